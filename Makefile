@@ -1,0 +1,33 @@
+# make setup | demo | test | lock — each does all its own set-up on a machine with Python 3.11+.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+
+.PHONY: setup demo test check lock clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.lock setup.cfg
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name another one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: setup
+	$(RUN) -m verifier.launch --exp=tiny_token_verifier
+
+check: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy verifier experiments
+
+test: check
+	$(RUN) -m pytest
+
+# Rewrites the pins; needs uv (pip install uv).
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header --no-annotate --no-emit-index-url --output-file requirements.lock setup.cfg
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache build *.egg-info

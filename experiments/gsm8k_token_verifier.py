@@ -1,0 +1,19 @@
+"""The paper's recipe on GSM8K with a pretrained base model: 100 samples a problem, residual dropout 0.2, token-level joint verifier.
+
+Command:  python -m verifier.launch --exp=gsm8k_token_verifier --set data.dir=FOLDER model.weights=FOLDER_OR_HUB_ID
+Data:     train.jsonl and test.jsonl of openai/grade-school-math in data.dir (or GSM8K_DIR)
+"""
+
+from verifier.config import Config, DataConfig, FinetuneConfig, ModelConfig, SampleConfig, VerifyConfig
+
+
+def get_config() -> Config:
+    """Cobbe et al. 2021, section 4 and Appendix B: 2 epochs of the generator, 1 of the verifier, T=0.7, 400 new tokens, 32k tokens a batch."""
+    return Config(
+        name="gsm8k_token_verifier",
+        data=DataConfig(name="gsm8k", heldout_problems=256),
+        model=ModelConfig(weights="HuggingFaceTB/SmolLM2-135M"),
+        finetune=FinetuneConfig(epochs=2, batch_rows=32, row_tokens=1024, accumulate=4, learning_rate=1e-4, dropout=0.2),
+        sample=SampleConfig(train_samples=100, heldout_samples=100, test_samples=100, temperature=0.7, max_new_tokens=400),
+        verify=VerifyConfig(epochs=1, batch_rows=32, row_tokens=1024, accumulate=4, learning_rate=1e-5, dropout=0.2),
+    )

@@ -1,0 +1,305 @@
+"""Every knob of a run: frozen dataclasses with defaults and units, loaded, overridden and saved. Knows no stage and no device."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import omegaconf
+from omegaconf import OmegaConf
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which problems are read and how many of them.
+
+    Held-out problems are taken from the training problems; they serve early stopping and the choice of k. Test problems serve no choice.
+    """
+
+    name: str = "generated"  # generated | gsm8k | svamp | asdiv | multiarith
+    dir: str = ""  # folder of local files; empty: the source's environment variable (GSM8K_DIR, SVAMP_DIR, ...)
+    source: str = "local"  # gsm8k only: local | tfds | hub
+    kinds: tuple[str, ...] = ("chain", "price", "distance", "share", "backwards", "guess", "rectangle")  # generated only: families of templates, repeat a name to weigh it
+    train_problems: int = 0  # problems to fine-tune on and to sample from; 0: all there are (generated: must be > 0)
+    heldout_problems: int = 128  # taken from train before the rest
+    test_problems: int = 0  # 0: all there are (generated: must be > 0)
+    prompt_template: str = "{question}\n"  # what the model is given
+    target_template: str = "{solution}"  # what it is to write; the end token follows
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+    """How text becomes tokens. `auto` takes the tokenizer that lies in the folder of `model.weights`."""
+
+    kind: str = "auto"  # auto | huggingface | sentencepiece | bytes
+    path: str = ""  # tokenizer.json, *.model or their folder; sentencepiece with no path: trained on the training problems
+    vocab_size: int = 512  # pieces, only where a SentencePiece model is trained
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The decoder: imported from `weights`, or of the sizes below with random weights."""
+
+    weights: str = ""  # Hugging Face folder or hub id; empty: from scratch
+    dtype: str = "float32"  # activations: float32 | bfloat16; parameters stay float32 while training
+    context: int = 1024  # tokens, prompt and solution together; an imported model may lower it
+    layers: int = 4
+    width: int = 128
+    heads: int = 4
+    kv_heads: int = 4
+    mlp_width: int = 512
+    rope_theta: float = 10000.0
+    tied: bool = True  # embedding and output share one matrix
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation of one training job."""
+
+    epochs: float = 1.0  # passes over the examples
+    batch_rows: int = 32  # packed rows a step, over all micro-batches and hosts
+    row_tokens: int = 512  # tokens of a packed row
+    accumulate: int = 1  # micro-batches a step; divides batch_rows
+    learning_rate: float = 1e-5  # peak
+    warmup_share: float = 0.02  # share of all steps that the rate rises linearly; then it falls linearly to 0
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0  # global norm of the gradient; 0: off
+    dropout: float = 0.0  # residual dropout: on the output of every attention and MLP before it joins the residual stream
+    loss_on_question: bool = False  # the language-model loss counts the question's tokens too
+    loss_on_forced: bool = True  # the losses count tokens that the calculator writes
+    eval_every: int = 0  # steps between evaluations on held-out problems; 0: at the end of an epoch
+    patience: int = 0  # evaluations without improvement before it stops; 0: never stops early
+    checkpoint_every: int = 200  # steps
+    keep_checkpoints: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig(TrainConfig):
+    """Extra language-model training before fine-tuning (Cobbe et al. 2021, section 4.3: with dropout, for models trained without it)."""
+
+    epochs: float = 0.0  # 0: none
+    corpus: str = ""  # a text file, one document a line, or JSONL with a field "text"; empty: the training problems, every token counted
+    loss_on_question: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig(TrainConfig):
+    """The generator: cross-entropy on ground-truth solutions (Cobbe et al. 2021, section 4.1; 2 epochs for sampling, section 4.2)."""
+
+    epochs: float = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleConfig:
+    """How solutions are drawn."""
+
+    train_samples: int = 100  # solutions a training problem
+    heldout_samples: int = 100
+    test_samples: int = 100
+    train_problems: int = 0  # training problems that are sampled from; 0: all
+    greedy: bool = True  # one more solution a test problem at temperature 0 (test@1), kept in a split of its own
+    temperature: float = 0.7  # 0: the most likely token
+    top_k: int = 0  # 0: off
+    top_p: float = 1.0  # 1: off
+    max_new_tokens: int = 400  # forced ones included
+    calculator: bool = True  # writes the result of an open annotation
+    rows: int = 128  # solutions decoded at once
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelConfig:
+    """How solutions are judged."""
+
+    grader: str = "numeric"  # numeric | paper | strict | flexible
+
+
+@dataclasses.dataclass(frozen=True)
+class VerifyConfig(TrainConfig):
+    """The verifier: joint value and language-model loss (Cobbe et al. 2021, section 4.2 and Appendix B)."""
+
+    head: str = "reserved_logit"  # reserved_logit (gain and bias on a reserved token's logit) | linear
+    level: str = "token"  # token: every solution token carries the label | solution: only the last one does
+    value_loss: str = "mse"  # mse | bce
+    normalise: str = "tokens"  # tokens: mean over all solution tokens of a batch | solutions: every solution weighs the same
+    lm_weight: float = 1.0  # of the language-model loss on ground truth; 0: verification only
+    init: str = "generator"  # generator | base: whose weights the verifier starts from
+    head_learning_rate: float = 0.0  # peak rate of the value head's own parameters; 0: learning_rate
+    samples_per_problem: int = 0  # labelled samples of a problem that are used; 0: all
+    deduplicate: bool = False  # drop samples of a problem that repeat another one's tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreConfig:
+    """How the verifier reads stored samples."""
+
+    rows: int = 128  # solutions read at once
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """What is concluded and shown."""
+
+    ks: tuple[int, ...] = (1, 3, 5, 10, 20, 50)  # sizes of top-k votes; the one to use is chosen on held-out problems
+    resamples: int = 2000  # of the bootstrap over problems
+    show_problems: int = 12  # problems on the page whose solutions are coloured by token value
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run. The sections are the stages' names where they belong to one stage."""
+
+    name: str = "unnamed"
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    sample: SampleConfig = SampleConfig()
+    label: LabelConfig = LabelConfig()
+    verify: VerifyConfig = VerifyConfig()
+    score: ScoreConfig = ScoreConfig()
+    report: ReportConfig = ReportConfig()
+
+
+class UserError(ValueError):
+    """Something that the user can mend: the message names the value, what was expected and the way out. `launch` shows it as one line."""
+
+
+class ConfigError(UserError):
+    """A knob that does not exist or a value that it cannot take."""
+
+
+_CHOICES = {
+    "data.source": ("local", "tfds", "hub"),
+    "tokenizer.kind": ("auto", "huggingface", "sentencepiece", "bytes"),
+    "model.dtype": ("float32", "bfloat16"),
+    "label.grader": ("numeric", "paper", "strict", "flexible"),
+    "verify.head": ("reserved_logit", "linear"),
+    "verify.level": ("token", "solution"),
+    "verify.value_loss": ("mse", "bce"),
+    "verify.normalise": ("tokens", "solutions"),
+    "verify.init": ("generator", "base"),
+}
+_POSITIVE = (
+    *("model.context", "model.layers", "model.width", "model.heads", "model.kv_heads", "model.mlp_width", "tokenizer.vocab_size"),
+    *("sample.train_samples", "sample.heldout_samples", "sample.test_samples", "sample.max_new_tokens", "sample.rows"),
+    *("score.rows", "report.resamples", "data.heldout_problems"),
+    *(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("batch_rows", "row_tokens", "accumulate")),
+    *(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("learning_rate", "checkpoint_every", "keep_checkpoints")),
+)
+_SHARES = tuple(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("dropout", "warmup_share"))
+
+
+def check(config: Config) -> None:
+    """Refuses values that no stage could use, before anything is written or a device is touched.
+
+    Raises:
+        ConfigError: the first such value, with what was expected.
+    """
+    flat = flatten(config)
+    for path, choices in _CHOICES.items():
+        if flat[path] not in choices:
+            near = difflib.get_close_matches(flat[path], choices, n=1)
+            raise ConfigError(f"{path}={flat[path]!r}: expected one of {', '.join(choices)}{f'; did you mean {near[0]}?' if near else ''}")
+    for path, value in flat.items():
+        if path in _POSITIVE and not value > 0:
+            raise ConfigError(f"{path}={value!r}: expected a number above 0")
+        if path in _SHARES and not 0 <= value < 1:
+            raise ConfigError(f"{path}={value!r}: expected a share, at least 0 and below 1")
+        if isinstance(value, (int, float)) and value < 0:
+            raise ConfigError(f"{path}={value!r}: expected 0 or more")
+    if not 0 < config.sample.top_p <= 1:
+        raise ConfigError(f"sample.top_p={config.sample.top_p!r}: expected a share above 0 and at most 1 (1: off)")
+    if not config.report.ks or min(config.report.ks) < 1:
+        raise ConfigError(f"report.ks={list(config.report.ks)!r}: expected sizes of votes from 1 up, such as [1,3,5]")
+    for stage in (config.pretrain, config.finetune, config.verify):
+        if stage.batch_rows % stage.accumulate:
+            raise ConfigError(f"batch_rows={stage.batch_rows} is no multiple of accumulate={stage.accumulate}: micro-batches are equal parts")
+        if stage.row_tokens > config.model.context and not config.model.weights:
+            raise ConfigError(f"row_tokens={stage.row_tokens} is more than model.context={config.model.context}")
+    if config.model.heads % config.model.kv_heads or config.model.width % config.model.heads:
+        raise ConfigError(
+            f"model.heads={config.model.heads} must divide model.width={config.model.width} and be a multiple of model.kv_heads={config.model.kv_heads}"
+        )
+
+
+def override(config: Config, assignments: Iterable[str]) -> Config:
+    """A new configuration with `section.knob=value` assignments applied in order.
+
+    Args:
+        config: what to start from; it is not changed.
+        assignments: `path=value`, the value in YAML notation (`0.7`, `[1,3]`, `true`, `some/folder`).
+
+    Returns:
+        A frozen Config whose values have the declared types.
+
+    Raises:
+        ConfigError: an assignment without `=`, an unknown path (the nearest ones are named) or a value of the wrong type.
+    """
+    tree = OmegaConf.structured(config)
+    known = flatten(config)
+    for assignment in assignments:
+        path, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment!r}: expected path=value, such as sample.temperature=0.7")
+        if path not in known:
+            near = _nearest(path, known)
+            raise ConfigError(f"--set {assignment!r}: there is no knob {path!r}; nearest: {', '.join(near)}")
+        try:
+            with omegaconf.read_write(tree):
+                tree = cast(omegaconf.DictConfig, OmegaConf.merge(tree, OmegaConf.from_dotlist([_quoted(assignment, known[path])])))
+        except (omegaconf.errors.OmegaConfBaseException, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            expected = type(known[path]).__name__
+            raise ConfigError(f"--set {assignment!r}: expected a value of type {expected} such as {known[path]!r} ({reason})") from error
+    return cast(Config, OmegaConf.to_object(tree))
+
+
+def flatten(tree: Config | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every knob by its dotted path, tuples as lists (as JSON would give them back)."""
+    items = dataclasses.asdict(tree) if dataclasses.is_dataclass(tree) and not isinstance(tree, type) else cast(Mapping[str, Any], tree)
+    flat: dict[str, Any] = {}
+    for key, value in items.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, prefix=f"{path}."))
+        else:
+            flat[path] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def settings_of(config: Config, *sections: str) -> dict[str, Any]:
+    """The knobs of the named sections (`seed` and `name` count as sections), flat: what a stage's result depends on."""
+    return {path: value for path, value in flatten(config).items() if path.partition(".")[0] in sections}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One line a setting that is not the same in both, in the order of `new`."""
+    paths = list(new) + [path for path in old if path not in new]
+    missing = "(absent)"
+    return [
+        f"{path}: {old.get(path, missing)!r} there, {new.get(path, missing)!r} now"
+        for path in paths
+        if old.get(path, missing) != new.get(path, missing)
+    ]
+
+
+def _quoted(assignment: str, default: Any) -> str:
+    """Text knobs take their value as it stands: `data.dir=0123` or `tokenizer.path=a: b` is not to be read as YAML."""
+    path, _, value = assignment.partition("=")
+    return f"{path}='{value.replace(chr(39), chr(39) * 2)}'" if isinstance(default, str) else assignment
+
+
+def _nearest(path: str, known: Mapping[str, Any]) -> list[str]:
+    """Knobs that the writer may have meant: near in spelling, or of the same last name, or of the same section."""
+    last = path.rpartition(".")[2]
+    near = difflib.get_close_matches(path, known, n=3)
+    near += [other for other in known if other.rpartition(".")[2] == last]
+    near += difflib.get_close_matches(last, [other.rpartition(".")[2] for other in known], n=2)
+    near += [other for other in known if other.startswith(f"{path}.")]
+    return list(dict.fromkeys(near))[:5] or sorted({other.partition(".")[0] for other in known})

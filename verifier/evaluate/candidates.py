@@ -1,0 +1,149 @@
+"""The samples of one split as padded arrays, best-ranked first. Knows ranks and answers; knows no text, no table and no file.
+
+P problems, J samples of a problem (padded to the longest), A answers of a problem. Columns run from the best-ranked sample to the worst (higher
+score, then lower `sample_id`), and answers are numbered by their best-ranked sample. So "the first of the largest" is always the tie rule of
+the house, and the order of rows on disk cannot matter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+class CandidatesError(ValueError):
+    """Rows that cannot be ranked: twice the same sample, or a score that is not a number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """Scored and graded samples of P problems, problems in order of their id, columns in order of rank.
+
+    Attributes:
+        problem_id_P: the problems' ids, ascending.
+        count_P: how many samples a problem has; columns beyond it are padding.
+        row_PJ: row of the flat input that each sample came from; -1 where padded.
+        sample_id_PJ: the samples' own ids; -1 where padded.
+        answer_PJ: number of the sample's answer within its problem; -1 where it has none or is padding.
+        correct_PJ: the grader's verdict; False where padded.
+        score_PJ: float64 scores, NaN where padded; None if nothing was scored.
+    """
+
+    problem_id_P: np.ndarray
+    count_P: np.ndarray
+    row_PJ: np.ndarray
+    sample_id_PJ: np.ndarray
+    answer_PJ: np.ndarray
+    correct_PJ: np.ndarray
+    score_PJ: np.ndarray | None
+
+    @property
+    def present_PJ(self) -> np.ndarray:
+        """True where there is a sample."""
+        return np.arange(self.row_PJ.shape[1])[None] < self.count_P[:, None]
+
+    @property
+    def smallest(self) -> int:
+        """Samples of the problem that has fewest: the largest n for which a curve over n is defined for all."""
+        return int(self.count_P.min())
+
+    def first_column_PA(self) -> np.ndarray:
+        """Column of each answer's best-ranked sample; -1 for answers that the problem does not have."""
+        problems, columns = np.nonzero(self.answer_PJ >= 0)
+        answers = self.answer_PJ[problems, columns]
+        width = self.row_PJ.shape[1]
+        first_PA = np.full((len(self.count_P), int(self.answer_PJ.max(initial=-1)) + 1), width)
+        np.minimum.at(first_PA, (problems, answers), columns)
+        return np.where(first_PA == width, -1, first_PA)
+
+    def mixed_groups(self) -> int:
+        """Answers whose samples got different verdicts though they are numerically equal (strict graders: "72.00" and "72")."""
+        answers = int(self.answer_PJ.max(initial=-1)) + 1
+        problems, columns = np.nonzero(self.answer_PJ >= 0)
+        flat = problems * answers + self.answer_PJ[problems, columns]
+        size = np.bincount(flat)
+        right = np.bincount(flat, weights=self.correct_PJ[problems, columns])
+        return int(np.sum((right > 0) & (right < size)))
+
+
+def arrange(
+    problem_id: Sequence[str] | np.ndarray, sample_id: np.ndarray, key: np.ndarray, correct: np.ndarray, score: np.ndarray | None
+) -> Candidates:
+    """Groups flat rows by problem and ranks them.
+
+    Args:
+        problem_id: [rows] ids, in any order.
+        sample_id: [rows] integers, unique within a problem.
+        key: [rows] integers, equal where two answers are equal (`text.answer.vote_key`); negative where there is no answer.
+        correct: [rows] verdicts of the grader.
+        score: [rows] verifier's scores, higher is better, or None.
+
+    Returns:
+        Candidates of all problems that have at least one row.
+
+    Raises:
+        CandidatesError: no rows, the same sample twice, or scores that are NaN; the rows are named.
+    """
+    if len(problem_id) == 0:
+        raise CandidatesError("there are no samples to rank: expected at least one row")
+    sample_id, key, correct = np.asarray(sample_id, np.int64), np.asarray(key, np.int64), np.asarray(correct, bool)
+    ids, problem = np.unique(np.asarray(problem_id, dtype=object).astype(str), return_inverse=True)
+    if score is not None:
+        score = np.asarray(score, np.float64)
+        _refuse_nan(ids[problem], sample_id, score)
+    order = np.lexsort((sample_id, np.zeros(len(problem)) if score is None else -score, problem))
+    _refuse_twins(ids, problem, sample_id)
+    problem, answered = problem[order], key[order]
+    count_P = np.bincount(problem, minlength=len(ids))
+    column = np.arange(len(problem)) - np.repeat(np.cumsum(count_P) - count_P, count_P)
+
+    def padded(values: np.ndarray, fill: Any) -> np.ndarray:
+        out_PJ = np.full((len(ids), int(count_P.max())), fill, dtype=values.dtype)
+        out_PJ[problem, column] = values
+        return out_PJ
+
+    return Candidates(
+        problem_id_P=ids,
+        count_P=count_P,
+        row_PJ=padded(order, -1),
+        sample_id_PJ=padded(sample_id[order], -1),
+        answer_PJ=padded(_numbered(problem, answered), -1),
+        correct_PJ=padded(correct[order], False),
+        score_PJ=None if score is None else padded(score[order], np.nan),
+    )
+
+
+def _numbered(problem: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """Answers numbered within their problem by first appearance; rows come problem by problem in order of rank. -1 stays -1."""
+    number = np.full(len(key), -1)
+    rows = np.nonzero(key >= 0)[0]
+    if len(rows) == 0:
+        return number
+    pairs = problem[rows] * (key.max() + 1) + key[rows]
+    _, first, inverse = np.unique(pairs, return_index=True, return_inverse=True)
+    by_appearance = np.argsort(first)
+    place = np.empty(len(first), np.int64)
+    place[by_appearance] = np.arange(len(first))
+    owner = problem[rows][first][by_appearance]  # ascending, because rows come problem by problem
+    start = np.searchsorted(owner, owner)
+    number[rows] = (np.arange(len(first)) - start)[place[inverse]]
+    return number
+
+
+def _refuse_nan(problem_id: np.ndarray, sample_id: np.ndarray, score: np.ndarray) -> None:
+    bad = np.nonzero(np.isnan(score))[0]
+    if len(bad):
+        named = ", ".join(f"row {row} (problem {problem_id[row]}, sample {sample_id[row]})" for row in bad[:3])
+        raise CandidatesError(f"{len(bad)} of {len(score)} scores are NaN or missing, such as {named}; score those samples again or leave them out")
+
+
+def _refuse_twins(ids: np.ndarray, problem: np.ndarray, sample_id: np.ndarray) -> None:
+    order = np.lexsort((sample_id, problem))
+    same = (np.diff(problem[order]) == 0) & (np.diff(sample_id[order]) == 0)
+    if same.any():
+        rows = order[np.nonzero(same)[0]][:3]
+        named = ", ".join(f"problem {ids[problem[row]]}, sample {sample_id[row]}" for row in rows)
+        raise CandidatesError(f"{int(same.sum())} samples are there twice, such as {named}; (problem_id, sample_id) must be unique in a split")

@@ -1,0 +1,123 @@
+"""python -m verifier.launch: runs an experiment, or some of its stages. Knows flags; what a stage does is pipeline's."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pathlib
+import pkgutil
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from absl import app, flags
+
+import experiments
+from verifier import config as config_lib
+
+_EXP = flags.DEFINE_string("exp", None, "A module of experiments/, a path to a .py file with get_config(), or 'list'.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's results lie. Default: runs/NAME.")
+_STAGES = flags.DEFINE_list("stages", None, "Stages to run, in their order. Default: all.")
+_SET = flags.DEFINE_multi_string("set", [], "path=value for a knob of the configuration; may be repeated, or followed by more path=value.")
+_COORDINATOR = flags.DEFINE_string("coordinator_address", None, "host:port of process 0, for runs of several processes.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes of the run.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process's number, from 0.")
+
+
+def names() -> list[str]:
+    """The experiments that ship with the project."""
+    return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
+
+
+def load_experiment(name: str) -> config_lib.Config:
+    """The configuration that an experiment file gives.
+
+    Args:
+        name: a module of `experiments/` or a path to a `.py` file.
+
+    Raises:
+        ConfigError: no such experiment (the nearest names are shown), or the file has no get_config().
+    """
+    module = _experiment_module(name)
+    if not hasattr(module, "get_config"):
+        raise config_lib.ConfigError(f"--exp={name}: {module.__file__} has no get_config() that returns a verifier.config.Config")
+    return module.get_config()
+
+
+def _experiment_module(name: str) -> ModuleType:
+    if name.endswith(".py"):
+        path = pathlib.Path(name)
+        if not path.is_file():
+            raise config_lib.ConfigError(f"--exp={name}: there is no such file")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None  # a .py suffix always gives both
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=3) or names()
+        raise config_lib.ConfigError(f"--exp={name}: there is no such experiment; nearest: {', '.join(near)} (--exp=list shows all)")
+    return importlib.import_module(f"experiments.{name}")
+
+
+def list_experiments() -> str:
+    """A line an experiment: its name and the first line of its docstring."""
+    lines = []
+    for name in names():
+        doc = (_experiment_module(name).__doc__ or "(no docstring)").strip().splitlines()[0]
+        lines.append(f"{name:<28} {doc}")
+    return "\n".join(lines)
+
+
+def run(argv: Sequence[str]) -> None:
+    """What `main` does, with errors that a user can mend still raised.
+
+    Args:
+        argv: arguments that are no flags; each must be one more `path=value`.
+    """
+    if _EXP.value is None:
+        raise config_lib.ConfigError("--exp is missing: name an experiment (--exp=list shows them), such as --exp=tiny_token_verifier")
+    if _EXP.value == "list":
+        print(list_experiments())
+        return
+    strays = [word for word in argv if "=" not in word]
+    if strays:
+        raise config_lib.ConfigError(f"unexpected argument {strays[0]!r}: knobs are given as --set path=value, the rest as --flag=value")
+    config = config_lib.override(load_experiment(_EXP.value), [*_SET.value, *argv])
+    name = pathlib.Path(_EXP.value).stem
+    workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs") / name)
+
+    from verifier import pipeline  # after the cheap checks: importing JAX takes seconds
+
+    stages = pipeline.check_stages(_STAGES.value)
+    config_lib.check(config)
+    _start_processes()
+    pipeline.run(config, workdir, stages)
+
+
+def _start_processes() -> None:
+    if _COORDINATOR.value is None and _NUM_PROCESSES.value is None and _PROCESS_ID.value is None:
+        return
+    if _COORDINATOR.value is None or _NUM_PROCESSES.value is None or _PROCESS_ID.value is None:
+        raise config_lib.ConfigError("--coordinator_address, --num_processes and --process_id belong together: give all three or none")
+    import jax
+
+    jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs; what a user can mend ends as one line on stderr and exit status 1, everything else with its traceback."""
+    try:
+        run(argv[1:])
+    except config_lib.UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def entry() -> None:
+    app.run(main)
+
+
+if __name__ == "__main__":
+    entry()
