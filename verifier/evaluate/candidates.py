@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from verifier.config import UserError
 
-class CandidatesError(ValueError):
+
+class CandidatesError(UserError):
     """Rows that cannot be ranked: twice the same sample, or a score that is not a number."""
 
 

@@ -1,0 +1,256 @@
+"""Masks by hand, packing without loss, and streams that any host can resume."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from verifier.data.batches import Batch, BatchStream, Example, encode_problem, lm_example, mix, pack, supervision, verifier_example
+from verifier.text.problem import Template, make_problem
+
+
+class Characters:
+    """One token a character, for tests: the id is the code point; the start id is 1, the end id 0."""
+
+    vocab_size, end_id, start_ids, reserved_id = 256, 0, (1,), 256
+
+    def encode(self, text):
+        return [ord(letter) for letter in text]
+
+    def encode_with_spans(self, text):
+        return self.encode(text), [(place, place + 1) for place in range(len(text))]
+
+
+def numbered(lengths):
+    """Examples that can be told apart: tokens count on through all of them."""
+    examples, start = [], 1
+    for place, length in enumerate(lengths):
+        tokens = np.arange(start, start + length, dtype=np.int32)
+        weights = np.float32([[1, 2, 3]]).T * tokens
+        examples.append(Example(tokens, *weights.astype(np.float32), f"e{place}"))
+        start += length
+    return examples
+
+
+def unpacked(batches):
+    """The examples of some batches, in order, with positions checked."""
+    found = []
+    for batch in batches:
+        for row in range(len(batch.tokens_BT)):
+            segments = batch.segment_ids_BT[row]
+            for segment in range(1, segments.max(initial=0) + 1):
+                here = segments == segment
+                assert batch.positions_BT[row][here].tolist() == list(range(here.sum()))
+                found.append(tuple(tuple(field[row][here].tolist()) for field in (batch[0], *batch[3:])))
+            padding = segments == 0
+            assert not any(field[row][padding].any() for field in batch)
+    return found
+
+
+def as_tuples(examples):
+    return [tuple(tuple(field.tolist()) for field in example[:4]) for example in examples]
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(one, other, strict=True))
+
+
+# masks
+
+
+@pytest.mark.parametrize(
+    ("question", "forced", "expected"),
+    [
+        (False, True, [0, 1, 1, 1, 1, 0]),
+        (True, True, [1, 1, 1, 1, 1, 0]),
+        (False, False, [0, 1, 0, 1, 1, 0]),
+        (True, False, [1, 1, 0, 1, 1, 0]),
+    ],
+)
+def test_language_model_mask(question, forced, expected):
+    example = lm_example([5, 6], [7, 8, 9, 2], [False, True, False, False], loss_on_question=question, loss_on_forced=forced)
+    assert example.tokens.tolist() == [5, 6, 7, 8, 9, 2] and example.tokens.dtype == np.int32
+    assert example.lm_weight.tolist() == expected and example.lm_weight.dtype == np.float32
+    assert not example.value_weight.any() and not example.value_target.any()
+
+
+@pytest.mark.parametrize(
+    ("level", "normalise", "forced", "expected"),
+    [
+        ("token", "tokens", True, [0, 0, 1, 1, 1, 1]),
+        ("token", "tokens", False, [0, 0, 1, 0, 1, 1]),
+        ("token", "solutions", True, [0, 0, 0.25, 0.25, 0.25, 0.25]),
+        ("solution", "tokens", True, [0, 0, 0, 0, 0, 1]),
+        ("solution", "solutions", False, [0, 0, 0, 0, 0, 1]),
+    ],
+)
+def test_value_mask(level, normalise, forced, expected):
+    example = verifier_example([5, 6], [7, 8, 9, 2], [False, True, False, False], True, level=level, normalise=normalise, loss_on_forced=forced)
+    assert example.value_weight.tolist() == expected
+    assert example.value_target.tolist() == [0, 0, 1, 1, 1, 1]
+    assert not example.lm_weight.any()
+    assert not verifier_example([5], [7], [False], False, level=level, normalise=normalise, loss_on_forced=forced).value_target.any()
+
+
+@given(st.integers(0, 5), st.lists(st.booleans(), min_size=1, max_size=12), st.booleans(), st.booleans())
+def test_masks_by_brute_force(prompt, forced, question, on_forced):
+    total = prompt + len(forced)
+    example = lm_example(range(prompt), range(len(forced)), forced, loss_on_question=question, loss_on_forced=on_forced)
+    for t in range(total):
+        following = t + 1
+        if following == total:
+            expected = False
+        elif following < prompt:
+            expected = question
+        else:
+            expected = on_forced or not forced[following - prompt]
+        assert example.lm_weight[t] == expected
+    value = verifier_example(range(prompt), range(len(forced)), forced, True, level="token", normalise="solutions", loss_on_forced=on_forced)
+    counted = [t >= prompt and (on_forced or not forced[t - prompt]) for t in range(total)]
+    np.testing.assert_allclose(value.value_weight, np.array(counted) / max(sum(counted), 1), rtol=1e-6)
+
+
+def test_bad_examples_are_refused():
+    common = {"level": "token", "normalise": "tokens", "loss_on_forced": True}
+    with pytest.raises(ValueError, match="example p1 has no token"):
+        verifier_example([1], [], [], True, **common, name="p1")
+    with pytest.raises(ValueError, match="2 entries for 1 tokens"):
+        lm_example([1], [2], [True, False], loss_on_question=False, loss_on_forced=True)
+    with pytest.raises(ValueError, match="verify.level is 'word'"):
+        verifier_example([1], [2], [False], True, **(common | {"level": "word"}))
+    with pytest.raises(ValueError, match="verify.normalise is 'rows'"):
+        verifier_example([1], [2], [False], True, **(common | {"normalise": "rows"}))
+
+
+def test_a_problem_becomes_tokens_and_the_calculators_are_marked():
+    solution = "a <<1+2=3>>3 b <<x=4>>4\n#### 3"
+    problem = make_problem("q?", solution, "3", "s", "train")
+    prompt, target, forced = encode_problem(problem, Characters(), Template())
+    assert prompt == [1, ord("q"), ord("?"), ord("\n")]
+    assert target == [*map(ord, solution), 0] and len(forced) == len(target)
+    first = solution.index("3>>")
+    # Only what the calculator would write: nothing for `x`, which it cannot evaluate, and neither the digit behind `>>` nor the end.
+    assert [place for place, written in enumerate(forced) if written] == [first, first + 1, first + 2]
+    with pytest.raises(ValueError, match="has no solution"):
+        encode_problem(make_problem("q?", None, "3", "s", "test"), Characters(), Template())
+
+
+def test_share_of_supervised_tokens():
+    examples = [
+        lm_example([5, 6], [7, 2], [False] * 2, loss_on_question=False, loss_on_forced=True),
+        verifier_example([5], [7, 8, 2], [False] * 3, True, level="token", normalise="solutions", loss_on_forced=True),
+    ]
+    for counted in (supervision(examples), supervision(next(BatchStream(examples, 0, 2, 10)))):
+        assert counted == (8, 2, 3, 0.25, 0.375)
+
+
+# packing
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=200))
+def test_packing_loses_and_doubles_nothing(lengths):
+    examples = numbered(lengths)
+    rows = pack(examples, 12)
+    assert sorted(example.name for row in rows for example in row) == sorted(example.name for example in examples)
+    assert all(0 < sum(len(example.tokens) for example in row) <= 12 for row in rows)
+    assert [row[0].tokens[0] for row in rows] == sorted(row[0].tokens[0] for row in rows)
+    assert len(rows) <= 1 + 2 * sum(lengths) / 12  # first fit leaves at most one row half empty (64 open rows are enough here)
+
+
+def test_packing_is_first_fit():
+    assert [[example.name for example in row] for row in pack(numbered([6, 7, 4, 3, 1]), 10)] == [["e0", "e2"], ["e1", "e3"], ["e4"]]
+
+
+def test_long_examples_are_left_out_and_named(caplog):
+    with caplog.at_level(logging.WARNING):
+        rows = pack(numbered([3, 11, 2, 30]), 10)
+    assert [[example.name for example in row] for row in rows] == [["e0", "e2"]]
+    (record,) = caplog.records
+    assert "2 of 4 examples" in record.getMessage() and "e1, e3" in record.getMessage() and "30 tokens" in record.getMessage()
+    with pytest.raises(ValueError, match="all 2 examples are longer than row_tokens=10 .*context"):
+        pack(numbered([11, 12]), 10)
+
+
+# streams
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(0, 2**70), st.sampled_from([1, 2, 4]))
+def test_every_epoch_has_every_example_once(lengths, seed, batch_rows):
+    examples = numbered(lengths)
+    stream = BatchStream(examples, seed, batch_rows, 9, epochs=2)
+    batches = list(stream)
+    assert len(batches) == len(stream) and all(batch.tokens_BT.shape == (batch_rows, 9) for batch in batches)
+    first = stream.steps_per_epoch[0]
+    for epoch in (batches[:first], batches[first:]):
+        assert sorted(unpacked(epoch)) == sorted(as_tuples(examples))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 30), st.integers(0, 5))
+def test_restored_equals_uninterrupted(stop, seed):
+    examples = numbered([1 + place * 5 % 9 for place in range(41)])
+    whole = list(BatchStream(examples, seed, 2, 12, epochs=2.5))
+    stop = min(stop, len(whole))
+    before = BatchStream(examples, seed, 2, 12, epochs=2.5)
+    for _ in range(stop):
+        next(before)
+    after = BatchStream(examples, seed, 2, 12, epochs=2.5)
+    after.restore(json.loads(json.dumps(before.state())))
+    rest = list(after)
+    assert len(rest) == len(whole) - stop and all(same(a, b) for a, b in zip(rest, whole[stop:], strict=True))
+
+
+def test_a_position_of_other_data_is_refused():
+    state = BatchStream(numbered([3, 4]), 0, 2, 8).state()
+    for other in (BatchStream(numbered([3, 4]), 1, 2, 8), BatchStream(numbered([3, 4]), 0, 4, 8), BatchStream(numbered([3, 5]), 0, 2, 8)):
+        with pytest.raises(ValueError, match=r"saved position has (seed=0|batch_rows=2|tokens=7)"):
+            other.restore(state)
+
+
+def test_hosts_together_give_the_whole():
+    examples = numbered([1 + place * 7 % 9 for place in range(50)])
+    whole = list(BatchStream(examples, 3, 4, 12))
+    hosts = [list(BatchStream(examples, 3, 4, 12, process_index=index, process_count=2)) for index in range(2)]
+    for batch, *parts in zip(whole, *hosts, strict=True):
+        assert same(batch, Batch(*(np.concatenate(fields) for fields in zip(*parts, strict=True))))
+    with pytest.raises(ValueError, match="batch_rows=3 cannot be shared by 2"):
+        BatchStream(examples, 0, 3, 12, process_index=0, process_count=2)
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    examples = numbered([5] * 30)
+    orders = [[tuple(batch.tokens_BT[:, 0]) for batch in BatchStream(examples, seed, 1, 5, epochs=2)] for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    assert orders[0][:30] != orders[0][30:]
+    # Written down: another version of numpy must not draw another order in the middle of a run.
+    assert [int(tokens[0]) // 5 for tokens in orders[0][:6]] == FIRST_OF_SEED_0
+
+
+FIRST_OF_SEED_0 = [0, 0, 0, 0, 0, 0]
+
+
+def test_fractions_of_an_epoch():
+    examples = numbered([5] * 30)
+    assert [len(BatchStream(examples, 0, 1, 5, epochs)) for epochs in (0, 0.1, 0.5, 0.51, 1, 1.1, 2)] == [0, 3, 15, 16, 30, 33, 60]
+    assert list(BatchStream(examples, 0, 1, 5, 0)) == []
+    with pytest.raises(ValueError, match="no examples"):
+        BatchStream([], 0, 1, 5)
+
+
+def test_mix_is_one_to_one_and_even():
+    samples, truth = numbered([2] * 10), [example._replace(name=f"g{place}") for place, example in enumerate(numbered([3] * 4))]
+    mixed = mix(samples, truth, seed=0)
+    assert mixed[::2] == samples
+    used = [example.name for example in mixed[1::2]]
+    assert sorted(used[:4]) == sorted(used[4:8]) == ["g0", "g1", "g2", "g3"] and len(set(used[8:])) == 2
+    assert used[:4] != used[4:8]
+    assert [example.name for example in mix(samples, truth, seed=0)[1::2]] == used
+    assert mix([], truth, 0) == []
+    with pytest.raises(ValueError, match="no ground truth.*lm_weight=0"):
+        mix(samples, [], 0)

@@ -1,0 +1,283 @@
+"""Tables survive crashes, say what is wrong with them, and come back as they were written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from verifier.data import atomic, store
+from verifier.data.store import SCHEMAS, StoreError, TableWriter, read_manifest, read_table, remove_table
+
+
+def sample(problem, sample_id=0, **changes):
+    row = {
+        "problem_id": problem, "sample_id": sample_id, "solution": "1+1=2\n#### 2", "tokens": [1, 2, 3], "forced": [False, True, False],
+        "logprobs": [-0.5, -0.25, -1.0], "finish": "eos", "generator": "g", "seed": 2**40, "calculator_errors": 0,
+    }  # fmt: skip
+    return row | changes
+
+
+def label(problem, sample_id=0, **changes):
+    return {"problem_id": problem, "sample_id": sample_id, "answer": None, "correct": True, "grader": "numeric"} | changes
+
+
+def finished(folder, parts, table="samples"):
+    writer = TableWriter(folder, table, {"seed": 1})
+    for rows in parts:
+        writer.append(rows)
+    writer.finish({"generator": "g"})
+    return folder
+
+
+def test_schemas_are_the_published_ones():
+    published = {
+        "problems": "problem_id string, question string, solution string, answer string, source string, split string",
+        "samples": "problem_id string, sample_id int32, solution string, tokens list<int32>, forced list<bool>, logprobs list<float>, "
+        "finish string, generator string, seed int64, calculator_errors int32",
+        "labels": "problem_id string, sample_id int32, answer string, correct bool, grader string",
+        "scores": "problem_id string, sample_id int32, verifier string, score float, token_scores list<float>",
+    }
+    for table, columns in published.items():
+        kinds = [f"{field.name} {str(field.type).replace('item: ', '').replace('element: ', '')}" for field in SCHEMAS[table]]
+        assert ", ".join(kinds) == columns
+    nullable = {(table, field.name) for table, schema in SCHEMAS.items() for field in schema if field.nullable}
+    assert nullable == {("problems", "solution"), ("labels", "answer")}
+
+
+def test_rows_come_back(tmp_path):
+    rows = [sample("a", 0), sample("a", 1, tokens=np.arange(4), logprobs=np.zeros(4, np.float32), forced=np.zeros(4, bool))]
+    folder = finished(tmp_path / "split=test", [rows, [sample("b")]])
+    table = read_table(folder, "samples")
+    assert table.schema == SCHEMAS["samples"]
+    assert table["problem_id"].to_pylist() == ["a", "a", "b"]
+    assert table["tokens"].to_pylist() == [[1, 2, 3], [0, 1, 2, 3], [1, 2, 3]]
+    assert table.slice(0, 1).to_pylist() == [rows[0]]
+    assert pq.read_table(folder / "part-00000.parquet", partitioning=None).num_rows == 2
+
+
+def test_some_columns_in_the_order_asked_for(tmp_path):
+    folder = finished(tmp_path, [[sample("a")]])
+    assert read_table(folder, "samples", ["seed", "problem_id"]).column_names == ["seed", "problem_id"]
+
+
+def test_manifest_is_last_and_complete(tmp_path):
+    writer = TableWriter(tmp_path, "samples", {"seed": 1})
+    writer.append([sample("a"), sample("a", 1)])
+    assert read_manifest(tmp_path) is None and json.loads((tmp_path / "unfinished.json").read_text())["settings"] == {"seed": 1}
+    with pytest.raises(StoreError, match="not finished .1 parts"):
+        read_table(tmp_path, "samples")
+    writer.finish({"generator": "g"})
+    manifest = read_manifest(tmp_path)
+    assert (manifest["rows"], manifest["generator"], manifest["settings"]) == (2, "g", {"seed": 1})
+    assert manifest["parts"][0].keys() == {"name", "rows", "bytes", "sha256"}
+    assert not (tmp_path / "unfinished.json").exists()
+    with pytest.raises(StoreError, match="finished table"):
+        TableWriter(tmp_path, "samples", {"seed": 1})
+    remove_table(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_table_can_be_finished_and_read(tmp_path):
+    folder = finished(tmp_path, [[]])
+    assert read_table(folder, "samples").schema == SCHEMAS["samples"] and read_table(folder, "samples").num_rows == 0
+
+
+def test_goes_on_after_a_crash_between_parts(tmp_path):
+    TableWriter(tmp_path, "samples", {"t": [1]}).append([sample("a")])
+    again = TableWriter(tmp_path, "samples", {"t": (1,)})
+    assert again.present() == {"a"}
+    again.append([sample("b")])
+    assert again.present() == {"a", "b"}
+    again.finish({})
+    assert read_table(tmp_path, "samples", ["problem_id"])["problem_id"].to_pylist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_goes_on_after_a_crash_within_a_part(tmp_path, monkeypatch, moment):
+    class PowerCut(BaseException):
+        pass
+
+    def cut(*_):
+        raise PowerCut
+
+    writer = TableWriter(tmp_path, "samples")
+    writer.append([sample("a")])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, moment, cut)
+        with pytest.raises(PowerCut):
+            writer.append([sample("b")])
+    assert list(tmp_path.glob(f"*{atomic.ASIDE}"))
+    again = TableWriter(tmp_path, "samples")
+    assert again.present() == {"a"} and not list(tmp_path.glob(f"*{atomic.ASIDE}"))
+    again.append([sample("b")])
+    again.finish({})
+    assert read_table(tmp_path, "samples").num_rows == 2
+
+
+def test_a_full_disk_leaves_earlier_parts_whole(tmp_path, monkeypatch):
+    writer = TableWriter(tmp_path, "samples")
+    writer.append([sample("a")])
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match=r"part-00001\.parquet.*No space left"):
+            writer.append([sample("b")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part-00000.parquet", "unfinished.json"]
+    assert writer.present() == {"a"}
+    writer.append([sample("b")])  # room was made
+    writer.finish({})
+    assert read_table(tmp_path, "samples").num_rows == 2
+
+
+def test_parts_of_other_settings_are_refused(tmp_path):
+    TableWriter(tmp_path, "samples", {"sample.temperature": 0.7, "seed": 0}).append([sample("a")])
+    with pytest.raises(StoreError, match=r"sample\.temperature: 0\.7 there, 1\.0 now") as error:
+        TableWriter(tmp_path, "samples", {"sample.temperature": 1.0, "seed": 0})
+    assert str(tmp_path) in str(error.value) and "seed" not in str(error.value)
+    (tmp_path / "unfinished.json").unlink()
+    with pytest.raises(StoreError, match="no unfinished.json"):
+        TableWriter(tmp_path, "samples", {})
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([sample("a"), sample("a")], r"problem_id 'a', sample_id 0\) stands twice"),
+        ([sample("x")], "problem x is in an earlier part"),
+        ([{"problem_id": "a"}], "columns missing .*'tokens'"),
+        ([sample("a", score=1.0)], r"unknown \['score'\]"),
+        ([sample("a", finish=None)], "'finish' has 1 nulls"),
+        ([sample("a", seed="one")], "'seed' must be int64"),
+        ([sample("a", 2**40)], "'sample_id' must be int32"),
+    ],
+)
+def test_wrong_rows_are_refused_and_nothing_is_written(tmp_path, rows, message):
+    writer = TableWriter(tmp_path, "samples")
+    writer.append([sample("x", 7)])
+    with pytest.raises(StoreError, match=message):
+        writer.append(rows)
+    assert len(list(tmp_path.glob("*.parquet"))) == 1
+
+
+def test_splits_are_read_together(tmp_path):
+    for split in ("train", "test"):
+        finished(tmp_path / "tables" / "labels" / f"split={split}", [[label("a")]], "labels")
+    for path in (tmp_path, tmp_path / "tables", tmp_path / "tables" / "labels"):
+        table = read_table(path, "labels", ["problem_id", "correct"])
+        assert table.to_pydict() == {"problem_id": ["a", "a"], "correct": [True, True], "split": ["test", "train"]}
+    assert "split" not in read_table(tmp_path / "tables/labels/split=train", "labels").column_names
+    assert read_table(tmp_path / "tables/labels/split=train", "labels", ["split"])["split"].to_pylist() == ["train"]
+    with pytest.raises(StoreError, match="no table 'scores' .there: labels"):
+        read_table(tmp_path, "scores")
+
+
+def test_a_truncated_part_is_named(tmp_path):
+    part = finished(tmp_path / "t", [[sample("a")]]) / "part-00000.parquet"
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-100])
+    with pytest.raises(StoreError, match=rf"part-00000\.parquet: truncated: {len(whole) - 100:,} bytes; manifest.json expects {len(whole):,}"):
+        read_table(tmp_path / "t", "samples")
+    alone = tmp_path / "alone.parquet"
+    alone.write_bytes(whole[:-100])
+    with pytest.raises(StoreError, match=r"alone\.parquet: not a whole Parquet file .*expected one that ends in its footer"):
+        read_table(alone, "samples")
+
+
+def test_a_part_that_disagrees_with_the_manifest_is_named(tmp_path):
+    folder = finished(tmp_path, [[sample("a")], [sample("b")]])
+    part = folder / "part-00001.parquet"
+    whole = part.read_bytes()
+    part.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    with pytest.raises(StoreError, match="part-00001.parquet: changed since it was written"):
+        read_table(folder, "samples", ["problem_id"])
+    part.unlink()
+    with pytest.raises(StoreError, match="part-00001.parquet is missing"):
+        read_table(folder, "samples")
+    part.write_bytes(whole)
+    (folder / "part-00002.parquet").write_bytes(whole)
+    with pytest.raises(StoreError, match="part-00002.parquet is not in manifest.json"):
+        read_table(folder, "samples")
+
+
+def test_foreign_files(tmp_path):
+    table = pa.table({"problem_id": pa.array(["a", "a"], pa.large_string()), "sample_id": [0, 1], "solution": ["x", "y"], "score": [0.5, 1]})
+    pq.write_table(table, tmp_path / "mine.parquet")
+    read = read_table(tmp_path / "mine.parquet", "samples", ["problem_id", "solution", "score"])
+    assert read.schema.field("problem_id").type == pa.string() and read["score"].to_pylist() == [0.5, 1.0]
+    with pytest.raises(StoreError, match=r"mine\.parquet: no column 'tokens'; it has problem_id, sample_id, solution, score"):
+        read_table(tmp_path / "mine.parquet", "samples")
+    pq.write_table(pa.concat_tables([table, table.slice(1)]), tmp_path / "twice.parquet")
+    with pytest.raises(StoreError, match=r"twice\.parquet: .problem_id 'a', sample_id 1. stands twice"):
+        read_table(tmp_path / "twice.parquet", "samples", ["solution"])
+    with pytest.raises(StoreError, match="there is nothing"):
+        read_table(tmp_path / "none.parquet", "samples")
+
+
+def test_jsonl_files(tmp_path):
+    path = tmp_path / "labels.jsonl"
+    path.write_text('{"problem_id": "a", "sample_id": 0, "answer": 18}\n\n{"problem_id": "a", "sample_id": 1, "answer": "18.0"}\n')
+    assert read_table(path, "labels", ["sample_id", "answer"]).to_pydict() == {"sample_id": [0, 1], "answer": ["18", "18.0"]}
+    assert store.read_foreign(path).column_names == ["problem_id", "sample_id", "answer"]
+    path.write_text('{"problem_id": "a"}\n{"problem_id": \n')
+    with pytest.raises(StoreError, match=r"labels\.jsonl, line 2: not JSON"):
+        read_table(path, "labels")
+    path.write_text("[1]\n")
+    with pytest.raises(StoreError, match="line 1: .*expected an object"):
+        read_table(path, "labels")
+
+
+def test_a_large_table_is_written_and_read_as_columns(tmp_path):
+    problems, samples = 200, 100
+    table = pa.table(
+        {
+            "problem_id": np.repeat([f"{p:016x}" for p in range(problems)], samples),
+            "sample_id": np.tile(np.arange(samples, dtype=np.int32), problems),
+            "answer": pa.nulls(problems * samples, pa.string()),
+            "correct": np.ones(problems * samples, bool),
+            "grader": ["numeric"] * (problems * samples),
+        }
+    ).cast(SCHEMAS["labels"])
+    start = time.perf_counter()
+    finished(tmp_path, [table], "labels")
+    assert read_table(tmp_path, "labels") == table
+    print(f"{len(table):,} rows in {time.perf_counter() - start:.2f} s")
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sets(st.integers(0, 30), max_size=4), max_size=6), st.integers(0, 6))
+def test_any_interruption_gives_the_same_table(tmp_path_factory, groups, crash):
+    """Written in one go or by two writers, one after the other: what is there is left out, nothing is lost or doubled."""
+    wanted = sorted(set().union(*groups))
+    folder = tmp_path_factory.mktemp("t")
+    first = TableWriter(folder, "labels")
+    for group in groups[:crash]:
+        first.append([label(str(p)) for p in sorted(group) if str(p) not in first.present()])
+    second = TableWriter(folder, "labels")
+    second.append([label(str(p)) for p in wanted if str(p) not in second.present()])
+    second.finish({})
+    assert sorted(map(int, read_table(folder, "labels")["problem_id"].to_pylist())) == wanted
+
+
+def test_write_json_is_whole_or_not_there(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "a.json"
+    store.write_json(path, {"a": 1})
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError):
+        store.write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1} and [p.name for p in path.parent.iterdir()] == ["a.json"]

@@ -1,0 +1,291 @@
+"""The engine: equal to a naive loop, blind to batching, right about forced tokens, ends and refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.decode import fakes
+from verifier.config import SampleConfig
+from verifier.decode import engine as engine_lib
+from verifier.decode import steps
+from verifier.model import sampling
+from verifier.model.transformer import Arch, Transformer
+from verifier.text import calculator
+
+CONTEXT = 96
+CONFIG = SampleConfig(temperature=0.7, max_new_tokens=40, rows=6)
+PROMPTS = [
+    engine_lib.Prompt(name, tuple(ord(letter) - 32 for letter in text))
+    for name, text in {"a": "how many?", "b": "sum <<1+1=2>> of it", "c": "x", "d": "what is left of the forty apples now?", "e": "So?"}.items()
+]
+
+
+@functools.cache
+def nudged() -> tuple[fakes.Nudged, fakes.Pieces]:
+    """A random model that likes to write `<<3+4=`, with pieces that read on past the `=`."""
+    tokenizer = fakes.Pieces(merged=("=1", "=-", "=<<", ")=", " ="))
+    rows = tokenizer.vocab_size + 1
+    arch = Arch(
+        vocab_size=rows, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=CONTEXT, norm="rms", norm_eps=1e-6,
+        positions="rotary", rope_theta=1e4, rope_scaling=None, activation="silu", gated=True, qkv_bias=False, out_bias=False, mlp_bias=False,
+        tied=True, sliding_window=None,
+    )  # fmt: skip
+    pairs = np.zeros((rows, rows), np.float32)
+    follow = {"<": "<<<357(", "3": "+-/*=", "5": "+-=", "7": "=) ", "(": "357", ")": "=", "+": "357", "-": "357", "/": "357", "*": "35", "=": "357 ", ">": "> "}
+    for first in range(rows):
+        letter = tokenizer.pieces[first][-1] if first < len(tokenizer.pieces) else " "
+        for second in follow.get(letter, "<357"):
+            pairs[first, tokenizer.encode(second)[0]] += 5.0
+        if letter in "357)":
+            pairs[first, [tokenizer.pieces.index(piece) for piece in ("=1", "=-", "=<<", ")=", " =")]] += 4.5
+    pairs[:, tokenizer.end_id] += 2.5
+    return fakes.Nudged(Transformer(arch, rngs=nnx.Rngs(3)), pairs), tokenizer
+
+
+@functools.cache
+def naive_logits():
+    """The next token's logits after a whole text, read from its start: no cache, no batch."""
+    model = nudged()[0]
+    graph, state = nnx.split(model)
+
+    @jax.jit
+    def read(tokens_T: jax.Array, length: jax.Array) -> jax.Array:
+        twin = nnx.merge(graph, state)
+        place_T = jnp.arange(CONTEXT)
+        hidden = twin.hidden(tokens_T[None], place_T[None], (place_T < length).astype(jnp.int32)[None])
+        return twin.logits(hidden[0, length - 1])
+
+    return lambda tokens: read(jnp.asarray(tokens + [0] * (CONTEXT - len(tokens))), len(tokens))
+
+
+def naive(prompt: engine_lib.Prompt, sample_id: int, seed: int, config: SampleConfig) -> engine_lib.Completion:
+    """One solution, one token at a time; its calculator rereads the text letter by letter."""
+    _, tokenizer = nudged()
+    key = sampling.sample_key(seed, prompt.problem_id, sample_id)
+    tokens, forced, logprobs, waiting, errors = [], [], [], [], 0
+    while len(tokens) < config.max_new_tokens and tokens[-1:] != [tokenizer.end_id]:
+        logits = naive_logits()(list(prompt.tokens) + tokens)
+        uniform = sampling.uniforms(jnp.asarray(key)[None], len(tokens))
+        drawn, _ = sampling.draw(
+            logits[None], uniform, jnp.float32(config.temperature), top_k=config.top_k, top_p=config.top_p, vocab_size=tokenizer.vocab_size
+        )
+        token, by_calculator = (waiting.pop(0), True) if waiting else (int(drawn[0]), False)
+        if not by_calculator and config.calculator:
+            before, piece = tokenizer.decode(tokens), tokenizer.decode([token])
+            for end in range(1, len(piece) + 1):
+                match = re.fullmatch(r".*<<((?:(?!>>|<<)[^=])*)=", before + piece[:end], re.DOTALL)
+                if piece[end - 1] != "=" or not match:
+                    continue
+                result = calculator.evaluate(match[1])
+                if isinstance(result, calculator.Refused):
+                    errors += 1
+                    continue
+                if end < len(piece):
+                    waiting = tokenizer.encode(piece[:end] + result.text + ">>")
+                    token, by_calculator = waiting.pop(0), True
+                else:
+                    waiting = tokenizer.encode(result.text + ">>")
+                break
+        tokens.append(token)
+        forced.append(by_calculator)
+        logprobs.append(float(jax.nn.log_softmax(logits[: tokenizer.vocab_size])[token]))
+    finish = "eos" if tokens[-1] == tokenizer.end_id else "length"
+    return engine_lib.Completion(prompt.problem_id, sample_id, tokens, forced, logprobs, finish, tokenizer.decode(tokens), errors)
+
+
+def draw(config: SampleConfig, prompts=PROMPTS, samples=3, seed=5) -> dict:
+    model, tokenizer = nudged()
+    found = list(engine_lib.Engine(model, tokenizer, config, seed).run(prompts, samples))
+    assert all([c.sample_id for c in problem] == sorted(c.sample_id for c in problem) for problem in found)
+    return {(c.problem_id, c.sample_id): c for problem in found for c in problem}
+
+
+def bare(completion: engine_lib.Completion) -> dict:
+    """All of a completion but the log-probabilities, whose last digits depend on the batch."""
+    return {name: value for name, value in dataclasses.asdict(completion).items() if name != "logprobs"}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_cached_batches_equal_the_naive_loop_token_for_token(temperature: float) -> None:
+    config = dataclasses.replace(CONFIG, temperature=temperature)
+    found = draw(config)
+    assert len(found) == len(PROMPTS) * 3
+    for prompt in PROMPTS:
+        for sample_id in range(3 if temperature else 1):
+            expected = naive(prompt, sample_id, 5, config)
+            assert bare(found[prompt.problem_id, sample_id]) == bare(expected)
+            np.testing.assert_allclose(found[prompt.problem_id, sample_id].logprobs, expected.logprobs, atol=2e-4)
+    if temperature:  # the comparison above means something only if all of this came up
+        every = list(found.values())
+        assert {c.finish for c in every} == {"eos", "length"}
+        assert any(c.calculator_errors for c in every)
+        assert sum(map(any, (c.forced for c in every))) >= 3
+
+
+def test_temperature_0_gives_every_sample_the_same_tokens() -> None:
+    found = draw(dataclasses.replace(CONFIG, temperature=0.0))
+    for prompt in PROMPTS:
+        assert len({tuple(found[prompt.problem_id, j].tokens) for j in range(3)}) == 1
+    assert len({tuple(c.tokens) for c in draw(CONFIG).values()}) > len(PROMPTS)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 15, 64])
+def test_tokens_depend_on_no_batch_size(rows: int) -> None:
+    expected = draw(CONFIG)
+    found = draw(dataclasses.replace(CONFIG, rows=rows))
+    assert found.keys() == expected.keys()
+    assert all(bare(found[key]) == bare(expected[key]) for key in expected)
+
+
+def test_tokens_depend_on_no_order_subset_or_restart() -> None:
+    expected = draw(CONFIG)
+    found = draw(CONFIG, prompts=[PROMPTS[3], PROMPTS[0]], samples=[7, 1])
+    assert found.keys() == {("d", 1), ("d", 7), ("a", 1), ("a", 7)}
+    assert bare(found["d", 1]) == bare(expected["d", 1]) and bare(found["a", 1]) == bare(expected["a", 1])
+    assert found["d", 7].tokens != found["d", 1].tokens
+    assert draw(CONFIG, seed=6)["a", 1].tokens != expected["a", 1].tokens
+
+
+def test_no_step_compiles_anew_after_the_first_groups() -> None:
+    config = dataclasses.replace(CONFIG, rows=4, max_new_tokens=34)
+    verbs = (steps.prefill, steps.start, steps.generate, steps.grow)
+    short = [engine_lib.Prompt(f"s{n}", PROMPTS[0].tokens[: n + 1]) for n in range(5)]
+    draw(config, prompts=short[:2], samples=2)
+    before = [verb._cache_size() for verb in verbs]
+    draw(config, prompts=short, samples=2)  # three groups, the last one not full
+    draw(config, prompts=short[:3], samples=2, seed=9)
+    draw(dataclasses.replace(config, temperature=1.3), prompts=short[:3], samples=2)
+    assert [verb._cache_size() for verb in verbs] == before
+
+
+def scripted(texts: list[str], merged: tuple[str, ...] = (), **knobs) -> list[engine_lib.Completion]:
+    """What is made of a model that wants to write these pieces; `~` is the end token, `|` parts pieces."""
+    tokenizer = fakes.Pieces(merged)
+    scripts = [[tokenizer.end_id if piece == "~" else tokenizer.pieces.index(piece) for piece in split(text)] for text in texts]
+    model = fakes.Scripted(scripts, tokenizer.vocab_size)
+    config = dataclasses.replace(CONFIG, temperature=0.0, **knobs)
+    prompts = [engine_lib.Prompt(f"p{n}", (n,) * (n + 1)) for n in range(len(texts))]
+    found = {c.problem_id: c for problem in engine_lib.Engine(model, tokenizer, config, 0).run(prompts, 1) for c in problem}
+    return [found[f"p{n}"] for n in range(len(texts))]
+
+
+def split(text: str) -> list[str]:
+    """Letters, but the whole piece between two bars: `a|=1|b` is a, =1, b."""
+    return [piece for n, part in enumerate(text.split("|")) for piece in ([part] if n % 2 else part)]
+
+
+def test_the_calculator_writes_the_result_and_the_mask_says_so() -> None:
+    (found,) = scripted(["<<3*4=????ok~"])
+    assert found.text == "<<3*4=12>>ok"
+    assert "".join("cm"[not forced] for forced in found.forced) == "mmmmmmccccmmm"
+    assert (found.finish, found.calculator_errors) == ("eos", 0)
+    assert found.tokens[-1] == fakes.Pieces().end_id and len(found.tokens) == len(found.forced) == len(found.logprobs)
+
+
+def test_logprobs_are_the_models_own_also_of_forced_tokens() -> None:
+    (found,) = scripted(["<<3*4=1?>>~"])
+    most = -math.log(1 + (fakes.Pieces().vocab_size - 1) * math.exp(fakes.MISS))
+    expected = [most] * 7 + [most + fakes.MISS] + [most] * 3  # the script wants `1?>>`, the calculator `12>>`
+    np.testing.assert_allclose(found.logprobs, expected, rtol=1e-5)
+
+
+def test_what_cannot_be_evaluated_is_counted_and_left_to_the_model() -> None:
+    found = scripted(["<<5/0=7>> <<x=1>>~", "<<2+2=?>>~", "3+4=8 <<1+1~"])
+    assert [c.text for c in found] == ["<<5/0=7>> <<x=1>>", "<<2+2=4>>", "3+4=8 <<1+1"]
+    assert [c.calculator_errors for c in found] == [2, 0, 0]
+    assert [any(c.forced) for c in found] == [False, True, False]
+
+
+def test_integers_are_written_as_integers_and_a_wrong_digit_before_the_sign_stays() -> None:
+    found = scripted(["<<48/2=????~", "48/3=<<48/2=????~"])
+    assert [c.text for c in found] == ["<<48/2=24>>", "48/3=<<48/2=24>>"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "mask"),
+    [
+        ("<<3+4|=1|????~", "<<3+4=7>>?", "mmmmmccccmm"),  # replaced: = 7 > >, in place of =1 and three more
+        ("<<3-4|=-|????~", "<<3-4=-1>>", "mmmmmccccm"),  # =- 1 > >: the piece itself comes back, but as the calculator's
+        ("<<3+4|=<<|???~", "<<3+4=7>>", "mmmmmccccm"),
+        ("<<(3+4|)=|???~", "<<(3+4)=7>>", "mmmmmmmcccm"),  # nothing follows the sign: the piece stays the model's
+        ("<<3+4| =|???~", None, None),
+        ("<<3+4==?????~", "<<3+4=7>>???", "mmmmmmcccmmmm"),
+        ("$4+$4|=<<|4+4=???~", "$4+$4=<<4+4=8>>", "mmmmmmmmmmcccm"),  # the first sign stands outside
+    ],
+)
+def test_an_equals_sign_merged_with_its_neighbours_triggers_too(text: str, expected: str | None, mask: str | None) -> None:
+    (found,) = scripted([text], merged=("=1", "=-", "=<<", ")=", " ="))
+    if expected is None:  # whether a space may stand before the sign is the calculator's own rule
+        refused = isinstance(calculator.evaluate("3+4 "), calculator.Refused)
+        assert found.text == ("<<3+4 =???" if refused else "<<3+4 =7>>") and found.calculator_errors == int(refused)
+        return
+    assert found.text == expected
+    assert "".join("mc"[forced] for forced in found.forced) == mask
+
+
+def test_a_replaced_token_carries_its_own_logprob() -> None:
+    (found,) = scripted(["<<3+4|=1|????~"], merged=("=1",))
+    most = -math.log(1 + fakes.Pieces(("=1",)).vocab_size * 0 + (fakes.Pieces(("=1",)).vocab_size - 1) * math.exp(fakes.MISS))
+    np.testing.assert_allclose(found.logprobs[4:7], [most, most + fakes.MISS, most + fakes.MISS], rtol=1e-5)
+
+
+def test_forced_tokens_count_towards_the_limit() -> None:
+    (found,) = scripted(["<<12*12=??????~"], max_new_tokens=10)
+    assert (found.text, found.finish) == ("<<12*12=14", "length")
+    assert found.forced == [False] * 8 + [True] * 2
+
+
+def test_the_end_token_at_the_limit_counts_as_an_end() -> None:
+    found = scripted(["abc~", "abcd~"], max_new_tokens=4)
+    assert [(c.text, c.finish, len(c.tokens)) for c in found] == [("abc", "eos", 4), ("abcd", "length", 4)]
+
+
+def test_the_calculator_can_be_switched_off() -> None:
+    (found,) = scripted(["<<3*4=99>>~"], calculator=False)
+    assert found.text == "<<3*4=99>>" and not any(found.forced)
+
+
+def test_prompts_without_room_are_refused_before_anything_is_drawn() -> None:
+    model, tokenizer = nudged()
+    engine = engine_lib.Engine(model, tokenizer, CONFIG, 0)
+    long = [engine_lib.Prompt(f"long{n}", (1,) * (CONTEXT - CONFIG.max_new_tokens + 1)) for n in range(2)]
+    fits = engine_lib.Prompt("fits", (1,) * (CONTEXT - CONFIG.max_new_tokens))
+    with pytest.raises(engine_lib.PromptTooLong, match=r"2 prompts have more than 56 tokens.*long0, long1") as caught:
+        engine.run([fits, *long], 1)
+    assert caught.value.problem_ids == ["long0", "long1"]
+    assert engine.split([fits, *long]) == ([fits], long)
+    (problem,) = engine.run([fits], 1)
+    assert problem[0].problem_id == "fits"
+
+
+@pytest.mark.parametrize(
+    ("prompts", "samples", "message"),
+    [
+        ([engine_lib.Prompt("a", ())], 1, "1 prompts are empty"),
+        ([PROMPTS[0], PROMPTS[0]], 1, "1 problems come twice: .'a'"),
+        (PROMPTS, 0, "samples must be"),
+        (PROMPTS, [1, 1], "samples must be"),
+    ],
+)
+def test_calls_that_make_no_sense_are_refused(prompts: list, samples: int | list[int], message: str) -> None:
+    model, tokenizer = nudged()
+    with pytest.raises(ValueError, match=message):
+        engine_lib.Engine(model, tokenizer, CONFIG, 0).run(prompts, samples)
+
+
+def test_progress_adds_up_to_all_solutions_and_all_their_tokens() -> None:
+    model, tokenizer = nudged()
+    calls: list[tuple[int, int]] = []
+    engine = engine_lib.Engine(model, tokenizer, CONFIG, 5, progress=lambda rows, tokens: calls.append((rows, tokens)))
+    found = [completion for problem in engine.run(PROMPTS, 3) for completion in problem]
+    assert sum(rows for rows, _ in calls) == len(found)
+    assert sum(tokens for _, tokens in calls) == sum(len(completion.tokens) for completion in found)

@@ -1,0 +1,109 @@
+"""Scoring: equal to reading every sample alone and uncached, blind to batches, order and padding."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from verifier.config import ScoreConfig
+from verifier.evaluate import score
+from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
+from verifier.model.transformer import Arch, Transformer
+
+VOCAB = 40
+
+
+@functools.cache
+def verifier(head: str = "reserved_logit", positions: str = "rotary") -> Verifier:
+    arch = Arch(VOCAB + 1, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=128, positions=positions)
+    heads = {"reserved_logit": lambda: ReservedLogitHead(VOCAB), "linear": lambda: LinearHead(32)}
+    made = Verifier(Transformer(arch, rngs=nnx.Rngs(0)), heads[head]())
+    # Fresh heads may start at zero; trained ones do not.
+    graph, state = nnx.split(made)
+    for path, leaf in nnx.to_flat_state(state):
+        if path[0] == "head":
+            leaf.set_value(leaf[...] + 0.3)
+    return nnx.merge(graph, state)
+
+
+def problems() -> list[score.Solutions]:
+    rng = np.random.default_rng(0)
+    sizes = {"a": (5, [3, 40, 1, 33, 12]), "b": (37, [8, 2]), "c": (1, [90]), "d": (33, [7] * 9), "none": (4, [])}
+    return [
+        score.Solutions(
+            name,
+            rng.integers(0, VOCAB, prompt).tolist(),
+            [10 * j for j in range(len(lengths))][::-1],
+            [rng.integers(0, VOCAB, length).tolist() for length in lengths],
+        )
+        for name, (prompt, lengths) in sizes.items()
+    ]
+
+
+def scored(rows: int = 8, given: list[score.Solutions] | None = None, squash: bool = False, **made) -> dict:
+    config = ScoreConfig(rows=rows)
+    lists = list(score.score_samples(verifier(**made), problems() if given is None else given, config, "mine", squash))
+    assert all(len({row["problem_id"] for row in rows}) == 1 for rows in lists)
+    assert all([row["sample_id"] for row in rows] == sorted(row["sample_id"] for row in rows) for rows in lists)
+    return {(row["problem_id"], row["sample_id"]): row for rows in lists for row in rows}
+
+
+@pytest.mark.parametrize("made", [{}, {"head": "linear"}, {"positions": "learned"}])
+def test_scores_equal_every_sample_read_alone_and_uncached(made: dict) -> None:
+    found = scored(**made)
+    model = verifier(**made)
+    assert len(found) == sum(len(problem.tokens) for problem in problems()) == 17
+    for problem in problems():
+        for sample_id, tokens in list(zip(problem.sample_ids, problem.tokens, strict=True))[:4]:
+            row = found[problem.problem_id, sample_id]
+            whole = jnp.asarray(list(problem.prompt) + tokens)[None]
+            place = jnp.arange(whole.shape[1])[None]
+            expected = model.values(model.backbone.hidden(whole, place, jnp.ones_like(place)))[0, len(problem.prompt) :]
+            assert len(row["token_scores"]) == len(tokens) and row["verifier"] == "mine"
+            np.testing.assert_allclose(row["token_scores"], expected, atol=1e-4)
+            assert row["score"] == row["token_scores"][-1]
+    assert np.std([row["score"] for row in found.values()]) > 1e-2  # values that all agree would show nothing
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_scores_depend_on_no_batch_order_or_company(rows: int) -> None:
+    expected = scored()
+    for found in (scored(rows), scored(rows, problems()[::-1]), scored(rows, problems()[1:2])):
+        assert len(found) in (17, 2)
+        for key, row in found.items():
+            np.testing.assert_allclose(row["token_scores"], expected[key]["token_scores"], atol=1e-5)
+
+
+def test_values_of_cross_entropy_heads_come_as_probabilities() -> None:
+    logits, shares = scored(), scored(squash=True)
+    for key, row in shares.items():
+        np.testing.assert_allclose(row["token_scores"], 1 / (1 + np.exp(-np.array(logits[key]["token_scores"]))), atol=1e-5)
+
+
+def test_batches_of_like_lengths_compile_once() -> None:
+    rng = np.random.default_rng(1)
+    many = [
+        score.Solutions(f"p{n}", rng.integers(0, VOCAB, 2 + n).tolist(), range(5), [rng.integers(0, VOCAB, 3 + n).tolist()] * 5) for n in range(9)
+    ]
+    scored(8, many[:4])
+    before = score._read_solutions._cache_size(), score._read_prompts._cache_size()
+    scored(8, many)
+    assert (score._read_solutions._cache_size(), score._read_prompts._cache_size()) == before
+
+
+def test_what_cannot_be_read_is_refused_by_name() -> None:
+    first = problems()[0]
+    bad = {
+        "Problem a has an empty prompt or solution": dataclasses.replace(first, prompt=[]),
+        "Problem a has an empty": dataclasses.replace(first, tokens=[[]] * 5),
+        "Problem a has prompt and solution of 129 tokens, but the context is 128": dataclasses.replace(first, tokens=[[1] * 124] * 5),
+    }
+    for message, problem in bad.items():
+        with pytest.raises(ValueError, match=message):
+            score.score_samples(verifier(), [problem], ScoreConfig(), "mine", False)
+    scored(given=[dataclasses.replace(first, tokens=[[1] * 123] * 5)])

@@ -1,0 +1,115 @@
+"""Makes the tiny checkpoints and golden log-probabilities of hf_weights_test, with torch and transformers. Knows nothing of this project.
+
+Run by hand:
+    python tests/testdata/make_goldens.py                  # writes hf_*/ beside this file (the same bytes each time)
+    python tests/testdata/make_goldens.py --check FOLDER   # FOLDER holds models exported under the same names: do they still agree?
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import shutil
+
+import numpy as np
+import torch
+import transformers
+
+HERE = pathlib.Path(__file__).parent
+SIZES = {
+    "vocab_size": 80,
+    "hidden_size": 32,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+ROPE_LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,  # small, so that 24 tokens with heads of width 16 meet all three bands of frequencies
+}
+ROPE_LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0}
+ROPE_YARN = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 32}
+ROPE_PLAIN = {"rope_type": "default", "rope_theta": 500.0}
+CONFIGS: dict[str, transformers.PretrainedConfig] = {
+    "hf_llama": transformers.LlamaConfig(**SIZES, rope_parameters=ROPE_PLAIN, tie_word_embeddings=True),
+    "hf_llama3": transformers.LlamaConfig(**SIZES, head_dim=16, rope_parameters=ROPE_LLAMA3, tie_word_embeddings=False),
+    "hf_llama_bias": transformers.LlamaConfig(
+        **SIZES, rope_parameters=ROPE_LINEAR, attention_bias=True, mlp_bias=True, tie_word_embeddings=True, dtype="bfloat16"
+    ),
+    "hf_mistral": transformers.MistralConfig(**SIZES, rope_parameters=ROPE_PLAIN, sliding_window=7, tie_word_embeddings=False),
+    "hf_qwen2": transformers.Qwen2Config(**SIZES, rope_parameters=ROPE_PLAIN, tie_word_embeddings=True),
+    "hf_qwen2_yarn": transformers.Qwen2Config(**SIZES, rope_parameters=ROPE_YARN, tie_word_embeddings=True),
+    "hf_gpt2": transformers.GPT2Config(vocab_size=80, n_embd=32, n_layer=2, n_head=4, n_positions=32, bos_token_id=None, eos_token_id=None),
+}
+
+
+def randomise(model: torch.nn.Module, seed: int) -> None:
+    """Weights far from their usual small start: attention is peaked, norms and biases are not at 1 and 0, so that any mistake shows."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim == 2:
+                parameter.copy_(noise * (0.5 if "embed" in name or "wte" in name or "wpe" in name else parameter.shape[-1] ** -0.5))
+            else:
+                parameter.copy_(noise * 0.2 + (0.0 if name.endswith("bias") else 1.0))
+
+
+def log_probabilities(model: torch.nn.Module, tokens: np.ndarray) -> np.ndarray:
+    """tokens [B, T] -> float32 [B, T, V]."""
+    with torch.no_grad():
+        logits = model.eval()(input_ids=torch.from_numpy(tokens).long()).logits
+    return torch.log_softmax(logits.float(), dim=-1).numpy()
+
+
+def make(name: str, seed: int) -> None:
+    """One checkpoint with its golden: float32 reference of the weights as stored."""
+    config = CONFIGS[name]
+    folder = HERE / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float()
+    randomise(model, seed)
+    if config.dtype == torch.bfloat16:
+        model = model.bfloat16()
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    tokens = np.random.default_rng(seed).integers(0, config.vocab_size, (2, 24), dtype=np.int32)
+    reference = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    np.savez_compressed(folder / "golden.npz", tokens=tokens, log_probabilities=log_probabilities(reference, tokens))
+
+
+def check(folder: pathlib.Path) -> bool:
+    """Loads every model found in `folder`, prints how far it is from its golden and whether a tensor was left over or made up."""
+    good = True
+    for name in sorted(set(CONFIGS) & {path.name for path in folder.iterdir()}):
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            folder / name, output_loading_info=True, attn_implementation="eager"
+        )
+        golden = np.load(HERE / name / "golden.npz")
+        found = log_probabilities(model, golden["tokens"])
+        difference = float(np.abs(found - golden["log_probabilities"]).max())
+        left = {key: names for key, names in info.items() if names}
+        good &= difference < 1e-4 and not left
+        print(f"{name} {type(model).__name__}: max abs difference {difference:.2e}; loading problems: {left or 'none'}")
+    return good
+
+
+def main() -> None:
+    """Writes the goldens, or checks a folder of exports against them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", type=pathlib.Path)
+    arguments = parser.parse_args()
+    if arguments.check:
+        raise SystemExit(0 if check(arguments.check) else 1)
+    for seed, name in enumerate(CONFIGS):
+        make(name, seed)
+
+
+if __name__ == "__main__":
+    main()

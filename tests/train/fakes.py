@@ -1,0 +1,88 @@
+"""A decoder small enough to check by hand, and a stream of random batches. Knows nothing that is under test."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from verifier.data.batches import Batch
+
+VOCAB = 11  # ids of text; VOCAB itself is the reserved id
+WIDTH = 8
+
+
+class Decoder(nnx.Module):
+    """Sees each token and the mean of its segment so far; two arrays of two axes, one bias."""
+
+    def __init__(self, seed: int = 0):
+        rngs = nnx.Rngs(seed)
+        self.embed = nnx.Param(0.3 * jax.random.normal(rngs.params(), (VOCAB + 1, WIDTH)))
+        self.mix = nnx.Linear(2 * WIDTH, WIDTH, rngs=rngs)
+
+    def hidden(self, tokens_BT, positions_BT, segment_ids_BT, *, dropout_rate=0.0, dropout_key=None):
+        x = self.embed[...][tokens_BT]
+        seen = jnp.tril(segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :])
+        mean = jnp.einsum("bts,bsd->btd", seen / seen.sum(-1, keepdims=True), x)
+        y = jnp.tanh(self.mix(jnp.concatenate([x, mean], -1)))
+        if dropout_key is not None:
+            y = y * jax.random.bernoulli(dropout_key, 1 - dropout_rate, y.shape) / (1 - dropout_rate)
+        return x + y
+
+    def logits(self, hidden):
+        return hidden @ self.embed[...].T
+
+
+class Judge(nnx.Module):
+    """A decoder with a linear value head."""
+
+    def __init__(self, seed: int = 0):
+        self.backbone = Decoder(seed)
+        self.head = nnx.Linear(WIDTH, 1, rngs=nnx.Rngs(seed))
+
+    def values(self, hidden):
+        return self.head(hidden)[..., 0]
+
+
+def random_batch(seed: int, rows: int = 4, length: int = 12, used: int = 10) -> Batch:
+    """Two segments a row: ground truth with language-model weights, then a sample with value weights; padding behind them."""
+    rng = np.random.default_rng(seed)
+    segments = np.zeros((rows, length), np.int32)
+    segments[:, : used // 2], segments[:, used // 2 : used] = 1, 2
+    positions = np.where(segments > 0, np.arange(length) % (used // 2), 0).astype(np.int32)
+    inner = positions < used // 2 - 1
+    answer = positions >= 2
+    lm = ((segments == 1) & answer & inner) * rng.uniform(0.5, 1.5, (rows, length))
+    value = ((segments == 2) & answer) * rng.uniform(0.5, 1.5, (rows, length))
+    target = (segments == 2) * rng.integers(0, 2, (rows, 1))
+    tokens = np.where(segments > 0, rng.integers(0, VOCAB, (rows, length)), 0).astype(np.int32)
+    return Batch(tokens, segments, positions, lm.astype(np.float32), value.astype(np.float32), target.astype(np.float32))
+
+
+class Stream:
+    """`epochs` times the same number of random batches; raises in the middle where it is told to die."""
+
+    def __init__(self, epochs: int, steps: int, *, die_after: int | None = None, rows: int = 4, make=random_batch):
+        self.steps_per_epoch = [steps] * epochs
+        self.rows, self.make, self.die_after, self.position = rows, make, die_after, 0
+
+    def __len__(self):
+        return sum(self.steps_per_epoch)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> Batch:
+        if self.position == self.die_after:
+            raise KeyboardInterrupt
+        if self.position >= len(self):
+            raise StopIteration
+        self.position += 1
+        return self.make(self.position, rows=self.rows)
+
+    def state(self):
+        return {"position": self.position}
+
+    def restore(self, state):
+        self.position = state["position"]

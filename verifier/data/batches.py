@@ -1,0 +1,208 @@
+"""Packed batches in an order that any host can work out alone, resumable between any two of them. Numpy only; knows no model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from verifier.data.examples import Example, encode_problem, lm_example, verifier_example
+from verifier.data.packing import fitting, pack_lengths
+
+__all__ = [
+    "Batch", "BatchStream", "Example", "Supervision", "encode_problem", "lm_example", "mix", "pack", "supervision", "verifier_example",
+]  # fmt: skip
+
+
+class Batch(NamedTuple):
+    """B packed rows of T tokens; padding has segment 0 and weight 0.
+
+    tokens        a a a b b . .
+    segment_ids   1 1 1 2 2 0 0
+    positions     0 1 2 0 1 0 0
+    """
+
+    tokens_BT: np.ndarray  # int32
+    segment_ids_BT: np.ndarray  # int32
+    positions_BT: np.ndarray  # int32
+    lm_weight_BT: np.ndarray  # float32, see Example
+    value_weight_BT: np.ndarray  # float32
+    value_target_BT: np.ndarray  # float32
+
+
+class Supervision(NamedTuple):
+    """How many tokens there are and how many of them a loss looks at: a share near 1 or 0 betrays a wrong mask."""
+
+    tokens: int
+    lm_tokens: int
+    value_tokens: int
+    lm_share: float
+    value_share: float
+
+
+def supervision(examples: Sequence[Example] | Batch) -> Supervision:
+    """Counts supervised tokens of examples or of a batch (padding left out)."""
+    if isinstance(examples, Batch):
+        tokens = int((examples.segment_ids_BT > 0).sum())
+        lm_tokens, value_tokens = int((examples.lm_weight_BT > 0).sum()), int((examples.value_weight_BT > 0).sum())
+    else:
+        tokens = sum(len(example.tokens) for example in examples)
+        lm_tokens = sum(int(np.count_nonzero(example.lm_weight)) for example in examples)
+        value_tokens = sum(int(np.count_nonzero(example.value_weight)) for example in examples)
+    return Supervision(tokens, lm_tokens, value_tokens, lm_tokens / max(tokens, 1), value_tokens / max(tokens, 1))
+
+
+def pack(examples: Sequence[Example], row_tokens: int) -> list[list[Example]]:
+    """Rows of examples: first fit in the given order; examples longer than a row are left out, counted and named in a warning.
+
+    Raises:
+        ValueError: no example fits.
+    """
+    kept = fitting([len(example.tokens) for example in examples], [example.name for example in examples], row_tokens)
+    rows = pack_lengths([len(examples[place].tokens) for place in kept], row_tokens)
+    return [[examples[kept[place]] for place in row] for row in rows]
+
+
+def mix(samples: Sequence[Example], ground_truth: Sequence[Example], seed: int) -> list[Example]:
+    """Every sample followed by one ground-truth example (Cobbe et al. 2021, section 4.2: an equal mix, ground truth upsampled).
+
+    Ground truth is used evenly: all of it in a seeded order, then all of it again in another, until every sample has its partner.
+
+    Raises:
+        ValueError: there are samples, but no ground truth.
+    """
+    if samples and not ground_truth:
+        raise ValueError(f"{len(samples):,} samples, but no ground truth to mix them with; give some or set verify.lm_weight=0")
+    mixed: list[Example] = []
+    for place, sample in enumerate(samples):
+        if place % len(ground_truth) == 0:
+            order = shuffled(len(ground_truth), seed, place // len(ground_truth))
+        mixed += [sample, ground_truth[order[place % len(ground_truth)]]]
+    return mixed
+
+
+def shuffled(count: int, seed: int, turn: int) -> np.ndarray:
+    """A permutation that depends on (count, seed, turn) alone; from raw Philox words, which no version of numpy changes."""
+    words = np.random.Philox(key=[seed % 2**64, turn]).random_raw(count)
+    return np.argsort(words, kind="stable")
+
+
+class BatchStream:
+    """An iterator over the batches of a training job; its position fits into a checkpoint."""
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        seed: int,
+        batch_rows: int,
+        row_tokens: int,
+        epochs: float = 1.0,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> None:
+        """Packs every epoch once, to know the number of steps.
+
+        Args:
+            examples: all of them, the same on every host.
+            seed: with the number of the epoch it gives the order; each epoch is packed anew in its order.
+            batch_rows: rows of a batch over all hosts. The last batch of an epoch is filled up with empty rows.
+            row_tokens: tokens of a row; longer examples are left out with a warning.
+            epochs: may be a fraction: 0.5 gives half of the first epoch's batches (rounded up).
+            process_index: this host, which gets its slice of the rows of every batch.
+            process_count: how many hosts there are.
+
+        Raises:
+            ValueError: no examples, none that fits, or batch_rows that the hosts cannot share evenly.
+        """
+        self.process_index, self.process_count = process_index, process_count
+        if not examples:
+            raise ValueError("there are no examples to train on; expected at least one")
+        if batch_rows < 1 or batch_rows % self.process_count:
+            raise ValueError(f"batch_rows={batch_rows} cannot be shared by {self.process_count} processes; set a positive multiple of them")
+        if epochs < 0:
+            raise ValueError(f"epochs={epochs} is negative; expected 0 or more")
+        lengths = [len(example.tokens) for example in examples]
+        self._kept = np.asarray(fitting(lengths, [example.name for example in examples], row_tokens))
+        self._lengths = np.asarray(lengths)[self._kept]
+        self._examples, self._seed = examples, seed
+        self.batch_rows, self.row_tokens = batch_rows, row_tokens
+        self._packed: tuple[int, list[list[int]]] = (-1, [])
+        self.steps_per_epoch = self._count_steps(epochs)
+        self._epoch, self._step = 0, 0
+
+    def __len__(self) -> int:
+        """Batches from the very start to the end."""
+        return sum(self.steps_per_epoch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Goes on from the position; a stream is read once, like a file."""
+        return self
+
+    def __next__(self) -> Batch:
+        while self._epoch < len(self.steps_per_epoch) and self._step >= self.steps_per_epoch[self._epoch]:
+            self._epoch, self._step = self._epoch + 1, 0
+        if self._epoch >= len(self.steps_per_epoch):
+            raise StopIteration
+        share = self.batch_rows // self.process_count
+        first = self._step * self.batch_rows + self.process_index * share
+        rows = self._rows_of(self._epoch)[first : first + share]
+        self._step += 1
+        return self._batch(rows, share)
+
+    def state(self) -> dict[str, int]:
+        """The position after the last batch given out; JSON-able, the same on every host."""
+        return {"epoch": self._epoch, "step": self._step, **self._identity()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on exactly where `state` was taken.
+
+        Raises:
+            ValueError: the state is of other examples, another seed or another batch size.
+        """
+        for name, mine in self._identity().items():
+            if state[name] != mine:
+                raise ValueError(f"the saved position has {name}={state[name]}, here it is {mine}; use the old settings or start anew")
+        self._epoch, self._step = int(state["epoch"]), int(state["step"])
+
+    def _identity(self) -> dict[str, int]:
+        return {
+            "seed": self._seed,
+            "batch_rows": self.batch_rows,
+            "row_tokens": self.row_tokens,
+            "examples": len(self._examples),
+            "tokens": int(self._lengths.sum()),
+        }
+
+    def _count_steps(self, epochs: float) -> list[int]:
+        whole = math.floor(epochs)
+        shares = [1.0] * whole + ([epochs - whole] if epochs > whole else [])
+        # The small number keeps 0.1 of 30 batches at 3, where floating point says 3.0000000000000004.
+        return [math.ceil(share * math.ceil(len(self._rows_of(epoch)) / self.batch_rows) - 1e-9) for epoch, share in enumerate(shares)]
+
+    def _rows_of(self, epoch: int) -> list[list[int]]:
+        """The examples of each row of an epoch; the last epoch asked for is kept."""
+        if self._packed[0] != epoch:
+            order = shuffled(len(self._kept), self._seed, epoch)
+            places = self._kept[order].tolist()
+            rows = pack_lengths(self._lengths[order].tolist(), self.row_tokens)
+            self._packed = (epoch, [[places[place] for place in row] for row in rows])
+        return self._packed[1]
+
+    def _batch(self, rows: Sequence[Sequence[int]], count: int) -> Batch:
+        shape = (count, self.row_tokens)
+        batch = Batch(*np.zeros((3, *shape), np.int32), *np.zeros((3, *shape), np.float32))
+        for row, places in enumerate(rows):
+            start = 0
+            for segment, place in enumerate(places, start=1):
+                example = self._examples[place]
+                here = slice(start, start + len(example.tokens))
+                batch.tokens_BT[row, here] = example.tokens
+                batch.segment_ids_BT[row, here] = segment
+                batch.positions_BT[row, here] = np.arange(len(example.tokens))
+                batch.lm_weight_BT[row, here] = example.lm_weight
+                batch.value_weight_BT[row, here] = example.value_weight
+                batch.value_target_BT[row, here] = example.value_target
+                start = here.stop
+        return batch

@@ -1,0 +1,139 @@
+"""Token sequences with what each position is to learn: the masks of the two losses. Knows no batch and no device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from verifier.text import calculator
+from verifier.text.problem import Problem, Template
+from verifier.text.tokenizer import Tokenizer
+
+
+class Example(NamedTuple):
+    """One sequence of T tokens and its weights in the losses.
+
+        position       0   1   2   3   4
+        tokens         q   q   s   s   end
+        lm_weight      0   1   1   1   0     position 1 predicts the first solution token; the last predicts nothing
+        value_weight   0   0   1   1   1     the value is read after each solution token, the end token's too
+    """
+
+    tokens: np.ndarray  # int32 [T]
+    lm_weight: np.ndarray  # float32 [T], of the loss of predicting tokens[t + 1] from position t
+    value_weight: np.ndarray  # float32 [T], of the loss of the value read after token t
+    value_target: np.ndarray  # float32 [T]
+    name: str = ""  # what a message calls it, such as a problem's id
+
+
+def lm_example(
+    prompt_ids: Sequence[int],
+    target_ids: Sequence[int],
+    forced: Sequence[bool],
+    *,
+    loss_on_question: bool,
+    loss_on_forced: bool,
+    name: str = "",
+) -> Example:
+    """A ground-truth solution for the language-model loss (Cobbe et al. 2021, section 4.1).
+
+    Args:
+        prompt_ids: start ids and the prompt.
+        target_ids: the target and the end id; not empty.
+        forced: over target_ids, whether the calculator writes the token (False where unknown).
+        loss_on_question: whether the prompt's tokens are predicted too (all but the first of the sequence, which nothing precedes).
+        loss_on_forced: whether tokens that the calculator writes are predicted too.
+        name: what messages call the example.
+
+    Raises:
+        ValueError: an empty target, or `forced` of another length.
+    """
+    _check_lengths(target_ids, forced, name)
+    first = len(prompt_ids)
+    tokens = np.asarray([*prompt_ids, *target_ids], np.int32)
+    predicted = np.zeros(len(tokens), np.float32)  # whether token t itself is predicted
+    predicted[first:] = 1 if loss_on_forced else ~np.asarray(forced, bool)
+    if loss_on_question:
+        predicted[:first] = 1
+    lm_weight = np.append(predicted[1:], np.float32(0))
+    nothing = np.zeros(len(tokens), np.float32)
+    return Example(tokens, lm_weight, nothing, nothing, name)
+
+
+def verifier_example(
+    prompt_ids: Sequence[int],
+    solution_ids: Sequence[int],
+    forced: Sequence[bool],
+    correct: bool,
+    *,
+    level: str,
+    normalise: str,
+    loss_on_forced: bool,
+    name: str = "",
+) -> Example:
+    """A sampled solution for the value loss (Cobbe et al. 2021, section 4.2): the label is the target at every solution token.
+
+    Args:
+        prompt_ids: start ids and the prompt; never in the loss.
+        solution_ids: the sample's tokens as they were drawn, the end token where it came; not empty.
+        forced: over solution_ids, whether the calculator wrote the token.
+        correct: the label.
+        level: "token": every solution token counts; "solution": only the last one.
+        normalise: "tokens": every counted token weighs 1; "solutions": the weights of a solution sum to 1.
+        loss_on_forced: whether values after tokens of the calculator count; the last token counts always at level "solution".
+        name: what messages call the example.
+
+    Raises:
+        ValueError: an empty solution, `forced` of another length, or an unknown level or normalise.
+    """
+    _check_lengths(solution_ids, forced, name)
+    first = len(prompt_ids)
+    tokens = np.asarray([*prompt_ids, *solution_ids], np.int32)
+    counted = np.ones(len(solution_ids), np.float32)
+    if level == "solution":
+        counted[:-1] = 0
+    elif level != "token":
+        raise ValueError(f"verify.level is {level!r}; expected 'token' or 'solution'")
+    elif not loss_on_forced:
+        counted[np.asarray(forced, bool)] = 0
+    if normalise == "solutions":
+        counted /= max(counted.sum(), 1)
+    elif normalise != "tokens":
+        raise ValueError(f"verify.normalise is {normalise!r}; expected 'tokens' or 'solutions'")
+    value_weight, value_target = np.zeros((2, len(tokens)), np.float32)
+    value_weight[first:] = counted
+    value_target[first:] = float(correct)
+    return Example(tokens, np.zeros(len(tokens), np.float32), value_weight, value_target, name)
+
+
+def encode_problem(problem: Problem, tokenizer: Tokenizer, template: Template) -> tuple[list[int], list[int], list[bool]]:
+    """A problem with its ground-truth solution as tokens.
+
+    Returns:
+        prompt_ids (start ids and the rendered prompt), target_ids (the rendered solution and the end id), and over target_ids
+        whether the calculator would write the token: one that lies wholly in the result of an annotation, the closing `>>` included.
+
+    Raises:
+        ValueError: the problem has no solution.
+    """
+    if problem.solution is None:
+        raise ValueError(f"problem {problem.problem_id} of {problem.source} has no solution to learn from; only its answer is known")
+    prompt_ids = [*tokenizer.start_ids, *tokenizer.encode(template.render_prompt(problem.question))]
+    target = template.render_target(problem.solution)
+    ids, spans = tokenizer.encode_with_spans(target)
+    written = [
+        (annotation.start, annotation.end)
+        for annotation in calculator.annotations(target)
+        if isinstance(calculator.evaluate(annotation.expression), calculator.Evaluated)
+    ]
+    forced = [any(first <= start < end <= last for first, last in written) for start, end in spans]
+    return prompt_ids, [*ids, tokenizer.end_id], [*forced, False]
+
+
+def _check_lengths(ids: Sequence[int], forced: Sequence[bool], name: str) -> None:
+    if not len(ids):
+        raise ValueError(f"example {name or '(no name)'} has no token to learn from; expected at least the end token")
+    if len(forced) != len(ids):
+        raise ValueError(f"example {name or '(no name)'}: `forced` has {len(forced)} entries for {len(ids)} tokens; expected one a token")

@@ -1,0 +1,66 @@
+"""Puts examples of different lengths into rows of one length. Knows only lengths; the same input gives the same rows everywhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+OPEN_ROWS = 64  # rows that may still be filled: keeps packing linear in time, and examples near their place in the order
+NAMED = 20  # too long examples that a warning names
+
+
+def pack_lengths(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
+    """First fit over the last OPEN_ROWS rows.
+
+    Args:
+        lengths: tokens of each example, in the order they are to be used; none above row_tokens.
+        row_tokens: tokens of a row.
+
+    Returns:
+        The places of the examples of each row; every place stands in exactly one row. Rows are in order of their first example.
+    """
+    rows: list[list[int]] = []
+    room: list[int] = []  # of the open rows, oldest first
+    opened: list[list[int]] = []
+    for place, length in enumerate(lengths):
+        for slot, left in enumerate(room):
+            if length <= left:
+                opened[slot].append(place)
+                room[slot] = left - length
+                if left == length:  # full
+                    del room[slot], opened[slot]
+                break
+        else:
+            row = [place]
+            rows.append(row)
+            if length < row_tokens:
+                room.append(row_tokens - length)
+                opened.append(row)
+                if len(room) > OPEN_ROWS:
+                    del room[0], opened[0]
+    return rows
+
+
+def fitting(lengths: Sequence[int], names: Sequence[str], row_tokens: int) -> list[int]:
+    """The places of the examples that fit a row; the others are dropped whole, counted and named in one warning.
+
+    Raises:
+        ValueError: none fits.
+    """
+    kept = [place for place, length in enumerate(lengths) if length <= row_tokens]
+    if len(kept) == len(lengths):
+        return kept
+    longest = max(lengths)
+    if not kept:
+        raise ValueError(
+            f"all {len(lengths):,} examples are longer than row_tokens={row_tokens} (they have {min(lengths)} to {longest} tokens);"
+            " set row_tokens (and model.context) higher"
+        )
+    dropped = [place for place, length in enumerate(lengths) if length > row_tokens]
+    long = list(dict.fromkeys(names[place] or f"number {place}" for place in dropped))
+    more = f" and {len(long) - NAMED:,} more" if len(long) > NAMED else ""
+    logging.getLogger(__name__).warning(
+        "%s of %s examples are left out, never cut: they are longer than row_tokens=%d (longest: %d tokens): %s%s",
+        f"{len(dropped):,}", f"{len(lengths):,}", row_tokens, longest, ", ".join(long[:NAMED]), more,
+    )  # fmt: skip
+    return kept

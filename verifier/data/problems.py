@@ -1,0 +1,125 @@
+"""Word problems by the name of their source, in three splits that share no problem. Knows no source's format and no token."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+
+from verifier.config import DataConfig
+from verifier.data.asdiv import load_asdiv
+from verifier.data.generated import generate
+from verifier.data.gsm8k import load_gsm8k
+from verifier.data.local_files import DataError
+from verifier.data.multiarith import load_multiarith
+from verifier.data.svamp import load_svamp
+from verifier.data.tables import SCHEMAS
+from verifier.text.problem import Problem
+
+__all__ = ["DataError", "load_problems", "problems_from_table", "problems_table"]
+
+Source = Callable[[DataConfig, int], dict[str, list[Problem]]]
+
+SOURCES: dict[str, Source] = {
+    "generated": lambda config, seed: _generated(config, seed),
+    "gsm8k": lambda config, seed: load_gsm8k(config.dir, config.source),
+    "svamp": lambda config, seed: load_svamp(config.dir),
+    "asdiv": lambda config, seed: load_asdiv(config.dir),
+    "multiarith": lambda config, seed: load_multiarith(config.dir),
+}
+
+
+def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
+    """The problems of a run.
+
+    Held-out problems are the first of the training problems by a hash of their id, whatever the seed, so that two runs on one data set
+    hold out the same ones. Limits take the first by a hash of seed and id: a smaller limit gives a part of what a larger one gives.
+    No choice depends on the order of rows.
+
+    Args:
+        config: name, dir, source, kinds and the numbers of problems. Sets for testing only (svamp, asdiv, multiarith) hold nothing out.
+        seed: which problems the limits choose, and which ones are generated.
+
+    Returns:
+        "train", "heldout" and "test", each sorted by problem_id; every problem's `split` says where it is.
+
+    Raises:
+        DataError: an unknown name, missing data, fewer problems than asked for, or a question in two splits.
+    """
+    if config.name not in SOURCES:
+        near = difflib.get_close_matches(config.name, SOURCES, n=2, cutoff=0.4) or list(SOURCES)
+        raise DataError(f"data.name is {config.name!r}, which is no known source; nearest: {', '.join(near)} (all: {', '.join(SOURCES)})")
+    for knob in ("train_problems", "heldout_problems", "test_problems"):
+        if getattr(config, knob) < 0:
+            raise DataError(f"data.{knob} is {getattr(config, knob)}; expected 0 or more")
+    found = SOURCES[config.name](config, seed)
+    train, test = found["train"], found["test"]
+    heldout: list[Problem] = []
+    if train:
+        train, heldout = _hold_out(train, config)
+        train = _first(train, config.train_problems, f"train/{seed}", f"data.train_problems (beside {len(heldout):,} held out)")
+    elif config.train_problems:
+        raise DataError(f"data.train_problems is {config.train_problems:,}, but {config.name} is a set for testing only; set it to 0")
+    elif config.heldout_problems:
+        logging.getLogger(__name__).info("%s is a set for testing only: no problems are held out", config.name)
+    test = _first(test, config.test_problems, f"test/{seed}", "data.test_problems")
+    splits = {"train": train, "heldout": heldout, "test": test}
+    _check_disjoint(splits)
+    return {
+        split: [dataclasses.replace(problem, split=split) for problem in sorted(problems, key=lambda problem: problem.problem_id)]
+        for split, problems in splits.items()
+    }
+
+
+def problems_table(problems: Sequence[Problem]) -> pa.Table:
+    """The rows of the problems table."""
+    schema = SCHEMAS["problems"]
+    arrays = [pa.array([getattr(each, name) for each in problems], pa.string()) for name in schema.names]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def problems_from_table(table: pa.Table) -> list[Problem]:
+    """The problems of a stored table, in its order."""
+    return [Problem(**row) for row in table.select(SCHEMAS["problems"].names).to_pylist()]
+
+
+def _generated(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
+    for knob in ("train_problems", "test_problems"):
+        if not getattr(config, knob):
+            raise DataError(f"data.{knob} is 0; generated problems have no end, so say how many are wanted")
+    train = generate("train", config.train_problems + config.heldout_problems, seed, config.kinds)
+    return {"train": train, "test": generate("test", config.test_problems, seed, config.kinds)}
+
+
+def _hold_out(train: list[Problem], config: DataConfig) -> tuple[list[Problem], list[Problem]]:
+    count = config.heldout_problems
+    if count >= len(train):
+        raise DataError(f"data.heldout_problems is {count:,}, but {config.name} has {len(train):,} training problems; leave some to train on")
+    ordered = _by_hash(train, "heldout")
+    return ordered[count:], ordered[:count]
+
+
+def _first(problems: list[Problem], limit: int, salt: str, knob: str) -> list[Problem]:
+    """As many as the limit says, 0 for all of them."""
+    if limit > len(problems):
+        raise DataError(f"{knob} is {limit:,}, but there are {len(problems):,} problems; ask for fewer, or for 0 to take all")
+    return _by_hash(problems, salt)[: limit or None]
+
+
+def _by_hash(problems: Sequence[Problem], salt: str) -> list[Problem]:
+    return sorted(problems, key=lambda problem: hashlib.sha256(f"{salt}/{problem.problem_id}".encode()).digest())
+
+
+def _check_disjoint(splits: dict[str, list[Problem]]) -> None:
+    """A problem learnt from must not be tested on."""
+    where: dict[str, str] = {}
+    for split, problems in splits.items():
+        for problem in problems:
+            other = where.setdefault(problem.problem_id, split)
+            if other != split:
+                question = problem.question[:80]
+                raise DataError(f"problem {problem.problem_id} is in {other} and in {split}: {question!r}; take it out of one of them")

@@ -1,0 +1,170 @@
+"""Tables on disk: parts that are written whole, a manifest that is written last. Knows columns and files, not what they mean.
+
+    tables/samples/split=test/
+        unfinished.json       the settings, from the first moment until the table is finished
+        part-00000.parquet    whole problems: what is here need not be made again
+        manifest.json         the end: rows, parts with sizes and sha256, settings; takes the place of unfinished.json
+
+Other tools read the parts as they are; with pandas: `pd.read_parquet(glob("tables/samples/split=*/*.parquet"), partitioning=None)`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from verifier.config import differences
+from verifier.data.atomic import ASIDE, as_json, write_bytes, write_json
+from verifier.data.reading import MANIFEST, UNFINISHED, duplicate_key, open_part, parts_of, read_foreign, read_manifest, read_table
+from verifier.data.tables import SCHEMAS, StoreError, key_of, schema_of
+
+__all__ = ["SCHEMAS", "StoreError", "TableWriter", "read_foreign", "read_manifest", "read_table", "remove_table", "write_json"]
+
+
+class TableWriter:
+    """Writes one split of a table, part by part; started again after a crash, it goes on after the last whole part."""
+
+    def __init__(self, folder: pathlib.Path, table: str, settings: Mapping[str, Any] | None = None) -> None:
+        """Opens a folder, new or left unfinished.
+
+        Args:
+            folder: of one split, such as `tables/samples/split=test`.
+            table: which of SCHEMAS.
+            settings: flat and JSON-able; what the rows depend on. Kept in `unfinished.json`, then in the manifest.
+
+        Raises:
+            StoreError: the table is finished, or its parts were written with other settings (each is named, old and new).
+        """
+        self.folder = pathlib.Path(folder)
+        self.table = table
+        self.schema = schema_of(table)
+        self.settings = json.loads(json.dumps(dict(settings or {})))
+        if (self.folder / MANIFEST).exists():
+            raise StoreError(f"{self.folder} holds a finished table; read it, or remove the folder to write it anew")
+        for left in self.folder.glob(f"*{ASIDE}"):  # of a crash in the middle of a write
+            left.unlink()
+        self._claim()
+        self._parts = parts_of(self.folder)
+        self._present = {problem for part in self._parts for problem in _problems_in(part, self.schema)}
+
+    def present(self) -> set[str]:
+        """The problems that are stored already."""
+        return set(self._present)
+
+    def append(self, rows: Sequence[Mapping[str, Any]] | pa.Table) -> None:
+        """Writes whole problems as one part; when it returns, they are safe on disk.
+
+        Args:
+            rows: one mapping a row with exactly the table's columns (numpy arrays may stand for lists), or an Arrow table.
+
+        Raises:
+            StoreError: wrong columns or values, a key twice, a problem that an earlier part holds, or a full disk; nothing is written then.
+        """
+        table = rows if isinstance(rows, pa.Table) else self._as_table(rows)
+        if not len(table):
+            return
+        path = self.folder / f"part-{_number(self._parts):05d}.parquet"
+        self._check(table, path)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self._write(path, memoryview(sink.getvalue()))
+        self._parts.append(path)
+        self._present.update(pc.unique(table["problem_id"]).to_pylist())
+
+    def finish(self, manifest: Mapping[str, Any]) -> None:
+        """Writes `manifest.json`; from then on the table counts as finished.
+
+        Args:
+            manifest: what is to be known beside rows, parts and settings; JSON-able.
+        """
+        parts = [_entry(part) for part in self._parts]
+        own = {"table": self.table, "rows": sum(part["rows"] for part in parts), "parts": parts}
+        if taken := own.keys() & manifest.keys():
+            raise StoreError(f"{self.folder}: the manifest's own entries {sorted(taken)} cannot be given; call them something else")
+        self._write(self.folder / MANIFEST, as_json({**own, "settings": self.settings, **manifest}))
+        (self.folder / UNFINISHED).unlink(missing_ok=True)
+
+    def _claim(self) -> None:
+        """Notes the settings before the first part, or checks them against those of the parts that are there."""
+        note = self.folder / UNFINISHED
+        if not note.exists():
+            if orphans := parts_of(self.folder):
+                raise StoreError(f"{orphans[0]} is there, but no {UNFINISHED} to say with which settings it was made; remove {self.folder}")
+            self._write(note, as_json({"table": self.table, "settings": self.settings}))
+            return
+        old = json.loads(note.read_text())
+        changed = differences({"table": old["table"], **old["settings"]}, {"table": self.table, **self.settings})
+        if changed:
+            lines = "\n  ".join(changed)
+            way_out = "Go on with the old ones, or remove the folder to start anew."
+            raise StoreError(f"{self.folder} was begun with other settings:\n  {lines}\n{way_out}")
+
+    def _as_table(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+        names = set(self.schema.names)
+        for place, row in enumerate(rows):
+            if row.keys() != names:
+                wrong = f"columns missing {sorted(names - row.keys())}, unknown {sorted(row.keys() - names)}"
+                raise StoreError(f"{self.folder}, row {place} of {len(rows)}: {wrong}; expected {self.schema.names}")
+        arrays = []
+        for field in self.schema:
+            try:
+                arrays.append(pa.array([row[field.name] for row in rows], type=field.type))
+            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+                raise StoreError(f"{self.folder}: column {field.name!r} must be {field.type}: {error}") from error
+        return pa.Table.from_arrays(arrays, schema=self.schema)
+
+    def _check(self, table: pa.Table, path: pathlib.Path) -> None:
+        if not table.schema.equals(self.schema):
+            raise StoreError(f"{path}: the rows have the columns\n{table.schema}\nexpected\n{self.schema}")
+        for field in self.schema:
+            if not field.nullable and table[field.name].null_count:
+                raise StoreError(f"{path}: column {field.name!r} has {table[field.name].null_count} nulls; expected none")
+        if twice := duplicate_key(table, key_of(self.table)):
+            raise StoreError(f"{path}: {twice} stands twice in the rows to be written; expected once")
+        again = self._present.intersection(pc.unique(table["problem_id"]).to_pylist())
+        if again:
+            raise StoreError(f"{path}: problem {min(again)} is in an earlier part; expected every problem whole in one part, for resuming")
+
+    def _write(self, path: pathlib.Path, content: bytes | memoryview) -> None:
+        try:
+            write_bytes(path, content)
+        except OSError as error:
+            way_out = "the parts before it are whole: make room and start again, it goes on from there"
+            raise StoreError(f"{path}: cannot be written ({error.strerror or error}); {way_out}") from error
+
+
+def remove_table(folder: pathlib.Path) -> None:
+    """Removes one split of a table, its manifest first, so that a crash half way leaves no table that looks finished."""
+    for path in (folder / MANIFEST, folder / UNFINISHED, *parts_of(folder), *folder.glob(f"*{ASIDE}")):
+        path.unlink(missing_ok=True)
+
+
+def _problems_in(part: pathlib.Path, schema: pa.Schema) -> list[str]:
+    """The problems of an earlier part, which must be whole."""
+    file = open_part(part, None)
+    if missing := [name for name in schema.names if name not in file.schema_arrow.names]:
+        raise StoreError(f"{part}: no column {missing[0]!r}; it has {file.schema_arrow.names}")
+    return pc.unique(file.read(["problem_id"])["problem_id"]).to_pylist()
+
+
+def _number(parts: Sequence[pathlib.Path]) -> int:
+    found = [re.fullmatch(r"part-(\d+)", part.stem) for part in parts]
+    return 1 + max((int(match[1]) for match in found if match), default=-1)
+
+
+def _entry(part: pathlib.Path) -> dict[str, Any]:
+    content = part.read_bytes()
+    return {
+        "name": part.name,
+        "rows": open_part(part, None).metadata.num_rows,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }

@@ -1,0 +1,79 @@
+"""The four tables of a run: their columns, types and keys. Knows no file."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from verifier.config import UserError
+
+
+class StoreError(UserError):
+    """A table on disk that is damaged, incomplete or not what was asked for; the message names the file and what was expected."""
+
+
+def _columns(types: dict[str, pa.DataType], nullable: tuple[str, ...] = ()) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=name in nullable) for name, kind in types.items()])
+
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "problems": _columns(
+        {
+            "problem_id": pa.string(),  # hash of the normalised question, never an index
+            "question": pa.string(),
+            "solution": pa.string(),
+            "answer": pa.string(),
+            "source": pa.string(),
+            "split": pa.string(),
+        },
+        nullable=("solution",),
+    ),
+    "samples": _columns(
+        {
+            "problem_id": pa.string(),
+            "sample_id": pa.int32(),
+            "solution": pa.string(),
+            "tokens": pa.list_(pa.int32()),
+            "forced": pa.list_(pa.bool_()),  # written by the calculator
+            "logprobs": pa.list_(pa.float32()),
+            "finish": pa.string(),  # "eos" | "length"
+            "generator": pa.string(),  # checkpoint id
+            "seed": pa.int64(),
+            "calculator_errors": pa.int32(),
+        }
+    ),
+    "labels": _columns(
+        {
+            "problem_id": pa.string(),
+            "sample_id": pa.int32(),
+            "answer": pa.string(),  # what was extracted
+            "correct": pa.bool_(),
+            "grader": pa.string(),
+        },
+        nullable=("answer",),
+    ),
+    "scores": _columns(
+        {
+            "problem_id": pa.string(),
+            "sample_id": pa.int32(),
+            "verifier": pa.string(),
+            "score": pa.float32(),  # the value at the last solution token
+            "token_scores": pa.list_(pa.float32()),
+        }
+    ),
+}
+
+
+def key_of(table: str) -> tuple[str, ...]:
+    """The columns that no two rows of a split share."""
+    return tuple(name for name in ("problem_id", "sample_id") if name in schema_of(table).names)
+
+
+def schema_of(table: str) -> pa.Schema:
+    """The schema of a table by name.
+
+    Raises:
+        StoreError: there is no such table; the known ones are named.
+    """
+    if table not in SCHEMAS:
+        raise StoreError(f"there is no table {table!r}; expected one of {', '.join(SCHEMAS)}")
+    return SCHEMAS[table]

@@ -1,0 +1,175 @@
+"""The figures of metrics.json and the terminal table: accuracies with intervals, paired differences, the choice on held-out problems. Reads no file.
+
+Every accuracy is a mean over problems of one number a problem (each problem weighs the same, however many samples it has). All figures of a split
+share one bootstrap over problems, so differences between two methods are paired. Whatever is chosen is chosen on the split `heldout` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from verifier.evaluate import curves, rank
+from verifier.evaluate.calibration import calibration
+from verifier.evaluate.candidates import Candidates
+from verifier.evaluate.intervals import Bootstrap, Estimate
+
+HELDOUT = "heldout"
+GREEDY = "_greedy"  # suffix of the split that holds one sample at temperature 0 a problem
+
+_DIFFERENCES = (
+    ("best_of_n", "mean_sample_accuracy"),
+    ("best_of_n", "majority"),
+    ("top_k_vote_chosen", "majority"),
+    ("weighted_vote", "majority"),
+)
+# rows of the table for people: key in metrics.json, name, what it is
+ROWS = (
+    ("greedy_accuracy", "greedy", "the one solution at temperature 0"),
+    ("mean_sample_accuracy", "mean sample", "a solution taken at random"),
+    ("majority", "majority", "the most frequent answer"),
+    ("best_of_n", "best-of-n", "the solution the verifier scores highest"),
+    ("top_k_vote_chosen", "top-k vote", "the most frequent answer among the k highest scored"),
+    ("weighted_vote", "weighted vote", "the answer with the largest sum of scores"),
+    ("oracle_pass_at_n", "any of n (oracle)", "at least one solution is right: the ceiling for every choice"),
+)
+
+
+def summarise(candidates: Mapping[str, Candidates], ks: Sequence[int], resamples: int, seed: int) -> dict[str, Any]:
+    """Figures of every split, as under `splits` in metrics.json.
+
+    Args:
+        candidates: samples by split. A split `X_greedy` only gives `greedy_accuracy` of X; `heldout` only serves choices and is reported as such.
+        ks: sizes of the top-k votes that are tried.
+        resamples: of the bootstrap.
+        seed: of the bootstrap and of drawn subsets.
+
+    Returns:
+        For every split that is not a greedy one its figures; verifier's parts are None where there are no scores.
+    """
+    ranked = {name: split for name, split in candidates.items() if not name.endswith(GREEDY)}
+    chosen = _choose(ranked[HELDOUT], ks) if HELDOUT in ranked and ranked[HELDOUT].score_PJ is not None else None
+    out = {}
+    for name, split in ranked.items():
+        out[name] = _split(split, ks, resamples, seed, None if name == HELDOUT else chosen)
+        greedy = candidates.get(name + GREEDY)
+        if greedy is not None:
+            accuracy_P = greedy.correct_PJ.sum(axis=1) / greedy.count_P
+            bootstrap = Bootstrap.draw(len(accuracy_P), resamples, seed)
+            out[name]["greedy_accuracy"] = bootstrap.estimates({"": accuracy_P})[""]
+    return out
+
+
+def results_table(metrics: Mapping[str, Any]) -> str:
+    """The results as plain text for a terminal, 79 columns where names of splits are short.
+
+    Args:
+        metrics: what metrics.json holds.
+    """
+    splits = {name: metrics["splits"][name] for name in sorted(metrics["splits"], key=lambda name: (name == HELDOUT, name))}
+    lines = [f"{'':20}" + "".join(f"{name + ' (%)':<26}" for name in splits)]
+    for key, label, _ in ROWS:
+        cells = [_cell(split.get(key)) for split in splits.values()]
+        if any(cells):
+            k = next((split[key]["k"] for split in splits.values() if split.get(key) and "k" in split[key]), None)
+            lines.append(f"{label + (f' (k={k})' if k else ''):<20}" + "".join(f"{cell or '-':<26}" for cell in cells))
+    for name, split in splits.items():
+        lines.append("")
+        lines.append(f"{name}: {split['n_problems']:,} problems, {split['n_samples']:,} samples; 95% bootstrap over problems")
+        for pair, estimate in (split.get("differences") or {}).items():
+            if estimate:
+                lines.append(f"  {pair.replace('-', ' - '):<36} {_cell(estimate, signed=True)}")
+        verifier = split.get("verifier")
+        if verifier:
+            figures = ", ".join(f"{key} {_plain(verifier[key])}" for key in ("auroc", "auroc_within_problem", "brier", "ece"))
+            lines.append(f"  verifier: {figures}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _split(candidates: Candidates, ks: Sequence[int], resamples: int, seed: int, chosen: dict[str, Any] | None) -> dict[str, Any]:
+    """All figures of one split: first one number a problem and figure, then all means and intervals at once."""
+    scored = candidates.score_PJ is not None
+    sizes = sorted({*curves.grid(candidates.smallest), *(k for k in ks if k <= candidates.smallest)})
+    values: dict[str, np.ndarray] = {
+        "mean_sample_accuracy": candidates.correct_PJ.sum(axis=1) / candidates.count_P,
+        "majority": rank.majority(candidates).correct_P,
+        "oracle_pass_at_n": candidates.correct_PJ.any(axis=1),
+    }
+    values |= {f"pass_at_k/{k}": curves.pass_at_k(candidates, k) for k in sizes}
+    values |= {f"majority_at_k/{k}": column for k, column in curves.majority_at_k(candidates, sizes, seed).items()}
+    if scored:
+        values |= {f"top_k_vote/{k}": rank.top_k_vote(candidates, k).correct_P for k in _votes(candidates, ks)}
+        values |= {"best_of_n": rank.best_of_n(candidates).correct_P, "weighted_vote": rank.weighted_vote(candidates).correct_P}
+        values |= {f"verifier_at_k/{k}": curves.verifier_at_k(candidates, k) for k in sizes}
+    if chosen and scored:
+        values["top_k_vote_chosen"] = rank.top_k_vote(candidates, chosen["k"]).correct_P
+    values = {name: np.asarray(column, np.float64) for name, column in values.items()}
+    pairs = {f"{a}-{b}": values[a] - values[b] for a, b in _DIFFERENCES if a in values}
+    means = Bootstrap.draw(len(candidates.count_P), resamples, seed).estimates(values | {f"differences/{name}": v for name, v in pairs.items()})
+    return _nested(candidates, means, chosen if scored else None)
+
+
+def _nested(candidates: Candidates, means: dict[str, Estimate], chosen: dict[str, Any] | None) -> dict[str, Any]:
+    """The flat figures in the order and the nesting of metrics.json."""
+
+    def family(name: str) -> dict[str, Estimate] | None:
+        return {key.partition("/")[2]: value for key, value in means.items() if key.startswith(f"{name}/")} or None
+
+    best = None
+    if chosen:
+        method = "top_k_vote_chosen" if chosen["method"] == "top_k_vote" else chosen["method"]
+        best = {**chosen, **means[method], "difference_to_majority": means[f"differences/{method}-majority"]}
+    return {
+        "n_problems": len(candidates.count_P),
+        "n_samples": int(candidates.count_P.sum()),
+        "samples_per_problem": {"min": int(candidates.count_P.min()), "max": int(candidates.count_P.max())},
+        "mean_sample_accuracy": means["mean_sample_accuracy"],
+        "greedy_accuracy": None,
+        "majority": means["majority"],
+        "best_of_n": means.get("best_of_n"),
+        "top_k_vote": family("top_k_vote"),
+        "top_k_vote_chosen": {"k": chosen["k"], **means["top_k_vote_chosen"]} if chosen else None,
+        "weighted_vote": means.get("weighted_vote"),
+        "oracle_pass_at_n": means["oracle_pass_at_n"],
+        "best_method_on_heldout": best,
+        "differences": {f"{a}-{b}": means.get(f"differences/{a}-{b}") for a, b in _DIFFERENCES},
+        "pass_at_k": family("pass_at_k"),
+        "verifier_at_k": family("verifier_at_k"),
+        "majority_at_k": family("majority_at_k"),
+        "verifier": calibration(candidates) if candidates.score_PJ is not None else None,
+        "samples_without_answer": int(np.sum(candidates.present_PJ & (candidates.answer_PJ < 0))),
+        "mixed_answer_groups": candidates.mixed_groups(),
+    }
+
+
+def _choose(heldout: Candidates, ks: Sequence[int]) -> dict[str, Any]:
+    """The k, and the method, that are best on held-out problems; of equals the smaller k and the simpler method."""
+    votes = {k: float(rank.top_k_vote(heldout, k).correct_P.mean()) for k in _votes(heldout, ks)}
+    k = max(votes, key=lambda size: votes[size])
+    methods = {
+        "best_of_n": float(rank.best_of_n(heldout).correct_P.mean()),
+        "top_k_vote": votes[k],
+        "weighted_vote": float(rank.weighted_vote(heldout).correct_P.mean()),
+    }
+    method = max(methods, key=lambda name: methods[name])
+    return {"method": method, "k": k, "heldout_accuracy": methods[method]}
+
+
+def _votes(candidates: Candidates, ks: Sequence[int]) -> list[int]:
+    """Sizes of votes that make sense: a vote among more than all samples is the majority."""
+    most = int(candidates.count_P.max())
+    return sorted({min(k, most) for k in ks})
+
+
+def _cell(estimate: Mapping[str, Any] | None, signed: bool = False) -> str:
+    if not estimate:
+        return ""
+    low, high = estimate["ci95"]
+    sign = "+" if signed else ""
+    return f"{100 * estimate['value']:{sign}5.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,174 @@
+"""Stored tables put together, split by split: samples with their problem, verdict and score. Knows columns and files; draws no conclusion."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from verifier.config import UserError
+from verifier.data import store
+from verifier.evaluate import graders
+from verifier.evaluate.candidates import Candidates, arrange
+
+SPLITS = ("heldout", "test", "test_greedy")  # what a report reads of a workdir; training samples serve training
+_KEY = ("problem_id", "sample_id")
+_SHOWN = ("tokens", "forced")  # read where they are there, for solutions coloured by token
+_FACTS = ("generator",)
+
+
+class TablesError(UserError):
+    """Tables that do not belong together; the message names the table and the rows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitRows:
+    """One split, row by row, and the same as `Candidates`.
+
+    Attributes:
+        rows: `problem_id`, `sample_id`, `solution`, and where known `tokens`, `forced`, `token_scores`, `generator`.
+        answer: extracted answer of every row.
+        question: text of every problem; may lack some.
+        gold: right answer of every problem.
+        grader: who gave the verdicts.
+        candidates: the rows ranked; `row_PJ` leads back to `rows`.
+    """
+
+    rows: pa.Table
+    answer: Sequence[str | None]
+    question: Mapping[str, str]
+    gold: Mapping[str, str]
+    grader: str
+    candidates: Candidates
+
+    def facts(self, column: str) -> list[str]:
+        """The distinct values of a column, such as the generators; empty where there is no such column."""
+        return sorted(map(str, pc.unique(self.rows[column]).to_pylist())) if column in self.rows.column_names else []
+
+
+def assemble(samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, scores: pa.Table | None) -> SplitRows:
+    """Joins the tables of one split.
+
+    Args:
+        samples: one row a sample: `problem_id`, `sample_id`, `solution`, more as in `SplitRows.rows`.
+        problems: at least the samples' ones: `problem_id`, `answer`, and `question` where known.
+        verdicts: the labels table, one row a sample at least, or the name of a grader that judges all solutions now.
+        scores: `problem_id`, `sample_id`, `score` and where known `token_scores` and `verifier`, one row a sample at least; None: not scored.
+
+    Raises:
+        TablesError: a sample lacks its problem, verdict or score, or several graders or verifiers are mixed.
+        GraderError: there is no such grader.
+        CandidatesError: no rows, a sample twice, or scores that are NaN.
+    """
+    gold = dict(zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True))
+    asked = problems["question"].to_pylist() if "question" in problems.column_names else [None] * len(problems)
+    question = {name: text for name, text in zip(gold_ids(problems), asked, strict=True) if text is not None}
+    ids = samples["problem_id"].to_pylist()
+    strangers = sorted(set(ids) - gold.keys())
+    if strangers:
+        raise TablesError(
+            f"{len(strangers)} problems of the samples have no gold answer, such as {', '.join(strangers[:3])}; give their rows among the problems "
+            "(a problem_id made by this project is a hash of the question)"
+        )
+    if isinstance(verdicts, str):
+        grader = verdicts
+        answer, correct = graders.relabel(samples["solution"].to_pylist(), [gold[name] for name in ids], grader)
+    else:
+        labels = verdicts.take(_places(samples, verdicts, "labels"))
+        grader = _one(labels, "grader", "labels")
+        answer, correct = labels["answer"].to_pylist(), labels["correct"].to_numpy(zero_copy_only=False)
+    score = None
+    rows = samples
+    if scores is not None:
+        scores = scores.take(_places(samples, scores, "scores"))
+        _one(scores, "verifier", "scores")
+        score = scores["score"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        for name in ("token_scores", "verifier"):
+            if name in scores.column_names:
+                rows = rows.append_column(name, scores[name])
+    candidates = arrange(ids, samples["sample_id"].to_numpy(), graders.answer_keys(answer), correct, score)
+    return SplitRows(rows, answer, question, gold, grader, candidates)
+
+
+def read_workdir(root: pathlib.Path, splits: Sequence[str] | None = None, grader: str | None = None) -> dict[str, SplitRows]:
+    """The splits of a workdir that are ready to be reported on.
+
+    Args:
+        root: a workdir, with `tables/samples/split=*` and the others beside it.
+        splits: which splits; None takes those of SPLITS that have samples.
+        grader: judges all solutions anew; None takes the stored labels.
+
+    Returns:
+        The splits that have samples, in the order asked for; those without a scores table have no scores.
+
+    Raises:
+        StoreError: a table is missing, unfinished or damaged.
+        TablesError: tables that do not belong together.
+    """
+    tables = pathlib.Path(root) / "tables"
+    there = [split for split in (splits or SPLITS) if (tables / "samples" / f"split={split}").is_dir()]
+    if not there:
+        raise TablesError(f"{tables / 'samples'}: no samples of the splits {', '.join(splits or SPLITS)}; run the stages up to sample first")
+    problems = store.read_table(tables / "problems", "problems", ["problem_id", "question", "answer"])
+    out = {}
+    for split in there:
+        scores = read_scores(tables / "scores" / f"split={split}") if (tables / "scores" / f"split={split}").is_dir() else None
+        verdicts = grader or store.read_table(tables / "labels" / f"split={split}", "labels")
+        out[split] = assemble(read_samples(tables / "samples" / f"split={split}"), problems, verdicts, scores)
+    return out
+
+
+def read_samples(path: pathlib.Path) -> pa.Table:
+    """The columns of a split of stored samples that a report may need."""
+    return store.read_table(path, "samples", [*_KEY, "solution", *_SHOWN, *_FACTS])
+
+
+def read_scores(path: pathlib.Path) -> pa.Table:
+    """A split of stored scores."""
+    return store.read_table(path, "scores", [*_KEY, "verifier", "score", "token_scores"])
+
+
+def gold_ids(problems: pa.Table) -> list[str]:
+    """The ids of a problems table; one that has two different gold answers is an error."""
+    ids, answers = problems["problem_id"].to_pylist(), problems["answer"].to_pylist()
+    first: dict[str, Any] = {}
+    for name, answer in zip(ids, answers, strict=True):
+        if first.setdefault(name, answer) != answer:
+            raise TablesError(f"problem {name} has two gold answers, {first[name]!r} and {answer!r}; expected one")
+    return ids
+
+
+def _one(table: pa.Table, column: str, what: str) -> str:
+    """The only value of a column; several are an error, none is "unknown"."""
+    values = [value for value in pc.unique(table[column]).to_pylist() if value is not None] if column in table.column_names else []
+    if len(values) > 1:
+        raise TablesError(f"the {what} mix several values of {column!r}: {', '.join(map(str, values[:4]))}; expected those of one")
+    return str(values[0]) if values else "unknown"
+
+
+def _places(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:
+    """Row of `other` that belongs to each sample."""
+    ids = pa.chunked_array([*samples["problem_id"].chunks, *other["problem_id"].chunks], pa.string()).combine_chunks().dictionary_encode()
+    code = ids.indices.to_numpy(zero_copy_only=False).astype(np.int64) << 32
+    code += np.concatenate([samples["sample_id"].to_numpy(), other["sample_id"].to_numpy()]).astype(np.int64)
+    wanted, given = code[: len(samples)], code[len(samples) :]
+    order = np.argsort(given, kind="stable")
+    place = np.searchsorted(given[order], wanted)
+    place = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(wanted), np.int64)
+    lost = np.nonzero(given[place] != wanted)[0] if len(order) else np.arange(len(wanted))
+    if len(lost):
+        row = int(lost[0])
+        raise TablesError(
+            f"{len(lost):,} of {len(wanted):,} samples have no row in the {what}, such as problem {samples['problem_id'][row]}, "
+            f"sample {samples['sample_id'][row]}; make the {what} of these samples, or leave the {what} out"
+        )
+    twice = np.nonzero(np.diff(given[order]) == 0)[0]
+    if len(twice):
+        row = int(order[twice[0]])
+        raise TablesError(f"the {what} hold problem {other['problem_id'][row]}, sample {other['sample_id'][row]} twice; expected once")
+    return place

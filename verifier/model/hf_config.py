@@ -1,0 +1,280 @@
+"""A Hugging Face config.json as an `Arch` and back. Knows no tensor. What it cannot express it refuses by name, never silently."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from verifier.model.arch import Arch
+from verifier.model.hf_files import WeightsError
+from verifier.model.rotary import RopeScaling
+
+# What transformers assumes where config.json is silent; a field with no default here has to be in the file.
+_ROTARY_DEFAULTS: dict[str, Any] = {
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "head_dim": None,
+    "tie_word_embeddings": False,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "num_key_value_heads": None,
+    "sliding_window": None,
+}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": _ROTARY_DEFAULTS | {"max_position_embeddings": 2048},
+    "mistral": _ROTARY_DEFAULTS | {"max_position_embeddings": 131072, "num_key_value_heads": 8, "sliding_window": 4096},
+    "qwen2": _ROTARY_DEFAULTS | {"max_position_embeddings": 32768, "num_key_value_heads": 32},
+    "gpt2": {
+        "n_positions": 1024,
+        "n_inner": None,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "tie_word_embeddings": True,
+    },
+}
+# Fields that change the computation, with the only values that are supported; absent counts as supported.
+_ONLY: dict[str, dict[str, tuple[Any, ...]]] = {
+    "llama": {},
+    "mistral": {"attention_bias": (False,), "mlp_bias": (False,)},
+    "qwen2": {"use_sliding_window": (False,), "attention_bias": (True,), "mlp_bias": (False,)},
+    "gpt2": {"scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,), "add_cross_attention": (False,)},
+}
+_ONLY_EVERYWHERE: dict[str, tuple[Any, ...]] = {
+    "quantization_config": (None,),
+    "partial_rotary_factor": (None, 1),
+    "is_encoder_decoder": (False,),
+}
+_ACTIVATIONS = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "relu": "relu",
+}
+_ACTIVATIONS_BACK = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
+# Fields of rope_scaling that each kind reads: Hugging Face's name, ours.
+_ROPE_FIELDS: dict[str, dict[str, str]] = {
+    "linear": {"factor": "factor"},
+    "dynamic": {"factor": "factor"},
+    "llama3": {
+        "factor": "factor",
+        "original_max_position_embeddings": "original_context",
+        "low_freq_factor": "low_freq_factor",
+        "high_freq_factor": "high_freq_factor",
+    },
+    "yarn": {
+        "factor": "factor",
+        "original_max_position_embeddings": "original_context",
+        "attention_factor": "attention_factor",
+        "beta_fast": "beta_fast",
+        "beta_slow": "beta_slow",
+        "truncate": "truncate",
+    },
+}
+_ROPE_HARMLESS = {"type", "rope_type", "rope_theta", "partial_rotary_factor", "finetuned", "original_max_position_embeddings"}
+
+
+def arch_from_hf(config: Mapping[str, Any]) -> Arch:
+    """The decoder that a config.json describes.
+
+    Args:
+        config: as read from the file; of transformers 4 (rope_theta, rope_scaling with type or rope_type) or 5 (rope_parameters).
+
+    Returns:
+        with vocab_size = the checkpoint's rows.
+
+    Raises:
+        WeightsError: an unsupported family or feature, or a missing size, by name.
+    """
+    family = config.get("model_type")
+    if family not in _DEFAULTS:
+        raise WeightsError(f"model_type {family!r} is not supported; supported are {', '.join(sorted(_DEFAULTS))}")
+    for field, allowed in (_ONLY_EVERYWHERE | _ONLY[family]).items():
+        if field in config and config[field] not in allowed and config[field] != {}:
+            raise WeightsError(f"{family} with {field}={config[field]!r} is not supported; only {' or '.join(map(repr, allowed))}")
+    try:
+        return (_gpt2 if family == "gpt2" else _rotary)(family, _DEFAULTS[family] | dict(config))
+    except WeightsError:  # is a ValueError itself
+        raise
+    except KeyError as error:
+        raise WeightsError(f"config.json of a {family} model lacks {error.args[0]!r}; take the file that belongs to the weights") from error
+    except (TypeError, ValueError) as error:  # a field that is no number, or sizes that do not fit
+        raise WeightsError(f"config.json does not describe a {family} model: {error}") from error
+
+
+def _rotary(family: str, config: dict[str, Any]) -> Arch:
+    """Llama, Mistral, Qwen2."""
+    heads, width = config["num_attention_heads"], config["hidden_size"]
+    window = config["sliding_window"] if family == "mistral" else None
+    expected_type = "full_attention" if window is None else "sliding_attention"
+    other_types = set(config.get("layer_types") or ()) - {expected_type}
+    if other_types:
+        raise WeightsError(f"{family} with layer_types {', '.join(sorted(other_types))} is not supported; only {expected_type}")
+    if not config["head_dim"] and width % heads:
+        raise WeightsError(f"hidden_size {width} is not a multiple of num_attention_heads {heads}, and config.json has no head_dim")
+    theta, scaling = _rope(config)
+    return Arch(
+        vocab_size=config["vocab_size"],
+        layers=config["num_hidden_layers"],
+        width=width,
+        heads=heads,
+        kv_heads=config["num_key_value_heads"] or heads,
+        head_width=config["head_dim"] or width // heads,
+        mlp_width=config["intermediate_size"],
+        context=config["max_position_embeddings"],
+        norm="rms",
+        norm_eps=config["rms_norm_eps"],
+        positions="rotary",
+        rope_theta=theta,
+        rope_scaling=scaling,
+        activation=_activation(config["hidden_act"]),
+        gated=True,
+        qkv_bias=family == "qwen2" or bool(config["attention_bias"]),
+        out_bias=family == "llama" and bool(config["attention_bias"]),
+        mlp_bias=bool(config["mlp_bias"]),
+        tied=bool(config["tie_word_embeddings"]),
+        sliding_window=window,
+    )
+
+
+def _gpt2(family: str, config: dict[str, Any]) -> Arch:
+    heads, width = config["n_head"], config["n_embd"]
+    if width % heads:
+        raise WeightsError(f"n_embd {width} is not a multiple of n_head {heads}")
+    return Arch(
+        vocab_size=config["vocab_size"],
+        layers=config["n_layer"],
+        width=width,
+        heads=heads,
+        kv_heads=heads,
+        head_width=width // heads,
+        mlp_width=config["n_inner"] or 4 * width,
+        context=config["n_positions"],
+        norm="layer",
+        norm_eps=config["layer_norm_epsilon"],
+        positions="learned",
+        activation=_activation(config["activation_function"]),
+        gated=False,
+        qkv_bias=True,
+        out_bias=True,
+        mlp_bias=True,
+        tied=bool(config["tie_word_embeddings"]),
+    )
+
+
+def _activation(name: str) -> str:
+    if name not in _ACTIVATIONS:
+        raise WeightsError(f"activation {name!r} is not supported; supported are {', '.join(_ACTIVATIONS)}")
+    return _ACTIVATIONS[name]
+
+
+def _rope(config: dict[str, Any]) -> tuple[float, RopeScaling | None]:
+    """Theta and scaling out of rope_parameters (transformers 5), or rope_theta and rope_scaling (4)."""
+    rope: dict[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    theta = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
+    if rope.get("partial_rotary_factor") not in (None, 1):
+        raise WeightsError(f"partial_rotary_factor={rope['partial_rotary_factor']!r} is not supported; only 1")
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if kind != "default" and kind not in _ROPE_FIELDS:
+        raise WeightsError(f"rope scaling of type {kind!r} is not supported; supported are default, {', '.join(_ROPE_FIELDS)}")
+    fields = _ROPE_FIELDS.get(kind, {})
+    known = set(fields) | _ROPE_HARMLESS | ({"mscale", "mscale_all_dim"} if kind == "yarn" else set())
+    unknown = sorted(set(rope) - known)
+    if unknown:
+        raise WeightsError(f"rope scaling of type {kind!r} with {', '.join(unknown)} is not supported; it reads {', '.join(sorted(known))}")
+    if kind == "default":
+        return float(theta), None
+    needed = {"factor", "low_freq_factor", "high_freq_factor"} & set(fields)
+    if any(rope.get(field) is None for field in needed):
+        raise WeightsError(f"rope scaling of type {kind!r} needs {', '.join(sorted(needed))}; found {rope}")
+    values = {ours: rope[theirs] for theirs, ours in fields.items() if rope.get(theirs) is not None}
+    if "original_max_position_embeddings" in fields:
+        values.setdefault("original_context", config["max_position_embeddings"])
+    if rope.get("mscale") and rope.get("mscale_all_dim"):
+        values.setdefault("attention_factor", _mscale(rope["factor"], rope["mscale"]) / _mscale(rope["factor"], rope["mscale_all_dim"]))
+    return float(theta), RopeScaling(kind=kind, **values)
+
+
+def _mscale(factor: float, scale: float) -> float:
+    """YaRN's attention factor as DeepSeek's configs write it."""
+    return 0.1 * scale * math.log(factor) + 1.0
+
+
+def family_of(arch: Arch) -> str:
+    """The Hugging Face family that computes what `arch` says; WeightsError where none does."""
+    if arch == dataclasses.replace(
+        arch, norm="layer", positions="learned", gated=False, qkv_bias=True, out_bias=True, mlp_bias=True, sliding_window=None
+    ):
+        if arch.kv_heads == arch.heads and arch.heads * arch.head_width == arch.width:
+            return "gpt2"
+    elif arch == dataclasses.replace(arch, norm="rms", positions="rotary", gated=True):
+        biases = (arch.qkv_bias, arch.out_bias, arch.mlp_bias)
+        if arch.sliding_window is None and arch.qkv_bias == arch.out_bias:
+            return "llama"
+        if arch.sliding_window is None and biases == (True, False, False):
+            return "qwen2"
+        if arch.sliding_window is not None and not any(biases):
+            return "mistral"
+    raise WeightsError(f"no supported Hugging Face family (llama, mistral, qwen2, gpt2) computes {arch}; it cannot be exported")
+
+
+def hf_from_arch(arch: Arch) -> dict[str, Any]:
+    """A config.json that transformers 4 and 5 read, for the simplest family that computes what `arch` says.
+
+    Args:
+        arch: of an imported model or of one trained from scratch. A Mistral without a window is written as a Llama: the same function.
+
+    Returns:
+        without token ids. arch_from_hf gives `arch` back.
+
+    Raises:
+        WeightsError: no supported family computes this.
+    """
+    family = family_of(arch)
+    names = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM", "gpt2": "GPT2LMHeadModel"}
+    shared = {
+        "architectures": [names[family]],
+        "model_type": family,
+        "vocab_size": arch.vocab_size,
+        "tie_word_embeddings": arch.tied,
+        "torch_dtype": "float32",
+    }
+    if family == "gpt2":
+        return shared | {
+            "n_embd": arch.width,
+            "n_layer": arch.layers,
+            "n_head": arch.heads,
+            "n_inner": arch.mlp_width,
+            "n_positions": arch.context,
+            "activation_function": _ACTIVATIONS_BACK[arch.activation],
+            "layer_norm_epsilon": arch.norm_eps,
+        }
+    config = shared | {
+        "hidden_size": arch.width,
+        "num_hidden_layers": arch.layers,
+        "num_attention_heads": arch.heads,
+        "num_key_value_heads": arch.kv_heads,
+        "head_dim": arch.head_width,
+        "intermediate_size": arch.mlp_width,
+        "max_position_embeddings": arch.context,
+        "hidden_act": _ACTIVATIONS_BACK[arch.activation],
+        "rms_norm_eps": arch.norm_eps,
+        "rope_theta": arch.rope_theta,
+        "rope_scaling": _rope_back(arch.rope_scaling),
+    }
+    if family == "llama":
+        return config | {"attention_bias": arch.qkv_bias, "mlp_bias": arch.mlp_bias}
+    if family == "mistral":
+        return config | {"sliding_window": arch.sliding_window}
+    return config | {"use_sliding_window": False}
+
+
+def _rope_back(scaling: RopeScaling | None) -> dict[str, Any] | None:
+    if scaling is None:
+        return None
+    fields = {theirs: getattr(scaling, ours) for theirs, ours in _ROPE_FIELDS[scaling.kind].items()}
+    return {"rope_type": scaling.kind} | {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,224 @@
+"""A Hugging Face folder on disk: found, opened and written, safetensors file by file. Knows no model and no tensor's meaning."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+import safetensors
+
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+_DOWNLOADED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_NOT_DOWNLOADED = ["consolidated*", "original/*", "onnx/*"]  # the same weights again, in other layouts
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be found, read or expressed; the message names the file or field, what was expected and the way out."""
+
+
+class StoredTensor(NamedTuple):
+    """Where a tensor lies and what its file's header says of it."""
+
+    path: pathlib.Path
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class NewTensor(NamedTuple):
+    """A float32 tensor to be written. Its values are asked for only when its turn comes, so that one at a time is in memory."""
+
+    name: str
+    shape: tuple[int, ...]
+    values: Callable[[], np.ndarray]
+
+
+def resolve_weights(weights: str) -> pathlib.Path:
+    """The local folder that `weights` names.
+
+    Args:
+        weights: a folder, or a hub id "organisation/name", which is fetched (or found in the cache: HF_HUB_OFFLINE=1) by huggingface_hub.
+
+    Returns:
+        a folder with config.json, safetensors and tokenizer files.
+
+    Raises:
+        WeightsError: there is no such folder and it cannot be fetched; with the ways to supply it.
+    """
+    folder = pathlib.Path(weights).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise WeightsError(f"{weights!r} is a file; give the folder that holds it and its config.json")
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", weights):
+        raise WeightsError(
+            f"there is no folder {weights!r}; give one with config.json and model.safetensors, or a hub id organisation/name"
+        )
+    elsewhere = f"on a connected machine run `hf download {weights} --local-dir FOLDER`, copy FOLDER here and give its path"
+    try:
+        import huggingface_hub  # in the function: an optional extra
+    except ImportError as error:
+        raise WeightsError(
+            f"there is no folder {weights!r}, and fetching it needs huggingface_hub: pip install 'verifier[hub]'; or {elsewhere}"
+        ) from error
+    try:
+        return pathlib.Path(huggingface_hub.snapshot_download(weights, allow_patterns=_DOWNLOADED, ignore_patterns=_NOT_DOWNLOADED))
+    except (OSError, ValueError) as error:  # the hub's errors of connection, access and naming all derive from these
+        raise WeightsError(
+            f"there is no folder {weights!r} and the hub gave none ({type(error).__name__}: {error}); {elsewhere}"
+        ) from error
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """A JSON object, or a WeightsError that names the file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path} is not JSON ({error}); download it again") from error
+    if not isinstance(found, dict):
+        raise WeightsError(f"{path} holds a JSON {type(found).__name__} where an object is expected; download it again")
+    return found
+
+
+def read_header(path: pathlib.Path) -> dict[str, StoredTensor]:
+    """Name, dtype and shape of every tensor of a file, after checking that the file is as long as its header says."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        if start == b"version ":
+            raise WeightsError(f"{path} ({size} bytes) is a Git LFS pointer, not the weights; run `git lfs pull` there or download it")
+        length = int.from_bytes(start, "little")
+        if size < 8 or 8 + length > size:
+            raise WeightsError(f"{path} is truncated or no safetensors: {size} bytes, at least {8 + length} expected; download it again")
+        try:
+            header = json.loads(file.read(length))
+            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            expected = 8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+            found = {name: StoredTensor(path, entry["dtype"], tuple(entry["shape"])) for name, entry in tensors.items()}
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise WeightsError(f"{path} has no readable safetensors header ({error}); download it again") from error
+    if size != expected:
+        raise WeightsError(f"{path} is truncated or damaged: {size} bytes, {expected} expected by its header; download it again")
+    return found
+
+
+def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
+    """Every tensor of a folder's model.safetensors or of all its shards; no tensor is read yet.
+
+    Args:
+        folder: local.
+
+    Returns:
+        by name as stored.
+
+    Raises:
+        WeightsError: no safetensors, a shard is missing, a file is truncated; each named.
+    """
+    if (folder / _SINGLE).is_file():
+        return read_header(folder / _SINGLE)
+    if not (folder / _INDEX).is_file():
+        raise WeightsError(_no_safetensors(folder))
+    weight_map = read_json(folder / _INDEX).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise WeightsError(f"{folder / _INDEX} has no weight_map; download it again")
+    shards = sorted(set(weight_map.values()))
+    missing = [shard for shard in shards if not (folder / shard).is_file()]
+    if missing:
+        raise WeightsError(f"{folder} lacks {len(missing)} of the {len(shards)} shards in its index: {', '.join(missing)}; download them")
+    return {name: tensor for shard in shards for name, tensor in read_header(folder / shard).items()}
+
+
+def _no_safetensors(folder: pathlib.Path) -> str:
+    torch_files = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+    if not torch_files:
+        return f"{folder} holds no {_SINGLE} and no {_INDEX}; give a folder with a model's weights in safetensors"
+    return (
+        f"{folder} holds only {torch_files[0]}; safetensors are needed. Convert it where torch and transformers are installed: "
+        f'python -c "import transformers as t; t.AutoModelForCausalLM.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"'
+    )
+
+
+def is_readable(tensor: StoredTensor) -> bool:
+    """False for integers, booleans and 8-bit floats: quantised weights."""
+    return tensor.dtype in _FLOATS
+
+
+@contextlib.contextmanager
+def reader() -> Iterator[Callable[[str, StoredTensor], np.ndarray]]:
+    """Gives read(name, tensor) -> float32 array; every file is mapped once and none of it is kept in memory."""
+    with contextlib.ExitStack() as stack:
+        opened: dict[pathlib.Path, Any] = {}
+
+        def read(name: str, tensor: StoredTensor) -> np.ndarray:
+            if tensor.path not in opened:
+                opened[tensor.path] = stack.enter_context(safetensors.safe_open(tensor.path, framework="numpy"))
+            return np.asarray(opened[tensor.path].get_tensor(name), dtype=np.float32)
+
+        yield read
+
+
+def write_folder(folder: pathlib.Path, config: dict[str, Any], tensors: Sequence[NewTensor], shard_bytes: int) -> None:
+    """Writes config.json and the tensors, each file aside and then renamed; above shard_bytes several files and an index."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shards: list[list[NewTensor]] = [[]]
+    room = shard_bytes
+    for tensor in tensors:
+        if shards[-1] and _bytes(tensor) > room:
+            shards.append([])
+            room = shard_bytes
+        shards[-1].append(tensor)
+        room -= _bytes(tensor)
+    names = [_SINGLE] if len(shards) == 1 else [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+    for name, shard in zip(names, shards, strict=True):
+        with _aside(folder / name) as file:
+            _write_tensors(file, shard)
+    keep = set(names)
+    if len(shards) > 1:
+        weight_map = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+        _write_json(folder / _INDEX, {"metadata": {"total_size": sum(map(_bytes, tensors))}, "weight_map": weight_map})
+        keep.add(_INDEX)
+    for old in (folder / _SINGLE, folder / _INDEX, *folder.glob("model-*-of-*.safetensors")):
+        if old.name not in keep:  # an earlier export in another number of files: readers would prefer it or load both
+            old.unlink(missing_ok=True)
+    _write_json(folder / "config.json", config)
+
+
+def _bytes(tensor: NewTensor) -> int:
+    return 4 * int(np.prod(tensor.shape))
+
+
+def _write_tensors(file: Any, tensors: Sequence[NewTensor]) -> None:
+    """The safetensors format: length of the header, header, values. By hand, because the library wants all values in memory at once."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # older transformers refuse a file without it
+    end = 0
+    for tensor in tensors:
+        header[tensor.name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [end, end + _bytes(tensor)]}
+        end += _bytes(tensor)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for tensor in tensors:
+        file.write(np.ascontiguousarray(tensor.values(), dtype="<f4").data)
+
+
+def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
+    with _aside(path) as file:
+        file.write((json.dumps(value, indent=2) + "\n").encode())
+
+
+@contextlib.contextmanager
+def _aside(path: pathlib.Path) -> Iterator[Any]:
+    """A binary file that takes its name only once it is whole and on disk."""
+    aside = path.with_name(path.name + ".tmp")
+    with aside.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

@@ -1,0 +1,109 @@
+"""Names of tensors in Hugging Face checkpoints and in our parameter tree: one table a family, read in both directions. Knows no file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One stored tensor and the parameters it holds. `{l}` is the layer.
+
+    Args:
+        name: in the checkpoint, without the family's prefix.
+        paths: our parameters; several: they lie side by side along the stored tensor's last axis.
+        transposed: stored [out, in] (torch's Linear), ours [in, out].
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    transposed: bool = False
+
+
+class Family(NamedTuple):
+    """prefix: before the name of every tensor but `bare` ones; some checkpoints leave it out. ignored: buffers without information."""
+
+    rows: tuple[Row, ...]
+    prefix: str
+    bare: str = "lm_head.weight"
+    ignored: str = r"$^"
+
+
+def _linear(name: str, path: str) -> tuple[Row, Row]:
+    return Row(f"layers.{{l}}.{name}.weight", (f"blocks.{{l}}.{path}.kernel",), transposed=True), Row(
+        f"layers.{{l}}.{name}.bias", (f"blocks.{{l}}.{path}.bias",)
+    )
+
+
+def _conv1d(name: str, *paths: str) -> tuple[Row, Row]:
+    """GPT-2's Conv1D is a dense layer stored [in, out]."""
+    return Row(f"h.{{l}}.{name}.weight", tuple(f"blocks.{{l}}.{path}.kernel" for path in paths)), Row(
+        f"h.{{l}}.{name}.bias", tuple(f"blocks.{{l}}.{path}.bias" for path in paths)
+    )
+
+
+def _layer_norm(name: str, path: str) -> tuple[Row, Row]:
+    return Row(f"{name}.weight", (f"{path}.scale",)), Row(f"{name}.bias", (f"{path}.bias",))
+
+
+# Biases stand in the table for all; a model that has none has no such parameter, and the row is passed over.
+_LLAMA = Family(
+    rows=(
+        Row("embed_tokens.weight", ("embed",)),
+        Row("layers.{l}.input_layernorm.weight", ("blocks.{l}.attention_norm.scale",)),
+        *_linear("self_attn.q_proj", "attention.query"),
+        *_linear("self_attn.k_proj", "attention.key"),
+        *_linear("self_attn.v_proj", "attention.value"),
+        *_linear("self_attn.o_proj", "attention.out"),
+        Row("layers.{l}.post_attention_layernorm.weight", ("blocks.{l}.mlp_norm.scale",)),
+        *_linear("mlp.gate_proj", "mlp.gate"),
+        *_linear("mlp.up_proj", "mlp.up"),
+        *_linear("mlp.down_proj", "mlp.down"),
+        Row("norm.weight", ("final_norm.scale",)),
+        Row("lm_head.weight", ("unembed",)),
+    ),
+    prefix="model.",
+    ignored=r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",
+)
+_GPT2 = Family(
+    rows=(
+        Row("wte.weight", ("embed",)),
+        Row("wpe.weight", ("positions",)),
+        *_layer_norm("h.{l}.ln_1", "blocks.{l}.attention_norm"),
+        *_conv1d("attn.c_attn", "attention.query", "attention.key", "attention.value"),
+        *_conv1d("attn.c_proj", "attention.out"),
+        *_layer_norm("h.{l}.ln_2", "blocks.{l}.mlp_norm"),
+        *_conv1d("mlp.c_fc", "mlp.up"),
+        *_conv1d("mlp.c_proj", "mlp.down"),
+        *_layer_norm("ln_f", "final_norm"),
+        Row("lm_head.weight", ("unembed",)),
+    ),
+    prefix="transformer.",
+    ignored=r"h\.\d+\.attn\.(bias|masked_bias)",
+)
+FAMILIES = {"llama": _LLAMA, "mistral": _LLAMA, "qwen2": _LLAMA, "gpt2": _GPT2}
+
+
+def rows_of(family: str, layers: int, parameters: Container[str]) -> dict[str, Row]:
+    """The table written out for every layer, by stored name with prefix; only rows whose parameters the model has."""
+    table: dict[str, Row] = {}
+    for row in FAMILIES[family].rows:
+        for layer in range(layers) if "{l}" in row.name else (0,):
+            paths = tuple(path.format(l=layer) for path in row.paths)
+            if all(path in parameters for path in paths):
+                name = full_name(family, row.name.format(l=layer))
+                table[name] = Row(name, paths, row.transposed)
+    return table
+
+
+def full_name(family: str, stored: str) -> str:
+    """A stored name with the family's prefix, whether it had it or not."""
+    rules = FAMILIES[family]
+    bare = stored.removeprefix(rules.prefix)
+    return bare if bare == rules.bare else rules.prefix + bare
+
+
+def is_ignored(family: str, stored: str) -> bool:
+    """True for buffers that older checkpoints store although they can be computed."""
+    return re.fullmatch(FAMILIES[family].ignored, stored.removeprefix(FAMILIES[family].prefix)) is not None

@@ -1,0 +1,177 @@
+"""Hugging Face checkpoints to a Transformer and back, tensor by tensor. Knows no tokenizer (only its size) and no value head."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from verifier.model.arch import Arch
+from verifier.model.hf_config import arch_from_hf as arch_from_hf
+from verifier.model.hf_config import family_of, hf_from_arch
+from verifier.model.hf_files import NewTensor, StoredTensor, is_readable, read_json, reader, stored_tensors, write_folder
+from verifier.model.hf_files import WeightsError as WeightsError
+from verifier.model.hf_files import resolve_weights as resolve_weights
+from verifier.model.hf_names import Row, full_name, is_ignored, rows_of
+from verifier.model.transformer import Transformer
+
+_VOCABULARY = ("embed", "unembed")  # parameters with one row an id
+_ROW_MULTIPLE = 64  # a grown embedding has a multiple of this many rows: it divides over devices
+_SHOWN = 20  # names of a long list in a message
+
+
+def load_weights(folder: str | pathlib.Path, *, tokenizer_size: int, dtype: jax.typing.DTypeLike = jnp.float32) -> Transformer:
+    """Reads config.json and model.safetensors (or its shards) of a Llama, Mistral, Qwen2 or GPT-2 model.
+
+    The value head's reserved id is `tokenizer_size`, so tokenizer_size + 1 rows are needed. Where the checkpoint has exactly
+    tokenizer_size rows, the embedding (and an untied output) grows to the next multiple of 64; the new rows are the mean of the others.
+
+    Args:
+        folder: local; see resolve_weights.
+        tokenizer_size: ids that the tokenizer can produce.
+        dtype: of the activations. Parameters become float32, stored as float16, bfloat16 or float32.
+
+    Returns:
+        the model on the default device. Beside it, one tensor at a time is held in memory.
+
+    Raises:
+        WeightsError: files missing or damaged; unsupported config; a tokenizer larger than the embedding;
+            every missing, unexpected and misshapen tensor at once.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise WeightsError(f"there is no folder {folder}; give one with config.json and model.safetensors, or resolve_weights of a hub id")
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"{folder} holds no config.json; take it from where the weights come from")
+    config = read_json(folder / "config.json")
+    stored_arch = arch_from_hf(config)
+    family = config["model_type"]
+    arch = dataclasses.replace(stored_arch, vocab_size=_rows_needed(stored_arch.vocab_size, tokenizer_size, folder))
+    model = nnx.eval_shape(functools.partial(_new, arch, dtype))
+    graph, state = nnx.split(model)
+    shapes = {_dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
+    table = rows_of(family, arch.layers, shapes)
+    expected = {name: _stored_shape(row, shapes, stored_arch.vocab_size) for name, row in table.items()}
+    stored = stored_tensors(folder)
+    found = {full_name(family, name): name for name in stored if not is_ignored(family, name)}
+    values: dict[str, jax.Array] = {}
+    with reader() as read:
+        tied = _tied_problem(arch, found, stored, read)
+        _check(folder, expected, {full: stored[name] for full, name in found.items()}, tied)
+        for name, row in table.items():
+            whole = read(found[name], stored[found[name]])
+            whole = whole.T if row.transposed else whole
+            for path, part in zip(row.paths, np.split(whole, len(row.paths), axis=-1), strict=True):
+                values[path] = jnp.asarray(_grown(part, arch.vocab_size) if path in _VOCABULARY else part)
+    filled = [(path, leaf.replace(values[_dotted(path)])) for path, leaf in nnx.to_flat_state(state)]
+    return nnx.merge(graph, nnx.from_flat_state(filled))
+
+
+def save_weights(
+    transformer: Transformer, folder: str | pathlib.Path, *, end_id: int | None = None, shard_bytes: int = 5_000_000_000
+) -> None:
+    """Writes config.json and float32 safetensors that transformers' AutoModelForCausalLM (and load_weights) read.
+
+    Args:
+        transformer: its parameters fully addressable from this host.
+        folder: made if missing; an earlier export in it is replaced. The tokenizer's files are saved by the tokenizer.
+        end_id: the token that ends a text, for `generate`; None: nobody knows.
+        shard_bytes: a larger model is written as several files with an index.
+
+    Raises:
+        WeightsError: no supported Hugging Face family computes this architecture.
+    """
+    arch = transformer.arch
+    family = family_of(arch)
+    # Left out, transformers would take the ids of the family's first model for begin, end and padding.
+    config = hf_from_arch(arch) | {"bos_token_id": None, "eos_token_id": end_id, "pad_token_id": None}
+    parameters = {_dotted(path): leaf[...] for path, leaf in nnx.to_flat_state(nnx.state(transformer, nnx.Param))}
+    shapes = {path: tuple(value.shape) for path, value in parameters.items()}
+    tensors = [
+        NewTensor(name, _stored_shape(row, shapes, arch.vocab_size), functools.partial(_stored_values, row, parameters))
+        for name, row in rows_of(family, arch.layers, shapes).items()
+    ]
+    write_folder(pathlib.Path(folder), config, tensors, shard_bytes)
+
+
+def _new(arch: Arch, dtype: jax.typing.DTypeLike) -> Transformer:
+    return Transformer(arch, rngs=nnx.Rngs(0), dtype=dtype)
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    """A parameter's path in the tree as the name tables write it: blocks.0.attention.query.kernel."""
+    return ".".join(map(str, path))
+
+
+def _rows_needed(rows: int, tokenizer_size: int, folder: pathlib.Path) -> int:
+    """Rows of the embedding: as stored, or more where only the reserved id has none."""
+    if tokenizer_size > rows:
+        raise WeightsError(
+            f"tokenizer larger than the embedding: {tokenizer_size} ids, {rows} rows in {folder}; use the tokenizer of these weights"
+        )
+    return rows if tokenizer_size < rows else -(-(tokenizer_size + 1) // _ROW_MULTIPLE) * _ROW_MULTIPLE
+
+
+def _grown(values_VD: np.ndarray, rows: int) -> np.ndarray:
+    """With the mean row appended until there are `rows`."""
+    missing = rows - len(values_VD)
+    return values_VD if missing == 0 else np.concatenate([values_VD, np.tile(values_VD.mean(axis=0), (missing, 1))])
+
+
+def _stored_shape(row: Row, shapes: Mapping[str, tuple[int, ...]], vocab_size: int) -> tuple[int, ...]:
+    """The shape that the checkpoint's tensor has, from those of our parameters."""
+    first = shapes[row.paths[0]]
+    if row.paths[0] in _VOCABULARY:
+        return (vocab_size, *first[1:])
+    shape = (*first[:-1], sum(shapes[path][-1] for path in row.paths))
+    return shape[::-1] if row.transposed else shape
+
+
+def _stored_values(row: Row, parameters: Mapping[str, jax.Array]) -> np.ndarray:
+    parts = [np.asarray(parameters[path]) for path in row.paths]
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+    return whole.T if row.transposed else whole
+
+
+def _tied_problem(arch: Arch, found: dict[str, str], stored: Mapping[str, StoredTensor], read: Any) -> list[str]:
+    """Takes an output matrix that repeats a tied embedding out of `found`; a problem where it does not repeat it."""
+    output = found.get("lm_head.weight")
+    embedding = next((name for full, name in found.items() if full.endswith(("embed_tokens.weight", "wte.weight"))), None)
+    if not arch.tied or output is None or embedding is None:
+        return []
+    del found["lm_head.weight"]
+    pair = [(name, stored[name]) for name in (output, embedding)]
+    if all(is_readable(tensor) for _, tensor in pair) and np.array_equal(read(*pair[0]), read(*pair[1])):
+        return []
+    return [f"{output} differs from {embedding} although config.json ties them; set tie_word_embeddings to false there"]
+
+
+def _check(
+    folder: pathlib.Path, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, StoredTensor], more_problems: list[str]
+) -> None:
+    """Raises one error with all that is wrong with the tensors."""
+    both = [name for name in expected if name in found]
+    misshapen = [f"{name}: expected {expected[name]}, found {found[name].shape}" for name in both if found[name].shape != expected[name]]
+    unreadable = [f"{name}: {found[name].dtype}" for name in both if not is_readable(found[name])]
+    problems = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": [f"{name} {tensor.shape}" for name, tensor in found.items() if name not in expected],
+        "misshapen": misshapen,
+        "of a type other than float16, bfloat16, float32 or float64 (quantised weights?)": unreadable,
+        "contradictory": more_problems,
+    }
+    lines = [f"{len(names)} {problem}: {_listed(names)}" for problem, names in problems.items() if names]
+    if lines:
+        raise WeightsError("\n".join([f"the tensors in {folder} are not those of its config.json; do they belong together?", *lines]))
+
+
+def _listed(names: list[str]) -> str:
+    more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return "; ".join(names[:_SHOWN]) + more

@@ -1,0 +1,159 @@
+"""The decoder's layers: norms, projections, attention, MLP, residual dropout (Flax NNX). Knows no cache and no vocabulary."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from verifier.model.arch import Arch
+from verifier.model.rotary import rotate
+
+ACTIVATIONS = {
+    "silu": jax.nn.silu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "relu": jax.nn.relu,
+}
+_MASKED = -1e30  # finite: a row that sees nothing (a padding row) gives an even mean, not NaN
+
+
+class RMSNorm(nnx.Module):
+    """x / rms(x) * scale, in float32."""
+
+    def __init__(self, width: int, eps: float):
+        self.scale = nnx.Param(jnp.ones(width, jnp.float32))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        wide = x.astype(jnp.float32)
+        wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
+        return (wide * self.scale[...]).astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+    """(x - mean(x)) / std(x) * scale + bias, in float32."""
+
+    def __init__(self, width: int, eps: float):
+        self.scale = nnx.Param(jnp.ones(width, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(width, jnp.float32))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        wide = x.astype(jnp.float32)
+        wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
+        return (wide * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+NORMS = {"rms": RMSNorm, "layer": LayerNorm}
+
+
+class Seen(NamedTuple):
+    """Keys and values to attend to. Shared: k, v [P, S, K, H], read by all J samples; own: [P, J, S, K, H]. mask: True where seen,
+    broadcasts to [P, J, T, S]."""
+
+    k: jax.Array
+    v: jax.Array
+    mask: jax.Array
+
+
+def attend(query_PJTNH: jax.Array, shared: Seen, own: Seen | None = None) -> jax.Array:
+    """Softmax attention of J query rows a problem over what they share and over what is their own; [P, J, T, N, H].
+
+    The one place where the attention kernel is chosen. Keys are never repeated for their group of query heads nor for their samples: both
+    parts are scored where they lie, joined at the scores under one softmax (float32), and split again to weigh the values.
+    Packed rows are the case J = 1 without an own part.
+    """
+    P, J, T, N, H = query_PJTNH.shape
+    K = shared.k.shape[-2]
+    query = (query_PJTNH / math.sqrt(H)).reshape(P, J, T, K, N // K, H)
+    scores = jnp.einsum("PJTKGH,PSKH->PKJTGS", query, shared.k, preferred_element_type=jnp.float32)
+    scores = jnp.where(shared.mask[:, None, :, :, None, :], scores, _MASKED)
+    if own is None:
+        weights = jax.nn.softmax(scores, axis=-1).astype(shared.v.dtype)
+        return jnp.einsum("PKJTGS,PSKH->PJTKGH", weights, shared.v).reshape(P, J, T, N, H)
+    own_scores = jnp.einsum("PJTKGH,PJSKH->PKJTGS", query, own.k, preferred_element_type=jnp.float32)
+    own_scores = jnp.where(own.mask[:, None, :, :, None, :], own_scores, _MASKED)
+    weights = jax.nn.softmax(jnp.concatenate([scores, own_scores], axis=-1), axis=-1).astype(shared.v.dtype)
+    to_shared, to_own = jnp.split(weights, [shared.k.shape[1]], axis=-1)
+    mixed = jnp.einsum("PKJTGS,PSKH->PJTKGH", to_shared, shared.v) + jnp.einsum("PKJTGS,PJSKH->PJTKGH", to_own, own.v)
+    return mixed.reshape(P, J, T, N, H)
+
+
+def residual_dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Drops entries of a block's output before it joins the residual stream and scales the rest up; rate 0 or no key: x itself."""
+    if rate == 0.0 or key is None:
+        return x
+    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+    return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
+
+
+def _linear(inputs: int, outputs: int, bias: bool, std: float, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
+    """A dense layer with float32 parameters and activations of `dtype`."""
+    init = nnx.initializers.normal(std)
+    return nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=init, dtype=dtype, param_dtype=jnp.float32, rngs=rngs)
+
+
+class Attention(nnx.Module):
+    """The projections around `attend`."""
+
+    def __init__(self, arch: Arch, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike):
+        std, out_std = arch.width**-0.5, (arch.heads * arch.head_width * 2 * arch.layers) ** -0.5
+        kv_width = arch.kv_heads * arch.head_width
+        self.query = _linear(arch.width, arch.heads * arch.head_width, arch.qkv_bias, std, dtype, rngs)
+        self.key = _linear(arch.width, kv_width, arch.qkv_bias, std, dtype, rngs)
+        self.value = _linear(arch.width, kv_width, arch.qkv_bias, std, dtype, rngs)
+        self.out = _linear(arch.heads * arch.head_width, arch.width, arch.out_bias, out_std, dtype, rngs)
+        self.head_width = arch.head_width
+
+    def project(self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Query [..., N, H], key and value [..., K, H] of x [..., D]; cos_sin None: no rotation."""
+        q, k, v = (part(x).reshape(*x.shape[:-1], -1, self.head_width) for part in (self.query, self.key, self.value))
+        if cos_sin is not None:
+            q, k = rotate(q, cos_sin), rotate(k, cos_sin)
+        return q, k, v
+
+
+class MLP(nnx.Module):
+    """Gated (Llama) or plain (GPT-2) feed-forward layer."""
+
+    def __init__(self, arch: Arch, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike):
+        if arch.activation not in ACTIVATIONS:
+            raise ValueError(f"activation {arch.activation!r} is not known; it must be one of {', '.join(ACTIVATIONS)}")
+        std, down_std = arch.width**-0.5, (arch.mlp_width * 2 * arch.layers) ** -0.5
+        if arch.gated:
+            self.gate = _linear(arch.width, arch.mlp_width, arch.mlp_bias, std, dtype, rngs)
+        self.up = _linear(arch.width, arch.mlp_width, arch.mlp_bias, std, dtype, rngs)
+        self.down = _linear(arch.mlp_width, arch.width, arch.mlp_bias, down_std, dtype, rngs)
+        self.gated, self.activation = arch.gated, arch.activation
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        act = ACTIVATIONS[self.activation]
+        return self.down(act(self.gate(x)) * self.up(x) if self.gated else act(self.up(x)))
+
+
+class Block(nnx.Module):
+    """One layer: x + attention(norm(x)), then x + mlp(norm(x)). In two halves, so that the caller decides what is attended to."""
+
+    def __init__(self, arch: Arch, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike):
+        if arch.norm not in NORMS:
+            raise ValueError(f"norm {arch.norm!r} is not known; it must be one of {', '.join(NORMS)}")
+        self.attention_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
+        self.attention = Attention(arch, rngs=rngs, dtype=dtype)
+        self.mlp_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
+        self.mlp = MLP(arch, rngs=rngs, dtype=dtype)
+
+    def project(self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """First half: query, key and value of x [..., D]."""
+        return self.attention.project(self.attention_norm(x), cos_sin)
+
+    def join(self, x: jax.Array, mixed: jax.Array, dropout_rate: float = 0.0, dropout_key: jax.Array | None = None) -> jax.Array:
+        """Second half: mixed [..., N, H], the attended values, and then the MLP join the stream x [..., D]."""
+        attention_key, mlp_key = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+        out = self.attention.out(mixed.reshape(*mixed.shape[:-2], -1))
+        x = x + residual_dropout(out, dropout_rate, attention_key)
+        return x + residual_dropout(self.mlp(self.mlp_norm(x)), dropout_rate, mlp_key)

@@ -1,0 +1,144 @@
+"""The decoder, with or without a cache, for every family that `Arch` describes. Knows no text, no loss and no sampling."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from verifier.model import rotary
+from verifier.model.arch import Arch as Arch  # at home beside the layers that need it; the room's door is here
+from verifier.model.arch import scratch_arch as scratch_arch
+from verifier.model.cache import Cache, Prefix
+from verifier.model.layers import NORMS, Block, Seen, attend
+
+
+class Transformer(nnx.Module):
+    """A decoder-only transformer. Parameters are float32, activations `dtype`; norms, softmax and logits are computed in float32."""
+
+    def __init__(self, arch: Arch, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike = jnp.float32):
+        self.arch, self.dtype = arch, jnp.dtype(dtype)
+        init = nnx.initializers.normal(0.02)
+        self.embed = nnx.Param(init(rngs.params(), (arch.vocab_size, arch.width), jnp.float32))
+        if arch.positions == "learned":
+            self.positions = nnx.Param(init(rngs.params(), (arch.context, arch.width), jnp.float32))
+        self.blocks = nnx.List([Block(arch, rngs=rngs, dtype=self.dtype) for _ in range(arch.layers)])
+        self.final_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
+        if not arch.tied:
+            self.unembed = nnx.Param(init(rngs.params(), (arch.vocab_size, arch.width), jnp.float32))
+
+    def hidden(
+        self,
+        tokens_BT: jax.Array,
+        positions_BT: jax.Array,
+        segment_ids_BT: jax.Array,
+        *,
+        dropout_rate: float = 0.0,
+        dropout_key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Reads packed rows; a token sees itself and earlier tokens of its own segment.
+
+        Args:
+            tokens_BT: int32 ids.
+            positions_BT: int32, counted from 0 in each segment.
+            segment_ids_BT: int32, 0 padding, 1.. the examples of a row.
+            dropout_rate: static; share of each block output's entries that is dropped (Cobbe et al. 2021, residual dropout).
+            dropout_key: None: no dropout.
+
+        Returns:
+            hidden_BTD after the final norm, in `dtype`.
+
+        Raises:
+            ValueError: rows longer than the context.
+        """
+        self._check_length(tokens_BT.shape[-1])
+        x, cos_sin = self._start(tokens_BT, positions_BT)
+        mask_BTS = segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]
+        order = jnp.arange(tokens_BT.shape[1])
+        mask_BTS &= self._visible(order[:, None], order[None, :])
+        for layer, block in enumerate(self.blocks):
+            q, k, v = block.project(x, cos_sin)
+            mixed = attend(q[:, None], Seen(k, v, mask_BTS[:, None]))[:, 0]
+            key = None if dropout_key is None else jax.random.fold_in(dropout_key, layer)
+            x = block.join(x, mixed, dropout_rate, key)
+        return self.final_norm(x)
+
+    def prefill(self, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[jax.Array, Prefix]:
+        """Reads right-padded prompts, one a problem.
+
+        Args:
+            tokens_PS: int32 ids; what lies behind length_P is never seen.
+            length_P: int32, tokens of each prompt.
+
+        Returns:
+            hidden_PSD (meaningless behind length_P) and the prompts' keys and values.
+        """
+        self._check_length(tokens_PS.shape[-1])
+        order = jnp.arange(tokens_PS.shape[1])
+        x, cos_sin = self._start(tokens_PS, jnp.broadcast_to(order, tokens_PS.shape))
+        mask = self._visible(order[:, None], order[None, :])[None, None]
+        ks, vs = [], []
+        for block in self.blocks:
+            q, k, v = block.project(x, cos_sin)
+            x = block.join(x, attend(q[:, None], Seen(k, v, mask))[:, 0])
+            ks.append(k)
+            vs.append(v)
+        return self.final_norm(x), Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32))
+
+    def extend(self, tokens_PJT: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+        """Reads T new tokens of every sample; each sees its problem's whole prompt and its own suffix up to itself.
+
+        Args:
+            tokens_PJT: int32 ids.
+            cache: with room for T more tokens (`cache.length + T <= cache.capacity`, which only the caller can know).
+
+        Returns:
+            hidden_PJTD and the cache with the new tokens in it. Donate the old one: it is written in place.
+        """
+        time = cache.length + jnp.arange(tokens_PJT.shape[2])
+        positions_PJT = cache.prefix.length_P[:, None, None] + time
+        x, cos_sin = self._start(tokens_PJT, jnp.broadcast_to(positions_PJT, tokens_PJT.shape))
+        see_prefix, see_suffix = self._extend_masks(cache, positions_PJT, time)
+        ks, vs = list(cache.k), list(cache.v)
+        for layer, block in enumerate(self.blocks):
+            q, k, v = block.project(x, cos_sin)
+            at = (0, 0, cache.length, 0, 0)
+            ks[layer] = jax.lax.dynamic_update_slice(ks[layer], k.astype(ks[layer].dtype), at)
+            vs[layer] = jax.lax.dynamic_update_slice(vs[layer], v.astype(vs[layer].dtype), at)
+            shared = Seen(cache.prefix.k[layer], cache.prefix.v[layer], see_prefix)
+            x = block.join(x, attend(q, shared, Seen(ks[layer], vs[layer], see_suffix)))
+        return self.final_norm(x), Cache(cache.prefix, tuple(ks), tuple(vs), cache.length + tokens_PJT.shape[2])
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Scores of all vocab_size ids, float32 [..., V], of hidden [..., D]."""
+        output_VD = self.output_rows()
+        return jnp.einsum("...D,VD->...V", hidden, output_VD.astype(hidden.dtype), preferred_element_type=jnp.float32)
+
+    def output_rows(self) -> jax.Array:
+        """The output matrix [V, D]; the embedding itself where they are tied."""
+        return self.embed[...] if self.arch.tied else self.unembed[...]
+
+    def _check_length(self, tokens: int) -> None:
+        if tokens > self.arch.context:
+            raise ValueError(f"rows of {tokens} tokens do not fit the model's context of {self.arch.context}; cut them or raise model.context")
+
+    def _start(self, tokens: jax.Array, positions: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
+        """The residual stream's first state [..., D] and the rotation of all layers (None with learned positions)."""
+        x = self.embed[...][tokens].astype(self.dtype)
+        if self.arch.positions == "learned":
+            return x + self.positions[...][positions].astype(self.dtype), None
+        return x, rotary.rotation(positions, self.arch.head_width, self.arch.rope_theta, self.arch.rope_scaling)
+
+    def _visible(self, query: jax.Array, key: jax.Array) -> jax.Array:
+        """True where a query at one place of a row sees a key at another: not later, and within the sliding window."""
+        seen = key <= query
+        return seen if self.arch.sliding_window is None else seen & (query - key < self.arch.sliding_window)
+
+    def _extend_masks(self, cache: Cache, positions_PJT: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Which prompt tokens [P, 1, T or 1, S] and which suffix entries [1, 1, T, C] the new tokens see."""
+        order = jnp.arange(cache.prefix.k[0].shape[1])
+        see_prefix = order < cache.prefix.length_P[:, None, None, None]
+        if self.arch.sliding_window is not None:
+            see_prefix = see_prefix & self._visible(positions_PJT[..., None], order)
+        see_suffix = self._visible(time[:, None], jnp.arange(cache.capacity)[None, :])
+        return see_prefix, see_suffix[None, None]

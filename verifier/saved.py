@@ -1,0 +1,99 @@
+"""A trained generator or verifier as a folder: parameters, architecture, tokenizer, manifest. Knows no stage and no optimiser.
+
+    generator/            verifier/
+      params/  (Orbax)      params/  (Orbax; decoder and value head)
+      tokenizer files       tokenizer files
+      manifest.json         manifest.json, written last: id, architecture, head, settings
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+
+from verifier import workdir as workdir_lib
+from verifier.data import store
+from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
+from verifier.model.transformer import Arch, RopeScaling, Transformer
+from verifier.text.tokenizer import Tokenizer, load_tokenizer
+from verifier.train import checkpoint
+
+
+class Saved(NamedTuple):
+    """A model with what is needed to use it."""
+
+    model: Any  # Transformer of a generator, Verifier of a verifier
+    tokenizer: Tokenizer
+    manifest: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Hash of the parameters: what tables call this model."""
+        return self.manifest["id"]
+
+
+def save(folder: pathlib.Path, model: nnx.Module, tokenizer: Tokenizer, facts: Mapping[str, Any]) -> str:
+    """Writes a model folder, manifest last.
+
+    Args:
+        folder: may hold training checkpoints already; they are left alone.
+        model: a Transformer or a Verifier.
+        tokenizer: the one it was trained with.
+        facts: further entries of the manifest (settings, seconds, ...).
+
+    Returns:
+        The model's id.
+    """
+    params = nnx.state(model, nnx.Param)
+    backbone = model.backbone if isinstance(model, Verifier) else model
+    checkpoint.save_params(folder / "params", params)
+    tokenizer.save(folder)
+    name = checkpoint.tree_id(params)
+    head = {} if backbone is model else {"head": _head_facts(model.head)}
+    store.write_json(folder / "manifest.json", {"id": name, "arch": dataclasses.asdict(backbone.arch), **head, **facts})
+    return name
+
+
+def load(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
+    """Reads a model folder.
+
+    Args:
+        folder: as `save` wrote it.
+        stage: the stage that makes it, named where it is missing.
+        dtype: of activations, "float32" or "bfloat16".
+
+    Raises:
+        WorkdirError: the folder is missing or unfinished.
+        CheckpointError: its parameters cannot be read or do not fit its architecture.
+    """
+    manifest = workdir_lib.manifest_of(folder, stage)
+    arch = arch_from_dict(manifest["arch"])
+    tokenizer = load_tokenizer(folder)
+
+    def build() -> nnx.Module:
+        backbone = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
+        return Verifier(backbone, make_head(manifest["head"]["kind"], tokenizer, arch)) if "head" in manifest else backbone
+
+    model = nnx.eval_shape(build)
+    nnx.update(model, checkpoint.load_params(folder / "params", nnx.state(model, nnx.Param)))
+    return Saved(model, tokenizer, manifest)
+
+
+def make_head(kind: str, tokenizer: Tokenizer, arch: Arch) -> ReservedLogitHead | LinearHead:
+    """A fresh value head of a kind that `config.VerifyConfig.head` names."""
+    return {"reserved_logit": lambda: ReservedLogitHead(tokenizer.reserved_id), "linear": lambda: LinearHead(arch.width)}[kind]()
+
+
+def arch_from_dict(fields: Mapping[str, Any]) -> Arch:
+    """The architecture that `dataclasses.asdict` made plain."""
+    scaling = fields["rope_scaling"]
+    return Arch(**{**fields, "rope_scaling": RopeScaling(**scaling) if scaling else None})
+
+
+def _head_facts(head: nnx.Module) -> dict[str, Any]:
+    return {"kind": "reserved_logit" if isinstance(head, ReservedLogitHead) else "linear"}

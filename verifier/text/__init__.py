@@ -1,0 +1,1 @@
+"""What a word problem is, as text: problems, tokenizers, the calculator, answers. No JAX here."""

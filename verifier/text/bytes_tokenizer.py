@@ -1,0 +1,44 @@
+"""Bytes as tokens: 256 of them and an end token, for tests and for models without a vocabulary. Knows no files but its own."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+from verifier.text.pieces import byte_spans
+
+BYTES_FILE = "bytes_tokenizer.json"
+_END_ID = 256
+
+
+class ByteTokenizer:
+    """A token a byte of UTF-8; see `text.tokenizer.Tokenizer`."""
+
+    vocab_size = _END_ID + 1
+    end_id = _END_ID
+    reserved_id = vocab_size
+    start_ids: tuple[int, ...] = ()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text."""
+        return list(text.encode("utf-8"))
+
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of a text and the characters each belongs to."""
+        ids = self.encode(text)
+        return ids, byte_spans(text, [bytes((token,)) for token in ids]) or []
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; incomplete characters become U+FFFD, the end token nothing."""
+        return bytes(int(token) for token in ids if token != _END_ID).decode("utf-8", "replace")
+
+    def token_text(self, token: int) -> str:
+        """The text of one token."""
+        return self.decode([token])
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Writes a file by which `load_tokenizer` knows it."""
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / BYTES_FILE).write_text(json.dumps({"kind": "bytes", "vocab_size": self.vocab_size, "end_id": self.end_id}) + "\n")

@@ -1,0 +1,191 @@
+"""Hugging Face tokenizer.json files as tokenizers, by the tokenizers package alone. Knows no model and no chat."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tokenizers
+
+from verifier.text.pieces import TokenizerError
+
+JSON_FILE = "tokenizer.json"
+_BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "config.json")
+_USUAL_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
+
+
+class HuggingFaceTokenizer:
+    """A tokenizer.json; see `text.tokenizer.Tokenizer`.
+
+    `end_found` says where the end token was found. Switched off: the dummy prefix space (a text may be a continuation), the trimming of
+    spans, truncation, padding, and special tokens spelt out in a text: `<|im_end|>` in a question is nothing but these letters.
+    """
+
+    def __init__(self, source: str, beside: Mapping[str, dict[str, Any]], chat_template: str = "", name: str = JSON_FILE) -> None:
+        """`source`: contents of tokenizer.json; `beside`: of the files in `_BESIDE` that exist; `name`: its place, for messages."""
+        self._source = source
+        self._config = dict(beside.get("tokenizer_config.json", {}))
+        original = _build(source, name)
+        self.end_id, self.end_found = _find_end(original, beside, chat_template, name)
+        self.start_ids = _find_start(original, self._config)
+        self._tokenizer = _build(_plain(source, self.end_id), name)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True
+        self.vocab_size: int = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        self.reserved_id: int = self.vocab_size
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without special tokens and without a space before it."""
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of a text and the characters each belongs to."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; incomplete characters become U+FFFD, special tokens nothing."""
+        return self._tokenizer.decode([int(token) for token in ids if token != self.end_id], skip_special_tokens=True)
+
+    def token_text(self, token: int) -> str:
+        """The text of one token."""
+        return self.decode([token])
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Writes tokenizer.json as it was read, and a tokenizer_config.json that names the end token."""
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / JSON_FILE).write_text(self._source, encoding="utf-8")
+        config = self._config | {"eos_token": self._tokenizer.id_to_token(self.end_id)}
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_huggingface(path: pathlib.Path) -> HuggingFaceTokenizer:
+    """The tokenizer of a tokenizer.json; the files beside it name its end token.
+
+    Raises:
+        TokenizerError: a file that cannot be read, or no end token.
+    """
+    beside: dict[str, dict[str, Any]] = {}
+    for name in _BESIDE:
+        file = path.parent / name
+        if file.is_file():
+            beside[name] = _read_json(file)
+    template = path.parent / "chat_template.jinja"
+    inline = beside.get("tokenizer_config.json", {}).get("chat_template") or ""
+    chat = _read_text(template) if template.is_file() else json.dumps(inline, ensure_ascii=False)
+    return HuggingFaceTokenizer(_read_text(path), beside, chat, str(path))
+
+
+def _read_text(file: pathlib.Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{file} is not text ({error}); fetch it again") from error
+
+
+def _read_json(file: pathlib.Path) -> dict[str, Any]:
+    try:
+        found = json.loads(_read_text(file))
+    except json.JSONDecodeError as error:
+        raise TokenizerError(f"{file} is not JSON ({error}); fetch it again") from error
+    if not isinstance(found, dict):
+        raise TokenizerError(f"{file} holds a {type(found).__name__}, expected an object; fetch it again")
+    return found
+
+
+class _Reading:
+    """Names the file in the package's errors: it raises a plain `Exception`, which is met exactly, never a subclass."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> None:
+        if kind is Exception:
+            version = f"tokenizers {tokenizers.__version__}"
+            raise TokenizerError(f"{self._name} cannot be read by {version} ({error}); fetch it again, or take a newer version") from error
+
+
+def _build(source: str, name: str) -> tokenizers.Tokenizer:
+    with _Reading(name):
+        return tokenizers.Tokenizer.from_str(source)
+
+
+def _plain(source: str, end_id: int) -> str:
+    """The tokenizer without dummy prefix and post-processor, with whole spans, and with an end token that is special."""
+    parts = json.loads(source)
+    parts["post_processor"] = None  # its tokens are in start_ids; what else it does is trim spans
+    normaliser = parts.get("normalizer")
+    steps = normaliser["normalizers"] if normaliser and normaliser["type"] == "Sequence" else [normaliser]
+    kept = [step for step in steps if step and step["type"] != "Prepend"]
+    parts["normalizer"] = {"type": "Sequence", "normalizers": kept} if len(kept) > 1 else (kept or [None])[0]
+    parts["decoder"] = _without_prefix(parts.get("decoder"))
+    parts["pre_tokenizer"] = _without_prefix(parts.get("pre_tokenizer"))
+    for token in parts.get("added_tokens", []):
+        token["special"] = token["special"] or token["id"] == end_id
+    return json.dumps(parts, ensure_ascii=False)
+
+
+def _without_prefix(part: Any) -> Any:
+    """A pre-tokenizer or decoder that neither adds nor takes a space at the start."""
+    if isinstance(part, list):
+        return [_without_prefix(one) for one in part if not (isinstance(one, dict) and one.get("type") == "Strip")]
+    if not isinstance(part, dict):
+        return part
+    part = {key: _without_prefix(value) for key, value in part.items()}
+    changes = {"Metaspace": {"prepend_scheme": "never", "add_prefix_space": False}, "ByteLevel": {"add_prefix_space": False, "trim_offsets": False}}
+    return part | changes.get(part.get("type", ""), {})
+
+
+def _find_start(tokenizer: tokenizers.Tokenizer, config: Mapping[str, Any]) -> tuple[int, ...]:
+    """What the post-processor puts before a text, or the begin token where the settings ask for it."""
+    with_start, plain = tokenizer.encode("1", add_special_tokens=True).ids, tokenizer.encode("1", add_special_tokens=False).ids
+    for place in range(len(with_start) - len(plain) + 1):
+        if with_start[place : place + len(plain)] == plain:
+            if place:
+                return tuple(with_start[:place])
+            break
+    begin = tokenizer.token_to_id(_token_name(config.get("bos_token"))) if config.get("add_bos_token") is True else None
+    return () if begin is None else (begin,)
+
+
+def _find_end(tokenizer: tokenizers.Tokenizer, beside: Mapping[str, dict[str, Any]], chat_template: str, name: str) -> tuple[int, str]:
+    """The end token and where it was found.
+
+    Chat models may end in several ways; the one that closes a turn in the chat template is what they were taught to write. Else the
+    tokenizer's own eos_token, else the model's eos_token_id, else a usual name.
+    """
+    found: list[tuple[int, str]] = []
+    for file in ("tokenizer_config.json", "special_tokens_map.json"):
+        token = tokenizer.token_to_id(_token_name(beside.get(file, {}).get("eos_token")))
+        found += [] if token is None else [(token, f"eos_token of {file}")]
+    for file in ("generation_config.json", "config.json"):
+        ids = beside.get(file, {}).get("eos_token_id")
+        for token in ids if isinstance(ids, list) else [ids]:
+            if isinstance(token, int) and tokenizer.id_to_token(token) is not None:
+                found.append((token, f"eos_token_id of {file}"))
+    for token, where in found:
+        if (tokenizer.id_to_token(token) or "\0") in chat_template:
+            return token, f"{where}, closes a turn in the chat template"
+    for text in _USUAL_ENDS:
+        token = tokenizer.token_to_id(text)
+        found += [] if token is None else [(token, f"{text}, a usual name: no file beside it names an end token")]
+    if not found:
+        raise TokenizerError(
+            f"{name} has no end token: looked for eos_token or eos_token_id in {', '.join(_BESIDE)} beside it,"
+            f" and for {' '.join(_USUAL_ENDS)};"
+            ' add a tokenizer_config.json with {"eos_token": "..."}'
+        )
+    return found[0]
+
+
+def _token_name(token: Any) -> str:
+    """The text of a token that settings give as a string or as an object."""
+    return (token.get("content") if isinstance(token, dict) else token) or ""

@@ -1,0 +1,79 @@
+"""A word problem, its id, and how it becomes a prompt and a target. Knows no tokenizer and no file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import string
+import unicodedata
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One word problem; the same question has the same id wherever it was read."""
+
+    problem_id: str
+    question: str
+    solution: str | None  # the whole worked text, its last line `#### N` included; None where only the answer is known
+    answer: str
+    source: str
+    split: str
+
+
+def make_problem(question: str, solution: str | None, answer: str, source: str, split: str) -> Problem:
+    """A problem with its id.
+
+    Args:
+        question: the text that is asked.
+        solution: the worked solution with its last line `#### N`, or None.
+        answer: the right answer, as the source writes it.
+        source: name of the data set.
+        split: "train", "heldout", "test", ...
+
+    Raises:
+        ValueError: an empty question or answer.
+    """
+    for name, text in (("question", question), ("answer", answer)):
+        if not text.strip():
+            raise ValueError(f"a problem of {source!r} ({split}) has an empty {name}, {text!r}; drop it or mend it. Its question: {question[:80]!r}")
+    return Problem(problem_id(question), question, solution, answer.strip(), source, split)
+
+
+def problem_id(question: str) -> str:
+    """First 16 hex digits of the SHA-256 of the question: NFKC, runs of whitespace as one space, stripped."""
+    normalised = " ".join(unicodedata.normalize("NFKC", question).split())
+    return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+    """How a problem is written: what the model is given and what it is to write. The end token is added by whoever encodes."""
+
+    prompt: str = "{question}\n"
+    target: str = "{solution}"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a template that lacks its field or has another one."""
+        _check("prompt", self.prompt, "question")
+        _check("target", self.target, "solution")
+
+    def render_prompt(self, question: str) -> str:
+        """What the model is given."""
+        return self.prompt.format(question=question)
+
+    def render_target(self, solution: str) -> str:
+        """What the model is to write."""
+        return self.target.format(solution=solution)
+
+
+def _check(name: str, template: str, field: str) -> None:
+    """The template must name its one field exactly once, plainly."""
+    way_out = f"write {{{field}}} exactly once, and {{{{ or }}}} for a brace of your own"
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"the {name} template {template!r} cannot be read ({error}); {way_out}") from error
+    named = [part[1:] for part in parts if part[1] is not None]
+    fields = [found + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "") for found, form, conversion in named]
+    if fields != [field]:
+        raise ValueError(f"the {name} template {template!r} has the fields {fields}, expected ['{field}']; {way_out}")

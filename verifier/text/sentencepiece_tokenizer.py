@@ -1,0 +1,163 @@
+"""SentencePiece models as tokenizers, and the training of one on problems. Knows no model and no device."""
+
+from __future__ import annotations
+
+import collections
+import io
+import json
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import sentencepiece
+from google.protobuf import message
+from sentencepiece import sentencepiece_model_pb2
+
+from verifier.text.pieces import TokenizerError, byte_spans
+
+MODEL_FILE = "tokenizer.model"
+_SPACE = "\u2581"  # how SentencePiece writes a space; in a text of its own it is spelt in bytes, else it would come back as a space
+_SYMBOLS = ("\n", "<<", ">>", "=", "####")  # never merged with their neighbours: the marks that calculator and grader read
+_FIXED_PIECES = 2 + len(_SYMBOLS) + 256  # unknown, end, marks, bytes
+_LEAST_ROOM = 16  # pieces for characters and merges, below which training is refused
+
+
+class SentencePieceTokenizer:
+    """A SentencePiece model; see `text.tokenizer.Tokenizer`.
+
+    A foreign model's dummy prefix space and its folding of spaces are switched off: a text may be a continuation and must come back unchanged.
+    Its begin token, where it has one, is put before prompts unless `add_bos_token` says no.
+    """
+
+    def __init__(self, model: bytes, name: str = "a SentencePiece model", add_bos_token: bool = True) -> None:
+        """`model`: the contents of a *.model file; `name`: its place, for messages."""
+        self._model = model
+        self._add_bos_token = add_bos_token
+        self._processor = _processor(model, name)
+        size = self._processor.get_piece_size()
+        self.vocab_size: int = size
+        self.reserved_id: int = size
+        self.end_id: int = self._processor.eos_id()
+        if self.end_id < 0:
+            raise TokenizerError(f"{name} has no end token (eos_id is {self.end_id}); take a model that was trained with one")
+        begin = self._processor.bos_id()
+        self.start_ids: tuple[int, ...] = (begin,) if begin >= 0 and add_bos_token else ()
+        self._bytes = [self._piece_bytes(token) for token in range(size)]
+        spelt = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in _SPACE.encode("utf-8")]
+        self._space_ids = spelt if all(self._processor.is_byte(token) for token in spelt) else None
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without special tokens and without a space before it."""
+        if self._space_ids is None or _SPACE not in text:
+            return self._processor.encode(text)
+        first, *others = text.split(_SPACE)
+        ids = self._processor.encode(first)
+        for part in others:
+            ids += self._space_ids + self._processor.encode(part)
+        return ids
+
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of a text and the characters each belongs to."""
+        ids = self.encode(text)
+        spans = byte_spans(text, [self._bytes[token] for token in ids])
+        if spans is None:  # a model that rewrites the text, or has no piece for a character: its own account of it
+            proto = self._processor.encode(text, out_type="proto")
+            ids, spans = [piece.id for piece in proto.pieces], [(piece.begin, piece.end) for piece in proto.pieces]
+        return ids, spans
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; incomplete characters become U+FFFD, special tokens nothing."""
+        return b"".join(self._bytes[token] for token in ids).decode("utf-8", "replace")
+
+    def token_text(self, token: int) -> str:
+        """The text of one token."""
+        return self._bytes[token].decode("utf-8", "replace")
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Writes the model as it was given, and whether its begin token is used."""
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MODEL_FILE).write_bytes(self._model)
+        (folder / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": self._add_bos_token}) + "\n")
+
+    def _piece_bytes(self, token: int) -> bytes:
+        """What a token adds to a text."""
+        if self._processor.is_control(token) or self._processor.is_unknown(token) or self._processor.is_unused(token):
+            return b""
+        piece = self._processor.id_to_piece(token)
+        if self._processor.is_byte(token):
+            return bytes((int(piece[1:-1], 16),))
+        return piece.replace(_SPACE, " ").encode("utf-8")
+
+
+def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
+    """A byte-pair model on texts: words with their space are pieces, digits and the marks of annotations and answers stand alone.
+
+    Every text comes back unchanged, since characters it does not know are spelt in bytes. The same texts give the same model.
+
+    Args:
+        texts: what it is to write; prompts and targets.
+        vocab_size: pieces at most, 256 bytes among them; fewer where the texts do not hold so many.
+
+    Raises:
+        TokenizerError: no text, or too few pieces.
+    """
+    room = vocab_size - _FIXED_PIECES
+    if room < _LEAST_ROOM:
+        fixed = f"{_FIXED_PIECES} are fixed (bytes and marks)"
+        raise TokenizerError(f"a vocabulary of {vocab_size} pieces is too small: {fixed}; take {_FIXED_PIECES + 256} or more")
+    lines = [line for text in texts for line in text.split("\n") if line]
+    letters = collections.Counter(letter for line in lines for letter in line)
+    if not letters:
+        raise TokenizerError("there is no text to train a tokenizer on; give the questions and solutions of the training problems")
+    common = sum(count for _, count in letters.most_common(room // 2))
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=vocab_size,
+        hard_vocab_limit=False,
+        character_coverage=min(1.0, common / sum(letters.values())),
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        split_digits=True,
+        user_defined_symbols=list(_SYMBOLS),
+        unk_id=0,
+        eos_id=1,
+        bos_id=-1,
+        pad_id=-1,
+        max_sentence_length=1 << 24,  # bytes; longer lines would be left out without a word
+        num_threads=1,
+        minloglevel=2,
+    )
+    return SentencePieceTokenizer(model.getvalue(), "the trained SentencePiece model")
+
+
+def read_sentencepiece(path: pathlib.Path) -> SentencePieceTokenizer:
+    """The tokenizer of a *.model file; `add_bos_token` of a tokenizer_config.json beside it is heeded.
+
+    Raises:
+        TokenizerError: not a SentencePiece model.
+    """
+    beside = path.parent / "tokenizer_config.json"
+    settings = {}
+    if beside.is_file():
+        try:
+            settings = json.loads(beside.read_text("utf-8"))
+        except ValueError as error:
+            raise TokenizerError(f"{beside} is not JSON ({error}); fetch it again") from error
+    return SentencePieceTokenizer(path.read_bytes(), str(path), settings.get("add_bos_token") is not False)
+
+
+def _processor(model: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
+    """A processor that adds no space before a text and keeps all its spaces."""
+    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # made at run time
+    try:
+        proto.ParseFromString(model)
+        proto.normalizer_spec.add_dummy_prefix = False
+        proto.normalizer_spec.remove_extra_whitespaces = False
+        return sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+    except (message.DecodeError, RuntimeError) as error:
+        raise TokenizerError(f"{name} is not a SentencePiece model ({error}); give the *.model file itself") from error

@@ -1,0 +1,81 @@
+"""What the other rooms ask of a tokenizer, and how one is loaded. Knows where the files lie, not how they work."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Protocol
+
+from verifier.text.bytes_tokenizer import BYTES_FILE, ByteTokenizer
+from verifier.text.huggingface_tokenizer import JSON_FILE, read_huggingface
+from verifier.text.pieces import TokenizerError
+from verifier.text.sentencepiece_tokenizer import MODEL_FILE, read_sentencepiece, train_sentencepiece
+
+__all__ = ["ByteTokenizer", "Tokenizer", "TokenizerError", "load_tokenizer", "train_sentencepiece"]
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back. A text may be a continuation: nothing is put before it, and it comes back unchanged."""
+
+    vocab_size: int  # ids 0..vocab_size-1 may be written by a model
+    end_id: int
+    start_ids: tuple[int, ...]  # put before every prompt, often nothing
+    reserved_id: int  # vocab_size: the value head's own id; no text encodes to it
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without special tokens."""
+
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of a text, and of each the start and end of its characters; all bytes of a character have its whole span."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; special tokens and the end are dropped, incomplete characters become U+FFFD."""
+
+    def token_text(self, token: int) -> str:
+        """What one token adds, for tables of triggers; special tokens add nothing."""
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Writes what `load_tokenizer(folder)` needs to give it back."""
+
+
+def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:
+    """The tokenizer of a folder or file.
+
+    Args:
+        path: a tokenizer.json, a SentencePiece *.model, or a folder with one of them (tokenizer.json first) or with a saved byte tokenizer.
+
+    Raises:
+        TokenizerError: no such file, or one that cannot be read.
+    """
+    file = _find(pathlib.Path(path))
+    if file.suffix == ".model":
+        return read_sentencepiece(file)
+    return ByteTokenizer() if _is_bytes(file) else read_huggingface(file)
+
+
+def _find(path: pathlib.Path) -> pathlib.Path:
+    """The file that holds the tokenizer."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise TokenizerError(f"there is no tokenizer at {path}: no such file or folder")
+    for name in (JSON_FILE, MODEL_FILE, BYTES_FILE):
+        if (path / name).is_file():
+            return path / name
+    models = sorted(path.glob("*.model"))
+    if len(models) == 1:
+        return models[0]
+    others = f" ({', '.join(model.name for model in models)}: name the one you mean)" if models else ""
+    old = "; vocab.json with merges.txt is not read: save it once as tokenizer.json" if (path / "merges.txt").is_file() else ""
+    raise TokenizerError(f"there is no tokenizer in {path}: looked for {JSON_FILE}, {MODEL_FILE} or one *.model{others}, {BYTES_FILE}{old}")
+
+
+def _is_bytes(file: pathlib.Path) -> bool:
+    """Whether a JSON file is a saved byte tokenizer."""
+    if file.name != BYTES_FILE:
+        return False
+    try:
+        return json.loads(file.read_text("utf-8")).get("kind") == "bytes"
+    except (ValueError, AttributeError) as error:
+        raise TokenizerError(f"{file} is not a saved byte tokenizer ({error}); save it again") from error

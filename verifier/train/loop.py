@@ -1,0 +1,283 @@
+"""The loop of a training job: steps, evaluation, early stopping, checkpoints, logs. Takes a stream and a loss; knows no stage, no text."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import math
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from verifier import config as config_lib
+from verifier import log
+from verifier.train import checkpoint, losses, step
+
+if TYPE_CHECKING:
+    from verifier.data.batches import Batch
+
+_WITHOUT_EFFECT = ("checkpoint_every", "keep_checkpoints")  # a job may go on under other values of these
+
+
+class Diverged(config_lib.UserError):
+    """The loss, its gradient or an update is not finite; the message names the step, the last good checkpoint and what to try."""
+
+
+class Stream(Protocol):
+    """`data.batches.BatchStream`, or anything that can say where it stands and go on from there."""
+
+    steps_per_epoch: list[int]
+
+    def __iter__(self) -> Iterator[Batch]: ...
+    def __len__(self) -> int: ...  # steps of the whole job
+    def state(self) -> dict[str, Any]: ...  # after the batch handed out last
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+def to_device(batch: Batch) -> Batch:
+    """Puts a batch on the default device."""
+    return jax.tree.map(jnp.asarray, batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Where a training job reads and writes, and what it is measured by."""
+
+    name: str  # of the log files and the bar
+    logs: pathlib.Path
+    checkpoints: pathlib.Path  # a folder of its own; a job that finds its checkpoints there goes on from the newest
+    seed: int = 0
+    heldout: Sequence[Batch] = ()  # batches of held-out problems, read whole at each evaluation
+    watch: str = "loss"  # the held-out number that decides which parameters are best; lower is better
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what else the result depends on, such as the id of the start
+    place: Callable[[Batch], Batch] = to_device  # host batch to device batch; a mesh brings its own
+
+
+class Fitted(NamedTuple):
+    """How a job ended."""
+
+    steps: int  # taken, earlier runs of the same job included
+    kept_step: int  # whose parameters the module has now
+    stopped_early: bool
+    heldout: dict[str, float]  # held-out numbers of these parameters; empty without held-out batches
+
+
+@dataclasses.dataclass
+class _Standing:
+    """What evaluations have shown so far; it travels in the checkpoint's note."""
+
+    best: float = math.inf
+    best_step: int = 0
+    worse: int = 0  # evaluations since the best
+    best_numbers: dict[str, float] = dataclasses.field(default_factory=dict)
+    last_numbers: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def learn(self, numbers: dict[str, float], done: int, watch: str) -> bool:
+        """Takes in an evaluation; whether it is the best so far."""
+        self.last_numbers = numbers
+        if numbers[watch] < self.best:
+            self.best, self.best_step, self.worse, self.best_numbers = numbers[watch], done, 0, numbers
+            return True
+        self.worse += 1
+        return False
+
+
+def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.TrainConfig, job: Job) -> Fitted:
+    """Trains a module in place, from where the job's last checkpoint stands.
+
+    A job that is killed and started again with the same arguments ends with the same parameters, bit for bit. With `config.patience` the
+    module ends with the parameters of the best evaluation, else with the last ones.
+
+    Args:
+        model: float32 parameters. Its arrays are donated to the first step: share them with no other module, and drop the module on errors.
+        stream: batches; their rows must be a multiple of `config.accumulate`.
+        loss: see `step.Loss`.
+        config: of the job.
+        job: folders, seed, held-out batches.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        Diverged: a number is not finite. The checkpoint before that is kept.
+        CheckpointError: the job's checkpoints are of another model or of other settings.
+        ValueError: settings that cannot be met.
+    """
+    _check(stream, config, job)
+    steps = len(stream)
+    graph, params, constants = step.split_model(model)
+    programs, optimizer = step.compile_steps((graph, constants), loss, config, steps, job.seed)
+    state = step.TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+    with checkpoint.Checkpoints(job.checkpoints, config.keep_checkpoints) as checkpoints:
+        state, standing, done = _resume(state, stream, config, job, checkpoints)
+        progress = log.Progress(steps, "step", job.name, done=done)
+        with log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress:
+            run = _Run(programs, config, job, checkpoints, _Meter(metrics, progress, checkpoints), stream, standing)
+            state, done = run.go(state, done)
+        early = _out_of_patience(standing, config) and done < steps
+        if config.patience and standing.best_step != done:
+            state = state._replace(params=checkpoints.restore_params(standing.best_step, state.params))
+            log.say(f"{job.name}: keeps step {standing.best_step}, the best of held-out {job.watch} ({standing.best:.4f})")
+    nnx.update(model, state.params)
+    if config.patience:
+        return Fitted(done, standing.best_step, early, standing.best_numbers)
+    return Fitted(done, done, early, standing.last_numbers)
+
+
+@dataclasses.dataclass
+class _Run:
+    """The parts of one run of a job."""
+
+    programs: step.Programs
+    config: config_lib.TrainConfig
+    job: Job
+    checkpoints: checkpoint.Checkpoints
+    meter: _Meter
+    stream: Stream
+    standing: _Standing
+
+    def go(self, state: step.TrainState, done: int) -> tuple[step.TrainState, int]:
+        """Takes the steps that are left."""
+        config, steps = self.config, len(self.stream)
+        ends = set(itertools.accumulate(self.stream.steps_per_epoch))
+        if done >= steps or _out_of_patience(self.standing, config):
+            return state, done
+        for batch in self.stream:
+            state, numbers = self.programs.step(state, self.job.place(batch))
+            done += 1
+            self.meter.push(done, numbers, int((batch.segment_ids_BT > 0).sum()) * jax.process_count())
+            last = done == steps
+            better = False
+            if self.job.heldout and (last or (done % config.eval_every == 0 if config.eval_every else done in ends)):
+                better = self._evaluate(state.params, done)
+                last |= _out_of_patience(self.standing, config)
+            if (config.checkpoint_every and (done % config.checkpoint_every == 0 or last)) or (better and config.patience):
+                self._save(state, done)
+            if last:
+                break
+        self.meter.drain()
+        return state, done
+
+    def _evaluate(self, params: Any, done: int) -> bool:
+        """Reads the held-out batches; whether these parameters are the best so far."""
+        self.meter.drain()
+        terms: losses.Terms = {}
+        for batch in self.job.heldout:
+            more = self.programs.evaluate(params, self.job.place(batch))
+            terms = jax.tree.map(jnp.add, terms, more) if terms else more
+        numbers = _means(jax.device_get(terms))
+        self.meter.metrics.write(done, {f"heldout_{name}": value for name, value in numbers.items()})
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+        log.say(f"{self.job.name}: held-out at step {done}: {shown}")
+        if self.job.watch not in numbers:
+            raise ValueError(f"watch is {self.job.watch!r}, but the held-out batches give {', '.join(numbers)}")
+        return self.standing.learn(numbers, done, self.job.watch)
+
+    def _save(self, state: step.TrainState, done: int) -> None:
+        """Saves a checkpoint of numbers known to be finite."""
+        self.meter.drain()
+        note = {
+            "settings": _settings(self.config, self.job, len(self.stream)),
+            "stream": self.stream.state(),
+            "standing": dataclasses.asdict(self.standing) | {"best": self.standing.best if self.standing.best_step else None},
+        }
+        protect = self.standing.best_step if self.config.patience else None
+        self.checkpoints.save(done, state.params, {"state": state.optimiser, "step": state.step}, note, protect)
+
+
+class _Meter:
+    """Reads a step's numbers only when the next step is under way, so that the device never waits; stops on what is not finite."""
+
+    def __init__(self, metrics: log.MetricLog, progress: log.Progress, checkpoints: checkpoint.Checkpoints) -> None:
+        self.metrics, self.progress, self.checkpoints = metrics, progress, checkpoints
+        self._pending: collections.deque[tuple[int, dict[str, Any], int]] = collections.deque()
+        self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=50)  # (time a step was read, its tokens)
+
+    def push(self, done: int, numbers: dict[str, Any], tokens: int) -> None:
+        """Takes the numbers of a step just sent to the device, and reads those of the one before."""
+        self._pending.append((done, numbers, tokens))
+        self.drain(left=1)
+
+    def drain(self, left: int = 0) -> None:
+        """Reads until only `left` steps are unread."""
+        while len(self._pending) > left:
+            done, on_device, tokens = self._pending.popleft()
+            numbers = jax.device_get(on_device)
+            terms = numbers.pop("terms")
+            line = {name: float(value) for name, value in numbers.items()} | _means(terms, loss=False)
+            self._stop_unless_finite(done, line)
+            self._recent.append((time.monotonic(), tokens))
+            line["tokens_per_second"] = rate = self._rate()
+            self.metrics.write(done, line)
+            self.progress.advance(loss=line["loss"], tokens_per_second=rate)
+
+    def _rate(self) -> float:
+        """Real tokens a second over the last steps; the first step of a run compiles and does not count."""
+        seconds = self._recent[-1][0] - self._recent[0][0]
+        return sum(tokens for _, tokens in list(self._recent)[1:]) / seconds if seconds else 0.0
+
+    def _stop_unless_finite(self, done: int, line: dict[str, float]) -> None:
+        """Raises for a step that has broken the parameters."""
+        broken = [name for name in ("loss", "gradient_norm", "update_norm") if not math.isfinite(line[name])]
+        if not broken:
+            return
+        latest = self.checkpoints.latest()
+        kept = "no checkpoint had been saved" if latest is None else f"the last good checkpoint is {self.checkpoints.path(latest)}"
+        raise Diverged(
+            f"step {done}: {' and '.join(broken)} not finite; {kept}. Try a lower learning_rate, a longer warmup_share, "
+            "clip_norm of 1 or less, or model.dtype=float32"
+        )
+
+
+def _check(stream: Stream, config: config_lib.TrainConfig, job: Job) -> None:
+    """Refuses what cannot work, before anything is compiled."""
+    if not len(stream):
+        raise ValueError(f"{job.name}: the stream has no batches; give it examples and epochs > 0")
+    if config.batch_rows % config.accumulate:
+        raise ValueError(f"batch_rows is {config.batch_rows}, which accumulate={config.accumulate} does not divide; choose a divisor")
+    if config.patience and not job.heldout:
+        raise ValueError(f"patience is {config.patience}, but there are no held-out batches; set data.heldout_problems or patience=0")
+
+
+def _resume(
+    state: step.TrainState, stream: Stream, config: config_lib.TrainConfig, job: Job, checkpoints: checkpoint.Checkpoints
+) -> tuple[step.TrainState, _Standing, int]:
+    """State, standing and steps done, from the newest checkpoint where there is one."""
+    done = checkpoints.latest()
+    if done is None:
+        return state, _Standing(), 0
+    note = checkpoints.note(done)
+    changed = config_lib.differences(note["settings"], _settings(config, job, len(stream)))
+    if changed:
+        lines = "\n  ".join(changed)
+        raise checkpoint.CheckpointError(f"{checkpoints.folder} is of a job with other settings:\n  {lines}\nRemove it to start anew.")
+    params, rest = checkpoints.restore(done, state.params, {"state": state.optimiser, "step": state.step})
+    stream.restore(note["stream"])
+    standing = _Standing(**note["standing"] | {"best": math.inf if note["standing"]["best"] is None else note["standing"]["best"]})
+    log.say(f"{job.name}: goes on after step {done} of {len(stream)} ({checkpoints.path(done)})")
+    return step.TrainState(params, rest["state"], rest["step"]), standing, done
+
+
+def _settings(config: config_lib.TrainConfig, job: Job, steps: int) -> dict[str, Any]:
+    """What the job's result depends on, as JSON gives it back."""
+    knobs = {name: value for name, value in config_lib.flatten(dataclasses.asdict(config)).items() if name not in _WITHOUT_EFFECT}
+    return knobs | {"seed": job.seed, "steps": steps, "watch": job.watch} | config_lib.flatten(job.facts)
+
+
+def _out_of_patience(standing: _Standing, config: config_lib.TrainConfig) -> bool:
+    """Whether too many evaluations have passed since the best one."""
+    return bool(config.patience) and standing.worse >= config.patience
+
+
+def _means(terms: losses.Terms, loss: bool = True) -> dict[str, float]:
+    """Host numbers of terms: each mean, where anything has a weight, and first the loss they add up to."""
+    means = {name: float(term.sum / term.weight) for name, term in terms.items() if term.weight > 0}
+    if not loss:
+        return means
+    return {"loss": sum(term.coefficient * means.get(name, 0.0) for name, term in terms.items())} | means

@@ -1,0 +1,106 @@
+"""One step on the device: micro-batches, gradient, update, and the numbers of a held-out batch. Knows no files and no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from verifier import config as config_lib
+from verifier.train import losses, optimizer
+
+if TYPE_CHECKING:
+    from verifier.data.batches import Batch
+
+
+class Loss(Protocol):
+    """What is minimised: `losses.lm` or `losses.verifier_joint` with their settings bound by `functools.partial`, or one of your own."""
+
+    def __call__(self, model: Any, batch: Batch, *, dropout_rate: float, dropout_key: jax.Array | None) -> losses.Terms: ...
+
+
+class TrainState(NamedTuple):
+    """All that a step changes."""
+
+    params: Any  # nnx.State of nnx.Param
+    optimiser: Any
+    step: jax.Array  # int32, steps done
+
+
+class Programs(NamedTuple):
+    """The two compiled functions of a job; neither compiles again after its first call."""
+
+    step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]  # the state is donated
+    evaluate: Callable[[Any, Batch], losses.Terms]  # (params, batch), without dropout
+
+
+def split_model(model: nnx.Module) -> tuple[Any, Any, Any]:
+    """Returns a module's static part, its parameters, and whatever other arrays it has (constants while training)."""
+    return nnx.split(model, nnx.Param, ...)
+
+
+def compile_steps(static: tuple[Any, Any], loss: Loss, config: config_lib.TrainConfig, steps: int, seed: int) -> tuple[Programs, Any]:
+    """Builds the programs of a job.
+
+    Dropout draws from fold_in(fold_in(key(seed), step), micro-batch): a resumed job drops what the unbroken one would have dropped.
+
+    Args:
+        static: graph definition and constant arrays of the module.
+        loss: returns sums and weights, so that `accumulate` changes memory and nothing else.
+        config: of the job.
+        steps: of the whole job; the schedule ends there.
+        seed: of the dropout.
+
+    Returns:
+        The programs, and the optimiser whose `init` makes the state's second field.
+    """
+    graph, constants = static
+    schedule = optimizer.make_schedule(config, steps)
+    update = optimizer.make_optimizer(config, steps)
+
+    def micro_loss(params: Any, batch: Batch, key: jax.Array | None, by: dict[str, jax.Array]) -> tuple[jax.Array, losses.Terms]:
+        model = nnx.merge(graph, params, constants)
+        terms = loss(model, batch, dropout_rate=config.dropout, dropout_key=key)
+        return losses.total(terms, by), terms
+
+    def gradient(params: Any, batch: Batch, key: jax.Array) -> tuple[Any, losses.Terms]:
+        by = losses.divisors(batch)
+        grad = jax.grad(micro_loss, has_aux=True)
+
+        def add(carry: Any, numbered: tuple[jax.Array, Batch]) -> tuple[Any, None]:
+            index, micro = numbered
+            micro_key = jax.random.fold_in(key, index) if config.dropout else None
+            return jax.tree.map(jnp.add, carry, grad(params, micro, micro_key, by)), None
+
+        parts = jax.tree.map(lambda array: _micro_batches(array, config.accumulate), batch)
+        shapes = jax.eval_shape(lambda: grad(params, jax.tree.map(lambda array: array[0], parts), key if config.dropout else None, by))
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        return jax.lax.scan(add, zeros, (jnp.arange(config.accumulate), parts))[0]
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        grads, terms = gradient(state.params, batch, key)
+        updates, optimiser = update.update(grads, state.optimiser, state.params)
+        params = optax.apply_updates(state.params, updates)
+        numbers = {
+            "loss": losses.total(terms, losses.divisors(batch)),
+            "gradient_norm": optax.global_norm(grads),
+            "update_norm": optax.global_norm(updates),
+            "learning_rate": schedule(state.step),
+            "terms": terms,
+        }
+        return TrainState(params, optimiser, state.step + 1), numbers
+
+    def evaluate(params: Any, batch: Batch) -> losses.Terms:
+        return loss(nnx.merge(graph, params, constants), batch, dropout_rate=0.0, dropout_key=None)
+
+    return Programs(jax.jit(step, donate_argnums=0), jax.jit(evaluate)), update
+
+
+def _micro_batches(array: jax.Array, count: int) -> jax.Array:
+    """[B, ...] -> [count, B / count, ...]. Micro-batch m takes every count-th row, so each device of a mesh has a part in each of them."""
+    return jnp.moveaxis(array.reshape(array.shape[0] // count, count, *array.shape[1:]), 1, 0)

@@ -1,0 +1,104 @@
+"""Where a run's results lie, and the rule by which a finished result is used again or refused. Knows no stage's work and no device."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import pathlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from verifier import config as config_lib
+from verifier.data import store
+
+SPLITS = ("train", "heldout", "test")
+GREEDY = "test_greedy"  # one solution a test problem at temperature 0, for test@1
+
+# Settings that change how fast or how safely a result comes, never what it is.
+_WITHOUT_EFFECT = ("data.dir", "data.source", "sample.rows", "score.rows", "checkpoint_every", "keep_checkpoints")
+
+
+class WorkdirError(config_lib.UserError):
+    """A workdir whose results do not belong to the settings at hand, or that lacks what a stage needs."""
+
+
+class Workdir:
+    """The folders of a run, by name."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.root = root
+        self.generator = root / "generator"
+        self.verifier = root / "verifier"
+        self.report = root / "report"
+        self.logs = root / "logs"
+        self.config = root / "config.json"
+
+    def table(self, name: str, split: str) -> pathlib.Path:
+        """The folder of a split of a table: `tables/samples/split=test`."""
+        return self.root / "tables" / name / f"split={split}"
+
+
+def settings(config: config_lib.Config, *sections: str, split: str = "") -> dict[str, Any]:
+    """What a result depends on: the knobs of some sections, less those without effect and, for a split, those of the other splits."""
+    others = tuple(f"sample.{other}_" for other in SPLITS if split and other != split.removesuffix("_greedy"))
+    flat = config_lib.settings_of(config, *sections)
+    return {path: value for path, value in flat.items() if not path.endswith(_WITHOUT_EFFECT) and not (others and path.startswith(others))}
+
+
+def is_done(folder: pathlib.Path, settings: Mapping[str, Any]) -> bool:
+    """Whether `folder` holds the finished result of these settings.
+
+    Raises:
+        WorkdirError: it holds the finished result of other settings; the message names the differences and the way out.
+    """
+    manifest = store.read_manifest(folder)
+    if manifest is None:
+        return False
+    changed = config_lib.differences(manifest["settings"], settings)
+    if changed:
+        lines = "\n  ".join(changed)
+        raise WorkdirError(
+            f"{folder} was made with other settings:\n  {lines}\nUse another --workdir, or remove {folder} (and what was made from it) to make it anew."
+        )
+    return True
+
+
+def manifest_of(folder: pathlib.Path, stage: str) -> dict[str, Any]:
+    """The manifest of a finished result.
+
+    Raises:
+        WorkdirError: there is none; the message names the stage that makes it.
+    """
+    manifest = store.read_manifest(folder)
+    if manifest is None:
+        raise WorkdirError(f"{folder} is not there or not finished: run the stage {stage!r} first (--stages={stage}, or all stages)")
+    return manifest
+
+
+def save_config(workdir: Workdir, config: config_lib.Config) -> None:
+    """Writes config.json: resolved settings, versions, git revision, seed."""
+    workdir.root.mkdir(parents=True, exist_ok=True)
+    packages = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "pyarrow")
+    versions = {name: importlib.metadata.version(name) for name in packages} | {"python": platform.python_version()}
+    store.write_json(
+        workdir.config,
+        {"name": config.name, "seed": config.seed, "settings": config_lib.flatten(config), "versions": versions, "git_revision": _git_revision()},
+    )
+
+
+def _git_revision() -> str | None:
+    """The revision of this source tree, "-dirty" where files differ from it; None outside a checkout."""
+    here = pathlib.Path(__file__).parent
+    try:
+        result = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()
+
+
+def table_id(manifest: Mapping[str, Any]) -> str:
+    """A short hash of a table's rows, by which what is made from them knows them again."""
+    parts = [part["sha256"] for part in manifest["parts"]]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
