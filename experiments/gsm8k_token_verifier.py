@@ -8,7 +8,7 @@ from verifier.config import Config, DataConfig, FinetuneConfig, ModelConfig, Sam
 
 
 def get_config() -> Config:
-    """Cobbe et al. 2021, section 4 and Appendix B: 2 epochs of the generator, 1 of the verifier, T=0.7, 400 new tokens, 32k tokens a batch."""
+    """Cobbe et al. 2021, section 4 and Appendix B: 2 epochs of the generator, 1 of the verifier, 32k tokens a batch."""
     return Config(
         name="gsm8k_token_verifier",
         data=DataConfig(name="gsm8k", heldout_problems=256),

@@ -4,7 +4,17 @@ Command:  python -m verifier.launch --exp=tiny_token_verifier
 Hardware: 2 CPU cores
 """
 
-from verifier.config import Config, DataConfig, FinetuneConfig, ModelConfig, ReportConfig, SampleConfig, ScoreConfig, TokenizerConfig, VerifyConfig
+from verifier.config import (
+    Config,
+    DataConfig,
+    FinetuneConfig,
+    ModelConfig,
+    ReportConfig,
+    SampleConfig,
+    ScoreConfig,
+    TokenizerConfig,
+    VerifyConfig,
+)
 
 
 def get_config() -> Config:

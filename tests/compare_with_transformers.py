@@ -1,5 +1,6 @@
-"""Compares our log-probabilities of an imported model with those of transformers on real texts. Run by hand; transformers lives in a Python of its own.
+"""Compares our log-probabilities of an imported model with those of transformers on real texts.
 
+Run by hand; transformers lives in a Python of its own:
     python tests/compare_with_transformers.py FOLDER --torch-python=PYTHON [--jsonl=FILE] [--rows=2]
 
 FILE: JSONL with `question` and `answer` (GSM8K's own file); without it one built-in problem is read.
@@ -32,7 +33,7 @@ with torch.no_grad():
         found[f"log_probabilities{i}"] = torch.log_softmax(model(input_ids=tokens).logits[0].float(), -1).numpy()
 np.savez(out, **found)
 """
-TEXT = "Tom has 3 boxes of 12 pens and gives away 7. How many are left?\nHe has 3*12=<<3*12=36>>36 pens.\n36-7=<<36-7=29>>29 are left.\n#### 29"
+TEXT = "Tom has 3 boxes of 12 pens, less 7. How many are left?\nHe has 3*12=<<3*12=36>>36 pens.\n36-7=<<36-7=29>>29 are left.\n#### 29"
 
 
 def main() -> None:

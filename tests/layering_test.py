@@ -12,15 +12,17 @@ PACKAGE = ROOT / "verifier"
 FLOORS = {
     **dict.fromkeys(("launch", "rerank"), 0),
     "pipeline": 1,
-    "saved": 2,
-    "workdir": 3,
-    **dict.fromkeys(("train", "decode", "evaluate"), 4),
-    **dict.fromkeys(("data", "model"), 5),
-    "text": 6,
-    **dict.fromkeys(("config", "log"), 7),
+    "training": 2,
+    "saved": 3,
+    "run": 3,
+    "workdir": 4,
+    **dict.fromkeys(("train", "decode", "evaluate"), 5),
+    **dict.fromkeys(("data", "model"), 6),
+    "text": 7,
+    **dict.fromkeys(("config", "log"), 8),
 }
 # What must run on a laptop without JAX, whatever else is installed.
-WITHOUT_JAX = ["rerank.py", "workdir.py", "config.py", "log.py"]
+WITHOUT_JAX = ["rerank.py", "workdir.py", "run.py", "config.py", "log.py"]
 FOLDERS_WITHOUT_JAX = ("text", "data", "evaluate")
 JAX_ALLOWED = {"evaluate/score.py"}
 MAX_LINES = 350
@@ -93,7 +95,10 @@ def test_no_import_cycles():
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         graph[name] = {module for module in imports(path) if module.startswith("verifier")}
     known = set(graph)
-    edges = {name: {target if target in known else target.rpartition(".")[0] for target in targets} & known - {name, "verifier"} for name, targets in graph.items()}
+    edges = {
+        name: {target if target in known else target.rpartition(".")[0] for target in targets} & known - {name, "verifier"}
+        for name, targets in graph.items()
+    }
     done: set[str] = set()
 
     def visit(name: str, trail: tuple[str, ...]) -> None:

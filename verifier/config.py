@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -21,7 +22,15 @@ class DataConfig:
     name: str = "generated"  # generated | gsm8k | svamp | asdiv | multiarith
     dir: str = ""  # folder of local files; empty: the source's environment variable (GSM8K_DIR, SVAMP_DIR, ...)
     source: str = "local"  # gsm8k only: local | tfds | hub
-    kinds: tuple[str, ...] = ("chain", "price", "distance", "share", "backwards", "guess", "rectangle")  # generated only: families of templates, repeat a name to weigh it
+    kinds: tuple[str, ...] = (
+        "chain",
+        "price",
+        "distance",
+        "share",
+        "backwards",
+        "guess",
+        "rectangle",
+    )  # generated only: families of templates, repeat a name to weigh it
     train_problems: int = 0  # problems to fine-tune on and to sample from; 0: all there are (generated: must be > 0)
     heldout_problems: int = 128  # taken from train before the rest
     test_problems: int = 0  # 0: all there are (generated: must be > 0)
@@ -190,7 +199,11 @@ _POSITIVE = (
     *("sample.train_samples", "sample.heldout_samples", "sample.test_samples", "sample.max_new_tokens", "sample.rows"),
     *("score.rows", "report.resamples", "data.heldout_problems"),
     *(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("batch_rows", "row_tokens", "accumulate")),
-    *(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("learning_rate", "checkpoint_every", "keep_checkpoints")),
+    *(
+        f"{stage}.{knob}"
+        for stage in ("pretrain", "finetune", "verify")
+        for knob in ("learning_rate", "checkpoint_every", "keep_checkpoints")
+    ),
 )
 _SHARES = tuple(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("dropout", "warmup_share"))
 
@@ -219,12 +232,15 @@ def check(config: Config) -> None:
         raise ConfigError(f"report.ks={list(config.report.ks)!r}: expected sizes of votes from 1 up, such as [1,3,5]")
     for stage in (config.pretrain, config.finetune, config.verify):
         if stage.batch_rows % stage.accumulate:
-            raise ConfigError(f"batch_rows={stage.batch_rows} is no multiple of accumulate={stage.accumulate}: micro-batches are equal parts")
-        if stage.row_tokens > config.model.context and not config.model.weights:
+            raise ConfigError(
+                f"batch_rows={stage.batch_rows} is no multiple of accumulate={stage.accumulate}: micro-batches are equal parts"
+            )
+        if stage.epochs and stage.row_tokens > config.model.context and not config.model.weights:
             raise ConfigError(f"row_tokens={stage.row_tokens} is more than model.context={config.model.context}")
-    if config.model.heads % config.model.kv_heads or config.model.width % config.model.heads:
+    model = config.model
+    if model.heads % model.kv_heads or model.width % model.heads:
         raise ConfigError(
-            f"model.heads={config.model.heads} must divide model.width={config.model.width} and be a multiple of model.kv_heads={config.model.kv_heads}"
+            f"model.heads={model.heads} must divide model.width={model.width} and be a multiple of model.kv_heads={model.kv_heads}"
         )
 
 
@@ -292,7 +308,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _quoted(assignment: str, default: Any) -> str:
     """Text knobs take their value as it stands: `data.dir=0123` or `tokenizer.path=a: b` is not to be read as YAML."""
     path, _, value = assignment.partition("=")
-    return f"{path}='{value.replace(chr(39), chr(39) * 2)}'" if isinstance(default, str) else assignment
+    return f"{path}={json.dumps(value)}" if isinstance(default, str) else assignment
 
 
 def _nearest(path: str, known: Mapping[str, Any]) -> list[str]:

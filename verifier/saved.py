@@ -1,9 +1,9 @@
 """A trained generator or verifier as a folder: parameters, architecture, tokenizer, manifest. Knows no stage and no optimiser.
 
-    generator/            verifier/
-      params/  (Orbax)      params/  (Orbax; decoder and value head)
-      tokenizer files       tokenizer files
-      manifest.json         manifest.json, written last: id, architecture, head, settings
+generator/            verifier/
+  params/  (Orbax)      params/  (Orbax; decoder and value head)
+  tokenizer files       tokenizer files
+  manifest.json         manifest.json, written last: id, architecture, head, settings
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from flax import nnx
 
 from verifier import workdir as workdir_lib
 from verifier.data import store
+from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
-from verifier.model.transformer import Arch, RopeScaling, Transformer
+from verifier.model.rotary import RopeScaling
+from verifier.model.transformer import Transformer
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
 from verifier.train import checkpoint
 

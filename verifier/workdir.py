@@ -60,7 +60,8 @@ def is_done(folder: pathlib.Path, settings: Mapping[str, Any]) -> bool:
     if changed:
         lines = "\n  ".join(changed)
         raise WorkdirError(
-            f"{folder} was made with other settings:\n  {lines}\nUse another --workdir, or remove {folder} (and what was made from it) to make it anew."
+            f"{folder} was made with other settings:\n  {lines}\n"
+            f"Use another --workdir, or remove {folder} (and what was made from it) to make it anew."
         )
     return True
 
@@ -84,7 +85,13 @@ def save_config(workdir: Workdir, config: config_lib.Config) -> None:
     versions = {name: importlib.metadata.version(name) for name in packages} | {"python": platform.python_version()}
     store.write_json(
         workdir.config,
-        {"name": config.name, "seed": config.seed, "settings": config_lib.flatten(config), "versions": versions, "git_revision": _git_revision()},
+        {
+            "name": config.name,
+            "seed": config.seed,
+            "settings": config_lib.flatten(config),
+            "versions": versions,
+            "git_revision": _git_revision(),
+        },
     )
 
 
@@ -92,7 +99,9 @@ def _git_revision() -> str | None:
     """The revision of this source tree, "-dirty" where files differ from it; None outside a checkout."""
     here = pathlib.Path(__file__).parent
     try:
-        result = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, capture_output=True, text=True, check=True)
+        result = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return result.stdout.strip()

@@ -90,11 +90,12 @@ def test_language_model_mask(question, forced, expected):
     ],
 )
 def test_value_mask(level, normalise, forced, expected):
-    example = verifier_example([5, 6], [7, 8, 9, 2], [False, True, False, False], True, level=level, normalise=normalise, loss_on_forced=forced)
+    how = {"level": level, "normalise": normalise, "loss_on_forced": forced}
+    example = verifier_example([5, 6], [7, 8, 9, 2], [False, True, False, False], True, **how)
     assert example.value_weight.tolist() == expected
     assert example.value_target.tolist() == [0, 0, 1, 1, 1, 1]
     assert not example.lm_weight.any()
-    assert not verifier_example([5], [7], [False], False, level=level, normalise=normalise, loss_on_forced=forced).value_target.any()
+    assert not verifier_example([5], [7], [False], False, **how).value_target.any()
 
 
 @given(st.integers(0, 5), st.lists(st.booleans(), min_size=1, max_size=12), st.booleans(), st.booleans())
@@ -110,7 +111,8 @@ def test_masks_by_brute_force(prompt, forced, question, on_forced):
         else:
             expected = on_forced or not forced[following - prompt]
         assert example.lm_weight[t] == expected
-    value = verifier_example(range(prompt), range(len(forced)), forced, True, level="token", normalise="solutions", loss_on_forced=on_forced)
+    how = {"level": "token", "normalise": "solutions", "loss_on_forced": on_forced}
+    value = verifier_example(range(prompt), range(len(forced)), forced, True, **how)
     counted = [t >= prompt and (on_forced or not forced[t - prompt]) for t in range(total)]
     np.testing.assert_allclose(value.value_weight, np.array(counted) / max(sum(counted), 1), rtol=1e-6)
 
@@ -228,11 +230,10 @@ def test_order_depends_on_seed_and_epoch_alone():
     orders = [[tuple(batch.tokens_BT[:, 0]) for batch in BatchStream(examples, seed, 1, 5, epochs=2)] for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
     assert orders[0][:30] != orders[0][30:]
+    large = [[batch.tokens_BT[0, 0] for batch in BatchStream(examples, seed, 1, 5)] for seed in (2**63, 2**63 + 1, -1, 2**64 - 1)]
+    assert large[0] != large[1] and large[2] == large[3]
     # Written down: another version of numpy must not draw another order in the middle of a run.
-    assert [int(tokens[0]) // 5 for tokens in orders[0][:6]] == FIRST_OF_SEED_0
-
-
-FIRST_OF_SEED_0 = [0, 0, 0, 0, 0, 0]
+    assert [int(tokens[0]) // 5 for tokens in orders[0][:6]] == [0, 21, 2, 11, 20, 17]
 
 
 def test_fractions_of_an_epoch():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -187,7 +186,7 @@ def test_a_truncated_part_is_named(tmp_path):
     part = finished(tmp_path / "t", [[sample("a")]]) / "part-00000.parquet"
     whole = part.read_bytes()
     part.write_bytes(whole[:-100])
-    with pytest.raises(StoreError, match=rf"part-00000\.parquet: truncated: {len(whole) - 100:,} bytes; manifest.json expects {len(whole):,}"):
+    with pytest.raises(StoreError, match=rf"part-00000\.parquet: truncated: {len(whole) - 100:,} bytes; .*expects {len(whole):,}"):
         read_table(tmp_path / "t", "samples")
     alone = tmp_path / "alone.parquet"
     alone.write_bytes(whole[:-100])
@@ -212,7 +211,8 @@ def test_a_part_that_disagrees_with_the_manifest_is_named(tmp_path):
 
 
 def test_foreign_files(tmp_path):
-    table = pa.table({"problem_id": pa.array(["a", "a"], pa.large_string()), "sample_id": [0, 1], "solution": ["x", "y"], "score": [0.5, 1]})
+    names = pa.array(["a", "a"], pa.large_string())  # as polars writes text
+    table = pa.table({"problem_id": names, "sample_id": [0, 1], "solution": ["x", "y"], "score": [0.5, 1]})
     pq.write_table(table, tmp_path / "mine.parquet")
     read = read_table(tmp_path / "mine.parquet", "samples", ["problem_id", "solution", "score"])
     assert read.schema.field("problem_id").type == pa.string() and read["score"].to_pylist() == [0.5, 1.0]
@@ -249,10 +249,8 @@ def test_a_large_table_is_written_and_read_as_columns(tmp_path):
             "grader": ["numeric"] * (problems * samples),
         }
     ).cast(SCHEMAS["labels"])
-    start = time.perf_counter()
     finished(tmp_path, [table], "labels")
     assert read_table(tmp_path, "labels") == table
-    print(f"{len(table):,} rows in {time.perf_counter() - start:.2f} s")
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -32,7 +32,7 @@ PROMPTS = [
 @functools.cache
 def nudged() -> tuple[fakes.Nudged, fakes.Pieces]:
     """A random model that likes to write `<<3+4=`, with pieces that read on past the `=`."""
-    tokenizer = fakes.Pieces(merged=("=1", "=-", "=<<", ")=", " ="))
+    tokenizer = fakes.Pieces(merged=("=1", "=-", "=<<", ")=", " =", "<<"))
     rows = tokenizer.vocab_size + 1
     arch = Arch(
         vocab_size=rows, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=CONTEXT, norm="rms", norm_eps=1e-6,
@@ -40,11 +40,11 @@ def nudged() -> tuple[fakes.Nudged, fakes.Pieces]:
         tied=True, sliding_window=None,
     )  # fmt: skip
     pairs = np.zeros((rows, rows), np.float32)
-    follow = {"<": "<<<357(", "3": "+-/*=", "5": "+-=", "7": "=) ", "(": "357", ")": "=", "+": "357", "-": "357", "/": "357", "*": "35", "=": "357 ", ">": "> "}
+    follow = {"<": "357(", "3": "+-/*", "5": "+-", "7": "=", "(": "357", ")": "=", "+": "357=", "-": "357", "/": "0357", "*": "35", "=": "357< ", ">": " "}
     for first in range(rows):
         letter = tokenizer.pieces[first][-1] if first < len(tokenizer.pieces) else " "
         for second in follow.get(letter, "<357"):
-            pairs[first, tokenizer.encode(second)[0]] += 5.0
+            pairs[first, tokenizer.encode("<<" if second == "<" else second)[0]] += 5.0
         if letter in "357)":
             pairs[first, [tokenizer.pieces.index(piece) for piece in ("=1", "=-", "=<<", ")=", " =")]] += 4.5
     pairs[:, tokenizer.end_id] += 2.5
@@ -52,19 +52,22 @@ def nudged() -> tuple[fakes.Nudged, fakes.Pieces]:
 
 
 @functools.cache
-def naive_logits():
-    """The next token's logits after a whole text, read from its start: no cache, no batch."""
-    model = nudged()[0]
+def naive_reader():
+    """The token that follows a whole text, read from its start, and all log-probabilities: no cache, no batch."""
+    model, tokenizer = nudged()
     graph, state = nnx.split(model)
 
     @jax.jit
-    def read(tokens_T: jax.Array, length: jax.Array) -> jax.Array:
+    def read(tokens_T: jax.Array, length: jax.Array, key_2: jax.Array, t: jax.Array, temperature: jax.Array) -> tuple[jax.Array, jax.Array]:
         twin = nnx.merge(graph, state)
         place_T = jnp.arange(CONTEXT)
         hidden = twin.hidden(tokens_T[None], place_T[None], (place_T < length).astype(jnp.int32)[None])
-        return twin.logits(hidden[0, length - 1])
+        logits_V = twin.logits(hidden[0, length - 1])
+        uniform = sampling.uniforms(key_2[None], t)
+        token, _ = sampling.draw(logits_V[None], uniform, temperature, vocab_size=tokenizer.vocab_size)
+        return token[0], jax.nn.log_softmax(logits_V[: tokenizer.vocab_size])
 
-    return lambda tokens: read(jnp.asarray(tokens + [0] * (CONTEXT - len(tokens))), len(tokens))
+    return lambda tokens, *rest: read(np.array(tokens + [0] * (CONTEXT - len(tokens)), np.int32), len(tokens), *rest)
 
 
 def naive(prompt: engine_lib.Prompt, sample_id: int, seed: int, config: SampleConfig) -> engine_lib.Completion:
@@ -73,12 +76,8 @@ def naive(prompt: engine_lib.Prompt, sample_id: int, seed: int, config: SampleCo
     key = sampling.sample_key(seed, prompt.problem_id, sample_id)
     tokens, forced, logprobs, waiting, errors = [], [], [], [], 0
     while len(tokens) < config.max_new_tokens and tokens[-1:] != [tokenizer.end_id]:
-        logits = naive_logits()(list(prompt.tokens) + tokens)
-        uniform = sampling.uniforms(jnp.asarray(key)[None], len(tokens))
-        drawn, _ = sampling.draw(
-            logits[None], uniform, jnp.float32(config.temperature), top_k=config.top_k, top_p=config.top_p, vocab_size=tokenizer.vocab_size
-        )
-        token, by_calculator = (waiting.pop(0), True) if waiting else (int(drawn[0]), False)
+        drawn, logprob_V = naive_reader()(list(prompt.tokens) + tokens, key, len(tokens), config.temperature)
+        token, by_calculator = (waiting.pop(0), True) if waiting else (int(drawn), False)
         if not by_calculator and config.calculator:
             before, piece = tokenizer.decode(tokens), tokenizer.decode([token])
             for end in range(1, len(piece) + 1):
@@ -97,7 +96,7 @@ def naive(prompt: engine_lib.Prompt, sample_id: int, seed: int, config: SampleCo
                 break
         tokens.append(token)
         forced.append(by_calculator)
-        logprobs.append(float(jax.nn.log_softmax(logits[: tokenizer.vocab_size])[token]))
+        logprobs.append(float(logprob_V[token]))
     finish = "eos" if tokens[-1] == tokenizer.end_id else "length"
     return engine_lib.Completion(prompt.problem_id, sample_id, tokens, forced, logprobs, finish, tokenizer.decode(tokens), errors)
 

@@ -57,7 +57,7 @@ class Scripted(nnx.Module):
 
     def prefill(self, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[jax.Array, Prefix]:
         chosen_PS = jnp.broadcast_to(self.scripts[...][tokens_PS[:, 0], 0][:, None], tokens_PS.shape)
-        keys = tokens_PS.astype(jnp.float32)[..., None, None]
+        keys = tokens_PS.astype(jnp.float32)[:, None, :, None]
         return chosen_PS.astype(jnp.float32)[..., None], Prefix(k=(keys,), v=(keys,), length_P=length_P)
 
     def extend(self, tokens_PJT: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:

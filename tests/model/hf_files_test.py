@@ -94,10 +94,11 @@ def test_a_folder_is_itself_and_a_file_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_hub_id_is_fetched(tmp_path, monkeypatch):
-    asked = []
-    fake = types.SimpleNamespace(snapshot_download=lambda name, **patterns: asked.append(name) or str(tmp_path))
-    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
-    assert resolve_weights("org/name-1.5") == tmp_path and asked == ["org/name-1.5"]
+    def fetch(name, **patterns):
+        return str(tmp_path / name)
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=fetch))
+    assert resolve_weights("org/name-1.5") == tmp_path / "org/name-1.5"
 
 
 def test_a_hub_id_without_the_extra_or_offline_tells_the_ways_out(monkeypatch):

@@ -49,7 +49,7 @@ def test_matrices_decay_and_nothing_else():
 def updated(config, gradient, params=PARAMS):
     chain = optimizer.make_optimizer(config, 100)
     grads = jax.tree.map(lambda leaf: jnp.full_like(leaf, gradient), params)
-    return names.named_leaves(chain.update(grads, chain.init(params), params)[0])
+    return names.named_leaves(jax.jit(lambda: chain.update(grads, chain.init(params), params)[0])())
 
 
 def test_decay_is_decoupled_from_the_gradient():

@@ -85,7 +85,7 @@ def mix(samples: Sequence[Example], ground_truth: Sequence[Example], seed: int) 
 
 def shuffled(count: int, seed: int, turn: int) -> np.ndarray:
     """A permutation that depends on (count, seed, turn) alone; from raw Philox words, which no version of numpy changes."""
-    words = np.random.Philox(key=[seed % 2**64, turn]).random_raw(count)
+    words = np.random.Philox(key=np.array([seed % 2**64, turn], np.uint64)).random_raw(count)
     return np.argsort(words, kind="stable")
 
 

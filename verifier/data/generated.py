@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from verifier.data.generated_check import CHECKED
 from verifier.data.generated_direct import DIRECT
 from verifier.data.generated_words import Draft, distract
+from verifier.data.local_files import DataError
 from verifier.text.problem import Problem, make_problem
 
 KINDS = {**DIRECT, **CHECKED}
@@ -31,7 +32,7 @@ def generate(split: str, count: int, seed: int, kinds: Sequence[str] = tuple(KIN
         kinds: kinds of problems in turn; a name that stands twice comes twice as often.
 
     Raises:
-        ValueError: an unknown split or kind (the known ones are named), or a source that gives no new problem any more.
+        DataError: an unknown split or kind (the known ones are named), or a source that gives no new problem any more.
     """
     return list(itertools.islice(stream(split, seed, kinds), count))
 
@@ -39,13 +40,13 @@ def generate(split: str, count: int, seed: int, kinds: Sequence[str] = tuple(KIN
 def stream(split: str, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Iterator[Problem]:
     """Problems of a split without end; see `generate`."""
     if split not in ("train", "test"):
-        raise ValueError(f"generated problems have the splits 'train' and 'test', not {split!r}")
+        raise DataError(f"generated problems have the splits 'train' and 'test', not {split!r}")
     for kind in kinds:
         if kind not in KINDS:
-            near = difflib.get_close_matches(kind, KINDS, n=1)
-            raise ValueError(f"no kind of generated problem is called {kind!r}{f' (did you mean {near[0]!r}?)' if near else ''}; known: {', '.join(KINDS)}")
+            near = ", ".join(difflib.get_close_matches(kind, KINDS, n=2)) or "none"
+            raise DataError(f"data.kinds: no kind of generated problem is called {kind!r}; nearest: {near}; all: {', '.join(KINDS)}")
     if not kinds:
-        raise ValueError(f"data.kinds is empty; name at least one of {', '.join(KINDS)}")
+        raise DataError(f"data.kinds is empty; name at least one of {', '.join(KINDS)}")
     rng = random.Random(f"{split}/{seed}")
     seen: set[str] = set()
     for kind in itertools.cycle(kinds):
@@ -57,7 +58,9 @@ def stream(split: str, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Iterat
             if problem.problem_id not in seen:
                 break
         else:
-            raise ValueError(f"no new {split} problem of kind {kind!r} in 10,000 draws after {len(seen):,} problems; ask for fewer or more kinds")
+            raise DataError(
+                f"no new {split} problem of kind {kind!r} in 10,000 draws after {len(seen):,} problems; ask for fewer or more kinds"
+            )
         seen.add(problem.problem_id)
         yield problem
 

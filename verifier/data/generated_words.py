@@ -7,8 +7,46 @@ import random
 
 from verifier.text import calculator
 
-NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana", "Ivo", "Jan", "Kim", "Leo", "Mia", "Nora", "Omar", "Pia", "Ravi", "Sam", "Tia", "Uma")
-THINGS = ("apples", "books", "cards", "coins", "eggs", "hats", "keys", "lemons", "marbles", "nuts", "pens", "plums", "shells", "stamps", "stones", "toys")
+NAMES = (
+    "Ada",
+    "Ben",
+    "Cleo",
+    "Dan",
+    "Eva",
+    "Finn",
+    "Gus",
+    "Hana",
+    "Ivo",
+    "Jan",
+    "Kim",
+    "Leo",
+    "Mia",
+    "Nora",
+    "Omar",
+    "Pia",
+    "Ravi",
+    "Sam",
+    "Tia",
+    "Uma",
+)
+THINGS = (
+    "apples",
+    "books",
+    "cards",
+    "coins",
+    "eggs",
+    "hats",
+    "keys",
+    "lemons",
+    "marbles",
+    "nuts",
+    "pens",
+    "plums",
+    "shells",
+    "stamps",
+    "stones",
+    "toys",
+)
 CONTAINERS = ("bags", "boxes", "jars", "trays", "crates", "baskets")
 
 DISTRACTORS = (

@@ -93,7 +93,8 @@ def _tfds_rows(folder: str, split: str) -> Iterator[Row]:
         kept_in = {"data_dir": folder} if folder else {}
         rows = tfds.data_source("gsm8k", split=split, builder_kwargs={"file_format": "array_record", **kept_in})
     except OSError as error:  # no network, no disk: what the downloads raise
-        raise DataError(f"TFDS could not prepare gsm8k ({error}). {_OFFLINE}.") from error
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"TFDS could not prepare gsm8k ({reason}). {_OFFLINE}.") from error
     for number, row in enumerate(rows):
         place = f"TFDS gsm8k, {split} row {number}"
         yield _text(field(row, "question", place), place), _text(field(row, "answer", place), place), place

@@ -98,7 +98,7 @@ def _generated(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
 def _hold_out(train: list[Problem], config: DataConfig) -> tuple[list[Problem], list[Problem]]:
     count = config.heldout_problems
     if count >= len(train):
-        raise DataError(f"data.heldout_problems is {count:,}, but {config.name} has {len(train):,} training problems; leave some to train on")
+        raise DataError(f"data.heldout_problems is {count:,} of {len(train):,} training problems of {config.name}; leave some to train on")
     ordered = _by_hash(train, "heldout")
     return ordered[count:], ordered[:count]
 

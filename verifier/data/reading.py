@@ -205,8 +205,8 @@ def _verified(path: pathlib.Path, expected: Mapping[str, Any]) -> bytes:
 
 def _cast(read: pa.Table, path: pathlib.Path, table: str) -> pa.Table:
     schema = schema_of(table)
-    for place, name in enumerate(read.column_names):
-        if name not in schema.names:
+    for place, (name, there) in enumerate(zip(read.column_names, read.schema, strict=True)):
+        if name not in schema.names or there.equals(schema.field(name)):  # a part of this project's has the types already
             continue
         field = schema.field(name)
         column = read.column(place)

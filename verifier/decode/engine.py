@@ -17,8 +17,9 @@ from verifier.model import sampling
 from verifier.model.transformer import Transformer
 from verifier.text.tokenizer import Tokenizer
 
-PROMPT_STEP = 32  # prompts are padded to multiples of this many tokens
-SUFFIX_ROOMS = (32, 64, 96, 128, 192, 256, 384)  # tokens of room for solutions; a group moves to the next when one is full
+# Every pair of the two is compiled once, so both are few; attention to a shared prompt is cheap, to own tokens it is not.
+PROMPT_ROOM = 64  # prompts are padded to this many tokens, or twice, four times, ... as many
+SUFFIX_ROOMS = (64, 128, 256)  # tokens of room for solutions; a group moves on to the next when one is full
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +153,10 @@ class Engine:
     def _prefill(self, group: Sequence[Prompt], problems: int) -> tuple:
         """The prompts' keys and last hidden states; a group that is not full is filled with prompts of one token."""
         longest = max(len(prompt.tokens) for prompt in group)
-        tokens_PS = np.zeros((problems, min(-(-longest // PROMPT_STEP) * PROMPT_STEP, self._context)), np.int32)
+        room = PROMPT_ROOM
+        while room < longest:
+            room *= 2
+        tokens_PS = np.zeros((problems, min(room, self._context)), np.int32)
         length_P = np.ones(problems, np.int32)
         for p, prompt in enumerate(group):
             length_P[p] = len(prompt.tokens)

@@ -122,12 +122,7 @@ def replace(static: DecodeStatic, weights: Weights, state: DecodeState, forced_P
 @functools.partial(jax.jit, static_argnames=("suffix_tokens",))
 def grow(state: DecodeState, suffix_tokens: int) -> DecodeState:
     """The same state with room for `suffix_tokens`: short solutions need not attend over the room of long ones."""
-
-    def pad(block_PJTKH: jax.Array) -> jax.Array:
-        return jnp.pad(block_PJTKH, ((0, 0), (0, 0), (0, suffix_tokens - block_PJTKH.shape[2]), (0, 0), (0, 0)))
-
-    cache = dataclasses.replace(state.cache, k=tuple(map(pad, state.cache.k)), v=tuple(map(pad, state.cache.v)))
-    return dataclasses.replace(state, cache=cache)
+    return dataclasses.replace(state, cache=cache_lib.grow(state.cache, suffix_tokens))
 
 
 def _draw(

@@ -1,7 +1,7 @@
 """How well scores tell right from wrong: AUROC (pooled and within problems), Brier score, ECE, reliability bins. Knows no votes.
 
-AUROC is the chance that a right sample scores above a wrong one, ties counting half. Pooled, it also rewards knowing which problems are easy;
-within problems it measures what ranking needs: the plain mean over the problems that have both right and wrong samples.
+AUROC is the chance that a right sample scores above a wrong one, ties counting half. Pooled, it also rewards knowing which problems are
+easy; within problems it measures what ranking needs: the plain mean over the problems that have both right and wrong samples.
 Brier and ECE read scores as probabilities, clipped to [0, 1].
 """
 

@@ -1,8 +1,8 @@
 """The samples of one split as padded arrays, best-ranked first. Knows ranks and answers; knows no text, no table and no file.
 
-P problems, J samples of a problem (padded to the longest), A answers of a problem. Columns run from the best-ranked sample to the worst (higher
-score, then lower `sample_id`), and answers are numbered by their best-ranked sample. So "the first of the largest" is always the tie rule of
-the house, and the order of rows on disk cannot matter.
+P problems, J samples of a problem (padded to the longest), A answers of a problem. Columns run from the best-ranked sample to the worst
+(higher score, then lower `sample_id`), and answers are numbered by their best-ranked sample. So "the first of the largest" is always the
+tie rule of the house, and the order of rows on disk cannot matter.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _refuse_nan(problem_id: np.ndarray, sample_id: np.ndarray, score: np.ndarray
     bad = np.nonzero(np.isnan(score))[0]
     if len(bad):
         named = ", ".join(f"row {row} (problem {problem_id[row]}, sample {sample_id[row]})" for row in bad[:3])
-        raise CandidatesError(f"{len(bad)} of {len(score)} scores are NaN or missing, such as {named}; score those samples again or leave them out")
+        raise CandidatesError(f"{len(bad)} of {len(score)} scores are NaN, such as {named}; score those samples again or leave them out")
 
 
 def _refuse_twins(ids: np.ndarray, problem: np.ndarray, sample_id: np.ndarray) -> None:
@@ -148,4 +148,4 @@ def _refuse_twins(ids: np.ndarray, problem: np.ndarray, sample_id: np.ndarray) -
     if same.any():
         rows = order[np.nonzero(same)[0]][:3]
         named = ", ".join(f"problem {ids[problem[row]]}, sample {sample_id[row]}" for row in rows)
-        raise CandidatesError(f"{int(same.sum())} samples are there twice, such as {named}; (problem_id, sample_id) must be unique in a split")
+        raise CandidatesError(f"{int(same.sum())} samples are there twice, such as {named}; (problem_id, sample_id) must be unique")

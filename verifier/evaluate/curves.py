@@ -1,7 +1,7 @@
 """Accuracy if only k of a problem's n samples had been drawn: pass@k, verifier@k, majority@k. Never "the first k". Knows no intervals.
 
-Every function gives one number a problem, the mean over all subsets of k of its n samples; means over problems and their intervals are taken in
-`metrics`. A curve is defined only up to the n of the problem that has fewest samples.
+Every function gives one number a problem, the mean over all subsets of k of its n samples; means over problems and their intervals are
+taken in `metrics`. A curve is defined only up to the n of the problem that has fewest samples.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def pass_at_k(candidates: Candidates, k: int) -> np.ndarray:
 
 
 def verifier_at_k(candidates: Candidates, k: int) -> np.ndarray:
-    """Chance that the best-ranked of k samples is right (V-STaR, arXiv 2402.06457): sum_i C(n-i-1, k-1) right_i / C(n, k), i the rank from 0.
+    """Chance that the best-ranked of k samples is right (V-STaR, 2402.06457): sum_i C(n-i-1, k-1) right_i / C(n, k), i the rank from 0.
 
     Returns:
         [P] float64; k=1 is the mean accuracy, k=n is best-of-n. Equal scores are ordered by the tie rule of the house.
@@ -57,9 +57,9 @@ def verifier_at_k(candidates: Candidates, k: int) -> np.ndarray:
 def majority_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = 200) -> dict[int, np.ndarray]:
     """Chance that the most frequent answer among k samples is right.
 
-    Exact over all subsets where there are at most `subsets` (or n) of them, which holds for k = 1, n-1 and n; otherwise the mean over `subsets`
-    random ones of every problem. A closed form would need a product of polynomials for every sample and count, because ties go to the best-ranked
-    sample; the error of drawing is far below that of having few problems (200 subsets, 500 problems: under 0.2 points).
+    Exact over all subsets where there are at most `subsets` (or n) of them, which holds for k = 1, n-1 and n; otherwise the mean over
+    `subsets` random ones of every problem. A closed form would need a product of polynomials for every sample and count, because ties go
+    to the best-ranked sample; the error of drawing is far below that of having few problems (200 subsets, 500 problems: under 0.2 points).
 
     Args:
         candidates: samples with their answers.

@@ -1,8 +1,8 @@
 """Samples, problems and scores made elsewhere, as rows of this project's kind. Knows files and field names; judges nothing.
 
-A samples file has `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems file); `score`, `split` ("test" when absent)
-and `sample_id` (numbered within the problem in order of the file when absent) are optional. A gold answer may be a whole worked solution ending in
-"#### 18", as GSM8K's own files have it.
+A samples file has `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems file); `score`, `split` ("test" when
+absent) and `sample_id` (numbered within the problem in order of the file when absent) are optional. A gold answer may be a whole worked
+solution ending in "#### 18", as GSM8K's own files have it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def read_problems_file(path: pathlib.Path) -> pa.Table:
 
 
 def read_scores_file(path: pathlib.Path) -> pa.Table:
-    """Reads one file of scores: `question` or `problem_id`, `sample_id`, `score`; `split`, `verifier` and `token_scores` where they are there."""
+    """Reads one file of scores: `question` or `problem_id`, `sample_id`, `score`; `split`, `verifier`, `token_scores` where known."""
     table = _whole(path)
     needed = {"sample_id": _numbers(table, path, "sample_id").astype(np.int32), "score": _numbers(table, path, "score")}
     scores = pa.table({"problem_id": _ids(table, path), **needed})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from verifier.config import UserError
-from verifier.text.answer import GRADERS, grade, vote_key
+from verifier.text.answer import GRADERS, vote_key
 
 _EXAMPLES = 5
 _TAIL = 160  # characters of a solution that an example shows
@@ -35,8 +35,26 @@ def relabel(solutions: Sequence[str], golds: Sequence[str], grader: str) -> tupl
         GraderError: there is no such grader; the nearest names are given.
     """
     check_grader(grader)
-    graded = [grade(solution, gold, grader) for solution, gold in zip(solutions, golds, strict=True)]
-    return [one.answer for one in graded], np.fromiter((one.correct for one in graded), bool, len(graded))
+    judge = _Judge(grader)
+    graded = [judge(solution, gold) for solution, gold in zip(solutions, golds, strict=True)]
+    return [answer for answer, _ in graded], np.fromiter((correct for _, correct in graded), bool, len(graded))
+
+
+class _Judge:
+    """`text.answer.grade` that compares the same two answers only once: samples of a problem repeat each other's answers."""
+
+    def __init__(self, grader: str) -> None:
+        self.mode = GRADERS[grader]
+        self.equal: dict[tuple[str, str], bool] = {}
+
+    def __call__(self, solution: str, gold: str) -> tuple[str | None, bool]:
+        answer = self.mode.extract(solution)
+        if answer is None:
+            return None, False
+        known = self.equal.get((answer, gold))
+        if known is None:
+            known = self.equal[answer, gold] = self.mode.equal(answer, gold)
+        return answer, known
 
 
 def check_grader(grader: str) -> None:
@@ -69,20 +87,21 @@ def disagreement(
         most: at most so many solutions are judged, taken evenly over all of them.
 
     Returns:
-        `share` of judged solutions with different verdicts, `judged`, `right` (count a grader), `patterns` (count of each way to disagree, most
-        frequent first) and `examples`.
+        `share` of judged solutions with different verdicts, `judged`, `right` (count a grader), `patterns` (count of each way to disagree,
+        most frequent first) and `examples`.
     """
     rows = np.unique(np.linspace(0, len(solutions) - 1, min(most, len(solutions))).astype(np.int64)).tolist()
-    right: collections.Counter[str] = collections.Counter({name: 0 for name in GRADERS})
+    right: collections.Counter[str] = collections.Counter(dict.fromkeys(GRADERS, 0))
     patterns: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     counts: collections.Counter[str] = collections.Counter()
+    judges = {name: _Judge(name) for name in GRADERS}
     for row in rows:
-        graded = {name: grade(solutions[row], golds[row], name) for name in GRADERS}
-        right.update(name for name, one in graded.items() if one.correct)
-        if len({one.correct for one in graded.values()}) == 1:
+        graded = {name: judge(solutions[row], golds[row]) for name, judge in judges.items()}
+        yes = " + ".join(name for name, (_, correct) in graded.items() if correct)
+        no = " + ".join(name for name, (_, correct) in graded.items() if not correct)
+        right.update(name for name, (_, correct) in graded.items() if correct)
+        if not yes or not no:
             continue
-        yes = " + ".join(name for name, one in graded.items() if one.correct)
-        no = " + ".join(name for name, one in graded.items() if not one.correct)
         pattern = f"right: {yes}; wrong: {no}"
         counts[pattern] += 1
         if len(patterns[pattern]) < _EXAMPLES:
@@ -91,8 +110,8 @@ def disagreement(
                     "problem_id": problem_ids[row],
                     "sample_id": int(sample_ids[row]),
                     "gold": golds[row],
-                    "answers": {name: one.answer for name, one in graded.items()},
-                    "correct": {name: bool(one.correct) for name, one in graded.items()},
+                    "answers": {name: answer for name, (answer, _) in graded.items()},
+                    "correct": {name: correct for name, (_, correct) in graded.items()},
                     "ending": solutions[row][-_TAIL:],
                 }
             )

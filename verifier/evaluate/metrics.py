@@ -1,7 +1,8 @@
-"""The figures of metrics.json and the terminal table: accuracies with intervals, paired differences, the choice on held-out problems. Reads no file.
+"""The figures of metrics.json and of the terminal: accuracies with intervals, differences, the choice on held-out problems. Reads no file.
 
-Every accuracy is a mean over problems of one number a problem (each problem weighs the same, however many samples it has). All figures of a split
-share one bootstrap over problems, so differences between two methods are paired. Whatever is chosen is chosen on the split `heldout` alone.
+Every accuracy is a mean over problems of one number a problem (each problem weighs the same, however many samples it has). All figures of
+a split share one bootstrap over problems, so differences between two methods are paired. Whatever is chosen is chosen on the split
+`heldout` alone.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def summarise(candidates: Mapping[str, Candidates], ks: Sequence[int], resamples
     """Figures of every split, as under `splits` in metrics.json.
 
     Args:
-        candidates: samples by split. A split `X_greedy` only gives `greedy_accuracy` of X; `heldout` only serves choices and is reported as such.
+        candidates: samples by split. A split `X_greedy` only gives `greedy_accuracy` of X; `heldout` only serves choices and is reported
+            as such.
         ks: sizes of the top-k votes that are tried.
         resamples: of the bootstrap.
         seed: of the bootstrap and of drawn subsets.
@@ -95,7 +97,7 @@ def _split(candidates: Candidates, ks: Sequence[int], resamples: int, seed: int,
     values: dict[str, np.ndarray] = {
         "mean_sample_accuracy": candidates.correct_PJ.sum(axis=1) / candidates.count_P,
         "majority": rank.majority(candidates).correct_P,
-        "oracle_pass_at_n": candidates.correct_PJ.any(axis=1),
+        "oracle_pass_at_n": np.any(candidates.correct_PJ, axis=1),
     }
     values |= {f"pass_at_k/{k}": curves.pass_at_k(candidates, k) for k in sizes}
     values |= {f"majority_at_k/{k}": column for k, column in curves.majority_at_k(candidates, sizes, seed).items()}
@@ -107,7 +109,8 @@ def _split(candidates: Candidates, ks: Sequence[int], resamples: int, seed: int,
         values["top_k_vote_chosen"] = rank.top_k_vote(candidates, chosen["k"]).correct_P
     values = {name: np.asarray(column, np.float64) for name, column in values.items()}
     pairs = {f"{a}-{b}": values[a] - values[b] for a, b in _DIFFERENCES if a in values}
-    means = Bootstrap.draw(len(candidates.count_P), resamples, seed).estimates(values | {f"differences/{name}": v for name, v in pairs.items()})
+    values |= {f"differences/{name}": column for name, column in pairs.items()}
+    means = Bootstrap.draw(len(candidates.count_P), resamples, seed).estimates(values)
     return _nested(candidates, means, chosen if scored else None)
 
 

@@ -11,7 +11,11 @@ from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.metrics import HELDOUT
 from verifier.evaluate.svg import Chart, percent_ticks, size_ticks
 
-_CURVES = (("pass_at_k", "oracle dotted", "any right"), ("verifier_at_k", "verifier", "verifier's best"), ("majority_at_k", "majority dashed", "majority"))
+_CURVES = (
+    ("pass_at_k", "oracle dotted", "any right"),
+    ("verifier_at_k", "verifier", "verifier's best"),
+    ("majority_at_k", "majority dashed", "majority"),
+)
 
 
 def accuracy_over_samples(split: Mapping[str, Any]) -> Chart | None:
@@ -51,8 +55,9 @@ def votes_over_k(splits: Mapping[str, Any], shown: str) -> Chart | None:
     chosen = splits[shown].get("top_k_vote_chosen")
     if chosen:
         chart.line((chosen["k"], y_range[0]), (chosen["k"], y_range[1]), "mark")
-        right = chart.x(chosen["k"]) > 300
-        chart.text(chart.x(chosen["k"]) + (-6 if right else 6), 52, f"k = {chosen['k']} chosen", kind="strong", anchor="end" if right else "start")
+        at, words = chart.x(chosen["k"]), f"k = {chosen['k']} chosen"
+        shift, anchor = (-6, "end") if at > 300 else (6, "start")
+        chart.text(at + shift, 52, words, kind="strong", anchor=anchor)
     chart.line((sizes[0], majority), (sizes[-1], majority), "curve stroke dotted majority")
     for kind, name, (ks, values, lows, highs) in series[::-1]:
         chart.band(ks, lows, highs, kind.split()[0])
@@ -71,7 +76,8 @@ def reliability(split: Mapping[str, Any]) -> Chart | None:
     chart.axes("verifier's score", "samples that are right", ticks, {n / 5: f"{20 * n}%" for n in range(6)})
     most = max(row["count"] for row in bins)
     for row in bins:
-        chart.bar((row["low"], row["high"]), (0, 0.22 * row["count"] / most), "oracle soft", f"{row['low']:.1f} to {row['high']:.1f}: {row['count']:,} samples")
+        hint = f"{row['low']:.1f} to {row['high']:.1f}: {row['count']:,} samples"
+        chart.bar((row["low"], row["high"]), (0, 0.22 * row["count"] / most), "oracle soft", hint)
     chart.line((0, 0), (1, 1), "mark")
     full = [row for row in bins if row["count"]]
     scores = [row["mean_score"] for row in full]
@@ -130,7 +136,7 @@ def _apart(labels: Sequence[tuple[float, str, str]], room: float) -> list[tuple[
 
 
 def _round_step(most: int) -> int:
-    """A round distance between ticks that gives about three of them up to `most`."""
-    rough = max(most / 3, 1)
+    """A round distance between ticks that gives about four of them up to `most`."""
+    rough = max(most / 4, 1)
     power = 10 ** int(np.floor(np.log10(rough)))
     return int(power * next(step for step in (1, 2, 5, 10) if power * step >= rough))

@@ -1,8 +1,8 @@
 """Which sample or answer is chosen for a problem: best-of-n, majority, top-k vote, weighted vote. Knows nothing of intervals or files.
 
-A vote elects an answer, numerically equal answers being one; samples without an answer cast no vote. The elected answer is handed in through its
-best-ranked sample, whose verdict is the verdict on the whole group: right or wrong is decided once an answer, never by a share of its samples.
-Tied answers rank by their best-ranked sample.
+A vote elects an answer, numerically equal answers being one; samples without an answer cast no vote. The elected answer is handed in
+through its best-ranked sample, whose verdict is the verdict on the whole group: right or wrong is decided once an answer, never by a share
+of its samples. Tied answers rank by their best-ranked sample.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def top_k_vote(candidates: Candidates, k: int) -> Choice:
 def weighted_vote(candidates: Candidates) -> Choice:
     """The answer with the largest sum of scores (Li et al. 2022, voting verifier).
 
-    Sums are float64 over float32 scores, taken in order of rank: exact for scores of like size, and the same for every order of rows. Negative
-    scores count as they stand.
+    Sums are float64 over float32 scores, taken in order of rank: exact for scores of like size, and the same for every order of rows.
+    Negative scores count as they stand.
 
     Raises:
         ValueError: the samples have no scores.

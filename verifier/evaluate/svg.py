@@ -54,7 +54,7 @@ class Chart:
         points = " ".join(f"{self.x(x)},{self.y(y)}" for x, y in zip(xs, ys, strict=True))
         self._parts.append(f'<polyline class="curve stroke {kind}" points="{points}"/>')
         for x, y, hint in zip(xs, ys, hints, strict=False):
-            self.dot(x, y, kind, hint)
+            self.dot(x, y, kind.split()[0], hint)  # a dashed line keeps whole dots
 
     def dot(self, x: float, y: float, kind: str, hint: str, radius: float = 3.6) -> None:
         """A dot that says its hint when pointed at."""
@@ -90,8 +90,9 @@ class Chart:
     def render(self, standalone: bool = False) -> str:
         """The SVG text; `standalone` carries its own style, for a file of its own."""
         style = f"<style>{_STYLE.read_text()}svg{{background:var(--surface)}}</style>" if standalone else ""
-        head = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(self.title)}">'
-        return f"{head}<title>{html.escape(self.title)}</title>{style}{''.join(self._parts)}</svg>"
+        title = html.escape(self.title)
+        head = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">'
+        return f"{head}<title>{title}</title>{style}{''.join(self._parts)}</svg>"
 
 
 def percent_ticks(low: float, high: float) -> tuple[tuple[float, float], dict[float, str]]:

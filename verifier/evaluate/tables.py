@@ -1,4 +1,4 @@
-"""Stored tables put together, split by split: samples with their problem, verdict and score. Knows columns and files; draws no conclusion."""
+"""Stored tables put together by split: samples with their problem, verdict and score. Knows columns and files; draws no conclusion."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class SplitRows:
         gold: right answer of every problem.
         grader: who gave the verdicts.
         candidates: the rows ranked; `row_PJ` leads back to `rows`.
+        left_out: problems of the split that have no samples and so are not counted.
     """
 
     rows: pa.Table
@@ -45,6 +46,7 @@ class SplitRows:
     gold: Mapping[str, str]
     grader: str
     candidates: Candidates
+    left_out: int = 0
 
     def facts(self, column: str) -> list[str]:
         """The distinct values of a column, such as the generators; empty where there is no such column."""
@@ -58,7 +60,8 @@ def assemble(samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, sc
         samples: one row a sample: `problem_id`, `sample_id`, `solution`, more as in `SplitRows.rows`.
         problems: at least the samples' ones: `problem_id`, `answer`, and `question` where known.
         verdicts: the labels table, one row a sample at least, or the name of a grader that judges all solutions now.
-        scores: `problem_id`, `sample_id`, `score` and where known `token_scores` and `verifier`, one row a sample at least; None: not scored.
+        scores: `problem_id`, `sample_id`, `score` and where known `token_scores` and `verifier`, one row a sample at least; None: not
+            scored.
 
     Raises:
         TablesError: a sample lacks its problem, verdict or score, or several graders or verifiers are mixed.
@@ -72,7 +75,7 @@ def assemble(samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, sc
     strangers = sorted(set(ids) - gold.keys())
     if strangers:
         raise TablesError(
-            f"{len(strangers)} problems of the samples have no gold answer, such as {', '.join(strangers[:3])}; give their rows among the problems "
+            f"{len(strangers)} problems of the samples have no gold answer, such as {', '.join(strangers[:3])}; add them to the problems "
             "(a problem_id made by this project is a hash of the question)"
         )
     if isinstance(verdicts, str):
@@ -113,13 +116,17 @@ def read_workdir(root: pathlib.Path, splits: Sequence[str] | None = None, grader
     tables = pathlib.Path(root) / "tables"
     there = [split for split in (splits or SPLITS) if (tables / "samples" / f"split={split}").is_dir()]
     if not there:
-        raise TablesError(f"{tables / 'samples'}: no samples of the splits {', '.join(splits or SPLITS)}; run the stages up to sample first")
-    problems = store.read_table(tables / "problems", "problems", ["problem_id", "question", "answer"])
+        raise TablesError(
+            f"{tables / 'samples'}: no samples of the splits {', '.join(splits or SPLITS)}; run the stages up to sample first"
+        )
+    problems = store.read_table(tables / "problems", "problems", ["problem_id", "question", "answer", "split"])
     out = {}
     for split in there:
         scores = read_scores(tables / "scores" / f"split={split}") if (tables / "scores" / f"split={split}").is_dir() else None
         verdicts = grader or store.read_table(tables / "labels" / f"split={split}", "labels")
-        out[split] = assemble(read_samples(tables / "samples" / f"split={split}"), problems, verdicts, scores)
+        rows = assemble(read_samples(tables / "samples" / f"split={split}"), problems, verdicts, scores)
+        asked = pc.sum(pc.equal(problems["split"], split)).as_py()  # 0 of a greedy split, which has the problems of another
+        out[split] = dataclasses.replace(rows, left_out=max(asked - len(rows.candidates.problem_id_P), 0))
     return out
 
 

@@ -1,9 +1,10 @@
-"""The KV cache: a problem's prompt once, each sample's own suffix; fork, rewind. Knows no layer arithmetic.
+"""The KV cache: a problem's prompt once, each sample's own suffix; fork, grow, rewind. Knows no layer arithmetic.
 
-    prefix.k[l] [P, S, K, H]     | q q q q . . |   one row a problem, right-padded, the first length_P entries count; read by all J samples
-    cache.k[l]  [P, J, C, K, H]  | a b c _ _ _ |   one row a sample, C its capacity; the first `length` entries count, all rows in lockstep
+    prefix.k[l] [P, K, S, H]     | q q q q . . |   one row a problem, right-padded, the first length_P entries count; read by all J samples
+    cache.k[l]  [P, J, K, C, H]  | a b c _ _ _ |   one row a sample, C its capacity; the first `length` entries count, all rows in lockstep
 
-One array a layer, since a scan over a stacked one would copy the whole cache at every step.
+Heads stand before positions, so that attention is a matrix product on memory as it lies. One array a layer, since a scan over a
+stacked one would copy the whole cache at every step.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Prefix:
-    """What prefill read: k and v are tuples of L arrays [P, S, K, H]; length_P int32, tokens of each prompt."""
+    """What prefill read: k and v are tuples of L arrays [P, K, S, H]; length_P int32, tokens of each prompt."""
 
     k: tuple[jax.Array, ...]
     v: tuple[jax.Array, ...]
@@ -27,7 +28,7 @@ class Prefix:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """All that changes while decoding: k and v are tuples of L arrays [P, J, C, K, H]; length int32 scalar, suffix tokens held so far."""
+    """All that changes while decoding: k and v are tuples of L arrays [P, J, K, C, H]; length int32 scalar, suffix tokens held so far."""
 
     prefix: Prefix
     k: tuple[jax.Array, ...]
@@ -42,19 +43,31 @@ class Cache:
     @property
     def capacity(self) -> int:
         """Suffix tokens that fit. The caller must not read more: a write beyond the end lands on the last entries."""
-        return self.k[0].shape[2]
+        return self.k[0].shape[3]
 
 
 def fork(prefix: Prefix, samples: int, suffix_tokens: int, dtype: jax.typing.DTypeLike) -> Cache:
     """A cache with `samples` empty suffixes of `suffix_tokens` capacity for every problem; the prefix itself is shared, not copied."""
-    problems, _, kv_heads, head_width = prefix.k[0].shape
-    shape = (problems, samples, suffix_tokens, kv_heads, head_width)
+    problems, kv_heads, _, head_width = prefix.k[0].shape
+    shape = (problems, samples, kv_heads, suffix_tokens, head_width)
 
     def empty() -> tuple[jax.Array, ...]:
         # a buffer for each layer: shared ones could not be donated
         return tuple(jnp.zeros(shape, dtype) for _ in prefix.k)
 
     return Cache(prefix, empty(), empty(), jnp.zeros((), jnp.int32))
+
+
+def grow(cache: Cache, suffix_tokens: int) -> Cache:
+    """The same cache with capacity for `suffix_tokens`, no less than now: short suffixes need not attend over the room of long ones."""
+    more = suffix_tokens - cache.capacity
+    if more < 0:
+        raise ValueError(f"a cache of capacity {cache.capacity} cannot grow to {suffix_tokens}; ask for more, or fork the prefix anew")
+
+    def pad(blocks: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        return tuple(jnp.pad(block, ((0, 0), (0, 0), (0, 0), (0, more), (0, 0))) for block in blocks)
+
+    return dataclasses.replace(cache, k=pad(cache.k), v=pad(cache.v))
 
 
 def rewind(cache: Cache, length: jax.Array | int) -> Cache:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -53,8 +52,9 @@ NORMS = {"rms": RMSNorm, "layer": LayerNorm}
 
 
 class Seen(NamedTuple):
-    """Keys and values to attend to. Shared: k, v [P, S, K, H], read by all J samples; own: [P, J, S, K, H]. mask: True where seen,
-    broadcasts to [P, J, T, S]."""
+    """Keys and values to attend to. Shared: k, v [P, K, S, H], read by all J samples of a problem; own: [P, J, K, S, H].
+
+    mask: True where seen, broadcasts to [P, J, T, S]."""
 
     k: jax.Array
     v: jax.Array
@@ -64,24 +64,50 @@ class Seen(NamedTuple):
 def attend(query_PJTNH: jax.Array, shared: Seen, own: Seen | None = None) -> jax.Array:
     """Softmax attention of J query rows a problem over what they share and over what is their own; [P, J, T, N, H].
 
-    The one place where the attention kernel is chosen. Keys are never repeated for their group of query heads nor for their samples: both
-    parts are scored where they lie, joined at the scores under one softmax (float32), and split again to weigh the values.
-    Packed rows are the case J = 1 without an own part.
+    The one place where the attention kernel is chosen. Keys are repeated neither for their group of query heads nor for the samples: both
+    parts are scored where they lie and meet in one softmax through its maximum and its sum alone (float32). Packed rows are the case J = 1
+    without an own part. Heads stand before positions in keys and values, and the order of operands in every product below is deliberate:
+    keys and values are read as they lie. A CPU that must transpose the cache first takes up to 10 times as long.
     """
     P, J, T, N, H = query_PJTNH.shape
-    K = shared.k.shape[-2]
-    query = (query_PJTNH / math.sqrt(H)).reshape(P, J, T, K, N // K, H)
-    scores = jnp.einsum("PJTKGH,PSKH->PKJTGS", query, shared.k, preferred_element_type=jnp.float32)
+    K = shared.k.shape[1]
+    G = N // K
+    query_PJKTGH = (query_PJTNH * H**-0.5).reshape(P, J, T, K, G, H).transpose(0, 1, 3, 2, 4, 5)
+
+    def by_problem(x_PJK: jax.Array) -> jax.Array:  # [P, J, K, ...] to [P, K, J, ...] and back
+        return x_PJK.swapaxes(1, 2)
+
+    scores = _matmul(by_problem(query_PJKTGH).reshape(P, K, J * T * G, H), shared.k.swapaxes(-1, -2)).reshape(P, K, J, T, G, -1)
     scores = jnp.where(shared.mask[:, None, :, :, None, :], scores, _MASKED)
-    if own is None:
-        weights = jax.nn.softmax(scores, axis=-1).astype(shared.v.dtype)
-        return jnp.einsum("PKJTGS,PSKH->PJTKGH", weights, shared.v).reshape(P, J, T, N, H)
-    own_scores = jnp.einsum("PJTKGH,PJSKH->PKJTGS", query, own.k, preferred_element_type=jnp.float32)
-    own_scores = jnp.where(own.mask[:, None, :, :, None, :], own_scores, _MASKED)
-    weights = jax.nn.softmax(jnp.concatenate([scores, own_scores], axis=-1), axis=-1).astype(shared.v.dtype)
-    to_shared, to_own = jnp.split(weights, [shared.k.shape[1]], axis=-1)
-    mixed = jnp.einsum("PKJTGS,PSKH->PJTKGH", to_shared, shared.v) + jnp.einsum("PKJTGS,PJSKH->PJTKGH", to_own, own.v)
-    return mixed.reshape(P, J, T, N, H)
+    top = by_problem(scores.max(axis=-1))
+    if own is not None:
+        own_scores = _own_scores(query_PJKTGH.reshape(P, J, K, T * G, H), own.k).reshape(P, J, K, T, G, -1)
+        own_scores = jnp.where(own.mask[:, :, None, :, None, :], own_scores, _MASKED)
+        top = jnp.maximum(top, own_scores.max(axis=-1))
+    top = jax.lax.stop_gradient(top)  # softmax does not depend on it
+
+    weights = jnp.exp(scores - by_problem(top)[..., None])
+    total = by_problem(weights.sum(axis=-1))
+    mixed = _matmul(weights.reshape(P, K, J * T * G, -1).astype(shared.v.dtype), shared.v)
+    mixed = by_problem(mixed.reshape(P, K, J, T, G, H))
+    if own is not None:
+        own_weights = jnp.exp(own_scores - top[..., None])
+        total += own_weights.sum(axis=-1)
+        mixed += _matmul(own_weights.reshape(P, J, K, T * G, -1).astype(own.v.dtype), own.v).reshape(mixed.shape)
+    mixed_PJKTGH = (mixed / total[..., None]).astype(query_PJTNH.dtype)
+    return mixed_PJKTGH.transpose(0, 1, 3, 2, 4, 5).reshape(P, J, T, N, H)
+
+
+def _own_scores(query: jax.Array, key: jax.Array) -> jax.Array:
+    """query [.., M, H] . key [.., S, H], float32 [.., M, S]; of few queries the scores are transposed, of many the keys."""
+    if query.shape[-2] < key.shape[-1]:
+        return _matmul(key, query.swapaxes(-1, -2)).swapaxes(-1, -2)
+    return _matmul(query, key.swapaxes(-1, -2))
+
+
+def _matmul(left: jax.Array, right: jax.Array) -> jax.Array:
+    """Matrix product summed in float32. jnp.einsum would choose the operands' order itself."""
+    return jnp.matmul(left, right.astype(left.dtype), preferred_element_type=jnp.float32)
 
 
 def residual_dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
@@ -111,11 +137,11 @@ class Attention(nnx.Module):
         self.head_width = arch.head_width
 
     def project(self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Query [..., N, H], key and value [..., K, H] of x [..., D]; cos_sin None: no rotation."""
+        """Query [..., T, N, H], key and value [..., K, T, H] of x [..., T, D]; cos_sin None: no rotation."""
         q, k, v = (part(x).reshape(*x.shape[:-1], -1, self.head_width) for part in (self.query, self.key, self.value))
         if cos_sin is not None:
             q, k = rotate(q, cos_sin), rotate(k, cos_sin)
-        return q, k, v
+        return q, k.swapaxes(-3, -2), v.swapaxes(-3, -2)
 
 
 class MLP(nnx.Module):
@@ -148,7 +174,7 @@ class Block(nnx.Module):
         self.mlp = MLP(arch, rngs=rngs, dtype=dtype)
 
     def project(self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """First half: query, key and value of x [..., D]."""
+        """First half: query [..., T, N, H], key and value [..., K, T, H] of x [..., T, D]."""
         return self.attention.project(self.attention_norm(x), cos_sin)
 
     def join(self, x: jax.Array, mixed: jax.Array, dropout_rate: float = 0.0, dropout_key: jax.Array | None = None) -> jax.Array:

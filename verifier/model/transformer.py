@@ -102,7 +102,7 @@ class Transformer(nnx.Module):
         ks, vs = list(cache.k), list(cache.v)
         for layer, block in enumerate(self.blocks):
             q, k, v = block.project(x, cos_sin)
-            at = (0, 0, cache.length, 0, 0)
+            at = (0, 0, 0, cache.length, 0)
             ks[layer] = jax.lax.dynamic_update_slice(ks[layer], k.astype(ks[layer].dtype), at)
             vs[layer] = jax.lax.dynamic_update_slice(vs[layer], v.astype(vs[layer].dtype), at)
             shared = Seen(cache.prefix.k[layer], cache.prefix.v[layer], see_prefix)
@@ -136,7 +136,7 @@ class Transformer(nnx.Module):
 
     def _extend_masks(self, cache: Cache, positions_PJT: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Which prompt tokens [P, 1, T or 1, S] and which suffix entries [1, 1, T, C] the new tokens see."""
-        order = jnp.arange(cache.prefix.k[0].shape[1])
+        order = jnp.arange(cache.prefix.k[0].shape[2])
         see_prefix = order < cache.prefix.length_P[:, None, None, None]
         if self.arch.sliding_window is not None:
             see_prefix = see_prefix & self._visible(positions_PJT[..., None], order)

@@ -105,8 +105,8 @@ def vote_key(answer: str | None) -> Hashable | None:
 def _numeric(solution: str) -> str | None:
     """The first number of the first line after the last `####`.
 
-    The last mark counts: by the first one, as the released code has it, a solution could change its mind unseen. A solution whose last mark has
-    no number has no answer.
+    The last mark counts: by the first one, as the released code has it, a solution could change its mind unseen. A last mark that no number
+    follows is no answer.
     """
     _, mark, rest = solution.rpartition(_MARK)
     lines = rest.lstrip().split("\n", 1) if mark else []

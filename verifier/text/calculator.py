@@ -1,9 +1,9 @@
 """The calculator: finds an open `<< ... =` and evaluates it exactly with its own parser (never `eval`). Knows no tokens.
 
-Policy: digits, `+ - * / . ( )`, thousands commas, and spaces between (never within) numbers and signs. `**`, names, `2(3)` and commas that do not
-part groups of three digits are refused. `//` is read as a division where both sides are whole and it comes out even (the two uses in GSM8K
-train: `560//10=56`, `180//3=60`), and refused where floor and quotient would differ. A refusal is a value that says why; nothing here raises or
-hangs: the length of the input bounds its numbers, as there are no powers, and the depth of parentheses is bounded.
+Policy: digits, `+ - * / . ( )`, thousands commas, and spaces between (never within) numbers and signs. `**`, names, `2(3)` and commas that
+do not part groups of three digits are refused. `//` is read as a division where both sides are whole and it comes out even (the two uses in
+GSM8K train: `560//10=56`, `180//3=60`), and refused where floor and quotient would differ. A refusal is a value that says why; nothing here
+raises or hangs: the length of the input bounds its numbers, as there are no powers, and the depth of parentheses is bounded.
 """
 
 import dataclasses

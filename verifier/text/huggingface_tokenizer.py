@@ -140,7 +140,10 @@ def _without_prefix(part: Any) -> Any:
     if not isinstance(part, dict):
         return part
     part = {key: _without_prefix(value) for key, value in part.items()}
-    changes = {"Metaspace": {"prepend_scheme": "never", "add_prefix_space": False}, "ByteLevel": {"add_prefix_space": False, "trim_offsets": False}}
+    changes = {
+        "Metaspace": {"prepend_scheme": "never", "add_prefix_space": False},
+        "ByteLevel": {"add_prefix_space": False},
+    }
     return part | changes.get(part.get("type", ""), {})
 
 

@@ -35,7 +35,8 @@ def make_problem(question: str, solution: str | None, answer: str, source: str, 
     """
     for name, text in (("question", question), ("answer", answer)):
         if not text.strip():
-            raise ValueError(f"a problem of {source!r} ({split}) has an empty {name}, {text!r}; drop it or mend it. Its question: {question[:80]!r}")
+            which = f"a problem of {source!r}, split {split!r}, question {question[:80]!r}"
+            raise ValueError(f"{which} has an empty {name}, {text!r}; drop it or mend it")
     return Problem(problem_id(question), question, solution, answer.strip(), source, split)
 
 
@@ -73,7 +74,10 @@ def _check(name: str, template: str, field: str) -> None:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
         raise ValueError(f"the {name} template {template!r} cannot be read ({error}); {way_out}") from error
-    named = [part[1:] for part in parts if part[1] is not None]
-    fields = [found + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "") for found, form, conversion in named]
+    fields = [
+        found + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+        for _, found, form, conversion in parts
+        if found is not None
+    ]
     if fields != [field]:
         raise ValueError(f"the {name} template {template!r} has the fields {fields}, expected ['{field}']; {way_out}")

@@ -24,8 +24,8 @@ _LEAST_ROOM = 16  # pieces for characters and merges, below which training is re
 class SentencePieceTokenizer:
     """A SentencePiece model; see `text.tokenizer.Tokenizer`.
 
-    A foreign model's dummy prefix space and its folding of spaces are switched off: a text may be a continuation and must come back unchanged.
-    Its begin token, where it has one, is put before prompts unless `add_bos_token` says no.
+    A foreign model's dummy prefix space and its folding of spaces are switched off: a text may be a continuation and must come back
+    unchanged. Its begin token, where it has one, is put before prompts unless `add_bos_token` says no.
     """
 
     def __init__(self, model: bytes, name: str = "a SentencePiece model", add_bos_token: bool = True) -> None:
@@ -105,11 +105,9 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceT
     if room < _LEAST_ROOM:
         fixed = f"{_FIXED_PIECES} are fixed (bytes and marks)"
         raise TokenizerError(f"a vocabulary of {vocab_size} pieces is too small: {fixed}; take {_FIXED_PIECES + 256} or more")
-    lines = [line for text in texts for line in text.split("\n") if line]
-    letters = collections.Counter(letter for line in lines for letter in line)
-    if not letters:
+    lines = _lines(list(texts), room // 2)
+    if not lines:
         raise TokenizerError("there is no text to train a tokenizer on; give the questions and solutions of the training problems")
-    common = sum(count for _, count in letters.most_common(room // 2))
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),
@@ -117,7 +115,7 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceT
         model_type="bpe",
         vocab_size=vocab_size,
         hard_vocab_limit=False,
-        character_coverage=min(1.0, common / sum(letters.values())),
+        character_coverage=1.0,
         byte_fallback=True,
         normalization_rule_name="identity",
         add_dummy_prefix=False,
@@ -133,6 +131,14 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceT
         minloglevel=2,
     )
     return SentencePieceTokenizer(model.getvalue(), "the trained SentencePiece model")
+
+
+def _lines(texts: Sequence[str], letters: int) -> list[str]:
+    """The lines to train on, broken at rare letters (those are spelt in bytes) and at SentencePiece's own space."""
+    counts = collections.Counter(letter for text in texts for letter in text if letter not in ("\n", _SPACE))
+    common = {letter for letter, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:letters]}
+    breaks = {ord(letter): "\n" for letter in {*counts, _SPACE} - common}
+    return [line for text in texts for line in text.translate(breaks).split("\n") if line]
 
 
 def read_sentencepiece(path: pathlib.Path) -> SentencePieceTokenizer:
@@ -153,7 +159,7 @@ def read_sentencepiece(path: pathlib.Path) -> SentencePieceTokenizer:
 
 def _processor(model: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
     """A processor that adds no space before a text and keeps all its spaces."""
-    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # made at run time
+    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # its classes are made at run time
     try:
         proto.ParseFromString(model)
         proto.normalizer_spec.add_dummy_prefix = False

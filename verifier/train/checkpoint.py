@@ -124,14 +124,16 @@ class Checkpoints:
 
     def _wanted(self, step: int, item: str, tree: Any) -> dict[str, Any]:
         """What is to be read of one item, after comparing it with what is there."""
+        self._manager.wait_until_finished()
         metadata = self._manager.item_metadata(step)
-        there = metadata[item] if item in metadata else None
+        there = metadata.get(item)
         if there is None:
             raise CheckpointError(f"{self.path(step)} holds no complete {item}; remove that folder to go on from an earlier checkpoint")
         return _compared(tree, there.tree, self.path(step) / item)
 
     def _read(self, step: int, **items: Any) -> Any:
         """Reads items of one checkpoint."""
+        self._manager.wait_until_finished()
         with _Advice(f"{self.path(step)} cannot be read; remove that folder to go on from an earlier checkpoint"):
             return self._manager.restore(step, args=ocp.args.Composite(**items))
 

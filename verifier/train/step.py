@@ -71,13 +71,16 @@ def compile_steps(static: tuple[Any, Any], loss: Loss, config: config_lib.TrainC
         by = losses.divisors(batch)
         grad = jax.grad(micro_loss, has_aux=True)
 
-        def add(carry: Any, numbered: tuple[jax.Array, Batch]) -> tuple[Any, None]:
-            index, micro = numbered
-            micro_key = jax.random.fold_in(key, index) if config.dropout else None
-            return jax.tree.map(jnp.add, carry, grad(params, micro, micro_key, by)), None
+        def add(carry: Any, numbered: tuple[Any, Batch]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, carry, one(*numbered)), None
 
+        def one(index: Any, micro: Batch) -> tuple[Any, losses.Terms]:
+            return grad(params, micro, jax.random.fold_in(key, index) if config.dropout else None, by)
+
+        if config.accumulate == 1:
+            return one(0, batch)
         parts = jax.tree.map(lambda array: _micro_batches(array, config.accumulate), batch)
-        shapes = jax.eval_shape(lambda: grad(params, jax.tree.map(lambda array: array[0], parts), key if config.dropout else None, by))
+        shapes = jax.eval_shape(one, 0, jax.tree.map(lambda array: array[0], parts))
         zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
         return jax.lax.scan(add, zeros, (jnp.arange(config.accumulate), parts))[0]
 

@@ -1,0 +1,172 @@
+"""The report of a small workdir: a page that loads nothing and escapes everything, and figures that do not depend on how rows lie on disk."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from verifier.config import ReportConfig
+from verifier.data import store
+from verifier.evaluate import graders, report, tables
+from verifier.evaluate.tables import TablesError
+from verifier.text.tokenizer import ByteTokenizer
+
+CONFIG = ReportConfig(ks=(1, 3, 5), resamples=100, show_problems=6)
+EVIL = 'A <script>alert("1")</script> & costs \u00a35. How many?'
+
+
+def make_workdir(root: pathlib.Path, seed: int = 0, scored: bool = True, order: int | None = None) -> pathlib.Path:
+    """A small workdir with made-up samples; `order` shuffles whole problems and their samples on disk."""
+    rng, tokenizer = np.random.default_rng(seed), ByteTokenizer()
+    tokenizer.save(root / "generator")
+    for split, problems, samples in (("heldout", 12, 6), ("test", 15, 6), ("test_greedy", 15, 1)):
+        rows: dict[str, list[dict]] = {"problems": [], "samples": [], "labels": [], "scores": []}
+        for p in range(problems):
+            name, ability = f"{split.removesuffix('_greedy')}-{p:02d}", rng.random()
+            question = EVIL if p == 0 else f"question {p}"
+            rows["problems"].append(dict(problem_id=name, question=question, solution=None, answer="18", source="made", split=split))
+            for j in range(samples):
+                right = rng.random() < ability
+                end = "#### 18" if right else rng.choice(["#### 7", "#### 9", "so it is", "#### 18.0 <i>"])
+                text, correct = f"\u00a33*6=<<3*6=18>>18 {end}", right or end.startswith("#### 18")
+                tokens = [*tokenizer.encode(text), tokenizer.end_id]
+                key = {"problem_id": name, "sample_id": j}
+                extra = {"finish": "eos", "generator": "g1", "seed": 0, "calculator_errors": 0, "logprobs": [0.0] * len(tokens)}
+                forced = [14 <= place < 18 for place in range(len(tokens))]
+                rows["samples"].append({**key, "solution": text, "tokens": tokens, "forced": forced, **extra})
+                rows["labels"].append(
+                    {**key, "answer": graders.relabel([text], ["18"], "numeric")[0][0], "correct": bool(correct), "grader": "numeric"}
+                )
+                values = np.clip(rng.normal(0.4 + 0.2 * bool(correct), 0.2, len(tokens)), 0, 1).astype(np.float32).tolist()
+                rows["scores"].append({**key, "verifier": "v1", "score": values[-1], "token_scores": values})
+        for table, made in rows.items():
+            if (table == "problems" and "greedy" in split) or (table == "scores" and ("greedy" in split or not scored)):
+                continue
+            if order is not None:
+                made = [made[row] for row in np.random.default_rng(order + len(table)).permutation(len(made))]
+            writer = store.TableWriter(root / "tables" / table / f"split={split}", table, {})
+            writer.append(made)
+            writer.finish({"seconds": 1.5})
+    settings = {"seed": seed, "data.name": "made", "report.ks": [1, 3, 5]}
+    store.write_json(root / "config.json", {"name": "a <b>run</b>", "settings": settings, "versions": {"jax": "0.0"}, "git_revision": None})
+    return root
+
+
+class Page(html.parser.HTMLParser):
+    """Notes tags, addresses and unclosed elements."""
+
+    VOID = {"meta", "link", "br", "line", "circle", "rect"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.spans: list[dict] = []
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.add(tag)
+        self.addresses += [value for name, value in attrs if name in ("href", "src", "srcset", "action")]
+        if tag == "span" and "data-v" in dict(attrs):
+            self.spans.append(dict(attrs))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list) -> None:
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+
+
+def read_page(path: pathlib.Path) -> tuple[str, Page]:
+    text, page = path.read_text(), Page()
+    page.feed(text)
+    page.close()
+    assert page.open == []
+    return text, page
+
+
+def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
+    root = make_workdir(tmp_path)
+    result = report.write_report(root, root / "report", CONFIG, seed=0)
+    assert json.loads((root / "report" / "metrics.json").read_text()) == result
+    assert {path.name for path in (root / "report").iterdir()} == {
+        *("index.html", "metrics.json"),
+        *("accuracy.svg", "votes.svg", "reliability.svg", "scores.svg"),
+    }
+    assert set(result["splits"]) == {"heldout", "test"} and len(result["config_hash"]) == 16
+    assert result["seconds"] == {"sample": 4.5, "label": 4.5, "score": 3.0}
+    test = result["splits"]["test"]
+    assert test["n_problems"] == 15 and test["n_samples"] == 90 and 0 <= test["greedy_accuracy"]["value"] <= 1
+    assert 0 < test["grader_disagreement"]["share"] < 1 and test["grader_disagreement"]["judged"] == 90
+    assert "18.0" in json.dumps(test["grader_disagreement"]["examples"])
+    text, page = read_page(root / "report" / "index.html")
+    assert "script" not in page.tags and EVIL not in text and "&lt;script&gt;" in text and "a &lt;b&gt;run" in text
+    assert page.addresses == ["data:,"] and not re.search(r"url\(|@import", text)
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
+    assert len(page.spans) > 200 and any("forced" in span["class"] for span in page.spans)
+    assert all(0 <= float(span["data-v"].split()[0]) <= 1 for span in page.spans)
+    assert "\ufffd" not in text and "\u00a3" in text  # a character cut between byte tokens is put together again
+    for name in ("accuracy", "votes", "reliability", "scores"):
+        assert "<style>" in (root / "report" / f"{name}.svg").read_text()
+
+
+def test_figures_do_not_depend_on_the_order_of_rows(tmp_path: pathlib.Path) -> None:
+    first = make_workdir(tmp_path / "first")
+    second = make_workdir(tmp_path / "second", order=3)
+    one, other = (report.write_report(root, root / "report", CONFIG, seed=0)["splits"] for root in (first, second))
+    for split in one.values():
+        split.pop("grader_disagreement")
+    for split in other.values():
+        split.pop("grader_disagreement")
+    assert one == pytest.approx(other) if not isinstance(one, dict) else json.dumps(one) == json.dumps(other)
+
+
+def test_without_token_texts_whole_solutions_are_coloured(tmp_path: pathlib.Path) -> None:
+    root = make_workdir(tmp_path)
+    (root / "generator" / "tokenizer_bytes.json").unlink(missing_ok=True)
+    for path in (root / "generator").iterdir():
+        path.unlink()
+    report.write_report(root, root / "report", CONFIG, seed=0)
+    text, page = read_page(root / "report" / "index.html")
+    assert "as a whole has the colour of its score" in text and 0 < len(page.spans) < 40
+
+
+def test_without_scores_there_is_a_page_all_the_same(tmp_path: pathlib.Path) -> None:
+    root = make_workdir(tmp_path, scored=False)
+    result = report.write_report(root, root / "report", CONFIG, seed=0)
+    assert result["splits"]["test"]["best_of_n"] is None and result["splits"]["test"]["majority"]
+    text, page = read_page(root / "report" / "index.html")
+    assert "carry no scores" in text and page.spans == []
+
+
+def test_tables_that_do_not_belong_together_are_refused(tmp_path: pathlib.Path) -> None:
+    root = make_workdir(tmp_path)
+    samples = tables.read_samples(root / "tables" / "samples" / "split=test")
+    scores = tables.read_scores(root / "tables" / "scores" / "split=test")
+    problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
+    with pytest.raises(TablesError, match="1 of 90 samples have no row in the scores, such as problem test-00, sample 0"):
+        tables.assemble(samples, problems, "numeric", scores.slice(1))
+    with pytest.raises(TablesError, match="problems of the samples have no gold answer, such as test-"):
+        tables.assemble(samples, problems.slice(0, 12), "numeric", None)
+    with pytest.raises(graders.GraderError, match="no grader 'numerical'; nearest: numeric"):
+        tables.assemble(samples, problems, "numerical", None)
+    with pytest.raises(TablesError, match="no samples of the splits"):
+        tables.read_workdir(tmp_path / "nowhere")
+
+
+def test_relabelling_equals_grading_one_by_one() -> None:
+    from verifier.text.answer import GRADERS, grade
+
+    solutions = ["#### 18", "#### 18.00", "it is 18", "#### 1,8", "#### x", "#### 18", ""] * 2
+    golds = ["18"] * 7 + ["7"] * 7
+    for name in GRADERS:
+        answers, correct = graders.relabel(solutions, golds, name)
+        expected = [grade(solution, gold, name) for solution, gold in zip(solutions, golds, strict=True)]
+        assert answers == [one.answer for one in expected] and correct.tolist() == [one.correct for one in expected]

@@ -1,0 +1,88 @@
+"""Numbers on disk by step, and a progress line that a log file can hold."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from verifier import log
+
+
+@pytest.fixture(autouse=True)
+def first_process():
+    yield
+    log.set_process(0)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_line_is_on_disk_at_once(tmp_path):
+    with log.MetricLog(tmp_path, "finetune") as metrics:
+        metrics.write(1, {"loss": 0.5})
+        assert lines(tmp_path / "finetune.jsonl") == [{"step": 1, "loss": 0.5}]
+    assert list((tmp_path / "tensorboard/finetune").iterdir())
+
+
+def test_resume_drops_later_lines_and_a_torn_one(tmp_path):
+    with log.MetricLog(tmp_path, "finetune") as metrics:
+        for step in range(1, 6):
+            metrics.write(step, {"loss": step})
+    with (tmp_path / "finetune.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')
+    with log.MetricLog(tmp_path, "finetune", first_step=4) as metrics:
+        metrics.write(4, {"loss": 40})
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path / "finetune.jsonl")] == [(1, 1), (2, 2), (3, 3), (4, 40)]
+    with log.MetricLog(tmp_path, "finetune"):
+        pass
+    assert lines(tmp_path / "finetune.jsonl") == []
+
+
+def test_numbers_that_json_has_no_word_for(tmp_path):
+    with log.MetricLog(tmp_path, "x") as metrics:
+        metrics.write(1, {"loss": float("nan"), "norm": float("inf"), "rate": 0.1})
+    assert lines(tmp_path / "x.jsonl") == [{"step": 1, "loss": None, "norm": None, "rate": 0.1}]
+
+
+def test_other_processes_are_silent(tmp_path, capsys):
+    log.set_process(1)
+    log.say("hello")
+    with log.MetricLog(tmp_path / "logs", "x") as metrics, log.Progress(2, "step", "x") as progress:
+        metrics.write(1, {"loss": 1.0})
+        progress.advance(2)
+    assert not (tmp_path / "logs").exists() and capsys.readouterr().err == ""
+    log.set_process(0)
+    log.say("hello")
+    assert capsys.readouterr().err == "hello\n"
+
+
+def test_without_a_terminal_a_line_now_and_then():
+    now, out = [0.0], io.StringIO()
+    with log.Progress(100, "step", "verify", done=20, stream=out, clock=lambda: now[0]) as progress:
+        for _ in range(80):
+            now[0] += 1.0
+            progress.advance(loss=0.12345, tokens_per_second=12345.6)
+    written = out.getvalue().splitlines()
+    assert len(written) == 6 and "\r" not in out.getvalue()
+    assert written[0] == "verify: 35/100 steps (35%), 0:15 gone, 1:05 left, loss 0.1235, tokens_per_second 12,346"
+    assert written[-1].startswith("verify: 100/100 steps (100%), 1:20 gone, 0:00 left")
+
+
+def test_on_a_terminal_a_bar_with_the_time_left():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    out = Terminal()
+    with log.Progress(10, "step", "verify", done=4, stream=out) as progress:
+        progress.advance(6, loss=0.5)
+    assert "verify: 100%" in out.getvalue() and "10/10" in out.getvalue() and "loss 0.5" in out.getvalue()
+
+
+def test_no_jax_comes_along():
+    subprocess.run([sys.executable, "-c", "import sys, verifier.log; assert 'jax' not in sys.modules"], check=True)

@@ -1,0 +1,170 @@
+"""Reranking: the same figures from a workdir, a Parquet file and a JSONL file, clear errors, and no JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from verifier import rerank
+from verifier.config import ReportConfig, UserError
+from verifier.data import store
+from verifier.rerank import Sources
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = ReportConfig(ks=(1, 3), resamples=50, show_problems=2)
+
+
+def make_workdir(root: pathlib.Path) -> pathlib.Path:
+    """The workdir that report_test makes."""
+    spec = importlib.util.spec_from_file_location("report_test", ROOT / "tests" / "evaluate" / "report_test.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.make_workdir(root)
+
+
+def figures(sources: Sources, out: pathlib.Path, grader: str = "numeric") -> dict:
+    rerank.rerank(sources, out, CONFIG, grader, seed=0)
+    assert (out / "index.html").exists()
+    return json.loads((out / "metrics.json").read_text())["splits"]
+
+
+def one_file(root: pathlib.Path) -> pa.Table:
+    """A workdir's samples, scores, questions and answers as rows made elsewhere."""
+    parts = []
+    gold = store.read_table(root, "problems", ["problem_id", "question", "answer"])
+    for split in ("heldout", "test", "test_greedy"):
+        part = store.read_table(root / "tables" / "samples" / f"split={split}", "samples", ["problem_id", "sample_id", "solution"])
+        if split != "test_greedy":
+            scores = store.read_table(root / "tables" / "scores" / f"split={split}", "scores", ["problem_id", "sample_id", "score"])
+            part = part.join(scores, ["problem_id", "sample_id"]).set_column(3, "score", pa.array([0.0] * len(part)))
+            part = part.drop_columns(["score"]).join(scores, ["problem_id", "sample_id"])
+        else:
+            part = part.append_column("score", pa.array([0.5] * len(part), pa.float32()))
+        parts.append(part.join(gold, ["problem_id"]).append_column("split", pa.array([split] * len(part))))
+    return pa.concat_tables(parts)
+
+
+def write_jsonl(path: pathlib.Path, rows: list[dict]) -> pathlib.Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_workdir_parquet_and_jsonl_give_the_same_figures(tmp_path: pathlib.Path) -> None:
+    root = make_workdir(tmp_path / "run")
+    expected = figures(Sources(root), tmp_path / "a")
+    rows = one_file(root)
+    pq.write_table(rows, tmp_path / "made.parquet")
+    write_jsonl(tmp_path / "made.jsonl", rows.to_pylist())
+    lone = rows.drop_columns(["score", "question", "answer"])
+    pq.write_table(lone, tmp_path / "lone.parquet")
+    pq.write_table(rows.select(["problem_id", "sample_id", "split", "score"]), tmp_path / "scores.parquet")
+    paths = {
+        "parquet": Sources(tmp_path / "made.parquet"),
+        "jsonl": Sources(tmp_path / "made.jsonl"),
+        "folder": Sources(root / "tables" / "samples"),
+        "apart": Sources(tmp_path / "lone.parquet", root, tmp_path / "scores.parquet"),
+        "stored scores": Sources(tmp_path / "lone.parquet", root / "tables" / "problems", root),
+    }
+    for name, sources in paths.items():
+        found = figures(sources, tmp_path / name)
+        for split in found.values():
+            split["grader_disagreement"].pop("examples")  # which come first depends on the order of rows
+        wanted = json.loads(json.dumps(expected))
+        for split in wanted.values():
+            split["grader_disagreement"].pop("examples")
+        assert found == wanted, name
+    one = figures(Sources(root / "tables" / "samples" / "split=test"), tmp_path / "one")
+    assert set(one) == {"test"} and one["test"]["best_of_n"] == expected["test"]["best_of_n"]
+
+
+def test_a_stricter_grader_finds_fewer_right(tmp_path: pathlib.Path) -> None:
+    root = make_workdir(tmp_path / "run")
+    numeric, strict = (figures(Sources(root), tmp_path / name, name)["test"] for name in ("numeric", "strict"))
+    assert strict["mean_sample_accuracy"]["value"] < numeric["mean_sample_accuracy"]["value"]
+    assert strict["mixed_answer_groups"] > 0 == numeric["mixed_answer_groups"]
+
+
+def test_foreign_rows_with_the_least_they_may_have(tmp_path: pathlib.Path) -> None:
+    rows = [{"question": f"q{p}", "solution": f"#### {p + j % 2}", "answer": f"it is {p}\n#### {p}"} for p in range(4) for j in range(3)]
+    found = figures(Sources(write_jsonl(tmp_path / "s.jsonl", rows)), tmp_path / "out")
+    assert found["test"]["n_problems"] == 4 and found["test"]["mean_sample_accuracy"]["value"] == pytest.approx(2 / 3)
+    assert found["test"]["majority"]["value"] == 1 and found["test"]["best_of_n"] is None
+    bare = [{key: row[key] for key in ("question", "solution")} for row in rows]
+    problems = write_jsonl(tmp_path / "p.jsonl", [{"question": f"q{p}", "answer": p} for p in range(4)])
+    again = figures(Sources(write_jsonl(tmp_path / "t.jsonl", bare), problems), tmp_path / "out")
+    assert again["test"]["majority"] == found["test"]["majority"]
+
+
+GOOD = [{"question": "q", "solution": "#### 1", "answer": "1", "sample_id": n, "score": 0.5} for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("row", "change", "message"),
+    [
+        (1, {"solution": None}, "s.jsonl: field `solution` is missing in row 2 of 3"),
+        (2, {"score": None}, "s.jsonl: field `score` is missing in row 3 of 3"),
+        (0, {"score": float("nan")}, "s.jsonl: field `score` is NaN in row 1"),
+        (2, {"score": "high"}, "field `score` is string; expected numbers"),
+        (1, {"answer": None}, "field `answer` is missing in row 2"),
+        (1, {"answer": "2"}, "has two gold answers, '1' and '2'"),
+        (2, {"sample_id": 1}, "1 samples are there twice, such as problem .*, sample 1"),
+    ],
+)
+def test_faults_are_named_with_file_and_row(tmp_path: pathlib.Path, row: int, change: dict, message: str) -> None:
+    rows = [dict(good) for good in GOOD]
+    rows[row] |= change
+    with pytest.raises(UserError, match=message):
+        figures(Sources(write_jsonl(tmp_path / "s.jsonl", rows)), tmp_path / "out")
+
+
+def test_what_is_missing_is_named(tmp_path: pathlib.Path) -> None:
+    def without(*names: str) -> Sources:
+        return Sources(write_jsonl(tmp_path / "s.jsonl", [{key: row[key] for key in row if key not in names} for row in GOOD]))
+
+    with pytest.raises(UserError, match="no field `solution`; it has question, answer"):
+        figures(without("solution"), tmp_path / "out")
+    with pytest.raises(UserError, match="no field `question` or `problem_id`"):
+        figures(without("question"), tmp_path / "out")
+    with pytest.raises(UserError, match="no field `answer` in it; .* --problems=PATH"):
+        figures(without("answer"), tmp_path / "out")
+    with pytest.raises(UserError, match="no grader 'strikt'; nearest: strict"):
+        figures(without(), tmp_path / "out", "strikt")
+    with pytest.raises(UserError, match="nowhere.jsonl: there is nothing"):
+        figures(Sources(tmp_path / "nowhere.jsonl"), tmp_path / "out")
+    with pytest.raises(UserError, match="p.jsonl: there is no such file"):
+        figures(dataclasses.replace(without("answer"), problems=tmp_path / "p.jsonl"), tmp_path / "out")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(UserError, match="empty.jsonl is empty"):
+        figures(Sources(tmp_path / "empty.jsonl"), tmp_path / "out")
+    pq.write_table(pa.table({"question": pa.array([], pa.string())}), tmp_path / "empty.parquet")
+    with pytest.raises(UserError, match="empty.parquet is empty"):
+        figures(Sources(tmp_path / "empty.parquet"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_runs_where_jax_cannot_be_imported(tmp_path: pathlib.Path) -> None:
+    write_jsonl(tmp_path / "s.jsonl", GOOD)
+    block = "import sys\nfor name in ('jax', 'jaxlib', 'flax', 'torch', 'tensorflow', 'matplotlib'): sys.modules[name] = None\n"
+    code = block + "import runpy; sys.argv[0] = 'rerank'; runpy.run_module('verifier.rerank', run_name='__main__')"
+    command = [sys.executable, "-c", code, f"--samples={tmp_path / 's.jsonl'}", "--ks=1,2", "--resamples=20"]
+    done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "best-of-n" in done.stdout and (tmp_path / "rerank-report" / "index.html").exists()
+    wrong = subprocess.run([*command[:4], "--grader=numerik"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert wrong.returncode == 1 and wrong.stderr.startswith("error: there is no grader 'numerik'; nearest: numeric")
+
+
+def test_the_table_keeps_no_split_but_those_asked_for() -> None:
+    rows = pa.table({"split": ["a", "b", "a"], "x": [1, 2, 3]})
+    assert {name: part["x"].to_pylist() for name, part in rerank._parted(rows).items()} == {"a": [1, 3], "b": [2]}
+    assert pc.sum(rows["x"]).as_py() == 6

@@ -1,0 +1,151 @@
+"""A conformance table of the graders, and what holds for every text."""
+
+import re
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from verifier.text.answer import GRADERS, extract, grade, parse_number, same, vote_key
+
+# solution, gold, then what each grader extracts and whether it is right (+) or wrong (-); None: no answer found
+TABLE = [
+    ("2+2=4\n#### 18", "18", "18+", "18+", "18+", "18+"),
+    ("#### 18", "#### 18", "18+", "18+", "18+", "18+"),
+    ("#### $18", "18", "18+", None, None, "18+"),
+    ("####18", "18", "18+", None, None, "18+"),
+    ("####   18", "18", "18+", None, None, "18+"),
+    ("#### 18\n", "18", "18+", "18+", "18+", "18+"),
+    ("####\n18", "18", "18+", None, None, "18+"),
+    ("#### -3", "-3", "-3+", "-3+", "-3+", "-3+"),
+    ("#### - 3", "-3", "-3+", None, None, "3-"),
+    ("#### −3", "-3", "-3+", None, None, "3-"),
+    ("#### -$3", "-3", "-3+", None, None, "-3+"),
+    ("#### $-3", "-3", "-3+", None, None, "-3+"),
+    ("#### +3", "3", "3+", None, None, "3+"),
+    ("#### 1,000.", "1000", "1000+", "1000.-", "1000+", "1000+"),
+    ("#### 1,000", "1,000", "1000+", "1000+", "1000+", "1000+"),
+    ("#### 1000", "1,000", "1000+", "1000+", "1000+", "1000+"),
+    ("#### 1,000,000", "1000000", "1000000+", "1000000+", "1000000+", "1000000+"),
+    ("#### 18.00", "18", "18.00+", "18.00-", "18.00-", "18.00-"),
+    ("#### 18.", "18", "18+", "18.-", "18+", "18+"),
+    ("#### 018", "18", "018+", "018-", "018-", "018-"),
+    ("#### .5", "0.5", ".5+", ".5-", ".5-", ".5-"),
+    ("#### 3/4", "0.75", "3/4+", "3-", "3-", "4-"),
+    ("#### 6/8", "3/4", "6/8+", "6-", "6-", "8-"),
+    ("#### 1 3/4", "1.75", "1 3/4+", "1-", "1-", "4-"),
+    ("#### 10%", "10", "10+", "10+", "10+", "10+"),
+    ("#### 18 apples", "18", "18+", "18+", "18+", "18+"),
+    ("#### 18 apples, not 17", "18", "18+", "18+", "18+", "17-"),
+    ("#### The answer is 18.", "18", "18+", None, None, "18+"),
+    ("#### 18, 20", "18", "18+", "18+", "18+", "20-"),
+    ("#### **18**", "18", "18+", None, None, "18+"),
+    ("#### 17\nNo.\n#### 18", "18", "18+", "17-", "17-", "18+"),
+    ("#### 18\nNo.\n#### 17", "18", "17-", "18+", "18+", "17-"),
+    ("#### 18\n####", "18", None, "18+", "18+", "18+"),
+    ("#### ,", "18", None, "-", "-", None),
+    ("#### none", "18", None, None, None, None),
+    ("The answer is 18", "18", None, None, None, "18+"),
+    ("It costs $18.", "18", None, None, None, "18+"),
+    ("#### 18 and then ...", "18", "18+", "18+", "18+", "..-"),
+    ("#### 3/0", "18", "3/0-", "3-", "3-", "0-"),
+    ("", "18", None, None, None, None),
+    ("####", "18", None, None, None, None),
+]
+
+
+def _cell(solution, gold, grader):
+    graded = grade(solution, gold, grader)
+    assert extract(solution, grader) == graded.answer
+    return None if graded.answer is None else graded.answer + "-+"[graded.correct]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=[repr(row[0]) for row in TABLE])
+def test_conformance(row):
+    solution, gold, *expected = row
+    assert [_cell(solution, gold, grader) for grader in ("numeric", "paper", "strict", "flexible")] == expected
+
+
+def test_no_answer_is_never_right():
+    assert not same(None, None)
+    assert not same("", "")
+    assert not any(grade("no mark", gold, grader).correct for grader in GRADERS for gold in ("", "none", "nan"))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "equal"),
+    [
+        ("72.00", "72", True),
+        ("1,000.", "1000", True),
+        ("$5", "5", True),
+        ("1/2", "0.5", True),
+        ("-0", "0", True),
+        ("1/3", "0.3333", False),
+        ("red", "red", True),
+        ("red", "Red", False),
+        ("red", "5", False),
+        (None, "5", False),
+        ("3/0", "3/0", True),
+        ("9" * 5000, "9" * 5000, True),
+    ],
+)
+def test_sameness_and_votes_agree(a, b, equal):
+    assert same(a, b) == same(b, a) == equal
+    assert (vote_key(a) is not None and vote_key(a) == vote_key(b)) == equal
+
+
+@pytest.mark.parametrize("answer", [None, "", " ", "nan", "None", "[invalid]", "...", "-"])
+def test_what_is_no_answer_casts_no_vote(answer):
+    assert vote_key(answer) is None
+
+
+NOT_NUMBERS = ["", "x", "1.2.3", "3+4", "1%2", "1 2", "1/2/3", "1/0", "--3", "5$3", "１８", "²", "1" * 101, "inf", "nan", "1e5"]
+
+
+@pytest.mark.parametrize("text", NOT_NUMBERS)
+def test_what_is_no_number(text):
+    assert parse_number(text) is None
+
+
+def test_an_unknown_grader_is_named():
+    with pytest.raises(ValueError, match="'loose'.*numeric"):
+        extract("#### 1", "loose")
+
+
+@hypothesis.given(st.text(alphabet="0123456789.,$%/+- −#e\n") | st.text(), st.sampled_from(list(GRADERS)))
+def test_never_raises_and_right_answers_are_right(text, grader):
+    answer = extract("#### " + text, grader)
+    parse_number(text)
+    if answer is not None and vote_key(answer) is not None and (grader == "numeric" or not answer.endswith(".")):
+        assert grade("#### " + text, answer, grader).correct
+
+
+@hypothesis.given(st.integers(-(10**12), 10**12))
+def test_every_whole_number_is_found_however_it_is_written(number):
+    for text in (f"{number}", f"{number:,}", f"{number:,}.", f"{number}.00", f"{number}%", f"{number:,} eggs"):
+        assert grade(f"so\n#### {text}", str(number), "numeric").correct
+
+
+def _harness(solution, gold, pattern, place):
+    """What lm-evaluation-harness does for its task gsm8k, word for word, however slowly."""
+    found = [one if isinstance(one, str) else next(filter(None, one)) for one in re.findall(pattern, solution)]
+    texts = [found[place].strip() if found else "[invalid]", gold]
+    for ignored in (",", r"\$", "(?s).*#### ", r"\.$"):
+        texts = [re.sub(ignored, "", text) for text in texts]
+    return texts[0].lower() == texts[1].lower()
+
+
+@hypothesis.given(
+    st.lists(st.sampled_from(["#### ", "####", "18", "-", "$", ",", ".", " ", "7", "\n", "so"]), max_size=12).map("".join),
+    st.sampled_from(["18", "-18", "7", "1,818", "$7", "so\n#### 18", "18."]),
+)
+def test_strict_and_flexible_are_the_harness_s(solution, gold):
+    assert grade(solution, gold, "strict").correct == _harness(solution, gold, r"#### (\-?[0-9\.\,]+)", 0)
+    assert grade(solution, gold, "flexible").correct == _harness(solution, gold, r"(-?[$0-9.,]{2,})|(-?[0-9]+)", -1)
+
+
+@pytest.mark.parametrize("piece", ["#", "#### ", "1", "1,", "1 ", "1/", "1 1/", "$", "-", " ", ".", "- "])
+def test_long_texts_do_no_harm(piece):
+    text = "#### " + piece * (200_000 // len(piece))  # quadratic work would take minutes here
+    for grader in GRADERS:
+        grade(text, text, grader)

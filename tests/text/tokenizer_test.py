@@ -1,0 +1,265 @@
+"""What holds for every tokenizer, and what each kind does in its own way."""
+
+import io
+import json
+
+import hypothesis
+import pytest
+import sentencepiece
+import tokenizers
+from hypothesis import strategies as st
+
+from verifier.text.calculator import annotations
+from verifier.text.tokenizer import ByteTokenizer, TokenizerError, load_tokenizer, train_sentencepiece
+
+LINES = [
+    "Natalia sold 48 apples in April, and then half as many apples in May for $3 each.",
+    "She sold 48/2 = <<48/2=24>>24 apples in May.",
+    "Altogether she sold 48+24 = <<48+24=72>>72 apples, for 72*3=$<<72*3=216>>216.",
+    "It costs 5=$5 or 7=$7; a=$b.",
+    "#### 216",
+]
+TEXT = "\n".join(LINES)
+
+
+def _huggingface(folder, special=("<|end|>", "<|other|>"), post_processor=None, trim=True, **config):
+    """A byte-level BPE in which `=` merges with `$`."""
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True, trim_offsets=trim)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=340, initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(), special_tokens=list(special), show_progress=False
+    )
+    tokenizer.train_from_iterator(LINES * 4 + ["=$"] * 99, trainer)
+    if special:
+        tokenizer.add_tokens(["<tool>"])
+    tokenizer.post_processor = post_processor or tokenizers.processors.ByteLevel(trim_offsets=True)
+    folder.mkdir(exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    if config:
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def _metaspace(folder, old):
+    """A tokenizer.json in the manner of Llama 2: it puts a space before every text and takes it away again."""
+    letters = sorted({*TEXT.replace(" ", "▁")} | {"▁"})
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    pieces = ["<unk>", "<s>", "</s>", *bytes_, *letters, "▁a", "▁s"]
+    model = tokenizers.models.BPE(
+        vocab={piece: place for place, piece in enumerate(pieces)},
+        merges=[("▁", "a"), ("▁", "s")],
+        unk_token="<unk>",
+        byte_fallback=True,
+    )
+    tokenizer = tokenizers.Tokenizer(model)
+    if old:
+        normalizers = tokenizers.normalizers
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    decoders = tokenizers.decoders
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    folder.mkdir(exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "config.json").write_text(json.dumps({"eos_token_id": 2}))
+    return folder
+
+
+def _foreign_sentencepiece(folder):
+    """A SentencePiece model in the manner of Llama 2: dummy prefix, begin token, byte fallback."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES * 4),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=360,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        minloglevel=2,
+    )
+    folder.mkdir(exist_ok=True)
+    (folder / "foreign.model").write_bytes(model.getvalue())
+    return folder
+
+
+KINDS = {
+    "bytes": lambda folder: ByteTokenizer(),
+    "trained": lambda folder: train_sentencepiece([TEXT] * 3, 400),
+    "byte level": lambda folder: load_tokenizer(_huggingface(folder / "h", eos_token="<|end|>")),
+    "prepend": lambda folder: load_tokenizer(_metaspace(folder / "p", old=True)),
+    "metaspace": lambda folder: load_tokenizer(_metaspace(folder / "m", old=False)),
+    "foreign": lambda folder: load_tokenizer(_foreign_sentencepiece(folder / "f")),
+}
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def tokenizer(request, tmp_path_factory):
+    return KINDS[request.param](tmp_path_factory.mktemp("tokenizer"))
+
+
+# U+2581 is how tokenizers of the Llama kind write a space; U+FFFD is what decoding writes for half a character
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u2581\ufffd"), max_size=40)
+MATHS = st.text(alphabet="0123456789 =<>#$.*/ab\n", max_size=40)
+
+
+@hypothesis.given(text=ANY_TEXT | MATHS | st.sampled_from(["<|end|>", "<|other|> </s><s>", "a <tool> b", *LINES]))
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture], deadline=None)
+def test_round_trip_and_spans(tokenizer, text):
+    ids, spans = tokenizer.encode_with_spans(text)
+    assert ids == tokenizer.encode(text)
+    assert tokenizer.decode([*tokenizer.start_ids, *ids, tokenizer.end_id]) == text
+    assert all(0 <= token < tokenizer.vocab_size and token != tokenizer.end_id for token in ids)
+    assert sorted({place for start, end in spans for place in range(start, end)}) == list(range(len(text)))
+    assert spans == sorted(spans)
+    for token, (start, end) in zip(ids, spans, strict=True):
+        assert tokenizer.token_text(token) in (text[start:end], "\ufffd" * len(tokenizer.token_text(token)))
+
+
+@hypothesis.given(cut=st.integers(0, len(TEXT)))
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture], deadline=None)
+def test_continuations_get_no_space(tokenizer, cut):
+    assert tokenizer.decode(tokenizer.encode(TEXT[:cut]) + tokenizer.encode(TEXT[cut:])) == TEXT
+
+
+def test_ids_and_reserved_id(tokenizer):
+    assert tokenizer.reserved_id == tokenizer.vocab_size
+    assert 0 <= tokenizer.end_id < tokenizer.vocab_size
+    assert tokenizer.decode([tokenizer.end_id]) == tokenizer.token_text(tokenizer.end_id) == ""
+    assert all(isinstance(tokenizer.token_text(token), str) for token in range(tokenizer.vocab_size))
+
+
+def test_saved_and_loaded_again(tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "new" / "folder")
+    again = load_tokenizer(tmp_path / "new" / "folder")
+    for name in ("vocab_size", "end_id", "reserved_id", "start_ids"):
+        assert getattr(again, name) == getattr(tokenizer, name)
+    assert again.encode(TEXT) == tokenizer.encode(TEXT)
+
+
+def test_equals_may_be_merged(tmp_path):
+    """Trap: `=` hides in `=$`, so triggers must be found by text."""
+    tokenizer = KINDS["byte level"](tmp_path)
+    assert "=$" in [tokenizer.token_text(token) for token in tokenizer.encode("72*3=$5")]
+
+
+def test_spans_find_what_the_calculator_writes():
+    tokenizer = KINDS["trained"](None)
+    ids, spans = tokenizer.encode_with_spans(LINES[1])
+    (found,) = annotations(LINES[1])
+    inside = [token for token, (start, end) in zip(ids, spans, strict=True) if found.start <= start and end <= found.end]
+    assert tokenizer.decode(inside) == "24>>"
+
+
+def test_half_a_character_is_marked():
+    tokenizer = ByteTokenizer()
+    ids, spans = tokenizer.encode_with_spans("aé")
+    assert spans == [(0, 1), (1, 2), (1, 2)]
+    assert tokenizer.decode(ids[:2]) == "a\ufffd"
+
+
+def test_trained_pieces():
+    tokenizer = KINDS["trained"](None)
+    pieces = [tokenizer.token_text(token) for token in tokenizer.encode(" sold 48 apples\n\n<<48+24==>>#### 72")]
+    assert pieces == [" sold", " ", "4", "8", " apples", "\n", "\n", "<<", "4", "8", "+", "2", "4", "=", "=", ">>", "####", " ", "7", "2"]
+    assert tokenizer.start_ids == ()
+
+
+def test_marks_never_merge():
+    tokenizer = train_sentencepiece(["a==b>>####<<c=>>"] * 50, 400)
+    pieces = [tokenizer.token_text(token) for token in tokenizer.encode("a==b>>####<<c=>>")]
+    assert pieces == ["a", "=", "=", "b", ">>", "####", "<<", "c", "=", ">>"]
+
+
+def test_training_is_deterministic_and_bounded(tmp_path):
+    train_sentencepiece([TEXT, LINES[0]], 400).save(tmp_path / "a")
+    train_sentencepiece(iter([TEXT, LINES[0]]), 400).save(tmp_path / "b")
+    assert (tmp_path / "a/tokenizer.model").read_bytes() == (tmp_path / "b/tokenizer.model").read_bytes()
+    assert train_sentencepiece([TEXT], 300).vocab_size <= 300
+    assert train_sentencepiece(["one egg"], 5000).vocab_size < 400
+
+
+def test_a_small_vocabulary_spells_rare_letters():
+    text = "".join(chr(0x4E00 + place) for place in range(200)) + " eggs ▁ eggs\t"
+    tokenizer = train_sentencepiece([text], 300)
+    assert tokenizer.vocab_size <= 300
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.encode_with_spans(text)[1][-1] == (len(text) - 1, len(text))
+
+
+@pytest.mark.parametrize(("texts", "size", "message"), [([], 400, "no text"), (["\n"], 400, "no text"), ([TEXT], 200, "too small.*519")])
+def test_training_that_cannot_be(texts, size, message):
+    with pytest.raises(TokenizerError, match=message):
+        train_sentencepiece(texts, size)
+
+
+def test_added_tokens_count(tmp_path):
+    tokenizer = KINDS["byte level"](tmp_path)
+    assert "<tool>" in [tokenizer.token_text(token) for token in tokenizer.encode("<tool>")]
+    assert max(tokenizer.encode("<tool>")) == tokenizer.vocab_size - 1
+
+
+def test_an_end_token_spelt_out_in_a_text_is_only_letters(tmp_path):
+    tokenizer = load_tokenizer(_huggingface(tmp_path / "t", eos_token="<tool>"))  # an added token that its file does not call special
+    assert tokenizer.end_id not in tokenizer.encode("<tool>")
+    assert tokenizer.decode(tokenizer.encode("<tool>")) == "<tool>"
+
+
+def _ends(folder, **files):
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    loaded = load_tokenizer(folder)
+    return loaded._tokenizer.id_to_token(loaded.end_id), loaded.end_found
+
+
+def test_where_the_end_token_is_found(tmp_path):
+    folder = _huggingface(tmp_path / "t", special=("<|end|>", "<|turn|>", "<|stop|>"))
+    assert _ends(folder)[0] == "<|end|>"
+    assert "usual name" in _ends(folder)[1]
+    assert _ends(folder, config={"eos_token_id": 2}) == ("<|stop|>", "eos_token_id of config.json")
+    assert _ends(folder, generation_config={"eos_token_id": [0, 1]}) == ("<|end|>", "eos_token_id of generation_config.json")
+    assert _ends(folder, tokenizer_config={"eos_token": {"content": "<|stop|>"}}) == ("<|stop|>", "eos_token of tokenizer_config.json")
+    (folder / "chat_template.jinja").write_text("{{ message }}<|turn|>")
+    assert _ends(folder)[0] == "<|turn|>"
+    assert "chat template" in _ends(folder)[1]
+
+
+def test_no_end_token_is_an_error(tmp_path):
+    with pytest.raises(TokenizerError, match="no end token.*tokenizer_config.json"):
+        load_tokenizer(_huggingface(tmp_path / "t", special=()))
+
+
+def test_start_tokens(tmp_path):
+    template = tokenizers.processors.TemplateProcessing(single="<|other|> $A <|end|>", special_tokens=[("<|other|>", 1), ("<|end|>", 0)])
+    assert load_tokenizer(_huggingface(tmp_path / "a", post_processor=template)).start_ids == (1,)
+    assert load_tokenizer(_huggingface(tmp_path / "b", add_bos_token=True, bos_token="<|other|>")).start_ids == (1,)
+    assert load_tokenizer(_huggingface(tmp_path / "c", add_bos_token=False, bos_token="<|other|>")).start_ids == ()
+    folder = _foreign_sentencepiece(tmp_path / "d")
+    assert load_tokenizer(folder / "foreign.model").start_ids == (1,)
+    (folder / "tokenizer_config.json").write_text('{"add_bos_token": false}')
+    assert load_tokenizer(folder).start_ids == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (None, None, "no such file or folder"),
+        ("other.txt", b"", "no tokenizer in .*tokenizer.json.*tokenizer.model"),
+        ("merges.txt", b"", "merges.txt is not read"),
+        ("tokenizer.json", b"{", "cannot be read"),
+        ("tokenizer.json", b"{}", "cannot be read"),
+        ("tokenizer.json", b"\xff\xfe", "is not text"),
+        ("tokenizer.model", b"hello", "not a SentencePiece model"),
+        ("tokenizer.model", b"", "not a SentencePiece model"),
+        ("bytes_tokenizer.json", b"[]", "not a saved byte tokenizer"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named(tmp_path, name, content, message):
+    folder = tmp_path / "folder"
+    if name:
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+    with pytest.raises(TokenizerError, match=message):
+        load_tokenizer(folder)

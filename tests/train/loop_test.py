@@ -1,0 +1,203 @@
+"""A job that is killed, resumed, stopped early, split into micro-batches or driven into NaN."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.train import fakes
+from verifier import config as config_lib
+from verifier.train import checkpoint, loop, losses, step
+
+LOSS = functools.partial(losses.verifier_joint, vocab_size=fakes.VOCAB)
+CONFIG = config_lib.VerifyConfig(batch_rows=4, learning_rate=1e-2, warmup_share=0.2, checkpoint_every=3)
+
+
+def make_job(folder, **fields):
+    return loop.Job(name="verify", logs=folder / "logs", checkpoints=folder / "checkpoints", **fields)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "logs/verify.jsonl").read_text().splitlines()]
+
+
+def params_id(model):
+    return checkpoint.tree_id(nnx.state(model, nnx.Param))
+
+
+def changed(config, **fields):
+    return dataclasses.replace(config, **fields)
+
+
+def test_killed_and_resumed_equals_never_stopped(tmp_path):
+    config = changed(CONFIG, dropout=0.3, accumulate=2, head_learning_rate=0.05)
+    heldout = [fakes.random_batch(99)]
+    whole = fakes.Judge()
+    ended = loop.fit(whole, fakes.Stream(2, 4), LOSS, config, make_job(tmp_path / "whole", heldout=heldout))
+    job = make_job(tmp_path / "parts", heldout=heldout)
+    with pytest.raises(KeyboardInterrupt):  # in the middle of the second epoch, one step after a checkpoint
+        loop.fit(fakes.Judge(), fakes.Stream(2, 4, die_after=7), LOSS, config, job)
+    parts = fakes.Judge(seed=5)  # everything comes from the checkpoint, nothing from the module
+    assert loop.fit(parts, fakes.Stream(2, 4), LOSS, config, job) == ended == loop.Fitted(8, 8, False, ended.heldout)
+    assert params_id(parts) == params_id(whole)
+    written = [
+        [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines(tmp_path / name)] for name in ("whole", "parts")
+    ]
+    assert written[0] == written[1]
+    assert [line["step"] for line in written[0]] == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8]
+
+
+def test_a_finished_job_only_reads_its_end(tmp_path):
+    first, second = fakes.Judge(), fakes.Judge()
+    for model in (first, second):
+        loop.fit(model, fakes.Stream(1, 4), LOSS, CONFIG, make_job(tmp_path))
+    assert params_id(first) == params_id(second) and len(lines(tmp_path)) == 4
+
+
+def compiled(config, steps=3):
+    """The programs of a small job, and how to make its first state."""
+    graph, _, constants = step.split_model(fakes.Judge())
+    programs, optimizer = step.compile_steps((graph, constants), LOSS, config, steps, seed=0)
+
+    def start():
+        _, params, _ = step.split_model(fakes.Judge())
+        return step.TrainState(params, optimizer.init(params), jax.numpy.int32(0))
+
+    return programs, start
+
+
+def test_dropout_differs_by_step_and_micro_batch_and_not_by_run():
+    """One row for ever and rate 0: only dropout can make two steps, or two micro-batches of a step, differ."""
+    programs, start = compiled(changed(CONFIG, dropout=0.5, learning_rate=0.0, accumulate=2))
+    batch = jax.tree.map(lambda array: np.repeat(array, 2, axis=0), fakes.random_batch(0, rows=1))
+    found = []
+    for _ in range(2):
+        state, run = start(), []
+        for _ in range(3):
+            state, numbers = programs.step(state, batch)
+            run.append(float(numbers["loss"]))
+        found.append(run)
+    assert found[0] == found[1] and len(set(found[0])) == 3
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    row = jax.tree.map(lambda array: array[:1], batch)
+    each = [LOSS(fakes.Judge(), row, dropout_rate=0.5, dropout_key=jax.random.fold_in(key, m)) for m in (0, 1)]
+    sums = [float(terms["value"].sum) for terms in each]
+    assert sums[0] != sums[1]
+    by = losses.divisors(batch)
+    np.testing.assert_allclose(found[0][0], sum(float(losses.total(terms, by)) for terms in each), rtol=1e-5)
+
+
+def test_accumulation_equals_one_batch_and_compiles_once():
+    found = []
+    for accumulate in (1, 2):
+        programs, start = compiled(changed(CONFIG, accumulate=accumulate, clip_norm=0.1))
+        state = start()
+        # Rows with very different weights: averaging micro-batches in place of summing them would show.
+        batch = fakes.random_batch(3)
+        batch = batch._replace(value_weight_BT=batch.value_weight_BT * np.asarray([[1], [0], [8], [0.1]], np.float32))
+        for _ in range(3):
+            state, numbers = programs.step(state, batch)
+        assert programs.step._cache_size() == 1  # steps 2 and 3 reuse the program of step 1
+        found.append((state.params, float(numbers["loss"]), float(numbers["gradient_norm"])))
+    np.testing.assert_allclose(found[0][1:], found[1][1:], rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(found[0][0]), jax.tree.leaves(found[1][0]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path):
+    traces = []
+
+    def counted(model, batch, *, dropout_rate, dropout_key):
+        traces.append(len(traces))
+        return LOSS(model, batch, dropout_rate=dropout_rate, dropout_key=dropout_key)
+
+    def watched(position, rows):
+        seen.append(len(traces))
+        return fakes.random_batch(position, rows=rows)
+
+    seen: list[int] = []
+    config = changed(CONFIG, eval_every=2, dropout=0.1, accumulate=2)
+    loop.fit(fakes.Judge(), fakes.Stream(2, 4, make=watched), counted, config, make_job(tmp_path, heldout=[fakes.random_batch(9)] * 2))
+    # seen[n]: traces before batch n + 1. Step 1 traces its program, the evaluation after step 2 its own, and that is all.
+    assert seen[0] == 0 and seen[1] > 0 and set(seen[2:]) == {seen[1] + 1} == {len(traces)}
+
+
+def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
+    values = iter([5.0, 4.0, 4.5, 4.2, 1.0])
+    monkeypatch.setattr(loop, "_means", lambda terms, loss=True: {"loss": next(values), "value": 0.0} if loss else {})
+    at_step: dict[int, str] = {}
+    save = checkpoint.Checkpoints.save
+    monkeypatch.setattr(
+        checkpoint.Checkpoints,
+        "save",
+        lambda self, done, params, *rest: (at_step.update({done: checkpoint.tree_id(params)}), save(self, done, params, *rest)),
+    )
+    config = changed(CONFIG, eval_every=2, patience=2, keep_checkpoints=1)
+    model = fakes.Judge()
+    ended = loop.fit(model, fakes.Stream(1, 20), LOSS, config, make_job(tmp_path, heldout=[fakes.random_batch(9)]))
+    assert ended == loop.Fitted(8, 4, True, {"loss": 4.0, "value": 0.0})
+    assert params_id(model) == at_step[4] != at_step[8]
+    assert sorted(folder.name for folder in (tmp_path / "checkpoints").iterdir()) == ["4", "8"]
+    again = fakes.Judge()  # a job that ran out of patience stays so
+    assert loop.fit(again, fakes.Stream(1, 20), LOSS, config, make_job(tmp_path, heldout=[fakes.random_batch(9)])) == ended
+    assert params_id(again) == params_id(model)
+
+
+def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    def broken(position, rows):
+        batch = fakes.random_batch(position, rows=rows)
+        return batch._replace(value_target_BT=batch.value_target_BT * np.float32(np.nan if position == 6 else 1))
+
+    with pytest.raises(
+        loop.Diverged, match=r"step 6: loss and gradient_norm and update_norm not finite.*checkpoints/3\. Try a lower learning_rate"
+    ):
+        loop.fit(fakes.Judge(), fakes.Stream(1, 9, make=broken), LOSS, CONFIG, make_job(tmp_path))
+    with checkpoint.Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.latest() == 3
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(checkpoints.restore_params(3, nnx.state(fakes.Judge(), nnx.Param))))
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+def test_checkpoints_of_other_settings_are_refused(tmp_path):
+    loop.fit(fakes.Judge(), fakes.Stream(1, 4), LOSS, CONFIG, make_job(tmp_path, facts={"start": "abc"}))
+    with pytest.raises(checkpoint.CheckpointError, match=r"learning_rate: 0.01 there, 0.5 now\n  start: 'abc' there, 'xyz' now"):
+        loop.fit(fakes.Judge(), fakes.Stream(1, 4), LOSS, changed(CONFIG, learning_rate=0.5), make_job(tmp_path, facts={"start": "xyz"}))
+    loop.fit(fakes.Judge(), fakes.Stream(1, 4), LOSS, changed(CONFIG, checkpoint_every=1), make_job(tmp_path, facts={"start": "abc"}))
+
+
+@pytest.mark.parametrize(
+    ("config", "fields", "message"),
+    [
+        (changed(CONFIG, accumulate=3), {}, "accumulate=3 does not divide"),
+        (changed(CONFIG, patience=1), {}, "no held-out batches"),
+        (changed(CONFIG, eval_every=1), {"heldout": [fakes.random_batch(0)], "watch": "speed"}, "watch is 'speed'.*value_accuracy"),
+    ],
+)
+def test_what_cannot_work_is_said(tmp_path, config, fields, message):
+    with pytest.raises(ValueError, match=message):
+        loop.fit(fakes.Judge(), fakes.Stream(1, 2), LOSS, config, make_job(tmp_path, **fields))
+
+
+def test_positive_control_a_label_that_one_token_shows(tmp_path):
+    """Token 3 in the sample says right, token 4 says wrong; the values after it must learn that in a few steps."""
+
+    def labelled(position, rows):
+        batch = fakes.random_batch(position, rows=rows)
+        right = np.random.default_rng(position).integers(0, 2, (rows, 1))
+        cue = (batch.segment_ids_BT == 2) & (batch.positions_BT == 1)
+        tokens = np.where(batch.tokens_BT == 3, 5, np.where(batch.tokens_BT == 4, 5, batch.tokens_BT))
+        return batch._replace(
+            tokens_BT=np.where(cue, np.where(right, 3, 4), tokens).astype(np.int32),
+            value_target_BT=np.where(batch.segment_ids_BT == 2, right, 0).astype(np.float32),
+        )
+
+    config = changed(CONFIG, learning_rate=3e-2, lm_weight=1.0)
+    heldout = [labelled(1000 + n, rows=16) for n in range(2)]
+    ended = loop.fit(fakes.Judge(), fakes.Stream(1, 60, rows=16, make=labelled), LOSS, config, make_job(tmp_path, heldout=heldout))
+    assert ended.heldout["value_accuracy"] > 0.97 and ended.heldout["value_right"] > 0.7 and ended.heldout["value_wrong"] < 0.3

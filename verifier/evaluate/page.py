@@ -1,0 +1,189 @@
+"""The report page: figures, charts and shown problems as one HTML file that loads nothing. Knows words and places, no statistics."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import markupsafe
+
+from verifier.evaluate.metrics import HELDOUT, ROWS
+from verifier.evaluate.shown import ShownProblem
+
+_HERE = pathlib.Path(__file__).parent
+_SERIES = {"best_of_n": "verifier", "top_k_vote_chosen": "verifier", "weighted_vote": "verifier", "majority": "majority"}  # others: oracle
+_DIFFERENCE_WORDS = {
+    "best_of_n-mean_sample_accuracy": "best-of-n over a mean sample",
+    "best_of_n-majority": "best-of-n over majority",
+    "top_k_vote_chosen-majority": "top-k vote over majority",
+    "weighted_vote-majority": "weighted vote over majority",
+}
+_METHOD_WORDS = {"best_of_n": "best-of-n", "top_k_vote": "the top-k vote", "weighted_vote": "the weighted vote"}
+
+
+def render(metrics: Mapping[str, Any], charts: Mapping[str, str], shown: Sequence[ShownProblem], about: Mapping[str, Any]) -> str:
+    """The page's HTML.
+
+    Args:
+        metrics: what metrics.json holds.
+        charts: SVG texts by title, in order.
+        shown: problems whose solutions are printed.
+        about: `name`, `date`, `grader`, `notes` (warnings in words), `settings` (dotted path to value) and `facts` (versions, revision,
+            ...).
+
+    Returns:
+        HTML of one self-contained file; all text of data is escaped.
+    """
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": _percent, "points": _points}
+    main = main_split(metrics["splits"])
+    split = metrics["splits"][main]
+    others = [name for name in metrics["splits"] if name != main]
+    return environment.get_template("page.html.jinja").render(
+        about=about,
+        main=main,
+        split=split,
+        others=others,
+        samples=_samples_words(split),
+        cards=_cards(split),
+        headline=_headline(split, main),
+        results=_results(metrics["splits"], main, others),
+        differences=_differences(split),
+        charts={title: markupsafe.Markup(svg) for title, svg in charts.items()},
+        shown=shown,
+        disagreement=split.get("grader_disagreement"),
+        settings=_sections(about["settings"]),
+        seconds=_seconds(metrics.get("seconds") or {}),
+        style=markupsafe.Markup((_HERE / "page.css").read_text() + (_HERE / "chart.css").read_text()),
+    )
+
+
+def main_split(splits: Mapping[str, Any]) -> str:
+    """The split that the page is about: test, else the first that is not held out, else what there is."""
+    return "test" if "test" in splits else next((name for name in splits if name != HELDOUT), next(iter(splits)))
+
+
+def _samples_words(split: Mapping[str, Any]) -> str:
+    low, high = split["samples_per_problem"]["min"], split["samples_per_problem"]["max"]
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _cards(split: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The figures in large type: what a random sample, the vote and the verifier reach, and the ceiling."""
+    n = _samples_words(split)
+    best = split.get("best_method_on_heldout")
+    cards = [("mean_sample_accuracy", "one sample", "mean accuracy"), ("majority", "majority", f"of {n} answers")]
+    if best and best["method"] != "best_of_n":
+        is_vote = best["method"] == "top_k_vote"
+        key, words = ("top_k_vote_chosen", f"top-{best['k']} vote") if is_vote else ("weighted_vote", "weighted vote")
+        cards += [("best_of_n", "best-of-n", f"verifier's first of {n}"), (key, words, "verifier, chosen on held-out")]
+    else:
+        cards += [("best_of_n", "best-of-n", f"verifier's first of {n}")]
+    cards += [("oracle_pass_at_n", "oracle", f"any of {n} is right")]
+    known = [card for card in cards if split.get(card[0])]
+    return [{"estimate": split[key], "name": name, "words": words, "kind": _SERIES.get(key, "oracle")} for key, name, words in known]
+
+
+def _headline(split: Mapping[str, Any], main: str) -> str:
+    """The finding in one sentence."""
+    best = split.get("best_method_on_heldout")
+    gain = best["difference_to_majority"] if best else (split.get("differences") or {}).get("best_of_n-majority")
+    if not gain:
+        return f"These samples carry no scores: a majority vote solves {_percent(split['majority']['value'])} of the {main} problems."
+    who = _METHOD_WORDS[best["method"]] if best else "best-of-n"
+    value = (best or split["best_of_n"])["value"]
+    low, high = gain["ci95"]
+    verdict = "more than" if low > 0 else "fewer than" if high < 0 else "and cannot be told apart from"
+    by = f" ({_points(gain['value'])} points, 95% interval {_points(low)} to {_points(high)})"
+    choice = "Chosen on held-out problems, " if best else ""
+    start = f"{choice}{who} solves {_percent(value)} of the {main} problems, "
+    return start[0].upper() + start[1:] + f"{verdict} the majority vote{by}."
+
+
+def _results(splits: Mapping[str, Any], main: str, others: Sequence[str]) -> list[dict[str, Any]]:
+    """A row a method: its estimate on every split, and where its interval lies on a common scale."""
+    split = splits[main]
+    rows = [(key, name, words) for key, name, words in ROWS if split.get(key)]
+    low = min(split[key]["ci95"][0] for key, _, _ in rows)
+    high = max(split[key]["ci95"][1] for key, _, _ in rows)
+    out = []
+    for key, name, words in rows:
+        estimate = split[key]
+        out.append(
+            {
+                "name": name + (f" (k = {estimate['k']})" if "k" in estimate else ""),
+                "words": words,
+                "estimate": estimate,
+                "kind": _SERIES.get(key, "oracle"),
+                "place": _place(estimate, low, high),
+                "others": [splits[name].get(key) or (_vote(splits[name], estimate["k"]) if "k" in estimate else None) for name in others],
+            }
+        )
+    return out
+
+
+def _vote(split: Mapping[str, Any], k: int) -> Mapping[str, Any] | None:
+    return (split.get("top_k_vote") or {}).get(str(k))
+
+
+def _differences(split: Mapping[str, Any]) -> list[dict[str, Any]]:
+    pairs = {name: estimate for name, estimate in (split.get("differences") or {}).items() if estimate}
+    if not pairs:
+        return []
+    reach = max(max(abs(end) for end in estimate["ci95"]) for estimate in pairs.values()) or 1.0
+    return [
+        {
+            "name": _DIFFERENCE_WORDS.get(name, name),
+            "estimate": estimate,
+            "verdict": "better" if estimate["ci95"][0] > 0 else "worse" if estimate["ci95"][1] < 0 else "within noise",
+            "kind": "verifier" if estimate["ci95"][0] > 0 else "majority" if estimate["ci95"][1] < 0 else "oracle",
+            "place": _place(estimate, -reach, reach),
+        }
+        for name, estimate in pairs.items()
+    ]
+
+
+def _place(estimate: Mapping[str, Any], low: float, high: float) -> dict[str, str]:
+    """Where value and interval lie between two ends, in percent of the way."""
+    span = (high - low) or 1.0
+    start, end = (100 * (value - low) / span for value in estimate["ci95"])
+    return {"at": f"{100 * (estimate['value'] - low) / span:.2f}", "from": f"{start:.2f}", "width": f"{end - start:.2f}"}
+
+
+def _sections(settings: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Settings by their first word, in the order given."""
+    out: dict[str, list[tuple[str, str]]] = {}
+    for path, value in settings.items():
+        section, dot, knob = path.partition(".")
+        out.setdefault(section if dot else "run", []).append((knob or section, _setting(value)))
+    return out
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return repr(value) if value == "" or (isinstance(value, str) and value != value.strip()) else str(value)
+
+
+def _seconds(seconds: Mapping[str, float]) -> list[dict[str, str]]:
+    total = sum(seconds.values()) or 1.0
+    return [{"stage": stage, "words": _duration(spent), "width": f"{100 * spent / total:.2f}"} for stage, spent in seconds.items()]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}%"
+
+
+def _points(value: float) -> str:
+    """A signed number of points with a true minus sign; no sign before a zero."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\u2212")

@@ -1,0 +1,181 @@
+"""The report folder: metrics.json, index.html and the charts, each file whole or not there. Knows where things go; computes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from verifier.config import ReportConfig
+from verifier.data import atomic, store
+from verifier.evaluate import graders, metrics, page, plots, shown, tables
+from verifier.evaluate.metrics import results_table
+from verifier.evaluate.shown import TokenTexts
+from verifier.evaluate.tables import SplitRows
+from verifier.text.tokenizer import TokenizerError, load_tokenizer
+
+__all__ = ["Run", "results_table", "run_of_workdir", "write", "write_report"]
+
+_JUDGED = 20_000  # solutions of a split on which the graders are compared
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a report says about the run beside its figures.
+
+    Attributes:
+        name: the page's title.
+        settings: knobs by dotted path; empty for samples made elsewhere.
+        facts: versions, git revision and the like, by name.
+        config_hash: of the settings; None where they are not known.
+        seconds: time spent in each stage.
+        token_texts: text of tokens by id, for solutions coloured by token; None: not known.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    config_hash: str | None = None
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    token_texts: TokenTexts | None = None
+
+
+def write_report(root: pathlib.Path, out: pathlib.Path, config: ReportConfig, seed: int) -> dict[str, Any]:
+    """Reports on a workdir: held-out and test samples as they were labelled and scored.
+
+    Args:
+        root: the workdir.
+        out: folder of the report, as in `write`.
+        config: ks, resamples, show_problems.
+        seed: of everything that is drawn.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        StoreError: a table is missing, unfinished or damaged.
+        TablesError: tables that do not belong together.
+    """
+    return write(tables.read_workdir(root), run_of_workdir(root), config, seed, out)
+
+
+def run_of_workdir(root: pathlib.Path) -> Run:
+    """What a workdir's config.json, manifests and tokenizer tell; a workdir without them gives what there is."""
+    root = pathlib.Path(root)
+    saved = json.loads((root / "config.json").read_text()) if (root / "config.json").is_file() else {}
+    settings = saved.get("settings", {})
+    facts = {"git revision": saved.get("git_revision"), **saved.get("versions", {})}
+    return Run(
+        name=saved.get("name") or root.resolve().name,
+        settings=settings,
+        facts={name: str(value) for name, value in facts.items() if value},
+        config_hash=_config_hash(settings) if settings else None,
+        seconds=_seconds(root),
+        token_texts=_token_texts(root / "generator"),
+    )
+
+
+def _config_hash(settings: Mapping[str, Any]) -> str:
+    """First 16 hex digits of the SHA-256 of the settings as canonical JSON."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed: int, out: pathlib.Path) -> dict[str, Any]:
+    """Computes all figures and writes the report.
+
+    Args:
+        splits: rows by split, from `tables.read_workdir` or a rerank.
+        run: what is known about the run.
+        config: ks, resamples, show_problems.
+        seed: of the bootstrap, of drawn subsets and of the choice of shown problems.
+        out: folder for index.html, metrics.json and *.svg; made if need be.
+
+    Returns:
+        What metrics.json holds.
+    """
+    figures = metrics.summarise({name: split.candidates for name, split in splits.items()}, config.ks, config.resamples, seed)
+    for name, summary in figures.items():
+        summary["grader_disagreement"] = _disagreement(splits[name])
+    result = {"splits": figures, "config_hash": run.config_hash, "seconds": dict(run.seconds)}
+    main = page.main_split(figures)
+    charts = {
+        "accuracy": plots.accuracy_over_samples(figures[main]),
+        "votes": plots.votes_over_k(figures, main),
+        "reliability": plots.reliability(figures[main]),
+        "scores": plots.score_histogram(splits[main].candidates),
+    }
+    drawn = {name: chart for name, chart in charts.items() if chart}
+    about = {
+        "name": run.name,
+        "date": datetime.date.today().strftime("%d %B %Y").lstrip("0"),
+        "grader": splits[main].grader,
+        "notes": _notes(splits),
+        "settings": run.settings,
+        "facts": run.facts,
+    }
+    problems = shown.pick(splits[main], config.show_problems, seed, run.token_texts)
+    html = page.render(result, {chart.title: chart.render() for chart in drawn.values()}, problems, about)
+    out = pathlib.Path(out)
+    for name, chart in drawn.items():
+        atomic.write_bytes(out / f"{name}.svg", chart.render(standalone=True).encode())
+    atomic.write_bytes(out / "index.html", html.encode())
+    store.write_json(out / "metrics.json", result)  # last: where it is, the rest is too
+    return result
+
+
+def _disagreement(split: SplitRows) -> dict[str, Any]:
+    ids = split.rows["problem_id"].to_pylist()
+    solutions = split.rows["solution"].to_pylist()
+    return graders.disagreement(ids, split.rows["sample_id"].to_pylist(), solutions, [split.gold[name] for name in ids], _JUDGED)
+
+
+def _notes(splits: Mapping[str, SplitRows]) -> list[str]:
+    """What a reader must know before comparing figures."""
+    notes = []
+    for name, split in splits.items():
+        generators = split.facts("generator")
+        if len(generators) > 1:
+            notes.append(f"The {name} samples come from {len(generators)} generators: {', '.join(generators)}.")
+        if split.left_out:
+            notes.append(f"{split.left_out:,} {name} problems have no samples and are not counted (their prompts did not fit, or sampling was cut).")
+    names = {split.grader for split in splits.values()}
+    if len(names) > 1:
+        notes.append(f"The splits were judged by different graders: {', '.join(sorted(names))}.")
+    return notes
+
+
+def _seconds(root: pathlib.Path) -> dict[str, float]:
+    """Time spent in each stage, summed over its splits, from the manifests of what the stages made."""
+    made = {
+        "finetune": [root / "generator"],
+        "sample": sorted((root / "tables" / "samples").glob("split=*")),
+        "label": sorted((root / "tables" / "labels").glob("split=*")),
+        "verify": [root / "verifier"],
+        "score": sorted((root / "tables" / "scores").glob("split=*")),
+    }
+    spent = {stage: [(store.read_manifest(folder) or {}).get("seconds") for folder in folders] for stage, folders in made.items()}
+    known = {stage: [float(one) for one in times if one is not None] for stage, times in spent.items()}
+    return {stage: round(sum(times), 3) for stage, times in known.items() if times}
+
+
+def _token_texts(folder: pathlib.Path) -> TokenTexts | None:
+    """Text that each token adds, from a saved tokenizer; None where there is none that can be read."""
+    try:
+        tokenizer = load_tokenizer(folder)
+    except TokenizerError:
+        return None
+
+    def texts(ids: list[int]) -> list[str]:
+        pieces, said = [], 0
+        for end in range(1, len(ids) + 1):
+            text = tokenizer.decode(ids[:end])
+            whole = text if end == len(ids) else text.rstrip("\ufffd")  # a character that is cut between tokens goes to the last of them
+            pieces.append(whole[said:])
+            said = max(said, len(whole))
+        return pieces
+
+    return texts

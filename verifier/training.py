@@ -1,0 +1,187 @@
+"""The two training stages: finetune makes the generator, verify the verifier. Knows examples, not how they are fitted."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from verifier import config as config_lib
+from verifier import log, saved, workdir
+from verifier.data import batches, problems, store
+from verifier.model import hf_weights
+from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
+from verifier.model.transformer import Transformer, scratch_arch
+from verifier.run import Run
+from verifier.text import tokenizer as tokenizer_lib
+from verifier.text.problem import Problem
+from verifier.text.tokenizer import Tokenizer
+from verifier.train import loop, losses
+
+
+def finetune(run: Run) -> None:
+    """Fits the generator to ground-truth solutions, after further pre-training where that is asked for."""
+    config, folder = run.config, run.dir.generator
+    own = workdir.settings(config, "seed", "data", "tokenizer", "model", "pretrain", "finetune")
+    if run.finished("finetune", folder, own):
+        return
+    begun = time.monotonic()
+    found = run.problems()
+    tokenizer = _tokenizer(config, found["train"])
+    model = _base_model(config, tokenizer)
+    facts = {"settings": own, "parameters": sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))}
+    log.say(f"finetune: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens in the vocabulary")
+    loss = functools.partial(losses.lm, vocab_size=tokenizer.vocab_size)
+    for name in ("pretrain", "finetune"):
+        job_config: config_lib.TrainConfig = getattr(config, name)
+        if not job_config.epochs:
+            continue
+        examples = (
+            _pretrain_examples(run, found["train"], tokenizer)
+            if name == "pretrain"
+            else _lm_examples(run, found["train"], tokenizer, job_config)
+        )
+        heldout = _lm_examples(run, found["heldout"], tokenizer, job_config)
+        facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints")
+    name = saved.save(folder, model, tokenizer, facts | {"seconds": time.monotonic() - begun})
+    log.say(f"finetune: generator {name} saved in {folder}")
+
+
+def verify(run: Run) -> None:
+    """Fits the verifier to labelled samples and ground truth, from the generator's weights."""
+    config, folder = run.config, run.dir.verifier
+    generator = saved.load(run.dir.generator, "finetune", config.model.dtype)
+    ids = {split: workdir.table_id(workdir.manifest_of(run.dir.table("labels", split), "label")) for split in ("train", "heldout")}
+    own = workdir.settings(config, "seed", "verify") | {"generator": generator.id, "labels": ids["train"], "heldout_labels": ids["heldout"]}
+    if run.finished("verify", folder, own):
+        return
+    begun = time.monotonic()
+    tokenizer, found = generator.tokenizer, run.problems()
+    examples = _value_examples(run, "train", found["train"], tokenizer)
+    heldout = _value_examples(run, "heldout", found["heldout"], tokenizer)
+    if config.verify.lm_weight:
+        truth = _lm_examples(run, found["train"], tokenizer, config.verify)
+        examples = batches.mix(examples, truth, config.seed)
+        heldout = heldout + _lm_examples(run, found["heldout"], tokenizer, config.verify)
+    backbone = generator.model if config.verify.init == "generator" else _base_model(config, tokenizer)
+    model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
+    loss = functools.partial(
+        losses.verifier_joint, vocab_size=tokenizer.vocab_size, value_loss=config.verify.value_loss, lm_weight=config.verify.lm_weight
+    )
+    fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", facts=own)
+    facts = {"settings": own, "generator": generator.id, "verify": fitted, "seconds": time.monotonic() - begun}
+    log.say(f"verify: verifier {saved.save(folder, model, tokenizer, facts)} saved in {folder}")
+
+
+def _tokenizer(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer:
+    """The tokenizer that the settings name; a SentencePiece model without a path is trained on the training problems."""
+    kind, path = config.tokenizer.kind, config.tokenizer.path
+    if kind == "bytes":
+        return tokenizer_lib.ByteTokenizer()
+    if kind == "sentencepiece" and not path:
+        texts = (f"{each.question}\n{each.solution or ''}" for each in train)
+        return tokenizer_lib.train_sentencepiece(texts, config.tokenizer.vocab_size)
+    if path:
+        return tokenizer_lib.load_tokenizer(pathlib.Path(path))
+    if not config.model.weights:
+        raise config_lib.ConfigError(
+            f"tokenizer.kind={kind!r} needs tokenizer.path or model.weights; or set tokenizer.kind=sentencepiece to train one"
+        )
+    return tokenizer_lib.load_tokenizer(hf_weights.resolve_weights(config.model.weights))
+
+
+def _base_model(config: config_lib.Config, tokenizer: Tokenizer) -> Transformer:
+    """The imported base model, or one of random weights."""
+    dtype = jnp.dtype(config.model.dtype)
+    if config.model.weights:
+        folder = hf_weights.resolve_weights(config.model.weights)
+        return hf_weights.load_weights(folder, tokenizer_size=tokenizer.vocab_size, dtype=dtype)
+    return Transformer(scratch_arch(config.model, tokenizer.reserved_id + 1), rngs=nnx.Rngs(config.seed), dtype=dtype)
+
+
+def _fresh_head(config: config_lib.Config, backbone: Transformer, tokenizer: Tokenizer) -> ReservedLogitHead | LinearHead:
+    if config.verify.head == "reserved_logit":
+        fresh_row(backbone, tokenizer.reserved_id, jax.random.fold_in(jax.random.key(config.seed), tokenizer.reserved_id))
+    return saved.make_head(config.verify.head, tokenizer, backbone.arch)
+
+
+def _lm_examples(run: Run, found: Sequence[Problem], tokenizer: Tokenizer, config: config_lib.TrainConfig) -> list[batches.Example]:
+    """Ground truth of the problems that have a worked solution."""
+    masks = {"loss_on_question": config.loss_on_question, "loss_on_forced": config.loss_on_forced}
+    return [
+        batches.lm_example(*batches.encode_problem(each, tokenizer, run.template()), name=each.problem_id, **masks)
+        for each in found
+        if each.solution
+    ]
+
+
+def _pretrain_examples(run: Run, train: Sequence[Problem], tokenizer: Tokenizer) -> list[batches.Example]:
+    config = run.config.pretrain
+    if not config.corpus:
+        return _lm_examples(run, train, tokenizer, config)
+    return [
+        batches.lm_example(
+            [],
+            [*tokenizer.encode(text), tokenizer.end_id],
+            [False] * (len(tokenizer.encode(text)) + 1),
+            loss_on_question=True,
+            loss_on_forced=True,
+        )
+        for text in problems.read_corpus(pathlib.Path(config.corpus))
+    ]
+
+
+def _value_examples(run: Run, split: str, found: Sequence[Problem], tokenizer: Tokenizer) -> list[batches.Example]:
+    """Labelled samples of a split."""
+    config = run.config.verify
+    prompts = {each.problem_id: run.prompt_ids(each, tokenizer) for each in found}
+    rows = store.read_table(run.dir.table("samples", split), "samples", ["problem_id", "sample_id", "tokens", "forced"])
+    labels = store.read_table(run.dir.table("labels", split), "labels", ["problem_id", "sample_id", "correct"])
+    correct = dict(
+        zip(zip(labels["problem_id"].to_pylist(), labels["sample_id"].to_pylist(), strict=True), labels["correct"].to_pylist(), strict=True)
+    )
+    examples, seen, used = [], set(), dict.fromkeys(prompts, 0)
+    for row in rows.to_pylist():
+        key = row["problem_id"]
+        text = (key, *row["tokens"])
+        if (config.deduplicate and text in seen) or (config.samples_per_problem and used[key] >= config.samples_per_problem):
+            continue
+        if config.deduplicate:
+            seen.add(text)
+        used[key] += 1
+        masks = {"level": config.level, "normalise": config.normalise, "loss_on_forced": config.loss_on_forced}
+        right = correct[key, row["sample_id"]]
+        examples.append(
+            batches.verifier_example(prompts[key], row["tokens"], row["forced"], right, name=f"{key}/{row['sample_id']}", **masks)
+        )
+    return examples
+
+
+def _fit(
+    run: Run,
+    name: str,
+    model: nnx.Module,
+    loss: Any,
+    examples: list[batches.Example],
+    heldout: list[batches.Example],
+    checkpoints: pathlib.Path,
+    facts: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """One training job under the section of the configuration that has its name; what became of it, for the manifest."""
+    config: config_lib.TrainConfig = getattr(run.config, name)
+    hosts = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    stream = batches.BatchStream(examples, run.config.seed, config.batch_rows, config.row_tokens, config.epochs, **hosts)
+    watched = list(batches.BatchStream(heldout, 0, config.batch_rows, config.row_tokens, 1.0, **hosts)) if heldout else []
+    share = batches.supervision(examples)
+    log.say(
+        f"{name}: {len(examples):,} examples, {share.tokens:,} tokens, {len(stream)} steps; "
+        f"supervised: {share.lm_share:.0%} by the language-model loss, {share.value_share:.0%} by the value loss"
+    )
+    job = loop.Job(name, run.dir.logs, checkpoints, run.config.seed, watched, "value" if name == "verify" else "lm", facts or {})
+    return loop.fit(model, stream, loss, config, job)._asdict()
