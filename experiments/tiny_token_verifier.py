@@ -28,7 +28,7 @@ def get_config() -> Config:
             heldout_problems=100,
             test_problems=300,
         ),
-        tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=512),
+        tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=1024),
         model=ModelConfig(layers=4, width=128, heads=4, kv_heads=4, mlp_width=384, context=384),
         finetune=FinetuneConfig(epochs=3, batch_rows=32, row_tokens=384, learning_rate=2e-3, warmup_share=0.1),
         sample=SampleConfig(

@@ -10,7 +10,6 @@ import subprocess
 import sys
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -40,18 +39,14 @@ def figures(sources: Sources, out: pathlib.Path, grader: str = "numeric") -> dic
 
 def one_file(root: pathlib.Path) -> pa.Table:
     """A workdir's samples, scores, questions and answers as rows made elsewhere."""
-    parts = []
-    gold = store.read_table(root, "problems", ["problem_id", "question", "answer"])
-    for split in ("heldout", "test", "test_greedy"):
-        part = store.read_table(root / "tables" / "samples" / f"split={split}", "samples", ["problem_id", "sample_id", "solution"])
-        if split != "test_greedy":
-            scores = store.read_table(root / "tables" / "scores" / f"split={split}", "scores", ["problem_id", "sample_id", "score"])
-            part = part.join(scores, ["problem_id", "sample_id"]).set_column(3, "score", pa.array([0.0] * len(part)))
-            part = part.drop_columns(["score"]).join(scores, ["problem_id", "sample_id"])
-        else:
-            part = part.append_column("score", pa.array([0.5] * len(part), pa.float32()))
-        parts.append(part.join(gold, ["problem_id"]).append_column("split", pa.array([split] * len(part))))
-    return pa.concat_tables(parts)
+    gold = {row["problem_id"]: row for row in store.read_table(root, "problems").to_pylist()}
+    scores = {(row["problem_id"], row["sample_id"]): row["score"] for row in store.read_table(root, "scores").to_pylist()}
+    rows = []
+    for row in store.read_table(root, "samples", ["problem_id", "sample_id", "solution", "split"]).to_pylist():
+        problem = gold[row["problem_id"]]
+        score = scores[row["problem_id"], row["sample_id"]]  # greedy solutions take another's: only their verdict is used
+        rows.append({**row, "score": score, "question": problem["question"], "answer": problem["answer"]})
+    return pa.Table.from_pylist(rows)
 
 
 def write_jsonl(path: pathlib.Path, rows: list[dict]) -> pathlib.Path:
@@ -117,7 +112,7 @@ GOOD = [{"question": "q", "solution": "#### 1", "answer": "1", "sample_id": n, "
         (2, {"score": "high"}, "field `score` is string; expected numbers"),
         (1, {"answer": None}, "field `answer` is missing in row 2"),
         (1, {"answer": "2"}, "has two gold answers, '1' and '2'"),
-        (2, {"sample_id": 1}, "1 samples are there twice, such as problem .*, sample 1"),
+        (2, {"sample_id": 1}, "s.jsonl: problem .*, sample 1 of test is in row 2 and in row 3"),
     ],
 )
 def test_faults_are_named_with_file_and_row(tmp_path: pathlib.Path, row: int, change: dict, message: str) -> None:
@@ -162,9 +157,3 @@ def test_the_command_runs_where_jax_cannot_be_imported(tmp_path: pathlib.Path) -
     assert "best-of-n" in done.stdout and (tmp_path / "rerank-report" / "index.html").exists()
     wrong = subprocess.run([*command[:4], "--grader=numerik"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert wrong.returncode == 1 and wrong.stderr.startswith("error: there is no grader 'numerik'; nearest: numeric")
-
-
-def test_the_table_keeps_no_split_but_those_asked_for() -> None:
-    rows = pa.table({"split": ["a", "b", "a"], "x": [1, 2, 3]})
-    assert {name: part["x"].to_pylist() for name, part in rerank._parted(rows).items()} == {"a": [1, 3], "b": [2]}
-    assert pc.sum(rows["x"]).as_py() == 6

@@ -44,7 +44,7 @@ class TokenizerConfig:
 
     kind: str = "auto"  # auto | huggingface | sentencepiece | bytes
     path: str = ""  # tokenizer.json, *.model or their folder; sentencepiece with no path: trained on the training problems
-    vocab_size: int = 512  # pieces, only where a SentencePiece model is trained
+    vocab_size: int = 1024  # pieces, only where a SentencePiece model is trained
 
 
 @dataclasses.dataclass(frozen=True)

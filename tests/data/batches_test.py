@@ -142,6 +142,20 @@ def test_a_problem_becomes_tokens_and_the_calculators_are_marked():
         encode_problem(make_problem("q?", None, "3", "s", "test"), Characters(), Template())
 
 
+def test_a_token_only_partly_in_a_result_is_the_models_own():
+    class Merged(Characters):
+        def encode_with_spans(self, text):
+            """Pieces that begin before a result, or end behind it."""
+            ends = [text.index("=3"), text.index("=3") + 2, text.index("5"), text.index(">>6"), text.index(">>6") + 3, len(text)]
+            return list(range(2, 2 + len(ends))), list(zip([0, *ends[:-1]], ends, strict=True))
+
+    solution = "<<1+2=3>>3 <<2+3=5>>5 <<3+3=6>>6\n#### 6"
+    ids, spans = Merged().encode_with_spans(solution)
+    assert [solution[start:end] for start, end in spans] == ["<<1+2", "=3", ">>3 <<2+3=", "5>>5 <<3+3=6", ">>6", "\n#### 6"]
+    _, target, forced = encode_problem(make_problem("q?", solution, "6", "s", "train"), Merged(), Template())
+    assert target == [*ids, 0] and not any(forced)
+
+
 def test_share_of_supervised_tokens():
     examples = [
         lm_example([5, 6], [7, 2], [False] * 2, loss_on_question=False, loss_on_forced=True),

@@ -1,4 +1,4 @@
-"""The report of a small workdir: a page that loads nothing and escapes everything, and figures that do not depend on how rows lie on disk."""
+"""The report of a small workdir: a page that loads nothing and escapes everything, figures that do not depend on the order of rows."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def make_workdir(root: pathlib.Path, seed: int = 0, scored: bool = True, order: 
         rows: dict[str, list[dict]] = {"problems": [], "samples": [], "labels": [], "scores": []}
         for p in range(problems):
             name, ability = f"{split.removesuffix('_greedy')}-{p:02d}", rng.random()
-            question = EVIL if p == 0 else f"question {p}"
-            rows["problems"].append(dict(problem_id=name, question=question, solution=None, answer="18", source="made", split=split))
+            question = f"{EVIL} {p}"
+            problem = {"problem_id": name, "question": question, "solution": None, "answer": "18", "source": "made", "split": split}
+            rows["problems"].append(problem)
             for j in range(samples):
                 right = rng.random() < ability
                 end = "#### 18" if right else rng.choice(["#### 7", "#### 9", "so it is", "#### 18.0 <i>"])
@@ -60,7 +61,7 @@ def make_workdir(root: pathlib.Path, seed: int = 0, scored: bool = True, order: 
 class Page(html.parser.HTMLParser):
     """Notes tags, addresses and unclosed elements."""
 
-    VOID = {"meta", "link", "br", "line", "circle", "rect"}
+    VOID = {"meta", "link", "br"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,16 +122,13 @@ def test_figures_do_not_depend_on_the_order_of_rows(tmp_path: pathlib.Path) -> N
     first = make_workdir(tmp_path / "first")
     second = make_workdir(tmp_path / "second", order=3)
     one, other = (report.write_report(root, root / "report", CONFIG, seed=0)["splits"] for root in (first, second))
-    for split in one.values():
-        split.pop("grader_disagreement")
-    for split in other.values():
-        split.pop("grader_disagreement")
-    assert one == pytest.approx(other) if not isinstance(one, dict) else json.dumps(one) == json.dumps(other)
+    for split in (*one.values(), *other.values()):
+        split["grader_disagreement"].pop("examples")  # which come first depends on the order of rows
+    assert one == other
 
 
 def test_without_token_texts_whole_solutions_are_coloured(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path)
-    (root / "generator" / "tokenizer_bytes.json").unlink(missing_ok=True)
     for path in (root / "generator").iterdir():
         path.unlink()
     report.write_report(root, root / "report", CONFIG, seed=0)

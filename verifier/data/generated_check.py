@@ -50,8 +50,8 @@ def guess(rng: random.Random) -> Draft:
         f"How many {first} are there?",
     )
     lines = (
-        f"Try {answer} {first}, so {n}-{answer} = {annotate(f'{n}-{answer}')} {second}.",
-        f"They bring {answer}*{a} = {annotate(f'{answer}*{a}')} and {rest}*{b} = {annotate(f'{rest}*{b}')} {unit}.",
+        f"Try {answer} {first} and {annotate(f'{n}-{answer}')} {second}.",
+        f"They bring {annotate(f'{answer}*{a}')} and {annotate(f'{rest}*{b}')} {unit}.",
         f"Check: off by {annotate(f'{total}-{answer * a}-{rest * b}')}.",
     )
     return Draft(("guess", scene, str(opening), demand), (a, b, n, total), sentences, lines, answer)
@@ -76,8 +76,8 @@ def rectangle(rng: random.Random) -> Draft:
         facts.reverse()
     sentences = (f"{name} has a {place} with four straight sides.", *facts, asks)
     lines = (
-        f"Try {long}, so the other side is {area}/{long} = {annotate(f'{area}/{long}')}.",
-        f"They take 2*{long} = {annotate(f'2*{long}')} and 2*{short} = {annotate(f'2*{short}')} feet.",
+        f"Try {long}, so the other side is {annotate(f'{area}/{long}')}.",
+        f"They take {annotate(f'2*{long}')} and {annotate(f'2*{short}')} feet.",
         f"Check: off by {annotate(f'{fence}-{2 * long}-{2 * short}')}.",
     )
     return Draft(("rectangle", place, asks, order), (area, fence), sentences, lines, long)
@@ -111,7 +111,7 @@ def backwards(rng: random.Random) -> Draft:
         numbers.append(n)
         value = after
     sentences += [f"Now {name} has {value} {thing}.", f"How many {thing} were there at first?"]
-    lines = [f"Before that there were {after}{sign}{n} = {annotate(f'{after}{sign}{n}')}." for after, sign, n in reversed(undo)]
+    lines = [f"Before that there were {annotate(f'{after}{sign}{n}')}." for after, sign, n in reversed(undo)]
     lines.append(f"Check: off by {annotate(f'{value}-({forward})')}.")
     return Draft(tuple(used), (*numbers, value), tuple(sentences), tuple(lines), first)
 

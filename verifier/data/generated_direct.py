@@ -10,22 +10,22 @@ from verifier.data.generated_words import CONTAINERS, THINGS, Draft, annotate, p
 # (name, sentence, line of the solution); {n} is the number drawn, {v} what there was before, {calc} the annotated computation.
 _Change = tuple[str, str, str]
 _ADD: tuple[_Change, ...] = (
-    ("finds", "Then {name} finds {n} more.", "After finding {n} there are {v}+{n} = {calc}."),
-    ("gets", "{friend} gives {name} another {n}.", "With the gift there are {v}+{n} = {calc}."),
-    ("buys", "{name} buys {n} more at the market.", "Buying makes it {v}+{n} = {calc}."),
+    ("finds", "Then {name} finds {n} more.", "After finding {n} there are {calc}."),
+    ("gets", "{friend} gives {name} another {n}.", "With the gift there are {calc}."),
+    ("buys", "{name} buys {n} more at the market.", "Buying makes it {calc}."),
 )
 _SUB: tuple[_Change, ...] = (
-    ("loses", "Then {name} loses {n} of them.", "After the loss there are {v}-{n} = {calc}."),
-    ("gives", "{name} gives {n} of them to {friend}.", "Giving leaves {v}-{n} = {calc}."),
-    ("sells", "{name} sells {n} of them.", "The sale leaves {v}-{n} = {calc}."),
+    ("loses", "Then {name} loses {n} of them.", "After the loss there are {calc}."),
+    ("gives", "{name} gives {n} of them to {friend}.", "Giving leaves {calc}."),
+    ("sells", "{name} sells {n} of them.", "The sale leaves {calc}."),
 )
 _MUL: tuple[_Change, ...] = (
-    ("grows", "Over a year the collection grows to {n} times its size.", "Growing makes it {v}*{n} = {calc}."),
-    ("copies", "A cousin brings so many that there are {n} times as many.", "That is {v}*{n} = {calc}."),
+    ("grows", "Over a year the collection grows to {n} times its size.", "Growing makes it {calc}."),
+    ("copies", "A cousin brings so many that there are {n} times as many.", "That is {calc}."),
 )
 _DIV: tuple[_Change, ...] = (
-    ("splits", "They are split equally among {n} people, and {name} keeps one part.", "One part is {v}/{n} = {calc}."),
-    ("keeps", "{name} keeps only one in every {n}.", "Keeping one in {n} leaves {v}/{n} = {calc}."),
+    ("splits", "They are split equally among {n} people, and {name} keeps one part.", "One part is {calc}."),
+    ("keeps", "{name} keeps only one in every {n}.", "Keeping one in {n} leaves {calc}."),
 )
 
 
@@ -39,7 +39,7 @@ def chain(rng: random.Random) -> Draft:
         (kind, sentence, line), sign, n = _change(rng, value)
         expression = f"{value}{sign}{n}"
         after = {"+": value + n, "-": value - n, "*": value * n, "/": value // n}[sign]
-        words = {"name": name, "friend": friend, "n": n, "v": value, "calc": annotate(expression)}
+        words = {"name": name, "friend": friend, "n": n, "calc": annotate(expression)}
         sentences.append(sentence.format(**words))
         lines.append(line.format(**words))
         numbers.append(n)
@@ -73,10 +73,10 @@ def price(rng: random.Random) -> Draft:
     lines, total = [], 0
     for thing, count, each in zip(goods, counts, prices, strict=True):
         sentences.append(f"The {count} {thing} cost {each} dollars each.")
-        lines.append(f"The {thing} cost {count}*{each} = {annotate(f'{count}*{each}')} dollars.")
+        lines.append(f"The {thing} cost {annotate(f'{count}*{each}')} dollars.")
         total += count * each
     parts = "+".join(str(count * each) for count, each in zip(counts, prices, strict=True))
-    lines.append(f"Together that is {parts} = {annotate(parts)} dollars.")
+    lines.append(f"Together that is {annotate(parts)} dollars.")
     numbers = [*counts, *prices]
     ending = rng.choice(("bill", "left", "shared"))
     answer = total
@@ -85,13 +85,13 @@ def price(rng: random.Random) -> Draft:
         numbers.append(purse)
         answer = purse - total
         sentences.append(f"{name} had {purse} dollars. How many dollars are left?")
-        lines.append(f"So {purse}-{total} = {annotate(f'{purse}-{total}')} dollars are left.")
+        lines.append(f"So {annotate(f'{purse}-{total}')} dollars are left.")
     elif ending == "shared" and any(total % n == 0 for n in range(2, 7)):
         n = rng.choice([n for n in range(2, 7) if total % n == 0])
         numbers.append(n)
         answer = total // n
         sentences.append(f"{n} friends share the bill equally. How many dollars does each pay?")
-        lines.append(f"Each pays {total}/{n} = {annotate(f'{total}/{n}')} dollars.")
+        lines.append(f"Each pays {annotate(f'{total}/{n}')} dollars.")
     else:
         ending = "bill"
         sentences.append(f"How many dollars does {name} pay?")
@@ -111,23 +111,23 @@ def distance(rng: random.Random) -> Draft:
         f"{second} {other} {speeds[1]} miles an hour for {hours[1]} hours.",
     ]
     lines = [
-        f"The first way is {speeds[0]}*{hours[0]} = {annotate(f'{speeds[0]}*{hours[0]}')} miles.",
-        f"The second way is {speeds[1]}*{hours[1]} = {annotate(f'{speeds[1]}*{hours[1]}')} miles.",
+        f"The first way is {annotate(f'{speeds[0]}*{hours[0]}')} miles.",
+        f"The second way is {annotate(f'{speeds[1]}*{hours[1]}')} miles.",
     ]
     numbers = [*speeds, *hours]
     if ending == "further":
         long, short = max(ways), min(ways)
         answer = long - short
         sentences.append("How many miles lie between the longer way and the shorter one?")
-        lines.append(f"The difference is {long}-{short} = {annotate(f'{long}-{short}')} miles.")
+        lines.append(f"The difference is {annotate(f'{long}-{short}')} miles.")
         return Draft(("distance", ending, verb, other), tuple(numbers), tuple(sentences), tuple(lines), answer)
     answer = sum(ways)
-    lines.append(f"Together that is {ways[0]}+{ways[1]} = {annotate(f'{ways[0]}+{ways[1]}')} miles.")
+    lines.append(f"Together that is {annotate(f'{ways[0]}+{ways[1]}')} miles.")
     if ending == "remains":
         whole = answer + rng.randint(5, 80)
         numbers.append(whole)
         sentences.append(f"The whole way is {whole} miles. How many miles remain?")
-        lines.append(f"So {whole}-{answer} = {annotate(f'{whole}-{answer}')} miles remain.")
+        lines.append(f"So {annotate(f'{whole}-{answer}')} miles remain.")
         answer = whole - answer
     else:
         sentences.append(f"How many miles does {name} make?")
@@ -156,9 +156,9 @@ def share(rng: random.Random) -> Draft:
         f"How many {thing} does each child get?",
     )
     lines = (
-        f"There are {lots}*{size} = {annotate(f'{lots}*{size}')} {thing}.",
-        f"Then {total}-{taken} = {annotate(f'{total}-{taken}')} are left.",
-        f"Each child gets {kept}/{people_count} = {annotate(f'{kept}/{people_count}')} {thing}.",
+        f"There are {annotate(f'{lots}*{size}')} {thing}.",
+        f"Then {annotate(f'{total}-{taken}')} are left.",
+        f"Each child gets {annotate(f'{kept}/{people_count}')} {thing}.",
     )
     return Draft(("share", loss, container, thing), (lots, size, taken, people_count), sentences, lines, each)
 

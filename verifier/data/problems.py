@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from verifier.config import DataConfig
 from verifier.data.asdiv import load_asdiv
+from verifier.data.corpus import read_corpus
 from verifier.data.generated import generate
 from verifier.data.gsm8k import load_gsm8k
 from verifier.data.local_files import DataError
@@ -20,7 +21,7 @@ from verifier.data.svamp import load_svamp
 from verifier.data.tables import SCHEMAS
 from verifier.text.problem import Problem
 
-__all__ = ["DataError", "load_problems", "problems_from_table", "problems_table"]
+__all__ = ["DataError", "load_problems", "problems_from_table", "problems_table", "read_corpus"]
 
 Source = Callable[[DataConfig, int], dict[str, list[Problem]]]
 

@@ -116,7 +116,12 @@ def _final(answer: str) -> str:
 
 def _sample_ids(table: pa.Table, path: pathlib.Path, ids: list[str], split: list[str]) -> np.ndarray:
     if "sample_id" in table.column_names:
-        return _numbers(table, path, "sample_id").astype(np.int32)
+        given = _numbers(table, path, "sample_id").astype(np.int32)
+        first: dict[tuple[str, str, int], int] = {}
+        for row, key in enumerate(zip(split, ids, given.tolist(), strict=True)):
+            if first.setdefault(key, row) != row:
+                raise TablesError(f"{path}: problem {key[1]}, sample {key[2]} of {key[0]} is in row {first[key] + 1} and in row {row + 1}")
+        return given
     seen: dict[tuple[str, str], int] = {}
     numbers = np.zeros(len(ids), np.int32)
     for row, key in enumerate(zip(ids, split, strict=True)):

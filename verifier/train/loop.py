@@ -113,7 +113,7 @@ def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.T
     steps = len(stream)
     graph, params, constants = step.split_model(model)
     programs, optimizer = step.compile_steps((graph, constants), loss, config, steps, job.seed)
-    state = step.TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+    state = step.first_state(params, optimizer)
     with checkpoint.Checkpoints(job.checkpoints, config.keep_checkpoints) as checkpoints:
         state, standing, done = _resume(state, stream, config, job, checkpoints)
         progress = log.Progress(steps, "step", job.name, done=done)

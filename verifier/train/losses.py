@@ -106,7 +106,7 @@ def verifier_joint(
     error, probability = kinds[value_loss]
     hidden_BTD = _hidden(verifier.backbone, batch, dropout_rate, dropout_key)
     values_BT = verifier.values(hidden_BTD).astype(jnp.float32)
-    weight_BT, target_BT = batch.value_weight_BT, batch.value_target_BT
+    weight_BT, target_BT = jnp.asarray(batch.value_weight_BT), jnp.asarray(batch.value_target_BT)
     guess_BT = jax.lax.stop_gradient(probability(values_BT))
     right_BT = weight_BT * (target_BT > 0.5)
     wrong_BT = weight_BT * (target_BT <= 0.5)
@@ -124,7 +124,8 @@ def verifier_joint(
 
 def _hidden(transformer: Transformer, batch: Batch, dropout_rate: float, dropout_key: jax.Array | None) -> jax.Array:
     """The decoder's last hidden states of packed rows, [B, T, D]."""
-    return transformer.hidden(batch.tokens_BT, batch.positions_BT, batch.segment_ids_BT, dropout_rate=dropout_rate, dropout_key=dropout_key)
+    tokens_BT, segment_ids_BT, positions_BT = (jnp.asarray(array) for array in batch[:3])
+    return transformer.hidden(tokens_BT, positions_BT, segment_ids_BT, dropout_rate=dropout_rate, dropout_key=dropout_key)
 
 
 def _squared(value: jax.Array, target: jax.Array) -> jax.Array:
@@ -150,7 +151,7 @@ def _share(weight_BT: jax.Array, batch: Batch) -> Term:
 
 def _lm_terms(transformer: Transformer, hidden_BTD: jax.Array, batch: Batch, vocab_size: int, coefficient: float) -> Terms:
     """Cross-entropy of the next token from hidden states that are already there."""
-    weight_BT = batch.lm_weight_BT
+    weight_BT = jnp.asarray(batch.lm_weight_BT)
     # The last position of a row predicts nothing and weighs nothing; whatever id stands under a zero weight is replaced by a sound one.
     target_BT = jnp.where(weight_BT > 0, jnp.roll(batch.tokens_BT, -1, axis=1), 0)
     loss_sum = _cross_entropy(transformer, hidden_BTD, target_BT, weight_BT, vocab_size)

@@ -40,10 +40,25 @@ class Programs(NamedTuple):
 
 def split_model(model: nnx.Module) -> tuple[Any, Any, Any]:
     """Returns a module's static part, its parameters, and whatever other arrays it has (constants while training)."""
-    return nnx.split(model, nnx.Param, ...)
+    graph, params, constants = nnx.split(model, nnx.Param, ...)
+    return graph, params, constants
 
 
-def compile_steps(static: tuple[Any, Any], loss: Loss, config: config_lib.TrainConfig, steps: int, seed: int) -> tuple[Programs, Any]:
+def first_state(params: Any, optimiser: optax.GradientTransformation) -> TrainState:
+    """The state before any step. On a mesh, the counters are put on all of it: the first step would else compile for another place."""
+    state = TrainState(params, optimiser.init(params), jnp.zeros((), jnp.int32))
+    place = jax.tree.leaves(params)[0].sharding
+    if not isinstance(place, jax.sharding.NamedSharding):
+        return state
+    everywhere = jax.sharding.NamedSharding(place.mesh, jax.sharding.PartitionSpec())
+    return jax.tree.map(
+        lambda leaf: leaf if isinstance(leaf.sharding, jax.sharding.NamedSharding) else jax.device_put(leaf, everywhere), state
+    )
+
+
+def compile_steps(
+    static: tuple[Any, Any], loss: Loss, config: config_lib.TrainConfig, steps: int, seed: int
+) -> tuple[Programs, optax.GradientTransformation]:
     """Builds the programs of a job.
 
     Dropout draws from fold_in(fold_in(key(seed), step), micro-batch): a resumed job drops what the unbroken one would have dropped.
@@ -56,7 +71,7 @@ def compile_steps(static: tuple[Any, Any], loss: Loss, config: config_lib.TrainC
         seed: of the dropout.
 
     Returns:
-        The programs, and the optimiser whose `init` makes the state's second field.
+        The programs, and the optimiser for `first_state`.
     """
     graph, constants = static
     schedule = optimizer.make_schedule(config, steps)
