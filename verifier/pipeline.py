@@ -53,7 +53,8 @@ def label(run: Run) -> None:
         answers, correct = graders.relabel(rows["solution"].to_pylist(), [gold[key] for key in keys], grader)
         columns = [rows["problem_id"], rows["sample_id"], pa.array(answers, pa.string()), pa.array(correct), pa.array([grader] * len(keys))]
         writer = store.TableWriter(folder, "labels", own)
-        writer.append(pa.Table.from_arrays(columns, schema=store.SCHEMAS["labels"]))
+        if not writer.present():  # one part holds all: a run killed after it has only the manifest to write
+            writer.append(pa.Table.from_arrays(columns, schema=store.SCHEMAS["labels"]))
         writer.finish({"seconds": time.monotonic() - begun})
         log.say(f"label {split}: {correct.sum():,} of {len(keys):,} solutions are right ({correct.mean():.1%})")
 

@@ -125,16 +125,13 @@ def _pretrain_examples(run: Run, train: Sequence[Problem], tokenizer: Tokenizer)
     config = run.config.pretrain
     if not config.corpus:
         return _lm_examples(run, train, tokenizer, config)
-    return [
-        batches.lm_example(
-            [],
-            [*tokenizer.encode(text), tokenizer.end_id],
-            [False] * (len(tokenizer.encode(text)) + 1),
-            loss_on_question=True,
-            loss_on_forced=True,
-        )
-        for text in problems.read_corpus(pathlib.Path(config.corpus))
-    ]
+    examples = []
+    for text in problems.read_corpus(pathlib.Path(config.corpus)):
+        ids = [*tokenizer.encode(text), tokenizer.end_id]
+        for first in range(0, len(ids), config.row_tokens):  # a document that is longer than a row is read in pieces
+            piece = ids[first : first + config.row_tokens]
+            examples.append(batches.lm_example([], piece, [False] * len(piece), loss_on_question=True, loss_on_forced=True))
+    return examples
 
 
 def _value_examples(run: Run, split: str, found: Sequence[Problem], tokenizer: Tokenizer) -> list[batches.Example]:

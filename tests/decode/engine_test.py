@@ -114,7 +114,9 @@ def bare(completion: engine_lib.Completion) -> dict:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
-def test_cached_batches_equal_the_naive_loop_token_for_token(temperature: float) -> None:
+def test_cached_batches_equal_the_naive_loop_token_for_token(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_lib, "SUFFIX_ROOMS", (16,))  # so that caches grow on the way
+    monkeypatch.setattr(engine_lib, "PROMPT_ROOM", 32)  # so that one prompt needs more
     config = dataclasses.replace(CONFIG, temperature=temperature)
     found = draw(config)
     assert len(found) == len(PROMPTS) * 3
@@ -137,7 +139,7 @@ def test_temperature_0_gives_every_sample_the_same_tokens() -> None:
     assert len({tuple(c.tokens) for c in draw(CONFIG).values()}) > len(PROMPTS)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 4, 15, 64])
+@pytest.mark.parametrize("rows", [1, 4, 64])
 def test_tokens_depend_on_no_batch_size(rows: int) -> None:
     expected = draw(CONFIG)
     found = draw(dataclasses.replace(CONFIG, rows=rows))
@@ -154,7 +156,8 @@ def test_tokens_depend_on_no_order_subset_or_restart() -> None:
     assert draw(CONFIG, seed=6)["a", 1].tokens != expected["a", 1].tokens
 
 
-def test_no_step_compiles_anew_after_the_first_groups() -> None:
+def test_no_step_compiles_anew_after_the_first_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_lib, "SUFFIX_ROOMS", (16,))
     config = dataclasses.replace(CONFIG, rows=4, max_new_tokens=34)
     verbs = (steps.prefill, steps.start, steps.generate, steps.grow)
     short = [engine_lib.Prompt(f"s{n}", PROMPTS[0].tokens[: n + 1]) for n in range(5)]
@@ -233,7 +236,7 @@ def test_an_equals_sign_merged_with_its_neighbours_triggers_too(text: str, expec
 
 def test_a_replaced_token_carries_its_own_logprob() -> None:
     (found,) = scripted(["<<3+4|=1|????~"], merged=("=1",))
-    most = -math.log(1 + fakes.Pieces(("=1",)).vocab_size * 0 + (fakes.Pieces(("=1",)).vocab_size - 1) * math.exp(fakes.MISS))
+    most = -math.log(1 + (fakes.Pieces(("=1",)).vocab_size - 1) * math.exp(fakes.MISS))
     np.testing.assert_allclose(found.logprobs[4:7], [most, most + fakes.MISS, most + fakes.MISS], rtol=1e-5)
 
 

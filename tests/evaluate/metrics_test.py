@@ -61,12 +61,10 @@ def test_ends_of_the_curves() -> None:
 
 def test_problems_with_different_numbers_of_samples() -> None:
     whole, small = simulated(5, 9, seed=1), simulated(5, 4, seed=2)
-    names, ids, answers, verdicts, scores = [], [], [], [], []
-    for prefix, part in (("w", whole), ("s", small)):
-        names += [prefix + name for name in np.repeat(part.problem_id_P, part.row_PJ.shape[1])]
-        ids.append(part.sample_id_PJ.ravel()), answers.append(part.answer_PJ.ravel())
-        verdicts.append(part.correct_PJ.ravel()), scores.append(part.score_PJ.ravel())
-    both = arrange(names, *(np.concatenate(column) for column in (ids, answers, verdicts, scores)))
+    parts = {"w": whole, "s": small}
+    names = [prefix + name for prefix, part in parts.items() for name in np.repeat(part.problem_id_P, part.row_PJ.shape[1])]
+    columns = ("sample_id_PJ", "answer_PJ", "correct_PJ", "score_PJ")
+    both = arrange(names, *(np.concatenate([getattr(part, name).ravel() for part in parts.values()]) for name in columns))
     assert both.smallest == 4 and both.count_P.tolist() == [4] * 5 + [9] * 5
     for k in (1, 3, 4):
         for curve in (curves.pass_at_k, curves.verifier_at_k, lambda c, size: curves.majority_at_k(c, [size], 0)[size]):

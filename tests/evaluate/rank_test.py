@@ -48,8 +48,8 @@ def plain_vote(samples: list[tuple[int, int, float]], weigh: bool = False) -> tu
 def by_problem(given_rows: list[Row], scored: bool = True) -> dict[str, list[tuple[int, int, float]]]:
     ordered = sorted(given_rows, key=lambda row: (row[0], -row[3] if scored else 0, row[1]))
     out: dict[str, list[tuple[int, int, float]]] = collections.defaultdict(list)
-    for problem, *sample in ordered:
-        out[problem].append(tuple(sample))
+    for problem, sample, answer, score in ordered:
+        out[problem].append((sample, answer, score))
     return dict(out)
 
 

@@ -1,4 +1,4 @@
-"""A decoder small enough to check by hand, and a stream of random batches. Knows nothing that is under test."""
+"""A decoder small enough to check by hand, and a stream of random batches."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from verifier.data.batches import Batch
+from verifier.train.losses import Term
 
 VOCAB = 11  # ids of text; VOCAB itself is the reserved id
 WIDTH = 8
@@ -43,6 +44,20 @@ class Judge(nnx.Module):
 
     def values(self, hidden):
         return self.head(hidden)[..., 0]
+
+
+class Table(nnx.Module):
+    """A value for each id and nothing else: compiles at once."""
+
+    def __init__(self):
+        self.value = nnx.Param(jnp.zeros(VOCAB + 1))
+
+
+def table_loss(model, batch, *, dropout_rate, dropout_key):
+    """Squared error of the table's values; dropout is taken no notice of."""
+    weight = jnp.asarray(batch.value_weight_BT)
+    error = (model.value[...][batch.tokens_BT] - batch.value_target_BT) ** 2
+    return {"value": Term((weight * error).sum(), weight.sum(), 1.0), "extra": Term(error.sum(), jnp.float32(error.size))}
 
 
 def random_batch(seed: int, rows: int = 4, length: int = 12, used: int = 10) -> Batch:

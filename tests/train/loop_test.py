@@ -16,6 +16,7 @@ from verifier import config as config_lib
 from verifier.train import checkpoint, loop, losses, step
 
 LOSS = functools.partial(losses.verifier_joint, vocab_size=fakes.VOCAB)
+VALUE_LOSS = functools.partial(LOSS, lm_weight=0.0)
 CONFIG = config_lib.VerifyConfig(batch_rows=4, learning_rate=1e-2, warmup_share=0.2, checkpoint_every=3)
 
 
@@ -39,12 +40,12 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path):
     config = changed(CONFIG, dropout=0.3, accumulate=2, head_learning_rate=0.05)
     heldout = [fakes.random_batch(99)]
     whole = fakes.Judge()
-    ended = loop.fit(whole, fakes.Stream(2, 4), LOSS, config, make_job(tmp_path / "whole", heldout=heldout))
+    ended = loop.fit(whole, fakes.Stream(2, 4), VALUE_LOSS, config, make_job(tmp_path / "whole", heldout=heldout))
     job = make_job(tmp_path / "parts", heldout=heldout)
     with pytest.raises(KeyboardInterrupt):  # in the middle of the second epoch, one step after a checkpoint
-        loop.fit(fakes.Judge(), fakes.Stream(2, 4, die_after=7), LOSS, config, job)
+        loop.fit(fakes.Judge(), fakes.Stream(2, 4, die_after=7), VALUE_LOSS, config, job)
     parts = fakes.Judge(seed=5)  # everything comes from the checkpoint, nothing from the module
-    assert loop.fit(parts, fakes.Stream(2, 4), LOSS, config, job) == ended == loop.Fitted(8, 8, False, ended.heldout)
+    assert loop.fit(parts, fakes.Stream(2, 4), VALUE_LOSS, config, job) == ended == loop.Fitted(8, 8, False, ended.heldout)
     assert params_id(parts) == params_id(whole)
     written = [
         [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines(tmp_path / name)] for name in ("whole", "parts")
@@ -54,27 +55,27 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path):
 
 
 def test_a_finished_job_only_reads_its_end(tmp_path):
-    first, second = fakes.Judge(), fakes.Judge()
+    first, second = fakes.Table(), fakes.Table()
     for model in (first, second):
-        loop.fit(model, fakes.Stream(1, 4), LOSS, CONFIG, make_job(tmp_path))
+        loop.fit(model, fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
     assert params_id(first) == params_id(second) and len(lines(tmp_path)) == 4
 
 
-def compiled(config, steps=3):
+def compiled(config, loss=LOSS, place=lambda params: params):
     """The programs of a small job, and how to make its first state."""
     graph, _, constants = step.split_model(fakes.Judge())
-    programs, optimizer = step.compile_steps((graph, constants), LOSS, config, steps, seed=0)
+    programs, optimizer = step.compile_steps((graph, constants), loss, config, 3, seed=0)
 
     def start():
         _, params, _ = step.split_model(fakes.Judge())
-        return step.TrainState(params, optimizer.init(params), jax.numpy.int32(0))
+        return step.first_state(place(params), optimizer)
 
     return programs, start
 
 
 def test_dropout_differs_by_step_and_micro_batch_and_not_by_run():
     """One row for ever and rate 0: only dropout can make two steps, or two micro-batches of a step, differ."""
-    programs, start = compiled(changed(CONFIG, dropout=0.5, learning_rate=0.0, accumulate=2))
+    programs, start = compiled(changed(CONFIG, dropout=0.5, learning_rate=0.0, accumulate=2), VALUE_LOSS)
     batch = jax.tree.map(lambda array: np.repeat(array, 2, axis=0), fakes.random_batch(0, rows=1))
     found = []
     for _ in range(2):
@@ -86,7 +87,7 @@ def test_dropout_differs_by_step_and_micro_batch_and_not_by_run():
     assert found[0] == found[1] and len(set(found[0])) == 3
     key = jax.random.fold_in(jax.random.key(0), 0)
     row = jax.tree.map(lambda array: array[:1], batch)
-    each = [LOSS(fakes.Judge(), row, dropout_rate=0.5, dropout_key=jax.random.fold_in(key, m)) for m in (0, 1)]
+    each = [VALUE_LOSS(fakes.Judge(), row, dropout_rate=0.5, dropout_key=jax.random.fold_in(key, m)) for m in (0, 1)]
     sums = [float(terms["value"].sum) for terms in each]
     assert sums[0] != sums[1]
     by = losses.divisors(batch)
@@ -95,8 +96,11 @@ def test_dropout_differs_by_step_and_micro_batch_and_not_by_run():
 
 def test_accumulation_equals_one_batch_and_compiles_once():
     found = []
-    for accumulate in (1, 2):
-        programs, start = compiled(changed(CONFIG, accumulate=accumulate, clip_norm=0.1))
+    mesh = jax.sharding.NamedSharding(
+        jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)), jax.sharding.PartitionSpec()
+    )
+    for accumulate, place in [(1, lambda params: params), (2, lambda params: jax.device_put(params, mesh))]:
+        programs, start = compiled(changed(CONFIG, accumulate=accumulate, clip_norm=0.1), place=place)
         state = start()
         # Rows with very different weights: averaging micro-batches in place of summing them would show.
         batch = fakes.random_batch(3)
@@ -115,7 +119,7 @@ def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path):
 
     def counted(model, batch, *, dropout_rate, dropout_key):
         traces.append(len(traces))
-        return LOSS(model, batch, dropout_rate=dropout_rate, dropout_key=dropout_key)
+        return fakes.table_loss(model, batch, dropout_rate=dropout_rate, dropout_key=dropout_key)
 
     def watched(position, rows):
         seen.append(len(traces))
@@ -123,7 +127,7 @@ def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path):
 
     seen: list[int] = []
     config = changed(CONFIG, eval_every=2, dropout=0.1, accumulate=2)
-    loop.fit(fakes.Judge(), fakes.Stream(2, 4, make=watched), counted, config, make_job(tmp_path, heldout=[fakes.random_batch(9)] * 2))
+    loop.fit(fakes.Table(), fakes.Stream(2, 4, make=watched), counted, config, make_job(tmp_path, heldout=[fakes.random_batch(9)] * 2))
     # seen[n]: traces before batch n + 1. Step 1 traces its program, the evaluation after step 2 its own, and that is all.
     assert seen[0] == 0 and seen[1] > 0 and set(seen[2:]) == {seen[1] + 1} == {len(traces)}
 
@@ -139,13 +143,13 @@ def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
         lambda self, done, params, *rest: (at_step.update({done: checkpoint.tree_id(params)}), save(self, done, params, *rest)),
     )
     config = changed(CONFIG, eval_every=2, patience=2, keep_checkpoints=1)
-    model = fakes.Judge()
-    ended = loop.fit(model, fakes.Stream(1, 20), LOSS, config, make_job(tmp_path, heldout=[fakes.random_batch(9)]))
+    model = fakes.Table()
+    ended = loop.fit(model, fakes.Stream(1, 20), fakes.table_loss, config, make_job(tmp_path, heldout=[fakes.random_batch(9)]))
     assert ended == loop.Fitted(8, 4, True, {"loss": 4.0, "value": 0.0})
     assert params_id(model) == at_step[4] != at_step[8]
     assert sorted(folder.name for folder in (tmp_path / "checkpoints").iterdir()) == ["4", "8"]
-    again = fakes.Judge()  # a job that ran out of patience stays so
-    assert loop.fit(again, fakes.Stream(1, 20), LOSS, config, make_job(tmp_path, heldout=[fakes.random_batch(9)])) == ended
+    again = fakes.Table()  # a job that ran out of patience stays so
+    assert loop.fit(again, fakes.Stream(1, 20), fakes.table_loss, config, make_job(tmp_path, heldout=[fakes.random_batch(9)])) == ended
     assert params_id(again) == params_id(model)
 
 
@@ -157,18 +161,26 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(
         loop.Diverged, match=r"step 6: loss and gradient_norm and update_norm not finite.*checkpoints/3\. Try a lower learning_rate"
     ):
-        loop.fit(fakes.Judge(), fakes.Stream(1, 9, make=broken), LOSS, CONFIG, make_job(tmp_path))
+        loop.fit(fakes.Table(), fakes.Stream(1, 9, make=broken), fakes.table_loss, CONFIG, make_job(tmp_path))
     with checkpoint.Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.latest() == 3
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(checkpoints.restore_params(3, nnx.state(fakes.Judge(), nnx.Param))))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(checkpoints.restore_params(3, nnx.state(fakes.Table(), nnx.Param))))
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5]
 
 
 def test_checkpoints_of_other_settings_are_refused(tmp_path):
-    loop.fit(fakes.Judge(), fakes.Stream(1, 4), LOSS, CONFIG, make_job(tmp_path, facts={"start": "abc"}))
+    loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path, facts={"start": "abc"}))
     with pytest.raises(checkpoint.CheckpointError, match=r"learning_rate: 0.01 there, 0.5 now\n  start: 'abc' there, 'xyz' now"):
-        loop.fit(fakes.Judge(), fakes.Stream(1, 4), LOSS, changed(CONFIG, learning_rate=0.5), make_job(tmp_path, facts={"start": "xyz"}))
-    loop.fit(fakes.Judge(), fakes.Stream(1, 4), LOSS, changed(CONFIG, checkpoint_every=1), make_job(tmp_path, facts={"start": "abc"}))
+        loop.fit(
+            fakes.Table(),
+            fakes.Stream(1, 4),
+            fakes.table_loss,
+            changed(CONFIG, learning_rate=0.5),
+            make_job(tmp_path, facts={"start": "xyz"}),
+        )
+    loop.fit(
+        fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, changed(CONFIG, checkpoint_every=1), make_job(tmp_path, facts={"start": "abc"})
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,12 +188,12 @@ def test_checkpoints_of_other_settings_are_refused(tmp_path):
     [
         (changed(CONFIG, accumulate=3), {}, "accumulate=3 does not divide"),
         (changed(CONFIG, patience=1), {}, "no held-out batches"),
-        (changed(CONFIG, eval_every=1), {"heldout": [fakes.random_batch(0)], "watch": "speed"}, "watch is 'speed'.*value_accuracy"),
+        (changed(CONFIG, eval_every=1), {"heldout": [fakes.random_batch(0)], "watch": "speed"}, "watch is 'speed'.*loss, extra, value"),
     ],
 )
 def test_what_cannot_work_is_said(tmp_path, config, fields, message):
     with pytest.raises(ValueError, match=message):
-        loop.fit(fakes.Judge(), fakes.Stream(1, 2), LOSS, config, make_job(tmp_path, **fields))
+        loop.fit(fakes.Table(), fakes.Stream(1, 2), fakes.table_loss, config, make_job(tmp_path, **fields))
 
 
 def test_positive_control_a_label_that_one_token_shows(tmp_path):
@@ -197,7 +209,7 @@ def test_positive_control_a_label_that_one_token_shows(tmp_path):
             value_target_BT=np.where(batch.segment_ids_BT == 2, right, 0).astype(np.float32),
         )
 
-    config = changed(CONFIG, learning_rate=3e-2, lm_weight=1.0)
+    config = changed(CONFIG, learning_rate=3e-2)
     heldout = [labelled(1000 + n, rows=16) for n in range(2)]
-    ended = loop.fit(fakes.Judge(), fakes.Stream(1, 60, rows=16, make=labelled), LOSS, config, make_job(tmp_path, heldout=heldout))
+    ended = loop.fit(fakes.Judge(), fakes.Stream(1, 60, rows=16, make=labelled), VALUE_LOSS, config, make_job(tmp_path, heldout=heldout))
     assert ended.heldout["value_accuracy"] > 0.97 and ended.heldout["value_right"] > 0.7 and ended.heldout["value_wrong"] < 0.3

@@ -18,7 +18,7 @@ def read_corpus(path: pathlib.Path) -> list[str]:
         DataError: the file is missing, has no document, or a line is not as expected (it is named).
     """
     if not path.is_file():
-        raise DataError(f"{path} is not there; pretrain.corpus names a text file (one document a line) or a .jsonl file with a field 'text'")
+        raise DataError(f"{path} is not there; pretrain.corpus names a text file (one document a line) or .jsonl with a field 'text'")
     documents = []
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from verifier.config import SampleConfig
+from verifier.config import SampleConfig, UserError
 from verifier.decode import steps
 from verifier.decode.calculator_queue import CalculatorQueue, equals_table
 from verifier.model import sampling
@@ -19,7 +19,7 @@ from verifier.text.tokenizer import Tokenizer
 
 # Every pair of the two is compiled once, so both are few; attention to a shared prompt is cheap, to own tokens it is not.
 PROMPT_ROOM = 64  # prompts are padded to this many tokens, or twice, four times, ... as many
-SUFFIX_ROOMS = (64, 128, 256)  # tokens of room for solutions; a group moves on to the next when one is full
+SUFFIX_ROOMS = (128, 256)  # tokens of room for solutions; a group moves on to the next when one is full
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Completion:
     calculator_errors: int  # annotations that could not be evaluated
 
 
-class PromptTooLong(ValueError):
+class PromptTooLong(UserError):
     """Prompts that leave no room for `max_new_tokens` in the model's context."""
 
     def __init__(self, problem_ids: Sequence[str], room: int) -> None:

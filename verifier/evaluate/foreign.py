@@ -124,8 +124,8 @@ def _sample_ids(table: pa.Table, path: pathlib.Path, ids: list[str], split: list
         return given
     seen: dict[tuple[str, str], int] = {}
     numbers = np.zeros(len(ids), np.int32)
-    for row, key in enumerate(zip(ids, split, strict=True)):
-        numbers[row] = seen[key] = seen.get(key, -1) + 1
+    for row, owner in enumerate(zip(split, ids, strict=True)):
+        numbers[row] = seen[owner] = seen.get(owner, -1) + 1
     return numbers
 
 

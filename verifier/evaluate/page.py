@@ -36,7 +36,7 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], shown: Sequenc
     Returns:
         HTML of one self-contained file; all text of data is escaped.
     """
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), autoescape=False, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": _percent, "points": _points}
     main = main_split(metrics["splits"])
     split = metrics["splits"][main]

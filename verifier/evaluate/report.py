@@ -141,7 +141,7 @@ def _notes(splits: Mapping[str, SplitRows]) -> list[str]:
         if len(generators) > 1:
             notes.append(f"The {name} samples come from {len(generators)} generators: {', '.join(generators)}.")
         if split.left_out:
-            notes.append(f"{split.left_out:,} {name} problems have no samples and are not counted (their prompts did not fit, or sampling was cut).")
+            notes.append(f"{split.left_out:,} {name} problems have no samples and are not counted.")
     names = {split.grader for split in splits.values()}
     if len(names) > 1:
         notes.append(f"The splits were judged by different graders: {', '.join(sorted(names))}.")

@@ -29,10 +29,17 @@ class ReservedLogitHead(nnx.Module):
 
 
 class LinearHead(nnx.Module):
-    """value = hidden . kernel + bias, beside the language model's output. Starts at `initial_bias` everywhere."""
+    """value = hidden . kernel + bias, beside the language model's output.
 
-    def __init__(self, width: int, *, initial_bias: float = 0.0):
-        self.kernel = nnx.Param(jnp.zeros(width, jnp.float32))
+    Args:
+        width: D of the backbone.
+        rngs: for a random kernel of std 0.02 / sqrt(D); None: zeros, so that every value starts at initial_bias.
+        initial_bias: where values start.
+    """
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs | None = None, initial_bias: float = 0.0):
+        kernel = jnp.zeros(width, jnp.float32) if rngs is None else jax.random.normal(rngs.params(), (width,)) * (0.02 / width**0.5)
+        self.kernel = nnx.Param(kernel)
         self.bias = nnx.Param(jnp.full((), initial_bias, jnp.float32))
 
     def __call__(self, hidden: jax.Array, backbone: Transformer) -> jax.Array:

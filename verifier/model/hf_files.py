@@ -14,13 +14,15 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
+from verifier.config import UserError
+
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 _DOWNLOADED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _NOT_DOWNLOADED = ["consolidated*", "original/*", "onnx/*"]  # the same weights again, in other layouts
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """Weights that cannot be found, read or expressed; the message names the file or field, what was expected and the way out."""
 
 

@@ -74,9 +74,7 @@ def draw(
     return token_B, logits_B - best_B - jnp.log(total_B)
 
 
-def _draw_all(
-    logits_BV: jax.Array, best_B: jax.Array, uniform_B: jax.Array, temperature: jax.Array | float, vocab_size: int
-) -> jax.Array:
+def _draw_all(logits_BV: jax.Array, best_B: jax.Array, uniform_B: jax.Array, temperature: jax.Array | float, vocab_size: int) -> jax.Array:
     """Inverse CDF over all ids: a block by the blocks' sums, then an id within it. Reads the logits once and writes no [B, V] array."""
     block = min(_BLOCK, vocab_size)
     blocks = -(-vocab_size // block)
@@ -101,9 +99,7 @@ def _draw_all(
     return (start_B + index_B).astype(jnp.int32)
 
 
-def _draw_sorted(
-    logits_BV: jax.Array, uniform_B: jax.Array, temperature: jax.Array | float, top_k: int, top_p: float
-) -> jax.Array:
+def _draw_sorted(logits_BV: jax.Array, uniform_B: jax.Array, temperature: jax.Array | float, top_k: int, top_p: float) -> jax.Array:
     """Inverse CDF over the top_k most likely ids, cut off behind the share top_p."""
     logits_Bk, ids_Bk = jax.lax.top_k(logits_BV, min(top_k, logits_BV.shape[-1]))
     weights_Bk = jnp.exp((logits_Bk - logits_Bk[:, :1]) / temperature)

@@ -120,7 +120,9 @@ class Transformer(nnx.Module):
 
     def _check_length(self, tokens: int) -> None:
         if tokens > self.arch.context:
-            raise ValueError(f"rows of {tokens} tokens do not fit the model's context of {self.arch.context}; cut them or raise model.context")
+            raise ValueError(
+                f"rows of {tokens} tokens do not fit the model's context of {self.arch.context}; cut them or raise model.context"
+            )
 
     def _start(self, tokens: jax.Array, positions: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
         """The residual stream's first state [..., D] and the rotation of all layers (None with learned positions)."""

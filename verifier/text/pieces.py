@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-class TokenizerError(ValueError):
+class TokenizerError(UserError):
     """A tokenizer that is missing, unreadable, or cannot be trained; the message says what was looked for and the way out."""
 
 

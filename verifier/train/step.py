@@ -40,8 +40,8 @@ class Programs(NamedTuple):
 
 def split_model(model: nnx.Module) -> tuple[Any, Any, Any]:
     """Returns a module's static part, its parameters, and whatever other arrays it has (constants while training)."""
-    graph, params, constants = nnx.split(model, nnx.Param, ...)
-    return graph, params, constants
+    graph, *states = nnx.split(model, nnx.Param, ...)
+    return graph, states[0], states[1]
 
 
 def first_state(params: Any, optimiser: optax.GradientTransformation) -> TrainState:

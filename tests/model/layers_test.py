@@ -1,0 +1,100 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.model.families import FAMILIES
+from verifier.model.layers import MLP, LayerNorm, RMSNorm, Seen, attend, residual_dropout
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def naive_attention(query_H: np.ndarray, keys_SH: np.ndarray, values_SH: np.ndarray) -> np.ndarray:
+    scores = keys_SH @ query_H / np.sqrt(len(query_H))
+    weights = np.exp(scores - scores.max())
+    return weights @ values_SH / weights.sum()
+
+
+@pytest.mark.parametrize("T", [1, 5])  # few queries and many take two ways to the scores
+def test_attend_joins_shared_and_own_keys_under_one_softmax(T):
+    P, J, S, C, K, G, H = 2, 3, 4, 6, 2, 2, 4
+    query = normal(0, P, J, T, K * G, H)
+    shared = Seen(normal(1, P, K, S, H), normal(2, P, K, S, H), np.random.default_rng(3).random((P, 1, T, S)) < 0.6)
+    own = Seen(normal(4, P, J, K, C, H), normal(5, P, J, K, C, H), np.random.default_rng(6).random((1, 1, T, C)) < 0.6)
+    own.mask[..., 0] = True
+    out = attend(jnp.asarray(query), Seen(*map(jnp.asarray, shared)), Seen(*map(jnp.asarray, own)))
+    for p, j, t, n in np.ndindex(P, J, T, K * G):
+        see_shared, see_own = shared.mask[p, 0, t], own.mask[0, 0, t]
+        keys = np.concatenate([shared.k[p, n // G][see_shared], own.k[p, j, n // G][see_own]])
+        values = np.concatenate([shared.v[p, n // G][see_shared], own.v[p, j, n // G][see_own]])
+        np.testing.assert_allclose(out[p, j, t, n], naive_attention(query[p, j, t, n], keys, values), atol=2e-5)
+
+
+def test_masked_keys_have_no_weight_at_all_and_no_gradient():
+    query, k, v = (jnp.asarray(normal(s, 1, 1, 2, 2, 4)) for s in (0, 1, 2))
+    k, v = k[:, 0].swapaxes(1, 2), v[:, 0].swapaxes(1, 2)
+    mask = jnp.asarray([[[[True, False], [True, False]]]])
+    out = attend(query, Seen(k, v, mask))
+    changed = attend(query, Seen(k.at[:, :, 1].set(50.0), v.at[:, :, 1].set(1e6), mask))
+    np.testing.assert_array_equal(out, changed)
+    gradient = jax.grad(lambda k: attend(query, Seen(k, v, mask)).sum())(k)
+    assert np.all(gradient[:, :, 1] == 0)
+
+
+def test_a_row_that_sees_nothing_stays_finite():
+    query = jnp.asarray(normal(0, 1, 1, 2, 2, 4))
+    k = jnp.asarray(normal(1, 1, 2, 2, 4))
+    seen = jnp.zeros((1, 1, 2, 2), bool)
+    gradient = jax.grad(lambda q: attend(q, Seen(k, k, seen)).sum())(query)
+    assert np.isfinite(attend(query, Seen(k, k, seen))).all() and np.isfinite(gradient).all()
+
+
+def test_norms_agree_with_their_formulas():
+    x = normal(0, 3, 8) * 5 + 2
+    scale, bias = normal(1, 8), normal(2, 8)
+    rms, layer = RMSNorm(8, 1e-3), LayerNorm(8, 1e-3)
+    rms.scale[...] = layer.scale[...] = jnp.asarray(scale)
+    layer.bias[...] = jnp.asarray(bias)
+    np.testing.assert_allclose(rms(jnp.asarray(x)), x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-3) * scale, rtol=1e-5)
+    centred = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-3)
+    np.testing.assert_allclose(layer(jnp.asarray(x)), centred * scale + bias, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", [RMSNorm, LayerNorm])
+def test_norms_of_bfloat16_are_computed_in_float32(norm):
+    x = jnp.asarray(normal(0, 4, 64) * 30, jnp.bfloat16)
+    wide = norm(64, 1e-6)(x.astype(jnp.float32))
+    assert norm(64, 1e-6)(x).dtype == jnp.bfloat16
+    np.testing.assert_array_equal(norm(64, 1e-6)(x), wide.astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_mlp_is_gated_only_where_the_arch_says_so(family):
+    mlp = MLP(FAMILIES[family], rngs=nnx.Rngs(0), dtype=jnp.float32)
+    x = jnp.asarray(normal(0, 3, 16))
+    up = np.asarray(x @ mlp.up.kernel[...])
+    if family == "llama":
+        gate = np.asarray(x @ mlp.gate.kernel[...])
+        middle = gate / (1 + np.exp(-gate)) * up
+    else:
+        assert not hasattr(mlp, "gate")
+        middle = 0.5 * up * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3)))
+    np.testing.assert_allclose(mlp(x), middle @ np.asarray(mlp.down.kernel[...]), atol=1e-5)
+
+
+def test_dropout_is_the_identity_at_rate_0_and_without_a_key():
+    x = jnp.asarray(normal(0, 4, 5))
+    assert residual_dropout(x, 0.0, jax.random.key(0)) is x
+    assert residual_dropout(x, 0.5, None) is x
+
+
+def test_dropout_keeps_the_mean_and_follows_its_key():
+    x = jnp.ones((200, 100))
+    out = residual_dropout(x, 0.2, jax.random.key(0))
+    assert set(np.unique(out)) == {np.float32(0.0), np.float32(1.25)}
+    assert float(out.mean()) == pytest.approx(1.0, abs=0.02)  # 5 standard errors
+    assert not np.array_equal(out, residual_dropout(x, 0.2, jax.random.key(1)))
+    np.testing.assert_array_equal(out, residual_dropout(x, 0.2, jax.random.key(0)))

@@ -1,0 +1,178 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from verifier.model.sampling import draw, sample_key, uniforms
+
+ALMOST_ONE = np.nextafter(np.float32(1), np.float32(0))
+
+
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    weights = np.exp((logits - logits.max()).astype(np.float64) / temperature)
+    return weights / weights.sum()
+
+
+def sweep(logits: np.ndarray, temperature: float = 1.0, count: int = 4000, **limits) -> np.ndarray:
+    """Tokens for `count` evenly spaced uniforms: their shares are the distribution itself, but for a grid step at either end."""
+    uniform_B = jnp.asarray((np.arange(count) + 0.5) / count, jnp.float32)
+    limits.setdefault("vocab_size", len(logits))
+    token_B, _ = draw(jnp.broadcast_to(jnp.asarray(logits), (count, len(logits))), uniform_B, jnp.float32(temperature), **limits)
+    return np.asarray(token_B)
+
+
+def naive_limited(logits: np.ndarray, temperature: float, top_k: int, top_p: float) -> np.ndarray:
+    """The distribution that top_k and then top_p leave, token by token."""
+    shares = softmax(logits, temperature)
+    order = sorted(range(len(logits)), key=lambda i: (-logits[i], i))
+    kept = order[: top_k or None]
+    total, reached, nucleus = sum(shares[i] for i in kept), 0.0, []
+    for i in kept:
+        if reached >= top_p * total:
+            break
+        nucleus.append(i)
+        reached += shares[i]
+    out = np.zeros(len(logits))
+    out[nucleus] = shares[nucleus] / shares[nucleus].sum()
+    return out
+
+
+@pytest.mark.parametrize("vocab", [3, 255, 256, 257, 600])  # less than a block, one block, a short last block
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 2.0])
+def test_shares_of_tokens_are_the_softmax(vocab, temperature):
+    logits = np.random.default_rng(vocab).normal(size=vocab).astype(np.float32) * 2
+    tokens = sweep(logits, temperature)
+    shares = np.bincount(tokens, minlength=vocab) / len(tokens)
+    np.testing.assert_allclose(shares, softmax(logits, temperature), atol=1.1 / len(tokens))
+    assert np.all(np.diff(tokens) >= 0)  # an inverse CDF rises
+
+
+def test_shares_of_keyed_draws_are_the_softmax():
+    logits = np.asarray([0.0, 1.0, -1.0, 2.0, -30.0], np.float32)
+    keys = np.stack([sample_key(0, "problem", j) for j in range(4000)])
+    uniform_B = uniforms(jnp.asarray(keys), 3)
+    token_B, _ = draw(jnp.broadcast_to(logits, (4000, 5)), uniform_B, 1.0, vocab_size=5)
+    counts, expected = np.bincount(token_B, minlength=5)[:4], 4000 * softmax(logits)[:4]
+    assert ((counts - expected) ** 2 / expected).sum() < 16.3  # chi-square, 3 degrees of freedom, p = 0.001
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(1, 1.0), (5, 1.0), (0, 0.5), (0, 0.001), (0, 0.999), (7, 0.6), (400, 1.0)])
+def test_top_k_and_top_p_leave_what_a_naive_reference_leaves(top_k, top_p):
+    logits = np.random.default_rng(1).normal(size=300).astype(np.float32) * 3
+    tokens = sweep(logits, 1.3, top_k=top_k, top_p=top_p)
+    shares = np.bincount(tokens, minlength=300) / len(tokens)
+    expected = naive_limited(logits, 1.3, top_k, top_p)
+    np.testing.assert_allclose(shares, expected, atol=1.1 / len(tokens))
+    assert np.all(expected[tokens] > 0)
+
+
+@pytest.mark.parametrize("limits", [{}, dict(top_k=3), dict(top_p=0.5)])
+def test_temperature_0_takes_the_most_likely_token(limits):
+    logits = np.random.default_rng(2).normal(size=(20, 300)).astype(np.float32)
+    token_B, _ = draw(jnp.asarray(logits), jnp.linspace(0, 0.999, 20), jnp.float32(0), vocab_size=300, **limits)
+    np.testing.assert_array_equal(token_B, logits.argmax(-1))
+
+
+@pytest.mark.parametrize("limits", [{}, dict(top_k=3), dict(top_p=0.9)])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("vocab_size", [5, 256, 258])
+def test_ids_behind_the_vocabulary_are_never_drawn_and_never_in_the_softmax(vocab_size, temperature, limits):
+    logits = np.random.default_rng(3).normal(size=(50, 260)).astype(np.float32)
+    logits[:, vocab_size:] = 40.0
+    uniform_B = jnp.asarray(np.append(np.linspace(0, 0.999, 49), ALMOST_ONE), jnp.float32)
+    token_B, logprob_B = draw(jnp.asarray(logits), uniform_B, temperature, vocab_size=vocab_size, **limits)
+    assert int(token_B.max()) < vocab_size
+    expected = [np.log(softmax(row[:vocab_size])[token]) for row, token in zip(logits, token_B, strict=True)]
+    np.testing.assert_allclose(logprob_B, expected, atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(-60, 60, width=32), min_size=700, max_size=700),
+    st.sampled_from([0.0, 1e-38, 0.5, float(ALMOST_ONE)]),
+    st.sampled_from([0.05, 1.0]),
+)
+def test_a_token_of_no_probability_is_never_drawn(logits, uniform, temperature):
+    row = np.asarray(logits, np.float32)
+    token = int(draw_row(row, uniform, temperature)[0][0])
+    assert np.exp((row[token] - row.max()) / np.float32(temperature)) > 0
+
+
+@jax.jit
+def draw_row(row: jax.Array, uniform: jax.Array, temperature: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return draw(row[None], jnp.asarray(uniform, jnp.float32)[None], temperature, vocab_size=700)
+
+
+@pytest.mark.parametrize("uniform", [0.0, ALMOST_ONE])
+def test_ends_of_the_unit_interval_give_the_first_and_last_possible_token(uniform):
+    row = np.full(700, -np.inf, np.float32)
+    row[[260, 300, 400]] = 0.1
+    token = int(draw_row(row, uniform, 1.0)[0][0])
+    assert token == (400 if uniform else 260)
+
+
+@pytest.mark.parametrize("limits", [{}, dict(top_k=4), dict(top_p=0.8)])
+def test_a_row_s_token_does_not_depend_on_the_batch(limits):
+    logits = jnp.asarray(np.random.default_rng(4).normal(size=(12, 513)), jnp.float32)
+    uniform_B = jnp.asarray(np.random.default_rng(5).random(12), jnp.float32)
+    together, _ = draw(logits, uniform_B, 0.8, vocab_size=512, **limits)
+    order = np.random.default_rng(6).permutation(12)[:7]
+    some, _ = draw(logits[order], uniform_B[order], 0.8, vocab_size=512, **limits)
+    np.testing.assert_array_equal(np.asarray(together)[order], some)
+
+
+def test_logprob_is_the_model_s_own_whatever_the_temperature_and_limits():
+    logits = np.random.default_rng(7).normal(size=(1, 40)).astype(np.float32)
+    for temperature, limits in ((0.0, {}), (0.3, {}), (1.5, dict(top_k=2)), (1.0, dict(top_p=0.3))):
+        token_B, logprob_B = draw(jnp.asarray(logits), jnp.asarray([0.4]), temperature, vocab_size=40, **limits)
+        assert float(logprob_B[0]) == pytest.approx(np.log(softmax(logits[0])[int(token_B[0])]), abs=1e-5)
+
+
+def test_a_traced_temperature_does_not_compile_anew():
+    traces = []
+
+    @jax.jit
+    def step(temperature: jax.Array) -> jax.Array:
+        traces.append(1)
+        return draw(jnp.zeros((2, 9)), jnp.asarray([0.1, 0.9]), temperature, vocab_size=8)[0]
+
+    for temperature in (0.0, 0.5, 1.0):
+        step(jnp.float32(temperature))
+    assert len(traces) == 1
+
+
+def test_streams_of_seeds_problems_and_samples_share_nothing():
+    problems = ["0123456789abcdef", "0123456789abcdee", "any text, né", ""]
+    keys = {(s, p, j): sample_key(s, p, j).tobytes() for s in (0, 1, -1, 2**63) for p in problems for j in range(100)}
+    assert len(set(keys.values())) == len(keys)
+    # "1" and "1" + "0..." must not meet where the numbers end and the text begins
+    assert sample_key(1, "1 x", 1).tobytes() != sample_key(1, "x", 11).tobytes() != sample_key(11, "x", 1).tobytes()
+    key = sample_key(0, "x", 5)
+    assert key.dtype == np.uint32 and key.shape == (2,)
+    np.testing.assert_array_equal(key, sample_key(0, "x", np.int64(5)))
+
+
+def test_uniforms_differ_by_token_and_sample_and_lie_in_the_unit_interval():
+    keys = jnp.asarray(np.stack([sample_key(seed, "p", j) for seed in (0, 1) for j in range(50)]))
+    rows = np.stack([uniforms(keys, t) for t in range(20)])
+    assert len(np.unique(rows)) > 0.99 * rows.size  # 2000 of 2^23 numbers: hardly one pair meets
+    assert rows.min() >= 0 and rows.max() < 1 and abs(rows.mean() - 0.5) < 0.03
+    np.testing.assert_array_equal(uniforms(keys[30:31], 7)[0], rows[7, 30])
+    np.testing.assert_array_equal(uniforms(keys, jnp.full(100, 7)), rows[7])  # a token number a row
+    expected = jax.random.uniform(jax.random.fold_in(jax.random.wrap_key_data(keys[4], impl="threefry2x32"), 9))
+    assert rows[9, 4] == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (dict(vocab_size=11), r"vocab_size 11 must lie in 1\.\.10"),
+        (dict(vocab_size=9, top_p=0.0), "top_p is 0.0"),
+        (dict(vocab_size=9, top_k=-1), "top_k"),
+    ],
+)
+def test_limits_that_leave_nothing_are_refused(limits, message):
+    with pytest.raises(ValueError, match=message):
+        draw(jnp.zeros((1, 10)), jnp.zeros(1), 1.0, **limits)
