@@ -147,7 +147,7 @@ def _sample_split(
     prompts = [Prompt(each.problem_id, run.prompt_ids(each, generator.tokenizer)) for each in found]
     fitting, too_long = engine.split(prompts)
     for prompt in too_long:
-        log.say(f"sample {split}: problem {prompt.problem_id} is left out: {len(prompt.tokens)} tokens of prompt, room is for {engine.room}")
+        log.say(f"sample {split}: problem {prompt.problem_id} is left out: its prompt has {len(prompt.tokens)} tokens, of {engine.room}")
     waiting = [prompt for prompt in fitting if prompt.problem_id not in writer.present()]
     with progress:
         drawn = engine.run(waiting, samples) if waiting else iter(())

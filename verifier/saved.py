@@ -39,7 +39,7 @@ class Saved(NamedTuple):
         return self.manifest["id"]
 
 
-def save(folder: pathlib.Path, model: nnx.Module, tokenizer: Tokenizer, facts: Mapping[str, Any]) -> str:
+def save(folder: pathlib.Path, model: Transformer | Verifier, tokenizer: Tokenizer, facts: Mapping[str, Any]) -> str:
     """Writes a model folder, manifest last.
 
     Args:
@@ -52,12 +52,12 @@ def save(folder: pathlib.Path, model: nnx.Module, tokenizer: Tokenizer, facts: M
         The model's id.
     """
     params = nnx.state(model, nnx.Param)
-    backbone = model.backbone if isinstance(model, Verifier) else model
     checkpoint.save_params(folder / "params", params)
     tokenizer.save(folder)
     name = checkpoint.tree_id(params)
-    head = {} if backbone is model else {"head": _head_facts(model.head)}
-    store.write_json(folder / "manifest.json", {"id": name, "arch": dataclasses.asdict(backbone.arch), **head, **facts})
+    head = {"head": "reserved_logit" if isinstance(model.head, ReservedLogitHead) else "linear"} if isinstance(model, Verifier) else {}
+    arch = model.backbone.arch if isinstance(model, Verifier) else model.arch
+    store.write_json(folder / "manifest.json", {"id": name, "arch": dataclasses.asdict(arch), **head, **facts})
     return name
 
 
@@ -79,7 +79,7 @@ def load(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
 
     def build() -> nnx.Module:
         backbone = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
-        return Verifier(backbone, make_head(manifest["head"]["kind"], tokenizer, arch)) if "head" in manifest else backbone
+        return Verifier(backbone, make_head(manifest["head"], tokenizer, arch)) if "head" in manifest else backbone
 
     model = nnx.eval_shape(build)
     nnx.update(model, checkpoint.load_params(folder / "params", nnx.state(model, nnx.Param)))
@@ -88,14 +88,10 @@ def load(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
 
 def make_head(kind: str, tokenizer: Tokenizer, arch: Arch) -> ReservedLogitHead | LinearHead:
     """A fresh value head of a kind that `config.VerifyConfig.head` names."""
-    return {"reserved_logit": lambda: ReservedLogitHead(tokenizer.reserved_id), "linear": lambda: LinearHead(arch.width)}[kind]()
+    return ReservedLogitHead(tokenizer.reserved_id) if kind == "reserved_logit" else LinearHead(arch.width)
 
 
 def arch_from_dict(fields: Mapping[str, Any]) -> Arch:
     """The architecture that `dataclasses.asdict` made plain."""
     scaling = fields["rope_scaling"]
     return Arch(**{**fields, "rope_scaling": RopeScaling(**scaling) if scaling else None})
-
-
-def _head_facts(head: nnx.Module) -> dict[str, Any]:
-    return {"kind": "reserved_logit" if isinstance(head, ReservedLogitHead) else "linear"}

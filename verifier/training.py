@@ -113,12 +113,15 @@ def _fresh_head(config: config_lib.Config, backbone: Transformer, tokenizer: Tok
 
 def _lm_examples(run: Run, found: Sequence[Problem], tokenizer: Tokenizer, config: config_lib.TrainConfig) -> list[batches.Example]:
     """Ground truth of the problems that have a worked solution."""
-    masks = {"loss_on_question": config.loss_on_question, "loss_on_forced": config.loss_on_forced}
-    return [
-        batches.lm_example(*batches.encode_problem(each, tokenizer, run.template()), name=each.problem_id, **masks)
-        for each in found
-        if each.solution
-    ]
+    examples = []
+    for each in found:
+        if each.solution:
+            tokens = batches.encode_problem(each, tokenizer, run.template())
+            example = batches.lm_example(
+                *tokens, loss_on_question=config.loss_on_question, loss_on_forced=config.loss_on_forced, name=each.problem_id
+            )
+            examples.append(example)
+    return examples
 
 
 def _pretrain_examples(run: Run, train: Sequence[Problem], tokenizer: Tokenizer) -> list[batches.Example]:
@@ -143,20 +146,27 @@ def _value_examples(run: Run, split: str, found: Sequence[Problem], tokenizer: T
     correct = dict(
         zip(zip(labels["problem_id"].to_pylist(), labels["sample_id"].to_pylist(), strict=True), labels["correct"].to_pylist(), strict=True)
     )
-    examples, seen, used = [], set(), dict.fromkeys(prompts, 0)
+    examples: list[batches.Example] = []
+    seen: set[tuple[Any, ...]] = set()
+    used = dict.fromkeys(prompts, 0)
     for row in rows.to_pylist():
-        key = row["problem_id"]
-        text = (key, *row["tokens"])
+        key, text = row["problem_id"], (row["problem_id"], *row["tokens"])
         if (config.deduplicate and text in seen) or (config.samples_per_problem and used[key] >= config.samples_per_problem):
             continue
         if config.deduplicate:
             seen.add(text)
         used[key] += 1
-        masks = {"level": config.level, "normalise": config.normalise, "loss_on_forced": config.loss_on_forced}
-        right = correct[key, row["sample_id"]]
-        examples.append(
-            batches.verifier_example(prompts[key], row["tokens"], row["forced"], right, name=f"{key}/{row['sample_id']}", **masks)
+        example = batches.verifier_example(
+            prompts[key],
+            row["tokens"],
+            row["forced"],
+            correct[key, row["sample_id"]],
+            level=config.level,
+            normalise=config.normalise,
+            loss_on_forced=config.loss_on_forced,
+            name=f"{key}/{row['sample_id']}",
         )
+        examples.append(example)
     return examples
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +18,8 @@ MISS = -4.0  # logit of all tokens but the wanted one
 class Pieces:
     """A tokenizer of listed pieces, greedy for the longest: `=1` or `=<<` may be one token."""
 
-    def __init__(self, merged: tuple[str, ...] = ()) -> None:
-        self.pieces = [chr(code) for code in range(32, 127)] + list(merged)
+    def __init__(self) -> None:
+        self.pieces = [chr(code) for code in range(32, 127)] + ["=1", "=-", "=<<", ")=", " =", "<<"]
         self.vocab_size = len(self.pieces) + 1
         self.end_id = len(self.pieces)
         self.reserved_id = self.vocab_size
@@ -41,8 +40,15 @@ class Pieces:
         return self.decode([token])
 
 
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """All that the engine asks of a model's arch."""
+
+    context: int
+
+
 class Scripted(nnx.Module):
-    """Wants to write, at every place of its solution, the token of a script, whatever stands there so far. The prompt's first token picks the script."""
+    """Wants to write a script's token at every place of its solution, whatever stands before. The prompt's first token picks the script."""
 
     def __init__(self, scripts: list[list[int]], vocab_size: int, context: int = 64) -> None:
         table = np.zeros((len(scripts), context), np.int32)
@@ -50,10 +56,7 @@ class Scripted(nnx.Module):
             table[row, : len(script)] = script
         self.scripts = nnx.Variable(jnp.asarray(table))
         self.vocab_size = vocab_size
-        self.arch = types.SimpleNamespace(context=context)
-
-    def __hash__(self) -> int:
-        return id(self)
+        self.arch = Sizes(context)
 
     def prefill(self, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[jax.Array, Prefix]:
         chosen_PS = jnp.broadcast_to(self.scripts[...][tokens_PS[:, 0], 0][:, None], tokens_PS.shape)
@@ -71,7 +74,7 @@ class Scripted(nnx.Module):
 
 
 class Nudged(nnx.Module):
-    """A real transformer with random weights, whose logits also follow a table of pairs of tokens: it writes annotations, right and broken."""
+    """A random transformer whose logits also follow a table of pairs of tokens: it writes annotations, right and broken ones."""
 
     def __init__(self, base: Transformer, pairs_VV: np.ndarray) -> None:
         self.base = base

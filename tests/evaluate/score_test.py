@@ -33,7 +33,7 @@ def verifier(head: str = "reserved_logit", positions: str = "rotary") -> Verifie
 
 def problems() -> list[score.Solutions]:
     rng = np.random.default_rng(0)
-    sizes = {"a": (5, [3, 40, 1, 33, 12]), "b": (37, [8, 2]), "c": (1, [90]), "d": (33, [7] * 9), "none": (4, [])}
+    sizes = {"a": (5, [3, 40, 1, 33, 12]), "b": (37, [8, 2]), "c": (1, [45]), "d": (33, [7] * 9), "none": (4, [])}
     return [
         score.Solutions(
             name,
@@ -53,7 +53,14 @@ def scored(rows: int = 8, given: list[score.Solutions] | None = None, squash: bo
     return {(row["problem_id"], row["sample_id"]): row for rows in lists for row in rows}
 
 
-@pytest.mark.parametrize("made", [{}, {"head": "linear"}, {"positions": "learned"}])
+@nnx.jit
+def naive(model: Verifier, tokens_T: jnp.ndarray) -> jnp.ndarray:
+    """The values of one row, read from its start."""
+    place_T = jnp.arange(len(tokens_T))
+    return model.values(model.backbone.hidden(tokens_T[None], place_T[None], jnp.ones_like(place_T)[None]))[0]
+
+
+@pytest.mark.parametrize("made", [{}, {"head": "linear", "positions": "learned"}])
 def test_scores_equal_every_sample_read_alone_and_uncached(made: dict) -> None:
     found = scored(**made)
     model = verifier(**made)
@@ -61,16 +68,15 @@ def test_scores_equal_every_sample_read_alone_and_uncached(made: dict) -> None:
     for problem in problems():
         for sample_id, tokens in list(zip(problem.sample_ids, problem.tokens, strict=True))[:4]:
             row = found[problem.problem_id, sample_id]
-            whole = jnp.asarray(list(problem.prompt) + tokens)[None]
-            place = jnp.arange(whole.shape[1])[None]
-            expected = model.values(model.backbone.hidden(whole, place, jnp.ones_like(place)))[0, len(problem.prompt) :]
+            whole = list(problem.prompt) + tokens
+            expected = naive(model, jnp.array(whole + [0] * (128 - len(whole))))[len(problem.prompt) : len(whole)]
             assert len(row["token_scores"]) == len(tokens) and row["verifier"] == "mine"
             np.testing.assert_allclose(row["token_scores"], expected, atol=1e-4)
             assert row["score"] == row["token_scores"][-1]
     assert np.std([row["score"] for row in found.values()]) > 1e-2  # values that all agree would show nothing
 
 
-@pytest.mark.parametrize("rows", [1, 3, 100])
+@pytest.mark.parametrize("rows", [1, 100])
 def test_scores_depend_on_no_batch_order_or_company(rows: int) -> None:
     expected = scored()
     for found in (scored(rows), scored(rows, problems()[::-1]), scored(rows, problems()[1:2])):
@@ -87,9 +93,11 @@ def test_values_of_cross_entropy_heads_come_as_probabilities() -> None:
 
 def test_batches_of_like_lengths_compile_once() -> None:
     rng = np.random.default_rng(1)
-    many = [
-        score.Solutions(f"p{n}", rng.integers(0, VOCAB, 2 + n).tolist(), range(5), [rng.integers(0, VOCAB, 3 + n).tolist()] * 5) for n in range(9)
-    ]
+
+    def letters(length: int) -> list[int]:
+        return rng.integers(0, VOCAB, length).tolist()
+
+    many = [score.Solutions(f"p{n}", letters(2 + n), range(5), [letters(3 + n)] * 5) for n in range(9)]
     scored(8, many[:4])
     before = score._read_solutions._cache_size(), score._read_prompts._cache_size()
     scored(8, many)
@@ -101,7 +109,7 @@ def test_what_cannot_be_read_is_refused_by_name() -> None:
     bad = {
         "Problem a has an empty prompt or solution": dataclasses.replace(first, prompt=[]),
         "Problem a has an empty": dataclasses.replace(first, tokens=[[]] * 5),
-        "Problem a has prompt and solution of 129 tokens, but the context is 128": dataclasses.replace(first, tokens=[[1] * 124] * 5),
+        "Problem a: prompt and solution have 129 tokens, but the context is 128": dataclasses.replace(first, tokens=[[1] * 124] * 5),
     }
     for message, problem in bad.items():
         with pytest.raises(ValueError, match=message):

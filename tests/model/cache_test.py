@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.model.families import FAMILIES, build, read
+from tests.model.families import FAMILIES, build, call, read
 from verifier.model import cache as cache_lib
 from verifier.model.cache import Cache
 from verifier.model.transformer import Transformer
@@ -16,15 +16,15 @@ SUFFIXES = [[[6, 5, 3, 5, 8, 9], [7, 9, 3, 2, 3, 8]], [[4, 6, 2, 6, 4, 3], [3, 8
 
 def start(model: Transformer, prompts: list[list[int]], samples: int, capacity: int = 8, padding: int = 0) -> Cache:
     longest = max(map(len, prompts)) + 1
-    tokens = jnp.asarray([prompt + [padding] * (longest - len(prompt)) for prompt in prompts])
-    _, prefix = model.prefill(tokens, jnp.asarray([len(prompt) for prompt in prompts]))
+    tokens = np.asarray([prompt + [padding] * (longest - len(prompt)) for prompt in prompts])
+    _, prefix = call(model, "prefill", tokens, jnp.asarray([len(prompt) for prompt in prompts]))
     return cache_lib.fork(prefix, samples, capacity, jnp.float32)
 
 
 def extend(model: Transformer, cache: Cache, suffixes: list, blocks: tuple[int, ...]) -> tuple[np.ndarray, Cache]:
-    tokens, parts, at = jnp.asarray(suffixes), [], 0
+    tokens, parts, at = np.asarray(suffixes), [], 0
     for block in blocks:
-        hidden, cache = model.extend(tokens[:, :, at : at + block], cache)
+        hidden, cache = call(model, "extend", tokens[:, :, at : at + block], cache)
         parts.append(hidden)
         at += block
     return np.concatenate(parts, axis=2), cache
@@ -34,11 +34,13 @@ def extend(model: Transformer, cache: Cache, suffixes: list, blocks: tuple[int, 
 def reference(family: str) -> tuple[Transformer, np.ndarray]:
     """The model, and every sample's suffix read by the plain forward pass: [P, J, T, D]."""
     model = build(FAMILIES[family])
-    texts = [[read(model, prompt + suffix)[len(prompt) :] for suffix in rows] for prompt, rows in zip(PROMPTS, SUFFIXES, strict=True)]
-    return model, np.asarray(texts)
+    pairs = [(prompt, suffix) for prompt, rows in zip(PROMPTS, SUFFIXES, strict=True) for suffix in rows]
+    texts = read(model, *(prompt + suffix for prompt, suffix in pairs))
+    suffixes = np.asarray([hidden[len(prompt) :] for (prompt, _), hidden in zip(pairs, texts, strict=True)])
+    return model, suffixes.reshape(2, 2, 6, -1)
 
 
-@pytest.mark.parametrize("blocks", [(1, 1, 1, 1, 1, 1), (2, 3, 1), (6,)], ids=str)
+@pytest.mark.parametrize("blocks", [(1, 1, 1, 1, 1, 1), (3, 3), (1, 3, 1, 1)], ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_reading_with_the_cache_equals_the_plain_forward_pass(family, blocks):
     model, expected = reference(family)
@@ -50,16 +52,24 @@ def test_reading_with_the_cache_equals_the_plain_forward_pass(family, blocks):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_prefill_gives_the_prompt_s_hidden_states(family):
     model, _ = reference(family)
-    hidden, _ = model.prefill(jnp.asarray([PROMPTS[0], PROMPTS[1] + [0] * 3]), jnp.asarray([5, 2]))
-    np.testing.assert_allclose(hidden[0], read(model, PROMPTS[0]), atol=1e-5)
-    np.testing.assert_allclose(hidden[1, :2], read(model, PROMPTS[1]), atol=1e-5)
+    hidden, _ = call(model, "prefill", np.asarray([PROMPTS[0] + [0], PROMPTS[1] + [0] * 4]), jnp.asarray([5, 2]))
+    first, second = read(model, *PROMPTS)
+    np.testing.assert_allclose(hidden[0, :5], first, atol=1e-5)
+    np.testing.assert_allclose(hidden[1, :2], second, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["mistral", "gpt2"])
 def test_a_row_does_not_know_its_neighbours(family):
     model, expected = reference(family)
-    alone, _ = extend(model, start(model, [PROMPTS[1]], 1), [[SUFFIXES[1][1]]], (1, 5))
-    np.testing.assert_allclose(alone[0, 0], expected[1, 1], atol=2e-5)
+    mine, other = SUFFIXES[1][1], [11, 12, 13, 14, 15, 16]
+    hidden, _ = extend(model, start(model, [PROMPTS[1], [20, 21, 22, 23, 24]], 2), [[mine, other], [other, other]], (3, 3))
+    np.testing.assert_allclose(hidden[0, 0], expected[1, 1], atol=2e-5)
+
+
+def test_one_sample_of_one_problem_reads_as_in_a_batch():
+    model, expected = reference("llama")
+    alone, _ = extend(model, start(model, [PROMPTS[0]], 1), [[SUFFIXES[0][1]]], (6,))
+    np.testing.assert_allclose(alone[0, 0], expected[0, 1], atol=2e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -68,18 +78,18 @@ def test_what_lies_in_the_padding_changes_nothing(family):
     clean = start(model, PROMPTS, 2)
     stale = start(model, PROMPTS, 2, padding=17)
     stale = Cache(stale.prefix, tuple(k + 9.0 for k in stale.k), tuple(v - 9.0 for v in stale.v), stale.length)
-    np.testing.assert_array_equal(extend(model, clean, SUFFIXES, (1, 2))[0], extend(model, stale, SUFFIXES, (1, 2))[0])
+    np.testing.assert_array_equal(extend(model, clean, SUFFIXES, (1, 3))[0], extend(model, stale, SUFFIXES, (1, 3))[0])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_after_a_rewind_the_way_not_taken_is_forgotten(family):
     model, expected = reference(family)
-    _, cache = extend(model, start(model, PROMPTS, 2), SUFFIXES, (2,))
+    _, cache = extend(model, start(model, PROMPTS, 2), SUFFIXES, (3,))
     elsewhere = [[[28, 27, 26, 25]] * 2] * 2
     _, cache = extend(model, cache, elsewhere, (1, 3))
-    rest = [[row[2:] for row in rows] for rows in SUFFIXES]
-    hidden, _ = extend(model, cache_lib.rewind(cache, 2), rest, (1, 3))
-    np.testing.assert_allclose(hidden, expected[:, :, 2:], atol=2e-5)
+    rest = [[row[3:] for row in rows] for rows in SUFFIXES]
+    hidden, _ = extend(model, cache_lib.rewind(cache, 3), rest, (3,))
+    np.testing.assert_allclose(hidden, expected[:, :, 3:], atol=2e-5)
 
 
 def test_a_cache_grows_without_forgetting():
@@ -88,7 +98,7 @@ def test_a_cache_grows_without_forgetting():
     cache = cache_lib.grow(cache, 7)
     assert cache.capacity == 7 and int(cache.length) == 3
     rest = [[row[3:] for row in rows] for rows in SUFFIXES]
-    np.testing.assert_allclose(extend(model, cache, rest, (1, 2))[0], expected[:, :, 3:], atol=2e-5)
+    np.testing.assert_allclose(extend(model, cache, rest, (3,))[0], expected[:, :, 3:], atol=2e-5)
     with pytest.raises(ValueError, match="capacity 7 cannot grow to 5"):
         cache_lib.grow(cache, 5)
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.model.families import FAMILIES, build, read
+from tests.model.families import FAMILIES, build
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
 
 RESERVED = 28
+HIDDEN = jnp.asarray(np.random.default_rng(0).normal(size=(3, 16)), jnp.float32)
 
 
 def verifier(tied: bool = True, dtype: jax.typing.DTypeLike = jnp.float32) -> Verifier:
@@ -19,20 +20,18 @@ def verifier(tied: bool = True, dtype: jax.typing.DTypeLike = jnp.float32) -> Ve
 @pytest.mark.parametrize("tied", [True, False])
 def test_value_is_gain_times_the_reserved_logit_plus_bias(tied):
     made = verifier(tied)
-    hidden = read(made.backbone, [1, 2, 3])
-    logit = made.backbone.logits(hidden)[:, RESERVED]
-    np.testing.assert_allclose(made.values(hidden), logit, atol=1e-6)  # gain 1 and bias 0 at the start
+    logit = made.backbone.logits(HIDDEN)[:, RESERVED]
+    np.testing.assert_allclose(made.values(HIDDEN), logit, atol=1e-6)  # gain 1 and bias 0 at the start
     made.head.gain[...] = jnp.float32(-2.5)
     made.head.bias[...] = jnp.float32(0.75)
-    np.testing.assert_allclose(made.values(hidden), -2.5 * logit + 0.75, atol=1e-6)
+    np.testing.assert_allclose(made.values(HIDDEN), -2.5 * logit + 0.75, atol=1e-6)
 
 
 def test_the_reserved_head_has_two_parameters_and_trains_the_reserved_row():
     made = verifier(tied=False)
     assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(made.head, nnx.Param))) == 2
-    hidden = read(made.backbone, [1, 2, 3])
     graph, state = nnx.split(made)
-    slopes = jax.grad(lambda state: nnx.merge(graph, state).values(hidden).sum())(state)
+    slopes = jax.grad(lambda state: nnx.merge(graph, state).values(HIDDEN).sum())(state)
     touched = np.abs(slopes["backbone"]["unembed"][...]).sum(-1) > 0
     np.testing.assert_array_equal(np.flatnonzero(touched), [RESERVED])
     assert float(slopes["head"]["bias"][...]) == 3.0
@@ -40,7 +39,7 @@ def test_the_reserved_head_has_two_parameters_and_trains_the_reserved_row():
 
 def test_values_of_bfloat16_are_float32_and_agree_with_the_logit():
     made = verifier(dtype=jnp.bfloat16)
-    hidden = read(made.backbone, [1, 2, 3])[None]
+    hidden = HIDDEN.astype(jnp.bfloat16)[None]
     values = made.values(hidden)
     assert values.dtype == jnp.float32 and values.shape == (1, 3)
     np.testing.assert_allclose(values, made.backbone.logits(hidden)[..., RESERVED], rtol=1e-5, atol=1e-5)
@@ -49,10 +48,9 @@ def test_values_of_bfloat16_are_float32_and_agree_with_the_logit():
 def test_linear_head_starts_at_its_bias_and_is_linear():
     model = build(FAMILIES["gpt2"])
     made = Verifier(model, LinearHead(16, initial_bias=0.4))
-    hidden = read(model, [1, 2, 3])
-    np.testing.assert_array_equal(made.values(hidden), np.full(3, 0.4, np.float32))
+    np.testing.assert_array_equal(made.values(HIDDEN), np.full(3, 0.4, np.float32))
     made.head.kernel[...] = jnp.arange(16.0)
-    np.testing.assert_allclose(made.values(hidden), np.asarray(hidden) @ np.arange(16.0) + 0.4, rtol=1e-5)
+    np.testing.assert_allclose(made.values(HIDDEN), np.asarray(HIDDEN) @ np.arange(16.0) + 0.4, rtol=1e-5)
     assert float(jnp.abs(LinearHead(16, rngs=nnx.Rngs(0)).kernel[...]).max()) > 0
 
 

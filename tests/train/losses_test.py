@@ -53,6 +53,21 @@ def test_chunks_change_no_gradient(monkeypatch):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
 
 
+def test_chunks_of_masked_positions_are_skipped(monkeypatch):
+    monkeypatch.setattr(losses, "CHUNK_LOGITS", 1)  # chunks of one position of every row
+    model, ran = fakes.Decoder(), []
+    plain = fakes.Decoder.logits
+
+    def counted(self, hidden):
+        jax.debug.callback(lambda: ran.append(1))
+        return plain(self, hidden)
+
+    monkeypatch.setattr(fakes.Decoder, "logits", counted)
+    jax.block_until_ready(losses.lm(model, BATCH, vocab_size=fakes.VOCAB))
+    jax.effects_barrier()
+    assert len(ran) == (BATCH.lm_weight_BT > 0).sum(axis=1).max() == 2
+
+
 def test_reserved_id_is_outside_the_softmax():
     model = fakes.Decoder()
     before = losses.lm(model, BATCH, vocab_size=fakes.VOCAB)["lm"].sum

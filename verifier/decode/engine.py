@@ -84,9 +84,8 @@ class Engine:
         self.room = transformer.arch.context - config.max_new_tokens  # longest prompt
         self._context = transformer.arch.context
         self._progress = progress
-        frame = steps.Frame(transformer)
-        self._weights = frame.weights
-        self._static = steps.DecodeStatic(frame.bare(), tokenizer.vocab_size, config.top_k, config.top_p)
+        frame, self._weights = steps.take_apart(transformer)
+        self._static = steps.DecodeStatic(frame, tokenizer.vocab_size, config.top_k, config.top_p)
         self._temperature = jnp.float32(config.temperature)
         self._has_equals_V = equals_table(tokenizer) if config.calculator else np.zeros(tokenizer.vocab_size, bool)
 
@@ -143,8 +142,9 @@ class Engine:
                 used_PJ = np.zeros((problems, samples), bool)
                 used_PJ[: len(group), : len(piece_ids)] = True
                 room = _rooms(self.config.max_new_tokens)[0]
-                begun = steps.start(self._static, self._weights, prefix, hidden_PD, jnp.asarray(keys_PJ2), self._temperature, room)
-                written = self._write(*begun, used_PJ)
+                keys = jnp.asarray(keys_PJ2)
+                state, drawn = steps.start(self._static, self._weights, prefix, hidden_PD, keys, self._temperature, room)
+                written = self._write(state, drawn, used_PJ)
                 for p, prompt in enumerate(group):
                     rows = range(p * samples, p * samples + len(piece_ids))
                     completions[p] += [self._completion(prompt, j, written, row) for j, row in zip(piece_ids, rows, strict=True)]

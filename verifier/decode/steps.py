@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from flax import nnx
 
 from verifier.model import cache as cache_lib
 from verifier.model import sampling
+from verifier.model.transformer import Transformer
 
 Weights = tuple[jax.Array, ...]
 
@@ -19,27 +20,26 @@ Weights = tuple[jax.Array, ...]
 class Frame:
     """A model without its numbers. Hashed once: hashing the graph of 24 layers takes 2 ms, as long as a small model's step."""
 
-    def __init__(self, model: nnx.Module) -> None:
-        self.graph, state = nnx.split(model)
-        leaves, self.tree = jax.tree.flatten(state)
-        self.weights: Weights = tuple(leaves)
-        self._hash = hash((self.graph, self.tree))
+    def __init__(self, graph: nnx.GraphDef[Transformer], tree: Any) -> None:
+        self._graph, self._tree = graph, tree
+        self._hash = hash((graph, tree))
 
-    def bare(self) -> Frame:
-        """The same frame without the weights: what a compiled step may keep alive."""
-        twin = object.__new__(Frame)
-        twin.graph, twin.tree, twin.weights, twin._hash = self.graph, self.tree, (), self._hash
-        return twin
-
-    def model(self, weights: Weights) -> nnx.Module:
+    def model(self, weights: Weights) -> Transformer:
         """The model with `weights` in it (inside a jitted function: traced ones)."""
-        return nnx.merge(self.graph, jax.tree.unflatten(self.tree, list(weights)))
+        return nnx.merge(self._graph, jax.tree.unflatten(self._tree, list(weights)))
 
     def __hash__(self) -> int:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Frame) and self.graph == other.graph and self.tree == other.tree)
+        return self is other or (isinstance(other, Frame) and (self._graph, self._tree) == (other._graph, other._tree))
+
+
+def take_apart(model: Transformer) -> tuple[Frame, Weights]:
+    """What is static about a model and its numbers, as the verbs below want them."""
+    graph, state = nnx.split(model)
+    leaves, tree = jax.tree.flatten(state)
+    return Frame(graph, tree), tuple(leaves)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,12 +111,10 @@ def generate(
     return _draw(static, model, cache, hidden_PJTD[:, :, 0], state.keys_PJ2, forced_PJ, temperature)
 
 
-@functools.partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))
 def replace(static: DecodeStatic, weights: Weights, state: DecodeState, forced_PJ: jax.Array) -> tuple[DecodeState, Drawn]:
     """Writes `forced_PJ` (-1: leave) over the newest tokens, which the model has not read yet. Rare, so its logits are computed again."""
-    token_PJ = jnp.where(forced_PJ >= 0, forced_PJ, state.token_PJ)
-    logits_PJV = static.frame.model(weights).logits(state.hidden_PJD)
-    return dataclasses.replace(state, token_PJ=token_PJ), Drawn(token_PJ, _logprob(logits_PJV, token_PJ, static.vocab_size))
+    drawn = _rewrite(static, weights, state.hidden_PJD, state.token_PJ, forced_PJ)
+    return dataclasses.replace(state, token_PJ=drawn.token_PJ), drawn
 
 
 @functools.partial(jax.jit, static_argnames=("suffix_tokens",))
@@ -127,7 +125,7 @@ def grow(state: DecodeState, suffix_tokens: int) -> DecodeState:
 
 def _draw(
     static: DecodeStatic,
-    model: nnx.Module,
+    model: Transformer,
     cache: cache_lib.Cache,
     hidden_PJD: jax.Array,
     keys_PJ2: jax.Array,
@@ -153,6 +151,13 @@ def _draw(
     token_PJ = token_B.reshape(problems, samples)
     state = DecodeState(cache, hidden_PJD, token_PJ, keys_PJ2)
     return state, Drawn(token_PJ, logprob_B.reshape(problems, samples))
+
+
+@functools.partial(jax.jit, static_argnames=("static",))
+def _rewrite(static: DecodeStatic, weights: Weights, hidden_PJD: jax.Array, token_PJ: jax.Array, forced_PJ: jax.Array) -> Drawn:
+    """Apart from the cache, so that it is compiled once for all its sizes."""
+    token_PJ = jnp.where(forced_PJ >= 0, forced_PJ, token_PJ)
+    return Drawn(token_PJ, _logprob(static.frame.model(weights).logits(hidden_PJD), token_PJ, static.vocab_size))
 
 
 def _logprob(logits_xV: jax.Array, token_x: jax.Array, vocab_size: int) -> jax.Array:

@@ -1,9 +1,10 @@
-"""The verifier reads stored samples: a value after every solution token. The only module of this room that knows JAX; knows no table and no label."""
+"""The verifier reads stored samples: a value after every solution token. The room's only module with JAX; knows no table and no label."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,17 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from verifier.config import ScoreConfig
+from verifier.config import ScoreConfig, UserError
 from verifier.model import cache as cache_lib
 from verifier.model.heads import Verifier
 
-LENGTH_STEP = 32  # prompts and solutions are padded to multiples of this many tokens
 PROBLEMS_AT_ONCE = 4  # the fewer, the closer in length are the solutions read together; the more, the fuller is a batch of short lists
 
 
 @dataclasses.dataclass(frozen=True)
 class Solutions:
-    """What is scored of one problem: its prompt (start tokens included) and the tokens of its samples (end token included, where it came)."""
+    """What is scored of one problem: its prompt (start tokens included) and its samples' tokens (the end token included, where it came)."""
 
     problem_id: str
     prompt: Sequence[int]
@@ -47,16 +47,18 @@ def score_samples(
       (problem_id, sample_id, verifier, score, token_scores: the value read after each solution token), by rising sample_id.
 
     Raises:
-      ValueError: at the call, for an empty prompt or solution, or for one beyond the context.
+      UserError: at the call, for an empty prompt or solution, or for one beyond the context.
     """
     if config.rows < 1:
-        raise ValueError(f"score.rows is {config.rows}, but must be at least 1.")
+        raise UserError(f"score.rows is {config.rows}, but must be at least 1.")
     context = verifier.backbone.arch.context
     for empty in (p.problem_id for p in problems if not len(p.prompt) or not all(len(tokens) for tokens in p.tokens)):
-        raise ValueError(f"Problem {empty} has an empty prompt or solution: there is no last token to read a value at. Leave it out.")
+        raise UserError(f"Problem {empty} has an empty prompt or solution: there is no last token to read a value at. Leave it out.")
     for p in problems:
         if (length := len(p.prompt) + max((len(tokens) for tokens in p.tokens), default=0)) > context:
-            raise ValueError(f"Problem {p.problem_id} has prompt and solution of {length} tokens, but the context is {context}. Leave it out.")
+            raise UserError(
+                f"Problem {p.problem_id}: prompt and solution have {length} tokens, but the context is {context}. Leave it out."
+            )
     return _score(verifier, [p for p in problems if len(p.sample_ids)], config.rows, name, squash)
 
 
@@ -68,16 +70,17 @@ def _score(verifier: Verifier, problems: list[Solutions], rows: int, name: str, 
     ordered = sorted(problems, key=lambda p: (-len(p.prompt), p.problem_id))
     for first in range(0, len(ordered), at_once):
         group = ordered[first : first + at_once]
-        tokens_PS, length_P = _padded([p.prompt for p in group], at_once, verifier.backbone.arch.context)
+        prompts = [p.prompt for p in group]
+        tokens_PS, length_P = _padded(prompts, at_once, min(_room(prompts, 2), verifier.backbone.arch.context))
         prefix = _read_prompts(graph, weights, tokens_PS, length_P)
         # Solutions of like length go together, so that little padding is read.
-        by_length = [sorted(range(len(p.tokens)), key=lambda j, p=p: -len(p.tokens[j])) for p in group]
+        by_length = [np.argsort([-len(tokens) for tokens in p.tokens], kind="stable").tolist() for p in group]
         found: list[dict[int, np.ndarray]] = [{} for _ in group]
         for rank in range(0, max(len(p.tokens) for p in group), samples):
             picked = [order[rank : rank + samples] for order in by_length]
             rows_of = [[p.tokens[j] for j in js] + [[]] * (samples - len(js)) for p, js in zip(group, picked, strict=True)]
-            rows_of += [[[]] * samples] * (at_once - len(group))
-            tokens_BT, length_B = _padded([tokens for lists in rows_of for tokens in lists], at_once * samples, None)
+            lists = [tokens for row in rows_of for tokens in row]
+            tokens_BT, length_B = _padded(lists, at_once * samples, _room(lists, 1))
             tokens_PJT = tokens_BT.reshape(at_once, samples, -1)
             values_PJT = np.asarray(_read_solutions(graph, weights, prefix, tokens_PJT, squash))
             for p, js in enumerate(picked):
@@ -101,16 +104,21 @@ def _rows(problem: Solutions, values: dict[int, np.ndarray], name: str) -> list[
     ]
 
 
-def _padded(lists: Sequence[Sequence[int]], rows: int, context: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens [rows, a multiple of LENGTH_STEP] padded on the right, and lengths. With `context`, prompts: no longer than it, missing ones of length 1."""
-    longest = max(len(tokens) for tokens in lists)
-    width = -(-longest // LENGTH_STEP) * LENGTH_STEP
-    tokens_BT = np.zeros((rows, width if context is None else min(width, context)), np.int32)
-    length_B = np.full(rows, 0 if context is None else 1, np.int32)
+def _padded(lists: Sequence[Sequence[int]], rows: int, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens [rows, room] padded on the right, and lengths; rows that are missing count as one token."""
+    tokens_BT = np.zeros((rows, room), np.int32)
+    length_B = np.ones(rows, np.int32)
     for row, tokens in enumerate(lists):
         length_B[row] = len(tokens)
         tokens_BT[row, : len(tokens)] = tokens
     return tokens_BT, length_B
+
+
+def _room(lists: Sequence[Sequence[int]], stride: int) -> int:
+    """What the longest list is padded to: 32, 48, 64, 96, 128, 192, ..., only every `stride`-th: every pair is compiled once."""
+    longest = max(len(tokens) for tokens in lists)
+    rooms = itertools.chain.from_iterable((2**power, 2**power * 3 // 2) for power in itertools.count(5))
+    return next(room for room in itertools.islice(rooms, 0, None, stride) if room >= longest)
 
 
 @functools.partial(jax.jit, static_argnames=("graph",))

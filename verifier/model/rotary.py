@@ -21,7 +21,7 @@ class RopeScaling:
         kind: linear | dynamic | llama3 | yarn.
         factor: how many times longer the new context is.
         original_context: positions of the first training (unused by linear).
-        low_freq_factor, high_freq_factor: llama3 only; waves longer than original_context / low are stretched, shorter than / high are kept.
+        low_freq_factor, high_freq_factor: llama3 only; waves longer than original_context / low are stretched, below / high kept.
         beta_fast, beta_slow: yarn only; rotations within the original context above which a channel is kept, below which it is stretched.
         attention_factor: yarn only; multiplies cos and sin. None: 0.1 ln(factor) + 1 (Peng et al. 2023, section 3.4).
         truncate: yarn only; the ramp's ends are rounded outwards to whole channels.

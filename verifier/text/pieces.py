@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from verifier.config import UserError
+
 
 class TokenizerError(UserError):
     """A tokenizer that is missing, unreadable, or cannot be trained; the message says what was looked for and the way out."""

@@ -78,8 +78,7 @@ def compile_steps(
     update = optimizer.make_optimizer(config, steps)
 
     def micro_loss(params: Any, batch: Batch, key: jax.Array | None, by: dict[str, jax.Array]) -> tuple[jax.Array, losses.Terms]:
-        model = nnx.merge(graph, params, constants)
-        terms = loss(model, batch, dropout_rate=config.dropout, dropout_key=key)
+        terms = loss(nnx.merge(graph, params, constants), batch, dropout_rate=config.dropout, dropout_key=key)
         return losses.total(terms, by), terms
 
     def gradient(params: Any, batch: Batch, key: jax.Array) -> tuple[Any, losses.Terms]:
@@ -100,8 +99,7 @@ def compile_steps(
         return jax.lax.scan(add, zeros, (jnp.arange(config.accumulate), parts))[0]
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        grads, terms = gradient(state.params, batch, key)
+        grads, terms = gradient(state.params, batch, jax.random.fold_in(jax.random.key(seed), state.step))
         updates, optimiser = update.update(grads, state.optimiser, state.params)
         params = optax.apply_updates(state.params, updates)
         numbers = {

@@ -1,0 +1,27 @@
+"""The small base model that tiny_token_verifier starts from: all kinds of generated problems, from scratch.
+
+Command:  python -m verifier.launch --exp=tiny_base --stages=finetune
+          python -m verifier.export --model=runs/tiny_base/generator --out=experiments/tiny_base
+"""
+
+from verifier.config import Config, DataConfig, FinetuneConfig, ModelConfig, TokenizerConfig
+
+SEED = 1000  # far from the seeds a user will try, though train and test problems are disjoint whatever the seed
+
+
+def get_config() -> Config:
+    """Many problems once, in small batches: copying numbers is learnt late and suddenly, and it takes steps more than tokens."""
+    return Config(
+        name="tiny_base",
+        seed=SEED,
+        data=DataConfig(
+            name="generated",
+            kinds=("guess", "chain", "rectangle", "price", "guess", "backwards", "distance", "share"),
+            train_problems=30000,
+            heldout_problems=200,
+            test_problems=1,
+        ),
+        tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=1024),
+        model=ModelConfig(layers=3, width=128, heads=4, kv_heads=4, mlp_width=384, context=384),
+        finetune=FinetuneConfig(epochs=1, batch_rows=10, row_tokens=256, learning_rate=2e-3, warmup_share=0.05, eval_every=500),
+    )

@@ -1,0 +1,77 @@
+"""One step: micro-batches, dropout keys, the program's single compilation."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+
+from tests.train import fakes
+from verifier import config as config_lib
+from verifier.train import losses, step
+
+LOSS = functools.partial(losses.verifier_joint, vocab_size=fakes.VOCAB)
+VALUE_LOSS = functools.partial(LOSS, lm_weight=0.0)
+CONFIG = config_lib.VerifyConfig(batch_rows=4, learning_rate=1e-2, warmup_share=0.2)
+
+
+def compiled(config, loss=LOSS, place=lambda params: params):
+    """The programs of a small job, and how to make its first state."""
+    graph, _, constants = step.split_model(fakes.Judge())
+    programs, optimizer = step.compile_steps((graph, constants), loss, config, 3, seed=0)
+
+    def start():
+        _, params, _ = step.split_model(fakes.Judge())
+        return step.first_state(place(params), optimizer)
+
+    return programs, start
+
+
+def test_dropout_differs_by_step_and_micro_batch_and_not_by_run():
+    """One row for ever and rate 0: only dropout can make two steps, or two micro-batches of a step, differ."""
+    programs, start = compiled(dataclasses.replace(CONFIG, dropout=0.5, learning_rate=0.0, accumulate=2), VALUE_LOSS)
+    batch = jax.tree.map(lambda array: np.repeat(array, 2, axis=0), fakes.random_batch(0, rows=1))
+    found = []
+    for _ in range(2):
+        state, run = start(), []
+        for _ in range(3):
+            state, numbers = programs.step(state, batch)
+            run.append(float(numbers["loss"]))
+        found.append(run)
+    assert found[0] == found[1] and len(set(found[0])) == 3
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    row = jax.tree.map(lambda array: array[:1], batch)
+    each = [VALUE_LOSS(fakes.Judge(), row, dropout_rate=0.5, dropout_key=jax.random.fold_in(key, m)) for m in (0, 1)]
+    sums = [float(terms["value"].sum) for terms in each]
+    assert sums[0] != sums[1]
+    by = losses.divisors(batch)
+    np.testing.assert_allclose(found[0][0], sum(float(losses.total(terms, by)) for terms in each), rtol=1e-5)
+
+
+def test_accumulation_equals_one_batch_and_compiles_once():
+    found = []
+    mesh = jax.sharding.NamedSharding(
+        jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)), jax.sharding.PartitionSpec()
+    )
+    for accumulate, place in [(1, lambda params: params), (2, lambda params: jax.device_put(params, mesh))]:
+        programs, start = compiled(dataclasses.replace(CONFIG, accumulate=accumulate, clip_norm=0.1), place=place)
+        state = start()
+        # Rows with very different weights: averaging micro-batches in place of summing them would show.
+        batch = fakes.random_batch(3)
+        batch = batch._replace(value_weight_BT=batch.value_weight_BT * np.asarray([[1], [0], [8], [0.1]], np.float32))
+        state, first = programs.step(state, batch)
+        first_norm = float(first["gradient_norm"])
+        for _ in range(2):
+            state, numbers = programs.step(state, batch)
+        assert programs.step._cache_size() == 1  # steps 2 and 3 reuse the program of step 1
+        found.append((state.params, float(numbers["loss"]), float(numbers["gradient_norm"])))
+    np.testing.assert_allclose(found[0][1:], found[1][1:], rtol=1e-5)
+    graph, params, _ = step.split_model(fakes.Judge())
+    plain = jax.jit(jax.grad(lambda params: losses.total(LOSS(nnx.merge(graph, params), batch), losses.divisors(batch))))(params)
+    np.testing.assert_allclose(first_norm, optax.global_norm(plain), rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(found[0][0]), jax.tree.leaves(found[1][0]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
