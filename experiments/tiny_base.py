@@ -22,6 +22,6 @@ def get_config() -> Config:
             test_problems=1,
         ),
         tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=1024),
-        model=ModelConfig(layers=3, width=128, heads=4, kv_heads=4, mlp_width=384, context=384),
+        model=ModelConfig(layers=3, width=128, heads=4, kv_heads=4, mlp_width=384, context=512),
         finetune=FinetuneConfig(epochs=1, batch_rows=10, row_tokens=256, learning_rate=2e-3, warmup_share=0.05, eval_every=500),
     )

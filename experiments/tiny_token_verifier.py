@@ -29,7 +29,7 @@ def get_config() -> Config:
             test_problems=300,
         ),
         tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=1024),
-        model=ModelConfig(layers=4, width=128, heads=4, kv_heads=4, mlp_width=384, context=384),
+        model=ModelConfig(layers=4, width=128, heads=4, kv_heads=4, mlp_width=384, context=512),
         finetune=FinetuneConfig(epochs=3, batch_rows=32, row_tokens=384, learning_rate=2e-3, warmup_share=0.1),
         sample=SampleConfig(
             train_problems=600, train_samples=16, heldout_samples=32, test_samples=64, temperature=0.7, max_new_tokens=200, rows=512

@@ -290,8 +290,8 @@ def flatten(tree: Config | Mapping[str, Any], prefix: str = "") -> dict[str, Any
 
 
 def settings_of(config: Config, *sections: str) -> dict[str, Any]:
-    """The knobs of the named sections (`seed` and `name` count as sections), flat: what a stage's result depends on."""
-    return {path: value for path, value in flatten(config).items() if path.partition(".")[0] in sections}
+    """The knobs of the named sections and the named knobs (`seed`, `model.dtype`), flat: what a stage's result depends on."""
+    return {path: value for path, value in flatten(config).items() if path in sections or path.partition(".")[0] in sections}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

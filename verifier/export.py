@@ -1,4 +1,4 @@
-"""python -m verifier.export: writes a trained generator as a Hugging Face folder, tokenizer included. Knows flags; the format is model's."""
+"""python -m verifier.export: writes a trained generator as a Hugging Face folder, tokenizer included. Knows flags only."""
 
 from __future__ import annotations
 

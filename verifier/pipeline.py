@@ -66,7 +66,7 @@ def score(run: Run) -> None:
     squash = verifier.manifest["settings"]["verify.value_loss"] == "bce"
     for split in ("heldout", "test"):
         source = workdir.manifest_of(run.dir.table("samples", split), "sample")
-        own = {"verifier": verifier.id, "samples": workdir.table_id(source)}
+        own = workdir.settings(run.config, "score") | {"verifier": verifier.id, "samples": workdir.table_id(source)}
         folder = run.dir.table("scores", split)
         if run.finished(f"score {split}", folder, own):
             continue
@@ -122,6 +122,7 @@ def run(config: config_lib.Config, root: pathlib.Path, stages: Sequence[str]) ->
         UserError: of any room, with a message that says what to do.
     """
     this = Run(config, workdir.Workdir(root))
+    workdir.refuse_other_settings(this.dir, config, stages)
     workdir.save_config(this.dir, config)
     for name in stages:
         log.say(f"== {name}")
@@ -137,7 +138,7 @@ def _sample_split(
 ) -> None:
     """Draws what is missing of one split's samples."""
     folder = run.dir.table("samples", split)
-    own = workdir.settings(run.config, "seed", "sample", split=split) | {"generator": generator.id}
+    own = workdir.settings(run.config, "sample", split) | {"generator": generator.id}
     if not found or run.finished(f"sample {split}", folder, own):
         return
     begun = time.monotonic()

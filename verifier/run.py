@@ -22,8 +22,7 @@ class Run:
 
     def problems(self) -> dict[str, list[Problem]]:
         """The run's problems, from its tables; written there first where they are not yet."""
-        own = workdir.settings(self.config, "seed", "data")
-        folders = {split: self.dir.table("problems", split) for split in workdir.SPLITS}
+        own, folders = workdir.settings(self.config, "problems"), self.dir.results("problems")
         if not all(workdir.is_done(folder, own) for folder in folders.values()):
             loaded = problems.load_problems(self.config.data, self.config.seed)
             for split, folder in folders.items():

@@ -28,7 +28,7 @@ from verifier.train import loop, losses
 def finetune(run: Run) -> None:
     """Fits the generator to ground-truth solutions, after further pre-training where that is asked for."""
     config, folder = run.config, run.dir.generator
-    own = workdir.settings(config, "seed", "data", "tokenizer", "model", "pretrain", "finetune")
+    own = workdir.settings(config, "finetune")
     if run.finished("finetune", folder, own):
         return
     begun = time.monotonic()
@@ -58,7 +58,7 @@ def verify(run: Run) -> None:
     config, folder = run.config, run.dir.verifier
     generator = saved.load(run.dir.generator, "finetune", config.model.dtype)
     ids = {split: workdir.table_id(workdir.manifest_of(run.dir.table("labels", split), "label")) for split in ("train", "heldout")}
-    own = workdir.settings(config, "seed", "verify") | {"generator": generator.id, "labels": ids["train"], "heldout_labels": ids["heldout"]}
+    own = workdir.settings(config, "verify") | {"generator": generator.id, "labels": ids["train"], "heldout_labels": ids["heldout"]}
     if run.finished("verify", folder, own):
         return
     begun = time.monotonic()

@@ -7,7 +7,7 @@ import importlib.metadata
 import pathlib
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verifier import config as config_lib
@@ -16,6 +16,16 @@ from verifier.data import store
 SPLITS = ("train", "heldout", "test")
 GREEDY = "test_greedy"  # one solution a test problem at temperature 0, for test@1
 
+# What each stage's result depends on, besides what it is made from. `problems` is no stage: whoever needs them first writes them.
+_DEPENDS_ON = {
+    "problems": ("seed", "data"),
+    "finetune": ("seed", "data", "tokenizer", "model", "pretrain", "finetune"),
+    "sample": ("seed", "sample", "model.dtype"),
+    "label": ("label",),
+    "verify": ("seed", "verify", "model.dtype"),
+    "score": ("model.dtype",),
+    "report": (),
+}
 # Settings that change how fast or how safely a result comes, never what it is.
 _WITHOUT_EFFECT = ("data.dir", "data.source", "sample.rows", "score.rows", "checkpoint_every", "keep_checkpoints")
 
@@ -39,12 +49,34 @@ class Workdir:
         """The folder of a split of a table: `tables/samples/split=test`."""
         return self.root / "tables" / name / f"split={split}"
 
+    def results(self, stage: str) -> dict[str, pathlib.Path]:
+        """The folders that a stage makes, by split; a model folder belongs to all splits and has the key ""."""
+        tables = {"problems": SPLITS, "sample": (*SPLITS, GREEDY), "label": (*SPLITS, GREEDY), "score": ("heldout", "test")}
+        if stage in tables:
+            name = stage if stage == "problems" else f"{stage}s"
+            return {split: self.table(name, split) for split in tables[stage]}
+        return {"finetune": {"": self.generator}, "verify": {"": self.verifier}}.get(stage, {})
 
-def settings(config: config_lib.Config, *sections: str, split: str = "") -> dict[str, Any]:
-    """What a result depends on: the knobs of some sections, less those without effect and, for a split, those of the other splits."""
+
+def settings(config: config_lib.Config, stage: str, split: str = "") -> dict[str, Any]:
+    """What a stage's result depends on: its knobs, less those without effect and, for a split, those of the other splits."""
     others = tuple(f"sample.{other}_" for other in SPLITS if split and other != split.removesuffix("_greedy"))
-    flat = config_lib.settings_of(config, *sections)
+    flat = config_lib.settings_of(config, *_DEPENDS_ON[stage])
     return {path: value for path, value in flat.items() if not path.endswith(_WITHOUT_EFFECT) and not (others and path.startswith(others))}
+
+
+def refuse_other_settings(workdir: Workdir, config: config_lib.Config, stages: Sequence[str]) -> None:
+    """Looks at what the stages have made before, so that a run with other settings ends before it writes anything.
+
+    Raises:
+        WorkdirError: the first result of other settings; see `is_done`.
+    """
+    for stage in ("problems", *stages):
+        for split, folder in workdir.results(stage).items():
+            own = settings(config, stage, split)
+            manifest = store.read_manifest(folder)
+            if manifest is not None:
+                _refuse(folder, {path: value for path, value in manifest["settings"].items() if "." in path or path == "seed"}, own)
 
 
 def is_done(folder: pathlib.Path, settings: Mapping[str, Any]) -> bool:
@@ -56,14 +88,18 @@ def is_done(folder: pathlib.Path, settings: Mapping[str, Any]) -> bool:
     manifest = store.read_manifest(folder)
     if manifest is None:
         return False
-    changed = config_lib.differences(manifest["settings"], settings)
+    _refuse(folder, manifest["settings"], settings)
+    return True
+
+
+def _refuse(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    changed = config_lib.differences(old, new)
     if changed:
         lines = "\n  ".join(changed)
         raise WorkdirError(
             f"{folder} was made with other settings:\n  {lines}\n"
             f"Use another --workdir, or remove {folder} (and what was made from it) to make it anew."
         )
-    return True
 
 
 def manifest_of(folder: pathlib.Path, stage: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.model.families import FAMILIES, build, call, read
+from tests.model.families import FAMILIES, build, call, quick_jit, read
 from verifier.model import cache as cache_lib
 from verifier.model.cache import Cache
 from verifier.model.transformer import Transformer
@@ -107,7 +107,7 @@ def test_one_compiled_step_serves_every_length():
     model, expected = reference("llama")
     traces = []
 
-    @functools.partial(jax.jit, donate_argnums=1)
+    @functools.partial(quick_jit, donate_argnums=1)
     def step(tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         traces.append(tokens.shape)
         return model.extend(tokens, cache)

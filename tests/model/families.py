@@ -42,14 +42,17 @@ def build(arch: Arch, seed: int = 0, dtype: jax.typing.DTypeLike = jnp.float32) 
     return nnx.merge(graph, jax.tree_util.tree_map_with_path(fill, shapes))
 
 
-def call(model: Transformer, verb: str, *arguments, **keywords):
-    """model.verb(*arguments, **keywords), compiled: one operation after the other would compile a hundred small programs."""
-    return _call(*nnx.split(model), verb, arguments, keywords)
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # at these sizes compiling is all the time
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _call(graph, state, verb, arguments, keywords):
-    return getattr(nnx.merge(graph, state), verb)(*arguments, **keywords)
+def call(model: Transformer, verb: str, *arguments):
+    """model.verb(*arguments), compiled: one operation after the other would compile a hundred small programs."""
+    return _call(*nnx.split(model), verb, arguments)
+
+
+@functools.partial(quick_jit, static_argnums=(0, 2))
+def _call(graph, state, verb, arguments):
+    return getattr(nnx.merge(graph, state), verb)(*arguments)
 
 
 def read(model: Transformer, *texts: list[int]) -> list[np.ndarray]:

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifier.model.sampling import draw, sample_key, uniforms
+from tests.model.families import quick_jit
+from verifier.model import sampling
+from verifier.model.sampling import sample_key, uniforms
+
+draw = functools.partial(quick_jit, static_argnames=("top_k", "top_p", "vocab_size"))(sampling.draw)
 
 ALMOST_ONE = np.nextafter(np.float32(1), np.float32(0))
 
@@ -96,9 +102,8 @@ def test_a_token_of_no_probability_is_never_drawn(seed, spread, uniform, tempera
     assert np.exp((row[token] - row.max()) / np.float32(temperature)) > 0
 
 
-@jax.jit
-def draw_row(row: jax.Array, uniform: jax.Array, temperature: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return draw(row[None], jnp.asarray(uniform, jnp.float32)[None], temperature, vocab_size=700)
+def draw_row(row: np.ndarray, uniform: float, temperature: float) -> tuple[jax.Array, jax.Array]:
+    return draw(row[None], np.float32([uniform]), temperature, vocab_size=700)
 
 
 @pytest.mark.parametrize("uniform", [0.0, ALMOST_ONE])

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.model.families import FAMILIES, build, call, read
+from tests.model.families import FAMILIES, build, call, quick_jit, read
 from verifier.model.transformer import Transformer
 
 FIRST, SECOND = [3, 1, 4, 1, 5], [9, 2, 6, 5, 3]
@@ -18,7 +19,7 @@ def test_no_gradient_flows_from_later_tokens_and_none_from_beyond_the_window(fam
     graph, state = nnx.split(model)
     tokens = jnp.arange(8)[None]  # every id once, so that a row of the embedding is a token's input
 
-    @jax.jit
+    @quick_jit
     @jax.grad
     def slope(embed: jax.Array, t: jax.Array) -> jax.Array:
         moved = nnx.merge(graph, {**state, "embed": state["embed"].replace(embed)})
@@ -63,9 +64,14 @@ def test_bfloat16_is_near_float32(family):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state(narrow, nnx.Param)))
 
 
-def dropped(model: Transformer, rate: float, key: jax.Array | None) -> np.ndarray:
+@functools.partial(quick_jit, static_argnums=(0, 2))
+def _dropped(graph: nnx.GraphDef, state: nnx.State, rate: float, key: jax.Array | None) -> jax.Array:
     row = jnp.asarray([SECOND])
-    return np.asarray(model.hidden(row, jnp.arange(5)[None], jnp.ones_like(row), dropout_rate=rate, dropout_key=key)[0])
+    return nnx.merge(graph, state).hidden(row, jnp.arange(5)[None], jnp.ones_like(row), dropout_rate=rate, dropout_key=key)[0]
+
+
+def dropped(model: Transformer, rate: float, key: jax.Array | None) -> np.ndarray:
+    return np.asarray(_dropped(*nnx.split(model), rate, key))
 
 
 def test_dropout_of_rate_0_or_without_a_key_changes_nothing():
@@ -78,6 +84,11 @@ def test_dropout_of_rate_0_or_without_a_key_changes_nothing():
     assert not np.allclose(one, plain, atol=1e-3) and not np.allclose(one, other, atol=1e-3)
 
 
+class Identity(nnx.Module):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x
+
+
 def test_dropout_at_both_sites_of_every_layer_has_masks_of_its_own():
     """With all weights 0 and every output bias 1 the stream counts, entry by entry, which of the 2 L sites let it through."""
     arch = dataclasses.replace(FAMILIES["gpt2"], layers=3, width=128)
@@ -86,7 +97,7 @@ def test_dropout_at_both_sites_of_every_layer_has_masks_of_its_own():
     for place, block in enumerate(model.blocks):
         block.attention.out.bias[...] += 2.0 ** (2 * place)
         block.mlp.down.bias[...] += 2.0 ** (2 * place + 1)
-    model.final_norm = lambda x: x
+    model.final_norm = Identity()
     sums = dropped(model, 0.5, jax.random.key(0)) / 2.0  # 2: what is kept is scaled by 1 / (1 - rate)
     kept = (sums.astype(int)[..., None] >> np.arange(6)) & 1
     assert np.array_equal(sums, sums.astype(int)) and 0.4 < kept.mean() < 0.6

@@ -113,7 +113,7 @@ def _draw_sorted(logits_BV: jax.Array, uniform_B: jax.Array, temperature: jax.Ar
 
 
 def _first_beyond(weights_BC: jax.Array, cumulative_BC: jax.Array, target_B: jax.Array) -> jax.Array:
-    """The first index of positive weight whose cumulative weight exceeds the target; where rounding leaves none, the last of positive weight.
+    """The first index of positive weight whose cumulative weight exceeds the target; the last of them where rounding leaves none.
 
     The weight is asked for by itself because a parallel cumulative sum may rise by a rounding error where the weight is 0.
     """

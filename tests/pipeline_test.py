@@ -1,0 +1,206 @@
+"""The whole run on shrunk settings: launch itself, then what a second, a different and an interrupted run do with its workdir."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from verifier import config as config_lib
+from verifier import launch, pipeline, rerank, workdir
+from verifier.data import store
+
+ROOT = pathlib.Path(__file__).parents[1]
+SHRUNK = """
+model.weights= tokenizer.kind=sentencepiece tokenizer.vocab_size=512
+model.layers=1 model.width=32 model.heads=2 model.kv_heads=2 model.mlp_width=64
+data.train_problems=60 data.heldout_problems=10 data.test_problems=10
+finetune.epochs=2 finetune.batch_rows=4 finetune.row_tokens=256
+sample.train_problems=10 sample.train_samples=3 sample.heldout_samples=4 sample.test_samples=4 sample.rows=16 sample.max_new_tokens=24
+verify.epochs=1 verify.batch_rows=4 verify.row_tokens=256 score.rows=16
+report.ks=[1,2,4] report.resamples=50 report.show_problems=3
+""".split()
+
+
+def config(*more):
+    return config_lib.override(launch.load_experiment("tiny_token_verifier"), [*SHRUNK, *more])
+
+
+def rows(folder):
+    table = pa.concat_tables([pq.read_table(part, partitioning=None) for part in sorted(folder.glob("part-*.parquet"))])
+    return sorted(table.to_pylist(), key=lambda row: (row["problem_id"], row.get("sample_id", 0)))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A workdir that `python -m verifier.launch` made, and what it printed."""
+    root = tmp_path_factory.mktemp("run") / "work"
+    command = [sys.executable, "-m", "verifier.launch", "--exp=tiny_token_verifier", f"--workdir={root}", "--set", *SHRUNK]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ), timeout=600)
+    assert done.returncode == 0, done.stderr
+    return root, done.stdout
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of the finished workdir that a test may spoil."""
+    return pathlib.Path(shutil.copytree(finished[0], tmp_path / "work"))
+
+
+def test_launch_ends_with_the_table_and_the_paths(finished):
+    root, printed = finished
+    assert "majority" in printed and "best-of-n" in printed
+    for name in ("index.html", "metrics.json"):
+        assert str(root / "report" / name) in printed
+        assert (root / "report" / name).stat().st_size > 500
+
+
+def test_the_workdir_is_laid_out_as_promised(finished):
+    root, _ = finished
+    saved = json.loads((root / "config.json").read_text())
+    assert saved["seed"] == 0 and saved["settings"]["sample.test_samples"] == 4 and "jax" in saved["versions"]
+    for folder in ("generator", "verifier"):
+        manifest = json.loads((root / folder / "manifest.json").read_text())
+        assert manifest["id"]
+    for table in ("problems", "samples", "labels", "scores"):
+        folder = root / "tables" / table / "split=test"
+        assert (folder / "manifest.json").exists()
+        assert pq.read_table(next(folder.glob("part-*.parquet")), partitioning=None).schema.equals(store.SCHEMAS[table])
+    assert list((root / "logs").glob("*.jsonl")) and (root / "logs" / "tensorboard").is_dir()
+
+
+def test_the_tables_fit_together(finished):
+    tables = finished[0] / "tables"
+    generator = json.loads((finished[0] / "generator" / "manifest.json").read_text())["id"]
+    for split, count in (("train", 10 * 3), ("heldout", 10 * 4), ("test", 10 * 4), ("test_greedy", 10)):
+        samples = rows(tables / "samples" / f"split={split}")
+        assert len(samples) == count
+        assert {row["generator"] for row in samples} == {generator}
+        for row in samples:
+            assert len(row["tokens"]) == len(row["forced"]) == len(row["logprobs"]) <= 24
+            assert row["finish"] == "eos" or len(row["tokens"]) == 24
+        keys = [(row["problem_id"], row["sample_id"]) for row in samples]
+        assert keys == [(row["problem_id"], row["sample_id"]) for row in rows(tables / "labels" / f"split={split}")]
+    scores = rows(tables / "scores" / "split=test")
+    assert [len(row["token_scores"]) for row in scores] == [len(row["tokens"]) for row in rows(tables / "samples" / "split=test")]
+    assert all(row["score"] == pytest.approx(row["token_scores"][-1]) for row in scores)
+
+
+def test_metrics_have_the_promised_names(finished):
+    metrics = json.loads((finished[0] / "report" / "metrics.json").read_text())
+    test = metrics["splits"]["test"]
+    assert test["n_problems"] == 10 and test["n_samples"] == 40
+    for name in ("mean_sample_accuracy", "greedy_accuracy", "majority", "best_of_n", "weighted_vote", "oracle_pass_at_n"):
+        low, high = test[name]["ci95"]
+        assert 0 <= low <= test[name]["value"] <= high <= 1
+    assert set(test["top_k_vote"]) == {"1", "2", "4"}
+    for name in ("pass_at_k", "verifier_at_k", "majority_at_k"):
+        assert "1" in test[name]
+    assert {"auroc", "auroc_within_problem", "brier", "ece"} <= set(test["verifier"])
+    assert metrics["config_hash"] and set(metrics["seconds"]) >= {"finetune", "sample", "label", "verify", "score"}
+
+
+def test_a_second_run_makes_nothing_anew(copy, capsys):
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file() and path.parts[-2] != "report"}
+    metrics = (copy / "report" / "metrics.json").read_text()
+    pipeline.run(config(), copy, pipeline.check_stages(None))
+    said = capsys.readouterr().err
+    assert said.count("skipped") >= 8
+    changed = {path.name for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert changed <= {"config.json"}
+    assert (copy / "report" / "metrics.json").read_text() == metrics
+
+
+@pytest.mark.parametrize(
+    ("assignment", "stage"),
+    [
+        ("finetune.learning_rate=0.5", "finetune"),
+        ("sample.temperature=0.5", "sample"),
+        ("verify.head=linear", "verify"),
+        ("label.grader=strict", "label"),
+        ("data.test_problems=9", "score"),
+    ],
+)
+def test_other_settings_are_refused_by_name_and_nothing_is_lost(copy, assignment, stage):
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and "tensorboard" not in str(path)}
+    with pytest.raises(config_lib.UserError, match=assignment.split("=")[0]):
+        pipeline.run(config(assignment), copy, [stage])
+    assert before == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and "tensorboard" not in str(path)}
+
+
+def test_settings_without_effect_are_not_refused(copy):
+    pipeline.run(
+        config("sample.rows=8", "score.rows=4", "finetune.checkpoint_every=7", "data.dir=elsewhere"), copy, ["finetune", "sample", "score"]
+    )
+
+
+def test_sampling_goes_on_after_the_last_whole_part_and_ends_the_same(copy, monkeypatch):
+    folder = copy / "tables" / "samples" / "split=test"
+    whole = rows(folder)
+    shutil.rmtree(folder)
+    monkeypatch.setattr(pipeline, "PART_ROWS", 1)
+    stop = iter(range(4))
+
+    class Killed(BaseException):
+        pass
+
+    append = store.TableWriter.append
+
+    def dying(self, table):
+        if next(stop, None) is None:
+            raise Killed
+        append(self, table)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.TableWriter, "append", dying)
+        with pytest.raises(Killed):
+            pipeline.run(config(), copy, ["sample"])
+    assert not (folder / "manifest.json").exists()
+    assert len(list(folder.glob("part-*.parquet"))) == 4
+    pipeline.run(config("sample.rows=4"), copy, ["sample"])
+    again = rows(folder)
+    for one, other in zip(whole, again, strict=True):
+        assert one["tokens"] == other["tokens"] and one["solution"] == other["solution"]
+
+
+def test_a_stage_without_what_it_needs_names_the_stage_that_makes_it(tmp_path):
+    with pytest.raises(workdir.WorkdirError, match="finetune"):
+        pipeline.run(config(), tmp_path / "fresh", ["sample"])
+
+
+def test_prompts_beyond_the_context_are_named_and_left_out(copy, capsys):
+    shutil.rmtree(copy / "tables" / "samples" / "split=test")
+    longest = config("sample.max_new_tokens=460")
+    with pytest.raises(config_lib.UserError, match="max_new_tokens"):
+        pipeline.run(longest, copy, ["sample"])  # the other splits were drawn with another limit
+    shutil.rmtree(copy / "tables" / "samples")
+    pipeline.run(longest, copy, ["sample"])
+    left_out = json.loads((copy / "tables" / "samples" / "split=test" / "manifest.json").read_text())["left_out"]
+    said = capsys.readouterr().err
+    assert left_out and all(problem_id in said for problem_id in left_out)
+
+
+def test_the_offline_rerank_gives_the_same_figures(finished, tmp_path):
+    root, _ = finished
+    sources = rerank.Sources(root)
+    rerank.rerank(sources, tmp_path, config_lib.ReportConfig(ks=(1, 2, 4), resamples=50), "numeric", 0)
+    there, here = (json.loads((folder / "metrics.json").read_text())["splits"]["test"] for folder in (root / "report", tmp_path))
+    assert there == here
+
+
+def test_an_unknown_stage_shows_the_nearest():
+    with pytest.raises(config_lib.ConfigError, match="'sample'"):
+        pipeline.check_stages(["smaple"])
+    assert pipeline.check_stages(["report", "label"]) == ["label", "report"]
+
+
+def test_main_answers_a_users_mistake_in_one_line():
+    command = [sys.executable, "-m", "verifier.launch", "--exp=tiny_token_verifier", "--set", "sample.temprature=1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and len(done.stderr.strip().splitlines()) == 1 and "sample.temperature" in done.stderr
