@@ -1,7 +1,8 @@
 """The small base model that tiny_token_verifier starts from: all kinds of generated problems, from scratch.
 
 Command:  python -m verifier.launch --exp=tiny_base --stages=finetune
-          python -m verifier.export --model=runs/tiny_base/generator --out=experiments/tiny_base
+          python -m verifier.export --model=runs/tiny_base/generator --out=experiments/tiny_base_weights
+Hardware: 2 CPU cores, 12 minutes
 """
 
 from verifier.config import Config, DataConfig, FinetuneConfig, ModelConfig, TokenizerConfig
