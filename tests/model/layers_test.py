@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.model.families import FAMILIES
-from verifier.model.layers import MLP, LayerNorm, RMSNorm, Seen, attend, residual_dropout
+from tests.model.families import FAMILIES, quick_jit
+from verifier.model import layers
+from verifier.model.layers import MLP, LayerNorm, RMSNorm, Seen, residual_dropout
+
+attend = quick_jit(layers.attend)
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -25,7 +28,7 @@ def test_attend_joins_shared_and_own_keys_under_one_softmax(T):
     shared = Seen(normal(1, P, K, S, H), normal(2, P, K, S, H), np.random.default_rng(3).random((P, 1, T, S)) < 0.6)
     own = Seen(normal(4, P, J, K, C, H), normal(5, P, J, K, C, H), np.random.default_rng(6).random((1, 1, T, C)) < 0.6)
     own.mask[..., 0] = True
-    out = attend(jnp.asarray(query), Seen(*map(jnp.asarray, shared)), Seen(*map(jnp.asarray, own)))
+    out = np.asarray(attend(query, shared, own))
     for p, j, t, n in np.ndindex(P, J, T, K * G):
         see_shared, see_own = shared.mask[p, 0, t], own.mask[0, 0, t]
         keys = np.concatenate([shared.k[p, n // G][see_shared], own.k[p, j, n // G][see_own]])
@@ -40,7 +43,7 @@ def test_masked_keys_have_no_weight_at_all_and_no_gradient():
     out = attend(query, Seen(k, v, mask))
     changed = attend(query, Seen(k.at[:, :, 1].set(50.0), v.at[:, :, 1].set(1e6), mask))
     np.testing.assert_array_equal(out, changed)
-    gradient = jax.grad(lambda k: attend(query, Seen(k, v, mask)).sum())(k)
+    gradient = quick_jit(jax.grad(lambda k: layers.attend(query, Seen(k, v, mask)).sum()))(k)
     assert np.all(gradient[:, :, 1] == 0)
 
 
@@ -48,7 +51,7 @@ def test_a_row_that_sees_nothing_stays_finite():
     query = jnp.asarray(normal(0, 1, 1, 2, 2, 4))
     k = jnp.asarray(normal(1, 1, 2, 2, 4))
     seen = jnp.zeros((1, 1, 2, 2), bool)
-    gradient = jax.grad(lambda q: attend(q, Seen(k, k, seen)).sum())(query)
+    gradient = quick_jit(jax.grad(lambda q: layers.attend(q, Seen(k, k, seen)).sum()))(query)
     assert np.isfinite(attend(query, Seen(k, k, seen))).all() and np.isfinite(gradient).all()
 
 

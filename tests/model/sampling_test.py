@@ -134,10 +134,10 @@ def test_logprob_is_the_model_s_own_whatever_the_temperature_and_limits():
 def test_a_traced_temperature_does_not_compile_anew():
     traces = []
 
-    @jax.jit
+    @quick_jit
     def step(temperature: jax.Array) -> jax.Array:
         traces.append(1)
-        return draw(jnp.zeros((2, 9)), jnp.asarray([0.1, 0.9]), temperature, vocab_size=8)[0]
+        return sampling.draw(jnp.zeros((2, 9)), jnp.asarray([0.1, 0.9]), temperature, vocab_size=8)[0]
 
     for temperature in (0.0, 0.5, 1.0):
         step(jnp.float32(temperature))
