@@ -3,6 +3,10 @@
 Command:  python -m verifier.launch --exp=tiny_base --stages=finetune
           python -m verifier.export --model=runs/tiny_base/generator --out=experiments/tiny_base_weights
 Hardware: 2 CPU cores, 12 minutes
+Expect:   held-out loss 0.052 nats a solution token (one run, seed 1000)
+
+It learns from training problems alone, whatever the seed of a later run: test problems share neither templates nor numbers with them.
+Held-out problems of a later run come from that same pool, so a few of the base's problems may be among them.
 """
 
 from verifier.config import Config, DataConfig, FinetuneConfig, ModelConfig, TokenizerConfig

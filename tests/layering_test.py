@@ -10,7 +10,7 @@ PACKAGE = ROOT / "verifier"
 
 # Lower numbers stand on higher floors. A room is a folder, or a module that lies in verifier/ itself.
 FLOORS = {
-    **dict.fromkeys(("launch", "rerank"), 0),
+    **dict.fromkeys(("launch", "rerank", "export"), 0),
     "pipeline": 1,
     "training": 2,
     "saved": 3,
@@ -19,10 +19,10 @@ FLOORS = {
     **dict.fromkeys(("train", "decode", "evaluate"), 5),
     **dict.fromkeys(("data", "model"), 6),
     "text": 7,
-    **dict.fromkeys(("config", "log"), 8),
+    **dict.fromkeys(("config", "log", "atomic"), 8),
 }
 # What must run on a laptop without JAX, whatever else is installed.
-WITHOUT_JAX = ["rerank.py", "workdir.py", "run.py", "config.py", "log.py"]
+WITHOUT_JAX = ["rerank.py", "workdir.py", "run.py", "config.py", "log.py", "atomic.py"]
 FOLDERS_WITHOUT_JAX = ("text", "data", "evaluate")
 JAX_ALLOWED = {"evaluate/score.py"}
 MAX_LINES = 350

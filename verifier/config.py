@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -21,6 +22,8 @@ class DataConfig:
 
     name: str = "generated"  # generated | gsm8k | svamp | asdiv | multiarith
     dir: str = ""  # folder of local files; empty: the source's environment variable (GSM8K_DIR, SVAMP_DIR, ...)
+    test_name: str = ""  # test problems from another source: svamp | asdiv | multiarith | gsm8k | generated; empty: from `name`
+    test_dir: str = ""  # its folder
     source: str = "local"  # gsm8k only: local | tfds | hub
     kinds: tuple[str, ...] = (
         "chain",
@@ -53,7 +56,7 @@ class ModelConfig:
 
     weights: str = ""  # Hugging Face folder or hub id; empty: from scratch
     dtype: str = "float32"  # activations: float32 | bfloat16; parameters stay float32 while training
-    context: int = 1024  # tokens, prompt and solution together; an imported model may lower it
+    context: int = 1024  # tokens, prompt and solution together; an imported model with a shorter one keeps its own
     layers: int = 4
     width: int = 128
     heads: int = 4
@@ -139,6 +142,7 @@ class VerifyConfig(TrainConfig):
     head_learning_rate: float = 0.0  # peak rate of the value head's own parameters; 0: learning_rate
     samples_per_problem: int = 0  # labelled samples of a problem that are used; 0: all
     deduplicate: bool = False  # drop samples of a problem that repeat another one's tokens
+    other_generator: bool = False  # allow samples of another generator than the one the verifier starts from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +209,7 @@ _POSITIVE = (
         for knob in ("learning_rate", "checkpoint_every", "keep_checkpoints")
     ),
 )
-_SHARES = tuple(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("dropout", "warmup_share"))
+_SHARES = tuple(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("dropout", "warmup_share", "beta1", "beta2"))
 
 
 def check(config: Config) -> None:
@@ -220,6 +224,8 @@ def check(config: Config) -> None:
             near = difflib.get_close_matches(flat[path], choices, n=1)
             raise ConfigError(f"{path}={flat[path]!r}: expected one of {', '.join(choices)}{f'; did you mean {near[0]}?' if near else ''}")
     for path, value in flat.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{path}={value!r}: expected a finite number")
         if path in _POSITIVE and not value > 0:
             raise ConfigError(f"{path}={value!r}: expected a number above 0")
         if path in _SHARES and not 0 <= value < 1:
@@ -230,13 +236,17 @@ def check(config: Config) -> None:
         raise ConfigError(f"sample.top_p={config.sample.top_p!r}: expected a share above 0 and at most 1 (1: off)")
     if not config.report.ks or min(config.report.ks) < 1:
         raise ConfigError(f"report.ks={list(config.report.ks)!r}: expected sizes of votes from 1 up, such as [1,3,5]")
-    for stage in (config.pretrain, config.finetune, config.verify):
+    if config.sample.max_new_tokens >= config.model.context:
+        raise ConfigError(
+            f"sample.max_new_tokens={config.sample.max_new_tokens} leaves no room for a prompt in model.context={config.model.context}"
+        )
+    for name, stage in (("pretrain", config.pretrain), ("finetune", config.finetune), ("verify", config.verify)):
         if stage.batch_rows % stage.accumulate:
             raise ConfigError(
-                f"batch_rows={stage.batch_rows} is no multiple of accumulate={stage.accumulate}: micro-batches are equal parts"
+                f"{name}.batch_rows={stage.batch_rows} is no multiple of accumulate={stage.accumulate}: micro-batches are equal parts"
             )
-        if stage.epochs and stage.row_tokens > config.model.context and not config.model.weights:
-            raise ConfigError(f"row_tokens={stage.row_tokens} is more than model.context={config.model.context}")
+        if stage.epochs and stage.row_tokens > config.model.context:
+            raise ConfigError(f"{name}.row_tokens={stage.row_tokens} is more than model.context={config.model.context}")
     model = config.model
     if model.heads % model.kv_heads or model.width % model.heads:
         raise ConfigError(
@@ -312,10 +322,9 @@ def _quoted(assignment: str, default: Any) -> str:
 
 
 def _nearest(path: str, known: Mapping[str, Any]) -> list[str]:
-    """Knobs that the writer may have meant: near in spelling, or of the same last name, or of the same section."""
+    """Knobs that the writer may have meant: near in spelling, of the same or a near last name, or of the section that was named."""
     last = path.rpartition(".")[2]
     near = difflib.get_close_matches(path, known, n=3)
-    near += [other for other in known if other.rpartition(".")[2] == last]
-    near += difflib.get_close_matches(last, [other.rpartition(".")[2] for other in known], n=2)
-    near += [other for other in known if other.startswith(f"{path}.")]
+    names = difflib.get_close_matches(last, {other.rpartition(".")[2] for other in known}, n=2)
+    near += [other for other in known if other.rpartition(".")[2] in names or other.startswith(f"{path}.")]
     return list(dict.fromkeys(near))[:5] or sorted({other.partition(".")[0] for other in known})

@@ -42,7 +42,10 @@ def load_experiment(name: str) -> config_lib.Config:
     module = _experiment_module(name)
     if not hasattr(module, "get_config"):
         raise config_lib.ConfigError(f"--exp={name}: {module.__file__} has no get_config() that returns a verifier.config.Config")
-    return module.get_config()
+    config = module.get_config()
+    if not isinstance(config, config_lib.Config):
+        raise config_lib.ConfigError(f"--exp={name}: get_config() gave {type(config).__name__}; expected a verifier.config.Config")
+    return config
 
 
 def _experiment_module(name: str) -> ModuleType:
@@ -101,6 +104,8 @@ def _start_processes() -> None:
         return
     if _COORDINATOR.value is None or _NUM_PROCESSES.value is None or _PROCESS_ID.value is None:
         raise config_lib.ConfigError("--coordinator_address, --num_processes and --process_id belong together: give all three or none")
+    if _NUM_PROCESSES.value > 1:
+        raise config_lib.ConfigError("--num_processes: runs of several processes are not there yet; run one process, on one device")
     import jax
 
     jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)

@@ -42,9 +42,9 @@ def label(run: Run) -> None:
     """Judges every stored solution by its final answer."""
     gold = {each.problem_id: each.answer for part in run.problems().values() for each in part}
     for split in _sampled_splits(run):
-        source = workdir.manifest_of(run.dir.table("samples", split), "sample")
         folder = run.dir.table("labels", split)
-        own = workdir.settings(run.config, "label") | {"samples": workdir.table_id(source)}
+        judged = {"samples": run.table_id("samples", split), "problems": run.table_id("problems", split.removesuffix("_greedy"))}
+        own = workdir.settings(run.config, "label") | judged
         if run.finished(f"label {split}", folder, own):
             continue
         begun = time.monotonic()
@@ -65,8 +65,8 @@ def score(run: Run) -> None:
     found = run.problems()
     squash = verifier.manifest["settings"]["verify.value_loss"] == "bce"
     for split in ("heldout", "test"):
-        source = workdir.manifest_of(run.dir.table("samples", split), "sample")
-        own = workdir.settings(run.config, "score") | {"verifier": verifier.id, "samples": workdir.table_id(source)}
+        run.check_generator(split, verifier.manifest["generator"])
+        own = workdir.settings(run.config, "score") | {"verifier": verifier.id, "samples": run.table_id("samples", split)}
         folder = run.dir.table("scores", split)
         if run.finished(f"score {split}", folder, own):
             continue
@@ -102,11 +102,13 @@ def check_stages(names: Sequence[str] | None) -> list[str]:
     Raises:
         ConfigError: a name that is no stage.
     """
+    if names is not None and not names:
+        raise config_lib.ConfigError(f"--stages is empty; leave it out for all, or name some of {', '.join(STAGES)}")
     for name in names or ():
         if name not in STAGES:
             near = difflib.get_close_matches(name, STAGES, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise config_lib.ConfigError(f"--stages: there is no stage {name!r}{hint} The stages are {', '.join(STAGES)}")
+            raise config_lib.ConfigError(f"--stages: there is no stage {name!r}{hint}. All:  {', '.join(STAGES)}")
     return [name for name in STAGES if names is None or name in names]
 
 
@@ -122,13 +124,13 @@ def run(config: config_lib.Config, root: pathlib.Path, stages: Sequence[str]) ->
         UserError: of any room, with a message that says what to do.
     """
     this = Run(config, workdir.Workdir(root))
-    workdir.refuse_other_settings(this.dir, config, stages)
+    workdir.refuse_other_settings(this.dir, config)
     workdir.save_config(this.dir, config)
     for name in stages:
         log.say(f"== {name}")
         STAGES[name](this)
-    metrics = this.dir.report / "metrics.json"
-    if metrics.exists():
+    if "report" in stages:
+        metrics = this.dir.report / "metrics.json"
         print(report_lib.results_table(json.loads(metrics.read_text())))
         print(f"\npage     {this.dir.report / 'index.html'}\nmetrics  {metrics}")
 
@@ -138,7 +140,8 @@ def _sample_split(
 ) -> None:
     """Draws what is missing of one split's samples."""
     folder = run.dir.table("samples", split)
-    own = workdir.settings(run.config, "sample", split) | {"generator": generator.id}
+    asked = {"generator": generator.id, "problems": run.table_id("problems", split.removesuffix("_greedy"))}
+    own = workdir.settings(run.config, "sample", split) | asked
     if not found or run.finished(f"sample {split}", folder, own):
         return
     begun = time.monotonic()
@@ -149,6 +152,8 @@ def _sample_split(
     fitting, too_long = engine.split(prompts)
     for prompt in too_long:
         log.say(f"sample {split}: problem {prompt.problem_id} is left out: its prompt has {len(prompt.tokens)} tokens, of {engine.room}")
+    if not fitting:
+        raise config_lib.ConfigError(f"sample {split}: no prompt fits; lower sample.max_new_tokens or raise model.context")
     waiting = [prompt for prompt in fitting if prompt.problem_id not in writer.present()]
     with progress:
         drawn = engine.run(waiting, samples) if waiting else iter(())
@@ -195,5 +200,5 @@ def _solutions(run: Run, split: str, prompts: dict[str, list[int]]) -> list[Solu
 def _sampled_splits(run: Run) -> list[str]:
     splits = [split for split in (*workdir.SPLITS, workdir.GREEDY) if store.read_manifest(run.dir.table("samples", split))]
     if not splits:
-        workdir.manifest_of(run.dir.table("samples", "test"), "sample")
+        workdir.manifest_of(run.dir.table("samples", "test"), "sample")  # says what is missing
     return splits

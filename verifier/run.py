@@ -21,16 +21,52 @@ class Run:
     dir: workdir.Workdir
 
     def problems(self) -> dict[str, list[Problem]]:
-        """The run's problems, from its tables; written there first where they are not yet."""
+        """The run's problems, from its tables; written there first where they are not yet.
+
+        Raises:
+            WorkdirError: `data.dir` or `data.source` is another one than the tables were made from, and holds other problems.
+        """
         own, folders = workdir.settings(self.config, "problems"), self.dir.results("problems")
-        if not all(workdir.is_done(folder, own) for folder in folders.values()):
+        place = {"dir": self.config.data.dir, "source": self.config.data.source}
+        done = {split: workdir.is_done(folder, own) for split, folder in folders.items()}
+        moved = any(done[split] and store.read_manifest(folder)["place"] != place for split, folder in folders.items())  # type: ignore[index]
+        if moved or not all(done.values()):
             loaded = problems.load_problems(self.config.data, self.config.seed)
             for split, folder in folders.items():
-                if not workdir.is_done(folder, own):
+                table = problems.problems_table(loaded[split])
+                if not done[split]:
+                    store.remove_table(folder)
                     writer = store.TableWriter(folder, "problems", own)
-                    writer.append(problems.problems_table([each for each in loaded[split] if each.problem_id not in writer.present()]))
-                    writer.finish({})
+                    writer.append(table)
+                    writer.finish({"place": place})
+                elif not store.read_table(folder, "problems").equals(table):
+                    raise workdir.WorkdirError(
+                        f"{folder} was made from other problems than those of data.dir={place['dir']!r} (source {place['source']}): "
+                        "use another --workdir for them"
+                    )
         return {split: problems.problems_from_table(store.read_table(folder, "problems")) for split, folder in folders.items()}
+
+    def table_id(self, table: str, split: str) -> str:
+        """What is made from a table's rows knows them again by this.
+
+        Raises:
+            WorkdirError: the table is not finished.
+        """
+        stage = table if table == "problems" else table.removesuffix("s")
+        return store.table_id(workdir.manifest_of(self.dir.table(table, split), stage))
+
+    def check_generator(self, split: str, generator: str) -> None:
+        """Refuses samples of another generator than the verifier's, unless that is asked for.
+
+        Raises:
+            WorkdirError: they are of another one.
+        """
+        drawn_by = workdir.manifest_of(self.dir.table("samples", split), "sample")["settings"]["generator"]
+        if drawn_by != generator and not self.config.verify.other_generator:
+            raise workdir.WorkdirError(
+                f"the samples of {split} were drawn by generator {drawn_by}, but the verifier starts from {generator}: remove "
+                f"{self.dir.table('samples', split)} and sample anew, or set verify.other_generator=true"
+            )
 
     def template(self) -> Template:
         return Template(self.config.data.prompt_template, self.config.data.target_template)

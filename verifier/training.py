@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 import time
@@ -48,7 +49,7 @@ def finetune(run: Run) -> None:
             else _lm_examples(run, found["train"], tokenizer, job_config)
         )
         heldout = _lm_examples(run, found["heldout"], tokenizer, job_config)
-        facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints")
+        facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints", own)
     name = saved.save(folder, model, tokenizer, facts | {"seconds": time.monotonic() - begun})
     log.say(f"finetune: generator {name} saved in {folder}")
 
@@ -57,11 +58,13 @@ def verify(run: Run) -> None:
     """Fits the verifier to labelled samples and ground truth, from the generator's weights."""
     config, folder = run.config, run.dir.verifier
     generator = saved.load(run.dir.generator, "finetune", config.model.dtype)
-    ids = {split: workdir.table_id(workdir.manifest_of(run.dir.table("labels", split), "label")) for split in ("train", "heldout")}
-    own = workdir.settings(config, "verify") | {"generator": generator.id, "labels": ids["train"], "heldout_labels": ids["heldout"]}
+    made_from = {"generator": generator.id, "labels": run.table_id("labels", "train"), "heldout_labels": run.table_id("labels", "heldout")}
+    own = workdir.settings(config, "verify") | made_from
     if run.finished("verify", folder, own):
         return
     begun = time.monotonic()
+    for split in ("train", "heldout"):
+        run.check_generator(split, generator.id)
     tokenizer, found = generator.tokenizer, run.problems()
     examples = _value_examples(run, "train", found["train"], tokenizer)
     heldout = _value_examples(run, "heldout", found["heldout"], tokenizer)
@@ -74,35 +77,53 @@ def verify(run: Run) -> None:
     loss = functools.partial(
         losses.verifier_joint, vocab_size=tokenizer.vocab_size, value_loss=config.verify.value_loss, lm_weight=config.verify.lm_weight
     )
-    fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", facts=own)
+    fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", own)
     facts = {"settings": own, "generator": generator.id, "verify": fitted, "seconds": time.monotonic() - begun}
     log.say(f"verify: verifier {saved.save(folder, model, tokenizer, facts)} saved in {folder}")
 
 
 def _tokenizer(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer:
-    """The tokenizer that the settings name; a SentencePiece model without a path is trained on the training problems."""
-    kind, path = config.tokenizer.kind, config.tokenizer.path
+    """The tokenizer that the settings name; a SentencePiece model without a path is trained on the training problems.
+
+    Raises:
+        ConfigError: kind, path and weights do not go together.
+    """
+    kind, path, weights = config.tokenizer.kind, config.tokenizer.path, config.model.weights
+    if weights and (kind == "bytes" or (kind == "sentencepiece" and not path)):
+        raise config_lib.ConfigError(
+            f"tokenizer.kind={kind} makes a new vocabulary, which model.weights={weights!r} was not trained with; set auto"
+        )
     if kind == "bytes":
         return tokenizer_lib.ByteTokenizer()
     if kind == "sentencepiece" and not path:
         texts = (f"{each.question}\n{each.solution or ''}" for each in train)
         return tokenizer_lib.train_sentencepiece(texts, config.tokenizer.vocab_size)
-    if path:
-        return tokenizer_lib.load_tokenizer(pathlib.Path(path))
-    if not config.model.weights:
+    if not path and not weights:
+        raise config_lib.ConfigError(f"tokenizer.kind={kind} needs tokenizer.path or model.weights; or set sentencepiece to train one")
+    found = tokenizer_lib.load_tokenizer(pathlib.Path(path) if path else hf_weights.resolve_weights(weights))
+    if kind != "auto" and kind not in type(found).__name__.lower():
         raise config_lib.ConfigError(
-            f"tokenizer.kind={kind!r} needs tokenizer.path or model.weights; or set tokenizer.kind=sentencepiece to train one"
+            f"tokenizer.kind={kind}, but {path or weights} holds a {type(found).__name__}; set tokenizer.kind=auto"
         )
-    return tokenizer_lib.load_tokenizer(hf_weights.resolve_weights(config.model.weights))
+    return found
 
 
 def _base_model(config: config_lib.Config, tokenizer: Tokenizer) -> Transformer:
-    """The imported base model, or one of random weights."""
+    """The imported base model with a context of `model.context` at most, or a model of random weights."""
     dtype = jnp.dtype(config.model.dtype)
-    if config.model.weights:
-        folder = hf_weights.resolve_weights(config.model.weights)
-        return hf_weights.load_weights(folder, tokenizer_size=tokenizer.vocab_size, dtype=dtype)
-    return Transformer(scratch_arch(config.model, tokenizer.reserved_id + 1), rngs=nnx.Rngs(config.seed), dtype=dtype)
+    if not config.model.weights:
+        return Transformer(scratch_arch(config.model, tokenizer.reserved_id + 1), rngs=nnx.Rngs(config.seed), dtype=dtype)
+    folder = hf_weights.resolve_weights(config.model.weights)
+    model = hf_weights.load_weights(folder, tokenizer_size=tokenizer.vocab_size, dtype=dtype)
+    if model.arch.positions == "rotary":  # learned positions are parameters: their number stays
+        model.arch = dataclasses.replace(model.arch, context=min(model.arch.context, config.model.context))
+    for name in ("pretrain", "finetune", "verify"):
+        job: config_lib.TrainConfig = getattr(config, name)
+        if job.epochs and job.row_tokens > model.arch.context:
+            raise config_lib.ConfigError(
+                f"{name}.row_tokens={job.row_tokens} is more than the context of {model.arch.context} tokens of {folder}"
+            )
+    return model
 
 
 def _fresh_head(config: config_lib.Config, backbone: Transformer, tokenizer: Tokenizer) -> ReservedLogitHead | LinearHead:
@@ -178,7 +199,7 @@ def _fit(
     examples: list[batches.Example],
     heldout: list[batches.Example],
     checkpoints: pathlib.Path,
-    facts: dict[str, Any] | None = None,
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
     """One training job under the section of the configuration that has its name; what became of it, for the manifest."""
     config: config_lib.TrainConfig = getattr(run.config, name)
@@ -190,5 +211,5 @@ def _fit(
         f"{name}: {len(examples):,} examples, {share.tokens:,} tokens, {len(stream)} steps; "
         f"supervised: {share.lm_share:.0%} by the language-model loss, {share.value_share:.0%} by the value loss"
     )
-    job = loop.Job(name, run.dir.logs, checkpoints, run.config.seed, watched, "value" if name == "verify" else "lm", facts or {})
+    job = loop.Job(name, run.dir.logs, checkpoints, run.config.seed, watched, "value" if name == "verify" else "lm", facts)
     return loop.fit(model, stream, loss, config, job)._asdict()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import pathlib
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from verifier import config as config_lib
@@ -27,7 +26,8 @@ _DEPENDS_ON = {
     "report": (),
 }
 # Settings that change how fast or how safely a result comes, never what it is.
-_WITHOUT_EFFECT = ("data.dir", "data.source", "sample.rows", "score.rows", "checkpoint_every", "keep_checkpoints")
+_WITHOUT_EFFECT = ("data.dir", "data.source", "sample.rows", "sample.greedy", "score.rows", "checkpoint_every", "keep_checkpoints")
+_GREEDY_IGNORES = ("sample.temperature", "sample.top_k", "sample.top_p", "sample.test_samples")
 
 
 class WorkdirError(config_lib.UserError):
@@ -60,18 +60,18 @@ class Workdir:
 
 def settings(config: config_lib.Config, stage: str, split: str = "") -> dict[str, Any]:
     """What a stage's result depends on: its knobs, less those without effect and, for a split, those of the other splits."""
-    others = tuple(f"sample.{other}_" for other in SPLITS if split and other != split.removesuffix("_greedy"))
+    others = tuple(f"sample.{other}_" for other in SPLITS if split and other != split) + (_GREEDY_IGNORES if split == GREEDY else ())
     flat = config_lib.settings_of(config, *_DEPENDS_ON[stage])
     return {path: value for path, value in flat.items() if not path.endswith(_WITHOUT_EFFECT) and not (others and path.startswith(others))}
 
 
-def refuse_other_settings(workdir: Workdir, config: config_lib.Config, stages: Sequence[str]) -> None:
-    """Looks at what the stages have made before, so that a run with other settings ends before it writes anything.
+def refuse_other_settings(workdir: Workdir, config: config_lib.Config) -> None:
+    """Looks at all that is there already, so that a run with other settings ends before it writes or uses anything.
 
     Raises:
         WorkdirError: the first result of other settings; see `is_done`.
     """
-    for stage in ("problems", *stages):
+    for stage in _DEPENDS_ON:
         for split, folder in workdir.results(stage).items():
             own = settings(config, stage, split)
             manifest = store.read_manifest(folder)
@@ -141,9 +141,3 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return result.stdout.strip()
-
-
-def table_id(manifest: Mapping[str, Any]) -> str:
-    """A short hash of a table's rows, by which what is made from them knows them again."""
-    parts = [part["sha256"] for part in manifest["parts"]]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]

@@ -124,5 +124,5 @@ def test_the_prompt_is_held_once_for_all_samples():
     model, _ = reference("llama")
     cache = start(model, PROMPTS, 5)
     K, H = model.arch.kv_heads, model.arch.head_width
-    assert cache.prefix.k[0].shape == (2, K, 6, H) and cache.k[0].shape == (2, 5, K, 8, H)
+    assert cache.prefix.k[0].shape == (2, K, 6, H) and cache.k[0].shape == (2 * 5 * K, 8, H) and cache.samples == 5
     assert len({k.unsafe_buffer_pointer() for k in cache.k + cache.v}) == 2 * model.arch.layers  # donation needs a buffer each

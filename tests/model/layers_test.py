@@ -26,13 +26,14 @@ def test_attend_joins_shared_and_own_keys_under_one_softmax(T):
     P, J, S, C, K, G, H = 2, 3, 4, 6, 2, 2, 4
     query = normal(0, P, J, T, K * G, H)
     shared = Seen(normal(1, P, K, S, H), normal(2, P, K, S, H), np.random.default_rng(3).random((P, 1, T, S)) < 0.6)
-    own = Seen(normal(4, P, J, K, C, H), normal(5, P, J, K, C, H), np.random.default_rng(6).random((1, 1, T, C)) < 0.6)
+    own = Seen(normal(4, P * J * K, C, H), normal(5, P * J * K, C, H), np.random.default_rng(6).random((1, 1, T, C)) < 0.6)
     own.mask[..., 0] = True
     out = np.asarray(attend(query, shared, own))
     for p, j, t, n in np.ndindex(P, J, T, K * G):
+        row = (p * J + j) * K + n // G
         see_shared, see_own = shared.mask[p, 0, t], own.mask[0, 0, t]
-        keys = np.concatenate([shared.k[p, n // G][see_shared], own.k[p, j, n // G][see_own]])
-        values = np.concatenate([shared.v[p, n // G][see_shared], own.v[p, j, n // G][see_own]])
+        keys = np.concatenate([shared.k[p, n // G][see_shared], own.k[row][see_own]])
+        values = np.concatenate([shared.v[p, n // G][see_shared], own.v[row][see_own]])
         np.testing.assert_allclose(out[p, j, t, n], naive_attention(query[p, j, t, n], keys, values), atol=2e-5)
 
 

@@ -51,14 +51,15 @@ def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
     Raises:
         DataError: an unknown name, missing data, fewer problems than asked for, or a question in two splits.
     """
-    if config.name not in SOURCES:
-        near = difflib.get_close_matches(config.name, SOURCES, n=2, cutoff=0.4) or list(SOURCES)
-        raise DataError(f"data.name is {config.name!r}, which is no known source; nearest: {', '.join(near)} (all: {', '.join(SOURCES)})")
+    _check_name("data.name", config.name)
     for knob in ("train_problems", "heldout_problems", "test_problems"):
         if getattr(config, knob) < 0:
             raise DataError(f"data.{knob} is {getattr(config, knob)}; expected 0 or more")
     found = SOURCES[config.name](config, seed)
     train, test = found["train"], found["test"]
+    if config.test_name:
+        _check_name("data.test_name", config.test_name)
+        test = SOURCES[config.test_name](dataclasses.replace(config, dir=config.test_dir), seed)["test"]
     heldout: list[Problem] = []
     if train:
         train, heldout = _hold_out(train, config)
@@ -74,6 +75,12 @@ def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
         split: [dataclasses.replace(problem, split=split) for problem in sorted(problems, key=lambda problem: problem.problem_id)]
         for split, problems in splits.items()
     }
+
+
+def _check_name(knob: str, name: str) -> None:
+    if name not in SOURCES:
+        near = difflib.get_close_matches(name, SOURCES, n=2, cutoff=0.4) or list(SOURCES)
+        raise DataError(f"{knob} is {name!r}, which is no known source; nearest: {', '.join(near)} (all: {', '.join(SOURCES)})")
 
 
 def problems_table(problems: Sequence[Problem]) -> pa.Table:

@@ -52,7 +52,7 @@ NORMS = {"rms": RMSNorm, "layer": LayerNorm}
 
 
 class Seen(NamedTuple):
-    """Keys and values to attend to. Shared: k, v [P, K, S, H], read by all J samples of a problem; own: [P, J, K, S, H].
+    """Keys and values to attend to. Shared: k, v [P, K, S, H], read by all J samples of a problem; own: [P*J*K, S, H].
 
     mask: True where seen, broadcasts to [P, J, T, S]."""
 
@@ -81,7 +81,7 @@ def attend(query_PJTNH: jax.Array, shared: Seen, own: Seen | None = None) -> jax
     scores = jnp.where(shared.mask[:, None, :, :, None, :], scores, _MASKED)
     top = by_problem(scores.max(axis=-1))
     if own is not None:
-        own_scores = _own_scores(query_PJKTGH.reshape(P, J, K, T * G, H), own.k).reshape(P, J, K, T, G, -1)
+        own_scores = _own_scores(query_PJKTGH.reshape(-1, T * G, H), own.k).reshape(P, J, K, T, G, -1)
         own_scores = jnp.where(own.mask[:, :, None, :, None, :], own_scores, _MASKED)
         top = jnp.maximum(top, own_scores.max(axis=-1))
     top = jax.lax.stop_gradient(top)  # softmax does not depend on it
@@ -93,7 +93,7 @@ def attend(query_PJTNH: jax.Array, shared: Seen, own: Seen | None = None) -> jax
     if own is not None:
         own_weights = jnp.exp(own_scores - top[..., None])
         total += own_weights.sum(axis=-1)
-        mixed += _matmul(own_weights.reshape(P, J, K, T * G, -1).astype(own.v.dtype), own.v).reshape(mixed.shape)
+        mixed += _matmul(own_weights.reshape(P * J * K, T * G, -1).astype(own.v.dtype), own.v).reshape(mixed.shape)
     mixed_PJKTGH = (mixed / total[..., None]).astype(query_PJTNH.dtype)
     return mixed_PJKTGH.transpose(0, 1, 3, 2, 4, 5).reshape(P, J, T, N, H)
 

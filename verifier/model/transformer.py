@@ -9,7 +9,7 @@ from flax import nnx
 from verifier.model import rotary
 from verifier.model.arch import Arch as Arch  # at home beside the layers that need it; the room's door is here
 from verifier.model.arch import scratch_arch as scratch_arch
-from verifier.model.cache import Cache, Prefix
+from verifier.model.cache import Cache, Prefix, append
 from verifier.model.layers import NORMS, Block, Seen, attend
 
 
@@ -102,9 +102,7 @@ class Transformer(nnx.Module):
         ks, vs = list(cache.k), list(cache.v)
         for layer, block in enumerate(self.blocks):
             q, k, v = block.project(x, cos_sin)
-            at = (0, 0, 0, cache.length, 0)
-            ks[layer] = jax.lax.dynamic_update_slice(ks[layer], k.astype(ks[layer].dtype), at)
-            vs[layer] = jax.lax.dynamic_update_slice(vs[layer], v.astype(vs[layer].dtype), at)
+            ks[layer], vs[layer] = append(ks[layer], k, cache.length), append(vs[layer], v, cache.length)
             shared = Seen(cache.prefix.k[layer], cache.prefix.v[layer], see_prefix)
             x = block.join(x, attend(q, shared, Seen(ks[layer], vs[layer], see_suffix)))
         return self.final_norm(x), Cache(cache.prefix, tuple(ks), tuple(vs), cache.length + tokens_PJT.shape[2])
