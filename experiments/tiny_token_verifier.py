@@ -13,22 +13,22 @@ WEIGHTS = pathlib.Path(__file__).with_name("tiny_base_weights")  # made by exper
 
 
 def get_config() -> Config:
-    """Half of the problems are easier to check than to find: their solutions end in a line that shows how far they are off."""
+    """Most problems are easier to check than to find: their solutions end in a line that shows how far they are off."""
     return Config(
         name="tiny_token_verifier",
         data=DataConfig(
             name="generated",
-            kinds=("guess", "chain", "rectangle", "price", "guess", "backwards", "distance", "share"),
-            train_problems=1000,
-            heldout_problems=64,
+            kinds=("guess", "rectangle", "guess", "backwards", "guess", "distance", "guess", "share"),
+            train_problems=480,
+            heldout_problems=48,
             test_problems=304,
         ),
         model=ModelConfig(weights=str(WEIGHTS)),
         finetune=FinetuneConfig(epochs=1, batch_rows=10, row_tokens=256, learning_rate=3e-4, warmup_share=0.1),
         sample=SampleConfig(
-            train_problems=250, train_samples=8, heldout_samples=32, test_samples=64, temperature=0.7, max_new_tokens=160, rows=512
+            train_problems=240, train_samples=8, heldout_samples=32, test_samples=64, temperature=0.7, max_new_tokens=112, rows=512
         ),
-        verify=VerifyConfig(epochs=1, batch_rows=10, row_tokens=256, learning_rate=5e-4, warmup_share=0.1),
+        verify=VerifyConfig(epochs=1, batch_rows=10, row_tokens=256, learning_rate=1e-3, warmup_share=0.1),
         score=ScoreConfig(rows=256),
         report=ReportConfig(ks=(1, 3, 5, 10, 20, 40)),
     )

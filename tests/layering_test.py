@@ -19,7 +19,9 @@ FLOORS = {
     **dict.fromkeys(("train", "decode", "evaluate"), 5),
     **dict.fromkeys(("data", "model"), 6),
     "text": 7,
-    **dict.fromkeys(("config", "log", "atomic"), 8),
+    "log": 8,
+    "atomic": 9,
+    "config": 10,
 }
 # What must run on a laptop without JAX, whatever else is installed.
 WITHOUT_JAX = ["rerank.py", "workdir.py", "run.py", "config.py", "log.py", "atomic.py"]

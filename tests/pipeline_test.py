@@ -14,6 +14,7 @@ import pytest
 from verifier import config as config_lib
 from verifier import launch, pipeline, rerank, workdir
 from verifier.data import store
+from verifier.run import Run
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHRUNK = """
@@ -124,6 +125,8 @@ def test_a_second_run_makes_nothing_anew(copy, capsys):
         ("verify.head=linear", "verify"),
         ("label.grader=strict", "label"),
         ("data.test_problems=9", "score"),
+        ("finetune.learning_rate=0.5", "report"),  # no stage may speak of settings that what it reads was not made with
+        ("verify.epochs=2", "sample"),
     ],
 )
 def test_other_settings_are_refused_by_name_and_nothing_is_lost(copy, assignment, stage):
@@ -133,10 +136,41 @@ def test_other_settings_are_refused_by_name_and_nothing_is_lost(copy, assignment
     assert before == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and "tensorboard" not in str(path)}
 
 
+def gsm8k_folder(folder, answer):
+    folder.mkdir()
+    for name in ("train", "test"):
+        lines = [{"question": f"What is {n} and 1 in {name}?", "answer": f"It is {n + answer}.\n#### {n + answer}"} for n in range(12)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_a_workdir_is_not_used_for_other_data_under_the_same_settings(tmp_path):
+    right, wrong = gsm8k_folder(tmp_path / "right", 1), gsm8k_folder(tmp_path / "wrong", 2)
+    moved = pathlib.Path(shutil.copytree(right, tmp_path / "moved"))
+    small = ("data.name=gsm8k", "data.train_problems=0", "data.test_problems=0", "data.heldout_problems=2")
+
+    def problems(folder):
+        return Run(config(*small, f"data.dir={folder}"), workdir.Workdir(tmp_path / "work")).problems()
+
+    assert problems(right) == problems(moved)
+    with pytest.raises(workdir.WorkdirError, match="other problems"):
+        problems(wrong)
+
+
+def test_samples_of_another_generator_are_refused_unless_asked_for(copy):
+    for split in ("train", "heldout"):
+        path = copy / "tables" / "samples" / f"split={split}" / "manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["settings"]["generator"] = "somebody else"
+        path.write_text(json.dumps(manifest))
+    shutil.rmtree(copy / "verifier")
+    with pytest.raises(workdir.WorkdirError, match="somebody else"):
+        pipeline.run(config(), copy, ["verify"])
+    pipeline.run(config("verify.other_generator=true"), copy, ["verify"])
+
+
 def test_settings_without_effect_are_not_refused(copy):
-    pipeline.run(
-        config("sample.rows=8", "score.rows=4", "finetune.checkpoint_every=7", "data.dir=elsewhere"), copy, ["finetune", "sample", "score"]
-    )
+    pipeline.run(config("sample.rows=8", "score.rows=4", "finetune.checkpoint_every=7"), copy, ["finetune", "sample", "score"])
 
 
 def test_sampling_goes_on_after_the_last_whole_part_and_ends_the_same(copy, monkeypatch):

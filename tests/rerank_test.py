@@ -112,6 +112,11 @@ GOOD = [{"question": "q", "solution": "#### 1", "answer": "1", "sample_id": n, "
         (2, {"score": "high"}, "field `score` is string; expected numbers"),
         (1, {"answer": None}, "field `answer` is missing in row 2"),
         (1, {"answer": "2"}, "has two gold answers, '1' and '2'"),
+        (1, {"sample_id": 1.7}, r"s.jsonl: field `sample_id` is 1.7 in row 2; expected a whole number from 0 to 2,147,483,647"),
+        (2, {"sample_id": 2**31}, r"s.jsonl: field `sample_id` is 2147483648 in row 3"),
+        (2, {"sample_id": 2**60 + 1}, r"s.jsonl: field `sample_id` is 1152921504606846977 in row 3"),
+        (0, {"sample_id": -1}, r"s.jsonl: field `sample_id` is -1 in row 1"),
+        (0, {"sample_id": float("inf")}, r"s.jsonl: field `sample_id` is inf in row 1"),
         (2, {"sample_id": 1}, "s.jsonl: problem .*, sample 1 of test is in row 2 and in row 3"),
     ],
 )
@@ -120,6 +125,25 @@ def test_faults_are_named_with_file_and_row(tmp_path: pathlib.Path, row: int, ch
     rows[row] |= change
     with pytest.raises(UserError, match=message):
         figures(Sources(write_jsonl(tmp_path / "s.jsonl", rows)), tmp_path / "out")
+
+
+def test_scores_that_do_not_fit_are_refused(tmp_path: pathlib.Path) -> None:
+    samples = write_jsonl(tmp_path / "s.jsonl", GOOD)
+    scores = write_jsonl(tmp_path / "c.jsonl", [{"question": "q", "sample_id": n + 0.5 * (n == 1), "score": 0.5} for n in range(3)])
+    with pytest.raises(UserError, match=r"c.jsonl: field `sample_id` is 1.5 in row 2"):
+        figures(Sources(samples, scores=scores), tmp_path / "out")
+    root = make_workdir(tmp_path / "run")
+    path = root / "tables" / "scores" / "split=test" / "manifest.json"
+    store.write_json(path, json.loads(path.read_text()) | {"settings": {"samples": "0123456789abcdef"}})
+    with pytest.raises(UserError, match=r"scores/split=test was made from other samples .*run the stage 'score' again"):
+        figures(Sources(root), tmp_path / "out")
+
+
+def test_token_scores_of_a_scores_file_take_the_place_of_the_samples_own(tmp_path: pathlib.Path) -> None:
+    samples = write_jsonl(tmp_path / "s.jsonl", [{**row, "tokens": [1, 2], "token_scores": [0.1, 0.2]} for row in GOOD])
+    rows = [{"question": "q", "sample_id": n, "score": 0.5, "token_scores": [0.3, 0.4]} for n in range(3)]
+    found = figures(Sources(samples, scores=write_jsonl(tmp_path / "c.jsonl", rows)), tmp_path / "out")
+    assert found["test"]["best_of_n"] is not None
 
 
 def test_what_is_missing_is_named(tmp_path: pathlib.Path) -> None:
@@ -157,3 +181,11 @@ def test_the_command_runs_where_jax_cannot_be_imported(tmp_path: pathlib.Path) -
     assert "best-of-n" in done.stdout and (tmp_path / "rerank-report" / "index.html").exists()
     wrong = subprocess.run([*command[:4], "--grader=numerik"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert wrong.returncode == 1 and wrong.stderr.startswith("error: there is no grader 'numerik'; nearest: numeric")
+
+
+@pytest.mark.parametrize(("flag", "least"), [("--resamples=0", 1), ("--resamples=-3", 1), ("--seed=-1", 0)])
+def test_flags_out_of_range_are_one_line(tmp_path: pathlib.Path, flag: str, least: int) -> None:
+    command = [sys.executable, "-m", "verifier.rerank", f"--samples={write_jsonl(tmp_path / 's.jsonl', GOOD)}", flag]
+    done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {flag}: expected a whole number from {least}, such as --")
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "rerank-report").exists()

@@ -6,7 +6,6 @@ Only process 0 of a job over several hosts speaks; the others call `set_process`
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import sys
 import time
@@ -15,6 +14,8 @@ from types import TracebackType
 from typing import Any, TextIO
 
 import tqdm
+
+from verifier import atomic
 
 LINE_SECONDS = 15.0  # between two progress lines where there is no terminal to draw a bar on
 _speaker = True
@@ -54,7 +55,7 @@ class MetricLog:
             return
         from tensorboardX import SummaryWriter  # here, because the offline tools import this module and need no protobuf
 
-        folder.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(folder)
         _drop_lines(self.path, first_step)
         self._file = self.path.open("a", encoding="utf-8", buffering=1)
         self._board = SummaryWriter(str(folder / "tensorboard" / name), purge_step=first_step)
@@ -95,9 +96,7 @@ def _drop_lines(path: pathlib.Path, first_step: int) -> None:
             break  # lines are written in order: nothing sound follows a torn one
         if step < first_step:
             kept.append(line + "\n")
-    aside = path.with_suffix(".jsonl.tmp")
-    aside.write_text("".join(kept), encoding="utf-8")
-    os.replace(aside, path)
+    atomic.write_text(path, "".join(kept))
 
 
 class Progress:

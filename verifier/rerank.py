@@ -112,6 +112,7 @@ def _stored(path: pathlib.Path) -> tuple[dict[str, pa.Table], pa.Table | None, d
         name = folder.name.removeprefix("split=") if folder.name.startswith("split=") else "test"
         samples[name] = tables.read_samples(folder)
         if (beside / "scores" / folder.name).is_dir():
+            tables.refuse_other_samples(beside / "scores" / folder.name, folder, "score")
             scores[name] = tables.read_scores(beside / "scores" / folder.name)
     return samples, _problems(problems) if problems.is_dir() else None, scores
 
@@ -151,6 +152,12 @@ def _sizes(words: Sequence[str]) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
+def _at_least(flag: flags.FlagHolder[int], least: int) -> int:
+    if flag.value < least:
+        raise TablesError(f"--{flag.name}={flag.value}: expected a whole number from {least}, such as --{flag.name}={flag.default}")
+    return flag.value
+
+
 def main(argv: Sequence[str]) -> None:
     """Runs; what a user can mend ends as one line on stderr and exit status 1, everything else with its traceback."""
     try:
@@ -159,9 +166,9 @@ def main(argv: Sequence[str]) -> None:
                 f"{' '.join(argv[1:]) or 'no --samples'}: expected --samples=PATH and further --flag=value; --help lists them"
             )
         paths = [pathlib.Path(flag.value) if flag.value else None for flag in (_PROBLEMS, _SCORES)]
-        config = ReportConfig(ks=_sizes(_KS.value), resamples=_RESAMPLES.value)
+        config = ReportConfig(ks=_sizes(_KS.value), resamples=_at_least(_RESAMPLES, 1))
         out = pathlib.Path(_OUT.value)
-        table = rerank(Sources(pathlib.Path(_SAMPLES.value), *paths), out, config, _GRADER.value, _SEED.value)
+        table = rerank(Sources(pathlib.Path(_SAMPLES.value), *paths), out, config, _GRADER.value, _at_least(_SEED, 0))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -27,7 +27,7 @@ class Run:
             WorkdirError: `data.dir` or `data.source` is another one than the tables were made from, and holds other problems.
         """
         own, folders = workdir.settings(self.config, "problems"), self.dir.results("problems")
-        place = {"dir": self.config.data.dir, "source": self.config.data.source}
+        place = {name: getattr(self.config.data, name) for name in ("dir", "test_dir", "source")}
         done = {split: workdir.is_done(folder, own) for split, folder in folders.items()}
         moved = any(done[split] and store.read_manifest(folder)["place"] != place for split, folder in folders.items())  # type: ignore[index]
         if moved or not all(done.values()):

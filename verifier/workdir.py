@@ -26,7 +26,16 @@ _DEPENDS_ON = {
     "report": (),
 }
 # Settings that change how fast or how safely a result comes, never what it is.
-_WITHOUT_EFFECT = ("data.dir", "data.source", "sample.rows", "sample.greedy", "score.rows", "checkpoint_every", "keep_checkpoints")
+_WITHOUT_EFFECT = (
+    "data.dir",
+    "data.test_dir",
+    "data.source",
+    "sample.rows",
+    "sample.greedy",
+    "score.rows",
+    "checkpoint_every",
+    "keep_checkpoints",
+)
 _GREEDY_IGNORES = ("sample.temperature", "sample.top_k", "sample.top_p", "sample.test_samples")
 
 
@@ -116,7 +125,6 @@ def manifest_of(folder: pathlib.Path, stage: str) -> dict[str, Any]:
 
 def save_config(workdir: Workdir, config: config_lib.Config) -> None:
     """Writes config.json: resolved settings, versions, git revision, seed."""
-    workdir.root.mkdir(parents=True, exist_ok=True)
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "pyarrow")
     versions = {name: importlib.metadata.version(name) for name in packages} | {"python": platform.python_version()}
     store.write_json(

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from verifier.config import ConfigError
 from verifier.data.batches import Batch, BatchStream, Example, encode_problem, lm_example, mix, pack, supervision, verifier_example
+from verifier.data.local_files import DataError
 from verifier.text.problem import Template, make_problem
 
 
@@ -119,13 +121,13 @@ def test_masks_by_brute_force(prompt, forced, question, on_forced):
 
 def test_bad_examples_are_refused():
     common = {"level": "token", "normalise": "tokens", "loss_on_forced": True}
-    with pytest.raises(ValueError, match="example p1 has no token"):
+    with pytest.raises(DataError, match="example p1 has no token"):
         verifier_example([1], [], [], True, **common, name="p1")
-    with pytest.raises(ValueError, match="2 entries for 1 tokens"):
+    with pytest.raises(DataError, match="2 entries for 1 tokens"):
         lm_example([1], [2], [True, False], loss_on_question=False, loss_on_forced=True)
-    with pytest.raises(ValueError, match="verify.level is 'word'"):
+    with pytest.raises(ConfigError, match="verify.level is 'word'"):
         verifier_example([1], [2], [False], True, **(common | {"level": "word"}))
-    with pytest.raises(ValueError, match="verify.normalise is 'rows'"):
+    with pytest.raises(ConfigError, match="verify.normalise is 'rows'"):
         verifier_example([1], [2], [False], True, **(common | {"normalise": "rows"}))
 
 
@@ -138,7 +140,7 @@ def test_a_problem_becomes_tokens_and_the_calculators_are_marked():
     first = solution.index("3>>")
     # Only what the calculator would write: nothing for `x`, which it cannot evaluate, and neither the digit behind `>>` nor the end.
     assert [place for place, written in enumerate(forced) if written] == [first, first + 1, first + 2]
-    with pytest.raises(ValueError, match="has no solution"):
+    with pytest.raises(DataError, match="has no solution"):
         encode_problem(make_problem("q?", None, "3", "s", "test"), Characters(), Template())
 
 
@@ -188,8 +190,10 @@ def test_long_examples_are_left_out_and_named(caplog):
     assert [[example.name for example in row] for row in rows] == [["e0", "e2"]]
     (record,) = caplog.records
     assert "2 of 4 examples" in record.getMessage() and "e1, e3" in record.getMessage() and "30 tokens" in record.getMessage()
-    with pytest.raises(ValueError, match="all 2 examples are longer than row_tokens=10 .*context"):
+    with pytest.raises(DataError, match="all 2 examples are longer than row_tokens=10 .*context"):
         pack(numbered([11, 12]), 10)
+    with pytest.raises(DataError, match="all 2 examples are longer than row_tokens=10 .*context"):
+        BatchStream(numbered([11, 12]), 0, 1, 10)
 
 
 # streams
@@ -225,8 +229,10 @@ def test_restored_equals_uninterrupted(stop, seed):
 def test_a_position_of_other_data_is_refused():
     state = BatchStream(numbered([3, 4]), 0, 2, 8).state()
     for other in (BatchStream(numbered([3, 4]), 1, 2, 8), BatchStream(numbered([3, 4]), 0, 4, 8), BatchStream(numbered([3, 5]), 0, 2, 8)):
-        with pytest.raises(ValueError, match=r"saved position has (seed=0|batch_rows=2|tokens=7)"):
+        with pytest.raises(DataError, match=r"saved position has (seed=0|batch_rows=2|tokens=7)"):
             other.restore(state)
+    with pytest.raises(DataError, match="saved position has tokens=None, here it is 7"):
+        BatchStream(numbered([3, 4]), 0, 2, 8).restore({name: value for name, value in state.items() if name != "tokens"})
 
 
 def test_hosts_together_give_the_whole():
@@ -235,7 +241,7 @@ def test_hosts_together_give_the_whole():
     hosts = [list(BatchStream(examples, 3, 4, 12, process_index=index, process_count=2)) for index in range(2)]
     for batch, *parts in zip(whole, *hosts, strict=True):
         assert same(batch, Batch(*(np.concatenate(fields) for fields in zip(*parts, strict=True))))
-    with pytest.raises(ValueError, match="batch_rows=3 cannot be shared by 2"):
+    with pytest.raises(ConfigError, match="batch_rows=3 cannot be shared by 2"):
         BatchStream(examples, 0, 3, 12, process_index=0, process_count=2)
 
 
@@ -254,8 +260,10 @@ def test_fractions_of_an_epoch():
     examples = numbered([5] * 30)
     assert [len(BatchStream(examples, 0, 1, 5, epochs)) for epochs in (0, 0.1, 0.5, 0.51, 1, 1.1, 2)] == [0, 3, 15, 16, 30, 33, 60]
     assert list(BatchStream(examples, 0, 1, 5, 0)) == []
-    with pytest.raises(ValueError, match="no examples"):
+    with pytest.raises(DataError, match="no examples"):
         BatchStream([], 0, 1, 5)
+    with pytest.raises(ConfigError, match="epochs=-1 is negative"):
+        BatchStream(examples, 0, 1, 5, -1)
 
 
 def test_mix_is_one_to_one_and_even():
@@ -267,5 +275,5 @@ def test_mix_is_one_to_one_and_even():
     assert used[:4] != used[4:8]
     assert [example.name for example in mix(samples, truth, seed=0)[1::2]] == used
     assert mix([], truth, 0) == []
-    with pytest.raises(ValueError, match="no ground truth.*lm_weight=0"):
+    with pytest.raises(DataError, match="no ground truth.*lm_weight=0"):
         mix(samples, [], 0)

@@ -53,14 +53,13 @@ def test_a_checking_line_shows_0_and_ends_the_solution_where_the_answer_is_easie
         assert re.search(rf"\b{demand}\b", problem.question)
 
 
-def test_a_wrong_guess_shows_in_the_checking_line():
+def test_exactly_one_guess_leaves_nothing_over():
     for problem in generated.generate("train", 40, seed=0, kinds=["guess"]):
-        line = problem.solution.splitlines()[-2]
-        total, first, second = map(int, re.search(r"<<(\d+)-(\d+)-(\d+)=", line).groups())
-        a, b = first // int(problem.answer), second // (int(re.search(r"(\d+)-\d+", problem.solution)[1]) - int(problem.answer))
-        n = int(re.search(r"so (\d+)-", problem.solution)[1])
-        solutions = [x for x in range(1, n) if x * a + (n - x) * b == total]
-        assert solutions == [int(problem.answer)], "exactly one guess leaves 0"
+        first, second, third, check = (each.expression for each in calculator.annotations(problem.solution))
+        n, answer = map(int, first.split("-"))
+        a, b = int(second.split("*")[1]), int(third.split("*")[1])
+        total = int(check.split("-")[0])
+        assert [x for x in range(1, n) if x * a + (n - x) * b == total] == [answer] == [int(problem.answer)]
 
 
 def test_train_and_test_share_no_question_no_combination_and_no_numbers(problems):

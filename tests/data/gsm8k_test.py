@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from verifier.config import UserError
 from verifier.data.gsm8k import HUB_FILE, load_gsm8k
 from verifier.data.local_files import DataError
 
@@ -84,13 +85,13 @@ def test_problems(folder):
     assert {problem.answer for problem in found["train"]} >= {"980", "1,000"}
 
 
-def test_repeated_questions_stay_once_whatever_the_order(folder, caplog):
+def test_repeated_questions_stay_once_whatever_the_order(folder, capsys):
     path = folder / "train.jsonl"
     lines = path.read_text().splitlines()
     again = lines[0].replace("what is", "what  is")
     path.write_text("\n".join([*lines, again]))
     one = load_gsm8k(str(folder))
-    assert len(one["train"]) == 30 and "1 of 31 problems repeat a question" in caplog.text
+    assert len(one["train"]) == 30 and "1 of 31 problems repeat a question" in capsys.readouterr().err
     path.write_text("\n".join([again, *lines]))
     assert load_gsm8k(str(folder)) == one
 
@@ -113,6 +114,24 @@ def test_malformed_rows_are_named_by_file_and_line(folder, line, message):
     path.write_text("\n".join([*lines[:2], line, *lines[2:]]))
     with pytest.raises(DataError, match=message):
         load_gsm8k(str(folder))
+
+
+def test_empty_and_torn_files_are_named(folder, monkeypatch):
+    write_hub_files(folder)
+    path = folder / HUB_FILE.format(split="test")
+    pq.write_table(pq.ParquetFile(path).read().slice(0, 0), path)
+    with pytest.raises(DataError, match=r"test-00000-of-00001\.parquet is empty"):
+        load_gsm8k(str(folder), source="hub")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"test-00000-of-00001\.parquet: not a whole Parquet file"):
+        load_gsm8k(str(folder), source="hub")
+    (folder / "train.jsonl").write_text("\n")
+    with pytest.raises(DataError, match=r"train\.jsonl is empty"):
+        load_gsm8k(str(folder))
+    fake_tfds(monkeypatch)
+    sys.modules["tensorflow_datasets"].data_source = lambda *_, **__: []
+    with pytest.raises(DataError, match="TFDS gave an empty gsm8k, train"):
+        load_gsm8k(source="tfds")
 
 
 def test_missing_data_says_how_to_supply_them(tmp_path, monkeypatch):
@@ -138,7 +157,7 @@ def test_missing_packages_and_networks_point_to_local_files(monkeypatch):
     hub = types.ModuleType("huggingface_hub")
     hub.hf_hub_download = offline
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    with pytest.raises(DataError, match=r"could not be fetched from the hub .no network.*GSM8K_DIR"):
+    with pytest.raises(DataError, match=r"could not be fetched from the hub .no network.*HF_HUB_OFFLINE=1.*GSM8K_DIR"):
         load_gsm8k(source="hub")
     fake_tfds(monkeypatch)
     sys.modules["tensorflow_datasets"].data_source = offline

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
 
 from verifier.config import DataConfig
 from verifier.data import problems as problems_lib
-from verifier.data.problems import SOURCES, DataError, load_problems, problems_from_table, problems_table
+from verifier.data.problems import FOR_TESTING, SOURCES, DataError, load_problems, problems_from_table, problems_table
 from verifier.data.tables import SCHEMAS
 from verifier.text.problem import make_problem
 
@@ -82,12 +83,44 @@ def test_a_problem_in_two_splits_is_refused(fake):
         load_problems(config(), 0)
 
 
-def test_sets_for_testing_only(fake):
-    fake["train"] = []
-    splits = load_problems(config(), 0)
-    assert splits["train"] == splits["heldout"] == [] and len(splits["test"]) == 40
-    with pytest.raises(DataError, match="fake is a set for testing only"):
-        load_problems(config(train_problems=1), 0)
+@pytest.mark.parametrize("name", FOR_TESTING)
+def test_sets_for_testing_only_name_the_way_out(name):
+    message = rf"'{name}', but svamp, asdiv, multiarith are for testing only: .*data\.name=gsm8k.*data\.test_name={name} data\.test_dir="
+    with pytest.raises(DataError, match=message):
+        load_problems(config(name=name), 0)
+
+
+def test_test_problems_from_another_source(fake, monkeypatch):
+    folders = []
+
+    def other(config, seed):
+        folders.append(config.dir)
+        return {"train": [], "test": made("svamp", 30)}
+
+    monkeypatch.setitem(SOURCES, "svamp", other)
+    wanted = config(dir="here", test_name="svamp", test_dir="there", test_problems=20)
+    splits = load_problems(wanted, 0)
+    assert folders == ["there"] and {split: len(each) for split, each in splits.items()} == {"train": 90, "heldout": 10, "test": 20}
+    alone = load_problems(config(), 0)
+    assert splits["train"] == alone["train"] and splits["heldout"] == alone["heldout"]
+    assert all(problem.question.startswith("svamp") and problem.split == "test" for problem in splits["test"])
+    with pytest.raises(DataError, match=r"data\.test_problems is 31, but there are 30"):
+        load_problems(dataclasses.replace(wanted, test_problems=31), 0)
+    with pytest.raises(DataError, match=r"data\.test_name is 'svmp'.*nearest: svamp"):
+        load_problems(config(test_name="svmp"), 0)
+    monkeypatch.setitem(SOURCES, "svamp", lambda config, seed: {"train": [], "test": fake["train"][:1]})
+    with pytest.raises(DataError, match=r"is in (train|heldout) and in test: 'train 0\?'"):
+        load_problems(config(test_name="svamp"), 0)
+
+
+def test_generated_problems_beside_another_source_need_only_their_own_number(fake):
+    splits = load_problems(config(test_name="generated", test_problems=7), 0)
+    assert len(splits["train"]) == 90 and len(splits["test"]) == 7
+    assert all(problem.source.startswith("generated/") for problem in splits["test"])
+    splits = load_problems(config(name="generated", train_problems=20, test_name="fake"), 0)
+    assert (len(splits["train"]), len(splits["heldout"]), len(splits["test"])) == (20, 10, 40)
+    with pytest.raises(DataError, match=r"data\.test_problems is 0; generated"):
+        load_problems(config(test_name="generated"), 0)
 
 
 def test_generated_problems_are_asked_for_in_the_right_numbers(monkeypatch):

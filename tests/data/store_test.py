@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from verifier.data import atomic, store
+from verifier import atomic
+from verifier.data import store
 from verifier.data.store import SCHEMAS, StoreError, TableWriter, read_manifest, read_table, remove_table
 
 
@@ -131,7 +132,7 @@ def test_a_full_disk_leaves_earlier_parts_whole(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        with pytest.raises(StoreError, match=r"part-00001\.parquet.*No space left"):
+        with pytest.raises(StoreError, match=r"part-00001\.parquet.*No space left.*make room.*goes on from there"):
             writer.append([sample("b")])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part-00000.parquet", "unfinished.json"]
     assert writer.present() == {"a"}
@@ -268,6 +269,12 @@ def test_any_interruption_gives_the_same_table(tmp_path_factory, groups, crash):
     assert sorted(map(int, read_table(folder, "labels")["problem_id"].to_pylist())) == wanted
 
 
+def test_the_id_of_a_table_is_that_of_its_rows(tmp_path):
+    first, again, other = (finished(tmp_path / name, [[sample(key)]]) for name, key in (("1", "a"), ("2", "a"), ("3", "b")))
+    ids = [store.table_id(store.read_manifest(folder)) for folder in (first, again, other)]
+    assert ids[0] == ids[1] != ids[2] and len(ids[0]) == 16
+
+
 def test_write_json_is_whole_or_not_there(tmp_path, monkeypatch):
     path = tmp_path / "new" / "a.json"
     store.write_json(path, {"a": 1})
@@ -276,6 +283,6 @@ def test_write_json_is_whole_or_not_there(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError):
+    with pytest.raises(atomic.WriteError):
         store.write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1} and [p.name for p in path.parent.iterdir()] == ["a.json"]

@@ -8,9 +8,10 @@ import pathlib
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from verifier.config import ReportConfig
+from verifier.config import ReportConfig, UserError
 from verifier.data import store
 from verifier.evaluate import graders, report, tables
 from verifier.evaluate.tables import TablesError
@@ -159,6 +160,32 @@ def test_tables_that_do_not_belong_together_are_refused(tmp_path: pathlib.Path) 
         tables.read_workdir(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(("table", "stage"), [("labels", "label"), ("scores", "score")])
+def test_labels_and_scores_of_other_samples_are_refused(tmp_path: pathlib.Path, table: str, stage: str) -> None:
+    root = make_workdir(tmp_path)
+    source = store.table_id(store.read_manifest(root / "tables" / "samples" / "split=test"))
+    path = root / "tables" / table / "split=test" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    store.write_json(path, manifest | {"settings": {"samples": source}})
+    assert set(tables.read_workdir(root)) == {"heldout", "test", "test_greedy"}
+    store.write_json(path, manifest | {"settings": {"samples": "0123456789abcdef"}})
+    with pytest.raises(TablesError, match=rf"{table}/split=test was made from other samples \(0123.*\).*run the stage '{stage}' again"):
+        tables.read_workdir(root)
+    if table == "labels":
+        assert tables.read_workdir(root, grader="numeric")["test"].grader == "numeric"  # stored labels are of no concern
+
+
+def test_columns_of_the_scores_take_the_place_of_the_samples_own(tmp_path: pathlib.Path) -> None:
+    root = make_workdir(tmp_path)
+    samples = tables.read_samples(root / "tables" / "samples" / "split=test")
+    scores = tables.read_scores(root / "tables" / "scores" / "split=test")
+    old = samples.append_column("token_scores", pa.array([[9.0]] * len(samples)))
+    problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
+    split = tables.assemble(old, problems, "numeric", scores)
+    assert split.rows.column_names.count("token_scores") == 1
+    assert split.rows["token_scores"].to_pylist() == scores["token_scores"].to_pylist()
+
+
 def test_relabelling_equals_grading_one_by_one() -> None:
     from verifier.text.answer import GRADERS, grade
 
@@ -168,3 +195,12 @@ def test_relabelling_equals_grading_one_by_one() -> None:
         answers, correct = graders.relabel(solutions, golds, name)
         expected = [grade(solution, gold, name) for solution, gold in zip(solutions, golds, strict=True)]
         assert answers == [one.answer for one in expected] and correct.tolist() == [one.correct for one in expected]
+
+
+@pytest.mark.parametrize(("content", "message"), [(b'{"name": ', "not JSON"), (b"\xff", "not JSON"), (b"[]", "a JSON list")])
+def test_a_broken_config_is_named(tmp_path, content, message):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"{tmp_path}/config\.json: .*{message}.*remove it"):
+        report.run_of_workdir(tmp_path)
+    (tmp_path / "config.json").unlink()
+    assert report.run_of_workdir(tmp_path).settings == {}

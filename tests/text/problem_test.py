@@ -2,7 +2,8 @@
 
 import pytest
 
-from verifier.text.problem import Template, make_problem, problem_id
+from verifier.config import UserError
+from verifier.text.problem import ProblemError, Template, make_problem, problem_id
 
 
 def test_the_id_depends_on_the_words_alone():
@@ -23,7 +24,7 @@ def test_a_problem_keeps_what_it_was_given():
 
 @pytest.mark.parametrize(("question", "answer", "named"), [("  ", "2", "question"), ("Q?", "", "answer")])
 def test_empty_fields_are_refused(question, answer, named):
-    with pytest.raises(ValueError, match=f"empty {named}"):
+    with pytest.raises(ProblemError, match=f"empty {named}"):
         make_problem(question, None, answer, "mine", "train")
 
 
@@ -39,10 +40,11 @@ BAD = ["", "Q", "{question}{question}", "{question.x}", "{question!r}", "{questi
 
 @pytest.mark.parametrize("prompt", BAD)
 def test_bad_templates_are_named(prompt):
-    with pytest.raises(ValueError, match="prompt template"):
+    with pytest.raises(ProblemError, match="prompt template"):
         Template(prompt=prompt)
 
 
 def test_a_bad_target_is_named_too():
-    with pytest.raises(ValueError, match="target template.*solution"):
+    with pytest.raises(ProblemError, match="target template.*solution"):
         Template(target="{question}")
+    assert issubclass(ProblemError, UserError)

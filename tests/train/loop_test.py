@@ -99,6 +99,37 @@ def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
     assert params_id(again) == params_id(model)
 
 
+def test_the_best_outlives_a_kill_and_a_refusal(tmp_path, monkeypatch):
+    """Best at step 4, killed after 7 with a checkpoint at 6, gone on until patience ends at 8."""
+    values = iter([5.0, 4.0, 4.5, 4.2])
+    monkeypatch.setattr(loop, "_means", lambda terms, loss=True: {"loss": next(values)} if loss else {})
+    config = changed(CONFIG, eval_every=2, patience=2, keep_checkpoints=1, checkpoint_every=2)
+    job = make_job(tmp_path, heldout=[fakes.random_batch(9)])
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(fakes.Table(), fakes.Stream(1, 20, die_after=7), fakes.table_loss, config, job)
+    there = tmp_path / "checkpoints"
+    assert sorted(folder.name for folder in there.iterdir()) == ["4", "6"]
+    with checkpoint.Checkpoints(there) as checkpoints:
+        best = checkpoint.tree_id(checkpoints.restore_params(4, nnx.state(fakes.Table(), nnx.Param)))
+    with pytest.raises(checkpoint.CheckpointError, match="learning_rate"):
+        loop.fit(fakes.Table(), fakes.Stream(1, 20), fakes.table_loss, changed(config, learning_rate=0.5), job)
+    assert sorted(folder.name for folder in there.iterdir()) == ["4", "6"]
+    model = fakes.Table()
+    assert loop.fit(model, fakes.Stream(1, 20), fakes.table_loss, config, job) == loop.Fitted(8, 4, True, {"loss": 4.0})
+    assert params_id(model) == best
+    assert sorted(folder.name for folder in there.iterdir()) == ["4", "8"]
+
+
+def test_a_stream_of_other_data_is_told_with_the_folder(tmp_path):
+    class Other(fakes.Stream):
+        def restore(self, state):
+            raise config_lib.UserError("the saved position has tokens=7")
+
+    loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
+    with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints/4: the saved position has tokens=7 \(remove .*checkpoints\)"):
+        loop.fit(fakes.Table(), Other(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
+
+
 def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     def broken(position, rows):
         batch = fakes.random_batch(position, rows=rows)
@@ -133,13 +164,18 @@ def test_checkpoints_of_other_settings_are_refused(tmp_path):
     ("config", "fields", "message"),
     [
         (changed(CONFIG, accumulate=3), {}, "accumulate=3 does not divide"),
-        (changed(CONFIG, patience=1), {}, "no held-out batches"),
+        (changed(CONFIG, patience=1), {}, "no held-out batches; set data.heldout_problems or verify.patience=0"),
         (changed(CONFIG, eval_every=1), {"heldout": [fakes.random_batch(0)], "watch": "speed"}, "watch is 'speed'.*loss, extra, value"),
     ],
 )
 def test_what_cannot_work_is_said(tmp_path, config, fields, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(config_lib.ConfigError, match=message):
         loop.fit(fakes.Table(), fakes.Stream(1, 2), fakes.table_loss, config, make_job(tmp_path, **fields))
+
+
+def test_a_job_of_no_steps_is_refused(tmp_path):
+    with pytest.raises(config_lib.ConfigError, match="verify: the stream has no batches; give it examples and epochs > 0"):
+        loop.fit(fakes.Table(), fakes.Stream(0, 0), fakes.table_loss, CONFIG, make_job(tmp_path))
 
 
 def test_positive_control_a_label_that_one_token_shows(tmp_path):

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from verifier.config import ConfigError
 from verifier.data.examples import Example, encode_problem, lm_example, verifier_example
+from verifier.data.local_files import DataError
 from verifier.data.packing import fitting, pack_lengths
 
 __all__ = [
@@ -58,7 +60,7 @@ def pack(examples: Sequence[Example], row_tokens: int) -> list[list[Example]]:
     """Rows of examples: first fit in the given order; examples longer than a row are left out, counted and named in a warning.
 
     Raises:
-        ValueError: no example fits.
+        DataError: no example fits.
     """
     kept = fitting([len(example.tokens) for example in examples], [example.name for example in examples], row_tokens)
     rows = pack_lengths([len(examples[place].tokens) for place in kept], row_tokens)
@@ -71,10 +73,10 @@ def mix(samples: Sequence[Example], ground_truth: Sequence[Example], seed: int) 
     Ground truth is used evenly: all of it in a seeded order, then all of it again in another, until every sample has its partner.
 
     Raises:
-        ValueError: there are samples, but no ground truth.
+        DataError: there are samples, but no ground truth.
     """
     if samples and not ground_truth:
-        raise ValueError(f"{len(samples):,} samples, but no ground truth to mix them with; give some or set verify.lm_weight=0")
+        raise DataError(f"{len(samples):,} samples, but no ground truth to mix them with; give some or set verify.lm_weight=0")
     mixed: list[Example] = []
     for place, sample in enumerate(samples):
         if place % len(ground_truth) == 0:
@@ -114,15 +116,16 @@ class BatchStream:
             process_count: how many hosts there are.
 
         Raises:
-            ValueError: no examples, none that fits, or batch_rows that the hosts cannot share evenly.
+            DataError: no examples, or none that fits.
+            ConfigError: batch_rows that the hosts cannot share evenly, or negative epochs.
         """
         self.process_index, self.process_count = process_index, process_count
         if not examples:
-            raise ValueError("there are no examples to train on; expected at least one")
+            raise DataError("there are no examples to train on; expected at least one")
         if batch_rows < 1 or batch_rows % self.process_count:
-            raise ValueError(f"batch_rows={batch_rows} cannot be shared by {self.process_count} processes; set a positive multiple of them")
+            raise ConfigError(f"batch_rows={batch_rows} cannot be shared by {self.process_count} processes; set a multiple of that")
         if epochs < 0:
-            raise ValueError(f"epochs={epochs} is negative; expected 0 or more")
+            raise ConfigError(f"epochs={epochs} is negative; expected 0 or more")
         lengths = [len(example.tokens) for example in examples]
         self._kept = np.asarray(fitting(lengths, [example.name for example in examples], row_tokens))
         self._lengths = np.asarray(lengths)[self._kept]
@@ -159,11 +162,11 @@ class BatchStream:
         """Goes on exactly where `state` was taken.
 
         Raises:
-            ValueError: the state is of other examples, another seed or another batch size.
+            DataError: the state is of other examples, another seed or another batch size.
         """
         for name, mine in self._identity().items():
-            if state[name] != mine:
-                raise ValueError(f"the saved position has {name}={state[name]}, here it is {mine}; use the old settings or start anew")
+            if state.get(name) != mine:
+                raise DataError(f"the saved position has {name}={state.get(name)}, here it is {mine}; use the old settings or start anew")
         self._epoch, self._step = int(state["epoch"]), int(state["step"])
 
     def _identity(self) -> dict[str, int]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
+from collections.abc import Iterator
 
-from verifier.data.local_files import DataError, field
+from verifier.data.local_files import DataError, field, jsonl_rows, text_lines
 
 
 def read_corpus(path: pathlib.Path) -> list[str]:
@@ -19,23 +19,16 @@ def read_corpus(path: pathlib.Path) -> list[str]:
     """
     if not path.is_file():
         raise DataError(f"{path} is not there; pretrain.corpus names a text file (one document a line) or .jsonl with a field 'text'")
-    documents = []
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                text = _text(line, f"{path}, line {number}") if path.suffix == ".jsonl" else line
-                if text.strip():
-                    documents.append(text.strip())
+    texts = _texts(path) if path.suffix == ".jsonl" else (line for line, _ in text_lines(path))
+    documents = [text.strip() for text in texts if text.strip()]
     if not documents:
         raise DataError(f"{path} has no document; expected one a line")
     return documents
 
 
-def _text(line: str, place: str) -> str:
-    try:
-        text = field(json.loads(line), "text", place)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place}: not JSON ({error.msg}); expected an object with the field 'text'") from error
-    if not isinstance(text, str):
-        raise DataError(f"{place}: 'text' is {text!r}; expected text")
-    return text
+def _texts(path: pathlib.Path) -> Iterator[str]:
+    for row, place in jsonl_rows(path):
+        text = field(row, "text", place)
+        if not isinstance(text, str):
+            raise DataError(f"{place}: 'text' is {text!r}; expected text")
+        yield text

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from verifier.config import ConfigError
+from verifier.data.local_files import DataError
 from verifier.text import calculator
 from verifier.text.problem import Problem, Template
 from verifier.text.tokenizer import Tokenizer
@@ -15,10 +17,10 @@ from verifier.text.tokenizer import Tokenizer
 class Example(NamedTuple):
     """One sequence of T tokens and its weights in the losses.
 
-        position       0   1   2   3   4
-        tokens         q   q   s   s   end
-        lm_weight      0   1   1   1   0     position 1 predicts the first solution token; the last predicts nothing
-        value_weight   0   0   1   1   1     the value is read after each solution token, the end token's too
+    position       0   1   2   3   4
+    tokens         q   q   s   s   end
+    lm_weight      0   1   1   1   0     position 1 predicts the first solution token; the last predicts nothing
+    value_weight   0   0   1   1   1     the value is read after each solution token, the end token's too
     """
 
     tokens: np.ndarray  # int32 [T]
@@ -48,7 +50,7 @@ def lm_example(
         name: what messages call the example.
 
     Raises:
-        ValueError: an empty target, or `forced` of another length.
+        DataError: an empty target, or `forced` of another length.
     """
     _check_lengths(target_ids, forced, name)
     first = len(prompt_ids)
@@ -86,7 +88,8 @@ def verifier_example(
         name: what messages call the example.
 
     Raises:
-        ValueError: an empty solution, `forced` of another length, or an unknown level or normalise.
+        DataError: an empty solution, or `forced` of another length.
+        ConfigError: an unknown level or normalise.
     """
     _check_lengths(solution_ids, forced, name)
     first = len(prompt_ids)
@@ -95,13 +98,13 @@ def verifier_example(
     if level == "solution":
         counted[:-1] = 0
     elif level != "token":
-        raise ValueError(f"verify.level is {level!r}; expected 'token' or 'solution'")
+        raise ConfigError(f"verify.level is {level!r}; expected 'token' or 'solution'")
     elif not loss_on_forced:
         counted[np.asarray(forced, bool)] = 0
     if normalise == "solutions":
         counted /= max(counted.sum(), 1)
     elif normalise != "tokens":
-        raise ValueError(f"verify.normalise is {normalise!r}; expected 'tokens' or 'solutions'")
+        raise ConfigError(f"verify.normalise is {normalise!r}; expected 'tokens' or 'solutions'")
     value_weight, value_target = np.zeros((2, len(tokens)), np.float32)
     value_weight[first:] = counted
     value_target[first:] = float(correct)
@@ -116,10 +119,10 @@ def encode_problem(problem: Problem, tokenizer: Tokenizer, template: Template) -
         whether the calculator would write the token: one that lies wholly in the result of an annotation, the closing `>>` included.
 
     Raises:
-        ValueError: the problem has no solution.
+        DataError: the problem has no solution.
     """
     if problem.solution is None:
-        raise ValueError(f"problem {problem.problem_id} of {problem.source} has no solution to learn from; only its answer is known")
+        raise DataError(f"problem {problem.problem_id} of {problem.source} has no solution to learn from; only its answer is known")
     prompt_ids = [*tokenizer.start_ids, *tokenizer.encode(template.render_prompt(problem.question))]
     target = template.render_target(problem.solution)
     ids, spans = tokenizer.encode_with_spans(target)
@@ -134,6 +137,6 @@ def encode_problem(problem: Problem, tokenizer: Tokenizer, template: Template) -
 
 def _check_lengths(ids: Sequence[int], forced: Sequence[bool], name: str) -> None:
     if not len(ids):
-        raise ValueError(f"example {name or '(no name)'} has no token to learn from; expected at least the end token")
+        raise DataError(f"example {name or '(no name)'} has no token to learn from; expected at least the end token")
     if len(forced) != len(ids):
-        raise ValueError(f"example {name or '(no name)'}: `forced` has {len(forced)} entries for {len(ids)} tokens; expected one a token")
+        raise DataError(f"example {name or '(no name)'}: `forced` has {len(forced)} entries for {len(ids)} tokens; expected one a token")

@@ -6,14 +6,12 @@ Data: Cobbe et al. 2021, 7,473 training and 1,319 test problems, https://github.
 
 from __future__ import annotations
 
-import json
-import logging
 import pathlib
 from collections.abc import Iterator
 
-import pyarrow.parquet as pq
-
-from verifier.data.local_files import DataError, field, find_folder
+from verifier import log
+from verifier.data.local_files import DataError, field, find_folder, jsonl_rows
+from verifier.data.reading import open_part
 from verifier.text.problem import Problem, make_problem
 
 SPLITS = ("train", "test")
@@ -22,6 +20,7 @@ HUB_FILE = "main/{split}-00000-of-00001.parquet"
 MARK = "#### "
 _HOME = "https://github.com/openai/grade-school-math, folder grade_school_math/data"
 _OFFLINE = "Or take the files local: data.source=local with GSM8K_DIR or --set data.dir= naming a folder with train.jsonl and test.jsonl"
+_IN_CACHE = "Without a network HF_HUB_OFFLINE=1 takes what an earlier run left in the hub's cache."
 
 Row = tuple[str, str, str]  # question, answer, and the place where they stand
 
@@ -56,8 +55,7 @@ def _problems(rows: Iterator[Row], split: str) -> list[Problem]:
         kept = found.setdefault(problem.problem_id, problem)
         found[problem.problem_id] = min(kept, problem, key=lambda each: (each.question, each.solution or ""))
     if len(found) < count:
-        message = "gsm8k %s: %d of %d problems repeat a question; each is kept once"
-        logging.getLogger(__name__).warning(message, split, count - len(found), count)
+        log.say(f"gsm8k {split}: {count - len(found)} of {count} problems repeat a question; each is kept once")
     return [found[problem_id] for problem_id in sorted(found)]
 
 
@@ -70,16 +68,8 @@ def _final_answer(text: str, place: str) -> str:
 
 def _local_rows(folder: str, split: str) -> Iterator[Row]:
     path = find_folder(folder, "GSM8K_DIR", [f"{each}.jsonl" for each in SPLITS], _HOME) / f"{split}.jsonl"
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            place = f"{path}, line {number}"
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{place}: not JSON ({error.msg}); expected an object with question and answer") from error
-            yield _text(field(row, "question", place), place), _text(field(row, "answer", place), place), place
+    for row, place in jsonl_rows(path):
+        yield _text(field(row, "question", place), place), _text(field(row, "answer", place), place), place
 
 
 def _tfds_rows(folder: str, split: str) -> Iterator[Row]:
@@ -95,6 +85,8 @@ def _tfds_rows(folder: str, split: str) -> Iterator[Row]:
     except OSError as error:  # no network, no disk: what the downloads raise
         reason = str(error).partition("\n")[0]
         raise DataError(f"TFDS could not prepare gsm8k ({reason}). {_OFFLINE}.") from error
+    if not len(rows):
+        raise DataError(f"TFDS gave an empty gsm8k, {split}: remove its folder and prepare it anew. {_OFFLINE}.")
     for number, row in enumerate(rows):
         place = f"TFDS gsm8k, {split} row {number}"
         yield _text(field(row, "question", place), place), _text(field(row, "answer", place), place), place
@@ -106,10 +98,12 @@ def _hub_rows(folder: str, split: str) -> Iterator[Row]:
         path = find_folder(folder, "data.dir", [HUB_FILE.format(split=each) for each in SPLITS], f"hub data set {HUB_REPOSITORY}") / name
     else:
         path = _from_hub(name)
-    table = pq.ParquetFile(path).read()
+    table = open_part(path, None).read()
     for wanted in ("question", "answer"):
         if wanted not in table.column_names:
             raise DataError(f"{path}: no field {wanted!r}; it has {', '.join(table.column_names)}")
+    if not len(table):
+        raise DataError(f"{path} is empty; fetch it again from the hub data set {HUB_REPOSITORY}")
     for number, (question, text) in enumerate(zip(table["question"].to_pylist(), table["answer"].to_pylist(), strict=True)):
         place = f"{path}, row {number}"
         yield _text(question, place), _text(text, place), place
@@ -124,7 +118,7 @@ def _from_hub(name: str) -> pathlib.Path:
         return pathlib.Path(huggingface_hub.hf_hub_download(HUB_REPOSITORY, name, repo_type="dataset"))
     except (OSError, ValueError) as error:  # no network and no copy in the cache, no such file, a hub that refuses
         reason = str(error).partition("\n")[0]
-        raise DataError(f"{name} of {HUB_REPOSITORY} could not be fetched from the hub ({reason}). {_OFFLINE}.") from error
+        raise DataError(f"{name} of {HUB_REPOSITORY} could not be fetched from the hub ({reason}). {_IN_CACHE} {_OFFLINE}.") from error
 
 
 def _text(value: object, place: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from verifier.config import UserError
@@ -29,13 +29,14 @@ def find_folder(folder: str, variable: str, files: Sequence[str], home: str) -> 
     """
     chosen = folder or os.environ.get(variable, "")
     supply = f"It needs {' and '.join(files)} (from {home}). Set {variable}=FOLDER in the environment or --set data.dir=FOLDER"
+    supply += " (data.test_dir for the source that data.test_name names)"
     if not chosen:
         raise DataError(f"no folder of data files is named. {supply}.")
     root = pathlib.Path(chosen).expanduser()
     for name in files:
         if not (root / name).is_file():
-            origin = "data.dir" if folder else variable
-            raise DataError(f"{root / name} is not there ({origin}={chosen}). {supply}.")
+            origin = "" if folder else f" ({variable}={chosen})"
+            raise DataError(f"{root / name} is not there{origin}. {supply}.")
     return root
 
 
@@ -45,6 +46,57 @@ def read_json(path: pathlib.Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg}); fetch the file again") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error}); fetch the file again") from error
+
+
+def text_lines(path: pathlib.Path, error: type[UserError] = DataError) -> Iterator[tuple[str, str]]:
+    """The lines of a text file that are not blank, and the place of each, "FILE, line N", for messages.
+
+    Args:
+        path: in UTF-8.
+        error: what to raise.
+
+    Raises:
+        UserError: of the kind asked for: the file cannot be read, or a line is not UTF-8.
+    """
+    before = f"{path}, line "
+    try:
+        with open(path, "rb") as file:  # bytes, so that a line that is no text can be named
+            for number, line in enumerate(file, start=1):
+                place = before + str(number)
+                try:
+                    text = line.decode("utf-8")
+                except UnicodeDecodeError as reason:
+                    byte = f"byte 0x{line[reason.start]:02x} at place {reason.start + 1}"
+                    raise error(f"{place}: not UTF-8 ({byte}); convert the file, such as with iconv -t UTF-8") from reason
+                if not text.isspace():
+                    yield text, place
+    except OSError as reason:
+        raise error(f"{path} cannot be read ({reason.strerror or reason})") from reason
+
+
+def jsonl_rows(path: pathlib.Path, error: type[UserError] = DataError) -> Iterator[tuple[dict[str, Any], str]]:
+    """The objects of a file with one JSON object a line, and the place of each, "FILE, line N"; blank lines are passed over.
+
+    Args:
+        path: in UTF-8.
+        error: what to raise.
+
+    Raises:
+        UserError: of the kind asked for: as `text_lines`, a line that is no JSON object, or no line at all.
+    """
+    place = ""
+    for line, place in text_lines(path, error):
+        try:
+            row = json.loads(line)
+        except ValueError as reason:
+            raise error(f"{place}: not JSON ({getattr(reason, 'msg', reason)}); expected one object a line") from reason
+        if not isinstance(row, dict):
+            raise error(f"{place}: {line.strip()[:40]!r}; expected an object such as {{...}}")
+        yield row, place
+    if not place:
+        raise error(f"{path} is empty; expected one JSON object a line")
 
 
 def field(row: Any, name: str, place: str) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from verifier.data.local_files import DataError
+
 OPEN_ROWS = 64  # rows that may still be filled: keeps packing linear in time, and examples near their place in the order
 NAMED = 20  # too long examples that a warning names
 
@@ -45,14 +47,14 @@ def fitting(lengths: Sequence[int], names: Sequence[str], row_tokens: int) -> li
     """The places of the examples that fit a row; the others are dropped whole, counted and named in one warning.
 
     Raises:
-        ValueError: none fits.
+        DataError: none fits.
     """
     kept = [place for place, length in enumerate(lengths) if length <= row_tokens]
     if len(kept) == len(lengths):
         return kept
     longest = max(lengths)
     if not kept:
-        raise ValueError(
+        raise DataError(
             f"all {len(lengths):,} examples are longer than row_tokens={row_tokens} (they have {min(lengths)} to {longest} tokens);"
             " set row_tokens (and model.context) higher"
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 
 import pyarrow as pa
@@ -33,6 +32,8 @@ SOURCES: dict[str, Source] = {
     "multiarith": lambda config, seed: load_multiarith(config.dir),
 }
 
+FOR_TESTING = ("svamp", "asdiv", "multiarith")  # they have no training problems
+
 
 def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
     """The problems of a run.
@@ -42,32 +43,23 @@ def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
     No choice depends on the order of rows.
 
     Args:
-        config: name, dir, source, kinds and the numbers of problems. Sets for testing only (svamp, asdiv, multiarith) hold nothing out.
+        config: name, dir, test_name, test_dir, source, kinds and the numbers of problems.
         seed: which problems the limits choose, and which ones are generated.
 
     Returns:
         "train", "heldout" and "test", each sorted by problem_id; every problem's `split` says where it is.
 
     Raises:
-        DataError: an unknown name, missing data, fewer problems than asked for, or a question in two splits.
+        DataError: an unknown name, a set for testing only where training problems are needed, missing data, fewer problems than asked for,
+            or a question in two splits.
     """
     _check_name("data.name", config.name)
     for knob in ("train_problems", "heldout_problems", "test_problems"):
         if getattr(config, knob) < 0:
             raise DataError(f"data.{knob} is {getattr(config, knob)}; expected 0 or more")
-    found = SOURCES[config.name](config, seed)
-    train, test = found["train"], found["test"]
-    if config.test_name:
-        _check_name("data.test_name", config.test_name)
-        test = SOURCES[config.test_name](dataclasses.replace(config, dir=config.test_dir), seed)["test"]
-    heldout: list[Problem] = []
-    if train:
-        train, heldout = _hold_out(train, config)
-        train = _first(train, config.train_problems, f"train/{seed}", f"data.train_problems (beside {len(heldout):,} held out)")
-    elif config.train_problems:
-        raise DataError(f"data.train_problems is {config.train_problems:,}, but {config.name} is a set for testing only; set it to 0")
-    elif config.heldout_problems:
-        logging.getLogger(__name__).info("%s is a set for testing only: no problems are held out", config.name)
+    train, test = _sources(config, seed)
+    train, heldout = _hold_out(train, config)
+    train = _first(train, config.train_problems, f"train/{seed}", f"data.train_problems (beside {len(heldout):,} held out)")
     test = _first(test, config.test_problems, f"test/{seed}", "data.test_problems")
     splits = {"train": train, "heldout": heldout, "test": test}
     _check_disjoint(splits)
@@ -75,6 +67,26 @@ def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
         split: [dataclasses.replace(problem, split=split) for problem in sorted(problems, key=lambda problem: problem.problem_id)]
         for split, problems in splits.items()
     }
+
+
+def _sources(config: DataConfig, seed: int) -> tuple[list[Problem], list[Problem]]:
+    """All training problems and all test problems, from one source or from two."""
+    if config.name in FOR_TESTING:
+        raise DataError(
+            f"data.name is {config.name!r}, but {', '.join(FOR_TESTING)} are for testing only: "
+            f"name a training source, such as data.name=gsm8k, and set data.test_name={config.name} data.test_dir=FOLDER"
+        )
+    tested = config.test_name or config.name
+    _check_name("data.test_name", tested)
+    for knob, name in (("train_problems", config.name), ("test_problems", tested)):
+        if name == "generated" and not getattr(config, knob):
+            raise DataError(f"data.{knob} is 0; generated problems have no end, so say how many are wanted")
+    if not config.test_name:
+        found = SOURCES[config.name](config, seed)
+        return found["train"], found["test"]
+    train = SOURCES[config.name](dataclasses.replace(config, test_problems=0), seed)["train"]
+    for_test = dataclasses.replace(config, dir=config.test_dir, train_problems=0, heldout_problems=0)
+    return train, SOURCES[tested](for_test, seed)["test"]
 
 
 def _check_name(knob: str, name: str) -> None:
@@ -96,9 +108,6 @@ def problems_from_table(table: pa.Table) -> list[Problem]:
 
 
 def _generated(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
-    for knob in ("train_problems", "test_problems"):
-        if not getattr(config, knob):
-            raise DataError(f"data.{knob} is 0; generated problems have no end, so say how many are wanted")
     train = generate("train", config.train_problems + config.heldout_problems, seed, config.kinds)
     return {"train": train, "test": generate("test", config.test_problems, seed, config.kinds)}
 

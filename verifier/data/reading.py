@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from verifier.data.local_files import jsonl_rows
 from verifier.data.tables import SCHEMAS, StoreError, key_of, schema_of
 
 MANIFEST = "manifest.json"
@@ -225,18 +226,7 @@ def _is_jsonl(path: pathlib.Path) -> bool:
 
 def _rows_of_jsonl(path: pathlib.Path) -> pa.Table:
     """One JSON object a line; a key that some lines lack is null there."""
-    rows: list[dict[str, Any]] = []
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise StoreError(f"{path}, line {number}: not JSON ({error}); expected one object a line") from error
-            if not isinstance(row, dict):
-                raise StoreError(f"{path}, line {number}: {line.strip()[:40]!r}; expected an object with the table's columns")
-            rows.append(row)
+    rows = [row for row, _ in jsonl_rows(path, StoreError)]
     names = list(dict.fromkeys(name for row in rows for name in row))
     return pa.table({name: _column([row.get(name) for row in rows], path, name) for name in names})
 

@@ -21,12 +21,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from verifier.atomic import ASIDE, WriteError, as_json, write_bytes, write_json
 from verifier.config import differences
-from verifier.data.atomic import ASIDE, as_json, write_bytes, write_json
 from verifier.data.reading import MANIFEST, UNFINISHED, duplicate_key, open_part, parts_of, read_foreign, read_manifest, read_table
 from verifier.data.tables import SCHEMAS, StoreError, key_of, schema_of
 
-__all__ = ["SCHEMAS", "StoreError", "TableWriter", "read_foreign", "read_manifest", "read_table", "remove_table", "write_json"]
+__all__ = ["SCHEMAS", "StoreError", "TableWriter", "read_foreign", "read_manifest", "read_table", "remove_table", "table_id", "write_json"]
 
 
 class TableWriter:
@@ -136,15 +136,20 @@ class TableWriter:
     def _write(self, path: pathlib.Path, content: bytes | memoryview) -> None:
         try:
             write_bytes(path, content)
-        except OSError as error:
-            way_out = "the parts before it are whole: make room and start again, it goes on from there"
-            raise StoreError(f"{path}: cannot be written ({error.strerror or error}); {way_out}") from error
+        except WriteError as error:
+            raise StoreError(f"{error}; the parts before it are whole, and a new start goes on from there") from error
 
 
 def remove_table(folder: pathlib.Path) -> None:
     """Removes one split of a table, its manifest first, so that a crash half way leaves no table that looks finished."""
     for path in (folder / MANIFEST, folder / UNFINISHED, *parts_of(folder), *folder.glob(f"*{ASIDE}")):
         path.unlink(missing_ok=True)
+
+
+def table_id(manifest: Mapping[str, Any]) -> str:
+    """A short hash of a finished table's rows, by which what is made from them knows them again."""
+    parts = [part["sha256"] for part in manifest["parts"]]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def _problems_in(part: pathlib.Path, schema: pa.Schema) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Iterable
 
+from verifier import log
 from verifier.text.problem import Problem, make_problem
 
 _NUMBER = re.compile(r"[-+]?(\d[\d,]*(\.\d+)?|\.\d+)")
@@ -39,7 +39,7 @@ def for_testing(pairs: Iterable[tuple[str, str | None]], source: str) -> dict[st
     """Problems for testing, sorted by problem_id, solutions unknown.
 
     Args:
-        pairs: (question, answer); an answer that is None is not numeric and the problem is skipped. Both kinds of loss are logged.
+        pairs: (question, answer); an answer that is None is not numeric and the problem is skipped. Both kinds of loss are said.
         source: what the problems call their source.
 
     Returns:
@@ -56,6 +56,6 @@ def for_testing(pairs: Iterable[tuple[str, str | None]], source: str) -> dict[st
         # Of equal questions the one with the least text stays: a choice that no order of rows changes.
         kept = found.setdefault(problem.problem_id, problem)
         found[problem.problem_id] = min(kept, problem, key=lambda each: (each.question, each.answer))
-    message = "%s: %d problems; %d skipped (no numeric answer), %d left out (the question repeats)"
-    logging.getLogger(__name__).info(message, source, len(found), skipped, repeated)
+    if skipped or repeated:
+        log.say(f"{source}: {len(found)} problems; {skipped} skipped (no numeric answer), {repeated} left out (the question repeats)")
     return {"train": [], "test": [found[problem_id] for problem_id in sorted(found)]}

@@ -71,7 +71,7 @@ def read_problems_file(path: pathlib.Path) -> pa.Table:
 def read_scores_file(path: pathlib.Path) -> pa.Table:
     """Reads one file of scores: `question` or `problem_id`, `sample_id`, `score`; `split`, `verifier`, `token_scores` where known."""
     table = _whole(path)
-    needed = {"sample_id": _numbers(table, path, "sample_id").astype(np.int32), "score": _numbers(table, path, "score")}
+    needed = {"sample_id": _given_ids(table, path), "score": _numbers(table, path, "score")}
     scores = pa.table({"problem_id": _ids(table, path), **needed})
     for name in ("split", "verifier", "token_scores"):
         if name in table.column_names:
@@ -116,7 +116,7 @@ def _final(answer: str) -> str:
 
 def _sample_ids(table: pa.Table, path: pathlib.Path, ids: list[str], split: list[str]) -> np.ndarray:
     if "sample_id" in table.column_names:
-        given = _numbers(table, path, "sample_id").astype(np.int32)
+        given = _given_ids(table, path)
         first: dict[tuple[str, str, int], int] = {}
         for row, key in enumerate(zip(split, ids, given.tolist(), strict=True)):
             if first.setdefault(key, row) != row:
@@ -127,6 +127,17 @@ def _sample_ids(table: pa.Table, path: pathlib.Path, ids: list[str], split: list
     for row, owner in enumerate(zip(split, ids, strict=True)):
         numbers[row] = seen[owner] = seen.get(owner, -1) + 1
     return numbers
+
+
+def _given_ids(table: pa.Table, path: pathlib.Path) -> np.ndarray:
+    """The file's own sample ids, as int32."""
+    given = _numbers(table, path, "sample_id")
+    most = np.iinfo(np.int32).max
+    bad = np.nonzero((given < 0) | (given > most) | (given != np.floor(given)))[0]
+    if len(bad):
+        value = table["sample_id"][int(bad[0])].as_py()
+        raise TablesError(f"{path}: field `sample_id` is {value} in row {_rows(bad)}; expected a whole number from 0 to {most:,}")
+    return given.astype(np.int32)
 
 
 def _texts(table: pa.Table, path: pathlib.Path, name: str) -> list[str]:
@@ -144,7 +155,7 @@ def _numbers(table: pa.Table, path: pathlib.Path, name: str) -> np.ndarray:
     """A column as float64 without empty cells and without NaN."""
     column = _there(table, path, name)
     try:
-        numbers = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise TablesError(f"{path}: field `{name}` is {column.type}; expected numbers ({str(error).splitlines()[0]})") from error
     bad = np.nonzero(np.isnan(numbers))[0]

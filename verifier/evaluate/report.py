@@ -10,8 +10,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from verifier.config import ReportConfig
-from verifier.data import atomic, store
+from verifier import atomic
+from verifier.config import ReportConfig, UserError
+from verifier.data import store
 from verifier.evaluate import graders, metrics, page, plots, shown, tables
 from verifier.evaluate.metrics import results_table
 from verifier.evaluate.shown import TokenTexts
@@ -66,7 +67,7 @@ def write_report(root: pathlib.Path, out: pathlib.Path, config: ReportConfig, se
 def run_of_workdir(root: pathlib.Path) -> Run:
     """What a workdir's config.json, manifests and tokenizer tell; a workdir without them gives what there is."""
     root = pathlib.Path(root)
-    saved = json.loads((root / "config.json").read_text()) if (root / "config.json").is_file() else {}
+    saved = _saved_config(root / "config.json")
     settings = saved.get("settings", {})
     facts = {"git revision": saved.get("git_revision"), **saved.get("versions", {})}
     return Run(
@@ -77,6 +78,19 @@ def run_of_workdir(root: pathlib.Path) -> Run:
         seconds=_seconds(root),
         token_texts=_token_texts(root / "generator"),
     )
+
+
+def _saved_config(path: pathlib.Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    way_out = "put back a whole copy, or remove it: the report then goes without the settings"
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON or of UTF-8
+        raise UserError(f"{path}: not JSON ({error}); {way_out}") from error
+    if not isinstance(saved, dict):
+        raise UserError(f"{path}: holds a JSON {type(saved).__name__}, expected an object; {way_out}")
+    return saved
 
 
 def _config_hash(settings: Mapping[str, Any]) -> str:

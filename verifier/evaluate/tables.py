@@ -93,7 +93,7 @@ def assemble(samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, sc
         score = scores["score"].cast(pa.float64()).to_numpy(zero_copy_only=False)
         for name in ("token_scores", "verifier"):
             if name in scores.column_names:
-                rows = rows.append_column(name, scores[name])
+                rows = _with_column(rows, name, scores[name])
     candidates = arrange(ids, samples["sample_id"].to_numpy(), graders.answer_keys(answer), correct, score)
     return SplitRows(rows, answer, question, gold, grader, candidates)
 
@@ -111,7 +111,7 @@ def read_workdir(root: pathlib.Path, splits: Sequence[str] | None = None, grader
 
     Raises:
         StoreError: a table is missing, unfinished or damaged.
-        TablesError: tables that do not belong together.
+        TablesError: tables that do not belong together, such as labels or scores of other samples.
     """
     tables = pathlib.Path(root) / "tables"
     there = [split for split in (splits or SPLITS) if (tables / "samples" / f"split={split}").is_dir()]
@@ -122,12 +122,37 @@ def read_workdir(root: pathlib.Path, splits: Sequence[str] | None = None, grader
     problems = store.read_table(tables / "problems", "problems", ["problem_id", "question", "answer", "split"])
     out = {}
     for split in there:
-        scores = read_scores(tables / "scores" / f"split={split}") if (tables / "scores" / f"split={split}").is_dir() else None
-        verdicts = grader or store.read_table(tables / "labels" / f"split={split}", "labels")
-        rows = assemble(read_samples(tables / "samples" / f"split={split}"), problems, verdicts, scores)
+        samples, labels, scored = (tables / table / f"split={split}" for table in ("samples", "labels", "scores"))
+        if not grader:
+            refuse_other_samples(labels, samples, "label")
+        refuse_other_samples(scored, samples, "score")
+        verdicts = grader or store.read_table(labels, "labels")
+        rows = assemble(read_samples(samples), problems, verdicts, read_scores(scored) if scored.is_dir() else None)
         asked = pc.sum(pc.equal(problems["split"], split)).as_py()  # 0 of a greedy split, which has the problems of another
         out[split] = dataclasses.replace(rows, left_out=max(asked - len(rows.candidates.problem_id_P), 0))
     return out
+
+
+def refuse_other_samples(folder: pathlib.Path, samples: pathlib.Path, stage: str) -> None:
+    """Compares what a split of labels or scores was made from with the samples at hand, where the manifests of both tell.
+
+    Args:
+        folder: of the labels or scores; may be missing.
+        samples: the split's folder of samples.
+        stage: that makes `folder`.
+
+    Raises:
+        TablesError: they were made from other samples, whose ids may be the same.
+    """
+    made, there = store.read_manifest(folder), store.read_manifest(samples)
+    source = made.get("settings", {}).get("samples") if made else None
+    if source is None or not there or "parts" not in there:
+        return
+    if source != store.table_id(there):
+        raise TablesError(
+            f"{folder} was made from other samples ({source}) than those in {samples} ({store.table_id(there)}); "
+            f"remove {folder} and run the stage {stage!r} again"
+        )
 
 
 def read_samples(path: pathlib.Path) -> pa.Table:
@@ -148,6 +173,13 @@ def gold_ids(problems: pa.Table) -> list[str]:
         if first.setdefault(name, answer) != answer:
             raise TablesError(f"problem {name} has two gold answers, {first[name]!r} and {answer!r}; expected one")
     return ids
+
+
+def _with_column(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
+    """A table with a column more, or another one in the place of its own of that name."""
+    place = table.column_names.index(name) if name in table.column_names else len(table.column_names)
+    kept = table.drop_columns([name]) if name in table.column_names else table
+    return kept.add_column(place, name, column)
 
 
 def _one(table: pa.Table, column: str, what: str) -> str:

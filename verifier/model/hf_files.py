@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
+from verifier import atomic
 from verifier.config import UserError
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -168,7 +168,6 @@ def reader() -> Iterator[Callable[[str, StoredTensor], np.ndarray]]:
 
 def write_folder(folder: pathlib.Path, config: dict[str, Any], tensors: Sequence[NewTensor], shard_bytes: int) -> None:
     """Writes config.json and the tensors, each file aside and then renamed; above shard_bytes several files and an index."""
-    folder.mkdir(parents=True, exist_ok=True)
     shards: list[list[NewTensor]] = [[]]
     room = shard_bytes
     for tensor in tensors:
@@ -179,17 +178,17 @@ def write_folder(folder: pathlib.Path, config: dict[str, Any], tensors: Sequence
         room -= _bytes(tensor)
     names = [_SINGLE] if len(shards) == 1 else [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
-        with _aside(folder / name) as file:
+        with atomic.whole_file(folder / name) as file:
             _write_tensors(file, shard)
     keep = set(names)
     if len(shards) > 1:
         weight_map = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
-        _write_json(folder / _INDEX, {"metadata": {"total_size": sum(map(_bytes, tensors))}, "weight_map": weight_map})
+        atomic.write_json(folder / _INDEX, {"metadata": {"total_size": sum(map(_bytes, tensors))}, "weight_map": weight_map})
         keep.add(_INDEX)
     for old in (folder / _SINGLE, folder / _INDEX, *folder.glob("model-*-of-*.safetensors")):
         if old.name not in keep:  # an earlier export in another number of files: readers would prefer it or load both
             old.unlink(missing_ok=True)
-    _write_json(folder / "config.json", config)
+    atomic.write_json(folder / "config.json", config)
 
 
 def _bytes(tensor: NewTensor) -> int:
@@ -208,19 +207,3 @@ def _write_tensors(file: Any, tensors: Sequence[NewTensor]) -> None:
     file.write(len(text).to_bytes(8, "little") + text)
     for tensor in tensors:
         file.write(np.ascontiguousarray(tensor.values(), dtype="<f4").data)
-
-
-def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
-    with _aside(path) as file:
-        file.write((json.dumps(value, indent=2) + "\n").encode())
-
-
-@contextlib.contextmanager
-def _aside(path: pathlib.Path) -> Iterator[Any]:
-    """A binary file that takes its name only once it is whole and on disk."""
-    aside = path.with_name(path.name + ".tmp")
-    with aside.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)

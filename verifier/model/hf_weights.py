@@ -51,7 +51,10 @@ def load_weights(folder: str | pathlib.Path, *, tokenizer_size: int, dtype: jax.
     if not (folder / "config.json").is_file():
         raise WeightsError(f"{folder} holds no config.json; take it from where the weights come from")
     config = read_json(folder / "config.json")
-    stored_arch = arch_from_hf(config)
+    try:
+        stored_arch = arch_from_hf(config)
+    except WeightsError as error:
+        raise WeightsError(f"{folder / 'config.json'}: {error}") from error
     family = config["model_type"]
     arch = dataclasses.replace(stored_arch, vocab_size=_rows_needed(stored_arch.vocab_size, tokenizer_size, folder))
     model = nnx.eval_shape(functools.partial(_new, arch, dtype))

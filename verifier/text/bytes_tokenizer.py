@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Sequence
 
+from verifier import atomic
 from verifier.text.pieces import byte_spans
 
 BYTES_FILE = "bytes_tokenizer.json"
@@ -39,6 +39,5 @@ class ByteTokenizer:
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes a file by which `load_tokenizer` knows it."""
-        folder = pathlib.Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / BYTES_FILE).write_text(json.dumps({"kind": "bytes", "vocab_size": self.vocab_size, "end_id": self.end_id}) + "\n")
+        about = {"kind": "bytes", "vocab_size": self.vocab_size, "end_id": self.end_id}
+        atomic.write_json(pathlib.Path(folder) / BYTES_FILE, about)

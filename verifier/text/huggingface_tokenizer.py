@@ -10,6 +10,7 @@ from typing import Any
 
 import tokenizers
 
+from verifier import atomic
 from verifier.text.pieces import TokenizerError
 
 JSON_FILE = "tokenizer.json"
@@ -58,10 +59,9 @@ class HuggingFaceTokenizer:
     def save(self, folder: pathlib.Path) -> None:
         """Writes tokenizer.json as it was read, and a tokenizer_config.json that names the end token."""
         folder = pathlib.Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / JSON_FILE).write_text(self._source, encoding="utf-8")
+        atomic.write_text(folder / JSON_FILE, self._source)
         config = self._config | {"eos_token": self._tokenizer.id_to_token(self.end_id)}
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        atomic.write_json(folder / "tokenizer_config.json", config)
 
 
 def read_huggingface(path: pathlib.Path) -> HuggingFaceTokenizer:

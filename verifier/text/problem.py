@@ -7,6 +7,12 @@ import hashlib
 import string
 import unicodedata
 
+from verifier.config import UserError
+
+
+class ProblemError(UserError):
+    """A problem or a template that is of no use; the message shows it and says what was expected."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
@@ -31,12 +37,12 @@ def make_problem(question: str, solution: str | None, answer: str, source: str, 
         split: "train", "heldout", "test", ...
 
     Raises:
-        ValueError: an empty question or answer.
+        ProblemError: an empty question or answer.
     """
     for name, text in (("question", question), ("answer", answer)):
         if not text.strip():
             which = f"a problem of {source!r}, split {split!r}, question {question[:80]!r}"
-            raise ValueError(f"{which} has an empty {name}, {text!r}; drop it or mend it")
+            raise ProblemError(f"{which} has an empty {name}, {text!r}; drop it or mend it")
     return Problem(problem_id(question), question, solution, answer.strip(), source, split)
 
 
@@ -54,7 +60,7 @@ class Template:
     target: str = "{solution}"
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a template that lacks its field or has another one."""
+        """Raises ProblemError for a template that lacks its field or has another one."""
         _check("prompt", self.prompt, "question")
         _check("target", self.target, "solution")
 
@@ -73,11 +79,11 @@ def _check(name: str, template: str, field: str) -> None:
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise ValueError(f"the {name} template {template!r} cannot be read ({error}); {way_out}") from error
+        raise ProblemError(f"the {name} template {template!r} cannot be read ({error}); {way_out}") from error
     fields = [
         found + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
         for _, found, form, conversion in parts
         if found is not None
     ]
     if fields != [field]:
-        raise ValueError(f"the {name} template {template!r} has the fields {fields}, expected ['{field}']; {way_out}")
+        raise ProblemError(f"the {name} template {template!r} has the fields {fields}, expected ['{field}']; {way_out}")

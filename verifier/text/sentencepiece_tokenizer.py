@@ -12,6 +12,7 @@ import sentencepiece
 from google.protobuf import message
 from sentencepiece import sentencepiece_model_pb2
 
+from verifier import atomic
 from verifier.text.pieces import TokenizerError, byte_spans
 
 MODEL_FILE = "tokenizer.model"
@@ -75,9 +76,8 @@ class SentencePieceTokenizer:
     def save(self, folder: pathlib.Path) -> None:
         """Writes the model as it was given, and whether its begin token is used."""
         folder = pathlib.Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MODEL_FILE).write_bytes(self._model)
-        (folder / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": self._add_bos_token}) + "\n")
+        atomic.write_bytes(folder / MODEL_FILE, self._model)
+        atomic.write_json(folder / "tokenizer_config.json", {"add_bos_token": self._add_bos_token})
 
     def _piece_bytes(self, token: int) -> bytes:
         """What a token adds to a text."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import pathlib
 import re
+import shutil
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TypeVar
@@ -20,9 +21,12 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from verifier import config as config_lib
+from verifier import log
 from verifier.train import names
 
 Tree = TypeVar("Tree")
+_OWN = re.compile(r"\d+(\..*)?")  # what a folder of checkpoints holds: a folder a step, and what killed saves left
+_EARLIER = "remove that folder to go on from an earlier checkpoint"
 
 
 class CheckpointError(config_lib.UserError):
@@ -33,7 +37,8 @@ class Checkpoints:
     """The checkpoints of one job: parameters, optimiser state and a note (step, data position, best evaluation), by step.
 
     Saving goes on in the background; the arrays may be donated as soon as `save` returns. The newest `keep` checkpoints stay, and the one
-    whose step `save` was told to protect. Older ones go only when a newer one is complete.
+    that the newest of all protects, such as the best so far. Others go only when it is known which one that is: after a `save` that is
+    complete, or once `protect` has said it of a checkpoint that was there already.
     """
 
     def __init__(self, folder: pathlib.Path, keep: int = 2) -> None:
@@ -41,7 +46,7 @@ class Checkpoints:
         absl.logging.set_verbosity(absl.logging.WARNING)  # Orbax reports every phase of every save
         self.folder = folder.absolute()
         self.keep = max(keep, 1)
-        self._protected: int | None = None
+        self._protects: dict[int, int | None] = {}  # by a step saved or resumed from: the step that must outlive it
         options = ocp.CheckpointManagerOptions(max_to_keep=None, create=True, cleanup_tmp_directories=True)
         handlers = {
             "params": ocp.StandardCheckpointHandler(),
@@ -59,6 +64,10 @@ class Checkpoints:
         """Returns where the checkpoint of a step lies."""
         return self.folder / str(step)
 
+    def protect(self, step: int, protected: int | None) -> None:
+        """Says of a checkpoint that was there already which other step it needs, as `save` was told when it was made."""
+        self._protects[step] = protected
+
     def save(self, step: int, params: Any, optimiser: Any, note: Mapping[str, Any], protect: int | None = None) -> None:
         """Saves one checkpoint; one of the same step is replaced.
 
@@ -67,10 +76,10 @@ class Checkpoints:
             params: tree of arrays.
             optimiser: tree of arrays.
             note: whatever JSON can hold.
-            protect: a step whose checkpoint is not to be removed, such as the best so far.
+            protect: a step whose checkpoint is not to be removed while this one is the newest.
         """
         self._prune()
-        self._protected = protect
+        self._protects[step] = protect
         if step in self._manager.all_steps():
             self._manager.delete(step)
         items = {
@@ -116,26 +125,65 @@ class Checkpoints:
         self.close()
 
     def _prune(self) -> None:
-        """Removes the checkpoints that are neither new nor protected, once the newest is complete."""
+        """Removes what is neither new nor protected by the newest complete checkpoint; nothing where it is not known what that protects."""
         self._manager.wait_until_finished()
-        for step in sorted(self._manager.all_steps())[: -self.keep]:
-            if step != self._protected:
+        steps = sorted(self._manager.all_steps())
+        if not steps or steps[-1] not in self._protects:
+            return
+        for step in steps[: -self.keep]:
+            if step != self._protects[steps[-1]]:
                 self._manager.delete(step)
 
     def _wanted(self, step: int, item: str, tree: Any) -> dict[str, Any]:
         """What is to be read of one item, after comparing it with what is there."""
-        self._manager.wait_until_finished()
-        metadata = self._manager.item_metadata(step)
-        there = metadata.get(item)
+        with self._reading(step):
+            there = self._manager.item_metadata(step).get(item)
         if there is None:
-            raise CheckpointError(f"{self.path(step)} holds no complete {item}; remove that folder to go on from an earlier checkpoint")
+            raise CheckpointError(f"{self.path(step)} holds no complete {item}; {_EARLIER}")
         return _compared(tree, there.tree, self.path(step) / item)
 
     def _read(self, step: int, **items: Any) -> Any:
         """Reads items of one checkpoint."""
-        self._manager.wait_until_finished()
-        with _Advice(f"{self.path(step)} cannot be read; remove that folder to go on from an earlier checkpoint"):
+        with self._reading(step):
             return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+    def _reading(self, step: int) -> _Reading:
+        """Guards the reading of one checkpoint, which must be there."""
+        self._manager.wait_until_finished()
+        steps = sorted(self._manager.all_steps())
+        if step not in steps:
+            fault = f"has no checkpoint of step {step} (there: {', '.join(map(str, steps)) or 'none'})"
+            raise CheckpointError(f"{self.folder} {fault}; put it back, or remove the folder to start anew")
+        return _Reading(self.path(step), _EARLIER)
+
+
+def remove_checkpoints(folder: pathlib.Path) -> None:
+    """Removes all checkpoints of a job with their folder: of no more use once what the job ended with is saved.
+
+    The folder gets another name first, so that a kill on the way leaves none that a job could go on from by mistake; the next call removes
+    the rest. What cannot or must not be removed is said and left, for the job's result is safe.
+
+    Args:
+        folder: of `Checkpoints`, closed; may be missing.
+    """
+    if jax.process_index():
+        return
+    path = folder.resolve()
+    aside = path.with_name(f"{path.name}.removed")
+    strangers = sorted(entry.name for entry in path.iterdir() if not _OWN.fullmatch(entry.name)) if path.is_dir() else []
+    if strangers:
+        log.say(f"{path} is left: {strangers[0]} in it is no checkpoint; remove what you do not need")
+        return
+    try:
+        if aside.exists():
+            shutil.rmtree(aside)
+        if path.is_dir():
+            path.rename(aside)
+            shutil.rmtree(aside)
+        if folder.is_symlink():
+            folder.unlink()
+    except OSError as error:
+        log.say(f"{path} cannot be removed ({error}); it is of no more use")
 
 
 def save_params(folder: pathlib.Path, tree: Any) -> None:
@@ -162,12 +210,12 @@ def load_params(folder: pathlib.Path, tree: Tree) -> Tree:
     if not path.is_dir():
         raise CheckpointError(f"{path} is no checkpoint: there is no such folder; run the stage that writes it, or name another one")
     with ocp.StandardCheckpointer() as checkpointer:
-        with _Advice(f"{path} cannot be read; remove it and run its stage again"):
+        with _Reading(path, "remove it and run its stage again"):
             metadata = checkpointer.metadata(path).item_metadata
         if metadata is None:
             raise CheckpointError(f"{path} is no complete checkpoint; remove it and run its stage again")
         wanted = _compared(tree, metadata.tree, path)
-        with _Advice(f"{path} cannot be read; remove it and run its stage again"):
+        with _Reading(path, "remove it and run its stage again"):
             restored = checkpointer.restore(path, wanted)
     return _unflatten(tree, restored)
 
@@ -184,18 +232,22 @@ def tree_id(tree: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-class _Advice:
-    """Adds the way out to whatever error comes by: of a damaged file Orbax says much, in a bare Exception, but not what to do."""
+class _Reading:
+    """Turns what Orbax says of a damaged file (much, in a bare Exception among others) into one line with the folder and the way out.
 
-    def __init__(self, advice: str) -> None:
-        self.advice = advice
+    A lack of memory is no fault of the file and passes by.
+    """
+
+    def __init__(self, path: pathlib.Path, way_out: str) -> None:
+        self.path, self.way_out = path, way_out
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is not None:
-            error.add_note(self.advice)
+        if isinstance(error, Exception) and not isinstance(error, (config_lib.UserError, MemoryError, jax.errors.JaxRuntimeError)):
+            cause = (str(error).strip().splitlines() or [""])[0][:200]
+            raise CheckpointError(f"{self.path} cannot be read ({type(error).__name__}: {cause}); {self.way_out}") from error
 
 
 def _compared(tree: Any, there: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:

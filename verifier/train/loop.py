@@ -107,7 +107,7 @@ def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.T
     Raises:
         Diverged: a number is not finite. The checkpoint before that is kept.
         CheckpointError: the job's checkpoints are of another model or of other settings.
-        ValueError: settings that cannot be met.
+        ConfigError: settings that cannot be met.
     """
     _check(stream, config, job)
     steps = len(stream)
@@ -176,7 +176,7 @@ class _Run:
         shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
         log.say(f"{self.job.name}: held-out at step {done}: {shown}")
         if self.job.watch not in numbers:
-            raise ValueError(f"watch is {self.job.watch!r}, but the held-out batches give {', '.join(numbers)}")
+            raise config_lib.ConfigError(f"watch is {self.job.watch!r}, but the held-out batches give {', '.join(numbers)}")
         return self.standing.learn(numbers, done, self.job.watch)
 
     def _save(self, state: step.TrainState, done: int) -> None:
@@ -187,7 +187,7 @@ class _Run:
             "stream": self.stream.state(),
             "standing": dataclasses.asdict(self.standing) | {"best": self.standing.best if self.standing.best_step else None},
         }
-        protect = self.standing.best_step if self.config.patience else None
+        protect = _protected(self.standing, self.config)
         self.checkpoints.save(done, state.params, {"state": state.optimiser, "step": state.step}, note, protect)
 
 
@@ -238,11 +238,13 @@ class _Meter:
 def _check(stream: Stream, config: config_lib.TrainConfig, job: Job) -> None:
     """Refuses what cannot work, before anything is compiled."""
     if not len(stream):
-        raise ValueError(f"{job.name}: the stream has no batches; give it examples and epochs > 0")
+        raise config_lib.ConfigError(f"{job.name}: the stream has no batches; give it examples and epochs > 0")
     if config.batch_rows % config.accumulate:
-        raise ValueError(f"batch_rows is {config.batch_rows}, which accumulate={config.accumulate} does not divide; choose a divisor")
+        fault = f"batch_rows is {config.batch_rows}, which accumulate={config.accumulate} does not divide"
+        raise config_lib.ConfigError(f"{job.name}: {fault}; choose a divisor")
     if config.patience and not job.heldout:
-        raise ValueError(f"patience is {config.patience}, but there are no held-out batches; set data.heldout_problems or patience=0")
+        fault = f"patience is {config.patience}, but there are no held-out batches"
+        raise config_lib.ConfigError(f"{job.name}: {fault}; set data.heldout_problems or {job.name}.patience=0")
 
 
 def _resume(
@@ -258,8 +260,12 @@ def _resume(
         lines = "\n  ".join(changed)
         raise checkpoint.CheckpointError(f"{checkpoints.folder} is of a job with other settings:\n  {lines}\nRemove it to start anew.")
     params, rest = checkpoints.restore(done, state.params, {"state": state.optimiser, "step": state.step})
-    stream.restore(note["stream"])
+    try:
+        stream.restore(note["stream"])
+    except config_lib.UserError as error:
+        raise checkpoint.CheckpointError(f"{checkpoints.path(done)}: {error} (remove {checkpoints.folder})") from error
     standing = _Standing(**note["standing"] | {"best": math.inf if note["standing"]["best"] is None else note["standing"]["best"]})
+    checkpoints.protect(done, _protected(standing, config))
     log.say(f"{job.name}: goes on after step {done} of {len(stream)} ({checkpoints.path(done)})")
     return step.TrainState(params, rest["state"], rest["step"]), standing, done
 
@@ -268,6 +274,11 @@ def _settings(config: config_lib.TrainConfig, job: Job, steps: int) -> dict[str,
     """What the job's result depends on, as JSON gives it back."""
     knobs = {name: value for name, value in config_lib.flatten(dataclasses.asdict(config)).items() if name not in _WITHOUT_EFFECT}
     return knobs | {"seed": job.seed, "steps": steps, "watch": job.watch} | config_lib.flatten(job.facts)
+
+
+def _protected(standing: _Standing, config: config_lib.TrainConfig) -> int | None:
+    """The step whose checkpoint the job may end with."""
+    return standing.best_step if config.patience else None
 
 
 def _out_of_patience(standing: _Standing, config: config_lib.TrainConfig) -> bool:

@@ -1,0 +1,72 @@
+"""A file is whole or not there, nothing is left beside it, and what the disk refuses is an error that the user understands."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from verifier import atomic, log
+from verifier.config import UserError
+from verifier.model import hf_files
+from verifier.text.tokenizer import ByteTokenizer
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refuse(number):
+    def refusal(*_):
+        raise OSError(number, os.strerror(number))
+
+    return refusal
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"),
+    [(errno.ENOSPC, "No space left on device.: make room"), (errno.EACCES, "Permission denied.: get the right"), (errno.EIO, "this disk")],
+)
+def test_a_refusal_names_file_reason_and_way_out_and_leaves_the_old_file(tmp_path, monkeypatch, number, way_out):
+    path = tmp_path / "new" / "a.json"
+    atomic.write_json(path, {"a": 1})
+    before = path.read_bytes()
+    for moment in ("fsync", "replace"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, moment, refuse(number))
+            with pytest.raises(atomic.WriteError, match=rf"new/a\.json cannot be written .*{way_out}"):
+                atomic.write_json(path, {"a": 2})
+        assert path.read_bytes() == before and names(path.parent) == ["a.json"]
+    assert issubclass(atomic.WriteError, UserError)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_whatever_stops_the_writer_is_raised_and_nothing_is_left(tmp_path, error):
+    with pytest.raises(error), atomic.whole_file(tmp_path / "a") as file:
+        file.write(b"half")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_a_file_where_a_folder_should_be_is_named(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    for folder in (tmp_path / "out", tmp_path / "out" / "deeper"):
+        message = rf"{folder} cannot be written .{tmp_path}/out is a file, not a folder.: name another folder"
+        for write in (
+            atomic.make_folder,
+            lambda folder: atomic.write_bytes(folder / "a", b""),
+            lambda folder: hf_files.write_folder(folder, {}, [], shard_bytes=1),
+            lambda folder: log.MetricLog(folder, "finetune"),
+            ByteTokenizer().save,
+        ):
+            with pytest.raises(atomic.WriteError, match=message):
+                write(folder)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_folder_where_the_file_should_be_is_named(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(atomic.WriteError, match="Is a directory.: a folder of this name is in the way"):
+        atomic.write_bytes(tmp_path / "a", b"x")
+    assert names(tmp_path) == ["a"]

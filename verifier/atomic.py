@@ -1,0 +1,100 @@
+"""Files that are whole or not there: written aside, synced and renamed; and what to do where the disk refuses. Knows no file's meaning."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+from verifier.config import UserError
+
+ASIDE = ".aside"  # what the name of a file ends in while it is being written
+_WAYS_OUT = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room and start again"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "get the right to write there, or name another folder"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "name another folder, or move that file away"),
+    errno.EISDIR: "a folder of this name is in the way: move it away",
+}
+
+
+class WriteError(UserError):
+    """A file or folder that cannot be written; the message names it, the reason and the way out."""
+
+
+@contextlib.contextmanager
+def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """A binary file to write to that takes its name only once it is whole and on disk; its folder is made if need be.
+
+    Raises:
+        WriteError: the file system refuses (a full disk, ...); what was written aside is removed and `path` is as it was.
+    """
+    make_folder(path.parent)
+    aside = path.with_name(path.name + ASIDE)
+    with _refusals_of(path):
+        try:
+            with open(aside, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        except (Exception, KeyboardInterrupt):  # whatever the reason, it goes on upwards
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def write_bytes(path: pathlib.Path, content: bytes | memoryview) -> None:
+    """Writes a file so that a crash at any moment leaves the old one or the new one, never a piece. Raises as `whole_file`."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
+def write_text(path: pathlib.Path, content: str) -> None:
+    """Writes a text in UTF-8, as `write_bytes`."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file, as `write_bytes`."""
+    write_bytes(path, as_json(content))
+
+
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """The bytes of a JSON file, readable by people."""
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def make_folder(folder: pathlib.Path) -> None:
+    """Makes a folder and those above it; one that is there already is fine.
+
+    Raises:
+        WriteError: a file stands where a folder should be, or the file system refuses.
+    """
+    with _refusals_of(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _refusals_of(path: pathlib.Path) -> Iterator[None]:
+    """What the file system refuses, as an error that the user understands."""
+    try:
+        yield
+    except OSError as error:
+        way_out = _WAYS_OUT.get(error.errno or 0, "name another folder, or see what is wrong with this disk")
+        in_the_way = [each for each in (path, *path.parents) if each.is_file()] if error.errno in (errno.EEXIST, errno.ENOTDIR) else []
+        reason = f"{in_the_way[0]} is a file, not a folder" if in_the_way else error.strerror or error
+        raise WriteError(f"{path} cannot be written ({reason}): {way_out}") from error
+
+
+def _sync_folder(folder: pathlib.Path) -> None:
+    """Makes the new name itself survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
