@@ -54,9 +54,9 @@ def test_the_protected_one_outlives_a_kill(tmp_path):
     with checkpoint.Checkpoints(tmp_path, keep=1) as told:
         told.protect(4, 3)
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["3", "4"]
-    with checkpoint.Checkpoints(tmp_path) as last:
-        with pytest.raises(checkpoint.CheckpointError, match=r"has no checkpoint of step 1 \(there: 3, 4\); put it back"):
-            last.restore_params(1, PARAMS)
+    lost = pytest.raises(checkpoint.CheckpointError, match=r"has no checkpoint of step 1 \(there: 3, 4\); put it back")
+    with checkpoint.Checkpoints(tmp_path) as last, lost:
+        last.restore_params(1, PARAMS)
 
 
 def test_a_save_that_fails_costs_no_checkpoint_that_the_one_before_protects(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from verifier.model.transformer import Transformer
 
 
 class ReservedLogitHead(nnx.Module):
-    """value = gain * (logit of a reserved id) + bias (Cobbe et al. 2021, Appendix E): two parameters in all.
+    """value = gain * (logit of a reserved id) + bias (Cobbe et al. 2021, section 4.2): two parameters in all.
 
     Args:
         reserved_id: an id that no text encodes to and that stays out of the token softmax.
