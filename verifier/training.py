@@ -23,7 +23,7 @@ from verifier.run import Run
 from verifier.text import tokenizer as tokenizer_lib
 from verifier.text.problem import Problem
 from verifier.text.tokenizer import Tokenizer
-from verifier.train import loop, losses
+from verifier.train import checkpoint, loop, losses
 
 
 def finetune(run: Run) -> None:
@@ -51,6 +51,8 @@ def finetune(run: Run) -> None:
         heldout = _lm_examples(run, found["heldout"], tokenizer, job_config)
         facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints", own)
     name = saved.save(folder, model, tokenizer, facts | {"seconds": time.monotonic() - begun})
+    for job in ("pretrain", "finetune"):  # of no more use, and three times the size of the model
+        checkpoint.remove_checkpoints(folder / f"{job}-checkpoints")
     log.say(f"finetune: generator {name} saved in {folder}")
 
 
@@ -79,7 +81,9 @@ def verify(run: Run) -> None:
     )
     fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", own)
     facts = {"settings": own, "generator": generator.id, "verify": fitted, "seconds": time.monotonic() - begun}
-    log.say(f"verify: verifier {saved.save(folder, model, tokenizer, facts)} saved in {folder}")
+    name = saved.save(folder, model, tokenizer, facts)
+    checkpoint.remove_checkpoints(folder / "verify-checkpoints")
+    log.say(f"verify: verifier {name} saved in {folder}")
 
 
 def _tokenizer(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer:
