@@ -57,32 +57,33 @@ def draw(
         raise ValueError(f"top_p is {top_p}; it must lie in (0, 1], 1 turns it off")
     if top_k < 0:
         raise ValueError(f"top_k is {top_k}; it must be at least 0, 0 turns it off")
-    logits_BV = logits_BV.astype(jnp.float32)
-    best_B = jnp.max(logits_BV[:, :vocab_size], axis=-1)
+    logits_BV = logits_BV[:, :vocab_size].astype(jnp.float32)
+    best_B = jnp.max(logits_BV, axis=-1)
 
     def likeliest() -> jax.Array:
-        return jnp.argmax(logits_BV[:, :vocab_size], axis=-1).astype(jnp.int32)
+        return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
 
     def drawn() -> jax.Array:
         if 0 < top_k < vocab_size or top_p < 1.0:
-            return _draw_sorted(logits_BV[:, :vocab_size], uniform_B, temperature, top_k or vocab_size, top_p)
-        return _draw_all(logits_BV, best_B, uniform_B, temperature, vocab_size)
+            return _draw_sorted(logits_BV, uniform_B, temperature, top_k or vocab_size, top_p)
+        return _draw_all(logits_BV, best_B, uniform_B, temperature)
 
     token_B = jax.lax.cond(jnp.asarray(temperature) > 0, drawn, likeliest)
     logits_B = jnp.take_along_axis(logits_BV, token_B[:, None], axis=-1)[:, 0]
-    total_B = jnp.sum(jnp.exp(logits_BV[:, :vocab_size] - best_B[:, None]), axis=-1)
+    total_B = jnp.sum(jnp.exp(logits_BV - best_B[:, None]), axis=-1)
     return token_B, logits_B - best_B - jnp.log(total_B)
 
 
-def _draw_all(logits_BV: jax.Array, best_B: jax.Array, uniform_B: jax.Array, temperature: jax.Array | float, vocab_size: int) -> jax.Array:
-    """Inverse CDF over all ids: a block by the blocks' sums, then an id within it. Reads the logits once and writes no [B, V] array."""
+def _draw_all(logits_BV: jax.Array, best_B: jax.Array, uniform_B: jax.Array, temperature: jax.Array | float) -> jax.Array:
+    """Inverse CDF over all ids: a block by the blocks' sums, then an id within it. Writes no weights of all ids to memory."""
+    vocab_size = logits_BV.shape[-1]
     block = min(_BLOCK, vocab_size)
     blocks = -(-vocab_size // block)
 
     def weigh(logits: jax.Array, best: jax.Array) -> jax.Array:
         return jnp.exp((logits - best) / temperature)
 
-    weights_BV = weigh(logits_BV[:, :vocab_size], best_B[:, None])
+    weights_BV = weigh(logits_BV, best_B[:, None])
     padded_BV = jnp.pad(weights_BV, ((0, 0), (0, blocks * block - vocab_size)))
     sums_BC = padded_BV.reshape(-1, blocks, block).sum(axis=-1)
     cumulative_BC = jnp.cumsum(sums_BC, axis=-1)
@@ -90,10 +91,10 @@ def _draw_all(logits_BV: jax.Array, best_B: jax.Array, uniform_B: jax.Array, tem
     chosen_B = _first_beyond(sums_BC, cumulative_BC, target_B)
     before_B = jnp.take_along_axis(cumulative_BC - sums_BC, chosen_B[:, None], axis=-1)[:, 0]
     # a slice of the logits as they lie; at the end of a row it starts earlier, and ids of the block before are masked
-    start_B = jnp.minimum(chosen_B * block, logits_BV.shape[-1] - block)
+    start_B = jnp.minimum(chosen_B * block, vocab_size - block)
     ids_Bb = start_B[:, None] + jnp.arange(block)
     inside_Bb = jax.vmap(lambda row, start: jax.lax.dynamic_slice(row, (start,), (block,)))(logits_BV, start_B)
-    ours_Bb = (ids_Bb >= chosen_B[:, None] * block) & (ids_Bb < vocab_size)
+    ours_Bb = ids_Bb >= chosen_B[:, None] * block
     weights_Bb = jnp.where(ours_Bb, weigh(inside_Bb, best_B[:, None]), 0.0)
     index_B = _first_beyond(weights_Bb, jnp.cumsum(weights_Bb, axis=-1), target_B - before_B)
     return (start_B + index_B).astype(jnp.int32)

@@ -8,6 +8,7 @@ raises or hangs: the length of the input bounds its numbers, as there are no pow
 
 import dataclasses
 import decimal
+import functools
 import re
 from fractions import Fraction
 
@@ -74,6 +75,7 @@ def annotations(text: str) -> list[Annotation]:
     return [Annotation(found["expression"], found["result"], found.start("result"), found.end()) for found in _CLOSED.finditer(text)]
 
 
+@functools.lru_cache(maxsize=1 << 14)  # samples of a problem ask the same
 def evaluate(expression: str) -> Evaluated | Refused:
     """The value of an expression, and how GSM8K would write it.
 
