@@ -78,7 +78,6 @@ def _yarn(inverse: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarray
     return inverse * (1 - stretch + stretch / scaling.factor)
 
 
-_FINE = 128  # positions of the fine table
 _SCALED = {"linear": _linear, "dynamic": _dynamic, "llama3": _llama3, "yarn": _yarn}
 
 
@@ -93,23 +92,11 @@ def inverse_frequencies(head_width: int, theta: float, scaling: RopeScaling | No
     return _SCALED[scaling.kind](inverse, theta, scaling).astype(np.float32), amplitude
 
 
-def rotation(positions: jax.Array, head_width: int, theta: float, scaling: RopeScaling | None, context: int) -> tuple[jax.Array, jax.Array]:
-    """Cosine and sine, float32 [..., 1, H/2] (the 1 stands for heads), of integer positions [...] in 0..context-1.
-
-    Out of two small tables, for the angle of position 128 a + b is the sum of those of 128 a and of b. A CPU would otherwise compute the
-    cosine anew for every head and layer, half of a small model's step; and far positions lose no digits to a float32 product.
-    """
+def rotation(positions: jax.Array, head_width: int, theta: float, scaling: RopeScaling | None) -> tuple[jax.Array, jax.Array]:
+    """Cosine and sine, float32 [..., 1, H/2] (the 1 stands for heads), of integer positions [...]."""
     inverse, amplitude = inverse_frequencies(head_width, theta, scaling)
-    fine = np.arange(_FINE)[:, None] * inverse.astype(np.float64)
-    coarse = np.arange(0, context, _FINE)[:, None] * inverse.astype(np.float64)
-    at = positions[..., None]
-
-    def look_up(table: np.ndarray, index: jax.Array) -> jax.Array:
-        return jnp.asarray(table, jnp.float32)[index]
-
-    cos_a, sin_a = look_up(np.cos(coarse) * amplitude, at // _FINE), look_up(np.sin(coarse) * amplitude, at // _FINE)
-    cos_b, sin_b = look_up(np.cos(fine), at % _FINE), look_up(np.sin(fine), at % _FINE)
-    return cos_a * cos_b - sin_a * sin_b, sin_a * cos_b + cos_a * sin_b
+    angles = positions[..., None, None].astype(jnp.float32) * inverse
+    return jnp.cos(angles) * amplitude, jnp.sin(angles) * amplitude
 
 
 def rotate(heads: jax.Array, cos_sin: tuple[jax.Array, jax.Array]) -> jax.Array:

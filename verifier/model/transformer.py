@@ -127,8 +127,7 @@ class Transformer(nnx.Module):
         x = self.embed[...][tokens].astype(self.dtype)
         if self.arch.positions == "learned":
             return x + self.positions[...][positions].astype(self.dtype), None
-        arch = self.arch
-        return x, rotary.rotation(positions, arch.head_width, arch.rope_theta, arch.rope_scaling, arch.context)
+        return x, rotary.rotation(positions, self.arch.head_width, self.arch.rope_theta, self.arch.rope_scaling)
 
     def _visible(self, query: jax.Array, key: jax.Array) -> jax.Array:
         """True where a query at one place of a row sees a key at another: not later, and within the sliding window."""
