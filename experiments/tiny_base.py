@@ -1,7 +1,7 @@
 """The small base model that tiny_token_verifier starts from: all kinds of generated problems, from scratch.
 
 Command:  python -m verifier.launch --exp=tiny_base --stages=finetune
-          python -m verifier.export --model=runs/tiny_base/generator --out=experiments/tiny_base_weights
+          python -m verifier.export --model=runs/tiny_base/generator --to=experiments/tiny_base_weights
 Hardware: 2 CPU cores, 12 minutes
 Expect:   held-out loss 0.052 nats a solution token (one run, seed 1000)
 

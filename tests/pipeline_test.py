@@ -7,13 +7,16 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from flax import nnx
 
 from verifier import config as config_lib
-from verifier import launch, pipeline, rerank, workdir
+from verifier import export, launch, pipeline, rerank, saved, workdir
 from verifier.data import store
+from verifier.model import hf_weights
 from verifier.run import Run
 from verifier.text.tokenizer import load_tokenizer
 
@@ -227,6 +230,16 @@ def test_the_offline_rerank_gives_the_same_figures(finished, tmp_path):
     rerank.rerank(sources, tmp_path, config_lib.ReportConfig(ks=(1, 2, 4), resamples=50), "numeric", 0)
     there, here = (json.loads((folder / "metrics.json").read_text())["splits"]["test"] for folder in (root / "report", tmp_path))
     assert there == here
+
+
+def test_an_exported_generator_comes_back_the_same(finished, tmp_path):
+    export.export(finished[0] / "generator", tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    again = hf_weights.load_weights(tmp_path, tokenizer_size=tokenizer.vocab_size)
+    before = saved.load(finished[0] / "generator", "finetune", "float32")
+    assert tokenizer.encode("Try 3 and <<3*4=12>>12.") == before.tokenizer.encode("Try 3 and <<3*4=12>>12.")
+    for one, other in zip(jax.tree.leaves(nnx.state(before.model)), jax.tree.leaves(nnx.state(again)), strict=True):
+        assert (one == other).all()
 
 
 def test_an_unknown_stage_shows_the_nearest():

@@ -11,7 +11,7 @@ from absl import app, flags
 from verifier.config import UserError
 
 _MODEL = flags.DEFINE_string("model", None, "The model folder of a run, such as runs/NAME/generator (of a verifier: its decoder).")
-_OUT = flags.DEFINE_string("out", None, "The folder to write: config.json, model.safetensors and the tokenizer's files.")
+_TO = flags.DEFINE_string("to", None, "The folder to write: config.json, model.safetensors and the tokenizer's files.")
 
 
 def export(model: pathlib.Path, out: pathlib.Path) -> None:
@@ -37,13 +37,13 @@ def export(model: pathlib.Path, out: pathlib.Path) -> None:
 def main(argv: Sequence[str]) -> None:
     """Exports; what a user can mend ends as one line on stderr and exit status 1."""
     try:
-        if len(argv) > 1 or _MODEL.value is None or _OUT.value is None:
-            raise UserError("usage: python -m verifier.export --model=runs/NAME/generator --out=FOLDER")
-        export(pathlib.Path(_MODEL.value), pathlib.Path(_OUT.value))
+        if len(argv) > 1 or _MODEL.value is None or _TO.value is None:
+            raise UserError("usage: python -m verifier.export --model=runs/NAME/generator --to=FOLDER")
+        export(pathlib.Path(_MODEL.value), pathlib.Path(_TO.value))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    print(f"wrote {_OUT.value}")
+    print(f"wrote {_TO.value}")
 
 
 if __name__ == "__main__":
