@@ -69,6 +69,9 @@ def test_a_typo_is_answered_with_a_way_out(assignment, message):
         ("report.ks=[0]", "ks"),
         ("finetune.accumulate=5", "accumulate"),
         ("model.heads=3", "model.width"),
+        ("model.width=12", "even width"),
+        ("sample.temperature=nan", "finite"),
+        ("sample.max_new_tokens=2000", "model.context"),
         ("label.grader=numerical", "numeric"),
     ],
 )

@@ -248,9 +248,10 @@ def check(config: Config) -> None:
         if stage.epochs and stage.row_tokens > config.model.context:
             raise ConfigError(f"{name}.row_tokens={stage.row_tokens} is more than model.context={config.model.context}")
     model = config.model
-    if model.heads % model.kv_heads or model.width % model.heads:
+    if model.heads % model.kv_heads or model.width % (2 * model.heads):
         raise ConfigError(
-            f"model.heads={model.heads} must divide model.width={model.width} and be a multiple of model.kv_heads={model.kv_heads}"
+            f"model.heads={model.heads} must be a multiple of model.kv_heads={model.kv_heads} and give heads of an even width "
+            f"in model.width={model.width}"
         )
 
 
