@@ -119,7 +119,8 @@ class SampleConfig:
     top_p: float = 1.0  # 1: off
     max_new_tokens: int = 400  # forced ones included
     calculator: bool = True  # writes the result of an open annotation
-    rows: int = 128  # solutions decoded at once
+    rows: int = 0  # slots, solutions decoded at once; 0: as many as memory_gib holds and as help
+    memory_gib: float = 0.0  # GiB for the generator, the caches and a step together; 0: what the device has free
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +201,7 @@ _CHOICES = {
 }
 _POSITIVE = (
     *("model.context", "model.layers", "model.width", "model.heads", "model.kv_heads", "model.mlp_width", "tokenizer.vocab_size"),
-    *("sample.train_samples", "sample.heldout_samples", "sample.test_samples", "sample.max_new_tokens", "sample.rows"),
+    *("sample.train_samples", "sample.heldout_samples", "sample.test_samples", "sample.max_new_tokens"),
     *("score.rows", "report.resamples", "data.heldout_problems"),
     *(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("batch_rows", "row_tokens", "accumulate")),
     *(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import re
 
@@ -16,8 +17,9 @@ from flax import nnx
 from tests.decode import fakes
 from verifier.config import SampleConfig
 from verifier.decode import engine as engine_lib
+from verifier.decode import memory
 from verifier.decode import steps
-from verifier.model import sampling
+from verifier.model import cache, sampling
 from verifier.model.transformer import Arch, Transformer
 from verifier.text import calculator
 
@@ -30,9 +32,10 @@ FOLLOW = dict([*zip("<37()+-/*=>", ("357(", "+-/*", "=", "357", "=", "357=", "35
 
 
 @pytest.fixture(autouse=True)
-def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Caches grow on the way in every test."""
-    monkeypatch.setattr(engine_lib, "SUFFIX_ROOMS", (16,))
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows are flushed and the pool of pages grows and shrinks on the way in every test."""
+    monkeypatch.setattr(cache, "WINDOW", 8)
+    monkeypatch.setattr(memory, "FEWEST_PAGES", 12)
 
 
 @functools.cache
@@ -156,12 +159,12 @@ def test_tokens_depend_on_no_order_subset_or_restart() -> None:
 
 
 def test_no_step_compiles_anew_after_the_first_groups() -> None:
-    verbs = (steps.prefill, steps.start, steps.generate, steps._rewrite, steps.grow)
+    verbs = (steps.prefill, steps.generate, steps.flush)
     short = [engine_lib.Prompt(f"s{n}", PROMPTS[0].tokens[: n + 1]) for n in range(5)]
-    draw(CONFIG, short[:2])
+    draw(CONFIG, short)
     before = [verb._cache_size() for verb in verbs]
-    draw(CONFIG, short)  # three groups, the last one not full
-    draw(CONFIG, short[:3], seed=9)
+    draw(CONFIG, short[1:])
+    draw(CONFIG, short[:3], samples=[4, 8, 6])
     draw(dataclasses.replace(CONFIG, temperature=1.3), short[:3])
     assert [verb._cache_size() for verb in verbs] == before
 
@@ -283,8 +286,10 @@ def test_calls_that_make_no_sense_are_refused(prompts: list, samples: int | list
 
 def test_progress_adds_up_to_all_solutions_and_all_their_tokens() -> None:
     model, tokenizer = nudged()
-    calls: list[tuple[int, int]] = []
-    engine = engine_lib.Engine(model, tokenizer, CONFIG, 5, progress=lambda rows, tokens: calls.append((rows, tokens)))
+    seen: list[engine_lib.Counts] = []
+    engine = engine_lib.Engine(model, tokenizer, CONFIG, 5, progress=lambda counts: seen.append(dataclasses.replace(counts)))
     found = [completion for problem in engine.run(PROMPTS, 3) for completion in problem]
-    assert sum(rows for rows, _ in calls) == len(found)
-    assert sum(tokens for _, tokens in calls) == sum(len(completion.tokens) for completion in found)
+    assert seen[-1].solutions == len(found)
+    assert seen[-1].tokens == sum(len(completion.tokens) for completion in found) <= seen[-1].slot_steps
+    assert seen[-1].refused == sum(completion.calculator_errors for completion in found)
+    assert all(before.tokens <= after.tokens for before, after in itertools.pairwise(seen))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from verifier.model.cache import Cache, Prefix
-from verifier.model.transformer import Transformer
+from verifier.model.cache import Cache, Prefix, Seating
+from verifier.model.transformer import Arch, Transformer
 
 MISS = -4.0  # logit of all tokens but the wanted one
 
@@ -40,15 +40,10 @@ class Pieces:
         return self.decode([token])
 
 
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """All that the engine asks of a model's arch."""
-
-    context: int
-
-
 class Scripted(nnx.Module):
     """Wants to write a script's token at every place of its solution, whatever stands before. The prompt's first token picks the script."""
+
+    dtype = jnp.float32
 
     def __init__(self, scripts: list[list[int]], vocab_size: int, context: int = 64) -> None:
         table = np.zeros((len(scripts), context), np.int32)
@@ -56,18 +51,19 @@ class Scripted(nnx.Module):
             table[row, : len(script)] = script
         self.scripts = nnx.Variable(jnp.asarray(table))
         self.vocab_size = vocab_size
-        self.arch = Sizes(context)
+        self.arch = Arch(vocab_size, layers=1, width=2, heads=1, kv_heads=1, head_width=2, mlp_width=1, context=context)
 
     def prefill(self, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[jax.Array, Prefix]:
         chosen_PS = jnp.broadcast_to(self.scripts[...][tokens_PS[:, 0], 0][:, None], tokens_PS.shape)
-        keys = tokens_PS.astype(jnp.float32)[:, None, :, None]
+        keys = jnp.repeat(tokens_PS.astype(jnp.float32)[:, None, :, None], 2, axis=-1)
         return chosen_PS.astype(jnp.float32)[..., None], Prefix(k=(keys,), v=(keys,), length_P=length_P)
 
-    def extend(self, tokens_PJT: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-        script_P = cache.prefix.k[0][:, 0, 0, 0].astype(jnp.int32)
-        place_T = cache.length + 1 + jnp.arange(tokens_PJT.shape[2])
-        chosen_PJT = jnp.broadcast_to(self.scripts[...][script_P][:, place_T][:, None], tokens_PJT.shape)
-        return chosen_PJT.astype(jnp.float32)[..., None], dataclasses.replace(cache, length=cache.length + tokens_PJT.shape[2])
+    def extend(
+        self, token_B: jax.Array, position_B: jax.Array, reads_B: jax.Array, cache: Cache, seating: Seating, column: jax.Array
+    ) -> tuple[jax.Array, Cache]:
+        script_B = cache.prompts.k[0][:, 0, 0].astype(jnp.int32)[seating.prompt_B]
+        place_B = position_B - cache.prompts.length_P[seating.prompt_B] + 1
+        return self.scripts[...][script_B, place_B].astype(jnp.float32)[:, None], cache
 
     def logits(self, hidden_xD: jax.Array) -> jax.Array:
         return jnp.where(jnp.arange(self.vocab_size) == hidden_xD.astype(jnp.int32), 0.0, MISS)
@@ -79,7 +75,7 @@ class Nudged(nnx.Module):
     def __init__(self, base: Transformer, pairs_VV: np.ndarray) -> None:
         self.base = base
         self.pairs = nnx.Variable(jnp.asarray(pairs_VV, jnp.float32))
-        self.arch = base.arch
+        self.arch, self.dtype = base.arch, base.dtype
 
     def _join(self, hidden_xD: jax.Array, tokens_x: jax.Array) -> jax.Array:
         return jnp.concatenate([hidden_xD.astype(jnp.float32), self.pairs[...][tokens_x]], axis=-1)
@@ -91,10 +87,11 @@ class Nudged(nnx.Module):
         hidden_PSD, prefix = self.base.prefill(tokens_PS, length_P)
         return self._join(hidden_PSD, tokens_PS), prefix
 
-    def extend(self, tokens_PJT: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-        hidden_PJTD, cache = self.base.extend(tokens_PJT, cache)
-        return self._join(hidden_PJTD, tokens_PJT), cache
+    def extend(self, token_B: jax.Array, *rest: Any) -> tuple[jax.Array, Cache]:
+        hidden_BD, cache = self.base.extend(token_B, *rest)
+        return self._join(hidden_BD, token_B), cache
 
     def logits(self, hidden_xD: jax.Array) -> jax.Array:
         width = self.arch.width
-        return self.base.logits(hidden_xD[..., :width]) + hidden_xD[..., width:]
+        logits_xV = self.base.logits(hidden_xD[..., :width])
+        return logits_xV + hidden_xD[..., width : width + logits_xV.shape[-1]]

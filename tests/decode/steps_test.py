@@ -1,4 +1,4 @@
-"""The device's verbs: frames that are equal compile once; replacing writes where it is told to."""
+"""The device's verbs: frames that are equal compile once; rows start, wait, hold back and end as they should."""
 
 from __future__ import annotations
 
@@ -7,39 +7,97 @@ import numpy as np
 
 from tests.decode import fakes
 from verifier.decode import steps
+from verifier.model.cache import Seating
 
-
-def begun(scripts: list[list[int]]) -> tuple[steps.DecodeStatic, steps.Weights, steps.DecodeState, steps.Drawn]:
-    """Two problems, three samples each, the first tokens drawn."""
-    frame, weights = steps.take_apart(fakes.Scripted(scripts, 12))
-    static = steps.DecodeStatic(frame, 11, top_k=0, top_p=1.0)
-    prefix, hidden_PD = steps.prefill(static, weights, jnp.array([[0, 0], [1, 0]]), jnp.array([2, 1]))
-    state, drawn = steps.start(static, weights, prefix, hidden_PD, jnp.zeros((2, 3, 2), jnp.uint32), jnp.float32(0), 4)
-    return static, weights, state, drawn
+VOCAB, END, ROWS = 11, 10, 3
+SCRIPTS = [[4, 5, 6, 4, END], [7, 8, 9, 7, 8]]
 
 
 def test_models_of_the_same_shape_share_what_is_compiled() -> None:
-    first, second = (steps.take_apart(fakes.Scripted([[n]], 12))[0] for n in range(2))
-    other = steps.take_apart(fakes.Scripted([[0]], 13))[0]
+    first, second = (steps.take_apart(fakes.Scripted([[n]], 12), VOCAB)[0] for n in range(2))
+    other = steps.take_apart(fakes.Scripted([[0]], 13), VOCAB)[0]
     assert first == second and hash(first) == hash(second) and first is not second
     assert first != other
 
 
-def test_drawn_forced_and_replaced_tokens_stand_where_they_should() -> None:
-    static, weights, state, drawn = begun([[4, 5, 6], [7, 8, 9]])
-    assert drawn.token_PJ.tolist() == [[4] * 3, [7] * 3]
-    state, drawn = steps.generate(static, weights, state, jnp.full((2, 3), -1).at[1, 2].set(3), jnp.float32(0))
-    assert drawn.token_PJ.tolist() == [[5] * 3, [8, 8, 3]]
-    before = np.asarray(drawn.logprob_PJ)
-    state, drawn = steps.replace(static, weights, state, jnp.full((2, 3), -1).at[0, 0].set(10))
-    assert state.token_PJ.tolist() == drawn.token_PJ.tolist() == [[10, 5, 5], [8, 8, 3]]
-    np.testing.assert_allclose(drawn.logprob_PJ, before + [[fakes.MISS, 0, 0], [0, 0, 0]], rtol=1e-6)
-    assert int(state.cache.length) == 1  # the newest token is not read yet
+class Desk:
+    """Three rows: one of script 0, two of script 1. Token 5 is one to wait at, token 8 one to hold back."""
+
+    def __init__(self, limit: int = 9) -> None:
+        frame, self.weights = steps.take_apart(fakes.Scripted(SCRIPTS, 12), VOCAB)
+        self.static = steps.DecodeStatic(frame, VOCAB, END, top_k=0, top_p=1.0)
+        tokens = np.array([[0, 0], [1, 0]], np.int32)
+        self.state = steps.empty_state(self.static, self.weights, tokens, ROWS, 2, 2)
+        self.state = steps.prefill(self.static, self.weights, self.state, tokens, np.array([2, 1]), np.array([0, 1]))
+        blocks = jnp.array([[0, 3], [1, 2]]), None
+        pages = jnp.arange(5).at[3:].set(ROWS), jnp.full((ROWS, 2), 5).at[:, 0].set(jnp.arange(ROWS))
+        self.seating = Seating(jnp.array([0, 1, 1]), jnp.array([0, 2, 3]), *blocks, *pages)
+        events = np.zeros((2, VOCAB), np.uint8)
+        events[:, 5], events[:, 8] = steps.WAIT, steps.HOLD
+        self.watch = steps.Watch(jnp.asarray(events), jnp.zeros((2, VOCAB), bool))
+        self.limit, self.column = limit, 0
+
+    def step(self, start: str = "", go: str = "", forced: dict[int, int] | None = None) -> list[str]:
+        """What became of each row: its token, `!` where the host must look, brackets where it is not written, `-` for nothing at all."""
+        orders = steps.Orders(
+            start_B=np.array([str(row) in start for row in range(ROWS)]),
+            go_B=np.array([str(row) in go for row in range(ROWS)]),
+            forced_B=np.array([(forced or {}).get(row, -1) for row in range(ROWS)], np.int32),
+            keys_B2=np.zeros((ROWS, 2), np.uint32),
+            column=np.int32(self.column),
+            limit=np.int32(self.limit),
+            temperature=np.float32(0),
+        )
+        self.state, drawn = steps.generate(self.static, self.weights, self.state, self.seating, orders, self.watch)
+        self.column += 1
+        self.logprob_B = np.asarray(drawn.logprob_B)
+        shown = []
+        for token, written, look in zip(drawn.token_B.tolist(), drawn.written_B.tolist(), drawn.look_B.tolist(), strict=True):
+            text = f"{token}!" if look else f"{token}"
+            shown.append(text if written else f"({text})" if look else "-")
+        return shown
 
 
-def test_a_grown_state_goes_on_as_before() -> None:
-    static, weights, state, _ = begun([[4, 5, 6], [7, 8, 9]])
-    state = steps.grow(state, 8)
-    assert state.cache.capacity == 8
-    _, drawn = steps.generate(static, weights, state, jnp.full((2, 3), -1), jnp.float32(0))
-    assert drawn.token_PJ.tolist() == [[5] * 3, [8] * 3]
+def test_rows_start_when_they_are_told_to_and_follow_their_own_prompt() -> None:
+    desk = Desk()
+    assert desk.step(start="0") == ["4", "-", "-"]
+    assert desk.step(start="2") == ["5!", "-", "7"]
+    assert desk.state.written_B.tolist() == [2, 0, 1]
+
+
+def test_a_row_waits_after_one_token_and_holds_another_back_while_others_go_on() -> None:
+    desk = Desk()
+    assert desk.step(start="01") == ["4", "7", "-"]
+    assert desk.step(start="2") == ["5!", "(8!)", "7"]
+    assert desk.step() == ["-", "-", "(8!)"]
+    assert desk.step(go="0") == ["6", "-", "-"]
+    assert desk.step(go="1", forced={1: 8}) == ["4", "8", "-"]  # as the model wanted it
+    assert desk.step(go="2", forced={2: 3}) == ["10", "9", "3"]  # another one in its place
+    assert desk.step() == ["-", "7", "9"]
+    assert desk.state.written_B.tolist() == [5, 4, 3]
+
+
+def test_forced_tokens_are_written_and_carry_the_models_own_logprob() -> None:
+    desk = Desk()
+    desk.step(start="01")
+    free = desk.logprob_B.copy()
+    assert desk.step(forced={0: 8, 1: 5}) == ["8", "5", "-"]  # what the host writes, it need not look at
+    np.testing.assert_allclose(desk.logprob_B[:2], free[:2] + fakes.MISS, rtol=1e-6)
+
+
+def test_rows_end_with_the_end_token_and_at_the_limit_and_start_anew() -> None:
+    desk = Desk(limit=3)
+    desk.step(start="0", forced={0: END})
+    assert desk.step(start="2") == ["-", "-", "7"]
+    assert desk.step(forced={2: 7}) == ["-", "-", "7"]
+    assert desk.step() == ["-", "-", "9"]
+    assert desk.step() == ["-", "-", "-"]
+    assert desk.step(start="2") == ["-", "-", "7"] and desk.state.written_B.tolist()[2] == 1
+
+
+def test_fewer_rows_go_on_as_before() -> None:
+    desk = Desk()
+    desk.step(start="02")
+    state = steps.take_rows(desk.state, jnp.array([2, 0]))
+    assert state.written_B.tolist() == [1, 1] and len(state.cache.pages.position_XW) == 4
+    np.testing.assert_array_equal(state.hidden_BD, desk.state.hidden_BD[jnp.array([2, 0])])

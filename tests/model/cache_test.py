@@ -1,3 +1,6 @@
+"""The cache: rows that start late, pause and lie in scattered pages read what the plain forward pass reads."""
+
+import dataclasses
 import functools
 
 import jax
@@ -5,124 +8,131 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.model.families import FAMILIES, build, call, quick_jit, read
+from tests.model.families import FAMILIES, build, call, read
 from verifier.model import cache as cache_lib
-from verifier.model.cache import Cache
+from verifier.model.cache import Cache, Pages, Prompts, Seating
 from verifier.model.transformer import Transformer
 
+WINDOW = 4
 PROMPTS = [[3, 1, 4, 1, 5], [9, 2]]
-SUFFIXES = [[[6, 5, 3, 5, 8, 9], [7, 9, 3, 2, 3, 8]], [[4, 6, 2, 6, 4, 3], [3, 8, 3, 2, 7, 9]]]
+SLOTS = [2, 0]  # of the prompts; slot 1 holds nothing
+SUFFIXES = [[6, 5, 3, 5, 8, 9], [7, 9, 3, 2, 3, 8, 1], [4, 6, 2, 6, 4, 3], [3, 8, 3, 2, 7, 9]]
+PROMPT_OF_ROW = [0, 0, 1, 1]
+PAGES = 12
 
 
-def start(model: Transformer, prompts: list[list[int]], samples: int, capacity: int = 8, padding: int = 0) -> Cache:
-    longest = max(map(len, prompts)) + 1
-    tokens = np.asarray([prompt + [padding] * (longest - len(prompt)) for prompt in prompts])
-    _, prefix = call(model, "prefill", tokens, jnp.asarray([len(prompt) for prompt in prompts]))
-    return cache_lib.fork(prefix, samples, capacity, jnp.float32)
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_lib, "WINDOW", WINDOW)
 
 
-def extend(model: Transformer, cache: Cache, suffixes: list, blocks: tuple[int, ...]) -> tuple[np.ndarray, Cache]:
-    tokens, parts, at = np.asarray(suffixes), [], 0
-    for block in blocks:
-        hidden, cache = call(model, "extend", tokens[:, :, at : at + block], cache)
-        parts.append(hidden)
-        at += block
-    return np.concatenate(parts, axis=2), cache
+def start(model: Transformer, padding: int = 0) -> Cache:
+    """Both prompts in their slots; whatever lies in free places must count for nothing."""
+    tokens = np.asarray([prompt + [padding] * (6 - len(prompt)) for prompt in PROMPTS])
+    _, prefix = call(model, "prefill", tokens, jnp.asarray([5, 2]))
+    cache = cache_lib.empty(prefix, 3, len(SUFFIXES) + PAGES)
+    junk = jax.tree.map(lambda array: array + padding if array.dtype == jnp.float32 else array, cache)
+    return dataclasses.replace(junk, prompts=cache_lib.insert(junk.prompts, prefix, jnp.asarray(SLOTS)))
+
+
+def seat(by_block: bool, owner_A: np.ndarray) -> Seating:
+    rows, total = len(SUFFIXES), len(SUFFIXES) + PAGES
+    prompt_B = np.asarray([SLOTS[p] for p in PROMPT_OF_ROW])
+    if by_block:  # a block of two places, one with a single place taken and one for nobody
+        row_ER, place_B, prompt_E = [[1, 0], [2, rows], [rows, 3], [rows, rows]], [1, 0, 2, 5], jnp.asarray([2, 0, 0, 1])
+    else:
+        row_ER, place_B, prompt_E = [[2, 3], [rows, rows], [0, 1]], [4, 5, 0, 1], None
+    page_BM = np.full((rows, 1 + PAGES), total)
+    for row in range(rows):
+        own = [row, *(rows + np.flatnonzero(owner_A == row))]
+        page_BM[row, : len(own)] = own
+    arrays = (prompt_B, place_B, row_ER), (np.concatenate([np.arange(rows), owner_A]), page_BM)
+    first, second = ([jnp.asarray(np.asarray(array, np.int32)) for array in group] for group in arrays)
+    return Seating(*first, prompt_E, *second)
+
+
+def decode(model: Transformer, cache: Cache, by_block: bool) -> list[np.ndarray]:
+    """Every row's hidden states. Row r starts in step r and pauses in every third step; full windows go to pages from the last one down."""
+    rows = len(SUFFIXES)
+    read_B, owner_A, free = [0] * rows, np.full(PAGES, rows), list(range(PAGES))[::-1]
+    found: list[list[np.ndarray]] = [[] for _ in range(rows)]
+    for step in range(14):
+        if step and step % WINDOW == 0:
+            page_B = np.full(rows, rows + PAGES)
+            for row in range(rows):
+                if 0 < read_B[row] < len(SUFFIXES[row]):
+                    page = free.pop(0)
+                    page_B[row], owner_A[page] = rows + page, row
+            cache = dataclasses.replace(cache, pages=cache_lib.flush(cache.pages, jnp.asarray(page_B)))
+        reads = [row <= step and (step + row) % 3 < 2 and read_B[row] < len(SUFFIXES[row]) for row in range(rows)]
+        token = [SUFFIXES[row][read_B[row]] if reads[row] else 7 for row in range(rows)]
+        position = [len(PROMPTS[PROMPT_OF_ROW[row]]) + read_B[row] for row in range(rows)]
+        given = (np.asarray(token), np.asarray(position), np.asarray(reads), cache, seat(by_block, owner_A), jnp.int32(step % WINDOW))
+        hidden, cache = call(model, "extend", *given)
+        for row in np.flatnonzero(reads):
+            found[row].append(np.asarray(hidden[row]))
+            read_B[row] += 1
+    return [np.stack(states) for states in found]
 
 
 @functools.cache
-def reference(family: str) -> tuple[Transformer, np.ndarray]:
-    """The model, and every sample's suffix read by the plain forward pass: [P, J, T, D]."""
+def reference(family: str) -> tuple[Transformer, list[np.ndarray]]:
+    """The model, and every row's suffix read by the plain forward pass."""
     model = build(FAMILIES[family])
-    pairs = [(prompt, suffix) for prompt, rows in zip(PROMPTS, SUFFIXES, strict=True) for suffix in rows]
-    texts = read(model, *(prompt + suffix for prompt, suffix in pairs))
-    suffixes = np.asarray([hidden[len(prompt) :] for (prompt, _), hidden in zip(pairs, texts, strict=True)])
-    return model, suffixes.reshape(2, 2, 6, -1)
+    prompts = [PROMPTS[p] for p in PROMPT_OF_ROW]
+    texts = read(model, *(prompt + suffix for prompt, suffix in zip(prompts, SUFFIXES, strict=True)))
+    return model, [hidden[len(prompt) :] for prompt, hidden in zip(prompts, texts, strict=True)]
 
 
-@pytest.mark.parametrize("blocks", [(1, 1, 1, 1, 1, 1), (3, 3), (1, 3, 1, 1)], ids=str)
+@pytest.mark.parametrize("by_block", [True, False], ids=["blocks", "slots"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_reading_with_the_cache_equals_the_plain_forward_pass(family, blocks):
+def test_reading_with_the_cache_equals_the_plain_forward_pass(family, by_block):
     model, expected = reference(family)
-    hidden, cache = extend(model, start(model, PROMPTS, 2), SUFFIXES, blocks)
-    np.testing.assert_allclose(hidden, expected, atol=2e-5)
-    assert int(cache.length) == 6 and cache.capacity == 8 and cache.samples == 2
+    for found, plain in zip(decode(model, start(model), by_block), expected, strict=True):
+        np.testing.assert_allclose(found, plain[: len(found)], atol=2e-5)
+        assert len(found) == len(plain) and len(found) > WINDOW
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_prefill_gives_the_prompt_s_hidden_states(family):
-    model, _ = reference(family)
-    hidden, _ = call(model, "prefill", np.asarray([PROMPTS[0] + [0], PROMPTS[1] + [0] * 4]), jnp.asarray([5, 2]))
-    first, second = read(model, *PROMPTS)
-    np.testing.assert_allclose(hidden[0, :5], first, atol=1e-5)
-    np.testing.assert_allclose(hidden[1, :2], second, atol=1e-5)
-
-
-@pytest.mark.parametrize("family", ["mistral", "gpt2"])
-def test_a_row_does_not_know_its_neighbours(family):
-    model, expected = reference(family)
-    mine, other = SUFFIXES[1][1], [11, 12, 13, 14, 15, 16]
-    hidden, _ = extend(model, start(model, [PROMPTS[1], [20, 21, 22, 23, 24]], 2), [[mine, other], [other, other]], (3, 3))
-    np.testing.assert_allclose(hidden[0, 0], expected[1, 1], atol=2e-5)
-
-
-def test_one_sample_of_one_problem_reads_as_in_a_batch():
-    model, expected = reference("llama")
-    alone, _ = extend(model, start(model, [PROMPTS[0]], 1), [[SUFFIXES[0][1]]], (6,))
-    np.testing.assert_allclose(alone[0, 0], expected[0, 1], atol=2e-5)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_what_lies_in_the_padding_changes_nothing(family):
-    model, _ = reference(family)
-    clean = start(model, PROMPTS, 2)
-    stale = start(model, PROMPTS, 2, padding=17)
-    stale = Cache(stale.prefix, tuple(k + 9.0 for k in stale.k), tuple(v - 9.0 for v in stale.v), stale.length)
-    np.testing.assert_array_equal(extend(model, clean, SUFFIXES, (1, 3))[0], extend(model, stale, SUFFIXES, (1, 3))[0])
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_after_a_rewind_the_way_not_taken_is_forgotten(family):
-    model, expected = reference(family)
-    _, cache = extend(model, start(model, PROMPTS, 2), SUFFIXES, (3,))
-    elsewhere = [[[28, 27, 26, 25]] * 2] * 2
-    _, cache = extend(model, cache, elsewhere, (1, 3))
-    rest = [[row[3:] for row in rows] for rows in SUFFIXES]
-    hidden, _ = extend(model, cache_lib.rewind(cache, 3), rest, (3,))
-    np.testing.assert_allclose(hidden, expected[:, :, 3:], atol=2e-5)
-
-
-def test_a_cache_grows_without_forgetting():
-    model, expected = reference("llama")
-    _, cache = extend(model, start(model, PROMPTS, 2, capacity=3), SUFFIXES, (3,))
-    cache = cache_lib.grow(cache, 7)
-    assert cache.capacity == 7 and int(cache.length) == 3
-    rest = [[row[3:] for row in rows] for rows in SUFFIXES]
-    np.testing.assert_allclose(extend(model, cache, rest, (3,))[0], expected[:, :, 3:], atol=2e-5)
-    with pytest.raises(ValueError, match="capacity 7 cannot grow to 5"):
-        cache_lib.grow(cache, 5)
-
-
-def test_one_compiled_step_serves_every_length():
-    model, expected = reference("llama")
-    traces = []
-
-    @functools.partial(quick_jit, donate_argnums=1)
-    def step(tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-        traces.append(tokens.shape)
-        return model.extend(tokens, cache)
-
-    cache, tokens, parts = start(model, PROMPTS, 2), jnp.asarray(SUFFIXES), []
-    for t in range(6):
-        hidden, cache = step(tokens[:, :, t : t + 1], cache)
-        parts.append(hidden)
-    np.testing.assert_allclose(np.concatenate(parts, axis=2), expected, atol=2e-5)
-    assert len(traces) == 1
-
-
-def test_the_prompt_is_held_once_for_all_samples():
+def test_what_lies_in_free_places_is_never_seen():
     model, _ = reference("llama")
-    cache = start(model, PROMPTS, 5)
-    K, H = model.arch.kv_heads, model.arch.head_width
-    assert cache.prefix.k[0].shape == (2, K, 6, H) and cache.k[0].shape == (2 * 5 * K, 8, H) and cache.samples == 5
-    assert len({k.unsafe_buffer_pointer() for k in cache.k + cache.v}) == 2 * model.arch.layers  # donation needs a buffer each
+    for clean, junk in zip(decode(model, start(model), True), decode(model, start(model, padding=7), True), strict=True):
+        np.testing.assert_array_equal(clean, junk)
+
+
+def pages(count: int) -> Pages:
+    k = jnp.arange(count * 2 * 3 * WINDOW, dtype=jnp.float32).reshape(count * 2, 3, WINDOW)
+    return Pages((k,), (k.swapaxes(1, 2),), jnp.arange(count * WINDOW).reshape(count, WINDOW))
+
+
+def test_pages_keep_what_they_hold_when_the_pool_grows_shrinks_or_is_reordered():
+    before, grown = pages(3), cache_lib.resize_pages(pages(3), 5)
+    assert grown.k[0].shape == (10, 3, WINDOW) and np.all(grown.position_XW[3:] == -1)
+    again = cache_lib.resize_pages(grown, 3)
+    jax.tree.map(np.testing.assert_array_equal, again, before)
+    taken = cache_lib.take_pages(before, jnp.asarray([2, 0]))
+    np.testing.assert_array_equal(taken.k[0], np.concatenate([before.k[0][4:6], before.k[0][:2]]))
+    np.testing.assert_array_equal(taken.position_XW, before.position_XW[np.asarray([2, 0])])
+
+
+def test_the_memory_of_a_pool_that_was_resized_is_free_at_once():
+    old = pages(3)
+    cache_lib.resize_pages(old, 5)
+    assert all(array.is_deleted() for array in jax.tree.leaves(old))
+
+
+def test_prompts_that_are_dropped_overwrite_nothing():
+    model, _ = reference("llama")
+    cache = start(model)
+    _, prefix = call(model, "prefill", np.asarray([[8, 8, 8, 8, 8, 8]] * 2), jnp.asarray([6, 6]))
+    after = cache_lib.insert(cache.prompts, prefix, jnp.asarray([3, 1]))
+    heads = [0, 1, 4, 5]  # of slots 0 and 2
+    np.testing.assert_array_equal(after.k[0][np.asarray(heads)], cache.prompts.k[0][np.asarray(heads)])
+    assert after.length_P.tolist() == [2, 6, 5]
+
+
+def test_prompt_slots_shrink_to_what_is_needed():
+    prompts = Prompts((jnp.arange(24.0).reshape(2, 2, 6),), (jnp.arange(24.0).reshape(2, 6, 2),), jnp.asarray([3]))
+    kept_k, kept_v = np.asarray(prompts.k[0][..., :4]), np.asarray(prompts.v[0][:, :4])
+    small = cache_lib.resize_prompts(prompts, 4)
+    np.testing.assert_array_equal(small.k[0], kept_k)
+    np.testing.assert_array_equal(small.v[0], kept_v)

@@ -1,4 +1,4 @@
-"""The device's verbs of decoding: prefill, start, generate, replace, grow. Knows no text, no calculator and no problem."""
+"""The device's verbs of decoding: prefill, generate, flush, resize. Knows no text, no calculator and no problem."""
 
 from __future__ import annotations
 
@@ -35,11 +35,21 @@ class Frame:
         return self is other or (isinstance(other, Frame) and (self._graph, self._tree) == (other._graph, other._tree))
 
 
-def take_apart(model: Transformer) -> tuple[Frame, Weights]:
-    """What is static about a model and its numbers, as the verbs below want them."""
+def take_apart(model: Transformer, vocab_size: int) -> tuple[Frame, Weights]:
+    """What is static about a model and its numbers, made ready for the verbs below once, so that no step has to.
+
+    Matrices come in the activations' type. Embeddings lose their rows behind `vocab_size` (the reserved id, padding), which are never
+    written: cutting the logits instead would copy all of them in every step.
+    """
     graph, state = nnx.split(model)
-    leaves, tree = jax.tree.flatten(state)
-    return Frame(graph, tree), tuple(leaves)
+    leaves, tree = jax.tree.flatten_with_path(state)
+    return Frame(graph, tree), tuple(_ready(jax.tree_util.keystr(path), leaf, model.dtype, vocab_size) for path, leaf in leaves)
+
+
+def _ready(name: str, leaf: jax.Array, dtype: jnp.dtype, vocab_size: int) -> jax.Array:
+    if leaf.ndim < 2 or not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return leaf  # norms' scales and biases stay as exact as they are
+    return (leaf[:vocab_size] if "embed'" in name and leaf.shape[0] > vocab_size else leaf).astype(dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +58,7 @@ class DecodeStatic:
 
     frame: Frame
     vocab_size: int  # ids below it may be written
+    end_id: int
     top_k: int
     top_p: float
 
@@ -55,92 +66,147 @@ class DecodeStatic:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class DecodeState:
-    """All that changes while a group of P problems x J samples is decoded in lockstep.
+    """All that changes while B rows (slots) are decoded, each on its own: what they have read, and what the next token is drawn from.
 
-        prompt of problem p            solution of sample (p, j)
-        |<-- prefix: once a problem -->|<-- suffix: own keys, cache.length of them -->| token_PJ (newest, not read yet)
-
-    The newest token is outside the cache so that the host may still replace it before the model reads it.
+    A row is idle, runs, or waits for the host's word after a token that the calculator may answer. Only running rows read and write.
     """
 
     cache: cache_lib.Cache
-    hidden_PJD: jax.Array  # what the newest token was drawn from
-    token_PJ: jax.Array  # int32
-    keys_PJ2: jax.Array  # uint32, one raw key a sample; token t is drawn with fold_in(key, t)
+    prompt_hidden_PD: jax.Array  # after each prompt's last token: what first tokens are drawn from
+    hidden_BD: jax.Array  # after each row's newest token
+    written_B: jax.Array  # int32, tokens of the solution so far
+    runs_B: jax.Array  # bool
+    waits_B: jax.Array  # bool
+    inside_B: jax.Array  # bool, an annotation may be open
+
+
+class Orders(NamedTuple):
+    """What the host says about one step."""
+
+    start_B: jax.Array  # bool: a new solution of prompt `seating.prompt_B` begins in this slot
+    go_B: jax.Array  # bool: stop waiting
+    forced_B: jax.Array  # int32: write this token instead of a drawn one; -1: draw
+    keys_B2: jax.Array  # uint32, one raw key a sample; token t is drawn with fold_in(key, t)
+    column: jax.Array  # int32, the column of the newest pages to write
+    limit: jax.Array  # int32, most tokens of a solution
+    temperature: jax.Array  # float32
+
+
+class Watch(NamedTuple):
+    """What the host must see before a row goes on; the first index says whether an annotation may be open."""
+
+    event_2V: jax.Array  # uint8: 0 nothing, WAIT after the token is written, HOLD it back: the host may write another in its place
+    inside_2V: jax.Array  # bool, whether one may be open after the token
+
+
+WAIT, HOLD = 1, 2
 
 
 class Drawn(NamedTuple):
-    """What the host reads after every step."""
+    """What the host reads of every step."""
 
-    token_PJ: jax.Array  # int32
-    logprob_PJ: jax.Array  # float32, the model's own log-probability (temperature 1) of that token
-
-
-@functools.partial(jax.jit, static_argnames=("static",))
-def prefill(static: DecodeStatic, weights: Weights, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[cache_lib.Prefix, jax.Array]:
-    """Reads right-padded prompts once; gives their keys and the hidden state [P, D] after each prompt's last token."""
-    hidden_PSD, prefix = static.frame.model(weights).prefill(tokens_PS, length_P)
-    return prefix, jnp.take_along_axis(hidden_PSD, (length_P - 1)[:, None, None], axis=1)[:, 0]
+    token_B: jax.Array  # int32
+    logprob_B: jax.Array  # float32, the model's own log-probability (temperature 1) of that token
+    written_B: jax.Array  # bool: the token was written; otherwise the row is idle, waits, or holds it back
+    look_B: jax.Array  # bool: the row waits for the host's word on this token
 
 
-@functools.partial(jax.jit, static_argnames=("static", "suffix_tokens"))
-def start(
-    static: DecodeStatic,
-    weights: Weights,
-    prefix: cache_lib.Prefix,
-    hidden_PD: jax.Array,
-    keys_PJ2: jax.Array,
-    temperature: jax.Array,
-    suffix_tokens: int,
-) -> tuple[DecodeState, Drawn]:
-    """Forks every prompt into J samples with room for `suffix_tokens` and draws their first tokens. `prefix` may be forked again."""
-    problems, samples = keys_PJ2.shape[:2]
-    cache = cache_lib.fork(prefix, samples, suffix_tokens, prefix.k[0].dtype)
-    hidden_PJD = jnp.broadcast_to(hidden_PD[:, None], (problems, samples, hidden_PD.shape[-1]))
-    nothing_PJ = jnp.full((problems, samples), -1, jnp.int32)
-    return _draw(static, static.frame.model(weights), cache, hidden_PJD, keys_PJ2, nothing_PJ, temperature)
+@functools.partial(jax.jit, static_argnames=("static", "rows", "pages", "prompts"))
+def empty_state(static: DecodeStatic, weights: Weights, tokens_NS: jax.Array, rows: int, pages: int, prompts: int) -> DecodeState:
+    """Idle rows, empty pages and prompt slots of room S. tokens_NS: any; its shape counts."""
+    model = static.frame.model(weights)
+    hidden, prefix = jax.eval_shape(model.prefill, tokens_NS, jax.ShapeDtypeStruct(tokens_NS.shape[:1], jnp.int32))
+    hidden_BD, hidden_PD = (jnp.zeros((count, hidden.shape[-1]), hidden.dtype) for count in (rows, prompts))
+    off_B = jnp.zeros(rows, bool)
+    cache = cache_lib.empty(prefix, prompts, rows + pages)
+    return DecodeState(cache, hidden_PD, hidden_BD, jnp.zeros(rows, jnp.int32), off_B, off_B, off_B)
+
+
+@functools.partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))
+def prefill(
+    static: DecodeStatic, weights: Weights, state: DecodeState, tokens_NS: jax.Array, length_N: jax.Array, slot_N: jax.Array
+) -> DecodeState:
+    """Reads N right-padded prompts once and puts them into prompt slots (P: that one is dropped)."""
+    hidden_NSD, new = static.frame.model(weights).prefill(tokens_NS, length_N)
+    last_ND = jnp.take_along_axis(hidden_NSD, (length_N - 1)[:, None, None], axis=1)[:, 0]
+    cache = dataclasses.replace(state.cache, prompts=cache_lib.insert(state.cache.prompts, new, slot_N))
+    return dataclasses.replace(state, cache=cache, prompt_hidden_PD=state.prompt_hidden_PD.at[slot_N].set(last_ND, mode="drop"))
 
 
 @functools.partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))
 def generate(
-    static: DecodeStatic, weights: Weights, state: DecodeState, forced_PJ: jax.Array, temperature: jax.Array
+    static: DecodeStatic, weights: Weights, state: DecodeState, seating: cache_lib.Seating, orders: Orders, watch: Watch
 ) -> tuple[DecodeState, Drawn]:
-    """Reads every row's newest token and draws the next one; where `forced_PJ` >= 0 that token is written instead."""
+    """Draws, or writes as ordered, one token of every running row, and reads it."""
     model = static.frame.model(weights)
-    hidden_PJTD, cache = model.extend(state.token_PJ[..., None], state.cache)
-    return _draw(static, model, cache, hidden_PJTD[:, :, 0], state.keys_PJ2, forced_PJ, temperature)
+    start_B = orders.start_B
+    runs_B = state.runs_B | start_B
+    active_B = runs_B & (start_B | orders.go_B | ~state.waits_B)
+    inside_B = state.inside_B & ~start_B
+    written_B = jnp.where(start_B, 0, state.written_B)
+    hidden_BD = jnp.where(start_B[:, None], state.prompt_hidden_PD[seating.prompt_B], state.hidden_BD)
+
+    token_B, logprob_B = _draw(static, model, hidden_BD, written_B, orders)
+    event_B = jnp.where(orders.forced_B < 0, watch.event_2V[inside_B.astype(jnp.int32), token_B], 0)
+    held_B = active_B & (event_B == HOLD)
+    writes_B = active_B & ~held_B
+    look_B = held_B | (writes_B & (event_B == WAIT))
+    ended_B = writes_B & ((token_B == static.end_id) | (written_B + 1 >= orders.limit))
+
+    position_XW = state.cache.pages.position_XW
+    fresh_BW = jnp.where(start_B[:, None], -1, position_XW[: len(start_B)])  # forgets what the slot's last solution left
+    pages = dataclasses.replace(state.cache.pages, position_XW=jax.lax.dynamic_update_slice(position_XW, fresh_BW, (0, 0)))
+    cache = dataclasses.replace(state.cache, pages=pages)
+    position_B = cache.prompts.length_P[seating.prompt_B] + written_B
+    read_BD, cache = model.extend(token_B, position_B, writes_B, cache, seating, orders.column)
+    state = DecodeState(
+        cache=cache,
+        prompt_hidden_PD=state.prompt_hidden_PD,
+        hidden_BD=jnp.where(writes_B[:, None], read_BD, hidden_BD),
+        written_B=written_B + writes_B,
+        runs_B=runs_B & ~ended_B,
+        waits_B=jnp.where(active_B, look_B, state.waits_B),
+        inside_B=jnp.where(writes_B, watch.inside_2V[inside_B.astype(jnp.int32), token_B], inside_B),
+    )
+    return state, Drawn(token_B, logprob_B, writes_B, look_B)
 
 
-def replace(static: DecodeStatic, weights: Weights, state: DecodeState, forced_PJ: jax.Array) -> tuple[DecodeState, Drawn]:
-    """Writes `forced_PJ` (-1: leave) over the newest tokens, which the model has not read yet. Rare, so its logits are computed again."""
-    drawn = _rewrite(static, weights, state.hidden_PJD, state.token_PJ, forced_PJ)
-    return dataclasses.replace(state, token_PJ=drawn.token_PJ), drawn
+@functools.partial(jax.jit, donate_argnames=("state",))
+def flush(state: DecodeState, page_B: jax.Array) -> DecodeState:
+    """Moves every row's newest page to `page_B` when it is full: after every W-th step."""
+    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, pages=cache_lib.flush(state.cache.pages, page_B)))
 
 
-@functools.partial(jax.jit, static_argnames=("suffix_tokens",))
-def grow(state: DecodeState, suffix_tokens: int) -> DecodeState:
-    """The same state with room for `suffix_tokens`: short solutions need not attend over the room of long ones."""
-    return dataclasses.replace(state, cache=cache_lib.grow(state.cache, suffix_tokens))
+def resize_pages(state: DecodeState, count: int) -> DecodeState:
+    """The same state with `count` pages in all, layer by layer: never are two pools held at once."""
+    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, pages=cache_lib.resize_pages(state.cache.pages, count)))
+
+
+def resize_prompts(state: DecodeState, room: int) -> DecodeState:
+    """The same state with prompt slots of another room."""
+    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, prompts=cache_lib.resize_prompts(state.cache.prompts, room)))
+
+
+@jax.jit
+def take_rows(state: DecodeState, row_B: jax.Array) -> DecodeState:
+    """The same state with the rows `row_B` only, in that order."""
+    rows = len(state.hidden_BD)
+    page_Y = jnp.concatenate([row_B, jnp.arange(rows, len(state.cache.pages.position_XW))])
+    by_row = (state.hidden_BD, state.written_B, state.runs_B, state.waits_B, state.inside_B)
+    cache = dataclasses.replace(state.cache, pages=cache_lib.take_pages(state.cache.pages, page_Y))
+    return DecodeState(cache, state.prompt_hidden_PD, *(array[row_B] for array in by_row))
 
 
 def _draw(
-    static: DecodeStatic,
-    model: Transformer,
-    cache: cache_lib.Cache,
-    hidden_PJD: jax.Array,
-    keys_PJ2: jax.Array,
-    forced_PJ: jax.Array,
-    temperature: jax.Array,
-) -> tuple[DecodeState, Drawn]:
-    """Draws token number `cache.length` of every row from its hidden state, or writes the forced one."""
-    problems, samples, width = hidden_PJD.shape
-    rows = problems * samples
-    logits_BV = model.logits(hidden_PJD.reshape(rows, width))
-    uniform_B = sampling.uniforms(keys_PJ2.reshape(rows, 2), cache.length)
+    static: DecodeStatic, model: Transformer, hidden_BD: jax.Array, written_B: jax.Array, orders: Orders
+) -> tuple[jax.Array, jax.Array]:
+    """Every row's next token, forced or drawn, and its log-probability."""
+    logits_BV = model.logits(hidden_BD)
+    uniform_B = sampling.uniforms(orders.keys_B2, written_B)
     drawn_B, logprob_B = sampling.draw(
-        logits_BV, uniform_B, temperature, top_k=static.top_k, top_p=static.top_p, vocab_size=static.vocab_size
+        logits_BV, uniform_B, orders.temperature, top_k=static.top_k, top_p=static.top_p, vocab_size=static.vocab_size
     )
-    forced_B = forced_PJ.reshape(rows)
+    forced_B = orders.forced_B
     token_B = jnp.where(forced_B >= 0, forced_B, drawn_B).astype(jnp.int32)
     # Most steps force nothing: only the others pay for a second pass over the vocabulary.
     logprob_B = jax.lax.cond(
@@ -148,16 +214,7 @@ def _draw(
         lambda: jnp.where(forced_B >= 0, _logprob(logits_BV, token_B, static.vocab_size), logprob_B),
         lambda: logprob_B,
     )
-    token_PJ = token_B.reshape(problems, samples)
-    state = DecodeState(cache, hidden_PJD, token_PJ, keys_PJ2)
-    return state, Drawn(token_PJ, logprob_B.reshape(problems, samples))
-
-
-@functools.partial(jax.jit, static_argnames=("static",))
-def _rewrite(static: DecodeStatic, weights: Weights, hidden_PJD: jax.Array, token_PJ: jax.Array, forced_PJ: jax.Array) -> Drawn:
-    """Apart from the cache, so that it is compiled once for all its sizes."""
-    token_PJ = jnp.where(forced_PJ >= 0, forced_PJ, token_PJ)
-    return Drawn(token_PJ, _logprob(static.frame.model(weights).logits(hidden_PJD), token_PJ, static.vocab_size))
+    return token_B, logprob_B
 
 
 def _logprob(logits_xV: jax.Array, token_x: jax.Array, vocab_size: int) -> jax.Array:

@@ -1,11 +1,16 @@
-"""The KV cache: a problem's prompt once, each sample's own suffix; fork, grow, rewind. Knows no layer arithmetic.
+"""The cache of keys and values: every prompt once, each row's own tokens in pages; insert, flush, resize. Knows no layer arithmetic.
 
-    prefix.k[l] [P, K, S, H]   | q q q q . . |   one row a problem, right-padded, the first length_P entries count; read by all J samples
-    cache.k[l]  [PJK, C, H]    | a b c _ _ _ |   one row a sample and head, C its capacity; the first `length` entries count, in lockstep
+    prompts.k[l] [PK, H, S]   a prompt slot: | q q q q . . |   right-padded, the first length_P entries count; read by all its rows
+    pages.k[l]   [XK, H, W]   a page:        | m n . o p q |   X = B + A of them:
+                              0 .. B - 1     | . . x y z _ |   the newest tokens of each row: column c of all is written in step c
+                              B .. X - 1     | m n . o p q |   what the newest page of some row held when it was full (`flush`)
 
-Heads stand before positions, so that attention is a matrix product on memory as it lies. P, J and K are one dimension in the suffix because
-XLA's CPU compiler drops a dimension of size 1 (one problem at a time is common) before the attention reads it, and then writes each new
-token into several copies of the whole cache instead of in place. One array a layer, since a scan over a stacked one would copy it, too.
+Rows start and end at any time and may pause, so a page has holes: every entry carries its position, or -1 where it counts for nothing.
+Rows of any length share one pool of pages, which is read as it lies: no step pays for the room that the longest row needs, and a token is
+written by one slice, not by a scatter. Keys stand with their positions last, values with their head width last, so that both products of
+attention read memory in order (up to twice as fast on a CPU). K/V heads are no dimension of their own, since XLA's CPU compiler fuses the
+reshape that a product needs into what is before it: a token would be written into a second copy of the pool. One array a layer, since a
+scan over a stacked one would copy it.
 """
 
 from __future__ import annotations
@@ -15,69 +20,151 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+WINDOW = 32  # W, tokens of a page: more would leave more of a page empty, fewer would make the products small
+
+Blocks = tuple[jax.Array, ...]  # one array a layer
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Prefix:
     """What prefill read: k and v are tuples of L arrays [P, K, S, H]; length_P int32, tokens of each prompt."""
 
-    k: tuple[jax.Array, ...]
-    v: tuple[jax.Array, ...]
+    k: Blocks
+    v: Blocks
     length_P: jax.Array
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Prompts:
+    """Prompt slots: k [P*K, H, S] and v [P*K, S, H] a layer; length_P int32, tokens of the prompt in each."""
+
+    k: Blocks
+    v: Blocks
+    length_P: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Pages:
+    """W tokens each: k [X*K, H, W] and v [X*K, W, H] a layer; the first B pages are the rows' newest."""
+
+    k: Blocks
+    v: Blocks
+    position_XW: jax.Array  # int32, where in its text a token stands; -1: nothing is there
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Cache:
-    """All that changes while decoding: k and v are tuples of L arrays [P*J*K, C, H]; length int32 scalar, suffix tokens held so far."""
+    """All that rows have read. Pages belong to nobody by themselves: a `Seating` says which row owns which."""
 
-    prefix: Prefix
-    k: tuple[jax.Array, ...]
-    v: tuple[jax.Array, ...]
-    length: jax.Array
-
-    @property
-    def samples(self) -> int:
-        """J, samples of a problem."""
-        problems, kv_heads = self.prefix.k[0].shape[:2]
-        return self.k[0].shape[0] // (problems * kv_heads)
-
-    @property
-    def capacity(self) -> int:
-        """Suffix tokens that fit. The caller must not read more: a write beyond the end lands on the last entries."""
-        return self.k[0].shape[1]
+    prompts: Prompts
+    pages: Pages
 
 
-def fork(prefix: Prefix, samples: int, suffix_tokens: int, dtype: jax.typing.DTypeLike) -> Cache:
-    """A cache with `samples` empty suffixes of `suffix_tokens` capacity for every problem; the prefix itself is shared, not copied."""
-    problems, kv_heads, _, head_width = prefix.k[0].shape
-    shape = (problems * samples * kv_heads, suffix_tokens, head_width)
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Seating:
+    """Which rows see which prompts and pages: int32 indices, planned by the host.
 
-    def empty() -> tuple[jax.Array, ...]:
-        # a buffer for each layer: shared ones could not be donated
-        return tuple(jnp.zeros(shape, dtype) for _ in prefix.k)
+    Prompts are attended to in E blocks of R places, all rows of a block having the same prompt: one product a block, however rows are
+    spread over the slots. An index one beyond the last means nobody or none.
+    """
 
-    return Cache(prefix, empty(), empty(), jnp.zeros((), jnp.int32))
-
-
-def grow(cache: Cache, suffix_tokens: int) -> Cache:
-    """The same cache with capacity for `suffix_tokens`, no less than now: short suffixes need not attend over the room of long ones."""
-    more = suffix_tokens - cache.capacity
-    if more < 0:
-        raise ValueError(f"a cache of capacity {cache.capacity} cannot grow to {suffix_tokens}; ask for more, or fork the prefix anew")
-
-    def pad(blocks: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        return tuple(jnp.pad(block, ((0, 0), (0, more), (0, 0))) for block in blocks)
-
-    return dataclasses.replace(cache, k=pad(cache.k), v=pad(cache.v))
+    prompt_B: jax.Array  # prompt slot of each row
+    place_B: jax.Array  # which of the E * R places each row has
+    row_ER: jax.Array  # the row at each place
+    prompt_E: jax.Array | None  # prompt slot of each block; None: block e has slot e, and nothing is looked up
+    row_X: jax.Array  # the row that owns each page
+    page_BM: jax.Array  # the pages of each row
 
 
-def append(old_RCH: jax.Array, new_PJKTH: jax.Array, length: jax.Array) -> jax.Array:
-    """One layer's keys or values with T new entries written in place from `length` on. R is P*J*K."""
-    new_RTH = new_PJKTH.reshape(-1, *new_PJKTH.shape[-2:])
-    return jax.lax.dynamic_update_slice(old_RCH, new_RTH.astype(old_RCH.dtype), (0, length, 0))
+def empty(prefix: Prefix, prompts: int, pages: int) -> Cache:
+    """A cache of P prompt slots and X pages that hold nothing; `prefix` (arrays or their shapes) says how large a prompt may be."""
+    _, kv_heads, room, head_width = prefix.k[0].shape
+
+    def zeros(*shape: int) -> Blocks:  # a buffer for each layer: shared ones could not be donated
+        return tuple(jnp.zeros(shape, prefix.k[0].dtype) for _ in prefix.k)
+
+    return Cache(
+        Prompts(
+            zeros(prompts * kv_heads, head_width, room), zeros(prompts * kv_heads, room, head_width), jnp.ones(prompts, jnp.int32)
+        ),
+        Pages(
+            zeros(pages * kv_heads, head_width, WINDOW),
+            zeros(pages * kv_heads, WINDOW, head_width),
+            jnp.full((pages, WINDOW), -1, jnp.int32),
+        ),
+    )
 
 
-def rewind(cache: Cache, length: jax.Array | int) -> Cache:
-    """The same cache with only the first `length` suffix tokens; what lies behind them is masked until it is written over."""
-    return dataclasses.replace(cache, length=jnp.asarray(length, jnp.int32))
+def insert(prompts: Prompts, new: Prefix, slot_N: jax.Array) -> Prompts:
+    """Writes N prompts into prompt slots; a slot beyond the last: that prompt is dropped. Both have the same room S."""
+
+    slot_NK = heads_of(slot_N, new.k[0].shape[1])
+
+    def put(old: jax.Array, fresh_NK: jax.Array) -> jax.Array:
+        return old.at[slot_NK].set(fresh_NK.reshape(-1, *old.shape[1:]).astype(old.dtype), mode="drop")
+
+    k = tuple(put(old, fresh.swapaxes(-1, -2)) for old, fresh in zip(prompts.k, new.k, strict=True))
+    return Prompts(k, tuple(map(put, prompts.v, new.v)), prompts.length_P.at[slot_N].set(new.length_P, mode="drop"))
+
+
+def heads_of(index_X: jax.Array, kv_heads: int) -> jax.Array:
+    """Where the K heads of some prompts, rows or pages lie: int32 [X*K]."""
+    return (index_X[:, None] * kv_heads + jnp.arange(kv_heads)).reshape(-1)
+
+
+def append(k: jax.Array, v: jax.Array, k_BKTH: jax.Array, v_BKTH: jax.Array, column: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """One layer's pages with the keys and values of one more token of every row (T is 1) in column `column` of its newest page, in place."""
+    k_RTH, v_RTH = (x.reshape(-1, *x.shape[2:]) for x in (k_BKTH, v_BKTH))
+    k = jax.lax.dynamic_update_slice(k, k_RTH.swapaxes(-1, -2).astype(k.dtype), (0, 0, column))
+    return k, jax.lax.dynamic_update_slice(v, v_RTH.astype(v.dtype), (0, column, 0))
+
+
+def flush(pages: Pages, page_B: jax.Array) -> Pages:
+    """Copies every row's newest page to page `page_B` (X: that row's is dropped) and leaves the newest ones empty."""
+    rows = len(page_B)
+    kv_heads = pages.k[0].shape[0] // len(pages.position_XW)
+    page_BK = heads_of(page_B, kv_heads)
+
+    def put(array: jax.Array) -> jax.Array:
+        return array.at[page_BK].set(array[: rows * kv_heads], mode="drop")
+
+    position_XW = pages.position_XW.at[page_B].set(pages.position_XW[:rows], mode="drop")
+    return Pages(tuple(map(put, pages.k)), tuple(map(put, pages.v)), position_XW.at[:rows].set(-1))
+
+
+def take_pages(pages: Pages, page_Y: jax.Array) -> Pages:
+    """Some of the pages, in a new order."""
+    page_YK = heads_of(page_Y, pages.k[0].shape[0] // len(pages.position_XW))
+    return Pages(tuple(k[page_YK] for k in pages.k), tuple(v[page_YK] for v in pages.v), pages.position_XW[page_Y])
+
+
+def resize_pages(pages: Pages, count: int) -> Pages:
+    """The first `count` pages, or as many with empty ones behind them. The old arrays are freed one by one."""
+    heads = count * (pages.k[0].shape[0] // len(pages.position_XW))
+    k, v = ([_fit(array, 0, heads, 0) for array in arrays] for arrays in (pages.k, pages.v))
+    return Pages(tuple(k), tuple(v), _fit(pages.position_XW, 0, count, -1))
+
+
+def resize_prompts(prompts: Prompts, room: int) -> Prompts:
+    """Prompt slots of `room` tokens; prompts that are longer must not be read any more. The old arrays are freed one by one."""
+    k, v = ([_fit(array, axis, room, 0) for array in arrays] for arrays, axis in ((prompts.k, 2), (prompts.v, 1)))
+    return Prompts(tuple(k), tuple(v), prompts.length_P)
+
+
+def _fit(array: jax.Array, axis: int, size: int, fill: int) -> jax.Array:
+    """Cut or padded at the end of one axis; the array itself is gone afterwards."""
+    if size == array.shape[axis]:
+        return array
+    if size < array.shape[axis]:
+        fitted = jax.lax.slice_in_dim(array, 0, size, axis=axis)
+    else:
+        widths = [(0, 0)] * array.ndim
+        widths[axis] = (0, size - array.shape[axis])
+        fitted = jnp.pad(array, widths, constant_values=fill)
+    array.delete()
+    return fitted

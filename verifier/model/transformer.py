@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from verifier.model import rotary
+from verifier.model import cached_attention, rotary
 from verifier.model.arch import Arch as Arch  # at home beside the layers that need it; the room's door is here
 from verifier.model.arch import scratch_arch as scratch_arch
-from verifier.model.cache import Cache, Prefix, append
+from verifier.model.cache import Cache, Prefix, Seating, append
 from verifier.model.layers import NORMS, Block, Seen, attend
 
 
@@ -85,27 +87,36 @@ class Transformer(nnx.Module):
             vs.append(v)
         return self.final_norm(x), Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32))
 
-    def extend(self, tokens_PJT: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-        """Reads T new tokens of every sample; each sees its problem's whole prompt and its own suffix up to itself.
+    def extend(
+        self, token_B: jax.Array, position_B: jax.Array, reads_B: jax.Array, cache: Cache, seating: Seating, column: jax.Array
+    ) -> tuple[jax.Array, Cache]:
+        """Reads one new token of every row; each sees its prompt, its own earlier tokens and itself.
 
         Args:
-            tokens_PJT: int32 ids.
-            cache: with room for T more tokens (`cache.length + T <= cache.capacity`, which only the caller can know).
+            token_B: int32 ids.
+            position_B: int32, where they stand in prompt and solution together.
+            reads_B: bool; rows that do not read leave nothing in the cache, and their hidden state means nothing.
+            cache: donate it: the new tokens are written in place.
+            seating: which prompt and pages each row sees.
+            column: int32 scalar, the column of the newest pages to write; each once between two calls of `cache.flush`.
 
         Returns:
-            hidden_PJTD and the cache with the new tokens in it. Donate the old one: it is written in place.
+            hidden_BD and the cache with the new tokens in it.
         """
-        time = cache.length + jnp.arange(tokens_PJT.shape[2])
-        positions_PJT = cache.prefix.length_P[:, None, None] + time
-        x, cos_sin = self._start(tokens_PJT, jnp.broadcast_to(positions_PJT, tokens_PJT.shape))
-        see_prefix, see_suffix = self._extend_masks(cache, positions_PJT, time)
-        ks, vs = list(cache.k), list(cache.v)
+        written_B = jnp.where(reads_B, position_B, -1)
+        position_XW = jax.lax.dynamic_update_slice(cache.pages.position_XW, written_B[:, None], (0, column))
+        cache = dataclasses.replace(cache, pages=dataclasses.replace(cache.pages, position_XW=position_XW))
+        see = cached_attention.masks(cache, seating, position_B, self.arch.sliding_window)
+        x, cos_sin = self._start(token_B[:, None], position_B[:, None])
+        ks, vs = list(cache.pages.k), list(cache.pages.v)
         for layer, block in enumerate(self.blocks):
             q, k, v = block.project(x, cos_sin)
-            ks[layer], vs[layer] = append(ks[layer], k, cache.length), append(vs[layer], v, cache.length)
-            shared = Seen(cache.prefix.k[layer], cache.prefix.v[layer], see_prefix)
-            x = block.join(x, attend(q, shared, Seen(ks[layer], vs[layer], see_suffix)))
-        return self.final_norm(x), Cache(cache.prefix, tuple(ks), tuple(vs), cache.length + tokens_PJT.shape[2])
+            ks[layer], vs[layer] = append(ks[layer], vs[layer], k, v, column)
+            prompt = cache.prompts.k[layer], cache.prompts.v[layer]
+            mixed = cached_attention.attend(q[:, 0], prompt, (ks[layer], vs[layer]), seating, see)
+            x = block.join(x, mixed[:, None])
+        pages = dataclasses.replace(cache.pages, k=tuple(ks), v=tuple(vs))
+        return self.final_norm(x)[:, 0], dataclasses.replace(cache, pages=pages)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Scores of all vocab_size ids, float32 [..., V], of hidden [..., D]."""
@@ -133,12 +144,3 @@ class Transformer(nnx.Module):
         """True where a query at one place of a row sees a key at another: not later, and within the sliding window."""
         seen = key <= query
         return seen if self.arch.sliding_window is None else seen & (query - key < self.arch.sliding_window)
-
-    def _extend_masks(self, cache: Cache, positions_PJT: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Which prompt tokens [P, 1, T or 1, S] and which suffix entries [1, 1, T, C] the new tokens see."""
-        order = jnp.arange(cache.prefix.k[0].shape[2])
-        see_prefix = order < cache.prefix.length_P[:, None, None, None]
-        if self.arch.sliding_window is not None:
-            see_prefix = see_prefix & self._visible(positions_PJT[..., None], order)
-        see_suffix = self._visible(time[:, None], jnp.arange(cache.capacity)[None, :])
-        return see_prefix, see_suffix[None, None]

@@ -1,13 +1,15 @@
-"""The queue of forced tokens: which text triggers, with tokenizers as users bring them."""
+"""What the calculator writes and which tokens rows wait at, with tokenizers as users bring them."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.decode import fakes
-from verifier.decode.calculator_queue import CalculatorQueue, equals_table
+from verifier.decode.annotations import Calculator
+from verifier.decode.steps import HOLD, WAIT
 from verifier.text.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer, train_sentencepiece
 
 
@@ -29,16 +31,18 @@ def merging(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 def forced_text(tokenizer: Tokenizer, text: str) -> tuple[str, int]:
     """The text after the calculator has looked at the last token of `text` and had its say, and its errors."""
     tokens = tokenizer.encode(text)
-    table = equals_table(tokenizer)
-    queue = CalculatorQueue(tokenizer, table, 2)
-    (row,) = queue.suspects(np.array([tokens[0], tokens[-1]]), np.array([False, True]))
-    replaced = queue.look(int(row), tokens)
-    tokens = tokens if replaced is None else [*tokens[:-1], replaced]
-    while (forced_B := queue.take()) is not None:
-        assert forced_B[0] == -1 and forced_B.dtype == np.int32
-        tokens.append(int(forced_B[1]))
-    assert queue.errors_B[0] == 0
-    return tokenizer.decode(tokens), int(queue.errors_B[1])
+    verdict = Calculator(tokenizer).look(tokens)
+    kept = tokens[:-1] if verdict.instead else tokens
+    return tokenizer.decode([*kept, *verdict.queue]), verdict.errors
+
+
+def events(tokenizer: Tokenizer, tokens: list[int]) -> list[int]:
+    """What the watch tables say of each token."""
+    watch, inside, found = Calculator(tokenizer).watch, 0, []
+    for token in tokens:
+        found.append(int(watch.event_2V[inside, token]))
+        inside = int(watch.inside_2V[inside, token])
+    return found
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,7 @@ def forced_text(tokenizer: Tokenizer, text: str) -> tuple[str, int]:
     ],
 )
 def test_a_tokenizer_json_that_merges_the_sign(merging: Tokenizer, text: str, expected: str, errors: int) -> None:
-    assert merging.encode(text)[-1] in np.flatnonzero(equals_table(merging))
+    assert events(merging, merging.encode(text))[-1] == (WAIT if text.endswith("=") else HOLD)
     assert forced_text(merging, text) == (expected, errors)
 
 
@@ -65,20 +69,24 @@ def test_other_tokenizers_trigger_on_their_text(kind: str) -> None:
     assert forced_text(tokenizer, "<<3+4=7>> is =") == ("<<3+4=7>> is =", 0)
 
 
-def test_only_running_rows_with_a_drawn_sign_are_looked_at() -> None:
-    tokenizer = fakes.Pieces()
-    queue = CalculatorQueue(tokenizer, equals_table(tokenizer), 4)
-    tokens = np.array([tokenizer.encode(piece)[0] for piece in ("=", "=1", "1", " =")])
-    assert queue.suspects(tokens, np.array([True, True, True, False])).tolist() == [0, 1]
-    assert queue.take() is None
+PIECES = st.lists(st.sampled_from(["<", "<<", ">", "=", "=1", "=<<", ")=", " =", "1", "2", "+", "(", "a", " "]), min_size=1, max_size=14)
 
 
-def test_rows_have_queues_of_their_own() -> None:
+@given(PIECES)
+def test_no_token_that_the_calculator_would_answer_is_missed(pieces: list[str]) -> None:
     tokenizer = fakes.Pieces()
-    queue = CalculatorQueue(tokenizer, equals_table(tokenizer), 3)
-    queue.look(0, tokenizer.encode("<<3+4="))
-    queue.look(2, tokenizer.encode("<<30+40="))
-    taken = [queue.take() for _ in range(5)]
-    assert taken.pop() is None
-    columns = np.stack([column for column in taken if column is not None], axis=1)
-    assert [tokenizer.decode([token for token in row if token >= 0]) for row in columns.tolist()] == ["7>>", "", "70>>"]
+    tokens = [tokenizer.pieces.index(piece) for piece in pieces]
+    calculator = Calculator(tokenizer)
+    for end, event in enumerate(events(tokenizer, tokens), start=1):
+        verdict = calculator.look(tokens[:end])
+        if verdict.queue or verdict.errors:
+            assert event
+        if verdict.instead:
+            assert event == HOLD
+
+
+def test_signs_outside_annotations_make_no_row_wait() -> None:
+    tokenizer = fakes.Pieces()
+    assert not any(events(tokenizer, tokenizer.encode("so 3+4=7 and 2=2")))
+    assert sum(map(bool, events(tokenizer, tokenizer.encode("5*3=<<5*3=15>>15")))) == 1
+    assert not any(map(bool, Calculator(tokenizer, on=False).watch.event_2V.reshape(-1)))

@@ -1,0 +1,77 @@
+"""What the calculator writes: which tokens it must look at, and what follows them. Host only; knows no model and no slot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from verifier.decode.steps import HOLD, WAIT, Watch
+from verifier.text import calculator
+from verifier.text import tokenizer as tokenizer_lib
+
+
+class Verdict(NamedTuple):
+    """What follows a token that was looked at."""
+
+    instead: bool  # the queue begins with a token to be written in its place
+    queue: list[int]  # forced tokens, none where the model goes on by itself
+    errors: int  # annotations that could not be evaluated
+
+
+class Calculator:
+    """Forced tokens (Cobbe et al. 2021, section 4: the calculator overrides what follows `=` in an annotation).
+
+    The trigger is the decoded text, never a token id: tokenizers merge `=` with its neighbours (`=$`, `=1`, ` =`, `)=`).
+    A wrong digit that was sampled before the `=` stays (the paper's rule); what cannot be evaluated is counted and left to the model.
+    """
+
+    def __init__(self, tokenizer: tokenizer_lib.Tokenizer, on: bool = True) -> None:
+        """on: False looks at nothing."""
+        self._tokenizer = tokenizer
+        self.watch = watch_table([tokenizer.token_text(token) for token in range(tokenizer.vocab_size)] if on else [], tokenizer.vocab_size)
+
+    def look(self, tokens: Sequence[int]) -> Verdict:
+        """Reads a solution so far, the token that is looked at last."""
+        before = self._tokenizer.decode(tokens[:-1])
+        newest = self._tokenizer.decode(tokens)[len(before) :]
+        errors = 0
+        for end in (place + 1 for place, letter in enumerate(newest) if letter == "="):
+            opened = calculator.open_annotation(before + newest[:end])
+            if opened is None or opened.written:
+                continue  # not in an annotation, or not its first `=`
+            result = calculator.evaluate(opened.expression)
+            if isinstance(result, calculator.Refused):
+                errors += 1
+                continue
+            forced = result.text + ">>"
+            if end == len(newest):
+                return Verdict(False, self._tokenizer.encode(forced), errors)
+            return Verdict(True, self._tokenizer.encode(newest[:end] + forced), errors)
+        return Verdict(False, [], errors)
+
+
+def watch_table(texts: Sequence[str], vocab_size: int) -> Watch:
+    """Which tokens a row must wait at: those with an `=` that may stand in an annotation.
+
+    `<` opens and `>>` closes, so an annotation that is split over tokens is never missed; where it only seems to be open, a row waits a
+    step in vain. A token that goes on behind its `=` is held back, since the calculator may want another one in its place.
+
+    Args:
+        texts: of the tokens from id 0 on; tokens without a text are never waited at.
+        vocab_size: V, ids that can be written.
+    """
+    event_2V = np.zeros((2, vocab_size), np.uint8)
+    inside_2V = np.zeros((2, vocab_size), bool)
+    inside_2V[1] = True
+    for token, text in enumerate(texts):
+        opens, closes = text.rfind("<"), text.rfind(">>")
+        if max(opens, closes) >= 0:
+            inside_2V[:, token] = opens > closes
+        for place in (place for place, letter in enumerate(text) if letter == "="):
+            event = WAIT if place + 1 == len(text) else HOLD
+            for inside in (False, True):
+                if inside or "<" in text[:place]:
+                    event_2V[int(inside), token] = max(event_2V[int(inside), token], event)
+    return Watch(event_2V, inside_2V)

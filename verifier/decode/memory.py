@@ -1,0 +1,172 @@
+"""How much of everything a batch holds at once, within the device's memory. Decides sizes before anything is made; runs nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import os
+import pathlib
+from collections.abc import Sequence
+
+import jax
+
+from verifier.config import UserError
+from verifier.decode.rows import most_pages
+from verifier.decode.seating import OWN_BLOCK
+from verifier.model.arch import Arch
+from verifier.model import cache as cache_lib
+
+PROMPT_ROOM = 64  # prompts are padded to 64, 96, 128, 192, 256, ... tokens: every room is compiled once
+MOST_ROWS = {"cpu": 128}  # more slots make no step cheaper a row: the processor's products are at their best
+MOST_ROWS_ELSEWHERE = 1024
+FEWEST_PAGES = 64  # of a pool: fewer would save nothing
+PAGES_GROW = 1.5  # the pool grows by this; each size is compiled once
+WORTH_FEWER_ROWS = 4e9  # operations of a CPU's step below which the last solutions may as well idle in all slots
+USABLE = 0.9  # share of the device's memory: the rest is for what compilers and allocators leave unused
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What is to be done: tokens of the longest prompt, how many prompts, solutions a prompt, most tokens of a solution."""
+
+    prompt_tokens: int
+    problems: int
+    samples: int
+    max_new_tokens: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Sizes of a batch."""
+
+    rows: int  # B, slots
+    fewer_rows: tuple[int, ...]  # numbers of slots to fall back to when less work is left
+    samples: int  # most rows of one prompt
+    prompts: int  # P, prompt slots
+    prompts_at_once: int  # read together
+    prompt_tokens: int  # S at first
+    pages: tuple[int, ...]  # sizes of the pool, rising; the last one holds every slot's longest solution
+    weight_bytes: int
+    prompt_bytes: int
+    page_bytes: int  # at most
+    step_bytes: int  # windows, logits and activations
+    budget_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weight_bytes + self.prompt_bytes + self.page_bytes + self.step_bytes
+
+    def __str__(self) -> str:
+        parts = {
+            "weights": self.weight_bytes,
+            f"{self.prompts} prompts of {self.prompt_tokens} tokens": self.prompt_bytes,
+            "solutions at most": self.page_bytes,
+            "a step": self.step_bytes,
+        }
+        shown = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
+        return f"{self.rows} slots; {shown}; {_gib(self.total_bytes)} of {_gib(self.budget_bytes)} GiB"
+
+
+def plan(arch: Arch, weights: Sequence[jax.Array], work: Work, rows: int, memory_gib: float) -> Plan:
+    """Chooses slots and cache sizes.
+
+    Args:
+        arch: of the generator.
+        weights: as the steps take them; their type is that of the cache.
+        work: what is to be done.
+        rows: slots; 0: as many as fit and help.
+        memory_gib: for weights, caches and steps together; 0: what the device has.
+
+    Raises:
+        UserError: not even one slot fits, or not the `rows` that were asked for; with the sizes of the parts.
+    """
+    weight_bytes = sum(leaf.nbytes for leaf in weights)
+    budget = int(memory_gib * 2**30) if memory_gib else _usable(weight_bytes)
+    most = min(rows or MOST_ROWS.get(jax.default_backend(), MOST_ROWS_ELSEWHERE), work.problems * work.samples)
+    itemsize = max((leaf.dtype.itemsize for leaf in weights if leaf.ndim > 1), default=4)
+    fitting = _sizes(arch, work, most, weight_bytes, itemsize, budget)
+    if fitting.total_bytes > budget and not rows:  # sizes rise with the rows: find the last that fits
+        low, high = 1, most
+        while low < high:
+            middle = (low + high + 1) // 2
+            fits = _sizes(arch, work, middle, weight_bytes, itemsize, budget).total_bytes <= budget
+            low, high = (middle, high) if fits else (low, middle - 1)
+        fitting = _sizes(arch, work, low, weight_bytes, itemsize, budget)
+    if fitting.total_bytes > budget:
+        way_out = "lower sample.rows" if fitting.rows > 1 else "use a smaller model or model.dtype=bfloat16"
+        raise UserError(
+            f"sampling does not fit into memory: {fitting}. Raise sample.memory_gib (0: what the device has), lower "
+            f"sample.max_new_tokens={work.max_new_tokens}, or {way_out}."
+        )
+    return fitting
+
+
+def prompt_room(tokens: int, most: int | None = None) -> int:
+    """What prompts of up to `tokens` tokens are padded to; no more than `most`."""
+    rooms = itertools.chain.from_iterable((PROMPT_ROOM << n, PROMPT_ROOM * 3 // 2 << n) for n in itertools.count())
+    room = next(room for room in rooms if room >= tokens)
+    return room if most is None else min(room, most)
+
+
+def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, budget: int) -> Plan:
+    samples = min(work.samples, rows)
+    at_once = math.ceil(OWN_BLOCK / samples)
+    # A problem lives until its longest solution has ended, some 2.5 times as long as the mean one where it has many.
+    live = math.ceil(rows / samples * (2.5 - 1.5 / samples))
+    prompts = live + 2 * at_once
+    prompt_tokens = prompt_room(work.prompt_tokens, arch.context)
+    token_bytes = 2 * arch.layers * arch.kv_heads * arch.head_width * itemsize
+    most = rows * most_pages(work.max_new_tokens)
+    sizes = [min(most, max(math.ceil(rows / 2), FEWEST_PAGES))]
+    while sizes[-1] < most:
+        sizes.append(min(most, math.ceil(sizes[-1] * PAGES_GROW)))
+    activations = 4 * (3 * arch.mlp_width + 6 * arch.width)
+    return Plan(
+        rows=rows,
+        fewer_rows=_fewer(rows, weight_bytes // itemsize),
+        samples=samples,
+        prompts=prompts,
+        prompts_at_once=at_once,
+        prompt_tokens=prompt_tokens,
+        pages=tuple(sizes),
+        weight_bytes=weight_bytes,
+        prompt_bytes=prompts * prompt_tokens * token_bytes,
+        page_bytes=most * cache_lib.WINDOW * token_bytes,
+        step_bytes=rows * (cache_lib.WINDOW * token_bytes + 3 * 4 * arch.vocab_size + activations) + at_once * prompt_tokens * activations,
+        budget_bytes=budget,
+    )
+
+
+def _fewer(rows: int, parameters: int) -> tuple[int, ...]:
+    """Halves of the rows whose steps are still worth a program of their own; none where a step of few rows takes as long as one of many."""
+    if jax.default_backend() != "cpu":
+        return ()
+    halves = itertools.takewhile(lambda half: half >= 1 and 2.0 * parameters * half >= WORTH_FEWER_ROWS, (rows >> n for n in itertools.count(1)))
+    return tuple(halves)
+
+
+def _usable(weight_bytes: int) -> int:
+    """Bytes that the device has for us, those of the weights that lie there already included."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        others = stats.get("bytes_in_use", 0) - weight_bytes
+        return int(stats["bytes_limit"] * USABLE - max(others, 0))
+    return int(_host_bytes() * USABLE) + weight_bytes
+
+
+def _host_bytes() -> int:
+    """Free memory of this machine, or of the container where that has less."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    meminfo = pathlib.Path("/proc/meminfo")
+    if meminfo.exists():
+        found = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        free = int(found["MemAvailable"].split()[0]) * 1024
+    limit, used = (pathlib.Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if limit.exists() and used.exists() and (text := limit.read_text().strip()) != "max":
+        free = min(free, int(text) - int(used.read_text()))
+    return max(free, 0)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f}"

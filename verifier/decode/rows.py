@@ -1,0 +1,149 @@
+"""The host's books of a running batch: what each slot is writing and which pages it owns. Numpy only; knows no device and no text."""
+
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+
+from verifier.decode.seating import Places, seat
+from verifier.model import cache as cache_lib
+from verifier.model.cache import Seating
+
+IDLE = -1
+_BY_ROW = (
+    *("prompt_B", "problem_B", "sample_B", "key_B2", "length_B", "start_B", "go_B"),
+    *("token_BT", "logprob_BT", "forced_BT", "page_BM", "owned_B", "errors_B"),
+)
+
+
+def most_pages(limit: int) -> int:
+    """M, pages of a solution that starts in the middle of a window and seldom waits."""
+    return -(-limit // cache_lib.WINDOW) + 1
+
+
+class Rows:
+    """B slots, all arrays by slot. A solution stays in its slot from its first to its last token."""
+
+    def __init__(self, rows: int, limit: int, pages: int, plan: Places) -> None:
+        """limit: most tokens of a solution; pages: of the pool, at least one; plan: places of the prefix attention."""
+        self.prompt_B = np.full(rows, IDLE, np.int32)  # prompt slot, or IDLE
+        self.problem_B = np.zeros(rows, np.int32)  # place in the list of problems
+        self.sample_B = np.zeros(rows, np.int64)
+        self.key_B2 = np.zeros((rows, 2), np.uint32)
+        self.length_B = np.zeros(rows, np.int32)  # tokens written, as far as the host has read
+        self.start_B = np.zeros(rows, bool)  # to be started by the next step
+        self.go_B = np.zeros(rows, bool)  # to be told to go on by the next step
+        self.token_BT = np.zeros((rows, limit), np.int32)
+        self.logprob_BT = np.zeros((rows, limit), np.float32)
+        self.forced_BT = np.zeros((rows, limit), bool)
+        self.errors_B = np.zeros(rows, np.int32)  # annotations that could not be evaluated
+        self.page_BM = np.full((rows, most_pages(limit)), pages, np.int32)  # full pages; `pages`: none
+        self.owned_B = np.zeros(rows, np.int32)  # full pages of each row
+        self.owner_A = np.full(pages, rows, np.int32)  # `rows`: nobody
+        self.queue: dict[int, collections.deque[tuple[int, bool]]] = {}  # of each row: tokens to write, whether the calculator's
+        self._plan = plan
+        self._seating: Seating | None = None
+
+    def __len__(self) -> int:
+        return len(self.prompt_B)
+
+    @property
+    def pages(self) -> int:
+        return len(self.owner_A)
+
+    def idle(self) -> np.ndarray:
+        """The slots in which nothing is written."""
+        return np.flatnonzero(self.prompt_B == IDLE)
+
+    def start(self, row: int, prompt: int, problem: int, sample: int, key: np.ndarray) -> None:
+        """Gives an idle slot a new solution of the prompt in slot `prompt`."""
+        self.prompt_B[row], self.problem_B[row], self.sample_B[row], self.key_B2[row] = prompt, problem, sample, key
+        self.length_B[row], self.errors_B[row], self.start_B[row] = 0, 0, True
+        self._seating = None
+
+    def release(self, row: int) -> None:
+        """Takes an ended solution out of its slot; its pages are free at once, for what is flushed later."""
+        self.owner_A[self.owner_A == row] = len(self)
+        self.page_BM[row], self.owned_B[row] = self.pages, 0
+        self.prompt_B[row], self.start_B[row], self.go_B[row] = IDLE, False, False
+        self.queue.pop(row, None)
+        self._seating = None
+
+    def orders(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """start_B, go_B and forced_B of the next step, and which forced tokens are the calculator's; they count as given."""
+        forced_B, by_calculator_B = np.full(len(self), -1, np.int32), np.zeros(len(self), bool)
+        for row in list(self.queue):
+            waiting = self.queue[row]
+            forced_B[row], by_calculator_B[row] = waiting.popleft()
+            if not waiting:
+                del self.queue[row]
+        start_B, go_B = self.start_B, self.go_B
+        self.start_B, self.go_B = np.zeros_like(start_B), np.zeros_like(go_B)
+        return start_B, go_B, forced_B, by_calculator_B
+
+    def seating(self) -> Seating:
+        """Who sees what, as of now."""
+        if self._seating is None:
+            place_B, row_ER, prompt_E = seat(self.prompt_B, self._plan)
+            own = np.arange(len(self), dtype=np.int32)  # the first pages of the pool are the rows' newest
+            self._seating = Seating(
+                prompt_B=np.maximum(self.prompt_B, 0),
+                place_B=place_B,
+                row_ER=row_ER,
+                prompt_E=None if self._plan.own_block else prompt_E,
+                row_X=np.concatenate([own, self.owner_A]),
+                page_BM=np.concatenate([own[:, None], len(self) + self.page_BM], axis=1),
+            )
+        return self._seating
+
+    def write(self, row_R: np.ndarray, token_R: np.ndarray, logprob_R: np.ndarray, forced_R: np.ndarray) -> None:
+        """Notes one more token of each of some rows."""
+        place_R = self.length_B[row_R]
+        self.token_BT[row_R, place_R] = token_R
+        self.logprob_BT[row_R, place_R] = logprob_R
+        self.forced_BT[row_R, place_R] = forced_R
+        self.length_B[row_R] += 1
+
+    def wanted_pages(self) -> int:
+        """Pages that are owned after the next flush."""
+        return int((self.owner_A < len(self)).sum() + (self.prompt_B != IDLE).sum() - self.start_B.sum())
+
+    def highest_page(self) -> int:
+        """One more than the last page that is owned."""
+        owned = np.flatnonzero(self.owner_A < len(self))
+        return int(owned[-1]) + 1 if len(owned) else 0
+
+    def flush(self) -> np.ndarray:
+        """Gives every running row one more page, the lowest free ones: where in the pool each goes; one beyond the last for none."""
+        page_B = np.full(len(self), self.pages, np.int32)
+        rows = np.flatnonzero((self.prompt_B != IDLE) & ~self.start_B)
+        page_B[rows] = np.flatnonzero(self.owner_A == len(self))[: len(rows)]
+        if (self.owned_B[rows] == self.page_BM.shape[1]).any():  # rows that waited often: their windows have many holes
+            more = np.full((len(self), max(1, self.page_BM.shape[1] // 2)), self.pages, np.int32)
+            self.page_BM = np.concatenate([self.page_BM, more], axis=1)
+        self.owner_A[page_B[rows]] = rows
+        self.page_BM[rows, self.owned_B[rows]] = page_B[rows]
+        self.owned_B[rows] += 1
+        self._seating = None
+        return len(self) + page_B
+
+    def resize_pages(self, pages: int) -> None:
+        """Another size of the pool; pages that are cut off must be free."""
+        self.page_BM[self.page_BM == self.pages] = pages
+        more = max(pages - self.pages, 0)
+        self.owner_A = np.concatenate([self.owner_A[:pages], np.full(more, len(self), np.int32)])
+        self._seating = None
+
+    def keep(self, rows: int, plan: Places) -> np.ndarray:
+        """Goes on with `rows` slots, which must be enough for what is running: the old slots that stay, in their new order."""
+        busy = np.flatnonzero(self.prompt_B != IDLE)
+        row_B = np.concatenate([busy, self.idle()])[:rows]
+        new_B = np.full(len(self) + 1, rows, np.int32)
+        new_B[row_B] = np.arange(rows)
+        self.owner_A = new_B[self.owner_A]
+        self.queue = {int(new_B[row]): waiting for row, waiting in self.queue.items()}
+        for name in _BY_ROW:
+            setattr(self, name, getattr(self, name)[row_B])
+        self._plan, self._seating = plan, None
+        return row_B

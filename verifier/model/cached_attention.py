@@ -1,0 +1,122 @@
+"""Attention of one new token a row to its prompt and its own pages, joined in one softmax. Knows no layer and no text.
+
+Keys are repeated neither for the samples of a problem nor for the query heads of a group: prompts and pages are scored where they lie,
+and the two parts meet through their maxima and sums alone (the way long rows are split in FlashDecoding; here the parts are what lies in different
+places). Products are summed in float32.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from verifier.model.cache import Cache, Seating
+
+MASKED = -1e30  # finite: a row that sees nothing (an idle slot) gives an even mean, not NaN
+
+
+KeysValues = tuple[jax.Array, jax.Array]
+
+
+class Part(NamedTuple):
+    """Softmax over some of the keys of every row, not yet divided."""
+
+    top: jax.Array  # [B, K, G] float32, the highest score
+    total: jax.Array  # [B, K, G] float32, sum of exp(score - top)
+    mixed: jax.Array  # [B, K, G, H] float32, sum of exp(score - top) * value
+
+
+class Masks(NamedTuple):
+    """What each query may see, the same in all layers."""
+
+    prompt_ERS: jax.Array  # R is 1 where a whole block sees the same
+    pages_XW: jax.Array
+
+
+def masks(cache: Cache, seating: Seating, position_B: jax.Array, sliding_window: int | None) -> Masks:
+    """Made once a step. position_B: where the new tokens stand in their texts; they themselves are in `cache.pages` already."""
+    length_E = cache.prompts.length_P if seating.prompt_E is None else cache.prompts.length_P[seating.prompt_E]
+    order_S = jnp.arange(cache.prompts.k[0].shape[2])
+    prompt_ERS, pages_XW = order_S < length_E[:, None, None], cache.pages.position_XW >= 0
+    if sliding_window is not None:
+        last = jnp.append(position_B, 0)  # nobody's
+        prompt_ERS = prompt_ERS & (last[seating.row_ER][:, :, None] - order_S < sliding_window)
+        pages_XW &= last[seating.row_X][:, None] - cache.pages.position_XW < sliding_window
+    return Masks(prompt_ERS, pages_XW)
+
+
+def attend(query_BNH: jax.Array, prompt: KeysValues, pages: KeysValues, seating: Seating, see: Masks) -> jax.Array:
+    """Softmax attention [B, N, H] of one token a row.
+
+    Args:
+        query_BNH: rotated queries.
+        prompt: one layer's k [P*K, H, S] and v [P*K, S, H].
+        pages: one layer's k [X*K, H, W] and v [X*K, W, H], the new tokens in them (`cache.append`).
+        seating: who sees what.
+        see: `masks`.
+    """
+    rows, heads, head_width = query_BNH.shape
+    kv_heads = pages[0].shape[0] // len(see.pages_XW)
+    query = (query_BNH * head_width**-0.5).reshape(rows, kv_heads, heads // kv_heads, head_width)
+    parts = _prompt(query, *prompt, seating, see.prompt_ERS), _pages(query, *pages, seating, see.pages_XW)
+    return _join(parts).astype(query_BNH.dtype).reshape(rows, heads, head_width)
+
+
+def _prompt(query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating, see_ERS: jax.Array) -> Part:
+    """All rows of a block against its prompt, k [P*K, H, S] and v [P*K, S, H]: one product for them together."""
+    _, K, G, H = query_BKGH.shape
+    E, R = seating.row_ER.shape
+    if seating.prompt_E is not None:
+        k, v = _blocks(k, seating.prompt_E, K), _blocks(v, seating.prompt_E, K)
+    query = query_BKGH.at[seating.row_ER].get(mode="fill", fill_value=0).swapaxes(1, 2).reshape(E * K, R * G, H)
+    scores = jnp.where(see_ERS[:, None, :, None, :], _matmul(query, k).reshape(E, K, R, G, -1), MASKED)
+    top = scores.max(axis=-1)
+    weights = jnp.exp(scores - top[..., None])
+    mixed = _matmul(weights.reshape(E * K, R * G, -1).astype(v.dtype), v).reshape(E, K, R, G, H)
+    e_B, r_B = seating.place_B // R, seating.place_B % R
+    return Part(*(x_EKR[e_B, :, r_B] for x_EKR in (top, weights.sum(axis=-1), mixed)))
+
+
+def _blocks(x: jax.Array, prompt_E: jax.Array, kv_heads: int) -> jax.Array:
+    """The keys or values [E*K, ...] of each block's prompt, out of [P*K, ...].
+
+    Chosen by a product with ones and zeros, which is exact: XLA's CPU compiler fuses a gather into what follows, number by number, and
+    takes as long for it as for all the rest of attention to prompts.
+    """
+    flat_P = x.reshape(x.shape[0] // kv_heads, -1)
+    chosen = jax.nn.one_hot(prompt_E, flat_P.shape[0], dtype=x.dtype)
+    return jnp.matmul(chosen, flat_P, precision=jax.lax.Precision.HIGHEST).reshape(-1, *x.shape[1:])
+
+
+def _pages(query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating, see_XW: jax.Array) -> Part:
+    """Every page against its owner's query, then the pages of a row together."""
+    B, K, G, H = query_BKGH.shape
+    X = len(see_XW)
+    owner_X = jnp.minimum(seating.row_X, B - 1)
+    query_XKGH = query_BKGH[owner_X]
+    scores = jnp.where(see_XW[:, None, None, :], _matmul(query_XKGH.reshape(X * K, G, H), k).reshape(X, K, G, -1), MASKED)
+    # One maximum for all pages of a row, so that their weights add up as they are.
+    top_BKG = scores.max(axis=-1).at[seating.page_BM].get(mode="fill", fill_value=MASKED).max(axis=1)
+    weights = jnp.exp(jnp.minimum(scores - top_BKG[owner_X][..., None], 0.0))  # pages of nobody would overflow
+    mixed = _matmul(weights.reshape(X * K, G, -1).astype(v.dtype), v).reshape(X, K, G, H)
+
+    def together(x_X: jax.Array) -> jax.Array:
+        return x_X.at[seating.page_BM].get(mode="fill", fill_value=0).sum(axis=1)
+
+    return Part(top_BKG, together(weights.sum(axis=-1)), together(mixed))
+
+
+def _join(parts: tuple[Part, ...]) -> jax.Array:
+    """One softmax over all parts, float32 [B, K, G, H]."""
+    top = jnp.stack([part.top for part in parts]).max(axis=0)
+    scales = [jnp.exp(part.top - top) for part in parts]
+    total = sum(scale * part.total for scale, part in zip(scales, parts, strict=True))
+    mixed = sum(scale[..., None] * part.mixed for scale, part in zip(scales, parts, strict=True))
+    return mixed / total[..., None]
+
+
+def _matmul(left: jax.Array, right: jax.Array) -> jax.Array:
+    """Matrix product summed in float32. jnp.einsum would choose the operands' order itself, and with it what is transposed first."""
+    return jnp.matmul(left, right.astype(left.dtype), preferred_element_type=jnp.float32)
