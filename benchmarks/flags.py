@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks import results, workload
@@ -31,12 +32,21 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def guarded(main: Callable[[], None]) -> None:
+    """Runs a script; what a user can mend ends as one line and exit status 1."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
 class Setting:
     """What the common flags stand for: the exported model, the cores, the environment of all processes."""
 
     def __init__(self, flags: argparse.Namespace) -> None:
         """Exports the model where that has not been done, and binds this process to its cores."""
         self.flags = flags
+        self.own_python = sys.executable
         self.threads = use_cores(flags.threads)
         self.cache: pathlib.Path = flags.cache.resolve()
         self.cache.mkdir(parents=True, exist_ok=True)
@@ -48,7 +58,7 @@ class Setting:
     def ours(self, name: str, job: dict[str, Any]) -> Contender:
         """This project under a name."""
         load = {"model": str(self.model), "dtype": self.flags.dtype, "context": self.flags.context}
-        return Contender(name, "jax_worker", sys.executable, load, {**job, "settings": self.flags.set}, short_warm_up=False)
+        return Contender(name, "jax_worker", self.own_python, load, {**job, "settings": self.flags.set}, short_warm_up=False)
 
     def torch(self, name: str, module: str, job: dict[str, Any], dtype: str = "") -> Contender:
         """A contender of the peers' environment that loads the model by torch."""
@@ -60,18 +70,17 @@ class Setting:
         load = {"model": str(self._gguf()), "threads": self.threads}
         return Contender(name, "llamacpp_worker", self.flags.peer_python, load, {"unified": unified})
 
-    def chosen(self, usual: list[str], known: list[str]) -> list[str]:
-        """Names that take part.
+    def chosen(self, usual: list[str], known: list[str], ours: str = "verifier") -> list[str]:
+        """Names that take part; without an interpreter for the peers those that begin with `ours`.
 
         Raises:
-            UserError: a name that is none, or a peer without an interpreter for it.
+            UserError: a name that is none.
         """
         names = self.flags.contenders.split(",") if self.flags.contenders else usual
         for name in names:
             if name not in known:
                 raise UserError(f"--contenders: there is no {name!r}; known are {', '.join(known)}")
-        ours = [name for name in names if name.startswith("verifier")]
-        return names if self.flags.peer_python else ours
+        return names if self.flags.peer_python else [name for name in names if name.startswith(ours)]
 
     def facts(self) -> dict[str, Any]:
         """What goes into every result file."""

@@ -96,6 +96,11 @@ def measured(setting: flags_lib.Setting, taking_part: Sequence[Contender], end_i
     return {**setting.facts(), **facts, "temperature": flags.temperature, "prompt_tokens": prompts, "contenders": found}
 
 
+def kept(setting: flags_lib.Setting) -> pathlib.Path:
+    """Where this project's solutions of the last run with this model lie."""
+    return setting.cache / f"solutions-{setting.model.name}.jsonl"
+
+
 def drawing_flags(description: str | None, limit: int) -> argparse.ArgumentParser:
     """The flags of a job that draws."""
     parser = flags_lib.parser(description)
@@ -109,11 +114,10 @@ def drawing_flags(description: str | None, limit: int) -> argparse.ArgumentParse
 def main() -> None:
     """Measures and writes the result."""
     setting = flags_lib.Setting(drawing_flags(__doc__, 256).parse_args())
-    keep = setting.cache / f"solutions-{setting.model.name}.jsonl"
-    found = measured(setting, contenders(setting, USUAL, keep), setting.tokenizer.end_id)
+    found = measured(setting, contenders(setting, USUAL, kept(setting)), setting.tokenizer.end_id)
     found["ratios"] = ratios(found["contenders"], "verifier", "solutions_per_second")
     results.write("sampling", setting.threads, found, setting.flags.results)
 
 
 if __name__ == "__main__":
-    main()
+    flags_lib.guarded(main)

@@ -23,7 +23,7 @@ class Contender:
         self._dtype = "float32"
 
     def load(self, model: str, dtype: str, threads: int) -> dict[str, Any]:
-        """Reads the weights, as `dtype` where they are only read; training keeps float32 and computes under autocast."""
+        """Reads the weights; training wants float32."""
         self._dtype = dtype
         self._model, answer = torch_model.load(model, dtype, threads)
         return answer
@@ -53,10 +53,13 @@ class Contender:
                 found[p][s] = value
         return {"seconds": time.monotonic() - begun, "scores": found}
 
-    def train(self, rows: str, first: int, steps: int, learning_rate: float, packed: bool) -> dict[str, Any]:
-        """Takes steps of AdamW over the stored rows: as they are packed, or their examples unpacked and padded to the longest."""
+    def train(self, rows: str, first: int, steps: int, learning_rate: float, packed: bool, autocast: bool) -> dict[str, Any]:
+        """Takes steps of AdamW over the stored rows: as they are packed, or their examples unpacked and padded to the longest.
+
+        Weights are float32; `autocast` computes in bfloat16.
+        """
         stored = np.load(rows)
-        model = self._model.float().train()
+        model = self._model.train()
         optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
         torch_model.finish()
         each, lost = [], []
@@ -64,7 +67,7 @@ class Contender:
             arrays = {name: stored[name][index] for name in ("tokens_BT", "segment_ids_BT", "positions_BT", "lm_weight_BT")}
             begun = time.monotonic()
             inputs, target = (_packed_inputs if packed else _padded_inputs)(**arrays)
-            with torch.autocast(torch_model.device(), torch.bfloat16, enabled=self._dtype == "bfloat16"):
+            with torch.autocast(torch_model.device(), torch.bfloat16, enabled=autocast):
                 logits = model(**inputs, use_cache=False).logits
                 loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=-100)
             loss.backward()
