@@ -92,7 +92,8 @@ class Contender:
             pathlib.Path(keep).write_text("\n".join(map(json.dumps, rows)) + "\n")
         ended = sum(each.finish == "eos" for group in found.values() for each in group)
         forced = sum(sum(each.forced) for group in found.values() for each in group)
-        return {"seconds": seconds, "lengths": [list(map(len, each)) for each in solutions], "ended": ended, "forced": forced}
+        lengths = [list(map(len, each)) for each in solutions]
+        return {"seconds": seconds, "lengths": lengths, "ended": ended, "forced": forced, "first": solutions[0][0]}
 
     def score(
         self, questions: Sequence[tuple[str, list[int]]], solutions: list[list[list[int]]], head: str, settings: Sequence[str] = ()

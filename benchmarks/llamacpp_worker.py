@@ -41,15 +41,16 @@ class Contender:
         if self._context is None:
             self._context = _Context(self._model, self._threads, (samples, *drawing["room"]), unified)
         random = np.random.default_rng(seed)
-        lengths, ended, each = [], 0, []
+        lengths, ended, each, first = [], 0, [], []
         begun = time.monotonic()
         for _, prompt in questions:
             started = time.monotonic()
             written = self._context.draw(prompt, samples, drawing, random)
             lengths.append([len(row) for row in written])
+            first = first or written[0]
             ended += sum(row[-1] == drawing["end_id"] for row in written)
             each.append(time.monotonic() - started)
-        return {"seconds": time.monotonic() - begun, "lengths": lengths, "ended": ended, "each": each}
+        return {"seconds": time.monotonic() - begun, "lengths": lengths, "ended": ended, "each": each, "first": first}
 
 
 class _Context:

@@ -57,7 +57,7 @@ def with_rates(found: Mapping[str, dict[str, Any]], least: Callable[[list[list[i
     """Adds to every run its rates and what it needed at the least; lists of lengths give way to their summary."""
     for contender in found.values():
         for run in [contender[slot] for slot in ("warm_up",) if slot in contender] + contender["runs"]:
-            lengths = run.pop("lengths")
+            lengths, _ = run.pop("lengths"), run.pop("first")
             tokens = [length for each in lengths for length in each]
             run |= {"solutions": len(tokens), "tokens": sum(tokens), "length": results.summary(tokens)}
             run |= {"solutions_per_second": len(tokens) / run["seconds"], "tokens_per_second": sum(tokens) / run["seconds"]}

@@ -75,7 +75,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def about(found: Result) -> str:
     """Where figures come from, in two lines."""
     machine = found["machine"]
-    place = f"{machine['cpu']}, {machine['cores_used']} cores, {machine['memory_gib']} GiB" + (f", {machine['gpu']}" if machine["gpu"] else "")
+    place = f"{machine['cpu']}, {machine['cores_used']} cores, {machine['memory_gib']} GiB"
+    place += f", {machine['gpu']}" if machine["gpu"] else ""
     versions: dict[str, str] = {}
     for each in found.get("contenders", {}).values():
         versions |= each.get("load", {}).get("versions", {})
@@ -142,7 +143,8 @@ def _best_peer(found: Result, peers: str = "") -> str:
 
 
 def _own_share(found: Result, every: Sequence[Result], name: str) -> str:
-    shares = [value for run in found["contenders"].get(name, {"runs": []})["runs"] if (value := share(run, limit_of(every, found))) is not None]
+    runs = found["contenders"].get(name, {"runs": []})["runs"]
+    shares = [value for run in runs if (value := share(run, limit_of(every, found))) is not None]
     return f"{statistics.median(shares):.0%}" if shares else MISSING
 
 

@@ -53,7 +53,7 @@ class Contender:
         lengths = [[_length(row, end_id) for row in rows] for rows in written]
         ended = sum(row[length - 1] == end_id for rows, row_lengths in zip(written, lengths, strict=True)
                     for row, length in zip(rows, row_lengths, strict=True))  # fmt: skip
-        return {"seconds": seconds, "lengths": lengths, "ended": int(ended), "each": each}
+        return {"seconds": seconds, "lengths": lengths, "ended": int(ended), "each": each, "first": written[0][0][: lengths[0][0]]}
 
     def _one_by_one(self, prompts: list[list[int]], settings: Any) -> tuple[list[list[list[int]]], list[float]]:
         """`generate` with all samples of a prompt as its batch, as its documentation has it."""
