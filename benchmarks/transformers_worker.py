@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.generation.continuous_batching.utils import WorkloadHints
 
 from benchmarks import torch_model
 from benchmarks.worker import Drawing, serve
@@ -46,14 +47,15 @@ class Contender:
             use_cache=True,
         )
         prompts = [tokens for _, tokens in questions]
-        sizes = _needed_sizes(samples, sum(drawing["room"])) if continuous == "needed" else None
-        begun = time.monotonic()
-        written, each = self._continuous(prompts, settings, sizes) if continuous else self._one_by_one(prompts, settings)
-        seconds = time.monotonic() - begun
+        if continuous:
+            sizes = _needed_sizes(samples, sum(drawing["room"])) if continuous == "needed" else transformers.ContinuousBatchingConfig()
+            written, each = self._continuous(prompts, settings, sizes)
+        else:
+            written, each = self._one_by_one(prompts, settings)
         lengths = [[_length(row, end_id) for row in rows] for rows in written]
         ended = sum(row[length - 1] == end_id for rows, row_lengths in zip(written, lengths, strict=True)
                     for row, length in zip(rows, row_lengths, strict=True))  # fmt: skip
-        return {"seconds": seconds, "lengths": lengths, "ended": int(ended), "each": each, "first": written[0][0][: lengths[0][0]]}
+        return {"seconds": sum(each), "lengths": lengths, "ended": int(ended), "each": each, "first": written[0][0][: lengths[0][0]]}
 
     def _one_by_one(self, prompts: list[list[int]], settings: Any) -> tuple[list[list[list[int]]], list[float]]:
         """`generate` with all samples of a prompt as its batch, as its documentation has it."""
@@ -68,14 +70,29 @@ class Contender:
         return written, each
 
     def _continuous(self, prompts: list[list[int]], settings: Any, sizes: Any) -> tuple[list[list[list[int]]], list[float]]:
-        """`generate_batch` over all prompts; samples of a prompt are forks of one request that share its blocks."""
-        samples = settings.num_return_sequences
-        limit = settings.max_new_tokens
-        found = list(self._model.generate_batch(prompts, settings, sizes, max_new_tokens=limit, persistent_manager=True).values())
-        if len(found) < len(prompts) * samples or any(each.error for each in found):
-            raise RuntimeError(f"generate_batch: {len(found)} of {len(prompts) * samples} solutions came back")
-        rows = [each.generated_tokens for each in found]
-        return [rows[first : first + samples] for first in range(0, len(rows), samples)], []
+        """What `generate_batch` does, all prompts in flight at once, samples of a prompt as forks of one request.
+
+        Written out here so that the clock starts when its cache has been made; and a fresh cache each time, because one that is kept finds
+        the whole prompts of the last round in it and then fails (a batch of no tokens; transformers 5.23).
+        """
+        wanted = len(prompts) * settings.num_return_sequences
+        hints = WorkloadHints(max(map(len, prompts)), settings.max_new_tokens, wanted)
+        found: dict[str, list[list[int]]] = {}
+        with self._model.continuous_batching_context_manager(
+            settings, timeout=5, continuous_batching_config=sizes, workload_hints=hints
+        ) as manager:
+            begun = time.monotonic()
+            names = manager.add_requests(inputs=prompts, max_new_tokens=settings.max_new_tokens)
+            while sum(map(len, found.values())) < wanted:
+                answer = manager.get_result(timeout=1)
+                if answer is None and not manager.is_running():
+                    raise RuntimeError(f"continuous batching stopped after {sum(map(len, found.values()))} of {wanted} solutions")
+                if answer is not None and answer.error:
+                    raise RuntimeError(f"continuous batching: {answer.error}")
+                if answer is not None and answer.is_finished():
+                    found.setdefault(answer.request_id.partition("__child#")[0], []).append(answer.generated_tokens)
+            seconds = time.monotonic() - begun
+        return [found[name] for name in names], [seconds]
 
 
 def _needed_sizes(samples: int, longest: int) -> Any:

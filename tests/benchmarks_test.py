@@ -94,7 +94,8 @@ def test_tables_of_nothing_claim_nothing():
 
 def result(job, contender_runs, ratios):
     machine = {"cpu": "C", "cores_used": 2, "memory_gib": 8, "gpu": None}
-    found = {name: {"runs": [run], "tokens_per_second": results.summary([run["tokens_per_second"]])} for name, run in contender_runs.items()}
+    rates = {name: results.summary([run["tokens_per_second"]]) for name, run in contender_runs.items()}
+    found = {name: {"runs": [run], "tokens_per_second": rates[name]} for name, run in contender_runs.items()}
     about = {"job": job, "date": "2026-01-01", "machine": machine, "revision": "r", "command": "c", "model": "m", "dtype": "float32"}
     return {**about, "contenders": found, "ratios": ratios}
 
