@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks.worker import Drawing, serve
+from benchmarks.worker import Drawing, Job, serve
 from verifier import config as config_lib
 from verifier.data.batches import Batch
 from verifier.decode.engine import Engine, Prompt
@@ -100,8 +100,9 @@ class Contender:
     ) -> dict[str, Any]:
         """Scores solutions with a linear head whose numbers lie in the file `head`."""
         config = config_lib.override(config_lib.Config(), settings).score
-        verifier = Verifier(self._model, LinearHead(self._model.arch.width))
-        verifier.head.kernel[...] = jnp.asarray(np.load(head))
+        linear = LinearHead(self._model.arch.width)
+        linear.kernel[...] = jnp.asarray(np.load(head))
+        verifier = Verifier(self._model, linear)
         asked = [Solutions(q, p, range(len(s)), s) for (q, p), s in zip(questions, solutions, strict=True)]
         begun = time.monotonic()
         found = {rows[0]["problem_id"]: rows for rows in score_samples(verifier, asked, config, "benchmark", False)}
@@ -139,7 +140,7 @@ def device_bytes() -> int | None:
 def main() -> None:
     """Serves until the driver hangs up."""
     own = Contender()
-    jobs = {"load": own.load, "sample": own.sample, "score": own.score, "train": own.train}
+    jobs: dict[str, Job] = {"load": own.load, "sample": own.sample, "score": own.score, "train": own.train}
     serve(jobs, ("jax", "jaxlib", "flax", "numpy"), device_bytes)
 
 

@@ -41,7 +41,8 @@ class Contender:
         if self._context is None:
             self._context = _Context(self._model, self._threads, (samples, *drawing["room"]), unified)
         random = np.random.default_rng(seed)
-        lengths, ended, each, first = [], 0, [], []
+        lengths, ended, each = [], 0, []
+        first: list[int] = []
         begun = time.monotonic()
         for _, prompt in questions:
             started = time.monotonic()

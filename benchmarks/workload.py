@@ -7,7 +7,7 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -125,7 +125,8 @@ def packed_rows(found: Sequence[Problem], tokenizer: Tokenizer, rows: int, row_t
 def write_rows(path: pathlib.Path, packed: Sequence[batches.Batch]) -> None:
     """Stores batches as one npz whose arrays run over the steps."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **{name: np.stack([getattr(batch, name) for batch in packed]) for name in batches.Batch._fields})
+    arrays: dict[str, Any] = {name: np.stack([getattr(batch, name) for batch in packed]) for name in batches.Batch._fields}
+    np.savez(path, **arrays)
 
 
 def example_lengths(batch: batches.Batch) -> list[int]:
