@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,6 +35,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def guarded(main: Callable[[], None]) -> None:
     """Runs a script; what a user can mend ends as one line and exit status 1."""
+    # A stopped contender does not notice that its driver is gone: a driver that is told to end must close them.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except UserError as error:

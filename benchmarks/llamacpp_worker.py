@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import gguf
 import llama_cpp
 import numpy as np
 
@@ -67,7 +68,8 @@ class _Context:
         parameters.n_batch = parameters.n_ubatch = max(512, samples)
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.kv_unified = unified
-        parameters.type_k = parameters.type_v = llama_cpp.GGML_TYPE_F32 if _is_float32(model) else llama_cpp.GGML_TYPE_BF16
+        kinds = gguf.GGMLQuantizationType
+        parameters.type_k = parameters.type_v = (kinds.F32 if _is_float32(model) else kinds.BF16).value
         parameters.no_perf = True
         self._handle = llama_cpp.llama_init_from_model(model, parameters)
         if not self._handle:
