@@ -73,8 +73,9 @@ def write(job: str, threads: int, found: Mapping[str, Any], folder: pathlib.Path
 
 
 def read_all(folder: pathlib.Path) -> list[dict[str, Any]]:
-    """All result files, oldest first."""
-    return sorted((json.loads(path.read_text()) for path in folder.glob("*.json")), key=lambda found: found["date"])
+    """All result files, oldest first, with their names as "file"."""
+    found = [{**json.loads(path.read_text()), "file": path.stem} for path in folder.glob("*.json")]
+    return sorted(found, key=lambda each: each["file"].partition("-")[2])  # the time to the second; "date" has minutes
 
 
 def _first(path: str, name: str) -> str:

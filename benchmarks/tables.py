@@ -129,8 +129,10 @@ def growth_table(found: Result) -> str:
             continue
         memory = [spread(point[figure], 2**30) for figure in ("peak", "beyond_model")]
         rows.append([point["name"], spread(point["seconds"]), *memory])
+    units = () if found["axis"] == "copies" else ("seconds", "gib")
+    images = "".join(f"\n\n![{unit}](results/{found['file']}-{unit}.svg)" for unit in units)
     text = table([found["axis"], "seconds", "peak memory, GiB", "beyond the loaded model, GiB"], rows)
-    return text + "".join(f"\n\n{name}: {times(compared)}" for name, compared in found["ratios"].items())
+    return text + "".join(f"\n\n{name}: {times(compared)}" for name, compared in found["ratios"].items()) + images
 
 
 def _best_peer(found: Result, peers: str = "") -> str:
