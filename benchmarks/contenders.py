@@ -51,6 +51,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._said,
             text=True,
+            process_group=0,  # apart from the driver's, which a shell may watch; the system ends it when the driver has gone
         )
 
     def ask(self, job: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
