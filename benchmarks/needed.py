@@ -1,0 +1,128 @@
+"""The least work a job can be done with, in floating-point operations and in bytes read. Pure arithmetic; knows no device.
+
+What counts as needed, so that a share of the limit means the same for every contender:
+
+- every real token goes through every matrix of the blocks once (2 operations a parameter); a prompt once a problem, never once a sample;
+- attention: 2 x 2 operations a head channel for each pair of a token and a token it sees (itself and all before it), products with the
+  values included; masks, softmax, norms and rotations count as nothing;
+- logits only where a token is drawn from them or a loss looks at them; the embedding's look-up counts as nothing;
+- a training step is three times the forward pass (the gradient of a product is two more); the optimiser counts as nothing;
+- bytes, for sampling: all matrices once a pass, and there are ceil(tokens / rows) passes; the keys and values of a solution's own tokens
+  once for each later token of it, those of a prompt once a pass. Activations count as nothing.
+
+Padding, rows that have ended, recomputation and copies are nowhere in it: they are what keeps a program from its limit.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Sizes(NamedTuple):
+    """What of a decoder the arithmetic asks for."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    mlp_width: int
+    vocab_size: int
+    mlp_matrices: int  # 3 with a gate, else 2
+
+    @property
+    def block_parameters(self) -> int:
+        """Entries of all matrices of all blocks."""
+        attention = self.width * self.head_width * (2 * self.heads + 2 * self.kv_heads)
+        return self.layers * (attention + self.mlp_matrices * self.width * self.mlp_width)
+
+    @property
+    def output_parameters(self) -> int:
+        """Entries of the output matrix."""
+        return self.vocab_size * self.width
+
+
+class Needed(NamedTuple):
+    """Operations, and bytes read from memory (0: not counted for this job, which reads its matrices for many tokens at once)."""
+
+    flops: float
+    bytes: float
+
+
+def sizes_of(model: pathlib.Path) -> Sizes:
+    """Reads the config.json of a Llama-like Hugging Face folder."""
+    config = json.loads((model / "config.json").read_text())
+    heads = config["num_attention_heads"]
+    return Sizes(
+        layers=config["num_hidden_layers"],
+        width=config["hidden_size"],
+        heads=heads,
+        kv_heads=config.get("num_key_value_heads") or heads,
+        head_width=config.get("head_dim") or config["hidden_size"] // heads,
+        mlp_width=config["intermediate_size"],
+        vocab_size=config["vocab_size"],
+        mlp_matrices=3,
+    )
+
+
+def pairs(before: int, tokens: int) -> int:
+    """How many (token, seen token) pairs there are when `tokens` tokens follow `before` others."""
+    return tokens * before + tokens * (tokens + 1) // 2
+
+
+def sampling(sizes: Sizes, prompts: Sequence[int], solutions: Sequence[Sequence[int]], rows: int, entry_bytes: int) -> Needed:
+    """Drawing solutions.
+
+    Args:
+        sizes: of the model.
+        prompts: tokens of each prompt.
+        solutions: tokens of each solution of each prompt; the last token of a solution is drawn, but never read.
+        rows: solutions that are decoded at once.
+        entry_bytes: of a parameter and of a cached number: 4 or 2.
+    """
+    read = sum(prompts) + sum(max(length - 1, 0) for each in solutions for length in each)
+    # All first tokens of a problem are drawn from one row of logits.
+    drawn = sum(1 + sum(max(length - 1, 0) for length in each) for each in solutions if each)
+    seen = sum(pairs(0, prompt) for prompt in prompts)
+    seen += sum(pairs(prompt, max(length - 1, 0)) for prompt, each in zip(prompts, solutions, strict=True) for length in each)
+    flops = 2 * sizes.block_parameters * read + 2 * sizes.output_parameters * drawn + _attention(sizes, seen)
+    passes = -(-sum(map(sum, solutions)) // rows)
+    cached = 2 * sizes.layers * sizes.kv_heads * sizes.head_width  # entries a token
+    own = sum(pairs(0, max(length - 1, 0)) for each in solutions for length in each)
+    shared = sum(prompts) / max(len(prompts), 1) * passes
+    entries = passes * (sizes.block_parameters + sizes.output_parameters) + cached * (own + shared)
+    return Needed(float(flops), float(entries * entry_bytes))
+
+
+def scoring(sizes: Sizes, prompts: Sequence[int], solutions: Sequence[Sequence[int]]) -> Needed:
+    """Reading solutions for a value after every token; no logits. Arguments as for `sampling`."""
+    read = sum(prompts) + sum(map(sum, solutions))
+    seen = sum(pairs(0, prompt) for prompt in prompts)
+    seen += sum(pairs(prompt, length) for prompt, each in zip(prompts, solutions, strict=True) for length in each)
+    return Needed(float(2 * (sizes.block_parameters + sizes.width) * read + _attention(sizes, seen)), 0.0)
+
+
+def training(sizes: Sizes, examples: Sequence[int], weighed: int) -> Needed:
+    """One step.
+
+    Args:
+        sizes: of the model.
+        examples: tokens of each example.
+        weighed: positions that the language-model loss looks at.
+    """
+    forward = 2 * sizes.block_parameters * sum(examples) + 2 * sizes.output_parameters * weighed
+    forward += _attention(sizes, sum(pairs(0, length) for length in examples))
+    return Needed(float(3 * forward), 0.0)
+
+
+def seconds_at_limit(needed: Needed, flops_per_second: float, bytes_per_second: float) -> float:
+    """The time that the machine needs at the least: whichever of the two binds."""
+    return max(needed.flops / flops_per_second, needed.bytes / bytes_per_second)
+
+
+def _attention(sizes: Sizes, seen: int) -> int:
+    """Operations of scores and of the sum of values over all layers."""
+    return 4 * sizes.layers * sizes.heads * sizes.head_width * seen

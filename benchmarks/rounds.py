@@ -1,0 +1,68 @@
+"""One run of a comparison: all contenders loaded and warmed up, then measured in turns. Knows no model and no job's meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from benchmarks.contenders import Contender, Failed, Process
+
+
+class Plan(NamedTuple):
+    """What is asked of every contender."""
+
+    job: str
+    arguments: Callable[[int], Mapping[str, Any]]  # of round 0, 1, ... (a round has its own seed, the same for all)
+    short: Callable[[], Mapping[str, Any]]  # a small job of the same kind; see Contender.short_warm_up
+
+
+def interleaved(names: Sequence[str], rounds: int) -> list[tuple[int, str]]:
+    """Turns in order, A B C A B C ...: what a noisy neighbour slows down is then never one contender alone."""
+    return [(turn, name) for turn in range(rounds) for name in names]
+
+
+def compare(contenders: Sequence[Contender], plan: Plan, rounds: int, environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Measures every contender `rounds` times, interleaved.
+
+    Args:
+        contenders: in the order of their turns.
+        plan: the job.
+        rounds: measurements of each.
+        environment: of their processes.
+
+    Returns:
+        By name: "load" and "warm_up" (answers), "runs" (answers, one a round), and "error" where it ended before its time.
+    """
+    found: dict[str, dict[str, Any]] = {each.name: {"runs": []} for each in contenders}
+    processes = {each.name: Process(each, environment) for each in contenders}
+    try:
+        for name, process in processes.items():
+            _ask(found[name], process, "load", process.contender.load, "load")
+        for name, process in processes.items():
+            warm_up = plan.short() if process.contender.short_warm_up else plan.arguments(rounds)  # a seed that no round has
+            _ask(found[name], process, plan.job, {**warm_up, **process.contender.job}, "warm_up")
+        for turn, name in interleaved(list(processes), rounds):
+            process = processes[name]
+            _ask(found[name], process, plan.job, {**plan.arguments(turn), **process.contender.job}, "runs")
+    finally:
+        for process in processes.values():
+            process.close()
+    return found
+
+
+def _ask(found: dict[str, Any], process: Process, job: str, arguments: Mapping[str, Any], slot: str) -> None:
+    """One answer into its slot; a contender that has failed is not asked again."""
+    if "error" in found:
+        return
+    try:
+        answer = process.ask(job, arguments)
+    except Failed as error:
+        found["error"] = str(error)
+        print(f"  {process.contender.name}: failed: {error}", flush=True)
+        return
+    if slot == "runs":
+        found["runs"].append(answer)
+    else:
+        found[slot] = answer
+    shown = ", ".join(f"{name} {value:,.2f}" for name, value in answer.items() if isinstance(value, (int, float)))
+    print(f"  {process.contender.name}: {slot}: {shown}", flush=True)

@@ -1,0 +1,83 @@
+"""Job (d): real tokens a second of a fine-tuning step over packed GSM8K, beside a padded torch loop and a packed one.
+
+    python -m benchmarks.training --model=FOLDER --peer-python=PEERS/bin/python
+
+All take the same examples in the same steps with AdamW and a clipped gradient: this project its packed rows; torch the same packed rows
+under a block-diagonal mask, or the same examples one a row, padded to the longest (the usual loop). With --dtype=bfloat16 weights stay
+float32, this project computes in bfloat16 and torch under autocast. First losses are stored and must agree, but for the value head's
+reserved id, which this project keeps out of the softmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks import flags as flags_lib
+from benchmarks import needed, results, sampling, workload
+from benchmarks.contenders import Contender
+from benchmarks.rounds import Plan, compare
+from verifier.data.batches import Batch
+
+USUAL = ["verifier", "torch-padded", "torch-packed"]
+
+
+def contenders(setting: flags_lib.Setting) -> list[Contender]:
+    """The chosen ones."""
+    mixed = {"autocast": setting.flags.dtype == "bfloat16"}
+    make: dict[str, Callable[[str], Contender]] = {
+        "verifier": lambda name: setting.ours(name, {}),
+        "torch-padded": lambda name: setting.torch(name, "torch_worker", {"packed": False, **mixed}, "float32"),
+        "torch-packed": lambda name: setting.torch(name, "torch_worker", {"packed": True, **mixed}, "float32"),
+    }
+    return [make[name](name) for name in setting.chosen(USUAL, list(make))]
+
+
+def summarised(
+    found: Mapping[str, dict[str, Any]], batches: Sequence[Batch], steps: int, sizes: needed.Sizes
+) -> dict[str, dict[str, Any]]:
+    """Adds tokens, rates and the least work; run number r took the steps from r * steps on."""
+    for contender in found.values():
+        for turn, run in enumerate(contender["runs"]):
+            taken = batches[turn * steps : (turn + 1) * steps]
+            tokens = sum(int((batch.segment_ids_BT > 0).sum()) for batch in taken)
+            least = [needed.training(sizes, workload.example_lengths(b), int((b.lm_weight_BT > 0).sum())) for b in taken]
+            run |= {"tokens": tokens, "tokens_per_second": tokens / run["seconds"]}
+            run["needed"] = needed.Needed(sum(each.flops for each in least), 0.0)._asdict()
+        if contender["runs"]:
+            contender["tokens_per_second"] = results.summary([run["tokens_per_second"] for run in contender["runs"]])
+    return dict(found)
+
+
+def main() -> None:
+    """Measures and writes the result."""
+    parser = flags_lib.parser(__doc__)
+    parser.add_argument("--rows", type=int, default=4, help="packed rows a step")
+    parser.add_argument("--row-tokens", type=int, default=512, help="tokens of a packed row")
+    parser.add_argument("--steps", type=int, default=2, help="steps a measurement")
+    setting = flags_lib.Setting(parser.parse_args())
+    flags = setting.flags
+    steps = (flags.rounds + 1) * flags.steps
+    batches = workload.packed_rows(workload.gsm8k(setting.gsm8k, "train"), setting.tokenizer, flags.rows, flags.row_tokens, steps)
+    path = setting.cache / "rows.npz"
+    workload.write_rows(path, batches)
+
+    def asked(turn: int) -> dict[str, Any]:
+        return {"rows": str(path), "first": turn * flags.steps, "steps": flags.steps, "learning_rate": 1e-5}
+
+    # All warm up with the steps that no round takes, from the same weights: their first losses can be compared.
+    plan = Plan("train", asked, lambda: asked(flags.rounds))
+    sizes = needed.sizes_of(setting.model)
+    found = summarised(compare(contenders(setting), plan, flags.rounds, setting.environment), batches, flags.steps, sizes)
+    lengths = [length for batch in batches for length in workload.example_lengths(batch)]
+    facts = {"rows": flags.rows, "row_tokens": flags.row_tokens, "steps": flags.steps, "example_tokens": results.summary(lengths)}
+    facts["real_share_of_packed_rows"] = float(np.mean([(batch.segment_ids_BT > 0).mean() for batch in batches]))
+    facts["first_losses"] = {name: each["warm_up"]["losses"][0] for name, each in found.items() if "warm_up" in each}
+    compared = sampling.ratios(found, "verifier", "tokens_per_second")
+    results.write("training", setting.threads, {**setting.facts(), **facts, "contenders": found, "ratios": compared}, flags.results)
+
+
+if __name__ == "__main__":
+    flags_lib.guarded(main)

@@ -1,0 +1,77 @@
+"""A contender's end of the line: jobs come in as JSON lines, figures go out. Knows no model; imports neither JAX nor torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any, TypedDict
+
+Job = Callable[..., dict[str, Any]]
+
+
+class Drawing(TypedDict):
+    """How solutions are drawn, the same for all."""
+
+    max_new_tokens: int
+    temperature: float  # above 0; no top-k, no top-p
+    end_id: int | None  # None: there is no end token, every solution has max_new_tokens
+    room: tuple[int, int]  # longest prompt and solution of all jobs of this run: what is sized once is sized for these
+
+
+def serve(jobs: Mapping[str, Job], packages: tuple[str, ...], device_bytes: Callable[[], int | None]) -> None:
+    """Answers one line a job until the driver hangs up. A job that raises ends the process: the driver reads why on stderr.
+
+    Args:
+        jobs: by name; keyword arguments come from the line, the answer goes back with the memory of the process beside it.
+        packages: whose versions the answer to "load" names.
+        device_bytes: peak bytes in use on the accelerator since the process began; None on a CPU.
+    """
+    # Libraries print what they like to stdout; the line to the driver is moved out of their way.
+    line = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    for asked in sys.stdin:
+        request = json.loads(asked)
+        reset = reset_peak()
+        before = resident_bytes()
+        answer = jobs[request["job"]](**request["arguments"])
+        answer["memory"] = {
+            "resident_before": before,
+            "peak": peak_bytes() if reset else None,  # of this job alone
+            "peak_of_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "device_peak_of_process": device_bytes(),
+        }
+        if request["job"] == "load":
+            answer["versions"] = {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
+        line.write(json.dumps(answer) + "\n")
+        line.flush()
+
+
+def resident_bytes() -> int:
+    """Bytes of this process in memory now."""
+    return _status("VmRSS")
+
+
+def peak_bytes() -> int:
+    """The most of them since the last `reset_peak`."""
+    return _status("VmHWM")
+
+
+def reset_peak() -> bool:
+    """Lets the peak count from now on; False where the kernel does not."""
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        return False
+    return True
+
+
+def _status(name: str) -> int:
+    """A line of /proc/self/status, in bytes."""
+    with open("/proc/self/status") as file:
+        return next(int(row.split()[1]) * 1024 for row in file if row.startswith(name + ":"))
