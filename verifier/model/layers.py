@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -118,10 +118,18 @@ def residual_dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Ar
     return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
 
 
-def _linear(inputs: int, outputs: int, bias: bool, std: float, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
+class Linear(nnx.Linear):
+    """nnx.Linear that reads [..., D] as one matrix of rows: of three dimensions, XLA's CPU compiler copies operands of the kernel's gradient."""
+
+    def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
+        flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]), *args, **kwargs)
+        return flat.reshape(*inputs.shape[:-1], flat.shape[-1])
+
+
+def _linear(inputs: int, outputs: int, bias: bool, std: float, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs) -> Linear:
     """A dense layer with float32 parameters and activations of `dtype`."""
     init = nnx.initializers.normal(std)
-    return nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=init, dtype=dtype, param_dtype=jnp.float32, rngs=rngs)
+    return Linear(inputs, outputs, use_bias=bias, kernel_init=init, dtype=dtype, param_dtype=jnp.float32, rngs=rngs)
 
 
 class Attention(nnx.Module):

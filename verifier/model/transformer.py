@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from verifier.model import rotary
+from verifier.model import attention, rotary
 from verifier.model.arch import Arch as Arch  # at home beside the layers that need it; the room's door is here
 from verifier.model.arch import scratch_arch as scratch_arch
 from verifier.model.cache import Cache, Prefix, append
@@ -35,6 +37,7 @@ class Transformer(nnx.Module):
         *,
         dropout_rate: float = 0.0,
         dropout_key: jax.Array | None = None,
+        remat: bool = False,
     ) -> jax.Array:
         """Reads packed rows; a token sees itself and earlier tokens of its own segment.
 
@@ -44,6 +47,7 @@ class Transformer(nnx.Module):
             segment_ids_BT: int32, 0 padding, 1.. the examples of a row.
             dropout_rate: static; share of each block output's entries that is dropped (Cobbe et al. 2021, residual dropout).
             dropout_key: None: no dropout.
+            remat: a backward pass computes each layer's inside again from its input: only the inputs are held, for a third more work.
 
         Returns:
             hidden_BTD after the final norm, in `dtype`.
@@ -53,14 +57,15 @@ class Transformer(nnx.Module):
         """
         self._check_length(tokens_BT.shape[-1])
         x, cos_sin = self._start(tokens_BT, positions_BT)
-        mask_BTS = segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]
-        order = jnp.arange(tokens_BT.shape[1])
-        mask_BTS &= self._visible(order[:, None], order[None, :])
-        for layer, block in enumerate(self.blocks):
+
+        def read(block: Block, x: jax.Array, key: jax.Array | None) -> jax.Array:
             q, k, v = block.project(x, cos_sin)
-            mixed = attend(q[:, None], Seen(k, v, mask_BTS[:, None]))[:, 0]
+            mixed = attention.within_rows(q, k, v, segment_ids_BT, self.arch.sliding_window)
+            return block.join(x, mixed, dropout_rate, key)
+
+        for layer, block in enumerate(self.blocks):
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, layer)
-            x = block.join(x, mixed, dropout_rate, key)
+            x = jax.checkpoint(functools.partial(read, block))(x, key) if remat else read(block, x, key)
         return self.final_norm(x)
 
     def prefill(self, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[jax.Array, Prefix]:
@@ -76,14 +81,37 @@ class Transformer(nnx.Module):
         self._check_length(tokens_PS.shape[-1])
         order = jnp.arange(tokens_PS.shape[1])
         x, cos_sin = self._start(tokens_PS, jnp.broadcast_to(order, tokens_PS.shape))
-        mask = self._visible(order[:, None], order[None, :])[None, None]
         ks, vs = [], []
         for block in self.blocks:
             q, k, v = block.project(x, cos_sin)
-            x = block.join(x, attend(q[:, None], Seen(k, v, mask))[:, 0])
+            x = block.join(x, attention.within_rows(q, k, v, None, self.arch.sliding_window))
             ks.append(k)
             vs.append(v)
         return self.final_norm(x), Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32))
+
+    def after(
+        self, tokens_BT: jax.Array, positions_BT: jax.Array, segment_ids_BT: jax.Array, prefix: Prefix, prompt_B: jax.Array
+    ) -> jax.Array:
+        """Reads packed rows that go on after prompts; a token sees its row's whole prompt and earlier tokens of its own segment.
+
+        Args:
+            tokens_BT: int32 ids.
+            positions_BT: int32; the first token of a segment has its prompt's length.
+            segment_ids_BT: int32, 0 padding, 1.. the segments of a row, which all follow the same prompt.
+            prefix: what `prefill` read of P prompts.
+            prompt_B: int32, which of the P prompts stands before each row.
+
+        Returns:
+            hidden_BTD after the final norm, in `dtype`.
+        """
+        x, cos_sin = self._start(tokens_BT, positions_BT)
+        mask_BTS = self._after_mask(positions_BT, segment_ids_BT, prefix.length_P[prompt_B], prefix.k[0].shape[2])
+        for block, prompt_k, prompt_v in zip(self.blocks, prefix.k, prefix.v, strict=True):
+            q, k, v = block.project(x, cos_sin)
+            k = jnp.concatenate([prompt_k[prompt_B].astype(k.dtype), k], axis=2)
+            v = jnp.concatenate([prompt_v[prompt_B].astype(v.dtype), v], axis=2)
+            x = block.join(x, attention.masked(q, k, v, mask_BTS))
+        return self.final_norm(x)
 
     def extend(self, tokens_PJT: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """Reads T new tokens of every sample; each sees its problem's whole prompt and its own suffix up to itself.
@@ -127,12 +155,24 @@ class Transformer(nnx.Module):
         x = self.embed[...][tokens].astype(self.dtype)
         if self.arch.positions == "learned":
             return x + self.positions[...][positions].astype(self.dtype), None
-        return x, rotary.rotation(positions, self.arch.head_width, self.arch.rope_theta, self.arch.rope_scaling)
+        cos_sin = rotary.rotation(positions, self.arch.head_width, self.arch.rope_theta, self.arch.rope_scaling)
+        # XLA would compute sines anew in every layer, where they fuse with the rotation.
+        return x, jax.lax.optimization_barrier(cos_sin)
 
     def _visible(self, query: jax.Array, key: jax.Array) -> jax.Array:
         """True where a query at one place of a row sees a key at another: not later, and within the sliding window."""
         seen = key <= query
         return seen if self.arch.sliding_window is None else seen & (query - key < self.arch.sliding_window)
+
+    def _after_mask(self, positions_BT: jax.Array, segment_ids_BT: jax.Array, length_B: jax.Array, prompt_tokens: int) -> jax.Array:
+        """Which of the prompt's keys and then of the row's own each token sees: [B, T, S + T]."""
+        place = jnp.arange(prompt_tokens)
+        see_prompt = jnp.broadcast_to(place < length_B[:, None, None], (*positions_BT.shape, prompt_tokens))
+        if self.arch.sliding_window is not None:
+            see_prompt = see_prompt & self._visible(positions_BT[..., None], place)
+        order = jnp.arange(positions_BT.shape[1])
+        see_own = (segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]) & self._visible(order[:, None], order[None, :])
+        return jnp.concatenate([see_prompt, see_own], axis=2)
 
     def _extend_masks(self, cache: Cache, positions_PJT: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Which prompt tokens [P, 1, T or 1, S] and which suffix entries [1, 1, T, C] the new tokens see."""
