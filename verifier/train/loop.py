@@ -22,7 +22,7 @@ from verifier.train import checkpoint, losses, step
 if TYPE_CHECKING:
     from verifier.data.batches import Batch
 
-_WITHOUT_EFFECT = ("checkpoint_every", "keep_checkpoints")  # a job may go on under other values of these
+_WITHOUT_EFFECT = ("checkpoint_every", "keep_checkpoints", "remat")  # a job may go on under other values of these
 
 
 class Diverged(config_lib.UserError):
