@@ -63,7 +63,7 @@ def test_a_finished_job_only_reads_its_end(tmp_path):
 def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path):
     traces = []
 
-    def counted(model, batch, *, dropout_rate, dropout_key):
+    def counted(model, batch, *, dropout_rate, dropout_key, remat):
         traces.append(len(traces))
         return fakes.table_loss(model, batch, dropout_rate=dropout_rate, dropout_key=dropout_key)
 
