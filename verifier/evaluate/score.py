@@ -167,15 +167,16 @@ def _calls(model: _Model, group: Sequence[Solutions], plan: _Plan) -> Iterator[t
     or of its own, never of the one whose place it takes.
     """
     block = min(plan.at_once, len(group))
-    prompts, call = None, []
+    prompts: Prefix | None = None
+    call: list[_Row] = []
     for number, rows in enumerate(plan.rows_P):
         if number % block == 0:
             tokens_QS, length_Q = _padded([p.prompt for p in group[number : number + block]], block, plan.prompt_tokens)
             new = _read_prompts(model.graph, model.weights, tokens_QS, length_Q)
-            if prompts is None:
-                prompts = new if block == len(group) else _doubled(new)
-            else:
+            if prompts is not None:
                 prompts = _replaced(prompts, new, number % (2 * block))
+            else:
+                prompts = new if block == len(group) else _doubled(new)
         for row in rows:
             call.append(row)
             if len(call) == plan.at_once:
@@ -185,8 +186,9 @@ def _calls(model: _Model, group: Sequence[Solutions], plan: _Plan) -> Iterator[t
         yield call, _send(model, prompts, group, plan, call)
 
 
-def _send(model: _Model, prompts: Prefix, group: Sequence[Solutions], plan: _Plan, call: Sequence[_Row]) -> jax.Array:
+def _send(model: _Model, prompts: Prefix | None, group: Sequence[Solutions], plan: _Plan, call: Sequence[_Row]) -> jax.Array:
     """Reads one call's rows; values_BT, float32, on the device."""
+    assert prompts is not None  # the first problem's block is read before its rows
     tokens_BT, positions_BT, segment_ids_BT = np.zeros((3, plan.at_once, plan.row_tokens), np.int32)
     prompt_B = np.zeros(plan.at_once, np.int32)
     for b, row in enumerate(call):

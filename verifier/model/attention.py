@@ -1,6 +1,6 @@
 """Attention of rows of many tokens: packed rows, prompts, packed solutions behind a shared prompt. Knows no parameter and no cache.
 
-The one place where the kernel of such rows is chosen. Decoding, which has few queries and keys in two places, has its own in `layers.attend`.
+The one place where the kernel of such rows is chosen. Decoding has few queries and keys in two places, and its own way in `layers.attend`.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def _walk(
     def step(chunk: jax.Array, so_far: _Slopes) -> _Slopes:
         hidden, target, weight = (jax.lax.dynamic_slice_in_dim(part, chunk * size, size, axis=1) for part in parts)
         loss, hidden_slope, output_slope = _chunk(hidden, narrow_VD, target, weight, vocab_size, slopes)
-        if so_far.hidden_BTD is None or so_far.output_VD is None:
+        if hidden_slope is None or so_far.hidden_BTD is None or output_slope is None or so_far.output_VD is None:
             return _Slopes(so_far.loss + loss, None, None)
         placed = jax.lax.dynamic_update_slice_in_dim(so_far.hidden_BTD, hidden_slope, chunk * size, axis=1)
         return _Slopes(so_far.loss + loss, placed, so_far.output_VD + output_slope)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -134,8 +134,7 @@ def verifier_joint(
 def _hidden(transformer: Transformer, batch: Batch, dropout_rate: float, dropout_key: jax.Array | None, remat: bool) -> jax.Array:
     """The decoder's last hidden states of packed rows, [B, T, D]."""
     tokens_BT, segment_ids_BT, positions_BT = (jnp.asarray(array) for array in batch[:3])
-    dropout = {"dropout_rate": dropout_rate, "dropout_key": dropout_key}
-    return transformer.hidden(tokens_BT, positions_BT, segment_ids_BT, remat=remat, **dropout)
+    return transformer.hidden(tokens_BT, positions_BT, segment_ids_BT, dropout_rate=dropout_rate, dropout_key=dropout_key, remat=remat)
 
 
 def _squared(value: jax.Array, target: jax.Array) -> jax.Array:
