@@ -119,7 +119,7 @@ def residual_dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Ar
 
 
 class Linear(nnx.Linear):
-    """nnx.Linear on [..., D] as one matrix of rows: with more dimensions XLA's CPU compiler copies what the kernel's gradient is made of."""
+    """nnx.Linear on [..., D] as one matrix of rows: with more dimensions XLA's CPU compiler copies operands of the kernel's gradient."""
 
     def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
         flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]), *args, **kwargs)
