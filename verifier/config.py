@@ -81,6 +81,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     clip_norm: float = 1.0  # global norm of the gradient; 0: off
     dropout: float = 0.0  # residual dropout: on the output of every attention and MLP before it joins the residual stream
+    remat: bool = False  # recompute each layer's activations in the backward pass: less memory, a third more work
     loss_on_question: bool = False  # the language-model loss counts the question's tokens too
     loss_on_forced: bool = True  # the losses count tokens that the calculator writes
     eval_every: int = 0  # steps between evaluations on held-out problems; 0: at the end of an epoch
@@ -150,7 +151,7 @@ class VerifyConfig(TrainConfig):
 class ScoreConfig:
     """How the verifier reads stored samples."""
 
-    rows: int = 128  # solutions read at once
+    rows: int = 16  # most packed rows read at once, each of several solutions of one problem: memory, not results, depends on it
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,16 +61,18 @@ def label(run: Run) -> None:
 
 def score(run: Run) -> None:
     """Lets the verifier read the stored samples of held-out and test problems."""
-    verifier = saved.load(run.dir.verifier, "verify", run.config.model.dtype)
+    manifest = workdir.manifest_of(run.dir.verifier, "verify")
+    verifier: saved.Saved | None = None  # not read where all tables are done
     found = run.problems()
-    squash = verifier.manifest["settings"]["verify.value_loss"] == "bce"
+    squash = manifest["settings"]["verify.value_loss"] == "bce"
     for split in ("heldout", "test"):
-        run.check_generator(split, verifier.manifest["generator"])
-        own = workdir.settings(run.config, "score") | {"verifier": verifier.id, "samples": run.table_id("samples", split)}
+        run.check_generator(split, manifest["generator"])
+        own = workdir.settings(run.config, "score") | {"verifier": manifest["id"], "samples": run.table_id("samples", split)}
         folder = run.dir.table("scores", split)
         if run.finished(f"score {split}", folder, own):
             continue
         begun = time.monotonic()
+        verifier = verifier or saved.load(run.dir.verifier, "verify", run.config.model.dtype)
         writer = store.TableWriter(folder, "scores", own)
         prompts = {each.problem_id: run.prompt_ids(each, verifier.tokenizer) for each in found[split]}
         waiting = [each for each in _solutions(run, split, prompts) if each.problem_id not in writer.present()]

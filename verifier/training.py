@@ -73,7 +73,7 @@ def verify(run: Run) -> None:
     if config.verify.lm_weight:
         truth = _lm_examples(run, found["train"], tokenizer, config.verify)
         examples = batches.mix(examples, truth, config.seed)
-        heldout = heldout + _lm_examples(run, found["heldout"], tokenizer, config.verify)
+        heldout = [*heldout, *_lm_examples(run, found["heldout"], tokenizer, config.verify)]
     backbone = generator.model if config.verify.init == "generator" else _base_model(config, tokenizer)
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
     loss = functools.partial(
@@ -162,37 +162,31 @@ def _pretrain_examples(run: Run, train: Sequence[Problem], tokenizer: Tokenizer)
     return examples
 
 
-def _value_examples(run: Run, split: str, found: Sequence[Problem], tokenizer: Tokenizer) -> list[batches.Example]:
-    """Labelled samples of a split."""
+def _value_examples(run: Run, split: str, found: Sequence[Problem], tokenizer: Tokenizer) -> Sequence[batches.Example]:
+    """Labelled samples of a split, by problem and sample: the order of the table's rows depends on where sampling was killed."""
     config = run.config.verify
     prompts = {each.problem_id: run.prompt_ids(each, tokenizer) for each in found}
-    rows = store.read_table(run.dir.table("samples", split), "samples", ["problem_id", "sample_id", "tokens", "forced"])
-    labels = store.read_table(run.dir.table("labels", split), "labels", ["problem_id", "sample_id", "correct"])
-    correct = dict(
-        zip(zip(labels["problem_id"].to_pylist(), labels["sample_id"].to_pylist(), strict=True), labels["correct"].to_pylist(), strict=True)
-    )
-    examples: list[batches.Example] = []
+    by_name = [("problem_id", "ascending"), ("sample_id", "ascending")]
+    rows = store.read_table(run.dir.table("samples", split), "samples", ["problem_id", "sample_id", "tokens", "forced"]).sort_by(by_name)
+    labels = store.read_table(run.dir.table("labels", split), "labels", ["problem_id", "sample_id", "correct"]).sort_by(by_name)
+    if not all(rows[name].equals(labels[name]) for name in ("problem_id", "sample_id")):
+        raise config_lib.UserError(f"the labels of {split} are not of the samples that are there; remove the table and label anew")
+    places: list[int] = []
     seen: set[tuple[Any, ...]] = set()
     used = dict.fromkeys(prompts, 0)
-    for row in rows.to_pylist():
-        key, text = row["problem_id"], (row["problem_id"], *row["tokens"])
-        if (config.deduplicate and text in seen) or (config.samples_per_problem and used[key] >= config.samples_per_problem):
+    for place, key in enumerate(rows["problem_id"].to_pylist()):
+        if config.samples_per_problem and used[key] >= config.samples_per_problem:
             continue
         if config.deduplicate:
+            text = (key, *rows["tokens"][place].as_py())
+            if text in seen:
+                continue
             seen.add(text)
         used[key] += 1
-        example = batches.verifier_example(
-            prompts[key],
-            row["tokens"],
-            row["forced"],
-            correct[key, row["sample_id"]],
-            level=config.level,
-            normalise=config.normalise,
-            loss_on_forced=config.loss_on_forced,
-            name=f"{key}/{row['sample_id']}",
-        )
-        examples.append(example)
-    return examples
+        places.append(place)
+    correct = labels["correct"].to_numpy()[places]
+    how = {"level": config.level, "normalise": config.normalise, "loss_on_forced": config.loss_on_forced}
+    return batches.LabelledSamples(rows, places, correct, prompts, **how)
 
 
 def _fit(
@@ -200,8 +194,8 @@ def _fit(
     name: str,
     model: nnx.Module,
     loss: Any,
-    examples: list[batches.Example],
-    heldout: list[batches.Example],
+    examples: Sequence[batches.Example],
+    heldout: Sequence[batches.Example],
     checkpoints: pathlib.Path,
     facts: dict[str, Any],
 ) -> dict[str, Any]:

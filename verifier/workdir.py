@@ -35,6 +35,7 @@ _WITHOUT_EFFECT = (
     "score.rows",
     "checkpoint_every",
     "keep_checkpoints",
+    "remat",
 )
 _GREEDY_IGNORES = ("sample.temperature", "sample.top_k", "sample.top_p", "sample.test_samples")
 

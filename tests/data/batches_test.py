@@ -6,12 +6,24 @@ import json
 import logging
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verifier.config import ConfigError
-from verifier.data.batches import Batch, BatchStream, Example, encode_problem, lm_example, mix, pack, supervision, verifier_example
+from verifier.data.batches import (
+    Batch,
+    BatchStream,
+    Example,
+    LabelledSamples,
+    encode_problem,
+    lm_example,
+    mix,
+    pack,
+    supervision,
+    verifier_example,
+)
 from verifier.data.local_files import DataError
 from verifier.text.problem import Template, make_problem
 
@@ -167,6 +179,39 @@ def test_share_of_supervised_tokens():
         assert counted == (8, 2, 3, 0.25, 0.375)
 
 
+@pytest.mark.parametrize("level", ["token", "solution"])
+def test_samples_of_a_table_are_the_examples_made_one_by_one(level):
+    rows = {
+        "problem_id": ["a", "b", "a", "a"],
+        "sample_id": [0, 0, 1, 2],
+        "tokens": [[5, 6, 2], [7, 2], [8], [9, 9, 9, 2]],
+        "forced": [[False, True, False], [False, False], [False], [False, True, True, False]],
+    }
+    parts = [{name: values[part] for name, values in rows.items()} for part in (slice(0, 1), slice(1, 4))]
+    table = pa.concat_tables([pa.table(part) for part in parts]).slice(0)  # chunks, as parts of a folder give them
+    prompts = {"a": [1, 3], "b": [1]}
+    how = {"level": level, "normalise": "solutions", "loss_on_forced": False}
+    places, correct = [3, 0, 1], [True, False, True]
+    found = LabelledSamples(table, places, correct, prompts, **how)
+    wanted = [
+        verifier_example(
+            prompts[rows["problem_id"][n]],
+            rows["tokens"][n],
+            rows["forced"][n],
+            label,
+            **how,
+            name=f"{rows['problem_id'][n]}/{rows['sample_id'][n]}",
+        )
+        for n, label in zip(places, correct, strict=True)
+    ]
+    assert as_tuples(found) == as_tuples(wanted) and [each.name for each in found] == ["a/2", "a/0", "b/0"]
+    assert as_tuples(found[1:]) == as_tuples(wanted[1:]) and as_tuples([found[-1]]) == as_tuples(wanted[-1:])
+    sliced = LabelledSamples(table.slice(2), [1], [True], prompts, **how)  # offsets that begin behind 0
+    assert as_tuples(sliced) == as_tuples(wanted[:1])
+    with pytest.raises(DataError, match="`forced` of another length"):
+        LabelledSamples(table.set_column(3, "forced", pa.array([[True]] * 4)), places, correct, prompts, **how)
+
+
 # packing
 
 
@@ -268,12 +313,13 @@ def test_fractions_of_an_epoch():
 
 def test_mix_is_one_to_one_and_even():
     samples, truth = numbered([2] * 10), [example._replace(name=f"g{place}") for place, example in enumerate(numbered([3] * 4))]
-    mixed = mix(samples, truth, seed=0)
+    mixed = list(mix(samples, truth, seed=0))
     assert mixed[::2] == samples
     used = [example.name for example in mixed[1::2]]
     assert sorted(used[:4]) == sorted(used[4:8]) == ["g0", "g1", "g2", "g3"] and len(set(used[8:])) == 2
     assert used[:4] != used[4:8]
     assert [example.name for example in mix(samples, truth, seed=0)[1::2]] == used
-    assert mix([], truth, 0) == []
+    assert list(mix([], truth, 0)) == [] == list(mix([], [], 0))
+    assert mix(samples, truth, 0)[-1] is mixed[-1] and mix(samples, truth, 0)[2:5] == mixed[2:5]
     with pytest.raises(DataError, match="no ground truth.*lm_weight=0"):
         mix(samples, [], 0)

@@ -17,8 +17,7 @@ from flax import nnx
 from tests.decode import fakes
 from verifier.config import SampleConfig
 from verifier.decode import engine as engine_lib
-from verifier.decode import memory
-from verifier.decode import steps
+from verifier.decode import memory, steps
 from verifier.model import cache, sampling
 from verifier.model.transformer import Arch, Transformer
 from verifier.text import calculator

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -91,17 +92,66 @@ def test_values_of_cross_entropy_heads_come_as_probabilities() -> None:
         np.testing.assert_allclose(row["token_scores"], 1 / (1 + np.exp(-np.array(logits[key]["token_scores"]))), atol=1e-5)
 
 
-def test_batches_of_like_lengths_compile_once() -> None:
+def compiled() -> int:
+    return sum(each._cache_size() for each in (score._read_rows, score._read_prompts, score._doubled, score._replaced))
+
+
+def test_a_group_compiles_once_however_many_its_calls() -> None:
     rng = np.random.default_rng(1)
 
     def letters(length: int) -> list[int]:
         return rng.integers(0, VOCAB, length).tolist()
 
-    many = [score.Solutions(f"p{n}", letters(2 + n), range(5), [letters(3 + n)] * 5) for n in range(9)]
-    scored(8, many[:4])
-    before = score._read_solutions._cache_size(), score._read_prompts._cache_size()
-    scored(8, many)
-    assert (score._read_solutions._cache_size(), score._read_prompts._cache_size()) == before
+    many = [score.Solutions(f"p{n}", letters(2 + n), range(7), [letters(3 + 2 * j) for j in range(7)]) for n in range(9)]
+    before = compiled()
+    found = scored(3, many)  # three blocks of prompts, of which the third takes the place of the first
+    assert len(found) == 63 and compiled() - before == 4
+    scored(3, [dataclasses.replace(each, tokens=each.tokens[::-1]) for each in many[::-1]])
+    assert compiled() - before == 4
+    alone = scored(3, many[7:8])
+    for key, row in alone.items():
+        np.testing.assert_allclose(row["token_scores"], found[key]["token_scores"], atol=1e-5)
+
+
+def test_nearly_all_that_is_read_is_real() -> None:
+    """8 problems x 100 solutions of the lengths that GSM8K's have."""
+    rng = np.random.default_rng(0)
+    model = score._Model(None, None, False, width=576, context=2048)
+    lengths_PJ = np.clip(rng.lognormal(4.8, 0.45, (8, 100)), 20, 400).astype(int)
+    group = [score.Solutions(f"p{n}", [1] * 80, range(100), [[1] * each for each in row]) for n, row in enumerate(lengths_PJ)]
+    plan = score._plan(group, ScoreConfig().rows, model)
+    assert sorted((row.problem, j) for rows in plan.rows_P for row in rows for j in row.samples) == list(np.ndindex(8, 100))
+    calls = -(-sum(map(len, plan.rows_P)) // plan.at_once)
+    assert lengths_PJ.sum() / (calls * plan.at_once * plan.row_tokens) >= 0.95
+
+
+def test_a_call_is_sent_before_the_last_one_is_waited_for() -> None:
+    events = []
+
+    class Values:
+        def __init__(self, n: int):
+            self.n = n
+            events.append(f"send {n}")
+
+        def __array__(self, *_: object, **__: object) -> np.ndarray:
+            events.append(f"wait {self.n}")
+            return np.zeros(1)
+
+    assert [call for call, _ in score._one_behind((n, Values(n)) for n in range(3))] == [0, 1, 2]
+    assert events == ["send 0", "send 1", "wait 0", "send 2", "wait 1", "wait 2"]
+
+
+def test_bfloat16_matrices_are_cast_once_and_say_the_same() -> None:
+    arch = Arch(VOCAB + 1, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=128)
+    model = Verifier(Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.bfloat16), ReservedLogitHead(VOCAB))
+    on_device = score._on_device(model, False)
+    leaves = jax.tree.leaves(on_device.weights)
+    assert {leaf.dtype for leaf in leaves if leaf.ndim >= 2} == {jnp.dtype(jnp.bfloat16)}
+    assert {leaf.dtype for leaf in leaves if leaf.ndim < 2} == {jnp.dtype(jnp.float32)}  # of norms and the head, used in float32
+    wide = on_device._replace(weights=nnx.split(model)[1])
+    one, other = ([row["token_scores"] for rows in score._score(each, problems()[:2], 4, "") for row in rows] for each in (on_device, wide))
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_what_cannot_be_read_is_refused_by_name() -> None:

@@ -4,56 +4,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.model.families import FAMILIES, quick_jit
-from verifier.model import layers
-from verifier.model.layers import MLP, LayerNorm, RMSNorm, Seen, residual_dropout
-
-attend = quick_jit(layers.attend)
+from tests.model.families import FAMILIES
+from verifier.model.layers import MLP, LayerNorm, RMSNorm, residual_dropout
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def naive_attention(query_H: np.ndarray, keys_SH: np.ndarray, values_SH: np.ndarray) -> np.ndarray:
-    scores = keys_SH @ query_H / np.sqrt(len(query_H))
-    weights = np.exp(scores - scores.max())
-    return weights @ values_SH / weights.sum()
-
-
-@pytest.mark.parametrize("T", [1, 5])  # few queries and many take two ways to the scores
-def test_attend_joins_shared_and_own_keys_under_one_softmax(T):
-    P, J, S, C, K, G, H = 2, 3, 4, 6, 2, 2, 4
-    query = normal(0, P, J, T, K * G, H)
-    shared = Seen(normal(1, P, K, S, H), normal(2, P, K, S, H), np.random.default_rng(3).random((P, 1, T, S)) < 0.6)
-    own = Seen(normal(4, P * J * K, C, H), normal(5, P * J * K, C, H), np.random.default_rng(6).random((1, 1, T, C)) < 0.6)
-    own.mask[..., 0] = True
-    out = np.asarray(attend(query, shared, own))
-    for p, j, t, n in np.ndindex(P, J, T, K * G):
-        row = (p * J + j) * K + n // G
-        see_shared, see_own = shared.mask[p, 0, t], own.mask[0, 0, t]
-        keys = np.concatenate([shared.k[p, n // G][see_shared], own.k[row][see_own]])
-        values = np.concatenate([shared.v[p, n // G][see_shared], own.v[row][see_own]])
-        np.testing.assert_allclose(out[p, j, t, n], naive_attention(query[p, j, t, n], keys, values), atol=2e-5)
-
-
-def test_masked_keys_have_no_weight_at_all_and_no_gradient():
-    query, k, v = (jnp.asarray(normal(s, 1, 1, 2, 2, 4)) for s in (0, 1, 2))
-    k, v = k[:, 0].swapaxes(1, 2), v[:, 0].swapaxes(1, 2)
-    mask = jnp.asarray([[[[True, False], [True, False]]]])
-    out = attend(query, Seen(k, v, mask))
-    changed = attend(query, Seen(k.at[:, :, 1].set(50.0), v.at[:, :, 1].set(1e6), mask))
-    np.testing.assert_array_equal(out, changed)
-    gradient = quick_jit(jax.grad(lambda k: layers.attend(query, Seen(k, v, mask)).sum()))(k)
-    assert np.all(gradient[:, :, 1] == 0)
-
-
-def test_a_row_that_sees_nothing_stays_finite():
-    query = jnp.asarray(normal(0, 1, 1, 2, 2, 4))
-    k = jnp.asarray(normal(1, 1, 2, 2, 4))
-    seen = jnp.zeros((1, 1, 2, 2), bool)
-    gradient = quick_jit(jax.grad(lambda q: layers.attend(q, Seen(k, k, seen)).sum()))(query)
-    assert np.isfinite(attend(query, Seen(k, k, seen))).all() and np.isfinite(gradient).all()
 
 
 def test_norms_agree_with_their_formulas():

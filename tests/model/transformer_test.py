@@ -46,6 +46,60 @@ def test_packed_examples_read_as_if_alone(family):
         np.testing.assert_array_equal(packed[0, :10], other_padding[:10])
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_solutions_after_a_shared_prompt_read_as_if_alone(family):
+    """Two prompts of unlike length, rows in an order of their own: what a row reads is prompt and solution read in one piece."""
+    model = build(FAMILIES[family])
+    prompts, solutions = [[7, 8, 9, 10, 11], [12, 13]], [[3, 1, 4], [1, 5], [9, 2, 6, 5], [3, 5]]
+    tokens = np.zeros((2, 7), np.int32)
+    segments, positions = np.zeros_like(tokens), np.zeros_like(tokens)
+    alone = {}
+    rows = [(1, (0, 1)), (0, (2, 3))]
+    for row, (prompt, packed) in enumerate(rows):
+        start = 0
+        for segment, n in enumerate(packed, start=1):
+            here = slice(start, start + len(solutions[n]))
+            tokens[row, here], segments[row, here] = solutions[n], segment
+            positions[row, here] = len(prompts[prompt]) + np.arange(len(solutions[n]))
+            alone[row, start] = prompts[prompt] + solutions[n]
+            start = here.stop
+    padded = np.asarray([prompts[0] + [0], prompts[1] + [28] * 4])
+    graph, state = nnx.split(model)
+
+    @quick_jit
+    def both(state: nnx.State) -> jax.Array:
+        merged = nnx.merge(graph, state)
+        _, prefix = merged.prefill(padded, jnp.asarray([5, 2]))
+        return merged.after(tokens, positions, segments, prefix, jnp.asarray([prompt for prompt, _ in rows]))
+
+    found = np.asarray(both(state))
+    assert np.isfinite(found).all()
+    for ((row, start), whole), expected in zip(alone.items(), read(model, *alone.values()), strict=True):
+        before = len(prompts[rows[row][0]])
+        np.testing.assert_allclose(found[row, start : start + len(whole) - before], expected[before:], atol=1e-5)
+
+
+def test_remat_changes_no_number_and_holds_less():
+    model = build(dataclasses.replace(FAMILIES["llama"], layers=8, mlp_width=128))
+    graph, state = nnx.split(model)
+    row = jnp.asarray(np.arange(64).reshape(2, 32) % 29)
+    arguments = row, jnp.arange(32) + 0 * row, jnp.ones_like(row)
+
+    def loss(state: nnx.State, remat: bool) -> jax.Array:
+        dropout = {"dropout_rate": 0.3, "dropout_key": jax.random.key(0)}
+        return (nnx.merge(graph, state).hidden(*arguments, **dropout, remat=remat) ** 3).sum()
+
+    def compiled(remat: bool):
+        return jax.jit(jax.value_and_grad(functools.partial(loss, remat=remat))).lower(state).compile()
+
+    kept, again = compiled(False), compiled(True)
+    (one, slopes), (other, other_slopes) = kept(state), again(state)
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(slopes), jax.tree.leaves(other_slopes), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(a).max())
+    assert again.memory_analysis().temp_size_in_bytes < 0.6 * kept.memory_analysis().temp_size_in_bytes
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_order_matters(family):
     one, other = read(build(FAMILIES[family]), [5, 6, 7], [6, 5, 7])

@@ -22,7 +22,7 @@ class Decoder(nnx.Module):
         self.embed = nnx.Param(0.3 * jax.random.normal(rngs.params(), (VOCAB + 1, WIDTH)))
         self.mix = nnx.Linear(2 * WIDTH, WIDTH, rngs=rngs)
 
-    def hidden(self, tokens_BT, positions_BT, segment_ids_BT, *, dropout_rate=0.0, dropout_key=None):
+    def hidden(self, tokens_BT, positions_BT, segment_ids_BT, *, dropout_rate=0.0, dropout_key=None, remat=False):
         x = self.embed[...][tokens_BT]
         seen = jnp.tril(segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :])
         mean = jnp.einsum("bts,bsd->btd", seen / seen.sum(-1, keepdims=True), x)
@@ -30,6 +30,9 @@ class Decoder(nnx.Module):
         if dropout_key is not None:
             y = y * jax.random.bernoulli(dropout_key, 1 - dropout_rate, y.shape) / (1 - dropout_rate)
         return x + y
+
+    def output_rows(self):
+        return self.embed[...]
 
     def logits(self, hidden):
         return hidden @ self.embed[...].T
@@ -53,7 +56,7 @@ class Table(nnx.Module):
         self.value = nnx.Param(jnp.zeros(VOCAB + 1))
 
 
-def table_loss(model, batch, *, dropout_rate, dropout_key):
+def table_loss(model, batch, *, dropout_rate, dropout_key, remat=False):
     """Squared error of the table's values; dropout is taken no notice of."""
     weight = jnp.asarray(batch.value_weight_BT)
     error = (model.value[...][batch.tokens_BT] - batch.value_target_BT) ** 2

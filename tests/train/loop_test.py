@@ -13,6 +13,7 @@ from flax import nnx
 
 from tests.train import fakes
 from verifier import config as config_lib
+from verifier import log
 from verifier.train import checkpoint, loop, losses
 
 VALUE_LOSS = functools.partial(losses.verifier_joint, vocab_size=fakes.VOCAB, lm_weight=0.0)
@@ -60,22 +61,20 @@ def test_a_finished_job_only_reads_its_end(tmp_path):
     assert params_id(first) == params_id(second) and len(lines(tmp_path)) == 4
 
 
-def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path):
+def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path, monkeypatch):
     traces = []
 
-    def counted(model, batch, *, dropout_rate, dropout_key):
+    def counted(model, batch, *, dropout_rate, dropout_key, remat):
         traces.append(len(traces))
         return fakes.table_loss(model, batch, dropout_rate=dropout_rate, dropout_key=dropout_key)
 
-    def watched(position, rows):
-        seen.append(len(traces))
-        return fakes.random_batch(position, rows=rows)
-
     seen: list[int] = []
+    advance = log.Progress.advance
+    monkeypatch.setattr(log.Progress, "advance", lambda self, **numbers: (seen.append(len(traces)), advance(self, **numbers)))
     config = changed(CONFIG, eval_every=2, dropout=0.1, accumulate=2)
-    loop.fit(fakes.Table(), fakes.Stream(2, 4, make=watched), counted, config, make_job(tmp_path, heldout=[fakes.random_batch(9)] * 2))
-    # seen[n]: traces before batch n + 1. Step 1 traces its program, the evaluation after step 2 its own, and that is all.
-    assert seen[0] == 0 and seen[1] > 0 and set(seen[2:]) == {seen[1] + 1} == {len(traces)}
+    loop.fit(fakes.Table(), fakes.Stream(2, 4), counted, config, make_job(tmp_path, heldout=[fakes.random_batch(9)] * 2))
+    # seen[n]: traces when the numbers of step n + 1 were read, which is a step later or before an evaluation.
+    assert len(seen) == 8 and seen[0] > 0 and seen[1] == seen[0] and set(seen[2:]) == {seen[0] + 1} == {len(traces)}
 
 
 def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):

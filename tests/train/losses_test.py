@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from tests.train import fakes
-from verifier.train import losses
+from verifier.train import cross_entropy, losses
 
 BATCH = fakes.random_batch(1)
 
@@ -33,7 +33,7 @@ def naive_lm(model, batch):
 
 @pytest.mark.parametrize("chunk_logits", [2**24, 200])  # in one piece, and one position of the 4 rows at a time
 def test_lm_is_the_naive_sum(monkeypatch, chunk_logits):
-    monkeypatch.setattr(losses, "CHUNK_LOGITS", chunk_logits)
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
     model = fakes.Decoder()
     terms = losses.lm(model, BATCH, vocab_size=fakes.VOCAB)
     np.testing.assert_allclose(terms["lm"].sum, naive_lm(model, BATCH), rtol=1e-5)
@@ -48,24 +48,30 @@ def test_chunks_change_no_gradient(monkeypatch):
         return losses.lm(nnx.merge(graph, params), BATCH, vocab_size=fakes.VOCAB)["lm"].sum
 
     whole = jax.jit(jax.grad(loss))(params)
-    monkeypatch.setattr(losses, "CHUNK_LOGITS", 200)
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", 200)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(jax.jit(jax.grad(lambda params: loss(params)))(params)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
 
 
 def test_chunks_of_masked_positions_are_skipped(monkeypatch):
-    monkeypatch.setattr(losses, "CHUNK_LOGITS", 1)  # chunks of one position of every row
-    model, ran = fakes.Decoder(), []
-    plain = fakes.Decoder.logits
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", 1)  # chunks of one position of every row
+    ran, plain = [], cross_entropy.logits
 
-    def counted(self, hidden):
+    def counted(hidden, output):
         jax.debug.callback(lambda: ran.append(1))
-        return plain(self, hidden)
+        return plain(hidden, output)
 
-    monkeypatch.setattr(fakes.Decoder, "logits", counted)
-    jax.block_until_ready(losses.lm(model, BATCH, vocab_size=fakes.VOCAB))
-    jax.effects_barrier()
-    assert len(ran) == (BATCH.lm_weight_BT > 0).sum(axis=1).max() == 2
+    monkeypatch.setattr(cross_entropy, "logits", counted)
+    graph, params = nnx.split(fakes.Decoder())
+
+    def loss(params):
+        return losses.lm(nnx.merge(graph, params), BATCH, vocab_size=fakes.VOCAB)["lm"].sum
+
+    for run in (loss, jax.grad(loss)):  # the gradient computes no logits a second time
+        ran.clear()
+        jax.block_until_ready(run(params))
+        jax.effects_barrier()
+        assert len(ran) == (BATCH.lm_weight_BT > 0).sum(axis=1).max() == 2
 
 
 def test_reserved_id_is_outside_the_softmax():
@@ -107,13 +113,13 @@ class Given(nnx.Module):
     def hidden(self, *_, **__):
         return self.given[...]
 
-    def logits(self, hidden):
-        return self.inner.logits(hidden)
+    def output_rows(self):
+        return self.inner.output_rows()
 
 
 @pytest.mark.parametrize("chunk_logits", [2**24, 200])
 def test_gradient_is_zero_exactly_where_the_mask_is(monkeypatch, chunk_logits):
-    monkeypatch.setattr(losses, "CHUNK_LOGITS", chunk_logits)
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
 
     def loss(hidden, lm_weight, value):
         judge = fakes.Judge()
@@ -129,7 +135,7 @@ def test_gradient_is_zero_exactly_where_the_mask_is(monkeypatch, chunk_logits):
 
 @pytest.mark.parametrize("chunk_logits", [2**24, 200])
 def test_padding_says_nothing(monkeypatch, chunk_logits):
-    monkeypatch.setattr(losses, "CHUNK_LOGITS", chunk_logits)
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
     padding = BATCH.segment_ids_BT == 0
     other = BATCH._replace(
         tokens_BT=np.where(padding, fakes.VOCAB, BATCH.tokens_BT),

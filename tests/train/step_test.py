@@ -12,6 +12,7 @@ from flax import nnx
 
 from tests.train import fakes
 from verifier import config as config_lib
+from verifier.model.transformer import Arch, Transformer
 from verifier.train import losses, step
 
 LOSS = functools.partial(losses.verifier_joint, vocab_size=fakes.VOCAB)
@@ -75,3 +76,38 @@ def test_accumulation_equals_one_batch_and_compiles_once():
     np.testing.assert_allclose(first_norm, optax.global_norm(plain), rtol=1e-5)
     for a, b in zip(jax.tree.leaves(found[0][0]), jax.tree.leaves(found[1][0]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+ARCH = Arch(fakes.VOCAB + 1, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=16)
+
+
+def one_step(dtype: str, remat: bool = False):
+    """State and numbers after a step of a real, tiny decoder."""
+    graph, params, constants = step.split_model(Transformer(ARCH, rngs=nnx.Rngs(0), dtype=dtype))
+    config = config_lib.TrainConfig(batch_rows=4, learning_rate=1e-2, dropout=0.3, remat=remat)
+    loss = functools.partial(losses.lm, vocab_size=fakes.VOCAB)
+    programs, optimizer = step.compile_steps((graph, constants), loss, config, 3, seed=0)
+    return programs.step(step.first_state(params, optimizer), fakes.random_batch(3))
+
+
+def test_bfloat16_computes_near_float32_and_keeps_its_masters():
+    (wide, wide_numbers), (narrow, numbers) = one_step("float32"), one_step("bfloat16")
+    for leaf in jax.tree.leaves((narrow.params, narrow.optimiser)):
+        assert leaf.dtype in (np.float32, np.int32)
+    for name in ("loss", "gradient_norm", "update_norm"):
+        assert numbers[name].dtype == np.float32
+    assert numbers["loss"] != wide_numbers["loss"]  # it did compute in bfloat16
+    np.testing.assert_allclose(numbers["loss"], wide_numbers["loss"], rtol=5e-3)
+    np.testing.assert_allclose(numbers["gradient_norm"], wide_numbers["gradient_norm"], rtol=3e-2)
+    moved = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.params)]) for state in (narrow, wide)]
+    start = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(nnx.state(Transformer(ARCH, rngs=nnx.Rngs(0)), nnx.Param))])
+    one, other = (each - start for each in moved)
+    assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.95
+
+
+def test_remat_changes_no_step():
+    (kept, numbers), (again, again_numbers) = one_step("float32"), one_step("float32", remat=True)
+    for name in ("loss", "gradient_norm", "update_norm"):
+        np.testing.assert_allclose(numbers[name], again_numbers[name], rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(kept.optimiser), jax.tree.leaves(again.optimiser), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)

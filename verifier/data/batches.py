@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
 from verifier.config import ConfigError
-from verifier.data.examples import Example, encode_problem, lm_example, verifier_example
+from verifier.data.examples import Example, LabelledSamples, encode_problem, lm_example, verifier_example
 from verifier.data.local_files import DataError
 from verifier.data.packing import fitting, pack_lengths
 
 __all__ = [
-    "Batch", "BatchStream", "Example", "Supervision", "encode_problem", "lm_example", "mix", "pack", "supervision", "verifier_example",
+    "Batch", "BatchStream", "Example", "LabelledSamples", "Mixed", "Supervision",
+    "encode_problem", "lm_example", "mix", "pack", "supervision", "verifier_example",
 ]  # fmt: skip
 
 
@@ -50,9 +51,10 @@ def supervision(examples: Sequence[Example] | Batch) -> Supervision:
         tokens = int((examples.segment_ids_BT > 0).sum())
         lm_tokens, value_tokens = int((examples.lm_weight_BT > 0).sum()), int((examples.value_weight_BT > 0).sum())
     else:
-        tokens = sum(len(example.tokens) for example in examples)
-        lm_tokens = sum(int(np.count_nonzero(example.lm_weight)) for example in examples)
-        value_tokens = sum(int(np.count_nonzero(example.value_weight)) for example in examples)
+        counts = [
+            (len(example.tokens), np.count_nonzero(example.lm_weight), np.count_nonzero(example.value_weight)) for example in examples
+        ]
+        tokens, lm_tokens, value_tokens = (int(column.sum()) for column in np.asarray(counts, np.int64).reshape(-1, 3).T)
     return Supervision(tokens, lm_tokens, value_tokens, lm_tokens / max(tokens, 1), value_tokens / max(tokens, 1))
 
 
@@ -67,7 +69,27 @@ def pack(examples: Sequence[Example], row_tokens: int) -> list[list[Example]]:
     return [[examples[kept[place]] for place in row] for row in rows]
 
 
-def mix(samples: Sequence[Example], ground_truth: Sequence[Example], seed: int) -> list[Example]:
+class Mixed(Sequence[Example]):
+    """Every sample followed by one ground-truth example; holds no example that its two parts do not hold."""
+
+    def __init__(self, samples: Sequence[Example], ground_truth: Sequence[Example], partners: np.ndarray) -> None:
+        self._samples, self._ground_truth, self._partners = samples, ground_truth, partners
+
+    def __len__(self) -> int:
+        return 2 * len(self._samples)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Example]: ...
+    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        pair, second = divmod(range(len(self))[place], 2)
+        return self._ground_truth[int(self._partners[pair])] if second else self._samples[pair]
+
+
+def mix(samples: Sequence[Example], ground_truth: Sequence[Example], seed: int) -> Sequence[Example]:
     """Every sample followed by one ground-truth example (Cobbe et al. 2021, section 4.2: an equal mix, ground truth upsampled).
 
     Ground truth is used evenly: all of it in a seeded order, then all of it again in another, until every sample has its partner.
@@ -77,12 +99,9 @@ def mix(samples: Sequence[Example], ground_truth: Sequence[Example], seed: int) 
     """
     if samples and not ground_truth:
         raise DataError(f"{len(samples):,} samples, but no ground truth to mix them with; give some or set verify.lm_weight=0")
-    mixed: list[Example] = []
-    for place, sample in enumerate(samples):
-        if place % len(ground_truth) == 0:
-            order = shuffled(len(ground_truth), seed, place // len(ground_truth))
-        mixed += [sample, ground_truth[order[place % len(ground_truth)]]]
-    return mixed
+    turns = range(-(-len(samples) // max(len(ground_truth), 1)))
+    partners = [shuffled(len(ground_truth), seed, turn) for turn in turns]
+    return Mixed(samples, ground_truth, np.concatenate(partners) if partners else np.zeros(0, np.int64))
 
 
 def shuffled(count: int, seed: int, turn: int) -> np.ndarray:
@@ -126,8 +145,8 @@ class BatchStream:
             raise ConfigError(f"batch_rows={batch_rows} cannot be shared by {self.process_count} processes; set a multiple of that")
         if epochs < 0:
             raise ConfigError(f"epochs={epochs} is negative; expected 0 or more")
-        lengths = [len(example.tokens) for example in examples]
-        self._kept = np.asarray(fitting(lengths, [example.name for example in examples], row_tokens))
+        lengths, names = zip(*((len(example.tokens), example.name) for example in examples), strict=True)  # each made once
+        self._kept = np.asarray(fitting(lengths, names, row_tokens))
         self._lengths = np.asarray(lengths)[self._kept]
         self._examples, self._seed = examples, seed
         self.batch_rows, self.row_tokens = batch_rows, row_tokens

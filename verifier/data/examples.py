@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, overload
 
 import numpy as np
+import pyarrow as pa
 
 from verifier.config import ConfigError
 from verifier.data.local_files import DataError
@@ -109,6 +110,55 @@ def verifier_example(
     value_weight[first:] = counted
     value_target[first:] = float(correct)
     return Example(tokens, np.zeros(len(tokens), np.float32), value_weight, value_target, name)
+
+
+class LabelledSamples(Sequence[Example]):
+    """The examples of a table of samples, each made when it is asked for: of 750,000 samples the tokens alone are held, 4 bytes each."""
+
+    def __init__(
+        self,
+        samples: pa.Table,
+        places: Sequence[int] | np.ndarray,
+        correct: Sequence[bool] | np.ndarray,
+        prompts: Mapping[str, Sequence[int]],
+        **how: Any,
+    ) -> None:
+        """Reads the columns.
+
+        Args:
+            samples: problem_id, sample_id, tokens, forced.
+            places: rows of the table that are examples, in their order.
+            correct: label of each of these.
+            prompts: start ids and prompt, by problem.
+            how: level, normalise and loss_on_forced of `verifier_example`.
+        """
+        self._places, self._correct, self._prompts, self._how = np.asarray(places, np.int64), np.asarray(correct, bool), prompts, how
+        self._problem_ids, self._sample_ids = samples["problem_id"], samples["sample_id"]
+        tokens, forced = (samples[name].combine_chunks() for name in ("tokens", "forced"))
+        self._starts = tokens.offsets.to_numpy()
+        self._tokens = tokens.values.to_numpy()
+        self._forced = forced.values.to_numpy(zero_copy_only=False)
+        if not np.array_equal(np.diff(self._starts), np.diff(forced.offsets.to_numpy())):
+            raise DataError("the samples table has `forced` of another length than `tokens`; expected an entry a token. Sample anew")
+        self._forced_starts = forced.offsets.to_numpy()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Example]: ...
+    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        row = int(self._places[place])
+        key = self._problem_ids[row].as_py()
+        count = self._starts[row + 1] - self._starts[row]
+        tokens = self._tokens[self._starts[row] : self._starts[row + 1]]
+        forced = self._forced[self._forced_starts[row] : self._forced_starts[row] + count]
+        name = f"{key}/{self._sample_ids[row].as_py()}"
+        return verifier_example(self._prompts[key], tokens, forced, bool(self._correct[place]), **self._how, name=name)
 
 
 def encode_problem(problem: Problem, tokenizer: Tokenizer, template: Template) -> tuple[list[int], list[int], list[bool]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from verifier.config import SampleConfig, UserError
 from verifier.decode import memory, steps
-from verifier.decode.batch import Batch, Completion, Counts, Prompt
 from verifier.decode.annotations import Calculator
+from verifier.decode.batch import Batch, Completion, Counts, Prompt
 from verifier.model.transformer import Transformer
 from verifier.text.tokenizer import Tokenizer
 

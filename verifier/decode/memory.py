@@ -14,8 +14,8 @@ import jax
 from verifier.config import UserError
 from verifier.decode.rows import most_pages
 from verifier.decode.seating import OWN_BLOCK
-from verifier.model.arch import Arch
 from verifier.model import cache as cache_lib
+from verifier.model.arch import Arch
 
 PROMPT_ROOM = 64  # prompts are padded to 64, 96, 128, 192, 256, ... tokens: every room is compiled once
 MOST_ROWS = {"cpu": 128}  # more slots make no step cheaper a row: the processor's products are at their best
@@ -142,8 +142,8 @@ def _fewer(rows: int, parameters: int) -> tuple[int, ...]:
     """Halves of the rows whose steps are still worth a program of their own; none where a step of few rows takes as long as one of many."""
     if jax.default_backend() != "cpu":
         return ()
-    halves = itertools.takewhile(lambda half: half >= 1 and 2.0 * parameters * half >= WORTH_FEWER_ROWS, (rows >> n for n in itertools.count(1)))
-    return tuple(halves)
+    halves = (rows >> n for n in range(1, rows.bit_length()))
+    return tuple(half for half in halves if 2.0 * parameters * half >= WORTH_FEWER_ROWS)
 
 
 def _usable(weight_bytes: int) -> int:

@@ -15,6 +15,7 @@ from verifier.model import sampling
 from verifier.model.transformer import Transformer
 
 Weights = tuple[jax.Array, ...]
+Given = Any  # a jax.Array in a step; where the host makes it, a numpy array or scalar of the same type
 
 
 class Frame:
@@ -83,20 +84,20 @@ class DecodeState:
 class Orders(NamedTuple):
     """What the host says about one step."""
 
-    start_B: jax.Array  # bool: a new solution of prompt `seating.prompt_B` begins in this slot
-    go_B: jax.Array  # bool: stop waiting
-    forced_B: jax.Array  # int32: write this token instead of a drawn one; -1: draw
-    keys_B2: jax.Array  # uint32, one raw key a sample; token t is drawn with fold_in(key, t)
-    column: jax.Array  # int32, the column of the newest pages to write
-    limit: jax.Array  # int32, most tokens of a solution
-    temperature: jax.Array  # float32
+    start_B: Given  # bool: a new solution of prompt `seating.prompt_B` begins in this slot
+    go_B: Given  # bool: stop waiting
+    forced_B: Given  # int32: write this token instead of a drawn one; -1: draw
+    keys_B2: Given  # uint32, one raw key a sample; token t is drawn with fold_in(key, t)
+    column: Given  # int32, the column of the newest pages to write
+    limit: Given  # int32, most tokens of a solution
+    temperature: Given  # float32
 
 
 class Watch(NamedTuple):
     """What the host must see before a row goes on; the first index says whether an annotation may be open."""
 
-    event_2V: jax.Array  # uint8: 0 nothing, WAIT after the token is written, HOLD it back: the host may write another in its place
-    inside_2V: jax.Array  # bool, whether one may be open after the token
+    event_2V: Given  # uint8: 0 nothing, WAIT after the token is written, HOLD it back: the host may write another in its place
+    inside_2V: Given  # bool, whether one may be open after the token
 
 
 WAIT, HOLD = 1, 2
@@ -112,7 +113,7 @@ class Drawn(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames=("static", "rows", "pages", "prompts"))
-def empty_state(static: DecodeStatic, weights: Weights, tokens_NS: jax.Array, rows: int, pages: int, prompts: int) -> DecodeState:
+def empty_state(static: DecodeStatic, weights: Weights, tokens_NS: Given, rows: int, pages: int, prompts: int) -> DecodeState:
     """Idle rows, empty pages and prompt slots of room S. tokens_NS: any; its shape counts."""
     model = static.frame.model(weights)
     hidden, prefix = jax.eval_shape(model.prefill, tokens_NS, jax.ShapeDtypeStruct(tokens_NS.shape[:1], jnp.int32))
@@ -124,7 +125,7 @@ def empty_state(static: DecodeStatic, weights: Weights, tokens_NS: jax.Array, ro
 
 @functools.partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))
 def prefill(
-    static: DecodeStatic, weights: Weights, state: DecodeState, tokens_NS: jax.Array, length_N: jax.Array, slot_N: jax.Array
+    static: DecodeStatic, weights: Weights, state: DecodeState, tokens_NS: Given, length_N: Given, slot_N: Given
 ) -> DecodeState:
     """Reads N right-padded prompts once and puts them into prompt slots (P: that one is dropped)."""
     hidden_NSD, new = static.frame.model(weights).prefill(tokens_NS, length_N)
@@ -172,7 +173,7 @@ def generate(
 
 
 @functools.partial(jax.jit, donate_argnames=("state",))
-def flush(state: DecodeState, page_B: jax.Array) -> DecodeState:
+def flush(state: DecodeState, page_B: Given) -> DecodeState:
     """Moves every row's newest page to `page_B` when it is full: after every W-th step."""
     return dataclasses.replace(state, cache=dataclasses.replace(state.cache, pages=cache_lib.flush(state.cache.pages, page_B)))
 
@@ -188,7 +189,7 @@ def resize_prompts(state: DecodeState, room: int) -> DecodeState:
 
 
 @jax.jit
-def take_rows(state: DecodeState, row_B: jax.Array) -> DecodeState:
+def take_rows(state: DecodeState, row_B: Given) -> DecodeState:
     """The same state with the rows `row_B` only, in that order."""
     rows = len(state.hidden_BD)
     page_Y = jnp.concatenate([row_B, jnp.arange(rows, len(state.cache.pages.position_XW))])

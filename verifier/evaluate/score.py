@@ -1,12 +1,21 @@
-"""The verifier reads stored samples: a value after every solution token. The room's only module with JAX; knows no table and no label."""
+"""The verifier reads stored samples: a value after every solution token. The room's only module with JAX; knows no table and no label.
+
+A prompt is read once. Solutions are packed into rows of one length, each of one problem; a call reads rows of whatever problems are next:
+
+    prompts on the device   | p0 p1 p2 p3 | p4 p5 p6 p7 |   two blocks in turn: p8.. take the place of p0..
+    a call of 4 rows        p3  c c c d d d d .      prompt_B 3
+                            p3  e e e e e e . .      prompt_B 3
+                            p4  a a a a a b b b      prompt_B 4   a row sees its prompt, and a solution itself
+                            p4  c c d d d d d .      prompt_B 4
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +23,11 @@ import numpy as np
 from flax import nnx
 
 from verifier.config import ScoreConfig, UserError
-from verifier.model import cache as cache_lib
+from verifier.data.packing import pack_lengths
+from verifier.model.cache import Prefix
 from verifier.model.heads import Verifier
 
-PROBLEMS_AT_ONCE = 4  # the fewer, the closer in length are the solutions read together; the more, the fuller is a batch of short lists
+LOOKED_AT = 32  # problems of a group whose solutions decide how long rows are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +48,7 @@ def score_samples(
     Args:
       verifier: backbone and value head.
       problems: in any order; scores depend on no order, batch or padding.
-      config: rows, the number of solutions read at once.
+      config: rows, the most packed rows read at once.
       name: goes into the column `verifier`.
       squash: the values are logits (verify.value_loss=bce) and are turned into probabilities.
 
@@ -59,34 +69,148 @@ def score_samples(
             raise UserError(
                 f"Problem {p.problem_id}: prompt and solution have {length} tokens, but the context is {context}. Leave it out."
             )
-    return _score(verifier, [p for p in problems if len(p.sample_ids)], config.rows, name, squash)
+    return _score(_on_device(verifier, squash), [p for p in problems if len(p.sample_ids)], config.rows, name)
 
 
-def _score(verifier: Verifier, problems: list[Solutions], rows: int, name: str, squash: bool) -> Iterator[list[dict[str, Any]]]:
+class _Model(NamedTuple):
+    """The verifier as the compiled functions take it."""
+
+    graph: nnx.GraphDef
+    weights: nnx.State
+    squash: bool
+    width: int
+    context: int
+
+
+class _Row(NamedTuple):
+    """One packed row: which problem of its group, and the places of its samples, from left to right."""
+
+    problem: int
+    samples: list[int]
+
+
+class _Plan(NamedTuple):
+    """How a group is read: every call has `at_once` rows of `row_tokens` behind prompts of `prompt_tokens`; rows_P by problem."""
+
+    prompt_tokens: int
+    row_tokens: int
+    at_once: int
+    rows_P: list[list[_Row]]
+
+
+def _on_device(verifier: Verifier, squash: bool) -> _Model:
+    """Matrices are cast to the type they are multiplied in once, not at every call."""
     graph, weights = nnx.split(verifier)
-    most = max((len(p.sample_ids) for p in problems), default=0)
-    samples = max(1, min(most, rows // min(PROBLEMS_AT_ONCE, rows, max(len(problems), 1))))
-    at_once = max(1, min(rows // samples, len(problems)))
-    ordered = sorted(problems, key=lambda p: (-len(p.prompt), p.problem_id))
-    for first in range(0, len(ordered), at_once):
-        group = ordered[first : first + at_once]
-        prompts = [p.prompt for p in group]
-        tokens_PS, length_P = _padded(prompts, at_once, min(_room(prompts, 2), verifier.backbone.arch.context))
-        prefix = _read_prompts(graph, weights, tokens_PS, length_P)
-        # Solutions of like length go together, so that little padding is read.
-        by_length = [np.argsort([-len(tokens) for tokens in p.tokens], kind="stable").tolist() for p in group]
+    dtype, arch = verifier.backbone.dtype, verifier.backbone.arch
+    if dtype != jnp.float32:
+        weights = jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim >= 2 and leaf.dtype == jnp.float32 else leaf, weights)
+    return _Model(graph, weights, squash, arch.width, arch.context)
+
+
+def _score(model: _Model, problems: list[Solutions], rows: int, name: str) -> Iterator[list[dict[str, Any]]]:
+    for group in _groups(problems, rows):
+        plan = _plan(group, rows, model)
         found: list[dict[int, np.ndarray]] = [{} for _ in group]
-        for rank in range(0, max(len(p.tokens) for p in group), samples):
-            picked = [order[rank : rank + samples] for order in by_length]
-            rows_of = [[p.tokens[j] for j in js] + [[]] * (samples - len(js)) for p, js in zip(group, picked, strict=True)]
-            lists = [tokens for row in rows_of for tokens in row]
-            tokens_BT, length_B = _padded(lists, at_once * samples, _room(lists, 1))
-            tokens_PJT = tokens_BT.reshape(at_once, samples, -1)
-            values_PJT = np.asarray(_read_solutions(graph, weights, prefix, tokens_PJT, squash))
-            for p, js in enumerate(picked):
-                for j, sample in enumerate(js):
-                    found[p][sample] = values_PJT[p, j, : length_B[p * samples + j]]
-        yield from (_rows(p, values, name) for p, values in zip(group, found, strict=True))
+        unread, done = [len(rows_of) for rows_of in plan.rows_P], 0
+        for call, values_BT in _one_behind(_calls(model, group, plan)):
+            for row, values_T in zip(call, values_BT, strict=False):  # the last call may have empty rows
+                ends = np.cumsum([len(group[row.problem].tokens[j]) for j in row.samples])
+                found[row.problem] |= dict(zip(row.samples, np.split(values_T, ends), strict=False))
+                unread[row.problem] -= 1
+            while done < len(group) and not unread[done]:
+                yield _rows(group[done], found[done], name)
+                found[done], done = {}, done + 1
+
+
+def _groups(problems: Sequence[Solutions], rows: int) -> Iterator[list[Solutions]]:
+    """Problems whose prompts are padded alike, longest first; too few for a compilation of their own are padded to the longer ones."""
+    group: list[Solutions] = []
+    for problem in sorted(problems, key=lambda p: (-len(p.prompt), p.problem_id)):
+        if len(group) >= rows and _prompt_room(problem.prompt) != _prompt_room(group[-1].prompt):
+            yield group
+            group = []
+        group.append(problem)
+    if group:
+        yield group
+
+
+def _plan(group: Sequence[Solutions], most: int, model: _Model) -> _Plan:
+    """The row length that makes the first problems of the group cheapest, and the number of rows that leaves the last call fullest."""
+    prompt_tokens = min(_prompt_room(group[0].prompt), model.context)
+    longest = max(len(tokens) for problem in group for tokens in problem.tokens)
+    rooms = [room for room in itertools.takewhile(lambda room: room < 8 * longest + 64, _rooms()) if room >= longest]
+
+    def cost(row_tokens: int) -> float:
+        """Work of the matrices, and twice that of the attention's products, for its exponentials take as long."""
+        rows = sum(len(_packed(n, problem, row_tokens)) for n, problem in enumerate(group[:LOOKED_AT]))
+        return rows * row_tokens * (6 * model.width + 2 * (prompt_tokens + row_tokens))
+
+    row_tokens = min(rooms, key=cost)
+    rows_P = [_packed(n, problem, row_tokens) for n, problem in enumerate(group)]
+    total = sum(map(len, rows_P))
+    most = min(most, total)
+    fullest = min(range(most, most // 2, -1), key=lambda rows: -(-total // rows) * rows)
+    return _Plan(prompt_tokens, row_tokens, fullest, rows_P)
+
+
+def _packed(number: int, problem: Solutions, row_tokens: int) -> list[_Row]:
+    """A problem's solutions in rows: the longest first, each into the first row that has room."""
+    order = sorted(range(len(problem.tokens)), key=lambda j: -len(problem.tokens[j]))
+    rows = pack_lengths([len(problem.tokens[j]) for j in order], row_tokens)
+    return [_Row(number, [order[place] for place in row]) for row in rows]
+
+
+def _calls(model: _Model, group: Sequence[Solutions], plan: _Plan) -> Iterator[tuple[list[_Row], jax.Array]]:
+    """Sends the group's rows to the device, call by call, with values that are not there yet.
+
+    A block has as many prompts as a call has rows, or all there are: rows that still wait when a block is read are of the block before it
+    or of its own, never of the one whose place it takes.
+    """
+    block = min(plan.at_once, len(group))
+    prompts: Prefix | None = None
+    call: list[_Row] = []
+    for number, rows in enumerate(plan.rows_P):
+        if number % block == 0:
+            tokens_QS, length_Q = _padded([p.prompt for p in group[number : number + block]], block, plan.prompt_tokens)
+            new = _read_prompts(model.graph, model.weights, tokens_QS, length_Q)
+            if prompts is not None:
+                prompts = _replaced(prompts, new, number % (2 * block))
+            else:
+                prompts = new if block == len(group) else _doubled(new)
+        for row in rows:
+            call.append(row)
+            if len(call) == plan.at_once:
+                yield call, _send(model, prompts, group, plan, call)
+                call = []
+    if call:
+        yield call, _send(model, prompts, group, plan, call)
+
+
+def _send(model: _Model, prompts: Prefix | None, group: Sequence[Solutions], plan: _Plan, call: Sequence[_Row]) -> jax.Array:
+    """Reads one call's rows; values_BT, float32, on the device."""
+    assert prompts is not None  # the first problem's block is read before its rows
+    tokens_BT, positions_BT, segment_ids_BT = np.zeros((3, plan.at_once, plan.row_tokens), np.int32)
+    prompt_B = np.zeros(plan.at_once, np.int32)
+    for b, row in enumerate(call):
+        problem, start = group[row.problem], 0
+        prompt_B[b] = row.problem % len(prompts.length_P)
+        for segment, j in enumerate(row.samples, start=1):
+            here = slice(start, start + len(problem.tokens[j]))
+            tokens_BT[b, here], segment_ids_BT[b, here] = problem.tokens[j], segment
+            positions_BT[b, here] = len(problem.prompt) + np.arange(here.stop - start)
+            start = here.stop
+    return _read_rows(model.graph, model.weights, prompts, (tokens_BT, positions_BT, segment_ids_BT), prompt_B, model.squash)
+
+
+def _one_behind(calls: Iterable[tuple[list[_Row], jax.Array]]) -> Iterator[tuple[list[_Row], np.ndarray]]:
+    """Waits for a call's values only when the next call has been sent, so that the device has work while the host packs and writes."""
+    sent = None
+    for call in calls:
+        if sent is not None:
+            yield sent[0], np.asarray(sent[1])
+        sent = call
+    if sent is not None:
+        yield sent[0], np.asarray(sent[1])
 
 
 def _rows(problem: Solutions, values: dict[int, np.ndarray], name: str) -> list[dict[str, Any]]:
@@ -114,25 +238,38 @@ def _padded(lists: Sequence[Sequence[int]], rows: int, room: int) -> tuple[np.nd
     return tokens_BT, length_B
 
 
-def _room(lists: Sequence[Sequence[int]], stride: int) -> int:
-    """What the longest list is padded to: 32, 48, 64, 96, 128, 192, ..., only every `stride`-th: every pair is compiled once."""
-    longest = max(len(tokens) for tokens in lists)
-    rooms = itertools.chain.from_iterable((2**power, 2**power * 3 // 2) for power in itertools.count(5))
-    return next(room for room in itertools.islice(rooms, 0, None, stride) if room >= longest)
+def _rooms() -> Iterator[int]:
+    """Lengths that anything is padded to: 32, 48, 64, 96, 128, 192, ...: few, since each is compiled once."""
+    return itertools.chain.from_iterable((2**power, 2**power * 3 // 2) for power in itertools.count(5))
+
+
+def _prompt_room(prompt: Sequence[int]) -> int:
+    """What a prompt is padded to: every second of the lengths, for prompts cost little."""
+    return next(room for room in itertools.islice(_rooms(), 0, None, 2) if room >= len(prompt))
 
 
 @functools.partial(jax.jit, static_argnames=("graph",))
-def _read_prompts(graph: nnx.GraphDef, weights: nnx.State, tokens_PS: jax.Array, length_P: jax.Array) -> cache_lib.Prefix:
-    return nnx.merge(graph, weights).backbone.prefill(tokens_PS, length_P)[1]
+def _read_prompts(graph: nnx.GraphDef, weights: nnx.State, tokens_QS: jax.Array, length_Q: jax.Array) -> Prefix:
+    return nnx.merge(graph, weights).backbone.prefill(tokens_QS, length_Q)[1]
+
+
+@jax.jit
+def _doubled(prompts: Prefix) -> Prefix:
+    """A first block of prompts with room for a second one."""
+    return jax.tree.map(lambda block: jnp.concatenate([block, jnp.zeros_like(block)]), prompts)
+
+
+@functools.partial(jax.jit, donate_argnames=("prompts",))
+def _replaced(prompts: Prefix, new: Prefix, first: jax.Array | int) -> Prefix:
+    """The prompts with a block written over those from `first` on, in place."""
+    return jax.tree.map(lambda old, block: jax.lax.dynamic_update_slice_in_dim(old, block, first, axis=0), prompts, new)
 
 
 @functools.partial(jax.jit, static_argnames=("graph", "squash"))
-def _read_solutions(graph: nnx.GraphDef, weights: nnx.State, prefix: cache_lib.Prefix, tokens_PJT: jax.Array, squash: bool) -> jax.Array:
-    """The value after every token, float32 [P, J, T]; padding comes after a solution, so causal attention never shows it."""
+def _read_rows(
+    graph: nnx.GraphDef, weights: nnx.State, prompts: Prefix, packed: tuple[jax.Array, ...], prompt_B: jax.Array, squash: bool
+) -> jax.Array:
+    """The value after every token of packed rows (tokens, positions, segment ids), float32 [B, T]."""
     verifier = nnx.merge(graph, weights)
-    problems, samples, length = tokens_PJT.shape
-    cache = cache_lib.fork(prefix, samples, length, prefix.k[0].dtype)
-    hidden_PJTD, _ = verifier.backbone.extend(tokens_PJT, cache)
-    values_BT = verifier.values(hidden_PJTD.reshape(problems * samples, length, -1))
-    values_PJT = values_BT.reshape(problems, samples, length).astype(jnp.float32)
-    return jax.nn.sigmoid(values_PJT) if squash else values_PJT
+    values_BT = verifier.values(verifier.backbone.after(*packed, prompts, prompt_B)).astype(jnp.float32)
+    return jax.nn.sigmoid(values_BT) if squash else values_BT

@@ -16,6 +16,7 @@ scan over a stacked one would copy it.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 WINDOW = 32  # W, tokens of a page: more would leave more of a page empty, fewer would make the products small
 
 Blocks = tuple[jax.Array, ...]  # one array a layer
+Given = Any  # a jax.Array in a step; where the host makes it, a numpy array
 
 
 @jax.tree_util.register_dataclass
@@ -73,12 +75,12 @@ class Seating:
     spread over the slots. An index one beyond the last means nobody or none.
     """
 
-    prompt_B: jax.Array  # prompt slot of each row
-    place_B: jax.Array  # which of the E * R places each row has
-    row_ER: jax.Array  # the row at each place
-    prompt_E: jax.Array | None  # prompt slot of each block; None: block e has slot e, and nothing is looked up
-    row_X: jax.Array  # the row that owns each page
-    page_BM: jax.Array  # the pages of each row
+    prompt_B: Given  # prompt slot of each row
+    place_B: Given  # which of the E * R places each row has
+    row_ER: Given  # the row at each place
+    prompt_E: Given  # prompt slot of each block; None: block e has slot e, and nothing is looked up
+    row_X: Given  # the row that owns each page
+    page_BM: Given  # the pages of each row
 
 
 def empty(prefix: Prefix, prompts: int, pages: int) -> Cache:
@@ -118,7 +120,7 @@ def heads_of(index_X: jax.Array, kv_heads: int) -> jax.Array:
 
 
 def append(k: jax.Array, v: jax.Array, k_BKTH: jax.Array, v_BKTH: jax.Array, column: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """One layer's pages with the keys and values of one more token of every row (T is 1) in column `column` of its newest page, in place."""
+    """One layer's pages with one more token of every row (T is 1) in column `column` of its newest page, in place."""
     k_RTH, v_RTH = (x.reshape(-1, *x.shape[2:]) for x in (k_BKTH, v_BKTH))
     k = jax.lax.dynamic_update_slice(k, k_RTH.swapaxes(-1, -2).astype(k.dtype), (0, 0, column))
     return k, jax.lax.dynamic_update_slice(v, v_RTH.astype(v.dtype), (0, column, 0))

@@ -1,8 +1,8 @@
 """Attention of one new token a row to its prompt and its own pages, joined in one softmax. Knows no layer and no text.
 
-Keys are repeated neither for the samples of a problem nor for the query heads of a group: prompts and pages are scored where they lie,
-and the two parts meet through their maxima and sums alone (the way long rows are split in FlashDecoding; here the parts are what lies in different
-places). Products are summed in float32.
+Keys are repeated neither for the samples of a problem nor for the query heads of a group: prompts and pages are scored where they lie, and
+the two parts meet through their maxima and sums alone (as FlashDecoding joins the pieces of a long row; here the pieces are what lies in
+different places). Products are summed in float32.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def attend(query_BNH: jax.Array, prompt: KeysValues, pages: KeysValues, seating:
     rows, heads, head_width = query_BNH.shape
     kv_heads = pages[0].shape[0] // len(see.pages_XW)
     query = (query_BNH * head_width**-0.5).reshape(rows, kv_heads, heads // kv_heads, head_width)
-    parts = _prompt(query, *prompt, seating, see.prompt_ERS), _pages(query, *pages, seating, see.pages_XW)
-    return _join(parts).astype(query_BNH.dtype).reshape(rows, heads, head_width)
+    mixed = _join(_prompt(query, *prompt, seating, see.prompt_ERS), _pages(query, *pages, seating, see.pages_XW))
+    return mixed.astype(query_BNH.dtype).reshape(rows, heads, head_width)
 
 
 def _prompt(query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating, see_ERS: jax.Array) -> Part:
@@ -108,13 +108,12 @@ def _pages(query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating, 
     return Part(top_BKG, together(weights.sum(axis=-1)), together(mixed))
 
 
-def _join(parts: tuple[Part, ...]) -> jax.Array:
-    """One softmax over all parts, float32 [B, K, G, H]."""
-    top = jnp.stack([part.top for part in parts]).max(axis=0)
-    scales = [jnp.exp(part.top - top) for part in parts]
-    total = sum(scale * part.total for scale, part in zip(scales, parts, strict=True))
-    mixed = sum(scale[..., None] * part.mixed for scale, part in zip(scales, parts, strict=True))
-    return mixed / total[..., None]
+def _join(one: Part, other: Part) -> jax.Array:
+    """One softmax over both parts, float32 [B, K, G, H]."""
+    top = jnp.maximum(one.top, other.top)
+    scale_one, scale_other = jnp.exp(one.top - top), jnp.exp(other.top - top)
+    total = scale_one * one.total + scale_other * other.total
+    return (scale_one[..., None] * one.mixed + scale_other[..., None] * other.mixed) / total[..., None]
 
 
 def _matmul(left: jax.Array, right: jax.Array) -> jax.Array:

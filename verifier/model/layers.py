@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,6 @@ ACTIVATIONS = {
     "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "relu": jax.nn.relu,
 }
-_MASKED = -1e30  # finite: a row that sees nothing (a padding row) gives an even mean, not NaN
 
 
 class RMSNorm(nnx.Module):
@@ -51,65 +50,6 @@ class LayerNorm(nnx.Module):
 NORMS = {"rms": RMSNorm, "layer": LayerNorm}
 
 
-class Seen(NamedTuple):
-    """Keys and values to attend to. Shared: k, v [P, K, S, H], read by all J samples of a problem; own: [P*J*K, S, H].
-
-    mask: True where seen, broadcasts to [P, J, T, S]."""
-
-    k: jax.Array
-    v: jax.Array
-    mask: jax.Array
-
-
-def attend(query_PJTNH: jax.Array, shared: Seen, own: Seen | None = None) -> jax.Array:
-    """Softmax attention of J query rows a problem over what they share and over what is their own; [P, J, T, N, H].
-
-    The one place where the attention kernel is chosen. Keys are repeated neither for their group of query heads nor for the samples: both
-    parts are scored where they lie and meet in one softmax through its maximum and its sum alone (float32). Packed rows are the case J = 1
-    without an own part. Heads stand before positions in keys and values, and the order of operands in every product below is deliberate:
-    keys and values are read as they lie. A CPU that must transpose the cache first takes up to 10 times as long.
-    """
-    P, J, T, N, H = query_PJTNH.shape
-    K = shared.k.shape[1]
-    G = N // K
-    query_PJKTGH = (query_PJTNH * H**-0.5).reshape(P, J, T, K, G, H).transpose(0, 1, 3, 2, 4, 5)
-
-    def by_problem(x_PJK: jax.Array) -> jax.Array:  # [P, J, K, ...] to [P, K, J, ...] and back
-        return x_PJK.swapaxes(1, 2)
-
-    scores = _matmul(by_problem(query_PJKTGH).reshape(P, K, J * T * G, H), shared.k.swapaxes(-1, -2)).reshape(P, K, J, T, G, -1)
-    scores = jnp.where(shared.mask[:, None, :, :, None, :], scores, _MASKED)
-    top = by_problem(scores.max(axis=-1))
-    if own is not None:
-        own_scores = _own_scores(query_PJKTGH.reshape(-1, T * G, H), own.k).reshape(P, J, K, T, G, -1)
-        own_scores = jnp.where(own.mask[:, :, None, :, None, :], own_scores, _MASKED)
-        top = jnp.maximum(top, own_scores.max(axis=-1))
-    top = jax.lax.stop_gradient(top)  # softmax does not depend on it
-
-    weights = jnp.exp(scores - by_problem(top)[..., None])
-    total = by_problem(weights.sum(axis=-1))
-    mixed = _matmul(weights.reshape(P, K, J * T * G, -1).astype(shared.v.dtype), shared.v)
-    mixed = by_problem(mixed.reshape(P, K, J, T, G, H))
-    if own is not None:
-        own_weights = jnp.exp(own_scores - top[..., None])
-        total += own_weights.sum(axis=-1)
-        mixed += _matmul(own_weights.reshape(P * J * K, T * G, -1).astype(own.v.dtype), own.v).reshape(mixed.shape)
-    mixed_PJKTGH = (mixed / total[..., None]).astype(query_PJTNH.dtype)
-    return mixed_PJKTGH.transpose(0, 1, 3, 2, 4, 5).reshape(P, J, T, N, H)
-
-
-def _own_scores(query: jax.Array, key: jax.Array) -> jax.Array:
-    """query [.., M, H] . key [.., S, H], float32 [.., M, S]; of few queries the scores are transposed, of many the keys."""
-    if query.shape[-2] < key.shape[-1]:
-        return _matmul(key, query.swapaxes(-1, -2)).swapaxes(-1, -2)
-    return _matmul(query, key.swapaxes(-1, -2))
-
-
-def _matmul(left: jax.Array, right: jax.Array) -> jax.Array:
-    """Matrix product summed in float32. jnp.einsum would choose the operands' order itself."""
-    return jnp.matmul(left, right.astype(left.dtype), preferred_element_type=jnp.float32)
-
-
 def residual_dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     """Drops entries of a block's output before it joins the residual stream and scales the rest up; rate 0 or no key: x itself."""
     if rate == 0.0 or key is None:
@@ -118,10 +58,18 @@ def residual_dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Ar
     return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
 
 
-def _linear(inputs: int, outputs: int, bias: bool, std: float, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
+class Linear(nnx.Linear):
+    """nnx.Linear on [..., D] as one matrix of rows: with more dimensions XLA's CPU compiler copies operands of the kernel's gradient."""
+
+    def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
+        flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]), *args, **kwargs)
+        return flat.reshape(*inputs.shape[:-1], flat.shape[-1])
+
+
+def _linear(inputs: int, outputs: int, bias: bool, std: float, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs) -> Linear:
     """A dense layer with float32 parameters and activations of `dtype`."""
     init = nnx.initializers.normal(std)
-    return nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=init, dtype=dtype, param_dtype=jnp.float32, rngs=rngs)
+    return Linear(inputs, outputs, use_bias=bias, kernel_init=init, dtype=dtype, param_dtype=jnp.float32, rngs=rngs)
 
 
 class Attention(nnx.Module):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from verifier.model import cached_attention, rotary
+from verifier.model import attention, cached_attention, rotary
 from verifier.model.arch import Arch as Arch  # at home beside the layers that need it; the room's door is here
 from verifier.model.arch import scratch_arch as scratch_arch
 from verifier.model.cache import Cache, Prefix, Seating, append
-from verifier.model.layers import NORMS, Block, Seen, attend
+from verifier.model.layers import NORMS, Block
 
 
 class Transformer(nnx.Module):
@@ -37,6 +39,7 @@ class Transformer(nnx.Module):
         *,
         dropout_rate: float = 0.0,
         dropout_key: jax.Array | None = None,
+        remat: bool = False,
     ) -> jax.Array:
         """Reads packed rows; a token sees itself and earlier tokens of its own segment.
 
@@ -46,6 +49,7 @@ class Transformer(nnx.Module):
             segment_ids_BT: int32, 0 padding, 1.. the examples of a row.
             dropout_rate: static; share of each block output's entries that is dropped (Cobbe et al. 2021, residual dropout).
             dropout_key: None: no dropout.
+            remat: a backward pass computes each layer's inside again from its input: only the inputs are held, for a third more work.
 
         Returns:
             hidden_BTD after the final norm, in `dtype`.
@@ -55,14 +59,12 @@ class Transformer(nnx.Module):
         """
         self._check_length(tokens_BT.shape[-1])
         x, cos_sin = self._start(tokens_BT, positions_BT)
-        mask_BTS = segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]
-        order = jnp.arange(tokens_BT.shape[1])
-        mask_BTS &= self._visible(order[:, None], order[None, :])
+
         for layer, block in enumerate(self.blocks):
-            q, k, v = block.project(x, cos_sin)
-            mixed = attend(q[:, None], Seen(k, v, mask_BTS[:, None]))[:, 0]
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, layer)
-            x = block.join(x, mixed, dropout_rate, key)
+            graph, weights = nnx.split(block)
+            static = _Layer(graph, dropout_rate, self.arch.sliding_window)
+            x = (_read_again if remat else _read_layer)(static, weights, x, (cos_sin, segment_ids_BT, key))
         return self.final_norm(x)
 
     def prefill(self, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[jax.Array, Prefix]:
@@ -78,14 +80,37 @@ class Transformer(nnx.Module):
         self._check_length(tokens_PS.shape[-1])
         order = jnp.arange(tokens_PS.shape[1])
         x, cos_sin = self._start(tokens_PS, jnp.broadcast_to(order, tokens_PS.shape))
-        mask = self._visible(order[:, None], order[None, :])[None, None]
         ks, vs = [], []
         for block in self.blocks:
             q, k, v = block.project(x, cos_sin)
-            x = block.join(x, attend(q[:, None], Seen(k, v, mask))[:, 0])
+            x = block.join(x, attention.within_rows(q, k, v, None, self.arch.sliding_window))
             ks.append(k)
             vs.append(v)
         return self.final_norm(x), Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32))
+
+    def after(
+        self, tokens_BT: jax.Array, positions_BT: jax.Array, segment_ids_BT: jax.Array, prefix: Prefix, prompt_B: jax.Array
+    ) -> jax.Array:
+        """Reads packed rows that go on after prompts; a token sees its row's whole prompt and earlier tokens of its own segment.
+
+        Args:
+            tokens_BT: int32 ids.
+            positions_BT: int32; the first token of a segment has its prompt's length.
+            segment_ids_BT: int32, 0 padding, 1.. the segments of a row, which all follow the same prompt.
+            prefix: what `prefill` read of P prompts.
+            prompt_B: int32, which of the P prompts stands before each row.
+
+        Returns:
+            hidden_BTD after the final norm, in `dtype`.
+        """
+        x, cos_sin = self._start(tokens_BT, positions_BT)
+        mask_BTS = self._after_mask(positions_BT, segment_ids_BT, prefix.length_P[prompt_B], prefix.k[0].shape[2])
+        for block, prompt_k, prompt_v in zip(self.blocks, prefix.k, prefix.v, strict=True):
+            q, k, v = block.project(x, cos_sin)
+            k = jnp.concatenate([prompt_k[prompt_B].astype(k.dtype), k], axis=2)
+            v = jnp.concatenate([prompt_v[prompt_B].astype(v.dtype), v], axis=2)
+            x = block.join(x, attention.masked(q, k, v, mask_BTS))
+        return self.final_norm(x)
 
     def extend(
         self, token_B: jax.Array, position_B: jax.Array, reads_B: jax.Array, cache: Cache, seating: Seating, column: jax.Array
@@ -138,9 +163,69 @@ class Transformer(nnx.Module):
         x = self.embed[...][tokens].astype(self.dtype)
         if self.arch.positions == "learned":
             return x + self.positions[...][positions].astype(self.dtype), None
-        return x, rotary.rotation(positions, self.arch.head_width, self.arch.rope_theta, self.arch.rope_scaling)
+        cos_sin = rotary.rotation(positions, self.arch.head_width, self.arch.rope_theta, self.arch.rope_scaling)
+        # XLA would compute sines anew in every layer, where they fuse with the rotation.
+        return x, jax.lax.optimization_barrier(cos_sin)
 
     def _visible(self, query: jax.Array, key: jax.Array) -> jax.Array:
         """True where a query at one place of a row sees a key at another: not later, and within the sliding window."""
         seen = key <= query
         return seen if self.arch.sliding_window is None else seen & (query - key < self.arch.sliding_window)
+
+    def _after_mask(self, positions_BT: jax.Array, segment_ids_BT: jax.Array, length_B: jax.Array, prompt_tokens: int) -> jax.Array:
+        """Which of the prompt's keys and then of the row's own each token sees: [B, T, S + T]."""
+        place = jnp.arange(prompt_tokens)
+        see_prompt = jnp.broadcast_to(place < length_B[:, None, None], (*positions_BT.shape, prompt_tokens))
+        if self.arch.sliding_window is not None:
+            see_prompt = see_prompt & self._visible(positions_BT[..., None], place)
+        order = jnp.arange(positions_BT.shape[1])
+        see_own = (segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]) & self._visible(order[:, None], order[None, :])
+        return jnp.concatenate([see_prompt, see_own], axis=2)
+
+
+class _Layer(NamedTuple):
+    """What is static about a layer that reads packed rows."""
+
+    graph: nnx.GraphDef
+    dropout_rate: float
+    window: int | None
+
+
+def _read_layer(static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]) -> jax.Array:
+    """One block over packed rows; given: rotation, segment ids, dropout key, none of which has a gradient."""
+    cos_sin, segment_ids_BT, key = given
+    block = nnx.merge(static.graph, weights)
+    q, k, v = block.project(x, cos_sin)
+    mixed = attention.within_rows(q, k, v, segment_ids_BT, static.window)
+    return block.join(x, mixed, static.dropout_rate, key)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _read_again(static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]) -> jax.Array:
+    """`_read_layer`, whose backward pass starts from the layer's input alone.
+
+    jax.checkpoint would do where the compiler minds its barriers. XLA's CPU compiler drops them and then recomputes all layers at once, so
+    that what they hold is alive together again.
+    """
+    return _read_layer(static, weights, x, given)
+
+
+def _again_forward(static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]) -> tuple[jax.Array, tuple[Any, ...]]:
+    return _read_layer(static, weights, x, given), (weights, x, given)
+
+
+def _again_backward(static: _Layer, kept: tuple[Any, ...], slope: jax.Array) -> tuple[Any, jax.Array, None]:
+    weights, x, given = kept
+
+    def pull(x: jax.Array, slope: jax.Array) -> tuple[Any, jax.Array]:
+        return jax.vjp(lambda weights, x: _read_layer(static, weights, x, given), weights, x)[1](slope)
+
+    if jax.default_backend() != "cpu":
+        return *pull(*jax.lax.optimization_barrier((x, slope))), None
+    # A branch is one unit that waits for its operands. The other one is as true: of a gradient that is no number none comes.
+    first = slope.reshape(-1)[0]
+    lost = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), (weights, x))
+    return *jax.lax.cond(first == first, pull, lambda *_: lost, x, slope), None
+
+
+_read_again.defvjp(_again_forward, _again_backward)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,27 +18,17 @@ from flax import nnx
 
 from verifier import config as config_lib
 from verifier import log
-from verifier.train import checkpoint, losses, step
+from verifier.train import checkpoint, losses, prefetch, step
+from verifier.train.prefetch import Stream
 
 if TYPE_CHECKING:
     from verifier.data.batches import Batch
 
-_WITHOUT_EFFECT = ("checkpoint_every", "keep_checkpoints")  # a job may go on under other values of these
+_WITHOUT_EFFECT = ("checkpoint_every", "keep_checkpoints", "remat")  # a job may go on under other values of these
 
 
 class Diverged(config_lib.UserError):
     """The loss, its gradient or an update is not finite; the message names the step, the last good checkpoint and what to try."""
-
-
-class Stream(Protocol):
-    """`data.batches.BatchStream`, or anything that can say where it stands and go on from there."""
-
-    steps_per_epoch: list[int]
-
-    def __iter__(self) -> Iterator[Batch]: ...
-    def __len__(self) -> int: ...  # steps of the whole job
-    def state(self) -> dict[str, Any]: ...  # after the batch handed out last
-    def restore(self, state: dict[str, Any]) -> None: ...
 
 
 def to_device(batch: Batch) -> Batch:
@@ -148,19 +139,20 @@ class _Run:
         ends = set(itertools.accumulate(self.stream.steps_per_epoch))
         if done >= steps or _out_of_patience(self.standing, config):
             return state, done
-        for batch in self.stream:
-            state, numbers = self.programs.step(state, self.job.place(batch))
-            done += 1
-            self.meter.push(done, numbers, int((batch.segment_ids_BT > 0).sum()) * jax.process_count())
-            last = done == steps
-            better = False
-            if self.job.heldout and (last or (done % config.eval_every == 0 if config.eval_every else done in ends)):
-                better = self._evaluate(state.params, done)
-                last |= _out_of_patience(self.standing, config)
-            if (config.checkpoint_every and (done % config.checkpoint_every == 0 or last)) or (better and config.patience):
-                self._save(state, done)
-            if last:
-                break
+        with contextlib.closing(prefetch.ahead(self.stream, self.job.place)) as batches:
+            for batch in batches:
+                state, numbers = self.programs.step(state, batch.placed)
+                done += 1
+                self.meter.push(done, numbers, batch.tokens * jax.process_count())
+                last = done == steps
+                better = False
+                if self.job.heldout and (last or (done % config.eval_every == 0 if config.eval_every else done in ends)):
+                    better = self._evaluate(state.params, done)
+                    last |= _out_of_patience(self.standing, config)
+                if (config.checkpoint_every and (done % config.checkpoint_every == 0 or last)) or (better and config.patience):
+                    self._save(state, done, batch.position)
+                if last:
+                    break
         self.meter.drain()
         return state, done
 
@@ -179,12 +171,12 @@ class _Run:
             raise config_lib.ConfigError(f"watch is {self.job.watch!r}, but the held-out batches give {', '.join(numbers)}")
         return self.standing.learn(numbers, done, self.job.watch)
 
-    def _save(self, state: step.TrainState, done: int) -> None:
+    def _save(self, state: step.TrainState, done: int, position: Mapping[str, Any]) -> None:
         """Saves a checkpoint of numbers known to be finite."""
         self.meter.drain()
         note = {
             "settings": _settings(self.config, self.job, len(self.stream)),
-            "stream": self.stream.state(),
+            "stream": dict(position),
             "standing": dataclasses.asdict(self.standing) | {"best": self.standing.best if self.standing.best_step else None},
         }
         protect = _protected(self.standing, self.config)

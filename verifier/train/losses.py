@@ -10,17 +10,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+
+from verifier.train.cross_entropy import cross_entropy
 
 if TYPE_CHECKING:
     from verifier.data.batches import Batch
     from verifier.model.heads import Verifier
     from verifier.model.transformer import Transformer
-
-CHUNK_LOGITS = 2**24  # logits that are alive at once, 64 MiB in float32
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["sum", "weight"], meta_fields=["coefficient"])
@@ -48,7 +48,13 @@ def total(terms: Terms, by: Mapping[str, jax.Array]) -> jax.Array:
 
 
 def lm(
-    transformer: Transformer, batch: Batch, *, vocab_size: int, dropout_rate: float = 0.0, dropout_key: jax.Array | None = None
+    transformer: Transformer,
+    batch: Batch,
+    *,
+    vocab_size: int,
+    dropout_rate: float = 0.0,
+    dropout_key: jax.Array | None = None,
+    remat: bool = False,
 ) -> Terms:
     """Next-token cross-entropy in nats (Cobbe et al. 2021, section 4.1).
 
@@ -61,11 +67,12 @@ def lm(
         vocab_size: ids that text can have.
         dropout_rate: of the residual dropout; 0 when evaluating.
         dropout_key: needed where the rate is above 0.
+        remat: hold only the layers' inputs for the backward pass.
 
     Returns:
         "lm", and "lm_share": the share of the batch's tokens whose prediction counts.
     """
-    hidden_BTD = _hidden(transformer, batch, dropout_rate, dropout_key)
+    hidden_BTD = _hidden(transformer, batch, dropout_rate, dropout_key, remat)
     return _lm_terms(transformer, hidden_BTD, batch, vocab_size, 1.0)
 
 
@@ -78,6 +85,7 @@ def verifier_joint(
     lm_weight: float = 1.0,
     dropout_rate: float = 0.0,
     dropout_key: jax.Array | None = None,
+    remat: bool = False,
 ) -> Terms:
     """Value loss plus `lm_weight` times language-model loss, in one pass (Cobbe et al. 2021, section 4.2 and Appendix B).
 
@@ -92,6 +100,7 @@ def verifier_joint(
         lm_weight: 0 leaves the language model out altogether.
         dropout_rate: as in `lm`.
         dropout_key: as in `lm`.
+        remat: as in `lm`.
 
     Returns:
         "value" and "lm" with their coefficients; "value_accuracy" (a probability above one half says right), "value_right" and
@@ -104,7 +113,7 @@ def verifier_joint(
     if value_loss not in kinds:
         raise ValueError(f"value_loss is {value_loss!r}, not one of {', '.join(kinds)}")
     error, probability = kinds[value_loss]
-    hidden_BTD = _hidden(verifier.backbone, batch, dropout_rate, dropout_key)
+    hidden_BTD = _hidden(verifier.backbone, batch, dropout_rate, dropout_key, remat)
     values_BT = verifier.values(hidden_BTD).astype(jnp.float32)
     weight_BT, target_BT = jnp.asarray(batch.value_weight_BT), jnp.asarray(batch.value_target_BT)
     guess_BT = jax.lax.stop_gradient(probability(values_BT))
@@ -122,10 +131,10 @@ def verifier_joint(
     return terms
 
 
-def _hidden(transformer: Transformer, batch: Batch, dropout_rate: float, dropout_key: jax.Array | None) -> jax.Array:
+def _hidden(transformer: Transformer, batch: Batch, dropout_rate: float, dropout_key: jax.Array | None, remat: bool) -> jax.Array:
     """The decoder's last hidden states of packed rows, [B, T, D]."""
     tokens_BT, segment_ids_BT, positions_BT = (jnp.asarray(array) for array in batch[:3])
-    return transformer.hidden(tokens_BT, positions_BT, segment_ids_BT, dropout_rate=dropout_rate, dropout_key=dropout_key)
+    return transformer.hidden(tokens_BT, positions_BT, segment_ids_BT, dropout_rate=dropout_rate, dropout_key=dropout_key, remat=remat)
 
 
 def _squared(value: jax.Array, target: jax.Array) -> jax.Array:
@@ -154,41 +163,5 @@ def _lm_terms(transformer: Transformer, hidden_BTD: jax.Array, batch: Batch, voc
     weight_BT = jnp.asarray(batch.lm_weight_BT)
     # The last position of a row predicts nothing and weighs nothing; whatever id stands under a zero weight is replaced by a sound one.
     target_BT = jnp.where(weight_BT > 0, jnp.roll(batch.tokens_BT, -1, axis=1), 0)
-    loss_sum = _cross_entropy(transformer, hidden_BTD, target_BT, weight_BT, vocab_size)
+    loss_sum = cross_entropy(hidden_BTD, transformer.output_rows(), target_BT, weight_BT, vocab_size)
     return {"lm": Term(loss_sum, weight_BT.sum(), coefficient), "lm_share": _share(weight_BT, batch)}
-
-
-def _cross_entropy(
-    transformer: Transformer, hidden_BTD: jax.Array, target_BT: jax.Array, weight_BT: jax.Array, vocab_size: int
-) -> jax.Array:
-    """Weighted sum of cross-entropies. Only `CHUNK_LOGITS` logits are alive at once: 4,096 tokens x 49,152 ids would be 800 MB a copy.
-
-    Where it takes more than one chunk, the positions that count move to the front of their row, so that chunks of masked positions
-    (questions, samples that train the value alone) are skipped: the output layer is a fifth of a 135M model's work.
-    """
-
-    def chunk_sum(hidden_BCD: jax.Array, target_BC: jax.Array, weight_BC: jax.Array) -> jax.Array:
-        logits_BCV = transformer.logits(hidden_BCD)[..., :vocab_size].astype(jnp.float32)
-        chosen_BC = jnp.take_along_axis(logits_BCV, target_BC[..., None], axis=-1)[..., 0]
-        return _term(jax.nn.logsumexp(logits_BCV, axis=-1) - chosen_BC, weight_BC).sum
-
-    rows, length = target_BT.shape
-    chunks = -(-length * rows * vocab_size // CHUNK_LOGITS)
-    if chunks <= 1:
-        return chunk_sum(hidden_BTD, target_BT, weight_BT)
-    size = -(-length // min(chunks, length))
-    chunks = -(-length // size)
-    order_BT = jnp.argsort(weight_BT <= 0, axis=1, stable=True)
-
-    def split(array_BT: Any) -> jax.Array:
-        """[B, T, ...] -> [chunks, B, size, ...]; rows stay whole, because a mesh shards them."""
-        index = order_BT.reshape(rows, length, *(1,) * (array_BT.ndim - 2))
-        sorted_BT = jnp.take_along_axis(array_BT, index, axis=1)
-        padded = jnp.pad(sorted_BT, [(0, 0), (0, chunks * size - length)] + [(0, 0)] * (array_BT.ndim - 2))
-        return jnp.moveaxis(padded.reshape(rows, chunks, size, *array_BT.shape[2:]), 1, 0)
-
-    def step(carry: jax.Array, chunk: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        loss = jax.lax.cond((chunk[2] > 0).any(), jax.checkpoint(chunk_sum), lambda *_: jnp.float32(0), *chunk)
-        return carry + loss, None
-
-    return jax.lax.scan(step, jnp.float32(0), (split(hidden_BTD), split(target_BT), split(weight_BT)))[0]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Loss(Protocol):
     """What is minimised: `losses.lm` or `losses.verifier_joint` with their settings bound by `functools.partial`, or one of your own."""
 
-    def __call__(self, model: Any, batch: Batch, *, dropout_rate: float, dropout_key: jax.Array | None) -> losses.Terms: ...
+    def __call__(self, model: Any, batch: Batch, *, dropout_rate: float, dropout_key: jax.Array | None, remat: bool) -> losses.Terms: ...
 
 
 class TrainState(NamedTuple):
@@ -78,7 +78,7 @@ def compile_steps(
     update = optimizer.make_optimizer(config, steps)
 
     def micro_loss(params: Any, batch: Batch, key: jax.Array | None, by: dict[str, jax.Array]) -> tuple[jax.Array, losses.Terms]:
-        terms = loss(nnx.merge(graph, params, constants), batch, dropout_rate=config.dropout, dropout_key=key)
+        terms = loss(nnx.merge(graph, params, constants), batch, dropout_rate=config.dropout, dropout_key=key, remat=config.remat)
         return losses.total(terms, by), terms
 
     def gradient(params: Any, batch: Batch, key: jax.Array) -> tuple[Any, losses.Terms]:
@@ -112,7 +112,7 @@ def compile_steps(
         return TrainState(params, optimiser, state.step + 1), numbers
 
     def evaluate(params: Any, batch: Batch) -> losses.Terms:
-        return loss(nnx.merge(graph, params, constants), batch, dropout_rate=0.0, dropout_key=None)
+        return loss(nnx.merge(graph, params, constants), batch, dropout_rate=0.0, dropout_key=None, remat=False)
 
     return Programs(jax.jit(step, donate_argnums=0), jax.jit(evaluate)), update
 
