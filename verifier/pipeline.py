@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import pathlib
 import time
@@ -15,21 +16,26 @@ import pyarrow as pa
 from verifier import config as config_lib
 from verifier import log, saved, training, workdir
 from verifier.data import store
-from verifier.decode.engine import Engine, Prompt
+from verifier.decode.engine import Counts, Engine, Prompt
 from verifier.evaluate import graders
 from verifier.evaluate import report as report_lib
 from verifier.evaluate.score import Solutions, score_samples
 from verifier.run import Run
 from verifier.text.problem import Problem
 
-PART_ROWS = 4096  # rows of a table that wait to be written as one part: what a kill can cost
+PART_ROWS = 4096  # rows of a table that wait to be written as one part, or as many as come in PART_SECONDS: what a kill can cost
+PART_SECONDS = 60.0
+SHOWN_EVERY = 16  # steps between two looks at a job in which no solution ended
 
 
 def sample(run: Run) -> None:
     """Draws solutions of every split's problems, and one greedy solution of every test problem."""
-    generator = saved.load(run.dir.generator, "finetune", run.config.model.dtype)
     found = run.problems()
     config = run.config.sample
+    most = max(config.train_samples, config.heldout_samples, config.test_samples)
+    if config.temperature == 0 and most > 1:
+        log.say(f"sample: temperature 0 makes all {most} solutions of a problem the same; raise sample.temperature, or draw 1")
+    generator = _Generator(run)
     train = found["train"][: config.train_problems or None]
     _sample_split(run, generator, "train", train, config, config.train_samples)
     _sample_split(run, generator, "heldout", found["heldout"], config, config.heldout_samples)
@@ -138,7 +144,7 @@ def run(config: config_lib.Config, root: pathlib.Path, stages: Sequence[str]) ->
 
 
 def _sample_split(
-    run: Run, generator: saved.Saved, split: str, found: Sequence[Problem], config: config_lib.SampleConfig, samples: int
+    run: Run, generator: _Generator, split: str, found: Sequence[Problem], config: config_lib.SampleConfig, samples: int
 ) -> None:
     """Draws what is missing of one split's samples."""
     folder = run.dir.table("samples", split)
@@ -149,19 +155,54 @@ def _sample_split(
     begun = time.monotonic()
     writer = store.TableWriter(folder, "samples", own)
     progress = log.Progress(len(found) * samples, "solution", f"sample {split}", done=len(writer.present()) * samples)
-    engine = Engine(generator.model, generator.tokenizer, config, run.config.seed)
-    prompts = [Prompt(each.problem_id, run.prompt_ids(each, generator.tokenizer)) for each in found]
+    model, tokenizer, _ = generator.loaded
+    engine = Engine(model, tokenizer, config, run.config.seed, progress=_Shown(progress))
+    prompts = [Prompt(each.problem_id, run.prompt_ids(each, tokenizer)) for each in found]
     fitting, too_long = engine.split(prompts)
     for prompt in too_long:
         log.say(f"sample {split}: problem {prompt.problem_id} is left out: its prompt has {len(prompt.tokens)} tokens, of {engine.room}")
     if not fitting:
         raise config_lib.ConfigError(f"sample {split}: no prompt fits; lower sample.max_new_tokens or raise model.context")
     waiting = [prompt for prompt in fitting if prompt.problem_id not in writer.present()]
-    with progress:
-        drawn = engine.run(waiting, samples) if waiting else iter(())
-        rows = ([_sample_row(each, generator.id, run.config.seed) for each in completions] for completions in drawn)
-        _write(writer, _counted(rows, progress))
+    if waiting:
+        log.say(f"sample {split}: {engine.plan(waiting, samples)}")
+        with progress:
+            drawn = engine.run(waiting, samples)
+            _write(writer, ([_sample_row(each, generator.id, run.config.seed) for each in completions] for completions in drawn))
     writer.finish({"seconds": time.monotonic() - begun, "left_out": [prompt.problem_id for prompt in too_long]})
+
+
+class _Generator:
+    """The run's generator, which is not read where all samples are there already."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.id = workdir.manifest_of(run.dir.generator, "finetune")["id"]
+
+    @functools.cached_property
+    def loaded(self) -> saved.Saved:
+        return saved.load(self._run.dir.generator, "finetune", self._run.config.model.dtype)
+
+
+class _Shown:
+    """Shows how an engine is getting on."""
+
+    def __init__(self, progress: log.Progress) -> None:
+        self._progress, self._begun, self._ended = progress, time.monotonic(), 0
+
+    def __call__(self, counts: Counts) -> None:
+        if counts.steps % SHOWN_EVERY and counts.solutions == self._ended:
+            return
+        seconds = max(time.monotonic() - self._begun, 1e-9)
+        asked = counts.answered + counts.refused
+        self._progress.advance(
+            counts.solutions - self._ended,
+            solutions_per_second=counts.solutions / seconds,
+            tokens_per_second=counts.tokens / seconds,
+            slots_used=f"{counts.tokens / counts.slot_steps:.0%}",
+            calculator_answers=f"{counts.answered / asked:.0%}" if asked else "-",
+        )
+        self._ended = counts.solutions
 
 
 def _sample_row(completion: Any, generator: str, seed: int) -> dict[str, Any]:
@@ -179,11 +220,12 @@ def _counted(groups: Iterable[list[dict[str, Any]]], progress: log.Progress) -> 
 def _write(writer: store.TableWriter, groups: Iterable[list[dict[str, Any]]]) -> None:
     """Appends whole problems, many to a part."""
     waiting: list[dict[str, Any]] = []
+    written = time.monotonic()
     for rows in groups:
         waiting += rows
-        if len(waiting) >= PART_ROWS:
+        if len(waiting) >= PART_ROWS or time.monotonic() - written >= PART_SECONDS:
             writer.append(waiting)
-            waiting = []
+            waiting, written = [], time.monotonic()
     writer.append(waiting)
 
 

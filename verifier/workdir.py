@@ -31,6 +31,7 @@ _WITHOUT_EFFECT = (
     "data.test_dir",
     "data.source",
     "sample.rows",
+    "sample.memory_gib",
     "sample.greedy",
     "score.rows",
     "checkpoint_every",
