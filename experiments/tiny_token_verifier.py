@@ -26,7 +26,7 @@ def get_config() -> Config:
         model=ModelConfig(weights=str(WEIGHTS)),
         finetune=FinetuneConfig(epochs=1, batch_rows=10, row_tokens=256, learning_rate=3e-4, warmup_share=0.1),
         sample=SampleConfig(
-            train_problems=176, train_samples=8, heldout_samples=16, test_samples=64, temperature=0.7, max_new_tokens=96, rows=512
+            train_problems=176, train_samples=14, heldout_samples=16, test_samples=64, temperature=0.7, max_new_tokens=96, rows=512
         ),
         verify=VerifyConfig(epochs=1, batch_rows=10, row_tokens=256, learning_rate=1e-3, warmup_share=0.1),
         score=ScoreConfig(rows=32),

@@ -61,7 +61,7 @@ def test_a_typo_is_answered_with_a_way_out(assignment, message):
     ("assignment", "message"),
     [
         ("verify.head=linaer", "linear"),
-        ("sample.rows=0", "above 0"),
+        ("sample.max_new_tokens=0", "above 0"),
         ("finetune.dropout=1", "below 1"),
         ("sample.top_p=0", "top_p"),
         ("sample.temperature=-1", "0 or more"),

@@ -83,7 +83,10 @@ def plan(arch: Arch, weights: Sequence[jax.Array], work: Work, rows: int, memory
     """
     weight_bytes = sum(leaf.nbytes for leaf in weights)
     budget = int(memory_gib * 2**30) if memory_gib else _usable(weight_bytes)
-    most = min(rows or MOST_ROWS.get(jax.default_backend(), MOST_ROWS_ELSEWHERE), work.problems * work.samples)
+    total = work.problems * work.samples
+    most = min(rows or MOST_ROWS.get(jax.default_backend(), MOST_ROWS_ELSEWHERE), total)
+    if not rows:
+        most = math.ceil(total / math.ceil(total / most))  # the same number of rounds with fewer slots, all of them full
     itemsize = max((leaf.dtype.itemsize for leaf in weights if leaf.ndim > 1), default=4)
     fitting = _sizes(arch, work, most, weight_bytes, itemsize, budget)
     if fitting.total_bytes > budget and not rows:  # sizes rise with the rows: find the last that fits
