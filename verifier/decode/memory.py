@@ -113,10 +113,9 @@ def prompt_room(tokens: int, most: int | None = None) -> int:
 
 
 def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, budget: int) -> Plan:
-    samples = min(work.samples, rows)
-    at_once = math.ceil(OWN_BLOCK / samples)
+    at_once = math.ceil(OWN_BLOCK / work.samples)
     # A problem lives until its longest solution has ended, some 2.5 times as long as the mean one where it has many.
-    live = math.ceil(rows / samples * (2.5 - 1.5 / samples))
+    live = math.ceil(rows / work.samples * (2.5 - 1.5 / work.samples))
     prompts = live + 2 * at_once
     prompt_tokens = prompt_room(work.prompt_tokens, arch.context)
     token_bytes = 2 * arch.layers * arch.kv_heads * arch.head_width * itemsize
@@ -128,7 +127,7 @@ def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, 
     return Plan(
         rows=rows,
         fewer_rows=_fewer(rows, weight_bytes // itemsize),
-        samples=samples,
+        samples=min(work.samples, rows),
         prompts=prompts,
         prompts_at_once=at_once,
         prompt_tokens=prompt_tokens,
@@ -172,4 +171,4 @@ def _host_bytes() -> int:
 
 
 def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f}"
+    return f"{size / 2**30:.3g}"

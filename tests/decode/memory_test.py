@@ -1,0 +1,66 @@
+"""The planner: what it chooses fits, more memory never gives less, and what cannot fit is refused with the numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import pytest
+
+from verifier.config import UserError
+from verifier.decode import memory
+from verifier.model.arch import Arch
+
+ARCH = Arch(1000, layers=4, width=64, heads=4, kv_heads=2, head_width=16, mlp_width=128, context=512)
+WEIGHTS = [jnp.zeros((1000, 64))] * 4
+WORK = memory.Work(prompt_tokens=90, problems=50, samples=100, max_new_tokens=200)
+GIB = 2**30
+
+
+def test_no_more_slots_than_solutions_and_no_fewer_than_were_asked_for() -> None:
+    assert memory.plan(ARCH, WEIGHTS, dataclasses.replace(WORK, problems=1, samples=3), 0, 1.0).rows == 3
+    assert memory.plan(ARCH, WEIGHTS, WORK, 37, 1.0).rows == 37
+
+
+def test_all_slots_are_full_in_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(memory.MOST_ROWS, "cpu", 128)
+    plan = memory.plan(ARCH, WEIGHTS, dataclasses.replace(WORK, problems=2), 0, 1.0)
+    assert plan.rows == 100  # 200 solutions: two rounds of 100, not 128 and 72
+
+
+@pytest.mark.parametrize("gib", [0.004, 0.008, 0.02, 0.05])
+def test_what_is_planned_fits_and_one_slot_more_would_not(gib: float) -> None:
+    plan = memory.plan(ARCH, WEIGHTS, WORK, 0, gib)
+    assert plan.total_bytes <= gib * GIB
+    if plan.rows < 100:
+        with pytest.raises(UserError, match="does not fit into memory"):
+            memory.plan(ARCH, WEIGHTS, WORK, plan.rows + 1, gib)
+
+
+def test_more_memory_never_gives_fewer_slots() -> None:
+    rows = [memory.plan(ARCH, WEIGHTS, WORK, 0, 0.002 * 1.3**n).rows for n in range(12)]
+    assert rows == sorted(rows) and rows[0] < rows[-1]
+
+
+def test_a_budget_too_small_for_one_slot_is_refused_with_its_parts() -> None:
+    with pytest.raises(UserError, match=r"1 slots; weights 0\.000954.*of 0\.001 GiB\. Raise sample\.memory_gib.*smaller model"):
+        memory.plan(ARCH, WEIGHTS, WORK, 0, 0.001)
+    with pytest.raises(UserError, match=r"500 slots.*lower sample\.rows"):
+        memory.plan(ARCH, WEIGHTS, WORK, 500, 0.01)
+
+
+def test_the_pool_holds_every_slots_longest_solution() -> None:
+    plan = memory.plan(ARCH, WEIGHTS, WORK, 64, 1.0)
+    assert plan.pages[-1] * memory.cache_lib.WINDOW >= 64 * WORK.max_new_tokens
+    assert list(plan.pages) == sorted(set(plan.pages)) and len(plan.pages) < 12
+
+
+def test_prompts_are_padded_to_few_rooms_and_never_beyond_the_context() -> None:
+    assert [memory.prompt_room(tokens) for tokens in (1, 64, 65, 96, 97, 129, 200, 500)] == [64, 64, 96, 96, 128, 192, 256, 512]
+    assert memory.prompt_room(500, 510) == 510
+    assert len({memory.prompt_room(tokens) for tokens in range(1, 2000)}) <= 11
+
+
+def test_a_device_without_a_limit_of_its_own_has_what_the_machine_has_free() -> None:
+    plan = memory.plan(ARCH, WEIGHTS, WORK, 0, 0.0)
+    assert 0 < plan.budget_bytes < 2**45
