@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from verifier.config import Config, ConfigError, check, differences, flatten, override, settings_of
+from verifier.config import Config, ConfigError, check, differences, flatten, override, settings_of, warnings
 
 
 def test_override_changes_one_knob_and_nothing_else():
@@ -96,3 +96,11 @@ def test_sections_are_taken_whole():
     assert settings_of(Config(seed=5), "seed") == {"seed": 5}
     taken = settings_of(Config(), "sample")
     assert set(taken) == {f"sample.{field.name}" for field in dataclasses.fields(Config().sample)}
+
+
+def test_identical_samples_are_warned_of():
+    assert warnings(Config()) == []
+    (line,) = warnings(override(Config(), ["sample.temperature=0"]))
+    assert "all 100 solutions of a problem the same" in line
+    one = ["sample.temperature=0", "sample.train_samples=1", "sample.heldout_samples=1", "sample.test_samples=1"]
+    assert warnings(override(Config(), one)) == []

@@ -257,6 +257,14 @@ def check(config: Config) -> None:
         )
 
 
+def warnings(config: Config) -> list[str]:
+    """One line for each setting that is allowed and yet hardly meant."""
+    most = max(config.sample.train_samples, config.sample.heldout_samples, config.sample.test_samples)
+    if config.sample.temperature == 0 and most > 1:
+        return [f"sample.temperature=0 makes all {most} solutions of a problem the same; raise it, or draw 1 solution a problem"]
+    return []
+
+
 def override(config: Config, assignments: Iterable[str]) -> Config:
     """A new configuration with `section.knob=value` assignments applied in order.
 

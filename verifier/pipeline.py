@@ -32,9 +32,6 @@ def sample(run: Run) -> None:
     """Draws solutions of every split's problems, and one greedy solution of every test problem."""
     found = run.problems()
     config = run.config.sample
-    most = max(config.train_samples, config.heldout_samples, config.test_samples)
-    if config.temperature == 0 and most > 1:
-        log.say(f"sample: temperature 0 makes all {most} solutions of a problem the same; raise sample.temperature, or draw 1")
     generator = _Generator(run)
     train = found["train"][: config.train_problems or None]
     _sample_split(run, generator, "train", train, config, config.train_samples)
@@ -131,6 +128,8 @@ def run(config: config_lib.Config, root: pathlib.Path, stages: Sequence[str]) ->
     Raises:
         UserError: of any room, with a message that says what to do.
     """
+    for line in config_lib.warnings(config):
+        log.say(f"warning: {line}")
     this = Run(config, workdir.Workdir(root))
     workdir.refuse_other_settings(this.dir, config)
     workdir.save_config(this.dir, config)

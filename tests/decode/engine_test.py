@@ -15,7 +15,7 @@ import pytest
 from flax import nnx
 
 from tests.decode import fakes
-from verifier.config import SampleConfig
+from verifier.config import SampleConfig, UserError
 from verifier.decode import engine as engine_lib
 from verifier.decode import memory, steps
 from verifier.model import cache, sampling
@@ -146,6 +146,36 @@ def test_tokens_depend_on_no_batch_size(rows: int) -> None:
     found = draw(dataclasses.replace(CONFIG, rows=rows))
     assert found.keys() == expected.keys()
     assert all(bare(found[key]) == bare(expected[key]) for key in expected)
+
+
+def test_tokens_do_not_change_when_the_last_ones_go_on_in_fewer_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = draw(CONFIG)
+    monkeypatch.setattr(memory, "WORTH_FEWER_ROWS", 0.0)
+    kept = []
+    monkeypatch.setattr(steps, "take_rows", lambda state, row_B, take=steps.take_rows: kept.append(len(row_B)) or take(state, row_B))
+    found = draw(CONFIG)
+    assert all(bare(found[key]) == bare(expected[key]) for key in expected)
+    assert kept and kept == sorted(kept, reverse=True) and max(kept) < CONFIG.rows
+
+
+def test_no_slot_idles_while_work_is_left() -> None:
+    tokenizer = fakes.Pieces()
+    lengths = (2, 12, 30)
+    model = fakes.Scripted([[1] * (length - 1) + [tokenizer.end_id] for length in lengths], tokenizer.vocab_size)
+    prompts = [engine_lib.Prompt(f"p{n}", (n % 3,)) for n in range(9)]
+    seen: list[engine_lib.Counts] = []
+    config = dataclasses.replace(CONFIG, temperature=0.0, rows=3)
+    engine = engine_lib.Engine(model, tokenizer, config, 0, progress=lambda counts: seen.append(dataclasses.replace(counts)))
+    assert sum(len(problem) for problem in engine.run(prompts, 1)) == 9
+    # Three at a time, each group to its longest end: 90 steps. Slot by slot, a step lost to each solution: the last one ends much earlier.
+    assert seen[-1].tokens == 3 * sum(lengths) and seen[-1].steps < 75
+
+
+def test_memory_that_holds_no_slot_is_refused_at_the_call() -> None:
+    model, tokenizer = nudged()
+    engine = engine_lib.Engine(model, tokenizer, dataclasses.replace(CONFIG, rows=0, memory_gib=1e-5), 0)
+    with pytest.raises(UserError, match="does not fit into memory: 1 slots"):
+        engine.run(PROMPTS, 3)
 
 
 def test_tokens_depend_on_no_order_subset_or_restart() -> None:
