@@ -159,10 +159,11 @@ class Progress:
         """Prints where the job stands."""
         self._last_line = self._clock()
         elapsed = self._last_line - self._begin
-        left = elapsed * max(self.total - self.done, 0) / max(self.done - self._first, 1)
+        made = self.done - self._first
+        left = _duration(elapsed * max(self.total - self.done, 0) / made) if made else "?"
         share = 100 * self.done // max(self.total, 1)
         numbers = f", {self._shown}" if self._shown else ""
-        times = f"{_duration(elapsed)} gone, {_duration(left)} left"
+        times = f"{_duration(elapsed)} gone, {left} left"
         print(f"{self.description}: {self.done}/{self.total} {self.unit}s ({share}%), {times}{numbers}", file=self._stream, flush=True)
 
 

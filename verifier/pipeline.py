@@ -9,13 +9,14 @@ import json
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from verifier import config as config_lib
 from verifier import log, saved, training, workdir
 from verifier.data import store
+from verifier.decode import memory, steps
 from verifier.decode.engine import Counts, Engine, Prompt
 from verifier.evaluate import graders
 from verifier.evaluate import report as report_lib
@@ -34,11 +35,14 @@ def sample(run: Run) -> None:
     config = run.config.sample
     generator = _Generator(run)
     train = found["train"][: config.train_problems or None]
-    _sample_split(run, generator, "train", train, config, config.train_samples)
-    _sample_split(run, generator, "heldout", found["heldout"], config, config.heldout_samples)
-    _sample_split(run, generator, "test", found["test"], config, config.test_samples)
+    asked = [("train", train, config, config.train_samples)]
+    asked += [(split, found[split], config, getattr(config, f"{split}_samples")) for split in ("heldout", "test")]
     if config.greedy:
-        _sample_split(run, generator, workdir.GREEDY, found["test"], dataclasses.replace(config, temperature=0.0), 1)
+        asked.append((workdir.GREEDY, found["test"], dataclasses.replace(config, temperature=0.0), 1))
+    # All are planned before the first is drawn: what does not fit is said at once, not after hours.
+    jobs = [job for each in asked if (job := _sample_job(run, generator, *each)) is not None]
+    for job in jobs:
+        _sample_split(run, generator.id, job)
 
 
 def label(run: Run) -> None:
@@ -142,20 +146,30 @@ def run(config: config_lib.Config, root: pathlib.Path, stages: Sequence[str]) ->
         print(f"\npage     {this.dir.report / 'index.html'}\nmetrics  {metrics}")
 
 
-def _sample_split(
+class _SampleJob(NamedTuple):
+    """One split to be drawn, or to be gone on with."""
+
+    split: str
+    writer: store.TableWriter
+    engine: Engine
+    waiting: list[Prompt]
+    samples: int
+    plan: memory.Plan | None  # None: nothing waits
+    left_out: list[str]
+
+
+def _sample_job(
     run: Run, generator: _Generator, split: str, found: Sequence[Problem], config: config_lib.SampleConfig, samples: int
-) -> None:
-    """Draws what is missing of one split's samples."""
+) -> _SampleJob | None:
+    """What is missing of one split's samples; None: nothing."""
     folder = run.dir.table("samples", split)
     asked = {"generator": generator.id, "problems": run.table_id("problems", split.removesuffix("_greedy"))}
     own = workdir.settings(run.config, "sample", split) | asked
     if not found or run.finished(f"sample {split}", folder, own):
-        return
-    begun = time.monotonic()
+        return None
     writer = store.TableWriter(folder, "samples", own)
-    progress = log.Progress(len(found) * samples, "solution", f"sample {split}", done=len(writer.present()) * samples)
     model, tokenizer, _ = generator.loaded
-    engine = Engine(model, tokenizer, config, run.config.seed, progress=_Shown(progress))
+    engine = Engine(model, tokenizer, config, run.config.seed)
     prompts = [Prompt(each.problem_id, run.prompt_ids(each, tokenizer)) for each in found]
     fitting, too_long = engine.split(prompts)
     for prompt in too_long:
@@ -163,12 +177,27 @@ def _sample_split(
     if not fitting:
         raise config_lib.ConfigError(f"sample {split}: no prompt fits; lower sample.max_new_tokens or raise model.context")
     waiting = [prompt for prompt in fitting if prompt.problem_id not in writer.present()]
-    if waiting:
-        log.say(f"sample {split}: {engine.plan(waiting, samples)}")
+    plan = engine.plan(waiting, samples) if waiting else None
+    return _SampleJob(split, writer, engine, waiting, samples, plan, [prompt.problem_id for prompt in too_long])
+
+
+def _sample_split(run: Run, generator: str, job: _SampleJob) -> None:
+    """Draws what is missing of one split's samples."""
+    begun = time.monotonic()
+    if job.waiting:
+        log.say(f"sample {job.split}: {job.plan}")
+        done = len(job.writer.present()) * job.samples
+        progress = log.Progress(len(job.waiting) * job.samples + done, "solution", f"sample {job.split}", done=done)
         with progress:
-            drawn = engine.run(waiting, samples)
-            _write(writer, ([_sample_row(each, generator.id, run.config.seed) for each in completions] for completions in drawn))
-    writer.finish({"seconds": time.monotonic() - begun, "left_out": [prompt.problem_id for prompt in too_long]})
+            drawn = job.engine.run(job.waiting, job.samples, job.plan, _Shown(progress))
+            _write(job.writer, ([_sample_row(each, generator, run.config.seed) for each in completions] for completions in drawn))
+    job.writer.finish({"seconds": time.monotonic() - begun, "left_out": job.left_out})
+
+
+def _sample_row(completion: Any, generator: str, seed: int) -> dict[str, Any]:
+    row = dict(vars(completion))  # not dataclasses.asdict, whose deep copy of every token took a third of sampling
+    row["solution"] = row.pop("text")
+    return row | {"generator": generator, "seed": seed}
 
 
 class _Generator:
@@ -180,7 +209,9 @@ class _Generator:
 
     @functools.cached_property
     def loaded(self) -> saved.Saved:
-        return saved.load(self._run.dir.generator, "finetune", self._run.config.model.dtype)
+        found = saved.load(self._run.dir.generator, "finetune", self._run.config.model.dtype)
+        steps.make_ready(found.model, found.tokenizer.vocab_size)
+        return found
 
 
 class _Shown:
@@ -202,12 +233,6 @@ class _Shown:
             calculator_answers=f"{counts.answered / asked:.0%}" if asked else "-",
         )
         self._ended = counts.solutions
-
-
-def _sample_row(completion: Any, generator: str, seed: int) -> dict[str, Any]:
-    row = dict(vars(completion))  # not dataclasses.asdict, whose deep copy of every token took a third of sampling
-    row["solution"] = row.pop("text")
-    return row | {"generator": generator, "seed": seed}
 
 
 def _counted(groups: Iterable[list[dict[str, Any]]], progress: log.Progress) -> Iterator[list[dict[str, Any]]]:

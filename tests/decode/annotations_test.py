@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.decode import fakes
 from verifier.decode.annotations import Calculator
-from verifier.decode.steps import HOLD, WAIT
+from verifier.decode.steps import HOLD, OUTSIDE, WAIT
 from verifier.text.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer, train_sentencepiece
 
 
@@ -38,10 +38,10 @@ def forced_text(tokenizer: Tokenizer, text: str) -> tuple[str, int]:
 
 def events(tokenizer: Tokenizer, tokens: list[int]) -> list[int]:
     """What the watch tables say of each token."""
-    watch, inside, found = Calculator(tokenizer).watch, 0, []
+    watch, where, found = Calculator(tokenizer).watch, OUTSIDE, []
     for token in tokens:
-        found.append(int(watch.event_2V[inside, token]))
-        inside = int(watch.inside_2V[inside, token])
+        found.append(int(watch.event_3V[where, token]))
+        where = int(watch.where_3V[where, token])
     return found
 
 
@@ -88,5 +88,5 @@ def test_no_token_that_the_calculator_would_answer_is_missed(pieces: list[str]) 
 def test_signs_outside_annotations_make_no_row_wait() -> None:
     tokenizer = fakes.Pieces()
     assert not any(events(tokenizer, tokenizer.encode("so 3+4=7 and 2=2")))
-    assert sum(map(bool, events(tokenizer, tokenizer.encode("5*3=<<5*3=15>>15")))) == 1
-    assert not any(map(bool, Calculator(tokenizer, on=False).watch.event_2V.reshape(-1)))
+    assert sum(map(bool, events(tokenizer, tokenizer.encode("5*3=<<5*3=15==>>15 = 15")))) == 1
+    assert not any(map(bool, Calculator(tokenizer, on=False).watch.event_3V.reshape(-1)))

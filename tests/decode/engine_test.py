@@ -17,7 +17,7 @@ from flax import nnx
 from tests.decode import fakes
 from verifier.config import SampleConfig, UserError
 from verifier.decode import engine as engine_lib
-from verifier.decode import memory, steps
+from verifier.decode import memory, running, seating, steps
 from verifier.model import cache, sampling
 from verifier.model.transformer import Arch, Transformer
 from verifier.text import calculator
@@ -158,6 +158,50 @@ def test_tokens_do_not_change_when_the_last_ones_go_on_in_fewer_slots(monkeypatc
     assert kept and kept == sorted(kept, reverse=True) and max(kept) < CONFIG.rows
 
 
+def test_tokens_are_the_same_in_blocks_that_look_their_prompt_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = draw(CONFIG)
+    monkeypatch.setattr(seating, "OWN_BLOCK", 1)
+    monkeypatch.setattr(seating, "BLOCK_ROWS", 2)
+    plans = []
+    monkeypatch.setattr(running, "places", lambda *sizes: plans.append(seating.places(*sizes)) or plans[-1])
+    for rows in (6, 4):  # 4: a problem's solutions do not all have a slot at once
+        found = draw(dataclasses.replace(CONFIG, rows=rows))
+        assert all(bare(found[key]) == bare(expected[key]) for key in expected)
+    assert plans and not any(plan.own_block for plan in plans)
+
+
+def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = draw(CONFIG)
+    monkeypatch.setattr(memory, "PROMPT_ROOM", 4)
+    whole = memory._sizes
+    monkeypatch.setattr(memory, "_sizes", lambda *given: dataclasses.replace(whole(*given), prompts=2, prompts_at_once=1))
+    rooms, waits = [], []
+    monkeypatch.setattr(steps, "resize_prompts", lambda state, room, real=steps.resize_prompts: rooms.append(room) or real(state, room))
+    real = running.Running._prefill
+    monkeypatch.setattr(running.Running, "_prefill", lambda self: real(self) or waits.append(1) or False)
+    found = draw(dataclasses.replace(CONFIG, rows=9))
+    assert all(bare(found[key]) == bare(expected[key]) for key in expected)
+    assert rooms == sorted(rooms, reverse=True) and rooms and waits
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_one_problem_one_sample_one_token(rows: int) -> None:
+    config = dataclasses.replace(CONFIG, rows=rows, max_new_tokens=1)
+    (found,) = draw(config, PROMPTS[:1], samples=1).values()
+    assert bare(found) == bare(naive(PROMPTS[0], 0, 5, config))
+
+
+def test_a_model_that_waits_at_every_token_compiles_few_programs() -> None:
+    tokenizer = fakes.Pieces()
+    script = tokenizer.encode("<<") + [tokenizer.pieces.index("=1")]
+    model = fakes.Scripted([(script * 30)[:60]], tokenizer.vocab_size)
+    config = dataclasses.replace(CONFIG, temperature=0.0, rows=2, max_new_tokens=60)
+    before = steps.generate._cache_size()
+    (problem,) = engine_lib.Engine(model, tokenizer, config, 0).run([engine_lib.Prompt("a", (0,))], 2)
+    assert problem[0].calculator_errors == 30 and len(problem[0].tokens) == 60
+    assert steps.generate._cache_size() - before <= 5
+
+
 def test_no_slot_idles_while_work_is_left() -> None:
     tokenizer = fakes.Pieces()
     lengths = (2, 12, 30)
@@ -165,8 +209,9 @@ def test_no_slot_idles_while_work_is_left() -> None:
     prompts = [engine_lib.Prompt(f"p{n}", (n % 3,)) for n in range(9)]
     seen: list[engine_lib.Counts] = []
     config = dataclasses.replace(CONFIG, temperature=0.0, rows=3)
-    engine = engine_lib.Engine(model, tokenizer, config, 0, progress=lambda counts: seen.append(dataclasses.replace(counts)))
-    assert sum(len(problem) for problem in engine.run(prompts, 1)) == 9
+    engine = engine_lib.Engine(model, tokenizer, config, 0)
+    found = engine.run(prompts, 1, progress=lambda counts: seen.append(dataclasses.replace(counts)))
+    assert sum(len(problem) for problem in found) == 9
     # Three at a time, each group to its longest end: 90 steps. Slot by slot, a step lost to each solution: the last one ends much earlier.
     assert seen[-1].tokens == 3 * sum(lengths) and seen[-1].steps < 75
 
@@ -192,9 +237,9 @@ def test_no_step_compiles_anew_after_the_first_groups() -> None:
     short = [engine_lib.Prompt(f"s{n}", PROMPTS[0].tokens[: n + 1]) for n in range(5)]
     draw(CONFIG, short)
     before = [verb._cache_size() for verb in verbs]
-    draw(CONFIG, short[1:])
-    draw(CONFIG, short[:3], samples=[4, 8, 6])
-    draw(dataclasses.replace(CONFIG, temperature=1.3), short[:3])
+    draw(CONFIG, [engine_lib.Prompt(f"other{n}", PROMPTS[3].tokens[: 2 * n + 1]) for n in range(5)])
+    draw(CONFIG, short, samples=[4, 8, 6])
+    draw(dataclasses.replace(CONFIG, temperature=1.3), short)
     assert [verb._cache_size() for verb in verbs] == before
 
 
@@ -316,8 +361,8 @@ def test_calls_that_make_no_sense_are_refused(prompts: list, samples: int | list
 def test_progress_adds_up_to_all_solutions_and_all_their_tokens() -> None:
     model, tokenizer = nudged()
     seen: list[engine_lib.Counts] = []
-    engine = engine_lib.Engine(model, tokenizer, CONFIG, 5, progress=lambda counts: seen.append(dataclasses.replace(counts)))
-    found = [completion for problem in engine.run(PROMPTS, 3) for completion in problem]
+    drawn = engine_lib.Engine(model, tokenizer, CONFIG, 5).run(PROMPTS, 3, progress=lambda counts: seen.append(dataclasses.replace(counts)))
+    found = [completion for problem in drawn for completion in problem]
     assert seen[-1].solutions == len(found)
     assert seen[-1].tokens == sum(len(completion.tokens) for completion in found) <= seen[-1].slot_steps
     assert seen[-1].refused == sum(completion.calculator_errors for completion in found)

@@ -38,7 +38,7 @@ def test_what_is_planned_fits_and_one_slot_more_would_not(gib: float) -> None:
 
 
 def test_more_memory_never_gives_fewer_slots() -> None:
-    rows = [memory.plan(ARCH, WEIGHTS, WORK, 0, 0.002 * 1.3**n).rows for n in range(12)]
+    rows = [memory.plan(ARCH, WEIGHTS, WORK, 0, 0.0025 * 1.3**n).rows for n in range(12)]
     assert rows == sorted(rows) and rows[0] < rows[-1]
 
 
@@ -64,3 +64,15 @@ def test_prompts_are_padded_to_few_rooms_and_never_beyond_the_context() -> None:
 def test_a_device_without_a_limit_of_its_own_has_what_the_machine_has_free() -> None:
     plan = memory.plan(ARCH, WEIGHTS, WORK, 0, 0.0)
     assert 0 < plan.budget_bytes < 2**45
+
+
+@pytest.mark.parametrize("samples", [1, 8, 100])
+def test_no_more_prompts_are_held_than_there_are(samples: int) -> None:
+    plan = memory.plan(ARCH, WEIGHTS, dataclasses.replace(WORK, problems=1, samples=samples), 0, 1.0)
+    assert plan.prompts == plan.prompts_at_once == 1
+
+
+def test_the_pool_grows_on_beyond_its_plan_in_few_steps() -> None:
+    sizes = {memory.pool_size((4, 6, 9), wanted) for wanted in range(1, 200)}
+    assert sizes >= {4, 6, 9} and len(sizes) < 13
+    assert all(memory.pool_size((4, 6, 9), wanted) >= wanted for wanted in range(1, 200))

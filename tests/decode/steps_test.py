@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from tests.decode import fakes
 from verifier.decode import steps
 from verifier.model.cache import Seating
+from verifier.model.transformer import Arch, Transformer
 
 VOCAB, END, ROWS = 11, 10, 3
 SCRIPTS = [[4, 5, 6, 4, END], [7, 8, 9, 7, 8]]
@@ -20,6 +22,19 @@ def test_models_of_the_same_shape_share_what_is_compiled() -> None:
     assert first != other
 
 
+def test_a_model_that_is_made_ready_is_cut_cast_and_shared() -> None:
+    arch = Arch(16, layers=1, width=8, heads=2, kv_heads=1, head_width=4, mlp_width=8, context=16, tied=False)
+    model = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
+    norm = np.asarray(model.final_norm.scale[...])
+    before = steps.take_apart(model, VOCAB)[1]
+    steps.make_ready(model, VOCAB)
+    assert model.embed[...].shape == model.unembed[...].shape == (VOCAB, 8) and model.embed[...].dtype == jnp.bfloat16
+    assert model.final_norm.scale[...].dtype == jnp.float32 and (model.final_norm.scale[...] == norm).all()
+    after = steps.take_apart(model, VOCAB)[1]
+    assert all((one == other).all() for one, other in zip(before, after, strict=True))
+    assert any(leaf is model.embed[...] for leaf in after)
+
+
 class Desk:
     """Three rows: one of script 0, two of script 1. Token 5 is one to wait at, token 8 one to hold back."""
 
@@ -27,14 +42,14 @@ class Desk:
         frame, self.weights = steps.take_apart(fakes.Scripted(SCRIPTS, 12), VOCAB)
         self.static = steps.DecodeStatic(frame, VOCAB, END, top_k=0, top_p=1.0)
         tokens = np.array([[0, 0], [1, 0]], np.int32)
-        self.state = steps.empty_state(self.static, self.weights, tokens, ROWS, 2, 2)
+        self.state = steps.empty_state(self.static, self.weights, steps.Sizes(ROWS, pages=2, prompts=2, prompt_tokens=2))
         self.state = steps.prefill(self.static, self.weights, self.state, tokens, np.array([2, 1]), np.array([0, 1]))
         blocks = jnp.array([[0, 3], [1, 2]]), None
         pages = jnp.arange(5).at[3:].set(ROWS), jnp.full((ROWS, 2), 5).at[:, 0].set(jnp.arange(ROWS))
         self.seating = Seating(jnp.array([0, 1, 1]), jnp.array([0, 2, 3]), *blocks, *pages)
-        events = np.zeros((2, VOCAB), np.uint8)
+        events = np.zeros((3, VOCAB), np.uint8)
         events[:, 5], events[:, 8] = steps.WAIT, steps.HOLD
-        self.watch = steps.Watch(jnp.asarray(events), jnp.zeros((2, VOCAB), bool))
+        self.watch = steps.Watch(jnp.asarray(events), jnp.zeros((3, VOCAB), jnp.uint8))
         self.limit, self.column = limit, 0
 
     def step(self, start: str = "", go: str = "", forced: dict[int, int] | None = None) -> list[str]:
@@ -98,6 +113,7 @@ def test_rows_end_with_the_end_token_and_at_the_limit_and_start_anew() -> None:
 def test_fewer_rows_go_on_as_before() -> None:
     desk = Desk()
     desk.step(start="02")
+    hidden_BD = np.asarray(desk.state.hidden_BD)
     state = steps.take_rows(desk.state, jnp.array([2, 0]))
     assert state.written_B.tolist() == [1, 1] and len(state.cache.pages.position_XW) == 4
-    np.testing.assert_array_equal(state.hidden_BD, desk.state.hidden_BD[jnp.array([2, 0])])
+    np.testing.assert_array_equal(state.hidden_BD, hidden_BD[[2, 0]])

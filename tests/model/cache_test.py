@@ -109,7 +109,7 @@ def test_pages_keep_what_they_hold_when_the_pool_grows_shrinks_or_is_reordered()
     assert grown.k[0].shape == (10, 3, WINDOW) and np.all(grown.position_XW[3:] == -1)
     again = cache_lib.resize_pages(grown, 3)
     jax.tree.map(np.testing.assert_array_equal, again, before)
-    taken = cache_lib.take_pages(before, jnp.asarray([2, 0]))
+    taken = cache_lib.take_pages(again, jnp.asarray([2, 0]))
     np.testing.assert_array_equal(taken.k[0], np.concatenate([before.k[0][4:6], before.k[0][:2]]))
     np.testing.assert_array_equal(taken.position_XW, before.position_XW[np.asarray([2, 0])])
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from verifier.decode.steps import HOLD, WAIT, Watch
+from verifier.decode.steps import BEHIND, HOLD, INSIDE, OUTSIDE, WAIT, Watch
 from verifier.text import calculator
 from verifier.text import tokenizer as tokenizer_lib
 
@@ -53,7 +53,7 @@ class Calculator:
 
 
 def watch_table(texts: Sequence[str], vocab_size: int) -> Watch:
-    """Which tokens a row must wait at: those with an `=` that may stand in an annotation.
+    """Which tokens a row must wait at: those with the first `=` of what may be an annotation.
 
     `<` opens and `>>` closes, so an annotation that is split over tokens is never missed; where it only seems to be open, a row waits a
     step in vain. A token that goes on behind its `=` is held back, since the calculator may want another one in its place.
@@ -62,16 +62,24 @@ def watch_table(texts: Sequence[str], vocab_size: int) -> Watch:
         texts: of the tokens from id 0 on; tokens without a text are never waited at.
         vocab_size: V, ids that can be written.
     """
-    event_2V = np.zeros((2, vocab_size), np.uint8)
-    inside_2V = np.zeros((2, vocab_size), bool)
-    inside_2V[1] = True
+    event_3V = np.zeros((3, vocab_size), np.uint8)
+    where_3V = np.repeat(np.array([[OUTSIDE], [INSIDE], [BEHIND]], np.uint8), vocab_size, axis=1)
     for token, text in enumerate(texts):
-        opens, closes = text.rfind("<"), text.rfind(">>")
-        if max(opens, closes) >= 0:
-            inside_2V[:, token] = opens > closes
-        for place in (place for place, letter in enumerate(text) if letter == "="):
-            event = WAIT if place + 1 == len(text) else HOLD
-            for inside in (False, True):
-                if inside or "<" in text[:place]:
-                    event_2V[int(inside), token] = max(event_2V[int(inside), token], event)
-    return Watch(event_2V, inside_2V)
+        if not set(text).isdisjoint("<>="):
+            for before in (OUTSIDE, INSIDE, BEHIND):
+                event_3V[before, token], where_3V[before, token] = _read(text, before)
+    return Watch(event_3V, where_3V)
+
+
+def _read(text: str, where: int) -> tuple[int, int]:
+    """What a token's text asks for, and where a row is after it."""
+    event = 0
+    for place, letter in enumerate(text):
+        if letter == "<":
+            where = INSIDE
+        elif text[place : place + 2] == ">>":
+            where = OUTSIDE
+        elif letter == "=" and where == INSIDE:
+            event = max(event, WAIT if place + 1 == len(text) else HOLD)
+            where = BEHIND
+    return event, where

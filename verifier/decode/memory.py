@@ -14,6 +14,7 @@ import jax
 from verifier.config import UserError
 from verifier.decode.rows import most_pages
 from verifier.decode.seating import OWN_BLOCK
+from verifier.model import attention
 from verifier.model import cache as cache_lib
 from verifier.model.arch import Arch
 
@@ -46,11 +47,11 @@ class Plan:
     prompts: int  # P, prompt slots
     prompts_at_once: int  # read together
     prompt_tokens: int  # S at first
-    pages: tuple[int, ...]  # sizes of the pool, rising; the last one holds every slot's longest solution
+    pages: tuple[int, ...]  # sizes of the pool, rising; the last one holds every slot's longest solution, but for rows that wait often
     weight_bytes: int
     prompt_bytes: int
-    page_bytes: int  # at most
-    step_bytes: int  # windows, logits and activations
+    page_bytes: int  # of the largest pool
+    step_bytes: int  # the rows' newest pages, and what a step or the reading of prompts computes on the way
     budget_bytes: int
 
     @property
@@ -61,7 +62,7 @@ class Plan:
         parts = {
             "weights": self.weight_bytes,
             f"{self.prompts} prompts of {self.prompt_tokens} tokens": self.prompt_bytes,
-            "solutions at most": self.page_bytes,
+            "the longest solutions": self.page_bytes,
             "a step": self.step_bytes,
         }
         shown = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
@@ -105,6 +106,14 @@ def plan(arch: Arch, weights: Sequence[jax.Array], work: Work, rows: int, memory
     return fitting
 
 
+def pool_size(sizes: Sequence[int], wanted: int) -> int:
+    """The smallest size of the pool that holds `wanted` pages; beyond the planned ones it grows on in the same steps."""
+    size = next((size for size in sizes if size >= wanted), sizes[-1])
+    while size < wanted:
+        size = math.ceil(size * PAGES_GROW)
+    return size
+
+
 def prompt_room(tokens: int, most: int | None = None) -> int:
     """What prompts of up to `tokens` tokens are padded to; no more than `most`."""
     rooms = itertools.chain.from_iterable((PROMPT_ROOM << n, PROMPT_ROOM * 3 // 2 << n) for n in itertools.count())
@@ -113,10 +122,10 @@ def prompt_room(tokens: int, most: int | None = None) -> int:
 
 
 def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, budget: int) -> Plan:
-    at_once = math.ceil(OWN_BLOCK / work.samples)
+    at_once = min(math.ceil(OWN_BLOCK / work.samples), work.problems)
     # A problem lives until its longest solution has ended, some 2.5 times as long as the mean one where it has many.
     live = math.ceil(rows / work.samples * (2.5 - 1.5 / work.samples))
-    prompts = live + 2 * at_once
+    prompts = min(live + 2 * at_once, work.problems)
     prompt_tokens = prompt_room(work.prompt_tokens, arch.context)
     token_bytes = 2 * arch.layers * arch.kv_heads * arch.head_width * itemsize
     most = rows * most_pages(work.max_new_tokens)
@@ -124,6 +133,9 @@ def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, 
     while sizes[-1] < most:
         sizes.append(min(most, math.ceil(sizes[-1] * PAGES_GROW)))
     activations = 4 * (3 * arch.mlp_width + 6 * arch.width)
+    kernel = attention.kernel("bfloat16" if itemsize == 2 else "float32", arch.head_width, prompt_tokens, prompt_tokens)
+    scores = 2 * 4 * arch.heads * prompt_tokens if kernel == "plain" else 0  # of a prompt token: before and after the softmax
+    prefill_bytes = at_once * prompt_tokens * (token_bytes + activations + scores)
     return Plan(
         rows=rows,
         fewer_rows=_fewer(rows, weight_bytes // itemsize),
@@ -135,7 +147,7 @@ def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, 
         weight_bytes=weight_bytes,
         prompt_bytes=prompts * prompt_tokens * token_bytes,
         page_bytes=most * cache_lib.WINDOW * token_bytes,
-        step_bytes=rows * (cache_lib.WINDOW * token_bytes + 3 * 4 * arch.vocab_size + activations) + at_once * prompt_tokens * activations,
+        step_bytes=rows * cache_lib.WINDOW * token_bytes + max(rows * (3 * 4 * arch.vocab_size + activations), prefill_bytes),
         budget_bytes=budget,
     )
 
@@ -164,9 +176,11 @@ def _host_bytes() -> int:
     if meminfo.exists():
         found = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free = int(found["MemAvailable"].split()[0]) * 1024
-    limit, used = (pathlib.Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    if limit.exists() and used.exists() and (text := limit.read_text().strip()) != "max":
-        free = min(free, int(text) - int(used.read_text()))
+    group = pathlib.Path("/sys/fs/cgroup")
+    if (group / "memory.max").exists() and (text := (group / "memory.max").read_text().strip()) != "max":
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / "memory.current").read_text()) - int(stat["file"])  # files that were read are given up for whoever needs room
+        free = min(free, int(text) - used)
     return max(free, 0)
 
 

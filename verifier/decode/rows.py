@@ -25,8 +25,8 @@ def most_pages(limit: int) -> int:
 class Rows:
     """B slots, all arrays by slot. A solution stays in its slot from its first to its last token."""
 
-    def __init__(self, rows: int, limit: int, pages: int, plan: Places) -> None:
-        """limit: most tokens of a solution; pages: of the pool, at least one; plan: places of the prefix attention."""
+    def __init__(self, rows: int, limit: int, pages: int, places: Places) -> None:
+        """limit: most tokens of a solution; pages: of the pool, at least one; places: of the attention to prompts."""
         self.prompt_B = np.full(rows, IDLE, np.int32)  # prompt slot, or IDLE
         self.problem_B = np.zeros(rows, np.int32)  # place in the list of problems
         self.sample_B = np.zeros(rows, np.int64)
@@ -42,7 +42,7 @@ class Rows:
         self.owned_B = np.zeros(rows, np.int32)  # full pages of each row
         self.owner_A = np.full(pages, rows, np.int32)  # `rows`: nobody
         self.queue: dict[int, collections.deque[tuple[int, bool]]] = {}  # of each row: tokens to write, whether the calculator's
-        self._plan = plan
+        self._places = places
         self._seating: Seating | None = None
 
     def __len__(self) -> int:
@@ -85,13 +85,13 @@ class Rows:
     def seating(self) -> Seating:
         """Who sees what, as of now."""
         if self._seating is None:
-            place_B, row_ER, prompt_E = seat(self.prompt_B, self._plan)
+            place_B, row_ER, prompt_E = seat(self.prompt_B, self._places)
             own = np.arange(len(self), dtype=np.int32)  # the first pages of the pool are the rows' newest
             self._seating = Seating(
                 prompt_B=np.maximum(self.prompt_B, 0),
                 place_B=place_B,
                 row_ER=row_ER,
-                prompt_E=None if self._plan.own_block else prompt_E,
+                prompt_E=None if self._places.own_block else prompt_E,
                 row_X=np.concatenate([own, self.owner_A]),
                 page_BM=np.concatenate([own[:, None], len(self) + self.page_BM], axis=1),
             )
@@ -135,7 +135,7 @@ class Rows:
         self.owner_A = np.concatenate([self.owner_A[:pages], np.full(more, len(self), np.int32)])
         self._seating = None
 
-    def keep(self, rows: int, plan: Places) -> np.ndarray:
+    def keep(self, rows: int, places: Places) -> np.ndarray:
         """Goes on with `rows` slots, which must be enough for what is running: the old slots that stay, in their new order."""
         busy = np.flatnonzero(self.prompt_B != IDLE)
         row_B = np.concatenate([busy, self.idle()])[:rows]
@@ -145,5 +145,5 @@ class Rows:
         self.queue = {int(new_B[row]): waiting for row, waiting in self.queue.items()}
         for name in _BY_ROW:
             setattr(self, name, getattr(self, name)[row_B])
-        self._plan, self._seating = plan, None
+        self._places, self._seating = places, None
         return row_B

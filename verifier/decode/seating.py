@@ -1,4 +1,4 @@
-"""Which row sits at which place of the prefix attention: the host's plan, made anew when rows come and go. Numpy only."""
+"""Which row sits at which place of the attention to prompts: the host's seating plan, made anew when rows come and go. Numpy only."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ def places(rows: int, prompts: int, samples: int) -> Places:
     return Places((usual, full + prompts), BLOCK_ROWS, own_block=False)
 
 
-def seat(prompt_B: np.ndarray, plan: Places) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def seat(prompt_B: np.ndarray, among: Places) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gives every row a place in a block of its prompt.
 
     Args:
         prompt_B: int, each row's prompt slot; -1: the row is idle.
-        plan: with room for them all (`places`).
+        among: with room for them all (`places`).
 
     Returns:
         place_B, row_ER and prompt_E, int32, as in `cache.Seating`; idle rows get place 0, which they only look at.
     """
-    rows, size = len(prompt_B), plan.block_rows
+    rows, size = len(prompt_B), among.block_rows
     seated = np.flatnonzero(prompt_B >= 0)
     seated = seated[np.argsort(prompt_B[seated], kind="stable")]
     slots, first, count = np.unique(prompt_B[seated], return_index=True, return_counts=True)
     needed = -(-count // size)
-    blocks = next(blocks for blocks in plan.blocks if blocks >= needed.sum())
-    first_block = slots if plan.own_block else np.cumsum(needed) - needed
+    blocks = next(blocks for blocks in among.blocks if blocks >= needed.sum())
+    first_block = slots if among.own_block else np.cumsum(needed) - needed
     rank = np.arange(len(seated)) - np.repeat(first, count)
     place_B = np.zeros(rows, np.int32)
     place_B[seated] = np.repeat(first_block, count) * size + rank
     row_ER = np.full(blocks * size, rows, np.int32)
     row_ER[place_B[seated]] = seated
-    prompt_E = np.arange(blocks, dtype=np.int32) if plan.own_block else np.zeros(blocks, np.int32)
-    if not plan.own_block:
+    prompt_E = np.arange(blocks, dtype=np.int32) if among.own_block else np.zeros(blocks, np.int32)
+    if not among.own_block:
         prompt_E[: needed.sum()] = np.repeat(slots, needed)
     return place_B, row_ER.reshape(blocks, size), prompt_E

@@ -1,4 +1,4 @@
-"""The device's verbs of decoding: prefill, generate, flush, resize. Knows no text, no calculator and no problem."""
+"""The device's verbs of decoding: prefill, generate, flush, and other sizes. Knows no text, no calculator and no problem."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from flax import nnx
 
 from verifier.model import cache as cache_lib
 from verifier.model import sampling
-from verifier.model.transformer import Transformer
+from verifier.model.cache import Given
+from verifier.model.transformer import Transformer, narrow
 
 Weights = tuple[jax.Array, ...]
-Given = Any  # a jax.Array in a step; where the host makes it, a numpy array or scalar of the same type
 
 
 class Frame:
@@ -27,7 +27,11 @@ class Frame:
 
     def model(self, weights: Weights) -> Transformer:
         """The model with `weights` in it (inside a jitted function: traced ones)."""
-        return nnx.merge(self._graph, jax.tree.unflatten(self._tree, list(weights)))
+        return nnx.merge(self._graph, self.state(weights))
+
+    def state(self, weights: Weights) -> nnx.State:
+        """The model's state with `weights` in it."""
+        return jax.tree.unflatten(self._tree, list(weights))
 
     def __hash__(self) -> int:
         return self._hash
@@ -40,17 +44,22 @@ def take_apart(model: Transformer, vocab_size: int) -> tuple[Frame, Weights]:
     """What is static about a model and its numbers, made ready for the verbs below once, so that no step has to.
 
     Matrices come in the activations' type. Embeddings lose their rows behind `vocab_size` (the reserved id, padding), which are never
-    written: cutting the logits instead would copy all of them in every step.
+    written: cutting the logits instead would copy all of them in every step. What is ready already is shared with the model, not copied.
     """
     graph, state = nnx.split(model)
-    leaves, tree = jax.tree.flatten_with_path(state)
-    return Frame(graph, tree), tuple(_ready(jax.tree_util.keystr(path), leaf, model.dtype, vocab_size) for path, leaf in leaves)
+    leaves, tree = jax.tree.flatten_with_path(narrow(state, model.dtype))
+    return Frame(graph, tree), tuple(_cut(jax.tree_util.keystr(path), leaf, vocab_size) for path, leaf in leaves)
 
 
-def _ready(name: str, leaf: jax.Array, dtype: jnp.dtype, vocab_size: int) -> jax.Array:
-    if leaf.ndim < 2 or not jnp.issubdtype(leaf.dtype, jnp.floating):
-        return leaf  # norms' scales and biases stay as exact as they are
-    return (leaf[:vocab_size] if "embed'" in name and leaf.shape[0] > vocab_size else leaf).astype(dtype)
+def make_ready(model: Transformer, vocab_size: int) -> None:
+    """Does in place what `take_apart` does to its copies: for a model that is used for nothing else and need not lie in memory twice."""
+    frame, weights = take_apart(model, vocab_size)
+    nnx.update(model, frame.state(weights))
+
+
+def _cut(name: str, leaf: jax.Array, vocab_size: int) -> jax.Array:
+    """Embeddings, the output matrix among them, without the rows behind `vocab_size`."""
+    return leaf[:vocab_size] if "embed'" in name and leaf.shape[0] > vocab_size else leaf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +87,7 @@ class DecodeState:
     written_B: jax.Array  # int32, tokens of the solution so far
     runs_B: jax.Array  # bool
     waits_B: jax.Array  # bool
-    inside_B: jax.Array  # bool, an annotation may be open
+    where_B: jax.Array  # int32: OUTSIDE an annotation, maybe INSIDE one, or BEHIND its first `=`
 
 
 class Orders(NamedTuple):
@@ -94,13 +103,14 @@ class Orders(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """What the host must see before a row goes on; the first index says whether an annotation may be open."""
+    """What the host must see before a row goes on; the first index is OUTSIDE an annotation, maybe INSIDE one, or behind its first `=`."""
 
-    event_2V: Given  # uint8: 0 nothing, WAIT after the token is written, HOLD it back: the host may write another in its place
-    inside_2V: Given  # bool, whether one may be open after the token
+    event_3V: Given  # uint8: 0 nothing, WAIT after the token is written, HOLD it back: the host may write another in its place
+    where_3V: Given  # uint8, where the row is after the token
 
 
 WAIT, HOLD = 1, 2
+OUTSIDE, INSIDE, BEHIND = 0, 1, 2
 
 
 class Drawn(NamedTuple):
@@ -112,15 +122,25 @@ class Drawn(NamedTuple):
     look_B: jax.Array  # bool: the row waits for the host's word on this token
 
 
-@functools.partial(jax.jit, static_argnames=("static", "rows", "pages", "prompts"))
-def empty_state(static: DecodeStatic, weights: Weights, tokens_NS: Given, rows: int, pages: int, prompts: int) -> DecodeState:
-    """Idle rows, empty pages and prompt slots of room S. tokens_NS: any; its shape counts."""
-    model = static.frame.model(weights)
-    hidden, prefix = jax.eval_shape(model.prefill, tokens_NS, jax.ShapeDtypeStruct(tokens_NS.shape[:1], jnp.int32))
-    hidden_BD, hidden_PD = (jnp.zeros((count, hidden.shape[-1]), hidden.dtype) for count in (rows, prompts))
-    off_B = jnp.zeros(rows, bool)
-    cache = cache_lib.empty(prefix, prompts, rows + pages)
-    return DecodeState(cache, hidden_PD, hidden_BD, jnp.zeros(rows, jnp.int32), off_B, off_B, off_B)
+class Sizes(NamedTuple):
+    """What a state has room for."""
+
+    rows: int
+    pages: int  # beside the rows' newest
+    prompts: int
+    prompt_tokens: int
+
+
+@functools.partial(jax.jit, static_argnames=("static", "sizes"))
+def empty_state(static: DecodeStatic, weights: Weights, sizes: Sizes) -> DecodeState:
+    """Idle rows, empty pages and empty prompt slots."""
+    one = jax.ShapeDtypeStruct((1, sizes.prompt_tokens), jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
+    hidden, prefix = jax.eval_shape(static.frame.model(weights).prefill, *one)
+    hidden_BD, hidden_PD = (jnp.zeros((count, hidden.shape[-1]), hidden.dtype) for count in (sizes.rows, sizes.prompts))
+    off_B = jnp.zeros(sizes.rows, bool)
+    cache = cache_lib.empty(prefix, sizes.prompts, sizes.rows + sizes.pages)
+    zeros_B = jnp.zeros(sizes.rows, jnp.int32)
+    return DecodeState(cache, hidden_PD, hidden_BD, zeros_B, off_B, off_B, zeros_B)
 
 
 @functools.partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))
@@ -143,12 +163,12 @@ def generate(
     start_B = orders.start_B
     runs_B = state.runs_B | start_B
     active_B = runs_B & (start_B | orders.go_B | ~state.waits_B)
-    inside_B = state.inside_B & ~start_B
+    where_B = jnp.where(start_B, OUTSIDE, state.where_B)
     written_B = jnp.where(start_B, 0, state.written_B)
     hidden_BD = jnp.where(start_B[:, None], state.prompt_hidden_PD[seating.prompt_B], state.hidden_BD)
 
     token_B, logprob_B = _draw(static, model, hidden_BD, written_B, orders)
-    event_B = jnp.where(orders.forced_B < 0, watch.event_2V[inside_B.astype(jnp.int32), token_B], 0)
+    event_B = jnp.where(orders.forced_B < 0, watch.event_3V[where_B, token_B], 0)
     held_B = active_B & (event_B == HOLD)
     writes_B = active_B & ~held_B
     look_B = held_B | (writes_B & (event_B == WAIT))
@@ -167,7 +187,7 @@ def generate(
         written_B=written_B + writes_B,
         runs_B=runs_B & ~ended_B,
         waits_B=jnp.where(active_B, look_B, state.waits_B),
-        inside_B=jnp.where(writes_B, watch.inside_2V[inside_B.astype(jnp.int32), token_B], inside_B),
+        where_B=jnp.where(writes_B, watch.where_3V[where_B, token_B].astype(jnp.int32), where_B),
     )
     return state, Drawn(token_B, logprob_B, writes_B, look_B)
 
@@ -188,12 +208,10 @@ def resize_prompts(state: DecodeState, room: int) -> DecodeState:
     return dataclasses.replace(state, cache=dataclasses.replace(state.cache, prompts=cache_lib.resize_prompts(state.cache.prompts, room)))
 
 
-@jax.jit
 def take_rows(state: DecodeState, row_B: Given) -> DecodeState:
-    """The same state with the rows `row_B` only, in that order."""
-    rows = len(state.hidden_BD)
-    page_Y = jnp.concatenate([row_B, jnp.arange(rows, len(state.cache.pages.position_XW))])
-    by_row = (state.hidden_BD, state.written_B, state.runs_B, state.waits_B, state.inside_B)
+    """The same state with the rows `row_B` only, in that order; layer by layer, too."""
+    page_Y = jnp.concatenate([jnp.asarray(row_B), jnp.arange(len(state.hidden_BD), len(state.cache.pages.position_XW))])
+    by_row = (state.hidden_BD, state.written_B, state.runs_B, state.waits_B, state.where_B)
     cache = dataclasses.replace(state.cache, pages=cache_lib.take_pages(state.cache.pages, page_Y))
     return DecodeState(cache, state.prompt_hidden_PD, *(array[row_B] for array in by_row))
 

@@ -26,6 +26,7 @@ from verifier.config import ScoreConfig, UserError
 from verifier.data.packing import pack_lengths
 from verifier.model.cache import Prefix
 from verifier.model.heads import Verifier
+from verifier.model.transformer import narrow
 
 LOOKED_AT = 32  # problems of a group whose solutions decide how long rows are
 
@@ -102,9 +103,7 @@ def _on_device(verifier: Verifier, squash: bool) -> _Model:
     """Matrices are cast to the type they are multiplied in once, not at every call."""
     graph, weights = nnx.split(verifier)
     dtype, arch = verifier.backbone.dtype, verifier.backbone.arch
-    if dtype != jnp.float32:
-        weights = jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim >= 2 and leaf.dtype == jnp.float32 else leaf, weights)
-    return _Model(graph, weights, squash, arch.width, arch.context)
+    return _Model(graph, narrow(weights, dtype), squash, arch.width, arch.context)
 
 
 def _score(model: _Model, problems: list[Solutions], rows: int, name: str) -> Iterator[list[dict[str, Any]]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-_MASKED = -1e30  # finite: a row that sees nothing (a padding row) gives an even mean, not NaN
+MASKED = -1e30  # finite: a row that sees nothing (a padding row) gives an even mean, not NaN
 
 
 def within_rows(
@@ -73,13 +73,16 @@ def choose(platform: str, dtype: jax.typing.DTypeLike, head_width: int, tokens: 
     return "cudnn" if platform == "cuda" and narrow and fits else "plain"
 
 
-def _kernel(query_BTNH: jax.Array, key_BKSH: jax.Array) -> str:
+def kernel(dtype: jax.typing.DTypeLike, head_width: int, tokens: int, keys: int) -> str:
     """The kernel on the default device, looked up while a program is traced."""
     device = jax.local_devices()[0]
     nvidia = device.platform == "gpu" and "NVIDIA" in device.device_kind.upper()
     new_enough = nvidia and float(getattr(device, "compute_capability", "0")) >= 8.0  # flash attention of bfloat16 begins with Ampere
-    platform = "cuda" if new_enough else device.platform
-    return choose(platform, query_BTNH.dtype, query_BTNH.shape[-1], query_BTNH.shape[1], key_BKSH.shape[2])
+    return choose("cuda" if new_enough else device.platform, dtype, head_width, tokens, keys)
+
+
+def _kernel(query_BTNH: jax.Array, key_BKSH: jax.Array) -> str:
+    return kernel(query_BTNH.dtype, query_BTNH.shape[-1], query_BTNH.shape[1], key_BKSH.shape[2])
 
 
 def _cudnn(query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array | None, causal: bool) -> jax.Array:
@@ -112,12 +115,12 @@ def _forward(
     query_BKTGH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     B, K, T, G, H = query_BKTGH.shape
-    scores = _matmul(query_BKTGH.reshape(B, K, T * G, H), key_BKSH.swapaxes(-1, -2)).reshape(B, K, T, G, -1)
-    scores = jnp.where(mask_BTS[:, None, :, None, :], scores, _MASKED)
+    scores = matmul(query_BKTGH.reshape(B, K, T * G, H), key_BKSH.swapaxes(-1, -2)).reshape(B, K, T, G, -1)
+    scores = jnp.where(mask_BTS[:, None, :, None, :], scores, MASKED)
     weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True)).reshape(B, K, T * G, -1)
     total = weights.sum(axis=-1, keepdims=True)
     weights = weights.astype(value_BKSH.dtype)
-    mixed = (_matmul(weights, value_BKSH) / total).astype(query_BKTGH.dtype)
+    mixed = (matmul(weights, value_BKSH) / total).astype(query_BKTGH.dtype)
     return mixed.reshape(query_BKTGH.shape), (query_BKTGH, key_BKSH, value_BKSH, weights, total, mixed)
 
 
@@ -130,16 +133,16 @@ def _backward(kept: tuple[jax.Array, ...], slope_BKTGH: jax.Array) -> tuple[jax.
     slope = slope_BKTGH.reshape(mixed.shape).astype(jnp.float32) / total
     level = (slope * mixed.astype(jnp.float32)).sum(axis=-1, keepdims=True)
     slope = slope.astype(value_BKSH.dtype)
-    value_slope = _matmul(weights.swapaxes(-1, -2), slope)
-    score_slope = (weights * (_matmul(slope, value_BKSH.swapaxes(-1, -2)) - level)).astype(key_BKSH.dtype)
-    query_slope = _matmul(score_slope, key_BKSH).reshape(query_BKTGH.shape)
-    key_slope = _matmul(score_slope.swapaxes(-1, -2), query_BKTGH.reshape(mixed.shape))
+    value_slope = matmul(weights.swapaxes(-1, -2), slope)
+    score_slope = (weights * (matmul(slope, value_BKSH.swapaxes(-1, -2)) - level)).astype(key_BKSH.dtype)
+    query_slope = matmul(score_slope, key_BKSH).reshape(query_BKTGH.shape)
+    key_slope = matmul(score_slope.swapaxes(-1, -2), query_BKTGH.reshape(mixed.shape))
     return query_slope.astype(query_BKTGH.dtype), key_slope.astype(key_BKSH.dtype), value_slope.astype(value_BKSH.dtype), None
 
 
 _softmax_mix.defvjp(_forward, _backward)
 
 
-def _matmul(left: jax.Array, right: jax.Array) -> jax.Array:
+def matmul(left: jax.Array, right: jax.Array) -> jax.Array:
     """Matrix product of one dtype summed in float32."""
     return jnp.matmul(left, right, preferred_element_type=jnp.float32)

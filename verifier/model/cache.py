@@ -24,7 +24,7 @@ import jax.numpy as jnp
 WINDOW = 32  # W, tokens of a page: more would leave more of a page empty, fewer would make the products small
 
 Blocks = tuple[jax.Array, ...]  # one array a layer
-Given = Any  # a jax.Array in a step; where the host makes it, a numpy array
+Given = Any  # a jax.Array in a step; where the host makes it, a numpy array or scalar of the same type
 
 
 @jax.tree_util.register_dataclass
@@ -140,9 +140,10 @@ def flush(pages: Pages, page_B: jax.Array) -> Pages:
 
 
 def take_pages(pages: Pages, page_Y: jax.Array) -> Pages:
-    """Some of the pages, in a new order."""
+    """Some of the pages, in a new order. The old arrays are freed one by one."""
     page_YK = heads_of(page_Y, pages.k[0].shape[0] // len(pages.position_XW))
-    return Pages(tuple(k[page_YK] for k in pages.k), tuple(v[page_YK] for v in pages.v), pages.position_XW[page_Y])
+    k, v = ([_take(array, page_YK) for array in arrays] for arrays in (pages.k, pages.v))
+    return Pages(tuple(k), tuple(v), _take(pages.position_XW, page_Y))
 
 
 def resize_pages(pages: Pages, count: int) -> Pages:
@@ -156,6 +157,13 @@ def resize_prompts(prompts: Prompts, room: int) -> Prompts:
     """Prompt slots of `room` tokens; prompts that are longer must not be read any more. The old arrays are freed one by one."""
     k, v = ([_fit(array, axis, room, 0) for array in arrays] for arrays, axis in ((prompts.k, 2), (prompts.v, 1)))
     return Prompts(tuple(k), tuple(v), prompts.length_P)
+
+
+def _take(array: jax.Array, index: jax.Array) -> jax.Array:
+    """Rows of an array; the array itself is gone afterwards."""
+    taken = array[index]
+    array.delete()
+    return taken
 
 
 def _fit(array: jax.Array, axis: int, size: int, fill: int) -> jax.Array:

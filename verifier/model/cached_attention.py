@@ -12,10 +12,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from verifier.model.attention import MASKED, matmul
 from verifier.model.cache import Cache, Seating
-
-MASKED = -1e30  # finite: a row that sees nothing (an idle slot) gives an even mean, not NaN
-
 
 KeysValues = tuple[jax.Array, jax.Array]
 
@@ -71,10 +69,10 @@ def _prompt(query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating,
     if seating.prompt_E is not None:
         k, v = _blocks(k, seating.prompt_E, K), _blocks(v, seating.prompt_E, K)
     query = query_BKGH.at[seating.row_ER].get(mode="fill", fill_value=0).swapaxes(1, 2).reshape(E * K, R * G, H)
-    scores = jnp.where(see_ERS[:, None, :, None, :], _matmul(query, k).reshape(E, K, R, G, -1), MASKED)
+    scores = jnp.where(see_ERS[:, None, :, None, :], matmul(query, k).reshape(E, K, R, G, -1), MASKED)
     top = scores.max(axis=-1)
     weights = jnp.exp(scores - top[..., None])
-    mixed = _matmul(weights.reshape(E * K, R * G, -1).astype(v.dtype), v).reshape(E, K, R, G, H)
+    mixed = matmul(weights.reshape(E * K, R * G, -1).astype(v.dtype), v).reshape(E, K, R, G, H)
     e_B, r_B = seating.place_B // R, seating.place_B % R
     return Part(*(x_EKR[e_B, :, r_B] for x_EKR in (top, weights.sum(axis=-1), mixed)))
 
@@ -82,8 +80,8 @@ def _prompt(query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating,
 def _blocks(x: jax.Array, prompt_E: jax.Array, kv_heads: int) -> jax.Array:
     """The keys or values [E*K, ...] of each block's prompt, out of [P*K, ...].
 
-    Chosen by a product with ones and zeros, which is exact: XLA's CPU compiler fuses a gather into what follows, number by number, and
-    takes as long for it as for all the rest of attention to prompts.
+    Chosen by a product with ones and zeros, which is exact for finite numbers: XLA's CPU compiler fuses a gather into what follows, number
+    by number, and takes as long for it as for all the rest of attention to prompts.
     """
     flat_P = x.reshape(x.shape[0] // kv_heads, -1)
     chosen = jax.nn.one_hot(prompt_E, flat_P.shape[0], dtype=x.dtype)
@@ -96,11 +94,11 @@ def _pages(query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating, 
     X = len(see_XW)
     owner_X = jnp.minimum(seating.row_X, B - 1)
     query_XKGH = query_BKGH[owner_X]
-    scores = jnp.where(see_XW[:, None, None, :], _matmul(query_XKGH.reshape(X * K, G, H), k).reshape(X, K, G, -1), MASKED)
+    scores = jnp.where(see_XW[:, None, None, :], matmul(query_XKGH.reshape(X * K, G, H), k).reshape(X, K, G, -1), MASKED)
     # One maximum for all pages of a row, so that their weights add up as they are.
     top_BKG = scores.max(axis=-1).at[seating.page_BM].get(mode="fill", fill_value=MASKED).max(axis=1)
     weights = jnp.exp(jnp.minimum(scores - top_BKG[owner_X][..., None], 0.0))  # pages of nobody would overflow
-    mixed = _matmul(weights.reshape(X * K, G, -1).astype(v.dtype), v).reshape(X, K, G, H)
+    mixed = matmul(weights.reshape(X * K, G, -1).astype(v.dtype), v).reshape(X, K, G, H)
 
     def together(x_X: jax.Array) -> jax.Array:
         return x_X.at[seating.page_BM].get(mode="fill", fill_value=0).sum(axis=1)
@@ -114,8 +112,3 @@ def _join(one: Part, other: Part) -> jax.Array:
     scale_one, scale_other = jnp.exp(one.top - top), jnp.exp(other.top - top)
     total = scale_one * one.total + scale_other * other.total
     return (scale_one[..., None] * one.mixed + scale_other[..., None] * other.mixed) / total[..., None]
-
-
-def _matmul(left: jax.Array, right: jax.Array) -> jax.Array:
-    """Matrix product summed in float32. jnp.einsum would choose the operands' order itself, and with it what is transposed first."""
-    return jnp.matmul(left, right.astype(left.dtype), preferred_element_type=jnp.float32)

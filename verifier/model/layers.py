@@ -73,7 +73,7 @@ def _linear(inputs: int, outputs: int, bias: bool, std: float, dtype: jax.typing
 
 
 class Attention(nnx.Module):
-    """The projections around `attend`."""
+    """The projections before and after attention."""
 
     def __init__(self, arch: Arch, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike):
         std, out_std = arch.width**-0.5, (arch.heads * arch.head_width * 2 * arch.layers) ** -0.5

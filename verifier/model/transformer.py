@@ -183,6 +183,11 @@ class Transformer(nnx.Module):
         return jnp.concatenate([see_prompt, see_own], axis=2)
 
 
+def narrow(weights: Any, dtype: jax.typing.DTypeLike) -> Any:
+    """Parameters with the matrices in the type that they are multiplied in; norms' scales and biases stay as exact as they are."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim > 1 and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, weights)
+
+
 class _Layer(NamedTuple):
     """What is static about a layer that reads packed rows."""
 

@@ -93,8 +93,9 @@ def _chunk(
     hidden_BCD: jax.Array, output_VD: jax.Array, target_BC: jax.Array, weight_BC: jax.Array, vocab_size: int, slopes: bool
 ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
     """Loss of some positions and its derivatives by their hidden states and by the output matrix (float32)."""
-    target_M, weight_M = target_BC.reshape(-1), weight_BC.reshape(-1)
-    # What stands at a masked position may be anything, even infinite.
+    # What stands at a masked position may be anything, even infinite or an id outside the softmax.
+    weight_M = weight_BC.reshape(-1)
+    target_M = jnp.where(weight_M > 0, target_BC.reshape(-1), 0)
     hidden_MD = jnp.where(weight_M[:, None] > 0, hidden_BCD.reshape(-1, hidden_BCD.shape[-1]), 0)
     logits_MV = logits(hidden_MD, output_VD)
     ids = jnp.arange(output_VD.shape[0])

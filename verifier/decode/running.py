@@ -61,41 +61,42 @@ class _Step(NamedTuple):
     by_calculator_B: np.ndarray
 
 
-class Batch:
-    """One job of the engine."""
+@dataclasses.dataclass(frozen=True)
+class Writer:
+    """What every job of an engine needs."""
+
+    static: steps.DecodeStatic
+    weights: steps.Weights
+    tokenizer: Tokenizer
+    calculator: Calculator
+    config: SampleConfig
+    seed: int
+
+
+class Running:
+    """One job of the engine: `sample_ids` of every prompt, the prompts in their order, by falling length."""
 
     def __init__(
-        self,
-        *,
-        static: steps.DecodeStatic,
-        weights: steps.Weights,
-        plan: memory.Plan,
-        tokenizer: Tokenizer,
-        calculator: Calculator,
-        config: SampleConfig,
-        seed: int,
-        progress: Callable[[Counts], None],
+        self, writer: Writer, plan: memory.Plan, prompts: Sequence[Prompt], sample_ids: Sequence[int], progress: Callable[[Counts], None]
     ) -> None:
-        """See `engine.Engine`; plan: sizes of everything."""
-        self._static, self._weights, self._plan, self._config, self._seed = static, weights, plan, config, seed
-        self._tokenizer, self._calculator, self._progress = tokenizer, calculator, progress
-        self._watch = jax.tree.map(jax.numpy.asarray, calculator.watch)
-        self._rows = Rows(plan.rows, config.max_new_tokens, plan.pages[0], places(plan.rows, plan.prompts, plan.samples))
+        """plan: sizes of everything. The device's memory is taken here."""
+        self._writer, self._plan, self._prompts, self._progress = writer, plan, prompts, progress
+        self._watch = jax.tree.map(jax.numpy.asarray, writer.calculator.watch)
+        self._rows = Rows(plan.rows, writer.config.max_new_tokens, plan.pages[0], places(plan.rows, plan.prompts, plan.samples))
         self._prompt_room = plan.prompt_tokens
-        shape = np.zeros((plan.prompts_at_once, plan.prompt_tokens), np.int32)
-        self._state = steps.empty_state(static, weights, shape, plan.rows, plan.pages[0], plan.prompts)
+        sizes = steps.Sizes(plan.rows, plan.pages[0], plan.prompts, plan.prompt_tokens)
+        self._state = steps.empty_state(writer.static, writer.weights, sizes)
         self._free = collections.deque(range(plan.prompts))  # prompt slots
         self._slot_of: dict[int, int] = {}  # of problems that are read or being written
         self._column = 0
-        self.counts = Counts()
-
-    def run(self, prompts: Sequence[Prompt], sample_ids: Sequence[int]) -> Iterator[list[Completion]]:
-        """Draws `sample_ids` of every prompt, the prompts in their order; gives out a problem when its last solution has ended."""
-        self._prompts = prompts
         self._todo = collections.deque((problem, sample) for problem in range(len(prompts)) for sample in sample_ids)
         self._unread = collections.deque(range(len(prompts)))
         self._left = dict.fromkeys(range(len(prompts)), len(sample_ids))
         self._ended: dict[int, list[Completion]] = collections.defaultdict(list)
+        self.counts = Counts()
+
+    def run(self) -> Iterator[list[Completion]]:
+        """Draws everything; gives out a problem when its last solution has ended."""
         ahead: _Step | None = None
         while True:
             fewer = self._fewer_rows()
@@ -121,7 +122,7 @@ class Batch:
             if problem not in self._slot_of and not self._prefill():
                 return  # all prompt slots are taken by problems with solutions still being written
             self._todo.popleft()
-            key = sampling.sample_key(self._seed, self._prompts[problem].problem_id, sample)
+            key = sampling.sample_key(self._writer.seed, self._prompts[problem].problem_id, sample)
             self._rows.start(row, self._slot_of[problem], problem, sample, key)
 
     def _prefill(self) -> bool:
@@ -138,7 +139,7 @@ class Batch:
             tokens = self._prompts[problem].tokens
             tokens_NS[n, : len(tokens)], length_N[n] = tokens, len(tokens)
             slot_N[n] = self._slot_of[problem] = self._free.popleft()
-        self._state = steps.prefill(self._static, self._weights, self._state, tokens_NS, length_N, slot_N)
+        self._state = steps.prefill(self._writer.static, self._writer.weights, self._state, tokens_NS, length_N, slot_N)
         return True
 
     def _fit_prompts(self, problems: Sequence[int]) -> None:
@@ -160,12 +161,11 @@ class Batch:
     def _flush(self, fewer: int | None) -> None:
         """Empties the windows into pages; makes the pool fit, and the slots where `fewer` are enough."""
         rows = self._rows
-        wanted = rows.wanted_pages()
-        pages = next((size for size in self._plan.pages if size >= wanted), wanted)
+        pages = memory.pool_size(self._plan.pages, rows.wanted_pages())
         if pages > rows.pages:
             self._resize_pages(pages)
         self._state = steps.flush(self._state, rows.flush())
-        pages = next((size for size in self._plan.pages if size >= rows.highest_page()), rows.pages)
+        pages = memory.pool_size(self._plan.pages, rows.highest_page())
         if pages < rows.pages:
             self._resize_pages(pages)
         if fewer is not None:
@@ -181,7 +181,7 @@ class Batch:
         """Sends the next step to the device and does not wait for it."""
         if self._column == cache_lib.WINDOW:
             self._flush(fewer)
-        rows, config = self._rows, self._config
+        rows, config = self._rows, self._writer.config
         start_B, go_B, forced_B, by_calculator_B = rows.orders()
         orders = steps.Orders(
             start_B=start_B,
@@ -192,7 +192,7 @@ class Batch:
             limit=np.int32(config.max_new_tokens),
             temperature=np.float32(config.temperature),
         )
-        self._state, drawn = steps.generate(self._static, self._weights, self._state, rows.seating(), orders, self._watch)
+        self._state, drawn = steps.generate(self._writer.static, self._writer.weights, self._state, rows.seating(), orders, self._watch)
         self._column += 1
         self.counts.steps += 1
         self.counts.slot_steps += len(rows)
@@ -208,7 +208,7 @@ class Batch:
         rows.write(row_R, token_B[row_R], logprob_B[row_R], step.by_calculator_B[row_R])
         for row in np.flatnonzero(look_B).tolist():
             self._look(row, int(token_B[row]), bool(written_B[row]))
-        ended_R = row_R[(token_B[row_R] == self._static.end_id) | (rows.length_B[row_R] == self._config.max_new_tokens)]
+        ended_R = row_R[(token_B[row_R] == self._writer.static.end_id) | (rows.length_B[row_R] == self._writer.config.max_new_tokens)]
         self.counts.tokens += len(row_R)
         self.counts.solutions += len(ended_R)
         self._progress(self.counts)
@@ -219,7 +219,7 @@ class Batch:
         """Asks the calculator what follows a token; one that was held back is written now, or another in its place."""
         rows = self._rows
         tokens = rows.token_BT[row, : rows.length_B[row]].tolist()
-        verdict = self._calculator.look(tokens if written else [*tokens, token])
+        verdict = self._writer.calculator.look(tokens if written else [*tokens, token])
         queue = [(forced, True) for forced in verdict.queue]
         if not written and not verdict.instead:
             queue.insert(0, (token, False))
@@ -250,7 +250,7 @@ class Batch:
             tokens=tokens,
             forced=rows.forced_BT[row, :length].tolist(),
             logprobs=rows.logprob_BT[row, :length].tolist(),
-            finish="eos" if tokens[-1] == self._static.end_id else "length",
-            text=self._tokenizer.decode(tokens),
+            finish="eos" if tokens[-1] == self._writer.static.end_id else "length",
+            text=self._writer.tokenizer.decode(tokens),
             calculator_errors=int(rows.errors_B[row]),
         )
