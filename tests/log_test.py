@@ -73,6 +73,13 @@ def test_without_a_terminal_a_line_now_and_then():
     assert written[-1].startswith("verify: 100/100 steps (100%), 1:20 gone, 0:00 left")
 
 
+def test_the_time_left_is_not_guessed_before_anything_is_done():
+    times, stream = iter([0.0, 20.0, 40.0]), io.StringIO()
+    progress = log.Progress(1000, "solution", "sample", done=10, stream=stream, clock=lambda: next(times))
+    progress.advance(0)
+    assert "10/1000" in stream.getvalue() and "? left" in stream.getvalue()
+
+
 def test_on_a_terminal_a_bar_with_the_time_left():
     class Terminal(io.StringIO):
         def isatty(self):

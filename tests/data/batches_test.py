@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verifier.config import ConfigError
+from verifier.data import packing
 from verifier.data.batches import (
     Batch,
     BatchStream,
@@ -223,6 +225,12 @@ def test_packing_loses_and_doubles_nothing(lengths):
     assert all(0 < sum(len(example.tokens) for example in row) <= 12 for row in rows)
     assert [row[0].tokens[0] for row in rows] == sorted(row[0].tokens[0] for row in rows)
     assert len(rows) <= 1 + 2 * sum(lengths) / 12  # first fit leaves at most one row half empty (64 open rows are enough here)
+
+
+def test_rooms_are_few_and_never_a_half_larger_than_needed():
+    found = list(itertools.takewhile(lambda room: room < 5000, packing.rooms(32)))
+    assert found[:6] == [32, 48, 64, 96, 128, 192] and len(found) < 16
+    assert all(after <= 1.5 * before for before, after in itertools.pairwise(found))
 
 
 def test_packing_is_first_fit():

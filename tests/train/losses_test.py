@@ -171,3 +171,11 @@ def test_a_batch_without_weights_has_no_loss_and_no_nan():
     empty = jax.tree.map(np.zeros_like, BATCH)
     terms = losses.verifier_joint(fakes.Judge(), empty, vocab_size=fakes.VOCAB)
     assert losses.total(terms, losses.divisors(empty)) == 0
+
+
+def test_a_masked_target_may_be_any_id():
+    hidden, output = np.random.default_rng(0).normal(size=(2, 1, 3, 4)).astype(np.float32)[0], np.eye(6, 4, dtype=np.float32)
+    weight = jnp.asarray([[1.0, 1.0, 0.0]])
+    value, slopes = jax.value_and_grad(cross_entropy.cross_entropy, (0, 1))(hidden, output, jnp.asarray([[1, 2, 5]]), weight, 5)
+    other = cross_entropy.cross_entropy(hidden, output, jnp.asarray([[1, 2, 0]]), weight, 5)
+    assert float(value) == float(other) and all(np.isfinite(slope).all() for slope in slopes)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from verifier.data.local_files import DataError
 
@@ -41,6 +42,11 @@ def pack_lengths(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
                 if len(room) > OPEN_ROWS:
                     del room[0], opened[0]
     return rows
+
+
+def rooms(first: int) -> Iterator[int]:
+    """Lengths that anything is padded to: first, 3/2 of it, twice it, 3 times, 4 times, 6 times, ...: few, since each is compiled once."""
+    return itertools.chain.from_iterable((first << n, first * 3 // 2 << n) for n in itertools.count())
 
 
 def fitting(lengths: Sequence[int], names: Sequence[str], row_tokens: int) -> list[int]:

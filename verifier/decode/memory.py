@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import os
 import pathlib
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 import jax
 
 from verifier.config import UserError
+from verifier.data.packing import rooms
 from verifier.decode.rows import most_pages
 from verifier.decode.seating import OWN_BLOCK
 from verifier.model import attention
@@ -116,8 +116,7 @@ def pool_size(sizes: Sequence[int], wanted: int) -> int:
 
 def prompt_room(tokens: int, most: int | None = None) -> int:
     """What prompts of up to `tokens` tokens are padded to; no more than `most`."""
-    rooms = itertools.chain.from_iterable((PROMPT_ROOM << n, PROMPT_ROOM * 3 // 2 << n) for n in itertools.count())
-    room = next(room for room in rooms if room >= tokens)
+    room = next(room for room in rooms(PROMPT_ROOM) if room >= tokens)
     return room if most is None else min(room, most)
 
 

@@ -23,11 +23,12 @@ import numpy as np
 from flax import nnx
 
 from verifier.config import ScoreConfig, UserError
-from verifier.data.packing import pack_lengths
+from verifier.data.packing import pack_lengths, rooms
 from verifier.model.cache import Prefix
 from verifier.model.heads import Verifier
 from verifier.model.transformer import narrow
 
+SHORTEST = 32  # tokens that a row or prompt is padded to at least
 LOOKED_AT = 32  # problems of a group whose solutions decide how long rows are
 
 
@@ -137,14 +138,14 @@ def _plan(group: Sequence[Solutions], most: int, model: _Model) -> _Plan:
     """The row length that makes the first problems of the group cheapest, and the number of rows that leaves the last call fullest."""
     prompt_tokens = min(_prompt_room(group[0].prompt), model.context)
     longest = max(len(tokens) for problem in group for tokens in problem.tokens)
-    rooms = [room for room in itertools.takewhile(lambda room: room < 8 * longest + 64, _rooms()) if room >= longest]
+    lengths = [room for room in itertools.takewhile(lambda room: room < 8 * longest + 64, rooms(SHORTEST)) if room >= longest]
 
     def cost(row_tokens: int) -> float:
         """Work of the matrices, and twice that of the attention's products, for its exponentials take as long."""
         rows = sum(len(_packed(n, problem, row_tokens)) for n, problem in enumerate(group[:LOOKED_AT]))
         return rows * row_tokens * (6 * model.width + 2 * (prompt_tokens + row_tokens))
 
-    row_tokens = min(rooms, key=cost)
+    row_tokens = min(lengths, key=cost)
     rows_P = [_packed(n, problem, row_tokens) for n, problem in enumerate(group)]
     total = sum(map(len, rows_P))
     most = min(most, total)
@@ -237,14 +238,9 @@ def _padded(lists: Sequence[Sequence[int]], rows: int, room: int) -> tuple[np.nd
     return tokens_BT, length_B
 
 
-def _rooms() -> Iterator[int]:
-    """Lengths that anything is padded to: 32, 48, 64, 96, 128, 192, ...: few, since each is compiled once."""
-    return itertools.chain.from_iterable((2**power, 2**power * 3 // 2) for power in itertools.count(5))
-
-
 def _prompt_room(prompt: Sequence[int]) -> int:
     """What a prompt is padded to: every second of the lengths, for prompts cost little."""
-    return next(room for room in itertools.islice(_rooms(), 0, None, 2) if room >= len(prompt))
+    return next(room for room in itertools.islice(rooms(SHORTEST), 0, None, 2) if room >= len(prompt))
 
 
 @functools.partial(jax.jit, static_argnames=("graph",))
