@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from verifier.config import ConfigError
-from verifier.data.examples import Example, LabelledSamples, encode_problem, lm_example, verifier_example
+from verifier.data.examples import Example, LabelledSamples, LazyExamples, encode_problem, lm_example, verifier_example
 from verifier.data.local_files import DataError
 from verifier.data.packing import fitting, pack_lengths
 
@@ -69,7 +69,7 @@ def pack(examples: Sequence[Example], row_tokens: int) -> list[list[Example]]:
     return [[examples[kept[place]] for place in row] for row in rows]
 
 
-class Mixed(Sequence[Example]):
+class Mixed(LazyExamples):
     """Every sample followed by one ground-truth example; holds no example that its two parts do not hold."""
 
     def __init__(self, samples: Sequence[Example], ground_truth: Sequence[Example], partners: np.ndarray) -> None:
@@ -78,14 +78,8 @@ class Mixed(Sequence[Example]):
     def __len__(self) -> int:
         return 2 * len(self._samples)
 
-    @overload
-    def __getitem__(self, place: int) -> Example: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Example]: ...
-    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
-        if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(len(self)))]
-        pair, second = divmod(range(len(self))[place], 2)
+    def _made(self, place: int) -> Example:
+        pair, second = divmod(place, 2)
         return self._ground_truth[int(self._partners[pair])] if second else self._samples[pair]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
@@ -112,7 +113,23 @@ def verifier_example(
     return Example(tokens, np.zeros(len(tokens), np.float32), value_weight, value_target, name)
 
 
-class LabelledSamples(Sequence[Example]):
+class LazyExamples(Sequence[Example]):
+    """Examples that are made when they are asked for; who derives from it says how many there are and makes the one at a place."""
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Example]: ...
+    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
+        places = range(len(self))[place]
+        return self._made(places) if isinstance(places, int) else [self._made(each) for each in places]
+
+    @abc.abstractmethod
+    def _made(self, place: int) -> Example:
+        """The example at a place from 0 on."""
+
+
+class LabelledSamples(LazyExamples):
     """The examples of a table of samples, each made when it is asked for: of 750,000 samples the tokens alone are held, 4 bytes each."""
 
     def __init__(
@@ -145,13 +162,7 @@ class LabelledSamples(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, place: int) -> Example: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Example]: ...
-    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
-        if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(len(self)))]
+    def _made(self, place: int) -> Example:
         row = int(self._places[place])
         key = self._problem_ids[row].as_py()
         count = self._starts[row + 1] - self._starts[row]

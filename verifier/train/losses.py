@@ -161,7 +161,7 @@ def _share(weight_BT: jax.Array, batch: Batch) -> Term:
 def _lm_terms(transformer: Transformer, hidden_BTD: jax.Array, batch: Batch, vocab_size: int, coefficient: float) -> Terms:
     """Cross-entropy of the next token from hidden states that are already there."""
     weight_BT = jnp.asarray(batch.lm_weight_BT)
-    # The last position of a row predicts nothing and weighs nothing; whatever id stands under a zero weight is replaced by a sound one.
-    target_BT = jnp.where(weight_BT > 0, jnp.roll(batch.tokens_BT, -1, axis=1), 0)
+    # The last position of a row predicts nothing and weighs nothing; what id stands under a weight of zero does not matter.
+    target_BT = jnp.roll(batch.tokens_BT, -1, axis=1)
     loss_sum = cross_entropy(hidden_BTD, transformer.output_rows(), target_BT, weight_BT, vocab_size)
     return {"lm": Term(loss_sum, weight_BT.sum(), coefficient), "lm_share": _share(weight_BT, batch)}
