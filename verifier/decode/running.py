@@ -99,12 +99,11 @@ class Running:
         """Draws everything; gives out a problem when its last solution has ended."""
         ahead: _Step | None = None
         while True:
-            fewer = self._fewer_rows()
-            if ahead is not None and fewer is not None:  # what is ahead still counts in the old slots
+            if ahead is not None and self._column == cache_lib.WINDOW:  # what has ended needs no more pages, and perhaps no more slots
                 yield from self._read(ahead)
                 ahead = None
             self._refill()
-            step = self._dispatch(fewer) if len(self._rows.idle()) < len(self._rows) else None
+            step = self._dispatch() if len(self._rows.idle()) < len(self._rows) else None
             if ahead is not None:
                 yield from self._read(ahead)
             ahead = step
@@ -151,15 +150,15 @@ class Running:
             self._state = steps.resize_prompts(self._state, room)
 
     def _fewer_rows(self) -> int | None:
-        """A smaller number of slots that still holds all that is left, where a window begins and fewer slots are cheaper."""
-        if self._todo or self._column < cache_lib.WINDOW:
+        """A smaller number of slots that still holds all that is left, where fewer slots are cheaper."""
+        if self._todo:
             return None
         busy = len(self._rows) - len(self._rows.idle())
         fitting = [rows for rows in self._plan.fewer_rows if busy <= rows < len(self._rows)]
         return min(fitting, default=None)
 
-    def _flush(self, fewer: int | None) -> None:
-        """Empties the windows into pages; makes the pool fit, and the slots where `fewer` are enough."""
+    def _flush(self) -> None:
+        """Empties the windows into pages; makes the pool and the slots fit what is left."""
         rows = self._rows
         pages = memory.pool_size(self._plan.pages, rows.wanted_pages())
         if pages > rows.pages:
@@ -168,7 +167,7 @@ class Running:
         pages = memory.pool_size(self._plan.pages, rows.highest_page())
         if pages < rows.pages:
             self._resize_pages(pages)
-        if fewer is not None:
+        if (fewer := self._fewer_rows()) is not None:
             row_B = rows.keep(fewer, places(fewer, self._plan.prompts, self._plan.samples))
             self._state = steps.take_rows(self._state, row_B)
         self._column = 0
@@ -177,10 +176,10 @@ class Running:
         self._rows.resize_pages(pages)
         self._state = steps.resize_pages(self._state, len(self._rows) + pages)
 
-    def _dispatch(self, fewer: int | None) -> _Step:
+    def _dispatch(self) -> _Step:
         """Sends the next step to the device and does not wait for it."""
         if self._column == cache_lib.WINDOW:
-            self._flush(fewer)
+            self._flush()
         rows, config = self._rows, self._writer.config
         start_B, go_B, forced_B, by_calculator_B = rows.orders()
         orders = steps.Orders(
