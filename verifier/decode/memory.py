@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 import pathlib
@@ -21,8 +22,7 @@ from verifier.model.arch import Arch
 PROMPT_ROOM = 64  # prompts are padded to 64, 96, 128, 192, 256, ... tokens: every room is compiled once
 MOST_ROWS = {"cpu": 128}  # more slots make no step cheaper a row: the processor's products are at their best
 MOST_ROWS_ELSEWHERE = 1024
-FEWEST_PAGES = 64  # of a pool: fewer would save nothing
-PAGES_GROW = 1.5  # the pool grows by this; each size is compiled once
+FEWEST_PAGES = 32  # of a pool: fewer would save nothing
 WORTH_FEWER_ROWS = 4e9  # operations of a CPU's step below which the last solutions may as well idle in all slots
 USABLE = 0.9  # share of the device's memory: the rest is for what compilers and allocators leave unused
 
@@ -108,10 +108,7 @@ def plan(arch: Arch, weights: Sequence[jax.Array], work: Work, rows: int, memory
 
 def pool_size(sizes: Sequence[int], wanted: int) -> int:
     """The smallest size of the pool that holds `wanted` pages; beyond the planned ones it grows on in the same steps."""
-    size = next((size for size in sizes if size >= wanted), sizes[-1])
-    while size < wanted:
-        size = math.ceil(size * PAGES_GROW)
-    return size
+    return next(size for size in itertools.chain(sizes, rooms(sizes[0])) if size >= wanted)
 
 
 def prompt_room(tokens: int, most: int | None = None) -> int:
@@ -128,9 +125,8 @@ def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, 
     prompt_tokens = prompt_room(work.prompt_tokens, arch.context)
     token_bytes = 2 * arch.layers * arch.kv_heads * arch.head_width * itemsize
     most = rows * most_pages(work.max_new_tokens)
-    sizes = [min(most, max(math.ceil(rows / 2), FEWEST_PAGES))]
-    while sizes[-1] < most:
-        sizes.append(min(most, math.ceil(sizes[-1] * PAGES_GROW)))
+    # Half of the rows, so that one, two, three, ... pages of every row fit a size exactly: rows that began together are flushed together.
+    sizes = itertools.takewhile(lambda size: size < most, rooms(max(math.ceil(rows / 2), FEWEST_PAGES)))
     activations = 4 * (3 * arch.mlp_width + 6 * arch.width)
     kernel = attention.kernel("bfloat16" if itemsize == 2 else "float32", arch.head_width, prompt_tokens, prompt_tokens)
     scores = 2 * 4 * arch.heads * prompt_tokens if kernel == "plain" else 0  # of a prompt token: before and after the softmax
@@ -142,7 +138,7 @@ def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, 
         prompts=prompts,
         prompts_at_once=at_once,
         prompt_tokens=prompt_tokens,
-        pages=tuple(sizes),
+        pages=(*sizes, most),
         weight_bytes=weight_bytes,
         prompt_bytes=prompts * prompt_tokens * token_bytes,
         page_bytes=most * cache_lib.WINDOW * token_bytes,
