@@ -177,6 +177,13 @@ def test_settings_without_effect_are_not_refused(copy):
     pipeline.run(config("sample.rows=8", "score.rows=4", "finetune.checkpoint_every=7"), copy, ["finetune", "sample", "score"])
 
 
+def test_memory_that_holds_no_slot_is_refused_before_the_generator_is_read(copy, monkeypatch):
+    shutil.rmtree(copy / "tables" / "samples")
+    monkeypatch.setattr(saved, "load", lambda *_: pytest.fail("the generator was read"))
+    with pytest.raises(config_lib.UserError, match="does not fit into memory"):
+        pipeline.run(config("sample.memory_gib=0.0001"), copy, ["sample"])
+
+
 def test_sampling_goes_on_after_the_last_whole_part_and_ends_the_same(copy, monkeypatch):
     folder = copy / "tables" / "samples" / "split=test"
     whole = rows(folder)

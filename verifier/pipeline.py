@@ -17,7 +17,7 @@ from verifier import config as config_lib
 from verifier import log, saved, training, workdir
 from verifier.data import store
 from verifier.decode import memory, steps
-from verifier.decode.engine import Counts, Engine, Prompt
+from verifier.decode.engine import Counts, Engine, Planner, Prompt
 from verifier.evaluate import graders
 from verifier.evaluate import report as report_lib
 from verifier.evaluate.score import Solutions, score_samples
@@ -39,10 +39,10 @@ def sample(run: Run) -> None:
     asked += [(split, found[split], config, getattr(config, f"{split}_samples")) for split in ("heldout", "test")]
     if config.greedy:
         asked.append((workdir.GREEDY, found["test"], dataclasses.replace(config, temperature=0.0), 1))
-    # All are planned before the first is drawn: what does not fit is said at once, not after hours.
+    # All are planned before the generator is read: what does not fit is said at once, not after hours.
     jobs = [job for each in asked if (job := _sample_job(run, generator, *each)) is not None]
     for job in jobs:
-        _sample_split(run, generator.id, job)
+        _sample_split(run, generator, job)
 
 
 def label(run: Run) -> None:
@@ -151,7 +151,7 @@ class _SampleJob(NamedTuple):
 
     split: str
     writer: store.TableWriter
-    engine: Engine
+    config: config_lib.SampleConfig
     waiting: list[Prompt]
     samples: int
     plan: memory.Plan | None  # None: nothing waits
@@ -168,29 +168,29 @@ def _sample_job(
     if not found or run.finished(f"sample {split}", folder, own):
         return None
     writer = store.TableWriter(folder, "samples", own)
-    model, tokenizer, _ = generator.loaded
-    engine = Engine(model, tokenizer, config, run.config.seed)
-    prompts = [Prompt(each.problem_id, run.prompt_ids(each, tokenizer)) for each in found]
-    fitting, too_long = engine.split(prompts)
+    planner = generator.planner(config)
+    prompts = [Prompt(each.problem_id, run.prompt_ids(each, generator.outline.tokenizer)) for each in found]
+    fitting, too_long = planner.split(prompts)
     for prompt in too_long:
-        log.say(f"sample {split}: problem {prompt.problem_id} is left out: its prompt has {len(prompt.tokens)} tokens, of {engine.room}")
+        log.say(f"sample {split}: problem {prompt.problem_id} is left out: its prompt has {len(prompt.tokens)} tokens, of {planner.room}")
     if not fitting:
         raise config_lib.ConfigError(f"sample {split}: no prompt fits; lower sample.max_new_tokens or raise model.context")
     waiting = [prompt for prompt in fitting if prompt.problem_id not in writer.present()]
-    plan = engine.plan(waiting, samples) if waiting else None
-    return _SampleJob(split, writer, engine, waiting, samples, plan, [prompt.problem_id for prompt in too_long])
+    plan = planner.plan(waiting, samples) if waiting else None
+    return _SampleJob(split, writer, config, waiting, samples, plan, [prompt.problem_id for prompt in too_long])
 
 
-def _sample_split(run: Run, generator: str, job: _SampleJob) -> None:
+def _sample_split(run: Run, generator: _Generator, job: _SampleJob) -> None:
     """Draws what is missing of one split's samples."""
     begun = time.monotonic()
     if job.waiting:
         log.say(f"sample {job.split}: {job.plan}")
         done = len(job.writer.present()) * job.samples
         progress = log.Progress(len(job.waiting) * job.samples + done, "solution", f"sample {job.split}", done=done)
+        engine = Engine(*generator.loaded[:2], job.config, run.config.seed)
         with progress:
-            drawn = job.engine.run(job.waiting, job.samples, job.plan, _Shown(progress))
-            _write(job.writer, ([_sample_row(each, generator, run.config.seed) for each in completions] for completions in drawn))
+            drawn = engine.run(job.waiting, job.samples, job.plan, _Shown(progress))
+            _write(job.writer, ([_sample_row(each, generator.id, run.config.seed) for each in completions] for completions in drawn))
     job.writer.finish({"seconds": time.monotonic() - begun, "left_out": job.left_out})
 
 
@@ -206,6 +206,15 @@ class _Generator:
     def __init__(self, run: Run) -> None:
         self._run = run
         self.id = workdir.manifest_of(run.dir.generator, "finetune")["id"]
+
+    @functools.cached_property
+    def outline(self) -> saved.Saved:
+        return saved.outline(self._run.dir.generator, "finetune", self._run.config.model.dtype)
+
+    def planner(self, config: config_lib.SampleConfig) -> Planner:
+        """What is planned with before anything is read."""
+        weights = steps.outline(self.outline.model, self.outline.tokenizer.vocab_size)
+        return Planner(self.outline.model.arch, weights, config)
 
     @functools.cached_property
     def loaded(self) -> saved.Saved:

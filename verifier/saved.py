@@ -61,6 +61,19 @@ def save(folder: pathlib.Path, model: Transformer | Verifier, tokenizer: Tokeniz
     return name
 
 
+def outline(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
+    """A model folder without the numbers: a model of shapes (`nnx.eval_shape`), tokenizer and manifest. Arguments and errors as `load`."""
+    manifest = workdir_lib.manifest_of(folder, stage)
+    arch = arch_from_dict(manifest["arch"])
+    tokenizer = load_tokenizer(folder)
+
+    def build() -> nnx.Module:
+        backbone = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
+        return Verifier(backbone, make_head(manifest["head"], tokenizer, arch)) if "head" in manifest else backbone
+
+    return Saved(nnx.eval_shape(build), tokenizer, manifest)
+
+
 def load(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
     """Reads a model folder.
 
@@ -73,17 +86,9 @@ def load(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
         WorkdirError: the folder is missing or unfinished.
         CheckpointError: its parameters cannot be read or do not fit its architecture.
     """
-    manifest = workdir_lib.manifest_of(folder, stage)
-    arch = arch_from_dict(manifest["arch"])
-    tokenizer = load_tokenizer(folder)
-
-    def build() -> nnx.Module:
-        backbone = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
-        return Verifier(backbone, make_head(manifest["head"], tokenizer, arch)) if "head" in manifest else backbone
-
-    model = nnx.eval_shape(build)
-    nnx.update(model, checkpoint.load_params(folder / "params", nnx.state(model, nnx.Param)))
-    return Saved(model, tokenizer, manifest)
+    found = outline(folder, stage, dtype)
+    nnx.update(found.model, checkpoint.load_params(folder / "params", nnx.state(found.model, nnx.Param)))
+    return found
 
 
 def make_head(kind: str, tokenizer: Tokenizer, arch: Arch) -> ReservedLogitHead | LinearHead:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
+import jax
+
 from verifier.config import SampleConfig, UserError
 from verifier.decode import memory, steps
 from verifier.decode.annotations import Calculator
 from verifier.decode.running import Completion, Counts, Prompt, Running, Writer
+from verifier.model.arch import Arch
 from verifier.model.transformer import Transformer
 from verifier.text.tokenizer import Tokenizer
 
-__all__ = ["Completion", "Counts", "Engine", "Prompt", "PromptTooLong"]
+__all__ = ["Completion", "Counts", "Engine", "Planner", "Prompt", "PromptTooLong"]
 
 
 class PromptTooLong(UserError):
@@ -27,7 +30,37 @@ class PromptTooLong(UserError):
         )
 
 
-class Engine:
+class Planner:
+    """What can be said before the generator's weights are read: which prompts fit, and how much is held at once."""
+
+    def __init__(self, arch: Arch, weights: Sequence[jax.Array | jax.ShapeDtypeStruct], config: SampleConfig) -> None:
+        """Args:
+
+        arch: of the generator; `arch.context` bounds prompt and solution together.
+        weights: as `steps.take_apart` gives them, or their shapes (`steps.outline`).
+        config: max_new_tokens, rows (slots), memory_gib.
+
+        Raises:
+            UserError: no tokens to write.
+        """
+        if config.max_new_tokens < 1:
+            raise UserError(f"sample.max_new_tokens is {config.max_new_tokens}, but must be at least 1.")
+        self.config = config
+        self.room = arch.context - config.max_new_tokens  # longest prompt
+        self._arch, self._weights = arch, weights
+
+    def split(self, prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
+        """The prompts that `Engine.run` takes, and those that leave no room for `max_new_tokens`."""
+        fitting = [prompt for prompt in prompts if len(prompt.tokens) <= self.room]
+        return fitting, [prompt for prompt in prompts if len(prompt.tokens) > self.room]
+
+    def plan(self, prompts: Sequence[Prompt], samples: int) -> memory.Plan:
+        """How many slots and prompts of which size are held at once; see `memory.plan`."""
+        work = memory.Work(max(len(prompt.tokens) for prompt in prompts), len(prompts), samples, self.config.max_new_tokens)
+        return memory.plan(self._arch, self._weights, work, self.config.rows, self.config.memory_gib)
+
+
+class Engine(Planner):
     """Draws J solutions of every problem. Sample (p, j) depends on (seed, problem_id, j) alone, on no batch size, order or subset."""
 
     def __init__(self, transformer: Transformer, tokenizer: Tokenizer, config: SampleConfig, seed: int) -> None:
@@ -42,24 +75,10 @@ class Engine:
         Raises:
             UserError: no tokens to write.
         """
-        if config.max_new_tokens < 1:
-            raise UserError(f"sample.max_new_tokens is {config.max_new_tokens}, but must be at least 1.")
-        self.config = config
-        self.room = transformer.arch.context - config.max_new_tokens  # longest prompt
-        self._arch = transformer.arch
         frame, weights = steps.take_apart(transformer, tokenizer.vocab_size)
+        super().__init__(transformer.arch, weights, config)
         static = steps.DecodeStatic(frame, tokenizer.vocab_size, tokenizer.end_id, config.top_k, config.top_p)
         self._writer = Writer(static, weights, tokenizer, Calculator(tokenizer, on=config.calculator), config, seed)
-
-    def split(self, prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
-        """The prompts that `run` takes, and those that leave no room for `max_new_tokens`."""
-        fitting = [prompt for prompt in prompts if len(prompt.tokens) <= self.room]
-        return fitting, [prompt for prompt in prompts if len(prompt.tokens) > self.room]
-
-    def plan(self, prompts: Sequence[Prompt], samples: int) -> memory.Plan:
-        """How many slots and prompts of which size are held at once; see `memory.plan`."""
-        work = memory.Work(max(len(prompt.tokens) for prompt in prompts), len(prompts), samples, self.config.max_new_tokens)
-        return memory.plan(self._arch, self._writer.weights, work, self.config.rows, self.config.memory_gib)
 
     def run(
         self,

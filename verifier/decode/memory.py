@@ -69,12 +69,12 @@ class Plan:
         return f"{self.rows} slots; {shown}; {_gib(self.total_bytes)} of {_gib(self.budget_bytes)} GiB"
 
 
-def plan(arch: Arch, weights: Sequence[jax.Array], work: Work, rows: int, memory_gib: float) -> Plan:
+def plan(arch: Arch, weights: Sequence[jax.Array | jax.ShapeDtypeStruct], work: Work, rows: int, memory_gib: float) -> Plan:
     """Chooses slots and cache sizes.
 
     Args:
         arch: of the generator.
-        weights: as the steps take them; their type is that of the cache.
+        weights: as the steps take them, or their shapes; their type is that of the cache.
         work: what is to be done.
         rows: slots; 0: as many as fit and help.
         memory_gib: for weights, caches and steps together; 0: what the device has.
@@ -82,8 +82,8 @@ def plan(arch: Arch, weights: Sequence[jax.Array], work: Work, rows: int, memory
     Raises:
         UserError: not even one slot fits, or not the `rows` that were asked for; with the sizes of the parts.
     """
-    weight_bytes = sum(leaf.nbytes for leaf in weights)
-    budget = int(memory_gib * 2**30) if memory_gib else _usable(weight_bytes)
+    weight_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in weights)
+    budget = int(memory_gib * 2**30) if memory_gib else _usable(sum(leaf.nbytes for leaf in weights if isinstance(leaf, jax.Array)))
     total = work.problems * work.samples
     most = min(rows or MOST_ROWS.get(jax.default_backend(), MOST_ROWS_ELSEWHERE), total)
     if not rows:
@@ -156,7 +156,7 @@ def _fewer(rows: int, parameters: int) -> tuple[int, ...]:
 
 
 def _usable(weight_bytes: int) -> int:
-    """Bytes that the device has for us, those of the weights that lie there already included."""
+    """Bytes that the device has for us, the `weight_bytes` of weights that lie there already included."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         others = stats.get("bytes_in_use", 0) - weight_bytes

@@ -57,6 +57,12 @@ def make_ready(model: Transformer, vocab_size: int) -> None:
     nnx.update(model, frame.state(weights))
 
 
+def outline(model: Transformer, vocab_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Shapes and types of what `take_apart` would give; the model may be one without numbers (`nnx.eval_shape`)."""
+    graph, state = nnx.split(model)
+    return jax.eval_shape(lambda state: take_apart(nnx.merge(graph, state), vocab_size)[1], state)
+
+
 def _cut(name: str, leaf: jax.Array, vocab_size: int) -> jax.Array:
     """Embeddings, the output matrix among them, without the rows behind `vocab_size`."""
     return leaf[:vocab_size] if "embed'" in name and leaf.shape[0] > vocab_size else leaf
