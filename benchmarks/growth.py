@@ -5,7 +5,7 @@
 Every point of every round is measured in a fresh process: load, the job once (compilation), the job again, which counts. All solutions have
 --max-new-tokens tokens (the end token ends nothing) and the calculator is off, so that points differ in one thing alone. Memory is the
 greatest number of resident bytes during the job that counts (of the device, where there is one that counts for itself); "beyond the model"
-leaves out what was resident when the model had been loaded.
+leaves out the libraries (what was resident before the model was loaded) and the weights.
 
 --axis=copies compares 100 samples of one prompt with 100 problems of the same prompt and one sample each, which share nothing, and, with
 --peer-python, with `generate` of transformers.
@@ -79,7 +79,7 @@ def measure(point: Point, setting: flags_lib.Setting, turn: int) -> dict[str, An
     finally:
         process.close()
     on_device = run["memory"]["device_peak_of_process"]
-    peak = on_device or run["memory"]["peak"] or run["memory"]["peak_of_process"]
+    peak = on_device or run["memory"]["peak"]
     model = loaded["weight_bytes"] if on_device else loaded["memory"]["resident_before"] + loaded["weight_bytes"]
     found = {"seconds": run["seconds"], "tokens": sum(map(sum, run["lengths"])), "peak": peak, "beyond_model": max(peak - model, 0)}
     return {**found, "weight_bytes": loaded["weight_bytes"], "memory": run["memory"], "loaded": loaded["memory"]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import pathlib
 import time
 from collections.abc import Sequence
@@ -15,10 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from benchmarks import workload
 from benchmarks.worker import Drawing, Job, serve
 from verifier import config as config_lib
 from verifier.data.batches import Batch
 from verifier.decode.engine import Engine, Prompt
+from verifier.decode.steps import make_ready
 from verifier.evaluate.score import Solutions, score_samples
 from verifier.model.heads import LinearHead, Verifier
 from verifier.model.hf_weights import load_weights
@@ -46,6 +47,7 @@ class Contender:
     def __init__(self) -> None:
         self._model: Any = None
         self._tokenizer: Any = None
+        self._ready = False  # for decoding, in place
         self._training: tuple[Any, Any, Any] | None = None  # programs, optimiser, parameters
 
     def load(self, model: str, dtype: str, context: int) -> dict[str, Any]:
@@ -80,6 +82,9 @@ class Contender:
         }
         assigned = [*(f"sample.{name}={value}" for name, value in knobs.items()), *settings]
         config = config_lib.override(config_lib.Config(), assigned).sample
+        if not self._ready:  # as the sampling stage does
+            make_ready(self._model, self._tokenizer.vocab_size)
+            self._ready = True
         tokenizer = Endless(self._tokenizer) if drawing["end_id"] is None else self._tokenizer
         engine = Engine(self._model, tokenizer, config, seed)
         prompts = [Prompt(problem_id, tokens) for problem_id, tokens in questions]
@@ -88,8 +93,7 @@ class Contender:
         seconds = time.monotonic() - begun
         solutions = [[each.tokens for each in found[problem_id]] for problem_id, _ in questions]
         if keep:
-            rows = [{"problem_id": q, "prompt": p, "solutions": s} for (q, p), s in zip(questions, solutions, strict=True)]
-            pathlib.Path(keep).write_text("\n".join(map(json.dumps, rows)) + "\n")
+            workload.write_drawn(pathlib.Path(keep), workload.Drawn([workload.Question(*each) for each in questions], solutions))
         ended = sum(each.finish == "eos" for group in found.values() for each in group)
         forced = sum(sum(each.forced) for group in found.values() for each in group)
         lengths = [list(map(len, each)) for each in solutions]

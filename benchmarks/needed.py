@@ -7,8 +7,8 @@ What counts as needed, so that a share of the limit means the same for every con
   values included; masks, softmax, norms and rotations count as nothing;
 - logits only where a token is drawn from them or a loss looks at them; the embedding's look-up counts as nothing;
 - a training step is three times the forward pass (the gradient of a product is two more); the optimiser counts as nothing;
-- bytes, for sampling: all matrices once a pass, and there are ceil(tokens / rows) passes; the keys and values of a solution's own tokens
-  once for each later token of it, those of a prompt once a pass. Activations count as nothing.
+- bytes, for sampling: all matrices once a pass, and as many passes as the longest solution has tokens, as if all were decoded together; the
+  keys and values of a solution's own tokens once for each later token of it, those of a prompt once a pass. Activations count as nothing.
 
 Padding, rows that have ended, recomputation and copies are nowhere in it: they are what keeps a program from its limit.
 """
@@ -73,14 +73,13 @@ def pairs(before: int, tokens: int) -> int:
     return tokens * before + tokens * (tokens + 1) // 2
 
 
-def sampling(sizes: Sizes, prompts: Sequence[int], solutions: Sequence[Sequence[int]], rows: int, entry_bytes: int) -> Needed:
+def sampling(sizes: Sizes, prompts: Sequence[int], solutions: Sequence[Sequence[int]], entry_bytes: int) -> Needed:
     """Drawing solutions.
 
     Args:
         sizes: of the model.
         prompts: tokens of each prompt.
         solutions: tokens of each solution of each prompt; the last token of a solution is drawn, but never read.
-        rows: solutions that are decoded at once.
         entry_bytes: of a parameter and of a cached number: 4 or 2.
     """
     read = sum(prompts) + sum(max(length - 1, 0) for each in solutions for length in each)
@@ -89,7 +88,7 @@ def sampling(sizes: Sizes, prompts: Sequence[int], solutions: Sequence[Sequence[
     seen = sum(pairs(0, prompt) for prompt in prompts)
     seen += sum(pairs(prompt, max(length - 1, 0)) for prompt, each in zip(prompts, solutions, strict=True) for length in each)
     flops = 2 * sizes.block_parameters * read + 2 * sizes.output_parameters * drawn + _attention(sizes, seen)
-    passes = -(-sum(map(sum, solutions)) // rows)
+    passes = max((length for each in solutions for length in each), default=0)
     cached = 2 * sizes.layers * sizes.kv_heads * sizes.head_width  # entries a token
     own = sum(pairs(0, max(length - 1, 0)) for each in solutions for length in each)
     shared = sum(prompts) / max(len(prompts), 1) * passes

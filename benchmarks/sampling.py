@@ -87,7 +87,7 @@ def measured(setting: flags_lib.Setting, taking_part: Sequence[Contender], end_i
 
     def least(lengths: list[list[int]]) -> needed.Needed:
         prompts = [len(each.prompt) for each in asked[: len(lengths)]]
-        return needed.sampling(sizes, prompts, lengths, flags.samples, entry)
+        return needed.sampling(sizes, prompts, lengths, entry)
 
     planned = plan(asked, flags.samples, flags.max_new_tokens, flags.temperature, end_id)
     found = with_rates(compare(taking_part, planned, flags.rounds, setting.environment), least)

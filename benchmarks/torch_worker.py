@@ -21,6 +21,7 @@ class Contender:
     def __init__(self) -> None:
         self._model: Any = None
         self._dtype = "float32"
+        self._optimiser: Any = None
 
     def load(self, model: str, dtype: str, threads: int) -> dict[str, Any]:
         """Reads the weights; training wants float32."""
@@ -60,13 +61,15 @@ class Contender:
         """
         stored = np.load(rows)
         model = self._model.train()
-        optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+        if self._optimiser is None:  # its moments are made by the first step, which is one of the warm-up
+            self._optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+        optimiser = self._optimiser
         torch_model.finish()
         each, lost = [], []
         for index in range(first, first + steps):
             arrays = {name: stored[name][index] for name in ("tokens_BT", "segment_ids_BT", "positions_BT", "lm_weight_BT")}
-            begun = time.monotonic()
             inputs, target = (_packed_inputs if packed else _padded_inputs)(**arrays)
+            begun = time.monotonic()
             with torch.autocast(torch_model.device(), torch.bfloat16, enabled=autocast):
                 logits = model(**inputs, use_cache=False).logits
                 loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=-100)

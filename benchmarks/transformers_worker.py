@@ -13,6 +13,7 @@ from transformers.generation.continuous_batching.utils import WorkloadHints
 from benchmarks import torch_model
 from benchmarks.worker import Drawing, serve
 
+MOST_ROWS = {"cpu": 128, "cuda": 1024}  # requests at once; as many as this project has at most
 PAGE_TOKENS = 32  # of its cache; whole pages are what samples of a prompt can share
 
 
@@ -48,7 +49,8 @@ class Contender:
         )
         prompts = [tokens for _, tokens in questions]
         if continuous:
-            sizes = _needed_sizes(samples, sum(drawing["room"])) if continuous == "needed" else transformers.ContinuousBatchingConfig()
+            fitting = _needed_sizes(len(questions) * samples, sum(drawing["room"]))
+            sizes = fitting if continuous == "needed" else transformers.ContinuousBatchingConfig()
             written, each = self._continuous(prompts, settings, sizes)
         else:
             written, each = self._one_by_one(prompts, settings)
@@ -95,14 +97,15 @@ class Contender:
         return [found[name] for name in names], [seconds]
 
 
-def _needed_sizes(samples: int, longest: int) -> Any:
-    """A cache for as many requests at once as the others have rows.
+def _needed_sizes(solutions: int, longest: int) -> Any:
+    """A cache for as many requests at once as there are, up to `MOST_ROWS`.
 
     Left alone on a CPU, transformers takes most of the machine's memory for a cache and a mask, and 20 seconds to fill them.
     """
-    pages = samples * (-(-longest // PAGE_TOKENS) + 1)
+    rows = min(solutions, MOST_ROWS[torch_model.device()])
+    pages = rows * (-(-longest // PAGE_TOKENS) + 1)
     return transformers.ContinuousBatchingConfig(
-        max_requests_per_batch=samples, max_batch_tokens=max(samples, longest), num_blocks=pages, page_size=PAGE_TOKENS
+        max_requests_per_batch=rows, max_batch_tokens=max(rows, longest), num_blocks=pages, page_size=PAGE_TOKENS
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
-import resource
 import sys
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -36,13 +36,12 @@ def serve(jobs: Mapping[str, Job], packages: tuple[str, ...], device_bytes: Call
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for asked in sys.stdin:
         request = json.loads(asked)
-        reset = reset_peak()
+        reset_peak()
         before = resident_bytes()
         answer = jobs[request["job"]](**request["arguments"])
         answer["memory"] = {
             "resident_before": before,
-            "peak": peak_bytes() if reset else None,  # of this job alone
-            "peak_of_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak": peak_bytes(),
             "device_peak_of_process": device_bytes(),
         }
         if request["job"] == "load":
@@ -61,14 +60,10 @@ def peak_bytes() -> int:
     return _status("VmHWM")
 
 
-def reset_peak() -> bool:
-    """Lets the peak count from now on; False where the kernel does not."""
-    try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-    except OSError:
-        return False
-    return True
+def reset_peak() -> None:
+    """Lets the peak count from now on: a job's own; where the kernel refuses, it stays that of the whole process."""
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
 
 
 def _status(name: str) -> int:

@@ -184,6 +184,13 @@ def test_memory_that_holds_no_slot_is_refused_before_the_generator_is_read(copy,
         pipeline.run(config("sample.memory_gib=0.0001"), copy, ["sample"])
 
 
+def test_after_a_refusal_other_settings_may_be_tried(copy):
+    shutil.rmtree(copy / "tables" / "samples")
+    with pytest.raises(config_lib.UserError, match=r"lower\s+sample\.max_new_tokens=24"):
+        pipeline.run(config("sample.memory_gib=0.0001"), copy, ["sample"])
+    pipeline.run(config("sample.max_new_tokens=8"), copy, ["sample"])
+
+
 def test_sampling_goes_on_after_the_last_whole_part_and_ends_the_same(copy, monkeypatch):
     folder = copy / "tables" / "samples" / "split=test"
     whole = rows(folder)

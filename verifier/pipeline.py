@@ -82,7 +82,8 @@ def score(run: Run) -> None:
         verifier = verifier or saved.load(run.dir.verifier, "verify", run.config.model.dtype)
         writer = store.TableWriter(folder, "scores", own)
         prompts = {each.problem_id: run.prompt_ids(each, verifier.tokenizer) for each in found[split]}
-        waiting = [each for each in _solutions(run, split, prompts) if each.problem_id not in writer.present()]
+        present = writer.present()
+        waiting = [each for each in _solutions(run, split, prompts) if each.problem_id not in present]
         progress = log.Progress(sum(len(each.tokens) for each in waiting), "solution", f"score {split}")
         with progress:
             scored = score_samples(verifier.model, waiting, run.config.score, verifier.id, squash)
@@ -175,7 +176,8 @@ def _sample_job(
         log.say(f"sample {split}: problem {prompt.problem_id} is left out: its prompt has {len(prompt.tokens)} tokens, of {planner.room}")
     if not fitting:
         raise config_lib.ConfigError(f"sample {split}: no prompt fits; lower sample.max_new_tokens or raise model.context")
-    waiting = [prompt for prompt in fitting if prompt.problem_id not in writer.present()]
+    present = writer.present()
+    waiting = [prompt for prompt in fitting if prompt.problem_id not in present]
     plan = planner.plan(waiting, samples) if waiting else None
     return _SampleJob(split, writer, config, waiting, samples, plan, [prompt.problem_id for prompt in too_long])
 

@@ -62,7 +62,13 @@ def save(folder: pathlib.Path, model: Transformer | Verifier, tokenizer: Tokeniz
 
 
 def outline(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
-    """A model folder without the numbers: a model of shapes (`nnx.eval_shape`), tokenizer and manifest. Arguments and errors as `load`."""
+    """A model folder without the numbers: a model of shapes (`nnx.eval_shape`), tokenizer and manifest.
+
+    Arguments as `load`.
+
+    Raises:
+        WorkdirError: the folder is missing or unfinished.
+    """
     manifest = workdir_lib.manifest_of(folder, stage)
     arch = arch_from_dict(manifest["arch"])
     tokenizer = load_tokenizer(folder)

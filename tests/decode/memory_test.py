@@ -55,10 +55,10 @@ def test_the_pool_holds_every_slots_longest_solution() -> None:
     assert list(plan.pages) == sorted(set(plan.pages)) and len(plan.pages) < 12
 
 
-@pytest.mark.parametrize("rows", [64, 100, 115])
+@pytest.mark.parametrize("rows", [64, 66, 100, 115, 126])
 def test_the_pool_fits_rows_that_began_together(rows: int) -> None:
     plan = memory.plan(ARCH, WEIGHTS, dataclasses.replace(WORK, max_new_tokens=128), rows, 1.0)
-    assert all(memory.pool_size(plan.pages, pages * rows) <= pages * (rows + 1) for pages in (1, 2, 3, 4))
+    assert all(memory.pool_size(plan.pages, pages * rows) <= pages * (rows + 3) for pages in (1, 2, 3, 4, 6))
 
 
 def test_prompts_are_padded_to_few_rooms_and_never_beyond_the_context() -> None:

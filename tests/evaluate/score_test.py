@@ -113,6 +113,14 @@ def test_a_group_compiles_once_however_many_its_calls() -> None:
         np.testing.assert_allclose(row["token_scores"], found[key]["token_scores"], atol=1e-5)
 
 
+def test_long_prompts_do_not_pad_a_whole_room_of_short_ones() -> None:
+    """Three long prompts take in as many short ones as fill a group; all others are padded to their own room."""
+    lengths = [500] * 3 + [250] * 40
+    given = [score.Solutions(f"p{n}", [1] * length, [0], [[1]]) for n, length in enumerate(lengths)]
+    groups = list(score._groups(given, 16))
+    assert [len(group) for group in groups] == [16, 27] and {len(p.prompt) for p in groups[1]} == {250}
+
+
 def test_nearly_all_that_is_read_is_real() -> None:
     """8 problems x 100 solutions of the lengths that GSM8K's have."""
     rng = np.random.default_rng(0)

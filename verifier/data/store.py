@@ -100,6 +100,9 @@ class TableWriter:
                 raise StoreError(f"{orphans[0]} is there, but no {UNFINISHED} to say with which settings it was made; remove {self.folder}")
             self._write(note, as_json({"table": self.table, "settings": self.settings}))
             return
+        if not parts_of(self.folder):  # begun, but nothing was written: whatever it was to be, it may be something else now
+            self._write(note, as_json({"table": self.table, "settings": self.settings}))
+            return
         old = json.loads(note.read_text())
         changed = differences({"table": old["table"], **old["settings"]}, {"table": self.table, **self.settings})
         if changed:

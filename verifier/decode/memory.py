@@ -125,8 +125,8 @@ def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, 
     prompt_tokens = prompt_room(work.prompt_tokens, arch.context)
     token_bytes = 2 * arch.layers * arch.kv_heads * arch.head_width * itemsize
     most = rows * most_pages(work.max_new_tokens)
-    # Half of the rows, so that one, two, three, ... pages of every row fit a size exactly: rows that began together are flushed together.
-    sizes = itertools.takewhile(lambda size: size < most, rooms(max(math.ceil(rows / 2), FEWEST_PAGES)))
+    # From half of the rows on, so that 1, 2, 3, 4, 6, ... pages of every row fit a size: rows that began together are flushed together.
+    sizes = itertools.takewhile(lambda size: size < most, rooms(max(2 * math.ceil(rows / 4), FEWEST_PAGES)))
     activations = 4 * (3 * arch.mlp_width + 6 * arch.width)
     kernel = attention.kernel("bfloat16" if itemsize == 2 else "float32", arch.head_width, prompt_tokens, prompt_tokens)
     scores = 2 * 4 * arch.heads * prompt_tokens if kernel == "plain" else 0  # of a prompt token: before and after the softmax

@@ -1,4 +1,7 @@
-"""A running batch: slots that are refilled as soon as a solution ends, the device always one step ahead of the host. Knows no table."""
+"""A running batch: slots are refilled as soon as a solution ends, and the device is a step ahead of the host but at the end of a window.
+
+Knows no table.
+"""
 
 from __future__ import annotations
 

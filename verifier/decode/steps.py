@@ -48,7 +48,13 @@ def take_apart(model: Transformer, vocab_size: int) -> tuple[Frame, Weights]:
     """
     graph, state = nnx.split(model)
     leaves, tree = jax.tree.flatten_with_path(narrow(state, model.dtype))
-    return Frame(graph, tree), tuple(_cut(jax.tree_util.keystr(path), leaf, vocab_size) for path, leaf in leaves)
+    return _frame(graph, tree), tuple(_cut(jax.tree_util.keystr(path), leaf, vocab_size) for path, leaf in leaves)
+
+
+@functools.lru_cache(maxsize=8)
+def _frame(graph: nnx.GraphDef[Transformer], tree: Any) -> Frame:
+    """The same object for equal models: to find its compiled step, JAX would else compare two graphs every time."""
+    return Frame(graph, tree)
 
 
 def make_ready(model: Transformer, vocab_size: int) -> None:

@@ -126,7 +126,7 @@ def _groups(problems: Sequence[Solutions], rows: int) -> Iterator[list[Solutions
     """Problems whose prompts are padded alike, longest first; too few for a compilation of their own are padded to the longer ones."""
     group: list[Solutions] = []
     for problem in sorted(problems, key=lambda p: (-len(p.prompt), p.problem_id)):
-        if len(group) >= rows and _prompt_room(problem.prompt) != _prompt_room(group[-1].prompt):
+        if len(group) >= rows and _prompt_room(problem.prompt) != _prompt_room(group[0].prompt):
             yield group
             group = []
         group.append(problem)
