@@ -7,7 +7,7 @@ import itertools
 import math
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 
@@ -19,7 +19,7 @@ from verifier.model import attention
 from verifier.model import cache as cache_lib
 from verifier.model.arch import Arch
 
-PROMPT_ROOM = 64  # prompts are padded to 64, 96, 128, 192, 256, ... tokens: every room is compiled once
+PROMPT_ROOM = 64  # prompts are padded to 64, 128, 256, ... tokens: every room is compiled once
 MOST_ROWS = {"cpu": 128}  # more slots make no step cheaper a row: the processor's products are at their best
 MOST_ROWS_ELSEWHERE = 1024
 FEWEST_PAGES = 32  # of a pool: fewer would save nothing
@@ -108,12 +108,17 @@ def plan(arch: Arch, weights: Sequence[jax.Array | jax.ShapeDtypeStruct], work: 
 
 def pool_size(sizes: Sequence[int], wanted: int) -> int:
     """The smallest size of the pool that holds `wanted` pages; beyond the planned ones it grows on in the same steps."""
-    return next(size for size in itertools.chain(sizes, rooms(sizes[0])) if size >= wanted)
+    return next(size for size in itertools.chain(sizes, _pools(sizes[0])) if size >= wanted)
+
+
+def _pools(first: int) -> Iterator[int]:
+    """Sizes of a pool. Few, since a program is compiled for each: with 30 layers that takes 4 s and 45 MB on a CPU."""
+    return itertools.chain([first], rooms(2 * first))
 
 
 def prompt_room(tokens: int, most: int | None = None) -> int:
     """What prompts of up to `tokens` tokens are padded to; no more than `most`."""
-    room = next(room for room in rooms(PROMPT_ROOM) if room >= tokens)
+    room = next(room for room in itertools.islice(rooms(PROMPT_ROOM), 0, None, 2) if room >= tokens)
     return room if most is None else min(room, most)
 
 
@@ -125,8 +130,8 @@ def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, 
     prompt_tokens = prompt_room(work.prompt_tokens, arch.context)
     token_bytes = 2 * arch.layers * arch.kv_heads * arch.head_width * itemsize
     most = rows * most_pages(work.max_new_tokens)
-    # From half of the rows on, so that 1, 2, 3, 4, 6, ... pages of every row fit a size: rows that began together are flushed together.
-    sizes = itertools.takewhile(lambda size: size < most, rooms(max(2 * math.ceil(rows / 4), FEWEST_PAGES)))
+    # So that 1, 2, 3, 4, 6, 8, ... pages of every row fit a size: rows that began together are flushed together.
+    sizes = itertools.takewhile(lambda size: size < most, _pools(max(rows, FEWEST_PAGES)))
     activations = 4 * (3 * arch.mlp_width + 6 * arch.width)
     kernel = attention.kernel("bfloat16" if itemsize == 2 else "float32", arch.head_width, prompt_tokens, prompt_tokens)
     scores = 2 * 4 * arch.heads * prompt_tokens if kernel == "plain" else 0  # of a prompt token: before and after the softmax
