@@ -1,4 +1,4 @@
-# make setup | demo | test | lock — each does all its own set-up on a machine with Python 3.11+.
+# make setup | demo | test | faults | lock — each does all its own set-up on a machine with Python 3.11+.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -8,7 +8,7 @@ export MALLOC_TOP_PAD_ ?= 67108864
 export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
-.PHONY: setup demo test check lock clean
+.PHONY: setup demo test faults check lock clean
 
 setup: $(VENV)/.ready
 
@@ -27,7 +27,12 @@ check: setup
 	$(VENV)/bin/mypy verifier experiments
 
 test: check
-	$(RUN) -m pytest
+	$(RUN) -m pytest --ignore=tests/mesh
+	JAX_NUM_CPU_DEVICES=8 $(RUN) -m pytest tests/mesh
+
+# The long version of tests/faults: kills a run 200 times and compares how it ends (some 40 minutes).
+faults: setup
+	$(RUN) -m tests.faults.runs --kills=200
 
 # Rewrites the pins; needs uv (pip install uv).
 lock:

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from verifier.config import Config, ConfigError, check, differences, flatten, override, settings_of, warnings
+from verifier.config import Config, ConfigError, differences, flatten, override, settings_of
+from verifier.config_checks import check, warnings
 
 
 def test_override_changes_one_knob_and_nothing_else():

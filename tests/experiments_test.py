@@ -3,13 +3,13 @@
 import pytest
 
 from verifier import config as config_lib
-from verifier import launch
+from verifier import config_checks, launch
 
 
 @pytest.mark.parametrize("name", launch.names())
 def test_an_experiment_loads_and_its_settings_pass_the_check(name):
     config = launch.load_experiment(name)
-    config_lib.check(config)
+    config_checks.check(config)
     assert config.name == name
 
 

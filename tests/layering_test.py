@@ -13,18 +13,21 @@ FLOORS = {
     **dict.fromkeys(("launch", "rerank", "export"), 0),
     "pipeline": 1,
     "training": 2,
+    "solutions": 2,
     "saved": 3,
     "run": 3,
     "workdir": 4,
     **dict.fromkeys(("train", "decode", "evaluate"), 5),
     **dict.fromkeys(("data", "model"), 6),
     "text": 7,
-    "log": 8,
-    "atomic": 9,
-    "config": 10,
+    "hosts": 8,
+    "log": 9,
+    "atomic": 10,
+    "config_checks": 11,
+    "config": 12,
 }
 # What must run on a laptop without JAX, whatever else is installed.
-WITHOUT_JAX = ["rerank.py", "workdir.py", "run.py", "config.py", "log.py", "atomic.py"]
+WITHOUT_JAX = ["rerank.py", "workdir.py", "run.py", "config.py", "config_checks.py", "log.py", "atomic.py"]
 FOLDERS_WITHOUT_JAX = ("text", "data", "evaluate")
 JAX_ALLOWED = {"evaluate/score.py"}
 MAX_LINES = 350

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -64,6 +63,19 @@ class ModelConfig:
     mlp_width: int = 512
     rope_theta: float = 10000.0
     tied: bool = True  # embedding and output share one matrix
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How the devices of all processes are laid out; the product of the three is their number, and -1 stands for what is left.
+
+    Every stage computes the same on every mesh. `data` costs least and holds everything once a device; `fsdp` keeps a share of the model
+    on each device and fetches the rest layer by layer; `tensor` splits each layer itself, over devices that are close to each other.
+    """
+
+    data: int = -1  # groups of devices, each with rows of its own
+    fsdp: int = 1  # devices that share the parameters and optimiser state of such a group; each has rows of its own, too
+    tensor: int = 1  # devices that share the heads, the MLP and the vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +184,7 @@ class Config:
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()
+    mesh: MeshConfig = MeshConfig()
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     sample: SampleConfig = SampleConfig()
@@ -185,84 +198,12 @@ class UserError(ValueError):
     """Something that the user can mend: the message names the value, what was expected and the way out. `launch` shows it as one line."""
 
 
+class Stopped(Exception):
+    """The run was asked to stop (SIGTERM), and what it had is saved; the message says where."""
+
+
 class ConfigError(UserError):
     """A knob that does not exist or a value that it cannot take."""
-
-
-_CHOICES = {
-    "data.source": ("local", "tfds", "hub"),
-    "tokenizer.kind": ("auto", "huggingface", "sentencepiece", "bytes"),
-    "model.dtype": ("float32", "bfloat16"),
-    "label.grader": ("numeric", "paper", "strict", "flexible"),
-    "verify.head": ("reserved_logit", "linear"),
-    "verify.level": ("token", "solution"),
-    "verify.value_loss": ("mse", "bce"),
-    "verify.normalise": ("tokens", "solutions"),
-    "verify.init": ("generator", "base"),
-}
-_POSITIVE = (
-    *("model.context", "model.layers", "model.width", "model.heads", "model.kv_heads", "model.mlp_width", "tokenizer.vocab_size"),
-    *("sample.train_samples", "sample.heldout_samples", "sample.test_samples", "sample.max_new_tokens"),
-    *("score.rows", "report.resamples", "data.heldout_problems"),
-    *(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("batch_rows", "row_tokens", "accumulate")),
-    *(
-        f"{stage}.{knob}"
-        for stage in ("pretrain", "finetune", "verify")
-        for knob in ("learning_rate", "checkpoint_every", "keep_checkpoints")
-    ),
-)
-_SHARES = tuple(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("dropout", "warmup_share", "beta1", "beta2"))
-
-
-def check(config: Config) -> None:
-    """Refuses values that no stage could use, before anything is written or a device is touched.
-
-    Raises:
-        ConfigError: the first such value, with what was expected.
-    """
-    flat = flatten(config)
-    for path, choices in _CHOICES.items():
-        if flat[path] not in choices:
-            near = difflib.get_close_matches(flat[path], choices, n=1)
-            raise ConfigError(f"{path}={flat[path]!r}: expected one of {', '.join(choices)}{f'; did you mean {near[0]}?' if near else ''}")
-    for path, value in flat.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{path}={value!r}: expected a finite number")
-        if path in _POSITIVE and not value > 0:
-            raise ConfigError(f"{path}={value!r}: expected a number above 0")
-        if path in _SHARES and not 0 <= value < 1:
-            raise ConfigError(f"{path}={value!r}: expected a share, at least 0 and below 1")
-        if isinstance(value, (int, float)) and value < 0:
-            raise ConfigError(f"{path}={value!r}: expected 0 or more")
-    if not 0 < config.sample.top_p <= 1:
-        raise ConfigError(f"sample.top_p={config.sample.top_p!r}: expected a share above 0 and at most 1 (1: off)")
-    if not config.report.ks or min(config.report.ks) < 1:
-        raise ConfigError(f"report.ks={list(config.report.ks)!r}: expected sizes of votes from 1 up, such as [1,3,5]")
-    if config.sample.max_new_tokens >= config.model.context:
-        raise ConfigError(
-            f"sample.max_new_tokens={config.sample.max_new_tokens} leaves no room for a prompt in model.context={config.model.context}"
-        )
-    for name, stage in (("pretrain", config.pretrain), ("finetune", config.finetune), ("verify", config.verify)):
-        if stage.batch_rows % stage.accumulate:
-            raise ConfigError(
-                f"{name}.batch_rows={stage.batch_rows} is no multiple of accumulate={stage.accumulate}: micro-batches are equal parts"
-            )
-        if stage.epochs and stage.row_tokens > config.model.context:
-            raise ConfigError(f"{name}.row_tokens={stage.row_tokens} is more than model.context={config.model.context}")
-    model = config.model
-    if model.heads % model.kv_heads or model.width % (2 * model.heads):
-        raise ConfigError(
-            f"model.heads={model.heads} must be a multiple of model.kv_heads={model.kv_heads} and give heads of an even width "
-            f"in model.width={model.width}"
-        )
-
-
-def warnings(config: Config) -> list[str]:
-    """One line for each setting that is allowed and yet hardly meant."""
-    most = max(config.sample.train_samples, config.sample.heldout_samples, config.sample.test_samples)
-    if config.sample.temperature == 0 and most > 1:
-        return [f"sample.temperature=0 makes all {most} solutions of a problem the same; raise it, or draw 1 solution a problem"]
-    return []
 
 
 def override(config: Config, assignments: Iterable[str]) -> Config:

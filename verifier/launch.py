@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 import pathlib
 import pkgutil
 import sys
@@ -15,12 +16,14 @@ from absl import app, flags
 
 import experiments
 from verifier import config as config_lib
+from verifier import config_checks
 
+STOPPED_STATUS = 75  # exit status of a run that was asked to stop and has saved what it had (sysexits.h: EX_TEMPFAIL, try again)
 _EXP = flags.DEFINE_string("exp", None, "A module of experiments/, a path to a .py file with get_config(), or 'list'.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's results lie. Default: runs/NAME.")
 _STAGES = flags.DEFINE_list("stages", None, "Stages to run, in their order. Default: all.")
 _SET = flags.DEFINE_multi_string("set", [], "path=value for a knob of the configuration; may be repeated, or followed by more path=value.")
-_COORDINATOR = flags.DEFINE_string("coordinator_address", None, "host:port of process 0, for runs of several processes.")
+_COORDINATOR = flags.DEFINE_string("coordinator_address", None, "host:port of process 0 of a run of several processes (launch/README.md).")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes of the run.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process's number, from 0.")
 
@@ -94,21 +97,14 @@ def run(argv: Sequence[str]) -> None:
     from verifier import pipeline  # after the cheap checks: importing JAX takes seconds
 
     stages = pipeline.check_stages(_STAGES.value)
-    config_lib.check(config)
-    _start_processes()
+    config_checks.check(config)
+    from verifier import hosts
+
+    job = hosts.find(hosts.Job(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value), os.environ, hosts.has_tpu())
+    if job is not None:
+        hosts.join(job)
+    hosts.listen()
     pipeline.run(config, workdir, stages)
-
-
-def _start_processes() -> None:
-    if _COORDINATOR.value is None and _NUM_PROCESSES.value is None and _PROCESS_ID.value is None:
-        return
-    if _COORDINATOR.value is None or _NUM_PROCESSES.value is None or _PROCESS_ID.value is None:
-        raise config_lib.ConfigError("--coordinator_address, --num_processes and --process_id belong together: give all three or none")
-    if _NUM_PROCESSES.value > 1:
-        raise config_lib.ConfigError("--num_processes: runs of several processes are not there yet; run one process, on one device")
-    import jax
-
-    jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -118,6 +114,9 @@ def main(argv: Sequence[str]) -> None:
     except config_lib.UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except config_lib.Stopped as stopped:
+        print(f"stopped: {stopped}; the same command goes on from here", file=sys.stderr)
+        sys.exit(STOPPED_STATUS)
 
 
 def entry() -> None:

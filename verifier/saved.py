@@ -13,11 +13,14 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from verifier import hosts
 from verifier import workdir as workdir_lib
 from verifier.data import store
+from verifier.model import sharding
 from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
 from verifier.model.rotary import RopeScaling
@@ -53,11 +56,13 @@ def save(folder: pathlib.Path, model: Transformer | Verifier, tokenizer: Tokeniz
     """
     params = nnx.state(model, nnx.Param)
     checkpoint.save_params(folder / "params", params)
-    tokenizer.save(folder)
     name = checkpoint.tree_id(params)
     head = {"head": "reserved_logit" if isinstance(model.head, ReservedLogitHead) else "linear"} if isinstance(model, Verifier) else {}
     arch = model.backbone.arch if isinstance(model, Verifier) else model.arch
-    store.write_json(folder / "manifest.json", {"id": name, "arch": dataclasses.asdict(arch), **head, **facts})
+    if hosts.is_first():
+        tokenizer.save(folder)
+        store.write_json(folder / "manifest.json", {"id": name, "arch": dataclasses.asdict(arch), **head, **facts})
+    hosts.wait("saved")
     return name
 
 
@@ -80,20 +85,29 @@ def outline(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
     return Saved(nnx.eval_shape(build), tokenizer, manifest)
 
 
-def load(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
+def load(
+    folder: pathlib.Path, stage: str, dtype: str, mesh: jax.sharding.Mesh | None = None, rules: sharding.Rules = sharding.RULES
+) -> Saved:
     """Reads a model folder.
 
     Args:
         folder: as `save` wrote it.
         stage: the stage that makes it, named where it is missing.
         dtype: of activations, "float32" or "bfloat16".
+        mesh: where the parameters go, each device holding its share; None: the default device.
+        rules: how they are divided.
 
     Raises:
         WorkdirError: the folder is missing or unfinished.
         CheckpointError: its parameters cannot be read or do not fit its architecture.
+        ConfigError: the mesh does not divide the model.
     """
     found = outline(folder, stage, dtype)
-    nnx.update(found.model, checkpoint.load_params(folder / "params", nnx.state(found.model, nnx.Param)))
+    wanted = nnx.state(found.model, nnx.Param)
+    if mesh is not None:
+        sharding.check(arch_from_dict(found.manifest["arch"]), mesh)
+        wanted = sharding.place_parameters(wanted, mesh, rules)
+    nnx.update(found.model, checkpoint.load_params(folder / "params", wanted))
     return found
 
 

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from verifier import config as config_lib
-from verifier import log, saved, workdir
+from verifier import hosts, log, saved, workdir
 from verifier.data import batches, problems, store
-from verifier.model import hf_weights
+from verifier.model import hf_weights, sharding
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
 from verifier.model.transformer import Transformer, scratch_arch
 from verifier.run import Run
@@ -35,7 +35,8 @@ def finetune(run: Run) -> None:
     begun = time.monotonic()
     found = run.problems()
     tokenizer = _tokenizer(config, found["train"])
-    model = _base_model(config, tokenizer)
+    mesh = sharding.make_mesh(config.mesh)
+    model = _base_model(config, tokenizer, mesh)
     facts = {"settings": own, "parameters": sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))}
     log.say(f"finetune: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens in the vocabulary")
     loss = functools.partial(losses.lm, vocab_size=tokenizer.vocab_size)
@@ -59,7 +60,8 @@ def finetune(run: Run) -> None:
 def verify(run: Run) -> None:
     """Fits the verifier to labelled samples and ground truth, from the generator's weights."""
     config, folder = run.config, run.dir.verifier
-    generator = saved.load(run.dir.generator, "finetune", config.model.dtype)
+    mesh = sharding.make_mesh(config.mesh)
+    generator = saved.load(run.dir.generator, "finetune", config.model.dtype, mesh)
     made_from = {"generator": generator.id, "labels": run.table_id("labels", "train"), "heldout_labels": run.table_id("labels", "heldout")}
     own = workdir.settings(config, "verify") | made_from
     if run.finished("verify", folder, own):
@@ -74,8 +76,9 @@ def verify(run: Run) -> None:
         truth = _lm_examples(run, found["train"], tokenizer, config.verify)
         examples = batches.mix(examples, truth, config.seed)
         heldout = [*heldout, *_lm_examples(run, found["heldout"], tokenizer, config.verify)]
-    backbone = generator.model if config.verify.init == "generator" else _base_model(config, tokenizer)
+    backbone = generator.model if config.verify.init == "generator" else _base_model(config, tokenizer, mesh)
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
+    nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
     loss = functools.partial(
         losses.verifier_joint, vocab_size=tokenizer.vocab_size, value_loss=config.verify.value_loss, lm_weight=config.verify.lm_weight
     )
@@ -112,13 +115,17 @@ def _tokenizer(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer
     return found
 
 
-def _base_model(config: config_lib.Config, tokenizer: Tokenizer) -> Transformer:
+def _base_model(config: config_lib.Config, tokenizer: Tokenizer, mesh: jax.sharding.Mesh) -> Transformer:
     """The imported base model with a context of `model.context` at most, or a model of random weights."""
     dtype = jnp.dtype(config.model.dtype)
     if not config.model.weights:
-        return Transformer(scratch_arch(config.model, tokenizer.reserved_id + 1), rngs=nnx.Rngs(config.seed), dtype=dtype)
+        arch = scratch_arch(config.model, tokenizer.reserved_id + 1)
+        sharding.check(arch, mesh)
+        made = Transformer(arch, rngs=nnx.Rngs(config.seed), dtype=dtype)
+        nnx.update(made, sharding.place_parameters(nnx.state(made, nnx.Param), mesh))
+        return made
     folder = hf_weights.resolve_weights(config.model.weights)
-    model = hf_weights.load_weights(folder, tokenizer_size=tokenizer.vocab_size, dtype=dtype)
+    model = hf_weights.load_weights(folder, tokenizer_size=tokenizer.vocab_size, dtype=dtype, mesh=mesh)
     if model.arch.positions == "rotary":  # learned positions are parameters: their number stays
         model.arch = dataclasses.replace(model.arch, context=min(model.arch.context, config.model.context))
     for name in ("pretrain", "finetune", "verify"):
@@ -201,13 +208,27 @@ def _fit(
 ) -> dict[str, Any]:
     """One training job under the section of the configuration that has its name; what became of it, for the manifest."""
     config: config_lib.TrainConfig = getattr(run.config, name)
-    hosts = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    stream = batches.BatchStream(examples, run.config.seed, config.batch_rows, config.row_tokens, config.epochs, **hosts)
-    watched = list(batches.BatchStream(heldout, 0, config.batch_rows, config.row_tokens, 1.0, **hosts)) if heldout else []
+    share_of = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    stream = batches.BatchStream(examples, run.config.seed, config.batch_rows, config.row_tokens, config.epochs, **share_of)
+    watched = list(batches.BatchStream(heldout, 0, config.batch_rows, config.row_tokens, 1.0, **share_of)) if heldout else []
     share = batches.supervision(examples)
     log.say(
         f"{name}: {len(examples):,} examples, {share.tokens:,} tokens, {len(stream)} steps; "
         f"supervised: {share.lm_share:.0%} by the language-model loss, {share.value_share:.0%} by the value loss"
     )
-    job = loop.Job(name, run.dir.logs, checkpoints, run.config.seed, watched, "value" if name == "verify" else "lm", facts)
+    place = functools.partial(sharding.place_rows, mesh=_mesh(model, name, config))
+    watch = "value" if name == "verify" else "lm"
+    job = loop.Job(name, run.dir.logs, checkpoints, run.config.seed, watched, watch, facts, place, hosts.stopping_after)
     return loop.fit(model, stream, loss, config, job)._asdict()
+
+
+def _mesh(model: nnx.Module, name: str, config: config_lib.TrainConfig) -> jax.sharding.Mesh:
+    """The mesh that a model lies on.
+
+    Raises:
+        ConfigError: it does not divide the rows of a micro-batch.
+    """
+    mesh = sharding.mesh_of(nnx.state(model, nnx.Param))
+    assert mesh is not None  # `finetune` and `verify` have put it there
+    sharding.spec(f"a micro-batch of {name} (batch_rows / accumulate)", ("rows",), (config.batch_rows // config.accumulate,), mesh)
+    return mesh

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.metadata
+import os
 import pathlib
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from verifier import atomic
 from verifier import config as config_lib
 from verifier.data import store
 
@@ -67,6 +71,31 @@ class Workdir:
             name = stage if stage == "problems" else f"{stage}s"
             return {split: self.table(name, split) for split in tables[stage]}
         return {"finetune": {"": self.generator}, "verify": {"": self.verifier}}.get(stage, {})
+
+
+@contextlib.contextmanager
+def locked(workdir: Workdir) -> Iterator[None]:
+    """Keeps other runs out of the workdir; the lock goes with the process, however that ends.
+
+    Raises:
+        WorkdirError: another run is at work there; with its process and host.
+    """
+    path = workdir.root / ".lock"
+    atomic.make_folder(workdir.root)
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            who = file.read().strip()
+            raise WorkdirError(f"{workdir.root} is in use by another run ({who}): wait for it, or use another --workdir") from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 def settings(config: config_lib.Config, stage: str, split: str = "") -> dict[str, Any]:

@@ -16,7 +16,7 @@ from flax import nnx
 from tests.decode import fakes
 from verifier.config import SampleConfig, UserError
 from verifier.decode import engine as engine_lib
-from verifier.decode import memory, running, seating, steps
+from verifier.decode import memory, running, seating, steps, work
 from verifier.model import cache, sampling
 from verifier.model.transformer import Arch, Transformer
 from verifier.text import calculator
@@ -151,7 +151,7 @@ def test_tokens_do_not_change_when_the_last_ones_go_on_in_fewer_slots(monkeypatc
     expected = draw(CONFIG)
     monkeypatch.setattr(memory, "WORTH_FEWER_ROWS", 0.0)
     kept = []
-    monkeypatch.setattr(steps, "take_rows", lambda state, row_B, take=steps.take_rows: kept.append(len(row_B)) or take(state, row_B))
+    monkeypatch.setattr(steps, "take_rows", lambda state, row_B, mesh, take=steps.take_rows: kept.append(len(row_B)) or take(state, row_B))
     found = draw(CONFIG)
     assert all(bare(found[key]) == bare(expected[key]) for key in expected)
     assert kept and kept == sorted(kept, reverse=True) and max(kept) < CONFIG.rows
@@ -175,9 +175,17 @@ def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
     whole = memory._sizes
     monkeypatch.setattr(memory, "_sizes", lambda *given: dataclasses.replace(whole(*given), prompts=2, prompts_at_once=1))
     rooms, waits = [], []
-    monkeypatch.setattr(steps, "resize_prompts", lambda state, room, real=steps.resize_prompts: rooms.append(room) or real(state, room))
-    real = running.Running._prefill
-    monkeypatch.setattr(running.Running, "_prefill", lambda self: real(self) or waits.append(1) or False)
+    resize = steps.resize_prompts
+    monkeypatch.setattr(steps, "resize_prompts", lambda state, room, mesh: rooms.append(room) or resize(state, room, mesh))
+    take = work.Work.take
+
+    def watched(self: work.Work, group: int) -> dict[int, int] | None:
+        taken = take(self, group)
+        if taken is None and self._unread:
+            waits.append(group)
+        return taken
+
+    monkeypatch.setattr(work.Work, "take", watched)
     found = draw(dataclasses.replace(CONFIG, rows=9))
     assert all(bare(found[key]) == bare(expected[key]) for key in expected)
     assert rooms == sorted(rooms, reverse=True) and rooms and waits

@@ -74,7 +74,7 @@ def test_fewer_slots_keep_what_is_running_with_its_pages_and_tokens() -> None:
     assert rows.token_BT[:2, 0].tolist() == [7, 8] and rows.forced_BT[1, 0] and rows.length_B[:2].tolist() == [1, 1]
     check(rows)
     assert rows.orders()[2].tolist() == [-1, 5, -1]
-    assert rows.seating().row_X.tolist() == [0, 1, 2, 3, 3, 0, 3, 1, 3, 3, 3, 3]
+    assert rows.seating(rows.blocks()).row_X.tolist() == [0, 1, 2, 3, 3, 0, 3, 1, 3, 3, 3, 3]
 
 
 def test_the_pool_of_pages_grows_and_shrinks_around_what_is_owned() -> None:

@@ -17,7 +17,7 @@ def test_every_row_has_a_place_of_its_own_in_a_block_of_its_prompt(rows: int, pr
         prompt_B = np.where(random.random(rows) < random.random(), random.permutation(np.resize(crowd, max(rows, len(crowd))))[:rows], -1)
         if np.bincount(prompt_B[prompt_B >= 0], minlength=1).max() > samples:
             continue
-        place_B, row_ER, prompt_E = seating.seat(prompt_B, plan)
+        place_B, row_ER, prompt_E = seating.seat(prompt_B, plan, seating.blocks_for(prompt_B, plan))
         seated = np.flatnonzero(prompt_B >= 0)
         assert (row_ER.reshape(-1)[place_B[seated]] == seated).all()
         assert (prompt_E[place_B[seated] // plan.block_rows] == prompt_B[seated]).all()
@@ -29,5 +29,5 @@ def test_the_worst_crowd_still_has_room() -> None:
     plan = seating.places(64, 8, 40)
     prompt_B = np.concatenate([np.arange(7).repeat(1), np.full(40, 7), np.arange(7).repeat(2)])
     prompt_B = np.concatenate([prompt_B, np.full(64 - len(prompt_B), -1)])
-    place_B, row_ER, _ = seating.seat(prompt_B, plan)
+    place_B, row_ER, _ = seating.seat(prompt_B, plan, seating.blocks_for(prompt_B, plan))
     assert row_ER.shape[0] == max(plan.blocks) and (row_ER < 64).sum() == (prompt_B >= 0).sum()

@@ -114,6 +114,6 @@ def test_fewer_rows_go_on_as_before() -> None:
     desk = Desk()
     desk.step(start="02")
     hidden_BD = np.asarray(desk.state.hidden_BD)
-    state = steps.take_rows(desk.state, jnp.array([2, 0]))
+    state = steps.take_rows(desk.state, np.array([2, 0]))
     assert state.written_B.tolist() == [1, 1] and len(state.cache.pages.position_XW) == 4
     np.testing.assert_array_equal(state.hidden_BD, hidden_BD[[2, 0]])

@@ -124,7 +124,7 @@ def test_long_prompts_do_not_pad_a_whole_room_of_short_ones() -> None:
 def test_nearly_all_that_is_read_is_real() -> None:
     """8 problems x 100 solutions of the lengths that GSM8K's have."""
     rng = np.random.default_rng(0)
-    model = score._Model(None, None, False, width=576, context=2048)
+    model = score._Model(None, None, False, width=576, context=2048, mesh=None)
     lengths_PJ = np.clip(rng.lognormal(4.8, 0.45, (8, 100)), 20, 400).astype(int)
     group = [score.Solutions(f"p{n}", [1] * 80, range(100), [[1] * each for each in row]) for n, row in enumerate(lengths_PJ)]
     plan = score._plan(group, ScoreConfig().rows, model)
@@ -152,7 +152,7 @@ def test_a_call_is_sent_before_the_last_one_is_waited_for() -> None:
 def test_bfloat16_matrices_are_cast_once_and_say_the_same() -> None:
     arch = Arch(VOCAB + 1, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=128)
     model = Verifier(Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.bfloat16), ReservedLogitHead(VOCAB))
-    on_device = score._on_device(model, False)
+    on_device = score._on_device(model, False, None)
     leaves = jax.tree.leaves(on_device.weights)
     assert {leaf.dtype for leaf in leaves if leaf.ndim >= 2} == {jnp.dtype(jnp.bfloat16)}
     assert {leaf.dtype for leaf in leaves if leaf.ndim < 2} == {jnp.dtype(jnp.float32)}  # of norms and the head, used in float32

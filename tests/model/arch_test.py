@@ -10,9 +10,9 @@ from verifier.model.arch import scratch_arch
 def test_scratch_arch_takes_the_config_s_sizes():
     config = ModelConfig(layers=3, width=24, heads=6, kv_heads=2, mlp_width=40, context=50, rope_theta=500.0, tied=False)
     arch = scratch_arch(config, 77)
-    assert (arch.vocab_size, arch.layers, arch.width, arch.head_width, arch.kv_heads, arch.mlp_width) == (77, 3, 24, 4, 2, 40)
+    assert (arch.vocab_size, arch.layers, arch.width, arch.head_width, arch.kv_heads, arch.mlp_width) == (128, 3, 24, 4, 2, 40)
     assert (arch.context, arch.rope_theta, arch.tied, arch.norm, arch.positions) == (50, 500.0, False, "rms", "rotary")
-    assert hash(arch) == hash(scratch_arch(config, 77)) and arch != scratch_arch(config, 78)
+    assert hash(arch) == hash(scratch_arch(config, 77)) and arch != scratch_arch(config, 129)
 
 
 def test_a_width_that_heads_do_not_divide_is_refused():

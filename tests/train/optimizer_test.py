@@ -10,7 +10,8 @@ import pytest
 from flax import nnx
 
 from verifier import config as config_lib
-from verifier.train import names, optimizer
+from verifier.model import names
+from verifier.train import optimizer
 
 
 class Model(nnx.Module):

@@ -11,12 +11,14 @@ Other tools read the parts as they are; with pandas: `pd.read_parquet(glob("tabl
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -32,13 +34,18 @@ __all__ = ["SCHEMAS", "StoreError", "TableWriter", "read_foreign", "read_manifes
 class TableWriter:
     """Writes one split of a table, part by part; started again after a crash, it goes on after the last whole part."""
 
-    def __init__(self, folder: pathlib.Path, table: str, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: pathlib.Path, table: str, settings: Mapping[str, Any] | None = None, process: int = 0, processes: int = 1
+    ) -> None:
         """Opens a folder, new or left unfinished.
 
         Args:
             folder: of one split, such as `tables/samples/split=test`.
             table: which of SCHEMAS.
             settings: flat and JSON-able; what the rows depend on. Kept in `unfinished.json`, then in the manifest.
+            process: which of several writers of the same table this is. Number 0 must have opened it before the others do, all of them
+                before any appends, and it must be the one to finish.
+            processes: how many writers there are.
 
         Raises:
             StoreError: the table is finished, or its parts were written with other settings (each is named, old and new).
@@ -49,11 +56,12 @@ class TableWriter:
         self.settings = json.loads(json.dumps(dict(settings or {})))
         if (self.folder / MANIFEST).exists():
             raise StoreError(f"{self.folder} holds a finished table; read it, or remove the folder to write it anew")
-        for left in self.folder.glob(f"*{ASIDE}"):  # of a crash in the middle of a write
+        for left in self.folder.glob(f"*{ASIDE}") if process == 0 else ():  # of a crash in the middle of a write
             left.unlink()
         self._claim()
-        self._parts = parts_of(self.folder)
-        self._present = {problem for part in self._parts for problem in _problems_in(part, self.schema)}
+        parts = parts_of(self.folder)
+        self._next, self._stride = _number(parts) + process, processes
+        self._present = {problem for part in parts for problem in _problems_in(part, self.schema)}
 
     def present(self) -> set[str]:
         """The problems that are stored already."""
@@ -71,12 +79,12 @@ class TableWriter:
         table = rows if isinstance(rows, pa.Table) else self._as_table(rows)
         if not len(table):
             return
-        path = self.folder / f"part-{_number(self._parts):05d}.parquet"
+        path = self.folder / f"part-{self._next:05d}.parquet"
         self._check(table, path)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         self._write(path, memoryview(sink.getvalue()))
-        self._parts.append(path)
+        self._next += self._stride
         self._present.update(pc.unique(table["problem_id"]).to_pylist())
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
@@ -85,8 +93,9 @@ class TableWriter:
         Args:
             manifest: what is to be known beside rows, parts and settings; JSON-able.
         """
-        parts = [_entry(part) for part in self._parts]
-        own = {"table": self.table, "rows": sum(part["rows"] for part in parts), "parts": parts}
+        files = parts_of(self.folder)
+        parts = [_entry(part) for part in files]
+        own = {"table": self.table, "id": _content_id(files, self.table), "rows": sum(part["rows"] for part in parts), "parts": parts}
         if taken := own.keys() & manifest.keys():
             raise StoreError(f"{self.folder}: the manifest's own entries {sorted(taken)} cannot be given; call them something else")
         self._write(self.folder / MANIFEST, as_json({**own, "settings": self.settings, **manifest}))
@@ -150,9 +159,8 @@ def remove_table(folder: pathlib.Path) -> None:
 
 
 def table_id(manifest: Mapping[str, Any]) -> str:
-    """A short hash of a finished table's rows, by which what is made from them knows them again."""
-    parts = [part["sha256"] for part in manifest["parts"]]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+    """A short hash of a finished table's rows, by which what is made from them knows them again, in whatever parts they lie."""
+    return str(manifest["id"])
 
 
 def _problems_in(part: pathlib.Path, schema: pa.Schema) -> list[str]:
@@ -161,6 +169,20 @@ def _problems_in(part: pathlib.Path, schema: pa.Schema) -> list[str]:
     if missing := [name for name in schema.names if name not in file.schema_arrow.names]:
         raise StoreError(f"{part}: no column {missing[0]!r}; it has {file.schema_arrow.names}")
     return pc.unique(file.read(["problem_id"])["problem_id"]).to_pylist()
+
+
+def _content_id(parts: Sequence[pathlib.Path], table: str) -> str:
+    """16 hex digits of a SHA-256 over the rows, problem by problem: neither the parts nor the order of the rows changes it."""
+    digests = {}
+    for part in parts:
+        rows = open_part(part, None).read().sort_by([(name, "ascending") for name in key_of(table)])
+        ends = np.cumsum([count["counts"] for count in pc.value_counts(rows["problem_id"]).to_pylist()])
+        for first, end in itertools.pairwise([0, *ends.tolist()]):
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, rows.schema) as stream:
+                stream.write_table(rows.take(pa.array(range(first, end))).combine_chunks())  # a slice would keep the whole part's buffers
+            digests[rows["problem_id"][first].as_py()] = hashlib.sha256(sink.getvalue()).digest()
+    return hashlib.sha256(b"".join(digest for _, digest in sorted(digests.items()))).hexdigest()[:16]
 
 
 def _number(parts: Sequence[pathlib.Path]) -> int:

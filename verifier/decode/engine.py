@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
+from jax.sharding import Mesh
 
 from verifier.config import SampleConfig, UserError
 from verifier.decode import memory, steps
 from verifier.decode.annotations import Calculator
-from verifier.decode.running import Completion, Counts, Prompt, Running, Writer
+from verifier.decode.running import Completion, Counts, Hooks, Prompt, Running, Writer
+from verifier.model import sharding
 from verifier.model.arch import Arch
 from verifier.model.transformer import Transformer
 from verifier.text.tokenizer import Tokenizer
@@ -33,12 +35,15 @@ class PromptTooLong(UserError):
 class Planner:
     """What can be said before the generator's weights are read: which prompts fit, and how much is held at once."""
 
-    def __init__(self, arch: Arch, weights: Sequence[jax.Array | jax.ShapeDtypeStruct], config: SampleConfig) -> None:
+    def __init__(
+        self, arch: Arch, weights: Sequence[jax.Array | jax.ShapeDtypeStruct], config: SampleConfig, mesh: Mesh | None = None
+    ) -> None:
         """Args:
 
         arch: of the generator; `arch.context` bounds prompt and solution together.
-        weights: as `steps.take_apart` gives them, or their shapes (`steps.outline`).
+        weights: as `steps.take_apart` gives them, or the shapes that a device holds of them (`steps.outline`).
         config: max_new_tokens, rows (slots), memory_gib.
+        mesh: whose groups of devices share the work; None: the default device.
 
         Raises:
             UserError: no tokens to write.
@@ -47,7 +52,7 @@ class Planner:
             raise UserError(f"sample.max_new_tokens is {config.max_new_tokens}, but must be at least 1.")
         self.config = config
         self.room = arch.context - config.max_new_tokens  # longest prompt
-        self._arch, self._weights = arch, weights
+        self._arch, self._weights, self._mesh = arch, weights, mesh
 
     def split(self, prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
         """The prompts that `Engine.run` takes, and those that leave no room for `max_new_tokens`."""
@@ -56,14 +61,15 @@ class Planner:
 
     def plan(self, prompts: Sequence[Prompt], samples: int) -> memory.Plan:
         """How many slots and prompts of which size are held at once; see `memory.plan`."""
-        work = memory.Work(max(len(prompt.tokens) for prompt in prompts), len(prompts), samples, self.config.max_new_tokens)
-        return memory.plan(self._arch, self._weights, work, self.config.rows, self.config.memory_gib)
+        groups = sharding.groups(self._mesh) * jax.process_count()
+        work = memory.Work(max(len(prompt.tokens) for prompt in prompts), len(prompts), samples, self.config.max_new_tokens, groups)
+        return memory.plan(sharding.part_of(self._arch, self._mesh), self._weights, work, self.config.rows, self.config.memory_gib)
 
 
 class Engine(Planner):
     """Draws J solutions of every problem. Sample (p, j) depends on (seed, problem_id, j) alone, on no batch size, order or subset."""
 
-    def __init__(self, transformer: Transformer, tokenizer: Tokenizer, config: SampleConfig, seed: int) -> None:
+    def __init__(self, transformer: Transformer, tokenizer: Tokenizer, config: SampleConfig, seed: int, mesh: Mesh | None = None) -> None:
         """Args:
 
         transformer: the generator; `transformer.arch.context` bounds prompt and solution together. What of it must be cast or cut is
@@ -71,13 +77,16 @@ class Engine(Planner):
         tokenizer: its tokenizer.
         config: temperature, top_k, top_p, max_new_tokens, calculator, rows (slots), memory_gib.
         seed: any int; drawing with the same seed gives the same tokens.
+        mesh: whose groups of devices share the work, those of a group sharing each layer; None: the default device.
 
         Raises:
             UserError: no tokens to write.
         """
-        frame, weights = steps.take_apart(transformer, tokenizer.vocab_size)
-        super().__init__(transformer.arch, weights, config)
-        static = steps.DecodeStatic(frame, tokenizer.vocab_size, tokenizer.end_id, config.top_k, config.top_p)
+        frame, weights = steps.take_apart(transformer, tokenizer.vocab_size, mesh)
+        parts = () if mesh is None else tuple(map(sharding.spec_of, weights))
+        held = weights if mesh is None else [sharding.part_shape(leaf) for leaf in weights]
+        super().__init__(transformer.arch, held, config, mesh)
+        static = steps.DecodeStatic(frame, tokenizer.vocab_size, tokenizer.end_id, config.top_k, config.top_p, mesh, parts)
         self._writer = Writer(static, weights, tokenizer, Calculator(tokenizer, on=config.calculator), config, seed)
 
     def run(
@@ -86,6 +95,7 @@ class Engine(Planner):
         samples: int | Sequence[int],
         plan: memory.Plan | None = None,
         progress: Callable[[Counts], None] = lambda _: None,
+        claim: Callable[[str], bool] = lambda _: True,
     ) -> Iterator[list[Completion]]:
         """Draws solutions; a problem is given out when its last one has ended, so the order of problems is not that of `prompts`.
 
@@ -94,6 +104,7 @@ class Engine(Planner):
           samples: how many solutions a problem (sample ids from 0), or which sample ids.
           plan: what `plan` gave for them; None: it is asked now. The memory is taken at the call.
           progress: called after every step with what has been done so far.
+          claim: asked of each problem's id before it is begun; problems that are another process's to do are passed over.
 
         Returns:
           An iterator over the problems: all completions of one, by rising sample_id.
@@ -108,7 +119,7 @@ class Engine(Planner):
         ordered = sorted(prompts, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))  # rooms for prompts only ever shrink
         if not ordered:
             return iter(())
-        return Running(self._writer, plan or self.plan(ordered, len(sample_ids)), ordered, sample_ids, progress).run()
+        return Running(self._writer, plan or self.plan(ordered, len(sample_ids)), ordered, sample_ids, Hooks(progress, claim)).run()
 
     def _check(self, prompts: Sequence[Prompt], sample_ids: Sequence[int]) -> None:
         if not sample_ids or len(set(sample_ids)) < len(sample_ids) or sample_ids[0] < 0:

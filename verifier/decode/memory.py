@@ -35,11 +35,12 @@ class Work:
     problems: int
     samples: int
     max_new_tokens: int
+    groups: int = 1  # of devices, in all processes, each with slots, prompts and pages of its own
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Sizes of a batch."""
+    """Sizes of a batch; on a mesh, of each group's, and bytes of each device's."""
 
     rows: int  # B, slots
     fewer_rows: tuple[int, ...]  # numbers of slots to fall back to when less work is left
@@ -73,10 +74,10 @@ def plan(arch: Arch, weights: Sequence[jax.Array | jax.ShapeDtypeStruct], work: 
     """Chooses slots and cache sizes.
 
     Args:
-        arch: of the generator.
-        weights: as the steps take them, or their shapes; their type is that of the cache.
+        arch: of the generator; on a mesh, of the part that a device has.
+        weights: as the steps take them, or their shapes; their type is that of the cache. On a mesh, the shapes of a device's parts.
         work: what is to be done.
-        rows: slots; 0: as many as fit and help.
+        rows: slots of all groups together; 0: as many as fit and help.
         memory_gib: for weights, caches and steps together; 0: what the device has.
 
     Raises:
@@ -84,8 +85,8 @@ def plan(arch: Arch, weights: Sequence[jax.Array | jax.ShapeDtypeStruct], work: 
     """
     weight_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in weights)
     budget = int(memory_gib * 2**30) if memory_gib else _usable(sum(leaf.nbytes for leaf in weights if isinstance(leaf, jax.Array)))
-    total = work.problems * work.samples
-    most = min(rows or MOST_ROWS.get(jax.default_backend(), MOST_ROWS_ELSEWHERE), total)
+    total = math.ceil(work.problems * work.samples / work.groups)
+    most = min(math.ceil(rows / work.groups) or MOST_ROWS.get(jax.default_backend(), MOST_ROWS_ELSEWHERE), total)
     if not rows:
         most = math.ceil(total / math.ceil(total / most))  # the same number of rounds with fewer slots, all of them full
     itemsize = max((leaf.dtype.itemsize for leaf in weights if leaf.ndim > 1), default=4)
@@ -123,7 +124,7 @@ def prompt_room(tokens: int, most: int | None = None) -> int:
 
 
 def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, budget: int) -> Plan:
-    at_once = min(math.ceil(OWN_BLOCK / work.samples), work.problems)
+    at_once = min(math.ceil(OWN_BLOCK / work.samples), math.ceil(work.problems / work.groups))
     # A problem lives until its longest solution has ended, some 2.5 times as long as the mean one where it has many.
     live = math.ceil(rows / work.samples * (2.5 - 1.5 / work.samples))
     prompts = min(live + 2 * at_once, work.problems)
@@ -166,7 +167,7 @@ def _usable(weight_bytes: int) -> int:
     if stats and "bytes_limit" in stats:
         others = stats.get("bytes_in_use", 0) - weight_bytes
         return int(stats["bytes_limit"] * USABLE - max(others, 0))
-    return int(_host_bytes() * USABLE) + weight_bytes
+    return int(_host_bytes() * USABLE) // len(jax.local_devices()) + weight_bytes
 
 
 def _host_bytes() -> int:

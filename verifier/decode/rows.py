@@ -6,7 +6,7 @@ import collections
 
 import numpy as np
 
-from verifier.decode.seating import Places, seat
+from verifier.decode.seating import Places, blocks_for, seat
 from verifier.model import cache as cache_lib
 from verifier.model.cache import Seating
 
@@ -44,6 +44,7 @@ class Rows:
         self.queue: dict[int, collections.deque[tuple[int, bool]]] = {}  # of each row: tokens to write, whether the calculator's
         self._places = places
         self._seating: Seating | None = None
+        self._blocks = 0  # of the attention to prompts; counted with the seating
 
     def __len__(self) -> int:
         return len(self.prompt_B)
@@ -55,6 +56,10 @@ class Rows:
     def idle(self) -> np.ndarray:
         """The slots in which nothing is written."""
         return np.flatnonzero(self.prompt_B == IDLE)
+
+    def busy(self) -> int:
+        """How many slots something is written in."""
+        return int((self.prompt_B != IDLE).sum())
 
     def start(self, row: int, prompt: int, problem: int, sample: int, key: np.ndarray) -> None:
         """Gives an idle slot a new solution of the prompt in slot `prompt`."""
@@ -82,10 +87,17 @@ class Rows:
         self.start_B, self.go_B = np.zeros_like(start_B), np.zeros_like(go_B)
         return start_B, go_B, forced_B, by_calculator_B
 
-    def seating(self) -> Seating:
-        """Who sees what, as of now."""
+    def blocks(self) -> int:
+        """How many blocks the attention to prompts needs as of now."""
         if self._seating is None:
-            place_B, row_ER, prompt_E = seat(self.prompt_B, self._places)
+            self._blocks = blocks_for(self.prompt_B, self._places)
+        return self._blocks
+
+    def seating(self, blocks: int) -> Seating:
+        """Who sees what, as of now, in as many blocks, which are enough."""
+        if self._seating is None or len(self._seating.row_ER) != blocks:
+            self._blocks = self.blocks()
+            place_B, row_ER, prompt_E = seat(self.prompt_B, self._places, blocks)
             own = np.arange(len(self), dtype=np.int32)  # the first pages of the pool are the rows' newest
             self._seating = Seating(
                 prompt_B=np.maximum(self.prompt_B, 0),

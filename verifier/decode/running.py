@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,8 +18,9 @@ from verifier.decode import memory, steps
 from verifier.decode.annotations import Calculator
 from verifier.decode.rows import Rows
 from verifier.decode.seating import places
+from verifier.decode.work import Work
 from verifier.model import cache as cache_lib
-from verifier.model import sampling
+from verifier.model import sampling, sharding
 from verifier.text.tokenizer import Tokenizer
 
 
@@ -76,25 +77,39 @@ class Writer:
     seed: int
 
 
+class Hooks(NamedTuple):
+    """What a job asks and tells; see `Engine.run`."""
+
+    progress: Callable[[Counts], None]
+    claim: Callable[[str], bool]
+
+
 class Running:
-    """One job of the engine: `sample_ids` of every prompt, the prompts in their order, by falling length."""
+    """One job of the engine: `sample_ids` of every prompt, the prompts in their order, by falling length.
+
+    On a mesh every group of devices has `plan.rows` slots, prompts and pages of its own, and all take their steps together: what the device
+    is given are the groups' arrays, one behind the other. Slots are counted through all groups.
+    """
 
     def __init__(
-        self, writer: Writer, plan: memory.Plan, prompts: Sequence[Prompt], sample_ids: Sequence[int], progress: Callable[[Counts], None]
+        self, writer: Writer, plan: memory.Plan, prompts: Sequence[Prompt], sample_ids: Sequence[int], hooks: Hooks
     ) -> None:
         """plan: sizes of everything. The device's memory is taken here."""
-        self._writer, self._plan, self._prompts, self._progress = writer, plan, prompts, progress
+        self._writer, self._plan, self._prompts, self._progress = writer, plan, prompts, hooks.progress
+        self._mesh = writer.static.mesh
         self._watch = jax.tree.map(jax.numpy.asarray, writer.calculator.watch)
-        self._rows = Rows(plan.rows, writer.config.max_new_tokens, plan.pages[0], places(plan.rows, plan.prompts, plan.samples))
+        groups = sharding.groups(self._mesh)
+
+        def claim(problem: int) -> bool:
+            return hooks.claim(prompts[problem].problem_id)
+
+        self._work = Work(len(prompts), sample_ids, groups, plan.prompts, plan.prompts_at_once, claim)
+        among = places(plan.rows, plan.prompts, plan.samples)
+        self._groups = [Rows(plan.rows, writer.config.max_new_tokens, plan.pages[0], among) for _ in range(groups)]
         self._prompt_room = plan.prompt_tokens
         sizes = steps.Sizes(plan.rows, plan.pages[0], plan.prompts, plan.prompt_tokens)
         self._state = steps.empty_state(writer.static, writer.weights, sizes)
-        self._free = collections.deque(range(plan.prompts))  # prompt slots
-        self._slot_of: dict[int, int] = {}  # of problems that are read or being written
         self._column = 0
-        self._todo = collections.deque((problem, sample) for problem in range(len(prompts)) for sample in sample_ids)
-        self._unread = collections.deque(range(len(prompts)))
-        self._left = dict.fromkeys(range(len(prompts)), len(sample_ids))
         self._ended: dict[int, list[Completion]] = collections.defaultdict(list)
         self.counts = Counts()
 
@@ -106,120 +121,133 @@ class Running:
                 yield from self._read(ahead)
                 ahead = None
             self._refill()
-            step = self._dispatch() if len(self._rows.idle()) < len(self._rows) else None
+            step = self._dispatch() if any(rows.busy() for rows in self._groups) else None
             if ahead is not None:
                 yield from self._read(ahead)
             ahead = step
-            if ahead is None and not self._todo:
+            if ahead is None and self._work.all_begun:
                 return
 
     # ---- what happens before a step
 
     def _refill(self) -> None:
-        """Starts the next solutions in idle slots, as far as their prompts have been read."""
-        for row in self._rows.idle().tolist():
-            if not self._todo:
+        """Starts the next solutions in idle slots, as far as there are slots for their prompts."""
+        while True:
+            waiting = [self._start(group) for group in range(len(self._groups))]
+            taken = [self._work.take(group) if idle else None for group, idle in enumerate(waiting)]
+            if not any(each is not None for each in taken):
                 return
-            problem, sample = self._todo[0]
-            if problem not in self._slot_of and not self._prefill():
-                return  # all prompt slots are taken by problems with solutions still being written
-            self._todo.popleft()
-            key = sampling.sample_key(self._writer.seed, self._prompts[problem].problem_id, sample)
-            self._rows.start(row, self._slot_of[problem], problem, sample, key)
+            if any(taken):
+                self._prefill([each or {} for each in taken])
 
-    def _prefill(self) -> bool:
-        """Reads the next prompts, as many as are read at once; whether there were free slots for them."""
-        count = min(self._plan.prompts_at_once, len(self._unread))
-        if len(self._free) < count:
-            return False
-        problems = [self._unread.popleft() for _ in range(count)]
-        self._fit_prompts(problems)
-        tokens_NS = np.zeros((self._plan.prompts_at_once, self._prompt_room), np.int32)
-        length_N = np.ones(self._plan.prompts_at_once, np.int32)
-        slot_N = np.full(self._plan.prompts_at_once, self._plan.prompts, np.int32)
-        for n, problem in enumerate(problems):
-            tokens = self._prompts[problem].tokens
-            tokens_NS[n, : len(tokens)], length_N[n] = tokens, len(tokens)
-            slot_N[n] = self._slot_of[problem] = self._free.popleft()
+    def _start(self, group: int) -> bool:
+        """Starts a group's next solutions; whether slots are left idle."""
+        rows = self._groups[group]
+        for row in rows.idle().tolist():
+            if (found := self._work.next(group)) is None:
+                return True
+            key = sampling.sample_key(self._writer.seed, self._prompts[found.problem].problem_id, found.sample)
+            rows.start(row, found.slot, found.problem, found.sample, key)
+        return False
+
+    def _prefill(self, taken: Sequence[dict[int, int]]) -> None:
+        """Reads each group's new prompts into their slots, all groups together."""
+        self._fit_prompts()
+        at_once, none = self._plan.prompts_at_once, self._plan.prompts
+        tokens_NS = np.zeros((len(taken) * at_once, self._prompt_room), np.int32)
+        length_N = np.ones(len(tokens_NS), np.int32)
+        slot_N = np.full(len(tokens_NS), none, np.int32)
+        for group, fresh in enumerate(taken):
+            for n, (problem, slot) in enumerate(fresh.items(), start=group * at_once):
+                tokens = self._prompts[problem].tokens
+                tokens_NS[n, : len(tokens)], length_N[n], slot_N[n] = tokens, len(tokens), slot
         self._state = steps.prefill(self._writer.static, self._writer.weights, self._state, tokens_NS, length_N, slot_N)
-        return True
 
-    def _fit_prompts(self, problems: Sequence[int]) -> None:
+    def _fit_prompts(self) -> None:
         """Prompts come by falling length: once the long ones are done, the slots need less room."""
-        longest = max(len(self._prompts[problem].tokens) for problem in (*problems, *self._slot_of))
+        longest = max(len(self._prompts[problem].tokens) for problem in self._work.read())
         room = memory.prompt_room(longest, self._prompt_room)
         if room < self._prompt_room:
             self._prompt_room = room
-            self._state = steps.resize_prompts(self._state, room)
+            self._state = steps.resize_prompts(self._state, room, self._mesh)
 
     def _fewer_rows(self) -> int | None:
         """A smaller number of slots that still holds all that is left, where fewer slots are cheaper."""
-        if self._todo:
+        if not self._work.all_begun:
             return None
-        busy = len(self._rows) - len(self._rows.idle())
-        fitting = [rows for rows in self._plan.fewer_rows if busy <= rows < len(self._rows)]
+        busy = max(rows.busy() for rows in self._groups)
+        fitting = [rows for rows in self._plan.fewer_rows if busy <= rows < len(self._groups[0])]
         return min(fitting, default=None)
 
     def _flush(self) -> None:
         """Empties the windows into pages; makes the pool and the slots fit what is left."""
-        rows = self._rows
-        pages = memory.pool_size(self._plan.pages, rows.wanted_pages())
-        if pages > rows.pages:
+        groups, mesh = self._groups, self._mesh
+        pages = memory.pool_size(self._plan.pages, max(rows.wanted_pages() for rows in groups))
+        if pages > groups[0].pages:
             self._resize_pages(pages)
-        self._state = steps.flush(self._state, rows.flush())
-        pages = memory.pool_size(self._plan.pages, rows.highest_page())
-        if pages < rows.pages:
+        self._state = steps.flush(self._state, np.concatenate([rows.flush() for rows in groups]), mesh)
+        pages = memory.pool_size(self._plan.pages, max(rows.highest_page() for rows in groups))
+        if pages < groups[0].pages:
             self._resize_pages(pages)
         if (fewer := self._fewer_rows()) is not None:
-            row_B = rows.keep(fewer, places(fewer, self._plan.prompts, self._plan.samples))
-            self._state = steps.take_rows(self._state, row_B)
+            among = places(fewer, self._plan.prompts, self._plan.samples)
+            self._state = steps.take_rows(self._state, np.concatenate([rows.keep(fewer, among) for rows in groups]), mesh)
         self._column = 0
 
     def _resize_pages(self, pages: int) -> None:
-        self._rows.resize_pages(pages)
-        self._state = steps.resize_pages(self._state, len(self._rows) + pages)
+        for rows in self._groups:
+            rows.resize_pages(pages)
+        self._state = steps.resize_pages(self._state, len(self._groups[0]) + pages, self._mesh)
 
     def _dispatch(self) -> _Step:
         """Sends the next step to the device and does not wait for it."""
         if self._column == cache_lib.WINDOW:
             self._flush()
-        rows, config = self._rows, self._writer.config
-        start_B, go_B, forced_B, by_calculator_B = rows.orders()
+        groups, config = self._groups, self._writer.config
+        start_B, go_B, forced_B, by_calculator_B = map(np.concatenate, zip(*(rows.orders() for rows in groups), strict=True))
         orders = steps.Orders(
             start_B=start_B,
             go_B=go_B,
             forced_B=forced_B,
-            keys_B2=rows.key_B2.copy(),  # a step under way may still read the old one
+            keys_B2=np.concatenate([rows.key_B2 for rows in groups]),  # a copy: a step under way may still read the old one
             column=np.int32(self._column),
             limit=np.int32(config.max_new_tokens),
             temperature=np.float32(config.temperature),
         )
-        self._state, drawn = steps.generate(self._writer.static, self._writer.weights, self._state, rows.seating(), orders, self._watch)
+        blocks = max(rows.blocks() for rows in groups)
+        seating = cache_lib.Seating(**_joined([vars(rows.seating(blocks)) for rows in groups]))
+        self._state, drawn = steps.generate(self._writer.static, self._writer.weights, self._state, seating, orders, self._watch)
         self._column += 1
         self.counts.steps += 1
-        self.counts.slot_steps += len(rows)
+        self.counts.slot_steps += len(start_B)
         return _Step(drawn, by_calculator_B)
 
     # ---- what happens after it
 
     def _read(self, step: _Step) -> Iterator[list[Completion]]:
         """Waits for a step and takes in what it wrote."""
-        rows = self._rows
-        token_B, logprob_B, written_B, look_B = (np.asarray(array) for array in step.drawn)
-        row_R = np.flatnonzero(written_B)
-        rows.write(row_R, token_B[row_R], logprob_B[row_R], step.by_calculator_B[row_R])
-        for row in np.flatnonzero(look_B).tolist():
-            self._look(row, int(token_B[row]), bool(written_B[row]))
-        ended_R = row_R[(token_B[row_R] == self._writer.static.end_id) | (rows.length_B[row_R] == self._writer.config.max_new_tokens)]
-        self.counts.tokens += len(row_R)
-        self.counts.solutions += len(ended_R)
+        drawn = [np.asarray(array).reshape(len(self._groups), -1) for array in (*step.drawn, step.by_calculator_B)]
+        ended = [self._take_in(rows, *each) for rows, *each in zip(self._groups, *drawn, strict=True)]
+        self.counts.solutions += sum(map(len, ended))
         self._progress(self.counts)
-        for row in ended_R.tolist():
-            yield from self._end(row)
+        for group, rows in enumerate(ended):
+            for row in rows:
+                yield from self._end(group, row)
 
-    def _look(self, row: int, token: int, written: bool) -> None:
+    def _take_in(
+        self, rows: Rows, token_B: np.ndarray, logprob_B: np.ndarray, written_B: np.ndarray, look_B: np.ndarray, by_calculator_B: np.ndarray
+    ) -> list[int]:
+        """Notes what a group's rows wrote; those that have ended."""
+        row_R = np.flatnonzero(written_B)
+        rows.write(row_R, token_B[row_R], logprob_B[row_R], by_calculator_B[row_R])
+        for row in np.flatnonzero(look_B).tolist():
+            self._look(rows, row, int(token_B[row]), bool(written_B[row]))
+        self.counts.tokens += len(row_R)
+        ends_R = (token_B[row_R] == self._writer.static.end_id) | (rows.length_B[row_R] == self._writer.config.max_new_tokens)
+        return list(row_R[ends_R].tolist())
+
+    def _look(self, rows: Rows, row: int, token: int, written: bool) -> None:
         """Asks the calculator what follows a token; one that was held back is written now, or another in its place."""
-        rows = self._rows
         tokens = rows.token_BT[row, : rows.length_B[row]].tolist()
         verdict = self._writer.calculator.look(tokens if written else [*tokens, token])
         queue = [(forced, True) for forced in verdict.queue]
@@ -232,18 +260,16 @@ class Running:
         self.counts.answered += bool(verdict.queue)
         self.counts.refused += verdict.errors
 
-    def _end(self, row: int) -> Iterator[list[Completion]]:
+    def _end(self, group: int, row: int) -> Iterator[list[Completion]]:
         """Takes a solution out of its slot; its whole problem is given out if it was the last."""
-        rows, problem = self._rows, int(self._rows.problem_B[row])
-        self._ended[problem].append(self._completion(row))
+        rows = self._groups[group]
+        problem = int(rows.problem_B[row])
+        self._ended[problem].append(self._completion(rows, row))
         rows.release(row)
-        self._left[problem] -= 1
-        if not self._left[problem]:
-            self._free.append(self._slot_of.pop(problem))
+        if self._work.ended(group, problem):
             yield sorted(self._ended.pop(problem), key=lambda completion: completion.sample_id)
 
-    def _completion(self, row: int) -> Completion:
-        rows = self._rows
+    def _completion(self, rows: Rows, row: int) -> Completion:
         length = int(rows.length_B[row])
         tokens = rows.token_BT[row, :length].tolist()
         return Completion(
@@ -256,3 +282,8 @@ class Running:
             text=self._writer.tokenizer.decode(tokens),
             calculator_errors=int(rows.errors_B[row]),
         )
+
+
+def _joined(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Field by field, the groups' arrays one behind the other; None where there is none."""
+    return {name: None if one is None else np.concatenate([fields[name] for fields in each]) for name, one in each[0].items()}

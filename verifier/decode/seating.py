@@ -32,12 +32,19 @@ def places(rows: int, prompts: int, samples: int) -> Places:
     return Places((usual, full + prompts), BLOCK_ROWS, own_block=False)
 
 
-def seat(prompt_B: np.ndarray, among: Places) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def blocks_for(prompt_B: np.ndarray, among: Places) -> int:
+    """The number of blocks, one of `among.blocks`, that seats these rows; arguments as `seat`."""
+    needed = -(-np.unique(prompt_B[prompt_B >= 0], return_counts=True)[1] // among.block_rows)
+    return next(blocks for blocks in among.blocks if blocks >= needed.sum())
+
+
+def seat(prompt_B: np.ndarray, among: Places, blocks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gives every row a place in a block of its prompt.
 
     Args:
         prompt_B: int, each row's prompt slot; -1: the row is idle.
         among: with room for them all (`places`).
+        blocks: at least `blocks_for` these rows.
 
     Returns:
         place_B, row_ER and prompt_E, int32, as in `cache.Seating`; idle rows get place 0, which they only look at.
@@ -47,7 +54,6 @@ def seat(prompt_B: np.ndarray, among: Places) -> tuple[np.ndarray, np.ndarray, n
     seated = seated[np.argsort(prompt_B[seated], kind="stable")]
     slots, first, count = np.unique(prompt_B[seated], return_index=True, return_counts=True)
     needed = -(-count // size)
-    blocks = next(blocks for blocks in among.blocks if blocks >= needed.sum())
     first_block = slots if among.own_block else np.cumsum(needed) - needed
     rank = np.arange(len(seated)) - np.repeat(first, count)
     place_B = np.zeros(rows, np.int32)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, PartitionSpec
 
 from verifier.model import cache as cache_lib
-from verifier.model import sampling
+from verifier.model import sampling, sharding
 from verifier.model.cache import Given
+from verifier.model.names import path_name
+from verifier.model.sharding import HEADS, ROWS, WHOLE
 from verifier.model.transformer import Transformer, narrow
 
 Weights = tuple[jax.Array, ...]
@@ -40,15 +45,16 @@ class Frame:
         return self is other or (isinstance(other, Frame) and (self._graph, self._tree) == (other._graph, other._tree))
 
 
-def take_apart(model: Transformer, vocab_size: int) -> tuple[Frame, Weights]:
+def take_apart(model: Transformer, vocab_size: int, mesh: Mesh | None = None) -> tuple[Frame, Weights]:
     """What is static about a model and its numbers, made ready for the verbs below once, so that no step has to.
 
     Matrices come in the activations' type. Embeddings lose their rows behind `vocab_size` (the reserved id, padding), which are never
     written: cutting the logits instead would copy all of them in every step. What is ready already is shared with the model, not copied.
+    On a mesh every group of devices gets all of them, divided by `sharding.DECODING`.
     """
     graph, state = nnx.split(model)
     leaves, tree = jax.tree.flatten_with_path(narrow(state, model.dtype))
-    return _frame(graph, tree), tuple(_cut(jax.tree_util.keystr(path), leaf, vocab_size) for path, leaf in leaves)
+    return _frame(graph, tree), tuple(_ready(path_name(path), leaf, vocab_size, mesh) for path, leaf in leaves)
 
 
 @functools.lru_cache(maxsize=8)
@@ -57,21 +63,36 @@ def _frame(graph: nnx.GraphDef[Transformer], tree: Any) -> Frame:
     return Frame(graph, tree)
 
 
-def make_ready(model: Transformer, vocab_size: int) -> None:
+def make_ready(model: Transformer, vocab_size: int, mesh: Mesh | None = None) -> None:
     """Does in place what `take_apart` does to its copies: for a model that is used for nothing else and need not lie in memory twice."""
-    frame, weights = take_apart(model, vocab_size)
+    frame, weights = take_apart(model, vocab_size, mesh)
     nnx.update(model, frame.state(weights))
 
 
-def outline(model: Transformer, vocab_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """Shapes and types of what `take_apart` would give; the model may be one without numbers (`nnx.eval_shape`)."""
-    graph, state = nnx.split(model)
-    return jax.eval_shape(lambda state: take_apart(nnx.merge(graph, state), vocab_size)[1], state)
+def outline(model: Transformer, vocab_size: int, mesh: Mesh | None = None) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Shapes and types of what a device holds of what `take_apart` would give; the model may be one without numbers (`nnx.eval_shape`)."""
+    narrowed = jax.eval_shape(lambda state: narrow(state, model.dtype), nnx.split(model)[1])
+    found = []
+    for path, leaf in jax.tree.flatten_with_path(narrowed)[0]:
+        name = path_name(path)
+        shape = (_kept(name, leaf.shape[0], vocab_size, mesh), *leaf.shape[1:]) if leaf.shape else ()
+        if mesh is not None:
+            shape = sharding.parameter_sharding(name, shape, mesh, sharding.DECODING).shard_shape(shape)
+        found.append(jax.ShapeDtypeStruct(shape, leaf.dtype))
+    return tuple(found)
 
 
-def _cut(name: str, leaf: jax.Array, vocab_size: int) -> jax.Array:
-    """Embeddings, the output matrix among them, without the rows behind `vocab_size`."""
-    return leaf[:vocab_size] if "embed'" in name and leaf.shape[0] > vocab_size else leaf
+def _ready(name: str, leaf: jax.Array, vocab_size: int, mesh: Mesh | None) -> jax.Array:
+    """A parameter, cut and where it is needed."""
+    if leaf.shape and (rows := _kept(name, leaf.shape[0], vocab_size, mesh)) < leaf.shape[0]:
+        leaf = leaf[:rows]
+    return leaf if mesh is None else jax.device_put(leaf, sharding.parameter_sharding(name, leaf.shape, mesh, sharding.DECODING))
+
+
+def _kept(name: str, rows: int, vocab_size: int, mesh: Mesh | None) -> int:
+    """Rows of a parameter that are kept: of an embedding or output matrix `vocab_size`, where the mesh divides that."""
+    cut = name.endswith("embed") and vocab_size < rows and not (mesh and vocab_size % mesh.shape["tensor"])
+    return vocab_size if cut else rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +104,12 @@ class DecodeStatic:
     end_id: int
     top_k: int
     top_p: float
+    mesh: Mesh | None = None  # rows of several groups of devices, one group's behind the other's; None: the default device
+    parts: tuple[PartitionSpec, ...] = ()  # how the weights are divided over it
+
+    def by_device(self, function: Callable[..., Any], given: Any, found: Any) -> Callable[..., Any]:
+        """`function`, which takes weights and what `given` says, on every device's own part."""
+        return sharding.by_device(function, self.mesh, (self.parts, *given), found)
 
 
 @jax.tree_util.register_dataclass
@@ -134,8 +161,15 @@ class Drawn(NamedTuple):
     look_B: jax.Array  # bool: the row waits for the host's word on this token
 
 
+# How a state is divided: each group of devices has its own rows, prompts and pages, each device its heads of them.
+_STATE = DecodeState(
+    cache_lib.Cache(cache_lib.Prompts(HEADS, HEADS, ROWS), cache_lib.Pages(HEADS, HEADS, ROWS)), *[ROWS] * 6  # type: ignore[arg-type]
+)
+_ORDERS = Orders(ROWS, ROWS, ROWS, ROWS, WHOLE, WHOLE, WHOLE)
+
+
 class Sizes(NamedTuple):
-    """What a state has room for."""
+    """What a group of devices has room for."""
 
     rows: int
     pages: int  # beside the rows' newest
@@ -146,6 +180,10 @@ class Sizes(NamedTuple):
 @functools.partial(jax.jit, static_argnames=("static", "sizes"))
 def empty_state(static: DecodeStatic, weights: Weights, sizes: Sizes) -> DecodeState:
     """Idle rows, empty pages and empty prompt slots."""
+    return static.by_device(functools.partial(_empty_state, static, sizes), (), _STATE)(weights)
+
+
+def _empty_state(static: DecodeStatic, sizes: Sizes, weights: Weights) -> DecodeState:
     one = jax.ShapeDtypeStruct((1, sizes.prompt_tokens), jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
     hidden, prefix = jax.eval_shape(static.frame.model(weights).prefill, *one)
     hidden_BD, hidden_PD = (jnp.zeros((count, hidden.shape[-1]), hidden.dtype) for count in (sizes.rows, sizes.prompts))
@@ -160,6 +198,13 @@ def prefill(
     static: DecodeStatic, weights: Weights, state: DecodeState, tokens_NS: Given, length_N: Given, slot_N: Given
 ) -> DecodeState:
     """Reads N right-padded prompts once and puts them into prompt slots (P: that one is dropped)."""
+    read = static.by_device(functools.partial(_prefill, static), (_STATE, ROWS, ROWS, ROWS), _STATE)
+    return read(weights, state, tokens_NS, length_N, slot_N)
+
+
+def _prefill(
+    static: DecodeStatic, weights: Weights, state: DecodeState, tokens_NS: jax.Array, length_N: jax.Array, slot_N: jax.Array
+) -> DecodeState:
     hidden_NSD, new = static.frame.model(weights).prefill(tokens_NS, length_N)
     last_ND = jnp.take_along_axis(hidden_NSD, (length_N - 1)[:, None, None], axis=1)[:, 0]
     cache = dataclasses.replace(state.cache, prompts=cache_lib.insert(state.cache.prompts, new, slot_N))
@@ -171,6 +216,13 @@ def generate(
     static: DecodeStatic, weights: Weights, state: DecodeState, seating: cache_lib.Seating, orders: Orders, watch: Watch
 ) -> tuple[DecodeState, Drawn]:
     """Draws, or writes as ordered, one token of every running row, and reads it."""
+    step = static.by_device(functools.partial(_generate, static), (_STATE, ROWS, _ORDERS, WHOLE), (_STATE, ROWS))
+    return step(weights, state, seating, orders, watch)
+
+
+def _generate(
+    static: DecodeStatic, weights: Weights, state: DecodeState, seating: cache_lib.Seating, orders: Orders, watch: Watch
+) -> tuple[DecodeState, Drawn]:
     model = static.frame.model(weights)
     start_B = orders.start_B
     runs_B = state.runs_B | start_B
@@ -204,28 +256,34 @@ def generate(
     return state, Drawn(token_B, logprob_B, writes_B, look_B)
 
 
-@functools.partial(jax.jit, donate_argnames=("state",))
-def flush(state: DecodeState, page_B: Given) -> DecodeState:
+@functools.partial(jax.jit, static_argnames=("mesh",), donate_argnames=("state",))
+def flush(state: DecodeState, page_B: Given, mesh: Mesh | None = None) -> DecodeState:
     """Moves every row's newest page to `page_B` when it is full: after every W-th step."""
-    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, pages=cache_lib.flush(state.cache.pages, page_B)))
+    pages = sharding.by_device(cache_lib.flush, mesh, (_STATE.cache.pages, ROWS), _STATE.cache.pages)(state.cache.pages, page_B)
+    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, pages=pages))
 
 
-def resize_pages(state: DecodeState, count: int) -> DecodeState:
-    """The same state with `count` pages in all, layer by layer: never are two pools held at once."""
-    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, pages=cache_lib.resize_pages(state.cache.pages, count)))
+def resize_pages(state: DecodeState, count: int, mesh: Mesh | None = None) -> DecodeState:
+    """The same state with `count` pages in all (of each group), layer by layer: never are two pools held at once."""
+    pages = cache_lib.resize_pages(state.cache.pages, count, mesh)
+    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, pages=pages))
 
 
-def resize_prompts(state: DecodeState, room: int) -> DecodeState:
+def resize_prompts(state: DecodeState, room: int, mesh: Mesh | None = None) -> DecodeState:
     """The same state with prompt slots of another room."""
-    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, prompts=cache_lib.resize_prompts(state.cache.prompts, room)))
+    prompts = cache_lib.resize_prompts(state.cache.prompts, room, mesh)
+    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, prompts=prompts))
 
 
-def take_rows(state: DecodeState, row_B: Given) -> DecodeState:
-    """The same state with the rows `row_B` only, in that order; layer by layer, too."""
-    page_Y = jnp.concatenate([jnp.asarray(row_B), jnp.arange(len(state.hidden_BD), len(state.cache.pages.position_XW))])
+def take_rows(state: DecodeState, row_B: np.ndarray, mesh: Mesh | None = None) -> DecodeState:
+    """The same state with the rows `row_B` only (of each group, one group's behind the other's), in that order; layer by layer, too."""
+    groups = sharding.groups(mesh)
+    rows, pages = len(state.hidden_BD) // groups, len(state.cache.pages.position_XW) // groups
+    full = np.broadcast_to(np.arange(rows, pages), (groups, pages - rows))
+    page_Y = np.concatenate([row_B.reshape(groups, -1), full], axis=1).reshape(-1)
     by_row = (state.hidden_BD, state.written_B, state.runs_B, state.waits_B, state.where_B)
-    cache = dataclasses.replace(state.cache, pages=cache_lib.take_pages(state.cache.pages, page_Y))
-    return DecodeState(cache, state.prompt_hidden_PD, *(array[row_B] for array in by_row))
+    cache = dataclasses.replace(state.cache, pages=cache_lib.take_pages(state.cache.pages, page_Y, mesh))
+    return DecodeState(cache, state.prompt_hidden_PD, *(cache_lib.take(array, row_B, ROWS, mesh) for array in by_row))
 
 
 def _draw(

@@ -21,9 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from verifier.config import ScoreConfig, UserError
 from verifier.data.packing import pack_lengths, rooms
+from verifier.model import sharding
 from verifier.model.cache import Prefix
 from verifier.model.heads import Verifier
 from verifier.model.transformer import narrow
@@ -43,7 +45,7 @@ class Solutions:
 
 
 def score_samples(
-    verifier: Verifier, problems: Sequence[Solutions], config: ScoreConfig, name: str, squash: bool
+    verifier: Verifier, problems: Sequence[Solutions], config: ScoreConfig, name: str, squash: bool, mesh: Mesh | None = None
 ) -> Iterator[list[dict[str, Any]]]:
     """Scores solutions; the prompt is read once a problem (Cobbe et al. 2021, section 4.2; the score is the value at the last token).
 
@@ -53,6 +55,7 @@ def score_samples(
       config: rows, the most packed rows read at once.
       name: goes into the column `verifier`.
       squash: the values are logits (verify.value_loss=bce) and are turned into probabilities.
+      mesh: what the verifier's parameters lie on; its groups of devices share the rows.
 
     Returns:
       An iterator over the problems, those with long prompts first: the rows of the scores table of one problem
@@ -71,7 +74,7 @@ def score_samples(
             raise UserError(
                 f"Problem {p.problem_id}: prompt and solution have {length} tokens, but the context is {context}. Leave it out."
             )
-    return _score(_on_device(verifier, squash), [p for p in problems if len(p.sample_ids)], config.rows, name)
+    return _score(_on_device(verifier, squash, mesh), [p for p in problems if len(p.sample_ids)], config.rows, name)
 
 
 class _Model(NamedTuple):
@@ -82,6 +85,7 @@ class _Model(NamedTuple):
     squash: bool
     width: int
     context: int
+    mesh: Mesh | None
 
 
 class _Row(NamedTuple):
@@ -100,11 +104,11 @@ class _Plan(NamedTuple):
     rows_P: list[list[_Row]]
 
 
-def _on_device(verifier: Verifier, squash: bool) -> _Model:
+def _on_device(verifier: Verifier, squash: bool, mesh: Mesh | None) -> _Model:
     """Matrices are cast to the type they are multiplied in once, not at every call."""
     graph, weights = nnx.split(verifier)
     dtype, arch = verifier.backbone.dtype, verifier.backbone.arch
-    return _Model(graph, narrow(weights, dtype), squash, arch.width, arch.context)
+    return _Model(graph, narrow(weights, dtype), squash, arch.width, arch.context, mesh)
 
 
 def _score(model: _Model, problems: list[Solutions], rows: int, name: str) -> Iterator[list[dict[str, Any]]]:
@@ -148,8 +152,9 @@ def _plan(group: Sequence[Solutions], most: int, model: _Model) -> _Plan:
     row_tokens = min(lengths, key=cost)
     rows_P = [_packed(n, problem, row_tokens) for n, problem in enumerate(group)]
     total = sum(map(len, rows_P))
-    most = min(most, total)
-    fullest = min(range(most, most // 2, -1), key=lambda rows: -(-total // rows) * rows)
+    groups = sharding.groups(model.mesh)  # of devices, which take the same number of rows each
+    most = -(-min(most, total) // groups) * groups
+    fullest = min(range(most, most // 2, -groups), key=lambda rows: -(-total // rows) * rows)
     return _Plan(prompt_tokens, row_tokens, fullest, rows_P)
 
 
@@ -172,7 +177,8 @@ def _calls(model: _Model, group: Sequence[Solutions], plan: _Plan) -> Iterator[t
     for number, rows in enumerate(plan.rows_P):
         if number % block == 0:
             tokens_QS, length_Q = _padded([p.prompt for p in group[number : number + block]], block, plan.prompt_tokens)
-            new = _read_prompts(model.graph, model.weights, tokens_QS, length_Q)
+            with sharding.using(model.mesh):
+                new = _read_prompts(model.graph, model.weights, tokens_QS, length_Q)
             if prompts is not None:
                 prompts = _replaced(prompts, new, number % (2 * block))
             else:
@@ -199,7 +205,9 @@ def _send(model: _Model, prompts: Prefix | None, group: Sequence[Solutions], pla
             tokens_BT[b, here], segment_ids_BT[b, here] = problem.tokens[j], segment
             positions_BT[b, here] = len(problem.prompt) + np.arange(here.stop - start)
             start = here.stop
-    return _read_rows(model.graph, model.weights, prompts, (tokens_BT, positions_BT, segment_ids_BT), prompt_B, model.squash)
+    packed = sharding.place_rows((tokens_BT, positions_BT, segment_ids_BT, prompt_B), model.mesh)
+    with sharding.using(model.mesh):
+        return _read_rows(model.graph, model.weights, prompts, packed[:3], packed[3], model.squash)
 
 
 def _one_behind(calls: Iterable[tuple[list[_Row], jax.Array]]) -> Iterator[tuple[list[_Row], np.ndarray]]:

@@ -7,6 +7,7 @@ import dataclasses
 from verifier.config import ModelConfig
 from verifier.model.rotary import RopeScaling
 
+_ROW_MULTIPLE = 64
 
 @dataclasses.dataclass(frozen=True)
 class Arch:
@@ -56,12 +57,17 @@ class Arch:
             raise ValueError(f"sliding_window is {self.sliding_window}; it must be at least 1, or None for full attention")
 
 
+def grown_rows(rows: int) -> int:
+    """Rows of an embedding that must have at least `rows`: a multiple of 64, so that it divides over devices."""
+    return -(-rows // _ROW_MULTIPLE) * _ROW_MULTIPLE
+
+
 def scratch_arch(config: ModelConfig, vocab_size: int) -> Arch:
-    """The Llama-like decoder of the config's sizes. vocab_size: rows of the embedding, the reserved id's among them."""
+    """The Llama-like decoder of the config's sizes. vocab_size: ids that need a row of the embedding, the reserved one among them."""
     if config.width % config.heads:
         raise ValueError(f"model.width {config.width} is not a multiple of model.heads {config.heads}; change one of them")
     return Arch(
-        vocab_size=vocab_size,
+        vocab_size=grown_rows(vocab_size),
         layers=config.layers,
         width=config.width,
         heads=config.heads,

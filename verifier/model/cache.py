@@ -16,10 +16,15 @@ scan over a stacked one would copy it.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from verifier.model.sharding import HEADS, ROWS, by_device
 
 WINDOW = 32  # W, tokens of a page: more would leave more of a page empty, fewer would make the products small
 
@@ -139,42 +144,70 @@ def flush(pages: Pages, page_B: jax.Array) -> Pages:
     return Pages(tuple(map(put, pages.k)), tuple(map(put, pages.v)), position_XW.at[:rows].set(-1))
 
 
-def take_pages(pages: Pages, page_Y: jax.Array) -> Pages:
-    """Some of the pages, in a new order. The old arrays are freed one by one."""
-    page_YK = heads_of(page_Y, pages.k[0].shape[0] // len(pages.position_XW))
-    k, v = ([_take(array, page_YK) for array in arrays] for arrays in (pages.k, pages.v))
-    return Pages(tuple(k), tuple(v), _take(pages.position_XW, page_Y))
+def take_pages(pages: Pages, page_Y: np.ndarray, mesh: Mesh | None = None) -> Pages:
+    """Some of the pages (of each group of devices), in a new order. The old arrays are freed one by one."""
+    kv_heads = _own_heads(pages, mesh)
+    k, v = ([take(array, page_Y, HEADS, mesh, kv_heads) for array in arrays] for arrays in (pages.k, pages.v))
+    return Pages(tuple(k), tuple(v), take(pages.position_XW, page_Y, ROWS, mesh))
 
 
-def resize_pages(pages: Pages, count: int) -> Pages:
-    """The first `count` pages, or as many with empty ones behind them. The old arrays are freed one by one."""
-    heads = count * (pages.k[0].shape[0] // len(pages.position_XW))
-    k, v = ([_fit(array, 0, heads, 0) for array in arrays] for arrays in (pages.k, pages.v))
-    return Pages(tuple(k), tuple(v), _fit(pages.position_XW, 0, count, -1))
+def resize_pages(pages: Pages, count: int, mesh: Mesh | None = None) -> Pages:
+    """The first `count` pages (of each group of devices), or as many with empty ones behind them. The old arrays are freed one by one."""
+    heads = count * _own_heads(pages, mesh)
+    k, v = ([_fit(array, _Fitting(0, heads, 0), HEADS, mesh) for array in arrays] for arrays in (pages.k, pages.v))
+    return Pages(tuple(k), tuple(v), _fit(pages.position_XW, _Fitting(0, count, -1), ROWS, mesh))
 
 
-def resize_prompts(prompts: Prompts, room: int) -> Prompts:
+def resize_prompts(prompts: Prompts, room: int, mesh: Mesh | None = None) -> Prompts:
     """Prompt slots of `room` tokens; prompts that are longer must not be read any more. The old arrays are freed one by one."""
-    k, v = ([_fit(array, axis, room, 0) for array in arrays] for arrays, axis in ((prompts.k, 2), (prompts.v, 1)))
+    both = ((prompts.k, 2), (prompts.v, 1))
+    k, v = ([_fit(array, _Fitting(axis, room, 0), HEADS, mesh) for array in arrays] for arrays, axis in both)
     return Prompts(tuple(k), tuple(v), prompts.length_P)
 
 
-def _take(array: jax.Array, index: jax.Array) -> jax.Array:
-    """Rows of an array; the array itself is gone afterwards."""
-    taken = array[index]
+def take(array: jax.Array, index: np.ndarray, parts: PartitionSpec, mesh: Mesh | None, kv_heads: int = 1) -> jax.Array:
+    """Some of what an array's first dimension has; the array itself is gone afterwards. `index` counts within a group's own part."""
+    taken = _taken(array, index, parts, mesh, kv_heads)
     array.delete()
     return taken
 
 
-def _fit(array: jax.Array, axis: int, size: int, fill: int) -> jax.Array:
-    """Cut or padded at the end of one axis; the array itself is gone afterwards."""
-    if size == array.shape[axis]:
+@functools.partial(jax.jit, static_argnames=("parts", "mesh", "kv_heads"))
+def _taken(array: jax.Array, index: jax.Array, parts: PartitionSpec, mesh: Mesh | None, kv_heads: int) -> jax.Array:
+    return by_device(lambda own, index: own[heads_of(index, kv_heads)], mesh, (parts, ROWS), parts)(array, index)
+
+
+class _Fitting(NamedTuple):
+    """One axis of an array is to have another size; what is new is filled."""
+
+    axis: int
+    size: int
+    fill: int
+
+
+def _fit(array: jax.Array, wanted: _Fitting, parts: PartitionSpec, mesh: Mesh | None) -> jax.Array:
+    """Cut or padded at the end of one axis (of each device's own part); the array itself is gone afterwards."""
+    own = array.shape if mesh is None else array.sharding.shard_shape(array.shape)
+    if wanted.size == own[wanted.axis]:
         return array
-    if size < array.shape[axis]:
-        fitted = jax.lax.slice_in_dim(array, 0, size, axis=axis)
-    else:
-        widths = [(0, 0)] * array.ndim
-        widths[axis] = (0, size - array.shape[axis])
-        fitted = jnp.pad(array, widths, constant_values=fill)
+    fitted = _fitted(array, wanted, parts, mesh)
     array.delete()
     return fitted
+
+
+@functools.partial(jax.jit, static_argnames=("wanted", "parts", "mesh"))
+def _fitted(array: jax.Array, wanted: _Fitting, parts: PartitionSpec, mesh: Mesh | None) -> jax.Array:
+    def fit(own: jax.Array) -> jax.Array:
+        if wanted.size < own.shape[wanted.axis]:
+            return jax.lax.slice_in_dim(own, 0, wanted.size, axis=wanted.axis)
+        widths = [(0, 0)] * own.ndim
+        widths[wanted.axis] = (0, wanted.size - own.shape[wanted.axis])
+        return jnp.pad(own, widths, constant_values=wanted.fill)
+
+    return by_device(fit, mesh, parts, parts)(array)
+
+
+def _own_heads(pages: Pages, mesh: Mesh | None) -> int:
+    """K/V heads of each device."""
+    kv_heads = pages.k[0].shape[0] // len(pages.position_XW)
+    return kv_heads if mesh is None else kv_heads // mesh.shape["tensor"]

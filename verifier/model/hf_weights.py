@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from verifier.model.arch import Arch
+from verifier.model import sharding
+from verifier.model.arch import Arch, grown_rows
 from verifier.model.hf_config import arch_from_hf as arch_from_hf
 from verifier.model.hf_config import family_of, hf_from_arch
 from verifier.model.hf_files import NewTensor, StoredTensor, is_readable, read_json, reader, stored_tensors, write_folder
@@ -23,11 +24,12 @@ from verifier.model.hf_names import Row, full_name, is_ignored, rows_of
 from verifier.model.transformer import Transformer
 
 _VOCABULARY = ("embed", "unembed")  # parameters with one row an id
-_ROW_MULTIPLE = 64  # a grown embedding has a multiple of this many rows: it divides over devices
 _SHOWN = 20  # names of a long list in a message
 
 
-def load_weights(folder: str | pathlib.Path, *, tokenizer_size: int, dtype: jax.typing.DTypeLike = jnp.float32) -> Transformer:
+def load_weights(
+    folder: str | pathlib.Path, *, tokenizer_size: int, dtype: jax.typing.DTypeLike = jnp.float32, mesh: jax.sharding.Mesh | None = None
+) -> Transformer:
     """Reads config.json and model.safetensors (or its shards) of a Llama, Mistral, Qwen2 or GPT-2 model.
 
     The value head's reserved id is `tokenizer_size`, so tokenizer_size + 1 rows are needed. Where the checkpoint has exactly
@@ -37,13 +39,15 @@ def load_weights(folder: str | pathlib.Path, *, tokenizer_size: int, dtype: jax.
         folder: local; see resolve_weights.
         tokenizer_size: ids that the tokenizer can produce.
         dtype: of the activations. Parameters become float32, stored as float16, bfloat16 or float32.
+        mesh: where the parameters go, each device holding its share; None: the default device.
 
     Returns:
-        the model on the default device. Beside it, one tensor at a time is held in memory.
+        the model. Beside it, one tensor at a time is held in memory.
 
     Raises:
         WeightsError: files missing or damaged; unsupported config; a tokenizer larger than the embedding;
             every missing, unexpected and misshapen tensor at once.
+        ConfigError: a mesh that does not divide the model.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -57,6 +61,8 @@ def load_weights(folder: str | pathlib.Path, *, tokenizer_size: int, dtype: jax.
         raise WeightsError(f"{folder / 'config.json'}: {error}") from error
     family = config["model_type"]
     arch = dataclasses.replace(stored_arch, vocab_size=_rows_needed(stored_arch.vocab_size, tokenizer_size, folder))
+    if mesh is not None:
+        sharding.check(arch, mesh)
     model = nnx.eval_shape(functools.partial(_new, arch, dtype))
     graph, state = nnx.split(model)
     shapes = {_dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
@@ -72,7 +78,7 @@ def load_weights(folder: str | pathlib.Path, *, tokenizer_size: int, dtype: jax.
             whole = read(found[name], stored[found[name]])
             whole = whole.T if row.transposed else whole
             for path, part in zip(row.paths, np.split(whole, len(row.paths), axis=-1), strict=True):
-                values[path] = jnp.asarray(_grown(part, arch.vocab_size) if path in _VOCABULARY else part)
+                values[path] = _put(path, _grown(part, arch.vocab_size) if path in _VOCABULARY else part, mesh)
     filled = [(path, leaf.replace(values[_dotted(path)])) for path, leaf in nnx.to_flat_state(state)]
     return nnx.merge(graph, nnx.from_flat_state(filled))
 
@@ -108,6 +114,10 @@ def _new(arch: Arch, dtype: jax.typing.DTypeLike) -> Transformer:
     return Transformer(arch, rngs=nnx.Rngs(0), dtype=dtype)
 
 
+def _put(path: str, values: np.ndarray, mesh: jax.sharding.Mesh | None) -> jax.Array:
+    return jnp.asarray(values) if mesh is None else sharding.put(path.replace(".", "/"), values, mesh)
+
+
 def _dotted(path: tuple[Any, ...]) -> str:
     """A parameter's path in the tree as the name tables write it: blocks.0.attention.query.kernel."""
     return ".".join(map(str, path))
@@ -119,7 +129,7 @@ def _rows_needed(rows: int, tokenizer_size: int, folder: pathlib.Path) -> int:
         raise WeightsError(
             f"tokenizer larger than the embedding: {tokenizer_size} ids, {rows} rows in {folder}; use the tokenizer of these weights"
         )
-    return rows if tokenizer_size < rows else -(-(tokenizer_size + 1) // _ROW_MULTIPLE) * _ROW_MULTIPLE
+    return rows if tokenizer_size < rows else grown_rows(tokenizer_size + 1)
 
 
 def _grown(values_VD: np.ndarray, rows: int) -> np.ndarray:

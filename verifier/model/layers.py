@@ -10,6 +10,7 @@ from flax import nnx
 
 from verifier.model.arch import Arch
 from verifier.model.rotary import rotate
+from verifier.model.sharding import first_row, summed
 
 ACTIVATIONS = {
     "silu": jax.nn.silu,
@@ -66,10 +67,22 @@ class Linear(nnx.Linear):
         return flat.reshape(*inputs.shape[:-1], flat.shape[-1])
 
 
-def _linear(inputs: int, outputs: int, bias: bool, std: float, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs) -> Linear:
+class LinearOfParts(Linear):
+    """A dense layer whose inputs the devices that share it may have divided among them: the bias is added once, to the sum."""
+
+    def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
+        part = super().__call__(inputs, *args, **kwargs)
+        if self.bias is not None:
+            part -= jnp.where(first_row(1) > 0, self.bias[...].astype(part.dtype), 0)
+        return summed(part)
+
+
+def _linear(
+    inputs: int, outputs: int, bias: bool, std: float, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs, kind: type[Linear] = Linear
+) -> Linear:
     """A dense layer with float32 parameters and activations of `dtype`."""
     init = nnx.initializers.normal(std)
-    return Linear(inputs, outputs, use_bias=bias, kernel_init=init, dtype=dtype, param_dtype=jnp.float32, rngs=rngs)
+    return kind(inputs, outputs, use_bias=bias, kernel_init=init, dtype=dtype, param_dtype=jnp.float32, rngs=rngs)
 
 
 class Attention(nnx.Module):
@@ -81,7 +94,7 @@ class Attention(nnx.Module):
         self.query = _linear(arch.width, arch.heads * arch.head_width, arch.qkv_bias, std, dtype, rngs)
         self.key = _linear(arch.width, kv_width, arch.qkv_bias, std, dtype, rngs)
         self.value = _linear(arch.width, kv_width, arch.qkv_bias, std, dtype, rngs)
-        self.out = _linear(arch.heads * arch.head_width, arch.width, arch.out_bias, out_std, dtype, rngs)
+        self.out = _linear(arch.heads * arch.head_width, arch.width, arch.out_bias, out_std, dtype, rngs, LinearOfParts)
         self.head_width = arch.head_width
 
     def project(self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -102,7 +115,7 @@ class MLP(nnx.Module):
         if arch.gated:
             self.gate = _linear(arch.width, arch.mlp_width, arch.mlp_bias, std, dtype, rngs)
         self.up = _linear(arch.width, arch.mlp_width, arch.mlp_bias, std, dtype, rngs)
-        self.down = _linear(arch.mlp_width, arch.width, arch.mlp_bias, down_std, dtype, rngs)
+        self.down = _linear(arch.mlp_width, arch.width, arch.mlp_bias, down_std, dtype, rngs, LinearOfParts)
         self.gated, self.activation = arch.gated, arch.activation
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -15,6 +15,7 @@ from verifier.model.arch import Arch as Arch  # at home beside the layers that n
 from verifier.model.arch import scratch_arch as scratch_arch
 from verifier.model.cache import Cache, Prefix, Seating, append
 from verifier.model.layers import NORMS, Block
+from verifier.model.sharding import constrained, first_row, gathered, summed
 
 
 class Transformer(nnx.Module):
@@ -59,12 +60,13 @@ class Transformer(nnx.Module):
         """
         self._check_length(tokens_BT.shape[-1])
         x, cos_sin = self._start(tokens_BT, positions_BT)
-
+        x = constrained(x, "rows", None, None)
         for layer, block in enumerate(self.blocks):
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, layer)
             graph, weights = nnx.split(block)
             static = _Layer(graph, dropout_rate, self.arch.sliding_window)
             x = (_read_again if remat else _read_layer)(static, weights, x, (cos_sin, segment_ids_BT, key))
+            x = constrained(x, "rows", None, None)
         return self.final_norm(x)
 
     def prefill(self, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[jax.Array, Prefix]:
@@ -104,12 +106,13 @@ class Transformer(nnx.Module):
             hidden_BTD after the final norm, in `dtype`.
         """
         x, cos_sin = self._start(tokens_BT, positions_BT)
+        x = constrained(x, "rows", None, None)
         mask_BTS = self._after_mask(positions_BT, segment_ids_BT, prefix.length_P[prompt_B], prefix.k[0].shape[2])
         for block, prompt_k, prompt_v in zip(self.blocks, prefix.k, prefix.v, strict=True):
             q, k, v = block.project(x, cos_sin)
             k = jnp.concatenate([prompt_k[prompt_B].astype(k.dtype), k], axis=2)
             v = jnp.concatenate([prompt_v[prompt_B].astype(v.dtype), v], axis=2)
-            x = block.join(x, attention.masked(q, k, v, mask_BTS))
+            x = constrained(block.join(x, attention.masked(q, k, v, mask_BTS)), "rows", None, None)
         return self.final_norm(x)
 
     def extend(
@@ -146,7 +149,7 @@ class Transformer(nnx.Module):
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Scores of all vocab_size ids, float32 [..., V], of hidden [..., D]."""
         output_VD = self.output_rows()
-        return jnp.einsum("...D,VD->...V", hidden, output_VD.astype(hidden.dtype), preferred_element_type=jnp.float32)
+        return gathered(jnp.einsum("...D,VD->...V", hidden, output_VD.astype(hidden.dtype), preferred_element_type=jnp.float32))
 
     def output_rows(self) -> jax.Array:
         """The output matrix [V, D]; the embedding itself where they are tied."""
@@ -160,12 +163,22 @@ class Transformer(nnx.Module):
 
     def _start(self, tokens: jax.Array, positions: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
         """The residual stream's first state [..., D] and the rotation of all layers (None with learned positions)."""
-        x = self.embed[...][tokens].astype(self.dtype)
+        x = self._look_up(tokens).astype(self.dtype)
         if self.arch.positions == "learned":
             return x + self.positions[...][positions].astype(self.dtype), None
         cos_sin = rotary.rotation(positions, self.arch.head_width, self.arch.rope_theta, self.arch.rope_scaling)
         # XLA would compute sines anew in every layer, where they fuse with the rotation.
         return x, jax.lax.optimization_barrier(cos_sin)
+
+    def _look_up(self, tokens: jax.Array) -> jax.Array:
+        """The tokens' rows of the embedding, of which this device may have a part only."""
+        embed_VD = self.embed[...]
+        first = first_row(len(embed_VD))
+        if isinstance(first, int):
+            return embed_VD[tokens]
+        own = tokens - first
+        held = (own >= 0) & (own < len(embed_VD))
+        return summed(jnp.where(held[..., None], embed_VD[jnp.where(held, own, 0)], 0))
 
     def _visible(self, query: jax.Array, key: jax.Array) -> jax.Array:
         """True where a query at one place of a row sees a key at another: not later, and within the sliding window."""

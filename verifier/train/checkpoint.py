@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 
 from verifier import config as config_lib
 from verifier import log
-from verifier.train import names
+from verifier.model import names
 
 Tree = TypeVar("Tree")
 _OWN = re.compile(r"\d+(\..*)?")  # what a folder of checkpoints holds: a folder a step, and what killed saves left
@@ -112,6 +112,10 @@ class Checkpoints:
         """Returns the parameters of a checkpoint; see `restore`."""
         restored = self._read(step, params=ocp.args.StandardRestore(self._wanted(step, "params", params)))
         return _unflatten(params, restored["params"])
+
+    def wait(self) -> None:
+        """Returns when all that was to be saved is on disk."""
+        self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits for the save under way and removes what is too old."""

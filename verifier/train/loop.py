@@ -18,6 +18,7 @@ from flax import nnx
 
 from verifier import config as config_lib
 from verifier import log
+from verifier.model import sharding
 from verifier.train import checkpoint, losses, prefetch, step
 from verifier.train.prefetch import Stream
 
@@ -48,6 +49,7 @@ class Job:
     watch: str = "loss"  # the held-out number that decides which parameters are best; lower is better
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what else the result depends on, such as the id of the start
     place: Callable[[Batch], Batch] = to_device  # host batch to device batch; a mesh brings its own
+    stop: Callable[[int], bool] = lambda _: False  # whether to save and stop after a step, given its number
 
 
 class Fitted(NamedTuple):
@@ -98,6 +100,7 @@ def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.T
     Raises:
         Diverged: a number is not finite. The checkpoint before that is kept.
         CheckpointError: the job's checkpoints are of another model or of other settings.
+        Stopped: `job.stop` said so; everything is saved.
         ConfigError: settings that cannot be met.
     """
     _check(stream, config, job)
@@ -108,7 +111,8 @@ def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.T
     with checkpoint.Checkpoints(job.checkpoints, config.keep_checkpoints) as checkpoints:
         state, standing, done = _resume(state, stream, config, job, checkpoints)
         progress = log.Progress(steps, "step", job.name, done=done)
-        with log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress:
+        on_mesh = sharding.using(sharding.mesh_of(params))
+        with on_mesh, log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress:
             run = _Run(programs, config, job, checkpoints, _Meter(metrics, progress, checkpoints), stream, standing)
             state, done = run.go(state, done)
         early = _out_of_patience(standing, config) and done < steps
@@ -149,8 +153,12 @@ class _Run:
                 if self.job.heldout and (last or (done % config.eval_every == 0 if config.eval_every else done in ends)):
                     better = self._evaluate(state.params, done)
                     last |= _out_of_patience(self.standing, config)
-                if (config.checkpoint_every and (done % config.checkpoint_every == 0 or last)) or (better and config.patience):
+                stop = self.job.stop(done) and not last
+                if stop or (config.checkpoint_every and (done % config.checkpoint_every == 0 or last)) or (better and config.patience):
                     self._save(state, done, batch.position)
+                if stop:
+                    self.checkpoints.wait()
+                    raise config_lib.Stopped(f"{self.job.name} after step {done} of {steps}")
                 if last:
                     break
         self.meter.drain()

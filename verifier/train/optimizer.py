@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from verifier import config as config_lib
-from verifier.train import names
+from verifier.model import names
 
 
 def make_schedule(config: config_lib.TrainConfig, steps: int, peak: float | None = None) -> optax.Schedule:

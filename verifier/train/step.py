@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 
 from verifier import config as config_lib
+from verifier.model import sharding
 from verifier.train import losses, optimizer
 
 if TYPE_CHECKING:
@@ -47,13 +48,10 @@ def split_model(model: nnx.Module) -> tuple[Any, Any, Any]:
 def first_state(params: Any, optimiser: optax.GradientTransformation) -> TrainState:
     """The state before any step. On a mesh, the counters are put on all of it: the first step would else compile for another place."""
     state = TrainState(params, optimiser.init(params), jnp.zeros((), jnp.int32))
-    place = jax.tree.leaves(params)[0].sharding
-    if not isinstance(place, jax.sharding.NamedSharding):
+    mesh = sharding.mesh_of(params)
+    if mesh is None:
         return state
-    everywhere = jax.sharding.NamedSharding(place.mesh, jax.sharding.PartitionSpec())
-    return jax.tree.map(
-        lambda leaf: leaf if isinstance(leaf.sharding, jax.sharding.NamedSharding) else jax.device_put(leaf, everywhere), state
-    )
+    return jax.tree.map(lambda leaf: leaf if sharding.mesh_of(leaf) else sharding.replicated(leaf, mesh), state)
 
 
 def compile_steps(

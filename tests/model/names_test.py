@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from verifier.train import names
+from verifier.model import names
 
 
 def test_modules_optimisers_and_plain_trees():

@@ -1,0 +1,82 @@
+"""The same tokens are drawn on every mesh, and problems go to whoever has slots free."""
+
+import functools
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.decode import fakes
+from tests.mesh.training_test import MESHES, shown
+from verifier.config import MeshConfig, SampleConfig
+from verifier.decode import memory
+from verifier.decode.engine import Engine, Prompt
+from verifier.model import cache, sharding
+from verifier.model.transformer import Arch, Transformer
+
+CONFIG = SampleConfig(max_new_tokens=24, rows=32, calculator=False)
+PROMPTS = [Prompt(f"p{n}", [3 + n, *range(40, 40 + 3 * n)]) for n in range(7)]
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch):
+    """Windows are flushed and the pool of pages grows and shrinks on the way."""
+    monkeypatch.setattr(cache, "WINDOW", 8)
+    monkeypatch.setattr(memory, "FEWEST_PAGES", 4)
+
+
+@functools.cache
+def model(**changes):
+    tokenizer = fakes.Pieces()
+    sizes = {"layers": 2, "width": 32, "heads": 8, "kv_heads": 8, "head_width": 4, "mlp_width": 64, "context": 96}
+    arch = Arch(-(-(tokenizer.vocab_size + 1) // 8) * 8, **{**sizes, **changes})
+    return Transformer(arch, rngs=nnx.Rngs(1)), tokenizer
+
+
+def drawn(mesh, samples=20, prompts=PROMPTS, config=CONFIG, **changes):
+    made, tokenizer = model(**changes)
+    groups = Engine(made, tokenizer, config, 0, mesh).run(prompts, samples)
+    return {(each.problem_id, each.sample_id): each for group in groups for each in group}
+
+
+@functools.cache
+def alone(samples=20, **changes):
+    return drawn(None, samples, **changes)
+
+
+@pytest.mark.parametrize("config", MESHES, ids=shown)
+@pytest.mark.parametrize("samples", [20, 5])  # prompts chosen by blocks of rows; a block of its own for every prompt
+def test_every_mesh_draws_the_same_tokens(config, samples):
+    here, there = drawn(sharding.make_mesh(config), samples), alone(samples)
+    assert here.keys() == there.keys() and len(here) == samples * len(PROMPTS)
+    for name, each in here.items():
+        assert each.tokens == there[name].tokens, name
+        np.testing.assert_allclose(each.logprobs, there[name].logprobs, atol=1e-4)
+
+
+def test_learned_positions_biases_and_an_output_of_its_own():
+    changes = {"positions": "learned", "norm": "layer", "activation": "gelu_tanh", "gated": False, "tied": False}
+    changes |= {"qkv_bias": True, "out_bias": True, "mlp_bias": True}
+    here, there = drawn(sharding.make_mesh(MeshConfig(2, 2, 2)), **changes), alone(**changes)
+    assert all(here[name].tokens == there[name].tokens for name in there)
+
+
+@pytest.mark.parametrize("config", MESHES, ids=shown)
+def test_each_device_holds_its_heads_and_its_rows_alone(config):
+    mesh = sharding.make_mesh(config)
+    made, tokenizer = model()
+    engine = Engine(made, tokenizer, CONFIG, 0, mesh)
+    plan, whole = engine.plan(PROMPTS, 20), Engine(made, tokenizer, CONFIG, 0).plan(PROMPTS, 20)
+    assert plan.rows == -(-whole.rows // sharding.groups(mesh))
+    token_bytes = plan.page_bytes / plan.rows, whole.page_bytes / whole.rows
+    assert token_bytes[0] * config.tensor == pytest.approx(token_bytes[1])
+
+
+def test_no_group_waits_for_anothers_last_problem():
+    """One problem is as much work as all groups have slots for: all of them must share it."""
+    counts = []
+    made, tokenizer = model()
+    engine = Engine(made, tokenizer, CONFIG, 0, sharding.make_mesh(MeshConfig(8, 1, 1)))
+    list(engine.run(PROMPTS[:1], 64, progress=lambda so_far: counts.append((so_far.slot_steps, so_far.tokens))))
+    slot_steps, tokens = counts[-1]
+    assert tokens > 0.6 * slot_steps

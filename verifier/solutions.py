@@ -1,0 +1,225 @@
+"""The two stages that write and read solutions: sample and score. Each process takes its share of the problems, on its own devices."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from verifier import config as config_lib
+from verifier import hosts, log, saved, workdir
+from verifier.data import store
+from verifier.decode import memory, steps
+from verifier.decode.engine import Counts, Engine, Planner, Prompt
+from verifier.evaluate.score import Solutions, score_samples
+from verifier.model import sharding
+from verifier.run import Run
+from verifier.text.problem import Problem
+
+PART_ROWS = 4096  # rows of a table that wait to be written as one part, or as many as come in PART_SECONDS: what a kill can cost
+PART_SECONDS = 60.0
+SHOWN_EVERY = 16  # steps between two looks at a job in which no solution ended
+
+
+def sample(run: Run) -> None:
+    """Draws solutions of every split's problems, and one greedy solution of every test problem."""
+    found = run.problems()
+    config = run.config.sample
+    generator = _Generator(run, sharding.own_mesh(run.config.mesh))
+    train = found["train"][: config.train_problems or None]
+    asked = [("train", train, config, config.train_samples)]
+    asked += [(split, found[split], config, getattr(config, f"{split}_samples")) for split in ("heldout", "test")]
+    if config.greedy:
+        asked.append((workdir.GREEDY, found["test"], dataclasses.replace(config, temperature=0.0), 1))
+    # All are planned before the generator is read: what does not fit is said at once, not after hours.
+    jobs = [job for each in asked if (job := _sample_job(run, generator, *each)) is not None]
+    for job in jobs:
+        _sample_split(run, generator, job)
+
+
+def score(run: Run) -> None:
+    """Lets the verifier read the stored samples of held-out and test problems."""
+    manifest = workdir.manifest_of(run.dir.verifier, "verify")
+    verifier: saved.Saved | None = None  # not read where all tables are done
+    found, mesh = run.problems(), sharding.own_mesh(run.config.mesh)
+    squash = manifest["settings"]["verify.value_loss"] == "bce"
+    for split in ("heldout", "test"):
+        run.check_generator(split, manifest["generator"])
+        own = workdir.settings(run.config, "score") | {"verifier": manifest["id"], "samples": run.table_id("samples", split)}
+        folder = run.dir.table("scores", split)
+        if run.finished(f"score {split}", folder, own):
+            continue
+        begun = time.monotonic()
+        verifier = verifier or saved.load(run.dir.verifier, "verify", run.config.model.dtype, mesh)
+        writer = _writer(folder, "scores", own)
+        prompts = {each.problem_id: run.prompt_ids(each, verifier.tokenizer) for each in found[split]}
+        present = writer.present()
+        waiting = [each for each in _solutions(run, split, prompts) if each.problem_id not in present]
+        waiting = [waiting[place] for place in hosts.share([sum(map(len, each.tokens)) for each in waiting])]
+        progress = log.Progress(sum(len(each.tokens) for each in waiting), "solution", f"score {split}")
+        with progress:
+            scored = score_samples(verifier.model, waiting, run.config.score, verifier.id, squash, mesh)
+            _write(writer, _counted(scored, progress))
+        _finish(writer, {"seconds": time.monotonic() - begun})
+
+
+class _SampleJob(NamedTuple):
+    """One split to be drawn, or to be gone on with."""
+
+    split: str
+    writer: store.TableWriter
+    config: config_lib.SampleConfig
+    waiting: list[Prompt]
+    samples: int
+    plan: memory.Plan | None  # None: nothing waits
+    left_out: list[str]
+
+
+def _sample_job(
+    run: Run, generator: _Generator, split: str, found: Sequence[Problem], config: config_lib.SampleConfig, samples: int
+) -> _SampleJob | None:
+    """What is missing of one split's samples; None: nothing."""
+    folder = run.dir.table("samples", split)
+    asked = {"generator": generator.id, "problems": run.table_id("problems", split.removesuffix("_greedy"))}
+    own = workdir.settings(run.config, "sample", split) | asked
+    if not found or run.finished(f"sample {split}", folder, own):
+        return None
+    writer = _writer(folder, "samples", own)
+    planner = generator.planner(config)
+    prompts = [Prompt(each.problem_id, run.prompt_ids(each, generator.outline.tokenizer)) for each in found]
+    fitting, too_long = planner.split(prompts)
+    for prompt in too_long:
+        log.say(f"sample {split}: problem {prompt.problem_id} is left out: its prompt has {len(prompt.tokens)} tokens, of {planner.room}")
+    if not fitting:
+        raise config_lib.ConfigError(f"sample {split}: no prompt fits; lower sample.max_new_tokens or raise model.context")
+    present = writer.present()
+    waiting = [prompt for prompt in fitting if prompt.problem_id not in present]
+    plan = planner.plan(waiting, samples) if waiting else None
+    return _SampleJob(split, writer, config, waiting, samples, plan, [prompt.problem_id for prompt in too_long])
+
+
+def _sample_split(run: Run, generator: _Generator, job: _SampleJob) -> None:
+    """Draws what is missing of one split's samples."""
+    begun = time.monotonic()
+    if job.waiting:
+        log.say(f"sample {job.split}: {job.plan}")
+        done = len(job.writer.present()) * job.samples
+        progress = log.Progress(len(job.waiting) * job.samples + done, "solution", f"sample {job.split}", done=done)
+        engine = Engine(*generator.loaded[:2], job.config, run.config.seed, generator.mesh)
+        with progress:
+            drawn = engine.run(job.waiting, job.samples, job.plan, _Shown(progress), hosts.claims(f"sample {job.split}"))
+            _write(job.writer, ([_sample_row(each, generator.id, run.config.seed) for each in completions] for completions in drawn))
+    _finish(job.writer, {"seconds": time.monotonic() - begun, "left_out": job.left_out})
+
+
+def _sample_row(completion: Any, generator: str, seed: int) -> dict[str, Any]:
+    row = dict(vars(completion))  # not dataclasses.asdict, whose deep copy of every token took a third of sampling
+    row["solution"] = row.pop("text")
+    return row | {"generator": generator, "seed": seed}
+
+
+class _Generator:
+    """The run's generator, which is not read where all samples are there already."""
+
+    def __init__(self, run: Run, mesh: Mesh | None) -> None:
+        self._run, self.mesh = run, mesh
+        self.id = workdir.manifest_of(run.dir.generator, "finetune")["id"]
+
+    @functools.cached_property
+    def outline(self) -> saved.Saved:
+        return saved.outline(self._run.dir.generator, "finetune", self._run.config.model.dtype)
+
+    def planner(self, config: config_lib.SampleConfig) -> Planner:
+        """What is planned with before anything is read."""
+        model, tokenizer, _ = self.outline
+        if self.mesh is not None:
+            sharding.check(model.arch, self.mesh)
+        return Planner(model.arch, steps.outline(model, tokenizer.vocab_size, self.mesh), config, self.mesh)
+
+    @functools.cached_property
+    def loaded(self) -> saved.Saved:
+        found = saved.load(self._run.dir.generator, "finetune", self._run.config.model.dtype, self.mesh, sharding.DECODING)
+        steps.make_ready(found.model, found.tokenizer.vocab_size, self.mesh)
+        return found
+
+
+class _Shown:
+    """Shows how an engine is getting on."""
+
+    def __init__(self, progress: log.Progress) -> None:
+        self._progress, self._begun, self._ended = progress, time.monotonic(), 0
+
+    def __call__(self, counts: Counts) -> None:
+        _stop_if_asked(self._progress)
+        if counts.steps % SHOWN_EVERY and counts.solutions == self._ended:
+            return
+        seconds = max(time.monotonic() - self._begun, 1e-9)
+        asked = counts.answered + counts.refused
+        self._progress.advance(
+            counts.solutions - self._ended,
+            solutions_per_second=counts.solutions / seconds,
+            tokens_per_second=counts.tokens / seconds,
+            slots_used=f"{counts.tokens / counts.slot_steps:.0%}",
+            calculator_answers=f"{counts.answered / asked:.0%}" if asked else "-",
+        )
+        self._ended = counts.solutions
+
+
+def _counted(groups: Iterable[list[dict[str, Any]]], progress: log.Progress) -> Iterator[list[dict[str, Any]]]:
+    for rows in groups:
+        _stop_if_asked(progress)
+        progress.advance(len(rows))
+        yield rows
+
+
+def _stop_if_asked(progress: log.Progress) -> None:
+    if hosts.stopping():
+        raise config_lib.Stopped(f"{progress.description} at {progress.done:,} of {progress.total:,} {progress.unit}s")
+
+
+def _writer(folder: pathlib.Path, table: str, own: dict[str, Any]) -> store.TableWriter:
+    """A table that all processes write, each its own parts."""
+    processes = jax.process_index(), jax.process_count()
+    return hosts.in_turn(str(folder), lambda: store.TableWriter(folder, table, own, *processes))
+
+
+def _finish(writer: store.TableWriter, manifest: dict[str, Any]) -> None:
+    """Ends a table once all processes have written theirs."""
+    hosts.wait(f"{writer.folder} written")
+    if hosts.is_first():
+        writer.finish(manifest)
+    hosts.wait(f"{writer.folder} finished")
+
+
+def _write(writer: store.TableWriter, groups: Iterable[list[dict[str, Any]]]) -> None:
+    """Appends whole problems, many to a part."""
+    waiting: list[dict[str, Any]] = []
+    written = time.monotonic()
+    try:
+        for rows in groups:
+            waiting += rows
+            if len(waiting) >= PART_ROWS or time.monotonic() - written >= PART_SECONDS:
+                writer.append(waiting)
+                waiting, written = [], time.monotonic()
+    except config_lib.Stopped:
+        writer.append(waiting)
+        raise
+    writer.append(waiting)
+
+
+def _solutions(run: Run, split: str, prompts: dict[str, list[int]]) -> list[Solutions]:
+    """The stored samples of a split, problem by problem."""
+    rows = store.read_table(run.dir.table("samples", split), "samples", ["problem_id", "sample_id", "tokens"]).to_pylist()
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        grouped.setdefault(row["problem_id"], []).append(row)
+    return [
+        Solutions(key, prompts[key], [row["sample_id"] for row in group], [row["tokens"] for row in group])
+        for key, group in grouped.items()
+    ]
