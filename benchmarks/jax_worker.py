@@ -47,7 +47,6 @@ class Contender:
     def __init__(self) -> None:
         self._model: Any = None
         self._tokenizer: Any = None
-        self._ready = False  # for decoding, in place
         self._training: tuple[Any, Any, Any] | None = None  # programs, optimiser, parameters
 
     def load(self, model: str, dtype: str, context: int) -> dict[str, Any]:
@@ -82,9 +81,7 @@ class Contender:
         }
         assigned = [*(f"sample.{name}={value}" for name, value in knobs.items()), *settings]
         config = config_lib.override(config_lib.Config(), assigned).sample
-        if not self._ready:  # as the sampling stage does
-            make_ready(self._model, self._tokenizer.vocab_size)
-            self._ready = True
+        make_ready(self._model, self._tokenizer.vocab_size)  # as the sampling stage does; a second time changes nothing
         tokenizer = Endless(self._tokenizer) if drawing["end_id"] is None else self._tokenizer
         engine = Engine(self._model, tokenizer, config, seed)
         prompts = [Prompt(problem_id, tokens) for problem_id, tokens in questions]

@@ -286,3 +286,12 @@ def test_write_json_is_whole_or_not_there(tmp_path, monkeypatch):
     with pytest.raises(atomic.WriteError):
         store.write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1} and [p.name for p in path.parent.iterdir()] == ["a.json"]
+
+
+def test_of_several_writers_the_first_alone_writes_the_settings(tmp_path):
+    TableWriter(tmp_path, "labels", {"seed": 1})
+    written = (tmp_path / "unfinished.json").stat().st_mtime_ns
+    TableWriter(tmp_path, "labels", {"seed": 1}, process=2, processes=3)
+    assert (tmp_path / "unfinished.json").stat().st_mtime_ns == written
+    with pytest.raises(StoreError, match="begun with other settings"):
+        TableWriter(tmp_path, "labels", {"seed": 2}, process=2, processes=3)

@@ -28,15 +28,15 @@ def shown(config: MeshConfig) -> str:
     return f"{config.data}x{config.fsdp}x{config.tensor}"
 
 
-def train(folder, mesh, *, steps=4, arch=ARCH, **changes):
+def train(folder, mesh, die_after=None):
     """Losses and parameters of a few steps on one mesh; None: no mesh."""
-    model = Verifier(Transformer(arch, rngs=nnx.Rngs(0)), ReservedLogitHead(fakes.VOCAB))
+    model = Verifier(Transformer(ARCH, rngs=nnx.Rngs(0)), ReservedLogitHead(fakes.VOCAB))
     place = loop.to_device
     if mesh is not None:
         nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
         place = functools.partial(sharding.place_rows, mesh=mesh)
     job = loop.Job("verify", folder / "logs", folder / "checkpoints", heldout=[fakes.random_batch(99, rows=16)], place=place)
-    loop.fit(model, fakes.Stream(1, steps, rows=16), LOSS, dataclasses.replace(CONFIG, **changes), job)
+    loop.fit(model, fakes.Stream(1, 4, rows=16, die_after=die_after), LOSS, CONFIG, job)
     lines = [json.loads(line) for line in (folder / "logs/verify.jsonl").read_text().splitlines()]
     return [line["loss"] for line in lines if "loss" in line], nnx.state(model, nnx.Param)
 
@@ -66,13 +66,7 @@ def test_no_device_holds_more_than_its_share(config):
 
 def test_a_job_goes_on_on_another_mesh(alone, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        dying = fakes.Stream
-        model = Verifier(Transformer(ARCH, rngs=nnx.Rngs(0)), ReservedLogitHead(fakes.VOCAB))
-        mesh = sharding.make_mesh(MESHES[1])
-        nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
-        place = functools.partial(sharding.place_rows, mesh=mesh)
-        job = loop.Job("verify", tmp_path / "logs", tmp_path / "checkpoints", heldout=[fakes.random_batch(99, rows=16)], place=place)
-        loop.fit(model, dying(1, 4, rows=16, die_after=3), LOSS, CONFIG, job)
+        train(tmp_path, sharding.make_mesh(MESHES[1]), die_after=3)
     losses_here, params = train(tmp_path, sharding.make_mesh(MESHES[3]))
     np.testing.assert_allclose(losses_here[-2:], alone[0][-2:], rtol=2e-5)
     assert checkpoint.tree_id(params)

@@ -58,7 +58,7 @@ class TableWriter:
             raise StoreError(f"{self.folder} holds a finished table; read it, or remove the folder to write it anew")
         for left in self.folder.glob(f"*{ASIDE}") if process == 0 else ():  # of a crash in the middle of a write
             left.unlink()
-        self._claim()
+        self._claim(process)
         parts = parts_of(self.folder)
         self._next, self._stride = _number(parts) + process, processes
         self._present = {problem for part in parts for problem in _problems_in(part, self.schema)}
@@ -101,15 +101,12 @@ class TableWriter:
         self._write(self.folder / MANIFEST, as_json({**own, "settings": self.settings, **manifest}))
         (self.folder / UNFINISHED).unlink(missing_ok=True)
 
-    def _claim(self) -> None:
+    def _claim(self, process: int) -> None:
         """Notes the settings before the first part, or checks them against those of the parts that are there."""
-        note = self.folder / UNFINISHED
-        if not note.exists():
-            if orphans := parts_of(self.folder):
-                raise StoreError(f"{orphans[0]} is there, but no {UNFINISHED} to say with which settings it was made; remove {self.folder}")
-            self._write(note, as_json({"table": self.table, "settings": self.settings}))
-            return
-        if not parts_of(self.folder):  # begun, but nothing was written: whatever it was to be, it may be something else now
+        note, parts = self.folder / UNFINISHED, parts_of(self.folder)
+        if parts and not note.exists():
+            raise StoreError(f"{parts[0]} is there, but no {UNFINISHED} to say with which settings it was made; remove {self.folder}")
+        if not parts and process == 0:  # what was begun and has no part may be something else now
             self._write(note, as_json({"table": self.table, "settings": self.settings}))
             return
         old = json.loads(note.read_text())

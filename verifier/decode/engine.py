@@ -84,7 +84,7 @@ class Engine(Planner):
         """
         frame, weights = steps.take_apart(transformer, tokenizer.vocab_size, mesh)
         parts = () if mesh is None else tuple(map(sharding.spec_of, weights))
-        held = weights if mesh is None else [sharding.part_shape(leaf) for leaf in weights]
+        held = weights if mesh is None else steps.outline(transformer, tokenizer.vocab_size, mesh)
         super().__init__(transformer.arch, held, config, mesh)
         static = steps.DecodeStatic(frame, tokenizer.vocab_size, tokenizer.end_id, config.top_k, config.top_p, mesh, parts)
         self._writer = Writer(static, weights, tokenizer, Calculator(tokenizer, on=config.calculator), config, seed)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import jax
 
 from verifier.config import UserError
-from verifier.data.packing import rooms
+from verifier.data.packing import doubled_room, rooms
 from verifier.decode.rows import most_pages
 from verifier.decode.seating import OWN_BLOCK
 from verifier.model import attention
@@ -119,7 +119,7 @@ def _pools(first: int) -> Iterator[int]:
 
 def prompt_room(tokens: int, most: int | None = None) -> int:
     """What prompts of up to `tokens` tokens are padded to; no more than `most`."""
-    room = next(room for room in itertools.islice(rooms(PROMPT_ROOM), 0, None, 2) if room >= tokens)
+    room = doubled_room(PROMPT_ROOM, tokens)
     return room if most is None else min(room, most)
 
 

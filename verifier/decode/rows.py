@@ -44,7 +44,7 @@ class Rows:
         self.queue: dict[int, collections.deque[tuple[int, bool]]] = {}  # of each row: tokens to write, whether the calculator's
         self._places = places
         self._seating: Seating | None = None
-        self._blocks = 0  # of the attention to prompts; counted with the seating
+        self._blocks: int | None = None  # of the attention to prompts
 
     def __len__(self) -> int:
         return len(self.prompt_B)
@@ -65,7 +65,7 @@ class Rows:
         """Gives an idle slot a new solution of the prompt in slot `prompt`."""
         self.prompt_B[row], self.problem_B[row], self.sample_B[row], self.key_B2[row] = prompt, problem, sample, key
         self.length_B[row], self.errors_B[row], self.start_B[row] = 0, 0, True
-        self._seating = None
+        self._unseat()
 
     def release(self, row: int) -> None:
         """Takes an ended solution out of its slot; its pages are free at once, for what is flushed later."""
@@ -73,7 +73,7 @@ class Rows:
         self.page_BM[row], self.owned_B[row] = self.pages, 0
         self.prompt_B[row], self.start_B[row], self.go_B[row] = IDLE, False, False
         self.queue.pop(row, None)
-        self._seating = None
+        self._unseat()
 
     def orders(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """start_B, go_B and forced_B of the next step, and which forced tokens are the calculator's; they count as given."""
@@ -87,16 +87,19 @@ class Rows:
         self.start_B, self.go_B = np.zeros_like(start_B), np.zeros_like(go_B)
         return start_B, go_B, forced_B, by_calculator_B
 
+    def _unseat(self) -> None:
+        """Rows or pages have changed: who sees what is worked out anew."""
+        self._seating, self._blocks = None, None
+
     def blocks(self) -> int:
         """How many blocks the attention to prompts needs as of now."""
-        if self._seating is None:
+        if self._blocks is None:
             self._blocks = blocks_for(self.prompt_B, self._places)
         return self._blocks
 
     def seating(self, blocks: int) -> Seating:
         """Who sees what, as of now, in as many blocks, which are enough."""
         if self._seating is None or len(self._seating.row_ER) != blocks:
-            self._blocks = self.blocks()
             place_B, row_ER, prompt_E = seat(self.prompt_B, self._places, blocks)
             own = np.arange(len(self), dtype=np.int32)  # the first pages of the pool are the rows' newest
             self._seating = Seating(
@@ -137,7 +140,7 @@ class Rows:
         self.owner_A[page_B[rows]] = rows
         self.page_BM[rows, self.owned_B[rows]] = page_B[rows]
         self.owned_B[rows] += 1
-        self._seating = None
+        self._unseat()
         return len(self) + page_B
 
     def resize_pages(self, pages: int) -> None:
@@ -145,7 +148,7 @@ class Rows:
         self.page_BM[self.page_BM == self.pages] = pages
         more = max(pages - self.pages, 0)
         self.owner_A = np.concatenate([self.owner_A[:pages], np.full(more, len(self), np.int32)])
-        self._seating = None
+        self._unseat()
 
     def keep(self, rows: int, places: Places) -> np.ndarray:
         """Goes on with `rows` slots, which must be enough for what is running: the old slots that stay, in their new order."""
@@ -157,5 +160,6 @@ class Rows:
         self.queue = {int(new_B[row]): waiting for row, waiting in self.queue.items()}
         for name in _BY_ROW:
             setattr(self, name, getattr(self, name)[row_B])
-        self._places, self._seating = places, None
+        self._places = places
+        self._unseat()
         return row_B

@@ -24,7 +24,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from verifier.config import ScoreConfig, UserError
-from verifier.data.packing import pack_lengths, rooms
+from verifier.data.packing import doubled_room, pack_lengths, rooms
 from verifier.model import sharding
 from verifier.model.cache import Prefix
 from verifier.model.heads import Verifier
@@ -247,8 +247,8 @@ def _padded(lists: Sequence[Sequence[int]], rows: int, room: int) -> tuple[np.nd
 
 
 def _prompt_room(prompt: Sequence[int]) -> int:
-    """What a prompt is padded to: every second of the lengths, for prompts cost little."""
-    return next(room for room in itertools.islice(rooms(SHORTEST), 0, None, 2) if room >= len(prompt))
+    """What a prompt is padded to."""
+    return doubled_room(SHORTEST, len(prompt))
 
 
 @functools.partial(jax.jit, static_argnames=("graph",))

@@ -87,7 +87,8 @@ def own_mesh(config: MeshConfig) -> Mesh | None:
     Raises:
         ConfigError: as `make_mesh`; or devices that share a layer lie in several processes.
     """
-    tensor, fsdp = (make_mesh(config).shape[name] for name in ("tensor", "fsdp"))
+    whole = make_mesh(config).shape
+    tensor, fsdp = whole["tensor"], whole["fsdp"]
     devices = jax.local_devices()
     if len(devices) % tensor:
         raise ConfigError(f"mesh.tensor={tensor} does not divide the {len(devices)} devices of a process: a layer is shared within one")
@@ -212,7 +213,7 @@ def constrained(x: jax.Array, *axes: str | None) -> jax.Array:
 
 def replicated(tree: Any, mesh: Mesh) -> Any:
     """Puts a tree of arrays whole on every device of a mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return jax.device_put(tree, NamedSharding(mesh, WHOLE))
 
 
 def groups(mesh: Mesh | None) -> int:
@@ -232,11 +233,6 @@ def part_of(arch: Arch, mesh: Mesh | None) -> Arch:
 def spec_of(array: jax.Array) -> PartitionSpec:
     """How an array is split."""
     return array.sharding.spec if isinstance(array.sharding, NamedSharding) else WHOLE
-
-
-def part_shape(array: jax.Array) -> jax.ShapeDtypeStruct:
-    """What one device holds of an array."""
-    return jax.ShapeDtypeStruct(array.sharding.shard_shape(array.shape), array.dtype)
 
 
 def by_device(function: Callable[..., Any], mesh: Mesh | None, given: Any, found: Any) -> Callable[..., Any]:
