@@ -2,6 +2,8 @@
 
 Command:  python -m verifier.launch --exp=tiny_base --stages=finetune
           python -m verifier.export --model=runs/tiny_base/generator --to=experiments/tiny_base_weights
+Smaller:  the same with --workdir=runs/tiny_small --set seed=1001 tokenizer.vocab_size=512 model.layers=2 model.width=96 model.heads=3
+          model.kv_heads=3 model.mlp_width=288, to experiments/tiny_small_weights (9 minutes), which experiments/tiny_ablations.py needs
 Hardware: 2 CPU cores, 12 minutes
 Expect:   held-out loss 0.052 nats a solution token (one run, seed 1000)
 

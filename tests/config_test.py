@@ -74,6 +74,10 @@ def test_a_typo_is_answered_with_a_way_out(assignment, message):
         ("sample.temperature=nan", "finite"),
         ("sample.max_new_tokens=2000", "model.context"),
         ("label.grader=numerical", "numeric"),
+        ("ood.sets=[svmap]", "svamp"),
+        ("ood.sets=[svamp,svamp]", "twice"),
+        ("ood.dirs=[somewhere]", "1 folders for the 0 sets"),
+        ("verify.weights=elsewhere", "verify.init=base"),
     ],
 )
 def test_values_that_no_stage_could_use_are_refused(assignment, message):

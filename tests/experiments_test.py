@@ -3,7 +3,7 @@
 import pytest
 
 from verifier import config as config_lib
-from verifier import config_checks, launch
+from verifier import config_checks, launch, sweep
 
 
 @pytest.mark.parametrize("name", launch.names())
@@ -19,6 +19,17 @@ def test_an_experiment_states_its_command(name):
     assert f"--exp={name}" in doc
     for word in ("Hardware:", "Expect:"):
         assert word in doc, f"experiments/{name}.py does not say {word}"
+
+
+@pytest.mark.parametrize("name", [name for name in launch.names() if hasattr(launch._experiment_module(name), "get_sweep")])
+def test_the_variants_of_a_sweep_pass_the_check_and_differ_from_each_other(name, tmp_path):
+    themes = launch.load_themes(name, "")
+    (variants,) = sweep.check(launch.load_experiment(name), themes, [7], tmp_path)
+    assert variants[0].name == sweep.BASE and {each.config.seed for each in variants} == {7}
+    for theme, assigned in themes.items():
+        settings = [config_lib.flatten(each.config) for each in variants if each.name in (sweep.BASE, *assigned)]
+        assert len(settings) == 1 + len(assigned)
+        assert all(one != other for place, one in enumerate(settings) for other in settings[:place]), theme
 
 
 def test_the_list_has_a_line_for_every_experiment():

@@ -14,6 +14,7 @@ FLOORS = {
     "pipeline": 1,
     "training": 2,
     "solutions": 2,
+    "sweep": 2,
     "saved": 3,
     "run": 3,
     "workdir": 4,

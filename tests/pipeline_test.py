@@ -173,6 +173,37 @@ def test_samples_of_another_generator_are_refused_unless_asked_for(copy):
     pipeline.run(config("verify.other_generator=true"), copy, ["verify"])
 
 
+def scores_of(root):
+    return [row["score"] for row in rows(root / "tables" / "scores" / "split=test")]
+
+
+def test_a_verifier_from_the_generators_own_weights_elsewhere_is_the_same_verifier(copy, tmp_path):
+    before = scores_of(copy)
+    export.export(copy / "generator", tmp_path / "there")
+    for name in ("verifier", "tables/scores"):
+        shutil.rmtree(copy / name)
+    pipeline.run(config("verify.init=base", f"verify.weights={tmp_path / 'there'}"), copy, ["verify", "score"])
+    assert scores_of(copy) == pytest.approx(before, abs=1e-6)
+
+
+def test_a_verifier_with_other_tokens_reads_the_text_of_the_solutions(copy):
+    for name in ("verifier", "tables/scores"):
+        shutil.rmtree(copy / name)
+    other = config("verify.init=base", f"verify.weights={ROOT / 'experiments' / 'tiny_base_weights'}")
+    pipeline.run(other, copy, ["verify", "score", "report"])
+    reader, generator = load_tokenizer(copy / "verifier"), load_tokenizer(copy / "generator")
+    assert reader.vocab_size != generator.vocab_size
+    samples = rows(copy / "tables" / "samples" / "split=test")
+    read = sorted(
+        Run(other, workdir.Workdir(copy)).samples("test", reader).to_pylist(), key=lambda row: (row["problem_id"], row["sample_id"])
+    )
+    for sample, row, score in zip(samples, read, rows(copy / "tables" / "scores" / "split=test"), strict=True):
+        assert reader.decode(row["tokens"]) == sample["solution"]
+        assert (row["tokens"][-1] == reader.end_id) == (sample["finish"] == "eos" or not sample["solution"])
+        assert len(row["forced"]) == len(row["tokens"]) == len(score["token_scores"])
+    assert "coloured by the verifier" not in (copy / "report" / "index.html").read_text()
+
+
 def test_settings_without_effect_are_not_refused(copy):
     pipeline.run(config("sample.rows=8", "score.rows=4", "finetune.checkpoint_every=7"), copy, ["finetune", "sample", "score"])
 
@@ -218,6 +249,38 @@ def test_sampling_goes_on_after_the_last_whole_part_and_ends_the_same(copy, monk
     again = rows(folder)
     for one, other in zip(whole, again, strict=True):
         assert one["tokens"] == other["tokens"] and one["solution"] == other["solution"]
+
+
+def svamp_folder(folder, questions):
+    folder.mkdir()
+    problems = [{"Body": "Here is one", "Question": question, "Answer": float(n)} for n, question in enumerate(questions)]
+    (folder / "SVAMP.json").write_text(json.dumps(problems))
+    return folder
+
+
+def test_further_test_sets_join_a_finished_run_and_change_nothing_of_it(copy, tmp_path):
+    before = json.loads((copy / "report" / "metrics.json").read_text())["splits"]
+    made = {path: path.read_bytes() for path in (copy / "tables").rglob("*") if path.is_file()}
+    folder = svamp_folder(tmp_path / "svamp", ["What is left?", "How many?", "How few?"])
+    wanted = config("ood.sets=[svamp]", f"ood.dirs=[{folder}]")
+    pipeline.run(wanted, copy, pipeline.check_stages(None))
+    after = json.loads((copy / "report" / "metrics.json").read_text())["splits"]
+    assert {path: path.read_bytes() for path in made} == made
+    assert {name: after[name] for name in before} == before
+    assert after["test_svamp"]["n_problems"] == 3 and after["test_svamp"]["n_samples"] == 3 * 4
+    assert after["test_svamp"]["greedy_accuracy"] and after["test_svamp"]["best_of_n"]
+    assert after["test_svamp"]["top_k_vote_chosen"]["k"] == before["test"]["top_k_vote_chosen"]["k"]  # chosen on held-out problems
+    assert [row["answer"] for row in rows(copy / "tables" / "problems" / "split=test_svamp")] == ["1", "2", "0"]
+    reranked = rerank.read(rerank.Sources(copy), "numeric")
+    assert {"test_svamp", "test_svamp_greedy"} <= set(reranked)
+
+
+def test_a_further_test_set_shares_no_problem_with_what_is_learnt_from(copy, tmp_path):
+    learnt = rows(copy / "tables" / "problems" / "split=heldout")[0]["question"]
+    (tmp_path / "svamp").mkdir()
+    (tmp_path / "svamp" / "SVAMP.json").write_text(json.dumps([{"Body": "", "Question": learnt, "Answer": 1.0}]))
+    with pytest.raises(config_lib.UserError, match="in heldout and in test_svamp"):
+        pipeline.run(config("ood.sets=[svamp]", f"ood.dirs=[{tmp_path / 'svamp'}]"), copy, ["sample"])
 
 
 def test_a_stage_without_what_it_needs_names_the_stage_that_makes_it(tmp_path):

@@ -41,6 +41,15 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class OodConfig:
+    """Further test sets, of other sources: sampled, labelled, scored and reported beside the test problems. They serve no choice either."""
+
+    sets: tuple[str, ...] = ()  # svamp | asdiv | multiarith | gsm8k; each is a split of its own, test_svamp and so on
+    dirs: tuple[str, ...] = ()  # their folders, in the order of `sets`; empty: each set's environment variable (SVAMP_DIR, ...)
+    problems: int = 0  # of each set; 0: all there are
+
+
+@dataclasses.dataclass(frozen=True)
 class TokenizerConfig:
     """How text becomes tokens. `auto` takes the tokenizer that lies in the folder of `model.weights`."""
 
@@ -153,6 +162,7 @@ class VerifyConfig(TrainConfig):
     normalise: str = "tokens"  # tokens: mean over all solution tokens of a batch | solutions: every solution weighs the same
     lm_weight: float = 1.0  # of the language-model loss on ground truth; 0: verification only
     init: str = "generator"  # generator | base: whose weights the verifier starts from
+    weights: str = ""  # with init=base, another base model than the generator's: Hugging Face folder or hub id; empty: model.weights
     head_learning_rate: float = 0.0  # peak rate of the value head's own parameters; 0: learning_rate
     samples_per_problem: int = 0  # labelled samples of a problem that are used; 0: all
     deduplicate: bool = False  # drop samples of a problem that repeat another one's tokens
@@ -182,6 +192,7 @@ class Config:
     name: str = "unnamed"
     seed: int = 0
     data: DataConfig = DataConfig()
+    ood: OodConfig = OodConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()
     mesh: MeshConfig = MeshConfig()

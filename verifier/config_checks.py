@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 
-from verifier.config import Config, ConfigError, flatten
+from verifier.config import Config, ConfigError, OodConfig, flatten
 
 _CHOICES = {
     "data.source": ("local", "tfds", "hub"),
@@ -18,6 +18,7 @@ _CHOICES = {
     "verify.normalise": ("tokens", "solutions"),
     "verify.init": ("generator", "base"),
 }
+_OOD_SETS = ("svamp", "asdiv", "multiarith", "gsm8k")
 _POSITIVE = (
     *("model.context", "model.layers", "model.width", "model.heads", "model.kv_heads", "model.mlp_width", "tokenizer.vocab_size"),
     *("sample.train_samples", "sample.heldout_samples", "sample.test_samples", "sample.max_new_tokens"),
@@ -55,6 +56,12 @@ def check(config: Config) -> None:
                 raise ConfigError(f"{path}={value!r}: expected a number of devices, at least 1, or -1 for what is left")
         elif isinstance(value, (int, float)) and value < 0:
             raise ConfigError(f"{path}={value!r}: expected 0 or more")
+    _check_ood(config.ood)
+    if config.verify.weights and config.verify.init != "base":
+        raise ConfigError(
+            f"verify.weights={config.verify.weights!r} with verify.init={config.verify.init}: a verifier that starts from the generator "
+            "has the generator's weights; set verify.init=base, or leave verify.weights empty"
+        )
     if not 0 < config.sample.top_p <= 1:
         raise ConfigError(f"sample.top_p={config.sample.top_p!r}: expected a share above 0 and at most 1 (1: off)")
     if not config.report.ks or min(config.report.ks) < 1:
@@ -75,6 +82,19 @@ def check(config: Config) -> None:
         raise ConfigError(
             f"model.heads={model.heads} must be a multiple of model.kv_heads={model.kv_heads} and give heads of an even width "
             f"in model.width={model.width}"
+        )
+
+
+def _check_ood(config: OodConfig) -> None:
+    """Sets that are known, each once, and as many folders as sets or none."""
+    for name in config.sets:
+        if name not in _OOD_SETS or config.sets.count(name) > 1:
+            known = ", ".join(_OOD_SETS)
+            raise ConfigError(f"ood.sets={list(config.sets)!r}: {name!r} is unknown or stands twice; expected some of {known}")
+    if config.dirs and len(config.dirs) != len(config.sets):
+        raise ConfigError(
+            f"ood.dirs={list(config.dirs)!r} has {len(config.dirs)} folders for the {len(config.sets)} sets of "
+            f"ood.sets={list(config.sets)!r}; name one a set, or none and set SVAMP_DIR and the like"
         )
 
 

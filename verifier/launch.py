@@ -19,10 +19,13 @@ from verifier import config as config_lib
 from verifier import config_checks
 
 STOPPED_STATUS = 75  # exit status of a run that was asked to stop and has saved what it had (sysexits.h: EX_TEMPFAIL, try again)
-_EXP = flags.DEFINE_string("exp", None, "A module of experiments/, a path to a .py file with get_config(), or 'list'.")
+_EXP = flags.DEFINE_string(
+    "exp", None, "A module of experiments/, a path to a .py file with get_config(), or 'list'; sweep:NAME[:THEME] for its variants."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's results lie. Default: runs/NAME.")
 _STAGES = flags.DEFINE_list("stages", None, "Stages to run, in their order. Default: all.")
 _SET = flags.DEFINE_multi_string("set", [], "path=value for a knob of the configuration; may be repeated, or followed by more path=value.")
+_SEEDS = flags.DEFINE_list("seeds", None, "Seeds of a sweep, such as 0,1,2. Default: the experiment's own.")
 _COORDINATOR = flags.DEFINE_string("coordinator_address", None, "host:port of process 0 of a run of several processes (launch/README.md).")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes of the run.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process's number, from 0.")
@@ -49,6 +52,33 @@ def load_experiment(name: str) -> config_lib.Config:
     if not isinstance(config, config_lib.Config):
         raise config_lib.ConfigError(f"--exp={name}: get_config() gave {type(config).__name__}; expected a verifier.config.Config")
     return config
+
+
+def load_themes(name: str, theme: str) -> dict[str, dict[str, list[str]]]:
+    """The variants that an experiment file gives.
+
+    Args:
+        name: as in `load_experiment`.
+        theme: the only one wanted; empty: all.
+
+    Raises:
+        ConfigError: the file has no get_sweep(), or no such theme.
+    """
+    module = _experiment_module(name)
+    if not hasattr(module, "get_sweep"):
+        expected = "get_sweep() that returns assignments by theme and variant"
+        raise config_lib.ConfigError(f"--exp=sweep:{name}: {module.__file__} has no {expected}")
+    themes = module.get_sweep()
+    if theme and theme not in themes:
+        raise config_lib.ConfigError(f"--exp=sweep:{name}:{theme}: there is no such theme; expected one of {', '.join(themes)}")
+    return {theme: themes[theme]} if theme else themes
+
+
+def _seeds(config: config_lib.Config) -> list[int]:
+    words = _SEEDS.value or [str(config.seed)]
+    if not all(word.strip().isdecimal() for word in words) or len(set(words)) < len(words):
+        raise config_lib.ConfigError(f"--seeds={','.join(words)}: expected different whole numbers, such as --seeds=0,1,2")
+    return [int(word) for word in words]
 
 
 def _experiment_module(name: str) -> ModuleType:
@@ -90,21 +120,30 @@ def run(argv: Sequence[str]) -> None:
     strays = [word for word in argv if "=" not in word]
     if strays:
         raise config_lib.ConfigError(f"unexpected argument {strays[0]!r}: knobs are given as --set path=value, the rest as --flag=value")
-    config = config_lib.override(load_experiment(_EXP.value), [*_SET.value, *argv])
-    name = pathlib.Path(_EXP.value).stem
+    is_sweep = _EXP.value.startswith("sweep:")
+    wanted, _, theme = _EXP.value.removeprefix("sweep:").partition(":") if is_sweep else (_EXP.value, "", "")
+    config = config_lib.override(load_experiment(wanted), [*_SET.value, *argv])
+    name = pathlib.Path(wanted).stem
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs") / name)
+    if _SEEDS.value and not is_sweep:
+        raise config_lib.ConfigError(f"--seeds={','.join(_SEEDS.value)} belongs to --exp=sweep:NAME; a single run takes --set seed=N")
 
     from verifier import pipeline  # after the cheap checks: importing JAX takes seconds
 
     stages = pipeline.check_stages(_STAGES.value)
     config_checks.check(config)
-    from verifier import hosts
+    from verifier import hosts, sweep
 
+    themes = load_themes(wanted, theme) if is_sweep else {}
+    variants = sweep.check(config, themes, _seeds(config), workdir) if is_sweep else []
     job = hosts.find(hosts.Job(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value), os.environ, hosts.has_tpu())
     if job is not None:
         hosts.join(job)
     hosts.listen()
-    pipeline.run(config, workdir, stages)
+    if is_sweep:
+        sweep.run(variants, themes, workdir, stages, pipeline.run)
+    else:
+        pipeline.run(config, workdir, stages)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -21,14 +21,16 @@ from verifier.run import Run
 
 def label(run: Run) -> None:
     """Judges every stored solution by its final answer."""
-    gold = {each.problem_id: each.answer for part in run.problems().values() for each in part}
+    found = run.problems()
     for split in _sampled_splits(run):
         folder = run.dir.table("labels", split)
-        judged = {"samples": run.table_id("samples", split), "problems": run.table_id("problems", split.removesuffix("_greedy"))}
+        asked = split.removesuffix(workdir.GREEDY_SUFFIX)
+        judged = {"samples": run.table_id("samples", split), "problems": run.table_id("problems", asked)}
         own = workdir.settings(run.config, "label") | judged
         if run.finished(f"label {split}", folder, own):
             continue
         begun = time.monotonic()
+        gold = {each.problem_id: each.answer for each in found[asked]}
         rows = store.read_table(run.dir.table("samples", split), "samples", ["problem_id", "sample_id", "solution"])
         grader, keys = run.config.label.grader, rows["problem_id"].to_pylist()
         answers, correct = graders.relabel(rows["solution"].to_pylist(), [gold[key] for key in keys], grader)
@@ -110,7 +112,8 @@ def _run(this: Run, config: config_lib.Config, stages: Sequence[str]) -> None:
 
 
 def _sampled_splits(run: Run) -> list[str]:
-    splits = [split for split in (*workdir.SPLITS, workdir.GREEDY) if store.read_manifest(run.dir.table("samples", split))]
+    drawn = run.dir.results("sample", workdir.further_splits(run.config))
+    splits = [split for split, folder in drawn.items() if store.read_manifest(folder)]
     if not splits:
         workdir.manifest_of(run.dir.table("samples", "test"), "sample")  # says what is missing
     return splits

@@ -100,7 +100,7 @@ def _stored(path: pathlib.Path) -> tuple[dict[str, pa.Table], pa.Table | None, d
     """Samples of a workdir or table folder by split, with the problems and scores beside them."""
     table = path / "tables" / "samples" if (path / "tables").is_dir() else path
     one = table if table.name.startswith("split=") else None
-    folders = [one] if one else [table / f"split={name}" for name in tables.SPLITS if (table / f"split={name}").is_dir()]
+    folders = [one] if one else [table / f"split={name}" for name in tables.reported(table) if (table / f"split={name}").is_dir()]
     if not folders and sorted(table.glob("part-*.parquet")):
         folders = [table]
     if not folders:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import pyarrow as pa
 
 from verifier import config as config_lib
 from verifier import log, workdir
-from verifier.data import problems, store
+from verifier.data import examples, problems, store
 from verifier.text.problem import Problem, Template
 from verifier.text.tokenizer import Tokenizer
 
@@ -21,28 +24,42 @@ class Run:
     dir: workdir.Workdir
 
     def problems(self) -> dict[str, list[Problem]]:
-        """The run's problems, from its tables; written there first where they are not yet.
+        """The run's problems by split, further test sets included, from its tables; written there first where they are not yet.
 
         Raises:
-            WorkdirError: `data.dir` or `data.source` is another one than the tables were made from, and holds other problems.
+            WorkdirError: `data.dir`, `data.source` or `ood.dirs` is another one than the tables were made from, and holds other problems.
         """
-        own, folders = workdir.settings(self.config, "problems"), self.dir.results("problems")
-        place = {name: getattr(self.config.data, name) for name in ("dir", "test_dir", "source")}
-        done = {split: workdir.is_done(folder, own) for split, folder in folders.items()}
+        config, further = self.config, workdir.further_splits(self.config)
+        place = {name: getattr(config.data, name) for name in ("dir", "test_dir", "source")}
+        found = self._stored_problems(workdir.SPLITS, place, lambda: problems.load_problems(config.data, config.seed))
+        if further:
+            learnt = {split: found[split] for split in ("train", "heldout")}
+            found |= self._stored_problems(
+                further, {"dirs": list(config.ood.dirs)}, lambda: problems.load_further(config.ood, config.seed, learnt)
+            )
+        return found
+
+    def _stored_problems(
+        self, splits: Sequence[str], place: Mapping[str, Any], load: Callable[[], Mapping[str, list[Problem]]]
+    ) -> dict[str, list[Problem]]:
+        """The problems of some splits, which `load` reads from `place` where a table is missing or was made from another place."""
+        folders = {split: self.dir.table("problems", split) for split in splits}
+        own = {split: workdir.settings(self.config, "problems", split) for split in splits}
+        done = {split: workdir.is_done(folder, own[split]) for split, folder in folders.items()}
         moved = any(done[split] and store.read_manifest(folder)["place"] != place for split, folder in folders.items())  # type: ignore[index]
         if moved or not all(done.values()):
-            loaded = problems.load_problems(self.config.data, self.config.seed)
+            loaded = load()
             for split, folder in folders.items():
                 table = problems.problems_table(loaded[split])
                 if not done[split]:
                     store.remove_table(folder)
-                    writer = store.TableWriter(folder, "problems", own)
+                    writer = store.TableWriter(folder, "problems", own[split])
                     writer.append(table)
                     writer.finish({"place": place})
                 elif not store.read_table(folder, "problems").equals(table):
+                    where = ", ".join(f"{name}={value!r}" for name, value in place.items())
                     raise workdir.WorkdirError(
-                        f"{folder} was made from other problems than those of data.dir={place['dir']!r} (source {place['source']}): "
-                        "use another --workdir for them"
+                        f"{folder} was made from other problems than those that are there now ({where}): use another --workdir for them"
                     )
         return {split: problems.problems_from_table(store.read_table(folder, "problems")) for split, folder in folders.items()}
 
@@ -67,6 +84,31 @@ class Run:
                 f"the samples of {split} were drawn by generator {drawn_by}, but the verifier starts from {generator}: remove "
                 f"{self.dir.table('samples', split)} and sample anew, or set verify.other_generator=true"
             )
+
+    def samples(self, split: str, reader: Tokenizer | None) -> pa.Table:
+        """The stored samples of a split as a verifier reads them: problem_id, sample_id, tokens, forced, in stored order.
+
+        Args:
+            split: whose table is finished.
+            reader: None: the tokens that the generator drew; else the solutions' text in this tokenizer's tokens, with its end token where
+                the generator wrote its own. `forced` then says which tokens lie in what the calculator wrote.
+        """
+        folder, key = self.dir.table("samples", split), ["problem_id", "sample_id"]
+        if reader is None:
+            return store.read_table(folder, "samples", [*key, "tokens", "forced"])
+        rows = store.read_table(folder, "samples", [*key, "solution", "finish"])
+        calculated = workdir.manifest_of(folder, "sample")["settings"]["sample.calculator"]
+        tokens, forced = [], []
+        for text, finish in zip(rows["solution"].to_pylist(), rows["finish"].to_pylist(), strict=True):
+            ids, written = examples.encode_solution(text, reader)
+            ends = finish == "eos" or not ids  # an empty text has at least its end to be judged at
+            tokens.append([*ids, reader.end_id] if ends else ids)
+            forced.append([calculated and each for each in written] + [False] * ends)
+        columns = {name: store.SCHEMAS["samples"].field(name).type for name in ("tokens", "forced")}
+        read = rows.select(key)
+        for name, cells in zip(columns, (tokens, forced), strict=True):
+            read = read.append_column(name, pa.array(cells, columns[name]))
+        return read
 
     def template(self) -> Template:
         return Template(self.config.data.prompt_template, self.config.data.target_template)

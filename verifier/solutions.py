@@ -21,6 +21,7 @@ from verifier.evaluate.score import Solutions, score_samples
 from verifier.model import sharding
 from verifier.run import Run
 from verifier.text.problem import Problem
+from verifier.text.tokenizer import Tokenizer
 
 PART_ROWS = 4096  # rows of a table that wait to be written as one part, or as many as come in PART_SECONDS: what a kill can cost
 PART_SECONDS = 60.0
@@ -28,15 +29,18 @@ SHOWN_EVERY = 16  # steps between two looks at a job in which no solution ended
 
 
 def sample(run: Run) -> None:
-    """Draws solutions of every split's problems, and one greedy solution of every test problem."""
+    """Draws solutions of every split's problems, and one greedy solution of every test problem, further test sets included."""
     found = run.problems()
     config = run.config.sample
     generator = _Generator(run, sharding.own_mesh(run.config.mesh))
     train = found["train"][: config.train_problems or None]
     asked = [("train", train, config, config.train_samples)]
-    asked += [(split, found[split], config, getattr(config, f"{split}_samples")) for split in ("heldout", "test")]
+    asked += [("heldout", found["heldout"], config, config.heldout_samples)]
+    tests = ("test", *workdir.further_splits(run.config))
+    asked += [(split, found[split], config, config.test_samples) for split in tests]
     if config.greedy:
-        asked.append((workdir.GREEDY, found["test"], dataclasses.replace(config, temperature=0.0), 1))
+        greedy = dataclasses.replace(config, temperature=0.0)
+        asked += [(split + workdir.GREEDY_SUFFIX, found[split], greedy, 1) for split in tests]
     # All are planned before the generator is read: what does not fit is said at once, not after hours.
     jobs = [job for each in asked if (job := _sample_job(run, generator, *each)) is not None]
     for job in jobs:
@@ -44,12 +48,12 @@ def sample(run: Run) -> None:
 
 
 def score(run: Run) -> None:
-    """Lets the verifier read the stored samples of held-out and test problems."""
+    """Lets the verifier read the stored samples of held-out and test problems, further test sets included."""
     manifest = workdir.manifest_of(run.dir.verifier, "verify")
     verifier: saved.Saved | None = None  # not read where all tables are done
     found, mesh = run.problems(), sharding.own_mesh(run.config.mesh)
     squash = manifest["settings"]["verify.value_loss"] == "bce"
-    for split in ("heldout", "test"):
+    for split in run.dir.results("score", workdir.further_splits(run.config)):
         run.check_generator(split, manifest["generator"])
         own = workdir.settings(run.config, "score") | {"verifier": manifest["id"], "samples": run.table_id("samples", split)}
         folder = run.dir.table("scores", split)
@@ -60,7 +64,8 @@ def score(run: Run) -> None:
         writer = _writer(folder, "scores", own)
         prompts = {each.problem_id: run.prompt_ids(each, verifier.tokenizer) for each in found[split]}
         present = writer.present()
-        waiting = [each for each in _solutions(run, split, prompts) if each.problem_id not in present]
+        reader = verifier.tokenizer if manifest.get("reads_text") else None
+        waiting = [each for each in _solutions(run, split, prompts, reader) if each.problem_id not in present]
         waiting = [waiting[place] for place in hosts.share([sum(map(len, each.tokens)) for each in waiting])]
         progress = log.Progress(sum(len(each.tokens) for each in waiting), "solution", f"score {split}")
         with progress:
@@ -86,7 +91,7 @@ def _sample_job(
 ) -> _SampleJob | None:
     """What is missing of one split's samples; None: nothing."""
     folder = run.dir.table("samples", split)
-    asked = {"generator": generator.id, "problems": run.table_id("problems", split.removesuffix("_greedy"))}
+    asked = {"generator": generator.id, "problems": run.table_id("problems", split.removesuffix(workdir.GREEDY_SUFFIX))}
     own = workdir.settings(run.config, "sample", split) | asked
     if not found or run.finished(f"sample {split}", folder, own):
         return None
@@ -113,7 +118,7 @@ def _sample_split(run: Run, generator: _Generator, job: _SampleJob) -> None:
         progress = log.Progress(len(job.waiting) * job.samples + done, "solution", f"sample {job.split}", done=done)
         engine = Engine(*generator.loaded[:2], job.config, run.config.seed, generator.mesh)
         with progress:
-            drawn = engine.run(job.waiting, job.samples, job.plan, _Shown(progress), hosts.claims(f"sample {job.split}"))
+            drawn = engine.run(job.waiting, job.samples, job.plan, _Shown(progress), hosts.claims(f"sample {job.writer.folder}"))
             _write(job.writer, ([_sample_row(each, generator.id, run.config.seed) for each in completions] for completions in drawn))
     _finish(job.writer, {"seconds": time.monotonic() - begun, "left_out": job.left_out})
 
@@ -213,9 +218,9 @@ def _write(writer: store.TableWriter, groups: Iterable[list[dict[str, Any]]]) ->
     writer.append(waiting)
 
 
-def _solutions(run: Run, split: str, prompts: dict[str, list[int]]) -> list[Solutions]:
+def _solutions(run: Run, split: str, prompts: dict[str, list[int]], reader: Tokenizer | None) -> list[Solutions]:
     """The stored samples of a split, problem by problem."""
-    rows = store.read_table(run.dir.table("samples", split), "samples", ["problem_id", "sample_id", "tokens"]).to_pylist()
+    rows = run.samples(split, reader).drop_columns(["forced"]).to_pylist()
     grouped: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         grouped.setdefault(row["problem_id"], []).append(row)

@@ -61,7 +61,7 @@ def verify(run: Run) -> None:
     """Fits the verifier to labelled samples and ground truth, from the generator's weights."""
     config, folder = run.config, run.dir.verifier
     mesh = sharding.make_mesh(config.mesh)
-    generator = saved.load(run.dir.generator, "finetune", config.model.dtype, mesh)
+    generator = saved.outline(run.dir.generator, "finetune", config.model.dtype)
     made_from = {"generator": generator.id, "labels": run.table_id("labels", "train"), "heldout_labels": run.table_id("labels", "heldout")}
     own = workdir.settings(config, "verify") | made_from
     if run.finished("verify", folder, own):
@@ -69,24 +69,41 @@ def verify(run: Run) -> None:
     begun = time.monotonic()
     for split in ("train", "heldout"):
         run.check_generator(split, generator.id)
-    tokenizer, found = generator.tokenizer, run.problems()
-    examples = _value_examples(run, "train", found["train"], tokenizer)
-    heldout = _value_examples(run, "heldout", found["heldout"], tokenizer)
+    found = run.problems()
+    backbone, tokenizer = _verifier_base(config, run.dir.generator, generator.tokenizer, mesh)
+    reads_text = not tokenizer_lib.same_ids(tokenizer, generator.tokenizer)
+    if reads_text:
+        log.say(f"verify: {config.verify.weights} has other tokens than the generator: solutions are read as text, in its own")
+    examples = _value_examples(run, "train", found["train"], tokenizer, reads_text)
+    heldout = _value_examples(run, "heldout", found["heldout"], tokenizer, reads_text)
     if config.verify.lm_weight:
         truth = _lm_examples(run, found["train"], tokenizer, config.verify)
         examples = batches.mix(examples, truth, config.seed)
         heldout = [*heldout, *_lm_examples(run, found["heldout"], tokenizer, config.verify)]
-    backbone = generator.model if config.verify.init == "generator" else _base_model(config, tokenizer, mesh)
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
     nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
     loss = functools.partial(
         losses.verifier_joint, vocab_size=tokenizer.vocab_size, value_loss=config.verify.value_loss, lm_weight=config.verify.lm_weight
     )
     fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", own)
-    facts = {"settings": own, "generator": generator.id, "verify": fitted, "seconds": time.monotonic() - begun}
+    facts = {"settings": own, "generator": generator.id, "reads_text": reads_text, "verify": fitted, "seconds": time.monotonic() - begun}
     name = saved.save(folder, model, tokenizer, facts)
     checkpoint.remove_checkpoints(folder / "verify-checkpoints")
     log.say(f"verify: verifier {name} saved in {folder}")
+
+
+def _verifier_base(
+    config: config_lib.Config, generator: pathlib.Path, tokenizer: Tokenizer, mesh: jax.sharding.Mesh
+) -> tuple[Transformer, Tokenizer]:
+    """What the verifier starts from, and the tokenizer it reads with: the generator's, but where `verify.weights` brings its own."""
+    if config.verify.init == "generator":
+        return saved.load(generator, "finetune", config.model.dtype, mesh).model, tokenizer
+    if not config.verify.weights:
+        return _base_model(config, tokenizer, mesh), tokenizer
+    model = dataclasses.replace(config.model, weights=config.verify.weights)
+    other = dataclasses.replace(config, model=model, tokenizer=config_lib.TokenizerConfig())
+    tokenizer = _tokenizer(other, [])
+    return _base_model(other, tokenizer, mesh, jobs=("verify",)), tokenizer
 
 
 def _tokenizer(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer:
@@ -115,8 +132,10 @@ def _tokenizer(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer
     return found
 
 
-def _base_model(config: config_lib.Config, tokenizer: Tokenizer, mesh: jax.sharding.Mesh) -> Transformer:
-    """The imported base model with a context of `model.context` at most, or a model of random weights."""
+def _base_model(
+    config: config_lib.Config, tokenizer: Tokenizer, mesh: jax.sharding.Mesh, jobs: Sequence[str] = ("pretrain", "finetune", "verify")
+) -> Transformer:
+    """The imported base model with a context of `model.context` at most, or a model of random weights; `jobs` are to train it."""
     dtype = jnp.dtype(config.model.dtype)
     if not config.model.weights:
         arch = scratch_arch(config.model, tokenizer.reserved_id + 1)
@@ -128,7 +147,7 @@ def _base_model(config: config_lib.Config, tokenizer: Tokenizer, mesh: jax.shard
     model = hf_weights.load_weights(folder, tokenizer_size=tokenizer.vocab_size, dtype=dtype, mesh=mesh)
     if model.arch.positions == "rotary":  # learned positions are parameters: their number stays
         model.arch = dataclasses.replace(model.arch, context=min(model.arch.context, config.model.context))
-    for name in ("pretrain", "finetune", "verify"):
+    for name in jobs:
         job: config_lib.TrainConfig = getattr(config, name)
         if job.epochs and job.row_tokens > model.arch.context:
             raise config_lib.ConfigError(
@@ -169,12 +188,12 @@ def _pretrain_examples(run: Run, train: Sequence[Problem], tokenizer: Tokenizer)
     return examples
 
 
-def _value_examples(run: Run, split: str, found: Sequence[Problem], tokenizer: Tokenizer) -> Sequence[batches.Example]:
+def _value_examples(run: Run, split: str, found: Sequence[Problem], tokenizer: Tokenizer, reads_text: bool) -> Sequence[batches.Example]:
     """Labelled samples of a split, by problem and sample: the order of the table's rows depends on where sampling was killed."""
     config = run.config.verify
     prompts = {each.problem_id: run.prompt_ids(each, tokenizer) for each in found}
     by_name = [("problem_id", "ascending"), ("sample_id", "ascending")]
-    rows = store.read_table(run.dir.table("samples", split), "samples", ["problem_id", "sample_id", "tokens", "forced"]).sort_by(by_name)
+    rows = run.samples(split, tokenizer if reads_text else None).sort_by(by_name)
     labels = store.read_table(run.dir.table("labels", split), "labels", ["problem_id", "sample_id", "correct"]).sort_by(by_name)
     if not all(rows[name].equals(labels[name]) for name in ("problem_id", "sample_id")):
         raise config_lib.UserError(f"the labels of {split} are not of the samples that are there; remove the table and label anew")

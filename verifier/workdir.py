@@ -9,7 +9,7 @@ import os
 import pathlib
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from verifier import atomic
@@ -17,7 +17,8 @@ from verifier import config as config_lib
 from verifier.data import store
 
 SPLITS = ("train", "heldout", "test")
-GREEDY = "test_greedy"  # one solution a test problem at temperature 0, for test@1
+GREEDY_SUFFIX = "_greedy"
+GREEDY = f"test{GREEDY_SUFFIX}"  # one solution a test problem at temperature 0, for test@1
 
 # What each stage's result depends on, besides what it is made from. `problems` is no stage: whoever needs them first writes them.
 _DEPENDS_ON = {
@@ -29,6 +30,7 @@ _DEPENDS_ON = {
     "score": ("model.dtype",),
     "report": (),
 }
+_FURTHER_PROBLEMS = ("seed", "ood.problems")  # what the problems of a further test set depend on
 # Settings that change how fast or how safely a result comes, never what it is.
 _WITHOUT_EFFECT = (
     "data.dir",
@@ -64,13 +66,19 @@ class Workdir:
         """The folder of a split of a table: `tables/samples/split=test`."""
         return self.root / "tables" / name / f"split={split}"
 
-    def results(self, stage: str) -> dict[str, pathlib.Path]:
-        """The folders that a stage makes, by split; a model folder belongs to all splits and has the key ""."""
-        tables = {"problems": SPLITS, "sample": (*SPLITS, GREEDY), "label": (*SPLITS, GREEDY), "score": ("heldout", "test")}
+    def results(self, stage: str, further: Sequence[str] = ()) -> dict[str, pathlib.Path]:
+        """The folders that a stage makes, by split, those of `further_splits` included; a model folder, of all splits, has the key ""."""
+        drawn = (*SPLITS, GREEDY, *further, *(split + GREEDY_SUFFIX for split in further))
+        tables = {"problems": (*SPLITS, *further), "sample": drawn, "label": drawn, "score": ("heldout", "test", *further)}
         if stage in tables:
             name = stage if stage == "problems" else f"{stage}s"
             return {split: self.table(name, split) for split in tables[stage]}
         return {"finetune": {"": self.generator}, "verify": {"": self.verifier}}.get(stage, {})
+
+
+def further_splits(config: config_lib.Config) -> tuple[str, ...]:
+    """The splits of the further test sets: test_svamp and so on."""
+    return tuple(f"test_{name}" for name in config.ood.sets)
 
 
 @contextlib.contextmanager
@@ -100,8 +108,11 @@ def locked(workdir: Workdir) -> Iterator[None]:
 
 def settings(config: config_lib.Config, stage: str, split: str = "") -> dict[str, Any]:
     """What a stage's result depends on: its knobs, less those without effect and, for a split, those of the other splits."""
-    others = tuple(f"sample.{other}_" for other in SPLITS if split and other != split) + (_GREEDY_IGNORES if split == GREEDY else ())
-    flat = config_lib.settings_of(config, *_DEPENDS_ON[stage])
+    like = "test" if split.startswith("test_") else split  # greedy and further splits are drawn as the test problems are
+    others = tuple(f"sample.{other}_" for other in SPLITS if split and other != like)
+    others += _GREEDY_IGNORES if split.endswith(GREEDY_SUFFIX) else ()
+    of_further = stage == "problems" and split in further_splits(config)
+    flat = config_lib.settings_of(config, *(_FURTHER_PROBLEMS if of_further else _DEPENDS_ON[stage]))
     return {path: value for path, value in flat.items() if not path.endswith(_WITHOUT_EFFECT) and not (others and path.startswith(others))}
 
 
@@ -112,7 +123,7 @@ def refuse_other_settings(workdir: Workdir, config: config_lib.Config) -> None:
         WorkdirError: the first result of other settings; see `is_done`.
     """
     for stage in _DEPENDS_ON:
-        for split, folder in workdir.results(stage).items():
+        for split, folder in workdir.results(stage, further_splits(config)).items():
             own = settings(config, stage, split)
             manifest = store.read_manifest(folder)
             if manifest is not None:

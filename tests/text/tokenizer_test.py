@@ -10,7 +10,7 @@ import tokenizers
 from hypothesis import strategies as st
 
 from verifier.text.calculator import annotations
-from verifier.text.tokenizer import ByteTokenizer, TokenizerError, load_tokenizer, train_sentencepiece
+from verifier.text.tokenizer import ByteTokenizer, TokenizerError, load_tokenizer, same_ids, train_sentencepiece
 
 LINES = [
     "Natalia sold 48 apples in April, and then half as many apples in May for $3 each.",
@@ -263,3 +263,13 @@ def test_what_cannot_be_loaded_is_named(tmp_path, name, content, message):
         (folder / name).write_bytes(content)
     with pytest.raises(TokenizerError, match=message):
         load_tokenizer(folder)
+
+
+def test_ids_are_the_same_only_where_every_one_means_the_same(tmp_path):
+    small, large = train_sentencepiece(LINES * 20, 300), train_sentencepiece(LINES * 20, 310)
+    small.save(tmp_path)
+    assert same_ids(small, load_tokenizer(tmp_path)) and same_ids(ByteTokenizer(), ByteTokenizer())
+    assert not same_ids(small, large) and not same_ids(small, ByteTokenizer())
+    shuffled = load_tokenizer(tmp_path)
+    shuffled.token_text = lambda token: small.token_text((token + 1) % small.vocab_size)
+    assert not same_ids(small, shuffled)

@@ -185,15 +185,23 @@ def encode_problem(problem: Problem, tokenizer: Tokenizer, template: Template) -
     if problem.solution is None:
         raise DataError(f"problem {problem.problem_id} of {problem.source} has no solution to learn from; only its answer is known")
     prompt_ids = [*tokenizer.start_ids, *tokenizer.encode(template.render_prompt(problem.question))]
-    target = template.render_target(problem.solution)
-    ids, spans = tokenizer.encode_with_spans(target)
+    ids, forced = encode_solution(template.render_target(problem.solution), tokenizer)
+    return prompt_ids, [*ids, tokenizer.end_id], [*forced, False]
+
+
+def encode_solution(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[bool]]:
+    """A solution's text as tokens, the end not among them.
+
+    Returns:
+        The ids, and of each whether a calculator would write it: it lies wholly in the result of an annotation, the closing `>>` included.
+    """
+    ids, spans = tokenizer.encode_with_spans(text)
     written = [
         (annotation.start, annotation.end)
-        for annotation in calculator.annotations(target)
+        for annotation in calculator.annotations(text)
         if isinstance(calculator.evaluate(annotation.expression), calculator.Evaluated)
     ]
-    forced = [any(first <= start < end <= last for first, last in written) for start, end in spans]
-    return prompt_ids, [*ids, tokenizer.end_id], [*forced, False]
+    return ids, [any(first <= start < end <= last for first, last in written) for start, end in spans]
 
 
 def _check_lengths(ids: Sequence[int], forced: Sequence[bool], name: str) -> None:

@@ -29,7 +29,7 @@ def find_folder(folder: str, variable: str, files: Sequence[str], home: str) -> 
     """
     chosen = folder or os.environ.get(variable, "")
     supply = f"It needs {' and '.join(files)} (from {home}). Set {variable}=FOLDER in the environment or --set data.dir=FOLDER"
-    supply += " (data.test_dir for the source that data.test_name names)"
+    supply += " (data.test_dir for the source that data.test_name names, ood.dirs for those of ood.sets)"
     if not chosen:
         raise DataError(f"no folder of data files is named. {supply}.")
     root = pathlib.Path(chosen).expanduser()

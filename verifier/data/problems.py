@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 
-from verifier.config import DataConfig
+from verifier.config import DataConfig, OodConfig
 from verifier.data.asdiv import load_asdiv
 from verifier.data.corpus import read_corpus
 from verifier.data.generated import generate
@@ -20,7 +20,7 @@ from verifier.data.svamp import load_svamp
 from verifier.data.tables import SCHEMAS
 from verifier.text.problem import Problem
 
-__all__ = ["DataError", "load_problems", "problems_from_table", "problems_table", "read_corpus"]
+__all__ = ["DataError", "load_further", "load_problems", "problems_from_table", "problems_table", "read_corpus"]
 
 Source = Callable[[DataConfig, int], dict[str, list[Problem]]]
 
@@ -67,6 +67,32 @@ def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
         split: [dataclasses.replace(problem, split=split) for problem in sorted(problems, key=lambda problem: problem.problem_id)]
         for split, problems in splits.items()
     }
+
+
+def load_further(config: OodConfig, seed: int, learnt_from: Mapping[str, list[Problem]]) -> dict[str, list[Problem]]:
+    """The problems of further test sets.
+
+    Two of them may share problems (ASDiv and MultiArith do); none may share one with what is learnt from.
+
+    Args:
+        config: sets, dirs, problems.
+        seed: which problems the limit chooses.
+        learnt_from: the problems that training or a choice looks at, by split.
+
+    Returns:
+        For every set its problems as the split "test_NAME", sorted by problem_id.
+
+    Raises:
+        DataError: missing data, fewer problems than asked for, or a question that is in `learnt_from`.
+    """
+    found = {}
+    for place, name in enumerate(config.sets):
+        split = f"test_{name}"
+        all_of_it = SOURCES[name](DataConfig(name, dir=config.dirs[place] if config.dirs else ""), seed)["test"]
+        chosen = _first(all_of_it, config.problems, f"{split}/{seed}", f"ood.problems (of {name})")
+        _check_disjoint({**learnt_from, split: chosen})
+        found[split] = [dataclasses.replace(each, split=split) for each in sorted(chosen, key=lambda each: each.problem_id)]
+    return found
 
 
 def _sources(config: DataConfig, seed: int) -> tuple[list[Problem], list[Problem]]:

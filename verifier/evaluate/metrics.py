@@ -65,18 +65,16 @@ def summarise(candidates: Mapping[str, Candidates], ks: Sequence[int], resamples
 
 
 def results_table(metrics: Mapping[str, Any]) -> str:
-    """The results as plain text for a terminal, 79 columns where names of splits are short.
+    """The results as plain text for a terminal, 79 columns where names of splits are short: two splits beside each other.
 
     Args:
         metrics: what metrics.json holds.
     """
-    splits = {name: metrics["splits"][name] for name in sorted(metrics["splits"], key=lambda name: (name == HELDOUT, name))}
-    lines = [f"{'':20}" + "".join(f"{name + ' (%)':<26}" for name in splits)]
-    for key, label, _ in ROWS:
-        cells = [_cell(split.get(key)) for split in splits.values()]
-        if any(cells):
-            k = next((split[key]["k"] for split in splits.values() if split.get(key) and "k" in split[key]), None)
-            lines.append(f"{label + (f' (k={k})' if k else ''):<20}" + "".join(f"{cell or '-':<26}" for cell in cells))
+    names = sorted(metrics["splits"], key=lambda name: (name == HELDOUT, name))
+    splits = {name: metrics["splits"][name] for name in names}
+    lines: list[str] = []
+    for first in range(0, len(names), 2):
+        lines += [""] * bool(lines) + _rows({name: splits[name] for name in names[first : first + 2]})
     for name, split in splits.items():
         lines.append("")
         lines.append(f"{name}: {split['n_problems']:,} problems, {split['n_samples']:,} samples; 95% bootstrap over problems")
@@ -88,6 +86,17 @@ def results_table(metrics: Mapping[str, Any]) -> str:
             figures = ", ".join(f"{key} {_plain(verifier[key])}" for key in ("auroc", "auroc_within_problem", "brier", "ece"))
             lines.append(f"  verifier: {figures}")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _rows(splits: Mapping[str, Any]) -> list[str]:
+    """The head and a line a method, for splits that stand beside each other."""
+    lines = [f"{'':20}" + "".join(f"{name + ' (%)':<26}" for name in splits)]
+    for key, label, _ in ROWS:
+        cells = [_cell(split.get(key)) for split in splits.values()]
+        if any(cells):
+            k = next((split[key]["k"] for split in splits.values() if split.get(key) and "k" in split[key]), None)
+            lines.append(f"{label + (f' (k={k})' if k else ''):<20}" + "".join(f"{cell or '-':<26}" for cell in cells))
+    return lines
 
 
 def _split(candidates: Candidates, ks: Sequence[int], resamples: int, seed: int, chosen: dict[str, Any] | None) -> dict[str, Any]:

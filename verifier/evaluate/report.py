@@ -76,7 +76,8 @@ def run_of_workdir(root: pathlib.Path) -> Run:
         facts={name: str(value) for name, value in facts.items() if value},
         config_hash=_config_hash(settings) if settings else None,
         seconds=_seconds(root),
-        token_texts=_token_texts(root / "generator"),
+        # A verifier with a tokenizer of its own gives values to its own tokens, not to those that are stored.
+        token_texts=None if (store.read_manifest(root / "verifier") or {}).get("reads_text") else _token_texts(root / "generator"),
     )
 
 

@@ -15,8 +15,10 @@ from verifier.config import UserError
 from verifier.data import store
 from verifier.evaluate import graders
 from verifier.evaluate.candidates import Candidates, arrange
+from verifier.evaluate.metrics import GREEDY
 
 SPLITS = ("heldout", "test", "test_greedy")  # what a report reads of a workdir; training samples serve training
+_OF_PROBLEMS = ("problem_id", "question", "answer")
 _KEY = ("problem_id", "sample_id")
 _SHOWN = ("tokens", "forced")  # read where they are there, for solutions coloured by token
 _FACTS = ("generator",)
@@ -103,7 +105,7 @@ def read_workdir(root: pathlib.Path, splits: Sequence[str] | None = None, grader
 
     Args:
         root: a workdir, with `tables/samples/split=*` and the others beside it.
-        splits: which splits; None takes those of SPLITS that have samples.
+        splits: which splits; None takes those of `reported` that have samples.
         grader: judges all solutions anew; None takes the stored labels.
 
     Returns:
@@ -114,23 +116,29 @@ def read_workdir(root: pathlib.Path, splits: Sequence[str] | None = None, grader
         TablesError: tables that do not belong together, such as labels or scores of other samples.
     """
     tables = pathlib.Path(root) / "tables"
-    there = [split for split in (splits or SPLITS) if (tables / "samples" / f"split={split}").is_dir()]
+    there = [split for split in (splits or reported(tables / "samples")) if (tables / "samples" / f"split={split}").is_dir()]
     if not there:
         raise TablesError(
             f"{tables / 'samples'}: no samples of the splits {', '.join(splits or SPLITS)}; run the stages up to sample first"
         )
-    problems = store.read_table(tables / "problems", "problems", ["problem_id", "question", "answer", "split"])
     out = {}
     for split in there:
+        problems = store.read_table(tables / "problems" / f"split={split.removesuffix(GREEDY)}", "problems", _OF_PROBLEMS)
         samples, labels, scored = (tables / table / f"split={split}" for table in ("samples", "labels", "scores"))
         if not grader:
             refuse_other_samples(labels, samples, "label")
         refuse_other_samples(scored, samples, "score")
         verdicts = grader or store.read_table(labels, "labels")
         rows = assemble(read_samples(samples), problems, verdicts, read_scores(scored) if scored.is_dir() else None)
-        asked = pc.sum(pc.equal(problems["split"], split)).as_py()  # 0 of a greedy split, which has the problems of another
+        asked = 0 if split.endswith(GREEDY) else len(problems)  # a greedy split has the problems of another
         out[split] = dataclasses.replace(rows, left_out=max(asked - len(rows.candidates.problem_id_P), 0))
     return out
+
+
+def reported(samples: pathlib.Path) -> list[str]:
+    """The splits that a report reads of a workdir's samples: those of SPLITS, then further test sets by name."""
+    there = sorted(folder.name.removeprefix("split=") for folder in samples.glob("split=test_*") if folder.is_dir())
+    return [*SPLITS, *(split for split in there if split not in SPLITS)]
 
 
 def refuse_other_samples(folder: pathlib.Path, samples: pathlib.Path, stage: str) -> None:

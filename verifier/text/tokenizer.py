@@ -12,7 +12,7 @@ from verifier.text.huggingface_tokenizer import JSON_FILE, read_huggingface
 from verifier.text.pieces import TokenizerError
 from verifier.text.sentencepiece_tokenizer import MODEL_FILE, read_sentencepiece, train_sentencepiece
 
-__all__ = ["ByteTokenizer", "Tokenizer", "TokenizerError", "load_tokenizer", "train_sentencepiece"]
+__all__ = ["ByteTokenizer", "Tokenizer", "TokenizerError", "load_tokenizer", "same_ids", "train_sentencepiece"]
 
 
 class Tokenizer(Protocol):
@@ -52,6 +52,12 @@ def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:
     if file.suffix == ".model":
         return read_sentencepiece(file)
     return ByteTokenizer() if _is_bytes(file) else read_huggingface(file)
+
+
+def same_ids(one: Tokenizer, other: Tokenizer) -> bool:
+    """Whether every id means the same to both, so that what a model with one of them wrote can be read by a model with the other."""
+    same = all(getattr(one, name) == getattr(other, name) for name in ("vocab_size", "end_id", "start_ids"))
+    return same and type(one) is type(other) and all(one.token_text(token) == other.token_text(token) for token in range(one.vocab_size))
 
 
 def _find(path: pathlib.Path) -> pathlib.Path:

@@ -1,0 +1,86 @@
+"""Variants are compared problem by problem: against means by hand, whatever problems two of them share, over seeds."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from tests.evaluate.report_test import make_workdir
+from verifier.config import ReportConfig
+from verifier.evaluate import rank, report, tables, variants
+from verifier.evaluate.intervals import Bootstrap
+
+RESAMPLES = 200
+
+
+def workdirs(root: pathlib.Path, names, seeds) -> dict[str, dict[int, pathlib.Path]]:
+    found: dict[str, dict[int, pathlib.Path]] = {}
+    for number, name in enumerate(names):
+        for seed in seeds:
+            folder = make_workdir(root / f"{name}-{seed}", seed=10 * number + seed)
+            report.write_report(folder, folder / "report", ReportConfig(ks=(1, 3), resamples=20, show_problems=1), 0)
+            found.setdefault(name, {})[seed] = folder
+    return found
+
+
+def best(folder: pathlib.Path) -> np.ndarray:
+    return rank.best_of_n(tables.read_workdir(folder, ["test"])["test"].candidates).correct_P.astype(float)
+
+
+def test_figures_and_differences_are_means_over_problems_of_means_over_seeds(tmp_path):
+    roots = workdirs(tmp_path, ("base", "other"), (0, 1, 2))
+    found = variants.compare(roots, RESAMPLES, 0)
+    by_hand = {name: np.mean([best(folder) for folder in of_seed.values()], axis=0) for name, of_seed in roots.items()}
+    test = found["splits"]["test"]
+    for name in roots:
+        assert test[name]["figures"]["best_of_n"]["value"] == pytest.approx(by_hand[name].mean())
+        assert test[name]["figures"]["best_of_n"]["by_seed"] == pytest.approx({str(s): best(f).mean() for s, f in roots[name].items()})
+    paired = Bootstrap.draw(len(by_hand["base"]), RESAMPLES, 0).estimates({"": by_hand["other"] - by_hand["base"]})[""]
+    assert test["other"]["differences"]["best_of_n"] == pytest.approx(paired)
+    assert test["base"]["differences"]["best_of_n"] == {"value": 0.0, "ci95": [0.0, 0.0]}
+    assert "heldout" not in found["splits"] and found["seeds"] == [0, 1, 2]
+
+
+def test_problems_that_only_one_variant_has_do_not_count_in_a_difference(tmp_path):
+    roots = workdirs(tmp_path, ("base", "other"), (0,))
+    whole = variants.compare(roots, RESAMPLES, 0)["splits"]["test"]["other"]
+    assert whole["n_shared_problems"] == whole["n_problems"] == 15
+    read = tables.read_workdir
+
+    def without_three(root, *args):
+        rows = read(root, *args)
+        if "other" in str(root):
+            kept = rows["test"].candidates
+            names = ("problem_id_P", "count_P", "row_PJ", "sample_id_PJ", "answer_PJ", "correct_PJ", "score_PJ")
+            rows["test"] = rows["test"].__class__(
+                **{**vars(rows["test"]), "candidates": kept.__class__(**{name: getattr(kept, name)[3:] for name in names})}
+            )
+        return rows
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "read_workdir", without_three)
+        fewer = variants.compare(roots, RESAMPLES, 0)["splits"]["test"]["other"]
+    expected = (best(roots["other"][0]) - best(roots["base"][0]))[3:].mean()
+    assert fewer["n_shared_problems"] == 12 and fewer["differences"]["best_of_n"]["value"] == pytest.approx(expected)
+
+
+def test_the_peak_is_the_top_of_the_curve_that_the_run_reports(tmp_path):
+    roots = workdirs(tmp_path, ("base",), (0,))
+    peak = variants.compare(roots, RESAMPLES, 0)["splits"]["test"]["base"]["peak"]
+    curve = json.loads((roots["base"][0] / "report" / "metrics.json").read_text())["splits"]["test"]["verifier_at_k"]
+    top = max(one["value"] for one in curve.values())
+    assert curve[str(peak["samples"])]["value"] == top
+    assert peak["ci95"][0] <= peak["samples"] <= peak["ci95"][1]
+
+
+def test_the_table_names_every_variant_and_leaves_out_differences_that_cannot_be(tmp_path):
+    roots = workdirs(tmp_path, ("base", "other"), (0, 1))
+    roots["same"] = roots["base"]
+    text = variants.table(variants.compare(roots, RESAMPLES, 0))
+    for word in (*roots, "best-of-n", "15 problems, seeds 0, 1"):
+        assert word in text
+    only = variants.table(variants.compare({name: roots[name] for name in ("base", "same")}, RESAMPLES, 0))
+    assert "difference to base" not in only

@@ -1,0 +1,136 @@
+"""A sweep makes every result once, links what is shared, goes on after a kill, and ends each variant as if it had run alone."""
+
+import collections
+import json
+
+import pytest
+
+from tests.pipeline_test import SHRUNK, rows
+from verifier import config as config_lib
+from verifier import launch, pipeline, sweep, workdir
+from verifier.data import store
+
+THEMES = {
+    "losses": {"solution": ["verify.level=solution"], "bce": ["verify.value_loss=bce"]},
+    "generator": {"more": ["finetune.epochs=3"], "more_bce": ["finetune.epochs=3", "verify.value_loss=bce"]},
+    "samples": {"hot": ["sample.temperature=1.0"], "many": ["sample.test_samples=9"], "fewer": ["data.train_problems=40"]},
+    "judges": {"strict": ["label.grader=strict"], "solution": ["verify.level=solution"]},
+}
+STAGES = list(pipeline.STAGES)
+
+
+def config(*more):
+    return config_lib.override(launch.load_experiment("tiny_token_verifier"), [*SHRUNK, *more])
+
+
+class Fake:
+    """Makes manifests instead of results, by the rule of every workdir, and counts them."""
+
+    def __init__(self, dies_after=None):
+        self.made, self.left = collections.Counter(), dies_after
+
+    def __call__(self, config, root, stages):
+        this = workdir.Workdir(root)
+        workdir.refuse_other_settings(this, config)
+        for stage in ("problems", "finetune", "sample", "label", "verify", "score"):
+            for split, folder in this.results(stage).items():
+                own = workdir.settings(config, stage, split)
+                if not workdir.is_done(folder, own):
+                    if self.left == sum(self.made.values()):
+                        raise KeyboardInterrupt
+                    store.write_json(folder / "manifest.json", {"settings": own})
+                    self.made[(stage, split, sweep.follows_from(config, stage, split))] += 1
+
+
+def run_fake(root, fake, themes=THEMES, seeds=(0, 1)):
+    variants = sweep.check(config(), themes, seeds, root)
+    sweep.run(variants, themes, root, [], fake)
+    return variants
+
+
+def test_every_result_is_made_once_whichever_variants_want_it(tmp_path):
+    fake = Fake()
+    variants = run_fake(tmp_path, fake)
+    assert set(fake.made.values()) == {1}
+    wanted = {
+        (stage, split, sweep.follows_from(each.config, stage, split))
+        for of_seed in variants
+        for each in of_seed
+        for stage in ("problems", "finetune", "sample", "label", "verify", "score")
+        for split in each.dir.results(stage)
+    }
+    assert set(fake.made) == wanted
+    one = tmp_path / "seed=0"
+    assert (one / "solution" / "generator").resolve() == one / "base" / "generator"
+    assert (one / "more_bce" / "tables" / "samples" / "split=test").resolve() == one / "more" / "tables" / "samples" / "split=test"
+    assert not (one / "more" / "generator").is_symlink() and not (one / "solution" / "verifier").is_symlink()
+    assert (one / "many" / "verifier").is_symlink() and (one / "many" / "tables" / "scores" / "split=heldout").is_symlink()
+    assert not (one / "many" / "tables" / "samples" / "split=test").is_symlink()
+    assert (one / "strict" / "tables" / "samples" / "split=train").is_symlink()
+    assert not (one / "strict" / "verifier").is_symlink()
+
+
+@pytest.mark.parametrize("dies_after", [0, 5, 17, 40, 90])
+def test_a_killed_sweep_makes_only_what_is_missing(tmp_path, dies_after):
+    whole = Fake()
+    run_fake(tmp_path / "whole", whole)
+    first, second = Fake(dies_after), Fake()
+    with pytest.raises(KeyboardInterrupt):
+        run_fake(tmp_path / "killed", first)
+    run_fake(tmp_path / "killed", second)
+    assert first.made + second.made == whole.made
+
+
+def test_a_variant_that_is_added_later_takes_what_is_there_and_a_dead_link_is_made_anew(tmp_path):
+    run_fake(tmp_path, Fake(), {"generator": {"more": ["finetune.epochs=3"]}}, seeds=(0,))
+    fake = Fake()
+    run_fake(tmp_path, fake, {"new": {"new": ["finetune.epochs=3", "verify.level=solution"]}}, seeds=(0,))
+    assert {stage for stage, _, _ in fake.made} == {"verify", "score"}
+    generator = tmp_path / "seed=0" / "more" / "generator"
+    (generator / "manifest.json").unlink()
+    generator.rmdir()
+    again = Fake()
+    run_fake(tmp_path, again, {"new": {"new": ["finetune.epochs=3", "verify.level=solution"]}}, seeds=(0,))
+    assert [stage for stage, _, _ in again.made] == ["finetune"]
+
+
+def test_results_of_other_settings_are_refused_and_never_shared(tmp_path):
+    run_fake(tmp_path, Fake(), seeds=(0,))
+    with pytest.raises(workdir.WorkdirError, match=r"finetune\.learning_rate"):
+        variants = sweep.check(config("finetune.learning_rate=0.5"), THEMES, [0], tmp_path)
+        sweep.run(variants, THEMES, tmp_path, [], Fake())
+
+
+@pytest.mark.parametrize(
+    ("themes", "message"),
+    [
+        ({"a": {"one": ["sample.temprature=1"]}}, r"'one'.*sample\.temperature"),
+        ({"a": {"one": ["verify.level=word"]}}, r"'one'.*verify\.level='word'"),
+        ({"a": {"one": ["seed=1"]}, "b": {"one": ["seed=2"]}}, "'one' of the theme 'b'"),
+        ({"a": {"base": ["seed=1"]}}, "'base'"),
+    ],
+)
+def test_a_sweep_that_cannot_be_run_is_refused_before_anything_is_written(tmp_path, themes, message):
+    with pytest.raises(config_lib.ConfigError, match=message):
+        sweep.check(config(), themes, [0], tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_variant_of_a_sweep_ends_as_one_that_ran_alone(tmp_path, capsys):
+    themes = {"losses": {"solution": ["verify.level=solution"]}}
+    variants = sweep.check(config(), themes, [0], tmp_path / "sweep")
+    sweep.run(variants, themes, tmp_path / "sweep", STAGES, pipeline.run)
+    printed = capsys.readouterr().out
+    swept = variants[0][1].dir
+    assert swept.generator.is_symlink() and not swept.verifier.is_symlink()
+    pipeline.run(config("verify.level=solution"), tmp_path / "alone", STAGES)
+    alone = workdir.Workdir(tmp_path / "alone")
+    for name in ("samples", "labels", "scores"):
+        assert rows(swept.table(name, "test")) == rows(alone.table(name, "test"))
+    found = json.loads((tmp_path / "sweep" / "compare" / "losses" / "comparison.json").read_text())
+    own = found["splits"]["test"]["solution"]
+    metrics = json.loads((swept.report / "metrics.json").read_text())["splits"]["test"]
+    for name in ("best_of_n", "majority", "greedy_accuracy", "mean_sample_accuracy"):
+        assert own["figures"][name]["value"] == metrics[name]["value"]
+    assert own["differences"]["majority"]["ci95"] == [0.0, 0.0]  # the samples are shared
+    assert "solution" in printed.rpartition("losses\n")[2] and "comparison.json" in printed

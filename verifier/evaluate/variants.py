@@ -1,0 +1,186 @@
+"""Runs of several variants on the same test problems: their figures, and the differences to the first, paired. Knows workdirs and no run.
+
+Figures of several seeds are means over the seeds of a problem's value, then over problems: a problem that every seed tests on counts once.
+The intervals are over problems; how far the seeds lie apart stands beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from verifier.evaluate import curves, rank, tables
+from verifier.evaluate.candidates import Candidates
+from verifier.evaluate.intervals import Bootstrap
+from verifier.evaluate.metrics import GREEDY, HELDOUT, ROWS
+
+_NAMES = {key: name for key, name, _ in ROWS}
+_COMPARED = ("greedy_accuracy", "majority", "best_of_n", "oracle_pass_at_n")  # differences that the table shows
+_CURVE = "verifier_at_k/"
+
+
+class _Values(NamedTuple):
+    """One run on one split: its problems, and for every figure a value of each."""
+
+    problem_id_P: np.ndarray
+    figures: dict[str, np.ndarray]
+    samples: int
+    seed: int
+
+
+def compare(roots: Mapping[str, Mapping[int, pathlib.Path]], resamples: int, seed: int) -> dict[str, Any]:
+    """Figures of every variant and its differences to the first one.
+
+    Args:
+        roots: workdirs by variant and seed; all variants have the seeds of the first.
+        resamples: of the bootstrap over problems.
+        seed: of the bootstrap.
+
+    Returns:
+        What comparison.json holds: `base`, `seeds`, and under `splits` for every split that the first variant was tested on, by variant:
+        `n_problems`, `n_samples`, `figures` (each with its mean of every seed, `by_seed`), `differences` (on the problems that both were
+        tested on) and `peak`, the number of samples at which best-of-n is highest, None where nothing was scored.
+
+    Raises:
+        UserError: a workdir without finished tables.
+    """
+    values = {name: {which: _read(root, which) for which, root in of_seed.items()} for name, of_seed in roots.items()}
+    base, *_ = roots
+    splits: dict[str, Any] = {}
+    for split in values[base][min(values[base])]:
+        runs = {name: [of_seed[which][split] for which in sorted(of_seed) if split in of_seed[which]] for name, of_seed in values.items()}
+        splits[split] = {name: _summary(own, runs[base], resamples, seed) for name, own in runs.items() if own}
+    return {"base": base, "seeds": sorted(values[base]), "splits": splits}
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The comparison as plain text for a terminal.
+
+    Args:
+        found: what `compare` gave.
+    """
+    lines = []
+    for split, variants in found["splits"].items():
+        first = variants[found["base"]]
+        seeds = ", ".join(map(str, found["seeds"]))
+        lines += ["", f"{split}: {first['n_problems']:,} problems, seeds {seeds}; % solved, best-of-n of every seed in brackets"]
+        keys = [key for key in _NAMES if any(key in one["figures"] for one in variants.values())]
+        width = max(map(len, variants)) + 2
+        lines.append(" " * width + "".join(f"{_NAMES[key]:>{len(_NAMES[key]) + 2}}" for key in keys))
+        for name, one in variants.items():
+            cells = [f"{_percent(one['figures'].get(key)):>{len(_NAMES[key]) + 2}}" for key in keys]
+            best = one["figures"].get("best_of_n")
+            by_seed = f"  [{' '.join(f'{100 * value:.1f}' for value in best['by_seed'].values())}]" if best else ""
+            lines.append(f"{name:<{width}}" + "".join(cells) + by_seed)
+        shown = [key for key in _COMPARED if any(_differs(one, key) for one in variants.values())]
+        if shown:
+            lines += ["", f"{split}: difference to {found['base']} in points, paired, 95% bootstrap over problems"]
+            lines.append(" " * width + "".join(f"{_NAMES[key]:<24}" for key in shown))
+            for name, one in variants.items():
+                if name != found["base"]:
+                    lines.append(f"{name:<{width}}" + "".join(f"{_points(one['differences'].get(key)):<24}" for key in shown))
+        peaks = {name: one["peak"] for name, one in variants.items() if one["peak"]}
+        if peaks:
+            lines += ["", f"{split}: number of samples at which best-of-n is highest"]
+            lines += [f"{name:<{width}}{one['samples']} [{one['ci95'][0]}, {one['ci95'][1]}]" for name, one in peaks.items()]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _read(root: pathlib.Path, seed: int) -> dict[str, _Values]:
+    """The tested splits of a workdir whose report is written."""
+    rows = tables.read_workdir(root)
+    figures = json.loads((root / "report" / "metrics.json").read_text())["splits"]
+    found = {}
+    for split, one in rows.items():
+        if split != HELDOUT and not split.endswith(GREEDY):
+            greedy = rows.get(split + GREEDY)
+            chosen = (figures.get(split) or {}).get("top_k_vote_chosen")
+            found[split] = _values(one.candidates, greedy.candidates if greedy else None, chosen["k"] if chosen else None, seed)
+    return found
+
+
+def _values(candidates: Candidates, greedy: Candidates | None, k: int | None, seed: int) -> _Values:
+    figures = {
+        "mean_sample_accuracy": candidates.correct_PJ.sum(axis=1) / candidates.count_P,
+        "majority": rank.majority(candidates).correct_P,
+        "oracle_pass_at_n": np.any(candidates.correct_PJ, axis=1),
+    }
+    if greedy is not None and np.array_equal(greedy.problem_id_P, candidates.problem_id_P):
+        figures["greedy_accuracy"] = greedy.correct_PJ.any(axis=1)
+    if candidates.score_PJ is not None:
+        figures["best_of_n"] = rank.best_of_n(candidates).correct_P
+        figures["weighted_vote"] = rank.weighted_vote(candidates).correct_P
+        figures |= {f"{_CURVE}{size}": curves.verifier_at_k(candidates, size) for size in curves.grid(candidates.smallest)}
+        if k:
+            figures["top_k_vote_chosen"] = rank.top_k_vote(candidates, k).correct_P
+    as_numbers = {name: np.asarray(column, np.float64) for name, column in figures.items()}
+    return _Values(candidates.problem_id_P, as_numbers, int(candidates.count_P.sum()), seed)
+
+
+def _summary(runs: Sequence[_Values], base: Sequence[_Values], resamples: int, seed: int) -> dict[str, Any]:
+    """One variant on one split."""
+    names = [name for name in runs[0].figures if all(name in one.figures for one in runs)]
+    whole = _over_seeds(runs, names)
+    bootstrap = Bootstrap.draw(len(next(iter(whole.values()))), resamples, seed)
+    figures: dict[str, Any] = {
+        name: {**estimate, "by_seed": {str(one.seed): round(float(one.figures[name].mean()), 10) for one in runs}}
+        for name, estimate in bootstrap.estimates({name: whole[name] for name in names if not name.startswith(_CURVE)}).items()
+    }
+    pairs = [_paired(one, other) for one in runs for other in base if one.seed == other.seed]
+    shared = [name for name in pairs[0].figures if all(name in one.figures for one in pairs) and not name.startswith(_CURVE)]
+    apart = _over_seeds(pairs, shared)
+    common = len(next(iter(apart.values()), ()))
+    return {
+        "n_problems": len(bootstrap.times_RP[0]),
+        "n_samples": sum(one.samples for one in runs),
+        "figures": figures,
+        "n_shared_problems": common,
+        "differences": Bootstrap.draw(common, resamples, seed).estimates(apart) if common else {},
+        "peak": _peak(bootstrap, {int(name.removeprefix(_CURVE)): whole[name] for name in names if name.startswith(_CURVE)}),
+    }
+
+
+def _paired(one: _Values, other: _Values) -> _Values:
+    """What a run solves more than another, problem by problem, on the problems that both have."""
+    ids, mine, theirs = np.intersect1d(one.problem_id_P, other.problem_id_P, assume_unique=True, return_indices=True)
+    common = [name for name in one.figures if name in other.figures]
+    return _Values(ids, {name: one.figures[name][mine] - other.figures[name][theirs] for name in common}, 0, one.seed)
+
+
+def _over_seeds(runs: Sequence[_Values], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """One value a problem and figure: the mean over the seeds that were tested on it."""
+    ids, place = np.unique(np.concatenate([one.problem_id_P for one in runs]), return_inverse=True)
+    times = np.bincount(place, minlength=len(ids))
+    return {name: np.bincount(place, np.concatenate([one.figures[name] for one in runs]), len(ids)) / times for name in names}
+
+
+def _peak(bootstrap: Bootstrap, curve: Mapping[int, np.ndarray]) -> dict[str, Any] | None:
+    """Where best-of-n is highest on its curve, and where in 95% of the resamples."""
+    if not curve:
+        return None
+    sizes = np.array(sorted(curve))
+    values_PK = np.stack([curve[size] for size in sizes], axis=1)
+    best_R = sizes[(bootstrap.times_RP.astype(np.float64) @ values_PK).argmax(axis=1)]
+    low, high = np.percentile(best_R, [2.5, 97.5], method="nearest")
+    return {"samples": int(sizes[values_PK.mean(axis=0).argmax()]), "ci95": [int(low), int(high)]}
+
+
+def _differs(one: Mapping[str, Any], key: str) -> bool:
+    """Whether a difference is there and not zero by construction, as that of figures of shared samples."""
+    estimate = one["differences"].get(key)
+    return bool(estimate and (estimate["value"] or any(estimate["ci95"])))
+
+
+def _percent(estimate: Mapping[str, Any] | None) -> str:
+    return f"{100 * estimate['value']:.1f}" if estimate else "-"
+
+
+def _points(estimate: Mapping[str, Any] | None) -> str:
+    if not estimate:
+        return "-"
+    low, high = estimate["ci95"]
+    return f"{100 * estimate['value']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"

@@ -1,0 +1,140 @@
+"""Variants of one experiment, one after the other, over shared results. Knows settings and workdirs; what a run does, it is given.
+
+ROOT/seed=0/base/           a workdir like any other
+ROOT/seed=0/VARIANT/        another; a result that an earlier one has made of the same settings is a link to it
+ROOT/compare/THEME/         what comes out of the variants of a theme, beside the base
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from verifier import config as config_lib
+from verifier import config_checks, hosts, log, workdir
+from verifier.data import store
+from verifier.evaluate import variants as variants_lib
+
+BASE = "base"  # the variant without assignments, which every theme is compared with
+Themes = Mapping[str, Mapping[str, Sequence[str]]]  # assignments by theme and variant
+RunOne = Callable[[config_lib.Config, pathlib.Path, Sequence[str]], None]  # pipeline.run
+_STAGES = ("problems", "finetune", "sample", "label", "verify", "score")
+
+
+class Variant(NamedTuple):
+    """One run of a sweep."""
+
+    name: str
+    config: config_lib.Config
+    dir: workdir.Workdir
+
+
+def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root: pathlib.Path) -> list[list[Variant]]:
+    """The variants of every seed, base first.
+
+    Args:
+        config: of the base.
+        themes: assignments by theme and variant. A variant may stand in several themes, with the same assignments.
+        seeds: the base's own seed is not used.
+        root: of the sweep.
+
+    Raises:
+        ConfigError: an assignment that is no knob, settings that no stage could use, or two variants of one name; with the variant.
+    """
+    assigned: dict[str, Sequence[str]] = {BASE: ()}
+    for theme, variants in themes.items():
+        for name, assignments in variants.items():
+            if list(assigned.setdefault(name, assignments)) != list(assignments):
+                raise config_lib.ConfigError(f"the variant {name!r} of the theme {theme!r} has the name of another one; call it otherwise")
+    found = []
+    for seed in seeds:
+        found.append([])
+        for name, assignments in assigned.items():
+            try:
+                own = config_lib.override(config, [f"seed={seed}", *assignments])
+                config_checks.check(own)
+            except config_lib.ConfigError as error:
+                raise config_lib.ConfigError(f"the variant {name!r}: {error}") from error
+            found[-1].append(Variant(name, own, workdir.Workdir(root / f"seed={seed}" / name)))
+    return found
+
+
+def run(variants: Sequence[Sequence[Variant]], themes: Themes, root: pathlib.Path, stages: Sequence[str], run_one: RunOne) -> None:
+    """Runs all variants, then compares those of each theme; killed and started again, it goes on where it was.
+
+    Args:
+        variants: from `check`.
+        themes: as given to `check`.
+        root: of the sweep.
+        stages: names of stages, in order.
+        run_one: what a run does: `pipeline.run`.
+    """
+    with workdir.locked(workdir.Workdir(root)) if hosts.is_first() else contextlib.nullcontext():
+        for of_seed in variants:
+            for variant in of_seed:
+                log.say(f"==== {variant.dir.root}")
+                if hosts.is_first():
+                    share(variant, of_seed)
+                hosts.wait("shared")
+                run_one(variant.config, variant.dir.root, stages)
+        if "report" in stages and hosts.is_first():
+            for theme in themes:
+                compare(theme, [BASE, *themes[theme]], variants, root / "compare" / theme)
+
+
+def compare(theme: str, names: Sequence[str], variants: Sequence[Sequence[Variant]], out: pathlib.Path) -> None:
+    """Writes comparison.json and prints the table of a theme's variants."""
+    roots = {name: {each.config.seed: each.dir.root for of_seed in variants for each in of_seed if each.name == name} for name in names}
+    config = variants[0][0].config
+    found = variants_lib.compare(roots, config.report.resamples, config.seed)
+    store.write_json(out / "comparison.json", found)
+    # A page that shows several runs is written here: `roots` has the workdirs of each variant by seed, base first.
+    print(f"\n{theme}\n{variants_lib.table(found)}\n\ncomparison  {out / 'comparison.json'}")
+
+
+def share(variant: Variant, others: Sequence[Variant]) -> None:
+    """Links what another variant has finished and this one would make again: same settings, made from the same.
+
+    Whether a linked result is really of this variant's settings is judged by the rule of every workdir, when a stage looks at it.
+    """
+    further = workdir.further_splits(variant.config)
+    linked: dict[str, list[str]] = {}
+    for stage in _STAGES:
+        for split, folder in variant.dir.results(stage, further).items():
+            if folder.is_symlink() and not folder.exists():  # what it led to has been removed
+                folder.unlink()
+            if folder.exists():
+                continue
+            for other in others:
+                theirs = other.dir.results(stage, workdir.further_splits(other.config)).get(split)
+                if other.name != variant.name and theirs is not None and _finished_alike(variant, other, stage, split, theirs):
+                    folder.parent.mkdir(parents=True, exist_ok=True)
+                    folder.symlink_to(os.path.relpath(theirs.resolve(), folder.parent.resolve()), target_is_directory=True)
+                    linked.setdefault(other.name, []).append(f"{stage} {split}".strip())
+                    break
+    for name, results in linked.items():
+        log.say(f"{variant.name} shares with {name}: {', '.join(results)}")
+
+
+def _finished_alike(variant: Variant, other: Variant, stage: str, split: str, theirs: pathlib.Path) -> bool:
+    finished = store.read_manifest(theirs) is not None
+    return finished and follows_from(variant.config, stage, split) == follows_from(other.config, stage, split)
+
+
+def follows_from(config: config_lib.Config, stage: str, split: str = "") -> str:
+    """All settings that a result follows from, its own and those of what it is made from, as canonical JSON."""
+    asked = split.removesuffix(workdir.GREEDY_SUFFIX)
+    inputs = {
+        "problems": (),
+        "finetune": (("problems", "train"), ("problems", "heldout")),
+        "sample": (("finetune", ""), ("problems", asked)),
+        "label": (("sample", split), ("problems", asked)),
+        "verify": (("finetune", ""), ("label", "train"), ("label", "heldout")),
+        "score": (("verify", ""), ("sample", split)),
+    }[stage]
+    own = workdir.settings(config, stage, split)
+    return json.dumps([own, [follows_from(config, *each) for each in inputs]], sort_keys=True)
