@@ -2,10 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-# The C library hands freed memory back to the system at once and asks for it again at the next step; kept, a small model's steps take less time.
-export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
-export MALLOC_TOP_PAD_ ?= 67108864
-export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
 .PHONY: setup demo test faults check lock clean

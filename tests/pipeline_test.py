@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from flax import nnx
 
+from verifier import checksums, export, launch, pipeline, rerank, saved, solutions, workdir
 from verifier import config as config_lib
-from verifier import export, launch, pipeline, rerank, saved, solutions, workdir
 from verifier.data import store
 from verifier.model import hf_weights
 from verifier.run import Run
@@ -166,7 +166,7 @@ def test_samples_of_another_generator_are_refused_unless_asked_for(copy):
         path = copy / "tables" / "samples" / f"split={split}" / "manifest.json"
         manifest = json.loads(path.read_text())
         manifest["settings"]["generator"] = "somebody else"
-        path.write_text(json.dumps(manifest))
+        checksums.write_sealed(path, manifest)
     shutil.rmtree(copy / "verifier")
     with pytest.raises(workdir.WorkdirError, match="somebody else"):
         pipeline.run(config(), copy, ["verify"])

@@ -34,7 +34,7 @@ def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
     """
     make_folder(path.parent)
     aside = path.with_name(path.name + ASIDE)
-    with _refusals_of(path):
+    with refusals_of(path):
         try:
             with open(aside, "wb") as file:
                 yield file
@@ -75,12 +75,12 @@ def make_folder(folder: pathlib.Path) -> None:
     Raises:
         WriteError: a file stands where a folder should be, or the file system refuses.
     """
-    with _refusals_of(folder):
+    with refusals_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
-def _refusals_of(path: pathlib.Path) -> Iterator[None]:
+def refusals_of(path: pathlib.Path) -> Iterator[None]:
     """What the file system refuses, as an error that the user understands."""
     try:
         yield

@@ -24,7 +24,7 @@ def export(model: pathlib.Path, out: pathlib.Path) -> None:
     Raises:
         UserError: no such model, or one that the format cannot express.
     """
-    from verifier import saved  # after the cheap checks: importing JAX takes seconds
+    from verifier import checksums, saved  # after the cheap checks: importing JAX takes seconds
     from verifier.model import hf_weights
     from verifier.model.heads import Verifier
 
@@ -32,6 +32,7 @@ def export(model: pathlib.Path, out: pathlib.Path) -> None:
     decoder = found.model.backbone if isinstance(found.model, Verifier) else found.model
     hf_weights.save_weights(decoder, out, end_id=found.tokenizer.end_id)
     found.tokenizer.save(out)
+    checksums.write_sums(out)
 
 
 def main(argv: Sequence[str]) -> None:

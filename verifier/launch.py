@@ -15,8 +15,8 @@ from types import ModuleType
 from absl import app, flags
 
 import experiments
+from verifier import allocator, config_checks
 from verifier import config as config_lib
-from verifier import config_checks
 
 STOPPED_STATUS = 75  # exit status of a run that was asked to stop and has saved what it had (sysexits.h: EX_TEMPFAIL, try again)
 _EXP = flags.DEFINE_string("exp", None, "A module of experiments/, a path to a .py file with get_config(), or 'list'.")
@@ -94,6 +94,7 @@ def run(argv: Sequence[str]) -> None:
     name = pathlib.Path(_EXP.value).stem
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs") / name)
 
+    allocator.settle()
     from verifier import pipeline  # after the cheap checks: importing JAX takes seconds
 
     stages = pipeline.check_stages(_STAGES.value)

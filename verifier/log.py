@@ -53,35 +53,68 @@ class MetricLog:
         self._file: TextIO | None = None
         if not _speaker:
             return
-        from tensorboardX import SummaryWriter  # here, because the offline tools import this module and need no protobuf
-
         atomic.make_folder(folder)
         _drop_lines(self.path, first_step)
-        self._file = self.path.open("a", encoding="utf-8", buffering=1)
-        self._board = SummaryWriter(str(folder / "tensorboard" / name), purge_step=first_step)
+        with atomic.refusals_of(self.path):
+            self._file = self.path.open("a", encoding="utf-8", buffering=1)
+        self._board = _Board(folder / "tensorboard" / name, first_step)
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Appends one line. Numbers that are not finite become null in the file: JSON has no word for them."""
+        """Appends one line. Numbers that are not finite become null in the file: JSON has no word for them.
+
+        Raises:
+            WriteError: the file system refuses.
+        """
         if self._file is None:
             return
         finite = {name: float(value) for name, value in numbers.items() if abs(value) < float("inf")}
         line = {"step": step, **{name: finite.get(name) for name in numbers}}
-        self._file.write(json.dumps(line) + "\n")
-        for name, value in finite.items():
-            self._board.add_scalar(name, value, step)
+        with atomic.refusals_of(self.path):
+            self._file.write(json.dumps(line) + "\n")
+        self._board.write(step, finite)
 
     def close(self) -> None:
         """Closes both files."""
         if self._file is not None:
-            self._file.close()
+            file, self._file = self._file, None
+            with atomic.refusals_of(self.path):
+                file.close()
             self._board.close()
-            self._file = None
 
     def __enter__(self) -> MetricLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+class _Board:
+    """TensorBoard's file, written in the caller's thread: where the disk is full, tensorboardX's own writer would wait for ever."""
+
+    def __init__(self, folder: pathlib.Path, first_step: int) -> None:
+        from tensorboardX import event_file_writer, summary  # here, because the offline tools import this module and need no protobuf
+        from tensorboardX.proto import event_pb2
+
+        self._event, self._scalar = event_pb2.Event, summary.scalar
+        self._folder = folder
+        atomic.make_folder(folder)
+        with atomic.refusals_of(folder):
+            self._file = event_file_writer.EventsWriter(str(folder / "events"))
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # TensorBoard drops what an earlier run wrote from here on
+            self._file.write_event(event_pb2.Event(wall_time=time.time(), step=first_step, session_log=start))
+        self._flushed = time.monotonic()
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        values = [value for name, number in numbers.items() for value in self._scalar(name, number).value]
+        with atomic.refusals_of(self._folder):
+            self._file.write_event(self._event(wall_time=time.time(), step=step, summary={"value": values}))
+            if time.monotonic() - self._flushed >= LINE_SECONDS:
+                self._file.flush()
+                self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        with atomic.refusals_of(self._folder):
+            self._file.close()
 
 
 def _drop_lines(path: pathlib.Path, first_step: int) -> None:

@@ -16,7 +16,7 @@ from flax import nnx
 from verifier import config as config_lib
 from verifier import hosts, log, saved, workdir
 from verifier.data import batches, problems, store
-from verifier.model import hf_weights, sharding
+from verifier.model import hf_files, hf_weights, sharding
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
 from verifier.model.transformer import Transformer, scratch_arch
 from verifier.run import Run
@@ -37,7 +37,8 @@ def finetune(run: Run) -> None:
     tokenizer = _tokenizer(config, found["train"])
     mesh = sharding.make_mesh(config.mesh)
     model = _base_model(config, tokenizer, mesh)
-    facts = {"settings": own, "parameters": sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))}
+    weights = _weight_sums(config)
+    facts = {"settings": own, "weights": weights, "parameters": sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))}
     log.say(f"finetune: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens in the vocabulary")
     loss = functools.partial(losses.lm, vocab_size=tokenizer.vocab_size)
     for name in ("pretrain", "finetune"):
@@ -50,7 +51,7 @@ def finetune(run: Run) -> None:
             else _lm_examples(run, found["train"], tokenizer, job_config)
         )
         heldout = _lm_examples(run, found["heldout"], tokenizer, job_config)
-        facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints", own)
+        facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints", own | {"weights": weights})
     name = saved.save(folder, model, tokenizer, facts | {"seconds": time.monotonic() - begun})
     for job in ("pretrain", "finetune"):  # of no more use, and three times the size of the model
         checkpoint.remove_checkpoints(folder / f"{job}-checkpoints")
@@ -76,7 +77,16 @@ def verify(run: Run) -> None:
         truth = _lm_examples(run, found["train"], tokenizer, config.verify)
         examples = batches.mix(examples, truth, config.seed)
         heldout = [*heldout, *_lm_examples(run, found["heldout"], tokenizer, config.verify)]
-    backbone = generator.model if config.verify.init == "generator" else _base_model(config, tokenizer, mesh)
+    if config.verify.init == "generator":
+        backbone = generator.model
+    else:
+        changed = config_lib.differences(generator.manifest["weights"], _weight_sums(config))
+        if changed:
+            raise config_lib.UserError(
+                f"model.weights={config.model.weights!r} has changed since the generator was made from it ({changed[0]}): put back the "
+                "files it had, or start anew in another --workdir"
+            )
+        backbone = _base_model(config, tokenizer, mesh)
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
     nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
     loss = functools.partial(
@@ -135,6 +145,11 @@ def _base_model(config: config_lib.Config, tokenizer: Tokenizer, mesh: jax.shard
                 f"{name}.row_tokens={job.row_tokens} is more than the context of {model.arch.context} tokens of {folder}"
             )
     return model
+
+
+def _weight_sums(config: config_lib.Config) -> dict[str, str]:
+    """The sums of the base model's files, by name; none for a model of random weights."""
+    return hf_files.sums(hf_weights.resolve_weights(config.model.weights)) if config.model.weights else {}
 
 
 def _fresh_head(config: config_lib.Config, backbone: Transformer, tokenizer: Tokenizer) -> ReservedLogitHead | LinearHead:
@@ -218,7 +233,8 @@ def _fit(
     )
     place = functools.partial(sharding.place_rows, mesh=_mesh(model, name, config))
     watch = "value" if name == "verify" else "lm"
-    job = loop.Job(name, run.dir.logs, checkpoints, run.config.seed, watched, watch, facts, place, hosts.stopping_after)
+    due = hosts.Every(f"checkpoint of {name}", config.checkpoint_minutes)
+    job = loop.Job(name, run.dir.logs, checkpoints, run.config.seed, watched, watch, facts, place, hosts.stopping_after, due)
     return loop.fit(model, stream, loss, config, job)._asdict()
 
 

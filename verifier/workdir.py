@@ -38,6 +38,7 @@ _WITHOUT_EFFECT = (
     "sample.memory_gib",
     "sample.greedy",
     "score.rows",
+    "checkpoint_minutes",
     "checkpoint_every",
     "keep_checkpoints",
     "remat",
@@ -158,7 +159,7 @@ def save_config(workdir: Workdir, config: config_lib.Config) -> None:
     """Writes config.json: resolved settings, versions, git revision, seed."""
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "pyarrow")
     versions = {name: importlib.metadata.version(name) for name in packages} | {"python": platform.python_version()}
-    store.write_json(
+    atomic.write_json(
         workdir.config,
         {
             "name": config.name,

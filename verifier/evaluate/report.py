@@ -137,7 +137,7 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     for name, chart in drawn.items():
         atomic.write_bytes(out / f"{name}.svg", chart.render(standalone=True).encode())
     atomic.write_bytes(out / "index.html", html.encode())
-    store.write_json(out / "metrics.json", result)  # last: where it is, the rest is too
+    atomic.write_json(out / "metrics.json", result)  # last: where it is, the rest is too
     return result
 
 
