@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import tqdm
 
@@ -50,13 +50,13 @@ class MetricLog:
             first_step: lines of this step and later ones are removed.
         """
         self.path = folder / f"{name}.jsonl"
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
         if not _speaker:
             return
         atomic.make_folder(folder)
         _drop_lines(self.path, first_step)
         with atomic.refusals_of(self.path):
-            self._file = self.path.open("a", encoding="utf-8", buffering=1)
+            self._file = self.path.open("ab", buffering=0)  # a line is written whole or refused, and nothing is left to be written later
         self._board = _Board(folder / "tensorboard" / name, first_step)
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -70,7 +70,7 @@ class MetricLog:
         finite = {name: float(value) for name, value in numbers.items() if abs(value) < float("inf")}
         line = {"step": step, **{name: finite.get(name) for name in numbers}}
         with atomic.refusals_of(self.path):
-            self._file.write(json.dumps(line) + "\n")
+            self._file.write(f"{json.dumps(line)}\n".encode())
         self._board.write(step, finite)
 
     def close(self) -> None:

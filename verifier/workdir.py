@@ -83,16 +83,18 @@ def locked(workdir: Workdir) -> Iterator[None]:
     """
     path = workdir.root / ".lock"
     atomic.make_folder(workdir.root)
-    with open(path, "a+") as file:
+    with contextlib.ExitStack() as until_the_end:
+        with atomic.refusals_of(path):
+            file = until_the_end.enter_context(open(path, "a+b", buffering=0))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            who = file.read().strip()
+            who = file.read().decode(errors="replace").strip()
             raise WorkdirError(f"{workdir.root} is in use by another run ({who}): wait for it, or use another --workdir") from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
+        with atomic.refusals_of(path):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
         try:
             yield
         finally:

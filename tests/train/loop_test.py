@@ -92,7 +92,7 @@ def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
     ended = loop.fit(model, fakes.Stream(1, 20), fakes.table_loss, config, make_job(tmp_path, heldout=[fakes.random_batch(9)]))
     assert ended == loop.Fitted(8, 4, True, {"loss": 4.0, "value": 0.0})
     assert params_id(model) == at_step[4] != at_step[8]
-    assert sorted(folder.name for folder in (tmp_path / "checkpoints").iterdir()) == ["4", "8"]
+    assert sorted(folder.name for folder in (tmp_path / "checkpoints").iterdir() if folder.is_dir()) == ["4", "8"]
     again = fakes.Table()  # a job that ran out of patience stays so
     assert loop.fit(again, fakes.Stream(1, 20), fakes.table_loss, config, make_job(tmp_path, heldout=[fakes.random_batch(9)])) == ended
     assert params_id(again) == params_id(model)

@@ -45,7 +45,7 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path, keep: int = 2) -> None:
         """Opens the folder, which is made where it is missing; what killed saves left in it, without sums, is removed."""
-        absl.logging.set_verbosity(absl.logging.WARNING)  # Orbax reports every phase of every save
+        _quiet()
         self.folder = folder.absolute()
         self.keep = max(keep, 1)
         self._protects: dict[int, int | None] = {}  # by a step saved or resumed from: the step that must outlive it
@@ -138,7 +138,8 @@ class Checkpoints:
             self._prune()
         finally:
             self._pool.shutdown()
-            self._manager.close()
+            with _writing(self.folder):
+                self._manager.close()
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -230,7 +231,7 @@ def remove_checkpoints(folder: pathlib.Path) -> None:
 
 def save_params(folder: pathlib.Path, tree: Any) -> None:
     """Saves a tree of arrays as `folder`, in the place of whatever was there; returns when it is complete."""
-    absl.logging.set_verbosity(absl.logging.WARNING)
+    _quiet()
     with _writing(folder), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder.absolute(), names.named_leaves(tree), force=True)
         checkpointer.wait_until_finished()
@@ -247,7 +248,7 @@ def load_params(folder: pathlib.Path, tree: Tree) -> Tree:
     Raises:
         CheckpointError: for a folder without parameters, or names or shapes that disagree.
     """
-    absl.logging.set_verbosity(absl.logging.WARNING)
+    _quiet()
     path = folder.absolute()
     if not path.is_dir():
         raise CheckpointError(f"{path} is no checkpoint: there is no such folder; run the stage that writes it, or name another one")
@@ -290,6 +291,11 @@ class _Plainly:
         if isinstance(error, Exception) and not isinstance(error, (config_lib.UserError, MemoryError, jax.errors.JaxRuntimeError)):
             cause = (str(error).strip().splitlines() or [""])[0][:200]
             raise CheckpointError(f"{self.path} {self.fault} ({type(error).__name__}: {cause}); {self.way_out}") from error
+
+
+def _quiet() -> None:
+    """Orbax reports every phase of every save, and with long tracebacks of its threads what it raises anyway."""
+    absl.logging.set_verbosity(absl.logging.FATAL)
 
 
 def _reading(path: pathlib.Path, way_out: str) -> _Plainly:
