@@ -23,8 +23,8 @@ check: setup
 	$(VENV)/bin/mypy verifier experiments
 
 test: check
-	$(RUN) -m pytest --ignore=tests/mesh
-	JAX_NUM_CPU_DEVICES=8 $(RUN) -m pytest tests/mesh
+	$(RUN) -m pytest -n auto --dist loadfile --ignore=tests/mesh
+	JAX_NUM_CPU_DEVICES=8 $(RUN) -m pytest -n auto --dist loadfile tests/mesh
 
 # The long version of tests/faults: kills a run 200 times and compares how it ends (some 40 minutes).
 faults: setup

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 
 from tests.pipeline_test import ROOT, SHRUNK, rows
 
@@ -40,23 +39,16 @@ def finish(root: pathlib.Path, *more: str) -> str:
     return errors
 
 
-def differing_tables(one: pathlib.Path, other: pathlib.Path, tables: Sequence[str] = tuple(TABLES)) -> list[str]:
-    """Those of some tables that have not the same rows in both."""
-    found = []
-    for table in tables:
-        for split in TABLES[table]:
-            pair = [rows(root / f"tables/{table}/split={split}") for root in (one, other)]
-            found += [f"{table} {split}"] if pair[0] != pair[1] else []
-    return found
-
-
 def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
     """What is not the same in two finished workdirs: models, rows, losses or metrics; times aside."""
     found = []
     for model in ("generator", "verifier"):
         ids = [json.loads((root / model / "manifest.json").read_text())["id"] for root in (one, other)]
         found += [f"{model}: {ids}"] if ids[0] != ids[1] else []
-    found += differing_tables(one, other)
+    for table, splits in TABLES.items():
+        for split in splits:
+            pair = [rows(root / f"tables/{table}/split={split}") for root in (one, other)]
+            found += [f"{table} {split}"] if pair[0] != pair[1] else []
     for job in ("finetune", "verify"):
         pair = [(root / f"logs/{job}.jsonl").read_text().splitlines() for root in (one, other)]
         losses = [[(line["step"], line["loss"]) for line in map(json.loads, lines) if "loss" in line] for lines in pair]
