@@ -25,11 +25,14 @@ FLOORS = {
     "checksums": 10,
     "atomic": 11,
     "allocator": 11,
-    "config_checks": 12,
+    **dict.fromkeys(("places", "config_checks"), 12),
     "config": 13,
 }
 # What must run on a laptop without JAX, whatever else is installed.
-WITHOUT_JAX = ["rerank.py", "workdir.py", "run.py", "config.py", "config_checks.py", "log.py", "checksums.py", "atomic.py", "allocator.py"]
+WITHOUT_JAX = [
+    *("rerank.py", "workdir.py", "run.py", "config.py", "config_checks.py", "log.py"),
+    *("checksums.py", "atomic.py", "allocator.py", "places.py"),
+]
 FOLDERS_WITHOUT_JAX = ("text", "data", "evaluate")
 JAX_ALLOWED = {"evaluate/score.py"}
 MAX_LINES = 350

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from verifier import atomic
+from verifier import atomic, places
 from verifier.config import UserError
 
 SUMS = "SHA256SUMS"  # as `sha256sum` writes it and `sha256sum --check` reads it
@@ -28,6 +28,8 @@ def of_bytes(content: bytes | memoryview) -> str:
 
 def of_file(path: pathlib.Path) -> str:
     """SHA-256 of a file in hex digits; a file that has not changed since it was last asked for is not read again."""
+    if places.is_remote(path):
+        return of_bytes(path.read_bytes())
     stat = path.stat()
     return _of_file(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
@@ -40,7 +42,7 @@ def _of_file(path: pathlib.Path, size: int, changed: int) -> str:
 
 def of_folder(folder: pathlib.Path) -> dict[str, str]:
     """The sum of every file in a folder and the folders in it, by its path from there."""
-    return of_files(folder, (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()))
+    return of_files(folder, (str(path.relative_to(folder)) for path in places.files_in(folder)))
 
 
 def of_files(folder: pathlib.Path, names: Iterable[str]) -> dict[str, str]:

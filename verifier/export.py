@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
+from verifier import places
 from verifier.config import UserError
 
 _MODEL = flags.DEFINE_string("model", None, "The model folder of a run, such as runs/NAME/generator (of a verifier: its decoder).")
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         if len(argv) > 1 or _MODEL.value is None or _TO.value is None:
             raise UserError("usage: python -m verifier.export --model=runs/NAME/generator --to=FOLDER")
-        export(pathlib.Path(_MODEL.value), pathlib.Path(_TO.value))
+        export(places.place(_MODEL.value), pathlib.Path(_TO.value))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -15,7 +15,7 @@ from types import ModuleType
 from absl import app, flags
 
 import experiments
-from verifier import allocator, config_checks
+from verifier import allocator, config_checks, places
 from verifier import config as config_lib
 
 STOPPED_STATUS = 75  # exit status of a run that was asked to stop and has saved what it had (sysexits.h: EX_TEMPFAIL, try again)
@@ -92,7 +92,7 @@ def run(argv: Sequence[str]) -> None:
         raise config_lib.ConfigError(f"unexpected argument {strays[0]!r}: knobs are given as --set path=value, the rest as --flag=value")
     config = config_lib.override(load_experiment(_EXP.value), [*_SET.value, *argv])
     name = pathlib.Path(_EXP.value).stem
-    workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs") / name)
+    workdir = places.place(_WORKDIR.value or pathlib.Path("runs") / name)
 
     allocator.settle()
     from verifier import pipeline  # after the cheap checks: importing JAX takes seconds

@@ -11,11 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 import tqdm
 
-from verifier import atomic
+from verifier import atomic, places
 
 LINE_SECONDS = 15.0  # between two progress lines where there is no terminal to draw a bar on
 _speaker = True
@@ -37,8 +37,10 @@ def say(message: str) -> None:
 class MetricLog:
     """Numbers of one job by step, in `FOLDER/NAME.jsonl` (one object a line) and `FOLDER/tensorboard/NAME`.
 
-    A line is on disk once `write` returns to the loop. A job that resumes passes the first step that it will write: whatever the killed
-    run wrote from there on is dropped, so no step appears twice. A job that starts anew (first_step=0) starts an empty file.
+    A line is on disk once `write` returns to the loop; behind gs:// and s3:// every 15 seconds, and without TensorBoard's file.
+
+    A job that resumes passes the first step that it will write: whatever the killed run wrote from there on is dropped, so no step
+    appears twice. A job that starts anew (first_step=0) starts an empty file.
     """
 
     def __init__(self, folder: pathlib.Path, name: str, first_step: int = 0) -> None:
@@ -50,14 +52,13 @@ class MetricLog:
             first_step: lines of this step and later ones are removed.
         """
         self.path = folder / f"{name}.jsonl"
-        self._file: BinaryIO | None = None
+        self._lines: _Lines | None = None
+        self._board: _Board | None = None
         if not _speaker:
             return
-        atomic.make_folder(folder)
-        _drop_lines(self.path, first_step)
-        with atomic.refusals_of(self.path):
-            self._file = self.path.open("ab", buffering=0)  # a line is written whole or refused, and nothing is left to be written later
-        self._board = _Board(folder / "tensorboard" / name, first_step)
+        self._lines = _Lines(self.path, _kept_lines(self.path, first_step))
+        if not places.is_remote(folder):
+            self._board = _Board(folder / "tensorboard" / name, first_step)
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """Appends one line. Numbers that are not finite become null in the file: JSON has no word for them.
@@ -65,27 +66,51 @@ class MetricLog:
         Raises:
             WriteError: the file system refuses.
         """
-        if self._file is None:
-            return
         finite = {name: float(value) for name, value in numbers.items() if abs(value) < float("inf")}
-        line = {"step": step, **{name: finite.get(name) for name in numbers}}
-        with atomic.refusals_of(self.path):
-            self._file.write(f"{json.dumps(line)}\n".encode())
-        self._board.write(step, finite)
+        if self._lines is not None:
+            self._lines.append(json.dumps({"step": step, **{name: finite.get(name) for name in numbers}}) + "\n")
+        if self._board is not None:
+            self._board.write(step, finite)
 
     def close(self) -> None:
-        """Closes both files."""
-        if self._file is not None:
-            file, self._file = self._file, None
-            with atomic.refusals_of(self.path):
+        """Closes both files; once more does nothing."""
+        files, self._lines, self._board = (self._lines, self._board), None, None
+        for file in files:
+            if file is not None:
                 file.close()
-            self._board.close()
 
     def __enter__(self) -> MetricLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+class _Lines:
+    """A file that grows by lines, each on disk at once; an object store, which cannot append, gets the whole text again now and then."""
+
+    def __init__(self, path: pathlib.Path, text: str) -> None:
+        """Starts with `text`, in the place of what is there."""
+        self._path, self._text, self._written = path, text, time.monotonic()
+        atomic.write_text(path, text)
+        with atomic.refusals_of(path):
+            self._file = None if places.is_remote(path) else path.open("ab", buffering=0)  # nothing is left to be written later
+
+    def append(self, line: str) -> None:
+        if self._file is not None:
+            with atomic.refusals_of(self._path):
+                self._file.write(line.encode())
+            return
+        self._text += line
+        if time.monotonic() - self._written >= LINE_SECONDS:
+            atomic.write_text(self._path, self._text)
+            self._written = time.monotonic()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        else:
+            atomic.write_text(self._path, self._text)
 
 
 class _Board:
@@ -117,19 +142,17 @@ class _Board:
             self._file.close()
 
 
-def _drop_lines(path: pathlib.Path, first_step: int) -> None:
-    """Keeps the lines before `first_step`; a half line that a kill left behind goes too."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+def _kept_lines(path: pathlib.Path, first_step: int) -> str:
+    """The lines before `first_step`; a half line that a kill left behind goes too."""
+    kept = ""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             step = json.loads(line)["step"]
         except json.JSONDecodeError:
             break  # lines are written in order: nothing sound follows a torn one
         if step < first_step:
-            kept.append(line + "\n")
-    atomic.write_text(path, "".join(kept))
+            kept += line + "\n"
+    return kept
 
 
 class Progress:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from verifier import checksums
+from verifier import checksums, places
 from verifier.data.local_files import jsonl_rows
 from verifier.data.tables import SCHEMAS, StoreError, key_of, schema_of
 
@@ -36,7 +36,7 @@ def read_table(path: pathlib.Path | str, table: str, columns: Sequence[str] | No
         StoreError: nothing there, unfinished, truncated, not what the manifest says, a missing column, a wrong type, or a key twice.
     """
     wanted = list(schema_of(table).names if columns is None else columns)
-    root = _table_folder(pathlib.Path(path), table)
+    root = _table_folder(places.place(path), table)
     splits = sorted(root.glob("split=*")) if root.is_dir() else []
     if splits:
         read = [_read_split(folder, table, list(dict.fromkeys([*wanted, "split"]))) for folder in splits]
@@ -50,13 +50,13 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any] | None:
     Raises:
         Damaged: it is not what was written.
     """
-    path = pathlib.Path(folder) / MANIFEST
+    path = folder / MANIFEST
     return checksums.read_sealed(path, f"put back a whole copy, or remove {folder} to make it anew") if path.exists() else None
 
 
 def read_foreign(path: pathlib.Path | str) -> pa.Table:
     """Reads one Parquet or JSONL file made elsewhere with the columns and types that it has."""
-    path = pathlib.Path(path)
+    path = places.place(path)
     return _rows_of_jsonl(path) if _is_jsonl(path) else open_part(path, None).read()
 
 
@@ -87,17 +87,16 @@ def part_name(number: int, content: bytes | memoryview) -> str:
     return f"part-{number:05d}-{checksums.of_bytes(content)[:16]}.parquet"
 
 
-def part_content(path: pathlib.Path) -> tuple[bytes, str]:
-    """A part's bytes and their SHA-256, which begins as its name says.
+def part_digest(path: pathlib.Path, content: bytes) -> str:
+    """The SHA-256 of a part's bytes, which begins as its name says.
 
     Raises:
         StoreError: it has changed since it was written.
     """
-    content = path.read_bytes()
     digest = checksums.of_bytes(content)
     if (named := re.search(r"-([0-9a-f]{16})\.parquet$", path.name)) and not digest.startswith(named[1]):
         raise StoreError(f"{path}: changed since it was written: sha256 {digest[:16]}..., its name says {named[1]}...; {_WAY_OUT}")
-    return content, digest
+    return digest
 
 
 def duplicate_key(table: pa.Table, key: Sequence[str]) -> str:
@@ -213,11 +212,11 @@ def _decode(file: pq.ParquetFile, path: pathlib.Path, names: list[str]) -> pa.Ta
 
 def _verified(path: pathlib.Path, expected: Mapping[str, Any]) -> bytes:
     """A part's bytes, which are those that the manifest knows."""
-    size = path.stat().st_size
-    if size != expected["bytes"]:
-        kind = "truncated" if size < expected["bytes"] else "too long"
-        raise StoreError(f"{path}: {kind}: {size:,} bytes; {MANIFEST} expects {expected['bytes']:,}; {_WAY_OUT}")
-    content, digest = part_content(path)
+    content = path.read_bytes()
+    if len(content) != expected["bytes"]:
+        kind = "truncated" if len(content) < expected["bytes"] else "too long"
+        raise StoreError(f"{path}: {kind}: {len(content):,} bytes; {MANIFEST} expects {expected['bytes']:,}; {_WAY_OUT}")
+    digest = part_digest(path, content)
     if digest != expected["sha256"]:
         fault = f"sha256 {digest[:12]}..., {MANIFEST} expects {expected['sha256'][:12]}..."
         raise StoreError(f"{path}: changed since it was written: {fault}; {_WAY_OUT}")

@@ -32,7 +32,7 @@ from verifier.data.reading import (
     duplicate_key,
     number_of,
     open_part,
-    part_content,
+    part_digest,
     part_name,
     parts_of,
     read_foreign,
@@ -63,7 +63,7 @@ class TableWriter:
         Raises:
             StoreError: the table is finished, or its parts were written with other settings (each is named, old and new).
         """
-        self.folder = pathlib.Path(folder)
+        self.folder = folder
         self.table = table
         self.schema = schema_of(table)
         self.settings = json.loads(json.dumps(dict(settings or {})))
@@ -110,7 +110,8 @@ class TableWriter:
         parts: list[dict[str, Any]] = []
         digests: dict[str, bytes] = {}
         for part in parts_of(self.folder):
-            content, digest = part_content(part)
+            content = part.read_bytes()
+            digest = part_digest(part, content)
             rows = open_part(part, content).read()
             parts.append({"name": part.name, "rows": len(rows), "bytes": len(content), "sha256": digest})
             digests |= _problem_digests(rows, self.table)
@@ -186,7 +187,9 @@ def table_id(manifest: Mapping[str, Any]) -> str:
 
 def _problems_in(part: pathlib.Path, schema: pa.Schema) -> list[str]:
     """The problems of an earlier part, which must be whole."""
-    file = open_part(part, part_content(part)[0])
+    content = part.read_bytes()
+    part_digest(part, content)
+    file = open_part(part, content)
     if missing := [name for name in schema.names if name not in file.schema_arrow.names]:
         raise StoreError(f"{part}: no column {missing[0]!r}; it has {file.schema_arrow.names}")
     return pc.unique(file.read(["problem_id"])["problem_id"]).to_pylist()

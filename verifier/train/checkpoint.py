@@ -22,7 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from verifier import checksums, log
+from verifier import checksums, log, places
 from verifier import config as config_lib
 from verifier.model import names
 
@@ -46,7 +46,7 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path, keep: int = 2) -> None:
         """Opens the folder, which is made where it is missing; what killed saves left in it, without sums, is removed."""
         _quiet()
-        self.folder = folder.absolute()
+        self.folder = places.absolute(folder)
         self.keep = max(keep, 1)
         self._protects: dict[int, int | None] = {}  # by a step saved or resumed from: the step that must outlive it
         options = ocp.CheckpointManagerOptions(max_to_keep=None, create=True, cleanup_tmp_directories=True)
@@ -211,6 +211,9 @@ def remove_checkpoints(folder: pathlib.Path) -> None:
     """
     if jax.process_index():
         return
+    if places.is_remote(folder):
+        folder.rmtree(missing_ok=True)  # type: ignore[attr-defined]  # epath's
+        return
     path = folder.resolve()
     aside = path.with_name(f"{path.name}.removed")
     strangers = sorted(entry.name for entry in path.iterdir() if not _OWN.fullmatch(entry.name)) if path.is_dir() else []
@@ -233,7 +236,7 @@ def save_params(folder: pathlib.Path, tree: Any) -> None:
     """Saves a tree of arrays as `folder`, in the place of whatever was there; returns when it is complete."""
     _quiet()
     with _writing(folder), ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder.absolute(), names.named_leaves(tree), force=True)
+        checkpointer.save(places.absolute(folder), names.named_leaves(tree), force=True)
         checkpointer.wait_until_finished()
 
 
@@ -249,7 +252,7 @@ def load_params(folder: pathlib.Path, tree: Tree) -> Tree:
         CheckpointError: for a folder without parameters, or names or shapes that disagree.
     """
     _quiet()
-    path = folder.absolute()
+    path = places.absolute(folder)
     if not path.is_dir():
         raise CheckpointError(f"{path} is no checkpoint: there is no such folder; run the stage that writes it, or name another one")
     with ocp.StandardCheckpointer() as checkpointer:
