@@ -2,10 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-# The C library hands freed memory back to the system at once and asks for it again at the next step; kept, a small model's steps take less time.
-export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
-export MALLOC_TOP_PAD_ ?= 67108864
-export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
 .PHONY: setup demo test faults check lock clean
@@ -27,8 +23,8 @@ check: setup
 	$(VENV)/bin/mypy verifier experiments
 
 test: check
-	$(RUN) -m pytest --ignore=tests/mesh
-	JAX_NUM_CPU_DEVICES=8 $(RUN) -m pytest tests/mesh
+	$(RUN) -m pytest -n auto --dist loadfile --ignore=tests/mesh
+	JAX_NUM_CPU_DEVICES=8 $(RUN) -m pytest -n auto --dist loadfile tests/mesh
 
 # The long version of tests/faults: kills a run 200 times and compares how it ends (some 40 minutes).
 faults: setup

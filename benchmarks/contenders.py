@@ -14,10 +14,12 @@ import tempfile
 from collections.abc import Mapping
 from typing import IO, Any
 
+from verifier import allocator
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# As in the Makefile (a test compares them); every contender gets them, so that none gains by its allocator alone.
-MALLOC = {"MALLOC_TRIM_THRESHOLD_": "1073741824", "MALLOC_TOP_PAD_": "67108864", "MALLOC_MMAP_THRESHOLD_": "33554432"}
+# Every contender gets this project's settings, so that none gains by its allocator alone.
+MALLOC = {variable: str(value) for variable, (_, value) in allocator.SETTINGS.items()}
 
 
 class Failed(RuntimeError):

@@ -60,11 +60,6 @@ def test_published_texts_name_no_folder():
     assert text == "--model=generator --to d.py runs/e 'No such file: h.txt'"
 
 
-def test_contenders_get_the_makefile_s_allocator_settings():
-    makefile = (contenders.ROOT / "Makefile").read_text()
-    assert dict(re.findall(r"export (MALLOC\w+) \?= (\d+)", makefile)) == contenders.MALLOC
-
-
 def test_results_hold_no_folder_of_a_machine():
     for path in results.FOLDER.glob("*.json"):
         command = json.loads(path.read_text())["command"]

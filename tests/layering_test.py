@@ -23,12 +23,17 @@ FLOORS = {
     "text": 7,
     "hosts": 8,
     "log": 9,
-    "atomic": 10,
-    "config_checks": 11,
-    "config": 12,
+    "checksums": 10,
+    "atomic": 11,
+    "allocator": 11,
+    **dict.fromkeys(("places", "config_checks"), 12),
+    "config": 13,
 }
 # What must run on a laptop without JAX, whatever else is installed.
-WITHOUT_JAX = ["rerank.py", "workdir.py", "run.py", "config.py", "config_checks.py", "log.py", "atomic.py"]
+WITHOUT_JAX = [
+    *("rerank.py", "workdir.py", "run.py", "config.py", "config_checks.py", "log.py"),
+    *("checksums.py", "atomic.py", "allocator.py", "places.py"),
+]
 FOLDERS_WITHOUT_JAX = ("text", "data", "evaluate")
 JAX_ALLOWED = {"evaluate/score.py"}
 MAX_LINES = 350

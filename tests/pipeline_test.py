@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from flax import nnx
 
+from tests.stores import copy as copy_files
+from verifier import checksums, export, launch, pipeline, rerank, saved, solutions, workdir
 from verifier import config as config_lib
-from verifier import export, launch, pipeline, rerank, saved, solutions, workdir
 from verifier.data import store
 from verifier.model import hf_weights
 from verifier.run import Run
@@ -166,7 +167,7 @@ def test_samples_of_another_generator_are_refused_unless_asked_for(copy):
         path = copy / "tables" / "samples" / f"split={split}" / "manifest.json"
         manifest = json.loads(path.read_text())
         manifest["settings"]["generator"] = "somebody else"
-        path.write_text(json.dumps(manifest))
+        checksums.write_sealed(path, manifest)
     shutil.rmtree(copy / "verifier")
     with pytest.raises(workdir.WorkdirError, match="somebody else"):
         pipeline.run(config(), copy, ["verify"])
@@ -330,3 +331,13 @@ def test_main_answers_a_users_mistake_in_one_line():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and len(done.stderr.strip().splitlines()) == 1 and "sample.temperature" in done.stderr
+
+
+def test_labels_and_report_are_made_behind_an_object_store(finished, bucket):
+    work = bucket / "work"
+    copy_files(finished[0], work)
+    for name in ("tables/labels", "report"):
+        (work / name).rmtree()
+    pipeline.run(config(), work, ["label", "report"])
+    metrics = [json.loads((root / "report" / "metrics.json").read_text())["splits"] for root in (finished[0], work)]
+    assert metrics[0] == metrics[1] and (work / "report/index.html").exists()

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from verifier import rerank
+from verifier import checksums, rerank
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
 from verifier.rerank import Sources
@@ -134,7 +134,7 @@ def test_scores_that_do_not_fit_are_refused(tmp_path: pathlib.Path) -> None:
         figures(Sources(samples, scores=scores), tmp_path / "out")
     root = make_workdir(tmp_path / "run")
     path = root / "tables" / "scores" / "split=test" / "manifest.json"
-    store.write_json(path, json.loads(path.read_text()) | {"settings": {"samples": "0123456789abcdef"}})
+    checksums.write_sealed(path, json.loads(path.read_text()) | {"settings": {"samples": "0123456789abcdef"}})
     with pytest.raises(UserError, match=r"scores/split=test was made from other samples .*run the stage 'score' again"):
         figures(Sources(root), tmp_path / "out")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
+from verifier import places
 from verifier.config import UserError
 
 ASIDE = ".aside"  # what the name of a file ends in while it is being written
@@ -32,9 +34,15 @@ def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
     Raises:
         WriteError: the file system refuses (a full disk, ...); what was written aside is removed and `path` is as it was.
     """
+    if places.is_remote(path):  # an object store does it by itself, but takes what was written when the writer fails for whole, too
+        content = io.BytesIO()
+        yield content
+        with refusals_of(path):
+            path.write_bytes(content.getvalue())
+        return
     make_folder(path.parent)
     aside = path.with_name(path.name + ASIDE)
-    with _refusals_of(path):
+    with refusals_of(path):
         try:
             with open(aside, "wb") as file:
                 yield file
@@ -70,17 +78,18 @@ def as_json(content: Mapping[str, Any]) -> bytes:
 
 
 def make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder and those above it; one that is there already is fine.
+    """Makes a folder and those above it; one that is there already is fine. Behind gs:// and s3:// there is nothing to make.
 
     Raises:
         WriteError: a file stands where a folder should be, or the file system refuses.
     """
-    with _refusals_of(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    if not places.is_remote(folder):
+        with refusals_of(folder):
+            folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
-def _refusals_of(path: pathlib.Path) -> Iterator[None]:
+def refusals_of(path: pathlib.Path) -> Iterator[None]:
     """What the file system refuses, as an error that the user understands."""
     try:
         yield

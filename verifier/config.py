@@ -107,8 +107,9 @@ class TrainConfig:
     loss_on_forced: bool = True  # the losses count tokens that the calculator writes
     eval_every: int = 0  # steps between evaluations on held-out problems; 0: at the end of an epoch
     patience: int = 0  # evaluations without improvement before it stops; 0: never stops early
-    checkpoint_every: int = 200  # steps
-    keep_checkpoints: int = 2
+    checkpoint_minutes: float = 5.0  # between two checkpoints, which are written while training goes on; 0: off
+    checkpoint_every: int = 0  # steps between two checkpoints; 0: by time alone
+    keep_checkpoints: int = 2  # the newest ones, beside the best so far
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,11 +24,7 @@ _POSITIVE = (
     *("sample.train_samples", "sample.heldout_samples", "sample.test_samples", "sample.max_new_tokens"),
     *("score.rows", "report.resamples", "data.heldout_problems"),
     *(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("batch_rows", "row_tokens", "accumulate")),
-    *(
-        f"{stage}.{knob}"
-        for stage in ("pretrain", "finetune", "verify")
-        for knob in ("learning_rate", "checkpoint_every", "keep_checkpoints")
-    ),
+    *(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("learning_rate", "keep_checkpoints")),
 )
 _SHARES = tuple(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("dropout", "warmup_share", "beta1", "beta2"))
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
+from verifier import places
 from verifier.config import UserError
 
 _MODEL = flags.DEFINE_string("model", None, "The model folder of a run, such as runs/NAME/generator (of a verifier: its decoder).")
@@ -24,7 +25,7 @@ def export(model: pathlib.Path, out: pathlib.Path) -> None:
     Raises:
         UserError: no such model, or one that the format cannot express.
     """
-    from verifier import saved  # after the cheap checks: importing JAX takes seconds
+    from verifier import checksums, saved  # after the cheap checks: importing JAX takes seconds
     from verifier.model import hf_weights
     from verifier.model.heads import Verifier
 
@@ -32,6 +33,7 @@ def export(model: pathlib.Path, out: pathlib.Path) -> None:
     decoder = found.model.backbone if isinstance(found.model, Verifier) else found.model
     hf_weights.save_weights(decoder, out, end_id=found.tokenizer.end_id)
     found.tokenizer.save(out)
+    checksums.write_sums(out)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -39,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         if len(argv) > 1 or _MODEL.value is None or _TO.value is None:
             raise UserError("usage: python -m verifier.export --model=runs/NAME/generator --to=FOLDER")
-        export(pathlib.Path(_MODEL.value), pathlib.Path(_TO.value))
+        export(places.place(_MODEL.value), pathlib.Path(_TO.value))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

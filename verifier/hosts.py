@@ -7,6 +7,7 @@ import importlib.util
 import pathlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -92,12 +93,37 @@ def stopping() -> bool:
 
 def stopping_after(step: int) -> bool:
     """Whether the run is to stop after this step, which all processes take: the same answer in all, wherever the signal came."""
+    return _agreed("stop", stopping(), step)
+
+
+class Every:
+    """Says, after the same steps in all processes, that so many minutes have passed."""
+
+    def __init__(self, name: str, minutes: float) -> None:
+        """name: of what is done so often, and of nothing else in this run; minutes: 0: never."""
+        self._name, self._seconds = name, 60 * minutes
+        self._last, self._times = time.monotonic(), 0
+
+    def __call__(self, step: int) -> bool:
+        """Whether it is time after this step."""
+        if not self._seconds:
+            return False
+        passed = is_first() and time.monotonic() - self._last >= self._seconds  # one clock for all
+        due = _agreed(f"{self._name}/{self._times}", passed, step)
+        if due:
+            self._last, self._times = time.monotonic(), self._times + 1
+        return due
+
+
+def _agreed(name: str, wanted: bool, step: int) -> bool:
+    """Whether what some process wants after this step is to happen now: some steps later, so that it is the same one in all."""
     if jax.process_count() == 1:
-        return stopping()
-    if stopping() and _known("verifier/stop") is None:
+        return wanted
+    key = f"verifier/{name}"
+    if wanted and _known(key) is None:
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # another process was quicker
-            _client().key_value_set("verifier/stop", str(step + STEPS_TO_AGREE))
-    last = _known("verifier/stop")
+            _client().key_value_set(key, str(step + STEPS_TO_AGREE))
+    last = _known(key)
     return last is not None and step >= int(last)
 
 

@@ -15,8 +15,8 @@ from types import ModuleType
 from absl import app, flags
 
 import experiments
+from verifier import allocator, config_checks, places
 from verifier import config as config_lib
-from verifier import config_checks
 
 STOPPED_STATUS = 75  # exit status of a run that was asked to stop and has saved what it had (sysexits.h: EX_TEMPFAIL, try again)
 _EXP = flags.DEFINE_string(
@@ -124,10 +124,11 @@ def run(argv: Sequence[str]) -> None:
     wanted, _, theme = _EXP.value.removeprefix("sweep:").partition(":") if is_sweep else (_EXP.value, "", "")
     config = config_lib.override(load_experiment(wanted), [*_SET.value, *argv])
     name = pathlib.Path(wanted).stem
-    workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs") / name)
+    workdir = places.place(_WORKDIR.value or pathlib.Path("runs") / name)
     if _SEEDS.value and not is_sweep:
         raise config_lib.ConfigError(f"--seeds={','.join(_SEEDS.value)} belongs to --exp=sweep:NAME; a single run takes --set seed=N")
 
+    allocator.settle()
     from verifier import pipeline  # after the cheap checks: importing JAX takes seconds
 
     stages = pipeline.check_stages(_STAGES.value)

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import tqdm
 
-from verifier import atomic
+from verifier import atomic, places
 
 LINE_SECONDS = 15.0  # between two progress lines where there is no terminal to draw a bar on
 _speaker = True
@@ -37,8 +37,10 @@ def say(message: str) -> None:
 class MetricLog:
     """Numbers of one job by step, in `FOLDER/NAME.jsonl` (one object a line) and `FOLDER/tensorboard/NAME`.
 
-    A line is on disk once `write` returns to the loop. A job that resumes passes the first step that it will write: whatever the killed
-    run wrote from there on is dropped, so no step appears twice. A job that starts anew (first_step=0) starts an empty file.
+    A line is on disk once `write` returns to the loop; behind gs:// and s3:// every 15 seconds, and without TensorBoard's file.
+
+    A job that resumes passes the first step that it will write: whatever the killed run wrote from there on is dropped, so no step
+    appears twice. A job that starts anew (first_step=0) starts an empty file.
     """
 
     def __init__(self, folder: pathlib.Path, name: str, first_step: int = 0) -> None:
@@ -50,32 +52,32 @@ class MetricLog:
             first_step: lines of this step and later ones are removed.
         """
         self.path = folder / f"{name}.jsonl"
-        self._file: TextIO | None = None
+        self._lines: _Lines | None = None
+        self._board: _Board | None = None
         if not _speaker:
             return
-        from tensorboardX import SummaryWriter  # here, because the offline tools import this module and need no protobuf
-
-        atomic.make_folder(folder)
-        _drop_lines(self.path, first_step)
-        self._file = self.path.open("a", encoding="utf-8", buffering=1)
-        self._board = SummaryWriter(str(folder / "tensorboard" / name), purge_step=first_step)
+        self._lines = _Lines(self.path, _kept_lines(self.path, first_step))
+        if not places.is_remote(folder):
+            self._board = _Board(folder / "tensorboard" / name, first_step)
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Appends one line. Numbers that are not finite become null in the file: JSON has no word for them."""
-        if self._file is None:
-            return
+        """Appends one line. Numbers that are not finite become null in the file: JSON has no word for them.
+
+        Raises:
+            WriteError: the file system refuses.
+        """
         finite = {name: float(value) for name, value in numbers.items() if abs(value) < float("inf")}
-        line = {"step": step, **{name: finite.get(name) for name in numbers}}
-        self._file.write(json.dumps(line) + "\n")
-        for name, value in finite.items():
-            self._board.add_scalar(name, value, step)
+        if self._lines is not None:
+            self._lines.append(json.dumps({"step": step, **{name: finite.get(name) for name in numbers}}) + "\n")
+        if self._board is not None:
+            self._board.write(step, finite)
 
     def close(self) -> None:
-        """Closes both files."""
-        if self._file is not None:
-            self._file.close()
-            self._board.close()
-            self._file = None
+        """Closes both files; once more does nothing."""
+        files, self._lines, self._board = (self._lines, self._board), None, None
+        for file in files:
+            if file is not None:
+                file.close()
 
     def __enter__(self) -> MetricLog:
         return self
@@ -84,19 +86,73 @@ class MetricLog:
         self.close()
 
 
-def _drop_lines(path: pathlib.Path, first_step: int) -> None:
-    """Keeps the lines before `first_step`; a half line that a kill left behind goes too."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+class _Lines:
+    """A file that grows by lines, each on disk at once; an object store, which cannot append, gets the whole text again now and then."""
+
+    def __init__(self, path: pathlib.Path, text: str) -> None:
+        """Starts with `text`, in the place of what is there."""
+        self._path, self._text, self._written = path, text, time.monotonic()
+        atomic.write_text(path, text)
+        with atomic.refusals_of(path):
+            self._file = None if places.is_remote(path) else path.open("ab", buffering=0)  # nothing is left to be written later
+
+    def append(self, line: str) -> None:
+        if self._file is not None:
+            with atomic.refusals_of(self._path):
+                self._file.write(line.encode())
+            return
+        self._text += line
+        if time.monotonic() - self._written >= LINE_SECONDS:
+            atomic.write_text(self._path, self._text)
+            self._written = time.monotonic()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        else:
+            atomic.write_text(self._path, self._text)
+
+
+class _Board:
+    """TensorBoard's file, written in the caller's thread: where the disk is full, tensorboardX's own writer would wait for ever."""
+
+    def __init__(self, folder: pathlib.Path, first_step: int) -> None:
+        from tensorboardX import event_file_writer, summary  # here, because the offline tools import this module and need no protobuf
+        from tensorboardX.proto import event_pb2
+
+        self._event, self._scalar = event_pb2.Event, summary.scalar
+        self._folder = folder
+        atomic.make_folder(folder)
+        with atomic.refusals_of(folder):
+            self._file = event_file_writer.EventsWriter(str(folder / "events"))
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # TensorBoard drops what an earlier run wrote from here on
+            self._file.write_event(event_pb2.Event(wall_time=time.time(), step=first_step, session_log=start))
+        self._flushed = time.monotonic()
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        values = [value for name, number in numbers.items() for value in self._scalar(name, number).value]
+        with atomic.refusals_of(self._folder):
+            self._file.write_event(self._event(wall_time=time.time(), step=step, summary={"value": values}))
+            if time.monotonic() - self._flushed >= LINE_SECONDS:
+                self._file.flush()
+                self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        with atomic.refusals_of(self._folder):
+            self._file.close()
+
+
+def _kept_lines(path: pathlib.Path, first_step: int) -> str:
+    """The lines before `first_step`; a half line that a kill left behind goes too."""
+    kept = ""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             step = json.loads(line)["step"]
         except json.JSONDecodeError:
             break  # lines are written in order: nothing sound follows a torn one
         if step < first_step:
-            kept.append(line + "\n")
-    atomic.write_text(path, "".join(kept))
+            kept += line + "\n"
+    return kept
 
 
 class Progress:

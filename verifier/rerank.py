@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from absl import app, flags
 
+from verifier import places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
 from verifier.evaluate import foreign, graders, metrics, report, tables
@@ -165,10 +166,10 @@ def main(argv: Sequence[str]) -> None:
             raise TablesError(
                 f"{' '.join(argv[1:]) or 'no --samples'}: expected --samples=PATH and further --flag=value; --help lists them"
             )
-        paths = [pathlib.Path(flag.value) if flag.value else None for flag in (_PROBLEMS, _SCORES)]
+        paths = [places.place(flag.value) if flag.value else None for flag in (_PROBLEMS, _SCORES)]
         config = ReportConfig(ks=_sizes(_KS.value), resamples=_at_least(_RESAMPLES, 1))
-        out = pathlib.Path(_OUT.value)
-        table = rerank(Sources(pathlib.Path(_SAMPLES.value), *paths), out, config, _GRADER.value, _at_least(_SEED, 0))
+        out = places.place(_OUT.value)
+        table = rerank(Sources(places.place(_SAMPLES.value), *paths), out, config, _GRADER.value, _at_least(_SEED, 0))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

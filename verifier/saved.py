@@ -3,7 +3,7 @@
 generator/            verifier/
   params/  (Orbax)      params/  (Orbax; decoder and value head)
   tokenizer files       tokenizer files
-  manifest.json         manifest.json, written last: id, architecture, head, settings
+  manifest.json         manifest.json, written last: id, architecture, head, settings, the sums of all other files
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from verifier import hosts
+from verifier import checksums, hosts
 from verifier import workdir as workdir_lib
-from verifier.data import store
+from verifier.data.reading import MANIFEST
 from verifier.model import sharding
 from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
@@ -61,7 +61,10 @@ def save(folder: pathlib.Path, model: Transformer | Verifier, tokenizer: Tokeniz
     arch = model.backbone.arch if isinstance(model, Verifier) else model.arch
     if hosts.is_first():
         tokenizer.save(folder)
-        store.write_json(folder / "manifest.json", {"id": name, "arch": dataclasses.asdict(arch), **head, **facts})
+        names = [path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST]
+        names += [f"params/{inside}" for inside in checksums.of_folder(folder / "params")]
+        files = checksums.of_files(folder, names)
+        checksums.write_sealed(folder / MANIFEST, {"id": name, "arch": dataclasses.asdict(arch), **head, **facts, "files": files})
     hosts.wait("saved")
     return name
 
@@ -73,8 +76,10 @@ def outline(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
 
     Raises:
         WorkdirError: the folder is missing or unfinished.
+        Damaged: a file of the tokenizer is not what was written.
     """
     manifest = workdir_lib.manifest_of(folder, stage)
+    checksums.check(folder, {name: found for name, found in manifest["files"].items() if not name.startswith("params/")}, _way_out(folder))
     arch = arch_from_dict(manifest["arch"])
     tokenizer = load_tokenizer(folder)
 
@@ -99,16 +104,22 @@ def load(
 
     Raises:
         WorkdirError: the folder is missing or unfinished.
-        CheckpointError: its parameters cannot be read or do not fit its architecture.
+        Damaged: a file is not what was written.
+        CheckpointError: its parameters do not fit its architecture.
         ConfigError: the mesh does not divide the model.
     """
     found = outline(folder, stage, dtype)
+    checksums.check(folder, found.manifest["files"], _way_out(folder))
     wanted = nnx.state(found.model, nnx.Param)
     if mesh is not None:
         sharding.check(arch_from_dict(found.manifest["arch"]), mesh)
         wanted = sharding.place_parameters(wanted, mesh, rules)
     nnx.update(found.model, checkpoint.load_params(folder / "params", wanted))
     return found
+
+
+def _way_out(folder: pathlib.Path) -> str:
+    return f"put back a whole copy, or remove {folder} (and what was made from it) to make it anew"
 
 
 def make_head(kind: str, tokenizer: Tokenizer, arch: Arch) -> ReservedLogitHead | LinearHead:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from verifier import config as config_lib
-from verifier import config_checks, hosts, log, workdir
+from verifier import config_checks, hosts, log, places, workdir
 from verifier.data import store
 from verifier.evaluate import variants as variants_lib
 
@@ -43,8 +43,11 @@ def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root:
         root: of the sweep.
 
     Raises:
-        ConfigError: an assignment that is no knob, settings that no stage could use, or two variants of one name; with the variant.
+        ConfigError: an assignment that is no knob, settings that no stage could use, or two variants of one name; with the variant. Or a
+            root behind an object store, which knows no links.
     """
+    if places.is_remote(root):
+        raise config_lib.ConfigError(f"--workdir={root}: a sweep links what its variants share, which only folders can; name a folder")
     assigned: dict[str, Sequence[str]] = {BASE: ()}
     for theme, variants in themes.items():
         for name, assignments in variants.items():

@@ -16,7 +16,7 @@ from flax import nnx
 from verifier import config as config_lib
 from verifier import hosts, log, saved, workdir
 from verifier.data import batches, problems, store
-from verifier.model import hf_weights, sharding
+from verifier.model import hf_files, hf_weights, sharding
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
 from verifier.model.transformer import Transformer, scratch_arch
 from verifier.run import Run
@@ -37,7 +37,8 @@ def finetune(run: Run) -> None:
     tokenizer = _tokenizer(config, found["train"])
     mesh = sharding.make_mesh(config.mesh)
     model = _base_model(config, tokenizer, mesh)
-    facts = {"settings": own, "parameters": sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))}
+    weights = _weight_sums(config.model.weights)
+    facts = {"settings": own, "weights": weights, "parameters": sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))}
     log.say(f"finetune: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens in the vocabulary")
     loss = functools.partial(losses.lm, vocab_size=tokenizer.vocab_size)
     for name in ("pretrain", "finetune"):
@@ -50,7 +51,7 @@ def finetune(run: Run) -> None:
             else _lm_examples(run, found["train"], tokenizer, job_config)
         )
         heldout = _lm_examples(run, found["heldout"], tokenizer, job_config)
-        facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints", own)
+        facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints", own | {"weights": weights})
     name = saved.save(folder, model, tokenizer, facts | {"seconds": time.monotonic() - begun})
     for job in ("pretrain", "finetune"):  # of no more use, and three times the size of the model
         checkpoint.remove_checkpoints(folder / f"{job}-checkpoints")
@@ -70,7 +71,7 @@ def verify(run: Run) -> None:
     for split in ("train", "heldout"):
         run.check_generator(split, generator.id)
     found = run.problems()
-    backbone, tokenizer = _verifier_base(config, run.dir.generator, generator.tokenizer, mesh)
+    backbone, tokenizer, weights = _verifier_base(run, generator, mesh)
     reads_text = not tokenizer_lib.same_ids(tokenizer, generator.tokenizer)
     if reads_text:
         log.say(f"verify: {config.verify.weights} has other tokens than the generator: solutions are read as text, in its own")
@@ -85,25 +86,34 @@ def verify(run: Run) -> None:
     loss = functools.partial(
         losses.verifier_joint, vocab_size=tokenizer.vocab_size, value_loss=config.verify.value_loss, lm_weight=config.verify.lm_weight
     )
-    fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", own)
-    facts = {"settings": own, "generator": generator.id, "reads_text": reads_text, "verify": fitted, "seconds": time.monotonic() - begun}
-    name = saved.save(folder, model, tokenizer, facts)
+    fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", own | {"weights": weights})
+    facts = {"settings": own, "weights": weights, "generator": generator.id, "reads_text": reads_text, "verify": fitted}
+    name = saved.save(folder, model, tokenizer, facts | {"seconds": time.monotonic() - begun})
     checkpoint.remove_checkpoints(folder / "verify-checkpoints")
     log.say(f"verify: verifier {name} saved in {folder}")
 
 
-def _verifier_base(
-    config: config_lib.Config, generator: pathlib.Path, tokenizer: Tokenizer, mesh: jax.sharding.Mesh
-) -> tuple[Transformer, Tokenizer]:
-    """What the verifier starts from, and the tokenizer it reads with: the generator's, but where `verify.weights` brings its own."""
+def _verifier_base(run: Run, generator: saved.Saved, mesh: jax.sharding.Mesh) -> tuple[Transformer, Tokenizer, dict[str, str]]:
+    """What the verifier starts from, its tokenizer, and the sums of the files of `verify.weights` where these bring their own.
+
+    Raises:
+        UserError: the generator's base model, from which the verifier is to start too, has changed since.
+    """
+    config = run.config
     if config.verify.init == "generator":
-        return saved.load(generator, "finetune", config.model.dtype, mesh).model, tokenizer
+        return saved.load(run.dir.generator, "finetune", config.model.dtype, mesh).model, generator.tokenizer, {}
     if not config.verify.weights:
-        return _base_model(config, tokenizer, mesh), tokenizer
+        changed = config_lib.differences(generator.manifest["weights"], _weight_sums(config.model.weights))
+        if changed:
+            raise config_lib.UserError(
+                f"model.weights={config.model.weights!r} has changed since the generator was made from it ({changed[0]}): put back the "
+                "files it had, or start anew in another --workdir"
+            )
+        return _base_model(config, generator.tokenizer, mesh), generator.tokenizer, {}
     model = dataclasses.replace(config.model, weights=config.verify.weights)
     other = dataclasses.replace(config, model=model, tokenizer=config_lib.TokenizerConfig())
     tokenizer = _tokenizer(other, [])
-    return _base_model(other, tokenizer, mesh, jobs=("verify",)), tokenizer
+    return _base_model(other, tokenizer, mesh, jobs=("verify",)), tokenizer, _weight_sums(config.verify.weights)
 
 
 def _tokenizer(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer:
@@ -154,6 +164,11 @@ def _base_model(
                 f"{name}.row_tokens={job.row_tokens} is more than the context of {model.arch.context} tokens of {folder}"
             )
     return model
+
+
+def _weight_sums(weights: str) -> dict[str, str]:
+    """The sums of a base model's files, by name; none for a model of random weights."""
+    return hf_files.sums(hf_weights.resolve_weights(weights)) if weights else {}
 
 
 def _fresh_head(config: config_lib.Config, backbone: Transformer, tokenizer: Tokenizer) -> ReservedLogitHead | LinearHead:
@@ -237,7 +252,8 @@ def _fit(
     )
     place = functools.partial(sharding.place_rows, mesh=_mesh(model, name, config))
     watch = "value" if name == "verify" else "lm"
-    job = loop.Job(name, run.dir.logs, checkpoints, run.config.seed, watched, watch, facts, place, hosts.stopping_after)
+    due = hosts.Every(f"checkpoint of {name}", config.checkpoint_minutes)
+    job = loop.Job(name, run.dir.logs, checkpoints, run.config.seed, watched, watch, facts, place, hosts.stopping_after, due)
     return loop.fit(model, stream, loss, config, job)._asdict()
 
 

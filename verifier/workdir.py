@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from verifier import atomic
+from verifier import atomic, places
 from verifier import config as config_lib
 from verifier.data import store
 
@@ -40,6 +40,7 @@ _WITHOUT_EFFECT = (
     "sample.memory_gib",
     "sample.greedy",
     "score.rows",
+    "checkpoint_minutes",
     "checkpoint_every",
     "keep_checkpoints",
     "remat",
@@ -83,23 +84,28 @@ def further_splits(config: config_lib.Config) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def locked(workdir: Workdir) -> Iterator[None]:
-    """Keeps other runs out of the workdir; the lock goes with the process, however that ends.
+    """Keeps other runs out of the workdir; the lock goes with the process, however that ends. Behind gs:// and s3:// there is none.
 
     Raises:
         WorkdirError: another run is at work there; with its process and host.
     """
+    if places.is_remote(workdir.root):
+        yield
+        return
     path = workdir.root / ".lock"
     atomic.make_folder(workdir.root)
-    with open(path, "a+") as file:
+    with contextlib.ExitStack() as until_the_end:
+        with atomic.refusals_of(path):
+            file = until_the_end.enter_context(open(path, "a+b", buffering=0))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            who = file.read().strip()
+            who = file.read().decode(errors="replace").strip()
             raise WorkdirError(f"{workdir.root} is in use by another run ({who}): wait for it, or use another --workdir") from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
+        with atomic.refusals_of(path):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
         try:
             yield
         finally:
@@ -169,7 +175,7 @@ def save_config(workdir: Workdir, config: config_lib.Config) -> None:
     """Writes config.json: resolved settings, versions, git revision, seed."""
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "pyarrow")
     versions = {name: importlib.metadata.version(name) for name in packages} | {"python": platform.python_version()}
-    store.write_json(
+    atomic.write_json(
         workdir.config,
         {
             "name": config.name,

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from verifier import atomic
+from verifier.config import UserError
 from verifier.data import store
 from verifier.data.store import SCHEMAS, StoreError, TableWriter, read_manifest, read_table, remove_table
 
@@ -36,6 +37,12 @@ def finished(folder, parts, table="samples"):
         writer.append(rows)
     writer.finish({"generator": "g"})
     return folder
+
+
+def part_of(folder, number):
+    """The part of that number, whose name ends in its sum."""
+    (part,) = folder.glob(f"part-{number:05d}-*.parquet")
+    return part
 
 
 def test_schemas_are_the_published_ones():
@@ -61,7 +68,7 @@ def test_rows_come_back(tmp_path):
     assert table["problem_id"].to_pylist() == ["a", "a", "b"]
     assert table["tokens"].to_pylist() == [[1, 2, 3], [0, 1, 2, 3], [1, 2, 3]]
     assert table.slice(0, 1).to_pylist() == [rows[0]]
-    assert pq.read_table(folder / "part-00000.parquet", partitioning=None).num_rows == 2
+    assert pq.read_table(part_of(folder, 0), partitioning=None).num_rows == 2
 
 
 def test_some_columns_in_the_order_asked_for(tmp_path):
@@ -132,9 +139,9 @@ def test_a_full_disk_leaves_earlier_parts_whole(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        with pytest.raises(StoreError, match=r"part-00001\.parquet.*No space left.*make room.*goes on from there"):
+        with pytest.raises(StoreError, match=r"part-00001.*No space left.*make room.*goes on from there"):
             writer.append([sample("b")])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["part-00000.parquet", "unfinished.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [part_of(tmp_path, 0).name, "unfinished.json"]
     assert writer.present() == {"a"}
     writer.append([sample("b")])  # room was made
     writer.finish({})
@@ -184,10 +191,10 @@ def test_splits_are_read_together(tmp_path):
 
 
 def test_a_truncated_part_is_named(tmp_path):
-    part = finished(tmp_path / "t", [[sample("a")]]) / "part-00000.parquet"
+    part = part_of(finished(tmp_path / "t", [[sample("a")]]), 0)
     whole = part.read_bytes()
     part.write_bytes(whole[:-100])
-    with pytest.raises(StoreError, match=rf"part-00000\.parquet: truncated: {len(whole) - 100:,} bytes; .*expects {len(whole):,}"):
+    with pytest.raises(StoreError, match=rf"{part.name}: truncated: {len(whole) - 100:,} bytes; .*expects {len(whole):,}"):
         read_table(tmp_path / "t", "samples")
     alone = tmp_path / "alone.parquet"
     alone.write_bytes(whole[:-100])
@@ -197,13 +204,13 @@ def test_a_truncated_part_is_named(tmp_path):
 
 def test_a_part_that_disagrees_with_the_manifest_is_named(tmp_path):
     folder = finished(tmp_path, [[sample("a")], [sample("b")]])
-    part = folder / "part-00001.parquet"
+    part = part_of(folder, 1)
     whole = part.read_bytes()
     part.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
-    with pytest.raises(StoreError, match="part-00001.parquet: changed since it was written"):
+    with pytest.raises(StoreError, match=f"{part.name}: changed since it was written"):
         read_table(folder, "samples", ["problem_id"])
     part.unlink()
-    with pytest.raises(StoreError, match="part-00001.parquet is missing"):
+    with pytest.raises(StoreError, match=f"{part.name} is missing"):
         read_table(folder, "samples")
     part.write_bytes(whole)
     (folder / "part-00002.parquet").write_bytes(whole)
@@ -275,17 +282,26 @@ def test_the_id_of_a_table_is_that_of_its_rows(tmp_path):
     assert ids[0] == ids[1] != ids[2] and len(ids[0]) == 16
 
 
-def test_write_json_is_whole_or_not_there(tmp_path, monkeypatch):
-    path = tmp_path / "new" / "a.json"
-    store.write_json(path, {"a": 1})
-
-    def full(_):
-        raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(atomic.WriteError):
-        store.write_json(path, {"a": 2})
-    assert json.loads(path.read_text()) == {"a": 1} and [p.name for p in path.parent.iterdir()] == ["a.json"]
+@pytest.mark.parametrize("name", ["part", "unfinished.json", "manifest.json"])
+def test_a_changed_byte_is_named_and_the_file_not_used(tmp_path, name):
+    if name == "manifest.json":
+        finished(tmp_path, [[sample("a")]])
+    else:
+        TableWriter(tmp_path, "samples", {"seed": 1}).append([sample("a")])
+    path = part_of(tmp_path, 0) if name == "part" else tmp_path / name
+    whole = path.read_bytes()
+    found = read_manifest(tmp_path)
+    for place in np.random.default_rng(0).choice(len(whole), 100, replace=False):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        try:
+            if name == "manifest.json":
+                assert read_manifest(tmp_path) == found
+            else:
+                assert TableWriter(tmp_path, "samples", {"seed": 1}).present() == {"a"}
+            assert name != "part" and json.loads(path.read_text()) == json.loads(whole)  # a blank between entries, for another one
+        except UserError as error:
+            assert path.name in str(error) and "remove" in str(error)
+    path.write_bytes(whole)
 
 
 def test_of_several_writers_the_first_alone_writes_the_settings(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from verifier import atomic, checksums
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
 from verifier.evaluate import graders, report, tables
@@ -55,7 +56,8 @@ def make_workdir(root: pathlib.Path, seed: int = 0, scored: bool = True, order: 
             writer.append(made)
             writer.finish({"seconds": 1.5})
     settings = {"seed": seed, "data.name": "made", "report.ks": [1, 3, 5]}
-    store.write_json(root / "config.json", {"name": "a <b>run</b>", "settings": settings, "versions": {"jax": "0.0"}, "git_revision": None})
+    about = {"name": "a <b>run</b>", "settings": settings, "versions": {"jax": "0.0"}, "git_revision": None}
+    atomic.write_json(root / "config.json", about)
     return root
 
 
@@ -166,9 +168,9 @@ def test_labels_and_scores_of_other_samples_are_refused(tmp_path: pathlib.Path, 
     source = store.table_id(store.read_manifest(root / "tables" / "samples" / "split=test"))
     path = root / "tables" / table / "split=test" / "manifest.json"
     manifest = json.loads(path.read_text())
-    store.write_json(path, manifest | {"settings": {"samples": source}})
+    checksums.write_sealed(path, manifest | {"settings": {"samples": source}})
     assert set(tables.read_workdir(root)) == {"heldout", "test", "test_greedy"}
-    store.write_json(path, manifest | {"settings": {"samples": "0123456789abcdef"}})
+    checksums.write_sealed(path, manifest | {"settings": {"samples": "0123456789abcdef"}})
     with pytest.raises(TablesError, match=rf"{table}/split=test was made from other samples \(0123.*\).*run the stage '{stage}' again"):
         tables.read_workdir(root)
     if table == "labels":

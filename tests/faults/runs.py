@@ -20,7 +20,8 @@ import time
 
 from tests.pipeline_test import ROOT, SHRUNK, rows
 
-SETTINGS = [*SHRUNK, "finetune.checkpoint_every=5", "verify.checkpoint_every=2"]
+CHECKPOINTS = ["finetune.checkpoint_every=5", "verify.checkpoint_every=2"]
+SETTINGS = [*SHRUNK, *CHECKPOINTS]
 TABLES = {"samples": ("train", "heldout", "test", "test_greedy"), "labels": ("train", "heldout", "test"), "scores": ("heldout", "test")}
 
 

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from verifier.config import ConfigError
 SETTINGS = [*SHRUNK, "finetune.batch_rows=8", "verify.batch_rows=8", "sample.rows=64"]
 
 
-def start(root, *more, processes=1, devices=1):
-    """Runs the experiment in so many processes; what each printed, when all have ended well."""
+def begin(root, *more, processes=1, devices=1):
+    """Starts the experiment in so many processes."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -30,14 +31,31 @@ def start(root, *more, processes=1, devices=1):
         job = [f"--coordinator_address={address}", f"--num_processes={processes}", f"--process_id={process}"] if processes > 1 else []
         whole = [*command, *job, "--set", *SETTINGS]
         started.append(subprocess.Popen(whole, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    return started
+
+
+def finish(started):
+    """What each process printed, when all have ended well."""
     found = [each.communicate(timeout=600) for each in started]
     for each, (_, errors) in zip(started, found, strict=True):
         assert each.returncode == 0, errors[-3000:]
     return found
 
 
+def start(root, *more, processes=1, devices=1):
+    """Runs the experiment in so many processes to its end; what each printed."""
+    return finish(begin(root, *more, processes=processes, devices=devices))
+
+
 def losses(root, job):
     return [line["loss"] for line in map(json.loads, (root / f"logs/{job}.jsonl").read_text().splitlines()) if "loss" in line]
+
+
+def assert_same_tokens(work, alone):
+    for split in ("train", "heldout", "test", "test_greedy"):
+        here, there = (rows(root / f"tables/samples/split={split}") for root in (work, alone))
+        for ours, theirs in zip(here, there, strict=True):
+            assert ours["tokens"] == theirs["tokens"] and ours["problem_id"] == theirs["problem_id"]
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +77,7 @@ def test_two_hosts_sample_and_score_what_one_does(alone, tmp_path):
         shutil.rmtree(work / "tables" / name)
     shutil.rmtree(work / "report")
     start(work, "--stages=sample,label", processes=2, devices=4)
-    for split in ("train", "heldout", "test", "test_greedy"):
-        here, there = (rows(root / f"tables/samples/split={split}") for root in (work, alone))
-        for ours, theirs in zip(here, there, strict=True):
-            assert ours["tokens"] == theirs["tokens"] and ours["problem_id"] == theirs["problem_id"]
+    assert_same_tokens(work, alone)
     parts = sorted((work / "tables/samples/split=train").glob("part-*.parquet"))
     assert len(parts) == 2  # one of each host
     start(work, "--stages=label,verify,score,report", processes=2, devices=4)
@@ -71,6 +86,24 @@ def test_two_hosts_sample_and_score_what_one_does(alone, tmp_path):
         np.testing.assert_allclose([row["score"] for row in here], [row["score"] for row in there], atol=2e-3)
     metrics = [json.loads((root / "report/metrics.json").read_text())["splits"]["test"] for root in (work, alone)]
     assert metrics[0]["mean_sample_accuracy"] == metrics[1]["mean_sample_accuracy"]
+
+
+@pytest.mark.parametrize("dies", [0, 1])
+def test_when_one_host_is_killed_the_other_ends_and_a_restart_goes_on(alone, tmp_path, dies):
+    work = tmp_path / "work"
+    shutil.copytree(alone / "generator", work / "generator")
+    shutil.copytree(alone / "tables/problems", work / "tables/problems")
+    started = begin(work, "--stages=sample", processes=2)
+    while not list(work.glob("tables/samples/*/unfinished.json")) and all(each.poll() is None for each in started):
+        time.sleep(0.05)
+    started[dies].kill()
+    killed = time.monotonic()
+    said = started[1 - dies].communicate(timeout=300)[1]
+    assert started[1 - dies].returncode != 0
+    assert time.monotonic() - killed < 60, said[-3000:]
+    started[dies].communicate()
+    start(work, "--stages=sample", processes=2)
+    assert_same_tokens(work, alone)
 
 
 JAX = {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"}

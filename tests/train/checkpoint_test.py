@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 from tests.train import fakes
+from verifier import checksums
 from verifier.train import checkpoint
 
 PARAMS = {"blocks": [{"kernel": jnp.arange(6.0).reshape(2, 3)}, {"kernel": jnp.ones((3,), jnp.bfloat16)}], "step": jnp.int32(7)}
@@ -37,7 +38,7 @@ def test_newest_and_the_protected_one_stay(tmp_path):
     with checkpoint.Checkpoints(tmp_path, keep=2) as checkpoints:
         for step in range(1, 7):
             checkpoints.save(step, PARAMS, OPTIMISER, {}, protect=2 if step >= 2 else None)
-    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["2", "5", "6"]
+    assert sorted(folder.name for folder in tmp_path.iterdir() if folder.is_dir()) == ["2", "5", "6"]
 
 
 def test_the_protected_one_outlives_a_kill(tmp_path):
@@ -50,10 +51,10 @@ def test_the_protected_one_outlives_a_kill(tmp_path):
     with checkpoint.Checkpoints(tmp_path, keep=2) as again:
         again.save(4, PARAMS, OPTIMISER, {}, protect=1)
         assert same(again.restore_params(1, PARAMS), PARAMS)
-    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["1", "3", "4"]
+    assert sorted(folder.name for folder in tmp_path.iterdir() if folder.is_dir()) == ["1", "3", "4"]
     with checkpoint.Checkpoints(tmp_path, keep=1) as told:
         told.protect(4, 3)
-    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["3", "4"]
+    assert sorted(folder.name for folder in tmp_path.iterdir() if folder.is_dir()) == ["3", "4"]
     lost = pytest.raises(checkpoint.CheckpointError, match=r"has no checkpoint of step 1 \(there: 3, 4\); put it back")
     with checkpoint.Checkpoints(tmp_path) as last, lost:
         last.restore_params(1, PARAMS)
@@ -65,7 +66,7 @@ def test_a_save_that_fails_costs_no_checkpoint_that_the_one_before_protects(tmp_
         checkpoints.save(2, PARAMS, OPTIMISER, {}, protect=1)
         monkeypatch.setattr(checkpoints._manager, "save", lambda *_, **__: None)  # killed before anything of it is on disk
         checkpoints.save(3, PARAMS, OPTIMISER, {}, protect=3)
-    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["1", "2"]
+    assert sorted(folder.name for folder in tmp_path.iterdir() if folder.is_dir()) == ["1", "2"]
 
 
 def test_checkpoints_are_removed_whole_or_left(tmp_path, capsys, monkeypatch):
@@ -114,31 +115,44 @@ def test_half_a_checkpoint_is_not_seen(tmp_path):
         assert checkpoints.latest() == 1
 
 
-def test_damage_is_named_with_the_way_out(tmp_path):
+def test_a_changed_byte_is_named_and_the_checkpoint_not_used(tmp_path):
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, {"w": jnp.asarray(np.random.default_rng(0).normal(size=9000))}, OPTIMISER, {})
-        checkpoints.latest()
-        largest = max((file for file in (tmp_path / "1/params").rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
-        largest.write_bytes(largest.read_bytes()[:1000])
-        with pytest.raises(checkpoint.CheckpointError, match=r"/1 cannot be read \(.+\); remove that folder to go on") as caught:
-            checkpoints.restore_params(1, {"w": jnp.zeros(9000)})
-        assert caught.value.__cause__ is not None and "\n" not in str(caught.value)
-        shutil.rmtree(tmp_path / "1/optimiser")
-        with pytest.raises(checkpoint.CheckpointError, match="no complete optimiser"):
-            checkpoints.restore(1, {"w": jnp.zeros(9000)}, OPTIMISER)
+        for step in (1, 2):
+            checkpoints.save(step, PARAMS, OPTIMISER, {"step": step})
+    files = sorted(path for path in (tmp_path / "2").rglob("*") if path.is_file() and path.stat().st_size)
+    for path in (*files, tmp_path / "2.sums.json"):
+        whole = path.read_bytes()
+        place = len(whole) // 2
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with checkpoint.Checkpoints(tmp_path) as checkpoints:
+            assert checkpoints.latest() == 2
+            for read in (lambda: checkpoints.restore(2, PARAMS, OPTIMISER), lambda: checkpoints.note(2)):
+                with pytest.raises(checksums.Damaged, match=rf"{path} .*has changed since .*remove {tmp_path / '2'} .*earlier checkpoint"):
+                    read()
+            assert checkpoints.note(1) == {"step": 1}
+        path.write_bytes(whole)
+    path = files[0]
+    path.unlink()
+    with checkpoint.Checkpoints(tmp_path) as checkpoints, pytest.raises(checksums.Damaged, match=f"{path} is missing"):
+        checkpoints.note(2)
+    shutil.rmtree(tmp_path / "2")
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest() == 1
+
+
+def test_a_checkpoint_without_sums_was_not_finished(tmp_path):
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, PARAMS, OPTIMISER, {"step": step})
+    (tmp_path / "2.sums.json").unlink()
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest() == 1
+        checkpoints.save(2, PARAMS, OPTIMISER, {"step": 2})
+    assert (tmp_path / "2.sums.json").exists()
 
 
 @pytest.mark.parametrize("name", ["_METADATA", "manifest.ocdbt", "_sharding"])
 def test_every_damaged_file_is_one_line_of_advice(tmp_path, name):
-    with checkpoint.Checkpoints(tmp_path / "job") as checkpoints:
-        checkpoints.save(1, PARAMS, OPTIMISER, {})
-        checkpoints.latest()
-        (tmp_path / "job/1/params" / name).write_text('{"x')
-        with pytest.raises(checkpoint.CheckpointError, match=r"job/1 cannot be read \(.+\); remove that folder to go on"):
-            checkpoints.restore(1, PARAMS, OPTIMISER)
-        (tmp_path / "job/1/note/metadata").write_text("{")
-        with pytest.raises(checkpoint.CheckpointError, match=r"job/1 cannot be read \(.+\); remove that folder to go on"):
-            checkpoints.note(1)
     checkpoint.save_params(tmp_path / "params", PARAMS)
     (tmp_path / "params" / name).write_text('{"x')
     with pytest.raises(checkpoint.CheckpointError, match=r"params (cannot be read \(.+\)|is no complete checkpoint); remove it and run"):

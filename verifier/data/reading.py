@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-import hashlib
-import json
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,11 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from verifier import checksums, places
 from verifier.data.local_files import jsonl_rows
 from verifier.data.tables import SCHEMAS, StoreError, key_of, schema_of
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
+_WAY_OUT = "put back a whole copy, or remove it and run its stage again"
 
 
 def read_table(path: pathlib.Path | str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -35,7 +36,7 @@ def read_table(path: pathlib.Path | str, table: str, columns: Sequence[str] | No
         StoreError: nothing there, unfinished, truncated, not what the manifest says, a missing column, a wrong type, or a key twice.
     """
     wanted = list(schema_of(table).names if columns is None else columns)
-    root = _table_folder(pathlib.Path(path), table)
+    root = _table_folder(places.place(path), table)
     splits = sorted(root.glob("split=*")) if root.is_dir() else []
     if splits:
         read = [_read_split(folder, table, list(dict.fromkeys([*wanted, "split"]))) for folder in splits]
@@ -47,20 +48,15 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any] | None:
     """The manifest of a finished result, or None where there is none.
 
     Raises:
-        StoreError: it is not JSON.
+        Damaged: it is not what was written.
     """
-    path = pathlib.Path(folder) / MANIFEST
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise StoreError(f"{path}: not JSON ({error}); it was whole when it was written: make {folder} anew") from error
+    path = folder / MANIFEST
+    return checksums.read_sealed(path, f"put back a whole copy, or remove {folder} to make it anew") if path.exists() else None
 
 
 def read_foreign(path: pathlib.Path | str) -> pa.Table:
     """Reads one Parquet or JSONL file made elsewhere with the columns and types that it has."""
-    path = pathlib.Path(path)
+    path = places.place(path)
     return _rows_of_jsonl(path) if _is_jsonl(path) else open_part(path, None).read()
 
 
@@ -77,7 +73,30 @@ def open_part(path: pathlib.Path, content: bytes | None) -> pq.ParquetFile:
 
 def parts_of(folder: pathlib.Path) -> list[pathlib.Path]:
     """The parts in a folder, in order of their numbers."""
-    return sorted(folder.glob("part-*.parquet"), key=lambda part: (len(part.name), part.name))
+    return sorted(folder.glob("part-*.parquet"), key=lambda part: (number_of(part), part.name))
+
+
+def number_of(part: pathlib.Path) -> int:
+    """The number in a part's name; -1 where there is none."""
+    found = re.match(r"part-(\d+)", part.name)
+    return int(found[1]) if found else -1
+
+
+def part_name(number: int, content: bytes | memoryview) -> str:
+    """The name of a part, with the first digits of its sum: so it can be told from a damaged one before there is a manifest."""
+    return f"part-{number:05d}-{checksums.of_bytes(content)[:16]}.parquet"
+
+
+def part_digest(path: pathlib.Path, content: bytes) -> str:
+    """The SHA-256 of a part's bytes, which begins as its name says.
+
+    Raises:
+        StoreError: it has changed since it was written.
+    """
+    digest = checksums.of_bytes(content)
+    if (named := re.search(r"-([0-9a-f]{16})\.parquet$", path.name)) and not digest.startswith(named[1]):
+        raise StoreError(f"{path}: changed since it was written: sha256 {digest[:16]}..., its name says {named[1]}...; {_WAY_OUT}")
+    return digest
 
 
 def duplicate_key(table: pa.Table, key: Sequence[str]) -> str:
@@ -188,7 +207,7 @@ def _decode(file: pq.ParquetFile, path: pathlib.Path, names: list[str]) -> pa.Ta
     try:
         return file.read(names, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(f"{path}: damaged inside ({str(error).splitlines()[0]}); put back a whole copy or make it anew") from error
+        raise StoreError(f"{path}: damaged inside ({str(error).splitlines()[0]}); {_WAY_OUT}") from error
 
 
 def _verified(path: pathlib.Path, expected: Mapping[str, Any]) -> bytes:
@@ -196,11 +215,11 @@ def _verified(path: pathlib.Path, expected: Mapping[str, Any]) -> bytes:
     content = path.read_bytes()
     if len(content) != expected["bytes"]:
         kind = "truncated" if len(content) < expected["bytes"] else "too long"
-        way_out = "put back a whole copy or make it anew"
-        raise StoreError(f"{path}: {kind}: {len(content):,} bytes; {MANIFEST} expects {expected['bytes']:,}; {way_out}")
-    digest = hashlib.sha256(content).hexdigest()
+        raise StoreError(f"{path}: {kind}: {len(content):,} bytes; {MANIFEST} expects {expected['bytes']:,}; {_WAY_OUT}")
+    digest = part_digest(path, content)
     if digest != expected["sha256"]:
-        raise StoreError(f"{path}: changed since it was written: sha256 {digest[:12]}..., {MANIFEST} expects {expected['sha256'][:12]}...")
+        fault = f"sha256 {digest[:12]}..., {MANIFEST} expects {expected['sha256'][:12]}..."
+        raise StoreError(f"{path}: changed since it was written: {fault}; {_WAY_OUT}")
     return content
 
 

@@ -2,20 +2,20 @@
 
     tables/samples/split=test/
         unfinished.json       the settings, from the first moment until the table is finished
-        part-00000.parquet    whole problems: what is here need not be made again
-        manifest.json         the end: rows, parts with sizes and sha256, settings; takes the place of unfinished.json
+        part-00000-3f...parquet  whole problems: what is here need not be made again; the name ends in the first digits of its sum
+        manifest.json         the end: rows, parts with sizes and sums, settings; takes the place of unfinished.json
 
 Other tools read the parts as they are; with pandas: `pd.read_parquet(glob("tables/samples/split=*/*.parquet"), partitioning=None)`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import pathlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from verifier.atomic import ASIDE, WriteError, as_json, write_bytes, write_json
+from verifier import checksums
+from verifier.atomic import ASIDE, WriteError, write_bytes
 from verifier.config import differences
-from verifier.data.reading import MANIFEST, UNFINISHED, duplicate_key, open_part, parts_of, read_foreign, read_manifest, read_table
+from verifier.data.reading import (
+    MANIFEST,
+    UNFINISHED,
+    duplicate_key,
+    number_of,
+    open_part,
+    part_digest,
+    part_name,
+    parts_of,
+    read_foreign,
+    read_manifest,
+    read_table,
+)
 from verifier.data.tables import SCHEMAS, StoreError, key_of, schema_of
 
-__all__ = ["SCHEMAS", "StoreError", "TableWriter", "read_foreign", "read_manifest", "read_table", "remove_table", "table_id", "write_json"]
+__all__ = ["SCHEMAS", "StoreError", "TableWriter", "read_foreign", "read_manifest", "read_table", "remove_table", "table_id"]
 
 
 class TableWriter:
@@ -50,7 +63,7 @@ class TableWriter:
         Raises:
             StoreError: the table is finished, or its parts were written with other settings (each is named, old and new).
         """
-        self.folder = pathlib.Path(folder)
+        self.folder = folder
         self.table = table
         self.schema = schema_of(table)
         self.settings = json.loads(json.dumps(dict(settings or {})))
@@ -60,7 +73,7 @@ class TableWriter:
             left.unlink()
         self._claim(process)
         parts = parts_of(self.folder)
-        self._next, self._stride = _number(parts) + process, processes
+        self._next, self._stride = 1 + max(map(number_of, parts), default=-1) + process, processes
         self._present = {problem for part in parts for problem in _problems_in(part, self.schema)}
 
     def present(self) -> set[str]:
@@ -79,11 +92,12 @@ class TableWriter:
         table = rows if isinstance(rows, pa.Table) else self._as_table(rows)
         if not len(table):
             return
-        path = self.folder / f"part-{self._next:05d}.parquet"
-        self._check(table, path)
+        self._check(table)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
-        self._write(path, memoryview(sink.getvalue()))
+        content = memoryview(sink.getvalue())
+        with self._safe():
+            write_bytes(self.folder / part_name(self._next, content), content)
         self._next += self._stride
         self._present.update(pc.unique(table["problem_id"]).to_pylist())
 
@@ -93,12 +107,19 @@ class TableWriter:
         Args:
             manifest: what is to be known beside rows, parts and settings; JSON-able.
         """
-        files = parts_of(self.folder)
-        parts = [_entry(part) for part in files]
-        own = {"table": self.table, "id": _content_id(files, self.table), "rows": sum(part["rows"] for part in parts), "parts": parts}
+        parts: list[dict[str, Any]] = []
+        digests: dict[str, bytes] = {}
+        for part in parts_of(self.folder):
+            content = part.read_bytes()
+            digest = part_digest(part, content)
+            rows = open_part(part, content).read()
+            parts.append({"name": part.name, "rows": len(rows), "bytes": len(content), "sha256": digest})
+            digests |= _problem_digests(rows, self.table)
+        own = {"table": self.table, "id": _content_id(digests), "rows": sum(part["rows"] for part in parts), "parts": parts}
         if taken := own.keys() & manifest.keys():
             raise StoreError(f"{self.folder}: the manifest's own entries {sorted(taken)} cannot be given; call them something else")
-        self._write(self.folder / MANIFEST, as_json({**own, "settings": self.settings, **manifest}))
+        with self._safe():
+            checksums.write_sealed(self.folder / MANIFEST, {**own, "settings": self.settings, **manifest})
         (self.folder / UNFINISHED).unlink(missing_ok=True)
 
     def _claim(self, process: int) -> None:
@@ -107,9 +128,10 @@ class TableWriter:
         if parts and not note.exists():
             raise StoreError(f"{parts[0]} is there, but no {UNFINISHED} to say with which settings it was made; remove {self.folder}")
         if not parts and process == 0:  # what was begun and has no part may be something else now
-            self._write(note, as_json({"table": self.table, "settings": self.settings}))
+            with self._safe():
+                checksums.write_sealed(note, {"table": self.table, "settings": self.settings})
             return
-        old = json.loads(note.read_text())
+        old = checksums.read_sealed(note, f"remove {self.folder} to start anew")
         changed = differences({"table": old["table"], **old["settings"]}, {"table": self.table, **self.settings})
         if changed:
             lines = "\n  ".join(changed)
@@ -130,7 +152,8 @@ class TableWriter:
                 raise StoreError(f"{self.folder}: column {field.name!r} must be {field.type}: {error}") from error
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
-    def _check(self, table: pa.Table, path: pathlib.Path) -> None:
+    def _check(self, table: pa.Table) -> None:
+        path = self.folder / f"part-{self._next:05d}"
         if not table.schema.equals(self.schema):
             raise StoreError(f"{path}: the rows have the columns\n{table.schema}\nexpected\n{self.schema}")
         for field in self.schema:
@@ -142,9 +165,11 @@ class TableWriter:
         if again:
             raise StoreError(f"{path}: problem {min(again)} is in an earlier part; expected every problem whole in one part, for resuming")
 
-    def _write(self, path: pathlib.Path, content: bytes | memoryview) -> None:
+    @contextlib.contextmanager
+    def _safe(self) -> Iterator[None]:
+        """What has been written before stays, whatever is refused now."""
         try:
-            write_bytes(path, content)
+            yield
         except WriteError as error:
             raise StoreError(f"{error}; the parts before it are whole, and a new start goes on from there") from error
 
@@ -162,36 +187,27 @@ def table_id(manifest: Mapping[str, Any]) -> str:
 
 def _problems_in(part: pathlib.Path, schema: pa.Schema) -> list[str]:
     """The problems of an earlier part, which must be whole."""
-    file = open_part(part, None)
+    content = part.read_bytes()
+    part_digest(part, content)
+    file = open_part(part, content)
     if missing := [name for name in schema.names if name not in file.schema_arrow.names]:
         raise StoreError(f"{part}: no column {missing[0]!r}; it has {file.schema_arrow.names}")
     return pc.unique(file.read(["problem_id"])["problem_id"]).to_pylist()
 
 
-def _content_id(parts: Sequence[pathlib.Path], table: str) -> str:
-    """16 hex digits of a SHA-256 over the rows, problem by problem: neither the parts nor the order of the rows changes it."""
+def _problem_digests(rows: pa.Table, table: str) -> dict[str, bytes]:
+    """SHA-256 of each problem's rows, whatever their order."""
+    rows = rows.sort_by([(name, "ascending") for name in key_of(table)])
+    ends = np.cumsum([count["counts"] for count in pc.value_counts(rows["problem_id"]).to_pylist()])
     digests = {}
-    for part in parts:
-        rows = open_part(part, None).read().sort_by([(name, "ascending") for name in key_of(table)])
-        ends = np.cumsum([count["counts"] for count in pc.value_counts(rows["problem_id"]).to_pylist()])
-        for first, end in itertools.pairwise([0, *ends.tolist()]):
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, rows.schema) as stream:
-                stream.write_table(rows.take(pa.array(range(first, end))).combine_chunks())  # a slice would keep the whole part's buffers
-            digests[rows["problem_id"][first].as_py()] = hashlib.sha256(sink.getvalue()).digest()
+    for first, end in itertools.pairwise([0, *ends.tolist()]):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as stream:
+            stream.write_table(rows.take(pa.array(range(first, end))).combine_chunks())  # a slice would keep the whole part's buffers
+        digests[rows["problem_id"][first].as_py()] = hashlib.sha256(sink.getvalue()).digest()
+    return digests
+
+
+def _content_id(digests: Mapping[str, bytes]) -> str:
+    """16 hex digits of a SHA-256 over all problems: neither the parts nor the order of the rows changes it."""
     return hashlib.sha256(b"".join(digest for _, digest in sorted(digests.items()))).hexdigest()[:16]
-
-
-def _number(parts: Sequence[pathlib.Path]) -> int:
-    found = [re.fullmatch(r"part-(\d+)", part.stem) for part in parts]
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
-
-
-def _entry(part: pathlib.Path) -> dict[str, Any]:
-    content = part.read_bytes()
-    return {
-        "name": part.name,
-        "rows": open_part(part, None).metadata.num_rows,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from verifier import atomic
+from verifier import atomic, places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
 from verifier.evaluate import graders, metrics, page, plots, shown, tables
@@ -66,7 +66,7 @@ def write_report(root: pathlib.Path, out: pathlib.Path, config: ReportConfig, se
 
 def run_of_workdir(root: pathlib.Path) -> Run:
     """What a workdir's config.json, manifests and tokenizer tell; a workdir without them gives what there is."""
-    root = pathlib.Path(root)
+    root = places.place(root)
     saved = _saved_config(root / "config.json")
     settings = saved.get("settings", {})
     facts = {"git revision": saved.get("git_revision"), **saved.get("versions", {})}
@@ -134,11 +134,11 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     }
     problems = shown.pick(splits[main], config.show_problems, seed, run.token_texts)
     html = page.render(result, {chart.title: chart.render() for chart in drawn.values()}, problems, about)
-    out = pathlib.Path(out)
+    out = places.place(out)
     for name, chart in drawn.items():
         atomic.write_bytes(out / f"{name}.svg", chart.render(standalone=True).encode())
     atomic.write_bytes(out / "index.html", html.encode())
-    store.write_json(out / "metrics.json", result)  # last: where it is, the rest is too
+    atomic.write_json(out / "metrics.json", result)  # last: where it is, the rest is too
     return result
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from verifier import places
 from verifier.config import UserError
 from verifier.data import store
 from verifier.evaluate import graders
@@ -115,7 +116,7 @@ def read_workdir(root: pathlib.Path, splits: Sequence[str] | None = None, grader
         StoreError: a table is missing, unfinished or damaged.
         TablesError: tables that do not belong together, such as labels or scores of other samples.
     """
-    tables = pathlib.Path(root) / "tables"
+    tables = places.place(root) / "tables"
     there = [split for split in (splits or reported(tables / "samples")) if (tables / "samples" / f"split={split}").is_dir()]
     if not there:
         raise TablesError(

@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from verifier import atomic
+from verifier import atomic, checksums
 from verifier.config import UserError
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -122,8 +122,10 @@ def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
 
     Raises:
         WeightsError: no safetensors, a shard is missing, a file is truncated; each named.
+        Damaged: a file whose sum is known has another one.
     """
     if (folder / _SINGLE).is_file():
+        _check_sums(folder, [_SINGLE])
         return read_header(folder / _SINGLE)
     if not (folder / _INDEX).is_file():
         raise WeightsError(_no_safetensors(folder))
@@ -134,7 +136,22 @@ def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
     missing = [shard for shard in shards if not (folder / shard).is_file()]
     if missing:
         raise WeightsError(f"{folder} lacks {len(missing)} of the {len(shards)} shards in its index: {', '.join(missing)}; download them")
+    _check_sums(folder, shards)
     return {name: tensor for shard in shards for name, tensor in read_header(folder / shard).items()}
+
+
+def sums(folder: pathlib.Path) -> dict[str, str]:
+    """The SHA-256 of every safetensors file of a folder, by name."""
+    return checksums.of_files(folder, [path.name for path in folder.glob("*.safetensors")])
+
+
+def _check_sums(folder: pathlib.Path, names: Sequence[str]) -> None:
+    """Compares files with what is known of them: sums beside them, or the names of the files that links of the hub's cache lead to."""
+    known = checksums.read_sums(folder)
+    blobs = {name: (folder / name).resolve().name for name in names}
+    named = {name: blob for name, blob in blobs.items() if re.fullmatch(r"[0-9a-f]{64}", blob)}
+    expected = {name: found for name, found in (known | named).items() if name in names}
+    checksums.check(folder, expected, "download it again")
 
 
 def _no_safetensors(folder: pathlib.Path) -> str:
@@ -168,6 +185,8 @@ def reader() -> Iterator[Callable[[str, StoredTensor], np.ndarray]]:
 
 def write_folder(folder: pathlib.Path, config: dict[str, Any], tensors: Sequence[NewTensor], shard_bytes: int) -> None:
     """Writes config.json and the tensors, each file aside and then renamed; above shard_bytes several files and an index."""
+    atomic.make_folder(folder)
+    (folder / checksums.SUMS).unlink(missing_ok=True)  # of what is replaced
     shards: list[list[NewTensor]] = [[]]
     room = shard_bytes
     for tensor in tensors:

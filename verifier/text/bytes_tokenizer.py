@@ -40,4 +40,4 @@ class ByteTokenizer:
     def save(self, folder: pathlib.Path) -> None:
         """Writes a file by which `load_tokenizer` knows it."""
         about = {"kind": "bytes", "vocab_size": self.vocab_size, "end_id": self.end_id}
-        atomic.write_json(pathlib.Path(folder) / BYTES_FILE, about)
+        atomic.write_json(folder / BYTES_FILE, about)

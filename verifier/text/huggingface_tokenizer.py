@@ -58,7 +58,6 @@ class HuggingFaceTokenizer:
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes tokenizer.json as it was read, and a tokenizer_config.json that names the end token."""
-        folder = pathlib.Path(folder)
         atomic.write_text(folder / JSON_FILE, self._source)
         config = self._config | {"eos_token": self._tokenizer.id_to_token(self.end_id)}
         atomic.write_json(folder / "tokenizer_config.json", config)

@@ -75,7 +75,6 @@ class SentencePieceTokenizer:
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes the model as it was given, and whether its begin token is used."""
-        folder = pathlib.Path(folder)
         atomic.write_bytes(folder / MODEL_FILE, self._model)
         atomic.write_json(folder / "tokenizer_config.json", {"add_bos_token": self._add_bos_token})
 

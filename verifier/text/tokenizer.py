@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Protocol
 
+from verifier import places
 from verifier.text.bytes_tokenizer import BYTES_FILE, ByteTokenizer
 from verifier.text.huggingface_tokenizer import JSON_FILE, read_huggingface
 from verifier.text.pieces import TokenizerError
@@ -48,7 +49,7 @@ def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:
     Raises:
         TokenizerError: no such file, or one that cannot be read.
     """
-    file = _find(pathlib.Path(path))
+    file = _find(places.place(path))
     if file.suffix == ".model":
         return read_sentencepiece(file)
     return ByteTokenizer() if _is_bytes(file) else read_huggingface(file)

@@ -1,11 +1,13 @@
 """Arrays on disk: checkpoints to go on from in the middle of a job, and the parameters a job ends with. Knows no loss and no data.
 
-Orbax writes a checkpoint aside and marks it when all of it is there, so a killed save leaves nothing that could be taken for one. Trees
-are stored flat, by the names of `train.names`: a mismatch can be told by name, and a folder can be read without this project's classes.
+Orbax writes a checkpoint aside and renames it when all of it is there; then the sums of its files are written beside it, and only from
+then on does it count, so a killed save leaves nothing that could be taken for one. Trees are stored flat, by the names of `model.names`:
+a mismatch can be told by name, and a folder can be read without this project's classes.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import pathlib
 import re
@@ -20,8 +22,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from verifier import checksums, log, places
 from verifier import config as config_lib
-from verifier import log
 from verifier.model import names
 
 Tree = TypeVar("Tree")
@@ -42,9 +44,9 @@ class Checkpoints:
     """
 
     def __init__(self, folder: pathlib.Path, keep: int = 2) -> None:
-        """Opens the folder, which is made where it is missing; what killed saves left in it is removed."""
-        absl.logging.set_verbosity(absl.logging.WARNING)  # Orbax reports every phase of every save
-        self.folder = folder.absolute()
+        """Opens the folder, which is made where it is missing; what killed saves left in it, without sums, is removed."""
+        _quiet()
+        self.folder = places.absolute(folder)
         self.keep = max(keep, 1)
         self._protects: dict[int, int | None] = {}  # by a step saved or resumed from: the step that must outlive it
         options = ocp.CheckpointManagerOptions(max_to_keep=None, create=True, cleanup_tmp_directories=True)
@@ -53,11 +55,18 @@ class Checkpoints:
             "optimiser": ocp.StandardCheckpointHandler(),
             "note": ocp.JsonCheckpointHandler(),
         }
-        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        with _writing(self.folder):
+            self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        for step in self._manager.all_steps():
+            if not self._sums(step).exists():
+                self._manager.delete(step)
+        self._checked: set[int] = set()  # checkpoints whose files are known to be what was written
+        self._pool = concurrent.futures.ThreadPoolExecutor(1, "sums")
+        self._sealing: concurrent.futures.Future[None] | None = None  # of the save under way
 
     def latest(self) -> int | None:
         """Returns the step of the newest complete checkpoint."""
-        self._manager.wait_until_finished()
+        self.wait()
         return max(self._manager.all_steps(), default=None)
 
     def path(self, step: int) -> pathlib.Path:
@@ -80,14 +89,16 @@ class Checkpoints:
         """
         self._prune()
         self._protects[step] = protect
-        if step in self._manager.all_steps():
-            self._manager.delete(step)
         items = {
             "params": ocp.args.StandardSave(names.named_leaves(params)),
             "optimiser": ocp.args.StandardSave(names.named_leaves(optimiser)),
             "note": ocp.args.JsonSave(dict(note)),
         }
-        self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+        with _writing(self.path(step)):
+            if step in self._manager.all_steps():
+                self._remove(step)
+            self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+        self._sealing = self._pool.submit(self._seal, step)
 
     def note(self, step: int) -> dict[str, Any]:
         """Returns the note of a checkpoint."""
@@ -102,7 +113,8 @@ class Checkpoints:
             optimiser: likewise.
 
         Raises:
-            CheckpointError: for names or shapes that disagree, or a checkpoint that cannot be read.
+            CheckpointError: for names or shapes that disagree, or a checkpoint that is not there.
+            Damaged: a file of it is not what was written.
         """
         items = {"params": self._wanted(step, "params", params), "optimiser": self._wanted(step, "optimiser", optimiser)}
         restored = self._read(step, **{name: ocp.args.StandardRestore(wanted) for name, wanted in items.items()})
@@ -115,12 +127,19 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns when all that was to be saved is on disk."""
-        self._manager.wait_until_finished()
+        if self._sealing is not None:
+            sealing, self._sealing = self._sealing, None
+            with _writing(self.folder):
+                sealing.result()
 
     def close(self) -> None:
         """Waits for the save under way and removes what is too old."""
-        self._prune()
-        self._manager.close()
+        try:
+            self._prune()
+        finally:
+            self._pool.shutdown()
+            with _writing(self.folder):
+                self._manager.close()
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -130,13 +149,29 @@ class Checkpoints:
 
     def _prune(self) -> None:
         """Removes what is neither new nor protected by the newest complete checkpoint; nothing where it is not known what that protects."""
-        self._manager.wait_until_finished()
+        self.wait()
         steps = sorted(self._manager.all_steps())
         if not steps or steps[-1] not in self._protects:
             return
         for step in steps[: -self.keep]:
             if step != self._protects[steps[-1]]:
-                self._manager.delete(step)
+                self._remove(step)
+
+    def _sums(self, step: int) -> pathlib.Path:
+        """Where the sums of a checkpoint's files lie."""
+        return self.folder / f"{step}.sums.json"
+
+    def _seal(self, step: int) -> None:
+        """Waits until a checkpoint is there and writes its sums."""
+        self._manager.wait_until_finished()
+        if jax.process_index() == 0:
+            checksums.write_sealed(self._sums(step), {"files": checksums.of_folder(self.path(step))})
+
+    def _remove(self, step: int) -> None:
+        """Removes a checkpoint, its sums first."""
+        if jax.process_index() == 0:
+            self._sums(step).unlink(missing_ok=True)
+        self._manager.delete(step)
 
     def _wanted(self, step: int, item: str, tree: Any) -> dict[str, Any]:
         """What is to be read of one item, after comparing it with what is there."""
@@ -151,14 +186,18 @@ class Checkpoints:
         with self._reading(step):
             return self._manager.restore(step, args=ocp.args.Composite(**items))
 
-    def _reading(self, step: int) -> _Reading:
-        """Guards the reading of one checkpoint, which must be there."""
-        self._manager.wait_until_finished()
+    def _reading(self, step: int) -> _Plainly:
+        """Guards the reading of one checkpoint, which must be there and what was written."""
+        self.wait()
         steps = sorted(self._manager.all_steps())
         if step not in steps:
             fault = f"has no checkpoint of step {step} (there: {', '.join(map(str, steps)) or 'none'})"
             raise CheckpointError(f"{self.folder} {fault}; put it back, or remove the folder to start anew")
-        return _Reading(self.path(step), _EARLIER)
+        if step not in self._checked:
+            files = checksums.read_sealed(self._sums(step), f"remove {self.path(step)} and it to go on from an earlier checkpoint")["files"]
+            checksums.check(self.path(step), files, f"remove {self.path(step)} to go on from an earlier checkpoint")
+            self._checked.add(step)
+        return _reading(self.path(step), _EARLIER)
 
 
 def remove_checkpoints(folder: pathlib.Path) -> None:
@@ -171,6 +210,9 @@ def remove_checkpoints(folder: pathlib.Path) -> None:
         folder: of `Checkpoints`, closed; may be missing.
     """
     if jax.process_index():
+        return
+    if places.is_remote(folder):
+        folder.rmtree(missing_ok=True)  # type: ignore[attr-defined]  # epath's
         return
     path = folder.resolve()
     aside = path.with_name(f"{path.name}.removed")
@@ -192,9 +234,9 @@ def remove_checkpoints(folder: pathlib.Path) -> None:
 
 def save_params(folder: pathlib.Path, tree: Any) -> None:
     """Saves a tree of arrays as `folder`, in the place of whatever was there; returns when it is complete."""
-    absl.logging.set_verbosity(absl.logging.WARNING)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder.absolute(), names.named_leaves(tree), force=True)
+    _quiet()
+    with _writing(folder), ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(places.absolute(folder), names.named_leaves(tree), force=True)
         checkpointer.wait_until_finished()
 
 
@@ -209,17 +251,17 @@ def load_params(folder: pathlib.Path, tree: Tree) -> Tree:
     Raises:
         CheckpointError: for a folder without parameters, or names or shapes that disagree.
     """
-    absl.logging.set_verbosity(absl.logging.WARNING)
-    path = folder.absolute()
+    _quiet()
+    path = places.absolute(folder)
     if not path.is_dir():
         raise CheckpointError(f"{path} is no checkpoint: there is no such folder; run the stage that writes it, or name another one")
     with ocp.StandardCheckpointer() as checkpointer:
-        with _Reading(path, "remove it and run its stage again"):
+        with _reading(path, "remove it and run its stage again"):
             metadata = checkpointer.metadata(path).item_metadata
         if metadata is None:
             raise CheckpointError(f"{path} is no complete checkpoint; remove it and run its stage again")
         wanted = _compared(tree, metadata.tree, path)
-        with _Reading(path, "remove it and run its stage again"):
+        with _reading(path, "remove it and run its stage again"):
             restored = checkpointer.restore(path, wanted)
     return _unflatten(tree, restored)
 
@@ -236,14 +278,14 @@ def tree_id(tree: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-class _Reading:
-    """Turns what Orbax says of a damaged file (much, in a bare Exception among others) into one line with the folder and the way out.
+class _Plainly:
+    """Turns what Orbax says of a file it cannot read or write (much, in a bare Exception among others) into one line with the way out.
 
     A lack of memory is no fault of the file and passes by.
     """
 
-    def __init__(self, path: pathlib.Path, way_out: str) -> None:
-        self.path, self.way_out = path, way_out
+    def __init__(self, path: pathlib.Path, fault: str, way_out: str) -> None:
+        self.path, self.fault, self.way_out = path, fault, way_out
 
     def __enter__(self) -> None:
         return None
@@ -251,7 +293,20 @@ class _Reading:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if isinstance(error, Exception) and not isinstance(error, (config_lib.UserError, MemoryError, jax.errors.JaxRuntimeError)):
             cause = (str(error).strip().splitlines() or [""])[0][:200]
-            raise CheckpointError(f"{self.path} cannot be read ({type(error).__name__}: {cause}); {self.way_out}") from error
+            raise CheckpointError(f"{self.path} {self.fault} ({type(error).__name__}: {cause}); {self.way_out}") from error
+
+
+def _quiet() -> None:
+    """Orbax reports every phase of every save, and with long tracebacks of its threads what it raises anyway."""
+    absl.logging.set_verbosity(absl.logging.FATAL)
+
+
+def _reading(path: pathlib.Path, way_out: str) -> _Plainly:
+    return _Plainly(path, "cannot be read", way_out)
+
+
+def _writing(path: pathlib.Path) -> _Plainly:
+    return _Plainly(path, "cannot be written", "make room, or mend this disk, and start again: it goes on from what is whole")
 
 
 def _compared(tree: Any, there: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from verifier.train.prefetch import Stream
 if TYPE_CHECKING:
     from verifier.data.batches import Batch
 
-_WITHOUT_EFFECT = ("checkpoint_every", "keep_checkpoints", "remat")  # a job may go on under other values of these
+_WITHOUT_EFFECT = ("checkpoint_minutes", "checkpoint_every", "keep_checkpoints", "remat")  # a job may go on under other values of these
 
 
 class Diverged(config_lib.UserError):
@@ -50,6 +50,7 @@ class Job:
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what else the result depends on, such as the id of the start
     place: Callable[[Batch], Batch] = to_device  # host batch to device batch; a mesh brings its own
     stop: Callable[[int], bool] = lambda _: False  # whether to save and stop after a step, given its number
+    due: Callable[[int], bool] = lambda _: False  # whether to save after a step, beside every `checkpoint_every`-th
 
 
 class Fitted(NamedTuple):
@@ -154,7 +155,8 @@ class _Run:
                     better = self._evaluate(state.params, done)
                     last |= _out_of_patience(self.standing, config)
                 stop = self.job.stop(done) and not last
-                if stop or (config.checkpoint_every and (done % config.checkpoint_every == 0 or last)) or (better and config.patience):
+                due = self.job.due(done) or (config.checkpoint_every and done % config.checkpoint_every == 0)
+                if stop or due or last or (better and config.patience):
                     self._save(state, done, batch.position)
                 if stop:
                     self.checkpoints.wait()

@@ -1,0 +1,40 @@
+"""The allocator's settings reach this process: freed memory stays, or goes back to the system."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from verifier import allocator
+
+# Asks for 16 MB at the end of the heap and frees it: resident bytes before and after.
+SCRIPT = """
+import ctypes, os
+from verifier import allocator
+if {settle}: allocator.settle()
+library = ctypes.CDLL(None)
+library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+library.mallopt(-3, 32 << 20)  # from the heap in either case
+resident = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+before = resident()
+place = library.malloc(16 << 20)
+ctypes.memset(place, 1, 16 << 20)
+library.free(place)
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_stays_where_the_settings_say_so():
+    plain = {name: value for name, value in os.environ.items() if name not in allocator.SETTINGS}
+
+    def left(settle, environment):
+        run = subprocess.run([sys.executable, "-c", SCRIPT.format(settle=settle)], env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        return int(run.stdout)
+
+    assert left(True, plain) > 15 << 20
+    assert left(False, plain) < 2 << 20
+    assert left(True, plain | {"MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_TOP_PAD_": "0"}) < 2 << 20  # the environment goes first

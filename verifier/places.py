@@ -1,0 +1,54 @@
+"""Where files lie: on this machine, or behind gs:// and s3://. Knows no file's meaning."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import cast
+
+from verifier.config import UserError
+
+_PACKAGES = {"gs": "gcsfs", "s3": "s3fs"}  # by which fsspec reaches them
+
+
+def place(where: str | os.PathLike[str]) -> pathlib.Path:
+    """The path that a text names.
+
+    Behind `gs://` and `s3://` it is etils' epath.Path, which has pathlib's verbs and leaves the work to fsspec; Orbax knows it too.
+
+    Raises:
+        UserError: a scheme that is not known, or whose package is missing.
+    """
+    text = os.fspath(where)
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        return where if isinstance(where, pathlib.Path) else pathlib.Path(text)
+    if scheme not in _PACKAGES:
+        known = " or ".join(f"{name}://" for name in _PACKAGES)
+        raise UserError(f"{text}: files can lie in folders and behind {known}, not behind {scheme}://")
+    if importlib.util.find_spec(_PACKAGES[scheme]) is None:
+        raise UserError(f"{text}: {scheme}:// needs the package {_PACKAGES[scheme]}: pip install 'verifier[{scheme}]'")
+    from etils import epath  # here, because it takes as long to import as all of an offline command's work on small tables
+
+    return cast(pathlib.Path, epath.Path(text))
+
+
+def is_remote(path: os.PathLike[str]) -> bool:
+    """Whether it lies behind an object store: a file is whole there or not there, cannot be appended to, and nothing can be locked."""
+    return "://" in os.fspath(path)
+
+
+def absolute(path: pathlib.Path) -> pathlib.Path:
+    """The same place, whatever the working directory."""
+    return path if is_remote(path) else path.absolute()
+
+
+def files_in(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Every file of a folder and of the folders in it."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield from files_in(path)
+        else:
+            yield path
