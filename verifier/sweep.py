@@ -93,7 +93,7 @@ def compare(theme: str, names: Sequence[str], variants: Sequence[Sequence[Varian
     """Writes comparison.json and prints the table of a theme's variants."""
     roots = {name: {each.config.seed: each.dir.root for of_seed in variants for each in of_seed if each.name == name} for name in names}
     config = variants[0][0].config
-    found = variants_lib.compare(roots, config.report.resamples, config.seed)
+    found = variants_lib.compare(roots, config.report.ks, config.report.resamples, config.seed)
     store.write_json(out / "comparison.json", found)
     # A page that shows several runs is written here: `roots` has the workdirs of each variant by seed, base first.
     print(f"\n{theme}\n{variants_lib.table(found)}\n\ncomparison  {out / 'comparison.json'}")

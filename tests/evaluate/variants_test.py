@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pathlib
 
@@ -10,10 +11,10 @@ import pytest
 
 from tests.evaluate.report_test import make_workdir
 from verifier.config import ReportConfig
-from verifier.evaluate import rank, report, tables, variants
+from verifier.evaluate import rank, report, tables, variants, votes
 from verifier.evaluate.intervals import Bootstrap
 
-RESAMPLES = 200
+KS, RESAMPLES = (1, 3), 200
 
 
 def workdirs(root: pathlib.Path, names, seeds) -> dict[str, dict[int, pathlib.Path]]:
@@ -32,7 +33,7 @@ def best(folder: pathlib.Path) -> np.ndarray:
 
 def test_figures_and_differences_are_means_over_problems_of_means_over_seeds(tmp_path):
     roots = workdirs(tmp_path, ("base", "other"), (0, 1, 2))
-    found = variants.compare(roots, RESAMPLES, 0)
+    found = variants.compare(roots, KS, RESAMPLES, 0)
     by_hand = {name: np.mean([best(folder) for folder in of_seed.values()], axis=0) for name, of_seed in roots.items()}
     test = found["splits"]["test"]
     for name in roots:
@@ -46,7 +47,7 @@ def test_figures_and_differences_are_means_over_problems_of_means_over_seeds(tmp
 
 def test_problems_that_only_one_variant_has_do_not_count_in_a_difference(tmp_path):
     roots = workdirs(tmp_path, ("base", "other"), (0,))
-    whole = variants.compare(roots, RESAMPLES, 0)["splits"]["test"]["other"]
+    whole = variants.compare(roots, KS, RESAMPLES, 0)["splits"]["test"]["other"]
     assert whole["n_shared_problems"] == whole["n_problems"] == 15
     read = tables.read_workdir
 
@@ -62,14 +63,14 @@ def test_problems_that_only_one_variant_has_do_not_count_in_a_difference(tmp_pat
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "read_workdir", without_three)
-        fewer = variants.compare(roots, RESAMPLES, 0)["splits"]["test"]["other"]
+        fewer = variants.compare(roots, KS, RESAMPLES, 0)["splits"]["test"]["other"]
     expected = (best(roots["other"][0]) - best(roots["base"][0]))[3:].mean()
     assert fewer["n_shared_problems"] == 12 and fewer["differences"]["best_of_n"]["value"] == pytest.approx(expected)
 
 
 def test_the_peak_is_the_top_of_the_curve_that_the_run_reports(tmp_path):
     roots = workdirs(tmp_path, ("base",), (0,))
-    peak = variants.compare(roots, RESAMPLES, 0)["splits"]["test"]["base"]["peak"]
+    peak = variants.compare(roots, KS, RESAMPLES, 0)["splits"]["test"]["base"]["peak"]
     curve = json.loads((roots["base"][0] / "report" / "metrics.json").read_text())["splits"]["test"]["verifier_at_k"]
     top = max(one["value"] for one in curve.values())
     assert curve[str(peak["samples"])]["value"] == top
@@ -79,8 +80,33 @@ def test_the_peak_is_the_top_of_the_curve_that_the_run_reports(tmp_path):
 def test_the_table_names_every_variant_and_leaves_out_differences_that_cannot_be(tmp_path):
     roots = workdirs(tmp_path, ("base", "other"), (0, 1))
     roots["same"] = roots["base"]
-    text = variants.table(variants.compare(roots, RESAMPLES, 0))
+    text = variants.table(variants.compare(roots, KS, RESAMPLES, 0))
     for word in (*roots, "best-of-n", "15 problems, seeds 0, 1"):
         assert word in text
-    only = variants.table(variants.compare({name: roots[name] for name in ("base", "same")}, RESAMPLES, 0))
+    only = variants.table(variants.compare({name: roots[name] for name in ("base", "same")}, KS, RESAMPLES, 0))
     assert "difference to base" not in only
+
+
+def test_votes_over_samples_and_k_agree_with_every_subset(tmp_path):
+    folder = make_workdir(tmp_path, seed=3)
+    candidates = tables.read_workdir(folder, ["test"])["test"].candidates
+    assert votes.top_k_vote_at(candidates, 6, [1, 3, 6], 0)[3].tolist() == rank.top_k_vote(candidates, 3).correct_P.astype(float).tolist()
+    drawn = votes.top_k_vote_at(candidates, 4, [1, 3, 4], 0, subsets=4000)
+    for k, column in drawn.items():
+        every = []
+        for chosen in itertools.combinations(range(6), 4):  # columns in order of rank
+            part = {name: getattr(candidates, name)[:, list(chosen)] for name in ("row_PJ", "sample_id_PJ", "correct_PJ", "score_PJ")}
+            answers = candidates.answer_PJ[:, list(chosen)]
+            right = []
+            for problem, row in enumerate(answers[:, :k].tolist()):
+                counted = [answer for answer in row if answer >= 0]
+                best = max(dict.fromkeys(counted), key=counted.count, default=None)  # the first of the most frequent
+                right.append(best is not None and part["correct_PJ"][problem][row.index(best)])
+            every.append(right)
+        np.testing.assert_allclose(column, np.mean(every, axis=0), atol=0.04)
+
+
+def test_votes_among_more_samples_than_there_are_are_refused(tmp_path):
+    candidates = tables.read_workdir(make_workdir(tmp_path), ["test"])["test"].candidates
+    with pytest.raises(ValueError, match="7 of 6"):
+        votes.top_k_vote_at(candidates, 7, [1], 0)

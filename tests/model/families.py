@@ -16,6 +16,7 @@ FAMILIES = {
     "llama3": Arch(**_SIZES, tied=False, rope_scaling=RopeScaling("llama3", factor=4.0, original_context=16)),
     "mistral": Arch(**_SIZES, tied=False, sliding_window=3),
     "qwen2": Arch(**{**_SIZES, "kv_heads": 1}, qkv_bias=True, rope_scaling=RopeScaling("yarn", factor=2.0, original_context=16)),
+    "qwen3": Arch(**{**_SIZES, "head_width": 6}, qk_norm=True),
     "gpt2": Arch(
         **{**_SIZES, "kv_heads": 4},
         norm="layer",

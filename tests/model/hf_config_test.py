@@ -84,7 +84,7 @@ def test_rope_in_old_and_new_spelling(fields, theta, scaling):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "mamba"}, "'mamba' is not supported; supported are gpt2, llama, mistral, qwen2"),
+        ({"model_type": "mamba"}, "'mamba' is not supported; supported are gpt2, llama, mistral, qwen2, qwen3"),
         ({}, "None is not supported"),
         (LLAMA | {"hidden_act": "relu2"}, "activation 'relu2'"),
         (QWEN2 | {"use_sliding_window": True}, "use_sliding_window=True"),
@@ -118,6 +118,8 @@ def test_what_is_not_supported_is_refused_by_name(config, message):
         (dataclasses.replace(ARCH, rope_scaling=RopeScaling("yarn", 8.0, 64, attention_factor=1.5, truncate=False)), "llama"),
         (dataclasses.replace(ARCH, sliding_window=7), "mistral"),
         (dataclasses.replace(ARCH, qkv_bias=True), "qwen2"),
+        (dataclasses.replace(ARCH, qk_norm=True), "qwen3"),
+        (dataclasses.replace(ARCH, qk_norm=True, qkv_bias=True, out_bias=True), "qwen3"),
         (GPT2_ARCH, "gpt2"),
         (dataclasses.replace(GPT2_ARCH, tied=False, activation="relu"), "gpt2"),
     ],

@@ -63,7 +63,7 @@ def refused(folder, tokenizer_size=ROWS - 1):
 
 def test_every_family_has_a_golden():
     families = {json.loads((folder / "config.json").read_text())["model_type"] for folder in TESTDATA.glob("hf_*")}
-    assert families == {"llama", "mistral", "qwen2", "gpt2"}
+    assert families == {"llama", "mistral", "qwen2", "qwen3", "gpt2"}
 
 
 @EACH
@@ -116,7 +116,7 @@ def test_gpt2_without_prefix_and_with_masks(change):
 
 
 def test_the_reserved_row_grows_the_embedding_and_the_untied_output():
-    for name in ("hf_qwen2", "hf_mistral", "hf_gpt2"):
+    for name in ("hf_qwen2", "hf_qwen3", "hf_mistral", "hf_gpt2"):
         model = load_weights(TESTDATA / name, tokenizer_size=ROWS)
         as_stored = load_weights(TESTDATA / name, tokenizer_size=ROWS - 1)
         assert model.arch.vocab_size == 128 and model.output_rows().shape[0] == model.embed.shape[0] == 128

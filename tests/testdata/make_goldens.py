@@ -46,6 +46,7 @@ CONFIGS: dict[str, transformers.PretrainedConfig] = {
     "hf_qwen2": transformers.Qwen2Config(**SIZES, rope_parameters=ROPE_PLAIN, tie_word_embeddings=True),
     "hf_qwen2_yarn": transformers.Qwen2Config(**SIZES, rope_parameters=ROPE_YARN, tie_word_embeddings=True),
     "hf_gpt2": transformers.GPT2Config(vocab_size=80, n_embd=32, n_layer=2, n_head=4, n_positions=32, bos_token_id=None, eos_token_id=None),
+    "hf_qwen3": transformers.Qwen3Config(**SIZES, head_dim=16, rope_parameters=ROPE_PLAIN, tie_word_embeddings=True),
 }
 
 

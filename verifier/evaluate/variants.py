@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from verifier.evaluate import curves, rank, tables
+from verifier.evaluate import curves, rank, tables, votes
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.intervals import Bootstrap
 from verifier.evaluate.metrics import GREEDY, HELDOUT, ROWS
 
 _NAMES = {key: name for key, name, _ in ROWS}
 _COMPARED = ("greedy_accuracy", "majority", "best_of_n", "oracle_pass_at_n")  # differences that the table shows
-_CURVE = "verifier_at_k/"
+_CURVE, _VOTES = "verifier_at_k/", "votes/"  # prefixes of figures that are points of a curve: over N, and over N and k
 
 
 class _Values(NamedTuple):
@@ -32,23 +32,25 @@ class _Values(NamedTuple):
     seed: int
 
 
-def compare(roots: Mapping[str, Mapping[int, pathlib.Path]], resamples: int, seed: int) -> dict[str, Any]:
+def compare(roots: Mapping[str, Mapping[int, pathlib.Path]], ks: Sequence[int], resamples: int, seed: int) -> dict[str, Any]:
     """Figures of every variant and its differences to the first one.
 
     Args:
         roots: workdirs by variant and seed; all variants have the seeds of the first.
+        ks: sizes of top-k votes among some of the samples.
         resamples: of the bootstrap over problems.
-        seed: of the bootstrap.
+        seed: of the bootstrap and of drawn subsets.
 
     Returns:
         What comparison.json holds: `base`, `seeds`, and under `splits` for every split that the first variant was tested on, by variant:
         `n_problems`, `n_samples`, `figures` (each with its mean of every seed, `by_seed`), `differences` (on the problems that both were
-        tested on) and `peak`, the number of samples at which best-of-n is highest, None where nothing was scored.
+        tested on), `peak`, the number of samples at which best-of-n is highest (None where nothing was scored), and `votes`, by number
+        of samples and k.
 
     Raises:
         UserError: a workdir without finished tables.
     """
-    values = {name: {which: _read(root, which) for which, root in of_seed.items()} for name, of_seed in roots.items()}
+    values = {name: {which: _read(root, which, ks) for which, root in of_seed.items()} for name, of_seed in roots.items()}
     base, *_ = roots
     splits: dict[str, Any] = {}
     for split in values[base][min(values[base])]:
@@ -87,10 +89,14 @@ def table(found: Mapping[str, Any]) -> str:
         if peaks:
             lines += ["", f"{split}: number of samples at which best-of-n is highest"]
             lines += [f"{name:<{width}}{one['samples']} [{one['ci95'][0]}, {one['ci95'][1]}]" for name, one in peaks.items()]
+            lines += ["", f"{split}: the k of the best top-k vote among N samples, as N:k"]
+            for name, one in variants.items():
+                best_k = {size: max(by_k, key=lambda k: by_k[k]["value"]) for size, by_k in one["votes"].items()}
+                lines.append(f"{name:<{width}}" + "  ".join(f"{size}:{k}" for size, k in best_k.items()))
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _read(root: pathlib.Path, seed: int) -> dict[str, _Values]:
+def _read(root: pathlib.Path, seed: int, ks: Sequence[int]) -> dict[str, _Values]:
     """The tested splits of a workdir whose report is written."""
     rows = tables.read_workdir(root)
     figures = json.loads((root / "report" / "metrics.json").read_text())["splits"]
@@ -99,11 +105,16 @@ def _read(root: pathlib.Path, seed: int) -> dict[str, _Values]:
         if split != HELDOUT and not split.endswith(GREEDY):
             greedy = rows.get(split + GREEDY)
             chosen = (figures.get(split) or {}).get("top_k_vote_chosen")
-            found[split] = _values(one.candidates, greedy.candidates if greedy else None, chosen["k"] if chosen else None, seed)
+            columns = _columns(one.candidates, greedy.candidates if greedy else None, chosen["k"] if chosen else None)
+            if one.candidates.score_PJ is not None:
+                columns |= _curves(one.candidates, ks, seed)
+            as_numbers = {name: np.asarray(column, np.float64) for name, column in columns.items()}
+            found[split] = _Values(one.candidates.problem_id_P, as_numbers, int(one.candidates.count_P.sum()), seed)
     return found
 
 
-def _values(candidates: Candidates, greedy: Candidates | None, k: int | None, seed: int) -> _Values:
+def _columns(candidates: Candidates, greedy: Candidates | None, k: int | None) -> dict[str, np.ndarray]:
+    """[P] values of each figure of the table."""
     figures = {
         "mean_sample_accuracy": candidates.correct_PJ.sum(axis=1) / candidates.count_P,
         "majority": rank.majority(candidates).correct_P,
@@ -114,11 +125,19 @@ def _values(candidates: Candidates, greedy: Candidates | None, k: int | None, se
     if candidates.score_PJ is not None:
         figures["best_of_n"] = rank.best_of_n(candidates).correct_P
         figures["weighted_vote"] = rank.weighted_vote(candidates).correct_P
-        figures |= {f"{_CURVE}{size}": curves.verifier_at_k(candidates, size) for size in curves.grid(candidates.smallest)}
         if k:
             figures["top_k_vote_chosen"] = rank.top_k_vote(candidates, k).correct_P
-    as_numbers = {name: np.asarray(column, np.float64) for name, column in figures.items()}
-    return _Values(candidates.problem_id_P, as_numbers, int(candidates.count_P.sum()), seed)
+    return figures
+
+
+def _curves(candidates: Candidates, ks: Sequence[int], seed: int) -> dict[str, np.ndarray]:
+    """[P] values of each point of the curves over the number of samples."""
+    sizes = curves.grid(candidates.smallest)
+    figures = {f"{_CURVE}{size}": curves.verifier_at_k(candidates, size) for size in sizes}
+    for size in (size for size in sizes if str(size)[0] in "13" or size == sizes[-1]):
+        found = votes.top_k_vote_at(candidates, size, [k for k in ks if k <= size], seed)
+        figures |= {f"{_VOTES}{size}/{k}": column for k, column in found.items()}
+    return figures
 
 
 def _summary(runs: Sequence[_Values], base: Sequence[_Values], resamples: int, seed: int) -> dict[str, Any]:
@@ -128,10 +147,10 @@ def _summary(runs: Sequence[_Values], base: Sequence[_Values], resamples: int, s
     bootstrap = Bootstrap.draw(len(next(iter(whole.values()))), resamples, seed)
     figures: dict[str, Any] = {
         name: {**estimate, "by_seed": {str(one.seed): round(float(one.figures[name].mean()), 10) for one in runs}}
-        for name, estimate in bootstrap.estimates({name: whole[name] for name in names if not name.startswith(_CURVE)}).items()
+        for name, estimate in bootstrap.estimates({name: whole[name] for name in names if "/" not in name}).items()
     }
     pairs = [_paired(one, other) for one in runs for other in base if one.seed == other.seed]
-    shared = [name for name in pairs[0].figures if all(name in one.figures for one in pairs) and not name.startswith(_CURVE)]
+    shared = [name for name in pairs[0].figures if all(name in one.figures for one in pairs) and "/" not in name]
     apart = _over_seeds(pairs, shared)
     common = len(next(iter(apart.values()), ()))
     return {
@@ -141,6 +160,7 @@ def _summary(runs: Sequence[_Values], base: Sequence[_Values], resamples: int, s
         "n_shared_problems": common,
         "differences": Bootstrap.draw(common, resamples, seed).estimates(apart) if common else {},
         "peak": _peak(bootstrap, {int(name.removeprefix(_CURVE)): whole[name] for name in names if name.startswith(_CURVE)}),
+        "votes": _votes(bootstrap, {name: whole[name] for name in names if name.startswith(_VOTES)}),
     }
 
 
@@ -167,6 +187,15 @@ def _peak(bootstrap: Bootstrap, curve: Mapping[int, np.ndarray]) -> dict[str, An
     best_R = sizes[(bootstrap.times_RP.astype(np.float64) @ values_PK).argmax(axis=1)]
     low, high = np.percentile(best_R, [2.5, 97.5], method="nearest")
     return {"samples": int(sizes[values_PK.mean(axis=0).argmax()]), "ci95": [int(low), int(high)]}
+
+
+def _votes(bootstrap: Bootstrap, points: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """Top-k votes by number of samples and k."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, estimate in bootstrap.estimates(dict(points)).items():
+        size, k = name.removeprefix(_VOTES).split("/")
+        found.setdefault(size, {})[k] = estimate
+    return found
 
 
 def _differs(one: Mapping[str, Any], key: str) -> bool:

@@ -11,13 +11,14 @@ _ROW_MULTIPLE = 64
 
 @dataclasses.dataclass(frozen=True)
 class Arch:
-    """One decoder family member. Llama, Mistral, Qwen2 and GPT-2 are settings of this and nothing more.
+    """One decoder family member. Llama, Mistral, Qwen2, Qwen3 and GPT-2 are settings of this and nothing more.
 
     Args:
         vocab_size: rows of the embedding, the value head's reserved row and padding rows among them.
         context: most tokens of prompt and solution together.
         norm: rms | layer. positions: rotary | learned. activation: silu | gelu | gelu_tanh | relu.
         gated: the MLP multiplies act(gate) with up (Llama); otherwise it is act(up).
+        qk_norm: each head's query and key go through an RMS norm of their own width before they are rotated (Qwen3).
         tied: the output matrix is the embedding.
         sliding_window: a token sees itself and the sliding_window - 1 tokens before it; None: all.
     """
@@ -40,6 +41,7 @@ class Arch:
     qkv_bias: bool = False
     out_bias: bool = False
     mlp_bias: bool = False
+    qk_norm: bool = False
     tied: bool = True
     sliding_window: int | None = None
 

@@ -26,6 +26,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "llama": _ROTARY_DEFAULTS | {"max_position_embeddings": 2048},
     "mistral": _ROTARY_DEFAULTS | {"max_position_embeddings": 131072, "num_key_value_heads": 8, "sliding_window": 4096},
     "qwen2": _ROTARY_DEFAULTS | {"max_position_embeddings": 32768, "num_key_value_heads": 32},
+    "qwen3": _ROTARY_DEFAULTS | {"max_position_embeddings": 32768, "num_key_value_heads": 32, "head_dim": 128},
     "gpt2": {
         "n_positions": 1024,
         "n_inner": None,
@@ -39,6 +40,7 @@ _ONLY: dict[str, dict[str, tuple[Any, ...]]] = {
     "llama": {},
     "mistral": {"attention_bias": (False,), "mlp_bias": (False,)},
     "qwen2": {"use_sliding_window": (False,), "attention_bias": (True,), "mlp_bias": (False,)},
+    "qwen3": {"use_sliding_window": (False,), "mlp_bias": (False,)},
     "gpt2": {"scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,), "add_cross_attention": (False,)},
 }
 _ONLY_EVERYWHERE: dict[str, tuple[Any, ...]] = {
@@ -54,6 +56,13 @@ _ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
     "relu": "relu",
+}
+_ARCHITECTURES = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
 }
 _ACTIVATIONS_BACK = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
 # Fields of rope_scaling that each kind reads: Hugging Face's name, ours.
@@ -107,7 +116,7 @@ def arch_from_hf(config: Mapping[str, Any]) -> Arch:
 
 
 def _rotary(family: str, config: dict[str, Any]) -> Arch:
-    """Llama, Mistral, Qwen2."""
+    """Llama, Mistral, Qwen2, Qwen3."""
     heads, width = config["num_attention_heads"], config["hidden_size"]
     window = config["sliding_window"] if family == "mistral" else None
     expected_type = "full_attention" if window is None else "sliding_attention"
@@ -134,8 +143,9 @@ def _rotary(family: str, config: dict[str, Any]) -> Arch:
         activation=_activation(config["hidden_act"]),
         gated=True,
         qkv_bias=family == "qwen2" or bool(config["attention_bias"]),
-        out_bias=family == "llama" and bool(config["attention_bias"]),
+        out_bias=family in ("llama", "qwen3") and bool(config["attention_bias"]),
         mlp_bias=bool(config["mlp_bias"]),
+        qk_norm=family == "qwen3",
         tied=bool(config["tie_word_embeddings"]),
         sliding_window=window,
     )
@@ -207,19 +217,30 @@ def _mscale(factor: float, scale: float) -> float:
 def family_of(arch: Arch) -> str:
     """The Hugging Face family that computes what `arch` says; WeightsError where none does."""
     if arch == dataclasses.replace(
-        arch, norm="layer", positions="learned", gated=False, qkv_bias=True, out_bias=True, mlp_bias=True, sliding_window=None
+        arch,
+        norm="layer",
+        positions="learned",
+        gated=False,
+        qkv_bias=True,
+        out_bias=True,
+        mlp_bias=True,
+        qk_norm=False,
+        sliding_window=None,
     ):
         if arch.kv_heads == arch.heads and arch.heads * arch.head_width == arch.width:
             return "gpt2"
     elif arch == dataclasses.replace(arch, norm="rms", positions="rotary", gated=True):
         biases = (arch.qkv_bias, arch.out_bias, arch.mlp_bias)
-        if arch.sliding_window is None and arch.qkv_bias == arch.out_bias:
+        if arch.qk_norm:
+            if arch.sliding_window is None and biases in ((True, True, False), (False, False, False)):
+                return "qwen3"
+        elif arch.sliding_window is None and arch.qkv_bias == arch.out_bias:
             return "llama"
-        if arch.sliding_window is None and biases == (True, False, False):
+        elif arch.sliding_window is None and biases == (True, False, False):
             return "qwen2"
-        if arch.sliding_window is not None and not any(biases):
+        elif arch.sliding_window is not None and not any(biases):
             return "mistral"
-    raise WeightsError(f"no supported Hugging Face family (llama, mistral, qwen2, gpt2) computes {arch}; it cannot be exported")
+    raise WeightsError(f"no supported Hugging Face family ({', '.join(_ARCHITECTURES)}) computes {arch}; it cannot be exported")
 
 
 def hf_from_arch(arch: Arch) -> dict[str, Any]:
@@ -235,9 +256,8 @@ def hf_from_arch(arch: Arch) -> dict[str, Any]:
         WeightsError: no supported family computes this.
     """
     family = family_of(arch)
-    names = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM", "gpt2": "GPT2LMHeadModel"}
     shared = {
-        "architectures": [names[family]],
+        "architectures": [_ARCHITECTURES[family]],
         "model_type": family,
         "vocab_size": arch.vocab_size,
         "tie_word_embeddings": arch.tied,
@@ -270,6 +290,8 @@ def hf_from_arch(arch: Arch) -> dict[str, Any]:
         return config | {"attention_bias": arch.qkv_bias, "mlp_bias": arch.mlp_bias}
     if family == "mistral":
         return config | {"sliding_window": arch.sliding_window}
+    if family == "qwen3":
+        return config | {"use_sliding_window": False, "attention_bias": arch.qkv_bias}
     return config | {"use_sliding_window": False}
 
 

@@ -47,7 +47,7 @@ def _layer_norm(name: str, path: str) -> tuple[Row, Row]:
     return Row(f"{name}.weight", (f"{path}.scale",)), Row(f"{name}.bias", (f"{path}.bias",))
 
 
-# Biases stand in the table for all; a model that has none has no such parameter, and the row is passed over.
+# Biases and norms of heads stand in the table for all; a model that has none has no such parameter, and the row is passed over.
 _LLAMA = Family(
     rows=(
         Row("embed_tokens.weight", ("embed",)),
@@ -56,6 +56,8 @@ _LLAMA = Family(
         *_linear("self_attn.k_proj", "attention.key"),
         *_linear("self_attn.v_proj", "attention.value"),
         *_linear("self_attn.o_proj", "attention.out"),
+        Row("layers.{l}.self_attn.q_norm.weight", ("blocks.{l}.attention.query_norm.scale",)),  # Qwen3 alone has them
+        Row("layers.{l}.self_attn.k_norm.weight", ("blocks.{l}.attention.key_norm.scale",)),
         Row("layers.{l}.post_attention_layernorm.weight", ("blocks.{l}.mlp_norm.scale",)),
         *_linear("mlp.gate_proj", "mlp.gate"),
         *_linear("mlp.up_proj", "mlp.up"),
@@ -82,7 +84,7 @@ _GPT2 = Family(
     prefix="transformer.",
     ignored=r"h\.\d+\.attn\.(bias|masked_bias)",
 )
-FAMILIES = {"llama": _LLAMA, "mistral": _LLAMA, "qwen2": _LLAMA, "gpt2": _GPT2}
+FAMILIES = {"llama": _LLAMA, "mistral": _LLAMA, "qwen2": _LLAMA, "qwen3": _LLAMA, "gpt2": _GPT2}
 
 
 def rows_of(family: str, layers: int, parameters: Container[str]) -> dict[str, Row]:

@@ -30,7 +30,7 @@ _SHOWN = 20  # names of a long list in a message
 def load_weights(
     folder: str | pathlib.Path, *, tokenizer_size: int, dtype: jax.typing.DTypeLike = jnp.float32, mesh: jax.sharding.Mesh | None = None
 ) -> Transformer:
-    """Reads config.json and model.safetensors (or its shards) of a Llama, Mistral, Qwen2 or GPT-2 model.
+    """Reads config.json and model.safetensors (or its shards) of a Llama, Mistral, Qwen2, Qwen3 or GPT-2 model.
 
     The value head's reserved id is `tokenizer_size`, so tokenizer_size + 1 rows are needed. Where the checkpoint has exactly
     tokenizer_size rows, the embedding (and an untied output) grows to the next multiple of 64; the new rows are the mean of the others.

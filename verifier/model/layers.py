@@ -95,11 +95,16 @@ class Attention(nnx.Module):
         self.key = _linear(arch.width, kv_width, arch.qkv_bias, std, dtype, rngs)
         self.value = _linear(arch.width, kv_width, arch.qkv_bias, std, dtype, rngs)
         self.out = _linear(arch.heads * arch.head_width, arch.width, arch.out_bias, out_std, dtype, rngs, LinearOfParts)
-        self.head_width = arch.head_width
+        if arch.qk_norm:
+            self.query_norm = RMSNorm(arch.head_width, arch.norm_eps)
+            self.key_norm = RMSNorm(arch.head_width, arch.norm_eps)
+        self.head_width, self.qk_norm = arch.head_width, arch.qk_norm
 
     def project(self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Query [..., T, N, H], key and value [..., K, T, H] of x [..., T, D]; cos_sin None: no rotation."""
         q, k, v = (part(x).reshape(*x.shape[:-1], -1, self.head_width) for part in (self.query, self.key, self.value))
+        if self.qk_norm:
+            q, k = self.query_norm(q), self.key_norm(k)
         if cos_sin is not None:
             q, k = rotate(q, cos_sin), rotate(k, cos_sin)
         return q, k.swapaxes(-3, -2), v.swapaxes(-3, -2)
