@@ -17,6 +17,7 @@ _CHOICES = {
     "verify.value_loss": ("mse", "bce"),
     "verify.normalise": ("tokens", "solutions"),
     "verify.init": ("generator", "base"),
+    "report.aggregation": ("last", "mean", "min", "product", "last_line"),
 }
 _POSITIVE = (
     *("model.context", "model.layers", "model.width", "model.heads", "model.kv_heads", "model.mlp_width", "tokenizer.vocab_size"),
