@@ -168,5 +168,7 @@ def test_without_scores_all_else_works() -> None:
     test = metrics.summarise({"test": simulated(30, 8, scored=False), "heldout": simulated(30, 8, scored=False)}, [1, 3], 50, 0)["test"]
     for key in ("best_of_n", "top_k_vote", "top_k_vote_chosen", "weighted_vote", "verifier", "best_method_on_heldout", "verifier_at_k"):
         assert test[key] is None, key
-    assert test["majority"]["value"] > 0 and set(test["differences"].values()) == {None}
+    known = {pair for pair, estimate in test["differences"].items() if estimate}
+    assert test["majority"]["value"] > 0 and known == {"majority-mean_sample_accuracy"}
+    assert set(test["oracle_gap_closed"].values()) == {None} and test["weighted_vote_at_k"] is None
     assert "majority" in metrics.results_table({"splits": {"test": test}})

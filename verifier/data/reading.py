@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from verifier.data.local_files import jsonl_rows
-from verifier.data.tables import SCHEMAS, StoreError, key_of, schema_of
+from verifier.data.tables import SCHEMA_VERSION, SCHEMAS, StoreError, key_of, schema_of
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
@@ -47,15 +47,27 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any] | None:
     """The manifest of a finished result, or None where there is none.
 
     Raises:
-        StoreError: it is not JSON.
+        StoreError: it is not JSON, or it is that of a table of another schema version.
     """
     path = pathlib.Path(folder) / MANIFEST
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text())
+        manifest = json.loads(path.read_text())
     except ValueError as error:
         raise StoreError(f"{path}: not JSON ({error}); it was whole when it was written: make {folder} anew") from error
+    refuse_other_schema(manifest, pathlib.Path(folder))
+    return manifest
+
+
+def refuse_other_schema(manifest: Mapping[str, Any], folder: pathlib.Path) -> None:
+    """Raises StoreError if a table's manifest is of another schema version; one without it is of version 1, a model's has none."""
+    version = manifest.get("schema_version", 1)
+    if "table" in manifest and version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{folder} holds {manifest['table']} of schema version {version!r}; this program knows version {SCHEMA_VERSION}: "
+            "read it with the release that wrote it, or make it anew"
+        )
 
 
 def read_foreign(path: pathlib.Path | str) -> pa.Table:

@@ -3,7 +3,7 @@
     tables/samples/split=test/
         unfinished.json       the settings, from the first moment until the table is finished
         part-00000.parquet    whole problems: what is here need not be made again
-        manifest.json         the end: rows, parts with sizes and sha256, settings; takes the place of unfinished.json
+        manifest.json         the end: schema version, rows, parts with sizes and sha256, settings; takes the place of unfinished.json
 
 Other tools read the parts as they are; with pandas: `pd.read_parquet(glob("tables/samples/split=*/*.parquet"), partitioning=None)`.
 """
@@ -25,8 +25,18 @@ import pyarrow.parquet as pq
 
 from verifier.atomic import ASIDE, WriteError, as_json, write_bytes, write_json
 from verifier.config import differences
-from verifier.data.reading import MANIFEST, UNFINISHED, duplicate_key, open_part, parts_of, read_foreign, read_manifest, read_table
-from verifier.data.tables import SCHEMAS, StoreError, key_of, schema_of
+from verifier.data.reading import (
+    MANIFEST,
+    UNFINISHED,
+    duplicate_key,
+    open_part,
+    parts_of,
+    read_foreign,
+    read_manifest,
+    read_table,
+    refuse_other_schema,
+)
+from verifier.data.tables import SCHEMA_VERSION, SCHEMAS, StoreError, key_of, schema_of
 
 __all__ = ["SCHEMAS", "StoreError", "TableWriter", "read_foreign", "read_manifest", "read_table", "remove_table", "table_id", "write_json"]
 
@@ -95,7 +105,13 @@ class TableWriter:
         """
         files = parts_of(self.folder)
         parts = [_entry(part) for part in files]
-        own = {"table": self.table, "id": _content_id(files, self.table), "rows": sum(part["rows"] for part in parts), "parts": parts}
+        own = {
+            "table": self.table,
+            "schema_version": SCHEMA_VERSION,
+            "id": _content_id(files, self.table),
+            "rows": sum(part["rows"] for part in parts),
+            "parts": parts,
+        }
         if taken := own.keys() & manifest.keys():
             raise StoreError(f"{self.folder}: the manifest's own entries {sorted(taken)} cannot be given; call them something else")
         self._write(self.folder / MANIFEST, as_json({**own, "settings": self.settings, **manifest}))
@@ -107,9 +123,10 @@ class TableWriter:
         if parts and not note.exists():
             raise StoreError(f"{parts[0]} is there, but no {UNFINISHED} to say with which settings it was made; remove {self.folder}")
         if not parts and process == 0:  # what was begun and has no part may be something else now
-            self._write(note, as_json({"table": self.table, "settings": self.settings}))
+            self._write(note, as_json({"table": self.table, "schema_version": SCHEMA_VERSION, "settings": self.settings}))
             return
         old = json.loads(note.read_text())
+        refuse_other_schema(old, self.folder)
         changed = differences({"table": old["table"], **old["settings"]}, {"table": self.table, **self.settings})
         if changed:
             lines = "\n  ".join(changed)

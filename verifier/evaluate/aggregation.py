@@ -44,8 +44,8 @@ def aggregate(value_N: np.ndarray, length_R: np.ndarray, how: str, last_line_N: 
     Args:
         value_N: values of all tokens, solution after solution.
         length_R: tokens of each solution.
-        how: `last`; `mean`; `min`; `product` of values, each clipped to [1e-6, 1], as a sum of logarithms; `last_line`: mean over the tokens
-            of the last line.
+        how: `last`; `mean`; `min`; `product` of values, each clipped to [1e-6, 1], as a sum of logarithms; `last_line`: mean over the
+            tokens of the last line.
         last_line_N: which tokens write the last line (`in_last_line`), for `last_line` alone.
 
     Returns:
@@ -117,9 +117,10 @@ def scores_of(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> Scores
     needed = ("token_scores", "tokens") if how == "last_line" else ("token_scores",)
     for name in needed:
         if name not in split.rows.column_names:
+            there = ", ".join(split.rows.column_names)
             raise AggregationError(
-                f"aggregation={how} needs the column `{name}`, which these {'scores' if name == 'token_scores' else 'samples'} do not have; "
-                "it has " + ", ".join(split.rows.column_names) + ": take tables with it, or aggregation=last"
+                f"aggregation={how} needs `{name}`, which these samples and scores do not have; there are {there}: take tables with "
+                "it, such as a workdir's own, or aggregation=last"
             )
     value_N, length_R = ragged(split.rows["token_scores"])
     if how != "last_line":
@@ -162,8 +163,8 @@ def compare(splits: Mapping[str, SplitRows], tokenizer: Tokenizer | None, resamp
         seed: of the bootstrap.
 
     Returns:
-        For every split and aggregation `best_of_n`, its paired `difference_to_last`, `weighted_vote`, `auroc_within_problem`; None where the
-        rows do not have what it needs.
+        For every split and aggregation `best_of_n`, its paired `difference_to_last`, `weighted_vote` and `auroc_within_problem`; None where
+        the rows do not have what it needs.
     """
     out: dict[str, dict[str, Any] | None] = {}
     for name, split in splits.items():
@@ -225,7 +226,9 @@ def _refuse_other_tokenizer(split: SplitRows, token_N: np.ndarray, tokenizer: To
         text = split.rows["solution"][row].as_py()
         decoded = tokenizer.decode(split.rows["tokens"][row].as_py())
         if decoded != text:
-            raise AggregationError(f"the tokens of row {row + 1} read {decoded[:60]!r}, its solution {text[:60]!r}: another tokenizer; {way_out}")
+            raise AggregationError(
+                f"the tokens of row {row + 1} read {decoded[:60]!r}, its solution {text[:60]!r}: another tokenizer; {way_out}"
+            )
 
 
 def _spread(found: np.ndarray, there_R: np.ndarray, fill: float = np.nan) -> np.ndarray:

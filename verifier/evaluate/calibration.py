@@ -24,8 +24,8 @@ def calibration(candidates: Candidates, bins: int = 10) -> dict[str, Any]:
         bins: equal-width bins of the clipped score, for ECE and the reliability diagram.
 
     Returns:
-        What `discrimination` returns, `clipped_share` and `reliability`: for every bin `low`, `high`, `count`, `mean_score`, `accuracy` (the
-        last two None in an empty bin).
+        What `discrimination` returns, `clipped_share` and `reliability`: for every bin `low`, `high`, `count`, `mean_score`, `accuracy`
+        (the last two None in an empty bin).
 
     Raises:
         ValueError: the samples have no scores.
@@ -43,7 +43,9 @@ def calibration(candidates: Candidates, bins: int = 10) -> dict[str, Any]:
     }
 
 
-def discrimination(score: np.ndarray, right: np.ndarray, problem: np.ndarray, bins: int = 10, log: np.ndarray | None = None) -> dict[str, Any]:
+def discrimination(
+    score: np.ndarray, right: np.ndarray, problem: np.ndarray, bins: int = 10, log: np.ndarray | None = None
+) -> dict[str, Any]:
     """The figures that are one number each.
 
     Args:

@@ -1,10 +1,10 @@
 """95% bootstrap intervals over problems: the same resampled problems for every figure, so that differences are paired. Knows no methods.
 
 Two things are left to chance: which problems are in the set, and which samples were drawn of each. What a problem contributes varies by
-both, and problems are independent of each other, so the spread between problems holds both already (for Var[v] = Var[E[v|p]] + E[Var[v|p]]):
-drawing problems with replacement and keeping each one's samples as they are gives the interval for new problems with new samples. To
-resample the samples inside as well would count the second part twice (Davison and Hinkley 1997, section 3.8, who draw without replacement
-at the lower level for this reason). The part of the samples alone, for these very problems, is in `nested`.
+both, and problems are independent of each other, so the spread between problems holds both already, for
+Var[v] = Var[E[v|p]] + E[Var[v|p]]: drawing problems with replacement and keeping each one's samples as they are gives the interval for new
+problems with new samples. To resample the samples inside as well would count the second part twice (Davison and Hinkley 1997, section 3.8,
+who draw without replacement at the lower level for this reason). The part of the samples alone, for these very problems, is in `nested`.
 """
 
 from __future__ import annotations

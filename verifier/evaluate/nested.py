@@ -5,9 +5,9 @@ should fall (as a mean; single runs vary by their own draw too). With U the mean
 
     Var[U] = E[U^2] - E[f(A) f(B)]    for disjoint subsets A and B of k samples each,
 
-and U^2 and the mean of f(A) f(B) over all such pairs estimate the two without bias (Wang and Lindsay 2014, "Variance estimation of a general
-U-statistic with application to cross-validation"). Both have closed forms for pass@k and verifier@k. For votes, whose U is itself a mean
-over drawn subsets, the samples of every problem are cut into two halves of m at random: half the squared difference of the halves' U
+and U^2 and the mean of f(A) f(B) over all such pairs estimate the two without bias (Wang and Lindsay 2014, "Variance estimation of a
+general U-statistic with application to cross-validation"). Both have closed forms for pass@k and verifier@k. For votes, whose U is itself a
+mean over drawn subsets, the samples of every problem are cut into two halves of m at random: half the squared difference of the halves' U
 estimates Var[U_m], and Var[U_n] <= (m/n) Var[U_m] (Hoeffding 1948, theorem 5.2), so that interval is rather too wide than too narrow. All
 need 2k <= n; for larger k the samples at hand do not tell.
 
@@ -109,23 +109,32 @@ def interval(value: float, variance_P: np.ndarray) -> list[float]:
     return [round(max(value - reach, 0.0), 10), round(min(value + reach, 1.0), 10)]
 
 
-def intervals(candidates: Candidates, values: Mapping[str, float], curves: Mapping[str, Curve], seed: int) -> dict[str, list[float]]:
+def intervals(
+    candidates: Candidates, values: Mapping[str, float], votes: Mapping[str, Curve], seed: int
+) -> dict[str, dict[str, list[float]]]:
     """Intervals of those points of curves for which 2k <= n.
 
     Args:
         candidates: ranked samples.
-        values: means over problems by name: `pass_at_k/3`, `verifier_at_k/3`, and those of the curves.
-        curves: of votes, by the first part of their names.
+        values: means over problems by name and size: `pass_at_k/3`, `verifier_at_k/3`, and those of the votes; other names are left out.
+        votes: curves of votes by name.
         seed: of the halves.
+
+    Returns:
+        For every curve its [low, high] by size.
     """
-    asked = [(name, *name.split("/")) for name in values if "/" in name]
-    known = [(name, family, int(k)) for name, family, k in asked if 2 * int(k) <= candidates.smallest]
-    closed = {"pass_at_k": pass_variance, "verifier_at_k": verifier_variance}
-    variance = {name: closed[family](candidates, k) for name, family, k in known if family in closed}
-    for family, curve in curves.items():
-        found = half_variance(candidates, curve, [k for _, one, k in known if one == family], seed)
-        variance |= {f"{family}/{k}": column for k, column in found.items()}
-    return {name: interval(values[name], column) for name, column in variance.items()}
+    sizes: dict[str, list[int]] = {}
+    for name, _, size in (name.partition("/") for name in values):
+        if (name in _CLOSED or name in votes) and 2 * int(size) <= candidates.smallest:
+            sizes.setdefault(name, []).append(int(size))
+    variance = {
+        name: {k: _CLOSED[name](candidates, k) for k in ks} if name in _CLOSED else half_variance(candidates, votes[name], ks, seed)
+        for name, ks in sizes.items()
+    }
+    return {name: {str(k): interval(values[f"{name}/{k}"], column) for k, column in found.items()} for name, found in variance.items()}
+
+
+_CLOSED = {"pass_at_k": pass_variance, "verifier_at_k": verifier_variance}
 
 
 def _halves(candidates: Candidates, rng: np.random.Generator) -> tuple[Candidates, Candidates]:
@@ -140,8 +149,8 @@ def _some(candidates: Candidates, kept_PJ: np.ndarray) -> Candidates:
     """Some samples of every problem, ranked among themselves."""
     owner = candidates.problem_id_P[np.nonzero(kept_PJ)[0]]
     score, log = (None if one is None else one[kept_PJ] for one in (candidates.score_PJ, candidates.log_PJ))
-    columns = (getattr(candidates, name)[kept_PJ] for name in ("sample_id_PJ", "answer_PJ", "correct_PJ"))
-    return arrange(owner, *columns, score, log)
+    sample_id, answer, correct = candidates.sample_id_PJ[kept_PJ], candidates.answer_PJ[kept_PJ], candidates.correct_PJ[kept_PJ]
+    return arrange(owner, sample_id, answer, correct, score, log)
 
 
 def _checked(candidates: Candidates, k: int) -> np.ndarray:
