@@ -275,6 +275,26 @@ def test_the_id_of_a_table_is_that_of_its_rows(tmp_path):
     assert ids[0] == ids[1] != ids[2] and len(ids[0]) == 16
 
 
+def test_a_table_of_another_schema_version_is_refused_and_one_without_counts_as_the_first(tmp_path):
+    folder = finished(tmp_path / "t", [[sample("a")]])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest.pop("schema_version") == 1
+    store.write_json(folder / "manifest.json", manifest)
+    assert len(read_table(folder, "samples")) == 1
+    store.write_json(folder / "manifest.json", manifest | {"schema_version": 2})
+    for read in (lambda: read_table(folder, "samples"), lambda: read_manifest(folder)):
+        with pytest.raises(StoreError, match=r"t holds samples of schema version 2; this program knows version 1: .*make it anew"):
+            read()
+    begun = TableWriter(tmp_path / "u", "samples", {})
+    begun.append([sample("a")])
+    note = json.loads((tmp_path / "u" / "unfinished.json").read_text())
+    store.write_json(tmp_path / "u" / "unfinished.json", note | {"schema_version": 2})
+    with pytest.raises(StoreError, match="u holds samples of schema version 2"):
+        TableWriter(tmp_path / "u", "samples", {})
+    store.write_json(tmp_path / "model" / "manifest.json", {"id": "a", "schema_version": 7})  # a model's is no table's
+    assert read_manifest(tmp_path / "model")["id"] == "a"
+
+
 def test_write_json_is_whole_or_not_there(tmp_path, monkeypatch):
     path = tmp_path / "new" / "a.json"
     store.write_json(path, {"a": 1})

@@ -24,7 +24,7 @@ from verifier.evaluate.candidates import Candidates, arrange
 from verifier.evaluate.curves import log_choose
 
 _NORMAL = 1.959964
-_HALVINGS = 2000  # problems times halvings at least: their squared differences then average out to a few percent
+_HALVINGS = 600  # problems times halvings at least, so that their squared differences average out
 
 Curve = Callable[[Candidates, Sequence[int], int], dict[int, np.ndarray]]  # (candidates, ks, seed) to [P] a k
 
@@ -93,14 +93,14 @@ def half_variance(candidates: Candidates, curve: Curve, ks: Sequence[int], seed:
         _checked(candidates, k)
     problems = len(candidates.count_P)
     rng = np.random.default_rng(seed)
-    halvings = -(-_HALVINGS // problems) if problems < _HALVINGS else 1
+    halvings = min(-(-_HALVINGS // problems), 8)
     share_P = (candidates.count_P // 2) / candidates.count_P
     total = {k: np.zeros(problems) for k in ks}
-    for turn in range(min(halvings, 16)):
+    for turn in range(halvings):
         one, other = (curve(half, ks, seed + turn) for half in _halves(candidates, rng))
         for k in ks:
             total[k] += share_P * (one[k] - other[k]) ** 2 / 2
-    return {k: column / min(halvings, 16) for k, column in total.items()}
+    return {k: column / halvings for k, column in total.items()}
 
 
 def interval(value: float, variance_P: np.ndarray) -> list[float]:
