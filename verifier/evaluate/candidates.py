@@ -71,11 +71,54 @@ class Candidates:
         Raises:
             CandidatesError: a score is NaN.
         """
-        present_PJ = self.present_PJ
-        row = self.row_PJ[present_PJ]
-        own = (self.problem_id_P[np.nonzero(present_PJ)[0]], self.sample_id_PJ[present_PJ], self.answer_PJ[present_PJ])
-        new = arrange(*own, self.correct_PJ[present_PJ], score[row], None if log is None else log[row])
-        return dataclasses.replace(new, row_PJ=np.where(new.row_PJ >= 0, row[new.row_PJ], -1))
+        present_PJ, rows = self.present_PJ, np.maximum(self.row_PJ, 0)
+        by_PJ = np.where(present_PJ, (score if log is None else log)[rows], np.nan)
+        problem, column = np.nonzero(present_PJ)
+        _refuse_nan(self.problem_id_P[problem], self.sample_id_PJ[problem, column], by_PJ[problem, column])
+        order_PJ = np.lexsort((self.sample_id_PJ, -by_PJ, ~present_PJ), axis=1)
+
+        def moved(values_PJ: np.ndarray) -> np.ndarray:
+            return np.take_along_axis(values_PJ, order_PJ, axis=1)
+
+        new = dataclasses.replace(
+            self,
+            row_PJ=moved(self.row_PJ),
+            sample_id_PJ=moved(self.sample_id_PJ),
+            answer_PJ=moved(self.answer_PJ),
+            correct_PJ=moved(self.correct_PJ),
+            score_PJ=moved(np.where(present_PJ, score[rows], np.nan)),
+            log_PJ=None if log is None else moved(by_PJ),
+        )
+        return new._renumbered()
+
+    def some(self, kept_PJ: np.ndarray) -> Candidates:
+        """The samples where `kept_PJ` is True, at least one of every problem, ranked among themselves."""
+        count_P = kept_PJ.sum(axis=1)
+        order_PJ = np.argsort(~kept_PJ, axis=1, kind="stable")[:, : count_P.max()]
+        there_PJ = np.arange(order_PJ.shape[1])[None] < count_P[:, None]
+
+        def taken(values_PJ: np.ndarray, fill: Any) -> np.ndarray:
+            return np.where(there_PJ, np.take_along_axis(values_PJ, order_PJ, axis=1), fill)
+
+        return dataclasses.replace(
+            self,
+            count_P=count_P,
+            row_PJ=taken(self.row_PJ, -1),
+            sample_id_PJ=taken(self.sample_id_PJ, -1),
+            answer_PJ=taken(self.answer_PJ, -1),
+            correct_PJ=taken(self.correct_PJ, False),
+            score_PJ=None if self.score_PJ is None else taken(self.score_PJ, np.nan),
+            log_PJ=None if self.log_PJ is None else taken(self.log_PJ, np.nan),
+        )._renumbered()
+
+    def _renumbered(self) -> Candidates:
+        """Answers numbered by their best-ranked sample again."""
+        first_PA = self.first_column_PA()
+        if first_PA.shape[1] == 0:
+            return self
+        number_PA = np.argsort(np.argsort(np.where(first_PA < 0, self.row_PJ.shape[1], first_PA), axis=1), axis=1)
+        answer_PJ = np.where(self.answer_PJ < 0, -1, np.take_along_axis(number_PA, np.maximum(self.answer_PJ, 0), axis=1))
+        return dataclasses.replace(self, answer_PJ=answer_PJ)
 
     def first_column_PA(self) -> np.ndarray:
         """Column of each answer's best-ranked sample; -1 for answers that the problem does not have."""

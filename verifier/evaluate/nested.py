@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from verifier.evaluate.candidates import Candidates, arrange
+from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.curves import log_choose
 
 _NORMAL = 1.959964
@@ -142,15 +142,7 @@ def _halves(candidates: Candidates, rng: np.random.Generator) -> tuple[Candidate
     turn_PJ = np.where(candidates.present_PJ, rng.random(candidates.row_PJ.shape), np.inf)
     place_PJ = np.argsort(np.argsort(turn_PJ, axis=1), axis=1)
     half_P1 = (candidates.count_P // 2)[:, None]
-    return _some(candidates, place_PJ < half_P1), _some(candidates, (place_PJ >= half_P1) & (place_PJ < 2 * half_P1))
-
-
-def _some(candidates: Candidates, kept_PJ: np.ndarray) -> Candidates:
-    """Some samples of every problem, ranked among themselves."""
-    owner = candidates.problem_id_P[np.nonzero(kept_PJ)[0]]
-    score, log = (None if one is None else one[kept_PJ] for one in (candidates.score_PJ, candidates.log_PJ))
-    sample_id, answer, correct = candidates.sample_id_PJ[kept_PJ], candidates.answer_PJ[kept_PJ], candidates.correct_PJ[kept_PJ]
-    return arrange(owner, sample_id, answer, correct, score, log)
+    return candidates.some(place_PJ < half_P1), candidates.some((place_PJ >= half_P1) & (place_PJ < 2 * half_P1))
 
 
 def _checked(candidates: Candidates, k: int) -> np.ndarray:
