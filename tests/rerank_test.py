@@ -71,12 +71,17 @@ def test_workdir_parquet_and_jsonl_give_the_same_figures(tmp_path: pathlib.Path)
         "stored scores": Sources(tmp_path / "lone.parquet", root / "tables" / "problems", root),
     }
     for name, sources in paths.items():
-        found = figures(sources, tmp_path / name)
-        for split in found.values():
+        found, wanted = figures(sources, tmp_path / name), json.loads(json.dumps(expected))
+        for split in (*found.values(), *wanted.values()):
             split["grader_disagreement"].pop("examples")  # which come first depends on the order of rows
-        wanted = json.loads(json.dumps(expected))
-        for split in wanted.values():
-            split["grader_disagreement"].pop("examples")
+        for split, expected_split in ((found[split], wanted[split]) for split in wanted if name != "folder"):  # without tokens
+            known = {how for how, figures in split["aggregations"].items() if figures}
+            assert known == {"last"} | ({"mean", "min", "product"} if name == "stored scores" else set())
+            for one in (split, expected_split):
+                one["aggregations"] = {how: one["aggregations"][how] for how in known}
+                one.pop("aggregation_chosen")
+                if known == {"last"}:
+                    one["verifier"].pop("by_position")
         assert found == wanted, name
     one = figures(Sources(root / "tables" / "samples" / "split=test"), tmp_path / "one")
     assert set(one) == {"test"} and one["test"]["best_of_n"] == expected["test"]["best_of_n"]
@@ -146,6 +151,61 @@ def test_token_scores_of_a_scores_file_take_the_place_of_the_samples_own(tmp_pat
     assert found["test"]["best_of_n"] is not None
 
 
+def test_scores_that_are_missing_are_left_out_where_that_is_asked_for(tmp_path: pathlib.Path) -> None:
+    rows = [dict(good, score=score) for good, score in zip(GOOD, (None, float("nan"), 0.5), strict=True)]
+    samples = write_jsonl(tmp_path / "s.jsonl", rows)
+    with pytest.raises(UserError, match=r"field `score` is missing in row 1 of 3; .*--allow-missing"):
+        figures(Sources(samples), tmp_path / "out")
+    allowed = dataclasses.replace(CONFIG, allow_missing=True)
+    table = rerank.rerank(Sources(samples), tmp_path / "out", allowed, "numeric", 0)
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
+    assert found["n_samples"] == 1 and found["left_out"]["samples_with_nan"] == 2 and "2 test samples with nan are left out" in table
+    bare = write_jsonl(tmp_path / "b.jsonl", [{key: row[key] for key in row if key != "score"} for row in GOOD])
+    scores = write_jsonl(
+        tmp_path / "c.jsonl", [{"question": "q", "sample_id": 2, "score": 0.5}, {"question": "q", "sample_id": 1, "score": None}]
+    )
+    with pytest.raises(UserError, match="c.jsonl: field `score` is missing in row 2"):
+        figures(Sources(bare, scores=scores), tmp_path / "out")
+    rerank.rerank(Sources(bare, scores=scores), tmp_path / "out", allowed, "numeric", 0)
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]["left_out"]
+    assert found == {"problems": 0, "samples_without_score": 1, "samples_with_nan": 1}
+
+
+def test_an_aggregation_ranks_and_takes_a_tokenizer_from_anywhere(tmp_path: pathlib.Path) -> None:
+    root = make_workdir(tmp_path / "run")
+    how = dataclasses.replace(CONFIG, aggregation="last_line")
+    rerank.rerank(Sources(root), tmp_path / "a", how, "numeric", 0)
+    found = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    test = found["splits"]["test"]
+    assert found["aggregation"] == "last_line" and test["best_of_n"] == test["aggregations"]["last_line"]["best_of_n"]
+    (root / "generator").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="last_line needs the tokenizer .*--tokenizer=PATH"):
+        rerank.rerank(Sources(root), tmp_path / "b", how, "numeric", 0)
+    rerank.rerank(Sources(root, tokenizer=tmp_path / "elsewhere"), tmp_path / "b", how, "numeric", 0)
+    assert json.loads((tmp_path / "b" / "metrics.json").read_text())["splits"] == found["splits"]
+
+
+def test_samples_of_another_generator_are_refused_unless_asked_for(tmp_path: pathlib.Path) -> None:
+    root = make_workdir(tmp_path / "run")
+    store.write_json(root / "verifier" / "manifest.json", {"id": "v1", "generator": "g0"})
+    with pytest.raises(UserError, match="drawn by generator g1, but the verifier in .* was trained on those of g0"):
+        figures(Sources(root), tmp_path / "out")
+    rerank.rerank(Sources(root), tmp_path / "out", CONFIG, "numeric", 0, other_generator=True)
+    saved = json.loads((root / "config.json").read_text())
+    store.write_json(root / "config.json", saved | {"settings": saved["settings"] | {"verify.other_generator": True}})
+    assert figures(Sources(root), tmp_path / "out")["test"]["best_of_n"]  # the run itself was asked for it
+
+
+def test_an_empty_table_is_named(tmp_path: pathlib.Path) -> None:
+    root = make_workdir(tmp_path / "run")
+    for table in ("scores", "samples"):
+        folder = root / "tables" / table / "split=test"
+        store.remove_table(folder)
+        store.TableWriter(folder, table, {}).finish({})
+        with pytest.raises(UserError, match=rf"tables/{table}/split=test is empty: expected at least one row"):
+            figures(Sources(root), tmp_path / "out")
+
+
 def test_what_is_missing_is_named(tmp_path: pathlib.Path) -> None:
     def without(*names: str) -> Sources:
         return Sources(write_jsonl(tmp_path / "s.jsonl", [{key: row[key] for key in row if key not in names} for row in GOOD]))
@@ -179,6 +239,10 @@ def test_the_command_runs_where_jax_cannot_be_imported(tmp_path: pathlib.Path) -
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "best-of-n" in done.stdout and (tmp_path / "rerank-report" / "index.html").exists()
+    more = subprocess.run(
+        [*command, "--allow-missing", "--other-generator", "--aggregation=last"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}
+    )
+    assert more.returncode == 0
     wrong = subprocess.run([*command[:4], "--grader=numerik"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert wrong.returncode == 1 and wrong.stderr.startswith("error: there is no grader 'numerik'; nearest: numeric")
 

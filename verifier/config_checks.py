@@ -17,6 +17,7 @@ _CHOICES = {
     "verify.value_loss": ("mse", "bce"),
     "verify.normalise": ("tokens", "solutions"),
     "verify.init": ("generator", "base"),
+    "report.aggregation": ("last", "mean", "min", "product", "last_line"),
 }
 _OOD_SETS = ("svamp", "asdiv", "multiarith", "gsm8k")
 _POSITIVE = (

@@ -1,6 +1,7 @@
 """python -m verifier.rerank: ranks, votes and reports on stored samples, without JAX. Knows flags and paths; figures are evaluate's.
 
     python -m verifier.rerank --samples=PATH [--problems=PATH] [--scores=PATH] [--out=DIR] [--ks=1,3,5,10] [--grader=numeric]
+        [--aggregation=last] [--tokenizer=PATH] [--allow-missing] [--other-generator]
 
 PATH is a workdir, a table folder (with its neighbours `problems` and `scores`, unless they are given), or one Parquet or JSONL file made
 elsewhere with `question` or `problem_id`, `solution` and gold `answer` (there, or in --problems); `score`, `split` and `sample_id` are
@@ -22,8 +23,10 @@ from absl import app, flags
 from verifier import places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
-from verifier.evaluate import foreign, graders, metrics, report, tables
+from verifier.evaluate import foreign, graders, metrics, provenance, report, tables
+from verifier.evaluate.aggregation import AGGREGATIONS
 from verifier.evaluate.tables import SplitRows, TablesError
+from verifier.text.tokenizer import load_tokenizer
 
 _SAMPLES = flags.DEFINE_string("samples", None, "A workdir, a table folder, or one Parquet or JSONL file with solutions.")
 _PROBLEMS = flags.DEFINE_string("problems", None, "Problems with their gold answers: the same kinds of path. Default: beside the samples.")
@@ -31,25 +34,33 @@ _SCORES = flags.DEFINE_string("scores", None, "Scores of the samples: the same k
 _OUT = flags.DEFINE_string("out", "rerank-report", "Folder for index.html, metrics.json and the charts.")
 _KS = flags.DEFINE_list("ks", ["1", "3", "5", "10"], "Sizes of top-k votes.")
 _GRADER = flags.DEFINE_string("grader", "numeric", "Who judges the solutions: numeric, paper, strict or flexible.")
+_AGGREGATION = flags.DEFINE_enum("aggregation", "last", AGGREGATIONS, "How a solution's score is put together from its token values.")
+_TOKENIZER = flags.DEFINE_string("tokenizer", None, "Of the samples' tokens, for --aggregation=last_line. Default: the workdir's.")
+_ALLOW_MISSING = flags.DEFINE_bool("allow_missing", False, "Leave out samples without a score, or with NaN, and count them.")
+_OTHER_GENERATOR = flags.DEFINE_bool("other_generator", False, "Allow samples of another generator than the verifier was trained on.")
+flags.DEFINE_alias("allow-missing", "allow_missing")
+flags.DEFINE_alias("other-generator", "other_generator")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the bootstrap, of drawn subsets and of the choice of shown problems.")
 _RESAMPLES = flags.DEFINE_integer("resamples", ReportConfig.resamples, "Of the bootstrap over problems.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """Where samples, problems and scores are; None: beside the samples, or in their file."""
+    """Where samples, problems, scores and the tokenizer are; None: beside the samples, or in their file."""
 
     samples: pathlib.Path
     problems: pathlib.Path | None = None
     scores: pathlib.Path | None = None
+    tokenizer: pathlib.Path | None = None
 
 
-def read(sources: Sources, grader: str) -> dict[str, SplitRows]:
+def read(sources: Sources, grader: str, allow_missing: bool = False) -> dict[str, SplitRows]:
     """Reads and judges samples, whatever kind of path they come from.
 
     Args:
         sources: the paths.
         grader: judges every solution.
+        allow_missing: leave out samples without a score, or with NaN, and count them.
 
     Returns:
         Rows by split: of this project's tables heldout, test and test_greedy; of other files all splits they have.
@@ -64,29 +75,34 @@ def read(sources: Sources, grader: str) -> dict[str, SplitRows]:
     if path.is_dir():
         samples, problems, scores = _stored(path)
     else:
-        samples, problems, scores = _by_split(path)
+        samples, problems, scores = _by_split(path, allow_missing)
     if sources.problems:
         problems = _problems(sources.problems)
     if sources.scores:
-        scores = _scores(sources.scores, samples)
+        scores = _scores(sources.scores, samples, allow_missing)
     if problems is None:
         raise TablesError(f"{path}: no field `answer` in it; the right answers must be there or in --problems=PATH")
-    return {name: tables.assemble(rows, problems, grader, scores.get(name)) for name, rows in samples.items()}
+    return {name: tables.assemble(rows, problems, grader, scores.get(name), allow_missing) for name, rows in samples.items()}
 
 
-def rerank(sources: Sources, out: pathlib.Path, config: ReportConfig, grader: str, seed: int) -> str:
+def rerank(sources: Sources, out: pathlib.Path, config: ReportConfig, grader: str, seed: int, other_generator: bool = False) -> str:
     """Reads, writes the report and returns the table for the terminal.
 
     Args:
         sources: the paths.
         out: folder of the report.
-        config: ks, resamples, show_problems.
+        config: of the report.
         grader: judges every solution.
         seed: of everything that is drawn.
+        other_generator: allow samples of another generator than the one whose samples the verifier was trained on.
     """
-    splits = read(sources, grader)
-    root = _workdir_of(sources.samples)
+    splits = read(sources, grader, config.allow_missing)
+    root, scored_in = _workdir_of(sources.samples), _workdir_of(sources.scores or sources.samples)
     run = report.run_of_workdir(root) if root else report.Run(name=sources.samples.stem)
+    if scored_in and not other_generator and not run.settings.get("verify.other_generator"):
+        provenance.refuse_other_generator(splits, scored_in / "verifier")
+    if sources.tokenizer:
+        run = dataclasses.replace(run, tokenizer=load_tokenizer(sources.tokenizer))
     return metrics.results_table(report.write(splits, run, config, seed, out))
 
 
@@ -118,9 +134,9 @@ def _stored(path: pathlib.Path) -> tuple[dict[str, pa.Table], pa.Table | None, d
     return samples, _problems(problems) if problems.is_dir() else None, scores
 
 
-def _by_split(path: pathlib.Path) -> tuple[dict[str, pa.Table], pa.Table | None, dict[str, pa.Table]]:
+def _by_split(path: pathlib.Path, allow_missing: bool) -> tuple[dict[str, pa.Table], pa.Table | None, dict[str, pa.Table]]:
     """Samples of one file by split, with the problems and scores it holds."""
-    read_file = foreign.read_samples_file(path)
+    read_file = foreign.read_samples_file(path, allow_missing)
     samples = _parted(read_file.samples)
     return samples, read_file.problems, _parted(read_file.scores) if read_file.scores else {}
 
@@ -131,10 +147,10 @@ def _problems(path: pathlib.Path) -> pa.Table:
     return foreign.read_problems_file(path)
 
 
-def _scores(path: pathlib.Path, samples: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+def _scores(path: pathlib.Path, samples: Mapping[str, pa.Table], allow_missing: bool) -> dict[str, pa.Table]:
     """Scores by split; a table without splits serves all of them."""
     if not path.is_dir():
-        table = foreign.read_scores_file(path)
+        table = foreign.read_scores_file(path, allow_missing)
         return _parted(table) if "split" in table.column_names else dict.fromkeys(samples, table)
     root = path / "tables" / "scores" if (path / "tables").is_dir() else path
     if not list(root.glob("split=*")):
@@ -166,10 +182,15 @@ def main(argv: Sequence[str]) -> None:
             raise TablesError(
                 f"{' '.join(argv[1:]) or 'no --samples'}: expected --samples=PATH and further --flag=value; --help lists them"
             )
-        paths = [places.place(flag.value) if flag.value else None for flag in (_PROBLEMS, _SCORES)]
-        config = ReportConfig(ks=_sizes(_KS.value), resamples=_at_least(_RESAMPLES, 1))
-        out = places.place(_OUT.value)
-        table = rerank(Sources(places.place(_SAMPLES.value), *paths), out, config, _GRADER.value, _at_least(_SEED, 0))
+        paths = [places.place(flag.value) if flag.value else None for flag in (_PROBLEMS, _SCORES, _TOKENIZER)]
+        config = ReportConfig(
+            ks=_sizes(_KS.value),
+            resamples=_at_least(_RESAMPLES, 1),
+            aggregation=_AGGREGATION.value,
+            allow_missing=_ALLOW_MISSING.value,
+        )
+        out, sources = places.place(_OUT.value), Sources(places.place(_SAMPLES.value), *paths)
+        table = rerank(sources, out, config, _GRADER.value, _at_least(_SEED, 0), _OTHER_GENERATOR.value)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from verifier import atomic
+from verifier import atomic, checksums
 from verifier.config import UserError
 from verifier.data import store
 from verifier.data.store import SCHEMAS, StoreError, TableWriter, read_manifest, read_table, remove_table
@@ -302,6 +302,26 @@ def test_a_changed_byte_is_named_and_the_file_not_used(tmp_path, name):
         except UserError as error:
             assert path.name in str(error) and "remove" in str(error)
     path.write_bytes(whole)
+
+
+def test_a_table_of_another_schema_version_is_refused_and_one_without_counts_as_the_first(tmp_path):
+    folder = finished(tmp_path / "t", [[sample("a")]])
+    manifest = read_manifest(folder)
+    assert manifest.pop("schema_version") == 1
+    checksums.write_sealed(folder / "manifest.json", manifest)
+    assert len(read_table(folder, "samples")) == 1
+    checksums.write_sealed(folder / "manifest.json", manifest | {"schema_version": 2})
+    for read in (lambda: read_table(folder, "samples"), lambda: read_manifest(folder)):
+        with pytest.raises(StoreError, match=r"t holds samples of schema version 2; this program knows version 1: .*make it anew"):
+            read()
+    begun = TableWriter(tmp_path / "u", "samples", {})
+    begun.append([sample("a")])
+    note = json.loads((tmp_path / "u" / "unfinished.json").read_text())
+    checksums.write_sealed(tmp_path / "u" / "unfinished.json", note | {"schema_version": 2})
+    with pytest.raises(StoreError, match="u holds samples of schema version 2"):
+        TableWriter(tmp_path / "u", "samples", {})
+    checksums.write_sealed(tmp_path / "model" / "manifest.json", {"id": "a", "schema_version": 7})  # a model's is no table's
+    assert read_manifest(tmp_path / "model")["id"] == "a"
 
 
 def test_of_several_writers_the_first_alone_writes_the_settings(tmp_path):

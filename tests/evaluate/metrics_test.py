@@ -154,6 +154,65 @@ def test_metrics_hold_what_is_promised() -> None:
     assert "best-of-n" in table and f"top-k vote (k={chosen['k']})" in table and f"{100 * test['majority']['value']:.1f}" in table
 
 
+def test_every_difference_is_that_of_the_two_figures() -> None:
+    splits = {
+        "heldout": simulated(30, 8, seed=1),
+        "test": simulated(50, 8, seed=2),
+        "test_greedy": simulated(50, 1, seed=3, scored=False),
+    }
+    test = metrics.summarise(splits, [1, 3, 5], 100, 0)["test"]
+    assert len(test["differences"]) == 9
+    for pair, estimate in test["differences"].items():
+        one, other = pair.split("-")
+        assert estimate["value"] == pytest.approx(test[one]["value"] - test[other]["value"]), pair
+        widths = [test[name]["ci95"][1] - test[name]["ci95"][0] for name in (one, other)]
+        assert estimate["ci95"][1] - estimate["ci95"][0] < sum(widths)
+    elsewhere = splits | {"test_greedy": simulated(20, 1, seed=3, scored=False)}  # of other problems: nothing to pair
+    test = metrics.summarise(elsewhere, [1, 3, 5], 100, 0)["test"]
+    assert test["greedy_accuracy"] and test["differences"]["best_of_n-greedy_accuracy"] is None
+
+
+def test_the_gap_closed_is_a_ratio_of_means() -> None:
+    splits = {"heldout": simulated(30, 8, seed=1), "test": simulated(60, 8, seed=2)}
+    test = metrics.summarise(splits, [1, 3], 200, 0)["test"]
+    for method in ("best_of_n", "top_k_vote_chosen", "weighted_vote"):
+        gained = test[method]["value"] - test["majority"]["value"]
+        gap = test["oracle_gap_closed"][method]
+        assert gap["value"] == pytest.approx(gained / (test["oracle_pass_at_n"]["value"] - test["majority"]["value"]))
+        assert gap["ci95"][0] <= gap["value"] <= gap["ci95"][1]
+    answer = np.array([0, 0, 1, 1])
+    alike = arrange(["a", "a", "b", "b"], np.array([0, 1, 0, 1]), answer, answer == 0, np.array([0.1, 0.2, 0.3, 0.4]))
+    assert set(metrics.summarise({"test": alike}, [1], 20, 0)["test"]["oracle_gap_closed"].values()) == {None}  # pass@n is the majority
+
+
+def test_ratios_leave_out_resamples_without_one() -> None:
+    bootstrap = Bootstrap.draw(3, 500, 0)
+    found = bootstrap.ratio(np.array([1.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0]))  # 8 of 27 resamples lack the only problem with a gap
+    assert found == {"value": 1.0, "ci95": [1.0, 1.0]}
+    assert bootstrap.ratio(np.ones(3), np.zeros(3)) is None
+
+
+def test_weighted_votes_at_k_equal_the_mean_over_all_subsets() -> None:
+    candidates = simulated(6, 7, seed=4)
+    found = curves.weighted_vote_at_k(candidates, range(1, 8), seed=0)
+    for k, row in itertools.product(range(1, 8), range(6)):
+        parts = [subset(candidates, row, columns) for columns in itertools.combinations(range(7), k)]
+        assert found[k][row] == pytest.approx(np.mean([rank.weighted_vote(part).correct_P[0] for part in parts]))
+    with pytest.raises(ValueError, match="no scores"):
+        curves.weighted_vote_at_k(simulated(3, 4, scored=False), [1], 0)
+
+
+def test_figures_do_not_depend_on_the_order_of_samples() -> None:
+    rng = np.random.default_rng(0)
+    names, ids = np.repeat([f"p{n}" for n in range(20)], 9), np.tile(np.arange(9), 20)
+    answer, score = rng.integers(-1, 3, 180), rng.random(180)
+    order = rng.permutation(180)
+    plain = metrics.summarise({"test": arrange(names, ids, answer, answer == 0, score)}, [1, 3], 50, 0)
+    assert plain == metrics.summarise(
+        {"test": arrange(names[order], ids[order], answer[order], (answer == 0)[order], score[order])}, [1, 3], 50, 0
+    )
+
+
 def test_the_test_split_decides_nothing() -> None:
     heldout = simulated(60, 12, seed=7)
     picks = {
@@ -168,5 +227,7 @@ def test_without_scores_all_else_works() -> None:
     test = metrics.summarise({"test": simulated(30, 8, scored=False), "heldout": simulated(30, 8, scored=False)}, [1, 3], 50, 0)["test"]
     for key in ("best_of_n", "top_k_vote", "top_k_vote_chosen", "weighted_vote", "verifier", "best_method_on_heldout", "verifier_at_k"):
         assert test[key] is None, key
-    assert test["majority"]["value"] > 0 and set(test["differences"].values()) == {None}
+    known = {pair for pair, estimate in test["differences"].items() if estimate}
+    assert test["majority"]["value"] > 0 and known == {"majority-mean_sample_accuracy"}
+    assert set(test["oracle_gap_closed"].values()) == {None} and test["weighted_vote_at_k"] is None
     assert "majority" in metrics.results_table({"splits": {"test": test}})

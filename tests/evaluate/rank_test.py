@@ -94,6 +94,29 @@ def test_identities(given_rows: list[Row], random) -> None:
     assert rank.weighted_vote(equal).column_P.tolist() == rank.majority(equal).column_P.tolist()
 
 
+@settings(max_examples=100, deadline=None)
+@given(rows(), st.randoms(use_true_random=False))
+def test_ranked_anew_is_as_if_ranked_so_from_the_start(given_rows: list[Row], random) -> None:
+    scores = [random.choice([0.0, 0.25, 0.5]) for _ in given_rows]
+    fresh = candidates([(*row[:3], score) for row, score in zip(given_rows, scores, strict=True)])
+    again = candidates(given_rows).reranked(np.array(scores))
+    for name in ("problem_id_P", "count_P", "row_PJ", "sample_id_PJ", "answer_PJ", "correct_PJ", "score_PJ"):
+        assert np.array_equal(getattr(again, name), getattr(fresh, name), equal_nan=name == "score_PJ"), name
+    with pytest.raises(CandidatesError, match="of .* scores are NaN"):
+        fresh.reranked(np.full(len(scores), np.nan))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows(), st.randoms(use_true_random=False))
+def test_some_samples_are_as_if_there_were_no_others(given_rows: list[Row], random) -> None:
+    whole = candidates(given_rows)
+    kept_PJ = whole.present_PJ & np.array([[random.random() < 0.6 or not column for column in range(whole.row_PJ.shape[1])]])
+    some, rows_kept = whole.some(kept_PJ), sorted(whole.row_PJ[kept_PJ].tolist())
+    alone = candidates([given_rows[row] for row in rows_kept])
+    for name in ("problem_id_P", "count_P", "sample_id_PJ", "answer_PJ", "correct_PJ", "score_PJ"):
+        assert np.array_equal(getattr(some, name), getattr(alone, name), equal_nan=name == "score_PJ"), name
+
+
 def test_samples_without_an_answer_cast_no_vote() -> None:
     ranked = candidates([("a", 0, -1, 0.9), ("a", 1, -1, 0.8), ("a", 2, -1, 0.7), ("a", 3, 0, 0.1), ("b", 0, -1, 0.5)])
     assert rank.majority(ranked).correct_P.tolist() == [True, False]

@@ -102,7 +102,7 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
     assert json.loads((root / "report" / "metrics.json").read_text()) == result
     assert {path.name for path in (root / "report").iterdir()} == {
         *("index.html", "metrics.json"),
-        *("accuracy.svg", "votes.svg", "reliability.svg", "scores.svg"),
+        *("accuracy.svg", "votes.svg", "reliability.svg", "scores.svg", "positions.svg"),
     }
     assert set(result["splits"]) == {"heldout", "test"} and len(result["config_hash"]) == 16
     assert result["seconds"] == {"sample": 4.5, "label": 4.5, "score": 3.0}
@@ -117,7 +117,7 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
     assert len(page.spans) > 200 and any("forced" in span["class"] for span in page.spans)
     assert all(0 <= float(span["data-v"].split()[0]) <= 1 for span in page.spans)
     assert "\ufffd" not in text and "\u00a3" in text  # a character cut between byte tokens is put together again
-    for name in ("accuracy", "votes", "reliability", "scores"):
+    for name in ("accuracy", "votes", "reliability", "scores", "positions"):
         assert "<style>" in (root / "report" / f"{name}.svg").read_text()
 
 
@@ -132,7 +132,7 @@ def test_figures_do_not_depend_on_the_order_of_rows(tmp_path: pathlib.Path) -> N
 
 def test_without_token_texts_whole_solutions_are_coloured(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path)
-    for path in (root / "generator").iterdir():
+    for path in (root / "generator").iterdir():  # there is none beside a verifier either
         path.unlink()
     report.write_report(root, root / "report", CONFIG, seed=0)
     text, page = read_page(root / "report" / "index.html")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from verifier import checksums, places
 from verifier.data.local_files import jsonl_rows
-from verifier.data.tables import SCHEMAS, StoreError, key_of, schema_of
+from verifier.data.tables import SCHEMA_VERSION, SCHEMAS, StoreError, key_of, schema_of
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
@@ -49,9 +49,24 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any] | None:
 
     Raises:
         Damaged: it is not what was written.
+        StoreError: it is that of a table of another schema version.
     """
     path = folder / MANIFEST
-    return checksums.read_sealed(path, f"put back a whole copy, or remove {folder} to make it anew") if path.exists() else None
+    if not path.exists():
+        return None
+    manifest = checksums.read_sealed(path, f"put back a whole copy, or remove {folder} to make it anew")
+    refuse_other_schema(manifest, folder)
+    return manifest
+
+
+def refuse_other_schema(manifest: Mapping[str, Any], folder: pathlib.Path) -> None:
+    """Raises StoreError if a table's manifest is of another schema version; one without it is of version 1, a model's has none."""
+    version = manifest.get("schema_version", 1)
+    if "table" in manifest and version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{folder} holds {manifest['table']} of schema version {version!r}; this program knows version {SCHEMA_VERSION}: "
+            "read it with the release that wrote it, or make it anew"
+        )
 
 
 def read_foreign(path: pathlib.Path | str) -> pa.Table:

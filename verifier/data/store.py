@@ -3,7 +3,7 @@
     tables/samples/split=test/
         unfinished.json       the settings, from the first moment until the table is finished
         part-00000-3f...parquet  whole problems: what is here need not be made again; the name ends in the first digits of its sum
-        manifest.json         the end: rows, parts with sizes and sums, settings; takes the place of unfinished.json
+        manifest.json         the end: schema version, rows, parts with sizes and sums, settings; takes the place of unfinished.json
 
 Other tools read the parts as they are; with pandas: `pd.read_parquet(glob("tables/samples/split=*/*.parquet"), partitioning=None)`.
 """
@@ -38,8 +38,9 @@ from verifier.data.reading import (
     read_foreign,
     read_manifest,
     read_table,
+    refuse_other_schema,
 )
-from verifier.data.tables import SCHEMAS, StoreError, key_of, schema_of
+from verifier.data.tables import SCHEMA_VERSION, SCHEMAS, StoreError, key_of, schema_of
 
 __all__ = ["SCHEMAS", "StoreError", "TableWriter", "read_foreign", "read_manifest", "read_table", "remove_table", "table_id"]
 
@@ -115,7 +116,13 @@ class TableWriter:
             rows = open_part(part, content).read()
             parts.append({"name": part.name, "rows": len(rows), "bytes": len(content), "sha256": digest})
             digests |= _problem_digests(rows, self.table)
-        own = {"table": self.table, "id": _content_id(digests), "rows": sum(part["rows"] for part in parts), "parts": parts}
+        own = {
+            "table": self.table,
+            "schema_version": SCHEMA_VERSION,
+            "id": _content_id(digests),
+            "rows": sum(part["rows"] for part in parts),
+            "parts": parts,
+        }
         if taken := own.keys() & manifest.keys():
             raise StoreError(f"{self.folder}: the manifest's own entries {sorted(taken)} cannot be given; call them something else")
         with self._safe():
@@ -129,9 +136,10 @@ class TableWriter:
             raise StoreError(f"{parts[0]} is there, but no {UNFINISHED} to say with which settings it was made; remove {self.folder}")
         if not parts and process == 0:  # what was begun and has no part may be something else now
             with self._safe():
-                checksums.write_sealed(note, {"table": self.table, "settings": self.settings})
+                checksums.write_sealed(note, {"table": self.table, "schema_version": SCHEMA_VERSION, "settings": self.settings})
             return
         old = checksums.read_sealed(note, f"remove {self.folder} to start anew")
+        refuse_other_schema(old, self.folder)
         changed = differences({"table": old["table"], **old["settings"]}, {"table": self.table, **self.settings})
         if changed:
             lines = "\n  ".join(changed)

@@ -15,6 +15,10 @@ def _columns(types: dict[str, pa.DataType], nullable: tuple[str, ...] = ()) -> p
     return pa.schema([pa.field(name, kind, nullable=name in nullable) for name, kind in types.items()])
 
 
+SCHEMA_VERSION = (
+    1  # of the tables below; goes into manifests, where nothing counts as 1. Raise it when a column changes its meaning or leaves
+)
+
 SCHEMAS: dict[str, pa.Schema] = {
     "problems": _columns(
         {

@@ -32,6 +32,7 @@ class Candidates:
         answer_PJ: number of the sample's answer within its problem; -1 where it has none or is padding.
         correct_PJ: the grader's verdict; False where padded.
         score_PJ: float64 scores, NaN where padded; None if nothing was scored.
+        log_PJ: logarithms of the scores where these may be too small for a float64, NaN where padded. Where given, they decide the order.
     """
 
     problem_id_P: np.ndarray
@@ -41,6 +42,7 @@ class Candidates:
     answer_PJ: np.ndarray
     correct_PJ: np.ndarray
     score_PJ: np.ndarray | None
+    log_PJ: np.ndarray | None = None
 
     @property
     def present_PJ(self) -> np.ndarray:
@@ -51,6 +53,72 @@ class Candidates:
     def smallest(self) -> int:
         """Samples of the problem that has fewest: the largest n for which a curve over n is defined for all."""
         return int(self.count_P.min())
+
+    @property
+    def weight_PJ(self) -> np.ndarray | None:
+        """What a sample weighs in a vote: its score; of logarithms the score in units of its problem's best, which elects the same."""
+        if self.log_PJ is None:
+            return self.score_PJ
+        return np.exp(self.log_PJ - self.log_PJ[:, :1])  # the first column holds the highest
+
+    def reranked(self, score: np.ndarray, log: np.ndarray | None = None) -> Candidates:
+        """The same samples in the order of other scores.
+
+        Args:
+            score: [rows] of the flat input that `row_PJ` leads to; rows that are not ranked here may hold anything.
+            log: [rows] logarithms of the scores, as in `arrange`.
+
+        Raises:
+            CandidatesError: a score is NaN.
+        """
+        present_PJ, rows = self.present_PJ, np.maximum(self.row_PJ, 0)
+        by_PJ = np.where(present_PJ, (score if log is None else log)[rows], np.nan)
+        problem, column = np.nonzero(present_PJ)
+        _refuse_nan(self.problem_id_P[problem], self.sample_id_PJ[problem, column], by_PJ[problem, column])
+        order_PJ = np.lexsort((self.sample_id_PJ, -by_PJ, ~present_PJ), axis=1)
+
+        def moved(values_PJ: np.ndarray) -> np.ndarray:
+            return np.take_along_axis(values_PJ, order_PJ, axis=1)
+
+        new = dataclasses.replace(
+            self,
+            row_PJ=moved(self.row_PJ),
+            sample_id_PJ=moved(self.sample_id_PJ),
+            answer_PJ=moved(self.answer_PJ),
+            correct_PJ=moved(self.correct_PJ),
+            score_PJ=moved(np.where(present_PJ, score[rows], np.nan)),
+            log_PJ=None if log is None else moved(by_PJ),
+        )
+        return new._renumbered()
+
+    def some(self, kept_PJ: np.ndarray) -> Candidates:
+        """The samples where `kept_PJ` is True, at least one of every problem, ranked among themselves."""
+        count_P = kept_PJ.sum(axis=1)
+        order_PJ = np.argsort(~kept_PJ, axis=1, kind="stable")[:, : count_P.max()]
+        there_PJ = np.arange(order_PJ.shape[1])[None] < count_P[:, None]
+
+        def taken(values_PJ: np.ndarray, fill: Any) -> np.ndarray:
+            return np.where(there_PJ, np.take_along_axis(values_PJ, order_PJ, axis=1), fill)
+
+        return dataclasses.replace(
+            self,
+            count_P=count_P,
+            row_PJ=taken(self.row_PJ, -1),
+            sample_id_PJ=taken(self.sample_id_PJ, -1),
+            answer_PJ=taken(self.answer_PJ, -1),
+            correct_PJ=taken(self.correct_PJ, False),
+            score_PJ=None if self.score_PJ is None else taken(self.score_PJ, np.nan),
+            log_PJ=None if self.log_PJ is None else taken(self.log_PJ, np.nan),
+        )._renumbered()
+
+    def _renumbered(self) -> Candidates:
+        """Answers numbered by their best-ranked sample again."""
+        first_PA = self.first_column_PA()
+        if first_PA.shape[1] == 0:
+            return self
+        number_PA = np.argsort(np.argsort(np.where(first_PA < 0, self.row_PJ.shape[1], first_PA), axis=1), axis=1)
+        answer_PJ = np.where(self.answer_PJ < 0, -1, np.take_along_axis(number_PA, np.maximum(self.answer_PJ, 0), axis=1))
+        return dataclasses.replace(self, answer_PJ=answer_PJ)
 
     def first_column_PA(self) -> np.ndarray:
         """Column of each answer's best-ranked sample; -1 for answers that the problem does not have."""
@@ -72,7 +140,12 @@ class Candidates:
 
 
 def arrange(
-    problem_id: Sequence[str] | np.ndarray, sample_id: np.ndarray, key: np.ndarray, correct: np.ndarray, score: np.ndarray | None
+    problem_id: Sequence[str] | np.ndarray,
+    sample_id: np.ndarray,
+    key: np.ndarray,
+    correct: np.ndarray,
+    score: np.ndarray | None,
+    log: np.ndarray | None = None,
 ) -> Candidates:
     """Groups flat rows by problem and ranks them.
 
@@ -82,6 +155,7 @@ def arrange(
         key: [rows] integers, equal where two answers are equal (`text.answer.vote_key`); negative where there is no answer.
         correct: [rows] verdicts of the grader.
         score: [rows] verifier's scores, higher is better, or None.
+        log: [rows] their logarithms, where scores that differ may be the same as float64; the order is theirs then.
 
     Returns:
         Candidates of all problems that have at least one row.
@@ -96,7 +170,7 @@ def arrange(
     if score is not None:
         score = np.asarray(score, np.float64)
         _refuse_nan(ids[problem], sample_id, score)
-    order = np.lexsort((sample_id, np.zeros(len(problem)) if score is None else -score, problem))
+    order = np.lexsort((sample_id, np.zeros(len(problem)) if score is None else -(score if log is None else log), problem))
     _refuse_twins(ids, problem, sample_id)
     problem, answered = problem[order], key[order]
     count_P = np.bincount(problem, minlength=len(ids))
@@ -115,6 +189,7 @@ def arrange(
         answer_PJ=padded(_numbered(problem, answered), -1),
         correct_PJ=padded(correct[order], False),
         score_PJ=None if score is None else padded(score[order], np.nan),
+        log_PJ=None if log is None else padded(log[order], np.nan),
     )
 
 

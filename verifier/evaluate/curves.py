@@ -1,4 +1,4 @@
-"""Accuracy if only k of a problem's n samples had been drawn: pass@k, verifier@k, majority@k. Never "the first k". Knows no intervals.
+"""Accuracy if only k of a problem's n samples had been drawn: pass@k, verifier@k, votes@k. Never "the first k". Knows no intervals.
 
 Every function gives one number a problem, the mean over all subsets of k of its n samples; means over problems and their intervals are
 taken in `metrics`. A curve is defined only up to the n of the problem that has fewest samples.
@@ -16,6 +16,7 @@ from verifier.evaluate.candidates import Candidates
 
 _CHUNK = 4_000_000  # array elements worked on at once: about 32 MB
 _STEPS = (1, 2, 3, 5, 7)
+SUBSETS = 200  # drawn of a problem where there are more
 
 
 def grid(samples: int) -> tuple[int, ...]:
@@ -35,7 +36,7 @@ def pass_at_k(candidates: Candidates, k: int) -> np.ndarray:
     """
     n_P = _checked(candidates, k)
     wrong_P = n_P - candidates.correct_PJ.sum(axis=1)
-    none_right_P = np.exp(_log_choose(wrong_P, k) - _log_choose(n_P, k))
+    none_right_P = np.exp(log_choose(wrong_P, k) - log_choose(n_P, k))
     return np.where(wrong_P < k, 1.0, 1.0 - none_right_P)
 
 
@@ -50,12 +51,29 @@ def verifier_at_k(candidates: Candidates, k: int) -> np.ndarray:
     """
     n_P = _checked(candidates, k)
     worse_PJ = n_P[:, None] - np.arange(candidates.row_PJ.shape[1])[None] - 1  # samples ranked below this one
-    chosen_PJ = np.exp(_log_choose(np.maximum(worse_PJ, 0), k - 1) - _log_choose(n_P, k)[:, None])
+    chosen_PJ = np.exp(log_choose(np.maximum(worse_PJ, 0), k - 1) - log_choose(n_P, k)[:, None])
     return np.sum(np.where(worse_PJ >= k - 1, chosen_PJ, 0.0) * candidates.correct_PJ, axis=1)
 
 
-def majority_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = 200) -> dict[int, np.ndarray]:
-    """Chance that the most frequent answer among k samples is right.
+def majority_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = SUBSETS) -> dict[int, np.ndarray]:
+    """Chance that the most frequent answer among k samples is right; as `vote_at_k`."""
+    return vote_at_k(candidates, ks, seed, subsets, (candidates.answer_PJ >= 0).astype(np.float64))
+
+
+def weighted_vote_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = SUBSETS) -> dict[int, np.ndarray]:
+    """Chance that the answer with the largest sum of scores among k samples is right; as `vote_at_k`.
+
+    Raises:
+        ValueError: as `vote_at_k`, or the samples have no scores.
+    """
+    weight_PJ = candidates.weight_PJ
+    if weight_PJ is None:
+        raise ValueError("weighted vote: the samples have no scores; score them first or use majority")
+    return vote_at_k(candidates, ks, seed, subsets, weight_PJ)
+
+
+def vote_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets: int, weight_PJ: np.ndarray) -> dict[int, np.ndarray]:
+    """Chance that the answer with the most votes among k samples is right.
 
     Exact over all subsets where there are at most `subsets` (or n) of them, which holds for k = 1, n-1 and n; otherwise the mean over
     `subsets` random ones of every problem. A closed form would need a product of polynomials for every sample and count, because ties go
@@ -66,6 +84,7 @@ def majority_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets:
         ks: sizes of the subsets.
         seed: of the drawn subsets; the same seed gives the same numbers.
         subsets: how many are drawn.
+        weight_PJ: votes that each sample casts for its answer; those without one cast none.
 
     Returns:
         [P] float64 for every k.
@@ -84,27 +103,28 @@ def majority_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets:
             if math.comb(n, k) <= max(subsets, n):
                 every = np.array(list(itertools.combinations(range(n), k)))
                 for part in _parts(rows, every.size):
-                    out[k][part] = _majority_share(candidates, part, np.broadcast_to(every, (len(part), *every.shape)))
+                    out[k][part] = _elected_share(candidates, part, np.broadcast_to(every, (len(part), *every.shape)), weight_PJ)
             else:
                 drawn.append(k)
         for part in _parts(rows, subsets * n) if drawn else ():
             order_PSJ = rng.permuted(np.tile(np.arange(n, dtype=np.int32), (len(part), subsets, 1)), axis=2)
-            for k in drawn:
-                out[k][part] = _majority_share(candidates, part, order_PSJ[:, :, :k])
+            for k in drawn:  # in order of rank, so that equal sums of weights are the same floats
+                out[k][part] = _elected_share(candidates, part, np.sort(order_PSJ[:, :, :k], axis=2), weight_PJ)
     return out
 
 
-def _majority_share(candidates: Candidates, rows: np.ndarray, column_PSK: np.ndarray) -> np.ndarray:
+def _elected_share(candidates: Candidates, rows: np.ndarray, column_PSK: np.ndarray, weight_PJ: np.ndarray) -> np.ndarray:
     """Share of the S subsets (columns of `candidates`) in which the elected answer is right, for the problems in `rows`."""
     problems, subsets, _ = column_PSK.shape
     answer_PJ = candidates.answer_PJ[rows]
     answers = int(answer_PJ.max(initial=-1)) + 2  # slot 0 collects the samples without an answer
     slot_PJ = (answer_PJ + 1) + answers * subsets * np.arange(problems)[:, None]
     index_PSK = np.take_along_axis(slot_PJ[:, None], column_PSK, axis=2) + answers * np.arange(subsets)[None, :, None]
-    votes = np.bincount(index_PSK.ravel(), minlength=problems * subsets * answers).reshape(problems, subsets, answers)
-    votes[:, :, 0] = -1  # no answer is never elected
-    most_PS1 = votes.max(axis=2, keepdims=True)
-    tied_PSK = votes.reshape(-1)[index_PSK] == np.maximum(most_PS1, 1)
+    weight_PSK = np.take_along_axis(weight_PJ[rows][:, None], column_PSK, axis=2)
+    votes = np.bincount(index_PSK.ravel(), weight_PSK.ravel(), minlength=problems * subsets * answers).reshape(problems, subsets, answers)
+    answered_PSK = np.take_along_axis(answer_PJ[:, None], column_PSK, axis=2) >= 0
+    cast_PSK = np.where(answered_PSK, votes.reshape(-1)[index_PSK], -np.inf)
+    tied_PSK = answered_PSK & (cast_PSK == cast_PSK.max(axis=2, keepdims=True))
     width = candidates.row_PJ.shape[1]
     elected_PS = np.where(tied_PSK, column_PSK, width).min(axis=2)  # best-ranked sample of the tied answers
     return np.take_along_axis(_group_right(candidates, rows), elected_PS, axis=1).mean(axis=1)
@@ -131,7 +151,7 @@ def _checked(candidates: Candidates, k: int) -> np.ndarray:
     return candidates.count_P
 
 
-def _log_choose(n: np.ndarray, k: int) -> np.ndarray:
+def log_choose(n: np.ndarray, k: int) -> np.ndarray:
     """log C(n, k); meaningless where n < k, which callers mask."""
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, int(n.max(initial=0)) + k + 1)))])
     return log_factorial[n] - log_factorial[k] - log_factorial[np.maximum(n - k, 0)]

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from verifier.data import store
+from verifier.evaluate.joining import ALLOW
 from verifier.evaluate.tables import TablesError, gold_ids
 from verifier.text.problem import problem_id
 
@@ -30,8 +31,12 @@ class Foreign(NamedTuple):
     scores: pa.Table | None
 
 
-def read_samples_file(path: pathlib.Path) -> Foreign:
+def read_samples_file(path: pathlib.Path, allow_missing: bool = False) -> Foreign:
     """Reads one Parquet or JSONL file of samples.
+
+    Args:
+        path: of the file.
+        allow_missing: a score that is empty becomes NaN, which `tables.assemble` counts and leaves out.
 
     Raises:
         StoreError: the file cannot be read.
@@ -53,7 +58,8 @@ def read_samples_file(path: pathlib.Path) -> Foreign:
     problems = _problems(table, path, ids) if "answer" in table.column_names else None
     scores = None
     if "score" in table.column_names:
-        scores = pa.table({"problem_id": ids, "sample_id": columns["sample_id"], "score": _numbers(table, path, "score"), "split": split})
+        score = _scores(table, path, allow_missing)
+        scores = pa.table({"problem_id": ids, "sample_id": columns["sample_id"], "score": score, "split": split})
     return Foreign(samples, problems, scores)
 
 
@@ -68,10 +74,10 @@ def read_problems_file(path: pathlib.Path) -> pa.Table:
     return _problems(table, path, _ids(table, path))
 
 
-def read_scores_file(path: pathlib.Path) -> pa.Table:
+def read_scores_file(path: pathlib.Path, allow_missing: bool = False) -> pa.Table:
     """Reads one file of scores: `question` or `problem_id`, `sample_id`, `score`; `split`, `verifier`, `token_scores` where known."""
     table = _whole(path)
-    needed = {"sample_id": _given_ids(table, path), "score": _numbers(table, path, "score")}
+    needed = {"sample_id": _given_ids(table, path), "score": _scores(table, path, allow_missing)}
     scores = pa.table({"problem_id": _ids(table, path), **needed})
     for name in ("split", "verifier", "token_scores"):
         if name in table.column_names:
@@ -151,25 +157,39 @@ def _texts(table: pa.Table, path: pathlib.Path, name: str) -> list[str]:
         raise TablesError(f"{path}: field `{name}` is {column.type}; expected text") from error
 
 
-def _numbers(table: pa.Table, path: pathlib.Path, name: str) -> np.ndarray:
+def _scores(table: pa.Table, path: pathlib.Path, allow_missing: bool) -> np.ndarray:
+    """Scores as float64; those that are empty or NaN are refused, or NaN."""
+    if allow_missing and "score" in table.column_names:
+        column = table["score"]
+        there = pc.is_valid(column).to_numpy(zero_copy_only=False)
+        if pa.types.is_floating(column.type):
+            there &= ~np.isnan(column.to_numpy())
+        out = np.full(len(table), np.nan)
+        out[there] = _numbers(table.filter(pa.array(there)), path, "score")
+        return out
+    return _numbers(table, path, "score", way_out=f"; {ALLOW}")
+
+
+def _numbers(table: pa.Table, path: pathlib.Path, name: str, way_out: str = "") -> np.ndarray:
     """A column as float64 without empty cells and without NaN."""
-    column = _there(table, path, name)
+    column = _there(table, path, name, way_out)
     try:
         numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise TablesError(f"{path}: field `{name}` is {column.type}; expected numbers ({str(error).splitlines()[0]})") from error
     bad = np.nonzero(np.isnan(numbers))[0]
     if len(bad):
-        raise TablesError(f"{path}: field `{name}` is NaN in row {_rows(bad)}; expected a number in every row")
+        raise TablesError(f"{path}: field `{name}` is NaN in row {_rows(bad)}; expected a number in every row{way_out}")
     return numbers
 
 
-def _there(table: pa.Table, path: pathlib.Path, name: str) -> pa.ChunkedArray:
+def _there(table: pa.Table, path: pathlib.Path, name: str, way_out: str = "") -> pa.ChunkedArray:
     if name not in table.column_names:
         raise TablesError(f"{path}, row 1: no field `{name}`; it has {', '.join(table.column_names)}")
     empty = np.nonzero(pc.is_null(table[name]).to_numpy(zero_copy_only=False))[0]
     if len(empty):
-        raise TablesError(f"{path}: field `{name}` is missing in row {_rows(empty)} of {len(table):,}; expected a value in every row")
+        where = f"in row {_rows(empty)} of {len(table):,}"
+        raise TablesError(f"{path}: field `{name}` is missing {where}; expected a value in every row{way_out}")
     return table[name]
 
 

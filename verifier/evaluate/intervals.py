@@ -1,4 +1,11 @@
-"""95% bootstrap intervals over problems: the same resampled problems for every figure, so that differences are paired. Knows no methods."""
+"""95% bootstrap intervals over problems: the same resampled problems for every figure, so that differences are paired. Knows no methods.
+
+Two things are left to chance: which problems are in the set, and which samples were drawn of each. What a problem contributes varies by
+both, and problems are independent of each other, so the spread between problems holds both already, for
+Var[v] = Var[E[v|p]] + E[Var[v|p]]: drawing problems with replacement and keeping each one's samples as they are gives the interval for new
+problems with new samples. To resample the samples inside as well would count the second part twice (Davison and Hinkley 1997, section 3.8,
+who draw without replacement at the lower level for this reason). The part of the samples alone, for these very problems, is in `nested`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +15,7 @@ from typing import TypedDict
 import numpy as np
 
 _LEVEL = 0.95
+_TAILS = (50 * (1 - _LEVEL), 50 * (1 + _LEVEL))  # percentiles
 _CHUNK_ROWS = 256
 
 
@@ -53,12 +61,32 @@ class Bootstrap:
         if not values:
             return {}
         values_PM = np.stack([np.asarray(column, np.float64) for column in values.values()], axis=1)
-        parts = np.array_split(self.times_RP, -(-len(self.times_RP) // _CHUNK_ROWS))
-        means_RM = np.concatenate([part.astype(np.float64) @ values_PM for part in parts]) / len(values_PM)
-        tail = 50 * (1 - _LEVEL)
-        low_M, high_M = np.percentile(means_RM, [tail, 100 - tail], axis=0)
+        means_RM = self._sums(values_PM) / len(values_PM)
+        low_M, high_M = np.percentile(means_RM, _TAILS, axis=0)
         rows = zip(values, values_PM.mean(axis=0), low_M, high_M, strict=True)
         return {name: Estimate(value=_tidy(value), ci95=[_tidy(low), _tidy(high)]) for name, value, low, high in rows}
+
+    def ratio(self, part_P: np.ndarray, whole_P: np.ndarray) -> Estimate | None:
+        """Sum of one column over the sum of another, with its percentile interval.
+
+        Args:
+            part_P: [P] values.
+            whole_P: [P] values of at least 0. Resamples in which they sum to 0 have no ratio and do not count.
+
+        Returns:
+            None where `whole_P` sums to 0, in the data or in every resample.
+        """
+        sums_R2 = self._sums(np.stack([part_P, whole_P], axis=1).astype(np.float64))
+        there_R2 = sums_R2[sums_R2[:, 1] > 0]
+        if not (whole_P.sum() > 0 and len(there_R2)):
+            return None
+        low, high = np.percentile(there_R2[:, 0] / there_R2[:, 1], _TAILS)
+        return Estimate(value=_tidy(part_P.sum() / whole_P.sum()), ci95=[_tidy(low), _tidy(high)])
+
+    def _sums(self, values_PM: np.ndarray) -> np.ndarray:
+        """[R, M] sums of every column over each resample."""
+        parts = np.array_split(self.times_RP, -(-len(self.times_RP) // _CHUNK_ROWS))
+        return np.concatenate([part.astype(np.float64) @ values_PM for part in parts])
 
 
 def _tidy(value: float) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.evaluate import curves, rank
+from verifier.evaluate import curves, nested, rank
 from verifier.evaluate.calibration import calibration
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.intervals import Bootstrap, Estimate
@@ -22,10 +22,17 @@ GREEDY = "_greedy"  # suffix of the split that holds one sample at temperature 0
 
 _DIFFERENCES = (
     ("best_of_n", "mean_sample_accuracy"),
+    ("best_of_n", "greedy_accuracy"),
+    ("majority", "mean_sample_accuracy"),
     ("best_of_n", "majority"),
     ("top_k_vote_chosen", "majority"),
     ("weighted_vote", "majority"),
+    ("top_k_vote_chosen", "best_of_n"),
+    ("weighted_vote", "best_of_n"),
+    ("weighted_vote", "top_k_vote_chosen"),
 )
+_GAPS = ("best_of_n", "top_k_vote_chosen", "weighted_vote")
+_VOTES: dict[str, nested.Curve] = {"majority_at_k": curves.majority_at_k, "weighted_vote_at_k": curves.weighted_vote_at_k}
 # rows of the table for people: key in metrics.json, name, what it is
 ROWS = (
     ("greedy_accuracy", "greedy", "the one solution at temperature 0"),
@@ -55,12 +62,12 @@ def summarise(candidates: Mapping[str, Candidates], ks: Sequence[int], resamples
     chosen = _choose(ranked[HELDOUT], ks) if HELDOUT in ranked and ranked[HELDOUT].score_PJ is not None else None
     out = {}
     for name, split in ranked.items():
-        out[name] = _split(split, ks, resamples, seed, None if name == HELDOUT else chosen)
         greedy = candidates.get(name + GREEDY)
-        if greedy is not None:
-            accuracy_P = greedy.correct_PJ.sum(axis=1) / greedy.count_P
-            bootstrap = Bootstrap.draw(len(accuracy_P), resamples, seed)
-            out[name]["greedy_accuracy"] = bootstrap.estimates({"": accuracy_P})[""]
+        out[name] = _split(
+            split, ks, Bootstrap.draw(len(split.count_P), resamples, seed), seed, None if name == HELDOUT else chosen, greedy
+        )
+        if greedy is not None and not out[name]["greedy_accuracy"]:  # of other problems
+            out[name]["greedy_accuracy"] = Bootstrap.draw(len(greedy.count_P), resamples, seed).estimates({"": _mean_accuracy(greedy)})[""]
     return out
 
 
@@ -80,11 +87,17 @@ def results_table(metrics: Mapping[str, Any]) -> str:
         lines.append(f"{name}: {split['n_problems']:,} problems, {split['n_samples']:,} samples; 95% bootstrap over problems")
         for pair, estimate in (split.get("differences") or {}).items():
             if estimate:
-                lines.append(f"  {pair.replace('-', ' - '):<36} {_cell(estimate, signed=True)}")
+                lines.append(f"  {pair.replace('-', ' - '):<38} {_cell(estimate, signed=True)}")
+        for method, estimate in (split.get("oracle_gap_closed") or {}).items():
+            if estimate:
+                lines.append(f"  {'oracle gap closed by ' + method:<38} {_cell(estimate, signed=True)}")
         verifier = split.get("verifier")
         if verifier:
-            figures = ", ".join(f"{key} {_plain(verifier[key])}" for key in ("auroc", "auroc_within_problem", "brier", "ece"))
+            figures = ", ".join(f"{key} {_plain(verifier[key])}" for key in ("auroc", "auroc_within_problem", "auprc"))
             lines.append(f"  verifier: {figures}")
+            lines.append(f"            brier {_plain(verifier['brier'])}, ece {_plain(verifier['ece'])}")
+    notes = metrics.get("notes") or []
+    lines += ["", *(f"note: {note}" for note in notes)] if notes else []
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -99,28 +112,41 @@ def _rows(splits: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _split(candidates: Candidates, ks: Sequence[int], resamples: int, seed: int, chosen: dict[str, Any] | None) -> dict[str, Any]:
+def _split(
+    candidates: Candidates, ks: Sequence[int], bootstrap: Bootstrap, seed: int, chosen: dict[str, Any] | None, greedy: Candidates | None
+) -> dict[str, Any]:
     """All figures of one split: first one number a problem and figure, then all means and intervals at once."""
     scored = candidates.score_PJ is not None
     sizes = sorted({*curves.grid(candidates.smallest), *(k for k in ks if k <= candidates.smallest)})
+    votes = {name: curve for name, curve in _VOTES.items() if scored or name == "majority_at_k"}
     values: dict[str, np.ndarray] = {
-        "mean_sample_accuracy": candidates.correct_PJ.sum(axis=1) / candidates.count_P,
+        "mean_sample_accuracy": _mean_accuracy(candidates),
         "majority": rank.majority(candidates).correct_P,
         "oracle_pass_at_n": np.any(candidates.correct_PJ, axis=1),
     }
+    if greedy is not None and np.array_equal(greedy.problem_id_P, candidates.problem_id_P):
+        values["greedy_accuracy"] = _mean_accuracy(greedy)
     values |= {f"pass_at_k/{k}": curves.pass_at_k(candidates, k) for k in sizes}
-    values |= {f"majority_at_k/{k}": column for k, column in curves.majority_at_k(candidates, sizes, seed).items()}
     if scored:
         values |= {f"top_k_vote/{k}": rank.top_k_vote(candidates, k).correct_P for k in _votes(candidates, ks)}
         values |= {"best_of_n": rank.best_of_n(candidates).correct_P, "weighted_vote": rank.weighted_vote(candidates).correct_P}
         values |= {f"verifier_at_k/{k}": curves.verifier_at_k(candidates, k) for k in sizes}
+    for name, curve in votes.items():
+        values |= {f"{name}/{k}": column for k, column in curve(candidates, sizes, seed).items()}
     if chosen and scored:
         values["top_k_vote_chosen"] = rank.top_k_vote(candidates, chosen["k"]).correct_P
     values = {name: np.asarray(column, np.float64) for name, column in values.items()}
-    pairs = {f"{a}-{b}": values[a] - values[b] for a, b in _DIFFERENCES if a in values}
-    values |= {f"differences/{name}": column for name, column in pairs.items()}
-    means = Bootstrap.draw(len(candidates.count_P), resamples, seed).estimates(values)
-    return _nested(candidates, means, chosen if scored else None)
+    pairs = {f"{a}-{b}": values[a] - values[b] for a, b in _DIFFERENCES if a in values and b in values}
+    means = bootstrap.estimates(values | {f"differences/{name}": column for name, column in pairs.items()})
+    gap_P = values["oracle_pass_at_n"] - values["majority"]
+    gaps = {name: bootstrap.ratio(values[name] - values["majority"], gap_P) if name in values else None for name in _GAPS}
+    same_problems = nested.intervals(candidates, {name: float(column.mean()) for name, column in values.items()}, votes, seed)
+    more = {"oracle_gap_closed": gaps, "ci95_same_problems": same_problems}
+    return {**_nested(candidates, means, chosen if scored else None), **more}
+
+
+def _mean_accuracy(candidates: Candidates) -> np.ndarray:
+    return candidates.correct_PJ.sum(axis=1) / candidates.count_P
 
 
 def _nested(candidates: Candidates, means: dict[str, Estimate], chosen: dict[str, Any] | None) -> dict[str, Any]:
@@ -138,7 +164,7 @@ def _nested(candidates: Candidates, means: dict[str, Estimate], chosen: dict[str
         "n_samples": int(candidates.count_P.sum()),
         "samples_per_problem": {"min": int(candidates.count_P.min()), "max": int(candidates.count_P.max())},
         "mean_sample_accuracy": means["mean_sample_accuracy"],
-        "greedy_accuracy": None,
+        "greedy_accuracy": means.get("greedy_accuracy"),
         "majority": means["majority"],
         "best_of_n": means.get("best_of_n"),
         "top_k_vote": family("top_k_vote"),
@@ -150,6 +176,7 @@ def _nested(candidates: Candidates, means: dict[str, Estimate], chosen: dict[str
         "pass_at_k": family("pass_at_k"),
         "verifier_at_k": family("verifier_at_k"),
         "majority_at_k": family("majority_at_k"),
+        "weighted_vote_at_k": family("weighted_vote_at_k"),
         "verifier": calibration(candidates) if candidates.score_PJ is not None else None,
         "samples_without_answer": int(np.sum(candidates.present_PJ & (candidates.answer_PJ < 0))),
         "mixed_answer_groups": candidates.mixed_groups(),

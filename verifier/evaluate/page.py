@@ -14,12 +14,7 @@ from verifier.evaluate.shown import ShownProblem
 
 _HERE = pathlib.Path(__file__).parent
 _SERIES = {"best_of_n": "verifier", "top_k_vote_chosen": "verifier", "weighted_vote": "verifier", "majority": "majority"}  # others: oracle
-_DIFFERENCE_WORDS = {
-    "best_of_n-mean_sample_accuracy": "best-of-n over a mean sample",
-    "best_of_n-majority": "best-of-n over majority",
-    "top_k_vote_chosen-majority": "top-k vote over majority",
-    "weighted_vote-majority": "weighted vote over majority",
-}
+_NAMES = {key: name for key, name, _ in ROWS} | {"mean_sample_accuracy": "a mean sample"}
 _METHOD_WORDS = {"best_of_n": "best-of-n", "top_k_vote": "the top-k vote", "weighted_vote": "the weighted vote"}
 
 
@@ -51,6 +46,8 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], shown: Sequenc
         headline=_headline(split, main),
         results=_results(metrics["splits"], main, others),
         differences=_differences(split),
+        gaps=[(_NAMES[method], estimate) for method, estimate in (split.get("oracle_gap_closed") or {}).items() if estimate],
+        aggregation=metrics.get("aggregation", "last"),
         charts={title: markupsafe.Markup(svg) for title, svg in charts.items()},
         shown=shown,
         disagreement=split.get("grader_disagreement"),
@@ -135,7 +132,7 @@ def _differences(split: Mapping[str, Any]) -> list[dict[str, Any]]:
     reach = max(max(abs(end) for end in estimate["ci95"]) for estimate in pairs.values()) or 1.0
     return [
         {
-            "name": _DIFFERENCE_WORDS.get(name, name),
+            "name": " over ".join(_NAMES.get(method, method) for method in name.split("-")),
             "estimate": estimate,
             "verdict": "better" if estimate["ci95"][0] > 0 else "worse" if estimate["ci95"][1] < 0 else "within noise",
             "kind": "verifier" if estimate["ci95"][0] > 0 else "majority" if estimate["ci95"][1] < 0 else "oracle",

@@ -1,4 +1,4 @@
-"""The four charts of the report, drawn from metrics.json (the histogram from the samples). Knows what the figures mean; computes none."""
+"""The charts of the report, drawn from metrics.json (the histogram from the samples). Knows what the figures mean; computes none."""
 
 from __future__ import annotations
 
@@ -109,6 +109,27 @@ def score_histogram(candidates: Candidates, bins: int = 30) -> Chart | None:
                 chart.bar((left, end), (0, sign * count), kind, f"{left:.2f} to {end:.2f}: {count:,} {kind}")
     chart.line((low, 0), (high, 0), "axis")
     chart.legend([("right", f"right, upwards ({int(right.sum()):,})"), ("wrong", f"wrong, downwards ({int((~right).sum()):,})")])
+    return chart
+
+
+def merit_by_position(split: Mapping[str, Any]) -> Chart | None:
+    """AUROC of the value after each tenth of a solution, pooled and within problems with its 95% band; None without token values."""
+    rows = [row for row in (split.get("verifier") or {}).get("by_position") or () if row["auroc_within_problem_ci95"]]
+    if len(rows) < 2:
+        return None
+    shares, within = [row["share"] for row in rows], [row["auroc_within_problem"] for row in rows]
+    lows, highs = ([row["auroc_within_problem_ci95"][end] for row in rows] for end in (0, 1))
+    pooled = [row["auroc"] for row in rows]
+    low, high = min(0.5, *lows, *pooled), max(0.6, *highs, *pooled)
+    y_range, ticks = percent_ticks(low, high)
+    chart = Chart("AUROC against the share of a solution that is read", (shares[0], 1.0), y_range)
+    chart.axes("share of the solution's tokens", "AUROC", {s: f"{100 * s:.0f}%" for s in shares}, {at: f"{at:.2f}" for at in ticks})
+    chart.line((shares[0], 0.5), (1.0, 0.5), "mark")
+    chart.band(shares, lows, highs, "verifier")
+    chart.curve(shares, pooled, "oracle dashed", [f"pooled, {100 * s:.0f}%: {v:.3f}" for s, v in zip(shares, pooled, strict=True)])
+    hints = [f"within problems, {100 * row['share']:.0f}%: {row['auroc_within_problem']:.3f}, Brier {row['brier']:.3f}" for row in rows]
+    chart.curve(shares, within, "verifier", hints)
+    chart.legend([("verifier", "within problems"), ("oracle dashed", "pooled over problems")])
     return chart
 
 

@@ -59,9 +59,10 @@ def weighted_vote(candidates: Candidates) -> Choice:
     Raises:
         ValueError: the samples have no scores.
     """
-    if candidates.score_PJ is None:
+    weight_PJ = candidates.weight_PJ
+    if weight_PJ is None:
         raise ValueError("weighted vote: the samples have no scores; score them first or use majority")
-    return _elected(candidates, np.where(candidates.answer_PJ >= 0, candidates.score_PJ, 0.0), needs_support=False)
+    return _elected(candidates, np.where(candidates.answer_PJ >= 0, weight_PJ, 0.0), needs_support=False)
 
 
 def _elected(candidates: Candidates, weight_PJ: np.ndarray, needs_support: bool = True) -> Choice:

@@ -13,11 +13,11 @@ from typing import Any
 from verifier import atomic, places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
-from verifier.evaluate import graders, metrics, page, plots, shown, tables
+from verifier.evaluate import aggregation, graders, metrics, page, plots, positions, shown, tables
 from verifier.evaluate.metrics import results_table
 from verifier.evaluate.shown import TokenTexts
 from verifier.evaluate.tables import SplitRows
-from verifier.text.tokenizer import TokenizerError, load_tokenizer
+from verifier.text.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 
 __all__ = ["Run", "results_table", "run_of_workdir", "write", "write_report"]
 
@@ -34,7 +34,7 @@ class Run:
         facts: versions, git revision and the like, by name.
         config_hash: of the settings; None where they are not known.
         seconds: time spent in each stage.
-        token_texts: text of tokens by id, for solutions coloured by token; None: not known.
+        tokenizer: of the samples' tokens, for solutions coloured by token and for the aggregation `last_line`; None: not known.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Run:
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     config_hash: str | None = None
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    token_texts: TokenTexts | None = None
+    tokenizer: Tokenizer | None = None
 
 
 def write_report(root: pathlib.Path, out: pathlib.Path, config: ReportConfig, seed: int) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def write_report(root: pathlib.Path, out: pathlib.Path, config: ReportConfig, se
     Args:
         root: the workdir.
         out: folder of the report, as in `write`.
-        config: ks, resamples, show_problems.
+        config: of the report.
         seed: of everything that is drawn.
 
     Returns:
@@ -61,7 +61,7 @@ def write_report(root: pathlib.Path, out: pathlib.Path, config: ReportConfig, se
         StoreError: a table is missing, unfinished or damaged.
         TablesError: tables that do not belong together.
     """
-    return write(tables.read_workdir(root), run_of_workdir(root), config, seed, out)
+    return write(tables.read_workdir(root, allow_missing=config.allow_missing), run_of_workdir(root), config, seed, out)
 
 
 def run_of_workdir(root: pathlib.Path) -> Run:
@@ -77,7 +77,7 @@ def run_of_workdir(root: pathlib.Path) -> Run:
         config_hash=_config_hash(settings) if settings else None,
         seconds=_seconds(root),
         # A verifier with a tokenizer of its own gives values to its own tokens, not to those that are stored.
-        token_texts=None if (store.read_manifest(root / "verifier") or {}).get("reads_text") else _token_texts(root / "generator"),
+        tokenizer=None if (store.read_manifest(root / "verifier") or {}).get("reads_text") else _tokenizer(root),
     )
 
 
@@ -105,34 +105,40 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     Args:
         splits: rows by split, from `tables.read_workdir` or a rerank.
         run: what is known about the run.
-        config: ks, resamples, show_problems.
+        config: of the report; its aggregation decides the ranking.
         seed: of the bootstrap, of drawn subsets and of the choice of shown problems.
         out: folder for index.html, metrics.json and *.svg; made if need be.
 
     Returns:
         What metrics.json holds.
+
+    Raises:
+        AggregationError: what the aggregation needs is missing.
     """
-    figures = metrics.summarise({name: split.candidates for name, split in splits.items()}, config.ks, config.resamples, seed)
-    for name, summary in figures.items():
-        summary["grader_disagreement"] = _disagreement(splits[name])
-    result = {"splits": figures, "config_hash": run.config_hash, "seconds": dict(run.seconds)}
+    compared = aggregation.compare(splits, run.tokenizer, config.resamples, seed)
+    splits = {name: aggregation.applied(split, config.aggregation, run.tokenizer) for name, split in splits.items()}
+    figures = _figures(splits, compared, config, seed)
+    notes = _notes(splits, config)
+    about_run = {"config_hash": run.config_hash, "seconds": dict(run.seconds)}
+    result = {"splits": figures, "aggregation": config.aggregation, "notes": notes, **about_run}
     main = page.main_split(figures)
     charts = {
         "accuracy": plots.accuracy_over_samples(figures[main]),
         "votes": plots.votes_over_k(figures, main),
         "reliability": plots.reliability(figures[main]),
         "scores": plots.score_histogram(splits[main].candidates),
+        "positions": plots.merit_by_position(figures[main]),
     }
     drawn = {name: chart for name, chart in charts.items() if chart}
     about = {
         "name": run.name,
         "date": datetime.date.today().strftime("%d %B %Y").lstrip("0"),
         "grader": splits[main].grader,
-        "notes": _notes(splits),
+        "notes": notes,
         "settings": run.settings,
         "facts": run.facts,
     }
-    problems = shown.pick(splits[main], config.show_problems, seed, run.token_texts)
+    problems = shown.pick(splits[main], config.show_problems, seed, _token_texts(run.tokenizer))
     html = page.render(result, {chart.title: chart.render() for chart in drawn.values()}, problems, about)
     out = places.place(out)
     for name, chart in drawn.items():
@@ -142,16 +148,39 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     return result
 
 
+def _figures(splits: Mapping[str, SplitRows], compared: Mapping[str, Any], config: ReportConfig, seed: int) -> dict[str, dict[str, Any]]:
+    """All figures by split: those of the ranking, and those that need its rows."""
+    figures = metrics.summarise({name: split.candidates for name, split in splits.items()}, config.ks, config.resamples, seed)
+    for name, summary in figures.items():
+        summary["grader_disagreement"] = _disagreement(splits[name])
+        if summary["verifier"]:
+            summary["verifier"]["by_position"] = positions.by_position(splits[name], config.resamples, seed)
+        summary["aggregations"] = compared[name]
+        heldout = compared.get(metrics.HELDOUT) if name != metrics.HELDOUT else None
+        summary["aggregation_chosen"] = aggregation.chosen(heldout, compared[name])
+        summary["left_out"] = {"problems": splits[name].left_out, **splits[name].missing}
+    return figures
+
+
 def _disagreement(split: SplitRows) -> dict[str, Any]:
     ids = split.rows["problem_id"].to_pylist()
     solutions = split.rows["solution"].to_pylist()
     return graders.disagreement(ids, split.rows["sample_id"].to_pylist(), solutions, [split.gold[name] for name in ids], _JUDGED)
 
 
-def _notes(splits: Mapping[str, SplitRows]) -> list[str]:
+def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
     """What a reader must know before comparing figures."""
     notes = []
+    if config.aggregation != "last":
+        notes.append(f"Solutions rank by the aggregation {config.aggregation} of their token values, not by the value at the last token.")
     for name, split in splits.items():
+        most = int(split.candidates.count_P.max())
+        too_large = [str(k) for k in config.ks if k > most] if split.candidates.score_PJ is not None else []
+        if too_large:
+            notes.append(f"No {name} problem has more than {most:,} samples: the votes with k = {', '.join(too_large)} are of all of them.")
+        for why, count in split.missing.items():
+            if count:
+                notes.append(f"{count:,} {name} {why.replace('_', ' ')} are left out, as if they had not been drawn.")
         generators = split.facts("generator")
         if len(generators) > 1:
             notes.append(f"The {name} samples come from {len(generators)} generators: {', '.join(generators)}.")
@@ -177,11 +206,19 @@ def _seconds(root: pathlib.Path) -> dict[str, float]:
     return {stage: round(sum(times), 3) for stage, times in known.items() if times}
 
 
-def _token_texts(folder: pathlib.Path) -> TokenTexts | None:
-    """Text that each token adds, from a saved tokenizer; None where there is none that can be read."""
-    try:
-        tokenizer = load_tokenizer(folder)
-    except TokenizerError:
+def _tokenizer(root: pathlib.Path) -> Tokenizer | None:
+    """The tokenizer saved with the generator, or with the verifier, which has the same; None where there is none that can be read."""
+    for folder in (root / "generator", root / "verifier"):
+        try:
+            return load_tokenizer(folder)
+        except TokenizerError:
+            continue
+    return None
+
+
+def _token_texts(tokenizer: Tokenizer | None) -> TokenTexts | None:
+    """Text that each token adds; None where there is no tokenizer."""
+    if tokenizer is None:
         return None
 
     def texts(ids: list[int]) -> list[str]:

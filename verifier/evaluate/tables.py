@@ -7,15 +7,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from verifier import places
-from verifier.config import UserError
 from verifier.data import store
-from verifier.evaluate import graders
+from verifier.evaluate import graders, joining
 from verifier.evaluate.candidates import Candidates, arrange
+from verifier.evaluate.joining import TablesError
 from verifier.evaluate.metrics import GREEDY
 
 SPLITS = ("heldout", "test", "test_greedy")  # what a report reads of a workdir; training samples serve training
@@ -23,10 +22,6 @@ _OF_PROBLEMS = ("problem_id", "question", "answer")
 _KEY = ("problem_id", "sample_id")
 _SHOWN = ("tokens", "forced")  # read where they are there, for solutions coloured by token
 _FACTS = ("generator",)
-
-
-class TablesError(UserError):
-    """Tables that do not belong together; the message names the table and the rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +36,7 @@ class SplitRows:
         grader: who gave the verdicts.
         candidates: the rows ranked; `row_PJ` leads back to `rows`.
         left_out: problems of the split that have no samples and so are not counted.
+        missing: samples that were left out, by what they lack (`joining.without_missing`).
     """
 
     rows: pa.Table
@@ -50,13 +46,16 @@ class SplitRows:
     grader: str
     candidates: Candidates
     left_out: int = 0
+    missing: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def facts(self, column: str) -> list[str]:
         """The distinct values of a column, such as the generators; empty where there is no such column."""
         return sorted(map(str, pc.unique(self.rows[column]).to_pylist())) if column in self.rows.column_names else []
 
 
-def assemble(samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, scores: pa.Table | None) -> SplitRows:
+def assemble(
+    samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, scores: pa.Table | None, allow_missing: bool = False
+) -> SplitRows:
     """Joins the tables of one split.
 
     Args:
@@ -65,12 +64,16 @@ def assemble(samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, sc
         verdicts: the labels table, one row a sample at least, or the name of a grader that judges all solutions now.
         scores: `problem_id`, `sample_id`, `score` and where known `token_scores` and `verifier`, one row a sample at least; None: not
             scored.
+        allow_missing: leave out samples without a verdict or score, or with NaN, and count them.
 
     Raises:
-        TablesError: a sample lacks its problem, verdict or score, or several graders or verifiers are mixed.
+        TablesError: a sample lacks its problem, verdict or score, scores that are NaN, or several graders or verifiers are mixed.
         GraderError: there is no such grader.
-        CandidatesError: no rows, a sample twice, or scores that are NaN.
+        CandidatesError: no rows, or a sample twice.
     """
+    missing: dict[str, int] = {}
+    if allow_missing:
+        samples, missing = joining.without_missing(samples, None if isinstance(verdicts, str) else verdicts, scores)
     gold = dict(zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True))
     asked = problems["question"].to_pylist() if "question" in problems.column_names else [None] * len(problems)
     question = {name: text for name, text in zip(gold_ids(problems), asked, strict=True) if text is not None}
@@ -85,29 +88,33 @@ def assemble(samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, sc
         grader = verdicts
         answer, correct = graders.relabel(samples["solution"].to_pylist(), [gold[name] for name in ids], grader)
     else:
-        labels = verdicts.take(_places(samples, verdicts, "labels"))
+        labels = joining.joined(samples, verdicts, "labels")
         grader = _one(labels, "grader", "labels")
         answer, correct = labels["answer"].to_pylist(), labels["correct"].to_numpy(zero_copy_only=False)
     score = None
     rows = samples
     if scores is not None:
-        scores = scores.take(_places(samples, scores, "scores"))
+        scores = joining.joined(samples, scores, "scores")
+        joining.refuse_nan(samples, scores)
         _one(scores, "verifier", "scores")
         score = scores["score"].cast(pa.float64()).to_numpy(zero_copy_only=False)
         for name in ("token_scores", "verifier"):
             if name in scores.column_names:
                 rows = _with_column(rows, name, scores[name])
     candidates = arrange(ids, samples["sample_id"].to_numpy(), graders.answer_keys(answer), correct, score)
-    return SplitRows(rows, answer, question, gold, grader, candidates)
+    return SplitRows(rows, answer, question, gold, grader, candidates, missing=missing)
 
 
-def read_workdir(root: pathlib.Path, splits: Sequence[str] | None = None, grader: str | None = None) -> dict[str, SplitRows]:
+def read_workdir(
+    root: pathlib.Path, splits: Sequence[str] | None = None, grader: str | None = None, allow_missing: bool = False
+) -> dict[str, SplitRows]:
     """The splits of a workdir that are ready to be reported on.
 
     Args:
         root: a workdir, with `tables/samples/split=*` and the others beside it.
         splits: which splits; None takes those of `reported` that have samples.
         grader: judges all solutions anew; None takes the stored labels.
+        allow_missing: as in `assemble`.
 
     Returns:
         The splits that have samples, in the order asked for; those without a scores table have no scores.
@@ -130,7 +137,7 @@ def read_workdir(root: pathlib.Path, splits: Sequence[str] | None = None, grader
             refuse_other_samples(labels, samples, "label")
         refuse_other_samples(scored, samples, "score")
         verdicts = grader or store.read_table(labels, "labels")
-        rows = assemble(read_samples(samples), problems, verdicts, read_scores(scored) if scored.is_dir() else None)
+        rows = assemble(read_samples(samples), problems, verdicts, read_scores(scored) if scored.is_dir() else None, allow_missing)
         asked = 0 if split.endswith(GREEDY) else len(problems)  # a greedy split has the problems of another
         out[split] = dataclasses.replace(rows, left_out=max(asked - len(rows.candidates.problem_id_P), 0))
     return out
@@ -165,13 +172,19 @@ def refuse_other_samples(folder: pathlib.Path, samples: pathlib.Path, stage: str
 
 
 def read_samples(path: pathlib.Path) -> pa.Table:
-    """The columns of a split of stored samples that a report may need."""
-    return store.read_table(path, "samples", [*_KEY, "solution", *_SHOWN, *_FACTS])
+    """The columns of a split of stored samples that a report may need; a table without rows is an error."""
+    return _filled(store.read_table(path, "samples", [*_KEY, "solution", *_SHOWN, *_FACTS]), path)
 
 
 def read_scores(path: pathlib.Path) -> pa.Table:
-    """A split of stored scores."""
-    return store.read_table(path, "scores", [*_KEY, "verifier", "score", "token_scores"])
+    """A split of stored scores; a table without rows is an error."""
+    return _filled(store.read_table(path, "scores", [*_KEY, "verifier", "score", "token_scores"]), path)
+
+
+def _filled(table: pa.Table, path: pathlib.Path) -> pa.Table:
+    if not len(table):
+        raise TablesError(f"{path} is empty: expected at least one row; remove it and run the stage that makes it again")
+    return table
 
 
 def gold_ids(problems: pa.Table) -> list[str]:
@@ -197,26 +210,3 @@ def _one(table: pa.Table, column: str, what: str) -> str:
     if len(values) > 1:
         raise TablesError(f"the {what} mix several values of {column!r}: {', '.join(map(str, values[:4]))}; expected those of one")
     return str(values[0]) if values else "unknown"
-
-
-def _places(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:
-    """Row of `other` that belongs to each sample."""
-    ids = pa.chunked_array([*samples["problem_id"].chunks, *other["problem_id"].chunks], pa.string()).combine_chunks().dictionary_encode()
-    code = ids.indices.to_numpy(zero_copy_only=False).astype(np.int64) << 32
-    code += np.concatenate([samples["sample_id"].to_numpy(), other["sample_id"].to_numpy()]).astype(np.int64)
-    wanted, given = code[: len(samples)], code[len(samples) :]
-    order = np.argsort(given, kind="stable")
-    place = np.searchsorted(given[order], wanted)
-    place = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(wanted), np.int64)
-    lost = np.nonzero(given[place] != wanted)[0] if len(order) else np.arange(len(wanted))
-    if len(lost):
-        row = int(lost[0])
-        raise TablesError(
-            f"{len(lost):,} of {len(wanted):,} samples have no row in the {what}, such as problem {samples['problem_id'][row]}, "
-            f"sample {samples['sample_id'][row]}; make the {what} of these samples, or leave the {what} out"
-        )
-    twice = np.nonzero(np.diff(given[order]) == 0)[0]
-    if len(twice):
-        row = int(order[twice[0]])
-        raise TablesError(f"the {what} hold problem {other['problem_id'][row]}, sample {other['sample_id'][row]} twice; expected once")
-    return place

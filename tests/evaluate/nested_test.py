@@ -1,0 +1,111 @@
+"""Variances over the draw of the samples against all pairs of subsets, and intervals against simulations whose truth is known."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from verifier.evaluate import curves, nested
+from verifier.evaluate.candidates import Candidates, arrange
+from verifier.evaluate.intervals import Bootstrap
+
+
+def from_verdicts(right_PJ: np.ndarray, score_PJ: np.ndarray | None = None) -> Candidates:
+    """Answer 0 is right, answer 1 wrong."""
+    problems, samples = right_PJ.shape
+    names = np.repeat([f"p{n:04d}" for n in range(problems)], samples)
+    ids = np.tile(np.arange(samples), problems)
+    return arrange(names, ids, (~right_PJ).astype(int).ravel(), right_PJ.ravel(), None if score_PJ is None else score_PJ.ravel())
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_closed_forms_equal_all_pairs_of_disjoint_subsets(k: int) -> None:
+    rng = np.random.default_rng(k)
+    candidates = from_verdicts(rng.random((8, 7)) < 0.5, rng.integers(0, 4, (8, 7)).astype(float))
+    passed, best = nested.pass_variance(candidates, k), nested.verifier_variance(candidates, k)
+    for p in range(8):
+        right = candidates.correct_PJ[p]  # in order of rank, so that a subset's lowest column is its best
+        pairs = [
+            (one, other)
+            for one in itertools.combinations(range(7), k)
+            for other in itertools.combinations(range(7), k)
+            if not {*one} & {*other}
+        ]
+        for found, verdict in (
+            (passed, lambda part, right=right: right[list(part)].any()),
+            (best, lambda part, right=right: right[min(part)]),
+        ):
+            mean = np.mean([verdict(part) for part in itertools.combinations(range(7), k)])
+            assert found[p] == pytest.approx(mean**2 - np.mean([verdict(one) * verdict(other) for one, other in pairs]))
+    if k == 1:
+        share = candidates.correct_PJ.mean(axis=1)
+        assert passed == pytest.approx(share * (1 - share) / 6) and best == pytest.approx(passed)
+
+
+def test_too_few_samples_are_refused_and_left_out() -> None:
+    candidates = from_verdicts(np.random.default_rng(0).random((5, 7)) < 0.5)
+    for ask in (nested.pass_variance, nested.verifier_variance, lambda c, k: nested.half_variance(c, curves.majority_at_k, [k], 0)):
+        with pytest.raises(ValueError, match="k=4 of 7 samples: expected 1 <= k, and 2k <="):
+            ask(candidates, 4)
+    found = nested.intervals(candidates, {"majority": 0.5, "pass_at_k/3": 0.5, "pass_at_k/4": 0.6, "majority_at_k/2": 0.5}, {}, 0)
+    assert set(found) == {"pass_at_k"} and set(found["pass_at_k"]) == {"3"}
+
+
+def test_halves_share_no_sample_and_repeat_with_the_seed() -> None:
+    rng = np.random.default_rng(3)
+    candidates = from_verdicts(rng.random((20, 9)) < 0.5, rng.random((20, 9)))
+    one, other = nested._halves(candidates, np.random.default_rng(0))
+    assert one.count_P.tolist() == other.count_P.tolist() == [4] * 20
+    for mine, others in zip(one.sample_id_PJ, other.sample_id_PJ, strict=True):
+        assert not {*mine.tolist()} & {*others.tolist()}
+    found = [nested.half_variance(candidates, curves.majority_at_k, [1, 2], seed)[2] for seed in (5, 5, 6)]
+    assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])
+
+
+def simulated_coverage(trials: int, problems: int, samples: int, k: int) -> dict[str, float]:
+    """Problems of ability p ~ Beta(1, 1.5), n samples each: how often intervals hold what is known to be true.
+
+    pass@k: of these problems the mean of 1 - (1-p)^k, of all problems 1 - 1.5 / (1.5 + k). majority@3: p^3 + 3 p^2 (1-p) of these problems.
+    """
+    held = dict.fromkeys(("same problems", "new problems", "same for new", "majority"), 0)
+    for trial in range(trials):
+        rng = np.random.default_rng(1000 * k + trial)
+        ability = rng.beta(1, 1.5, problems)
+        candidates = from_verdicts(rng.random((problems, samples)) < ability[:, None])
+        passed, here, everywhere = curves.pass_at_k(candidates, k), np.mean(1 - (1 - ability) ** k), 1 - 1.5 / (1.5 + k)
+        low, high = nested.interval(passed.mean(), nested.pass_variance(candidates, k))
+        held["same problems"] += low <= here <= high
+        held["same for new"] += low <= everywhere <= high
+        low, high = Bootstrap.draw(problems, 300, trial).estimates({"": passed})[""]["ci95"]
+        held["new problems"] += low <= everywhere <= high
+        votes = curves.majority_at_k(candidates, [3], trial)[3]
+        low, high = nested.interval(votes.mean(), nested.half_variance(candidates, curves.majority_at_k, [3], trial)[3])
+        held["majority"] += low <= np.mean(ability**3 + 3 * ability**2 * (1 - ability)) <= high
+    return {name: count / trials for name, count in held.items()}
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_intervals_cover_the_truth_as_often_as_they_say(k: int) -> None:
+    """Of 200 trials an interval of 95% holds the truth in 182 to 197 but for a chance of about 1 in 70."""
+    covered = simulated_coverage(200, 80, 12, k)
+    assert 0.91 <= covered["same problems"] <= 0.985
+    assert 0.91 <= covered["new problems"] <= 0.985
+    assert covered["majority"] >= 0.91
+    assert covered["same for new"] < 0.8  # the one is not the other
+
+
+def test_resampling_inside_as_well_would_count_the_samples_twice() -> None:
+    rng = np.random.default_rng(0)
+    problems, samples, trials = 100, 4, 400
+    drawn = rng.random((trials, problems, samples)) < rng.beta(1, 1.5, (trials, problems, 1))
+    true = drawn.mean(axis=(1, 2)).var()
+    right_PJ = drawn[0]
+    over_problems, both = [], []
+    for _ in range(2000):
+        rows = rng.integers(problems, size=problems)
+        over_problems.append(right_PJ[rows].mean())
+        both.append(right_PJ[rows[:, None], rng.integers(samples, size=(problems, samples))].mean())
+    assert np.var(over_problems) == pytest.approx(true, rel=0.25)
+    assert np.var(both) > 1.25 * np.var(over_problems)

@@ -1,0 +1,151 @@
+"""How much of a curve's error comes from which samples were drawn: intervals for the same problems with other samples. Knows no file.
+
+The intervals of `intervals` are for new problems with new samples. Those here hold the problems fixed: within them a run with another seed
+should fall (as a mean; single runs vary by their own draw too). With U the mean of f over all subsets of k of n samples, a U-statistic,
+
+    Var[U] = E[U^2] - E[f(A) f(B)]    for disjoint subsets A and B of k samples each,
+
+and U^2 and the mean of f(A) f(B) over all such pairs estimate the two without bias (Wang and Lindsay 2014, "Variance estimation of a
+general U-statistic with application to cross-validation"). Both have closed forms for pass@k and verifier@k. For votes, whose U is itself a
+mean over drawn subsets, the samples of every problem are cut into two halves of m at random: half the squared difference of the halves' U
+estimates Var[U_m], and Var[U_n] <= (m/n) Var[U_m] (Hoeffding 1948, theorem 5.2), so that interval is rather too wide than too narrow. All
+need 2k <= n; for larger k the samples at hand do not tell.
+
+Summed over problems the errors are independent, so the interval is the mean +- 1.96 standard errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from verifier.evaluate.candidates import Candidates
+from verifier.evaluate.curves import log_choose
+
+_NORMAL = 1.959964
+_HALVINGS = 600  # problems times halvings at least, so that their squared differences average out
+
+Curve = Callable[[Candidates, Sequence[int], int], dict[int, np.ndarray]]  # (candidates, ks, seed) to [P] a k
+
+
+def pass_variance(candidates: Candidates, k: int) -> np.ndarray:
+    """Var of pass@k over the draw of the n samples: N_k^2 - N_2k with N_m = C(n-c, m) / C(n, m), c right ones.
+
+    Returns:
+        [P] float64, unbiased, so it may be below 0 for single problems; k=1 gives s^2 / n.
+
+    Raises:
+        ValueError: a problem has fewer than 2k samples.
+    """
+    n_P = _checked(candidates, k)
+    wrong_P = n_P - candidates.correct_PJ.sum(axis=1)
+
+    def none_right(size: int) -> np.ndarray:
+        return np.where(wrong_P < size, 0.0, np.exp(log_choose(wrong_P, size) - log_choose(n_P, size)))
+
+    return none_right(k) ** 2 - none_right(2 * k)
+
+
+def verifier_variance(candidates: Candidates, k: int) -> np.ndarray:
+    """Var of verifier@k over the draw of the n samples, by all pairs of disjoint subsets.
+
+    With ranks from 0, i the best of both subsets and j > i the best of the other one, that one has C(n-j-1, k-1) ways for its rest, and
+    then the first one C(n-i-1-k, k-1) ways.
+
+    Returns:
+        [P] float64, unbiased, so it may be below 0 for single problems.
+
+    Raises:
+        ValueError: a problem has fewer than 2k samples.
+    """
+    n_P = _checked(candidates, k)
+    below_PJ = n_P[:, None] - np.arange(candidates.row_PJ.shape[1])[None] - 1  # samples ranked below this one
+    right_PJ = candidates.correct_PJ
+
+    def ways(free_PJ: np.ndarray, of_P: np.ndarray) -> np.ndarray:
+        """C(free, k-1) / C(of, k)."""
+        log_PJ = log_choose(np.maximum(free_PJ, 0), k - 1) - log_choose(of_P, k)[:, None]
+        return np.where(free_PJ >= k - 1, np.exp(log_PJ), 0.0)
+
+    best_PJ = ways(below_PJ, n_P) * right_PJ  # as the best of a subset of all n
+    later_PJ = np.cumsum(best_PJ[:, ::-1], axis=1)[:, ::-1] - best_PJ
+    both_P = 2 * np.sum(ways(below_PJ - k, n_P - k) * right_PJ * later_PJ, axis=1)
+    return best_PJ.sum(axis=1) ** 2 - both_P
+
+
+def half_variance(candidates: Candidates, curve: Curve, ks: Sequence[int], seed: int) -> dict[int, np.ndarray]:
+    """At most a little more than the variance of any curve over the draw of the samples, from random halves.
+
+    Args:
+        candidates: samples with their answers.
+        curve: called on halves.
+        ks: sizes.
+        seed: of the halves.
+
+    Returns:
+        [P] float64 for every k.
+
+    Raises:
+        ValueError: a problem has fewer than 2k samples.
+    """
+    for k in ks:
+        _checked(candidates, k)
+    problems = len(candidates.count_P)
+    rng = np.random.default_rng(seed)
+    halvings = min(-(-_HALVINGS // problems), 8)
+    share_P = (candidates.count_P // 2) / candidates.count_P
+    total = {k: np.zeros(problems) for k in ks}
+    for turn in range(halvings):
+        one, other = (curve(half, ks, seed + turn) for half in _halves(candidates, rng))
+        for k in ks:
+            total[k] += share_P * (one[k] - other[k]) ** 2 / 2
+    return {k: column / halvings for k, column in total.items()}
+
+
+def interval(value: float, variance_P: np.ndarray) -> list[float]:
+    """A mean over P problems +- 1.96 standard errors of the draw of its samples, within [0, 1]."""
+    reach = _NORMAL * float(np.sqrt(max(variance_P.sum(), 0.0))) / len(variance_P)
+    return [round(max(value - reach, 0.0), 10), round(min(value + reach, 1.0), 10)]
+
+
+def intervals(
+    candidates: Candidates, values: Mapping[str, float], votes: Mapping[str, Curve], seed: int
+) -> dict[str, dict[str, list[float]]]:
+    """Intervals of those points of curves for which 2k <= n.
+
+    Args:
+        candidates: ranked samples.
+        values: means over problems by name and size: `pass_at_k/3`, `verifier_at_k/3`, and those of the votes; other names are left out.
+        votes: curves of votes by name.
+        seed: of the halves.
+
+    Returns:
+        For every curve its [low, high] by size.
+    """
+    sizes: dict[str, list[int]] = {}
+    for name, _, size in (name.partition("/") for name in values):
+        if (name in _CLOSED or name in votes) and 2 * int(size) <= candidates.smallest:
+            sizes.setdefault(name, []).append(int(size))
+    variance = {
+        name: {k: _CLOSED[name](candidates, k) for k in ks} if name in _CLOSED else half_variance(candidates, votes[name], ks, seed)
+        for name, ks in sizes.items()
+    }
+    return {name: {str(k): interval(values[f"{name}/{k}"], column) for k, column in found.items()} for name, found in variance.items()}
+
+
+_CLOSED = {"pass_at_k": pass_variance, "verifier_at_k": verifier_variance}
+
+
+def _halves(candidates: Candidates, rng: np.random.Generator) -> tuple[Candidates, Candidates]:
+    """Every problem's samples in two halves at random; of an odd number one is left out."""
+    turn_PJ = np.where(candidates.present_PJ, rng.random(candidates.row_PJ.shape), np.inf)
+    place_PJ = np.argsort(np.argsort(turn_PJ, axis=1), axis=1)
+    half_P1 = (candidates.count_P // 2)[:, None]
+    return candidates.some(place_PJ < half_P1), candidates.some((place_PJ >= half_P1) & (place_PJ < 2 * half_P1))
+
+
+def _checked(candidates: Candidates, k: int) -> np.ndarray:
+    if not 1 <= k <= candidates.smallest // 2:
+        raise ValueError(f"k={k} of {candidates.smallest} samples: expected 1 <= k, and 2k <= the samples of the problem that has fewest")
+    return candidates.count_P

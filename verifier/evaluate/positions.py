@@ -1,0 +1,51 @@
+"""After what share of a solution does the verifier know? Its figures of merit at 10%, 20%, ... 100% of each solution's tokens.
+
+The value at 30% of a solution is that after its token number ceil(0.3 n), so that 100% is the last token, whose value is the score.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from verifier.evaluate.aggregation import ragged
+from verifier.evaluate.calibration import auroc, discrimination
+from verifier.evaluate.intervals import Bootstrap
+from verifier.evaluate.tables import SplitRows
+
+_TENTHS = range(1, 11)
+
+
+def by_position(split: SplitRows, resamples: int, seed: int) -> list[dict[str, Any]] | None:
+    """What `calibration.discrimination` returns, with `share` before it and `auroc_within_problem_ci95` after it, a row a share.
+
+    Args:
+        split: with a column `token_scores`; solutions without any token value are left out.
+        resamples: of the bootstrap over problems.
+        seed: of the bootstrap.
+
+    Returns:
+        Ten rows; None where there are no token values.
+    """
+    if split.candidates.score_PJ is None or "token_scores" not in split.rows.column_names:
+        return None
+    value_N, length_R = ragged(split.rows["token_scores"])
+    present_PJ = split.candidates.present_PJ & (length_R[split.candidates.row_PJ] > 0)
+    if not present_PJ.any():
+        return None
+    row = split.candidates.row_PJ[present_PJ]
+    right, problem = split.candidates.correct_PJ[present_PJ], np.nonzero(present_PJ)[0]
+    start, length = (np.cumsum(length_R) - length_R)[row], length_R[row]
+    bootstrap = Bootstrap.draw(len(present_PJ), resamples, seed)
+    out = []
+    for tenth in _TENTHS:
+        value = value_N[start + -(-tenth * length // 10) - 1].astype(np.float64)
+        within_P = np.full(len(present_PJ), np.nan)
+        found = auroc(value, right, problem)
+        within_P[: len(found)] = found
+        both_P = ~np.isnan(within_P)
+        estimate = bootstrap.ratio(np.where(both_P, within_P, 0.0), both_P.astype(np.float64))
+        figures = discrimination(value, right, problem)
+        out.append({"share": tenth / 10, **figures, "auroc_within_problem_ci95": estimate["ci95"] if estimate else None})
+    return out
