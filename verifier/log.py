@@ -15,16 +15,29 @@ from typing import Any, TextIO
 
 import tqdm
 
-from verifier import atomic
+from verifier import atomic, wandb_mirror
 
 LINE_SECONDS = 15.0  # between two progress lines where there is no terminal to draw a bar on
 _speaker = True
+_wandb_project = ""
 
 
 def set_process(index: int) -> None:
     """Tells this module which process of the job it runs in; all but process 0 fall silent."""
     global _speaker
     _speaker = index == 0
+
+
+def mirror_to_wandb(project: str) -> None:
+    """From now on the numbers of every job go to a project of Weights & Biases too; "": to none.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    global _wandb_project
+    if project:
+        wandb_mirror.check()
+    _wandb_project = project
 
 
 def say(message: str) -> None:
@@ -59,6 +72,7 @@ class MetricLog:
         _drop_lines(self.path, first_step)
         self._file = self.path.open("a", encoding="utf-8", buffering=1)
         self._board = SummaryWriter(str(folder / "tensorboard" / name), purge_step=first_step)
+        self._mirror = wandb_mirror.Mirror(_wandb_project, folder, name, first_step) if _wandb_project else None
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """Appends one line. Numbers that are not finite become null in the file: JSON has no word for them."""
@@ -69,6 +83,8 @@ class MetricLog:
         self._file.write(json.dumps(line) + "\n")
         for name, value in finite.items():
             self._board.add_scalar(name, value, step)
+        if self._mirror is not None:
+            self._mirror.write(step, finite)
 
     def close(self) -> None:
         """Closes both files."""
@@ -76,6 +92,8 @@ class MetricLog:
             self._file.close()
             self._board.close()
             self._file = None
+            if self._mirror is not None:
+                self._mirror.close()
 
     def __enter__(self) -> MetricLog:
         return self
