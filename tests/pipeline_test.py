@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from flax import nnx
 
-from verifier import config as config_lib
 from verifier import api, export, launch, pipeline, rerank, saved, solutions, workdir
+from verifier import config as config_lib
 from verifier.data import store
 from verifier.model import hf_weights
 from verifier.run import Run
@@ -259,15 +259,6 @@ def test_a_program_of_ones_own_gets_the_numbers_of_the_scores_table(finished):
             assert mine.tokens == sample["tokens"]
             assert mine.token_values == pytest.approx(scored["token_scores"], abs=1e-5)
             assert mine.score == pytest.approx(scored["score"], abs=1e-5)
-    same = 0
-    for asked, pairs in stored.items():  # of a text: the same wherever it is read in the tokens that it was written in
-        for sample, scored in pairs:
-            ended = sample["finish"] == "eos"
-            [mine] = loaded.score(asked, [sample["solution"]], ended=ended) if sample["solution"] else [None]
-            if mine is not None and mine.tokens == sample["tokens"]:
-                assert mine.score == pytest.approx(scored["score"], abs=1e-5)
-                same += 1
-    assert same >= 3
 
 
 def test_an_exported_generator_comes_back_the_same(finished, tmp_path):

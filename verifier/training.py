@@ -84,7 +84,7 @@ def verify(run: Run) -> None:
         losses.verifier_joint, vocab_size=tokenizer.vocab_size, value_loss=config.verify.value_loss, lm_weight=config.verify.lm_weight
     )
     fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", own)
-    facts = {"settings": own, "generator": generator.id, "verify": fitted}
+    facts: dict[str, Any] = {"settings": own, "generator": generator.id, "verify": fitted}
     facts |= {"template": dataclasses.asdict(run.template()), "seconds": time.monotonic() - begun}
     name = saved.save(folder, model, tokenizer, facts)
     checkpoint.remove_checkpoints(folder / "verify-checkpoints")
