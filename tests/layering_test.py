@@ -10,7 +10,7 @@ PACKAGE = ROOT / "verifier"
 
 # Lower numbers stand on higher floors. A room is a folder, or a module that lies in verifier/ itself.
 FLOORS = {
-    **dict.fromkeys(("launch", "rerank", "export"), 0),
+    **dict.fromkeys(("launch", "rerank", "export", "api"), 0),
     "pipeline": 1,
     "training": 2,
     "solutions": 2,
@@ -23,7 +23,7 @@ FLOORS = {
     "text": 7,
     "hosts": 8,
     "log": 9,
-    "checksums": 10,
+    **dict.fromkeys(("checksums", "wandb_mirror"), 10),
     "atomic": 11,
     "allocator": 11,
     **dict.fromkeys(("places", "config_checks"), 12),
@@ -32,7 +32,7 @@ FLOORS = {
 # What must run on a laptop without JAX, whatever else is installed.
 WITHOUT_JAX = [
     *("rerank.py", "workdir.py", "run.py", "config.py", "config_checks.py", "log.py"),
-    *("checksums.py", "atomic.py", "allocator.py", "places.py"),
+    *("checksums.py", "wandb_mirror.py", "atomic.py", "allocator.py", "places.py"),
 ]
 FOLDERS_WITHOUT_JAX = ("text", "data", "evaluate")
 JAX_ALLOWED = {"evaluate/score.py"}

@@ -6,10 +6,11 @@ import io
 import json
 import subprocess
 import sys
+import types
 
 import pytest
 
-from verifier import log
+from verifier import config, log
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +94,73 @@ def test_on_a_terminal_a_bar_with_the_time_left():
 
 def test_no_jax_comes_along():
     subprocess.run([sys.executable, "-c", "import sys, verifier.log; assert 'jax' not in sys.modules"], check=True)
+
+
+class FakeWandb(types.ModuleType):
+    """What the mirror calls of the package, with all that it is told."""
+
+    class Error(Exception):
+        pass
+
+    def __init__(self):
+        super().__init__("wandb")
+        self.begun, self.lines, self.ended, self.refusal = [], [], 0, ""
+
+    def init(self, **settings):
+        if self.refusal:
+            raise self.Error(self.refusal)
+        self.begun.append(settings)
+        return types.SimpleNamespace(define_metric=lambda *_, **__: None, log=self.lines.append, finish=self.finish)
+
+    def finish(self):
+        self.ended += 1
+
+
+@pytest.fixture
+def fake_wandb(monkeypatch):
+    made = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", made)
+    yield made
+    log.mirror_to_wandb("")
+
+
+def test_the_same_numbers_go_to_wandb_where_that_is_asked_for(tmp_path, fake_wandb):
+    folder = tmp_path / "mine" / "logs"
+    with log.MetricLog(folder, "verify") as metrics:
+        metrics.write(1, {"loss": 1.0})
+    assert not fake_wandb.begun
+    log.mirror_to_wandb("maths")
+    with log.MetricLog(folder, "verify") as metrics:
+        for step in (1, 2):
+            metrics.write(step, {"loss": step / 2, "norm": float("inf")})
+    assert fake_wandb.lines == [{"step": line["step"], "loss": line["loss"]} for line in lines(folder / "verify.jsonl")]
+    assert fake_wandb.ended == 1
+    begun = fake_wandb.begun[0]
+    assert (begun["project"], begun["group"], begun["job_type"], begun["dir"]) == ("maths", "mine", "verify", str(folder))
+
+
+def test_a_job_that_goes_on_keeps_its_wandb_run_and_a_new_one_gets_its_own(tmp_path, fake_wandb):
+    log.mirror_to_wandb("maths")
+    for name, first_step in (("verify", 0), ("verify", 3), ("finetune", 3), ("verify", 1)):
+        with log.MetricLog(tmp_path / "logs", name, first_step):
+            pass
+    first, resumed, other, anew = (begun["id"] for begun in fake_wandb.begun)
+    assert first == resumed and len({first, other, anew}) == 3
+
+
+def test_a_wandb_that_is_missing_or_refuses_is_named_with_the_way_out(tmp_path, fake_wandb, monkeypatch):
+    log.mirror_to_wandb("maths")
+    fake_wandb.refusal = "api_key not configured"
+    with pytest.raises(config.UserError, match=r"log.wandb='maths': .*api_key not configured.*WANDB_MODE=offline"):
+        log.MetricLog(tmp_path, "verify")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(config.UserError, match=r"pip install 'verifier\[wandb\]', or leave log.wandb empty"):
+        log.mirror_to_wandb("maths")
+
+
+def test_only_the_first_process_speaks_to_wandb(tmp_path, fake_wandb):
+    log.mirror_to_wandb("maths")
+    log.set_process(1)
+    with log.MetricLog(tmp_path, "verify") as metrics:
+        metrics.write(1, {"loss": 1.0})
+    assert not fake_wandb.begun and not fake_wandb.lines

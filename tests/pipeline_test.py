@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from tests.stores import copy as copy_files
-from verifier import checksums, export, launch, pipeline, rerank, saved, solutions, workdir
+from verifier import api, checksums, export, launch, pipeline, rerank, saved, solutions, workdir
 from verifier import config as config_lib
 from verifier.data import store
 from verifier.model import hf_weights
@@ -308,6 +308,21 @@ def test_the_offline_rerank_gives_the_same_figures(finished, tmp_path):
     rerank.rerank(sources, tmp_path, config_lib.ReportConfig(ks=(1, 2, 4), resamples=50), "numeric", 0)
     there, here = (json.loads((folder / "metrics.json").read_text())["splits"]["test"] for folder in (root / "report", tmp_path))
     assert there == here
+
+
+def test_a_program_of_ones_own_gets_the_numbers_of_the_scores_table(finished):
+    tables = finished[0] / "tables"
+    question = {row["problem_id"]: row["question"] for row in rows(tables / "problems" / "split=test")}
+    stored = {}
+    for sample, scored in zip(rows(tables / "samples" / "split=test"), rows(tables / "scores" / "split=test"), strict=True):
+        stored.setdefault(question[sample["problem_id"]], []).append((sample, scored))
+    loaded = api.load(finished[0] / "verifier")
+    found = loaded.score_many([(asked, [sample["tokens"] for sample, _ in pairs]) for asked, pairs in stored.items()])
+    for pairs, scores in zip(stored.values(), found, strict=True):
+        for (sample, scored), mine in zip(pairs, scores, strict=True):
+            assert mine.tokens == sample["tokens"]
+            assert mine.token_values == pytest.approx(scored["token_scores"], abs=1e-5)
+            assert mine.score == pytest.approx(scored["score"], abs=1e-5)
 
 
 def test_an_exported_generator_comes_back_the_same(finished, tmp_path):

@@ -189,6 +189,13 @@ class ReportConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class LogConfig:
+    """Where numbers go beside `logs/`."""
+
+    wandb: str = ""  # project of Weights & Biases (the `wandb` extra) that the numbers of all jobs are mirrored to; empty: none
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """A whole run. The sections are the stages' names where they belong to one stage."""
 
@@ -206,6 +213,7 @@ class Config:
     verify: VerifyConfig = VerifyConfig()
     score: ScoreConfig = ScoreConfig()
     report: ReportConfig = ReportConfig()
+    log: LogConfig = LogConfig()
 
 
 class UserError(ValueError):

@@ -1,4 +1,9 @@
-"""python -m verifier.export: writes a trained generator as a Hugging Face folder, tokenizer included. Knows flags only."""
+"""python -m verifier.export: a trained model as a Hugging Face folder, or a run's scored samples as JSONL. Knows flags and paths.
+
+    python -m verifier.export --model=runs/NAME/generator --to=FOLDER     # for AutoModelForCausalLM
+    python -m verifier.export --model=runs/NAME/verifier --to=FOLDER      # for AutoModelForTokenClassification: a value after every token
+    python -m verifier.export --scored=runs/NAME --to=FILE.jsonl          # question, solution, answer, correct, score (no JAX)
+"""
 
 from __future__ import annotations
 
@@ -11,41 +16,63 @@ from absl import app, flags
 from verifier import places
 from verifier.config import UserError
 
-_MODEL = flags.DEFINE_string("model", None, "The model folder of a run, such as runs/NAME/generator (of a verifier: its decoder).")
-_TO = flags.DEFINE_string("to", None, "The folder to write: config.json, model.safetensors and the tokenizer's files.")
+_MODEL = flags.DEFINE_string("model", None, "The model folder of a run: runs/NAME/generator or runs/NAME/verifier.")
+_SCORED = flags.DEFINE_string("scored", None, "A workdir whose samples are scored: runs/NAME.")
+_TO = flags.DEFINE_string("to", None, "The folder to write, or of scored samples the JSONL file.")
+_TOKEN_SCORES = flags.DEFINE_bool("token_scores", False, "With --scored: also every sample's tokens and the value after each.")
+_USAGE = "usage: python -m verifier.export --model=runs/NAME/generator --to=FOLDER, or --scored=runs/NAME --to=FILE.jsonl"
 
 
 def export(model: pathlib.Path, out: pathlib.Path) -> None:
-    """Writes the decoder of a model folder so that transformers and `model.weights` read it.
+    """Writes a model folder so that transformers reads it: weights, tokenizer and a model card.
+
+    A generator becomes a CausalLM, which `model.weights` takes too; a verifier a ForTokenClassification with one label, whose output is
+    the value after each token, raw (of a verifier of value_loss=bce a logit).
 
     Args:
         model: as a run saved it.
-        out: made where it is missing.
+        out: made where it is missing; an earlier export in it is replaced.
 
     Raises:
-        UserError: no such model, or one that the format cannot express.
+        UserError: no such model, one that the format cannot express, or a folder of a run to write to.
     """
+    if (out / "manifest.json").exists():
+        raise UserError(f"{out} holds a model of a run, which an export would spoil: give --to another folder")
     from verifier import checksums, saved  # after the cheap checks: importing JAX takes seconds
-    from verifier.model import hf_weights
+    from verifier.evaluate import card
+    from verifier.model import hf_verifier, hf_weights
     from verifier.model.heads import Verifier
+    from verifier.text.transformers_tokenizer import save_for_transformers
 
-    found = saved.load(model, "finetune", "float32")
-    decoder = found.model.backbone if isinstance(found.model, Verifier) else found.model
-    hf_weights.save_weights(decoder, out, end_id=found.tokenizer.end_id)
-    found.tokenizer.save(out)
+    found = saved.load(model, "verify" if model.name == "verifier" else "finetune", "float32")
+    end_id = found.tokenizer.end_id
+    if isinstance(found.model, Verifier):
+        hf_verifier.save_verifier(found.model, out, end_id=end_id, logits=saved.gives_logits(found.manifest))
+    else:
+        hf_weights.save_weights(found.model, out, end_id=end_id)
+    save_for_transformers(found.tokenizer, out)
+    card.write_card(model, out)
     checksums.write_sums(out)
 
 
 def main(argv: Sequence[str]) -> None:
     """Exports; what a user can mend ends as one line on stderr and exit status 1."""
     try:
-        if len(argv) > 1 or _MODEL.value is None or _TO.value is None:
-            raise UserError("usage: python -m verifier.export --model=runs/NAME/generator --to=FOLDER")
-        export(places.place(_MODEL.value), pathlib.Path(_TO.value))
+        if len(argv) > 1 or _TO.value is None or (_MODEL.value is None) == (_SCORED.value is None):
+            raise UserError(_USAGE)
+        if _MODEL.value is not None:
+            out = pathlib.Path(_TO.value)
+            export(places.place(_MODEL.value), out)
+            print(f"wrote {out}")
+        else:
+            from verifier.evaluate import scored
+
+            to = places.place(_TO.value)
+            count = scored.write_scored(places.place(_SCORED.value), to, _TOKEN_SCORES.value)
+            print(f"wrote {count:,} samples to {to}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    print(f"wrote {_TO.value}")
 
 
 if __name__ == "__main__":

@@ -15,16 +15,29 @@ from typing import Any, TextIO
 
 import tqdm
 
-from verifier import atomic, places
+from verifier import atomic, places, wandb_mirror
 
 LINE_SECONDS = 15.0  # between two progress lines where there is no terminal to draw a bar on
 _speaker = True
+_wandb_project = ""
 
 
 def set_process(index: int) -> None:
     """Tells this module which process of the job it runs in; all but process 0 fall silent."""
     global _speaker
     _speaker = index == 0
+
+
+def mirror_to_wandb(project: str) -> None:
+    """From now on the numbers of every job go to a project of Weights & Biases too; "": to none.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    global _wandb_project
+    if project:
+        wandb_mirror.check()
+    _wandb_project = project
 
 
 def say(message: str) -> None:
@@ -54,11 +67,14 @@ class MetricLog:
         self.path = folder / f"{name}.jsonl"
         self._lines: _Lines | None = None
         self._board: _Board | None = None
+        self._mirror: wandb_mirror.Mirror | None = None
         if not _speaker:
             return
         self._lines = _Lines(self.path, _kept_lines(self.path, first_step))
         if not places.is_remote(folder):
             self._board = _Board(folder / "tensorboard" / name, first_step)
+        if _wandb_project:
+            self._mirror = wandb_mirror.Mirror(_wandb_project, folder, name, first_step)
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """Appends one line. Numbers that are not finite become null in the file: JSON has no word for them.
@@ -69,12 +85,14 @@ class MetricLog:
         finite = {name: float(value) for name, value in numbers.items() if abs(value) < float("inf")}
         if self._lines is not None:
             self._lines.append(json.dumps({"step": step, **{name: finite.get(name) for name in numbers}}) + "\n")
-        if self._board is not None:
-            self._board.write(step, finite)
+        for copy in (self._board, self._mirror):
+            if copy is not None:
+                copy.write(step, finite)
 
     def close(self) -> None:
-        """Closes both files; once more does nothing."""
-        files, self._lines, self._board = (self._lines, self._board), None, None
+        """Closes both files and ends the mirror; once more does nothing."""
+        files = (self._lines, self._board, self._mirror)
+        self._lines = self._board = self._mirror = None
         for file in files:
             if file is not None:
                 file.close()

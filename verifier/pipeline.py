@@ -87,6 +87,7 @@ def run(config: config_lib.Config, root: pathlib.Path, stages: Sequence[str]) ->
     """
     for line in config_checks.warnings(config):
         log.say(f"warning: {line}")
+    log.mirror_to_wandb(config.log.wandb)
     this = Run(config, workdir.Workdir(root))
     with workdir.locked(this.dir) if hosts.is_first() else contextlib.nullcontext():
         _run(this, config, stages)

@@ -3,7 +3,7 @@
 generator/            verifier/
   params/  (Orbax)      params/  (Orbax; decoder and value head)
   tokenizer files       tokenizer files
-  manifest.json         manifest.json, written last: id, architecture, head, settings, the sums of all other files
+  manifest.json         manifest.json, written last: id, architecture, head, settings, template, the sums of all other files
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
 from verifier.model.rotary import RopeScaling
 from verifier.model.transformer import Transformer
+from verifier.text.problem import Template
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
 from verifier.train import checkpoint
 
@@ -40,6 +41,16 @@ class Saved(NamedTuple):
     def id(self) -> str:
         """Hash of the parameters: what tables call this model."""
         return self.manifest["id"]
+
+    @property
+    def template(self) -> Template | None:
+        """How a problem was put to it; None where its manifest is from before that was noted."""
+        return Template(**self.manifest["template"]) if "template" in self.manifest else None
+
+
+def gives_logits(manifest: Mapping[str, Any]) -> bool:
+    """Whether a verifier's values are logits of a solution being right, not estimates of its label (verify.value_loss=bce)."""
+    return manifest["settings"]["verify.value_loss"] == "bce"
 
 
 def save(folder: pathlib.Path, model: Transformer | Verifier, tokenizer: Tokenizer, facts: Mapping[str, Any]) -> str:

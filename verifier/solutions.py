@@ -52,7 +52,7 @@ def score(run: Run) -> None:
     manifest = workdir.manifest_of(run.dir.verifier, "verify")
     verifier: saved.Saved | None = None  # not read where all tables are done
     found, mesh = run.problems(), sharding.own_mesh(run.config.mesh)
-    squash = manifest["settings"]["verify.value_loss"] == "bce"
+    squash = saved.gives_logits(manifest)
     for split in run.dir.results("score", workdir.further_splits(run.config)):
         run.check_generator(split, manifest["generator"])
         own = workdir.settings(run.config, "score") | {"verifier": manifest["id"], "samples": run.table_id("samples", split)}

@@ -52,7 +52,8 @@ def finetune(run: Run) -> None:
         )
         heldout = _lm_examples(run, found["heldout"], tokenizer, job_config)
         facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints", own | {"weights": weights})
-    name = saved.save(folder, model, tokenizer, facts | {"seconds": time.monotonic() - begun})
+    facts |= {"template": dataclasses.asdict(run.template()), "seconds": time.monotonic() - begun}
+    name = saved.save(folder, model, tokenizer, facts)
     for job in ("pretrain", "finetune"):  # of no more use, and three times the size of the model
         checkpoint.remove_checkpoints(folder / f"{job}-checkpoints")
     log.say(f"finetune: generator {name} saved in {folder}")
@@ -87,8 +88,9 @@ def verify(run: Run) -> None:
         losses.verifier_joint, vocab_size=tokenizer.vocab_size, value_loss=config.verify.value_loss, lm_weight=config.verify.lm_weight
     )
     fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", own | {"weights": weights})
-    facts = {"settings": own, "weights": weights, "generator": generator.id, "reads_text": reads_text, "verify": fitted}
-    name = saved.save(folder, model, tokenizer, facts | {"seconds": time.monotonic() - begun})
+    facts: dict[str, Any] = {"settings": own, "weights": weights, "generator": generator.id, "reads_text": reads_text, "verify": fitted}
+    facts |= {"template": dataclasses.asdict(run.template()), "seconds": time.monotonic() - begun}
+    name = saved.save(folder, model, tokenizer, facts)
     checkpoint.remove_checkpoints(folder / "verify-checkpoints")
     log.say(f"verify: verifier {name} saved in {folder}")
 

@@ -1,7 +1,9 @@
-"""Makes the tiny checkpoints and golden log-probabilities of hf_weights_test, with torch and transformers. Knows nothing of this project.
+"""Makes the tiny checkpoints and goldens of hf_weights_test and hf_verifier_test, with torch and transformers. Knows nothing of this project.
+
+hf_*: log-probabilities of a CausalLM. values_*: a ForTokenClassification with one label, and its output after every token.
 
 Run by hand:
-    python tests/testdata/make_goldens.py                  # writes hf_*/ beside this file (the same bytes each time)
+    python tests/testdata/make_goldens.py                  # writes hf_*/ and values_*/ beside this file (the same bytes each time)
     python tests/testdata/make_goldens.py --check FOLDER   # FOLDER holds models exported under the same names: do they still agree?
 """
 
@@ -48,6 +50,15 @@ CONFIGS: dict[str, transformers.PretrainedConfig] = {
     "hf_gpt2": transformers.GPT2Config(vocab_size=80, n_embd=32, n_layer=2, n_head=4, n_positions=32, bos_token_id=None, eos_token_id=None),
     "hf_qwen3": transformers.Qwen3Config(**SIZES, head_dim=16, rope_parameters=ROPE_PLAIN, tie_word_embeddings=True),
 }
+SMALL = SIZES | {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 20}
+VALUES: dict[str, transformers.PretrainedConfig] = {
+    "values_llama": transformers.LlamaConfig(**SMALL, rope_parameters=ROPE_PLAIN, num_labels=1),
+    "values_mistral": transformers.MistralConfig(**SMALL, rope_parameters=ROPE_PLAIN, sliding_window=7, num_labels=1),
+    "values_qwen2": transformers.Qwen2Config(**SMALL, rope_parameters=ROPE_PLAIN, num_labels=1),
+    "values_gpt2": transformers.GPT2Config(
+        vocab_size=40, n_embd=16, n_layer=2, n_head=4, n_positions=32, bos_token_id=None, eos_token_id=None, num_labels=1
+    ),
+}
 
 
 def randomise(model: torch.nn.Module, seed: int) -> None:
@@ -62,39 +73,45 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
                 parameter.copy_(noise * 0.2 + (0.0 if name.endswith("bias") else 1.0))
 
 
-def log_probabilities(model: torch.nn.Module, tokens: np.ndarray) -> np.ndarray:
-    """tokens [B, T] -> float32 [B, T, V]."""
+def _kind(name: str) -> tuple[type, str]:
+    """The class of transformers that a checkpoint is for, and what its golden holds."""
+    if name in VALUES:
+        return transformers.AutoModelForTokenClassification, "values"
+    return transformers.AutoModelForCausalLM, "log_probabilities"
+
+
+def output(model: torch.nn.Module, tokens: np.ndarray, what: str) -> np.ndarray:
+    """tokens [B, T] -> float32 log-probabilities [B, T, V], or values [B, T]."""
     with torch.no_grad():
-        logits = model.eval()(input_ids=torch.from_numpy(tokens).long()).logits
-    return torch.log_softmax(logits.float(), dim=-1).numpy()
+        logits = model.eval()(input_ids=torch.from_numpy(tokens).long()).logits.float()
+    return (logits[..., 0] if what == "values" else torch.log_softmax(logits, dim=-1)).numpy()
 
 
 def make(name: str, seed: int) -> None:
     """One checkpoint with its golden: float32 reference of the weights as stored."""
-    config = CONFIGS[name]
+    config = (CONFIGS | VALUES)[name]
+    kind, what = _kind(name)
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float()
+    model = kind.from_config(config, attn_implementation="eager").float()
     randomise(model, seed)
     if config.dtype == torch.bfloat16:
         model = model.bfloat16()
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
     tokens = np.random.default_rng(seed).integers(0, config.vocab_size, (2, 24), dtype=np.int32)
-    reference = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-    np.savez_compressed(folder / "golden.npz", tokens=tokens, log_probabilities=log_probabilities(reference, tokens))
+    reference = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    np.savez_compressed(folder / "golden.npz", tokens=tokens, **{what: output(reference, tokens, what)})
 
 
 def check(folder: pathlib.Path) -> bool:
     """Loads every model found in `folder`, prints how far it is from its golden and whether a tensor was left over or made up."""
     good = True
-    for name in sorted(set(CONFIGS) & {path.name for path in folder.iterdir()}):
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(
-            folder / name, output_loading_info=True, attn_implementation="eager"
-        )
+    for name in sorted({*CONFIGS, *VALUES} & {path.name for path in folder.iterdir()}):
+        kind, what = _kind(name)
+        model, info = kind.from_pretrained(folder / name, output_loading_info=True, attn_implementation="eager")
         golden = np.load(HERE / name / "golden.npz")
-        found = log_probabilities(model, golden["tokens"])
-        difference = float(np.abs(found - golden["log_probabilities"]).max())
+        difference = float(np.abs(output(model, golden["tokens"], what) - golden[what]).max())
         left = {key: names for key, names in info.items() if names}
         good &= difference < 1e-4 and not left
         print(f"{name} {type(model).__name__}: max abs difference {difference:.2e}; loading problems: {left or 'none'}")
@@ -108,7 +125,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.check:
         raise SystemExit(0 if check(arguments.check) else 1)
-    for seed, name in enumerate(CONFIGS):
+    for seed, name in enumerate([*CONFIGS, *VALUES]):
         make(name, seed)
 
 

@@ -1,8 +1,8 @@
 """Samples, problems and scores made elsewhere, as rows of this project's kind. Knows files and field names; judges nothing.
 
-A samples file has `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems file); `score`, `split` ("test" when
-absent) and `sample_id` (numbered within the problem in order of the file when absent) are optional. A gold answer may be a whole worked
-solution ending in "#### 18", as GSM8K's own files have it.
+A samples file has `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems file); `score` (in every row of a
+split, or in none of it), `split` ("test" when absent) and `sample_id` (numbered within the problem in order of the file when absent) are
+optional. A gold answer may be a whole worked solution ending in "#### 18", as GSM8K's own files have it.
 """
 
 from __future__ import annotations
@@ -58,8 +58,7 @@ def read_samples_file(path: pathlib.Path, allow_missing: bool = False) -> Foreig
     problems = _problems(table, path, ids) if "answer" in table.column_names else None
     scores = None
     if "score" in table.column_names:
-        score = _scores(table, path, allow_missing)
-        scores = pa.table({"problem_id": ids, "sample_id": columns["sample_id"], "score": score, "split": split})
+        scores = _scores_by_split(table, path, samples, allow_missing)
     return Foreign(samples, problems, scores)
 
 
@@ -181,6 +180,20 @@ def _numbers(table: pa.Table, path: pathlib.Path, name: str, way_out: str = "") 
     if len(bad):
         raise TablesError(f"{path}: field `{name}` is NaN in row {_rows(bad)}; expected a number in every row{way_out}")
     return numbers
+
+
+def _scores_by_split(table: pa.Table, path: pathlib.Path, samples: pa.Table, allow_missing: bool) -> pa.Table | None:
+    """The scores of the splits that have any, with the values of their tokens where all rows have them; None: there are none."""
+    known = table["score"].drop_null()
+    if not len(known):
+        return None
+    split = samples["split"]
+    scored = pc.is_in(split, pc.unique(split.filter(pc.is_valid(table["score"]))))
+    filled = pc.if_else(scored, table["score"], known[0])  # whole, so that a row that lacks its score has its number in the message
+    numbers = _scores(pa.table({"score": filled}), path, allow_missing)
+    scores = samples.select(["problem_id", "sample_id", "split"]).append_column("score", pa.array(numbers)).filter(scored)
+    values = table["token_scores"].filter(scored) if "token_scores" in table.column_names else None
+    return scores if values is None or values.null_count else scores.append_column("token_scores", values)
 
 
 def _there(table: pa.Table, path: pathlib.Path, name: str, way_out: str = "") -> pa.ChunkedArray:

@@ -22,10 +22,14 @@ class Row(NamedTuple):
 
 
 class Family(NamedTuple):
-    """prefix: before the name of every tensor but `bare` ones; some checkpoints leave it out. ignored: buffers without information."""
+    """prefix: before the name of every tensor but `bare` ones; some checkpoints leave it out. ignored: buffers without information.
+
+    values: the linear layer of the family's ForTokenClassification, which reads the hidden state after the final norm.
+    """
 
     rows: tuple[Row, ...]
     prefix: str
+    values: str = "score"
     bare: str = "lm_head.weight"
     ignored: str = r"$^"
 
@@ -82,6 +86,7 @@ _GPT2 = Family(
         Row("lm_head.weight", ("unembed",)),
     ),
     prefix="transformer.",
+    values="classifier",
     ignored=r"h\.\d+\.attn\.(bias|masked_bias)",
 )
 FAMILIES = {"llama": _LLAMA, "mistral": _LLAMA, "qwen2": _LLAMA, "qwen3": _LLAMA, "gpt2": _GPT2}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import jax
@@ -28,7 +28,12 @@ _SHOWN = 20  # names of a long list in a message
 
 
 def load_weights(
-    folder: str | pathlib.Path, *, tokenizer_size: int, dtype: jax.typing.DTypeLike = jnp.float32, mesh: jax.sharding.Mesh | None = None
+    folder: str | pathlib.Path,
+    *,
+    tokenizer_size: int,
+    dtype: jax.typing.DTypeLike = jnp.float32,
+    mesh: jax.sharding.Mesh | None = None,
+    beside: Container[str] = (),
 ) -> Transformer:
     """Reads config.json and model.safetensors (or its shards) of a Llama, Mistral, Qwen2, Qwen3 or GPT-2 model.
 
@@ -40,6 +45,7 @@ def load_weights(
         tokenizer_size: ids that the tokenizer can produce.
         dtype: of the activations. Parameters become float32, stored as float16, bfloat16 or float32.
         mesh: where the parameters go, each device holding its share; None: the default device.
+        beside: stored tensors that are no part of the decoder and are passed over.
 
     Returns:
         the model. Beside it, one tensor at a time is held in memory.
@@ -69,7 +75,7 @@ def load_weights(
     table = rows_of(family, arch.layers, shapes)
     expected = {name: _stored_shape(row, shapes, stored_arch.vocab_size) for name, row in table.items()}
     stored = stored_tensors(folder)
-    found = {full_name(family, name): name for name in stored if not is_ignored(family, name)}
+    found = {full_name(family, name): name for name in stored if not is_ignored(family, name) and name not in beside}
     values: dict[str, jax.Array] = {}
     with reader() as read:
         tied = _tied_problem(arch, found, stored, read)
@@ -97,6 +103,12 @@ def save_weights(
     Raises:
         WeightsError: no supported Hugging Face family computes this architecture.
     """
+    config, tensors = stored_form(transformer, end_id)
+    write_folder(pathlib.Path(folder), config, tensors, shard_bytes)
+
+
+def stored_form(transformer: Transformer, end_id: int | None) -> tuple[dict[str, Any], list[NewTensor]]:
+    """The config.json and the tensors of a transformer; arguments and errors as `save_weights`."""
     arch = transformer.arch
     family = family_of(arch)
     # Left out, transformers would take the ids of the family's first model for begin, end and padding.
@@ -107,7 +119,7 @@ def save_weights(
         NewTensor(name, _stored_shape(row, shapes, arch.vocab_size), functools.partial(_stored_values, row, parameters))
         for name, row in rows_of(family, arch.layers, shapes).items()
     ]
-    write_folder(pathlib.Path(folder), config, tensors, shard_bytes)
+    return config, tensors
 
 
 def _new(arch: Arch, dtype: jax.typing.DTypeLike) -> Transformer:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
+import tokenizers
+
 from verifier import atomic
 from verifier.text.pieces import byte_spans
 
@@ -41,3 +43,10 @@ class ByteTokenizer:
         """Writes a file by which `load_tokenizer` knows it."""
         about = {"kind": "bytes", "vocab_size": self.vocab_size, "end_id": self.end_id}
         atomic.write_json(folder / BYTES_FILE, about)
+
+    def build(self) -> tokenizers.Tokenizer:
+        """The same ids by the tokenizers package alone."""
+        made = tokenizers.Tokenizer(tokenizers.models.BPE({f"<0x{byte:02X}>": byte for byte in range(256)}, [], byte_fallback=True))
+        made.decoder = tokenizers.decoders.Sequence([tokenizers.decoders.ByteFallback(), tokenizers.decoders.Fuse()])
+        made.add_special_tokens(["<|end|>"])
+        return made

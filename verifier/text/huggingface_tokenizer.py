@@ -62,6 +62,10 @@ class HuggingFaceTokenizer:
         config = self._config | {"eos_token": self._tokenizer.id_to_token(self.end_id)}
         atomic.write_json(folder / "tokenizer_config.json", config)
 
+    def build(self) -> tokenizers.Tokenizer:
+        """The same ids by the tokenizers package alone."""
+        return _build(_plain(self._source, self.end_id), JSON_FILE)
+
 
 def read_huggingface(path: pathlib.Path) -> HuggingFaceTokenizer:
     """The tokenizer of a tokenizer.json; the files beside it name its end token.

@@ -7,10 +7,13 @@ import io
 import json
 import pathlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import sentencepiece
+import tokenizers
 from google.protobuf import message
 from sentencepiece import sentencepiece_model_pb2
+from tokenizers import decoders, models, normalizers
 
 from verifier import atomic
 from verifier.text.pieces import TokenizerError, byte_spans
@@ -77,6 +80,10 @@ class SentencePieceTokenizer:
         """Writes the model as it was given, and whether its begin token is used."""
         atomic.write_bytes(folder / MODEL_FILE, self._model)
         atomic.write_json(folder / "tokenizer_config.json", {"add_bos_token": self._add_bos_token})
+
+    def build(self) -> tokenizers.Tokenizer:
+        """The same ids by the tokenizers package alone, but for a text with SentencePiece's own space in it, which it reads as a space."""
+        return _build(_proto(self._model))
 
     def _piece_bytes(self, token: int) -> bytes:
         """What a token adds to a text."""
@@ -158,11 +165,42 @@ def read_sentencepiece(path: pathlib.Path) -> SentencePieceTokenizer:
 
 def _processor(model: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
     """A processor that adds no space before a text and keeps all its spaces."""
-    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # its classes are made at run time
     try:
-        proto.ParseFromString(model)
-        proto.normalizer_spec.add_dummy_prefix = False
-        proto.normalizer_spec.remove_extra_whitespaces = False
-        return sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+        return sentencepiece.SentencePieceProcessor(model_proto=_proto(model).SerializeToString())
     except (message.DecodeError, RuntimeError) as error:
         raise TokenizerError(f"{name} is not a SentencePiece model ({error}); give the *.model file itself") from error
+
+
+def _proto(model: bytes) -> Any:
+    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # its classes are made at run time
+    proto.ParseFromString(model)
+    proto.normalizer_spec.add_dummy_prefix = False
+    proto.normalizer_spec.remove_extra_whitespaces = False
+    return proto
+
+
+def _build(proto: Any) -> tokenizers.Tokenizer:
+    """A SentencePiece model in the tokenizers package: the same pieces, merged in the order of their scores."""
+    pieces, kinds = list(proto.pieces), type(proto.pieces[0])
+    ids = {piece.piece: token for token, piece in enumerate(pieces)}
+    unknown = next(token for token, piece in enumerate(pieces) if piece.type == kinds.UNKNOWN)
+    settings = {"byte_fallback": proto.trainer_spec.byte_fallback}
+    model: models.Model
+    if proto.trainer_spec.model_type == proto.trainer_spec.BPE:
+        scores = {piece.piece: piece.score for piece in pieces if piece.type == kinds.NORMAL}
+        pairs = [(whole, cut) for whole in scores for cut in range(1, len(whole)) if whole[:cut] in scores and whole[cut:] in scores]
+        merges = [(whole[:cut], whole[cut:]) for whole, cut in sorted(pairs, key=lambda pair: -scores[pair[0]])]
+        model = models.BPE(ids, merges, unk_token=pieces[unknown].piece, fuse_unk=True, **settings)
+    else:
+        model = models.Unigram([(piece.piece, piece.score) for piece in pieces], unknown, **settings)
+    made = tokenizers.Tokenizer(model)
+    charsmap = proto.normalizer_spec.precompiled_charsmap
+    rewrites = [normalizers.Precompiled(charsmap)] if charsmap else []
+    made.normalizer = normalizers.Sequence([*rewrites, normalizers.Replace(" ", _SPACE)])
+    made.decoder = decoders.Sequence([decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
+    for piece in pieces:  # found in a text before anything else
+        if piece.type in (kinds.CONTROL, kinds.UNKNOWN):
+            made.add_special_tokens([piece.piece])
+        elif piece.type == kinds.USER_DEFINED:
+            made.add_tokens([tokenizers.AddedToken(piece.piece, normalized=False, special=False)])
+    return made

@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Protocol
 
+import tokenizers
+
 from verifier import places
 from verifier.text.bytes_tokenizer import BYTES_FILE, ByteTokenizer
 from verifier.text.huggingface_tokenizer import JSON_FILE, read_huggingface
@@ -38,6 +40,9 @@ class Tokenizer(Protocol):
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes what `load_tokenizer(folder)` needs to give it back."""
+
+    def build(self) -> tokenizers.Tokenizer:
+        """The same ids by the tokenizers package alone, special tokens named; puts nothing before or behind a text."""
 
 
 def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:

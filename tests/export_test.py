@@ -1,0 +1,158 @@
+"""Exports of small models: what is in the folder, the same ids and values when it is read again, and a card that says what the run knows."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from verifier import api, atomic, export, saved
+from verifier.config import Config, UserError, flatten
+from verifier.data import store
+from verifier.evaluate import card
+from verifier.model import hf_verifier
+from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
+from verifier.model.transformer import Arch, Transformer
+from verifier.text.problem import Template
+from verifier.text.tokenizer import ByteTokenizer, load_tokenizer
+
+TOKENIZER = ByteTokenizer()
+ARCH = Arch(TOKENIZER.reserved_id + 1, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=96)
+TEMPLATE = Template(prompt='Say "{question}"\n', target="{solution}")
+SETTINGS = flatten(Config()) | {
+    **{"data.name": "gsm8k", "data.dir": "/home/somebody/data", "data.train_problems": 500, "finetune.epochs": 3.0},
+    **{"model.weights": "somebody/a-model", "verify.value_loss": "bce", "report.resamples": 7, "sample.rows": 3},
+}
+
+
+def make_run(root: pathlib.Path, head: str = "reserved_logit", settings: dict = SETTINGS, made_by: str = "") -> pathlib.Path:
+    """A workdir with both models, manifests of its tables and a report; `made_by`: another model than its own made the tables."""
+    backbone = Transformer(ARCH, rngs=nnx.Rngs(0))
+    backbone.embed[...] = 20 * backbone.embed[...]
+    value_head = ReservedLogitHead(TOKENIZER.reserved_id, initial_bias=0.3) if head == "reserved_logit" else LinearHead(32, rngs=nnx.Rngs(1))
+    about = {"template": dataclasses.asdict(TEMPLATE)}
+    ids = {"generator": saved.save(root / "generator", backbone, TOKENIZER, about | {"settings": {"data.name": "gsm8k"}})}
+    facts = about | {"settings": {"verify.value_loss": settings["verify.value_loss"]}, "generator": ids["generator"]}
+    ids["verifier"] = saved.save(root / "verifier", Verifier(backbone, value_head), TOKENIZER, facts)
+    atomic.write_json(root / "config.json", {"name": "mine", "settings": settings, "versions": {"jax": "0.0"}, "git_revision": "abc"})
+    key = {"problem_id": "p", "sample_id": 0}
+    tables = {
+        "problems": {"problem_id": "p", "question": "1+1?", "solution": None, "answer": "2", "source": "made", "split": "test"},
+        "samples": {**key, "solution": "#### 2", "tokens": [1], "forced": [False], "logprobs": [0.0], "finish": "eos"}
+        | {"generator": "", "seed": 0, "calculator_errors": 0},
+        "scores": {**key, "verifier": "", "score": 0.5, "token_scores": [0.5]},
+    }
+    for table, row in tables.items():
+        writer = store.TableWriter(root / "tables" / table / "split=test", table, {kind: made_by or ids[kind] for kind in ids})
+        writer.append([row])
+        writer.finish({})
+    figure = {"value": 0.25, "ci95": [0.125, 0.5]}
+    figures = {"n_problems": 1234, "samples_per_problem": {"min": 4, "max": 8}, "majority": figure, "best_of_n": {**figure, "value": 0.75}}
+    figures |= {"greedy_accuracy": None, "top_k_vote_chosen": {**figure, "k": 5}, "verifier": {"auroc": 0.9, "brier": None}}
+    hashed = card.run_of_workdir(root).config_hash
+    atomic.write_json(root / "report" / "metrics.json", {"splits": {"test": figures}, "config_hash": hashed, "seconds": {}})
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "mine")
+
+
+@pytest.mark.parametrize("head", ["reserved_logit", "linear"])
+def test_an_exported_verifier_gives_the_values_that_it_gave(head, tmp_path):
+    root, out = make_run(tmp_path / "run", head, SETTINGS | {"verify.value_loss": "mse"}), tmp_path / "out"
+    export.export(root / "verifier", out)
+    [scored] = api.load(root / "verifier").score("1+1?", ["that is 2\n#### 2"])
+    tokenizer = load_tokenizer(out)
+    again = hf_verifier.load_verifier(out, tokenizer_size=tokenizer.vocab_size)
+    prompt = [*tokenizer.start_ids, *tokenizer.encode('Say "1+1?"\n')]
+    row = jnp.asarray([*prompt, *tokenizer.encode("that is 2\n#### 2"), tokenizer.end_id])[None]
+    hidden = again.backbone.hidden(row, jnp.arange(row.shape[1])[None], jnp.ones_like(row))
+    np.testing.assert_allclose(again.values(hidden)[0, len(prompt) :], scored.token_values, atol=1e-4)
+    assert np.std(scored.token_values) > 1e-3
+
+
+def test_logits_are_exported_raw_and_said_to_be(run, tmp_path):
+    export.export(run / "verifier", tmp_path / "out")
+    again = hf_verifier.load_verifier(tmp_path / "out", tokenizer_size=TOKENIZER.vocab_size)
+    row = jnp.asarray([*TOKENIZER.encode('Say "1+1?"\n'), *TOKENIZER.encode("2"), TOKENIZER.end_id])[None]
+    value = again.values(again.backbone.hidden(row, jnp.arange(row.shape[1])[None], jnp.ones_like(row)))[0, -1]
+    assert jax.nn.sigmoid(value) == pytest.approx(api.load(run / "verifier").score("1+1?", ["2"])[0].score, abs=1e-5)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["value_activation"] == "sigmoid"
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "their sigmoid is the probability" in text and "logits[0, -1, 0].sigmoid().item()" in text
+
+
+def test_the_folder_is_what_transformers_looks_for(run, tmp_path):
+    for kind, name in (("generator", "LlamaForCausalLM"), ("verifier", "LlamaForTokenClassification")):
+        export.export(run / kind, tmp_path / kind)
+        names = {path.name for path in (tmp_path / kind).iterdir()}
+        assert names >= {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md"}
+        assert json.loads((tmp_path / kind / "config.json").read_text())["architectures"] == [name]
+
+
+def test_a_models_own_folder_is_not_written_to(run):
+    before = (run / "generator" / "manifest.json").read_bytes()
+    with pytest.raises(UserError, match="an export would spoil: give --to another folder"):
+        export.export(run / "verifier", run / "generator")
+    assert (run / "generator" / "manifest.json").read_bytes() == before and not (run / "generator" / "config.json").exists()
+
+
+def front_matter(text):
+    head = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+    assert head is not None
+    return dict(line.split(": ", 1) for line in head[1].splitlines() if not line.startswith("#")), head[1]
+
+
+def test_the_card_says_what_the_run_knows(run):
+    generator, verifier = (card.render_card(run / kind) for kind in ("generator", "verifier"))
+    for text, tag in ((generator, "text-generation"), (verifier, "token-classification")):
+        fields, raw = front_matter(text)
+        assert fields["library_name"] == "transformers" and fields["pipeline_tag"] == tag
+        assert fields["base_model"] == "somebody/a-model" and fields["datasets"] == "[openai/gsm8k]"
+        assert "license" not in fields and "# license: yours to choose" in raw
+        assert "% of 1,234 problems (split `test`), 4 to 8 samples each" in text and "| majority | 25.0 [12.5, 50.0] |" in text
+        assert "| `finetune.epochs` | `3.0` |" in text and "/home/somebody" not in text and "report.resamples" not in text
+        assert "greedy" not in text and "1 to test on" in text and "revision abc" in text
+        assert "{" not in re.sub(r"```.*?```", "", text, flags=re.DOTALL) and "\n\n\n" not in text
+    assert "| best-of-n | 75.0 [12.5, 50.0] |" in verifier and "| top-k vote (k=5) |" in verifier and "AUROC 0.900" in verifier
+    assert "best-of-n" not in generator and "sample.rows" not in generator and "AUROC" not in generator
+
+
+@pytest.mark.parametrize("kind", ["generator", "verifier"])
+def test_the_cards_example_is_a_program_with_the_models_own_prompt(run, kind):
+    block = re.search(r"```python\n(.*?)```", card.render_card(run / kind), re.DOTALL)
+    assert block is not None
+    compile(block[1], "card", "exec")
+    assert r'"Say \"Mia has 3 boxes of 4 pens. How many pens is that?\"\n"' in block[1] and len(block[1].splitlines()) <= 7
+
+
+def test_figures_of_another_model_or_of_other_settings_are_not_claimed(tmp_path):
+    other = make_run(tmp_path / "other", made_by="somebody else")
+    for kind in ("generator", "verifier"):
+        assert "Nothing: the run has no report" in card.render_card(other / kind)
+    changed = make_run(tmp_path / "changed")
+    content = json.loads((changed / "config.json").read_text())
+    atomic.write_json(changed / "config.json", content | {"settings": content["settings"] | {"seed": 1}})
+    assert "Nothing: the run has no report" in card.render_card(changed / "verifier")
+
+
+def test_a_model_without_its_run_still_has_a_card(run, tmp_path):
+    alone = tmp_path / "alone" / "model"
+    alone.mkdir(parents=True)
+    (alone / "manifest.json").write_bytes((run / "generator" / "manifest.json").read_bytes())
+    text = card.render_card(alone)
+    assert "Nothing: the run has no report" in text and "Problems of `gsm8k`." in text and "2 layers, width 32" in text
+
+
+def test_a_local_base_model_is_not_named(tmp_path):
+    text = card.render_card(make_run(tmp_path / "run", settings=SETTINGS | {"model.weights": "/home/somebody/weights"}) / "generator")
+    assert "base_model" not in text and "somebody" not in text

@@ -1,0 +1,154 @@
+"""A trained verifier in somebody's own program: its folder loaded, solutions scored, the best one chosen. Knows no run and no flags.
+
+    from verifier import api
+
+    v = api.load("runs/NAME/verifier")
+    print([each.score for each in v.score("How many legs have 3 cats?", ["3*4=12\\n#### 12", "3+4=7\\n#### 7"])])
+    print(v.best("How many legs have 3 cats?", ["3*4=12\\n#### 12", "3+4=7\\n#### 7"]).solution)
+
+The numbers are those of the stage `score`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from verifier import places, saved, workdir
+from verifier.config import ScoreConfig, UserError
+from verifier.evaluate.score import Solutions, score_samples
+from verifier.text.problem import Template
+
+_SHOWN = 60  # characters of a question in a message
+
+
+class ApiError(UserError):
+    """A folder that holds no verifier, or what cannot be scored; the message shows it and the way out."""
+
+
+class Scored(NamedTuple):
+    """What the verifier says of one solution.
+
+    `tokens` is what was read of it, the end token included; token_values[t] is the value after tokens[t], and `score` the last of them
+    (Cobbe et al. 2021, section 4.2): an estimate of the label, or the probability of being right for a verifier of value_loss=bce.
+    """
+
+    score: float
+    token_values: list[float]
+    tokens: list[int]
+
+
+class Best(NamedTuple):
+    """The solution of the highest score, the first of equal ones, and its place in the list."""
+
+    solution: str | Sequence[int]
+    place: int
+    score: float
+
+
+class LoadedVerifier:
+    """A verifier that is ready to read. Make one with `load`."""
+
+    def __init__(self, found: saved.Saved, template: Template, rows: int) -> None:
+        """`rows`: see `load`."""
+        self.id, self.tokenizer, self.template = found.id, found.tokenizer, template
+        self._model, self._rows, self._squash = found.model, rows, saved.gives_logits(found.manifest)
+
+    def score(self, question: str, solutions: Sequence[str | Sequence[int]], *, ended: bool = True) -> list[Scored]:
+        """Scores solutions of one problem. For many problems `score_many` takes less time.
+
+        Args:
+            question: the problem's text; it is put to the model as in training.
+            solutions: as a generator writes them: a text, or the ids of its tokens, which are read as they are (column `tokens` of
+                the samples table, for a verifier with the generator's tokens). A text that was sampled may have been written in other
+                tokens than it is read in here.
+            ended: the end token is put behind every text, as behind a solution that is complete.
+
+        Returns:
+            one Scored a solution, in their order: the numbers of the stage `score`.
+
+        Raises:
+            ApiError: no question, no solutions, an empty one, or one that is too long for the model's context.
+        """
+        return self.score_many([(question, solutions)], ended=ended)[0]
+
+    def score_many(self, asked: Sequence[tuple[str, Sequence[str | Sequence[int]]]], *, ended: bool = True) -> list[list[Scored]]:
+        """Scores solutions of many problems, read together: every new number of rows or length of text costs a compilation.
+
+        Args:
+            asked: questions with their solutions, both as in `score`.
+            ended: as in `score`.
+
+        Returns:
+            a list a problem, in their order, as `score` gives it.
+
+        Raises:
+            ApiError: as `score`; nothing is read then.
+        """
+        if not asked:
+            raise ApiError("there is nothing to score: give at least one (question, solutions)")
+        problems = [self._encoded(str(place), *each, ended) for place, each in enumerate(asked)]
+        found: list[list[Scored]] = [[] for _ in asked]
+        for rows in score_samples(self._model, problems, ScoreConfig(rows=self._rows), self.id, self._squash):
+            place = int(rows[0]["problem_id"])
+            tokens = problems[place].tokens
+            found[place] = [Scored(row["score"], row["token_scores"], list(tokens[row["sample_id"]])) for row in rows]
+        return found
+
+    def best(self, question: str, solutions: Sequence[str | Sequence[int]], *, ended: bool = True) -> Best:
+        """The solution that the verifier scores highest; arguments and errors as `score`."""
+        scores = [each.score for each in self.score(question, solutions, ended=ended)]
+        place = max(range(len(scores)), key=scores.__getitem__)  # the first of equal ones, as in `evaluate.rank`
+        return Best(solutions[place], place, scores[place])
+
+    def _encoded(self, name: str, question: str, solutions: Sequence[str | Sequence[int]], ended: bool) -> Solutions:
+        """A problem as it is read, once it is known that it can be."""
+        which = f"question {question[:_SHOWN]!r}"
+        if not question.strip():
+            raise ApiError(f"{which} is empty: give the problem's text")
+        if isinstance(solutions, str) or not len(solutions):
+            raise ApiError(f"{which} has the solutions {solutions!r}: give a list of at least one")
+        prompt = [*self.tokenizer.start_ids, *self.tokenizer.encode(self.template.render_prompt(question))]
+        tokens, context = [self._tokens(each, ended) for each in solutions], self._model.backbone.arch.context
+        for place, (solution, ids) in enumerate(zip(solutions, tokens, strict=True)):
+            if not len(solution):
+                raise ApiError(f"{which}: solution {place} is empty, so there is nothing to judge; leave it out")
+            if len(prompt) + len(ids) > context:
+                size = f"{len(prompt)} + {len(ids)} tokens with the question"
+                raise ApiError(f"{which}: solution {place} is too long: {size}, but the model's context is {context}; leave it out")
+        return Solutions(name, prompt, range(len(tokens)), tokens)
+
+    def _tokens(self, solution: str | Sequence[int], ended: bool) -> list[int]:
+        if not isinstance(solution, str):
+            return [int(token) for token in solution]
+        return [*self.tokenizer.encode(solution), *([self.tokenizer.end_id] if ended else [])]
+
+
+def load(folder: str | pathlib.Path, *, dtype: str = "float32", template: Template | None = None, rows: int = 16) -> LoadedVerifier:
+    """Reads a verifier onto the default device.
+
+    Args:
+        folder: as a run saved it: runs/NAME/verifier.
+        dtype: of activations, "float32" or "bfloat16".
+        template: how a problem is put to the model; None: as in training, which the folder tells.
+        rows: most packed rows read at once: memory, not results, depends on it (score.rows).
+
+    Raises:
+        ApiError: the folder holds a generator or a whole run, or was made before templates were noted.
+        WorkdirError: it is missing or unfinished.
+        CheckpointError: its parameters cannot be read.
+    """
+    folder = places.place(folder)
+    if (folder / "verifier" / "manifest.json").is_file():
+        raise ApiError(f"{folder} is a whole run: give its verifier, {folder / 'verifier'}")
+    if "head" not in workdir.manifest_of(folder, "verify"):
+        raise ApiError(f"{folder} holds a generator, which has no value head: give the folder `verifier` beside it")
+    found = saved.load(folder, "verify", dtype)
+    template = template or found.template
+    if template is None:
+        raise ApiError(
+            f"{folder} does not tell how problems were put to the model: give load(..., template=Template(prompt, target)) of "
+            "verifier.text.problem, with data.prompt_template and data.target_template of its run"
+        )
+    return LoadedVerifier(found, template, rows)
