@@ -189,6 +189,8 @@ def test_an_aggregation_ranks_and_takes_a_tokenizer_from_anywhere(tmp_path: path
     found = json.loads((tmp_path / "a" / "metrics.json").read_text())
     test = found["splits"]["test"]
     assert found["aggregation"] == "last_line" and test["best_of_n"] == test["aggregations"]["last_line"]["best_of_n"]
+    with pytest.raises(UserError, match="no aggregation 'lastline'; nearest: last_line"):
+        rerank.rerank(Sources(root), tmp_path / "b", dataclasses.replace(CONFIG, aggregation="lastline"), "numeric", 0)
     (root / "generator").rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="last_line needs the tokenizer .*--tokenizer=PATH"):
         rerank.rerank(Sources(root), tmp_path / "b", how, "numeric", 0)

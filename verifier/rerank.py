@@ -24,7 +24,7 @@ from verifier import places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
 from verifier.evaluate import foreign, graders, metrics, provenance, report, tables
-from verifier.evaluate.aggregation import AGGREGATIONS
+from verifier.evaluate.aggregation import AGGREGATIONS, check_aggregation
 from verifier.evaluate.tables import SplitRows, TablesError
 from verifier.text.tokenizer import load_tokenizer
 
@@ -34,7 +34,7 @@ _SCORES = flags.DEFINE_string("scores", None, "Scores of the samples: the same k
 _OUT = flags.DEFINE_string("out", "rerank-report", "Folder for index.html, metrics.json and the charts.")
 _KS = flags.DEFINE_list("ks", ["1", "3", "5", "10"], "Sizes of top-k votes.")
 _GRADER = flags.DEFINE_string("grader", "numeric", "Who judges the solutions: numeric, paper, strict or flexible.")
-_AGGREGATION = flags.DEFINE_enum("aggregation", "last", AGGREGATIONS, "How a solution's score is put together from its token values.")
+_AGGREGATION = flags.DEFINE_string("aggregation", "last", f"A solution's score out of its token values: {', '.join(AGGREGATIONS)}.")
 _TOKENIZER = flags.DEFINE_string("tokenizer", None, "Of the samples' tokens, for --aggregation=last_line. Default: the workdir's.")
 _ALLOW_MISSING = flags.DEFINE_bool("allow_missing", False, "Leave out samples without a score, or with NaN, and count them.")
 _OTHER_GENERATOR = flags.DEFINE_bool("other_generator", False, "Allow samples of another generator than the verifier was trained on.")
@@ -96,6 +96,7 @@ def rerank(sources: Sources, out: pathlib.Path, config: ReportConfig, grader: st
         seed: of everything that is drawn.
         other_generator: allow samples of another generator than the one whose samples the verifier was trained on.
     """
+    check_aggregation(config.aggregation)
     splits = read(sources, grader, config.allow_missing)
     root, scored_in = _workdir_of(sources.samples), _workdir_of(sources.scores or sources.samples)
     run = report.run_of_workdir(root) if root else report.Run(name=sources.samples.stem)

@@ -7,6 +7,7 @@ product, or the minimum, over a solution's steps; here every token is a step. Wh
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -139,6 +140,13 @@ def scores_of(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> Scores
         )
     _refuse_other_tokenizer(split, token_N, tokenizer)
     return aggregate(value_N, length_R, how, in_last_line(token_N, length_R, tokenizer))
+
+
+def check_aggregation(how: str) -> None:
+    """Raises AggregationError with the nearest names if there is no such aggregation."""
+    if how not in AGGREGATIONS:
+        near = difflib.get_close_matches(how, AGGREGATIONS, n=2, cutoff=0.4) or list(AGGREGATIONS)
+        raise AggregationError(f"there is no aggregation {how!r}; nearest: {', '.join(near)}; all: {', '.join(AGGREGATIONS)}")
 
 
 def applied(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> SplitRows:

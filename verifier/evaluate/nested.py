@@ -1,7 +1,8 @@
 """How much of a curve's error comes from which samples were drawn: intervals for the same problems with other samples. Knows no file.
 
-The intervals of `intervals` are for new problems with new samples. Those here hold the problems fixed: within them a run with another seed
-should fall (as a mean; single runs vary by their own draw too). With U the mean of f over all subsets of k of n samples, a U-statistic,
+The intervals of `intervals` are for new problems with new samples. Those here hold the problems fixed: 95 of 100 of them hold what a method
+reaches on these very problems in the mean over all draws of the samples. With U the mean of f over all subsets of k of n samples, a
+U-statistic,
 
     Var[U] = E[U^2] - E[f(A) f(B)]    for disjoint subsets A and B of k samples each,
 
