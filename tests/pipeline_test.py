@@ -241,7 +241,7 @@ def test_prompts_beyond_the_context_are_named_and_left_out(copy, capsys):
 def test_the_offline_rerank_gives_the_same_figures(finished, tmp_path):
     root, _ = finished
     sources = rerank.Sources(root)
-    rerank.rerank(sources, tmp_path, config_lib.ReportConfig(ks=(1, 2, 4), resamples=50), "numeric", 0)
+    rerank.rerank(sources, tmp_path, config_lib.ReportConfig(ks=(1, 2, 4), resamples=50), config_lib.LabelConfig(), 0)
     there, here = (json.loads((folder / "metrics.json").read_text())["splits"]["test"] for folder in (root / "report", tmp_path))
     assert there == here
 

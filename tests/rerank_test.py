@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from verifier import rerank
-from verifier.config import ReportConfig, UserError
+from verifier.config import LabelConfig, ReportConfig, UserError
 from verifier.data import store
 from verifier.rerank import Sources
 
@@ -32,7 +32,7 @@ def make_workdir(root: pathlib.Path) -> pathlib.Path:
 
 
 def figures(sources: Sources, out: pathlib.Path, grader: str = "numeric") -> dict:
-    rerank.rerank(sources, out, CONFIG, grader, seed=0)
+    rerank.rerank(sources, out, CONFIG, LabelConfig(grader), seed=0)
     assert (out / "index.html").exists()
     return json.loads((out / "metrics.json").read_text())["splits"]
 

@@ -1,6 +1,7 @@
 """python -m verifier.rerank: ranks, votes and reports on stored samples, without JAX. Knows flags and paths; figures are evaluate's.
 
     python -m verifier.rerank --samples=PATH [--problems=PATH] [--scores=PATH] [--out=DIR] [--ks=1,3,5,10] [--grader=numeric]
+        [--grader_seconds=5] [--fix_labels]
 
 PATH is a workdir, a table folder (with its neighbours `problems` and `scores`, unless they are given), or one Parquet or JSONL file made
 elsewhere with `question` or `problem_id`, `solution` and gold `answer` (there, or in --problems); `score`, `split` and `sample_id` are
@@ -19,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from absl import app, flags
 
-from verifier.config import ReportConfig, UserError
-from verifier.data import store
+from verifier import log
+from verifier.config import LabelConfig, ReportConfig, UserError
+from verifier.data import corrections, store
 from verifier.evaluate import foreign, graders, metrics, report, tables
 from verifier.evaluate.tables import SplitRows, TablesError
 
@@ -29,7 +31,9 @@ _PROBLEMS = flags.DEFINE_string("problems", None, "Problems with their gold answ
 _SCORES = flags.DEFINE_string("scores", None, "Scores of the samples: the same kinds of path. Default: beside the samples.")
 _OUT = flags.DEFINE_string("out", "rerank-report", "Folder for index.html, metrics.json and the charts.")
 _KS = flags.DEFINE_list("ks", ["1", "3", "5", "10"], "Sizes of top-k votes.")
-_GRADER = flags.DEFINE_string("grader", "numeric", "Who judges the solutions: numeric, paper, strict or flexible.")
+_GRADER = flags.DEFINE_string("grader", "numeric", f"Who judges the solutions: {', '.join(graders.NAMES)}.")
+_GRADER_SECONDS = flags.DEFINE_float("grader_seconds", LabelConfig.grader_seconds, "Of computing that math_verify has for one solution.")
+_FIX_LABELS = flags.DEFINE_bool("fix_labels", LabelConfig.fix_labels, "Correct known-wrong gold answers of GSM8K.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the bootstrap, of drawn subsets and of the choice of shown problems.")
 _RESAMPLES = flags.DEFINE_integer("resamples", ReportConfig.resamples, "Of the bootstrap over problems.")
 
@@ -43,12 +47,12 @@ class Sources:
     scores: pathlib.Path | None = None
 
 
-def read(sources: Sources, grader: str) -> dict[str, SplitRows]:
+def read(sources: Sources, label: LabelConfig) -> dict[str, SplitRows]:
     """Reads and judges samples, whatever kind of path they come from.
 
     Args:
         sources: the paths.
-        grader: judges every solution.
+        label: who judges every solution, and by which gold answers.
 
     Returns:
         Rows by split: of this project's tables heldout, test and test_greedy; of other files all splits they have.
@@ -56,7 +60,7 @@ def read(sources: Sources, grader: str) -> dict[str, SplitRows]:
     Raises:
         UserError: of the store, the tables or the grader; the message names file and row.
     """
-    graders.check_grader(grader)
+    graders.check_grader(label.grader)
     path = sources.samples
     if not path.exists():
         raise TablesError(f"--samples={path}: there is nothing; expected a workdir, a table folder, or one Parquet or JSONL file")
@@ -70,20 +74,37 @@ def read(sources: Sources, grader: str) -> dict[str, SplitRows]:
         scores = _scores(sources.scores, samples)
     if problems is None:
         raise TablesError(f"{path}: no field `answer` in it; the right answers must be there or in --problems=PATH")
-    return {name: tables.assemble(rows, problems, grader, scores.get(name)) for name, rows in samples.items()}
+    gold = dict(zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True))
+    fixed = corrections.corrected(gold)[1] if label.fix_labels else []
+    problems = corrections.with_answers(problems, fixed)
+    return {name: _judged(name, rows, problems, scores.get(name), label, fixed) for name, rows in samples.items()}
 
 
-def rerank(sources: Sources, out: pathlib.Path, config: ReportConfig, grader: str, seed: int) -> str:
+def _judged(
+    name: str, samples: pa.Table, problems: pa.Table, scores: pa.Table | None, label: LabelConfig, fixed: Sequence[Mapping[str, str]]
+) -> SplitRows:
+    """One split, judged anew; what was corrected in it and what could not be graded is said."""
+    split = tables.assemble(samples, problems, label.grader, scores, label.grader_seconds)
+    asked = set(split.candidates.problem_id_P.tolist())
+    own = [each for each in fixed if each["problem_id"] in asked]
+    for each in own:
+        log.say(f"{name}: problem {each['problem_id']}: {each['new']}, not {each['old']} ({each['reason']})")
+    if split.not_graded:
+        log.say(f"{name}: {graders.given_up(split.not_graded, label.grader, label.grader_seconds)}")
+    return dataclasses.replace(split, fixed_labels=own)
+
+
+def rerank(sources: Sources, out: pathlib.Path, config: ReportConfig, label: LabelConfig, seed: int) -> str:
     """Reads, writes the report and returns the table for the terminal.
 
     Args:
         sources: the paths.
         out: folder of the report.
         config: ks, resamples, show_problems.
-        grader: judges every solution.
+        label: who judges every solution, and by which gold answers.
         seed: of everything that is drawn.
     """
-    splits = read(sources, grader)
+    splits = read(sources, label)
     root = _workdir_of(sources.samples)
     run = report.run_of_workdir(root) if root else report.Run(name=sources.samples.stem)
     return metrics.results_table(report.write(splits, run, config, seed, out))
@@ -168,7 +189,10 @@ def main(argv: Sequence[str]) -> None:
         paths = [pathlib.Path(flag.value) if flag.value else None for flag in (_PROBLEMS, _SCORES)]
         config = ReportConfig(ks=_sizes(_KS.value), resamples=_at_least(_RESAMPLES, 1))
         out = pathlib.Path(_OUT.value)
-        table = rerank(Sources(pathlib.Path(_SAMPLES.value), *paths), out, config, _GRADER.value, _at_least(_SEED, 0))
+        if not 0 < _GRADER_SECONDS.value < float("inf"):
+            raise TablesError(f"--grader_seconds={_GRADER_SECONDS.value}: expected a number above 0, such as --grader_seconds=5")
+        label = LabelConfig(_GRADER.value, _GRADER_SECONDS.value, _FIX_LABELS.value)
+        table = rerank(Sources(pathlib.Path(_SAMPLES.value), *paths), out, config, label, _at_least(_SEED, 0))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -100,7 +100,8 @@ def test_what_is_no_answer_casts_no_vote(answer):
     assert vote_key(answer) is None
 
 
-NOT_NUMBERS = ["", "x", "1.2.3", "3+4", "1%2", "1 2", "1/2/3", "1/0", "--3", "5$3", "²", "1" * 101, "inf", "nan", "1e", "e5", "1e5.5", "1e301"]
+NOT_NUMBERS = ["1e", "e5", "1e5.5", "1e301", "inf", "nan", "1" * 101]
+NOT_NUMBERS += ["", "x", "1.2.3", "3+4", "1%2", "1 2", "1/2/3", "1/0", "--3", "5$3", "²"]
 
 
 @pytest.mark.parametrize("text", NOT_NUMBERS)
@@ -163,7 +164,10 @@ def test_strict_and_flexible_are_the_harness_s(solution, gold):
     assert grade(solution, gold, "flexible").correct == _harness(solution, gold, r"(-?[$0-9.,]{2,})|(-?[0-9]+)", -1)
 
 
-@pytest.mark.parametrize("piece", ["#", "#### ", "1", "1,", "1 ", "1/", "1 1/", "$", "-", " ", ".", "- ", "1e", "½", "<<", "\\frac{", "\\frac{1}{", "1\u202f"])
+PIECES = ["#", "#### ", "1", "1,", "1 ", "1/", "1 1/", "$", "-", " ", ".", "- ", "1e", "<<"]
+
+
+@pytest.mark.parametrize("piece", [*PIECES, "½", "1\u202f", "\\frac{", "\\frac{1}{"])
 def test_long_texts_do_no_harm(piece):
     text = "#### " + piece * (200_000 // len(piece))  # quadratic work would take minutes here
     for grader in GRADERS:

@@ -7,7 +7,7 @@ import datetime
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verifier import atomic
@@ -143,8 +143,9 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
 
 def _disagreement(split: SplitRows) -> dict[str, Any]:
     ids = split.rows["problem_id"].to_pylist()
-    solutions = split.rows["solution"].to_pylist()
-    return graders.disagreement(ids, split.rows["sample_id"].to_pylist(), solutions, [split.gold[name] for name in ids], _JUDGED)
+    keys = list(zip(ids, split.rows["sample_id"].to_pylist(), strict=True))
+    given = split.grader, split.verdicts()
+    return graders.disagreement(keys, split.rows["solution"].to_pylist(), [split.gold[name] for name in ids], given, _JUDGED)
 
 
 def _notes(splits: Mapping[str, SplitRows]) -> list[str]:
@@ -156,10 +157,18 @@ def _notes(splits: Mapping[str, SplitRows]) -> list[str]:
             notes.append(f"The {name} samples come from {len(generators)} generators: {', '.join(generators)}.")
         if split.left_out:
             notes.append(f"{split.left_out:,} {name} problems have no samples and are not counted.")
+        if split.not_graded:
+            notes.append(f"{split.not_graded:,} {name} solutions took {split.grader} too long; they were not graded and count as wrong.")
+        if split.fixed_labels:
+            notes.append(f"{len(split.fixed_labels):,} known-wrong gold answers of {name} were corrected: {_changes(split.fixed_labels)}.")
     names = {split.grader for split in splits.values()}
     if len(names) > 1:
         notes.append(f"The splits were judged by different graders: {', '.join(sorted(names))}.")
     return notes
+
+
+def _changes(fixed: Sequence[Mapping[str, str]]) -> str:
+    return "; ".join(f"problem {each['problem_id']} from {each['old']} to {each['new']}" for each in fixed)
 
 
 def _seconds(root: pathlib.Path) -> dict[str, float]:

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from verifier.config import UserError
-from verifier.data import store
+from verifier.config import LabelConfig, UserError
+from verifier.data import corrections, store
 from verifier.evaluate import graders
 from verifier.evaluate.candidates import Candidates, arrange
 
@@ -38,6 +38,8 @@ class SplitRows:
         grader: who gave the verdicts.
         candidates: the rows ranked; `row_PJ` leads back to `rows`.
         left_out: problems of the split that have no samples and so are not counted.
+        not_graded: solutions that the grader was too long over; they count as wrong.
+        fixed_labels: gold answers that were corrected, as `data.corrections.corrected` gives them.
     """
 
     rows: pa.Table
@@ -47,13 +49,28 @@ class SplitRows:
     grader: str
     candidates: Candidates
     left_out: int = 0
+    not_graded: int = 0
+    fixed_labels: Sequence[Mapping[str, str]] = ()
+
+    def verdicts(self) -> graders.Relabelled:
+        """Answer and verdict of every row."""
+        correct = np.zeros(len(self.rows), bool)
+        present_PJ = self.candidates.present_PJ
+        correct[self.candidates.row_PJ[present_PJ]] = self.candidates.correct_PJ[present_PJ]
+        return graders.Relabelled(list(self.answer), correct, self.not_graded)
 
     def facts(self, column: str) -> list[str]:
         """The distinct values of a column, such as the generators; empty where there is no such column."""
         return sorted(map(str, pc.unique(self.rows[column]).to_pylist())) if column in self.rows.column_names else []
 
 
-def assemble(samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, scores: pa.Table | None) -> SplitRows:
+def assemble(
+    samples: pa.Table,
+    problems: pa.Table,
+    verdicts: pa.Table | str,
+    scores: pa.Table | None,
+    seconds: float = LabelConfig.grader_seconds,
+) -> SplitRows:
     """Joins the tables of one split.
 
     Args:
@@ -62,6 +79,7 @@ def assemble(samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, sc
         verdicts: the labels table, one row a sample at least, or the name of a grader that judges all solutions now.
         scores: `problem_id`, `sample_id`, `score` and where known `token_scores` and `verifier`, one row a sample at least; None: not
             scored.
+        seconds: that a grader has for a solution, as in `graders.relabel`.
 
     Raises:
         TablesError: a sample lacks its problem, verdict or score, or several graders or verifiers are mixed.
@@ -80,11 +98,11 @@ def assemble(samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, sc
         )
     if isinstance(verdicts, str):
         grader = verdicts
-        answer, correct = graders.relabel(samples["solution"].to_pylist(), [gold[name] for name in ids], grader)
+        judged = graders.relabel(samples["solution"].to_pylist(), [gold[name] for name in ids], grader, seconds)
     else:
         labels = verdicts.take(_places(samples, verdicts, "labels"))
         grader = _one(labels, "grader", "labels")
-        answer, correct = labels["answer"].to_pylist(), labels["correct"].to_numpy(zero_copy_only=False)
+        judged = graders.Relabelled(labels["answer"].to_pylist(), labels["correct"].to_numpy(zero_copy_only=False))
     score = None
     rows = samples
     if scores is not None:
@@ -94,8 +112,8 @@ def assemble(samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, sc
         for name in ("token_scores", "verifier"):
             if name in scores.column_names:
                 rows = _with_column(rows, name, scores[name])
-    candidates = arrange(ids, samples["sample_id"].to_numpy(), graders.answer_keys(answer), correct, score)
-    return SplitRows(rows, answer, question, gold, grader, candidates)
+    candidates = arrange(ids, samples["sample_id"].to_numpy(), graders.answer_keys(judged.answers), judged.correct, score)
+    return SplitRows(rows, judged.answers, question, gold, grader, candidates, not_graded=judged.not_graded)
 
 
 def read_workdir(root: pathlib.Path, splits: Sequence[str] | None = None, grader: str | None = None) -> dict[str, SplitRows]:
@@ -127,9 +145,14 @@ def read_workdir(root: pathlib.Path, splits: Sequence[str] | None = None, grader
             refuse_other_samples(labels, samples, "label")
         refuse_other_samples(scored, samples, "score")
         verdicts = grader or store.read_table(labels, "labels")
-        rows = assemble(read_samples(samples), problems, verdicts, read_scores(scored) if scored.is_dir() else None)
+        said = {} if grader else store.read_manifest(labels) or {}
+        fixed = said.get("fixed_labels", ())
+        judged_by = corrections.with_answers(problems, fixed)
+        rows = assemble(read_samples(samples), judged_by, verdicts, read_scores(scored) if scored.is_dir() else None)
         asked = pc.sum(pc.equal(problems["split"], split)).as_py()  # 0 of a greedy split, which has the problems of another
-        out[split] = dataclasses.replace(rows, left_out=max(asked - len(rows.candidates.problem_id_P), 0))
+        left_out = max(asked - len(rows.candidates.problem_id_P), 0)
+        not_graded = said.get("not_graded", rows.not_graded)
+        out[split] = dataclasses.replace(rows, left_out=left_out, not_graded=not_graded, fixed_labels=fixed)
     return out
 
 
