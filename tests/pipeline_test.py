@@ -15,7 +15,8 @@ from flax import nnx
 
 from verifier import config as config_lib
 from verifier import export, launch, pipeline, rerank, saved, solutions, workdir
-from verifier.data import store
+from verifier.data import corrections, store
+from verifier.evaluate import math_process
 from verifier.model import hf_weights
 from verifier.run import Run
 from verifier.text.tokenizer import load_tokenizer
@@ -128,6 +129,7 @@ def test_a_second_run_makes_nothing_anew(copy, capsys):
         ("sample.temperature=0.5", "sample"),
         ("verify.head=linear", "verify"),
         ("label.grader=strict", "label"),
+        ("label.fix_labels=true", "label"),
         ("data.test_problems=9", "score"),
         ("finetune.learning_rate=0.5", "report"),  # no stage may speak of settings that what it reads was not made with
         ("verify.epochs=2", "sample"),
@@ -244,6 +246,34 @@ def test_the_offline_rerank_gives_the_same_figures(finished, tmp_path):
     rerank.rerank(sources, tmp_path, config_lib.ReportConfig(ks=(1, 2, 4), resamples=50), config_lib.LabelConfig(), 0)
     there, here = (json.loads((folder / "metrics.json").read_text())["splits"]["test"] for folder in (root / "report", tmp_path))
     assert there == here
+
+
+def test_known_wrong_gold_answers_are_corrected_where_that_is_asked_for(copy, capsys, monkeypatch):
+    samples, problems = (rows(copy / "tables" / name / "split=test") for name in ("samples", "problems"))
+    wrong = problems[0]
+    known = [{"problem_id": wrong["problem_id"], "old": wrong["answer"], "new": "#12", "reason": "it is so"}]
+    monkeypatch.setattr(corrections, "known", lambda: known)
+    before = rows(copy / "tables" / "labels" / "split=test")
+    shutil.rmtree(copy / "tables" / "labels")
+    pipeline.run(config("label.fix_labels=true"), copy, ["label", "report"])
+    manifests = {split: store.read_manifest(copy / "tables" / "labels" / f"split={split}") for split in workdir.SPLITS}
+    assert manifests["test"]["fixed_labels"] == known and manifests["train"]["fixed_labels"] == []
+    assert manifests["test"]["settings"]["label.fix_labels"] is True and manifests["test"]["not_graded"] == 0
+    after = rows(copy / "tables" / "labels" / "split=test")
+    for sample, one, other in zip(samples, before, after, strict=True):
+        own = sample["problem_id"] == wrong["problem_id"]
+        assert other["correct"] == (False if own else one["correct"]) and other["answer"] == one["answer"]
+    assert f"problem {wrong['problem_id']}: #12, not {wrong['answer']} (it is so)" in capsys.readouterr().err
+    page = (copy / "report" / "index.html").read_text()
+    assert f"problem {wrong['problem_id']} from {wrong['answer']} to #12" in page
+    assert [row["answer"] for row in rows(copy / "tables" / "problems" / "split=test")] == [row["answer"] for row in problems]
+
+
+def test_a_grader_that_is_not_installed_is_refused_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(math_process.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(config_lib.UserError, match="needs the package math-verify"):
+        pipeline.run(config("label.grader=math_verify"), tmp_path / "fresh", pipeline.check_stages(None))
+    assert not (tmp_path / "fresh").exists()
 
 
 def test_an_exported_generator_comes_back_the_same(finished, tmp_path):

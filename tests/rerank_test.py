@@ -15,7 +15,7 @@ import pytest
 
 from verifier import rerank
 from verifier.config import LabelConfig, ReportConfig, UserError
-from verifier.data import store
+from verifier.data import corrections, store
 from verifier.rerank import Sources
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -87,6 +87,33 @@ def test_a_stricter_grader_finds_fewer_right(tmp_path: pathlib.Path) -> None:
     numeric, strict = (figures(Sources(root), tmp_path / name, name)["test"] for name in ("numeric", "strict"))
     assert strict["mean_sample_accuracy"]["value"] < numeric["mean_sample_accuracy"]["value"]
     assert strict["mixed_answer_groups"] > 0 == numeric["mixed_answer_groups"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("math_verify") is None, reason="needs the extra [math]")
+def test_boxed_answers_are_judged_by_math_verify_and_those_that_hang_are_said(tmp_path: pathlib.Path, capsys) -> None:
+    ends = ("\\boxed{18}", "#### 18", "#### $9^{9^{9^9}}$")
+    rows = [{"question": f"q{p}", "solution": ends[j], "answer": "18"} for p in range(4) for j in range(3)]
+    source = Sources(write_jsonl(tmp_path / "s.jsonl", rows))
+    rerank.rerank(source, tmp_path / "out", CONFIG, LabelConfig("math_verify", grader_seconds=2.0), seed=0)
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
+    assert found["mean_sample_accuracy"]["value"] == pytest.approx(2 / 3)
+    assert found["grader_disagreement"]["right"]["math_verify"] == 8 and found["grader_disagreement"]["right"]["numeric"] == 4
+    assert found["grader_disagreement"]["not_graded"] == 4
+    assert "test: 4 solutions were not graded and count as wrong: math_verify took more than 2 s" in capsys.readouterr().err
+    assert "4 test solutions were not graded" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_gold_answers_are_corrected_where_that_is_asked_for(tmp_path: pathlib.Path, capsys) -> None:
+    wrong = corrections.known()[0]
+    rows = [{"problem_id": wrong["problem_id"], "solution": f"#### {wrong['new']}", "answer": wrong["old"]}]
+    rows += [{"problem_id": "other", "solution": "#### 5", "answer": "5"}]
+    source = Sources(write_jsonl(tmp_path / "s.jsonl", rows))
+    for fix, accuracy in ((False, 0.5), (True, 1.0)):
+        rerank.rerank(source, tmp_path / "out", CONFIG, LabelConfig(fix_labels=fix), seed=0)
+        found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
+        assert found["mean_sample_accuracy"]["value"] == accuracy
+        assert (f"problem {wrong['problem_id']}" in capsys.readouterr().err) == fix
+        assert ("known-wrong gold answers" in (tmp_path / "out" / "index.html").read_text()) == fix
 
 
 def test_foreign_rows_with_the_least_they_may_have(tmp_path: pathlib.Path) -> None:

@@ -108,7 +108,10 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
     assert test["n_problems"] == 15 and test["n_samples"] == 90 and 0 <= test["greedy_accuracy"]["value"] <= 1
     assert 0 < test["grader_disagreement"]["share"] < 1 and test["grader_disagreement"]["judged"] == 90
     assert "18.0" in json.dumps(test["grader_disagreement"]["examples"])
+    most = test["grader_disagreement"]["pairs"][0]
+    assert f"most: {'/'.join(most['graders'])}, {most['share']:.1%}" in report.results_table(result) and most["differ"] > 0
     text, page = read_page(root / "report" / "index.html")
+    assert f"<td>{' and '.join(most['graders'])}</td>" in text
     assert "script" not in page.tags and EVIL not in text and "&lt;script&gt;" in text and "a &lt;b&gt;run" in text
     assert page.addresses == ["data:,"] and not re.search(r"url\(|@import", text)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)

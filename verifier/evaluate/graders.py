@@ -32,7 +32,7 @@ class Relabelled:
     Attributes:
         answers: extracted answers, None where none was found.
         correct: [solutions] bool.
-        not_graded: solutions that the grader was too long over; they have no answer and count as wrong.
+        not_graded: solutions that the grader was too long over or broke off at; they have no answer and count as wrong.
     """
 
     answers: list[str | None]
@@ -100,8 +100,8 @@ def check_grader(grader: str) -> None:
 
 
 def given_up(count: int, grader: str, seconds: float) -> str:
-    """A line on solutions that a grader was too long over."""
-    return f"{count:,} solutions kept {grader} busy for more than {seconds:g} s; they were not graded and count as wrong"
+    """What is to be said of solutions that were not graded."""
+    return f"{count:,} solutions were not graded and count as wrong: {grader} took more than {seconds:g} s over them, or broke off"
 
 
 def answer_keys(answers: Sequence[str | None]) -> np.ndarray:

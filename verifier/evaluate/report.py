@@ -158,7 +158,8 @@ def _notes(splits: Mapping[str, SplitRows]) -> list[str]:
         if split.left_out:
             notes.append(f"{split.left_out:,} {name} problems have no samples and are not counted.")
         if split.not_graded:
-            notes.append(f"{split.not_graded:,} {name} solutions took {split.grader} too long; they were not graded and count as wrong.")
+            why = f"{split.grader} took too long over them, or broke off"
+            notes.append(f"{split.not_graded:,} {name} solutions were not graded and count as wrong: {why}.")
         if split.fixed_labels:
             notes.append(f"{len(split.fixed_labels):,} known-wrong gold answers of {name} were corrected: {_changes(split.fixed_labels)}.")
     names = {split.grader for split in splits.values()}
