@@ -16,7 +16,8 @@ from flax import nnx
 from tests.stores import copy as copy_files
 from verifier import api, checksums, export, launch, pipeline, rerank, saved, solutions, workdir
 from verifier import config as config_lib
-from verifier.data import store
+from verifier.data import corrections, store
+from verifier.evaluate import math_process
 from verifier.model import hf_weights
 from verifier.run import Run
 from verifier.text.tokenizer import load_tokenizer
@@ -129,6 +130,7 @@ def test_a_second_run_makes_nothing_anew(copy, capsys):
         ("sample.temperature=0.5", "sample"),
         ("verify.head=linear", "verify"),
         ("label.grader=strict", "label"),
+        ("label.fix_labels=true", "label"),
         ("data.test_problems=9", "score"),
         ("finetune.learning_rate=0.5", "report"),  # no stage may speak of settings that what it reads was not made with
         ("verify.epochs=2", "sample"),
@@ -272,7 +274,7 @@ def test_further_test_sets_join_a_finished_run_and_change_nothing_of_it(copy, tm
     assert after["test_svamp"]["greedy_accuracy"] and after["test_svamp"]["best_of_n"]
     assert after["test_svamp"]["top_k_vote_chosen"]["k"] == before["test"]["top_k_vote_chosen"]["k"]  # chosen on held-out problems
     assert [row["answer"] for row in rows(copy / "tables" / "problems" / "split=test_svamp")] == ["1", "2", "0"]
-    reranked = rerank.read(rerank.Sources(copy), "numeric")
+    reranked = rerank.read(rerank.Sources(copy), config_lib.LabelConfig())
     assert {"test_svamp", "test_svamp_greedy"} <= set(reranked)
 
 
@@ -305,7 +307,7 @@ def test_prompts_beyond_the_context_are_named_and_left_out(copy, capsys):
 def test_the_offline_rerank_gives_the_same_figures(finished, tmp_path):
     root, _ = finished
     sources = rerank.Sources(root)
-    rerank.rerank(sources, tmp_path, config_lib.ReportConfig(ks=(1, 2, 4), resamples=50), "numeric", 0)
+    rerank.rerank(sources, tmp_path, config_lib.ReportConfig(ks=(1, 2, 4), resamples=50), config_lib.LabelConfig(), 0)
     there, here = (json.loads((folder / "metrics.json").read_text())["splits"]["test"] for folder in (root / "report", tmp_path))
     assert there == here
 
@@ -323,6 +325,32 @@ def test_a_program_of_ones_own_gets_the_numbers_of_the_scores_table(finished):
             assert mine.tokens == sample["tokens"]
             assert mine.token_values == pytest.approx(scored["token_scores"], abs=1e-5)
             assert mine.score == pytest.approx(scored["score"], abs=1e-5)
+def test_known_wrong_gold_answers_are_corrected_where_that_is_asked_for(copy, capsys, monkeypatch):
+    samples, problems = (rows(copy / "tables" / name / "split=test") for name in ("samples", "problems"))
+    wrong = problems[0]
+    known = [{"problem_id": wrong["problem_id"], "old": wrong["answer"], "new": "#12", "reason": "it is so"}]
+    monkeypatch.setattr(corrections, "known", lambda: known)
+    before = rows(copy / "tables" / "labels" / "split=test")
+    shutil.rmtree(copy / "tables" / "labels")
+    pipeline.run(config("label.fix_labels=true"), copy, ["label", "report"])
+    manifests = {split: store.read_manifest(copy / "tables" / "labels" / f"split={split}") for split in workdir.SPLITS}
+    assert manifests["test"]["fixed_labels"] == known and manifests["train"]["fixed_labels"] == []
+    assert manifests["test"]["settings"]["label.fix_labels"] is True and manifests["test"]["not_graded"] == 0
+    after = rows(copy / "tables" / "labels" / "split=test")
+    for sample, one, other in zip(samples, before, after, strict=True):
+        own = sample["problem_id"] == wrong["problem_id"]
+        assert other["correct"] == (False if own else one["correct"]) and other["answer"] == one["answer"]
+    assert f"problem {wrong['problem_id']}: #12, not {wrong['answer']} (it is so)" in capsys.readouterr().err
+    page = (copy / "report" / "index.html").read_text()
+    assert f"problem {wrong['problem_id']} from {wrong['answer']} to #12" in page
+    assert [row["answer"] for row in rows(copy / "tables" / "problems" / "split=test")] == [row["answer"] for row in problems]
+
+
+def test_a_grader_that_is_not_installed_is_refused_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(math_process.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(config_lib.UserError, match="needs the package math-verify"):
+        pipeline.run(config("label.grader=math_verify"), tmp_path / "fresh", pipeline.check_stages(None))
+    assert not (tmp_path / "fresh").exists()
 
 
 def test_an_exported_generator_comes_back_the_same(finished, tmp_path):

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from verifier import checksums, rerank
-from verifier.config import ReportConfig, UserError
-from verifier.data import store
+from verifier.config import LabelConfig, ReportConfig, UserError
+from verifier.data import corrections, store
 from verifier.rerank import Sources
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -32,7 +32,7 @@ def make_workdir(root: pathlib.Path) -> pathlib.Path:
 
 
 def figures(sources: Sources, out: pathlib.Path, grader: str = "numeric") -> dict:
-    rerank.rerank(sources, out, CONFIG, grader, seed=0)
+    rerank.rerank(sources, out, CONFIG, LabelConfig(grader), seed=0)
     assert (out / "index.html").exists()
     return json.loads((out / "metrics.json").read_text())["splits"]
 
@@ -92,6 +92,33 @@ def test_a_stricter_grader_finds_fewer_right(tmp_path: pathlib.Path) -> None:
     numeric, strict = (figures(Sources(root), tmp_path / name, name)["test"] for name in ("numeric", "strict"))
     assert strict["mean_sample_accuracy"]["value"] < numeric["mean_sample_accuracy"]["value"]
     assert strict["mixed_answer_groups"] > 0 == numeric["mixed_answer_groups"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("math_verify") is None, reason="needs the extra [math]")
+def test_boxed_answers_are_judged_by_math_verify_and_those_that_hang_are_said(tmp_path: pathlib.Path, capsys) -> None:
+    ends = ("\\boxed{18}", "#### 18", "#### $9^{9^{9^9}}$")
+    rows = [{"question": f"q{p}", "solution": ends[j], "answer": "18"} for p in range(4) for j in range(3)]
+    source = Sources(write_jsonl(tmp_path / "s.jsonl", rows))
+    rerank.rerank(source, tmp_path / "out", CONFIG, LabelConfig("math_verify", grader_seconds=2.0), seed=0)
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
+    assert found["mean_sample_accuracy"]["value"] == pytest.approx(2 / 3)
+    assert found["grader_disagreement"]["right"]["math_verify"] == 8 and found["grader_disagreement"]["right"]["numeric"] == 4
+    assert found["grader_disagreement"]["not_graded"] == 4
+    assert "test: 4 solutions were not graded and count as wrong: math_verify took more than 2 s" in capsys.readouterr().err
+    assert "4 test solutions were not graded" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_gold_answers_are_corrected_where_that_is_asked_for(tmp_path: pathlib.Path, capsys) -> None:
+    wrong = corrections.known()[0]
+    rows = [{"problem_id": wrong["problem_id"], "solution": f"#### {wrong['new']}", "answer": wrong["old"]}]
+    rows += [{"problem_id": "other", "solution": "#### 5", "answer": "5"}]
+    source = Sources(write_jsonl(tmp_path / "s.jsonl", rows))
+    for fix, accuracy in ((False, 0.5), (True, 1.0)):
+        rerank.rerank(source, tmp_path / "out", CONFIG, LabelConfig(fix_labels=fix), seed=0)
+        found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
+        assert found["mean_sample_accuracy"]["value"] == accuracy
+        assert (f"problem {wrong['problem_id']}" in capsys.readouterr().err) == fix
+        assert ("known-wrong gold answers" in (tmp_path / "out" / "index.html").read_text()) == fix
 
 
 def test_foreign_rows_with_the_least_they_may_have(tmp_path: pathlib.Path) -> None:
@@ -168,7 +195,7 @@ def test_scores_that_are_missing_are_left_out_where_that_is_asked_for(tmp_path: 
     with pytest.raises(UserError, match=r"field `score` is missing in row 1 of 3; .*--allow-missing"):
         figures(Sources(samples), tmp_path / "out")
     allowed = dataclasses.replace(CONFIG, allow_missing=True)
-    table = rerank.rerank(Sources(samples), tmp_path / "out", allowed, "numeric", 0)
+    table = rerank.rerank(Sources(samples), tmp_path / "out", allowed, LabelConfig(), 0)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
     assert found["n_samples"] == 1 and found["left_out"]["samples_with_nan"] == 2 and "2 test samples with nan are left out" in table
     bare = write_jsonl(tmp_path / "b.jsonl", [{key: row[key] for key in row if key != "score"} for row in GOOD])
@@ -177,7 +204,7 @@ def test_scores_that_are_missing_are_left_out_where_that_is_asked_for(tmp_path: 
     )
     with pytest.raises(UserError, match="c.jsonl: field `score` is missing in row 2"):
         figures(Sources(bare, scores=scores), tmp_path / "out")
-    rerank.rerank(Sources(bare, scores=scores), tmp_path / "out", allowed, "numeric", 0)
+    rerank.rerank(Sources(bare, scores=scores), tmp_path / "out", allowed, LabelConfig(), 0)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]["left_out"]
     assert found == {"problems": 0, "samples_without_score": 1, "samples_with_nan": 1}
 
@@ -185,16 +212,16 @@ def test_scores_that_are_missing_are_left_out_where_that_is_asked_for(tmp_path: 
 def test_an_aggregation_ranks_and_takes_a_tokenizer_from_anywhere(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path / "run")
     how = dataclasses.replace(CONFIG, aggregation="last_line")
-    rerank.rerank(Sources(root), tmp_path / "a", how, "numeric", 0)
+    rerank.rerank(Sources(root), tmp_path / "a", how, LabelConfig(), 0)
     found = json.loads((tmp_path / "a" / "metrics.json").read_text())
     test = found["splits"]["test"]
     assert found["aggregation"] == "last_line" and test["best_of_n"] == test["aggregations"]["last_line"]["best_of_n"]
     with pytest.raises(UserError, match="no aggregation 'lastline'; nearest: last_line"):
-        rerank.rerank(Sources(root), tmp_path / "b", dataclasses.replace(CONFIG, aggregation="lastline"), "numeric", 0)
+        rerank.rerank(Sources(root), tmp_path / "b", dataclasses.replace(CONFIG, aggregation="lastline"), LabelConfig(), 0)
     (root / "generator").rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="last_line needs the tokenizer .*--tokenizer=PATH"):
-        rerank.rerank(Sources(root), tmp_path / "b", how, "numeric", 0)
-    rerank.rerank(Sources(root, tokenizer=tmp_path / "elsewhere"), tmp_path / "b", how, "numeric", 0)
+        rerank.rerank(Sources(root), tmp_path / "b", how, LabelConfig(), 0)
+    rerank.rerank(Sources(root, tokenizer=tmp_path / "elsewhere"), tmp_path / "b", how, LabelConfig(), 0)
     assert json.loads((tmp_path / "b" / "metrics.json").read_text())["splits"] == found["splits"]
 
 
@@ -203,7 +230,7 @@ def test_samples_of_another_generator_are_refused_unless_asked_for(tmp_path: pat
     store.write_json(root / "verifier" / "manifest.json", {"id": "v1", "generator": "g0"})
     with pytest.raises(UserError, match="drawn by generator g1, but the verifier in .* was trained on those of g0"):
         figures(Sources(root), tmp_path / "out")
-    rerank.rerank(Sources(root), tmp_path / "out", CONFIG, "numeric", 0, other_generator=True)
+    rerank.rerank(Sources(root), tmp_path / "out", CONFIG, LabelConfig(), 0, other_generator=True)
     saved = json.loads((root / "config.json").read_text())
     store.write_json(root / "config.json", saved | {"settings": saved["settings"] | {"verify.other_generator": True}})
     assert figures(Sources(root), tmp_path / "out")["test"]["best_of_n"]  # the run itself was asked for it

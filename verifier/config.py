@@ -150,7 +150,9 @@ class SampleConfig:
 class LabelConfig:
     """How solutions are judged."""
 
-    grader: str = "numeric"  # numeric | paper | strict | flexible
+    grader: str = "numeric"  # numeric | paper | strict | flexible | math_verify (extra [math])
+    grader_seconds: float = 5.0  # of computing that math_verify has for one solution; one that takes longer is not graded: wrong
+    fix_labels: bool = False  # correct known-wrong gold answers of GSM8K (verifier/data/gsm8k_corrections.jsonl); worked solutions stay
 
 
 @dataclasses.dataclass(frozen=True)

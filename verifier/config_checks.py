@@ -11,7 +11,7 @@ _CHOICES = {
     "data.source": ("local", "tfds", "hub"),
     "tokenizer.kind": ("auto", "huggingface", "sentencepiece", "bytes"),
     "model.dtype": ("float32", "bfloat16"),
-    "label.grader": ("numeric", "paper", "strict", "flexible"),
+    "label.grader": ("numeric", "paper", "strict", "flexible", "math_verify"),
     "verify.head": ("reserved_logit", "linear"),
     "verify.level": ("token", "solution"),
     "verify.value_loss": ("mse", "bce"),
@@ -23,7 +23,7 @@ _OOD_SETS = ("svamp", "asdiv", "multiarith", "gsm8k")
 _POSITIVE = (
     *("model.context", "model.layers", "model.width", "model.heads", "model.kv_heads", "model.mlp_width", "tokenizer.vocab_size"),
     *("sample.train_samples", "sample.heldout_samples", "sample.test_samples", "sample.max_new_tokens"),
-    *("score.rows", "report.resamples", "data.heldout_problems"),
+    *("score.rows", "report.resamples", "data.heldout_problems", "label.grader_seconds"),
     *(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("batch_rows", "row_tokens", "accumulate")),
     *(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("learning_rate", "keep_checkpoints")),
 )

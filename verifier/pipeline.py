@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from verifier import config as config_lib
 from verifier import config_checks, hosts, log, solutions, training, workdir
-from verifier.data import store
+from verifier.data import corrections, store
 from verifier.evaluate import graders
 from verifier.evaluate import report as report_lib
 from verifier.run import Run
@@ -21,25 +21,40 @@ from verifier.run import Run
 
 def label(run: Run) -> None:
     """Judges every stored solution by its final answer."""
-    found = run.problems()
+    knobs, found = run.config.label, run.problems()
     for split in _sampled_splits(run):
         folder = run.dir.table("labels", split)
         asked = split.removesuffix(workdir.GREEDY_SUFFIX)
-        judged = {"samples": run.table_id("samples", split), "problems": run.table_id("problems", asked)}
-        own = workdir.settings(run.config, "label") | judged
+        made_from = {"samples": run.table_id("samples", split), "problems": run.table_id("problems", asked)}
+        own = workdir.settings(run.config, "label") | made_from
         if run.finished(f"label {split}", folder, own):
             continue
         begun = time.monotonic()
         gold = {each.problem_id: each.answer for each in found[asked]}
         rows = store.read_table(run.dir.table("samples", split), "samples", ["problem_id", "sample_id", "solution"])
-        grader, keys = run.config.label.grader, rows["problem_id"].to_pylist()
-        answers, correct = graders.relabel(rows["solution"].to_pylist(), [gold[key] for key in keys], grader)
-        columns = [rows["problem_id"], rows["sample_id"], pa.array(answers, pa.string()), pa.array(correct), pa.array([grader] * len(keys))]
+        keys = rows["problem_id"].to_pylist()
+        right, fixed = _right_answers(split, {key: gold[key] for key in keys}, knobs.fix_labels)
+        judged = graders.relabel(rows["solution"].to_pylist(), [right[key] for key in keys], knobs.grader, knobs.grader_seconds)
+        answers, correct = pa.array(judged.answers, pa.string()), pa.array(judged.correct)
+        columns = [rows["problem_id"], rows["sample_id"], answers, correct, pa.array([knobs.grader] * len(keys))]
         writer = store.TableWriter(folder, "labels", own)
         if not writer.present():  # one part holds all: a run killed after it has only the manifest to write
             writer.append(pa.Table.from_arrays(columns, schema=store.SCHEMAS["labels"]))
-        writer.finish({"seconds": time.monotonic() - begun})
-        log.say(f"label {split}: {correct.sum():,} of {len(keys):,} solutions are right ({correct.mean():.1%})")
+        writer.finish({"seconds": time.monotonic() - begun, "not_graded": judged.not_graded, "fixed_labels": fixed})
+        log.say(f"label {split}: {judged.correct.sum():,} of {len(keys):,} solutions are right ({judged.correct.mean():.1%})")
+        if judged.not_graded:
+            log.say(f"label {split}: {graders.given_up(judged.not_graded, knobs.grader, knobs.grader_seconds)}")
+
+
+def _right_answers(split: str, gold: dict[str, str], fix_labels: bool) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """The answers to judge by, and what was corrected in them, which is said."""
+    if not fix_labels:
+        return gold, []
+    right, fixed = corrections.corrected(gold)
+    log.say(f"label {split}: {len(fixed)} known-wrong gold answers are corrected")
+    for each in fixed:
+        log.say(f"  problem {each['problem_id']}: {each['new']}, not {each['old']} ({each['reason']})")
+    return right, fixed
 
 
 def report(run: Run) -> None:
@@ -88,6 +103,8 @@ def run(config: config_lib.Config, root: pathlib.Path, stages: Sequence[str]) ->
     for line in config_checks.warnings(config):
         log.say(f"warning: {line}")
     log.mirror_to_wandb(config.log.wandb)
+    if "label" in stages:
+        graders.check_grader(config.label.grader)  # before hours of sampling, not after
     this = Run(config, workdir.Workdir(root))
     with workdir.locked(this.dir) if hosts.is_first() else contextlib.nullcontext():
         _run(this, config, stages)

@@ -1,7 +1,7 @@
 """python -m verifier.rerank: ranks, votes and reports on stored samples, without JAX. Knows flags and paths; figures are evaluate's.
 
     python -m verifier.rerank --samples=PATH [--problems=PATH] [--scores=PATH] [--out=DIR] [--ks=1,3,5,10] [--grader=numeric]
-        [--aggregation=last] [--tokenizer=PATH] [--allow-missing] [--other-generator]
+        [--grader_seconds=5] [--fix_labels] [--aggregation=last] [--tokenizer=PATH] [--allow-missing] [--other-generator]
 
 PATH is a workdir, a table folder (with its neighbours `problems` and `scores`, unless they are given), or one Parquet or JSONL file made
 elsewhere with `question` or `problem_id`, `solution` and gold `answer` (there, or in --problems); `score`, `split` and `sample_id` are
@@ -12,6 +12,7 @@ data folder is written to.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from absl import app, flags
 
-from verifier import places
-from verifier.config import ReportConfig, UserError
-from verifier.data import store
+from verifier import log, places
+from verifier.config import LabelConfig, ReportConfig, UserError
+from verifier.data import corrections, store
 from verifier.evaluate import foreign, graders, metrics, provenance, report, tables
 from verifier.evaluate.aggregation import AGGREGATIONS, check_aggregation
 from verifier.evaluate.tables import SplitRows, TablesError
@@ -33,7 +34,9 @@ _PROBLEMS = flags.DEFINE_string("problems", None, "Problems with their gold answ
 _SCORES = flags.DEFINE_string("scores", None, "Scores of the samples: the same kinds of path. Default: beside the samples.")
 _OUT = flags.DEFINE_string("out", "rerank-report", "Folder for index.html, metrics.json and the charts.")
 _KS = flags.DEFINE_list("ks", ["1", "3", "5", "10"], "Sizes of top-k votes.")
-_GRADER = flags.DEFINE_string("grader", "numeric", "Who judges the solutions: numeric, paper, strict or flexible.")
+_GRADER = flags.DEFINE_string("grader", "numeric", f"Who judges the solutions: {', '.join(graders.NAMES)}.")
+_GRADER_SECONDS = flags.DEFINE_float("grader_seconds", LabelConfig.grader_seconds, "Of computing that math_verify has for one solution.")
+_FIX_LABELS = flags.DEFINE_bool("fix_labels", LabelConfig.fix_labels, "Correct known-wrong gold answers of GSM8K.")
 _AGGREGATION = flags.DEFINE_string("aggregation", "last", f"A solution's score out of its token values: {', '.join(AGGREGATIONS)}.")
 _TOKENIZER = flags.DEFINE_string("tokenizer", None, "Of the samples' tokens, for --aggregation=last_line. Default: the workdir's.")
 _ALLOW_MISSING = flags.DEFINE_bool("allow_missing", False, "Leave out samples without a score, or with NaN, and count them.")
@@ -54,12 +57,12 @@ class Sources:
     tokenizer: pathlib.Path | None = None
 
 
-def read(sources: Sources, grader: str, allow_missing: bool = False) -> dict[str, SplitRows]:
+def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> dict[str, SplitRows]:
     """Reads and judges samples, whatever kind of path they come from.
 
     Args:
         sources: the paths.
-        grader: judges every solution.
+        label: who judges every solution, and by which gold answers.
         allow_missing: leave out samples without a score, or with NaN, and count them.
 
     Returns:
@@ -68,7 +71,7 @@ def read(sources: Sources, grader: str, allow_missing: bool = False) -> dict[str
     Raises:
         UserError: of the store, the tables or the grader; the message names file and row.
     """
-    graders.check_grader(grader)
+    graders.check_grader(label.grader)
     path = sources.samples
     if not path.exists():
         raise TablesError(f"--samples={path}: there is nothing; expected a workdir, a table folder, or one Parquet or JSONL file")
@@ -82,22 +85,48 @@ def read(sources: Sources, grader: str, allow_missing: bool = False) -> dict[str
         scores = _scores(sources.scores, samples, allow_missing)
     if problems is None:
         raise TablesError(f"{path}: no field `answer` in it; the right answers must be there or in --problems=PATH")
-    return {name: tables.assemble(rows, problems, grader, scores.get(name), allow_missing) for name, rows in samples.items()}
+    gold = dict(zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True))
+    fixed = corrections.corrected(gold)[1] if label.fix_labels else []
+    problems = corrections.with_answers(problems, fixed)
+    split = functools.partial(_judged, problems=problems, label=label, fixed=fixed, allow_missing=allow_missing)
+    return {name: split(name, rows, scores.get(name)) for name, rows in samples.items()}
 
 
-def rerank(sources: Sources, out: pathlib.Path, config: ReportConfig, grader: str, seed: int, other_generator: bool = False) -> str:
+def _judged(
+    name: str,
+    samples: pa.Table,
+    scores: pa.Table | None,
+    problems: pa.Table,
+    label: LabelConfig,
+    fixed: Sequence[Mapping[str, str]],
+    allow_missing: bool,
+) -> SplitRows:
+    """One split, judged anew; what was corrected in it and what could not be graded is said."""
+    split = tables.assemble(samples, problems, label.grader, scores, allow_missing, label.grader_seconds)
+    asked = set(split.candidates.problem_id_P.tolist())
+    own = [each for each in fixed if each["problem_id"] in asked]
+    for each in own:
+        log.say(f"{name}: problem {each['problem_id']}: {each['new']}, not {each['old']} ({each['reason']})")
+    if split.not_graded:
+        log.say(f"{name}: {graders.given_up(split.not_graded, label.grader, label.grader_seconds)}")
+    return dataclasses.replace(split, fixed_labels=own)
+
+
+def rerank(
+    sources: Sources, out: pathlib.Path, config: ReportConfig, label: LabelConfig, seed: int, other_generator: bool = False
+) -> str:
     """Reads, writes the report and returns the table for the terminal.
 
     Args:
         sources: the paths.
         out: folder of the report.
         config: of the report.
-        grader: judges every solution.
+        label: who judges every solution, and by which gold answers.
         seed: of everything that is drawn.
         other_generator: allow samples of another generator than the one whose samples the verifier was trained on.
     """
     check_aggregation(config.aggregation)
-    splits = read(sources, grader, config.allow_missing)
+    splits = read(sources, label, config.allow_missing)
     root, scored_in = _workdir_of(sources.samples), _workdir_of(sources.scores or sources.samples)
     run = report.run_of_workdir(root) if root else report.Run(name=sources.samples.stem)
     if scored_in and not other_generator and not run.settings.get("verify.other_generator"):
@@ -191,7 +220,10 @@ def main(argv: Sequence[str]) -> None:
             allow_missing=_ALLOW_MISSING.value,
         )
         out, sources = places.place(_OUT.value), Sources(places.place(_SAMPLES.value), *paths)
-        table = rerank(sources, out, config, _GRADER.value, _at_least(_SEED, 0), _OTHER_GENERATOR.value)
+        if not 0 < _GRADER_SECONDS.value < float("inf"):
+            raise TablesError(f"--grader_seconds={_GRADER_SECONDS.value}: expected a number above 0, such as --grader_seconds=5")
+        label = LabelConfig(_GRADER.value, _GRADER_SECONDS.value, _FIX_LABELS.value)
+        table = rerank(sources, out, config, label, _at_least(_SEED, 0), _OTHER_GENERATOR.value)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -43,7 +43,7 @@ def make_workdir(root: pathlib.Path, seed: int = 0, scored: bool = True, order: 
                 forced = [14 <= place < 18 for place in range(len(tokens))]
                 rows["samples"].append({**key, "solution": text, "tokens": tokens, "forced": forced, **extra})
                 rows["labels"].append(
-                    {**key, "answer": graders.relabel([text], ["18"], "numeric")[0][0], "correct": bool(correct), "grader": "numeric"}
+                    {**key, "answer": graders.relabel([text], ["18"], "numeric").answers[0], "correct": bool(correct), "grader": "numeric"}
                 )
                 values = np.clip(rng.normal(0.4 + 0.2 * bool(correct), 0.2, len(tokens)), 0, 1).astype(np.float32).tolist()
                 rows["scores"].append({**key, "verifier": "v1", "score": values[-1], "token_scores": values})
@@ -110,7 +110,10 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
     assert test["n_problems"] == 15 and test["n_samples"] == 90 and 0 <= test["greedy_accuracy"]["value"] <= 1
     assert 0 < test["grader_disagreement"]["share"] < 1 and test["grader_disagreement"]["judged"] == 90
     assert "18.0" in json.dumps(test["grader_disagreement"]["examples"])
+    most = test["grader_disagreement"]["pairs"][0]
+    assert f"most: {'/'.join(most['graders'])}, {most['share']:.1%}" in report.results_table(result) and most["differ"] > 0
     text, page = read_page(root / "report" / "index.html")
+    assert f"<td>{' and '.join(most['graders'])}</td>" in text
     assert "script" not in page.tags and EVIL not in text and "&lt;script&gt;" in text and "a &lt;b&gt;run" in text
     assert page.addresses == ["data:,"] and not re.search(r"url\(|@import", text)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
@@ -194,9 +197,10 @@ def test_relabelling_equals_grading_one_by_one() -> None:
     solutions = ["#### 18", "#### 18.00", "it is 18", "#### 1,8", "#### x", "#### 18", ""] * 2
     golds = ["18"] * 7 + ["7"] * 7
     for name in GRADERS:
-        answers, correct = graders.relabel(solutions, golds, name)
+        judged = graders.relabel(solutions, golds, name)
         expected = [grade(solution, gold, name) for solution, gold in zip(solutions, golds, strict=True)]
-        assert answers == [one.answer for one in expected] and correct.tolist() == [one.correct for one in expected]
+        assert judged.answers == [one.answer for one in expected] and judged.correct.tolist() == [one.correct for one in expected]
+        assert judged.not_graded == 0
 
 
 @pytest.mark.parametrize(("content", "message"), [(b'{"name": ', "not JSON"), (b"\xff", "not JSON"), (b"[]", "a JSON list")])

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from verifier import rerank
-from verifier.config import ReportConfig, UserError
+from verifier.config import LabelConfig, ReportConfig, UserError
 from verifier.data import store
 from verifier.evaluate import scored
 
@@ -34,7 +34,7 @@ def lines(path):
 
 
 def figures(samples, out):
-    rerank.rerank(rerank.Sources(samples), out, ReportConfig(ks=(1, 3), resamples=50, show_problems=2), "numeric", 0)
+    rerank.rerank(rerank.Sources(samples), out, ReportConfig(ks=(1, 3), resamples=50, show_problems=2), LabelConfig(), 0)
     found = json.loads((out / "metrics.json").read_text())["splits"]
     for split in found.values():
         split["grader_disagreement"].pop("examples")  # which come first depends on the order of rows

@@ -96,6 +96,8 @@ def results_table(metrics: Mapping[str, Any]) -> str:
             figures = ", ".join(f"{key} {_plain(verifier[key])}" for key in ("auroc", "auroc_within_problem", "auprc"))
             lines.append(f"  verifier: {figures}")
             lines.append(f"            brier {_plain(verifier['brier'])}, ece {_plain(verifier['ece'])}")
+        if split.get("grader_disagreement"):
+            lines.append(f"  {_graders(split['grader_disagreement'])}")
     notes = metrics.get("notes") or []
     lines += ["", *(f"note: {note}" for note in notes)] if notes else []
     return "\n".join(line.rstrip() for line in lines)
@@ -208,6 +210,13 @@ def _cell(estimate: Mapping[str, Any] | None, signed: bool = False) -> str:
     low, high = estimate["ci95"]
     sign = "+" if signed else ""
     return f"{100 * estimate['value']:{sign}5.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+
+
+def _graders(disagreement: Mapping[str, Any]) -> str:
+    """How often the graders differ, and which two do most."""
+    line = f"graders differ on {disagreement['share']:.1%} of {disagreement['judged']:,} solutions"
+    most = disagreement["pairs"][0]
+    return f"{line}; most: {'/'.join(most['graders'])}, {most['share']:.1%}" if most["differ"] else line
 
 
 def _plain(value: float | None) -> str:

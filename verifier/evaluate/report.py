@@ -7,7 +7,7 @@ import datetime
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verifier import atomic, places
@@ -164,8 +164,9 @@ def _figures(splits: Mapping[str, SplitRows], compared: Mapping[str, Any], confi
 
 def _disagreement(split: SplitRows) -> dict[str, Any]:
     ids = split.rows["problem_id"].to_pylist()
-    solutions = split.rows["solution"].to_pylist()
-    return graders.disagreement(ids, split.rows["sample_id"].to_pylist(), solutions, [split.gold[name] for name in ids], _JUDGED)
+    keys = list(zip(ids, split.rows["sample_id"].to_pylist(), strict=True))
+    given = split.grader, split.verdicts()
+    return graders.disagreement(keys, split.rows["solution"].to_pylist(), [split.gold[name] for name in ids], given, _JUDGED)
 
 
 def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
@@ -186,10 +187,19 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
             notes.append(f"The {name} samples come from {len(generators)} generators: {', '.join(generators)}.")
         if split.left_out:
             notes.append(f"{split.left_out:,} {name} problems have no samples and are not counted.")
+        if split.not_graded:
+            why = f"{split.grader} took too long over them, or broke off"
+            notes.append(f"{split.not_graded:,} {name} solutions were not graded and count as wrong: {why}.")
+        if split.fixed_labels:
+            notes.append(f"{len(split.fixed_labels):,} known-wrong gold answers of {name} were corrected: {_changes(split.fixed_labels)}.")
     names = {split.grader for split in splits.values()}
     if len(names) > 1:
         notes.append(f"The splits were judged by different graders: {', '.join(sorted(names))}.")
     return notes
+
+
+def _changes(fixed: Sequence[Mapping[str, str]]) -> str:
+    return "; ".join(f"problem {each['problem_id']} from {each['old']} to {each['new']}" for each in fixed)
 
 
 def _seconds(root: pathlib.Path) -> dict[str, float]:

@@ -7,11 +7,13 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from verifier import places
-from verifier.data import store
+from verifier.config import LabelConfig
+from verifier.data import corrections, store
 from verifier.evaluate import graders, joining
 from verifier.evaluate.candidates import Candidates, arrange
 from verifier.evaluate.joining import TablesError
@@ -37,6 +39,8 @@ class SplitRows:
         candidates: the rows ranked; `row_PJ` leads back to `rows`.
         left_out: problems of the split that have no samples and so are not counted.
         missing: samples that were left out, by what they lack (`joining.without_missing`).
+        not_graded: solutions that the grader was too long over; they count as wrong.
+        fixed_labels: gold answers that were corrected, as `data.corrections.corrected` gives them.
     """
 
     rows: pa.Table
@@ -47,6 +51,15 @@ class SplitRows:
     candidates: Candidates
     left_out: int = 0
     missing: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    not_graded: int = 0
+    fixed_labels: Sequence[Mapping[str, str]] = ()
+
+    def verdicts(self) -> graders.Relabelled:
+        """Answer and verdict of every row."""
+        correct = np.zeros(len(self.rows), bool)
+        present_PJ = self.candidates.present_PJ
+        correct[self.candidates.row_PJ[present_PJ]] = self.candidates.correct_PJ[present_PJ]
+        return graders.Relabelled(list(self.answer), correct, self.not_graded)
 
     def facts(self, column: str) -> list[str]:
         """The distinct values of a column, such as the generators; empty where there is no such column."""
@@ -54,7 +67,12 @@ class SplitRows:
 
 
 def assemble(
-    samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, scores: pa.Table | None, allow_missing: bool = False
+    samples: pa.Table,
+    problems: pa.Table,
+    verdicts: pa.Table | str,
+    scores: pa.Table | None,
+    allow_missing: bool = False,
+    seconds: float = LabelConfig.grader_seconds,
 ) -> SplitRows:
     """Joins the tables of one split.
 
@@ -65,6 +83,7 @@ def assemble(
         scores: `problem_id`, `sample_id`, `score` and where known `token_scores` and `verifier`, one row a sample at least; None: not
             scored.
         allow_missing: leave out samples without a verdict or score, or with NaN, and count them.
+        seconds: that a grader has for a solution, as in `graders.relabel`.
 
     Raises:
         TablesError: a sample lacks its problem, verdict or score, scores that are NaN, or several graders or verifiers are mixed.
@@ -86,11 +105,11 @@ def assemble(
         )
     if isinstance(verdicts, str):
         grader = verdicts
-        answer, correct = graders.relabel(samples["solution"].to_pylist(), [gold[name] for name in ids], grader)
+        judged = graders.relabel(samples["solution"].to_pylist(), [gold[name] for name in ids], grader, seconds)
     else:
         labels = joining.joined(samples, verdicts, "labels")
         grader = _one(labels, "grader", "labels")
-        answer, correct = labels["answer"].to_pylist(), labels["correct"].to_numpy(zero_copy_only=False)
+        judged = graders.Relabelled(labels["answer"].to_pylist(), labels["correct"].to_numpy(zero_copy_only=False))
     score = None
     rows = samples
     if scores is not None:
@@ -101,8 +120,8 @@ def assemble(
         for name in ("token_scores", "verifier"):
             if name in scores.column_names:
                 rows = _with_column(rows, name, scores[name])
-    candidates = arrange(ids, samples["sample_id"].to_numpy(), graders.answer_keys(answer), correct, score)
-    return SplitRows(rows, answer, question, gold, grader, candidates, missing=missing)
+    candidates = arrange(ids, samples["sample_id"].to_numpy(), graders.answer_keys(judged.answers), judged.correct, score)
+    return SplitRows(rows, judged.answers, question, gold, grader, candidates, missing=missing, not_graded=judged.not_graded)
 
 
 def read_workdir(
@@ -137,9 +156,14 @@ def read_workdir(
             refuse_other_samples(labels, samples, "label")
         refuse_other_samples(scored, samples, "score")
         verdicts = grader or store.read_table(labels, "labels")
-        rows = assemble(read_samples(samples), problems, verdicts, read_scores(scored) if scored.is_dir() else None, allow_missing)
+        said = {} if grader else store.read_manifest(labels) or {}
+        fixed = said.get("fixed_labels", ())
+        judged_by = corrections.with_answers(problems, fixed)
+        rows = assemble(read_samples(samples), judged_by, verdicts, read_scores(scored) if scored.is_dir() else None, allow_missing)
         asked = 0 if split.endswith(GREEDY) else len(problems)  # a greedy split has the problems of another
-        out[split] = dataclasses.replace(rows, left_out=max(asked - len(rows.candidates.problem_id_P), 0))
+        left_out = max(asked - len(rows.candidates.problem_id_P), 0)
+        not_graded = said.get("not_graded", rows.not_graded)
+        out[split] = dataclasses.replace(rows, left_out=left_out, not_graded=not_graded, fixed_labels=fixed)
     return out
 
 

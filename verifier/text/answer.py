@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import unicodedata
 from collections.abc import Callable, Hashable
 from fractions import Fraction
 
 _MARK = "####"
 _MAX_CHARACTERS = 100  # of a number that is read; longer ones are compared as text
 _MINUS = "-\u2212\u2013\ufe63\uff0d"  # hyphen, minus sign, en dash, small and full-width hyphen
-_PLAIN = r"(?:[0-9]+(?:,[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)"
-_SIGNED = rf"(?:[{_MINUS}+] ?(?:[$€£] ?)?|[$€£] ?(?:[{_MINUS}+] ?)?)?"
+_CURRENCY = "$€£¥₹"
+_PLAIN = r"(?:(?:[0-9]+(?:,[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)"
+_SIGNED = rf"(?:[{_MINUS}+] ?(?:[{_CURRENCY}] ?)?|[{_CURRENCY}] ?(?:[{_MINUS}+] ?)?)?"
 _AMOUNT = rf"(?:[0-9]+ [0-9]+/[0-9]+|{_PLAIN} ?/ ?[$]?{_PLAIN}|{_PLAIN})"
 _NUMBER = re.compile(_SIGNED + _AMOUNT)
 _WHOLE = re.compile(rf"\s*{_SIGNED}{_AMOUNT} ?%?\.*\s*")
 _READ = re.compile(rf"(?P<sign>[-+]?)(?:(?P<whole>[0-9]+) )?(?P<top>{_PLAIN})(?:/(?P<bottom>{_PLAIN}))?")
+_EXPONENT = re.compile(r"[eE]([-+]?[0-9]+)")
+_MAX_EXPONENT = 300  # ten to a larger power is not written out; such numbers are compared as text
+_ANNOTATION = re.compile(r"<<[^<>]*>>")
+_GROUP_SPACE = re.compile(r"(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")  # no-break and thin: 1 000 with no plain space
+_FRACTION = re.compile(r"\\[dt]?frac ?\{([^{}]*)\}\{([^{}]*)\}")
 _MARKED = re.compile(r"#### (-?[0-9.,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 _NO_ANSWER = frozenset({"", "none", "null", "nan", "[invalid]"})
@@ -70,8 +77,14 @@ def grade(solution: str, gold: str, grader: str) -> Graded:
 
 
 def parse_number(text: str) -> Fraction | None:
-    """The number that a text is as a whole: sign, `$`, `%`, thousands commas, trailing point, decimals, `3/4`, `1 3/4`; else None."""
-    if len(text) > _MAX_CHARACTERS or _WHOLE.fullmatch(text) is None:
+    """The number that a text is as a whole: sign, `$`, `%`, thousands commas, trailing point, decimals, `3/4`, `1 3/4`, `1e5`; else None.
+
+    Other scripts' digits, `½` and LaTeX's `\\frac{3}{4}`, `9{,}500` and `\\$` are read too.
+    """
+    if len(text) > _MAX_CHARACTERS:
+        return None
+    text = _plain_text(text)
+    if _WHOLE.fullmatch(text) is None or any(abs(int(power)) > _MAX_EXPONENT for power in _EXPONENT.findall(text)):
         return None
     found = _READ.fullmatch(_tidy(text))
     if found is None:
@@ -106,18 +119,46 @@ def _numeric(solution: str) -> str | None:
     """The first number of the first line after the last `####`.
 
     The last mark counts: by the first one, as the released code has it, a solution could change its mind unseen. A last mark that no number
-    follows is no answer.
+    follows is no answer. Annotations (`<<3*6=18>>`) are the calculator's and not read; an expression is not worked out, its first number
+    counts.
     """
-    _, mark, rest = solution.rpartition(_MARK)
-    lines = rest.lstrip().split("\n", 1) if mark else []
-    found = _NUMBER.search(lines[0]) if lines else None
+    line = answer_line(solution)
+    found = _NUMBER.search(_ANNOTATION.sub("", _plain_text(line))) if line else None
     return _tidy(found[0]) if found else None
+
+
+def answer_line(solution: str) -> str | None:
+    """The first line with text after the last `####`, "" where there is none; None without the mark."""
+    _, mark, rest = solution.rpartition(_MARK)
+    return rest.lstrip().partition("\n")[0] if mark else None
+
+
+def _plain_text(text: str) -> str:
+    """A text whose numbers are written in ASCII: digits of all scripts, full-width signs, `½`, separating spaces, LaTeX."""
+    if not text.isascii():
+        text = _GROUP_SPACE.sub("", "".join(map(_ascii, text)))
+    text = text.replace("{,}", ",")
+    if "\\" in text:
+        text = _FRACTION.sub(r" \1/\2", text.replace("\\$", "$").replace("\\%", "%").replace("\\,", "").replace("\\!", ""))
+    return text
+
+
+def _ascii(letter: str) -> str:
+    if letter.isascii():
+        return letter
+    if unicodedata.category(letter) == "Nd":
+        return str(unicodedata.decimal(letter))
+    if "\uff01" <= letter <= "\uff5e":  # full-width forms
+        return chr(ord(letter) - 0xFEE0)
+    if unicodedata.decomposition(letter).startswith("<fraction>"):
+        return " " + unicodedata.normalize("NFKC", letter).replace("\u2044", "/")
+    return letter
 
 
 def _tidy(text: str) -> str:
     """A number as `_NUMBER` finds it, without currency, `%`, `+`, commas (all: `1,00` is 100) and trailing points, with an ASCII minus."""
     text = re.sub(rf"[{_MINUS}]", "-", text.strip())
-    text = re.sub(r"[$€£%,+]", "", text).lstrip().rstrip(" .")
+    text = re.sub(rf"[{_CURRENCY}%,+]", "", text).lstrip().rstrip(" .")
     text = re.sub(r" ?/ ?", "/", text)
     return re.sub(r"^- +", "-", text)
 
