@@ -10,7 +10,7 @@ PACKAGE = ROOT / "verifier"
 
 # Lower numbers stand on higher floors. A room is a folder, or a module that lies in verifier/ itself.
 FLOORS = {
-    **dict.fromkeys(("launch", "rerank", "export"), 0),
+    **dict.fromkeys(("launch", "rerank", "export", "plan"), 0),
     "pipeline": 1,
     "training": 2,
     "solutions": 2,
@@ -24,6 +24,7 @@ FLOORS = {
     "log": 9,
     "atomic": 10,
     "config_checks": 11,
+    "experiment": 11,
     "config": 12,
 }
 # What must run on a laptop without JAX, whatever else is installed.

@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from verifier import config as config_lib
-from verifier import export, launch, pipeline, rerank, saved, solutions, workdir
+from verifier import experiment, export, pipeline, rerank, saved, solutions, workdir
 from verifier.data import store
 from verifier.model import hf_weights
 from verifier.run import Run
@@ -33,7 +33,7 @@ report.ks=[1,2,4] report.resamples=50 report.show_problems=3
 
 
 def config(*more):
-    return config_lib.override(launch.load_experiment("tiny_token_verifier"), [*SHRUNK, *more])
+    return config_lib.override(experiment.load("tiny_token_verifier"), [*SHRUNK, *more])
 
 
 def rows(folder):

@@ -17,13 +17,14 @@ from verifier import config as config_lib
 from verifier import hosts, log, saved, workdir
 from verifier.data import batches, problems, store
 from verifier.model import hf_weights, sharding
+from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
 from verifier.model.transformer import Transformer, scratch_arch
 from verifier.run import Run
 from verifier.text import tokenizer as tokenizer_lib
 from verifier.text.problem import Problem
 from verifier.text.tokenizer import Tokenizer
-from verifier.train import checkpoint, loop, losses
+from verifier.train import checkpoint, loop, losses, step
 
 
 def finetune(run: Run) -> None:
@@ -39,7 +40,6 @@ def finetune(run: Run) -> None:
     model = _base_model(config, tokenizer, mesh)
     facts = {"settings": own, "parameters": sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))}
     log.say(f"finetune: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens in the vocabulary")
-    loss = functools.partial(losses.lm, vocab_size=tokenizer.vocab_size)
     for name in ("pretrain", "finetune"):
         job_config: config_lib.TrainConfig = getattr(config, name)
         if not job_config.epochs:
@@ -50,6 +50,7 @@ def finetune(run: Run) -> None:
             else _lm_examples(run, found["train"], tokenizer, job_config)
         )
         heldout = _lm_examples(run, found["heldout"], tokenizer, job_config)
+        loss = loss_of(name, config, tokenizer.vocab_size)
         facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints", own)
     name = saved.save(folder, model, tokenizer, facts | {"seconds": time.monotonic() - begun})
     for job in ("pretrain", "finetune"):  # of no more use, and three times the size of the model
@@ -79,14 +80,42 @@ def verify(run: Run) -> None:
     backbone = generator.model if config.verify.init == "generator" else _base_model(config, tokenizer, mesh)
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
     nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
-    loss = functools.partial(
-        losses.verifier_joint, vocab_size=tokenizer.vocab_size, value_loss=config.verify.value_loss, lm_weight=config.verify.lm_weight
-    )
+    loss = loss_of("verify", config, tokenizer.vocab_size)
     fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", own)
     facts = {"settings": own, "generator": generator.id, "verify": fitted, "seconds": time.monotonic() - begun}
     name = saved.save(folder, model, tokenizer, facts)
     checkpoint.remove_checkpoints(folder / "verify-checkpoints")
     log.say(f"verify: verifier {name} saved in {folder}")
+
+
+def loss_of(job: str, config: config_lib.Config, vocab_size: int) -> step.Loss:
+    """What a training job (pretrain, finetune or verify) makes smaller, under its settings."""
+    if job != "verify":
+        return functools.partial(losses.lm, vocab_size=vocab_size)
+    chosen = config.verify
+    return functools.partial(losses.verifier_joint, vocab_size=vocab_size, value_loss=chosen.value_loss, lm_weight=chosen.lm_weight)
+
+
+def base_arch(arch: Arch, config: config_lib.Config, source: object) -> Arch:
+    """An imported decoder as a run has it: with a context of `model.context` at most.
+
+    Args:
+        arch: as it was imported.
+        config: of the run.
+        source: where it comes from, for the message.
+
+    Raises:
+        ConfigError: a training job's rows are longer.
+    """
+    if arch.positions == "rotary":  # learned positions are parameters: their number stays
+        arch = dataclasses.replace(arch, context=min(arch.context, config.model.context))
+    for name in ("pretrain", "finetune", "verify"):
+        job: config_lib.TrainConfig = getattr(config, name)
+        if job.epochs and job.row_tokens > arch.context:
+            raise config_lib.ConfigError(
+                f"{name}.row_tokens={job.row_tokens} is more than the context of {arch.context} tokens of {source}"
+            )
+    return arch
 
 
 def _tokenizer(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer:
@@ -126,14 +155,7 @@ def _base_model(config: config_lib.Config, tokenizer: Tokenizer, mesh: jax.shard
         return made
     folder = hf_weights.resolve_weights(config.model.weights)
     model = hf_weights.load_weights(folder, tokenizer_size=tokenizer.vocab_size, dtype=dtype, mesh=mesh)
-    if model.arch.positions == "rotary":  # learned positions are parameters: their number stays
-        model.arch = dataclasses.replace(model.arch, context=min(model.arch.context, config.model.context))
-    for name in ("pretrain", "finetune", "verify"):
-        job: config_lib.TrainConfig = getattr(config, name)
-        if job.epochs and job.row_tokens > model.arch.context:
-            raise config_lib.ConfigError(
-                f"{name}.row_tokens={job.row_tokens} is more than the context of {model.arch.context} tokens of {folder}"
-            )
+    model.arch = base_arch(model.arch, config, folder)
     return model
 
 
@@ -223,12 +245,17 @@ def _fit(
 
 
 def _mesh(model: nnx.Module, name: str, config: config_lib.TrainConfig) -> jax.sharding.Mesh:
-    """The mesh that a model lies on.
+    """The mesh that a model lies on; raises as `check_rows`."""
+    mesh = sharding.mesh_of(nnx.state(model, nnx.Param))
+    assert mesh is not None  # `finetune` and `verify` have put it there
+    check_rows(name, config, mesh)
+    return mesh
+
+
+def check_rows(name: str, config: config_lib.TrainConfig, mesh: jax.sharding.Mesh) -> None:
+    """Refuses a mesh that does not divide a job's rows.
 
     Raises:
         ConfigError: it does not divide the rows of a micro-batch.
     """
-    mesh = sharding.mesh_of(nnx.state(model, nnx.Param))
-    assert mesh is not None  # `finetune` and `verify` have put it there
     sharding.spec(f"a micro-batch of {name} (batch_rows / accumulate)", ("rows",), (config.batch_rows // config.accumulate,), mesh)
-    return mesh
