@@ -3,28 +3,28 @@
 import pytest
 
 from verifier import config as config_lib
-from verifier import config_checks, launch, sweep
+from verifier import config_checks, experiment, sweep
 
 
-@pytest.mark.parametrize("name", launch.names())
+@pytest.mark.parametrize("name", experiment.names())
 def test_an_experiment_loads_and_its_settings_pass_the_check(name):
-    config = launch.load_experiment(name)
+    config = experiment.load(name)
     config_checks.check(config)
     assert config.name == name
 
 
-@pytest.mark.parametrize("name", launch.names())
+@pytest.mark.parametrize("name", experiment.names())
 def test_an_experiment_states_its_command(name):
-    doc = launch._experiment_module(name).__doc__
+    doc = experiment._module(name).__doc__
     assert f"--exp={name}" in doc
     for word in ("Hardware:", "Expect:"):
         assert word in doc, f"experiments/{name}.py does not say {word}"
 
 
-@pytest.mark.parametrize("name", [name for name in launch.names() if hasattr(launch._experiment_module(name), "get_sweep")])
+@pytest.mark.parametrize("name", [name for name in experiment.names() if hasattr(experiment._module(name), "get_sweep")])
 def test_the_variants_of_a_sweep_pass_the_check_and_differ_from_each_other(name, tmp_path):
-    themes = launch.load_themes(name, "")
-    (variants,) = sweep.check(launch.load_experiment(name), themes, [7], tmp_path)
+    themes = experiment.load_themes(name, "")
+    (variants,) = sweep.check(experiment.load(name), themes, [7], tmp_path)
     assert variants[0].name == sweep.BASE and {each.config.seed for each in variants} == {7}
     for theme, assigned in themes.items():
         settings = [config_lib.flatten(each.config) for each in variants if each.name in (sweep.BASE, *assigned)]
@@ -33,22 +33,22 @@ def test_the_variants_of_a_sweep_pass_the_check_and_differ_from_each_other(name,
 
 
 def test_the_list_has_a_line_for_every_experiment():
-    lines = launch.list_experiments().splitlines()
-    assert [line.split()[0] for line in lines] == launch.names()
-    assert {"tiny_token_verifier", "gsm8k_token_verifier"} <= set(launch.names())
+    lines = experiment.summaries().splitlines()
+    assert [line.split()[0] for line in lines] == experiment.names()
+    assert {"tiny_token_verifier", "gsm8k_token_verifier"} <= set(experiment.names())
 
 
 def test_an_unknown_experiment_shows_the_nearest():
     with pytest.raises(config_lib.ConfigError, match="tiny_token_verifier"):
-        launch.load_experiment("tiny_token_verifer")
+        experiment.load("tiny_token_verifer")
 
 
 def test_a_file_of_ones_own_is_an_experiment(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("from verifier.config import Config\n\ndef get_config():\n    return Config(name='mine', seed=7)\n")
-    assert launch.load_experiment(str(path)).seed == 7
+    assert experiment.load(str(path)).seed == 7
     path.write_text("x = 1\n")
     with pytest.raises(config_lib.ConfigError, match="get_config"):
-        launch.load_experiment(str(path))
+        experiment.load(str(path))
     with pytest.raises(config_lib.ConfigError, match="no such file"):
-        launch.load_experiment(str(tmp_path / "other.py"))
+        experiment.load(str(tmp_path / "other.py"))

@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from tests.stores import copy as copy_files
-from verifier import api, checksums, export, launch, pipeline, rerank, saved, solutions, workdir
+from verifier import api, checksums, experiment, export, pipeline, rerank, saved, solutions, workdir
 from verifier import config as config_lib
 from verifier.data import corrections, store
 from verifier.evaluate import math_process
@@ -35,7 +35,7 @@ report.ks=[1,2,4] report.resamples=50 report.show_problems=3
 
 
 def config(*more):
-    return config_lib.override(launch.load_experiment("tiny_token_verifier"), [*SHRUNK, *more])
+    return config_lib.override(experiment.load("tiny_token_verifier"), [*SHRUNK, *more])
 
 
 def rows(folder):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.pipeline_test import SHRUNK, rows
 from verifier import config as config_lib
-from verifier import launch, pipeline, sweep, workdir
+from verifier import experiment, pipeline, sweep, workdir
 from verifier.data import store
 
 THEMES = {
@@ -20,7 +20,7 @@ STAGES = list(pipeline.STAGES)
 
 
 def config(*more):
-    return config_lib.override(launch.load_experiment("tiny_token_verifier"), [*SHRUNK, *more])
+    return config_lib.override(experiment.load("tiny_token_verifier"), [*SHRUNK, *more])
 
 
 class Fake:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import importlib.util
 import os
 import pathlib
-import pkgutil
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 
 from absl import app, flags
 
-import experiments
-from verifier import allocator, config_checks, places
+from verifier import allocator, config_checks, experiment, places
 from verifier import config as config_lib
 
 STOPPED_STATUS = 75  # exit status of a run that was asked to stop and has saved what it had (sysexits.h: EX_TEMPFAIL, try again)
@@ -31,79 +25,11 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processe
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process's number, from 0.")
 
 
-def names() -> list[str]:
-    """The experiments that ship with the project."""
-    return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
-
-
-def load_experiment(name: str) -> config_lib.Config:
-    """The configuration that an experiment file gives.
-
-    Args:
-        name: a module of `experiments/` or a path to a `.py` file.
-
-    Raises:
-        ConfigError: no such experiment (the nearest names are shown), or the file has no get_config().
-    """
-    module = _experiment_module(name)
-    if not hasattr(module, "get_config"):
-        raise config_lib.ConfigError(f"--exp={name}: {module.__file__} has no get_config() that returns a verifier.config.Config")
-    config = module.get_config()
-    if not isinstance(config, config_lib.Config):
-        raise config_lib.ConfigError(f"--exp={name}: get_config() gave {type(config).__name__}; expected a verifier.config.Config")
-    return config
-
-
-def load_themes(name: str, theme: str) -> dict[str, dict[str, list[str]]]:
-    """The variants that an experiment file gives.
-
-    Args:
-        name: as in `load_experiment`.
-        theme: the only one wanted; empty: all.
-
-    Raises:
-        ConfigError: the file has no get_sweep(), or no such theme.
-    """
-    module = _experiment_module(name)
-    if not hasattr(module, "get_sweep"):
-        expected = "get_sweep() that returns assignments by theme and variant"
-        raise config_lib.ConfigError(f"--exp=sweep:{name}: {module.__file__} has no {expected}")
-    themes = module.get_sweep()
-    if theme and theme not in themes:
-        raise config_lib.ConfigError(f"--exp=sweep:{name}:{theme}: there is no such theme; expected one of {', '.join(themes)}")
-    return {theme: themes[theme]} if theme else themes
-
-
 def _seeds(config: config_lib.Config) -> list[int]:
     words = _SEEDS.value or [str(config.seed)]
     if not all(word.strip().isdecimal() for word in words) or len(set(words)) < len(words):
         raise config_lib.ConfigError(f"--seeds={','.join(words)}: expected different whole numbers, such as --seeds=0,1,2")
     return [int(word) for word in words]
-
-
-def _experiment_module(name: str) -> ModuleType:
-    if name.endswith(".py"):
-        path = pathlib.Path(name)
-        if not path.is_file():
-            raise config_lib.ConfigError(f"--exp={name}: there is no such file")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None  # a .py suffix always gives both
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    if name not in names():
-        near = difflib.get_close_matches(name, names(), n=3) or names()
-        raise config_lib.ConfigError(f"--exp={name}: there is no such experiment; nearest: {', '.join(near)} (--exp=list shows all)")
-    return importlib.import_module(f"experiments.{name}")
-
-
-def list_experiments() -> str:
-    """A line an experiment: its name and the first line of its docstring."""
-    lines = []
-    for name in names():
-        doc = (_experiment_module(name).__doc__ or "(no docstring)").strip().splitlines()[0]
-        lines.append(f"{name:<28} {doc}")
-    return "\n".join(lines)
 
 
 def run(argv: Sequence[str]) -> None:
@@ -115,14 +41,14 @@ def run(argv: Sequence[str]) -> None:
     if _EXP.value is None:
         raise config_lib.ConfigError("--exp is missing: name an experiment (--exp=list shows them), such as --exp=tiny_token_verifier")
     if _EXP.value == "list":
-        print(list_experiments())
+        print(experiment.summaries())
         return
     strays = [word for word in argv if "=" not in word]
     if strays:
         raise config_lib.ConfigError(f"unexpected argument {strays[0]!r}: knobs are given as --set path=value, the rest as --flag=value")
     is_sweep = _EXP.value.startswith("sweep:")
     wanted, _, theme = _EXP.value.removeprefix("sweep:").partition(":") if is_sweep else (_EXP.value, "", "")
-    config = config_lib.override(load_experiment(wanted), [*_SET.value, *argv])
+    config = config_lib.override(experiment.load(wanted), [*_SET.value, *argv])
     name = pathlib.Path(wanted).stem
     workdir = places.place(_WORKDIR.value or pathlib.Path("runs") / name)
     if _SEEDS.value and not is_sweep:
@@ -135,7 +61,7 @@ def run(argv: Sequence[str]) -> None:
     config_checks.check(config)
     from verifier import hosts, sweep
 
-    themes = load_themes(wanted, theme) if is_sweep else {}
+    themes = experiment.load_themes(wanted, theme) if is_sweep else {}
     variants = sweep.check(config, themes, _seeds(config), workdir) if is_sweep else []
     job = hosts.find(hosts.Job(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value), os.environ, hosts.has_tpu())
     if job is not None:

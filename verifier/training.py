@@ -17,13 +17,16 @@ from verifier import config as config_lib
 from verifier import hosts, log, saved, workdir
 from verifier.data import batches, problems, store
 from verifier.model import hf_files, hf_weights, sharding
+from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
 from verifier.model.transformer import Transformer, scratch_arch
 from verifier.run import Run
 from verifier.text import tokenizer as tokenizer_lib
 from verifier.text.problem import Problem
 from verifier.text.tokenizer import Tokenizer
-from verifier.train import checkpoint, loop, losses
+from verifier.train import checkpoint, loop, losses, step
+
+_JOBS = ("pretrain", "finetune", "verify")
 
 
 def finetune(run: Run) -> None:
@@ -40,7 +43,6 @@ def finetune(run: Run) -> None:
     weights = _weight_sums(config.model.weights)
     facts = {"settings": own, "weights": weights, "parameters": sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))}
     log.say(f"finetune: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens in the vocabulary")
-    loss = functools.partial(losses.lm, vocab_size=tokenizer.vocab_size)
     for name in ("pretrain", "finetune"):
         job_config: config_lib.TrainConfig = getattr(config, name)
         if not job_config.epochs:
@@ -51,6 +53,7 @@ def finetune(run: Run) -> None:
             else _lm_examples(run, found["train"], tokenizer, job_config)
         )
         heldout = _lm_examples(run, found["heldout"], tokenizer, job_config)
+        loss = loss_of(name, config, tokenizer.vocab_size)
         facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints", own | {"weights": weights})
     facts |= {"template": dataclasses.asdict(run.template()), "seconds": time.monotonic() - begun}
     name = saved.save(folder, model, tokenizer, facts)
@@ -84,9 +87,7 @@ def verify(run: Run) -> None:
         heldout = [*heldout, *_lm_examples(run, found["heldout"], tokenizer, config.verify)]
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
     nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
-    loss = functools.partial(
-        losses.verifier_joint, vocab_size=tokenizer.vocab_size, value_loss=config.verify.value_loss, lm_weight=config.verify.lm_weight
-    )
+    loss = loss_of("verify", config, tokenizer.vocab_size)
     fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", own | {"weights": weights})
     facts: dict[str, Any] = {"settings": own, "weights": weights, "generator": generator.id, "reads_text": reads_text, "verify": fitted}
     facts |= {"template": dataclasses.asdict(run.template()), "seconds": time.monotonic() - begun}
@@ -118,6 +119,37 @@ def _verifier_base(run: Run, generator: saved.Saved, mesh: jax.sharding.Mesh) ->
     return _base_model(other, tokenizer, mesh, jobs=("verify",)), tokenizer, _weight_sums(config.verify.weights)
 
 
+def loss_of(job: str, config: config_lib.Config, vocab_size: int) -> step.Loss:
+    """What a training job (pretrain, finetune or verify) makes smaller, under its settings."""
+    if job != "verify":
+        return functools.partial(losses.lm, vocab_size=vocab_size)
+    chosen = config.verify
+    return functools.partial(losses.verifier_joint, vocab_size=vocab_size, value_loss=chosen.value_loss, lm_weight=chosen.lm_weight)
+
+
+def base_arch(arch: Arch, config: config_lib.Config, source: object, jobs: Sequence[str] = _JOBS) -> Arch:
+    """An imported decoder as a run has it: with a context of `model.context` at most.
+
+    Args:
+        arch: as it was imported.
+        config: of the run.
+        source: where it comes from, for the message.
+        jobs: those that are to train it.
+
+    Raises:
+        ConfigError: a training job's rows are longer.
+    """
+    if arch.positions == "rotary":  # learned positions are parameters: their number stays
+        arch = dataclasses.replace(arch, context=min(arch.context, config.model.context))
+    for name in jobs:
+        job: config_lib.TrainConfig = getattr(config, name)
+        if job.epochs and job.row_tokens > arch.context:
+            raise config_lib.ConfigError(
+                f"{name}.row_tokens={job.row_tokens} is more than the context of {arch.context} tokens of {source}"
+            )
+    return arch
+
+
 def _tokenizer(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer:
     """The tokenizer that the settings name; a SentencePiece model without a path is trained on the training problems.
 
@@ -145,7 +177,7 @@ def _tokenizer(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer
 
 
 def _base_model(
-    config: config_lib.Config, tokenizer: Tokenizer, mesh: jax.sharding.Mesh, jobs: Sequence[str] = ("pretrain", "finetune", "verify")
+    config: config_lib.Config, tokenizer: Tokenizer, mesh: jax.sharding.Mesh, jobs: Sequence[str] = _JOBS
 ) -> Transformer:
     """The imported base model with a context of `model.context` at most, or a model of random weights; `jobs` are to train it."""
     dtype = jnp.dtype(config.model.dtype)
@@ -157,14 +189,7 @@ def _base_model(
         return made
     folder = hf_weights.resolve_weights(config.model.weights)
     model = hf_weights.load_weights(folder, tokenizer_size=tokenizer.vocab_size, dtype=dtype, mesh=mesh)
-    if model.arch.positions == "rotary":  # learned positions are parameters: their number stays
-        model.arch = dataclasses.replace(model.arch, context=min(model.arch.context, config.model.context))
-    for name in jobs:
-        job: config_lib.TrainConfig = getattr(config, name)
-        if job.epochs and job.row_tokens > model.arch.context:
-            raise config_lib.ConfigError(
-                f"{name}.row_tokens={job.row_tokens} is more than the context of {model.arch.context} tokens of {folder}"
-            )
+    model.arch = base_arch(model.arch, config, folder, jobs)
     return model
 
 
@@ -260,12 +285,17 @@ def _fit(
 
 
 def _mesh(model: nnx.Module, name: str, config: config_lib.TrainConfig) -> jax.sharding.Mesh:
-    """The mesh that a model lies on.
+    """The mesh that a model lies on; raises as `check_rows`."""
+    mesh = sharding.mesh_of(nnx.state(model, nnx.Param))
+    assert mesh is not None  # `finetune` and `verify` have put it there
+    check_rows(name, config, mesh)
+    return mesh
+
+
+def check_rows(name: str, config: config_lib.TrainConfig, mesh: jax.sharding.Mesh) -> None:
+    """Refuses a mesh that does not divide a job's rows.
 
     Raises:
         ConfigError: it does not divide the rows of a micro-batch.
     """
-    mesh = sharding.mesh_of(nnx.state(model, nnx.Param))
-    assert mesh is not None  # `finetune` and `verify` have put it there
     sharding.spec(f"a micro-batch of {name} (batch_rows / accumulate)", ("rows",), (config.batch_rows // config.accumulate,), mesh)
-    return mesh

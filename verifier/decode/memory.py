@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import os
@@ -70,7 +71,9 @@ class Plan:
         return f"{self.rows} slots; {shown}; {_gib(self.total_bytes)} of {_gib(self.budget_bytes)} GiB"
 
 
-def plan(arch: Arch, weights: Sequence[jax.Array | jax.ShapeDtypeStruct], work: Work, rows: int, memory_gib: float) -> Plan:
+def plan(
+    arch: Arch, weights: Sequence[jax.Array | jax.ShapeDtypeStruct], work: Work, rows: int, memory_gib: float, platform: str | None = None
+) -> Plan:
     """Chooses slots and cache sizes.
 
     Args:
@@ -79,6 +82,7 @@ def plan(arch: Arch, weights: Sequence[jax.Array | jax.ShapeDtypeStruct], work: 
         work: what is to be done.
         rows: slots of all groups together; 0: as many as fit and help.
         memory_gib: for weights, caches and steps together; 0: what the device has.
+        platform: "cpu", "cuda" or "tpu", where the plan is for another device than the default one.
 
     Raises:
         UserError: not even one slot fits, or not the `rows` that were asked for; with the sizes of the parts.
@@ -86,18 +90,19 @@ def plan(arch: Arch, weights: Sequence[jax.Array | jax.ShapeDtypeStruct], work: 
     weight_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in weights)
     budget = int(memory_gib * 2**30) if memory_gib else _usable(sum(leaf.nbytes for leaf in weights if isinstance(leaf, jax.Array)))
     total = math.ceil(work.problems * work.samples / work.groups)
-    most = min(math.ceil(rows / work.groups) or MOST_ROWS.get(jax.default_backend(), MOST_ROWS_ELSEWHERE), total)
+    most = min(math.ceil(rows / work.groups) or MOST_ROWS.get(platform or jax.default_backend(), MOST_ROWS_ELSEWHERE), total)
     if not rows:
         most = math.ceil(total / math.ceil(total / most))  # the same number of rounds with fewer slots, all of them full
     itemsize = max((leaf.dtype.itemsize for leaf in weights if leaf.ndim > 1), default=4)
-    fitting = _sizes(arch, work, most, weight_bytes, itemsize, budget)
+    sizes = functools.partial(_sizes, arch, work, weight_bytes=weight_bytes, itemsize=itemsize, budget=budget, platform=platform)
+    fitting = sizes(most)
     if fitting.total_bytes > budget and not rows:  # sizes rise with the rows: find the last that fits
         low, high = 1, most
         while low < high:
             middle = (low + high + 1) // 2
-            fits = _sizes(arch, work, middle, weight_bytes, itemsize, budget).total_bytes <= budget
+            fits = sizes(middle).total_bytes <= budget
             low, high = (middle, high) if fits else (low, middle - 1)
-        fitting = _sizes(arch, work, low, weight_bytes, itemsize, budget)
+        fitting = sizes(low)
     if fitting.total_bytes > budget:
         way_out = "lower sample.rows" if fitting.rows > 1 else "use a smaller model or model.dtype=bfloat16"
         raise UserError(
@@ -123,7 +128,7 @@ def prompt_room(tokens: int, most: int | None = None) -> int:
     return room if most is None else min(room, most)
 
 
-def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, budget: int) -> Plan:
+def _sizes(arch: Arch, work: Work, rows: int, *, weight_bytes: int, itemsize: int, budget: int, platform: str | None) -> Plan:
     at_once = min(math.ceil(OWN_BLOCK / work.samples), math.ceil(work.problems / work.groups))
     # A problem lives until its longest solution has ended, some 2.5 times as long as the mean one where it has many.
     live = math.ceil(rows / work.samples * (2.5 - 1.5 / work.samples))
@@ -134,12 +139,13 @@ def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, 
     # So that 1, 2, 3, 4, 6, 8, ... pages of every row fit a size: rows that began together are flushed together.
     sizes = itertools.takewhile(lambda size: size < most, _pools(max(rows, FEWEST_PAGES)))
     activations = 4 * (3 * arch.mlp_width + 6 * arch.width)
-    kernel = attention.kernel("bfloat16" if itemsize == 2 else "float32", arch.head_width, prompt_tokens, prompt_tokens)
+    of = ("bfloat16" if itemsize == 2 else "float32", arch.head_width, prompt_tokens, prompt_tokens)
+    kernel = attention.choose(platform, *of) if platform else attention.kernel(*of)
     scores = 2 * 4 * arch.heads * prompt_tokens if kernel == "plain" else 0  # of a prompt token: before and after the softmax
     prefill_bytes = at_once * prompt_tokens * (token_bytes + activations + scores)
     return Plan(
         rows=rows,
-        fewer_rows=_fewer(rows, weight_bytes // itemsize),
+        fewer_rows=_fewer(rows, weight_bytes // itemsize, platform or jax.default_backend()),
         samples=min(work.samples, rows),
         prompts=prompts,
         prompts_at_once=at_once,
@@ -153,9 +159,9 @@ def _sizes(arch: Arch, work: Work, rows: int, weight_bytes: int, itemsize: int, 
     )
 
 
-def _fewer(rows: int, parameters: int) -> tuple[int, ...]:
+def _fewer(rows: int, parameters: int, platform: str) -> tuple[int, ...]:
     """Halves of the rows whose steps are still worth a program of their own; none where a step of few rows takes as long as one of many."""
-    if jax.default_backend() != "cpu":
+    if platform != "cpu":
         return ()
     halves = (rows >> n for n in range(1, rows.bit_length()))
     return tuple(half for half in halves if 2.0 * parameters * half >= WORTH_FEWER_ROWS)

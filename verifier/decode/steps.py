@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from verifier.model import cache as cache_lib
 from verifier.model import sampling, sharding
@@ -69,17 +69,23 @@ def make_ready(model: Transformer, vocab_size: int, mesh: Mesh | None = None) ->
     nnx.update(model, frame.state(weights))
 
 
-def outline(model: Transformer, vocab_size: int, mesh: Mesh | None = None) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """Shapes and types of what a device holds of what `take_apart` would give; the model may be one without numbers (`nnx.eval_shape`)."""
-    narrowed = jax.eval_shape(lambda state: narrow(state, model.dtype), nnx.split(model)[1])
+def shapes(model: Transformer, vocab_size: int, mesh: Mesh | None = None) -> tuple[Frame, tuple[jax.ShapeDtypeStruct, ...]]:
+    """What `take_apart` gives, without the numbers: shapes, types and places; the model may be one of shapes (`nnx.eval_shape`)."""
+    graph, state = nnx.split(model)
+    leaves, tree = jax.tree.flatten_with_path(jax.eval_shape(lambda state: narrow(state, model.dtype), state))
     found = []
-    for path, leaf in jax.tree.flatten_with_path(narrowed)[0]:
+    for path, leaf in leaves:
         name = path_name(path)
         shape = (_kept(name, leaf.shape[0], vocab_size, mesh), *leaf.shape[1:]) if leaf.shape else ()
-        if mesh is not None:
-            shape = sharding.parameter_sharding(name, shape, mesh, sharding.DECODING).shard_shape(shape)
-        found.append(jax.ShapeDtypeStruct(shape, leaf.dtype))
-    return tuple(found)
+        place = None if mesh is None else sharding.parameter_sharding(name, shape, mesh, sharding.DECODING)
+        found.append(jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=place))
+    return _frame(graph, tree), tuple(found)
+
+
+def outline(model: Transformer, vocab_size: int, mesh: Mesh | None = None) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Shapes and types of what one device holds of `shapes`."""
+    found = shapes(model, vocab_size, mesh)[1]
+    return tuple(jax.ShapeDtypeStruct(leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape, leaf.dtype) for leaf in found)
 
 
 def _ready(name: str, leaf: jax.Array, vocab_size: int, mesh: Mesh | None) -> jax.Array:
@@ -191,6 +197,19 @@ def _empty_state(static: DecodeStatic, sizes: Sizes, weights: Weights) -> Decode
     cache = cache_lib.empty(prefix, sizes.prompts, sizes.rows + sizes.pages)
     zeros_B = jnp.zeros(sizes.rows, jnp.int32)
     return DecodeState(cache, hidden_PD, hidden_BD, zeros_B, off_B, off_B, zeros_B)
+
+
+def state_shapes(static: DecodeStatic, weights: tuple[jax.ShapeDtypeStruct, ...], sizes: Sizes) -> DecodeState:
+    """What `empty_state` gives, without the numbers: shapes, types and places."""
+    found = jax.eval_shape(functools.partial(empty_state, static, sizes=sizes), weights)
+    if (mesh := static.mesh) is None:
+        return found
+
+    def place(parts: PartitionSpec, under: Any) -> Any:
+        where = NamedSharding(mesh, parts)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), under)
+
+    return jax.tree.map(place, _STATE, found)
 
 
 @functools.partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))

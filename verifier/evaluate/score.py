@@ -14,14 +14,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from verifier.config import ScoreConfig, UserError
 from verifier.data.packing import doubled_room, pack_lengths, rooms
@@ -75,6 +75,47 @@ def score_samples(
                 f"Problem {p.problem_id}: prompt and solution have {length} tokens, but the context is {context}. Leave it out."
             )
     return _score(_on_device(verifier, squash, mesh), [p for p in problems if len(p.sample_ids)], config.rows, name)
+
+
+def programs(
+    verifier: Verifier,
+    group: Sequence[Solutions],
+    config: ScoreConfig,
+    mesh: Mesh | None,
+    compiled: Callable[[jax.stages.Lowered], jax.stages.Compiled],
+) -> tuple[int, Prefix, dict[str, jax.stages.Compiled]]:
+    """The two programs that would read a group of problems, for a verifier of shapes (`nnx.eval_shape`).
+
+    Args:
+      verifier: without numbers.
+      group: problems whose prompts are padded alike; only lengths count.
+      config: rows.
+      mesh: whose groups of devices share the rows; None: one device.
+      compiled: how a program is compiled, for the first one's result is the second one's argument.
+
+    Returns:
+      Tokens of a call, the prompts' keys and values as shapes, and "prompts" and "rows".
+    """
+    graph, weights = nnx.split(verifier)
+    dtype, arch = verifier.backbone.dtype, verifier.backbone.arch
+    weights = jax.eval_shape(functools.partial(narrow, dtype=dtype), weights)
+    weights = weights if mesh is None else sharding.place_parameters(weights, mesh)
+    plan = _plan(group, config.rows, _Model(graph, weights, False, arch.width, arch.context, mesh))
+    block = min(plan.at_once, len(group))
+    tokens_QS, length_Q = _padded([], block, plan.prompt_tokens)
+    with sharding.using(mesh):
+        first = compiled(_read_prompts.lower(graph, weights, tokens_QS, length_Q))
+        twice = 1 if block == len(group) else 2
+
+        def doubled(shape: Any, where: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((twice * shape.shape[0], *shape.shape[1:]), shape.dtype, sharding=where if mesh else None)
+
+        prompts = jax.tree.map(doubled, first.out_info, first.output_shardings)
+        spread = None if mesh is None else NamedSharding(mesh, sharding.ROWS)
+        packed = tuple(jax.ShapeDtypeStruct((plan.at_once, plan.row_tokens), jnp.int32, sharding=spread) for _ in range(3))
+        prompt_B = jax.ShapeDtypeStruct((plan.at_once,), jnp.int32, sharding=spread)
+        second = compiled(_read_rows.lower(graph, weights, prompts, packed, prompt_B, False))
+    return plan.at_once * plan.row_tokens, prompts, {"prompts": first, "rows": second}
 
 
 class _Model(NamedTuple):

@@ -66,7 +66,7 @@ def load_weights(
     except WeightsError as error:
         raise WeightsError(f"{folder / 'config.json'}: {error}") from error
     family = config["model_type"]
-    arch = dataclasses.replace(stored_arch, vocab_size=_rows_needed(stored_arch.vocab_size, tokenizer_size, folder))
+    arch = dataclasses.replace(stored_arch, vocab_size=rows_needed(stored_arch.vocab_size, tokenizer_size, folder))
     if mesh is not None:
         sharding.check(arch, mesh)
     model = nnx.eval_shape(functools.partial(_new, arch, dtype))
@@ -135,7 +135,7 @@ def _dotted(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path))
 
 
-def _rows_needed(rows: int, tokenizer_size: int, folder: pathlib.Path) -> int:
+def rows_needed(rows: int, tokenizer_size: int, folder: object) -> int:
     """Rows of the embedding: as stored, or more where only the reserved id has none."""
     if tokenizer_size > rows:
         raise WeightsError(

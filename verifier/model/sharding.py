@@ -81,15 +81,20 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     return jax.make_mesh(tuple(sizes.values()), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES), devices=devices)
 
 
-def own_mesh(config: MeshConfig) -> Mesh | None:
+def own_mesh(config: MeshConfig, of_all: Sequence[Any] | None = None, own: Sequence[Any] | None = None) -> Mesh | None:
     """The part of the mesh that lies within this process, for work that processes share out problem by problem; None: one device.
+
+    Args:
+        config: of the whole mesh.
+        of_all: the devices of all processes; None: all there are.
+        own: those of this process; None: as JAX says.
 
     Raises:
         ConfigError: as `make_mesh`; or devices that share a layer lie in several processes.
     """
-    whole = make_mesh(config).shape
+    whole = make_mesh(config, of_all).shape
     tensor, fsdp = whole["tensor"], whole["fsdp"]
-    devices = jax.local_devices()
+    devices = jax.local_devices() if own is None else own
     if len(devices) % tensor:
         raise ConfigError(f"mesh.tensor={tensor} does not divide the {len(devices)} devices of a process: a layer is shared within one")
     fsdp = math.gcd(fsdp, len(devices) // tensor)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from verifier import config as config_lib
 from verifier.model import sharding
@@ -52,6 +53,12 @@ def first_state(params: Any, optimiser: optax.GradientTransformation) -> TrainSt
     if mesh is None:
         return state
     return jax.tree.map(lambda leaf: leaf if sharding.mesh_of(leaf) else sharding.replicated(leaf, mesh), state)
+
+
+def state_shapes(params: Any, optimiser: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """What `first_state` gives of parameters without numbers (`jax.eval_shape`): shapes, types and places on a mesh."""
+    state = TrainState(params, jax.eval_shape(optimiser.init, params), jax.ShapeDtypeStruct((), jnp.int32))
+    return sharding.place_parameters(state, mesh)  # the moments have the names of their parameters
 
 
 def compile_steps(

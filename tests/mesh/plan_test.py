@@ -1,0 +1,81 @@
+"""What is planned from two small depths is what the compiler says of the full depth."""
+
+import pytest
+
+from tests.mesh.training_test import shown
+from verifier import config as config_lib
+from verifier import experiment
+from verifier.config import ConfigError, MeshConfig
+from verifier.plan import advice, devices, programs, stages, subject
+
+SMALL = """
+model.weights= tokenizer.kind=bytes model.layers=12 model.width=128 model.heads=8 model.kv_heads=8 model.mlp_width=384 model.context=512
+data.train_problems=40 data.heldout_problems=8 data.test_problems=20 finetune.batch_rows=16 verify.batch_rows=16 sample.rows=64
+""".split()
+# Shapes like SmolLM2's: odd heads, few layers' worth of parameters beside a large vocabulary.
+WIDE = [*SMALL, "model.width=576", "model.heads=9", "model.kv_heads=3", "model.mlp_width=1536", "tokenizer.kind=sentencepiece",
+        "tokenizer.vocab_size=20000", "model.layers=10", "data.name=generated", "finetune.row_tokens=256",
+        "finetune.accumulate=1"]  # fmt: skip
+EIGHT = devices.Devices(8, 8)
+
+
+def subject_of(name, mesh, *more):
+    sizes = [f"mesh.{axis}={getattr(mesh, axis)}" for axis in ("data", "fsdp", "tensor")]
+    return subject.read(config_lib.override(experiment.load(name), [*more, *sizes]))
+
+
+PAIRS = [
+    ("tiny_token_verifier", "finetune", MeshConfig(8, 1, 1), SMALL),
+    ("tiny_token_verifier", "verify", MeshConfig(1, 8, 1), [*SMALL, "verify.remat=true", "verify.dropout=0.2", "model.dtype=bfloat16"]),
+    ("tiny_token_verifier", "finetune", MeshConfig(2, 2, 2), [*SMALL, "finetune.accumulate=2"]),
+    ("tiny_token_verifier", "finetune", MeshConfig(1, 1, 8), SMALL),
+    ("gsm8k_token_verifier", "finetune", MeshConfig(1, 8, 1), WIDE),
+    ("tiny_token_verifier", "sample", MeshConfig(2, 2, 2), SMALL),
+    ("tiny_token_verifier", "sample", MeshConfig(1, 1, 8), [*SMALL, "model.dtype=bfloat16"]),
+    ("tiny_token_verifier", "score", MeshConfig(1, 8, 1), SMALL),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, stage, mesh, settings", PAIRS, ids=[f"{pair[1]}-{shown(pair[2])}" for pair in PAIRS])
+def test_bytes_of_a_device_are_within_a_tenth_of_the_full_depths(name, stage, mesh, settings, monkeypatch):
+    found = subject_of(name, mesh, *settings)
+    planned = stages.plan(found, stage, EIGHT)
+    whole = {}
+    monkeypatch.setattr(programs, "at_depth", lambda measure, layers: whole.update(measure(layers)) or dict(whole))
+    stages.plan(found, stage, EIGHT)
+    compiled = max(size.total for name, size in whole.items() if name != "caches")
+    assert sum(planned.held.values()) == pytest.approx(compiled, rel=0.1)
+
+
+def test_parts_are_divided_as_the_mesh_says():
+    held = [
+        stages.plan(subject_of("tiny_token_verifier", mesh, *SMALL, "model.layers=1"), "finetune", EIGHT).held
+        for mesh in (MeshConfig(8, 1, 1), MeshConfig(1, 8, 1))
+    ]
+    assert held[0]["parameters"] == pytest.approx(8 * held[1]["parameters"], rel=0.02)  # norms lie whole
+    assert held[0]["optimiser"] == pytest.approx(2 * held[0]["parameters"], rel=0.01)
+    assert held[0]["batch"] == held[1]["batch"]
+
+
+def test_a_way_out_is_one_that_fits():
+    """A device so small that only recomputing or smaller micro-batches help."""
+    small = [*SMALL, "model.layers=6", "finetune.row_tokens=512"]
+    found = subject_of("tiny_token_verifier", MeshConfig(8, 1, 1), *small)
+    total = stages.plan(found, "finetune", EIGHT).total
+    tight = devices.Devices(8, 8, devices.Kind("small", "tpu", 1.0, total * 0.8 / advice.USABLE / 1e9, 1.0, 8))
+    said = advice.ways_out(found, "finetune", tight)
+    assert said.startswith("--set finetune.remat=true makes it") and said.endswith("which fits")
+    none = devices.Devices(8, 8, devices.Kind("none", "tpu", 1.0, 1e-6, 1.0, 8))
+    assert advice.ways_out(found, "finetune", none).startswith("nothing tried fits; closest is --set")
+
+
+def test_meshes_that_do_not_divide_are_refused():
+    with pytest.raises(ConfigError, match="does not make up the 8 devices"):
+        stages.plan(subject_of("tiny_token_verifier", MeshConfig(3, 1, 1), *SMALL), "finetune", EIGHT)
+    with pytest.raises(ConfigError, match=r"kv_heads=3, which mesh\.tensor=8 does not divide"):
+        stages.plan(subject_of("tiny_token_verifier", MeshConfig(1, 1, 8), *SMALL, "model.heads=9", "model.width=576", "model.kv_heads=3"),
+                    "finetune", EIGHT)  # fmt: skip
+    with pytest.raises(ConfigError, match="a micro-batch of finetune"):
+        stages.plan(subject_of("tiny_token_verifier", MeshConfig(8, 1, 1), *SMALL, "finetune.batch_rows=12"), "finetune", EIGHT)
+    with pytest.raises(ConfigError, match=r"mesh\.tensor=8 does not divide the 4 devices of a process"):
+        stages.plan(subject_of("tiny_token_verifier", MeshConfig(1, 1, 8), *SMALL), "sample", devices.Devices(8, 4))

@@ -1,0 +1,85 @@
+"""Which knobs would make a stage fit: each is tried by planning the stage again. Knows which knob costs what, and no figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from verifier.config import Config, UserError, override
+from verifier.decode.memory import USABLE
+from verifier.plan import stages
+from verifier.plan.devices import Devices
+from verifier.plan.subject import Subject
+
+
+def limit(devices: Devices) -> float:
+    """Bytes of a device that a plan may fill; infinite where nothing is known of it."""
+    return USABLE * devices.kind.gigabytes * 1e9 if devices.kind else float("inf")
+
+
+def ways_out(subject: Subject, stage: str, devices: Devices) -> str:
+    """What to set so that a stage fits, as a line to print: the first that does, cheapest first, or how far they lead."""
+    tried: dict[str, int] = {}
+    for assignments in _candidates(subject.config, stage, devices):
+        shown = " ".join(assignments)
+        try:
+            found = stages.plan(subject._replace(config=override(subject.config, assignments)), stage, devices)
+        except UserError:
+            continue  # this mesh divides the model no better, or holds no slot
+        if found.total <= limit(devices):
+            return f"--set {shown} makes it {found.total / 1e9:.1f} GB a device, which fits"
+        tried[shown] = found.total
+    if not tried:
+        return "no other setting can be had on these devices: take more of them, larger ones, or a smaller model"
+    best = min(tried, key=lambda shown: tried[shown])
+    return f"nothing tried fits; closest is --set {best} with {tried[best] / 1e9:.1f} GB a device: take more devices or larger ones"
+
+
+def _candidates(config: Config, stage: str, devices: Devices) -> Iterator[list[str]]:
+    """Settings from the cheapest on; later ones gather up what helped before."""
+    narrow = [] if config.model.dtype == "bfloat16" else ["model.dtype=bfloat16"]
+    if stage in stages.JOBS:
+        yield from _for_training(config, stage, devices, narrow)
+        return
+    knob, rows = ("sample.rows", config.sample.rows) if stage == "sample" else ("score.rows", config.score.rows)
+    fewer = [[f"{knob}={rows >> n}"] for n in range(1, 5) if rows >> n]
+    if stage == "sample" and rows:
+        yield ["sample.rows=0"]
+    yield from fewer
+    less = fewer[-1] if fewer else []
+    if narrow:
+        yield narrow
+    for tensor in _rising(config.mesh.tensor, devices.a_host):
+        mesh = _mesh(devices.count // tensor, tensor)
+        yield mesh
+        yield [*mesh, *narrow, *less]
+
+
+def _for_training(config: Config, stage: str, devices: Devices, narrow: list[str]) -> Iterator[list[str]]:
+    job = getattr(config, stage)
+    again = [] if job.remat else [f"{stage}.remat=true"]
+    groups = devices.count // config.mesh.tensor
+    most = job.batch_rows // groups  # micro-batches of one row a group
+    parts = [f"{stage}.accumulate={most}"] if groups and job.batch_rows % groups == 0 and most > job.accumulate else []
+    for one in (again, parts, [*again, *parts]):
+        if one:
+            yield one
+    if config.mesh.fsdp != groups:
+        mesh = _mesh(groups, config.mesh.tensor)
+        yield mesh
+        yield [*mesh, *again]
+        yield [*mesh, *again, *parts]
+    if narrow:
+        yield [*_mesh(groups, config.mesh.tensor), *again, *parts, *narrow]
+    for tensor in _rising(config.mesh.tensor, devices.a_host):
+        yield [*_mesh(devices.count // tensor, tensor), *again, *narrow]
+
+
+def _mesh(fsdp: int, tensor: int) -> list[str]:
+    return ["mesh.data=1", f"mesh.fsdp={fsdp}", f"mesh.tensor={tensor}"]
+
+
+def _rising(tensor: int, most: int) -> Iterator[int]:
+    """Twice as many devices a layer, and again, within a machine."""
+    while tensor * 2 <= most:
+        tensor *= 2
+        yield tensor

@@ -1,0 +1,60 @@
+"""Programs compiled for virtual CPU devices at two small depths: what one of full depth holds is read off the line through both.
+
+All layers are alike, so what a program holds grows by the same with every layer. The compiler is told to order operations by memory, as
+those of accelerators do; by default the CPU's fetches the parameters of all layers first, and holds them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+# No machine code worth running is wanted.
+OPTIONS: dict[str, bool | int | str] = {
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    "xla_backend_optimization_level": 0,
+}
+DEPTHS = (4, 8)  # where the largest of what is held has become that of the layers
+
+
+class Size(NamedTuple):
+    """Bytes of a program on one device."""
+
+    given: int  # arguments, shared with results where they are donated
+    temporaries: int  # what it holds beside them at most; results that are not written over an argument among them
+
+    @property
+    def total(self) -> int:
+        return self.given + self.temporaries
+
+
+def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Compiles, and runs nothing."""
+    return lowered.compile(compiler_options=OPTIONS)
+
+
+def size(program: jax.stages.Compiled) -> Size:
+    """What the compiler's assignment of buffers says."""
+    found = program.memory_analysis()
+    assert found is not None  # the CPU's compiler always gives one
+    fresh = found.output_size_in_bytes - found.alias_size_in_bytes
+    return Size(found.argument_size_in_bytes, found.temp_size_in_bytes + fresh)
+
+
+def at_depth(measure: Callable[[int], dict[str, Size]], layers: int) -> dict[str, Size]:
+    """What programs of `layers` layers hold.
+
+    Args:
+        measure: compiles the programs with so many layers.
+        layers: of the model.
+    """
+    low, high = DEPTHS
+    if layers <= high:
+        return measure(layers)
+    first, second = measure(low), measure(high)
+    return {
+        name: Size(*(round(b + (b - a) / (high - low) * (layers - high)) for a, b in zip(first[name], second[name], strict=True)))
+        for name in first
+    }

@@ -1,0 +1,37 @@
+"""Decoders and data sets by their published sizes, for plans made where neither lies. Knows no file."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Text(NamedTuple):
+    """A split's problems, counted in tokens."""
+
+    problems: int
+    prompt: float  # mean
+    longest: int  # of the prompts
+    solution: float  # mean, the end token included
+
+
+# What the config.json of each repository on the hub says, as far as `hf_config.arch_from_hf` reads it.
+MODELS: dict[str, dict[str, Any]] = {
+    "mistralai/Mistral-7B-v0.1": {
+        "model_type": "mistral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 32768, "sliding_window": 4096,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False,
+    },
+    "meta-llama/Llama-2-7b-hf": {
+        "model_type": "llama", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 32, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0, "tie_word_embeddings": False,
+    },
+    "HuggingFaceTB/SmolLM2-135M": {
+        "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+        "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192, "rms_norm_eps": 1e-5,
+        "rope_theta": 100000.0, "tie_word_embeddings": True,
+    },
+}  # fmt: skip
+
+# GSM8K (openai/grade-school-math): problems, and tokens as the tokenizer of SmolLM2 counts them, a digit a token.
+GSM8K = {"train": Text(7473, 64.0, 261, 149.0), "test": Text(1319, 66.0, 217, 153.0)}

@@ -1,0 +1,111 @@
+"""What is known of an experiment before it runs: its decoder, its vocabulary, how much text. Reads no weights and no network."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from verifier.config import Config, ConfigError
+from verifier.data import problems
+from verifier.model import hf_files, hf_weights
+from verifier.model.arch import Arch, scratch_arch
+from verifier.plan.published import GSM8K, MODELS, Text
+from verifier.text.bytes_tokenizer import ByteTokenizer
+from verifier.text.problem import Problem, Template
+from verifier.text.tokenizer import Tokenizer, TokenizerError, load_tokenizer
+from verifier.training import base_arch
+
+LETTERS_A_TOKEN = 3.0  # of word problems, where there is no tokenizer to count with
+
+
+class Subject(NamedTuple):
+    """What is planned for."""
+
+    config: Config
+    arch: Arch  # as training has it: rows for the reserved id, context of the run
+    vocab_size: int  # ids that may be written
+    texts: dict[str, Text]  # train, heldout, test
+    notes: tuple[str, ...]  # what was assumed
+
+
+def read(config: Config) -> Subject:
+    """Finds out what the settings stand for.
+
+    Sizes come from the model section, from the config.json in the folder that `model.weights` names, or from the table of published ones;
+    how much text there is from the problems, or for GSM8K from its published numbers.
+
+    Raises:
+        ConfigError: sizes that nobody knows, or rows longer than the context.
+        UserError: a damaged config.json or data set.
+    """
+    notes: list[str] = []
+    tokenizer = _tokenizer(config, notes)
+    if not config.model.weights:
+        vocab_size = tokenizer.vocab_size if tokenizer else config.tokenizer.vocab_size
+        arch = scratch_arch(config.model, vocab_size + 1)
+    else:
+        stored = hf_weights.arch_from_hf(_described(config.model.weights, notes))
+        vocab_size = tokenizer.vocab_size if tokenizer else stored.vocab_size
+        rows = hf_weights.rows_needed(stored.vocab_size, vocab_size, config.model.weights)
+        arch = base_arch(dataclasses.replace(stored, vocab_size=rows), config, config.model.weights)
+    if config.verify.init == "base" and config.verify.weights:
+        notes.append(f"the verifier is planned with the generator's sizes, not those of {config.verify.weights}")
+    return Subject(config, arch, vocab_size, _texts(config, tokenizer, notes), tuple(notes))
+
+
+def _described(weights: str, notes: list[str]) -> dict[str, object]:
+    """The config.json of a model, from its folder or from the table."""
+    folder = pathlib.Path(weights).expanduser()
+    if (folder / "config.json").is_file():
+        return hf_files.read_json(folder / "config.json")
+    if weights not in MODELS:
+        raise ConfigError(
+            f"model.weights={weights!r}: no folder with a config.json, and none of the models whose sizes are known here "
+            f"({', '.join(MODELS)}); put its config.json into a folder and name that (the weights themselves are not needed)"
+        )
+    notes.append(f"the sizes of {weights} are the published ones")
+    return MODELS[weights]
+
+
+def _tokenizer(config: Config, notes: list[str]) -> Tokenizer | None:
+    """The run's tokenizer where it lies already."""
+    if config.tokenizer.kind == "bytes":
+        return ByteTokenizer()
+    place = config.tokenizer.path or config.model.weights
+    try:
+        if place:
+            return load_tokenizer(pathlib.Path(place).expanduser())
+    except TokenizerError:
+        pass  # a plan needs none
+    notes.append(f"no tokenizer to count with: {LETTERS_A_TOKEN:.0f} letters are taken for a token")
+    return None
+
+
+def _texts(config: Config, tokenizer: Tokenizer | None, notes: list[str]) -> dict[str, Text]:
+    """How much there is to read and to write."""
+    data = config.data
+    try:
+        if data.source == "local" or data.name != "gsm8k":
+            found = problems.load_problems(data, config.seed)
+            template = Template(data.prompt_template, data.target_template)
+            return {split: _counted(each, template, tokenizer) for split, each in found.items()}
+    except problems.DataError:
+        if data.name != "gsm8k":
+            raise
+    notes.append("GSM8K does not lie here: its published numbers of problems, and lengths in tokens of one a digit")
+    left = GSM8K["train"].problems - data.heldout_problems
+    counts = {"train": data.train_problems or left, "heldout": data.heldout_problems, "test": data.test_problems or GSM8K["test"].problems}
+    return {split: GSM8K["test" if split == "test" else "train"]._replace(problems=count) for split, count in counts.items()}
+
+
+def _counted(found: Sequence[Problem], template: Template, tokenizer: Tokenizer | None) -> Text:
+    def tokens(text: str) -> float:
+        return len(tokenizer.encode(text)) if tokenizer else len(text) / LETTERS_A_TOKEN
+
+    start = len(tokenizer.start_ids) if tokenizer else 1
+    prompts = [start + tokens(template.render_prompt(each.question)) for each in found]
+    solutions = [tokens(template.render_target(each.solution)) + 1 for each in found if each.solution]
+    mean_solution = sum(solutions) / len(solutions) if solutions else GSM8K["train"].solution
+    return Text(len(found), sum(prompts) / max(len(prompts), 1), round(max(prompts, default=1)), mean_solution)

@@ -1,0 +1,97 @@
+"""A plan as plain text for a terminal. Knows words and columns; computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from verifier.config import MeshConfig
+from verifier.model.arch import Arch
+from verifier.plan import work
+from verifier.plan.advice import limit
+from verifier.plan.devices import Devices
+from verifier.plan.stages import Stage
+from verifier.plan.subject import Subject
+
+_HELD = ("parameters", "optimiser", "batch", "caches", "temporaries")
+
+
+def render(subject: Subject, devices: Devices, found: Sequence[Stage | str], advice: Mapping[str, str]) -> str:
+    """The whole answer.
+
+    Args:
+        subject: what was planned for.
+        devices: on what.
+        found: stages; the name alone of one that cannot be planned.
+        advice: a line by stage that does not fit.
+    """
+    stages = [stage for stage in found if isinstance(stage, Stage)]
+    lines = [*_heading(subject, devices), "", *(_columns(subject, devices, stages) if stages else [])]
+    lines += [f"\n{stage} does not fit: {way}" for stage, way in advice.items()]
+    return "\n".join([*lines, "", *_assumptions(subject, devices)])
+
+
+def _heading(subject: Subject, devices: Devices) -> list[str]:
+    arch, mesh = subject.arch, subject.config.mesh
+    kv = "" if arch.kv_heads == arch.heads else f" ({arch.kv_heads} of keys and values)"
+    return [
+        f"{subject.config.name} on {devices}; mesh {_mesh(mesh)} (data, fsdp, tensor)",
+        f"{parameters(arch) / 1e9:,.3f} billion parameters: {arch.layers} layers of width {arch.width}, {arch.heads} heads{kv}, "
+        f"MLP {arch.mlp_width}, {arch.vocab_size:,} rows of vocabulary; {subject.config.model.dtype}",
+    ]
+
+
+def parameters(arch: Arch) -> int:
+    """Of the matrices; norms and biases are some millionths of them."""
+    return arch.layers * work.layer_parameters(arch) + arch.vocab_size * arch.width * (1 if arch.tied else 2)
+
+
+def _mesh(mesh: MeshConfig) -> str:
+    return f"{mesh.data},{mesh.fsdp},{mesh.tensor}"
+
+
+def _columns(subject: Subject, devices: Devices, stages: Sequence[Stage]) -> list[str]:
+    """One line a figure, one column a stage."""
+    rows: list[tuple[str, list[str]]] = [("a device, GB", [stage.name for stage in stages])]
+    rows += [(f"  {part}", [_gb(stage.held.get(part)) for stage in stages]) for part in _HELD]
+    if any(stage.loading for stage in stages):
+        rows.append(("  while it is read", [_gb(stage.loading or None) for stage in stages]))
+    rows.append(("  at most", [_gb(stage.total) for stage in stages]))
+    most = limit(devices)
+    if devices.kind:
+        verdicts = ["yes" if stage.total <= most else "NO" for stage in stages]
+        rows.append((f"  fits {most / 1e9:.1f} of {devices.kind.gigabytes:.0f}", verdicts))
+    rows.append(("a step", [""] * len(stages)))
+    rows.append(("  TFLOP a device", [f"{stage.work.operations / 1e12:.3g}" for stage in stages]))
+    rows.append(("  GB moved a device", [f"{stage.work.bytes / 1e9:.3g}" for stage in stages]))
+    rows.append(("  tokens, all", [f"{stage.tokens:,.0f}" for stage in stages]))
+    rows.append(("steps", [f"{stage.wanted / max(stage.tokens, 1):,.0f}" for stage in stages]))
+    if (kind := devices.kind) is not None:
+        narrow = subject.config.model.dtype == "bfloat16"
+        seconds = [stage.work.seconds(kind, narrow) for stage in stages]
+        rows.append(("bound by", [stage.work.bound(kind, narrow) for stage in stages]))
+        rows.append(("seconds a step", [f"{each:.3g}" for each in seconds]))
+        rows.append(("tokens/s, all", [f"{stage.tokens / each:,.0f}" for stage, each in zip(stages, seconds, strict=True)]))
+        hours = [stage.wanted / stage.tokens * each / 3600 for stage, each in zip(stages, seconds, strict=True)]
+        rows.append(("hours", [f"{each:.2g}" for each in hours]))
+    width = max(15, *(len(stage.name) + 2 for stage in stages))
+    return [f"{name:20}" + "".join(f"{cell:>{width}}" for cell in cells) for name, cells in rows]
+
+
+def _assumptions(subject: Subject, devices: Devices) -> list[str]:
+    lines = [
+        "Parameters, optimiser state, batches and caches are counted from the shapes of a device's parts. Temporaries are those of the",
+        "stage's own programs, compiled for virtual CPU devices at two depths and carried on to all layers: a CPU multiplies bfloat16 in",
+        "float32 and has no fused attention, so a TPU or GPU needs less. Bytes moved are the least there can be; nothing is counted for",
+        "communication between devices.",
+    ]
+    if devices.kind:
+        kind = devices.kind
+        lines.append(
+            f"Time: {work.COMPUTE_SHARE:.0%} of {kind.teraflops:g} TFLOP/s (half of that for float32) or {work.MEMORY_SHARE:.0%} of "
+            f"{kind.bandwidth:,g} GB/s, whichever takes longer, as published for a {kind.name}."
+        )
+    return lines + [f"Taken: {note}." for note in subject.notes]
+
+
+def _gb(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e9:,.3g}" if size < 1e9 else f"{size / 1e9:,.2f}"

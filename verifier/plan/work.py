@@ -1,0 +1,68 @@
+"""Operations, bytes and time of a step, by counting. Knows shapes; compiles nothing.
+
+A product of [n, m] and [m, k] is 2nmk operations; norms, softmax and other work by entry are left out (a per cent or two). Bytes are the
+least that a device must move from and to its memory. Communication between devices is not counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from verifier.config import TrainConfig
+from verifier.model.arch import Arch
+from verifier.plan.devices import Kind
+
+COMPUTE_SHARE = 0.4  # of the published peak that products are assumed to reach: what well-made training reaches on these devices
+MEMORY_SHARE = 0.6  # of the published bandwidth, likewise
+SLOTS_USED = 0.9  # share of slots in which a token is written
+PACKED = 0.95  # share of a training row that is not padding
+
+
+class Work(NamedTuple):
+    """Of one step on one device."""
+
+    operations: float
+    bytes: float
+
+    def seconds(self, kind: Kind, narrow: bool) -> float:
+        """At the assumed shares of the peaks; products of float32 are taken to run at half the speed of bfloat16."""
+        peak = kind.teraflops * 1e12 * (1.0 if narrow else 0.5)
+        return max(self.operations / (COMPUTE_SHARE * peak), self.bytes / (MEMORY_SHARE * kind.bandwidth * 1e9))
+
+    def bound(self, kind: Kind, narrow: bool) -> str:
+        """Which of the two takes longer."""
+        return "compute" if self.seconds(kind, narrow) > self.bytes / (MEMORY_SHARE * kind.bandwidth * 1e9) else "memory"
+
+
+def layer_parameters(arch: Arch) -> int:
+    """Entries of one layer's matrices."""
+    attention = arch.width * arch.head_width * (2 * arch.heads + 2 * arch.kv_heads)
+    return attention + (3 if arch.gated else 2) * arch.width * arch.mlp_width
+
+
+def token_operations(arch: Arch, keys: float, logits: bool) -> float:
+    """Of one token that is read and sees `keys` keys, masked ones included; logits: those of the whole vocabulary are computed."""
+    layers = arch.layers * (2 * layer_parameters(arch) + 4 * arch.heads * arch.head_width * keys)
+    return layers + (2 * arch.width * arch.vocab_size if logits else 0)
+
+
+def train_step(arch: Arch, config: TrainConfig, mesh: Mapping[str, int], itemsize: int) -> Work:
+    """Forward, backward (twice the forward products) and update.
+
+    Args:
+        arch: of the decoder.
+        config: of the job.
+        mesh: devices by axis.
+        itemsize: bytes of an activation.
+    """
+    tokens, devices = config.batch_rows * config.row_tokens, math.prod(mesh.values())
+    layers = token_operations(arch, config.row_tokens, False) * (4 if config.remat else 3)
+    output = 6 * arch.width * arch.vocab_size
+    parameters = arch.layers * layer_parameters(arch) + arch.vocab_size * arch.width * (1 if arch.tied else 2)
+    gathered = config.accumulate * (3 if config.remat else 2) * parameters / mesh["tensor"] * itemsize
+    updated = 4 * 8 * parameters / (mesh["fsdp"] * mesh["tensor"])  # gradient written and read; parameters and two moments read and written
+    of_token = 6 * arch.width + 2 * (arch.heads + arch.kv_heads) * arch.head_width + 3 * arch.mlp_width + arch.heads * config.row_tokens
+    activations = 4 * itemsize * tokens / devices * arch.layers * of_token  # written and read, forward and backward
+    return Work(tokens * (layers + output) / devices, gathered + updated + activations)
