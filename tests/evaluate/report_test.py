@@ -13,6 +13,7 @@ import pytest
 
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
+from verifier.data.scanning import Scan, scan_held
 from verifier.evaluate import graders, report, tables
 from verifier.evaluate.tables import TablesError
 from verifier.text.tokenizer import ByteTokenizer
@@ -145,17 +146,24 @@ def test_without_scores_there_is_a_page_all_the_same(tmp_path: pathlib.Path) -> 
     assert "carry no scores" in text and page.spans == []
 
 
+def held(table: pa.Table) -> Scan:
+    return scan_held(table, pathlib.Path("made"))
+
+
 def test_tables_that_do_not_belong_together_are_refused(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path)
-    samples = tables.read_samples(root / "tables" / "samples" / "split=test")
-    scores = tables.read_scores(root / "tables" / "scores" / "split=test")
+    samples = tables.read_samples(root / "tables" / "samples" / "split=test", "numeric")
+    scores = store.read_table(root / "tables" / "scores" / "split=test", "scores")
     problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
     with pytest.raises(TablesError, match="1 of 90 samples have no row in the scores, such as problem test-00, sample 0"):
-        tables.assemble(samples, problems, "numeric", scores.slice(1))
+        tables.assemble(samples, problems, "numeric", tables.keep_scores(held(scores.slice(1))))
+    twice = pa.concat_tables([scores, scores.slice(3, 1)])
+    with pytest.raises(TablesError, match="the scores hold problem test-00, sample 3 twice"):
+        tables.assemble(samples, problems, "numeric", tables.keep_scores(held(twice)))
     with pytest.raises(TablesError, match="problems of the samples have no gold answer, such as test-"):
         tables.assemble(samples, problems.slice(0, 12), "numeric", None)
     with pytest.raises(graders.GraderError, match="no grader 'numerical'; nearest: numeric"):
-        tables.assemble(samples, problems, "numerical", None)
+        tables.read_samples(root / "tables" / "samples" / "split=test", "numerical")
     with pytest.raises(TablesError, match="no samples of the splits"):
         tables.read_workdir(tmp_path / "nowhere")
 
@@ -177,13 +185,16 @@ def test_labels_and_scores_of_other_samples_are_refused(tmp_path: pathlib.Path, 
 
 def test_columns_of_the_scores_take_the_place_of_the_samples_own(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path)
-    samples = tables.read_samples(root / "tables" / "samples" / "split=test")
-    scores = tables.read_scores(root / "tables" / "scores" / "split=test")
+    samples = store.read_table(root / "tables" / "samples" / "split=test", "samples")
+    scores = store.read_table(root / "tables" / "scores" / "split=test", "scores")
     old = samples.append_column("token_scores", pa.array([[9.0]] * len(samples)))
     problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
-    split = tables.assemble(old, problems, "numeric", scores)
-    assert split.rows.column_names.count("token_scores") == 1
-    assert split.rows["token_scores"].to_pylist() == scores["token_scores"].to_pylist()
+    shuffled = scores.take(np.random.default_rng(0).permutation(len(scores)))
+    split = tables.assemble(tables.keep_samples(held(old), "numeric"), problems, "numeric", tables.keep_scores(held(shuffled)))
+    rows = np.array([7, 0, 7, 31])
+    cells = split.cells(rows, ["solution", "token_scores", "nothing"])
+    assert cells["token_scores"] == scores["token_scores"].take(rows).to_pylist()
+    assert cells["solution"] == samples["solution"].take(rows).to_pylist() and "nothing" not in cells
 
 
 def test_relabelling_equals_grading_one_by_one() -> None:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from verifier.config import UserError
+from verifier.evaluate import columns
 from verifier.text.answer import GRADERS, vote_key
 
 _EXAMPLES = 5
@@ -35,26 +37,37 @@ def relabel(solutions: Sequence[str], golds: Sequence[str], grader: str) -> tupl
         GraderError: there is no such grader; the nearest names are given.
     """
     check_grader(grader)
-    judge = _Judge(grader)
-    graded = [judge(solution, gold) for solution, gold in zip(solutions, golds, strict=True)]
-    return [answer for answer, _ in graded], np.fromiter((correct for _, correct in graded), bool, len(graded))
+    code, answers = columns.codes(columns.answers(pa.array(solutions, pa.string()), grader))
+    owner, different = columns.codes(golds)
+    correct = judge(code, answers, owner, [str(gold) for gold in different], grader)
+    texts = [*answers, None]  # -1, no answer, is the last
+    return [texts[number] for number in code.tolist()], correct
 
 
-class _Judge:
-    """`text.answer.grade` that compares the same two answers only once: samples of a problem repeat each other's answers."""
+def judge(code: np.ndarray, answers: Sequence[str | None], problem: np.ndarray, golds: Sequence[str], grader: str) -> np.ndarray:
+    """Verdicts on answers that are given as numbers; each pair of an answer and a problem is compared once.
 
-    def __init__(self, grader: str) -> None:
-        self.mode = GRADERS[grader]
-        self.equal: dict[tuple[str, str], bool] = {}
+    Args:
+        code: [rows] the answer's place in `answers`; negative where there is none.
+        answers: different texts.
+        problem: [rows] the problem's place in `golds`.
+        golds: right answer of each problem.
+        grader: a name in `text.answer.GRADERS`.
 
-    def __call__(self, solution: str, gold: str) -> tuple[str | None, bool]:
-        answer = self.mode.extract(solution)
-        if answer is None:
-            return None, False
-        known = self.equal.get((answer, gold))
-        if known is None:
-            known = self.equal[answer, gold] = self.mode.equal(answer, gold)
-        return answer, known
+    Returns:
+        [rows] bool verdicts.
+
+    Raises:
+        GraderError: there is no such grader; the nearest names are given.
+    """
+    check_grader(grader)
+    equal = GRADERS[grader].equal
+    pairs, inverse = np.unique((code + 1) * len(golds) + problem, return_inverse=True)
+    right = np.zeros(len(pairs), bool)
+    for place in range(np.searchsorted(pairs, len(golds)), len(pairs)):  # below: no answer
+        text = answers[pairs[place] // len(golds) - 1]
+        right[place] = text is not None and equal(text, golds[pairs[place] % len(golds)])
+    return right[inverse]
 
 
 def check_grader(grader: str) -> None:
@@ -74,9 +87,7 @@ def answer_keys(answers: Sequence[str | None]) -> np.ndarray:
     return np.fromiter((known[answer] for answer in answers), np.int64, len(answers))
 
 
-def disagreement(
-    problem_ids: Sequence[str], sample_ids: Sequence[int], solutions: Sequence[str], golds: Sequence[str], most: int
-) -> dict[str, Any]:
+def disagreement(problem_ids: Sequence[str], sample_ids: Sequence[int], solutions: Sequence[str], golds: Sequence[str]) -> dict[str, Any]:
     """How often the graders give different verdicts on one solution, how, and a few examples.
 
     Args:
@@ -84,24 +95,20 @@ def disagreement(
         sample_ids: which of the problem's.
         solutions: texts of solutions.
         golds: the right answer of each.
-        most: at most so many solutions are judged, taken evenly over all of them.
 
     Returns:
         `share` of judged solutions with different verdicts, `judged`, `right` (count a grader), `patterns` (count of each way to disagree,
         most frequent first) and `examples`.
     """
-    rows = np.unique(np.linspace(0, len(solutions) - 1, min(most, len(solutions))).astype(np.int64)).tolist()
-    right: collections.Counter[str] = collections.Counter(dict.fromkeys(GRADERS, 0))
     patterns: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     counts: collections.Counter[str] = collections.Counter()
-    judges = {name: _Judge(name) for name in GRADERS}
-    for row in rows:
-        graded = {name: judge(solutions[row], golds[row]) for name, judge in judges.items()}
+    judged = {name: relabel(solutions, golds, name) for name in GRADERS}
+    verdicts = np.stack([correct for _, correct in judged.values()])
+    right = {name: int(correct.sum()) for name, (_, correct) in judged.items()}
+    for row in np.nonzero(verdicts.any(axis=0) & ~verdicts.all(axis=0))[0].tolist():
+        graded = {name: (answer[row], bool(correct[row])) for name, (answer, correct) in judged.items()}
         yes = " + ".join(name for name, (_, correct) in graded.items() if correct)
         no = " + ".join(name for name, (_, correct) in graded.items() if not correct)
-        right.update(name for name, (_, correct) in graded.items() if correct)
-        if not yes or not no:
-            continue
         pattern = f"right: {yes}; wrong: {no}"
         counts[pattern] += 1
         if len(patterns[pattern]) < _EXAMPLES:
@@ -118,9 +125,9 @@ def disagreement(
     ordered = [patterns[pattern] for pattern, _ in counts.most_common()]
     examples = [group[turn] for turn in range(_EXAMPLES) for group in ordered if turn < len(group)]
     return {
-        "share": sum(counts.values()) / len(rows) if rows else 0.0,
-        "judged": len(rows),
-        "right": dict(right),
+        "share": sum(counts.values()) / len(solutions) if len(solutions) else 0.0,
+        "judged": len(solutions),
+        "right": right,
         "patterns": dict(counts.most_common()),
         "examples": examples[:_EXAMPLES],
     }

@@ -129,12 +129,13 @@ def _solution(split: SplitRows, place: int, column: int, roles: tuple[str, ...],
     candidates = split.candidates
     row = int(candidates.row_PJ[place, column])
     score = None if candidates.score_PJ is None else float(candidates.score_PJ[place, column])
-    pieces = _token_pieces({name: split.rows[name][row].as_py() for name in split.rows.column_names}, token_texts)
-    whole = (Piece(split.rows["solution"][row].as_py(), score, False, _shade(score)),)
+    cells = {name: cell[0] for name, cell in split.cells(np.array([row]), ["solution", "tokens", "forced", "token_scores"]).items()}
+    pieces = _token_pieces(cells, token_texts)
+    whole = (Piece(cells["solution"], score, False, _shade(score)),)
     return ShownSolution(
         roles=roles,
         sample_id=int(candidates.sample_id_PJ[place, column]),
-        answer=split.answer[row],
+        answer=split.answer[row].as_py(),
         correct=bool(candidates.correct_PJ[place, column]),
         score=score,
         pieces=pieces or whole,

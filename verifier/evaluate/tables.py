@@ -1,4 +1,7 @@
-"""Stored tables put together by split: samples with their problem, verdict and score. Knows columns and files; draws no conclusion."""
+"""Stored tables put together by split: samples with their problem, verdict and score. Knows columns and files; draws no conclusion.
+
+Of every sample a few numbers are kept; its texts and token values stay on disk until they are asked for (`SplitRows.cells`).
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,13 @@ import pyarrow.compute as pc
 
 from verifier.config import UserError
 from verifier.data import store
-from verifier.evaluate import graders
-from verifier.evaluate.candidates import Candidates, arrange
+from verifier.data.scanning import Scan, scan_table
+from verifier.evaluate import columns, graders
+from verifier.evaluate.candidates import Candidates, arrange_coded
+from verifier.evaluate.columns import ROW
 
 SPLITS = ("heldout", "test", "test_greedy")  # what a report reads of a workdir; training samples serve training
 _KEY = ("problem_id", "sample_id")
-_SHOWN = ("tokens", "forced")  # read where they are there, for solutions coloured by token
 _FACTS = ("generator",)
 
 
@@ -27,75 +31,110 @@ class TablesError(UserError):
 
 
 @dataclasses.dataclass(frozen=True)
+class Kept:
+    """What is kept of a table in memory, and where the rest of it is.
+
+    Attributes:
+        columns: `problem_id`, `sample_id`, `row` (its number in the scan), and of samples `answer` where a grader has read them, of labels
+            `answer`, `correct` and `grader`, of scores `score`; `generator` and `verifier` where known. Text may be dictionaries.
+        scan: all columns of the table.
+    """
+
+    columns: pa.Table
+    scan: Scan
+
+
+@dataclasses.dataclass(frozen=True)
 class SplitRows:
     """One split, row by row, and the same as `Candidates`.
 
     Attributes:
-        rows: `problem_id`, `sample_id`, `solution`, and where known `tokens`, `forced`, `token_scores`, `generator`.
-        answer: extracted answer of every row.
+        rows: the samples' `columns`, with `score_row` where there are scores.
+        answer: extracted answer of every row, as a dictionary.
         question: text of every problem; may lack some.
         gold: right answer of every problem.
         grader: who gave the verdicts.
         candidates: the rows ranked; `row_PJ` leads back to `rows`.
+        texts: the samples' scan.
+        values: the scores' scan; None: not scored.
         left_out: problems of the split that have no samples and so are not counted.
     """
 
     rows: pa.Table
-    answer: Sequence[str | None]
+    answer: pa.DictionaryArray
     question: Mapping[str, str]
     gold: Mapping[str, str]
     grader: str
     candidates: Candidates
+    texts: Scan
+    values: Scan | None = None
     left_out: int = 0
 
     def facts(self, column: str) -> list[str]:
         """The distinct values of a column, such as the generators; empty where there is no such column."""
         return sorted(map(str, pc.unique(self.rows[column]).to_pylist())) if column in self.rows.column_names else []
 
+    def cells(self, rows: np.ndarray, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Texts and token values of chosen rows, read from where they lie.
 
-def assemble(samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, scores: pa.Table | None) -> SplitRows:
+        Args:
+            rows: [any] places in `rows`.
+            names: of columns; those of the scores take the place of the samples' own.
+
+        Returns:
+            For every column that is there its cells, in the order of `rows`.
+        """
+        found: dict[str, list[Any]] = {}
+        for scan, number in ((self.texts, ROW), (self.values, "score_row")):
+            there = [name for name in names if scan is not None and name in scan.names]
+            if scan is not None and there and len(rows):
+                read = scan.take(self.rows[number].to_numpy()[rows], there)
+                found |= {name: read[name].to_pylist() for name in there}
+        return found
+
+
+def assemble(samples: Kept, problems: pa.Table, verdicts: Kept | str, scores: Kept | None) -> SplitRows:
     """Joins the tables of one split.
 
     Args:
-        samples: one row a sample: `problem_id`, `sample_id`, `solution`, more as in `SplitRows.rows`.
+        samples: one row a sample.
         problems: at least the samples' ones: `problem_id`, `answer`, and `question` where known.
-        verdicts: the labels table, one row a sample at least, or the name of a grader that judges all solutions now.
-        scores: `problem_id`, `sample_id`, `score` and where known `token_scores` and `verifier`, one row a sample at least; None: not
-            scored.
+        verdicts: the labels, one row a sample at least, or the name of the grader that found the samples' `answer`.
+        scores: one row a sample at least; None: not scored.
 
     Raises:
         TablesError: a sample lacks its problem, verdict or score, or several graders or verifiers are mixed.
-        GraderError: there is no such grader.
         CandidatesError: no rows, a sample twice, or scores that are NaN.
     """
     gold = dict(zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True))
     asked = problems["question"].to_pylist() if "question" in problems.column_names else [None] * len(problems)
     question = {name: text for name, text in zip(gold_ids(problems), asked, strict=True) if text is not None}
-    ids = samples["problem_id"].to_pylist()
-    strangers = sorted(set(ids) - gold.keys())
+    rows = samples.columns
+    problem, ids = columns.codes(rows["problem_id"])
+    strangers = sorted({str(name) for name in ids} - gold.keys())
     if strangers:
         raise TablesError(
             f"{len(strangers)} problems of the samples have no gold answer, such as {', '.join(strangers[:3])}; add them to the problems "
             "(a problem_id made by this project is a hash of the question)"
         )
     if isinstance(verdicts, str):
-        grader = verdicts
-        answer, correct = graders.relabel(samples["solution"].to_pylist(), [gold[name] for name in ids], grader)
+        grader, answer = verdicts, rows["answer"]
+        correct = graders.judge(*columns.codes(answer), problem, [gold[str(name)] for name in ids], grader)
     else:
-        labels = verdicts.take(_places(samples, verdicts, "labels"))
-        grader = _one(labels, "grader", "labels")
-        answer, correct = labels["answer"].to_pylist(), labels["correct"].to_numpy(zero_copy_only=False)
+        labels = verdicts.columns.take(_places(rows, verdicts.columns, "labels"))
+        grader, answer = _one(labels, "grader", "labels"), labels["answer"]
+        correct = labels["correct"].to_numpy(zero_copy_only=False)
     score = None
-    rows = samples
     if scores is not None:
-        scores = scores.take(_places(samples, scores, "scores"))
-        _one(scores, "verifier", "scores")
-        score = scores["score"].cast(pa.float64()).to_numpy(zero_copy_only=False)
-        for name in ("token_scores", "verifier"):
-            if name in scores.column_names:
-                rows = _with_column(rows, name, scores[name])
-    candidates = arrange(ids, samples["sample_id"].to_numpy(), graders.answer_keys(answer), correct, score)
-    return SplitRows(rows, answer, question, gold, grader, candidates)
+        joined = scores.columns.take(_places(rows, scores.columns, "scores"))
+        _one(joined, "verifier", "scores")
+        score = joined["score"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        rows = _with_column(rows, "score_row", joined[ROW])
+    code, texts = columns.codes(answer)
+    key = np.append(graders.answer_keys(texts), -1)[code]  # of -1, no answer: the last
+    candidates = arrange_coded(ids, problem, rows["sample_id"].to_numpy(), key, correct, score)
+    read = answer.combine_chunks() if pa.types.is_dictionary(answer.type) else answer.combine_chunks().dictionary_encode()
+    return SplitRows(rows, read, question, gold, grader, candidates, samples.scan, scores.scan if scores else None)
 
 
 def read_workdir(root: pathlib.Path, splits: Sequence[str] | None = None, grader: str | None = None) -> dict[str, SplitRows]:
@@ -126,8 +165,8 @@ def read_workdir(root: pathlib.Path, splits: Sequence[str] | None = None, grader
         if not grader:
             refuse_other_samples(labels, samples, "label")
         refuse_other_samples(scored, samples, "score")
-        verdicts = grader or store.read_table(labels, "labels")
-        rows = assemble(read_samples(samples), problems, verdicts, read_scores(scored) if scored.is_dir() else None)
+        verdicts = grader or read_labels(labels)
+        rows = assemble(read_samples(samples, grader), problems, verdicts, read_scores(scored) if scored.is_dir() else None)
         asked = pc.sum(pc.equal(problems["split"], split)).as_py()  # 0 of a greedy split, which has the problems of another
         out[split] = dataclasses.replace(rows, left_out=max(asked - len(rows.candidates.problem_id_P), 0))
     return out
@@ -155,14 +194,39 @@ def refuse_other_samples(folder: pathlib.Path, samples: pathlib.Path, stage: str
         )
 
 
-def read_samples(path: pathlib.Path) -> pa.Table:
-    """The columns of a split of stored samples that a report may need."""
-    return store.read_table(path, "samples", [*_KEY, "solution", *_SHOWN, *_FACTS])
+def read_samples(path: pathlib.Path, grader: str | None = None) -> Kept:
+    """A split of stored samples, read piece by piece; with their answers where a grader is named."""
+    return keep_samples(_scan(path, "samples"), grader)
 
 
-def read_scores(path: pathlib.Path) -> pa.Table:
+def keep_samples(scan: Scan, grader: str | None = None) -> Kept:
+    """What a report needs of samples, wherever they lie."""
+    if grader:
+        graders.check_grader(grader)
+    return Kept(columns.keep(scan, [*_KEY, *(name for name in _FACTS if name in scan.names)], grader), scan)
+
+
+def read_labels(path: pathlib.Path) -> Kept:
+    """A split of stored labels."""
+    scan = _scan(path, "labels")
+    return Kept(columns.keep(scan, [*_KEY, "answer", "correct", "grader"]), scan)
+
+
+def read_scores(path: pathlib.Path) -> Kept:
     """A split of stored scores."""
-    return store.read_table(path, "scores", [*_KEY, "verifier", "score", "token_scores"])
+    return keep_scores(_scan(path, "scores"))
+
+
+def keep_scores(scan: Scan) -> Kept:
+    """What a report needs of scores, wherever they lie."""
+    return Kept(columns.keep(scan, [*_KEY, "score", *(["verifier"] if "verifier" in scan.names else [])]), scan)
+
+
+def _scan(path: pathlib.Path, table: str) -> Scan:
+    scan = scan_table(path, table)
+    if not scan.rows:
+        raise TablesError(f"{path} is empty: expected at least one row; remove it and run the stage that makes it again")
+    return scan
 
 
 def gold_ids(problems: pa.Table) -> list[str]:
@@ -192,10 +256,13 @@ def _one(table: pa.Table, column: str, what: str) -> str:
 
 def _places(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:
     """Row of `other` that belongs to each sample."""
-    ids = pa.chunked_array([*samples["problem_id"].chunks, *other["problem_id"].chunks], pa.string()).combine_chunks().dictionary_encode()
-    code = ids.indices.to_numpy(zero_copy_only=False).astype(np.int64) << 32
-    code += np.concatenate([samples["sample_id"].to_numpy(), other["sample_id"].to_numpy()]).astype(np.int64)
-    wanted, given = code[: len(samples)], code[len(samples) :]
+    (wanted, ids), (given, others) = columns.codes(samples["problem_id"]), columns.codes(other["problem_id"])
+    known = {name: number for number, name in enumerate(ids)}
+    numbers = np.array([known.get(name, len(ids) + place) for place, name in enumerate(others)], np.int64)
+    wanted = (wanted << 32) + samples["sample_id"].to_numpy().astype(np.int64)
+    given = (numbers[given] << 32) + other["sample_id"].to_numpy().astype(np.int64)
+    if len(wanted) == len(given) and np.array_equal(wanted, given):  # as one run writes them; a sample twice is seen by the candidates
+        return np.arange(len(wanted))
     order = np.argsort(given, kind="stable")
     place = np.searchsorted(given[order], wanted)
     place = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(wanted), np.int64)
