@@ -6,15 +6,13 @@ taken in `metrics`. A curve is defined only up to the n of the problem that has 
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from verifier.evaluate.candidates import Candidates
+from verifier.evaluate.subsets import SUBSETS, vote_shares
 
-_CHUNK = 4_000_000  # array elements worked on at once: about 32 MB
 _STEPS = (1, 2, 3, 5, 7)
 
 
@@ -54,18 +52,11 @@ def verifier_at_k(candidates: Candidates, k: int) -> np.ndarray:
     return np.sum(np.where(worse_PJ >= k - 1, chosen_PJ, 0.0) * candidates.correct_PJ, axis=1)
 
 
-def majority_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = 200) -> dict[int, np.ndarray]:
-    """Chance that the most frequent answer among k samples is right.
+def majority_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = SUBSETS) -> dict[int, np.ndarray]:
+    """Chance that the most frequent answer among k samples is right; exact or over drawn subsets, as `subsets.vote_shares`.
 
-    Exact over all subsets where there are at most `subsets` (or n) of them, which holds for k = 1, n-1 and n; otherwise the mean over
-    `subsets` random ones of every problem. A closed form would need a product of polynomials for every sample and count, because ties go
-    to the best-ranked sample; the error of drawing is far below that of having few problems (200 subsets, 500 problems: under 0.2 points).
-
-    Args:
-        candidates: samples with their answers.
-        ks: sizes of the subsets.
-        seed: of the drawn subsets; the same seed gives the same numbers.
-        subsets: how many are drawn.
+    A closed form would need a product of polynomials for every sample and count, because ties go to the best-ranked sample; the error of
+    drawing is far below that of having few problems.
 
     Returns:
         [P] float64 for every k.
@@ -75,54 +66,7 @@ def majority_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets:
     """
     for k in ks:
         _checked(candidates, k)
-    out = {k: np.zeros(len(candidates.count_P)) for k in ks}
-    rng = np.random.default_rng(seed)
-    for n in np.unique(candidates.count_P).tolist():
-        rows = np.nonzero(candidates.count_P == n)[0]
-        drawn = []
-        for k in ks:
-            if math.comb(n, k) <= max(subsets, n):
-                every = np.array(list(itertools.combinations(range(n), k)))
-                for part in _parts(rows, every.size):
-                    out[k][part] = _majority_share(candidates, part, np.broadcast_to(every, (len(part), *every.shape)))
-            else:
-                drawn.append(k)
-        for part in _parts(rows, subsets * n) if drawn else ():
-            order_PSJ = rng.permuted(np.tile(np.arange(n, dtype=np.int32), (len(part), subsets, 1)), axis=2)
-            for k in drawn:
-                out[k][part] = _majority_share(candidates, part, order_PSJ[:, :, :k])
-    return out
-
-
-def _majority_share(candidates: Candidates, rows: np.ndarray, column_PSK: np.ndarray) -> np.ndarray:
-    """Share of the S subsets (columns of `candidates`) in which the elected answer is right, for the problems in `rows`."""
-    problems, subsets, _ = column_PSK.shape
-    answer_PJ = candidates.answer_PJ[rows]
-    answers = int(answer_PJ.max(initial=-1)) + 2  # slot 0 collects the samples without an answer
-    slot_PJ = (answer_PJ + 1) + answers * subsets * np.arange(problems)[:, None]
-    index_PSK = np.take_along_axis(slot_PJ[:, None], column_PSK, axis=2) + answers * np.arange(subsets)[None, :, None]
-    votes = np.bincount(index_PSK.ravel(), minlength=problems * subsets * answers).reshape(problems, subsets, answers)
-    votes[:, :, 0] = -1  # no answer is never elected
-    most_PS1 = votes.max(axis=2, keepdims=True)
-    tied_PSK = votes.reshape(-1)[index_PSK] == np.maximum(most_PS1, 1)
-    width = candidates.row_PJ.shape[1]
-    elected_PS = np.where(tied_PSK, column_PSK, width).min(axis=2)  # best-ranked sample of the tied answers
-    return np.take_along_axis(_group_right(candidates, rows), elected_PS, axis=1).mean(axis=1)
-
-
-def _group_right(candidates: Candidates, rows: np.ndarray) -> np.ndarray:
-    """[P, J+1] whether a column's answer is right as a group; the last column, where nobody voted, is wrong."""
-    answer_PJ, first_PA = candidates.answer_PJ[rows], candidates.first_column_PA()[rows]
-    if first_PA.shape[1] == 0:
-        return np.zeros((len(rows), answer_PJ.shape[1] + 1), bool)
-    verdict_PA = np.take_along_axis(candidates.correct_PJ[rows], np.maximum(first_PA, 0), axis=1)
-    right_PJ = np.take_along_axis(verdict_PA, np.maximum(answer_PJ, 0), axis=1) & (answer_PJ >= 0)
-    return np.pad(right_PJ, ((0, 0), (0, 1)))
-
-
-def _parts(rows: np.ndarray, elements: int) -> list[np.ndarray]:
-    """Rows in pieces so small that `elements` a row fit the memory."""
-    return np.array_split(rows, -(-len(rows) * elements // _CHUNK))
+    return {k: share_P for (k, _), share_P in vote_shares(candidates, [(k, k) for k in ks], seed, subsets).items()}
 
 
 def _checked(candidates: Candidates, k: int) -> np.ndarray:
