@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -26,11 +26,12 @@ import pyarrow.parquet as pq
 from benchmarks import results
 from benchmarks.contenders import ROOT, use_cores
 from verifier.data import store
-from verifier.text.tokenizer import ByteTokenizer
+from verifier.text.tokenizer import train_sentencepiece
 
 KINDS = ("workdir", "file")
 _PROBLEMS_A_PART = 16
 _BODIES = 20_000  # different texts before the answer line
+_PIECES = 400  # of their tokenizer
 _WORDS = "she has so then each costs left of the days boxes pens gives total more makes hours and".split()
 
 
@@ -40,7 +41,6 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=1319, help="problems of the test split")
     parser.add_argument("--samples", default="100,400,1600,3200", help="samples a problem, separated by commas")
     parser.add_argument("--kinds", default=",".join(KINDS), help="how the rows are stored")
-    parser.add_argument("--tokens", type=int, default=100, help="mean tokens of a solution, in the workdir")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each")
     parser.add_argument("--threads", type=int, default=2, help="cores that may be used; 0: all")
     parser.add_argument("--results", type=pathlib.Path, default=results.FOLDER, help="folder of the result file")
@@ -48,24 +48,25 @@ def main() -> None:
     flags = parser.parse_args()
     threads = use_cores(flags.threads)
     points = [(kind, int(samples)) for samples in flags.samples.split(",") for kind in flags.kinds.split(",")]
-    made = {point: made_tables(flags.cache, *point, flags.problems, flags.tokens) for point in points}
+    made = {point: made_tables(flags.cache, *point, flags.problems) for point in points}
     taken: dict[tuple[str, int], list[dict[str, float]]] = {point: [] for point in points}
     for _ in range(flags.rounds):
         for point in points:
             taken[point].append(measured(made[point]))
-            print(f"{point[0]:8} {point[1]:6,} samples: {taken[point][-1]['seconds']:6.2f} s, {taken[point][-1]['gib']:.2f} GiB", flush=True)
+            last = taken[point][-1]
+            print(f"{point[0]:8} {point[1]:6,} samples: {last['seconds']:6.2f} s, {last['gib']:.2f} GiB", flush=True)
     found = [
         {
             "kind": kind,
             "samples": samples,
             "rows": flags.problems * samples,
-            "seconds": results.summary([one["seconds"] for one in taken[kind, samples]]),
-            "gib": results.summary([one["gib"] for one in taken[kind, samples]]),
+            **{name: results.summary([one[name] for one in taken[kind, samples]]) for name in ("seconds", "gib", "page_mb")},
             "each": taken[kind, samples],
         }
         for kind, samples in points
     ]
-    results.write("reranking", threads, {"problems": flags.problems, "tokens": flags.tokens, "points": found}, flags.results)
+    about = {"model": "made-up samples", "dtype": "float32", "problems": flags.problems}
+    results.write("reranking", threads, {**about, "points": found}, flags.results)
 
 
 def measured(path: pathlib.Path) -> dict[str, float]:
@@ -83,22 +84,23 @@ def measured(path: pathlib.Path) -> dict[str, float]:
         return {"seconds": seconds, "gib": usage.ru_maxrss / 2**20, "page_mb": page.stat().st_size / 1e6}
 
 
-def made_tables(cache: pathlib.Path, kind: str, samples: int, problems: int, tokens: int) -> pathlib.Path:
+def made_tables(cache: pathlib.Path, kind: str, samples: int, problems: int) -> pathlib.Path:
     """The path of the rows, made where they are not there yet; the same sizes give the same rows."""
-    name = f"reranking-{problems}x{samples}-{tokens}"
+    name = f"reranking-{problems}x{samples}"
     path = cache / name if kind == "workdir" else cache / f"{name}.parquet"
     if not path.exists():
         print(f"making {path.name}", flush=True)
-        (_workdir if kind == "workdir" else _file)(path, problems, samples, tokens)
+        (_workdir if kind == "workdir" else _file)(path, problems, samples)
     return path
 
 
-def _file(path: pathlib.Path, problems: int, samples: int, tokens: int) -> None:
+def _file(path: pathlib.Path, problems: int, samples: int) -> None:
     aside = path.with_suffix(".aside")
     aside.parent.mkdir(parents=True, exist_ok=True)
     writer = None
-    for rows in _parts(problems, samples, tokens, with_tokens=False):
-        table = pa.table({name: rows[name] for name in ("problem_id", "sample_id", "solution", "answer", "score")})
+    for rows in _parts(problems, samples, _Texts(with_tokens=False)):
+        kept = {name: rows[name] for name in ("problem_id", "sample_id", "solution", "score")}
+        table = pa.table(kept | {"answer": rows["gold"]})
         writer = writer or pq.ParquetWriter(aside, table.schema, compression="zstd")
         writer.write_table(table)
     if writer:
@@ -106,9 +108,8 @@ def _file(path: pathlib.Path, problems: int, samples: int, tokens: int) -> None:
     aside.rename(path)
 
 
-def _workdir(root: pathlib.Path, problems: int, samples: int, tokens: int) -> None:
+def _workdir(root: pathlib.Path, problems: int, samples: int) -> None:
     aside = root.with_suffix(".aside")
-    ByteTokenizer().save(aside / "generator")
     names = [f"{p:016x}" for p in range(problems)]
     asked = [f"Problem {p}: {' '.join(_WORDS[(p + place) % len(_WORDS)] for place in range(40))}?" for p in range(problems)]
     tables = {name: store.TableWriter(aside / "tables" / name / "split=test", name, {}) for name in store.SCHEMAS}
@@ -117,7 +118,10 @@ def _workdir(root: pathlib.Path, problems: int, samples: int, tokens: int) -> No
         for p, (name, question) in enumerate(zip(names, asked, strict=True))
     ]
     tables["problems"].append(rows)
-    for part in _parts(problems, samples, tokens, with_tokens=True):
+    texts = _Texts(with_tokens=True)
+    if texts.tokenizer:
+        texts.tokenizer.save(aside / "generator")
+    for part in _parts(problems, samples, texts):
         for name in ("samples", "labels", "scores"):
             schema = store.SCHEMAS[name]
             tables[name].append(pa.table([part[field.name].cast(field.type) for field in schema], schema=schema))
@@ -126,50 +130,76 @@ def _workdir(root: pathlib.Path, problems: int, samples: int, tokens: int) -> No
     aside.rename(root)
 
 
-def _parts(problems: int, samples: int, tokens: int, with_tokens: bool) -> Any:
-    """Columns of a few problems at a time. A problem's right answer is its number; a wrong answer is one of few, some rarer than others."""
+class _Texts:
+    """What stands before the last line, 20,000 different texts; with tokens, also a tokenizer and the tokens of each."""
+
+    def __init__(self, with_tokens: bool) -> None:
+        rng = np.random.default_rng(1)
+        lengths = rng.integers(20, 60, _BODIES)
+        words = np.array(_WORDS)[rng.integers(len(_WORDS), size=int(lengths.sum()))]
+        self.bodies = [" ".join(part) for part in np.split(words, np.cumsum(lengths)[:-1])]
+        self.tokenizer = train_sentencepiece(self.bodies[:1000], _PIECES) if with_tokens else None
+        self.tokens = [self.tokenizer.encode(body) for body in self.bodies] if self.tokenizer else []
+
+
+def _parts(problems: int, samples: int, texts: _Texts) -> Iterator[dict[str, pa.Array]]:
+    """Columns of a few problems at a time; the same rows with and without tokens."""
     rng = np.random.default_rng(0)
-    lengths = rng.integers(20, 60, _BODIES)
-    words = rng.integers(len(_WORDS), size=int(lengths.sum()))
-    ends = np.cumsum(lengths)
-    bodies = pa.array([" ".join(_WORDS[word] for word in words[end - size : end]) for end, size in zip(ends, lengths, strict=True)])
+    bodies = pa.array(texts.bodies)
     for first in range(0, problems, _PROBLEMS_A_PART):
-        yield _part(np.arange(first, min(first + _PROBLEMS_A_PART, problems)), samples, tokens if with_tokens else 0, bodies, rng)
+        rows, ending = _part(np.arange(first, min(first + _PROBLEMS_A_PART, problems)), samples, rng)
+        body = rng.integers(len(bodies), size=len(ending))
+        rows["solution"] = pc.binary_join_element_wise(bodies.take(pa.array(body)), ending, "")
+        if texts.tokenizer:
+            coded = ending.dictionary_encode()
+            ids = [[*texts.tokenizer.encode(text), texts.tokenizer.end_id] for text in coded.dictionary.to_pylist()]
+            rows |= _token_columns(texts, body, ids, coded.indices.to_numpy(), rows["score"].to_numpy())
+        yield rows
 
 
-def _part(problem: np.ndarray, samples: int, tokens: int, bodies: pa.Array, rng: np.random.Generator) -> dict[str, pa.Array]:
+def _part(problem: np.ndarray, samples: int, rng: np.random.Generator) -> tuple[dict[str, pa.Array], pa.Array]:
+    """All columns but text and tokens, and the last lines. A problem's right answer is its number; some wrong answers are commoner."""
     rows = len(problem) * samples
     owner = np.repeat(problem, samples)
     right = rng.random(rows) < np.repeat(rng.beta(0.8, 1.2, len(problem)), samples)
-    wrong = owner + np.minimum(rng.zipf(1.6, rows), 5000)
-    answer = np.where(right, owner, wrong)
+    answer = np.where(right, owner, owner + np.minimum(rng.zipf(1.6, rows), 5000))
     score = np.clip(rng.normal(0.35 + 0.3 * right, 0.2), 0, 1).astype(np.float32)
-    text = pa.array(answer).cast(pa.string())
-    ending = np.where(rng.random(rows) < 0.97, "\n#### ", "\nThe answer is ")
-    solution = pc.binary_join_element_wise(bodies.take(rng.integers(len(bodies), size=rows)), pa.array(ending), text, "")
-    part = {
+    marked = rng.random(rows) < 0.97
+    written = pa.array(answer).cast(pa.string())
+    same = {"grader": "numeric", "verifier": "v", "generator": "g", "finish": "eos", "seed": 0, "calculator_errors": 0}
+    made = {
         "problem_id": pa.array([f"{p:016x}" for p in problem]).take(pa.array(np.repeat(np.arange(len(problem)), samples))),
         "sample_id": pa.array(np.tile(np.arange(samples, dtype=np.int32), len(problem))),
-        "solution": solution,
-        "answer": pa.array(owner).cast(pa.string()),
+        "gold": pa.array(owner).cast(pa.string()),
+        "answer": pc.if_else(pa.array(marked), written, pa.scalar(None, pa.string())),
         "score": pa.array(score),
-        "correct": pa.array(right),
-        **{name: pa.array([value]).take(pa.array(np.zeros(rows, np.int64))) for name, value in
-           {"grader": "numeric", "verifier": "v", "generator": "g", "finish": "eos", "seed": 0, "calculator_errors": 0}.items()},
+        "correct": pa.array(right & marked),
+        **{name: pa.repeat(pa.scalar(value), rows) for name, value in same.items()},
     }
-    if tokens:
-        count = rng.integers(tokens // 2, tokens * 3 // 2 + 1, rows)
-        offsets = pa.array(np.r_[0, np.cumsum(count)].astype(np.int32))
-        total = int(count.sum())
-        value = np.repeat(score, count) + rng.normal(0, 0.1, total).astype(np.float32)
-        values = {
-            "tokens": pa.array(rng.integers(97, 123, total).astype(np.int32)),
-            "forced": pa.array(rng.random(total) < 0.05),
-            "logprobs": pa.array(-rng.exponential(0.3, total).astype(np.float32)),
-            "token_scores": pa.array(value.astype(np.float32)),
-        }
-        part |= {name: pa.ListArray.from_arrays(offsets, flat) for name, flat in values.items()}
-    return part
+    return made, pc.binary_join_element_wise(pa.array(np.where(marked, "\n#### ", "\nThe answer is ")), written, "")
+
+
+def _token_columns(texts: _Texts, body: np.ndarray, endings: list[list[int]], ending: np.ndarray, score: np.ndarray) -> dict[str, pa.Array]:
+    """Tokens of body and ending of every row, and numbers for each of them that end at the row's score."""
+    parts = texts.tokens + endings
+    sizes = np.array([len(ids) for ids in parts])
+    flat, start = np.concatenate(parts).astype(np.int32), np.cumsum(sizes) - sizes
+    which = np.stack([body, ending + len(texts.bodies)], axis=1).ravel()  # a row's body, then its ending
+    count = sizes[which]
+    total = int(count.sum())
+    token = flat[np.repeat(start[which] - (np.cumsum(count) - count), count) + np.arange(total)]
+    length = count.reshape(-1, 2).sum(axis=1)
+    left = np.repeat(np.cumsum(length), length) - np.arange(total) - 1  # tokens that follow
+    rng = np.random.default_rng(total)
+    value = np.repeat(score, length) + (rng.normal(0, 0.2, total) * np.minimum(left / 40, 1)).astype(np.float32)
+    values = {
+        "tokens": pa.array(token),
+        "forced": pa.array(rng.random(total) < 0.05),
+        "logprobs": pa.array(-rng.exponential(0.3, total).astype(np.float32)),
+        "token_scores": pa.array(value.astype(np.float32)),
+    }
+    offsets = pa.array(np.r_[0, np.cumsum(length)].astype(np.int32))
+    return {name: pa.ListArray.from_arrays(offsets, column) for name, column in values.items()}
 
 
 if __name__ == "__main__":

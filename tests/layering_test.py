@@ -10,7 +10,7 @@ PACKAGE = ROOT / "verifier"
 
 # Lower numbers stand on higher floors. A room is a folder, or a module that lies in verifier/ itself.
 FLOORS = {
-    **dict.fromkeys(("launch", "rerank", "export"), 0),
+    **dict.fromkeys(("launch", "rerank", "compare", "export"), 0),
     "pipeline": 1,
     "training": 2,
     "solutions": 2,
@@ -27,7 +27,7 @@ FLOORS = {
     "config": 12,
 }
 # What must run on a laptop without JAX, whatever else is installed.
-WITHOUT_JAX = ["rerank.py", "workdir.py", "run.py", "config.py", "config_checks.py", "log.py", "atomic.py"]
+WITHOUT_JAX = ["rerank.py", "compare.py", "workdir.py", "run.py", "config.py", "config_checks.py", "log.py", "atomic.py"]
 FOLDERS_WITHOUT_JAX = ("text", "data", "evaluate")
 JAX_ALLOWED = {"evaluate/score.py"}
 MAX_LINES = 350

@@ -172,7 +172,7 @@ class ReportConfig:
 
     ks: tuple[int, ...] = (1, 3, 5, 10, 20, 50)  # sizes of top-k votes; the one to use is chosen on held-out problems
     resamples: int = 2000  # of the bootstrap over problems
-    show_problems: int = 12  # problems on the page whose solutions are coloured by token value
+    show_problems: int = 2000  # problems on the page whose solutions can be opened, where there is room; the others are only listed
 
 
 @dataclasses.dataclass(frozen=True)

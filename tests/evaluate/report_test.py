@@ -63,27 +63,34 @@ def make_workdir(root: pathlib.Path, seed: int = 0, scored: bool = True, order: 
 class Page(html.parser.HTMLParser):
     """Notes tags, addresses and unclosed elements."""
 
-    VOID = {"meta", "link", "br"}
+    VOID = {"meta", "link", "br", "input"}
+    rawdata_is_data = False
 
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.spans: list[dict] = []
+        self.data: dict = {}
         self.addresses: list[str] = []
         self.tags: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         self.tags.add(tag)
         self.addresses += [value for name, value in attrs if name in ("href", "src", "srcset", "action")]
-        if tag == "span" and "data-v" in dict(attrs):
-            self.spans.append(dict(attrs))
         if tag not in self.VOID:
             self.open.append(tag)
+        if dict(attrs).get("id") == "data":
+            self.rawdata_is_data = True
+
+    def handle_data(self, data: str) -> None:
+        if self.rawdata_is_data:
+            self.data, self.rawdata_is_data = json.loads(data), False
 
     def handle_startendtag(self, tag: str, attrs: list) -> None:
         self.tags.add(tag)
 
     def handle_endtag(self, tag: str) -> None:
+        while self.open[-1] == "option" != tag:  # which HTML closes by itself
+            self.open.pop()
         assert self.open.pop() == tag, f"</{tag}> closes another element"
 
 
@@ -101,7 +108,7 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
     assert json.loads((root / "report" / "metrics.json").read_text()) == result
     assert {path.name for path in (root / "report").iterdir()} == {
         *("index.html", "metrics.json"),
-        *("accuracy.svg", "votes.svg", "reliability.svg", "scores.svg"),
+        *("accuracy.svg", "heatmap.svg", "votes.svg", "reliability.svg", "scores.svg"),
     }
     assert set(result["splits"]) == {"heldout", "test"} and len(result["config_hash"]) == 16
     assert result["seconds"] == {"sample": 4.5, "label": 4.5, "score": 3.0}
@@ -110,13 +117,15 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
     assert 0 < test["grader_disagreement"]["share"] < 1 and test["grader_disagreement"]["judged"] == 90
     assert "18.0" in json.dumps(test["grader_disagreement"]["examples"])
     text, page = read_page(root / "report" / "index.html")
-    assert "script" not in page.tags and EVIL not in text and "&lt;script&gt;" in text and "a &lt;b&gt;run" in text
+    assert text.count("<script") == 2 and EVIL not in text and "a &lt;b&gt;run" in text
     assert page.addresses == ["data:,"] and not re.search(r"url\(|@import", text)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
-    assert len(page.spans) > 200 and any("forced" in span["class"] for span in page.spans)
-    assert all(0 <= float(span["data-v"].split()[0]) <= 1 for span in page.spans)
-    assert "\ufffd" not in text and "\u00a3" in text  # a character cut between byte tokens is put together again
-    for name in ("accuracy", "votes", "reliability", "scores"):
+    assert [problem["question"] for problem in page.data["problems"]] == [f"{EVIL} {p}" for p in range(15)]
+    solutions = [one for problem in page.data["problems"] for one in problem["solutions"]]
+    assert len(solutions) >= 12 and all(one["forced"] == [14, 15, 16, 17] and one["text"].startswith("\u00a3") for one in solutions)
+    assert all(len(one["values"]) == len(one["lengths"]) and 0 <= min(one["values"]) <= max(one["values"]) <= 100 for one in solutions)
+    assert all(sum(one["lengths"]) == len(one["text"]) and one["lengths"][:2] == [0, 1] for one in solutions)  # a cut character is whole
+    for name in ("accuracy", "heatmap", "votes", "reliability", "scores"):
         assert "<style>" in (root / "report" / f"{name}.svg").read_text()
 
 
@@ -135,7 +144,8 @@ def test_without_token_texts_whole_solutions_are_coloured(tmp_path: pathlib.Path
         path.unlink()
     report.write_report(root, root / "report", CONFIG, seed=0)
     text, page = read_page(root / "report" / "index.html")
-    assert "as a whole has the colour of its score" in text and 0 < len(page.spans) < 40
+    assert "as a whole has the colour of its score" in text and page.data["scored"]
+    assert not any("values" in one for problem in page.data["problems"] for one in problem["solutions"])
 
 
 def test_without_scores_there_is_a_page_all_the_same(tmp_path: pathlib.Path) -> None:
@@ -143,7 +153,8 @@ def test_without_scores_there_is_a_page_all_the_same(tmp_path: pathlib.Path) -> 
     result = report.write_report(root, root / "report", CONFIG, seed=0)
     assert result["splits"]["test"]["best_of_n"] is None and result["splits"]["test"]["majority"]
     text, page = read_page(root / "report" / "index.html")
-    assert "carry no scores" in text and page.spans == []
+    assert "carry no scores" in text and not page.data["scored"] and "nothing is coloured" in text
+    assert page.data["problems"][0]["best"] is None and page.data["problems"][0]["majority"] is not None
 
 
 def held(table: pa.Table) -> Scan:

@@ -6,6 +6,7 @@ stay on disk, and those of the few solutions that are shown are read again. Pyth
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -65,7 +66,7 @@ def answers(solution: pa.Array, grader: str) -> pa.DictionaryArray:
 
     It is asked once for all solutions that agree in the part of the text that decides.
     """
-    extract = GRADERS[grader].extract
+    extract = functools.partial(_extracted, grader)
     ending = _ENDINGS.get(grader, _whole)(solution).dictionary_encode()
     found: list[str | None] = [extract(text) for text in ending.dictionary.to_pylist()]
     column = pa.array(found, pa.string()).dictionary_encode()
@@ -76,6 +77,12 @@ def answers(solution: pa.Array, grader: str) -> pa.DictionaryArray:
     again = iter([extract(text) for text in solution.filter(undecided).to_pylist()])
     texts = [next(again) if open_ else text for open_, text in zip(undecided.to_pylist(), out.to_pylist(), strict=True)]
     return pa.array(texts, pa.string()).dictionary_encode()
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _extracted(grader: str, text: str) -> str | None:
+    """Pieces of a table have many endings in common."""
+    return GRADERS[grader].extract(text)
 
 
 def _after_last_mark(solution: pa.Array) -> pa.Array:

@@ -15,11 +15,12 @@ import numpy as np
 from verifier import atomic
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
-from verifier.evaluate import graders, metrics, page, plots, shown, tables
+from verifier.evaluate import graders, heatmap, metrics, page, plots, shown, tables
 from verifier.evaluate.metrics import results_table
 from verifier.evaluate.shown import TokenTexts
+from verifier.evaluate.svg import Drawing
 from verifier.evaluate.tables import SplitRows
-from verifier.text.tokenizer import TokenizerError, load_tokenizer
+from verifier.evaluate.token_texts import read_token_texts
 
 __all__ = ["Run", "results_table", "run_of_workdir", "write", "write_report"]
 
@@ -78,7 +79,7 @@ def run_of_workdir(root: pathlib.Path) -> Run:
         facts={name: str(value) for name, value in facts.items() if value},
         config_hash=_config_hash(settings) if settings else None,
         seconds=_seconds(root),
-        token_texts=_token_texts(root / "generator"),
+        token_texts=read_token_texts(root / "generator"),
     )
 
 
@@ -118,9 +119,11 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
         summary["grader_disagreement"] = _disagreement(splits[name])
     result = {"splits": figures, "config_hash": run.config_hash, "seconds": dict(run.seconds)}
     main = page.main_split(figures)
-    charts = {
+    figures[main]["top_k_vote_of"] = heatmap.shares(splits[main].candidates, seed)
+    charts: dict[str, Drawing | None] = {
         "accuracy": plots.accuracy_over_samples(figures[main]),
         "votes": plots.votes_over_k(figures, main),
+        "heatmap": heatmap.votes(figures[main]),
         "reliability": plots.reliability(figures[main]),
         "scores": plots.score_histogram(splits[main].candidates),
     }
@@ -133,7 +136,7 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
         "settings": run.settings,
         "facts": run.facts,
     }
-    problems = shown.pick(splits[main], config.show_problems, seed, run.token_texts)
+    problems = shown.browsed(splits[main], config.show_problems, seed, run.token_texts)
     html = page.render(result, {chart.title: chart.render() for chart in drawn.values()}, problems, about)
     out = pathlib.Path(out)
     for name, chart in drawn.items():
@@ -177,22 +180,3 @@ def _seconds(root: pathlib.Path) -> dict[str, float]:
     spent = {stage: [(store.read_manifest(folder) or {}).get("seconds") for folder in folders] for stage, folders in made.items()}
     known = {stage: [float(one) for one in times if one is not None] for stage, times in spent.items()}
     return {stage: round(sum(times), 3) for stage, times in known.items() if times}
-
-
-def _token_texts(folder: pathlib.Path) -> TokenTexts | None:
-    """Text that each token adds, from a saved tokenizer; None where there is none that can be read."""
-    try:
-        tokenizer = load_tokenizer(folder)
-    except TokenizerError:
-        return None
-
-    def texts(ids: list[int]) -> list[str]:
-        pieces, said = [], 0
-        for end in range(1, len(ids) + 1):
-            text = tokenizer.decode(ids[:end])
-            whole = text if end == len(ids) else text.rstrip("\ufffd")  # a character that is cut between tokens goes to the last of them
-            pieces.append(whole[said:])
-            said = max(said, len(whole))
-        return pieces
-
-    return texts

@@ -92,6 +92,10 @@ class SplitRows:
                 found |= {name: read[name].to_pylist() for name in there}
         return found
 
+    def row_groups(self) -> tuple[np.ndarray, np.ndarray]:
+        """The row group that each row's texts lie in, and how many rows are decoded to read any of a group's."""
+        return self.texts.groups_of(self.rows[ROW].to_numpy())
+
 
 def assemble(samples: Kept, problems: pa.Table, verdicts: Kept | str, scores: Kept | None) -> SplitRows:
     """Joins the tables of one split.
