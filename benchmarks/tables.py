@@ -136,6 +136,15 @@ def growth_table(found: Result) -> str:
     return text + "".join(f"\n\n{name}: {times(compared)}" for name, compared in found["ratios"].items()) + images
 
 
+def reranking_table(found: Result) -> str:
+    """One row a size and kind of table."""
+    rows = [
+        [point["kind"], f"{point['samples']:,}", f"{point['rows']:,}", *(spread(point[figure]) for figure in ("seconds", "gib", "page_mb"))]
+        for point in found["points"]
+    ]
+    return table(["stored as", "samples a problem", "rows", "seconds", "peak memory, GiB", "page, MB"], rows)
+
+
 def _best_peer(found: Result, peers: str = "") -> str:
     """This project over the peer that is hardest to beat, among those whose name begins with `peers`."""
     compared = [(each["of_medians"], name) for name, each in found["ratios"].items() if name.startswith(peers)]
@@ -195,6 +204,8 @@ def page(every: Sequence[Result]) -> str:
                 parts += [f"### (e) Growth with {axis}, {place}", about(found), growth_table(found)]
         if found := newest(every, "limits", place):
             parts += [f"### (f) The machine's limit, {place}", about(found), limits_table(found)]
+        if found := newest(every, "reranking", place):
+            parts += [f"### (g) Reranking, {place}", about(found), reranking_table(found)]
     return "\n\n".join(parts)
 
 

@@ -10,7 +10,7 @@ PACKAGE = ROOT / "verifier"
 
 # Lower numbers stand on higher floors. A room is a folder, or a module that lies in verifier/ itself.
 FLOORS = {
-    **dict.fromkeys(("launch", "rerank", "export", "api", "plan"), 0),
+    **dict.fromkeys(("launch", "rerank", "compare", "export", "api", "plan"), 0),
     "pipeline": 1,
     "training": 2,
     "solutions": 2,
@@ -31,7 +31,7 @@ FLOORS = {
 }
 # What must run on a laptop without JAX, whatever else is installed.
 WITHOUT_JAX = [
-    *("rerank.py", "workdir.py", "run.py", "config.py", "config_checks.py", "log.py"),
+    *("rerank.py", "compare.py", "workdir.py", "run.py", "config.py", "config_checks.py", "log.py"),
     *("checksums.py", "wandb_mirror.py", "atomic.py", "allocator.py", "places.py", "experiment.py"),
 ]
 FOLDERS_WITHOUT_JAX = ("text", "data", "evaluate")

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from verifier import checksums, rerank
+from verifier import atomic, checksums, rerank
 from verifier.config import LabelConfig, ReportConfig, UserError
 from verifier.data import corrections, store
 from verifier.rerank import Sources
@@ -227,12 +227,12 @@ def test_an_aggregation_ranks_and_takes_a_tokenizer_from_anywhere(tmp_path: path
 
 def test_samples_of_another_generator_are_refused_unless_asked_for(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path / "run")
-    store.write_json(root / "verifier" / "manifest.json", {"id": "v1", "generator": "g0"})
+    checksums.write_sealed(root / "verifier" / "manifest.json", {"id": "v1", "generator": "g0"})
     with pytest.raises(UserError, match="drawn by generator g1, but the verifier in .* was trained on those of g0"):
         figures(Sources(root), tmp_path / "out")
     rerank.rerank(Sources(root), tmp_path / "out", CONFIG, LabelConfig(), 0, other_generator=True)
     saved = json.loads((root / "config.json").read_text())
-    store.write_json(root / "config.json", saved | {"settings": saved["settings"] | {"verify.other_generator": True}})
+    atomic.write_json(root / "config.json", saved | {"settings": saved["settings"] | {"verify.other_generator": True}})
     assert figures(Sources(root), tmp_path / "out")["test"]["best_of_n"]  # the run itself was asked for it
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.pipeline_test import SHRUNK, rows
 from verifier import config as config_lib
-from verifier import experiment, pipeline, sweep, workdir
+from verifier import checksums, experiment, pipeline, sweep, workdir
 from verifier.data import store
 
 THEMES = {
@@ -38,7 +38,7 @@ class Fake:
                 if not workdir.is_done(folder, own):
                     if self.left == sum(self.made.values()):
                         raise KeyboardInterrupt
-                    store.write_json(folder / "manifest.json", {"settings": own})
+                    checksums.write_sealed(folder / "manifest.json", {"settings": own})
                     self.made[(stage, split, sweep.follows_from(config, stage, split))] += 1
 
 

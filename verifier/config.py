@@ -185,7 +185,7 @@ class ReportConfig:
 
     ks: tuple[int, ...] = (1, 3, 5, 10, 20, 50)  # sizes of top-k votes; the one to use is chosen on held-out problems
     resamples: int = 2000  # of the bootstrap over problems
-    show_problems: int = 12  # problems on the page whose solutions are coloured by token value
+    show_problems: int = 2000  # problems on the page whose solutions can be opened, where there is room; the others are only listed
     aggregation: str = "last"  # a solution's score out of its token values: last | mean | min | product | last_line
     allow_missing: bool = False  # leave out samples without a score (or one that is NaN) and count them; false: refuse them
 

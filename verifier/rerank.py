@@ -18,7 +18,6 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from absl import app, flags
 
 from verifier import log, places
@@ -26,7 +25,8 @@ from verifier.config import LabelConfig, ReportConfig, UserError
 from verifier.data import corrections, store
 from verifier.evaluate import foreign, graders, metrics, provenance, report, tables
 from verifier.evaluate.aggregation import AGGREGATIONS, check_aggregation
-from verifier.evaluate.tables import SplitRows, TablesError
+from verifier.evaluate.joining import TablesError
+from verifier.evaluate.tables import Kept, SplitRows
 from verifier.text.tokenizer import load_tokenizer
 
 _SAMPLES = flags.DEFINE_string("samples", None, "A workdir, a table folder, or one Parquet or JSONL file with solutions.")
@@ -76,9 +76,9 @@ def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> d
     if not path.exists():
         raise TablesError(f"--samples={path}: there is nothing; expected a workdir, a table folder, or one Parquet or JSONL file")
     if path.is_dir():
-        samples, problems, scores = _stored(path)
+        samples, problems, scores = _stored(path, label.grader)
     else:
-        samples, problems, scores = _by_split(path, allow_missing)
+        samples, problems, scores = foreign.read_samples_file(path, label.grader, allow_missing)
     if sources.problems:
         problems = _problems(sources.problems)
     if sources.scores:
@@ -94,8 +94,8 @@ def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> d
 
 def _judged(
     name: str,
-    samples: pa.Table,
-    scores: pa.Table | None,
+    samples: Kept,
+    scores: Kept | None,
     problems: pa.Table,
     label: LabelConfig,
     fixed: Sequence[Mapping[str, str]],
@@ -143,7 +143,7 @@ def _workdir_of(path: pathlib.Path) -> pathlib.Path | None:
     return next((root for root in (path, *path.resolve().parents[:3]) if (root / "tables" / "samples").is_dir()), None)
 
 
-def _stored(path: pathlib.Path) -> tuple[dict[str, pa.Table], pa.Table | None, dict[str, pa.Table]]:
+def _stored(path: pathlib.Path, grader: str) -> foreign.Foreign:
     """Samples of a workdir or table folder by split, with the problems and scores beside them."""
     table = path / "tables" / "samples" if (path / "tables").is_dir() else path
     one = table if table.name.startswith("split=") else None
@@ -157,18 +157,11 @@ def _stored(path: pathlib.Path) -> tuple[dict[str, pa.Table], pa.Table | None, d
     samples, scores = {}, {}
     for folder in folders:
         name = folder.name.removeprefix("split=") if folder.name.startswith("split=") else "test"
-        samples[name] = tables.read_samples(folder)
+        samples[name] = tables.read_samples(folder, grader)
         if (beside / "scores" / folder.name).is_dir():
             tables.refuse_other_samples(beside / "scores" / folder.name, folder, "score")
             scores[name] = tables.read_scores(beside / "scores" / folder.name)
-    return samples, _problems(problems) if problems.is_dir() else None, scores
-
-
-def _by_split(path: pathlib.Path, allow_missing: bool) -> tuple[dict[str, pa.Table], pa.Table | None, dict[str, pa.Table]]:
-    """Samples of one file by split, with the problems and scores it holds."""
-    read_file = foreign.read_samples_file(path, allow_missing)
-    samples = _parted(read_file.samples)
-    return samples, read_file.problems, _parted(read_file.scores) if read_file.scores else {}
+    return foreign.Foreign(samples, _problems(problems) if problems.is_dir() else None, scores)
 
 
 def _problems(path: pathlib.Path) -> pa.Table:
@@ -177,20 +170,15 @@ def _problems(path: pathlib.Path) -> pa.Table:
     return foreign.read_problems_file(path)
 
 
-def _scores(path: pathlib.Path, samples: Mapping[str, pa.Table], allow_missing: bool) -> dict[str, pa.Table]:
+def _scores(path: pathlib.Path, samples: Mapping[str, Kept], allow_missing: bool) -> dict[str, Kept]:
     """Scores by split; a table without splits serves all of them."""
     if not path.is_dir():
-        table = foreign.read_scores_file(path, allow_missing)
-        return _parted(table) if "split" in table.column_names else dict.fromkeys(samples, table)
+        read = foreign.read_scores_file(path, allow_missing)
+        return dict.fromkeys(samples, read[""]) if "" in read else read
     root = path / "tables" / "scores" if (path / "tables").is_dir() else path
     if not list(root.glob("split=*")):
         return dict.fromkeys(samples, tables.read_scores(root))
     return {name: tables.read_scores(root / f"split={name}") for name in samples if (root / f"split={name}").is_dir()}
-
-
-def _parted(table: pa.Table) -> dict[str, pa.Table]:
-    """A table with a column `split` as one table a split."""
-    return {name: table.filter(pc.equal(table["split"], name)).drop_columns(["split"]) for name in pc.unique(table["split"]).to_pylist()}
 
 
 def _sizes(words: Sequence[str]) -> tuple[int, ...]:

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.evaluate.held import assemble
 from verifier.config import ReportConfig
-from verifier.evaluate import aggregation, rank, report, tables
-from verifier.evaluate.aggregation import AGGREGATIONS, AggregationError, aggregate, in_last_line
+from verifier.evaluate import aggregation, rank, report
+from verifier.evaluate.aggregation import AGGREGATIONS, AggregationError, in_last_line
 from verifier.evaluate.candidates import arrange
 from verifier.evaluate.tables import SplitRows
+from verifier.evaluate.token_values import aggregate
 from verifier.text.tokenizer import ByteTokenizer
 
 TEXT = "ab\n#### {}"  # nine tokens of bytes and the end token: three, then seven of the last line
@@ -135,7 +137,7 @@ def split_where(right: str | None, tokenizer: ByteTokenizer, columns: tuple[str,
     kept = [name for name in scores.column_names if name not in ("token_scores",) or name in columns]
     samples = samples if "tokens" in columns else samples.drop_columns(["tokens"])
     problems = pa.table({"problem_id": ["p"], "question": ["q"], "answer": ["1"]})
-    return tables.assemble(samples, problems, "numeric", scores.select(kept))
+    return assemble(samples, problems, "numeric", scores.select(kept))
 
 
 @pytest.mark.parametrize("right", AGGREGATIONS)
@@ -153,7 +155,8 @@ def test_the_ranking_follows_the_aggregation(right: str, tmp_path: pathlib.Path)
         }
         applied = aggregation.applied(split, how, tokenizer)
         chosen = int(applied.candidates.row_PJ[0, 0])
-        assert split.rows["solution"][chosen].as_py() == TEXT.format(1 if how == right else 2 + AGGREGATIONS.index(how))
+        expected = TEXT.format(1 if how == right else 2 + AGGREGATIONS.index(how))
+        assert split.cells(np.array([chosen]), ["solution"])["solution"] == [expected]
 
 
 def test_what_an_aggregation_lacks_is_named() -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.evaluate.held import assemble
+from verifier import checksums
 from verifier.config import ReportConfig
-from verifier.evaluate import joining, provenance, report, tables
+from verifier.evaluate import joining, provenance, report
 from verifier.evaluate.joining import TablesError
 from verifier.evaluate.tables import SplitRows
 
@@ -40,31 +42,31 @@ def test_missing_rows_and_nan_are_counted_named_and_refused() -> None:
     with pytest.raises(
         TablesError, match="2 of 8 samples have no row in the scores, such as problem p0, sample 0; problem p1, sample 0;.*--allow-missing"
     ):
-        tables.assemble(rows, problems, labels, scores.slice(2))
+        assemble(rows, problems, labels, scores.slice(2))
     with pytest.raises(TablesError, match="1 of 8 samples have no row in the labels, such as problem p1, sample 3"):
-        tables.assemble(rows, problems, labels.slice(0, 7), scores)
+        assemble(rows, problems, labels.slice(0, 7), scores)
     values = scores["score"].to_pylist()
     broken = with_scores(scores, [*values[:3], float("nan"), None, *values[5:]])
     with pytest.raises(
         TablesError, match="2 of 8 scores are NaN .*problem p1, sample 1; problem p0, sample 2: .*report.allow_missing=true"
     ):
-        tables.assemble(rows, problems, labels, broken)
+        assemble(rows, problems, labels, broken)
     tokens = [[one, one] for one in values]
     tokens[5] = [float("nan"), 0.5]
     with pytest.raises(TablesError, match="1 of 8 scores are NaN or have NaN among their token values, such as of problem p1, sample 2"):
-        tables.assemble(rows, problems, labels, with_scores(scores, values, tokens))
+        assemble(rows, problems, labels, with_scores(scores, values, tokens))
 
 
 def test_what_is_left_out_is_as_if_it_had_not_been_drawn(tmp_path: pathlib.Path) -> None:
     rows, problems, labels, scores = made()
     values = scores["score"].to_pylist()
     broken = with_scores(scores, [*values[:6], float("nan"), values[7]]).slice(1)  # 0 has no row, 6 is NaN
-    split = tables.assemble(rows, problems, labels.slice(0, 5), broken, allow_missing=True)
+    split = assemble(rows, problems, labels.slice(0, 5), broken, allow_missing=True)
     assert split.missing == {"samples_without_label": 3, "samples_without_score": 1, "samples_with_nan": 0}
-    kept = tables.assemble(rows.slice(1, 4), problems, labels, scores)
+    kept = assemble(rows.slice(1, 4), problems, labels, scores)
     assert split.candidates.sample_id_PJ.tolist() == kept.candidates.sample_id_PJ.tolist()
     assert split.candidates.correct_PJ.tolist() == kept.candidates.correct_PJ.tolist()
-    split = tables.assemble(rows, problems, labels, broken, allow_missing=True)
+    split = assemble(rows, problems, labels, broken, allow_missing=True)
     assert split.missing == {"samples_without_label": 0, "samples_without_score": 1, "samples_with_nan": 1}
     result = report.write({"test": split}, report.Run("run"), CONFIG, 0, tmp_path)
     assert result["splits"]["test"]["left_out"] == {"problems": 0, **split.missing} and result["splits"]["test"]["n_samples"] == 6
@@ -78,16 +80,17 @@ def test_what_is_left_out_is_as_if_it_had_not_been_drawn(tmp_path: pathlib.Path)
 def test_where_nothing_is_left_that_is_said() -> None:
     rows, problems, labels, scores = made()
     with pytest.raises(TablesError, match=r"no sample is left of 8 \(8 samples with nan\)"):
-        tables.assemble(rows, problems, labels, with_scores(scores, [float("nan")] * 8), allow_missing=True)
+        assemble(rows, problems, labels, with_scores(scores, [float("nan")] * 8), allow_missing=True)
+    others = scores.set_column(1, "sample_id", pa.array(range(10, 18), pa.int32()))
     with pytest.raises(TablesError, match="8 of 8 samples have no row in the scores"):
-        tables.assemble(rows, problems, labels, scores.slice(0, 0))
+        assemble(rows, problems, labels, others)
 
 
 def test_a_row_that_is_there_twice_is_refused_always() -> None:
     rows, problems, labels, scores = made()
     for allow in (False, True):
         with pytest.raises(TablesError, match="the scores hold problem p1, sample 3 twice"):
-            tables.assemble(rows, problems, labels, pa.concat_tables([scores, scores.slice(7)]), allow)
+            assemble(rows, problems, labels, pa.concat_tables([scores, scores.slice(7)]), allow)
 
 
 def test_places_are_found_in_any_order() -> None:
@@ -98,15 +101,13 @@ def test_places_are_found_in_any_order() -> None:
 
 
 def test_samples_of_another_generator_are_refused(tmp_path: pathlib.Path) -> None:
-    from verifier.data import store
-
     rows, problems, labels, scores = made()
     rows = rows.append_column("generator", pa.array(["g1"] * 8))
     scores = scores.append_column("verifier", pa.array(["v1"] * 8))
-    splits: dict[str, SplitRows] = {"test": tables.assemble(rows, problems, labels, scores)}
+    splits: dict[str, SplitRows] = {"test": assemble(rows, problems, labels, scores)}
     provenance.refuse_other_generator(splits, tmp_path)  # no manifest tells nothing
     for generator, verifier, refused in (("g1", "v1", False), ("g0", "v0", False), ("g0", "v1", True)):
-        store.write_json(tmp_path / "manifest.json", {"id": verifier, "generator": generator})
+        checksums.write_sealed(tmp_path / "manifest.json", {"id": verifier, "generator": generator})
         if refused:
             with pytest.raises(
                 TablesError, match="test samples were drawn by generator g1, but the verifier in .* of g0.*--other_generator"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifier.evaluate import plots
+from tests.evaluate.held import held
+from verifier.evaluate import plots, token_values
 from verifier.evaluate.calibration import average_precision, calibration, discrimination
 from verifier.evaluate.candidates import arrange
 from verifier.evaluate.positions import by_position
@@ -23,8 +25,9 @@ def made_split(values: list[list[float]], right: np.ndarray, problem: np.ndarray
     ids = [f"p{p}" for p in problem]
     score = np.array([one[-1] if one else 0.5 for one in values], np.float32)
     candidates = arrange(ids, np.arange(len(ids)), np.arange(len(ids)), right, score)
-    rows = pa.table({"problem_id": ids, "sample_id": np.arange(len(ids)), "token_scores": pa.array(values, pa.list_(pa.float32()))})
-    return SplitRows(rows, [None] * len(ids), {}, {}, "numeric", candidates)
+    kept = token_values.summarised(pa.chunked_array([pa.array(values, pa.list_(pa.float32()))]))
+    rows = pa.table({"problem_id": ids, "sample_id": np.arange(len(ids)), **kept})
+    return SplitRows(rows, pa.nulls(len(ids), pa.string()).dictionary_encode(), {}, {}, "numeric", candidates, held(rows))
 
 
 def drawn_split(seed: int = 0) -> tuple[SplitRows, list[list[float]], np.ndarray, np.ndarray]:
@@ -65,7 +68,7 @@ def test_a_verifier_that_knows_late_shows_it() -> None:
 def test_without_token_values_there_is_nothing_by_position() -> None:
     split = drawn_split()[0]
     assert by_position(made_split([[]] * 4, np.array([True, False] * 2), np.zeros(4, int)), 10, 0) is None
-    bare = SplitRows(split.rows.drop_columns(["token_scores"]), split.answer, {}, {}, "numeric", split.candidates)
+    bare = dataclasses.replace(split, rows=split.rows.select(["problem_id", "sample_id"]))
     assert by_position(bare, 10, 0) is None
     assert plots.merit_by_position({"verifier": None}) is None
 

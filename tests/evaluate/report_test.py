@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.evaluate.held import held
 from verifier import atomic, checksums
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
@@ -64,27 +65,34 @@ def make_workdir(root: pathlib.Path, seed: int = 0, scored: bool = True, order: 
 class Page(html.parser.HTMLParser):
     """Notes tags, addresses and unclosed elements."""
 
-    VOID = {"meta", "link", "br"}
+    VOID = {"meta", "link", "br", "input"}
+    rawdata_is_data = False
 
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.spans: list[dict] = []
+        self.data: dict = {}
         self.addresses: list[str] = []
         self.tags: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         self.tags.add(tag)
         self.addresses += [value for name, value in attrs if name in ("href", "src", "srcset", "action")]
-        if tag == "span" and "data-v" in dict(attrs):
-            self.spans.append(dict(attrs))
         if tag not in self.VOID:
             self.open.append(tag)
+        if dict(attrs).get("id") == "data":
+            self.rawdata_is_data = True
+
+    def handle_data(self, data: str) -> None:
+        if self.rawdata_is_data:
+            self.data, self.rawdata_is_data = json.loads(data), False
 
     def handle_startendtag(self, tag: str, attrs: list) -> None:
         self.tags.add(tag)
 
     def handle_endtag(self, tag: str) -> None:
+        while self.open[-1] == "option" != tag:  # which HTML closes by itself
+            self.open.pop()
         assert self.open.pop() == tag, f"</{tag}> closes another element"
 
 
@@ -102,7 +110,7 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
     assert json.loads((root / "report" / "metrics.json").read_text()) == result
     assert {path.name for path in (root / "report").iterdir()} == {
         *("index.html", "metrics.json"),
-        *("accuracy.svg", "votes.svg", "reliability.svg", "scores.svg", "positions.svg"),
+        *("accuracy.svg", "heatmap.svg", "votes.svg", "reliability.svg", "scores.svg", "positions.svg"),
     }
     assert set(result["splits"]) == {"heldout", "test"} and len(result["config_hash"]) == 16
     assert result["seconds"] == {"sample": 4.5, "label": 4.5, "score": 3.0}
@@ -114,13 +122,15 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
     assert f"most: {'/'.join(most['graders'])}, {most['share']:.1%}" in report.results_table(result) and most["differ"] > 0
     text, page = read_page(root / "report" / "index.html")
     assert f"<td>{' and '.join(most['graders'])}</td>" in text
-    assert "script" not in page.tags and EVIL not in text and "&lt;script&gt;" in text and "a &lt;b&gt;run" in text
+    assert text.count("<script") == 2 and EVIL not in text and "a &lt;b&gt;run" in text
     assert page.addresses == ["data:,"] and not re.search(r"url\(|@import", text)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
-    assert len(page.spans) > 200 and any("forced" in span["class"] for span in page.spans)
-    assert all(0 <= float(span["data-v"].split()[0]) <= 1 for span in page.spans)
-    assert "\ufffd" not in text and "\u00a3" in text  # a character cut between byte tokens is put together again
-    for name in ("accuracy", "votes", "reliability", "scores", "positions"):
+    assert [problem["question"] for problem in page.data["problems"]] == [f"{EVIL} {p}" for p in range(15)]
+    solutions = [one for problem in page.data["problems"] for one in problem["solutions"]]
+    assert len(solutions) >= 12 and all(one["forced"] == [14, 15, 16, 17] and one["text"].startswith("\u00a3") for one in solutions)
+    assert all(len(one["values"]) == len(one["lengths"]) and 0 <= min(one["values"]) <= max(one["values"]) <= 100 for one in solutions)
+    assert all(sum(one["lengths"]) == len(one["text"]) and one["lengths"][:2] == [0, 1] for one in solutions)  # a cut character is whole
+    for name in ("accuracy", "heatmap", "votes", "reliability", "scores", "positions"):
         assert "<style>" in (root / "report" / f"{name}.svg").read_text()
 
 
@@ -139,7 +149,8 @@ def test_without_token_texts_whole_solutions_are_coloured(tmp_path: pathlib.Path
         path.unlink()
     report.write_report(root, root / "report", CONFIG, seed=0)
     text, page = read_page(root / "report" / "index.html")
-    assert "as a whole has the colour of its score" in text and 0 < len(page.spans) < 40
+    assert "as a whole has the colour of its score" in text and page.data["scored"]
+    assert not any("values" in one for problem in page.data["problems"] for one in problem["solutions"])
 
 
 def test_without_scores_there_is_a_page_all_the_same(tmp_path: pathlib.Path) -> None:
@@ -147,20 +158,24 @@ def test_without_scores_there_is_a_page_all_the_same(tmp_path: pathlib.Path) -> 
     result = report.write_report(root, root / "report", CONFIG, seed=0)
     assert result["splits"]["test"]["best_of_n"] is None and result["splits"]["test"]["majority"]
     text, page = read_page(root / "report" / "index.html")
-    assert "carry no scores" in text and page.spans == []
+    assert "carry no scores" in text and not page.data["scored"] and "nothing is coloured" in text
+    assert page.data["problems"][0]["best"] is None and page.data["problems"][0]["majority"] is not None
 
 
 def test_tables_that_do_not_belong_together_are_refused(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path)
-    samples = tables.read_samples(root / "tables" / "samples" / "split=test")
-    scores = tables.read_scores(root / "tables" / "scores" / "split=test")
+    samples = tables.read_samples(root / "tables" / "samples" / "split=test", "numeric")
+    scores = store.read_table(root / "tables" / "scores" / "split=test", "scores")
     problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
     with pytest.raises(TablesError, match="1 of 90 samples have no row in the scores, such as problem test-00, sample 0"):
-        tables.assemble(samples, problems, "numeric", scores.slice(1))
+        tables.assemble(samples, problems, "numeric", tables.keep_scores(held(scores.slice(1))))
+    twice = pa.concat_tables([scores, scores.slice(3, 1)])
+    with pytest.raises(TablesError, match="the scores hold problem test-00, sample 3 twice"):
+        tables.assemble(samples, problems, "numeric", tables.keep_scores(held(twice)))
     with pytest.raises(TablesError, match="problems of the samples have no gold answer, such as test-"):
         tables.assemble(samples, problems.slice(0, 12), "numeric", None)
     with pytest.raises(graders.GraderError, match="no grader 'numerical'; nearest: numeric"):
-        tables.assemble(samples, problems, "numerical", None)
+        tables.read_samples(root / "tables" / "samples" / "split=test", "numerical")
     with pytest.raises(TablesError, match="no samples of the splits"):
         tables.read_workdir(tmp_path / "nowhere")
 
@@ -182,13 +197,16 @@ def test_labels_and_scores_of_other_samples_are_refused(tmp_path: pathlib.Path, 
 
 def test_columns_of_the_scores_take_the_place_of_the_samples_own(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path)
-    samples = tables.read_samples(root / "tables" / "samples" / "split=test")
-    scores = tables.read_scores(root / "tables" / "scores" / "split=test")
+    samples = store.read_table(root / "tables" / "samples" / "split=test", "samples")
+    scores = store.read_table(root / "tables" / "scores" / "split=test", "scores")
     old = samples.append_column("token_scores", pa.array([[9.0]] * len(samples)))
     problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
-    split = tables.assemble(old, problems, "numeric", scores)
-    assert split.rows.column_names.count("token_scores") == 1
-    assert split.rows["token_scores"].to_pylist() == scores["token_scores"].to_pylist()
+    shuffled = scores.take(np.random.default_rng(0).permutation(len(scores)))
+    split = tables.assemble(tables.keep_samples(held(old), "numeric"), problems, "numeric", tables.keep_scores(held(shuffled)))
+    rows = np.array([7, 0, 7, 31])
+    cells = split.cells(rows, ["solution", "token_scores", "nothing"])
+    assert cells["token_scores"] == scores["token_scores"].take(rows).to_pylist()
+    assert cells["solution"] == samples["solution"].take(rows).to_pylist() and "nothing" not in cells
 
 
 def test_relabelling_equals_grading_one_by_one() -> None:

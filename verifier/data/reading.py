@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -72,18 +72,56 @@ def refuse_other_schema(manifest: Mapping[str, Any], folder: pathlib.Path) -> No
 def read_foreign(path: pathlib.Path | str) -> pa.Table:
     """Reads one Parquet or JSONL file made elsewhere with the columns and types that it has."""
     path = places.place(path)
-    return _rows_of_jsonl(path) if _is_jsonl(path) else open_part(path, None).read()
+    return _rows_of_jsonl(path) if is_jsonl(path) else open_part(path, None).read()
 
 
 def open_part(path: pathlib.Path, content: bytes | None) -> pq.ParquetFile:
     """A Parquet file, from its bytes where they are in memory already; a truncated one is an error with its name and size."""
     try:
+        if content is None and places.is_remote(path):  # a store's files are read whole
+            content = path.read_bytes()
         return pq.ParquetFile(pa.BufferReader(content) if content is not None else path)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0] if path.exists() else "no such file"
         size = path.stat().st_size if path.exists() else 0
         expected = "expected one that ends in its footer and PAR1"
         raise StoreError(f"{path}: not a whole Parquet file ({size:,} bytes): {reason}; {expected}") from error
+
+
+def checked_files(path: pathlib.Path, table: str) -> list[pathlib.Path]:
+    """The files of one split's folder, or the one file: those of its manifest, whole and unchanged, where it has one.
+
+    Raises:
+        StoreError: nothing there, unfinished, a part missing, truncated or changed.
+    """
+    if not path.exists():
+        raise StoreError(f"{path}: there is nothing; expected a table folder, or a Parquet or JSONL file of {table}")
+    if path.is_file():
+        return [path]
+    manifest = _manifest_for_reading(path, table)
+    files = _files_of(path, manifest)
+    listed = {part["name"]: part for part in manifest["parts"]} if manifest else {}
+
+    def check(file: pathlib.Path) -> None:
+        if file.name in listed:
+            _check_rows(file, open_part(file, _verified(file, listed[file.name])), listed[file.name])
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:  # few, since each holds a whole file
+        list(pool.map(check, files))
+    return files
+
+
+def decode_group(path: pathlib.Path, group: int, columns: Sequence[str], most: int) -> Iterator[pa.Table]:
+    """One row group of a Parquet file in pieces of at most `most` rows.
+
+    Raises:
+        StoreError: it is damaged inside.
+    """
+    try:
+        batches = open_part(path, None).iter_batches(most, [group], list(columns), use_threads=False)
+        yield from (pa.Table.from_batches([batch]) for batch in batches)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(path, error) from error
 
 
 def parts_of(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -197,22 +235,22 @@ def _read_file(
     path: pathlib.Path, table: str, columns: list[str], key: Sequence[str], split: str | None, expected: Mapping[str, Any] | None = None
 ) -> pa.Table:
     """One file's columns, with the key's where it has them, cast to the table's types."""
-    if _is_jsonl(path):
+    if is_jsonl(path):
         rows = _rows_of_jsonl(path)
         there = rows.column_names
     else:
         content = _verified(path, expected) if expected else None
         file = open_part(path, content)
         there = file.schema_arrow.names
-        if expected and file.metadata.num_rows != expected["rows"]:
-            raise StoreError(f"{path}: {file.metadata.num_rows:,} rows; {MANIFEST} expects {expected['rows']:,}")
+        if expected:
+            _check_rows(path, file, expected)
     needed = [name for name in columns if not (name == "split" and split is not None)]
     for name in needed:
         if name not in there:
             raise StoreError(f"{path}: no column {name!r}; it has {', '.join(there)}")
     names = list(dict.fromkeys([*needed, *(name for name in (*key, "split") if name in there)]))
-    read = rows.select(names) if _is_jsonl(path) else _decode(file, path, names)
-    read = _cast(read, path, table)
+    read = rows.select(names) if is_jsonl(path) else _decode(file, path, names)
+    read = cast(read, path, table)
     if split is not None and "split" in columns and "split" not in read.column_names:
         read = read.append_column(pa.field("split", pa.string(), nullable=False), pa.repeat(pa.scalar(split), len(read)))
     return read
@@ -222,7 +260,16 @@ def _decode(file: pq.ParquetFile, path: pathlib.Path, names: list[str]) -> pa.Ta
     try:
         return file.read(names, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(f"{path}: damaged inside ({str(error).splitlines()[0]}); {_WAY_OUT}") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: pathlib.Path, error: Exception) -> StoreError:
+    return StoreError(f"{path}: damaged inside ({str(error).splitlines()[0]}); {_WAY_OUT}")
+
+
+def _check_rows(path: pathlib.Path, file: pq.ParquetFile, expected: Mapping[str, Any]) -> None:
+    if file.metadata.num_rows != expected["rows"]:
+        raise StoreError(f"{path}: {file.metadata.num_rows:,} rows; {MANIFEST} expects {expected['rows']:,}")
 
 
 def _verified(path: pathlib.Path, expected: Mapping[str, Any]) -> bytes:
@@ -238,7 +285,8 @@ def _verified(path: pathlib.Path, expected: Mapping[str, Any]) -> bytes:
     return content
 
 
-def _cast(read: pa.Table, path: pathlib.Path, table: str) -> pa.Table:
+def cast(read: pa.Table, path: pathlib.Path, table: str) -> pa.Table:
+    """Columns of a file with the types of the table's; one that cannot be, or has empty values, is an error with the file's name."""
     schema = schema_of(table)
     for place, (name, there) in enumerate(zip(read.column_names, read.schema, strict=True)):
         if name not in schema.names or there.equals(schema.field(name)):  # a part of this project's has the types already
@@ -254,7 +302,8 @@ def _cast(read: pa.Table, path: pathlib.Path, table: str) -> pa.Table:
     return read
 
 
-def _is_jsonl(path: pathlib.Path) -> bool:
+def is_jsonl(path: pathlib.Path) -> bool:
+    """Whether a file has one JSON object a line, by its name."""
     return path.suffix in (".jsonl", ".json", ".ndjson")
 
 

@@ -9,68 +9,28 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from verifier.config import UserError
-from verifier.evaluate import rank
+from verifier.evaluate import rank, token_values
 from verifier.evaluate.calibration import calibration
 from verifier.evaluate.candidates import Candidates
+from verifier.evaluate.columns import ROW
 from verifier.evaluate.intervals import Bootstrap
-from verifier.evaluate.tables import SplitRows
+from verifier.evaluate.tables import SCORE_ROW, SplitRows
+from verifier.evaluate.token_values import COUNT, Scores, aggregate, ragged, spread
 from verifier.text.tokenizer import Tokenizer
 
 AGGREGATIONS = ("last", "mean", "min", "product", "last_line")
-_FLOOR = 1e-6  # a value that counts in a product at least: squared error gives values below 0, and one of them must not make all equal
 _COMPARED = 16  # solutions on which a tokenizer is held against the stored text
+_WAY_OUT = "name that of the samples' generator by --tokenizer=PATH (rerank), or take another aggregation"
 
 
 class AggregationError(UserError):
     """Token values cannot be put together as asked; the message says what is missing."""
-
-
-class Scores(NamedTuple):
-    """score_R: [rows] float64, NaN where a row has no token values; log_R: their logarithms where they are products."""
-
-    score_R: np.ndarray
-    log_R: np.ndarray | None = None
-
-
-def aggregate(value_N: np.ndarray, length_R: np.ndarray, how: str, last_line_N: np.ndarray | None = None) -> Scores:
-    """One score a solution.
-
-    Args:
-        value_N: values of all tokens, solution after solution.
-        length_R: tokens of each solution.
-        how: `last`; `mean`; `min`; `product` of values, each clipped to [1e-6, 1], as a sum of logarithms; `last_line`: mean over the
-            tokens of the last line.
-        last_line_N: which tokens write the last line (`in_last_line`), for `last_line` alone.
-
-    Returns:
-        Scores; a NaN among a solution's values makes its score NaN.
-    """
-    there_R = length_R > 0
-    start = (np.cumsum(length_R) - length_R)[there_R]
-    log_R = None
-    if not len(start):
-        found = np.empty(0)
-    elif how == "last":
-        found = value_N[start + length_R[there_R] - 1]
-    elif how == "mean":
-        found = np.add.reduceat(value_N, start, dtype=np.float64) / length_R[there_R]
-    elif how == "min":
-        found = np.minimum.reduceat(value_N, start)
-    elif how == "product":
-        log = np.add.reduceat(np.log(np.clip(value_N.astype(np.float64), _FLOOR, 1.0)), start)
-        found, log_R = np.exp(log), _spread(log, there_R)
-    else:
-        assert how == "last_line" and last_line_N is not None, how
-        count = np.add.reduceat(last_line_N, start, dtype=np.int64)
-        found = np.add.reduceat(np.where(last_line_N, value_N, 0.0), start, dtype=np.float64) / count
-    return Scores(_spread(found, there_R), log_R)
 
 
 def in_last_line(token_N: np.ndarray, length_R: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
@@ -96,9 +56,9 @@ def in_last_line(token_N: np.ndarray, length_R: np.ndarray, tokenizer: Tokenizer
     start_R, row_N, place_N = np.cumsum(length_R) - length_R, np.repeat(np.arange(len(length_R)), length_R), np.arange(len(token_N))
     if not there.any():
         return np.zeros(len(token_N), bool)
-    content_R = _spread(np.maximum.reduceat(np.where(writes_N, place_N, -1), start_R[there]), there, -1)
+    content_R = spread(np.maximum.reduceat(np.where(writes_N, place_N, -1), start_R[there]), there, -1)
     before_N = ends_line_N & (place_N < content_R[row_N])
-    break_R = _spread(np.maximum.reduceat(np.where(before_N, place_N, -1), start_R[there]), there, -1)
+    break_R = spread(np.maximum.reduceat(np.where(before_N, place_N, -1), start_R[there]), there, -1)
     after_R = np.where(break_R < 0, start_R, np.where(begins_N[break_R], break_R, break_R + 1))
     first_R = np.where(content_R < 0, start_R, np.where(inner_N[content_R], content_R, after_R))
     return place_N >= first_R[row_N]
@@ -115,31 +75,55 @@ def scores_of(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> Scores
     Raises:
         AggregationError: the token values, the tokens or the tokenizer are missing or do not fit each other.
     """
-    needed = ("token_scores", "tokens") if how == "last_line" else ("token_scores",)
-    for name in needed:
-        if name not in split.rows.column_names:
-            there = ", ".join(split.rows.column_names)
+    needed = {"token_scores": COUNT in split.rows.column_names, "tokens": how != "last_line" or "tokens" in split.texts.names}
+    for name, known in needed.items():
+        if not known:
             raise AggregationError(
-                f"aggregation={how} needs `{name}`, which these samples and scores do not have; there are {there}: take tables with "
-                "it, such as a workdir's own, or aggregation=last"
+                f"aggregation={how} needs `{name}`, which these samples and scores do not have; there are {', '.join(split.names)}: take "
+                "tables with it, such as a workdir's own, or aggregation=last"
             )
-    value_N, length_R = ragged(split.rows["token_scores"])
     if how != "last_line":
-        return aggregate(value_N, length_R, how)
+        return token_values.kept(split.rows, how)
     if tokenizer is None:
         raise AggregationError(
             "aggregation=last_line needs the tokenizer of the samples' tokens, to know which of them write the last line; there is none in "
             "the workdir's generator/ or verifier/: name one by --tokenizer=PATH (rerank), or take another aggregation"
         )
-    token_N, tokens_R = ragged(split.rows["tokens"])
-    if not np.array_equal(tokens_R, length_R):
-        row = int(np.nonzero(tokens_R != length_R)[0][0])
+    return Scores(_last_line_scores(split, tokenizer))
+
+
+def _last_line_scores(split: SplitRows, tokenizer: Tokenizer) -> np.ndarray:
+    """[rows] the mean value in the last line, tokens and values read piece by piece."""
+    assert split.values is not None  # there are token values
+    token_row_R, value_row_R = split.rows[ROW].to_numpy(), split.rows[SCORE_ROW].to_numpy()
+
+    def of_tokens(piece: pa.Table, _: int) -> np.ndarray:
+        token_N, length_R = ragged(piece["tokens"])
+        _refuse_other_ids(token_N, tokenizer)
+        there = length_R > 0
+        start = (np.cumsum(length_R) - length_R)[there]
+        last = np.add.reduceat(in_last_line(token_N, length_R, tokenizer), start, dtype=np.int64) if len(start) else np.empty(0)
+        return np.stack([length_R, spread(last, there, 0).astype(np.int64)])
+
+    length_R, last_R = np.concatenate(list(split.texts.pieces(["tokens"], of_tokens)), axis=1)[:, token_row_R]
+    values_R = split.rows[COUNT].to_numpy()
+    if not np.array_equal(length_R, values_R):
+        row = int(np.nonzero(length_R != values_R)[0][0])
         raise AggregationError(
-            f"aggregation=last_line: row {row + 1} has {tokens_R[row]} tokens and {length_R[row]} token scores; expected as many: "
+            f"aggregation=last_line: row {row + 1} has {length_R[row]} tokens and {values_R[row]} token scores; expected as many: "
             "score these samples again"
         )
-    _refuse_other_tokenizer(split, token_N, tokenizer)
-    return aggregate(value_N, length_R, how, in_last_line(token_N, length_R, tokenizer))
+    _refuse_other_tokenizer(split, tokenizer)
+    last_S = np.ones(split.values.rows, np.int64)  # by row of the scores; those of no sample may have any
+    last_S[value_row_R] = last_R
+
+    def of_values(piece: pa.Table, first: int) -> np.ndarray:
+        value_N, length_R = ragged(piece["token_scores"])
+        before_R = np.cumsum(length_R) - np.minimum(last_S[first : first + len(piece)], length_R)
+        in_last_N = np.arange(len(value_N)) >= np.repeat(before_R, length_R)
+        return aggregate(value_N, length_R, "last_line", in_last_N).score_R
+
+    return np.concatenate(list(split.values.pieces(["token_scores"], of_values)))[value_row_R]
 
 
 def check_aggregation(how: str) -> None:
@@ -199,12 +183,6 @@ def chosen(heldout: Mapping[str, Any] | None, test: Mapping[str, Any] | None) ->
     return {"aggregation": name, "heldout_accuracy": heldout[name]["best_of_n"]["value"], **test[name]}
 
 
-def ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """A list column as all its values one after the other [N] and the length of each list [rows]; a missing list is an empty one."""
-    length_R = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
-    return pc.list_flatten(column).to_numpy(), length_R
-
-
 def _ranked(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> Candidates | None:
     """None where the rows do not have what this aggregation needs."""
     try:
@@ -224,23 +202,19 @@ def _figures(candidates: Candidates | None, last_P: np.ndarray, bootstrap: Boots
     return {**bootstrap.estimates(columns), "auroc_within_problem": calibration(candidates)["auroc_within_problem"]}
 
 
-def _refuse_other_tokenizer(split: SplitRows, token_N: np.ndarray, tokenizer: Tokenizer) -> None:
-    """Holds a few solutions' text against what the tokenizer makes of their tokens."""
+def _refuse_other_ids(token_N: np.ndarray, tokenizer: Tokenizer) -> None:
     strange = token_N[(token_N < 0) | (token_N >= tokenizer.vocab_size)]
-    way_out = "name that of the samples' generator by --tokenizer=PATH (rerank), or take another aggregation"
     if len(strange):
-        raise AggregationError(f"token {strange[0]} is beyond this tokenizer's {tokenizer.vocab_size:,}: it is another one; {way_out}")
-    for row in np.unique(np.linspace(0, len(split.rows) - 1, min(_COMPARED, len(split.rows))).astype(np.int64)).tolist():
-        text = split.rows["solution"][row].as_py()
-        decoded = tokenizer.decode(split.rows["tokens"][row].as_py())
+        raise AggregationError(f"token {strange[0]} is beyond this tokenizer's {tokenizer.vocab_size:,}: it is another one; {_WAY_OUT}")
+
+
+def _refuse_other_tokenizer(split: SplitRows, tokenizer: Tokenizer) -> None:
+    """Holds a few solutions' text against what the tokenizer makes of their tokens."""
+    rows = np.unique(np.linspace(0, len(split.rows) - 1, min(_COMPARED, len(split.rows))).astype(np.int64))
+    cells = split.cells(rows, ["solution", "tokens"])
+    for row, text, tokens in zip(rows.tolist(), cells["solution"], cells["tokens"], strict=True):
+        decoded = tokenizer.decode(tokens or [])
         if decoded != text:
             raise AggregationError(
-                f"the tokens of row {row + 1} read {decoded[:60]!r}, its solution {text[:60]!r}: another tokenizer; {way_out}"
+                f"the tokens of row {row + 1} read {decoded[:60]!r}, its solution {text[:60]!r}: another tokenizer; {_WAY_OUT}"
             )
-
-
-def _spread(found: np.ndarray, there_R: np.ndarray, fill: float = np.nan) -> np.ndarray:
-    """Values of the rows that have any, among all rows; `fill` elsewhere."""
-    out_R = np.full(len(there_R), fill)
-    out_R[there_R] = found
-    return out_R

@@ -163,15 +163,28 @@ def arrange(
     Raises:
         CandidatesError: no rows, the same sample twice, or scores that are NaN; the rows are named.
     """
-    if len(problem_id) == 0:
+    ids, problem = np.unique(np.asarray(problem_id, dtype=object).astype(str), return_inverse=True)
+    return arrange_coded(ids, problem, sample_id, key, correct, score)
+
+
+def arrange_coded(
+    problem_id: Sequence[str | None] | np.ndarray,
+    problem: np.ndarray,
+    sample_id: np.ndarray,
+    key: np.ndarray,
+    correct: np.ndarray,
+    score: np.ndarray | None,
+) -> Candidates:
+    """`arrange` of rows whose problems are given as [rows] places in `problem_id`, whose ids differ; those without rows are left out."""
+    if len(problem) == 0:
         raise CandidatesError("there are no samples to rank: expected at least one row")
     sample_id, key, correct = np.asarray(sample_id, np.int64), np.asarray(key, np.int64), np.asarray(correct, bool)
-    ids, problem = np.unique(np.asarray(problem_id, dtype=object).astype(str), return_inverse=True)
+    ids, problem = _in_order(np.asarray(problem_id, dtype=object).astype(str), problem)
     if score is not None:
         score = np.asarray(score, np.float64)
         _refuse_nan(ids[problem], sample_id, score)
-    order = np.lexsort((sample_id, np.zeros(len(problem)) if score is None else -(score if log is None else log), problem))
     _refuse_twins(ids, problem, sample_id)
+    order = np.lexsort((sample_id, problem) if score is None else (sample_id, -(score if log is None else log), problem))
     problem, answered = problem[order], key[order]
     count_P = np.bincount(problem, minlength=len(ids))
     column = np.arange(len(problem)) - np.repeat(np.cumsum(count_P) - count_P, count_P)
@@ -191,6 +204,15 @@ def arrange(
         score_PJ=None if score is None else padded(score[order], np.nan),
         log_PJ=None if log is None else padded(log[order], np.nan),
     )
+
+
+def _in_order(ids: np.ndarray, problem: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ids that have rows, ascending, and the places in them."""
+    used = np.nonzero(np.bincount(problem, minlength=len(ids)))[0]
+    order = used[np.argsort(ids[used])]
+    place = np.zeros(len(ids), np.int64)
+    place[order] = np.arange(len(order))
+    return ids[order], place[problem]
 
 
 def _numbered(problem: np.ndarray, key: np.ndarray) -> np.ndarray:
@@ -218,6 +240,9 @@ def _refuse_nan(problem_id: np.ndarray, sample_id: np.ndarray, score: np.ndarray
 
 
 def _refuse_twins(ids: np.ndarray, problem: np.ndarray, sample_id: np.ndarray) -> None:
+    later = np.diff(problem)
+    if np.all((later > 0) | ((later == 0) & (np.diff(sample_id) > 0))):  # as tables mostly are: nothing to sort
+        return
     order = np.lexsort((sample_id, problem))
     same = (np.diff(problem[order]) == 0) & (np.diff(sample_id[order]) == 0)
     if same.any():

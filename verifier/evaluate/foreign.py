@@ -1,64 +1,88 @@
 """Samples, problems and scores made elsewhere, as rows of this project's kind. Knows files and field names; judges nothing.
 
-A samples file has `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems file); `score` (in every row of a
-split, or in none of it), `split` ("test" when absent) and `sample_id` (numbered within the problem in order of the file when absent) are
-optional. A gold answer may be a whole worked solution ending in "#### 18", as GSM8K's own files have it.
+A samples file has `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems file); `score`, `split` ("test" when
+absent) and `sample_id` (numbered within the problem in order of the file when absent) are optional. A gold answer may be a whole worked
+solution ending in "#### 18", as GSM8K's own files have it. A split in which no row has a score is not scored.
 """
 
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from verifier.data import store
-from verifier.evaluate.joining import ALLOW
-from verifier.evaluate.tables import TablesError, gold_ids
+from verifier.data.scanning import Scan, scan_file
+from verifier.evaluate import columns, graders, token_values
+from verifier.evaluate.joining import ALLOW, TablesError
+from verifier.evaluate.tables import Kept, gold_ids
 from verifier.text.problem import problem_id
 
-_KEPT = ("tokens", "forced", "token_scores", "generator")  # of this project's own tables
+_OPTIONAL = ("question", "problem_id", "sample_id", "split", "answer", "score", "generator", "token_scores")
 _ID_WAY_OUT = "give the problem's `question`, or its `problem_id` as other tables have it"
 
 
 class Foreign(NamedTuple):
-    """What one samples file holds; `split` is a column of `samples`. `problems` and `scores` are None where the file has none of it."""
+    """What one samples file holds, by split. `problems` is None and `scores` empty where the file has none of it."""
 
-    samples: pa.Table
+    samples: dict[str, Kept]
     problems: pa.Table | None
-    scores: pa.Table | None
+    scores: dict[str, Kept]
 
 
-def read_samples_file(path: pathlib.Path, allow_missing: bool = False) -> Foreign:
+class _Piece(NamedTuple):
+    """Some rows of a file, and where they stand in it."""
+
+    table: pa.Table
+    first: int
+    scan: Scan
+
+
+def read_samples_file(path: pathlib.Path, grader: str, allow_missing: bool = False) -> Foreign:
     """Reads one Parquet or JSONL file of samples.
 
     Args:
         path: of the file.
+        grader: finds the answers of the solutions, where it needs no right answers for that.
         allow_missing: a score that is empty becomes NaN, which `tables.assemble` counts and leaves out.
 
     Raises:
         StoreError: the file cannot be read.
         TablesError: a field that is needed is missing or empty in some row; file and row are named.
     """
-    table = _whole(path)
-    ids = _ids(table, path)
-    split = _texts(table, path, "split") if "split" in table.column_names else ["test"] * len(table)
-    columns: dict[str, Any] = {
-        "problem_id": ids,
-        "sample_id": _sample_ids(table, path, ids, split),
-        "solution": _texts(table, path, "solution"),
-        "split": split,
-    }
-    samples = pa.table(columns)
-    for name in _KEPT:
-        if name in table.column_names and not table[name].null_count:
-            samples = samples.append_column(name, table[name])
-    problems = _problems(table, path, ids) if "answer" in table.column_names else None
-    scores = None
-    if "score" in table.column_names:
-        scores = _scores_by_split(table, path, samples, allow_missing)
+    scan = _scan(path)
+    optional = [name for name in _OPTIONAL if name in scan.names]
+
+    def make(table: pa.Table, first: int) -> pa.Table:
+        piece = _Piece(table, first, scan)
+        solution = _texts(piece, "solution")
+        made: dict[str, Any] = {"problem_id": _ids(piece)}
+        made |= {"answer": columns.answers(solution.combine_chunks(), grader)} if grader in graders.BY_ENDING else {}
+        made |= {
+            name: _questions(piece) if name == "question" else _texts(piece, name).dictionary_encode()
+            for name in ("split", "question")
+            if name in optional
+        }
+        made |= {"generator": table["generator"].cast(pa.string()).dictionary_encode()} if "generator" in optional else {}
+        made |= {"sample_id": _given_ids(piece)} if "sample_id" in optional else {}
+        made |= {"score": _read_numbers(piece, "score")} if "score" in optional else {}
+        made |= _values(piece) if "score" in optional else {}
+        made |= {"gold": _mapped(_texts(piece, "answer"), _final)} if "answer" in optional else {}
+        return pa.table(made)
+
+    whole = columns.gather(scan, [*optional, *(["solution"] if "solution" in scan.names else [])], make)
+    whole = _numbered(whole, path)
+    problems = _problems(whole, "gold") if "gold" in whole.column_names else None
+    of_scores = ["score", *token_values.names(whole.column_names)]
+    samples = _parted(whole.select([name for name in whole.column_names if name not in ("question", "gold", *of_scores)]), scan)
+    scores = {}
+    if "score" in whole.column_names:
+        kept = whole.select([name for name in whole.column_names if name in ("problem_id", "sample_id", "split", "row", *of_scores)])
+        scores = {name: part for name, part in _parted(kept, scan).items() if part.columns["score"].null_count < len(part.columns)}
+        scores = {name: Kept(_scored(part.columns, scan, allow_missing), scan) for name, part in scores.items()}
     return Foreign(samples, problems, scores)
 
 
@@ -69,144 +93,200 @@ def read_problems_file(path: pathlib.Path) -> pa.Table:
         StoreError: the file cannot be read.
         TablesError: as `read_samples_file`, or a problem with two different answers.
     """
-    table = _whole(path)
-    return _problems(table, path, _ids(table, path))
+    scan = _scan(path)
+
+    def make(table: pa.Table, first: int) -> pa.Table:
+        piece = _Piece(table, first, scan)
+        made = {"problem_id": _ids(piece), "answer": _mapped(_texts(piece, "answer"), _final)}
+        return pa.table(made | ({"question": _questions(piece)} if "question" in scan.names else {}))
+
+    return _problems(columns.gather(scan, scan.names, make), "answer")
 
 
-def read_scores_file(path: pathlib.Path, allow_missing: bool = False) -> pa.Table:
-    """Reads one file of scores: `question` or `problem_id`, `sample_id`, `score`; `split`, `verifier`, `token_scores` where known."""
-    table = _whole(path)
-    needed = {"sample_id": _given_ids(table, path), "score": _scores(table, path, allow_missing)}
-    scores = pa.table({"problem_id": _ids(table, path), **needed})
-    for name in ("split", "verifier", "token_scores"):
-        if name in table.column_names:
-            scores = scores.append_column(name, table[name])
-    return scores
+def read_scores_file(path: pathlib.Path, allow_missing: bool = False) -> dict[str, Kept]:
+    """Reads one file of scores: `question` or `problem_id`, `sample_id`, `score`; `split`, `verifier`, `token_scores` where known.
+
+    Returns:
+        The scores by split; under "" where the file knows no splits.
+    """
+    scan = _scan(path)
+
+    def make(table: pa.Table, first: int) -> pa.Table:
+        piece = _Piece(table, first, scan)
+        made: dict[str, Any] = {"sample_id": _given_ids(piece), "score": _read_numbers(piece, "score"), "problem_id": _ids(piece)}
+        made |= {name: table[name].cast(pa.string()).dictionary_encode() for name in ("split", "verifier") if name in scan.names}
+        return pa.table(made | _values(piece))
+
+    wanted = ("question", "problem_id", "sample_id", "score", "split", "verifier", "token_scores")
+    whole = columns.gather(scan, [name for name in wanted if name in scan.names], make)
+    whole = _scored(whole, scan, allow_missing)
+    return _parted(whole, scan) if "split" in scan.names else {"": Kept(whole, scan)}
 
 
-def _whole(path: pathlib.Path) -> pa.Table:
+def _scan(path: pathlib.Path) -> Scan:
     if not path.is_file():
         raise TablesError(f"{path}: there is no such file; expected a workdir, a table folder, or one Parquet or JSONL file")
-    table = store.read_foreign(path)
-    if not len(table):
+    scan = scan_file(path)
+    if not scan.rows:
         raise TablesError(f"{path} is empty: expected at least one row")
-    return table
+    return scan
 
 
-def _ids(table: pa.Table, path: pathlib.Path) -> list[str]:
-    if "problem_id" in table.column_names:
-        return _texts(table, path, "problem_id")
-    if "question" not in table.column_names:
-        raise TablesError(f"{path}: no field `question` or `problem_id`; it has {', '.join(table.column_names)}: {_ID_WAY_OUT}")
-    questions = _texts(table, path, "question")
-    known = {question: problem_id(question) for question in set(questions)}
-    return [known[question] for question in questions]
+def _parted(whole: pa.Table, scan: Scan) -> dict[str, Kept]:
+    """The rows of each split, all of them "test" where there is no such column."""
+    if "split" not in whole.column_names:
+        return {"test": Kept(whole, scan)}
+    splits, rest = whole["split"], whole.drop_columns(["split"])
+    return {name: Kept(rest.filter(pc.equal(splits, name)).combine_chunks(), scan) for name in pc.unique(splits).to_pylist()}
 
 
-def _problems(table: pa.Table, path: pathlib.Path, ids: list[str]) -> pa.Table:
+def _ids(piece: _Piece) -> pa.ChunkedArray:
+    if "problem_id" in piece.scan.names:
+        return _texts(piece, "problem_id").dictionary_encode()
+    if "question" not in piece.scan.names:
+        raise TablesError(f"{piece.scan.path}: no field `question` or `problem_id`; it has {', '.join(piece.scan.names)}: {_ID_WAY_OUT}")
+    return _mapped(_texts(piece, "question"), problem_id)
+
+
+def _questions(piece: _Piece) -> pa.ChunkedArray:
+    """The questions, some of which may be empty where there are ids."""
+    return piece.table["question"].cast(pa.string()).dictionary_encode()
+
+
+def _mapped(column: pa.ChunkedArray, change: Callable[[str], str]) -> pa.Array:
+    """What `change` makes of every text, which is asked once for each different one."""
+    code, texts = columns.codes(column)
+    return pa.array([change(str(text)) for text in texts], pa.string()).take(pa.array(code)).dictionary_encode()
+
+
+def _problems(whole: pa.Table, answer: str) -> pa.Table:
     """One row a problem: id, question where known, gold answer."""
-    answers = [_final(answer) for answer in _texts(table, path, "answer")]
-    columns = {"problem_id": ids, "answer": answers}
-    if "question" in table.column_names:
-        columns["question"] = table["question"].cast(pa.string()).to_pylist()
-    problems = pa.table(columns)
-    gold_ids(problems)  # refuses two different answers
-    first = np.sort(np.unique(np.asarray(ids, dtype=object).astype(str), return_index=True)[1])
-    return problems.take(first)
+    problem, gold = columns.codes(whole["problem_id"])[0], columns.codes(whole[answer])[0]
+    every = np.sort(np.unique(problem * (gold.max() + 1) + gold, return_index=True)[1])
+    named = whole.select(["problem_id", answer, *(["question"] if "question" in whole.column_names else [])])
+    gold_ids(named.rename_columns({answer: "answer"}).take(every))  # refuses two different answers
+    first = np.sort(np.unique(problem, return_index=True)[1])
+    texts = named.rename_columns({answer: "answer"}).take(first)
+    return pa.table({name: texts[name].cast(pa.string()) for name in texts.column_names})
 
 
 def _final(answer: str) -> str:
     return answer.rpartition("####")[2].strip()
 
 
-def _sample_ids(table: pa.Table, path: pathlib.Path, ids: list[str], split: list[str]) -> np.ndarray:
-    if "sample_id" in table.column_names:
-        given = _given_ids(table, path)
-        first: dict[tuple[str, str, int], int] = {}
-        for row, key in enumerate(zip(split, ids, given.tolist(), strict=True)):
-            if first.setdefault(key, row) != row:
-                raise TablesError(f"{path}: problem {key[1]}, sample {key[2]} of {key[0]} is in row {first[key] + 1} and in row {row + 1}")
-        return given
-    seen: dict[tuple[str, str], int] = {}
-    numbers = np.zeros(len(ids), np.int32)
-    for row, owner in enumerate(zip(split, ids, strict=True)):
-        numbers[row] = seen[owner] = seen.get(owner, -1) + 1
-    return numbers
+def _numbered(whole: pa.Table, path: pathlib.Path) -> pa.Table:
+    """The rows with sample ids: the file's own, none of which may be there twice, or numbers within split and problem in its order."""
+    problem = columns.codes(whole["problem_id"])[0]
+    split, names = columns.codes(whole["split"]) if "split" in whole.column_names else (np.zeros_like(problem), ["test"])
+    owner = split * (problem.max() + 1) + problem
+    if "sample_id" not in whole.column_names:
+        order = np.argsort(owner, kind="stable")
+        count = np.bincount(owner)
+        number = np.empty(len(owner), np.int32)
+        number[order] = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+        return whole.append_column("sample_id", pa.array(number))
+    key = (owner << 32) + whole["sample_id"].to_numpy().astype(np.int64)
+    if np.all(np.diff(key) > 0):
+        return whole
+    order = np.argsort(key, kind="stable")
+    again = np.nonzero(np.diff(key[order]) == 0)[0] + 1
+    if len(again):
+        row = int(order[again].min())
+        first = int(np.nonzero(key == key[row])[0][0])
+        problem_id, sample_id = (whole[name][row].as_py() for name in ("problem_id", "sample_id"))
+        raise TablesError(
+            f"{path}: problem {problem_id}, sample {sample_id} of {names[split[row]]} is in row {first + 1} and in row {row + 1}"
+        )
+    return whole
 
 
-def _given_ids(table: pa.Table, path: pathlib.Path) -> np.ndarray:
+def _given_ids(piece: _Piece) -> np.ndarray:
     """The file's own sample ids, as int32."""
-    given = _numbers(table, path, "sample_id")
+    given = _numbers(piece, "sample_id")
     most = np.iinfo(np.int32).max
     bad = np.nonzero((given < 0) | (given > most) | (given != np.floor(given)))[0]
     if len(bad):
-        value = table["sample_id"][int(bad[0])].as_py()
-        raise TablesError(f"{path}: field `sample_id` is {value} in row {_rows(bad)}; expected a whole number from 0 to {most:,}")
+        value = piece.table["sample_id"][int(bad[0])].as_py()
+        where = f"{_rows(bad, piece)}; expected a whole number from 0 to {most:,}"
+        raise TablesError(f"{piece.scan.path}: field `sample_id` is {value} in row {where}")
     return given.astype(np.int32)
 
 
-def _texts(table: pa.Table, path: pathlib.Path, name: str) -> list[str]:
+def _texts(piece: _Piece, name: str) -> pa.ChunkedArray:
     """A column as text; numbers (answers, ids) become text, empty cells are an error."""
-    column = _there(table, path, name)
+    column = _there(piece, name)
     if pa.types.is_floating(column.type):  # pandas turns whole numbers into floats; 18.0 is to read 18
-        return [f"{value:.15g}" for value in column.to_pylist()]
+        code = column.combine_chunks().dictionary_encode()
+        return pa.chunked_array([pa.array([f"{value:.15g}" for value in code.dictionary.to_pylist()], pa.string()).take(code.indices)])
     try:
-        return column.cast(pa.string()).to_pylist()
+        return column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise TablesError(f"{path}: field `{name}` is {column.type}; expected text") from error
+        raise TablesError(f"{piece.scan.path}: field `{name}` is {column.type}; expected text") from error
 
 
-def _scores(table: pa.Table, path: pathlib.Path, allow_missing: bool) -> np.ndarray:
-    """Scores as float64; those that are empty or NaN are refused, or NaN."""
-    if allow_missing and "score" in table.column_names:
-        column = table["score"]
-        there = pc.is_valid(column).to_numpy(zero_copy_only=False)
-        if pa.types.is_floating(column.type):
-            there &= ~np.isnan(column.to_numpy())
-        out = np.full(len(table), np.nan)
-        out[there] = _numbers(table.filter(pa.array(there)), path, "score")
-        return out
-    return _numbers(table, path, "score", way_out=f"; {ALLOW}")
+def _values(piece: _Piece) -> dict[str, pa.Array]:
+    """What is kept of the values of tokens, where the file has them."""
+    if "token_scores" not in piece.scan.names:
+        return {}
+    column = piece.table["token_scores"]
+    try:
+        return token_values.summarised(column)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise TablesError(f"{piece.scan.path}: field `token_scores` is {column.type}; expected lists of numbers") from error
 
 
-def _numbers(table: pa.Table, path: pathlib.Path, name: str, way_out: str = "") -> np.ndarray:
+def _scored(rows: pa.Table, scan: Scan, allow_missing: bool) -> pa.Table:
+    """Rows whose scores are all there, or NaN where that is allowed."""
+    score = rows["score"]
+    if not allow_missing:
+        for lacking, what, expected in ((pc.is_null(score), "missing", "value"), (pc.is_nan(score), "NaN", "number")):
+            found = rows["row"].filter(lacking).to_numpy()
+            if len(found):
+                where = _named(found) + (f" of {scan.rows:,}" if what == "missing" else "")
+                raise TablesError(f"{scan.path}: field `score` is {what} in row {where}; expected a {expected} in every row; {ALLOW}")
+    place = rows.column_names.index("score")
+    return rows.set_column(place, "score", pc.fill_null(score, float("nan")))
+
+
+def _read_numbers(piece: _Piece, name: str) -> pa.ChunkedArray:
+    """A column as float64, empty cells left empty."""
+    if name not in piece.scan.names:
+        _there(piece, name)
+    column = piece.table[name]
+    try:
+        return column.cast(pa.float64(), safe=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise TablesError(f"{piece.scan.path}: field `{name}` is {column.type}; expected numbers ({reason})") from error
+
+
+def _numbers(piece: _Piece, name: str) -> np.ndarray:
     """A column as float64 without empty cells and without NaN."""
-    column = _there(table, path, name, way_out)
-    try:
-        numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise TablesError(f"{path}: field `{name}` is {column.type}; expected numbers ({str(error).splitlines()[0]})") from error
+    _there(piece, name)
+    path = piece.scan.path
+    numbers = _read_numbers(piece, name).to_numpy(zero_copy_only=False)
     bad = np.nonzero(np.isnan(numbers))[0]
     if len(bad):
-        raise TablesError(f"{path}: field `{name}` is NaN in row {_rows(bad)}; expected a number in every row{way_out}")
+        raise TablesError(f"{path}: field `{name}` is NaN in row {_rows(bad, piece)}; expected a number in every row")
     return numbers
 
 
-def _scores_by_split(table: pa.Table, path: pathlib.Path, samples: pa.Table, allow_missing: bool) -> pa.Table | None:
-    """The scores of the splits that have any, with the values of their tokens where all rows have them; None: there are none."""
-    known = table["score"].drop_null()
-    if not len(known):
-        return None
-    split = samples["split"]
-    scored = pc.is_in(split, pc.unique(split.filter(pc.is_valid(table["score"]))))
-    filled = pc.if_else(scored, table["score"], known[0])  # whole, so that a row that lacks its score has its number in the message
-    numbers = _scores(pa.table({"score": filled}), path, allow_missing)
-    scores = samples.select(["problem_id", "sample_id", "split"]).append_column("score", pa.array(numbers)).filter(scored)
-    values = table["token_scores"].filter(scored) if "token_scores" in table.column_names else None
-    return scores if values is None or values.null_count else scores.append_column("token_scores", values)
-
-
-def _there(table: pa.Table, path: pathlib.Path, name: str, way_out: str = "") -> pa.ChunkedArray:
-    if name not in table.column_names:
-        raise TablesError(f"{path}, row 1: no field `{name}`; it has {', '.join(table.column_names)}")
-    empty = np.nonzero(pc.is_null(table[name]).to_numpy(zero_copy_only=False))[0]
+def _there(piece: _Piece, name: str) -> pa.ChunkedArray:
+    path, scan = piece.scan.path, piece.scan
+    if name not in scan.names:
+        raise TablesError(f"{path}, row 1: no field `{name}`; it has {', '.join(scan.names)}")
+    empty = np.nonzero(pc.is_null(piece.table[name]).to_numpy(zero_copy_only=False))[0]
     if len(empty):
-        where = f"in row {_rows(empty)} of {len(table):,}"
-        raise TablesError(f"{path}: field `{name}` is missing {where}; expected a value in every row{way_out}")
-    return table[name]
+        raise TablesError(f"{path}: field `{name}` is missing in row {_rows(empty, piece)} of {scan.rows:,}; expected a value in every row")
+    return piece.table[name]
 
 
-def _rows(places: np.ndarray) -> str:
+def _rows(places: np.ndarray, piece: _Piece) -> str:
+    """Rows of a piece as people count them."""
+    return _named(places + piece.first)
+
+
+def _named(rows: np.ndarray) -> str:
     """Rows as people count them, the first few: "3, 8, 9 and 12 more"."""
-    named = ", ".join(str(place + 1) for place in places[:3])
-    return named + (f" and {len(places) - 3:,} more" if len(places) > 3 else "")
+    named = ", ".join(str(row + 1) for row in rows[:3])
+    return named + (f" and {len(rows) - 3:,} more" if len(rows) > 3 else "")

@@ -6,16 +6,19 @@ import collections
 import dataclasses
 import difflib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from verifier.config import LabelConfig, UserError
+from verifier.evaluate import columns
 from verifier.evaluate.math_process import MathVerify, check_installed
 from verifier.text.answer import GRADERS, vote_key
 
 MATH_VERIFY = "math_verify"
+BY_ENDING = tuple(GRADERS)  # find an answer without knowing the right one
 NAMES = (*GRADERS, MATH_VERIFY)
 _EXAMPLES = 5
 _TAIL = 160  # characters of a solution that an example shows
@@ -40,7 +43,7 @@ class Relabelled:
     not_graded: int = 0
 
 
-def relabel(solutions: Sequence[str], golds: Sequence[str], grader: str, seconds: float = LabelConfig.grader_seconds) -> Relabelled:
+def relabel(solutions: Iterable[str], golds: Iterable[str], grader: str, seconds: float = LabelConfig.grader_seconds) -> Relabelled:
     """Extracted answers and verdicts of every solution.
 
     Args:
@@ -54,35 +57,42 @@ def relabel(solutions: Sequence[str], golds: Sequence[str], grader: str, seconds
         MathProcessError: `math_verify` is asked for and not installed.
     """
     check_grader(grader)
-    with MathVerify(seconds) if grader == MATH_VERIFY else _Judge(grader) as judge:
-        graded = [judge(solution, gold) for solution, gold in zip(solutions, golds, strict=True)]
-        correct = np.fromiter((correct for _, correct in graded), bool, len(graded))
-        return Relabelled([answer for answer, _ in graded], correct, judge.not_graded)
+    if grader == MATH_VERIFY:
+        with MathVerify(seconds) as compare:
+            graded = [compare(solution, gold) for solution, gold in zip(solutions, golds, strict=True)]
+            correct = np.fromiter((right for _, right in graded), bool, len(graded))
+            return Relabelled([answer for answer, _ in graded], correct, compare.not_graded)
+    code, answers = columns.codes(columns.answers(pa.array(list(solutions), pa.string()), grader))
+    owner, different = columns.codes(list(golds))
+    correct = judge(code, answers, owner, [str(gold) for gold in different], grader)
+    texts = [*answers, None]  # -1, no answer, is the last
+    return Relabelled([texts[number] for number in code.tolist()], correct)
 
 
-class _Judge:
-    """`text.answer.grade` that compares the same two answers only once: samples of a problem repeat each other's answers."""
+def judge(code: np.ndarray, answers: Sequence[str | None], problem: np.ndarray, golds: Sequence[str], grader: str) -> np.ndarray:
+    """Verdicts on answers that are given as numbers; each pair of an answer and a problem is compared once.
 
-    not_graded = 0  # each takes time linear in the text
+    Args:
+        code: [rows] the answer's place in `answers`; negative where there is none.
+        answers: different texts.
+        problem: [rows] the problem's place in `golds`.
+        golds: right answer of each problem.
+        grader: a name in `text.answer.GRADERS`.
 
-    def __init__(self, grader: str) -> None:
-        self.mode = GRADERS[grader]
-        self.equal: dict[tuple[str, str], bool] = {}
+    Returns:
+        [rows] bool verdicts.
 
-    def __enter__(self) -> _Judge:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def __call__(self, solution: str, gold: str) -> tuple[str | None, bool]:
-        answer = self.mode.extract(solution)
-        if answer is None:
-            return None, False
-        known = self.equal.get((answer, gold))
-        if known is None:
-            known = self.equal[answer, gold] = self.mode.equal(answer, gold)
-        return answer, known
+    Raises:
+        GraderError: there is no such grader; the nearest names are given.
+    """
+    check_grader(grader)
+    equal = GRADERS[grader].equal
+    pairs, inverse = np.unique((code + 1) * len(golds) + problem, return_inverse=True)
+    right = np.zeros(len(pairs), bool)
+    for place in range(np.searchsorted(pairs, len(golds)), len(pairs)):  # below: no answer
+        text = answers[pairs[place] // len(golds) - 1]
+        right[place] = text is not None and equal(text, golds[pairs[place] % len(golds)])
+    return right[inverse]
 
 
 def check_grader(grader: str) -> None:
@@ -115,7 +125,7 @@ def answer_keys(answers: Sequence[str | None]) -> np.ndarray:
 
 
 def disagreement(
-    keys: Sequence[tuple[str, int]], solutions: Sequence[str], golds: Sequence[str], given: tuple[str, Relabelled], most: int
+    keys: Sequence[tuple[str, int]], solutions: Sequence[str], golds: Sequence[str], given: tuple[str, Relabelled]
 ) -> dict[str, Any]:
     """How often the graders give different verdicts on one solution, how, and a few examples.
 
@@ -125,29 +135,23 @@ def disagreement(
         keys: problem_id and sample_id of every solution.
         solutions: texts of solutions.
         golds: the right answer of each.
-        given: the grader whose verdicts the report uses, and its verdicts.
-        most: at most so many solutions are judged, taken evenly over all of them.
+        given: the grader whose verdicts the report uses, and its verdicts on these solutions.
 
     Returns:
         `share` of judged solutions with different verdicts, `judged`, `right` (count a grader), `pairs` (of every two `graders` the number
         of solutions that they judge differently, `differ`, its `share`, and the number that `only` one of them holds right), `patterns`
         (count of each way to disagree, most frequent first), `examples`, and `not_graded` among all solutions.
     """
-    rows = np.unique(np.linspace(0, len(solutions) - 1, min(most, len(solutions))).astype(np.int64)).tolist()
     name, verdicts = given
-    names = (*GRADERS, *([name] if name not in GRADERS else []))
-    judges = {each: _Judge(each) for each in GRADERS}
+    judged = {each: relabel(solutions, golds, each) for each in GRADERS}
+    judged.setdefault(name, verdicts)
+    right_GR = np.stack([each.correct for each in judged.values()])
     patterns: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     counts: collections.Counter[str] = collections.Counter()
-    right_GR = np.zeros((len(names), len(rows)), bool)
-    for column, row in enumerate(rows):
-        graded = {each: judge(solutions[row], golds[row]) for each, judge in judges.items()}
-        graded.setdefault(name, (verdicts.answers[row], bool(verdicts.correct[row])))
-        right_GR[:, column] = [graded[each][1] for each in names]
-        yes = " + ".join(each for each in names if graded[each][1])
-        no = " + ".join(each for each in names if not graded[each][1])
-        if not yes or not no:
-            continue
+    for row in np.nonzero(right_GR.any(axis=0) & ~right_GR.all(axis=0))[0].tolist():
+        correct = {each: bool(found.correct[row]) for each, found in judged.items()}
+        yes = " + ".join(each for each in judged if correct[each])
+        no = " + ".join(each for each in judged if not correct[each])
         pattern = f"right: {yes}; wrong: {no}"
         counts[pattern] += 1
         if len(patterns[pattern]) < _EXAMPLES:
@@ -156,18 +160,18 @@ def disagreement(
                     "problem_id": keys[row][0],
                     "sample_id": int(keys[row][1]),
                     "gold": golds[row],
-                    "answers": {each: answer for each, (answer, _) in graded.items()},
-                    "correct": {each: correct for each, (_, correct) in graded.items()},
+                    "answers": {each: found.answers[row] for each, found in judged.items()},
+                    "correct": correct,
                     "ending": solutions[row][-_TAIL:],
                 }
             )
     ordered = [patterns[pattern] for pattern, _ in counts.most_common()]
     examples = [group[turn] for turn in range(_EXAMPLES) for group in ordered if turn < len(group)]
     return {
-        "share": sum(counts.values()) / len(rows) if rows else 0.0,
-        "judged": len(rows),
-        "right": {each: int(right_R.sum()) for each, right_R in zip(names, right_GR, strict=True)},
-        "pairs": _pairs(names, right_GR),
+        "share": sum(counts.values()) / len(solutions) if len(solutions) else 0.0,
+        "judged": len(solutions),
+        "right": {each: int(found.correct.sum()) for each, found in judged.items()},
+        "pairs": _pairs(tuple(judged), right_GR),
         "patterns": dict(counts.most_common()),
         "examples": examples[:_EXAMPLES],
         "not_graded": verdicts.not_graded,

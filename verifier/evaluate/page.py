@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +13,6 @@ import jinja2
 import markupsafe
 
 from verifier.evaluate.metrics import HELDOUT, ROWS
-from verifier.evaluate.shown import ShownProblem
 
 _HERE = pathlib.Path(__file__).parent
 _SERIES = {"best_of_n": "verifier", "top_k_vote_chosen": "verifier", "weighted_vote": "verifier", "majority": "majority"}  # others: oracle
@@ -18,26 +20,29 @@ _NAMES = {key: name for key, name, _ in ROWS} | {"mean_sample_accuracy": "a mean
 _METHOD_WORDS = {"best_of_n": "best-of-n", "top_k_vote": "the top-k vote", "weighted_vote": "the weighted vote"}
 
 
-def render(metrics: Mapping[str, Any], charts: Mapping[str, str], shown: Sequence[ShownProblem], about: Mapping[str, Any]) -> str:
+def render(metrics: Mapping[str, Any], charts: Mapping[str, str], browsed: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     """The page's HTML.
 
     Args:
         metrics: what metrics.json holds.
         charts: SVG texts by title, in order.
-        shown: problems whose solutions are printed.
+        browsed: the list of problems, from `shown.browsed`.
         about: `name`, `date`, `grader`, `notes` (warnings in words), `settings` (dotted path to value) and `facts` (versions, revision,
             ...).
 
     Returns:
         HTML of one self-contained file; all text of data is escaped.
     """
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": _percent, "points": _points}
+    script = (_HERE / "page.js").read_text()
     main = main_split(metrics["splits"])
     split = metrics["splits"][main]
     others = [name for name in metrics["splits"] if name != main]
-    return environment.get_template("page.html.jinja").render(
+    return environment().get_template("page.html.jinja").render(
         about=about,
+        policy=policy(script),
+        script=markupsafe.Markup(script),
+        data=markupsafe.Markup(embedded(browsed)),
+        browsed=_browsed_words(browsed),
         main=main,
         split=split,
         others=others,
@@ -49,12 +54,46 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], shown: Sequenc
         gaps=[(_NAMES[method], estimate) for method, estimate in (split.get("oracle_gap_closed") or {}).items() if estimate],
         aggregation=metrics.get("aggregation", "last"),
         charts={title: markupsafe.Markup(svg) for title, svg in charts.items()},
-        shown=shown,
         disagreement=split.get("grader_disagreement"),
         settings=_sections(about["settings"]),
         seconds=_seconds(metrics.get("seconds") or {}),
-        style=markupsafe.Markup((_HERE / "page.css").read_text() + (_HERE / "chart.css").read_text()),
+        style=style(),
     )
+
+
+def environment() -> jinja2.Environment:
+    """The templates of this folder; all text of data is escaped."""
+    made = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {"percent": _percent, "points": _points}
+    return made
+
+
+def style() -> markupsafe.Markup:
+    """The style of every page."""
+    return markupsafe.Markup((_HERE / "page.css").read_text() + (_HERE / "chart.css").read_text())
+
+
+def policy(script: str = "") -> str:
+    """A page's Content-Security-Policy: nothing is loaded, and no script runs but this one, whatever a solution holds."""
+    allowed = f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" if script else "'none'"
+    return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {allowed}"
+
+
+def embedded(content: Mapping[str, Any]) -> str:
+    """JSON that may stand in a script element: without `<`, nothing in it ends the element or opens a comment."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _browsed_words(browsed: Mapping[str, Any]) -> dict[str, Any]:
+    """How many problems and solutions the list holds, for the words above it."""
+    solutions = [one for problem in browsed["problems"] for one in problem["solutions"]]
+    return {
+        "scored": browsed["scored"],
+        "problems": len(browsed["problems"]),
+        "opened": sum(bool(problem["solutions"]) for problem in browsed["problems"]),
+        "solutions": len(solutions),
+        "by_token": any("lengths" in one for one in solutions),
+    }
 
 
 def main_split(splits: Mapping[str, Any]) -> str:

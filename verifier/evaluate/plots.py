@@ -20,12 +20,17 @@ _CURVES = (
 
 def accuracy_over_samples(split: Mapping[str, Any]) -> Chart | None:
     """pass@k, verifier@k and majority@k against k with 95% bands; None where there is but one sample a problem."""
-    series = [(kind, name, _points(split[key])) for key, kind, name in _CURVES if split.get(key)]
-    sizes = series[0][2][0]
+    return curves("Accuracy against the number of samples", [(kind, name, split[key]) for key, kind, name in _CURVES if split.get(key)])
+
+
+def curves(title: str, lines: Sequence[tuple[str, str, Mapping[str, Any]]]) -> Chart | None:
+    """Curves over the number of samples with 95% bands: of each its style, its name and its estimates by k; None if they are points."""
+    series = [(kind, name, _points(estimates)) for kind, name, estimates in lines]
+    sizes = sorted({k for _, _, (ks, *_) in series for k in ks})
     if len(sizes) < 2:
         return None
     y_range, y_ticks = percent_ticks(*_extent(points for _, _, points in series))
-    chart = Chart("Accuracy against the number of samples", (sizes[0], sizes[-1]), y_range, log=True, right=54)
+    chart = Chart(title, (sizes[0], sizes[-1]), y_range, log=True, right=54)
     chart.axes("samples a problem", "problems solved", size_ticks(sizes), y_ticks)
     ends = []
     for kind, name, (ks, values, lows, highs) in series:

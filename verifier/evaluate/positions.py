@@ -9,38 +9,35 @@ from typing import Any
 
 import numpy as np
 
-from verifier.evaluate.aggregation import ragged
 from verifier.evaluate.calibration import auroc, discrimination
 from verifier.evaluate.intervals import Bootstrap
 from verifier.evaluate.tables import SplitRows
-
-_TENTHS = range(1, 11)
+from verifier.evaluate.token_values import COUNT, TENTHS, at_tenths
 
 
 def by_position(split: SplitRows, resamples: int, seed: int) -> list[dict[str, Any]] | None:
     """What `calibration.discrimination` returns, with `share` before it and `auroc_within_problem_ci95` after it, a row a share.
 
     Args:
-        split: with a column `token_scores`; solutions without any token value are left out.
+        split: with what is kept of token values; solutions without any are left out.
         resamples: of the bootstrap over problems.
         seed: of the bootstrap.
 
     Returns:
         Ten rows; None where there are no token values.
     """
-    if split.candidates.score_PJ is None or "token_scores" not in split.rows.column_names:
+    if split.candidates.score_PJ is None or COUNT not in split.rows.column_names:
         return None
-    value_N, length_R = ragged(split.rows["token_scores"])
-    present_PJ = split.candidates.present_PJ & (length_R[split.candidates.row_PJ] > 0)
+    present_PJ = split.candidates.present_PJ & (split.rows[COUNT].to_numpy()[split.candidates.row_PJ] > 0)
     if not present_PJ.any():
         return None
     row = split.candidates.row_PJ[present_PJ]
     right, problem = split.candidates.correct_PJ[present_PJ], np.nonzero(present_PJ)[0]
-    start, length = (np.cumsum(length_R) - length_R)[row], length_R[row]
+    value_R10 = at_tenths(split.rows)
     bootstrap = Bootstrap.draw(len(present_PJ), resamples, seed)
     out = []
-    for tenth in _TENTHS:
-        value = value_N[start + -(-tenth * length // 10) - 1].astype(np.float64)
+    for place, tenth in enumerate(TENTHS):
+        value = value_R10[row, place].astype(np.float64)
         within_P = np.full(len(present_PJ), np.nan)
         found = auroc(value, right, problem)
         within_P[: len(found)] = found

@@ -10,13 +10,16 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from verifier import atomic, places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
-from verifier.evaluate import aggregation, graders, metrics, page, plots, positions, shown, tables
+from verifier.evaluate import aggregation, graders, heatmap, metrics, page, plots, positions, shown, tables
 from verifier.evaluate.metrics import results_table
-from verifier.evaluate.shown import TokenTexts
+from verifier.evaluate.svg import Drawing
 from verifier.evaluate.tables import SplitRows
+from verifier.evaluate.token_texts import token_texts
 from verifier.text.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 
 __all__ = ["Run", "results_table", "run_of_workdir", "write", "write_report"]
@@ -122,9 +125,11 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     about_run = {"config_hash": run.config_hash, "seconds": dict(run.seconds)}
     result = {"splits": figures, "aggregation": config.aggregation, "notes": notes, **about_run}
     main = page.main_split(figures)
-    charts = {
+    figures[main]["top_k_vote_of"] = heatmap.shares(splits[main].candidates, seed)
+    charts: dict[str, Drawing | None] = {
         "accuracy": plots.accuracy_over_samples(figures[main]),
         "votes": plots.votes_over_k(figures, main),
+        "heatmap": heatmap.votes(figures[main]),
         "reliability": plots.reliability(figures[main]),
         "scores": plots.score_histogram(splits[main].candidates),
         "positions": plots.merit_by_position(figures[main]),
@@ -138,7 +143,7 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
         "settings": run.settings,
         "facts": run.facts,
     }
-    problems = shown.pick(splits[main], config.show_problems, seed, _token_texts(run.tokenizer))
+    problems = shown.browsed(splits[main], config.show_problems, seed, token_texts(run.tokenizer) if run.tokenizer else None)
     html = page.render(result, {chart.title: chart.render() for chart in drawn.values()}, problems, about)
     out = places.place(out)
     for name, chart in drawn.items():
@@ -163,10 +168,11 @@ def _figures(splits: Mapping[str, SplitRows], compared: Mapping[str, Any], confi
 
 
 def _disagreement(split: SplitRows) -> dict[str, Any]:
-    ids = split.rows["problem_id"].to_pylist()
-    keys = list(zip(ids, split.rows["sample_id"].to_pylist(), strict=True))
-    given = split.grader, split.verdicts()
-    return graders.disagreement(keys, split.rows["solution"].to_pylist(), [split.gold[name] for name in ids], given, _JUDGED)
+    rows = np.unique(np.linspace(0, len(split.rows) - 1, min(_JUDGED, len(split.rows))).astype(np.int64))
+    ids, numbers = (split.rows[name].take(rows).to_pylist() for name in ("problem_id", "sample_id"))
+    solutions = split.cells(rows, ["solution"])["solution"]
+    given = split.grader, split.verdicts(rows)
+    return graders.disagreement(list(zip(ids, numbers, strict=True)), solutions, [split.gold[name] for name in ids], given)
 
 
 def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
@@ -224,20 +230,3 @@ def _tokenizer(root: pathlib.Path) -> Tokenizer | None:
         except TokenizerError:
             continue
     return None
-
-
-def _token_texts(tokenizer: Tokenizer | None) -> TokenTexts | None:
-    """Text that each token adds; None where there is no tokenizer."""
-    if tokenizer is None:
-        return None
-
-    def texts(ids: list[int]) -> list[str]:
-        pieces, said = [], 0
-        for end in range(1, len(ids) + 1):
-            text = tokenizer.decode(ids[:end])
-            whole = text if end == len(ids) else text.rstrip("\ufffd")  # a character that is cut between tokens goes to the last of them
-            pieces.append(whole[said:])
-            said = max(said, len(whole))
-        return pieces
-
-    return texts

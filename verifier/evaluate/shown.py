@@ -1,12 +1,12 @@
-"""Which problems a report shows, and their solutions cut into coloured pieces. Knows no HTML.
+"""What a page's list of problems holds: how each problem went, and as many of its solutions, token by token, as there is room for.
 
-A token's colour is the verifier's value after reading it. Where the text of tokens is not known, a solution is one piece in the colour of
-its score.
+Knows no HTML; the page's script draws what is here. A token's value is the verifier's after reading it. Where the text of tokens is not
+known, a solution is one piece.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,141 +16,137 @@ from verifier.evaluate import rank
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.tables import SplitRows
 
-TokenTexts = Callable[[list[int]], list[str]]  # ids of a solution's tokens to the text that each adds
-SHADES = 10  # 0: surely wrong ... SHADES: surely right; the middle one has no colour
+TokenTexts = Callable[[list[int], str], list[str] | None]  # tokens of a solution and its text: the text that each adds; None: not known
+ROOM = 3_900_000  # bytes of JSON: with its charts and figures a page then stays below 5 MB
+_DECODED = 600_000  # rows of tables that are decoded again at most, to show some of them
+_HIGHEST, _MAJORITY, _RIGHT, _LOWEST, _OTHER = ROLES = (
+    "highest score",
+    "the majority's answer",
+    "best-ranked right one",
+    "lowest score",
+    "another sample",
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class Piece:
-    """A bit of a solution: its text, the value after it (None: unknown), whether the calculator wrote it, and the shade of the value."""
-
-    text: str
-    value: float | None
-    forced: bool
-    shade: int
-
-
-@dataclasses.dataclass(frozen=True)
-class ShownSolution:
-    """One solution with what it was picked for."""
-
-    roles: tuple[str, ...]
-    sample_id: int
-    answer: str | None
-    correct: bool
-    score: float | None
-    pieces: tuple[Piece, ...]
-    by_token: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class ShownProblem:
-    """One problem with why it is shown, how its samples did and two or three of them."""
-
-    problem_id: str
-    kind: str
-    question: str
-    gold: str
-    samples: int
-    right: int
-    solutions: tuple[ShownSolution, ...]
-
-
-def pick(split: SplitRows, count: int, seed: int, token_texts: TokenTexts | None) -> list[ShownProblem]:
-    """A mixed hand of problems: by kind in turn, at random within a kind.
+def browsed(split: SplitRows, most: int, seed: int, token_texts: TokenTexts | None, room: int = ROOM) -> dict[str, Any]:
+    """The list of a split's problems, as JSON-able data for the page's script.
 
     Args:
         split: rows of one split.
-        count: problems to show at most.
-        seed: of the choice.
-        token_texts: text of tokens by id; None colours whole solutions.
+        most: problems at most that have solutions to open.
+        seed: of the choice of problems, where not all have room.
+        token_texts: text of tokens; None: not known.
+        room: bytes of JSON at most for all solutions together.
+
+    Returns:
+        `scored`; `problems`, one each in order of their ids: `id`, `question` (None: not known), `gold`, `samples`, `right`, `majority` and
+        `best` (whether each is right; None: nobody voted, nothing scored), `apart` (they give different answers), `score` (the highest),
+        `solutions`: `roles`, `sample`, `answer`, `right`, `score`, `text`, and where tokens are known `lengths` of their texts, `values`
+        in hundredths and `forced`, the places of those that the calculator wrote.
     """
-    chosen = _mixed(split.candidates, count, np.random.default_rng(seed))
-    return [_problem(split, place, kind, token_texts) for place, kind in chosen]
-
-
-def _mixed(candidates: Candidates, count: int, rng: np.random.Generator) -> list[tuple[int, str]]:
-    majority_P = rank.majority(candidates).correct_P
-    solvable_P = candidates.correct_PJ.any(axis=1)
-    if candidates.score_PJ is None:
-        kinds = {
-            "the majority is right": majority_P,
-            "the majority is wrong, some are right": solvable_P & ~majority_P,
-        }
-    else:
-        best_P = rank.best_of_n(candidates).correct_P
-        kinds = {
-            "the verifier is right, the majority is wrong": best_P & ~majority_P,
-            "the verifier is wrong, some are right": solvable_P & ~best_P,
-        }
-    kinds |= {"no sample is right": ~solvable_P, "taken at random": np.ones(len(majority_P), bool)}
-    hands = {kind: rng.permutation(np.nonzero(mask_P)[0]).tolist() for kind, mask_P in kinds.items()}
-    chosen: dict[int, str] = {}
-    while len(chosen) < min(count, len(majority_P)):
-        for kind, hand in hands.items():
-            while hand and hand[0] in chosen:
-                hand.pop(0)
-            if hand and len(chosen) < count:
-                chosen[hand.pop(0)] = kind
-    order = list(hands)
-    return sorted(chosen.items(), key=lambda one: order.index(one[1]))
-
-
-def _problem(split: SplitRows, place: int, kind: str, token_texts: TokenTexts | None) -> ShownProblem:
     candidates = split.candidates
+    majority, best = rank.majority(candidates), rank.best_of_n(candidates)
+    scored = candidates.score_PJ is not None
+    problems = [
+        {
+            "id": str(name),
+            "question": split.question.get(str(name)),
+            "gold": split.gold[str(name)],
+            "samples": int(candidates.count_P[place]),
+            "right": int(candidates.correct_PJ[place].sum()),
+            "majority": bool(majority.correct_P[place]) if majority.column_P[place] >= 0 else None,
+            "best": bool(best.correct_P[place]) if scored else None,
+            "apart": bool(scored and majority.answer_P[place] != best.answer_P[place]),
+            "score": round(float(candidates.score_PJ[place, 0]), 4) if candidates.score_PJ is not None else None,
+            "solutions": [],
+        }
+        for place, name in enumerate(candidates.problem_id_P)
+    ]
+    chosen = _affordable(split, np.random.default_rng(seed).permutation(len(problems))[:most])
+    wanted = {place: _columns(candidates, place, int(majority.column_P[place])) for place in chosen}
+    solutions = _solutions(split, wanted, token_texts)
+    left = room - len(json.dumps(problems, ensure_ascii=False).encode())
+    for turn in range(max(map(len, wanted.values()), default=0)):  # every problem's first, then every problem's second, ...
+        for place in chosen:
+            solution = solutions.get((place, turn))
+            size = len(json.dumps(solution, ensure_ascii=False).encode()) + 1 if solution else 0
+            if solution and size <= left:
+                problems[place]["solutions"].append(solution)  # type: ignore[attr-defined]
+                left -= size
+    return {"scored": scored, "problems": problems}
+
+
+def _affordable(split: SplitRows, places: np.ndarray) -> list[int]:
+    """The first of some problems, as many as can be read again at a bounded cost, however large the tables are."""
+    rows_PJ = split.candidates.row_PJ
+    group_R, cost_G = split.row_groups()
+    seen: set[int] = set()
+    cost, kept = 0, []
+    for place in places.tolist():
+        new = set(np.unique(group_R[rows_PJ[place][rows_PJ[place] >= 0]]).tolist()) - seen
+        cost += sum(int(cost_G[group]) for group in new)
+        if kept and cost > _DECODED:
+            break
+        seen |= new
+        kept.append(place)
+    return kept
+
+
+def _columns(candidates: Candidates, place: int, elected: int) -> dict[int, list[str]]:
+    """The samples of a problem that are worth a look, by column, and what each is."""
     count = int(candidates.count_P[place])
-    elected = int(rank.majority(candidates).column_P[place])
     roles: dict[int, list[str]] = {}
     if candidates.score_PJ is not None:
-        roles.setdefault(0, []).append("highest score")
+        roles.setdefault(0, []).append(_HIGHEST)
     if elected >= 0:
-        roles.setdefault(elected, []).append("the majority's answer")
-    if candidates.score_PJ is not None and count > 1:
-        roles.setdefault(count - 1, []).append("lowest score")
+        roles.setdefault(elected, []).append(_MAJORITY)
     verdicts = candidates.correct_PJ[place, :count]
     if verdicts.any() and not any(verdicts[column] for column in roles):
-        roles.setdefault(int(np.argmax(verdicts)), []).append("best-ranked right one")
-    elif not roles or (candidates.score_PJ is None and len(roles) == 1 and count > 1):
-        other = next((column for column in range(count) if column not in roles), 0)
-        roles.setdefault(other, []).append("another sample")
-    name = str(candidates.problem_id_P[place])
-    return ShownProblem(
-        problem_id=name,
-        kind=kind,
-        question=split.question.get(name, "(the question's text is not known)"),
-        gold=split.gold[name],
-        samples=count,
-        right=int(verdicts.sum()),
-        solutions=tuple(_solution(split, place, column, tuple(names), token_texts) for column, names in roles.items()),
-    )
+        roles.setdefault(int(np.argmax(verdicts)), []).append(_RIGHT)
+    if candidates.score_PJ is not None and count > 1:
+        roles.setdefault(count - 1, []).append(_LOWEST)
+    if not roles or (candidates.score_PJ is None and len(roles) == 1 and count > 1):
+        roles.setdefault(next((column for column in range(count) if column not in roles), 0), []).append(_OTHER)
+    return roles
 
 
-def _solution(split: SplitRows, place: int, column: int, roles: tuple[str, ...], token_texts: TokenTexts | None) -> ShownSolution:
+def _solutions(
+    split: SplitRows, wanted: dict[int, dict[int, list[str]]], token_texts: TokenTexts | None
+) -> dict[tuple[int, int], dict[str, Any]]:
+    """The wanted solutions by problem and turn, read all at once."""
     candidates = split.candidates
-    row = int(candidates.row_PJ[place, column])
-    score = None if candidates.score_PJ is None else float(candidates.score_PJ[place, column])
-    pieces = _token_pieces({name: split.rows[name][row].as_py() for name in split.rows.column_names}, token_texts)
-    whole = (Piece(split.rows["solution"][row].as_py(), score, False, _shade(score)),)
-    return ShownSolution(
-        roles=roles,
-        sample_id=int(candidates.sample_id_PJ[place, column]),
-        answer=split.answer[row],
-        correct=bool(candidates.correct_PJ[place, column]),
-        score=score,
-        pieces=pieces or whole,
-        by_token=bool(pieces),
-    )
+    keys = [(place, turn, column, roles) for place, columns in wanted.items() for turn, (column, roles) in enumerate(columns.items())]
+    rows = np.array([candidates.row_PJ[place, column] for place, _, column, _ in keys], np.int64)
+    names = ["solution", *(["tokens", "forced", "token_scores"] if token_texts else [])]
+    cells = split.cells(rows, names)
+    out = {}
+    for number, (place, turn, column, roles) in enumerate(keys):
+        row = int(rows[number])
+        score = None if candidates.score_PJ is None else round(float(candidates.score_PJ[place, column]), 4)
+        made = {
+            "roles": roles,
+            "sample": int(candidates.sample_id_PJ[place, column]),
+            "answer": split.answer[row].as_py(),
+            "right": bool(candidates.correct_PJ[place, column]),
+            "score": score,
+            "text": cells["solution"][number],
+        }
+        own = {name: column[number] for name, column in cells.items()}
+        out[place, turn] = made | _token_parts(own, token_texts)
+    return out
 
 
-def _token_pieces(cells: dict[str, Any], token_texts: TokenTexts | None) -> tuple[Piece, ...]:
-    """One piece a token; none where tokens, their values or their text are not known."""
+def _token_parts(cells: dict[str, Any], token_texts: TokenTexts | None) -> dict[str, Any]:
+    """Lengths, values and forced places of a solution's tokens; nothing where tokens, their values or their text are not known."""
     tokens, values = cells.get("tokens"), cells.get("token_scores")
     if token_texts is None or not tokens or not values or len(tokens) != len(values):
-        return ()
-    texts: Sequence[str] = token_texts(list(tokens))
-    forced = cells.get("forced") or [False] * len(tokens)
-    return tuple(Piece(text, value, wrote, _shade(value)) for text, value, wrote in zip(texts, values, forced, strict=True))
-
-
-def _shade(value: float | None) -> int:
-    return SHADES // 2 if value is None else int(round(min(max(value, 0.0), 1.0) * SHADES))
+        return {}
+    texts: Sequence[str] | None = token_texts(list(tokens), cells["solution"])
+    if texts is None:
+        return {}
+    forced = cells.get("forced") or []
+    return {
+        "lengths": [len(text) for text in texts],
+        "values": np.rint(np.array(values, np.float64) * 100).astype(np.int64).tolist(),
+        "forced": [place for place, wrote in enumerate(forced) if wrote],
+    }

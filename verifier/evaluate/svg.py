@@ -12,14 +12,66 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 40, 42
 _STYLE = pathlib.Path(__file__).with_name("chart.css")
 
 
-class Chart:
-    """A pair of axes that marks are put on; colours are classes of chart.css, so that a page and a lone file look the same."""
+class Drawing:
+    """Marks under a title; colours are classes of chart.css, so that a page and a lone file look the same."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._parts: list[str] = []
+
+    def text(self, x: float, y: float, words: str, *, kind: str = "", anchor: str = "start") -> None:
+        """Words at a place in pixels."""
+        self._parts.append(f'<text class="{kind}" x="{x}" y="{y}" text-anchor="{anchor}">{html.escape(words)}</text>')
+
+    def render(self, standalone: bool = False) -> str:
+        """The SVG text; `standalone` carries its own style, for a file of its own."""
+        style = f"<style>{_STYLE.read_text()}svg{{background:var(--surface)}}</style>" if standalone else ""
+        title = html.escape(self.title)
+        head = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">'
+        return f"{head}<title>{title}</title>{style}{''.join(self._parts)}</svg>"
+
+
+class Grid(Drawing):
+    """A heat map: a cell for every pair of two short lists of sizes, with its figure in it where there is room."""
+
+    def __init__(self, title: str, columns: Sequence[int], rows: Sequence[int], x_label: str, y_label: str) -> None:
+        super().__init__(title)
+        self.columns, self.rows = list(columns), list(rows)
+        self.width = (WIDTH - _LEFT - _RIGHT) / len(columns)
+        self.height = (HEIGHT - _TOP - _BOTTOM) / len(rows)
+        for column in columns:
+            self.text(round(self._left(column) + self.width / 2, 1), HEIGHT - _BOTTOM + 17, f"{column:,}", anchor="middle")
+        for row in rows:
+            self.text(_LEFT - 7, round(self._top(row) + self.height / 2 + 4, 1), f"{row:,}", anchor="end")
+        self.text((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 6, x_label, anchor="middle")
+        self.text(4, 14, y_label)
+
+    def cell(self, column: int, row: int, level: int, words: str, hint: str, *, framed: bool = False) -> None:
+        """A cell in one of ten shades, 0 to 9."""
+        left, top = self._left(column), self._top(row)
+        frame = " framed" if framed else ""
+        place = f'x="{left + 1:.1f}" y="{top + 1:.1f}" width="{self.width - 2:.1f}" height="{self.height - 2:.1f}"'
+        self._parts.append(f'<g><title>{html.escape(hint)}</title><rect class="heat h{level}{frame}" {place} rx="2"/>')
+        if self.width >= 30 and self.height >= 14:
+            middle = round(left + self.width / 2, 1), round(top + self.height / 2 + 4, 1)
+            self.text(*middle, words, kind="light" if level > 5 else "strong", anchor="middle")
+        self._parts.append("</g>")
+
+    def _left(self, column: int) -> float:
+        return _LEFT + self.columns.index(column) * self.width
+
+    def _top(self, row: int) -> float:
+        return HEIGHT - _BOTTOM - (self.rows.index(row) + 1) * self.height
+
+
+class Chart(Drawing):
+    """A pair of axes that marks are put on."""
 
     def __init__(self, title: str, x: tuple[float, float], y: tuple[float, float], *, log: bool = False, right: int = _RIGHT) -> None:
-        self.title, self.log, self.right = title, log, right
+        super().__init__(title)
+        self.log, self.right = log, right
         self.x_range = tuple(map(math.log, x)) if log else x
         self.y_range = y
-        self._parts: list[str] = []
 
     def x(self, value: float) -> float:
         """Pixels from the left."""
@@ -44,10 +96,6 @@ class Chart:
             self.text(self.x(value), base + 17, word, anchor="middle")
         self.text((_LEFT + WIDTH - self.right) / 2, HEIGHT - 6, x_label, anchor="middle")
         self.text(4, 14, y_label)
-
-    def text(self, x: float, y: float, words: str, *, kind: str = "", anchor: str = "start") -> None:
-        """Words at a place in pixels."""
-        self._parts.append(f'<text class="{kind}" x="{x}" y="{y}" text-anchor="{anchor}">{html.escape(words)}</text>')
 
     def curve(self, xs: Sequence[float], ys: Sequence[float], kind: str, hints: Sequence[str] = ()) -> None:
         """A line in a series' colour, with a dot and its hint at every point where hints are given."""
@@ -80,19 +128,14 @@ class Chart:
         self._parts.append(f"{shape}<title>{html.escape(hint)}</title></rect>")
 
     def legend(self, entries: Sequence[tuple[str, str]], y: float = 30) -> None:
-        """Words with a stroke of their series' style, side by side above the plot."""
+        """Words with a stroke of their series' style, side by side above the plot; nothing where there is no room for all of them."""
+        if sum(37 + 6.6 * len(words) for _, words in entries) > WIDTH - _LEFT + 14:
+            return
         x = float(_LEFT)
         for kind, words in entries:
             self._parts.append(f'<line class="curve stroke {kind}" x1="{x:.0f}" x2="{x + 18:.0f}" y1="{y - 4}" y2="{y - 4}"/>')
             self.text(round(x + 23), y, words)
             x += 23 + 6.6 * len(words) + 14
-
-    def render(self, standalone: bool = False) -> str:
-        """The SVG text; `standalone` carries its own style, for a file of its own."""
-        style = f"<style>{_STYLE.read_text()}svg{{background:var(--surface)}}</style>" if standalone else ""
-        title = html.escape(self.title)
-        head = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">'
-        return f"{head}<title>{title}</title>{style}{''.join(self._parts)}</svg>"
 
 
 def percent_ticks(low: float, high: float) -> tuple[tuple[float, float], dict[float, str]]:

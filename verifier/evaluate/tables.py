@@ -1,10 +1,13 @@
-"""Stored tables put together by split: samples with their problem, verdict and score. Knows columns and files; draws no conclusion."""
+"""Stored tables put together by split: samples with their problem, verdict and score. Knows columns and files; draws no conclusion.
+
+Of every sample a few numbers are kept; its texts and token values stay on disk until they are asked for (`SplitRows.cells`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +17,33 @@ import pyarrow.compute as pc
 from verifier import places
 from verifier.config import LabelConfig
 from verifier.data import corrections, store
-from verifier.evaluate import graders, joining
-from verifier.evaluate.candidates import Candidates, arrange
+from verifier.data.scanning import Scan, scan_table
+from verifier.evaluate import columns, graders, joining, token_values
+from verifier.evaluate.candidates import Candidates, arrange_coded
+from verifier.evaluate.columns import ROW
 from verifier.evaluate.joining import TablesError
 from verifier.evaluate.metrics import GREEDY
 
 SPLITS = ("heldout", "test", "test_greedy")  # what a report reads of a workdir; training samples serve training
+SCORE_ROW = "score_row"  # of a split's rows: the number of the row in the scores' scan
 _OF_PROBLEMS = ("problem_id", "question", "answer")
 _KEY = ("problem_id", "sample_id")
-_SHOWN = ("tokens", "forced")  # read where they are there, for solutions coloured by token
 _FACTS = ("generator",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What is kept of a table in memory, and where the rest of it is.
+
+    Attributes:
+        columns: `problem_id`, `sample_id`, `row` (its number in the scan), and of samples `answer` where a grader has read them, of labels
+            `answer`, `correct` and `grader`, of scores `score` and the columns of `token_values.summarised`; `generator` and `verifier`
+            where known. Text may be dictionaries.
+        scan: all columns of the table.
+    """
+
+    columns: pa.Table
+    scan: Scan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +51,14 @@ class SplitRows:
     """One split, row by row, and the same as `Candidates`.
 
     Attributes:
-        rows: `problem_id`, `sample_id`, `solution`, and where known `tokens`, `forced`, `token_scores`, `generator`.
-        answer: extracted answer of every row.
+        rows: the samples' `columns`; where there are scores `score_row`, and where known `verifier` and what is kept of token values.
+        answer: extracted answer of every row, as a dictionary.
         question: text of every problem; may lack some.
         gold: right answer of every problem.
         grader: who gave the verdicts.
         candidates: the rows ranked; `row_PJ` leads back to `rows`.
+        texts: the samples' scan.
+        values: the scores' scan; None: not scored.
         left_out: problems of the split that have no samples and so are not counted.
         missing: samples that were left out, by what they lack (`joining.without_missing`).
         not_graded: solutions that the grader was too long over; they count as wrong.
@@ -44,84 +66,134 @@ class SplitRows:
     """
 
     rows: pa.Table
-    answer: Sequence[str | None]
+    answer: pa.DictionaryArray
     question: Mapping[str, str]
     gold: Mapping[str, str]
     grader: str
     candidates: Candidates
+    texts: Scan
+    values: Scan | None = None
     left_out: int = 0
     missing: Mapping[str, int] = dataclasses.field(default_factory=dict)
     not_graded: int = 0
     fixed_labels: Sequence[Mapping[str, str]] = ()
 
-    def verdicts(self) -> graders.Relabelled:
-        """Answer and verdict of every row."""
+    @property
+    def names(self) -> list[str]:
+        """The columns of the samples, then those of the scores."""
+        return list(dict.fromkeys([*self.texts.names, *(self.values.names if self.values else [])]))
+
+    def verdicts(self, rows: np.ndarray) -> graders.Relabelled:
+        """Answer and verdict of chosen rows."""
         correct = np.zeros(len(self.rows), bool)
         present_PJ = self.candidates.present_PJ
         correct[self.candidates.row_PJ[present_PJ]] = self.candidates.correct_PJ[present_PJ]
-        return graders.Relabelled(list(self.answer), correct, self.not_graded)
+        return graders.Relabelled(self.answer.take(pa.array(rows)).to_pylist(), correct[rows], self.not_graded)
 
     def facts(self, column: str) -> list[str]:
         """The distinct values of a column, such as the generators; empty where there is no such column."""
-        return sorted(map(str, pc.unique(self.rows[column]).to_pylist())) if column in self.rows.column_names else []
+        values = pc.unique(self.rows[column]).to_pylist() if column in self.rows.column_names else []
+        return sorted(str(value) for value in values if value is not None)
+
+    def cells(self, rows: np.ndarray, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Texts and token values of chosen rows, read from where they lie.
+
+        Args:
+            rows: [any] places in `rows`.
+            names: of columns; those of the scores take the place of the samples' own.
+
+        Returns:
+            For every column that is there its cells, in the order of `rows`.
+        """
+        found: dict[str, list[Any]] = {}
+        apart = self.values if self.values is not self.texts else None  # one file may hold samples and scores
+        for scan, number in ((self.texts, ROW), (apart, SCORE_ROW)):
+            there = [name for name in names if scan is not None and name in scan.names]
+            if scan is not None and there and len(rows):
+                read = scan.take(self.rows[number].to_numpy()[rows], there)
+                found |= {name: read[name].to_pylist() for name in there}
+        return found
+
+    def row_groups(self) -> tuple[np.ndarray, np.ndarray]:
+        """The row group that each row's texts lie in, and how many rows are decoded to read any of a group's."""
+        return self.texts.groups_of(self.rows[ROW].to_numpy())
 
 
 def assemble(
-    samples: pa.Table,
+    samples: Kept,
     problems: pa.Table,
-    verdicts: pa.Table | str,
-    scores: pa.Table | None,
+    verdicts: Kept | str,
+    scores: Kept | None,
     allow_missing: bool = False,
     seconds: float = LabelConfig.grader_seconds,
 ) -> SplitRows:
     """Joins the tables of one split.
 
     Args:
-        samples: one row a sample: `problem_id`, `sample_id`, `solution`, more as in `SplitRows.rows`.
+        samples: one row a sample.
         problems: at least the samples' ones: `problem_id`, `answer`, and `question` where known.
-        verdicts: the labels table, one row a sample at least, or the name of a grader that judges all solutions now.
-        scores: `problem_id`, `sample_id`, `score` and where known `token_scores` and `verifier`, one row a sample at least; None: not
-            scored.
+        verdicts: the labels, one row a sample at least, or the name of the grader that `samples` were read with.
+        scores: one row a sample at least; None: not scored.
         allow_missing: leave out samples without a verdict or score, or with NaN, and count them.
         seconds: that a grader has for a solution, as in `graders.relabel`.
 
     Raises:
         TablesError: a sample lacks its problem, verdict or score, scores that are NaN, or several graders or verifiers are mixed.
-        GraderError: there is no such grader.
         CandidatesError: no rows, or a sample twice.
     """
     missing: dict[str, int] = {}
+    rows = samples.columns
     if allow_missing:
-        samples, missing = joining.without_missing(samples, None if isinstance(verdicts, str) else verdicts, scores)
+        labels = None if isinstance(verdicts, str) else verdicts.columns
+        rows, missing = joining.without_missing(rows, labels, scores.columns if scores else None)
     gold = dict(zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True))
     asked = problems["question"].to_pylist() if "question" in problems.column_names else [None] * len(problems)
     question = {name: text for name, text in zip(gold_ids(problems), asked, strict=True) if text is not None}
-    ids = samples["problem_id"].to_pylist()
-    strangers = sorted(set(ids) - gold.keys())
+    problem, ids = columns.codes(rows["problem_id"])
+    strangers = sorted({str(ids[number]) for number in np.unique(problem)} - gold.keys())
     if strangers:
         raise TablesError(
             f"{len(strangers)} problems of the samples have no gold answer, such as {', '.join(strangers[:3])}; add them to the problems "
             "(a problem_id made by this project is a hash of the question)"
         )
-    if isinstance(verdicts, str):
-        grader = verdicts
-        judged = graders.relabel(samples["solution"].to_pylist(), [gold[name] for name in ids], grader, seconds)
-    else:
-        labels = joining.joined(samples, verdicts, "labels")
-        grader = _one(labels, "grader", "labels")
-        judged = graders.Relabelled(labels["answer"].to_pylist(), labels["correct"].to_numpy(zero_copy_only=False))
+    golds = [gold.get(str(name), "") for name in ids]
+    grader, answer, correct, not_graded = _verdicts(Kept(rows, samples.scan), problem, golds, verdicts, seconds)
     score = None
-    rows = samples
     if scores is not None:
-        scores = joining.joined(samples, scores, "scores")
-        joining.refuse_nan(samples, scores)
-        _one(scores, "verifier", "scores")
-        score = scores["score"].cast(pa.float64()).to_numpy(zero_copy_only=False)
-        for name in ("token_scores", "verifier"):
-            if name in scores.column_names:
-                rows = _with_column(rows, name, scores[name])
-    candidates = arrange(ids, samples["sample_id"].to_numpy(), graders.answer_keys(judged.answers), judged.correct, score)
-    return SplitRows(rows, judged.answers, question, gold, grader, candidates, missing=missing, not_graded=judged.not_graded)
+        joined = joining.joined(rows, scores.columns, "scores")
+        joining.refuse_nan(rows, joined)
+        _one(joined, "verifier", "scores")
+        score = joined["score"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        rows = _with_column(rows, SCORE_ROW, joined[ROW])
+        for name in ("verifier", *token_values.names(joined.column_names)):
+            rows = _with_column(rows, name, joined[name]) if name in joined.column_names else rows
+    code, texts = columns.codes(answer)
+    key = np.append(graders.answer_keys(texts), -1)[code]  # of -1, no answer: the last
+    candidates = arrange_coded(ids, problem, rows["sample_id"].to_numpy(), key, correct, score)
+    read = answer.combine_chunks() if pa.types.is_dictionary(answer.type) else answer.combine_chunks().dictionary_encode()
+    values = scores.scan if scores else None
+    return SplitRows(rows, read, question, gold, grader, candidates, samples.scan, values, missing=missing, not_graded=not_graded)
+
+
+def _verdicts(
+    samples: Kept, problem: np.ndarray, golds: Sequence[str], verdicts: Kept | str, seconds: float
+) -> tuple[str, pa.ChunkedArray, np.ndarray, int]:
+    """Who judged, answer and verdict of every row, and how many were not graded; `problem` is each row's place in `golds`."""
+    rows = samples.columns
+    if not isinstance(verdicts, str):
+        labels = joining.joined(rows, verdicts.columns, "labels")
+        return _one(labels, "grader", "labels"), labels["answer"], labels["correct"].to_numpy(zero_copy_only=False), 0
+    if verdicts in graders.BY_ENDING:
+        return verdicts, rows["answer"], graders.judge(*columns.codes(rows["answer"]), problem, golds, verdicts), 0
+    row_R = rows[ROW].to_numpy()  # ascending: of the scan, without those that were left out
+
+    def solutions() -> Iterator[str]:
+        for first, piece in samples.scan.pieces(["solution"], lambda piece, first: (first, piece["solution"].cast(pa.string()))):
+            low, high = np.searchsorted(row_R, [first, first + len(piece)])
+            yield from piece.take(pa.array(row_R[low:high] - first)).to_pylist()
+
+    judged = graders.relabel(solutions(), (golds[number] for number in problem.tolist()), verdicts, seconds)
+    return verdicts, pa.chunked_array([pa.array(judged.answers, pa.string())]), judged.correct, judged.not_graded
 
 
 def read_workdir(
@@ -155,11 +227,11 @@ def read_workdir(
         if not grader:
             refuse_other_samples(labels, samples, "label")
         refuse_other_samples(scored, samples, "score")
-        verdicts = grader or store.read_table(labels, "labels")
         said = {} if grader else store.read_manifest(labels) or {}
         fixed = said.get("fixed_labels", ())
-        judged_by = corrections.with_answers(problems, fixed)
-        rows = assemble(read_samples(samples), judged_by, verdicts, read_scores(scored) if scored.is_dir() else None, allow_missing)
+        judged_by, verdicts = corrections.with_answers(problems, fixed), grader or read_labels(labels)
+        scores = read_scores(scored) if scored.is_dir() else None
+        rows = assemble(read_samples(samples, grader), judged_by, verdicts, scores, allow_missing)
         asked = 0 if split.endswith(GREEDY) else len(problems)  # a greedy split has the problems of another
         left_out = max(asked - len(rows.candidates.problem_id_P), 0)
         not_graded = said.get("not_graded", rows.not_graded)
@@ -195,20 +267,45 @@ def refuse_other_samples(folder: pathlib.Path, samples: pathlib.Path, stage: str
         )
 
 
-def read_samples(path: pathlib.Path) -> pa.Table:
-    """The columns of a split of stored samples that a report may need; a table without rows is an error."""
-    return _filled(store.read_table(path, "samples", [*_KEY, "solution", *_SHOWN, *_FACTS]), path)
+def read_samples(path: pathlib.Path, grader: str | None = None) -> Kept:
+    """A split of stored samples, read piece by piece; with their answers where a grader is named."""
+    return keep_samples(_scan(path, "samples"), grader)
 
 
-def read_scores(path: pathlib.Path) -> pa.Table:
-    """A split of stored scores; a table without rows is an error."""
-    return _filled(store.read_table(path, "scores", [*_KEY, "verifier", "score", "token_scores"]), path)
+def keep_samples(scan: Scan, grader: str | None = None) -> Kept:
+    """What a report needs of samples, wherever they lie."""
+    if grader:
+        graders.check_grader(grader)
+    by_ending = grader if grader in graders.BY_ENDING else None  # others are asked when the right answers are known
+    return Kept(columns.keep(scan, [*_KEY, *(name for name in _FACTS if name in scan.names)], by_ending), scan)
 
 
-def _filled(table: pa.Table, path: pathlib.Path) -> pa.Table:
-    if not len(table):
+def read_labels(path: pathlib.Path) -> Kept:
+    """A split of stored labels."""
+    return keep_labels(_scan(path, "labels"))
+
+
+def keep_labels(scan: Scan) -> Kept:
+    """What a report needs of labels, wherever they lie."""
+    return Kept(columns.keep(scan, [*_KEY, "answer", "correct", "grader"]), scan)
+
+
+def read_scores(path: pathlib.Path) -> Kept:
+    """A split of stored scores."""
+    return keep_scores(_scan(path, "scores"))
+
+
+def keep_scores(scan: Scan) -> Kept:
+    """What a report needs of scores and token values, wherever they lie."""
+    given = [name for name in ("verifier", "token_scores") if name in scan.names]
+    return Kept(columns.keep(scan, [*_KEY, "score", *given]), scan)
+
+
+def _scan(path: pathlib.Path, table: str) -> Scan:
+    scan = scan_table(path, table)
+    if not scan.rows:
         raise TablesError(f"{path} is empty: expected at least one row; remove it and run the stage that makes it again")
-    return table
+    return scan
 
 
 def gold_ids(problems: pa.Table) -> list[str]:

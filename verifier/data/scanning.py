@@ -1,0 +1,147 @@
+"""Reads tables piece by piece, and chosen rows of them again later: for tables larger than memory. Knows columns and files, no meaning.
+
+A piece is at most PIECE rows of one row group. What is wrong with a file is named as `reading.read_table` does.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from verifier.data import reading
+from verifier.data.tables import StoreError
+
+PIECE = 1 << 16  # rows that are decoded at once: some 100 MB of tokens and their values
+_WORKERS = 2  # decoding lets go of the interpreter; more of them would only hold more pieces at a time
+_Made = TypeVar("_Made")
+
+
+class _Group(NamedTuple):
+    """A run of rows that is decoded as one: a row group of a Parquet file, or a table that is held in memory."""
+
+    path: pathlib.Path
+    number: int
+    rows: int
+    held: pa.Table | None
+
+
+class Scan:
+    """The rows of one file, one split's folder or one Arrow table, in stored order.
+
+    Attributes:
+        path: of the file or folder, for messages.
+        names: the columns that all of it has.
+        rows: how many there are.
+    """
+
+    def __init__(self, path: pathlib.Path, groups: Sequence[_Group], names: Sequence[str], table: str = "") -> None:
+        self.path, self.names, self.rows = path, list(names), sum(group.rows for group in groups)
+        self._groups, self._table = list(groups), table
+        self._first = np.cumsum([0, *(group.rows for group in groups)])
+
+    def pieces(self, columns: Sequence[str], work: Callable[[pa.Table, int], _Made]) -> Iterator[_Made]:
+        """What `work` makes of every piece and the number of its first row, in stored order; worked on by threads.
+
+        Raises:
+            StoreError: a column is not there, of a wrong type or with empty values, or a file is damaged inside.
+        """
+
+        def whole(place: int) -> list[_Made]:
+            first, made = int(self._first[place]), []
+            for piece in self._decoded(self._groups[place], columns):
+                made.append(work(piece, first))
+                first += len(piece)
+            return made
+
+        with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
+            waiting: collections.deque[concurrent.futures.Future[list[_Made]]] = collections.deque()
+            for place in range(len(self._groups)):
+                waiting.append(pool.submit(whole, place))
+                if len(waiting) > 2 * _WORKERS:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+
+    def take(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """Chosen rows in the order asked for; only the row groups that hold them are decoded.
+
+        Args:
+            rows: [any] numbers of rows, from 0.
+            columns: as in `pieces`.
+        """
+        wanted = np.unique(rows)
+        groups = np.unique(np.searchsorted(self._first, wanted, side="right") - 1)
+
+        def chosen(place: int) -> list[pa.Table]:
+            first, found = int(self._first[place]), []
+            for piece in self._decoded(self._groups[place], columns):
+                low, high = np.searchsorted(wanted, [first, first + len(piece)])
+                found.append(piece.take(wanted[low:high] - first))
+                first += len(piece)
+            return found
+
+        with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
+            found = [piece for pieces in pool.map(chosen, groups.tolist()) for piece in pieces]
+        if not found:
+            raise ValueError(f"{self.path}: no row was asked for")
+        return pa.concat_tables(found).take(np.searchsorted(wanted, rows))
+
+    def groups_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The row group of each row, and how many rows each group has: what it costs to take them."""
+        return np.searchsorted(self._first, rows, side="right") - 1, np.diff(self._first)
+
+    def _decoded(self, group: _Group, columns: Sequence[str]) -> Iterator[pa.Table]:
+        for name in columns:
+            if name not in self.names:
+                raise StoreError(f"{group.path}: no column {name!r}; it has {', '.join(self.names)}")
+        if group.held is not None:
+            pieces: Iterator[pa.Table] = (group.held.select(columns).slice(at, PIECE) for at in range(0, group.rows, PIECE))
+        else:
+            pieces = reading.decode_group(group.path, group.number, columns, PIECE)
+        for piece in pieces:
+            yield reading.cast(piece, group.path, self._table) if self._table else piece
+
+
+def scan_table(path: pathlib.Path, table: str) -> Scan:
+    """One split's folder, or one file, of a table; whole files that agree with their manifest.
+
+    Raises:
+        StoreError: nothing there, unfinished, truncated, or not what the manifest says.
+    """
+    return Scan(path, *_groups(reading.checked_files(path, table)), table)
+
+
+def scan_file(path: pathlib.Path) -> Scan:
+    """One Parquet or JSONL file made elsewhere, with the columns and types that it has; JSONL is held in memory.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    return Scan(path, *_groups([path]))
+
+
+def scan_held(table: pa.Table, path: pathlib.Path) -> Scan:
+    """A table in memory; `path` is where it is from, for messages."""
+    return Scan(path, [_Group(path, 0, len(table), table)], table.column_names)
+
+
+def _groups(files: Sequence[pathlib.Path]) -> tuple[list[_Group], list[str]]:
+    """The row groups of some files, and the columns that all files have."""
+    groups: list[_Group] = []
+    names: list[list[str]] = []
+    for path in files:
+        if reading.is_jsonl(path):
+            held = reading.read_foreign(path)
+            groups.append(_Group(path, 0, len(held), held))
+            names.append(held.column_names)
+        else:
+            file = reading.open_part(path, None)
+            groups += [_Group(path, number, file.metadata.row_group(number).num_rows, None) for number in range(file.num_row_groups)]
+            names.append(file.schema_arrow.names)
+    return groups, [name for name in names[0] if all(name in others for others in names)] if names else []

@@ -1,0 +1,123 @@
+"""Tables kept as numbers: read a piece at a time, text as dictionaries, solutions as the answers in them. Knows columns, no verdicts.
+
+What a report needs of every sample is its problem, its id, its answer and its score, some twenty bytes a row; the texts and token values
+stay on disk, and those of the few solutions that are shown are read again. Python looks at different texts only once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from verifier.data.scanning import Scan
+from verifier.evaluate import token_values
+from verifier.text.answer import GRADERS
+
+ROW = "row"  # of a kept table: the number of the row in its scan
+_MARK = "####"
+
+
+def gather(scan: Scan, columns: Sequence[str], make: Callable[[pa.Table, int], pa.Table]) -> pa.Table:
+    """What `make` keeps of every piece, as one table whose dictionaries are whole and whose columns are one chunk each.
+
+    Args:
+        scan: the rows.
+        columns: those that `make` is given.
+        make: of a piece and the number of its first row; may keep dictionary columns.
+    """
+    kept = list(scan.pieces(columns, make))
+    whole = pa.concat_tables(kept).unify_dictionaries().combine_chunks()
+    return whole.append_column(ROW, pa.array(np.arange(len(whole), dtype=np.int64))) if ROW not in whole.column_names else whole
+
+
+def keep(scan: Scan, columns: Sequence[str], grader: str | None = None) -> pa.Table:
+    """Columns of a table of this project, text as dictionaries, `token_scores` as what is kept of them (`token_values.summarised`); with a
+    grader, the answer that it finds in `solution` as `answer`."""
+
+    def make(piece: pa.Table, _: int) -> pa.Table:
+        made = {name: coded(piece[name]) for name in columns if name != "token_scores"}
+        made |= token_values.summarised(piece["token_scores"]) if "token_scores" in columns else {}
+        if grader:
+            made["answer"] = answers(piece["solution"].combine_chunks(), grader)
+        return pa.table(made)
+
+    return gather(scan, [*columns, *(["solution"] if grader else [])], make)
+
+
+def coded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text as a dictionary, everything else as it is."""
+    return column.dictionary_encode() if pa.types.is_string(column.type) else column
+
+
+def codes(column: pa.ChunkedArray | Sequence[str | None]) -> tuple[np.ndarray, list[str | None]]:
+    """A column of text as [rows] numbers and the text of each number; -1 where there is none."""
+    if not isinstance(column, (pa.ChunkedArray, pa.Array)):
+        column = pa.array(column, pa.string())
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(whole, pa.ChunkedArray):  # of no chunk at all
+        whole = pa.array([], whole.type)
+    whole = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
+    return pc.fill_null(whole.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64), whole.dictionary.to_pylist()
+
+
+def answers(solution: pa.Array, grader: str) -> pa.DictionaryArray:
+    """The answers that a grader finds in a column of solutions; null where it finds none.
+
+    It is asked once for all solutions that agree in the part of the text that decides.
+    """
+    extract = functools.partial(_extracted, grader)
+    ending = _ENDINGS.get(grader, _whole)(solution).dictionary_encode()
+    found: list[str | None] = [extract(text) for text in ending.dictionary.to_pylist()]
+    column = pa.array(found, pa.string()).dictionary_encode()
+    out = pa.DictionaryArray.from_arrays(column.indices.take(ending.indices), column.dictionary)
+    undecided = pc.and_(pc.is_null(out), pc.is_valid(ending.indices)) if grader in _LAST_LINE_MAY_LACK_IT else None
+    if undecided is None or not pc.any(undecided).as_py():
+        return out
+    again = iter([extract(text) for text in solution.filter(undecided).to_pylist()])
+    texts = [next(again) if open_ else text for open_, text in zip(undecided.to_pylist(), out.to_pylist(), strict=True)]
+    return pa.array(texts, pa.string()).dictionary_encode()
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _extracted(grader: str, text: str) -> str | None:
+    """Pieces of a table have many endings in common."""
+    return GRADERS[grader].extract(text)
+
+
+def _after_last_mark(solution: pa.Array) -> pa.Array:
+    """`numeric` reads nothing before the last mark; null without one."""
+    return _marked(solution, reverse=True)
+
+
+def _from_first_mark(solution: pa.Array) -> pa.Array:
+    """`paper` and `strict` find nothing before the first mark; null without one."""
+    return _marked(solution, reverse=False)
+
+
+def _marked(solution: pa.Array, reverse: bool) -> pa.Array:
+    last, parts = _last_part(solution, _MARK, reverse)
+    return pc.binary_join_element_wise(_MARK, pc.if_else(pc.equal(parts, 2), last, pa.scalar(None, last.type)), "")
+
+
+def _last_line(solution: pa.Array) -> pa.Array:
+    """No number goes over the end of a line, so that `flexible` finds its last one in the last line, where that has any."""
+    return _last_part(solution, "\n", reverse=True)[0]
+
+
+def _last_part(solution: pa.Array, mark: str, reverse: bool) -> tuple[pa.Array, pa.Array]:
+    """What follows the first or, in reverse, the last mark, or the whole text; and of how many parts, one or two, that is the last."""
+    parts = pc.split_pattern(solution, mark, max_splits=1, reverse=reverse)
+    ends = parts.offsets.to_numpy()[1:].astype(np.int64)
+    return parts.values.take(pa.array(ends - 1)), pc.list_value_length(parts)
+
+
+def _whole(solution: pa.Array) -> pa.Array:
+    return solution
+
+
+_ENDINGS = {"numeric": _after_last_mark, "paper": _from_first_mark, "strict": _from_first_mark, "flexible": _last_line}
+_LAST_LINE_MAY_LACK_IT = ("flexible",)

@@ -1,0 +1,114 @@
+"""Two or more runs held against each other on the problems that they share: paired differences and curves. Knows no file and no page.
+
+A difference is that of one problem, averaged over the shared problems; all runs share one bootstrap, so that what is easy or hard about a
+problem counts for both sides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from verifier.config import UserError
+from verifier.evaluate import curves, rank
+from verifier.evaluate.candidates import Candidates
+from verifier.evaluate.intervals import Bootstrap
+
+CURVES = ("pass_at_k", "verifier_at_k", "majority_at_k")
+
+
+class ComparisonError(UserError):
+    """Runs that cannot be compared; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """A run as it takes part.
+
+    Attributes:
+        name: what the page calls it.
+        candidates: its samples of one split.
+        k: size of the top-k vote that it chose on its held-out problems; None: it chose none.
+        grader: who judged its samples.
+    """
+
+    name: str
+    candidates: Candidates
+    k: int | None
+    grader: str
+
+
+def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, Any]:
+    """All figures of a comparison.
+
+    Args:
+        runs: at least two, with names that differ.
+        resamples: of the bootstrap over the shared problems.
+        seed: of the bootstrap and of drawn subsets.
+
+    Returns:
+        `shared_problems`; `runs`, for each its `name`, `grader`, `problems`, `samples_per_problem` and, on the shared problems, `methods`,
+        `differences` to the first run (None for that one) and `curves`: estimates by name, None where a run has no scores or no such k.
+
+    Raises:
+        ComparisonError: fewer than two runs, a name twice, or no problem in common.
+    """
+    names = [run.name for run in runs]
+    if len(runs) < 2 or len(set(names)) < len(names):
+        raise ComparisonError(f"runs to compare: {', '.join(names) or 'none'}; expected two or more with different names")
+    shared = set(runs[0].candidates.problem_id_P.tolist()).intersection(*(run.candidates.problem_id_P.tolist() for run in runs[1:]))
+    if not shared:
+        raise ComparisonError(f"{' and '.join(names)} share no problem; expected runs that were tested on the same ones")
+    bootstrap = Bootstrap.draw(len(shared), resamples, seed)
+    out: list[dict[str, Any]] = []
+    first: dict[str, np.ndarray] = {}
+    for run in runs:
+        own = _only(run.candidates, shared)
+        values = _methods(own, run.k)
+        first = first or values
+        apart = {name: values[name] - first[name] for name in values if name in first}
+        lines = {f"{family}/{k}": column for family, ks in _curves(own, seed).items() for k, column in ks.items()}
+        means = bootstrap.estimates(values | lines)
+        out.append(
+            {
+                "name": run.name,
+                "grader": run.grader,
+                "problems": len(run.candidates.count_P),
+                "samples_per_problem": {"min": int(own.count_P.min()), "max": int(own.count_P.max())},
+                "k": run.k,
+                "methods": {name: means[name] for name in values},
+                "differences": bootstrap.estimates(apart) if len(out) else None,
+                "curves": {
+                    family: {key.partition("/")[2]: means[key] for key in lines if key.startswith(f"{family}/")} or None for family in CURVES
+                },
+            }
+        )
+    return {"shared_problems": len(shared), "runs": out}
+
+
+def _only(candidates: Candidates, shared: set[str]) -> Candidates:
+    """The shared problems of a run, in order of their ids: the same place is the same problem in every run."""
+    kept = np.isin(candidates.problem_id_P, sorted(shared))
+    fields = {field.name: getattr(candidates, field.name) for field in dataclasses.fields(candidates)}
+    return Candidates(**{name: None if column is None else column[kept] for name, column in fields.items()})
+
+
+def _methods(candidates: Candidates, k: int | None) -> dict[str, np.ndarray]:
+    """[P] what each way of choosing solves."""
+    found = {"mean_sample_accuracy": candidates.correct_PJ.sum(axis=1) / candidates.count_P, "majority": rank.majority(candidates).correct_P}
+    if candidates.score_PJ is not None:
+        found |= {"best_of_n": rank.best_of_n(candidates).correct_P, "weighted_vote": rank.weighted_vote(candidates).correct_P}
+        found |= {"top_k_vote_chosen": rank.top_k_vote(candidates, k).correct_P} if k else {}
+    found["oracle_pass_at_n"] = candidates.correct_PJ.any(axis=1)
+    return {name: np.asarray(column, np.float64) for name, column in found.items()}
+
+
+def _curves(candidates: Candidates, seed: int) -> dict[str, dict[int, np.ndarray]]:
+    sizes = curves.grid(candidates.smallest)
+    found = {"pass_at_k": {k: curves.pass_at_k(candidates, k) for k in sizes}, "majority_at_k": curves.majority_at_k(candidates, sizes, seed)}
+    if candidates.score_PJ is not None:
+        found["verifier_at_k"] = {k: curves.verifier_at_k(candidates, k) for k in sizes}
+    return found

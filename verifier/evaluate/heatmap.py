@@ -1,0 +1,54 @@
+"""Votes of the k best scored of N samples, for all N and k at once: the figures and their heat map. Knows no intervals.
+
+Cobbe et al. 2021 (section 4.2, figure 7b) show accuracy against k at one N; how many samples to draw and how many of them to let vote are
+one question, since the best k grows with N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from verifier.evaluate.candidates import Candidates
+from verifier.evaluate.subsets import vote_shares
+from verifier.evaluate.svg import Grid
+
+_DRAWS = 8192  # subsets of all problems together: a standard error of at most half a point, less than a shade
+_LEVELS = 9
+
+
+def shares(candidates: Candidates, seed: int) -> dict[str, dict[str, float]] | None:
+    """Share of problems solved by the vote of the k best of N random samples, by N and by k; None without scores or with one sample.
+
+    Args:
+        candidates: scored samples.
+        seed: of the drawn subsets.
+    """
+    most = candidates.smallest
+    if candidates.score_PJ is None or most < 2:
+        return None
+    steps = (step * 10**power for power in range(len(str(most))) for step in (1, 2, 5))
+    sizes = sorted({size for size in steps if size < most} | {most})
+    cells = [(size, k) for size in sizes for k in sizes if k <= size]
+    found = vote_shares(candidates, cells, seed, draws=_DRAWS)
+    return {str(n): {str(k): round(float(found[n, k].mean()), 6) for size, k in cells if size == n} for n in sizes}
+
+
+def votes(split: Mapping[str, Any]) -> Grid | None:
+    """The heat map of those shares, the best k of every N framed; None where there are none."""
+    found = split.get("top_k_vote_of")
+    if not found:
+        return None
+    sizes = [int(size) for size in found]
+    every = [share for row in found.values() for share in row.values()]
+    low, high = min(every), max(every)
+    grid = Grid("Top-k votes of N samples", sizes, sizes, "samples drawn, N", "of these vote, k")
+    for n in sizes:
+        row = {int(k): share for k, share in found[str(n)].items()}
+        best = max(row, key=lambda k: row[k])  # of equals the smaller k
+        for k, share in row.items():
+            level = round((share - low) / ((high - low) or 1) * _LEVELS)
+            grid.cell(n, k, level, f"{100 * share:.0f}", f"the {k:,} best of {n:,}: {100 * share:.1f}%", framed=k == best and n > 1)
+    return grid

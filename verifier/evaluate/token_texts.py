@@ -1,0 +1,53 @@
+"""The text that each token of a solution adds, by a saved tokenizer. Knows no values and no page."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import pathlib
+
+from verifier.evaluate.shown import TokenTexts
+from verifier.text.tokenizer import Tokenizer, TokenizerError, load_tokenizer
+
+_CUT = "\ufffd"  # what a character that is cut between tokens decodes to
+
+
+def read_token_texts(folder: pathlib.Path) -> TokenTexts | None:
+    """The texts of tokens by the tokenizer that lies in a folder; None where there is none that can be read."""
+    try:
+        return token_texts(load_tokenizer(folder))
+    except TokenizerError:
+        return None
+
+
+def token_texts(tokenizer: Tokenizer) -> TokenTexts:
+    """Gives, of the tokens of a solution and its text, the text of each token; None where they do not spell the solution.
+
+    A character that is cut between tokens goes to the last of them.
+    """
+    alone = functools.lru_cache(maxsize=1 << 17)(tokenizer.token_text)
+
+    @functools.lru_cache(maxsize=1 << 17)
+    def after(before: int, token: int) -> str:  # some tokenizers drop a space that begins a text
+        return tokenizer.decode([before, token]).removeprefix(alone(before))
+
+    def texts(ids: list[int], solution: str) -> list[str] | None:
+        ways = (
+            lambda: [alone(token) for token in ids],
+            lambda: [alone(ids[0]), *(after(before, token) for before, token in itertools.pairwise(ids))],
+            lambda: _whole_characters(tokenizer, ids),
+        )
+        return next((pieces for pieces in (way() for way in ways) if "".join(pieces) == solution), None)
+
+    return texts
+
+
+def _whole_characters(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
+    """What tokens add where some of them hold parts of characters; such a token adds nothing until the character is whole."""
+    pieces, first = [], 0
+    for end in range(1, len(ids) + 1):
+        text = tokenizer.decode(ids[first:end])
+        whole = not text.endswith(_CUT) or end == len(ids)
+        pieces.append(text if whole else "")
+        first = end if whole else first
+    return pieces

@@ -1,0 +1,120 @@
+"""What is kept of the verifier's values at a solution's tokens: a number for each way to put them together, and those at every tenth.
+
+Some hundred bytes a solution, made piece by piece; the values themselves stay on disk. Knows lists and lengths, no votes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+TENTHS = range(1, 11)
+COUNT, AT_TENTHS = "value_count", "value_at_tenths"  # columns: tokens that have a value; the values after each tenth of them
+_AGGREGATE, _LOG = "value_{}", "value_log"
+_KEPT = ("mean", "min")
+_FLOOR = 1e-6  # a value that counts in a product at least: squared error gives values below 0, and one of them must not make all equal
+
+
+class Scores(NamedTuple):
+    """score_R: [rows] float64, NaN where a row has no token values; log_R: their logarithms where they are products."""
+
+    score_R: np.ndarray
+    log_R: np.ndarray | None = None
+
+
+def aggregate(value_N: np.ndarray, length_R: np.ndarray, how: str, last_line_N: np.ndarray | None = None) -> Scores:
+    """One score a solution.
+
+    Args:
+        value_N: values of all tokens, solution after solution.
+        length_R: tokens of each solution.
+        how: `last`; `mean`; `min`; `product` of values, each clipped to [1e-6, 1], as a sum of logarithms; `last_line`: mean over the
+            tokens of the last line.
+        last_line_N: which tokens write the last line (`aggregation.in_last_line`), for `last_line` alone.
+
+    Returns:
+        Scores; a NaN among a solution's values makes its score NaN.
+    """
+    there_R = length_R > 0
+    start = (np.cumsum(length_R) - length_R)[there_R]
+    log_R = None
+    if not len(start):
+        found = np.empty(0)
+    elif how == "last":
+        found = value_N[start + length_R[there_R] - 1]
+    elif how == "mean":
+        found = np.add.reduceat(value_N, start, dtype=np.float64) / length_R[there_R]
+    elif how == "min":
+        found = np.minimum.reduceat(value_N, start)
+    elif how == "product":
+        log = np.add.reduceat(np.log(np.clip(value_N.astype(np.float64), _FLOOR, 1.0)), start)
+        found, log_R = np.exp(log), spread(log, there_R)
+    else:
+        assert how == "last_line" and last_line_N is not None, how
+        count = np.add.reduceat(last_line_N, start, dtype=np.int64)
+        found = np.add.reduceat(np.where(last_line_N, value_N, 0.0), start, dtype=np.float64) / count
+    return Scores(spread(found, there_R), log_R)
+
+
+def summarised(column: pa.ChunkedArray) -> dict[str, pa.Array]:
+    """The columns that are kept in the place of a list of token values a row; a row without one has NaN in them, and the count 0."""
+    if not (pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type)):
+        column = column.cast(pa.list_(pa.float64()))  # a file made elsewhere
+    value_N, length_R = ragged(column)
+    there_R = length_R > 0
+    at_R10 = np.full((len(length_R), len(TENTHS)), np.nan, value_N.dtype)
+    start, length = (np.cumsum(length_R) - length_R)[there_R], length_R[there_R]
+    for place, tenth in enumerate(TENTHS):
+        at_R10[there_R, place] = value_N[start - (-tenth * length // 10) - 1]
+    return {
+        COUNT: pa.array(length_R.astype(np.int32)),
+        **{_AGGREGATE.format(how): pa.array(aggregate(value_N, length_R, how).score_R) for how in _KEPT},
+        _LOG: pa.array(_or_nan(aggregate(value_N, length_R, "product").log_R, len(length_R))),
+        AT_TENTHS: pa.FixedSizeListArray.from_arrays(pa.array(at_R10.ravel()), len(TENTHS)),
+    }
+
+
+def names(columns: list[str]) -> list[str]:
+    """Those of some columns' names that `summarised` makes."""
+    return [name for name in columns if name.startswith("value_")]
+
+
+def kept(rows: pa.Table, how: str) -> Scores:
+    """The scores of rows with the columns of `summarised`, by `mean`, `min` or `product`."""
+    if how == "product":
+        log_R = rows[_LOG].to_numpy()
+        return Scores(np.exp(log_R), log_R)
+    return Scores(rows[_AGGREGATE.format(how)].to_numpy())
+
+
+def at_tenths(rows: pa.Table) -> np.ndarray:
+    """[rows, 10] the values after each tenth of a solution's tokens: after number ceil(0.1 n), ceil(0.2 n), ..., n of n."""
+    whole = rows[AT_TENTHS].combine_chunks()
+    return whole.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), len(TENTHS))
+
+
+def has_nan(rows: pa.Table) -> np.ndarray:
+    """[rows] whether one of a row's token values is NaN; False where nothing is known of them."""
+    if COUNT not in rows.column_names:
+        return np.zeros(len(rows), bool)
+    return (rows[COUNT].to_numpy() > 0) & np.isnan(kept(rows, "mean").score_R)
+
+
+def ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """A list column as all its values one after the other [N] and the length of each list [rows]; a missing list is an empty one."""
+    length_R = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
+    return pc.list_flatten(column).to_numpy(), length_R
+
+
+def spread(found: np.ndarray, there_R: np.ndarray, fill: float = np.nan) -> np.ndarray:
+    """Values of the rows that have any, among all rows; `fill` elsewhere."""
+    out_R = np.full(len(there_R), fill)
+    out_R[there_R] = found
+    return out_R
+
+
+def _or_nan(found: np.ndarray | None, rows: int) -> np.ndarray:
+    return np.full(rows, np.nan) if found is None else found
