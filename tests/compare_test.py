@@ -13,9 +13,8 @@ import pytest
 
 from tests.browser import browser, needs_browser
 from tests.evaluate.report_test import CONFIG, make_workdir
-from verifier import compare
 from verifier.config import UserError
-from verifier.evaluate import comparison, rank, report, tables
+from verifier.evaluate import comparison, rank, report, side_by_side, tables
 from verifier.evaluate.comparison import Contestant
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -34,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[pathlib.Path]:
 
 
 def test_figures_are_those_of_the_runs_and_differences_are_paired(runs: list[pathlib.Path], tmp_path: pathlib.Path) -> None:
-    table = compare.compare(runs, tmp_path, "test", 50, 0)
+    table = side_by_side.compare(runs, tmp_path, "test", 50, 0)
     found = json.loads((tmp_path / "comparison.json").read_text())
     assert found["shared_problems"] == 15 and [one["name"] for one in found["runs"]] == ["one", "two", "bare"]
     for root, one in zip(runs, found["runs"], strict=True):
@@ -55,7 +54,7 @@ def test_figures_are_those_of_the_runs_and_differences_are_paired(runs: list[pat
 
 def test_a_run_does_not_differ_from_itself(runs: list[pathlib.Path], tmp_path: pathlib.Path) -> None:
     shutil.copytree(runs[0], tmp_path / "again")
-    compare.compare([runs[0], tmp_path / "again"], tmp_path / "out", "test", 50, 0)
+    side_by_side.compare([runs[0], tmp_path / "again"], tmp_path / "out", "test", 50, 0)
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())["runs"][1]
     assert all(one == {"value": 0, "ci95": [0, 0]} for one in found["differences"].values())
 
@@ -75,16 +74,16 @@ def test_only_shared_problems_count(runs: list[pathlib.Path]) -> None:
 
 def test_what_is_missing_is_named(runs: list[pathlib.Path], tmp_path: pathlib.Path) -> None:
     with pytest.raises(UserError, match="1 runs to compare; expected 2 to 9"):
-        compare.compare(runs[:1], tmp_path, "test", 20, 0)
+        side_by_side.compare(runs[:1], tmp_path, "test", 20, 0)
     with pytest.raises(UserError, match=r"nowhere/report/metrics.json is not there; expected a finished run"):
-        compare.compare([runs[0], tmp_path / "nowhere"], tmp_path, "test", 20, 0)
+        side_by_side.compare([runs[0], tmp_path / "nowhere"], tmp_path, "test", 20, 0)
     with pytest.raises(UserError, match="has no split 'train'; it has heldout, test"):
-        compare.compare(runs, tmp_path, "train", 20, 0)
+        side_by_side.compare(runs, tmp_path, "train", 20, 0)
 
 
 def test_runs_whose_folders_have_the_same_name_are_told_apart(tmp_path: pathlib.Path) -> None:
-    assert compare._names([tmp_path / "a" / "run", tmp_path / "b" / "run"]) == ["a/run", "b/run"]
-    assert compare._names([tmp_path / "a" / "run", tmp_path / "b" / "other"]) == ["run", "other"]
+    assert side_by_side._names([tmp_path / "a" / "run", tmp_path / "b" / "run"]) == ["a/run", "b/run"]
+    assert side_by_side._names([tmp_path / "a" / "run", tmp_path / "b" / "other"]) == ["run", "other"]
 
 
 def test_the_command_runs_where_jax_cannot_be_imported(runs: list[pathlib.Path], tmp_path: pathlib.Path) -> None:
@@ -100,7 +99,7 @@ def test_the_command_runs_where_jax_cannot_be_imported(runs: list[pathlib.Path],
 
 @needs_browser
 def test_the_page_opens_in_a_browser_and_fits_a_phone(runs: list[pathlib.Path], tmp_path: pathlib.Path) -> None:
-    compare.compare(runs, tmp_path, "test", 50, 0)
+    side_by_side.compare(runs, tmp_path, "test", 50, 0)
     with browser(tmp_path / "profile") as driven:
         driven.open(tmp_path / "index.html")
         assert driven.messages == [] and driven.run("document.querySelectorAll('figure svg').length") == 3

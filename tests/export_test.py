@@ -1,4 +1,4 @@
-"""Exports of small models: what is in the folder, the same ids and values when it is read again, and a card that says what the run knows."""
+"""Exports of small models: what is in the folder, the same ids and values when read again, and a card that says what the run knows."""
 
 from __future__ import annotations
 
@@ -27,8 +27,14 @@ TOKENIZER = ByteTokenizer()
 ARCH = Arch(TOKENIZER.reserved_id + 1, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=96)
 TEMPLATE = Template(prompt='Say "{question}"\n', target="{solution}")
 SETTINGS = flatten(Config()) | {
-    **{"data.name": "gsm8k", "data.dir": "/home/somebody/data", "data.train_problems": 500, "finetune.epochs": 3.0},
-    **{"model.weights": "somebody/a-model", "verify.value_loss": "bce", "report.resamples": 7, "sample.rows": 3},
+    "data.name": "gsm8k",
+    "data.dir": "/home/somebody/data",
+    "data.train_problems": 500,
+    "finetune.epochs": 3.0,
+    "model.weights": "somebody/a-model",
+    "verify.value_loss": "bce",
+    "report.resamples": 7,
+    "sample.rows": 3,
 }
 
 
@@ -36,7 +42,8 @@ def make_run(root: pathlib.Path, head: str = "reserved_logit", settings: dict = 
     """A workdir with both models, manifests of its tables and a report; `made_by`: another model than its own made the tables."""
     backbone = Transformer(ARCH, rngs=nnx.Rngs(0))
     backbone.embed[...] = 20 * backbone.embed[...]
-    value_head = ReservedLogitHead(TOKENIZER.reserved_id, initial_bias=0.3) if head == "reserved_logit" else LinearHead(32, rngs=nnx.Rngs(1))
+    is_reserved = head == "reserved_logit"
+    value_head = ReservedLogitHead(TOKENIZER.reserved_id, initial_bias=0.3) if is_reserved else LinearHead(32, rngs=nnx.Rngs(1))
     about = {"template": dataclasses.asdict(TEMPLATE)}
     ids = {"generator": saved.save(root / "generator", backbone, TOKENIZER, about | {"settings": {"data.name": "gsm8k"}})}
     facts = about | {"settings": {"verify.value_loss": settings["verify.value_loss"]}, "generator": ids["generator"]}

@@ -134,3 +134,7 @@ def test_a_variant_of_a_sweep_ends_as_one_that_ran_alone(tmp_path, capsys):
         assert own["figures"][name]["value"] == metrics[name]["value"]
     assert own["differences"]["majority"]["ci95"] == [0.0, 0.0]  # the samples are shared
     assert "solution" in printed.rpartition("losses\n")[2] and "comparison.json" in printed
+    side = json.loads((tmp_path / "sweep" / "compare" / "losses" / "page" / "comparison.json").read_text())["runs"]
+    assert [each["name"] for each in side] == ["base", "solution"]
+    assert side[1]["methods"]["best_of_n"]["value"] == metrics["best_of_n"]["value"]
+    assert (tmp_path / "sweep" / "compare" / "losses" / "page" / "index.html").is_file()

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from verifier import config as config_lib
 from verifier import atomic, config_checks, hosts, log, places, workdir
 from verifier.data import store
+from verifier.evaluate import comparison_page, side_by_side
 from verifier.evaluate import variants as variants_lib
 
 BASE = "base"  # the variant without assignments, which every theme is compared with
@@ -90,13 +91,16 @@ def run(variants: Sequence[Sequence[Variant]], themes: Themes, root: pathlib.Pat
 
 
 def compare(theme: str, names: Sequence[str], variants: Sequence[Sequence[Variant]], out: pathlib.Path) -> None:
-    """Writes comparison.json and prints the table of a theme's variants."""
+    """Writes comparison.json and, of the first seed, a page of a theme's variants, and prints their table."""
     roots = {name: {each.config.seed: each.dir.root for of_seed in variants for each in of_seed if each.name == name} for name in names}
     config = variants[0][0].config
     found = variants_lib.compare(roots, config.report.ks, config.report.resamples, config.seed)
     atomic.write_json(out / "comparison.json", found)
-    # A page that shows several runs is written here: `roots` has the workdirs of each variant by seed, base first.
+    first = config.seed
+    shown = [of_seed[first] for of_seed in roots.values()][: comparison_page.MOST]
+    side_by_side.compare(shown, out / "page", "test", config.report.resamples, first)
     print(f"\n{theme}\n{variants_lib.table(found)}\n\ncomparison  {out / 'comparison.json'}")
+    print(f"page        {out / 'page' / 'index.html'} (seed {first})")
 
 
 def share(variant: Variant, others: Sequence[Variant]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import pathlib
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.evaluate.report_test import make_workdir
 from verifier.config import ReportConfig
-from verifier.evaluate import rank, report, tables, variants, votes
+from verifier.evaluate import rank, report, tables, variants
 from verifier.evaluate.intervals import Bootstrap
 
 KS, RESAMPLES = (1, 3), 200
@@ -86,28 +85,3 @@ def test_the_table_names_every_variant_and_leaves_out_differences_that_cannot_be
         assert word in text
     only = variants.table(variants.compare({name: roots[name] for name in ("base", "same")}, KS, RESAMPLES, 0))
     assert "difference to base" not in only
-
-
-def test_votes_over_samples_and_k_agree_with_every_subset(tmp_path):
-    folder = make_workdir(tmp_path, seed=3)
-    candidates = tables.read_workdir(folder, ["test"])["test"].candidates
-    assert votes.top_k_vote_at(candidates, 6, [1, 3, 6], 0)[3].tolist() == rank.top_k_vote(candidates, 3).correct_P.astype(float).tolist()
-    drawn = votes.top_k_vote_at(candidates, 4, [1, 3, 4], 0, subsets=4000)
-    for k, column in drawn.items():
-        every = []
-        for chosen in itertools.combinations(range(6), 4):  # columns in order of rank
-            part = {name: getattr(candidates, name)[:, list(chosen)] for name in ("row_PJ", "sample_id_PJ", "correct_PJ", "score_PJ")}
-            answers = candidates.answer_PJ[:, list(chosen)]
-            right = []
-            for problem, row in enumerate(answers[:, :k].tolist()):
-                counted = [answer for answer in row if answer >= 0]
-                best = max(dict.fromkeys(counted), key=counted.count, default=None)  # the first of the most frequent
-                right.append(best is not None and part["correct_PJ"][problem][row.index(best)])
-            every.append(right)
-        np.testing.assert_allclose(column, np.mean(every, axis=0), atol=0.04)
-
-
-def test_votes_among_more_samples_than_there_are_are_refused(tmp_path):
-    candidates = tables.read_workdir(make_workdir(tmp_path), ["test"])["test"].candidates
-    with pytest.raises(ValueError, match="7 of 6"):
-        votes.top_k_vote_at(candidates, 7, [1], 0)

@@ -1,4 +1,4 @@
-"""Makes the tiny checkpoints and goldens of hf_weights_test and hf_verifier_test, with torch and transformers. Knows nothing of this project.
+"""Makes the tiny checkpoints and goldens of hf_weights_test and hf_verifier_test, with torch and transformers. Knows no project.
 
 hf_*: log-probabilities of a CausalLM. values_*: a ForTokenClassification with one label, and its output after every token.
 

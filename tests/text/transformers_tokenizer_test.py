@@ -52,7 +52,9 @@ def pair(request, tmp_path_factory):
     return made, again
 
 
-PIECES = st.sampled_from([" ", "  ", "\n", "<<", ">>", "<", "=", "####", "#", "3", "12", "pens", "banana", "an", "\u00e9", "\u6f22", "\U0001f600", "\t"])
+PIECES = st.sampled_from(
+    [" ", "  ", "\n", "<<", ">>", "<", "=", "####", "#", "3", "12", "pens", "banana", "an", "\u00e9", "\u6f22", "\U0001f600", "\t"]
+)
 
 
 @settings(max_examples=200, deadline=None)

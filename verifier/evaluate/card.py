@@ -1,4 +1,4 @@
-"""The model card of an exported model, out of what its run has left: manifests, config.json, metrics.json. Knows words; computes nothing."""
+"""The model card of an exported model, out of what its run left: manifests, config.json, metrics.json. Knows words; computes nothing."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from verifier.text.problem import Template
 _HERE = pathlib.Path(__file__).parent
 _QUESTION, _SOLUTION = "Mia has 3 boxes of 4 pens. How many pens is that?", "That is 3*4 = <<3*4=12>>12 pens.\n#### 12"
 _PLACES = ("data.dir", "data.test_dir", "tokenizer.path", "pretrain.corpus")  # on somebody's disk: of no use to a reader, and private
+_WEIGHTS = ("model.weights", "verify.weights")
 _SECTIONS = {"generator": ("pretrain", "finetune"), "verifier": ("pretrain", "finetune", "sample", "label", "verify")}
 _SHARED = ("seed", "data", "tokenizer", "model")
 _GENERATORS_OWN = ("greedy_accuracy", "mean_sample_accuracy", "majority", "oracle_pass_at_n")
@@ -48,22 +49,33 @@ def render_card(model: pathlib.Path) -> str:
         raise UserError(f"{model} has no manifest: give the folder of a trained model, such as runs/NAME/generator")
     run, kind = run_of_workdir(root), "verifier" if "head" in manifest else "generator"
     settings = run.settings or {path: value for path, value in manifest["settings"].items() if "." in path}
-    weights = str(settings.get("model.weights", ""))
-    is_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", weights) is not None and not pathlib.Path(weights).is_dir()
+    own = kind == "verifier" and settings.get("verify.init") == "base" and settings.get("verify.weights")
+    weights = str(own or settings.get("model.weights", ""))
     template = Template(**manifest["template"]) if "template" in manifest else Template()
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), trim_blocks=True, lstrip_blocks=True, autoescape=False)
     return environment.get_template("card.md.jinja").render(
-        **{"kind": kind, "verifier": kind == "verifier", "name": run.name if run.settings else root.name, "id": manifest["id"]},
-        **{"generator": manifest.get("generator"), "logits": manifest["settings"].get("verify.value_loss") == "bce"},
-        **{"base_model": weights if is_id else "", "dataset": "openai/gsm8k" if settings.get("data.name") == "gsm8k" else ""},
-        **{"prompt": _literal(template.render_prompt(_QUESTION)), "solution": _literal(template.render_target(_SOLUTION))},
+        kind=kind,
+        verifier=kind == "verifier",
+        name=run.name if run.settings else root.name,
+        id=manifest["id"],
+        generator=manifest.get("generator"),
+        logits=manifest["settings"].get("verify.value_loss") == "bce",
+        base_model=weights if _is_public(weights) else "",
+        dataset="openai/gsm8k" if settings.get("data.name") == "gsm8k" else "",
+        prompt=_literal(template.render_prompt(_QUESTION)),
+        solution=_literal(template.render_target(_SOLUTION)),
         calculator=settings.get("sample.calculator", True),
         data=_data(root, settings),
         shape=_shape(manifest),
         versions=_versions(run),
-        settings=_changed(settings, kind, is_id),
+        settings=_changed(settings, kind),
         **_figures(root, run, manifest, kind),
     )
+
+
+def _is_public(weights: str) -> bool:
+    """Whether it is an id of the hub, not a place on somebody's disk."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", weights) is not None and not pathlib.Path(weights).is_dir()
 
 
 def _literal(text: str) -> str:
@@ -101,10 +113,10 @@ _WORDS = {
 }
 
 
-def _changed(settings: Mapping[str, Any], kind: str, weights_are_public: bool) -> list[tuple[str, str]]:
+def _changed(settings: Mapping[str, Any], kind: str) -> list[tuple[str, str]]:
     """The knobs of this model's stages that are not at their defaults, paths left out."""
     defaults, sections = flatten(Config()), (*_SHARED, *_SECTIONS[kind])
-    hidden = (*_PLACES, *(() if weights_are_public else ("model.weights",)))
+    hidden = (*_PLACES, *(path for path in _WEIGHTS if not _is_public(str(settings.get(path, "")))))
     changed = [path for path in settings if path.partition(".")[0] in sections and settings[path] != defaults.get(path)]
     return [(path, json.dumps(settings[path], ensure_ascii=False).replace("|", "\\|")) for path in changed if path not in hidden]
 
@@ -127,7 +139,9 @@ def _figures(root: pathlib.Path, run: Run, manifest: Mapping[str, Any], kind: st
     low, high = found["samples_per_problem"]["min"], found["samples_per_problem"]["max"]
     rows = [(key, label, found.get(key)) for key, label, _ in ROWS if kind == "verifier" or key in _GENERATORS_OWN]
     return {
-        **{"split": split, "problems": found["n_problems"], "samples": f"{low:,}" if low == high else f"{low:,} to {high:,}"},
+        "split": split,
+        "problems": found["n_problems"],
+        "samples": f"{low:,}" if low == high else f"{low:,} to {high:,}",
         "figures": [(label + (f" (k={value['k']})" if "k" in value else ""), _interval(value)) for _, label, value in rows if value],
         "ranking": _ranking(found.get("verifier")) if kind == "verifier" else [],
     }
@@ -142,6 +156,7 @@ def _ranking(verifier: Mapping[str, Any] | None) -> list[str]:
     """How well scores tell right from wrong."""
     if not verifier:
         return []
-    words = {"auroc": "AUROC", "auroc_within_problem": "AUROC within a problem", "brier": "Brier score", "ece": "expected calibration error"}
+    words = {"auroc": "AUROC", "auroc_within_problem": "AUROC within a problem", "brier": "Brier score"}
+    words["ece"] = "expected calibration error"
     known = [f"{name} {verifier[key]:.3f}" for key, name in words.items() if isinstance(verifier.get(key), float)]
     return [f"Scores of single samples: {', '.join(known)}."] if known else []

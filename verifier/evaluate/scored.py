@@ -121,8 +121,12 @@ def _lines(rows: pa.Table, asked: Mapping[str, Mapping[str, Any]], split: str) -
             if problem is None:
                 raise TablesError(f"problem {row['problem_id']} of the {split} samples is not in the problems; the tables are of two runs")
             line = {
-                **{"question": problem["question"], "solution": row["solution"], "answer": problem["answer"]},
-                **{"extracted": row["answer"], "correct": row["correct"], "score": row.get("score")},
+                "question": problem["question"],
+                "solution": row["solution"],
+                "answer": problem["answer"],
+                "extracted": row["answer"],
+                "correct": row["correct"],
+                "score": row.get("score"),
                 **{key: row[key] for key in _KEY},
                 "split": split,
                 **{name: row[name] for name in _LONG if name in row},

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import functools
 import itertools
-import pathlib
 
 from verifier.evaluate.shown import TokenTexts
-from verifier.text.tokenizer import Tokenizer, TokenizerError, load_tokenizer
+from verifier.text.tokenizer import Tokenizer
 
 _CUT = "\ufffd"  # what a character that is cut between tokens decodes to
-
-
-def read_token_texts(folder: pathlib.Path) -> TokenTexts | None:
-    """The texts of tokens by the tokenizer that lies in a folder; None where there is none that can be read."""
-    try:
-        return token_texts(load_tokenizer(folder))
-    except TokenizerError:
-        return None
 
 
 def token_texts(tokenizer: Tokenizer) -> TokenTexts:

@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from verifier.evaluate import curves, rank, tables, votes
+from verifier.evaluate import curves, rank, tables
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.intervals import Bootstrap
 from verifier.evaluate.metrics import GREEDY, HELDOUT, ROWS
+from verifier.evaluate.subsets import vote_shares
 
 _NAMES = {key: name for key, name, _ in ROWS}
 _COMPARED = ("greedy_accuracy", "majority", "best_of_n", "oracle_pass_at_n")  # differences that the table shows
+_SUBSETS = 100  # of a problem's samples, over which the votes of fewer samples are taken
 _CURVE, _VOTES = "verifier_at_k/", "votes/"  # prefixes of figures that are points of a curve: over N, and over N and k
 
 
@@ -134,9 +136,9 @@ def _curves(candidates: Candidates, ks: Sequence[int], seed: int) -> dict[str, n
     """[P] values of each point of the curves over the number of samples."""
     sizes = curves.grid(candidates.smallest)
     figures = {f"{_CURVE}{size}": curves.verifier_at_k(candidates, size) for size in sizes}
-    for size in (size for size in sizes if str(size)[0] in "13" or size == sizes[-1]):
-        found = votes.top_k_vote_at(candidates, size, [k for k in ks if k <= size], seed)
-        figures |= {f"{_VOTES}{size}/{k}": column for k, column in found.items()}
+    shown = [size for size in sizes if str(size)[0] in "13" or size == sizes[-1]]
+    found = vote_shares(candidates, [(size, k) for size in shown for k in ks if k <= size], seed, _SUBSETS)
+    figures |= {f"{_VOTES}{size}/{k}": column for (size, k), column in found.items()}
     return figures
 
 
