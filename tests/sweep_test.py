@@ -6,9 +6,8 @@ import json
 import pytest
 
 from tests.pipeline_test import SHRUNK, rows
-from verifier import config as config_lib
 from verifier import checksums, experiment, pipeline, sweep, workdir
-from verifier.data import store
+from verifier import config as config_lib
 
 THEMES = {
     "losses": {"solution": ["verify.level=solution"], "bce": ["verify.value_loss=bce"]},

@@ -14,8 +14,8 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from verifier import config as config_lib
 from verifier import atomic, config_checks, hosts, log, places, workdir
+from verifier import config as config_lib
 from verifier.data import store
 from verifier.evaluate import comparison_page, side_by_side
 from verifier.evaluate import variants as variants_lib

@@ -164,7 +164,7 @@ def arrange(
         CandidatesError: no rows, the same sample twice, or scores that are NaN; the rows are named.
     """
     ids, problem = np.unique(np.asarray(problem_id, dtype=object).astype(str), return_inverse=True)
-    return arrange_coded(ids, problem, sample_id, key, correct, score)
+    return arrange_coded(ids, problem, sample_id, key, correct, score, log)
 
 
 def arrange_coded(
@@ -174,6 +174,7 @@ def arrange_coded(
     key: np.ndarray,
     correct: np.ndarray,
     score: np.ndarray | None,
+    log: np.ndarray | None = None,
 ) -> Candidates:
     """`arrange` of rows whose problems are given as [rows] places in `problem_id`, whose ids differ; those without rows are left out."""
     if len(problem) == 0:

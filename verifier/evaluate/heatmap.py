@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.subsets import vote_shares
 from verifier.evaluate.svg import Grid
