@@ -103,7 +103,7 @@ def _has_nan(scores: pa.Table) -> np.ndarray:
     """Whether a row's score is NaN or missing, or one of its token values is."""
     bad = np.isnan(scores["score"].cast(pa.float64()).to_numpy(zero_copy_only=False))
     if "token_scores" in scores.column_names:
-        owner = pc.list_parent_indices(scores["token_scores"]).to_numpy()
+        owner = np.repeat(np.arange(len(scores)), pc.fill_null(pc.list_value_length(scores["token_scores"]), 0).to_numpy())
         value = pc.list_flatten(scores["token_scores"]).cast(pa.float64()).to_numpy(zero_copy_only=False)
         bad[owner[np.isnan(value)]] = True
     return bad
