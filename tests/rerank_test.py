@@ -280,7 +280,10 @@ def test_the_command_runs_where_jax_cannot_be_imported(tmp_path: pathlib.Path) -
     assert done.returncode == 0, done.stderr
     assert "best-of-n" in done.stdout and (tmp_path / "rerank-report" / "index.html").exists()
     more = subprocess.run(
-        [*command, "--allow-missing", "--other-generator", "--aggregation=last"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}
+        [*command, "--allow-missing", "--other-generator", "--aggregation=last"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
     )
     assert more.returncode == 0
     wrong = subprocess.run([*command[:4], "--grader=numerik"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)

@@ -108,4 +108,4 @@ def test_resampling_inside_as_well_would_count_the_samples_twice() -> None:
         over_problems.append(right_PJ[rows].mean())
         both.append(right_PJ[rows[:, None], rng.integers(samples, size=(problems, samples))].mean())
     assert np.var(over_problems) == pytest.approx(true, rel=0.25)
-    assert np.var(both) > 1.25 * np.var(over_problems)
+    assert np.var(both) > 1.15 * np.var(over_problems)  # 1.29 expected
