@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from verifier.text.calculator import annotations
 from verifier.text.tokenizer import ByteTokenizer, TokenizerError, load_tokenizer, same_ids, train_sentencepiece
+from verifier.text.transformers_tokenizer import save_for_transformers
 
 LINES = [
     "Natalia sold 48 apples in April, and then half as many apples in May for $3 each.",
@@ -270,6 +271,9 @@ def test_ids_are_the_same_only_where_every_one_means_the_same(tmp_path):
     small.save(tmp_path)
     assert same_ids(small, load_tokenizer(tmp_path)) and same_ids(ByteTokenizer(), ByteTokenizer())
     assert not same_ids(small, large) and not same_ids(small, ByteTokenizer())
+    for each in (small, ByteTokenizer()):
+        save_for_transformers(each, tmp_path / "exported")
+        assert same_ids(each, load_tokenizer(tmp_path / "exported")) and not same_ids(large, load_tokenizer(tmp_path / "exported"))
     shuffled = load_tokenizer(tmp_path)
     shuffled.token_text = lambda token: small.token_text((token + 1) % small.vocab_size)
     assert not same_ids(small, shuffled)
