@@ -40,7 +40,9 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, 
 def _replace_solution(root: pathlib.Path, text: str) -> None:
     """Puts a text in the place of the best-scored solution of the first problem."""
     folder = root / "tables" / "samples" / "split=test"
-    scores = {row["sample_id"]: row["score"] for row in store.read_table(root / "tables" / "scores" / "split=test", "scores").to_pylist()[:6]}
+    scores = {
+        row["sample_id"]: row["score"] for row in store.read_table(root / "tables" / "scores" / "split=test", "scores").to_pylist()[:6]
+    }
     best = max(scores, key=lambda sample: scores[sample])
     rows = store.read_table(folder, "samples").to_pylist()
     tokenizer = ByteTokenizer()
