@@ -58,17 +58,16 @@ def export(model: pathlib.Path, out: pathlib.Path) -> None:
 def main(argv: Sequence[str]) -> None:
     """Exports; what a user can mend ends as one line on stderr and exit status 1."""
     try:
-        if len(argv) > 1 or _TO.value is None or (_MODEL.value is None) == (_SCORED.value is None):
+        model, workdir, to = _MODEL.value, _SCORED.value, _TO.value
+        if len(argv) > 1 or to is None or (model is None) == (workdir is None):
             raise UserError(_USAGE)
-        if _MODEL.value is not None:
-            out = pathlib.Path(_TO.value)
-            export(places.place(_MODEL.value), out)
-            print(f"wrote {out}")
-        else:
+        if model is not None:
+            export(places.place(model), pathlib.Path(to))
+            print(f"wrote {to}")
+        if workdir is not None:
             from verifier.evaluate import scored
 
-            to = places.place(_TO.value)
-            count = scored.write_scored(places.place(_SCORED.value), to, _TOKEN_SCORES.value)
+            count = scored.write_scored(places.place(workdir), places.place(to), _TOKEN_SCORES.value)
             print(f"wrote {count:,} samples to {to}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

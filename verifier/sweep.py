@@ -54,7 +54,7 @@ def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root:
         for name, assignments in variants.items():
             if list(assigned.setdefault(name, assignments)) != list(assignments):
                 raise config_lib.ConfigError(f"the variant {name!r} of the theme {theme!r} has the name of another one; call it otherwise")
-    found = []
+    found: list[list[Variant]] = []
     for seed in seeds:
         found.append([])
         for name, assignments in assigned.items():

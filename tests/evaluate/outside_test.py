@@ -14,9 +14,9 @@ from verifier.evaluate import report
 QUERY = """
 with drawn as (
     select problem_id, sample_id, correct, try_cast(answer as double) as answer, score
-    from read_parquet('{root}/tables/samples/split={split}/*.parquet', hive_partitioning = false)
-    join read_parquet('{root}/tables/labels/split={split}/*.parquet', hive_partitioning = false) using (problem_id, sample_id)
-    join read_parquet('{root}/tables/scores/split={split}/*.parquet', hive_partitioning = false) using (problem_id, sample_id)
+    from read_parquet('{root}/tables/samples/split={split}/*.parquet', hive_partitioning = false) as samples
+    join read_parquet('{root}/tables/labels/split={split}/*.parquet', hive_partitioning = false) as labels using (problem_id, sample_id)
+    join read_parquet('{root}/tables/scores/split={split}/*.parquet', hive_partitioning = false) as scores using (problem_id, sample_id)
 ),
 ranked as (select *, row_number() over (partition by problem_id order by score desc, sample_id) as place from drawn),
 votes as (

@@ -47,7 +47,7 @@ def browsed(split: SplitRows, most: int, seed: int, token_texts: TokenTexts | No
     candidates = split.candidates
     majority, best = rank.majority(candidates), rank.best_of_n(candidates)
     scored = candidates.score_PJ is not None
-    problems = [
+    problems: list[dict[str, Any]] = [
         {
             "id": str(name),
             "question": split.question.get(str(name)),
@@ -71,7 +71,7 @@ def browsed(split: SplitRows, most: int, seed: int, token_texts: TokenTexts | No
             solution = solutions.get((place, turn))
             size = len(json.dumps(solution, ensure_ascii=False).encode()) + 1 if solution else 0
             if solution and size <= left:
-                problems[place]["solutions"].append(solution)  # type: ignore[attr-defined]
+                problems[place]["solutions"].append(solution)
                 left -= size
     return {"scored": scored, "problems": problems}
 
@@ -81,7 +81,8 @@ def _affordable(split: SplitRows, places: np.ndarray) -> list[int]:
     rows_PJ = split.candidates.row_PJ
     group_R, cost_G = split.row_groups()
     seen: set[int] = set()
-    cost, kept = 0, []
+    kept: list[int] = []
+    cost = 0
     for place in places.tolist():
         new = set(np.unique(group_R[rows_PJ[place][rows_PJ[place] >= 0]]).tolist()) - seen
         cost += sum(int(cost_G[group]) for group in new)
