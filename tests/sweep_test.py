@@ -6,9 +6,8 @@ import json
 import pytest
 
 from tests.pipeline_test import SHRUNK, rows
+from verifier import atomic, launch, pipeline, sweep, workdir
 from verifier import config as config_lib
-from verifier import launch, pipeline, sweep, workdir
-from verifier.data import store
 
 THEMES = {
     "losses": {"solution": ["verify.level=solution"], "bce": ["verify.value_loss=bce"]},
@@ -38,7 +37,7 @@ class Fake:
                 if not workdir.is_done(folder, own):
                     if self.left == sum(self.made.values()):
                         raise KeyboardInterrupt
-                    store.write_json(folder / "manifest.json", {"settings": own})
+                    atomic.write_json(folder / "manifest.json", {"settings": own})
                     self.made[(stage, split, sweep.follows_from(config, stage, split))] += 1
 
 

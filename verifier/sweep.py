@@ -14,8 +14,8 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from verifier import atomic, config_checks, hosts, log, places, workdir
 from verifier import config as config_lib
-from verifier import config_checks, hosts, log, places, workdir
 from verifier.data import store
 from verifier.evaluate import variants as variants_lib
 
@@ -53,7 +53,7 @@ def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root:
         for name, assignments in variants.items():
             if list(assigned.setdefault(name, assignments)) != list(assignments):
                 raise config_lib.ConfigError(f"the variant {name!r} of the theme {theme!r} has the name of another one; call it otherwise")
-    found = []
+    found: list[list[Variant]] = []
     for seed in seeds:
         found.append([])
         for name, assignments in assigned.items():
@@ -94,7 +94,7 @@ def compare(theme: str, names: Sequence[str], variants: Sequence[Sequence[Varian
     roots = {name: {each.config.seed: each.dir.root for of_seed in variants for each in of_seed if each.name == name} for name in names}
     config = variants[0][0].config
     found = variants_lib.compare(roots, config.report.ks, config.report.resamples, config.seed)
-    store.write_json(out / "comparison.json", found)
+    atomic.write_json(out / "comparison.json", found)
     # A page that shows several runs is written here: `roots` has the workdirs of each variant by seed, base first.
     print(f"\n{theme}\n{variants_lib.table(found)}\n\ncomparison  {out / 'comparison.json'}")
 
