@@ -5,7 +5,7 @@ Command:  python -m verifier.launch --exp=sweep:tiny_ablations:losses --seeds=0,
 Hardware: 2 CPU cores, 4 GiB. Base 2 minutes a seed; a variant of the verifier alone 1.5, of the generator 2.5, test_samples 15
 Out:      runs/tiny_ablations/compare/THEME/comparison.json, and the table
 
-Expect (what Cobbe et al. 2021 found with GPT-3 on GSM8K; a model this small on problems this plain need not agree, and the sweep says so):
+Expect:   what Cobbe et al. 2021 found with GPT-3 on GSM8K; a model this small on problems this plain need not agree, and the sweep says so:
 losses               section 4.3, figure 6. Token level starts slower than solution level and ends higher; the joint objective beats
                      verification only; squared error or cross-entropy: no difference to speak of (section 4.2); from the generator
                      slightly better than from the base model (section 4.2)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 
 PROGRAM = next((found for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (found := shutil.which(name))), None)
 needs_browser = pytest.mark.skipif(PROGRAM is None, reason="no chromium, chromium-browser, google-chrome or chrome in PATH")
+_AS_3_AND_4 = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
 _SECONDS = 120.0  # for one answer, on a busy machine
 _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe", "--hide-scrollbars")
 
@@ -116,12 +119,12 @@ def browser(profile: pathlib.Path) -> Iterator[Browser]:
     """A browser with a profile of its own, ended afterwards."""
     assert PROGRAM is not None
     (ours_in, theirs_out), (theirs_in, ours_out) = os.pipe(), os.pipe()
-    flags = " ".join([*_FLAGS, f"--user-data-dir={profile}"])
-    command = ["sh", "-c", f'exec "$0" {flags} 3<&{theirs_in} 4>&{theirs_out}', PROGRAM]  # the protocol wants these two numbers
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs_in, theirs_out)]  # clear of the two numbers that the protocol wants
+    command = [sys.executable, "-c", _AS_3_AND_4, *map(str, ends), PROGRAM, *_FLAGS, f"--user-data-dir={profile}"]
     with open(profile.with_suffix(".log"), "wb") as log:
-        process = subprocess.Popen(command, pass_fds=(theirs_in, theirs_out), stdout=log, stderr=log)
-    os.close(theirs_in)
-    os.close(theirs_out)
+        process = subprocess.Popen(command, pass_fds=ends, stdout=log, stderr=log)
+    for end in (theirs_in, theirs_out, *ends):
+        os.close(end)
     try:
         yield Browser(ours_out, ours_in)
     finally:

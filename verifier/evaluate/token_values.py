@@ -40,7 +40,7 @@ def aggregate(value_N: np.ndarray, length_R: np.ndarray, how: str, last_line_N: 
     """
     there_R = length_R > 0
     start = (np.cumsum(length_R) - length_R)[there_R]
-    log_R = None
+    log_R = np.full(len(length_R), np.nan) if how == "product" else None
     if not len(start):
         found = np.empty(0)
     elif how == "last":
@@ -72,7 +72,7 @@ def summarised(column: pa.ChunkedArray) -> dict[str, pa.Array]:
     return {
         COUNT: pa.array(length_R.astype(np.int32)),
         **{_AGGREGATE.format(how): pa.array(aggregate(value_N, length_R, how).score_R) for how in _KEPT},
-        _LOG: pa.array(_or_nan(aggregate(value_N, length_R, "product").log_R, len(length_R))),
+        _LOG: pa.array(aggregate(value_N, length_R, "product").log_R),
         AT_TENTHS: pa.FixedSizeListArray.from_arrays(pa.array(at_R10.ravel()), len(TENTHS)),
     }
 
@@ -114,7 +114,3 @@ def spread(found: np.ndarray, there_R: np.ndarray, fill: float = np.nan) -> np.n
     out_R = np.full(len(there_R), fill)
     out_R[there_R] = found
     return out_R
-
-
-def _or_nan(found: np.ndarray | None, rows: int) -> np.ndarray:
-    return np.full(rows, np.nan) if found is None else found
