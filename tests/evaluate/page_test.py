@@ -32,6 +32,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, 
     """The browser and the report of a small workdir, one of whose solutions attacks the page."""
     root = make_workdir(tmp_path_factory.mktemp("run"))
     _replace_solution(root, ATTACK)
+    _judge_all_wrong(root, "test-01")
     report.write_report(root, root / "report", CONFIG, seed=0)
     with browser(tmp_path_factory.mktemp("profile")) as driven:
         yield driven, root / "report" / "index.html"
@@ -53,6 +54,15 @@ def _replace_solution(root: pathlib.Path, text: str) -> None:
     store.remove_table(folder)
     writer = store.TableWriter(folder, "samples", {})
     writer.append(rows)
+    writer.finish({})
+
+
+def _judge_all_wrong(root: pathlib.Path, problem_id: str) -> None:
+    folder = root / "tables" / "labels" / "split=test"
+    rows = store.read_table(folder, "labels").to_pylist()
+    store.remove_table(folder)
+    writer = store.TableWriter(folder, "labels", {})
+    writer.append([row | {"correct": row["correct"] and row["problem_id"] != problem_id} for row in rows])
     writer.finish({})
 
 
