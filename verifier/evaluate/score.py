@@ -83,7 +83,7 @@ def programs(
     config: ScoreConfig,
     mesh: Mesh | None,
     compiled: Callable[[jax.stages.Lowered], jax.stages.Compiled],
-) -> tuple[int, Prefix, dict[str, jax.stages.Compiled]]:
+) -> tuple[tuple[int, int], Prefix, dict[str, jax.stages.Compiled]]:
     """The two programs that would read a group of problems, for a verifier of shapes (`nnx.eval_shape`).
 
     Args:
@@ -94,7 +94,7 @@ def programs(
       compiled: how a program is compiled, for the first one's result is the second one's argument.
 
     Returns:
-      Tokens of a call, the prompts' keys and values as shapes, and "prompts" and "rows".
+      Rows and tokens of a row of a call, the prompts' keys and values as shapes, and "prompts" and "rows".
     """
     graph, weights = nnx.split(verifier)
     dtype, arch = verifier.backbone.dtype, verifier.backbone.arch
@@ -115,7 +115,7 @@ def programs(
         packed = tuple(jax.ShapeDtypeStruct((plan.at_once, plan.row_tokens), jnp.int32, sharding=spread) for _ in range(3))
         prompt_B = jax.ShapeDtypeStruct((plan.at_once,), jnp.int32, sharding=spread)
         second = compiled(_read_rows.lower(graph, weights, prompts, packed, prompt_B, False))
-    return plan.at_once * plan.row_tokens, prompts, {"prompts": first, "rows": second}
+    return (plan.at_once, plan.row_tokens), prompts, {"prompts": first, "rows": second}
 
 
 class _Model(NamedTuple):

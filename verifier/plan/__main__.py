@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ def run(argv: Sequence[str]) -> str:
     config_checks.check(config)
     devices = devices_lib.parse(_DEVICES.value or _product(config.mesh))
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's remarks on how it divides programs
     import jax  # after the cheap checks: it takes seconds
 
     jax.config.update("jax_platforms", "cpu")

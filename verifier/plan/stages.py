@@ -38,6 +38,7 @@ class Stage(NamedTuple):
     """One stage as it would run."""
 
     name: str
+    rows: str  # of a step on all devices
     held: dict[str, int]  # bytes on one device, by what they are
     loading: int  # bytes on one device while the model is read
     work: Work  # of a step on one device
@@ -107,7 +108,8 @@ def _train(subject: Subject, name: str, mesh: Mesh) -> Stage:
     held = {"parameters": _bytes(state.params), "optimiser": _bytes((state.optimiser, state.step)), "batch": _bytes(batch)}
     held["temporaries"] = max(size.temporaries for size in programs.at_depth(measure, subject.arch.layers).values())
     done = work.train_step(subject.arch, config, dict(mesh.shape), _itemsize(subject))
-    return Stage(name, held, 0, done, work.PACKED * config.batch_rows * config.row_tokens, _trained_tokens(subject, name))
+    shown = f"{config.batch_rows} x {config.row_tokens}"
+    return Stage(name, shown, held, 0, done, work.PACKED * config.batch_rows * config.row_tokens, _trained_tokens(subject, name))
 
 
 def _trained_tokens(subject: Subject, name: str) -> float:
@@ -159,7 +161,7 @@ def _sample(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
     wanted += splits["test"][0].problems * splits["test"][0].solution * config.greedy
     slots = sizes.rows * groups * devices.hosts
     done = Work(operations, held["parameters"] + keys * token_bytes)
-    return Stage(f"sample ({slots} slots)", held, _bytes(stored) + copied, done, work.SLOTS_USED * slots, wanted)
+    return Stage("sample", f"{slots:,} slots", held, _bytes(stored) + copied, done, work.SLOTS_USED * slots, wanted)
 
 
 def _score(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
@@ -170,12 +172,12 @@ def _score(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
     longest = min(texts.longest, max(arch.context - config.sample.max_new_tokens, 1))
     each = score_lib.Solutions("", [0] * longest, range(samples), [[0] * length for length in lengths])
     group = [each] * min(score_lib.LOOKED_AT, texts.problems)
-    tokens = 0
+    rows, row_tokens = 0, 0
 
     def measure(layers: int) -> dict[str, Size]:
-        nonlocal tokens
+        nonlocal rows, row_tokens
         verifier = _model(subject, layers, True)
-        tokens, prompts, found = score_lib.programs(verifier, group, config.score, mesh, programs.compiled)
+        (rows, row_tokens), prompts, found = score_lib.programs(verifier, group, config.score, mesh, programs.compiled)
         return {"caches": Size(_bytes(prompts), 0)} | {name: programs.size(program) for name, program in found.items()}
 
     sizes = programs.at_depth(measure, arch.layers)
@@ -188,12 +190,13 @@ def _score(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
         "temporaries": max(size.temporaries for size in sizes.values()),
     }
     parts = 1 if mesh is None else mesh.size
-    keys = longest + tokens / max(config.score.rows, 1)
-    operations = tokens * work.token_operations(arch, keys, False) / parts
+    tokens = rows * row_tokens
+    operations = tokens * work.token_operations(arch, longest + row_tokens, False) / parts
     gathered = work.layer_parameters(arch) * arch.layers * _itemsize(subject) / _tensor(mesh)
     read = {split: subject.texts[split].problems * getattr(config.sample, f"{split}_samples") for split in ("heldout", "test")}
     done = Work(operations, gathered + held["caches"])
-    return Stage("score", held, 0, done, work.PACKED * tokens * devices.hosts, sum(read.values()) * texts.solution)
+    shown = f"{devices.hosts * rows} x {row_tokens}"
+    return Stage("score", shown, held, 0, done, work.PACKED * tokens * devices.hosts, sum(read.values()) * texts.solution)
 
 
 def _model(subject: Subject, layers: int, with_head: bool) -> Any:

@@ -60,7 +60,7 @@ def _columns(subject: Subject, devices: Devices, stages: Sequence[Stage]) -> lis
     if devices.kind:
         verdicts = ["yes" if stage.total <= most else "NO" for stage in stages]
         rows.append((f"  fits {most / 1e9:.1f} of {devices.kind.gigabytes:.0f}", verdicts))
-    rows.append(("a step", [""] * len(stages)))
+    rows.append(("a step", [stage.rows for stage in stages]))
     rows.append(("  TFLOP a device", [f"{stage.work.operations / 1e12:.3g}" for stage in stages]))
     rows.append(("  GB moved a device", [f"{stage.work.bytes / 1e9:.3g}" for stage in stages]))
     rows.append(("  tokens, all", [f"{stage.tokens:,.0f}" for stage in stages]))
