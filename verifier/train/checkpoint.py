@@ -164,7 +164,7 @@ class Checkpoints:
     def _seal(self, step: int) -> None:
         """Waits until a checkpoint is there and writes its sums."""
         self._manager.wait_until_finished()
-        if jax.process_index() == 0:
+        if jax.process_index() == 0 and self.path(step).exists():
             checksums.write_sealed(self._sums(step), {"files": checksums.of_folder(self.path(step))})
 
     def _remove(self, step: int) -> None:
