@@ -46,7 +46,7 @@ class Tables:
         return [1, ord(problem.problem_id)]
 
     def examples(self):
-        return training._value_examples(self, "train", PROBLEMS, None)
+        return training._value_examples(self, "train", PROBLEMS, None, False)
 
 
 def plain(examples):

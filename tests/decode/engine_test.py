@@ -173,7 +173,7 @@ def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
     expected = draw(CONFIG)
     monkeypatch.setattr(memory, "PROMPT_ROOM", 4)
     whole = memory._sizes
-    monkeypatch.setattr(memory, "_sizes", lambda *given: dataclasses.replace(whole(*given), prompts=2, prompts_at_once=1))
+    monkeypatch.setattr(memory, "_sizes", lambda *given, **named: dataclasses.replace(whole(*given, **named), prompts=2, prompts_at_once=1))
     rooms, waits = [], []
     resize = steps.resize_prompts
     monkeypatch.setattr(steps, "resize_prompts", lambda state, room, mesh: rooms.append(room) or resize(state, room, mesh))
