@@ -54,23 +54,23 @@ def load_experiment(name: str) -> config_lib.Config:
     return config
 
 
-def load_themes(name: str, theme: str) -> dict[str, dict[str, list[str]]]:
-    """The variants that an experiment file gives.
-
-    Args:
-        name: as in `load_experiment`.
-        theme: the only one wanted; empty: all.
+def load_themes(name: str) -> dict[str, dict[str, list[str]]]:
+    """The variants that an experiment file gives, by theme; `name` as in `load_experiment`.
 
     Raises:
-        ConfigError: the file has no get_sweep(), or no such theme.
+        ConfigError: the file has no get_sweep().
     """
     module = _experiment_module(name)
     if not hasattr(module, "get_sweep"):
         expected = "get_sweep() that returns assignments by theme and variant"
         raise config_lib.ConfigError(f"--exp=sweep:{name}: {module.__file__} has no {expected}")
-    themes = module.get_sweep()
+    return module.get_sweep()
+
+
+def _chosen(themes: dict[str, dict[str, list[str]]], theme: str) -> dict[str, dict[str, list[str]]]:
+    """The theme that is named, or all."""
     if theme and theme not in themes:
-        raise config_lib.ConfigError(f"--exp=sweep:{name}:{theme}: there is no such theme; expected one of {', '.join(themes)}")
+        raise config_lib.ConfigError(f"--exp={_EXP.value}: there is no theme {theme!r}; expected one of {', '.join(themes)}")
     return {theme: themes[theme]} if theme else themes
 
 
@@ -135,14 +135,15 @@ def run(argv: Sequence[str]) -> None:
     config_checks.check(config)
     from verifier import hosts, sweep
 
-    themes = load_themes(wanted, theme) if is_sweep else {}
+    themes = load_themes(wanted) if is_sweep else {}
+    chosen = _chosen(themes, theme)
     variants = sweep.check(config, themes, _seeds(config), workdir) if is_sweep else []
     job = hosts.find(hosts.Job(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value), os.environ, hosts.has_tpu())
     if job is not None:
         hosts.join(job)
     hosts.listen()
     if is_sweep:
-        sweep.run(variants, themes, workdir, stages, pipeline.run)
+        sweep.run(variants, chosen, workdir, stages, pipeline.run)
     else:
         pipeline.run(config, workdir, stages)
 
