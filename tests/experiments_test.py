@@ -23,7 +23,7 @@ def test_an_experiment_states_its_command(name):
 
 @pytest.mark.parametrize("name", [name for name in experiment.names() if hasattr(experiment._module(name), "get_sweep")])
 def test_the_variants_of_a_sweep_pass_the_check_and_differ_from_each_other(name, tmp_path):
-    themes = experiment.load_themes(name, "")
+    themes = experiment.load_themes(name)
     (variants,) = sweep.check(experiment.load(name), themes, [7], tmp_path)
     assert variants[0].name == sweep.BASE and {each.config.seed for each in variants} == {7}
     for theme, assigned in themes.items():

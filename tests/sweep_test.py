@@ -41,9 +41,9 @@ class Fake:
                     self.made[(stage, split, sweep.follows_from(config, stage, split))] += 1
 
 
-def run_fake(root, fake, themes=THEMES, seeds=(0, 1)):
+def run_fake(root, fake, themes=THEMES, seeds=(0, 1), only=()):
     variants = sweep.check(config(), themes, seeds, root)
-    sweep.run(variants, themes, root, [], fake)
+    sweep.run(variants, {theme: themes[theme] for theme in only or themes}, root, [], fake)
     return variants
 
 
@@ -80,16 +80,18 @@ def test_a_killed_sweep_makes_only_what_is_missing(tmp_path, dies_after):
     assert first.made + second.made == whole.made
 
 
-def test_a_variant_that_is_added_later_takes_what_is_there_and_a_dead_link_is_made_anew(tmp_path):
-    run_fake(tmp_path, Fake(), {"generator": {"more": ["finetune.epochs=3"]}}, seeds=(0,))
+def test_a_theme_that_is_run_later_takes_what_is_there_and_a_dead_link_is_made_anew(tmp_path):
+    themes = {"generator": {"more": ["finetune.epochs=3"]}, "new": {"new": ["finetune.epochs=3", "verify.level=solution"]}}
+    run_fake(tmp_path, Fake(), themes, (0,), ["generator"])
+    assert not (tmp_path / "seed=0" / "new").exists()
     fake = Fake()
-    run_fake(tmp_path, fake, {"new": {"new": ["finetune.epochs=3", "verify.level=solution"]}}, seeds=(0,))
+    run_fake(tmp_path, fake, themes, (0,), ["new"])
     assert {stage for stage, _, _ in fake.made} == {"verify", "score"}
     generator = tmp_path / "seed=0" / "more" / "generator"
     (generator / "manifest.json").unlink()
     generator.rmdir()
     again = Fake()
-    run_fake(tmp_path, again, {"new": {"new": ["finetune.epochs=3", "verify.level=solution"]}}, seeds=(0,))
+    run_fake(tmp_path, again, themes, (0,), ["new"])
     assert [stage for stage, _, _ in again.made] == ["finetune"]
 
 

@@ -36,24 +36,17 @@ def load(name: str) -> config_lib.Config:
     return config
 
 
-def load_themes(name: str, theme: str) -> dict[str, dict[str, list[str]]]:
-    """The variants that an experiment file gives.
-
-    Args:
-        name: as in `load`.
-        theme: the only one wanted; empty: all.
+def load_themes(name: str) -> dict[str, dict[str, list[str]]]:
+    """The variants that an experiment file gives, by theme; `name` as in `load`.
 
     Raises:
-        ConfigError: the file has no get_sweep(), or no such theme.
+        ConfigError: the file has no get_sweep().
     """
     module = _module(name)
     if not hasattr(module, "get_sweep"):
         expected = "get_sweep() that returns assignments by theme and variant"
         raise config_lib.ConfigError(f"--exp=sweep:{name}: {module.__file__} has no {expected}")
-    themes = module.get_sweep()
-    if theme and theme not in themes:
-        raise config_lib.ConfigError(f"--exp=sweep:{name}:{theme}: there is no such theme; expected one of {', '.join(themes)}")
-    return {theme: themes[theme]} if theme else themes
+    return module.get_sweep()
 
 
 def _module(name: str) -> ModuleType:

@@ -25,6 +25,13 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processe
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process's number, from 0.")
 
 
+def _chosen(themes: dict[str, dict[str, list[str]]], theme: str) -> dict[str, dict[str, list[str]]]:
+    """The theme that is named, or all."""
+    if theme and theme not in themes:
+        raise config_lib.ConfigError(f"--exp={_EXP.value}: there is no theme {theme!r}; expected one of {', '.join(themes)}")
+    return {theme: themes[theme]} if theme else themes
+
+
 def _seeds(config: config_lib.Config) -> list[int]:
     words = _SEEDS.value or [str(config.seed)]
     if not all(word.strip().isdecimal() for word in words) or len(set(words)) < len(words):
@@ -61,14 +68,15 @@ def run(argv: Sequence[str]) -> None:
     config_checks.check(config)
     from verifier import hosts, sweep
 
-    themes = experiment.load_themes(wanted, theme) if is_sweep else {}
+    themes = experiment.load_themes(wanted) if is_sweep else {}
+    chosen = _chosen(themes, theme)
     variants = sweep.check(config, themes, _seeds(config), workdir) if is_sweep else []
     job = hosts.find(hosts.Job(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value), os.environ, hosts.has_tpu())
     if job is not None:
         hosts.join(job)
     hosts.listen()
     if is_sweep:
-        sweep.run(variants, themes, workdir, stages, pipeline.run)
+        sweep.run(variants, chosen, workdir, stages, pipeline.run)
     else:
         pipeline.run(config, workdir, stages)
 

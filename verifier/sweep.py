@@ -39,7 +39,8 @@ def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root:
 
     Args:
         config: of the base.
-        themes: assignments by theme and variant. A variant may stand in several themes, with the same assignments.
+        themes: assignments by theme and variant, of all themes, run or not: what any of their variants has made is shared. A variant may
+            stand in several themes, with the same assignments.
         seeds: the base's own seed is not used.
         root: of the sweep.
 
@@ -68,18 +69,19 @@ def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root:
 
 
 def run(variants: Sequence[Sequence[Variant]], themes: Themes, root: pathlib.Path, stages: Sequence[str], run_one: RunOne) -> None:
-    """Runs all variants, then compares those of each theme; killed and started again, it goes on where it was.
+    """Runs the base and the variants of some themes, then compares those of each; killed and started again, it goes on where it was.
 
     Args:
         variants: from `check`.
-        themes: as given to `check`.
+        themes: those of `check` that are to be run.
         root: of the sweep.
         stages: names of stages, in order.
         run_one: what a run does: `pipeline.run`.
     """
+    wanted = {BASE, *(name for theme in themes.values() for name in theme)}
     with workdir.locked(workdir.Workdir(root)) if hosts.is_first() else contextlib.nullcontext():
         for of_seed in variants:
-            for variant in of_seed:
+            for variant in (each for each in of_seed if each.name in wanted):
                 log.say(f"==== {variant.dir.root}")
                 if hosts.is_first():
                     share(variant, of_seed)
