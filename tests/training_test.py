@@ -42,6 +42,9 @@ class Tables:
             writer.append(part)
         writer.finish({})
 
+    def samples(self, split, reader):
+        return store.read_table(self.dir.table("samples", split), "samples")
+
     def prompt_ids(self, problem, tokenizer):
         return [1, ord(problem.problem_id)]
 
