@@ -69,7 +69,7 @@ def test_every_result_is_made_once_whichever_variants_want_it(tmp_path):
     assert not (one / "strict" / "verifier").is_symlink()
 
 
-@pytest.mark.parametrize("dies_after", [0, 5, 17, 40, 90])
+@pytest.mark.parametrize("dies_after", [5, 40])
 def test_a_killed_sweep_makes_only_what_is_missing(tmp_path, dies_after):
     whole = Fake()
     run_fake(tmp_path / "whole", whole)

@@ -45,7 +45,7 @@ def load_weights(
         tokenizer_size: ids that the tokenizer can produce.
         dtype: of the activations. Parameters become float32, stored as float16, bfloat16 or float32.
         mesh: where the parameters go, each device holding its share; None: the default device.
-        beside: stored tensors that are no part of the decoder and are passed over.
+        beside: stored tensors of another head, which are passed over; the output is then the embedding.
 
     Returns:
         the model. Beside it, one tensor at a time is held in memory.
@@ -61,6 +61,8 @@ def load_weights(
     if not (folder / "config.json").is_file():
         raise WeightsError(f"{folder} holds no config.json; take it from where the weights come from")
     config = read_json(folder / "config.json")
+    if beside:  # a checkpoint with another head has no output matrix, whatever its base model had
+        config["tie_word_embeddings"] = True
     try:
         stored_arch = arch_from_hf(config)
     except WeightsError as error:
