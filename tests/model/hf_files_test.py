@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from verifier import checksums
 from verifier.model.hf_files import NewTensor, WeightsError, read_json, reader, resolve_weights, stored_tensors, write_folder
 
 A, B = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(4, np.float32)
@@ -50,6 +51,27 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write_folder(tmp_path, {}, [NEW[0], NewTensor("b", (4,), fail)], shard_bytes=1000)
     assert np.array_equal(load_file(tmp_path / "model.safetensors")["b"], B)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("known_by", ["sums", "link"])
+def test_a_file_that_is_not_what_its_sum_says_is_named(tmp_path, known_by):
+    path = tmp_path / "model.safetensors"
+    save_file({"a": A}, path)
+    if known_by == "sums":
+        checksums.write_sums(tmp_path)
+    else:  # as in the hub's cache: the file has its sum for a name, and a link the name
+        blob = tmp_path / checksums.of_file(path)
+        path = path.rename(blob)
+        (tmp_path / "model.safetensors").symlink_to(blob)
+    assert list(stored_tensors(tmp_path)) == ["a"]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(checksums.Damaged, match=r"model\.safetensors has changed .*download it again"):
+        stored_tensors(tmp_path)
+    write_folder(tmp_path / "new", {}, NEW, shard_bytes=1000)
+    (tmp_path / "new" / checksums.SUMS).write_text("0  model.safetensors\n")  # of an older export
+    write_folder(tmp_path / "new", {}, NEW, shard_bytes=1000)
+    assert len(stored_tensors(tmp_path / "new")) == 2
 
 
 @pytest.mark.parametrize("keep", [3, 20, -1])
