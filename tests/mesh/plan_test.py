@@ -28,10 +28,8 @@ PAIRS = [
     ("tiny_token_verifier", "finetune", MeshConfig(8, 1, 1), SMALL),
     ("tiny_token_verifier", "verify", MeshConfig(1, 8, 1), [*SMALL, "verify.remat=true", "verify.dropout=0.2", "model.dtype=bfloat16"]),
     ("tiny_token_verifier", "finetune", MeshConfig(2, 2, 2), [*SMALL, "finetune.accumulate=2"]),
-    ("tiny_token_verifier", "finetune", MeshConfig(1, 1, 8), SMALL),
     ("gsm8k_token_verifier", "finetune", MeshConfig(1, 8, 1), WIDE),
     ("tiny_token_verifier", "sample", MeshConfig(2, 2, 2), SMALL),
-    ("tiny_token_verifier", "sample", MeshConfig(1, 1, 8), [*SMALL, "model.dtype=bfloat16"]),
     ("tiny_token_verifier", "score", MeshConfig(1, 8, 1), SMALL),
 ]  # fmt: skip
 
