@@ -84,9 +84,10 @@ def restart(work: pathlib.Path, rounds: int) -> list[float]:
         run.send_signal(signal.SIGKILL)
         run.wait()
         before = max(int(path.name.split(".")[0]) for path in (root / "generator/finetune-checkpoints").glob("*.sums.json"))
+        old = log.stat().st_ino  # a new start puts another file there, without the lines after the checkpoint
         begun = time.monotonic()
         run = launch(root, cores, *flags)
-        while _lines(log) <= before and run.poll() is None:  # lines after the checkpoint are dropped when it starts
+        while (log.stat().st_ino == old or _lines(log) <= before) and run.poll() is None:
             time.sleep(0.02)
         seconds.append(time.monotonic() - begun)
         run.kill()
