@@ -56,8 +56,9 @@ def aggregate(value_N: np.ndarray, length_R: np.ndarray, how: str, last_line_N: 
     start = (np.cumsum(length_R) - length_R)[there_R]
     log_R = None
     if not len(start):
-        found = np.empty(0)
-    elif how == "last":
+        none_R = np.full(len(length_R), np.nan)
+        return Scores(none_R, none_R if how == "product" else None)
+    if how == "last":
         found = value_N[start + length_R[there_R] - 1]
     elif how == "mean":
         found = np.add.reduceat(value_N, start, dtype=np.float64) / length_R[there_R]
