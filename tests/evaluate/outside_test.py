@@ -14,9 +14,9 @@ from verifier.evaluate import report
 QUERY = """
 with drawn as (
     select problem_id, sample_id, correct, try_cast(answer as double) as answer, score
-    from read_parquet('{root}/tables/samples/split={split}/*.parquet', hive_partitioning = false)
-    join read_parquet('{root}/tables/labels/split={split}/*.parquet', hive_partitioning = false) using (problem_id, sample_id)
-    join read_parquet('{root}/tables/scores/split={split}/*.parquet', hive_partitioning = false) using (problem_id, sample_id)
+    from read_parquet('{root}/tables/samples/split={split}/*.parquet', hive_partitioning = false) as samples
+    join read_parquet('{root}/tables/labels/split={split}/*.parquet', hive_partitioning = false) as labels using (problem_id, sample_id)
+    join read_parquet('{root}/tables/scores/split={split}/*.parquet', hive_partitioning = false) as scores using (problem_id, sample_id)
 ),
 ranked as (select *, row_number() over (partition by problem_id order by score desc, sample_id) as place from drawn),
 votes as (
@@ -54,7 +54,7 @@ def test_an_outside_program_finds_the_same_figures(tmp_path: pathlib.Path, seed:
     result = report.write_report(root, root / "report", ReportConfig(ks=(1, 3), resamples=20, show_problems=1), seed=0)
     for split in ("heldout", "test"):
         found = duckdb.sql(QUERY.format(root=root, split=split))
-        row = dict(zip(found.columns, found.fetchone() or (), strict=True))
+        row = dict(zip(found.columns, found.fetchall()[0], strict=True))
         ours = result["splits"][split]
         assert row.pop("n_problems") == ours["n_problems"]
         assert len(row) == 5
