@@ -127,7 +127,7 @@ def merit_by_position(split: Mapping[str, Any]) -> Chart | None:
     pooled = [row["auroc"] for row in rows]
     low, high = min(0.5, *lows, *pooled), max(0.6, *highs, *pooled)
     y_range, ticks = percent_ticks(low, high)
-    chart = Chart("AUROC against the share of a solution that is read", (shares[0], 1.0), y_range)
+    chart = Chart("AUROC against the share of a solution that is read", (shares[0], 1.0), y_range, right=24)
     chart.axes("share of the solution's tokens", "AUROC", {s: f"{100 * s:.0f}%" for s in shares}, {at: f"{at:.2f}" for at in ticks})
     chart.line((shares[0], 0.5), (1.0, 0.5), "mark")
     chart.band(shares, lows, highs, "verifier")
