@@ -10,6 +10,7 @@ import pathlib
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,9 @@ PROGRAM = next((found for name in ("chromium", "chromium-browser", "google-chrom
 needs_browser = pytest.mark.skipif(PROGRAM is None, reason="no chromium, chromium-browser, google-chrome or chrome in PATH")
 _SECONDS = 120.0  # for one answer, on a busy machine
 _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe", "--hide-scrollbars")
+
+# The protocol's pipes must have the numbers 3 and 4.
+_START = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
 
 
 class Browser:
@@ -116,8 +120,7 @@ def browser(profile: pathlib.Path) -> Iterator[Browser]:
     """A browser with a profile of its own, ended afterwards."""
     assert PROGRAM is not None
     (ours_in, theirs_out), (theirs_in, ours_out) = os.pipe(), os.pipe()
-    flags = " ".join([*_FLAGS, f"--user-data-dir={profile}"])
-    command = ["sh", "-c", f'exec "$0" {flags} 3<&{theirs_in} 4>&{theirs_out}', PROGRAM]  # the protocol wants these two numbers
+    command = [sys.executable, "-c", _START, str(theirs_in), str(theirs_out), PROGRAM, *_FLAGS, f"--user-data-dir={profile}"]
     with open(profile.with_suffix(".log"), "wb") as log:
         process = subprocess.Popen(command, pass_fds=(theirs_in, theirs_out), stdout=log, stderr=log)
     os.close(theirs_in)

@@ -7,6 +7,7 @@ A run is a workdir with `report/metrics.json` and its tables; the others are com
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import pathlib
@@ -14,17 +15,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags
-
 from verifier import atomic
 from verifier.config import ReportConfig, UserError
 from verifier.evaluate import comparison, comparison_page, report, tables
 from verifier.evaluate.comparison import ComparisonError, Contestant
-
-_OUT = flags.DEFINE_string("out", "comparison", "Folder for index.html, comparison.json and the charts.")
-_SPLIT = flags.DEFINE_string("split", "test", "Whose problems are compared.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the bootstrap and of drawn subsets.", lower_bound=0)
-_RESAMPLES = flags.DEFINE_integer("resamples", ReportConfig.resamples, "Of the bootstrap over problems.", lower_bound=1)
 
 
 def compare(roots: Sequence[pathlib.Path], out: pathlib.Path, split: str, resamples: int, seed: int) -> str:
@@ -63,14 +57,18 @@ def _names(roots: Sequence[pathlib.Path]) -> list[str]:
 def _contestant(root: pathlib.Path, name: str, split: str) -> Contestant:
     path = root / "report" / "metrics.json"
     if not path.is_file():
-        raise ComparisonError(f"{path} is not there; expected a finished run: run the stage report (--stages=report), or name another workdir")
+        raise ComparisonError(
+            f"{path} is not there; expected a finished run: run the stage report (--stages=report), or name another workdir"
+        )
     try:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ComparisonError(f"{path}: not JSON ({error}); run the stage report again") from error
     figures = metrics.get("splits", {}).get(split)
     if not figures:
-        raise ComparisonError(f"{path} has no split {split!r}; it has {', '.join(metrics.get('splits', {})) or 'none'}: choose one with --split")
+        raise ComparisonError(
+            f"{path} has no split {split!r}; it has {', '.join(metrics.get('splits', {})) or 'none'}: choose one with --split"
+        )
     rows = tables.read_workdir(root, [split])[split]
     chosen = figures.get("top_k_vote_chosen")
     return Contestant(name, rows.candidates, chosen["k"] if chosen else None, rows.grader)
@@ -84,21 +82,28 @@ def _settings(roots: Sequence[pathlib.Path]) -> dict[str, list[Any]]:
     return {path: row for path, row in values.items() if any(one != row[0] for one in row)}
 
 
-def main(argv: Sequence[str]) -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Runs; what a user can mend ends as one line on stderr and exit status 1, everything else with its traceback."""
+    parser = argparse.ArgumentParser(prog="python -m verifier.compare", description="Holds finished runs against each other.")
+    parser.add_argument("runs", nargs="*", type=pathlib.Path, help="workdirs; the others are compared with the first")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path("comparison"), help="folder for index.html, comparison.json, charts"
+    )
+    parser.add_argument("--split", default="test", help="whose problems are compared")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and of drawn subsets")
+    parser.add_argument("--resamples", type=int, default=ReportConfig.resamples, help="of the bootstrap over problems")
+    asked = parser.parse_args(words)
     try:
-        out = pathlib.Path(_OUT.value)
-        table = compare([pathlib.Path(word) for word in argv[1:]], out, _SPLIT.value, _RESAMPLES.value, _SEED.value)
+        for name, least in (("seed", 0), ("resamples", 1)):
+            if getattr(asked, name) < least:
+                raise ComparisonError(f"--{name}={getattr(asked, name)}: expected a whole number from {least}")
+        table = compare(asked.runs, asked.out, asked.split, asked.resamples, asked.seed)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     print(table)
-    print(f"\npage:    {out / 'index.html'}\nfigures: {out / 'comparison.json'}")
-
-
-def entry() -> None:
-    app.run(main)
+    print(f"\npage:    {asked.out / 'index.html'}\nfigures: {asked.out / 'comparison.json'}")
 
 
 if __name__ == "__main__":
-    entry()
+    main()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-from collections import defaultdict
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +20,9 @@ from verifier.rerank import Sources
 from verifier.text.answer import GRADERS, grade, vote_key
 
 CONFIG = ReportConfig(ks=(1, 3), resamples=30)
-TEXTS = st.lists(st.sampled_from(["####", "#", " ", "\n", "18", "-7.5", "$1,000", "x", ".", "3/4", "\u00bd", "so it is"]), max_size=8).map("".join)
+TEXTS = st.lists(st.sampled_from(["####", "#", " ", "\n", "18", "-7.5", "$1,000", "x", ".", "3/4", "\u00bd", "so it is"]), max_size=8).map(
+    "".join
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -52,8 +53,8 @@ def naive(rows: list[dict], grader: str) -> dict[str, Candidates]:
     for split in ("test", "heldout", "test_greedy"):
         own = [row for row in rows if row["split"] == split]
         judged = [grade(row["solution"], row["answer"], grader) for row in own]
-        keys: dict = defaultdict(lambda: len(keys))
-        key = [-1 if vote_key(one.answer) is None else keys[vote_key(one.answer)] for one in judged]
+        known: dict = {}
+        key = [-1 if vote_key(one.answer) is None else known.setdefault(vote_key(one.answer), len(known)) for one in judged]
         ids, numbers, scores = ([row[name] for row in own] for name in ("problem_id", "sample_id", "score"))
         out[split] = arrange(ids, np.array(numbers), np.array(key), np.array([one.correct for one in judged]), np.array(scores))
     return out
@@ -158,7 +159,7 @@ def test_votes_of_the_best_k_of_n_by_brute_force() -> None:
             n = int(rows.count_P[place])
             right = []
             for kept in itertools.combinations(range(n), size):
-                some = [column for column in kept]
+                some = list(kept)
                 one = arrange(
                     ["p"] * size,
                     rows.sample_id_PJ[place, some],

@@ -82,7 +82,8 @@ def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, 
                 "methods": {name: means[name] for name in values},
                 "differences": bootstrap.estimates(apart) if len(out) else None,
                 "curves": {
-                    family: {key.partition("/")[2]: means[key] for key in lines if key.startswith(f"{family}/")} or None for family in CURVES
+                    family: {key.partition("/")[2]: means[key] for key in lines if key.startswith(f"{family}/")} or None
+                    for family in CURVES
                 },
             }
         )
@@ -92,13 +93,16 @@ def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, 
 def _only(candidates: Candidates, shared: set[str]) -> Candidates:
     """The shared problems of a run, in order of their ids: the same place is the same problem in every run."""
     kept = np.isin(candidates.problem_id_P, sorted(shared))
-    fields = {field.name: getattr(candidates, field.name) for field in dataclasses.fields(candidates)}
+    fields: dict[str, Any] = {field.name: getattr(candidates, field.name) for field in dataclasses.fields(candidates)}
     return Candidates(**{name: None if column is None else column[kept] for name, column in fields.items()})
 
 
 def _methods(candidates: Candidates, k: int | None) -> dict[str, np.ndarray]:
     """[P] what each way of choosing solves."""
-    found = {"mean_sample_accuracy": candidates.correct_PJ.sum(axis=1) / candidates.count_P, "majority": rank.majority(candidates).correct_P}
+    found = {
+        "mean_sample_accuracy": candidates.correct_PJ.sum(axis=1) / candidates.count_P,
+        "majority": rank.majority(candidates).correct_P,
+    }
     if candidates.score_PJ is not None:
         found |= {"best_of_n": rank.best_of_n(candidates).correct_P, "weighted_vote": rank.weighted_vote(candidates).correct_P}
         found |= {"top_k_vote_chosen": rank.top_k_vote(candidates, k).correct_P} if k else {}
@@ -108,7 +112,10 @@ def _methods(candidates: Candidates, k: int | None) -> dict[str, np.ndarray]:
 
 def _curves(candidates: Candidates, seed: int) -> dict[str, dict[int, np.ndarray]]:
     sizes = curves.grid(candidates.smallest)
-    found = {"pass_at_k": {k: curves.pass_at_k(candidates, k) for k in sizes}, "majority_at_k": curves.majority_at_k(candidates, sizes, seed)}
+    found = {
+        "pass_at_k": {k: curves.pass_at_k(candidates, k) for k in sizes},
+        "majority_at_k": curves.majority_at_k(candidates, sizes, seed),
+    }
     if candidates.score_PJ is not None:
         found["verifier_at_k"] = {k: curves.verifier_at_k(candidates, k) for k in sizes}
     return found

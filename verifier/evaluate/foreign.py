@@ -57,8 +57,11 @@ def read_samples_file(path: pathlib.Path, grader: str) -> Foreign:
         piece = _Piece(table, first, scan)
         solution = _texts(piece, "solution")
         made: dict[str, Any] = {"problem_id": _ids(piece), "answer": columns.answers(solution.combine_chunks(), grader)}
-        made |= {name: _questions(piece) if name == "question" else _texts(piece, name).dictionary_encode()
-                 for name in ("split", "question") if name in optional}
+        made |= {
+            name: _questions(piece) if name == "question" else _texts(piece, name).dictionary_encode()
+            for name in ("split", "question")
+            if name in optional
+        }
         made |= {"generator": table["generator"].cast(pa.string()).dictionary_encode()} if "generator" in optional else {}
         made |= {"sample_id": _given_ids(piece)} if "sample_id" in optional else {}
         made |= {"score": _numbers(piece, "score")} if "score" in optional else {}
@@ -102,7 +105,9 @@ def read_scores_file(path: pathlib.Path) -> dict[str, Kept]:
     def make(table: pa.Table, first: int) -> pa.Table:
         piece = _Piece(table, first, scan)
         made: dict[str, Any] = {"sample_id": _given_ids(piece), "score": _numbers(piece, "score"), "problem_id": _ids(piece)}
-        return pa.table(made | {name: table[name].cast(pa.string()).dictionary_encode() for name in ("split", "verifier") if name in scan.names})
+        return pa.table(
+            made | {name: table[name].cast(pa.string()).dictionary_encode() for name in ("split", "verifier") if name in scan.names}
+        )
 
     wanted = [name for name in ("question", "problem_id", "sample_id", "score", "split", "verifier") if name in scan.names]
     whole = columns.gather(scan, wanted, make)
@@ -180,7 +185,9 @@ def _numbered(whole: pa.Table, path: pathlib.Path) -> pa.Table:
         row = int(order[again].min())
         first = int(np.nonzero(key == key[row])[0][0])
         problem_id, sample_id = (whole[name][row].as_py() for name in ("problem_id", "sample_id"))
-        raise TablesError(f"{path}: problem {problem_id}, sample {sample_id} of {names[split[row]]} is in row {first + 1} and in row {row + 1}")
+        raise TablesError(
+            f"{path}: problem {problem_id}, sample {sample_id} of {names[split[row]]} is in row {first + 1} and in row {row + 1}"
+        )
     return whole
 
 

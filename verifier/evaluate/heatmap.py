@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.subsets import vote_shares
 from verifier.evaluate.svg import Grid
@@ -44,7 +42,7 @@ def votes(split: Mapping[str, Any]) -> Grid | None:
     sizes = [int(size) for size in found]
     every = [share for row in found.values() for share in row.values()]
     low, high = min(every), max(every)
-    grid = Grid("Top-k votes of N samples", sizes, sizes, "samples drawn, N", "of these vote, k")
+    grid = Grid("Top-k votes of N samples", sizes, sizes, "N, the samples drawn", "k, the best scored of them that vote: % of problems solved; framed: the best k")
     for n in sizes:
         row = {int(k): share for k, share in found[str(n)].items()}
         best = max(row, key=lambda k: row[k])  # of equals the smaller k

@@ -42,25 +42,29 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], browsed: Mappi
     main = main_split(metrics["splits"])
     split = metrics["splits"][main]
     others = [name for name in metrics["splits"] if name != main]
-    return environment().get_template("page.html.jinja").render(
-        about=about,
-        policy=policy(script),
-        script=markupsafe.Markup(script),
-        data=markupsafe.Markup(embedded(browsed)),
-        browsed=_browsed_words(browsed),
-        main=main,
-        split=split,
-        others=others,
-        samples=_samples_words(split),
-        cards=_cards(split),
-        headline=_headline(split, main),
-        results=_results(metrics["splits"], main, others),
-        differences=_differences(split),
-        charts={title: markupsafe.Markup(svg) for title, svg in charts.items()},
-        disagreement=split.get("grader_disagreement"),
-        settings=_sections(about["settings"]),
-        seconds=_seconds(metrics.get("seconds") or {}),
-        style=style(),
+    return (
+        environment()
+        .get_template("page.html.jinja")
+        .render(
+            about=about,
+            policy=policy(script),
+            script=markupsafe.Markup(script),
+            data=markupsafe.Markup(embedded(browsed)),
+            browsed=_browsed_words(browsed),
+            main=main,
+            split=split,
+            others=others,
+            samples=_samples_words(split),
+            cards=_cards(split),
+            headline=_headline(split, main),
+            results=_results(metrics["splits"], main, others),
+            differences=_differences(split),
+            charts={title: markupsafe.Markup(svg) for title, svg in charts.items()},
+            disagreement=split.get("grader_disagreement"),
+            settings=_sections(about["settings"]),
+            seconds=_seconds(metrics.get("seconds") or {}),
+            style=style(),
+        )
     )
 
 

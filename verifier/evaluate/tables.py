@@ -72,7 +72,8 @@ class SplitRows:
 
     def facts(self, column: str) -> list[str]:
         """The distinct values of a column, such as the generators; empty where there is no such column."""
-        return sorted(map(str, pc.unique(self.rows[column]).to_pylist())) if column in self.rows.column_names else []
+        values = pc.unique(self.rows[column]).to_pylist() if column in self.rows.column_names else []
+        return sorted(str(value) for value in values if value is not None)
 
     def cells(self, rows: np.ndarray, names: Sequence[str]) -> dict[str, list[Any]]:
         """Texts and token values of chosen rows, read from where they lie.
@@ -85,7 +86,8 @@ class SplitRows:
             For every column that is there its cells, in the order of `rows`.
         """
         found: dict[str, list[Any]] = {}
-        for scan, number in ((self.texts, ROW), (self.values, "score_row")):
+        apart = self.values if self.values is not self.texts else None  # one file may hold samples and scores
+        for scan, number in ((self.texts, ROW), (apart, "score_row")):
             there = [name for name in names if scan is not None and name in scan.names]
             if scan is not None and there and len(rows):
                 read = scan.take(self.rows[number].to_numpy()[rows], there)
