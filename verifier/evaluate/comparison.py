@@ -94,7 +94,7 @@ def _only(candidates: Candidates, shared: set[str]) -> Candidates:
     """The shared problems of a run, in order of their ids: the same place is the same problem in every run."""
     kept = np.isin(candidates.problem_id_P, sorted(shared))
     fields: dict[str, Any] = {field.name: getattr(candidates, field.name) for field in dataclasses.fields(candidates)}
-    return Candidates(**{name: None if column is None else column[kept] for name, column in fields.items()})
+    return dataclasses.replace(candidates, **{name: column[kept] for name, column in fields.items() if column is not None})
 
 
 def _methods(candidates: Candidates, k: int | None) -> dict[str, np.ndarray]:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import functools
 import itertools
 import pathlib
+from typing import TYPE_CHECKING
 
 from verifier.evaluate.shown import TokenTexts
-from verifier.text.tokenizer import Tokenizer, TokenizerError, load_tokenizer
+from verifier.text.pieces import TokenizerError
+
+if TYPE_CHECKING:
+    from verifier.text.tokenizer import Tokenizer
 
 _CUT = "\ufffd"  # what a character that is cut between tokens decodes to
 
 
 def read_token_texts(folder: pathlib.Path) -> TokenTexts | None:
     """The texts of tokens by the tokenizer that lies in a folder; None where there is none that can be read."""
+    if not folder.is_dir():
+        return None
+    from verifier.text.tokenizer import load_tokenizer  # here, because foreign samples have no tokenizer and need no time for one
+
     try:
         return token_texts(load_tokenizer(folder))
     except TokenizerError:
