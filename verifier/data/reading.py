@@ -88,8 +88,11 @@ def open_part(path: pathlib.Path, content: bytes | None) -> pq.ParquetFile:
         raise StoreError(f"{path}: not a whole Parquet file ({size:,} bytes): {reason}; {expected}") from error
 
 
-def checked_files(path: pathlib.Path, table: str) -> list[pathlib.Path]:
+def checked_files(path: pathlib.Path, table: str) -> dict[pathlib.Path, Mapping[str, Any] | None]:
     """The files of one split's folder, or the one file: those of its manifest, whole and unchanged, where it has one.
+
+    Returns:
+        Of every file what the manifest says of it; None where there is no manifest.
 
     Raises:
         StoreError: nothing there, unfinished, a part missing, truncated or changed.
@@ -97,28 +100,36 @@ def checked_files(path: pathlib.Path, table: str) -> list[pathlib.Path]:
     if not path.exists():
         raise StoreError(f"{path}: there is nothing; expected a table folder, or a Parquet or JSONL file of {table}")
     if path.is_file():
-        return [path]
+        return {path: None}
     manifest = _manifest_for_reading(path, table)
     files = _files_of(path, manifest)
     listed = {part["name"]: part for part in manifest["parts"]} if manifest else {}
 
-    def check(file: pathlib.Path) -> None:
-        if file.name in listed:
-            _check_rows(file, open_part(file, _verified(file, listed[file.name])), listed[file.name])
-
     with concurrent.futures.ThreadPoolExecutor(2) as pool:  # few, since each holds a whole file
-        list(pool.map(check, files))
-    return files
+        list(pool.map(lambda file: _verified(file, listed[file.name]) and None, [file for file in files if file.name in listed]))
+    return {file: listed.get(file.name) for file in files}
 
 
-def decode_group(path: pathlib.Path, group: int, columns: Sequence[str], most: int) -> Iterator[pa.Table]:
+def read_footer(path: pathlib.Path, expected: Mapping[str, Any] | None) -> tuple[pq.FileMetaData, list[str]]:
+    """What a Parquet file says of its row groups, and its columns.
+
+    Raises:
+        StoreError: it is truncated, or has not as many rows as its manifest says.
+    """
+    file = open_part(path, None)
+    if expected:
+        _check_rows(path, file, expected)
+    return file.metadata, file.schema_arrow.names
+
+
+def decode_group(path: pathlib.Path, footer: pq.FileMetaData, group: int, columns: Sequence[str], most: int) -> Iterator[pa.Table]:
     """One row group of a Parquet file in pieces of at most `most` rows.
 
     Raises:
         StoreError: it is damaged inside.
     """
     try:
-        batches = open_part(path, None).iter_batches(most, [group], list(columns), use_threads=False)
+        batches = pq.ParquetFile(path, metadata=footer).iter_batches(most, [group], list(columns), use_threads=False)
         yield from (pa.Table.from_batches([batch]) for batch in batches)
     except (pa.ArrowInvalid, OSError) as error:
         raise _damaged(path, error) from error

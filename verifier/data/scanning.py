@@ -8,11 +8,12 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from verifier.data import reading
 from verifier.data.tables import StoreError
@@ -28,7 +29,7 @@ class _Group(NamedTuple):
     path: pathlib.Path
     number: int
     rows: int
-    held: pa.Table | None
+    held: pa.Table | pq.FileMetaData  # the rows themselves, or the footer of their file
 
 
 class Scan:
@@ -100,10 +101,10 @@ class Scan:
         for name in columns:
             if name not in self.names:
                 raise StoreError(f"{group.path}: no column {name!r}; it has {', '.join(self.names)}")
-        if group.held is not None:
+        if isinstance(group.held, pa.Table):
             pieces: Iterator[pa.Table] = (group.held.select(columns).slice(at, PIECE) for at in range(0, group.rows, PIECE))
         else:
-            pieces = reading.decode_group(group.path, group.number, columns, PIECE)
+            pieces = reading.decode_group(group.path, group.held, group.number, columns, PIECE)
         for piece in pieces:
             yield reading.cast(piece, group.path, self._table) if self._table else piece
 
@@ -123,7 +124,7 @@ def scan_file(path: pathlib.Path) -> Scan:
     Raises:
         StoreError: the file cannot be read.
     """
-    return Scan(path, *_groups([path]))
+    return Scan(path, *_groups({path: None}))
 
 
 def scan_held(table: pa.Table, path: pathlib.Path) -> Scan:
@@ -131,17 +132,17 @@ def scan_held(table: pa.Table, path: pathlib.Path) -> Scan:
     return Scan(path, [_Group(path, 0, len(table), table)], table.column_names)
 
 
-def _groups(files: Sequence[pathlib.Path]) -> tuple[list[_Group], list[str]]:
+def _groups(files: Mapping[pathlib.Path, Mapping[str, Any] | None]) -> tuple[list[_Group], list[str]]:
     """The row groups of some files, and the columns that all files have."""
     groups: list[_Group] = []
     names: list[list[str]] = []
-    for path in files:
+    for path, expected in files.items():
         if reading.is_jsonl(path):
             held = reading.read_foreign(path)
             groups.append(_Group(path, 0, len(held), held))
             names.append(held.column_names)
         else:
-            file = reading.open_part(path, None)
-            groups += [_Group(path, number, file.metadata.row_group(number).num_rows, None) for number in range(file.num_row_groups)]
-            names.append(file.schema_arrow.names)
+            footer, there = reading.read_footer(path, expected)
+            groups += [_Group(path, number, footer.row_group(number).num_rows, footer) for number in range(footer.num_row_groups)]
+            names.append(there)
     return groups, [name for name in names[0] if all(name in others for others in names)] if names else []

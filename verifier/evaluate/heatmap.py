@@ -35,14 +35,14 @@ def shares(candidates: Candidates, seed: int) -> dict[str, dict[str, float]] | N
 
 
 def votes(split: Mapping[str, Any]) -> Grid | None:
-    """The heat map of those shares, the best k of every N framed; None where there are none."""
+    """The heat map of those shares in percent of problems solved, the best k of every N framed; None where there are none."""
     found = split.get("top_k_vote_of")
     if not found:
         return None
     sizes = [int(size) for size in found]
     every = [share for row in found.values() for share in row.values()]
     low, high = min(every), max(every)
-    grid = Grid("Top-k votes of N samples", sizes, sizes, "samples drawn, N", "of these vote, k")
+    grid = Grid("Top-k votes of N samples", sizes, sizes, "N, the samples drawn", "k, the best scored that vote; framed: the best k")
     for n in sizes:
         row = {int(k): share for k, share in found[str(n)].items()}
         best = max(row, key=lambda k: row[k])  # of equals the smaller k

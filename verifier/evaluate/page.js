@@ -100,7 +100,7 @@
   // A solution token by token. Pointing at one, tapping it, or the arrow keys say its value in the line below.
   function tokens(one) {
     const text = make("pre", "text");
-    const said = make("output", "said", "");
+    const said = make("output", "said idle", "point at a token, tap it, or use the arrow keys");
     const forced = new Set(one.forced);
     const letters = Array.from(one.text); // lengths count characters, of which some are two of JavaScript's
     let start = 0;
@@ -117,6 +117,7 @@
       spans[at]?.classList.remove("at");
       at = place;
       spans[at].classList.add("at");
+      said.classList.remove("idle");
       const value = (one.values[at] / 100).toFixed(2);
       said.textContent = `token ${at + 1} of ${spans.length}: value ${value}${forced.has(at) ? " · written by the calculator" : ""}`;
     }
@@ -130,7 +131,6 @@
       event.preventDefault();
       say(Math.min(Math.max(next, 0), spans.length - 1));
     });
-    said.textContent = "point at a token, tap it, or use the arrow keys";
     return [text, said];
   }
 

@@ -24,7 +24,7 @@ from verifier.text.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 
 __all__ = ["Run", "results_table", "run_of_workdir", "write", "write_report"]
 
-_JUDGED = 20_000  # solutions of a split on which the graders are compared
+_JUDGED = 10_000  # solutions of a split on which the graders are compared
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,11 +69,20 @@ def browsed(split: SplitRows, most: int, seed: int, token_texts: TokenTexts | No
     for turn in range(max(map(len, wanted.values()), default=0)):  # every problem's first, then every problem's second, ...
         for place in chosen:
             solution = solutions.get((place, turn))
-            size = len(json.dumps(solution, ensure_ascii=False).encode()) + 1 if solution else 0
+            size = _size(solution) if solution else 0
             if solution and size <= left:
                 problems[place]["solutions"].append(solution)
                 left -= size
     return {"scored": scored, "problems": problems}
+
+
+def _size(solution: dict[str, Any]) -> int:
+    """Bytes of a solution's JSON at most, without making it."""
+    text = solution["text"]
+    escaped = text.count("\n") + text.count('"') + text.count("\\") + 5 * text.count("<")
+    return (
+        300 + len(text.encode()) + escaped + sum(len(str(solution[name])) for name in ("lengths", "values", "forced") if name in solution)
+    )
 
 
 def _affordable(split: SplitRows, places: np.ndarray) -> list[int]:

@@ -29,8 +29,8 @@ def vote_shares(
 ) -> dict[tuple[int, int], np.ndarray]:
     """Chance that the answer with the most votes among the k best-ranked of N samples is right.
 
-    Exact over all subsets of N where there are at most `subsets` (or n) of them, which holds for N = 1, n-1 and n; otherwise the mean over
-    random ones: `subsets` of every problem, fewer where that makes more than `draws` in all. All cells see the same subsets.
+    Exact over all subsets of N where there are at most `subsets` of them, and for N = 1 and n; otherwise the mean over random ones:
+    `subsets` of every problem, fewer where that makes more than `draws` in all. All cells see the same subsets.
 
     Args:
         candidates: samples with their answers.
@@ -57,8 +57,8 @@ def vote_shares(
     rng = np.random.default_rng(seed)
     for n in np.unique(candidates.count_P).tolist():
         rows = np.nonzero(candidates.count_P == n)[0]
-        rows = rows[np.argsort(ballots.answers_P[rows], kind="stable")]  # parts with as many answers need the least room
-        few = [size for size in sizes if math.comb(n, size) <= max(subsets, n)]
+        rows = rows[np.argsort(ballots.slots_P[rows], kind="stable")]  # parts with as many answers need the least room
+        few = [size for size in sizes if size in (1, n) or math.comb(n, size) <= subsets]
         for size in few:
             every_SN = np.array(list(itertools.combinations(range(n), size)))
             for part in _parts(rows, every_SN.size):
@@ -68,7 +68,7 @@ def vote_shares(
         # All that are drawn vote; weights are added up in order of rank, size by size, so that equal sums are the same floats.
         whole = np.array(sorted(size for size in many if sizes[size].tolist() == [size] and weight_PJ is None))
         for part in _parts(rows, each * n) if many else ():
-            turn_PSJ = rng.permuted(np.tile(np.arange(n, dtype=np.uint16), (len(part), each, 1)), axis=2)
+            turn_PSJ = rng.permuted(np.tile(np.arange(n, dtype=np.min_scalar_type(n)), (len(part), each, 1)), axis=2)
             if len(whole):
                 shares = ballots.all_of_drawn(part, turn_PSJ, whole)
                 for place, size in enumerate(whole.tolist()):
@@ -86,13 +86,25 @@ def _fill(out: dict[tuple[int, int], np.ndarray], size: int, ks: np.ndarray, par
 
 
 class _Ballots:
-    """The votes of all samples, and who is elected when some of them are cast, one group after the other."""
+    """The votes of all samples, and who is elected when some of them are cast, one group of voters after the other.
+
+    Where every vote counts one, an answer that a single sample gives never has two. So such answers share a slot: an answer with two votes
+    or more wins over them, and where there is none, the best-ranked of all voters does.
+    """
 
     def __init__(self, candidates: Candidates, weight_PJ: np.ndarray | None) -> None:
-        self.answer_PJ, self.weight_PJ = candidates.answer_PJ, weight_PJ
-        first_PA = candidates.first_column_PA()
-        self.answers_P = np.sum(first_PA >= 0, axis=1)
-        self.right_PA = np.take_along_axis(candidates.correct_PJ, np.maximum(first_PA, 0), axis=1) & (first_PA >= 0)
+        answer_PJ, first_PA = candidates.answer_PJ, candidates.first_column_PA()
+        problem_P1 = np.arange(len(answer_PJ))[:, None]
+        size_PA = np.zeros((len(answer_PJ), first_PA.shape[1] + 1), np.int64)  # the last: without an answer
+        np.add.at(size_PA, (np.broadcast_to(problem_P1, answer_PJ.shape), answer_PJ), 1)
+        own_PA = size_PA[:, :-1] >= (2 if weight_PJ is None else 1)
+        slot_PA = np.pad(np.where(own_PA, np.cumsum(own_PA, axis=1) + 1, 1), ((0, 0), (0, 1)))
+        right_PA = np.take_along_axis(candidates.correct_PJ, np.maximum(first_PA, 0), axis=1)
+        self.weight_PJ = weight_PJ
+        self.slot_PJ = slot_PA[problem_P1, answer_PJ]  # 0: no answer; 1: shared; from 2 on: an answer's own
+        self.slots_P = own_PA.sum(axis=1) + 3  # one more than there are, so that there always is an own one
+        right_PJ = np.pad(right_PA, ((0, 0), (0, 1)))[problem_P1, answer_PJ] & (answer_PJ >= 0)
+        self.right_PJ = np.pad(right_PJ, ((0, 0), (0, 1)))  # the last: nobody voted
 
     def all_of_drawn(self, part: np.ndarray, turn_PSJ: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """[P, sizes] share of right elections in which the samples of the first `size` turns vote, for the problems in `part`."""
@@ -108,29 +120,26 @@ class _Ballots:
     def _elections(self, part: np.ndarray, column_PSN: np.ndarray, group_PSN: np.ndarray, groups: int) -> np.ndarray:
         """[P, groups] share of right elections after each group of voters; a group beyond the last does not vote."""
         problems, draws, _ = column_PSN.shape
-        answer_PJ = self.answer_PJ[part]
-        answers = int(answer_PJ.max(initial=-1)) + 1
-        if answers == 0:
-            return np.zeros((problems, groups))
-        place_P11 = np.arange(problems)[:, None, None]
+        nobody, slots = self.slot_PJ.shape[1], int(self.slots_P[part].max())
+        problem_P11 = np.arange(problems)[:, None, None]
         election_PS1 = np.arange(problems * draws).reshape(problems, draws, 1)
-        answer_PSN = answer_PJ[place_P11, column_PSN]
-        slot_PSN = (election_PS1 * (groups + 1) + group_PSN) * (answers + 1) + answer_PSN + 1  # slot 0: without an answer
-        slot, column = slot_PSN.ravel(), column_PSN.ravel()
-        shape = (problems, draws, groups + 1, answers + 1)
-        weight = None if self.weight_PJ is None else self.weight_PJ[part][place_P11, column_PSN].ravel()
-        votes = np.bincount(slot, weight, minlength=math.prod(shape)).reshape(shape)[:, :, :groups, 1:].cumsum(axis=2)
-        nobody = answer_PJ.shape[1]
+        place_PSN = (election_PS1 * (groups + 1) + group_PSN) * slots + self.slot_PJ[part][problem_P11, column_PSN]
+        place, column = place_PSN.ravel(), column_PSN.ravel()
+        shape = (problems, draws, groups + 1, slots)
+        weight = None if self.weight_PJ is None else self.weight_PJ[part][problem_P11, column_PSN].ravel()
+        votes = np.bincount(place, weight, minlength=math.prod(shape)).reshape(shape)[:, :, :groups, 2:].cumsum(axis=2)
         first = np.full(math.prod(shape), nobody, np.int64)
-        first[slot[::-1]] = column[::-1]  # the last that is written stays: the best-ranked
+        first[place[::-1]] = column[::-1]  # the last that is written stays: the best-ranked
         first = np.minimum.accumulate(first.reshape(shape)[:, :, :groups, 1:], axis=2)
+        own = first[..., 1:]
         if weight is None:  # the most votes, of equals the best-ranked
-            winner = (votes * (nobody + 1) - first).argmax(axis=3, keepdims=True)
+            winner = (votes * (nobody + 1) - own).argmax(axis=3, keepdims=True)
+            several = np.take_along_axis(votes, winner, axis=3)[..., 0] > 1
+            elected = np.where(several, np.take_along_axis(own, winner, axis=3)[..., 0], first.min(axis=3))
         else:
-            cast = np.where(first < nobody, votes, -np.inf)
-            winner = np.where(cast == cast.max(axis=3, keepdims=True), first, nobody + 1).argmin(axis=3, keepdims=True)
-        voted = np.take_along_axis(first, winner, axis=3)[..., 0] < nobody
-        return (voted & self.right_PA[part][place_P11, winner[..., 0]]).mean(axis=1)
+            cast = np.where(own < nobody, votes, -np.inf)
+            elected = np.where(cast == cast.max(axis=3, keepdims=True), own, nobody).min(axis=3)
+        return self.right_PJ[part][problem_P11, elected].mean(axis=1)
 
 
 def _parts(rows: np.ndarray, elements: int) -> list[np.ndarray]:

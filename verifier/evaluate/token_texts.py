@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+from typing import TYPE_CHECKING
 
 from verifier.evaluate.shown import TokenTexts
-from verifier.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # a rerank of plain files needs no tokenizer and no time for one
+    from verifier.text.tokenizer import Tokenizer
 
 _CUT = "\ufffd"  # what a character that is cut between tokens decodes to
 
