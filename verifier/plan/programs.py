@@ -7,12 +7,12 @@ those of accelerators do; by default the CPU's fetches the parameters of all lay
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 # No machine code worth running is wanted.
-OPTIONS: dict[str, bool | int | str] = {
+OPTIONS: dict[str, Any] = {
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     "xla_backend_optimization_level": 0,
 }

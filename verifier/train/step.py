@@ -57,7 +57,8 @@ def first_state(params: Any, optimiser: optax.GradientTransformation) -> TrainSt
 
 def state_shapes(params: Any, optimiser: optax.GradientTransformation, mesh: Mesh) -> TrainState:
     """What `first_state` gives of parameters without numbers (`jax.eval_shape`): shapes, types and places on a mesh."""
-    state = TrainState(params, jax.eval_shape(optimiser.init, params), jax.ShapeDtypeStruct((), jnp.int32))
+    counter: Any = jax.ShapeDtypeStruct((), jnp.int32)
+    state = TrainState(params, jax.eval_shape(optimiser.init, params), counter)
     return sharding.place_parameters(state, mesh)  # the moments have the names of their parameters
 
 
