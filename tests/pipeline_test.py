@@ -17,7 +17,7 @@ from tests.stores import copy as copy_files
 from verifier import api, checksums, experiment, export, pipeline, rerank, saved, solutions, workdir
 from verifier import config as config_lib
 from verifier.data import corrections, store
-from verifier.evaluate import math_process
+from verifier.evaluate import math_process, tables
 from verifier.model import hf_weights
 from verifier.run import Run
 from verifier.text.tokenizer import load_tokenizer
@@ -82,19 +82,19 @@ def test_the_workdir_is_laid_out_as_promised(finished):
 
 
 def test_the_tables_fit_together(finished):
-    tables = finished[0] / "tables"
+    stored = finished[0] / "tables"
     generator = json.loads((finished[0] / "generator" / "manifest.json").read_text())["id"]
     for split, count in (("train", 10 * 3), ("heldout", 10 * 4), ("test", 10 * 4), ("test_greedy", 10)):
-        samples = rows(tables / "samples" / f"split={split}")
+        samples = rows(stored / "samples" / f"split={split}")
         assert len(samples) == count
         assert {row["generator"] for row in samples} == {generator}
         for row in samples:
             assert len(row["tokens"]) == len(row["forced"]) == len(row["logprobs"]) <= 24
             assert row["finish"] == "eos" or len(row["tokens"]) == 24
         keys = [(row["problem_id"], row["sample_id"]) for row in samples]
-        assert keys == [(row["problem_id"], row["sample_id"]) for row in rows(tables / "labels" / f"split={split}")]
-    scores = rows(tables / "scores" / "split=test")
-    assert [len(row["token_scores"]) for row in scores] == [len(row["tokens"]) for row in rows(tables / "samples" / "split=test")]
+        assert keys == [(row["problem_id"], row["sample_id"]) for row in rows(stored / "labels" / f"split={split}")]
+    scores = rows(stored / "scores" / "split=test")
+    assert [len(row["token_scores"]) for row in scores] == [len(row["tokens"]) for row in rows(stored / "samples" / "split=test")]
     assert all(row["score"] == pytest.approx(row["token_scores"][-1]) for row in scores)
 
 
@@ -341,6 +341,7 @@ def test_known_wrong_gold_answers_are_corrected_where_that_is_asked_for(copy, ca
         own = sample["problem_id"] == wrong["problem_id"]
         assert other["correct"] == (False if own else one["correct"]) and other["answer"] == one["answer"]
     assert f"problem {wrong['problem_id']}: #12, not {wrong['answer']} (it is so)" in capsys.readouterr().err
+    assert tables.read_workdir(copy, ["test"])["test"].gold[wrong["problem_id"]] == "#12"
     page = (copy / "report" / "index.html").read_text()
     assert f"problem {wrong['problem_id']} from {wrong['answer']} to #12" in page
     assert [row["answer"] for row in rows(copy / "tables" / "problems" / "split=test")] == [row["answer"] for row in problems]

@@ -4,6 +4,8 @@ import collections
 import importlib.util
 import json
 import pathlib
+import signal
+import subprocess
 import sys
 import textwrap
 
@@ -47,6 +49,15 @@ def test_a_solution_that_hangs_is_not_graded_and_the_next_ones_are():
     assert judged.answers == ["18", None, "9,500", None, "17"]
     assert judged.correct.tolist() == [True, False, True, False, False]
     assert judged.not_graded == 2
+
+
+@needs_math_verify
+def test_the_process_ends_itself_when_it_has_computed_for_its_seconds():
+    command = [sys.executable, "-P", str(pathlib.Path(math_process.__file__).parent / "math_worker.py"), "1"]
+    questions = json.dumps(["18", "18"]) + "\n" + json.dumps([FOR_EVER.removeprefix("#### "), "18"]) + "\n"
+    done = subprocess.run(command, input=questions, capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGPROF
+    assert [json.loads(line) for line in done.stdout.splitlines()] == ["ready", ["18", "18", True]]
 
 
 @needs_math_verify
