@@ -8,39 +8,19 @@ import subprocess
 import sys
 
 import jax
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from flax import nnx
 
+from tests.shrunk import ROOT, SHRUNK, config, rows
 from tests.stores import copy as copy_files
-from verifier import api, checksums, experiment, export, pipeline, rerank, saved, solutions, workdir
+from verifier import api, checksums, export, pipeline, rerank, saved, solutions, workdir
 from verifier import config as config_lib
 from verifier.data import corrections, store
-from verifier.evaluate import math_process, tables
+from verifier.evaluate import tables
 from verifier.model import hf_weights
 from verifier.run import Run
 from verifier.text.tokenizer import load_tokenizer
-
-ROOT = pathlib.Path(__file__).parents[1]
-SHRUNK = """
-model.weights= tokenizer.kind=sentencepiece tokenizer.vocab_size=512
-model.layers=1 model.width=32 model.heads=2 model.kv_heads=2 model.mlp_width=64
-data.train_problems=60 data.heldout_problems=10 data.test_problems=10
-finetune.epochs=2 finetune.batch_rows=4 finetune.row_tokens=256
-sample.train_problems=10 sample.train_samples=3 sample.heldout_samples=4 sample.test_samples=4 sample.rows=16 sample.max_new_tokens=24
-verify.epochs=1 verify.batch_rows=4 verify.row_tokens=256 score.rows=16
-report.ks=[1,2,4] report.resamples=50 report.show_problems=3
-""".split()
-
-
-def config(*more):
-    return config_lib.override(experiment.load("tiny_token_verifier"), [*SHRUNK, *more])
-
-
-def rows(folder):
-    table = pa.concat_tables([pq.read_table(part, partitioning=None) for part in sorted(folder.glob("part-*.parquet"))])
-    return sorted(table.to_pylist(), key=lambda row: (row["problem_id"], row.get("sample_id", 0)))
 
 
 @pytest.fixture(scope="module")
@@ -141,27 +121,6 @@ def test_other_settings_are_refused_by_name_and_nothing_is_lost(copy, assignment
     with pytest.raises(config_lib.UserError, match=assignment.split("=")[0]):
         pipeline.run(config(assignment), copy, [stage])
     assert before == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and "tensorboard" not in str(path)}
-
-
-def gsm8k_folder(folder, answer):
-    folder.mkdir()
-    for name in ("train", "test"):
-        lines = [{"question": f"What is {n} and 1 in {name}?", "answer": f"It is {n + answer}.\n#### {n + answer}"} for n in range(12)]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
-
-
-def test_a_workdir_is_not_used_for_other_data_under_the_same_settings(tmp_path):
-    right, wrong = gsm8k_folder(tmp_path / "right", 1), gsm8k_folder(tmp_path / "wrong", 2)
-    moved = pathlib.Path(shutil.copytree(right, tmp_path / "moved"))
-    small = ("data.name=gsm8k", "data.train_problems=0", "data.test_problems=0", "data.heldout_problems=2")
-
-    def problems(folder):
-        return Run(config(*small, f"data.dir={folder}"), workdir.Workdir(tmp_path / "work")).problems()
-
-    assert problems(right) == problems(moved)
-    with pytest.raises(workdir.WorkdirError, match="other problems"):
-        problems(wrong)
 
 
 def test_samples_of_another_generator_are_refused_unless_asked_for(copy):
@@ -286,11 +245,6 @@ def test_a_further_test_set_shares_no_problem_with_what_is_learnt_from(copy, tmp
         pipeline.run(config("ood.sets=[svamp]", f"ood.dirs=[{tmp_path / 'svamp'}]"), copy, ["sample"])
 
 
-def test_a_stage_without_what_it_needs_names_the_stage_that_makes_it(tmp_path):
-    with pytest.raises(workdir.WorkdirError, match="finetune"):
-        pipeline.run(config(), tmp_path / "fresh", ["sample"])
-
-
 def test_prompts_beyond_the_context_are_named_and_left_out(copy, capsys):
     tokenizer = load_tokenizer(copy / "generator")
     shared = config()
@@ -347,13 +301,6 @@ def test_known_wrong_gold_answers_are_corrected_where_that_is_asked_for(copy, ca
     assert [row["answer"] for row in rows(copy / "tables" / "problems" / "split=test")] == [row["answer"] for row in problems]
 
 
-def test_a_grader_that_is_not_installed_is_refused_before_anything_is_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(math_process.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(config_lib.UserError, match="needs the package math-verify"):
-        pipeline.run(config("label.grader=math_verify"), tmp_path / "fresh", pipeline.check_stages(None))
-    assert not (tmp_path / "fresh").exists()
-
-
 def test_an_exported_generator_comes_back_the_same(finished, tmp_path):
     export.export(finished[0] / "generator", tmp_path)
     tokenizer = load_tokenizer(tmp_path)
@@ -362,19 +309,6 @@ def test_an_exported_generator_comes_back_the_same(finished, tmp_path):
     assert tokenizer.encode("Try 3 and <<3*4=12>>12.") == before.tokenizer.encode("Try 3 and <<3*4=12>>12.")
     for one, other in zip(jax.tree.leaves(nnx.state(before.model)), jax.tree.leaves(nnx.state(again)), strict=True):
         assert (one == other).all()
-
-
-def test_an_unknown_stage_shows_the_nearest():
-    with pytest.raises(config_lib.ConfigError, match="'sample'"):
-        pipeline.check_stages(["smaple"])
-    assert pipeline.check_stages(["report", "label"]) == ["label", "report"]
-
-
-def test_main_answers_a_users_mistake_in_one_line():
-    command = [sys.executable, "-m", "verifier.launch", "--exp=tiny_token_verifier", "--set", "sample.temprature=1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ") and len(done.stderr.strip().splitlines()) == 1 and "sample.temperature" in done.stderr
 
 
 def test_labels_and_report_are_made_behind_an_object_store(finished, bucket):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.pipeline_test import SHRUNK, rows
+from tests.shrunk import SHRUNK, rows
 from verifier import checksums, experiment, pipeline, sweep, workdir
 from verifier import config as config_lib
 

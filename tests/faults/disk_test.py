@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.faults import runs
-from tests.pipeline_test import config
+from tests.shrunk import config
 from verifier import pipeline
 from verifier.config import UserError
 

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 
-from tests.pipeline_test import ROOT, SHRUNK, rows
+from tests.shrunk import ROOT, SHRUNK, rows
 
 CHECKPOINTS = ["finetune.checkpoint_every=5", "verify.checkpoint_every=2"]
 SETTINGS = [*SHRUNK, *CHECKPOINTS]

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.pipeline_test import ROOT, SHRUNK, rows
+from tests.shrunk import ROOT, SHRUNK, rows
 from verifier import hosts
 from verifier.config import ConfigError
 
