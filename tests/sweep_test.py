@@ -107,8 +107,9 @@ def test_results_of_other_settings_are_refused_and_never_shared(tmp_path):
     [
         ({"a": {"one": ["sample.temprature=1"]}}, r"'one'.*sample\.temperature"),
         ({"a": {"one": ["verify.level=word"]}}, r"'one'.*verify\.level='word'"),
-        ({"a": {"one": ["seed=1"]}, "b": {"one": ["seed=2"]}}, "'one' of the theme 'b'"),
-        ({"a": {"base": ["seed=1"]}}, "'base'"),
+        ({"a": {"one": ["verify.epochs=1"]}, "b": {"one": ["verify.epochs=2"]}}, "'one' of the theme 'b'"),
+        ({"a": {"base": ["verify.epochs=1"]}}, "'base'"),
+        ({"a": {"one": ["seed=1"]}}, "'one' assigns a seed"),
     ],
 )
 def test_a_sweep_that_cannot_be_run_is_refused_before_anything_is_written(tmp_path, themes, message):

@@ -41,7 +41,7 @@ def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root:
         config: of the base.
         themes: assignments by theme and variant, of all themes, run or not: what any of their variants has made is shared. A variant may
             stand in several themes, with the same assignments.
-        seeds: the base's own seed is not used.
+        seeds: of the runs; the base's own seed is not used, and a variant has none.
         root: of the sweep.
 
     Raises:
@@ -53,6 +53,8 @@ def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root:
     assigned: dict[str, Sequence[str]] = {BASE: ()}
     for theme, variants in themes.items():
         for name, assignments in variants.items():
+            if any(each.partition("=")[0] == "seed" for each in assignments):
+                raise config_lib.ConfigError(f"the variant {name!r} assigns a seed; those of a sweep are given by --seeds")
             if list(assigned.setdefault(name, assignments)) != list(assignments):
                 raise config_lib.ConfigError(f"the variant {name!r} of the theme {theme!r} has the name of another one; call it otherwise")
     found: list[list[Variant]] = []
@@ -90,19 +92,23 @@ def run(variants: Sequence[Sequence[Variant]], themes: Themes, root: pathlib.Pat
         if "report" in stages and hosts.is_first():
             for theme in themes:
                 compare(theme, [BASE, *themes[theme]], variants, root / "compare" / theme)
+        hosts.wait("compared")
 
 
 def compare(theme: str, names: Sequence[str], variants: Sequence[Sequence[Variant]], out: pathlib.Path) -> None:
-    """Writes comparison.json and, of the first seed, a page of a theme's variants, and prints their table."""
+    """Writes comparison.json and, of the first seed, a page of the variants tested on problems of the base, and prints their table."""
     roots = {name: {each.config.seed: each.dir.root for of_seed in variants for each in of_seed if each.name == name} for name in names}
     config = variants[0][0].config
     found = variants_lib.compare(roots, config.report.ks, config.report.resamples, config.seed)
     atomic.write_json(out / "comparison.json", found)
     first = config.seed
-    shown = [of_seed[first] for of_seed in roots.values()][: comparison_page.MOST]
-    side_by_side.compare(shown, out / "page", "test", config.report.resamples, first)
     print(f"\n{theme}\n{variants_lib.table(found)}\n\ncomparison  {out / 'comparison.json'}")
-    print(f"page        {out / 'page' / 'index.html'} (seed {first})")
+    shown = [name for name in names if found["splits"]["test"].get(name, {}).get("n_shared_problems")][: comparison_page.MOST]
+    if len(shown) > 1:
+        side_by_side.compare([roots[name][first] for name in shown], out / "page", "test", config.report.resamples, first)
+        print(f"page        {out / 'page' / 'index.html'} (seed {first})")
+    if left := [name for name in names if name not in shown]:
+        print(f"not on it   {', '.join(left)}: no test problem of {BASE}, or more than {comparison_page.MOST} runs")
 
 
 def share(variant: Variant, others: Sequence[Variant]) -> None:
@@ -146,4 +152,6 @@ def follows_from(config: config_lib.Config, stage: str, split: str = "") -> str:
         "score": (("verify", ""), ("sample", split)),
     }[stage]
     own = workdir.settings(config, stage, split)
+    if stage == "problems":  # a run is told by what it has read; a sweep must know before anything is read
+        own |= config_lib.settings_of(config, "data.source", "data.dir", "data.test_dir", "ood.dirs")
     return json.dumps([own, [follows_from(config, *each) for each in inputs]], sort_keys=True)

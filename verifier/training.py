@@ -39,7 +39,9 @@ def finetune(run: Run) -> None:
     found = run.problems()
     tokenizer = _tokenizer(config, found["train"])
     mesh = sharding.make_mesh(config.mesh)
-    model = _base_model(config, tokenizer, mesh)
+    if of_its_own := config.verify.init == "base" and bool(config.verify.weights):
+        check_verifier_base(config)
+    model = _base_model(config, tokenizer, mesh, jobs=_JOBS[:2] if of_its_own else _JOBS)
     weights = _weight_sums(config.model.weights)
     facts = {"settings": own, "weights": weights, "parameters": sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))}
     log.say(f"finetune: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens in the vocabulary")
@@ -94,6 +96,16 @@ def verify(run: Run) -> None:
     name = saved.save(folder, model, tokenizer, facts)
     checkpoint.remove_checkpoints(folder / "verify-checkpoints")
     log.say(f"verify: verifier {name} saved in {folder}")
+
+
+def check_verifier_base(config: config_lib.Config) -> None:
+    """Looks at what `verify.weights` names before anything is trained.
+
+    Raises:
+        UserError: no such weights, a family that is not supported, or rows longer than its context.
+    """
+    folder = hf_weights.resolve_weights(config.verify.weights)
+    base_arch(hf_weights.arch_from_hf(hf_files.read_json(folder / "config.json")), config, folder, jobs=("verify",))
 
 
 def _verifier_base(run: Run, generator: saved.Saved, mesh: jax.sharding.Mesh) -> tuple[Transformer, Tokenizer, dict[str, str]]:
@@ -279,7 +291,7 @@ def _fit(
     )
     place = functools.partial(sharding.place_rows, mesh=_mesh(model, name, config))
     watch = "value" if name == "verify" else "lm"
-    due = hosts.Every(f"checkpoint of {name}", config.checkpoint_minutes)
+    due = hosts.Every(f"checkpoint in {checkpoints}", config.checkpoint_minutes)
     job = loop.Job(name, run.dir.logs, checkpoints, run.config.seed, watched, watch, facts, place, hosts.stopping_after, due)
     return loop.fit(model, stream, loss, config, job)._asdict()
 

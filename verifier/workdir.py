@@ -45,6 +45,7 @@ _WITHOUT_EFFECT = (
     "keep_checkpoints",
     "remat",
 )
+_DEFAULTS = config_lib.flatten(config_lib.Config())
 _GREEDY_IGNORES = ("sample.temperature", "sample.top_k", "sample.top_p", "sample.test_samples")
 
 
@@ -117,6 +118,7 @@ def settings(config: config_lib.Config, stage: str, split: str = "") -> dict[str
     like = "test" if split.startswith("test_") else split  # greedy and further splits are drawn as the test problems are
     others = tuple(f"sample.{other}_" for other in SPLITS if split and other != like)
     others += _GREEDY_IGNORES if split.endswith(GREEDY_SUFFIX) else ()
+    others += ("label.grader_seconds",) if config.label.grader != "math_verify" else ()
     of_further = stage == "problems" and split in further_splits(config)
     flat = config_lib.settings_of(config, *(_FURTHER_PROBLEMS if of_further else _DEPENDS_ON[stage]))
     return {path: value for path, value in flat.items() if not path.endswith(_WITHOUT_EFFECT) and not (others and path.startswith(others))}
@@ -150,7 +152,8 @@ def is_done(folder: pathlib.Path, settings: Mapping[str, Any]) -> bool:
 
 
 def _refuse(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    changed = config_lib.differences(old, new)
+    later = {path: _DEFAULTS[path] for path in new if path not in old and path in _DEFAULTS}  # a knob that is newer acted as by default
+    changed = config_lib.differences({**later, **old}, new)
     if changed:
         lines = "\n  ".join(changed)
         raise WorkdirError(

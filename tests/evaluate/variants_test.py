@@ -51,8 +51,8 @@ def test_problems_that_only_one_variant_has_do_not_count_in_a_difference(tmp_pat
     assert whole["n_shared_problems"] == whole["n_problems"] == 15
     read = tables.read_workdir
 
-    def without_three(root, *args):
-        rows = read(root, *args)
+    def without_three(root, *args, **more):
+        rows = read(root, *args, **more)
         if "other" in str(root):
             kept = rows["test"].candidates
             names = ("problem_id_P", "count_P", "row_PJ", "sample_id_PJ", "answer_PJ", "correct_PJ", "score_PJ")

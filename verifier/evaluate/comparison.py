@@ -33,12 +33,14 @@ class Contestant:
         candidates: its samples of one split.
         k: size of the top-k vote that it chose on its held-out problems; None: it chose none.
         grader: who judged its samples.
+        greedy: its one solution a problem at temperature 0; None: there is none.
     """
 
     name: str
     candidates: Candidates
     k: int | None
     grader: str
+    greedy: Candidates | None = None
 
 
 def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, Any]:
@@ -67,7 +69,7 @@ def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, 
     first: dict[str, np.ndarray] = {}
     for run in runs:
         own = _only(run.candidates, shared)
-        values = _methods(own, run.k)
+        values = methods(own, run.k, _only(run.greedy, shared) if run.greedy else None)
         first = first or values
         apart = {name: values[name] - first[name] for name in values if name in first}
         lines = {f"{family}/{k}": column for family, ks in _curves(own, seed).items() for k, column in ks.items()}
@@ -97,12 +99,20 @@ def _only(candidates: Candidates, shared: set[str]) -> Candidates:
     return dataclasses.replace(candidates, **{name: column[kept] for name, column in fields.items() if column is not None})
 
 
-def _methods(candidates: Candidates, k: int | None) -> dict[str, np.ndarray]:
-    """[P] what each way of choosing solves."""
+def methods(candidates: Candidates, k: int | None, greedy: Candidates | None = None) -> dict[str, np.ndarray]:
+    """[P] what each way of choosing solves.
+
+    Args:
+        candidates: the samples.
+        k: size of the top-k vote; None: none.
+        greedy: solutions at temperature 0; they do not count where they are not of the same problems.
+    """
     found = {
         "mean_sample_accuracy": candidates.correct_PJ.sum(axis=1) / candidates.count_P,
         "majority": rank.majority(candidates).correct_P,
     }
+    if greedy is not None and np.array_equal(greedy.problem_id_P, candidates.problem_id_P):
+        found["greedy_accuracy"] = greedy.correct_PJ.any(axis=1)
     if candidates.score_PJ is not None:
         found |= {"best_of_n": rank.best_of_n(candidates).correct_P, "weighted_vote": rank.weighted_vote(candidates).correct_P}
         found |= {"top_k_vote_chosen": rank.top_k_vote(candidates, k).correct_P} if k else {}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from verifier import atomic
-from verifier.evaluate import aggregation, comparison, comparison_page, report, tables
-from verifier.evaluate.comparison import ComparisonError, Contestant
+from verifier.evaluate import comparison, comparison_page, finished, report
+from verifier.evaluate.comparison import ComparisonError
 
 
 def compare(roots: Sequence[pathlib.Path], out: pathlib.Path, split: str, resamples: int, seed: int) -> str:
@@ -29,7 +28,11 @@ def compare(roots: Sequence[pathlib.Path], out: pathlib.Path, split: str, resamp
     if not 2 <= len(roots) <= comparison_page.MOST:
         raise ComparisonError(f"{len(roots)} runs to compare; expected 2 to {comparison_page.MOST} workdirs")
     names = _names(roots)
-    runs = [_contestant(root, name, split) for root, name in zip(roots, names, strict=True)]
+    tested = [finished.read(root, name) for root, name in zip(roots, names, strict=True)]
+    for root, of_run in zip(roots, tested, strict=True):
+        if split not in of_run:
+            raise ComparisonError(f"{root} was not tested on {split!r}; it has {', '.join(of_run) or 'none'}: choose one with --split")
+    runs = [of_run[split] for of_run in tested]
     found = comparison.compare(runs, resamples, seed)
     html = comparison_page.render(found, datetime.date.today().strftime("%d %B %Y").lstrip("0"), _settings(roots))
     for name, chart in comparison_page.charts(found).items():
@@ -44,28 +47,6 @@ def _names(roots: Sequence[pathlib.Path]) -> list[str]:
     parts = [root.resolve().parts for root in roots]
     depth = next((n for n in range(1, max(map(len, parts)) + 1) if len({one[-n:] for one in parts}) == len(parts)), 1)
     return ["/".join(one[-depth:]) for one in parts]
-
-
-def _contestant(root: pathlib.Path, name: str, split: str) -> Contestant:
-    path = root / "report" / "metrics.json"
-    if not path.is_file():
-        raise ComparisonError(
-            f"{path} is not there; expected a finished run: run the stage report (--stages=report), or name another workdir"
-        )
-    try:
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ComparisonError(f"{path}: not JSON ({error}); run the stage report again") from error
-    figures = metrics.get("splits", {}).get(split)
-    if not figures:
-        raise ComparisonError(
-            f"{path} has no split {split!r}; it has {', '.join(metrics.get('splits', {})) or 'none'}: choose one with --split"
-        )
-    about = report.run_of_workdir(root)
-    rows = tables.read_workdir(root, [split], allow_missing=bool(about.settings.get("report.allow_missing")))[split]
-    rows = aggregation.applied(rows, metrics.get("aggregation", "last"), about.tokenizer)
-    chosen = figures.get("top_k_vote_chosen")
-    return Contestant(name, rows.candidates, chosen["k"] if chosen else None, rows.grader)
 
 
 def _settings(roots: Sequence[pathlib.Path]) -> dict[str, list[Any]]:

@@ -6,17 +6,16 @@ The intervals are over problems; how far the seeds lie apart stands beside them.
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from verifier.evaluate import curves, rank, tables
+from verifier.evaluate import comparison, curves, finished
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.intervals import Bootstrap
-from verifier.evaluate.metrics import GREEDY, HELDOUT, ROWS
+from verifier.evaluate.metrics import HELDOUT, ROWS
 from verifier.evaluate.subsets import vote_shares
 
 _NAMES = {key: name for key, name, _ in ROWS}
@@ -50,9 +49,9 @@ def compare(roots: Mapping[str, Mapping[int, pathlib.Path]], ks: Sequence[int], 
         of samples and k.
 
     Raises:
-        UserError: a workdir without finished tables.
+        UserError: a workdir without a finished report or tables.
     """
-    values = {name: {which: _read(root, which, ks) for which, root in of_seed.items()} for name, of_seed in roots.items()}
+    values = {name: {which: _read(root, name, which, ks) for which, root in of_seed.items()} for name, of_seed in roots.items()}
     base, *_ = roots
     splits: dict[str, Any] = {}
     for split in values[base][min(values[base])]:
@@ -98,38 +97,17 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _read(root: pathlib.Path, seed: int, ks: Sequence[int]) -> dict[str, _Values]:
+def _read(root: pathlib.Path, name: str, seed: int, ks: Sequence[int]) -> dict[str, _Values]:
     """The tested splits of a workdir whose report is written."""
-    rows = tables.read_workdir(root)
-    figures = json.loads((root / "report" / "metrics.json").read_text())["splits"]
     found = {}
-    for split, one in rows.items():
-        if split != HELDOUT and not split.endswith(GREEDY):
-            greedy = rows.get(split + GREEDY)
-            chosen = (figures.get(split) or {}).get("top_k_vote_chosen")
-            columns = _columns(one.candidates, greedy.candidates if greedy else None, chosen["k"] if chosen else None)
-            if one.candidates.score_PJ is not None:
-                columns |= _curves(one.candidates, ks, seed)
-            as_numbers = {name: np.asarray(column, np.float64) for name, column in columns.items()}
-            found[split] = _Values(one.candidates.problem_id_P, as_numbers, int(one.candidates.count_P.sum()), seed)
+    for split, run in finished.read(root, name).items():
+        if split == HELDOUT:
+            continue
+        columns = comparison.methods(run.candidates, run.k, run.greedy)
+        if run.candidates.score_PJ is not None:
+            columns |= _curves(run.candidates, ks, seed)
+        found[split] = _Values(run.candidates.problem_id_P, columns, int(run.candidates.count_P.sum()), seed)
     return found
-
-
-def _columns(candidates: Candidates, greedy: Candidates | None, k: int | None) -> dict[str, np.ndarray]:
-    """[P] values of each figure of the table."""
-    figures = {
-        "mean_sample_accuracy": candidates.correct_PJ.sum(axis=1) / candidates.count_P,
-        "majority": rank.majority(candidates).correct_P,
-        "oracle_pass_at_n": np.any(candidates.correct_PJ, axis=1),
-    }
-    if greedy is not None and np.array_equal(greedy.problem_id_P, candidates.problem_id_P):
-        figures["greedy_accuracy"] = greedy.correct_PJ.any(axis=1)
-    if candidates.score_PJ is not None:
-        figures["best_of_n"] = rank.best_of_n(candidates).correct_P
-        figures["weighted_vote"] = rank.weighted_vote(candidates).correct_P
-        if k:
-            figures["top_k_vote_chosen"] = rank.top_k_vote(candidates, k).correct_P
-    return figures
 
 
 def _curves(candidates: Candidates, ks: Sequence[int], seed: int) -> dict[str, np.ndarray]:
