@@ -7,6 +7,7 @@ Data:     train.jsonl and test.jsonl of openai/grade-school-math in data.dir (or
 Hardware: one GPU with 24 GiB or more. Variants of `losses` and `samples_per_problem` train and apply a verifier alone; those of `dropout`
           (but for *_dropout of a verifier), `train_problems` and `epochs` sample anew, which takes most of a run; `test_samples` samples
           the test problems anew, four times as much
+Weights:  `sizes` takes its two from the hub (pip install '.[hub]'), whatever model.weights says; for others, edit BIG and SMALL
 Out:      runs/gsm8k_ablations/compare/THEME/comparison.json, and the table
 Expect:   the directions of Cobbe et al. 2021 that experiments/tiny_ablations.py lists by theme, with section and figure. They were found
           with GPT-3 of 3 to 175 billion parameters; a small model has its crossover between fine-tuning and verification later.

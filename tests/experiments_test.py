@@ -1,5 +1,7 @@
 """Every experiment that ships loads, has sound settings and says what it costs."""
 
+import pathlib
+
 import pytest
 
 from verifier import config as config_lib
@@ -11,6 +13,16 @@ def test_an_experiment_loads_and_its_settings_pass_the_check(name):
     config = experiment.load(name)
     config_checks.check(config)
     assert config.name == name
+
+
+@pytest.mark.parametrize("name", experiment.names())
+def test_weights_that_ship_with_an_experiment_are_there(name):
+    module = experiment._module(name)
+    variants = module.get_sweep() if hasattr(module, "get_sweep") else {}
+    configs = [config_lib.override(module.get_config(), one) for theme in ({"": {"": []}} | variants).values() for one in theme.values()]
+    for weights in {weights for config in configs for weights in (config.model.weights, config.verify.weights)}:
+        if pathlib.Path(weights).is_absolute():
+            assert (pathlib.Path(weights) / "config.json").is_file(), weights
 
 
 @pytest.mark.parametrize("name", experiment.names())

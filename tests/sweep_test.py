@@ -51,6 +51,9 @@ def test_every_result_is_made_once_whichever_variants_want_it(tmp_path):
     fake = Fake()
     variants = run_fake(tmp_path, fake)
     assert set(fake.made.values()) == {1}
+    made = collections.Counter(stage for stage, _, _ in fake.made)
+    assert made["finetune"] == 2 * 3  # of each seed: base, more, fewer
+    assert made["verify"] == 2 * 8  # all but many, which only tests more
     wanted = {
         (stage, split, sweep.follows_from(each.config, stage, split))
         for of_seed in variants
@@ -78,6 +81,11 @@ def test_a_killed_sweep_makes_only_what_is_missing(tmp_path, dies_after):
         run_fake(tmp_path / "killed", first)
     run_fake(tmp_path / "killed", second)
     assert first.made + second.made == whole.made
+
+
+def test_a_variant_that_reads_other_files_shares_nothing(tmp_path):
+    run_fake(tmp_path, Fake(), {"data": {"elsewhere": ["data.dir=/elsewhere"]}}, (0,))
+    assert not any(path.is_symlink() for path in (tmp_path / "seed=0" / "elsewhere").rglob("*"))
 
 
 def test_a_theme_that_is_run_later_takes_what_is_there_and_a_dead_link_is_made_anew(tmp_path):

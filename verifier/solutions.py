@@ -66,12 +66,31 @@ def score(run: Run) -> None:
         present = writer.present()
         reader = verifier.tokenizer if manifest.get("reads_text") else None
         waiting = [each for each in _solutions(run, split, prompts, reader) if each.problem_id not in present]
+        if reader:
+            waiting = _readable(waiting, verifier.model.backbone.arch.context, f"score {split}")
         waiting = [waiting[place] for place in hosts.share([sum(map(len, each.tokens)) for each in waiting])]
         progress = log.Progress(sum(len(each.tokens) for each in waiting), "solution", f"score {split}")
         with progress:
             scored = score_samples(verifier.model, waiting, run.config.score, verifier.id, squash, mesh)
             _write(writer, _counted(scored, progress))
         _finish(writer, {"seconds": time.monotonic() - begun})
+
+
+def _readable(problems: Sequence[Solutions], context: int, what: str) -> list[Solutions]:
+    """Without the solutions beyond the verifier's context: where it has tokens of its own, no limit of sampling keeps them within."""
+    kept = []
+    for each in problems:
+        places = [place for place, tokens in enumerate(each.tokens) if len(each.prompt) + len(tokens) <= context]
+        if len(places) < len(each.tokens):
+            ids, tokens = [each.sample_ids[place] for place in places], [each.tokens[place] for place in places]
+            each = dataclasses.replace(each, sample_ids=ids, tokens=tokens)
+        kept.append(each)
+    if left := sum(len(each.tokens) for each in problems) - sum(len(each.tokens) for each in kept):
+        log.say(
+            f"{what}: {left:,} solutions are left out: with their prompts they have more than the {context:,} tokens of the verifier's "
+            "context; the report refuses samples without a score unless report.allow_missing=true"
+        )
+    return kept
 
 
 class _SampleJob(NamedTuple):

@@ -7,7 +7,7 @@ import pytest
 from verifier import config as config_lib
 from verifier import experiment
 from verifier.config import ConfigError
-from verifier.plan import published, subject, table
+from verifier.plan import published, subject, work
 
 
 def config(name, *more):
@@ -26,7 +26,7 @@ def nothing_lies_here(monkeypatch, tmp_path):
 )
 def test_published_sizes_make_the_published_number_of_parameters(weights, parameters):
     found = subject.read(config("gsm8k_token_verifier_7b", f"model.weights={weights}"))
-    assert table.parameters(found.arch) == pytest.approx(parameters, rel=1e-3)
+    assert work.parameters(found.arch) == pytest.approx(parameters, rel=1e-3)
     assert found.arch.vocab_size % 64 == 0 and found.arch.vocab_size > found.vocab_size  # the reserved id has a row
     assert found.arch.context == 1024
     assert any("published" in note for note in found.notes)
@@ -60,5 +60,8 @@ def test_published_numbers_stand_in_for_gsm8k_alone():
     assert {split: text.problems for split, text in found.texts.items()} == {"train": 7217, "heldout": 256, "test": 1319}
     few = subject.read(config("gsm8k_token_verifier_7b", "data.train_problems=100", "data.test_problems=10"))
     assert (few.texts["train"].problems, few.texts["test"].problems) == (100, 10)
+    for named in ("data.dir=nowhere", "data.test_name=svamp"):  # mistyped or missing: not to be covered up
+        with pytest.raises(config_lib.UserError, match=r"is not there|needs"):
+            subject.read(config("gsm8k_token_verifier_7b", named))
     with pytest.raises(config_lib.UserError, match="svamp"):
         subject.read(config("gsm8k_token_verifier_7b", "data.name=svamp"))

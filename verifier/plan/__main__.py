@@ -51,7 +51,8 @@ def answer(config: config_lib.Config, devices: devices_lib.Devices, names: Seque
     all_names = ("pretrain", "finetune", "sample", "verify", "score")
     if strange := [name for name in names or () if name not in all_names]:
         raise config_lib.ConfigError(f"--stages: nothing is planned for {strange[0]!r}; expected some of {', '.join(all_names)}")
-    asked = [name for name in all_names if (names is None and (name != "pretrain" or config.pretrain.epochs)) or name in (names or ())]
+    idle = {name for name in stages.JOBS if not getattr(config, name).epochs}
+    asked = [name for name in all_names if (name not in idle if names is None else name in names)]
     config = dataclasses.replace(config, mesh=stages.closed(config.mesh, devices))
     found = subject.read(config)
     planned: list[stages.Stage | str] = []

@@ -44,6 +44,9 @@ def _candidates(config: Config, stage: str, devices: Devices) -> Iterator[list[s
     fewer = [[f"{knob}={rows >> n}"] for n in range(1, 5) if rows >> n]
     if stage == "sample" and rows:
         yield ["sample.rows=0"]
+    elif stage == "sample" and devices.kind:  # as many slots as memory holds: give them less of it
+        whole = config.sample.memory_gib or limit(devices) / 2**30
+        fewer = [[f"sample.memory_gib={share * whole:.1f}"] for share in (0.9, 0.75, 0.5, 0.25)]
     yield from fewer
     less = fewer[-1] if fewer else []
     if narrow:

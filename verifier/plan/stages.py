@@ -114,7 +114,7 @@ def _train(subject: Subject, name: str, mesh: Mesh) -> Stage:
 
 def _trained_tokens(subject: Subject, name: str) -> float:
     """Tokens of all examples of a job: solutions behind their prompts; for the verifier, samples in equal mix with ground truth."""
-    config, train = subject.config, subject.texts["train"]
+    config, train = subject.config, subject.texts["corpus" if name == "pretrain" and "corpus" in subject.texts else "train"]
     tokens = train.problems * (train.prompt + train.solution)
     if name != "verify":
         return float(getattr(config, name).epochs * tokens)
@@ -171,7 +171,8 @@ def _score(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
     lengths = [config.sample.max_new_tokens, *[round(texts.solution)] * (samples - 1)]  # some sample comes to no end
     longest = min(texts.longest, max(arch.context - config.sample.max_new_tokens, 1))
     each = score_lib.Solutions("", [0] * longest, range(samples), [[0] * length for length in lengths])
-    group = [each] * min(score_lib.LOOKED_AT, texts.problems)
+    # More than the rows of a call, as most groups are: then prompts take turns in twice the room.
+    group = [each] * min(max(score_lib.LOOKED_AT, 2 * config.score.rows), texts.problems)
     rows, row_tokens = 0, 0
 
     def measure(layers: int) -> dict[str, Size]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -26,7 +27,7 @@ class Subject(NamedTuple):
     config: Config
     arch: Arch  # as training has it: rows for the reserved id, context of the run
     vocab_size: int  # ids that may be written
-    texts: dict[str, Text]  # train, heldout, test
+    texts: dict[str, Text]  # train, heldout, test; corpus where further pre-training has one
     notes: tuple[str, ...]  # what was assumed
 
 
@@ -34,7 +35,7 @@ def read(config: Config) -> Subject:
     """Finds out what the settings stand for.
 
     Sizes come from the model section, from the config.json in the folder that `model.weights` names, or from the table of published ones;
-    how much text there is from the problems, or for GSM8K from its published numbers.
+    how much text there is from the problems, or for GSM8K, where no folder is named, from its published numbers.
 
     Raises:
         ConfigError: sizes that nobody knows, or rows longer than the context.
@@ -49,9 +50,13 @@ def read(config: Config) -> Subject:
         stored = hf_weights.arch_from_hf(_described(config.model.weights, notes))
         vocab_size = tokenizer.vocab_size if tokenizer else stored.vocab_size
         rows = hf_weights.rows_needed(stored.vocab_size, vocab_size, config.model.weights)
-        arch = base_arch(dataclasses.replace(stored, vocab_size=rows), config, config.model.weights)
+        others = config.verify.init == "base" and config.verify.weights  # the verifier's rows are not read by this model
+        jobs = ("pretrain", "finetune") if others else ("pretrain", "finetune", "verify")
+        arch = base_arch(dataclasses.replace(stored, vocab_size=rows), config, config.model.weights, jobs)
     if config.verify.init == "base" and config.verify.weights:
         notes.append(f"the verifier is planned with the generator's sizes, not those of {config.verify.weights}")
+    if config.verify.deduplicate:
+        notes.append("samples that are alike are counted, though verify.deduplicate leaves them out")
     return Subject(config, arch, vocab_size, _texts(config, tokenizer, notes), tuple(notes))
 
 
@@ -86,26 +91,33 @@ def _tokenizer(config: Config, notes: list[str]) -> Tokenizer | None:
 def _texts(config: Config, tokenizer: Tokenizer | None, notes: list[str]) -> dict[str, Text]:
     """How much there is to read and to write."""
     data = config.data
-    try:
-        if data.source == "local" or data.name != "gsm8k":
-            found = problems.load_problems(data, config.seed)
-            template = Template(data.prompt_template, data.target_template)
-            return {split: _counted(each, template, tokenizer) for split, each in found.items()}
-    except problems.DataError:
-        if data.name != "gsm8k":
-            raise
-    notes.append("GSM8K does not lie here: its published numbers of problems, and lengths in tokens of one a digit")
+    if config.ood.sets:
+        notes.append(f"problems of {', '.join(config.ood.sets)} (ood.sets) are not counted")
+    texts = {"corpus": _corpus(config.pretrain.corpus, tokenizer)} if config.pretrain.epochs and config.pretrain.corpus else {}
+    named = data.dir or data.test_name or os.environ.get("GSM8K_DIR")
+    if data.name != "gsm8k" or (data.source == "local" and named):
+        found = problems.load_problems(data, config.seed)
+        template = Template(data.prompt_template, data.target_template)
+        return texts | {split: _counted(each, template, tokenizer) for split, each in found.items()}
+    notes.append("no folder of GSM8K is named: its published numbers of problems, and lengths in tokens of one a digit")
     left = GSM8K["train"].problems - data.heldout_problems
     counts = {"train": data.train_problems or left, "heldout": data.heldout_problems, "test": data.test_problems or GSM8K["test"].problems}
-    return {split: GSM8K["test" if split == "test" else "train"]._replace(problems=count) for split, count in counts.items()}
+    return texts | {split: GSM8K["test" if split == "test" else "train"]._replace(problems=count) for split, count in counts.items()}
+
+
+def _corpus(path: str, tokenizer: Tokenizer | None) -> Text:
+    """What further pre-training reads, as one text."""
+    tokens = sum(_tokens(text, tokenizer) for text in problems.read_corpus(pathlib.Path(path)))
+    return Text(1, 0.0, 0, tokens)
 
 
 def _counted(found: Sequence[Problem], template: Template, tokenizer: Tokenizer | None) -> Text:
-    def tokens(text: str) -> float:
-        return len(tokenizer.encode(text)) if tokenizer else len(text) / LETTERS_A_TOKEN
-
     start = len(tokenizer.start_ids) if tokenizer else 1
-    prompts = [start + tokens(template.render_prompt(each.question)) for each in found]
-    solutions = [tokens(template.render_target(each.solution)) + 1 for each in found if each.solution]
+    prompts = [start + _tokens(template.render_prompt(each.question), tokenizer) for each in found]
+    solutions = [_tokens(template.render_target(each.solution), tokenizer) + 1 for each in found if each.solution]
     mean_solution = sum(solutions) / len(solutions) if solutions else GSM8K["train"].solution
     return Text(len(found), sum(prompts) / max(len(prompts), 1), round(max(prompts, default=1)), mean_solution)
+
+
+def _tokens(text: str, tokenizer: Tokenizer | None) -> float:
+    return len(tokenizer.encode(text)) if tokenizer else len(text) / LETTERS_A_TOKEN

@@ -1,11 +1,10 @@
-"""A plan as plain text for a terminal. Knows words and columns; computes nothing."""
+"""A plan as plain text for a terminal. Knows words and columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from verifier.config import MeshConfig
-from verifier.model.arch import Arch
 from verifier.plan import work
 from verifier.plan.advice import limit
 from verifier.plan.devices import Devices
@@ -35,14 +34,9 @@ def _heading(subject: Subject, devices: Devices) -> list[str]:
     kv = "" if arch.kv_heads == arch.heads else f" ({arch.kv_heads} of keys and values)"
     return [
         f"{subject.config.name} on {devices}; mesh {_mesh(mesh)} (data, fsdp, tensor)",
-        f"{parameters(arch) / 1e9:,.3f} billion parameters: {arch.layers} layers of width {arch.width}, {arch.heads} heads{kv}, "
+        f"{work.parameters(arch) / 1e9:,.3f} billion parameters: {arch.layers} layers of width {arch.width}, {arch.heads} heads{kv}, "
         f"MLP {arch.mlp_width}, {arch.vocab_size:,} rows of vocabulary; {subject.config.model.dtype}",
     ]
-
-
-def parameters(arch: Arch) -> int:
-    """Of the matrices; norms and biases are some millionths of them."""
-    return arch.layers * work.layer_parameters(arch) + arch.vocab_size * arch.width * (1 if arch.tied else 2)
 
 
 def _mesh(mesh: MeshConfig) -> str:

@@ -42,6 +42,11 @@ def layer_parameters(arch: Arch) -> int:
     return attention + (3 if arch.gated else 2) * arch.width * arch.mlp_width
 
 
+def parameters(arch: Arch) -> int:
+    """Entries of all matrices; norms and biases are some millionths of them."""
+    return arch.layers * layer_parameters(arch) + arch.vocab_size * arch.width * (1 if arch.tied else 2)
+
+
 def token_operations(arch: Arch, keys: float, logits: bool) -> float:
     """Of one token that is read and sees `keys` keys, masked ones included; logits: those of the whole vocabulary are computed."""
     layers = arch.layers * (2 * layer_parameters(arch) + 4 * arch.heads * arch.head_width * keys)
@@ -60,9 +65,9 @@ def train_step(arch: Arch, config: TrainConfig, mesh: Mapping[str, int], itemsiz
     tokens, devices = config.batch_rows * config.row_tokens, math.prod(mesh.values())
     layers = token_operations(arch, config.row_tokens, False) * (4 if config.remat else 3)
     output = 6 * arch.width * arch.vocab_size
-    parameters = arch.layers * layer_parameters(arch) + arch.vocab_size * arch.width * (1 if arch.tied else 2)
-    gathered = config.accumulate * (3 if config.remat else 2) * parameters / mesh["tensor"] * itemsize
-    updated = 4 * 8 * parameters / (mesh["fsdp"] * mesh["tensor"])  # gradient written and read; parameters and two moments read and written
+    held = parameters(arch)
+    gathered = config.accumulate * (3 if config.remat else 2) * held / mesh["tensor"] * itemsize
+    updated = 4 * 8 * held / (mesh["fsdp"] * mesh["tensor"])  # gradient written and read; parameters and two moments read and written
     of_token = 6 * arch.width + 2 * (arch.heads + arch.kv_heads) * arch.head_width + 3 * arch.mlp_width + arch.heads * config.row_tokens
     activations = 4 * itemsize * tokens / devices * arch.layers * of_token  # written and read, forward and backward
     return Work(tokens * (layers + output) / devices, gathered + updated + activations)
