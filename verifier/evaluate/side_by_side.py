@@ -31,7 +31,7 @@ def compare(roots: Sequence[pathlib.Path], out: pathlib.Path, split: str, resamp
     tested = [finished.read(root, name) for root, name in zip(roots, names, strict=True)]
     for root, of_run in zip(roots, tested, strict=True):
         if split not in of_run:
-            raise ComparisonError(f"{root} was not tested on {split!r}; it has {', '.join(of_run) or 'none'}: choose one with --split")
+            raise ComparisonError(f"{root} has no split {split!r}; it has {', '.join(of_run) or 'none'}: choose one with --split")
     runs = [of_run[split] for of_run in tested]
     found = comparison.compare(runs, resamples, seed)
     html = comparison_page.render(found, datetime.date.today().strftime("%d %B %Y").lstrip("0"), _settings(roots))
