@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.contenders import ROOT
 from verifier.config import DataConfig, UserError
 from verifier.data import batches, problems
-from verifier.text.problem import Problem, Template
+from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -61,8 +61,7 @@ def questions(found: Sequence[Problem], tokenizer: Tokenizer, count: int) -> lis
         raise UserError(f"--problems={count}, but there are only {len(found)}; ask for fewer")
     template = Template()
     return [
-        Question(each.problem_id, [*tokenizer.start_ids, *tokenizer.encode(template.render_prompt(each.question))])
-        for each in found[:count]
+        Question(each.problem_id, prompt_ids(each.question, template, tokenizer)) for each in found[:count]
     ]
 
 

@@ -30,8 +30,8 @@ def model() -> Verifier:
     return made
 
 
-def save(folder, value_loss="mse", **more):
-    facts = {"settings": {"verify.value_loss": value_loss}, "template": dataclasses.asdict(TEMPLATE)} | more
+def save(folder, value_loss="mse", dtype="float32", **more):
+    facts = {"settings": {"verify.value_loss": value_loss, "model.dtype": dtype}, "template": dataclasses.asdict(TEMPLATE)} | more
     saved.save(folder, model(), TOKENIZER, {name: fact for name, fact in facts.items() if fact is not None})
     return folder
 
@@ -105,6 +105,16 @@ def test_logits_come_as_probabilities(tmp_path, loaded):
         np.testing.assert_allclose(jax.nn.sigmoid(np.array(one.token_values)), other.token_values, atol=1e-5)
 
 
+def test_the_dtype_is_the_runs_own_unless_another_is_given(tmp_path, folder, loaded):
+    half = save(tmp_path / "verifier", dtype="bfloat16")
+
+    def values(each):
+        return each.score(*ASKED[0])[0].token_values
+
+    assert values(api.load(half)) == values(api.load(folder, dtype="bfloat16")) != values(loaded)
+    assert values(api.load(half, dtype="float32")) == values(loaded)
+
+
 def test_the_template_is_the_folders_own_unless_another_is_given(tmp_path, folder, loaded):
     assert loaded.template == TEMPLATE
     other = api.load(folder, template=Template())
@@ -124,6 +134,8 @@ def test_the_template_is_the_folders_own_unless_another_is_given(tmp_path, folde
         ("1+1?", "2", r"question '1\+1\?' has the solutions '2': give a list"),
         ("1+1?", ["2", ""], "solution 1 is empty"),
         ("1+1?", [[]], "solution 0 is empty"),
+        ("1+1?", ["2", [50, 257]], "solution 1 has the token 257, but the verifier's tokens are 0 to 256"),
+        ("1+1?", [[-1, 50]], "solution 0 has the token -1, but"),
         ("1+1?", ["2", "2" * 85], r"solution 1 is too long: 11 \+ 86 tokens with the question, but the model's context is 96"),
     ],
 )

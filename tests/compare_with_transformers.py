@@ -25,7 +25,7 @@ import numpy as np
 from verifier import api, export, saved
 from verifier.model.hf_weights import load_weights
 from verifier.model.transformer import Transformer
-from verifier.text.problem import Template
+from verifier.text.problem import Template, prompt_ids
 
 REFERENCE = """
 import json, sys, numpy as np, torch, transformers
@@ -90,12 +90,12 @@ def _exported(folder: pathlib.Path, python: str, rows: list[dict[str, str]], scr
     reference = _reference(python, out, rows, template, scratch)
     worst = 0.0
     for i, row in enumerate(rows):
-        prompt = [*found.tokenizer.start_ids, *found.tokenizer.encode(template.render_prompt(row["question"]))]
+        prompt = prompt_ids(row["question"], template, found.tokenizer)
         if isinstance(found.model, Transformer):
             ids = [*prompt, *found.tokenizer.encode(template.render_target(row["answer"]))]
             difference = _decoder(folder.name, found.model, reference, i)
         else:
-            scored = api.load(folder, template=template).score(row["question"], [template.render_target(row["answer"])])[0]
+            scored = api.load(folder, dtype="float32", template=template).score(row["question"], [template.render_target(row["answer"])])[0]
             ids, expected = [*prompt, *scored.tokens], reference[f"numbers{i}"][len(prompt) :]
             if saved.gives_logits(found.manifest):
                 expected = 1 / (1 + np.exp(-expected))

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import pathlib
 import re
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +15,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from verifier import api, atomic, export, saved
+from verifier import api, atomic, checksums, export, saved
 from verifier.config import Config, UserError, flatten
 from verifier.data import store
 from verifier.evaluate import card
 from verifier.model import hf_verifier
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
+from verifier.model.hf_weights import load_weights
 from verifier.model.transformer import Arch, Transformer
 from verifier.text.problem import Template
 from verifier.text.tokenizer import ByteTokenizer, load_tokenizer
@@ -33,9 +36,13 @@ SETTINGS = flatten(Config()) | {
     "finetune.epochs": 3.0,
     "model.weights": "somebody/a-model",
     "verify.value_loss": "bce",
+    "model.dtype": "float32",
     "report.resamples": 7,
     "sample.rows": 3,
 }
+
+
+SUM = "0123456789abcdef" * 4  # of the file of the base model
 
 
 def make_run(root: pathlib.Path, head: str = "reserved_logit", settings: dict = SETTINGS, made_by: str = "") -> pathlib.Path:
@@ -45,8 +52,10 @@ def make_run(root: pathlib.Path, head: str = "reserved_logit", settings: dict = 
     is_reserved = head == "reserved_logit"
     value_head = ReservedLogitHead(TOKENIZER.reserved_id, initial_bias=0.3) if is_reserved else LinearHead(32, rngs=nnx.Rngs(1))
     about = {"template": dataclasses.asdict(TEMPLATE)}
-    ids = {"generator": saved.save(root / "generator", backbone, TOKENIZER, about | {"settings": {"data.name": "gsm8k"}})}
-    facts = about | {"settings": {"verify.value_loss": settings["verify.value_loss"]}, "generator": ids["generator"]}
+    made = about | {"settings": {"data.name": "gsm8k"}, "weights": {"model.safetensors": SUM}}
+    ids = {"generator": saved.save(root / "generator", backbone, TOKENIZER, made)}
+    own = {path: settings[path] for path in ("verify.value_loss", "model.dtype")}
+    facts = about | {"settings": own, "generator": ids["generator"], "weights": {}}
     ids["verifier"] = saved.save(root / "verifier", Verifier(backbone, value_head), TOKENIZER, facts)
     atomic.write_json(root / "config.json", {"name": "mine", "settings": settings, "versions": {"jax": "0.0"}, "git_revision": "abc"})
     key = {"problem_id": "p", "sample_id": 0}
@@ -71,6 +80,23 @@ def make_run(root: pathlib.Path, head: str = "reserved_logit", settings: dict = 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("runs") / "mine")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A cache of the hub that has the base model, as the hub's package gives it when nothing may be fetched."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / SUM).touch()
+    (folder / "model.safetensors").symlink_to(folder / SUM)
+
+    def snapshot_download(name, local_files_only):
+        if name != "somebody/a-model" or not local_files_only:
+            raise FileNotFoundError(name)
+        return str(folder)
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=snapshot_download))
+    return folder
 
 
 @pytest.mark.parametrize("head", ["reserved_logit", "linear"])
@@ -98,6 +124,33 @@ def test_logits_are_exported_raw_and_said_to_be(run, tmp_path):
     assert "their sigmoid is the probability" in text and "logits[0, -1, 0].sigmoid().item()" in text
 
 
+@pytest.mark.parametrize("change", [{}, {"verify.value_loss": "mse"}, {"model.dtype": "bfloat16"}])
+def test_an_exported_verifier_is_loaded_as_the_runs_own(change, tmp_path):
+    root, out = make_run(tmp_path / "run", "linear", SETTINGS | change), tmp_path / "out"
+    export.export(root / "verifier", out)
+    loaded = [api.load(folder) for folder in (root / "verifier", out)]
+    assert loaded[0].id == loaded[1].id and loaded[1].template == TEMPLATE
+    own, again = (each.score("1+1?", ["that is 2\n#### 2", "3"]) for each in loaded)
+    for one, other in zip(own, again, strict=True):
+        assert one.tokens == other.tokens and np.std(one.token_values) > 1e-3
+        np.testing.assert_allclose(one.token_values, other.token_values, atol=1e-5)
+
+
+def test_a_folder_that_tells_nothing_of_a_verifier_is_not_loaded(run, tmp_path):
+    export.export(run / "generator", tmp_path)
+    with pytest.raises(UserError, match=f"{tmp_path} is no verifier that `python -m verifier.export` wrote"):
+        api.load(tmp_path)
+
+
+def test_a_generator_is_exported_without_rows_that_no_token_has(run, tmp_path):
+    export.export(run / "generator", tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["vocab_size"] == TOKENIZER.vocab_size < ARCH.vocab_size
+    models = saved.load(run / "generator", "finetune", "float32").model, load_weights(tmp_path, tokenizer_size=TOKENIZER.vocab_size)
+    row = jnp.asarray([*TOKENIZER.encode("1+1?"), TOKENIZER.end_id])[None]
+    one, other = (each.logits(each.hidden(row, jnp.arange(row.shape[1])[None], jnp.ones_like(row))) for each in models)
+    np.testing.assert_allclose(one[..., : TOKENIZER.vocab_size], other[..., : TOKENIZER.vocab_size], atol=1e-5)
+
+
 def test_the_folder_is_what_transformers_looks_for(run, tmp_path):
     for kind, name in (("generator", "LlamaForCausalLM"), ("verifier", "LlamaForTokenClassification")):
         export.export(run / kind, tmp_path / kind)
@@ -113,13 +166,39 @@ def test_a_models_own_folder_is_not_written_to(run):
     assert (run / "generator" / "manifest.json").read_bytes() == before and not (run / "generator" / "config.json").exists()
 
 
+def test_a_remote_folder_is_refused_with_the_way_out(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="--to=gs://bucket/x: a model is exported to a folder of this machine: .* copy it there"):
+        export.export(run / "generator", "gs://bucket/x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_an_earlier_export_is_replaced(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("mine")
+    for to in (".", run):
+        before = {path: path.read_bytes() for path in pathlib.Path(to).iterdir() if path.is_file()}
+        with pytest.raises(UserError, match="is not empty and holds no earlier export, .* give --to a new or an empty folder"):
+            export.export(run / "generator", to)
+        assert {path: path.read_bytes() for path in pathlib.Path(to).iterdir() if path.is_file()} == before
+    (tmp_path / "out").mkdir()
+    for kind in ("generator", "verifier"):
+        export.export(run / kind, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == ["LlamaForTokenClassification"]
+
+
+def test_a_whole_run_is_refused_with_its_models_by_name(run, tmp_path):
+    with pytest.raises(UserError, match=f"{run} is a whole run: give one of its models, {run}/generator or {run}/verifier"):
+        export.export(run, tmp_path / "out")
+
+
 def front_matter(text):
     head = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     assert head is not None
     return dict(line.split(": ", 1) for line in head[1].splitlines() if not line.startswith("#")), head[1]
 
 
-def test_the_card_says_what_the_run_knows(run):
+def test_the_card_says_what_the_run_knows(run, hub):
     generator, verifier = (card.render_card(run / kind) for kind in ("generator", "verifier"))
     for text, tag in ((generator, "text-generation"), (verifier, "token-classification")):
         fields, raw = front_matter(text)
@@ -160,6 +239,31 @@ def test_a_model_without_its_run_still_has_a_card(run, tmp_path):
     assert "Nothing: the run has no report" in text and "Problems of `gsm8k`." in text and "2 layers, width 32" in text
 
 
-def test_a_local_base_model_is_not_named(tmp_path):
-    text = card.render_card(make_run(tmp_path / "run", settings=SETTINGS | {"model.weights": "/home/somebody/weights"}) / "generator")
+def test_a_model_of_a_sweep_is_described_by_its_own_run(run, tmp_path):
+    variant = tmp_path / "variant"
+    variant.mkdir()
+    (variant / "generator").symlink_to(run / "generator")
+    atomic.write_json(variant / "config.json", {"name": "a variant", "settings": SETTINGS | {"verify.epochs": 7.0}})
+    assert "# a variant: generator" in card.render_card(variant / "generator")
+
+
+@pytest.mark.parametrize("in_its_run", [True, False])
+def test_a_model_from_before_templates_were_noted_is_described_by_its_settings_or_not_at_all(tmp_path, in_its_run):
+    root = make_run(tmp_path / "run", settings=SETTINGS | {"data.prompt_template": "Ask {question}"})
+    manifest = store.read_manifest(root / "generator")
+    del manifest["template"]
+    checksums.write_sealed(root / "generator" / "manifest.json", manifest)
+    if in_its_run:
+        assert '"Ask Mia has' in card.render_card(root / "generator")
+        return
+    (root / "config.json").unlink()
+    with pytest.raises(UserError, match="does not tell how problems were put to the model"):
+        card.render_card(root / "generator")
+
+
+@pytest.mark.parametrize("weights", ["/home/somebody/weights", "somebody/else", "somebody/a-model"])
+def test_a_base_model_that_the_hub_is_not_known_to_have_is_not_named(tmp_path, hub, weights):
+    (hub / "model.safetensors").unlink()
+    (hub / "model.safetensors").symlink_to(hub / SUM[::-1])  # another file than the one that was trained with
+    text = card.render_card(make_run(tmp_path / "run", settings=SETTINGS | {"model.weights": weights}) / "generator")
     assert "base_model" not in text and "somebody" not in text

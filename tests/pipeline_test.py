@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 
-import jax
 import pyarrow.parquet as pq
 import pytest
 from flax import nnx
@@ -307,8 +306,9 @@ def test_an_exported_generator_comes_back_the_same(finished, tmp_path):
     again = hf_weights.load_weights(tmp_path, tokenizer_size=tokenizer.vocab_size)
     before = saved.load(finished[0] / "generator", "finetune", "float32")
     assert tokenizer.encode("Try 3 and <<3*4=12>>12.") == before.tokenizer.encode("Try 3 and <<3*4=12>>12.")
-    for one, other in zip(jax.tree.leaves(nnx.state(before.model)), jax.tree.leaves(nnx.state(again)), strict=True):
-        assert (one == other).all()
+    for (path, one), (_, other) in zip(*(nnx.to_flat_state(nnx.state(model)) for model in (before.model, again)), strict=True):
+        rows = slice(tokenizer.vocab_size if path[-1] in ("embed", "unembed") else None)  # nobody trained the rows of further ids
+        assert one.shape == other.shape and (one[rows] == other[rows]).all()
 
 
 def test_labels_and_report_are_made_behind_an_object_store(finished, bucket):

@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from verifier import places, saved, workdir
 from verifier.config import ScoreConfig, UserError
+from verifier.data import examples
 from verifier.evaluate.score import Solutions, score_samples
-from verifier.text.problem import Template
+from verifier.text.problem import Template, prompt_ids
 
 _SHOWN = 60  # characters of a question in a message
 
@@ -69,7 +70,8 @@ class LoadedVerifier:
             one Scored a solution, in their order: the numbers of the stage `score`.
 
         Raises:
-            ApiError: no question, no solutions, an empty one, or one that is too long for the model's context.
+            ApiError: no question, no solutions, an empty one, one with a token that the verifier does not know, or one that is too long
+                for its context.
         """
         return self.score_many([(question, solutions)], ended=ended)[0]
 
@@ -109,11 +111,15 @@ class LoadedVerifier:
             raise ApiError(f"{which} is empty: give the problem's text")
         if isinstance(solutions, str) or not len(solutions):
             raise ApiError(f"{which} has the solutions {solutions!r}: give a list of at least one")
-        prompt = [*self.tokenizer.start_ids, *self.tokenizer.encode(self.template.render_prompt(question))]
+        prompt = prompt_ids(question, self.template, self.tokenizer)
         tokens, context = [self._tokens(each, ended) for each in solutions], self._model.backbone.arch.context
         for place, (solution, ids) in enumerate(zip(solutions, tokens, strict=True)):
             if not len(solution):
                 raise ApiError(f"{which}: solution {place} is empty, so there is nothing to judge; leave it out")
+            for token in ids:
+                if not 0 <= token < self.tokenizer.vocab_size:
+                    known = f"the verifier's tokens are 0 to {self.tokenizer.vocab_size - 1}"
+                    raise ApiError(f"{which}: solution {place} has the token {token}, but {known}; give its text, or ids of this tokenizer")
             if len(prompt) + len(ids) > context:
                 size = f"{len(prompt)} + {len(ids)} tokens with the question"
                 raise ApiError(f"{which}: solution {place} is too long: {size}, but the model's context is {context}; leave it out")
@@ -122,15 +128,15 @@ class LoadedVerifier:
     def _tokens(self, solution: str | Sequence[int], ended: bool) -> list[int]:
         if not isinstance(solution, str):
             return [int(token) for token in solution]
-        return [*self.tokenizer.encode(solution), *([self.tokenizer.end_id] if ended else [])]
+        return examples.encode_solution(solution, self.tokenizer, ended)[0]
 
 
-def load(folder: str | pathlib.Path, *, dtype: str = "float32", template: Template | None = None, rows: int = 16) -> LoadedVerifier:
+def load(folder: str | pathlib.Path, *, dtype: str | None = None, template: Template | None = None, rows: int = 16) -> LoadedVerifier:
     """Reads a verifier onto the default device.
 
     Args:
-        folder: as a run saved it: runs/NAME/verifier.
-        dtype: of activations, "float32" or "bfloat16".
+        folder: as a run saved it: runs/NAME/verifier; or as `python -m verifier.export` wrote it.
+        dtype: of activations, "float32" or "bfloat16"; None: as the run scored (model.dtype), which the folder tells.
         template: how a problem is put to the model; None: as in training, which the folder tells.
         rows: most packed rows read at once: memory, not results, depends on it (score.rows).
 
@@ -138,13 +144,18 @@ def load(folder: str | pathlib.Path, *, dtype: str = "float32", template: Templa
         ApiError: the folder holds a generator or a whole run, or was made before templates were noted.
         WorkdirError: it is missing or unfinished.
         CheckpointError: its parameters cannot be read.
+        WeightsError: it was exported by something else, or its files are damaged.
     """
     folder = places.place(folder)
     if (folder / "verifier" / "manifest.json").is_file():
         raise ApiError(f"{folder} is a whole run: give its verifier, {folder / 'verifier'}")
-    if "head" not in workdir.manifest_of(folder, "verify"):
-        raise ApiError(f"{folder} holds a generator, which has no value head: give the folder `verifier` beside it")
-    found = saved.load(folder, "verify", dtype)
+    if (folder / "config.json").is_file():  # which no model folder of a run has
+        found = saved.load_export(folder, dtype)
+    else:
+        manifest = workdir.manifest_of(folder, "verify")
+        if "head" not in manifest:
+            raise ApiError(f"{folder} holds a generator, which has no value head: give the folder `verifier` beside it")
+        found = saved.load(folder, "verify", dtype or saved.dtype_of(manifest))
     template = template or found.template
     if template is None:
         raise ApiError(

@@ -280,6 +280,11 @@ def settings_of(config: Config, *sections: str) -> dict[str, Any]:
     return {path: value for path, value in flatten(config).items() if path in sections or path.partition(".")[0] in sections}
 
 
+def gives_logits(settings: Mapping[str, Any]) -> bool:
+    """Whether a verifier's values are logits of a solution being right, not estimates of its label; of settings by dotted path."""
+    return settings["verify.value_loss"] == "bce"
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One line a setting that is not the same in both, in the order of `new`."""
     paths = list(new) + [path for path in old if path not in new]

@@ -35,7 +35,7 @@ def place(where: str | os.PathLike[str]) -> pathlib.Path:
     return cast(pathlib.Path, epath.Path(text))
 
 
-def is_remote(path: os.PathLike[str]) -> bool:
+def is_remote(path: str | os.PathLike[str]) -> bool:
     """Whether it lies behind an object store: a file is whole there or not there, cannot be appended to, and nothing can be locked."""
     return "://" in os.fspath(path)
 

@@ -129,8 +129,8 @@ def rerank(
     splits = read(sources, label, config.allow_missing)
     root, scored_in = _workdir_of(sources.samples), _workdir_of(sources.scores or sources.samples)
     run = report.run_of_workdir(root) if root else report.Run(name=sources.samples.stem)
-    if scored_in and not other_generator and not run.settings.get("verify.other_generator"):
-        provenance.refuse_other_generator(splits, scored_in / "verifier")
+    if not other_generator and not run.settings.get("verify.other_generator"):
+        provenance.refuse_other_generator(splits, scored_in / "verifier" if scored_in else None)
     if sources.tokenizer:
         run = dataclasses.replace(run, tokenizer=load_tokenizer(sources.tokenizer))
     return metrics.results_table(report.write(splits, run, config, seed, out))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from verifier import config as config_lib
 from verifier import log, workdir
 from verifier.data import examples, problems, store
-from verifier.text.problem import Problem, Template
+from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.tokenizer import Tokenizer
 
 
@@ -100,10 +100,9 @@ class Run:
         calculated = workdir.manifest_of(folder, "sample")["settings"]["sample.calculator"]
         tokens, forced = [], []
         for text, finish in zip(rows["solution"].to_pylist(), rows["finish"].to_pylist(), strict=True):
-            ids, written = examples.encode_solution(text, reader)
-            ends = finish == "eos" or not ids  # an empty text has at least its end to be judged at
-            tokens.append([*ids, reader.end_id] if ends else ids)
-            forced.append([calculated and each for each in written] + [False] * ends)
+            ids, written = examples.encode_solution(text, reader, ended=finish == "eos")
+            tokens.append(ids or [reader.end_id])  # an empty text has at least its end to be judged at
+            forced.append([calculated and each for each in written] or [False])
         columns = {name: store.SCHEMAS["samples"].field(name).type for name in ("tokens", "forced")}
         read = rows.select(key)
         for name, cells in zip(columns, (tokens, forced), strict=True):
@@ -114,7 +113,7 @@ class Run:
         return Template(self.config.data.prompt_template, self.config.data.target_template)
 
     def prompt_ids(self, problem: Problem, tokenizer: Tokenizer) -> list[int]:
-        return [*tokenizer.start_ids, *tokenizer.encode(self.template().render_prompt(problem.question))]
+        return prompt_ids(problem.question, self.template(), tokenizer)
 
     def finished(self, what: str, folder: pathlib.Path, own: dict[str, Any]) -> bool:
         """Whether a result of these settings is there already, with a line that says so."""

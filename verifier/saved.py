@@ -18,9 +18,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from verifier import checksums, hosts
+from verifier import config as config_lib
 from verifier import workdir as workdir_lib
 from verifier.data.reading import MANIFEST
-from verifier.model import sharding
+from verifier.model import hf_files, hf_verifier, sharding
 from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
 from verifier.model.rotary import RopeScaling
@@ -28,6 +29,8 @@ from verifier.model.transformer import Transformer
 from verifier.text.problem import Template
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
 from verifier.train import checkpoint
+
+_EXPORTED = ("verify.value_loss", "model.dtype")  # settings that a verifier's scores depend on
 
 
 class Saved(NamedTuple):
@@ -50,7 +53,7 @@ class Saved(NamedTuple):
 
 def gives_logits(manifest: Mapping[str, Any]) -> bool:
     """Whether a verifier's values are logits of a solution being right, not estimates of its label (verify.value_loss=bce)."""
-    return manifest["settings"]["verify.value_loss"] == "bce"
+    return config_lib.gives_logits(manifest["settings"])
 
 
 def save(folder: pathlib.Path, model: Transformer | Verifier, tokenizer: Tokenizer, facts: Mapping[str, Any]) -> str:
@@ -127,6 +130,36 @@ def load(
         wanted = sharding.place_parameters(wanted, mesh, rules)
     nnx.update(found.model, checkpoint.load_params(folder / "params", wanted))
     return found
+
+
+def about_export(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What an exported verifier's config.json tells of its manifest, so that `load_export` gives the same scores."""
+    kept = {name: manifest[name] for name in ("id", "generator", "template") if name in manifest}
+    return kept | {"settings": {path: manifest["settings"][path] for path in _EXPORTED if path in manifest["settings"]}}
+
+
+def load_export(folder: pathlib.Path, dtype: str | None) -> Saved:
+    """Reads a verifier that `python -m verifier.export` wrote; its manifest is `about_export`.
+
+    Args:
+        folder: local.
+        dtype: of activations; None: as the run scored.
+
+    Raises:
+        WeightsError: nothing of that kind, or files that are missing or damaged.
+        TokenizerError: its tokenizer cannot be read.
+    """
+    manifest = hf_files.read_json(folder / "config.json").get(hf_verifier.ABOUT)
+    if not isinstance(manifest, dict):
+        raise hf_files.WeightsError(f"{folder} is no verifier that `python -m verifier.export` wrote: its config.json tells nothing of one")
+    tokenizer = load_tokenizer(folder)
+    model = hf_verifier.load_verifier(folder, tokenizer_size=tokenizer.vocab_size, dtype=jnp.dtype(dtype or dtype_of(manifest)))
+    return Saved(model, tokenizer, manifest)
+
+
+def dtype_of(manifest: Mapping[str, Any]) -> str:
+    """The dtype of activations in which the run's own stages use a model."""
+    return manifest["settings"].get("model.dtype", config_lib.ModelConfig.dtype)
 
 
 def _way_out(folder: pathlib.Path) -> str:

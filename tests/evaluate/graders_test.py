@@ -57,7 +57,7 @@ def test_the_process_ends_itself_when_it_has_computed_for_its_seconds():
     questions = json.dumps(["18", "18"]) + "\n" + json.dumps([FOR_EVER.removeprefix("#### "), "18"]) + "\n"
     done = subprocess.run(command, input=questions, capture_output=True, text=True, timeout=300)
     assert done.returncode == -signal.SIGPROF
-    assert [json.loads(line) for line in done.stdout.splitlines()] == ["ready", ["18", "18", True]]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == ["ready", ["18", True], ["18"]]
 
 
 @needs_math_verify
@@ -78,7 +78,18 @@ for line in sys.stdin:
         time.sleep(600)
     if "crash" in text:
         os._exit(3)
-    print(json.dumps([text, None, text == gold]), flush=True)
+    print(json.dumps([text, text == gold]), flush=True)
+    if "endless value" in text:
+        time.sleep(600)
+    if "no value" in text:
+        os._exit(3)
+    print(json.dumps([None]), flush=True)
+"""
+COUNTING = """
+import json, sys
+print(json.dumps("ready"), flush=True)
+for count, line in enumerate(sys.stdin):
+    print(json.dumps([str(count), True]) + "\\n" + json.dumps([None]), flush=True)
 """
 
 
@@ -105,6 +116,20 @@ def test_a_process_that_waits_or_ends_is_replaced(fake):
         process, judge_again = judge._process, judge("#### crash", "18")  # known by now
         assert judge_again == (None, False) and judge._process is process and judge.not_graded == 3
     assert process.poll() is not None and judge._process is None
+
+
+def test_a_verdict_stands_where_the_value_fails_or_never_comes(fake):
+    with fake(FAKE, 0.1) as judge:
+        for text in ("no value", "endless value"):
+            assert judge(f"#### {text}", f"#### {text}") == (text, True)
+            assert judge("#### 18", "#### 18") == ("18", True) and judge.not_graded == 0
+
+
+def test_the_latest_questions_are_known_and_older_ones_are_let_go(fake, monkeypatch):
+    monkeypatch.setattr(math_process, "_KNOWN", 3)
+    with fake(COUNTING, 1.0) as judge:
+        asked = [judge(f"solution {number}", "18")[0] for number in (0, 1, 2, 0, 3, 0, 1)]
+    assert asked == ["0", "1", "2", "0", "3", "0", "4"]  # the number of the question that was put to the process
 
 
 def test_a_process_that_does_not_start_is_an_error(fake):

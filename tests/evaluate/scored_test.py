@@ -11,10 +11,10 @@ import sys
 
 import pytest
 
-from verifier import rerank
+from verifier import checksums, rerank
 from verifier.config import LabelConfig, ReportConfig, UserError
-from verifier.data import store
-from verifier.evaluate import scored
+from verifier.data import corrections, store
+from verifier.evaluate import graders, scored
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -33,18 +33,49 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def figures(samples, out):
-    rerank.rerank(rerank.Sources(samples), out, ReportConfig(ks=(1, 3), resamples=50, show_problems=2), LabelConfig(), 0)
+def figures(samples, out, **how):
+    label = LabelConfig(**how)
+    rerank.rerank(rerank.Sources(samples), out, ReportConfig(ks=(1, 3), resamples=50, show_problems=2), label, 0)
     found = json.loads((out / "metrics.json").read_text())["splits"]
     for split in found.values():
         split["grader_disagreement"].pop("examples")  # which come first depends on the order of rows
     return found
 
 
+def rewritten(workdir, root, table, change):
+    """A copy of the workdir in which `change` was done to every row of a table's test split."""
+    copy = pathlib.Path(shutil.copytree(workdir, root))
+    folder = copy / "tables" / table / "split=test"
+    rows = store.read_table(folder, table).to_pylist()
+    for row in rows:
+        change(row)
+    store.remove_table(folder)
+    writer = store.TableWriter(folder, table, {})
+    writer.append(rows)
+    writer.finish({})
+    return copy
+
+
+def known_wrong(workdir, root, monkeypatch):
+    """A copy whose labels were made by a right answer where the problems have a wrong one."""
+    fixed = [{"problem_id": "test-03", "old": "9", "new": "18", "reason": "it is so"}]
+    monkeypatch.setattr(corrections, "known", lambda: fixed)
+    copy = rewritten(workdir, root, "problems", lambda row: row.update(answer="9") if row["problem_id"] == "test-03" else None)
+    for split in ("test", "test_greedy"):
+        labels = copy / "tables" / "labels" / f"split={split}"
+        checksums.write_sealed(labels / "manifest.json", store.read_manifest(labels) | {"fixed_labels": fixed})
+    return copy
+
+
+@pytest.mark.parametrize("corrected", [False, True])
 @pytest.mark.parametrize("token_scores", [False, True])
-def test_a_rerank_of_the_file_gives_the_figures_of_the_workdir(workdir, tmp_path, token_scores):
+def test_a_rerank_of_the_file_gives_the_figures_of_the_workdir(workdir, tmp_path, monkeypatch, token_scores, corrected):
+    workdir = known_wrong(workdir, tmp_path / "run", monkeypatch) if corrected else workdir
     scored.write_scored(workdir, tmp_path / "s.jsonl", token_scores)
-    found, wanted = figures(tmp_path / "s.jsonl", tmp_path / "a"), figures(workdir, tmp_path / "b")
+    rows = lines(tmp_path / "s.jsonl")
+    judged = graders.relabel([row["solution"] for row in rows], [row["answer"] for row in rows], "numeric")
+    assert judged.correct.tolist() == [row["correct"] for row in rows]
+    found, wanted = figures(tmp_path / "s.jsonl", tmp_path / "a"), figures(workdir, tmp_path / "b", fix_labels=corrected)
     for split in (*found.values(), *wanted.values()):
         split.pop("aggregation_chosen")
         if token_scores:  # the last line takes the tokenizer, which the file has not
@@ -53,7 +84,36 @@ def test_a_rerank_of_the_file_gives_the_figures_of_the_workdir(workdir, tmp_path
             split.pop("aggregations")
             (split["verifier"] or {}).pop("by_position", None)
     assert found == wanted
-    assert figures(workdir, tmp_path / "c")["test"]["greedy_accuracy"] is not None
+    assert wanted["test"]["greedy_accuracy"] is not None
+
+
+def test_numbers_that_json_has_not_are_null(workdir, tmp_path):
+    def spoil(row):
+        if row["problem_id"] == "test-03":
+            row.update(score=float("nan"), token_scores=[float("inf"), *row["token_scores"][1:]])
+
+    scored.write_scored(rewritten(workdir, tmp_path / "run", "scores", spoil), tmp_path / "s.jsonl", token_scores=True)
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    for row in rows:
+        if row["split"] == "test":
+            assert (row["score"] is None) == (row["token_scores"][0] is None) == (row["problem_id"] == "test-03")
+            assert None not in row["token_scores"][1:]
+    with pytest.raises(UserError, match="`score` is missing in row"):
+        figures(tmp_path / "s.jsonl", tmp_path / "out")
+
+
+def test_a_rerank_of_the_file_refuses_samples_of_another_generator(workdir, tmp_path):
+    copy = pathlib.Path(shutil.copytree(workdir, tmp_path / "run"))
+    for verifier, generator, refused in (("v1", "g1", False), ("v0", "g0", False), ("v1", "g0", True)):
+        checksums.write_sealed(copy / "verifier" / "manifest.json", {"id": verifier, "generator": generator})
+        scored.write_scored(copy, tmp_path / "s.jsonl")
+        if not refused:
+            figures(tmp_path / "s.jsonl", tmp_path / "out")
+            continue
+        with pytest.raises(UserError, match="drawn by generator g1, but the verifier v1 was trained on those of g0: .*--other_generator"):
+            figures(tmp_path / "s.jsonl", tmp_path / "out")
+        how = (ReportConfig(ks=(1,), resamples=10), LabelConfig(), 0)
+        rerank.rerank(rerank.Sources(tmp_path / "s.jsonl"), tmp_path / "out", *how, other_generator=True)
 
 
 @pytest.mark.parametrize("at_once", [1, 20, scored.AT_ONCE])
@@ -66,7 +126,10 @@ def test_every_sample_is_there_once_with_all_that_is_known_of_it(workdir, tmp_pa
     asked = {row["problem_id"]: row for row in store.read_table(workdir, "problems").to_pylist()}
     names = {name: [*store.SCHEMAS[name].names, "split"] for name in ("samples", "labels", "scores")}
     tables = {name: store.read_table(workdir, name, columns).to_pylist() for name, columns in names.items()}
-    renamed = {"samples": {"solution": "solution", "tokens": "tokens"}, "labels": {"extracted": "answer", "correct": "correct"}}
+    renamed = {
+        "samples": {name: name for name in ("solution", "tokens", "generator")},
+        "labels": {"extracted": "answer", "correct": "correct"},
+    }
     for name, columns in renamed.items():
         assert len(tables[name]) == count
         for row in tables[name]:
@@ -75,7 +138,7 @@ def test_every_sample_is_there_once_with_all_that_is_known_of_it(workdir, tmp_pa
             assert mine["question"] == asked[row["problem_id"]]["question"] and mine["answer"] == asked[row["problem_id"]]["answer"]
     for row in tables["scores"]:
         mine = found.pop((row["split"], row["problem_id"], row["sample_id"]))
-        assert mine["score"] == row["score"] and mine["token_scores"] == row["token_scores"]
+        assert all(mine[name] == row[name] for name in ("score", "token_scores", "verifier"))
     assert {row["split"] for row in found.values()} == {"test_greedy"} and all(row["score"] is None for row in found.values())
 
 

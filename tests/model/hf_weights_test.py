@@ -132,6 +132,20 @@ def test_a_grown_model_is_exported_as_grown(tmp_path):
     assert same_parameters(load_weights(tmp_path, tokenizer_size=ROWS), model)
 
 
+@pytest.mark.parametrize("name", ["hf_llama", "hf_mistral"])  # tied and not
+def test_rows_beyond_the_tokenizer_are_left_out_where_it_is_known(name, tmp_path):
+    stored, size = np.load(TESTDATA / name / "golden.npz"), ROWS - 7
+    model = load_weights(TESTDATA / name, tokenizer_size=ROWS - 1)
+    save_weights(model, tmp_path, tokenizer_size=size)
+    config, tensors = json.loads((tmp_path / "config.json").read_text()), load_file(tmp_path / "model.safetensors")
+    rows = [len(value) for key, value in tensors.items() if "embed_tokens" in key or "lm_head" in key]
+    assert config["vocab_size"] == size and rows == [size] * (1 if model.arch.tied else 2)
+    again, tokens_BT = load_weights(tmp_path, tokenizer_size=size), jnp.asarray(stored["tokens"] % size)
+    order_BT = jnp.broadcast_to(jnp.arange(tokens_BT.shape[1]), tokens_BT.shape)
+    found, expected = (each.logits(each.hidden(tokens_BT, order_BT, jnp.ones_like(tokens_BT)))[..., :size] for each in (again, model))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_a_row_to_spare_is_not_grown_and_a_larger_tokenizer_is_refused():
     assert load_weights(TESTDATA / "hf_llama", tokenizer_size=ROWS - 1).arch.vocab_size == ROWS
     message = refused(TESTDATA / "hf_llama", tokenizer_size=ROWS + 1)

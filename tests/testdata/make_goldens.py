@@ -58,6 +58,7 @@ VALUES: dict[str, transformers.PretrainedConfig] = {
     "values_gpt2": transformers.GPT2Config(
         vocab_size=40, n_embd=16, n_layer=2, n_head=4, n_positions=32, bos_token_id=None, eos_token_id=None, num_labels=1
     ),
+    "values_qwen3": transformers.Qwen3Config(**SMALL, head_dim=8, rope_parameters=ROPE_PLAIN, num_labels=1),
 }
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from verifier.config import ConfigError
 from verifier.data.local_files import DataError
 from verifier.text import calculator
-from verifier.text.problem import Problem, Template
+from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.tokenizer import Tokenizer
 
 
@@ -184,13 +184,17 @@ def encode_problem(problem: Problem, tokenizer: Tokenizer, template: Template) -
     """
     if problem.solution is None:
         raise DataError(f"problem {problem.problem_id} of {problem.source} has no solution to learn from; only its answer is known")
-    prompt_ids = [*tokenizer.start_ids, *tokenizer.encode(template.render_prompt(problem.question))]
-    ids, forced = encode_solution(template.render_target(problem.solution), tokenizer)
-    return prompt_ids, [*ids, tokenizer.end_id], [*forced, False]
+    target = encode_solution(template.render_target(problem.solution), tokenizer)
+    return prompt_ids(problem.question, template, tokenizer), *target
 
 
-def encode_solution(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[bool]]:
-    """A solution's text as tokens, the end not among them.
+def encode_solution(text: str, tokenizer: Tokenizer, ended: bool = True) -> tuple[list[int], list[bool]]:
+    """A solution's text as tokens.
+
+    Args:
+        text: of the solution.
+        tokenizer: whose tokens they are to be.
+        ended: the end token follows.
 
     Returns:
         The ids, and of each whether a calculator would write it: it lies wholly in the result of an annotation, the closing `>>` included.
@@ -201,7 +205,8 @@ def encode_solution(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[bo
         for annotation in calculator.annotations(text)
         if isinstance(calculator.evaluate(annotation.expression), calculator.Evaluated)
     ]
-    return ids, [any(first <= start < end <= last for first, last in written) for start, end in spans]
+    forced = [any(first <= start < end <= last for first, last in written) for start, end in spans]
+    return ([*ids, tokenizer.end_id], [*forced, False]) if ended else (ids, forced)
 
 
 def _check_lengths(ids: Sequence[int], forced: Sequence[bool], name: str) -> None:

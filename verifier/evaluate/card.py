@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import pathlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import jinja2
 
 from verifier import atomic, places
-from verifier.config import Config, UserError, flatten
+from verifier.config import Config, UserError, flatten, gives_logits
 from verifier.data import store
 from verifier.evaluate.metrics import ROWS
 from verifier.evaluate.page import main_split
 from verifier.evaluate.report import Run, run_of_workdir
+from verifier.model.hf_files import is_hub_id
 from verifier.text.problem import Template
 
 _HERE = pathlib.Path(__file__).parent
@@ -36,7 +36,7 @@ def write_card(model: pathlib.Path, out: pathlib.Path) -> None:
 
     Raises:
         StoreError: the folder has no manifest that can be read.
-        UserError: config.json or metrics.json of the run cannot be read.
+        UserError: config.json or metrics.json of the run cannot be read, or nothing tells how problems were put to the model.
     """
     atomic.write_text(out / "README.md", render_card(model))
 
@@ -44,14 +44,14 @@ def write_card(model: pathlib.Path, out: pathlib.Path) -> None:
 def render_card(model: pathlib.Path) -> str:
     """The card's text; arguments and errors as `write_card`."""
     model = places.place(model)
-    manifest, root = store.read_manifest(model), model.resolve().parent
+    manifest, root = store.read_manifest(model), places.absolute(model).parent  # of a sweep: a link leads to another run's folder
     if manifest is None:
         raise UserError(f"{model} has no manifest: give the folder of a trained model, such as runs/NAME/generator")
     run, kind = run_of_workdir(root), "verifier" if "head" in manifest else "generator"
     settings = run.settings or {path: value for path, value in manifest["settings"].items() if "." in path}
     own = kind == "verifier" and settings.get("verify.init") == "base" and settings.get("verify.weights")
-    weights = str(own or settings.get("model.weights", ""))
-    template = Template(**manifest["template"]) if "template" in manifest else Template()
+    public = _of_the_hub(root, manifest, settings)
+    template = _template(model, manifest, settings)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), trim_blocks=True, lstrip_blocks=True, autoescape=False)
     return environment.get_template("card.md.jinja").render(
         kind=kind,
@@ -59,8 +59,8 @@ def render_card(model: pathlib.Path) -> str:
         name=run.name if run.settings else root.name,
         id=manifest["id"],
         generator=manifest.get("generator"),
-        logits=manifest["settings"].get("verify.value_loss") == "bce",
-        base_model=weights if _is_public(weights) else "",
+        logits=kind == "verifier" and gives_logits(manifest["settings"]),
+        base_model=public.get("verify.weights" if own else "model.weights", ""),
         dataset="openai/gsm8k" if settings.get("data.name") == "gsm8k" else "",
         prompt=_literal(template.render_prompt(_QUESTION)),
         solution=_literal(template.render_target(_SOLUTION)),
@@ -68,14 +68,25 @@ def render_card(model: pathlib.Path) -> str:
         data=_data(root, settings),
         shape=_shape(manifest),
         versions=_versions(run),
-        settings=_changed(settings, kind),
+        settings=_changed(settings, kind, public),
         **_figures(root, run, manifest, kind),
     )
 
 
-def _is_public(weights: str) -> bool:
-    """Whether it is an id of the hub, not a place on somebody's disk."""
-    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", weights) is not None and not pathlib.Path(weights).is_dir()
+def _of_the_hub(root: pathlib.Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str]:
+    """The weights that are known to come from the hub, by knob; all others may be places on somebody's disk."""
+    generator = manifest if "head" not in manifest else store.read_manifest(root / "generator") or {}
+    sums = {"model.weights": generator.get("weights", {}), "verify.weights": manifest.get("weights", {}) if "head" in manifest else {}}
+    return {path: str(settings[path]) for path in _WEIGHTS if path in settings and is_hub_id(str(settings[path]), sums[path])}
+
+
+def _template(model: pathlib.Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> Template:
+    """As in training; of a model from before its manifest noted it, the run's settings tell."""
+    if "template" in manifest:
+        return Template(**manifest["template"])
+    if "data.prompt_template" in settings and "data.target_template" in settings:
+        return Template(settings["data.prompt_template"], settings["data.target_template"])
+    raise UserError(f"{model} does not tell how problems were put to the model, which its card has to show: export it in its workdir")
 
 
 def _literal(text: str) -> str:
@@ -113,10 +124,10 @@ _WORDS = {
 }
 
 
-def _changed(settings: Mapping[str, Any], kind: str) -> list[tuple[str, str]]:
+def _changed(settings: Mapping[str, Any], kind: str, public: Mapping[str, str]) -> list[tuple[str, str]]:
     """The knobs of this model's stages that are not at their defaults, paths left out."""
     defaults, sections = flatten(Config()), (*_SHARED, *_SECTIONS[kind])
-    hidden = (*_PLACES, *(path for path in _WEIGHTS if not _is_public(str(settings.get(path, "")))))
+    hidden = (*_PLACES, *(path for path in _WEIGHTS if path not in public))
     changed = [path for path in settings if path.partition(".")[0] in sections and settings[path] != defaults.get(path)]
     return [(path, json.dumps(settings[path], ensure_ascii=False).replace("|", "\\|")) for path in changed if path not in hidden]
 

@@ -1,8 +1,9 @@
 """Samples, problems and scores made elsewhere, as rows of this project's kind. Knows files and field names; judges nothing.
 
 A samples file has `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems file); `score`, `split` ("test" when
-absent) and `sample_id` (numbered within the problem in order of the file when absent) are optional. A gold answer may be a whole worked
-solution ending in "#### 18", as GSM8K's own files have it. A split in which no row has a score is not scored.
+absent) and `sample_id` (numbered within the problem in order of the file when absent) are optional; so are the ids `generator`, `verifier`
+and `trained_on` of `scored`. A gold answer may be a whole worked solution ending in "#### 18", as GSM8K's own files have it. A split in
+which no row has a score is not scored.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from verifier.evaluate.joining import ALLOW, TablesError
 from verifier.evaluate.tables import Kept, gold_ids
 from verifier.text.problem import problem_id
 
-_OPTIONAL = ("question", "problem_id", "sample_id", "split", "answer", "score", "generator", "token_scores")
+_IDS = ("generator", "verifier", "trained_on")
+_OPTIONAL = ("question", "problem_id", "sample_id", "split", "answer", "score", *_IDS, "token_scores")
 _ID_WAY_OUT = "give the problem's `question`, or its `problem_id` as other tables have it"
 
 
@@ -66,7 +68,7 @@ def read_samples_file(path: pathlib.Path, grader: str, allow_missing: bool = Fal
             for name in ("split", "question")
             if name in optional
         }
-        made |= {"generator": table["generator"].cast(pa.string()).dictionary_encode()} if "generator" in optional else {}
+        made |= {name: table[name].cast(pa.string()).dictionary_encode() for name in _IDS if name in optional}
         made |= {"sample_id": _given_ids(piece)} if "sample_id" in optional else {}
         made |= {"score": _read_numbers(piece, "score")} if "score" in optional else {}
         made |= _values(piece) if "score" in optional else {}
@@ -76,7 +78,7 @@ def read_samples_file(path: pathlib.Path, grader: str, allow_missing: bool = Fal
     whole = columns.gather(scan, [*optional, *(["solution"] if "solution" in scan.names else [])], make)
     whole = _numbered(whole, path)
     problems = _problems(whole, "gold") if "gold" in whole.column_names else None
-    of_scores = ["score", *token_values.names(whole.column_names)]
+    of_scores = ["score", "verifier", "trained_on", *token_values.names(whole.column_names)]
     samples = _parted(whole.select([name for name in whole.column_names if name not in ("question", "gold", *of_scores)]), scan)
     scores = {}
     if "score" in whole.column_names:

@@ -6,6 +6,7 @@ Knows the process and its deadline; what the process does is in math_worker.py.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
 import math
@@ -21,6 +22,7 @@ from verifier.text.answer import answer_line, parse_number
 
 _WORKER = pathlib.Path(__file__).parent / "math_worker.py"
 _START_SECONDS = 300  # until the process is ready: the import of SymPy on a slow disk
+_KNOWN = 1 << 12  # questions whose verdicts are kept, with their texts: without a mark a question is a whole solution
 _PATIENCE = 10  # the process ends itself; one that waits in place of computing is ended after so many times as many seconds
 
 
@@ -55,7 +57,8 @@ class MathVerify:
         self._command = [*command, str(seconds)]
         self._process: subprocess.Popen[bytes] | None = None
         self._read = b""
-        self._known: dict[tuple[str, str], tuple[str | None, bool] | None] = {}
+        # Samples of a problem repeat each other's answers, and what hangs once hangs again.
+        self._judged = functools.lru_cache(maxsize=_KNOWN)(self._judge)
 
     def __enter__(self) -> MathVerify:
         return self
@@ -72,9 +75,7 @@ class MathVerify:
         question = _what_is_read(solution), _what_is_read(gold)
         if not all(each.strip() for each in question):
             return None, False
-        if question not in self._known:  # samples of a problem repeat each other's answers, and what hangs once hangs again
-            self._known[question] = self._judge(question)
-        judged = self._known[question]
+        judged = self._judged(question)
         self.not_graded += judged is None
         return judged or (None, False)
 
@@ -90,7 +91,11 @@ class MathVerify:
         if reply is None:
             self._end()
             return None
-        read_from, value, correct = reply
+        read_from, correct = reply
+        value = self._line(process, _PATIENCE * self._seconds)
+        if value is None:  # the verdict stands, whatever keeps the value
+            self._end()
+        [value] = value or [None]
         # A number as it was written, else its value: votes count equal numbers together, and the others by their text.
         return (read_from if read_from and parse_number(read_from) is not None else value or read_from), correct
 

@@ -1,4 +1,6 @@
-"""The process in which math-verify judges: a question a line in, an answer a line out. Knows nothing of this project, which starts it.
+"""The process in which math-verify judges: a question a line in, two lines out. Knows nothing of this project, which starts it.
+
+The first line is the text that was read and the verdict; the second is the answer's value, which may take longer than the verdict or fail.
 
 math-verify evaluates what a model wrote, and `9^{9^{9^9}}` keeps it busy for ever. Its own time limit is an alarm that a thread cannot set
 and that C code does not heed (huggingface/Math-Verify#55), so it is switched off here; the limit is the system's: a process that has
@@ -32,9 +34,10 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_PROF, seconds)  # SIGPROF ends a process that does not handle it
         found = parse(text, parsing_timeout=None)
         correct = bool(found) and verify(parse(gold, parsing_timeout=None), found, timeout_seconds=None)
-        answer = [_read_from(found), _value(found), correct]
+        print(json.dumps([_read_from(found), correct]), file=answers, flush=True)
+        value = _value(found)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        print(json.dumps(answer), file=answers, flush=True)
+        print(json.dumps([value]), file=answers, flush=True)
 
 
 def _read_from(found: list) -> str | None:

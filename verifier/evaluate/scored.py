@@ -1,13 +1,15 @@
 """A run's scored samples as one JSONL file, for other tools and for `rerank --samples`. Knows tables and fields; judges nothing.
 
 One object a line: `question`, `solution`, the gold `answer`, `extracted` (the answer found in the solution, or null), `correct`, `score`
-(null in a split that is not scored), `problem_id`, `sample_id`, `split`; where asked for, `tokens` and the value after each, `token_scores`
-(these alone where the verifier reads a solution's text in tokens of its own).
+(null in a split that is not scored, or where it is no finite number), `problem_id`, `sample_id`, `split`, the ids of the `generator` that
+drew it, of the `verifier` that scored it and of the generator that this was `trained_on`; where asked for, `tokens` and the value after
+each, `token_scores` (these alone where the verifier reads a solution's text in tokens of its own). The answer is the one it was judged by.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from verifier import atomic, places
-from verifier.data import store
+from verifier.data import corrections, store
 from verifier.data.reading import open_part, part_digest, parts_of
 from verifier.evaluate.joining import TablesError
 from verifier.evaluate.tables import refuse_other_samples, reported
@@ -24,7 +26,11 @@ from verifier.evaluate.tables import refuse_other_samples, reported
 AT_ONCE = 1 << 16  # samples that are held at a time; for each such lot the parts are read once
 _LINES = 1 << 10  # rows that are Python objects at a time
 _KEY = ("problem_id", "sample_id")
-_COLUMNS = {"samples": ("solution", "tokens"), "labels": ("answer", "correct"), "scores": ("score", "token_scores")}
+_COLUMNS = {
+    "samples": ("solution", "tokens", "generator"),
+    "labels": ("answer", "correct"),
+    "scores": ("score", "token_scores", "verifier"),
+}
 _LONG = ("tokens", "token_scores")
 
 
@@ -50,14 +56,16 @@ def write_scored(root: pathlib.Path, file: pathlib.Path, token_scores: bool = Fa
     if not any(_folders(tables, split)["scores"].is_dir() for split in splits):
         raise TablesError(f"{tables / 'scores'}: no split is scored; expected a workdir that has come through the stage 'score'")
     problems = store.read_table(tables / "problems", "problems", ["problem_id", "question", "answer"])
-    asked = {row["problem_id"]: row for row in problems.to_pylist()}
-    own_tokens = (store.read_manifest(root / "verifier") or {}).get("reads_text")
-    long = () if not token_scores else ("token_scores",) if own_tokens else _LONG
+    verifier = store.read_manifest(root / "verifier") or {}
+    long = () if not token_scores else ("token_scores",) if verifier.get("reads_text") else _LONG
     count = 0
     with atomic.whole_file(file) as out:
         for split in splits:
-            for rows in _lots(_folders(tables, split), long):
-                for line in _lines(rows, asked, split):
+            folders = _folders(tables, split)
+            fixed = (store.read_manifest(folders["labels"]) or {}).get("fixed_labels", ())
+            asked = {row["problem_id"]: row for row in corrections.with_answers(problems, fixed).to_pylist()}
+            for rows in _lots(folders, long):
+                for line in _lines(rows, asked, split, verifier):
                     out.write(line)
                     count += 1
     return count
@@ -114,7 +122,10 @@ def _sorted(folder: pathlib.Path, columns: Sequence[str], problems: Sequence[str
     return pa.concat_tables(found).sort_by([(key, "ascending") for key in _KEY])
 
 
-def _lines(rows: pa.Table, asked: Mapping[str, Mapping[str, Any]], split: str) -> Iterator[bytes]:
+def _lines(
+    rows: pa.Table, asked: Mapping[str, Mapping[str, Any]], split: str, verifier: Mapping[str, Any]
+) -> Iterator[bytes]:
+    """The objects; `verifier`: the manifest of the one that scored them, as far as is known."""
     for batch in rows.to_batches(_LINES):
         for row in batch.to_pylist():
             problem = asked.get(row["problem_id"])
@@ -126,9 +137,18 @@ def _lines(rows: pa.Table, asked: Mapping[str, Mapping[str, Any]], split: str) -
                 "answer": problem["answer"],
                 "extracted": row["answer"],
                 "correct": row["correct"],
-                "score": row.get("score"),
+                "score": _finite(row.get("score")),
                 **{key: row[key] for key in _KEY},
                 "split": split,
-                **{name: row[name] for name in _LONG if name in row},
+                "generator": row["generator"],
+                "verifier": row.get("verifier"),
+                "trained_on": verifier.get("generator") if row.get("verifier", "") == verifier.get("id") else None,
             }
-            yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
+            line |= {"tokens": row["tokens"]} if "tokens" in row else {}
+            line |= {"token_scores": row["token_scores"] and list(map(_finite, row["token_scores"]))} if "token_scores" in row else {}
+            yield json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if value is not None and math.isfinite(value) else None

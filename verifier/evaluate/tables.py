@@ -165,7 +165,7 @@ def assemble(
         _one(joined, "verifier", "scores")
         score = joined["score"].cast(pa.float64()).to_numpy(zero_copy_only=False)
         rows = _with_column(rows, SCORE_ROW, joined[ROW])
-        for name in ("verifier", *token_values.names(joined.column_names)):
+        for name in ("verifier", "trained_on", *token_values.names(joined.column_names)):
             rows = _with_column(rows, name, joined[name]) if name in joined.column_names else rows
     code, texts = columns.codes(answer)
     key = np.append(graders.answer_keys(texts), -1)[code]  # of -1, no answer: the last

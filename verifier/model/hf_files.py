@@ -6,7 +6,7 @@ import contextlib
 import json
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -19,6 +19,7 @@ from verifier.config import UserError
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 _DOWNLOADED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _NOT_DOWNLOADED = ["consolidated*", "original/*", "onnx/*"]  # the same weights again, in other layouts
 
 
@@ -59,7 +60,7 @@ def resolve_weights(weights: str) -> pathlib.Path:
         return folder
     if folder.exists():
         raise WeightsError(f"{weights!r} is a file; give the folder that holds it and its config.json")
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", weights):
+    if not _HUB_ID.fullmatch(weights):
         raise WeightsError(
             f"there is no folder {weights!r}; give one with config.json and model.safetensors, or a hub id organisation/name"
         )
@@ -76,6 +77,26 @@ def resolve_weights(weights: str) -> pathlib.Path:
         raise WeightsError(
             f"there is no folder {weights!r} and the hub gave none ({type(error).__name__}: {error}); {elsewhere}"
         ) from error
+
+
+def is_hub_id(weights: str, known: Mapping[str, str]) -> bool:
+    """Whether `weights` is an id of the hub whose cached files are those that are known; False wherever that cannot be told.
+
+    A name alone does not tell: "models/mine" may have been a folder where the run was started.
+
+    Args:
+        weights: as `resolve_weights` was given it.
+        known: the sums of the files that it gave then, by name (`sums`).
+    """
+    if not known or not _HUB_ID.fullmatch(weights):
+        return False
+    try:
+        import huggingface_hub
+
+        folder = pathlib.Path(huggingface_hub.snapshot_download(weights, local_files_only=True))
+    except (ImportError, OSError, ValueError):
+        return False
+    return _cached_sums(folder, list(known)) == dict(known)
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -148,10 +169,14 @@ def sums(folder: pathlib.Path) -> dict[str, str]:
 def _check_sums(folder: pathlib.Path, names: Sequence[str]) -> None:
     """Compares files with what is known of them: sums beside them, or the names of the files that links of the hub's cache lead to."""
     known = checksums.read_sums(folder)
-    blobs = {name: (folder / name).resolve().name for name in names}
-    named = {name: blob for name, blob in blobs.items() if re.fullmatch(r"[0-9a-f]{64}", blob)}
-    expected = {name: found for name, found in (known | named).items() if name in names}
+    expected = {name: found for name, found in (known | _cached_sums(folder, names)).items() if name in names}
     checksums.check(folder, expected, "download it again")
+
+
+def _cached_sums(folder: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
+    """The sums that links of the hub's cache lead to: its large files have them for names."""
+    blobs = {name: (folder / name).resolve().name for name in names}
+    return {name: blob for name, blob in blobs.items() if re.fullmatch(r"[0-9a-f]{64}", blob)}
 
 
 def _no_safetensors(folder: pathlib.Path) -> str:

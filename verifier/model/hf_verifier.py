@@ -7,6 +7,8 @@ reserved logit's is the reserved row of the output matrix times the gain. The la
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +20,19 @@ from verifier.model.hf_names import FAMILIES
 from verifier.model.hf_weights import load_weights, stored_form
 
 ACTIVATION = "value_activation"  # of config.json: what turns the layer's output into the values of the scores table
+ABOUT = "verifier"  # of config.json: what no class of transformers looks at
 _CLASS = "ForTokenClassification"
 
 
 def save_verifier(
-    verifier: Verifier, folder: str | pathlib.Path, *, end_id: int | None = None, logits: bool = False, shard_bytes: int = 5_000_000_000
+    verifier: Verifier,
+    folder: str | pathlib.Path,
+    *,
+    tokenizer_size: int | None = None,
+    end_id: int | None = None,
+    logits: bool = False,
+    about: Mapping[str, Any] | None = None,
+    shard_bytes: int = 5_000_000_000,
 ) -> None:
     """Writes config.json and float32 safetensors that transformers' AutoModelForTokenClassification (and load_verifier) read.
 
@@ -32,14 +42,16 @@ def save_verifier(
     Args:
         verifier: its parameters fully addressable from this host.
         folder: made if missing; an earlier export in it is replaced. The tokenizer's files are saved by the tokenizer.
+        tokenizer_size: as in `save_weights`: a reserved logit's row is in the linear layer and needs none of its own.
         end_id: the token that ends a text; None: nobody knows.
         logits: the values are logits (verify.value_loss=bce).
+        about: what else this project is to know of the model when it reads the folder, as JSON; None: nothing.
         shard_bytes: a larger model is written as several files with an index.
 
     Raises:
         WeightsError: no supported Hugging Face family computes this architecture.
     """
-    config, tensors = stored_form(verifier.backbone, end_id)
+    config, tensors = stored_form(verifier.backbone, tokenizer_size, end_id)
     layer = FAMILIES[config["model_type"]].values
     weight_D, bias = linear_head(verifier)
     config |= {
@@ -50,6 +62,7 @@ def save_verifier(
         "classifier_dropout": 0.0,
         ACTIVATION: "sigmoid" if logits else "none",
     }
+    config |= {ABOUT: dict(about)} if about else {}
     kept = [tensor for tensor in tensors if tensor.name != "lm_head.weight"]
     kept.append(NewTensor(f"{layer}.weight", (1, len(weight_D)), lambda: weight_D[None]))
     kept.append(NewTensor(f"{layer}.bias", (1,), lambda: bias))

@@ -51,8 +51,7 @@ def load_weights(
         the model. Beside it, one tensor at a time is held in memory.
 
     Raises:
-        WeightsError: files missing or damaged; unsupported config; a tokenizer larger than the embedding;
-            every missing, unexpected and misshapen tensor at once.
+        WeightsError: files missing or damaged; unsupported config; a tokenizer larger than the embedding; all wrong tensors at once.
         ConfigError: a mesh that does not divide the model.
     """
     folder = pathlib.Path(folder)
@@ -71,8 +70,7 @@ def load_weights(
     arch = dataclasses.replace(stored_arch, vocab_size=rows_needed(stored_arch.vocab_size, tokenizer_size, folder))
     if mesh is not None:
         sharding.check(arch, mesh)
-    model = nnx.eval_shape(functools.partial(_new, arch, dtype))
-    graph, state = nnx.split(model)
+    graph, state = nnx.split(nnx.eval_shape(functools.partial(_new, arch, dtype)))
     shapes = {_dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
     table = rows_of(family, arch.layers, shapes)
     expected = {name: _stored_shape(row, shapes, stored_arch.vocab_size) for name, row in table.items()}
@@ -92,33 +90,40 @@ def load_weights(
 
 
 def save_weights(
-    transformer: Transformer, folder: str | pathlib.Path, *, end_id: int | None = None, shard_bytes: int = 5_000_000_000
+    transformer: Transformer,
+    folder: str | pathlib.Path,
+    *,
+    tokenizer_size: int | None = None,
+    end_id: int | None = None,
+    shard_bytes: int = 5_000_000_000,
 ) -> None:
     """Writes config.json and float32 safetensors that transformers' AutoModelForCausalLM (and load_weights) read.
 
     Args:
         transformer: its parameters fully addressable from this host.
         folder: made if missing; an earlier export in it is replaced. The tokenizer's files are saved by the tokenizer.
+        tokenizer_size: ids that the tokenizer can produce. Rows of further ids, which nothing trained and `generate` would draw from, are
+            left out; load_weights makes new ones. None: all rows.
         end_id: the token that ends a text, for `generate`; None: nobody knows.
         shard_bytes: a larger model is written as several files with an index.
 
     Raises:
         WeightsError: no supported Hugging Face family computes this architecture.
     """
-    config, tensors = stored_form(transformer, end_id)
+    config, tensors = stored_form(transformer, tokenizer_size, end_id)
     write_folder(pathlib.Path(folder), config, tensors, shard_bytes)
 
 
-def stored_form(transformer: Transformer, end_id: int | None) -> tuple[dict[str, Any], list[NewTensor]]:
+def stored_form(transformer: Transformer, tokenizer_size: int | None, end_id: int | None) -> tuple[dict[str, Any], list[NewTensor]]:
     """The config.json and the tensors of a transformer; arguments and errors as `save_weights`."""
-    arch = transformer.arch
+    arch = dataclasses.replace(transformer.arch, vocab_size=tokenizer_size or transformer.arch.vocab_size)
     family = family_of(arch)
     # Left out, transformers would take the ids of the family's first model for begin, end and padding.
     config = hf_from_arch(arch) | {"bos_token_id": None, "eos_token_id": end_id, "pad_token_id": None}
     parameters = {_dotted(path): leaf[...] for path, leaf in nnx.to_flat_state(nnx.state(transformer, nnx.Param))}
     shapes = {path: tuple(value.shape) for path, value in parameters.items()}
     tensors = [
-        NewTensor(name, _stored_shape(row, shapes, arch.vocab_size), functools.partial(_stored_values, row, parameters))
+        NewTensor(name, _stored_shape(row, shapes, arch.vocab_size), functools.partial(_stored_values, row, parameters, arch.vocab_size))
         for name, row in rows_of(family, arch.layers, shapes).items()
     ]
     return config, tensors
@@ -161,8 +166,8 @@ def _stored_shape(row: Row, shapes: Mapping[str, tuple[int, ...]], vocab_size: i
     return shape[::-1] if row.transposed else shape
 
 
-def _stored_values(row: Row, parameters: Mapping[str, jax.Array]) -> np.ndarray:
-    parts = [np.asarray(parameters[path]) for path in row.paths]
+def _stored_values(row: Row, parameters: Mapping[str, jax.Array], vocab_size: int) -> np.ndarray:
+    parts = [np.asarray(parameters[path][:vocab_size] if path in _VOCABULARY else parameters[path]) for path in row.paths]
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
     return whole.T if row.transposed else whole
 

@@ -26,7 +26,9 @@ _EXPONENT = re.compile(r"[eE]([-+]?[0-9]+)")
 _MAX_EXPONENT = 300  # ten to a larger power is not written out; such numbers are compared as text
 _ANNOTATION = re.compile(r"<<[^<>]*>>")
 _GROUP_SPACE = re.compile(r"(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")  # no-break and thin: 1 000 with no plain space
-_FRACTION = re.compile(r"\\[dt]?frac ?\{([^{}]*)\}\{([^{}]*)\}")
+_PART = r" ?(?:\{([^{}]*)\}|([0-9]))"  # of a LaTeX fraction: in braces, or a single digit
+_FRACTION = re.compile(rf" ?\\[dt]?frac{_PART}{_PART}")
+_ONE_LETTER = re.compile(r"[ \u00a0\u2009\u202f]?([\u00bc-\u00be\u2150-\u215f\u2189])")  # a fraction in one letter: 1/2, 3/4, ...
 _MARKED = re.compile(r"#### (-?[0-9.,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 _NO_ANSWER = frozenset({"", "none", "null", "nan", "[invalid]"})
@@ -136,12 +138,16 @@ def answer_line(solution: str) -> str | None:
 
 
 def _plain_text(text: str) -> str:
-    """A text whose numbers are written in ASCII: digits of all scripts, full-width signs, `½`, separating spaces, LaTeX."""
+    """A text whose numbers are written in ASCII: digits of all scripts, full-width signs, `½`, separating spaces, LaTeX.
+
+    A fraction has one space before it, its own or a new one, so that `2\\frac12` and `2 ½` both read as `2 1/2`.
+    """
     if not text.isascii():
+        text = _ONE_LETTER.sub(_fraction, text)
         text = _GROUP_SPACE.sub("", "".join(map(_ascii, text)))
     text = text.replace("{,}", ",")
     if "\\" in text:
-        text = _FRACTION.sub(r" \1/\2", text.replace("\\$", "$").replace("\\%", "%").replace("\\,", "").replace("\\!", ""))
+        text = _FRACTION.sub(r" \1\2/\3\4", text.replace("\\$", "$").replace("\\%", "%").replace("\\,", "").replace("\\!", ""))
     return text
 
 
@@ -152,9 +158,11 @@ def _ascii(letter: str) -> str:
         return str(unicodedata.decimal(letter))
     if "\uff01" <= letter <= "\uff5e":  # full-width forms
         return chr(ord(letter) - 0xFEE0)
-    if unicodedata.decomposition(letter).startswith("<fraction>"):
-        return " " + unicodedata.normalize("NFKC", letter).replace("\u2044", "/")
     return letter
+
+
+def _fraction(found: re.Match[str]) -> str:
+    return " " + unicodedata.normalize("NFKC", found[1]).replace("\u2044", "/")
 
 
 def _tidy(text: str) -> str:

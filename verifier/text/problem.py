@@ -1,4 +1,4 @@
-"""A word problem, its id, and how it becomes a prompt and a target. Knows no tokenizer and no file."""
+"""A word problem, its id, and how it becomes a prompt and a target. Knows no file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import string
 import unicodedata
 
 from verifier.config import UserError
+from verifier.text.tokenizer import Tokenizer
 
 
 class ProblemError(UserError):
@@ -71,6 +72,11 @@ class Template:
     def render_target(self, solution: str) -> str:
         """What the model is to write."""
         return self.target.format(solution=solution)
+
+
+def prompt_ids(question: str, template: Template, tokenizer: Tokenizer) -> list[int]:
+    """What a model is given, as tokens: the start ids and the rendered prompt."""
+    return [*tokenizer.start_ids, *tokenizer.encode(template.render_prompt(question))]
 
 
 def _check(name: str, template: str, field: str) -> None:
