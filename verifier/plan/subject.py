@@ -46,9 +46,10 @@ def read(config: Config) -> Subject:
         vocab_size = tokenizer.vocab_size if tokenizer else config.tokenizer.vocab_size
         arch = scratch_arch(config.model, vocab_size + 1)
     else:
-        stored = hf_weights.arch_from_hf(_described(config.model.weights, notes))
+        described = _described(config.model.weights, notes)
+        stored = hf_weights.arch_from_hf(described)
         vocab_size = tokenizer.vocab_size if tokenizer else stored.vocab_size
-        rows = hf_weights.rows_needed(stored.vocab_size, vocab_size, config.model.weights)
+        rows = hf_weights.rows_needed(stored.vocab_size, vocab_size, str(described["model_type"]), config.model.weights)
         arch = base_arch(dataclasses.replace(stored, vocab_size=rows), config, config.model.weights)
     if config.verify.init == "base" and config.verify.weights:
         notes.append(f"the verifier is planned with the generator's sizes, not those of {config.verify.weights}")
