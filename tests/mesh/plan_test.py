@@ -39,7 +39,7 @@ def test_bytes_of_a_device_are_within_a_tenth_of_the_full_depths(name, stage, me
     found = subject_of(name, mesh, *settings)
     planned = stages.plan(found, stage, EIGHT)
     whole = {}
-    monkeypatch.setattr(programs, "at_depth", lambda measure, layers: whole.update(measure(layers)) or dict(whole))
+    monkeypatch.setattr(programs, "at_depth", lambda measure, arch: whole.update(measure(arch.layers)) or dict(whole))
     stages.plan(found, stage, EIGHT)
     compiled = max(size.total for name, size in whole.items() if name != "caches")
     assert sum(planned.held.values()) == pytest.approx(compiled, rel=0.1)

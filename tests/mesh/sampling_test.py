@@ -61,6 +61,13 @@ def test_learned_positions_biases_and_an_output_of_its_own():
     assert all(here[name].tokens == there[name].tokens for name in there)
 
 
+def test_layers_of_two_kinds_and_norms_of_what_devices_add_up():
+    changes = {"layers": 3, "sliding_window": 5, "sliding_window_pattern": 2, "local_rope_theta": 100.0}
+    changes |= {"qk_norm": True, "post_norms": True, "scaled_embed": True}
+    here, there = drawn(sharding.make_mesh(MeshConfig(2, 2, 2)), **changes), alone(**changes)
+    assert all(here[name].tokens == there[name].tokens for name in there)
+
+
 @pytest.mark.parametrize("config", MESHES, ids=shown)
 def test_each_device_holds_its_heads_and_its_rows_alone(config):
     mesh = sharding.make_mesh(config)

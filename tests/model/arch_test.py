@@ -28,8 +28,19 @@ def test_a_width_that_heads_do_not_divide_is_refused():
         (dict(positions="alibi"), "positions 'alibi'"),
         (dict(head_width=5), "head_width 5 is odd"),
         (dict(sliding_window=0), "sliding_window is 0"),
+        (dict(sliding_window=3, sliding_window_pattern=0), "sliding_window_pattern is 0"),
+        (dict(sliding_window_pattern=6), "sliding_window; set it too"),
+        (dict(local_rope_theta=10.0), "sliding_window; set it too"),
     ],
 )
 def test_impossible_sizes_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(FAMILIES["llama"], **change)
+
+
+def test_every_nth_layer_sees_all():
+    arch = dataclasses.replace(FAMILIES["gemma3"], layers=7)
+    assert arch.windows == (3, None, 3, None, 3, None, 3)
+    assert dataclasses.replace(arch, sliding_window_pattern=6).windows == (3, 3, 3, 3, 3, None, 3)
+    assert dataclasses.replace(arch, sliding_window_pattern=None).windows == (3,) * 7
+    assert dataclasses.replace(arch, sliding_window_pattern=1).windows == FAMILIES["llama"].windows + (None,) * 5 == (None,) * 7

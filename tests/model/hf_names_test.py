@@ -9,10 +9,14 @@ from verifier.model.transformer import Transformer
 
 LLAMA = Arch(vocab_size=8, layers=2, width=8, heads=2, kv_heads=1, head_width=4, mlp_width=8, context=8, tied=False)
 BIASED = Arch(**{**vars(LLAMA), "qkv_bias": True, "out_bias": True, "mlp_bias": True})
+GEMMA3 = Arch(**{**vars(LLAMA), "qk_norm": True, "post_norms": True})
 GPT2 = Arch(**{**vars(BIASED), "kv_heads": 2, "norm": "layer", "positions": "learned", "gated": False})
 
 
-@pytest.mark.parametrize(("family", "arch"), [("llama", LLAMA), ("llama", BIASED), ("mistral", LLAMA), ("qwen2", BIASED), ("gpt2", GPT2)])
+@pytest.mark.parametrize(
+    ("family", "arch"),
+    [("llama", LLAMA), ("llama", BIASED), ("mistral", LLAMA), ("qwen2", BIASED), ("gemma3_text", GEMMA3), ("gpt2", GPT2)],
+)
 def test_every_parameter_stands_in_the_table_once(family, arch):
     model = nnx.eval_shape(lambda: Transformer(arch, rngs=nnx.Rngs(0)))
     parameters = [".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(model))]

@@ -63,7 +63,7 @@ def refused(folder, tokenizer_size=ROWS - 1):
 
 def test_every_family_has_a_golden():
     families = {json.loads((folder / "config.json").read_text())["model_type"] for folder in TESTDATA.glob("hf_*")}
-    assert families == {"llama", "mistral", "qwen2", "qwen3", "gpt2"}
+    assert families == {"llama", "mistral", "qwen2", "qwen3", "gemma3_text", "gpt2"}
 
 
 @EACH
@@ -144,6 +144,20 @@ def test_rows_beyond_the_tokenizer_are_left_out_where_it_is_known(name, tmp_path
     order_BT = jnp.broadcast_to(jnp.arange(tokens_BT.shape[1]), tokens_BT.shape)
     found, expected = (each.logits(each.hidden(tokens_BT, order_BT, jnp.ones_like(tokens_BT)))[..., :size] for each in (again, model))
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_gemma3_needs_no_row_for_the_image_token_at_the_end_of_its_tokenizer():
+    model = load_weights(TESTDATA / "hf_gemma3", tokenizer_size=ROWS + 1)
+    assert model.arch.vocab_size == 128  # the image token and the reserved id have one
+    assert np.array_equal(model.embed[:ROWS], load_weights(TESTDATA / "hf_gemma3", tokenizer_size=ROWS - 1).embed[...])
+    assert "tokenizer larger than the embedding" in refused(TESTDATA / "hf_gemma3", tokenizer_size=ROWS + 2)
+
+
+def test_norms_of_gemma3_multiply_by_one_more_than_what_is_stored(tmp_path):
+    model = load_weights(TESTDATA / "hf_gemma3", tokenizer_size=ROWS - 1)
+    stored = load_file(TESTDATA / "hf_gemma3" / "model.safetensors")
+    for name, norm in (("layers.1.post_feedforward_layernorm", model.blocks[1].mlp_post_norm), ("norm", model.final_norm)):
+        np.testing.assert_array_equal(norm.scale[...], 1 + stored[f"model.{name}.weight"].astype(np.float32))
 
 
 def test_a_row_to_spare_is_not_grown_and_a_larger_tokenizer_is_refused():

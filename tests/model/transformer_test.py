@@ -27,8 +27,8 @@ def test_no_gradient_flows_from_later_tokens_and_none_from_beyond_the_window(fam
 
     for t in (0, 3, 7):
         reached = np.abs(slope(model.embed[...], t)[:8]).sum(-1) > 0
-        window = model.arch.sliding_window
-        span = t + 1 if window is None else 1 + model.arch.layers * (window - 1)  # each layer looks window - 1 further back
+        windows = model.arch.windows
+        span = t + 1 if None in windows else 1 + sum(window - 1 for window in windows)  # each layer looks window - 1 further back
         np.testing.assert_array_equal(reached, [max(0, t + 1 - span) <= s <= t for s in range(8)])
 
 
@@ -157,6 +157,32 @@ def test_dropout_at_both_sites_of_every_layer_has_masks_of_its_own():
     assert np.array_equal(sums, sums.astype(int)) and 0.4 < kept.mean() < 0.6
     agreement = np.corrcoef(kept.reshape(-1, 6).T)
     assert np.abs(agreement - np.eye(6)).max() < 0.2
+
+
+def test_what_attention_and_mlp_put_out_is_normed_before_dropout_and_joining():
+    """Each entry that joins is 0 or that of the normed output, scaled up: were it normed later, what was dropped would move the others."""
+    arch = dataclasses.replace(FAMILIES["gemma3"], layers=1, sliding_window_pattern=None)
+    for silent in ("attention_post_norm", "mlp_post_norm"):
+        model = build(arch)
+        getattr(model.blocks[0], silent).scale[...] = jnp.zeros(arch.width)
+        model.final_norm = Identity()
+        embedded = np.asarray(model.embed[...])[np.asarray(SECOND)] * np.sqrt(arch.width)
+        joined, thinned = dropped(model, 0.0, None) - embedded, dropped(model, 0.5, jax.random.key(0)) - embedded
+        assert 0.2 < np.isclose(thinned, 0.0, atol=1e-6).mean() < 0.8
+        np.testing.assert_allclose(thinned, np.where(np.isclose(thinned, 0.0, atol=1e-6), 0.0, 2.0 * joined), atol=1e-5)
+        scale = (model.blocks[0].mlp_post_norm if silent == "attention_post_norm" else model.blocks[0].attention_post_norm).scale[...]
+        np.testing.assert_allclose(np.sqrt(((joined / scale) ** 2).mean(-1)), 1.0, rtol=1e-3)
+
+
+def test_embeddings_are_scaled_in_the_type_of_the_activations():
+    """transformers rounds the root of the width to it: of 24 that is 4.90625 in bfloat16, not 4.8990."""
+    arch = dataclasses.replace(FAMILIES["gemma3"], width=24)
+    model = build(arch, dtype=jnp.bfloat16)
+    for block in model.blocks:
+        block.attention_post_norm.scale[...] = block.mlp_post_norm.scale[...] = jnp.zeros(24)
+    model.final_norm = Identity()
+    rows = model.embed[...][np.asarray(SECOND)].astype(jnp.bfloat16)
+    np.testing.assert_array_equal(dropped(model, 0.0, None), rows * jnp.bfloat16(4.90625))
 
 
 @pytest.mark.parametrize("tied", [True, False])

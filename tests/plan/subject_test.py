@@ -22,7 +22,13 @@ def nothing_lies_here(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "weights, parameters",  # as the model cards say, norms left out
-    [("mistralai/Mistral-7B-v0.1", 7.242e9), ("meta-llama/Llama-2-7b-hf", 6.738e9), ("HuggingFaceTB/SmolLM2-135M", 134.5e6)],
+    [
+        ("mistralai/Mistral-7B-v0.1", 7.242e9),
+        ("meta-llama/Llama-2-7b-hf", 6.738e9),
+        ("HuggingFaceTB/SmolLM2-135M", 134.5e6),
+        ("google/gemma-3-270m", 268.1e6),
+        ("google/gemma-3-1b-pt", 999.9e6),
+    ],
 )
 def test_published_sizes_make_the_published_number_of_parameters(weights, parameters):
     found = subject.read(config("gsm8k_token_verifier_7b", f"model.weights={weights}"))

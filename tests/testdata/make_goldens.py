@@ -38,6 +38,7 @@ ROPE_LLAMA3 = {
 ROPE_LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0}
 ROPE_YARN = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 32}
 ROPE_PLAIN = {"rope_type": "default", "rope_theta": 500.0}
+ROPE_GEMMA3 = {"full_attention": ROPE_LINEAR, "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}
 CONFIGS: dict[str, transformers.PretrainedConfig] = {
     "hf_llama": transformers.LlamaConfig(**SIZES, rope_parameters=ROPE_PLAIN, tie_word_embeddings=True),
     "hf_llama3": transformers.LlamaConfig(**SIZES, head_dim=16, rope_parameters=ROPE_LLAMA3, tie_word_embeddings=False),
@@ -60,6 +61,22 @@ VALUES: dict[str, transformers.PretrainedConfig] = {
     ),
     "values_qwen3": transformers.Qwen3Config(**SMALL, head_dim=8, rope_parameters=ROPE_PLAIN, num_labels=1),
 }
+ADDED: dict[str, transformers.PretrainedConfig] = {  # behind the others, whose seeds are their places
+    # Stored as bfloat16, as the published ones are: 1 + weight is exact in float32, and comes back as it was.
+    "hf_gemma3": transformers.Gemma3TextConfig(
+        **SIZES | {"num_hidden_layers": 3},
+        head_dim=16,
+        rope_parameters=ROPE_GEMMA3,
+        sliding_window=7,
+        sliding_window_pattern=2,
+        query_pre_attn_scalar=24,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+        dtype="bfloat16",
+    ),
+}
+ALL = CONFIGS | VALUES | ADDED
 
 
 def randomise(model: torch.nn.Module, seed: int) -> None:
@@ -90,7 +107,7 @@ def output(model: torch.nn.Module, tokens: np.ndarray, what: str) -> np.ndarray:
 
 def make(name: str, seed: int) -> None:
     """One checkpoint with its golden: float32 reference of the weights as stored."""
-    config = (CONFIGS | VALUES)[name]
+    config = ALL[name]
     kind, what = _kind(name)
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -108,7 +125,7 @@ def make(name: str, seed: int) -> None:
 def check(folder: pathlib.Path) -> bool:
     """Loads every model found in `folder`, prints how far it is from its golden and whether a tensor was left over or made up."""
     good = True
-    for name in sorted({*CONFIGS, *VALUES} & {path.name for path in folder.iterdir()}):
+    for name in sorted(ALL.keys() & {path.name for path in folder.iterdir()}):
         kind, what = _kind(name)
         model, info = kind.from_pretrained(folder / name, output_loading_info=True, attn_implementation="eager")
         golden = np.load(HERE / name / "golden.npz")
@@ -126,7 +143,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.check:
         raise SystemExit(0 if check(arguments.check) else 1)
-    for seed, name in enumerate([*CONFIGS, *VALUES]):
+    for seed, name in enumerate(ALL):
         make(name, seed)
 
 

@@ -69,6 +69,28 @@ def _metaspace(folder, old):
     return folder
 
 
+def _gemma(folder):
+    """A tokenizer.json in the manner of Gemma 3: other special tokens, no dummy prefix, runs of white space as added tokens."""
+    letters = sorted({*TEXT.replace(" ", "▁")} | {"▁"})
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", *bytes_, *letters, "▁a", "▁▁"]
+    vocab = {piece: place for place, piece in enumerate(pieces)}
+    merges = [("▁", "a"), ("▁", "▁")]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = tokenizers.normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(" ", "merged_with_previous")
+    decoders = tokenizers.decoders
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
+    tokenizer.add_special_tokens(["<pad>", "<eos>", "<bos>", "<unk>"])
+    tokenizer.add_tokens([tokenizers.AddedToken(text, normalized=False) for text in ("\n", "\n\n", "▁▁", "<end_of_turn>")])
+    tokenizer.add_special_tokens(["<image_soft_token>"])
+    folder.mkdir(exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<eos>", "bos_token": "<bos>", "add_bos_token": True}))
+    return folder
+
+
 def _foreign_sentencepiece(folder):
     """A SentencePiece model in the manner of Llama 2: dummy prefix, begin token, byte fallback."""
     model = io.BytesIO()
@@ -92,6 +114,7 @@ KINDS = {
     "byte level": lambda folder: load_tokenizer(_huggingface(folder / "h", eos_token="<|end|>")),
     "prepend": lambda folder: load_tokenizer(_metaspace(folder / "p", old=True)),
     "metaspace": lambda folder: load_tokenizer(_metaspace(folder / "m", old=False)),
+    "gemma": lambda folder: load_tokenizer(_gemma(folder / "g")),
     "foreign": lambda folder: load_tokenizer(_foreign_sentencepiece(folder / "f")),
 }
 
@@ -237,6 +260,9 @@ def test_start_tokens(tmp_path):
     assert load_tokenizer(_huggingface(tmp_path / "a", post_processor=template)).start_ids == (1,)
     assert load_tokenizer(_huggingface(tmp_path / "b", add_bos_token=True, bos_token="<|other|>")).start_ids == (1,)
     assert load_tokenizer(_huggingface(tmp_path / "c", add_bos_token=False, bos_token="<|other|>")).start_ids == ()
+    gemma = load_tokenizer(_gemma(tmp_path / "g"))
+    assert (gemma.start_ids, gemma.end_id) == ((2,), 1)
+    assert gemma.encode("<bos>")[0] != 2 and gemma.decode(gemma.encode("<bos>\n\n<end_of_turn>")) == "<bos>\n\n<end_of_turn>"
     folder = _foreign_sentencepiece(tmp_path / "d")
     assert load_tokenizer(folder / "foreign.model").start_ids == (1,)
     (folder / "tokenizer_config.json").write_text('{"add_bos_token": false}')

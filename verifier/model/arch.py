@@ -11,16 +11,21 @@ _ROW_MULTIPLE = 64
 
 @dataclasses.dataclass(frozen=True)
 class Arch:
-    """One decoder family member. Llama, Mistral, Qwen2, Qwen3 and GPT-2 are settings of this and nothing more.
+    """One decoder family member. Llama, Mistral, Qwen2, Qwen3, Gemma 3 and GPT-2 are settings of this and nothing more.
 
     Args:
         vocab_size: rows of the embedding, the value head's reserved row and padding rows among them.
         context: most tokens of prompt and solution together.
         norm: rms | layer. positions: rotary | learned. activation: silu | gelu | gelu_tanh | relu.
         gated: the MLP multiplies act(gate) with up (Llama); otherwise it is act(up).
-        qk_norm: each head's query and key go through an RMS norm of their own width before they are rotated (Qwen3).
+        qk_norm: each head's query and key go through an RMS norm of their own width before they are rotated (Qwen3, Gemma 3).
         tied: the output matrix is the embedding.
         sliding_window: a token sees itself and the sliding_window - 1 tokens before it; None: all.
+        sliding_window_pattern: every so many layers one has no window (Gemma 3: every 6th); None: all have it.
+        local_rope_theta: of the layers with a window, which then have no rope_scaling (Gemma 3); None: rotation is the same in all.
+        query_pre_attn_scalar: scores are divided by its square root; None: head_width.
+        post_norms: what attention and MLP put out goes through norms of its own before it joins the stream (Gemma 3).
+        scaled_embed: embeddings are multiplied by the square root of the width (Gemma 3); the output matrix is not.
     """
 
     vocab_size: int
@@ -44,6 +49,11 @@ class Arch:
     qk_norm: bool = False
     tied: bool = True
     sliding_window: int | None = None
+    sliding_window_pattern: int | None = None
+    local_rope_theta: float | None = None
+    query_pre_attn_scalar: float | None = None
+    post_norms: bool = False
+    scaled_embed: bool = False
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "layers", "width", "heads", "kv_heads", "head_width", "mlp_width", "context"):
@@ -57,6 +67,16 @@ class Arch:
             raise ValueError(f"head_width {self.head_width} is odd; rotary positions pair channels and need an even one")
         if self.sliding_window is not None and self.sliding_window < 1:
             raise ValueError(f"sliding_window is {self.sliding_window}; it must be at least 1, or None for full attention")
+        if self.sliding_window is None and (self.sliding_window_pattern, self.local_rope_theta) != (None, None):
+            raise ValueError("sliding_window_pattern and local_rope_theta speak of layers with a sliding_window; set it too")
+        if self.sliding_window_pattern is not None and self.sliding_window_pattern < 1:
+            raise ValueError(f"sliding_window_pattern is {self.sliding_window_pattern}; it must be at least 1, or None: all have a window")
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """The sliding window of each layer; None: it sees all."""
+        period = self.sliding_window_pattern
+        return tuple(None if period and (layer + 1) % period == 0 else self.sliding_window for layer in range(self.layers))
 
 
 def grown_rows(rows: int) -> int:

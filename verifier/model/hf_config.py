@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from verifier.model import hf_rope
 from verifier.model.arch import Arch
 from verifier.model.hf_files import WeightsError
-from verifier.model.rotary import RopeScaling
 
 # What transformers assumes where config.json is silent; a field with no default here has to be in the file.
 _ROTARY_DEFAULTS: dict[str, Any] = {
@@ -27,6 +26,20 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "mistral": _ROTARY_DEFAULTS | {"max_position_embeddings": 131072, "num_key_value_heads": 8, "sliding_window": 4096},
     "qwen2": _ROTARY_DEFAULTS | {"max_position_embeddings": 32768, "num_key_value_heads": 32},
     "qwen3": _ROTARY_DEFAULTS | {"max_position_embeddings": 32768, "num_key_value_heads": 32, "head_dim": 128},
+    "gemma3_text": _ROTARY_DEFAULTS
+    | {
+        "max_position_embeddings": 131072,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "hidden_activation": "gelu_pytorch_tanh",
+        "tie_word_embeddings": True,
+        "query_pre_attn_scalar": 256,
+        "sliding_window": 4096,
+        "sliding_window_pattern": 6,
+        "layer_types": None,
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 1e4,
+    },
     "gpt2": {
         "n_positions": 1024,
         "n_inner": None,
@@ -41,6 +54,12 @@ _ONLY: dict[str, dict[str, tuple[Any, ...]]] = {
     "mistral": {"attention_bias": (False,), "mlp_bias": (False,)},
     "qwen2": {"use_sliding_window": (False,), "attention_bias": (True,), "mlp_bias": (False,)},
     "qwen3": {"use_sliding_window": (False,), "mlp_bias": (False,)},
+    "gemma3_text": {
+        "attention_bias": (False,),
+        "attn_logit_softcapping": (None,),
+        "final_logit_softcapping": (None,),
+        "use_bidirectional_attention": (False, None),
+    },
     "gpt2": {"scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,), "add_cross_attention": (False,)},
 }
 _ONLY_EVERYWHERE: dict[str, tuple[Any, ...]] = {
@@ -62,29 +81,10 @@ _ARCHITECTURES = {
     "mistral": "MistralForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
     "gpt2": "GPT2LMHeadModel",
 }
 _ACTIVATIONS_BACK = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
-# Fields of rope_scaling that each kind reads: Hugging Face's name, ours.
-_ROPE_FIELDS: dict[str, dict[str, str]] = {
-    "linear": {"factor": "factor"},
-    "dynamic": {"factor": "factor"},
-    "llama3": {
-        "factor": "factor",
-        "original_max_position_embeddings": "original_context",
-        "low_freq_factor": "low_freq_factor",
-        "high_freq_factor": "high_freq_factor",
-    },
-    "yarn": {
-        "factor": "factor",
-        "original_max_position_embeddings": "original_context",
-        "attention_factor": "attention_factor",
-        "beta_fast": "beta_fast",
-        "beta_slow": "beta_slow",
-        "truncate": "truncate",
-    },
-}
-_ROPE_HARMLESS = {"type", "rope_type", "rope_theta", "partial_rotary_factor", "finetuned", "original_max_position_embeddings"}
 
 
 def arch_from_hf(config: Mapping[str, Any]) -> Arch:
@@ -100,13 +100,19 @@ def arch_from_hf(config: Mapping[str, Any]) -> Arch:
         WeightsError: an unsupported family or feature, or a missing size, by name.
     """
     family = config.get("model_type")
+    if family == "gemma3":
+        raise WeightsError(
+            "model_type 'gemma3' reads images too and is not supported; take one of the text models (google/gemma-3-270m, "
+            "google/gemma-3-1b-pt, or one made of them), whose model_type is gemma3_text"
+        )
     if family not in _DEFAULTS:
         raise WeightsError(f"model_type {family!r} is not supported; supported are {', '.join(sorted(_DEFAULTS))}")
     for field, allowed in (_ONLY_EVERYWHERE | _ONLY[family]).items():
         if field in config and config[field] not in allowed and config[field] != {}:
             raise WeightsError(f"{family} with {field}={config[field]!r} is not supported; only {' or '.join(map(repr, allowed))}")
     try:
-        return (_gpt2 if family == "gpt2" else _rotary)(family, _DEFAULTS[family] | dict(config))
+        read = {"gpt2": _gpt2, "gemma3_text": _gemma3}.get(family, _rotary)
+        return read(family, _DEFAULTS[family] | dict(config))
     except WeightsError:  # is a ValueError itself
         raise
     except KeyError as error:
@@ -125,7 +131,7 @@ def _rotary(family: str, config: dict[str, Any]) -> Arch:
         raise WeightsError(f"{family} with layer_types {', '.join(sorted(other_types))} is not supported; only {expected_type}")
     if not config["head_dim"] and width % heads:
         raise WeightsError(f"hidden_size {width} is not a multiple of num_attention_heads {heads}, and config.json has no head_dim")
-    theta, scaling = _rope(config)
+    theta, scaling = hf_rope.read(config)
     return Arch(
         vocab_size=config["vocab_size"],
         layers=config["num_hidden_layers"],
@@ -149,6 +155,40 @@ def _rotary(family: str, config: dict[str, Any]) -> Arch:
         tied=bool(config["tie_word_embeddings"]),
         sliding_window=window,
     )
+
+
+def _gemma3(family: str, config: dict[str, Any]) -> Arch:
+    """A Llama but for its norms, its embedding and layers of two types, each with a rotation of its own."""
+    layers, types = config["num_hidden_layers"], config["layer_types"]
+    if types is None:
+        types = _layer_types(config["sliding_window_pattern"], layers)
+    pattern = types.index("full_attention") + 1 if "full_attention" in types else None
+    if types != _layer_types(pattern, layers):
+        raise WeightsError(
+            f"{family} with layer_types {', '.join(types)} is not supported; only {layers} in which every n-th one is full_attention "
+            "and all others are sliding_attention"
+        )
+    theta, scaling, local_theta = hf_rope.by_layer_type(config)
+    single = {"layer_types": None, "rope_parameters": None, "rope_scaling": None}
+    found = _rotary(family, config | single | {"hidden_act": config["hidden_activation"]})
+    scalar = config["query_pre_attn_scalar"]
+    return dataclasses.replace(
+        found,
+        rope_theta=theta,
+        rope_scaling=scaling,
+        qk_norm=True,
+        sliding_window=config["sliding_window"],
+        sliding_window_pattern=pattern,
+        local_rope_theta=local_theta,
+        query_pre_attn_scalar=None if scalar == found.head_width else scalar,
+        post_norms=True,
+        scaled_embed=True,
+    )
+
+
+def _layer_types(pattern: int | None, layers: int) -> list[str]:
+    """Every `pattern`-th layer sees all (None: none does), the others a window."""
+    return ["full_attention" if pattern and (layer + 1) % pattern == 0 else "sliding_attention" for layer in range(layers)]
 
 
 def _gpt2(family: str, config: dict[str, Any]) -> Arch:
@@ -182,55 +222,18 @@ def _activation(name: str) -> str:
     return _ACTIVATIONS[name]
 
 
-def _rope(config: dict[str, Any]) -> tuple[float, RopeScaling | None]:
-    """Theta and scaling out of rope_parameters (transformers 5), or rope_theta and rope_scaling (4)."""
-    rope: dict[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    theta = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
-    if rope.get("partial_rotary_factor") not in (None, 1):
-        raise WeightsError(f"partial_rotary_factor={rope['partial_rotary_factor']!r} is not supported; only 1")
-    kind = rope.get("rope_type") or rope.get("type") or "default"
-    if kind != "default" and kind not in _ROPE_FIELDS:
-        raise WeightsError(f"rope scaling of type {kind!r} is not supported; supported are default, {', '.join(_ROPE_FIELDS)}")
-    fields = _ROPE_FIELDS.get(kind, {})
-    known = set(fields) | _ROPE_HARMLESS | ({"mscale", "mscale_all_dim"} if kind == "yarn" else set())
-    unknown = sorted(set(rope) - known)
-    if unknown:
-        raise WeightsError(f"rope scaling of type {kind!r} with {', '.join(unknown)} is not supported; it reads {', '.join(sorted(known))}")
-    if kind == "default":
-        return float(theta), None
-    needed = {"factor", "low_freq_factor", "high_freq_factor"} & set(fields)
-    if any(rope.get(field) is None for field in needed):
-        raise WeightsError(f"rope scaling of type {kind!r} needs {', '.join(sorted(needed))}; found {rope}")
-    values = {ours: rope[theirs] for theirs, ours in fields.items() if rope.get(theirs) is not None}
-    if "original_max_position_embeddings" in fields:
-        values.setdefault("original_context", config["max_position_embeddings"])
-    if rope.get("mscale") and rope.get("mscale_all_dim"):
-        values.setdefault("attention_factor", _mscale(rope["factor"], rope["mscale"]) / _mscale(rope["factor"], rope["mscale_all_dim"]))
-    return float(theta), RopeScaling(kind=kind, **values)
-
-
-def _mscale(factor: float, scale: float) -> float:
-    """YaRN's attention factor as DeepSeek's configs write it."""
-    return 0.1 * scale * math.log(factor) + 1.0
-
-
 def family_of(arch: Arch) -> str:
     """The Hugging Face family that computes what `arch` says; WeightsError where none does."""
-    if arch == dataclasses.replace(
-        arch,
-        norm="layer",
-        positions="learned",
-        gated=False,
-        qkv_bias=True,
-        out_bias=True,
-        mlp_bias=True,
-        qk_norm=False,
-        sliding_window=None,
-    ):
-        if arch.kv_heads == arch.heads and arch.heads * arch.head_width == arch.width:
+    biases = (arch.qkv_bias, arch.out_bias, arch.mlp_bias)
+    scaling = arch.rope_scaling.kind if arch.rope_scaling else None
+    rotary = dict(norm="rms", positions="rotary", gated=True)
+    learned = dict(norm="layer", positions="learned", gated=False, qk_norm=False, sliding_window=None)
+    gemma3 = rotary | dict(qk_norm=True, post_norms=True, scaled_embed=True)
+    others = dict(post_norms=False, scaled_embed=False, sliding_window_pattern=None, local_rope_theta=None, query_pre_attn_scalar=None)
+    if _has(arch, others | learned):
+        if all(biases) and arch.kv_heads == arch.heads and arch.heads * arch.head_width == arch.width:
             return "gpt2"
-    elif arch == dataclasses.replace(arch, norm="rms", positions="rotary", gated=True):
-        biases = (arch.qkv_bias, arch.out_bias, arch.mlp_bias)
+    elif _has(arch, others | rotary):
         if arch.qk_norm:
             if arch.sliding_window is None and biases in ((True, True, False), (False, False, False)):
                 return "qwen3"
@@ -240,7 +243,13 @@ def family_of(arch: Arch) -> str:
             return "qwen2"
         elif arch.sliding_window is not None and not any(biases):
             return "mistral"
+    elif _has(arch, gemma3) and arch.local_rope_theta is not None and not any(biases) and scaling in (None, "linear"):
+        return "gemma3_text"
     raise WeightsError(f"no supported Hugging Face family ({', '.join(_ARCHITECTURES)}) computes {arch}; it cannot be exported")
+
+
+def _has(arch: Arch, values: Mapping[str, object]) -> bool:
+    return all(getattr(arch, name) == value for name, value in values.items())
 
 
 def hf_from_arch(arch: Arch) -> dict[str, Any]:
@@ -284,8 +293,10 @@ def hf_from_arch(arch: Arch) -> dict[str, Any]:
         "hidden_act": _ACTIVATIONS_BACK[arch.activation],
         "rms_norm_eps": arch.norm_eps,
         "rope_theta": arch.rope_theta,
-        "rope_scaling": _rope_back(arch.rope_scaling),
+        "rope_scaling": hf_rope.written(arch.rope_scaling),
     }
+    if family == "gemma3_text":
+        return config | _gemma3_back(arch)
     if family == "llama":
         return config | {"attention_bias": arch.qkv_bias, "mlp_bias": arch.mlp_bias}
     if family == "mistral":
@@ -295,8 +306,13 @@ def hf_from_arch(arch: Arch) -> dict[str, Any]:
     return config | {"use_sliding_window": False}
 
 
-def _rope_back(scaling: RopeScaling | None) -> dict[str, Any] | None:
-    if scaling is None:
-        return None
-    fields = {theirs: getattr(scaling, ours) for theirs, ours in _ROPE_FIELDS[scaling.kind].items()}
-    return {"rope_type": scaling.kind} | {name: value for name, value in fields.items() if value is not None}
+def _gemma3_back(arch: Arch) -> dict[str, Any]:
+    """What a Gemma 3 has beside the fields of a Llama, or under another name."""
+    activation = _ACTIVATIONS_BACK[arch.activation]
+    return {
+        "hidden_activation": "gelu_pytorch_tanh" if activation == "gelu_new" else activation,  # the same; some readers know this name alone
+        "query_pre_attn_scalar": arch.query_pre_attn_scalar or arch.head_width,
+        "sliding_window": arch.sliding_window,
+        "layer_types": _layer_types(arch.sliding_window_pattern, arch.layers),
+        "rope_local_base_freq": arch.local_rope_theta,
+    }

@@ -14,24 +14,29 @@ class Row(NamedTuple):
         name: in the checkpoint, without the family's prefix.
         paths: our parameters; several: they lie side by side along the stored tensor's last axis.
         transposed: stored [out, in] (torch's Linear), ours [in, out].
+        offset: what ours has more than the stored one. Gemma's norms multiply by 1 + weight; ours multiply by their scale.
     """
 
     name: str
     paths: tuple[str, ...]
     transposed: bool = False
+    offset: float = 0.0
 
 
 class Family(NamedTuple):
     """prefix: before the name of every tensor but `bare` ones; some checkpoints leave it out. ignored: buffers without information.
 
-    values: the linear layer of the family's ForTokenClassification, which reads the hidden state after the final norm.
+    values: the linear layer of the family's ForTokenClassification, which reads the hidden state after the final norm; None: transformers
+        has no such class.
+    rowless: ids at the end of the family's tokenizer that no text has, and for which its models have no row.
     """
 
     rows: tuple[Row, ...]
     prefix: str
-    values: str = "score"
+    values: str | None = "score"
     bare: str = "lm_head.weight"
     ignored: str = r"$^"
+    rowless: int = 0
 
 
 def _linear(name: str, path: str) -> tuple[Row, Row]:
@@ -51,26 +56,46 @@ def _layer_norm(name: str, path: str) -> tuple[Row, Row]:
     return Row(f"{name}.weight", (f"{path}.scale",)), Row(f"{name}.bias", (f"{path}.bias",))
 
 
-# Biases and norms of heads stand in the table for all; a model that has none has no such parameter, and the row is passed over.
-_LLAMA = Family(
-    rows=(
+def _rms_norm(name: str, path: str, offset: float) -> Row:
+    return Row(f"{name}.weight", (f"{path}.scale",), offset=offset)
+
+
+def _rotary(offset: float, **norms: str) -> tuple[Row, ...]:
+    """Llama and its heirs. norms: ours of a block, and what the family calls them; offset: of all norms."""
+    return (
         Row("embed_tokens.weight", ("embed",)),
-        Row("layers.{l}.input_layernorm.weight", ("blocks.{l}.attention_norm.scale",)),
+        *(_rms_norm(f"layers.{{l}}.{theirs}", f"blocks.{{l}}.{ours}", offset) for ours, theirs in norms.items()),
         *_linear("self_attn.q_proj", "attention.query"),
         *_linear("self_attn.k_proj", "attention.key"),
         *_linear("self_attn.v_proj", "attention.value"),
         *_linear("self_attn.o_proj", "attention.out"),
-        Row("layers.{l}.self_attn.q_norm.weight", ("blocks.{l}.attention.query_norm.scale",)),  # Qwen3 alone has them
-        Row("layers.{l}.self_attn.k_norm.weight", ("blocks.{l}.attention.key_norm.scale",)),
-        Row("layers.{l}.post_attention_layernorm.weight", ("blocks.{l}.mlp_norm.scale",)),
+        _rms_norm("layers.{l}.self_attn.q_norm", "blocks.{l}.attention.query_norm", offset),  # Qwen3 and Gemma 3 have them
+        _rms_norm("layers.{l}.self_attn.k_norm", "blocks.{l}.attention.key_norm", offset),
         *_linear("mlp.gate_proj", "mlp.gate"),
         *_linear("mlp.up_proj", "mlp.up"),
         *_linear("mlp.down_proj", "mlp.down"),
-        Row("norm.weight", ("final_norm.scale",)),
+        _rms_norm("norm", "final_norm", offset),
         Row("lm_head.weight", ("unembed",)),
-    ),
+    )
+
+
+# Biases and norms of heads stand in the table for all; a model that has none has no such parameter, and the row is passed over.
+_LLAMA = Family(
+    rows=_rotary(0.0, attention_norm="input_layernorm", mlp_norm="post_attention_layernorm"),
     prefix="model.",
     ignored=r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",
+)
+_GEMMA3 = Family(
+    rows=_rotary(
+        1.0,
+        attention_norm="input_layernorm",
+        attention_post_norm="post_attention_layernorm",
+        mlp_norm="pre_feedforward_layernorm",
+        mlp_post_norm="post_feedforward_layernorm",
+    ),
+    prefix="model.",
+    values=None,
+    rowless=1,  # <image_soft_token>: huggingface/transformers issue 37011
 )
 _GPT2 = Family(
     rows=(
@@ -89,7 +114,7 @@ _GPT2 = Family(
     values="classifier",
     ignored=r"h\.\d+\.attn\.(bias|masked_bias)",
 )
-FAMILIES = {"llama": _LLAMA, "mistral": _LLAMA, "qwen2": _LLAMA, "qwen3": _LLAMA, "gpt2": _GPT2}
+FAMILIES = {"llama": _LLAMA, "mistral": _LLAMA, "qwen2": _LLAMA, "qwen3": _LLAMA, "gemma3_text": _GEMMA3, "gpt2": _GPT2}
 
 
 def rows_of(family: str, layers: int, parameters: Container[str]) -> dict[str, Row]:
@@ -100,7 +125,7 @@ def rows_of(family: str, layers: int, parameters: Container[str]) -> dict[str, R
             paths = tuple(path.format(l=layer) for path in row.paths)
             if all(path in parameters for path in paths):
                 name = full_name(family, row.name.format(l=layer))
-                table[name] = Row(name, paths, row.transposed)
+                table[name] = row._replace(name=name, paths=paths)
     return table
 
 

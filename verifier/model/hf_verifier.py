@@ -2,6 +2,7 @@
 
 Both value heads are one linear layer on the hidden state after the final norm, which is what the families' ForTokenClassification has: a
 reserved logit's is the reserved row of the output matrix times the gain. The language-model output has no place there and is left out.
+transformers has no such class for Gemma 3.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ def save_verifier(
         shard_bytes: a larger model is written as several files with an index.
 
     Raises:
-        WeightsError: no supported Hugging Face family computes this architecture.
+        WeightsError: no supported Hugging Face family computes this architecture, or the family has no such class.
     """
     config, tensors = stored_form(verifier.backbone, tokenizer_size, end_id)
-    layer = FAMILIES[config["model_type"]].values
+    layer = _layer(config["model_type"])
     weight_D, bias = linear_head(verifier)
     config |= {
         "architectures": [config["architectures"][0].replace("ForCausalLM", _CLASS).replace("LMHeadModel", _CLASS)],
@@ -67,6 +68,18 @@ def save_verifier(
     kept.append(NewTensor(f"{layer}.weight", (1, len(weight_D)), lambda: weight_D[None]))
     kept.append(NewTensor(f"{layer}.bias", (1,), lambda: bias))
     write_folder(pathlib.Path(folder), config, kept, shard_bytes)
+
+
+def _layer(family: str) -> str:
+    """What the family's class calls the layer that gives values."""
+    layer = FAMILIES[family].values
+    if layer is None:
+        raise WeightsError(
+            f"transformers has no {_CLASS} for {family}: a verifier of this family stays in the run's own folder (verifier.api.load "
+            "reads it, verifier.export --scored=WORKDIR writes its scores); for an export, start the verifier from a model of another "
+            "family (verify.init=base verify.weights=FOLDER)"
+        )
+    return layer
 
 
 def linear_head(verifier: Verifier) -> tuple[np.ndarray, np.ndarray]:
@@ -95,8 +108,8 @@ def load_verifier(folder: str | pathlib.Path, *, tokenizer_size: int, dtype: jax
     """
     folder = pathlib.Path(folder)
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    rules = FAMILIES.get(config.get("model_type", ""))
-    names = [f"{rules.values}.{part}" for part in ("weight", "bias")] if rules else []
+    family = config.get("model_type", "")
+    names = [f"{_layer(family)}.{part}" for part in ("weight", "bias")] if family in FAMILIES else []
     backbone = load_weights(folder, tokenizer_size=tokenizer_size, dtype=dtype, beside=names)  # says what is missing or not supported
     stored, width = stored_tensors(folder), backbone.arch.width
     for name, shape in zip(names, ((1, width), (1,)), strict=True):

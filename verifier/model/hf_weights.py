@@ -20,7 +20,7 @@ from verifier.model.hf_config import family_of, hf_from_arch
 from verifier.model.hf_files import NewTensor, StoredTensor, is_readable, read_json, reader, stored_tensors, write_folder
 from verifier.model.hf_files import WeightsError as WeightsError
 from verifier.model.hf_files import resolve_weights as resolve_weights
-from verifier.model.hf_names import Row, full_name, is_ignored, rows_of
+from verifier.model.hf_names import FAMILIES, Row, full_name, is_ignored, rows_of
 from verifier.model.transformer import Transformer
 
 _VOCABULARY = ("embed", "unembed")  # parameters with one row an id
@@ -35,7 +35,7 @@ def load_weights(
     mesh: jax.sharding.Mesh | None = None,
     beside: Container[str] = (),
 ) -> Transformer:
-    """Reads config.json and model.safetensors (or its shards) of a Llama, Mistral, Qwen2, Qwen3 or GPT-2 model.
+    """Reads config.json and model.safetensors (or its shards) of a Llama, Mistral, Qwen2, Qwen3, Gemma 3 or GPT-2 model.
 
     The value head's reserved id is `tokenizer_size`, so tokenizer_size + 1 rows are needed. Where the checkpoint has exactly
     tokenizer_size rows, the embedding (and an untied output) grows to the next multiple of 64; the new rows are the mean of the others.
@@ -67,7 +67,7 @@ def load_weights(
     except WeightsError as error:
         raise WeightsError(f"{folder / 'config.json'}: {error}") from error
     family = config["model_type"]
-    arch = dataclasses.replace(stored_arch, vocab_size=rows_needed(stored_arch.vocab_size, tokenizer_size, folder))
+    arch = dataclasses.replace(stored_arch, vocab_size=rows_needed(stored_arch.vocab_size, tokenizer_size, family, folder))
     if mesh is not None:
         sharding.check(arch, mesh)
     graph, state = nnx.split(nnx.eval_shape(functools.partial(_new, arch, dtype)))
@@ -81,9 +81,7 @@ def load_weights(
         tied = _tied_problem(arch, found, stored, read)
         _check(folder, expected, {full: stored[name] for full, name in found.items()}, tied)
         for name, row in table.items():
-            whole = read(found[name], stored[found[name]])
-            whole = whole.T if row.transposed else whole
-            for path, part in zip(row.paths, np.split(whole, len(row.paths), axis=-1), strict=True):
+            for path, part in _parameter_values(row, read(found[name], stored[found[name]])):
                 values[path] = _put(path, _grown(part, arch.vocab_size) if path in _VOCABULARY else part, mesh)
     filled = [(path, leaf.replace(values[_dotted(path)])) for path, leaf in nnx.to_flat_state(state)]
     return nnx.merge(graph, nnx.from_flat_state(filled))
@@ -142,9 +140,9 @@ def _dotted(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path))
 
 
-def rows_needed(rows: int, tokenizer_size: int, folder: object) -> int:
-    """Rows of the embedding: as stored, or more where only the reserved id has none."""
-    if tokenizer_size > rows:
+def rows_needed(rows: int, tokenizer_size: int, family: str, folder: object) -> int:
+    """Rows of the embedding: as stored, or more where only the reserved id (and what the family is known to lack) has none."""
+    if tokenizer_size > rows + FAMILIES[family].rowless:
         raise WeightsError(
             f"tokenizer larger than the embedding: {tokenizer_size} ids, {rows} rows in {folder}; use the tokenizer of these weights"
         )
@@ -166,9 +164,17 @@ def _stored_shape(row: Row, shapes: Mapping[str, tuple[int, ...]], vocab_size: i
     return shape[::-1] if row.transposed else shape
 
 
+def _parameter_values(row: Row, whole: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """The parameters that a stored tensor holds, with their paths."""
+    whole = whole.T if row.transposed else whole
+    whole = whole + np.float32(row.offset) if row.offset else whole
+    return list(zip(row.paths, np.split(whole, len(row.paths), axis=-1), strict=True))
+
+
 def _stored_values(row: Row, parameters: Mapping[str, jax.Array], vocab_size: int) -> np.ndarray:
     parts = [np.asarray(parameters[path][:vocab_size] if path in _VOCABULARY else parameters[path]) for path in row.paths]
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+    whole = whole - np.float32(row.offset) if row.offset else whole
     return whole.T if row.transposed else whole
 
 

@@ -99,6 +99,8 @@ class Attention(nnx.Module):
             self.query_norm = RMSNorm(arch.head_width, arch.norm_eps)
             self.key_norm = RMSNorm(arch.head_width, arch.norm_eps)
         self.head_width, self.qk_norm = arch.head_width, arch.qk_norm
+        # Attention divides scores by the root of the head width, whatever the arch wants.
+        self.query_factor = (arch.head_width / (arch.query_pre_attn_scalar or arch.head_width)) ** 0.5
 
     def project(self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Query [..., T, N, H], key and value [..., K, T, H] of x [..., T, D]; cos_sin None: no rotation."""
@@ -107,6 +109,7 @@ class Attention(nnx.Module):
             q, k = self.query_norm(q), self.key_norm(k)
         if cos_sin is not None:
             q, k = rotate(q, cos_sin), rotate(k, cos_sin)
+        q = q if self.query_factor == 1.0 else q * self.query_factor
         return q, k.swapaxes(-3, -2), v.swapaxes(-3, -2)
 
 
@@ -129,7 +132,10 @@ class MLP(nnx.Module):
 
 
 class Block(nnx.Module):
-    """One layer: x + attention(norm(x)), then x + mlp(norm(x)). In two halves, so that the caller decides what is attended to."""
+    """One layer: x + attention(norm(x)), then x + mlp(norm(x)). In two halves, so that the caller decides what is attended to.
+
+    With post_norms it is x + norm(attention(norm(x))), and likewise for the MLP.
+    """
 
     def __init__(self, arch: Arch, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike):
         if arch.norm not in NORMS:
@@ -138,6 +144,10 @@ class Block(nnx.Module):
         self.attention = Attention(arch, rngs=rngs, dtype=dtype)
         self.mlp_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
         self.mlp = MLP(arch, rngs=rngs, dtype=dtype)
+        self.post_norms = arch.post_norms
+        if arch.post_norms:
+            self.attention_post_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
+            self.mlp_post_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
 
     def project(self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None) -> tuple[jax.Array, jax.Array, jax.Array]:
         """First half: query [..., T, N, H], key and value [..., K, T, H] of x [..., T, D]."""
@@ -147,5 +157,8 @@ class Block(nnx.Module):
         """Second half: mixed [..., N, H], the attended values, and then the MLP join the stream x [..., D]."""
         attention_key, mlp_key = (None, None) if dropout_key is None else jax.random.split(dropout_key)
         out = self.attention.out(mixed.reshape(*mixed.shape[:-2], -1))
+        out = self.attention_post_norm(out) if self.post_norms else out
         x = x + residual_dropout(out, dropout_rate, attention_key)
-        return x + residual_dropout(self.mlp(self.mlp_norm(x)), dropout_rate, mlp_key)
+        out = self.mlp(self.mlp_norm(x))
+        out = self.mlp_post_norm(out) if self.post_norms else out
+        return x + residual_dropout(out, dropout_rate, mlp_key)

@@ -59,12 +59,12 @@ class Transformer(nnx.Module):
             ValueError: rows longer than the context.
         """
         self._check_length(tokens_BT.shape[-1])
-        x, cos_sin = self._start(tokens_BT, positions_BT)
+        x, turns = self._start(tokens_BT, positions_BT)
         x = constrained(x, "rows", None, None)
-        for layer, block in enumerate(self.blocks):
+        for layer, (block, window, cos_sin) in enumerate(zip(self.blocks, self.arch.windows, turns, strict=True)):
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, layer)
             graph, weights = nnx.split(block)
-            static = _Layer(graph, dropout_rate, self.arch.sliding_window)
+            static = _Layer(graph, dropout_rate, window)
             x = (_read_again if remat else _read_layer)(static, weights, x, (cos_sin, segment_ids_BT, key))
             x = constrained(x, "rows", None, None)
         return self.final_norm(x)
@@ -81,11 +81,11 @@ class Transformer(nnx.Module):
         """
         self._check_length(tokens_PS.shape[-1])
         order = jnp.arange(tokens_PS.shape[1])
-        x, cos_sin = self._start(tokens_PS, jnp.broadcast_to(order, tokens_PS.shape))
+        x, turns = self._start(tokens_PS, jnp.broadcast_to(order, tokens_PS.shape))
         ks, vs = [], []
-        for block in self.blocks:
+        for block, window, cos_sin in zip(self.blocks, self.arch.windows, turns, strict=True):
             q, k, v = block.project(x, cos_sin)
-            x = block.join(x, attention.within_rows(q, k, v, None, self.arch.sliding_window))
+            x = block.join(x, attention.within_rows(q, k, v, None, window))
             ks.append(k)
             vs.append(v)
         return self.final_norm(x), Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32))
@@ -93,7 +93,7 @@ class Transformer(nnx.Module):
     def after(
         self, tokens_BT: jax.Array, positions_BT: jax.Array, segment_ids_BT: jax.Array, prefix: Prefix, prompt_B: jax.Array
     ) -> jax.Array:
-        """Reads packed rows that go on after prompts; a token sees its row's whole prompt and earlier tokens of its own segment.
+        """Reads packed rows that go on after prompts; a token sees its row's prompt and earlier tokens of its own segment.
 
         Args:
             tokens_BT: int32 ids.
@@ -105,14 +105,15 @@ class Transformer(nnx.Module):
         Returns:
             hidden_BTD after the final norm, in `dtype`.
         """
-        x, cos_sin = self._start(tokens_BT, positions_BT)
+        x, turns = self._start(tokens_BT, positions_BT)
         x = constrained(x, "rows", None, None)
-        mask_BTS = self._after_mask(positions_BT, segment_ids_BT, prefix.length_P[prompt_B], prefix.k[0].shape[2])
-        for block, prompt_k, prompt_v in zip(self.blocks, prefix.k, prefix.v, strict=True):
+        length_B, room = prefix.length_P[prompt_B], prefix.k[0].shape[2]
+        see = {window: _after_mask(positions_BT, segment_ids_BT, length_B, room, window) for window in dict.fromkeys(self.arch.windows)}
+        for layer, (block, window, cos_sin) in enumerate(zip(self.blocks, self.arch.windows, turns, strict=True)):
             q, k, v = block.project(x, cos_sin)
-            k = jnp.concatenate([prompt_k[prompt_B].astype(k.dtype), k], axis=2)
-            v = jnp.concatenate([prompt_v[prompt_B].astype(v.dtype), v], axis=2)
-            x = constrained(block.join(x, attention.masked(q, k, v, mask_BTS)), "rows", None, None)
+            k = jnp.concatenate([prefix.k[layer][prompt_B].astype(k.dtype), k], axis=2)
+            v = jnp.concatenate([prefix.v[layer][prompt_B].astype(v.dtype), v], axis=2)
+            x = constrained(block.join(x, attention.masked(q, k, v, see[window])), "rows", None, None)
         return self.final_norm(x)
 
     def extend(
@@ -134,14 +135,14 @@ class Transformer(nnx.Module):
         written_B = jnp.where(reads_B, position_B, -1)
         position_XW = jax.lax.dynamic_update_slice(cache.pages.position_XW, written_B[:, None], (0, column))
         cache = dataclasses.replace(cache, pages=dataclasses.replace(cache.pages, position_XW=position_XW))
-        see = cached_attention.masks(cache, seating, position_B, self.arch.sliding_window)
-        x, cos_sin = self._start(token_B[:, None], position_B[:, None])
+        see = {window: cached_attention.masks(cache, seating, position_B, window) for window in dict.fromkeys(self.arch.windows)}
+        x, turns = self._start(token_B[:, None], position_B[:, None])
         ks, vs = list(cache.pages.k), list(cache.pages.v)
-        for layer, block in enumerate(self.blocks):
+        for layer, (block, window, cos_sin) in enumerate(zip(self.blocks, self.arch.windows, turns, strict=True)):
             q, k, v = block.project(x, cos_sin)
             ks[layer], vs[layer] = append(ks[layer], vs[layer], k, v, column)
             prompt = cache.prompts.k[layer], cache.prompts.v[layer]
-            mixed = cached_attention.attend(q[:, 0], prompt, (ks[layer], vs[layer]), seating, see)
+            mixed = cached_attention.attend(q[:, 0], prompt, (ks[layer], vs[layer]), seating, see[window])
             x = block.join(x, mixed[:, None])
         pages = dataclasses.replace(cache.pages, k=tuple(ks), v=tuple(vs))
         return self.final_norm(x)[:, 0], dataclasses.replace(cache, pages=pages)
@@ -161,14 +162,22 @@ class Transformer(nnx.Module):
                 f"rows of {tokens} tokens do not fit the model's context of {self.arch.context}; cut them or raise model.context"
             )
 
-    def _start(self, tokens: jax.Array, positions: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
-        """The residual stream's first state [..., D] and the rotation of all layers (None with learned positions)."""
+    def _start(self, tokens: jax.Array, positions: jax.Array) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array] | None]]:
+        """The residual stream's first state [..., D] and the rotation of each layer (None with learned positions)."""
+        arch = self.arch
         x = self._look_up(tokens).astype(self.dtype)
-        if self.arch.positions == "learned":
-            return x + self.positions[...][positions].astype(self.dtype), None
-        cos_sin = rotary.rotation(positions, self.arch.head_width, self.arch.rope_theta, self.arch.rope_scaling)
-        # XLA would compute sines anew in every layer, where they fuse with the rotation.
-        return x, jax.lax.optimization_barrier(cos_sin)
+        if arch.scaled_embed:  # the factor is rounded as well: so Gemma was trained
+            x = x * jnp.asarray(arch.width**0.5, self.dtype)
+        if arch.positions == "learned":
+            return x + self.positions[...][positions].astype(self.dtype), [None] * arch.layers
+
+        def turn(theta: float, scaling: rotary.RopeScaling | None) -> tuple[jax.Array, jax.Array]:
+            # XLA would compute sines anew in every layer, where they fuse with the rotation.
+            return jax.lax.optimization_barrier(rotary.rotation(positions, arch.head_width, theta, scaling))
+
+        cos_sin = turn(arch.rope_theta, arch.rope_scaling)
+        local = cos_sin if arch.local_rope_theta is None else turn(arch.local_rope_theta, None)
+        return x, [cos_sin if window is None else local for window in arch.windows]
 
     def _look_up(self, tokens: jax.Array) -> jax.Array:
         """The tokens' rows of the embedding, of which this device may have a part only."""
@@ -180,25 +189,29 @@ class Transformer(nnx.Module):
         held = (own >= 0) & (own < len(embed_VD))
         return summed(jnp.where(held[..., None], embed_VD[jnp.where(held, own, 0)], 0))
 
-    def _visible(self, query: jax.Array, key: jax.Array) -> jax.Array:
-        """True where a query at one place of a row sees a key at another: not later, and within the sliding window."""
-        seen = key <= query
-        return seen if self.arch.sliding_window is None else seen & (query - key < self.arch.sliding_window)
-
-    def _after_mask(self, positions_BT: jax.Array, segment_ids_BT: jax.Array, length_B: jax.Array, prompt_tokens: int) -> jax.Array:
-        """Which of the prompt's keys and then of the row's own each token sees: [B, T, S + T]."""
-        place = jnp.arange(prompt_tokens)
-        see_prompt = jnp.broadcast_to(place < length_B[:, None, None], (*positions_BT.shape, prompt_tokens))
-        if self.arch.sliding_window is not None:
-            see_prompt = see_prompt & self._visible(positions_BT[..., None], place)
-        order = jnp.arange(positions_BT.shape[1])
-        see_own = (segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]) & self._visible(order[:, None], order[None, :])
-        return jnp.concatenate([see_prompt, see_own], axis=2)
-
 
 def narrow(weights: Any, dtype: jax.typing.DTypeLike) -> Any:
     """Parameters with the matrices in the type that they are multiplied in; norms' scales and biases stay as exact as they are."""
     return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim > 1 and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, weights)
+
+
+def _after_mask(
+    positions_BT: jax.Array, segment_ids_BT: jax.Array, length_B: jax.Array, prompt_tokens: int, window: int | None
+) -> jax.Array:
+    """Which of the prompt's keys and then of the row's own each token sees: [B, T, S + T]."""
+    place = jnp.arange(prompt_tokens)
+    see_prompt = jnp.broadcast_to(place < length_B[:, None, None], (*positions_BT.shape, prompt_tokens))
+    if window is not None:
+        see_prompt = see_prompt & _visible(positions_BT[..., None], place, window)
+    order = jnp.arange(positions_BT.shape[1])
+    see_own = (segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]) & _visible(order[:, None], order[None, :], window)
+    return jnp.concatenate([see_prompt, see_own], axis=2)
+
+
+def _visible(query: jax.Array, key: jax.Array, window: int | None) -> jax.Array:
+    """True where a query at one place of a row sees a key at another: not later, and within the sliding window."""
+    seen = key <= query
+    return seen if window is None else seen & (query - key < window)
 
 
 class _Layer(NamedTuple):

@@ -1,7 +1,7 @@
 """Programs compiled for virtual CPU devices at two small depths: what one of full depth holds is read off the line through both.
 
-All layers are alike, so what a program holds grows by the same with every layer. The compiler is told to order operations by memory, as
-those of accelerators do; by default the CPU's fetches the parameters of all layers first, and holds them together.
+All layers are alike, or come in groups that are, so what a program holds grows by the same with every group. The compiler is told to order
+operations by memory, as those of accelerators do; by default the CPU's fetches the parameters of all layers first, and holds them together.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+
+from verifier.model.arch import Arch
 
 # No machine code worth running is wanted.
 OPTIONS: dict[str, Any] = {
@@ -43,14 +45,15 @@ def size(program: jax.stages.Compiled) -> Size:
     return Size(found.argument_size_in_bytes, found.temp_size_in_bytes + fresh)
 
 
-def at_depth(measure: Callable[[int], dict[str, Size]], layers: int) -> dict[str, Size]:
-    """What programs of `layers` layers hold.
+def at_depth(measure: Callable[[int], dict[str, Size]], arch: Arch) -> dict[str, Size]:
+    """What programs of a decoder's depth hold.
 
     Args:
         measure: compiles the programs with so many layers.
-        layers: of the model.
+        arch: its layers, and every how many of them the kinds of layers repeat.
     """
-    low, high = DEPTHS
+    layers, period = arch.layers, arch.sliding_window_pattern or 1
+    low, high = (-(-depth // period) * period for depth in DEPTHS)
     if layers <= high:
         return measure(layers)
     first, second = measure(low), measure(high)

@@ -106,7 +106,7 @@ def _train(subject: Subject, name: str, mesh: Mesh) -> Stage:
 
     _, state, batch = made(subject.arch.layers)
     held = {"parameters": _bytes(state.params), "optimiser": _bytes((state.optimiser, state.step)), "batch": _bytes(batch)}
-    held["temporaries"] = max(size.temporaries for size in programs.at_depth(measure, subject.arch.layers).values())
+    held["temporaries"] = max(size.temporaries for size in programs.at_depth(measure, subject.arch).values())
     done = work.train_step(subject.arch, config, dict(mesh.shape), _itemsize(subject))
     shown = f"{config.batch_rows} x {config.row_tokens}"
     return Stage(name, shown, held, 0, done, work.PACKED * config.batch_rows * config.row_tokens, _trained_tokens(subject, name))
@@ -148,7 +148,7 @@ def _sample(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
         return {name: programs.size(programs.compiled(each)) for name, each in found.items()}
 
     held = {"parameters": _bytes(weights), "caches": _bytes(shapes(arch.layers).state)}
-    held["temporaries"] = max(size.temporaries for size in programs.at_depth(measure, arch.layers).values())
+    held["temporaries"] = max(size.temporaries for size in programs.at_depth(measure, arch).values())
     stored = nnx.state(model, nnx.Param)
     stored = stored if mesh is None else sharding.place_parameters(stored, mesh, sharding.DECODING)
     copied = held["parameters"] if _itemsize(subject) < 4 else 0  # parameters are read as float32, and cast
@@ -181,7 +181,7 @@ def _score(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
         (rows, row_tokens), prompts, found = score_lib.programs(verifier, group, config.score, mesh, programs.compiled)
         return {"caches": Size(_bytes(prompts), 0)} | {name: programs.size(program) for name, program in found.items()}
 
-    sizes = programs.at_depth(measure, arch.layers)
+    sizes = programs.at_depth(measure, arch)
     stored = nnx.state(_model(subject, arch.layers, True), nnx.Param)
     stored = stored if mesh is None else sharding.place_parameters(stored, mesh)
     narrow = _itemsize(subject) / 4

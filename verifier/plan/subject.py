@@ -47,9 +47,10 @@ def read(config: Config) -> Subject:
         vocab_size = tokenizer.vocab_size if tokenizer else config.tokenizer.vocab_size
         arch = scratch_arch(config.model, vocab_size + 1)
     else:
-        stored = hf_weights.arch_from_hf(_described(config.model.weights, notes))
+        described = _described(config.model.weights, notes)
+        stored = hf_weights.arch_from_hf(described)
         vocab_size = tokenizer.vocab_size if tokenizer else stored.vocab_size
-        rows = hf_weights.rows_needed(stored.vocab_size, vocab_size, config.model.weights)
+        rows = hf_weights.rows_needed(stored.vocab_size, vocab_size, str(described["model_type"]), config.model.weights)
         others = config.verify.init == "base" and config.verify.weights  # the verifier's rows are not read by this model
         jobs = ("pretrain", "finetune") if others else ("pretrain", "finetune", "verify")
         arch = base_arch(dataclasses.replace(stored, vocab_size=rows), config, config.model.weights, jobs)
