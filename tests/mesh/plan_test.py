@@ -25,8 +25,7 @@ def subject_of(name, mesh, *more):
 
 
 PAIRS = [
-    ("tiny_token_verifier", "finetune", MeshConfig(8, 1, 1), SMALL),
-    ("tiny_token_verifier", "verify", MeshConfig(1, 8, 1), [*SMALL, "verify.remat=true", "verify.dropout=0.2", "model.dtype=bfloat16"]),
+    ("tiny_token_verifier", "verify", MeshConfig(1, 8, 1), [*SMALL, "verify.remat=true", "model.dtype=bfloat16"]),
     ("tiny_token_verifier", "finetune", MeshConfig(2, 2, 2), [*SMALL, "finetune.accumulate=2"]),
     ("gsm8k_token_verifier", "finetune", MeshConfig(1, 8, 1), WIDE),
     ("tiny_token_verifier", "sample", MeshConfig(2, 2, 2), SMALL),
@@ -41,7 +40,8 @@ def test_bytes_of_a_device_are_within_a_tenth_of_the_full_depths(name, stage, me
     whole = {}
     monkeypatch.setattr(programs, "at_depth", lambda measure, arch: whole.update(measure(arch.layers)) or dict(whole))
     stages.plan(found, stage, EIGHT)
-    compiled = max(size.total for name, size in whole.items() if name != "caches")
+    caches = whole.pop("caches", programs.Size(0, 0)).given  # score: of 20 problems, whose prompts one call reads
+    compiled = max(size.total + (caches if name == "prompts" else 0) for name, size in whole.items())
     assert sum(planned.held.values()) == pytest.approx(compiled, rel=0.1)
 
 
@@ -57,7 +57,7 @@ def test_parts_are_divided_as_the_mesh_says():
 
 def test_a_way_out_is_one_that_fits():
     """A device so small that only recomputing or smaller micro-batches help."""
-    small = [*SMALL, "model.layers=6", "finetune.row_tokens=512"]
+    small = [*SMALL, "model.layers=2"]
     found = subject_of("tiny_token_verifier", MeshConfig(8, 1, 1), *small)
     total = stages.plan(found, "finetune", EIGHT).total
     tight = devices.Devices(8, 8, devices.Kind("small", "tpu", 1.0, total * 0.8 / advice.USABLE / 1e9, 1.0, 8))

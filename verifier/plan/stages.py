@@ -179,7 +179,10 @@ def _score(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
         nonlocal rows, row_tokens
         verifier = _model(subject, layers, True)
         (rows, row_tokens), prompts, found = score_lib.programs(verifier, group, config.score, mesh, programs.compiled)
-        return {"caches": Size(_bytes(prompts), 0)} | {name: programs.size(program) for name, program in found.items()}
+        caches, sizes = Size(_bytes(prompts), 0), {name: programs.size(program) for name, program in found.items()}
+        if rows >= len(group):  # all prompts are read by one call, whose results are the caches; otherwise it makes new ones beside them
+            sizes["prompts"] = sizes["prompts"]._replace(temporaries=sizes["prompts"].temporaries - caches.given)
+        return {"caches": caches} | sizes
 
     sizes = programs.at_depth(measure, arch)
     stored = nnx.state(_model(subject, arch.layers, True), nnx.Param)
