@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -110,6 +111,7 @@ def _file(path: pathlib.Path, problems: int, samples: int) -> None:
 
 def _workdir(root: pathlib.Path, problems: int, samples: int) -> None:
     aside = root.with_suffix(".aside")
+    shutil.rmtree(aside, ignore_errors=True)  # of a making that was broken off
     names = [f"{p:016x}" for p in range(problems)]
     asked = [f"Problem {p}: {' '.join(_WORDS[(p + place) % len(_WORDS)] for place in range(40))}?" for p in range(problems)]
     tables = {name: store.TableWriter(aside / "tables" / name / "split=test", name, {}) for name in store.SCHEMAS}

@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks import contenders, needed, plots, results, tables, workload
+from benchmarks import contenders, needed, plots, reranking, results, tables, workload
 from benchmarks.rounds import interleaved
 from verifier.config import UserError
+from verifier.data import store
 from verifier.data.batches import Batch
 
 # One layer, two query heads of width 4 that share one key/value head, a gated MLP of 16, ten ids.
@@ -119,3 +120,21 @@ def test_plot_draws_every_point(tmp_path):
     files = plots.write(rows, "samples", pathlib.Path(tmp_path / "growth.json"))
     assert [file.name for file in files] == ["growth-seconds.svg", "growth-gib.svg"]
     assert files[1].read_text().count("<circle") == 4
+
+
+def test_tables_whose_making_was_broken_off_are_made_anew(tmp_path, monkeypatch):
+    whole = reranking.made_tables(tmp_path / "whole", "workdir", 2, 20)
+    append = store.TableWriter.append
+
+    def dying(self, rows):
+        append(self, rows)
+        if self.table == "scores":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store.TableWriter, "append", dying)
+        reranking.made_tables(tmp_path / "broken", "workdir", 2, 20)
+    again = reranking.made_tables(tmp_path / "broken", "workdir", 2, 20)
+    for name in store.SCHEMAS:
+        one, other = (store.read_manifest(root / "tables" / name / "split=test")["id"] for root in (whole, again))
+        assert one == other

@@ -6,29 +6,24 @@ import dataclasses
 import importlib.util
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from tests.evaluate.report_test import make_workdir
 from verifier import atomic, checksums, rerank
 from verifier.config import LabelConfig, ReportConfig, UserError
 from verifier.data import corrections, store
+from verifier.evaluate import tables
 from verifier.rerank import Sources
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ReportConfig(ks=(1, 3), resamples=50, show_problems=2)
-
-
-def make_workdir(root: pathlib.Path) -> pathlib.Path:
-    """The workdir that report_test makes."""
-    spec = importlib.util.spec_from_file_location("report_test", ROOT / "tests" / "evaluate" / "report_test.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_workdir(root)
 
 
 def figures(sources: Sources, out: pathlib.Path, grader: str = "numeric") -> dict:
@@ -74,6 +69,7 @@ def test_workdir_parquet_and_jsonl_give_the_same_figures(tmp_path: pathlib.Path)
         found, wanted = figures(sources, tmp_path / name), json.loads(json.dumps(expected))
         for split in (*found.values(), *wanted.values()):
             split["grader_disagreement"].pop("examples")  # which come first depends on the order of rows
+            split.pop("left_out")  # only a table of problems tells
         for split, expected_split in ((found[split], wanted[split]) for split in wanted if name != "folder"):  # without tokens
             known = {how for how, figures in split["aggregations"].items() if figures}
             assert known == {"last"} | ({"mean", "min", "product"} if name == "stored scores" else set())
@@ -141,6 +137,9 @@ GOOD = [{"question": "q", "solution": "#### 1", "answer": "1", "sample_id": n, "
         (1, {"solution": None}, "s.jsonl: field `solution` is missing in row 2 of 3"),
         (2, {"score": None}, "s.jsonl: field `score` is missing in row 3 of 3"),
         (0, {"score": float("nan")}, "s.jsonl: field `score` is NaN in row 1"),
+        (0, {"score": float("inf")}, "s.jsonl: field `score` is inf in row 1; expected a finite number in every row; .*--allow-missing"),
+        (2, {"score": float("-inf")}, "s.jsonl: field `score` is inf in row 3"),
+        (1, {"token_scores": [0.5, float("inf")]}, "1 of 3 scores are inf or have inf among their token values"),
         (2, {"score": "high"}, "field `score` is string; expected numbers"),
         (1, {"answer": None}, "field `answer` is missing in row 2"),
         (1, {"answer": "2"}, "has two gold answers, '1' and '2'"),
@@ -183,15 +182,89 @@ def test_scores_that_do_not_fit_are_refused(tmp_path: pathlib.Path) -> None:
         figures(Sources(root), tmp_path / "out")
 
 
+def linked_variant(root: pathlib.Path) -> pathlib.Path:
+    """A sweep's variant beside the one that made its samples: samples and problems are linked, scores are its own."""
+    maker, variant = make_workdir(root / "maker"), make_workdir(root / "variant")
+    for table in ("samples", "problems"):
+        for folder in sorted((maker / "tables" / table).glob("split=*")):
+            own = variant / "tables" / table / folder.name
+            shutil.rmtree(own)
+            own.symlink_to(folder, target_is_directory=True)
+    folder = variant / "tables" / "scores" / "split=test"
+    rows = store.read_table(folder, "scores").to_pylist()
+    store.remove_table(folder)
+    writer = store.TableWriter(folder, "scores", {"samples": store.table_id(store.read_manifest(maker / "tables/samples/split=test"))})
+    writer.append([{**row, "verifier": "v2", "score": 1 - row["score"]} for row in rows])
+    writer.finish({})
+    saved = json.loads((variant / "config.json").read_text())
+    atomic.write_json(variant / "config.json", saved | {"name": "variant"})
+    return variant
+
+
+def test_scores_beside_linked_samples_are_those_of_the_folder_that_was_asked_for(tmp_path: pathlib.Path, monkeypatch) -> None:
+    variant = linked_variant(tmp_path)
+    wanted = figures(Sources(variant), tmp_path / "a")["test"]["best_of_n"]
+    split = variant / "tables" / "samples" / "split=test"
+    assert figures(Sources(split), tmp_path / "b")["test"]["best_of_n"] == wanted
+    assert "<h1>variant</h1>" in (tmp_path / "b" / "index.html").read_text()
+    maker = tmp_path / "maker" / "tables" / "samples" / "split=test"
+    assert figures(Sources(maker), tmp_path / "c")["test"]["best_of_n"] != wanted
+    monkeypatch.chdir(variant / "tables")
+    assert figures(Sources(pathlib.Path("samples/split=test")), tmp_path / "d")["test"]["best_of_n"] == wanted
+
+
+def test_scores_of_other_samples_with_the_same_ids_are_refused(tmp_path: pathlib.Path) -> None:
+    root, variant = make_workdir(tmp_path / "run", seed=1), linked_variant(tmp_path)
+    for scores in (variant, variant / "tables" / "scores", variant / "tables" / "scores" / "split=test"):
+        with pytest.raises(UserError, match=r"scores/split=test was made from other samples .* than those in .*run/tables/samples/split="):
+            figures(Sources(root, scores=scores), tmp_path / "out")
+    split = Sources(variant / "tables" / "samples" / "split=test", scores=variant / "tables" / "scores" / "split=test")
+    assert figures(split, tmp_path / "out")["test"]["best_of_n"] == figures(Sources(variant), tmp_path / "out")["test"]["best_of_n"]
+
+
+def test_greedy_samples_alone_are_reported_as_they_are(tmp_path: pathlib.Path) -> None:
+    root = make_workdir(tmp_path / "run")
+    expected = figures(Sources(root), tmp_path / "out")["test"]["greedy_accuracy"]["value"]
+    found = figures(Sources(root / "tables" / "samples" / "split=test_greedy"), tmp_path / "out")
+    assert set(found) == {"test_greedy"} and found["test_greedy"]["mean_sample_accuracy"]["value"] == expected
+
+
+def test_problems_without_samples_are_counted_where_they_are_known(tmp_path: pathlib.Path) -> None:
+    root = make_workdir(tmp_path / "run")
+    folder = root / "tables" / "samples" / "split=test"
+    rows = store.read_table(folder, "samples").to_pylist()
+    store.remove_table(folder)
+    writer = store.TableWriter(folder, "samples", {})
+    writer.append([row for row in rows if row["problem_id"] not in ("test-03", "test-07")])
+    writer.finish({})
+    stored = tables.read_workdir(root)
+    assert stored["test"].left_out == 2 and stored["heldout"].left_out == 0
+    for sources in (Sources(root), Sources(folder.parent), Sources(folder.parent, root)):
+        assert {name: split.left_out for name, split in rerank.read(sources, LabelConfig()).items()} == {
+            name: split.left_out for name, split in stored.items()
+        }
+    pq.write_table(one_file(root).filter(pc.field("split") == "test"), tmp_path / "made.parquet")
+    assert rerank.read(Sources(tmp_path / "made.parquet"), LabelConfig())["test"].left_out is None
+    assert rerank.read(Sources(tmp_path / "made.parquet", root), LabelConfig())["test"].left_out == 2
+    assert "2 test problems have no samples" in rerank.rerank(Sources(root), tmp_path / "out", CONFIG, LabelConfig(), 0)
+
+
 def test_token_scores_of_a_scores_file_take_the_place_of_the_samples_own(tmp_path: pathlib.Path) -> None:
-    samples = write_jsonl(tmp_path / "s.jsonl", [{**row, "tokens": [1, 2], "token_scores": [0.1, 0.2]} for row in GOOD])
-    rows = [{"question": "q", "sample_id": n, "score": 0.5, "token_scores": [0.3, 0.4]} for n in range(3)]
-    found = figures(Sources(samples, scores=write_jsonl(tmp_path / "c.jsonl", rows)), tmp_path / "out")
-    assert found["test"]["best_of_n"] is not None
+    own = [{**row, "solution": f"#### {n}", "tokens": [1, 2], "token_scores": [0.1, 0.5 - n / 10]} for n, row in enumerate(GOOD)]
+    samples = write_jsonl(tmp_path / "s.jsonl", own)  # the right one is in the middle of both orders
+    apart = write_jsonl(
+        tmp_path / "c.jsonl",
+        [{"question": "q", "sample_id": n, "score": 0.5, "token_scores": [0.1, 0.1 + n / 10]} for n in (0, 2, 1)],
+    )
+    for scores, answers in ((None, "012"), (apart, "210")):
+        for place, answer in enumerate(answers):
+            problems = write_jsonl(tmp_path / "p.jsonl", [{"question": "q", "answer": answer}])
+            found = figures(Sources(samples, problems, scores), tmp_path / "out")["test"]
+            assert found["aggregations"]["mean"]["best_of_n"]["value"] == (place == 0), (scores, answer)
 
 
 def test_scores_that_are_missing_are_left_out_where_that_is_asked_for(tmp_path: pathlib.Path) -> None:
-    rows = [dict(good, score=score) for good, score in zip(GOOD, (None, float("nan"), 0.5), strict=True)]
+    rows = [dict(good, score=score) for good, score in zip(GOOD, (None, float("inf"), 0.5), strict=True)]
     samples = write_jsonl(tmp_path / "s.jsonl", rows)
     with pytest.raises(UserError, match=r"field `score` is missing in row 1 of 3; .*--allow-missing"):
         figures(Sources(samples), tmp_path / "out")
@@ -207,7 +280,7 @@ def test_scores_that_are_missing_are_left_out_where_that_is_asked_for(tmp_path: 
         figures(Sources(bare, scores=scores), tmp_path / "out")
     rerank.rerank(Sources(bare, scores=scores), tmp_path / "out", allowed, LabelConfig(), 0)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]["left_out"]
-    assert found == {"problems": 0, "samples_without_score": 1, "samples_with_nan": 1}
+    assert found == {"problems": None, "samples_without_score": 1, "samples_with_nan": 1}
 
 
 def test_an_aggregation_ranks_and_takes_a_tokenizer_from_anywhere(tmp_path: pathlib.Path) -> None:

@@ -187,7 +187,7 @@ class ReportConfig:
     resamples: int = 2000  # of the bootstrap over problems
     show_problems: int = 2000  # problems on the page whose solutions can be opened, where there is room; the others are only listed
     aggregation: str = "last"  # a solution's score out of its token values: last | mean | min | product | last_line
-    allow_missing: bool = False  # leave out samples without a score (or one that is NaN) and count them; false: refuse them
+    allow_missing: bool = False  # leave out samples without a score (or one that is NaN or inf) and count them; false: refuse them
 
 
 @dataclasses.dataclass(frozen=True)

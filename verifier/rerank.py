@@ -39,7 +39,7 @@ _GRADER_SECONDS = flags.DEFINE_float("grader_seconds", LabelConfig.grader_second
 _FIX_LABELS = flags.DEFINE_bool("fix_labels", LabelConfig.fix_labels, "Correct known-wrong gold answers of GSM8K.")
 _AGGREGATION = flags.DEFINE_string("aggregation", "last", f"A solution's score out of its token values: {', '.join(AGGREGATIONS)}.")
 _TOKENIZER = flags.DEFINE_string("tokenizer", None, "Of the samples' tokens, for --aggregation=last_line. Default: the workdir's.")
-_ALLOW_MISSING = flags.DEFINE_bool("allow_missing", False, "Leave out samples without a score, or with NaN, and count them.")
+_ALLOW_MISSING = flags.DEFINE_bool("allow_missing", False, "Leave out samples without a score, or with NaN or inf, and count them.")
 _OTHER_GENERATOR = flags.DEFINE_bool("other_generator", False, "Allow samples of another generator than the verifier was trained on.")
 flags.DEFINE_alias("allow-missing", "allow_missing")
 flags.DEFINE_alias("other-generator", "other_generator")
@@ -63,7 +63,7 @@ def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> d
     Args:
         sources: the paths.
         label: who judges every solution, and by which gold answers.
-        allow_missing: leave out samples without a score, or with NaN, and count them.
+        allow_missing: leave out samples without a score, or with NaN or inf, and count them.
 
     Returns:
         Rows by split: of this project's tables heldout, test and test_greedy; of other files all splits they have.
@@ -79,6 +79,7 @@ def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> d
         samples, problems, scores = _stored(path, label.grader)
     else:
         samples, problems, scores = foreign.read_samples_file(path, label.grader, allow_missing)
+    asked = sources.problems or (_beside(path) / "problems" if path.is_dir() else None)
     if sources.problems:
         problems = _problems(sources.problems)
     if sources.scores:
@@ -88,8 +89,9 @@ def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> d
     gold = dict(zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True))
     fixed = corrections.corrected(gold)[1] if label.fix_labels else []
     problems = corrections.with_answers(problems, fixed)
-    split = functools.partial(_judged, problems=problems, label=label, fixed=fixed, allow_missing=allow_missing)
-    return {name: split(name, rows, scores.get(name)) for name, rows in samples.items()}
+    judged = functools.partial(_judged, problems=problems, label=label, fixed=fixed, allow_missing=allow_missing)
+    splits = {name: judged(name, rows, scores.get(name)) for name, rows in samples.items()}
+    return {name: dataclasses.replace(rows, left_out=_left_out(asked, name, rows)) for name, rows in splits.items()}
 
 
 def _judged(
@@ -110,6 +112,16 @@ def _judged(
     if split.not_graded:
         log.say(f"{name}: {graders.given_up(split.not_graded, label.grader, label.grader_seconds)}")
     return dataclasses.replace(split, fixed_labels=own)
+
+
+def _left_out(problems: pathlib.Path | None, split: str, rows: SplitRows) -> int | None:
+    """How many problems of a split have no samples, as `tables.read_workdir` counts; None where the problems know no such split."""
+    if problems is None:
+        return None
+    name = f"split={split.removesuffix(metrics.GREEDY)}"
+    tried = (root / name for root in (problems / "tables" / "problems", problems / "problems", problems))
+    folder = next((folder for folder in tried if folder.is_dir()), None)
+    return tables.left_out(split, len(store.read_table(folder, "problems", ["problem_id"])), rows.candidates) if folder else None
 
 
 def rerank(
@@ -140,19 +152,19 @@ def _workdir_of(path: pathlib.Path) -> pathlib.Path | None:
     """The workdir that a path to samples is, or lies in."""
     if not path.is_dir():
         return None
-    return next((root for root in (path, *path.resolve().parents[:3]) if (root / "tables" / "samples").is_dir()), None)
+    above = places.absolute(path).parents[:3]  # links are not followed: a sweep's variants share results, but not a verifier or a name
+    return next((root for root in (path, *above) if (root / "tables" / "samples").is_dir()), None)
 
 
 def _stored(path: pathlib.Path, grader: str) -> foreign.Foreign:
     """Samples of a workdir or table folder by split, with the problems and scores beside them."""
-    table = path / "tables" / "samples" if (path / "tables").is_dir() else path
+    table, beside = _table(path), _beside(path)
     one = table if table.name.startswith("split=") else None
     folders = [one] if one else [table / f"split={name}" for name in tables.reported(table) if (table / f"split={name}").is_dir()]
     if not folders and sorted(table.glob("part-*.parquet")):
         folders = [table]
     if not folders:
         raise TablesError(f"{table}: no samples of the splits {', '.join(tables.SPLITS)}, nor part-*.parquet; expected a table of samples")
-    beside = (one or table).resolve().parent.parent if one else table.resolve().parent
     problems = beside / "problems"
     samples, scores = {}, {}
     for folder in folders:
@@ -162,6 +174,16 @@ def _stored(path: pathlib.Path, grader: str) -> foreign.Foreign:
             tables.refuse_other_samples(beside / "scores" / folder.name, folder, "score")
             scores[name] = tables.read_scores(beside / "scores" / folder.name)
     return foreign.Foreign(samples, _problems(problems) if problems.is_dir() else None, scores)
+
+
+def _table(path: pathlib.Path) -> pathlib.Path:
+    return path / "tables" / "samples" if (path / "tables").is_dir() else path
+
+
+def _beside(path: pathlib.Path) -> pathlib.Path:
+    """The folder of the tables that belong to these samples: where they were asked for, not where a sweep's link leads."""
+    table = places.absolute(_table(path))
+    return table.parent.parent if table.name.startswith("split=") else table.parent
 
 
 def _problems(path: pathlib.Path) -> pa.Table:
@@ -176,9 +198,13 @@ def _scores(path: pathlib.Path, samples: Mapping[str, Kept], allow_missing: bool
         read = foreign.read_scores_file(path, allow_missing)
         return dict.fromkeys(samples, read[""]) if "" in read else read
     root = path / "tables" / "scores" if (path / "tables").is_dir() else path
-    if not list(root.glob("split=*")):
-        return dict.fromkeys(samples, tables.read_scores(root))
-    return {name: tables.read_scores(root / f"split={name}") for name in samples if (root / f"split={name}").is_dir()}
+    splits = list(root.glob("split=*"))
+    folders = {name: root / f"split={name}" if splits else root for name in samples}
+    there = {name: folder for name, folder in folders.items() if folder.is_dir()}
+    for name, folder in there.items():
+        tables.refuse_other_samples(folder, samples[name].scan.path, "score")
+    kept = functools.cache(tables.read_scores)
+    return {name: kept(folder) for name, folder in there.items()}
 
 
 def _sizes(words: Sequence[str]) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from verifier import rerank
 from verifier.config import LabelConfig, ReportConfig
-from verifier.data import scanning, store
-from verifier.evaluate import columns, curves, metrics, tables
+from verifier.data import reading, scanning, store
+from verifier.evaluate import columns, curves, graders, metrics, tables
 from verifier.evaluate.candidates import Candidates, arrange
 from verifier.rerank import Sources
 from verifier.text.answer import GRADERS, grade, vote_key
@@ -124,6 +125,43 @@ def test_rows_come_back_in_the_order_asked_for_and_only_their_row_groups_are_rea
     scan._decoded = lambda group, columns: seen.append(group.number) or whole(group, columns)  # type: ignore[func-returns-value,method-assign]
     scan.take(rows, ["a"])
     assert sorted(seen) == [0, 4, 9]
+
+
+def test_a_file_behind_an_object_store_is_fetched_once_for_all_its_row_groups(
+    bucket: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = made_rows(0)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "made.parquet", row_group_size=13)
+    there = bucket / "made.parquet"
+    there.write_bytes((tmp_path / "made.parquet").read_bytes())
+    fetched: list[pathlib.Path] = []
+    read_bytes = type(there).read_bytes
+    monkeypatch.setattr(type(there), "read_bytes", lambda path: fetched.append(path) or read_bytes(path))
+    here, found = (rerank.read(Sources(path), LabelConfig()) for path in (tmp_path / "made.parquet", there))
+    for name, split in here.items():
+        places = np.arange(len(split.rows))
+        assert found[name].cells(places, ["solution"]) == split.cells(places, ["solution"])
+    assert figures({name: split.candidates for name, split in found.items()}) == figures(naive(rows, "numeric"))
+    assert fetched == [there]
+
+
+def test_a_slow_grader_is_given_one_piece_at_a_time(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"#### {n}" for n in range(100)]
+    table = pa.table({"problem_id": ["p"] * 100, "sample_id": pa.array(range(100), pa.int32()), "solution": texts})
+    pq.write_table(table, tmp_path / "one.parquet", row_group_size=50)
+    monkeypatch.setattr(scanning, "PIECE", 10)
+    samples = tables.read_samples(tmp_path / "one.parquet")
+    decoded: list[int] = []
+    monkeypatch.setattr(reading, "cast", lambda piece, *_: decoded.append(len(piece)) or piece)
+
+    def slow(solutions: Iterator[str], golds: Iterator[str], *_: object) -> graders.Relabelled:
+        for number, (solution, _gold) in enumerate(zip(solutions, golds, strict=True)):
+            assert solution == f"#### {number}" and sum(decoded) == 10 * (number // 10 + 1)
+        return graders.Relabelled(["1"] * 100, np.ones(100, bool))
+
+    monkeypatch.setattr(graders, "relabel", slow)
+    split = tables.assemble(samples, pa.table({"problem_id": ["p"], "answer": ["1"]}), "slow", None)
+    assert split.candidates.correct_PJ.all() and sum(decoded) == 100
 
 
 def test_what_is_wrong_with_a_part_is_named(tmp_path: pathlib.Path) -> None:

@@ -32,7 +32,7 @@ def made(samples: int = 8) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
     return rows, problems, labels, scores
 
 
-def with_scores(scores: pa.Table, score: list[float | None], tokens: list[list[float]] | None = None) -> pa.Table:
+def with_scores(scores: pa.Table, score: list[float], tokens: list[list[float]] | None = None) -> pa.Table:
     table = scores.set_column(2, "score", pa.array(score, pa.float64()))
     return table if tokens is None else table.set_column(3, "token_scores", pa.array(tokens))
 
@@ -46,7 +46,7 @@ def test_missing_rows_and_nan_are_counted_named_and_refused() -> None:
     with pytest.raises(TablesError, match="1 of 8 samples have no row in the labels, such as problem p1, sample 3"):
         assemble(rows, problems, labels.slice(0, 7), scores)
     values = scores["score"].to_pylist()
-    broken = with_scores(scores, [*values[:3], float("nan"), None, *values[5:]])
+    broken = with_scores(scores, [*values[:3], float("nan"), float("nan"), *values[5:]])
     with pytest.raises(
         TablesError, match="2 of 8 scores are NaN .*problem p1, sample 1; problem p0, sample 2: .*report.allow_missing=true"
     ):
@@ -55,6 +55,15 @@ def test_missing_rows_and_nan_are_counted_named_and_refused() -> None:
     tokens[5] = [float("nan"), 0.5]
     with pytest.raises(TablesError, match="1 of 8 scores are NaN or have NaN among their token values, such as of problem p1, sample 2"):
         assemble(rows, problems, labels, with_scores(scores, values, tokens))
+    for bad, what in ((float("inf"), "inf"), (-float("inf"), "inf")):
+        tokens[5] = [0.5, bad]
+        with pytest.raises(TablesError, match=f"1 of 8 scores are {what} or have {what} among .* problem p1, sample 2: .*--allow-missing"):
+            assemble(rows, problems, labels, with_scores(scores, values, tokens))
+        mixed = with_scores(scores, [bad, *values[1:7], float("nan")])
+        with pytest.raises(TablesError, match="2 of 8 scores are NaN or inf or have .* problem p0, sample 0; problem p1, sample 3:"):
+            assemble(rows, problems, labels, mixed)
+        split = assemble(rows, problems, labels, with_scores(mixed, [bad, *values[1:]], tokens), allow_missing=True)
+        assert split.missing["samples_with_nan"] == 2 and len(split.rows) == 6
 
 
 def test_what_is_left_out_is_as_if_it_had_not_been_drawn(tmp_path: pathlib.Path) -> None:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from verifier.evaluate import curves, nested
+from verifier.evaluate import curves, nested, subsets
 from verifier.evaluate.candidates import Candidates, arrange
 from verifier.evaluate.intervals import Bootstrap
 
@@ -96,13 +96,36 @@ def test_intervals_of_votes_cover_the_truth() -> None:
     """Two answers: of three samples the majority is right with p^3 + 3 p^2 (1-p)."""
     covered = 0
     for trial in range(60):
-        rng = np.random.default_rng(trial)
+        rng = np.random.default_rng([1, trial])  # not the draws that make the halves
         ability = rng.beta(1, 1.5, 80)
         candidates = from_verdicts(rng.random((80, 10)) < ability[:, None])  # 120 subsets: all of them
         votes = curves.majority_at_k(candidates, [3], trial)[3]
         low, high = nested.interval(votes.mean(), nested.half_variance(candidates, curves.majority_at_k, [3], trial)[3])
         covered += low <= np.mean(ability**3 + 3 * ability**2 * (1 - ability)) <= high
     assert covered / 60 >= 0.9
+
+
+@pytest.mark.parametrize("scored", [False, True])
+def test_intervals_of_votes_count_the_drawing_of_subsets_once(scored: bool) -> None:
+    """Eight subsets a problem: their drawing is most of the error, which more samples would not make smaller."""
+    ability = np.random.default_rng(0).uniform(0.3, 0.7, 40)
+    found, claimed = [], []
+    for trial in range(120):
+        rng = np.random.default_rng([1, trial])
+        right_PJ = rng.random((40, 40)) < ability[:, None]
+        candidates = from_verdicts(right_PJ, right_PJ + rng.random((40, 40)) if scored else None)  # ranks tell which are right
+        found.append(curves.majority_at_k(candidates, [3], trial, 8)[3])
+        claimed.append(nested.half_variance(candidates, curves.majority_at_k, [3], trial, 8)[3])
+    assert np.mean(claimed) == pytest.approx(np.var(found, axis=0).mean(), rel=0.12)
+
+
+def test_subsets_are_drawn_where_that_is_said() -> None:
+    candidates = from_verdicts(np.random.default_rng(0).random((6, 12)) < 0.5)
+    shares = np.array([curves.majority_at_k(candidates, [1, 3, 12], seed, 20)[3] for seed in range(400)])
+    exact_P = curves.majority_at_k(candidates, [3], 0, 220)[3]
+    assert shares.var(axis=0) == pytest.approx(exact_P * (1 - exact_P) / subsets.drawn(candidates.count_P, 3, 20), rel=0.3)
+    for size, most in ((12, 20), (1, 20), (3, 220)):
+        assert np.isinf(subsets.drawn(candidates.count_P, size, most)).all()
 
 
 def test_resampling_inside_as_well_would_count_the_samples_twice() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pathlib
 
 import duckdb
 import pytest
 
+from tests.evaluate.report_test import make_workdir
 from verifier.config import ReportConfig
 from verifier.evaluate import report
 
@@ -37,15 +37,6 @@ select count(*) as n_problems, avg(mean) as mean_sample_accuracy, avg(best) as b
     avg(coalesce(majority.correct, false)::int) as majority, avg(coalesce(weighted.correct, false)::int) as weighted_vote
 from problems left join majority using (problem_id) left join weighted using (problem_id)
 """
-
-
-def make_workdir(root: pathlib.Path, seed: int) -> pathlib.Path:
-    """The workdir that report_test makes."""
-    spec = importlib.util.spec_from_file_location("report_test", pathlib.Path(__file__).with_name("report_test.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_workdir(root, seed)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

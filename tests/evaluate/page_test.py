@@ -13,11 +13,12 @@ import pyarrow as pa
 import pytest
 
 from tests.browser import Browser, browser, needs_browser
+from tests.evaluate.held import assemble
 from tests.evaluate.report_test import CONFIG as SMALL
 from tests.evaluate.report_test import make_workdir
 from verifier.data import store
-from verifier.data.scanning import scan_held
-from verifier.evaluate import page, report, shown, tables
+from verifier.evaluate import page, report, shown
+from verifier.evaluate.tables import SplitRows
 from verifier.evaluate.token_texts import token_texts
 from verifier.text.tokenizer import ByteTokenizer
 
@@ -186,7 +187,7 @@ def test_light_dark_and_a_phone(opened: tuple[Browser, pathlib.Path]) -> None:
     driven.look(1280, 800)
 
 
-def big_split(problems: int, samples: int) -> tables.SplitRows:
+def big_split(problems: int, samples: int) -> SplitRows:
     """Made-up rows whose solutions are some 300 characters and 100 tokens long."""
     rng, rows = np.random.default_rng(0), problems * samples
     words = [" ".join(rng.choice(["so", "then", "boxes", "costs", "4*5=<<4*5=20>>20", "total"], 40)) for _ in range(500)]
@@ -208,8 +209,7 @@ def big_split(problems: int, samples: int) -> tables.SplitRows:
         }
     )
     gold = pa.table({"problem_id": table["problem_id"].unique(), "question": ["what is it? " * 20] * problems, "answer": ["7"] * problems})
-    scan = scan_held(table, pathlib.Path("made"))
-    return tables.assemble(tables.keep_samples(scan, "numeric"), gold, "numeric", tables.keep_scores(scan))
+    return assemble(table, gold, "numeric", table)
 
 
 @needs_browser

@@ -142,6 +142,8 @@ def test_negative_scores_count_as_they_stand() -> None:
 def test_what_cannot_be_ranked_is_refused() -> None:
     with pytest.raises(CandidatesError, match=r"1 of 2 scores are NaN, such as row 1 \(problem a, sample 7\)"):
         candidates([("a", 3, 0, 0.5), ("a", 7, 0, float("nan"))])
+    with pytest.raises(CandidatesError, match=r"2 of 2 scores are inf, such as row 0 \(problem a, sample 3\)"):
+        candidates([("a", 3, 0, float("-inf")), ("a", 7, 0, float("inf"))])
     with pytest.raises(CandidatesError, match="1 samples are there twice, such as problem a, sample 3"):
         candidates([("a", 3, 0, 0.5), ("b", 3, 0, 0.5), ("a", 3, 1, 0.6)])
     with pytest.raises(CandidatesError, match="no samples"):

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.evaluate.held import held
+from tests.evaluate.held import written
 from verifier import atomic, checksums
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
@@ -168,10 +168,10 @@ def test_tables_that_do_not_belong_together_are_refused(tmp_path: pathlib.Path) 
     scores = store.read_table(root / "tables" / "scores" / "split=test", "scores")
     problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
     with pytest.raises(TablesError, match="1 of 90 samples have no row in the scores, such as problem test-00, sample 0"):
-        tables.assemble(samples, problems, "numeric", tables.keep_scores(held(scores.slice(1))))
+        tables.assemble(samples, problems, "numeric", tables.read_scores(written(scores.slice(1))))
     twice = pa.concat_tables([scores, scores.slice(3, 1)])
     with pytest.raises(TablesError, match="the scores hold problem test-00, sample 3 twice"):
-        tables.assemble(samples, problems, "numeric", tables.keep_scores(held(twice)))
+        tables.assemble(samples, problems, "numeric", tables.read_scores(written(twice)))
     with pytest.raises(TablesError, match="problems of the samples have no gold answer, such as test-"):
         tables.assemble(samples, problems.slice(0, 12), "numeric", None)
     with pytest.raises(graders.GraderError, match="no grader 'numerical'; nearest: numeric"):
@@ -202,7 +202,7 @@ def test_columns_of_the_scores_take_the_place_of_the_samples_own(tmp_path: pathl
     old = samples.append_column("token_scores", pa.array([[9.0]] * len(samples)))
     problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
     shuffled = scores.take(np.random.default_rng(0).permutation(len(scores)))
-    split = tables.assemble(tables.keep_samples(held(old), "numeric"), problems, "numeric", tables.keep_scores(held(shuffled)))
+    split = tables.assemble(tables.read_samples(written(old), "numeric"), problems, "numeric", tables.read_scores(written(shuffled)))
     rows = np.array([7, 0, 7, 31])
     cells = split.cells(rows, ["solution", "token_scores", "nothing"])
     assert cells["token_scores"] == scores["token_scores"].take(rows).to_pylist()

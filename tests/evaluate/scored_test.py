@@ -39,6 +39,7 @@ def figures(samples, out, **how):
     found = json.loads((out / "metrics.json").read_text())["splits"]
     for split in found.values():
         split["grader_disagreement"].pop("examples")  # which come first depends on the order of rows
+        split.pop("left_out")  # a file does not tell
     return found
 
 

@@ -75,12 +75,12 @@ def read_foreign(path: pathlib.Path | str) -> pa.Table:
     return _rows_of_jsonl(path) if is_jsonl(path) else open_part(path, None).read()
 
 
-def open_part(path: pathlib.Path, content: bytes | None) -> pq.ParquetFile:
+def open_part(path: pathlib.Path, content: bytes | None, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
     """A Parquet file, from its bytes where they are in memory already; a truncated one is an error with its name and size."""
     try:
         if content is None and places.is_remote(path):  # a store's files are read whole
             content = path.read_bytes()
-        return pq.ParquetFile(pa.BufferReader(content) if content is not None else path)
+        return pq.ParquetFile(pa.BufferReader(content) if content is not None else path, metadata=footer)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0] if path.exists() else "no such file"
         size = path.stat().st_size if path.exists() else 0
@@ -110,26 +110,29 @@ def checked_files(path: pathlib.Path, table: str) -> dict[pathlib.Path, Mapping[
     return {file: listed.get(file.name) for file in files}
 
 
-def read_footer(path: pathlib.Path, expected: Mapping[str, Any] | None) -> tuple[pq.FileMetaData, list[str]]:
-    """What a Parquet file says of its row groups, and its columns.
+def read_footer(path: pathlib.Path, expected: Mapping[str, Any] | None) -> tuple[pq.FileMetaData, list[str], bytes | None]:
+    """What a Parquet file says of its row groups, its columns, and its bytes where each row group would otherwise fetch all of them again.
 
     Raises:
         StoreError: it is truncated, or has not as many rows as its manifest says.
     """
-    file = open_part(path, None)
+    content = path.read_bytes() if places.is_remote(path) else None
+    file = open_part(path, content)
     if expected:
         _check_rows(path, file, expected)
-    return file.metadata, file.schema_arrow.names
+    return file.metadata, file.schema_arrow.names, content if file.num_row_groups > 1 else None
 
 
-def decode_group(path: pathlib.Path, footer: pq.FileMetaData, group: int, columns: Sequence[str], most: int) -> Iterator[pa.Table]:
-    """One row group of a Parquet file in pieces of at most `most` rows.
+def decode_group(
+    path: pathlib.Path, footer: pq.FileMetaData, group: int, columns: Sequence[str], most: int, content: bytes | None = None
+) -> Iterator[pa.Table]:
+    """One row group of a Parquet file, or of its bytes, in pieces of at most `most` rows.
 
     Raises:
         StoreError: it is damaged inside.
     """
     try:
-        batches = pq.ParquetFile(path, metadata=footer).iter_batches(most, [group], list(columns), use_threads=False)
+        batches = open_part(path, content, footer).iter_batches(most, [group], list(columns), use_threads=False)
         yield from (pa.Table.from_batches([batch]) for batch in batches)
     except (pa.ArrowInvalid, OSError) as error:
         raise _damaged(path, error) from error

@@ -1,6 +1,7 @@
 """Reads tables piece by piece, and chosen rows of them again later: for tables larger than memory. Knows columns and files, no meaning.
 
-A piece is at most PIECE rows of one row group. What is wrong with a file is named as `reading.read_table` does.
+A piece is at most PIECE rows of one row group. JSONL is held whole, and so are the bytes of a file of several row groups behind an object
+store. What is wrong with a file is named as `reading.read_table` does.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ class _Group(NamedTuple):
     number: int
     rows: int
     held: pa.Table | pq.FileMetaData  # the rows themselves, or the footer of their file
+    content: bytes | None = None  # of the file, where it is not to be fetched again
 
 
 class Scan:
-    """The rows of one file, one split's folder or one Arrow table, in stored order.
+    """The rows of one file or of one split's folder, in stored order.
 
     Attributes:
         path: of the file or folder, for messages.
@@ -48,6 +50,8 @@ class Scan:
 
     def pieces(self, columns: Sequence[str], work: Callable[[pa.Table, int], _Made]) -> Iterator[_Made]:
         """What `work` makes of every piece and the number of its first row, in stored order; worked on by threads.
+
+        All that is made of a few row groups is held at a time, so it should be small.
 
         Raises:
             StoreError: a column is not there, of a wrong type or with empty values, or a file is damaged inside.
@@ -68,6 +72,18 @@ class Scan:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
+
+    def one_by_one(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, int]]:
+        """Every piece and the number of its first row, in stored order, for work that is slower than decoding: one is held at a time.
+
+        Raises:
+            StoreError: as `pieces`.
+        """
+        first = 0
+        for group in self._groups:
+            for piece in self._decoded(group, columns):
+                yield piece, first
+                first += len(piece)
 
     def take(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
         """Chosen rows in the order asked for; only the row groups that hold them are decoded.
@@ -104,7 +120,7 @@ class Scan:
         if isinstance(group.held, pa.Table):
             pieces: Iterator[pa.Table] = (group.held.select(columns).slice(at, PIECE) for at in range(0, group.rows, PIECE))
         else:
-            pieces = reading.decode_group(group.path, group.held, group.number, columns, PIECE)
+            pieces = reading.decode_group(group.path, group.held, group.number, columns, PIECE, group.content)
         for piece in pieces:
             yield reading.cast(piece, group.path, self._table) if self._table else piece
 
@@ -127,11 +143,6 @@ def scan_file(path: pathlib.Path) -> Scan:
     return Scan(path, *_groups({path: None}))
 
 
-def scan_held(table: pa.Table, path: pathlib.Path) -> Scan:
-    """A table in memory; `path` is where it is from, for messages."""
-    return Scan(path, [_Group(path, 0, len(table), table)], table.column_names)
-
-
 def _groups(files: Mapping[pathlib.Path, Mapping[str, Any] | None]) -> tuple[list[_Group], list[str]]:
     """The row groups of some files, and the columns that all files have."""
     groups: list[_Group] = []
@@ -142,7 +153,8 @@ def _groups(files: Mapping[pathlib.Path, Mapping[str, Any] | None]) -> tuple[lis
             groups.append(_Group(path, 0, len(held), held))
             names.append(held.column_names)
         else:
-            footer, there = reading.read_footer(path, expected)
-            groups += [_Group(path, number, footer.row_group(number).num_rows, footer) for number in range(footer.num_row_groups)]
+            footer, there, content = reading.read_footer(path, expected)
+            sizes = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
+            groups += [_Group(path, number, rows, footer, content) for number, rows in enumerate(sizes)]
             names.append(there)
     return groups, [name for name in names[0] if all(name in others for others in names)] if names else []

@@ -138,7 +138,7 @@ def applied(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> SplitRow
 
     Raises:
         AggregationError: as `scores_of`.
-        CandidatesError: the score of a sample is NaN.
+        CandidatesError: the score of a sample is NaN or infinite.
     """
     if how == "last" or split.candidates.score_PJ is None:
         return split
@@ -191,7 +191,7 @@ def _ranked(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> Candidat
         return None
     if how == "last":
         return split.candidates
-    return None if np.isnan(found.score_R).any() else split.candidates.reranked(*found)
+    return split.candidates.reranked(*found) if np.isfinite(found.score_R).all() else None
 
 
 def _figures(candidates: Candidates | None, last_P: np.ndarray, bootstrap: Bootstrap) -> dict[str, Any] | None:

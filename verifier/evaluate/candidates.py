@@ -17,7 +17,7 @@ from verifier.config import UserError
 
 
 class CandidatesError(UserError):
-    """Rows that cannot be ranked: twice the same sample, or a score that is not a number."""
+    """Rows that cannot be ranked: twice the same sample, or a score that is no finite number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Candidates:
     Attributes:
         problem_id_P: the problems' ids, ascending.
         count_P: how many samples a problem has; columns beyond it are padding.
-        row_PJ: row of the flat input that each sample came from; -1 where padded.
+        row_PJ: row of the flat input that each sample came from, int32 as the next two; -1 where padded.
         sample_id_PJ: the samples' own ids; -1 where padded.
         answer_PJ: number of the sample's answer within its problem; -1 where it has none or is padding.
         correct_PJ: the grader's verdict; False where padded.
@@ -69,12 +69,12 @@ class Candidates:
             log: [rows] logarithms of the scores, as in `arrange`.
 
         Raises:
-            CandidatesError: a score is NaN.
+            CandidatesError: a score is NaN or infinite.
         """
         present_PJ, rows = self.present_PJ, np.maximum(self.row_PJ, 0)
         by_PJ = np.where(present_PJ, (score if log is None else log)[rows], np.nan)
         problem, column = np.nonzero(present_PJ)
-        _refuse_nan(self.problem_id_P[problem], self.sample_id_PJ[problem, column], by_PJ[problem, column])
+        _refuse_not_finite(self.problem_id_P[problem], self.sample_id_PJ[problem, column], by_PJ[problem, column])
         order_PJ = np.lexsort((self.sample_id_PJ, -by_PJ, ~present_PJ), axis=1)
 
         def moved(values_PJ: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ class Candidates:
             return self
         number_PA = np.argsort(np.argsort(np.where(first_PA < 0, self.row_PJ.shape[1], first_PA), axis=1), axis=1)
         answer_PJ = np.where(self.answer_PJ < 0, -1, np.take_along_axis(number_PA, np.maximum(self.answer_PJ, 0), axis=1))
-        return dataclasses.replace(self, answer_PJ=answer_PJ)
+        return dataclasses.replace(self, answer_PJ=answer_PJ.astype(np.int32))
 
     def first_column_PA(self) -> np.ndarray:
         """Column of each answer's best-ranked sample; -1 for answers that the problem does not have."""
@@ -161,7 +161,7 @@ def arrange(
         Candidates of all problems that have at least one row.
 
     Raises:
-        CandidatesError: no rows, the same sample twice, or scores that are NaN; the rows are named.
+        CandidatesError: no rows, the same sample twice, or scores that are NaN or infinite; the rows are named.
     """
     ids, problem = np.unique(np.asarray(problem_id, dtype=object).astype(str), return_inverse=True)
     return arrange_coded(ids, problem, sample_id, key, correct, score, log)
@@ -183,7 +183,7 @@ def arrange_coded(
     ids, problem = _in_order(np.asarray(problem_id, dtype=object).astype(str), problem)
     if score is not None:
         score = np.asarray(score, np.float64)
-        _refuse_nan(ids[problem], sample_id, score)
+        _refuse_not_finite(ids[problem], sample_id, score)
     _refuse_twins(ids, problem, sample_id)
     order = np.lexsort((sample_id, problem) if score is None else (sample_id, -(score if log is None else log), problem))
     problem, answered = problem[order], key[order]
@@ -198,9 +198,9 @@ def arrange_coded(
     return Candidates(
         problem_id_P=ids,
         count_P=count_P,
-        row_PJ=padded(order, -1),
-        sample_id_PJ=padded(sample_id[order], -1),
-        answer_PJ=padded(_numbered(problem, answered), -1),
+        row_PJ=padded(order.astype(np.int32), -1),
+        sample_id_PJ=padded(sample_id[order].astype(np.int32), -1),
+        answer_PJ=padded(_numbered(problem, answered).astype(np.int32), -1),
         correct_PJ=padded(correct[order], False),
         score_PJ=None if score is None else padded(score[order], np.nan),
         log_PJ=None if log is None else padded(log[order], np.nan),
@@ -233,11 +233,17 @@ def _numbered(problem: np.ndarray, key: np.ndarray) -> np.ndarray:
     return number
 
 
-def _refuse_nan(problem_id: np.ndarray, sample_id: np.ndarray, score: np.ndarray) -> None:
-    bad = np.nonzero(np.isnan(score))[0]
+def _refuse_not_finite(problem_id: np.ndarray, sample_id: np.ndarray, score: np.ndarray) -> None:
+    bad = np.nonzero(~np.isfinite(score))[0]
     if len(bad):
         named = ", ".join(f"row {row} (problem {problem_id[row]}, sample {sample_id[row]})" for row in bad[:3])
-        raise CandidatesError(f"{len(bad)} of {len(score)} scores are NaN, such as {named}; score those samples again or leave them out")
+        what = not_finite(score[bad])
+        raise CandidatesError(f"{len(bad)} of {len(score)} scores are {what}, such as {named}; score those samples again or leave them out")
+
+
+def not_finite(values: np.ndarray) -> str:
+    """What numbers that are not finite are, in words."""
+    return " or ".join(word for word, found in (("NaN", np.isnan(values)), ("inf", np.isinf(values))) if found.any())
 
 
 def _refuse_twins(ids: np.ndarray, problem: np.ndarray, sample_id: np.ndarray) -> None:

@@ -31,7 +31,7 @@ def gather(scan: Scan, columns: Sequence[str], make: Callable[[pa.Table, int], p
     """
     kept = list(scan.pieces(columns, make))
     whole = pa.concat_tables(kept).unify_dictionaries().combine_chunks()
-    return whole.append_column(ROW, pa.array(np.arange(len(whole), dtype=np.int64))) if ROW not in whole.column_names else whole
+    return whole.append_column(ROW, pa.array(np.arange(len(whole), dtype=np.int32))) if ROW not in whole.column_names else whole
 
 
 def keep(scan: Scan, columns: Sequence[str], grader: str | None = None) -> pa.Table:

@@ -8,7 +8,7 @@ from typing import Any
 import markupsafe
 
 from verifier.evaluate import page, plots
-from verifier.evaluate.metrics import ROWS
+from verifier.evaluate.metrics import ROWS, cell
 from verifier.evaluate.svg import Chart
 
 _TITLES = {
@@ -62,8 +62,8 @@ def table(found: Mapping[str, Any]) -> str:
     width = max(24, *(len(run["name"]) + 2 for run in found["runs"]))
     lines = [f"{'':20}" + "".join(f"{run['name']:<{width}}" for run in found["runs"])]
     for row in _rows(found):
-        lines.append(f"{row['name']:<20}" + "".join(f"{_cell(one):<{width}}" for one in row["estimates"]))
-        lines.append(f"{'  - first':<20}" + "".join(f"{_cell(one, signed=True):<{width}}" for one in row["differences"]))
+        lines.append(f"{row['name']:<20}" + "".join(f"{cell(one):<{width}}" for one in row["estimates"]))
+        lines.append(f"{'  - first':<20}" + "".join(f"{cell(one, signed=True):<{width}}" for one in row["differences"]))
     lines += ["", f"% of the {found['shared_problems']:,} problems that all runs share; 95% bootstrap over problems, differences paired"]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -81,11 +81,3 @@ def _rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         for key, name, words in ROWS
         if any(key in run["methods"] for run in found["runs"])
     ]
-
-
-def _cell(estimate: Mapping[str, Any] | None, signed: bool = False) -> str:
-    if not estimate:
-        return ""
-    low, high = estimate["ci95"]
-    sign = "+" if signed else ""
-    return f"{100 * estimate['value']:{sign}5.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"

@@ -238,10 +238,11 @@ def _values(piece: _Piece) -> dict[str, pa.Array]:
 
 
 def _scored(rows: pa.Table, scan: Scan, allow_missing: bool) -> pa.Table:
-    """Rows whose scores are all there, or NaN where that is allowed."""
+    """Rows whose scores are all there and finite, or NaN or infinite where that is allowed."""
     score = rows["score"]
     if not allow_missing:
-        for lacking, what, expected in ((pc.is_null(score), "missing", "value"), (pc.is_nan(score), "NaN", "number")):
+        faults = ((pc.is_null(score), "missing", "value"), (pc.is_nan(score), "NaN", "number"), (pc.is_inf(score), "inf", "finite number"))
+        for lacking, what, expected in faults:
             found = rows["row"].filter(lacking).to_numpy()
             if len(found):
                 where = _named(found) + (f" of {scan.rows:,}" if what == "missing" else "")

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from verifier.config import UserError
 from verifier.evaluate import columns, token_values
+from verifier.evaluate.candidates import not_finite
 
 ALLOW = "leave such samples out and count them: --allow-missing (rerank), report.allow_missing=true (launch)"
 
@@ -55,17 +56,19 @@ def joined(samples: pa.Table, other: pa.Table, what: str) -> pa.Table:
     return other if len(place) == len(other) and np.array_equal(place, np.arange(len(place))) else other.take(place)
 
 
-def refuse_nan(samples: pa.Table, scores: pa.Table) -> None:
-    """Refuses scores of `samples`, row by row the same, that are NaN or have NaN among their token values.
+def refuse_not_finite(samples: pa.Table, scores: pa.Table) -> None:
+    """Refuses scores of `samples`, row by row the same, that are NaN or infinite or have such among their token values.
 
     Raises:
         TablesError: with how many and the first of them.
     """
-    bad = np.nonzero(_has_nan(scores))[0]
+    number_R = _numbers(scores)
+    bad = np.nonzero(~np.isfinite(number_R))[0]
     if len(bad):
+        what = not_finite(number_R[bad])
         raise TablesError(
-            f"{len(bad):,} of {len(samples):,} scores are NaN or have NaN among their token values, such as of {_named(samples, bad)}: "
-            f"score those samples again, or {ALLOW}"
+            f"{len(bad):,} of {len(samples):,} scores are {what} or have {what} among their token values, such as of "
+            f"{_named(samples, bad)}: score those samples again, or {ALLOW}"
         )
 
 
@@ -78,7 +81,8 @@ def without_missing(samples: pa.Table, labels: pa.Table | None, scores: pa.Table
         scores: None where nothing was scored.
 
     Returns:
-        The others left out, and how many of them have no label, no score, or a score that is NaN, each counted by the first that it lacks.
+        The others left out, and how many of them have no label, no score, or a score that is NaN or infinite (`samples_with_nan`), each
+        counted by the first that it lacks.
 
     Raises:
         TablesError: a row is there twice, or no sample is left.
@@ -95,16 +99,16 @@ def without_missing(samples: pa.Table, labels: pa.Table | None, scores: pa.Table
     if scores is not None:
         place = places(samples, scores, "scores")
         drop(place < 0, "samples_without_score")
-        drop((place >= 0) & np.append(_has_nan(scores), False)[place], "samples_with_nan")
+        drop((place >= 0) & ~np.isfinite(np.append(_numbers(scores), 0.0))[place], "samples_with_nan")
     if not kept.any():
         why = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count)
         raise TablesError(f"no sample is left of {len(samples):,} ({why}); expected some with a label and a score")
     return samples.filter(pa.array(kept)), counts
 
 
-def _has_nan(scores: pa.Table) -> np.ndarray:
-    """Whether a row's score is NaN or missing, or one of its token values is."""
-    return np.isnan(scores["score"].cast(pa.float64()).to_numpy(zero_copy_only=False)) | token_values.has_nan(scores)
+def _numbers(scores: pa.Table) -> np.ndarray:
+    """[rows] each row's score, NaN where it is missing; where one of its token values is NaN or infinite, so is this."""
+    return scores["score"].cast(pa.float64()).to_numpy(zero_copy_only=False) + token_values.not_finite(scores)
 
 
 def _named(samples: pa.Table, rows: np.ndarray) -> str:

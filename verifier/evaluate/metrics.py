@@ -49,16 +49,16 @@ def summarise(candidates: Mapping[str, Candidates], ks: Sequence[int], resamples
     """Figures of every split, as under `splits` in metrics.json.
 
     Args:
-        candidates: samples by split. A split `X_greedy` only gives `greedy_accuracy` of X; `heldout` only serves choices and is reported
-            as such.
+        candidates: samples by split. A split `X_greedy` only gives `greedy_accuracy` of X, where there is an X; `heldout` only serves
+            choices and is reported as such.
         ks: sizes of the top-k votes that are tried.
         resamples: of the bootstrap.
         seed: of the bootstrap and of drawn subsets.
 
     Returns:
-        For every split that is not a greedy one its figures; verifier's parts are None where there are no scores.
+        For every split that is not the greedy one of another its figures; verifier's parts are None where there are no scores.
     """
-    ranked = {name: split for name, split in candidates.items() if not name.endswith(GREEDY)}
+    ranked = {name: split for name, split in candidates.items() if not (name.endswith(GREEDY) and name.removesuffix(GREEDY) in candidates)}
     chosen = _choose(ranked[HELDOUT], ks) if HELDOUT in ranked and ranked[HELDOUT].score_PJ is not None else None
     out = {}
     for name, split in ranked.items():
@@ -87,10 +87,10 @@ def results_table(metrics: Mapping[str, Any]) -> str:
         lines.append(f"{name}: {split['n_problems']:,} problems, {split['n_samples']:,} samples; 95% bootstrap over problems")
         for pair, estimate in (split.get("differences") or {}).items():
             if estimate:
-                lines.append(f"  {pair.replace('-', ' - '):<38} {_cell(estimate, signed=True)}")
+                lines.append(f"  {pair.replace('-', ' - '):<38} {cell(estimate, signed=True)}")
         for method, estimate in (split.get("oracle_gap_closed") or {}).items():
             if estimate:
-                lines.append(f"  {'oracle gap closed by ' + method:<38} {_cell(estimate, signed=True)}")
+                lines.append(f"  {'oracle gap closed by ' + method:<38} {cell(estimate, signed=True)}")
         verifier = split.get("verifier")
         if verifier:
             figures = ", ".join(f"{key} {_plain(verifier[key])}" for key in ("auroc", "auroc_within_problem", "auprc"))
@@ -107,7 +107,7 @@ def _rows(splits: Mapping[str, Any]) -> list[str]:
     """The head and a line a method, for splits that stand beside each other."""
     lines = [f"{'':20}" + "".join(f"{name + ' (%)':<26}" for name in splits)]
     for key, label, _ in ROWS:
-        cells = [_cell(split.get(key)) for split in splits.values()]
+        cells = [cell(split.get(key)) for split in splits.values()]
         if any(cells):
             k = next((split[key]["k"] for split in splits.values() if split.get(key) and "k" in split[key]), None)
             lines.append(f"{label + (f' (k={k})' if k else ''):<20}" + "".join(f"{cell or '-':<26}" for cell in cells))
@@ -204,7 +204,8 @@ def _votes(candidates: Candidates, ks: Sequence[int]) -> list[int]:
     return sorted({min(k, most) for k in ks})
 
 
-def _cell(estimate: Mapping[str, Any] | None, signed: bool = False) -> str:
+def cell(estimate: Mapping[str, Any] | None, signed: bool = False) -> str:
+    """An estimate in percent with its interval, as plain text; empty where there is none."""
     if not estimate:
         return ""
     low, high = estimate["ci95"]

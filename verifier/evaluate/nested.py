@@ -7,27 +7,35 @@ U-statistic,
     Var[U] = E[U^2] - E[f(A) f(B)]    for disjoint subsets A and B of k samples each,
 
 and U^2 and the mean of f(A) f(B) over all such pairs estimate the two without bias (Wang and Lindsay 2014, "Variance estimation of a
-general U-statistic with application to cross-validation"). Both have closed forms for pass@k and verifier@k. For votes, whose U is itself a
-mean over drawn subsets, the samples of every problem are cut into two halves of m at random: half the squared difference of the halves' U
-estimates Var[U_m], and Var[U_n] <= (m/n) Var[U_m] (Hoeffding 1948, theorem 5.2), so that interval is rather too wide than too narrow. All
-need 2k <= n; for larger k the samples at hand do not tell.
+general U-statistic with application to cross-validation"). Both have closed forms for pass@k and verifier@k. For votes, the samples of
+every problem are cut into two halves of m at random: half the squared difference of the halves' U estimates Var[U_m], and
+Var[U_n] <= (m/n) Var[U_m] (Hoeffding 1948, theorem 5.2), so that interval is rather too wide than too narrow. Where U is a mean over drawn
+subsets, Hoeffding's bound is without the variance of drawing them, s (1 - s) / D for a share s of D: what the halves have of it, which draw
+independently, is taken off, and that of the curve itself is added. All need 2k <= n; for larger k the samples at hand do not tell.
 
 Summed over problems the errors are independent, so the interval is the mean +- 1.96 standard errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.curves import log_choose
+from verifier.evaluate.subsets import SUBSETS, drawn
 
 _NORMAL = 1.959964
-_HALVINGS = 600  # problems times halvings at least, so that their squared differences average out
+_HALVINGS = 600  # of all problems together, so that squared differences average out; fewer problems than 75 have fewer
+_MOST = 8  # halvings of a problem, which share its samples: more of them would tell little
 
-Curve = Callable[[Candidates, Sequence[int], int], dict[int, np.ndarray]]  # (candidates, ks, seed) to [P] a k
+
+class Curve(Protocol):
+    """Shares of right votes by size, such as `curves.majority_at_k`."""
+
+    def __call__(self, candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = SUBSETS) -> dict[int, np.ndarray]: ...
 
 
 def pass_variance(candidates: Candidates, k: int) -> np.ndarray:
@@ -75,33 +83,43 @@ def verifier_variance(candidates: Candidates, k: int) -> np.ndarray:
     return best_PJ.sum(axis=1) ** 2 - both_P
 
 
-def half_variance(candidates: Candidates, curve: Curve, ks: Sequence[int], seed: int) -> dict[int, np.ndarray]:
-    """At most a little more than the variance of any curve over the draw of the samples, from random halves.
+def half_variance(
+    candidates: Candidates, curve: Curve, ks: Sequence[int], seed: int, subsets: int = SUBSETS
+) -> dict[int, np.ndarray]:
+    """At most a little more than the variance of a vote's curve over the draw of the samples and of the subsets, from random halves.
 
     Args:
         candidates: samples with their answers.
-        curve: called on halves.
+        curve: shares of right votes, by `subsets.vote_shares`; called on halves.
         ks: sizes.
-        seed: of the halves.
+        seed: of the halves and of their subsets.
+        subsets: that the curve draws of a problem at most, two or more.
 
     Returns:
-        [P] float64 for every k.
+        [P] float64 for every k; where subsets are drawn, it may be below 0 for single problems.
 
     Raises:
         ValueError: a problem has fewer than 2k samples.
     """
     for k in ks:
         _checked(candidates, k)
-    problems = len(candidates.count_P)
+    count_P = candidates.count_P
+    half_P = count_P // 2
     rng = np.random.default_rng(seed)
-    halvings = min(-(-_HALVINGS // problems), 8)
-    share_P = (candidates.count_P // 2) / candidates.count_P
-    total = {k: np.zeros(problems) for k in ks}
-    for turn in range(halvings):
-        one, other = (curve(half, ks, seed + turn) for half in _halves(candidates, rng))
+    halvings = min(-(-_HALVINGS // len(count_P)), _MOST)
+    of_half, share = ({k: np.zeros(len(count_P)) for k in ks} for _ in range(2))
+    for _ in range(halvings):
+        one, other = (curve(half, ks, int(rng.integers(2**32)), subsets) for half in _halves(candidates, rng))
         for k in ks:
-            total[k] += share_P * (one[k] - other[k]) ** 2 / 2
-    return {k: column / halvings for k, column in total.items()}
+            drawing_P = (_spread(one[k]) + _spread(other[k])) / 2 / (drawn(half_P, k, subsets) - 1)  # - 1: the shares are of these draws
+            of_half[k] += ((one[k] - other[k]) ** 2 / 2 - drawing_P) / halvings
+            share[k] += (one[k] + other[k]) / 2 / halvings
+    return {k: half_P / count_P * of_half[k] + _spread(share[k]) / drawn(count_P, k, subsets) for k in ks}
+
+
+def _spread(share_P: np.ndarray) -> np.ndarray:
+    """Variance of single votes of which a share is right."""
+    return share_P * (1 - share_P)
 
 
 def interval(value: float, variance_P: np.ndarray) -> list[float]:

@@ -14,7 +14,9 @@ import numpy as np
 from verifier.evaluate.candidates import Candidates
 
 SUBSETS = 200  # drawn of a problem at most
-DRAWS = 32_768  # of all problems together: the standard error of a share is then a quarter of a point at most, 0.5 / sqrt(DRAWS)
+# Of all problems together. The error that drawing adds to a mean over problems has a standard deviation of at most 0.5 / sqrt(all draws):
+# a quarter of a point for 164 problems and more (DRAWS / SUBSETS), a point for ten.
+DRAWS = 32_768
 _LEAST = 8
 _CHUNK = 100_000  # array elements worked on at once, so that they stay in a processor's cache
 
@@ -52,13 +54,13 @@ def vote_shares(
     problems = len(candidates.count_P)
     out = {cell: np.zeros(problems) for cell in cells}
     sizes = {size: np.array(sorted(k for other, k in out if other == size)) for size, _ in cells}
-    each = min(subsets, max(_LEAST, -(-draws // problems)))
+    each = _each(problems, subsets, draws)
     ballots = _Ballots(candidates, weight_PJ)
     rng = np.random.default_rng(seed)
     for n in np.unique(candidates.count_P).tolist():
         rows = np.nonzero(candidates.count_P == n)[0]
         rows = rows[np.argsort(ballots.slots_P[rows], kind="stable")]  # parts with as many answers need the least room
-        few = [size for size in sizes if size in (1, n) or math.comb(n, size) <= subsets]
+        few = [size for size in sizes if _all(n, size, subsets)]
         for size in few:
             every_SN = np.array(list(itertools.combinations(range(n), size)))
             for part in _parts(rows, every_SN.size):
@@ -78,6 +80,22 @@ def vote_shares(
                 column_PSN = (there - n * np.arange(len(there))[:, None]).reshape(len(part), each, size)
                 _fill(out, size, sizes[size], part, ballots.best_of_drawn(part, column_PSN, sizes[size]))
     return out
+
+
+def drawn(count_P: np.ndarray, size: int, subsets: int = SUBSETS, draws: int = DRAWS) -> np.ndarray:
+    """[P] float64, of how many random subsets of `size` a share of `vote_shares` is the mean; infinite where it is that of all."""
+    random = [n for n in np.unique(count_P).tolist() if not _all(n, size, subsets)]
+    return np.where(np.isin(count_P, random), float(_each(len(count_P), subsets, draws)), np.inf)
+
+
+def _each(problems: int, subsets: int, draws: int) -> int:
+    """How many subsets are drawn of a problem."""
+    return min(subsets, max(_LEAST, -(-draws // problems)))
+
+
+def _all(samples: int, size: int, subsets: int) -> bool:
+    """Whether all subsets are taken, and none drawn."""
+    return size in (1, samples) or math.comb(samples, size) <= subsets
 
 
 def _fill(out: dict[tuple[int, int], np.ndarray], size: int, ks: np.ndarray, part: np.ndarray, shares: np.ndarray) -> None:

@@ -59,7 +59,7 @@ class SplitRows:
         candidates: the rows ranked; `row_PJ` leads back to `rows`.
         texts: the samples' scan.
         values: the scores' scan; None: not scored.
-        left_out: problems of the split that have no samples and so are not counted.
+        left_out: problems of the split that have no samples and so are not counted; None: not known.
         missing: samples that were left out, by what they lack (`joining.without_missing`).
         not_graded: solutions that the grader was too long over; they count as wrong.
         fixed_labels: gold answers that were corrected, as `data.corrections.corrected` gives them.
@@ -73,7 +73,7 @@ class SplitRows:
     candidates: Candidates
     texts: Scan
     values: Scan | None = None
-    left_out: int = 0
+    left_out: int | None = 0
     missing: Mapping[str, int] = dataclasses.field(default_factory=dict)
     not_graded: int = 0
     fixed_labels: Sequence[Mapping[str, str]] = ()
@@ -134,11 +134,11 @@ def assemble(
         problems: at least the samples' ones: `problem_id`, `answer`, and `question` where known.
         verdicts: the labels, one row a sample at least, or the name of the grader that `samples` were read with.
         scores: one row a sample at least; None: not scored.
-        allow_missing: leave out samples without a verdict or score, or with NaN, and count them.
+        allow_missing: leave out samples without a verdict or score, or with NaN or inf, and count them.
         seconds: that a grader has for a solution, as in `graders.relabel`.
 
     Raises:
-        TablesError: a sample lacks its problem, verdict or score, scores that are NaN, or several graders or verifiers are mixed.
+        TablesError: a sample lacks its problem, verdict or score, scores are NaN or infinite, or graders or verifiers are mixed.
         CandidatesError: no rows, or a sample twice.
     """
     missing: dict[str, int] = {}
@@ -161,7 +161,7 @@ def assemble(
     score = None
     if scores is not None:
         joined = joining.joined(rows, scores.columns, "scores")
-        joining.refuse_nan(rows, joined)
+        joining.refuse_not_finite(rows, joined)
         _one(joined, "verifier", "scores")
         score = joined["score"].cast(pa.float64()).to_numpy(zero_copy_only=False)
         rows = _with_column(rows, SCORE_ROW, joined[ROW])
@@ -188,9 +188,9 @@ def _verdicts(
     row_R = rows[ROW].to_numpy()  # ascending: of the scan, without those that were left out
 
     def solutions() -> Iterator[str]:
-        for first, piece in samples.scan.pieces(["solution"], lambda piece, first: (first, piece["solution"].cast(pa.string()))):
+        for piece, first in samples.scan.one_by_one(["solution"]):
             low, high = np.searchsorted(row_R, [first, first + len(piece)])
-            yield from piece.take(pa.array(row_R[low:high] - first)).to_pylist()
+            yield from piece["solution"].cast(pa.string()).take(pa.array(row_R[low:high] - first)).to_pylist()
 
     judged = graders.relabel(solutions(), (golds[number] for number in problem.tolist()), verdicts, seconds)
     return verdicts, pa.chunked_array([pa.array(judged.answers, pa.string())]), judged.correct, judged.not_graded
@@ -232,11 +232,14 @@ def read_workdir(
         judged_by, verdicts = corrections.with_answers(problems, fixed), grader or read_labels(labels)
         scores = read_scores(scored) if scored.is_dir() else None
         rows = assemble(read_samples(samples, grader), judged_by, verdicts, scores, allow_missing)
-        asked = 0 if split.endswith(GREEDY) else len(problems)  # a greedy split has the problems of another
-        left_out = max(asked - len(rows.candidates.problem_id_P), 0)
-        not_graded = said.get("not_graded", rows.not_graded)
-        out[split] = dataclasses.replace(rows, left_out=left_out, not_graded=not_graded, fixed_labels=fixed)
+        not_graded, lost = said.get("not_graded", rows.not_graded), left_out(split, len(problems), rows.candidates)
+        out[split] = dataclasses.replace(rows, left_out=lost, not_graded=not_graded, fixed_labels=fixed)
     return out
+
+
+def left_out(split: str, problems: int, candidates: Candidates) -> int:
+    """How many of a split's problems have no samples; a greedy split, which has the problems of another, counts none."""
+    return 0 if split.endswith(GREEDY) else max(problems - len(candidates.problem_id_P), 0)
 
 
 def reported(samples: pathlib.Path) -> list[str]:
@@ -269,34 +272,22 @@ def refuse_other_samples(folder: pathlib.Path, samples: pathlib.Path, stage: str
 
 def read_samples(path: pathlib.Path, grader: str | None = None) -> Kept:
     """A split of stored samples, read piece by piece; with their answers where a grader is named."""
-    return keep_samples(_scan(path, "samples"), grader)
-
-
-def keep_samples(scan: Scan, grader: str | None = None) -> Kept:
-    """What a report needs of samples, wherever they lie."""
     if grader:
         graders.check_grader(grader)
     by_ending = grader if grader in graders.BY_ENDING else None  # others are asked when the right answers are known
+    scan = _scan(path, "samples")
     return Kept(columns.keep(scan, [*_KEY, *(name for name in _FACTS if name in scan.names)], by_ending), scan)
 
 
 def read_labels(path: pathlib.Path) -> Kept:
     """A split of stored labels."""
-    return keep_labels(_scan(path, "labels"))
-
-
-def keep_labels(scan: Scan) -> Kept:
-    """What a report needs of labels, wherever they lie."""
+    scan = _scan(path, "labels")
     return Kept(columns.keep(scan, [*_KEY, "answer", "correct", "grader"]), scan)
 
 
 def read_scores(path: pathlib.Path) -> Kept:
-    """A split of stored scores."""
-    return keep_scores(_scan(path, "scores"))
-
-
-def keep_scores(scan: Scan) -> Kept:
-    """What a report needs of scores and token values, wherever they lie."""
+    """A split of stored scores and what is kept of their token values."""
+    scan = _scan(path, "scores")
     given = [name for name in ("verifier", "token_scores") if name in scan.names]
     return Kept(columns.keep(scan, [*_KEY, "score", *given]), scan)
 

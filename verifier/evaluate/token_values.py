@@ -1,6 +1,6 @@
 """What is kept of the verifier's values at a solution's tokens: a number for each way to put them together, and those at every tenth.
 
-Some hundred bytes a solution, made piece by piece; the values themselves stay on disk. Knows lists and lengths, no votes.
+Some seventy bytes a solution, made piece by piece; the values themselves stay on disk. Knows lists and lengths, no votes.
 """
 
 from __future__ import annotations
@@ -96,11 +96,12 @@ def at_tenths(rows: pa.Table) -> np.ndarray:
     return whole.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), len(TENTHS))
 
 
-def has_nan(rows: pa.Table) -> np.ndarray:
-    """[rows] whether one of a row's token values is NaN; False where nothing is known of them."""
+def not_finite(rows: pa.Table) -> np.ndarray:
+    """[rows] NaN or infinite where one of a row's token values is, else 0; 0 where nothing is known of them."""
     if COUNT not in rows.column_names:
-        return np.zeros(len(rows), bool)
-    return (rows[COUNT].to_numpy() > 0) & np.isnan(kept(rows, "mean").score_R)
+        return np.zeros(len(rows))
+    mean_R = kept(rows, "mean").score_R
+    return np.where((rows[COUNT].to_numpy() > 0) & ~np.isfinite(mean_R), mean_R, 0.0)
 
 
 def ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
