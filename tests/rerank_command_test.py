@@ -1,0 +1,40 @@
+"""python -m verifier.rerank: no JAX, one line for a mistake."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from tests.rerank_test import GOOD, write_jsonl
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def test_the_command_runs_where_jax_cannot_be_imported(tmp_path: pathlib.Path) -> None:
+    write_jsonl(tmp_path / "s.jsonl", GOOD)
+    block = "import sys\nfor name in ('jax', 'jaxlib', 'flax', 'torch', 'tensorflow', 'matplotlib'): sys.modules[name] = None\n"
+    code = block + "import runpy; sys.argv[0] = 'rerank'; runpy.run_module('verifier.rerank', run_name='__main__')"
+    command = [sys.executable, "-c", code, f"--samples={tmp_path / 's.jsonl'}", "--ks=1,2", "--resamples=20"]
+    done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "best-of-n" in done.stdout and (tmp_path / "rerank-report" / "index.html").exists()
+    more = subprocess.run(
+        [*command, "--allow-missing", "--other-generator", "--aggregation=last"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+    )
+    assert more.returncode == 0
+    wrong = subprocess.run([*command[:4], "--grader=numerik"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert wrong.returncode == 1 and wrong.stderr.startswith("error: there is no grader 'numerik'; nearest: numeric")
+
+
+@pytest.mark.parametrize(("flag", "least"), [("--resamples=0", 1), ("--resamples=-3", 1), ("--seed=-1", 0)])
+def test_flags_out_of_range_are_one_line(tmp_path: pathlib.Path, flag: str, least: int) -> None:
+    command = [sys.executable, "-m", "verifier.rerank", f"--samples={write_jsonl(tmp_path / 's.jsonl', GOOD)}", flag]
+    done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {flag}: expected a whole number from {least}, such as --")
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "rerank-report").exists()
