@@ -23,7 +23,7 @@ from benchmarks.rounds import interleaved
 from benchmarks.sampling import plan
 from verifier.config import UserError
 
-VALUES = {"samples": "1,10,25,50,100,200,400", "prompt": "50,100,250,500,1000", "problems": "8,16,32,64", "copies": "500"}
+VALUES = {"samples": "1,10,25,50,100,200,400", "prompt": "50,100,250,500,950", "problems": "8,16,32,64", "copies": "500"}
 
 
 class Point(NamedTuple):
