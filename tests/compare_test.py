@@ -77,7 +77,7 @@ def test_what_is_missing_is_named(runs: list[pathlib.Path], tmp_path: pathlib.Pa
         side_by_side.compare(runs[:1], tmp_path, "test", 20, 0)
     with pytest.raises(UserError, match=r"nowhere/report/metrics.json is not there; expected a finished run"):
         side_by_side.compare([runs[0], tmp_path / "nowhere"], tmp_path, "test", 20, 0)
-    with pytest.raises(UserError, match="was not tested on 'train'; it has heldout, test"):
+    with pytest.raises(UserError, match="has no split 'train'; it has heldout, test"):
         side_by_side.compare(runs, tmp_path, "train", 20, 0)
 
 

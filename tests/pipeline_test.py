@@ -251,7 +251,9 @@ def test_prompts_beyond_the_context_are_named_and_left_out(copy, capsys):
     for name in ("samples", "labels", "scores"):
         shutil.rmtree(copy / "tables" / name)
     shutil.rmtree(copy / "verifier")
-    pipeline.run(config(f"sample.max_new_tokens={shared.model.context - lengths[-2]}"), copy, ["sample"])  # room for all but the longest
+    few = ["sample.train_problems=1", *(f"sample.{split}_samples=1" for split in ("train", "heldout", "test")), "sample.greedy=false"]
+    room = shared.model.context - lengths[-2]  # for all but the longest
+    pipeline.run(config(*few, f"sample.max_new_tokens={room}"), copy, ["sample"])
     left_out = json.loads((copy / "tables" / "samples" / "split=test" / "manifest.json").read_text())["left_out"]
     said = capsys.readouterr().err
     assert left_out and all(problem_id in said for problem_id in left_out)

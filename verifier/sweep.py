@@ -8,6 +8,7 @@ ROOT/compare/THEME/         what comes out of the variants of a theme, beside th
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -140,6 +141,7 @@ def _finished_alike(variant: Variant, other: Variant, stage: str, split: str, th
     return finished and follows_from(variant.config, stage, split) == follows_from(other.config, stage, split)
 
 
+@functools.cache  # asked for every pair of variants, and again for what each result is made from
 def follows_from(config: config_lib.Config, stage: str, split: str = "") -> str:
     """All settings that a result follows from, its own and those of what it is made from, as canonical JSON."""
     asked = split.removesuffix(workdir.GREEDY_SUFFIX)

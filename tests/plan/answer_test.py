@@ -4,8 +4,7 @@ import pytest
 
 from tests.shrunk import config
 from verifier.config import ConfigError
-from verifier.plan import __main__ as plan
-from verifier.plan import advice, devices, stages, subject
+from verifier.plan import advice, answer, devices, stages, subject
 
 ONE = devices.parse("h100-1")
 
@@ -16,7 +15,7 @@ def column(text, name):
 
 
 def test_every_stage_has_its_column_and_its_verdict():
-    text = plan.answer(config(), ONE, ["finetune", "sample", "score"])
+    text = answer.answer(config(), ONE, ["finetune", "sample", "score"])
     assert column(text, "a device, GB") == ["finetune", "sample", "score"]
     assert column(text, "  fits") == ["yes"] * 3
     assert all(float(hours) > 0 for hours in column(text, "hours"))
@@ -24,9 +23,9 @@ def test_every_stage_has_its_column_and_its_verdict():
 
 
 def test_jobs_that_the_run_skips_are_not_planned_unless_asked_for():
-    names = column(plan.answer(config("finetune.epochs=0", "verify.epochs=0"), ONE, None), "a device, GB")
+    names = column(answer.answer(config("finetune.epochs=0", "verify.epochs=0"), ONE, None), "a device, GB")
     assert names == ["sample", "score"]
-    assert column(plan.answer(config("finetune.epochs=0"), ONE, ["finetune"]), "a device, GB") == ["finetune"]
+    assert column(answer.answer(config("finetune.epochs=0"), ONE, ["finetune"]), "a device, GB") == ["finetune"]
 
 
 def test_slots_that_fill_what_there_is_are_told_to_take_less_of_it():
@@ -39,8 +38,8 @@ def test_slots_that_fill_what_there_is_are_told_to_take_less_of_it():
 
 def test_stages_without_a_model_and_meshes_without_three_axes_are_refused():
     with pytest.raises(ConfigError, match="nothing is planned for 'label'"):
-        plan.answer(config(), ONE, ["label"])
+        answer.answer(config(), ONE, ["label"])
     with pytest.raises(ConfigError, match=r"--mesh=1,2: expected three numbers"):
-        plan._mesh("1,2")
+        answer.mesh("1,2")
     with pytest.raises(ConfigError, match=r"--devices is missing.*mesh\.fsdp=-1"):
-        plan._product(config("mesh.fsdp=-1").mesh)
+        answer.devices_of(config("mesh.fsdp=-1").mesh)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import re
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +10,7 @@ from absl import app, flags
 
 from verifier import config as config_lib
 from verifier import config_checks, experiment
+from verifier.plan import answer
 from verifier.plan import devices as devices_lib
 
 _EXP = flags.DEFINE_string("exp", None, "A module of experiments/ or a path to a .py file with get_config().")
@@ -32,65 +31,16 @@ def run(argv: Sequence[str]) -> str:
     strays = [word for word in argv if "=" not in word]
     if strays:
         raise config_lib.ConfigError(f"unexpected argument {strays[0]!r}: knobs are given as --set path=value, the rest as --flag=value")
-    config = config_lib.override(experiment.load(_EXP.value), [*_mesh(_MESH.value), *_SET.value, *argv])
+    config = config_lib.override(experiment.load(_EXP.value), [*answer.mesh(_MESH.value), *_SET.value, *argv])
     config_checks.check(config)
-    devices = devices_lib.parse(_DEVICES.value or _product(config.mesh))
+    devices = devices_lib.parse(_DEVICES.value or answer.devices_of(config.mesh))
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's remarks on how it divides programs
     import jax  # after the cheap checks: it takes seconds
 
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices.count)
-    return answer(config, devices, _STAGES.value)
-
-
-def answer(config: config_lib.Config, devices: devices_lib.Devices, names: Sequence[str] | None) -> str:
-    """The plan of some stages as text; None: of all that the settings have."""
-    from verifier.plan import advice, stages, subject, table
-
-    all_names = ("pretrain", "finetune", "sample", "verify", "score")
-    if strange := [name for name in names or () if name not in all_names]:
-        raise config_lib.ConfigError(f"--stages: nothing is planned for {strange[0]!r}; expected some of {', '.join(all_names)}")
-    idle = {name for name in stages.JOBS if not getattr(config, name).epochs}
-    asked = [name for name in all_names if (name not in idle if names is None else name in names)]
-    config = dataclasses.replace(config, mesh=stages.closed(config.mesh, devices))
-    found = subject.read(config)
-    planned: list[stages.Stage | str] = []
-    ways: dict[str, str] = {}
-    for name in asked:
-        try:
-            stage = stages.plan(found, name, devices)
-            planned.append(stage)
-            fits = stage.total <= advice.limit(devices)
-        except config_lib.ConfigError:
-            raise
-        except config_lib.UserError as error:  # sampling has sizes of its own to refuse
-            planned.append(name)
-            ways[name] = f"{error}\n  "
-            fits = False
-        if not fits:
-            ways[name] = ways.get(name, "") + advice.ways_out(found, name, devices)
-    return table.render(found, devices, planned, ways)
-
-
-def _mesh(text: str | None) -> list[str]:
-    """The assignments that --mesh stands for."""
-    if text is None:
-        return []
-    sizes = text.replace("x", ",").split(",")
-    if len(sizes) != 3 or not all(re.fullmatch(r"-1|[1-9]\d*", size.strip()) for size in sizes):
-        raise config_lib.ConfigError(f"--mesh={text}: expected three numbers of devices, data,fsdp,tensor, such as 1,16,4 (one may be -1)")
-    return [f"mesh.{axis}={size.strip()}" for axis, size in zip(("data", "fsdp", "tensor"), sizes, strict=True)]
-
-
-def _product(mesh: config_lib.MeshConfig) -> str:
-    """How many devices a mesh has that leaves none open."""
-    if -1 in (mesh.data, mesh.fsdp, mesh.tensor):
-        raise config_lib.ConfigError(
-            f"--devices is missing, and mesh.data={mesh.data} mesh.fsdp={mesh.fsdp} mesh.tensor={mesh.tensor} leaves their number open: "
-            "give --devices=KIND-N such as h100-8, or --mesh without -1"
-        )
-    return str(mesh.data * mesh.fsdp * mesh.tensor)
+    return answer.answer(config, devices, _STAGES.value)
 
 
 def main(argv: Sequence[str]) -> None:

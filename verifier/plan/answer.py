@@ -1,0 +1,59 @@
+"""What a plan is asked for and what it answers, as text: from settings and devices to the table. Knows words, no flags and no figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from verifier import config as config_lib
+from verifier.plan import devices as devices_lib
+
+
+def answer(config: config_lib.Config, devices: devices_lib.Devices, names: Sequence[str] | None) -> str:
+    """The plan of some stages as text; None: of all that the settings have."""
+    from verifier.plan import advice, stages, subject, table
+
+    all_names = ("pretrain", "finetune", "sample", "verify", "score")
+    if strange := [name for name in names or () if name not in all_names]:
+        raise config_lib.ConfigError(f"--stages: nothing is planned for {strange[0]!r}; expected some of {', '.join(all_names)}")
+    idle = {name for name in stages.JOBS if not getattr(config, name).epochs}
+    asked = [name for name in all_names if (name not in idle if names is None else name in names)]
+    config = dataclasses.replace(config, mesh=stages.closed(config.mesh, devices))
+    found = subject.read(config)
+    planned: list[stages.Stage | str] = []
+    ways: dict[str, str] = {}
+    for name in asked:
+        try:
+            stage = stages.plan(found, name, devices)
+            planned.append(stage)
+            fits = stage.total <= advice.limit(devices)
+        except config_lib.ConfigError:
+            raise
+        except config_lib.UserError as error:  # sampling has sizes of its own to refuse
+            planned.append(name)
+            ways[name] = f"{error}\n  "
+            fits = False
+        if not fits:
+            ways[name] = ways.get(name, "") + advice.ways_out(found, name, devices)
+    return table.render(found, devices, planned, ways)
+
+
+def mesh(text: str | None) -> list[str]:
+    """The assignments that --mesh stands for."""
+    if text is None:
+        return []
+    sizes = text.replace("x", ",").split(",")
+    if len(sizes) != 3 or not all(re.fullmatch(r"-1|[1-9]\d*", size.strip()) for size in sizes):
+        raise config_lib.ConfigError(f"--mesh={text}: expected three numbers of devices, data,fsdp,tensor, such as 1,16,4 (one may be -1)")
+    return [f"mesh.{axis}={size.strip()}" for axis, size in zip(("data", "fsdp", "tensor"), sizes, strict=True)]
+
+
+def devices_of(mesh: config_lib.MeshConfig) -> str:
+    """How many devices a mesh has that leaves none open."""
+    if -1 in (mesh.data, mesh.fsdp, mesh.tensor):
+        raise config_lib.ConfigError(
+            f"--devices is missing, and mesh.data={mesh.data} mesh.fsdp={mesh.fsdp} mesh.tensor={mesh.tensor} leaves their number open: "
+            "give --devices=KIND-N such as h100-8, or --mesh without -1"
+        )
+    return str(mesh.data * mesh.fsdp * mesh.tensor)
