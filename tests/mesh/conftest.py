@@ -3,6 +3,8 @@
 import jax
 import pytest
 
+from tests.mesh.processes import alone  # noqa: F401  a fixture of several files
+
 
 @pytest.fixture(autouse=True, scope="session")
 def eight_devices():

@@ -1,0 +1,60 @@
+"""Starts `verifier.launch` as hosts would: real processes of one job, on one machine."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.shrunk import ROOT, SHRUNK, rows
+
+SETTINGS = [*SHRUNK, "finetune.batch_rows=8", "verify.batch_rows=8", "sample.rows=64"]
+
+
+def begin(root, *more, processes=1, devices=1):
+    """Starts the experiment in so many processes."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "verifier.launch", "--exp=tiny_token_verifier", f"--workdir={root}", *more]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
+    started = []
+    for process in range(processes):
+        job = [f"--coordinator_address={address}", f"--num_processes={processes}", f"--process_id={process}"] if processes > 1 else []
+        whole = [*command, *job, "--set", *SETTINGS]
+        started.append(subprocess.Popen(whole, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    return started
+
+
+def finish(started):
+    """What each process printed, when all have ended well."""
+    found = [each.communicate(timeout=600) for each in started]
+    for each, (_, errors) in zip(started, found, strict=True):
+        assert each.returncode == 0, errors[-3000:]
+    return found
+
+
+def start(root, *more, processes=1, devices=1):
+    """Runs the experiment in so many processes to its end; what each printed."""
+    return finish(begin(root, *more, processes=processes, devices=devices))
+
+
+def losses(root, job):
+    return [line["loss"] for line in map(json.loads, (root / f"logs/{job}.jsonl").read_text().splitlines()) if "loss" in line]
+
+
+def assert_same_tokens(work, alone):
+    for split in ("train", "heldout", "test", "test_greedy"):
+        here, there = (rows(root / f"tables/samples/split={split}") for root in (work, alone))
+        for ours, theirs in zip(here, there, strict=True):
+            assert ours["tokens"] == theirs["tokens"] and ours["problem_id"] == theirs["problem_id"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A run that one process made."""
+    root = tmp_path_factory.mktemp("alone") / "work"
+    start(root)
+    return root
