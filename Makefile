@@ -23,8 +23,8 @@ check: setup
 	$(VENV)/bin/mypy verifier experiments
 
 test: check
-	$(RUN) -m pytest -n auto --dist loadfile --ignore=tests/mesh
-	JAX_NUM_CPU_DEVICES=8 $(RUN) -m pytest -n 3 --dist loadfile tests/mesh  # some of them only wait for a dead process to be missed
+	$(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder --ignore=tests/mesh
+	JAX_NUM_CPU_DEVICES=8 $(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/mesh  # some of them only wait for a dead process to be missed
 
 # The long version of tests/faults: kills a run 200 times and compares how it ends (some 40 minutes).
 faults: setup

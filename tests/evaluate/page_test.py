@@ -188,9 +188,9 @@ def test_light_dark_and_a_phone(opened: tuple[Browser, pathlib.Path]) -> None:
 
 
 def big_split(problems: int, samples: int) -> SplitRows:
-    """Made-up rows whose solutions are some 300 characters and 100 tokens long."""
+    """Made-up rows whose solutions are some 100 characters, and as many tokens, long."""
     rng, rows = np.random.default_rng(0), problems * samples
-    words = [" ".join(rng.choice(["so", "then", "boxes", "costs", "4*5=<<4*5=20>>20", "total"], 40)) for _ in range(500)]
+    words = [" ".join(rng.choice(["so", "then", "boxes", "costs", "4*5=<<4*5=20>>20", "total"], 13)) for _ in range(500)]
     right = rng.random(rows) < np.repeat(rng.beta(0.8, 1.2, problems), samples)
     number = np.where(right, 7, rng.integers(8, 30, rows))
     text = [f"{words[row % 500]}\n#### {answer}" for row, answer in enumerate(number.tolist())]

@@ -61,9 +61,13 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=20).map("".join) | st.text(st.characters(codec="utf-8", exclude_characters="\u2581\x00"), max_size=20))
 def test_any_text_has_the_same_ids(pair, text):
     made, again = pair
-    if type(made) is SentencePieceTokenizer and made.start_ids and made.decode(made.encode(text)) != text:
+    foreign = type(made) is SentencePieceTokenizer and bool(made.start_ids)
+    if foreign and made.decode(made.encode(text)) != text:
         return  # a foreign model that rewrites the text is compared on those that it leaves alone
-    assert again.encode(text) == made.encode(text)
+    if foreign and sorted(again.encode(text)) == sorted(made.encode(text)):
+        assert again.decode(again.encode(text)) == text  # the same pieces in another order are as likely to a unigram model
+    else:
+        assert again.encode(text) == made.encode(text)
     assert again.decode(made.encode(text)) == made.decode(made.encode(text))
 
 
