@@ -5,4 +5,9 @@ import os
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from tests.stores import bucket  # noqa: E402, F401  a fixture of several files; after the settings, which JAX reads once
+import jax  # noqa: E402, F401  after the settings, which it reads once
+
+# Of the processes that tests start, for those run the same small programs again and again.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+from tests.stores import bucket  # noqa: E402, F401  a fixture of several files
