@@ -13,7 +13,6 @@ from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.subsets import vote_shares
 from verifier.evaluate.svg import Grid
 
-_DRAWS = 8192  # subsets of all problems together: for 41 problems and more drawing adds an error of half a point at most, see `subsets`
 _LEVELS = 9
 
 
@@ -30,7 +29,7 @@ def shares(candidates: Candidates, seed: int) -> dict[str, dict[str, float]] | N
     steps = (step * 10**power for power in range(len(str(most))) for step in (1, 2, 5))
     sizes = sorted({size for size in steps if size < most} | {most})
     cells = [(size, k) for size in sizes for k in sizes if k <= size]
-    found = vote_shares(candidates, cells, seed, draws=_DRAWS)
+    found = vote_shares(candidates, cells, seed)
     return {str(n): {str(k): round(float(found[n, k].mean()), 6) for size, k in cells if size == n} for n in sizes}
 
 
