@@ -35,8 +35,9 @@ from verifier.model import sharding
 from verifier.model.hf_weights import load_weights
 from verifier.train import checkpoint, losses, step
 
-SAMPLING = ["sample.train_problems=352", "sample.heldout_samples=1", "sample.test_samples=1", "sample.greedy=false", "sample.rows=256"]
-LONG, SHORT = 96, 8  # samples a problem: of a measured turn, where the seconds before the first solution hardly count; of the first turn
+SAMPLING = ["sample.train_problems=352", "sample.heldout_samples=1", "sample.test_samples=1", "sample.greedy=false"]
+SLOTS = 128  # of each process
+LONG, SHORT = 48, 8  # samples a problem: of a measured turn, where the seconds before the first solution hardly count; of the first turn
 
 
 def launch(root: pathlib.Path, cores: Sequence[int], *more: str, process: int = 0, processes: int = 1) -> subprocess.Popen[bytes]:
@@ -58,7 +59,8 @@ def hosts(work: pathlib.Path, rounds: int) -> dict[str, Any]:
     for turn in range(rounds + 1):
         for processes in (1, 2):
             root = pathlib.Path(shutil.copytree(work / "base", work / f"hosts-{turn}-{processes}"))
-            flags = ["--stages=sample", *(f"--set={knob}" for knob in [*SAMPLING, f"sample.train_samples={LONG if turn else SHORT}"])]
+            size = [f"sample.train_samples={LONG if turn else SHORT}", f"sample.rows={SLOTS * processes}"]
+            flags = ["--stages=sample", *(f"--set={knob}" for knob in [*SAMPLING, *size])]
             started = [launch(root, [cores[n]], *flags, process=n, processes=processes) for n in range(processes)]
             statuses = [each.wait() for each in started]  # of all, before one is looked at
             if any(statuses):
