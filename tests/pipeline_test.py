@@ -244,16 +244,16 @@ def test_a_further_test_set_shares_no_problem_with_what_is_learnt_from(copy, tmp
         pipeline.run(config("ood.sets=[svamp]", f"ood.dirs=[{tmp_path / 'svamp'}]"), copy, ["sample"])
 
 
-def test_prompts_beyond_the_context_are_named_and_left_out(copy, capsys):
+def test_prompts_beyond_the_context_are_named_and_left_out(copy, capsys, monkeypatch):
     tokenizer = load_tokenizer(copy / "generator")
     shared = config()
     lengths = sorted(len(tokenizer.encode(f"{row['question']}\n")) for row in rows(copy / "tables" / "problems" / "split=test"))
     for name in ("samples", "labels", "scores"):
         shutil.rmtree(copy / "tables" / name)
     shutil.rmtree(copy / "verifier")
-    few = ["sample.train_problems=1", *(f"sample.{split}_samples=1" for split in ("train", "heldout", "test")), "sample.greedy=false"]
+    monkeypatch.setattr(solutions.Engine, "run", lambda self, prompts, *rest: [])  # as many tokens as a context holds take long
     room = shared.model.context - lengths[-2]  # for all but the longest
-    pipeline.run(config(*few, f"sample.max_new_tokens={room}"), copy, ["sample"])
+    pipeline.run(config(f"sample.max_new_tokens={room}"), copy, ["sample"])
     left_out = json.loads((copy / "tables" / "samples" / "split=test" / "manifest.json").read_text())["left_out"]
     said = capsys.readouterr().err
     assert left_out and all(problem_id in said for problem_id in left_out)

@@ -39,20 +39,28 @@ def finish(root: pathlib.Path, *more: str) -> str:
     return errors
 
 
+def model_id(root: pathlib.Path, model: str) -> str:
+    return json.loads((root / model / "manifest.json").read_text())["id"]
+
+
+def losses(root: pathlib.Path, job: str) -> list[tuple[int, float]]:
+    """Of every step that is logged."""
+    lines = map(json.loads, (root / f"logs/{job}.jsonl").read_text().splitlines())
+    return [(line["step"], line["loss"]) for line in lines if "loss" in line]
+
+
 def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
     """What is not the same in two finished workdirs: models, rows, losses or metrics; times aside."""
     found = []
     for model in ("generator", "verifier"):
-        ids = [json.loads((root / model / "manifest.json").read_text())["id"] for root in (one, other)]
+        ids = [model_id(root, model) for root in (one, other)]
         found += [f"{model}: {ids}"] if ids[0] != ids[1] else []
     for table, splits in TABLES.items():
         for split in splits:
             pair = [rows(root / f"tables/{table}/split={split}") for root in (one, other)]
             found += [f"{table} {split}"] if pair[0] != pair[1] else []
     for job in ("finetune", "verify"):
-        pair = [(root / f"logs/{job}.jsonl").read_text().splitlines() for root in (one, other)]
-        losses = [[(line["step"], line["loss"]) for line in map(json.loads, lines) if "loss" in line] for lines in pair]
-        found += [f"losses of {job}"] if losses[0] != losses[1] else []
+        found += [f"losses of {job}"] if losses(one, job) != losses(other, job) else []
     metrics = [json.loads((root / "report/metrics.json").read_text())["splits"] for root in (one, other)]
     return found + (["metrics"] if metrics[0] != metrics[1] else [])
 
