@@ -39,9 +39,10 @@ def finetune(run: Run) -> None:
     found = run.problems()
     tokenizer = _tokenizer(config, found["train"])
     mesh = sharding.make_mesh(config.mesh)
-    if of_its_own := config.verify.init == "base" and bool(config.verify.weights):
+    jobs = generator_jobs(config)
+    if "verify" not in jobs:
         check_verifier_base(config)
-    model = _base_model(config, tokenizer, mesh, jobs=_JOBS[:2] if of_its_own else _JOBS)
+    model = _base_model(config, tokenizer, mesh, jobs)
     weights = _weight_sums(config.model.weights)
     facts = {"settings": own, "weights": weights, "parameters": sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))}
     log.say(f"finetune: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens in the vocabulary")
@@ -96,6 +97,11 @@ def verify(run: Run) -> None:
     name = saved.save(folder, model, tokenizer, facts)
     checkpoint.remove_checkpoints(folder / "verify-checkpoints")
     log.say(f"verify: verifier {name} saved in {folder}")
+
+
+def generator_jobs(config: config_lib.Config) -> tuple[str, ...]:
+    """The jobs that train what `model.weights` names: the verifier's is not among them where it starts from weights of its own."""
+    return _JOBS[:2] if config.verify.init == "base" and config.verify.weights else _JOBS
 
 
 def check_verifier_base(config: config_lib.Config) -> None:

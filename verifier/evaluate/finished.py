@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from verifier.evaluate import aggregation, report, tables
@@ -11,30 +12,38 @@ from verifier.evaluate.comparison import ComparisonError, Contestant
 from verifier.evaluate.metrics import GREEDY
 
 
-def read(root: pathlib.Path, name: str) -> dict[str, Contestant]:
-    """The splits that a run was judged on, held-out problems among them.
+def read(root: pathlib.Path, name: str, splits: Sequence[str] | None = None) -> dict[str, Contestant]:
+    """The splits that a run was judged on.
 
     Args:
         root: of a workdir with `report/metrics.json`.
         name: that the comparison gives it.
+        splits: which; None: all, held-out problems among them.
 
     Returns:
         By split, in the order of the report.
 
     Raises:
-        UserError: the report is not there or damaged, or a table is.
+        UserError: the report is not there or damaged, a table is, or the run has not been judged on a split that is asked for.
     """
     metrics = _metrics(root)
     about = report.run_of_workdir(root)
-    stored = tables.read_workdir(root, allow_missing=bool(about.settings.get("report.allow_missing")))
+    judged = {split: figures for split, figures in metrics["splits"].items() if not split.endswith(GREEDY)}
+    for split in splits or ():
+        if split not in judged:
+            raise ComparisonError(f"{root} has no split {split!r}; it has {', '.join(judged) or 'none'}: choose one with --split")
+    wanted = [each for split in splits for each in (split, split + GREEDY)] if splits else None
+    stored = tables.read_workdir(root, wanted, allow_missing=bool(about.settings.get("report.allow_missing")))
     found = {}
-    for split, figures in metrics["splits"].items():
-        if split.endswith(GREEDY) or split not in stored:
+    for split, figures in judged.items():
+        if split not in stored:
             continue
         rows = aggregation.applied(stored[split], metrics.get("aggregation", "last"), about.tokenizer)
         k = (figures.get("top_k_vote_chosen") or {}).get("k")
         greedy = stored[split + GREEDY].candidates if split + GREEDY in stored else None
         found[split] = Contestant(name, rows.candidates, k, rows.grader, greedy)
+    if lost := [split for split in splits or () if split not in found]:
+        raise ComparisonError(f"{root} has no samples of the split {lost[0]!r} any more: run it anew, or choose another one with --split")
     return found
 
 

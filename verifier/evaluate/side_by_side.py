@@ -28,11 +28,7 @@ def compare(roots: Sequence[pathlib.Path], out: pathlib.Path, split: str, resamp
     if not 2 <= len(roots) <= comparison_page.MOST:
         raise ComparisonError(f"{len(roots)} runs to compare; expected 2 to {comparison_page.MOST} workdirs")
     names = _names(roots)
-    tested = [finished.read(root, name) for root, name in zip(roots, names, strict=True)]
-    for root, of_run in zip(roots, tested, strict=True):
-        if split not in of_run:
-            raise ComparisonError(f"{root} has no split {split!r}; it has {', '.join(of_run) or 'none'}: choose one with --split")
-    runs = [of_run[split] for of_run in tested]
+    runs = [finished.read(root, name, [split])[split] for root, name in zip(roots, names, strict=True)]
     found = comparison.compare(runs, resamples, seed)
     html = comparison_page.render(found, datetime.date.today().strftime("%d %B %Y").lstrip("0"), _settings(roots))
     for name, chart in comparison_page.charts(found).items():

@@ -16,7 +16,7 @@ from verifier.plan.published import GSM8K, MODELS, Text
 from verifier.text.bytes_tokenizer import ByteTokenizer
 from verifier.text.problem import Problem, Template
 from verifier.text.tokenizer import Tokenizer, TokenizerError, load_tokenizer
-from verifier.training import base_arch
+from verifier.training import base_arch, generator_jobs
 
 LETTERS_A_TOKEN = 3.0  # of word problems, where there is no tokenizer to count with
 
@@ -51,10 +51,8 @@ def read(config: Config) -> Subject:
         stored = hf_weights.arch_from_hf(described)
         vocab_size = tokenizer.vocab_size if tokenizer else stored.vocab_size
         rows = hf_weights.rows_needed(stored.vocab_size, vocab_size, str(described["model_type"]), config.model.weights)
-        others = config.verify.init == "base" and config.verify.weights  # the verifier's rows are not read by this model
-        jobs = ("pretrain", "finetune") if others else ("pretrain", "finetune", "verify")
-        arch = base_arch(dataclasses.replace(stored, vocab_size=rows), config, config.model.weights, jobs)
-    if config.verify.init == "base" and config.verify.weights:
+        arch = base_arch(dataclasses.replace(stored, vocab_size=rows), config, config.model.weights, generator_jobs(config))
+    if "verify" not in generator_jobs(config):
         notes.append(f"the verifier is planned with the generator's sizes, not those of {config.verify.weights}")
     if config.verify.deduplicate:
         notes.append("samples that are alike are counted, though verify.deduplicate leaves them out")
