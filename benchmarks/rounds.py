@@ -21,7 +21,9 @@ def interleaved(names: Sequence[str], rounds: int) -> list[tuple[int, str]]:
     return [(turn, name) for turn in range(rounds) for name in names]
 
 
-def compare(contenders: Sequence[Contender], plan: Plan, rounds: int, environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def compare(
+    contenders: Sequence[Contender], plan: Plan, rounds: int, environment: Mapping[str, str], *, apart: bool = False
+) -> dict[str, dict[str, Any]]:
     """Measures every contender `rounds` times, interleaved.
 
     Args:
@@ -29,25 +31,43 @@ def compare(contenders: Sequence[Contender], plan: Plan, rounds: int, environmen
         plan: the job.
         rounds: measurements of each.
         environment: of their processes.
+        apart: each measurement has a process of its own: where contenders hold so much memory that they would slow down one another.
 
     Returns:
         By name: "load" and "warm_up" (answers), "runs" (answers, one a round), and "error" where it ended before its time.
     """
     found: dict[str, dict[str, Any]] = {each.name: {"runs": []} for each in contenders}
+    if apart:
+        for turn, name in interleaved(list(found), rounds):
+            one = next(each for each in contenders if each.name == name)
+            _measure(found, [one], plan, [turn], environment, rounds)
+    else:
+        _measure(found, contenders, plan, range(rounds), environment, rounds)
+    return found
+
+
+def _measure(
+    found: dict[str, dict[str, Any]],
+    contenders: Sequence[Contender],
+    plan: Plan,
+    turns: Sequence[int],
+    environment: Mapping[str, str],
+    unused: int,
+) -> None:
+    """Loads, warms up and measures contenders whose processes are there at the same time; no round has the number `unused`."""
     processes = {each.name: Process(each, environment) for each in contenders}
     try:
         for name, process in processes.items():
             _ask(found[name], process, "load", process.contender.load, "load")
         for name, process in processes.items():
-            warm_up = plan.short() if process.contender.short_warm_up else plan.arguments(rounds)  # a seed that no round has
+            warm_up = plan.short() if process.contender.short_warm_up else plan.arguments(unused)  # a seed that no round has
             _ask(found[name], process, plan.job, {**warm_up, **process.contender.job}, "warm_up")
-        for turn, name in interleaved(list(processes), rounds):
-            process = processes[name]
-            _ask(found[name], process, plan.job, {**plan.arguments(turn), **process.contender.job}, "runs")
+        for turn in turns:
+            for name, process in processes.items():
+                _ask(found[name], process, plan.job, {**plan.arguments(turn), **process.contender.job}, "runs")
     finally:
         for process in processes.values():
             process.close()
-    return found
 
 
 def _ask(found: dict[str, Any], process: Process, job: str, arguments: Mapping[str, Any], slot: str) -> None:

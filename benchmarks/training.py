@@ -5,7 +5,8 @@
 All take the same examples in the same steps with AdamW and a clipped gradient: this project its packed rows; torch the same packed rows
 under a block-diagonal mask, or the same examples one a row, padded to the longest (the usual loop). With --dtype=bfloat16 weights stay
 float32, this project computes in bfloat16 and torch under autocast. First losses are stored and must agree, but for the value head's
-reserved id, which this project keeps out of the softmax.
+reserved id, which this project keeps out of the softmax. Each measurement has a process of its own, which keeps its memory from step to
+step (`allocator.KEEPING`): three processes of several GB each beside one another would slow down whichever comes last.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from benchmarks import flags as flags_lib
 from benchmarks import needed, results, sampling, workload
 from benchmarks.contenders import Contender
 from benchmarks.rounds import Plan, compare
+from verifier import allocator
 from verifier.data.batches import Batch
 
 USUAL = ["verifier", "torch-padded", "torch-packed"]
@@ -70,13 +72,15 @@ def main() -> None:
     # All warm up with the steps that no round takes, from the same weights: their first losses can be compared.
     plan = Plan("train", asked, lambda: asked(flags.rounds))
     sizes = needed.sizes_of(setting.model)
-    found = summarised(compare(contenders(setting), plan, flags.rounds, setting.environment), batches, flags.steps, sizes)
+    environment = {**setting.environment, **{variable: str(value) for variable, (_, value) in allocator.KEEPING.items()}}
+    compared = compare(contenders(setting), plan, flags.rounds, environment, apart=True)
+    found = summarised(compared, batches, flags.steps, sizes)
     lengths = [length for batch in batches for length in workload.example_lengths(batch)]
     facts = {"rows": flags.rows, "row_tokens": flags.row_tokens, "steps": flags.steps, "example_tokens": results.summary(lengths)}
     facts["real_share_of_packed_rows"] = float(np.mean([(batch.segment_ids_BT > 0).mean() for batch in batches]))
     facts["first_losses"] = {name: each["warm_up"]["losses"][0] for name, each in found.items() if "warm_up" in each}
-    compared = sampling.ratios(found, "verifier", "tokens_per_second")
-    results.write("training", setting.threads, {**setting.facts(), **facts, "contenders": found, "ratios": compared}, flags.results)
+    ratios = sampling.ratios(found, "verifier", "tokens_per_second")
+    results.write("training", setting.threads, {**setting.facts(), **facts, "contenders": found, "ratios": ratios}, flags.results)
 
 
 if __name__ == "__main__":

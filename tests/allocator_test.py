@@ -28,7 +28,7 @@ print(resident() - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_freed_memory_stays_where_the_settings_say_so():
-    plain = {name: value for name, value in os.environ.items() if name not in allocator.SETTINGS}
+    plain = {name: value for name, value in os.environ.items() if name not in {**allocator.SETTINGS, **allocator.KEEPING}}
 
     def left(settle, environment):
         run = subprocess.run([sys.executable, "-c", SCRIPT.format(settle=settle)], env=environment, capture_output=True, text=True)
@@ -38,3 +38,35 @@ def test_freed_memory_stays_where_the_settings_say_so():
     assert left(True, plain) > 15 << 20
     assert left(False, plain) < 2 << 20
     assert left(True, plain | {"MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_TOP_PAD_": "0"}) < 2 << 20  # the environment goes first
+
+
+# Asks for 48 MB, which `settle` alone takes from the system and gives back, and frees it: resident bytes inside `keeping` and behind it.
+KEEPING = """
+import ctypes, os
+from verifier import allocator
+allocator.settle()
+library = ctypes.CDLL(None)
+library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+resident = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+before = resident()
+
+def used():
+    place = library.malloc(48 << 20)
+    ctypes.memset(place, 1, 48 << 20)
+    library.free(place)
+    return resident() - before
+
+with allocator.keeping():
+    inside = used()
+print(inside, resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_large_arrays_stay_only_while_they_are_kept():
+    plain = {name: value for name, value in os.environ.items() if name not in {**allocator.SETTINGS, **allocator.KEEPING}}
+    run = subprocess.run([sys.executable, "-c", KEEPING], env=plain, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    inside, behind = map(int, run.stdout.split())
+    assert inside > 40 << 20
+    assert behind < 8 << 20

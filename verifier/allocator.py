@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
+from collections.abc import Iterator, Mapping
 
 # By the variable that sets it from outside: the number that glibc's mallopt knows it by, and bytes (or a count).
 SETTINGS = {
@@ -14,12 +16,39 @@ SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": (-3, 32 << 20),  # the largest there is: larger arrays are always asked of the system
 }
 
+# While the same arrays come again in every step. Up to 6 GB a step were given back and cleared anew, a seventh of the time of training.
+KEEPING = {
+    "MALLOC_TRIM_THRESHOLD_": (-1, -1),  # nothing is given back
+    "MALLOC_MMAP_MAX_": (-4, 0),  # nor asked of the system by itself
+}
+_BETWEEN = {"MALLOC_TRIM_THRESHOLD_": SETTINGS["MALLOC_TRIM_THRESHOLD_"], "MALLOC_MMAP_MAX_": (-4, 65536)}  # glibc's own number
+
 
 def settle() -> None:
     """Applies the settings to this process, but for those that its environment gives; nothing where the C library is not glibc."""
-    if platform.libc_ver()[0] != "glibc":
+    _apply(SETTINGS)
+
+
+@contextlib.contextmanager
+def keeping() -> Iterator[None]:
+    """Meanwhile freed memory stays with this process, which may hold up to a quarter more of it; then what is free goes back."""
+    _apply(KEEPING)
+    try:
+        yield
+    finally:
+        _apply(_BETWEEN)
+        if _has_glibc():
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _apply(settings: Mapping[str, tuple[int, int]]) -> None:
+    if not _has_glibc():
         return
     library = ctypes.CDLL(None)
-    for variable, (option, value) in SETTINGS.items():
+    for variable, (option, value) in settings.items():
         if variable not in os.environ:
             library.mallopt(option, value)
+
+
+def _has_glibc() -> bool:
+    return platform.libc_ver()[0] == "glibc"

@@ -26,6 +26,13 @@ def written_out(query: jax.Array, key: jax.Array, value: jax.Array, mask_BTS: np
     return jnp.einsum("bnts,bnsh->btnh", jax.nn.softmax(jnp.where(mask_BTS[:, None], scores, -1e30)), value)
 
 
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Rows of 7 tokens in blocks of 3, 3 and 1."""
+    monkeypatch.setattr(attention, "_LEAST_BLOCK", 3)
+
+
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("window", [None, 2])
 @pytest.mark.parametrize("segments", [None, SEGMENTS])
 def test_values_and_gradients_are_those_of_attention_written_out(segments, window):
@@ -42,6 +49,17 @@ def test_values_and_gradients_are_those_of_attention_written_out(segments, windo
     np.testing.assert_allclose(value, expected, rtol=1e-4)
     for slope, wanted in zip(slopes, expected_slopes, strict=True):
         np.testing.assert_allclose(slope, wanted, atol=2e-5)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_rows_behind_others_see_those_and_themselves():
+    query, key, value = parts()
+    rng = np.random.default_rng(2)
+    before = [jnp.asarray(rng.normal(size=(B, K, 5, H)), jnp.float32) for _ in range(2)]
+    key, value = (jnp.concatenate(pair, axis=2) for pair in zip(before, (key, value), strict=True))
+    mask = np.tril(rng.random((B, T, 5 + T)) < 0.7, 5) | np.eye(T, 5 + T, 5, dtype=bool)
+    found = quick_jit(attention.masked)(query, key, value, jnp.asarray(mask))
+    np.testing.assert_allclose(found, quick_jit(written_out)(query, key, value, mask), rtol=1e-4, atol=1e-5)
 
 
 def test_a_row_that_sees_nothing_stays_finite_with_its_gradient():

@@ -8,6 +8,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+_LEAST_BLOCK = 128  # queries of a block: smaller products are slow
+_MOST_BLOCKS = 4  # they leave out three eighths of the products, where no number of blocks leaves out half
 MASKED = -1e30  # finite: a row that sees nothing (a padding row) gives an even mean, not NaN
 
 
@@ -37,24 +39,24 @@ def within_rows(
     mask_BTS = causal_TS[None]
     for part in (together_BTS, near_TS):
         mask_BTS = mask_BTS if part is None else mask_BTS & part
-    return plain(query_BTNH, key_BKTH, value_BKTH, mask_BTS)
+    return _below_the_diagonal(query_BTNH, key_BKTH, value_BKTH, mask_BTS)
 
 
 def masked(query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array) -> jax.Array:
-    """A token sees what the mask says.
+    """A token sees what the mask says of what stands before the row, and of the row up to itself.
 
     Args:
         query_BTNH: N is a multiple of K.
-        key_BKSH: heads stand before positions.
+        key_BKSH: heads stand before positions; the last T of S are the row's own.
         value_BKSH: likewise.
-        mask_BTS: bool, True where seen; its first dimension may be 1.
+        mask_BTS: bool, True where seen, which no later token may be; its first dimension may be 1.
 
     Returns:
-        mixed_BTNH in the queries' dtype; the even mean of all values where nothing is seen.
+        mixed_BTNH in the queries' dtype, finite everywhere.
     """
     if _kernel(query_BTNH, key_BKSH) == "cudnn":
         return _cudnn(query_BTNH, key_BKSH, value_BKSH, mask_BTS, False)
-    return plain(query_BTNH, key_BKSH, value_BKSH, mask_BTS)
+    return _below_the_diagonal(query_BTNH, key_BKSH, value_BKSH, mask_BTS)
 
 
 def choose(platform: str, dtype: jax.typing.DTypeLike, head_width: int, tokens: int, keys: int) -> str:
@@ -93,10 +95,21 @@ def _cudnn(query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, ma
     return jax.nn.dot_product_attention(query_BTNH, key_BSKH, value_BSKH, mask=mask, is_causal=causal, implementation="cudnn")
 
 
+def _below_the_diagonal(query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array) -> jax.Array:
+    """`plain`, a block of queries after the other, each with the keys up to its last one: most of what is masked is never computed."""
+    tokens, before = query_BTNH.shape[1], key_BKSH.shape[2] - query_BTNH.shape[1]
+    size = max(_LEAST_BLOCK, -(-tokens // _MOST_BLOCKS))
+    mixed = []
+    for first in range(0, tokens, size):
+        own, seen = slice(first, first + size), slice(before + min(first + size, tokens))
+        mixed.append(plain(query_BTNH[:, own], key_BKSH[:, :, seen], value_BKSH[:, :, seen], mask_BTS[:, own, seen]))
+    return mixed[0] if len(mixed) == 1 else jnp.concatenate(mixed, axis=1)
+
+
 def plain(query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array) -> jax.Array:
     """Softmax attention in matrix products that XLA has everywhere; on a CPU twice as fast as jax.nn.dot_product_attention with gradients.
 
-    Args and result: see `masked`.
+    Args and result: see `masked`; here the mask may be any, and a token that sees nothing gets the even mean of all values.
     """
     B, T, N, H = query_BTNH.shape
     K = key_BKSH.shape[1]

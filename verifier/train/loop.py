@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from verifier import allocator, log
 from verifier import config as config_lib
-from verifier import log
 from verifier.model import sharding
 from verifier.train import checkpoint, losses, prefetch, step
 from verifier.train.prefetch import Stream
@@ -113,7 +113,7 @@ def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.T
         state, standing, done = _resume(state, stream, config, job, checkpoints)
         progress = log.Progress(steps, "step", job.name, done=done)
         on_mesh = sharding.using(sharding.mesh_of(params))
-        with on_mesh, log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress:
+        with on_mesh, log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress, allocator.keeping():
             run = _Run(programs, config, job, checkpoints, _Meter(metrics, progress, checkpoints), stream, standing)
             state, done = run.go(state, done)
         early = _out_of_patience(standing, config) and done < steps
