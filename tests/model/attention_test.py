@@ -28,8 +28,9 @@ def written_out(query: jax.Array, key: jax.Array, value: jax.Array, mask_BTS: np
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Rows of 7 tokens in blocks of 3, 3 and 1."""
+    """Rows of 7 tokens in blocks of 3, 3 and 1; without gradients row by row."""
     monkeypatch.setattr(attention, "_LEAST_BLOCK", 3)
+    monkeypatch.setattr(attention, "_SCORES_IN_CACHE", 1)
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from verifier.config import UserError
 from verifier.evaluate import rank, token_values
-from verifier.evaluate.calibration import calibration
+from verifier.evaluate.calibration import auroc_within_problems
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.columns import ROW
 from verifier.evaluate.intervals import Bootstrap
@@ -199,7 +199,7 @@ def _figures(candidates: Candidates | None, last_P: np.ndarray, bootstrap: Boots
         return None
     best_P = rank.best_of_n(candidates).correct_P.astype(np.float64)
     columns = {"best_of_n": best_P, "difference_to_last": best_P - last_P, "weighted_vote": rank.weighted_vote(candidates).correct_P}
-    return {**bootstrap.estimates(columns), "auroc_within_problem": calibration(candidates)["auroc_within_problem"]}
+    return {**bootstrap.estimates(columns), "auroc_within_problem": auroc_within_problems(candidates)}
 
 
 def _refuse_other_ids(token_N: np.ndarray, tokenizer: Tokenizer) -> None:

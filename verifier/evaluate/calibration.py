@@ -9,7 +9,7 @@ which would flatter); scores that tell nothing reach the share of right samples.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,14 +59,22 @@ def discrimination(
         `auroc`, `auroc_within_problem`, `auprc`, `auprc_within_problem` (None where there is nothing to compare), `problems_with_both`,
         `share_right` (the AUPRC of scores that tell nothing), `brier` and `ece`.
     """
+    return merit(score, right, problem, bins, log)[0]
+
+
+def merit(
+    score: np.ndarray, right: np.ndarray, problem: np.ndarray, bins: int = 10, log: np.ndarray | None = None
+) -> tuple[dict[str, Any], np.ndarray]:
+    """What `discrimination` returns, and `auroc` of every problem."""
     by = score if log is None else log
-    one = np.zeros_like(problem)
-    pooled = {"auroc": auroc(by, right, one)[0], "auprc": average_precision(by, right, one)[0]}
-    within_P, precision_P = auroc(by, right, problem), average_precision(by, right, problem)
+    order = np.argsort(by)
+    whole, within = _ties(by, right, np.zeros_like(problem), order), _ties(by, right, problem, order)
+    pooled = {"auroc": _auroc(whole)[0], "auprc": _average_precision(whole)[0]}
+    within_P, precision_P = _auroc(within), _average_precision(within)
     both_P = ~np.isnan(within_P)
     clipped = np.clip(score, 0.0, 1.0)
     gaps = [row["count"] * abs(row["mean_score"] - row["accuracy"]) for row in _reliability(clipped, right, bins) if row["count"]]
-    return {
+    figures = {
         "auroc": None if np.isnan(pooled["auroc"]) else float(pooled["auroc"]),
         "auroc_within_problem": float(within_P[both_P].mean()) if both_P.any() else None,
         "problems_with_both": int(both_P.sum()),
@@ -76,6 +84,18 @@ def discrimination(
         "brier": float(np.mean((clipped - right) ** 2)),
         "ece": float(sum(gaps) / len(score)),
     }
+    return figures, within_P
+
+
+def auroc_within_problems(candidates: Candidates) -> float | None:
+    """The plain mean of `auroc` over the problems that have both right and wrong samples; None where there are none."""
+    present_PJ = candidates.present_PJ
+    by_PJ = candidates.score_PJ if candidates.log_PJ is None else candidates.log_PJ
+    if by_PJ is None:
+        raise ValueError("AUROC: the samples have no scores; score them first")
+    within_P = auroc(by_PJ[present_PJ], candidates.correct_PJ[present_PJ], np.nonzero(present_PJ)[0])
+    both_P = ~np.isnan(within_P)
+    return float(within_P[both_P].mean()) if both_P.any() else None
 
 
 def auroc(score: np.ndarray, right: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -89,20 +109,7 @@ def auroc(score: np.ndarray, right: np.ndarray, group: np.ndarray) -> np.ndarray
     Returns:
         [G] areas; NaN where a group has only right or only wrong rows.
     """
-    order = np.lexsort((score, group))
-    score, right, group = score[order], right[order], group[order]
-    size_G = np.bincount(group)
-    start_G = np.cumsum(size_G) - size_G
-    new_tie = np.r_[True, (np.diff(score) != 0) | (np.diff(group) != 0)]
-    tie = np.cumsum(new_tie) - 1
-    first = np.nonzero(new_tie)[0]
-    last = np.r_[first[1:], len(score)] - 1
-    rank = ((first + last) / 2)[tie] - start_G[group]  # from 0, ties share the mean
-    right_G = np.bincount(group, weights=right)
-    pairs_G = right_G * (size_G - right_G)
-    ranks_G = np.bincount(group, weights=rank * right)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(pairs_G > 0, (ranks_G - right_G * (right_G - 1) / 2) / pairs_G, np.nan)
+    return _auroc(_ties(score, right, group, np.argsort(score)))
 
 
 def average_precision(score: np.ndarray, right: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -116,19 +123,49 @@ def average_precision(score: np.ndarray, right: np.ndarray, group: np.ndarray) -
     Returns:
         [G] areas; NaN where a group has no right row.
     """
-    order = np.lexsort((-score, group))
+    return _average_precision(_ties(score, right, group, np.argsort(score)))
+
+
+class _Ties(NamedTuple):
+    """Rows of equal score in the same group taken together: T ties, by group and then by rising score."""
+
+    group_T: np.ndarray
+    start_T: np.ndarray  # rows of the group that score less
+    size_T: np.ndarray
+    right_T: np.ndarray
+    size_G: np.ndarray
+    right_G: np.ndarray
+
+
+def _ties(score: np.ndarray, right: np.ndarray, group: np.ndarray, order: np.ndarray) -> _Ties:
+    """The ties of rows whose scores rise in the order given."""
+    last_group = int(group.max(initial=0))
+    if last_group:
+        narrow = group.astype(np.uint16) if last_group < 2**16 else group  # which numpy sorts by radix
+        order = order[np.argsort(narrow[order], kind="stable")]
     score, right, group = score[order], right[order], group[order]
+    first_T = np.nonzero(np.r_[True, (np.diff(score) != 0) | (np.diff(group) != 0)])[0]
     size_G, right_G = np.bincount(group), np.bincount(group, weights=right)
-    start_G = np.cumsum(size_G) - size_G
-    last_of_tie = np.nonzero(np.r_[(np.diff(score) != 0) | (np.diff(group) != 0), True])[0]
-    owner = group[last_of_tie]
-    taken = last_of_tie - start_G[owner] + 1
-    found = np.cumsum(right)[last_of_tie] - (np.cumsum(right_G) - right_G)[owner]
-    new = np.diff(found, prepend=0.0)
-    first = np.r_[True, np.diff(owner) != 0]
-    new[first] = found[first]
+    group_T = group[first_T]
+    start_T = first_T - (np.cumsum(size_G) - size_G)[group_T]
+    return _Ties(group_T, start_T, np.diff(first_T, append=len(score)), np.add.reduceat(right.astype(np.int64), first_T), size_G, right_G)
+
+
+def _auroc(ties: _Ties) -> np.ndarray:
+    rank_T = ties.start_T + (ties.size_T - 1) / 2  # from 0, ties share the mean
+    ranks_G = np.bincount(ties.group_T, weights=rank_T * ties.right_T, minlength=len(ties.size_G))
+    pairs_G = ties.right_G * (ties.size_G - ties.right_G)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.bincount(owner, weights=new * found / taken, minlength=len(size_G)) / np.where(right_G > 0, right_G, np.nan)
+        return np.where(pairs_G > 0, (ranks_G - ties.right_G * (ties.right_G - 1) / 2) / pairs_G, np.nan)
+
+
+def _average_precision(ties: _Ties) -> np.ndarray:
+    taken_T = ties.size_G[ties.group_T] - ties.start_T  # rows that score as high or higher
+    below_T = np.cumsum(ties.right_T) - ties.right_T - (np.cumsum(ties.right_G) - ties.right_G)[ties.group_T]
+    found_T = ties.right_G[ties.group_T] - below_T
+    sum_G = np.bincount(ties.group_T, weights=ties.right_T * found_T / taken_T, minlength=len(ties.size_G))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return sum_G / np.where(ties.right_G > 0, ties.right_G, np.nan)
 
 
 def _reliability(clipped: np.ndarray, right: np.ndarray, bins: int) -> list[dict[str, Any]]:

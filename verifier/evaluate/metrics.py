@@ -7,7 +7,7 @@ a split share one bootstrap over problems, so differences between two methods ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,17 +58,23 @@ def summarise(candidates: Mapping[str, Candidates], ks: Sequence[int], resamples
     Returns:
         For every split that is not the greedy one of another its figures; verifier's parts are None where there are no scores.
     """
-    ranked = {name: split for name, split in candidates.items() if not (name.endswith(GREEDY) and name.removesuffix(GREEDY) in candidates)}
-    chosen = _choose(ranked[HELDOUT], ks) if HELDOUT in ranked and ranked[HELDOUT].score_PJ is not None else None
+    names = ranked(candidates)
+    chosen = _choose(candidates[HELDOUT], ks) if HELDOUT in names and candidates[HELDOUT].score_PJ is not None else None
     out = {}
-    for name, split in ranked.items():
-        greedy = candidates.get(name + GREEDY)
+    for name in names:
+        split, greedy = candidates[name], candidates.get(name + GREEDY)
         out[name] = _split(
             split, ks, Bootstrap.draw(len(split.count_P), resamples, seed), seed, None if name == HELDOUT else chosen, greedy
         )
         if greedy is not None and not out[name]["greedy_accuracy"]:  # of other problems
             out[name]["greedy_accuracy"] = Bootstrap.draw(len(greedy.count_P), resamples, seed).estimates({"": _mean_accuracy(greedy)})[""]
     return out
+
+
+def ranked(splits: Iterable[str]) -> list[str]:
+    """The splits that have figures of their own: all but the greedy ones of others."""
+    names = list(splits)
+    return [name for name in names if not (name.endswith(GREEDY) and name.removesuffix(GREEDY) in names)]
 
 
 def results_table(metrics: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -96,9 +96,10 @@ def _browsed_words(browsed: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def main_split(splits: Mapping[str, Any]) -> str:
+def main_split(splits: Iterable[str]) -> str:
     """The split that the page is about: test, else the first that is not held out, else what there is."""
-    return "test" if "test" in splits else next((name for name in splits if name != HELDOUT), next(iter(splits)))
+    names = list(splits)
+    return "test" if "test" in names else next((name for name in names if name != HELDOUT), names[0])
 
 
 def _samples_words(split: Mapping[str, Any]) -> str:

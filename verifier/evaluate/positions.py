@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.evaluate.calibration import auroc, discrimination
+from verifier.evaluate.calibration import merit
 from verifier.evaluate.intervals import Bootstrap
 from verifier.evaluate.tables import SplitRows
 from verifier.evaluate.token_values import COUNT, TENTHS, at_tenths
@@ -38,11 +38,9 @@ def by_position(split: SplitRows, resamples: int, seed: int) -> list[dict[str, A
     out = []
     for place, tenth in enumerate(TENTHS):
         value = value_R10[row, place].astype(np.float64)
-        within_P = np.full(len(present_PJ), np.nan)
-        found = auroc(value, right, problem)
-        within_P[: len(found)] = found
+        figures, found = merit(value, right, problem)
+        within_P = np.pad(found, (0, len(present_PJ) - len(found)), constant_values=np.nan)
         both_P = ~np.isnan(within_P)
         estimate = bootstrap.ratio(np.where(both_P, within_P, 0.0), both_P.astype(np.float64))
-        figures = discrimination(value, right, problem)
         out.append({"share": tenth / 10, **figures, "auroc_within_problem_ci95": estimate["ci95"] if estimate else None})
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import datetime
 import hashlib
@@ -24,6 +25,7 @@ from verifier.text.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 
 __all__ = ["Run", "results_table", "run_of_workdir", "write", "write_report"]
 
+_WORKERS = 2
 _JUDGED = 10_000  # solutions of a split on which the graders are compared
 
 
@@ -118,20 +120,18 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     Raises:
         AggregationError: what the aggregation needs is missing.
     """
-    compared = aggregation.compare(splits, run.tokenizer, config.resamples, seed)
-    splits = {name: aggregation.applied(split, config.aggregation, run.tokenizer) for name, split in splits.items()}
-    figures = _figures(splits, compared, config, seed)
+    ranked = {name: aggregation.applied(split, config.aggregation, run.tokenizer) for name, split in splits.items()}
+    main = page.main_split(metrics.ranked(splits))
+    figures, problems = _worked_out(splits, ranked, main, run, config, seed)
     notes = _notes(splits, config)
     about_run = {"config_hash": run.config_hash, "seconds": dict(run.seconds)}
     result = {"splits": figures, "aggregation": config.aggregation, "notes": notes, **about_run}
-    main = page.main_split(figures)
-    figures[main]["top_k_vote_of"] = heatmap.shares(splits[main].candidates, seed)
     charts: dict[str, Drawing | None] = {
         "accuracy": plots.accuracy_over_samples(figures[main]),
         "votes": plots.votes_over_k(figures, main),
         "heatmap": heatmap.votes(figures[main]),
         "reliability": plots.reliability(figures[main]),
-        "scores": plots.score_histogram(splits[main].candidates),
+        "scores": plots.score_histogram(ranked[main].candidates),
         "positions": plots.merit_by_position(figures[main]),
     }
     drawn = {name: chart for name, chart in charts.items() if chart}
@@ -143,7 +143,6 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
         "settings": run.settings,
         "facts": run.facts,
     }
-    problems = shown.browsed(splits[main], config.show_problems, seed, token_texts(run.tokenizer) if run.tokenizer else None)
     html = page.render(result, {chart.title: chart.render() for chart in drawn.values()}, problems, about)
     out = places.place(out)
     for name, chart in drawn.items():
@@ -153,18 +152,34 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     return result
 
 
-def _figures(splits: Mapping[str, SplitRows], compared: Mapping[str, Any], config: ReportConfig, seed: int) -> dict[str, dict[str, Any]]:
-    """All figures by split: those of the ranking, and those that need its rows."""
-    figures = metrics.summarise({name: split.candidates for name, split in splits.items()}, config.ks, config.resamples, seed)
+def _worked_out(
+    splits: Mapping[str, SplitRows], ranked: Mapping[str, SplitRows], main: str, run: Run, config: ReportConfig, seed: int
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """All figures by split, those of the ranking and those that need its rows, and the problems that the page shows.
+
+    Threads share the work, for numpy and pyarrow let go of the interpreter; what takes longest comes first.
+    """
+    names = metrics.ranked(ranked)
+    with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
+        candidates = {name: split.candidates for name, split in ranked.items()}
+        summarised = pool.submit(metrics.summarise, candidates, config.ks, config.resamples, seed)
+        compared = pool.submit(aggregation.compare, splits, run.tokenizer, config.resamples, seed)
+        by_position = {name: pool.submit(positions.by_position, ranked[name], config.resamples, seed) for name in names}
+        disagreement = {name: pool.submit(_disagreement, ranked[name]) for name in names}
+        votes = pool.submit(heatmap.shares, candidates[main], seed)
+        texts = token_texts(run.tokenizer) if run.tokenizer else None
+        problems = pool.submit(shown.browsed, ranked[main], config.show_problems, seed, texts)
+    figures, aggregations = summarised.result(), compared.result()
     for name, summary in figures.items():
-        summary["grader_disagreement"] = _disagreement(splits[name])
+        summary["grader_disagreement"] = disagreement[name].result()
         if summary["verifier"]:
-            summary["verifier"]["by_position"] = positions.by_position(splits[name], config.resamples, seed)
-        summary["aggregations"] = compared[name]
-        heldout = compared.get(metrics.HELDOUT) if name != metrics.HELDOUT else None
-        summary["aggregation_chosen"] = aggregation.chosen(heldout, compared[name])
-        summary["left_out"] = {"problems": splits[name].left_out, **splits[name].missing}
-    return figures
+            summary["verifier"]["by_position"] = by_position[name].result()
+        summary["aggregations"] = aggregations[name]
+        heldout = aggregations.get(metrics.HELDOUT) if name != metrics.HELDOUT else None
+        summary["aggregation_chosen"] = aggregation.chosen(heldout, aggregations[name])
+        summary["left_out"] = {"problems": ranked[name].left_out, **ranked[name].missing}
+    figures[main]["top_k_vote_of"] = votes.result()
+    return figures, problems.result()
 
 
 def _disagreement(split: SplitRows) -> dict[str, Any]:
