@@ -11,7 +11,8 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: requirements.lock setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name another one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
+	$(RUN) -m compileall -q -j 0 $(VENV)/lib  # pip would do it on one core
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
@@ -22,8 +23,9 @@ check: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy verifier experiments
 
-test: check
-	$(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder --ignore=tests/mesh
+test: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy verifier experiments & types=$$!; $(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/mesh && wait $$types
 	JAX_NUM_CPU_DEVICES=8 $(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/mesh  # some of them only wait for a dead process to be missed
 
 # The long version of tests/faults: kills a run 200 times and compares how it ends (some 40 minutes).
