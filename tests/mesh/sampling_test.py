@@ -15,6 +15,8 @@ from verifier.model import cache, sharding
 from verifier.model.transformer import Arch, Transformer
 
 CONFIG = SampleConfig(max_new_tokens=24, rows=32, calculator=False)
+# Of 20 samples prompts are chosen by blocks of rows; of 5, a block of its own for every prompt, which one mesh is enough for.
+DRAWN = [*((20, mesh) for mesh in MESHES), (5, MESHES[-1])]
 PROMPTS = [Prompt(f"p{n}", [3 + n, *range(40, 40 + 3 * n)]) for n in range(7)]
 
 
@@ -44,8 +46,7 @@ def alone(samples=20, **changes):
     return drawn(None, samples, **changes)
 
 
-# Of 20 samples prompts are chosen by blocks of rows; of 5, a block of its own for every prompt, which one mesh is enough for.
-@pytest.mark.parametrize("samples, config", [*((20, mesh) for mesh in MESHES), (5, MESHES[-1])], ids=lambda each: str(each) if isinstance(each, int) else shown(each))
+@pytest.mark.parametrize("samples, config", DRAWN, ids=[f"{samples}-{shown(mesh)}" for samples, mesh in DRAWN])
 def test_every_mesh_draws_the_same_tokens(config, samples):
     here, there = drawn(sharding.make_mesh(config), samples), alone(samples)
     assert here.keys() == there.keys() and len(here) == samples * len(PROMPTS)

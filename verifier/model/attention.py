@@ -123,7 +123,8 @@ def plain(query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mas
 def _softmax_mix(query_BKTGH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array) -> jax.Array:
     """softmax(query . key) . value of scaled queries; the G query heads of a key head are one matrix. Softmax in float32.
 
-    On a CPU so few rows at a time that their scores stay in its cache, which halves the time; gradients, which keep all of them, gain nothing.
+    On a CPU so few rows at a time that their scores stay in its cache, which halves the time. Gradients, for which all scores are kept,
+    gain nothing by it.
     """
     B, K, T, G, _ = query_BKTGH.shape
     fit = max(_SCORES_IN_CACHE // (K * T * G * key_BKSH.shape[2]), 1)
