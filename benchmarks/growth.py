@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 from benchmarks import flags as flags_lib
 from benchmarks import plots, results, workload
 from benchmarks.contenders import Contender, Failed, Process
-from benchmarks.rounds import interleaved
 from benchmarks.sampling import plan
 from verifier.config import UserError
 
@@ -83,6 +82,11 @@ def measure(point: Point, setting: flags_lib.Setting, turn: int) -> dict[str, An
     model = loaded["weight_bytes"] if on_device else loaded["memory"]["resident_before"] + loaded["weight_bytes"]
     found = {"seconds": run["seconds"], "tokens": sum(map(sum, run["lengths"])), "peak": peak, "beyond_model": max(peak - model, 0)}
     return {**found, "weight_bytes": loaded["weight_bytes"], "memory": run["memory"], "loaded": loaded["memory"]}
+
+
+def interleaved(names: Sequence[str], rounds: int) -> list[tuple[int, str]]:
+    """Turns in order, A B C A B C ...: what a noisy neighbour slows down is then never one contender alone."""
+    return [(turn, name) for turn in range(rounds) for name in names]
 
 
 def gathered(places: Sequence[Point], runs: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -16,11 +16,6 @@ class Plan(NamedTuple):
     short: Callable[[], Mapping[str, Any]]  # a small job of the same kind; see Contender.short_warm_up
 
 
-def interleaved(names: Sequence[str], rounds: int) -> list[tuple[int, str]]:
-    """Turns in order, A B C A B C ...: what a noisy neighbour slows down is then never one contender alone."""
-    return [(turn, name) for turn in range(rounds) for name in names]
-
-
 def compare(
     contenders: Sequence[Contender], plan: Plan, rounds: int, environment: Mapping[str, str], *, apart: bool = False
 ) -> dict[str, dict[str, Any]]:
@@ -34,13 +29,14 @@ def compare(
         apart: each measurement has a process of its own: where contenders hold so much memory that they would slow down one another.
 
     Returns:
-        By name: "load" and "warm_up" (answers), "runs" (answers, one a round), and "error" where it ended before its time.
+        By name: "load" and "warm_up" (answers of the last process), "runs" (answers, one a round), "error" where it ended before its time.
     """
     found: dict[str, dict[str, Any]] = {each.name: {"runs": []} for each in contenders}
     if apart:
-        for turn, name in interleaved(list(found), rounds):
-            one = next(each for each in contenders if each.name == name)
-            _measure(found, [one], plan, [turn], environment, rounds)
+        for turn in range(rounds):
+            for each in contenders:
+                if "error" not in found[each.name]:
+                    _measure(found, [each], plan, [turn], environment, rounds)
     else:
         _measure(found, contenders, plan, range(rounds), environment, rounds)
     return found

@@ -70,3 +70,33 @@ def test_large_arrays_stay_only_while_they_are_kept():
     inside, behind = map(int, run.stdout.split())
     assert inside > 40 << 20
     assert behind < 8 << 20
+
+
+# Touches and frees 8 MB again and again, before and behind `keeping`, in a process that has settled nothing: pages that come anew.
+BEHIND = """
+import ctypes, resource
+from verifier import allocator
+library = ctypes.CDLL(None)
+library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        place = library.malloc(8 << 20)
+        ctypes.memset(place, 1, 8 << 20)
+        library.free(place)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+with allocator.keeping():
+    pass
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_a_process_that_has_settled_nothing_is_no_slower_for_having_kept():
+    plain = {name: value for name, value in os.environ.items() if name not in {**allocator.SETTINGS, **allocator.KEEPING}}
+    run = subprocess.run([sys.executable, "-c", BEHIND], env=plain, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) < 2_000  # of the 40,960 pages touched

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import contenders, needed, plots, reranking, results, tables, workload
-from benchmarks.rounds import interleaved
+from benchmarks.growth import interleaved
 from verifier.config import UserError
 from verifier.data import store
 from verifier.data.batches import Batch

@@ -21,7 +21,7 @@ KEEPING = {
     "MALLOC_TRIM_THRESHOLD_": (-1, -1),  # nothing is given back
     "MALLOC_MMAP_MAX_": (-4, 0),  # nor asked of the system by itself
 }
-_BETWEEN = {"MALLOC_TRIM_THRESHOLD_": SETTINGS["MALLOC_TRIM_THRESHOLD_"], "MALLOC_MMAP_MAX_": (-4, 65536)}  # glibc's own number
+_BEHIND = {**SETTINGS, "MALLOC_MMAP_MAX_": (-4, 65536)}  # glibc's own number; having been told one thing, it adapts none by itself
 
 
 def settle() -> None:
@@ -31,14 +31,19 @@ def settle() -> None:
 
 @contextlib.contextmanager
 def keeping() -> Iterator[None]:
-    """Meanwhile freed memory stays with this process, which may hold up to a quarter more of it; then what is free goes back."""
+    """Meanwhile freed memory stays with this process, which may hold up to a quarter more of it; then what is free goes back.
+
+    Nothing happens where the environment gives one of KEEPING: the other alone would only scatter the memory.
+    """
+    if not _has_glibc() or any(variable in os.environ for variable in KEEPING):
+        yield
+        return
     _apply(KEEPING)
     try:
         yield
     finally:
-        _apply(_BETWEEN)
-        if _has_glibc():
-            ctypes.CDLL(None).malloc_trim(0)
+        _apply(_BEHIND)
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _apply(settings: Mapping[str, tuple[int, int]]) -> None:

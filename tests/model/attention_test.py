@@ -10,8 +10,8 @@ import pytest
 from tests.model.families import quick_jit
 from verifier.model import attention
 
-B, T, N, K, H = 2, 7, 4, 2, 8
-SEGMENTS = np.asarray([[1, 1, 1, 2, 2, 0, 0], [1, 2, 2, 2, 2, 2, 3]], np.int32)
+B, T, N, K, H = 3, 7, 4, 2, 8
+SEGMENTS = np.asarray([[1, 1, 1, 2, 2, 0, 0], [1, 2, 2, 2, 2, 2, 3], [1, 1, 1, 1, 1, 1, 1]], np.int32)
 
 
 def parts(seed: int = 0, dtype: jax.typing.DTypeLike = jnp.float32) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -28,9 +28,9 @@ def written_out(query: jax.Array, key: jax.Array, value: jax.Array, mask_BTS: np
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Rows of 7 tokens in blocks of 3, 3 and 1; without gradients row by row."""
+    """Rows of 7 tokens in blocks of 4 and 3; without gradients two of the three rows at a time."""
     monkeypatch.setattr(attention, "_LEAST_BLOCK", 3)
-    monkeypatch.setattr(attention, "_SCORES_IN_CACHE", 1)
+    monkeypatch.setattr(attention, "_SCORES_IN_CACHE", 2 * N * 4 * T)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -45,6 +45,8 @@ def test_values_and_gradients_are_those_of_attention_written_out(segments, windo
     def both(function):
         return quick_jit(jax.value_and_grad(lambda *x: (function(*x) * weight).sum(), argnums=(0, 1, 2)))(*parts())
 
+    alone = quick_jit(lambda q, k, v: attention.within_rows(q, k, v, segments, window))(*parts())
+    np.testing.assert_allclose(alone, quick_jit(lambda q, k, v: written_out(q, k, v, mask))(*parts()), rtol=1e-4, atol=1e-5)
     value, slopes = both(lambda q, k, v: attention.within_rows(q, k, v, segments, window))
     expected, expected_slopes = both(lambda q, k, v: written_out(q, k, v, mask))
     np.testing.assert_allclose(value, expected, rtol=1e-4)

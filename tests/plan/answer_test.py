@@ -1,9 +1,11 @@
 """The plan as a user reads it: a column a stage, a verdict, a way out of what does not fit, and no stage that would not run."""
 
+import jax
 import pytest
 
 from tests.shrunk import config
 from verifier.config import ConfigError
+from verifier.model import attention
 from verifier.plan import advice, answer, devices, stages, subject
 
 ONE = devices.parse("h100-1")
@@ -34,6 +36,16 @@ def test_slots_that_fill_what_there_is_are_told_to_take_less_of_it():
     total = stages.plan(found, "sample", ONE).total
     tight = devices.Devices(1, 1, devices.Kind("small", "tpu", 1.0, total * 0.95 / advice.USABLE / 1e9, 1.0, 1))
     assert advice.ways_out(found, "sample", tight).startswith("--set sample.memory_gib=")
+
+
+def test_a_device_alone_is_planned_as_an_accelerator(monkeypatch):
+    """It attends to all rows at once, where a CPU would take few at a time."""
+    held = []
+    for cached in (2**40, 1):
+        monkeypatch.setattr(attention, "_SCORES_IN_CACHE", cached)
+        held.append(stages.plan(subject.read(config(f"seed={len(held)}")), "score", ONE).held["temporaries"])
+        jax.clear_caches()
+    assert held[0] == held[1]
 
 
 def test_stages_without_a_model_and_meshes_without_three_axes_are_refused():

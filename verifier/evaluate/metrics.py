@@ -58,7 +58,7 @@ def summarise(candidates: Mapping[str, Candidates], ks: Sequence[int], resamples
     Returns:
         For every split that is not the greedy one of another its figures; verifier's parts are None where there are no scores.
     """
-    names = ranked(candidates)
+    names = reported(candidates)
     chosen = _choose(candidates[HELDOUT], ks) if HELDOUT in names and candidates[HELDOUT].score_PJ is not None else None
     out = {}
     for name in names:
@@ -71,7 +71,7 @@ def summarise(candidates: Mapping[str, Candidates], ks: Sequence[int], resamples
     return out
 
 
-def ranked(splits: Iterable[str]) -> list[str]:
+def reported(splits: Iterable[str]) -> list[str]:
     """The splits that have figures of their own: all but the greedy ones of others."""
     names = list(splits)
     return [name for name in names if not (name.endswith(GREEDY) and name.removesuffix(GREEDY) in names)]

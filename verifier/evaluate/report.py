@@ -121,7 +121,7 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
         AggregationError: what the aggregation needs is missing.
     """
     ranked = {name: aggregation.applied(split, config.aggregation, run.tokenizer) for name, split in splits.items()}
-    main = page.main_split(metrics.ranked(splits))
+    main = page.main_split(metrics.reported(splits))
     figures, problems = _worked_out(splits, ranked, main, run, config, seed)
     notes = _notes(splits, config)
     about_run = {"config_hash": run.config_hash, "seconds": dict(run.seconds)}
@@ -154,14 +154,15 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
 
 def _worked_out(
     splits: Mapping[str, SplitRows], ranked: Mapping[str, SplitRows], main: str, run: Run, config: ReportConfig, seed: int
-) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """All figures by split, those of the ranking and those that need its rows, and the problems that the page shows.
 
     Threads share the work, for numpy and pyarrow let go of the interpreter; what takes longest comes first.
     """
-    names = metrics.ranked(ranked)
-    with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
-        candidates = {name: split.candidates for name, split in ranked.items()}
+    names = metrics.reported(ranked)
+    candidates = {name: split.candidates for name, split in ranked.items()}
+    pool = concurrent.futures.ThreadPoolExecutor(_WORKERS)
+    try:
         summarised = pool.submit(metrics.summarise, candidates, config.ks, config.resamples, seed)
         compared = pool.submit(aggregation.compare, splits, run.tokenizer, config.resamples, seed)
         by_position = {name: pool.submit(positions.by_position, ranked[name], config.resamples, seed) for name in names}
@@ -169,17 +170,19 @@ def _worked_out(
         votes = pool.submit(heatmap.shares, candidates[main], seed)
         texts = token_texts(run.tokenizer) if run.tokenizer else None
         problems = pool.submit(shown.browsed, ranked[main], config.show_problems, seed, texts)
-    figures, aggregations = summarised.result(), compared.result()
-    for name, summary in figures.items():
-        summary["grader_disagreement"] = disagreement[name].result()
-        if summary["verifier"]:
-            summary["verifier"]["by_position"] = by_position[name].result()
-        summary["aggregations"] = aggregations[name]
-        heldout = aggregations.get(metrics.HELDOUT) if name != metrics.HELDOUT else None
-        summary["aggregation_chosen"] = aggregation.chosen(heldout, aggregations[name])
-        summary["left_out"] = {"problems": ranked[name].left_out, **ranked[name].missing}
-    figures[main]["top_k_vote_of"] = votes.result()
-    return figures, problems.result()
+        figures, aggregations = summarised.result(), compared.result()
+        for name, summary in figures.items():
+            summary["grader_disagreement"] = disagreement[name].result()
+            if summary["verifier"]:
+                summary["verifier"]["by_position"] = by_position[name].result()
+            summary["aggregations"] = aggregations[name]
+            heldout = aggregations.get(metrics.HELDOUT) if name != metrics.HELDOUT else None
+            summary["aggregation_chosen"] = aggregation.chosen(heldout, aggregations[name])
+            summary["left_out"] = {"problems": ranked[name].left_out, **ranked[name].missing}
+        figures[main]["top_k_vote_of"] = votes.result()
+        return figures, problems.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # after an error, or Ctrl-C, what is under way ends and the rest is not begun
 
 
 def _disagreement(split: SplitRows) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 _LEAST_BLOCK = 128  # queries of a block: smaller products are slow
 _MOST_BLOCKS = 4  # they leave out three eighths of the products, where no number of blocks leaves out half
-_SCORES_IN_CACHE = 2**20
+_SCORES_IN_CACHE = 2**20  # float32: what a core's share of the last cache holds
 MASKED = -1e30  # finite: a row that sees nothing (a padding row) gives an even mean, not NaN
 
 
@@ -99,7 +99,7 @@ def _cudnn(query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, ma
 def _below_the_diagonal(query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array) -> jax.Array:
     """`plain`, a block of queries after the other, each with the keys up to its last one: most of what is masked is never computed."""
     tokens, before = query_BTNH.shape[1], key_BKSH.shape[2] - query_BTNH.shape[1]
-    size = max(_LEAST_BLOCK, -(-tokens // _MOST_BLOCKS))
+    size = -(-tokens // max(1, min(_MOST_BLOCKS, tokens // _LEAST_BLOCK)))
     mixed = []
     for first in range(0, tokens, size):
         own, seen = slice(first, first + size), slice(before + min(first + size, tokens))
@@ -127,13 +127,11 @@ def _softmax_mix(query_BKTGH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Ar
     gain nothing by it.
     """
     B, K, T, G, _ = query_BKTGH.shape
-    fit = max(_SCORES_IN_CACHE // (K * T * G * key_BKSH.shape[2]), 1)
-    size = max(rows for rows in range(1, B + 1) if B % rows == 0 and rows <= fit)
-    if size == B or jax.default_backend() != "cpu" or not jax.sharding.get_abstract_mesh().empty:
+    fit = max(_SCORES_IN_CACHE // max(K * T * G * key_BKSH.shape[2], 1), 1)
+    if fit >= B or jax.default_backend() != "cpu" or not jax.sharding.get_abstract_mesh().empty:
         return _forward(query_BKTGH, key_BKSH, value_BKSH, mask_BTS)[0]
-    whole = (query_BKTGH, key_BKSH, value_BKSH, jnp.broadcast_to(mask_BTS, (B, *mask_BTS.shape[1:])))
-    few = [part.reshape(B // size, size, *part.shape[1:]) for part in whole]
-    return jax.lax.map(lambda rows: _forward(*rows)[0], few).reshape(query_BKTGH.shape)
+    rows = (query_BKTGH, key_BKSH, value_BKSH, jnp.broadcast_to(mask_BTS, (B, *mask_BTS.shape[1:])))
+    return jax.lax.map(lambda row: _forward(*(part[None] for part in row))[0][0], rows, batch_size=fit)
 
 
 def _forward(

@@ -79,7 +79,10 @@ def plan(subject: Subject, name: str, devices: Devices) -> Stage:
     if name in JOBS:
         return _train(subject, name, whole)
     own = sharding.own_mesh(config.mesh, of_all, of_all[: devices.a_host])
-    return (_sample if name == "sample" else _score)(subject, own, devices)
+    # A CPU without a mesh reads a few rows at a time (`model.attention`), as no accelerator does.
+    alone = sharding.make_mesh(MeshConfig(1, 1, 1), of_all[:1]) if own is None else None
+    with sharding.using(alone):
+        return (_sample if name == "sample" else _score)(subject, own, devices)
 
 
 def _train(subject: Subject, name: str, mesh: Mesh) -> Stage:

@@ -113,7 +113,8 @@ def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.T
         state, standing, done = _resume(state, stream, config, job, checkpoints)
         progress = log.Progress(steps, "step", job.name, done=done)
         on_mesh = sharding.using(sharding.mesh_of(params))
-        with on_mesh, log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress, allocator.keeping():
+        keeping = allocator.keeping() if jax.default_backend() == "cpu" else contextlib.nullcontext()  # elsewhere steps take no host memory
+        with on_mesh, log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress, keeping:
             run = _Run(programs, config, job, checkpoints, _Meter(metrics, progress, checkpoints), stream, standing)
             state, done = run.go(state, done)
         early = _out_of_patience(standing, config) and done < steps
