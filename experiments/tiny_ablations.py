@@ -73,6 +73,6 @@ def get_sweep() -> dict[str, dict[str, list[str]]]:
             for count, sampled in ((60, 22), (120, 44), (240, 88))
         },
         "samples_per_problem": {f"samples_{count}": [f"verify.samples_per_problem={count}"] for count in (1, 2, 4, 7)},
-        "epochs": {f"epochs_{count}": [f"finetune.epochs={count}"] for count in (2, 4, 8, 16)},
+        "epochs": {f"epochs_{count}": [f"finetune.epochs={count}"] for count in (4, 16)},
         "test_samples": {"test_samples_400": ["sample.test_samples=400"]},
     }

@@ -8,9 +8,6 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-import omegaconf
-from omegaconf import OmegaConf
-
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -243,7 +240,12 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
     Raises:
         ConfigError: an assignment without `=`, an unknown path (the nearest ones are named) or a value of the wrong type.
     """
-    tree = OmegaConf.structured(config)
+    import omegaconf  # not above: ranking saved samples overrides nothing, and need not wait for it
+    from omegaconf import OmegaConf
+
+    tree = cast(omegaconf.DictConfig, OmegaConf.structured(config))
+    for part in (tree, *(section for section in tree.values() if isinstance(section, omegaconf.DictConfig))):
+        OmegaConf.set_readonly(part, False)  # frozen as their classes are; merging into a new tree takes three times as long
     known = flatten(config)
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
@@ -253,8 +255,7 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
             near = _nearest(path, known)
             raise ConfigError(f"--set {assignment!r}: there is no knob {path!r}; nearest: {', '.join(near)}")
         try:
-            with omegaconf.read_write(tree):
-                tree = cast(omegaconf.DictConfig, OmegaConf.merge(tree, OmegaConf.from_dotlist([_quoted(assignment, known[path])])))
+            tree.merge_with(OmegaConf.from_dotlist([_quoted(assignment, known[path])]))
         except (omegaconf.errors.OmegaConfBaseException, ValueError) as error:
             reason = str(error).splitlines()[0]
             expected = type(known[path]).__name__
