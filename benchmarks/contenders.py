@@ -19,7 +19,7 @@ from verifier import allocator
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Every contender gets this project's settings, so that none gains by its allocator alone.
-MALLOC = {variable: str(value) for variable, (_, value) in allocator.SETTINGS.items()}
+MALLOC = allocator.variables(allocator.SETTINGS)
 
 
 class Failed(RuntimeError):

@@ -72,7 +72,7 @@ def main() -> None:
     # All warm up with the steps that no round takes, from the same weights: their first losses can be compared.
     plan = Plan("train", asked, lambda: asked(flags.rounds))
     sizes = needed.sizes_of(setting.model)
-    environment = {**setting.environment, **{variable: str(value) for variable, (_, value) in allocator.KEEPING.items()}}
+    environment = {**setting.environment, **allocator.variables(allocator.KEEPING)}
     compared = compare(contenders(setting), plan, flags.rounds, environment, apart=True)
     found = summarised(compared, batches, flags.steps, sizes)
     lengths = [length for batch in batches for length in workload.example_lengths(batch)]

@@ -9,6 +9,17 @@ import pytest
 
 from verifier import allocator
 
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+
+
+def printed(script, **more):
+    """The numbers that a script prints in a process whose environment has none of the settings but `more`."""
+    plain = {name: value for name, value in os.environ.items() if name not in {**allocator.SETTINGS, **allocator.KEEPING}}
+    run = subprocess.run([sys.executable, "-c", script], env=plain | more, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return [int(word) for word in run.stdout.split()]
+
+
 # Asks for 16 MB at the end of the heap and frees it: resident bytes before and after.
 SCRIPT = """
 import ctypes, os
@@ -26,18 +37,14 @@ print(resident() - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_freed_memory_stays_where_the_settings_say_so():
-    plain = {name: value for name, value in os.environ.items() if name not in {**allocator.SETTINGS, **allocator.KEEPING}}
 
-    def left(settle, environment):
-        run = subprocess.run([sys.executable, "-c", SCRIPT.format(settle=settle)], env=environment, capture_output=True, text=True)
-        assert run.returncode == 0, run.stderr
-        return int(run.stdout)
+    def left(settle, **more):
+        return printed(SCRIPT.format(settle=settle), **more)[0]
 
-    assert left(True, plain) > 15 << 20
-    assert left(False, plain) < 2 << 20
-    assert left(True, plain | {"MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_TOP_PAD_": "0"}) < 2 << 20  # the environment goes first
+    assert left(True) > 15 << 20
+    assert left(False) < 2 << 20
+    assert left(True, MALLOC_TRIM_THRESHOLD_="131072", MALLOC_TOP_PAD_="0") < 2 << 20  # the environment goes first
 
 
 # Asks for 48 MB, which `settle` alone takes from the system and gives back, and frees it: resident bytes inside `keeping` and behind it.
@@ -62,12 +69,8 @@ print(inside, resident() - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_large_arrays_stay_only_while_they_are_kept():
-    plain = {name: value for name, value in os.environ.items() if name not in {**allocator.SETTINGS, **allocator.KEEPING}}
-    run = subprocess.run([sys.executable, "-c", KEEPING], env=plain, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    inside, behind = map(int, run.stdout.split())
+    inside, behind = printed(KEEPING)
     assert inside > 40 << 20
     assert behind < 8 << 20
 
@@ -94,9 +97,5 @@ print(faults())
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_a_process_that_has_settled_nothing_is_no_slower_for_having_kept():
-    plain = {name: value for name, value in os.environ.items() if name not in {**allocator.SETTINGS, **allocator.KEEPING}}
-    run = subprocess.run([sys.executable, "-c", BEHIND], env=plain, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert int(run.stdout) < 2_000  # of the 40,960 pages touched
+    assert printed(BEHIND)[0] < 2_000  # of the 40,960 pages touched

@@ -46,6 +46,11 @@ def keeping() -> Iterator[None]:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def variables(settings: Mapping[str, tuple[int, int]]) -> dict[str, str]:
+    """The settings as an environment gives them to other processes."""
+    return {variable: str(value) for variable, (_, value) in settings.items()}
+
+
 def _apply(settings: Mapping[str, tuple[int, int]]) -> None:
     if not _has_glibc():
         return
