@@ -156,7 +156,7 @@ def test_a_verifier_with_other_tokens_reads_the_text_of_the_solutions(copy):
     assert reader.vocab_size != generator.vocab_size
     samples = rows(copy / "tables" / "samples" / "split=test")
     read = sorted(
-        Run(other, workdir.Workdir(copy)).samples("test", reader).to_pylist(), key=lambda row: (row["problem_id"], row["sample_id"])
+        Run(other, workdir.Workdir(copy)).samples("test", reader, as_text=True).to_pylist(), key=lambda row: (row["problem_id"], row["sample_id"])
     )
     for sample, row, score in zip(samples, read, rows(copy / "tables" / "scores" / "split=test"), strict=True):
         assert reader.decode(row["tokens"]) == sample["solution"]

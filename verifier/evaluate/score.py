@@ -67,14 +67,15 @@ def score_samples(
     if config.rows < 1:
         raise UserError(f"score.rows is {config.rows}, but must be at least 1.")
     context = verifier.backbone.arch.context
+    problems = [p for p in problems if len(p.sample_ids)]  # of the others nothing is read, not even the prompt
     for empty in (p.problem_id for p in problems if not len(p.prompt) or not all(len(tokens) for tokens in p.tokens)):
         raise UserError(f"Problem {empty} has an empty prompt or solution: there is no last token to read a value at. Leave it out.")
     for p in problems:
-        if (length := len(p.prompt) + max((len(tokens) for tokens in p.tokens), default=0)) > context:
+        if (length := len(p.prompt) + max(len(tokens) for tokens in p.tokens)) > context:
             raise UserError(
                 f"Problem {p.problem_id}: prompt and solution have {length} tokens, but the context is {context}. Leave it out."
             )
-    return _score(_on_device(verifier, squash, mesh), [p for p in problems if len(p.sample_ids)], config.rows, name)
+    return _score(_on_device(verifier, squash, mesh), problems, config.rows, name)
 
 
 def programs(
