@@ -155,9 +155,8 @@ def test_a_verifier_with_other_tokens_reads_the_text_of_the_solutions(copy):
     reader, generator = load_tokenizer(copy / "verifier"), load_tokenizer(copy / "generator")
     assert reader.vocab_size != generator.vocab_size
     samples = rows(copy / "tables" / "samples" / "split=test")
-    read = sorted(
-        Run(other, workdir.Workdir(copy)).samples("test", reader, as_text=True).to_pylist(), key=lambda row: (row["problem_id"], row["sample_id"])
-    )
+    read = Run(other, workdir.Workdir(copy)).samples("test", reader, as_text=True).to_pylist()
+    read.sort(key=lambda row: (row["problem_id"], row["sample_id"]))
     for sample, row, score in zip(samples, read, rows(copy / "tables" / "scores" / "split=test"), strict=True):
         assert reader.decode(row["tokens"]) == sample["solution"]
         assert (row["tokens"][-1] == reader.end_id) == (sample["finish"] == "eos" or not sample["solution"])
