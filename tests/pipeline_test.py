@@ -131,20 +131,32 @@ def test_samples_of_another_generator_are_refused_unless_asked_for(copy):
     shutil.rmtree(copy / "verifier")
     with pytest.raises(workdir.WorkdirError, match="somebody else"):
         pipeline.run(config(), copy, ["verify"])
-    pipeline.run(config("verify.other_generator=true"), copy, ["verify"])
+    asked_for = config("verify.other_generator=true")
+    pipeline.run(asked_for, copy, ["verify"])
+    said = store.read_manifest(copy / "verifier")  # nobody knows in whose tokens those samples are
+    assert said["trained_on"] == "somebody else" != said["generator"] and said["reads_text"]
+    shutil.rmtree(copy / "tables" / "scores" / "split=heldout")
+    pipeline.run(asked_for, copy, ["score"])
+    assert store.read_manifest(copy / "tables" / "scores" / "split=heldout")["reads_text"]
 
 
 def scores_of(root):
     return [row["score"] for row in rows(root / "tables" / "scores" / "split=test")]
 
 
-def test_a_verifier_from_the_generators_own_weights_elsewhere_is_the_same_verifier(copy, tmp_path):
+def test_a_verifier_from_the_generators_own_weights_elsewhere_is_the_same_verifier(copy, tmp_path, capsys):
     before = scores_of(copy)
     export.export(copy / "generator", tmp_path / "there")
     for name in ("verifier", "tables/scores"):
         shutil.rmtree(copy / name)
     pipeline.run(config("verify.init=base", f"verify.weights={tmp_path / 'there'}"), copy, ["verify", "score"])
     assert scores_of(copy) == pytest.approx(before, abs=1e-6)
+    said = store.read_manifest(copy / "verifier")
+    assert said["trained_on"] == said["generator"] == store.read_manifest(copy / "generator")["id"] and not said["reads_text"]
+    (tmp_path / "there").rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    pipeline.run(config("verify.init=base", f"verify.weights={tmp_path / 'elsewhere'}"), copy, ["verify", "score"])
+    assert capsys.readouterr().err.count("skipped") == 3
 
 
 def test_a_verifier_with_other_tokens_reads_the_text_of_the_solutions(copy):
@@ -279,6 +291,17 @@ def test_a_program_of_ones_own_gets_the_numbers_of_the_scores_table(finished):
             assert mine.tokens == sample["tokens"]
             assert mine.token_values == pytest.approx(scored["token_scores"], abs=1e-5)
             assert mine.score == pytest.approx(scored["score"], abs=1e-5)
+    ended = [[sample["finish"] == "eos" for sample, _ in pairs] for pairs in stored.values()]
+    texts = [(asked, [sample["solution"] for sample, _ in pairs]) for asked, pairs in stored.items()]
+    same = 0
+    for pairs, by_tokens, by_text in zip(stored.values(), found, loaded.score_many(texts, ended=ended), strict=True):
+        for (sample, _), one, other in zip(pairs, by_tokens, by_text, strict=True):
+            if other.tokens == sample["tokens"]:  # a text that is sampled may be read in other tokens
+                assert other.token_values == pytest.approx(one.token_values, abs=1e-5)
+                same += sample["finish"] == "length"
+    assert same  # of the solutions that were cut
+
+
 def test_known_wrong_gold_answers_are_corrected_where_that_is_asked_for(copy, capsys, monkeypatch):
     samples, problems = (rows(copy / "tables" / name / "split=test") for name in ("samples", "problems"))
     wrong = problems[0]
