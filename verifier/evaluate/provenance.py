@@ -53,6 +53,19 @@ def refuse_stale(root: pathlib.Path, split: str, tables: Sequence[str] = ("sampl
         refuse_other_sources(folders[name], sources, name.removesuffix("s"))
 
 
+def ids(root: pathlib.Path) -> dict[str, str]:
+    """The ids of a workdir's tables that a report reads, by folder (`scores/split=test`)."""
+    folders = [each for table in ("samples", "labels", "scores") for each in sorted((root / "tables" / table).glob("split=*"))]
+    found = {f"{each.parent.name}/{each.name}": (store.read_manifest(each) or {}).get("id") for each in folders}
+    return {name: one for name, one in found.items() if one and name.partition("=")[2] != "train"}
+
+
+def made_anew(root: pathlib.Path, metrics: Mapping[str, Any]) -> list[str]:
+    """The tables of a workdir that are other ones than when its report was written, as far as its metrics.json tells."""
+    there = ids(root)
+    return [name for name, one in (metrics.get("made_from") or {}).items() if there.get(name, one) != one]
+
+
 def reads_stored_tokens(root: pathlib.Path) -> bool:
     """Whether a workdir's samples are in its generator's tokens and its scores are values after those, as far as its manifests tell.
 

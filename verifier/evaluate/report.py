@@ -41,6 +41,7 @@ class Run:
         config_hash: of the settings; None where they are not known.
         seconds: time spent in each stage.
         tokenizer: of the samples' tokens, for solutions coloured by token and for the aggregation `last_line`; None: not known.
+        made_from: ids of the tables that are read, by folder, so that figures are known to be of those; empty where there are none.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Run:
     config_hash: str | None = None
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     tokenizer: Tokenizer | None = None
+    made_from: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def write_report(root: pathlib.Path, out: pathlib.Path, config: ReportConfig, seed: int) -> dict[str, Any]:
@@ -83,6 +85,7 @@ def run_of_workdir(root: pathlib.Path) -> Run:
         config_hash=_config_hash(settings) if settings else None,
         seconds=_seconds(root),
         tokenizer=_tokenizer(root) if provenance.reads_stored_tokens(root) else None,
+        made_from=provenance.ids(root),
     )
 
 
@@ -124,7 +127,7 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     main = page.main_split(metrics.reported(splits))
     figures, problems = _worked_out(splits, ranked, main, run, config, seed)
     notes = _notes(splits, config)
-    about_run = {"config_hash": run.config_hash, "seconds": dict(run.seconds)}
+    about_run = {"config_hash": run.config_hash, "made_from": dict(run.made_from), "seconds": dict(run.seconds)}
     result = {"splits": figures, "aggregation": config.aggregation, "notes": notes, **about_run}
     charts: dict[str, Drawing | None] = {
         "accuracy": plots.accuracy_over_samples(figures[main]),
