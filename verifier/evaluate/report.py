@@ -208,7 +208,7 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
             notes.append(f"No {name} problem has more than {most:,} samples: the votes with k = {', '.join(too_large)} are of all of them.")
         for why, count in split.missing.items():
             if count:
-                notes.append(f"{count:,} {name} {why.replace('_', ' ')} are left out, as if they had not been drawn{_so(why)}.")
+                notes.append(f"{count:,} {name} {why.replace('_', ' ')} are left out, as if they had not been drawn{_meaning(why)}.")
         generators = split.facts("generator")
         if len(generators) > 1:
             notes.append(f"The {name} samples come from {len(generators)} generators: {', '.join(generators)}.")
@@ -225,7 +225,7 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
     return notes
 
 
-def _so(why: str) -> str:
+def _meaning(why: str) -> str:
     """What leaving samples out means, where what they lack has to do with the solution itself."""
     return ": best-of-n, votes and all other figures are of the shorter ones, which may be the easier ones" if why == TOO_LONG else ""
 
