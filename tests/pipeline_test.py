@@ -135,7 +135,7 @@ def test_samples_of_another_generator_are_refused_unless_asked_for(copy):
     pipeline.run(asked_for, copy, ["verify"])
     said = store.read_manifest(copy / "verifier")  # nobody knows in whose tokens those samples are
     assert said["trained_on"] == "somebody else" != said["generator"] and said["reads_text"]
-    shutil.rmtree(copy / "tables" / "scores" / "split=heldout")
+    shutil.rmtree(copy / "tables" / "scores")
     pipeline.run(asked_for, copy, ["score"])
     assert store.read_manifest(copy / "tables" / "scores" / "split=heldout")["reads_text"]
 
@@ -291,15 +291,6 @@ def test_a_program_of_ones_own_gets_the_numbers_of_the_scores_table(finished):
             assert mine.tokens == sample["tokens"]
             assert mine.token_values == pytest.approx(scored["token_scores"], abs=1e-5)
             assert mine.score == pytest.approx(scored["score"], abs=1e-5)
-    ended = [[sample["finish"] == "eos" for sample, _ in pairs] for pairs in stored.values()]
-    texts = [(asked, [sample["solution"] for sample, _ in pairs]) for asked, pairs in stored.items()]
-    same = 0
-    for pairs, by_tokens, by_text in zip(stored.values(), found, loaded.score_many(texts, ended=ended), strict=True):
-        for (sample, _), one, other in zip(pairs, by_tokens, by_text, strict=True):
-            if other.tokens == sample["tokens"]:  # a text that is sampled may be read in other tokens
-                assert other.token_values == pytest.approx(one.token_values, abs=1e-5)
-                same += sample["finish"] == "length"
-    assert same  # of the solutions that were cut
 
 
 def test_known_wrong_gold_answers_are_corrected_where_that_is_asked_for(copy, capsys, monkeypatch):
