@@ -69,8 +69,6 @@ def compile_steps(
 
     Dropout draws from fold_in(fold_in(key_of(seed, job), step), micro-batch): a resumed job drops what the unbroken one would have dropped.
 
-    A batch that rows are missing from, as from the last one of a job, weighs in the optimiser's moments by the rows that it has.
-
     Args:
         static: graph definition and constant arrays of the module.
         loss: returns sums and weights, so that `accumulate` changes memory and nothing else.
@@ -91,8 +89,7 @@ def compile_steps(
         return losses.total(terms, by), terms
 
     def gradient(params: Any, batch: Batch, key: jax.Array) -> tuple[Any, losses.Terms]:
-        used = (jnp.asarray(batch.segment_ids_BT) > 0).any(axis=1).mean()  # the share of rows, exactly 1 but at the end of a job
-        by = {name: weight / used for name, weight in losses.divisors(batch).items()}
+        by = _divisors(batch)
         grad = jax.grad(micro_loss, has_aux=True)
 
         def add(carry: Any, numbered: tuple[Any, Batch]) -> tuple[Any, None]:
@@ -125,6 +122,12 @@ def compile_steps(
         return loss(nnx.merge(graph, params, constants), batch, dropout_rate=0.0, dropout_key=None, remat=False)
 
     return Programs(jax.jit(step, donate_argnums=0), jax.jit(evaluate)), update
+
+
+def _divisors(batch: Batch) -> dict[str, jax.Array]:
+    """What a gradient's terms are divided by: a batch that lacks rows, as a job's last one may, weighs in the moments by those it has."""
+    used = (jnp.asarray(batch.segment_ids_BT) > 0).any(axis=1).mean()  # exactly 1 but at a job's end
+    return {name: weight / used for name, weight in losses.divisors(batch).items()}
 
 
 def _micro_batches(array: jax.Array, count: int) -> jax.Array:
