@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -16,5 +17,5 @@ def key_of(seed: int, job: str = "") -> jax.Array:
         job: what it is for: a training job's dropout has nothing in common with another's. Empty: the bare key.
     """
     words = np.array([seed >> 32 & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32)
-    key = jax.random.wrap_key_data(words, impl="threefry2x32")
+    key = jax.random.wrap_key_data(jnp.asarray(words), impl="threefry2x32")
     return jax.random.fold_in(key, zlib.crc32(job.encode())) if job else key
