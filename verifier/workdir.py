@@ -154,9 +154,7 @@ def is_done(folder: pathlib.Path, settings: Mapping[str, Any]) -> bool:
 
 
 def _refuse(folder: pathlib.Path, manifest: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    old = manifest["settings"]
-    later = {path: _DEFAULTS[path] for path in new if path not in old and path in _DEFAULTS}  # a knob that is newer acted as by default
-    old = {**later, **old}
+    old = config_lib.with_defaults(manifest["settings"], new, _DEFAULTS)
     named = [path for path in _NAME_FILES if old.get(path) and new.get(path) and old[path] != new[path]]
     moved = {path: old[path] for path in named if inputs.same(path, new[path], manifest)}
     changed = config_lib.differences(old, {**new, **moved})
