@@ -274,7 +274,7 @@ def _numeric_equal(answer: str, gold: str) -> bool:
 def gold_number(gold: str) -> str | None:
     """The number of a right answer, read as `numeric` reads a solution's, or alone on a line, with its unit (`12 apples`); else None."""
     if parse_number(gold) is not None:
-        return gold
+        return first_number(plain(gold))
     answer = _numeric(gold)
     return only_number(plain(gold)) if answer is None and "\n" not in gold.strip() and len(gold) <= _AFTER else answer
 
