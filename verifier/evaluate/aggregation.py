@@ -140,7 +140,7 @@ def applied(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> SplitRow
         AggregationError: as `scores_of`.
         CandidatesError: the score of a sample is NaN or infinite.
     """
-    if how == "last" or split.candidates.score_PJ is None:
+    if how == "last" or split.candidates.score_C is None:
         return split
     return dataclasses.replace(split, candidates=split.candidates.reranked(*scores_of(split, how, tokenizer)))
 
@@ -160,7 +160,7 @@ def compare(splits: Mapping[str, SplitRows], tokenizer: Tokenizer | None, resamp
     """
     out: dict[str, dict[str, Any] | None] = {}
     for name, split in splits.items():
-        if split.candidates.score_PJ is None:
+        if split.candidates.score_C is None:
             out[name] = None
             continue
         bootstrap = Bootstrap.draw(len(split.candidates.count_P), resamples, seed)

@@ -59,7 +59,7 @@ def summarise(candidates: Mapping[str, Candidates], ks: Sequence[int], resamples
         For every split that is not the greedy one of another its figures; verifier's parts are None where there are no scores.
     """
     names = reported(candidates)
-    chosen = _choose(candidates[HELDOUT], ks) if HELDOUT in names and candidates[HELDOUT].score_PJ is not None else None
+    chosen = _choose(candidates[HELDOUT], ks) if HELDOUT in names and candidates[HELDOUT].score_C is not None else None
     out = {}
     for name in names:
         split, greedy = candidates[name], candidates.get(name + GREEDY)
@@ -124,13 +124,13 @@ def _split(
     candidates: Candidates, ks: Sequence[int], bootstrap: Bootstrap, seed: int, chosen: dict[str, Any] | None, greedy: Candidates | None
 ) -> dict[str, Any]:
     """All figures of one split: first one number a problem and figure, then all means and intervals at once."""
-    scored = candidates.score_PJ is not None
+    scored = candidates.score_C is not None
     sizes = sorted({*curves.grid(candidates.smallest), *(k for k in ks if k <= candidates.smallest)})
     votes = {name: curve for name, curve in _VOTES.items() if scored or name == "majority_at_k"}
     values: dict[str, np.ndarray] = {
         "mean_sample_accuracy": _mean_accuracy(candidates),
         "majority": rank.majority(candidates).correct_P,
-        "oracle_pass_at_n": np.any(candidates.correct_PJ, axis=1),
+        "oracle_pass_at_n": candidates.right_P > 0,
     }
     if greedy is not None and np.array_equal(greedy.problem_id_P, candidates.problem_id_P):
         values["greedy_accuracy"] = _mean_accuracy(greedy)
@@ -154,7 +154,7 @@ def _split(
 
 
 def _mean_accuracy(candidates: Candidates) -> np.ndarray:
-    return candidates.correct_PJ.sum(axis=1) / candidates.count_P
+    return candidates.right_P / candidates.count_P
 
 
 def _nested(candidates: Candidates, means: dict[str, Estimate], chosen: dict[str, Any] | None) -> dict[str, Any]:
@@ -185,8 +185,8 @@ def _nested(candidates: Candidates, means: dict[str, Estimate], chosen: dict[str
         "verifier_at_k": family("verifier_at_k"),
         "majority_at_k": family("majority_at_k"),
         "weighted_vote_at_k": family("weighted_vote_at_k"),
-        "verifier": calibration(candidates) if candidates.score_PJ is not None else None,
-        "samples_without_answer": int(np.sum(candidates.present_PJ & (candidates.answer_PJ < 0))),
+        "verifier": calibration(candidates) if candidates.score_C is not None else None,
+        "samples_without_answer": int(np.sum(candidates.answer_C < 0)),
         "mixed_answer_groups": candidates.mixed_groups(),
     }
 

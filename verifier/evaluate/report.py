@@ -200,7 +200,7 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
         notes.append(f"Solutions rank by the aggregation {config.aggregation} of their token values, not by the value at the last token.")
     for name, split in splits.items():
         most = int(split.candidates.count_P.max())
-        too_large = [str(k) for k in config.ks if k > most] if split.candidates.score_PJ is not None else []
+        too_large = [str(k) for k in config.ks if k > most] if split.candidates.score_C is not None else []
         if too_large:
             notes.append(f"No {name} problem has more than {most:,} samples: the votes with k = {', '.join(too_large)} are of all of them.")
         for why, count in split.missing.items():

@@ -104,7 +104,7 @@ def _read(root: pathlib.Path, name: str, seed: int, ks: Sequence[int]) -> dict[s
         if split == HELDOUT:
             continue
         columns = comparison.methods(run.candidates, run.k, run.greedy)
-        if run.candidates.score_PJ is not None:
+        if run.candidates.score_C is not None:
             columns |= _curves(run.candidates, ks, seed)
         found[split] = _Values(run.candidates.problem_id_P, columns, int(run.candidates.count_P.sum()), seed)
     return found
