@@ -109,7 +109,7 @@ def test_calibration_figures_by_hand() -> None:
 
 def test_intervals_repeat_pair_and_cover() -> None:
     one, other = Bootstrap.draw(50, 300, seed=1), Bootstrap.draw(50, 300, seed=1)
-    assert np.array_equal(one.times_RP, other.times_RP) and np.all(one.times_RP.sum(axis=1) == 50)
+    assert np.array_equal(one.times_RL, other.times_RL) and np.all(one.times_RL.sum(axis=1) == 50)
     values = np.random.default_rng(0).random(50)
     together = one.estimates({"a": values, "b": values + 0.25, "difference": np.full(50, 0.25)})
     assert together["difference"] == {"value": 0.25, "ci95": [0.25, 0.25]}

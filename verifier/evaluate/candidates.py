@@ -196,7 +196,7 @@ def arrange_coded(
         _refuse_not_finite(ids, problem, sample_id, score)
     _refuse_twins(ids, problem, sample_id)
     order = np.lexsort((sample_id, problem) if score is None else (sample_id, -(score if log is None else log), problem))
-    small = np.int32 if -(2**31) <= sample_id.min() and sample_id.max() < 2**31 else np.int64
+    small = np.int32 if sample_id.min() >= -(2**31) and sample_id.max() < 2**31 else np.int64
     return Candidates(
         problem_id_P=ids,
         count_P=np.bincount(problem, minlength=len(ids)),

@@ -82,7 +82,7 @@ def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, 
                 "samples_per_problem": {"min": int(own.count_P.min()), "max": int(own.count_P.max())},
                 "k": run.k,
                 "methods": {name: means[name] for name in values},
-                "differences": bootstrap.estimates(apart) if len(out) else None,
+                "differences": bootstrap.differences(apart) if len(out) else None,
                 "curves": {
                     family: {key.partition("/")[2]: means[key] for key in lines if key.startswith(f"{family}/")} or None
                     for family in CURVES

@@ -15,7 +15,7 @@ import numpy as np
 from verifier.evaluate import curves, nested, rank
 from verifier.evaluate.calibration import calibration
 from verifier.evaluate.candidates import Candidates
-from verifier.evaluate.intervals import Bootstrap, Estimate
+from verifier.evaluate.intervals import FEWEST, RARE, Bootstrap, Estimate
 
 HELDOUT = "heldout"
 GREEDY = "_greedy"  # suffix of the split that holds one sample at temperature 0 a problem
@@ -33,6 +33,7 @@ _DIFFERENCES = (
 )
 _GAPS = ("best_of_n", "top_k_vote_chosen", "weighted_vote")
 _VOTES: dict[str, nested.Curve] = {"majority_at_k": curves.majority_at_k, "weighted_vote_at_k": curves.weighted_vote_at_k}
+EXACT = "* exact interval: too few problems, or too few that the figure depends on, for a bootstrap"
 # rows of the table for people: key in metrics.json, name, what it is
 ROWS = (
     ("greedy_accuracy", "greedy", "the one solution at temperature 0"),
@@ -85,7 +86,7 @@ def results_table(metrics: Mapping[str, Any]) -> str:
     """
     names = sorted(metrics["splits"], key=lambda name: (name == HELDOUT, name))
     splits = {name: metrics["splits"][name] for name in names}
-    lines: list[str] = []
+    lines = [f"warning: {caveat}" for caveat in metrics.get("caveats") or ()]
     for first in range(0, len(names), 2):
         lines += [""] * bool(lines) + _rows({name: splits[name] for name in names[first : first + 2]})
     for name, split in splits.items():
@@ -104,9 +105,16 @@ def results_table(metrics: Mapping[str, Any]) -> str:
             lines.append(f"            brier {_plain(verifier['brier'])}, ece {_plain(verifier['ece'])}")
         if split.get("grader_disagreement"):
             lines.append(f"  {_graders(split['grader_disagreement'])}")
+    if any(cell(one).endswith("*") for split in splits.values() for one in _estimates(split)):
+        lines += ["", EXACT]
     notes = metrics.get("notes") or []
     lines += ["", *(f"note: {note}" for note in notes)] if notes else []
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _estimates(split: Mapping[str, Any]) -> list[Mapping[str, Any] | None]:
+    """Those that the table shows."""
+    return [*(split.get(key) for key, _, _ in ROWS), *(split.get("differences") or {}).values()]
 
 
 def _rows(splits: Mapping[str, Any]) -> list[str]:
@@ -145,9 +153,10 @@ def _split(
         values["top_k_vote_chosen"] = rank.top_k_vote(candidates, chosen["k"]).correct_P
     values = {name: np.asarray(column, np.float64) for name, column in values.items()}
     pairs = {f"{a}-{b}": values[a] - values[b] for a, b in _DIFFERENCES if a in values and b in values}
-    means = bootstrap.estimates(values | {f"differences/{name}": column for name, column in pairs.items()})
+    means = bootstrap.estimates(values) | bootstrap.differences({f"differences/{name}": column for name, column in pairs.items()})
     gap_P = values["oracle_pass_at_n"] - values["majority"]
-    gaps = {name: bootstrap.ratio(values[name] - values["majority"], gap_P) if name in values else None for name in _GAPS}
+    enough = len(gap_P) >= FEWEST and gap_P.sum() >= RARE  # a ratio has no exact interval
+    gaps = {name: bootstrap.ratio(values[name] - values["majority"], gap_P) if name in values and enough else None for name in _GAPS}
     same_problems = nested.intervals(candidates, {name: float(column.mean()) for name, column in values.items()}, votes, seed)
     more = {"oracle_gap_closed": gaps, "ci95_same_problems": same_problems}
     return {**_nested(candidates, means, chosen if scored else None), **more}
@@ -211,12 +220,13 @@ def _votes(candidates: Candidates, ks: Sequence[int]) -> list[int]:
 
 
 def cell(estimate: Mapping[str, Any] | None, signed: bool = False) -> str:
-    """An estimate in percent with its interval, as plain text; empty where there is none."""
+    """An estimate in percent with its interval, a star behind it if that is exact, as plain text; empty where there is none."""
     if not estimate:
         return ""
     low, high = estimate["ci95"]
     sign = "+" if signed else ""
-    return f"{100 * estimate['value']:{sign}5.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+    star = "*" * (estimate.get("interval") == "exact")
+    return f"{100 * estimate['value']:{sign}5.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]{star}"
 
 
 def _graders(disagreement: Mapping[str, Any]) -> str:

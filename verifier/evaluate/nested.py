@@ -143,7 +143,8 @@ def intervals(
         seed: of the halves.
 
     Returns:
-        For every curve its [low, high] by size.
+        For every curve its [low, high] by size; sizes are left out at which no variance is seen, as where all samples are right: that
+        does not say that there is none.
     """
     sizes: dict[str, list[int]] = {}
     for name, _, size in (name.partition("/") for name in values):
@@ -153,7 +154,10 @@ def intervals(
         name: {k: _CLOSED[name](candidates, k) for k in ks} if name in _CLOSED else half_variance(candidates, votes[name], ks, seed)
         for name, ks in sizes.items()
     }
-    return {name: {str(k): interval(values[f"{name}/{k}"], column) for k, column in found.items()} for name, found in variance.items()}
+    return {
+        name: {str(k): interval(values[f"{name}/{k}"], column) for k, column in found.items() if column.sum() > 0}
+        for name, found in variance.items()
+    }
 
 
 _CLOSED = {"pass_at_k": pass_variance, "verifier_at_k": verifier_variance}

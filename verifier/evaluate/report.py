@@ -16,7 +16,7 @@ import numpy as np
 from verifier import atomic, places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
-from verifier.evaluate import aggregation, graders, heatmap, metrics, page, plots, positions, shown, tables
+from verifier.evaluate import aggregation, caveats, graders, heatmap, metrics, page, plots, positions, shown, tables
 from verifier.evaluate.metrics import results_table
 from verifier.evaluate.svg import Drawing
 from verifier.evaluate.tables import SplitRows
@@ -125,7 +125,8 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     figures, problems = _worked_out(splits, ranked, main, run, config, seed)
     notes = _notes(splits, config)
     about_run = {"config_hash": run.config_hash, "seconds": dict(run.seconds)}
-    result = {"splits": figures, "aggregation": config.aggregation, "notes": notes, **about_run}
+    said_first = caveats.caveats(figures, {name: split.candidates for name, split in ranked.items()})
+    result = {"splits": figures, "aggregation": config.aggregation, "caveats": said_first, "notes": notes, **about_run}
     charts: dict[str, Drawing | None] = {
         "accuracy": plots.accuracy_over_samples(figures[main]),
         "votes": plots.votes_over_k(figures, main),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -62,27 +62,14 @@ def vote_shares(
     for n in np.unique(candidates.count_P).tolist():
         rows = np.nonzero(candidates.count_P == n)[0]
         rows = rows[np.argsort(ballots.slots_P[rows], kind="stable")]  # parts with as many answers need the least room
-        few = {size: math.comb(n, size) for size in sizes if _all(n, size, subsets)}
-        for size in few.keys() - {1}:
-            every_SN = np.array(list(itertools.combinations(range(n), size)))
-            for part in _parts(rows, every_SN.size):
-                columns = np.broadcast_to(every_SN, (len(part), *every_SN.shape))
-                _add(out, size, sizes[size], part, ballots.best_of_drawn(part, columns, sizes[size]))
-        many = sizes.keys() - few.keys()
-        # All that are drawn vote; weights are added up in order of rank, size by size, so that equal sums are the same floats.
-        whole = np.array(sorted(size for size in many if sizes[size].tolist() == [size] and weight_C is None))
-        for part in _parts(rows, each * n) if many else ():
-            for turn_PSJ in _turns(rng, len(part), each, n):
-                if len(whole):
-                    right = ballots.all_of_drawn(part, turn_PSJ, whole)
-                    for place, size in enumerate(whole.tolist()):
-                        out[size, size][part] += right[:, place]
-                for size in many - set(whole.tolist()):
-                    there = np.flatnonzero(turn_PSJ < size).reshape(-1, size)  # row by row, and so in order of rank
-                    column_PSN = (there - n * np.arange(len(there))[:, None]).reshape(*turn_PSJ.shape[:2], size)
-                    _add(out, size, sizes[size], part, ballots.best_of_drawn(part, column_PSN, sizes[size]))
+        all_of = {size: math.comb(n, size) for size in sizes if _all(n, size, subsets)}
+        whole = _of_all(ballots, rows, n, {size: sizes[size] for size in all_of if size > 1})
+        some = _of_drawn(ballots, rows, n, {size: ks for size, ks in sizes.items() if size not in all_of}, each, rng)
+        for part, size, ks, right in itertools.chain(whole, some):
+            for place, k in enumerate(ks.tolist()):
+                out[size, k][part] += right[:, place]
         for (size, _), right_P in out.items():
-            right_P[rows] /= few.get(size, each)
+            right_P[rows] /= all_of.get(size, each)
     if 1 in sizes:  # a single voter's answer is elected
         out[1, 1] = np.add.reduceat(ballots.right_C, candidates.start_P, dtype=np.int64) / candidates.count_P
     return out
@@ -104,9 +91,33 @@ def _all(samples: int, size: int, subsets: int) -> bool:
     return size in (1, samples) or math.comb(samples, size) <= subsets
 
 
-def _add(out: dict[tuple[int, int], np.ndarray], size: int, ks: np.ndarray, part: np.ndarray, right: np.ndarray) -> None:
-    for place, k in enumerate(ks.tolist()):
-        out[size, k][part] += right[:, place]
+_Elections = Iterator[tuple[np.ndarray, int, np.ndarray, np.ndarray]]  # problems, N, ks, and [problems, ks] right elections
+
+
+def _of_all(ballots: _Ballots, rows: np.ndarray, n: int, sizes: Mapping[int, np.ndarray]) -> _Elections:
+    """Elections in all subsets of `sizes` of n samples."""
+    for size, ks in sizes.items():
+        every_SN = np.array(list(itertools.combinations(range(n), size)))
+        for part in _parts(rows, every_SN.size):
+            yield part, size, ks, ballots.best_of_drawn(part, np.broadcast_to(every_SN, (len(part), *every_SN.shape)), ks)
+
+
+def _of_drawn(
+    ballots: _Ballots, rows: np.ndarray, n: int, sizes: Mapping[int, np.ndarray], each: int, rng: np.random.Generator
+) -> _Elections:
+    """Elections in random subsets of `sizes` of n samples, `each` of a problem."""
+    # All that are drawn vote; weights are added up in order of rank, size by size, so that equal sums are the same floats.
+    whole = np.array(sorted(size for size, ks in sizes.items() if ks.tolist() == [size] and ballots.weight_C is None))
+    for part in _parts(rows, each * n) if sizes else ():
+        for turn_PSJ in _turns(rng, len(part), each, n):
+            if len(whole):
+                right = ballots.all_of_drawn(part, turn_PSJ, whole)
+                for place, size in enumerate(whole.tolist()):
+                    yield part, size, sizes[size], right[:, place : place + 1]
+            for size in sizes.keys() - set(whole.tolist()):
+                there = np.flatnonzero(turn_PSJ < size).reshape(-1, size)  # row by row, and so in order of rank
+                column_PSN = (there - n * np.arange(len(there))[:, None]).reshape(*turn_PSJ.shape[:2], size)
+                yield part, size, sizes[size], ballots.best_of_drawn(part, column_PSN, sizes[size])
 
 
 class _Ballots:
