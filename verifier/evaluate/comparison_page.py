@@ -37,7 +37,7 @@ def render(found: Mapping[str, Any], date: str, settings: Mapping[str, Sequence[
             shared=found["shared_problems"],
             date=date,
             few=too_few(found["shared_problems"]),
-            exact=EXACT,
+            exact=EXACT if "*" in table(found) else "",
             settings=settings,
             graders=sorted({run["grader"] for run in found["runs"]}),
             rows=_rows(found),

@@ -105,16 +105,16 @@ def results_table(metrics: Mapping[str, Any]) -> str:
             lines.append(f"            brier {_plain(verifier['brier'])}, ece {_plain(verifier['ece'])}")
         if split.get("grader_disagreement"):
             lines.append(f"  {_graders(split['grader_disagreement'])}")
-    if any(cell(one).endswith("*") for split in splits.values() for one in _estimates(split)):
-        lines += ["", EXACT]
+    lines += ["", EXACT] if shows_exact(splits) else []
     notes = metrics.get("notes") or []
     lines += ["", *(f"note: {note}" for note in notes)] if notes else []
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _estimates(split: Mapping[str, Any]) -> list[Mapping[str, Any] | None]:
-    """Those that the table shows."""
-    return [*(split.get(key) for key, _, _ in ROWS), *(split.get("differences") or {}).values()]
+def shows_exact(splits: Mapping[str, Any]) -> bool:
+    """Whether a figure or a difference that is shown has an exact interval, which the star needs words for."""
+    shown = (one for split in splits.values() for one in (*map(split.get, (key for key, _, _ in ROWS)), *split["differences"].values()))
+    return any(one and "interval" in one for one in shown)
 
 
 def _rows(splits: Mapping[str, Any]) -> list[str]:

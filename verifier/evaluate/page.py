@@ -13,7 +13,7 @@ import jinja2
 import markupsafe
 
 from verifier.evaluate.caveats import too_few
-from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS
+from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS, shows_exact
 
 _HERE = pathlib.Path(__file__).parent
 _SERIES = {"best_of_n": "verifier", "top_k_vote_chosen": "verifier", "weighted_vote": "verifier", "majority": "majority"}  # others: oracle
@@ -41,7 +41,7 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], browsed: Mappi
     return environment().get_template("page.html.jinja").render(
         about=about,
         caveats=metrics.get("caveats") or [],
-        exact=EXACT,
+        exact=EXACT if shows_exact(metrics["splits"]) else "",
         policy=policy(script),
         script=markupsafe.Markup(script),
         data=markupsafe.Markup(embedded(browsed)),
