@@ -86,7 +86,7 @@ def results_table(metrics: Mapping[str, Any]) -> str:
     """
     names = sorted(metrics["splits"], key=lambda name: (name == HELDOUT, name))
     splits = {name: metrics["splits"][name] for name in names}
-    lines = [f"warning: {caveat}" for caveat in metrics.get("caveats") or ()]
+    lines: list[str] = []
     for first in range(0, len(names), 2):
         lines += [""] * bool(lines) + _rows({name: splits[name] for name in names[first : first + 2]})
     for name, split in splits.items():

@@ -40,7 +40,6 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], browsed: Mappi
     others = [name for name in metrics["splits"] if name != main]
     return environment().get_template("page.html.jinja").render(
         about=about,
-        caveats=metrics.get("caveats") or [],
         exact=EXACT if shows_exact(metrics["splits"]) else "",
         policy=policy(script),
         script=markupsafe.Markup(script),

@@ -125,8 +125,7 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     figures, problems = _worked_out(splits, ranked, main, run, config, seed)
     notes = _notes(splits, config)
     about_run = {"config_hash": run.config_hash, "seconds": dict(run.seconds)}
-    said_first = caveats.caveats(figures, {name: split.candidates for name, split in ranked.items()})
-    result = {"splits": figures, "aggregation": config.aggregation, "caveats": said_first, "notes": notes, **about_run}
+    result = {"splits": figures, "aggregation": config.aggregation, "notes": notes, **about_run}
     charts: dict[str, Drawing | None] = {
         "accuracy": plots.accuracy_over_samples(figures[main]),
         "votes": plots.votes_over_k(figures, main),
