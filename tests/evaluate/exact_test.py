@@ -107,7 +107,7 @@ def solved(problems: int, right: float, samples: int = 6, equal: bool = False) -
     [
         (2, 1.0, False, ["2 problems: too few", "every one of the 12"]),
         (8, 0.5, False, ["8 problems: too few"]),
-        (30, 0.0, False, ["none of the 180"]),
+        (30, 1.0, False, ["every one of the 180"]),
         (30, 0.5, True, ["the scores of every problem's solutions are equal"]),
         (30, 0.5, False, []),
     ],
@@ -115,12 +115,12 @@ def solved(problems: int, right: float, samples: int = 6, equal: bool = False) -
 def test_what_makes_figures_mean_little_is_said_first(problems: int, right: float, equal: bool, said: list[str]) -> None:
     ranked = solved(problems, right, equal=equal)
     figures = metrics.summarise({"test": ranked}, [1, 3], 60, 0)
-    found = caveats.caveats(figures, {"test": ranked})
+    found = caveats.caveats({"test": ranked})
     assert len(found) == len(said) and all(words in line for words, line in zip(said, found, strict=True))
-    table = metrics.results_table({"splits": figures, "caveats": found})
+    table = metrics.results_table({"splits": figures, "warnings": found})
     assert all(line == f"warning: {words}" for line, words in zip(table.splitlines(), found, strict=False))
-    about = {"name": "x", "date": "", "grader": "numeric", "notes": [], "settings": {}, "facts": {}}
-    html = page.render({"splits": figures, "caveats": found}, {}, {"scored": True, "problems": []}, about)
+    about = {"name": "x", "date": "", "grader": "numeric", "warnings": found, "notes": [], "settings": {}, "facts": {}}
+    html = page.render({"splits": figures}, {}, {"scored": True, "problems": []}, about)
     concluding = ("points, 95% interval", "better</span>", "worse</span>", "within noise")
     assert any(words in html for words in concluding) == (problems >= FEWEST)
     places = [html.index(words.replace("'", "&#39;")) for words in found]

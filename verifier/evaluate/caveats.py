@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.intervals import FEWEST
 
-_SAMPLES = 10  # that are all right, or all wrong, before it is strange
+_SAMPLES = 10  # that are all right before it is strange
 
 
 def too_few(problems: int) -> str | None:
@@ -20,24 +19,17 @@ def too_few(problems: int) -> str | None:
     return f"{problems} problem{'s' * (problems != 1)}: too few for a conclusion, which takes {FEWEST} or more"
 
 
-def caveats(figures: Mapping[str, Any], candidates: Mapping[str, Candidates]) -> list[str]:
-    """Sentences about the splits that have figures.
-
-    Args:
-        figures: by split, as under `splits` in metrics.json.
-        candidates: samples by split.
-    """
+def caveats(candidates: Mapping[str, Candidates]) -> list[str]:
+    """Sentences about some splits' samples; those about verdicts that no grader gives are in `graders.findings`."""
     out = []
-    for name in figures:
-        ranked = candidates[name]
+    for name, ranked in candidates.items():
         few = too_few(len(ranked.count_P))
         out += [f"{name}: {few}."] if few else []
-        samples, right = len(ranked.row_C), int(ranked.right_P.sum())
-        if samples >= _SAMPLES and right in (0, samples):
-            which = "none" if right == 0 else "every one"
+        samples = len(ranked.row_C)
+        if samples >= _SAMPLES and ranked.correct_C.all():
             out.append(
-                f"{name}: {which} of the {samples:,} solutions is judged right. That is suspicious: look at some of them, at their right "
-                "answers and at the grader before believing it; nothing can be told about choosing among them."
+                f"{name}: every one of the {samples:,} solutions is judged right. That is suspicious: look at some of them and at their "
+                "right answers before believing it; nothing can be told about choosing among them."
             )
         if _all_equal(ranked):
             out.append(

@@ -125,6 +125,7 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     figures, problems = _worked_out(splits, ranked, main, run, config, seed)
     notes = _notes(splits, config)
     warnings = [line for name in figures for line in _doubts(name, splits[name], figures[name])]
+    warnings += caveats.caveats({name: ranked[name].candidates for name in figures})
     about_run = {"config_hash": run.config_hash, "seconds": dict(run.seconds)}
     result = {"splits": figures, "aggregation": config.aggregation, "warnings": warnings, "notes": notes, **about_run}
     charts: dict[str, Drawing | None] = {
