@@ -94,7 +94,8 @@ def results_table(metrics: Mapping[str, Any]) -> str:
         lines += [""] * bool(lines) + _rows({name: splits[name] for name in names[first : first + 2]})
     for name, split in splits.items():
         lines.append("")
-        lines.append(f"{name}: {split['n_problems']:,} problems, {split['n_samples']:,} samples; 95% bootstrap over problems")
+        plural = "s" * (split["n_problems"] != 1)
+        lines.append(f"{name}: {split['n_problems']:,} problem{plural}, {split['n_samples']:,} samples; 95% bootstrap over problems")
         for pair, estimate in (split.get("differences") or {}).items():
             if estimate:
                 lines.append(f"  {pair.replace('-', ' - '):<38} {cell(estimate, signed=True)}")
