@@ -129,7 +129,7 @@ def _headline(split: Mapping[str, Any], main: str) -> str:
     """The finding in one sentence; of too few problems there is none."""
     few = too_few(split["n_problems"])
     if few:
-        return f"There are {few}. The figures below are what was counted."
+        return f"{few}. The figures below are what was counted."
     best = split.get("best_method_on_heldout")
     gain = best["difference_to_majority"] if best else (split.get("differences") or {}).get("best_of_n-majority")
     if not gain:
