@@ -39,7 +39,7 @@ def test_figures_and_differences_are_means_over_problems_of_means_over_seeds(tmp
     for name in roots:
         assert test[name]["figures"]["best_of_n"]["value"] == pytest.approx(by_hand[name].mean())
         assert test[name]["figures"]["best_of_n"]["by_seed"] == pytest.approx({str(s): best(f).mean() for s, f in roots[name].items()})
-    paired = Bootstrap.draw(len(by_hand["base"]), RESAMPLES, 0).estimates({"": by_hand["other"] - by_hand["base"]})[""]
+    paired = Bootstrap.draw(len(by_hand["base"]), RESAMPLES, 0).differences({"": by_hand["other"] - by_hand["base"]})[""]
     found_pair = test["other"]["differences"]["best_of_n"]
     assert [found_pair["value"], *found_pair["ci95"]] == pytest.approx([paired["value"], *paired["ci95"]])
     assert test["base"]["differences"]["best_of_n"] == {"value": 0.0, "ci95": [0.0, 0.0]}
