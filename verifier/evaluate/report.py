@@ -16,7 +16,7 @@ import numpy as np
 from verifier import atomic, places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
-from verifier.evaluate import aggregation, graders, heatmap, metrics, page, plots, positions, provenance, shown, tables
+from verifier.evaluate import aggregation, caveats, graders, heatmap, metrics, page, plots, positions, provenance, shown, tables
 from verifier.evaluate.joining import TOO_LONG
 from verifier.evaluate.metrics import results_table
 from verifier.evaluate.svg import Drawing
@@ -128,6 +128,7 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     figures, problems = _worked_out(splits, ranked, main, run, config, seed)
     notes = _notes(splits, config)
     warnings = [line for name in figures for line in _doubts(name, splits[name], figures[name])]
+    warnings += caveats.caveats({name: ranked[name].candidates for name in figures})
     about_run = {"config_hash": run.config_hash, "made_from": dict(run.made_from), "seconds": dict(run.seconds)}
     result = {"splits": figures, "aggregation": config.aggregation, "warnings": warnings, "notes": notes, **about_run}
     charts: dict[str, Drawing | None] = {
@@ -217,7 +218,7 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
         notes.append(f"Solutions rank by the aggregation {config.aggregation} of their token values, not by the value at the last token.")
     for name, split in splits.items():
         most = int(split.candidates.count_P.max())
-        too_large = [str(k) for k in config.ks if k > most] if split.candidates.score_PJ is not None else []
+        too_large = [str(k) for k in config.ks if k > most] if split.candidates.score_C is not None else []
         if too_large:
             notes.append(f"No {name} problem has more than {most:,} samples: the votes with k = {', '.join(too_large)} are of all of them.")
         for why, count in split.missing.items():
