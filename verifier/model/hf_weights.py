@@ -58,6 +58,7 @@ def load_weights(
     if not folder.is_dir():
         raise WeightsError(f"there is no folder {folder}; give one with config.json and model.safetensors, or resolve_weights of a hub id")
     if not (folder / "config.json").is_file():
+        stored_tensors(folder)  # says it of a folder that holds a model in another form
         raise WeightsError(f"{folder} holds no config.json; take it from where the weights come from")
     config = read_json(folder / "config.json")
     if beside:  # a checkpoint with another head has no output matrix, whatever its base model had
@@ -66,6 +67,12 @@ def load_weights(
         stored_arch = arch_from_hf(config)
     except WeightsError as error:
         raise WeightsError(f"{folder / 'config.json'}: {error}") from error
+    stored = stored_tensors(folder)
+    if stored_arch.layers > len(stored):  # before anything is built: a layer has several tensors
+        raise WeightsError(
+            f"{folder / 'config.json'} says that there are {stored_arch.layers:,} layers, but the files hold {len(stored):,} tensors in all; "
+            "do they belong together?"
+        )
     family = config["model_type"]
     arch = dataclasses.replace(stored_arch, vocab_size=rows_needed(stored_arch.vocab_size, tokenizer_size, family, folder))
     if mesh is not None:
@@ -74,7 +81,6 @@ def load_weights(
     shapes = {_dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
     table = rows_of(family, arch.layers, shapes)
     expected = {name: _stored_shape(row, shapes, stored_arch.vocab_size) for name, row in table.items()}
-    stored = stored_tensors(folder)
     found = {full_name(family, name): name for name in stored if not is_ignored(family, name) and name not in beside}
     values: dict[str, jax.Array] = {}
     with reader() as read:
