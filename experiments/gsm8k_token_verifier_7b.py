@@ -20,12 +20,8 @@ def get_config() -> Config:
         data=DataConfig(name="gsm8k", heldout_problems=256),
         model=ModelConfig(weights="mistralai/Mistral-7B-v0.1", dtype="bfloat16"),
         mesh=MeshConfig(data=1, fsdp=-1, tensor=1),
-        finetune=FinetuneConfig(
-            epochs=2, batch_rows=32, row_tokens=1024, learning_rate=1e-5, warmup_share=0.0, beta2=0.999, remat=True
-        ),
-        sample=SampleConfig(
-            train_samples=100, heldout_samples=100, test_samples=100, temperature=0.7, top_k=50, max_new_tokens=400
-        ),
+        finetune=FinetuneConfig(epochs=2, batch_rows=32, row_tokens=1024, learning_rate=1e-5, warmup_share=0.0, beta2=0.999, remat=True),
+        sample=SampleConfig(train_samples=100, heldout_samples=100, test_samples=100, temperature=0.7, top_k=50, max_new_tokens=400),
         verify=VerifyConfig(
             epochs=1, batch_rows=128, row_tokens=1024, learning_rate=1e-5, warmup_share=0.0, beta2=0.999, remat=True, deduplicate=True
         ),

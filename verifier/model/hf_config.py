@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from verifier.model import hf_rope
-from verifier.model.arch import MOST_LAYERS, Arch
+from verifier.model import hf_fields, hf_rope
+from verifier.model.arch import Arch
 from verifier.model.hf_files import WeightsError
 
 # What transformers assumes where config.json is silent; a field with no default here has to be in the file.
@@ -68,39 +67,6 @@ _ONLY_EVERYWHERE: dict[str, tuple[Any, ...]] = {
     "partial_rotary_factor": (None, 1),
     "is_encoder_decoder": (False,),
 }
-_MOST = 2**31 - 1  # of any size: what an index can count
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= _MOST
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value > 0
-
-
-# Null there is a value of its own; elsewhere it counts as absent.
-_NULLABLE = (
-    *("num_key_value_heads", "head_dim", "sliding_window", "sliding_window_pattern", "n_inner", "layer_types"),
-    *("rope_parameters", "rope_scaling", "query_pre_attn_scalar"),
-)
-# What fields must be to be believed, where they stand in the file and are not null: a check, and its words.
-_KINDS: dict[tuple[str, ...], tuple[Callable[[Any], bool], str]] = {
-    (
-        *("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim"),
-        *("max_position_embeddings", "sliding_window", "sliding_window_pattern"),
-        *("n_embd", "n_head", "n_inner", "n_positions"),
-    ): (_is_size, f"a whole number from 1 to {_MOST:,}"),
-    ("num_hidden_layers", "n_layer"): (lambda value: _is_size(value) and value <= MOST_LAYERS, f"a whole number from 1 to {MOST_LAYERS:,}"),
-    ("rms_norm_eps", "layer_norm_epsilon", "rope_theta", "rope_local_base_freq", "query_pre_attn_scalar"): (
-        _is_number,
-        "a finite number above 0",
-    ),
-    ("tie_word_embeddings", "attention_bias", "mlp_bias"): (lambda value: isinstance(value, bool), "true or false"),
-    ("model_type", "hidden_act", "hidden_activation", "activation_function"): (lambda value: isinstance(value, str), "a text"),
-    ("rope_parameters", "rope_scaling"): (lambda value: isinstance(value, dict), "an object"),
-    ("layer_types",): (lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value), "a list of texts"),
-}
 _ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
@@ -133,11 +99,7 @@ def arch_from_hf(config: Mapping[str, Any]) -> Arch:
     Raises:
         WeightsError: an unsupported family or feature, a missing size, or a value that none can have, by name.
     """
-    config = {field: value for field, value in config.items() if value is not None or field in _NULLABLE}
-    for fields, (is_kind, kind) in _KINDS.items():
-        for field in fields:
-            if config.get(field) is not None and not is_kind(config[field]):
-                raise WeightsError(f"{field}={_shown(config[field])} is not {kind}; take the file that belongs to the weights")
+    config = hf_fields.believed(config)
     family = config.get("model_type")
     if family == "gemma3":
         raise WeightsError(
@@ -158,11 +120,6 @@ def arch_from_hf(config: Mapping[str, Any]) -> Arch:
         raise WeightsError(f"config.json of a {family} model lacks {error.args[0]!r}; take the file that belongs to the weights") from error
     except (TypeError, ValueError) as error:  # a field that is no number, or sizes that do not fit
         raise WeightsError(f"config.json does not describe a {family} model: {error}") from error
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _rotary(family: str, config: dict[str, Any]) -> Arch:

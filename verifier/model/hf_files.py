@@ -246,9 +246,10 @@ def reader() -> Iterator[Callable[[str, StoredTensor], np.ndarray]]:
                 values = np.asarray(stored, dtype=np.float32)
                 sums = bool(np.isfinite(values.sum()))  # one pass without a copy tells it of all but sums that overflow
             if not sums and not (finite := np.isfinite(values)).all():
+                count = values.size - int(finite.sum())
                 raise WeightsError(
-                    f"{name} in {tensor.path} holds {values.size - int(finite.sum()):,} numbers of {values.size:,} that are not finite (NaN, "
-                    "infinite, or beyond float32): a training that diverged, or a damaged file; take other weights"
+                    f"{name} in {tensor.path} holds {count:,} numbers of {values.size:,} that are not finite (NaN, infinite, or beyond "
+                    "float32): a training that diverged, or a damaged file; take other weights"
                 )
             return values
 

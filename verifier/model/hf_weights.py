@@ -70,8 +70,8 @@ def load_weights(
     stored = stored_tensors(folder)
     if stored_arch.layers > len(stored):  # before anything is built: a layer has several tensors
         raise WeightsError(
-            f"{folder / 'config.json'} says that there are {stored_arch.layers:,} layers, but the files hold {len(stored):,} tensors in all; "
-            "do they belong together?"
+            f"{folder / 'config.json'} says that there are {stored_arch.layers:,} layers, but the files hold {len(stored):,} tensors in "
+            "all; do they belong together?"
         )
     family = config["model_type"]
     arch = dataclasses.replace(stored_arch, vocab_size=rows_needed(stored_arch.vocab_size, tokenizer_size, family, folder))

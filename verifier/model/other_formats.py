@@ -1,4 +1,4 @@
-"""Folders and files that hold a model in another form: named for what they are, with the way out. Reads a name or a few fields, no tensor."""
+"""Folders and files that hold a model in another form: named for what they are, with the way out. Reads no tensor."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def adapter_problem(folder: pathlib.Path) -> str:
     base = foreign_files.read_object(folder / _ADAPTER).get("base_model_name_or_path")
     target = json.dumps(f"{folder}-merged")
     return (
-        f"{folder} holds an adapter ({there[0]}, such as LoRA's) to the model {str(base)!r:.200}, not a whole model. Merge it where peft is "
-        f"installed: python -c 'import peft; peft.AutoPeftModelForCausalLM.from_pretrained({json.dumps(str(folder))})"
+        f"{folder} holds an adapter ({there[0]}, such as LoRA's) to the model {str(base)!r:.200}, not a whole model. Merge it where peft "
+        f"is installed: python -c 'import peft; peft.AutoPeftModelForCausalLM.from_pretrained({json.dumps(str(folder))})"
         f".merge_and_unload().save_pretrained({target})', then add the base model's tokenizer files and give that folder"
     )
 
@@ -52,11 +52,11 @@ def problem(folder: pathlib.Path, expected: str) -> str:
 
 def _conversion(file: pathlib.Path) -> str:
     """The ways to safetensors from a file in another form."""
-    folder = str(file.parent)
-    named = json.dumps(folder) + (f", gguf_file={json.dumps(file.name)}" if file.suffix == ".gguf" else "")
+    target = json.dumps(f"{file.parent}-safetensors")
+    named = json.dumps(str(file.parent)) + (f", gguf_file={json.dumps(file.name)}" if file.suffix == ".gguf" else "")
     return (
         "Take the model's safetensors where they are published, or convert it where torch and transformers are installed: python -c "
-        f"'import transformers as t; t.AutoModelForCausalLM.from_pretrained({named}).save_pretrained({json.dumps(folder + '-safetensors')})'"
+        f"'import transformers as t; t.AutoModelForCausalLM.from_pretrained({named}).save_pretrained({target})'"
     )
 
 

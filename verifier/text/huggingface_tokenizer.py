@@ -39,7 +39,7 @@ class HuggingFaceTokenizer:
         self._tokenizer.encode_special_tokens = True
         self.vocab_size: int = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         if self.vocab_size > _MOST_IDS:
-            raise TokenizerError(f"{name} numbers its tokens up to {self.vocab_size - 1:,}; at most {_MOST_IDS - 1:,} can be; is it damaged?")
+            raise TokenizerError(f"{name} numbers its tokens up to {self.vocab_size - 1:,}, beyond {_MOST_IDS - 1:,}; is it damaged?")
         if any(token >= self.vocab_size for token in self.start_ids):
             raise TokenizerError(f"{name} puts the ids {self.start_ids} before a text, but has {self.vocab_size:,} tokens; is it damaged?")
         self.reserved_id: int = self.vocab_size

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from verifier.config import UserError
 
-
 # What a tokenizer must give back: what worked solutions are written in, and characters that questions hold now and then.
 _ROUND_TRIP = (
     "Mia has 3 boxes",

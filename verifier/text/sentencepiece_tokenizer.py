@@ -160,8 +160,8 @@ def read_sentencepiece(path: pathlib.Path) -> SentencePieceTokenizer:
     foreign_files.refuse_pointer(path, model[:64], TokenizerError)
     if _TIKTOKEN_LINE.match(model):
         raise TokenizerError(
-            f"{path} is in tiktoken's format (Llama 3's own), which is no SentencePiece model; take the tokenizer.json of the model's Hugging"
-            " Face folder"
+            f"{path} is in tiktoken's format (Llama 3's own), which is no SentencePiece model; take the tokenizer.json of the model's "
+            "Hugging Face folder"
         )
     return SentencePieceTokenizer(model, str(path), settings.get("add_bos_token") is not False)
 

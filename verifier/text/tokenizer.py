@@ -92,7 +92,7 @@ def _find(path: pathlib.Path) -> pathlib.Path:
     if len(models) == 1:
         return models[0]
     if (path / "tekken.json").is_file():
-        raise TokenizerError(f"{path / 'tekken.json'} is Mistral's own format, which is not read; take the tokenizer.json of its Hugging Face folder")
+        raise TokenizerError(f"{path / 'tekken.json'} is Mistral's own format, which is not read; take the model's tokenizer.json")
     others = f" ({', '.join(model.name for model in models)}: name the one you mean)" if models else ""
     old = "; vocab.json with merges.txt is not read: save it once as tokenizer.json" if (path / "merges.txt").is_file() else ""
     raise TokenizerError(f"there is no tokenizer in {path}: looked for {JSON_FILE}, {MODEL_FILE} or one *.model{others}, {BYTES_FILE}{old}")
