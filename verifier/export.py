@@ -1,8 +1,8 @@
 """python -m verifier.export: a trained model as a Hugging Face folder, or a run's scored samples as JSONL. Knows flags and paths.
 
-python -m verifier.export --model=runs/NAME/generator --to=FOLDER     # for AutoModelForCausalLM
-python -m verifier.export --model=runs/NAME/verifier --to=FOLDER      # for AutoModelForTokenClassification: a value after every token
-python -m verifier.export --scored=runs/NAME --to=FILE.jsonl          # question, solution, answer, correct, score (no JAX)
+    python -m verifier.export --model=runs/NAME/generator --to=FOLDER     # for AutoModelForCausalLM
+    python -m verifier.export --model=runs/NAME/verifier --to=FOLDER      # for AutoModelForTokenClassification: a value after every token
+    python -m verifier.export --scored=runs/NAME --to=FILE.jsonl          # question, solution, answer, correct, score (no JAX)
 """
 
 from __future__ import annotations

@@ -156,7 +156,8 @@ def load_export(folder: pathlib.Path, dtype: str | None) -> Saved:
     if not isinstance(manifest, dict):
         raise hf_files.WeightsError(f"{folder} is no verifier that `python -m verifier.export` wrote: its config.json tells nothing of one")
     try:
-        known = dtype_of(manifest) in ("float32", "bfloat16") and Saved(None, None, manifest).template is not False
+        known = dtype_of(manifest) in ("float32", "bfloat16")
+        Template(**manifest.get("template", {}))
     except (KeyError, TypeError, AttributeError):
         known = False
     if not known:

@@ -196,7 +196,9 @@ def _tokenizer(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer
     return found
 
 
-def _base_model(config: config_lib.Config, tokenizer: Tokenizer, mesh: jax.sharding.Mesh, jobs: Sequence[str] = _JOBS) -> Transformer:
+def _base_model(
+    config: config_lib.Config, tokenizer: Tokenizer, mesh: jax.sharding.Mesh, jobs: Sequence[str] = _JOBS
+) -> Transformer:
     """The imported base model with a context of `model.context` at most, or a model of random weights; `jobs` are to train it."""
     dtype = jnp.dtype(config.model.dtype)
     if not config.model.weights:

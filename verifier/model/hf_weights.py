@@ -55,18 +55,7 @@ def load_weights(
         ConfigError: a mesh that does not divide the model.
     """
     folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise WeightsError(f"there is no folder {folder}; give one with config.json and model.safetensors, or resolve_weights of a hub id")
-    if not (folder / "config.json").is_file():
-        stored_tensors(folder)  # says it of a folder that holds a model in another form
-        raise WeightsError(f"{folder} holds no config.json; take it from where the weights come from")
-    config = read_json(folder / "config.json")
-    if beside:  # a checkpoint with another head has no output matrix, whatever its base model had
-        config["tie_word_embeddings"] = True
-    try:
-        stored_arch = arch_from_hf(config)
-    except WeightsError as error:
-        raise WeightsError(f"{folder / 'config.json'}: {error}") from error
+    config, stored_arch = _described(folder, beside)
     stored = stored_tensors(folder)
     if stored_arch.layers > len(stored):  # before anything is built: a layer has several tensors
         raise WeightsError(
@@ -91,6 +80,23 @@ def load_weights(
                 values[path] = _put(path, _grown(part, arch.vocab_size) if path in _VOCABULARY else part, mesh)
     filled = [(path, leaf.replace(values[_dotted(path)])) for path, leaf in nnx.to_flat_state(state)]
     return nnx.merge(graph, nnx.from_flat_state(filled))
+
+
+def _described(folder: pathlib.Path, beside: Container[str]) -> tuple[dict[str, Any], Arch]:
+    """The config.json of a folder and its architecture; raises and `beside` as `load_weights`."""
+    if not folder.is_dir():
+        raise WeightsError(f"there is no folder {folder}; give one with config.json and model.safetensors, or resolve_weights of a hub id")
+    if not (folder / "config.json").is_file():
+        stored_tensors(folder)  # says it of a folder that holds a model in another form
+        raise WeightsError(f"{folder} holds no config.json; take it from where the weights come from")
+    config = read_json(folder / "config.json")
+    if beside:  # a checkpoint with another head has no output matrix, whatever its base model had
+        config["tie_word_embeddings"] = True
+    try:
+        stored_arch = arch_from_hf(config)
+    except WeightsError as error:
+        raise WeightsError(f"{folder / 'config.json'}: {error}") from error
+    return config, stored_arch
 
 
 def save_weights(
