@@ -58,6 +58,7 @@ def resolve_weights(weights: str) -> pathlib.Path:
 
     Raises:
         WeightsError: there is no such folder and it cannot be fetched; with the ways to supply it.
+        UserError: no file system has such a path.
     """
     folder = places.local(weights)
     if folder.is_dir():

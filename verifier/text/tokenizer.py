@@ -53,6 +53,7 @@ def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:
 
     Raises:
         TokenizerError: no such file, one that cannot be read, or a tokenizer that does not give texts back.
+        UserError: no file system has such a path.
     """
     place = places.place(path)
     file = _find(place if places.is_remote(place) else places.local(place))
