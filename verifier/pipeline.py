@@ -14,7 +14,7 @@ import pyarrow as pa
 from verifier import config as config_lib
 from verifier import config_checks, hosts, log, solutions, training, workdir
 from verifier.data import corrections, store
-from verifier.evaluate import graders
+from verifier.evaluate import graders, provenance
 from verifier.evaluate import report as report_lib
 from verifier.run import Run
 
@@ -25,6 +25,7 @@ def label(run: Run) -> None:
     for split in _sampled_splits(run):
         folder = run.dir.table("labels", split)
         asked = split.removesuffix(workdir.GREEDY_SUFFIX)
+        provenance.refuse_stale(run.dir.root, split, ["samples"])
         made_from = {"samples": run.table_id("samples", split), "problems": run.table_id("problems", asked)}
         own = workdir.settings(run.config, "label") | made_from
         if run.finished(f"label {split}", folder, own):

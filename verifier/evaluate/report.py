@@ -16,7 +16,8 @@ import numpy as np
 from verifier import atomic, places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
-from verifier.evaluate import aggregation, graders, heatmap, metrics, page, plots, positions, shown, tables
+from verifier.evaluate import aggregation, graders, heatmap, metrics, page, plots, positions, provenance, shown, tables
+from verifier.evaluate.joining import TOO_LONG
 from verifier.evaluate.metrics import results_table
 from verifier.evaluate.svg import Drawing
 from verifier.evaluate.tables import SplitRows
@@ -40,6 +41,7 @@ class Run:
         config_hash: of the settings; None where they are not known.
         seconds: time spent in each stage.
         tokenizer: of the samples' tokens, for solutions coloured by token and for the aggregation `last_line`; None: not known.
+        made_from: ids of the tables that are read, by folder, so that figures are known to be of those; empty where there are none.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Run:
     config_hash: str | None = None
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     tokenizer: Tokenizer | None = None
+    made_from: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def write_report(root: pathlib.Path, out: pathlib.Path, config: ReportConfig, seed: int) -> dict[str, Any]:
@@ -81,8 +84,8 @@ def run_of_workdir(root: pathlib.Path) -> Run:
         facts={name: str(value) for name, value in facts.items() if value},
         config_hash=_config_hash(settings) if settings else None,
         seconds=_seconds(root),
-        # A verifier with a tokenizer of its own gives values to its own tokens, not to those that are stored.
-        tokenizer=None if (store.read_manifest(root / "verifier") or {}).get("reads_text") else _tokenizer(root),
+        tokenizer=_tokenizer(root) if provenance.reads_stored_tokens(root) else None,
+        made_from=provenance.ids(root),
     )
 
 
@@ -124,7 +127,7 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     main = page.main_split(metrics.reported(splits))
     figures, problems = _worked_out(splits, ranked, main, run, config, seed)
     notes = _notes(splits, config)
-    about_run = {"config_hash": run.config_hash, "seconds": dict(run.seconds)}
+    about_run = {"config_hash": run.config_hash, "made_from": dict(run.made_from), "seconds": dict(run.seconds)}
     result = {"splits": figures, "aggregation": config.aggregation, "notes": notes, **about_run}
     charts: dict[str, Drawing | None] = {
         "accuracy": plots.accuracy_over_samples(figures[main]),
@@ -205,12 +208,12 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
             notes.append(f"No {name} problem has more than {most:,} samples: the votes with k = {', '.join(too_large)} are of all of them.")
         for why, count in split.missing.items():
             if count:
-                notes.append(f"{count:,} {name} {why.replace('_', ' ')} are left out, as if they had not been drawn.")
+                notes.append(f"{count:,} {name} {why.replace('_', ' ')} are left out, as if they had not been drawn{_meaning(why)}.")
         generators = split.facts("generator")
         if len(generators) > 1:
             notes.append(f"The {name} samples come from {len(generators)} generators: {', '.join(generators)}.")
         if split.left_out:
-            notes.append(f"{split.left_out:,} {name} problems have no samples and are not counted.")
+            notes.append(f"{split.left_out:,} {name} problems have no samples{' left' * any(split.missing.values())} and are not counted.")
         if split.not_graded:
             why = f"{split.grader} took too long over them, or broke off"
             notes.append(f"{split.not_graded:,} {name} solutions were not graded and count as wrong: {why}.")
@@ -220,6 +223,11 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
     if len(names) > 1:
         notes.append(f"The splits were judged by different graders: {', '.join(sorted(names))}.")
     return notes
+
+
+def _meaning(why: str) -> str:
+    """What leaving samples out means, where what they lack has to do with the solution itself."""
+    return ": best-of-n, votes and all other figures are of the shorter ones, which may be the easier ones" if why == TOO_LONG else ""
 
 
 def _changes(fixed: Sequence[Mapping[str, str]]) -> str:
