@@ -179,7 +179,8 @@ def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
         _check_sums(folder, [_SINGLE])
         return read_header(folder / _SINGLE)
     if not (folder / _INDEX).is_file():
-        raise WeightsError(other_formats.problem(folder, f"{_SINGLE} and no {_INDEX}"))
+        nothing = f"{folder} holds no {_SINGLE} and no {_INDEX}; give a folder with a model's weights in safetensors"
+        raise WeightsError(other_formats.problem(folder) or nothing)
     weight_map = read_json(folder / _INDEX).get("weight_map")
     if not isinstance(weight_map, dict):
         raise WeightsError(f"{folder / _INDEX} has no weight_map; download it again")

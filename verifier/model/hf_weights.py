@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from verifier.model import sharding
+from verifier.model import other_formats, sharding
 from verifier.model.arch import Arch, grown_rows
 from verifier.model.hf_config import arch_from_hf as arch_from_hf
 from verifier.model.hf_config import family_of, hf_from_arch
@@ -87,8 +87,8 @@ def _described(folder: pathlib.Path, beside: Container[str]) -> tuple[dict[str, 
     if not folder.is_dir():
         raise WeightsError(f"there is no folder {folder}; give one with config.json and model.safetensors, or resolve_weights of a hub id")
     if not (folder / "config.json").is_file():
-        stored_tensors(folder)  # says it of a folder that holds a model in another form
-        raise WeightsError(f"{folder} holds no config.json; take it from where the weights come from")
+        other = "" if any(folder.glob("model*.safetensors")) else other_formats.problem(folder)
+        raise WeightsError(other or f"{folder} holds no config.json; take it from where the weights come from")
     config = read_json(folder / "config.json")
     if beside:  # a checkpoint with another head has no output matrix, whatever its base model had
         config["tie_word_embeddings"] = True

@@ -36,18 +36,15 @@ def adapter_problem(folder: pathlib.Path) -> str:
     )
 
 
-def problem(folder: pathlib.Path, expected: str) -> str:
-    """What to say of a folder without safetensors.
-
-    Args:
-        folder: local.
-        expected: names of the files that were looked for.
-    """
+def problem(folder: pathlib.Path) -> str:
+    """What to say of a folder without a model's safetensors that holds a model in another form; "" for any other folder."""
+    if adapter := adapter_problem(folder):
+        return adapter
     for pattern, form in _OTHERS.items():
         found = sorted(path.name for path in folder.glob(pattern))
         if found:
             return f"{folder} holds only {found[0]} ({form}); safetensors are needed. {_conversion(folder / found[0])}"
-    return f"{folder} holds no {expected}; give a folder with a model's weights in safetensors"
+    return ""
 
 
 def _conversion(file: pathlib.Path) -> str:
