@@ -63,15 +63,19 @@ def used():
     library.free(place)
     return resident() - before
 
-with allocator.keeping():
+with allocator.keeping() as give_back:
     inside = used()
-print(inside, resident() - before)
+    give_back()
+    given = resident() - before
+    used()
+print(inside, given, resident() - before)
 """
 
 
-def test_large_arrays_stay_only_while_they_are_kept():
-    inside, behind = printed(KEEPING)
+def test_large_arrays_stay_only_while_they_are_kept_and_until_they_are_given_back():
+    inside, given, behind = printed(KEEPING)
     assert inside > 40 << 20
+    assert given < 8 << 20
     assert behind < 8 << 20
 
 

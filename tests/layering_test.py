@@ -26,13 +26,13 @@ FLOORS = {
     **dict.fromkeys(("checksums", "wandb_mirror"), 10),
     "atomic": 11,
     "allocator": 11,
-    **dict.fromkeys(("places", "config_checks", "experiment"), 12),
+    **dict.fromkeys(("places", "config_checks", "experiment", "foreign_files"), 12),
     "config": 13,
 }
 # What must run on a laptop without JAX, whatever else is installed.
 WITHOUT_JAX = [
     *("rerank.py", "compare.py", "workdir.py", "inputs.py", "run.py", "config.py", "config_checks.py", "log.py"),
-    *("checksums.py", "wandb_mirror.py", "atomic.py", "allocator.py", "places.py", "experiment.py"),
+    *("checksums.py", "wandb_mirror.py", "atomic.py", "allocator.py", "places.py", "experiment.py", "foreign_files.py"),
 ]
 FOLDERS_WITHOUT_JAX = ("text", "data", "evaluate")
 JAX_ALLOWED = {"evaluate/score.py"}

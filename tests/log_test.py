@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
+import logging
+import pathlib
 import subprocess
 import sys
 import types
@@ -90,6 +93,22 @@ def test_on_a_terminal_a_bar_with_the_time_left():
     with log.Progress(10, "step", "verify", done=4, stream=out) as progress:
         progress.advance(6, loss=0.5)
     assert "verify: 100%" in out.getvalue() and "10/10" in out.getvalue() and "loss 0.5" in out.getvalue()
+
+
+def test_a_missing_tpu_is_no_news_and_one_that_is_not_used_is(caplog):
+    jax = importlib.util.find_spec("jax")
+    source = (pathlib.Path(jax.origin).parent / "_src" / "xla_bridge.py").read_text()
+    assert "Unable to initialize backend" in source and "getLogger(__name__)" in source  # who says it, and under which name
+    bridge = logging.getLogger("jax._src.xla_bridge")
+    before = bridge.level
+    try:
+        log.leave_out_remarks()
+        with caplog.at_level(logging.INFO):  # as in a command of absl's
+            bridge.info("Unable to initialize backend 'tpu'")
+            bridge.warning("A Google TPU may be present on this machine")
+    finally:
+        bridge.setLevel(before)
+    assert caplog.messages == ["A Google TPU may be present on this machine"]
 
 
 def test_no_jax_comes_along():

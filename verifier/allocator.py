@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 # By the variable that sets it from outside: the number that glibc's mallopt knows it by, and bytes (or a count).
 SETTINGS = {
@@ -30,20 +30,28 @@ def settle() -> None:
 
 
 @contextlib.contextmanager
-def keeping() -> Iterator[None]:
-    """Meanwhile freed memory stays with this process, which may hold up to a quarter more of it; then what is free goes back.
+def keeping() -> Iterator[Callable[[], None]]:
+    """Meanwhile freed memory stays with this process; then what is free goes back.
+
+    A step's scratch is one array of some GB. Whatever small array is put into its place once it is free makes the place too small for the
+    next step's, which gets another one: twice the memory, and once more for an evaluation between them. So the pages of all that is free
+    are to be given back when another kind of work begins or has ended; the next step has them cleared anew, once.
 
     Nothing happens where the environment gives one of KEEPING: the other alone would only scatter the memory.
+
+    Yields:
+        A function that gives back what is free at the moment.
     """
     if not _has_glibc() or any(variable in os.environ for variable in KEEPING):
-        yield
+        yield lambda: None
         return
+    trim = ctypes.CDLL(None).malloc_trim
     _apply(KEEPING)
     try:
-        yield
+        yield lambda: trim(0)
     finally:
         _apply(_BEHIND)
-        ctypes.CDLL(None).malloc_trim(0)
+        trim(0)
 
 
 def variables(settings: Mapping[str, tuple[int, int]]) -> dict[str, str]:

@@ -56,9 +56,11 @@ def check(folder: pathlib.Path, sums: Mapping[str, str], way_out: str) -> None:
     """Compares files with the sums they had.
 
     Raises:
-        Damaged: the first that is missing or has another sum.
+        Damaged: the first that is missing or has another sum, or a name that leads out of the folder.
     """
     for name in sums:
+        if pathlib.PurePosixPath(name).is_absolute() or ".." in pathlib.PurePosixPath(name).parts:
+            raise Damaged(f"{folder} lists {name!r} among its files, which lies outside of it; {way_out}")
         if not (folder / name).is_file():
             raise Damaged(f"{folder / name} is missing; {way_out}")
     for name, found in of_files(folder, sums).items():
@@ -75,7 +77,7 @@ def write_sums(folder: pathlib.Path) -> None:
 def read_sums(folder: pathlib.Path) -> dict[str, str]:
     """The sums that lie beside the files of a folder; none where there is no such file."""
     path = folder / SUMS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     return {name.lstrip(" *"): found for found, _, name in (line.partition(" ") for line in lines)}
 
 
@@ -98,7 +100,7 @@ def read_sealed(path: pathlib.Path, way_out: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         seal = content.pop(_SEAL)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise Damaged(f"{path} is damaged: it is no JSON with its own {_SEAL} ({type(error).__name__}: {error}); {way_out}") from error
     if (found := of_bytes(atomic.as_json(content))) != seal:
         raise Damaged(f"{path} has changed since it was written: sha256 {found[:12]}..., not {str(seal)[:12]}...; {way_out}")

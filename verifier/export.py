@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from verifier import places
+from verifier import log, places
 from verifier.config import UserError
 
 _MODEL = flags.DEFINE_string("model", None, "The model folder of a run: runs/NAME/generator or runs/NAME/verifier.")
@@ -42,6 +42,7 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
     if whole_run:
         raise UserError(f"{model} is a whole run: give one of its models, {' or '.join(whole_run)}")
     out = _folder_to_write(to)
+    log.leave_out_remarks()
     from verifier import checksums, saved  # after the cheap checks: importing JAX takes seconds
     from verifier.evaluate import card
     from verifier.model import hf_verifier, hf_weights

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from verifier import allocator, config_checks, experiment, places
+from verifier import allocator, config_checks, experiment, log, places
 from verifier import config as config_lib
 
 STOPPED_STATUS = 75  # exit status of a run that was asked to stop and has saved what it had (sysexits.h: EX_TEMPFAIL, try again)
@@ -66,6 +66,7 @@ def run(argv: Sequence[str]) -> None:
         raise config_lib.ConfigError(f"--seeds={','.join(_SEEDS.value)} belongs to --exp=sweep:NAME; a single run takes --set seed=N")
 
     allocator.settle()
+    log.leave_out_remarks()
     from verifier import pipeline  # after the cheap checks: importing JAX takes seconds
 
     stages = pipeline.check_stages(_STAGES.value)

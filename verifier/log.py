@@ -6,6 +6,7 @@ Only process 0 of a job over several hosts speaks; the others call `set_process`
 from __future__ import annotations
 
 import json
+import logging
 import pathlib
 import sys
 import time
@@ -45,6 +46,15 @@ def say(message: str) -> None:
     if _speaker:
         tqdm.tqdm.write(message, file=sys.stderr)
         sys.stderr.flush()
+
+
+def leave_out_remarks() -> None:
+    """Keeps off the terminal what JAX remarks of backends that this machine does not have ("Unable to initialize backend 'tpu'").
+
+    A command of absl's shows every remark (INFO) by default. Warnings stay, such as of an accelerator that is there and not used; and
+    JAX_DEBUG_LOG_MODULES=jax._src.xla_bridge shows all again.
+    """
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
 
 
 class MetricLog:

@@ -35,6 +35,23 @@ def place(where: str | os.PathLike[str]) -> pathlib.Path:
     return cast(pathlib.Path, epath.Path(text))
 
 
+def local(where: str | os.PathLike[str]) -> pathlib.Path:
+    """The path that a text names on this machine, `~` written out; there need be nothing.
+
+    Raises:
+        UserError: no file system has such a path, or it cannot be looked at.
+    """
+    try:
+        path = pathlib.Path(where).expanduser()
+        path.exists()
+    except (RuntimeError, OSError, ValueError) as error:  # a home of nobody; a name that is too long; a null byte
+        text = os.fspath(where)
+        shown = text if len(text) <= 200 else f"{text[:200]}..."
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UserError(f"{shown!r} is no path that can be looked up on this machine ({reason}); name another one") from error
+    return path
+
+
 def is_remote(path: str | os.PathLike[str]) -> bool:
     """Whether it lies behind an object store: a file is whole there or not there, cannot be appended to, and nothing can be locked."""
     return "://" in os.fspath(path)

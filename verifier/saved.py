@@ -94,7 +94,10 @@ def outline(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
     """
     manifest = workdir_lib.manifest_of(folder, stage)
     checksums.check(folder, {name: found for name, found in manifest["files"].items() if not name.startswith("params/")}, _way_out(folder))
-    arch = arch_from_dict(manifest["arch"])
+    try:
+        arch = arch_from_dict(manifest["arch"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise config_lib.UserError(f"{folder / MANIFEST} describes no model of this version ({error!r}); {_way_out(folder)}") from error
     tokenizer = load_tokenizer(folder)
 
     def build() -> nnx.Module:
@@ -152,6 +155,13 @@ def load_export(folder: pathlib.Path, dtype: str | None) -> Saved:
     manifest = hf_files.read_json(folder / "config.json").get(hf_verifier.ABOUT)
     if not isinstance(manifest, dict):
         raise hf_files.WeightsError(f"{folder} is no verifier that `python -m verifier.export` wrote: its config.json tells nothing of one")
+    try:
+        known = dtype_of(manifest) in ("float32", "bfloat16")
+        Template(**manifest.get("template", {}))
+    except (KeyError, TypeError, AttributeError):
+        known = False
+    if not known:
+        raise hf_files.WeightsError(f"{folder / 'config.json'} tells nothing of its verifier that can be read; export it again")
     tokenizer = load_tokenizer(folder)
     model = hf_verifier.load_verifier(folder, tokenizer_size=tokenizer.vocab_size, dtype=jnp.dtype(dtype or dtype_of(manifest)))
     return Saved(model, tokenizer, manifest)

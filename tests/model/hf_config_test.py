@@ -148,7 +148,7 @@ def test_gemma3_s_two_rotations_in_old_and_new_spelling(fields, theta, scaling, 
         ({key: LLAMA[key] for key in LLAMA if key != "hidden_size"}, "lacks 'hidden_size'"),
         (LLAMA | {"num_attention_heads": 5}, "hidden_size 32 is not a multiple of num_attention_heads 5"),
         (LLAMA | {"num_key_value_heads": 3}, "heads 4 is not a multiple of kv_heads 3"),
-        (LLAMA | {"hidden_size": "big"}, "does not describe a llama model"),
+        (LLAMA | {"hidden_size": "big"}, "hidden_size='big' is not a whole number"),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(config, message):

@@ -280,7 +280,8 @@ def test_start_tokens(tmp_path):
         ("tokenizer.json", b"\xff\xfe", "is not text"),
         ("tokenizer.model", b"hello", "not a SentencePiece model"),
         ("tokenizer.model", b"", "not a SentencePiece model"),
-        ("bytes_tokenizer.json", b"[]", "not a saved byte tokenizer"),
+        ("bytes_tokenizer.json", b"[]", "expected an object"),
+        ("bytes_tokenizer.json", b"{}", "not a saved byte tokenizer"),
     ],
 )
 def test_what_cannot_be_loaded_is_named(tmp_path, name, content, message):

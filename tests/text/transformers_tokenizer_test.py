@@ -31,6 +31,7 @@ def unigram() -> SentencePieceTokenizer:
         vocab_size=330,
         hard_vocab_limit=False,
         byte_fallback=True,
+        normalization_rule_name="nfkc",  # nmt_nfkc, the default, turns newlines into spaces: such a model is refused
         bos_id=1,
         eos_id=2,
         minloglevel=2,

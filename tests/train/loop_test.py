@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -12,9 +13,9 @@ import pytest
 from flax import nnx
 
 from tests.train import fakes
+from verifier import allocator, log
 from verifier import config as config_lib
-from verifier import log
-from verifier.train import checkpoint, loop, losses
+from verifier.train import checkpoint, loop, losses, step
 
 VALUE_LOSS = functools.partial(losses.verifier_joint, vocab_size=fakes.VOCAB, lm_weight=0.0)
 CONFIG = config_lib.VerifyConfig(batch_rows=4, learning_rate=1e-2, warmup_share=0.2, checkpoint_every=3)
@@ -75,6 +76,28 @@ def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path, monkeyp
     loop.fit(fakes.Table(), fakes.Stream(2, 4), counted, config, make_job(tmp_path, heldout=[fakes.random_batch(9)] * 2))
     # seen[n]: traces when the numbers of step n + 1 were read, which is a step later or before an evaluation.
     assert len(seen) == 8 and seen[0] > 0 and seen[1] == seen[0] and set(seen[2:]) == {seen[0] + 1} == {len(traces)}
+
+
+def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp_path, monkeypatch):
+    """What lies free while an evaluation or a copy for a checkpoint takes memory would add to it."""
+    done: list[str] = []
+
+    def noted(name, call):
+        return lambda *arguments, **more: (done.append(name), call(*arguments, **more))[1]
+
+    monkeypatch.setattr(allocator, "keeping", lambda: contextlib.nullcontext(lambda: done.append("given back")))
+    monkeypatch.setattr(checkpoint.Checkpoints, "save", noted("saved", checkpoint.Checkpoints.save))
+    compile_steps = step.compile_steps
+
+    def compiled(*arguments):
+        programs, optimiser = compile_steps(*arguments)
+        return step.Programs(noted("step", programs.step), noted("evaluated", programs.evaluate)), optimiser
+
+    monkeypatch.setattr(step, "compile_steps", compiled)
+    config = changed(CONFIG, eval_every=5, checkpoint_every=0)
+    loop.fit(fakes.Table(), fakes.Stream(2, 5), fakes.table_loss, config, make_job(tmp_path, heldout=[fakes.random_batch(9)] * 2))
+    settling = ["step", "given back"] * 3 + ["step"] * 2
+    assert done == [*settling, *["given back", "evaluated", "evaluated", "given back"]] * 2 + ["given back", "saved", "given back"]
 
 
 def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):

@@ -8,6 +8,8 @@ from verifier.config import ModelConfig
 from verifier.model.rotary import RopeScaling
 
 _ROW_MULTIPLE = 64
+MOST_LAYERS = 1000  # an order of magnitude above any decoder in use; each is built by itself
+
 
 @dataclasses.dataclass(frozen=True)
 class Arch:
@@ -59,6 +61,8 @@ class Arch:
         for name in ("vocab_size", "layers", "width", "heads", "kv_heads", "head_width", "mlp_width", "context"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.layers > MOST_LAYERS:
+            raise ValueError(f"layers is {self.layers:,}; at most {MOST_LAYERS:,} can be built")
         if self.heads % self.kv_heads:
             raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}; choose kv_heads that divides it")
         if self.positions not in ("rotary", "learned"):

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from verifier.model import hf_rope
+from verifier.model import hf_fields, hf_rope
 from verifier.model.arch import Arch
 from verifier.model.hf_files import WeightsError
 
@@ -97,8 +97,9 @@ def arch_from_hf(config: Mapping[str, Any]) -> Arch:
         with vocab_size = the checkpoint's rows.
 
     Raises:
-        WeightsError: an unsupported family or feature, or a missing size, by name.
+        WeightsError: an unsupported family or feature, a missing size, or a value that none can have, by name.
     """
+    config = hf_fields.believed(config)
     family = config.get("model_type")
     if family == "gemma3":
         raise WeightsError(
@@ -112,7 +113,7 @@ def arch_from_hf(config: Mapping[str, Any]) -> Arch:
             raise WeightsError(f"{family} with {field}={config[field]!r} is not supported; only {' or '.join(map(repr, allowed))}")
     try:
         read = {"gpt2": _gpt2, "gemma3_text": _gemma3}.get(family, _rotary)
-        return read(family, _DEFAULTS[family] | dict(config))
+        return read(family, _DEFAULTS[family] | config)
     except WeightsError:  # is a ValueError itself
         raise
     except KeyError as error:
@@ -142,7 +143,7 @@ def _rotary(family: str, config: dict[str, Any]) -> Arch:
         mlp_width=config["intermediate_size"],
         context=config["max_position_embeddings"],
         norm="rms",
-        norm_eps=config["rms_norm_eps"],
+        norm_eps=float(config["rms_norm_eps"]),
         positions="rotary",
         rope_theta=theta,
         rope_scaling=scaling,
@@ -205,7 +206,7 @@ def _gpt2(family: str, config: dict[str, Any]) -> Arch:
         mlp_width=config["n_inner"] or 4 * width,
         context=config["n_positions"],
         norm="layer",
-        norm_eps=config["layer_norm_epsilon"],
+        norm_eps=float(config["layer_norm_epsilon"]),
         positions="learned",
         activation=_activation(config["activation_function"]),
         gated=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,12 +14,15 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from verifier import atomic, checksums
+from verifier import atomic, checksums, foreign_files, places
 from verifier.config import UserError
+from verifier.model import other_formats
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+_FLOATS = {"F64": np.dtype(np.float64), "F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16)}
+_MOST_HEADER = 100_000_000  # bytes, as the safetensors library has it
 _DOWNLOADED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_SHARD = re.compile(r"[\w-][\w.-]{0,200}\.safetensors")  # a name alone: an index leads nowhere but to its own folder
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _NOT_DOWNLOADED = ["consolidated*", "original/*", "onnx/*"]  # the same weights again, in other layouts
 
@@ -54,12 +58,13 @@ def resolve_weights(weights: str) -> pathlib.Path:
 
     Raises:
         WeightsError: there is no such folder and it cannot be fetched; with the ways to supply it.
+        UserError: no file system has such a path.
     """
-    folder = pathlib.Path(weights).expanduser()
+    folder = places.local(weights)
     if folder.is_dir():
         return folder
     if folder.exists():
-        raise WeightsError(f"{weights!r} is a file; give the folder that holds it and its config.json")
+        other_formats.refuse_file(folder, WeightsError)
     if not _HUB_ID.fullmatch(weights):
         raise WeightsError(
             f"there is no folder {weights!r}; give one with config.json and model.safetensors, or a hub id organisation/name"
@@ -101,35 +106,57 @@ def is_hub_id(weights: str, known: Mapping[str, str]) -> bool:
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
     """A JSON object, or a WeightsError that names the file."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path} is not JSON ({error}); download it again") from error
-    if not isinstance(found, dict):
-        raise WeightsError(f"{path} holds a JSON {type(found).__name__} where an object is expected; download it again")
-    return found
+    return foreign_files.read_object(path, WeightsError)
 
 
 def read_header(path: pathlib.Path) -> dict[str, StoredTensor]:
-    """Name, dtype and shape of every tensor of a file, after checking that the file is as long as its header says."""
+    """Name, dtype and shape of every tensor of a file, after checking that its values lie as the header says, end to end to its end."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
-        if start == b"version ":
-            raise WeightsError(f"{path} ({size} bytes) is a Git LFS pointer, not the weights; run `git lfs pull` there or download it")
+        foreign_files.refuse_pointer(path, start, WeightsError)
         length = int.from_bytes(start, "little")
         if size < 8 or 8 + length > size:
             raise WeightsError(f"{path} is truncated or no safetensors: {size} bytes, at least {8 + length} expected; download it again")
         try:
-            header = json.loads(file.read(length))
-            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            expected = 8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-            found = {name: StoredTensor(path, entry["dtype"], tuple(entry["shape"])) for name, entry in tensors.items()}
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            if length > _MOST_HEADER:
+                raise ValueError(f"{length} bytes, at most {_MOST_HEADER} are allowed")
+            header = json.loads(file.read(length), object_pairs_hook=_distinct)
+            found, end = _tensors(path, header)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise WeightsError(f"{path} has no readable safetensors header ({error}); download it again") from error
-    if size != expected:
-        raise WeightsError(f"{path} is truncated or damaged: {size} bytes, {expected} expected by its header; download it again")
+    if size != 8 + length + end:
+        raise WeightsError(f"{path} is truncated or damaged: {size} bytes, {8 + length + end} expected by its header; download it again")
     return found
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names differ."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in it")
+    return found
+
+
+def _tensors(path: pathlib.Path, header: dict[str, Any]) -> tuple[dict[str, StoredTensor], int]:
+    """What a header says of its tensors, and where their values end; ValueError where they overlap, or where size and shape disagree."""
+    found, spans = {}, []
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
+            raise ValueError(f"{name} has the shape {shape} and lies from {begin} to {end}")
+        if dtype in _FLOATS and math.prod(shape) * _FLOATS[dtype].itemsize != end - begin:
+            raise ValueError(f"{name} of {dtype} and shape {shape} takes {end - begin} bytes")
+        found[name] = StoredTensor(path, dtype, tuple(shape))
+        spans.append((begin, end, name))
+    last = 0
+    for begin, end, name in sorted(spans):
+        if begin != last or end < begin:
+            raise ValueError(f"{name} lies from {begin} to {end}, where the one before it ends at {last}")
+        last = end
+    return found, last
 
 
 def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
@@ -145,20 +172,36 @@ def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
         WeightsError: no safetensors, a shard is missing, a file is truncated; each named.
         Damaged: a file whose sum is known has another one.
     """
+    adapter = other_formats.adapter_problem(folder)
+    if adapter:
+        raise WeightsError(adapter)
     if (folder / _SINGLE).is_file():
         _check_sums(folder, [_SINGLE])
         return read_header(folder / _SINGLE)
     if not (folder / _INDEX).is_file():
-        raise WeightsError(_no_safetensors(folder))
+        nothing = f"{folder} holds no {_SINGLE} and no {_INDEX}; give a folder with a model's weights in safetensors"
+        raise WeightsError(other_formats.problem(folder) or nothing)
     weight_map = read_json(folder / _INDEX).get("weight_map")
     if not isinstance(weight_map, dict):
         raise WeightsError(f"{folder / _INDEX} has no weight_map; download it again")
+    for name, shard in weight_map.items():
+        if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
+            raise WeightsError(
+                f"{folder / _INDEX} looks for {name!r:.200} in {shard!r:.200}, which is no name of a safetensors file in the same folder; "
+                "download it again"
+            )
     shards = sorted(set(weight_map.values()))
     missing = [shard for shard in shards if not (folder / shard).is_file()]
     if missing:
         raise WeightsError(f"{folder} lacks {len(missing)} of the {len(shards)} shards in its index: {', '.join(missing)}; download them")
     _check_sums(folder, shards)
-    return {name: tensor for shard in shards for name, tensor in read_header(folder / shard).items()}
+    found: dict[str, StoredTensor] = {}
+    for shard in shards:
+        for name, tensor in read_header(folder / shard).items():
+            if name in found:
+                raise WeightsError(f"{name} stands in {found[name].path} and in {tensor.path}; which one is meant? Download both again")
+            found[name] = tensor
+    return found
 
 
 def sums(folder: pathlib.Path) -> dict[str, str]:
@@ -179,16 +222,6 @@ def _cached_sums(folder: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
     return {name: blob for name, blob in blobs.items() if re.fullmatch(r"[0-9a-f]{64}", blob)}
 
 
-def _no_safetensors(folder: pathlib.Path) -> str:
-    torch_files = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
-    if not torch_files:
-        return f"{folder} holds no {_SINGLE} and no {_INDEX}; give a folder with a model's weights in safetensors"
-    return (
-        f"{folder} holds only {torch_files[0]}; safetensors are needed. Convert it where torch and transformers are installed: "
-        f'python -c "import transformers as t; t.AutoModelForCausalLM.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"'
-    )
-
-
 def is_readable(tensor: StoredTensor) -> bool:
     """False for integers, booleans and 8-bit floats: quantised weights."""
     return tensor.dtype in _FLOATS
@@ -196,14 +229,31 @@ def is_readable(tensor: StoredTensor) -> bool:
 
 @contextlib.contextmanager
 def reader() -> Iterator[Callable[[str, StoredTensor], np.ndarray]]:
-    """Gives read(name, tensor) -> float32 array; every file is mapped once and none of it is kept in memory."""
+    """Gives read(name, tensor) -> float32 array; every file is mapped once and none of it is kept in memory.
+
+    Raises:
+        WeightsError: from `read`: a file that the safetensors library refuses, or a tensor with numbers that are not finite.
+    """
     with contextlib.ExitStack() as stack:
         opened: dict[pathlib.Path, Any] = {}
 
         def read(name: str, tensor: StoredTensor) -> np.ndarray:
-            if tensor.path not in opened:
-                opened[tensor.path] = stack.enter_context(safetensors.safe_open(tensor.path, framework="numpy"))
-            return np.asarray(opened[tensor.path].get_tensor(name), dtype=np.float32)
+            try:
+                if tensor.path not in opened:
+                    opened[tensor.path] = stack.enter_context(safetensors.safe_open(tensor.path, framework="numpy"))
+                stored = opened[tensor.path].get_tensor(name)
+            except safetensors.SafetensorError as error:
+                raise WeightsError(f"{tensor.path} cannot be read by the safetensors library ({error}); download it again") from error
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = np.asarray(stored, dtype=np.float32)
+                sums = bool(np.isfinite(values.sum()))  # one pass without a copy tells it of all but sums that overflow
+            if not sums and not (finite := np.isfinite(values)).all():
+                count = values.size - int(finite.sum())
+                raise WeightsError(
+                    f"{name} in {tensor.path} holds {count:,} numbers of {values.size:,} that are not finite (NaN, infinite, or beyond "
+                    "float32): a training that diverged, or a damaged file; take other weights"
+                )
+            return values
 
         yield read
 

@@ -108,7 +108,7 @@ def load_verifier(folder: str | pathlib.Path, *, tokenizer_size: int, dtype: jax
     """
     folder = pathlib.Path(folder)
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    family = config.get("model_type", "")
+    family = str(config.get("model_type", ""))
     names = [f"{_layer(family)}.{part}" for part in ("weight", "bias")] if family in FAMILIES else []
     backbone = load_weights(folder, tokenizer_size=tokenizer_size, dtype=dtype, beside=names)  # says what is missing or not supported
     stored, width = stored_tensors(folder), backbone.arch.width

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from verifier.model import sharding
+from verifier.model import other_formats, sharding
 from verifier.model.arch import Arch, grown_rows
 from verifier.model.hf_config import arch_from_hf as arch_from_hf
 from verifier.model.hf_config import family_of, hf_from_arch
@@ -55,17 +55,13 @@ def load_weights(
         ConfigError: a mesh that does not divide the model.
     """
     folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise WeightsError(f"there is no folder {folder}; give one with config.json and model.safetensors, or resolve_weights of a hub id")
-    if not (folder / "config.json").is_file():
-        raise WeightsError(f"{folder} holds no config.json; take it from where the weights come from")
-    config = read_json(folder / "config.json")
-    if beside:  # a checkpoint with another head has no output matrix, whatever its base model had
-        config["tie_word_embeddings"] = True
-    try:
-        stored_arch = arch_from_hf(config)
-    except WeightsError as error:
-        raise WeightsError(f"{folder / 'config.json'}: {error}") from error
+    config, stored_arch = _described(folder, beside)
+    stored = stored_tensors(folder)
+    if stored_arch.layers > len(stored):  # before anything is built: a layer has several tensors
+        raise WeightsError(
+            f"{folder / 'config.json'} says that there are {stored_arch.layers:,} layers, but the files hold {len(stored):,} tensors in "
+            "all; do they belong together?"
+        )
     family = config["model_type"]
     arch = dataclasses.replace(stored_arch, vocab_size=rows_needed(stored_arch.vocab_size, tokenizer_size, family, folder))
     if mesh is not None:
@@ -74,7 +70,6 @@ def load_weights(
     shapes = {_dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
     table = rows_of(family, arch.layers, shapes)
     expected = {name: _stored_shape(row, shapes, stored_arch.vocab_size) for name, row in table.items()}
-    stored = stored_tensors(folder)
     found = {full_name(family, name): name for name in stored if not is_ignored(family, name) and name not in beside}
     values: dict[str, jax.Array] = {}
     with reader() as read:
@@ -85,6 +80,23 @@ def load_weights(
                 values[path] = _put(path, _grown(part, arch.vocab_size) if path in _VOCABULARY else part, mesh)
     filled = [(path, leaf.replace(values[_dotted(path)])) for path, leaf in nnx.to_flat_state(state)]
     return nnx.merge(graph, nnx.from_flat_state(filled))
+
+
+def _described(folder: pathlib.Path, beside: Container[str]) -> tuple[dict[str, Any], Arch]:
+    """The config.json of a folder and its architecture; raises and `beside` as `load_weights`."""
+    if not folder.is_dir():
+        raise WeightsError(f"there is no folder {folder}; give one with config.json and model.safetensors, or resolve_weights of a hub id")
+    if not (folder / "config.json").is_file():
+        other = "" if any(folder.glob("model*.safetensors")) else other_formats.problem(folder)
+        raise WeightsError(other or f"{folder} holds no config.json; take it from where the weights come from")
+    config = read_json(folder / "config.json")
+    if beside:  # a checkpoint with another head has no output matrix, whatever its base model had
+        config["tie_word_embeddings"] = True
+    try:
+        stored_arch = arch_from_hf(config)
+    except WeightsError as error:
+        raise WeightsError(f"{folder / 'config.json'}: {error}") from error
+    return config, stored_arch
 
 
 def save_weights(

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from verifier import places
 from verifier.config import Config, ConfigError
 from verifier.data import problems
 from verifier.model import hf_files, hf_weights
@@ -61,7 +62,7 @@ def read(config: Config) -> Subject:
 
 def _described(weights: str, notes: list[str]) -> dict[str, object]:
     """The config.json of a model, from its folder or from the table."""
-    folder = pathlib.Path(weights).expanduser()
+    folder = places.local(weights)
     if (folder / "config.json").is_file():
         return hf_files.read_json(folder / "config.json")
     if weights not in MODELS:
@@ -80,7 +81,7 @@ def _tokenizer(config: Config, notes: list[str]) -> Tokenizer | None:
     place = config.tokenizer.path or config.model.weights
     try:
         if place:
-            return load_tokenizer(pathlib.Path(place).expanduser())
+            return load_tokenizer(place)
     except TokenizerError:
         pass  # a plan needs none
     notes.append(f"no tokenizer to count with: {LETTERS_A_TOKEN:.0f} letters are taken for a token")

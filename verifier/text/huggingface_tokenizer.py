@@ -10,11 +10,12 @@ from typing import Any
 
 import tokenizers
 
-from verifier import atomic
+from verifier import atomic, foreign_files
 from verifier.text.pieces import TokenizerError
 
 JSON_FILE = "tokenizer.json"
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "config.json")
+_MOST_IDS = 2**22  # the largest vocabularies that are known have 2**18; each id is a row of the embedding
 _USUAL_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 
 
@@ -37,6 +38,10 @@ class HuggingFaceTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
         self.vocab_size: int = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        if self.vocab_size > _MOST_IDS:
+            raise TokenizerError(f"{name} numbers its tokens up to {self.vocab_size - 1:,}, beyond {_MOST_IDS - 1:,}; is it damaged?")
+        if any(token >= self.vocab_size for token in self.start_ids):
+            raise TokenizerError(f"{name} puts the ids {self.start_ids} before a text, but has {self.vocab_size:,} tokens; is it damaged?")
         self.reserved_id: int = self.vocab_size
 
     def encode(self, text: str) -> list[int]:
@@ -77,32 +82,20 @@ def read_huggingface(path: pathlib.Path) -> HuggingFaceTokenizer:
     for name in _BESIDE:
         file = path.parent / name
         if file.is_file():
-            beside[name] = _read_json(file)
+            beside[name] = foreign_files.read_object(file, TokenizerError)
     template = path.parent / "chat_template.jinja"
     inline = beside.get("tokenizer_config.json", {}).get("chat_template") or ""
-    chat = _read_text(template) if template.is_file() else json.dumps(inline, ensure_ascii=False)
-    return HuggingFaceTokenizer(_read_text(path), beside, chat, str(path))
+    chat = foreign_files.read_text(template, TokenizerError) if template.is_file() else json.dumps(inline, ensure_ascii=False)
+    with Reading(str(path)):
+        return HuggingFaceTokenizer(foreign_files.read_text(path, TokenizerError), beside, chat, str(path))
 
 
-def _read_text(file: pathlib.Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise TokenizerError(f"{file} is not text ({error}); fetch it again") from error
+class Reading:
+    """Names the file in what the tokenizers package raises over it.
 
-
-def _read_json(file: pathlib.Path) -> dict[str, Any]:
-    try:
-        found = json.loads(_read_text(file))
-    except json.JSONDecodeError as error:
-        raise TokenizerError(f"{file} is not JSON ({error}); fetch it again") from error
-    if not isinstance(found, dict):
-        raise TokenizerError(f"{file} holds a {type(found).__name__}, expected an object; fetch it again")
-    return found
-
-
-class _Reading:
-    """Names the file in the package's errors: it raises a plain `Exception`, which is met exactly, never a subclass."""
+    That is a plain `Exception`, which is met exactly, never a subclass; or, where its Rust code panics over a file that contradicts itself,
+    an exception that derives from BaseException and whose class cannot be imported, so that it is known by its name.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -111,24 +104,28 @@ class _Reading:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> None:
-        if kind is Exception:
+        panicked = kind is not None and (kind.__module__, kind.__name__) == ("pyo3_runtime", "PanicException")
+        if kind is Exception or panicked:
             version = f"tokenizers {tokenizers.__version__}"
             raise TokenizerError(f"{self._name} cannot be read by {version} ({error}); fetch it again, or take a newer version") from error
 
 
 def _build(source: str, name: str) -> tokenizers.Tokenizer:
-    with _Reading(name):
+    with Reading(name):
         return tokenizers.Tokenizer.from_str(source)
 
 
 def _plain(source: str, end_id: int) -> str:
-    """The tokenizer without dummy prefix and post-processor, with whole spans, and with an end token that is special."""
+    """The tokenizer without dummy prefix, post-processor and dropout, with whole spans, and with an end token that is special."""
     parts = json.loads(source)
+    if parts["model"].get("dropout"):
+        parts["model"]["dropout"] = None  # a text would have other ids each time
     parts["post_processor"] = None  # its tokens are in start_ids; what else it does is trim spans
     normaliser = parts.get("normalizer")
-    steps = normaliser["normalizers"] if normaliser and normaliser["type"] == "Sequence" else [normaliser]
-    kept = [step for step in steps if step and step["type"] != "Prepend"]
-    parts["normalizer"] = {"type": "Sequence", "normalizers": kept} if len(kept) > 1 else (kept or [None])[0]
+    if isinstance(normaliser, dict):
+        steps = normaliser["normalizers"] if normaliser["type"] == "Sequence" else [normaliser]
+        kept = [step for step in steps if step["type"] != "Prepend"]
+        parts["normalizer"] = {"type": "Sequence", "normalizers": kept} if len(kept) > 1 else (kept or [None])[0]
     parts["decoder"] = _without_prefix(parts.get("decoder"))
     parts["pre_tokenizer"] = _without_prefix(parts.get("pre_tokenizer"))
     for token in parts.get("added_tokens", []):
@@ -175,7 +172,7 @@ def _find_end(tokenizer: tokenizers.Tokenizer, beside: Mapping[str, dict[str, An
     for file in ("generation_config.json", "config.json"):
         ids = beside.get(file, {}).get("eos_token_id")
         for token in ids if isinstance(ids, list) else [ids]:
-            if isinstance(token, int) and tokenizer.id_to_token(token) is not None:
+            if type(token) is int and 0 <= token < _MOST_IDS and tokenizer.id_to_token(token) is not None:
                 found.append((token, f"eos_token_id of {file}"))
     for token, where in found:
         if (tokenizer.id_to_token(token) or "\0") in chat_template:
@@ -193,5 +190,6 @@ def _find_end(tokenizer: tokenizers.Tokenizer, beside: Mapping[str, dict[str, An
 
 
 def _token_name(token: Any) -> str:
-    """The text of a token that settings give as a string or as an object."""
-    return (token.get("content") if isinstance(token, dict) else token) or ""
+    """The text of a token that settings give as a string or as an object; of anything else none."""
+    found = token.get("content") if isinstance(token, dict) else token
+    return found if isinstance(found, str) else ""

@@ -1,10 +1,25 @@
-"""What the tokenizers share: bytes of pieces to characters of a text, and their error. Knows no tokenizer."""
+"""What the tokenizers share: bytes of pieces to characters of a text, what must come back unchanged, and their error."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
+from typing import Protocol
 
 from verifier.config import UserError
+
+# What a tokenizer must give back: what worked solutions are written in, and characters that questions hold now and then.
+_ROUND_TRIP = (
+    "Mia has 3 boxes",
+    " 7 pens,  3   hats ",
+    "1\n2\n\n3\n",
+    "2*3=<<2*3=6>>6",
+    "\n#### 1,234.50",
+    "".join(map(chr, range(32, 127))),
+    "caf\u00e9, 5 \u20ac, \u2212 2 \u00d7 3 \u00f7 4",
+    "\u6f22\u5b57 \U0001f600",
+)
+_COMPATIBLE = "\u00bd, 2\u00b2, 3\u2026"  # NFKC writes these otherwise; the meaning stays
 
 
 class TokenizerError(UserError):
@@ -26,3 +41,38 @@ def byte_spans(text: str, pieces: Sequence[bytes]) -> list[tuple[int, int]] | No
         spans.append((character_at[start], character_at[end - 1] + 1) if piece else (len(text), len(text)))
         start = end
     return spans
+
+
+class Codec(Protocol):
+    """The part of a tokenizer that is tried."""
+
+    def encode(self, text: str) -> list[int]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+def check_round_trip(tokenizer: Codec, name: str) -> str:
+    """Tries whether texts come back: a generator learns to write what is decoded, and graders and the calculator read it.
+
+    Args:
+        tokenizer: to try.
+        name: of its file.
+
+    Returns:
+        What is to be said of texts that come back in another, compatible form (NFKC), as those of many older SentencePiece models; "" for
+        the others.
+
+    Raises:
+        TokenizerError: a text comes back changed (spaces, newlines, capitals, characters that it has no piece for), by name.
+    """
+    for text in _ROUND_TRIP:
+        back = tokenizer.decode(tokenizer.encode(text))
+        if back != text:
+            raise TokenizerError(
+                f"{name} does not give texts back: {text!r} comes back as {back!r}, and so would every question and solution. Take the"
+                " tokenizer that the model was released with, or one that spells what it has no piece for in bytes (byte-level, or with"
+                " byte fallback) and leaves spaces, newlines and capitals as they are"
+            )
+    back = tokenizer.decode(tokenizer.encode(_COMPATIBLE))
+    if unicodedata.normalize("NFKC", back) != unicodedata.normalize("NFKC", _COMPATIBLE):
+        raise TokenizerError(f"{name} does not give texts back: {_COMPATIBLE!r} comes back as {back!r}; take a tokenizer that does")
+    return "" if back == _COMPATIBLE else f"{name} rewrites characters: {_COMPATIBLE!r} comes back as {back!r}"

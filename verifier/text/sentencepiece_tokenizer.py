@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import collections
 import io
-import json
 import pathlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,13 +15,14 @@ from google.protobuf import message
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import decoders, models, normalizers
 
-from verifier import atomic
+from verifier import atomic, foreign_files
 from verifier.text.pieces import TokenizerError, byte_spans
 
 MODEL_FILE = "tokenizer.model"
 _SPACE = "\u2581"  # how SentencePiece writes a space; in a text of its own it is spelt in bytes, else it would come back as a space
 _SYMBOLS = ("\n", "<<", ">>", "=", "####")  # never merged with their neighbours: the marks that calculator and grader read
 _FIXED_PIECES = 2 + len(_SYMBOLS) + 256  # unknown, end, marks, bytes
+_TIKTOKEN_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")  # a piece in base64 and its rank
 _LEAST_ROOM = 16  # pieces for characters and merges, below which training is refused
 
 
@@ -154,13 +155,15 @@ def read_sentencepiece(path: pathlib.Path) -> SentencePieceTokenizer:
         TokenizerError: not a SentencePiece model.
     """
     beside = path.parent / "tokenizer_config.json"
-    settings = {}
-    if beside.is_file():
-        try:
-            settings = json.loads(beside.read_text("utf-8"))
-        except ValueError as error:
-            raise TokenizerError(f"{beside} is not JSON ({error}); fetch it again") from error
-    return SentencePieceTokenizer(path.read_bytes(), str(path), settings.get("add_bos_token") is not False)
+    settings = foreign_files.read_object(beside, TokenizerError) if beside.is_file() else {}
+    model = path.read_bytes()
+    foreign_files.refuse_pointer(path, model[:64], TokenizerError)
+    if _TIKTOKEN_LINE.match(model):
+        raise TokenizerError(
+            f"{path} is in tiktoken's format (Llama 3's own), which is no SentencePiece model; take the tokenizer.json of the model's "
+            "Hugging Face folder"
+        )
+    return SentencePieceTokenizer(model, str(path), settings.get("add_bos_token") is not False)
 
 
 def _processor(model: bytes, name: str) -> sentencepiece.SentencePieceProcessor:

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import tokenizers
 
-from verifier import places
+from verifier import foreign_files, log, places
 from verifier.text.bytes_tokenizer import BYTES_FILE, ByteTokenizer
-from verifier.text.huggingface_tokenizer import JSON_FILE, read_huggingface
-from verifier.text.pieces import TokenizerError
+from verifier.text.huggingface_tokenizer import JSON_FILE, Reading, read_huggingface
+from verifier.text.pieces import TokenizerError, check_round_trip
 from verifier.text.sentencepiece_tokenizer import MODEL_FILE, read_sentencepiece, train_sentencepiece
 
 __all__ = ["ByteTokenizer", "Tokenizer", "TokenizerError", "load_tokenizer", "same_ids", "train_sentencepiece"]
@@ -46,18 +46,25 @@ class Tokenizer(Protocol):
 
 
 def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:
-    """The tokenizer of a folder or file.
+    """The tokenizer of a folder or file. It has been seen to give texts back; what it writes in a compatible form is said.
 
     Args:
         path: a tokenizer.json, a SentencePiece *.model, or a folder with one of them (tokenizer.json first) or with a saved byte tokenizer.
 
     Raises:
-        TokenizerError: no such file, or one that cannot be read.
+        TokenizerError: no such file, one that cannot be read, or a tokenizer that does not give texts back.
+        UserError: no file system has such a path.
     """
-    file = _find(places.place(path))
-    if file.suffix == ".model":
-        return read_sentencepiece(file)
-    return ByteTokenizer() if _is_bytes(file) else read_huggingface(file)
+    place = places.place(path)
+    file = _find(place if places.is_remote(place) else places.local(place))
+    if _is_bytes(file):
+        return ByteTokenizer()
+    found: Tokenizer = read_sentencepiece(file) if file.suffix == ".model" else read_huggingface(file)
+    with Reading(str(file)):
+        rewritten = check_round_trip(found, str(file))
+    if rewritten:
+        log.say(rewritten)
+    return found
 
 
 def same_ids(one: Tokenizer, other: Tokenizer) -> bool:
@@ -85,6 +92,8 @@ def _find(path: pathlib.Path) -> pathlib.Path:
     models = sorted(path.glob("*.model"))
     if len(models) == 1:
         return models[0]
+    if (path / "tekken.json").is_file():
+        raise TokenizerError(f"{path / 'tekken.json'} is Mistral's own format, which is not read; take the model's tokenizer.json")
     others = f" ({', '.join(model.name for model in models)}: name the one you mean)" if models else ""
     old = "; vocab.json with merges.txt is not read: save it once as tokenizer.json" if (path / "merges.txt").is_file() else ""
     raise TokenizerError(f"there is no tokenizer in {path}: looked for {JSON_FILE}, {MODEL_FILE} or one *.model{others}, {BYTES_FILE}{old}")
@@ -94,7 +103,6 @@ def _is_bytes(file: pathlib.Path) -> bool:
     """Whether a JSON file is a saved byte tokenizer."""
     if file.name != BYTES_FILE:
         return False
-    try:
-        return json.loads(file.read_text("utf-8")).get("kind") == "bytes"
-    except (ValueError, AttributeError) as error:
-        raise TokenizerError(f"{file} is not a saved byte tokenizer ({error}); save it again") from error
+    if foreign_files.read_object(file, TokenizerError).get("kind") != "bytes":
+        raise TokenizerError(f"{file} is not a saved byte tokenizer: its kind is not bytes; save it again")
+    return True

@@ -25,6 +25,7 @@ from verifier.train.prefetch import Stream
 if TYPE_CHECKING:
     from verifier.data.batches import Batch
 
+_UNSETTLED_STEPS = 3  # after the start, an evaluation or a checkpoint: until a step's scratch has found a place that stays its own
 _WITHOUT_EFFECT = ("checkpoint_minutes", "checkpoint_every", "keep_checkpoints", "remat")  # a job may go on under other values of these
 _PLACES = ("weights", "corpus")  # of files, which a job's facts know by their sums
 
@@ -114,9 +115,10 @@ def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.T
         state, standing, done = _resume(state, stream, config, job, checkpoints)
         progress = log.Progress(steps, "step", job.name, done=done)
         on_mesh = sharding.using(sharding.mesh_of(params))
-        keeping = allocator.keeping() if jax.default_backend() == "cpu" else contextlib.nullcontext()  # elsewhere steps take no host memory
-        with on_mesh, log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress, keeping:
-            run = _Run(programs, config, job, checkpoints, _Meter(metrics, progress, checkpoints), stream, standing)
+        # Elsewhere steps take no host memory.
+        keeping = allocator.keeping() if jax.default_backend() == "cpu" else contextlib.nullcontext(lambda: None)
+        with on_mesh, log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress, keeping as give_back:
+            run = _Run(programs, config, job, checkpoints, _Meter(metrics, progress, checkpoints), stream, standing, give_back)
             state, done = run.go(state, done)
         early = _out_of_patience(standing, config) and done < steps
         if config.patience and standing.best_step != done:
@@ -139,6 +141,8 @@ class _Run:
     meter: _Meter
     stream: Stream
     standing: _Standing
+    give_back: Callable[[], None]  # to the system, what memory is free
+    unsettled: int = _UNSETTLED_STEPS
 
     def go(self, state: step.TrainState, done: int) -> tuple[step.TrainState, int]:
         """Takes the steps that are left."""
@@ -151,6 +155,10 @@ class _Run:
                 state, numbers = self.programs.step(state, batch.placed)
                 done += 1
                 self.meter.push(done, numbers, batch.tokens * jax.process_count())
+                if self.unsettled:
+                    self.unsettled -= 1
+                    self.meter.drain()
+                    self.give_back()
                 last = done == steps
                 better = False
                 if self.job.heldout and (last or (done % config.eval_every == 0 if config.eval_every else done in ends)):
@@ -170,12 +178,13 @@ class _Run:
 
     def _evaluate(self, params: Any, done: int) -> bool:
         """Reads the held-out batches; whether these parameters are the best so far."""
-        self.meter.drain()
+        self._settle_anew()
         terms: losses.Terms = {}
         for batch in self.job.heldout:
             more = self.programs.evaluate(params, self.job.place(batch))
             terms = jax.tree.map(jnp.add, terms, more) if terms else more
         numbers = _means(jax.device_get(terms))
+        self.give_back()
         self.meter.metrics.write(done, {f"heldout_{name}": value for name, value in numbers.items()})
         shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
         log.say(f"{self.job.name}: held-out at step {done}: {shown}")
@@ -185,7 +194,7 @@ class _Run:
 
     def _save(self, state: step.TrainState, done: int, position: Mapping[str, Any]) -> None:
         """Saves a checkpoint of numbers known to be finite."""
-        self.meter.drain()
+        self._settle_anew()
         note = {
             "settings": _settings(self.config, self.job, len(self.stream)),
             "stream": dict(position),
@@ -193,6 +202,15 @@ class _Run:
         }
         protect = _protected(self.standing, self.config)
         self.checkpoints.save(done, state.params, {"state": state.optimiser, "step": state.step}, note, protect)
+        if jax.default_backend() == "cpu":  # writing takes the same cores as a step, and a copy of the state beside its scratch
+            self.checkpoints.wait()
+            self.give_back()
+
+    def _settle_anew(self) -> None:
+        """Waits for the last step, before work of another kind takes memory."""
+        self.meter.drain()
+        self.give_back()
+        self.unsettled = _UNSETTLED_STEPS
 
 
 class _Meter:
