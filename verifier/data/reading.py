@@ -110,13 +110,16 @@ def checked_files(path: pathlib.Path, table: str) -> dict[pathlib.Path, Mapping[
     return {file: listed.get(file.name) for file in files}
 
 
-def read_footer(path: pathlib.Path, expected: Mapping[str, Any] | None) -> tuple[pq.FileMetaData, list[str], bytes | None]:
+def read_footer(
+    path: pathlib.Path, expected: Mapping[str, Any] | None, content: bytes | None = None
+) -> tuple[pq.FileMetaData, list[str], bytes | None]:
     """What a Parquet file says of its row groups, its columns, and its bytes where each row group would otherwise fetch all of them again.
 
     Raises:
         StoreError: it is truncated, or has not as many rows as its manifest says.
     """
-    content = path.read_bytes() if places.is_remote(path) else None
+    if content is None and places.is_remote(path):
+        content = path.read_bytes()
     file = open_part(path, content)
     if expected:
         _check_rows(path, file, expected)
