@@ -16,6 +16,7 @@ from flax import nnx
 from verifier import config as config_lib
 from verifier import hosts, log, saved, workdir
 from verifier.data import batches, problems, store
+from verifier.evaluate import caveats
 from verifier.model import hf_files, hf_weights, sharding
 from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
@@ -271,6 +272,9 @@ def _value_examples(run: Run, split: str, found: Sequence[Problem], tokenizer: T
         used[key] += 1
         places.append(place)
     correct = labels["correct"].to_numpy()[places]
+    alike = caveats.of_labels(split, correct)
+    if alike:
+        log.say(f"warning: verify: {alike}")
     how = {"level": config.level, "normalise": config.normalise, "loss_on_forced": config.loss_on_forced}
     return batches.LabelledSamples(rows, places, correct, prompts, **how)
 

@@ -101,7 +101,7 @@ def test_products_too_small_for_a_float_still_rank_and_vote() -> None:
     assert np.all(score_R == 0)
     answers = np.array([0, 1, 2, 2])
     ranked = arrange(["p"] * 4, np.arange(4), answers, answers == 1, score_R, log_R)
-    assert ranked.sample_id_PJ.tolist() == [[1, 0, 2, 3]]
+    assert ranked.sample_id_C.tolist() == [1, 0, 2, 3]
     close = arrange(["p"] * 3, np.arange(3), np.array([0, 2, 2]), np.array([False, True, True]), score_R[[0, 2, 3]], log_R[[0, 2, 3]])
     assert rank.best_of_n(close).correct_P.tolist() == [False]
     assert rank.weighted_vote(close).correct_P.tolist() == [True]  # 1 against 0.98 + 0.96, in units of the best product
@@ -154,7 +154,7 @@ def test_the_ranking_follows_the_aggregation(right: str, tmp_path: pathlib.Path)
             name: float(name == right) for name in AGGREGATIONS
         }
         applied = aggregation.applied(split, how, tokenizer)
-        chosen = int(applied.candidates.row_PJ[0, 0])
+        chosen = int(applied.candidates.row_C[0])
         expected = TEXT.format(1 if how == right else 2 + AGGREGATIONS.index(how))
         assert split.cells(np.array([chosen]), ["solution"])["solution"] == [expected]
 

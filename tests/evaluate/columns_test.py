@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.evaluate.held import scan_of
+from tests.evaluate.held import by_problem, scan_of
 from verifier import rerank
 from verifier.config import LabelConfig, ReportConfig
 from verifier.data import reading, scanning, store
@@ -162,7 +162,7 @@ def test_a_slow_grader_is_given_one_piece_at_a_time(tmp_path: pathlib.Path, monk
 
     monkeypatch.setattr(graders, "relabel", slow)
     split = tables.assemble(samples, pa.table({"problem_id": ["p"], "answer": ["1"]}), "slow", None)
-    assert split.candidates.correct_PJ.all() and sum(decoded) == 100
+    assert split.candidates.correct_C.all() and sum(decoded) == 100
 
 
 def test_what_is_wrong_with_a_part_is_named(tmp_path: pathlib.Path) -> None:
@@ -198,13 +198,13 @@ def test_votes_of_the_best_k_of_n_by_brute_force() -> None:
             n = int(rows.count_P[place])
             right = []
             for kept in itertools.combinations(range(n), size):
-                some = list(kept)
+                some = rows.start_P[place] + list(kept)
                 one = arrange(
                     ["p"] * size,
-                    rows.sample_id_PJ[place, some],
-                    rows.answer_PJ[place, some],
-                    _group_verdicts(rows, place)[some],
-                    rows.score_PJ[place, some],  # type: ignore[index]
+                    rows.sample_id_C[some],
+                    rows.answer_C[some],
+                    _group_verdicts(rows, place)[list(kept)],
+                    rows.score_C[some],  # type: ignore[index]
                 )
                 right.append(bool(rank.top_k_vote(one, k).correct_P[0]))
             assert found[size, k][place] == pytest.approx(np.mean(right)), (size, k, place)
@@ -212,9 +212,9 @@ def test_votes_of_the_best_k_of_n_by_brute_force() -> None:
 
 def _group_verdicts(rows: Candidates, place: int) -> np.ndarray:
     """Every sample's verdict is that of its answer's best-ranked sample."""
-    answers = rows.answer_PJ[place]
+    answers, correct = (by_problem(rows, name)[place] for name in ("answer_C", "correct_C"))
     first = {answer: column for column, answer in reversed(list(enumerate(answers.tolist())))}
-    return np.array([answer >= 0 and bool(rows.correct_PJ[place, first[answer]]) for answer in answers.tolist()])
+    return np.array([answer >= 0 and bool(correct[first[answer]]) for answer in answers.tolist()])
 
 
 def test_drawn_subsets_come_near_the_exact_shares() -> None:

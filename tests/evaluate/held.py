@@ -7,11 +7,13 @@ import pathlib
 import tempfile
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verifier.data.scanning import Part, Scan, View, scan_parts
 from verifier.evaluate import tables
+from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.tables import SplitRows
 
 _FOLDER = tempfile.TemporaryDirectory()
@@ -22,6 +24,11 @@ def written(table: pa.Table) -> pathlib.Path:
     path = pathlib.Path(_FOLDER.name, f"{next(_NUMBERS)}.parquet")
     pq.write_table(table, path)
     return path
+
+
+def by_problem(candidates: Candidates, name: str) -> list[np.ndarray]:
+    """A column of candidates, problem by problem."""
+    return np.split(getattr(candidates, name), candidates.start_P[1:])
 
 
 def held(table: pa.Table) -> Scan:

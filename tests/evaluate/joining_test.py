@@ -73,8 +73,8 @@ def test_what_is_left_out_is_as_if_it_had_not_been_drawn(tmp_path: pathlib.Path)
     split = assemble(rows, problems, labels.slice(0, 5), broken, allow_missing=True)
     assert split.missing == {"samples_without_label": 3, "samples_without_score": 1, "samples_with_nan": 0}
     kept = assemble(rows.slice(1, 4), problems, labels, scores)
-    assert split.candidates.sample_id_PJ.tolist() == kept.candidates.sample_id_PJ.tolist()
-    assert split.candidates.correct_PJ.tolist() == kept.candidates.correct_PJ.tolist()
+    assert split.candidates.sample_id_C.tolist() == kept.candidates.sample_id_C.tolist()
+    assert split.candidates.correct_C.tolist() == kept.candidates.correct_C.tolist()
     split = assemble(rows, problems, labels, broken, allow_missing=True)
     assert split.missing == {"samples_without_label": 0, "samples_without_score": 1, "samples_with_nan": 1}
     result = report.write({"test": split}, report.Run("run"), CONFIG, 0, tmp_path)

@@ -30,10 +30,10 @@ def simulated(problems: int, samples: int, seed: int = 0, scored: bool = True, s
 
 def subset(candidates: Candidates, row: int, columns: tuple[int, ...]) -> Candidates:
     """Some of one problem's samples as a problem of its own, with the verdict that each answer group has in the whole."""
-    columns_J = list(columns)
-    answer = candidates.answer_PJ[row, columns_J]
-    score = None if candidates.score_PJ is None else candidates.score_PJ[row, columns_J]
-    return arrange(["x"] * len(columns), candidates.sample_id_PJ[row, columns_J], answer, candidates.correct_PJ[row, columns_J], score)
+    places = candidates.start_P[row] + list(columns)
+    score = None if candidates.score_C is None else candidates.score_C[places]
+    of = candidates.sample_id_C[places], candidates.answer_C[places], candidates.correct_C[places]
+    return arrange(["x"] * len(columns), *of, score)
 
 
 @pytest.mark.parametrize("scored", [True, False])
@@ -42,14 +42,14 @@ def test_curves_equal_the_mean_over_all_subsets(scored: bool) -> None:
     majority = curves.majority_at_k(candidates, range(1, 8), seed=0)
     for k, row in itertools.product(range(1, 8), range(6)):
         parts = [subset(candidates, row, columns) for columns in itertools.combinations(range(7), k)]
-        assert curves.pass_at_k(candidates, k)[row] == pytest.approx(np.mean([part.correct_PJ.any() for part in parts]))
-        assert curves.verifier_at_k(candidates, k)[row] == pytest.approx(np.mean([part.correct_PJ[0, 0] for part in parts]))
+        assert curves.pass_at_k(candidates, k)[row] == pytest.approx(np.mean([part.correct_C.any() for part in parts]))
+        assert curves.verifier_at_k(candidates, k)[row] == pytest.approx(np.mean([part.correct_C[0] for part in parts]))
         assert majority[k][row] == pytest.approx(np.mean([rank.majority(part).correct_P[0] for part in parts]))
 
 
 def test_ends_of_the_curves() -> None:
     candidates = simulated(40, 30)
-    mean = candidates.correct_PJ.mean(axis=1)
+    mean = candidates.right_P / candidates.count_P
     assert curves.verifier_at_k(candidates, 1) == pytest.approx(mean)
     assert curves.verifier_at_k(candidates, 30) == pytest.approx(rank.best_of_n(candidates).correct_P.astype(float))
     assert curves.pass_at_k(candidates, 1) == pytest.approx(mean)
@@ -62,9 +62,9 @@ def test_ends_of_the_curves() -> None:
 def test_problems_with_different_numbers_of_samples() -> None:
     whole, small = simulated(5, 9, seed=1), simulated(5, 4, seed=2)
     parts = {"w": whole, "s": small}
-    names = [prefix + name for prefix, part in parts.items() for name in np.repeat(part.problem_id_P, part.row_PJ.shape[1])]
-    columns = ("sample_id_PJ", "answer_PJ", "correct_PJ", "score_PJ")
-    both = arrange(names, *(np.concatenate([getattr(part, name).ravel() for part in parts.values()]) for name in columns))
+    names = [prefix + name for prefix, part in parts.items() for name in np.repeat(part.problem_id_P, part.count_P)]
+    columns = ("sample_id_C", "answer_C", "correct_C", "score_C")
+    both = arrange(names, *(np.concatenate([getattr(part, name) for part in parts.values()]) for name in columns))
     assert both.smallest == 4 and both.count_P.tolist() == [4] * 5 + [9] * 5
     for k in (1, 3, 4):
         for curve in (curves.pass_at_k, curves.verifier_at_k, lambda c, size: curves.majority_at_k(c, [size], 0)[size]):
@@ -109,7 +109,7 @@ def test_calibration_figures_by_hand() -> None:
 
 def test_intervals_repeat_pair_and_cover() -> None:
     one, other = Bootstrap.draw(50, 300, seed=1), Bootstrap.draw(50, 300, seed=1)
-    assert np.array_equal(one.times_RP, other.times_RP) and np.all(one.times_RP.sum(axis=1) == 50)
+    assert np.array_equal(one.times_RL, other.times_RL) and np.all(one.times_RL.sum(axis=1) == 50)
     values = np.random.default_rng(0).random(50)
     together = one.estimates({"a": values, "b": values + 0.25, "difference": np.full(50, 0.25)})
     assert together["difference"] == {"value": 0.25, "ci95": [0.25, 0.25]}
@@ -132,7 +132,7 @@ def test_metrics_hold_what_is_promised() -> None:
     assert set(out) == {"heldout", "test"}
     test = out["test"]
     assert (
-        test["greedy_accuracy"]["value"] == pytest.approx(splits["test_greedy"].correct_PJ.mean())
+        test["greedy_accuracy"]["value"] == pytest.approx(splits["test_greedy"].correct_C.mean())
         and out["heldout"]["greedy_accuracy"] is None
     )
     assert set(test["top_k_vote"]) == {"1", "3", "5", "12"}

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from tests.evaluate.held import by_problem
 from verifier.evaluate import curves, nested, subsets
 from verifier.evaluate.candidates import Candidates, arrange
 from verifier.evaluate.intervals import Bootstrap
@@ -26,7 +27,7 @@ def test_closed_forms_equal_all_pairs_of_disjoint_subsets(k: int) -> None:
     candidates = from_verdicts(rng.random((8, 7)) < 0.5, rng.integers(0, 4, (8, 7)).astype(float))
     passed, best = nested.pass_variance(candidates, k), nested.verifier_variance(candidates, k)
     for p in range(8):
-        right = candidates.correct_PJ[p]  # in order of rank, so that a subset's lowest column is its best
+        right = by_problem(candidates, "correct_C")[p]  # in order of rank, so that a subset's lowest column is its best
         pairs = [
             (one, other)
             for one in itertools.combinations(range(7), k)
@@ -40,7 +41,7 @@ def test_closed_forms_equal_all_pairs_of_disjoint_subsets(k: int) -> None:
             mean = np.mean([verdict(part) for part in itertools.combinations(range(7), k)])
             assert found[p] == pytest.approx(mean**2 - np.mean([verdict(one) * verdict(other) for one, other in pairs]))
     if k == 1:
-        share = candidates.correct_PJ.mean(axis=1)
+        share = candidates.right_P / candidates.count_P
         assert passed == pytest.approx(share * (1 - share) / 6) and best == pytest.approx(passed)
 
 
@@ -58,7 +59,7 @@ def test_halves_share_no_sample_and_repeat_with_the_seed() -> None:
     candidates = from_verdicts(rng.random((20, 9)) < 0.5, rng.random((20, 9)))
     one, other = nested._halves(candidates, np.random.default_rng(0))
     assert one.count_P.tolist() == other.count_P.tolist() == [4] * 20
-    for mine, others in zip(one.sample_id_PJ, other.sample_id_PJ, strict=True):
+    for mine, others in zip(by_problem(one, "sample_id_C"), by_problem(other, "sample_id_C"), strict=True):
         assert not {*mine.tolist()} & {*others.tolist()}
     found = [nested.half_variance(candidates, curves.majority_at_k, [1, 2], seed)[2] for seed in (5, 5, 6)]
     assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])

@@ -54,7 +54,7 @@ def by_problem(given_rows: list[Row], scored: bool = True) -> dict[str, list[tup
 
 
 def check(choice: rank.Choice, ranked: Candidates, expected: list[tuple[int, int] | None]) -> None:
-    found = [int(ranked.sample_id_PJ[p, column]) if column >= 0 else None for p, column in enumerate(choice.column_P)]
+    found = [int(ranked.sample_id_C[ranked.start_P[p] + column]) if column >= 0 else None for p, column in enumerate(choice.column_P)]
     assert found == [one[0] if one else None for one in expected]
     assert choice.correct_P.tolist() == [bool(one and one[1] == 0) for one in expected]
 
@@ -87,10 +87,10 @@ def test_identities(given_rows: list[Row], random) -> None:
     shuffled = list(given_rows)
     random.shuffle(shuffled)
     again = candidates(shuffled)
-    assert again.sample_id_PJ.tolist() == ranked.sample_id_PJ.tolist() and again.answer_PJ.tolist() == ranked.answer_PJ.tolist()
+    assert again.sample_id_C.tolist() == ranked.sample_id_C.tolist() and again.answer_C.tolist() == ranked.answer_C.tolist()
     equal = candidates([(*row[:3], 0.5) for row in given_rows])
     lowest = [min(sample for sample, *_ in group) for group in by_problem(given_rows).values()]
-    assert equal.sample_id_PJ[:, 0].tolist() == lowest
+    assert equal.sample_id_C[equal.start_P].tolist() == lowest
     assert rank.weighted_vote(equal).column_P.tolist() == rank.majority(equal).column_P.tolist()
 
 
@@ -100,8 +100,8 @@ def test_ranked_anew_is_as_if_ranked_so_from_the_start(given_rows: list[Row], ra
     scores = [random.choice([0.0, 0.25, 0.5]) for _ in given_rows]
     fresh = candidates([(*row[:3], score) for row, score in zip(given_rows, scores, strict=True)])
     again = candidates(given_rows).reranked(np.array(scores))
-    for name in ("problem_id_P", "count_P", "row_PJ", "sample_id_PJ", "answer_PJ", "correct_PJ", "score_PJ"):
-        assert np.array_equal(getattr(again, name), getattr(fresh, name), equal_nan=name == "score_PJ"), name
+    for name in ("problem_id_P", "count_P", "row_C", "sample_id_C", "answer_C", "correct_C", "score_C"):
+        assert np.array_equal(getattr(again, name), getattr(fresh, name)), name
     with pytest.raises(CandidatesError, match="of .* scores are NaN"):
         fresh.reranked(np.full(len(scores), np.nan))
 
@@ -110,11 +110,11 @@ def test_ranked_anew_is_as_if_ranked_so_from_the_start(given_rows: list[Row], ra
 @given(rows(), st.randoms(use_true_random=False))
 def test_some_samples_are_as_if_there_were_no_others(given_rows: list[Row], random) -> None:
     whole = candidates(given_rows)
-    kept_PJ = whole.present_PJ & np.array([[random.random() < 0.6 or not column for column in range(whole.row_PJ.shape[1])]])
-    some, rows_kept = whole.some(kept_PJ), sorted(whole.row_PJ[kept_PJ].tolist())
+    kept_C = np.array([random.random() < 0.6 or not column for column in whole.column_C.tolist()])
+    some, rows_kept = whole.some(kept_C), sorted(whole.row_C[kept_C].tolist())
     alone = candidates([given_rows[row] for row in rows_kept])
-    for name in ("problem_id_P", "count_P", "sample_id_PJ", "answer_PJ", "correct_PJ", "score_PJ"):
-        assert np.array_equal(getattr(some, name), getattr(alone, name), equal_nan=name == "score_PJ"), name
+    for name in ("problem_id_P", "count_P", "sample_id_C", "answer_C", "correct_C", "score_C"):
+        assert np.array_equal(getattr(some, name), getattr(alone, name)), name
 
 
 def test_samples_without_an_answer_cast_no_vote() -> None:

@@ -7,7 +7,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from verifier.text.answer import GRADERS, extract, grade, parse_number, same, vote_key
+from verifier.text.answer import GRADERS, extract, grade, same, vote_key
+from verifier.text.number import parse_number
 
 # solution, gold, then what each grader extracts and whether it is right (+) or wrong (-); None: no answer found
 TABLE = [
@@ -43,10 +44,10 @@ TABLE = [
     ("#### **18**", "18", "18+", None, None, "18+"),
     ("#### 17\nNo.\n#### 18", "18", "18+", "17-", "17-", "18+"),
     ("#### 18\nNo.\n#### 17", "18", "17-", "18+", "18+", "17-"),
-    ("#### 18\n####", "18", None, "18+", "18+", "18+"),
+    ("#### 18\n####", "18", "18+", "18+", "18+", "18+"),
     ("#### ,", "18", None, "-", "-", None),
     ("#### none", "18", None, None, None, None),
-    ("The answer is 18", "18", None, None, None, "18+"),
+    ("The answer is 18", "18", "18+", None, None, "18+"),
     ("It costs $18.", "18", None, None, None, "18+"),
     ("#### 18 and then ...", "18", "18+", "18+", "18+", "..-"),
     ("#### 3/0", "18", "3/0-", "3-", "3-", "0-"),

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
+from verifier import places
 from verifier.data.tables import StoreError
 
 _NO_BLANK = re.compile(r"[^ \t\r\n,]")  # a comma between objects is a common slip and leaves no doubt
@@ -38,20 +39,30 @@ def faults_of(path: pathlib.Path | str) -> Iterator[None]:
         raise StoreError(f"{path} cannot be read ({reason}); fetch a whole copy, or write it anew") from error
 
 
-def is_packed(path: pathlib.Path) -> bool:
+def fetched(path: pathlib.Path) -> bytes | None:
+    """The bytes of a file behind an object store, so that it is fetched once; None of one on disk."""
+    with faults_of(path):
+        return path.read_bytes() if places.is_remote(path) else None
+
+
+def is_packed(path: pathlib.Path, content: bytes | None = None) -> bool:
     """Whether a file's first bytes are those of a packed one."""
-    with faults_of(path), path.open("rb") as file:
+    with faults_of(path), path.open("rb") if content is None else io.BytesIO(content) as file:
         return file.read(8).startswith(tuple(_PACKED))
 
 
-def unpacked(path: pathlib.Path) -> BinaryIO:
-    """The bytes of a file, unpacked where its first ones say that it is gzip, bzip2, xz or Zstandard; seekable where it is not packed.
+def unpacked(path: pathlib.Path, content: bytes | None = None) -> BinaryIO:
+    """The bytes of a file, unpacked where its first ones say that it is gzip, bzip2, xz or Zstandard.
+
+    Args:
+        path: of the file.
+        content: its bytes, where they are in memory.
 
     Raises:
         StoreError: it cannot be opened.
     """
     with faults_of(path):
-        file = cast(BinaryIO, path.open("rb"))
+        file = cast(BinaryIO, path.open("rb")) if content is None else io.BytesIO(content)
         head = file.read(8)
         file.seek(0)
     kind = next((name for magic, name in _PACKED.items() if head.startswith(magic)), "")
@@ -61,14 +72,14 @@ def unpacked(path: pathlib.Path) -> BinaryIO:
     return cast(BinaryIO, openers[kind](file)) if kind else file
 
 
-def json_rows(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file in their order.
+def json_rows(path: pathlib.Path, content: bytes | None = None) -> Iterator[dict[str, Any]]:
+    """The objects of a file, or of its bytes, in their order.
 
     Raises:
         StoreError: the file cannot be read, a line is no JSON object, is nested too deeply or too long, or there is no object.
     """
     found = 0
-    with unpacked(path) as file:
+    with unpacked(path, content) as file:
         for row in _rows(file, path):
             found += 1
             yield row

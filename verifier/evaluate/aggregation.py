@@ -140,7 +140,7 @@ def applied(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> SplitRow
         AggregationError: as `scores_of`.
         CandidatesError: the score of a sample is NaN or infinite.
     """
-    if how == "last" or split.candidates.score_PJ is None:
+    if how == "last" or split.candidates.score_C is None:
         return split
     return dataclasses.replace(split, candidates=split.candidates.reranked(*scores_of(split, how, tokenizer)))
 
@@ -160,7 +160,7 @@ def compare(splits: Mapping[str, SplitRows], tokenizer: Tokenizer | None, resamp
     """
     out: dict[str, dict[str, Any] | None] = {}
     for name, split in splits.items():
-        if split.candidates.score_PJ is None:
+        if split.candidates.score_C is None:
             out[name] = None
             continue
         bootstrap = Bootstrap.draw(len(split.candidates.count_P), resamples, seed)
@@ -198,8 +198,14 @@ def _figures(candidates: Candidates | None, last_P: np.ndarray, bootstrap: Boots
     if candidates is None:
         return None
     best_P = rank.best_of_n(candidates).correct_P.astype(np.float64)
-    columns = {"best_of_n": best_P, "difference_to_last": best_P - last_P, "weighted_vote": rank.weighted_vote(candidates).correct_P}
-    return {**bootstrap.estimates(columns), "auroc_within_problem": auroc_within_problems(candidates)}
+    found = bootstrap.estimates({"best_of_n": best_P, "weighted_vote": rank.weighted_vote(candidates).correct_P})
+    apart = bootstrap.differences({"difference_to_last": best_P - last_P})
+    return {
+        "best_of_n": found["best_of_n"],
+        **apart,
+        "weighted_vote": found["weighted_vote"],
+        "auroc_within_problem": auroc_within_problems(candidates),
+    }
 
 
 def _refuse_other_ids(token_N: np.ndarray, tokenizer: Tokenizer) -> None:

@@ -30,14 +30,12 @@ def calibration(candidates: Candidates, bins: int = 10) -> dict[str, Any]:
     Raises:
         ValueError: the samples have no scores.
     """
-    if candidates.score_PJ is None:
+    if candidates.score_C is None:
         raise ValueError("calibration: the samples have no scores; score them first")
-    present_PJ = candidates.present_PJ
-    score, right = candidates.score_PJ[present_PJ], candidates.correct_PJ[present_PJ]
-    log = None if candidates.log_PJ is None else candidates.log_PJ[present_PJ]
+    score, right = candidates.score_C, candidates.correct_C
     clipped = np.clip(score, 0.0, 1.0)
     return {
-        **discrimination(score, right, np.nonzero(present_PJ)[0], bins, log),
+        **discrimination(score, right, candidates.problem_C, bins, candidates.log_C),
         "clipped_share": float(np.mean(clipped != score)),
         "reliability": _reliability(clipped, right, bins),
     }
@@ -89,11 +87,10 @@ def merit(
 
 def auroc_within_problems(candidates: Candidates) -> float | None:
     """The plain mean of `auroc` over the problems that have both right and wrong samples; None where there are none."""
-    present_PJ = candidates.present_PJ
-    by_PJ = candidates.score_PJ if candidates.log_PJ is None else candidates.log_PJ
-    if by_PJ is None:
+    by_C = candidates.score_C if candidates.log_C is None else candidates.log_C
+    if by_C is None:
         raise ValueError("AUROC: the samples have no scores; score them first")
-    within_P = auroc(by_PJ[present_PJ], candidates.correct_PJ[present_PJ], np.nonzero(present_PJ)[0])
+    within_P = auroc(by_C, candidates.correct_C, candidates.problem_C)
     both_P = ~np.isnan(within_P)
     return float(within_P[both_P].mean()) if both_P.any() else None
 

@@ -1,15 +1,17 @@
-"""The samples of one split as padded arrays, best-ranked first. Knows ranks and answers; knows no text, no table and no file.
+"""The samples of one split, problem after problem, best-ranked first. Knows ranks and answers; knows no text, no table and no file.
 
-P problems, J samples of a problem (padded to the longest), A answers of a problem. Columns run from the best-ranked sample to the worst
-(higher score, then lower `sample_id`), and answers are numbered by their best-ranked sample. So "the first of the largest" is always the
-tie rule of the house, and the order of rows on disk cannot matter.
+P problems, C candidates of all problems together, A answers of all problems together. Nothing is padded: what is held is so much a sample,
+however unlike in size the problems are. Within a problem candidates run from the best-ranked to the worst (higher score, then lower
+`sample_id`), and answers are numbered by their best-ranked sample. So "the first of the largest" is always the tie rule of the house, and
+the order of rows on disk cannot matter.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,32 +24,47 @@ class CandidatesError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """Scored and graded samples of P problems, problems in order of their id, columns in order of rank.
+    """Scored and graded samples of P problems, problems in order of their id, the C samples of all in order of problem and rank.
 
     Attributes:
         problem_id_P: the problems' ids, ascending.
-        count_P: how many samples a problem has; columns beyond it are padding.
-        row_PJ: row of the flat input that each sample came from, int32 as the next two; -1 where padded.
-        sample_id_PJ: the samples' own ids; -1 where padded.
-        answer_PJ: number of the sample's answer within its problem; -1 where it has none or is padding.
-        correct_PJ: the grader's verdict; False where padded.
-        score_PJ: float64 scores, NaN where padded; None if nothing was scored.
-        log_PJ: logarithms of the scores where these may be too small for a float64, NaN where padded. Where given, they decide the order.
+        count_P: how many samples a problem has, one at least.
+        row_C: row of the flat input that each sample came from, int32.
+        sample_id_C: the samples' own ids.
+        answer_C: number of the sample's answer within its problem, int32; -1 where it has none.
+        correct_C: the grader's verdict.
+        score_C: float64 scores; None if nothing was scored.
+        log_C: logarithms of the scores where these may be too small for a float64. Where given, they decide the order.
     """
 
     problem_id_P: np.ndarray
     count_P: np.ndarray
-    row_PJ: np.ndarray
-    sample_id_PJ: np.ndarray
-    answer_PJ: np.ndarray
-    correct_PJ: np.ndarray
-    score_PJ: np.ndarray | None
-    log_PJ: np.ndarray | None = None
+    row_C: np.ndarray
+    sample_id_C: np.ndarray
+    answer_C: np.ndarray
+    correct_C: np.ndarray
+    score_C: np.ndarray | None
+    log_C: np.ndarray | None = None
+
+    @functools.cached_property
+    def start_P(self) -> np.ndarray:
+        """Place of each problem's best-ranked sample."""
+        return np.cumsum(self.count_P) - self.count_P
 
     @property
-    def present_PJ(self) -> np.ndarray:
-        """True where there is a sample."""
-        return np.arange(self.row_PJ.shape[1])[None] < self.count_P[:, None]
+    def problem_C(self) -> np.ndarray:
+        """The problem of each sample, int32."""
+        return np.repeat(np.arange(len(self.count_P), dtype=np.int32), self.count_P)
+
+    @property
+    def column_C(self) -> np.ndarray:
+        """Rank of each sample within its problem, from 0."""
+        return np.arange(len(self.row_C)) - np.repeat(self.start_P, self.count_P)
+
+    @property
+    def right_P(self) -> np.ndarray:
+        """How many samples of a problem are right."""
+        return np.add.reduceat(self.correct_C, self.start_P, dtype=np.int64)
 
     @property
     def smallest(self) -> int:
@@ -55,88 +72,81 @@ class Candidates:
         return int(self.count_P.min())
 
     @property
-    def weight_PJ(self) -> np.ndarray | None:
+    def weight_C(self) -> np.ndarray | None:
         """What a sample weighs in a vote: its score; of logarithms the score in units of its problem's best, which elects the same."""
-        if self.log_PJ is None:
-            return self.score_PJ
-        return np.exp(self.log_PJ - self.log_PJ[:, :1])  # the first column holds the highest
+        if self.log_C is None:
+            return self.score_C
+        return np.exp(self.log_C - np.repeat(self.log_C[self.start_P], self.count_P))  # a problem's first holds the highest
 
     def reranked(self, score: np.ndarray, log: np.ndarray | None = None) -> Candidates:
         """The same samples in the order of other scores.
 
         Args:
-            score: [rows] of the flat input that `row_PJ` leads to; rows that are not ranked here may hold anything.
+            score: [rows] of the flat input that `row_C` leads to; rows that are not ranked here may hold anything.
             log: [rows] logarithms of the scores, as in `arrange`.
 
         Raises:
             CandidatesError: a score is NaN or infinite.
         """
-        present_PJ, rows = self.present_PJ, np.maximum(self.row_PJ, 0)
-        by_PJ = np.where(present_PJ, (score if log is None else log)[rows], np.nan)
-        problem, column = np.nonzero(present_PJ)
-        _refuse_not_finite(self.problem_id_P[problem], self.sample_id_PJ[problem, column], by_PJ[problem, column])
-        order_PJ = np.lexsort((self.sample_id_PJ, -by_PJ, ~present_PJ), axis=1)
+        by_C, problem_C = (score if log is None else log)[self.row_C], self.problem_C
+        _refuse_not_finite(self.problem_id_P, problem_C, self.sample_id_C, by_C)
+        order_C = np.lexsort((self.sample_id_C, -by_C, problem_C))
+        moved = self._taken(order_C, self.count_P)
+        return dataclasses.replace(moved, score_C=score[moved.row_C], log_C=None if log is None else by_C[order_C])
 
-        def moved(values_PJ: np.ndarray) -> np.ndarray:
-            return np.take_along_axis(values_PJ, order_PJ, axis=1)
+    def some(self, kept_C: np.ndarray) -> Candidates:
+        """The samples where `kept_C` is True, at least one of every problem, ranked among themselves."""
+        return self._taken(np.nonzero(kept_C)[0], np.add.reduceat(kept_C, self.start_P, dtype=np.int64))
 
-        new = dataclasses.replace(
-            self,
-            row_PJ=moved(self.row_PJ),
-            sample_id_PJ=moved(self.sample_id_PJ),
-            answer_PJ=moved(self.answer_PJ),
-            correct_PJ=moved(self.correct_PJ),
-            score_PJ=moved(np.where(present_PJ, score[rows], np.nan)),
-            log_PJ=None if log is None else moved(by_PJ),
-        )
-        return new._renumbered()
+    def of_problems(self, kept_P: np.ndarray) -> Candidates:
+        """All samples of the problems where `kept_P` is True."""
+        kept = self._taken(np.nonzero(np.repeat(kept_P, self.count_P))[0], self.count_P[kept_P])
+        return dataclasses.replace(kept, problem_id_P=self.problem_id_P[kept_P])
 
-    def some(self, kept_PJ: np.ndarray) -> Candidates:
-        """The samples where `kept_PJ` is True, at least one of every problem, ranked among themselves."""
-        count_P = kept_PJ.sum(axis=1)
-        order_PJ = np.argsort(~kept_PJ, axis=1, kind="stable")[:, : count_P.max()]
-        there_PJ = np.arange(order_PJ.shape[1])[None] < count_P[:, None]
-
-        def taken(values_PJ: np.ndarray, fill: Any) -> np.ndarray:
-            return np.where(there_PJ, np.take_along_axis(values_PJ, order_PJ, axis=1), fill)
-
+    def _taken(self, places: np.ndarray, count_P: np.ndarray) -> Candidates:
+        """Samples in another order or number, answers numbered by their best-ranked sample again."""
+        problem = np.repeat(np.arange(len(count_P)), count_P)
         return dataclasses.replace(
             self,
             count_P=count_P,
-            row_PJ=taken(self.row_PJ, -1),
-            sample_id_PJ=taken(self.sample_id_PJ, -1),
-            answer_PJ=taken(self.answer_PJ, -1),
-            correct_PJ=taken(self.correct_PJ, False),
-            score_PJ=None if self.score_PJ is None else taken(self.score_PJ, np.nan),
-            log_PJ=None if self.log_PJ is None else taken(self.log_PJ, np.nan),
-        )._renumbered()
+            row_C=self.row_C[places],
+            sample_id_C=self.sample_id_C[places],
+            answer_C=_numbered(problem, self.answer_C[places]),
+            correct_C=self.correct_C[places],
+            score_C=None if self.score_C is None else self.score_C[places],
+            log_C=None if self.log_C is None else self.log_C[places],
+        )
 
-    def _renumbered(self) -> Candidates:
-        """Answers numbered by their best-ranked sample again."""
-        first_PA = self.first_column_PA()
-        if first_PA.shape[1] == 0:
-            return self
-        number_PA = np.argsort(np.argsort(np.where(first_PA < 0, self.row_PJ.shape[1], first_PA), axis=1), axis=1)
-        answer_PJ = np.where(self.answer_PJ < 0, -1, np.take_along_axis(number_PA, np.maximum(self.answer_PJ, 0), axis=1))
-        return dataclasses.replace(self, answer_PJ=answer_PJ.astype(np.int32))
-
-    def first_column_PA(self) -> np.ndarray:
-        """Column of each answer's best-ranked sample; -1 for answers that the problem does not have."""
-        problems, columns = np.nonzero(self.answer_PJ >= 0)
-        answers = self.answer_PJ[problems, columns]
-        width = self.row_PJ.shape[1]
-        first_PA = np.full((len(self.count_P), int(self.answer_PJ.max(initial=-1)) + 1), width)
-        np.minimum.at(first_PA, (problems, answers), columns)
-        return np.where(first_PA == width, -1, first_PA)
+    def answers(self) -> Answers:
+        """The different answers of all problems."""
+        answers_P = np.maximum.reduceat(self.answer_C, self.start_P).astype(np.int64) + 1
+        voter_V = np.nonzero(self.answer_C >= 0)[0]
+        answer_V = self.answer_C[voter_V] + np.repeat(np.cumsum(answers_P) - answers_P, self.count_P)[voter_V]
+        first_A = np.empty(int(answers_P.sum()), np.int64)
+        first_A[answer_V[::-1]] = voter_V[::-1]  # the last that is written stays: the best-ranked
+        return Answers(answers_P, voter_V, answer_V, first_A)
 
     def mixed_groups(self) -> int:
         """Answers whose samples got different verdicts though they are numerically equal (strict graders: "72.00" and "72")."""
-        answers = int(self.answer_PJ.max(initial=-1)) + 1
-        problems, columns = np.nonzero(self.answer_PJ >= 0)
-        flat = problems * answers + self.answer_PJ[problems, columns]
-        size = np.bincount(flat)
-        right = np.bincount(flat, weights=self.correct_PJ[problems, columns])
-        return int(np.sum((right > 0) & (right < size)))
+        found = self.answers()
+        size_A = np.bincount(found.answer_V)
+        right_A = np.bincount(found.answer_V, weights=self.correct_C[found.voter_V])
+        return int(np.sum((right_A > 0) & (right_A < size_A)))
+
+
+class Answers(NamedTuple):
+    """The A different answers, problem after problem, and the V samples that have one.
+
+    answers_P: how many answers a problem has.
+    voter_V: places of the samples that have an answer.
+    answer_V: the answer of each, counted over all problems.
+    first_A: place of each answer's best-ranked sample.
+    """
+
+    answers_P: np.ndarray
+    voter_V: np.ndarray
+    answer_V: np.ndarray
+    first_A: np.ndarray
 
 
 def arrange(
@@ -183,60 +193,55 @@ def arrange_coded(
     ids, problem = _in_order(np.asarray(problem_id, dtype=object).astype(str), problem)
     if score is not None:
         score = np.asarray(score, np.float64)
-        _refuse_not_finite(ids[problem], sample_id, score)
+        _refuse_not_finite(ids, problem, sample_id, score)
     _refuse_twins(ids, problem, sample_id)
     order = np.lexsort((sample_id, problem) if score is None else (sample_id, -(score if log is None else log), problem))
-    problem, answered = problem[order], key[order]
-    count_P = np.bincount(problem, minlength=len(ids))
-    column = np.arange(len(problem)) - np.repeat(np.cumsum(count_P) - count_P, count_P)
-
-    def padded(values: np.ndarray, fill: Any) -> np.ndarray:
-        out_PJ = np.full((len(ids), int(count_P.max())), fill, dtype=values.dtype)
-        out_PJ[problem, column] = values
-        return out_PJ
-
+    small = np.int32 if sample_id.min() >= -(2**31) and sample_id.max() < 2**31 else np.int64
     return Candidates(
         problem_id_P=ids,
-        count_P=count_P,
-        row_PJ=padded(order.astype(np.int32), -1),
-        sample_id_PJ=padded(sample_id[order].astype(np.int32), -1),
-        answer_PJ=padded(_numbered(problem, answered).astype(np.int32), -1),
-        correct_PJ=padded(correct[order], False),
-        score_PJ=None if score is None else padded(score[order], np.nan),
-        log_PJ=None if log is None else padded(log[order], np.nan),
+        count_P=np.bincount(problem, minlength=len(ids)),
+        row_C=order.astype(np.int32),
+        sample_id_C=sample_id[order].astype(small),
+        answer_C=_numbered(problem[order], key[order]),
+        correct_C=correct[order],
+        score_C=None if score is None else score[order],
+        log_C=None if log is None else log[order],
     )
 
 
 def _in_order(ids: np.ndarray, problem: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ids that have rows, ascending, and the places in them."""
+    """The ids that have rows, ascending, and the places in them, int32."""
     used = np.nonzero(np.bincount(problem, minlength=len(ids)))[0]
     order = used[np.argsort(ids[used])]
-    place = np.zeros(len(ids), np.int64)
+    place = np.zeros(len(ids), np.int32)
     place[order] = np.arange(len(order))
     return ids[order], place[problem]
 
 
 def _numbered(problem: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Answers numbered within their problem by first appearance; rows come problem by problem in order of rank. -1 stays -1."""
-    number = np.full(len(key), -1)
+    """Answers numbered within their problem by first appearance, int32; rows come problem by problem in order of rank. -1 stays -1."""
+    number = np.full(len(key), -1, np.int32)
     rows = np.nonzero(key >= 0)[0]
     if len(rows) == 0:
         return number
-    pairs = problem[rows] * (key.max() + 1) + key[rows]
-    _, first, inverse = np.unique(pairs, return_index=True, return_inverse=True)
-    by_appearance = np.argsort(first)
-    place = np.empty(len(first), np.int64)
-    place[by_appearance] = np.arange(len(first))
-    owner = problem[rows][first][by_appearance]  # ascending, because rows come problem by problem
-    start = np.searchsorted(owner, owner)
-    number[rows] = (np.arange(len(first)) - start)[place[inverse]]
+    pair = problem[rows].astype(np.int64) * (int(key.max()) + 1) + key[rows]
+    by_pair = np.argsort(pair, kind="stable")  # within a pair by rank
+    opens = np.diff(pair[by_pair], prepend=-1) != 0
+    first = by_pair[opens]  # of each pair its best-ranked row
+    appears = np.zeros(len(rows), bool)
+    appears[first] = True
+    before = np.cumsum(appears) - 1  # by rank over all problems
+    owner = problem[rows]
+    opening = np.diff(owner, prepend=-1) != 0  # a problem's first row that has an answer
+    found = before - np.maximum.accumulate(np.where(opening, before, 0))
+    number[rows[by_pair]] = found[first][np.cumsum(opens) - 1]
     return number
 
 
-def _refuse_not_finite(problem_id: np.ndarray, sample_id: np.ndarray, score: np.ndarray) -> None:
+def _refuse_not_finite(ids: np.ndarray, problem: np.ndarray, sample_id: np.ndarray, score: np.ndarray) -> None:
     bad = np.nonzero(~np.isfinite(score))[0]
     if len(bad):
-        named = ", ".join(f"row {row} (problem {problem_id[row]}, sample {sample_id[row]})" for row in bad[:3])
+        named = ", ".join(f"row {row} (problem {ids[problem[row]]}, sample {sample_id[row]})" for row in bad[:3])
         what = not_finite(score[bad])
         raise CandidatesError(f"{len(bad)} of {len(score)} scores are {what}, such as {named}; score those samples again or leave them out")
 

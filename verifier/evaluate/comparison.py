@@ -82,7 +82,7 @@ def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, 
                 "samples_per_problem": {"min": int(own.count_P.min()), "max": int(own.count_P.max())},
                 "k": run.k,
                 "methods": {name: means[name] for name in values},
-                "differences": bootstrap.estimates(apart) if len(out) else None,
+                "differences": bootstrap.differences(apart) if len(out) else None,
                 "curves": {
                     family: {key.partition("/")[2]: means[key] for key in lines if key.startswith(f"{family}/")} or None
                     for family in CURVES
@@ -94,9 +94,7 @@ def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, 
 
 def _only(candidates: Candidates, shared: set[str]) -> Candidates:
     """The shared problems of a run, in order of their ids: the same place is the same problem in every run."""
-    kept = np.isin(candidates.problem_id_P, sorted(shared))
-    fields: dict[str, Any] = {field.name: getattr(candidates, field.name) for field in dataclasses.fields(candidates)}
-    return dataclasses.replace(candidates, **{name: column[kept] for name, column in fields.items() if column is not None})
+    return candidates.of_problems(np.isin(candidates.problem_id_P, sorted(shared)))
 
 
 def methods(candidates: Candidates, k: int | None, greedy: Candidates | None = None) -> dict[str, np.ndarray]:
@@ -108,15 +106,15 @@ def methods(candidates: Candidates, k: int | None, greedy: Candidates | None = N
         greedy: solutions at temperature 0; they do not count where they are not of the same problems.
     """
     found = {
-        "mean_sample_accuracy": candidates.correct_PJ.sum(axis=1) / candidates.count_P,
+        "mean_sample_accuracy": candidates.right_P / candidates.count_P,
         "majority": rank.majority(candidates).correct_P,
     }
     if greedy is not None and np.array_equal(greedy.problem_id_P, candidates.problem_id_P):
-        found["greedy_accuracy"] = greedy.correct_PJ.any(axis=1)
-    if candidates.score_PJ is not None:
+        found["greedy_accuracy"] = greedy.right_P > 0
+    if candidates.score_C is not None:
         found |= {"best_of_n": rank.best_of_n(candidates).correct_P, "weighted_vote": rank.weighted_vote(candidates).correct_P}
         found |= {"top_k_vote_chosen": rank.top_k_vote(candidates, k).correct_P} if k else {}
-    found["oracle_pass_at_n"] = candidates.correct_PJ.any(axis=1)
+    found["oracle_pass_at_n"] = candidates.right_P > 0
     return {name: np.asarray(column, np.float64) for name, column in found.items()}
 
 
@@ -126,6 +124,6 @@ def _curves(candidates: Candidates, seed: int) -> dict[str, dict[int, np.ndarray
         "pass_at_k": {k: curves.pass_at_k(candidates, k) for k in sizes},
         "majority_at_k": curves.majority_at_k(candidates, sizes, seed),
     }
-    if candidates.score_PJ is not None:
+    if candidates.score_C is not None:
         found["verifier_at_k"] = {k: curves.verifier_at_k(candidates, k) for k in sizes}
     return found

@@ -8,7 +8,8 @@ from typing import Any
 import markupsafe
 
 from verifier.evaluate import page, plots
-from verifier.evaluate.metrics import ROWS, cell
+from verifier.evaluate.caveats import too_few
+from verifier.evaluate.metrics import EXACT, ROWS, cell
 from verifier.evaluate.svg import Chart
 
 _TITLES = {
@@ -35,6 +36,8 @@ def render(found: Mapping[str, Any], date: str, settings: Mapping[str, Sequence[
             runs=found["runs"],
             shared=found["shared_problems"],
             date=date,
+            few=too_few(found["shared_problems"]),
+            exact=EXACT if "*" in table(found) else "",
             settings=settings,
             graders=sorted({run["grader"] for run in found["runs"]}),
             rows=_rows(found),
@@ -59,12 +62,15 @@ def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
 
 def table(found: Mapping[str, Any]) -> str:
     """The same as plain text: a row a method, of each run its figure, and of all but the first the paired difference to it."""
-    width = max(24, *(len(run["name"]) + 2 for run in found["runs"]))
-    lines = [f"{'':20}" + "".join(f"{run['name']:<{width}}" for run in found["runs"])]
+    width = max(26, *(len(run["name"]) + 2 for run in found["runs"]))
+    few = too_few(found["shared_problems"])
+    lines = [f"warning: {few}", ""] if few else []
+    lines.append(f"{'':20}" + "".join(f"{run['name']:<{width}}" for run in found["runs"]))
     for row in _rows(found):
         lines.append(f"{row['name']:<20}" + "".join(f"{cell(one):<{width}}" for one in row["estimates"]))
         lines.append(f"{'  - first':<20}" + "".join(f"{cell(one, signed=True):<{width}}" for one in row["differences"]))
     lines += ["", f"% of the {found['shared_problems']:,} problems that all runs share; 95% bootstrap over problems, differences paired"]
+    lines += [EXACT] if any("*" in line for line in lines) else []
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -32,7 +32,7 @@ def pass_at_k(candidates: Candidates, k: int) -> np.ndarray:
         ValueError: k < 1, or a problem has fewer than k samples.
     """
     n_P = _checked(candidates, k)
-    wrong_P = n_P - candidates.correct_PJ.sum(axis=1)
+    wrong_P = n_P - candidates.right_P
     none_right_P = np.exp(log_choose(wrong_P, k) - log_choose(n_P, k))
     return np.where(wrong_P < k, 1.0, 1.0 - none_right_P)
 
@@ -47,9 +47,12 @@ def verifier_at_k(candidates: Candidates, k: int) -> np.ndarray:
         ValueError: k < 1, or a problem has fewer than k samples.
     """
     n_P = _checked(candidates, k)
-    worse_PJ = n_P[:, None] - np.arange(candidates.row_PJ.shape[1])[None] - 1  # samples ranked below this one
-    chosen_PJ = np.exp(log_choose(np.maximum(worse_PJ, 0), k - 1) - log_choose(n_P, k)[:, None])
-    return np.sum(np.where(worse_PJ >= k - 1, chosen_PJ, 0.0) * candidates.correct_PJ, axis=1)
+    place = np.nonzero(candidates.correct_C)[0]
+    problem = candidates.problem_C[place]
+    worse = n_P[problem] - candidates.column_C[place] - 1  # samples ranked below this one
+    best = worse >= k - 1
+    problem, worse = problem[best], worse[best]
+    return np.bincount(problem, np.exp(log_choose(worse, k - 1) - log_choose(n_P, k)[problem]), len(n_P))
 
 
 def majority_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = SUBSETS) -> dict[int, np.ndarray]:
@@ -73,18 +76,18 @@ def weighted_vote_at_k(candidates: Candidates, ks: Sequence[int], seed: int, sub
     Raises:
         ValueError: as `majority_at_k`, or the samples have no scores.
     """
-    weight_PJ = candidates.weight_PJ
-    if weight_PJ is None:
+    weight_C = candidates.weight_C
+    if weight_C is None:
         raise ValueError("weighted vote: the samples have no scores; score them first or use majority")
-    return _vote_at_k(candidates, ks, seed, subsets, weight_PJ)
+    return _vote_at_k(candidates, ks, seed, subsets, weight_C)
 
 
 def _vote_at_k(
-    candidates: Candidates, ks: Sequence[int], seed: int, subsets: int, weight_PJ: np.ndarray | None
+    candidates: Candidates, ks: Sequence[int], seed: int, subsets: int, weight_C: np.ndarray | None
 ) -> dict[int, np.ndarray]:
     for k in ks:
         _checked(candidates, k)
-    found = vote_shares(candidates, [(k, k) for k in ks], seed, subsets, weight_PJ=weight_PJ)
+    found = vote_shares(candidates, [(k, k) for k in ks], seed, subsets, weight_C=weight_C)
     return {k: share_P for (k, _), share_P in found.items()}
 
 

@@ -21,7 +21,7 @@ from verifier import log, places
 from verifier.data import json_rows, plain_text, reading
 from verifier.data.plain_text import NotText
 from verifier.data.scanning import Part, Scan, View, scan_parts
-from verifier.evaluate import layouts, unnesting
+from verifier.evaluate import layouts, shapes, unnesting
 from verifier.evaluate.joining import TablesError
 from verifier.evaluate.layouts import Chosen
 
@@ -95,22 +95,23 @@ def scan(path: pathlib.Path, layout: str, fields: Mapping[str, str], needed: Seq
 
 
 def _opened(path: pathlib.Path, layout: str, fields: Mapping[str, str], needed: Sequence[str]) -> tuple[Part, Chosen]:
-    content = None
-    with json_rows.unpacked(path) as file, json_rows.faults_of(path):
+    raw = json_rows.fetched(path)
+    with json_rows.unpacked(path, raw) as file, json_rows.faults_of(path):
         head = file.read(512)
-        if head.startswith((b"ARROW1", b"FEA1", b"\xff\xff\xff\xff")) or (head.startswith(b"PAR1") and json_rows.is_packed(path)):
-            content = head + file.read()
+        is_packed = json_rows.is_packed(path, raw)
+        is_whole = head.startswith((b"ARROW1", b"FEA1", b"\xff\xff\xff\xff")) or (is_packed and head.startswith(b"PAR1"))
+        content = head + file.read() if is_whole else None
     for start, what in _STRANGERS.items():
         if head.startswith(start):
             raise TablesError(f"{path} is {what}")
     if head.startswith(b"PAR1"):
-        return _of_parquet(path, content, layout, fields, needed)
+        return _of_parquet(path, content or raw, layout, fields, needed)
     if content is not None or _bare(path).endswith((".csv", ".tsv")):
-        schema, read = _arrow(path, content) if content is not None else _csv(path)
+        schema, read = _arrow(path, content) if content is not None else _csv(path, raw)
         return _of_table(path, schema, read, layout, fields, needed)
-    rows = json_rows.json_rows(path)
+    rows = json_rows.json_rows(path, raw)
     first = list(itertools.islice(rows, _LOOKED_AT))
-    shape = layouts.shape_of_rows(first)
+    shape = shapes.shape_of_rows(first)
     chosen = layouts.choose(shape, layout, fields, str(path), needed)
     later = {name: name for name in layouts.FIELDS if name not in fields and name not in chosen.fields and name not in shape}
     return unnesting.unnested(path, itertools.chain(first, rows), chosen, later if chosen.layout in layouts.GENERAL else {})
@@ -150,7 +151,7 @@ def _of_table(
 
 def _chosen(path: pathlib.Path, schema: pa.Schema, layout: str, fields: Mapping[str, str], needed: Sequence[str]) -> Chosen:
     """The layout of a file with a schema, none of whose columns that are wanted is there twice."""
-    chosen = layouts.choose(layouts.shape_of_schema(schema), layout, fields, str(path), needed)
+    chosen = layouts.choose(shapes.shape_of_schema(schema), layout, fields, str(path), needed)
     for name in _columns(schema, chosen):
         if schema.names.count(name) > 1:
             raise TablesError(f"{path}: column `{name}` is there {schema.names.count(name)} times; rename one, or drop it")
@@ -205,9 +206,9 @@ def _arrow(path: pathlib.Path, content: bytes) -> tuple[pa.Schema, Callable[[Seq
     return table.schema, read
 
 
-def _csv(path: pathlib.Path) -> tuple[pa.Schema, Callable[[Sequence[str]], pa.Table]]:
+def _csv(path: pathlib.Path, raw: bytes | None) -> tuple[pa.Schema, Callable[[Sequence[str]], pa.Table]]:
     """A table of text: what numbers are is decided later, so that no digit of an id is lost."""
-    with json_rows.unpacked(path) as file, json_rows.faults_of(path):
+    with json_rows.unpacked(path, raw) as file, json_rows.faults_of(path):
         content = file.read()
         header = content[:_HEADER].partition(b"\n")[0]
         mark = max((",", ";", "\t"), key=lambda each: header.count(each.encode()))

@@ -24,7 +24,7 @@ def shares(candidates: Candidates, seed: int) -> dict[str, dict[str, float]] | N
         seed: of the drawn subsets.
     """
     most = candidates.smallest
-    if candidates.score_PJ is None or most < 2:
+    if candidates.score_C is None or most < 2:
         return None
     steps = (step * 10**power for power in range(len(str(most))) for step in (1, 2, 5))
     sizes = sorted({size for size in steps if size < most} | {most})

@@ -7,19 +7,16 @@ A field is named by its path: `doc.question` is the field `question` of the obje
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pyarrow as pa
-
+from verifier.evaluate import shapes
 from verifier.evaluate.joining import TablesError
 
 TEXTS = ("question", "problem_id", "solution", "answer", "split", "generator", "verifier", "trained_on")
 NUMBERS = ("sample_id", "score")
 LISTS = ("token_scores", "tokens", "forced")
 FIELDS = (*TEXTS, *NUMBERS, *LISTS)
-Shape = Mapping[str, set[str]]  # by path, the kinds of what is there: text, number, bool; with a "*" before it where a row may have several
 
 
 class Layout(NamedTuple):
@@ -170,77 +167,7 @@ def parse_fields(words: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def shape_of_rows(rows: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
-    """The paths in some rows of a JSON file and the kinds of what is there."""
-    shape: dict[str, set[str]] = {}
-
-    def look(path: str, value: Any, many: str, depth: int) -> None:
-        if isinstance(value, Mapping):
-            if path:
-                shape.setdefault(path, set())
-            for name, inner in value.items() if depth else ():
-                look(f"{path}.{name}" if path else name, inner, many, depth - 1)
-        elif isinstance(value, list):
-            shape.setdefault(path, set())
-            for inner in value[:_LOOKED_AT]:
-                look(path, inner, "*", depth)
-        else:
-            kinds = shape.setdefault(path, set())
-            if value is not None:
-                kind = "bool" if isinstance(value, bool) else "number" if isinstance(value, (int, float)) else "text"
-                kinds.add(many + kind)
-
-    for row in rows:
-        look("", row, "", _DEPTH)
-    return shape
-
-
-def shape_of_schema(schema: pa.Schema) -> dict[str, set[str]]:
-    """The paths in an Arrow table and the kinds of what is there."""
-    shape: dict[str, set[str]] = {}
-
-    def look(path: str, kind: pa.DataType, many: str, depth: int) -> None:
-        if isinstance(kind, pa.BaseExtensionType):
-            kind = kind.storage_type
-        shape.setdefault(path, set())
-        if pa.types.is_struct(kind):
-            for field in kind if depth else ():
-                look(f"{path}.{field.name}", field.type, many, depth - 1)
-        elif pa.types.is_nested(kind):
-            if not pa.types.is_map(kind) and not pa.types.is_union(kind):
-                look(path, kind.value_type, "*", depth)
-        elif not pa.types.is_null(kind):
-            number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-            shape[path].add(many + ("bool" if pa.types.is_boolean(kind) else "number" if number else "text"))
-
-    for field in schema:
-        look(field.name, field.type, "", _DEPTH)
-    return shape
-
-
-_DEPTH = 5  # objects in objects that are looked into
-_LOOKED_AT = 8  # of a list
-
-
-def find(shape: Shape, path: str) -> list[str]:
-    """The paths in a shape that a path with `*` stands for."""
-    if "*" not in path:
-        return [path] if path in shape else []
-    pattern = re.compile(re.escape(path).replace(r"\*", "[^.]+"))
-    return [each for each in shape if pattern.fullmatch(each)]
-
-
-def is_many(shape: Shape, path: str) -> bool:
-    """Whether a row may have several values at a path."""
-    return "*" in path or any(kind.startswith("*") for kind in shape.get(path, ()))
-
-
-def _holds(shape: Shape, path: str, *kinds: str) -> bool:
-    there = {kind.removeprefix("*") for each in find(shape, path) for kind in shape[each]}
-    return bool(there & set(kinds)) if kinds else bool(find(shape, path))
-
-
-def choose(shape: Shape, layout: str, given: Mapping[str, str], where: str, needed: Sequence[str] = ("solution",)) -> Chosen:
+def choose(shape: shapes.Shape, layout: str, given: Mapping[str, str], where: str, needed: Sequence[str] = ("solution",)) -> Chosen:
     """The layout of a file and the paths of its fields.
 
     Args:
@@ -255,16 +182,16 @@ def choose(shape: Shape, layout: str, given: Mapping[str, str], where: str, need
             and the --fields line that would take them.
     """
     for name, path in given.items():
-        if path and "solution" in needed and not find(shape, path):
+        if path and "solution" in needed and not shapes.find(shape, path):
             raise TablesError(f"{where}: no field `{path}`, which --fields names as {name}; it has {', '.join(_there(shape))}")
-    known = {name: path for name, path in given.items() if not path or find(shape, path)}
+    known = {name: path for name, path in given.items() if not path or shapes.find(shape, path)}
     name = layout
     if layout == "auto":
-        name = next((each for each, one in LAYOUTS.items() if all(find(shape, mark) for mark in one.marks)), "")
+        name = next((each for each, one in LAYOUTS.items() if all(shapes.find(shape, mark) for mark in one.marks)), "")
         name = "" if "solution" not in needed or known.get("solution") else name
     if name in LAYOUTS:
         one = LAYOUTS[name]
-        found = {field: next((path for path in paths if find(shape, path)), "") for field, paths in one.fields.items()}
+        found = {field: next((path for path in paths if shapes.find(shape, path)), "") for field, paths in one.fields.items()}
         found, note = {field: path for field, path in found.items() if path}, ""
         if "question" in found:
             found.pop("problem_id", None)  # two files of one program may share it
@@ -272,23 +199,23 @@ def choose(shape: Shape, layout: str, given: Mapping[str, str], where: str, need
         one, (found, note) = Layout((), {}), _by_names(shape, known, needed, where)
     found = {field: path for field, path in (found | known).items() if path}
     _refuse_lacking(shape, found, needed, where)
-    name = name or ("nested" if "solution" in found and is_many(shape, found["solution"]) else "flat")
-    return Chosen(name, found, one.once if find(shape, one.once) else "", note)
+    name = name or ("nested" if "solution" in found and shapes.is_many(shape, found["solution"]) else "flat")
+    return Chosen(name, found, one.once if shapes.find(shape, one.once) else "", note)
 
 
-def _by_names(shape: Shape, known: Mapping[str, str], needed: Sequence[str], where: str) -> tuple[dict[str, str], str]:
+def _by_names(shape: shapes.Shape, known: Mapping[str, str], needed: Sequence[str], where: str) -> tuple[dict[str, str], str]:
     """Fields by their usual names, the project's own first, and a note on what was passed over."""
     odd = [name for name in ("tokens", "forced") if "*number" not in shape.get(name, ()) and "*bool" not in shape.get(name, ())]
     found = {name: name for name in FIELDS if name in shape and name not in (*known, *odd)}
     notes: list[str] = []
     if "question" not in found and "question" not in known and "problem_id" not in found:
-        asked = [name for name in _ASKED if _holds(shape, name, "text")]
+        asked = [name for name in _ASKED if shapes.holds(shape, name, "text")]
         found |= {"question": asked[0]} if asked else {}
-    golds = [name for name in _GOLD if _holds(shape, name, "text", "number", "bool")]
+    golds = [name for name in _GOLD if shapes.holds(shape, name, "text", "number", "bool")]
     if "answer" not in known and golds:
         found["answer"] = golds[0]
-    scores = [name for name in _SCORED if name in shape and (name == "score" or _holds(shape, name, "number"))]
-    verdicts = [name for name in scores if _holds(shape, name, "bool")]
+    scores = [name for name in _SCORED if name in shape and (name == "score" or shapes.holds(shape, name, "number"))]
+    verdicts = [name for name in scores if shapes.holds(shape, name, "bool")]
     if "score" not in known and scores:
         found["score"] = next((name for name in scores if name not in verdicts), "")
         notes += [f"`{verdicts[0]}` holds verdicts, no scores"] if verdicts else []
@@ -303,7 +230,7 @@ def _by_names(shape: Shape, known: Mapping[str, str], needed: Sequence[str], whe
     return found, "; ".join(notes)
 
 
-def _samples(shape: Shape, found: Mapping[str, str]) -> tuple[list[str], str]:
+def _samples(shape: shapes.Shape, found: Mapping[str, str]) -> tuple[list[str], str]:
     """The paths that may be the samples, and the field `solution` where a list of texts stands beside it."""
     names = dict.fromkeys((*_MANY, "solution", *_WRITTEN, *_PERHAPS, *(f"{name}s" for name in _PERHAPS)))
     lists = [name for name in names if "*text" in shape.get(name, ())]
@@ -320,7 +247,7 @@ def _refuse_several(where: str, what: str, name: str, paths: Sequence[str], foun
     raise TablesError(f"{where}: {' and '.join(f'`{path}`' for path in paths)} could each be the {what}: say {lines}")
 
 
-def _refuse_lacking(shape: Shape, found: Mapping[str, str], needed: Sequence[str], where: str) -> None:
+def _refuse_lacking(shape: shapes.Shape, found: Mapping[str, str], needed: Sequence[str], where: str) -> None:
     """Refuses a file without a field that must be there."""
     lacking = [name for name in needed if name not in found]
     there = ", ".join(_there(shape))
@@ -336,7 +263,7 @@ def _refuse_lacking(shape: Shape, found: Mapping[str, str], needed: Sequence[str
         )
 
 
-def _nearest(shape: Shape, name: str, found: Mapping[str, str]) -> str:
+def _nearest(shape: shapes.Shape, name: str, found: Mapping[str, str]) -> str:
     """The path that most looks like a field: of its usual names, else a text that nothing else is."""
     usual = {"question": _ASKED, "solution": (*_WRITTEN, *_MANY, *_PERHAPS), "answer": _GOLD, "score": _SCORED}.get(name, (name,))
     free = [path for path, kinds in shape.items() if path not in found.values() and (kinds or name not in TEXTS)]
@@ -350,7 +277,7 @@ def _line(fields: Mapping[str, str]) -> str:
     return "--fields=" + ",".join(f"{name}={path}" for name, path in fields.items())
 
 
-def _there(shape: Shape) -> list[str]:
+def _there(shape: shapes.Shape) -> list[str]:
     """The fields of a file as paths, the first few."""
     leaves = [path for path in shape if not any(other.startswith(f"{path}.") for other in shape)]
     return leaves if len(leaves) <= 40 else [*leaves[:40], f"and {len(leaves) - 40} more"]

@@ -15,7 +15,7 @@ import numpy as np
 from verifier.evaluate import curves, nested, rank
 from verifier.evaluate.calibration import calibration
 from verifier.evaluate.candidates import Candidates
-from verifier.evaluate.intervals import Bootstrap, Estimate
+from verifier.evaluate.intervals import FEWEST, RARE, Bootstrap, Estimate
 
 HELDOUT = "heldout"
 GREEDY = "_greedy"  # suffix of the split that holds one sample at temperature 0 a problem
@@ -33,6 +33,7 @@ _DIFFERENCES = (
 )
 _GAPS = ("best_of_n", "top_k_vote_chosen", "weighted_vote")
 _VOTES: dict[str, nested.Curve] = {"majority_at_k": curves.majority_at_k, "weighted_vote_at_k": curves.weighted_vote_at_k}
+EXACT = "* exact interval: too few problems, or too few that the figure depends on, for a bootstrap"
 # rows of the table for people: key in metrics.json, name, what it is
 ROWS = (
     ("greedy_accuracy", "greedy", "the one solution at temperature 0"),
@@ -59,7 +60,7 @@ def summarise(candidates: Mapping[str, Candidates], ks: Sequence[int], resamples
         For every split that is not the greedy one of another its figures; verifier's parts are None where there are no scores.
     """
     names = reported(candidates)
-    chosen = _choose(candidates[HELDOUT], ks) if HELDOUT in names and candidates[HELDOUT].score_PJ is not None else None
+    chosen = _choose(candidates[HELDOUT], ks) if HELDOUT in names and candidates[HELDOUT].score_C is not None else None
     out = {}
     for name in names:
         split, greedy = candidates[name], candidates.get(name + GREEDY)
@@ -85,7 +86,7 @@ def results_table(metrics: Mapping[str, Any]) -> str:
     """
     names = sorted(metrics["splits"], key=lambda name: (name == HELDOUT, name))
     splits = {name: metrics["splits"][name] for name in names}
-    lines: list[str] = []
+    lines = [f"warning: {caveat}" for caveat in metrics.get("caveats") or ()]
     for first in range(0, len(names), 2):
         lines += [""] * bool(lines) + _rows({name: splits[name] for name in names[first : first + 2]})
     for name, split in splits.items():
@@ -104,9 +105,16 @@ def results_table(metrics: Mapping[str, Any]) -> str:
             lines.append(f"            brier {_plain(verifier['brier'])}, ece {_plain(verifier['ece'])}")
         if split.get("grader_disagreement"):
             lines.append(f"  {_graders(split['grader_disagreement'])}")
+    lines += ["", EXACT] if shows_exact(splits) else []
     notes = metrics.get("notes") or []
     lines += ["", *(f"note: {note}" for note in notes)] if notes else []
     return "\n".join(line.rstrip() for line in lines)
+
+
+def shows_exact(splits: Mapping[str, Any]) -> bool:
+    """Whether a figure or a difference that is shown has an exact interval, which the star needs words for."""
+    shown = (one for split in splits.values() for one in (*map(split.get, (key for key, _, _ in ROWS)), *split["differences"].values()))
+    return any(one and "interval" in one for one in shown)
 
 
 def _rows(splits: Mapping[str, Any]) -> list[str]:
@@ -124,13 +132,13 @@ def _split(
     candidates: Candidates, ks: Sequence[int], bootstrap: Bootstrap, seed: int, chosen: dict[str, Any] | None, greedy: Candidates | None
 ) -> dict[str, Any]:
     """All figures of one split: first one number a problem and figure, then all means and intervals at once."""
-    scored = candidates.score_PJ is not None
+    scored = candidates.score_C is not None
     sizes = sorted({*curves.grid(candidates.smallest), *(k for k in ks if k <= candidates.smallest)})
     votes = {name: curve for name, curve in _VOTES.items() if scored or name == "majority_at_k"}
     values: dict[str, np.ndarray] = {
         "mean_sample_accuracy": _mean_accuracy(candidates),
         "majority": rank.majority(candidates).correct_P,
-        "oracle_pass_at_n": np.any(candidates.correct_PJ, axis=1),
+        "oracle_pass_at_n": candidates.right_P > 0,
     }
     if greedy is not None and np.array_equal(greedy.problem_id_P, candidates.problem_id_P):
         values["greedy_accuracy"] = _mean_accuracy(greedy)
@@ -145,16 +153,17 @@ def _split(
         values["top_k_vote_chosen"] = rank.top_k_vote(candidates, chosen["k"]).correct_P
     values = {name: np.asarray(column, np.float64) for name, column in values.items()}
     pairs = {f"{a}-{b}": values[a] - values[b] for a, b in _DIFFERENCES if a in values and b in values}
-    means = bootstrap.estimates(values | {f"differences/{name}": column for name, column in pairs.items()})
+    means = bootstrap.estimates(values) | bootstrap.differences({f"differences/{name}": column for name, column in pairs.items()})
     gap_P = values["oracle_pass_at_n"] - values["majority"]
-    gaps = {name: bootstrap.ratio(values[name] - values["majority"], gap_P) if name in values else None for name in _GAPS}
+    enough = len(gap_P) >= FEWEST and gap_P.sum() >= RARE  # a ratio has no exact interval
+    gaps = {name: bootstrap.ratio(values[name] - values["majority"], gap_P) if name in values and enough else None for name in _GAPS}
     same_problems = nested.intervals(candidates, {name: float(column.mean()) for name, column in values.items()}, votes, seed)
     more = {"oracle_gap_closed": gaps, "ci95_same_problems": same_problems}
     return {**_nested(candidates, means, chosen if scored else None), **more}
 
 
 def _mean_accuracy(candidates: Candidates) -> np.ndarray:
-    return candidates.correct_PJ.sum(axis=1) / candidates.count_P
+    return candidates.right_P / candidates.count_P
 
 
 def _nested(candidates: Candidates, means: dict[str, Estimate], chosen: dict[str, Any] | None) -> dict[str, Any]:
@@ -185,8 +194,8 @@ def _nested(candidates: Candidates, means: dict[str, Estimate], chosen: dict[str
         "verifier_at_k": family("verifier_at_k"),
         "majority_at_k": family("majority_at_k"),
         "weighted_vote_at_k": family("weighted_vote_at_k"),
-        "verifier": calibration(candidates) if candidates.score_PJ is not None else None,
-        "samples_without_answer": int(np.sum(candidates.present_PJ & (candidates.answer_PJ < 0))),
+        "verifier": calibration(candidates) if candidates.score_C is not None else None,
+        "samples_without_answer": int(np.sum(candidates.answer_C < 0)),
         "mixed_answer_groups": candidates.mixed_groups(),
     }
 
@@ -211,12 +220,13 @@ def _votes(candidates: Candidates, ks: Sequence[int]) -> list[int]:
 
 
 def cell(estimate: Mapping[str, Any] | None, signed: bool = False) -> str:
-    """An estimate in percent with its interval, as plain text; empty where there is none."""
+    """An estimate in percent with its interval, a star behind it if that is exact, as plain text; empty where there is none."""
     if not estimate:
         return ""
     low, high = estimate["ci95"]
     sign = "+" if signed else ""
-    return f"{100 * estimate['value']:{sign}5.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+    star = "*" * (estimate.get("interval") == "exact")
+    return f"{100 * estimate['value']:{sign}5.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]{star}"
 
 
 def _graders(disagreement: Mapping[str, Any]) -> str:

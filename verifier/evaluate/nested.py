@@ -48,7 +48,7 @@ def pass_variance(candidates: Candidates, k: int) -> np.ndarray:
         ValueError: a problem has fewer than 2k samples.
     """
     n_P = _checked(candidates, k)
-    wrong_P = n_P - candidates.correct_PJ.sum(axis=1)
+    wrong_P = n_P - candidates.right_P
 
     def none_right(size: int) -> np.ndarray:
         return np.where(wrong_P < size, 0.0, np.exp(log_choose(wrong_P, size) - log_choose(n_P, size)))
@@ -69,18 +69,21 @@ def verifier_variance(candidates: Candidates, k: int) -> np.ndarray:
         ValueError: a problem has fewer than 2k samples.
     """
     n_P = _checked(candidates, k)
-    below_PJ = n_P[:, None] - np.arange(candidates.row_PJ.shape[1])[None] - 1  # samples ranked below this one
-    right_PJ = candidates.correct_PJ
+    place_R = np.nonzero(candidates.correct_C)[0]  # R right ones
+    problem_R = candidates.problem_C[place_R]
+    below_R = n_P[problem_R] - candidates.column_C[place_R] - 1  # samples ranked below this one
 
-    def ways(free_PJ: np.ndarray, of_P: np.ndarray) -> np.ndarray:
+    def ways(free_R: np.ndarray, of_P: np.ndarray) -> np.ndarray:
         """C(free, k-1) / C(of, k)."""
-        log_PJ = log_choose(np.maximum(free_PJ, 0), k - 1) - log_choose(of_P, k)[:, None]
-        return np.where(free_PJ >= k - 1, np.exp(log_PJ), 0.0)
+        log_R = log_choose(np.maximum(free_R, 0), k - 1) - log_choose(of_P, k)[problem_R]
+        return np.where(free_R >= k - 1, np.exp(log_R), 0.0)
 
-    best_PJ = ways(below_PJ, n_P) * right_PJ  # as the best of a subset of all n
-    later_PJ = np.cumsum(best_PJ[:, ::-1], axis=1)[:, ::-1] - best_PJ
-    both_P = 2 * np.sum(ways(below_PJ - k, n_P - k) * right_PJ * later_PJ, axis=1)
-    return best_PJ.sum(axis=1) ** 2 - both_P
+    best_R = ways(below_R, n_P)  # as the best of a subset of all n
+    best_P = np.bincount(problem_R, best_R, len(n_P))
+    up_to_R = np.cumsum(best_R)
+    later_R = (np.cumsum(best_P)[problem_R] - up_to_R).clip(min=0.0)
+    both_P = 2 * np.bincount(problem_R, ways(below_R - k, n_P - k) * later_R, len(n_P))
+    return best_P**2 - both_P
 
 
 def half_variance(
@@ -140,7 +143,8 @@ def intervals(
         seed: of the halves.
 
     Returns:
-        For every curve its [low, high] by size.
+        For every curve its [low, high] by size; sizes are left out at which no variance is seen, as where all samples are right: that
+        does not say that there is none.
     """
     sizes: dict[str, list[int]] = {}
     for name, _, size in (name.partition("/") for name in values):
@@ -150,7 +154,10 @@ def intervals(
         name: {k: _CLOSED[name](candidates, k) for k in ks} if name in _CLOSED else half_variance(candidates, votes[name], ks, seed)
         for name, ks in sizes.items()
     }
-    return {name: {str(k): interval(values[f"{name}/{k}"], column) for k, column in found.items()} for name, found in variance.items()}
+    return {
+        name: {str(k): interval(values[f"{name}/{k}"], column) for k, column in found.items() if column.sum() > 0}
+        for name, found in variance.items()
+    }
 
 
 _CLOSED = {"pass_at_k": pass_variance, "verifier_at_k": verifier_variance}
@@ -158,10 +165,15 @@ _CLOSED = {"pass_at_k": pass_variance, "verifier_at_k": verifier_variance}
 
 def _halves(candidates: Candidates, rng: np.random.Generator) -> tuple[Candidates, Candidates]:
     """Every problem's samples in two halves at random; of an odd number one is left out."""
-    turn_PJ = np.where(candidates.present_PJ, rng.random(candidates.row_PJ.shape), np.inf)
-    place_PJ = np.argsort(np.argsort(turn_PJ, axis=1), axis=1)
-    half_P1 = (candidates.count_P // 2)[:, None]
-    return candidates.some(place_PJ < half_P1), candidates.some((place_PJ >= half_P1) & (place_PJ < 2 * half_P1))
+    count_P, longest = candidates.count_P, int(candidates.count_P.max())
+    number_C = np.empty(len(candidates.row_C))
+    for start, count in zip(candidates.start_P.tolist(), count_P.tolist(), strict=True):
+        rng.random(out=number_C[start : start + count])
+        rng.bit_generator.advance(longest - count)  # type: ignore[attr-defined]  # what others have does not move a problem's numbers
+    turn_C = np.empty(len(number_C), np.int32)
+    turn_C[np.lexsort((number_C, candidates.problem_C))] = candidates.column_C
+    half_C = np.repeat(count_P // 2, count_P)
+    return candidates.some(turn_C < half_C), candidates.some((turn_C >= half_C) & (turn_C < 2 * half_C))
 
 
 def _checked(candidates: Candidates, k: int) -> np.ndarray:

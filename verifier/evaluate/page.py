@@ -12,7 +12,8 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from verifier.evaluate.metrics import HELDOUT, ROWS
+from verifier.evaluate.caveats import too_few
+from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS, shows_exact
 
 _HERE = pathlib.Path(__file__).parent
 _SERIES = {"best_of_n": "verifier", "top_k_vote_chosen": "verifier", "weighted_vote": "verifier", "majority": "majority"}  # others: oracle
@@ -39,6 +40,8 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], browsed: Mappi
     others = [name for name in metrics["splits"] if name != main]
     return environment().get_template("page.html.jinja").render(
         about=about,
+        caveats=metrics.get("caveats") or [],
+        exact=EXACT if shows_exact(metrics["splits"]) else "",
         policy=policy(script),
         script=markupsafe.Markup(script),
         data=markupsafe.Markup(embedded(browsed)),
@@ -64,7 +67,7 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], browsed: Mappi
 def environment() -> jinja2.Environment:
     """The templates of this folder; all text of data is escaped."""
     made = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"percent": _percent, "points": _points}
+    made.filters |= {"percent": _percent, "points": _points, "interval": _interval, "apart": _apart}
     return made
 
 
@@ -124,15 +127,18 @@ def _cards(split: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _headline(split: Mapping[str, Any], main: str) -> str:
-    """The finding in one sentence."""
+    """The finding in one sentence; of too few problems there is none."""
+    few = too_few(split["n_problems"])
+    if few:
+        return f"There are {few}. The figures below are what was counted."
     best = split.get("best_method_on_heldout")
     gain = best["difference_to_majority"] if best else (split.get("differences") or {}).get("best_of_n-majority")
     if not gain:
         return f"These samples carry no scores: a majority vote solves {_percent(split['majority']['value'])} of the {main} problems."
     who = _METHOD_WORDS[best["method"]] if best else "best-of-n"
     value = (best or split["best_of_n"])["value"]
+    verdict = _verdict(gain, "more than", "fewer than", "and cannot be told apart from")
     low, high = gain["ci95"]
-    verdict = "more than" if low > 0 else "fewer than" if high < 0 else "and cannot be told apart from"
     by = f" ({_points(gain['value'])} points, 95% interval {_points(low)} to {_points(high)})"
     choice = "Chosen on held-out problems, " if best else ""
     start = f"{choice}{who} solves {_percent(value)} of the {main} problems, "
@@ -169,17 +175,24 @@ def _differences(split: Mapping[str, Any]) -> list[dict[str, Any]]:
     pairs = {name: estimate for name, estimate in (split.get("differences") or {}).items() if estimate}
     if not pairs:
         return []
+    few = too_few(split["n_problems"]) is not None
     reach = max(max(abs(end) for end in estimate["ci95"]) for estimate in pairs.values()) or 1.0
     return [
         {
             "name": " over ".join(_NAMES.get(method, method) for method in name.split("-")),
             "estimate": estimate,
-            "verdict": "better" if estimate["ci95"][0] > 0 else "worse" if estimate["ci95"][1] < 0 else "within noise",
-            "kind": "verifier" if estimate["ci95"][0] > 0 else "majority" if estimate["ci95"][1] < 0 else "oracle",
+            "verdict": "too few problems" if few else _verdict(estimate, "better", "worse", "within noise"),
+            "kind": "oracle" if few else _verdict(estimate, "verifier", "majority", "oracle"),
             "place": _place(estimate, -reach, reach),
         }
         for name, estimate in pairs.items()
     ]
+
+
+def _verdict(estimate: Mapping[str, Any], above: str, below: str, neither: str) -> str:
+    """By the side of zero that a whole interval lies on."""
+    low, high = estimate["ci95"]
+    return above if low > 0 else below if high < 0 else neither
 
 
 def _place(estimate: Mapping[str, Any], low: float, high: float) -> dict[str, str]:
@@ -218,6 +231,21 @@ def _duration(seconds: float) -> str:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}%"
+
+
+def _interval(estimate: Mapping[str, Any]) -> str:
+    low, high = estimate["ci95"]
+    return f"{_percent(low)} \u2013 {_percent(high)}{_star(estimate)}"
+
+
+def _apart(estimate: Mapping[str, Any]) -> str:
+    """The interval of a difference."""
+    low, high = estimate["ci95"]
+    return f"{_points(low)} to {_points(high)}{_star(estimate)}"
+
+
+def _star(estimate: Mapping[str, Any]) -> str:
+    return "*" * (estimate.get("interval") == "exact")
 
 
 def _points(value: float) -> str:

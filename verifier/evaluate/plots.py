@@ -94,9 +94,9 @@ def reliability(split: Mapping[str, Any]) -> Chart | None:
 
 def score_histogram(candidates: Candidates, bins: int = 30) -> Chart | None:
     """Scores of right samples upwards, of wrong ones downwards; None without scores."""
-    if candidates.score_PJ is None:
+    if candidates.score_C is None:
         return None
-    score, right = candidates.score_PJ[candidates.present_PJ], candidates.correct_PJ[candidates.present_PJ]
+    score, right = candidates.score_C, candidates.correct_C
     inside = bool(score.min() >= -0.05 and score.max() <= 1.05)
     low, high = (min(0.0, score.min()), max(1.0, score.max())) if inside else (float(score.min()), float(score.max()))
     high = high if high > low else low + 1

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from verifier.evaluate.calibration import merit
-from verifier.evaluate.intervals import Bootstrap
+from verifier.evaluate.intervals import FEWEST, Bootstrap
 from verifier.evaluate.tables import SplitRows
 from verifier.evaluate.token_values import COUNT, TENTHS, at_tenths
 
@@ -24,23 +24,24 @@ def by_position(split: SplitRows, resamples: int, seed: int) -> list[dict[str, A
         seed: of the bootstrap.
 
     Returns:
-        Ten rows; None where there are no token values.
+        Ten rows; None where there are no token values. Fewer than ten problems that can be told apart have no interval.
     """
-    if split.candidates.score_PJ is None or COUNT not in split.rows.column_names:
+    if split.candidates.score_C is None or COUNT not in split.rows.column_names:
         return None
-    present_PJ = split.candidates.present_PJ & (split.rows[COUNT].to_numpy()[split.candidates.row_PJ] > 0)
-    if not present_PJ.any():
+    valued_C = split.rows[COUNT].to_numpy()[split.candidates.row_C] > 0
+    if not valued_C.any():
         return None
-    row = split.candidates.row_PJ[present_PJ]
-    right, problem = split.candidates.correct_PJ[present_PJ], np.nonzero(present_PJ)[0]
+    ranked, problems = split.candidates, len(split.candidates.count_P)
+    row, right, problem = (column_C[valued_C] for column_C in (ranked.row_C, ranked.correct_C, ranked.problem_C))
     value_R10 = at_tenths(split.rows)
-    bootstrap = Bootstrap.draw(len(present_PJ), resamples, seed)
+    bootstrap = Bootstrap.draw(problems, resamples, seed)
     out = []
     for place, tenth in enumerate(TENTHS):
         value = value_R10[row, place].astype(np.float64)
         figures, found = merit(value, right, problem)
-        within_P = np.pad(found, (0, len(present_PJ) - len(found)), constant_values=np.nan)
+        within_P = np.pad(found, (0, problems - len(found)), constant_values=np.nan)
         both_P = ~np.isnan(within_P)
-        estimate = bootstrap.ratio(np.where(both_P, within_P, 0.0), both_P.astype(np.float64))
+        enough = both_P.sum() >= FEWEST
+        estimate = bootstrap.ratio(np.where(both_P, within_P, 0.0), both_P.astype(np.float64)) if enough else None
         out.append({"share": tenth / 10, **figures, "auroc_within_problem_ci95": estimate["ci95"] if estimate else None})
     return out

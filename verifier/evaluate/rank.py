@@ -17,7 +17,7 @@ from verifier.evaluate.candidates import Candidates
 class Choice(NamedTuple):
     """What a method hands in, problem by problem.
 
-    column_P: column in `Candidates` of the sample that is handed in; -1 where nobody voted.
+    column_P: rank within its problem, from 0, of the sample that is handed in; -1 where nobody voted.
     answer_P: number of its answer; -1 where there is none.
     correct_P: whether it is right; False where nothing is handed in.
     """
@@ -34,7 +34,7 @@ def best_of_n(candidates: Candidates) -> Choice:
 
 def majority(candidates: Candidates) -> Choice:
     """The most frequent answer among all samples (self-consistency, Wang et al. 2022)."""
-    return _elected(candidates, (candidates.answer_PJ >= 0).astype(np.float64))
+    return _elected(candidates)
 
 
 def top_k_vote(candidates: Candidates, k: int) -> Choice:
@@ -45,9 +45,7 @@ def top_k_vote(candidates: Candidates, k: int) -> Choice:
     """
     if k < 1:
         raise ValueError(f"top-k vote with k={k}: expected k >= 1; k=1 is best-of-n")
-    votes_PJ = (candidates.answer_PJ >= 0).astype(np.float64)
-    votes_PJ[:, k:] = 0
-    return _elected(candidates, votes_PJ)
+    return _elected(candidates, (candidates.column_C < k).astype(np.float64))
 
 
 def weighted_vote(candidates: Candidates) -> Choice:
@@ -59,32 +57,33 @@ def weighted_vote(candidates: Candidates) -> Choice:
     Raises:
         ValueError: the samples have no scores.
     """
-    weight_PJ = candidates.weight_PJ
-    if weight_PJ is None:
+    weight_C = candidates.weight_C
+    if weight_C is None:
         raise ValueError("weighted vote: the samples have no scores; score them first or use majority")
-    return _elected(candidates, np.where(candidates.answer_PJ >= 0, weight_PJ, 0.0), needs_support=False)
+    return _elected(candidates, weight_C, needs_support=False)
 
 
-def _elected(candidates: Candidates, weight_PJ: np.ndarray, needs_support: bool = True) -> Choice:
-    """The answer with the largest weight, the first of equals; answers without support are no candidates where `needs_support`."""
-    first_PA = candidates.first_column_PA()
-    problems, answers = first_PA.shape
-    if answers == 0:
-        return _handed_in(candidates, np.full(problems, -1))
-    rows, columns = np.nonzero(candidates.answer_PJ >= 0)
-    flat = rows * answers + candidates.answer_PJ[rows, columns]
-    total_PA = np.bincount(flat, weights=weight_PJ[rows, columns], minlength=problems * answers).reshape(problems, answers)
-    eligible_PA = (first_PA >= 0) & (total_PA > 0) if needs_support else first_PA >= 0
-    winner_P = np.argmax(np.where(eligible_PA, total_PA, -np.inf), axis=1)
-    column_P = np.where(eligible_PA.any(axis=1), first_PA[np.arange(problems), winner_P], -1)
+def _elected(candidates: Candidates, weight_C: np.ndarray | None = None, needs_support: bool = True) -> Choice:
+    """The answer with the largest weight (None: of one a sample), the first of equals; where `needs_support`, that weighs anything."""
+    found = candidates.answers()
+    column_P = np.full(len(candidates.count_P), -1)
+    total_A = np.bincount(found.answer_V, None if weight_C is None else weight_C[found.voter_V])
+    there_P = found.answers_P > 0
+    start_P = (np.cumsum(found.answers_P) - found.answers_P)[there_P]
+    if len(start_P):
+        most_A = np.repeat(np.maximum.reduceat(total_A, start_P), found.answers_P[there_P])
+        elected_A = np.nonzero((total_A == most_A) & (most_A > 0 if needs_support else True))[0]
+        place = found.first_A[elected_A[::-1]]  # the last that is written stays: the first of equals
+        problem = np.searchsorted(candidates.start_P, place, side="right") - 1
+        column_P[problem] = place - candidates.start_P[problem]
     return _handed_in(candidates, column_P)
 
 
 def _handed_in(candidates: Candidates, column_P: np.ndarray) -> Choice:
-    rows = np.arange(len(column_P))
     there_P = column_P >= 0
+    place_P = candidates.start_P + np.maximum(column_P, 0)
     return Choice(
         column_P=column_P,
-        answer_P=np.where(there_P, candidates.answer_PJ[rows, column_P], -1),
-        correct_P=there_P & candidates.correct_PJ[rows, column_P],
+        answer_P=np.where(there_P, candidates.answer_C[place_P], -1),
+        correct_P=there_P & candidates.correct_C[place_P],
     )

@@ -16,7 +16,7 @@ import numpy as np
 from verifier import atomic, places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
-from verifier.evaluate import aggregation, graders, heatmap, metrics, page, plots, positions, shown, tables
+from verifier.evaluate import aggregation, caveats, graders, heatmap, metrics, page, plots, positions, shown, tables
 from verifier.evaluate.metrics import results_table
 from verifier.evaluate.svg import Drawing
 from verifier.evaluate.tables import SplitRows
@@ -125,7 +125,8 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     figures, problems = _worked_out(splits, ranked, main, run, config, seed)
     notes = _notes(splits, config)
     about_run = {"config_hash": run.config_hash, "seconds": dict(run.seconds)}
-    result = {"splits": figures, "aggregation": config.aggregation, "notes": notes, **about_run}
+    said_first = caveats.caveats(figures, {name: split.candidates for name, split in ranked.items()})
+    result = {"splits": figures, "aggregation": config.aggregation, "caveats": said_first, "notes": notes, **about_run}
     charts: dict[str, Drawing | None] = {
         "accuracy": plots.accuracy_over_samples(figures[main]),
         "votes": plots.votes_over_k(figures, main),
@@ -200,7 +201,7 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
         notes.append(f"Solutions rank by the aggregation {config.aggregation} of their token values, not by the value at the last token.")
     for name, split in splits.items():
         most = int(split.candidates.count_P.max())
-        too_large = [str(k) for k in config.ks if k > most] if split.candidates.score_PJ is not None else []
+        too_large = [str(k) for k in config.ks if k > most] if split.candidates.score_C is not None else []
         if too_large:
             notes.append(f"No {name} problem has more than {most:,} samples: the votes with k = {', '.join(too_large)} are of all of them.")
         for why, count in split.missing.items():

@@ -46,18 +46,18 @@ def browsed(split: SplitRows, most: int, seed: int, token_texts: TokenTexts | No
     """
     candidates = split.candidates
     majority, best = rank.majority(candidates), rank.best_of_n(candidates)
-    scored = candidates.score_PJ is not None
+    scored, start_P, right_P = candidates.score_C is not None, candidates.start_P, candidates.right_P
     problems: list[dict[str, Any]] = [
         {
             "id": str(name),
             "question": split.question.get(str(name)),
             "gold": split.gold[str(name)],
             "samples": int(candidates.count_P[place]),
-            "right": int(candidates.correct_PJ[place].sum()),
+            "right": int(right_P[place]),
             "majority": bool(majority.correct_P[place]) if majority.column_P[place] >= 0 else None,
             "best": bool(best.correct_P[place]) if scored else None,
             "apart": bool(scored and majority.answer_P[place] != best.answer_P[place]),
-            "score": round(float(candidates.score_PJ[place, 0]), 4) if candidates.score_PJ is not None else None,
+            "score": round(float(candidates.score_C[start_P[place]]), 4) if candidates.score_C is not None else None,
             "solutions": [],
         }
         for place, name in enumerate(candidates.problem_id_P)
@@ -87,13 +87,13 @@ def _size(solution: dict[str, Any]) -> int:
 
 def _affordable(split: SplitRows, places: np.ndarray) -> list[int]:
     """The first of some problems, as many as can be read again at a bounded cost, however large the tables are."""
-    rows_PJ = split.candidates.row_PJ
+    row_C, start_P, count_P = split.candidates.row_C, split.candidates.start_P, split.candidates.count_P
     group_R, cost_G = split.row_groups()
     seen: set[int] = set()
     kept: list[int] = []
     cost = 0
     for place in places.tolist():
-        new = set(np.unique(group_R[rows_PJ[place][rows_PJ[place] >= 0]]).tolist()) - seen
+        new = set(np.unique(group_R[row_C[start_P[place] : start_P[place] + count_P[place]]]).tolist()) - seen
         cost += sum(int(cost_G[group]) for group in new)
         if kept and cost > _DECODED:
             break
@@ -104,18 +104,18 @@ def _affordable(split: SplitRows, places: np.ndarray) -> list[int]:
 
 def _columns(candidates: Candidates, place: int, elected: int) -> dict[int, list[str]]:
     """The samples of a problem that are worth a look, by column, and what each is."""
-    count = int(candidates.count_P[place])
+    start, count = int(candidates.start_P[place]), int(candidates.count_P[place])
     roles: dict[int, list[str]] = {}
-    if candidates.score_PJ is not None:
+    if candidates.score_C is not None:
         roles.setdefault(0, []).append(_HIGHEST)
     if elected >= 0:
         roles.setdefault(elected, []).append(_MAJORITY)
-    verdicts = candidates.correct_PJ[place, :count]
+    verdicts = candidates.correct_C[start : start + count]
     if verdicts.any() and not any(verdicts[column] for column in roles):
         roles.setdefault(int(np.argmax(verdicts)), []).append(_RIGHT)
-    if candidates.score_PJ is not None and count > 1:
+    if candidates.score_C is not None and count > 1:
         roles.setdefault(count - 1, []).append(_LOWEST)
-    if not roles or (candidates.score_PJ is None and len(roles) == 1 and count > 1):
+    if not roles or (candidates.score_C is None and len(roles) == 1 and count > 1):
         roles.setdefault(next((column for column in range(count) if column not in roles), 0), []).append(_OTHER)
     return roles
 
@@ -124,20 +124,21 @@ def _solutions(
     split: SplitRows, wanted: dict[int, dict[int, list[str]]], token_texts: TokenTexts | None
 ) -> dict[tuple[int, int], dict[str, Any]]:
     """The wanted solutions by problem and turn, read all at once."""
-    candidates = split.candidates
+    candidates, start_P = split.candidates, split.candidates.start_P
     keys = [(place, turn, column, roles) for place, columns in wanted.items() for turn, (column, roles) in enumerate(columns.items())]
-    rows = np.array([candidates.row_PJ[place, column] for place, _, column, _ in keys], np.int64)
+    at = np.array([start_P[place] + column for place, _, column, _ in keys], np.int64)
+    rows = candidates.row_C[at]
     names = ["solution", *(["tokens", "forced", "token_scores"] if token_texts else [])]
     cells = split.cells(rows, names)
     out = {}
-    for number, (place, turn, column, roles) in enumerate(keys):
+    for number, (place, turn, _, roles) in enumerate(keys):
         row = int(rows[number])
-        score = None if candidates.score_PJ is None else round(float(candidates.score_PJ[place, column]), 4)
+        score = None if candidates.score_C is None else round(float(candidates.score_C[at[number]]), 4)
         made = {
             "roles": roles,
-            "sample": int(candidates.sample_id_PJ[place, column]),
+            "sample": int(candidates.sample_id_C[at[number]]),
             "answer": split.answer[row].as_py(),
-            "right": bool(candidates.correct_PJ[place, column]),
+            "right": bool(candidates.correct_C[at[number]]),
             "score": score,
             "text": cells["solution"][number],
         }

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from verifier.evaluate.candidates import Candidates
+from verifier.evaluate.elections import Votes, by_sorting, counted
 
 SUBSETS = 200  # drawn of a problem at most
 # Of all problems together. The error that drawing adds to a mean over problems has a standard deviation of at most 0.5 / sqrt(all draws):
 # half a point for 41 problems and more (DRAWS / SUBSETS), a point for ten; intervals over problems are wider by far, and hold it.
 DRAWS = 8_192
 _LEAST = 8
+_ROOMY = 4  # elections are counted in a table of all slots where that has so many places a voter at most
 _CHUNK = 100_000  # array elements worked on at once, so that they stay in a processor's cache
 
 
@@ -27,7 +29,7 @@ def vote_shares(
     seed: int,
     subsets: int = SUBSETS,
     draws: int = DRAWS,
-    weight_PJ: np.ndarray | None = None,
+    weight_C: np.ndarray | None = None,
 ) -> dict[tuple[int, int], np.ndarray]:
     """Chance that the answer with the most votes among the k best-ranked of N samples is right.
 
@@ -40,7 +42,7 @@ def vote_shares(
         seed: of the drawn subsets; the same seed gives the same numbers.
         subsets: how many are drawn of a problem at most.
         draws: about so many of all problems together, 8 of a problem at least.
-        weight_PJ: votes that each sample casts for its answer; None: one each. Samples without an answer cast none.
+        weight_C: votes that each sample casts for its answer; None: one each. Samples without an answer cast none.
 
     Returns:
         [P] float64 for every cell.
@@ -52,33 +54,24 @@ def vote_shares(
         if not 1 <= k <= size <= candidates.smallest:
             raise ValueError(f"votes of the {k} best of {size}: expected 1 <= k <= N <= {candidates.smallest}, the samples of a problem")
     problems = len(candidates.count_P)
-    out = {cell: np.zeros(problems) for cell in cells}
+    out = {cell: np.zeros(problems) for cell in cells}  # right elections; then their share
     sizes = {size: np.array(sorted(k for other, k in out if other == size)) for size, _ in cells}
     each = _each(problems, subsets, draws)
-    ballots = _Ballots(candidates, weight_PJ)
+    ballots = _Ballots(candidates, weight_C)
     rng = np.random.default_rng(seed)
     for n in np.unique(candidates.count_P).tolist():
         rows = np.nonzero(candidates.count_P == n)[0]
         rows = rows[np.argsort(ballots.slots_P[rows], kind="stable")]  # parts with as many answers need the least room
-        few = [size for size in sizes if _all(n, size, subsets)]
-        for size in few:
-            every_SN = np.array(list(itertools.combinations(range(n), size)))
-            for part in _parts(rows, every_SN.size):
-                columns = np.broadcast_to(every_SN, (len(part), *every_SN.shape))
-                _fill(out, size, sizes[size], part, ballots.best_of_drawn(part, columns, sizes[size]))
-        many = [size for size in sizes if size not in few]
-        # All that are drawn vote; weights are added up in order of rank, size by size, so that equal sums are the same floats.
-        whole = np.array(sorted(size for size in many if sizes[size].tolist() == [size] and weight_PJ is None))
-        for part in _parts(rows, each * n) if many else ():
-            turn_PSJ = rng.permuted(np.tile(np.arange(n, dtype=np.min_scalar_type(n)), (len(part), each, 1)), axis=2)
-            if len(whole):
-                shares = ballots.all_of_drawn(part, turn_PSJ, whole)
-                for place, size in enumerate(whole.tolist()):
-                    out[size, size][part] = shares[:, place]
-            for size in set(many) - set(whole.tolist()):
-                there = np.flatnonzero(turn_PSJ < size).reshape(-1, size)  # row by row, and so in order of rank
-                column_PSN = (there - n * np.arange(len(there))[:, None]).reshape(len(part), each, size)
-                _fill(out, size, sizes[size], part, ballots.best_of_drawn(part, column_PSN, sizes[size]))
+        all_of = {size: math.comb(n, size) for size in sizes if _all(n, size, subsets)}
+        whole = _of_all(ballots, rows, n, {size: sizes[size] for size in all_of if size > 1})
+        some = _of_drawn(ballots, rows, n, {size: ks for size, ks in sizes.items() if size not in all_of}, each, rng)
+        for part, size, ks, right in itertools.chain(whole, some):
+            for place, k in enumerate(ks.tolist()):
+                out[size, k][part] += right[:, place]
+        for (size, _), right_P in out.items():
+            right_P[rows] /= all_of.get(size, each)
+    if 1 in sizes:  # a single voter's answer is elected
+        out[1, 1] = np.add.reduceat(ballots.right_C, candidates.start_P, dtype=np.int64) / candidates.count_P
     return out
 
 
@@ -98,9 +91,33 @@ def _all(samples: int, size: int, subsets: int) -> bool:
     return size in (1, samples) or math.comb(samples, size) <= subsets
 
 
-def _fill(out: dict[tuple[int, int], np.ndarray], size: int, ks: np.ndarray, part: np.ndarray, shares: np.ndarray) -> None:
-    for place, k in enumerate(ks.tolist()):
-        out[size, k][part] = shares[:, place]
+_Elections = Iterator[tuple[np.ndarray, int, np.ndarray, np.ndarray]]  # problems, N, ks, and [problems, ks] right elections
+
+
+def _of_all(ballots: _Ballots, rows: np.ndarray, n: int, sizes: Mapping[int, np.ndarray]) -> _Elections:
+    """Elections in all subsets of `sizes` of n samples."""
+    for size, ks in sizes.items():
+        every_SN = np.array(list(itertools.combinations(range(n), size)))
+        for part in _parts(rows, every_SN.size):
+            yield part, size, ks, ballots.best_of_drawn(part, np.broadcast_to(every_SN, (len(part), *every_SN.shape)), ks)
+
+
+def _of_drawn(
+    ballots: _Ballots, rows: np.ndarray, n: int, sizes: Mapping[int, np.ndarray], each: int, rng: np.random.Generator
+) -> _Elections:
+    """Elections in random subsets of `sizes` of n samples, `each` of a problem."""
+    # All that are drawn vote; weights are added up in order of rank, size by size, so that equal sums are the same floats.
+    whole = np.array(sorted(size for size, ks in sizes.items() if ks.tolist() == [size] and ballots.weight_C is None))
+    for part in _parts(rows, each * n) if sizes else ():
+        for turn_PSJ in _turns(rng, len(part), each, n):
+            if len(whole):
+                right = ballots.all_of_drawn(part, turn_PSJ, whole)
+                for place, size in enumerate(whole.tolist()):
+                    yield part, size, sizes[size], right[:, place : place + 1]
+            for size in sizes.keys() - set(whole.tolist()):
+                there = np.flatnonzero(turn_PSJ < size).reshape(-1, size)  # row by row, and so in order of rank
+                column_PSN = (there - n * np.arange(len(there))[:, None]).reshape(*turn_PSJ.shape[:2], size)
+                yield part, size, sizes[size], ballots.best_of_drawn(part, column_PSN, sizes[size])
 
 
 class _Ballots:
@@ -110,56 +127,53 @@ class _Ballots:
     or more wins over them, and where there is none, the best-ranked of all voters does.
     """
 
-    def __init__(self, candidates: Candidates, weight_PJ: np.ndarray | None) -> None:
-        answer_PJ, first_PA = candidates.answer_PJ, candidates.first_column_PA()
-        problem_P1 = np.arange(len(answer_PJ))[:, None]
-        size_PA = np.zeros((len(answer_PJ), first_PA.shape[1] + 1), np.int64)  # the last: without an answer
-        np.add.at(size_PA, (np.broadcast_to(problem_P1, answer_PJ.shape), answer_PJ), 1)
-        own_PA = size_PA[:, :-1] >= (2 if weight_PJ is None else 1)
-        slot_PA = np.pad(np.where(own_PA, np.cumsum(own_PA, axis=1) + 1, 1), ((0, 0), (0, 1)))
-        right_PA = np.take_along_axis(candidates.correct_PJ, np.maximum(first_PA, 0), axis=1)
-        self.weight_PJ = weight_PJ
-        self.slot_PJ = slot_PA[problem_P1, answer_PJ]  # 0: no answer; 1: shared; from 2 on: an answer's own
-        self.slots_P = own_PA.sum(axis=1) + 3  # one more than there are, so that there always is an own one
-        right_PJ = np.pad(right_PA, ((0, 0), (0, 1)))[problem_P1, answer_PJ] & (answer_PJ >= 0)
-        self.right_PJ = np.pad(right_PJ, ((0, 0), (0, 1)))  # the last: nobody voted
+    def __init__(self, candidates: Candidates, weight_C: np.ndarray | None) -> None:
+        found, problems, samples = candidates.answers(), len(candidates.count_P), len(candidates.row_C)
+        own_A = np.bincount(found.answer_V, minlength=len(found.first_A)) >= (2 if weight_C is None else 1)
+        problem_A = np.repeat(np.arange(problems), found.answers_P)
+        own_P = np.bincount(problem_A, own_A, problems).astype(np.int64)
+        slot_A = np.where(own_A, np.cumsum(own_A) + 1 - (np.cumsum(own_P) - own_P)[problem_A], 1)
+        self.weight_C, self.start_P, self.count_P = weight_C, candidates.start_P, candidates.count_P
+        self.slot_C = np.zeros(samples, np.int32)  # 0: no answer; 1: shared; from 2 on: an answer's own
+        self.slot_C[found.voter_V] = slot_A[found.answer_V]
+        self.slots_P = own_P + 3  # one more than there are, so that there always is an own one
+        self.right_C = np.zeros(samples, bool)  # as the answer's best-ranked sample is
+        self.right_C[found.voter_V] = candidates.correct_C[found.first_A][found.answer_V]
 
     def all_of_drawn(self, part: np.ndarray, turn_PSJ: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """[P, sizes] share of right elections in which the samples of the first `size` turns vote, for the problems in `part`."""
+        """[P, sizes] right elections in which the samples of the first `size` turns vote, for the problems in `part`, alike in size."""
         column_PSJ = np.broadcast_to(np.arange(turn_PSJ.shape[2]), turn_PSJ.shape)
         group_of_turn = np.searchsorted(sizes, np.arange(turn_PSJ.shape[2]), side="right")
         return self._elections(part, column_PSJ, group_of_turn[turn_PSJ], len(sizes))
 
     def best_of_drawn(self, part: np.ndarray, column_PSN: np.ndarray, ks: np.ndarray) -> np.ndarray:
-        """[P, ks] share of right elections in which the first k of the drawn columns vote, which ascend."""
+        """[P, ks] right elections in which the first k of the drawn columns vote, which ascend."""
+        if self.weight_C is not None and len(ks) > 1:  # weights are added up election by election
+            return np.concatenate([self.best_of_drawn(part, column_PSN, ks[place : place + 1]) for place in range(len(ks))], axis=1)
         group_N = np.searchsorted(ks, np.arange(column_PSN.shape[2]), side="right")
         return self._elections(part, column_PSN, np.broadcast_to(group_N, column_PSN.shape), len(ks))
 
     def _elections(self, part: np.ndarray, column_PSN: np.ndarray, group_PSN: np.ndarray, groups: int) -> np.ndarray:
-        """[P, groups] share of right elections after each group of voters; a group beyond the last does not vote."""
-        problems, draws, _ = column_PSN.shape
-        nobody, slots = self.slot_PJ.shape[1], int(self.slots_P[part].max())
-        problem_P11 = np.arange(problems)[:, None, None]
-        election_PS1 = np.arange(problems * draws).reshape(problems, draws, 1)
-        place_PSN = (election_PS1 * (groups + 1) + group_PSN) * slots + self.slot_PJ[part][problem_P11, column_PSN]
-        place, column = place_PSN.ravel(), column_PSN.ravel()
-        shape = (problems, draws, groups + 1, slots)
-        weight = None if self.weight_PJ is None else self.weight_PJ[part][problem_P11, column_PSN].ravel()
-        votes = np.bincount(place, weight, minlength=math.prod(shape)).reshape(shape)[:, :, :groups, 2:]
-        first = np.full(math.prod(shape), nobody, np.int32)
-        first[place[::-1]] = column[::-1]  # the last that is written stays: the best-ranked
-        first = first.reshape(shape)[:, :, :groups, 1:]
-        if groups > 1:
-            votes, first = votes.cumsum(axis=2), np.minimum.accumulate(first, axis=2)
-        own = first[..., 1:]
-        if weight is None:  # the most votes, of equals the best-ranked
-            winner = (votes * (nobody + 1) - own).argmax(axis=3, keepdims=True)
-            several = np.take_along_axis(votes, winner, axis=3)[..., 0] > 1
-            elected = np.where(several, np.take_along_axis(own, winner, axis=3)[..., 0], first.min(axis=3))
-        else:
-            cast = np.where(own < nobody, votes, -np.inf)
-            elected = np.where(cast == cast.max(axis=3, keepdims=True), own, nobody).min(axis=3)
-        return self.right_PJ[part][problem_P11, elected].mean(axis=1)
+        """[P, groups] right elections after each group of voters; a group beyond the last does not vote."""
+        problems, draws, voters = column_PSN.shape
+        n, slots = int(self.count_P[part[0]]), int(self.slots_P[part].max())
+        place_PSN = self.start_P[part][:, None, None] + column_PSN
+        election_PSN = np.broadcast_to(np.arange(problems * draws).reshape(problems, draws, 1), column_PSN.shape)
+        slot, group = self.slot_C[place_PSN].ravel(), group_PSN.ravel()
+        weight = None if self.weight_C is None else self.weight_C[place_PSN].ravel()
+        votes = Votes(election_PSN.ravel(), group, slot, column_PSN.ravel(), weight)
+        by = counted if (groups + 1) * slots <= _ROOMY * voters else by_sorting
+        elected_PSG = by(votes, (problems * draws, groups, slots), n).reshape(problems, draws, groups)
+        right_PSG = self.right_C[self.start_P[part][:, None, None] + np.minimum(elected_PSG, n - 1)]
+        return np.sum(right_PSG & (elected_PSG < n), axis=1)
+
+
+def _turns(rng: np.random.Generator, problems: int, draws: int, n: int) -> Iterator[np.ndarray]:
+    """[P, S, J] turns of n samples at random, all `draws` at once or, of a single problem that is large, some at a time."""
+    at_once = draws if problems > 1 else max(min(draws, _CHUNK // n), 1)
+    turns = np.arange(n, dtype=np.min_scalar_type(n))
+    for done in range(0, draws, at_once):
+        yield rng.permuted(np.tile(turns, (problems, min(at_once, draws - done), 1)), axis=2)
 
 
 def _parts(rows: np.ndarray, elements: int) -> list[np.ndarray]:

@@ -56,7 +56,7 @@ class SplitRows:
         question: text of every problem; may lack some.
         gold: right answer of every problem.
         grader: who gave the verdicts.
-        candidates: the rows ranked; `row_PJ` leads back to `rows`.
+        candidates: the rows ranked; `row_C` leads back to `rows`.
         texts: the samples' scan.
         values: the scores' scan; None: not scored.
         left_out: problems of the split that have no samples and so are not counted; None: not known.
@@ -86,8 +86,7 @@ class SplitRows:
     def verdicts(self, rows: np.ndarray) -> graders.Relabelled:
         """Answer and verdict of chosen rows."""
         correct = np.zeros(len(self.rows), bool)
-        present_PJ = self.candidates.present_PJ
-        correct[self.candidates.row_PJ[present_PJ]] = self.candidates.correct_PJ[present_PJ]
+        correct[self.candidates.row_C] = self.candidates.correct_C
         return graders.Relabelled(self.answer.take(pa.array(rows)).to_pylist(), correct[rows], self.not_graded)
 
     def facts(self, column: str) -> list[str]:

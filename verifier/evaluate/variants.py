@@ -14,8 +14,9 @@ import numpy as np
 
 from verifier.evaluate import comparison, curves, finished
 from verifier.evaluate.candidates import Candidates
-from verifier.evaluate.intervals import Bootstrap
-from verifier.evaluate.metrics import HELDOUT, ROWS
+from verifier.evaluate.caveats import too_few
+from verifier.evaluate.intervals import FEWEST, Bootstrap
+from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS, cell
 from verifier.evaluate.subsets import vote_shares
 
 _NAMES = {key: name for key, name, _ in ROWS}
@@ -71,6 +72,8 @@ def table(found: Mapping[str, Any]) -> str:
         first = variants[found["base"]]
         seeds = ", ".join(map(str, found["seeds"]))
         lines += ["", f"{split}: {first['n_problems']:,} problems, seeds {seeds}; % solved, best-of-n of every seed in brackets"]
+        few = too_few(min([one["n_problems"] for one in variants.values()]))
+        lines += [f"warning: {few}"] if few else []
         keys = [key for key in _NAMES if any(key in one["figures"] for one in variants.values())]
         width = max(map(len, variants)) + 2
         lines.append(" " * width + "".join(f"{_NAMES[key]:>{len(_NAMES[key]) + 2}}" for key in keys))
@@ -82,10 +85,11 @@ def table(found: Mapping[str, Any]) -> str:
         shown = [key for key in _COMPARED if any(_differs(one, key) for one in variants.values())]
         if shown:
             lines += ["", f"{split}: difference to {found['base']} in points, paired, 95% bootstrap over problems"]
-            lines.append(" " * width + "".join(f"{_NAMES[key]:<24}" for key in shown))
+            lines.append(" " * width + "".join(f"{_NAMES[key]:<25}" for key in shown))
             for name, one in variants.items():
                 if name != found["base"]:
-                    lines.append(f"{name:<{width}}" + "".join(f"{_points(one['differences'].get(key)):<24}" for key in shown))
+                    cells = [cell(one["differences"].get(key), signed=True) or "-" for key in shown]
+                    lines.append(f"{name:<{width}}" + "".join(f"{words:<25}" for words in cells))
         peaks = {name: one["peak"] for name, one in variants.items() if one["peak"]}
         if peaks:
             lines += ["", f"{split}: number of samples at which best-of-n is highest"]
@@ -94,6 +98,7 @@ def table(found: Mapping[str, Any]) -> str:
             for name, one in variants.items():
                 best_k = {size: max(by_k, key=lambda k: by_k[k]["value"]) for size, by_k in one["votes"].items()}
                 lines.append(f"{name:<{width}}" + "  ".join(f"{size}:{k}" for size, k in best_k.items()))
+    lines += ["", EXACT] if any("*" in line for line in lines) else []
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -104,7 +109,7 @@ def _read(root: pathlib.Path, name: str, seed: int, ks: Sequence[int]) -> dict[s
         if split == HELDOUT:
             continue
         columns = comparison.methods(run.candidates, run.k, run.greedy)
-        if run.candidates.score_PJ is not None:
+        if run.candidates.score_C is not None:
             columns |= _curves(run.candidates, ks, seed)
         found[split] = _Values(run.candidates.problem_id_P, columns, int(run.candidates.count_P.sum()), seed)
     return found
@@ -134,11 +139,11 @@ def _summary(runs: Sequence[_Values], base: Sequence[_Values], resamples: int, s
     apart = _over_seeds(pairs, shared)
     common = len(next(iter(apart.values()), ()))
     return {
-        "n_problems": len(bootstrap.times_RP[0]),
+        "n_problems": len(bootstrap.lot_P),
         "n_samples": sum(one.samples for one in runs),
         "figures": figures,
         "n_shared_problems": common,
-        "differences": Bootstrap.draw(common, resamples, seed).estimates(apart) if common else {},
+        "differences": Bootstrap.draw(common, resamples, seed).differences(apart) if common else {},
         "peak": _peak(bootstrap, {int(name.removeprefix(_CURVE)): whole[name] for name in names if name.startswith(_CURVE)}),
         "votes": _votes(bootstrap, {name: whole[name] for name in names if name.startswith(_VOTES)}),
     }
@@ -159,14 +164,13 @@ def _over_seeds(runs: Sequence[_Values], names: Sequence[str]) -> dict[str, np.n
 
 
 def _peak(bootstrap: Bootstrap, curve: Mapping[int, np.ndarray]) -> dict[str, Any] | None:
-    """Where best-of-n is highest on its curve, and where in 95% of the resamples."""
-    if not curve:
+    """Where best-of-n is highest on its curve, and where in 95% of the resamples; None without a curve or with too few problems."""
+    if not curve or len(bootstrap.lot_P) < FEWEST:
         return None
     sizes = np.array(sorted(curve))
-    values_PK = np.stack([curve[size] for size in sizes], axis=1)
-    best_R = sizes[(bootstrap.times_RP.astype(np.float64) @ values_PK).argmax(axis=1)]
+    best_R = sizes[bootstrap.sums({str(size): curve[size] for size in sizes}).argmax(axis=1)]
     low, high = np.percentile(best_R, [2.5, 97.5], method="nearest")
-    return {"samples": int(sizes[values_PK.mean(axis=0).argmax()]), "ci95": [int(low), int(high)]}
+    return {"samples": int(max(sizes, key=lambda size: curve[size].mean())), "ci95": [int(low), int(high)]}
 
 
 def _votes(bootstrap: Bootstrap, points: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
@@ -179,17 +183,10 @@ def _votes(bootstrap: Bootstrap, points: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def _differs(one: Mapping[str, Any], key: str) -> bool:
-    """Whether a difference is there and not zero by construction, as that of figures of shared samples."""
+    """Whether a difference is there and not zero on every problem, as that of figures of shared samples."""
     estimate = one["differences"].get(key)
-    return bool(estimate and (estimate["value"] or any(estimate["ci95"])))
+    return bool(estimate and (estimate["value"] or ("interval" not in estimate and any(estimate["ci95"]))))
 
 
 def _percent(estimate: Mapping[str, Any] | None) -> str:
     return f"{100 * estimate['value']:.1f}" if estimate else "-"
-
-
-def _points(estimate: Mapping[str, Any] | None) -> str:
-    if not estimate:
-        return "-"
-    low, high = estimate["ci95"]
-    return f"{100 * estimate['value']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"

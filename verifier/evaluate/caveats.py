@@ -1,0 +1,71 @@
+"""What makes figures, or a training, mean little: sentences that are said before it. Knows labels and ranks, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from verifier.evaluate.candidates import Candidates
+from verifier.evaluate.intervals import FEWEST
+
+_SAMPLES = 10  # that are all right, or all wrong, before it is strange
+
+
+def too_few(problems: int) -> str | None:
+    """Why problems so few in number carry no conclusion; None where they are enough."""
+    if problems >= FEWEST:
+        return None
+    return f"{problems} problem{'s' * (problems != 1)}: too few for a conclusion, which takes {FEWEST} or more"
+
+
+def caveats(figures: Mapping[str, Any], candidates: Mapping[str, Candidates]) -> list[str]:
+    """Sentences about the splits that have figures.
+
+    Args:
+        figures: by split, as under `splits` in metrics.json.
+        candidates: samples by split.
+    """
+    out = []
+    for name in figures:
+        ranked = candidates[name]
+        few = too_few(len(ranked.count_P))
+        out += [f"{name}: {few}."] if few else []
+        samples, right = len(ranked.row_C), int(ranked.right_P.sum())
+        if samples >= _SAMPLES and right in (0, samples):
+            which = "none" if right == 0 else "every one"
+            out.append(
+                f"{name}: {which} of the {samples:,} solutions is judged right. That is suspicious: look at some of them, at their right "
+                "answers and at the grader before believing it; nothing can be told about choosing among them."
+            )
+        if _all_equal(ranked):
+            out.append(
+                f"{name}: the scores of every problem's solutions are equal. They rank by sample_id alone, so best-of-n is a solution "
+                "taken blindly, the weighted vote the majority, and nothing here tells about a verifier."
+            )
+    return out
+
+
+def of_labels(split: str, correct: np.ndarray) -> str | None:
+    """What is wrong with labels that are all alike, before a verifier is trained on them; None of labels of both kinds.
+
+    Args:
+        split: "train" or "heldout".
+        correct: [samples] the verdicts.
+    """
+    if not len(correct) or correct.min() != correct.max():
+        return None
+    which = f"{'all' if correct[0] else 'none'} of the {len(correct):,} {split} samples {'are' if correct[0] else 'is'} right"
+    if split == "train":
+        return f"{which}: the verifier can learn nothing but to say so of every solution; look at the grader, or draw others"
+    return f"{which}: the loss on them, by which a step is chosen, does not tell whether the verifier knows right from wrong"
+
+
+def _all_equal(ranked: Candidates) -> bool:
+    """Whether no problem has solutions that its scores tell apart, though one has several."""
+    by_C = ranked.score_C if ranked.log_C is None else ranked.log_C
+    if by_C is None or len(ranked.row_C) == len(ranked.count_P):
+        return False
+    last_P = ranked.start_P + ranked.count_P - 1
+    return bool(np.all(by_C[ranked.start_P] == by_C[last_P]))
