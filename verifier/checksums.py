@@ -98,7 +98,7 @@ def read_sealed(path: pathlib.Path, way_out: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         seal = content.pop(_SEAL)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
         raise Damaged(f"{path} is damaged: it is no JSON with its own {_SEAL} ({type(error).__name__}: {error}); {way_out}") from error
     if (found := of_bytes(atomic.as_json(content))) != seal:
         raise Damaged(f"{path} has changed since it was written: sha256 {found[:12]}..., not {str(seal)[:12]}...; {way_out}")

@@ -19,12 +19,14 @@ def place(where: str | os.PathLike[str]) -> pathlib.Path:
     Behind `gs://` and `s3://` it is etils' epath.Path, which has pathlib's verbs and leaves the work to fsspec; Orbax knows it too.
 
     Raises:
-        UserError: a scheme that is not known, or whose package is missing.
+        UserError: nothing at all, a scheme that is not known, or whose package is missing, or as `local`.
     """
     text = os.fspath(where)
     scheme, separator, _ = text.partition("://")
     if not separator:
-        return where if isinstance(where, pathlib.Path) else pathlib.Path(text)
+        if not text.strip():
+            raise UserError("an empty path: expected a file or a folder")
+        return local(where)
     if scheme not in _PACKAGES:
         known = " or ".join(f"{name}://" for name in _PACKAGES)
         raise UserError(f"{text}: files can lie in folders and behind {known}, not behind {scheme}://")
@@ -33,6 +35,23 @@ def place(where: str | os.PathLike[str]) -> pathlib.Path:
     from etils import epath  # here, because it takes as long to import as all of an offline command's work on small tables
 
     return cast(pathlib.Path, epath.Path(text))
+
+
+def local(where: str | os.PathLike[str]) -> pathlib.Path:
+    """The path that a text names on this machine, `~` written out; there need be nothing.
+
+    Raises:
+        UserError: no file system has such a path, or it cannot be looked at.
+    """
+    try:
+        path = pathlib.Path(where).expanduser()
+        path.exists()
+    except (RuntimeError, OSError, ValueError) as error:  # a home of nobody; a name that is too long; a null byte
+        text = os.fspath(where)
+        shown = text if len(text) <= 200 else f"{text[:200]}..."
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UserError(f"{shown!r} is no path that can be looked up on this machine ({reason}); name another one") from error
+    return path
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:

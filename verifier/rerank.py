@@ -263,10 +263,9 @@ def main(argv: Sequence[str]) -> None:
         label = LabelConfig(_GRADER.value, _GRADER_SECONDS.value, _FIX_LABELS.value)
         table = rerank(sources, out, config, label, _at_least(_SEED, 0), _OTHER_GENERATOR.value)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log.complain(error)
         sys.exit(1)
-    print(table)
-    print(f"\nreport:  {out / 'index.html'}\nfigures: {out / 'metrics.json'}")
+    log.tell(f"{table}\n\nreport:  {out / 'index.html'}\nfigures: {out / 'metrics.json'}")
 
 
 def entry() -> None:

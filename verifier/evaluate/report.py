@@ -92,7 +92,7 @@ def _saved_config(path: pathlib.Path) -> dict[str, Any]:
     way_out = "put back a whole copy, or remove it: the report then goes without the settings"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON or of UTF-8
+    except (ValueError, RecursionError) as error:  # of JSON or of UTF-8
         raise UserError(f"{path}: not JSON ({error}); {way_out}") from error
     if not isinstance(saved, dict):
         raise UserError(f"{path}: holds a JSON {type(saved).__name__}, expected an object; {way_out}")
