@@ -70,10 +70,14 @@ def text_array(values: list[Any]) -> pa.Array:
 
 
 def number_array(values: list[Any]) -> pa.Array:
-    """Numbers as an Arrow column, exact where they are whole and have room; with text among them it is a column of text."""
+    """Values of one kind as an Arrow column, whole numbers exact where they have room; numbers with text among them as text.
+
+    Raises:
+        NotText: lists or objects, and others beside them.
+    """
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         if all(value is None or isinstance(value, (int, float)) for value in values):
             return pa.array([None if value is None else _as_float(value) for value in values], pa.float64())
         return text_array(values)
