@@ -9,6 +9,7 @@ import bz2
 import contextlib
 import gzip
 import io
+import itertools
 import json
 import lzma
 import pathlib
@@ -78,13 +79,13 @@ def json_rows(path: pathlib.Path, content: bytes | None = None) -> Iterator[dict
     Raises:
         StoreError: the file cannot be read, a line is no JSON object, is nested too deeply or too long, or there is no object.
     """
-    found = 0
     with unpacked(path, content) as file:
-        for row in _rows(file, path):
-            found += 1
-            yield row
-    if not found:
-        raise StoreError(f"{path} is empty: expected JSON objects, one a line or in an array")
+        rows = _rows(file, path)
+        first = list(itertools.islice(rows, 2))
+        if not first:
+            raise StoreError(f"{path} is empty: expected JSON objects, one a line or in an array")
+        yield from first if len(first) > 1 else _inner(first[0])
+        yield from rows
 
 
 def _rows(file: BinaryIO, path: pathlib.Path) -> Iterator[dict[str, Any]]:
@@ -95,8 +96,9 @@ def _rows(file: BinaryIO, path: pathlib.Path) -> Iterator[dict[str, Any]]:
         if line.startswith(b"["):
             yield from _document(line + b"\n" + _rest(file, path), path, number)
             return
+        text = _decoded(line, path, number)
         try:
-            row = loads(_decoded(line, path, number))
+            row = loads(text)
         except json.JSONDecodeError as error:
             if line.startswith(b"{") and error.pos >= len(error.doc):  # it goes on in the next line
                 yield from _document(line + b"\n" + _rest(file, path), path, number)
@@ -122,18 +124,16 @@ def _document(content: bytes, path: pathlib.Path, first: int) -> Iterator[dict[s
         except (ValueError, RecursionError) as error:
             raise _no_json(path, first, error) from error
         values += value if isinstance(value, list) else [value]
-    for number, value in enumerate(_inner(values), start=1):
+    for number, value in enumerate(values, start=1):
         if not isinstance(value, dict):
             raise StoreError(f"{path}, item {number}: {str(value)[:40]!r}; expected an object such as {{...}}")
         yield value
 
 
-def _inner(values: list[Any]) -> list[Any]:
-    """The values, or those of the only list of objects in the only one, such as {"model": ..., "results": [{...}, ...]}."""
-    if len(values) != 1 or not isinstance(values[0], dict) or {"question", "problem", "prompt", "doc"} & values[0].keys():
-        return values
-    lists = [each for each in values[0].values() if isinstance(each, list) and each and all(isinstance(one, dict) for one in each)]
-    return lists[0] if len(lists) == 1 else values
+def _inner(only: dict[str, Any]) -> list[dict[str, Any]]:
+    """The only object of a file, or those of the only list of objects in it, such as {"model": ..., "results": [{...}, ...]}."""
+    lists = [each for each in only.values() if isinstance(each, list) and each and all(isinstance(one, dict) for one in each)]
+    return lists[0] if len(lists) == 1 and not {"question", "problem", "prompt", "doc", "custom_id"} & only.keys() else [only]
 
 
 def loads(line: str) -> Any:

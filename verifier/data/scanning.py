@@ -136,7 +136,7 @@ class Scan:
             group, own = self._groups[place], row - int(self._first[place])
             number = group.row + own if isinstance(group.row, int) else int(group.row[own])
             words.append(f"{number + 1}" + (f" ({group.path.name})" if several else ""))
-        return ", ".join(words) + (f" and {len(rows) - 3:,} more" if len(rows) > 3 else "")
+        return ", ".join(dict.fromkeys(words)) + (f" and {len(rows) - 3:,} more" if len(rows) > 3 else "")
 
     def _decoded(self, group: _Group, columns: Sequence[str]) -> Iterator[pa.Table]:
         for name in columns:

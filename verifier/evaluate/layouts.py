@@ -190,6 +190,7 @@ def choose(shape: shapes.Shape, layout: str, given: Mapping[str, str], where: st
         name = next((each for each, one in LAYOUTS.items() if all(shapes.find(shape, mark) for mark in one.marks)), "")
         name = "" if "solution" not in needed or known.get("solution") else name
     if name in LAYOUTS:
+        where = f"{where}, read as layout {name}"
         one = LAYOUTS[name]
         found = {field: next((path for path in paths if shapes.find(shape, path)), "") for field, paths in one.fields.items()}
         found, note = {field: path for field, path in found.items() if path}, ""
@@ -250,17 +251,14 @@ def _refuse_several(where: str, what: str, name: str, paths: Sequence[str], foun
 def _refuse_lacking(shape: shapes.Shape, found: Mapping[str, str], needed: Sequence[str], where: str) -> None:
     """Refuses a file without a field that must be there."""
     lacking = [name for name in needed if name not in found]
-    there = ", ".join(_there(shape))
-    guess = {name: path for name, path in found.items() if name != path and name in ("question", "answer", "score")}
-    if lacking:
-        line = _line({**guess, **{name: _nearest(shape, name, found) for name in lacking}})
-        raise TablesError(f"{where}: no field `{lacking[0]}`; it has {there}: name it by {line}")
-    if "question" not in found and "problem_id" not in found:
-        line = _line({**guess, "question": _nearest(shape, "question", found)})
-        raise TablesError(
-            f"{where}: no field `question` or `problem_id`; it has {there}: give the problem's question, or its problem_id as other tables "
-            f"have it, by {line}"
-        )
+    lacking += [] if "question" in found or "problem_id" in found else ["question"]
+    if not lacking:
+        return
+    line = {name: path for name, path in found.items() if name != path and name in ("question", "answer", "score")}
+    for name in lacking:
+        line[name] = _nearest(shape, name, {**found, **line})
+    what = "`question` or `problem_id`" if lacking[0] == "question" else f"`{lacking[0]}`"
+    raise TablesError(f"{where}: no field {what}; it has {', '.join(_there(shape)) or 'none'}: name it by {_line(line)}")
 
 
 def _nearest(shape: shapes.Shape, name: str, found: Mapping[str, str]) -> str:

@@ -34,6 +34,8 @@ def unnested(path: pathlib.Path, rows: Iterable[Mapping[str, Any]], chosen: Chos
         TablesError: a cell that is no text or number where one is needed, or lists of different lengths.
     """
     paths = {**chosen.fields, **later}
+    beside = "question" in paths and paths["question"].rpartition(".")[0] == paths.get("solution", "").rpartition(".")[0] != ""
+    spread = {**_SPREAD, "question": _text} if beside else _SPREAD  # questions and solutions of the same objects
     cells: dict[str, list[Any]] = {name: [] for name in ("token_scores", *paths)}
     origin: list[int] = []
     first: Any = _NOTHING
@@ -52,10 +54,11 @@ def unnested(path: pathlib.Path, rows: Iterable[Mapping[str, Any]], chosen: Chos
             count = len(values["solution"])
         if isinstance(values.get("score"), list):
             steps = values["score"] if many else [values["score"]]
-            values.setdefault("token_scores", [each if isinstance(each, list) else None for each in steps] if many else steps[0])
+            if values.get("token_scores") is None:
+                values["token_scores"] = [each if isinstance(each, list) else None for each in steps] if many else steps[0]
         for name, column in cells.items():
             try:
-                column += _SPREAD[name](values.get(name), count, many)
+                column += spread[name](values.get(name), count, many)
             except NotText as error:
                 raise _fault(path, name, paths, error, number) from error
         origin += [number] * count
