@@ -47,9 +47,9 @@ def rows_at_once(path: pathlib.Path, size: int, open_file: Open, group: int, col
     values = max((chunk.num_values for chunk in wanted), default=0)
     if values * 8 > 16 * ROOM and values * 8 > _MORE * size:
         raise _refusal(path, values * 8, size)
-    texts = [chunk.path_in_schema for chunk in wanted if chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page]
-    rows = min(found.num_rows, most)
-    long = [name for name in texts if _longest(open_file, group, name) * rows > ROOM]
+    texts = [chunk for chunk in wanted if chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page]
+    share = min(1.0, most / max(found.num_rows, 1))  # of the group that is decoded at once
+    long = [chunk.path_in_schema for chunk in texts if _longest(open_file, group, chunk.path_in_schema) * chunk.num_values * share > ROOM]
     if not long:
         return most
     tops = [name for name in columns if any(_is_in(each, name) for each in long)]
