@@ -9,6 +9,7 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from verifier import config as config_lib
@@ -42,8 +43,21 @@ def label(run: Run) -> None:
             writer.append(pa.Table.from_arrays(columns, schema=store.SCHEMAS["labels"]))
         writer.finish({"seconds": time.monotonic() - begun, "not_graded": judged.not_graded, "fixed_labels": fixed})
         log.say(f"label {split}: {judged.correct.sum():,} of {len(keys):,} solutions are right ({judged.correct.mean():.1%})")
+        for line in _doubts(split, knobs.grader, rows, judged, right):
+            log.say(f"warning: label {line}")
         if judged.not_graded:
             log.say(f"label {split}: {graders.given_up(judged.not_graded, knobs.grader, knobs.grader_seconds)}")
+
+
+def _doubts(split: str, grader: str, rows: pa.Table, judged: graders.Relabelled, right: dict[str, str]) -> list[str]:
+    """What makes a split's verdicts doubtful (`graders.findings`)."""
+
+    def look(places: np.ndarray) -> graders.Solutions:
+        chosen = rows.take(places)
+        return chosen["solution"].to_pylist(), [right[key] for key in chosen["problem_id"].to_pylist()]
+
+    answered = np.fromiter((answer is not None for answer in judged.answers), bool, len(judged.answers))
+    return graders.findings(split, grader, answered, not judged.correct.any(), right, look)
 
 
 def _right_answers(split: str, gold: dict[str, str], fix_labels: bool) -> tuple[dict[str, str], list[dict[str, str]]]:

@@ -56,7 +56,7 @@ def rows_at_once(path: pathlib.Path, size: int, open_file: Open, group: int, col
     asked = max(sum(map(_size, batch.columns)) for batch in open_file(long).iter_batches(most, [group], tops, use_threads=False))
     if asked > ROOM and asked > _MORE * size:
         raise _refusal(path, asked, size)
-    return most if asked <= ROOM else max(1, most * ROOM // asked)
+    return most if asked <= ROOM else max(1, min(found.num_rows, most) * ROOM // asked)
 
 
 def _is_in(path: str, name: str) -> bool:

@@ -19,7 +19,7 @@ from verifier.evaluate import rank, token_values
 from verifier.evaluate.calibration import are_probabilities, auroc_within_problems
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.columns import ROW
-from verifier.evaluate.intervals import Bootstrap
+from verifier.evaluate.intervals import Bootstrap, Estimate
 from verifier.evaluate.tables import SCORE_ROW, SplitRows
 from verifier.evaluate.token_values import COUNT, Scores, aggregate, ragged, spread
 from verifier.text.tokenizer import Tokenizer
@@ -165,7 +165,10 @@ def compare(splits: Mapping[str, SplitRows], tokenizer: Tokenizer | None, resamp
             continue
         bootstrap = Bootstrap.draw(len(split.candidates.count_P), resamples, seed)
         last_P = rank.best_of_n(split.candidates).correct_P
-        out[name] = {how: _figures(_ranked(split, how, tokenizer), last_P, bootstrap) for how in AGGREGATIONS}
+        found = {how: _figures(_ranked(split, how, tokenizer), last_P, bootstrap) for how in AGGREGATIONS}
+        if found["last"]:
+            found["last"]["difference_to_last"] = Estimate(value=0.0, ci95=[0.0, 0.0])  # by definition: nothing is left to chance
+        out[name] = found
     return out
 
 

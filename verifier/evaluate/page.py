@@ -28,8 +28,8 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], browsed: Mappi
         metrics: what metrics.json holds.
         charts: SVG texts by title, in order.
         browsed: the list of problems, from `shown.browsed`.
-        about: `name`, `date`, `grader`, `notes` (warnings in words), `settings` (dotted path to value) and `facts` (versions, revision,
-            ...).
+        about: `name`, `date`, `grader`, `warnings` (what makes the figures doubtful) and `notes` (in words), `settings` (dotted path to
+            value) and `facts` (versions, revision, ...).
 
     Returns:
         HTML of one self-contained file; all text of data is escaped.
@@ -40,7 +40,6 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], browsed: Mappi
     others = [name for name in metrics["splits"] if name != main]
     return environment().get_template("page.html.jinja").render(
         about=about,
-        caveats=metrics.get("caveats") or [],
         exact=EXACT if shows_exact(metrics["splits"]) else "",
         policy=policy(script),
         script=markupsafe.Markup(script),

@@ -125,9 +125,9 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     main = page.main_split(metrics.reported(splits))
     figures, problems = _worked_out(splits, ranked, main, run, config, seed)
     notes = _notes(ranked, config)
+    warnings = [line for name in figures for line in _doubts(name, splits[name], figures[name])]
     about_run = {"config_hash": run.config_hash, "seconds": dict(run.seconds)}
-    said_first = caveats.caveats(figures, {name: split.candidates for name, split in ranked.items()})
-    result = {"splits": figures, "aggregation": config.aggregation, "caveats": said_first, "notes": notes, **about_run}
+    result = {"splits": figures, "aggregation": config.aggregation, "warnings": warnings, "notes": notes, **about_run}
     charts: dict[str, Drawing | None] = {
         "accuracy": plots.accuracy_over_samples(figures[main]),
         "votes": plots.votes_over_k(figures, main),
@@ -141,6 +141,7 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
         "name": run.name,
         "date": datetime.date.today().strftime("%d %B %Y").lstrip("0"),
         "grader": splits[main].grader,
+        "warnings": warnings,
         "notes": notes,
         "settings": run.settings,
         "facts": run.facts,
@@ -193,6 +194,18 @@ def _disagreement(split: SplitRows) -> dict[str, Any]:
     solutions = split.cells(rows, ["solution"])["solution"]
     given = split.grader, split.verdicts(rows)
     return graders.disagreement(list(zip(ids, numbers, strict=True)), solutions, [split.gold[name] for name in ids], given)
+
+
+def _doubts(name: str, split: SplitRows, figures: Mapping[str, Any]) -> list[str]:
+    """What makes a split's verdicts doubtful, to be said before its figures (`graders.findings`)."""
+
+    def look(rows: np.ndarray) -> graders.Solutions:
+        golds = [split.gold[problem] for problem in split.rows["problem_id"].take(rows).to_pylist()]
+        return split.cells(rows, ["solution"])["solution"], golds
+
+    answered = split.answer.is_valid().to_numpy(zero_copy_only=False)
+    asked = {problem: split.gold[problem] for problem in split.candidates.problem_id_P.tolist()}
+    return graders.findings(name, split.grader, answered, figures["mean_sample_accuracy"]["value"] == 0, asked, look)
 
 
 def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:

@@ -20,6 +20,7 @@ SUBSETS = 200  # drawn of a problem at most
 DRAWS = 8_192
 _LEAST = 8
 _ROOMY = 4  # elections are counted in a table of all slots where that has so many places a voter at most
+_LARGE, _SPARSE = 10_000, 32  # of more samples than that, and as many times as many as are drawn, only those that are drawn take turns
 _CHUNK = 100_000  # array elements worked on at once, so that they stay in a processor's cache
 
 
@@ -109,14 +110,13 @@ def _of_drawn(
     # All that are drawn vote; weights are added up in order of rank, size by size, so that equal sums are the same floats.
     whole = np.array(sorted(size for size, ks in sizes.items() if ks.tolist() == [size] and ballots.weight_C is None))
     for part in _parts(rows, each * n) if sizes else ():
-        for turn_PSJ in _turns(rng, len(part), each, n):
+        for turn_PSM, column_PSM in _turns(rng, len(part), each, n, max(sizes)):
             if len(whole):
-                right = ballots.all_of_drawn(part, turn_PSJ, whole)
+                right = ballots.all_of_drawn(part, turn_PSM, column_PSM, whole)
                 for place, size in enumerate(whole.tolist()):
                     yield part, size, sizes[size], right[:, place : place + 1]
             for size in sizes.keys() - set(whole.tolist()):
-                there = np.flatnonzero(turn_PSJ < size).reshape(-1, size)  # row by row, and so in order of rank
-                column_PSN = (there - n * np.arange(len(there))[:, None]).reshape(*turn_PSJ.shape[:2], size)
+                column_PSN = column_PSM[turn_PSM < size].reshape(*turn_PSM.shape[:2], size)  # row by row, and so in order of rank
                 yield part, size, sizes[size], ballots.best_of_drawn(part, column_PSN, sizes[size])
 
 
@@ -140,11 +140,10 @@ class _Ballots:
         self.right_C = np.zeros(samples, bool)  # as the answer's best-ranked sample is
         self.right_C[found.voter_V] = candidates.correct_C[found.first_A][found.answer_V]
 
-    def all_of_drawn(self, part: np.ndarray, turn_PSJ: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    def all_of_drawn(self, part: np.ndarray, turn_PSM: np.ndarray, column_PSM: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """[P, sizes] right elections in which the samples of the first `size` turns vote, for the problems in `part`, alike in size."""
-        column_PSJ = np.broadcast_to(np.arange(turn_PSJ.shape[2]), turn_PSJ.shape)
-        group_of_turn = np.searchsorted(sizes, np.arange(turn_PSJ.shape[2]), side="right")
-        return self._elections(part, column_PSJ, group_of_turn[turn_PSJ], len(sizes))
+        group_of_turn = np.searchsorted(sizes, np.arange(turn_PSM.shape[2]), side="right")
+        return self._elections(part, column_PSM, group_of_turn[turn_PSM], len(sizes))
 
     def best_of_drawn(self, part: np.ndarray, column_PSN: np.ndarray, ks: np.ndarray) -> np.ndarray:
         """[P, ks] right elections in which the first k of the drawn columns vote, which ascend."""
@@ -168,12 +167,21 @@ class _Ballots:
         return np.sum(right_PSG & (elected_PSG < n), axis=1)
 
 
-def _turns(rng: np.random.Generator, problems: int, draws: int, n: int) -> Iterator[np.ndarray]:
-    """[P, S, J] turns of n samples at random, all `draws` at once or, of a single problem that is large, some at a time."""
+def _turns(rng: np.random.Generator, problems: int, draws: int, n: int, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """[P, S, M] turns of samples at random and their columns, which ascend: `most` of n at least, M = n unless n is large by far.
+
+    All `draws` come at once or, of a single problem that is large, some at a time.
+    """
+    if n > _LARGE and most < n // _SPARSE:
+        column_PSM = np.array([rng.choice(n, most, replace=False) for _ in range(problems * draws)]).reshape(problems, draws, most)
+        turn_PSM = column_PSM.argsort(axis=2)
+        yield turn_PSM, np.take_along_axis(column_PSM, turn_PSM, axis=2)
+        return
     at_once = draws if problems > 1 else max(min(draws, _CHUNK // n), 1)
-    turns = np.arange(n, dtype=np.min_scalar_type(n))
+    turns, columns = np.arange(n, dtype=np.min_scalar_type(n)), np.arange(n)
     for done in range(0, draws, at_once):
-        yield rng.permuted(np.tile(turns, (problems, min(at_once, draws - done), 1)), axis=2)
+        turn_PSM = rng.permuted(np.tile(turns, (problems, min(at_once, draws - done), 1)), axis=2)
+        yield turn_PSM, np.broadcast_to(columns, turn_PSM.shape)
 
 
 def _parts(rows: np.ndarray, elements: int) -> list[np.ndarray]:

@@ -17,12 +17,13 @@ _MARKED = re.compile(r"#### (-?[0-9.,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 _NO_ANSWER = frozenset({"", "none", "null", "nan", "[invalid]"})
 
-_SECTION = "step|part|section|case|method|approach|way|option|problem|question|exercise|example|phase|stage|note|notes|given|hint"
+_SECTION = r"(?:(?:final|quick|sanity|another)\s+)?(?:step|part|section|case|method|approach|way|option|problem|question|exercise"
+_SECTION += "|example|phase|stage|notes?|given|hint"
 _SECTION += "|explanation|explaining|proof|reasoning|analysis|breakdown|recap|details|workings?|calculations?|alternative(?:ly)?"
 _SECTION += "|check|checking|double-check|verify|verifying|verification|calculate|calculating|compute|computing|find|finding|determine"
-_SECTION += "|determining|solve|solving|understand|understanding|identify|let|set up|why|how|what"
+_SECTION += "|determining|solve|solving|understand|understanding|identify|let|set up|why|how|what)"
 _HEADING = re.compile(
-    rf"(?i:(?:(?:final|quick|sanity)\s+)?(?:{_SECTION})\b(?!\s*[=:]\s*[$-]?[0-9.,]+\W*$))"  # Step 2: Add. `Option: 18` states a number
+    rf"(?i:{_SECTION}\b(?!\s*[=:]\s*[$-]?[0-9.,]+\W*$))"  # Step 2: Add. `Option: 18` states a number
     r"|[IVX]+\.\s"
     rf"|\(?[0-9]+(?:\.[0-9]+)*[.):]?\s*[-:]?\s*(?i:{_SECTION})\b"  # 4.1 Check, 4 - Verify
     r"|[0-9]{1,2}\.\s*[A-Za-z][^.!]*$|\(?[0-9]{1,2}\)\s*[A-Za-z]"  # 4. Sum, 4) Sum, (4) Sum; but not `18. That is all.`
@@ -42,6 +43,7 @@ _LEADS = re.compile(
 )
 _ALONE = re.compile(r"[\s#*_>-]*(?:(?:the|my|our|final|correct)\s+)*")
 _MARKUP = " \t\r*_`\"'([{$#>~"
+_LEAD = re.compile(r"^[^\w($€£¥₹]+|^_+")
 _DIGITS = frozenset("0123456789")
 _BEFORE, _AFTER = 24, 400  # characters around the word that are read
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
@@ -170,11 +172,14 @@ def _marked_lines(solution: str, read: Callable[[str], str]) -> Iterator[tuple[s
     for part in reversed(solution.split(MARK)[1:]):
         own, _, below = part.partition("\n")
         line = own.strip()
-        other = not line or _ANNOUNCED.fullmatch(line) is not None
+        announced = _ANNOUNCED.fullmatch(line) is not None
+        other = announced or not line
         if other:
             line = below.lstrip().partition("\n")[0].strip()
         plainly = plain(line)
-        if any(letter in _DIGITS for letter in plainly) and not _HEADING.match(plainly.lstrip(_MARKUP)):
+        if not any(letter in _DIGITS for letter in plainly) or _HEADING.match(_LEAD.sub("", plainly)):
+            continue
+        if not announced or only_number(plainly) is not None:
             yield (plainly if read is plain else line), other
 
 
@@ -218,6 +223,15 @@ def _in_last_line(line: str) -> str | None:
         return only_number(plain(bold[-1]))
     content = plain(line).strip(_MARKUP + ".")
     return only_number(content) if parse_number(content) is not None else None
+
+
+def comparable(gold: str, grader: str) -> bool:
+    """Whether a solution with the right answer would be right: one that ends as the gold answer does, or in `#### ` and its number.
+
+    Raises:
+        ValueError: there is no such grader.
+    """
+    return any(grade(text, gold, grader).correct for text in (gold, f"#### {gold}", f"#### {gold_number(gold)}"))
 
 
 def _paper(solution: str) -> str | None:

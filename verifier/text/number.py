@@ -17,6 +17,7 @@ million` is 2.
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from fractions import Fraction
@@ -25,10 +26,10 @@ UNREADABLE = "\x00"  # in a plain text: an expression that is no number, though 
 _MAX_CHARACTERS = 100  # of a number that is read; longer ones are compared as text
 _MAX_EXPONENT = 300  # ten to a larger power is not written out; such numbers are compared as text
 _PLAIN = r"(?:[0-9]++(?:,[0-9]++)*+(?:\.[0-9]*+)?+|(?<![\w.])\.[0-9]++)(?:[eE][-+]?[0-9]++)?+"
-_AMOUNT = rf"(?:[0-9]++(?:,[0-9]++)*+ [0-9]++/[0-9]++|{_PLAIN} ?/ ?[$-]?{_PLAIN}|{_PLAIN})"
+_AMOUNT = rf"(?:[0-9]++(?:,[0-9]++)*+ [0-9]++ ?/ ?[0-9]++|{_PLAIN} ?/ ?[$-]?{_PLAIN}|{_PLAIN})"
 _CODES = "USD|EUR|GBP|INR|CAD|AUD|NZD|JPY|CNY|CHF|SGD|HKD|PHP|PKR|BDT|Rs|Tk"
 _CURRENCY = rf"(?:(?:[A-Z]{{1,2}})?[$¢-¥\u20a0-\u20cf\u0e3f]|(?:{_CODES})\.?)"
-_SIGNED = rf"(?:(?P<sign>[-+](?: {{0,2}}{_CURRENCY})?|(?:{_CURRENCY} ?)[-+]) {{0,2}}|{_CURRENCY} {{0,2}})?"
+_SIGNED = rf"(?:(?P<sign>[-+](?: {{0,2}}{_CURRENCY})?[({{*_`]{{0,3}}|(?:{_CURRENCY} ?)[-+]) {{0,2}}|{_CURRENCY} {{0,2}})?"
 _NUMBER = re.compile(rf"{_SIGNED}(?P<amount>{_AMOUNT})(?P<run_on>[./][0-9]|[0-9]| ?(?:\^|{UNREADABLE}|π))?|{UNREADABLE}")
 _READ = re.compile(rf"(?P<sign>[-+]?)(?:(?P<whole>[0-9]+) )?(?P<top>{_PLAIN})(?:/(?P<bottom>-?{_PLAIN}))?")
 _EXPONENT = re.compile(r"[eE]([-+]?[0-9]+)")
@@ -39,7 +40,7 @@ _VARIABLE = re.compile(r"[xyzn](?![A-Za-z])")  # 3x is no 3
 
 _MINUS = "\u02d7\u2010\u2011\u2012\u2013\u2212\u2796\ufe63\uff0d"  # hyphens, figure and en dash, minus signs
 _ALIKE = {**dict.fromkeys(_MINUS, "-"), **dict.fromkeys("\u2044\u2215\u00f7", "/"), **dict.fromkeys("\u2018\u2019\u02bc", "'")}
-_ALIKE |= {"\u00d7": "*", "\u22c5": "*", "\u2248": "~", "\u066a": "%", "\u066b": ".", "\u066c": ","}
+_ALIKE |= {"\u20a8": "Rs", "\u00d7": "*", "\u22c5": "*", "\u2248": "~", "\u066a": "%", "\u066b": ".", "\u066c": ","}
 _RAISED = {ord(letter): "-+0123456789"[place] for place, letter in enumerate("⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹")}
 _LOWERED = {ord(letter): "0123456789"[place] for place, letter in enumerate("₀₁₂₃₄₅₆₇₈₉")}
 _ONE_LETTER = re.compile(r"([0-9]?)([\u00bc-\u00be\u2150-\u215f\u2189])")  # a fraction in one letter: 1/2, 3/4, ...
@@ -73,11 +74,12 @@ _DEGREES = re.compile(r"\^ ?(?:\{ ?\\circ ?\}|\\circ\b)")
 _BRACED_SEPARATOR = re.compile(r"(?<![a-zA-Z])\{ ?([,.']|\\[,;:! ]) ?\}")
 _BRACED_NUMBER = re.compile(r"\{ ?(-?[0-9.,]+) ?\}")
 
+_SPACES = re.compile(r"(?<=[0-9])  +(?=[0-9])")
 _GROUPS = re.compile(r"(?<![0-9.,/])([0-9]{1,3})((?:[ '_][0-9]{3})++)(?:,([0-9]{1,2}))?(?![0-9/]|,[0-9])")
 _COMMA_AND_SPACE = re.compile(r"(?<=[0-9]), (?=0[0-9]{2}(?![0-9]))")  # 1, 000; but 18, 200 are two
 _POINTS = re.compile(r"(?<![0-9.,])([0-9]{1,3}(?:\.[0-9]{3})++)(?:,([0-9]++))?(?![.,]?[0-9])")
 _BRACKETED = re.compile(r"\((-?[0-9.,]++)\) ?/ ?\(?(-?[0-9.,]++)\)?")
-_MIXED = re.compile(r"(?<![0-9./,])([0-9]{1,9})(?:-| ?\+ ?| and | & )([0-9]{1,9})/([0-9]{1,9})(?! ?[0-9/.=])")
+_MIXED = re.compile(r"(?<![0-9./,])([0-9]{1,9})(?:[-_]| ?[+&] ?| and )([0-9]{1,9})/([0-9]{1,9})(?! ?[0-9/.=])")
 _PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "eighth": 8, "tenth": 10}
 _MANY = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3}
 _OVER_IN_WORDS = re.compile(r"(?<=[0-9]) over (?=[0-9])")
@@ -169,6 +171,8 @@ def _is_equation(line: str, found: re.Match[str]) -> bool:
 
 def plain(text: str) -> str:
     """A text whose numbers are written in ASCII, as the module's first lines say; `UNREADABLE` stands for roots and the like."""
+    if "&" in text:
+        text = html.unescape(text)
     if "<<" in text:
         text = _ANNOTATION.sub(_annotated, text)
     if not text.isascii():
@@ -179,6 +183,7 @@ def plain(text: str) -> str:
         return text
     if "\\" in text or "{" in text or "~" in text:
         text = _without_latex(text)
+    text = _SPACES.sub(" ", text)
     text = _GROUPS.sub(_grouped, _COMMA_AND_SPACE.sub(",", text))
     text = _POINTS.sub(_pointed, text)
     text = _SCIENTIFIC.sub(lambda found: f"{found[1] or 1}e{found[2] or found[3].translate(_RAISED)}", text)
