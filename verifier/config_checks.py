@@ -36,6 +36,7 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: the first such value, with what was expected.
     """
+    _check_seed(config.seed)
     flat = flatten(config)
     for path, choices in _CHOICES.items():
         if flat[path] not in choices:
@@ -72,7 +73,7 @@ def check(config: Config) -> None:
             raise ConfigError(
                 f"{name}.batch_rows={stage.batch_rows} is no multiple of accumulate={stage.accumulate}: micro-batches are equal parts"
             )
-        if stage.epochs and stage.row_tokens > config.model.context:
+        if stage.has_work and stage.row_tokens > config.model.context:
             raise ConfigError(f"{name}.row_tokens={stage.row_tokens} is more than model.context={config.model.context}")
     model = config.model
     if model.heads % model.kv_heads or model.width % (2 * model.heads):
@@ -80,6 +81,12 @@ def check(config: Config) -> None:
             f"model.heads={model.heads} must be a multiple of model.kv_heads={model.kv_heads} and give heads of an even width "
             f"in model.width={model.width}"
         )
+
+
+def _check_seed(seed: int) -> None:
+    """A seed that tables can hold; every bit of it counts."""
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"seed={seed}: expected a whole number from 0 to {2**63 - 1} (2^63 - 1)")
 
 
 def _check_ood(config: OodConfig) -> None:

@@ -17,7 +17,7 @@ from verifier import config as config_lib
 from verifier import hosts, log, saved, workdir
 from verifier.data import batches, problems, store
 from verifier.evaluate import caveats
-from verifier.model import hf_files, hf_weights, sharding
+from verifier.model import hf_files, hf_weights, keys, sharding
 from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
 from verifier.model.transformer import Transformer, scratch_arch
@@ -49,7 +49,7 @@ def finetune(run: Run) -> None:
     log.say(f"finetune: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens in the vocabulary")
     for name in ("pretrain", "finetune"):
         job_config: config_lib.TrainConfig = getattr(config, name)
-        if not job_config.epochs:
+        if not job_config.has_work:
             continue
         examples = (
             _pretrain_examples(run, found["train"], tokenizer)
@@ -87,7 +87,9 @@ def verify(run: Run) -> None:
     heldout = _value_examples(run, "heldout", found["heldout"], tokenizer, reads_text)
     if config.verify.lm_weight:
         truth = _lm_examples(run, found["train"], tokenizer, config.verify)
-        examples = batches.mix(examples, truth, config.seed)
+        # Where few samples are read many times, all of the ground truth is to be read beside them.
+        passes = -(-len(truth) // max(len(examples), 1)) if config.verify.steps else 1
+        examples = batches.mix(examples, truth, config.seed, passes)
         heldout = [*heldout, *_lm_examples(run, found["heldout"], tokenizer, config.verify)]
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
     nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
@@ -162,7 +164,7 @@ def base_arch(arch: Arch, config: config_lib.Config, source: object, jobs: Seque
         arch = dataclasses.replace(arch, context=min(arch.context, config.model.context))
     for name in jobs:
         job: config_lib.TrainConfig = getattr(config, name)
-        if job.epochs and job.row_tokens > arch.context:
+        if job.has_work and job.row_tokens > arch.context:
             raise config_lib.ConfigError(
                 f"{name}.row_tokens={job.row_tokens} is more than the context of {arch.context} tokens of {source}"
             )
@@ -203,7 +205,7 @@ def _base_model(
     if not config.model.weights:
         arch = scratch_arch(config.model, tokenizer.reserved_id + 1)
         sharding.check(arch, mesh)
-        made = Transformer(arch, rngs=nnx.Rngs(config.seed), dtype=dtype)
+        made = Transformer(arch, rngs=nnx.Rngs(keys.key_of(config.seed)), dtype=dtype)
         nnx.update(made, sharding.place_parameters(nnx.state(made, nnx.Param), mesh))
         return made
     folder = hf_weights.resolve_weights(config.model.weights)
@@ -219,7 +221,7 @@ def _weight_sums(weights: str) -> dict[str, str]:
 
 def _fresh_head(config: config_lib.Config, backbone: Transformer, tokenizer: Tokenizer) -> ReservedLogitHead | LinearHead:
     if config.verify.head == "reserved_logit":
-        fresh_row(backbone, tokenizer.reserved_id, jax.random.fold_in(jax.random.key(config.seed), tokenizer.reserved_id))
+        fresh_row(backbone, tokenizer.reserved_id, jax.random.fold_in(keys.key_of(config.seed), tokenizer.reserved_id))
     return saved.make_head(config.verify.head, tokenizer, backbone.arch)
 
 
@@ -292,8 +294,8 @@ def _fit(
     """One training job under the section of the configuration that has its name; what became of it, for the manifest."""
     config: config_lib.TrainConfig = getattr(run.config, name)
     share_of = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    stream = batches.BatchStream(examples, run.config.seed, config.batch_rows, config.row_tokens, config.epochs, **share_of)
-    watched = list(batches.BatchStream(heldout, 0, config.batch_rows, config.row_tokens, 1.0, **share_of)) if heldout else []
+    stream = batches.BatchStream(examples, run.config.seed, config.batch_rows, config.row_tokens, config.epochs, config.steps, **share_of)
+    watched = list(batches.BatchStream(heldout, 0, config.batch_rows, config.row_tokens, **share_of)) if heldout else []
     share = batches.supervision(examples)
     log.say(
         f"{name}: {len(examples):,} examples, {share.tokens:,} tokens, {len(stream)} steps; "

@@ -80,7 +80,10 @@ def scan(path: pathlib.Path, layout: str, fields: Mapping[str, str], needed: Seq
         StoreError: a file cannot be read.
     """
     parts, said = [], dict[str, int]()
-    for file in files_of(path):
+    files = files_of(path)
+    for file in files:
+        if len(files) > 1 and not file.stat().st_size:  # a shard of a job that found nothing to do
+            continue
         part, chosen = _opened(file, layout, fields, needed)
         parts.append(part)
         taken = ", ".join(f"{name}={field}" for name, field in chosen.fields.items())
@@ -122,11 +125,13 @@ def _of_parquet(
 ) -> tuple[Part, Chosen]:
     file = reading.open_part(path, content)
     footer = file.metadata
+    if not footer.num_rows:
+        raise TablesError(f"{path} is empty: expected at least one row")
 
     def read(columns: Sequence[str]) -> pa.Table:
         groups = range(footer.num_row_groups)
         pieces = [piece for group in groups for piece in reading.decode_group(path, footer, group, columns, 1 << 16, content)]
-        return pa.concat_tables(pieces) if pieces else file.schema_arrow.empty_table().select(columns)
+        return pa.concat_tables(pieces)
 
     chosen = _chosen(path, file.schema_arrow, layout, fields, needed)
     if _is_flat(file.schema_arrow, chosen):

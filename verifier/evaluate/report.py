@@ -16,7 +16,7 @@ import numpy as np
 from verifier import atomic, places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
-from verifier.evaluate import aggregation, caveats, graders, heatmap, metrics, page, plots, positions, shown, tables
+from verifier.evaluate import aggregation, graders, heatmap, metrics, page, plots, positions, shown, tables
 from verifier.evaluate.calibration import are_probabilities
 from verifier.evaluate.metrics import results_table
 from verifier.evaluate.svg import Drawing
