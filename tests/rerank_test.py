@@ -95,7 +95,7 @@ def test_boxed_answers_are_judged_by_math_verify_and_those_that_hang_are_said(tm
     rerank.rerank(source, tmp_path / "out", CONFIG, LabelConfig("math_verify", grader_seconds=2.0), seed=0)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
     assert found["mean_sample_accuracy"]["value"] == pytest.approx(2 / 3)
-    assert found["grader_disagreement"]["right"]["math_verify"] == 8 and found["grader_disagreement"]["right"]["numeric"] == 4
+    assert found["grader_disagreement"]["right"]["math_verify"] == 8 and found["grader_disagreement"]["right"]["numeric"] == 8
     assert found["grader_disagreement"]["not_graded"] == 4
     assert "test: 4 solutions were not graded and count as wrong: math_verify took more than 2 s" in capsys.readouterr().err
     assert "4 test solutions were not graded" in (tmp_path / "out" / "index.html").read_text()
