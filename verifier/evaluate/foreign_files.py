@@ -156,7 +156,9 @@ def _of_table(
 
 def _chosen(path: pathlib.Path, schema: pa.Schema, layout: str, fields: Mapping[str, str], needed: Sequence[str]) -> Chosen:
     """The layout of a file with a schema, none of whose columns that are wanted is there twice."""
-    chosen = layouts.choose(shapes.shape_of_schema(schema), layout, fields, str(path), needed)
+    with json_rows.faults_of(path):  # names of columns may be no text
+        shape = shapes.shape_of_schema(schema)
+    chosen = layouts.choose(shape, layout, fields, str(path), needed)
     for name in _columns(schema, chosen):
         if schema.names.count(name) > 1:
             raise TablesError(f"{path}: column `{name}` is there {schema.names.count(name)} times; rename one, or drop it")
