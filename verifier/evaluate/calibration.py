@@ -15,7 +15,7 @@ import numpy as np
 
 from verifier.evaluate.candidates import Candidates
 
-_BEYOND = 0.05  # by which probabilities lie outside of [0, 1] on average at most
+_BEYOND = 0.125  # by which probabilities lie outside of [0, 1] on average at most
 
 
 def are_probabilities(candidates: Candidates) -> bool:
