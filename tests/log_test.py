@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import logging
+import os
 import pathlib
 import subprocess
 import sys
@@ -183,3 +184,21 @@ def test_only_the_first_process_speaks_to_wandb(tmp_path, fake_wandb):
     with log.MetricLog(tmp_path, "verify") as metrics:
         metrics.write(1, {"loss": 1.0})
     assert not fake_wandb.begun and not fake_wandb.lines
+
+
+def test_what_steers_a_terminal_is_written_out(capsys):
+    log.say("a\x1b[31mb\x07\x9b\u202ec\r\ud83d\td")
+    log.tell("question\x1b]0;title\x07\nnext")
+    log.complain(ValueError("file\x08.jsonl"))
+    said = capsys.readouterr()
+    assert said.err == "a\\x1b[31mb\\x07\\x9b\\u202ec\\r\\ud83d\td\nerror: file\\x08.jsonl\n"
+    assert said.out == "question\\x1b]0;title\\x07\nnext\n"
+
+
+def test_a_reader_that_has_read_enough_is_no_error(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="ascii") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        log.tell("é is written out where it cannot be encoded")
+        log.tell("more")

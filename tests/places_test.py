@@ -69,3 +69,9 @@ def test_sums_and_tokenizers(bucket, tmp_path):
     copy(tmp_path / "t", bucket / "u")
     assert checksums.of_folder(bucket / "u") == checksums.of_folder(tmp_path / "t")
     assert load_tokenizer(bucket / "t").encode("a") == ByteTokenizer().encode("a")
+
+
+@pytest.mark.parametrize("text", ["~nobody-of-this-name/file", "x" * 5000, "x" * 300, "", " "])
+def test_a_text_that_no_path_can_be_is_named(text):
+    with pytest.raises(UserError, match="path"):
+        places.place(text)

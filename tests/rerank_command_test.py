@@ -5,10 +5,13 @@ from __future__ import annotations
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
 from tests.rerank_test import GOOD, write_jsonl
+from verifier import rerank
+from verifier.config import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -38,3 +41,9 @@ def test_flags_out_of_range_are_one_line(tmp_path: pathlib.Path, flag: str, leas
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith(f"error: {flag}: expected a whole number from {least}, such as --")
     assert done.stderr.count("\n") == 1 and not (tmp_path / "rerank-report").exists()
+
+
+def test_an_empty_flag_is_no_folder_of_its_own() -> None:
+    for name in ("out", "samples", "scores"):
+        with pytest.raises(UserError, match=f"--{name}= is empty: expected a path"):
+            rerank._place(types.SimpleNamespace(name=name, value=" "))  # type: ignore[arg-type]

@@ -329,7 +329,7 @@ def test_what_is_missing_is_named(tmp_path: pathlib.Path) -> None:
         figures(without("answer"), tmp_path / "out")
     with pytest.raises(UserError, match="no grader 'strikt'; nearest: strict"):
         figures(without(), tmp_path / "out", "strikt")
-    with pytest.raises(UserError, match="nowhere.jsonl: there is nothing"):
+    with pytest.raises(UserError, match="nowhere.jsonl: there is no such file"):
         figures(Sources(tmp_path / "nowhere.jsonl"), tmp_path / "out")
     with pytest.raises(UserError, match="p.jsonl: there is no such file"):
         figures(dataclasses.replace(without("answer"), problems=tmp_path / "p.jsonl"), tmp_path / "out")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from verifier import places
+from verifier import log, places
 from verifier.config import ReportConfig, UserError
 from verifier.evaluate.side_by_side import compare
 
@@ -28,10 +28,9 @@ def main(argv: Sequence[str]) -> None:
         out = places.place(_OUT.value)
         table = compare([places.place(word) for word in argv[1:]], out, _SPLIT.value, _RESAMPLES.value, _SEED.value)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log.complain(error)
         sys.exit(1)
-    print(table)
-    print(f"\npage:    {out / 'index.html'}\nfigures: {out / 'comparison.json'}")
+    log.tell(f"{table}\n\npage:    {out / 'index.html'}\nfigures: {out / 'comparison.json'}")
 
 
 def entry() -> None:

@@ -86,18 +86,18 @@ def main(argv: Sequence[str]) -> None:
     """Exports; what a user can mend ends as one line on stderr and exit status 1."""
     try:
         model, workdir, to = _MODEL.value, _SCORED.value, _TO.value
-        if len(argv) > 1 or to is None or (model is None) == (workdir is None):
+        if len(argv) > 1 or not to or (model is None) == (workdir is None):
             raise UserError(_USAGE)
         if model is not None:
             export(places.place(model), to)
-            print(f"wrote {to}")
+            log.tell(f"wrote {to}")
         if workdir is not None:
             from verifier.evaluate import scored
 
             count = scored.write_scored(places.place(workdir), places.place(to), _TOKEN_SCORES.value)
-            print(f"wrote {count:,} samples to {to}")
+            log.tell(f"wrote {count:,} samples to {to}")
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log.complain(error)
         sys.exit(1)
 
 

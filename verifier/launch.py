@@ -52,7 +52,7 @@ def run(argv: Sequence[str]) -> None:
     if _EXP.value is None:
         raise config_lib.ConfigError("--exp is missing: name an experiment (--exp=list shows them), such as --exp=tiny_token_verifier")
     if _EXP.value == "list":
-        print(experiment.summaries())
+        log.tell(experiment.summaries())
         return
     strays = [word for word in argv if "=" not in word]
     if strays:
@@ -91,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         run(argv[1:])
     except config_lib.UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log.complain(error)
         sys.exit(1)
     except config_lib.Stopped as stopped:
         print(f"stopped: {stopped}; the same command goes on from here", file=sys.stderr)

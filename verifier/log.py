@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pathlib
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +21,8 @@ import tqdm
 from verifier import atomic, places, wandb_mirror
 
 LINE_SECONDS = 15.0  # between two progress lines where there is no terminal to draw a bar on
+# control characters but the tab and the end of a line, marks that turn the direction of writing, halves of pairs
+_STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _speaker = True
 _wandb_project = ""
 
@@ -44,8 +48,31 @@ def mirror_to_wandb(project: str) -> None:
 def say(message: str) -> None:
     """Prints one line of status to standard error, without breaking a bar that is being drawn."""
     if _speaker:
-        tqdm.tqdm.write(message, file=sys.stderr)
-        sys.stderr.flush()
+        with tqdm.tqdm.external_write_mode(file=sys.stderr):
+            _write(sys.stderr, message)
+
+
+def tell(message: str) -> None:
+    """Prints what a command found to standard output."""
+    _write(sys.stdout, message)
+
+
+def complain(error: Exception) -> None:
+    """Prints what stopped a command to standard error."""
+    _write(sys.stderr, f"error: {error}")
+
+
+def printable(text: str) -> str:
+    """A text that may hold what files, paths and questions hold, with all that would steer a terminal or hide in it written out."""
+    return _STEERS.sub(lambda found: found[0].encode("unicode_escape", "backslashreplace").decode(), text)
+
+
+def _write(stream: TextIO, message: str) -> None:
+    encoding = stream.encoding or "utf-8"
+    try:
+        print(printable(message).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except BrokenPipeError:  # its reader has read enough, as `head` has; what is buffered goes nowhere, or Python would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def leave_out_remarks() -> None:

@@ -19,12 +19,14 @@ def place(where: str | os.PathLike[str]) -> pathlib.Path:
     Behind `gs://` and `s3://` it is etils' epath.Path, which has pathlib's verbs and leaves the work to fsspec; Orbax knows it too.
 
     Raises:
-        UserError: a scheme that is not known, or whose package is missing.
+        UserError: nothing at all, a scheme that is not known, or whose package is missing, or as `local`.
     """
     text = os.fspath(where)
     scheme, separator, _ = text.partition("://")
     if not separator:
-        return where if isinstance(where, pathlib.Path) else pathlib.Path(text)
+        if not text.strip():
+            raise UserError("an empty path: expected a file or a folder")
+        return local(where)
     if scheme not in _PACKAGES:
         known = " or ".join(f"{name}://" for name in _PACKAGES)
         raise UserError(f"{text}: files can lie in folders and behind {known}, not behind {scheme}://")

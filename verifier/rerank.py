@@ -1,10 +1,12 @@
 """python -m verifier.rerank: ranks, votes and reports on stored samples, without JAX. Knows flags and paths; figures are evaluate's.
 
     python -m verifier.rerank --samples=PATH [--problems=PATH] [--scores=PATH] [--out=DIR] [--ks=1,3,5,10] [--grader=numeric]
-        [--grader_seconds=5] [--fix_labels] [--aggregation=last] [--tokenizer=PATH] [--allow-missing] [--other-generator]
+        [--layout=auto] [--fields=question=problem,solution=completions] [--grader_seconds=5] [--fix_labels] [--aggregation=last]
+        [--tokenizer=PATH] [--allow-missing] [--other-generator]
 
-PATH is a workdir, a table folder (with its neighbours `problems` and `scores`, unless they are given), or one Parquet or JSONL file made
-elsewhere with `question` or `problem_id`, `solution` and gold `answer` (there, or in --problems); `score`, `split` and `sample_id` are
+PATH is a workdir, a table folder (with its neighbours `problems` and `scores`, unless they are given), or a file made elsewhere, a folder
+or a quoted pattern of such files: Parquet, Arrow, CSV or JSON, one solution or many a row, in a layout that is recognised (--layout) or
+told (--fields): `question` or `problem_id`, `solution` and gold `answer` (there, or in --problems); `score`, `split` and `sample_id` are
 optional. All solutions are judged anew by --grader. The report goes to ./rerank-report, so that neither a run's own report nor anybody's
 data folder is written to.
 """
@@ -16,6 +18,7 @@ import functools
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 from absl import app, flags
@@ -23,15 +26,17 @@ from absl import app, flags
 from verifier import log, places
 from verifier.config import LabelConfig, ReportConfig, UserError
 from verifier.data import corrections, store
-from verifier.evaluate import foreign, graders, metrics, provenance, report, tables
+from verifier.evaluate import foreign, graders, layouts, metrics, provenance, report, tables
 from verifier.evaluate.aggregation import AGGREGATIONS, check_aggregation
 from verifier.evaluate.joining import TablesError
 from verifier.evaluate.tables import Kept, SplitRows
 from verifier.text.tokenizer import load_tokenizer
 
-_SAMPLES = flags.DEFINE_string("samples", None, "A workdir, a table folder, or one Parquet or JSONL file with solutions.")
+_SAMPLES = flags.DEFINE_string("samples", None, "A workdir, a table folder, or a file with solutions, a folder or a pattern of such files.")
 _PROBLEMS = flags.DEFINE_string("problems", None, "Problems with their gold answers: the same kinds of path. Default: beside the samples.")
 _SCORES = flags.DEFINE_string("scores", None, "Scores of the samples: the same kinds of path. Default: beside the samples.")
+_LAYOUT = flags.DEFINE_string("layout", "auto", f"How files made elsewhere keep their fields: {', '.join(layouts.NAMES)}.")
+_FIELDS = flags.DEFINE_list("fields", [], "Where they keep some, such as question=problem,solution=outputs.text; score= leaves it out.")
 _OUT = flags.DEFINE_string("out", "rerank-report", "Folder for index.html, metrics.json and the charts.")
 _KS = flags.DEFINE_list("ks", ["1", "3", "5", "10"], "Sizes of top-k votes.")
 _GRADER = flags.DEFINE_string("grader", "numeric", f"Who judges the solutions: {', '.join(graders.NAMES)}.")
@@ -49,12 +54,13 @@ _RESAMPLES = flags.DEFINE_integer("resamples", ReportConfig.resamples, "Of the b
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """Where samples, problems, scores and the tokenizer are; None: beside the samples, or in their file."""
+    """Where samples, problems, scores and the tokenizer are (None: beside the samples, or in their file), and how others' are read."""
 
     samples: pathlib.Path
     problems: pathlib.Path | None = None
     scores: pathlib.Path | None = None
     tokenizer: pathlib.Path | None = None
+    how: foreign.Reading = foreign.AS_FOUND
 
 
 def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> dict[str, SplitRows]:
@@ -72,20 +78,21 @@ def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> d
         UserError: of the store, the tables or the grader; the message names file and row.
     """
     graders.check_grader(label.grader)
-    path = sources.samples
-    if not path.exists():
-        raise TablesError(f"--samples={path}: there is nothing; expected a workdir, a table folder, or one Parquet or JSONL file")
-    if path.is_dir():
+    layouts.check_layout(sources.how.layout)
+    path, is_stored = sources.samples, _is_stored(sources.samples)
+    if is_stored:
         samples, problems, scores = _stored(path, label.grader)
     else:
-        samples, problems, scores = foreign.read_samples_file(path, label.grader, allow_missing)
-    asked = sources.problems or (_beside(path) / "problems" if path.is_dir() else None)
+        samples, problems, scores = foreign.read_samples_file(path, label.grader, allow_missing, sources.how)
+    asked = sources.problems or (_beside(path) / "problems" if is_stored else None)
     if sources.problems:
-        problems = _problems(sources.problems)
+        problems = _problems(sources.problems, sources.how)
     if sources.scores:
-        scores = _scores(sources.scores, samples, allow_missing)
+        scores = _scores(sources.scores, samples, allow_missing, sources.how)
     if problems is None:
-        raise TablesError(f"{path}: no field `answer` in it; the right answers must be there or in --problems=PATH")
+        raise TablesError(
+            f"{path}: no field `answer` in it; the right answers must be there (or named: --fields=answer=NAME), or in --problems=PATH"
+        )
     gold = dict(zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True))
     fixed = corrections.corrected(gold)[1] if label.fix_labels else []
     problems = corrections.with_answers(problems, fixed)
@@ -161,7 +168,7 @@ def _stored(path: pathlib.Path, grader: str) -> foreign.Foreign:
     table, beside = _table(path), _beside(path)
     one = table if table.name.startswith("split=") else None
     folders = [one] if one else [table / f"split={name}" for name in tables.reported(table) if (table / f"split={name}").is_dir()]
-    if not folders and sorted(table.glob("part-*.parquet")):
+    if not folders and any(table.glob("part-*.parquet")):
         folders = [table]
     if not folders:
         raise TablesError(f"{table}: no samples of the splits {', '.join(tables.SPLITS)}, nor part-*.parquet; expected a table of samples")
@@ -187,16 +194,26 @@ def _beside(path: pathlib.Path) -> pathlib.Path:
     return table.parent.parent if table.name.startswith("split=") else table.parent
 
 
-def _problems(path: pathlib.Path) -> pa.Table:
-    if path.is_dir():
-        return store.read_table(path, "problems", ["problem_id", "question", "answer"])
-    return foreign.read_problems_file(path)
-
-
-def _scores(path: pathlib.Path, samples: Mapping[str, Kept], allow_missing: bool) -> dict[str, Kept]:
-    """Scores by split; a table without splits serves all of them."""
+def _is_stored(path: pathlib.Path) -> bool:
+    """Whether a path is a workdir, or a table folder as this project writes them."""
     if not path.is_dir():
-        read = foreign.read_scores_file(path, allow_missing)
+        return False
+    if (path / "tables").is_dir() or path.name.startswith("split=") or any(path.glob("split=*")) or any(path.glob("*/split=*")):
+        return True
+    whole = any((path / name).is_file() for name in (store.MANIFEST, store.UNFINISHED))
+    return whole or (any(path.glob("part-*.parquet")) and (path.parent / "problems").is_dir())
+
+
+def _problems(path: pathlib.Path, how: foreign.Reading = foreign.AS_FOUND) -> pa.Table:
+    if _is_stored(path):
+        return store.read_table(path, "problems", ["problem_id", "question", "answer"])
+    return foreign.read_problems_file(path, how)
+
+
+def _scores(path: pathlib.Path, samples: Mapping[str, Kept], allow_missing: bool, how: foreign.Reading) -> dict[str, Kept]:
+    """Scores by split; a table without splits serves all of them."""
+    if not _is_stored(path):
+        read = foreign.read_scores_file(path, allow_missing, how)
         return dict.fromkeys(samples, read[""]) if "" in read else read
     root = path / "tables" / "scores" if (path / "tables").is_dir() else path
     splits = list(root.glob("split=*"))
@@ -220,6 +237,12 @@ def _at_least(flag: flags.FlagHolder[int], least: int) -> int:
     return flag.value
 
 
+def _place(flag: flags.FlagHolder[Any]) -> pathlib.Path:
+    if not flag.value.strip():
+        raise TablesError(f"--{flag.name}= is empty: expected a path")
+    return places.place(flag.value)
+
+
 def main(argv: Sequence[str]) -> None:
     """Runs; what a user can mend ends as one line on stderr and exit status 1, everything else with its traceback."""
     try:
@@ -227,23 +250,23 @@ def main(argv: Sequence[str]) -> None:
             raise TablesError(
                 f"{' '.join(argv[1:]) or 'no --samples'}: expected --samples=PATH and further --flag=value; --help lists them"
             )
-        paths = [places.place(flag.value) if flag.value else None for flag in (_PROBLEMS, _SCORES, _TOKENIZER)]
+        problems, scores, tokenizer = (_place(flag) if flag.value is not None else None for flag in (_PROBLEMS, _SCORES, _TOKENIZER))
         config = ReportConfig(
             ks=_sizes(_KS.value),
             resamples=_at_least(_RESAMPLES, 1),
             aggregation=_AGGREGATION.value,
             allow_missing=_ALLOW_MISSING.value,
         )
-        out, sources = places.place(_OUT.value), Sources(places.place(_SAMPLES.value), *paths)
+        how = foreign.Reading(_LAYOUT.value, layouts.parse_fields(_FIELDS.value))
+        out, sources = _place(_OUT), Sources(_place(_SAMPLES), problems, scores, tokenizer, how)
         if not 0 < _GRADER_SECONDS.value < float("inf"):
             raise TablesError(f"--grader_seconds={_GRADER_SECONDS.value}: expected a number above 0, such as --grader_seconds=5")
         label = LabelConfig(_GRADER.value, _GRADER_SECONDS.value, _FIX_LABELS.value)
         table = rerank(sources, out, config, label, _at_least(_SEED, 0), _OTHER_GENERATOR.value)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log.complain(error)
         sys.exit(1)
-    print(table)
-    print(f"\nreport:  {out / 'index.html'}\nfigures: {out / 'metrics.json'}")
+    log.tell(f"{table}\n\nreport:  {out / 'index.html'}\nfigures: {out / 'metrics.json'}")
 
 
 def entry() -> None:

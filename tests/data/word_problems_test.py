@@ -12,7 +12,7 @@ from verifier.data.asdiv import load_asdiv
 from verifier.data.local_files import DataError
 from verifier.data.multiarith import load_multiarith
 from verifier.data.svamp import load_svamp
-from verifier.data.word_problems import join, number_text
+from verifier.data.word_problems import for_testing, join, number_text
 
 SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data"
 
@@ -113,3 +113,9 @@ def test_missing_files_and_the_real_ones(load, variable, files, count, monkeypat
     found = load(str(path.parent))["test"]
     assert len(found) == count
     assert all(problem.solution is None and number_text(problem.answer) == problem.answer for problem in found)
+
+
+def test_a_question_that_repeats_with_another_answer_is_refused():
+    assert len(for_testing([("How many?", "18"), ("How  many?", "18.0")], source="svamp")["test"]) == 1
+    with pytest.raises(DataError, match="svamp: the question 'How many\\?' has two gold answers, '18' and '19'"):
+        for_testing([("How many?", "18"), ("How many?", "19")], source="svamp")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.evaluate.held import by_problem
+from tests.evaluate.held import by_problem, scan_of
 from verifier import rerank
 from verifier.config import LabelConfig, ReportConfig
 from verifier.data import reading, scanning, store
@@ -119,7 +119,7 @@ def _parts(folder: pathlib.Path, rows: list[dict], names: list[str], parts: int,
 def test_rows_come_back_in_the_order_asked_for_and_only_their_row_groups_are_read(tmp_path: pathlib.Path) -> None:
     table = pa.table({"a": range(100), "b": [str(n) for n in range(100)]})
     pq.write_table(table, tmp_path / "one.parquet", row_group_size=10)
-    scan = scanning.scan_file(tmp_path / "one.parquet")
+    scan = scan_of(tmp_path / "one.parquet", ["a", "b"])
     rows = np.array([93, 5, 5, 47])
     assert scan.take(rows, ["b", "a"]).to_pydict() == {"b": ["93", "5", "5", "47"], "a": [93, 5, 5, 47]}
     group, cost = scan.groups_of(rows)

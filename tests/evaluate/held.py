@@ -6,12 +6,13 @@ import dataclasses
 import itertools
 import pathlib
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from verifier.data.scanning import Scan, scan_file
+from verifier.data.scanning import Part, Scan, View, scan_parts
 from verifier.evaluate import tables
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.tables import SplitRows
@@ -32,7 +33,12 @@ def by_problem(candidates: Candidates, name: str) -> list[np.ndarray]:
 
 
 def held(table: pa.Table) -> Scan:
-    return scan_file(written(table))
+    return scan_of(written(table), table.column_names)
+
+
+def scan_of(path: pathlib.Path, names: Sequence[str]) -> Scan:
+    """The columns of a Parquet file as they are."""
+    return scan_parts(path, [Part(path, View({name: name for name in names}, lambda column, _: column))])
 
 
 def assemble(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from verifier import log
 from verifier.data.local_files import DataError, field, find_folder, jsonl_rows
 from verifier.data.reading import open_part
+from verifier.data.word_problems import refuse_other_answer
 from verifier.text.problem import Problem, make_problem
 
 SPLITS = ("train", "test")
@@ -53,6 +54,7 @@ def _problems(rows: Iterator[Row], split: str) -> list[Problem]:
         problem = make_problem(question, text, _final_answer(text, place), source="gsm8k", split=split)
         # Of equal questions the one with the least text stays: a choice that no order of rows changes.
         kept = found.setdefault(problem.problem_id, problem)
+        refuse_other_answer(kept, problem)
         found[problem.problem_id] = min(kept, problem, key=lambda each: (each.question, each.solution or ""))
     if len(found) < count:
         log.say(f"gsm8k {split}: {count - len(found)} of {count} problems repeat a question; each is kept once")

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from verifier import places
 from verifier.config import UserError
 
 
@@ -32,7 +33,7 @@ def find_folder(folder: str, variable: str, files: Sequence[str], home: str) -> 
     supply += " (data.test_dir for the source that data.test_name names, ood.dirs for those of ood.sets)"
     if not chosen:
         raise DataError(f"no folder of data files is named. {supply}.")
-    root = pathlib.Path(chosen).expanduser()
+    root = places.local(chosen)
     for name in files:
         if not (root / name).is_file():
             origin = "" if folder else f" ({variable}={chosen})"
@@ -48,6 +49,8 @@ def read_json(path: pathlib.Path) -> Any:
         raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg}); fetch the file again") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 ({error}); fetch the file again") from error
+    except (ValueError, RecursionError) as error:  # a number without end, objects in objects without end
+        raise DataError(f"{path}: not JSON that can be read ({error}); fetch the file again") from error
 
 
 def text_lines(path: pathlib.Path, error: type[UserError] = DataError) -> Iterator[tuple[str, str]]:
@@ -90,7 +93,7 @@ def jsonl_rows(path: pathlib.Path, error: type[UserError] = DataError) -> Iterat
     for line, place in text_lines(path, error):
         try:
             row = json.loads(line)
-        except ValueError as reason:
+        except (ValueError, RecursionError) as reason:  # RecursionError: objects in objects without end
             raise error(f"{place}: not JSON ({getattr(reason, 'msg', reason)}); expected one object a line") from reason
         if not isinstance(row, dict):
             raise error(f"{place}: {line.strip()[:40]!r}; expected an object such as {{...}}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from verifier import checksums, places
+from verifier.data import expansion, plain_text
 from verifier.data.local_files import jsonl_rows
 from verifier.data.tables import SCHEMA_VERSION, SCHEMAS, StoreError, key_of, schema_of
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
+_BUFFER = 1 << 16  # bytes read at a time where a look at the beginning is enough
 _WAY_OUT = "put back a whole copy, or remove it and run its stage again"
 
 
@@ -75,13 +78,19 @@ def read_foreign(path: pathlib.Path | str) -> pa.Table:
     return _rows_of_jsonl(path) if is_jsonl(path) else open_part(path, None).read()
 
 
-def open_part(path: pathlib.Path, content: bytes | None, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
-    """A Parquet file, from its bytes where they are in memory already; a truncated one is an error with its name and size."""
+def open_part(
+    path: pathlib.Path, content: bytes | None, footer: pq.FileMetaData | None = None, dictionaries: Sequence[str] = ()
+) -> pq.ParquetFile:
+    """A Parquet file, from its bytes where they are in memory already; a truncated one is an error with its name and size.
+
+    Columns named in `dictionaries` stay dictionaries when they are read.
+    """
     try:
         if content is None and places.is_remote(path):  # a store's files are read whole
             content = path.read_bytes()
-        return pq.ParquetFile(pa.BufferReader(content) if content is not None else path, metadata=footer)
-    except (pa.ArrowInvalid, OSError) as error:
+        source = pa.BufferReader(content) if content is not None else path
+        return pq.ParquetFile(source, metadata=footer, read_dictionary=list(dictionaries), buffer_size=_BUFFER if dictionaries else 0)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if path.exists() else "no such file"
         size = path.stat().st_size if path.exists() else 0
         expected = "expected one that ends in its footer and PAR1"
@@ -110,13 +119,16 @@ def checked_files(path: pathlib.Path, table: str) -> dict[pathlib.Path, Mapping[
     return {file: listed.get(file.name) for file in files}
 
 
-def read_footer(path: pathlib.Path, expected: Mapping[str, Any] | None) -> tuple[pq.FileMetaData, list[str], bytes | None]:
+def read_footer(
+    path: pathlib.Path, expected: Mapping[str, Any] | None, content: bytes | None = None
+) -> tuple[pq.FileMetaData, list[str], bytes | None]:
     """What a Parquet file says of its row groups, its columns, and its bytes where each row group would otherwise fetch all of them again.
 
     Raises:
         StoreError: it is truncated, or has not as many rows as its manifest says.
     """
-    content = path.read_bytes() if places.is_remote(path) else None
+    if content is None and places.is_remote(path):
+        content = path.read_bytes()
     file = open_part(path, content)
     if expected:
         _check_rows(path, file, expected)
@@ -131,10 +143,12 @@ def decode_group(
     Raises:
         StoreError: it is damaged inside.
     """
+    size = len(content) if content is not None else path.stat().st_size
     try:
-        batches = open_part(path, content, footer).iter_batches(most, [group], list(columns), use_threads=False)
+        rows = expansion.rows_at_once(path, size, functools.partial(open_part, path, content, footer), group, columns, most)
+        batches = open_part(path, content, footer).iter_batches(rows, [group], list(columns), use_threads=False)
         yield from (pa.Table.from_batches([batch]) for batch in batches)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
 
 
@@ -273,7 +287,7 @@ def _read_file(
 def _decode(file: pq.ParquetFile, path: pathlib.Path, names: list[str]) -> pa.Table:
     try:
         return file.read(names, use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
 
 
@@ -331,8 +345,6 @@ def _rows_of_jsonl(path: pathlib.Path) -> pa.Table:
 def _column(values: list[Any], path: pathlib.Path, name: str) -> pa.Array:
     """An Arrow column; numbers and text mixed (answers often are) become text."""
     try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        if any(isinstance(value, (list, dict)) for value in values):
-            raise StoreError(f"{path}: column {name!r} has values of different kinds ({error})") from error
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
+        return plain_text.number_array(values)
+    except plain_text.NotText as error:
+        raise StoreError(f"{path}: column {name!r} has values of different kinds ({error} beside others)") from error

@@ -1,7 +1,7 @@
 """Reads tables piece by piece, and chosen rows of them again later: for tables larger than memory. Knows columns and files, no meaning.
 
-A piece is at most PIECE rows of one row group. JSONL is held whole, and so are the bytes of a file of several row groups behind an object
-store. What is wrong with a file is named as `reading.read_table` does.
+A piece is at most PIECE rows of one row group. What is no Parquet is held whole, and so are the bytes of a file of several row groups
+behind an object store. What is wrong with a file is named as `reading.read_table` does.
 """
 
 from __future__ import annotations
@@ -24,6 +24,18 @@ _WORKERS = 2  # decoding lets go of the interpreter; more of them would only hol
 _Made = TypeVar("_Made")
 
 
+class View(NamedTuple):
+    """How the columns of one file of others are named and made here.
+
+    Attributes:
+        fields: by the name here the column in the file; what it lacks is null.
+        make: of a column and its name here the column as it is to be.
+    """
+
+    fields: Mapping[str, str]
+    make: Callable[[pa.ChunkedArray, str], pa.ChunkedArray]
+
+
 class _Group(NamedTuple):
     """A run of rows that is decoded as one: a row group of a Parquet file, or a table that is held in memory."""
 
@@ -32,6 +44,8 @@ class _Group(NamedTuple):
     rows: int
     held: pa.Table | pq.FileMetaData  # the rows themselves, or the footer of their file
     content: bytes | None = None  # of the file, where it is not to be fetched again
+    view: View | None = None
+    row: np.ndarray | int = 0  # the number of its first row in the file, or [rows] those of the rows of the file that each was made of
 
 
 class Scan:
@@ -113,16 +127,54 @@ class Scan:
         """The row group of each row, and how many rows each group has: what it costs to take them."""
         return np.searchsorted(self._first, rows, side="right") - 1, np.diff(self._first)
 
+    def named(self, rows: np.ndarray) -> str:
+        """Rows as people count them in their files, the first few: "3, 8, 9 and 12 more"; with the file's name where there are several."""
+        several = len({group.path for group in self._groups}) > 1
+        words = []
+        for row in rows[:3].tolist():
+            place = int(np.searchsorted(self._first, row, side="right")) - 1
+            group, own = self._groups[place], row - int(self._first[place])
+            number = group.row + own if isinstance(group.row, int) else int(group.row[own])
+            words.append(f"{number + 1}" + (f" ({group.path.name})" if several else ""))
+        return ", ".join(dict.fromkeys(words)) + (f" and {len(rows) - 3:,} more" if len(rows) > 3 else "")
+
     def _decoded(self, group: _Group, columns: Sequence[str]) -> Iterator[pa.Table]:
         for name in columns:
             if name not in self.names:
                 raise StoreError(f"{group.path}: no column {name!r}; it has {', '.join(self.names)}")
+        if group.view is None:
+            yield from self._stored(group, columns)
+            return
+        there = [name for name in columns if name in group.view.fields]
+        for piece in self._stored(group, list(dict.fromkeys(group.view.fields[name] for name in there))):
+            made = {name: group.view.make(piece[group.view.fields[name]], name) for name in there}
+            yield pa.table({name: made[name] if name in made else pa.nulls(len(piece)) for name in columns})
+
+    def _stored(self, group: _Group, columns: Sequence[str]) -> Iterator[pa.Table]:
         if isinstance(group.held, pa.Table):
             pieces: Iterator[pa.Table] = (group.held.select(columns).slice(at, PIECE) for at in range(0, group.rows, PIECE))
         else:
             pieces = reading.decode_group(group.path, group.held, group.number, columns, PIECE, group.content)
         for piece in pieces:
             yield reading.cast(piece, group.path, self._table) if self._table else piece
+
+
+class Part(NamedTuple):
+    """One file of others: a Parquet file, or the rows that were read of another one.
+
+    Attributes:
+        path: of the file.
+        view: how its columns are named and made here.
+        held: the rows; None: they are decoded from the Parquet file when they are wanted.
+        row: [rows] of the file that each row of `held` was made of, where one may give several or none.
+        content: the bytes of the Parquet file, where it is not one on disk.
+    """
+
+    path: pathlib.Path
+    view: View
+    held: pa.Table | None = None
+    row: np.ndarray | None = None
+    content: bytes | None = None
 
 
 def scan_table(path: pathlib.Path, table: str) -> Scan:
@@ -134,13 +186,28 @@ def scan_table(path: pathlib.Path, table: str) -> Scan:
     return Scan(path, *_groups(reading.checked_files(path, table)), table)
 
 
-def scan_file(path: pathlib.Path) -> Scan:
-    """One Parquet or JSONL file made elsewhere, with the columns and types that it has; JSONL is held in memory.
+def scan_parts(path: pathlib.Path, parts: Sequence[Part]) -> Scan:
+    """The rows of some files made elsewhere, file after file, with the columns that any of them has.
+
+    Args:
+        path: that they were asked for by.
+        parts: the files.
 
     Raises:
-        StoreError: the file cannot be read.
+        StoreError: a Parquet file is truncated.
     """
-    return Scan(path, *_groups({path: None}))
+    groups: list[_Group] = []
+    for part in parts:
+        if part.held is not None:
+            groups.append(_Group(part.path, 0, len(part.held), part.held, view=part.view, row=0 if part.row is None else part.row))
+            continue
+        footer, _, content = reading.read_footer(part.path, None, part.content)
+        first = 0
+        for number in range(footer.num_row_groups):
+            rows = footer.row_group(number).num_rows
+            groups.append(_Group(part.path, number, rows, footer, part.content or content, part.view, first))
+            first += rows
+    return Scan(path, groups, list(dict.fromkeys(name for part in parts for name in part.view.fields)))
 
 
 def _groups(files: Mapping[pathlib.Path, Mapping[str, Any] | None]) -> tuple[list[_Group], list[str]]:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 
 from verifier import log
+from verifier.data.local_files import DataError
+from verifier.text.answer import same
 from verifier.text.problem import Problem, make_problem
 
 _NUMBER = re.compile(r"[-+]?(\d[\d,]*(\.\d+)?|\.\d+)")
@@ -35,6 +37,13 @@ def number_text(value: object) -> str | None:
     return f"{whole or '0'}{point if rest else ''}{rest}"
 
 
+def refuse_other_answer(kept: Problem, problem: Problem) -> None:
+    """Raises DataError if a question that repeats has another answer than before: nobody can say which one is right."""
+    if not (kept.answer == problem.answer or same(kept.answer, problem.answer)):
+        which = f"{problem.source}: the question {problem.question[:80]!r} has two gold answers, {kept.answer!r} and {problem.answer!r}"
+        raise DataError(f"{which}; expected one: mend the file, or leave the question out")
+
+
 def for_testing(pairs: Iterable[tuple[str, str | None]], source: str) -> dict[str, list[Problem]]:
     """Problems for testing, sorted by problem_id, solutions unknown.
 
@@ -55,6 +64,7 @@ def for_testing(pairs: Iterable[tuple[str, str | None]], source: str) -> dict[st
         repeated += problem.problem_id in found
         # Of equal questions the one with the least text stays: a choice that no order of rows changes.
         kept = found.setdefault(problem.problem_id, problem)
+        refuse_other_answer(kept, problem)
         found[problem.problem_id] = min(kept, problem, key=lambda each: (each.question, each.answer))
     if skipped or repeated:
         log.say(f"{source}: {len(found)} problems; {skipped} skipped (no numeric answer), {repeated} left out (the question repeats)")

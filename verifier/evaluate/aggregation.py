@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from verifier.config import UserError
 from verifier.evaluate import rank, token_values
-from verifier.evaluate.calibration import auroc_within_problems
+from verifier.evaluate.calibration import are_probabilities, auroc_within_problems
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.columns import ROW
 from verifier.evaluate.intervals import Bootstrap, Estimate
@@ -201,12 +201,13 @@ def _figures(candidates: Candidates | None, last_P: np.ndarray, bootstrap: Boots
     if candidates is None:
         return None
     best_P = rank.best_of_n(candidates).correct_P.astype(np.float64)
-    found = bootstrap.estimates({"best_of_n": best_P, "weighted_vote": rank.weighted_vote(candidates).correct_P})
+    votes = {"weighted_vote": rank.weighted_vote(candidates).correct_P} if are_probabilities(candidates) else {}
+    found = bootstrap.estimates({"best_of_n": best_P, **votes})
     apart = bootstrap.differences({"difference_to_last": best_P - last_P})
     return {
         "best_of_n": found["best_of_n"],
         **apart,
-        "weighted_vote": found["weighted_vote"],
+        "weighted_vote": found.get("weighted_vote"),
         "auroc_within_problem": auroc_within_problems(candidates),
     }
 

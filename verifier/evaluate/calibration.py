@@ -15,6 +15,20 @@ import numpy as np
 
 from verifier.evaluate.candidates import Candidates
 
+_BEYOND = 0.125  # by which probabilities lie outside of [0, 1] on average at most
+
+
+def are_probabilities(candidates: Candidates) -> bool:
+    """Whether scores can be read as chances of being right; of samples without scores, not.
+
+    A verifier trained with squared error leaves [0, 1] by a little, so its scores still count; logarithms, logits and rewards do not.
+    """
+    score_C = candidates.score_C
+    if score_C is None:
+        return False
+    beyond_C = np.abs(np.clip(score_C, 0.0, 1.0) - score_C)
+    return bool(beyond_C.mean() <= _BEYOND and beyond_C.max() <= 1)
+
 
 def calibration(candidates: Candidates, bins: int = 10) -> dict[str, Any]:
     """Figures of merit of the scores themselves.
@@ -25,7 +39,7 @@ def calibration(candidates: Candidates, bins: int = 10) -> dict[str, Any]:
 
     Returns:
         What `discrimination` returns, `clipped_share` and `reliability`: for every bin `low`, `high`, `count`, `mean_score`, `accuracy`
-        (the last two None in an empty bin).
+        (the last two None in an empty bin). Of scores that are no probabilities `brier`, `ece` and `reliability` are None.
 
     Raises:
         ValueError: the samples have no scores.
@@ -34,10 +48,12 @@ def calibration(candidates: Candidates, bins: int = 10) -> dict[str, Any]:
         raise ValueError("calibration: the samples have no scores; score them first")
     score, right = candidates.score_C, candidates.correct_C
     clipped = np.clip(score, 0.0, 1.0)
+    left_out = {} if are_probabilities(candidates) else dict.fromkeys(("brier", "ece", "reliability"))
     return {
         **discrimination(score, right, candidates.problem_C, bins, candidates.log_C),
         "clipped_share": float(np.mean(clipped != score)),
         "reliability": _reliability(clipped, right, bins),
+        **left_out,
     }
 
 

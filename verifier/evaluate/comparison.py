@@ -14,6 +14,7 @@ import numpy as np
 
 from verifier.config import UserError
 from verifier.evaluate import curves, rank
+from verifier.evaluate.calibration import are_probabilities
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.intervals import Bootstrap
 
@@ -112,7 +113,8 @@ def methods(candidates: Candidates, k: int | None, greedy: Candidates | None = N
     if greedy is not None and np.array_equal(greedy.problem_id_P, candidates.problem_id_P):
         found["greedy_accuracy"] = greedy.right_P > 0
     if candidates.score_C is not None:
-        found |= {"best_of_n": rank.best_of_n(candidates).correct_P, "weighted_vote": rank.weighted_vote(candidates).correct_P}
+        found |= {"best_of_n": rank.best_of_n(candidates).correct_P}
+        found |= {"weighted_vote": rank.weighted_vote(candidates).correct_P} if are_probabilities(candidates) else {}
         found |= {"top_k_vote_chosen": rank.top_k_vote(candidates, k).correct_P} if k else {}
     found["oracle_pass_at_n"] = candidates.right_P > 0
     return {name: np.asarray(column, np.float64) for name, column in found.items()}

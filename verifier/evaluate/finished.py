@@ -57,7 +57,7 @@ def _metrics(root: pathlib.Path) -> dict[str, Any]:
         )
     try:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ComparisonError(f"{path}: not JSON ({error}); run the stage report again") from error
     if not isinstance(metrics, dict) or not isinstance(metrics.get("splits"), dict):
         raise ComparisonError(f"{path} has no splits; run the stage report again")

@@ -1,6 +1,6 @@
-"""Samples, problems and scores made elsewhere, as rows of this project's kind. Knows files and field names; judges nothing.
+"""Samples, problems and scores made elsewhere, as rows of this project's kind. Knows the fields of `layouts`; judges nothing.
 
-A samples file has `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems file); `score`, `split` ("test" when
+Samples have `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems file); `score`, `split` ("test" when
 absent) and `sample_id` (numbered within the problem in order of the file when absent) are optional; so are the ids `generator`, `verifier`
 and `trained_on` of `scored`. A gold answer may be a whole worked solution ending in "#### 18", as GSM8K's own files have it. A split in
 which no row has a score is not scored.
@@ -9,22 +9,23 @@ which no row has a score is not scored.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from verifier.data.scanning import Scan, scan_file
-from verifier.evaluate import columns, graders, token_values
+from verifier.data.scanning import Scan
+from verifier.evaluate import columns, foreign_files, graders, token_values
 from verifier.evaluate.joining import ALLOW, TablesError
 from verifier.evaluate.tables import Kept, gold_ids
+from verifier.text.answer import answer_line
 from verifier.text.problem import problem_id
 
 _IDS = ("generator", "verifier", "trained_on")
 _OPTIONAL = ("question", "problem_id", "sample_id", "split", "answer", "score", *_IDS, "token_scores")
-_ID_WAY_OUT = "give the problem's `question`, or its `problem_id` as other tables have it"
 
 
 class Foreign(NamedTuple):
@@ -43,28 +44,39 @@ class _Piece(NamedTuple):
     scan: Scan
 
 
-def read_samples_file(path: pathlib.Path, grader: str, allow_missing: bool = False) -> Foreign:
-    """Reads one Parquet or JSONL file of samples.
+class Reading(NamedTuple):
+    """How files are read: the layout by name, and the paths of fields as `--fields` gives them."""
+
+    layout: str = "auto"
+    fields: Mapping[str, str] = types.MappingProxyType({})
+
+
+AS_FOUND = Reading()
+
+
+def read_samples_file(path: pathlib.Path, grader: str, allow_missing: bool = False, how: Reading = AS_FOUND) -> Foreign:
+    """Reads samples from a file, the files of a folder, or those that a pattern fits.
 
     Args:
         path: of the file.
         grader: finds the answers of the solutions, where it needs no right answers for that.
         allow_missing: a score that is empty becomes NaN, which `tables.assemble` counts and leaves out.
+        how: to read it.
 
     Raises:
-        StoreError: the file cannot be read.
+        StoreError: a file cannot be read.
         TablesError: a field that is needed is missing or empty in some row; file and row are named.
     """
-    scan = _scan(path)
+    scan = foreign_files.scan(path, how.layout, how.fields)
     optional = [name for name in _OPTIONAL if name in scan.names]
 
     def make(table: pa.Table, first: int) -> pa.Table:
         piece = _Piece(table, first, scan)
-        solution = _texts(piece, "solution")
+        solution = _there(piece, "solution")
         made: dict[str, Any] = {"problem_id": _ids(piece)}
         made |= {"answer": columns.answers(solution.combine_chunks(), grader)} if grader in graders.BY_ENDING else {}
         made |= {
-            name: _questions(piece) if name == "question" else _texts(piece, name).dictionary_encode()
+            name: _questions(piece) if name == "question" else _there(piece, name).dictionary_encode()
             for name in ("split", "question")
             if name in optional
         }
@@ -72,11 +84,10 @@ def read_samples_file(path: pathlib.Path, grader: str, allow_missing: bool = Fal
         made |= {"sample_id": _given_ids(piece)} if "sample_id" in optional else {}
         made |= {"score": _read_numbers(piece, "score")} if "score" in optional else {}
         made |= _values(piece) if "score" in optional else {}
-        made |= {"gold": _mapped(_texts(piece, "answer"), _final)} if "answer" in optional else {}
+        made |= {"gold": _mapped(_there(piece, "answer"), _final)} if "answer" in optional else {}
         return pa.table(made)
 
-    whole = columns.gather(scan, [*optional, *(["solution"] if "solution" in scan.names else [])], make)
-    whole = _numbered(whole, path)
+    whole = _numbered(columns.gather(scan, [*optional, "solution"], make), scan)
     problems = _problems(whole, "gold") if "gold" in whole.column_names else None
     of_scores = ["score", "verifier", "trained_on", *token_values.names(whole.column_names)]
     samples = _parted(whole.select([name for name in whole.column_names if name not in ("question", "gold", *of_scores)]), scan)
@@ -88,30 +99,31 @@ def read_samples_file(path: pathlib.Path, grader: str, allow_missing: bool = Fal
     return Foreign(samples, problems, scores)
 
 
-def read_problems_file(path: pathlib.Path) -> pa.Table:
-    """Reads one file of problems: `question` or `problem_id`, gold `answer`.
+def read_problems_file(path: pathlib.Path, how: Reading = AS_FOUND) -> pa.Table:
+    """Reads problems, from the same kinds of path: `question` or `problem_id`, gold `answer`.
 
     Raises:
         StoreError: the file cannot be read.
         TablesError: as `read_samples_file`, or a problem with two different answers.
     """
-    scan = _scan(path)
+    scan = foreign_files.scan(path, "auto", how.fields, needed=("answer",))
 
     def make(table: pa.Table, first: int) -> pa.Table:
         piece = _Piece(table, first, scan)
-        made = {"problem_id": _ids(piece), "answer": _mapped(_texts(piece, "answer"), _final)}
+        made = {"problem_id": _ids(piece), "answer": _mapped(_there(piece, "answer"), _final)}
         return pa.table(made | ({"question": _questions(piece)} if "question" in scan.names else {}))
 
-    return _problems(columns.gather(scan, scan.names, make), "answer")
+    wanted = [name for name in ("question", "problem_id", "answer") if name in scan.names]
+    return _problems(columns.gather(scan, wanted, make), "answer")
 
 
-def read_scores_file(path: pathlib.Path, allow_missing: bool = False) -> dict[str, Kept]:
-    """Reads one file of scores: `question` or `problem_id`, `sample_id`, `score`; `split`, `verifier`, `token_scores` where known.
+def read_scores_file(path: pathlib.Path, allow_missing: bool = False, how: Reading = AS_FOUND) -> dict[str, Kept]:
+    """Reads scores, from the same kinds of path: `question` or `problem_id`, `sample_id`, `score`; more where known.
 
     Returns:
         The scores by split; under "" where the file knows no splits.
     """
-    scan = _scan(path)
+    scan = foreign_files.scan(path, "auto", how.fields, needed=("sample_id", "score"))
 
     def make(table: pa.Table, first: int) -> pa.Table:
         piece = _Piece(table, first, scan)
@@ -125,15 +137,6 @@ def read_scores_file(path: pathlib.Path, allow_missing: bool = False) -> dict[st
     return _parted(whole, scan) if "split" in scan.names else {"": Kept(whole, scan)}
 
 
-def _scan(path: pathlib.Path) -> Scan:
-    if not path.is_file():
-        raise TablesError(f"{path}: there is no such file; expected a workdir, a table folder, or one Parquet or JSONL file")
-    scan = scan_file(path)
-    if not scan.rows:
-        raise TablesError(f"{path} is empty: expected at least one row")
-    return scan
-
-
 def _parted(whole: pa.Table, scan: Scan) -> dict[str, Kept]:
     """The rows of each split, all of them "test" where there is no such column."""
     if "split" not in whole.column_names:
@@ -144,10 +147,8 @@ def _parted(whole: pa.Table, scan: Scan) -> dict[str, Kept]:
 
 def _ids(piece: _Piece) -> pa.ChunkedArray:
     if "problem_id" in piece.scan.names:
-        return _texts(piece, "problem_id").dictionary_encode()
-    if "question" not in piece.scan.names:
-        raise TablesError(f"{piece.scan.path}: no field `question` or `problem_id`; it has {', '.join(piece.scan.names)}: {_ID_WAY_OUT}")
-    return _mapped(_texts(piece, "question"), problem_id)
+        return _there(piece, "problem_id").dictionary_encode()
+    return _mapped(_there(piece, "question"), problem_id)
 
 
 def _questions(piece: _Piece) -> pa.ChunkedArray:
@@ -173,10 +174,11 @@ def _problems(whole: pa.Table, answer: str) -> pa.Table:
 
 
 def _final(answer: str) -> str:
-    return answer.rpartition("####")[2].strip()
+    """The part of a gold answer that a grader is to read: a worked solution's last line, or all of it."""
+    return answer_line(answer) or answer.strip()
 
 
-def _numbered(whole: pa.Table, path: pathlib.Path) -> pa.Table:
+def _numbered(whole: pa.Table, scan: Scan) -> pa.Table:
     """The rows with sample ids: the file's own, none of which may be there twice, or numbers within split and problem in its order."""
     problem = columns.codes(whole["problem_id"])[0]
     split, names = columns.codes(whole["split"]) if "split" in whole.column_names else (np.zeros_like(problem), ["test"])
@@ -196,9 +198,8 @@ def _numbered(whole: pa.Table, path: pathlib.Path) -> pa.Table:
         row = int(order[again].min())
         first = int(np.nonzero(key == key[row])[0][0])
         problem_id, sample_id = (whole[name][row].as_py() for name in ("problem_id", "sample_id"))
-        raise TablesError(
-            f"{path}: problem {problem_id}, sample {sample_id} of {names[split[row]]} is in row {first + 1} and in row {row + 1}"
-        )
+        where = " and in row ".join(scan.named(np.array([place])) for place in (first, row))
+        raise TablesError(f"{scan.path}: problem {problem_id}, sample {sample_id} of {names[split[row]]} is in row {where}")
     return whole
 
 
@@ -214,18 +215,6 @@ def _given_ids(piece: _Piece) -> np.ndarray:
     return given.astype(np.int32)
 
 
-def _texts(piece: _Piece, name: str) -> pa.ChunkedArray:
-    """A column as text; numbers (answers, ids) become text, empty cells are an error."""
-    column = _there(piece, name)
-    if pa.types.is_floating(column.type):  # pandas turns whole numbers into floats; 18.0 is to read 18
-        code = column.combine_chunks().dictionary_encode()
-        return pa.chunked_array([pa.array([f"{value:.15g}" for value in code.dictionary.to_pylist()], pa.string()).take(code.indices)])
-    try:
-        return column.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise TablesError(f"{piece.scan.path}: field `{name}` is {column.type}; expected text") from error
-
-
 def _values(piece: _Piece) -> dict[str, pa.Array]:
     """What is kept of the values of tokens, where the file has them."""
     if "token_scores" not in piece.scan.names:
@@ -233,7 +222,7 @@ def _values(piece: _Piece) -> dict[str, pa.Array]:
     column = piece.table["token_scores"]
     try:
         return token_values.summarised(column)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowException, AttributeError) as error:
         raise TablesError(f"{piece.scan.path}: field `token_scores` is {column.type}; expected lists of numbers") from error
 
 
@@ -245,7 +234,7 @@ def _scored(rows: pa.Table, scan: Scan, allow_missing: bool) -> pa.Table:
         for lacking, what, expected in faults:
             found = rows["row"].filter(lacking).to_numpy()
             if len(found):
-                where = _named(found) + (f" of {scan.rows:,}" if what == "missing" else "")
+                where = scan.named(found) + (f" of {scan.rows:,}" if what == "missing" else "")
                 raise TablesError(f"{scan.path}: field `score` is {what} in row {where}; expected a {expected} in every row; {ALLOW}")
     place = rows.column_names.index("score")
     return rows.set_column(place, "score", pc.fill_null(score, float("nan")))
@@ -253,8 +242,6 @@ def _scored(rows: pa.Table, scan: Scan, allow_missing: bool) -> pa.Table:
 
 def _read_numbers(piece: _Piece, name: str) -> pa.ChunkedArray:
     """A column as float64, empty cells left empty."""
-    if name not in piece.scan.names:
-        _there(piece, name)
     column = piece.table[name]
     try:
         return column.cast(pa.float64(), safe=False)
@@ -275,9 +262,8 @@ def _numbers(piece: _Piece, name: str) -> np.ndarray:
 
 
 def _there(piece: _Piece, name: str) -> pa.ChunkedArray:
+    """A column without empty cells."""
     path, scan = piece.scan.path, piece.scan
-    if name not in scan.names:
-        raise TablesError(f"{path}, row 1: no field `{name}`; it has {', '.join(scan.names)}")
     empty = np.nonzero(pc.is_null(piece.table[name]).to_numpy(zero_copy_only=False))[0]
     if len(empty):
         raise TablesError(f"{path}: field `{name}` is missing in row {_rows(empty, piece)} of {scan.rows:,}; expected a value in every row")
@@ -286,10 +272,4 @@ def _there(piece: _Piece, name: str) -> pa.ChunkedArray:
 
 def _rows(places: np.ndarray, piece: _Piece) -> str:
     """Rows of a piece as people count them."""
-    return _named(places + piece.first)
-
-
-def _named(rows: np.ndarray) -> str:
-    """Rows as people count them, the first few: "3, 8, 9 and 12 more"."""
-    named = ", ".join(str(row + 1) for row in rows[:3])
-    return named + (f" and {len(rows) - 3:,} more" if len(rows) > 3 else "")
+    return piece.scan.named(places + piece.first)

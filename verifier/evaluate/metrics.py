@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from verifier.evaluate import curves, nested, rank
-from verifier.evaluate.calibration import calibration
+from verifier.evaluate.calibration import are_probabilities, calibration
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.intervals import FEWEST, RARE, Bootstrap, Estimate
 
@@ -60,13 +60,13 @@ def summarise(candidates: Mapping[str, Candidates], ks: Sequence[int], resamples
         For every split that is not the greedy one of another its figures; verifier's parts are None where there are no scores.
     """
     names = reported(candidates)
-    chosen = _choose(candidates[HELDOUT], ks) if HELDOUT in names and candidates[HELDOUT].score_C is not None else None
+    weighs = all(are_probabilities(split) for split in candidates.values() if split.score_C is not None)
+    chosen = _choose(candidates[HELDOUT], ks, weighs) if HELDOUT in names and candidates[HELDOUT].score_C is not None else None
     out = {}
     for name in names:
         split, greedy = candidates[name], candidates.get(name + GREEDY)
-        out[name] = _split(
-            split, ks, Bootstrap.draw(len(split.count_P), resamples, seed), seed, None if name == HELDOUT else chosen, greedy
-        )
+        bootstrap = Bootstrap.draw(len(split.count_P), resamples, seed)
+        out[name] = _split(split, ks, bootstrap, seed, None if name == HELDOUT else chosen, greedy, weighs)
         if greedy is not None and not out[name]["greedy_accuracy"]:  # of other problems
             out[name]["greedy_accuracy"] = Bootstrap.draw(len(greedy.count_P), resamples, seed).estimates({"": _mean_accuracy(greedy)})[""]
     return out
@@ -133,12 +133,21 @@ def _rows(splits: Mapping[str, Any]) -> list[str]:
 
 
 def _split(
-    candidates: Candidates, ks: Sequence[int], bootstrap: Bootstrap, seed: int, chosen: dict[str, Any] | None, greedy: Candidates | None
+    candidates: Candidates,
+    ks: Sequence[int],
+    bootstrap: Bootstrap,
+    seed: int,
+    chosen: dict[str, Any] | None,
+    greedy: Candidates | None,
+    weighs: bool,
 ) -> dict[str, Any]:
-    """All figures of one split: first one number a problem and figure, then all means and intervals at once."""
+    """All figures of one split: first one number a problem and figure, then all means and intervals at once.
+
+    Scores that are no probabilities are not summed (`weighs` is False): of negative ones the rarest answer would win.
+    """
     scored = candidates.score_C is not None
     sizes = sorted({*curves.grid(candidates.smallest), *(k for k in ks if k <= candidates.smallest)})
-    votes = {name: curve for name, curve in _VOTES.items() if scored or name == "majority_at_k"}
+    votes = {name: curve for name, curve in _VOTES.items() if (scored and weighs) or name == "majority_at_k"}
     values: dict[str, np.ndarray] = {
         "mean_sample_accuracy": _mean_accuracy(candidates),
         "majority": rank.majority(candidates).correct_P,
@@ -149,7 +158,8 @@ def _split(
     values |= {f"pass_at_k/{k}": curves.pass_at_k(candidates, k) for k in sizes}
     if scored:
         values |= {f"top_k_vote/{k}": rank.top_k_vote(candidates, k).correct_P for k in _votes(candidates, ks)}
-        values |= {"best_of_n": rank.best_of_n(candidates).correct_P, "weighted_vote": rank.weighted_vote(candidates).correct_P}
+        values |= {"best_of_n": rank.best_of_n(candidates).correct_P}
+        values |= {"weighted_vote": rank.weighted_vote(candidates).correct_P} if weighs else {}
         values |= {f"verifier_at_k/{k}": curves.verifier_at_k(candidates, k) for k in sizes}
     for name, curve in votes.items():
         values |= {f"{name}/{k}": column for k, column in curve(candidates, sizes, seed).items()}
@@ -204,14 +214,14 @@ def _nested(candidates: Candidates, means: dict[str, Estimate], chosen: dict[str
     }
 
 
-def _choose(heldout: Candidates, ks: Sequence[int]) -> dict[str, Any]:
+def _choose(heldout: Candidates, ks: Sequence[int], weighs: bool) -> dict[str, Any]:
     """The k, and the method, that are best on held-out problems; of equals the smaller k and the simpler method."""
     votes = {k: float(rank.top_k_vote(heldout, k).correct_P.mean()) for k in _votes(heldout, ks)}
     k = max(votes, key=lambda size: votes[size])
     methods = {
         "best_of_n": float(rank.best_of_n(heldout).correct_P.mean()),
         "top_k_vote": votes[k],
-        "weighted_vote": float(rank.weighted_vote(heldout).correct_P.mean()),
+        **({"weighted_vote": float(rank.weighted_vote(heldout).correct_P.mean())} if weighs else {}),
     }
     method = max(methods, key=lambda name: methods[name])
     return {"method": method, "k": k, "heldout_accuracy": methods[method]}

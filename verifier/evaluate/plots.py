@@ -72,10 +72,12 @@ def votes_over_k(splits: Mapping[str, Any], shown: str) -> Chart | None:
 
 
 def reliability(split: Mapping[str, Any]) -> Chart | None:
-    """Share of right samples against the score, a dot a bin, counts as bars at the foot; None without scores."""
+    """Share of right samples against the score, a dot a bin, counts as bars at the foot; None without scores that are probabilities."""
     if not split.get("verifier"):
         return None
     bins = split["verifier"]["reliability"]
+    if bins is None:
+        return None
     chart = Chart("Reliability of the verifier's score", (0, 1), (0, 1))
     ticks = {n / 5: f"{n / 5:.1f}" for n in range(6)}
     chart.axes("verifier's score", "samples that are right", ticks, {n / 5: f"{20 * n}%" for n in range(6)})
@@ -132,7 +134,8 @@ def merit_by_position(split: Mapping[str, Any]) -> Chart | None:
     chart.line((shares[0], 0.5), (1.0, 0.5), "mark")
     chart.band(shares, lows, highs, "verifier")
     chart.curve(shares, pooled, "oracle dashed", [f"pooled, {100 * s:.0f}%: {v:.3f}" for s, v in zip(shares, pooled, strict=True)])
-    hints = [f"within problems, {100 * row['share']:.0f}%: {row['auroc_within_problem']:.3f}, Brier {row['brier']:.3f}" for row in rows]
+    briers = ["" if row["brier"] is None else f", Brier {row['brier']:.3f}" for row in rows]
+    hints = [f"within problems, {100 * s:.0f}%: {v:.3f}{brier}" for s, v, brier in zip(shares, within, briers, strict=True)]
     chart.curve(shares, within, "verifier", hints)
     chart.legend([("verifier", "within problems"), ("oracle dashed", "pooled over problems")])
     return chart

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.evaluate.calibration import merit
+from verifier.evaluate.calibration import are_probabilities, merit
 from verifier.evaluate.intervals import FEWEST, Bootstrap
 from verifier.evaluate.tables import SplitRows
 from verifier.evaluate.token_values import COUNT, TENTHS, at_tenths
@@ -35,10 +35,12 @@ def by_position(split: SplitRows, resamples: int, seed: int) -> list[dict[str, A
     row, right, problem = (column_C[valued_C] for column_C in (ranked.row_C, ranked.correct_C, ranked.problem_C))
     value_R10 = at_tenths(split.rows)
     bootstrap = Bootstrap.draw(problems, resamples, seed)
+    probable = are_probabilities(split.candidates)
     out = []
     for place, tenth in enumerate(TENTHS):
         value = value_R10[row, place].astype(np.float64)
         figures, found = merit(value, right, problem)
+        figures |= {} if probable else dict.fromkeys(("brier", "ece"))
         within_P = np.pad(found, (0, problems - len(found)), constant_values=np.nan)
         both_P = ~np.isnan(within_P)
         enough = both_P.sum() >= FEWEST

@@ -17,6 +17,7 @@ from verifier import atomic, places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
 from verifier.evaluate import aggregation, caveats, graders, heatmap, metrics, page, plots, positions, provenance, shown, tables
+from verifier.evaluate.calibration import are_probabilities
 from verifier.evaluate.joining import TOO_LONG
 from verifier.evaluate.metrics import results_table
 from verifier.evaluate.svg import Drawing
@@ -95,7 +96,7 @@ def _saved_config(path: pathlib.Path) -> dict[str, Any]:
     way_out = "put back a whole copy, or remove it: the report then goes without the settings"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON or of UTF-8
+    except (ValueError, RecursionError) as error:  # of JSON or of UTF-8
         raise UserError(f"{path}: not JSON ({error}); {way_out}") from error
     if not isinstance(saved, dict):
         raise UserError(f"{path}: holds a JSON {type(saved).__name__}, expected an object; {way_out}")
@@ -126,7 +127,7 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     ranked = {name: aggregation.applied(split, config.aggregation, run.tokenizer) for name, split in splits.items()}
     main = page.main_split(metrics.reported(splits))
     figures, problems = _worked_out(splits, ranked, main, run, config, seed)
-    notes = _notes(splits, config)
+    notes = _notes(ranked, config)
     warnings = [line for name in figures for line in _doubts(name, splits[name], figures[name])]
     warnings += caveats.caveats({name: ranked[name].candidates for name in figures})
     about_run = {"config_hash": run.config_hash, "made_from": dict(run.made_from), "seconds": dict(run.seconds)}
@@ -221,6 +222,10 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
         too_large = [str(k) for k in config.ks if k > most] if split.candidates.score_C is not None else []
         if too_large:
             notes.append(f"No {name} problem has more than {most:,} samples: the votes with k = {', '.join(too_large)} are of all of them.")
+        score_C = split.candidates.score_C
+        if score_C is not None and not are_probabilities(split.candidates):
+            scale = f"The {name} scores, {score_C.min():.4g} to {score_C.max():.4g}, are no probabilities"
+            notes.append(f"{scale}: the weighted vote, the Brier score and the ECE, which need such, are left out.")
         for why, count in split.missing.items():
             if count:
                 notes.append(f"{count:,} {name} {why.replace('_', ' ')} are left out, as if they had not been drawn{_meaning(why)}.")

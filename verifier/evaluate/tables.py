@@ -24,6 +24,7 @@ from verifier.evaluate.columns import ROW
 from verifier.evaluate.joining import TablesError
 from verifier.evaluate.metrics import GREEDY
 from verifier.evaluate.provenance import refuse_stale
+from verifier.text.answer import same
 
 SPLITS = ("heldout", "test", "test_greedy")  # what a report reads of a workdir; training samples serve training
 SCORE_ROW = "score_row"  # of a split's rows: the number of the row in the scores' scan
@@ -285,7 +286,7 @@ def gold_ids(problems: pa.Table) -> list[str]:
     ids, answers = problems["problem_id"].to_pylist(), problems["answer"].to_pylist()
     first: dict[str, Any] = {}
     for name, answer in zip(ids, answers, strict=True):
-        if first.setdefault(name, answer) != answer:
+        if first.setdefault(name, answer) != answer and not same(first[name], answer):
             raise TablesError(f"problem {name} has two gold answers, {first[name]!r} and {answer!r}; expected one")
     return ids
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from verifier import config as config_lib
-from verifier import config_checks, experiment
+from verifier import config_checks, experiment, log
 from verifier.plan import answer
 from verifier.plan import devices as devices_lib
 
@@ -46,9 +46,9 @@ def run(argv: Sequence[str]) -> str:
 def main(argv: Sequence[str]) -> None:
     """Plans; what a user can mend ends as one line on stderr and exit status 1."""
     try:
-        print(run(argv[1:]))
+        log.tell(run(argv[1:]))
     except config_lib.UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log.complain(error)
         sys.exit(1)
 
 
