@@ -32,9 +32,12 @@ def test_the_command_runs_where_jax_cannot_be_imported(tmp_path: pathlib.Path) -
     assert wrong.returncode == 1 and wrong.stderr.startswith("error: there is no grader 'numerik'; nearest: numeric")
 
 
-@pytest.mark.parametrize(("flag", "least"), [("--resamples=0", 1), ("--resamples=-3", 1), ("--seed=-1", 0)])
-def test_flags_out_of_range_are_one_line(tmp_path: pathlib.Path, flag: str, least: int) -> None:
+@pytest.mark.parametrize(
+    ("flag", "takes"),
+    [("--resamples=0", "1 to 100,000"), ("--resamples=1000000000000", "1 to 100,000"), ("--seed=-1", "0 to 9,223,372,036,854,775,807")],
+)
+def test_flags_out_of_range_are_one_line(tmp_path: pathlib.Path, flag: str, takes: str) -> None:
     command = [sys.executable, "-m", "verifier.rerank", f"--samples={write_jsonl(tmp_path / 's.jsonl', GOOD)}", flag]
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.startswith(f"error: {flag}: expected a whole number from {least}, such as --")
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {flag}: expected a whole number from {takes}, such as --")
     assert done.stderr.count("\n") == 1 and not (tmp_path / "rerank-report").exists()

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import functools
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from verifier import knob_types
@@ -15,12 +15,17 @@ Tree = TypeVar("Tree")
 
 
 @functools.cache
-def knobs(tree: type) -> dict[str, Any]:
+def _declared(tree: Hashable) -> dict[str, Any]:
+    return typing.get_type_hints(typing.cast(type, tree), include_extras=True)
+
+
+@functools.cache
+def knobs(tree: Hashable) -> dict[str, Any]:
     """What every knob of a dataclass, and of those that are its fields, takes: the declared type by dotted path."""
     found: dict[str, Any] = {}
-    for name, declared in typing.get_type_hints(tree, include_extras=True).items():
+    for name, declared in _declared(tree).items():
         if dataclasses.is_dataclass(declared):
-            found |= {f"{name}.{path}": kind for path, kind in knobs(typing.cast(type, declared)).items()}
+            found |= {f"{name}.{path}": kind for path, kind in knobs(declared).items()}
         else:
             found[name] = declared
     return found
@@ -32,7 +37,7 @@ def assigned(tree: Tree, assignments: Iterable[str]) -> Tree:
     Raises:
         ValueError: what is wrong with an assignment or with a value of the tree, and what was expected.
     """
-    known, values = knobs(typing.cast(type, type(tree))), settled(tree)
+    known, values = knobs(type(tree)), settled(tree)
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         given = f"--set {knob_types.shown(assignment)}"
@@ -54,7 +59,7 @@ def settled(tree: object) -> dict[str, Any]:
         ValueError: one is of another type.
     """
     values: dict[str, Any] = {}
-    for name, declared in typing.get_type_hints(type(tree), include_extras=True).items():
+    for name, declared in _declared(type(tree)).items():
         value = getattr(tree, name)
         if not dataclasses.is_dataclass(declared):
             try:

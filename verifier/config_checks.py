@@ -24,8 +24,8 @@ def check(config: Config) -> None:
     _check_rows(config)
     if config.verify.weights and config.verify.init != "base":
         raise ConfigError(
-            f"verify.weights={knob_types.shown(config.verify.weights)} with verify.init={config.verify.init}: a verifier that starts from the generator "
-            "has the generator's weights; set verify.init=base, or leave verify.weights empty"
+            f"verify.weights={knob_types.shown(config.verify.weights)} with verify.init={config.verify.init}: a verifier that starts from "
+            "the generator has the generator's weights; set verify.init=base, or leave verify.weights empty"
         )
     if not config.verify.epochs:
         raise ConfigError("verify.epochs=0.0: the verifier would not be trained at all; expected a number above 0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import importlib
 import importlib.util
 import pathlib
 import pkgutil
@@ -23,9 +24,10 @@ from verifier.assignments import nearest
 Themes = dict[str, dict[str, list[str]]]  # assignments by theme and variant
 
 # What running a module can raise: Python's own errors but for those that end a process.
-_RAISED = (ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, NameError, OSError, RuntimeError, SyntaxError,
-           TypeError, ValueError)  # fmt: skip
+_RAISED = (ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, NameError, OSError, RuntimeError,
+           SyntaxError, TypeError, ValueError)  # fmt: skip
 _UNKNOWN_KNOB = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
+_UNKNOWN_NAME = re.compile(r"cannot import name '(\w+)' from 'verifier\.config'|module 'verifier\.config' has no attribute '(\w+)'")
 
 
 def names() -> list[str]:
@@ -71,7 +73,7 @@ def _result(name: str, flag: str, function: str, expected: str) -> Any:
     """What a function of an experiment file returns."""
     path = _path(name, flag)
     with _running(flag, path):
-        module = _module(name, path)
+        module = _module(name)
         if callable(getattr(module, function, None)):
             return getattr(module, function)()
     raise config_lib.ConfigError(f"{flag}: {path} has no {function}() that returns {expected}")
@@ -93,11 +95,12 @@ def _path(name: str, flag: str) -> pathlib.Path:
     raise config_lib.ConfigError(f"{flag}: there is no such experiment; nearest: {', '.join(near)} (--exp=list shows all)")
 
 
-def _module(name: str, path: pathlib.Path) -> ModuleType:
-    """An experiment file, run; what lies beside it can be imported while it is."""
+def _module(name: str) -> ModuleType:
+    """An experiment file, run."""
     if not name.endswith(".py"):
         return importlib.import_module(f"experiments.{name}")
-    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)  # not its own name, which may be that of a package
+    # Not under its own name, which may be that of a package.
+    spec = importlib.util.spec_from_file_location(f"experiment_{pathlib.Path(name).stem}", name)
     assert spec is not None and spec.loader is not None  # a .py suffix always gives both
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look for the types of their fields
@@ -113,8 +116,7 @@ def _running(flag: str, path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except _RAISED as error:
-        # Of the files beside the experiment, the innermost line: what is below that is called by them.
-        lines = [each for each in traceback.extract_tb(error.__traceback__) if pathlib.Path(each.filename).resolve().is_relative_to(folder)]
+        lines = [each for each in traceback.extract_tb(error.__traceback__) if _is_own(pathlib.Path(each.filename).resolve(), folder)]
         where = f"{lines[-1].filename}, line {lines[-1].lineno} ({lines[-1].line})" if lines else str(path)
         if isinstance(error, SyntaxError) and error.filename:
             where = f"{error.filename}, line {error.lineno} ({(error.text or '').strip()})"
@@ -122,11 +124,20 @@ def _running(flag: str, path: pathlib.Path) -> Iterator[None]:
         reason = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
         raise config_lib.ConfigError(f"{flag}: {where}: {kind}{reason}{_hint(str(error))}") from error
     finally:
-        sys.path.remove(folder)
+        with contextlib.suppress(ValueError):  # the file has taken it out
+            sys.path.remove(folder)
+
+
+def _is_own(path: pathlib.Path, folder: str) -> bool:
+    """Whether a file belongs to the experiment in `folder`: the innermost of these is what its writer can mend."""
+    here = pathlib.Path(__file__).parent
+    return path.is_file() and path.is_relative_to(folder) and not path.is_relative_to(here) and "site-packages" not in path.parts
 
 
 def _hint(reason: str) -> str:
-    """The knobs that may have been meant, where one is unknown."""
+    """The knobs or names of `verifier.config` that may have been meant, where one is unknown."""
+    if (unknown := _UNKNOWN_NAME.search(reason)) is not None:
+        return f"; nearest: {', '.join(difflib.get_close_matches(unknown[1] or unknown[2], vars(config_lib)))}"
     found = _UNKNOWN_KNOB.search(reason)
     if found is None:
         return ""
@@ -139,6 +150,6 @@ def summaries() -> str:
     """A line an experiment: its name and the first line of its docstring."""
     lines = []
     for name in names():
-        doc = (_module(name, _path(name, "--exp=list")).__doc__ or "(no docstring)").strip().splitlines()[0]
+        doc = (_module(name).__doc__ or "(no docstring)").strip().splitlines()[0]
         lines.append(f"{name:<28} {doc}")
     return "\n".join(lines)

@@ -106,7 +106,7 @@ class MathVerify:
             status = self._end()
             raise MathProcessError(
                 f"math-verify did not start ({' '.join(self._command)} ended with status {status}; its message is above): mend its "
-                "installation with pip install '.[math]', or take another grader"
+                "installation with pip install 'math-verify>=0.9', or take another grader"
             )
         return self._process
 
@@ -146,7 +146,7 @@ class MathVerify:
 def check_installed() -> None:
     """Raises MathProcessError where the package math-verify is missing."""
     if importlib.util.find_spec("math_verify") is None:
-        raise MathProcessError("the grader math_verify needs the package math-verify: pip install '.[math]', or take another grader")
+        raise MathProcessError("the grader math_verify needs a package: pip install 'math-verify>=0.9', or take another grader")
 
 
 def _what_is_read(text: str) -> str:

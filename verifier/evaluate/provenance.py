@@ -31,5 +31,5 @@ def refuse_other_generator(splits: Mapping[str, SplitRows], verifier: pathlib.Pa
             which = f"verifier in {verifier}" if own else f"verifier {', '.join(split.facts('verifier'))}"
             raise TablesError(
                 f"the {name} samples were drawn by generator {', '.join(others)}, but the {which} was trained on those of "
-                f"{', '.join(trained_on)}: its scores of them mean less; give --other_generator to rank them all the same"
+                f"{', '.join(trained_on)}: its scores of them mean less; give --other-generator to rank them all the same"
             )
