@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import functools
 import typing
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from verifier import knob_types
@@ -15,17 +15,18 @@ Tree = TypeVar("Tree")
 
 
 @functools.cache
-def _declared(tree: Hashable) -> dict[str, Any]:
-    return typing.get_type_hints(typing.cast(type, tree), include_extras=True)
+def _declared(tree: Any) -> dict[str, Any]:
+    return typing.get_type_hints(tree, include_extras=True)
 
 
 @functools.cache
-def knobs(tree: Hashable) -> dict[str, Any]:
+def knobs(tree: Any) -> dict[str, Any]:
     """What every knob of a dataclass, and of those that are its fields, takes: the declared type by dotted path."""
     found: dict[str, Any] = {}
     for name, declared in _declared(tree).items():
         if dataclasses.is_dataclass(declared):
-            found |= {f"{name}.{path}": kind for path, kind in knobs(declared).items()}
+            section: Any = declared
+            found |= {f"{name}.{path}": kind for path, kind in knobs(section).items()}
         else:
             found[name] = declared
     return found
@@ -37,7 +38,8 @@ def assigned(tree: Tree, assignments: Iterable[str]) -> Tree:
     Raises:
         ValueError: what is wrong with an assignment or with a value of the tree, and what was expected.
     """
-    known, values = knobs(type(tree)), settled(tree)
+    kind: Any = type(tree)
+    known, values = knobs(kind), settled(tree)
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         given = f"--set {knob_types.shown(assignment)}"
@@ -52,27 +54,25 @@ def assigned(tree: Tree, assignments: Iterable[str]) -> Tree:
     return _replaced(tree, values)
 
 
-def settled(tree: object) -> dict[str, Any]:
-    """The values of all knobs, by path, in their declared types.
+def settled(tree: object, prefix: str = "") -> dict[str, Any]:
+    """The values of all knobs, by path after `prefix`, in their declared types.
 
     Raises:
         ValueError: one is of another type.
     """
     values: dict[str, Any] = {}
-    for name, declared in _declared(type(tree)).items():
-        value = getattr(tree, name)
+    kind: Any = type(tree)
+    for name, declared in _declared(kind).items():
+        value, path = getattr(tree, name), f"{prefix}{name}"
         if not dataclasses.is_dataclass(declared):
             try:
-                values[name] = knob_types.settled(value, declared)
+                values[path] = knob_types.settled(value, declared)
             except ValueError as error:
-                raise ValueError(f"{name}={knob_types.shown(value)}: {error}") from error
-        elif type(value) is not declared:
-            raise ValueError(f"{name}={knob_types.shown(value)}: expected a {getattr(declared, '__name__', declared)}")
+                raise ValueError(f"{path}={knob_types.shown(value)}: {error}") from error
+        elif type(value) is declared:
+            values |= settled(value, f"{path}.")
         else:
-            try:
-                values |= {f"{name}.{path}": found for path, found in settled(value).items()}
-            except ValueError as error:
-                raise ValueError(f"{name}.{error}") from error
+            raise ValueError(f"{path}={knob_types.shown(value)}: expected a {getattr(declared, '__name__', declared)}")
     return values
 
 
