@@ -12,7 +12,7 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -59,10 +59,14 @@ def load_themes(name: str) -> Themes:
     """
     expected = "assignments by theme and variant, such as {'rates': {'slow': ['finetune.learning_rate=1e-5']}}"
     found = _result(name, f"--exp=sweep:{name}", "get_sweep", expected)
-    themes = found.items() if isinstance(found, dict) else ()
-    if not themes or not all(isinstance(variants, dict) and variants and all(map(_are_texts, variants.values())) for _, variants in themes):
+    if not _is_table(found, lambda variants: _is_table(variants, _are_texts)):
         raise config_lib.ConfigError(f"--exp=sweep:{name}: get_sweep() gave {knob_types.shown(found)}; expected {expected}")
-    return {theme: {variant: list(each) for variant, each in variants.items()} for theme, variants in themes}
+    return {theme: {variant: list(each) for variant, each in variants.items()} for theme, variants in found.items()}
+
+
+def _is_table(found: object, is_entry: Callable[[object], bool]) -> bool:
+    """Whether it is a dict of entries by name, at least one."""
+    return isinstance(found, dict) and bool(found) and all(isinstance(name, str) and is_entry(each) for name, each in found.items())
 
 
 def _are_texts(assignments: object) -> bool:

@@ -117,10 +117,12 @@ def run(config: config_lib.Config, root: pathlib.Path, stages: Sequence[str]) ->
 def _run(this: Run, config: config_lib.Config, stages: Sequence[str]) -> None:
     """The stages, by all processes."""
     workdir.refuse_other_settings(this.dir, config)
+    this.template()  # looked at before anything is made, as all that is read from elsewhere is
+    training.check_devices(config, stages)
     if hosts.is_first():
+        if list(stages) != ["report"]:
+            this.problems()  # of all sources, further test sets included; written by one, read by all
         workdir.save_config(this.dir, config)
-        if hosts.count() > 1:
-            this.problems()  # written by one, read by all
     hosts.wait("problems")
     for name in stages:
         log.say(f"== {name}")

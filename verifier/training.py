@@ -16,8 +16,9 @@ from flax import nnx
 from verifier import config as config_lib
 from verifier import hosts, log, saved, workdir
 from verifier.data import batches, problems, store
+from verifier.decode import memory
 from verifier.model import hf_files, hf_weights, sharding
-from verifier.model.arch import Arch
+from verifier.model.arch import Arch, parameters
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
 from verifier.model.transformer import Transformer, scratch_arch
 from verifier.run import Run
@@ -308,6 +309,37 @@ def _mesh(model: nnx.Module, name: str, config: config_lib.TrainConfig) -> jax.s
     assert mesh is not None  # `finetune` and `verify` have put it there
     check_rows(name, config, mesh)
     return mesh
+
+
+def check_devices(config: config_lib.Config, stages: Sequence[str]) -> None:
+    """Looks at all that a run's settings ask of the devices, before the first stage: what does not go is not said after hours.
+
+    Raises:
+        ConfigError: a mesh that does not make up the devices or does not divide the rows of a training job.
+        UserError: a model of random weights that the devices cannot hold.
+    """
+    if {"finetune", "verify"} & set(stages):
+        mesh = sharding.make_mesh(config.mesh)
+        for name in _JOBS:
+            job: config_lib.TrainConfig = getattr(config, name)
+            if job.epochs:
+                check_rows(name, job, mesh)
+        if "finetune" in stages and not config.model.weights:
+            _check_size(config, mesh)
+    if {"sample", "score"} & set(stages):
+        sharding.own_mesh(config.mesh)
+
+
+def _check_size(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
+    """Refuses sizes that no device here can train: parameters, gradient and two moments are float32."""
+    arch = scratch_arch(config.model, config.tokenizer.vocab_size)
+    needed, there = 16 * parameters(arch) / (mesh.shape["fsdp"] * mesh.shape["tensor"]), memory.usable()
+    if needed > there:
+        raise config_lib.UserError(
+            f"model.layers={arch.layers} model.width={arch.width} model.mlp_width={arch.mlp_width} tokenizer.vocab_size="
+            f"{config.tokenizer.vocab_size}: {parameters(arch):,} parameters, whose training takes {needed / 2**30:,.1f} GiB a device; "
+            f"it has {there / 2**30:,.1f} GiB: choose smaller sizes, or more devices (mesh.fsdp)"
+        )
 
 
 def check_rows(name: str, config: config_lib.TrainConfig, mesh: jax.sharding.Mesh) -> None:

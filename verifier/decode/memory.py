@@ -89,7 +89,7 @@ def plan(
         UserError: not even one slot fits, or not the `rows` that were asked for; with the sizes of the parts.
     """
     weight_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in weights)
-    budget = int(memory_gib * 2**30) if memory_gib else _usable(sum(leaf.nbytes for leaf in weights if isinstance(leaf, jax.Array)))
+    budget = int(memory_gib * 2**30) if memory_gib else usable(sum(leaf.nbytes for leaf in weights if isinstance(leaf, jax.Array)))
     total = math.ceil(work.problems * work.samples / work.groups)
     most = min(math.ceil(rows / work.groups) or MOST_ROWS.get(platform or jax.default_backend(), MOST_ROWS_ELSEWHERE), total)
     if not rows:
@@ -168,7 +168,7 @@ def _fewer(rows: int, parameters: int, platform: str) -> tuple[int, ...]:
     return tuple(half for half in halves if 2.0 * parameters * half >= WORTH_FEWER_ROWS)
 
 
-def _usable(weight_bytes: int) -> int:
+def usable(weight_bytes: int = 0) -> int:
     """Bytes that the device has for us, the `weight_bytes` of weights that lie there already included."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:

@@ -32,7 +32,7 @@ KINDS: dict[str, Kind] = {
     "h100": Kind("H100 SXM", "cuda", 989, 80, 3350, 8),
     "h200": Kind("H200 SXM", "cuda", 989, 141, 4800, 8),
 }
-MOST = 16_384  # devices of a plan, each of which is a virtual one here; the largest TPU v5p slice has 8,960
+MOST = 2048  # devices of a plan: the compiler for CPUs takes the virtual devices beyond for those of another process
 _ONE_HOST = {"v5e": 8, "v6e": 8}  # up to so many chips can be had in one machine
 
 
