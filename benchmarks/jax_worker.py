@@ -118,7 +118,7 @@ class Contender:
         loss = functools.partial(losses.lm, vocab_size=self._tokenizer.vocab_size)
         if self._training is None:
             graph, params, constants = step.split_model(self._model)
-            self._training = (*step.compile_steps((graph, constants), loss, config, 1000, 0), params)
+            self._training = (*step.compile_steps((graph, constants), loss, config, 1000, 0, "finetune"), params)
         programs, optimiser, params = self._training
         state = step.first_state(jax.tree.map(jnp.copy, params), optimiser)
         jax.block_until_ready(state)

@@ -110,7 +110,7 @@ class Training:
         model = load_weights(setting.model, tokenizer_size=setting.tokenizer.vocab_size, mesh=mesh)
         graph, params, constants = step.split_model(model)
         loss = functools.partial(losses.lm, vocab_size=setting.tokenizer.vocab_size)
-        self.programs, optimiser = step.compile_steps((graph, constants), loss, config, 1000, 0)
+        self.programs, optimiser = step.compile_steps((graph, constants), loss, config, 1000, 0, "finetune")
         self.state = step.first_state(params, optimiser)
         self.mesh, self.batches, self.turn = mesh, batches, 0
 

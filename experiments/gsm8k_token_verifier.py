@@ -13,12 +13,17 @@ from verifier.config import Config, DataConfig, FinetuneConfig, ModelConfig, Sam
 
 
 def get_config() -> Config:
-    """Cobbe et al. 2021, section 4 and Appendix B: 2 epochs of the generator, 1 of the verifier, 32k tokens a batch."""
+    """Cobbe et al. 2021, section 4 and Appendix B: 2 epochs of the generator, 1 of the verifier, 32k tokens a batch.
+
+    The generator's loss counts all training tokens, the question's too (section 4.1); both losses of the verifier leave questions out.
+    """
     return Config(
         name="gsm8k_token_verifier",
         data=DataConfig(name="gsm8k", heldout_problems=256),
         model=ModelConfig(weights="HuggingFaceTB/SmolLM2-135M"),
-        finetune=FinetuneConfig(epochs=2, batch_rows=32, row_tokens=1024, accumulate=4, learning_rate=1e-4, dropout=0.2),
+        finetune=FinetuneConfig(
+            epochs=2, batch_rows=32, row_tokens=1024, accumulate=4, learning_rate=1e-4, dropout=0.2, loss_on_question=True
+        ),
         sample=SampleConfig(train_samples=100, heldout_samples=100, test_samples=100, temperature=0.7, max_new_tokens=400),
         verify=VerifyConfig(epochs=1, batch_rows=32, row_tokens=1024, accumulate=4, learning_rate=1e-5, dropout=0.2),
     )

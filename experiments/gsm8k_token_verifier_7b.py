@@ -14,14 +14,18 @@ from verifier.config import Config, DataConfig, FinetuneConfig, MeshConfig, Mode
 
 
 def get_config() -> Config:
-    """scripts/gsm8k of that repository: 2 epochs of the generator, 1 of the verifier, rate 1e-5 without warm-up, no repeats."""
+    """scripts/gsm8k of that repository: 2 epochs of the generator, 1 of the verifier, rate 1e-5 without warm-up, no repeats.
+
+    Its generator learns from every token, the question's too, as the paper's does.
+    """
     return Config(
         name="gsm8k_token_verifier_7b",
         data=DataConfig(name="gsm8k", heldout_problems=256),
         model=ModelConfig(weights="mistralai/Mistral-7B-v0.1", dtype="bfloat16"),
         mesh=MeshConfig(data=1, fsdp=-1, tensor=1),
         finetune=FinetuneConfig(
-            epochs=2, batch_rows=32, row_tokens=1024, learning_rate=1e-5, warmup_share=0.0, beta2=0.999, remat=True
+            epochs=2, batch_rows=32, row_tokens=1024, learning_rate=1e-5, warmup_share=0.0, beta2=0.999, remat=True,
+            loss_on_question=True,
         ),
         sample=SampleConfig(
             train_samples=100, heldout_samples=100, test_samples=100, temperature=0.7, top_k=50, max_new_tokens=400

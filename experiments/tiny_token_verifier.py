@@ -13,7 +13,11 @@ WEIGHTS = pathlib.Path(__file__).with_name("tiny_base_weights")  # made by exper
 
 
 def get_config() -> Config:
-    """Most problems are easier to check than to find: their solutions end in a line that shows how far they are off."""
+    """Most problems are easier to check than to find: their solutions end in a line that shows how far they are off.
+
+    Unlike the paper's generator, this one learns from solution tokens alone, as its base did: a question is a template with random numbers,
+    from which there is nothing to learn that solutions need.
+    """
     return Config(
         name="tiny_token_verifier",
         data=DataConfig(

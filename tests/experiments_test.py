@@ -5,8 +5,12 @@ import sys
 
 import pytest
 
+from experiments import tiny_ablations
 from verifier import config as config_lib
 from verifier import config_checks, experiment, sweep
+from verifier.data import batches, problems
+from verifier.text.problem import Template
+from verifier.text.tokenizer import load_tokenizer
 
 
 @pytest.mark.parametrize("name", experiment.names())
@@ -43,6 +47,22 @@ def test_the_variants_of_a_sweep_pass_the_check_and_differ_from_each_other(name,
         settings = [config_lib.flatten(each.config) for each in variants if each.name in (sweep.BASE, *assigned)]
         assert len(settings) == 1 + len(assigned)
         assert all(one != other for place, one in enumerate(settings) for other in settings[:place]), theme
+
+
+def test_tiny_variants_of_fewer_examples_take_the_steps_of_the_base_which_takes_an_epoch():
+    base = experiment.load("tiny_ablations")
+    assert base.finetune.steps == base.verify.steps == 0 and base.finetune.epochs == base.verify.epochs == 1
+    tokenizer = load_tokenizer(pathlib.Path(tiny_ablations.BIG))
+    examples = [
+        batches.lm_example(*batches.encode_problem(each, tokenizer, Template()), loss_on_question=False, loss_on_forced=True)
+        for each in problems.load_problems(base.data, 0)["train"]
+    ]
+    job = base.finetune
+    assert len(batches.BatchStream(examples, 0, job.batch_rows, job.row_tokens)) == tiny_ablations.FINETUNE_STEPS
+    themes = tiny_ablations.get_sweep()
+    fewer = [*themes["train_problems"].values(), *themes["samples_per_problem"].values(), themes["losses"]["verification_only"]]
+    assert all(f"verify.steps={tiny_ablations.VERIFY_STEPS}" in one for one in fewer)
+    assert all(f"finetune.steps={tiny_ablations.FINETUNE_STEPS}" in one for one in themes["train_problems"].values())
 
 
 def test_the_list_has_a_line_for_every_experiment():

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.shrunk import SHRUNK, rows
-from verifier import checksums, experiment, pipeline, sweep, workdir
+from verifier import checksums, experiment, launch, pipeline, sweep, workdir
 from verifier import config as config_lib
 
 THEMES = {
@@ -86,6 +86,11 @@ def test_a_killed_sweep_makes_only_what_is_missing(tmp_path, dies_after):
 def test_a_variant_that_reads_other_files_shares_nothing(tmp_path):
     run_fake(tmp_path, Fake(), {"data": {"elsewhere": ["data.dir=/elsewhere"]}}, (0,))
     assert not any(path.is_symlink() for path in (tmp_path / "seed=0" / "elsewhere").rglob("*"))
+
+
+def test_one_variant_of_a_theme_can_be_named():
+    assert launch._chosen(THEMES, "losses.bce") == {"losses": {"bce": THEMES["losses"]["bce"]}}
+    assert launch._chosen(THEMES, "losses") == {"losses": THEMES["losses"]} and launch._chosen(THEMES, "") == THEMES
 
 
 def test_a_theme_that_is_run_later_takes_what_is_there_and_a_dead_link_is_made_anew(tmp_path):

@@ -100,6 +100,7 @@ class TrainConfig:
     """Optimisation of one training job."""
 
     epochs: Epochs = 1.0  # passes over the examples
+    steps: Steps = 0  # optimiser steps, with as many passes over the examples as they take; then without `epochs`. 0: by `epochs`
     batch_rows: Count = 32  # packed rows a step, over all micro-batches and hosts
     row_tokens: Tokens = 512  # tokens of a packed row
     accumulate: Count = 1  # micro-batches a step; divides batch_rows
@@ -118,6 +119,11 @@ class TrainConfig:
     checkpoint_minutes: Amount = 5.0  # between two checkpoints, which are written while training goes on; 0: off
     checkpoint_every: Steps = 0  # steps between two checkpoints; 0: by time alone
     keep_checkpoints: Count = 2  # the newest ones, beside the best so far
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the job takes any step."""
+        return bool(self.epochs or self.steps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -299,3 +305,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for path in paths
         if old.get(path, missing) != new.get(path, missing)
     ]
+
+
+def with_defaults(old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored settings, with those knobs of `new` that were not there yet when they were stored: they acted as by default."""
+    return {path: defaults[path] for path in new if path not in old and path in defaults} | dict(old)

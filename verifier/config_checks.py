@@ -27,8 +27,8 @@ def check(config: Config) -> None:
             f"verify.weights={knob_types.shown(config.verify.weights)} with verify.init={config.verify.init}: a verifier that starts from "
             "the generator has the generator's weights; set verify.init=base, or leave verify.weights empty"
         )
-    if not config.verify.epochs:
-        raise ConfigError("verify.epochs=0.0: the verifier would not be trained at all; expected a number above 0")
+    if not config.verify.has_work:
+        raise ConfigError("verify.epochs=0.0 with verify.steps=0: the verifier would not be trained at all; expected one above 0")
     for path, entries in (("report.ks", config.report.ks), ("data.kinds", config.data.kinds)):
         if not entries:
             raise ConfigError(f"{path}=[]: expected at least one entry")
@@ -62,7 +62,7 @@ def _check_rows(config: Config) -> None:
             raise ConfigError(
                 f"{name}.batch_rows={stage.batch_rows} is no multiple of accumulate={stage.accumulate}: micro-batches are equal parts"
             )
-        if stage.epochs and stage.row_tokens > config.model.context:
+        if stage.has_work and stage.row_tokens > config.model.context:
             raise ConfigError(f"{name}.row_tokens={stage.row_tokens} is more than model.context={config.model.context}")
         if stage.batch_rows * stage.row_tokens > _BATCH_TOKENS:
             raise ConfigError(

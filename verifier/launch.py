@@ -14,7 +14,7 @@ from verifier import config as config_lib
 
 STOPPED_STATUS = 75  # exit status of a run that was asked to stop and has saved what it had (sysexits.h: EX_TEMPFAIL, try again)
 _EXP = flags.DEFINE_string(
-    "exp", None, "A module of experiments/, a path to a .py file with get_config(), or 'list'; sweep:NAME[:THEME] for its variants."
+    "exp", None, "A module of experiments/, a path to a .py file with get_config(), or 'list'; sweep:NAME[:THEME[.VARIANT]] for variants."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's results lie. Default: runs/NAME.")
 _STAGES = flags.DEFINE_list("stages", None, "Stages to run, in their order. Default: all.")
@@ -27,11 +27,15 @@ for _name in ("coordinator_address", "num_processes", "process_id"):
     flags.DEFINE_alias(_name.replace("_", "-"), _name)
 
 
-def _chosen(themes: dict[str, dict[str, list[str]]], theme: str) -> dict[str, dict[str, list[str]]]:
-    """The theme that is named, or all."""
+def _chosen(themes: dict[str, dict[str, list[str]]], wanted: str) -> dict[str, dict[str, list[str]]]:
+    """The theme that is named, or one variant of it, or all."""
+    theme, _, variant = wanted.partition(".")
     if theme and theme not in themes:
         raise config_lib.ConfigError(f"--exp={_EXP.value}: there is no theme {theme!r}; expected one of {', '.join(themes)}")
-    return {theme: themes[theme]} if theme else themes
+    if variant and variant not in themes[theme]:
+        known = ", ".join(themes[theme])
+        raise config_lib.ConfigError(f"--exp={_EXP.value}: {theme} has no variant {variant!r}; expected one of {known}")
+    return {theme: {variant: themes[theme][variant]} if variant else themes[theme]} if theme else themes
 
 
 def _seeds(config: config_lib.Config) -> list[int]:

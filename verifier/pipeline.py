@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from verifier import config as config_lib
-from verifier import config_checks, hosts, log, solutions, training, workdir
+from verifier import config_checks, device_checks, hosts, log, solutions, training, workdir
 from verifier.data import corrections, store
 from verifier.evaluate import graders
 from verifier.evaluate import report as report_lib
@@ -118,7 +118,7 @@ def _run(this: Run, config: config_lib.Config, stages: Sequence[str]) -> None:
     """The stages, by all processes."""
     workdir.refuse_other_settings(this.dir, config)
     this.template()  # looked at before anything is made, as all that is read from elsewhere is
-    training.check_devices(config, stages)
+    device_checks.check(config, stages)
     if hosts.is_first():
         if list(stages) != ["report"]:
             this.problems()  # of all sources, further test sets included; written by one, read by all

@@ -14,11 +14,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from verifier import config as config_lib
-from verifier import hosts, log, saved, workdir
+from verifier import device_checks, hosts, log, saved, workdir
 from verifier.data import batches, problems, store
-from verifier.decode import memory
-from verifier.model import hf_files, hf_weights, sharding
-from verifier.model.arch import Arch, parameters
+from verifier.model import hf_files, hf_weights, keys, sharding
+from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
 from verifier.model.transformer import Transformer, scratch_arch
 from verifier.run import Run
@@ -49,7 +48,7 @@ def finetune(run: Run) -> None:
     log.say(f"finetune: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens in the vocabulary")
     for name in ("pretrain", "finetune"):
         job_config: config_lib.TrainConfig = getattr(config, name)
-        if not job_config.epochs:
+        if not job_config.has_work:
             continue
         examples = (
             _pretrain_examples(run, found["train"], tokenizer)
@@ -87,7 +86,9 @@ def verify(run: Run) -> None:
     heldout = _value_examples(run, "heldout", found["heldout"], tokenizer, reads_text)
     if config.verify.lm_weight:
         truth = _lm_examples(run, found["train"], tokenizer, config.verify)
-        examples = batches.mix(examples, truth, config.seed)
+        # Where few samples are read many times, all of the ground truth is to be read beside them.
+        passes = -(-len(truth) // max(len(examples), 1)) if config.verify.steps else 1
+        examples = batches.mix(examples, truth, config.seed, passes)
         heldout = [*heldout, *_lm_examples(run, found["heldout"], tokenizer, config.verify)]
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
     nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
@@ -162,7 +163,7 @@ def base_arch(arch: Arch, config: config_lib.Config, source: object, jobs: Seque
         arch = dataclasses.replace(arch, context=min(arch.context, config.model.context))
     for name in jobs:
         job: config_lib.TrainConfig = getattr(config, name)
-        if job.epochs and job.row_tokens > arch.context:
+        if job.has_work and job.row_tokens > arch.context:
             raise config_lib.ConfigError(
                 f"{name}.row_tokens={job.row_tokens} is more than the context of {arch.context} tokens of {source}"
             )
@@ -203,7 +204,7 @@ def _base_model(
     if not config.model.weights:
         arch = scratch_arch(config.model, tokenizer.reserved_id + 1)
         sharding.check(arch, mesh)
-        made = Transformer(arch, rngs=nnx.Rngs(config.seed), dtype=dtype)
+        made = Transformer(arch, rngs=nnx.Rngs(keys.key_of(config.seed)), dtype=dtype)
         nnx.update(made, sharding.place_parameters(nnx.state(made, nnx.Param), mesh))
         return made
     folder = hf_weights.resolve_weights(config.model.weights)
@@ -219,7 +220,7 @@ def _weight_sums(weights: str) -> dict[str, str]:
 
 def _fresh_head(config: config_lib.Config, backbone: Transformer, tokenizer: Tokenizer) -> ReservedLogitHead | LinearHead:
     if config.verify.head == "reserved_logit":
-        fresh_row(backbone, tokenizer.reserved_id, jax.random.fold_in(jax.random.key(config.seed), tokenizer.reserved_id))
+        fresh_row(backbone, tokenizer.reserved_id, jax.random.fold_in(keys.key_of(config.seed), tokenizer.reserved_id))
     return saved.make_head(config.verify.head, tokenizer, backbone.arch)
 
 
@@ -289,8 +290,8 @@ def _fit(
     """One training job under the section of the configuration that has its name; what became of it, for the manifest."""
     config: config_lib.TrainConfig = getattr(run.config, name)
     share_of = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    stream = batches.BatchStream(examples, run.config.seed, config.batch_rows, config.row_tokens, config.epochs, **share_of)
-    watched = list(batches.BatchStream(heldout, 0, config.batch_rows, config.row_tokens, 1.0, **share_of)) if heldout else []
+    stream = batches.BatchStream(examples, run.config.seed, config.batch_rows, config.row_tokens, config.epochs, config.steps, **share_of)
+    watched = list(batches.BatchStream(heldout, 0, config.batch_rows, config.row_tokens, **share_of)) if heldout else []
     share = batches.supervision(examples)
     log.say(
         f"{name}: {len(examples):,} examples, {share.tokens:,} tokens, {len(stream)} steps; "
@@ -304,48 +305,8 @@ def _fit(
 
 
 def _mesh(model: nnx.Module, name: str, config: config_lib.TrainConfig) -> jax.sharding.Mesh:
-    """The mesh that a model lies on; raises as `check_rows`."""
+    """The mesh that a model lies on; raises as `device_checks.check_rows`."""
     mesh = sharding.mesh_of(nnx.state(model, nnx.Param))
     assert mesh is not None  # `finetune` and `verify` have put it there
-    check_rows(name, config, mesh)
+    device_checks.check_rows(name, config, mesh)
     return mesh
-
-
-def check_devices(config: config_lib.Config, stages: Sequence[str]) -> None:
-    """Looks at all that a run's settings ask of the devices, before the first stage: what does not go is not said after hours.
-
-    Raises:
-        ConfigError: a mesh that does not make up the devices or does not divide the rows of a training job.
-        UserError: a model of random weights that the devices cannot hold.
-    """
-    if {"finetune", "verify"} & set(stages):
-        mesh = sharding.make_mesh(config.mesh)
-        for name in _JOBS:
-            job: config_lib.TrainConfig = getattr(config, name)
-            if job.epochs:
-                check_rows(name, job, mesh)
-        if "finetune" in stages and not config.model.weights:
-            _check_size(config, mesh)
-    if {"sample", "score"} & set(stages):
-        sharding.own_mesh(config.mesh)
-
-
-def _check_size(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
-    """Refuses sizes that no device here can train: parameters, gradient and two moments are float32."""
-    arch = scratch_arch(config.model, config.tokenizer.vocab_size)
-    needed, there = 16 * parameters(arch) / (mesh.shape["fsdp"] * mesh.shape["tensor"]), memory.usable()
-    if needed > there:
-        raise config_lib.UserError(
-            f"model.layers={arch.layers} model.width={arch.width} model.mlp_width={arch.mlp_width} tokenizer.vocab_size="
-            f"{config.tokenizer.vocab_size}: {parameters(arch):,} parameters, whose training takes {needed / 2**30:,.1f} GiB a device; "
-            f"it has {there / 2**30:,.1f} GiB: choose smaller sizes, or more devices (mesh.fsdp)"
-        )
-
-
-def check_rows(name: str, config: config_lib.TrainConfig, mesh: jax.sharding.Mesh) -> None:
-    """Refuses a mesh that does not divide a job's rows.
-
-    Raises:
-        ConfigError: it does not divide the rows of a micro-batch.
-    """
-    sharding.spec(f"a micro-batch of {name} (batch_rows / accumulate)", ("rows",), (config.batch_rows // config.accumulate,), mesh)

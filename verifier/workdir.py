@@ -152,8 +152,7 @@ def is_done(folder: pathlib.Path, settings: Mapping[str, Any]) -> bool:
 
 
 def _refuse(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    later = {path: _DEFAULTS[path] for path in new if path not in old and path in _DEFAULTS}  # a knob that is newer acted as by default
-    changed = config_lib.differences({**later, **old}, new)
+    changed = config_lib.differences(config_lib.with_defaults(old, new, _DEFAULTS), new)
     if changed:
         lines = "\n  ".join(changed)
         raise WorkdirError(

@@ -259,21 +259,48 @@ def test_every_epoch_has_every_example_once(lengths, seed, batch_rows):
     stream = BatchStream(examples, seed, batch_rows, 9, epochs=2)
     batches = list(stream)
     assert len(batches) == len(stream) and all(batch.tokens_BT.shape == (batch_rows, 9) for batch in batches)
-    first = stream.steps_per_epoch[0]
-    for epoch in (batches[:first], batches[first:]):
-        assert sorted(unpacked(epoch)) == sorted(as_tuples(examples))
+    assert all((batch.segment_ids_BT > 0).any(axis=1).all() for batch in batches[:-1])  # only the very last one lacks rows
+    found = unpacked(batches)
+    for epoch in (found[: len(examples)], found[len(examples) :]):
+        assert sorted(epoch) == sorted(as_tuples(examples))
+    first = unpacked(batches[: stream.steps_per_epoch[0]])  # an epoch ends with the step of its last row
+    assert set(first) == set(found) and sum(stream.steps_per_epoch) == len(batches)
+    assert set(unpacked(batches[: stream.steps_per_epoch[0] - 1])) < set(found)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(1, 9), st.sampled_from([1, 2, 4]), st.integers(1, 2))
+def test_a_number_of_steps_takes_as_many_epochs_as_it_needs(lengths, steps, batch_rows, hosts):
+    examples = numbered(lengths)
+    batch_rows *= hosts
+    stream = BatchStream(examples, 1, batch_rows, 9, epochs=0.1, steps=steps)
+    batches = list(stream)
+    assert len(batches) == len(stream) == sum(stream.steps_per_epoch) == steps
+    assert all((batch.segment_ids_BT > 0).any(axis=1).all() for batch in batches)
+    by_epochs = unpacked(BatchStream(examples, 1, batch_rows, 9, epochs=len(stream.steps_per_epoch)))  # the same order, longer
+    found = unpacked(batches)
+    assert found == by_epochs[: len(found)]
+    parts = [BatchStream(examples, 1, batch_rows, 9, 1.0, steps, index, hosts) for index in range(hosts)]
+    for whole, *of_hosts in zip(batches, *parts, strict=True):
+        assert same(whole, Batch(*(np.concatenate(fields) for fields in zip(*of_hosts, strict=True))))
+
+
+def test_further_epochs_are_shuffled_anew_however_they_are_asked_for():
+    examples = numbered([5] * 30)
+    orders = np.reshape([batch.tokens_BT[:, 0] for batch in BatchStream(examples, 0, 4, 5, steps=30)], (4, 30))
+    assert len({tuple(order) for order in orders.tolist()}) == 4 and (np.sort(orders) == np.sort(orders[0])).all()
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.integers(0, 30), st.integers(0, 5))
-def test_restored_equals_uninterrupted(stop, seed):
+@given(st.integers(0, 30), st.integers(0, 5), st.sampled_from([0, 17]))
+def test_restored_equals_uninterrupted(stop, seed, steps):
     examples = numbered([1 + place * 5 % 9 for place in range(41)])
-    whole = list(BatchStream(examples, seed, 2, 12, epochs=2.5))
+    whole = list(BatchStream(examples, seed, 4, 12, 2.5, steps))
     stop = min(stop, len(whole))
-    before = BatchStream(examples, seed, 2, 12, epochs=2.5)
+    before = BatchStream(examples, seed, 4, 12, 2.5, steps)
     for _ in range(stop):
         next(before)
-    after = BatchStream(examples, seed, 2, 12, epochs=2.5)
+    after = BatchStream(examples, seed, 4, 12, 2.5, steps)
     after.restore(json.loads(json.dumps(before.state())))
     rest = list(after)
     assert len(rest) == len(whole) - stop and all(same(a, b) for a, b in zip(rest, whole[stop:], strict=True))
@@ -286,6 +313,9 @@ def test_a_position_of_other_data_is_refused():
             other.restore(state)
     with pytest.raises(DataError, match="saved position has tokens=None, here it is 7"):
         BatchStream(numbered([3, 4]), 0, 2, 8).restore({name: value for name, value in state.items() if name != "tokens"})
+    older = {name: value for name, value in state.items() if name != "batches"} | {"epoch": 1, "step": 0}
+    with pytest.raises(DataError, match="of an older version, whose batches ended with the epoch; start anew"):
+        BatchStream(numbered([3, 4]), 0, 2, 8).restore(older)
 
 
 def test_hosts_together_give_the_whole():
@@ -328,6 +358,8 @@ def test_mix_is_one_to_one_and_even():
     assert used[:4] != used[4:8]
     assert [example.name for example in mix(samples, truth, seed=0)[1::2]] == used
     assert list(mix([], truth, 0)) == [] == list(mix([], [], 0))
+    few = list(mix(samples[:2], truth, 0, passes=2))  # two samples beside all four of the ground truth
+    assert few[::2] == [*samples[:2], *samples[:2]] and [example.name for example in few[1::2]] == used[:4]
     assert mix(samples, truth, 0)[-1] is mixed[-1] and mix(samples, truth, 0)[2:5] == mixed[2:5]
     with pytest.raises(DataError, match="no ground truth.*lm_weight=0"):
         mix(samples, [], 0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.evaluate.report_test import make_workdir
+from verifier import checksums
 from verifier.config import ReportConfig
 from verifier.evaluate import rank, report, tables, variants
 from verifier.evaluate.intervals import Bootstrap
@@ -84,4 +85,9 @@ def test_the_table_names_every_variant_and_leaves_out_differences_that_cannot_be
     for word in (*roots, "best-of-n", "15 problems, seeds 0, 1"):
         assert word in text
     only = variants.table(variants.compare({name: roots[name] for name in ("base", "same")}, KS, RESAMPLES, 0))
-    assert "difference to base" not in only
+    assert "difference to base" not in only and "optimiser steps" not in only
+    for name, seed, steps in (("base", 0, 247), ("base", 1, 247), ("other", 0, 31), ("other", 1, 32)):
+        manifest = {"settings": {}, "verify": {"steps": steps}}
+        checksums.write_sealed(roots[name][seed] / "verifier" / "manifest.json", manifest)
+    head = variants.table(variants.compare({name: roots[name] for name in ("base", "other")}, KS, RESAMPLES, 0)).splitlines()[:5]
+    assert [line.split() for line in head[2:]] == [["verify"], ["base", "247"], ["other", "31/32"]]

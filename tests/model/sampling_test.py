@@ -74,6 +74,22 @@ def test_top_k_and_top_p_leave_what_a_naive_reference_leaves(top_k, top_p):
     assert np.all(expected[tokens] > 0)
 
 
+def test_the_nucleus_is_what_a_sort_leaves():
+    rng = np.random.default_rng(8)
+    spreads = [0.0, 1e-6, 0.3, 3.0, 30.0, 300.0]  # from all ids alike to one that has everything
+    rows = np.concatenate([rng.normal(size=(5, 257)) * spread for spread in spreads] + [rng.integers(0, 4, (10, 257))])  # many ties
+    weights = np.exp(rows - rows.max(axis=-1, keepdims=True)).astype(np.float32)
+    nucleus = quick_jit(sampling._nucleus, static_argnames="top_p")
+    for top_p in (1e-9, 0.1, 0.5, 0.9, 0.999):
+        kept = np.asarray(nucleus(jnp.asarray(weights), top_p=top_p))
+        for row, stays in zip(weights.astype(np.float64), kept, strict=True):
+            order = np.lexsort((np.arange(257), -row))
+            share = np.cumsum(row[order]) / row.sum()
+            np.testing.assert_array_equal(stays[order], np.arange(257) < stays.sum())  # the heaviest, the lower id first
+            assert share[stays.sum() - 1] >= top_p - 1e-5  # enough of them, but for float32's rounding
+            assert stays.sum() == 1 or share[stays.sum() - 2] < top_p + 1e-5  # and not one more
+
+
 @pytest.mark.parametrize("limits", [{}, dict(top_k=3), dict(top_p=0.5)])
 def test_temperature_0_takes_the_most_likely_token(limits):
     logits = np.random.default_rng(2).normal(size=(20, 300)).astype(np.float32)

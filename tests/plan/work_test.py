@@ -25,7 +25,7 @@ def test_a_training_step_has_the_operations_that_the_compiler_counts(changes, re
     arch = dataclasses.replace(ARCH, **changes)
     config = config_lib.FinetuneConfig(batch_rows=4, row_tokens=64, remat=remat)
     graph, params, constants = step.split_model(nnx.eval_shape(lambda: Transformer(arch, rngs=nnx.Rngs(0))))
-    made, optimizer = step.compile_steps((graph, constants), functools.partial(losses.lm, vocab_size=500), config, 9, 0)
+    made, optimizer = step.compile_steps((graph, constants), functools.partial(losses.lm, vocab_size=500), config, 9, 0, "")
     state = step.TrainState(params, jax.eval_shape(optimizer.init, params), jax.ShapeDtypeStruct((), jnp.int32))
     batch = Batch(*[jax.ShapeDtypeStruct((4, 64), kind) for kind in [jnp.int32] * 3 + [jnp.float32] * 3])
     counted = programs.compiled(made.step.lower(state, batch)).cost_analysis()["flops"]

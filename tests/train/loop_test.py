@@ -159,6 +159,18 @@ def test_checkpoints_of_other_settings_are_refused(tmp_path):
     )
 
 
+def test_checkpoints_from_before_a_knob_was_there_go_on_under_its_default(tmp_path, monkeypatch):
+    ours = loop._settings
+    without = {"verify.steps", "beta2"}
+    monkeypatch.setattr(loop, "_settings", lambda *given: {name: value for name, value in ours(*given).items() if name not in without})
+    loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path, facts={"verify.steps": 0}))
+    monkeypatch.undo()
+    with pytest.raises(checkpoint.CheckpointError, match=r"verify\.steps: 0 there, 9 now\nRemove it"):
+        loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path, facts={"verify.steps": 9}))
+    ended = loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path, facts={"verify.steps": 0}))
+    assert ended.steps == 4
+
+
 @pytest.mark.parametrize(
     ("config", "fields", "message"),
     [

@@ -8,10 +8,12 @@ import functools
 import jax
 import numpy as np
 import optax
+import pytest
 from flax import nnx
 
 from tests.train import fakes
 from verifier import config as config_lib
+from verifier.model import keys
 from verifier.model.transformer import Arch, Transformer
 from verifier.train import losses, step
 
@@ -20,13 +22,13 @@ VALUE_LOSS = functools.partial(LOSS, lm_weight=0.0)
 CONFIG = config_lib.VerifyConfig(batch_rows=4, learning_rate=1e-2, warmup_share=0.2)
 
 
-def compiled(config, loss=LOSS, place=lambda params: params):
+def compiled(config, loss=LOSS, place=lambda params: params, seed=0, job="verify", made=fakes.Judge):
     """The programs of a small job, and how to make its first state."""
-    graph, _, constants = step.split_model(fakes.Judge())
-    programs, optimizer = step.compile_steps((graph, constants), loss, config, 3, seed=0)
+    graph, _, constants = step.split_model(made())
+    programs, optimizer = step.compile_steps((graph, constants), loss, config, 3, seed, job)
 
     def start():
-        _, params, _ = step.split_model(fakes.Judge())
+        _, params, _ = step.split_model(made())
         return step.first_state(place(params), optimizer)
 
     return programs, start
@@ -44,13 +46,40 @@ def test_dropout_differs_by_step_and_micro_batch_and_not_by_run():
             run.append(float(numbers["loss"]))
         found.append(run)
     assert found[0] == found[1] and len(set(found[0])) == 3
-    key = jax.random.fold_in(jax.random.key(0), 0)
+    key = jax.random.fold_in(keys.key_of(0, "verify"), 0)
     row = jax.tree.map(lambda array: array[:1], batch)
     each = [VALUE_LOSS(fakes.Judge(), row, dropout_rate=0.5, dropout_key=jax.random.fold_in(key, m)) for m in (0, 1)]
     sums = [float(terms["value"].sum) for terms in each]
     assert sums[0] != sums[1]
     by = losses.divisors(batch)
     np.testing.assert_allclose(found[0][0], sum(float(losses.total(terms, by)) for terms in each), rtol=1e-5)
+
+
+def dropping_loss(model, batch, *, dropout_rate, dropout_key, remat=False):
+    """A table's squared error over what dropout leaves of it."""
+    kept = jax.random.bernoulli(dropout_key, 1 - dropout_rate, batch.tokens_BT.shape)
+    weight = batch.value_weight_BT * kept
+    return {"value": losses.Term((weight * (model.value[...][batch.tokens_BT] - 1) ** 2).sum(), weight.sum(), 1.0)}
+
+
+def test_dropout_differs_by_job_and_by_all_bits_of_the_seed():
+    config, batch = dataclasses.replace(CONFIG, dropout=0.5), fakes.random_batch(0)
+    found = []
+    for seed, job in ((0, "verify"), (0, "finetune"), (0, "pretrain"), (2**32, "verify"), (2**62, "verify"), (0, "verify")):
+        programs, start = compiled(config, dropping_loss, seed=seed, job=job, made=fakes.Table)
+        found.append(float(programs.step(start(), batch)[1]["loss"]))
+    assert found[0] == found[-1] and len(set(found)) == 5
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_batch_that_rows_are_missing_from_weighs_by_those_it_has(accumulate):
+    programs, start = compiled(dataclasses.replace(CONFIG, accumulate=accumulate), fakes.table_loss, made=fakes.Table)
+    half = fakes.random_batch(0, rows=2)
+    full = jax.tree.map(lambda array: np.concatenate([array, array]), half)
+    partial = jax.tree.map(lambda array: np.concatenate([array, np.zeros_like(array)]), half)
+    (_, whole), (_, part) = programs.step(start(), full), programs.step(start(), partial)
+    np.testing.assert_allclose(float(part["loss"]), float(whole["loss"]), rtol=1e-6)
+    np.testing.assert_allclose(float(part["gradient_norm"]), float(whole["gradient_norm"]) / 2, rtol=1e-6)
 
 
 def test_accumulation_equals_one_batch_and_compiles_once():
@@ -86,7 +115,7 @@ def one_step(dtype: str, remat: bool = False):
     graph, params, constants = step.split_model(Transformer(ARCH, rngs=nnx.Rngs(0), dtype=dtype))
     config = config_lib.TrainConfig(batch_rows=4, learning_rate=1e-2, dropout=0.3, remat=remat)
     loss = functools.partial(losses.lm, vocab_size=fakes.VOCAB)
-    programs, optimizer = step.compile_steps((graph, constants), loss, config, 3, seed=0)
+    programs, optimizer = step.compile_steps((graph, constants), loss, config, 3, 0, "verify")
     return programs.step(step.first_state(params, optimizer), fakes.random_batch(3))
 
 

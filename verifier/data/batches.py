@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -70,32 +72,33 @@ def pack(examples: Sequence[Example], row_tokens: int) -> list[list[Example]]:
 
 
 class Mixed(LazyExamples):
-    """Every sample followed by one ground-truth example; holds no example that its two parts do not hold."""
+    """Every sample, `partners` by turns, followed by one ground-truth example; holds no example that its two parts do not hold."""
 
     def __init__(self, samples: Sequence[Example], ground_truth: Sequence[Example], partners: np.ndarray) -> None:
         self._samples, self._ground_truth, self._partners = samples, ground_truth, partners
 
     def __len__(self) -> int:
-        return 2 * len(self._samples)
+        return 2 * len(self._partners)
 
     def _made(self, place: int) -> Example:
         pair, second = divmod(place, 2)
-        return self._ground_truth[int(self._partners[pair])] if second else self._samples[pair]
+        return self._ground_truth[int(self._partners[pair])] if second else self._samples[pair % len(self._samples)]
 
 
-def mix(samples: Sequence[Example], ground_truth: Sequence[Example], seed: int) -> Sequence[Example]:
+def mix(samples: Sequence[Example], ground_truth: Sequence[Example], seed: int, passes: int = 1) -> Sequence[Example]:
     """Every sample followed by one ground-truth example (Cobbe et al. 2021, section 4.2: an equal mix, ground truth upsampled).
 
-    Ground truth is used evenly: all of it in a seeded order, then all of it again in another, until every sample has its partner.
+    Ground truth is used evenly: all of it in a seeded order, then all of it again in another, until every sample has its partner, in each
+    of the passes over the samples.
 
     Raises:
         DataError: there are samples, but no ground truth.
     """
     if samples and not ground_truth:
         raise DataError(f"{len(samples):,} samples, but no ground truth to mix them with; give some or set verify.lm_weight=0")
-    turns = range(-(-len(samples) // max(len(ground_truth), 1)))
-    partners = [shuffled(len(ground_truth), seed, turn) for turn in turns]
-    return Mixed(samples, ground_truth, np.concatenate(partners) if partners else np.zeros(0, np.int64))
+    pairs = passes * len(samples)
+    partners = [shuffled(len(ground_truth), seed, turn) for turn in range(-(-pairs // max(len(ground_truth), 1)))]
+    return Mixed(samples, ground_truth, np.concatenate(partners)[:pairs] if partners else np.zeros(0, np.int64))
 
 
 def shuffled(count: int, seed: int, turn: int) -> np.ndarray:
@@ -114,17 +117,22 @@ class BatchStream:
         batch_rows: int,
         row_tokens: int,
         epochs: float = 1.0,
+        steps: int = 0,
         process_index: int = 0,
         process_count: int = 1,
     ) -> None:
         """Packs every epoch once, to know the number of steps.
 
+        Batches run on over the end of an epoch: the last rows of one and the first of the next share a batch, so every batch but the very
+        last is full.
+
         Args:
             examples: all of them, the same on every host.
             seed: with the number of the epoch it gives the order; each epoch is packed anew in its order.
-            batch_rows: rows of a batch over all hosts. The last batch of an epoch is filled up with empty rows.
+            batch_rows: rows of a batch over all hosts. The last batch of all is filled up with empty rows.
             row_tokens: tokens of a row; longer examples are left out with a warning.
-            epochs: may be a fraction: 0.5 gives half of the first epoch's batches (rounded up).
+            epochs: may be a fraction: 0.5 gives half of the first epoch's rows (rounded up).
+            steps: so many full batches, from as many epochs as they take, whatever `epochs` says; 0: by `epochs`.
             process_index: this host, which gets its slice of the rows of every batch.
             process_count: how many hosts there are.
 
@@ -145,8 +153,10 @@ class BatchStream:
         self._examples, self._seed = examples, seed
         self.batch_rows, self.row_tokens = batch_rows, row_tokens
         self._packed: tuple[int, list[list[int]]] = (-1, [])
-        self.steps_per_epoch = self._count_steps(epochs)
-        self._epoch, self._step = 0, 0
+        self._ends = self._count_rows(epochs, steps)  # the rows from the very start to the end of each epoch
+        behind = [-(-end // batch_rows) for end in self._ends]
+        self.steps_per_epoch = [end - start for start, end in itertools.pairwise([0, *behind])]  # the step of an epoch's last row ends it
+        self._done = 0
 
     def __len__(self) -> int:
         """Batches from the very start to the end."""
@@ -157,30 +167,30 @@ class BatchStream:
         return self
 
     def __next__(self) -> Batch:
-        while self._epoch < len(self.steps_per_epoch) and self._step >= self.steps_per_epoch[self._epoch]:
-            self._epoch, self._step = self._epoch + 1, 0
-        if self._epoch >= len(self.steps_per_epoch):
+        if self._done >= len(self):
             raise StopIteration
         share = self.batch_rows // self.process_count
-        first = self._step * self.batch_rows + self.process_index * share
-        rows = self._rows_of(self._epoch)[first : first + share]
-        self._step += 1
+        first = self._done * self.batch_rows + self.process_index * share
+        rows = [self._row(number) for number in range(first, min(first + share, self._ends[-1]))]
+        self._done += 1
         return self._batch(rows, share)
 
     def state(self) -> dict[str, int]:
         """The position after the last batch given out; JSON-able, the same on every host."""
-        return {"epoch": self._epoch, "step": self._step, **self._identity()}
+        return {"batches": self._done, **self._identity()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on exactly where `state` was taken.
 
         Raises:
-            DataError: the state is of other examples, another seed or another batch size.
+            DataError: the state is of other examples, another seed or another batch size, or of an older version's order.
         """
+        if "batches" not in state:
+            raise DataError("the saved position is of an older version, whose batches ended with the epoch; start anew")
         for name, mine in self._identity().items():
             if state.get(name) != mine:
                 raise DataError(f"the saved position has {name}={state.get(name)}, here it is {mine}; use the old settings or start anew")
-        self._epoch, self._step = int(state["epoch"]), int(state["step"])
+        self._done = int(state["batches"])
 
     def _identity(self) -> dict[str, int]:
         return {
@@ -191,11 +201,23 @@ class BatchStream:
             "tokens": int(self._lengths.sum()),
         }
 
-    def _count_steps(self, epochs: float) -> list[int]:
+    def _count_rows(self, epochs: float, steps: int) -> list[int]:
+        """The number of rows up to the end of each epoch, of the last one up to where the job ends."""
         whole = math.floor(epochs)
-        shares = [1.0] * whole + ([epochs - whole] if epochs > whole else [])
-        # The small number keeps 0.1 of 30 batches at 3, where floating point says 3.0000000000000004.
-        return [math.ceil(share * math.ceil(len(self._rows_of(epoch)) / self.batch_rows) - 1e-9) for epoch, share in enumerate(shares)]
+        shares = itertools.repeat(1.0) if steps else [1.0] * whole + ([epochs - whole] if epochs > whole else [])
+        ends = [0]
+        for epoch, share in enumerate(shares):
+            # The small number keeps 0.1 of 30 rows at 3, where floating point says 3.0000000000000004.
+            ends.append(ends[-1] + math.ceil(share * len(self._rows_of(epoch)) - 1e-9))
+            if steps and ends[-1] >= steps * self.batch_rows:
+                ends[-1] = steps * self.batch_rows
+                break
+        return ends[1:]
+
+    def _row(self, number: int) -> list[int]:
+        """The examples of a row, counted from the very start."""
+        epoch = bisect.bisect_right(self._ends, number)
+        return self._rows_of(epoch)[number - (self._ends[epoch - 1] if epoch else 0)]
 
     def _rows_of(self, epoch: int) -> list[list[int]]:
         """The examples of each row of an epoch; the last epoch asked for is kept."""

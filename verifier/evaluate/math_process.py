@@ -146,7 +146,8 @@ class MathVerify:
 def check_installed() -> None:
     """Raises MathProcessError where the package math-verify is missing."""
     if importlib.util.find_spec("math_verify") is None:
-        raise MathProcessError("the grader math_verify needs a package: pip install 'math-verify>=0.9', or take another grader")
+        way_out = "pip install 'math-verify>=0.9', or take another grader"
+        raise MathProcessError(f"the grader math_verify needs the package math-verify: {way_out}")
 
 
 def _what_is_read(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from verifier.data import store
 from verifier.evaluate import comparison, curves, finished
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.intervals import Bootstrap
@@ -21,6 +22,7 @@ from verifier.evaluate.subsets import vote_shares
 _NAMES = {key: name for key, name, _ in ROWS}
 _COMPARED = ("greedy_accuracy", "majority", "best_of_n", "oracle_pass_at_n")  # differences that the table shows
 _SUBSETS = 100  # of a problem's samples, over which the votes of fewer samples are taken
+_JOBS = ("pretrain", "finetune", "verify")
 _CURVE, _VOTES = "verifier_at_k/", "votes/"  # prefixes of figures that are points of a curve: over N, and over N and k
 
 
@@ -43,7 +45,8 @@ def compare(roots: Mapping[str, Mapping[int, pathlib.Path]], ks: Sequence[int], 
         seed: of the bootstrap and of drawn subsets.
 
     Returns:
-        What comparison.json holds: `base`, `seeds`, and under `splits` for every split that the first variant was tested on, by variant:
+        What comparison.json holds: `base`, `seeds`, `steps` (optimiser steps by variant, seed and training job, of the models that are
+        there), and under `splits` for every split that the first variant was tested on, by variant:
         `n_problems`, `n_samples`, `figures` (each with its mean of every seed, `by_seed`), `differences` (on the problems that both were
         tested on), `peak`, the number of samples at which best-of-n is highest (None where nothing was scored), and `votes`, by number
         of samples and k.
@@ -57,7 +60,8 @@ def compare(roots: Mapping[str, Mapping[int, pathlib.Path]], ks: Sequence[int], 
     for split in values[base][min(values[base])]:
         runs = {name: [of_seed[which][split] for which in sorted(of_seed) if split in of_seed[which]] for name, of_seed in values.items()}
         splits[split] = {name: _summary(own, runs[base], resamples, seed) for name, own in runs.items() if own}
-    return {"base": base, "seeds": sorted(values[base]), "splits": splits}
+    steps = {name: {str(which): _steps(root) for which, root in sorted(of_seed.items())} for name, of_seed in roots.items()}
+    return {"base": base, "seeds": sorted(values[base]), "steps": steps, "splits": splits}
 
 
 def table(found: Mapping[str, Any]) -> str:
@@ -66,7 +70,7 @@ def table(found: Mapping[str, Any]) -> str:
     Args:
         found: what `compare` gave.
     """
-    lines = []
+    lines = _steps_table(found["steps"])
     for split, variants in found["splits"].items():
         first = variants[found["base"]]
         seeds = ", ".join(map(str, found["seeds"]))
@@ -95,6 +99,25 @@ def table(found: Mapping[str, Any]) -> str:
                 best_k = {size: max(by_k, key=lambda k: by_k[k]["value"]) for size, by_k in one["votes"].items()}
                 lines.append(f"{name:<{width}}" + "  ".join(f"{size}:{k}" for size, k in best_k.items()))
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _steps(root: pathlib.Path) -> dict[str, int]:
+    """The optimiser steps of each training job, as the models' manifests say."""
+    manifests = [store.read_manifest(root / folder) or {} for folder in ("generator", "verifier")]
+    return {job: manifest[job]["steps"] for manifest in manifests for job in _JOBS if job in manifest}
+
+
+def _steps_table(steps: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[str]:
+    """One line a variant: what was trained longer or shorter than the base must be seen beside what it is named for."""
+    jobs = [job for job in _JOBS if any(job in one for of_seed in steps.values() for one in of_seed.values())]
+    if not jobs:
+        return []
+    width = max(map(len, steps)) + 2
+    lines = ["", "optimiser steps, by seed where they differ", " " * width + "".join(f"{job:<16}" for job in jobs)]
+    for name, of_seed in steps.items():
+        taken = [[str(one.get(job, "-")) for one in of_seed.values()] for job in jobs]
+        lines.append(f"{name:<{width}}" + "".join(f"{'/'.join(each if len(set(each)) > 1 else each[:1]):<16}" for each in taken))
+    return lines
 
 
 def _read(root: pathlib.Path, name: str, seed: int, ks: Sequence[int]) -> dict[str, _Values]:

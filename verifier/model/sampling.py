@@ -64,8 +64,11 @@ def draw(
         return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
 
     def drawn() -> jax.Array:
-        if 0 < top_k < vocab_size or top_p < 1.0:
-            return _draw_sorted(logits_BV, uniform_B, temperature, top_k or vocab_size, top_p)
+        if 0 < top_k < vocab_size:
+            return _draw_sorted(logits_BV, uniform_B, temperature, top_k, top_p)
+        if top_p < 1.0:
+            kept_BV = _nucleus(jnp.exp((logits_BV - best_B[:, None]) / temperature), top_p)
+            return _draw_all(jnp.where(kept_BV, logits_BV, -jnp.inf), best_B, uniform_B, temperature)
         return _draw_all(logits_BV, best_B, uniform_B, temperature)
 
     token_B = jax.lax.cond(jnp.asarray(temperature) > 0, drawn, likeliest)
@@ -111,6 +114,33 @@ def _draw_sorted(logits_BV: jax.Array, uniform_B: jax.Array, temperature: jax.Ar
         cumulative_Bk = jnp.cumsum(weights_Bk, axis=-1)
     index_B = _first_beyond(weights_Bk, cumulative_Bk, uniform_B * cumulative_Bk[:, -1])
     return jnp.take_along_axis(ids_Bk, index_B[:, None], axis=-1)[:, 0].astype(jnp.int32)
+
+
+def _nucleus(weights_BV: jax.Array, top_p: float) -> jax.Array:
+    """The fewest heaviest ids of a row whose share reaches top_p, bool [B, V]; of equal weights the lower id comes first.
+
+    Sorting a large vocabulary takes a CPU minutes, so the lightest weight that stays is found by bisection: weights are not negative, and
+    so they order as their bits do.
+    """
+    bits_BV = jax.lax.bitcast_convert_type(weights_BV, jnp.int32)
+    target_B = top_p * weights_BV.sum(axis=-1)
+
+    def total(chosen_BV: jax.Array) -> jax.Array:
+        return jnp.where(chosen_BV, weights_BV, 0.0).sum(axis=-1)
+
+    def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low_B, high_B = ends  # what is as heavy as `low` reaches the target, what is as heavy as `high` does not
+        middle_B = low_B + (high_B - low_B) // 2
+        reached_B = total(bits_BV >= middle_B[:, None]) >= target_B
+        return jnp.where(reached_B, middle_B, low_B), jnp.where(reached_B, high_B, middle_B)
+
+    zero_B = jnp.zeros_like(bits_BV[:, 0])
+    above_one_B = zero_B + int(np.float32(1).view(np.int32)) + 1  # 1 is the weight of the likeliest id
+    lightest_B, _ = jax.lax.fori_loop(0, 31, halve, (zero_B, above_one_B))
+    weight_B = jax.lax.bitcast_convert_type(lightest_B, jnp.float32)
+    heavier_BV, alike_BV = bits_BV > lightest_B[:, None], bits_BV == lightest_B[:, None]
+    missing_B = jnp.ceil((target_B - total(heavier_BV)) / jnp.maximum(weight_B, jnp.finfo(jnp.float32).tiny))
+    return heavier_BV | (alike_BV & (jnp.cumsum(alike_BV, axis=-1) <= jnp.maximum(missing_B, 1)[:, None]))
 
 
 def _first_beyond(weights_BC: jax.Array, cumulative_BC: jax.Array, target_B: jax.Array) -> jax.Array:

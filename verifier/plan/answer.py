@@ -17,7 +17,7 @@ def answer(config: config_lib.Config, devices: devices_lib.Devices, names: Seque
     all_names = ("pretrain", "finetune", "sample", "verify", "score")
     if strange := [name for name in names or () if name not in all_names]:
         raise config_lib.ConfigError(f"--stages: nothing is planned for {strange[0]!r}; expected some of {', '.join(all_names)}")
-    idle = {name for name in stages.JOBS if not getattr(config, name).epochs}
+    idle = {name for name in stages.JOBS if not getattr(config, name).has_work}
     asked = [name for name in all_names if (name not in idle if names is None else name in names)]
     config = dataclasses.replace(config, mesh=stages.closed(config.mesh, devices))
     found = subject.read(config)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from verifier import training
+from verifier import device_checks, training
 from verifier.config import MeshConfig, TrainConfig
 from verifier.data.batches import Batch
 from verifier.decode import lowered, memory, steps
@@ -88,12 +88,12 @@ def plan(subject: Subject, name: str, devices: Devices) -> Stage:
 def _train(subject: Subject, name: str, mesh: Mesh) -> Stage:
     """A training job: the step, and the reading of a held-out batch, which is not divided into micro-batches."""
     config: TrainConfig = getattr(subject.config, name)
-    training.check_rows(name, config, mesh)
+    device_checks.check_rows(name, config, mesh)
     loss = training.loss_of(name, subject.config, subject.vocab_size)
 
     def made(layers: int) -> tuple[step.Programs, step.TrainState, Batch]:
         graph, params, constants = step.split_model(_model(subject, layers, name == "verify"))
-        found, optimizer = step.compile_steps((graph, constants), loss, config, 1000, subject.config.seed)
+        found, optimizer = step.compile_steps((graph, constants), loss, config, 1000, subject.config.seed, name)
         rows = NamedSharding(mesh, sharding.ROWS)
         shape = (config.batch_rows, config.row_tokens)
         batch: Any = [jax.ShapeDtypeStruct(shape, kind, sharding=rows) for kind in [jnp.int32] * 3 + [jnp.float32] * 3]
@@ -119,8 +119,11 @@ def _trained_tokens(subject: Subject, name: str) -> float:
     """Tokens of all examples of a job: solutions behind their prompts; for the verifier, samples in equal mix with ground truth."""
     config, train = subject.config, subject.texts["corpus" if name == "pretrain" and "corpus" in subject.texts else "train"]
     tokens = train.problems * (train.prompt + train.solution)
+    job: TrainConfig = getattr(config, name)
+    if job.steps:
+        return float(job.steps * job.batch_rows * job.row_tokens * work.PACKED)
     if name != "verify":
-        return float(getattr(config, name).epochs * tokens)
+        return float(job.epochs * tokens)
     samples = min(config.sample.train_samples, config.verify.samples_per_problem or config.sample.train_samples)
     share = min(config.sample.train_problems or train.problems, train.problems) / max(train.problems, 1)
     return config.verify.epochs * tokens * share * samples * (2 if config.verify.lm_weight else 1)

@@ -41,7 +41,7 @@ def to_device(batch: Batch) -> Batch:
 class Job:
     """Where a training job reads and writes, and what it is measured by."""
 
-    name: str  # of the log files and the bar
+    name: str  # of the log files and the bar; the dropout's keys depend on it
     logs: pathlib.Path
     checkpoints: pathlib.Path  # a folder of its own; a job that finds its checkpoints there goes on from the newest
     seed: int = 0
@@ -107,7 +107,7 @@ def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.T
     _check(stream, config, job)
     steps = len(stream)
     graph, params, constants = step.split_model(model)
-    programs, optimizer = step.compile_steps((graph, constants), loss, config, steps, job.seed)
+    programs, optimizer = step.compile_steps((graph, constants), loss, config, steps, job.seed, job.name)
     state = step.first_state(params, optimizer)
     with checkpoint.Checkpoints(job.checkpoints, config.keep_checkpoints) as checkpoints:
         state, standing, done = _resume(state, stream, config, job, checkpoints)
@@ -241,7 +241,7 @@ class _Meter:
 def _check(stream: Stream, config: config_lib.TrainConfig, job: Job) -> None:
     """Refuses what cannot work, before anything is compiled."""
     if not len(stream):
-        raise config_lib.ConfigError(f"{job.name}: the stream has no batches; give it examples and epochs > 0")
+        raise config_lib.ConfigError(f"{job.name}: the stream has no batches; give it examples and epochs > 0 or steps > 0")
     if config.batch_rows % config.accumulate:
         fault = f"batch_rows is {config.batch_rows}, which accumulate={config.accumulate} does not divide"
         raise config_lib.ConfigError(f"{job.name}: {fault}; choose a divisor")
@@ -258,7 +258,8 @@ def _resume(
     if done is None:
         return state, _Standing(), 0
     note = checkpoints.note(done)
-    changed = config_lib.differences(note["settings"], _settings(config, job, len(stream)))
+    own, defaults = _settings(config, job, len(stream)), config_lib.flatten(config_lib.Config()) | dataclasses.asdict(type(config)())
+    changed = config_lib.differences(config_lib.with_defaults(note["settings"], own, defaults), own)
     if changed:
         lines = "\n  ".join(changed)
         raise checkpoint.CheckpointError(f"{checkpoints.folder} is of a job with other settings:\n  {lines}\nRemove it to start anew.")

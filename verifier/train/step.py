@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from verifier import config as config_lib
-from verifier.model import sharding
+from verifier.model import keys, sharding
 from verifier.train import losses, optimizer
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ def state_shapes(params: Any, optimiser: optax.GradientTransformation, mesh: Mes
 
 
 def compile_steps(
-    static: tuple[Any, Any], loss: Loss, config: config_lib.TrainConfig, steps: int, seed: int
+    static: tuple[Any, Any], loss: Loss, config: config_lib.TrainConfig, steps: int, seed: int, job: str
 ) -> tuple[Programs, optax.GradientTransformation]:
     """Builds the programs of a job.
 
-    Dropout draws from fold_in(fold_in(key(seed), step), micro-batch): a resumed job drops what the unbroken one would have dropped.
+    Dropout draws from fold_in(fold_in(key_of(seed, job), step), micro-batch): a resumed job drops what the unbroken one would have dropped.
 
     Args:
         static: graph definition and constant arrays of the module.
@@ -75,6 +75,7 @@ def compile_steps(
         config: of the job.
         steps: of the whole job; the schedule ends there.
         seed: of the dropout.
+        job: its name, so that two jobs of a run do not drop the same.
 
     Returns:
         The programs, and the optimiser for `first_state`.
@@ -88,7 +89,7 @@ def compile_steps(
         return losses.total(terms, by), terms
 
     def gradient(params: Any, batch: Batch, key: jax.Array) -> tuple[Any, losses.Terms]:
-        by = losses.divisors(batch)
+        by = _divisors(batch)
         grad = jax.grad(micro_loss, has_aux=True)
 
         def add(carry: Any, numbered: tuple[Any, Batch]) -> tuple[Any, None]:
@@ -105,7 +106,7 @@ def compile_steps(
         return jax.lax.scan(add, zeros, (jnp.arange(config.accumulate), parts))[0]
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
-        grads, terms = gradient(state.params, batch, jax.random.fold_in(jax.random.key(seed), state.step))
+        grads, terms = gradient(state.params, batch, jax.random.fold_in(keys.key_of(seed, job), state.step))
         updates, optimiser = update.update(grads, state.optimiser, state.params)
         params = optax.apply_updates(state.params, updates)
         numbers = {
@@ -121,6 +122,12 @@ def compile_steps(
         return loss(nnx.merge(graph, params, constants), batch, dropout_rate=0.0, dropout_key=None, remat=False)
 
     return Programs(jax.jit(step, donate_argnums=0), jax.jit(evaluate)), update
+
+
+def _divisors(batch: Batch) -> dict[str, jax.Array]:
+    """What a gradient's terms are divided by: a batch that lacks rows, as a job's last one may, weighs in the moments by those it has."""
+    used = (jnp.asarray(batch.segment_ids_BT) > 0).any(axis=1).mean()  # exactly 1 but at a job's end
+    return {name: weight / used for name, weight in losses.divisors(batch).items()}
 
 
 def _micro_batches(array: jax.Array, count: int) -> jax.Array:
