@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 import subprocess
 import sys
 
 import pytest
+from absl import flags
 
 from tests.rerank_test import GOOD, write_jsonl
 
@@ -41,3 +43,10 @@ def test_flags_out_of_range_are_one_line(tmp_path: pathlib.Path, flag: str, take
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith(f"error: {flag}: expected a whole number from {takes}, such as --")
     assert done.stderr.count("\n") == 1 and not (tmp_path / "rerank-report").exists()
+
+
+def test_flags_of_several_words_may_be_written_with_dashes():
+    for module in ("launch", "rerank", "export", "compare"):
+        importlib.import_module(f"verifier.{module}")
+        for flag in flags.FLAGS.flags_by_module_dict().get(f"verifier.{module}", ()):
+            assert flag.name.replace("_", "-") in flags.FLAGS, f"{module} --{flag.name}"

@@ -26,7 +26,7 @@ from verifier.text.problem import Problem
 from verifier.text.tokenizer import Tokenizer
 from verifier.train import checkpoint, loop, losses, step
 
-_JOBS = ("pretrain", "finetune", "verify")
+_JOBS = device_checks.JOBS
 
 
 def finetune(run: Run) -> None:

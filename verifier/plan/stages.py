@@ -30,7 +30,7 @@ from verifier.plan.subject import Subject
 from verifier.plan.work import Work
 from verifier.train import step
 
-JOBS = ("pretrain", "finetune", "verify")
+JOBS = device_checks.JOBS
 _UNBOUNDED_GIB = 2.0**20  # where nothing is known of the device
 
 
