@@ -175,14 +175,14 @@ def test_no_value_ends_in_anything_but_a_line_or_a_knob():
     draw = random.Random(0)
     paths = list(config_lib.knobs())
     refused = 0
-    for _ in range(600):
+    for _ in range(200):
         text = "".join(draw.choice(_PIECES) for _ in range(draw.randrange(5)))
         try:
             check(override(Config(), [f"{draw.choice(paths)}={draw.choice(('{}', '[{}]')).format(text)}"]))
         except ConfigError as error:
             refused += 1
             assert "\n" not in str(error) and len(str(error)) < 600
-    assert refused > 400
+    assert refused > 100
 
 
 def test_values_of_a_program_become_those_of_the_shell():
