@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +90,32 @@ def test_token_ids_are_read_as_they_are_and_a_text_may_go_on(loaded):
     assert cut[0].tokens == tokens[0].tokens == ids
     np.testing.assert_allclose(cut[0].token_values, text[0].token_values[:-1], atol=1e-5)
     np.testing.assert_allclose(tokens[0].token_values, cut[0].token_values, atol=1e-6)
+
+
+def test_each_solution_may_have_ended_or_not(loaded):
+    question, solutions = ASKED[0]
+    which = [True, False, True]
+    mixed = loaded.score(question, solutions, ended=which)
+    (again, other) = loaded.score_many([ASKED[0], ASKED[1]], ended=[which, False])
+    assert other[0].tokens == TOKENIZER.encode(ASKED[1][1][0])
+    for solution, ended, one, two in zip(solutions, which, mixed, again, strict=True):
+        alone = loaded.score(question, [solution], ended=ended)[0]
+        assert one.tokens == two.tokens == alone.tokens == [*TOKENIZER.encode(solution), *[TOKENIZER.end_id] * ended]
+        np.testing.assert_allclose(one.token_values, alone.token_values, atol=1e-5)
+    best = loaded.best(question, solutions, ended=which)
+    assert best.score == pytest.approx(max(each.score for each in mixed))
+    for wrong in (which[:2], []):
+        with pytest.raises(api.ApiError, match=rf"ended has {len(wrong)} entries for 3 problems or solutions"):
+            loaded.score(question, solutions, ended=wrong)
+
+
+def test_a_text_that_is_read_as_another_one_is_warned_of(loaded, monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded.score(*ASKED[0])
+    monkeypatch.setattr(TOKENIZER.__class__, "decode", lambda self, ids: "7 ")
+    with pytest.warns(UserWarning, match=r"question '1\+1\?': solution 1 is '7', but the verifier's tokenizer reads it as '7 '"):
+        loaded.score("1+1?", [TOKENIZER.encode("8"), "7"])
 
 
 def test_the_best_has_the_highest_score_and_is_the_first_of_equals(loaded):

@@ -13,7 +13,9 @@ import pytest
 
 from tests.browser import browser, needs_browser
 from tests.evaluate.report_test import CONFIG, make_workdir
+from verifier import checksums
 from verifier.config import UserError
+from verifier.data import store
 from verifier.evaluate import comparison, rank, report, side_by_side, tables
 from verifier.evaluate.comparison import Contestant
 
@@ -79,6 +81,16 @@ def test_what_is_missing_is_named(runs: list[pathlib.Path], tmp_path: pathlib.Pa
         side_by_side.compare([runs[0], tmp_path / "nowhere"], tmp_path, "test", 20, 0)
     with pytest.raises(UserError, match="has no split 'train'; it has heldout, test"):
         side_by_side.compare(runs, tmp_path, "train", 20, 0)
+
+
+def test_tables_that_were_made_anew_after_the_report_are_named(runs: list[pathlib.Path], tmp_path: pathlib.Path) -> None:
+    changed = pathlib.Path(shutil.copytree(runs[1], tmp_path / "changed"))
+    path = changed / "tables" / "samples" / "split=test" / "manifest.json"
+    checksums.write_sealed(path, store.read_manifest(path.parent) | {"id": "0123456789abcdef"})
+    with pytest.raises(UserError, match=r"changed: samples/split=test were made anew after its report was written: run the stage report"):
+        side_by_side.compare([runs[0], changed], tmp_path, "test", 20, 0)
+    report.write_report(changed, changed / "report", CONFIG, seed=0)
+    side_by_side.compare([runs[0], changed], tmp_path, "test", 20, 0)
 
 
 def test_runs_whose_folders_have_the_same_name_are_told_apart(tmp_path: pathlib.Path) -> None:

@@ -19,7 +19,7 @@ FLOORS = {
     "device_checks": 3,
     "run": 3,
     "workdir": 4,
-    **dict.fromkeys(("train", "decode", "evaluate"), 5),
+    **dict.fromkeys(("train", "decode", "evaluate", "inputs"), 5),
     **dict.fromkeys(("data", "model"), 6),
     "text": 7,
     "hosts": 8,
@@ -34,7 +34,8 @@ FLOORS = {
 }
 # What must run on a laptop without JAX, whatever else is installed.
 WITHOUT_JAX = [
-    *("rerank.py", "compare.py", "workdir.py", "run.py", "config.py", "config_checks.py", "assignments.py", "knob_types.py", "log.py"),
+    *("rerank.py", "compare.py", "workdir.py", "inputs.py", "run.py", "config.py", "config_checks.py", "log.py"),
+    *("assignments.py", "knob_types.py"),
     *("checksums.py", "wandb_mirror.py", "atomic.py", "allocator.py", "places.py", "experiment.py"),
 ]
 FOLDERS_WITHOUT_JAX = ("text", "data", "evaluate")

@@ -132,19 +132,27 @@ def test_samples_of_another_generator_are_refused_unless_asked_for(copy):
     with pytest.raises(workdir.WorkdirError, match="somebody else"):
         pipeline.run(config(), copy, ["verify"])
     pipeline.run(config("verify.other_generator=true"), copy, ["verify"])
+    said = store.read_manifest(copy / "verifier")  # nobody knows in whose tokens those samples are
+    assert said["trained_on"] == "somebody else" != said["generator"] and said["reads_text"]
 
 
 def scores_of(root):
     return [row["score"] for row in rows(root / "tables" / "scores" / "split=test")]
 
 
-def test_a_verifier_from_the_generators_own_weights_elsewhere_is_the_same_verifier(copy, tmp_path):
+def test_a_verifier_from_the_generators_own_weights_elsewhere_is_the_same_verifier(copy, tmp_path, capsys):
     before = scores_of(copy)
     export.export(copy / "generator", tmp_path / "there")
     for name in ("verifier", "tables/scores"):
         shutil.rmtree(copy / name)
     pipeline.run(config("verify.init=base", f"verify.weights={tmp_path / 'there'}"), copy, ["verify", "score"])
     assert scores_of(copy) == pytest.approx(before, abs=1e-6)
+    said = store.read_manifest(copy / "verifier")
+    assert said["trained_on"] == said["generator"] == store.read_manifest(copy / "generator")["id"] and not said["reads_text"]
+    (tmp_path / "there").rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    pipeline.run(config("verify.init=base", f"verify.weights={tmp_path / 'elsewhere'}"), copy, ["verify", "score"])
+    assert capsys.readouterr().err.count("skipped") == 3
 
 
 def test_a_verifier_with_other_tokens_reads_the_text_of_the_solutions(copy):
@@ -155,9 +163,8 @@ def test_a_verifier_with_other_tokens_reads_the_text_of_the_solutions(copy):
     reader, generator = load_tokenizer(copy / "verifier"), load_tokenizer(copy / "generator")
     assert reader.vocab_size != generator.vocab_size
     samples = rows(copy / "tables" / "samples" / "split=test")
-    read = sorted(
-        Run(other, workdir.Workdir(copy)).samples("test", reader).to_pylist(), key=lambda row: (row["problem_id"], row["sample_id"])
-    )
+    read = Run(other, workdir.Workdir(copy)).samples("test", reader, as_text=True).to_pylist()
+    read.sort(key=lambda row: (row["problem_id"], row["sample_id"]))
     for sample, row, score in zip(samples, read, rows(copy / "tables" / "scores" / "split=test"), strict=True):
         assert reader.decode(row["tokens"]) == sample["solution"]
         assert (row["tokens"][-1] == reader.end_id) == (sample["finish"] == "eos" or not sample["solution"])
@@ -280,6 +287,8 @@ def test_a_program_of_ones_own_gets_the_numbers_of_the_scores_table(finished):
             assert mine.tokens == sample["tokens"]
             assert mine.token_values == pytest.approx(scored["token_scores"], abs=1e-5)
             assert mine.score == pytest.approx(scored["score"], abs=1e-5)
+
+
 def test_known_wrong_gold_answers_are_corrected_where_that_is_asked_for(copy, capsys, monkeypatch):
     samples, problems = (rows(copy / "tables" / name / "split=test") for name in ("samples", "problems"))
     wrong = problems[0]

@@ -95,7 +95,7 @@ def test_boxed_answers_are_judged_by_math_verify_and_those_that_hang_are_said(tm
     rerank.rerank(source, tmp_path / "out", CONFIG, LabelConfig("math_verify", grader_seconds=2.0), seed=0)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
     assert found["mean_sample_accuracy"]["value"] == pytest.approx(2 / 3)
-    assert found["grader_disagreement"]["right"]["math_verify"] == 8 and found["grader_disagreement"]["right"]["numeric"] == 4
+    assert found["grader_disagreement"]["right"]["math_verify"] == 8 and found["grader_disagreement"]["right"]["strict"] == 4
     assert found["grader_disagreement"]["not_graded"] == 4
     assert "test: 4 solutions were not graded and count as wrong: math_verify took more than 2 s" in capsys.readouterr().err
     assert "4 test solutions were not graded" in (tmp_path / "out" / "index.html").read_text()
@@ -340,3 +340,13 @@ def test_what_is_missing_is_named(tmp_path: pathlib.Path) -> None:
     with pytest.raises(UserError, match="empty.parquet is empty"):
         figures(Sources(tmp_path / "empty.parquet"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_makes_the_figures_doubtful_is_said_before_them(tmp_path: pathlib.Path) -> None:
+    rows = [{"question": f"q{p}", "solution": "The answer is 18", "answer": "18 pens"} for p in range(4)]
+    source = Sources(write_jsonl(tmp_path / "s.jsonl", rows))
+    lines = rerank.rerank(source, tmp_path / "out", CONFIG, LabelConfig("strict"), seed=0).splitlines()
+    assert "4 of 4 gold answers hold no number" in lines[0] and "finds no answer in 4 of 4 solutions" in lines[1]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.index("Doubtful:") < page.index('class="headline"')
+    assert not rerank.rerank(source, tmp_path / "out", CONFIG, LabelConfig(), seed=0).startswith("warning")

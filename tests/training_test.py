@@ -7,10 +7,11 @@ import types
 import numpy as np
 import pytest
 
+from verifier import checksums, training, workdir
 from verifier import config as config_lib
-from verifier import training, workdir
 from verifier.config import UserError
 from verifier.data import store
+from verifier.run import Run
 
 PROBLEMS = [types.SimpleNamespace(problem_id=name) for name in "abc"]
 
@@ -42,14 +43,19 @@ class Tables:
             writer.append(part)
         writer.finish({})
 
-    def samples(self, split, reader):
-        return store.read_table(self.dir.table("samples", split), "samples")
+    def samples(self, *how):
+        return Run.samples(self, *how)
 
     def prompt_ids(self, problem, tokenizer):
         return [1, ord(problem.problem_id)]
 
-    def examples(self):
-        return training._value_examples(self, "train", PROBLEMS, None, False)
+    def examples(self, vocab_size=128):
+        return training._value_examples(self, "train", PROBLEMS, types.SimpleNamespace(vocab_size=vocab_size), False)
+
+    def noted(self, table, **settings):
+        """Notes in a table's manifest what it was made from."""
+        path = self.dir.table(table, "train") / "manifest.json"
+        checksums.write_sealed(path, store.read_manifest(path.parent) | {"settings": settings})
 
 
 def plain(examples):
@@ -75,4 +81,25 @@ def test_labels_of_other_samples_are_refused(tmp_path):
     store.remove_table(tables.dir.table("labels", "train"))
     tables.write("labels", [{"problem_id": "a", "sample_id": 0, "answer": None, "correct": True, "grader": "x"}], [0])
     with pytest.raises(UserError, match="labels of train are not of the samples.*label anew"):
+        tables.examples()
+
+
+def test_labels_of_samples_that_were_drawn_anew_are_refused_though_their_names_are_the_same(tmp_path):
+    tables = Tables(tmp_path, [0, 1, 2])
+    tables.noted("labels", samples=store.table_id(store.read_manifest(tables.dir.table("samples", "train"))))
+    assert len(tables.examples()) == 12
+    tables.noted("labels", samples="0123456789abcdef")
+    with pytest.raises(UserError, match=r"labels/split=train was made from other samples \(0123.*run the stage 'label' again"):
+        tables.examples()
+
+
+def test_tokens_that_the_verifier_does_not_know_and_rows_of_somebody_else_are_refused(tmp_path):
+    tables = Tables(tmp_path, [1, 0, 2])
+    assert len(tables.examples(vocab_size=100)) == 12
+    with pytest.raises(UserError, match="samples of train: problem b, sample 0 has the token 98, but .* is 0 to 97; 8 of 36 tokens"):
+        tables.examples(vocab_size=98)
+    tables.noted("samples", generator="g")
+    assert len(tables.examples()) == 12
+    tables.noted("samples", generator="h")
+    with pytest.raises(UserError, match="split=train names the generators g in its rows and h in its manifest"):
         tables.examples()

@@ -6,14 +6,16 @@
     print([each.score for each in v.score("How many legs have 3 cats?", ["3*4=12\\n#### 12", "3+4=7\\n#### 7"])])
     print(v.best("How many legs have 3 cats?", ["3*4=12\\n#### 12", "3+4=7\\n#### 7"]).solution)
 
-The numbers are those of the stage `score`.
+The numbers are those of the stage `score` where a solution is given as the stage read it: by the ids of its tokens or, for a verifier with
+tokens of its own, by its text and whether it had `ended`. They agree but for rounding: some 1e-6 in float32, up to .004 in bfloat16.
 """
 
 from __future__ import annotations
 
 import pathlib
+import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from verifier import places, saved, workdir
 from verifier.config import ScoreConfig, UserError
@@ -21,6 +23,7 @@ from verifier.data import examples
 from verifier.evaluate.score import Solutions, score_samples
 from verifier.text.problem import Template, prompt_ids
 
+_Ended = TypeVar("_Ended")
 _SHOWN = 60  # characters of a question in a message
 
 
@@ -56,31 +59,37 @@ class LoadedVerifier:
         self.id, self.tokenizer, self.template = found.id, found.tokenizer, template
         self._model, self._rows, self._squash = found.model, rows, saved.gives_logits(found.manifest)
 
-    def score(self, question: str, solutions: Sequence[str | Sequence[int]], *, ended: bool = True) -> list[Scored]:
+    def score(self, question: str, solutions: Sequence[str | Sequence[int]], *, ended: bool | Sequence[bool] = True) -> list[Scored]:
         """Scores solutions of one problem. For many problems `score_many` takes less time.
 
         Args:
             question: the problem's text; it is put to the model as in training.
             solutions: as a generator writes them: a text, or the ids of its tokens, which are read as they are (column `tokens` of
                 the samples table, for a verifier with the generator's tokens). A text that was sampled may have been written in other
-                tokens than it is read in here.
-            ended: the end token is put behind every text, as behind a solution that is complete.
+                tokens than it is read in here, and then has another score; `Scored.tokens` are those that were read.
+            ended: whether the solution is complete, of all or of each: the end token is put behind such a text. False for one that was cut
+                (`finish` is "length" in the samples table), for the stage reads no end token there. Ids are read as they are.
 
         Returns:
-            one Scored a solution, in their order: the numbers of the stage `score`.
+            one Scored a solution, in their order.
+
+        Warns:
+            UserWarning: a text that the verifier's tokenizer does not give back; the score is of what it gives.
 
         Raises:
             ApiError: no question, no solutions, an empty one, one with a token that the verifier does not know, or one that is too long
-                for its context.
+                for its context; or `ended` of another length than the solutions.
         """
-        return self.score_many([(question, solutions)], ended=ended)[0]
+        return self.score_many([(question, solutions)], ended=ended if isinstance(ended, bool) else [ended])[0]
 
-    def score_many(self, asked: Sequence[tuple[str, Sequence[str | Sequence[int]]]], *, ended: bool = True) -> list[list[Scored]]:
+    def score_many(
+        self, asked: Sequence[tuple[str, Sequence[str | Sequence[int]]]], *, ended: bool | Sequence[bool | Sequence[bool]] = True
+    ) -> list[list[Scored]]:
         """Scores solutions of many problems, read together: every new number of rows or length of text costs a compilation.
 
         Args:
             asked: questions with their solutions, both as in `score`.
-            ended: as in `score`.
+            ended: as in `score`, of all problems or of each.
 
         Returns:
             a list a problem, in their order, as `score` gives it.
@@ -90,7 +99,7 @@ class LoadedVerifier:
         """
         if not asked:
             raise ApiError("there is nothing to score: give at least one (question, solutions)")
-        problems = [self._encoded(str(place), *each, ended) for place, each in enumerate(asked)]
+        problems = [self._encoded(str(place), *each, of) for place, (each, of) in enumerate(zip(asked, _each(ended, asked), strict=True))]
         found: list[list[Scored]] = [[] for _ in asked]
         for rows in score_samples(self._model, problems, ScoreConfig(rows=self._rows), self.id, self._squash):
             place = int(rows[0]["problem_id"])
@@ -98,13 +107,13 @@ class LoadedVerifier:
             found[place] = [Scored(row["score"], row["token_scores"], list(tokens[row["sample_id"]])) for row in rows]
         return found
 
-    def best(self, question: str, solutions: Sequence[str | Sequence[int]], *, ended: bool = True) -> Best:
+    def best(self, question: str, solutions: Sequence[str | Sequence[int]], *, ended: bool | Sequence[bool] = True) -> Best:
         """The solution that the verifier scores highest; arguments and errors as `score`."""
         scores = [each.score for each in self.score(question, solutions, ended=ended)]
         place = max(range(len(scores)), key=scores.__getitem__)  # the first of equal ones, as in `evaluate.rank`
         return Best(solutions[place], place, scores[place])
 
-    def _encoded(self, name: str, question: str, solutions: Sequence[str | Sequence[int]], ended: bool) -> Solutions:
+    def _encoded(self, name: str, question: str, solutions: Sequence[str | Sequence[int]], ended: bool | Sequence[bool]) -> Solutions:
         """A problem as it is read, once it is known that it can be."""
         which = f"question {question[:_SHOWN]!r}"
         if not question.strip():
@@ -112,7 +121,8 @@ class LoadedVerifier:
         if isinstance(solutions, str) or not len(solutions):
             raise ApiError(f"{which} has the solutions {solutions!r}: give a list of at least one")
         prompt = prompt_ids(question, self.template, self.tokenizer)
-        tokens, context = [self._tokens(each, ended) for each in solutions], self._model.backbone.arch.context
+        tokens = [self._tokens(solution, of) for solution, of in zip(solutions, _each(ended, solutions), strict=True)]
+        context = self._model.backbone.arch.context
         for place, (solution, ids) in enumerate(zip(solutions, tokens, strict=True)):
             if not len(solution):
                 raise ApiError(f"{which}: solution {place} is empty, so there is nothing to judge; leave it out")
@@ -123,12 +133,24 @@ class LoadedVerifier:
             if len(prompt) + len(ids) > context:
                 size = f"{len(prompt)} + {len(ids)} tokens with the question"
                 raise ApiError(f"{which}: solution {place} is too long: {size}, but the model's context is {context}; leave it out")
+            if isinstance(solution, str) and (read := self.tokenizer.decode(ids)) != solution:
+                lost = f"the verifier's tokenizer reads it as {read[:_SHOWN]!r}, and the score is of that; give the ids of its tokens"
+                warnings.warn(f"{which}: solution {place} is {solution[:_SHOWN]!r}, but {lost}", stacklevel=3)
         return Solutions(name, prompt, range(len(tokens)), tokens)
 
     def _tokens(self, solution: str | Sequence[int], ended: bool) -> list[int]:
         if not isinstance(solution, str):
             return [int(token) for token in solution]
         return examples.encode_solution(solution, self.tokenizer, ended)[0]
+
+
+def _each(ended: bool | Sequence[_Ended], what: Sequence[object]) -> Sequence[bool | _Ended]:
+    """`ended` of each of several things, where one may stand for all."""
+    if isinstance(ended, bool):
+        return [ended] * len(what)
+    if len(ended) != len(what):
+        raise ApiError(f"ended has {len(ended)} entries for {len(what)} problems or solutions: give one each, or one for all")
+    return ended
 
 
 def load(folder: str | pathlib.Path, *, dtype: str | None = None, template: Template | None = None, rows: int = 16) -> LoadedVerifier:
@@ -138,7 +160,7 @@ def load(folder: str | pathlib.Path, *, dtype: str | None = None, template: Temp
         folder: as a run saved it: runs/NAME/verifier; or as `python -m verifier.export` wrote it.
         dtype: of activations, "float32" or "bfloat16"; None: as the run scored (model.dtype), which the folder tells.
         template: how a problem is put to the model; None: as in training, which the folder tells.
-        rows: most packed rows read at once: memory, not results, depends on it (score.rows).
+        rows: most packed rows read at once (score.rows): memory depends on it, and values only within the precision of `dtype`.
 
     Raises:
         ApiError: the folder holds a generator or a whole run, or was made before templates were noted.

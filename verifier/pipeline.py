@@ -9,12 +9,13 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from verifier import config as config_lib
 from verifier import config_checks, device_checks, hosts, log, solutions, training, workdir
 from verifier.data import corrections, store
-from verifier.evaluate import graders
+from verifier.evaluate import graders, provenance
 from verifier.evaluate import report as report_lib
 from verifier.run import Run
 
@@ -25,6 +26,7 @@ def label(run: Run) -> None:
     for split in _sampled_splits(run):
         folder = run.dir.table("labels", split)
         asked = split.removesuffix(workdir.GREEDY_SUFFIX)
+        provenance.refuse_stale(run.dir.root, split, ["samples"])
         made_from = {"samples": run.table_id("samples", split), "problems": run.table_id("problems", asked)}
         own = workdir.settings(run.config, "label") | made_from
         if run.finished(f"label {split}", folder, own):
@@ -42,8 +44,21 @@ def label(run: Run) -> None:
             writer.append(pa.Table.from_arrays(columns, schema=store.SCHEMAS["labels"]))
         writer.finish({"seconds": time.monotonic() - begun, "not_graded": judged.not_graded, "fixed_labels": fixed})
         log.say(f"label {split}: {judged.correct.sum():,} of {len(keys):,} solutions are right ({judged.correct.mean():.1%})")
+        for line in _doubts(split, knobs.grader, rows, judged, right):
+            log.say(f"warning: label {line}")
         if judged.not_graded:
             log.say(f"label {split}: {graders.given_up(judged.not_graded, knobs.grader, knobs.grader_seconds)}")
+
+
+def _doubts(split: str, grader: str, rows: pa.Table, judged: graders.Relabelled, right: dict[str, str]) -> list[str]:
+    """What makes a split's verdicts doubtful (`graders.findings`)."""
+
+    def look(places: np.ndarray) -> graders.Solutions:
+        chosen = rows.take(places)
+        return chosen["solution"].to_pylist(), [right[key] for key in chosen["problem_id"].to_pylist()]
+
+    answered = np.fromiter((answer is not None for answer in judged.answers), bool, len(judged.answers))
+    return graders.findings(split, grader, answered, not judged.correct.any(), right, look)
 
 
 def _right_answers(split: str, gold: dict[str, str], fix_labels: bool) -> tuple[dict[str, str], list[dict[str, str]]]:

@@ -172,7 +172,8 @@ def _stored(path: pathlib.Path, grader: str) -> foreign.Foreign:
         name = folder.name.removeprefix("split=") if folder.name.startswith("split=") else "test"
         samples[name] = tables.read_samples(folder, grader)
         if (beside / "scores" / folder.name).is_dir():
-            tables.refuse_other_samples(beside / "scores" / folder.name, folder, "score")
+            sources = {"samples": folder, "verifier": beside.parent / "verifier"}
+            provenance.refuse_other_sources(beside / "scores" / folder.name, sources, "score")
             scores[name] = tables.read_scores(beside / "scores" / folder.name)
     return foreign.Foreign(samples, _problems(problems) if problems.is_dir() else None, scores)
 
@@ -203,7 +204,7 @@ def _scores(path: pathlib.Path, samples: Mapping[str, Kept], allow_missing: bool
     folders = {name: root / f"split={name}" if splits else root for name in samples}
     there = {name: folder for name, folder in folders.items() if folder.is_dir()}
     for name, folder in there.items():
-        tables.refuse_other_samples(folder, samples[name].scan.path, "score")
+        provenance.refuse_other_sources(folder, {"samples": samples[name].scan.path}, "score")
     kept = functools.cache(tables.read_scores)
     return {name: kept(folder) for name, folder in there.items()}
 

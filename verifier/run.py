@@ -7,11 +7,14 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from verifier import config as config_lib
 from verifier import log, workdir
 from verifier.data import examples, problems, store
+from verifier.evaluate import provenance
 from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.tokenizer import Tokenizer
 
@@ -72,30 +75,46 @@ class Run:
         stage = table if table == "problems" else table.removesuffix("s")
         return store.table_id(workdir.manifest_of(self.dir.table(table, split), stage))
 
-    def check_generator(self, split: str, generator: str) -> None:
-        """Refuses samples of another generator than the verifier's, unless that is asked for.
+    def drawn_by(self, split: str, generator: str | None) -> str:
+        """The generator that drew a split's samples; another than the verifier's is refused, unless that is asked for.
 
         Raises:
-            WorkdirError: they are of another one.
+            WorkdirError: the table is not finished, or its samples are of another generator than `generator`.
+            TablesError: they were drawn for other problems than those that are there.
         """
-        drawn_by = workdir.manifest_of(self.dir.table("samples", split), "sample")["settings"]["generator"]
+        folder = self.dir.table("samples", split)
+        drawn_by: str = workdir.manifest_of(folder, "sample")["settings"]["generator"]
         if drawn_by != generator and not self.config.verify.other_generator:
             raise workdir.WorkdirError(
-                f"the samples of {split} were drawn by generator {drawn_by}, but the verifier starts from {generator}: remove "
-                f"{self.dir.table('samples', split)} and sample anew, or set verify.other_generator=true"
+                f"the samples of {split} were drawn by generator {drawn_by}, but the verifier is of {generator}: remove "
+                f"{folder} and sample anew, or set verify.other_generator=true"
             )
+        provenance.refuse_stale(self.dir.root, split, ["samples"])
+        return drawn_by
 
-    def samples(self, split: str, reader: Tokenizer | None) -> pa.Table:
+    def samples(self, split: str, reader: Tokenizer, as_text: bool) -> pa.Table:
         """The stored samples of a split as a verifier reads them: problem_id, sample_id, tokens, forced, in stored order.
 
         Args:
             split: whose table is finished.
-            reader: None: the tokens that the generator drew; else the solutions' text in this tokenizer's tokens, with its end token where
-                the generator wrote its own. `forced` then says which tokens lie in what the calculator wrote.
+            reader: the verifier's tokenizer.
+            as_text: False: the tokens that were drawn, which must be the reader's; True: the solutions' text in the reader's tokens, with
+                its end token where the generator wrote its own. `forced` then says which tokens lie in what the calculator wrote.
+
+        Raises:
+            UserError: a token that the reader does not know, or rows of another generator than the table's manifest names.
         """
         folder, key = self.dir.table("samples", split), ["problem_id", "sample_id"]
-        if reader is None:
-            return store.read_table(folder, "samples", [*key, "tokens", "forced"])
+        if not as_text:
+            rows = store.read_table(folder, "samples", [*key, "tokens", "forced", "generator"])
+            named, there = workdir.manifest_of(folder, "sample")["settings"].get("generator"), pc.unique(rows["generator"]).to_pylist()
+            if named and there not in ([], [named]):
+                raise config_lib.UserError(
+                    f"{folder} names the generators {', '.join(map(str, there))} in its rows and {named} in its manifest, so that nobody "
+                    "knows whose tokens they are; remove it and sample anew"
+                )
+            _refuse_unknown_tokens(rows, reader.vocab_size, split)
+            return rows.drop_columns(["generator"])
         rows = store.read_table(folder, "samples", [*key, "solution", "finish"])
         calculated = workdir.manifest_of(folder, "sample")["settings"]["sample.calculator"]
         tokens, forced = [], []
@@ -121,3 +140,21 @@ class Run:
         if done:
             log.say(f"{what}: already done with these settings, skipped ({folder})")
         return done
+
+
+def _refuse_unknown_tokens(rows: pa.Table, vocab_size: int, split: str) -> None:
+    """Refuses samples with tokens beyond a model's vocabulary, whose embeddings would be those of other tokens, or none.
+
+    Raises:
+        UserError: with the first of them.
+    """
+    tokens = rows["tokens"].combine_chunks()
+    values = tokens.flatten().to_numpy()
+    wrong = np.flatnonzero((values < 0) | (values >= vocab_size))
+    if len(wrong):
+        row = int(pc.list_parent_indices(tokens)[int(wrong[0])].as_py())
+        raise config_lib.UserError(
+            f"the samples of {split}: problem {rows['problem_id'][row]}, sample {rows['sample_id'][row]} has the token {values[wrong[0]]}, "
+            f"but the verifier's vocabulary is 0 to {vocab_size - 1}; {len(wrong):,} of {len(values):,} tokens are beyond it. They were "
+            "drawn with another tokenizer: sample anew"
+        )

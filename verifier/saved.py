@@ -134,7 +134,7 @@ def load(
 
 def about_export(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What an exported verifier's config.json tells of its manifest, so that `load_export` gives the same scores."""
-    kept = {name: manifest[name] for name in ("id", "generator", "template") if name in manifest}
+    kept = {name: manifest[name] for name in ("id", "generator", "trained_on", "template") if name in manifest}
     return kept | {"settings": {path: manifest["settings"][path] for path in _EXPORTED if path in manifest["settings"]}}
 
 

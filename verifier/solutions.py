@@ -17,6 +17,7 @@ from verifier import hosts, log, saved, workdir
 from verifier.data import store
 from verifier.decode import memory, steps
 from verifier.decode.engine import Counts, Engine, Planner, Prompt
+from verifier.evaluate import provenance
 from verifier.evaluate.score import Solutions, score_samples
 from verifier.model import sharding
 from verifier.run import Run
@@ -54,7 +55,7 @@ def score(run: Run) -> None:
     found, mesh = run.problems(), sharding.own_mesh(run.config.mesh)
     squash = saved.gives_logits(manifest)
     for split in run.dir.results("score", workdir.further_splits(run.config)):
-        run.check_generator(split, manifest["generator"])
+        drawn_by = run.drawn_by(split, provenance.trained_on(manifest))
         own = workdir.settings(run.config, "score") | {"verifier": manifest["id"], "samples": run.table_id("samples", split)}
         folder = run.dir.table("scores", split)
         if run.finished(f"score {split}", folder, own):
@@ -64,33 +65,47 @@ def score(run: Run) -> None:
         writer = _writer(folder, "scores", own)
         prompts = {each.problem_id: run.prompt_ids(each, verifier.tokenizer) for each in found[split]}
         present = writer.present()
-        reader = verifier.tokenizer if manifest.get("reads_text") else None
-        waiting = [each for each in _solutions(run, split, prompts, reader) if each.problem_id not in present]
-        if reader:
-            waiting = _readable(waiting, verifier.model.backbone.arch.context, f"score {split}")
+        reads_text = bool(manifest.get("reads_text")) or drawn_by != manifest["generator"]
+        stored = _solutions(run, split, prompts, verifier.tokenizer, reads_text)
+        readable, too_long = _readable(stored, verifier.model.backbone.arch.context, split)
+        waiting = [each for each in readable if each.problem_id not in present]
         waiting = [waiting[place] for place in hosts.share([sum(map(len, each.tokens)) for each in waiting])]
         progress = log.Progress(sum(len(each.tokens) for each in waiting), "solution", f"score {split}")
         with progress:
             scored = score_samples(verifier.model, waiting, run.config.score, verifier.id, squash, mesh)
             _write(writer, _counted(scored, progress))
-        _finish(writer, {"seconds": time.monotonic() - begun})
+        _finish(writer, {"seconds": time.monotonic() - begun, "reads_text": reads_text, "too_long": too_long})
 
 
-def _readable(problems: Sequence[Solutions], context: int, what: str) -> list[Solutions]:
-    """Without the solutions beyond the verifier's context: where it has tokens of its own, no limit of sampling keeps them within."""
+def _readable(problems: Sequence[Solutions], context: int, split: str) -> tuple[list[Solutions], int]:
+    """What a verifier can read: no limit of sampling keeps solutions within the context of one that started from weights of its own.
+
+    Returns:
+        The problems without the solutions beyond the context, those with none left out; and how many such solutions there are.
+
+    Raises:
+        UserError: there is nothing but such solutions.
+    """
     kept = []
     for each in problems:
         places = [place for place, tokens in enumerate(each.tokens) if len(each.prompt) + len(tokens) <= context]
         if len(places) < len(each.tokens):
             ids, tokens = [each.sample_ids[place] for place in places], [each.tokens[place] for place in places]
             each = dataclasses.replace(each, sample_ids=ids, tokens=tokens)
-        kept.append(each)
-    if left := sum(len(each.tokens) for each in problems) - sum(len(each.tokens) for each in kept):
-        log.say(
-            f"{what}: {left:,} solutions are left out: with their prompts they have more than the {context:,} tokens of the verifier's "
-            "context; the report refuses samples without a score unless report.allow_missing=true"
+        kept += [each] if places else []
+    drawn = sum(len(each.tokens) for each in problems)
+    too_long = drawn - sum(len(each.tokens) for each in kept)
+    if drawn and not kept:
+        raise config_lib.UserError(
+            f"score {split}: none of the {drawn:,} solutions fits the verifier's context of {context:,} tokens with its prompt; train one "
+            "with a longer context (verify.weights, model.context), or sample shorter solutions (sample.max_new_tokens)"
         )
-    return kept
+    if too_long:
+        log.say(
+            f"score {split}: {too_long:,} of {drawn:,} solutions get no score: with their prompts they have more than the {context:,} "
+            "tokens of the verifier's context; the report leaves them out of all figures and says so"
+        )
+    return kept, too_long
 
 
 class _SampleJob(NamedTuple):
@@ -237,9 +252,9 @@ def _write(writer: store.TableWriter, groups: Iterable[list[dict[str, Any]]]) ->
     writer.append(waiting)
 
 
-def _solutions(run: Run, split: str, prompts: dict[str, list[int]], reader: Tokenizer | None) -> list[Solutions]:
-    """The stored samples of a split, problem by problem."""
-    rows = run.samples(split, reader).drop_columns(["forced"]).to_pylist()
+def _solutions(run: Run, split: str, prompts: dict[str, list[int]], reader: Tokenizer, as_text: bool) -> list[Solutions]:
+    """The stored samples of a split, problem by problem, as `Run.samples` reads them."""
+    rows = run.samples(split, reader, as_text).drop_columns(["forced"]).to_pylist()
     grouped: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         grouped.setdefault(row["problem_id"], []).append(row)

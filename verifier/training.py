@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from verifier import config as config_lib
-from verifier import device_checks, hosts, log, saved, workdir
+from verifier import device_checks, hosts, inputs, log, saved, workdir
 from verifier.data import batches, problems, store
+from verifier.evaluate import provenance
 from verifier.model import hf_files, hf_weights, keys, sharding
 from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
@@ -43,8 +44,9 @@ def finetune(run: Run) -> None:
     if "verify" not in jobs:
         check_verifier_base(config)
     model = _base_model(config, tokenizer, mesh, jobs)
-    weights = _weight_sums(config.model.weights)
-    facts = {"settings": own, "weights": weights, "parameters": sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))}
+    read = inputs.sums(config, "finetune")
+    facts: dict[str, Any] = {"settings": own, "weights": _weight_sums(config.model.weights), "inputs": read}
+    facts["parameters"] = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
     log.say(f"finetune: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens in the vocabulary")
     for name in ("pretrain", "finetune"):
         job_config: config_lib.TrainConfig = getattr(config, name)
@@ -57,7 +59,7 @@ def finetune(run: Run) -> None:
         )
         heldout = _lm_examples(run, found["heldout"], tokenizer, job_config)
         loss = loss_of(name, config, tokenizer.vocab_size)
-        facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints", own | {"weights": weights})
+        facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints", inputs.identity(own, read))
     facts |= {"template": dataclasses.asdict(run.template()), "seconds": time.monotonic() - begun}
     name = saved.save(folder, model, tokenizer, facts)
     for job in ("pretrain", "finetune"):  # of no more use, and three times the size of the model
@@ -75,13 +77,10 @@ def verify(run: Run) -> None:
     if run.finished("verify", folder, own):
         return
     begun = time.monotonic()
-    for split in ("train", "heldout"):
-        run.check_generator(split, generator.id)
+    drawn_by = {split: run.drawn_by(split, generator.id) for split in ("train", "heldout")}
     found = run.problems()
     backbone, tokenizer, weights = _verifier_base(run, generator, mesh)
-    reads_text = not tokenizer_lib.same_ids(tokenizer, generator.tokenizer)
-    if reads_text:
-        log.say(f"verify: {config.verify.weights} has other tokens than the generator: solutions are read as text, in its own")
+    reads_text = _reads_text(tokenizer, generator, drawn_by)
     examples = _value_examples(run, "train", found["train"], tokenizer, reads_text)
     heldout = _value_examples(run, "heldout", found["heldout"], tokenizer, reads_text)
     if config.verify.lm_weight:
@@ -93,8 +92,10 @@ def verify(run: Run) -> None:
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
     nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
     loss = loss_of("verify", config, tokenizer.vocab_size)
-    fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", own | {"weights": weights})
-    facts: dict[str, Any] = {"settings": own, "weights": weights, "generator": generator.id, "reads_text": reads_text, "verify": fitted}
+    read = inputs.sums(config, "verify")
+    fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", inputs.identity(own, read))
+    facts: dict[str, Any] = {"settings": own, "weights": weights, "inputs": read, "verify": fitted}
+    facts |= {"generator": generator.id, "trained_on": drawn_by["train"], "reads_text": reads_text}
     facts |= {"template": dataclasses.asdict(run.template()), "seconds": time.monotonic() - begun}
     name = saved.save(folder, model, tokenizer, facts)
     checkpoint.remove_checkpoints(folder / "verify-checkpoints")
@@ -137,6 +138,24 @@ def _verifier_base(run: Run, generator: saved.Saved, mesh: jax.sharding.Mesh) ->
     other = dataclasses.replace(config, model=model, tokenizer=config_lib.TokenizerConfig())
     tokenizer = _tokenizer(other, [])
     return _base_model(other, tokenizer, mesh, jobs=("verify",)), tokenizer, _weight_sums(config.verify.weights)
+
+
+def _reads_text(tokenizer: Tokenizer, generator: saved.Saved, drawn_by: Mapping[str, str]) -> bool:
+    """Whether the verifier reads solutions as text, which is said; their ids only where they are known to be in its own tokens.
+
+    Args:
+        tokenizer: the verifier's.
+        generator: that of the workdir.
+        drawn_by: the generator that drew the samples, by split.
+    """
+    others = sorted(set(drawn_by.values()) - {generator.id})
+    if others:
+        log.say(f"verify: samples were drawn by generator {', '.join(others)}, whose tokens are not known: solutions are read as text")
+    elif not tokenizer_lib.same_ids(tokenizer, generator.tokenizer):
+        log.say("verify: the verifier has other tokens than the generator: solutions are read as text, in its own")
+    else:
+        return False
+    return True
 
 
 def loss_of(job: str, config: config_lib.Config, vocab_size: int) -> step.Loss:
@@ -255,7 +274,8 @@ def _value_examples(run: Run, split: str, found: Sequence[Problem], tokenizer: T
     config = run.config.verify
     prompts = {each.problem_id: run.prompt_ids(each, tokenizer) for each in found}
     by_name = [("problem_id", "ascending"), ("sample_id", "ascending")]
-    rows = run.samples(split, tokenizer if reads_text else None).sort_by(by_name)
+    provenance.refuse_stale(run.dir.root, split, ["samples", "labels"])
+    rows = run.samples(split, tokenizer, reads_text).sort_by(by_name)
     labels = store.read_table(run.dir.table("labels", split), "labels", ["problem_id", "sample_id", "correct"]).sort_by(by_name)
     if not all(rows[name].equals(labels[name]) for name in ("problem_id", "sample_id")):
         raise config_lib.UserError(f"the labels of {split} are not of the samples that are there; remove the table and label anew")

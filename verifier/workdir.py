@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from verifier import atomic, checksums, places
+from verifier import atomic, checksums, inputs, places
 from verifier import config as config_lib
 from verifier.data import store
 
@@ -45,6 +45,7 @@ _WITHOUT_EFFECT = (
     "keep_checkpoints",
     "remat",
 )
+_NAME_FILES = tuple(path for knobs in inputs.KNOBS.values() for path in knobs)
 _DEFAULTS = config_lib.flatten(config_lib.Config())
 _GREEDY_IGNORES = ("sample.temperature", "sample.top_k", "sample.top_p", "sample.test_samples")
 
@@ -135,7 +136,8 @@ def refuse_other_settings(workdir: Workdir, config: config_lib.Config) -> None:
             own = settings(config, stage, split)
             manifest = store.read_manifest(folder)
             if manifest is not None:
-                _refuse(folder, {path: value for path, value in manifest["settings"].items() if "." in path or path == "seed"}, own)
+                knobs = {path: value for path, value in manifest["settings"].items() if "." in path or path == "seed"}
+                _refuse(folder, manifest | {"settings": knobs}, own)
 
 
 def is_done(folder: pathlib.Path, settings: Mapping[str, Any]) -> bool:
@@ -147,16 +149,21 @@ def is_done(folder: pathlib.Path, settings: Mapping[str, Any]) -> bool:
     manifest = store.read_manifest(folder)
     if manifest is None:
         return False
-    _refuse(folder, manifest["settings"], settings)
+    _refuse(folder, manifest, settings)
     return True
 
 
-def _refuse(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    changed = config_lib.differences(config_lib.with_defaults(old, new, _DEFAULTS), new)
+def _refuse(folder: pathlib.Path, manifest: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    old = config_lib.with_defaults(manifest["settings"], new, _DEFAULTS)
+    named = [path for path in _NAME_FILES if old.get(path) and new.get(path) and old[path] != new[path]]
+    moved = {path: old[path] for path in named if inputs.same(path, new[path], manifest)}
+    changed = config_lib.differences(old, {**new, **moved})
     if changed:
         lines = "\n  ".join(changed)
+        others = [path for path in named if path not in moved]
+        back = f"Files may lie elsewhere, but those of {', '.join(others)} are not known to be the same: put them back (a link will do)"
         raise WorkdirError(
-            f"{folder} was made with other settings:\n  {lines}\n"
+            f"{folder} was made with other settings:\n  {lines}\n{f'{back}. ' if others else ''}"
             f"Use another --workdir, or remove {folder} (and what was made from it) to make it anew."
         )
 

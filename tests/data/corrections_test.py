@@ -10,7 +10,7 @@ import pytest
 from verifier.data import corrections
 from verifier.data.gsm8k import load_gsm8k
 from verifier.text import calculator
-from verifier.text.answer import parse_number
+from verifier.text.number import parse_number
 
 REAL = pathlib.Path(os.environ.get("GSM8K_DIR") or pathlib.Path(__file__).parents[3] / "shared" / "data" / "gsm8k")
 

@@ -21,9 +21,12 @@ from verifier.rerank import Sources
 from verifier.text.answer import GRADERS, grade, vote_key
 
 CONFIG = ReportConfig(ks=(1, 3), resamples=30)
-TEXTS = st.lists(st.sampled_from(["####", "#", " ", "\n", "18", "-7.5", "$1,000", "x", ".", "3/4", "\u00bd", "so it is"]), max_size=8).map(
-    "".join
-)
+TEXTS = st.lists(
+    st.sampled_from(
+        ["####", "#", " ", "\n", "18", "-7.5", "$1,000", "x", ".", "3/4", "\u00bd", "so it is", "The answer is ", "A: ", "**", "\\boxed{7}"]
+    ),
+    max_size=8,
+).map("".join)
 
 
 @settings(max_examples=200, deadline=None)

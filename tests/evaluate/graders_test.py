@@ -21,7 +21,7 @@ needs_math_verify = pytest.mark.skipif(importlib.util.find_spec("math_verify") i
 
 
 def test_the_table_is_large_and_sound():
-    assert len(CASES) >= 150
+    assert len(CASES) >= 800
     assert len({(case["solution"], case["gold"]) for case in CASES}) == len(CASES)
     for case in CASES:
         assert set(case["right"]) <= set(graders.NAMES) and case["why"], case
@@ -142,6 +142,45 @@ def test_without_its_package_math_verify_is_refused(monkeypatch):
     with pytest.raises(MathProcessError, match=r"needs the package math-verify: pip install 'math-verify>=0.9'"):
         graders.check_grader("math_verify")
     graders.check_grader("numeric")
+
+
+def said(grader, solutions, golds):
+    """Findings on solutions, each of a problem of its own."""
+    judged = graders.relabel(solutions, golds, grader)
+    gold = {f"p{row}": text for row, text in enumerate(golds)}
+    look = lambda rows: ([solutions[row] for row in rows], [golds[row] for row in rows])  # noqa: E731
+    return graders.findings("test", grader, np.array([each is not None for each in judged.answers]), not judged.correct.any(), gold, look)
+
+
+def test_a_grader_that_reads_the_samples_has_nothing_said_about_it():
+    assert said("numeric", ["#### 1", "The answer is 2", "A: 4", "hm"], ["1", "2 pens", "x\nA: 3", "#### 4"]) == []
+    assert said("strict", ["#### 1", "#### 2"], ["1", "3"]) == []
+
+
+def test_answers_that_are_not_found_are_said_with_the_grader_that_finds_them():
+    texts = ["so\x1b[2J\nA: 18"] * 5 + ["#### 18"] * 4
+    (line,) = said("strict", texts, ["18"] * 9)
+    assert line.startswith(
+        "test: the grader strict finds no answer in 5 of 9 solutions, such as one for '18' that ends in 'so\\x1b[2J\\nA: 18'; numeric"
+    )
+    assert "--grader=numeric" in line and line.endswith("holds 5 of the first 5 of these right.") and "\x1b" not in line
+    assert said("strict", texts[1:], ["18"] * 8) == []  # half of them have one
+
+
+def test_gold_answers_without_a_number_are_said():
+    (line,) = said("numeric", ["#### 1", "#### 1"], ["1", "True"])
+    assert "1 of 2 gold answers hold no number that the grader numeric compares, such as 'True' of problem p1" in line
+    assert line.endswith("give each as one number.")
+    found = said("paper", ["#### 12", "#### 7"], ["12 dollars", "7 dollars"])
+    assert "2 of 2 gold answers" in found[0] and "numeric (--grader=numeric of rerank, label.grader=numeric of a run) reads 2" in found[0]
+    assert (
+        "paper finds none right of 2 solutions, such as one for '12 dollars' that ends in '#### 12'" in found[1] and "holds 2" in found[1]
+    )
+
+
+def test_none_right_is_said():
+    (line,) = said("numeric", ["#### 1", "#### 2"], ["3", "4"])
+    assert "numeric finds none right of 2 solutions" in line and "paper, strict, flexible hold none right either" in line
 
 
 def naive_pairs(verdicts):

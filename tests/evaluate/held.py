@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import pathlib
 import tempfile
@@ -28,10 +29,10 @@ def held(table: pa.Table) -> Scan:
 
 
 def assemble(
-    samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, scores: pa.Table | None, allow_missing: bool = False
+    samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, scores: pa.Table | None, allow_missing: bool = False, too_long: int = 0
 ) -> SplitRows:
     """`tables.assemble` of Arrow tables."""
     grader = verdicts if isinstance(verdicts, str) else None
     judged = verdicts if isinstance(verdicts, str) else tables.read_labels(written(verdicts))
-    kept = tables.read_scores(written(scores)) if scores is not None else None
+    kept = dataclasses.replace(tables.read_scores(written(scores)), too_long=too_long) if scores is not None else None
     return tables.assemble(tables.read_samples(written(samples), grader), problems, judged, kept, allow_missing)

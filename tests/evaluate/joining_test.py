@@ -115,8 +115,10 @@ def test_samples_of_another_generator_are_refused(tmp_path: pathlib.Path) -> Non
     scores = scores.append_column("verifier", pa.array(["v1"] * 8))
     splits: dict[str, SplitRows] = {"test": assemble(rows, problems, labels, scores)}
     provenance.refuse_other_generator(splits, tmp_path)  # no manifest tells nothing
-    for generator, verifier, refused in (("g1", "v1", False), ("g0", "v0", False), ("g0", "v1", True)):
-        checksums.write_sealed(tmp_path / "manifest.json", {"id": verifier, "generator": generator})
+    cases = [({"generator": "g1"}, "v1", False), ({"generator": "g0"}, "v0", False), ({"generator": "g0"}, "v1", True)]
+    cases += [({"generator": "g0", "trained_on": "g1"}, "v1", False), ({"generator": "g1", "trained_on": "g0"}, "v1", True)]
+    for made_from, verifier, refused in cases:
+        checksums.write_sealed(tmp_path / "manifest.json", {"id": verifier, **made_from})
         if refused:
             with pytest.raises(
                 TablesError, match="test samples were drawn by generator g1, but the verifier in .* of g0.*--other_generator"
@@ -124,3 +126,19 @@ def test_samples_of_another_generator_are_refused(tmp_path: pathlib.Path) -> Non
                 provenance.refuse_other_generator(splits, tmp_path)
         else:
             provenance.refuse_other_generator(splits, tmp_path)
+
+
+def test_samples_beyond_the_verifiers_context_are_left_out_where_just_they_lack_a_score() -> None:
+    rows, problems, labels, scores = made()
+    split = assemble(rows, problems, labels, scores.slice(2), too_long=2)
+    assert split.missing == {"samples_too_long_for_the_verifier": 2}
+    kept = assemble(rows.slice(2), problems, labels, scores)
+    np.testing.assert_array_equal(split.candidates.score_PJ, kept.candidates.score_PJ)
+    np.testing.assert_array_equal(split.candidates.correct_PJ, kept.candidates.correct_PJ)
+    for count in (1, 3):  # another cause: refused, or asked for, and counted as what it is
+        with pytest.raises(TablesError, match="2 of 8 samples have no row in the scores"):
+            assemble(rows, problems, labels, scores.slice(2), too_long=count)
+        split = assemble(rows, problems, labels, scores.slice(2), allow_missing=True, too_long=count)
+        assert split.missing["samples_without_score"] == 2
+    split = assemble(rows, problems, labels.slice(0, 7), scores.slice(2), allow_missing=True, too_long=2)
+    assert [split.missing[f"samples_{why}"] for why in ("too_long_for_the_verifier", "without_label", "without_score")] == [2, 1, 0]

@@ -15,7 +15,7 @@ from tests.evaluate.held import written
 from verifier import atomic, checksums
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
-from verifier.evaluate import graders, report, tables
+from verifier.evaluate import graders, report, scored, tables
 from verifier.evaluate.tables import TablesError
 from verifier.text.tokenizer import ByteTokenizer
 
@@ -180,19 +180,24 @@ def test_tables_that_do_not_belong_together_are_refused(tmp_path: pathlib.Path) 
         tables.read_workdir(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(("table", "stage"), [("labels", "label"), ("scores", "score")])
-def test_labels_and_scores_of_other_samples_are_refused(tmp_path: pathlib.Path, table: str, stage: str) -> None:
+def test_tables_that_were_made_from_others_are_refused(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path)
-    source = store.table_id(store.read_manifest(root / "tables" / "samples" / "split=test"))
-    path = root / "tables" / table / "split=test" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    checksums.write_sealed(path, manifest | {"settings": {"samples": source}})
-    assert set(tables.read_workdir(root)) == {"heldout", "test", "test_greedy"}
-    checksums.write_sealed(path, manifest | {"settings": {"samples": "0123456789abcdef"}})
-    with pytest.raises(TablesError, match=rf"{table}/split=test was made from other samples \(0123.*\).*run the stage '{stage}' again"):
-        tables.read_workdir(root)
-    if table == "labels":
-        assert tables.read_workdir(root, grader="numeric")["test"].grader == "numeric"  # stored labels are of no concern
+    checksums.write_sealed(root / "verifier" / "manifest.json", {"id": "v1"})
+    made_from = {"samples": ["problems"], "labels": ["samples", "problems"], "scores": ["samples", "verifier"]}
+    for table, source in [(table, source) for table, sources in made_from.items() for source in sources]:
+        there = root / "verifier" if source == "verifier" else root / "tables" / source / "split=test"
+        path = root / "tables" / table / "split=test" / "manifest.json"
+        manifest = json.loads(path.read_text())
+        checksums.write_sealed(path, manifest | {"settings": {source: store.read_manifest(there)["id"]}})
+        assert set(tables.read_workdir(root, ["test"])) == {"test"}
+        checksums.write_sealed(path, manifest | {"settings": {source: "0123456789abcdef"}})
+        refused = rf"{table}/split=test was made from (an)?other {source} \(0123.*\).*run the stage '{table[:-1]}' again"
+        for read in (lambda: tables.read_workdir(root, ["test"]), lambda: scored.write_scored(root, tmp_path / "s.jsonl")):
+            with pytest.raises(TablesError, match=refused):
+                read()
+        if table == "labels":
+            assert tables.read_workdir(root, ["test"], "numeric")["test"].grader == "numeric"  # stored labels are of no concern
+        checksums.write_sealed(path, manifest)
 
 
 def test_columns_of_the_scores_take_the_place_of_the_samples_own(tmp_path: pathlib.Path) -> None:
@@ -251,3 +256,20 @@ def test_a_config_with_any_byte_changed_is_refused_or_says_the_same(tmp_path):
             refused += 1
     assert refused > 0.8 * len(whole)  # between entries, other blanks are the same JSON
 
+
+@pytest.mark.parametrize(
+    ("folder", "manifest"),
+    [
+        ("tables/samples/split=test", {"settings": {"generator": "g9"}}),
+        ("tables/scores/split=test", {"reads_text": True}),
+        ("verifier", {"reads_text": True}),
+    ],
+)
+def test_a_page_colours_no_tokens_that_its_tokenizer_or_verifier_did_not_make(tmp_path, folder, manifest):
+    for name, of in (("generator", "g0"), ("verifier", "v0")):
+        checksums.write_sealed(tmp_path / name / "manifest.json", {"id": of})
+        ByteTokenizer().save(tmp_path / name)
+    checksums.write_sealed(tmp_path / "tables/samples/split=test/manifest.json", {"settings": {"generator": "g0"}})
+    assert report.run_of_workdir(tmp_path).tokenizer is not None
+    checksums.write_sealed(tmp_path / folder / "manifest.json", manifest)
+    assert report.run_of_workdir(tmp_path).tokenizer is None

@@ -172,4 +172,4 @@ def test_what_cannot_be_read_is_refused_by_name() -> None:
     for message, problem in bad.items():
         with pytest.raises(ValueError, match=message):
             score.score_samples(verifier(), [problem], ScoreConfig(), "mine", False)
-    scored(given=[dataclasses.replace(first, tokens=[[1] * 123] * 5)])
+    scored(given=[dataclasses.replace(first, tokens=[[1] * 123] * 5), score.Solutions("nothing to read", [1] * 200, [], [])])

@@ -148,6 +148,27 @@ def test_without_token_scores_they_are_left_out(workdir, tmp_path):
     assert all("tokens" not in row and "token_scores" not in row for row in lines(tmp_path / "s.jsonl"))
 
 
+def test_samples_beyond_the_verifiers_context_have_no_score(workdir, tmp_path, monkeypatch):
+    monkeypatch.setattr(scored, "AT_ONCE", 20)
+    copy = pathlib.Path(shutil.copytree(workdir, tmp_path / "run"))
+    folder = copy / "tables" / "scores" / "split=test"
+    rows = store.read_table(folder, "scores").to_pylist()
+    lost = {(row["problem_id"], row["sample_id"]) for row in rows[:7]}
+    for noted, refused in ((6, True), (7, False)):
+        store.remove_table(folder)
+        writer = store.TableWriter(folder, "scores", {})
+        writer.append(rows[7:])
+        writer.finish({"too_long": noted})
+        if refused:
+            with pytest.raises(UserError, match=r"scores/split=test has not the rows of .*samples/split=test"):
+                scored.write_scored(copy, tmp_path / "s.jsonl", token_scores=True)
+    scored.write_scored(copy, tmp_path / "s.jsonl", token_scores=True)
+    scored.write_scored(workdir, tmp_path / "all.jsonl", token_scores=True)
+    nothing = dict.fromkeys(("score", "token_scores", "verifier", "trained_on"))
+    for mine, whole in zip(lines(tmp_path / "s.jsonl"), lines(tmp_path / "all.jsonl"), strict=True):
+        assert mine == (whole | nothing if mine["split"] == "test" and (mine["problem_id"], mine["sample_id"]) in lost else whole)
+
+
 def test_a_file_is_whole_or_not_there(workdir, tmp_path, monkeypatch):
     path = tmp_path / "s.jsonl"
     path.write_text("what was there before\n")

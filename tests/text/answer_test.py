@@ -7,7 +7,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from verifier.text.answer import GRADERS, extract, grade, parse_number, same, vote_key
+from verifier.text.answer import GRADERS, comparable, extract, grade, same, vote_key
+from verifier.text.number import parse_number
 
 # solution, gold, then what each grader extracts and whether it is right (+) or wrong (-); None: no answer found
 TABLE = [
@@ -43,10 +44,10 @@ TABLE = [
     ("#### **18**", "18", "18+", None, None, "18+"),
     ("#### 17\nNo.\n#### 18", "18", "18+", "17-", "17-", "18+"),
     ("#### 18\nNo.\n#### 17", "18", "17-", "18+", "18+", "17-"),
-    ("#### 18\n####", "18", None, "18+", "18+", "18+"),
+    ("#### 18\n####", "18", "18+", "18+", "18+", "18+"),
     ("#### ,", "18", None, "-", "-", None),
     ("#### none", "18", None, None, None, None),
-    ("The answer is 18", "18", None, None, None, "18+"),
+    ("The answer is 18", "18", "18+", None, None, "18+"),
     ("It costs $18.", "18", None, None, None, "18+"),
     ("#### 18 and then ...", "18", "18+", "18+", "18+", "..-"),
     ("#### 3/0", "18", "3/0-", "3-", "3-", "0-"),
@@ -164,11 +165,140 @@ def test_strict_and_flexible_are_the_harness_s(solution, gold):
     assert grade(solution, gold, "flexible").correct == _harness(solution, gold, r"(-?[$0-9.,]{2,})|(-?[0-9]+)", -1)
 
 
-PIECES = ["#", "#### ", "1", "1,", "1 ", "1/", "1 1/", "$", "-", " ", ".", "- ", "1e", "<<"]
+PIECES = [
+    "#",
+    "#### ",
+    "####\n",
+    "1",
+    "1,",
+    "1 ",
+    "1/",
+    "1 1/",
+    "1 000 ",
+    "1.000",
+    "$",
+    "-",
+    " ",
+    "\n",
+    ".",
+    "- ",
+    "1e",
+    "10^",
+    "<<",
+    "<<1",
+]
+PIECES += [
+    "\\boxed{",
+    "\\over ",
+    "{1\\over ",
+    "\\text{",
+    "{",
+    "}",
+    "The answer is ",
+    "Answer\n",
+    "the answer is the answer is about ",
+    "A: ",
+    "**",
+]
+PIECES += ["**1**", "9 + 9 = ", "1 and ", "(1)/", "#### 1. a", "US$", "x ", "&", "\\ "]
 
 
 @pytest.mark.parametrize("piece", [*PIECES, "½", "1\u202f", "\\frac{", "\\frac{1}{"])
 def test_long_texts_do_no_harm(piece):
     text = "#### " + piece * (200_000 // len(piece))  # quadratic work would take minutes here
     for grader in GRADERS:
-        grade(text, text, grader)
+        grade(text, "18", grader)
+    for start in ("", "The answer is 1 "):
+        extract(start + text[5:50_000], "numeric")
+    comparable(text[:2_000], "numeric")
+
+
+WRAPS = [
+    "{}",
+    "**{}**",
+    "`{}`",
+    "${}$",
+    "\\({}\\)",
+    "\\boxed{{{}}}",
+    "\\text{{{}}}",
+    "{}.",
+    "{} apples",
+    "<<{}>>",
+    "= {}",
+    "The total is {}",
+]
+
+
+@hypothesis.given(st.integers(0, 99), st.integers(1, 9), st.integers(1, 20), st.booleans(), st.data())
+def test_mixed_numbers_have_one_value_however_they_are_written(whole, top, more, negative, data):
+    bottom = top + more
+    between = data.draw(st.sampled_from([" ", "-", " and ", "\u00a0", "\u202f", "\\ ", "\\,", "_"]))
+    slash = data.draw(st.sampled_from(["/", "\u2044", "\u2215", "\uff0f"]))
+    ways = [f"{whole}{between}{top}{slash}{bottom}", f"{whole}\\frac{{{top}}}{{{bottom}}}", f"{whole} {{{top} \\over {bottom}}}"]
+    sign = data.draw(st.sampled_from("-\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d")) if negative else ""
+    value = whole + Fraction(top, bottom)
+    text = data.draw(st.sampled_from(WRAPS)).format(sign + data.draw(st.sampled_from(ways)))
+    for right, gold in ((True, -value if negative else value), (False, value if negative else -value), (False, Fraction(whole))):
+        assert grade(f"so\n#### {text}", str(gold), "numeric").correct == right, text
+
+
+@hypothesis.given(st.integers(1, 999), st.lists(st.integers(0, 999), min_size=1, max_size=4), st.data())
+def test_separated_groups_are_one_number(first, groups, data):
+    separator = data.draw(
+        st.sampled_from([",", " ", "'", "_", "{,}", "\\,", "\\;", "\\ ", ",\\!", "\u00a0", "\u066c", "\uff0c", *"." * (len(groups) > 1)])
+    )
+    text = data.draw(st.sampled_from(WRAPS)).format(separator.join([str(first), *(f"{group:03}" for group in groups)]))
+    value = int(str(first) + "".join(f"{group:03}" for group in groups))
+    assert grade(f"so\n#### {text}", str(value), "numeric").correct, text
+    assert not grade(f"so\n#### {text}", str(first), "numeric").correct, text
+
+
+HEADINGS = [
+    "Step 2: Add",
+    "4. Check",
+    "3) Verify",
+    "Explanation",
+    "Check with 9 apples",
+    "Why 5?",
+    "**Step 5**",
+    "2.1 Check",
+    "The cost of 3 pens:",
+]
+STYLES = [
+    "The answer is {}.",
+    "Answer: ${}",
+    "**Final Answer:**\n\n**{}**",
+    "### Answer\n{}",
+    "So \\boxed{{{}}}.",
+    "A: {}",
+    "It is **{} pens**.",
+    "{}",
+]
+STYLES += ["Final Answer: The final answer is ${}$. I hope it is correct."]
+
+
+@hypothesis.given(st.integers(0, 10**6), st.sampled_from(STYLES), st.lists(st.sampled_from(HEADINGS)), st.integers(0, 10**6))
+def test_headings_change_nothing_and_marks_go_before_styles(number, style, headings, other):
+    after = "".join(f"\n#### {heading}\n" for heading in headings)
+    assert grade(f"so\n#### {number}{after}", str(number), "numeric").correct
+    assert extract(f"so{after}\n{style.format(number)}", "numeric") == str(number)
+    assert extract(f"so\n#### {other}{after}\n{style.format(number)}", "numeric") == str(other)
+    assert extract(f"so{after}\nIt costs {number} for them.", "numeric") is None
+    for grader in ("paper", "strict"):
+        assert extract(style.format(number), grader) is None
+
+
+@pytest.mark.parametrize(
+    ("gold", "able"),
+    [
+        ("12 apples", "n"),
+        ("$12", "nsf"),
+        ("3.0", "npsf"),
+        ("True", ""),
+        ("x\nA: 12", "n"),
+        ("x\n#### 1,200", "npsf"),
+        ("5 hours 30 minutes", ""),
+    ],
+)
+def test_which_gold_answers_can_be_equalled(gold, able):
+    assert "".join(grader[0] for grader in GRADERS if comparable(gold, grader)) == able

@@ -206,3 +206,10 @@ def test_positive_control_a_label_that_one_token_shows(tmp_path):
     heldout = [labelled(1000 + n, rows=16) for n in range(2)]
     ended = loop.fit(fakes.Judge(), fakes.Stream(1, 60, rows=16, make=labelled), VALUE_LOSS, config, make_job(tmp_path, heldout=heldout))
     assert ended.heldout["value_accuracy"] > 0.97 and ended.heldout["value_right"] > 0.7 and ended.heldout["value_wrong"] < 0.3
+
+
+def test_a_job_knows_files_by_what_is_in_them_not_by_where_they_lie(tmp_path):
+    for kind, knob in ((config_lib.VerifyConfig, "weights"), (config_lib.PretrainConfig, "corpus")):
+        job = make_job(tmp_path, facts={"inputs": {"x": "abc"}})
+        one, other = (loop._settings(kind(**{knob: where}), job, 3) for where in ("/a", "/b"))
+        assert one == other and one["inputs.x"] == "abc"

@@ -14,6 +14,7 @@ from verifier.config import Config, UserError, flatten, gives_logits
 from verifier.data import store
 from verifier.evaluate.metrics import ROWS
 from verifier.evaluate.page import main_split
+from verifier.evaluate.provenance import made_anew
 from verifier.evaluate.report import Run, run_of_workdir
 from verifier.model.hf_files import is_hub_id
 from verifier.text.problem import Template
@@ -145,7 +146,7 @@ def _figures(root: pathlib.Path, run: Run, manifest: Mapping[str, Any], kind: st
         raise UserError(f"{path} is no report's metrics.json ({error}); make it anew (--stages=report), or remove it") from error
     table = "scores" if kind == "verifier" else "samples"
     made = store.read_manifest(root / "tables" / table / f"split={split}") or {}
-    if made.get("settings", {}).get(kind) != manifest["id"] or metrics.get("config_hash") != run.config_hash:
+    if made.get("settings", {}).get(kind) != manifest["id"] or metrics.get("config_hash") != run.config_hash or made_anew(root, metrics):
         return {}
     low, high = found["samples_per_problem"]["min"], found["samples_per_problem"]["max"]
     rows = [(key, label, found.get(key)) for key, label, _ in ROWS if kind == "verifier" or key in _GENERATORS_OWN]

@@ -15,10 +15,9 @@ import pyarrow.compute as pc
 
 from verifier.data.scanning import Scan
 from verifier.evaluate import token_values
-from verifier.text.answer import GRADERS
+from verifier.text.answer import GRADERS, MARK, from_mark, from_style
 
 ROW = "row"  # of a kept table: the number of the row in its scan
-_MARK = "####"
 
 
 def gather(scan: Scan, columns: Sequence[str], make: Callable[[pa.Table, int], pa.Table]) -> pa.Table:
@@ -67,30 +66,38 @@ def codes(column: pa.ChunkedArray | Sequence[str | None]) -> tuple[np.ndarray, l
 def answers(solution: pa.Array, grader: str) -> pa.DictionaryArray:
     """The answers that a grader finds in a column of solutions; null where it finds none.
 
-    It is asked once for all solutions that agree in the part of the text that decides.
+    It is asked once for all solutions that agree in their ending, and for the whole of those in whose ending it finds nothing.
     """
-    extract = functools.partial(_extracted, grader)
-    ending = _ENDINGS.get(grader, _whole)(solution).dictionary_encode()
+    ending_of, extract_of = _ENDINGS.get(grader, (_whole, GRADERS[grader].extract))
+    extract = functools.partial(_extracted, extract_of)
+    ending = ending_of(solution).dictionary_encode()
     found: list[str | None] = [extract(text) for text in ending.dictionary.to_pylist()]
     column = pa.array(found, pa.string()).dictionary_encode()
     out = pa.DictionaryArray.from_arrays(column.indices.take(ending.indices), column.dictionary)
-    undecided = pc.and_(pc.is_null(out), pc.is_valid(ending.indices)) if grader in _LAST_LINE_MAY_LACK_IT else None
+    undecided = pc.and_(pc.is_null(out), pc.is_valid(ending.indices)) if grader in _ENDING_MAY_LACK_IT else None
     if undecided is None or not pc.any(undecided).as_py():
         return out
-    again = iter([extract(text) for text in solution.filter(undecided).to_pylist()])
+    again = iter([GRADERS[grader].extract(text) for text in solution.filter(undecided).to_pylist()])
     texts = [next(again) if open_ else text for open_, text in zip(undecided.to_pylist(), out.to_pylist(), strict=True)]
     return pa.array(texts, pa.string()).dictionary_encode()
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _extracted(grader: str, text: str) -> str | None:
+def _extracted(extract: Callable[[str], str | None], text: str) -> str | None:
     """Pieces of a table have many endings in common."""
-    return GRADERS[grader].extract(text)
+    return extract(text)
 
 
-def _after_last_mark(solution: pa.Array) -> pa.Array:
-    """`numeric` reads nothing before the last mark; null without one."""
-    return _marked(solution, reverse=True)
+def _in_ending(ending: str) -> str | None:
+    """What `numeric` finds in the ending, which a mark begins, or which is the last line of a text without one."""
+    return from_mark(ending) if ending.startswith(MARK) else from_style(ending)
+
+
+def _from_last_mark(solution: pa.Array) -> pa.Array:
+    """The last mark of an answer is mostly the last mark, and an answer without one in the last line."""
+    marked = _marked(solution, reverse=True)
+    line, _ = _last_part(pc.ascii_rtrim_whitespace(solution), "\n", reverse=True)
+    return pc.coalesce(marked, line)
 
 
 def _from_first_mark(solution: pa.Array) -> pa.Array:
@@ -99,8 +106,8 @@ def _from_first_mark(solution: pa.Array) -> pa.Array:
 
 
 def _marked(solution: pa.Array, reverse: bool) -> pa.Array:
-    last, parts = _last_part(solution, _MARK, reverse)
-    return pc.binary_join_element_wise(_MARK, pc.if_else(pc.equal(parts, 2), last, pa.scalar(None, last.type)), "")
+    last, parts = _last_part(solution, MARK, reverse)
+    return pc.binary_join_element_wise(MARK, pc.if_else(pc.equal(parts, 2), last, pa.scalar(None, last.type)), "")
 
 
 def _last_line(solution: pa.Array) -> pa.Array:
@@ -119,5 +126,10 @@ def _whole(solution: pa.Array) -> pa.Array:
     return solution
 
 
-_ENDINGS = {"numeric": _after_last_mark, "paper": _from_first_mark, "strict": _from_first_mark, "flexible": _last_line}
-_LAST_LINE_MAY_LACK_IT = ("flexible",)
+_ENDINGS: dict[str, tuple[Callable[[pa.Array], pa.Array], Callable[[str], str | None]]] = {
+    "numeric": (_from_last_mark, _in_ending),
+    "paper": (_from_first_mark, GRADERS["paper"].extract),
+    "strict": (_from_first_mark, GRADERS["strict"].extract),
+    "flexible": (_last_line, GRADERS["flexible"].extract),
+}
+_ENDING_MAY_LACK_IT = ("numeric", "flexible")

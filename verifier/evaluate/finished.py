@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from verifier.evaluate import aggregation, report, tables
+from verifier.evaluate import aggregation, provenance, report, tables
 from verifier.evaluate.comparison import ComparisonError, Contestant
 from verifier.evaluate.metrics import GREEDY
 
@@ -27,6 +27,8 @@ def read(root: pathlib.Path, name: str, splits: Sequence[str] | None = None) -> 
         UserError: the report is not there or damaged, a table is, or the run has not been judged on a split that is asked for.
     """
     metrics = _metrics(root)
+    if anew := provenance.made_anew(root, metrics):
+        raise ComparisonError(f"{root}: {', '.join(anew)} were made anew after its report was written: run the stage report again")
     about = report.run_of_workdir(root)
     judged = {split: figures for split, figures in metrics["splits"].items() if not split.endswith(GREEDY)}
     for split in splits or ():

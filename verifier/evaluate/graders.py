@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import difflib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,16 @@ import pyarrow as pa
 from verifier.config import LabelConfig, UserError
 from verifier.evaluate import columns
 from verifier.evaluate.math_process import MathVerify, check_installed
-from verifier.text.answer import GRADERS, vote_key
+from verifier.text.answer import GRADERS, comparable, vote_key
 
+Solutions = tuple[Sequence[str], Sequence[str]]  # texts, and the right answer of each
 MATH_VERIFY = "math_verify"
 BY_ENDING = tuple(GRADERS)  # find an answer without knowing the right one
 NAMES = (*GRADERS, MATH_VERIFY)
 _EXAMPLES = 5
 _TAIL = 160  # characters of a solution that an example shows
+_LOOKED_AT = 200  # solutions that other graders try, where one finds no answers
+_SHOWN = 60  # characters of a text in a finding
 
 
 class GraderError(UserError):
@@ -112,6 +115,65 @@ def check_grader(grader: str) -> None:
 def given_up(count: int, grader: str, seconds: float) -> str:
     """What is to be said of solutions that were not graded."""
     return f"{count:,} solutions were not graded and count as wrong: {grader} took more than {seconds:g} s over them, or broke off"
+
+
+def findings(
+    name: str, grader: str, answered: np.ndarray, none_right: bool, gold: Mapping[str, str], look: Callable[[np.ndarray], Solutions]
+) -> list[str]:
+    """What makes verdicts doubtful, to be said before any figure: answers that a grader does not find, gold answers that it cannot compare.
+
+    Args:
+        name: of the split.
+        grader: who judged.
+        answered: [rows] bool, whether an answer was found in the solution.
+        none_right: whether no solution is right.
+        gold: the right answers that were judged by, by problem.
+        look: texts and right answers of the solutions in chosen rows; asked once at most, for the first few in question.
+
+    Returns:
+        A sentence a finding; none where most solutions have an answer, some are right and every right answer can be compared.
+    """
+    said = _gold_findings(name, grader, gold) if grader in GRADERS else []
+    unanswered = np.nonzero(~answered)[0]
+    without = 2 * len(unanswered) > len(answered)
+    if not without and not (none_right and len(answered)):
+        return said
+    solutions, golds = look((unanswered if without else np.arange(len(answered)))[:_LOOKED_AT])
+    found = f"finds no answer in {len(unanswered):,} of" if without else "finds none right of"
+    example = f"such as one for {_shown(golds[0])} that ends in {_shown(solutions[0])}"
+    return [*said, f"{name}: the grader {grader} {found} {len(answered):,} solutions, {example}; {_who_would(solutions, golds, grader)}."]
+
+
+def _gold_findings(name: str, grader: str, gold: Mapping[str, str]) -> list[str]:
+    """Gold answers that no solution can equal, with the grader that reads most of them."""
+    bad = {answer for answer in set(gold.values()) if not comparable(answer, grader)}
+    problems = [problem for problem, answer in gold.items() if answer in bad]
+    if not problems:
+        return []
+    tried = sorted(bad)[:_LOOKED_AT]
+    read = {each: sum(comparable(answer, each) for answer in tried) for each in GRADERS}
+    best = max(read, key=lambda each: read[each])
+    way_out = f"{_taken(best)} reads {read[best]:,} of the {len(tried):,} different ones" if read[best] else "give each as one number"
+    what = f"{len(problems):,} of {len(gold):,} gold answers hold no number that the grader {grader} compares"
+    return [f"{name}: {what}, such as {_shown(gold[problems[0]])} of problem {problems[0]}: no solution of theirs is right; {way_out}."]
+
+
+def _who_would(solutions: Sequence[str], golds: Sequence[str], grader: str) -> str:
+    """The other grader that holds most of some solutions right, in words."""
+    right = {each: int(relabel(solutions, golds, each).correct.sum()) for each in GRADERS if each != grader}
+    best = max(right, key=lambda each: right[each])
+    if not right[best]:
+        return f"of the first {len(solutions):,} of these {', '.join(right)} hold none right either"
+    return f"{_taken(best)} holds {right[best]:,} of the first {len(solutions):,} of these right"
+
+
+def _taken(grader: str) -> str:
+    return f"{grader} (--grader={grader} of rerank, label.grader={grader} of a run)"
+
+
+def _shown(text: str) -> str:
+    """The end of a text, in quotes, with what a terminal would obey escaped."""
+    return repr(("..." if len(text) > _SHOWN else "") + text[-_SHOWN:])
 
 
 def answer_keys(answers: Sequence[str | None]) -> np.ndarray:

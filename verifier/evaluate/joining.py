@@ -11,6 +11,8 @@ from verifier.evaluate.candidates import not_finite
 
 ALLOW = "leave such samples out and count them: --allow-missing (rerank), report.allow_missing=true (launch)"
 
+TOO_LONG = "samples_too_long_for_the_verifier"
+
 
 class TablesError(UserError):
     """Tables that do not belong together; the message names the table and the rows."""
@@ -70,6 +72,23 @@ def refuse_not_finite(samples: pa.Table, scores: pa.Table) -> None:
             f"{len(bad):,} of {len(samples):,} scores are {what} or have {what} among their token values, such as of "
             f"{_named(samples, bad)}: score those samples again, or {ALLOW}"
         )
+
+
+def without_too_long(samples: pa.Table, scores: pa.Table, too_long: int) -> tuple[pa.Table, dict[str, int]]:
+    """The samples without those that the verifier could not read, where these are just the ones that have no score.
+
+    Args:
+        samples: with `problem_id` and `sample_id`.
+        scores: of these samples.
+        too_long: how many the verifier left out as beyond its context, by the scores' manifest.
+
+    Returns:
+        The others left out, and how many, as `samples_too_long_for_the_verifier`; where another number lacks a score, all samples.
+    """
+    scored = places(samples, scores, "scores") >= 0
+    if np.sum(~scored) != too_long:
+        return samples, {}
+    return samples.filter(pa.array(scored)), {TOO_LONG: too_long}
 
 
 def without_missing(samples: pa.Table, labels: pa.Table | None, scores: pa.Table | None) -> tuple[pa.Table, dict[str, int]]:

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from verifier.config import UserError
-from verifier.text.answer import answer_line, parse_number
+from verifier.text.answer import answer_line
+from verifier.text.number import parse_number
 
 _WORKER = pathlib.Path(__file__).parent / "math_worker.py"
 _START_SECONDS = 300  # until the process is ready: the import of SymPy on a slow disk

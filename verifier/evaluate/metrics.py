@@ -80,12 +80,15 @@ def reported(splits: Iterable[str]) -> list[str]:
 def results_table(metrics: Mapping[str, Any]) -> str:
     """The results as plain text for a terminal, 79 columns where names of splits are short: two splits beside each other.
 
+    What makes the figures doubtful is said before them.
+
     Args:
         metrics: what metrics.json holds.
     """
     names = sorted(metrics["splits"], key=lambda name: (name == HELDOUT, name))
     splits = {name: metrics["splits"][name] for name in names}
-    lines: list[str] = []
+    warnings = [f"warning: {line}" for line in metrics.get("warnings") or []]
+    lines = [*warnings]
     for first in range(0, len(names), 2):
         lines += [""] * bool(lines) + _rows({name: splits[name] for name in names[first : first + 2]})
     for name, split in splits.items():

@@ -27,8 +27,8 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], browsed: Mappi
         metrics: what metrics.json holds.
         charts: SVG texts by title, in order.
         browsed: the list of problems, from `shown.browsed`.
-        about: `name`, `date`, `grader`, `notes` (warnings in words), `settings` (dotted path to value) and `facts` (versions, revision,
-            ...).
+        about: `name`, `date`, `grader`, `warnings` (what makes the figures doubtful) and `notes` (in words), `settings` (dotted path to
+            value) and `facts` (versions, revision, ...).
 
     Returns:
         HTML of one self-contained file; all text of data is escaped.

@@ -16,7 +16,8 @@ import numpy as np
 from verifier import atomic, checksums, places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
-from verifier.evaluate import aggregation, graders, heatmap, metrics, page, plots, positions, shown, tables
+from verifier.evaluate import aggregation, graders, heatmap, metrics, page, plots, positions, provenance, shown, tables
+from verifier.evaluate.joining import TOO_LONG
 from verifier.evaluate.metrics import results_table
 from verifier.evaluate.svg import Drawing
 from verifier.evaluate.tables import SplitRows
@@ -40,6 +41,7 @@ class Run:
         config_hash: of the settings; None where they are not known.
         seconds: time spent in each stage.
         tokenizer: of the samples' tokens, for solutions coloured by token and for the aggregation `last_line`; None: not known.
+        made_from: ids of the tables that are read, by folder, so that figures are known to be of those; empty where there are none.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Run:
     config_hash: str | None = None
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     tokenizer: Tokenizer | None = None
+    made_from: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def write_report(root: pathlib.Path, out: pathlib.Path, config: ReportConfig, seed: int) -> dict[str, Any]:
@@ -81,8 +84,8 @@ def run_of_workdir(root: pathlib.Path) -> Run:
         facts={name: str(value) for name, value in facts.items() if value},
         config_hash=_config_hash(settings) if settings else None,
         seconds=_seconds(root),
-        # A verifier with a tokenizer of its own gives values to its own tokens, not to those that are stored.
-        tokenizer=None if (store.read_manifest(root / "verifier") or {}).get("reads_text") else _tokenizer(root),
+        tokenizer=_tokenizer(root) if provenance.reads_stored_tokens(root) else None,
+        made_from=provenance.ids(root),
     )
 
 
@@ -122,8 +125,9 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     main = page.main_split(metrics.reported(splits))
     figures, problems = _worked_out(splits, ranked, main, run, config, seed)
     notes = _notes(splits, config)
-    about_run = {"config_hash": run.config_hash, "seconds": dict(run.seconds)}
-    result = {"splits": figures, "aggregation": config.aggregation, "notes": notes, **about_run}
+    warnings = [line for name in figures for line in _doubts(name, splits[name], figures[name])]
+    about_run = {"config_hash": run.config_hash, "made_from": dict(run.made_from), "seconds": dict(run.seconds)}
+    result = {"splits": figures, "aggregation": config.aggregation, "warnings": warnings, "notes": notes, **about_run}
     charts: dict[str, Drawing | None] = {
         "accuracy": plots.accuracy_over_samples(figures[main]),
         "votes": plots.votes_over_k(figures, main),
@@ -137,6 +141,7 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
         "name": run.name,
         "date": datetime.date.today().strftime("%d %B %Y").lstrip("0"),
         "grader": splits[main].grader,
+        "warnings": warnings,
         "notes": notes,
         "settings": run.settings,
         "facts": run.facts,
@@ -191,6 +196,18 @@ def _disagreement(split: SplitRows) -> dict[str, Any]:
     return graders.disagreement(list(zip(ids, numbers, strict=True)), solutions, [split.gold[name] for name in ids], given)
 
 
+def _doubts(name: str, split: SplitRows, figures: Mapping[str, Any]) -> list[str]:
+    """What makes a split's verdicts doubtful, to be said before its figures (`graders.findings`)."""
+
+    def look(rows: np.ndarray) -> graders.Solutions:
+        golds = [split.gold[problem] for problem in split.rows["problem_id"].take(rows).to_pylist()]
+        return split.cells(rows, ["solution"])["solution"], golds
+
+    answered = split.answer.is_valid().to_numpy(zero_copy_only=False)
+    asked = {problem: split.gold[problem] for problem in split.candidates.problem_id_P.tolist()}
+    return graders.findings(name, split.grader, answered, figures["mean_sample_accuracy"]["value"] == 0, asked, look)
+
+
 def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
     """What a reader must know before comparing figures."""
     notes = []
@@ -203,12 +220,12 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
             notes.append(f"No {name} problem has more than {most:,} samples: the votes with k = {', '.join(too_large)} are of all of them.")
         for why, count in split.missing.items():
             if count:
-                notes.append(f"{count:,} {name} {why.replace('_', ' ')} are left out, as if they had not been drawn.")
+                notes.append(f"{count:,} {name} {why.replace('_', ' ')} are left out, as if they had not been drawn{_meaning(why)}.")
         generators = split.facts("generator")
         if len(generators) > 1:
             notes.append(f"The {name} samples come from {len(generators)} generators: {', '.join(generators)}.")
         if split.left_out:
-            notes.append(f"{split.left_out:,} {name} problems have no samples and are not counted.")
+            notes.append(f"{split.left_out:,} {name} problems have no samples{' left' * any(split.missing.values())} and are not counted.")
         if split.not_graded:
             why = f"{split.grader} took too long over them, or broke off"
             notes.append(f"{split.not_graded:,} {name} solutions were not graded and count as wrong: {why}.")
@@ -218,6 +235,11 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
     if len(names) > 1:
         notes.append(f"The splits were judged by different graders: {', '.join(sorted(names))}.")
     return notes
+
+
+def _meaning(why: str) -> str:
+    """What leaving samples out means, where what they lack has to do with the solution itself."""
+    return ": best-of-n, votes and all other figures are of the shorter ones, which may be the easier ones" if why == TOO_LONG else ""
 
 
 def _changes(fixed: Sequence[Mapping[str, str]]) -> str:

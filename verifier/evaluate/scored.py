@@ -1,9 +1,10 @@
 """A run's scored samples as one JSONL file, for other tools and for `rerank --samples`. Knows tables and fields; judges nothing.
 
 One object a line: `question`, `solution`, the gold `answer`, `extracted` (the answer found in the solution, or null), `correct`, `score`
-(null in a split that is not scored, or where it is no finite number), `problem_id`, `sample_id`, `split`, the ids of the `generator` that
-drew it, of the `verifier` that scored it and of the generator that this was `trained_on`; where asked for, `tokens` and the value after
-each, `token_scores` (these alone where the verifier reads a solution's text in tokens of its own). The answer is the one it was judged by.
+(null in a split that is not scored, for a sample beyond the verifier's context, or where it is no finite number), `problem_id`,
+`sample_id`, `split`, the ids of the `generator` that drew it, of the `verifier` that scored it and of the generator that this was
+`trained_on`; where asked for, `tokens` and the value after each, `token_scores` (these alone where the verifier read a solution's text in
+tokens of its own). The answer is the one it was judged by.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from verifier import atomic, places
 from verifier.data import corrections, store
 from verifier.data.reading import open_part, part_digest, parts_of
+from verifier.evaluate import joining
 from verifier.evaluate.joining import TablesError
-from verifier.evaluate.tables import refuse_other_samples, reported
+from verifier.evaluate.provenance import reads_stored_tokens, refuse_stale, trained_on
+from verifier.evaluate.tables import reported
 
 AT_ONCE = 1 << 16  # samples that are held at a time; for each such lot the parts are read once
 _LINES = 1 << 10  # rows that are Python objects at a time
@@ -57,10 +61,11 @@ def write_scored(root: pathlib.Path, file: pathlib.Path, token_scores: bool = Fa
         raise TablesError(f"{tables / 'scores'}: no split is scored; expected a workdir that has come through the stage 'score'")
     problems = store.read_table(tables / "problems", "problems", ["problem_id", "question", "answer"])
     verifier = store.read_manifest(root / "verifier") or {}
-    long = () if not token_scores else ("token_scores",) if verifier.get("reads_text") else _LONG
+    long = () if not token_scores else _LONG if reads_stored_tokens(root) else ("token_scores",)
     count = 0
     with atomic.whole_file(file) as out:
         for split in splits:
+            refuse_stale(root, split)
             folders = _folders(tables, split)
             fixed = (store.read_manifest(folders["labels"]) or {}).get("fixed_labels", ())
             asked = {row["problem_id"]: row for row in corrections.with_answers(problems, fixed).to_pylist()}
@@ -77,19 +82,27 @@ def _folders(tables: pathlib.Path, split: str) -> dict[str, pathlib.Path]:
 
 def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[pa.Table]:
     """The split's rows in lots of whole problems, by problem and sample; what is not scored has null scores."""
-    for name, stage in (("labels", "label"), ("scores", "score")):
-        refuse_other_samples(folders[name], folders["samples"], stage)
     there = {name: folder for name, folder in folders.items() if name != "scores" or folder.is_dir()}
     keys = {name: store.read_table(folder, name, list(_KEY)) for name, folder in there.items()}  # checks whole files, too
+    for name in list(there)[1:]:
+        unread = (store.read_manifest(there[name]) or {}).get("too_long", 0)  # samples beyond the verifier's context have no score
+        if len(keys[name]) + unread != len(keys["samples"]):
+            raise _other_rows(there, name)
     for problems in _cut(keys["samples"]):
         rows = {name: _sorted(folder, _wanted(name, long), problems) for name, folder in there.items()}
         joined = rows["samples"]
         for name in list(there)[1:]:
-            if not all(joined[key].equals(rows[name][key]) for key in _KEY):
-                raise TablesError(f"{there[name]} has not the rows of {there['samples']}; remove it and run the stage that makes it again")
+            place = joining.places(joined, rows[name], name)
+            if np.sum(place >= 0) != len(rows[name]):
+                raise _other_rows(there, name)
+            of_samples = rows[name].take(pa.array(place, mask=place < 0))
             for column in _wanted(name, long):
-                joined = joined.append_column(column, rows[name][column])
+                joined = joined.append_column(column, of_samples[column])
         yield joined
+
+
+def _other_rows(there: Mapping[str, pathlib.Path], name: str) -> TablesError:
+    return TablesError(f"{there[name]} has not the rows of {there['samples']}; remove it and run the stage that makes it again")
 
 
 def _wanted(name: str, long: Sequence[str]) -> list[str]:
@@ -142,7 +155,7 @@ def _lines(
                 "split": split,
                 "generator": row["generator"],
                 "verifier": row.get("verifier"),
-                "trained_on": verifier.get("generator") if row.get("verifier", "") == verifier.get("id") else None,
+                "trained_on": trained_on(verifier) if row.get("verifier", "") == verifier.get("id") else None,
             }
             line |= {"tokens": row["tokens"]} if "tokens" in row else {}
             line |= {"token_scores": row["token_scores"] and list(map(_finite, row["token_scores"]))} if "token_scores" in row else {}

@@ -23,6 +23,7 @@ from verifier.evaluate.candidates import Candidates, arrange_coded
 from verifier.evaluate.columns import ROW
 from verifier.evaluate.joining import TablesError
 from verifier.evaluate.metrics import GREEDY
+from verifier.evaluate.provenance import refuse_stale
 
 SPLITS = ("heldout", "test", "test_greedy")  # what a report reads of a workdir; training samples serve training
 SCORE_ROW = "score_row"  # of a split's rows: the number of the row in the scores' scan
@@ -40,10 +41,12 @@ class Kept:
             `answer`, `correct` and `grader`, of scores `score` and the columns of `token_values.summarised`; `generator` and `verifier`
             where known. Text may be dictionaries.
         scan: all columns of the table.
+        too_long: of scores, samples that have none because they are longer than their verifier's context.
     """
 
     columns: pa.Table
     scan: Scan
+    too_long: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,7 @@ class SplitRows:
         texts: the samples' scan.
         values: the scores' scan; None: not scored.
         left_out: problems of the split that have no samples and so are not counted; None: not known.
-        missing: samples that were left out, by what they lack (`joining.without_missing`).
+        missing: samples that were left out, by what they lack (`joining.without_missing`, `without_too_long`).
         not_graded: solutions that the grader was too long over; they count as wrong.
         fixed_labels: gold answers that were corrected, as `data.corrections.corrected` gives them.
     """
@@ -133,7 +136,7 @@ def assemble(
         samples: one row a sample.
         problems: at least the samples' ones: `problem_id`, `answer`, and `question` where known.
         verdicts: the labels, one row a sample at least, or the name of the grader that `samples` were read with.
-        scores: one row a sample at least; None: not scored.
+        scores: one row a sample at least, less those that are `too_long`, which are left out and counted; None: not scored.
         allow_missing: leave out samples without a verdict or score, or with NaN or inf, and count them.
         seconds: that a grader has for a solution, as in `graders.relabel`.
 
@@ -143,9 +146,12 @@ def assemble(
     """
     missing: dict[str, int] = {}
     rows = samples.columns
+    if scores and scores.too_long:
+        rows, missing = joining.without_too_long(rows, scores.columns, scores.too_long)
     if allow_missing:
         labels = None if isinstance(verdicts, str) else verdicts.columns
-        rows, missing = joining.without_missing(rows, labels, scores.columns if scores else None)
+        rows, more = joining.without_missing(rows, labels, scores.columns if scores else None)
+        missing |= more
     gold = dict(zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True))
     asked = problems["question"].to_pylist() if "question" in problems.column_names else [None] * len(problems)
     question = {name: text for name, text in zip(gold_ids(problems), asked, strict=True) if text is not None}
@@ -222,11 +228,9 @@ def read_workdir(
         )
     out = {}
     for split in there:
+        refuse_stale(places.place(root), split, ["samples", "scores"] if grader else ["samples", "labels", "scores"])
         problems = store.read_table(tables / "problems" / f"split={split.removesuffix(GREEDY)}", "problems", _OF_PROBLEMS)
         samples, labels, scored = (tables / table / f"split={split}" for table in ("samples", "labels", "scores"))
-        if not grader:
-            refuse_other_samples(labels, samples, "label")
-        refuse_other_samples(scored, samples, "score")
         said = {} if grader else store.read_manifest(labels) or {}
         fixed = said.get("fixed_labels", ())
         judged_by, verdicts = corrections.with_answers(problems, fixed), grader or read_labels(labels)
@@ -248,28 +252,6 @@ def reported(samples: pathlib.Path) -> list[str]:
     return [*SPLITS, *(split for split in there if split not in SPLITS)]
 
 
-def refuse_other_samples(folder: pathlib.Path, samples: pathlib.Path, stage: str) -> None:
-    """Compares what a split of labels or scores was made from with the samples at hand, where the manifests of both tell.
-
-    Args:
-        folder: of the labels or scores; may be missing.
-        samples: the split's folder of samples.
-        stage: that makes `folder`.
-
-    Raises:
-        TablesError: they were made from other samples, whose ids may be the same.
-    """
-    made, there = store.read_manifest(folder), store.read_manifest(samples)
-    source = made.get("settings", {}).get("samples") if made else None
-    if source is None or not there or "parts" not in there:
-        return
-    if source != store.table_id(there):
-        raise TablesError(
-            f"{folder} was made from other samples ({source}) than those in {samples} ({store.table_id(there)}); "
-            f"remove {folder} and run the stage {stage!r} again"
-        )
-
-
 def read_samples(path: pathlib.Path, grader: str | None = None) -> Kept:
     """A split of stored samples, read piece by piece; with their answers where a grader is named."""
     if grader:
@@ -289,7 +271,7 @@ def read_scores(path: pathlib.Path) -> Kept:
     """A split of stored scores and what is kept of their token values."""
     scan = _scan(path, "scores")
     given = [name for name in ("verifier", "token_scores") if name in scan.names]
-    return Kept(columns.keep(scan, [*_KEY, "score", *given]), scan)
+    return Kept(columns.keep(scan, [*_KEY, "score", *given]), scan, (store.read_manifest(path) or {}).get("too_long", 0))
 
 
 def _scan(path: pathlib.Path, table: str) -> Scan:

@@ -1,4 +1,4 @@
-"""The final answer of a solution: found, read as a number, compared, in named modes. Knows no data set and no votes.
+"""The final answer of a solution: found, compared, in named modes. Knows no data set and no votes; what a number is, is number.py's.
 
 Every mode works in time linear in the text and none raises on any text; "no answer found" is None.
 """
@@ -8,30 +8,46 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-import unicodedata
-from collections.abc import Callable, Hashable
-from fractions import Fraction
+from collections.abc import Callable, Hashable, Iterator
 
-_MARK = "####"
-_MAX_CHARACTERS = 100  # of a number that is read; longer ones are compared as text
-_MINUS = "-\u2212\u2013\ufe63\uff0d"  # hyphen, minus sign, en dash, small and full-width hyphen
-_CURRENCY = "$€£¥₹"
-_PLAIN = r"(?:(?:[0-9]+(?:,[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)"
-_SIGNED = rf"(?:[{_MINUS}+] ?(?:[{_CURRENCY}] ?)?|[{_CURRENCY}] ?(?:[{_MINUS}+] ?)?)?"
-_AMOUNT = rf"(?:[0-9]+ [0-9]+/[0-9]+|{_PLAIN} ?/ ?[$]?{_PLAIN}|{_PLAIN})"
-_NUMBER = re.compile(_SIGNED + _AMOUNT)
-_WHOLE = re.compile(rf"\s*{_SIGNED}{_AMOUNT} ?%?\.*\s*")
-_READ = re.compile(rf"(?P<sign>[-+]?)(?:(?P<whole>[0-9]+) )?(?P<top>{_PLAIN})(?:/(?P<bottom>{_PLAIN}))?")
-_EXPONENT = re.compile(r"[eE]([-+]?[0-9]+)")
-_MAX_EXPONENT = 300  # ten to a larger power is not written out; such numbers are compared as text
-_ANNOTATION = re.compile(r"<<[^<>]*>>")
-_GROUP_SPACE = re.compile(r"(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")  # no-break and thin: 1 000 with no plain space
-_PART = r" ?(?:\{([^{}]*)\}|([0-9]))"  # of a LaTeX fraction: in braces, or a single digit
-_FRACTION = re.compile(rf" ?\\[dt]?frac{_PART}{_PART}")
-_ONE_LETTER = re.compile(r"[ \u00a0\u2009\u202f]?([\u00bc-\u00be\u2150-\u215f\u2189])")  # a fraction in one letter: 1/2, 3/4, ...
+from verifier.text.number import begins_with_number, first_number, only_number, parse_number, plain
+
+MARK = "####"
 _MARKED = re.compile(r"#### (-?[0-9.,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 _NO_ANSWER = frozenset({"", "none", "null", "nan", "[invalid]"})
+
+_SECTION = r"(?:(?:final|quick|sanity|another)\s+)?(?:step|part|section|case|method|approach|way|option|problem|question|exercise"
+_SECTION += "|example|phase|stage|notes?|given|hint"
+_SECTION += "|explanation|explaining|proof|reasoning|analysis|breakdown|recap|details|workings?|calculations?|alternative(?:ly)?"
+_SECTION += "|check|checking|double-check|verify|verifying|verification|calculate|calculating|compute|computing|find|finding|determine"
+_SECTION += "|determining|solve|solving|understand|understanding|identify|let|set up|why|how|what)"
+_HEADING = re.compile(
+    rf"(?i:{_SECTION}\b(?!\s*[=:]\s*[$-]?[0-9.,]+\W*$))"  # Step 2: Add. `Option: 18` states a number
+    r"|[IVX]+\.\s"
+    rf"|\(?[0-9]+(?:\.[0-9]+)*[.):]?\s*[-:]?\s*(?i:{_SECTION})\b"  # 4.1 Check, 4 - Verify
+    r"|[0-9]{1,2}\.\s*[A-Za-z][^.!]*$|\(?[0-9]{1,2}\)\s*[A-Za-z]"  # 4. Sum, 4) Sum, (4) Sum; but not `18. That is all.`
+    r"|[^0-9=]*[A-Za-z].*:\W*$"  # The cost of 5 apples:
+)
+_ANNOUNCED = re.compile(r"(?i)\W*(?:(?:the|my|your|our|so|final|correct)\s+)*(?:answer|result|solution|ans)\b\W*(?:is\W*)?$")
+
+_WORD = re.compile(r"\\(?:boxed|fbox)|\b(?:[Aa]nswer|ANSWER|[Aa]ns|ANS)\b")
+_NOT_THE_ANSWER = re.compile(
+    r"(?i)\b(?:wrong|incorrect|false|other|another|previous|initial|earlier|partial|intermediate|if (?:the|my))[ *_]*$"
+)
+_LEADS = re.compile(
+    r"[*_`]*\.?(?: to (?:the|this|your) (?:question|problem|puzzle))?[*_`]*"
+    r"(?:\s*(?:(?:is|are|was|be|equals|(?:would|should|must|will) be|comes to|=|:|->|\u2192|\uff1a)(?![a-z]))++|\s+[-\u2013\u2014]\s)"
+    r"(?:[\s*_`~,]*+(?:(?:approximately|about|around|roughly|nearly|exactly|just|only|simply|equal to|therefore|thus|then|actually|now"
+    r"|indeed|a total of|that|x =|the final answer is|the answer is)(?![a-z])))*+\s*+"
+)
+_ALONE = re.compile(r"[\s#*_>-]*(?:(?:the|my|our|final|correct)\s+)*")
+_MARKUP = " \t\r*_`\"'([{$#>~"
+_LEAD = re.compile(r"^[^\w($€£¥₹]+|^_+")
+_DIGITS = frozenset("0123456789")
+_BEFORE, _AFTER = 24, 400  # characters around the word that are read
+_BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
+_SHORT_ANSWER = re.compile(r"[\s*_`>]*A ?[:.][*_`]*\s*(.*)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,26 +95,6 @@ def grade(solution: str, gold: str, grader: str) -> Graded:
     return Graded(answer, answer is not None and mode.equal(answer, gold))
 
 
-def parse_number(text: str) -> Fraction | None:
-    """The number that a text is as a whole: sign, `$`, `%`, thousands commas, trailing point, decimals, `3/4`, `1 3/4`, `1e5`; else None.
-
-    Other scripts' digits, `½` and LaTeX's `\\frac{3}{4}`, `9{,}500` and `\\$` are read too.
-    """
-    if len(text) > _MAX_CHARACTERS:
-        return None
-    text = _plain_text(text)
-    if _WHOLE.fullmatch(text) is None or any(abs(int(power)) > _MAX_EXPONENT for power in _EXPONENT.findall(text)):
-        return None
-    found = _READ.fullmatch(_tidy(text))
-    if found is None:
-        return None
-    top, bottom = Fraction(found["top"]), Fraction(found["bottom"] or 1)
-    if bottom == 0 or (found["whole"] and not found["bottom"]):
-        return None
-    value = int(found["whole"] or 0) + top / bottom
-    return -value if found["sign"] == "-" else value
-
-
 def same(a: str | None, b: str | None) -> bool:
     """Whether two answers are numerically equal; the same text where neither is a number. None equals nothing."""
     return a is not None and vote_key(a) is not None and vote_key(a) == vote_key(b)
@@ -120,57 +116,122 @@ def vote_key(answer: str | None) -> Hashable | None:
 
 
 def _numeric(solution: str) -> str | None:
-    """The first number of the first line after the last `####`.
+    """The answer at the last `####` that marks one; where none does, in the answer styles in common use; see `from_mark`, `from_style`."""
+    found = _at_mark(solution)
+    return first_number(*found) if found else from_style(solution)
 
-    The last mark counts: by the first one, as the released code has it, a solution could change its mind unseen. A last mark that no number
-    follows is no answer. Annotations (`<<3*6=18>>`) are the calculator's and not read; an expression is not worked out, its first number
-    counts.
+
+def from_mark(solution: str) -> str | None:
+    """The number of the line of the last `####` that marks an answer.
+
+    The line is the mark's own or, where that is empty or only announces (`#### Final Answer:`), the next one with text. A heading
+    (`#### Step 2: Add`, `#### 4. Check`, `#### Explanation`) and a line without a digit mark none. By the first mark, as the released code
+    has it, a solution could change its mind unseen. The first number counts, or the result of an equation (`number.first_number`);
+    annotations (`<<3*6=18>>`) are the calculator's and not read.
     """
-    line = answer_line(solution)
-    found = _NUMBER.search(_ANNOTATION.sub("", _plain_text(line))) if line else None
-    return _tidy(found[0]) if found else None
+    found = _at_mark(solution)
+    return first_number(*found) if found else None
+
+
+def from_style(text: str) -> str | None:
+    """The number of a text without a mark that ends in one of these; None in any other prose (`So the profit is $18.`).
+
+    - the last `\\boxed{18}`, or the last of `The answer is 18`, `Answer: 18`, `answer = 18`, `Final Answer: The final answer is $18$. I
+      hope it is correct.`, a heading or bold line `Answer` with the number below; the number follows at once, behind markup, currency and
+      words such as "about"; not of a wrong, other or earlier answer;
+    - a last line `A: 18`, a last line with `**18**` or `**18 apples**`, or that is nothing but a number.
+    """
+    text = text.rstrip()
+    start = text.rfind("\n") + 1
+    words = list(_WORD.finditer(text))
+    for found in (each for each in reversed(words) if each.start() >= start):
+        if (read := _after(text, found)) is not None:
+            return read[0]
+    if (answer := _in_last_line(text[start:])) is not None:
+        return answer
+    for found in (each for each in reversed(words) if each.start() < start):
+        if (read := _after(text, found)) is not None:
+            return read[0]
+    return None
 
 
 def answer_line(solution: str) -> str | None:
-    """The first line with text after the last `####`, "" where there is none; None without the mark."""
-    _, mark, rest = solution.rpartition(_MARK)
-    return rest.lstrip().partition("\n")[0] if mark else None
+    """The line of the last `####` that marks an answer; where none does, what follows the last one; None without the mark."""
+    if MARK not in solution:
+        return None
+    return next(_marked_lines(solution, read=str), (solution.rpartition(MARK)[2].lstrip().partition("\n")[0], False))[0]
 
 
-def _plain_text(text: str) -> str:
-    """A text whose numbers are written in ASCII: digits of all scripts, full-width signs, `½`, separating spaces, LaTeX.
+def _at_mark(solution: str) -> tuple[str, bool] | None:
+    """The plain line of the last mark of an answer, and whether a dash before it is a bullet."""
+    return next(_marked_lines(solution, read=plain), None) if MARK in solution else None
 
-    A fraction has one space before it, its own or a new one, so that `2\\frac12` and `2 ½` both read as `2 1/2`.
+
+def _marked_lines(solution: str, read: Callable[[str], str]) -> Iterator[tuple[str, bool]]:
+    """The lines that `####` marks as answers, as `read` gives them, the last first; and whether each is another line than its mark's."""
+    for part in reversed(solution.split(MARK)[1:]):
+        own, _, below = part.partition("\n")
+        line = own.strip()
+        announced = _ANNOUNCED.fullmatch(line) is not None
+        other = announced or not line
+        if other:
+            line = below.lstrip().partition("\n")[0].strip()
+        plainly = plain(line)
+        if not any(letter in _DIGITS for letter in plainly) or _HEADING.match(_LEAD.sub("", plainly)):
+            continue
+        if not announced or only_number(plainly) is not None:
+            yield (plainly if read is plain else line), other
+
+
+def _after(text: str, found: re.Match[str]) -> tuple[str | None] | None:
+    """The answer that follows a word for one; None where the word leads to none. An expression that is no number leads to one: (None,)."""
+    if found[0][0] == "\\":
+        inside = _boxed(text, found.end())
+        return None if inside is None else (only_number(plain(inside)),)
+    before = text[max(found.start() - _BEFORE, 0) : found.start()].rpartition("\n")[2]
+    after = text[found.end() : found.end() + _AFTER]
+    leads = _LEADS.match(after)
+    if leads is None and (below := re.match(r"[*_`]*\s*\n\s*", after)) and _ALONE.fullmatch(before):  # a line of its own
+        leads = below
+    if leads is None or _NOT_THE_ANSWER.search(before):
+        return None
+    line = plain(after[leads.end() :].partition("\n")[0])
+    return (first_number(line),) if begins_with_number(line) else None
+
+
+def _boxed(text: str, start: int) -> str | None:
+    """What is in the braces after `\\boxed`, which may hold others; None where they are not closed soon."""
+    found = re.compile(r" ?\{").match(text, start)
+    if found is None:
+        return None
+    depth = 1
+    for brace in re.compile("[{}]").finditer(text, found.end(), found.end() + _AFTER):
+        depth += 1 if brace[0] == "{" else -1
+        if not depth:
+            return text[found.end() : brace.start()]
+    return None
+
+
+def _in_last_line(line: str) -> str | None:
+    """The answer of a last line `A: 18`, `... **18**` or `18`."""
+    if len(line) > _AFTER:
+        return None
+    if found := _SHORT_ANSWER.fullmatch(line):
+        content = plain(found[1])
+        return only_number(content) if begins_with_number(content) else None
+    if bold := _BOLD.findall(line):
+        return only_number(plain(bold[-1]))
+    content = plain(line).strip(_MARKUP + ".")
+    return only_number(content) if parse_number(content) is not None else None
+
+
+def comparable(gold: str, grader: str) -> bool:
+    """Whether a solution with the right answer would be right: one that ends as the gold answer does, or in `#### ` and its number.
+
+    Raises:
+        ValueError: there is no such grader.
     """
-    if not text.isascii():
-        text = _ONE_LETTER.sub(_fraction, text)
-        text = _GROUP_SPACE.sub("", "".join(map(_ascii, text)))
-    text = text.replace("{,}", ",")
-    if "\\" in text:
-        text = _FRACTION.sub(r" \1\2/\3\4", text.replace("\\$", "$").replace("\\%", "%").replace("\\,", "").replace("\\!", ""))
-    return text
-
-
-def _ascii(letter: str) -> str:
-    if letter.isascii():
-        return letter
-    if unicodedata.category(letter) == "Nd":
-        return str(unicodedata.decimal(letter))
-    if "\uff01" <= letter <= "\uff5e":  # full-width forms
-        return chr(ord(letter) - 0xFEE0)
-    return letter
-
-
-def _fraction(found: re.Match[str]) -> str:
-    return " " + unicodedata.normalize("NFKC", found[1]).replace("\u2044", "/")
-
-
-def _tidy(text: str) -> str:
-    """A number as `_NUMBER` finds it, without currency, `%`, `+`, commas (all: `1,00` is 100) and trailing points, with an ASCII minus."""
-    text = re.sub(rf"[{_MINUS}]", "-", text.strip())
-    text = re.sub(rf"[{_CURRENCY}%,+]", "", text).lstrip().rstrip(" .")
-    text = re.sub(r" ?/ ?", "/", text)
-    return re.sub(r"^- +", "-", text)
+    return any(grade(text, gold, grader).correct for text in (gold, f"#### {gold}", f"#### {gold_number(gold)}"))
 
 
 def _paper(solution: str) -> str | None:
@@ -181,7 +242,7 @@ def _paper(solution: str) -> str | None:
 
 def _paper_equal(answer: str, gold: str) -> bool:
     """The same string; commas are dropped from the gold answer too, as the released code does."""
-    return answer == (_paper(gold) if _MARK in gold else gold.strip().replace(",", ""))
+    return answer == (_paper(gold) if MARK in gold else gold.strip().replace(",", ""))
 
 
 def _strict(solution: str) -> str | None:
@@ -206,7 +267,16 @@ def _ignoring_equal(answer: str, gold: str) -> bool:
 
 
 def _numeric_equal(answer: str, gold: str) -> bool:
-    return same(answer, _numeric(gold) if _MARK in gold else gold)
+    return same(answer, gold_number(gold) or gold)
+
+
+@functools.lru_cache(maxsize=1 << 16)  # a problem has many answers
+def gold_number(gold: str) -> str | None:
+    """The number of a right answer, read as `numeric` reads a solution's, or alone on a line, with its unit (`12 apples`); else None."""
+    if parse_number(gold) is not None:
+        return first_number(plain(gold))
+    answer = _numeric(gold)
+    return only_number(plain(gold)) if answer is None and "\n" not in gold.strip() and len(gold) <= _AFTER else answer
 
 
 def _grader(name: str) -> Grader:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from verifier.data.batches import Batch
 
 _WITHOUT_EFFECT = ("checkpoint_minutes", "checkpoint_every", "keep_checkpoints", "remat")  # a job may go on under other values of these
+_PLACES = ("weights", "corpus")  # of files, which a job's facts know by their sums
 
 
 class Diverged(config_lib.UserError):
@@ -276,7 +277,8 @@ def _resume(
 
 def _settings(config: config_lib.TrainConfig, job: Job, steps: int) -> dict[str, Any]:
     """What the job's result depends on, as JSON gives it back."""
-    knobs = {name: value for name, value in config_lib.flatten(dataclasses.asdict(config)).items() if name not in _WITHOUT_EFFECT}
+    others = (*_WITHOUT_EFFECT, *_PLACES)
+    knobs = {name: value for name, value in config_lib.flatten(dataclasses.asdict(config)).items() if name not in others}
     return knobs | {"seed": job.seed, "steps": steps, "watch": job.watch} | config_lib.flatten(job.facts)
 
 

@@ -71,7 +71,7 @@ def compile_steps(
 
     Args:
         static: graph definition and constant arrays of the module.
-        loss: returns sums and weights, so that `accumulate` changes memory and nothing else.
+        loss: returns sums and weights, so that `accumulate` changes memory, and of the numbers only what is dropped out.
         config: of the job.
         steps: of the whole job; the schedule ends there.
         seed: of the dropout.
