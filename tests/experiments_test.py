@@ -1,6 +1,7 @@
 """Every experiment that ships loads, has sound settings and says what it costs."""
 
 import pathlib
+import sys
 
 import pytest
 
@@ -84,3 +85,50 @@ def test_a_file_of_ones_own_is_an_experiment(tmp_path):
         experiment.load(str(path))
     with pytest.raises(config_lib.ConfigError, match="no such file"):
         experiment.load(str(tmp_path / "other.py"))
+
+
+HEAD = "import dataclasses\nfrom verifier.config import Config, FinetuneConfig, SampleConfig, override\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def get_config(): return Config(finetune=FinetuneConfig(epoch=3))", r"mine\.py, line 3 \(.*nearest knobs: finetune\.epochs"),
+        ("def get_config():\n    return dataclasses.replace(Config(), fintune=3)", r"mine\.py, line 4 .*nearest knobs: finetune\."),
+        ("def get_config():\n    return override(Config(), ['finetune.epoch=3'])", r"mine\.py, line 4 .*: --set .*: finetune\.epochs"),
+        ("from verifier.config import FintuneConfig", r"mine\.py, line 3 .*ImportError.*nearest: FinetuneConfig"),
+        ("def get_config(:", r"mine\.py, line 3 .*SyntaxError"),
+        ("import no_such_package", r"mine\.py, line 3 \(import no_such_package\): ModuleNotFoundError"),
+        ("import beside\n\ndef get_config():\n    return beside.broken()", r"beside\.py, line 5 \(.*\): ZeroDivisionError"),
+        ("def get_config(): return get_config()", r"mine\.py, line 3 .*RecursionError"),
+        ("def get_config(): pass", r"gave None; expected a verifier\.config\.Config"),
+        ("def get_config(what): pass", r"mine\.py: TypeError: .*'what'"),
+        ("get_config = 3", r"has no get_config\(\)"),
+        ("x = '\0'", "mine.py.*null bytes"),
+    ],
+)
+def test_a_file_that_cannot_be_run_is_one_line_with_its_line(tmp_path, text, said):
+    (tmp_path / "mine.py").write_text(HEAD + text + "\n")
+    (tmp_path / "beside.py").write_text("SEED = 5\n\n\ndef broken():\n    return 1 / 0\n")
+    with pytest.raises(config_lib.ConfigError, match=said) as raised:
+        experiment.load(str(tmp_path / "mine.py"))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_may_import_what_lies_beside_it_and_leaves_no_trace(tmp_path):
+    before = list(sys.path)
+    (tmp_path / "neighbour_of_mine.py").write_text("SEED = 5\n")
+    (tmp_path / "mine.py").write_text(
+        "from __future__ import annotations\nimport dataclasses\nimport neighbour_of_mine\n" + HEAD.splitlines()[1]
+        + "\n\n@dataclasses.dataclass\nclass Own:\n    seed: int\n\n"
+        "def get_config(): return Config(seed=Own(neighbour_of_mine.SEED).seed)\n"
+    )
+    assert experiment.load(str(tmp_path / "mine.py")).seed == 5
+    assert sys.path == before
+
+
+@pytest.mark.parametrize("themes", ["{}", "[]", "{'a': []}", "{'a': {'b': 'verify.epochs=1'}}", "{'a': {'b': [3]}}", "{'a': {3: ['x=1']}}"])
+def test_a_sweep_that_is_no_table_of_assignments_is_shown(tmp_path, themes):
+    (tmp_path / "mine.py").write_text(f"def get_sweep(): return {themes}\n")
+    with pytest.raises(config_lib.ConfigError, match=r"get_sweep\(\) gave .*expected assignments by theme and variant"):
+        experiment.load_themes(str(tmp_path / "mine.py"))

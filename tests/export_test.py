@@ -19,7 +19,7 @@ from verifier import api, atomic, checksums, export, saved
 from verifier.config import Config, UserError, flatten
 from verifier.data import store
 from verifier.evaluate import card
-from verifier.model import hf_verifier
+from verifier.model import hf_files, hf_verifier
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
 from verifier.model.hf_weights import load_weights
 from verifier.model.transformer import Arch, Transformer
@@ -267,3 +267,53 @@ def test_a_base_model_that_the_hub_is_not_known_to_have_is_not_named(tmp_path, h
     (hub / "model.safetensors").symlink_to(hub / SUM[::-1])  # another file than the one that was trained with
     text = card.render_card(make_run(tmp_path / "run", settings=SETTINGS | {"model.weights": weights}) / "generator")
     assert "base_model" not in text and "somebody" not in text
+
+
+@pytest.mark.parametrize("killed", ["while it is written", "while files go to their places"])
+def test_a_killed_export_is_begun_anew_by_the_same_command(run, tmp_path, monkeypatch, killed):
+    class Killed(BaseException):
+        pass
+
+    def die(*_, **__):
+        raise Killed
+
+    out = tmp_path / "out"
+    out.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(export.shutil, "rmtree", lambda *_, **__: None)  # nothing is tidied up after a kill
+        if killed == "while it is written":
+            patch.setattr(card, "write_card", die)
+        else:
+            patch.setattr(hf_files, "remove_weights", die)
+        with pytest.raises(Killed):
+            export.export(run / "generator", out)
+    assert any(out.iterdir()) and not (out / "config.json").exists()  # nobody takes it for a model
+    export.export(run / "generator", out)
+    export.export(run / "generator", tmp_path / "other")
+    names = {path.name for path in out.iterdir()}
+    assert names == {path.name for path in (tmp_path / "other").iterdir()}
+    assert checksums.read_sums(out) == checksums.read_sums(tmp_path / "other")
+    checksums.check(out, checksums.read_sums(out), "")
+
+
+def test_a_later_export_leaves_what_the_user_put_beside_an_earlier_one(run, tmp_path):
+    export.export(run / "generator", tmp_path)
+    (tmp_path / "LICENSE").write_text("mine")
+    (tmp_path / "model-00001-of-00002.safetensors").write_text("of an export in two files")
+    export.export(run / "verifier", tmp_path)
+    assert (tmp_path / "LICENSE").read_text() == "mine" and not (tmp_path / "model-00001-of-00002.safetensors").exists()
+    assert not (tmp_path / "export.aside").exists()
+
+
+def test_scored_samples_replace_only_what_was_exported_so(tmp_path):
+    row = dict.fromkeys(("question", "solution", "answer", "extracted", "correct", "score", "problem_id", "sample_id", "split"))
+    for name, content in (("earlier.jsonl", json.dumps(row) + "\n{}\n"), ("empty.jsonl", "")):
+        (tmp_path / name).write_text(content)
+        assert export._file_to_write(str(tmp_path / name)) == tmp_path / name
+    assert export._file_to_write(str(tmp_path / "new" / "file.jsonl")) == tmp_path / "new" / "file.jsonl"
+    for name, content in (("config.json", '{"settings": {}}'), ("mine.jsonl", '{"question": 1}\n'), ("notes", "text"), ("bytes", "\udcff")):
+        (tmp_path / name).write_text(content, errors="surrogateescape")
+        with pytest.raises(UserError, match=f"{name} is there and holds no earlier export .* give --to another file"):
+            export._file_to_write(str(tmp_path / name))
+    with pytest.raises(UserError, match="give --to another file"):
+        export._file_to_write(str(tmp_path))

@@ -16,6 +16,7 @@ FLOORS = {
     "solutions": 2,
     "sweep": 2,
     "saved": 3,
+    "device_checks": 3,
     "run": 3,
     "workdir": 4,
     **dict.fromkeys(("train", "decode", "evaluate", "inputs"), 5),
@@ -28,10 +29,13 @@ FLOORS = {
     "allocator": 11,
     **dict.fromkeys(("places", "config_checks", "experiment", "foreign_files"), 12),
     "config": 13,
+    "assignments": 14,
+    "knob_types": 15,
 }
 # What must run on a laptop without JAX, whatever else is installed.
 WITHOUT_JAX = [
     *("rerank.py", "compare.py", "workdir.py", "inputs.py", "run.py", "config.py", "config_checks.py", "log.py"),
+    *("assignments.py", "knob_types.py"),
     *("checksums.py", "wandb_mirror.py", "atomic.py", "allocator.py", "places.py", "experiment.py", "foreign_files.py"),
 ]
 FOLDERS_WITHOUT_JAX = ("text", "data", "evaluate")

@@ -48,6 +48,23 @@ def test_a_grader_that_is_not_installed_is_refused_before_anything_is_made(tmp_p
     assert not (tmp_path / "fresh").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("model.layers=1000 model.width=65536 model.heads=512 model.kv_heads=512 model.mlp_width=1000000", "parameters, whose"),
+        ("mesh.data=3", "mesh.data=3"),
+        ("data.prompt_template={}", "the prompt template"),
+        ("ood.sets=[asdiv] ood.dirs=[WRONG]", r"ASDiv\.xml: no problem with a numeric answer"),
+    ],
+)
+def test_what_some_stage_could_not_use_is_refused_before_the_first(tmp_path, more, said):
+    (tmp_path / "ASDiv.xml").write_text("<html><body/></html>")
+    assignments = more.replace("WRONG", str(tmp_path)).split()
+    with pytest.raises(config_lib.UserError, match=said):
+        pipeline.run(config(*assignments), tmp_path / "work", pipeline.check_stages(None))
+    assert not any((tmp_path / "work" / name).exists() for name in ("generator", "config.json"))
+
+
 def test_an_unknown_stage_shows_the_nearest():
     with pytest.raises(config_lib.ConfigError, match="'sample'"):
         pipeline.check_stages(["smaple"])

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.evaluate.report_test import make_workdir
-from verifier import atomic, checksums, rerank
+from verifier import checksums, rerank
 from verifier.config import LabelConfig, ReportConfig, UserError
 from verifier.data import corrections, store
 from verifier.evaluate import tables
@@ -194,7 +194,7 @@ def linked_variant(root: pathlib.Path) -> pathlib.Path:
     writer.append([{**row, "verifier": "v2", "score": 1 - row["score"]} for row in rows])
     writer.finish({})
     saved = json.loads((variant / "config.json").read_text())
-    atomic.write_json(variant / "config.json", saved | {"name": "variant"})
+    checksums.write_sealed(variant / "config.json", saved | {"name": "variant"})
     return variant
 
 
@@ -303,7 +303,7 @@ def test_samples_of_another_generator_are_refused_unless_asked_for(tmp_path: pat
         figures(Sources(root), tmp_path / "out")
     rerank.rerank(Sources(root), tmp_path / "out", CONFIG, LabelConfig(), 0, other_generator=True)
     saved = json.loads((root / "config.json").read_text())
-    atomic.write_json(root / "config.json", saved | {"settings": saved["settings"] | {"verify.other_generator": True}})
+    checksums.write_sealed(root / "config.json", saved | {"settings": saved["settings"] | {"verify.other_generator": True}})
     assert figures(Sources(root), tmp_path / "out")["test"]["best_of_n"]  # the run itself was asked for it
 
 

@@ -123,6 +123,11 @@ def test_results_of_other_settings_are_refused_and_never_shared(tmp_path):
         ({"a": {"one": ["verify.epochs=1"]}, "b": {"one": ["verify.epochs=2"]}}, "'one' of the theme 'b'"),
         ({"a": {"base": ["verify.epochs=1"]}}, "'base'"),
         ({"a": {"one": ["seed=1"]}}, "'one' assigns a seed"),
+        ({"a": {"../one": ["verify.epochs=2"]}}, r"'\.\./one' cannot name"),
+        ({"a": {"..": ["verify.epochs=2"]}}, r"'\.\.' cannot name"),
+        ({"a": {"": ["verify.epochs=2"]}}, "'' cannot name"),
+        ({"a": {"x" * 300: ["verify.epochs=2"]}}, "cannot name"),
+        ({"../a": {"one": ["verify.epochs=2"]}}, r"'\.\./a' cannot name"),
     ],
 )
 def test_a_sweep_that_cannot_be_run_is_refused_before_anything_is_written(tmp_path, themes, message):

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import json
+import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast
+
+from verifier import assignments as assignments_lib
+from verifier import knob_types
+from verifier.knob_types import Range
+
+# What a knob takes stands beside its name; a limit is far above what anybody is known to use, and below what any count or size breaks at.
+Count = Annotated[int, Range(1, 1_000_000)]
+Number = Annotated[int, Range(0, 1_000_000)]  # 0: all there are, none or off, as the knob says
+Problems = Annotated[int, Range(0, 10_000_000)]
+Tokens = Annotated[int, Range(1, 10_000_000)]
+Steps = Annotated[int, Range(0, 1_000_000_000)]
+Epochs = Annotated[float, Range(0, 10_000)]
+Rate = Annotated[float, Range(0, 10, above=True)]
+Share = Annotated[float, Range(0, 1, below=True)]
+Seconds = Annotated[float, Range(0, 86_400, above=True)]
+Amount = Annotated[float, Range(0, 1_000_000)]
+Devices = Annotated[int, Range(1, 100_000, off=-1)]
+Grader = Literal["numeric", "paper", "strict", "flexible", "math_verify"]
+Source = Literal["generated", "gsm8k", "svamp", "asdiv", "multiarith"]
+Kind = Literal["chain", "price", "distance", "share", "backwards", "guess", "rectangle"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,23 +35,15 @@ class DataConfig:
     Held-out problems are taken from the training problems; they serve early stopping and the choice of k. Test problems serve no choice.
     """
 
-    name: str = "generated"  # generated | gsm8k | svamp | asdiv | multiarith
+    name: Source = "generated"
     dir: str = ""  # folder of local files; empty: the source's environment variable (GSM8K_DIR, SVAMP_DIR, ...)
-    test_name: str = ""  # test problems from another source: svamp | asdiv | multiarith | gsm8k | generated; empty: from `name`
+    test_name: Literal[Source, ""] = ""  # test problems from another source; empty: from `name`
     test_dir: str = ""  # its folder
-    source: str = "local"  # gsm8k only: local | tfds | hub
-    kinds: tuple[str, ...] = (
-        "chain",
-        "price",
-        "distance",
-        "share",
-        "backwards",
-        "guess",
-        "rectangle",
-    )  # generated only: families of templates, repeat a name to weigh it
-    train_problems: int = 0  # problems to fine-tune on and to sample from; 0: all there are (generated: must be > 0)
-    heldout_problems: int = 128  # taken from train before the rest
-    test_problems: int = 0  # 0: all there are (generated: must be > 0)
+    source: Literal["local", "tfds", "hub"] = "local"  # gsm8k only
+    kinds: tuple[Kind, ...] = typing.get_args(Kind)  # generated only: families of templates, repeat a name to weigh it
+    train_problems: Problems = 0  # problems to fine-tune on and to sample from; 0: all there are (generated: must be > 0)
+    heldout_problems: Annotated[int, Range(1, 10_000_000)] = 128  # taken from train before the rest
+    test_problems: Problems = 0  # 0: all there are (generated: must be > 0)
     prompt_template: str = "{question}\n"  # what the model is given
     target_template: str = "{solution}"  # what it is to write; the end token follows
 
@@ -41,18 +52,18 @@ class DataConfig:
 class OodConfig:
     """Further test sets, of other sources: sampled, labelled, scored and reported beside the test problems. They serve no choice either."""
 
-    sets: tuple[str, ...] = ()  # svamp | asdiv | multiarith | gsm8k; each is a split of its own, test_svamp and so on
+    sets: tuple[Literal["svamp", "asdiv", "multiarith", "gsm8k"], ...] = ()  # each is a split of its own, test_svamp and so on
     dirs: tuple[str, ...] = ()  # their folders, in the order of `sets`; empty: each set's environment variable (SVAMP_DIR, ...)
-    problems: int = 0  # of each set; 0: all there are
+    problems: Problems = 0  # of each set; 0: all there are
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig:
     """How text becomes tokens. `auto` takes the tokenizer that lies in the folder of `model.weights`."""
 
-    kind: str = "auto"  # auto | huggingface | sentencepiece | bytes
+    kind: Literal["auto", "huggingface", "sentencepiece", "bytes"] = "auto"
     path: str = ""  # tokenizer.json, *.model or their folder; sentencepiece with no path: trained on the training problems
-    vocab_size: int = 1024  # pieces, only where a SentencePiece model is trained
+    vocab_size: Count = 1024  # pieces, only where a SentencePiece model is trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +71,14 @@ class ModelConfig:
     """The decoder: imported from `weights`, or of the sizes below with random weights."""
 
     weights: str = ""  # Hugging Face folder or hub id; empty: from scratch
-    dtype: str = "float32"  # activations: float32 | bfloat16; parameters stay float32 while training
-    context: int = 1024  # tokens, prompt and solution together; an imported model with a shorter one keeps its own
-    layers: int = 4
-    width: int = 128
-    heads: int = 4
-    kv_heads: int = 4
-    mlp_width: int = 512
-    rope_theta: float = 10000.0
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of activations; parameters stay float32 while training
+    context: Tokens = 1024  # tokens, prompt and solution together; an imported model with a shorter one keeps its own
+    layers: Annotated[int, Range(1, 1000)] = 4
+    width: Annotated[int, Range(1, 100_000)] = 128
+    heads: Annotated[int, Range(1, 10_000)] = 4
+    kv_heads: Annotated[int, Range(1, 10_000)] = 4
+    mlp_width: Count = 512
+    rope_theta: Annotated[float, Range(1, 1_000_000_000)] = 10000.0
     tied: bool = True  # embedding and output share one matrix
 
 
@@ -79,35 +90,35 @@ class MeshConfig:
     on each device and fetches the rest layer by layer; `tensor` splits each layer itself, over devices that are close to each other.
     """
 
-    data: int = -1  # groups of devices, each with rows of its own
-    fsdp: int = 1  # devices that share the parameters and optimiser state of such a group; each has rows of its own, too
-    tensor: int = 1  # devices that share the heads, the MLP and the vocabulary
+    data: Devices = -1  # groups of devices, each with rows of its own
+    fsdp: Devices = 1  # devices that share the parameters and optimiser state of such a group; each has rows of its own, too
+    tensor: Devices = 1  # devices that share the heads, the MLP and the vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Optimisation of one training job."""
 
-    epochs: float = 1.0  # passes over the examples
-    steps: int = 0  # optimiser steps, with as many passes over the examples as they take; `epochs` is then without effect. 0: by `epochs`
-    batch_rows: int = 32  # packed rows a step, over all micro-batches and hosts
-    row_tokens: int = 512  # tokens of a packed row
-    accumulate: int = 1  # micro-batches a step; divides batch_rows; the losses are the same but for dropout, which each draws for itself
-    learning_rate: float = 1e-5  # peak
-    warmup_share: float = 0.02  # share of all steps that the rate rises linearly; then it falls linearly to 0
-    beta1: float = 0.9
-    beta2: float = 0.95
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0  # global norm of the gradient; 0: off
-    dropout: float = 0.0  # residual dropout: on the output of every attention and MLP before it joins the residual stream
+    epochs: Epochs = 1.0  # passes over the examples
+    steps: Steps = 0  # optimiser steps, with as many passes over the examples as they take; then without `epochs`. 0: by `epochs`
+    batch_rows: Count = 32  # packed rows a step, over all micro-batches and hosts
+    row_tokens: Tokens = 512  # tokens of a packed row
+    accumulate: Count = 1  # micro-batches a step; divides batch_rows; the losses are the same but for dropout, which each draws for itself
+    learning_rate: Rate = 1e-5  # peak
+    warmup_share: Share = 0.02  # share of all steps that the rate rises linearly; then it falls linearly to 0
+    beta1: Share = 0.9
+    beta2: Share = 0.95
+    weight_decay: Amount = 0.0
+    clip_norm: Amount = 1.0  # global norm of the gradient; 0: off
+    dropout: Share = 0.0  # residual dropout: on the output of every attention and MLP before it joins the residual stream
     remat: bool = False  # recompute each layer's activations in the backward pass: less memory, a third more work
     loss_on_question: bool = False  # the language-model loss counts the question's tokens too
     loss_on_forced: bool = True  # the losses count tokens that the calculator writes
-    eval_every: int = 0  # steps between evaluations on held-out problems; 0: at the end of an epoch
-    patience: int = 0  # evaluations without improvement before it stops; 0: never stops early
-    checkpoint_minutes: float = 5.0  # between two checkpoints, which are written while training goes on; 0: off
-    checkpoint_every: int = 0  # steps between two checkpoints; 0: by time alone
-    keep_checkpoints: int = 2  # the newest ones, beside the best so far
+    eval_every: Steps = 0  # steps between evaluations on held-out problems; 0: at the end of an epoch
+    patience: Steps = 0  # evaluations without improvement before it stops; 0: never stops early
+    checkpoint_minutes: Amount = 5.0  # between two checkpoints, which are written while training goes on; 0: off
+    checkpoint_every: Steps = 0  # steps between two checkpoints; 0: by time alone
+    keep_checkpoints: Count = 2  # the newest ones, beside the best so far
 
     @property
     def has_work(self) -> bool:
@@ -119,7 +130,7 @@ class TrainConfig:
 class PretrainConfig(TrainConfig):
     """Extra language-model training before fine-tuning (Cobbe et al. 2021, section 4.3: with dropout, for models trained without it)."""
 
-    epochs: float = 0.0  # 0: none
+    epochs: Epochs = 0.0  # 0: none
     corpus: str = ""  # a text file, one document a line, or JSONL with a field "text"; empty: the training problems, every token counted
     loss_on_question: bool = True
 
@@ -128,33 +139,33 @@ class PretrainConfig(TrainConfig):
 class FinetuneConfig(TrainConfig):
     """The generator: cross-entropy on ground-truth solutions (Cobbe et al. 2021, section 4.1; 2 epochs for sampling, section 4.2)."""
 
-    epochs: float = 2.0
+    epochs: Epochs = 2.0  # 0: none
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:
     """How solutions are drawn."""
 
-    train_samples: int = 100  # solutions a training problem
-    heldout_samples: int = 100
-    test_samples: int = 100
-    train_problems: int = 0  # training problems that are sampled from; 0: all
+    train_samples: Count = 100  # solutions a training problem
+    heldout_samples: Count = 100
+    test_samples: Count = 100
+    train_problems: Problems = 0  # training problems that are sampled from; 0: all
     greedy: bool = True  # one more solution a test problem at temperature 0 (test@1), kept in a split of its own
-    temperature: float = 0.7  # 0: the most likely token
-    top_k: int = 0  # 0: off
-    top_p: float = 1.0  # 1: off
-    max_new_tokens: int = 400  # forced ones included
+    temperature: Annotated[float, Range(0.01, 100, off=0)] = 0.7  # 0: the most likely token
+    top_k: Number = 0  # 0: off
+    top_p: Annotated[float, Range(0, 1, above=True)] = 1.0  # 1: off
+    max_new_tokens: Count = 400  # forced ones included
     calculator: bool = True  # writes the result of an open annotation
-    rows: int = 0  # slots, solutions decoded at once; 0: as many as memory_gib holds and as help
-    memory_gib: float = 0.0  # GiB for the generator, the caches and a step together; 0: what the device has free
+    rows: Number = 0  # slots, solutions decoded at once; 0: as many as memory_gib holds and as help
+    memory_gib: Amount = 0.0  # GiB for the generator, the caches and a step together; 0: what the device has free
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelConfig:
     """How solutions are judged."""
 
-    grader: str = "numeric"  # numeric | paper | strict | flexible | math_verify (extra [math])
-    grader_seconds: float = 5.0  # of computing that math_verify has for one solution; one that takes longer is not graded: wrong
+    grader: Grader = "numeric"  # math_verify: extra [math]
+    grader_seconds: Seconds = 5.0  # of computing that math_verify has for one solution; one that takes longer is not graded: wrong
     fix_labels: bool = False  # correct known-wrong gold answers of GSM8K (verifier/data/gsm8k_corrections.jsonl); worked solutions stay
 
 
@@ -162,15 +173,15 @@ class LabelConfig:
 class VerifyConfig(TrainConfig):
     """The verifier: joint value and language-model loss (Cobbe et al. 2021, section 4.2 and Appendix B)."""
 
-    head: str = "reserved_logit"  # reserved_logit (gain and bias on a reserved token's logit) | linear
-    level: str = "token"  # token: every solution token carries the label | solution: only the last one does
-    value_loss: str = "mse"  # mse | bce
-    normalise: str = "tokens"  # tokens: mean over all solution tokens of a batch | solutions: every solution weighs the same
-    lm_weight: float = 1.0  # of the language-model loss on ground truth; 0: verification only
-    init: str = "generator"  # generator | base: whose weights the verifier starts from
+    head: Literal["reserved_logit", "linear"] = "reserved_logit"  # reserved_logit: gain and bias on a reserved token's logit
+    level: Literal["token", "solution"] = "token"  # token: every solution token carries the label | solution: only the last one does
+    value_loss: Literal["mse", "bce"] = "mse"
+    normalise: Literal["tokens", "solutions"] = "tokens"  # tokens: mean over all of a batch | solutions: each weighs the same
+    lm_weight: Amount = 1.0  # of the language-model loss on ground truth; 0: verification only
+    init: Literal["generator", "base"] = "generator"  # whose weights the verifier starts from
     weights: str = ""  # with init=base, another base model than the generator's: Hugging Face folder or hub id; empty: model.weights
-    head_learning_rate: float = 0.0  # peak rate of the value head's own parameters; 0: learning_rate
-    samples_per_problem: int = 0  # labelled samples of a problem that are used; 0: all
+    head_learning_rate: Annotated[float, Range(0, 10)] = 0.0  # peak rate of the value head's own parameters; 0: learning_rate
+    samples_per_problem: Number = 0  # labelled samples of a problem that are used; 0: all
     deduplicate: bool = False  # drop samples of a problem that repeat another one's tokens
     other_generator: bool = False  # allow samples of another generator than the workdir's; these are read as text
 
@@ -179,17 +190,17 @@ class VerifyConfig(TrainConfig):
 class ScoreConfig:
     """How the verifier reads stored samples."""
 
-    rows: int = 16  # most packed rows read at once, each of several solutions of one problem; bfloat16 scores move by up to .004 with it
+    rows: Count = 16  # most packed rows read at once, each of several solutions of one problem; bfloat16 scores move by up to .004 with it
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportConfig:
     """What is concluded and shown."""
 
-    ks: tuple[int, ...] = (1, 3, 5, 10, 20, 50)  # sizes of top-k votes; the one to use is chosen on held-out problems
-    resamples: int = 2000  # of the bootstrap over problems
-    show_problems: int = 2000  # problems on the page whose solutions can be opened, where there is room; the others are only listed
-    aggregation: str = "last"  # a solution's score out of its token values: last | mean | min | product | last_line
+    ks: tuple[Count, ...] = (1, 3, 5, 10, 20, 50)  # sizes of top-k votes; the one to use is chosen on held-out problems
+    resamples: Annotated[int, Range(1, 100_000)] = 2000  # of the bootstrap over problems
+    show_problems: Number = 2000  # problems on the page whose solutions can be opened, where there is room; the others are only listed
+    aggregation: Literal["last", "mean", "min", "product", "last_line"] = "last"  # a solution's score out of its token values
     allow_missing: bool = False  # leave out samples without a score (or one that is NaN or inf) and count them; false: refuse them
 
 
@@ -205,7 +216,7 @@ class Config:
     """A whole run. The sections are the stages' names where they belong to one stage."""
 
     name: str = "unnamed"
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
     data: DataConfig = DataConfig()
     ood: OodConfig = OodConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -238,35 +249,28 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
 
     Args:
         config: what to start from; it is not changed.
-        assignments: `path=value`, the value in YAML notation (`0.7`, `[1,3]`, `true`, `some/folder`).
+        assignments: `path=value`, the value as in `0.7`, `[1,3]`, `true`, `some/folder`; a text stands as it is given.
 
     Returns:
-        A frozen Config whose values have the declared types.
+        A frozen Config whose values have the declared types: where `config` has 2 for a float, it has 2.0.
 
     Raises:
-        ConfigError: an assignment without `=`, an unknown path (the nearest ones are named) or a value of the wrong type.
+        ConfigError: an assignment without `=`, an unknown path (the nearest ones are named) or a value of the wrong type, in `config` too.
     """
-    import omegaconf  # not above: ranking saved samples overrides nothing, and need not wait for it
-    from omegaconf import OmegaConf
+    try:
+        return assignments_lib.assigned(config, assignments)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
-    tree = cast(omegaconf.DictConfig, OmegaConf.structured(config))
-    for part in (tree, *(section for section in tree.values() if isinstance(section, omegaconf.DictConfig))):
-        OmegaConf.set_readonly(part, False)  # frozen as their classes are; merging into a new tree takes three times as long
-    known = flatten(config)
-    for assignment in assignments:
-        path, equals, value = assignment.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {assignment!r}: expected path=value, such as sample.temperature=0.7")
-        if path not in known:
-            near = _nearest(path, known)
-            raise ConfigError(f"--set {assignment!r}: there is no knob {path!r}; nearest: {', '.join(near)}")
-        try:
-            tree.merge_with(OmegaConf.from_dotlist([_quoted(assignment, known[path])]))
-        except (omegaconf.errors.OmegaConfBaseException, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            expected = type(known[path]).__name__
-            raise ConfigError(f"--set {assignment!r}: expected a value of type {expected} such as {known[path]!r} ({reason})") from error
-    return cast(Config, OmegaConf.to_object(tree))
+
+def knobs() -> dict[str, Any]:
+    """What every knob takes, by its dotted path: the declared type, as `knob_types` reads it."""
+    return assignments_lib.knobs(Config)
+
+
+def choices(path: str) -> tuple[str, ...]:
+    """The texts that a knob (`verify.head`), or an entry of its list, is chosen from."""
+    return knob_types.choices(knobs()[path])
 
 
 def flatten(tree: Config | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -306,18 +310,3 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def with_defaults(old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Stored settings, with those knobs of `new` that were not there yet when they were stored: they acted as by default."""
     return {path: defaults[path] for path in new if path not in old and path in defaults} | dict(old)
-
-
-def _quoted(assignment: str, default: Any) -> str:
-    """Text knobs take their value as it stands: `data.dir=0123` or `tokenizer.path=a: b` is not to be read as YAML."""
-    path, _, value = assignment.partition("=")
-    return f"{path}={json.dumps(value)}" if isinstance(default, str) else assignment
-
-
-def _nearest(path: str, known: Mapping[str, Any]) -> list[str]:
-    """Knobs that the writer may have meant: near in spelling, of the same or a near last name, or of the section that was named."""
-    last = path.rpartition(".")[2]
-    near = difflib.get_close_matches(path, known, n=3)
-    names = difflib.get_close_matches(last, {other.rpartition(".")[2] for other in known}, n=2)
-    near += [other for other in known if other.rpartition(".")[2] in names or other.startswith(f"{path}.")]
-    return list(dict.fromkeys(near))[:5] or sorted({other.partition(".")[0] for other in known})

@@ -1,33 +1,16 @@
-"""What no stage could use or hardly anyone means, said before anything is written. Knows the knobs' meaning and no device."""
+"""What no stage could use or hardly anyone means, said before anything is written. Knows the knobs' meaning and no device.
+
+What one knob takes is declared beside it in `config`; here is what knobs must be to each other.
+"""
 
 from __future__ import annotations
 
 import difflib
-import math
 
-from verifier.config import Config, ConfigError, OodConfig, flatten
+from verifier import knob_types
+from verifier.config import Config, ConfigError, OodConfig, choices, flatten, knobs, override
 
-_CHOICES = {
-    "data.source": ("local", "tfds", "hub"),
-    "tokenizer.kind": ("auto", "huggingface", "sentencepiece", "bytes"),
-    "model.dtype": ("float32", "bfloat16"),
-    "label.grader": ("numeric", "paper", "strict", "flexible", "math_verify"),
-    "verify.head": ("reserved_logit", "linear"),
-    "verify.level": ("token", "solution"),
-    "verify.value_loss": ("mse", "bce"),
-    "verify.normalise": ("tokens", "solutions"),
-    "verify.init": ("generator", "base"),
-    "report.aggregation": ("last", "mean", "min", "product", "last_line"),
-}
-_OOD_SETS = ("svamp", "asdiv", "multiarith", "gsm8k")
-_POSITIVE = (
-    *("model.context", "model.layers", "model.width", "model.heads", "model.kv_heads", "model.mlp_width", "tokenizer.vocab_size"),
-    *("sample.train_samples", "sample.heldout_samples", "sample.test_samples", "sample.max_new_tokens"),
-    *("score.rows", "report.resamples", "data.heldout_problems", "label.grader_seconds"),
-    *(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("batch_rows", "row_tokens", "accumulate")),
-    *(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("learning_rate", "keep_checkpoints")),
-)
-_SHARES = tuple(f"{stage}.{knob}" for stage in ("pretrain", "finetune", "verify") for knob in ("dropout", "warmup_share", "beta1", "beta2"))
+_BATCH_TOKENS = 100_000_000  # of a step; each is some 24 bytes on the host
 
 
 def check(config: Config) -> None:
@@ -36,45 +19,26 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: the first such value, with what was expected.
     """
-    _check_seed(config.seed)
-    flat = flatten(config)
-    for path, choices in _CHOICES.items():
-        if flat[path] not in choices:
-            near = difflib.get_close_matches(flat[path], choices, n=1)
-            raise ConfigError(f"{path}={flat[path]!r}: expected one of {', '.join(choices)}{f'; did you mean {near[0]}?' if near else ''}")
-    for path, value in flat.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{path}={value!r}: expected a finite number")
-        if path in _POSITIVE and not value > 0:
-            raise ConfigError(f"{path}={value!r}: expected a number above 0")
-        if path in _SHARES and not 0 <= value < 1:
-            raise ConfigError(f"{path}={value!r}: expected a share, at least 0 and below 1")
-        if path.startswith("mesh."):
-            if value != -1 and value < 1:
-                raise ConfigError(f"{path}={value!r}: expected a number of devices, at least 1, or -1 for what is left")
-        elif isinstance(value, (int, float)) and value < 0:
-            raise ConfigError(f"{path}={value!r}: expected 0 or more")
+    _check_ranges(config)
     _check_ood(config.ood)
+    _check_rows(config)
     if config.verify.weights and config.verify.init != "base":
         raise ConfigError(
-            f"verify.weights={config.verify.weights!r} with verify.init={config.verify.init}: a verifier that starts from the generator "
-            "has the generator's weights; set verify.init=base, or leave verify.weights empty"
+            f"verify.weights={knob_types.shown(config.verify.weights)} with verify.init={config.verify.init}: a verifier that starts from "
+            "the generator has the generator's weights; set verify.init=base, or leave verify.weights empty"
         )
-    if not 0 < config.sample.top_p <= 1:
-        raise ConfigError(f"sample.top_p={config.sample.top_p!r}: expected a share above 0 and at most 1 (1: off)")
-    if not config.report.ks or min(config.report.ks) < 1:
-        raise ConfigError(f"report.ks={list(config.report.ks)!r}: expected sizes of votes from 1 up, such as [1,3,5]")
+    if not config.verify.has_work:
+        raise ConfigError("verify.epochs=0.0 with verify.steps=0: the verifier would not be trained at all; expected one above 0")
+    for path, entries in (("report.ks", config.report.ks), ("data.kinds", config.data.kinds)):
+        if not entries:
+            raise ConfigError(f"{path}=[]: expected at least one entry")
     if config.sample.max_new_tokens >= config.model.context:
         raise ConfigError(
             f"sample.max_new_tokens={config.sample.max_new_tokens} leaves no room for a prompt in model.context={config.model.context}"
         )
-    for name, stage in (("pretrain", config.pretrain), ("finetune", config.finetune), ("verify", config.verify)):
-        if stage.batch_rows % stage.accumulate:
-            raise ConfigError(
-                f"{name}.batch_rows={stage.batch_rows} is no multiple of accumulate={stage.accumulate}: micro-batches are equal parts"
-            )
-        if stage.has_work and stage.row_tokens > config.model.context:
-            raise ConfigError(f"{name}.row_tokens={stage.row_tokens} is more than model.context={config.model.context}")
+    mesh = config.mesh
+    if (mesh.data, mesh.fsdp, mesh.tensor).count(-1) > 1:
+        raise ConfigError(f"mesh.data={mesh.data} mesh.fsdp={mesh.fsdp} mesh.tensor={mesh.tensor}: only one may be -1, for what is left")
     model = config.model
     if model.heads % model.kv_heads or model.width % (2 * model.heads):
         raise ConfigError(
@@ -83,22 +47,39 @@ def check(config: Config) -> None:
         )
 
 
-def _check_seed(seed: int) -> None:
-    """A seed that tables can hold; every bit of it counts."""
-    if not 0 <= seed < 2**63:
-        raise ConfigError(f"seed={seed}: expected a whole number from 0 to {2**63 - 1} (2^63 - 1)")
+def _check_ranges(config: Config) -> None:
+    """Every knob by what is declared beside it."""
+    for path, value in flatten(override(config, ())).items():
+        if reason := knob_types.refusal(value, knobs()[path]):
+            near = difflib.get_close_matches(value, choices(path), n=1) if isinstance(value, str) else []
+            raise ConfigError(f"{path}={knob_types.shown(value)}: {reason}{f'; did you mean {near[0]}?' if near else ''}")
+
+
+def _check_rows(config: Config) -> None:
+    """Batches that can be cut up and held, and rows within the context."""
+    for name, stage in (("pretrain", config.pretrain), ("finetune", config.finetune), ("verify", config.verify)):
+        if stage.batch_rows % stage.accumulate:
+            raise ConfigError(
+                f"{name}.batch_rows={stage.batch_rows} is no multiple of accumulate={stage.accumulate}: micro-batches are equal parts"
+            )
+        if stage.has_work and stage.row_tokens > config.model.context:
+            raise ConfigError(f"{name}.row_tokens={stage.row_tokens} is more than model.context={config.model.context}")
+        if stage.batch_rows * stage.row_tokens > _BATCH_TOKENS:
+            raise ConfigError(
+                f"{name}.batch_rows={stage.batch_rows} rows of {name}.row_tokens={stage.row_tokens} are "
+                f"{stage.batch_rows * stage.row_tokens:,} tokens a step; expected at most {_BATCH_TOKENS:,}"
+            )
 
 
 def _check_ood(config: OodConfig) -> None:
-    """Sets that are known, each once, and as many folders as sets or none."""
+    """Sets that are named once, and as many folders as sets or none."""
     for name in config.sets:
-        if name not in _OOD_SETS or config.sets.count(name) > 1:
-            known = ", ".join(_OOD_SETS)
-            raise ConfigError(f"ood.sets={list(config.sets)!r}: {name!r} is unknown or stands twice; expected some of {known}")
+        if config.sets.count(name) > 1:
+            raise ConfigError(f"ood.sets={knob_types.shown(config.sets)}: {name!r} stands twice")
     if config.dirs and len(config.dirs) != len(config.sets):
         raise ConfigError(
-            f"ood.dirs={list(config.dirs)!r} has {len(config.dirs)} folders for the {len(config.sets)} sets of "
-            f"ood.sets={list(config.sets)!r}; name one a set, or none and set SVAMP_DIR and the like"
+            f"ood.dirs={knob_types.shown(config.dirs)} has {len(config.dirs)} folders for the {len(config.sets)} sets of "
+            f"ood.sets={knob_types.shown(config.sets)}; name one a set, or none and set SVAMP_DIR and the like"
         )
 
 

@@ -7,21 +7,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from absl import app, flags
 
-from verifier import log, places
+from verifier import atomic, log, places
 from verifier.config import UserError
 
 _MODEL = flags.DEFINE_string("model", None, "The model folder of a run: runs/NAME/generator or runs/NAME/verifier.")
 _SCORED = flags.DEFINE_string("scored", None, "A workdir whose samples are scored: runs/NAME.")
 _TO = flags.DEFINE_string("to", None, "The folder to write, or of scored samples the JSONL file.")
 _TOKEN_SCORES = flags.DEFINE_bool("token_scores", False, "With --scored: also every sample's tokens and the value after each.")
+flags.DEFINE_alias("token-scores", "token_scores")
+_ASIDE = f"export{atomic.ASIDE}"  # of the folder to write: a model lies there until it is whole
+_SCORED_FIELDS = {"question", "solution", "extracted", "correct", "score", "split"}  # by which an earlier export is known
 _USAGE = "usage: python -m verifier.export --model=runs/NAME/generator --to=FOLDER, or --scored=runs/NAME --to=FILE.jsonl"
 
 
@@ -33,7 +38,8 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
 
     Args:
         model: as a run saved it.
-        to: a local folder, made where it is missing; an earlier export in it is replaced.
+        to: a local folder, made where it is missing; an earlier export in it is replaced once the new one is whole, and a killed one
+            is begun anew.
 
     Raises:
         UserError: no such model, one that the format cannot express, or a folder to write to that is remote or holds something else.
@@ -41,7 +47,7 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
     whole_run = [str(model / name) for name in ("generator", "verifier") if (model / name / "manifest.json").is_file()]
     if whole_run:
         raise UserError(f"{model} is a whole run: give one of its models, {' or '.join(whole_run)}")
-    out = _folder_to_write(to)
+    folder = _folder_to_write(to)
     log.leave_out_remarks()
     from verifier import checksums, saved  # after the cheap checks: importing JAX takes seconds
     from verifier.evaluate import card
@@ -51,24 +57,50 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
 
     found = saved.load(model, "verify" if model.name == "verifier" else "finetune", "float32")
     size, end_id = found.tokenizer.vocab_size, found.tokenizer.end_id
-    if isinstance(found.model, Verifier):
-        logits, about = saved.gives_logits(found.manifest), saved.about_export(found.manifest)
-        hf_verifier.save_verifier(found.model, out, tokenizer_size=size, end_id=end_id, logits=logits, about=about)
-    else:
-        hf_weights.save_weights(found.model, out, tokenizer_size=size, end_id=end_id)
-    save_for_transformers(found.tokenizer, out)
-    card.write_card(model, out)
-    checksums.write_sums(out)
+    with _whole_folder(folder) as out:
+        if isinstance(found.model, Verifier):
+            logits, about = saved.gives_logits(found.manifest), saved.about_export(found.manifest)
+            hf_verifier.save_verifier(found.model, out, tokenizer_size=size, end_id=end_id, logits=logits, about=about)
+        else:
+            hf_weights.save_weights(found.model, out, tokenizer_size=size, end_id=end_id)
+        save_for_transformers(found.tokenizer, out)
+        card.write_card(model, out)
+        checksums.write_sums(out)
+
+
+@contextlib.contextmanager
+def _whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A place in the folder to write to, whose files go to theirs once all are there; what else is in the folder stays.
+
+    Killed while they go there, the folder has no config.json, by which others would take it for a model.
+    """
+    from verifier.model import hf_files
+
+    aside = folder / _ASIDE
+    made = not folder.exists()
+    shutil.rmtree(aside, ignore_errors=True)  # of an export that was killed
+    atomic.make_folder(aside)
+    try:
+        yield aside
+        with atomic.refusals_of(folder):
+            (folder / "config.json").unlink(missing_ok=True)
+            hf_files.remove_weights(folder, {path.name for path in aside.iterdir()})
+            for path in sorted(aside.iterdir(), key=lambda path: path.name == "config.json"):
+                path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _folder_to_write(to: str | os.PathLike[str]) -> pathlib.Path:
-    """The folder, once it is known that nothing but an earlier export is in it."""
+    """The folder, once it is known that nothing but an earlier export, whole or killed, is in it."""
     if places.is_remote(to):
         raise UserError(f"--to={to}: a model is exported to a folder of this machine: give one, and copy it there when it is whole")
     out = pathlib.Path(to)
     if (out / "manifest.json").exists():
         raise UserError(f"{out} holds a model of a run, which an export would spoil: give --to another folder")
-    if out.is_dir() and any(out.iterdir()) and not _is_export(out):
+    if out.is_dir() and any(out.iterdir()) and not _is_export(out) and not (out / _ASIDE).is_dir():
         raise UserError(f"{out} is not empty and holds no earlier export, so its files would be lost: give --to a new or an empty folder")
     return out
 
@@ -80,6 +112,22 @@ def _is_export(folder: pathlib.Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and "model_type" in config and "settings" not in config
+
+
+def _file_to_write(to: str) -> pathlib.Path:
+    """The file, once it is known that nothing but earlier scored samples would be lost; an empty one loses nothing."""
+    file = places.place(to)
+    try:
+        with file.open("rb") as there:
+            first = there.readline(1 << 26)
+        row = json.loads(first) if first else dict.fromkeys(_SCORED_FIELDS)
+    except FileNotFoundError:
+        return file
+    except (OSError, ValueError):
+        row = None
+    if not isinstance(row, dict) or not row.keys() >= _SCORED_FIELDS:
+        raise UserError(f"{file} is there and holds no earlier export of scored samples, so it would be lost: give --to another file")
+    return file
 
 
 def main(argv: Sequence[str]) -> None:
@@ -94,7 +142,7 @@ def main(argv: Sequence[str]) -> None:
         if workdir is not None:
             from verifier.evaluate import scored
 
-            count = scored.write_scored(places.place(workdir), places.place(to), _TOKEN_SCORES.value)
+            count = scored.write_scored(places.place(workdir), _file_to_write(to), _TOKEN_SCORES.value)
             log.tell(f"wrote {count:,} samples to {to}")
     except UserError as error:
         log.complain(error)

@@ -23,6 +23,8 @@ _SEEDS = flags.DEFINE_list("seeds", None, "Seeds of a sweep, such as 0,1,2. Defa
 _COORDINATOR = flags.DEFINE_string("coordinator_address", None, "host:port of process 0 of a run of several processes (launch/README.md).")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes of the run.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process's number, from 0.")
+for _name in ("coordinator_address", "num_processes", "process_id"):
+    flags.DEFINE_alias(_name.replace("_", "-"), _name)
 
 
 def _chosen(themes: dict[str, dict[str, list[str]]], wanted: str) -> dict[str, dict[str, list[str]]]:
@@ -37,10 +39,13 @@ def _chosen(themes: dict[str, dict[str, list[str]]], wanted: str) -> dict[str, d
 
 
 def _seeds(config: config_lib.Config) -> list[int]:
-    words = _SEEDS.value or [str(config.seed)]
-    if not all(word.strip().isdecimal() for word in words) or len(set(words)) < len(words):
-        raise config_lib.ConfigError(f"--seeds={','.join(words)}: expected different whole numbers, such as --seeds=0,1,2")
-    return [int(word) for word in words]
+    try:
+        seeds = [config_lib.override(config, [f"seed={word}"]).seed for word in _SEEDS.value or [str(config.seed)]]
+    except config_lib.ConfigError as error:
+        raise config_lib.ConfigError(f"--seeds: {error}") from error
+    if len(set(seeds)) < len(seeds):
+        raise config_lib.ConfigError(f"--seeds={','.join(map(str, seeds))}: expected different whole numbers, such as --seeds=0,1,2")
+    return seeds
 
 
 def run(argv: Sequence[str]) -> None:
@@ -65,12 +70,12 @@ def run(argv: Sequence[str]) -> None:
     if _SEEDS.value and not is_sweep:
         raise config_lib.ConfigError(f"--seeds={','.join(_SEEDS.value)} belongs to --exp=sweep:NAME; a single run takes --set seed=N")
 
+    config_checks.check(config)
     allocator.settle()
     log.leave_out_remarks()
     from verifier import pipeline  # after the cheap checks: importing JAX takes seconds
 
     stages = pipeline.check_stages(_STAGES.value)
-    config_checks.check(config)
     from verifier import hosts, sweep
 
     themes = experiment.load_themes(wanted) if is_sweep else {}

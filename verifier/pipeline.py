@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from verifier import config as config_lib
-from verifier import config_checks, hosts, log, solutions, training, workdir
+from verifier import config_checks, device_checks, hosts, log, solutions, training, workdir
 from verifier.data import corrections, store
 from verifier.evaluate import graders, provenance
 from verifier.evaluate import report as report_lib
@@ -125,17 +125,19 @@ def run(config: config_lib.Config, root: pathlib.Path, stages: Sequence[str]) ->
         _run(this, config, stages)
     if "report" in stages and hosts.is_first():
         metrics = this.dir.report / "metrics.json"
-        print(report_lib.results_table(json.loads(metrics.read_text())))
-        print(f"\npage     {this.dir.report / 'index.html'}\nmetrics  {metrics}")
+        table = report_lib.results_table(json.loads(metrics.read_text()))
+        log.tell(f"{table}\n\npage     {this.dir.report / 'index.html'}\nmetrics  {metrics}")
 
 
 def _run(this: Run, config: config_lib.Config, stages: Sequence[str]) -> None:
     """The stages, by all processes."""
     workdir.refuse_other_settings(this.dir, config)
+    this.template()  # looked at before anything is made, as all that is read from elsewhere is
+    device_checks.check(config, stages)
     if hosts.is_first():
+        if list(stages) != ["report"]:
+            this.problems()  # of all sources, further test sets included; written by one, read by all
         workdir.save_config(this.dir, config)
-        if hosts.count() > 1:
-            this.problems()  # written by one, read by all
     hosts.wait("problems")
     for name in stages:
         log.say(f"== {name}")

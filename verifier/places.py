@@ -31,7 +31,7 @@ def place(where: str | os.PathLike[str]) -> pathlib.Path:
         known = " or ".join(f"{name}://" for name in _PACKAGES)
         raise UserError(f"{text}: files can lie in folders and behind {known}, not behind {scheme}://")
     if importlib.util.find_spec(_PACKAGES[scheme]) is None:
-        raise UserError(f"{text}: {scheme}:// needs the package {_PACKAGES[scheme]}: pip install 'verifier[{scheme}]'")
+        raise UserError(f"{text}: {scheme}:// needs the package {_PACKAGES[scheme]}: pip install {_PACKAGES[scheme]}")
     from etils import epath  # here, because it takes as long to import as all of an offline command's work on small tables
 
     return cast(pathlib.Path, epath.Path(text))

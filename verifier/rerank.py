@@ -18,13 +18,13 @@ import functools
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 from absl import app, flags
 
-from verifier import log, places
-from verifier.config import LabelConfig, ReportConfig, UserError
+from verifier import knob_types, log, places
+from verifier.config import LabelConfig, ReportConfig, UserError, knobs
 from verifier.data import corrections, store
 from verifier.evaluate import foreign, graders, layouts, metrics, provenance, report, tables
 from verifier.evaluate.aggregation import AGGREGATIONS, check_aggregation
@@ -46,8 +46,8 @@ _AGGREGATION = flags.DEFINE_string("aggregation", "last", f"A solution's score o
 _TOKENIZER = flags.DEFINE_string("tokenizer", None, "Of the samples' tokens, for --aggregation=last_line. Default: the workdir's.")
 _ALLOW_MISSING = flags.DEFINE_bool("allow_missing", False, "Leave out samples without a score, or with NaN or inf, and count them.")
 _OTHER_GENERATOR = flags.DEFINE_bool("other_generator", False, "Allow samples of another generator than the verifier was trained on.")
-flags.DEFINE_alias("allow-missing", "allow_missing")
-flags.DEFINE_alias("other-generator", "other_generator")
+for _name in ("grader_seconds", "fix_labels", "allow_missing", "other_generator"):
+    flags.DEFINE_alias(_name.replace("_", "-"), _name)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the bootstrap, of drawn subsets and of the choice of shown problems.")
 _RESAMPLES = flags.DEFINE_integer("resamples", ReportConfig.resamples, "Of the bootstrap over problems.")
 
@@ -225,16 +225,23 @@ def _scores(path: pathlib.Path, samples: Mapping[str, Kept], allow_missing: bool
     return {name: kept(folder) for name, folder in there.items()}
 
 
-def _sizes(words: Sequence[str]) -> tuple[int, ...]:
-    if not words or not all(word.strip().isdecimal() and int(word) > 0 for word in words):
-        raise TablesError(f"--ks={','.join(words)}: expected whole numbers from 1, such as --ks=1,3,5,10")
-    return tuple(int(word) for word in words)
+def _taken(flag: flags.FlagHolder[Any], knob: str) -> Any:
+    """The value of a flag, where the knob of a run that it stands for takes it.
 
-
-def _at_least(flag: flags.FlagHolder[int], least: int) -> int:
-    if flag.value < least:
-        raise TablesError(f"--{flag.name}={flag.value}: expected a whole number from {least}, such as --{flag.name}={flag.default}")
-    return flag.value
+    Raises:
+        TablesError: it does not; with what was expected.
+    """
+    declared, is_list = knobs()[knob], isinstance(flag.value, list)
+    text = ",".join(flag.value) if is_list else str(flag.value)
+    try:
+        value = knob_types.parse(f"[{text}]" if is_list else text, declared)
+        reason = knob_types.refusal(value, declared) or ("expected a list of at least one" if value == () else "")
+    except ValueError as error:
+        reason = str(error)
+    if reason:
+        default = ",".join(flag.default) if is_list else flag.default
+        raise TablesError(f"--{flag.name}={text}: {reason}, such as --{flag.name}={default}")
+    return value
 
 
 def _place(flag: flags.FlagHolder[Any]) -> pathlib.Path:
@@ -252,17 +259,15 @@ def main(argv: Sequence[str]) -> None:
             )
         problems, scores, tokenizer = (_place(flag) if flag.value is not None else None for flag in (_PROBLEMS, _SCORES, _TOKENIZER))
         config = ReportConfig(
-            ks=_sizes(_KS.value),
-            resamples=_at_least(_RESAMPLES, 1),
-            aggregation=_AGGREGATION.value,
+            ks=_taken(_KS, "report.ks"),
+            resamples=_taken(_RESAMPLES, "report.resamples"),
+            aggregation=cast(Any, _AGGREGATION.value),
             allow_missing=_ALLOW_MISSING.value,
         )
         how = foreign.Reading(_LAYOUT.value, layouts.parse_fields(_FIELDS.value))
         out, sources = _place(_OUT), Sources(_place(_SAMPLES), problems, scores, tokenizer, how)
-        if not 0 < _GRADER_SECONDS.value < float("inf"):
-            raise TablesError(f"--grader_seconds={_GRADER_SECONDS.value}: expected a number above 0, such as --grader_seconds=5")
-        label = LabelConfig(_GRADER.value, _GRADER_SECONDS.value, _FIX_LABELS.value)
-        table = rerank(sources, out, config, label, _at_least(_SEED, 0), _OTHER_GENERATOR.value)
+        label = LabelConfig(cast(Any, _GRADER.value), _taken(_GRADER_SECONDS, "label.grader_seconds"), _FIX_LABELS.value)
+        table = rerank(sources, out, config, label, _taken(_SEED, "seed"), _OTHER_GENERATOR.value)
     except UserError as error:
         log.complain(error)
         sys.exit(1)

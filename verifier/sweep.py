@@ -12,10 +12,11 @@ import functools
 import json
 import os
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from verifier import atomic, config_checks, hosts, log, places, workdir
+from verifier import atomic, config_checks, hosts, knob_types, log, places, workdir
 from verifier import config as config_lib
 from verifier.data import store
 from verifier.evaluate import comparison_page, side_by_side
@@ -24,6 +25,7 @@ from verifier.evaluate import variants as variants_lib
 BASE = "base"  # the variant without assignments, which every theme is compared with
 Themes = Mapping[str, Mapping[str, Sequence[str]]]  # assignments by theme and variant
 RunOne = Callable[[config_lib.Config, pathlib.Path, Sequence[str]], None]  # pipeline.run
+_NAME = re.compile(r"\w[\w.+=,-]{0,59}")  # of a theme or variant, which is a folder of that name
 _STAGES = ("problems", "finetune", "sample", "label", "verify", "score")
 
 
@@ -46,15 +48,21 @@ def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root:
         root: of the sweep.
 
     Raises:
-        ConfigError: an assignment that is no knob, settings that no stage could use, or two variants of one name; with the variant. Or a
-            root behind an object store, which knows no links.
+        ConfigError: an assignment that is no knob, settings that no stage could use, two variants of one name, or a name that no folder can
+            have; with the variant. Or a root behind an object store, which knows no links.
     """
     if places.is_remote(root):
         raise config_lib.ConfigError(f"--workdir={root}: a sweep links what its variants share, which only folders can; name a folder")
     assigned: dict[str, Sequence[str]] = {BASE: ()}
     for theme, variants in themes.items():
+        for name in (theme, *variants):
+            if not _NAME.fullmatch(name):
+                raise config_lib.ConfigError(
+                    f"{knob_types.shown(name)} cannot name a theme or variant, which has a folder of that name: expected at most 60 "
+                    "letters, digits and . _ + = , - with a letter or digit first"
+                )
         for name, assignments in variants.items():
-            if any(each.partition("=")[0] == "seed" for each in assignments):
+            if any(each.partition("=")[0].strip() == "seed" for each in assignments):
                 raise config_lib.ConfigError(f"the variant {name!r} assigns a seed; those of a sweep are given by --seeds")
             if list(assigned.setdefault(name, assignments)) != list(assignments):
                 raise config_lib.ConfigError(f"the variant {name!r} of the theme {theme!r} has the name of another one; call it otherwise")

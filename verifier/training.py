@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from verifier import config as config_lib
-from verifier import hosts, inputs, log, saved, workdir
+from verifier import device_checks, hosts, inputs, log, saved, workdir
 from verifier.data import batches, problems, store
 from verifier.evaluate import caveats, provenance
 from verifier.model import hf_files, hf_weights, keys, sharding
@@ -27,7 +27,7 @@ from verifier.text.problem import Problem
 from verifier.text.tokenizer import Tokenizer
 from verifier.train import checkpoint, loop, losses, step
 
-_JOBS = ("pretrain", "finetune", "verify")
+_JOBS = device_checks.JOBS
 
 
 def finetune(run: Run) -> None:
@@ -328,17 +328,8 @@ def _fit(
 
 
 def _mesh(model: nnx.Module, name: str, config: config_lib.TrainConfig) -> jax.sharding.Mesh:
-    """The mesh that a model lies on; raises as `check_rows`."""
+    """The mesh that a model lies on; raises as `device_checks.check_rows`."""
     mesh = sharding.mesh_of(nnx.state(model, nnx.Param))
     assert mesh is not None  # `finetune` and `verify` have put it there
-    check_rows(name, config, mesh)
+    device_checks.check_rows(name, config, mesh)
     return mesh
-
-
-def check_rows(name: str, config: config_lib.TrainConfig, mesh: jax.sharding.Mesh) -> None:
-    """Refuses a mesh that does not divide a job's rows.
-
-    Raises:
-        ConfigError: it does not divide the rows of a micro-batch.
-    """
-    sharding.spec(f"a micro-batch of {name} (batch_rows / accumulate)", ("rows",), (config.batch_rows // config.accumulate,), mesh)

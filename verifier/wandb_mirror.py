@@ -24,7 +24,7 @@ def check() -> Any:
     try:
         import wandb  # in the function: an optional extra, and slow to import
     except ImportError as error:
-        way_out = "pip install 'verifier[wandb]', or leave log.wandb empty"
+        way_out = "pip install wandb, or leave log.wandb empty"
         raise UserError(f"log.wandb is set, but the package wandb cannot be imported ({error}): {way_out}") from error
     return wandb
 

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from verifier import atomic, inputs, places
+from verifier import atomic, checksums, inputs, places
 from verifier import config as config_lib
 from verifier.data import store
 
@@ -181,10 +181,10 @@ def manifest_of(folder: pathlib.Path, stage: str) -> dict[str, Any]:
 
 
 def save_config(workdir: Workdir, config: config_lib.Config) -> None:
-    """Writes config.json: resolved settings, versions, git revision, seed."""
+    """Writes config.json, with its sum: resolved settings, versions, git revision, seed."""
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "pyarrow")
     versions = {name: importlib.metadata.version(name) for name in packages} | {"python": platform.python_version()}
-    atomic.write_json(
+    checksums.write_sealed(
         workdir.config,
         {
             "name": config.name,

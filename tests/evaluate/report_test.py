@@ -226,13 +226,35 @@ def test_relabelling_equals_grading_one_by_one() -> None:
         assert judged.not_graded == 0
 
 
-@pytest.mark.parametrize(("content", "message"), [(b'{"name": ', "not JSON"), (b"\xff", "not JSON"), (b"[]", "a JSON list")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b'{"name": ', "no JSON"), (b"\xff", "no JSON"), (b"[]", "no JSON"), (b'{"settings": 3}', "settings is a JSON int")],
+)
 def test_a_broken_config_is_named(tmp_path, content, message):
     (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(UserError, match=rf"{tmp_path}/config\.json: .*{message}.*remove it"):
+    with pytest.raises(UserError, match=rf"{tmp_path}/config\.json.*{message}.*remove it"):
         report.run_of_workdir(tmp_path)
     (tmp_path / "config.json").unlink()
     assert report.run_of_workdir(tmp_path).settings == {}
+
+
+def test_a_config_with_any_byte_changed_is_refused_or_says_the_same(tmp_path):
+    """And one from before it was sealed is taken as it is."""
+    about = {"name": "mine", "seed": 3, "settings": {"seed": 3, "sample.temperature": 0.7}, "versions": {"jax": "1"}, "git_revision": "abc"}
+    path = tmp_path / "config.json"
+    atomic.write_json(path, about)
+    unsealed = report.run_of_workdir(tmp_path)
+    checksums.write_sealed(path, about)
+    whole = path.read_bytes()
+    assert report.run_of_workdir(tmp_path) == unsealed
+    refused = 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            assert report.run_of_workdir(tmp_path) == unsealed
+        except checksums.Damaged:
+            refused += 1
+    assert refused > 0.8 * len(whole)  # between entries, other blanks are the same JSON
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_a_hub_id_is_fetched(tmp_path, monkeypatch):
 def test_a_hub_id_without_the_extra_or_offline_tells_the_ways_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     message = refused(resolve_weights, "org/name")
-    assert "verifier[hub]" in message and "hf download org/name" in message
+    assert "pip install huggingface-hub" in message and "hf download org/name" in message
 
     def offline(name, **patterns):
         raise FileNotFoundError("outgoing traffic has been disabled")

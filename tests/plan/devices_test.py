@@ -23,7 +23,8 @@ def test_a_number_alone_is_one_machine_of_any_kind():
 @pytest.mark.parametrize(
     "text, said",
     [("h1000-8", "did you mean h100-8"), ("v5e", "expected KIND-N"), ("v5e-0", "expected KIND-N"), ("v5e-10", "multiple of 4"),
-     ("h100-12", "multiple of 8"), ("-4", "expected KIND-N"), ("m1-2", "there is no kind 'm1'")],
+     ("h100-12", "multiple of 8"), ("-4", "expected KIND-N"), ("m1-2", "there is no kind 'm1'"),
+     ("h100-1000000", "at most 2,048"), ("v5e-" + "9" * 5000, "at most 2,048"), ("h100-000", "expected KIND-N")],
 )  # fmt: skip
 def test_what_is_no_device_is_refused_with_the_way_out(text, said):
     with pytest.raises(ConfigError, match=said):

@@ -29,7 +29,7 @@ def load_asdiv(folder: str = "") -> dict[str, list[Problem]]:
     """
     home = "https://github.com/chaochun/nlu-asdiv-dataset, folder dataset"
     path = find_folder(folder, "ASDIV_DIR", ["ASDiv.xml"], home) / "ASDiv.xml"
-    return for_testing(_pairs(path), source="asdiv")
+    return for_testing(_pairs(path), source="asdiv", path=path)
 
 
 def _pairs(path: pathlib.Path) -> Iterator[tuple[str, str | None]]:
@@ -37,6 +37,8 @@ def _pairs(path: pathlib.Path) -> Iterator[tuple[str, str | None]]:
         root = ElementTree.parse(path).getroot()
     except ElementTree.ParseError as error:
         raise DataError(f"{path}, line {error.position[0]}: not XML ({error}); fetch the file again") from error
+    except (OSError, LookupError, ValueError) as error:  # a file that cannot be read, or an encoding that nobody knows
+        raise DataError(f"{path} cannot be read as XML ({error}); fetch the file again") from error
     for problem in root.iter("Problem"):
         texts = {name: problem.findtext(name) for name in ("Body", "Question", "Answer")}
         for name, text in texts.items():

@@ -79,7 +79,7 @@ def _tfds_rows(folder: str, split: str) -> Iterator[Row]:
         import tensorflow_datasets as tfds
         import tensorflow_datasets.text.gsm8k  # noqa: F401  without it the builder is not found
     except ImportError as error:
-        raise DataError(f"data.source=tfds needs tensorflow-datasets >= 4.9.10 ({error}): pip install '.[tfds]'. {_OFFLINE}.") from error
+        raise DataError(f"data.source=tfds: {error}; pip install 'tensorflow-datasets>=4.9.10'. {_OFFLINE}.") from error
     try:
         # Only array_record: the parquet of TFDS silently keeps 400 of the 1,319 test rows, and others need TensorFlow.
         kept_in = {"data_dir": folder} if folder else {}
@@ -115,7 +115,7 @@ def _from_hub(name: str) -> pathlib.Path:
     try:
         import huggingface_hub
     except ImportError as error:
-        raise DataError(f"data.source=hub needs huggingface-hub ({error}): pip install '.[hub]'. {_OFFLINE}.") from error
+        raise DataError(f"data.source=hub needs huggingface-hub ({error}): pip install huggingface-hub. {_OFFLINE}.") from error
     try:
         return pathlib.Path(huggingface_hub.hf_hub_download(HUB_REPOSITORY, name, repo_type="dataset"))
     except (OSError, ValueError) as error:  # no network and no copy in the cache, no such file, a hub that refuses

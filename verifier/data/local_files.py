@@ -109,3 +109,11 @@ def field(row: Any, name: str, place: str) -> Any:
     if name not in row:
         raise DataError(f"{place}: no field {name!r}; it has {', '.join(row) or 'none'}")
     return row[name]
+
+
+def text_field(row: Any, name: str, place: str) -> str:
+    """A field that must be text, as `field`."""
+    value = field(row, name, place)
+    if not isinstance(value, str):
+        raise DataError(f"{place}: field {name!r} is a JSON {type(value).__name__}; expected text")
+    return value

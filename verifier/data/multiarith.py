@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from verifier.data.local_files import DataError, field, find_folder, read_json
+from verifier.data.local_files import DataError, field, find_folder, read_json, text_field
 from verifier.data.word_problems import for_testing, join, number_text
 from verifier.text.problem import Problem
 
@@ -30,6 +30,6 @@ def load_multiarith(folder: str = "") -> dict[str, list[Problem]]:
             place = f"{path}, problem {number}"
             answers = field(row, "lSolutions", place)
             answer = number_text(answers[0]) if isinstance(answers, list) and len(answers) == 1 else None
-            yield join("", field(row, "sQuestion", place)), answer
+            yield join("", text_field(row, "sQuestion", place)), answer
 
-    return for_testing(pairs(), source="multiarith")
+    return for_testing(pairs(), source="multiarith", path=path)

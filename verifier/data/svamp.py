@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verifier.data.local_files import DataError, field, find_folder, read_json
+from verifier.data.local_files import DataError, field, find_folder, read_json, text_field
 from verifier.data.word_problems import for_testing, join, number_text
 from verifier.text.problem import Problem
 
@@ -23,8 +23,9 @@ def load_svamp(folder: str = "") -> dict[str, list[Problem]]:
     places = [f"{path}, problem {number}" for number in range(len(rows))]
     return for_testing(
         (
-            (join(field(row, "Body", place), field(row, "Question", place)), number_text(field(row, "Answer", place)))
+            (join(text_field(row, "Body", place), text_field(row, "Question", place)), number_text(field(row, "Answer", place)))
             for row, place in zip(rows, places, strict=True)
         ),
         source="svamp",
+        path=path,
     )

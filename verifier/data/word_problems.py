@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pathlib
 import re
 from collections.abc import Iterable
 
@@ -44,15 +45,19 @@ def refuse_other_answer(kept: Problem, problem: Problem) -> None:
         raise DataError(f"{which}; expected one: mend the file, or leave the question out")
 
 
-def for_testing(pairs: Iterable[tuple[str, str | None]], source: str) -> dict[str, list[Problem]]:
+def for_testing(pairs: Iterable[tuple[str, str | None]], source: str, path: pathlib.Path) -> dict[str, list[Problem]]:
     """Problems for testing, sorted by problem_id, solutions unknown.
 
     Args:
         pairs: (question, answer); an answer that is None is not numeric and the problem is skipped. Both kinds of loss are said.
         source: what the problems call their source.
+        path: of the file, for messages.
 
     Returns:
         "train" (empty) and "test".
+
+    Raises:
+        DataError: there is no problem.
     """
     found: dict[str, Problem] = {}
     skipped = repeated = 0
@@ -66,6 +71,8 @@ def for_testing(pairs: Iterable[tuple[str, str | None]], source: str) -> dict[st
         kept = found.setdefault(problem.problem_id, problem)
         refuse_other_answer(kept, problem)
         found[problem.problem_id] = min(kept, problem, key=lambda each: (each.question, each.answer))
+    if not found:
+        raise DataError(f"{path}: no problem with a numeric answer is in it ({skipped:,} without); fetch {source}'s file again")
     if skipped or repeated:
         log.say(f"{source}: {len(found)} problems; {skipped} skipped (no numeric answer), {repeated} left out (the question repeats)")
     return {"train": [], "test": [found[problem_id] for problem_id in sorted(found)]}

@@ -25,6 +25,7 @@ MOST_ROWS = {"cpu": 128}  # more slots make no step cheaper a row: the processor
 MOST_ROWS_ELSEWHERE = 1024
 FEWEST_PAGES = 32  # of a pool: fewer would save nothing
 WORTH_FEWER_ROWS = 4e9  # operations of a CPU's step below which the last solutions may as well idle in all slots
+CHOSEN = 0.99  # share of the budget that a chosen number of slots may fill: what a step holds is an estimate, within 1% of the whole
 USABLE = 0.9  # share of the device's memory: the rest is for what compilers and allocators leave unused
 
 
@@ -88,19 +89,19 @@ def plan(
         UserError: not even one slot fits, or not the `rows` that were asked for; with the sizes of the parts.
     """
     weight_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in weights)
-    budget = int(memory_gib * 2**30) if memory_gib else _usable(sum(leaf.nbytes for leaf in weights if isinstance(leaf, jax.Array)))
+    budget = int(memory_gib * 2**30) if memory_gib else usable(sum(leaf.nbytes for leaf in weights if isinstance(leaf, jax.Array)))
     total = math.ceil(work.problems * work.samples / work.groups)
     most = min(math.ceil(rows / work.groups) or MOST_ROWS.get(platform or jax.default_backend(), MOST_ROWS_ELSEWHERE), total)
     if not rows:
         most = math.ceil(total / math.ceil(total / most))  # the same number of rounds with fewer slots, all of them full
     itemsize = max((leaf.dtype.itemsize for leaf in weights if leaf.ndim > 1), default=4)
     sizes = functools.partial(_sizes, arch, work, weight_bytes=weight_bytes, itemsize=itemsize, budget=budget, platform=platform)
-    fitting = sizes(most)
-    if fitting.total_bytes > budget and not rows:  # sizes rise with the rows: find the last that fits
+    fitting, room = sizes(most), CHOSEN * budget
+    if fitting.total_bytes > room and not rows:  # sizes rise with the rows: find the last that fits
         low, high = 1, most
         while low < high:
             middle = (low + high + 1) // 2
-            fits = sizes(middle).total_bytes <= budget
+            fits = sizes(middle).total_bytes <= room
             low, high = (middle, high) if fits else (low, middle - 1)
         fitting = sizes(low)
     if fitting.total_bytes > budget:
@@ -167,7 +168,7 @@ def _fewer(rows: int, parameters: int, platform: str) -> tuple[int, ...]:
     return tuple(half for half in halves if 2.0 * parameters * half >= WORTH_FEWER_ROWS)
 
 
-def _usable(weight_bytes: int) -> int:
+def usable(weight_bytes: int = 0) -> int:
     """Bytes that the device has for us, the `weight_bytes` of weights that lie there already included."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:

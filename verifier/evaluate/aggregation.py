@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from verifier.config import UserError
+from verifier.config import UserError, choices
 from verifier.evaluate import rank, token_values
 from verifier.evaluate.calibration import are_probabilities, auroc_within_problems
 from verifier.evaluate.candidates import Candidates
@@ -24,7 +24,7 @@ from verifier.evaluate.tables import SCORE_ROW, SplitRows
 from verifier.evaluate.token_values import COUNT, Scores, aggregate, ragged, spread
 from verifier.text.tokenizer import Tokenizer
 
-AGGREGATIONS = ("last", "mean", "min", "product", "last_line")
+AGGREGATIONS = choices("report.aggregation")
 _COMPARED = 16  # solutions on which a tokenizer is held against the stored text
 _WAY_OUT = "name that of the samples' generator by --tokenizer=PATH (rerank), or take another aggregation"
 

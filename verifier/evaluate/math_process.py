@@ -107,7 +107,7 @@ class MathVerify:
             status = self._end()
             raise MathProcessError(
                 f"math-verify did not start ({' '.join(self._command)} ended with status {status}; its message is above): mend its "
-                "installation with pip install '.[math]', or take another grader"
+                "installation with pip install 'math-verify>=0.9', or take another grader"
             )
         return self._process
 
@@ -147,7 +147,8 @@ class MathVerify:
 def check_installed() -> None:
     """Raises MathProcessError where the package math-verify is missing."""
     if importlib.util.find_spec("math_verify") is None:
-        raise MathProcessError("the grader math_verify needs the package math-verify: pip install '.[math]', or take another grader")
+        way_out = "pip install 'math-verify>=0.9', or take another grader"
+        raise MathProcessError(f"the grader math_verify needs the package math-verify: {way_out}")
 
 
 def _what_is_read(text: str) -> str:

@@ -106,5 +106,5 @@ def refuse_other_generator(splits: Mapping[str, Facts], verifier: pathlib.Path |
             which = f"verifier in {verifier}" if own else f"verifier {', '.join(split.facts('verifier'))}"
             raise TablesError(
                 f"the {name} samples were drawn by generator {', '.join(others)}, but the {which} was trained on those of "
-                f"{', '.join(allowed)}: its scores of them mean less; give --other_generator to rank them all the same"
+                f"{', '.join(allowed)}: its scores of them mean less; give --other-generator to rank them all the same"
             )

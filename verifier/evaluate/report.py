@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier import atomic, places
+from verifier import atomic, checksums, places
 from verifier.config import ReportConfig, UserError
 from verifier.data import store
 from verifier.evaluate import aggregation, caveats, graders, heatmap, metrics, page, plots, positions, provenance, shown, tables
@@ -93,13 +93,11 @@ def run_of_workdir(root: pathlib.Path) -> Run:
 def _saved_config(path: pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    way_out = "put back a whole copy, or remove it: the report then goes without the settings"
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # of JSON or of UTF-8
-        raise UserError(f"{path}: not JSON ({error}); {way_out}") from error
-    if not isinstance(saved, dict):
-        raise UserError(f"{path}: holds a JSON {type(saved).__name__}, expected an object; {way_out}")
+    way_out = "put back a whole copy, start the run again, which writes it anew, or remove it: the report then goes without the settings"
+    saved = checksums.read_sealed(path, way_out, unsealed=("name", "seed", "settings", "versions", "git_revision"))
+    for name in ("settings", "versions"):
+        if not isinstance(saved.get(name, {}), dict):
+            raise UserError(f"{path}: {name} is a JSON {type(saved[name]).__name__}, expected an object; {way_out}")
     return saved
 
 

@@ -83,6 +83,17 @@ class Arch:
         return tuple(None if period and (layer + 1) % period == 0 else self.sliding_window for layer in range(self.layers))
 
 
+def layer_parameters(arch: Arch) -> int:
+    """Entries of one layer's matrices."""
+    attention = arch.width * arch.head_width * (2 * arch.heads + 2 * arch.kv_heads)
+    return attention + (3 if arch.gated else 2) * arch.width * arch.mlp_width
+
+
+def parameters(arch: Arch) -> int:
+    """Entries of all matrices; norms and biases are some millionths of them."""
+    return arch.layers * layer_parameters(arch) + arch.vocab_size * arch.width * (1 if arch.tied else 2)
+
+
 def grown_rows(rows: int) -> int:
     """Rows of an embedding that must have at least `rows`: a multiple of 64, so that it divides over devices."""
     return -(-rows // _ROW_MULTIPLE) * _ROW_MULTIPLE

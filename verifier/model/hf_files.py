@@ -7,7 +7,7 @@ import json
 import math
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -74,7 +74,7 @@ def resolve_weights(weights: str) -> pathlib.Path:
         import huggingface_hub  # in the function: an optional extra
     except ImportError as error:
         raise WeightsError(
-            f"there is no folder {weights!r}, and fetching it needs huggingface_hub: pip install 'verifier[hub]'; or {elsewhere}"
+            f"there is no folder {weights!r}, and fetching it needs huggingface_hub: pip install huggingface-hub; or {elsewhere}"
         ) from error
     try:
         return pathlib.Path(huggingface_hub.snapshot_download(weights, allow_patterns=_DOWNLOADED, ignore_patterns=_NOT_DOWNLOADED))
@@ -279,10 +279,15 @@ def write_folder(folder: pathlib.Path, config: dict[str, Any], tensors: Sequence
         weight_map = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
         atomic.write_json(folder / _INDEX, {"metadata": {"total_size": sum(map(_bytes, tensors))}, "weight_map": weight_map})
         keep.add(_INDEX)
-    for old in (folder / _SINGLE, folder / _INDEX, *folder.glob("model-*-of-*.safetensors")):
-        if old.name not in keep:  # an earlier export in another number of files: readers would prefer it or load both
-            old.unlink(missing_ok=True)
+    remove_weights(folder, keep)
     atomic.write_json(folder / "config.json", config)
+
+
+def remove_weights(folder: pathlib.Path, keep: Container[str]) -> None:
+    """Removes an earlier export's files that a later one has not, in another number of files: readers would prefer them or load both."""
+    for old in (folder / _SINGLE, folder / _INDEX, *folder.glob("model-*-of-*.safetensors")):
+        if old.name not in keep:
+            old.unlink(missing_ok=True)
 
 
 def _bytes(tensor: NewTensor) -> int:

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import re
 
+from verifier import knob_types
 from verifier.config import ConfigError
 
 
@@ -31,6 +32,7 @@ KINDS: dict[str, Kind] = {
     "h100": Kind("H100 SXM", "cuda", 989, 80, 3350, 8),
     "h200": Kind("H200 SXM", "cuda", 989, 141, 4800, 8),
 }
+MOST = 2048  # devices of a plan: the compiler for CPUs takes the virtual devices beyond for those of another process
 _ONE_HOST = {"v5e": 8, "v6e": 8}  # up to so many chips can be had in one machine
 
 
@@ -64,8 +66,10 @@ def parse(text: str) -> Devices:
     """
     found = re.fullmatch(r"(?:([a-z0-9]+)-)?(\d+)", text.strip().lower())
     known = ", ".join(KINDS)
-    if found is None or int(found[2]) < 1:
+    if found is None or not found[2].strip("0"):
         raise ConfigError(f"--devices={text}: expected KIND-N such as v5e-64 or h100-8, or a number of devices; kinds: {known}")
+    if len(found[2]) > 9 or int(found[2]) > MOST:
+        raise ConfigError(f"--devices={knob_types.shown(text)}: expected at most {MOST:,} devices; plan for fewer, and a part of the work")
     kind, count = found[1], int(found[2])
     if kind is None:
         return Devices(count, count)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from verifier import training
+from verifier import device_checks, training
 from verifier.config import MeshConfig, TrainConfig
 from verifier.data.batches import Batch
 from verifier.decode import lowered, memory, steps
@@ -30,7 +30,7 @@ from verifier.plan.subject import Subject
 from verifier.plan.work import Work
 from verifier.train import step
 
-JOBS = ("pretrain", "finetune", "verify")
+JOBS = device_checks.JOBS
 _UNBOUNDED_GIB = 2.0**20  # where nothing is known of the device
 
 
@@ -88,7 +88,7 @@ def plan(subject: Subject, name: str, devices: Devices) -> Stage:
 def _train(subject: Subject, name: str, mesh: Mesh) -> Stage:
     """A training job: the step, and the reading of a held-out batch, which is not divided into micro-batches."""
     config: TrainConfig = getattr(subject.config, name)
-    training.check_rows(name, config, mesh)
+    device_checks.check_rows(name, config, mesh)
     loss = training.loss_of(name, subject.config, subject.vocab_size)
 
     def made(layers: int) -> tuple[step.Programs, step.TrainState, Batch]:

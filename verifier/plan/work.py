@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from verifier.config import TrainConfig
-from verifier.model.arch import Arch
+from verifier.model.arch import Arch, layer_parameters, parameters
 from verifier.plan.devices import Kind
 
 COMPUTE_SHARE = 0.4  # of the published peak that products are assumed to reach: what well-made training reaches on these devices
@@ -34,17 +34,6 @@ class Work(NamedTuple):
     def bound(self, kind: Kind, narrow: bool) -> str:
         """Which of the two takes longer."""
         return "compute" if self.seconds(kind, narrow) > self.bytes / (MEMORY_SHARE * kind.bandwidth * 1e9) else "memory"
-
-
-def layer_parameters(arch: Arch) -> int:
-    """Entries of one layer's matrices."""
-    attention = arch.width * arch.head_width * (2 * arch.heads + 2 * arch.kv_heads)
-    return attention + (3 if arch.gated else 2) * arch.width * arch.mlp_width
-
-
-def parameters(arch: Arch) -> int:
-    """Entries of all matrices; norms and biases are some millionths of them."""
-    return arch.layers * layer_parameters(arch) + arch.vocab_size * arch.width * (1 if arch.tied else 2)
 
 
 def token_operations(arch: Arch, keys: float, logits: bool) -> float:

@@ -1,0 +1,54 @@
+"""What a run asks of the devices, looked at before its first stage: what does not go is not said after hours. Computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+
+from verifier import config as config_lib
+from verifier.decode import memory
+from verifier.model import sharding
+from verifier.model.arch import parameters, scratch_arch
+
+JOBS = ("pretrain", "finetune", "verify")
+
+
+def check(config: config_lib.Config, stages: Sequence[str]) -> None:
+    """Refuses what some of the stages could not do on these devices.
+
+    Raises:
+        ConfigError: a mesh that does not make up the devices or does not divide the rows of a training job.
+        UserError: a model of random weights that the devices cannot hold.
+    """
+    if {"finetune", "verify"} & set(stages):
+        mesh = sharding.make_mesh(config.mesh)
+        for name in JOBS:
+            job: config_lib.TrainConfig = getattr(config, name)
+            if job.has_work:
+                check_rows(name, job, mesh)
+        if "finetune" in stages and not config.model.weights:
+            _check_size(config, mesh)
+    if {"sample", "score"} & set(stages):
+        sharding.own_mesh(config.mesh)
+
+
+def _check_size(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
+    """Refuses sizes that no device here can train: parameters, gradient and two moments are float32."""
+    arch = scratch_arch(config.model, config.tokenizer.vocab_size)
+    needed, there = 16 * parameters(arch) / (mesh.shape["fsdp"] * mesh.shape["tensor"]), memory.usable()
+    if needed > there:
+        raise config_lib.UserError(
+            f"model.layers={arch.layers} model.width={arch.width} model.mlp_width={arch.mlp_width} tokenizer.vocab_size="
+            f"{config.tokenizer.vocab_size}: {parameters(arch):,} parameters, whose training takes {needed / 2**30:,.1f} GiB a device; "
+            f"it has {there / 2**30:,.1f} GiB: choose smaller sizes, or more devices (mesh.fsdp)"
+        )
+
+
+def check_rows(name: str, config: config_lib.TrainConfig, mesh: jax.sharding.Mesh) -> None:
+    """Refuses a mesh that does not divide a job's rows.
+
+    Raises:
+        ConfigError: it does not divide the rows of a micro-batch.
+    """
+    sharding.spec(f"a micro-batch of {name} (batch_rows / accumulate)", ("rows",), (config.batch_rows // config.accumulate,), mesh)
