@@ -27,12 +27,12 @@ FLOORS = {
     "atomic": 11,
     "allocator": 11,
     **dict.fromkeys(("places", "config_checks", "experiment"), 12),
-    "config": 13,
+    **dict.fromkeys(("config", "stopping"), 13),
 }
 # What must run on a laptop without JAX, whatever else is installed.
 WITHOUT_JAX = [
     *("rerank.py", "compare.py", "workdir.py", "run.py", "config.py", "config_checks.py", "log.py"),
-    *("checksums.py", "wandb_mirror.py", "atomic.py", "allocator.py", "places.py", "experiment.py"),
+    *("checksums.py", "wandb_mirror.py", "atomic.py", "allocator.py", "places.py", "experiment.py", "stopping.py"),
 ]
 FOLDERS_WITHOUT_JAX = ("text", "data", "evaluate")
 JAX_ALLOWED = {"evaluate/score.py"}

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
-from verifier import places
+from verifier import places, stopping
 from verifier.config import UserError
 
 ASIDE = ".aside"  # what the name of a file ends in while it is being written
@@ -21,6 +21,9 @@ _WAYS_OUT = {
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "name another folder, or move that file away"),
     errno.EISDIR: "a folder of this name is in the way: move it away",
 }
+
+
+_being_written: set[pathlib.Path] = set()  # aside
 
 
 class WriteError(UserError):
@@ -42,6 +45,8 @@ def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
         return
     make_folder(path.parent)
     aside = path.with_name(path.name + ASIDE)
+    _being_written.add(aside)
+    stopping.before_the_end(_remove_asides)
     with refusals_of(path):
         try:
             with open(aside, "wb") as file:
@@ -53,6 +58,8 @@ def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
             raise
+        finally:
+            _being_written.discard(aside)
         _sync_folder(path.parent)
 
 
@@ -98,6 +105,13 @@ def refusals_of(path: pathlib.Path) -> Iterator[None]:
         in_the_way = [each for each in (path, *path.parents) if each.is_file()] if error.errno in (errno.EEXIST, errno.ENOTDIR) else []
         reason = f"{in_the_way[0]} is a file, not a folder" if in_the_way else error.strerror or error
         raise WriteError(f"{path} cannot be written ({reason}): {way_out}") from error
+
+
+def _remove_asides() -> None:
+    """Where the process ends at once, nothing half written is left."""
+    for aside in tuple(_being_written):
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: pathlib.Path) -> None:

@@ -13,6 +13,11 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from verifier import stopping
+
+if __name__ == "__main__":
+    stopping.listen(goes_on=False)  # before all that takes time to import
+
 from absl import app, flags
 
 from verifier import places

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from verifier import config as config_lib
-from verifier import config_checks, hosts, log, solutions, training, workdir
+from verifier import config_checks, hosts, log, solutions, stopping, training, workdir
 from verifier.data import corrections, store
 from verifier.evaluate import graders
 from verifier.evaluate import report as report_lib
@@ -123,7 +123,10 @@ def _run(this: Run, config: config_lib.Config, stages: Sequence[str]) -> None:
             this.problems()  # written by one, read by all
     hosts.wait("problems")
     for name in stages:
+        if stopping.asked() and hosts.count() == 1:
+            raise config_lib.Stopped(f"before {name}")
         log.say(f"== {name}")
+        stopping.say_what(name)
         if hosts.is_first() or name not in _BY_ONE:
             STAGES[name](this)
         hosts.wait(name)

@@ -17,6 +17,11 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
+from verifier import stopping
+
+if __name__ == "__main__":
+    stopping.listen(goes_on=False)  # before all that takes time to import
+
 import pyarrow as pa
 from absl import app, flags
 

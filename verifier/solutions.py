@@ -13,7 +13,7 @@ import jax
 from jax.sharding import Mesh
 
 from verifier import config as config_lib
-from verifier import hosts, log, saved, workdir
+from verifier import hosts, log, saved, stopping, workdir
 from verifier.data import store
 from verifier.decode import memory, steps
 from verifier.decode.engine import Counts, Engine, Planner, Prompt
@@ -203,7 +203,7 @@ def _counted(groups: Iterable[list[dict[str, Any]]], progress: log.Progress) -> 
 
 
 def _stop_if_asked(progress: log.Progress) -> None:
-    if hosts.stopping():
+    if stopping.asked():
         raise config_lib.Stopped(f"{progress.description} at {progress.done:,} of {progress.total:,} {progress.unit}s")
 
 

@@ -2,6 +2,7 @@
 
     tables/samples/split=test/
         unfinished.json       the settings, from the first moment until the table is finished
+        note-00000.json       until then: what the start that wrote a part notes of it, and its seconds
         part-00000-3f...parquet  whole problems: what is here need not be made again; the name ends in the first digits of its sum
         manifest.json         the end: schema version, rows, parts with sizes and sums, settings; takes the place of unfinished.json
 
@@ -15,6 +16,7 @@ import hashlib
 import itertools
 import json
 import pathlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,6 +45,8 @@ from verifier.data.reading import (
 from verifier.data.tables import SCHEMA_VERSION, SCHEMAS, StoreError, key_of, schema_of
 
 __all__ = ["SCHEMAS", "StoreError", "TableWriter", "read_foreign", "read_manifest", "read_table", "remove_table", "table_id"]
+
+_NOTES = "note-*.json"
 
 
 class TableWriter:
@@ -75,17 +79,40 @@ class TableWriter:
         self._claim(process)
         parts = parts_of(self.folder)
         self._next, self._stride = 1 + max(map(number_of, parts), default=-1) + process, processes
+        self._process, self._since = process, time.monotonic()
+        self._notes = [self._read_note(number_of(part)) for part in parts]
         self._present = {problem for part in parts for problem in _problems_in(part, self.schema)}
 
     def present(self) -> set[str]:
         """The problems that are stored already."""
         return set(self._present)
 
-    def append(self, rows: Sequence[Mapping[str, Any]] | pa.Table) -> None:
+    def first_start(self, facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What the first start noted of itself (None: nothing); where no part is there yet, this is the first, with these `facts`."""
+        if self._notes or self._present:
+            return checksums.read_sealed(self.folder / UNFINISHED, f"remove {self.folder} to start anew").get("first_start")
+        self._write_unfinished({"first_start": dict(facts)})
+        return facts
+
+    def begin(self) -> None:
+        """The work on the table begins now, not when it was opened."""
+        self._since = time.monotonic()
+
+    def seconds(self) -> float:
+        """What the work has taken, that of earlier starts up to their last parts included."""
+        earlier = sum(note["seconds"] for note in self._notes if note["process"] == 0)
+        return float(earlier + time.monotonic() - self._since)
+
+    def noted(self) -> dict[str, Any]:
+        """What was noted of the problems that are stored, where it was."""
+        return {name: fact for note in self._notes for name, fact in note["problems"].items()}
+
+    def append(self, rows: Sequence[Mapping[str, Any]] | pa.Table, notes: Mapping[str, Any] | None = None) -> None:
         """Writes whole problems as one part; when it returns, they are safe on disk.
 
         Args:
             rows: one mapping a row with exactly the table's columns (numpy arrays may stand for lists), or an Arrow table.
+            notes: of these problems, for whoever goes on after a crash (`noted`); JSON-able. They go when the table is finished.
 
         Raises:
             StoreError: wrong columns or values, a key twice, a problem that an earlier part holds, or a full disk; nothing is written then.
@@ -97,8 +124,12 @@ class TableWriter:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         content = memoryview(sink.getvalue())
+        note = {"process": self._process, "seconds": time.monotonic() - self._since, "problems": dict(notes or {})}
         with self._safe():
+            checksums.write_sealed(self._note(self._next), note)  # first: of a part that is not there it says nothing
             write_bytes(self.folder / part_name(self._next, content), content)
+        self._notes.append(note)
+        self._since += note["seconds"]
         self._next += self._stride
         self._present.update(pc.unique(table["problem_id"]).to_pylist())
 
@@ -127,24 +158,39 @@ class TableWriter:
             raise StoreError(f"{self.folder}: the manifest's own entries {sorted(taken)} cannot be given; call them something else")
         with self._safe():
             checksums.write_sealed(self.folder / MANIFEST, {**own, "settings": self.settings, **manifest})
-        (self.folder / UNFINISHED).unlink(missing_ok=True)
+        for path in (self.folder / UNFINISHED, *self.folder.glob(_NOTES)):
+            path.unlink(missing_ok=True)
 
     def _claim(self, process: int) -> None:
         """Notes the settings before the first part, or checks them against those of the parts that are there."""
-        note, parts = self.folder / UNFINISHED, parts_of(self.folder)
-        if parts and not note.exists():
+        unfinished, parts = self.folder / UNFINISHED, parts_of(self.folder)
+        if parts and not unfinished.exists():
             raise StoreError(f"{parts[0]} is there, but no {UNFINISHED} to say with which settings it was made; remove {self.folder}")
         if not parts and process == 0:  # what was begun and has no part may be something else now
-            with self._safe():
-                checksums.write_sealed(note, {"table": self.table, "schema_version": SCHEMA_VERSION, "settings": self.settings})
+            self._write_unfinished({})
             return
-        old = checksums.read_sealed(note, f"remove {self.folder} to start anew")
+        old = checksums.read_sealed(unfinished, f"remove {self.folder} to start anew")
         refuse_other_schema(old, self.folder)
         changed = differences({"table": old["table"], **old["settings"]}, {"table": self.table, **self.settings})
         if changed:
             lines = "\n  ".join(changed)
             way_out = "Go on with the old ones, or remove the folder to start anew."
             raise StoreError(f"{self.folder} was begun with other settings:\n  {lines}\n{way_out}")
+
+    def _write_unfinished(self, more: Mapping[str, Any]) -> None:
+        own = {"table": self.table, "schema_version": SCHEMA_VERSION, "settings": self.settings}
+        with self._safe():
+            checksums.write_sealed(self.folder / UNFINISHED, {**own, **more})
+
+    def _note(self, number: int) -> pathlib.Path:
+        return self.folder / f"note-{number:05d}.json"
+
+    def _read_note(self, number: int) -> Mapping[str, Any]:
+        """What was noted of a part; one of an earlier release has no note."""
+        path = self._note(number)
+        if not path.exists():
+            return {"process": self._process, "seconds": 0.0, "problems": {}}
+        return checksums.read_sealed(path, "remove it: only its seconds are lost, and the last digits of log-probabilities may differ")
 
     def _as_table(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         names = set(self.schema.names)
@@ -184,7 +230,7 @@ class TableWriter:
 
 def remove_table(folder: pathlib.Path) -> None:
     """Removes one split of a table, its manifest first, so that a crash half way leaves no table that looks finished."""
-    for path in (folder / MANIFEST, folder / UNFINISHED, *parts_of(folder), *folder.glob(f"*{ASIDE}")):
+    for path in (folder / MANIFEST, folder / UNFINISHED, *folder.glob(_NOTES), *parts_of(folder), *folder.glob(f"*{ASIDE}")):
         path.unlink(missing_ok=True)
 
 

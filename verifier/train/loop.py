@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from verifier import allocator, log
+from verifier import allocator, log, stopping
 from verifier import config as config_lib
 from verifier.model import sharding
 from verifier.train import checkpoint, losses, prefetch, step
@@ -114,7 +114,7 @@ def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.T
         progress = log.Progress(steps, "step", job.name, done=done)
         on_mesh = sharding.using(sharding.mesh_of(params))
         keeping = allocator.keeping() if jax.default_backend() == "cpu" else contextlib.nullcontext()  # elsewhere steps take no host memory
-        with on_mesh, log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress, keeping:
+        with on_mesh, log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress, keeping, stopping.saving():
             run = _Run(programs, config, job, checkpoints, _Meter(metrics, progress, checkpoints), stream, standing)
             state, done = run.go(state, done)
         early = _out_of_patience(standing, config) and done < steps
