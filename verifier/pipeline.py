@@ -6,7 +6,6 @@ import contextlib
 import difflib
 import json
 import pathlib
-import time
 from collections.abc import Callable, Sequence
 
 import pyarrow as pa
@@ -29,7 +28,7 @@ def label(run: Run) -> None:
         own = workdir.settings(run.config, "label") | made_from
         if run.finished(f"label {split}", folder, own):
             continue
-        begun = time.monotonic()
+        writer = store.TableWriter(folder, "labels", own)
         gold = {each.problem_id: each.answer for each in found[asked]}
         rows = store.read_table(run.dir.table("samples", split), "samples", ["problem_id", "sample_id", "solution"])
         keys = rows["problem_id"].to_pylist()
@@ -37,10 +36,9 @@ def label(run: Run) -> None:
         judged = graders.relabel(rows["solution"].to_pylist(), [right[key] for key in keys], knobs.grader, knobs.grader_seconds)
         answers, correct = pa.array(judged.answers, pa.string()), pa.array(judged.correct)
         columns = [rows["problem_id"], rows["sample_id"], answers, correct, pa.array([knobs.grader] * len(keys))]
-        writer = store.TableWriter(folder, "labels", own)
         if not writer.present():  # one part holds all: a run killed after it has only the manifest to write
             writer.append(pa.Table.from_arrays(columns, schema=store.SCHEMAS["labels"]))
-        writer.finish({"seconds": time.monotonic() - begun, "not_graded": judged.not_graded, "fixed_labels": fixed})
+        writer.finish({"seconds": writer.seconds(), "not_graded": judged.not_graded, "fixed_labels": fixed})
         log.say(f"label {split}: {judged.correct.sum():,} of {len(keys):,} solutions are right ({judged.correct.mean():.1%})")
         if judged.not_graded:
             log.say(f"label {split}: {graders.given_up(judged.not_graded, knobs.grader, knobs.grader_seconds)}")

@@ -58,7 +58,8 @@ def finetune(run: Run) -> None:
         heldout = _lm_examples(run, found["heldout"], tokenizer, job_config)
         loss = loss_of(name, config, tokenizer.vocab_size)
         facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints", own | {"weights": weights})
-    facts |= {"template": dataclasses.asdict(run.template()), "seconds": time.monotonic() - begun}
+    earlier = sum(facts[name]["earlier_seconds"] for name in ("pretrain", "finetune") if name in facts)
+    facts |= {"template": dataclasses.asdict(run.template()), "seconds": earlier + time.monotonic() - begun}
     name = saved.save(folder, model, tokenizer, facts)
     for job in ("pretrain", "finetune"):  # of no more use, and three times the size of the model
         checkpoint.remove_checkpoints(folder / f"{job}-checkpoints")
@@ -93,7 +94,7 @@ def verify(run: Run) -> None:
     loss = loss_of("verify", config, tokenizer.vocab_size)
     fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", own | {"weights": weights})
     facts: dict[str, Any] = {"settings": own, "weights": weights, "generator": generator.id, "reads_text": reads_text, "verify": fitted}
-    facts |= {"template": dataclasses.asdict(run.template()), "seconds": time.monotonic() - begun}
+    facts |= {"template": dataclasses.asdict(run.template()), "seconds": fitted["earlier_seconds"] + time.monotonic() - begun}
     name = saved.save(folder, model, tokenizer, facts)
     checkpoint.remove_checkpoints(folder / "verify-checkpoints")
     log.say(f"verify: verifier {name} saved in {folder}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -44,7 +44,6 @@ class Completion:
     finish: str  # "eos" | "length"
     text: str  # without the end token
     calculator_errors: int  # annotations that could not be evaluated
-    steps: int = 0  # of its batch, from its first token to its last: more than tokens where it waited for the calculator
 
 
 @dataclasses.dataclass
@@ -84,7 +83,7 @@ class Hooks(NamedTuple):
 
     progress: Callable[[Counts], None]
     claim: Callable[[str], bool]
-    stored: Mapping[str, Sequence[int]]
+    steps_of: MutableMapping[str, list[int]]
 
 
 class Running:
@@ -103,7 +102,8 @@ class Running:
     ) -> None:
         """plan: sizes of everything. The device's memory is taken here, or when something stored has passed by."""
         self._writer, self._plan, self._prompts, self._progress = writer, plan, prompts, hooks.progress
-        self._stored = [dict(zip(sample_ids, hooks.stored.get(prompt.problem_id, ()), strict=False)) for prompt in prompts]
+        self._steps_of = hooks.steps_of
+        self._stored = [dict(zip(sample_ids, hooks.steps_of.get(prompt.problem_id, ()), strict=False)) for prompt in prompts]
         self._mesh = writer.static.mesh
         self._watch = jax.tree.map(jax.numpy.asarray, writer.calculator.watch)
         groups = sharding.groups(self._mesh)
@@ -115,9 +115,9 @@ class Running:
         among = places(plan.rows, plan.prompts, plan.samples)
         self._groups = [Rows(plan.rows, writer.config.max_new_tokens, plan.pages[0], among) for _ in range(groups)]
         self._prompt_room = plan.prompt_tokens
-        self._state = None if hooks.stored else self._empty_state()
+        self._state = None if any(self._stored) else self._empty_state()
         self._column = 0
-        self._ended: dict[int, list[Completion]] = collections.defaultdict(list)
+        self._ended: dict[int, dict[int, tuple[Completion, int]]] = collections.defaultdict(dict)  # by problem and sample, with its steps
         self.counts = Counts()
 
     def run(self) -> Iterator[list[Completion]]:
@@ -293,12 +293,14 @@ class Running:
         rows = self._groups[group]
         problem = int(rows.problem_B[row])
         if not self._stored[problem]:
-            self._ended[problem].append(self._completion(rows, row, number + 1 - int(rows.begun_B[row])))
+            self._ended[problem][int(rows.sample_B[row])] = self._completion(rows, row), number + 1 - int(rows.begun_B[row])
         rows.release(row)
         if self._work.ended(group, problem) and not self._stored[problem]:
-            yield sorted(self._ended.pop(problem), key=lambda completion: completion.sample_id)
+            whole = [each for _, each in sorted(self._ended.pop(problem).items())]
+            self._steps_of[self._prompts[problem].problem_id] = [steps for _, steps in whole]
+            yield [completion for completion, _ in whole]
 
-    def _completion(self, rows: Rows, row: int, steps: int) -> Completion:
+    def _completion(self, rows: Rows, row: int) -> Completion:
         length = int(rows.length_B[row])
         tokens = rows.token_BT[row, :length].tolist()
         return Completion(
@@ -310,7 +312,6 @@ class Running:
             finish="eos" if tokens[-1] == self._writer.static.end_id else "length",
             text=self._writer.tokenizer.decode(tokens),
             calculator_errors=int(rows.errors_B[row]),
-            steps=steps,
         )
 
 

@@ -12,6 +12,7 @@ import hashlib
 import pathlib
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TypeVar
@@ -299,6 +300,140 @@ class _Plainly:
 def _quiet() -> None:
     """Orbax reports every phase of every save, and with long tracebacks of its threads what it raises anyway."""
     absl.logging.set_verbosity(absl.logging.FATAL)
+    before = sys.unraisablehook
+    if getattr(before, "__name__", "") == "without_late_files":
+        return
+
+    def without_late_files(unraisable: Any) -> None:
+        """The files of a save that was given up end later, each with a report to a loop that is closed by then."""
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = without_late_files
+
+
+def _reading(self, step: int) -> _Plainly:
+        """Guards the reading of one checkpoint, which must be there and what was written."""
+        self.wait()
+        steps = sorted(self._manager.all_steps())
+        if step not in steps:
+            fault = f"has no checkpoint of step {step} (there: {', '.join(map(str, steps)) or 'none'})"
+            raise CheckpointError(f"{self.folder} {fault}; put it back, or remove the folder to start anew")
+        if step not in self._checked:
+            files = checksums.read_sealed(self._sums(step), f"remove {self.path(step)} and it to go on from an earlier checkpoint")["files"]
+            checksums.check(self.path(step), files, f"remove {self.path(step)} to go on from an earlier checkpoint")
+            self._checked.add(step)
+        return _reading(self.path(step), _EARLIER)
+
+
+def remove_checkpoints(folder: pathlib.Path) -> None:
+    """Removes all checkpoints of a job with their folder: of no more use once what the job ended with is saved.
+
+    The folder gets another name first, so that a kill on the way leaves none that a job could go on from by mistake; the next call removes
+    the rest. What cannot or must not be removed is said and left, for the job's result is safe.
+
+    Args:
+        folder: of `Checkpoints`, closed; may be missing.
+    """
+    if jax.process_index():
+        return
+    if places.is_remote(folder):
+        folder.rmtree(missing_ok=True)  # type: ignore[attr-defined]  # epath's
+        return
+    path = folder.resolve()
+    aside = path.with_name(f"{path.name}.removed")
+    strangers = sorted(entry.name for entry in path.iterdir() if not _OWN.fullmatch(entry.name)) if path.is_dir() else []
+    if strangers:
+        log.say(f"{path} is left: {strangers[0]} in it is no checkpoint; remove what you do not need")
+        return
+    try:
+        if aside.exists():
+            shutil.rmtree(aside)
+        if path.is_dir():
+            path.rename(aside)
+            shutil.rmtree(aside)
+        if folder.is_symlink():
+            folder.unlink()
+    except OSError as error:
+        log.say(f"{path} cannot be removed ({error}); it is of no more use")
+
+
+def save_params(folder: pathlib.Path, tree: Any) -> None:
+    """Saves a tree of arrays as `folder`, in the place of whatever was there; returns when it is complete."""
+    _quiet()
+    with _writing(folder), ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(places.absolute(folder), names.named_leaves(tree), force=True)
+        checkpointer.wait_until_finished()
+
+
+def load_params(folder: pathlib.Path, tree: Tree) -> Tree:
+    """Reads what `save_params` wrote.
+
+    Args:
+        folder: the folder given to `save_params`.
+        tree: arrays (not read) or ShapeDtypeStructs: structure, shapes, types and shardings of what is wanted. Types may differ from the
+            stored ones and are converted; shapes may not.
+
+    Raises:
+        CheckpointError: for a folder without parameters, or names or shapes that disagree.
+    """
+    _quiet()
+    path = places.absolute(folder)
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is no checkpoint: there is no such folder; run the stage that writes it, or name another one")
+    with ocp.StandardCheckpointer() as checkpointer:
+        with _reading(path, "remove it and run its stage again"):
+            metadata = checkpointer.metadata(path).item_metadata
+        if metadata is None:
+            raise CheckpointError(f"{path} is no complete checkpoint; remove it and run its stage again")
+        wanted = _compared(tree, metadata.tree, path)
+        with _reading(path, "remove it and run its stage again"):
+            restored = checkpointer.restore(path, wanted)
+    return _unflatten(tree, restored)
+
+
+def tree_id(tree: Any) -> str:
+    """Returns 16 hex digits of a SHA-256 over names, types, shapes and contents of all arrays: equal parameters have equal ids."""
+    digest = hashlib.sha256()
+    for name, leaf in sorted(names.named_leaves(tree).items()):
+        if not getattr(leaf, "is_fully_addressable", True):
+            leaf = multihost_utils.process_allgather(leaf, tiled=True)
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{name} {array.dtype} {np.shape(leaf)}\n".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()[:16]
+
+
+class _Plainly:
+    """Turns what Orbax says of a file it cannot read or write (much, in a bare Exception among others) into one line with the way out.
+
+    A lack of memory is no fault of the file and passes by.
+    """
+
+    def __init__(self, path: pathlib.Path, fault: str, way_out: str) -> None:
+        self.path, self.fault, self.way_out = path, fault, way_out
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, Exception) and not isinstance(error, (config_lib.UserError, MemoryError, jax.errors.JaxRuntimeError)):
+            cause = (str(error).strip().splitlines() or [""])[0][:200]
+            raise CheckpointError(f"{self.path} {self.fault} ({type(error).__name__}: {cause}); {self.way_out}") from error
+
+
+def _quiet() -> None:
+    """Orbax reports every phase of every save, and with long tracebacks of its threads what it raises anyway."""
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    if sys.excepthook is not _without_late_writers:
+        _others.append(sys.excepthook)
+        sys.excepthook = _without_late_writers
+
+
+def _without_late_writers(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Says nothing of the files of a failed save that end after it was given up: each of them reports to a loop that is closed by then."""
+    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+        _others[-1](kind, error, trace)
 
 
 def _reading(path: pathlib.Path, way_out: str) -> _Plainly:
