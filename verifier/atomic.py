@@ -8,7 +8,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from verifier import places, stopping
@@ -67,6 +67,25 @@ def write_bytes(path: pathlib.Path, content: bytes | memoryview) -> None:
     """Writes a file so that a crash at any moment leaves the old one or the new one, never a piece. Raises as `whole_file`."""
     with whole_file(path) as file:
         file.write(content)
+
+
+def write_all(folder: pathlib.Path, contents: Mapping[str, bytes], stale: Iterable[str] = ()) -> None:
+    """Writes the files of a folder that belong together: all aside, before the first of them takes its name.
+
+    Args:
+        folder: made where it is missing; what else is in it stays.
+        contents: by name; the first one takes its name last.
+        stale: names of what an earlier call may have left; those that are not in `contents` are removed.
+
+    Raises:
+        WriteError: the file system refuses; what was there before is still there.
+    """
+    with contextlib.ExitStack() as until_all_are_written:
+        for name, content in contents.items():
+            until_all_are_written.enter_context(whole_file(folder / name)).write(content)
+    with refusals_of(folder):
+        for name in set(stale) - contents.keys():
+            (folder / name).unlink(missing_ok=True)
 
 
 def write_text(path: pathlib.Path, content: str) -> None:
