@@ -12,7 +12,7 @@ from verifier.evaluate.caveats import too_few
 from verifier.evaluate.metrics import EXACT, ROWS, cell
 from verifier.evaluate.svg import Chart
 
-_TITLES = {
+TITLES = {
     "verifier_at_k": "The verifier's best of n samples",
     "majority_at_k": "Majority of n samples",
     "pass_at_k": "Any of n samples is right",
@@ -52,7 +52,7 @@ def render(found: Mapping[str, Any], date: str, settings: Mapping[str, Sequence[
 def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
     """A chart for every kind of curve that some run has, with a line a run."""
     made = {}
-    for family, title in _TITLES.items():
+    for family, title in TITLES.items():
         lines = [(kind, run["name"], run["curves"][family]) for kind, run in zip(_KINDS, found["runs"], strict=False)]
         chart = plots.curves(title, [line for line in lines if line[2]])
         if chart:

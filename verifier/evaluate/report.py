@@ -150,10 +150,9 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     }
     html = page.render(result, {chart.title: chart.render() for chart in drawn.values()}, problems, about)
     out = places.place(out)
-    for name, chart in drawn.items():
-        atomic.write_bytes(out / f"{name}.svg", chart.render(standalone=True).encode())
-    atomic.write_bytes(out / "index.html", html.encode())
-    atomic.write_json(out / "metrics.json", result)  # last: where it is, the rest is too
+    files = {"metrics.json": atomic.as_json(result), "index.html": html.encode()}  # the figures last: where they are, the rest is too
+    files |= {f"{name}.svg": chart.render(standalone=True).encode() for name, chart in drawn.items()}
+    atomic.write_all(out, files, stale=[f"{name}.svg" for name in charts])
     return result
 
 
