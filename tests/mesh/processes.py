@@ -14,6 +14,7 @@ from tests.shrunk import ROOT, SHRUNK, config, rows
 from verifier import saved, workdir
 from verifier.run import Run
 
+STARTED: list[subprocess.Popen] = []  # by the test that is running
 SETTINGS = [*SHRUNK, "finetune.batch_rows=8", "verify.batch_rows=8", "sample.rows=64"]
 
 
@@ -29,6 +30,7 @@ def begin(root, *more, processes=1, devices=1):
         job = [f"--coordinator_address={address}", f"--num_processes={processes}", f"--process_id={process}"] if processes > 1 else []
         whole = [*command, *job, "--set", *SETTINGS]
         started.append(subprocess.Popen(whole, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        STARTED.append(started[-1])
     return started
 
 

@@ -109,6 +109,8 @@ def results_table(metrics: Mapping[str, Any]) -> str:
             lines.append(f"            brier {_plain(verifier['brier'])}, ece {_plain(verifier['ece'])}")
         if split.get("grader_disagreement"):
             lines.append(f"  {_graders(split['grader_disagreement'])}")
+    seconds = ", ".join(f"{stage} {spent:,.0f}" for stage, spent in (metrics.get("seconds") or {}).items())
+    lines += ["", f"seconds, of all starts together: {seconds}"] if seconds else []
     lines += ["", EXACT] if shows_exact(splits) else []
     notes = metrics.get("notes") or []
     lines += ["", *(f"note: {note}" for note in notes)] if notes else []
