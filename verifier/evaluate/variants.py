@@ -17,7 +17,7 @@ from verifier.evaluate import comparison, curves, finished
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.caveats import too_few
 from verifier.evaluate.intervals import FEWEST, Bootstrap
-from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS, cell
+from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS, cell, counted
 from verifier.evaluate.subsets import vote_shares
 
 _NAMES = {key: name for key, name, _ in ROWS}
@@ -75,7 +75,7 @@ def table(found: Mapping[str, Any]) -> str:
     for split, variants in found["splits"].items():
         first = variants[found["base"]]
         seeds = ", ".join(map(str, found["seeds"]))
-        lines += ["", f"{split}: {first['n_problems']:,} problems, seeds {seeds}; % solved, best-of-n of every seed in brackets"]
+        lines += ["", f"{split}: {counted(first['n_problems'], 'problem')}, seeds {seeds}; % solved, best-of-n of every seed in brackets"]
         few = too_few(min([one["n_problems"] for one in variants.values()]))
         lines += [f"warning: {few}"] if few else []
         keys = [key for key in _NAMES if any(key in one["figures"] for one in variants.values())]
