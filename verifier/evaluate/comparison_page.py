@@ -9,7 +9,7 @@ import markupsafe
 
 from verifier.evaluate import page, plots
 from verifier.evaluate.caveats import too_few
-from verifier.evaluate.metrics import EXACT, ROWS, cell
+from verifier.evaluate.metrics import EXACT, ROWS, cell, counted
 from verifier.evaluate.svg import Chart
 
 TITLES = {
@@ -69,7 +69,8 @@ def table(found: Mapping[str, Any]) -> str:
     for row in _rows(found):
         lines.append(f"{row['name']:<20}" + "".join(f"{cell(one):<{width}}" for one in row["estimates"]))
         lines.append(f"{'  - first':<20}" + "".join(f"{cell(one, signed=True):<{width}}" for one in row["differences"]))
-    lines += ["", f"% of the {found['shared_problems']:,} problems that all runs share; 95% bootstrap over problems, differences paired"]
+    of = counted(found["shared_problems"], "problem")
+    lines += ["", f"% of the {of} that all runs share; 95% bootstrap over problems, differences paired"]
     lines += [EXACT] if any("*" in line for line in lines) else []
     return "\n".join(line.rstrip() for line in lines)
 
