@@ -91,6 +91,9 @@ def test_a_variant_that_reads_other_files_shares_nothing(tmp_path):
 def test_one_variant_of_a_theme_can_be_named():
     assert launch._chosen(THEMES, "losses.bce") == {"losses": {"bce": THEMES["losses"]["bce"]}}
     assert launch._chosen(THEMES, "losses") == {"losses": THEMES["losses"]} and launch._chosen(THEMES, "") == THEMES
+    dotted = {"v1": {"a": []}, "v1.5": {"b.c": [], "d": []}}
+    assert launch._chosen(dotted, "v1.5") == {"v1.5": dotted["v1.5"]} and launch._chosen(dotted, "v1.a") == {"v1": dotted["v1"]}
+    assert launch._chosen(dotted, "v1.5.b.c") == {"v1.5": {"b.c": []}}
 
 
 def test_a_theme_that_is_run_later_takes_what_is_there_and_a_dead_link_is_made_anew(tmp_path):

@@ -33,7 +33,9 @@ for _name in ("coordinator_address", "num_processes", "process_id"):
 
 def _chosen(themes: dict[str, dict[str, list[str]]], wanted: str) -> dict[str, dict[str, list[str]]]:
     """The theme that is named, or one variant of it, or all."""
-    theme, _, variant = wanted.partition(".")
+    own = [name for name in themes if f"{wanted}.".startswith(f"{name}.")]  # names may hold dots
+    theme = max(own, key=len, default=wanted.partition(".")[0])
+    variant = wanted.removeprefix(theme)[1:]
     if theme and theme not in themes:
         raise config_lib.ConfigError(f"--exp={_EXP.value}: there is no theme {theme!r}; expected one of {', '.join(themes)}")
     if variant and variant not in themes[theme]:

@@ -131,7 +131,8 @@ def _run(this: Run, config: config_lib.Config, stages: Sequence[str]) -> None:
     """The stages, by all processes."""
     workdir.refuse_other_settings(this.dir, config)
     this.template()  # looked at before anything is made, as all that is read from elsewhere is
-    device_checks.check(config, stages)
+    left = [name for name in stages if not all(store.read_manifest(folder) for folder in this.dir.results(name).values())]
+    device_checks.check(config, left)
     if hosts.is_first():
         if list(stages) != ["report"]:
             this.problems()  # of all sources, further test sets included; written by one, read by all

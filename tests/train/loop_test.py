@@ -152,6 +152,16 @@ def test_a_stream_of_other_data_is_told_with_the_folder(tmp_path):
         loop.fit(fakes.Table(), Other(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
 
 
+def test_a_position_of_another_order_is_named_before_settings_are_compared(tmp_path):
+    class Older(fakes.Stream):
+        def state(self):
+            return {"epoch": 0, **super().state()}
+
+    loop.fit(fakes.Table(), Older(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
+    with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints is of a version that read examples in another order.* Remove it"):
+        loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path, facts={"id": "other"}))
+
+
 def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     def broken(position, rows):
         batch = fakes.random_batch(position, rows=rows)

@@ -282,6 +282,11 @@ def _resume(
     if done is None:
         return state, _Standing(), 0, 0.0
     note = checkpoints.note(done)
+    if note["stream"].keys() != stream.state().keys():
+        raise checkpoint.CheckpointError(
+            f"{checkpoints.folder} is of a version that read examples in another order, so the job cannot go on as it would have. Remove "
+            "it to start the job anew; what is finished stays."
+        )
     own, defaults = _settings(config, job, len(stream)), config_lib.flatten(config_lib.Config()) | dataclasses.asdict(type(config)())
     changed = config_lib.differences(config_lib.with_defaults(note["settings"], own, defaults), own)
     if changed:
