@@ -1,17 +1,13 @@
 """The whole run on shrunk settings: launch itself, then what a second, a different and an interrupted run do with its workdir."""
 
 import json
-import os
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import pyarrow.parquet as pq
 import pytest
 from flax import nnx
 
-from tests.shrunk import ROOT, SHRUNK, config, rows
+from tests.shrunk import ROOT, config, rows
 from tests.stores import copy as copy_files
 from verifier import api, checksums, export, pipeline, rerank, saved, solutions, workdir
 from verifier import config as config_lib
@@ -20,22 +16,6 @@ from verifier.evaluate import tables
 from verifier.model import hf_weights
 from verifier.run import Run
 from verifier.text.tokenizer import load_tokenizer
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A workdir that `python -m verifier.launch` made, and what it printed."""
-    root = tmp_path_factory.mktemp("run") / "work"
-    command = [sys.executable, "-m", "verifier.launch", "--exp=tiny_token_verifier", f"--workdir={root}", "--set", *SHRUNK]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ), timeout=600)
-    assert done.returncode == 0, done.stderr
-    return root, done.stdout
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    """A copy of the finished workdir that a test may spoil."""
-    return pathlib.Path(shutil.copytree(finished[0], tmp_path / "work"))
 
 
 def test_launch_ends_with_the_table_and_the_paths(finished):

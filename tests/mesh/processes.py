@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.shrunk import ROOT, SHRUNK, rows
+from tests.shrunk import ROOT, SHRUNK, made_once, rows
 
 SETTINGS = [*SHRUNK, "finetune.batch_rows=8", "verify.batch_rows=8", "sample.rows=64"]
 
@@ -52,9 +52,7 @@ def assert_same_tokens(work, alone):
             assert ours["tokens"] == theirs["tokens"] and ours["problem_id"] == theirs["problem_id"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def alone(tmp_path_factory):
     """A run that one process made."""
-    root = tmp_path_factory.mktemp("alone") / "work"
-    start(root)
-    return root
+    return made_once(tmp_path_factory, "alone", lambda folder: start(folder / "work")) / "work"
