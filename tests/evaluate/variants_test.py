@@ -93,7 +93,7 @@ def test_the_table_names_every_variant_and_leaves_out_differences_that_cannot_be
     for word in (*roots, "best-of-n", "15 problems, seeds 0, 1"):
         assert word in text
     apart = text.partition("difference to base")[2].splitlines()
-    assert next(line.split()[1:] for line in apart if line.startswith("same ")) == ["-"] * 3
+    assert {*next(line.split()[1:] for line in apart if line.startswith("same "))} == {"-"}
     only = variants.table(variants.compare({name: roots[name] for name in ("base", "same")}, KS, RESAMPLES, 0))
     assert "difference to base" not in only and "optimiser steps" not in only
     for name, seed, steps in (("base", 0, 247), ("base", 1, 247), ("other", 0, 31), ("other", 1, 32)):

@@ -30,7 +30,7 @@ def curves(title: str, lines: Sequence[tuple[str, str, Mapping[str, Any]]]) -> C
     if len(sizes) < 2:
         return None
     y_range, y_ticks = percent_ticks(*_extent(points for _, _, points in series))
-    chart = Chart(title, (sizes[0], sizes[-1]), y_range, log=True, right=54)
+    chart = Chart(title, (sizes[0], sizes[-1]), y_range, log=True, right=62)
     chart.axes("samples a problem", "problems solved", size_ticks(sizes), y_ticks)
     ends = []
     for kind, name, (ks, values, lows, highs) in series:

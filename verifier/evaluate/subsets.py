@@ -17,7 +17,8 @@ from verifier.evaluate.elections import largest_sum, most_votes
 
 SUBSETS = 200  # drawn of a problem at most
 # Of all problems together. The error that drawing adds to a mean over problems has a standard deviation of at most 0.5 / sqrt(all draws):
-# half a point for 41 problems and more (DRAWS / SUBSETS), a point for ten; intervals over problems are wider by far, and hold it.
+# half a point for 41 problems and more (DRAWS / SUBSETS), a point for ten, two for few problems of 10,000 samples (_TURNS / 10,000);
+# intervals over problems are wider by far, and hold it.
 DRAWS = 8_192
 _LEAST = 8
 _TURNS = 1 << 23  # about so many samples take turns in the draws of all problems: of many samples a problem there are fewer draws
