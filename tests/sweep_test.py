@@ -2,6 +2,7 @@
 
 import collections
 import json
+import shutil
 
 import pytest
 
@@ -145,8 +146,9 @@ def test_a_sweep_that_cannot_be_run_is_refused_before_anything_is_written(tmp_pa
     assert not (tmp_path / "work").exists()
 
 
-def test_a_variant_of_a_sweep_ends_as_one_that_ran_alone(tmp_path, capsys):
+def test_a_variant_of_a_sweep_ends_as_one_that_ran_alone(finished, tmp_path, capsys):
     themes = {"losses": {"solution": ["verify.level=solution"]}}
+    shutil.copytree(finished[0], tmp_path / "sweep" / "seed=0" / "base")
     variants = sweep.check(config(), themes, [0], tmp_path / "sweep")
     sweep.run(variants, themes, tmp_path / "sweep", STAGES, pipeline.run)
     printed = capsys.readouterr().out

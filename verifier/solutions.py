@@ -225,7 +225,7 @@ class _Shown:
             counts.solutions - self._ended,
             solutions_per_second=counts.solutions / seconds,
             tokens_per_second=counts.tokens / seconds,
-            slots_used=f"{counts.tokens / counts.slot_steps:.0%}",
+            slots_used=f"{counts.tokens / counts.slot_steps:.0%}" if counts.slot_steps else "-",  # none while steps are gone over again
             calculator_answers=f"{counts.answered / asked:.0%}" if asked else "-",
         )
         self._ended = counts.solutions

@@ -111,6 +111,12 @@ def draw(config: SampleConfig, prompts=PROMPTS, samples=3, seed=5) -> dict:
     return {(c.problem_id, c.sample_id): c for problem in found for c in problem}
 
 
+@functools.cache
+def usual() -> dict:
+    """What CONFIG draws of all prompts."""
+    return draw(CONFIG)
+
+
 def bare(completion: engine_lib.Completion) -> dict:
     """All of a completion but the log-probabilities, whose last digits depend on the batch."""
     return {name: value for name, value in dataclasses.asdict(completion).items() if name != "logprobs"}
@@ -128,7 +134,7 @@ def assert_same(found: dict, expected: dict, config: SampleConfig = CONFIG) -> s
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_cached_batches_equal_the_naive_loop_token_for_token(temperature: float) -> None:
     config = dataclasses.replace(CONFIG, temperature=temperature)
-    found = draw(config)
+    found = draw(config) if config != CONFIG else usual()
     assert len(found) == len(PROMPTS) * 3
     expected = {(prompt.problem_id, n): naive(prompt, n, 5, config) for prompt in PROMPTS for n in range(3 if temperature else 1)}
     for key in expected.keys() - assert_same({key: found[key] for key in expected}, expected, config):
@@ -144,18 +150,18 @@ def test_temperature_0_gives_every_sample_the_same_tokens() -> None:
     found = draw(dataclasses.replace(CONFIG, temperature=0.0))
     for prompt in PROMPTS:
         assert len({tuple(found[prompt.problem_id, j].tokens) for j in range(3)}) == 1
-    assert len({tuple(c.tokens) for c in draw(CONFIG).values()}) > len(PROMPTS)
+    assert len({tuple(c.tokens) for c in usual().values()}) > len(PROMPTS)
 
 
 @pytest.mark.parametrize("rows", [2, 64])
 def test_tokens_depend_on_no_batch_size(rows: int) -> None:
-    expected = draw(CONFIG)
+    expected = usual()
     found = draw(dataclasses.replace(CONFIG, rows=rows))
     assert_same(found, expected)
 
 
 def test_tokens_do_not_change_when_the_last_ones_go_on_in_fewer_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = draw(CONFIG)
+    expected = usual()
     monkeypatch.setattr(memory, "WORTH_FEWER_ROWS", 0.0)
     kept = []
     monkeypatch.setattr(steps, "take_rows", lambda state, row_B, mesh, take=steps.take_rows: kept.append(len(row_B)) or take(state, row_B))
@@ -165,7 +171,7 @@ def test_tokens_do_not_change_when_the_last_ones_go_on_in_fewer_slots(monkeypatc
 
 
 def test_tokens_are_the_same_in_blocks_that_look_their_prompt_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = draw(CONFIG)
+    expected = usual()
     monkeypatch.setattr(seating, "OWN_BLOCK", 1)
     monkeypatch.setattr(seating, "BLOCK_ROWS", 2)
     plans = []
@@ -177,7 +183,7 @@ def test_tokens_are_the_same_in_blocks_that_look_their_prompt_up(monkeypatch: py
 
 
 def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = draw(CONFIG)
+    expected = usual()
     monkeypatch.setattr(memory, "PROMPT_ROOM", 4)
     whole = memory._sizes
     monkeypatch.setattr(memory, "_sizes", lambda *given, **named: dataclasses.replace(whole(*given, **named), prompts=2, prompts_at_once=1))
@@ -237,7 +243,7 @@ def test_memory_that_holds_no_slot_is_refused_at_the_call() -> None:
 
 
 def test_tokens_depend_on_no_order_subset_or_restart() -> None:
-    expected = draw(CONFIG)
+    expected = usual()
     found = draw(CONFIG, prompts=[PROMPTS[3], PROMPTS[0]], samples=[7, 1, 2])
     assert found.keys() == {(name, j) for name in "da" for j in (1, 2, 7)}
     both = [("d", 1), ("d", 2), ("a", 1), ("a", 2)]

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.decode.near_ties import Drawn
-from tests.shrunk import ROOT, SHRUNK, config, rows
+from tests.shrunk import ROOT, SHRUNK, config, made_once, rows
 from verifier import saved, workdir
 from verifier.run import Run
 
@@ -65,9 +65,7 @@ def assert_same_tokens(work, alone):
         drawn_with.parted(*({(row["problem_id"], row["sample_id"]): row["tokens"] for row in each} for each in pair))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def alone(tmp_path_factory):
     """A run that one process made."""
-    root = tmp_path_factory.mktemp("alone") / "work"
-    start(root)
-    return root
+    return made_once(tmp_path_factory, "alone", lambda folder: start(folder / "work")) / "work"
