@@ -25,7 +25,8 @@ def sums(config: config_lib.Config, stage: str) -> dict[str, dict[str, str]]:
     """
     flat = config_lib.flatten(config)
     named = {knob: str(flat[knob]) for knob in KNOBS[stage] if flat[knob]}
-    return {knob: _sums(knob, hf_files.resolve_weights(value) if knob in _WEIGHTS else places.local(value)) for knob, value in named.items()}
+    place = {knob: hf_files.resolve_weights(value) if knob in _WEIGHTS else places.local(value) for knob, value in named.items()}
+    return {knob: _sums(knob, path) for knob, path in place.items()}
 
 
 def identity(settings: Mapping[str, Any], found: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
