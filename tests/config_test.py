@@ -39,6 +39,7 @@ def test_override_changes_one_knob_and_nothing_else():
         ("finetune.learning_rate=1e-4", "finetune.learning_rate", 1e-4),
         ("finetune.dropout=.5", "finetune.dropout", 0.5),
         ("finetune.remat=Yes", "finetune.remat", True),
+        ("finetune.remat=y", "finetune.remat", True),
         ("ood.sets=[]", "ood.sets", []),
         ("""ood.dirs=[ some folder , "a, \\"b\\"", 'it''s [1]', ${HOME}, ]""".replace("${HOME}", "$HOME"), "ood.dirs",
          ["some folder", 'a, "b"', "it's [1]", "$HOME"]),

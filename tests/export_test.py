@@ -181,8 +181,9 @@ def test_only_an_earlier_export_is_replaced(run, tmp_path, monkeypatch):
             export.export(run / "generator", to)
         assert {path: path.read_bytes() for path in pathlib.Path(to).iterdir() if path.is_file()} == before
     (tmp_path / "out").mkdir()
-    for kind in ("generator", "verifier"):
-        export.export(run / kind, tmp_path / "out")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for kind, to in (("generator", tmp_path / "out"), ("verifier", "~/out")):
+        export.export(run / kind, to)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == ["LlamaForTokenClassification"]
 
 

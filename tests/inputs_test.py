@@ -72,3 +72,10 @@ def test_of_an_older_manifest_the_sums_of_weights_are_known_and_nothing_else(tmp
     for name in (moved / "nowhere", "no/hub"):
         with pytest.raises(workdir.WorkdirError, match=r"those of model\.weights are not known"):
             workdir.refuse_other_settings(made, config_lib.override(own, [f"model.weights={name}"]))
+
+
+@pytest.mark.parametrize("path", ["~no-such-user-here/weights", "x" * 5000])
+def test_a_path_that_no_file_system_has_is_named(tmp_path, repository, path):
+    made = finished(tmp_path / "run", config(repository))
+    with pytest.raises(config_lib.UserError, match="is no path that can be looked up"):
+        workdir.refuse_other_settings(made, config_lib.override(config(repository), [f"tokenizer.path={path}"]))

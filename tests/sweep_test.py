@@ -97,6 +97,11 @@ def test_one_variant_of_a_theme_can_be_named():
     assert launch._chosen(dotted, "v1.5.b.c") == {"v1.5": {"b.c": []}}
 
 
+def test_names_of_several_words_are_lawful(tmp_path):
+    ((_, variant),) = sweep.check(config(), {"two epochs": {"of the verifier": ["verify.epochs=2"]}}, [0], tmp_path)
+    assert variant.dir.root == tmp_path / "seed=0" / "of the verifier"
+
+
 def test_a_theme_that_is_run_later_takes_what_is_there_and_a_dead_link_is_made_anew(tmp_path):
     themes = {"generator": {"more": ["finetune.epochs=3"]}, "new": {"new": ["finetune.epochs=3", "verify.level=solution"]}}
     run_fake(tmp_path, Fake(), themes, (0,), ["generator"])
@@ -130,6 +135,7 @@ def test_results_of_other_settings_are_refused_and_never_shared(tmp_path):
         ({"a": {"../one": ["verify.epochs=2"]}}, r"'\.\./one' cannot name"),
         ({"a": {"..": ["verify.epochs=2"]}}, r"'\.\.' cannot name"),
         ({"a": {"": ["verify.epochs=2"]}}, "'' cannot name"),
+        ({"a": {"one ": ["verify.epochs=2"]}}, "'one ' cannot name"),
         ({"a": {"x" * 300: ["verify.epochs=2"]}}, "cannot name"),
         ({"../a": {"one": ["verify.epochs=2"]}}, r"'\.\./a' cannot name"),
     ],

@@ -102,7 +102,7 @@ def _folder_to_write(to: str | os.PathLike[str]) -> pathlib.Path:
     """The folder, once it is known that nothing but an earlier export, whole or killed, is in it."""
     if places.is_remote(to):
         raise UserError(f"--to={to}: a model is exported to a folder of this machine: give one, and copy it there when it is whole")
-    out = pathlib.Path(to)
+    out = places.local(to)
     if (out / "manifest.json").exists():
         raise UserError(f"{out} holds a model of a run, which an export would spoil: give --to another folder")
     if out.is_dir() and any(out.iterdir()) and not _is_export(out) and not (out / _ASIDE).is_dir():

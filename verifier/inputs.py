@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from verifier import checksums
+from verifier import checksums, places
 from verifier import config as config_lib
 from verifier.model import hf_files
 
@@ -25,7 +25,8 @@ def sums(config: config_lib.Config, stage: str) -> dict[str, dict[str, str]]:
     """
     flat = config_lib.flatten(config)
     named = {knob: str(flat[knob]) for knob in KNOBS[stage] if flat[knob]}
-    return {knob: _sums(knob, hf_files.resolve_weights(value) if knob in _WEIGHTS else _place(value)) for knob, value in named.items()}
+    place = {knob: hf_files.resolve_weights(value) if knob in _WEIGHTS else places.local(value) for knob, value in named.items()}
+    return {knob: _sums(knob, path) for knob, path in place.items()}
 
 
 def identity(settings: Mapping[str, Any], found: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -40,20 +41,19 @@ def same(knob: str, value: str, manifest: Mapping[str, Any]) -> bool:
         knob: by dotted path; the answer is False for one that names no files.
         value: another one than the result was made with.
         manifest: of the result; older ones note the sums of the weights alone, and others none.
+
+    Raises:
+        UserError: no file system has such a path.
     """
     weights = manifest.get("weights") or {}
     known = manifest.get("inputs", {}).get(knob)
-    path = _place(value)
+    path = places.local(value)
     if not path.exists():
         return knob in _WEIGHTS and hf_files.is_hub_id(value, weights)
     if known is None:
         older = weights if knob == ("verify.weights" if "head" in manifest else "model.weights") else {}
         return bool(older) and path.is_dir() and hf_files.sums(path) == older
     return _sums(knob, path) == known
-
-
-def _place(value: str) -> pathlib.Path:
-    return pathlib.Path(value).expanduser()
 
 
 def _sums(knob: str, path: pathlib.Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 LONGEST_LIST = 1000  # entries
 _SHOWN = 60  # characters of a value in a message
-_WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+_WORDS = dict.fromkeys(("true", "yes", "y", "on", "1"), True) | dict.fromkeys(("false", "no", "n", "off", "0"), False)
 _WHOLE = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*")
 _MOST_DIGITS = 400  # of a whole number: all ranges end far below, and Python reads none of more than 4,300
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")

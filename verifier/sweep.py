@@ -25,7 +25,7 @@ from verifier.evaluate import variants as variants_lib
 BASE = "base"  # the variant without assignments, which every theme is compared with
 Themes = Mapping[str, Mapping[str, Sequence[str]]]  # assignments by theme and variant
 RunOne = Callable[[config_lib.Config, pathlib.Path, Sequence[str]], None]  # pipeline.run
-_NAME = re.compile(r"\w[\w.+=,-]{0,59}")  # of a theme or variant, which is a folder of that name
+_NAME = re.compile(r"\w(?:[\w .+=,-]{0,58}[\w.+=,-])?")  # of a theme or variant, which is a folder of that name
 _STAGES = ("problems", "finetune", "sample", "label", "verify", "score")
 
 
@@ -59,7 +59,7 @@ def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root:
             if not _NAME.fullmatch(name):
                 raise config_lib.ConfigError(
                     f"{knob_types.shown(name)} cannot name a theme or variant, which has a folder of that name: expected at most 60 "
-                    "letters, digits and . _ + = , - with a letter or digit first"
+                    "letters, digits, spaces and . _ + = , - with a letter or digit first and no space last"
                 )
         for name, assignments in variants.items():
             if any(each.partition("=")[0].strip() == "seed" for each in assignments):
