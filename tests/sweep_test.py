@@ -90,11 +90,11 @@ def test_a_variant_that_reads_other_files_shares_nothing(tmp_path):
 
 
 def test_one_variant_of_a_theme_can_be_named():
-    assert launch._chosen(THEMES, "losses.bce") == {"losses": {"bce": THEMES["losses"]["bce"]}}
+    assert launch._chosen(THEMES, "losses.bce") == {"losses.bce": {"bce": THEMES["losses"]["bce"]}}
     assert launch._chosen(THEMES, "losses") == {"losses": THEMES["losses"]} and launch._chosen(THEMES, "") == THEMES
     dotted = {"v1": {"a": []}, "v1.5": {"b.c": [], "d": []}}
     assert launch._chosen(dotted, "v1.5") == {"v1.5": dotted["v1.5"]} and launch._chosen(dotted, "v1.a") == {"v1": dotted["v1"]}
-    assert launch._chosen(dotted, "v1.5.b.c") == {"v1.5": {"b.c": []}}
+    assert launch._chosen(dotted, "v1.5.b.c") == {"v1.5.b.c": {"b.c": []}}
 
 
 def test_names_of_several_words_are_lawful(tmp_path):

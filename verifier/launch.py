@@ -41,7 +41,9 @@ def _chosen(themes: dict[str, dict[str, list[str]]], wanted: str) -> dict[str, d
     if variant and variant not in themes[theme]:
         known = ", ".join(themes[theme])
         raise config_lib.ConfigError(f"--exp={_EXP.value}: {theme} has no variant {variant!r}; expected one of {known}")
-    return {theme: {variant: themes[theme][variant]} if variant else themes[theme]} if theme else themes
+    if variant:  # under a name of its own: the comparison of the whole theme stays
+        return {wanted: {variant: themes[theme][variant]}}
+    return {theme: themes[theme]} if theme else themes
 
 
 def _seeds(config: config_lib.Config) -> list[int]:
