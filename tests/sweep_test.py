@@ -93,7 +93,7 @@ def test_one_variant_of_a_theme_can_be_named():
     assert launch._chosen(THEMES, "losses.bce") == {"losses.bce": {"bce": THEMES["losses"]["bce"]}}
     assert launch._chosen(THEMES, "losses") == {"losses": THEMES["losses"]} and launch._chosen(THEMES, "") == THEMES
     dotted = {"v1": {"a": []}, "v1.5": {"b.c": [], "d": []}}
-    assert launch._chosen(dotted, "v1.5") == {"v1.5": dotted["v1.5"]} and launch._chosen(dotted, "v1.a") == {"v1": dotted["v1"]}
+    assert launch._chosen(dotted, "v1.5") == {"v1.5": dotted["v1.5"]} and launch._chosen(dotted, "v1.a") == {"v1.a": dotted["v1"]}
     assert launch._chosen(dotted, "v1.5.b.c") == {"v1.5.b.c": {"b.c": []}}
 
 
