@@ -21,6 +21,17 @@ def refuse_pointer(path: pathlib.Path, start: bytes, error: type[UserError] = Us
         raise error(f"{path} is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder, or download it")
 
 
+def refuse_dead_links(folder: pathlib.Path, error: type[UserError] = UserError) -> None:
+    """Refuses a folder with a link to nothing, such as a cache of the hub from which the file itself was removed.
+
+    Raises:
+        error: there is one, by name.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not path.exists():
+            raise error(f"{path} is a link to {path.readlink()}, where nothing is; download it again")
+
+
 def read_text(path: pathlib.Path, error: type[UserError] = UserError) -> str:
     """A text file in UTF-8, with or without a byte order mark.
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.faults import runs
-from verifier import launch
+from verifier import stopping
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def steps_of(root, job):
 
 
 def test_killed_at_random_moments_it_ends_the_same(never, tmp_path):
-    stages = runs.killed(tmp_path / "work", 3, random.Random(0), 5.0)
+    stages = runs.killed(tmp_path / "work", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], random.Random(0), 5.0)
     runs.finish(tmp_path / "work")
     assert stages.total() and runs.differences(tmp_path / "work", never) == []
 
@@ -35,7 +35,7 @@ def test_asked_to_stop_it_saves_says_so_and_goes_on(never, tmp_path):
         time.sleep(0.02)
     run.send_signal(signal.SIGTERM)
     _, said = run.communicate(timeout=120)
-    assert run.returncode == launch.STOPPED_STATUS, said
+    assert run.returncode == stopping.SAVED_STATUS, said
     done = int(said.rsplit("stopped: finetune after step ", 1)[1].split()[0])
     assert (root / f"generator/finetune-checkpoints/{done}").is_dir()
     runs.finish(root, "--stages=finetune")

@@ -52,6 +52,8 @@ def test_sizes_that_are_none_are_named(field, value):
         ("layer_types", 5, "layer_types=5 is not a list of texts"),
         ("rope_parameters", "linear", "rope_parameters='linear' is not an object"),
         ("rope_parameters", {"rope_type": "default", "rope_theta": "x"}, "rope_theta='x' is not a finite number"),
+        ("rope_parameters", {"rope_type": "yarn", "rope_theta": 1, "factor": 2}, "rope_theta=1 is not a finite number above 1"),
+        ("rope_parameters", {"rope_type": "yarn", "factor": 2, "mscale": "a", "mscale_all_dim": 1}, "mscale='a' makes no sense"),
         ("rope_parameters", {"rope_type": "linear", "factor": [2]}, "factor=[2] makes no sense"),
         ("rope_parameters", {"rope_type": ["x"]}, "config.json does not describe a llama model"),
     ],
@@ -221,3 +223,17 @@ def test_lists_of_sums_stay_in_their_folder(folder):
     (folder / checksums.SUMS).write_bytes(b"\xff\xfe  model.safetensors\n")
     with pytest.raises(checksums.Damaged, match="has changed"):
         stored_tensors(folder)
+
+
+def test_weights_under_other_names_and_places_are_named(folder):
+    weights = folder / "model.safetensors"
+    shutil.copytree(folder, folder / "checkpoint-9")
+    weights.rename(folder / "model-00001-of-00002.safetensors")
+    assert "but shards (model-00001-of-00002.safetensors); download the index" in refused(stored_tensors, folder)
+    (folder / "model-00001-of-00002.safetensors").rename(folder / "best.safetensors")
+    assert "but best.safetensors; if that is the whole model, call it model.safetensors" in refused(stored_tensors, folder)
+    weights.symlink_to(folder / "blob")
+    assert f"{weights} is a link to {folder / 'blob'}, where nothing is" in refused(stored_tensors, folder)
+    weights.unlink()
+    (folder / "config.json").unlink()
+    assert f"do you mean {folder / 'checkpoint-9'}, which holds one" in refused(lambda: load_weights(folder, tokenizer_size=79))

@@ -79,6 +79,8 @@ def test_scores_depend_on_the_distance_alone(scaling):
         (dict(kind="cubic"), "'cubic' is not known.*linear"),
         (dict(kind="linear", factor=0.5), "factor 0.5"),
         (dict(kind="llama3", factor=8.0), "original_context"),
+        (dict(kind="llama3", factor=8.0, original_context=64, low_freq_factor=4.0), "low_freq_factor 4.0 must be below"),
+        (dict(kind="yarn", factor=8.0, original_context=64, attention_factor=-0.5), "attention_factor -0.5 must be above 0"),
     ],
 )
 def test_impossible_scalings_are_refused(settings, message):

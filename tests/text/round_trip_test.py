@@ -8,6 +8,7 @@ import re
 import pytest
 import sentencepiece
 import tokenizers
+from sentencepiece import sentencepiece_model_pb2
 
 from verifier import log
 from verifier.config import UserError
@@ -99,6 +100,19 @@ def test_sentencepiece_models_that_rewrite_texts_are_refused(settings, lost, tmp
     assert lost in refused(_sentencepiece(tmp_path, **settings))
 
 
+def test_a_model_without_an_unknown_piece_is_named(tmp_path):
+    model = sentencepiece_model_pb2.ModelProto()
+    model.ParseFromString((_sentencepiece(tmp_path) / "tokenizer.model").read_bytes())
+    model.pieces[0].type = model.pieces[0].NORMAL
+    (tmp_path / "tokenizer.model").write_bytes(model.SerializeToString())
+    assert "has no unknown piece" in refused(tmp_path)
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    (tmp_path / "tokenizer.json").symlink_to(tmp_path / "blob")
+    assert "tokenizer.json is a link to" in refused(tmp_path)
+
+
 def test_a_model_that_writes_characters_in_a_compatible_form_is_taken_and_says_so(good, tmp_path, monkeypatch):
     said: list[str] = []
     monkeypatch.setattr(log, "say", said.append)
@@ -156,6 +170,7 @@ def _template(**special):
             {"model": {"type": "BPE", "vocab": {"a": 0, END: 4 * 10**9}, "merges": []}, "added_tokens": []},
             "numbers its tokens up to 4,000,000,000",
         ),
+        ({"model": {"type": "BPE", "vocab": {END: 0, "a": 1, "b": 1, "c": 2}, "merges": []}}, "one id, 1, for 2 pieces \\('a', 'b'\\)"),
     ],
 )
 def test_files_that_contradict_themselves_are_named(changes, message, good, tmp_path):

@@ -21,13 +21,14 @@ TEXTS = [
 ] * 5
 
 
-def unigram() -> SentencePieceTokenizer:
-    """A foreign model: unigram, with a begin token and letters folded by NFKC."""
+def foreign(model_type: str, own: tuple[str, ...] = ()) -> SentencePieceTokenizer:
+    """A foreign model: with a begin token and letters folded by NFKC."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(line for text in TEXTS for line in text.split("\n")),
         model_writer=model,
-        model_type="unigram",
+        model_type=model_type,
+        user_defined_symbols=list(own),
         vocab_size=330,
         hard_vocab_limit=False,
         byte_fallback=True,
@@ -39,7 +40,8 @@ def unigram() -> SentencePieceTokenizer:
     return SentencePieceTokenizer(model.getvalue())
 
 
-KINDS = {"bytes": ByteTokenizer, "sentencepiece": lambda: train_sentencepiece(TEXTS, 420), "unigram": unigram}
+KINDS = {"bytes": ByteTokenizer, "sentencepiece": lambda: train_sentencepiece(TEXTS, 420), "unigram": lambda: foreign("unigram")}
+KINDS["merges"] = lambda: foreign("bpe", ("\u2581\u2581", "\u2581\u2581\u2581", "####"))  # runs of spaces, as Gemma has them
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -179,8 +179,8 @@ def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
         _check_sums(folder, [_SINGLE])
         return read_header(folder / _SINGLE)
     if not (folder / _INDEX).is_file():
-        nothing = f"{folder} holds no {_SINGLE} and no {_INDEX}; give a folder with a model's weights in safetensors"
-        raise WeightsError(other_formats.problem(folder) or nothing)
+        foreign_files.refuse_dead_links(folder, WeightsError)
+        raise WeightsError(other_formats.problem(folder) or _nothing(folder))
     weight_map = read_json(folder / _INDEX).get("weight_map")
     if not isinstance(weight_map, dict):
         raise WeightsError(f"{folder / _INDEX} has no weight_map; download it again")
@@ -202,6 +202,17 @@ def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
                 raise WeightsError(f"{name} stands in {found[name].path} and in {tensor.path}; which one is meant? Download both again")
             found[name] = tensor
     return found
+
+
+def _nothing(folder: pathlib.Path) -> str:
+    """What to say of a folder without weights under the names that they have."""
+    nothing = f"{folder} holds no {_SINGLE} and no {_INDEX}"
+    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    if any(re.fullmatch(r"model-\d+-of-\d+\.safetensors", name) for name in others):
+        return f"{nothing}, but shards ({others[0]}); download the index too"
+    if others:
+        return f"{nothing}, but {', '.join(others):.200}; if that is the whole model, call it {_SINGLE}"
+    return f"{nothing}; give a folder with a model's weights in safetensors"
 
 
 def sums(folder: pathlib.Path) -> dict[str, str]:

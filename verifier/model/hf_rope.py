@@ -35,8 +35,8 @@ def read(config: dict[str, Any]) -> tuple[float, RopeScaling | None]:
     """Theta and scaling out of rope_parameters (transformers 5), or rope_theta and rope_scaling (4)."""
     rope: dict[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
     theta = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
-    if type(theta) not in (int, float) or not 0 < theta < MOST_NUMBER:
-        raise WeightsError(f"rope_theta={theta!r:.80} is not a finite number above 0; take the file that belongs to the weights")
+    if type(theta) not in (int, float) or not 1 < theta < MOST_NUMBER:  # the waves grow longer from channel to channel
+        raise WeightsError(f"rope_theta={theta!r:.80} is not a finite number above 1; take the file that belongs to the weights")
     if rope.get("partial_rotary_factor") not in (None, 1):
         raise WeightsError(f"partial_rotary_factor={rope['partial_rotary_factor']!r} is not supported; only 1")
     kind = rope.get("rope_type") or rope.get("type") or "default"
@@ -53,14 +53,15 @@ def read(config: dict[str, Any]) -> tuple[float, RopeScaling | None]:
     if any(rope.get(field) is None for field in needed):
         raise WeightsError(f"rope scaling of type {kind!r} needs {', '.join(sorted(needed))}; found {rope}")
     values = {ours: rope[theirs] for theirs, ours in fields.items() if rope.get(theirs) is not None}
-    for field, value in values.items():
+    scales = {field: rope[field] for field in ("mscale", "mscale_all_dim") if rope.get(field)}
+    for field, value in (values | scales).items():
         if not (isinstance(value, bool) if field == "truncate" else type(value) in (int, float) and 0 < value < 2**31):
             fault = f"rope scaling of type {kind!r} with {field}={value!r:.80} makes no sense"
             raise WeightsError(f"{fault}; take the file that belongs to the weights")
     if "original_max_position_embeddings" in fields:
         values.setdefault("original_context", config["max_position_embeddings"])
-    if rope.get("mscale") and rope.get("mscale_all_dim"):
-        values.setdefault("attention_factor", _mscale(rope["factor"], rope["mscale"]) / _mscale(rope["factor"], rope["mscale_all_dim"]))
+    if len(scales) == 2:
+        values.setdefault("attention_factor", _mscale(rope["factor"], scales["mscale"]) / _mscale(rope["factor"], scales["mscale_all_dim"]))
     return float(theta), RopeScaling(kind=kind, **values)
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from verifier import foreign_files
 from verifier.model import other_formats, sharding
 from verifier.model.arch import Arch, grown_rows
 from verifier.model.hf_config import arch_from_hf as arch_from_hf
@@ -87,8 +88,11 @@ def _described(folder: pathlib.Path, beside: Container[str]) -> tuple[dict[str, 
     if not folder.is_dir():
         raise WeightsError(f"there is no folder {folder}; give one with config.json and model.safetensors, or resolve_weights of a hub id")
     if not (folder / "config.json").is_file():
+        foreign_files.refuse_dead_links(folder, WeightsError)
         other = "" if any(folder.glob("model*.safetensors")) else other_formats.problem(folder)
-        raise WeightsError(other or f"{folder} holds no config.json; take it from where the weights come from")
+        inside = sorted(path.parent for path in folder.glob("*/config.json"))
+        way_out = f"do you mean {inside[0]}, which holds one?" if inside else "take it from where the weights come from"
+        raise WeightsError(other or f"{folder} holds no config.json; {way_out}")
     config = read_json(folder / "config.json")
     if beside:  # a checkpoint with another head has no output matrix, whatever its base model had
         config["tie_word_embeddings"] = True

@@ -44,6 +44,10 @@ class RopeScaling:
             raise ValueError(f"rope scaling factor {self.factor} shrinks the context; it must be at least 1")
         if self.kind in ("llama3", "yarn") and self.original_context <= 0:
             raise ValueError(f"rope scaling {self.kind!r} needs original_context > 0, got {self.original_context}")
+        if self.kind == "llama3" and self.low_freq_factor >= self.high_freq_factor:
+            raise ValueError(f"low_freq_factor {self.low_freq_factor} must be below high_freq_factor {self.high_freq_factor}")
+        if self.attention_factor is not None and self.attention_factor <= 0:
+            raise ValueError(f"attention_factor {self.attention_factor} must be above 0")
 
 
 def _linear(inverse: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import pathlib
 import types
@@ -37,7 +38,12 @@ class HuggingFaceTokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
-        self.vocab_size: int = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        if len(vocabulary) > len(set(vocabulary.values())):  # which of them an id is written as would change from one reading to the next
+            twice, count = collections.Counter(vocabulary.values()).most_common(1)[0]
+            shared = ", ".join(sorted(repr(piece) for piece, token in vocabulary.items() if token == twice))
+            raise TokenizerError(f"{name} has one id, {twice}, for {count} pieces ({shared:.200}); is it damaged?")
+        self.vocab_size: int = max(vocabulary.values()) + 1
         if self.vocab_size > _MOST_IDS:
             raise TokenizerError(f"{name} numbers its tokens up to {self.vocab_size - 1:,}, beyond {_MOST_IDS - 1:,}; is it damaged?")
         if any(token >= self.vocab_size for token in self.start_ids):

@@ -44,6 +44,8 @@ class SentencePieceTokenizer:
         self.end_id: int = self._processor.eos_id()
         if self.end_id < 0:
             raise TokenizerError(f"{name} has no end token (eos_id is {self.end_id}); take a model that was trained with one")
+        if self._processor.unk_id() < 0:
+            raise TokenizerError(f"{name} has no unknown piece, which every SentencePiece model has; is it damaged?")
         begin = self._processor.bos_id()
         self.start_ids: tuple[int, ...] = (begin,) if begin >= 0 and add_bos_token else ()
         self._bytes = [self._piece_bytes(token) for token in range(size)]
@@ -205,5 +207,7 @@ def _build(proto: Any) -> tokenizers.Tokenizer:
         if piece.type in (kinds.CONTROL, kinds.UNKNOWN):
             made.add_special_tokens([piece.piece])
         elif piece.type == kinds.USER_DEFINED:
-            made.add_tokens([tokenizers.AddedToken(piece.piece, normalized=False, special=False)])
+            # Runs of spaces, as Gemma has them, are found where spaces are written as pieces write them; a unigram model weighs them.
+            spaces = isinstance(model, models.BPE) and _SPACE in piece.piece
+            made.add_tokens([tokenizers.AddedToken(piece.piece, normalized=spaces, special=False)])
     return made

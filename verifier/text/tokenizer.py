@@ -92,6 +92,7 @@ def _find(path: pathlib.Path) -> pathlib.Path:
     models = sorted(path.glob("*.model"))
     if len(models) == 1:
         return models[0]
+    foreign_files.refuse_dead_links(path, TokenizerError)
     if (path / "tekken.json").is_file():
         raise TokenizerError(f"{path / 'tekken.json'} is Mistral's own format, which is not read; take the model's tokenizer.json")
     others = f" ({', '.join(model.name for model in models)}: name the one you mean)" if models else ""
