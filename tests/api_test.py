@@ -50,8 +50,9 @@ def loaded(folder):
 def naive(question: str, solution: str) -> np.ndarray:
     """The values after a solution's tokens, of one row read from its start."""
     prompt = TOKENIZER.encode(f"Q: {question}\nA: ")
-    made, row = model(), [*prompt, *TOKENIZER.encode(solution), TOKENIZER.end_id]
-    return np.asarray(made.values(hidden(made.backbone, [row]))[0, len(prompt) :])
+    made, tokens = model(), [*prompt, *TOKENIZER.encode(solution), TOKENIZER.end_id]
+    row = tokens + [0] * (ARCH.context - len(tokens))  # later tokens change nothing, and all rows are one program
+    return np.asarray(made.values(hidden(made.backbone, [row]))[0, len(prompt) : len(tokens)])
 
 
 def test_values_equal_those_of_a_plain_reading(loaded):

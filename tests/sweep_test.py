@@ -48,9 +48,15 @@ def run_fake(root, fake, themes=THEMES, seeds=(0, 1), only=()):
     return variants
 
 
-def test_every_result_is_made_once_whichever_variants_want_it(tmp_path):
-    fake = Fake()
-    variants = run_fake(tmp_path, fake)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A sweep that was left alone: its folder, what it made and its variants. Nobody changes it."""
+    root, fake = tmp_path_factory.mktemp("whole"), Fake()
+    return root, fake, run_fake(root, fake)
+
+
+def test_every_result_is_made_once_whichever_variants_want_it(whole):
+    root, fake, variants = whole
     assert set(fake.made.values()) == {1}
     made = collections.Counter(stage for stage, _, _ in fake.made)
     assert made["finetune"] == 2 * 3  # of each seed: base, more, fewer
@@ -63,7 +69,7 @@ def test_every_result_is_made_once_whichever_variants_want_it(tmp_path):
         for split in each.dir.results(stage)
     }
     assert set(fake.made) == wanted
-    one = tmp_path / "seed=0"
+    one = root / "seed=0"
     assert (one / "solution" / "generator").resolve() == one / "base" / "generator"
     assert (one / "more_bce" / "tables" / "samples" / "split=test").resolve() == one / "more" / "tables" / "samples" / "split=test"
     assert not (one / "more" / "generator").is_symlink() and not (one / "solution" / "verifier").is_symlink()
@@ -74,14 +80,12 @@ def test_every_result_is_made_once_whichever_variants_want_it(tmp_path):
 
 
 @pytest.mark.parametrize("dies_after", [5, 40])
-def test_a_killed_sweep_makes_only_what_is_missing(tmp_path, dies_after):
-    whole = Fake()
-    run_fake(tmp_path / "whole", whole)
+def test_a_killed_sweep_makes_only_what_is_missing(whole, tmp_path, dies_after):
     first, second = Fake(dies_after), Fake()
     with pytest.raises(KeyboardInterrupt):
         run_fake(tmp_path / "killed", first)
     run_fake(tmp_path / "killed", second)
-    assert first.made + second.made == whole.made
+    assert first.made + second.made == whole[1].made
 
 
 def test_a_variant_that_reads_other_files_shares_nothing(tmp_path):
