@@ -6,11 +6,11 @@ import dataclasses
 import warnings
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from tests.model.families import hidden
 from verifier import api, saved, workdir
 from verifier.config import ScoreConfig
 from verifier.evaluate import score
@@ -50,10 +50,8 @@ def loaded(folder):
 def naive(question: str, solution: str) -> np.ndarray:
     """The values after a solution's tokens, of one row read from its start."""
     prompt = TOKENIZER.encode(f"Q: {question}\nA: ")
-    tokens = [*prompt, *TOKENIZER.encode(solution), TOKENIZER.end_id]
-    row = jnp.asarray(tokens)[None]
-    made = model()
-    return np.asarray(made.values(made.backbone.hidden(row, jnp.arange(row.shape[1])[None], jnp.ones_like(row)))[0, len(prompt) :])
+    made, row = model(), [*prompt, *TOKENIZER.encode(solution), TOKENIZER.end_id]
+    return np.asarray(made.values(hidden(made.backbone, [row]))[0, len(prompt) :])
 
 
 def test_values_equal_those_of_a_plain_reading(loaded):

@@ -70,3 +70,21 @@ def test_a_folder_where_the_file_should_be_is_named(tmp_path):
     with pytest.raises(atomic.WriteError, match="Is a directory.: a folder of this name is in the way"):
         atomic.write_bytes(tmp_path / "a", b"x")
     assert names(tmp_path) == ["a"]
+
+
+def test_files_that_belong_together_are_all_written_before_one_takes_its_name(tmp_path, monkeypatch):
+    old = {"figures": b"old", "page": b"old", "chart": b"old"}
+    atomic.write_all(tmp_path, old)
+    (tmp_path / "mine").write_bytes(b"mine")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", refuse(errno.ENOSPC))
+        patched.setattr(os, "replace", lambda *_: pytest.fail("a name was taken before all were written"))
+        with pytest.raises(atomic.WriteError):
+            atomic.write_all(tmp_path, {"figures": b"new", "page": b"new"}, stale=["chart", "page"])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old | {"mine": b"mine"}
+    names_taken = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda aside, path: names_taken.append(path.name) or replace(aside, path))
+    atomic.write_all(tmp_path, {"figures": b"new", "page": b"new"}, stale=["chart", "page", "never there"])
+    assert names_taken == ["page", "figures"]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"figures": b"new", "page": b"new", "mine": b"mine"}

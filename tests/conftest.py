@@ -10,4 +10,5 @@ import jax  # noqa: E402, F401  after the settings, which it reads once
 # Of the processes that tests start, for those run the same small programs again and again.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-from tests.stores import bucket  # noqa: E402, F401  a fixture of several files
+from tests.shrunk import copy, finished  # noqa: E402, F401  fixtures of several files
+from tests.stores import bucket  # noqa: E402, F401

@@ -10,11 +10,11 @@ import sys
 import types
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from tests.model.families import hidden
 from verifier import api, atomic, checksums, export, saved
 from verifier.config import Config, UserError, flatten
 from verifier.data import store
@@ -107,17 +107,16 @@ def test_an_exported_verifier_gives_the_values_that_it_gave(head, tmp_path):
     tokenizer = load_tokenizer(out)
     again = hf_verifier.load_verifier(out, tokenizer_size=tokenizer.vocab_size)
     prompt = [*tokenizer.start_ids, *tokenizer.encode('Say "1+1?"\n')]
-    row = jnp.asarray([*prompt, *tokenizer.encode("that is 2\n#### 2"), tokenizer.end_id])[None]
-    hidden = again.backbone.hidden(row, jnp.arange(row.shape[1])[None], jnp.ones_like(row))
-    np.testing.assert_allclose(again.values(hidden)[0, len(prompt) :], scored.token_values, atol=1e-4)
+    row = [*prompt, *tokenizer.encode("that is 2\n#### 2"), tokenizer.end_id]
+    np.testing.assert_allclose(again.values(hidden(again.backbone, [row]))[0, len(prompt) :], scored.token_values, atol=1e-4)
     assert np.std(scored.token_values) > 1e-3
 
 
 def test_logits_are_exported_raw_and_said_to_be(run, tmp_path):
     export.export(run / "verifier", tmp_path / "out")
     again = hf_verifier.load_verifier(tmp_path / "out", tokenizer_size=TOKENIZER.vocab_size)
-    row = jnp.asarray([*TOKENIZER.encode('Say "1+1?"\n'), *TOKENIZER.encode("2"), TOKENIZER.end_id])[None]
-    value = again.values(again.backbone.hidden(row, jnp.arange(row.shape[1])[None], jnp.ones_like(row)))[0, -1]
+    row = [*TOKENIZER.encode('Say "1+1?"\n'), *TOKENIZER.encode("2"), TOKENIZER.end_id]
+    value = again.values(hidden(again.backbone, [row]))[0, -1]
     assert jax.nn.sigmoid(value) == pytest.approx(api.load(run / "verifier").score("1+1?", ["2"])[0].score, abs=1e-5)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["value_activation"] == "sigmoid"
     text = (tmp_path / "out" / "README.md").read_text()
@@ -146,8 +145,8 @@ def test_a_generator_is_exported_without_rows_that_no_token_has(run, tmp_path):
     export.export(run / "generator", tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["vocab_size"] == TOKENIZER.vocab_size < ARCH.vocab_size
     models = saved.load(run / "generator", "finetune", "float32").model, load_weights(tmp_path, tokenizer_size=TOKENIZER.vocab_size)
-    row = jnp.asarray([*TOKENIZER.encode("1+1?"), TOKENIZER.end_id])[None]
-    one, other = (each.logits(each.hidden(row, jnp.arange(row.shape[1])[None], jnp.ones_like(row))) for each in models)
+    row = [*TOKENIZER.encode("1+1?"), TOKENIZER.end_id]
+    one, other = (each.logits(hidden(each, [row])) for each in models)
     np.testing.assert_allclose(one[..., : TOKENIZER.vocab_size], other[..., : TOKENIZER.vocab_size], atol=1e-5)
 
 

@@ -28,14 +28,14 @@ FLOORS = {
     "atomic": 11,
     "allocator": 11,
     **dict.fromkeys(("places", "config_checks", "experiment", "foreign_files"), 12),
-    "config": 13,
+    **dict.fromkeys(("config", "stopping"), 13),
     "assignments": 14,
     "knob_types": 15,
 }
 # What must run on a laptop without JAX, whatever else is installed.
 WITHOUT_JAX = [
     *("rerank.py", "compare.py", "workdir.py", "inputs.py", "run.py", "config.py", "config_checks.py", "log.py"),
-    *("assignments.py", "knob_types.py"),
+    *("assignments.py", "knob_types.py", "stopping.py"),
     *("checksums.py", "wandb_mirror.py", "atomic.py", "allocator.py", "places.py", "experiment.py", "foreign_files.py"),
 ]
 FOLDERS_WITHOUT_JAX = ("text", "data", "evaluate")

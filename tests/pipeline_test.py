@@ -1,41 +1,23 @@
 """The whole run on shrunk settings: launch itself, then what a second, a different and an interrupted run do with its workdir."""
 
 import json
-import os
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import pyarrow.parquet as pq
 import pytest
 from flax import nnx
 
-from tests.shrunk import ROOT, SHRUNK, config, rows
+from tests.shrunk import config, rows
 from tests.stores import copy as copy_files
 from verifier import api, checksums, export, pipeline, rerank, saved, solutions, workdir
 from verifier import config as config_lib
 from verifier.data import corrections, store
 from verifier.evaluate import tables
 from verifier.model import hf_weights
+from verifier.model.transformer import Arch, Transformer
 from verifier.run import Run
+from verifier.text.sentencepiece_tokenizer import train_sentencepiece
 from verifier.text.tokenizer import load_tokenizer
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A workdir that `python -m verifier.launch` made, and what it printed."""
-    root = tmp_path_factory.mktemp("run") / "work"
-    command = [sys.executable, "-m", "verifier.launch", "--exp=tiny_token_verifier", f"--workdir={root}", "--set", *SHRUNK]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ), timeout=600)
-    assert done.returncode == 0, done.stderr
-    return root, done.stdout
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    """A copy of the finished workdir that a test may spoil."""
-    return pathlib.Path(shutil.copytree(finished[0], tmp_path / "work"))
 
 
 def test_launch_ends_with_the_table_and_the_paths(finished):
@@ -155,10 +137,14 @@ def test_a_verifier_from_the_generators_own_weights_elsewhere_is_the_same_verifi
     assert capsys.readouterr().err.count("skipped") == 3
 
 
-def test_a_verifier_with_other_tokens_reads_the_text_of_the_solutions(copy):
+def test_a_verifier_with_other_tokens_reads_the_text_of_the_solutions(copy, tmp_path):
     for name in ("verifier", "tables/scores"):
         shutil.rmtree(copy / name)
-    other = config("verify.init=base", f"verify.weights={ROOT / 'experiments' / 'tiny_base_weights'}")
+    own = train_sentencepiece([row["question"] for row in rows(copy / "tables" / "problems" / "split=train")], 600)
+    arch = Arch(own.reserved_id + 1, layers=1, width=32, heads=2, kv_heads=2, head_width=16, mlp_width=64, context=512)
+    hf_weights.save_weights(Transformer(arch, rngs=nnx.Rngs(0)), tmp_path / "base", tokenizer_size=own.vocab_size, end_id=own.end_id)
+    own.save(tmp_path / "base")
+    other = config("verify.init=base", f"verify.weights={tmp_path / 'base'}")
     pipeline.run(other, copy, ["verify", "score", "report"])
     reader, generator = load_tokenizer(copy / "verifier"), load_tokenizer(copy / "generator")
     assert reader.vocab_size != generator.vocab_size

@@ -1,9 +1,15 @@
-"""The demo's experiment, made so small that a whole run takes seconds; and the rows of its tables."""
+"""The demo's experiment, made so small that a whole run takes seconds; one finished run for all tests; and the rows of its tables."""
 
+import fcntl
+import os
 import pathlib
+import shutil
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from verifier import config as config_lib
 from verifier import experiment
@@ -22,6 +28,41 @@ report.ks=[1,2,4] report.resamples=50 report.show_problems=3
 
 def config(*more):
     return config_lib.override(experiment.load("tiny_token_verifier"), [*SHRUNK, *more])
+
+
+def made_once(tmp_path_factory, name, make):
+    """A folder that `make` filled for the first who asked, of all processes of this test run. Who wants to change it takes a copy."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root  # of all workers
+    folder, done = root / name, root / f"{name}.done"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
+def _launch(folder):
+    command = [sys.executable, "-m", "verifier.launch", "--exp=tiny_token_verifier", f"--workdir={folder / 'work'}", "--set", *SHRUNK]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ), timeout=600)
+    assert done.returncode == 0, done.stderr
+    (folder / "printed.txt").write_text(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A workdir that `python -m verifier.launch` made, and what it printed."""
+    folder = made_once(tmp_path_factory, "finished", _launch)
+    return folder / "work", (folder / "printed.txt").read_text()
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of the finished workdir that a test may spoil."""
+    return pathlib.Path(shutil.copytree(finished[0], tmp_path / "work"))
 
 
 def rows(folder):

@@ -8,10 +8,10 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
-from verifier import places
+from verifier import places, stopping
 from verifier.config import UserError
 
 ASIDE = ".aside"  # what the name of a file ends in while it is being written
@@ -21,6 +21,9 @@ _WAYS_OUT = {
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "name another folder, or move that file away"),
     errno.EISDIR: "a folder of this name is in the way: move it away",
 }
+
+
+_being_written: set[pathlib.Path] = set()  # aside
 
 
 class WriteError(UserError):
@@ -42,6 +45,8 @@ def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
         return
     make_folder(path.parent)
     aside = path.with_name(path.name + ASIDE)
+    _being_written.add(aside)
+    stopping.before_the_end(_remove_asides)
     with refusals_of(path):
         try:
             with open(aside, "wb") as file:
@@ -53,6 +58,8 @@ def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
             raise
+        finally:
+            _being_written.discard(aside)
         _sync_folder(path.parent)
 
 
@@ -60,6 +67,25 @@ def write_bytes(path: pathlib.Path, content: bytes | memoryview) -> None:
     """Writes a file so that a crash at any moment leaves the old one or the new one, never a piece. Raises as `whole_file`."""
     with whole_file(path) as file:
         file.write(content)
+
+
+def write_all(folder: pathlib.Path, contents: Mapping[str, bytes], stale: Iterable[str] = ()) -> None:
+    """Writes the files of a folder that belong together: all aside, before the first of them takes its name.
+
+    Args:
+        folder: made where it is missing; what else is in it stays.
+        contents: by name; the first one takes its name last.
+        stale: names of what an earlier call may have left; those that are not in `contents` are removed.
+
+    Raises:
+        WriteError: the file system refuses; what was there before is still there.
+    """
+    with contextlib.ExitStack() as until_all_are_written:
+        for name, content in contents.items():
+            until_all_are_written.enter_context(whole_file(folder / name)).write(content)
+    with refusals_of(folder):
+        for name in set(stale) - contents.keys():
+            (folder / name).unlink(missing_ok=True)
 
 
 def write_text(path: pathlib.Path, content: str) -> None:
@@ -98,6 +124,13 @@ def refusals_of(path: pathlib.Path) -> Iterator[None]:
         in_the_way = [each for each in (path, *path.parents) if each.is_file()] if error.errno in (errno.EEXIST, errno.ENOTDIR) else []
         reason = f"{in_the_way[0]} is a file, not a folder" if in_the_way else error.strerror or error
         raise WriteError(f"{path} cannot be written ({reason}): {way_out}") from error
+
+
+def _remove_asides() -> None:
+    """Where the process ends at once, nothing half written is left."""
+    for aside in tuple(_being_written):
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: pathlib.Path) -> None:

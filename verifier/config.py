@@ -237,7 +237,7 @@ class UserError(ValueError):
 
 
 class Stopped(Exception):
-    """The run was asked to stop (SIGTERM), and what it had is saved; the message says where."""
+    """The run was asked to stop (SIGTERM or Ctrl-C), and what it had is saved; the message says where."""
 
 
 class ConfigError(UserError):

@@ -11,23 +11,30 @@ from verifier.decode import memory
 from verifier.model import sharding
 from verifier.model.arch import parameters, scratch_arch
 
-JOBS = ("pretrain", "finetune", "verify")
+_TRAINED_BY = {"finetune": ("pretrain", "finetune"), "verify": ("verify",)}  # jobs by stage
+JOBS = tuple(job for jobs in _TRAINED_BY.values() for job in jobs)
 
 
 def check(config: config_lib.Config, stages: Sequence[str]) -> None:
     """Refuses what some of the stages could not do on these devices.
 
+    Args:
+        config: of the run.
+        stages: that have work left: what was trained on other devices is used on these, whatever they could not have done.
+
     Raises:
         ConfigError: a mesh that does not make up the devices or does not divide the rows of a training job.
         UserError: a model of random weights that the devices cannot hold.
     """
-    if {"finetune", "verify"} & set(stages):
+    for stage, jobs in _TRAINED_BY.items():
+        if stage not in stages:
+            continue
         mesh = sharding.make_mesh(config.mesh)
-        for name in JOBS:
+        for name in jobs:
             job: config_lib.TrainConfig = getattr(config, name)
             if job.has_work:
                 check_rows(name, job, mesh)
-        if "finetune" in stages and not config.model.weights:
+        if stage == "finetune" and not config.model.weights:
             _check_size(config, mesh)
     if {"sample", "score"} & set(stages):
         sharding.own_mesh(config.mesh)

@@ -15,6 +15,11 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
+from verifier import stopping
+
+if __name__ == "__main__":
+    stopping.listen(goes_on=False)  # before all that takes time to import
+
 from absl import app, flags
 
 from verifier import atomic, log, places

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import pathlib
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 
-from verifier import log
+from verifier import log, stopping
 from verifier.config import ConfigError
 
 STEPS_TO_AGREE = 4  # processes are at most two steps apart, since each waits for the numbers of the step before last
@@ -22,7 +20,6 @@ WAIT_MILLISECONDS = 7 * 24 * 3600 * 1000  # for a process that works; one that h
 _FLAGS = "--coordinator_address, --num_processes and --process_id"
 _OWN = ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")  # in the environment with JAX_ before them, as launch/ sets them
 
-_asked = threading.Event()  # to stop
 _times: dict[str, int] = {}  # how often this process has come to each place
 Made = TypeVar("Made")
 
@@ -81,19 +78,9 @@ def join(job: Job) -> None:
     log.set_process(jax.process_index())
 
 
-def listen() -> None:
-    """From now on SIGTERM, by which clusters announce that a machine will be taken away, asks the run to stop instead of ending it."""
-    signal.signal(signal.SIGTERM, lambda *_: _asked.set())
-
-
-def stopping() -> bool:
-    """Whether this process has been asked to stop."""
-    return _asked.is_set()
-
-
 def stopping_after(step: int) -> bool:
     """Whether the run is to stop after this step, which all processes take: the same answer in all, wherever the signal came."""
-    return _agreed("stop", stopping(), step)
+    return _agreed("stop", stopping.asked(), step)
 
 
 class Every:

@@ -7,12 +7,16 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from verifier import stopping
+
+if __name__ == "__main__":
+    stopping.listen(goes_on=True)  # before all that takes time to import
+
 from absl import app, flags
 
 from verifier import allocator, config_checks, experiment, log, places
 from verifier import config as config_lib
 
-STOPPED_STATUS = 75  # exit status of a run that was asked to stop and has saved what it had (sysexits.h: EX_TEMPFAIL, try again)
 _EXP = flags.DEFINE_string(
     "exp", None, "A module of experiments/, a path to a .py file with get_config(), or 'list'; sweep:NAME[:THEME[.VARIANT]] for variants."
 )
@@ -29,7 +33,9 @@ for _name in ("coordinator_address", "num_processes", "process_id"):
 
 def _chosen(themes: dict[str, dict[str, list[str]]], wanted: str) -> dict[str, dict[str, list[str]]]:
     """The theme that is named, or one variant of it, or all."""
-    theme, _, variant = wanted.partition(".")
+    own = [name for name in themes if f"{wanted}.".startswith(f"{name}.")]  # names may hold dots
+    theme = max(own, key=len, default=wanted.partition(".")[0])
+    variant = wanted.removeprefix(theme)[1:]
     if theme and theme not in themes:
         raise config_lib.ConfigError(f"--exp={_EXP.value}: there is no theme {theme!r}; expected one of {', '.join(themes)}")
     if variant and variant not in themes[theme]:
@@ -84,7 +90,7 @@ def run(argv: Sequence[str]) -> None:
     job = hosts.find(hosts.Job(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value), os.environ, hosts.has_tpu())
     if job is not None:
         hosts.join(job)
-    hosts.listen()
+        stopping.listen(goes_on=True)  # again: JAX takes SIGTERM for itself
     if is_sweep:
         sweep.run(variants, chosen, workdir, stages, pipeline.run)
     else:
@@ -100,7 +106,7 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(1)
     except config_lib.Stopped as stopped:
         print(f"stopped: {stopped}; the same command goes on from here", file=sys.stderr)
-        sys.exit(STOPPED_STATUS)
+        sys.exit(stopping.SAVED_STATUS)
 
 
 def entry() -> None:

@@ -6,14 +6,13 @@ import contextlib
 import difflib
 import json
 import pathlib
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from verifier import config as config_lib
-from verifier import config_checks, device_checks, hosts, log, solutions, training, workdir
+from verifier import config_checks, device_checks, hosts, log, solutions, stopping, training, workdir
 from verifier.data import corrections, store
 from verifier.evaluate import graders, provenance
 from verifier.evaluate import report as report_lib
@@ -31,7 +30,7 @@ def label(run: Run) -> None:
         own = workdir.settings(run.config, "label") | made_from
         if run.finished(f"label {split}", folder, own):
             continue
-        begun = time.monotonic()
+        writer = store.TableWriter(folder, "labels", own)
         gold = {each.problem_id: each.answer for each in found[asked]}
         rows = store.read_table(run.dir.table("samples", split), "samples", ["problem_id", "sample_id", "solution"])
         keys = rows["problem_id"].to_pylist()
@@ -39,10 +38,9 @@ def label(run: Run) -> None:
         judged = graders.relabel(rows["solution"].to_pylist(), [right[key] for key in keys], knobs.grader, knobs.grader_seconds)
         answers, correct = pa.array(judged.answers, pa.string()), pa.array(judged.correct)
         columns = [rows["problem_id"], rows["sample_id"], answers, correct, pa.array([knobs.grader] * len(keys))]
-        writer = store.TableWriter(folder, "labels", own)
         if not writer.present():  # one part holds all: a run killed after it has only the manifest to write
             writer.append(pa.Table.from_arrays(columns, schema=store.SCHEMAS["labels"]))
-        writer.finish({"seconds": time.monotonic() - begun, "not_graded": judged.not_graded, "fixed_labels": fixed})
+        writer.finish({"seconds": writer.seconds(), "not_graded": judged.not_graded, "fixed_labels": fixed})
         log.say(f"label {split}: {judged.correct.sum():,} of {len(keys):,} solutions are right ({judged.correct.mean():.1%})")
         for line in _doubts(split, knobs.grader, rows, judged, right):
             log.say(f"warning: label {line}")
@@ -133,14 +131,18 @@ def _run(this: Run, config: config_lib.Config, stages: Sequence[str]) -> None:
     """The stages, by all processes."""
     workdir.refuse_other_settings(this.dir, config)
     this.template()  # looked at before anything is made, as all that is read from elsewhere is
-    device_checks.check(config, stages)
+    left = [name for name in stages if not all(store.read_manifest(folder) for folder in this.dir.results(name).values())]
+    device_checks.check(config, left)
     if hosts.is_first():
         if list(stages) != ["report"]:
             this.problems()  # of all sources, further test sets included; written by one, read by all
         workdir.save_config(this.dir, config)
     hosts.wait("problems")
     for name in stages:
+        if stopping.asked() and hosts.count() == 1:
+            raise config_lib.Stopped(f"before {name}")
         log.say(f"== {name}")
+        stopping.say_what(name)
         if hosts.is_first() or name not in _BY_ONE:
             STAGES[name](this)
         hosts.wait(name)

@@ -59,6 +59,11 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
     return "://" in os.fspath(path)
 
 
+def size(path: pathlib.Path) -> int:
+    """Bytes of a file; etils has its own name for them."""
+    return path.stat().length if is_remote(path) else path.stat().st_size  # type: ignore[attr-defined]
+
+
 def absolute(path: pathlib.Path) -> pathlib.Path:
     """The same place, whatever the working directory."""
     return path if is_remote(path) else path.absolute()

@@ -20,6 +20,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from verifier import stopping
+
+if __name__ == "__main__":
+    stopping.listen(goes_on=False)  # before all that takes time to import
+
 import pyarrow as pa
 from absl import app, flags
 

@@ -13,7 +13,7 @@ import jax
 from jax.sharding import Mesh
 
 from verifier import config as config_lib
-from verifier import hosts, log, saved, workdir
+from verifier import hosts, log, saved, stopping, workdir
 from verifier.data import store
 from verifier.decode import memory, steps
 from verifier.decode.engine import Counts, Engine, Planner, Prompt
@@ -60,21 +60,21 @@ def score(run: Run) -> None:
         folder = run.dir.table("scores", split)
         if run.finished(f"score {split}", folder, own):
             continue
-        begun = time.monotonic()
-        verifier = verifier or saved.load(run.dir.verifier, "verify", run.config.model.dtype, mesh)
         writer = _writer(folder, "scores", own)
+        verifier = verifier or saved.load(run.dir.verifier, "verify", run.config.model.dtype, mesh)
+        writer.begin()
         prompts = {each.problem_id: run.prompt_ids(each, verifier.tokenizer) for each in found[split]}
-        present = writer.present()
         reads_text = bool(manifest.get("reads_text")) or drawn_by != manifest["generator"]
-        stored = _solutions(run, split, prompts, verifier.tokenizer, reads_text)
-        readable, too_long = _readable(stored, verifier.model.backbone.arch.context, split)
-        waiting = [each for each in readable if each.problem_id not in present]
-        waiting = [waiting[place] for place in hosts.share([sum(map(len, each.tokens)) for each in waiting])]
-        progress = log.Progress(sum(len(each.tokens) for each in waiting), "solution", f"score {split}")
-        with progress:
-            scored = score_samples(verifier.model, waiting, run.config.score, verifier.id, squash, mesh)
+        asked = _solutions(run, split, prompts, verifier.tokenizer, reads_text)
+        asked, too_long = _readable(asked, verifier.model.backbone.arch.context, split)
+        asked = [asked[place] for place in hosts.share([sum(map(len, each.tokens)) for each in asked])]
+        present = writer.present()
+        done = sum(len(each.tokens) for each in asked if each.problem_id in present)
+        progress = log.Progress(sum(len(each.tokens) for each in asked), "solution", f"score {split}", done=done)
+        with progress, stopping.saving():
+            scored = score_samples(verifier.model, asked, run.config.score, verifier.id, squash, mesh, present)
             _write(writer, _counted(scored, progress))
-        _finish(writer, {"seconds": time.monotonic() - begun, "reads_text": reads_text, "too_long": too_long})
+        _finish(writer, {"reads_text": reads_text, "too_long": too_long})
 
 
 def _readable(problems: Sequence[Solutions], context: int, split: str) -> tuple[list[Solutions], int]:
@@ -114,9 +114,9 @@ class _SampleJob(NamedTuple):
     split: str
     writer: store.TableWriter
     config: config_lib.SampleConfig
-    waiting: list[Prompt]
+    prompts: list[Prompt]  # that fit
     samples: int
-    plan: memory.Plan | None  # None: nothing waits
+    plan: memory.Plan
     left_out: list[str]
 
 
@@ -137,24 +137,45 @@ def _sample_job(
         log.say(f"sample {split}: problem {prompt.problem_id} is left out: its prompt has {len(prompt.tokens)} tokens, of {planner.room}")
     if not fitting:
         raise config_lib.ConfigError(f"sample {split}: no prompt fits; lower sample.max_new_tokens or raise model.context")
-    present = writer.present()
-    waiting = [prompt for prompt in fitting if prompt.problem_id not in present]
-    plan = planner.plan(waiting, samples) if waiting else None
-    return _SampleJob(split, writer, config, waiting, samples, plan, [prompt.problem_id for prompt in too_long])
+    plan = _plan_of_the_first_start(split, writer, planner.plan(fitting, samples), config)
+    return _SampleJob(split, writer, config, fitting, samples, plan, [prompt.problem_id for prompt in too_long])
+
+
+def _plan_of_the_first_start(split: str, writer: store.TableWriter, plan: memory.Plan, config: config_lib.SampleConfig) -> memory.Plan:
+    """The sizes that a split was begun with, whatever memory is free now; `plan` where they were asked for otherwise or do not fit.
+
+    Programs are compiled by sizes, and those of other sizes add up in another order.
+    """
+    device = jax.local_devices()[0].device_kind
+    asked = {"rows": config.rows, "memory_gib": config.memory_gib, "devices": f"{jax.device_count()} x {device}", "hosts": hosts.count()}
+    first = writer.first_start({"asked": asked, "plan": dataclasses.asdict(plan)}) if hosts.is_first() else None
+    if first is None or hosts.count() > 1:  # which host draws what is decided as they go
+        return plan
+    begun = memory.Plan.from_dict(first["plan"])
+    changed = config_lib.differences(first["asked"], asked)
+    if begun.total_bytes > plan.budget_bytes:
+        changed.append(f"{plan.budget_bytes / 2**30:.3g} GiB are free, not {begun.total_bytes / 2**30:.3g}")
+    if not changed:
+        return begun
+    log.say(f"sample {split}: goes on with other sizes ({'; '.join(changed)}): log-probabilities may differ in their last digits")
+    return plan
 
 
 def _sample_split(run: Run, generator: _Generator, job: _SampleJob) -> None:
     """Draws what is missing of one split's samples."""
-    begun = time.monotonic()
-    if job.waiting:
+    job.writer.begin()
+    present, steps_of, prompts = job.writer.present(), job.writer.notes, job.prompts
+    if not present <= steps_of.keys() or hosts.count() > 1:
+        prompts = [prompt for prompt in prompts if prompt.problem_id not in present]
+    if len(present) < len(job.prompts):
         log.say(f"sample {job.split}: {job.plan}")
-        done = len(job.writer.present()) * job.samples
-        progress = log.Progress(len(job.waiting) * job.samples + done, "solution", f"sample {job.split}", done=done)
+        done = len(present) * job.samples
+        progress = log.Progress(len(job.prompts) * job.samples, "solution", f"sample {job.split}", done=done)
         engine = Engine(*generator.loaded[:2], job.config, run.config.seed, generator.mesh)
-        with progress:
-            drawn = engine.run(job.waiting, job.samples, job.plan, _Shown(progress), hosts.claims(f"sample {job.writer.folder}"))
+        with progress, stopping.saving():
+            drawn = engine.run(prompts, job.samples, job.plan, _Shown(progress), hosts.claims(f"sample {job.writer.folder}"), steps_of)
             _write(job.writer, ([_sample_row(each, generator.id, run.config.seed) for each in completions] for completions in drawn))
-    _finish(job.writer, {"seconds": time.monotonic() - begun, "left_out": job.left_out})
+    _finish(job.writer, {"left_out": job.left_out})
 
 
 def _sample_row(completion: Any, generator: str, seed: int) -> dict[str, Any]:
@@ -204,7 +225,7 @@ class _Shown:
             counts.solutions - self._ended,
             solutions_per_second=counts.solutions / seconds,
             tokens_per_second=counts.tokens / seconds,
-            slots_used=f"{counts.tokens / counts.slot_steps:.0%}",
+            slots_used=f"{counts.tokens / counts.slot_steps:.0%}" if counts.slot_steps else "-",  # none while steps are gone over again
             calculator_answers=f"{counts.answered / asked:.0%}" if asked else "-",
         )
         self._ended = counts.solutions
@@ -218,7 +239,7 @@ def _counted(groups: Iterable[list[dict[str, Any]]], progress: log.Progress) -> 
 
 
 def _stop_if_asked(progress: log.Progress) -> None:
-    if hosts.stopping():
+    if stopping.asked():
         raise config_lib.Stopped(f"{progress.description} at {progress.done:,} of {progress.total:,} {progress.unit}s")
 
 
@@ -232,7 +253,7 @@ def _finish(writer: store.TableWriter, manifest: dict[str, Any]) -> None:
     """Ends a table once all processes have written theirs."""
     hosts.wait(f"{writer.folder} written")
     if hosts.is_first():
-        writer.finish(manifest)
+        writer.finish({"seconds": writer.seconds(), **manifest})
     hosts.wait(f"{writer.folder} finished")
 
 

@@ -111,13 +111,13 @@ def compare(theme: str, names: Sequence[str], variants: Sequence[Sequence[Varian
     found = variants_lib.compare(roots, config.report.ks, config.report.resamples, config.seed)
     atomic.write_json(out / "comparison.json", found)
     first = config.seed
-    print(f"\n{theme}\n{variants_lib.table(found)}\n\ncomparison  {out / 'comparison.json'}")
+    log.tell(f"\n{theme}\n{variants_lib.table(found)}\n\ncomparison  {out / 'comparison.json'}")
     shown = [name for name in names if found["splits"]["test"].get(name, {}).get("n_shared_problems")][: comparison_page.MOST]
     if len(shown) > 1:
         side_by_side.compare([roots[name][first] for name in shown], out / "page", "test", config.report.resamples, first)
-        print(f"page        {out / 'page' / 'index.html'} (seed {first})")
+        log.tell(f"page        {out / 'page' / 'index.html'} (seed {first})")
     if left := [name for name in names if name not in shown]:
-        print(f"not on it   {', '.join(left)}: no test problem of {BASE}, or more than {comparison_page.MOST} runs")
+        log.tell(f"not on it   {', '.join(left)}: no test problem of {BASE}, or more than {comparison_page.MOST} runs")
 
 
 def share(variant: Variant, others: Sequence[Variant]) -> None:

@@ -60,7 +60,8 @@ def finetune(run: Run) -> None:
         heldout = _lm_examples(run, found["heldout"], tokenizer, job_config)
         loss = loss_of(name, config, tokenizer.vocab_size)
         facts[name] = _fit(run, name, model, loss, examples, heldout, folder / f"{name}-checkpoints", inputs.identity(own, read))
-    facts |= {"template": dataclasses.asdict(run.template()), "seconds": time.monotonic() - begun}
+    earlier = sum(facts[name]["earlier_seconds"] for name in ("pretrain", "finetune") if name in facts)
+    facts |= {"template": dataclasses.asdict(run.template()), "seconds": earlier + time.monotonic() - begun}
     name = saved.save(folder, model, tokenizer, facts)
     for job in ("pretrain", "finetune"):  # of no more use, and three times the size of the model
         checkpoint.remove_checkpoints(folder / f"{job}-checkpoints")
@@ -96,7 +97,7 @@ def verify(run: Run) -> None:
     fitted = _fit(run, "verify", model, loss, examples, heldout, folder / "verify-checkpoints", inputs.identity(own, read))
     facts: dict[str, Any] = {"settings": own, "weights": weights, "inputs": read, "verify": fitted}
     facts |= {"generator": generator.id, "trained_on": drawn_by["train"], "reads_text": reads_text}
-    facts |= {"template": dataclasses.asdict(run.template()), "seconds": time.monotonic() - begun}
+    facts |= {"template": dataclasses.asdict(run.template()), "seconds": fitted["earlier_seconds"] + time.monotonic() - begun}
     name = saved.save(folder, model, tokenizer, facts)
     checkpoint.remove_checkpoints(folder / "verify-checkpoints")
     log.say(f"verify: verifier {name} saved in {folder}")

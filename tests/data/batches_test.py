@@ -313,9 +313,6 @@ def test_a_position_of_other_data_is_refused():
             other.restore(state)
     with pytest.raises(DataError, match="saved position has tokens=None, here it is 7"):
         BatchStream(numbered([3, 4]), 0, 2, 8).restore({name: value for name, value in state.items() if name != "tokens"})
-    older = {name: value for name, value in state.items() if name != "batches"} | {"epoch": 1, "step": 0}
-    with pytest.raises(DataError, match="of an older version, whose batches ended with the epoch; start anew"):
-        BatchStream(numbered([3, 4]), 0, 2, 8).restore(older)
 
 
 def test_hosts_together_give_the_whole():

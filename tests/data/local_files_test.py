@@ -14,6 +14,7 @@ BROKEN = [
     (b'{"a": 1}\n[2]\n', r"a\.jsonl, line 2: '\[2\]'; expected an object"),
     (b'{"a": 1}\r\n{"a": "caf\xe9"}\n', r"a\.jsonl, line 2: not UTF-8 .byte 0xe9 at place 11.*iconv"),
     (b"\n  \n", r"a\.jsonl is empty"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", r"a\.jsonl is a Git LFS pointer.*git lfs pull"),
     (None, r"a\.jsonl cannot be read .No such file"),
 ]
 
@@ -22,6 +23,12 @@ def test_rows_come_with_their_places(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes('\n{"a": "\u2028\u00e9"}\r\n  \n{"a": 2}'.encode())
     assert list(jsonl_rows(path)) == [({"a": "\u2028\u00e9"}, f"{path}, line 2"), ({"a": 2}, f"{path}, line 4")]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_data(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n')
+    assert [row for row, _ in jsonl_rows(path)] == [read_json(path)] == [{"a": 1}]
 
 
 @pytest.mark.parametrize(("content", "message"), BROKEN)
@@ -45,7 +52,7 @@ def test_all_readers_name_a_line_that_is_no_text(tmp_path):
             read_corpus(tmp_path / name)
     with pytest.raises(StoreError, match=rf"test\.jsonl, {line}"):
         read_foreign(tmp_path / "test.jsonl")
-    with pytest.raises(DataError, match=r"corpus\.txt: not UTF-8"):
+    with pytest.raises(DataError, match=r"corpus\.txt is not text"):
         read_json(tmp_path / "corpus.txt")
     with pytest.raises(DataError, match="cannot be read .Is a directory"):
         list(text_lines(tmp_path))

@@ -116,6 +116,6 @@ def test_missing_files_and_the_real_ones(load, variable, files, count, monkeypat
 
 
 def test_a_question_that_repeats_with_another_answer_is_refused():
-    assert len(for_testing([("How many?", "18"), ("How  many?", "18.0")], source="svamp")["test"]) == 1
+    assert len(for_testing([("How many?", "18"), ("How  many?", "18.0")], "svamp", pathlib.Path("svamp.json"))["test"]) == 1
     with pytest.raises(DataError, match="svamp: the question 'How many\\?' has two gold answers, '18' and '19'"):
-        for_testing([("How many?", "18"), ("How many?", "19")], source="svamp")
+        for_testing([("How many?", "18"), ("How many?", "19")], "svamp", pathlib.Path("svamp.json"))

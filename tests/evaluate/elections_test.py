@@ -61,7 +61,7 @@ def test_a_table_and_sorting_elect_the_same(monkeypatch: pytest.MonkeyPatch, ans
     found = skewed([1, 60, 7, 7, 33, 60], answers, answers)
     ways = {}
     for name, roomy, chunk in (("table", 10**9, 100_000), ("sorting", 0, 100_000), ("in small pieces", 4, 50)):
-        monkeypatch.setattr(subsets, "_ROOMY", roomy)
+        monkeypatch.setattr(elections, "_ROOMY", roomy)
         monkeypatch.setattr(subsets, "_CHUNK", chunk)
         some = found.of_problems(found.count_P > 6)
         cells = [(size, k) for size in (1, 2, 5, 7) for k in (1, 2, 5, 7) if k == size or (k < size and not weighted)]
@@ -70,21 +70,24 @@ def test_a_table_and_sorting_elect_the_same(monkeypatch: pytest.MonkeyPatch, ans
         assert all(np.array_equal(shares[cell], ways["table"][cell]) for shares in ways.values()), cell
 
 
-def test_sorted_votes_one_by_one() -> None:
+def test_votes_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     for trial in range(60):
-        voters, slots, groups = int(rng.integers(1, 12)), int(rng.integers(3, 8)), int(rng.integers(1, 4))
-        slot, group = rng.integers(0, slots, voters), rng.integers(0, groups + 1, voters)
-        shared = slot == 1
-        weight = rng.integers(-2, 3, voters) / 2 if trial % 2 else None
-        if weight is not None:
-            slot, group, groups = np.where(shared, 0, slot), np.zeros(voters, int), 1
-        votes = elections.Votes(np.zeros(voters, int), group, slot, np.arange(voters), weight)
-        answers = np.where(slot == 0, -1, np.where(slot == 1, 100 + np.arange(voters), slot))  # who shares is the only one
-        for by in (elections.by_sorting, elections.counted):
-            for upto, column in enumerate(by(votes, (1, groups, slots), voters)[0].tolist()):
-                expected = elected(np.where(group <= upto, answers, -1).tolist(), None if weight is None else weight.tolist())
-                assert column == (voters if expected is None else expected), (trial, by)
+        voters, slots = int(rng.integers(1, 12)), int(rng.integers(3, 8))
+        slot, turn = rng.integers(0, slots, (2, voters)), rng.permutation(voters)
+        weight = rng.integers(-2, 3, (2, voters)) / 2
+        ends = sorted({*rng.integers(1, voters + 1, 3).tolist()})
+        for roomy in (0, 10**9):
+            monkeypatch.setattr(elections, "_ROOMY", roomy)
+            most = elections.most_votes(slot[:, turn], np.tile(turn, (2, 1)), ends, voters)
+            apart = np.where(slot == 1, 0, slot)
+            largest = elections.largest_sum(apart, np.tile(np.arange(voters), (2, 1)), weight, voters)
+            for one in range(2):
+                answers = np.where(slot[one] == 0, -1, np.where(slot[one] == 1, 100 + np.arange(voters), slot[one]))  # who shares is alone
+                expected = [elected(np.where(np.argsort(turn) < end, answers, -1).tolist(), None) for end in ends]
+                assert most[one].tolist() == [voters if column is None else column for column in expected], (trial, roomy)
+                column = elected(np.where(apart[one] == 0, -1, apart[one]).tolist(), weight[one].tolist())
+                assert largest[one].tolist() == [voters if column is None else column], (trial, roomy)
 
 
 def test_memory_grows_with_the_samples_and_not_with_the_largest_problem_or_the_answers() -> None:

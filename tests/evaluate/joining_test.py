@@ -121,7 +121,7 @@ def test_samples_of_another_generator_are_refused(tmp_path: pathlib.Path) -> Non
         checksums.write_sealed(tmp_path / "manifest.json", {"id": verifier, **made_from})
         if refused:
             with pytest.raises(
-                TablesError, match="test samples were drawn by generator g1, but the verifier in .* of g0.*--other_generator"
+                TablesError, match="test samples were drawn by generator g1, but the verifier in .* of g0.*--other-generator"
             ):
                 provenance.refuse_other_generator(splits, tmp_path)
         else:
@@ -133,8 +133,8 @@ def test_samples_beyond_the_verifiers_context_are_left_out_where_just_they_lack_
     split = assemble(rows, problems, labels, scores.slice(2), too_long=2)
     assert split.missing == {"samples_too_long_for_the_verifier": 2}
     kept = assemble(rows.slice(2), problems, labels, scores)
-    np.testing.assert_array_equal(split.candidates.score_PJ, kept.candidates.score_PJ)
-    np.testing.assert_array_equal(split.candidates.correct_PJ, kept.candidates.correct_PJ)
+    np.testing.assert_array_equal(split.candidates.score_C, kept.candidates.score_C)
+    np.testing.assert_array_equal(split.candidates.correct_C, kept.candidates.correct_C)
     for count in (1, 3):  # another cause: refused, or asked for, and counted as what it is
         with pytest.raises(TablesError, match="2 of 8 samples have no row in the scores"):
             assemble(rows, problems, labels, scores.slice(2), too_long=count)

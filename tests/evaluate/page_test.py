@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -224,7 +225,7 @@ def test_a_large_page_stays_small_and_says_what_it_leaves_out(tmp_path: pathlib.
         words = driven.run("document.querySelector('#filters').parentElement.querySelector('.lead').textContent")
         data = driven.run(DATA)["problems"]
         solutions = sum(len(one["solutions"]) for one in data)
-        assert f"All 1,319 test problems are in this list. Of their 131,900 solutions {solutions:,} are on this page" in words
+        assert f"All 1,319 test problems are in this list, and of their 131,900 solutions {solutions:,} on this page" in words
         assert len(driven.run(TITLES)) == 50
         driven.point("#more", click=True)
         assert len(driven.run(TITLES)) == 100
@@ -241,6 +242,23 @@ def test_the_room_for_solutions_is_kept_and_shared_fairly() -> None:
     few = shown.browsed(split, 3, 0, texts)
     assert sum(bool(one["solutions"]) for one in few["problems"]) == 3
     assert [one["id"] for one in few["problems"]] == [one["id"] for one in small["problems"]]
+
+
+def test_a_page_lists_as_many_problems_as_it_can_hold_and_says_how_many(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shown, "_LISTED", 15)
+    said = {}
+    for problems in (40, 15, 1):
+        split = big_split(problems, 5)
+        report.write({"test": split}, report.Run("long", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path)
+        page_text = said[problems] = (tmp_path / "index.html").read_text()
+        data = json.loads(re.search(r'id="data">(.*?)</script>', page_text).group(1))["problems"]  # type: ignore[union-attr]
+        ids = [one["id"] for one in data]
+        assert len(ids) == min(problems, 15) and ids == sorted(ids) and {*ids} <= {*split.candidates.problem_id_P.tolist()}
+        assert any(one["solutions"] for one in data)
+        assert not re.search(r"\b1 (problem|sample|solution)s", page_text)
+    assert "15 of the 40 test problems, taken at random, are in this list, and of all their 200 solutions" in said[40]
+    assert "All 15 test problems are in this list" in said[15] and "The only test problem is in this list" in said[1]
+    assert "clear of zero" not in said[1] and "clear of zero" in said[15]
 
 
 @pytest.mark.parametrize("text", ["</script>", "<!--", "<SCRIPT", "a\u2028b", "\\u003c", '"'])

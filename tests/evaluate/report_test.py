@@ -108,6 +108,13 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path)
     result = report.write_report(root, root / "report", CONFIG, seed=0)
     assert json.loads((root / "report" / "metrics.json").read_text()) == result
+    (root / "report" / "mine.svg").write_text("mine")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(report.heatmap, "votes", lambda _: None)  # a report without one of its charts, in the folder of one that had it
+        report.write_report(root, root / "report", CONFIG, seed=0)
+    assert not (root / "report" / "heatmap.svg").exists() and (root / "report" / "mine.svg").read_text() == "mine"
+    (root / "report" / "mine.svg").unlink()
+    report.write_report(root, root / "report", CONFIG, seed=0)
     assert {path.name for path in (root / "report").iterdir()} == {
         *("index.html", "metrics.json"),
         *("accuracy.svg", "heatmap.svg", "votes.svg", "reliability.svg", "scores.svg", "positions.svg"),

@@ -162,6 +162,15 @@ def test_bfloat16_matrices_are_cast_once_and_say_the_same() -> None:
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_restart_gives_the_scores_that_were_left_bit_for_bit() -> None:
+    given = problems()
+    whole = list(score.score_samples(verifier(), given, ScoreConfig(rows=3), "mine", False))
+    for done in (whole[:1], whole[1:3], whole[:-1]):
+        stored = {rows[0]["problem_id"] for rows in done}
+        again = list(score.score_samples(verifier(), given, ScoreConfig(rows=3), "mine", False, None, stored))
+        assert again == [rows for rows in whole if rows not in done]
+
+
 def test_what_cannot_be_read_is_refused_by_name() -> None:
     first = problems()[0]
     bad = {

@@ -111,7 +111,7 @@ def test_a_rerank_of_the_file_refuses_samples_of_another_generator(workdir, tmp_
         if not refused:
             figures(tmp_path / "s.jsonl", tmp_path / "out")
             continue
-        with pytest.raises(UserError, match="drawn by generator g1, but the verifier v1 was trained on those of g0: .*--other_generator"):
+        with pytest.raises(UserError, match="drawn by generator g1, but the verifier v1 was trained on those of g0: .*--other-generator"):
             figures(tmp_path / "s.jsonl", tmp_path / "out")
         how = (ReportConfig(ks=(1,), resamples=10), LabelConfig(), 0)
         rerank.rerank(rerank.Sources(tmp_path / "s.jsonl"), tmp_path / "out", *how, other_generator=True)

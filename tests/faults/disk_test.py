@@ -1,34 +1,32 @@
 """A disk that is full ends every stage with one line that says so, and the run goes on once there is room."""
 
 import errno
+import gc
 import os
 import pathlib
 import subprocess
+import sys
+import types
 
+import jax.numpy as jnp
 import pytest
 
 from tests.faults import runs
 from tests.shrunk import config
 from verifier import pipeline
 from verifier.config import UserError
+from verifier.train import checkpoint
 
 STAGES = tuple(pipeline.STAGES)
 
 
-@pytest.fixture(scope="module")
-def never(tmp_path_factory):
-    """A run that was left alone."""
-    root = tmp_path_factory.mktemp("never") / "work"
-    pipeline.run(config(*runs.CHECKPOINTS), root, STAGES)
-    return root
-
-
 @pytest.fixture
-def small(tmp_path):
-    """A file system of 64 MB."""
+def small(tmp_path, request):
+    """A file system of 64 MB, or of another size."""
     folder = tmp_path / "small"
     folder.mkdir()
-    if os.name != "posix" or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True).returncode:
+    size = f"size={getattr(request, 'param', '64m')}"
+    if os.name != "posix" or subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True).returncode:
         pytest.skip("no right to mount a file system in memory here")
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
@@ -48,7 +46,7 @@ def fill(folder: pathlib.Path, left: int) -> pathlib.Path:
 
 
 @pytest.mark.parametrize("left", [0, 30_000])
-def test_every_stage_says_so_and_goes_on(never, small, left, capfd):
+def test_every_stage_says_so_and_goes_on(finished, small, left, capfd):
     root = small / "work"
     for stage in STAGES:
         filler = fill(small, left)
@@ -56,5 +54,20 @@ def test_every_stage_says_so_and_goes_on(never, small, left, capfd):
             pipeline.run(config(*runs.CHECKPOINTS), root, [stage])
         filler.unlink()
         pipeline.run(config(*runs.CHECKPOINTS), root, [stage])
-    assert runs.differences(root, never) == []
+    assert runs.differences(root, finished[0]) == []
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("small", ["64k"], indirect=True)
+def test_files_of_a_checkpoint_that_fail_after_it_was_given_up_are_silent(small, monkeypatch):
+    """They are written at once: each of them fails by itself, and reports to a loop that is closed by then."""
+    heard = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda each: heard.append(each.exc_value))
+    params = {f"part {n}": jnp.ones((100, 100)) for n in range(20)}
+    with pytest.raises(UserError, match="cannot be written.*make room"), checkpoint.Checkpoints(small / "checkpoints") as checkpoints:
+        checkpoints.save(1, params, params, {})
+        checkpoints.wait()
+    gc.collect()
+    assert heard == []
+    sys.unraisablehook(types.SimpleNamespace(exc_value=ValueError("another")))
+    assert len(heard) == 1

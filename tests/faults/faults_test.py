@@ -1,7 +1,6 @@
 """A run that is killed, stopped or started twice ends as one that was left alone. `make faults` is the long version."""
 
 import json
-import pathlib
 import random
 import signal
 import time
@@ -9,15 +8,13 @@ import time
 import pytest
 
 from tests.faults import runs
-from verifier import launch
+from verifier import stopping
 
 
-@pytest.fixture(scope="module")
-def never(tmp_path_factory):
-    """A run that was left alone."""
-    root = tmp_path_factory.mktemp("never") / "work"
-    runs.finish(root)
-    return root
+@pytest.fixture
+def never(finished):
+    """A run that was left alone, and saved nothing on the way."""
+    return finished[0]
 
 
 def steps_of(root, job):
@@ -26,7 +23,7 @@ def steps_of(root, job):
 
 
 def test_killed_at_random_moments_it_ends_the_same(never, tmp_path):
-    stages = runs.killed(tmp_path / "work", 3, random.Random(0), 5.0)
+    stages = runs.killed(tmp_path / "work", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], random.Random(0), 5.0)
     runs.finish(tmp_path / "work")
     assert stages.total() and runs.differences(tmp_path / "work", never) == []
 
@@ -38,7 +35,7 @@ def test_asked_to_stop_it_saves_says_so_and_goes_on(never, tmp_path):
         time.sleep(0.02)
     run.send_signal(signal.SIGTERM)
     _, said = run.communicate(timeout=120)
-    assert run.returncode == launch.STOPPED_STATUS, said
+    assert run.returncode == stopping.SAVED_STATUS, said
     done = int(said.rsplit("stopped: finetune after step ", 1)[1].split()[0])
     assert (root / f"generator/finetune-checkpoints/{done}").is_dir()
     runs.finish(root, "--stages=finetune")
@@ -46,14 +43,14 @@ def test_asked_to_stop_it_saves_says_so_and_goes_on(never, tmp_path):
     assert runs.model_id(root, "generator") == runs.model_id(never, "generator")
 
 
-def test_a_second_run_on_the_same_workdir_is_refused(never):
-    pathlib.Path(never / "report" / "metrics.json").unlink()
-    first = runs.begin(never, "--stages=report")
-    second = runs.begin(never, "--stages=report")
+def test_a_second_run_on_the_same_workdir_is_refused(copy):
+    (copy / "report" / "metrics.json").unlink()
+    first = runs.begin(copy, "--stages=report")
+    second = runs.begin(copy, "--stages=report")
     said = [run.communicate(timeout=120)[1] for run in (first, second)]
     refused = [run.returncode for run in (first, second)]
     assert 0 in refused
     for status, words in zip(refused, said, strict=True):
         if status:
             assert "is in use by another run" in words
-    assert json.loads((never / "report" / "metrics.json").read_text())
+    assert json.loads((copy / "report" / "metrics.json").read_text())

@@ -1,7 +1,7 @@
 """A small run that is stopped, killed and started again, and how two workdirs are compared.
 
-python -m tests.faults.runs --kills=200 (`make faults`) kills one run so often, at random moments of all stages, and says whether it
-ended as a run does that was never killed.
+python -m tests.faults.runs --kills=200 (`make faults`) stops one run so often, at random moments from its first import to its last line,
+by a kill, SIGTERM or Ctrl-C, and says whether it ended as a run does that was never stopped: bit for bit, log-probabilities included.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import time
 
 from tests.shrunk import ROOT, SHRUNK, rows
+from verifier import stopping
 
 CHECKPOINTS = ["finetune.checkpoint_every=5", "verify.checkpoint_every=2"]
 SETTINGS = [*SHRUNK, *CHECKPOINTS]
@@ -65,30 +66,47 @@ def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
     return found + (["metrics"] if metrics[0] != metrics[1] else [])
 
 
-def killed(root: pathlib.Path, kills: int, chance: random.Random, longest: float) -> collections.Counter[str]:
-    """Kills the run so often, each time after up to `longest` seconds of work; how often in which stage. A run that ends is begun anew."""
+def killed(root: pathlib.Path, signals: list[signal.Signals], chance: random.Random, longest: float) -> collections.Counter[str]:
+    """Sends the run one signal after another, each after up to `longest` seconds; which of them in which stage.
+
+    A run that a signal ends is begun anew; one that ends by itself is the last. A quarter of the signals come before the first stage.
+    """
     stages: collections.Counter[str] = collections.Counter()
-    while stages.total() < kills:
+    for number in signals:
         run = begin(root)
         assert run.stderr is not None
-        stage = ""
-        while not stage and (line := run.stderr.readline()):  # the first line of a stage: imports are over
-            stage = line.removeprefix("== ").strip() if line.startswith("== ") else ""
-        time.sleep(chance.uniform(0, longest))
-        run.send_signal(signal.SIGKILL)
-        said = run.communicate()[1]
-        if run.returncode == 0:
+        stage = "start"
+        building = chance.random() < 0.25
+        while not building and stage == "start" and (line := run.stderr.readline()):  # the first line of a stage: imports are over
+            stage = line.removeprefix("== ").strip() if line.startswith("== ") else stage
+        time.sleep(chance.uniform(0.3, 2.0) if building else chance.uniform(0, longest))  # not before Python itself is there
+        run.send_signal(number)
+        printed, said = run.communicate(timeout=60)
+        if run.returncode == 0 or "metrics  " in printed:  # Python itself may end by the signal, when all is done
             return stages
-        assert run.returncode == -signal.SIGKILL, said[-3000:]
-        stages[([stage, *(line[3:] for line in said.splitlines() if line.startswith("== "))])[-1]] += 1
-        print(f"killed {stages.total()} of {kills}: {dict(stages)}", flush=True)
+        assert run.returncode == launch_status(number), (number, run.returncode, said[-3000:])
+        assert "Traceback" not in said, said[-3000:]
+        assert number == signal.SIGKILL or said.count("stopped: ") == 1, said[-3000:]
+        stages[f"{number.name} {([stage, *(line[3:] for line in said.splitlines() if line.startswith('== '))])[-1]}"] += 1
+        print(f"stopped {stages.total()} of {len(signals)}: {dict(stages)}", flush=True)
     return stages
 
 
+def launch_status(number: signal.Signals) -> int:
+    """How a run ends that is sent a signal."""
+    return -number if number == signal.SIGKILL else stopping.SAVED_STATUS
+
+
+def picked(names: str, count: int, chance: random.Random) -> list[signal.Signals]:
+    """So many signals, at random."""
+    return [signal.Signals[f"SIG{chance.choice(names.split(','))}"] for _ in range(count)]
+
+
 def main() -> None:
-    """Kills, compares and says so."""
+    """Stops, compares and says so."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--signals", default="KILL,TERM,INT")
     parser.add_argument("--longest", type=float, default=6.0, help="seconds of work between two kills at most")
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
@@ -99,12 +117,13 @@ def main() -> None:
         runs = 0
         while total.total() < flags.kills:
             often = pathlib.Path(folder) / f"run-{runs}"
-            total += killed(often, flags.kills - total.total(), random.Random(f"{flags.seed} {runs}"), flags.longest)
+            chance = random.Random(f"{flags.seed} {runs}")
+            total += killed(often, picked(flags.signals, flags.kills - total.total(), chance), chance, flags.longest)
             finish(often)
             if found := differences(often, never):
                 sys.exit(f"run {runs} differs from one that was never killed: {', '.join(found)}")
             runs += 1
-        print(f"{total.total()} kills over {runs} runs, {dict(total)}: all ended as a run that was never killed")
+        print(f"{total.total()} signals over {runs} runs, {dict(total)}: all ended as a run that was never stopped")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from tests.decode import fakes
+from tests.decode.near_ties import Drawn
 from tests.mesh.training_test import MESHES, shown
 from verifier.config import MeshConfig, SampleConfig
 from verifier.decode import memory
@@ -41,6 +42,13 @@ def drawn(mesh, samples=20, prompts=PROMPTS, config=CONFIG, **changes):
     return {(each.problem_id, each.sample_id): each for group in groups for each in group}
 
 
+def parted(here, there, **changes):
+    """The samples that part at a near tie; all others have the same tokens."""
+    made, tokenizer = model(**changes)
+    drawn_with = Drawn(made, tokenizer.vocab_size, {prompt.problem_id: prompt.tokens for prompt in PROMPTS}, 0, CONFIG)
+    return drawn_with.parted(*({name: each.tokens for name, each in found.items()} for found in (here, there)))
+
+
 @functools.cache
 def alone(samples=20, **changes):
     return drawn(None, samples, **changes)
@@ -50,23 +58,22 @@ def alone(samples=20, **changes):
 def test_every_mesh_draws_the_same_tokens(config, samples):
     here, there = drawn(sharding.make_mesh(config), samples), alone(samples)
     assert here.keys() == there.keys() and len(here) == samples * len(PROMPTS)
-    for name, each in here.items():
-        assert each.tokens == there[name].tokens, name
-        np.testing.assert_allclose(each.logprobs, there[name].logprobs, atol=1e-4)
+    for name in here.keys() - parted(here, there):
+        np.testing.assert_allclose(here[name].logprobs, there[name].logprobs, atol=1e-4)
 
 
 def test_learned_positions_biases_and_an_output_of_its_own():
     changes = {"positions": "learned", "norm": "layer", "activation": "gelu_tanh", "gated": False, "tied": False}
     changes |= {"qkv_bias": True, "out_bias": True, "mlp_bias": True}
     here, there = drawn(sharding.make_mesh(MeshConfig(2, 2, 2)), **changes), alone(**changes)
-    assert all(here[name].tokens == there[name].tokens for name in there)
+    parted(here, there, **changes)
 
 
 def test_layers_of_two_kinds_and_norms_of_what_devices_add_up():
     changes = {"layers": 3, "sliding_window": 5, "sliding_window_pattern": 2, "local_rope_theta": 100.0}
     changes |= {"qk_norm": True, "post_norms": True, "scaled_embed": True}
     here, there = drawn(sharding.make_mesh(MeshConfig(2, 2, 2)), **changes), alone(**changes)
-    assert all(here[name].tokens == there[name].tokens for name in there)
+    parted(here, there, **changes)
 
 
 @pytest.mark.parametrize("config", MESHES, ids=shown)

@@ -69,6 +69,12 @@ def _call(graph, state, verb, arguments):
     return getattr(nnx.merge(graph, state), verb)(*arguments)
 
 
+def hidden(model: Transformer, tokens_BT) -> jax.Array:
+    """The plain forward pass of rows that are one text each, hidden [B, T, D]."""
+    tokens_BT = np.asarray(tokens_BT)
+    return call(model, "hidden", tokens_BT, np.broadcast_to(np.arange(tokens_BT.shape[1]), tokens_BT.shape), np.ones_like(tokens_BT))
+
+
 def read(model: Transformer, *texts: list[int]) -> list[np.ndarray]:
     """The plain forward pass of each text, hidden [T, D]; all tests share one shape, four rows of 12 tokens."""
     tokens, segments = np.zeros((4, 12), np.int32), np.zeros((4, 12), np.int32)

@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
+from tests.model.families import hidden
 from verifier.model.hf_weights import WeightsError, load_weights, save_weights
 
 TESTDATA = pathlib.Path(__file__).parents[1] / "testdata"
@@ -140,9 +141,8 @@ def test_rows_beyond_the_tokenizer_are_left_out_where_it_is_known(name, tmp_path
     config, tensors = json.loads((tmp_path / "config.json").read_text()), load_file(tmp_path / "model.safetensors")
     rows = [len(value) for key, value in tensors.items() if "embed_tokens" in key or "lm_head" in key]
     assert config["vocab_size"] == size and rows == [size] * (1 if model.arch.tied else 2)
-    again, tokens_BT = load_weights(tmp_path, tokenizer_size=size), jnp.asarray(stored["tokens"] % size)
-    order_BT = jnp.broadcast_to(jnp.arange(tokens_BT.shape[1]), tokens_BT.shape)
-    found, expected = (each.logits(each.hidden(tokens_BT, order_BT, jnp.ones_like(tokens_BT)))[..., :size] for each in (again, model))
+    again, tokens_BT = load_weights(tmp_path, tokenizer_size=size), stored["tokens"] % size
+    found, expected = (each.logits(hidden(each, tokens_BT))[..., :size] for each in (again, model))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

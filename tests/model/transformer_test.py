@@ -80,7 +80,7 @@ def test_packed_solutions_after_a_shared_prompt_read_as_if_alone(family):
 
 
 def test_remat_changes_no_number_and_holds_less():
-    model = build(dataclasses.replace(FAMILIES["llama"], layers=8, mlp_width=128))
+    model = build(dataclasses.replace(FAMILIES["llama"], layers=4, mlp_width=128))
     graph, state = nnx.split(model)
     row = jnp.asarray(np.arange(64).reshape(2, 32) % 29)
     arguments = row, jnp.arange(32) + 0 * row, jnp.ones_like(row)

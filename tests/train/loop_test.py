@@ -46,7 +46,9 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path):
     with pytest.raises(KeyboardInterrupt):  # in the middle of the second epoch, one step after a checkpoint
         loop.fit(fakes.Judge(), fakes.Stream(2, 4, die_after=7), VALUE_LOSS, config, job)
     parts = fakes.Judge(seed=5)  # everything comes from the checkpoint, nothing from the module
-    assert loop.fit(parts, fakes.Stream(2, 4), VALUE_LOSS, config, job) == ended == loop.Fitted(8, 8, False, ended.heldout)
+    resumed = loop.fit(parts, fakes.Stream(2, 4), VALUE_LOSS, config, job)
+    assert resumed.earlier_seconds > 0 == ended.earlier_seconds  # what the first start took is not forgotten
+    assert resumed._replace(earlier_seconds=0.0) == ended == loop.Fitted(8, 8, False, ended.heldout)
     assert params_id(parts) == params_id(whole)
     written = [
         [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines(tmp_path / name)] for name in ("whole", "parts")
@@ -117,7 +119,8 @@ def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
     assert params_id(model) == at_step[4] != at_step[8]
     assert sorted(folder.name for folder in (tmp_path / "checkpoints").iterdir() if folder.is_dir()) == ["4", "8"]
     again = fakes.Table()  # a job that ran out of patience stays so
-    assert loop.fit(again, fakes.Stream(1, 20), fakes.table_loss, config, make_job(tmp_path, heldout=[fakes.random_batch(9)])) == ended
+    more = loop.fit(again, fakes.Stream(1, 20), fakes.table_loss, config, make_job(tmp_path, heldout=[fakes.random_batch(9)]))
+    assert more._replace(earlier_seconds=0.0) == ended
     assert params_id(again) == params_id(model)
 
 
@@ -137,7 +140,8 @@ def test_the_best_outlives_a_kill_and_a_refusal(tmp_path, monkeypatch):
         loop.fit(fakes.Table(), fakes.Stream(1, 20), fakes.table_loss, changed(config, learning_rate=0.5), job)
     assert sorted(folder.name for folder in there.iterdir() if folder.is_dir()) == ["4", "6"]
     model = fakes.Table()
-    assert loop.fit(model, fakes.Stream(1, 20), fakes.table_loss, config, job) == loop.Fitted(8, 4, True, {"loss": 4.0})
+    ended = loop.fit(model, fakes.Stream(1, 20), fakes.table_loss, config, job)
+    assert ended._replace(earlier_seconds=0.0) == loop.Fitted(8, 4, True, {"loss": 4.0})
     assert params_id(model) == best
     assert sorted(folder.name for folder in there.iterdir() if folder.is_dir()) == ["4", "8"]
 
@@ -150,6 +154,16 @@ def test_a_stream_of_other_data_is_told_with_the_folder(tmp_path):
     loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
     with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints/4: the saved position has tokens=7 \(remove .*checkpoints\)"):
         loop.fit(fakes.Table(), Other(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
+
+
+def test_a_position_of_another_order_is_named_before_settings_are_compared(tmp_path):
+    class Older(fakes.Stream):
+        def state(self):
+            return {"epoch": 0, **super().state()}
+
+    loop.fit(fakes.Table(), Older(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
+    with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints is of a version that read examples in another order.* Remove it"):
+        loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path, facts={"id": "other"}))
 
 
 def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):

@@ -183,10 +183,8 @@ class BatchStream:
         """Goes on exactly where `state` was taken.
 
         Raises:
-            DataError: the state is of other examples, another seed or another batch size, or of an older version's order.
+            DataError: the state is of other examples, another seed or another batch size.
         """
-        if "batches" not in state:
-            raise DataError("the saved position is of an older version, whose batches ended with the epoch; start anew")
         for name, mine in self._identity().items():
             if state.get(name) != mine:
                 raise DataError(f"the saved position has {name}={state.get(name)}, here it is {mine}; use the old settings or start anew")

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from verifier import places
+from verifier import foreign_files, places
 from verifier.config import UserError
 
 
@@ -43,12 +43,11 @@ def find_folder(folder: str, variable: str, files: Sequence[str], home: str) -> 
 
 def read_json(path: pathlib.Path) -> Any:
     """A JSON file; what is no JSON is an error with the file and the line."""
+    text = foreign_files.read_text(path, DataError)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg}); fetch the file again") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 ({error}); fetch the file again") from error
     except (ValueError, RecursionError) as error:  # a number without end, objects in objects without end
         raise DataError(f"{path}: not JSON that can be read ({error}); fetch the file again") from error
 
@@ -57,19 +56,21 @@ def text_lines(path: pathlib.Path, error: type[UserError] = DataError) -> Iterat
     """The lines of a text file that are not blank, and the place of each, "FILE, line N", for messages.
 
     Args:
-        path: in UTF-8.
+        path: in UTF-8, with or without a byte order mark.
         error: what to raise.
 
     Raises:
-        UserError: of the kind asked for: the file cannot be read, or a line is not UTF-8.
+        UserError: of the kind asked for: the file cannot be read or is a Git LFS pointer, or a line is not UTF-8.
     """
     before = f"{path}, line "
     try:
         with open(path, "rb") as file:  # bytes, so that a line that is no text can be named
             for number, line in enumerate(file, start=1):
                 place = before + str(number)
+                if number == 1:
+                    foreign_files.refuse_pointer(path, line, error)
                 try:
-                    text = line.decode("utf-8")
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as reason:
                     byte = f"byte 0x{line[reason.start]:02x} at place {reason.start + 1}"
                     raise error(f"{place}: not UTF-8 ({byte}); convert the file, such as with iconv -t UTF-8") from reason

@@ -92,7 +92,7 @@ def open_part(
         return pq.ParquetFile(source, metadata=footer, read_dictionary=list(dictionaries), buffer_size=_BUFFER if dictionaries else 0)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if path.exists() else "no such file"
-        size = path.stat().st_size if path.exists() else 0
+        size = places.size(path) if path.exists() else 0
         expected = "expected one that ends in its footer and PAR1"
         raise StoreError(f"{path}: not a whole Parquet file ({size:,} bytes): {reason}; {expected}") from error
 
@@ -143,7 +143,7 @@ def decode_group(
     Raises:
         StoreError: it is damaged inside.
     """
-    size = len(content) if content is not None else path.stat().st_size
+    size = len(content) if content is not None else places.size(path)
     try:
         rows = expansion.rows_at_once(path, size, functools.partial(open_part, path, content, footer), group, columns, most)
         batches = open_part(path, content, footer).iter_batches(rows, [group], list(columns), use_threads=False)

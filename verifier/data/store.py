@@ -1,7 +1,7 @@
 """Tables on disk: parts that are written whole, a manifest that is written last. Knows columns and files, not what they mean.
 
     tables/samples/split=test/
-        unfinished.json       the settings, from the first moment until the table is finished
+        unfinished.json       the settings, from the first moment until the table is finished; what a new start must know to go on
         part-00000-3f...parquet  whole problems: what is here need not be made again; the name ends in the first digits of its sum
         manifest.json         the end: schema version, rows, parts with sizes and sums, settings; takes the place of unfinished.json
 
@@ -15,6 +15,7 @@ import hashlib
 import itertools
 import json
 import pathlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -44,9 +45,13 @@ from verifier.data.tables import SCHEMA_VERSION, SCHEMAS, StoreError, key_of, sc
 
 __all__ = ["SCHEMAS", "StoreError", "TableWriter", "read_foreign", "read_manifest", "read_table", "remove_table", "table_id"]
 
-
 class TableWriter:
-    """Writes one split of a table, part by part; started again after a crash, it goes on after the last whole part."""
+    """Writes one split of a table, part by part; started again after a crash, it goes on after the last whole part.
+
+    Attributes:
+        notes: facts of problems, JSON-able, for whoever goes on after a crash; of the problems of a part, what is in it when the part is
+            written is safe with it, until the table is finished.
+    """
 
     def __init__(
         self, folder: pathlib.Path, table: str, settings: Mapping[str, Any] | None = None, process: int = 0, processes: int = 1
@@ -68,6 +73,7 @@ class TableWriter:
         self.table = table
         self.schema = schema_of(table)
         self.settings = json.loads(json.dumps(dict(settings or {})))
+        self._process = process
         if (self.folder / MANIFEST).exists():
             raise StoreError(f"{self.folder} holds a finished table; read it, or remove the folder to write it anew")
         for left in self.folder.glob(f"*{ASIDE}") if process == 0 else ():  # of a crash in the middle of a write
@@ -75,11 +81,29 @@ class TableWriter:
         self._claim(process)
         parts = parts_of(self.folder)
         self._next, self._stride = 1 + max(map(number_of, parts), default=-1) + process, processes
+        self._earlier, self._since = float(self._unfinished.get("seconds", 0.0)), time.monotonic()
         self._present = {problem for part in parts for problem in _problems_in(part, self.schema)}
+        self.notes: dict[str, Any] = {name: note for name, note in self._unfinished.get("notes", {}).items() if name in self._present}
 
     def present(self) -> set[str]:
         """The problems that are stored already."""
         return set(self._present)
+
+    def first_start(self, facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What the first start noted of itself (None: nothing); where no part is there yet, this is the first, with these `facts`."""
+        if self._present:
+            return self._unfinished.get("first_start")
+        with self._safe(UNFINISHED):
+            self._note(first_start=dict(facts))
+        return facts
+
+    def begin(self) -> None:
+        """The work on the table begins now, not when it was opened."""
+        self._since = time.monotonic()
+
+    def seconds(self) -> float:
+        """What the work has taken, that of earlier starts up to their last parts included."""
+        return self._earlier + time.monotonic() - self._since
 
     def append(self, rows: Sequence[Mapping[str, Any]] | pa.Table) -> None:
         """Writes whole problems as one part; when it returns, they are safe on disk.
@@ -97,8 +121,11 @@ class TableWriter:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         content = memoryview(sink.getvalue())
-        with self._safe():
-            write_bytes(self.folder / part_name(self._next, content), content)
+        part = part_name(self._next, content)
+        with self._safe(part):
+            if self._process == 0:
+                self._note(seconds=self.seconds(), notes=self.notes)  # first: a part must not be there without them
+            write_bytes(self.folder / part, content)
         self._next += self._stride
         self._present.update(pc.unique(table["problem_id"]).to_pylist())
 
@@ -125,26 +152,32 @@ class TableWriter:
         }
         if taken := own.keys() & manifest.keys():
             raise StoreError(f"{self.folder}: the manifest's own entries {sorted(taken)} cannot be given; call them something else")
-        with self._safe():
+        with self._safe(MANIFEST):
             checksums.write_sealed(self.folder / MANIFEST, {**own, "settings": self.settings, **manifest})
         (self.folder / UNFINISHED).unlink(missing_ok=True)
 
     def _claim(self, process: int) -> None:
         """Notes the settings before the first part, or checks them against those of the parts that are there."""
-        note, parts = self.folder / UNFINISHED, parts_of(self.folder)
-        if parts and not note.exists():
+        unfinished, parts = self.folder / UNFINISHED, parts_of(self.folder)
+        if parts and not unfinished.exists():
             raise StoreError(f"{parts[0]} is there, but no {UNFINISHED} to say with which settings it was made; remove {self.folder}")
         if not parts and process == 0:  # what was begun and has no part may be something else now
-            with self._safe():
-                checksums.write_sealed(note, {"table": self.table, "schema_version": SCHEMA_VERSION, "settings": self.settings})
+            self._unfinished = {"table": self.table, "schema_version": SCHEMA_VERSION, "settings": self.settings}
+            with self._safe(UNFINISHED):
+                self._note()
             return
-        old = checksums.read_sealed(note, f"remove {self.folder} to start anew")
+        self._unfinished = old = checksums.read_sealed(unfinished, f"remove {self.folder} to start anew")
         refuse_other_schema(old, self.folder)
         changed = differences({"table": old["table"], **old["settings"]}, {"table": self.table, **self.settings})
         if changed:
             lines = "\n  ".join(changed)
             way_out = "Go on with the old ones, or remove the folder to start anew."
             raise StoreError(f"{self.folder} was begun with other settings:\n  {lines}\n{way_out}")
+
+    def _note(self, **more: Any) -> None:
+        """Adds to what a new start must know."""
+        self._unfinished |= more
+        checksums.write_sealed(self.folder / UNFINISHED, self._unfinished)
 
     def _as_table(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         names = set(self.schema.names)
@@ -174,12 +207,12 @@ class TableWriter:
             raise StoreError(f"{path}: problem {min(again)} is in an earlier part; expected every problem whole in one part, for resuming")
 
     @contextlib.contextmanager
-    def _safe(self) -> Iterator[None]:
-        """What has been written before stays, whatever is refused now."""
+    def _safe(self, name: str) -> Iterator[None]:
+        """What has been written before stays, whatever is refused now on the way to a file."""
         try:
             yield
         except WriteError as error:
-            raise StoreError(f"{error}; the parts before it are whole, and a new start goes on from there") from error
+            raise StoreError(f"{self.folder / name}: {error}; the parts before it are whole, and a new start goes on from there") from error
 
 
 def remove_table(folder: pathlib.Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 
 import jax
 from jax.sharding import Mesh
@@ -96,6 +96,7 @@ class Engine(Planner):
         plan: memory.Plan | None = None,
         progress: Callable[[Counts], None] = lambda _: None,
         claim: Callable[[str], bool] = lambda _: True,
+        steps_of: MutableMapping[str, list[int]] | None = None,
     ) -> Iterator[list[Completion]]:
         """Draws solutions; a problem is given out when its last one has ended, so the order of problems is not that of `prompts`.
 
@@ -105,6 +106,9 @@ class Engine(Planner):
           plan: what `plan` gave for them; None: it is asked now. The memory is taken at the call.
           progress: called after every step with what has been done so far.
           claim: asked of each problem's id before it is begun; problems that are another process's to do are passed over.
+          steps_of: how many steps each solution took, of every problem that has been given out; grows as more are. Problems that are in it
+            at the call, from an earlier start under the same plan, are not drawn and not given out again, but the others come out as they
+            would then have: log-probabilities to the last bit.
 
         Returns:
           An iterator over the problems: all completions of one, by rising sample_id.
@@ -119,7 +123,8 @@ class Engine(Planner):
         ordered = sorted(prompts, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))  # rooms for prompts only ever shrink
         if not ordered:
             return iter(())
-        return Running(self._writer, plan or self.plan(ordered, len(sample_ids)), ordered, sample_ids, Hooks(progress, claim)).run()
+        hooks = Hooks(progress, claim, {} if steps_of is None else steps_of)
+        return Running(self._writer, plan or self.plan(ordered, len(sample_ids)), ordered, sample_ids, hooks).run()
 
     def _check(self, prompts: Sequence[Prompt], sample_ids: Sequence[int]) -> None:
         if not sample_ids or len(set(sample_ids)) < len(sample_ids) or sample_ids[0] < 0:

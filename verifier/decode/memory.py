@@ -8,7 +8,8 @@ import itertools
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 
@@ -60,6 +61,12 @@ class Plan:
     @property
     def total_bytes(self) -> int:
         return self.weight_bytes + self.prompt_bytes + self.page_bytes + self.step_bytes
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
+        """What `dataclasses.asdict` made plain, and JSON perhaps made lists of."""
+        tuples: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        return cls(**tuples)
 
     def __str__(self) -> str:
         parts = {

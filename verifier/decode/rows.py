@@ -12,7 +12,7 @@ from verifier.model.cache import Seating
 
 IDLE = -1
 _BY_ROW = (
-    *("prompt_B", "problem_B", "sample_B", "key_B2", "length_B", "start_B", "go_B"),
+    *("prompt_B", "problem_B", "sample_B", "key_B2", "begun_B", "stored_B", "length_B", "start_B", "go_B"),
     *("token_BT", "logprob_BT", "forced_BT", "page_BM", "owned_B", "errors_B"),
 )
 
@@ -31,6 +31,8 @@ class Rows:
         self.problem_B = np.zeros(rows, np.int32)  # place in the list of problems
         self.sample_B = np.zeros(rows, np.int64)
         self.key_B2 = np.zeros((rows, 2), np.uint32)
+        self.begun_B = np.zeros(rows, np.int64)  # the step that each solution begins in
+        self.stored_B = np.zeros(rows, np.int64)  # steps that an earlier start took for it; 0: it is drawn now
         self.length_B = np.zeros(rows, np.int32)  # tokens written, as far as the host has read
         self.start_B = np.zeros(rows, bool)  # to be started by the next step
         self.go_B = np.zeros(rows, bool)  # to be told to go on by the next step
@@ -62,7 +64,7 @@ class Rows:
         return int((self.prompt_B != IDLE).sum())
 
     def start(self, row: int, prompt: int, problem: int, sample: int, key: np.ndarray) -> None:
-        """Gives an idle slot a new solution of the prompt in slot `prompt`."""
+        """Gives an idle slot a new solution of the prompt in slot `prompt`; `begun_B` and `stored_B` are the caller's to set."""
         self.prompt_B[row], self.problem_B[row], self.sample_B[row], self.key_B2[row] = prompt, problem, sample, key
         self.length_B[row], self.errors_B[row], self.start_B[row] = 0, 0, True
         self._unseat()
@@ -71,7 +73,7 @@ class Rows:
         """Takes an ended solution out of its slot; its pages are free at once, for what is flushed later."""
         self.owner_A[self.owner_A == row] = len(self)
         self.page_BM[row], self.owned_B[row] = self.pages, 0
-        self.prompt_B[row], self.start_B[row], self.go_B[row] = IDLE, False, False
+        self.prompt_B[row], self.start_B[row], self.go_B[row], self.stored_B[row] = IDLE, False, False, 0
         self.queue.pop(row, None)
         self._unseat()
 

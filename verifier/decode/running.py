@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -63,6 +63,7 @@ class _Step(NamedTuple):
 
     drawn: steps.Drawn
     by_calculator_B: np.ndarray
+    number: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Hooks(NamedTuple):
 
     progress: Callable[[Counts], None]
     claim: Callable[[str], bool]
+    steps_of: MutableMapping[str, list[int]]
 
 
 class Running:
@@ -89,13 +91,19 @@ class Running:
 
     On a mesh every group of devices has `plan.rows` slots, prompts and pages of its own, and all take their steps together: what the device
     is given are the groups' arrays, one behind the other. Slots are counted through all groups.
+
+    Solutions that an earlier start has stored take up their slots for as many steps as they did then, and nothing is done for them: so the
+    others begin in the same steps, beside as many prompts and pages, and their log-probabilities are the same to the last bit. Until the
+    first prompt is read whose solutions are not stored, there is no state on the device at all.
     """
 
     def __init__(
         self, writer: Writer, plan: memory.Plan, prompts: Sequence[Prompt], sample_ids: Sequence[int], hooks: Hooks
     ) -> None:
-        """plan: sizes of everything. The device's memory is taken here."""
+        """plan: sizes of everything. The device's memory is taken here, or when something stored has passed by."""
         self._writer, self._plan, self._prompts, self._progress = writer, plan, prompts, hooks.progress
+        self._steps_of = hooks.steps_of
+        self._stored = [dict(zip(sample_ids, hooks.steps_of.get(prompt.problem_id, ()), strict=False)) for prompt in prompts]
         self._mesh = writer.static.mesh
         self._watch = jax.tree.map(jax.numpy.asarray, writer.calculator.watch)
         groups = sharding.groups(self._mesh)
@@ -107,10 +115,9 @@ class Running:
         among = places(plan.rows, plan.prompts, plan.samples)
         self._groups = [Rows(plan.rows, writer.config.max_new_tokens, plan.pages[0], among) for _ in range(groups)]
         self._prompt_room = plan.prompt_tokens
-        sizes = steps.Sizes(plan.rows, plan.pages[0], plan.prompts, plan.prompt_tokens)
-        self._state = steps.empty_state(writer.static, writer.weights, sizes)
+        self._state = None if any(self._stored) else self._empty_state()
         self._column = 0
-        self._ended: dict[int, list[Completion]] = collections.defaultdict(list)
+        self._ended: dict[int, dict[int, tuple[Completion, int]]] = collections.defaultdict(dict)  # by problem and sample, with its steps
         self.counts = Counts()
 
     def run(self) -> Iterator[list[Completion]]:
@@ -148,11 +155,16 @@ class Running:
                 return True
             key = sampling.sample_key(self._writer.seed, self._prompts[found.problem].problem_id, found.sample)
             rows.start(row, found.slot, found.problem, found.sample, key)
+            rows.begun_B[row], rows.stored_B[row] = self.counts.steps, self._stored[found.problem].get(found.sample, 0)
         return False
 
     def _prefill(self, taken: Sequence[dict[int, int]]) -> None:
         """Reads each group's new prompts into their slots, all groups together."""
         self._fit_prompts()
+        if self._state is None:
+            if all(self._stored[problem] for fresh in taken for problem in fresh):
+                return
+            self._state = self._empty_state()
         at_once, none = self._plan.prompts_at_once, self._plan.prompts
         tokens_NS = np.zeros((len(taken) * at_once, self._prompt_room), np.int32)
         length_N = np.ones(len(tokens_NS), np.int32)
@@ -163,13 +175,20 @@ class Running:
                 tokens_NS[n, : len(tokens)], length_N[n], slot_N[n] = tokens, len(tokens), slot
         self._state = steps.prefill(self._writer.static, self._writer.weights, self._state, tokens_NS, length_N, slot_N)
 
+    def _empty_state(self) -> steps.DecodeState:
+        """Room for what there is now, with nothing in it."""
+        rows = self._groups[0]
+        sizes = steps.Sizes(len(rows), rows.pages, self._plan.prompts, self._prompt_room)
+        return steps.empty_state(self._writer.static, self._writer.weights, sizes)
+
     def _fit_prompts(self) -> None:
         """Prompts come by falling length: once the long ones are done, the slots need less room."""
         longest = max(len(self._prompts[problem].tokens) for problem in self._work.read())
         room = memory.prompt_room(longest, self._prompt_room)
         if room < self._prompt_room:
             self._prompt_room = room
-            self._state = steps.resize_prompts(self._state, room, self._mesh)
+            if self._state is not None:
+                self._state = steps.resize_prompts(self._state, room, self._mesh)
 
     def _fewer_rows(self) -> int | None:
         """A smaller number of slots that still holds all that is left, where fewer slots are cheaper."""
@@ -185,19 +204,24 @@ class Running:
         pages = memory.pool_size(self._plan.pages, max(rows.wanted_pages() for rows in groups))
         if pages > groups[0].pages:
             self._resize_pages(pages)
-        self._state = steps.flush(self._state, np.concatenate([rows.flush() for rows in groups]), mesh)
+        page_B = np.concatenate([rows.flush() for rows in groups])
+        if self._state is not None:
+            self._state = steps.flush(self._state, page_B, mesh)
         pages = memory.pool_size(self._plan.pages, max(rows.highest_page() for rows in groups))
         if pages < groups[0].pages:
             self._resize_pages(pages)
         if (fewer := self._fewer_rows()) is not None:
             among = places(fewer, self._plan.prompts, self._plan.samples)
-            self._state = steps.take_rows(self._state, np.concatenate([rows.keep(fewer, among) for rows in groups]), mesh)
+            row_B = np.concatenate([rows.keep(fewer, among) for rows in groups])
+            if self._state is not None:
+                self._state = steps.take_rows(self._state, row_B, mesh)
         self._column = 0
 
     def _resize_pages(self, pages: int) -> None:
         for rows in self._groups:
             rows.resize_pages(pages)
-        self._state = steps.resize_pages(self._state, len(self._groups[0]) + pages, self._mesh)
+        if self._state is not None:
+            self._state = steps.resize_pages(self._state, len(self._groups[0]) + pages, self._mesh)
 
     def _dispatch(self) -> _Step:
         """Sends the next step to the device and does not wait for it."""
@@ -205,22 +229,25 @@ class Running:
             self._flush()
         groups, config = self._groups, self._writer.config
         start_B, go_B, forced_B, by_calculator_B = map(np.concatenate, zip(*(rows.orders() for rows in groups), strict=True))
+        number = self.counts.steps
+        self._column += 1
+        self.counts.steps += 1
+        if self._state is None:
+            return _Step(steps.Drawn(*np.zeros((2, len(start_B))), *np.zeros((2, len(start_B)), bool)), by_calculator_B, number)
         orders = steps.Orders(
-            start_B=start_B,
+            start_B=start_B & (np.concatenate([rows.stored_B for rows in groups]) == 0),
             go_B=go_B,
             forced_B=forced_B,
             keys_B2=np.concatenate([rows.key_B2 for rows in groups]),  # a copy: a step under way may still read the old one
-            column=np.int32(self._column),
+            column=np.int32(self._column - 1),
             limit=np.int32(config.max_new_tokens),
             temperature=np.float32(config.temperature),
         )
         blocks = max(rows.blocks() for rows in groups)
         seating = cache_lib.Seating(**_joined([vars(rows.seating(blocks)) for rows in groups]))
         self._state, drawn = steps.generate(self._writer.static, self._writer.weights, self._state, seating, orders, self._watch)
-        self._column += 1
-        self.counts.steps += 1
         self.counts.slot_steps += len(start_B)
-        return _Step(drawn, by_calculator_B)
+        return _Step(drawn, by_calculator_B, number)
 
     # ---- what happens after it
 
@@ -230,9 +257,10 @@ class Running:
         ended = [self._take_in(rows, *each) for rows, *each in zip(self._groups, *drawn, strict=True)]
         self.counts.solutions += sum(map(len, ended))
         self._progress(self.counts)
-        for group, rows in enumerate(ended):
-            for row in rows:
-                yield from self._end(group, row)
+        for group, rows in enumerate(self._groups):
+            stored = np.flatnonzero((rows.stored_B > 0) & (rows.begun_B + rows.stored_B == step.number + 1))
+            for row in sorted([*ended[group], *stored.tolist()]):
+                yield from self._end(group, row, step.number)
 
     def _take_in(
         self, rows: Rows, token_B: np.ndarray, logprob_B: np.ndarray, written_B: np.ndarray, look_B: np.ndarray, by_calculator_B: np.ndarray
@@ -260,14 +288,17 @@ class Running:
         self.counts.answered += bool(verdict.queue)
         self.counts.refused += verdict.errors
 
-    def _end(self, group: int, row: int) -> Iterator[list[Completion]]:
-        """Takes a solution out of its slot; its whole problem is given out if it was the last."""
+    def _end(self, group: int, row: int, number: int) -> Iterator[list[Completion]]:
+        """Takes a solution out of its slot after a step; its whole problem is given out if it was the last and is not stored."""
         rows = self._groups[group]
         problem = int(rows.problem_B[row])
-        self._ended[problem].append(self._completion(rows, row))
+        if not self._stored[problem]:
+            self._ended[problem][int(rows.sample_B[row])] = self._completion(rows, row), number + 1 - int(rows.begun_B[row])
         rows.release(row)
-        if self._work.ended(group, problem):
-            yield sorted(self._ended.pop(problem), key=lambda completion: completion.sample_id)
+        if self._work.ended(group, problem) and not self._stored[problem]:
+            whole = [each for _, each in sorted(self._ended.pop(problem).items())]
+            self._steps_of[self._prompts[problem].problem_id] = [steps for _, steps in whole]
+            yield [completion for completion, _ in whole]
 
     def _completion(self, rows: Rows, row: int) -> Completion:
         length = int(rows.length_B[row])

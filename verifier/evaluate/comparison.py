@@ -54,7 +54,8 @@ def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, 
 
     Returns:
         `shared_problems`; `runs`, for each its `name`, `grader`, `problems`, `samples_per_problem` and, on the shared problems, `methods`,
-        `differences` to the first run (None for that one) and `curves`: estimates by name, None where a run has no scores or no such k.
+        `differences` to the first run (None for that one; without figures that are the same on all problems) and `curves`: estimates by
+        name, None where a run has no scores or no such k.
 
     Raises:
         ComparisonError: fewer than two runs, a name twice, or no problem in common.
@@ -72,7 +73,7 @@ def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, 
         own = _only(run.candidates, shared)
         values = methods(own, run.k, _only(run.greedy, shared) if run.greedy else None)
         first = first or values
-        apart = {name: values[name] - first[name] for name in values if name in first}
+        apart = {name: values[name] - first[name] for name in values if name in first and np.any(values[name] != first[name])}
         lines = {f"{family}/{k}": column for family, ks in _curves(own, seed).items() for k, column in ks.items()}
         means = bootstrap.estimates(values | lines)
         out.append(

@@ -9,10 +9,10 @@ import markupsafe
 
 from verifier.evaluate import page, plots
 from verifier.evaluate.caveats import too_few
-from verifier.evaluate.metrics import EXACT, ROWS, cell
+from verifier.evaluate.metrics import EXACT, ROWS, cell, counted
 from verifier.evaluate.svg import Chart
 
-_TITLES = {
+TITLES = {
     "verifier_at_k": "The verifier's best of n samples",
     "majority_at_k": "Majority of n samples",
     "pass_at_k": "Any of n samples is right",
@@ -52,7 +52,7 @@ def render(found: Mapping[str, Any], date: str, settings: Mapping[str, Sequence[
 def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
     """A chart for every kind of curve that some run has, with a line a run."""
     made = {}
-    for family, title in _TITLES.items():
+    for family, title in TITLES.items():
         lines = [(kind, run["name"], run["curves"][family]) for kind, run in zip(_KINDS, found["runs"], strict=False)]
         chart = plots.curves(title, [line for line in lines if line[2]])
         if chart:
@@ -69,7 +69,8 @@ def table(found: Mapping[str, Any]) -> str:
     for row in _rows(found):
         lines.append(f"{row['name']:<20}" + "".join(f"{cell(one):<{width}}" for one in row["estimates"]))
         lines.append(f"{'  - first':<20}" + "".join(f"{cell(one, signed=True):<{width}}" for one in row["differences"]))
-    lines += ["", f"% of the {found['shared_problems']:,} problems that all runs share; 95% bootstrap over problems, differences paired"]
+    of = counted(found["shared_problems"], "problem")
+    lines += ["", f"% of the {of} that all runs share; 95% bootstrap over problems, differences paired"]
     lines += [EXACT] if any("*" in line for line in lines) else []
     return "\n".join(line.rstrip() for line in lines)
 

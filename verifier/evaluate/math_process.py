@@ -101,7 +101,8 @@ class MathVerify:
         return (read_from if read_from and parse_number(read_from) is not None else value or read_from), correct
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        new_session = True  # Ctrl-C is for the run
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=new_session)
         self._read = b""
         if self._line(self._process, _START_SECONDS) != "ready":
             status = self._end()

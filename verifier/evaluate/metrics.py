@@ -94,8 +94,8 @@ def results_table(metrics: Mapping[str, Any]) -> str:
         lines += [""] * bool(lines) + _rows({name: splits[name] for name in names[first : first + 2]})
     for name, split in splits.items():
         lines.append("")
-        plural = "s" * (split["n_problems"] != 1)
-        lines.append(f"{name}: {split['n_problems']:,} problem{plural}, {split['n_samples']:,} samples; 95% bootstrap over problems")
+        counts = f"{counted(split['n_problems'], 'problem')}, {counted(split['n_samples'], 'sample')}"
+        lines.append(f"{name}: {counts}; 95% bootstrap over problems")
         for pair, estimate in (split.get("differences") or {}).items():
             if estimate:
                 lines.append(f"  {pair.replace('-', ' - '):<38} {cell(estimate, signed=True)}")
@@ -109,6 +109,8 @@ def results_table(metrics: Mapping[str, Any]) -> str:
             lines.append(f"            brier {_plain(verifier['brier'])}, ece {_plain(verifier['ece'])}")
         if split.get("grader_disagreement"):
             lines.append(f"  {_graders(split['grader_disagreement'])}")
+    seconds = ", ".join(f"{stage} {spent:,.0f}" for stage, spent in (metrics.get("seconds") or {}).items())
+    lines += ["", f"seconds, of all starts together: {seconds}"] if seconds else []
     lines += ["", EXACT] if shows_exact(splits) else []
     notes = metrics.get("notes") or []
     lines += ["", *(f"note: {note}" for note in notes)] if notes else []
@@ -241,6 +243,11 @@ def cell(estimate: Mapping[str, Any] | None, signed: bool = False) -> str:
     sign = "+" if signed else ""
     star = "*" * (estimate.get("interval") == "exact")
     return f"{100 * estimate['value']:{sign}5.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]{star}"
+
+
+def counted(number: int, thing: str) -> str:
+    """So many things in words: "1 problem", "1,319 problems"."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def _graders(disagreement: Mapping[str, Any]) -> str:

@@ -30,6 +30,7 @@ from verifier.evaluate.subsets import SUBSETS, drawn
 _NORMAL = 1.959964
 _HALVINGS = 600  # of all problems together, so that squared differences average out; fewer problems than 75 have fewer
 _MOST = 8  # halvings of a problem, which share its samples: more of them would tell little
+_MOST_ROWS = 400_000  # samples of all halvings together, one apart: many samples tell as much as many halvings
 
 
 class Curve(Protocol):
@@ -109,7 +110,7 @@ def half_variance(
     count_P = candidates.count_P
     half_P = count_P // 2
     rng = np.random.default_rng(seed)
-    halvings = min(-(-_HALVINGS // len(count_P)), _MOST)
+    halvings = min(-(-_HALVINGS // len(count_P)), _MOST, max(_MOST_ROWS // len(candidates.row_C), 1))
     of_half, share = ({k: np.zeros(len(count_P)) for k in ks} for _ in range(2))
     for _ in range(halvings):
         one, other = (curve(half, ks, int(rng.integers(2**32)), subsets) for half in _halves(candidates, rng))
@@ -165,13 +166,9 @@ _CLOSED = {"pass_at_k": pass_variance, "verifier_at_k": verifier_variance}
 
 def _halves(candidates: Candidates, rng: np.random.Generator) -> tuple[Candidates, Candidates]:
     """Every problem's samples in two halves at random; of an odd number one is left out."""
-    count_P, longest = candidates.count_P, int(candidates.count_P.max())
-    number_C = np.empty(len(candidates.row_C))
-    for start, count in zip(candidates.start_P.tolist(), count_P.tolist(), strict=True):
-        rng.random(out=number_C[start : start + count])
-        rng.bit_generator.advance(longest - count)  # type: ignore[attr-defined]  # what others have does not move a problem's numbers
-    turn_C = np.empty(len(number_C), np.int32)
-    turn_C[np.lexsort((number_C, candidates.problem_C))] = candidates.column_C
+    count_P = candidates.count_P
+    turn_C = np.empty(len(candidates.row_C), np.int32)
+    turn_C[np.lexsort((rng.random(len(turn_C)), candidates.problem_C))] = candidates.column_C
     half_C = np.repeat(count_P // 2, count_P)
     return candidates.some(turn_C < half_C), candidates.some((turn_C >= half_C) & (turn_C < 2 * half_C))
 

@@ -42,7 +42,7 @@
         Object.entries(filters).every(([name, value]) => !wanted[name] || value(problem) === wanted[name]);
     }).sort(orders[wanted.order]); // a stable sort: equals stay in order of their ids
     list.replaceChildren();
-    count.textContent = `${found.length.toLocaleString("en")} of ${problems.length.toLocaleString("en")} problems` +
+    count.textContent = `${found.length.toLocaleString("en")} of ${problems.length.toLocaleString("en")} problem${problems.length === 1 ? "" : "s"}` +
       (found.length ? "" : ": none is like that; change or clear the filters");
     add();
   }

@@ -13,7 +13,7 @@ import jinja2
 import markupsafe
 
 from verifier.evaluate.caveats import too_few
-from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS, shows_exact
+from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS, counted, shows_exact
 
 _HERE = pathlib.Path(__file__).parent
 _SERIES = {"best_of_n": "verifier", "top_k_vote_chosen": "verifier", "weighted_vote": "verifier", "majority": "majority"}  # others: oracle
@@ -41,6 +41,7 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], browsed: Mappi
     return environment().get_template("page.html.jinja").render(
         about=about,
         exact=EXACT if shows_exact(metrics["splits"]) else "",
+        few=too_few(split["n_problems"]),
         policy=policy(script),
         script=markupsafe.Markup(script),
         data=markupsafe.Markup(embedded(browsed)),
@@ -66,7 +67,7 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], browsed: Mappi
 def environment() -> jinja2.Environment:
     """The templates of this folder; all text of data is escaped."""
     made = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"percent": _percent, "points": _points, "interval": _interval, "apart": _apart}
+    made.filters |= {"percent": _percent, "points": _points, "interval": _interval, "apart": _apart, "counted": counted}
     return made
 
 

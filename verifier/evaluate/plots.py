@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from verifier.evaluate.candidates import Candidates
-from verifier.evaluate.metrics import HELDOUT
+from verifier.evaluate.metrics import HELDOUT, counted
 from verifier.evaluate.svg import Chart, percent_ticks, size_ticks
 
 _CURVES = (
@@ -30,7 +30,7 @@ def curves(title: str, lines: Sequence[tuple[str, str, Mapping[str, Any]]]) -> C
     if len(sizes) < 2:
         return None
     y_range, y_ticks = percent_ticks(*_extent(points for _, _, points in series))
-    chart = Chart(title, (sizes[0], sizes[-1]), y_range, log=True, right=54)
+    chart = Chart(title, (sizes[0], sizes[-1]), y_range, log=True, right=62)
     chart.axes("samples a problem", "problems solved", size_ticks(sizes), y_ticks)
     ends = []
     for kind, name, (ks, values, lows, highs) in series:
@@ -83,7 +83,7 @@ def reliability(split: Mapping[str, Any]) -> Chart | None:
     chart.axes("verifier's score", "samples that are right", ticks, {n / 5: f"{20 * n}%" for n in range(6)})
     most = max(row["count"] for row in bins)
     for row in bins:
-        hint = f"{row['low']:.1f} to {row['high']:.1f}: {row['count']:,} samples"
+        hint = f"{row['low']:.1f} to {row['high']:.1f}: {counted(row['count'], 'sample')}"
         chart.bar((row["low"], row["high"]), (0, 0.22 * row["count"] / most), "oracle soft", hint)
     chart.line((0, 0), (1, 1), "mark")
     full = [row for row in bins if row["count"]]

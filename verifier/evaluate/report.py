@@ -150,10 +150,9 @@ def write(splits: Mapping[str, SplitRows], run: Run, config: ReportConfig, seed:
     }
     html = page.render(result, {chart.title: chart.render() for chart in drawn.values()}, problems, about)
     out = places.place(out)
-    for name, chart in drawn.items():
-        atomic.write_bytes(out / f"{name}.svg", chart.render(standalone=True).encode())
-    atomic.write_bytes(out / "index.html", html.encode())
-    atomic.write_json(out / "metrics.json", result)  # last: where it is, the rest is too
+    files = {"metrics.json": atomic.as_json(result), "index.html": html.encode()}  # the figures last: where they are, the rest is too
+    files |= {f"{name}.svg": chart.render(standalone=True).encode() for name, chart in drawn.items()}
+    atomic.write_all(out, files, stale=[f"{name}.svg" for name in charts])
     return result
 
 
@@ -231,7 +230,8 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
         if len(generators) > 1:
             notes.append(f"The {name} samples come from {len(generators)} generators: {', '.join(generators)}.")
         if split.left_out:
-            notes.append(f"{split.left_out:,} {name} problems have no samples{' left' * any(split.missing.values())} and are not counted.")
+            left, (have, are) = " left" * any(split.missing.values()), ("have", "are") if split.left_out > 1 else ("has", "is")
+            notes.append(f"{metrics.counted(split.left_out, name + ' problem')} {have} no samples{left} and {are} not counted.")
         if split.not_graded:
             why = f"{split.grader} took too long over them, or broke off"
             notes.append(f"{split.not_graded:,} {name} solutions were not graded and count as wrong: {why}.")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -45,7 +45,13 @@ class Solutions:
 
 
 def score_samples(
-    verifier: Verifier, problems: Sequence[Solutions], config: ScoreConfig, name: str, squash: bool, mesh: Mesh | None = None
+    verifier: Verifier,
+    problems: Sequence[Solutions],
+    config: ScoreConfig,
+    name: str,
+    squash: bool,
+    mesh: Mesh | None = None,
+    stored: Collection[str] = (),
 ) -> Iterator[list[dict[str, Any]]]:
     """Scores solutions; the prompt is read once a problem (Cobbe et al. 2021, section 4.2; the score is the value at the last token).
 
@@ -56,9 +62,11 @@ def score_samples(
       name: goes into the column `verifier`.
       squash: the values are logits (verify.value_loss=bce) and are turned into probabilities.
       mesh: what the verifier's parameters lie on; its groups of devices share the rows.
+      stored: ids of those of `problems` that an earlier start has scored: they are left out, but decide with the others how large the
+        calls are, so that a job that goes on gives the same scores to the last bit.
 
     Returns:
-      An iterator over the problems, those with long prompts first: the rows of the scores table of one problem
+      An iterator over the other problems, those with long prompts first: the rows of the scores table of one problem
       (problem_id, sample_id, verifier, score, token_scores: the value read after each solution token), by rising sample_id.
 
     Raises:
@@ -75,7 +83,7 @@ def score_samples(
             raise UserError(
                 f"Problem {p.problem_id}: prompt and solution have {length} tokens, but the context is {context}. Leave it out."
             )
-    return _score(_on_device(verifier, squash, mesh), problems, config.rows, name)
+    return _score(_on_device(verifier, squash, mesh), [p for p in problems if len(p.sample_ids)], config.rows, name, set(stored))
 
 
 def programs(
@@ -102,14 +110,12 @@ def programs(
     weights = jax.eval_shape(functools.partial(narrow, dtype=dtype), weights)
     weights = weights if mesh is None else sharding.place_parameters(weights, mesh)
     plan = _plan(group, config.rows, _Model(graph, weights, False, arch.width, arch.context, mesh))
-    block = min(plan.at_once, len(group))
-    tokens_QS, length_Q = _padded([], block, plan.prompt_tokens)
+    tokens_QS, length_Q = _padded([], plan.block, plan.prompt_tokens)
     with sharding.using(mesh):
         first = compiled(_read_prompts.lower(graph, weights, tokens_QS, length_Q))
-        twice = 1 if block == len(group) else 2
 
         def doubled(shape: Any, where: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((twice * shape.shape[0], *shape.shape[1:]), shape.dtype, sharding=where if mesh else None)
+            return jax.ShapeDtypeStruct((plan.blocks * shape.shape[0], *shape.shape[1:]), shape.dtype, sharding=where if mesh else None)
 
         prompts = jax.tree.map(doubled, first.out_info, first.output_shardings)
         spread = None if mesh is None else NamedSharding(mesh, sharding.ROWS)
@@ -138,11 +144,13 @@ class _Row(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """How a group is read: every call has `at_once` rows of `row_tokens` behind prompts of `prompt_tokens`; rows_P by problem."""
+    """How a group is read: every call has `at_once` rows of `row_tokens` behind one or two blocks of prompts; rows_P by problem."""
 
     prompt_tokens: int
     row_tokens: int
     at_once: int
+    block: int  # prompts read at once
+    blocks: int  # that lie on the device
     rows_P: list[list[_Row]]
 
 
@@ -153,9 +161,13 @@ def _on_device(verifier: Verifier, squash: bool, mesh: Mesh | None) -> _Model:
     return _Model(graph, narrow(weights, dtype), squash, arch.width, arch.context, mesh)
 
 
-def _score(model: _Model, problems: list[Solutions], rows: int, name: str) -> Iterator[list[dict[str, Any]]]:
-    for group in _groups(problems, rows):
-        plan = _plan(group, rows, model)
+def _score(
+    model: _Model, problems: list[Solutions], rows: int, name: str, stored: Collection[str] = ()
+) -> Iterator[list[dict[str, Any]]]:
+    for whole in _groups(problems, rows):
+        plan = _plan(whole, rows, model)
+        group = [problem for problem in whole if problem.problem_id not in stored]
+        plan = plan._replace(rows_P=[_packed(n, problem, plan.row_tokens) for n, problem in enumerate(group)])
         found: list[dict[int, np.ndarray]] = [{} for _ in group]
         unread, done = [len(rows_of) for rows_of in plan.rows_P], 0
         for call, values_BT in _one_behind(_calls(model, group, plan)):
@@ -197,7 +209,8 @@ def _plan(group: Sequence[Solutions], most: int, model: _Model) -> _Plan:
     groups = sharding.groups(model.mesh)  # of devices, which take the same number of rows each
     most = -(-min(most, total) // groups) * groups
     fullest = min(range(most, most // 2, -groups), key=lambda rows: -(-total // rows) * rows)
-    return _Plan(prompt_tokens, row_tokens, fullest, rows_P)
+    block = min(fullest, len(group))
+    return _Plan(prompt_tokens, row_tokens, fullest, block, 1 if block == len(group) else 2, rows_P)
 
 
 def _packed(number: int, problem: Solutions, row_tokens: int) -> list[_Row]:
@@ -213,7 +226,7 @@ def _calls(model: _Model, group: Sequence[Solutions], plan: _Plan) -> Iterator[t
     A block has as many prompts as a call has rows, or all there are: rows that still wait when a block is read are of the block before it
     or of its own, never of the one whose place it takes.
     """
-    block = min(plan.at_once, len(group))
+    block = plan.block
     prompts: Prefix | None = None
     call: list[_Row] = []
     for number, rows in enumerate(plan.rows_P):
@@ -223,8 +236,10 @@ def _calls(model: _Model, group: Sequence[Solutions], plan: _Plan) -> Iterator[t
                 new = _read_prompts(model.graph, model.weights, tokens_QS, length_Q)
             if prompts is not None:
                 prompts = _replaced(prompts, new, number % (2 * block))
+            elif plan.blocks == 1:
+                prompts = new
             else:
-                prompts = new if block == len(group) else _doubled(new)
+                prompts = _doubled(new)
         for row in rows:
             call.append(row)
             if len(call) == plan.at_once:

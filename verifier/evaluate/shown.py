@@ -18,6 +18,7 @@ from verifier.evaluate.tables import SplitRows
 
 TokenTexts = Callable[[list[int], str], list[str] | None]  # tokens of a solution and its text: the text that each adds; None: not known
 ROOM = 3_900_000  # bytes of JSON: with its charts and figures a page then stays below 5 MB
+_LISTED = 10_000  # problems at most that are in the list: some MB of a page, which a browser holds
 _DECODED = 600_000  # rows of tables that are decoded again at most, to show some of them
 _HIGHEST, _MAJORITY, _RIGHT, _LOWEST, _OTHER = ROLES = (
     "highest score",
@@ -36,22 +37,24 @@ def browsed(split: SplitRows, most: int, seed: int, token_texts: TokenTexts | No
         most: problems at most that have solutions to open.
         seed: of the choice of problems, where not all have room.
         token_texts: text of tokens; None: not known.
-        room: bytes of JSON at most for all solutions together.
+        room: bytes of JSON at most for the list and its solutions, which may have a quarter of it in any case.
 
     Returns:
-        `scored`; `problems`, one each in order of their ids: `id`, `question` (None: not known), `gold`, `samples`, `right`, `majority` and
-        `best` (whether each is right; None: nobody voted, nothing scored), `apart` (they give different answers), `score` (the highest),
-        `solutions`: `roles`, `sample`, `answer`, `right`, `score`, `text`, and where tokens are known `lengths` of their texts, `values`
-        in hundredths and `forced`, the places of those that the calculator wrote.
+        `scored`; `problems`, in order of their ids, 10,000 at random where there are more: `id`, `question` (None: not known), `gold`,
+        `samples`, `right`, `majority` and `best` (whether each is right; None: nobody voted, nothing scored), `apart` (they give different
+        answers), `score` (the highest), `solutions`: `roles`, `sample`, `answer`, `right`, `score`, `text`, and where tokens are known
+        `lengths` of their texts, `values` in hundredths and `forced`, the places of those that the calculator wrote.
     """
     candidates = split.candidates
     majority, best = rank.majority(candidates), rank.best_of_n(candidates)
     scored, start_P, right_P = candidates.score_C is not None, candidates.start_P, candidates.right_P
-    problems: list[dict[str, Any]] = [
-        {
-            "id": str(name),
-            "question": split.question.get(str(name)),
-            "gold": split.gold[str(name)],
+    order_P = np.random.default_rng(seed).permutation(len(candidates.problem_id_P))
+    names = {place: str(candidates.problem_id_P[place]) for place in sorted(order_P[:_LISTED].tolist())}
+    problems: dict[int, dict[str, Any]] = {
+        place: {
+            "id": name,
+            "question": split.question.get(name),
+            "gold": split.gold[name],
             "samples": int(candidates.count_P[place]),
             "right": int(right_P[place]),
             "majority": bool(majority.correct_P[place]) if majority.column_P[place] >= 0 else None,
@@ -60,12 +63,12 @@ def browsed(split: SplitRows, most: int, seed: int, token_texts: TokenTexts | No
             "score": round(float(candidates.score_C[start_P[place]]), 4) if candidates.score_C is not None else None,
             "solutions": [],
         }
-        for place, name in enumerate(candidates.problem_id_P)
-    ]
-    chosen = _affordable(split, np.random.default_rng(seed).permutation(len(problems))[:most])
+        for place, name in names.items()
+    }
+    chosen = _affordable(split, order_P[: min(most, _LISTED)])
     wanted = {place: _columns(candidates, place, int(majority.column_P[place])) for place in chosen}
     solutions = _solutions(split, wanted, token_texts)
-    left = room - len(json.dumps(problems, ensure_ascii=False).encode())
+    left = max(room - len(json.dumps(list(problems.values()), ensure_ascii=False).encode()), room // 4)
     for turn in range(max(map(len, wanted.values()), default=0)):  # every problem's first, then every problem's second, ...
         for place in chosen:
             solution = solutions.get((place, turn))
@@ -73,7 +76,7 @@ def browsed(split: SplitRows, most: int, seed: int, token_texts: TokenTexts | No
             if solution and size <= left:
                 problems[place]["solutions"].append(solution)
                 left -= size
-    return {"scored": scored, "problems": problems}
+    return {"scored": scored, "problems": list(problems.values())}
 
 
 def _size(solution: dict[str, Any]) -> int:

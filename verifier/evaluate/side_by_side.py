@@ -31,10 +31,9 @@ def compare(roots: Sequence[pathlib.Path], out: pathlib.Path, split: str, resamp
     runs = [finished.read(root, name, [split])[split] for root, name in zip(roots, names, strict=True)]
     found = comparison.compare(runs, resamples, seed)
     html = comparison_page.render(found, datetime.date.today().strftime("%d %B %Y").lstrip("0"), _settings(roots))
-    for name, chart in comparison_page.charts(found).items():
-        atomic.write_text(out / f"{name}.svg", chart.render(standalone=True))
-    atomic.write_text(out / "index.html", html)
-    atomic.write_json(out / "comparison.json", found)  # last: where it is, the rest is too
+    files = {"comparison.json": atomic.as_json(found), "index.html": html.encode()}  # the figures last: where they are, the rest is too
+    files |= {f"{name}.svg": chart.render(standalone=True).encode() for name, chart in comparison_page.charts(found).items()}
+    atomic.write_all(out, files, stale=[f"{name}.svg" for name in comparison_page.TITLES])
     return comparison_page.table(found)
 
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from verifier.evaluate.candidates import Candidates
-from verifier.evaluate.elections import Votes, by_sorting, counted
+from verifier.evaluate.elections import largest_sum, most_votes
 
 SUBSETS = 200  # drawn of a problem at most
 # Of all problems together. The error that drawing adds to a mean over problems has a standard deviation of at most 0.5 / sqrt(all draws):
-# half a point for 41 problems and more (DRAWS / SUBSETS), a point for ten; intervals over problems are wider by far, and hold it.
+# half a point for 41 problems and more (DRAWS / SUBSETS), a point for ten, two for few problems of 10,000 samples (_TURNS / 10,000);
+# intervals over problems are wider by far, and hold it.
 DRAWS = 8_192
 _LEAST = 8
-_ROOMY = 4  # elections are counted in a table of all slots where that has so many places a voter at most
+_TURNS = 1 << 23  # about so many samples take turns in the draws of all problems: of many samples a problem there are fewer draws
 _LARGE, _SPARSE = 10_000, 32  # of more samples than that, and as many times as many as are drawn, only those that are drawn take turns
 _CHUNK = 100_000  # array elements worked on at once, so that they stay in a processor's cache
 
@@ -35,14 +37,14 @@ def vote_shares(
     """Chance that the answer with the most votes among the k best-ranked of N samples is right.
 
     Exact over all subsets of N where there are at most `subsets` of them, and for N = 1 and n; otherwise the mean over random ones:
-    `subsets` of every problem, fewer where that makes more than `draws` in all. All cells see the same subsets.
+    `subsets` of every problem, fewer where that makes more than `draws` in all or the samples are many. All cells see the same subsets.
 
     Args:
         candidates: samples with their answers.
         cells: pairs (N, k) with 1 <= k <= N <= the samples of the problem that has fewest.
         seed: of the drawn subsets; the same seed gives the same numbers.
         subsets: how many are drawn of a problem at most.
-        draws: about so many of all problems together, 8 of a problem at least.
+        draws: about so many of all problems together at most, 8 of a problem at least.
         weight_C: votes that each sample casts for its answer; None: one each. Samples without an answer cast none.
 
     Returns:
@@ -57,12 +59,12 @@ def vote_shares(
     problems = len(candidates.count_P)
     out = {cell: np.zeros(problems) for cell in cells}  # right elections; then their share
     sizes = {size: np.array(sorted(k for other, k in out if other == size)) for size, _ in cells}
-    each = _each(problems, subsets, draws)
+    each = _each(candidates.count_P, subsets, draws)
     ballots = _Ballots(candidates, weight_C)
     rng = np.random.default_rng(seed)
     for n in np.unique(candidates.count_P).tolist():
         rows = np.nonzero(candidates.count_P == n)[0]
-        rows = rows[np.argsort(ballots.slots_P[rows], kind="stable")]  # parts with as many answers need the least room
+        rows = rows[np.argsort(ballots.own_P[rows], kind="stable")]  # parts with as many answers need the least room
         all_of = {size: math.comb(n, size) for size in sizes if _all(n, size, subsets)}
         whole = _of_all(ballots, rows, n, {size: sizes[size] for size in all_of if size > 1})
         some = _of_drawn(ballots, rows, n, {size: ks for size, ks in sizes.items() if size not in all_of}, each, rng)
@@ -79,17 +81,24 @@ def vote_shares(
 def drawn(count_P: np.ndarray, size: int, subsets: int = SUBSETS, draws: int = DRAWS) -> np.ndarray:
     """[P] float64, of how many random subsets of `size` a share of `vote_shares` is the mean; infinite where it is that of all."""
     random = [n for n in np.unique(count_P).tolist() if not _all(n, size, subsets)]
-    return np.where(np.isin(count_P, random), float(_each(len(count_P), subsets, draws)), np.inf)
+    return np.where(np.isin(count_P, random), float(_each(count_P, subsets, draws)), np.inf)
 
 
-def _each(problems: int, subsets: int, draws: int) -> int:
+def _each(count_P: np.ndarray, subsets: int, draws: int) -> int:
     """How many subsets are drawn of a problem."""
-    return min(subsets, max(_LEAST, -(-draws // problems)))
+    most = int(count_P.min())
+    turns = int(np.where(_few_of(count_P, most), most, count_P).sum())
+    return min(subsets, max(_LEAST, min(-(-draws // len(count_P)), _TURNS // turns)))
+
+
+def _few_of(samples: Any, most: int) -> Any:
+    """Whether a problem has so many samples that not all of them take turns where `most` are drawn."""
+    return (samples > _LARGE) & (most < samples // _SPARSE)
 
 
 def _all(samples: int, size: int, subsets: int) -> bool:
     """Whether all subsets are taken, and none drawn."""
-    return size in (1, samples) or math.comb(samples, size) <= subsets
+    return size in (1, samples) or (samples <= subsets and math.comb(samples, size) <= subsets)  # of so large numbers it takes long
 
 
 _Elections = Iterator[tuple[np.ndarray, int, np.ndarray, np.ndarray]]  # problems, N, ks, and [problems, ks] right elections
@@ -115,9 +124,10 @@ def _of_drawn(
                 right = ballots.all_of_drawn(part, turn_PSM, column_PSM, whole)
                 for place, size in enumerate(whole.tolist()):
                     yield part, size, sizes[size], right[:, place : place + 1]
-            for size in sizes.keys() - set(whole.tolist()):
-                column_PSN = column_PSM[turn_PSM < size].reshape(*turn_PSM.shape[:2], size)  # row by row, and so in order of rank
-                yield part, size, sizes[size], ballots.best_of_drawn(part, column_PSN, sizes[size])
+            for size in sorted(sizes.keys() - set(whole.tolist()), reverse=True):  # from the turns that are left: there are fewer each time
+                early, shape = np.flatnonzero(turn_PSM < size), (*turn_PSM.shape[:2], size)  # row by row: in order of rank
+                turn_PSM, column_PSM = turn_PSM.take(early).reshape(shape), column_PSM.take(early).reshape(shape)
+                yield part, size, sizes[size], ballots.best_of_drawn(part, column_PSM, sizes[size])
 
 
 class _Ballots:
@@ -136,35 +146,30 @@ class _Ballots:
         self.weight_C, self.start_P, self.count_P = weight_C, candidates.start_P, candidates.count_P
         self.slot_C = np.zeros(samples, np.int32)  # 0: no answer; 1: shared; from 2 on: an answer's own
         self.slot_C[found.voter_V] = slot_A[found.answer_V]
-        self.slots_P = own_P + 3  # one more than there are, so that there always is an own one
+        self.own_P = own_P
         self.right_C = np.zeros(samples, bool)  # as the answer's best-ranked sample is
         self.right_C[found.voter_V] = candidates.correct_C[found.first_A][found.answer_V]
 
     def all_of_drawn(self, part: np.ndarray, turn_PSM: np.ndarray, column_PSM: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """[P, sizes] right elections in which the samples of the first `size` turns vote, for the problems in `part`, alike in size."""
-        group_of_turn = np.searchsorted(sizes, np.arange(turn_PSM.shape[2]), side="right")
-        return self._elections(part, column_PSM, group_of_turn[turn_PSM], len(sizes))
+        column_PSN = np.empty(turn_PSM.shape, np.int64)  # by turn
+        np.put_along_axis(column_PSN, turn_PSM, column_PSM, axis=2)
+        return self.best_of_drawn(part, column_PSN[:, :, : sizes[-1]], sizes)
 
     def best_of_drawn(self, part: np.ndarray, column_PSN: np.ndarray, ks: np.ndarray) -> np.ndarray:
-        """[P, ks] right elections in which the first k of the drawn columns vote, which ascend."""
-        if self.weight_C is not None and len(ks) > 1:  # weights are added up election by election
-            return np.concatenate([self.best_of_drawn(part, column_PSN, ks[place : place + 1]) for place in range(len(ks))], axis=1)
-        group_N = np.searchsorted(ks, np.arange(column_PSN.shape[2]), side="right")
-        return self._elections(part, column_PSN, np.broadcast_to(group_N, column_PSN.shape), len(ks))
-
-    def _elections(self, part: np.ndarray, column_PSN: np.ndarray, group_PSN: np.ndarray, groups: int) -> np.ndarray:
-        """[P, groups] right elections after each group of voters; a group beyond the last does not vote."""
+        """[P, ks] right elections in which the first k of the drawn columns vote; with weights, these ascend."""
         problems, draws, voters = column_PSN.shape
-        n, slots = int(self.count_P[part[0]]), int(self.slots_P[part].max())
-        place_PSN = self.start_P[part][:, None, None] + column_PSN
-        election_PSN = np.broadcast_to(np.arange(problems * draws).reshape(problems, draws, 1), column_PSN.shape)
-        slot, group = self.slot_C[place_PSN].ravel(), group_PSN.ravel()
-        weight = None if self.weight_C is None else self.weight_C[place_PSN].ravel()
-        votes = Votes(election_PSN.ravel(), group, slot, column_PSN.ravel(), weight)
-        by = counted if (groups + 1) * slots <= _ROOMY * voters else by_sorting
-        elected_PSG = by(votes, (problems * draws, groups, slots), n).reshape(problems, draws, groups)
-        right_PSG = self.right_C[self.start_P[part][:, None, None] + np.minimum(elected_PSG, n - 1)]
-        return np.sum(right_PSG & (elected_PSG < n), axis=1)
+        n, start_P11 = int(self.count_P[part[0]]), self.start_P[part][:, None, None]
+        column_EN, place_EN = (each.reshape(-1, voters) for each in (column_PSN, start_P11 + column_PSN))
+        slot_EN = self.slot_C.take(place_EN)
+        if self.weight_C is None:
+            elected_EK = most_votes(slot_EN, column_EN, ks.tolist(), n)
+        else:  # weights are added up election by election
+            weight_EN = self.weight_C.take(place_EN)
+            elected_EK = np.concatenate([largest_sum(slot_EN[:, :k], column_EN[:, :k], weight_EN[:, :k], n) for k in ks], axis=1)
+        elected_PSK = elected_EK.reshape(problems, draws, len(ks))
+        right_PSK = self.right_C[start_P11 + np.minimum(elected_PSK, n - 1)]
+        return np.sum(right_PSK & (elected_PSK < n), axis=1)
 
 
 def _turns(rng: np.random.Generator, problems: int, draws: int, n: int, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -172,7 +177,7 @@ def _turns(rng: np.random.Generator, problems: int, draws: int, n: int, most: in
 
     All `draws` come at once or, of a single problem that is large, some at a time.
     """
-    if n > _LARGE and most < n // _SPARSE:
+    if _few_of(n, most):
         column_PSM = np.array([rng.choice(n, most, replace=False) for _ in range(problems * draws)]).reshape(problems, draws, most)
         turn_PSM = column_PSM.argsort(axis=2)
         yield turn_PSM, np.take_along_axis(column_PSM, turn_PSM, axis=2)

@@ -17,7 +17,7 @@ from verifier.evaluate import comparison, curves, finished
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.caveats import too_few
 from verifier.evaluate.intervals import FEWEST, Bootstrap
-from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS, cell
+from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS, cell, counted
 from verifier.evaluate.subsets import vote_shares
 
 _NAMES = {key: name for key, name, _ in ROWS}
@@ -49,8 +49,8 @@ def compare(roots: Mapping[str, Mapping[int, pathlib.Path]], ks: Sequence[int], 
         What comparison.json holds: `base`, `seeds`, `steps` (optimiser steps by variant, seed and training job, of the models that are
         there), and under `splits` for every split that the first variant was tested on, by variant:
         `n_problems`, `n_samples`, `figures` (each with its mean of every seed, `by_seed`), `differences` (on the problems that both were
-        tested on), `peak`, the number of samples at which best-of-n is highest (None where nothing was scored), and `votes`, by number
-        of samples and k.
+        tested on; none of a figure that is the same on all of them, as the first's own are and those of shared samples), `peak`, the
+        number of samples at which best-of-n is highest (None where nothing was scored), and `votes`, by number of samples and k.
 
     Raises:
         UserError: a workdir without a finished report or tables.
@@ -75,7 +75,7 @@ def table(found: Mapping[str, Any]) -> str:
     for split, variants in found["splits"].items():
         first = variants[found["base"]]
         seeds = ", ".join(map(str, found["seeds"]))
-        lines += ["", f"{split}: {first['n_problems']:,} problems, seeds {seeds}; % solved, best-of-n of every seed in brackets"]
+        lines += ["", f"{split}: {counted(first['n_problems'], 'problem')}, seeds {seeds}; % solved, best-of-n of every seed in brackets"]
         few = too_few(min([one["n_problems"] for one in variants.values()]))
         lines += [f"warning: {few}"] if few else []
         keys = [key for key in _NAMES if any(key in one["figures"] for one in variants.values())]
@@ -86,7 +86,7 @@ def table(found: Mapping[str, Any]) -> str:
             best = one["figures"].get("best_of_n")
             by_seed = f"  [{' '.join(f'{100 * value:.1f}' for value in best['by_seed'].values())}]" if best else ""
             lines.append(f"{name:<{width}}" + "".join(cells) + by_seed)
-        shown = [key for key in _COMPARED if any(_differs(one, key) for one in variants.values())]
+        shown = [key for key in _COMPARED if any(key in one["differences"] for one in variants.values())]
         if shown:
             lines += ["", f"{split}: difference to {found['base']} in points, paired, 95% bootstrap over problems"]
             lines.append(" " * width + "".join(f"{_NAMES[key]:<25}" for key in shown))
@@ -161,12 +161,13 @@ def _summary(runs: Sequence[_Values], base: Sequence[_Values], resamples: int, s
     shared = [name for name in pairs[0].figures if all(name in one.figures for one in pairs) and "/" not in name]
     apart = _over_seeds(pairs, shared)
     common = len(next(iter(apart.values()), ()))
+    told = {name: column for name, column in apart.items() if column.any()}  # figures of shared samples are one figure, not two to compare
     return {
         "n_problems": len(bootstrap.lot_P),
         "n_samples": sum(one.samples for one in runs),
         "figures": figures,
         "n_shared_problems": common,
-        "differences": Bootstrap.draw(common, resamples, seed).differences(apart) if common else {},
+        "differences": Bootstrap.draw(common, resamples, seed).differences(told) if told else {},
         "peak": _peak(bootstrap, {int(name.removeprefix(_CURVE)): whole[name] for name in names if name.startswith(_CURVE)}),
         "votes": _votes(bootstrap, {name: whole[name] for name in names if name.startswith(_VOTES)}),
     }
@@ -203,12 +204,6 @@ def _votes(bootstrap: Bootstrap, points: Mapping[str, np.ndarray]) -> dict[str, 
         size, k = name.removeprefix(_VOTES).split("/")
         found.setdefault(size, {})[k] = estimate
     return found
-
-
-def _differs(one: Mapping[str, Any], key: str) -> bool:
-    """Whether a difference is there and not zero on every problem, as that of figures of shared samples."""
-    estimate = one["differences"].get(key)
-    return bool(estimate and (estimate["value"] or ("interval" not in estimate and any(estimate["ci95"]))))
 
 
 def _percent(estimate: Mapping[str, Any] | None) -> str:

@@ -6,6 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 
+from verifier import stopping
+
+if __name__ == "__main__":
+    stopping.listen(goes_on=False)  # before all that takes time to import
+
 from absl import app, flags
 
 from verifier import config as config_lib

@@ -12,6 +12,7 @@ import hashlib
 import pathlib
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TypeVar
@@ -299,6 +300,15 @@ class _Plainly:
 def _quiet() -> None:
     """Orbax reports every phase of every save, and with long tracebacks of its threads what it raises anyway."""
     absl.logging.set_verbosity(absl.logging.FATAL)
+    before = sys.unraisablehook
+    if getattr(before, "__name__", "") == "without_late_files":
+        return
+
+    def without_late_files(unraisable: Any) -> None:  # those of a save that was given up report to a loop that is closed by then
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = without_late_files
 
 
 def _reading(path: pathlib.Path, way_out: str) -> _Plainly:

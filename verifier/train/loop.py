@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from verifier import allocator, log
+from verifier import allocator, log, stopping
 from verifier import config as config_lib
 from verifier.model import sharding
 from verifier.train import checkpoint, losses, prefetch, step
@@ -62,6 +62,7 @@ class Fitted(NamedTuple):
     kept_step: int  # whose parameters the module has now
     stopped_early: bool
     heldout: dict[str, float]  # held-out numbers of these parameters; empty without held-out batches
+    earlier_seconds: float = 0.0  # that earlier starts took, up to the checkpoint that this one went on from
 
 
 @dataclasses.dataclass
@@ -112,13 +113,15 @@ def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.T
     programs, optimizer = step.compile_steps((graph, constants), loss, config, steps, job.seed, job.name)
     state = step.first_state(params, optimizer)
     with checkpoint.Checkpoints(job.checkpoints, config.keep_checkpoints) as checkpoints:
-        state, standing, done = _resume(state, stream, config, job, checkpoints)
+        begun = time.monotonic()
+        state, standing, done, earlier = _resume(state, stream, config, job, checkpoints)
         progress = log.Progress(steps, "step", job.name, done=done)
         on_mesh = sharding.using(sharding.mesh_of(params))
         # Elsewhere steps take no host memory.
         keeping = allocator.keeping() if jax.default_backend() == "cpu" else contextlib.nullcontext(lambda: None)
-        with on_mesh, log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress, keeping as give_back:
-            run = _Run(programs, config, job, checkpoints, _Meter(metrics, progress, checkpoints), stream, standing, give_back)
+        with on_mesh, log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress, keeping as give_back, stopping.saving():
+            meter = _Meter(metrics, progress, checkpoints)
+            run = _Run(programs, config, job, checkpoints, meter, stream, standing, give_back, begun - earlier)
             state, done = run.go(state, done)
         early = _out_of_patience(standing, config) and done < steps
         if config.patience and standing.best_step != done:
@@ -126,8 +129,8 @@ def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.T
             log.say(f"{job.name}: keeps step {standing.best_step}, the best of held-out {job.watch} ({standing.best:.4f})")
     nnx.update(model, state.params)
     if config.patience:
-        return Fitted(done, standing.best_step, early, standing.best_numbers)
-    return Fitted(done, done, early, standing.last_numbers)
+        return Fitted(done, standing.best_step, early, standing.best_numbers, earlier)
+    return Fitted(done, done, early, standing.last_numbers, earlier)
 
 
 @dataclasses.dataclass
@@ -142,6 +145,7 @@ class _Run:
     stream: Stream
     standing: _Standing
     give_back: Callable[[], None]  # to the system, what memory is free
+    begun: float  # by the clock, as if earlier starts had come right before this one
     unsettled: int = _UNSETTLED_STEPS
 
     def go(self, state: step.TrainState, done: int) -> tuple[step.TrainState, int]:
@@ -198,6 +202,7 @@ class _Run:
         note = {
             "settings": _settings(self.config, self.job, len(self.stream)),
             "stream": dict(position),
+            "seconds": time.monotonic() - self.begun,
             "standing": dataclasses.asdict(self.standing) | {"best": self.standing.best if self.standing.best_step else None},
         }
         protect = _protected(self.standing, self.config)
@@ -271,12 +276,17 @@ def _check(stream: Stream, config: config_lib.TrainConfig, job: Job) -> None:
 
 def _resume(
     state: step.TrainState, stream: Stream, config: config_lib.TrainConfig, job: Job, checkpoints: checkpoint.Checkpoints
-) -> tuple[step.TrainState, _Standing, int]:
-    """State, standing and steps done, from the newest checkpoint where there is one."""
+) -> tuple[step.TrainState, _Standing, int, float]:
+    """State, standing, steps done and the seconds they took, from the newest checkpoint where there is one."""
     done = checkpoints.latest()
     if done is None:
-        return state, _Standing(), 0
+        return state, _Standing(), 0, 0.0
     note = checkpoints.note(done)
+    if note["stream"].keys() != stream.state().keys():
+        raise checkpoint.CheckpointError(
+            f"{checkpoints.folder} is of a version that read examples in another order, so the job cannot go on as it would have. Remove "
+            "it to start the job anew; what is finished stays."
+        )
     own, defaults = _settings(config, job, len(stream)), config_lib.flatten(config_lib.Config()) | dataclasses.asdict(type(config)())
     changed = config_lib.differences(config_lib.with_defaults(note["settings"], own, defaults), own)
     if changed:
@@ -290,7 +300,7 @@ def _resume(
     standing = _Standing(**note["standing"] | {"best": math.inf if note["standing"]["best"] is None else note["standing"]["best"]})
     checkpoints.protect(done, _protected(standing, config))
     log.say(f"{job.name}: goes on after step {done} of {len(stream)} ({checkpoints.path(done)})")
-    return step.TrainState(params, rest["state"], rest["step"]), standing, done
+    return step.TrainState(params, rest["state"], rest["step"]), standing, done, note.get("seconds", 0.0)
 
 
 def _settings(config: config_lib.TrainConfig, job: Job, steps: int) -> dict[str, Any]:
