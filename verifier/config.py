@@ -116,7 +116,7 @@ class TrainConfig:
     loss_on_forced: bool = True  # the losses count tokens that the calculator writes
     eval_every: Steps = 0  # steps between evaluations on held-out problems; 0: at the end of an epoch
     patience: Steps = 0  # evaluations without improvement before it stops; 0: never stops early
-    checkpoint_minutes: Amount = 5.0  # between two checkpoints, which are written while training goes on; 0: off
+    checkpoint_minutes: Amount = 5.0  # between two checkpoints, written while training goes on (on a CPU it waits for them); 0: off
     checkpoint_every: Steps = 0  # steps between two checkpoints; 0: by time alone
     keep_checkpoints: Count = 2  # the newest ones, beside the best so far
 

@@ -108,6 +108,13 @@ def test_a_model_without_an_unknown_piece_is_named(tmp_path):
     assert "has no unknown piece" in refused(tmp_path)
 
 
+def test_an_end_token_of_another_tokenizer_is_named(good, tmp_path):
+    letter, mark = (good["model"]["vocab"][piece] for piece in 'M"')
+    assert load_tokenizer(written(tmp_path, good, tokenizer_config={"eos_token": END}, config={"eos_token_id": mark})).end_id == 0
+    (tmp_path / "tokenizer_config.json").unlink()
+    assert f"the id that ends a text, {letter}, stands within" in refused(written(tmp_path, good, config={"eos_token_id": letter}))
+
+
 def test_a_link_to_nothing_is_named(tmp_path):
     (tmp_path / "tokenizer.json").symlink_to(tmp_path / "blob")
     assert "tokenizer.json is a link to" in refused(tmp_path)

@@ -207,7 +207,7 @@ def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
 def _nothing(folder: pathlib.Path) -> str:
     """What to say of a folder without weights under the names that they have."""
     nothing = f"{folder} holds no {_SINGLE} and no {_INDEX}"
-    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    others = sorted(path.name for path in folder.glob("*.safetensors") if path.is_file())
     if any(re.fullmatch(r"model-\d+-of-\d+\.safetensors", name) for name in others):
         return f"{nothing}, but shards ({others[0]}); download the index too"
     if others:

@@ -91,7 +91,8 @@ def read_huggingface(path: pathlib.Path) -> HuggingFaceTokenizer:
             beside[name] = foreign_files.read_object(file, TokenizerError)
     template = path.parent / "chat_template.jinja"
     inline = beside.get("tokenizer_config.json", {}).get("chat_template") or ""
-    chat = foreign_files.read_text(template, TokenizerError) if template.is_file() else json.dumps(inline, ensure_ascii=False)
+    inline = inline if isinstance(inline, str) else json.dumps(inline, ensure_ascii=False)  # older ones list several, with names
+    chat = foreign_files.read_text(template, TokenizerError) if template.is_file() else inline
     with Reading(str(path)):
         return HuggingFaceTokenizer(foreign_files.read_text(path, TokenizerError), beside, chat, str(path))
 

@@ -46,6 +46,8 @@ def byte_spans(text: str, pieces: Sequence[bytes]) -> list[tuple[int, int]] | No
 class Codec(Protocol):
     """The part of a tokenizer that is tried."""
 
+    end_id: int
+
     def encode(self, text: str) -> list[int]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
 
@@ -62,10 +64,17 @@ def check_round_trip(tokenizer: Codec, name: str) -> str:
         the others.
 
     Raises:
-        TokenizerError: a text comes back changed (spaces, newlines, capitals, characters that it has no piece for), by name.
+        TokenizerError: a text comes back changed (spaces, newlines, capitals, characters that it has no piece for), by name, or holds the
+            end token.
     """
     for text in _ROUND_TRIP:
-        back = tokenizer.decode(tokenizer.encode(text))
+        ids = tokenizer.encode(text)
+        if tokenizer.end_id in ids:
+            raise TokenizerError(
+                f"{name}: the id that ends a text, {tokenizer.end_id}, stands within {text!r} too; do the files beside it belong to it?"
+                ' Name its end token in a tokenizer_config.json beside it: {"eos_token": "..."}'
+            )
+        back = tokenizer.decode(ids)
         if back != text:
             raise TokenizerError(
                 f"{name} does not give texts back: {text!r} comes back as {back!r}, and so would every question and solution. Take the"
