@@ -206,11 +206,11 @@ PIECES += ["**1**", "9 + 9 = ", "1 and ", "(1)/", "#### 1. a", "US$", "x ", "&",
 
 @pytest.mark.parametrize("piece", [*PIECES, "½", "1\u202f", "\\frac{", "\\frac{1}{"])
 def test_long_texts_do_no_harm(piece):
-    text = "#### " + piece * (200_000 // len(piece))  # quadratic work would take minutes here
+    text = "#### " + piece * (30_000 // len(piece))  # quadratic work would take long here
     for grader in GRADERS:
         grade(text, "18", grader)
     for start in ("", "The answer is 1 "):
-        extract(start + text[5:50_000], "numeric")
+        extract(start + text[5:10_000], "numeric")
     comparable(text[:2_000], "numeric")
 
 
@@ -303,3 +303,25 @@ def test_headings_change_nothing_and_marks_go_before_styles(number, style, headi
 )
 def test_which_gold_answers_can_be_equalled(gold, able):
     assert "".join(grader[0] for grader in GRADERS if comparable(gold, grader)) == able
+
+
+@pytest.mark.parametrize(
+    ("solution", "answer"),
+    [
+        ("#### 3² = 9", "9"),
+        ("#### √16 = 4", "4"),
+        ("#### sqrt(16)", None),
+        ("#### 3 pi", None),
+        ("#### f(2) = 5", "5"),
+        ("#### (5, 6)", None),
+        ("#### (5,6)", None),
+        ("#### (5)", "5"),
+        ("The answer is 75% of 20 = 15.", "15"),
+        ("\\boxed{2a}", None),
+        ("[18]", "18"),
+        ("<think>The answer is 17</think>\n<answer>\n18\n</answer>", "18"),
+        ("The answer is 17. <answer>none of 3 and 4</answer>", None),
+    ],
+)
+def test_what_an_expression_a_list_and_a_tag_state(solution, answer):
+    assert extract(solution, "numeric") == answer

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from verifier.data.scanning import Scan
 from verifier.evaluate import token_values
-from verifier.text.answer import GRADERS, MARK, from_mark, from_style
+from verifier.text.answer import GRADERS, MARK, WORD, from_mark, from_style
 
 ROW = "row"  # of a kept table: the number of the row in its scan
 
@@ -77,6 +77,7 @@ def answers(solution: pa.Array, grader: str) -> pa.DictionaryArray:
     undecided = pc.and_(pc.is_null(out), pc.is_valid(ending.indices)) if grader in _ENDING_MAY_LACK_IT else None
     if undecided is None or not pc.any(undecided).as_py():
         return out
+    undecided = pc.and_(undecided, pc.match_substring_regex(solution, _ENDING_MAY_LACK_IT[grader]))
     again = iter([GRADERS[grader].extract(text) for text in solution.filter(undecided).to_pylist()])
     texts = [next(again) if open_ else text for open_, text in zip(undecided.to_pylist(), out.to_pylist(), strict=True)]
     return pa.array(texts, pa.string()).dictionary_encode()
@@ -132,4 +133,5 @@ _ENDINGS: dict[str, tuple[Callable[[pa.Array], pa.Array], Callable[[str], str | 
     "strict": (_from_first_mark, GRADERS["strict"].extract),
     "flexible": (_last_line, GRADERS["flexible"].extract),
 }
-_ENDING_MAY_LACK_IT = ("numeric", "flexible")
+# Graders that may find an answer before the ending, and what is in every text where they do; a text may end in what Python calls a space.
+_ENDING_MAY_LACK_IT = {"numeric": f"{MARK}|{WORD}|[^!-~ \\t-\\r][ \\t-\\r]*$", "flexible": r"[$0-9.,]"}

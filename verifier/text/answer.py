@@ -31,7 +31,8 @@ _HEADING = re.compile(
 )
 _ANNOUNCED = re.compile(r"(?i)\W*(?:(?:the|my|your|our|so|final|correct)\s+)*(?:answer|result|solution|ans)\b\W*(?:is\W*)?$")
 
-_WORD = re.compile(r"\\(?:boxed|fbox)|\b(?:[Aa]nswer|ANSWER|[Aa]ns|ANS)\b")
+WORD = r"\\(?:boxed|fbox)|[Aa]ns|ANS"  # in every text that has an answer before its last line, but no mark
+_WORD = re.compile(r"[\\<Aa](?:(?<=\\)(?:boxed|fbox)|(?<=<)answer>|(?<!\w[Aa])(?:(?:nswer|ns)\b|(?<=A)(?:NSWER|NS)\b))")
 _NOT_THE_ANSWER = re.compile(
     r"(?i)\b(?:wrong|incorrect|false|other|another|previous|initial|earlier|partial|intermediate|if (?:the|my))[ *_]*$"
 )
@@ -41,8 +42,14 @@ _LEADS = re.compile(
     r"(?:[\s*_`~,]*+(?:(?:approximately|about|around|roughly|nearly|exactly|just|only|simply|equal to|therefore|thus|then|actually|now"
     r"|indeed|a total of|that|x =|the final answer is|the answer is)(?![a-z])))*+\s*+"
 )
+_IN_BRACES = r"[^{}]*+"
+for _ in range(5):  # braces in braces, no deeper
+    _IN_BRACES = rf"[^{{}}]*+(?:\{{{_IN_BRACES}\}}[^{{}}]*+)*+"
+_BRACES = re.compile(rf" ?\{{({_IN_BRACES})\}}")
+_TAGGED = re.compile(r"([^<]*+)</answer>")
 _ALONE = re.compile(r"[\s#*_>-]*(?:(?:the|my|our|final|correct)\s+)*")
 _MARKUP = " \t\r*_`\"'([{$#>~"
+_PROSE = re.compile(r"[ \t*_`\"'(\[{$#>~.]*+(?![A-Z][A-Z$]|Rs|Tk)[A-Za-z][ -%'-;=-\[\]-~]*+$")  # no number: it begins with a letter
 _LEAD = re.compile(r"^[^\w($€£¥₹]+|^_+")
 _DIGITS = frozenset("0123456789")
 _BEFORE, _AFTER = 24, 400  # characters around the word that are read
@@ -185,9 +192,9 @@ def _marked_lines(solution: str, read: Callable[[str], str]) -> Iterator[tuple[s
 
 def _after(text: str, found: re.Match[str]) -> tuple[str | None] | None:
     """The answer that follows a word for one; None where the word leads to none. An expression that is no number leads to one: (None,)."""
-    if found[0][0] == "\\":
-        inside = _boxed(text, found.end())
-        return None if inside is None else (only_number(plain(inside)),)
+    if found[0][0] in "\\<":
+        inside = (_BRACES if found[0][0] == "\\" else _TAGGED).match(text, found.end())
+        return None if inside is None or len(inside[1]) > _AFTER else (only_number(plain(inside[1])),)
     before = text[max(found.start() - _BEFORE, 0) : found.start()].rpartition("\n")[2]
     after = text[found.end() : found.end() + _AFTER]
     leads = _LEADS.match(after)
@@ -199,19 +206,6 @@ def _after(text: str, found: re.Match[str]) -> tuple[str | None] | None:
     return (first_number(line),) if begins_with_number(line) else None
 
 
-def _boxed(text: str, start: int) -> str | None:
-    """What is in the braces after `\\boxed`, which may hold others; None where they are not closed soon."""
-    found = re.compile(r" ?\{").match(text, start)
-    if found is None:
-        return None
-    depth = 1
-    for brace in re.compile("[{}]").finditer(text, found.end(), found.end() + _AFTER):
-        depth += 1 if brace[0] == "{" else -1
-        if not depth:
-            return text[found.end() : brace.start()]
-    return None
-
-
 def _in_last_line(line: str) -> str | None:
     """The answer of a last line `A: 18`, `... **18**` or `18`."""
     if len(line) > _AFTER:
@@ -221,7 +215,9 @@ def _in_last_line(line: str) -> str | None:
         return only_number(content) if begins_with_number(content) else None
     if bold := _BOLD.findall(line):
         return only_number(plain(bold[-1]))
-    content = plain(line).strip(_MARKUP + ".")
+    if _PROSE.match(line):
+        return None
+    content = plain(line).strip(_MARKUP + ")]}.")
     return only_number(content) if parse_number(content) is not None else None
 
 

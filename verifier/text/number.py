@@ -30,17 +30,24 @@ _AMOUNT = rf"(?:[0-9]++(?:,[0-9]++)*+ [0-9]++ ?/ ?[0-9]++|{_PLAIN} ?/ ?[$-]?{_PL
 _CODES = "USD|EUR|GBP|INR|CAD|AUD|NZD|JPY|CNY|CHF|SGD|HKD|PHP|PKR|BDT|Rs|Tk"
 _CURRENCY = rf"(?:(?:[A-Z]{{1,2}})?[$¢-¥\u20a0-\u20cf\u0e3f]|(?:{_CODES})\.?)"
 _SIGNED = rf"(?:(?P<sign>[-+](?: {{0,2}}{_CURRENCY})?[({{*_`]{{0,3}}|(?:{_CURRENCY} ?)[-+]) {{0,2}}|{_CURRENCY} {{0,2}})?"
-_NUMBER = re.compile(rf"{_SIGNED}(?P<amount>{_AMOUNT})(?P<run_on>[./][0-9]|[0-9]| ?(?:\^|{UNREADABLE}|π))?|{UNREADABLE}")
+_FUNCTION = rf"{UNREADABLE}|\b(?:sqrt|log|ln|sin|cos|tan) ?(?=[(0-9])"
+_EXPRESSION = rf" ?(?:\^|{UNREADABLE}|π|pi\b)"  # what makes one of the number before it
+_NUMBER = re.compile(rf"{_SIGNED}(?P<amount>{_AMOUNT})(?P<run_on>[./][0-9]|[0-9]|(?P<more>{_EXPRESSION}))?|{_FUNCTION}")
 _READ = re.compile(rf"(?P<sign>[-+]?)(?:(?P<whole>[0-9]+) )?(?P<top>{_PLAIN})(?:/(?P<bottom>-?{_PLAIN}))?")
 _EXPONENT = re.compile(r"[eE]([-+]?[0-9]+)")
-_OPERATION = re.compile(r"(?: ?+[A-Za-z%$]++){0,3}?[ )]*+(?:[-+*/]|x(?= ?[0-9$])|times\b|plus\b|minus\b|divided by\b)[ ($]*+-?\.?[0-9]")
+_OPERATION = re.compile(r"(?: ?+[A-Za-z%$]++){0,3}?[ )]*+(?:[-+*/]|x(?= ?[0-9$])|(?:times|plus|minus|divided by|of)\b)[ ($]*+-?\.?[0-9]")
+_RAISED_TO = re.compile("[⁰¹²³⁴-⁹]")
 _CALCULATION = re.compile(r" ?+\)?+ ?+(?:[+*]|x(?= ?[0-9$])|times\b|plus\b|minus\b|divided by\b)[ ($]*+-?\.?[0-9]")
 _IN_A_WORD = re.compile(r"(?i)\b(?:minus|negative) $")
-_VARIABLE = re.compile(r"[xyzn](?![A-Za-z])")  # 3x is no 3
+_VARIABLE = re.compile(r"[abinqrxyz](?![A-Za-z]|\.[a-z])")  # 3x is no 3, but 8a.m. is 8
+_NAMED = re.compile(r"[^\w(]*+[A-Za-z]{1,4}(?:_\{?[A-Za-z0-9]{1,3}\}?|[(\[][^()\[\]=]{0,30}[)\]]) ?=")  # f(2) = 5, a_3 = 5
+_LIST_GOES_ON = re.compile(r"%?, ?[-$]{0,2}[0-9]")
+_IN_A_LIST = re.compile(r",[0-9]{1,2}(?![0-9])")
 
 _MINUS = "\u02d7\u2010\u2011\u2012\u2013\u2212\u2796\ufe63\uff0d"  # hyphens, figure and en dash, minus signs
 _ALIKE = {**dict.fromkeys(_MINUS, "-"), **dict.fromkeys("\u2044\u2215\u00f7", "/"), **dict.fromkeys("\u2018\u2019\u02bc", "'")}
 _ALIKE |= {"\u20a8": "Rs", "\u00d7": "*", "\u22c5": "*", "\u2248": "~", "\u066a": "%", "\u066b": ".", "\u066c": ","}
+_ALIKE |= dict.fromkeys("√∛∜", UNREADABLE)
 _RAISED = {ord(letter): "-+0123456789"[place] for place, letter in enumerate("⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹")}
 _LOWERED = {ord(letter): "0123456789"[place] for place, letter in enumerate("₀₁₂₃₄₅₆₇₈₉")}
 _ONE_LETTER = re.compile(r"([0-9]?)([\u00bc-\u00be\u2150-\u215f\u2189])")  # a fraction in one letter: 1/2, 3/4, ...
@@ -138,12 +145,12 @@ def first_number(line: str, bullet: bool = False) -> str | None:
     Returns:
         The number as `parse_number` reads it, without currency, `%` and commas; None where there is none, or an expression before it.
     """
-    found = _NUMBER.search(line)
-    if found is None or not found["amount"]:
+    found = _NUMBER.search(line, _start(line))
+    if found is None:
         return None
     if _is_equation(line, found):
         return first_number(line.rpartition("=")[2])
-    if found["run_on"] or _CALCULATION.match(line, found.end()):
+    if not found["amount"] or found["run_on"] or _is_list(line, found) or _CALCULATION.match(line, found.end()):
         return None
     return _tidy(found, _is_minus(line, found, bullet))
 
@@ -155,18 +162,34 @@ def begins_with_number(line: str) -> bool:
 
 def only_number(line: str) -> str | None:
     """The number of a plain line that states one and no other: `12 apples`, `x = 12`, `9 + 3 = 12 apples`; else None."""
-    found = _NUMBER.search(line)
-    if found and found["amount"] and _is_equation(line, found):
+    start = _start(line)
+    found = _NUMBER.search(line, start)
+    if found and _is_equation(line, found):
         return only_number(line.rpartition("=")[2])
-    numbers = [one for one in _NUMBER.finditer(line) if not line[max(one.start() - 1, 0) : one.start()].isalpha()]  # m2 is a unit
+    numbers = [one for one in _NUMBER.finditer(line, start) if not line[max(one.start() - 1, 0) : one.start()].isalpha()]  # m2 is a unit
     if found is None or len(numbers) != 1 or numbers[0].start() != found.start() or _VARIABLE.match(line, found.end()):
         return None
     return first_number(line)
 
 
 def _is_equation(line: str, found: re.Match[str]) -> bool:
-    """Whether a number begins an expression with its result: `9 + 9 = 18`, `18 apples - 3 = 15`."""
-    return _OPERATION.match(line, found.end()) is not None and "=" in line[found.end() :]
+    """Whether a number or a root begins an expression with its result: `9 + 9 = 18`, `18 apples - 3 = 15`, `3^2 = 9`."""
+    if "=" not in line[found.end() :]:
+        return False
+    return bool(not found["amount"] or found["more"] or _RAISED_TO.match(line, found.end()) or _OPERATION.match(line, found.end()))
+
+
+def _is_list(line: str, found: re.Match[str]) -> bool:
+    """Whether a number is the first of several in brackets, which are one answer: `(5, 6)`, `{1,2}`."""
+    if line[max(found.start() - 1, 0) : found.start()] not in ("(", "[", "{"):
+        return False
+    return bool(_LIST_GOES_ON.match(line, found.end()) or _IN_A_LIST.search(found["amount"]))
+
+
+def _start(line: str) -> int:
+    """Where the numbers of a line begin: behind a left side such as `f(2) =`, whose number is none of them."""
+    named = _NAMED.match(line)
+    return named.end() if named else 0
 
 
 def plain(text: str) -> str:
