@@ -9,7 +9,7 @@ Out:      runs/tiny_ablations/compare/THEME/comparison.json, and the table
 Expect:   what Cobbe et al. 2021 found with GPT-3 on GSM8K; a model this small on problems this plain need not agree, and the sweep says so:
 What asks for other data than the base's (verification_only, train_problems, samples_per_problem) takes the base's number of optimiser
 steps all the same, 24 of the generator and 247 of the verifier, reading its fewer examples again, shuffled anew, until they are taken; the
-table shows the steps of every variant. An epoch each would compare trainings of 8 to 247 steps, not what the themes are named for.
+table shows the steps of every variant. An epoch each would compare verifiers of 18 to 247 steps, not what the themes are named for.
 
 losses               section 4.3, figure 6. Token level starts slower than solution level and ends higher; the joint objective beats
                      verification only; squared error or cross-entropy: no difference to speak of (section 4.2); from the generator
