@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from verifier.data.scanning import Scan
-from verifier.evaluate import columns, foreign_files, graders, token_values
+from verifier.evaluate import columns, file_formats, graders, token_values
 from verifier.evaluate.joining import ALLOW, TablesError
 from verifier.evaluate.tables import Kept, gold_ids
 from verifier.text.answer import answer_line
@@ -67,7 +67,7 @@ def read_samples_file(path: pathlib.Path, grader: str, allow_missing: bool = Fal
         StoreError: a file cannot be read.
         TablesError: a field that is needed is missing or empty in some row; file and row are named.
     """
-    scan = foreign_files.scan(path, how.layout, how.fields)
+    scan = file_formats.scan(path, how.layout, how.fields)
     optional = [name for name in _OPTIONAL if name in scan.names]
 
     def make(table: pa.Table, first: int) -> pa.Table:
@@ -106,7 +106,7 @@ def read_problems_file(path: pathlib.Path, how: Reading = AS_FOUND) -> pa.Table:
         StoreError: the file cannot be read.
         TablesError: as `read_samples_file`, or a problem with two different answers.
     """
-    scan = foreign_files.scan(path, "auto", how.fields, needed=("answer",))
+    scan = file_formats.scan(path, "auto", how.fields, needed=("answer",))
 
     def make(table: pa.Table, first: int) -> pa.Table:
         piece = _Piece(table, first, scan)
@@ -123,7 +123,7 @@ def read_scores_file(path: pathlib.Path, allow_missing: bool = False, how: Readi
     Returns:
         The scores by split; under "" where the file knows no splits.
     """
-    scan = foreign_files.scan(path, "auto", how.fields, needed=("sample_id", "score"))
+    scan = file_formats.scan(path, "auto", how.fields, needed=("sample_id", "score"))
 
     def make(table: pa.Table, first: int) -> pa.Table:
         piece = _Piece(table, first, scan)

@@ -20,7 +20,7 @@ TokenTexts = Callable[[list[int], str], list[str] | None]  # tokens of a solutio
 ROOM = 3_900_000  # bytes of JSON: with its charts and figures a page then stays below 5 MB
 _LISTED = 10_000  # problems at most that are in the list: some MB of a page, which a browser holds
 _DECODED = 600_000  # rows of tables that are decoded again at most, to show some of them
-_HIGHEST, _MAJORITY, _RIGHT, _LOWEST, _OTHER = ROLES = (
+_HIGHEST, _MAJORITY, _RIGHT, _LOWEST, _OTHER = (
     "highest score",
     "the majority's answer",
     "best-ranked right one",

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.feather
 
-from verifier import log, places
+from verifier import foreign_files, log, places
 from verifier.data import json_rows, plain_text, reading
 from verifier.data.plain_text import NotText
 from verifier.data.scanning import Part, Scan, View, scan_parts
@@ -31,7 +31,6 @@ _PACKED = (".gz", ".zst", ".bz2", ".xz")
 _HEADER = 1 << 20
 _LOOKED_AT = 256  # rows of a JSON file by which its layout is recognised
 _STRANGERS = {
-    b"version https://git-lfs": "a Git LFS pointer, not the file: fetch it with git lfs pull",
     b"PK\x03\x04": "a zip archive: unpack it",
     b"<!DOCTYPE": "a web page: fetch the file itself",
     b"<html": "a web page: fetch the file itself",
@@ -104,6 +103,7 @@ def _opened(path: pathlib.Path, layout: str, fields: Mapping[str, str], needed: 
         is_packed = json_rows.is_packed(path, raw)
         is_whole = head.startswith((b"ARROW1", b"FEA1", b"\xff\xff\xff\xff")) or (is_packed and head.startswith(b"PAR1"))
         content = head + file.read() if is_whole else None
+    foreign_files.refuse_pointer(path, head, TablesError)
     for start, what in _STRANGERS.items():
         if head.startswith(start):
             raise TablesError(f"{path} is {what}")
