@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from tests.shrunk import SHRUNK, rows
-from verifier import checksums, experiment, launch, pipeline, sweep, workdir
+from tests.shrunk import config, rows
+from verifier import checksums, launch, pipeline, sweep, workdir
 from verifier import config as config_lib
 
 THEMES = {
@@ -17,10 +17,6 @@ THEMES = {
     "judges": {"strict": ["label.grader=strict"], "solution": ["verify.level=solution"]},
 }
 STAGES = list(pipeline.STAGES)
-
-
-def config(*more):
-    return config_lib.override(experiment.load("tiny_token_verifier"), [*SHRUNK, *more])
 
 
 class Fake:

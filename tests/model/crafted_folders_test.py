@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tests.model.hf_files_test import refused
 from verifier import checksums
 from verifier.config import UserError
 from verifier.model.hf_config import arch_from_hf
@@ -22,12 +23,6 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n"
 @pytest.fixture
 def folder(tmp_path):
     return pathlib.Path(shutil.copytree(TESTDATA / "hf_llama", tmp_path / "model"))
-
-
-def refused(action, *arguments) -> str:
-    with pytest.raises(WeightsError) as error:
-        action(*arguments)
-    return str(error.value)
 
 
 @pytest.mark.parametrize(
