@@ -87,7 +87,7 @@ def test_what_is_beyond_the_verifiers_context_has_no_score_and_is_left_out_and_s
     page = (short.dir.report / "index.html").read_text()
     for note in (
         "4 test samples too long for the verifier are left out, as if they had not been drawn: best-of-n, votes and all other figures are",
-        "1 test problems have no samples left and are not counted.",
+        "1 test problem has no samples left and is not counted.",
     ):
         assert any(each.startswith(note) for each in metrics["notes"]) and note in page
     rerank.rerank(rerank.Sources(short.dir.root), tmp_path / "out", REPORT, config_lib.LabelConfig(), 0)

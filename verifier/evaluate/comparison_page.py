@@ -68,7 +68,8 @@ def table(found: Mapping[str, Any]) -> str:
     lines.append(f"{'':20}" + "".join(f"{run['name']:<{width}}" for run in found["runs"]))
     for row in _rows(found):
         lines.append(f"{row['name']:<20}" + "".join(f"{cell(one):<{width}}" for one in row["estimates"]))
-        lines.append(f"{'  - first':<20}" + "".join(f"{cell(one, signed=True):<{width}}" for one in row["differences"]))
+        if any(row["differences"]):  # the same on every problem: nothing apart
+            lines.append(f"{'  - first':<20}" + "".join(f"{cell(one, signed=True):<{width}}" for one in row["differences"]))
     of = counted(found["shared_problems"], "problem")
     lines += ["", f"% of the {of} that all runs share; 95% bootstrap over problems, differences paired"]
     lines += [EXACT] if any("*" in line for line in lines) else []
