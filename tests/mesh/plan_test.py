@@ -9,7 +9,7 @@ from verifier.config import ConfigError, MeshConfig
 from verifier.plan import advice, devices, programs, stages, subject
 
 SMALL = """
-model.weights= tokenizer.kind=bytes model.layers=8 model.width=128 model.heads=8 model.kv_heads=8 model.mlp_width=384 model.context=512
+model.weights= tokenizer.kind=bytes model.layers=5 model.width=128 model.heads=8 model.kv_heads=8 model.mlp_width=384 model.context=512
 data.train_problems=40 data.heldout_problems=8 data.test_problems=20 finetune.batch_rows=16 verify.batch_rows=16 sample.rows=64
 """.split()
 # Shapes like SmolLM2's: odd heads, few layers' worth of parameters beside a large vocabulary.
