@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import results, workload
 from benchmarks.contenders import ROOT, Contender, environment, use_cores
-from verifier.config import UserError
+from verifier.errors import UserError
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

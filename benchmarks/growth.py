@@ -20,7 +20,7 @@ from benchmarks import flags as flags_lib
 from benchmarks import plots, results, workload
 from benchmarks.contenders import Contender, Failed, Process
 from benchmarks.sampling import plan
-from verifier.config import UserError
+from verifier.errors import UserError
 
 VALUES = {"samples": "1,10,25,50,100,200,400", "prompt": "50,100,250,500,950", "problems": "8,16,32,64", "copies": "500"}
 

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.contenders import ROOT
-from verifier.config import DataConfig, UserError
+from verifier.config import DataConfig
 from verifier.data import batches, problems
+from verifier.errors import UserError
 from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
 

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from tests.model.families import hidden
-from verifier import api, saved, workdir
+from verifier import api, errors, saved
 from verifier.config import ScoreConfig
 from verifier.evaluate import score
 from verifier.model.heads import ReservedLogitHead, Verifier
@@ -184,5 +184,5 @@ def test_a_folder_that_is_no_verifier_is_named_with_the_way_out(tmp_path, folder
         api.load(tmp_path / "generator")
     with pytest.raises(api.ApiError, match=f"is a whole run: give its verifier, {folder}"):
         api.load(folder.parent)
-    with pytest.raises(workdir.WorkdirError, match="run the stage 'verify' first"):
+    with pytest.raises(errors.WorkdirError, match="run the stage 'verify' first"):
         api.load(tmp_path / "nothing")

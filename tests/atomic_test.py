@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from verifier import atomic, log
-from verifier.config import UserError
+from verifier import atomic, errors, log
+from verifier.errors import UserError
 from verifier.model import hf_files
 from verifier.text.tokenizer import ByteTokenizer
 
@@ -35,10 +35,10 @@ def test_a_refusal_names_file_reason_and_way_out_and_leaves_the_old_file(tmp_pat
     for moment in ("fsync", "replace"):
         with monkeypatch.context() as patched:
             patched.setattr(os, moment, refuse(number))
-            with pytest.raises(atomic.WriteError, match=rf"new/a\.json cannot be written .*{way_out}"):
+            with pytest.raises(errors.WriteError, match=rf"new/a\.json cannot be written .*{way_out}"):
                 atomic.write_json(path, {"a": 2})
         assert path.read_bytes() == before and names(path.parent) == ["a.json"]
-    assert issubclass(atomic.WriteError, UserError)
+    assert issubclass(errors.WriteError, UserError)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -60,14 +60,14 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path):
             lambda folder: log.MetricLog(folder, "finetune"),
             ByteTokenizer().save,
         ):
-            with pytest.raises(atomic.WriteError, match=message):
+            with pytest.raises(errors.WriteError, match=message):
                 write(folder)
     assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_a_folder_where_the_file_should_be_is_named(tmp_path):
     (tmp_path / "a").mkdir()
-    with pytest.raises(atomic.WriteError, match="Is a directory.: a folder of this name is in the way"):
+    with pytest.raises(errors.WriteError, match="Is a directory.: a folder of this name is in the way"):
         atomic.write_bytes(tmp_path / "a", b"x")
     assert names(tmp_path) == ["a"]
 
@@ -79,7 +79,7 @@ def test_files_that_belong_together_are_all_written_before_one_takes_its_name(tm
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", refuse(errno.ENOSPC))
         patched.setattr(os, "replace", lambda *_: pytest.fail("a name was taken before all were written"))
-        with pytest.raises(atomic.WriteError):
+        with pytest.raises(errors.WriteError):
             atomic.write_all(tmp_path, {"figures": b"new", "page": b"new"}, stale=["chart", "page"])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old | {"mine": b"mine"}
     names_taken = []

@@ -1,11 +1,10 @@
 """A file that is not what was written is found, whatever byte of it has changed."""
-
 import shutil
 import subprocess
 
 import pytest
 
-from verifier import checksums
+from verifier import checksums, errors
 
 
 def folder_of(root):
@@ -36,10 +35,10 @@ def test_what_is_missing_or_changed_is_named(tmp_path):
     (root / "more").touch()  # of somebody else
     checksums.check(root, sums, "way out")
     (root / "a.bin").write_bytes(bytes(range(255)) + b"\0")
-    with pytest.raises(checksums.Damaged, match=r"a\.bin has changed since .*way out"):
+    with pytest.raises(errors.Damaged, match=r"a\.bin has changed since .*way out"):
         checksums.check(root, sums, "way out")
     (root / "in" / "b").unlink()
-    with pytest.raises(checksums.Damaged, match="b is missing; way out"):
+    with pytest.raises(errors.Damaged, match="b is missing; way out"):
         checksums.check(root, sums, "way out")
 
 
@@ -56,8 +55,8 @@ def test_sealed_json_comes_back_or_is_refused(tmp_path):
         try:
             assert checksums.read_sealed(path, "way out") == content
             assert whole[place : place + 1].isspace()  # between entries: what it says is the same
-        except checksums.Damaged as error:
+        except errors.Damaged as error:
             assert str(path) in str(error) and "way out" in str(error)
     path.write_text('{"rows": 3}')
-    with pytest.raises(checksums.Damaged, match="sha256"):
+    with pytest.raises(errors.Damaged, match="sha256"):
         checksums.read_sealed(path, "way out")

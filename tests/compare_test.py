@@ -14,8 +14,8 @@ import pytest
 from tests.browser import browser, needs_browser
 from tests.evaluate.report_test import CONFIG, make_workdir
 from verifier import checksums
-from verifier.config import UserError
 from verifier.data import store
+from verifier.errors import UserError
 from verifier.evaluate import comparison, rank, report, side_by_side, tables
 from verifier.evaluate.comparison import Contestant
 

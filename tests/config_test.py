@@ -9,9 +9,10 @@ import pytest
 
 from verifier import config as config_lib
 from verifier import knob_types
-from verifier.config import Config, ConfigError, differences, flatten, override, settings_of
+from verifier.config import Config, differences, flatten, override, settings_of
 from verifier.config_checks import check, warnings
 from verifier.data import generated, problems
+from verifier.errors import ConfigError
 from verifier.evaluate import graders
 
 

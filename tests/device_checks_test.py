@@ -1,16 +1,14 @@
 """What devices cannot do is said of work that is left, and only of that."""
-
 import pytest
 
 from tests.shrunk import config
-from verifier import checksums, device_checks, pipeline, workdir
-from verifier import config as config_lib
+from verifier import checksums, device_checks, errors, pipeline, workdir
 from verifier.decode import memory
 
 
 def test_what_was_trained_elsewhere_is_used_on_devices_that_could_not_train_it(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "usable", lambda weight_bytes=0: 0)
-    with pytest.raises(config_lib.UserError, match="parameters, whose training takes"):
+    with pytest.raises(errors.UserError, match="parameters, whose training takes"):
         pipeline.run(config(), tmp_path, ["finetune"])
     done = {"settings": workdir.settings(config(), "finetune")}
     checksums.write_sealed(workdir.Workdir(tmp_path).generator / "manifest.json", done)

@@ -1,5 +1,4 @@
 """Every experiment that ships loads, has sound settings and says what it costs."""
-
 import pathlib
 import sys
 
@@ -7,7 +6,7 @@ import pytest
 
 from experiments import tiny_ablations
 from verifier import config as config_lib
-from verifier import config_checks, experiment, sweep
+from verifier import config_checks, errors, experiment, sweep
 from verifier.data import batches, problems
 from verifier.text.problem import Template
 from verifier.text.tokenizer import load_tokenizer
@@ -72,7 +71,7 @@ def test_the_list_has_a_line_for_every_experiment():
 
 
 def test_an_unknown_experiment_shows_the_nearest():
-    with pytest.raises(config_lib.ConfigError, match="tiny_token_verifier"):
+    with pytest.raises(errors.ConfigError, match="tiny_token_verifier"):
         experiment.load("tiny_token_verifer")
 
 
@@ -81,9 +80,9 @@ def test_a_file_of_ones_own_is_an_experiment(tmp_path):
     path.write_text("from verifier.config import Config\n\ndef get_config():\n    return Config(name='mine', seed=7)\n")
     assert experiment.load(str(path)).seed == 7
     path.write_text("x = 1\n")
-    with pytest.raises(config_lib.ConfigError, match="get_config"):
+    with pytest.raises(errors.ConfigError, match="get_config"):
         experiment.load(str(path))
-    with pytest.raises(config_lib.ConfigError, match="no such file"):
+    with pytest.raises(errors.ConfigError, match="no such file"):
         experiment.load(str(tmp_path / "other.py"))
 
 
@@ -110,7 +109,7 @@ HEAD = "import dataclasses\nfrom verifier.config import Config, FinetuneConfig, 
 def test_a_file_that_cannot_be_run_is_one_line_with_its_line(tmp_path, text, said):
     (tmp_path / "mine.py").write_text(HEAD + text + "\n")
     (tmp_path / "beside.py").write_text("SEED = 5\n\n\ndef broken():\n    return 1 / 0\n")
-    with pytest.raises(config_lib.ConfigError, match=said) as raised:
+    with pytest.raises(errors.ConfigError, match=said) as raised:
         experiment.load(str(tmp_path / "mine.py"))
     assert "\n" not in str(raised.value)
 
@@ -130,5 +129,5 @@ def test_a_file_may_import_what_lies_beside_it_and_leaves_no_trace(tmp_path):
 @pytest.mark.parametrize("themes", ["{}", "[]", "{'a': []}", "{'a': {'b': 'verify.epochs=1'}}", "{'a': {'b': [3]}}", "{'a': {3: ['x=1']}}"])
 def test_a_sweep_that_is_no_table_of_assignments_is_shown(tmp_path, themes):
     (tmp_path / "mine.py").write_text(f"def get_sweep(): return {themes}\n")
-    with pytest.raises(config_lib.ConfigError, match=r"get_sweep\(\) gave .*expected assignments by theme and variant"):
+    with pytest.raises(errors.ConfigError, match=r"get_sweep\(\) gave .*expected assignments by theme and variant"):
         experiment.load_themes(str(tmp_path / "mine.py"))

@@ -16,8 +16,9 @@ from flax import nnx
 
 from tests.model.families import hidden
 from verifier import api, atomic, checksums, export, saved
-from verifier.config import Config, UserError, flatten
+from verifier.config import Config, flatten
 from verifier.data import store
+from verifier.errors import UserError
 from verifier.evaluate import card
 from verifier.model import hf_files, hf_verifier
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from verifier import hosts
-from verifier.config import ConfigError
+from verifier.errors import ConfigError
 
 
 class Store:

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from verifier import checksums, inputs, workdir
+from verifier import checksums, errors, inputs, workdir
 from verifier import config as config_lib
 
 KNOB = {"weights": "model.weights", "tok.model": "tokenizer.path", "corpus.txt": "pretrain.corpus"}
@@ -40,7 +40,7 @@ def test_a_finished_run_that_was_moved_with_its_repository_is_used_again(tmp_pat
     made = workdir.Workdir(moved / "run")
     assert workdir.is_done(made.generator, workdir.settings(config(moved), "finetune"))
     workdir.refuse_other_settings(made, config(moved))
-    with pytest.raises(workdir.WorkdirError, match=r"finetune\.learning_rate"):  # what else has changed is still seen
+    with pytest.raises(errors.WorkdirError, match=r"finetune\.learning_rate"):  # what else has changed is still seen
         other = config_lib.override(config(moved), ["finetune.learning_rate=0.5"])
         workdir.refuse_other_settings(made, other)
     monkeypatch.setattr(checksums, "of_files", lambda *_: pytest.fail("files were read though nothing was moved"))
@@ -53,10 +53,10 @@ def test_other_files_at_the_new_place_are_refused_by_knob(tmp_path, repository, 
     moved = pathlib.Path(shutil.copytree(repository, tmp_path / "new"))
     (moved / name).write_text("another one")
     knob = KNOB[name.partition("/")[0]]
-    with pytest.raises(workdir.WorkdirError, match=rf"those of {knob} are not known to be the same: put them back"):
+    with pytest.raises(errors.WorkdirError, match=rf"those of {knob} are not known to be the same: put them back"):
         workdir.refuse_other_settings(workdir.Workdir(moved / "run"), config(moved))
     (moved / name).unlink()
-    with pytest.raises(workdir.WorkdirError, match=rf"those of {knob} are not known"):
+    with pytest.raises(errors.WorkdirError, match=rf"those of {knob} are not known"):
         workdir.refuse_other_settings(workdir.Workdir(moved / "run"), config(moved))
 
 
@@ -65,17 +65,17 @@ def test_of_an_older_manifest_the_sums_of_weights_are_known_and_nothing_else(tmp
     weights = {name: found for name, found in sums.items() if name.endswith(".safetensors")}
     made = finished(tmp_path / "run", config(repository), weights=weights)
     moved = pathlib.Path(shutil.copytree(repository, tmp_path / "new"))
-    with pytest.raises(workdir.WorkdirError, match=r"those of tokenizer\.path, pretrain\.corpus are not known to be the same"):
+    with pytest.raises(errors.WorkdirError, match=r"those of tokenizer\.path, pretrain\.corpus are not known to be the same"):
         workdir.refuse_other_settings(made, config(moved))
     own = config_lib.override(config(repository), [f"model.weights={moved / 'weights'}"])
     workdir.refuse_other_settings(made, own)
     for name in (moved / "nowhere", "no/hub"):
-        with pytest.raises(workdir.WorkdirError, match=r"those of model\.weights are not known"):
+        with pytest.raises(errors.WorkdirError, match=r"those of model\.weights are not known"):
             workdir.refuse_other_settings(made, config_lib.override(own, [f"model.weights={name}"]))
 
 
 @pytest.mark.parametrize("path", ["~no-such-user-here/weights", "x" * 5000])
 def test_a_path_that_no_file_system_has_is_named(tmp_path, repository, path):
     made = finished(tmp_path / "run", config(repository))
-    with pytest.raises(config_lib.UserError, match="is no path that can be looked up"):
+    with pytest.raises(errors.UserError, match="is no path that can be looked up"):
         workdir.refuse_other_settings(made, config_lib.override(config(repository), [f"tokenizer.path={path}"]))

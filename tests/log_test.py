@@ -14,7 +14,7 @@ import types
 
 import pytest
 
-from verifier import config, log
+from verifier import errors, log
 
 
 @pytest.fixture(autouse=True)
@@ -171,10 +171,10 @@ def test_a_job_that_goes_on_keeps_its_wandb_run_and_a_new_one_gets_its_own(tmp_p
 def test_a_wandb_that_is_missing_or_refuses_is_named_with_the_way_out(tmp_path, fake_wandb, monkeypatch):
     log.mirror_to_wandb("maths")
     fake_wandb.refusal = "api_key not configured"
-    with pytest.raises(config.UserError, match=r"log.wandb='maths': .*api_key not configured.*WANDB_MODE=offline"):
+    with pytest.raises(errors.UserError, match=r"log.wandb='maths': .*api_key not configured.*WANDB_MODE=offline"):
         log.MetricLog(tmp_path, "verify")
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(config.UserError, match=r"pip install wandb, or leave log.wandb empty"):
+    with pytest.raises(errors.UserError, match=r"pip install wandb, or leave log.wandb empty"):
         log.mirror_to_wandb("maths")
 
 

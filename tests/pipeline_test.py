@@ -1,5 +1,4 @@
 """The whole run on shrunk settings: launch itself, then what a second, a different and an interrupted run do with its workdir."""
-
 import json
 import shutil
 
@@ -9,7 +8,7 @@ from flax import nnx
 
 from tests.shrunk import config, rows
 from tests.stores import copy as copy_files
-from verifier import api, checksums, export, pipeline, rerank, saved, solutions, workdir
+from verifier import api, checksums, errors, export, pipeline, rerank, saved, solutions, workdir
 from verifier import config as config_lib
 from verifier.data import corrections, store
 from verifier.evaluate import tables
@@ -99,7 +98,7 @@ def test_a_second_run_makes_nothing_anew(copy, capsys):
 )
 def test_other_settings_are_refused_by_name_and_nothing_is_lost(copy, assignment, stage):
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and "tensorboard" not in str(path)}
-    with pytest.raises(config_lib.UserError, match=assignment.split("=")[0]):
+    with pytest.raises(errors.UserError, match=assignment.split("=")[0]):
         pipeline.run(config(assignment), copy, [stage])
     assert before == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and "tensorboard" not in str(path)}
 
@@ -111,7 +110,7 @@ def test_samples_of_another_generator_are_refused_unless_asked_for(copy):
         manifest["settings"]["generator"] = "somebody else"
         checksums.write_sealed(path, manifest)
     shutil.rmtree(copy / "verifier")
-    with pytest.raises(workdir.WorkdirError, match="somebody else"):
+    with pytest.raises(errors.WorkdirError, match="somebody else"):
         pipeline.run(config(), copy, ["verify"])
     pipeline.run(config("verify.other_generator=true"), copy, ["verify"])
     said = store.read_manifest(copy / "verifier")  # nobody knows in whose tokens those samples are
@@ -165,13 +164,13 @@ def test_settings_without_effect_are_not_refused(copy):
 def test_memory_that_holds_no_slot_is_refused_before_the_generator_is_read(copy, monkeypatch):
     shutil.rmtree(copy / "tables" / "samples")
     monkeypatch.setattr(saved, "load", lambda *_: pytest.fail("the generator was read"))
-    with pytest.raises(config_lib.UserError, match="does not fit into memory"):
+    with pytest.raises(errors.UserError, match="does not fit into memory"):
         pipeline.run(config("sample.memory_gib=0.0001"), copy, ["sample"])
 
 
 def test_after_a_refusal_other_settings_may_be_tried(copy):
     shutil.rmtree(copy / "tables" / "samples")
-    with pytest.raises(config_lib.UserError, match=r"lower\s+sample\.max_new_tokens=24"):
+    with pytest.raises(errors.UserError, match=r"lower\s+sample\.max_new_tokens=24"):
         pipeline.run(config("sample.memory_gib=0.0001"), copy, ["sample"])
     pipeline.run(config("sample.max_new_tokens=8"), copy, ["sample"])
 
@@ -233,7 +232,7 @@ def test_a_further_test_set_shares_no_problem_with_what_is_learnt_from(copy, tmp
     learnt = rows(copy / "tables" / "problems" / "split=heldout")[0]["question"]
     (tmp_path / "svamp").mkdir()
     (tmp_path / "svamp" / "SVAMP.json").write_text(json.dumps([{"Body": "", "Question": learnt, "Answer": 1.0}]))
-    with pytest.raises(config_lib.UserError, match="in heldout and in test_svamp"):
+    with pytest.raises(errors.UserError, match="in heldout and in test_svamp"):
         pipeline.run(config("ood.sets=[svamp]", f"ood.dirs=[{tmp_path / 'svamp'}]"), copy, ["sample"])
 
 

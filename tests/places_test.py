@@ -1,5 +1,4 @@
 """Tables, logs and files behind s3:// come out as in a folder."""
-
 import json
 import pathlib
 
@@ -7,9 +6,9 @@ import pytest
 
 from tests.data.store_test import sample
 from tests.stores import copy
-from verifier import atomic, checksums, log, places
-from verifier.config import UserError
+from verifier import atomic, checksums, errors, log, places
 from verifier.data import store
+from verifier.errors import UserError
 from verifier.text.tokenizer import ByteTokenizer, load_tokenizer
 
 
@@ -38,7 +37,7 @@ def test_a_table_is_written_gone_on_with_and_read(bucket):
     part = store.parts_of(folder)[0]
     content = part.read_bytes()
     part.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
-    with pytest.raises(store.StoreError, match=f"{part}: changed since it was written"):
+    with pytest.raises(errors.StoreError, match=f"{part}: changed since it was written"):
         store.read_table(folder, "samples")
 
 

@@ -1,5 +1,4 @@
 """What a run refuses before it makes anything, each with what is wrong and the way out."""
-
 import json
 import pathlib
 import shutil
@@ -9,8 +8,7 @@ import sys
 import pytest
 
 from tests.shrunk import ROOT, config
-from verifier import config as config_lib
-from verifier import pipeline, workdir
+from verifier import errors, pipeline, workdir
 from verifier.evaluate import math_process
 from verifier.run import Run
 
@@ -32,18 +30,18 @@ def test_a_workdir_is_not_used_for_other_data_under_the_same_settings(tmp_path):
         return Run(config(*small, f"data.dir={folder}"), workdir.Workdir(tmp_path / "work")).problems()
 
     assert problems(right) == problems(moved)
-    with pytest.raises(workdir.WorkdirError, match="other problems"):
+    with pytest.raises(errors.WorkdirError, match="other problems"):
         problems(wrong)
 
 
 def test_a_stage_without_what_it_needs_names_the_stage_that_makes_it(tmp_path):
-    with pytest.raises(workdir.WorkdirError, match="finetune"):
+    with pytest.raises(errors.WorkdirError, match="finetune"):
         pipeline.run(config(), tmp_path / "fresh", ["sample"])
 
 
 def test_a_grader_that_is_not_installed_is_refused_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(math_process.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(config_lib.UserError, match="needs the package math-verify"):
+    with pytest.raises(errors.UserError, match="needs the package math-verify"):
         pipeline.run(config("label.grader=math_verify"), tmp_path / "fresh", pipeline.check_stages(None))
     assert not (tmp_path / "fresh").exists()
 
@@ -60,13 +58,13 @@ def test_a_grader_that_is_not_installed_is_refused_before_anything_is_made(tmp_p
 def test_what_some_stage_could_not_use_is_refused_before_the_first(tmp_path, more, said):
     (tmp_path / "ASDiv.xml").write_text("<html><body/></html>")
     assignments = more.replace("WRONG", str(tmp_path)).split()
-    with pytest.raises(config_lib.UserError, match=said):
+    with pytest.raises(errors.UserError, match=said):
         pipeline.run(config(*assignments), tmp_path / "work", pipeline.check_stages(None))
     assert not any((tmp_path / "work" / name).exists() for name in ("generator", "config.json"))
 
 
 def test_an_unknown_stage_shows_the_nearest():
-    with pytest.raises(config_lib.ConfigError, match="'sample'"):
+    with pytest.raises(errors.ConfigError, match="'sample'"):
         pipeline.check_stages(["smaple"])
     assert pipeline.check_stages(["report", "label"]) == ["label", "report"]
 

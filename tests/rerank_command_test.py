@@ -11,7 +11,7 @@ import pytest
 
 from tests.rerank_test import GOOD, write_jsonl
 from verifier import rerank
-from verifier.config import UserError
+from verifier.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -13,8 +13,8 @@ import pytest
 from tests.evaluate.report_test import make_workdir
 from tests.rerank_test import GOOD, figures, write_jsonl
 from verifier import checksums
-from verifier.config import UserError
 from verifier.data import store
+from verifier.errors import UserError
 from verifier.rerank import Sources
 
 

@@ -15,8 +15,9 @@ import pytest
 
 from tests.evaluate.report_test import make_workdir
 from verifier import checksums, rerank
-from verifier.config import LabelConfig, ReportConfig, UserError
+from verifier.config import LabelConfig, ReportConfig
 from verifier.data import corrections, store
+from verifier.errors import UserError
 from verifier.evaluate import tables
 from verifier.rerank import Sources
 

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from verifier import config as config_lib
-from verifier import pipeline, rerank, saved, solutions, workdir
+from verifier import errors, pipeline, rerank, saved, solutions, workdir
 from verifier.data import store
 from verifier.model.heads import ReservedLogitHead, Verifier
 from verifier.model.transformer import Arch, Transformer
@@ -96,18 +96,18 @@ def test_what_is_beyond_the_verifiers_context_has_no_score_and_is_left_out_and_s
 
 def test_a_verifier_that_can_read_nothing_is_named(tmp_path):
     run = make_run(tmp_path, context=16, lengths={"p0": [30, 40]})
-    with pytest.raises(config_lib.UserError, match="score test: none of the 2 solutions fits the verifier's context of 16 tokens"):
+    with pytest.raises(errors.UserError, match="score test: none of the 2 solutions fits the verifier's context of 16 tokens"):
         solutions.score(run)
 
 
 def test_ids_beyond_the_vocabulary_are_refused_by_name(tmp_path):
     run = make_run(tmp_path, shift=200)
-    with pytest.raises(config_lib.UserError, match=r"samples of test: problem p0, sample 0 has the token \d+, but .* is 0 to 256"):
+    with pytest.raises(errors.UserError, match=r"samples of test: problem p0, sample 0 has the token \d+, but .* is 0 to 256"):
         solutions.score(run)
 
 
 def test_samples_that_somebody_else_drew_are_read_as_text(tmp_path):
-    with pytest.raises(workdir.WorkdirError, match="samples of test were drawn by generator h, but the verifier is of g"):
+    with pytest.raises(errors.WorkdirError, match="samples of test were drawn by generator h, but the verifier is of g"):
         solutions.score(make_run(tmp_path / "one", generator="h", shift=7))
     own, others = make_run(tmp_path / "own"), make_run(tmp_path / "other", generator="h", shift=7, other_generator=True)
     for run in (own, others):

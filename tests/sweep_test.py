@@ -1,5 +1,4 @@
 """A sweep makes every result once, links what is shared, goes on after a kill, and ends each variant as if it had run alone."""
-
 import collections
 import json
 import shutil
@@ -7,8 +6,7 @@ import shutil
 import pytest
 
 from tests.shrunk import config, rows
-from verifier import checksums, launch, pipeline, sweep, workdir
-from verifier import config as config_lib
+from verifier import checksums, errors, launch, pipeline, sweep, workdir
 
 THEMES = {
     "losses": {"solution": ["verify.level=solution"], "bce": ["verify.value_loss=bce"]},
@@ -119,7 +117,7 @@ def test_a_theme_that_is_run_later_takes_what_is_there_and_a_dead_link_is_made_a
 
 def test_results_of_other_settings_are_refused_and_never_shared(tmp_path):
     run_fake(tmp_path, Fake(), seeds=(0,))
-    with pytest.raises(workdir.WorkdirError, match=r"finetune\.learning_rate"):
+    with pytest.raises(errors.WorkdirError, match=r"finetune\.learning_rate"):
         variants = sweep.check(config("finetune.learning_rate=0.5"), THEMES, [0], tmp_path)
         sweep.run(variants, THEMES, tmp_path, [], Fake())
 
@@ -141,7 +139,7 @@ def test_results_of_other_settings_are_refused_and_never_shared(tmp_path):
     ],
 )
 def test_a_sweep_that_cannot_be_run_is_refused_before_anything_is_written(tmp_path, themes, message):
-    with pytest.raises(config_lib.ConfigError, match=message):
+    with pytest.raises(errors.ConfigError, match=message):
         sweep.check(config(), themes, [0], tmp_path / "work")
     assert not (tmp_path / "work").exists()
 

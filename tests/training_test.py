@@ -9,8 +9,8 @@ import pytest
 
 from verifier import checksums, training, workdir
 from verifier import config as config_lib
-from verifier.config import UserError
 from verifier.data import store
+from verifier.errors import UserError
 from verifier.run import Run
 
 PROBLEMS = [types.SimpleNamespace(problem_id=name) for name in "abc"]

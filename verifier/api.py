@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from verifier import places, saved, workdir
-from verifier.config import ScoreConfig, UserError
+from verifier.config import ScoreConfig
 from verifier.data import examples
+from verifier.errors import UserError
 from verifier.evaluate.score import Solutions, score_samples
 from verifier.text.problem import Template, prompt_ids
 

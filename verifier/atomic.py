@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from verifier import places, stopping
-from verifier.config import UserError
+from verifier.errors import WriteError
 
 ASIDE = ".aside"  # what the name of a file ends in while it is being written
 _WAYS_OUT = {
@@ -26,8 +26,6 @@ _WAYS_OUT = {
 _being_written: set[pathlib.Path] = set()  # aside
 
 
-class WriteError(UserError):
-    """A file or folder that cannot be written; the message names it, the reason and the way out."""
 
 
 @contextlib.contextmanager

@@ -11,14 +11,12 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from verifier import atomic, places
-from verifier.config import UserError
+from verifier.errors import Damaged
 
 SUMS = "SHA256SUMS"  # as `sha256sum` writes it and `sha256sum --check` reads it
 _SEAL = "sha256"  # the last entry of sealed JSON
 
 
-class Damaged(UserError):
-    """A file that is not what was written; the message names it, both sums and the way out."""
 
 
 def of_bytes(content: bytes | memoryview) -> str:

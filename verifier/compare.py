@@ -18,7 +18,8 @@ if __name__ == "__main__":
 from absl import app, flags
 
 from verifier import log, places
-from verifier.config import ReportConfig, UserError
+from verifier.config import ReportConfig
+from verifier.errors import UserError
 from verifier.evaluate.side_by_side import compare
 
 _OUT = flags.DEFINE_string("out", "comparison", "Folder for index.html, comparison.json and the charts.")

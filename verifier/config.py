@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, cast
 
 from verifier import assignments as assignments_lib
 from verifier import knob_types
+from verifier.errors import ConfigError
 from verifier.knob_types import Range
 
 # What a knob takes stands beside its name; a limit is far above what anybody is known to use, and below what any count or size breaks at.
@@ -232,16 +233,10 @@ class Config:
     log: LogConfig = LogConfig()
 
 
-class UserError(ValueError):
-    """Something that the user can mend: the message names the value, what was expected and the way out. `launch` shows it as one line."""
 
 
-class Stopped(Exception):
-    """The run was asked to stop (SIGTERM or Ctrl-C), and what it had is saved; the message says where."""
 
 
-class ConfigError(UserError):
-    """A knob that does not exist or a value that it cannot take."""
 
 
 def override(config: Config, assignments: Iterable[str]) -> Config:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 
 from verifier import knob_types
-from verifier.config import Config, ConfigError, OodConfig, choices, flatten, knobs, override
+from verifier.config import Config, OodConfig, choices, flatten, knobs, override
+from verifier.errors import ConfigError
 
 _BATCH_TOKENS = 100_000_000  # of a step; each is some 24 bytes on the host
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax
 
 from verifier import config as config_lib
+from verifier import errors
 from verifier.decode import memory
 from verifier.model import sharding
 from verifier.model.arch import parameters, scratch_arch
@@ -45,7 +46,7 @@ def _check_size(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
     arch = scratch_arch(config.model, config.tokenizer.vocab_size)
     needed, there = 16 * parameters(arch) / (mesh.shape["fsdp"] * mesh.shape["tensor"]), memory.usable()
     if needed > there:
-        raise config_lib.UserError(
+        raise errors.UserError(
             f"model.layers={arch.layers} model.width={arch.width} model.mlp_width={arch.mlp_width} tokenizer.vocab_size="
             f"{config.tokenizer.vocab_size}: {parameters(arch):,} parameters, whose training takes {needed / 2**30:,.1f} GiB a device; "
             f"it has {there / 2**30:,.1f} GiB: choose smaller sizes, or more devices (mesh.fsdp)"

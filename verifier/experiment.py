@@ -18,7 +18,7 @@ from typing import Any
 
 import experiments
 from verifier import config as config_lib
-from verifier import knob_types
+from verifier import errors, knob_types
 from verifier.assignments import nearest
 
 Themes = dict[str, dict[str, list[str]]]  # assignments by theme and variant
@@ -47,7 +47,7 @@ def load(name: str) -> config_lib.Config:
     """
     config = _result(name, f"--exp={name}", "get_config", "a verifier.config.Config")
     if not isinstance(config, config_lib.Config):
-        raise config_lib.ConfigError(f"--exp={name}: get_config() gave {knob_types.shown(config)}; expected a verifier.config.Config")
+        raise errors.ConfigError(f"--exp={name}: get_config() gave {knob_types.shown(config)}; expected a verifier.config.Config")
     return config
 
 
@@ -60,7 +60,7 @@ def load_themes(name: str) -> Themes:
     expected = "assignments by theme and variant, such as {'rates': {'slow': ['finetune.learning_rate=1e-5']}}"
     found = _result(name, f"--exp=sweep:{name}", "get_sweep", expected)
     if not _is_table(found, lambda variants: _is_table(variants, _are_texts)):
-        raise config_lib.ConfigError(f"--exp=sweep:{name}: get_sweep() gave {knob_types.shown(found)}; expected {expected}")
+        raise errors.ConfigError(f"--exp=sweep:{name}: get_sweep() gave {knob_types.shown(found)}; expected {expected}")
     return {theme: {variant: list(each) for variant, each in variants.items()} for theme, variants in found.items()}
 
 
@@ -80,7 +80,7 @@ def _result(name: str, flag: str, function: str, expected: str) -> Any:
         module = _module(name)
         if callable(getattr(module, function, None)):
             return getattr(module, function)()
-    raise config_lib.ConfigError(f"{flag}: {path} has no {function}() that returns {expected}")
+    raise errors.ConfigError(f"{flag}: {path} has no {function}() that returns {expected}")
 
 
 def _path(name: str, flag: str) -> pathlib.Path:
@@ -93,10 +93,10 @@ def _path(name: str, flag: str) -> pathlib.Path:
             return path
         near = [f"{name}.py"] if pathlib.Path(f"{name}.py").is_file() else difflib.get_close_matches(name, names(), n=3) or names()
     except OSError as error:  # a name that is too long
-        raise config_lib.ConfigError(f"{flag}: {error.strerror}") from error
+        raise errors.ConfigError(f"{flag}: {error.strerror}") from error
     if name.endswith(".py"):
-        raise config_lib.ConfigError(f"{flag}: there is no such file")
-    raise config_lib.ConfigError(f"{flag}: there is no such experiment; nearest: {', '.join(near)} (--exp=list shows all)")
+        raise errors.ConfigError(f"{flag}: there is no such file")
+    raise errors.ConfigError(f"{flag}: there is no such experiment; nearest: {', '.join(near)} (--exp=list shows all)")
 
 
 def _module(name: str) -> ModuleType:
@@ -124,9 +124,9 @@ def _running(flag: str, path: pathlib.Path) -> Iterator[None]:
         where = f"{lines[-1].filename}, line {lines[-1].lineno} ({lines[-1].line})" if lines else str(path)
         if isinstance(error, SyntaxError) and error.filename:
             where = f"{error.filename}, line {error.lineno} ({(error.text or '').strip()})"
-        kind = "" if isinstance(error, config_lib.UserError) else f"{type(error).__name__}: "
+        kind = "" if isinstance(error, errors.UserError) else f"{type(error).__name__}: "
         reason = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
-        raise config_lib.ConfigError(f"{flag}: {where}: {kind}{reason}{_hint(str(error))}") from error
+        raise errors.ConfigError(f"{flag}: {where}: {kind}{reason}{_hint(str(error))}") from error
     finally:
         with contextlib.suppress(ValueError):  # the file has taken it out
             sys.path.remove(folder)

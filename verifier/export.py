@@ -23,7 +23,7 @@ if __name__ == "__main__":
 from absl import app, flags
 
 from verifier import atomic, log, places
-from verifier.config import UserError
+from verifier.errors import UserError
 
 _MODEL = flags.DEFINE_string("model", None, "The model folder of a run: runs/NAME/generator or runs/NAME/verifier.")
 _SCORED = flags.DEFINE_string("scored", None, "A workdir whose samples are scored: runs/NAME.")

@@ -6,7 +6,7 @@ import json
 import pathlib
 from typing import Any
 
-from verifier.config import UserError
+from verifier.errors import UserError
 
 _POINTER = b"version https://git-lfs"  # the first line of what Git keeps in the place of a large file
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 
 from verifier import log, stopping
-from verifier.config import ConfigError
+from verifier.errors import ConfigError
 
 STEPS_TO_AGREE = 4  # processes are at most two steps apart, since each waits for the numbers of the step before last
 HEARTBEAT_SECONDS = 30  # a process that is silent for so long is taken for dead, and the others end with an error

@@ -7,7 +7,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from verifier import stopping
+from verifier import errors, stopping
 
 if __name__ == "__main__":
     stopping.listen(goes_on=True)  # before all that takes time to import
@@ -37,10 +37,10 @@ def _chosen(themes: dict[str, dict[str, list[str]]], wanted: str) -> dict[str, d
     theme = max(own, key=len, default=wanted.partition(".")[0])
     variant = wanted.removeprefix(theme)[1:]
     if theme and theme not in themes:
-        raise config_lib.ConfigError(f"--exp={_EXP.value}: there is no theme {theme!r}; expected one of {', '.join(themes)}")
+        raise errors.ConfigError(f"--exp={_EXP.value}: there is no theme {theme!r}; expected one of {', '.join(themes)}")
     if variant and variant not in themes[theme]:
         known = ", ".join(themes[theme])
-        raise config_lib.ConfigError(f"--exp={_EXP.value}: {theme} has no variant {variant!r}; expected one of {known}")
+        raise errors.ConfigError(f"--exp={_EXP.value}: {theme} has no variant {variant!r}; expected one of {known}")
     if variant:  # under a name of its own: the comparison of the whole theme stays
         return {wanted: {variant: themes[theme][variant]}}
     return {theme: themes[theme]} if theme else themes
@@ -49,10 +49,10 @@ def _chosen(themes: dict[str, dict[str, list[str]]], wanted: str) -> dict[str, d
 def _seeds(config: config_lib.Config) -> list[int]:
     try:
         seeds = [config_lib.override(config, [f"seed={word}"]).seed for word in _SEEDS.value or [str(config.seed)]]
-    except config_lib.ConfigError as error:
-        raise config_lib.ConfigError(f"--seeds: {error}") from error
+    except errors.ConfigError as error:
+        raise errors.ConfigError(f"--seeds: {error}") from error
     if len(set(seeds)) < len(seeds):
-        raise config_lib.ConfigError(f"--seeds={','.join(map(str, seeds))}: expected different whole numbers, such as --seeds=0,1,2")
+        raise errors.ConfigError(f"--seeds={','.join(map(str, seeds))}: expected different whole numbers, such as --seeds=0,1,2")
     return seeds
 
 
@@ -63,20 +63,20 @@ def run(argv: Sequence[str]) -> None:
         argv: arguments that are no flags; each must be one more `path=value`.
     """
     if _EXP.value is None:
-        raise config_lib.ConfigError("--exp is missing: name an experiment (--exp=list shows them), such as --exp=tiny_token_verifier")
+        raise errors.ConfigError("--exp is missing: name an experiment (--exp=list shows them), such as --exp=tiny_token_verifier")
     if _EXP.value == "list":
         log.tell(experiment.summaries())
         return
     strays = [word for word in argv if "=" not in word]
     if strays:
-        raise config_lib.ConfigError(f"unexpected argument {strays[0]!r}: knobs are given as --set path=value, the rest as --flag=value")
+        raise errors.ConfigError(f"unexpected argument {strays[0]!r}: knobs are given as --set path=value, the rest as --flag=value")
     is_sweep = _EXP.value.startswith("sweep:")
     wanted, _, theme = _EXP.value.removeprefix("sweep:").partition(":") if is_sweep else (_EXP.value, "", "")
     config = config_lib.override(experiment.load(wanted), [*_SET.value, *argv])
     name = pathlib.Path(wanted).stem
     workdir = places.place(_WORKDIR.value or pathlib.Path("runs") / name)
     if _SEEDS.value and not is_sweep:
-        raise config_lib.ConfigError(f"--seeds={','.join(_SEEDS.value)} belongs to --exp=sweep:NAME; a single run takes --set seed=N")
+        raise errors.ConfigError(f"--seeds={','.join(_SEEDS.value)} belongs to --exp=sweep:NAME; a single run takes --set seed=N")
 
     config_checks.check(config)
     allocator.settle()
@@ -103,10 +103,10 @@ def main(argv: Sequence[str]) -> None:
     """Runs; what a user can mend ends as one line on stderr and exit status 1, everything else with its traceback."""
     try:
         run(argv[1:])
-    except config_lib.UserError as error:
+    except errors.UserError as error:
         log.complain(error)
         sys.exit(1)
-    except config_lib.Stopped as stopped:
+    except errors.Stopped as stopped:
         print(f"stopped: {stopped}; the same command goes on from here", file=sys.stderr)
         sys.exit(stopping.SAVED_STATUS)
 

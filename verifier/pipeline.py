@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from verifier import config as config_lib
-from verifier import config_checks, device_checks, hosts, log, solutions, stopping, training, workdir
+from verifier import config_checks, device_checks, errors, hosts, log, solutions, stopping, training, workdir
 from verifier.data import corrections, store
 from verifier.evaluate import graders, provenance
 from verifier.evaluate import report as report_lib
@@ -93,12 +93,12 @@ def check_stages(names: Sequence[str] | None) -> list[str]:
         ConfigError: a name that is no stage.
     """
     if names is not None and not names:
-        raise config_lib.ConfigError(f"--stages is empty; leave it out for all, or name some of {', '.join(STAGES)}")
+        raise errors.ConfigError(f"--stages is empty; leave it out for all, or name some of {', '.join(STAGES)}")
     for name in names or ():
         if name not in STAGES:
             near = difflib.get_close_matches(name, STAGES, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise config_lib.ConfigError(f"--stages: there is no stage {name!r}{hint}. All:  {', '.join(STAGES)}")
+            raise errors.ConfigError(f"--stages: there is no stage {name!r}{hint}. All:  {', '.join(STAGES)}")
     return [name for name in STAGES if names is None or name in names]
 
 
@@ -140,7 +140,7 @@ def _run(this: Run, config: config_lib.Config, stages: Sequence[str]) -> None:
     hosts.wait("problems")
     for name in stages:
         if stopping.asked() and hosts.count() == 1:
-            raise config_lib.Stopped(f"before {name}")
+            raise errors.Stopped(f"before {name}")
         log.say(f"== {name}")
         stopping.say_what(name)
         if hosts.is_first() or name not in _BY_ONE:

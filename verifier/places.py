@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import cast
 
-from verifier.config import UserError
+from verifier.errors import UserError
 
 _PACKAGES = {"gs": "gcsfs", "s3": "s3fs"}  # by which fsspec reaches them
 

@@ -29,11 +29,11 @@ import pyarrow as pa
 from absl import app, flags
 
 from verifier import knob_types, log, places
-from verifier.config import LabelConfig, ReportConfig, UserError, knobs
+from verifier.config import LabelConfig, ReportConfig, knobs
 from verifier.data import corrections, store
+from verifier.errors import TablesError, UserError
 from verifier.evaluate import foreign, graders, layouts, metrics, provenance, report, tables
 from verifier.evaluate.aggregation import AGGREGATIONS, check_aggregation
-from verifier.evaluate.joining import TablesError
 from verifier.evaluate.tables import Kept, SplitRows
 from verifier.text.tokenizer import load_tokenizer
 

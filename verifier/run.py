@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from verifier import config as config_lib
-from verifier import log, workdir
+from verifier import errors, log, workdir
 from verifier.data import examples, problems, store
 from verifier.evaluate import provenance
 from verifier.text.problem import Problem, Template, prompt_ids
@@ -61,7 +61,7 @@ class Run:
                     writer.finish({"place": place})
                 elif not store.read_table(folder, "problems").equals(table):
                     where = ", ".join(f"{name}={value!r}" for name, value in place.items())
-                    raise workdir.WorkdirError(
+                    raise errors.WorkdirError(
                         f"{folder} was made from other problems than those that are there now ({where}): use another --workdir for them"
                     )
         return {split: problems.problems_from_table(store.read_table(folder, "problems")) for split, folder in folders.items()}
@@ -85,7 +85,7 @@ class Run:
         folder = self.dir.table("samples", split)
         drawn_by: str = workdir.manifest_of(folder, "sample")["settings"]["generator"]
         if drawn_by != generator and not self.config.verify.other_generator:
-            raise workdir.WorkdirError(
+            raise errors.WorkdirError(
                 f"the samples of {split} were drawn by generator {drawn_by}, but the verifier is of {generator}: remove "
                 f"{folder} and sample anew, or set verify.other_generator=true"
             )
@@ -109,7 +109,7 @@ class Run:
             rows = store.read_table(folder, "samples", [*key, "tokens", "forced", "generator"])
             named, there = workdir.manifest_of(folder, "sample")["settings"].get("generator"), pc.unique(rows["generator"]).to_pylist()
             if named and there not in ([], [named]):
-                raise config_lib.UserError(
+                raise errors.UserError(
                     f"{folder} names the generators {', '.join(map(str, there))} in its rows and {named} in its manifest, so that nobody "
                     "knows whose tokens they are; remove it and sample anew"
                 )
@@ -153,7 +153,7 @@ def _refuse_unknown_tokens(rows: pa.Table, vocab_size: int, split: str) -> None:
     wrong = np.flatnonzero((values < 0) | (values >= vocab_size))
     if len(wrong):
         row = int(pc.list_parent_indices(tokens)[int(wrong[0])].as_py())
-        raise config_lib.UserError(
+        raise errors.UserError(
             f"the samples of {split}: problem {rows['problem_id'][row]}, sample {rows['sample_id'][row]} has the token {values[wrong[0]]}, "
             f"but the verifier's vocabulary is 0 to {vocab_size - 1}; {len(wrong):,} of {len(values):,} tokens are beyond it. They were "
             "drawn with another tokenizer: sample anew"

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from verifier import checksums, hosts
+from verifier import checksums, errors, hosts
 from verifier import config as config_lib
 from verifier import workdir as workdir_lib
 from verifier.data.reading import MANIFEST
@@ -97,7 +97,7 @@ def outline(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
     try:
         arch = arch_from_dict(manifest["arch"])
     except (KeyError, TypeError, ValueError) as error:
-        raise config_lib.UserError(f"{folder / MANIFEST} describes no model of this version ({error!r}); {_way_out(folder)}") from error
+        raise errors.UserError(f"{folder / MANIFEST} describes no model of this version ({error!r}); {_way_out(folder)}") from error
     tokenizer = load_tokenizer(folder)
 
     def build() -> nnx.Module:
@@ -154,14 +154,14 @@ def load_export(folder: pathlib.Path, dtype: str | None) -> Saved:
     """
     manifest = hf_files.read_json(folder / "config.json").get(hf_verifier.ABOUT)
     if not isinstance(manifest, dict):
-        raise hf_files.WeightsError(f"{folder} is no verifier that `python -m verifier.export` wrote: its config.json tells nothing of one")
+        raise errors.WeightsError(f"{folder} is no verifier that `python -m verifier.export` wrote: its config.json tells nothing of one")
     try:
         known = dtype_of(manifest) in ("float32", "bfloat16")
         Template(**manifest.get("template", {}))
     except (KeyError, TypeError, AttributeError):
         known = False
     if not known:
-        raise hf_files.WeightsError(f"{folder / 'config.json'} tells nothing of its verifier that can be read; export it again")
+        raise errors.WeightsError(f"{folder / 'config.json'} tells nothing of its verifier that can be read; export it again")
     tokenizer = load_tokenizer(folder)
     model = hf_verifier.load_verifier(folder, tokenizer_size=tokenizer.vocab_size, dtype=jnp.dtype(dtype or dtype_of(manifest)))
     return Saved(model, tokenizer, manifest)

@@ -13,7 +13,7 @@ import jax
 from jax.sharding import Mesh
 
 from verifier import config as config_lib
-from verifier import hosts, log, saved, stopping, workdir
+from verifier import errors, hosts, log, saved, stopping, workdir
 from verifier.data import store
 from verifier.decode import memory, steps
 from verifier.decode.engine import Counts, Engine, Planner, Prompt
@@ -96,7 +96,7 @@ def _readable(problems: Sequence[Solutions], context: int, split: str) -> tuple[
     drawn = sum(len(each.tokens) for each in problems)
     too_long = drawn - sum(len(each.tokens) for each in kept)
     if drawn and not kept:
-        raise config_lib.UserError(
+        raise errors.UserError(
             f"score {split}: none of the {drawn:,} solutions fits the verifier's context of {context:,} tokens with its prompt; train one "
             "with a longer context (verify.weights, model.context), or sample shorter solutions (sample.max_new_tokens)"
         )
@@ -136,7 +136,7 @@ def _sample_job(
     for prompt in too_long:
         log.say(f"sample {split}: problem {prompt.problem_id} is left out: its prompt has {len(prompt.tokens)} tokens, of {planner.room}")
     if not fitting:
-        raise config_lib.ConfigError(f"sample {split}: no prompt fits; lower sample.max_new_tokens or raise model.context")
+        raise errors.ConfigError(f"sample {split}: no prompt fits; lower sample.max_new_tokens or raise model.context")
     plan = _plan_of_the_first_start(split, writer, planner.plan(fitting, samples), config)
     return _SampleJob(split, writer, config, fitting, samples, plan, [prompt.problem_id for prompt in too_long])
 
@@ -240,7 +240,7 @@ def _counted(groups: Iterable[list[dict[str, Any]]], progress: log.Progress) -> 
 
 def _stop_if_asked(progress: log.Progress) -> None:
     if stopping.asked():
-        raise config_lib.Stopped(f"{progress.description} at {progress.done:,} of {progress.total:,} {progress.unit}s")
+        raise errors.Stopped(f"{progress.description} at {progress.done:,} of {progress.total:,} {progress.unit}s")
 
 
 def _writer(folder: pathlib.Path, table: str, own: dict[str, Any]) -> store.TableWriter:
@@ -267,7 +267,7 @@ def _write(writer: store.TableWriter, groups: Iterable[list[dict[str, Any]]]) ->
             if len(waiting) >= PART_ROWS or time.monotonic() - written >= PART_SECONDS:
                 writer.append(waiting)
                 waiting, written = [], time.monotonic()
-    except config_lib.Stopped:
+    except errors.Stopped:
         writer.append(waiting)
         raise
     writer.append(waiting)

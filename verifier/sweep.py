@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from verifier import atomic, config_checks, hosts, knob_types, log, places, workdir
+from verifier import atomic, config_checks, errors, hosts, knob_types, log, places, workdir
 from verifier import config as config_lib
 from verifier.data import store
 from verifier.evaluate import comparison_page, side_by_side
@@ -52,20 +52,20 @@ def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root:
             have; with the variant. Or a root behind an object store, which knows no links.
     """
     if places.is_remote(root):
-        raise config_lib.ConfigError(f"--workdir={root}: a sweep links what its variants share, which only folders can; name a folder")
+        raise errors.ConfigError(f"--workdir={root}: a sweep links what its variants share, which only folders can; name a folder")
     assigned: dict[str, Sequence[str]] = {BASE: ()}
     for theme, variants in themes.items():
         for name in (theme, *variants):
             if not _NAME.fullmatch(name):
-                raise config_lib.ConfigError(
+                raise errors.ConfigError(
                     f"{knob_types.shown(name)} cannot name a theme or variant, which has a folder of that name: expected at most 60 "
                     "letters, digits, spaces and . _ + = , - with a letter or digit first and no space last"
                 )
         for name, assignments in variants.items():
             if any(each.partition("=")[0].strip() == "seed" for each in assignments):
-                raise config_lib.ConfigError(f"the variant {name!r} assigns a seed; those of a sweep are given by --seeds")
+                raise errors.ConfigError(f"the variant {name!r} assigns a seed; those of a sweep are given by --seeds")
             if list(assigned.setdefault(name, assignments)) != list(assignments):
-                raise config_lib.ConfigError(f"the variant {name!r} of the theme {theme!r} has the name of another one; call it otherwise")
+                raise errors.ConfigError(f"the variant {name!r} of the theme {theme!r} has the name of another one; call it otherwise")
     found: list[list[Variant]] = []
     for seed in seeds:
         found.append([])
@@ -73,8 +73,8 @@ def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root:
             try:
                 own = config_lib.override(config, [f"seed={seed}", *assignments])
                 config_checks.check(own)
-            except config_lib.ConfigError as error:
-                raise config_lib.ConfigError(f"the variant {name!r}: {error}") from error
+            except errors.ConfigError as error:
+                raise errors.ConfigError(f"the variant {name!r}: {error}") from error
             found[-1].append(Variant(name, own, workdir.Workdir(root / f"seed={seed}" / name)))
     return found
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from verifier import config as config_lib
-from verifier import device_checks, hosts, inputs, log, saved, workdir
+from verifier import device_checks, errors, hosts, inputs, log, saved, workdir
 from verifier.data import batches, problems, store
 from verifier.evaluate import caveats, provenance
 from verifier.model import hf_files, hf_weights, keys, sharding
@@ -130,7 +130,7 @@ def _verifier_base(run: Run, generator: saved.Saved, mesh: jax.sharding.Mesh) ->
     if not config.verify.weights:
         changed = config_lib.differences(generator.manifest["weights"], _weight_sums(config.model.weights))
         if changed:
-            raise config_lib.UserError(
+            raise errors.UserError(
                 f"model.weights={config.model.weights!r} has changed since the generator was made from it ({changed[0]}): put back the "
                 "files it had, or start anew in another --workdir"
             )
@@ -184,7 +184,7 @@ def base_arch(arch: Arch, config: config_lib.Config, source: object, jobs: Seque
     for name in jobs:
         job: config_lib.TrainConfig = getattr(config, name)
         if job.has_work and job.row_tokens > arch.context:
-            raise config_lib.ConfigError(
+            raise errors.ConfigError(
                 f"{name}.row_tokens={job.row_tokens} is more than the context of {arch.context} tokens of {source}"
             )
     return arch
@@ -198,7 +198,7 @@ def _tokenizer(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer
     """
     kind, path, weights = config.tokenizer.kind, config.tokenizer.path, config.model.weights
     if weights and (kind == "bytes" or (kind == "sentencepiece" and not path)):
-        raise config_lib.ConfigError(
+        raise errors.ConfigError(
             f"tokenizer.kind={kind} makes a new vocabulary, which model.weights={weights!r} was not trained with; set auto"
         )
     if kind == "bytes":
@@ -207,10 +207,10 @@ def _tokenizer(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer
         texts = (f"{each.question}\n{each.solution or ''}" for each in train)
         return tokenizer_lib.train_sentencepiece(texts, config.tokenizer.vocab_size)
     if not path and not weights:
-        raise config_lib.ConfigError(f"tokenizer.kind={kind} needs tokenizer.path or model.weights; or set sentencepiece to train one")
+        raise errors.ConfigError(f"tokenizer.kind={kind} needs tokenizer.path or model.weights; or set sentencepiece to train one")
     found = tokenizer_lib.load_tokenizer(pathlib.Path(path) if path else hf_weights.resolve_weights(weights))
     if kind != "auto" and kind not in type(found).__name__.lower():
-        raise config_lib.ConfigError(
+        raise errors.ConfigError(
             f"tokenizer.kind={kind}, but {path or weights} holds a {type(found).__name__}; set tokenizer.kind=auto"
         )
     return found
@@ -279,7 +279,7 @@ def _value_examples(run: Run, split: str, found: Sequence[Problem], tokenizer: T
     rows = run.samples(split, tokenizer, reads_text).sort_by(by_name)
     labels = store.read_table(run.dir.table("labels", split), "labels", ["problem_id", "sample_id", "correct"]).sort_by(by_name)
     if not all(rows[name].equals(labels[name]) for name in ("problem_id", "sample_id")):
-        raise config_lib.UserError(f"the labels of {split} are not of the samples that are there; remove the table and label anew")
+        raise errors.UserError(f"the labels of {split} are not of the samples that are there; remove the table and label anew")
     places: list[int] = []
     seen: set[tuple[Any, ...]] = set()
     used = dict.fromkeys(prompts, 0)

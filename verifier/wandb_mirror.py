@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from verifier import atomic, places
-from verifier.config import UserError
+from verifier.errors import UserError
 
 
 def check() -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 from verifier import atomic, checksums, inputs, places
 from verifier import config as config_lib
 from verifier.data import store
+from verifier.errors import WorkdirError
 
 SPLITS = ("train", "heldout", "test")
 GREEDY_SUFFIX = "_greedy"
@@ -50,8 +51,6 @@ _DEFAULTS = config_lib.flatten(config_lib.Config())
 _GREEDY_IGNORES = ("sample.temperature", "sample.top_k", "sample.top_p", "sample.test_samples")
 
 
-class WorkdirError(config_lib.UserError):
-    """A workdir whose results do not belong to the settings at hand, or that lacks what a stage needs."""
 
 
 class Workdir:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifier.config import ConfigError
 from verifier.data import packing
 from verifier.data.batches import (
     Batch,
@@ -20,7 +19,7 @@ from verifier.data.batches import (
     mix,
     pack,
 )
-from verifier.data.local_files import DataError
+from verifier.errors import ConfigError, DataError
 
 
 def numbered(lengths):

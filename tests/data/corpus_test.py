@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from verifier.data.local_files import DataError
 from verifier.data.problems import read_corpus
+from verifier.errors import DataError
 
 
 def test_both_forms_give_the_same(tmp_path):

@@ -1,10 +1,10 @@
 """Generated problems: right by their own annotations, endless, and never the same in train and test."""
-
 import itertools
 import re
 
 import pytest
 
+from verifier import errors
 from verifier.data import generated
 from verifier.text import answer, calculator
 
@@ -101,5 +101,5 @@ def test_all_four_operations_and_distractors_occur(problems):
 
 @pytest.mark.parametrize(("split", "kinds", "message"), [("test", ["ges"], "guess"), ("dev", ["guess"], "train"), ("train", [], "empty")])
 def test_unknown_names_are_refused(split, kinds, message):
-    with pytest.raises(generated.DataError, match=message):
+    with pytest.raises(errors.DataError, match=message):
         generated.generate(split, 1, 0, kinds)

@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from verifier.config import UserError
 from verifier.data.gsm8k import HUB_FILE, load_gsm8k
-from verifier.data.local_files import DataError
+from verifier.errors import DataError, UserError
 
 REAL = pathlib.Path(os.environ.get("GSM8K_DIR") or pathlib.Path(__file__).parents[3] / "shared" / "data" / "gsm8k")
 

@@ -6,8 +6,9 @@ import pytest
 
 from verifier.data.corpus import read_corpus
 from verifier.data.gsm8k import load_gsm8k
-from verifier.data.local_files import DataError, jsonl_rows, read_json, text_lines
-from verifier.data.store import StoreError, read_foreign
+from verifier.data.local_files import jsonl_rows, read_json, text_lines
+from verifier.data.store import read_foreign
+from verifier.errors import DataError, StoreError
 
 BROKEN = [
     (b'{"a": 1}\n\n{"a": \n', r"a\.jsonl, line 3: not JSON"),

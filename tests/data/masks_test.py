@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.batches_test import as_tuples
-from verifier.config import ConfigError
 from verifier.data.batches import (
     BatchStream,
     LabelledSamples,
@@ -18,7 +17,7 @@ from verifier.data.batches import (
     supervision,
     verifier_example,
 )
-from verifier.data.local_files import DataError
+from verifier.errors import ConfigError, DataError
 from verifier.text.problem import Template, make_problem
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from verifier.config import DataConfig
 from verifier.data import problems as problems_lib
-from verifier.data.problems import FOR_TESTING, SOURCES, DataError, load_problems, problems_from_table, problems_table
+from verifier.data.problems import FOR_TESTING, SOURCES, load_problems, problems_from_table, problems_table
 from verifier.data.tables import SCHEMAS
+from verifier.errors import DataError
 from verifier.text.problem import make_problem
 
 

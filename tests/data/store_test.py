@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from verifier import atomic, checksums
-from verifier.config import UserError
 from verifier.data import store
-from verifier.data.store import SCHEMAS, StoreError, TableWriter, read_manifest, read_table, remove_table
+from verifier.data.store import SCHEMAS, TableWriter, read_manifest, read_table, remove_table
+from verifier.errors import StoreError, UserError
 
 
 def sample(problem, sample_id=0, **changes):

@@ -9,10 +9,10 @@ import pathlib
 import pytest
 
 from verifier.data.asdiv import load_asdiv
-from verifier.data.local_files import DataError
 from verifier.data.multiarith import load_multiarith
 from verifier.data.svamp import load_svamp
 from verifier.data.word_problems import for_testing, join, number_text
+from verifier.errors import DataError
 
 SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data"
 

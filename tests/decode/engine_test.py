@@ -15,9 +15,10 @@ from flax import nnx
 
 from tests.decode import fakes
 from tests.decode.near_ties import Drawn
-from verifier.config import SampleConfig, UserError
+from verifier.config import SampleConfig
 from verifier.decode import engine as engine_lib
 from verifier.decode import memory, running, seating, steps, work
+from verifier.errors import UserError
 from verifier.model import cache, sampling
 from verifier.model.transformer import Arch, Transformer
 from verifier.text import calculator

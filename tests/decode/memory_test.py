@@ -7,8 +7,8 @@ import dataclasses
 import jax.numpy as jnp
 import pytest
 
-from verifier.config import UserError
 from verifier.decode import memory
+from verifier.errors import UserError
 from verifier.model.arch import Arch
 
 ARCH = Arch(1000, layers=4, width=64, heads=4, kv_heads=2, head_width=16, mlp_width=128, context=512)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tests.evaluate.held import assemble
 from verifier.config import ReportConfig
+from verifier.errors import AggregationError
 from verifier.evaluate import aggregation, rank, report
-from verifier.evaluate.aggregation import AGGREGATIONS, AggregationError, in_last_line
+from verifier.evaluate.aggregation import AGGREGATIONS, in_last_line
 from verifier.evaluate.candidates import arrange
 from verifier.evaluate.tables import SplitRows
 from verifier.evaluate.token_values import aggregate

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.evaluate.held import by_problem, scan_of
-from verifier import rerank
+from verifier import errors, rerank
 from verifier.config import LabelConfig, ReportConfig
 from verifier.data import reading, scanning, store
 from verifier.evaluate import columns, curves, graders, metrics, tables
@@ -176,13 +176,13 @@ def test_what_is_wrong_with_a_part_is_named(tmp_path: pathlib.Path) -> None:
     (part,) = store.parts_of(tmp_path / "scores" / "split=test")
     content = part.read_bytes()
     part.write_bytes(content[:40] + b"\xff" + content[41:])
-    with pytest.raises(store.StoreError, match="part-00000-.*.parquet: changed since it was written"):
+    with pytest.raises(errors.StoreError, match="part-00000-.*.parquet: changed since it was written"):
         tables.read_scores(tmp_path / "scores" / "split=test")
     part.write_bytes(content[:-9])
-    with pytest.raises(store.StoreError, match="part-00000-.*.parquet: truncated"):
+    with pytest.raises(errors.StoreError, match="part-00000-.*.parquet: truncated"):
         tables.read_scores(tmp_path / "scores" / "split=test")
     part.unlink()
-    with pytest.raises(store.StoreError, match="part-00000-.*.parquet is missing"):
+    with pytest.raises(errors.StoreError, match="part-00000-.*.parquet is missing"):
         tables.read_scores(tmp_path / "scores" / "split=test")
 
 

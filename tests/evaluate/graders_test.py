@@ -12,8 +12,9 @@ import textwrap
 import numpy as np
 import pytest
 
+from verifier.errors import MathProcessError
 from verifier.evaluate import graders, math_process
-from verifier.evaluate.math_process import MathProcessError, MathVerify
+from verifier.evaluate.math_process import MathVerify
 
 CASES = [json.loads(line) for line in (pathlib.Path(__file__).parent / "grader_cases.jsonl").read_text().splitlines()]
 FOR_EVER = "#### $9^{9^{9^9}}$"

@@ -11,8 +11,8 @@ import pytest
 from tests.evaluate.held import assemble
 from verifier import checksums
 from verifier.config import ReportConfig
+from verifier.errors import TablesError
 from verifier.evaluate import joining, provenance, report
-from verifier.evaluate.joining import TablesError
 from verifier.evaluate.tables import SplitRows
 
 CONFIG = ReportConfig(ks=(1, 3, 50), resamples=20, show_problems=1)

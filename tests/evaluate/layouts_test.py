@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from verifier import rerank
-from verifier.config import LabelConfig, UserError
+from verifier.config import LabelConfig
+from verifier.errors import UserError
 from verifier.evaluate import foreign, layouts
 from verifier.evaluate.tables import SplitRows
 from verifier.rerank import Sources

@@ -13,8 +13,9 @@ import pytest
 
 from tests.evaluate.layouts_test import ROWS, figures, read, write
 from verifier import rerank
-from verifier.config import LabelConfig, ReportConfig, UserError
+from verifier.config import LabelConfig, ReportConfig
 from verifier.data import expansion, json_rows, reading
+from verifier.errors import UserError
 from verifier.evaluate import aggregation
 from verifier.rerank import Sources
 

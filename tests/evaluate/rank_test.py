@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from verifier.errors import CandidatesError
 from verifier.evaluate import rank
-from verifier.evaluate.candidates import Candidates, CandidatesError, arrange
+from verifier.evaluate.candidates import Candidates, arrange
 
 Row = tuple[str, int, int, float]  # problem, sample, answer (-1: none), score
 

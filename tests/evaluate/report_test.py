@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from tests.evaluate.held import written
-from verifier import atomic, checksums
-from verifier.config import ReportConfig, UserError
+from verifier import atomic, checksums, errors
+from verifier.config import ReportConfig
 from verifier.data import store
+from verifier.errors import TablesError, UserError
 from verifier.evaluate import graders, report, scored, tables
-from verifier.evaluate.tables import TablesError
 from verifier.text.tokenizer import ByteTokenizer
 
 CONFIG = ReportConfig(ks=(1, 3, 5), resamples=100, show_problems=6)
@@ -181,7 +181,7 @@ def test_tables_that_do_not_belong_together_are_refused(tmp_path: pathlib.Path) 
         tables.assemble(samples, problems, "numeric", tables.read_scores(written(twice)))
     with pytest.raises(TablesError, match="problems of the samples have no gold answer, such as test-"):
         tables.assemble(samples, problems.slice(0, 12), "numeric", None)
-    with pytest.raises(graders.GraderError, match="no grader 'numerical'; nearest: numeric"):
+    with pytest.raises(errors.GraderError, match="no grader 'numerical'; nearest: numeric"):
         tables.read_samples(root / "tables" / "samples" / "split=test", "numerical")
     with pytest.raises(TablesError, match="no samples of the splits"):
         tables.read_workdir(tmp_path / "nowhere")
@@ -259,7 +259,7 @@ def test_a_config_with_any_byte_changed_is_refused_or_says_the_same(tmp_path):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         try:
             assert report.run_of_workdir(tmp_path) == unsealed
-        except checksums.Damaged:
+        except errors.Damaged:
             refused += 1
     assert refused > 0.8 * len(whole)  # between entries, other blanks are the same JSON
 

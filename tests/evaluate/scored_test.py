@@ -12,8 +12,9 @@ import sys
 import pytest
 
 from verifier import checksums, rerank
-from verifier.config import LabelConfig, ReportConfig, UserError
+from verifier.config import LabelConfig, ReportConfig
 from verifier.data import corrections, store
+from verifier.errors import UserError
 from verifier.evaluate import graders, scored
 
 ROOT = pathlib.Path(__file__).parents[2]

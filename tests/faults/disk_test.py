@@ -14,7 +14,7 @@ import pytest
 from tests.faults import runs
 from tests.shrunk import config
 from verifier import pipeline
-from verifier.config import UserError
+from verifier.errors import UserError
 from verifier.train import checkpoint
 
 STAGES = tuple(pipeline.STAGES)

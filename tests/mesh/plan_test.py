@@ -5,7 +5,8 @@ import pytest
 from tests.mesh.training_test import shown
 from verifier import config as config_lib
 from verifier import experiment
-from verifier.config import ConfigError, MeshConfig
+from verifier.config import MeshConfig
+from verifier.errors import ConfigError
 from verifier.plan import advice, devices, programs, stages, subject
 
 SMALL = """

@@ -11,7 +11,8 @@ from flax import nnx
 
 from tests.train import fakes
 from verifier import config as config_lib
-from verifier.config import ConfigError, MeshConfig
+from verifier.config import MeshConfig
+from verifier.errors import ConfigError
 from verifier.model import names, sharding
 from verifier.model.arch import Arch
 from verifier.model.heads import ReservedLogitHead, Verifier

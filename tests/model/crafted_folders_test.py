@@ -1,5 +1,4 @@
 """Model folders of others at the door: sizes, shapes and names are judged before they are believed, and each fault is named."""
-
 import json
 import pathlib
 import shutil
@@ -9,10 +8,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.model.hf_files_test import refused
-from verifier import checksums
-from verifier.config import UserError
+from verifier import checksums, errors
+from verifier.errors import UserError, WeightsError
 from verifier.model.hf_config import arch_from_hf
-from verifier.model.hf_files import WeightsError, reader, resolve_weights, stored_tensors
+from verifier.model.hf_files import reader, resolve_weights, stored_tensors
 from verifier.model.hf_weights import load_weights
 
 TESTDATA = pathlib.Path(__file__).parents[1] / "testdata"
@@ -213,10 +212,10 @@ def test_paths_that_cannot_be_are_named(path):
 
 def test_lists_of_sums_stay_in_their_folder(folder):
     for name in ("../x", "/etc/hostname", "a/../../x"):
-        with pytest.raises(checksums.Damaged, match="lies outside of it; mend it"):
+        with pytest.raises(errors.Damaged, match="lies outside of it; mend it"):
             checksums.check(folder, {name: "0"}, "mend it")
     (folder / checksums.SUMS).write_bytes(b"\xff\xfe  model.safetensors\n")
-    with pytest.raises(checksums.Damaged, match="has changed"):
+    with pytest.raises(errors.Damaged, match="has changed"):
         stored_tensors(folder)
 
 

@@ -1,5 +1,4 @@
 """Folders of safetensors: what is missing or damaged is named, what is written can be read by the safetensors library."""
-
 import json
 import sys
 import types
@@ -8,8 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from verifier import checksums
-from verifier.model.hf_files import NewTensor, WeightsError, read_json, reader, resolve_weights, stored_tensors, write_folder
+from verifier import checksums, errors
+from verifier.errors import WeightsError
+from verifier.model.hf_files import NewTensor, read_json, reader, resolve_weights, stored_tensors, write_folder
 
 A, B = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(4, np.float32)
 NEW = [NewTensor("a", (2, 3), lambda: A), NewTensor("b", (4,), lambda: B)]
@@ -66,7 +66,7 @@ def test_a_file_that_is_not_what_its_sum_says_is_named(tmp_path, known_by):
     assert list(stored_tensors(tmp_path)) == ["a"]
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(checksums.Damaged, match=r"model\.safetensors has changed .*download it again"):
+    with pytest.raises(errors.Damaged, match=r"model\.safetensors has changed .*download it again"):
         stored_tensors(tmp_path)
     write_folder(tmp_path / "new", {}, NEW, shard_bytes=1000)
     (tmp_path / "new" / checksums.SUMS).write_text("0  model.safetensors\n")  # of an older export

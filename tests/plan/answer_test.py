@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from tests.shrunk import config
-from verifier.config import ConfigError
+from verifier.errors import ConfigError
 from verifier.model import attention
 from verifier.plan import advice, answer, devices, stages, subject
 

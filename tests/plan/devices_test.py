@@ -2,7 +2,7 @@
 
 import pytest
 
-from verifier.config import ConfigError
+from verifier.errors import ConfigError
 from verifier.plan import devices
 
 

@@ -1,12 +1,11 @@
 """What an experiment stands for is found without weights, tokenizer, data or network; what nobody knows is refused."""
-
 import json
 
 import pytest
 
 from verifier import config as config_lib
-from verifier import experiment
-from verifier.config import ConfigError
+from verifier import errors, experiment
+from verifier.errors import ConfigError
 from verifier.plan import published, subject, work
 
 
@@ -67,7 +66,7 @@ def test_published_numbers_stand_in_for_gsm8k_alone():
     few = subject.read(config("gsm8k_token_verifier_7b", "data.train_problems=100", "data.test_problems=10"))
     assert (few.texts["train"].problems, few.texts["test"].problems) == (100, 10)
     for named in ("data.dir=nowhere", "data.test_name=svamp"):  # mistyped or missing: not to be covered up
-        with pytest.raises(config_lib.UserError, match=r"is not there|needs"):
+        with pytest.raises(errors.UserError, match=r"is not there|needs"):
             subject.read(config("gsm8k_token_verifier_7b", named))
-    with pytest.raises(config_lib.UserError, match="svamp"):
+    with pytest.raises(errors.UserError, match="svamp"):
         subject.read(config("gsm8k_token_verifier_7b", "data.name=svamp"))

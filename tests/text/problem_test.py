@@ -2,8 +2,8 @@
 
 import pytest
 
-from verifier.config import UserError
-from verifier.text.problem import ProblemError, Template, make_problem, problem_id
+from verifier.errors import ProblemError, UserError
+from verifier.text.problem import Template, make_problem, problem_id
 
 
 def test_the_id_depends_on_the_words_alone():

@@ -11,8 +11,8 @@ import tokenizers
 from sentencepiece import sentencepiece_model_pb2
 
 from verifier import log
-from verifier.config import UserError
-from verifier.text.tokenizer import TokenizerError, load_tokenizer
+from verifier.errors import TokenizerError, UserError
+from verifier.text.tokenizer import load_tokenizer
 
 LINES = ["Mia has 3 boxes of pens and 12 hats", "a banana bandana for $5 each"] * 9
 END = "<|end|>"

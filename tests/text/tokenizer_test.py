@@ -9,8 +9,9 @@ import sentencepiece
 import tokenizers
 from hypothesis import strategies as st
 
+from verifier.errors import TokenizerError
 from verifier.text.calculator import annotations
-from verifier.text.tokenizer import ByteTokenizer, TokenizerError, load_tokenizer, same_ids, train_sentencepiece
+from verifier.text.tokenizer import ByteTokenizer, load_tokenizer, same_ids, train_sentencepiece
 from verifier.text.transformers_tokenizer import save_for_transformers
 
 LINES = [

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from tests.train import fakes
-from verifier import checksums
+from verifier import errors
 from verifier.train import checkpoint
 
 PARAMS = {"blocks": [{"kernel": jnp.arange(6.0).reshape(2, 3)}, {"kernel": jnp.ones((3,), jnp.bfloat16)}], "step": jnp.int32(7)}
@@ -55,7 +55,7 @@ def test_the_protected_one_outlives_a_kill(tmp_path):
     with checkpoint.Checkpoints(tmp_path, keep=1) as told:
         told.protect(4, 3)
     assert sorted(folder.name for folder in tmp_path.iterdir() if folder.is_dir()) == ["3", "4"]
-    lost = pytest.raises(checkpoint.CheckpointError, match=r"has no checkpoint of step 1 \(there: 3, 4\); put it back")
+    lost = pytest.raises(errors.CheckpointError, match=r"has no checkpoint of step 1 \(there: 3, 4\); put it back")
     with checkpoint.Checkpoints(tmp_path) as last, lost:
         last.restore_params(1, PARAMS)
 
@@ -127,13 +127,13 @@ def test_a_changed_byte_is_named_and_the_checkpoint_not_used(tmp_path):
         with checkpoint.Checkpoints(tmp_path) as checkpoints:
             assert checkpoints.latest() == 2
             for read in (lambda: checkpoints.restore(2, PARAMS, OPTIMISER), lambda: checkpoints.note(2)):
-                with pytest.raises(checksums.Damaged, match=rf"{path} .*has changed since .*remove {tmp_path / '2'} .*earlier checkpoint"):
+                with pytest.raises(errors.Damaged, match=rf"{path} .*has changed since .*remove {tmp_path / '2'} .*earlier checkpoint"):
                     read()
             assert checkpoints.note(1) == {"step": 1}
         path.write_bytes(whole)
     path = files[0]
     path.unlink()
-    with checkpoint.Checkpoints(tmp_path) as checkpoints, pytest.raises(checksums.Damaged, match=f"{path} is missing"):
+    with checkpoint.Checkpoints(tmp_path) as checkpoints, pytest.raises(errors.Damaged, match=f"{path} is missing"):
         checkpoints.note(2)
     shutil.rmtree(tmp_path / "2")
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
@@ -155,7 +155,7 @@ def test_a_checkpoint_without_sums_was_not_finished(tmp_path):
 def test_every_damaged_file_is_one_line_of_advice(tmp_path, name):
     checkpoint.save_params(tmp_path / "params", PARAMS)
     (tmp_path / "params" / name).write_text('{"x')
-    with pytest.raises(checkpoint.CheckpointError, match=r"params (cannot be read \(.+\)|is no complete checkpoint); remove it and run"):
+    with pytest.raises(errors.CheckpointError, match=r"params (cannot be read \(.+\)|is no complete checkpoint); remove it and run"):
         checkpoint.load_params(tmp_path / "params", PARAMS)
 
 
@@ -163,7 +163,7 @@ def test_truncated_parameters_are_told(tmp_path):
     checkpoint.save_params(tmp_path / "params", {"w": jnp.asarray(np.random.default_rng(0).normal(size=9000))})
     largest = max((file for file in (tmp_path / "params").rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:1000])
-    with pytest.raises(checkpoint.CheckpointError, match=r"params cannot be read \(.+\); remove it and run its stage again"):
+    with pytest.raises(errors.CheckpointError, match=r"params cannot be read \(.+\); remove it and run its stage again"):
         checkpoint.load_params(tmp_path / "params", {"w": jnp.zeros(9000)})
 
 
@@ -196,13 +196,13 @@ def test_params_of_a_module(tmp_path):
 def test_what_does_not_fit_is_told_by_name(tmp_path):
     checkpoint.save_params(tmp_path / "params", {"a": jnp.ones((2, 3)), "b": {"c": jnp.ones(1)}})
     with pytest.raises(
-        checkpoint.CheckpointError, match=r"3 arrays differ: a has shape \(2, 3\), wanted \(2, 4\); b/c is not wanted; d is missing"
+        errors.CheckpointError, match=r"3 arrays differ: a has shape \(2, 3\), wanted \(2, 4\); b/c is not wanted; d is missing"
     ):
         checkpoint.load_params(tmp_path / "params", {"a": jnp.ones((2, 4)), "d": jnp.ones(1)})
-    with pytest.raises(checkpoint.CheckpointError, match="no such folder"):
+    with pytest.raises(errors.CheckpointError, match="no such folder"):
         checkpoint.load_params(tmp_path / "nowhere", PARAMS)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(checkpoint.CheckpointError, match="no complete checkpoint"):
+    with pytest.raises(errors.CheckpointError, match="no complete checkpoint"):
         checkpoint.load_params(tmp_path / "empty", PARAMS)
 
 

@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 
 from tests.train import fakes
-from verifier import allocator, log
+from verifier import allocator, errors, log
 from verifier import config as config_lib
 from verifier.train import checkpoint, loop, losses, step
 
@@ -136,7 +136,7 @@ def test_the_best_outlives_a_kill_and_a_refusal(tmp_path, monkeypatch):
     assert sorted(folder.name for folder in there.iterdir() if folder.is_dir()) == ["4", "6"]
     with checkpoint.Checkpoints(there) as checkpoints:
         best = checkpoint.tree_id(checkpoints.restore_params(4, nnx.state(fakes.Table(), nnx.Param)))
-    with pytest.raises(checkpoint.CheckpointError, match="learning_rate"):
+    with pytest.raises(errors.CheckpointError, match="learning_rate"):
         loop.fit(fakes.Table(), fakes.Stream(1, 20), fakes.table_loss, changed(config, learning_rate=0.5), job)
     assert sorted(folder.name for folder in there.iterdir() if folder.is_dir()) == ["4", "6"]
     model = fakes.Table()
@@ -149,10 +149,10 @@ def test_the_best_outlives_a_kill_and_a_refusal(tmp_path, monkeypatch):
 def test_a_stream_of_other_data_is_told_with_the_folder(tmp_path):
     class Other(fakes.Stream):
         def restore(self, state):
-            raise config_lib.UserError("the saved position has tokens=7")
+            raise errors.UserError("the saved position has tokens=7")
 
     loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
-    with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints/4: the saved position has tokens=7 \(remove .*checkpoints\)"):
+    with pytest.raises(errors.CheckpointError, match=r"checkpoints/4: the saved position has tokens=7 \(remove .*checkpoints\)"):
         loop.fit(fakes.Table(), Other(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
 
 
@@ -162,7 +162,7 @@ def test_a_position_of_another_order_is_named_before_settings_are_compared(tmp_p
             return {"epoch": 0, **super().state()}
 
     loop.fit(fakes.Table(), Older(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
-    with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints is of a version that read examples in another order.* Remove it"):
+    with pytest.raises(errors.CheckpointError, match=r"checkpoints is of a version that read examples in another order.* Remove it"):
         loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path, facts={"id": "other"}))
 
 
@@ -172,7 +172,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
         return batch._replace(value_target_BT=batch.value_target_BT * np.float32(np.nan if position == 6 else 1))
 
     with pytest.raises(
-        loop.Diverged, match=r"step 6: loss and gradient_norm and update_norm not finite.*checkpoints/3\. Try a lower learning_rate"
+        errors.Diverged, match=r"step 6: loss and gradient_norm and update_norm not finite.*checkpoints/3\. Try a lower learning_rate"
     ):
         loop.fit(fakes.Table(), fakes.Stream(1, 9, make=broken), fakes.table_loss, CONFIG, make_job(tmp_path))
     with checkpoint.Checkpoints(tmp_path / "checkpoints") as checkpoints:
@@ -183,7 +183,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
 
 def test_checkpoints_of_other_settings_are_refused(tmp_path):
     loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path, facts={"start": "abc"}))
-    with pytest.raises(checkpoint.CheckpointError, match=r"learning_rate: 0.01 there, 0.5 now\n  start: 'abc' there, 'xyz' now"):
+    with pytest.raises(errors.CheckpointError, match=r"learning_rate: 0.01 there, 0.5 now\n  start: 'abc' there, 'xyz' now"):
         loop.fit(
             fakes.Table(),
             fakes.Stream(1, 4),
@@ -202,7 +202,7 @@ def test_checkpoints_from_before_a_knob_was_there_go_on_under_its_default(tmp_pa
     monkeypatch.setattr(loop, "_settings", lambda *given: {name: value for name, value in ours(*given).items() if name not in without})
     loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path, facts={"verify.steps": 0}))
     monkeypatch.undo()
-    with pytest.raises(checkpoint.CheckpointError, match=r"verify\.steps: 0 there, 9 now\nRemove it"):
+    with pytest.raises(errors.CheckpointError, match=r"verify\.steps: 0 there, 9 now\nRemove it"):
         loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path, facts={"verify.steps": 9}))
     ended = loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path, facts={"verify.steps": 0}))
     assert ended.steps == 4
@@ -217,12 +217,12 @@ def test_checkpoints_from_before_a_knob_was_there_go_on_under_its_default(tmp_pa
     ],
 )
 def test_what_cannot_work_is_said(tmp_path, config, fields, message):
-    with pytest.raises(config_lib.ConfigError, match=message):
+    with pytest.raises(errors.ConfigError, match=message):
         loop.fit(fakes.Table(), fakes.Stream(1, 2), fakes.table_loss, config, make_job(tmp_path, **fields))
 
 
 def test_a_job_of_no_steps_is_refused(tmp_path):
-    with pytest.raises(config_lib.ConfigError, match="verify: the stream has no batches; give it examples and epochs > 0"):
+    with pytest.raises(errors.ConfigError, match="verify: the stream has no batches; give it examples and epochs > 0"):
         loop.fit(fakes.Table(), fakes.Stream(0, 0), fakes.table_loss, CONFIG, make_job(tmp_path))
 
 

@@ -11,8 +11,9 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 
-from verifier.data.local_files import DataError, find_folder
+from verifier.data.local_files import find_folder
 from verifier.data.word_problems import for_testing, join, number_text
+from verifier.errors import DataError
 from verifier.text.problem import Problem
 
 _UNIT = re.compile(r"\s*\([^()]*\)\s*$")

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from verifier.config import ConfigError
 from verifier.data.examples import Example, LabelledSamples, LazyExamples, encode_problem, lm_example, verifier_example
-from verifier.data.local_files import DataError
 from verifier.data.packing import fitting, pack_lengths
+from verifier.errors import ConfigError, DataError
 
 __all__ = [
     "Batch", "BatchStream", "Example", "LabelledSamples", "Mixed", "Supervision",

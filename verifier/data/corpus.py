@@ -5,7 +5,8 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Iterator
 
-from verifier.data.local_files import DataError, field, jsonl_rows, text_lines
+from verifier.data.local_files import field, jsonl_rows, text_lines
+from verifier.errors import DataError
 
 
 def read_corpus(path: pathlib.Path) -> list[str]:

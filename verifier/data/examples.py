@@ -9,8 +9,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import pyarrow as pa
 
-from verifier.config import ConfigError
-from verifier.data.local_files import DataError
+from verifier.errors import ConfigError, DataError
 from verifier.text import calculator
 from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.tokenizer import Tokenizer

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from verifier.data.tables import StoreError
+from verifier.errors import StoreError
 
 ROOM = 1 << 30  # bytes that a piece may take without a second thought
 _MORE = 1000  # times the file's size; repetitions that are worth storing are not repeated as often as that

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from verifier.data.generated_check import CHECKED
 from verifier.data.generated_direct import DIRECT
 from verifier.data.generated_words import Draft, distract
-from verifier.data.local_files import DataError
+from verifier.errors import DataError
 from verifier.text.problem import Problem, make_problem
 
 KINDS = {**DIRECT, **CHECKED}

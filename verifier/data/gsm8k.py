@@ -10,9 +10,10 @@ import pathlib
 from collections.abc import Iterator
 
 from verifier import log
-from verifier.data.local_files import DataError, field, find_folder, jsonl_rows
+from verifier.data.local_files import field, find_folder, jsonl_rows
 from verifier.data.reading import open_part
 from verifier.data.word_problems import refuse_other_answer
+from verifier.errors import DataError
 from verifier.text.problem import Problem, make_problem
 
 SPLITS = ("train", "test")

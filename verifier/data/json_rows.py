@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from verifier import places
-from verifier.data.tables import StoreError
+from verifier.errors import StoreError
 
 _NO_BLANK = re.compile(r"[^ \t\r\n,]")  # a comma between objects is a common slip and leaves no doubt
 LONGEST = 1 << 28  # bytes of a line: one that is longer is no row of a table, but may be a few bytes that unpack to all of memory

@@ -9,11 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from verifier import foreign_files, places
-from verifier.config import UserError
-
-
-class DataError(UserError):
-    """A data set that is missing, malformed or too small; the message says what was expected and how to supply it."""
+from verifier.errors import DataError, UserError
 
 
 def find_folder(folder: str, variable: str, files: Sequence[str], home: str) -> pathlib.Path:

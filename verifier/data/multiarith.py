@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from verifier.data.local_files import DataError, field, find_folder, read_json, text_field
+from verifier.data.local_files import field, find_folder, read_json, text_field
 from verifier.data.word_problems import for_testing, join, number_text
+from verifier.errors import DataError
 from verifier.text.problem import Problem
 
 _HOME = "https://github.com/kojima-takeshi188/zero_shot_cot, folder dataset/MultiArith"

@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Iterator, Sequence
 
-from verifier.data.local_files import DataError
+from verifier.errors import DataError
 
 OPEN_ROWS = 64  # rows that may still be filled: keeps packing linear in time, and examples near their place in the order
 NAMED = 20  # too long examples that a warning names

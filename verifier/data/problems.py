@@ -14,10 +14,10 @@ from verifier.data.asdiv import load_asdiv
 from verifier.data.corpus import read_corpus
 from verifier.data.generated import generate
 from verifier.data.gsm8k import load_gsm8k
-from verifier.data.local_files import DataError
 from verifier.data.multiarith import load_multiarith
 from verifier.data.svamp import load_svamp
 from verifier.data.tables import SCHEMAS
+from verifier.errors import DataError
 from verifier.text.problem import Problem
 
 __all__ = ["DataError", "load_further", "load_problems", "problems_from_table", "problems_table", "read_corpus"]

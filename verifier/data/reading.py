@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from verifier import checksums, places
 from verifier.data import expansion, plain_text
 from verifier.data.local_files import jsonl_rows
-from verifier.data.tables import SCHEMA_VERSION, SCHEMAS, StoreError, key_of, schema_of
+from verifier.data.tables import SCHEMA_VERSION, SCHEMAS, key_of, schema_of
+from verifier.errors import StoreError
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verifier.data import reading
-from verifier.data.tables import StoreError
+from verifier.errors import StoreError
 
 PIECE = 1 << 16  # rows that are decoded at once: some 100 MB of tokens and their values
 _WORKERS = 2  # decoding lets go of the interpreter; more of them would only hold more pieces at a time

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from verifier import checksums
-from verifier.atomic import ASIDE, WriteError, write_bytes
+from verifier.atomic import ASIDE, write_bytes
 from verifier.config import differences
 from verifier.data.reading import (
     MANIFEST,
@@ -41,7 +41,8 @@ from verifier.data.reading import (
     read_table,
     refuse_other_schema,
 )
-from verifier.data.tables import SCHEMA_VERSION, SCHEMAS, StoreError, key_of, schema_of
+from verifier.data.tables import SCHEMA_VERSION, SCHEMAS, key_of, schema_of
+from verifier.errors import StoreError, WriteError
 
 __all__ = ["SCHEMAS", "StoreError", "TableWriter", "read_foreign", "read_manifest", "read_table", "remove_table", "table_id"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from verifier.data.local_files import DataError, field, find_folder, read_json, text_field
+from verifier.data.local_files import field, find_folder, read_json, text_field
 from verifier.data.word_problems import for_testing, join, number_text
+from verifier.errors import DataError
 from verifier.text.problem import Problem
 
 

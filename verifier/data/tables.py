@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from verifier.config import UserError
-
-
-class StoreError(UserError):
-    """A table on disk that is damaged, incomplete or not what was asked for; the message names the file and what was expected."""
+from verifier.errors import StoreError
 
 
 def _columns(types: dict[str, pa.DataType], nullable: tuple[str, ...] = ()) -> pa.Schema:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from verifier import log
-from verifier.data.local_files import DataError
+from verifier.errors import DataError
 from verifier.text.answer import same
 from verifier.text.problem import Problem, make_problem
 

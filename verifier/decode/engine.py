@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 import jax
 from jax.sharding import Mesh
 
-from verifier.config import SampleConfig, UserError
+from verifier.config import SampleConfig
 from verifier.decode import memory, steps
 from verifier.decode.annotations import Calculator
 from verifier.decode.running import Completion, Counts, Hooks, Prompt, Running, Writer
+from verifier.errors import UserError
 from verifier.model import sharding
 from verifier.model.arch import Arch
 from verifier.model.transformer import Transformer

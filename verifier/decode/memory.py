@@ -13,10 +13,10 @@ from typing import Any
 
 import jax
 
-from verifier.config import UserError
 from verifier.data.packing import doubled_room, rooms
 from verifier.decode.rows import most_pages
 from verifier.decode.seating import OWN_BLOCK
+from verifier.errors import UserError
 from verifier.model import attention
 from verifier.model import cache as cache_lib
 from verifier.model.arch import Arch

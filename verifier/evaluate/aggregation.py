@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from verifier.config import UserError, choices
+from verifier.config import choices
+from verifier.errors import AggregationError
 from verifier.evaluate import rank, token_values
 from verifier.evaluate.calibration import are_probabilities, auroc_within_problems
 from verifier.evaluate.candidates import Candidates
@@ -29,8 +30,6 @@ _COMPARED = 16  # solutions on which a tokenizer is held against the stored text
 _WAY_OUT = "name that of the samples' generator by --tokenizer=PATH (rerank), or take another aggregation"
 
 
-class AggregationError(UserError):
-    """Token values cannot be put together as asked; the message says what is missing."""
 
 
 def in_last_line(token_N: np.ndarray, length_R: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:

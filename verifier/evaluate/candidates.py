@@ -15,11 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from verifier.config import UserError
-
-
-class CandidatesError(UserError):
-    """Rows that cannot be ranked: twice the same sample, or a score that is no finite number."""
+from verifier.errors import CandidatesError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import Any
 import jinja2
 
 from verifier import atomic, places
-from verifier.config import Config, UserError, flatten, gives_logits
+from verifier.config import Config, flatten, gives_logits
 from verifier.data import store
+from verifier.errors import UserError
 from verifier.evaluate.metrics import ROWS
 from verifier.evaluate.page import main_split
 from verifier.evaluate.provenance import made_anew

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.config import UserError
+from verifier.errors import ComparisonError
 from verifier.evaluate import curves, rank
 from verifier.evaluate.calibration import are_probabilities
 from verifier.evaluate.candidates import Candidates
@@ -21,8 +21,6 @@ from verifier.evaluate.intervals import Bootstrap
 CURVES = ("pass_at_k", "verifier_at_k", "majority_at_k")
 
 
-class ComparisonError(UserError):
-    """Runs that cannot be compared; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)

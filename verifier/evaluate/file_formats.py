@@ -21,8 +21,8 @@ from verifier import foreign_files, log, places
 from verifier.data import json_rows, plain_text, reading
 from verifier.data.plain_text import NotText
 from verifier.data.scanning import Part, Scan, View, scan_parts
+from verifier.errors import TablesError
 from verifier.evaluate import layouts, shapes, unnesting
-from verifier.evaluate.joining import TablesError
 from verifier.evaluate.layouts import Chosen
 
 KINDS = "Parquet, Arrow, CSV and JSON files, packed or not"

@@ -7,8 +7,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from verifier.errors import ComparisonError
 from verifier.evaluate import aggregation, provenance, report, tables
-from verifier.evaluate.comparison import ComparisonError, Contestant
+from verifier.evaluate.comparison import Contestant
 from verifier.evaluate.metrics import GREEDY
 
 

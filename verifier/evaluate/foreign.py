@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from verifier.data.scanning import Scan
+from verifier.errors import TablesError
 from verifier.evaluate import columns, file_formats, graders, token_values
-from verifier.evaluate.joining import ALLOW, TablesError
+from verifier.evaluate.joining import ALLOW
 from verifier.evaluate.tables import Kept, gold_ids
 from verifier.text.answer import answer_line
 from verifier.text.problem import problem_id

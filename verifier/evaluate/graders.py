@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from verifier.config import LabelConfig, UserError
+from verifier.config import LabelConfig
+from verifier.errors import GraderError
 from verifier.evaluate import columns
 from verifier.evaluate.math_process import MathVerify, check_installed
 from verifier.text.answer import GRADERS, comparable, vote_key
@@ -27,8 +28,6 @@ _LOOKED_AT = 200  # solutions that other graders try, where one finds no answers
 _SHOWN = 60  # characters of a text in a finding
 
 
-class GraderError(UserError):
-    """A grader that does not exist; the message gives the nearest names."""
 
 
 @dataclasses.dataclass(frozen=True)

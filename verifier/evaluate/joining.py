@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from verifier.config import UserError
+from verifier.errors import TablesError
 from verifier.evaluate import columns, token_values
 from verifier.evaluate.candidates import not_finite
 
@@ -14,8 +14,6 @@ ALLOW = "leave such samples out and count them: --allow-missing (rerank), report
 TOO_LONG = "samples_too_long_for_the_verifier"
 
 
-class TablesError(UserError):
-    """Tables that do not belong together; the message names the table and the rows."""
 
 
 def places(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:

@@ -10,8 +10,8 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from verifier.errors import TablesError
 from verifier.evaluate import shapes
-from verifier.evaluate.joining import TablesError
 
 TEXTS = ("question", "problem_id", "solution", "answer", "split", "generator", "verifier", "trained_on")
 NUMBERS = ("sample_id", "score")

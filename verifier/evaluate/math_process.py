@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from verifier.config import UserError
+from verifier.errors import MathProcessError
 from verifier.text.answer import answer_line
 from verifier.text.number import parse_number
 
@@ -27,8 +27,6 @@ _KNOWN = 1 << 12  # questions whose verdicts are kept, with their texts: without
 _PATIENCE = 10  # the process ends itself; one that waits in place of computing is ended after so many times as many seconds
 
 
-class MathProcessError(UserError):
-    """math-verify is not there or does not start; the message says how to get it."""
 
 
 class MathVerify:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from verifier.data import store
-from verifier.evaluate.joining import TablesError
+from verifier.errors import TablesError
 from verifier.evaluate.metrics import GREEDY
 
 

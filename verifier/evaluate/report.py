@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from verifier import atomic, checksums, places
-from verifier.config import ReportConfig, UserError
+from verifier.config import ReportConfig
 from verifier.data import store
+from verifier.errors import TokenizerError, UserError
 from verifier.evaluate import aggregation, caveats, graders, heatmap, metrics, page, plots, positions, provenance, shown, tables
 from verifier.evaluate.calibration import are_probabilities
 from verifier.evaluate.joining import TOO_LONG
@@ -23,7 +24,7 @@ from verifier.evaluate.metrics import results_table
 from verifier.evaluate.svg import Drawing
 from verifier.evaluate.tables import SplitRows
 from verifier.evaluate.token_texts import token_texts
-from verifier.text.tokenizer import Tokenizer, TokenizerError, load_tokenizer
+from verifier.text.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["Run", "results_table", "run_of_workdir", "write", "write_report"]
 

@@ -23,8 +23,9 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from verifier.config import ScoreConfig, UserError
+from verifier.config import ScoreConfig
 from verifier.data.packing import doubled_room, pack_lengths, rooms
+from verifier.errors import UserError
 from verifier.model import sharding
 from verifier.model.cache import Prefix
 from verifier.model.heads import Verifier

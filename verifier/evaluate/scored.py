@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 from verifier import atomic, places
 from verifier.data import corrections, store
 from verifier.data.reading import open_part, part_digest, parts_of
+from verifier.errors import TablesError
 from verifier.evaluate import joining
-from verifier.evaluate.joining import TablesError
 from verifier.evaluate.provenance import reads_stored_tokens, refuse_stale, trained_on
 from verifier.evaluate.tables import reported
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from verifier import atomic
+from verifier.errors import ComparisonError
 from verifier.evaluate import comparison, comparison_page, finished, report
-from verifier.evaluate.comparison import ComparisonError
 
 
 def compare(roots: Sequence[pathlib.Path], out: pathlib.Path, split: str, resamples: int, seed: int) -> str:

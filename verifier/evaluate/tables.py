@@ -18,10 +18,10 @@ from verifier import places
 from verifier.config import LabelConfig
 from verifier.data import corrections, store
 from verifier.data.scanning import Scan, scan_table
+from verifier.errors import TablesError
 from verifier.evaluate import columns, graders, joining, token_values
 from verifier.evaluate.candidates import Candidates, arrange_coded
 from verifier.evaluate.columns import ROW
-from verifier.evaluate.joining import TablesError
 from verifier.evaluate.metrics import GREEDY
 from verifier.evaluate.provenance import refuse_stale
 from verifier.text.answer import same

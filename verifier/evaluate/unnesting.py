@@ -12,8 +12,8 @@ import pyarrow as pa
 from verifier.data import plain_text
 from verifier.data.plain_text import NotText
 from verifier.data.scanning import Part, View
+from verifier.errors import TablesError
 from verifier.evaluate import layouts
-from verifier.evaluate.joining import TablesError
 from verifier.evaluate.layouts import Chosen
 
 _NOTHING = object()

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from verifier.errors import WeightsError
 from verifier.model import hf_fields, hf_rope
 from verifier.model.arch import Arch
-from verifier.model.hf_files import WeightsError
 
 # What transformers assumes where config.json is silent; a field with no default here has to be in the file.
 _ROTARY_DEFAULTS: dict[str, Any] = {

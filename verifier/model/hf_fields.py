@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from verifier.errors import WeightsError
 from verifier.model.arch import MOST_LAYERS
-from verifier.model.hf_files import WeightsError
 
 _MOST = 2**31 - 1  # of any size: what an index can count
 MOST_NUMBER = 1e30  # of any other number: what float32 holds

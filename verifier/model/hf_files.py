@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 
 from verifier import atomic, checksums, foreign_files, places
-from verifier.config import UserError
+from verifier.errors import WeightsError
 from verifier.model import other_formats
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -27,8 +27,6 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _NOT_DOWNLOADED = ["consolidated*", "original/*", "onnx/*"]  # the same weights again, in other layouts
 
 
-class WeightsError(UserError):
-    """Weights that cannot be found, read or expressed; the message names the file or field, what was expected and the way out."""
 
 
 class StoredTensor(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from verifier.errors import WeightsError
 from verifier.model.hf_fields import MOST_NUMBER
-from verifier.model.hf_files import WeightsError
 from verifier.model.rotary import RopeScaling
 
 # Fields of rope_scaling that each kind reads: Hugging Face's name, ours.

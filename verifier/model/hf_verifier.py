@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from verifier.errors import WeightsError
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
-from verifier.model.hf_files import NewTensor, WeightsError, read_json, reader, stored_tensors, write_folder
+from verifier.model.hf_files import NewTensor, read_json, reader, stored_tensors, write_folder
 from verifier.model.hf_names import FAMILIES
 from verifier.model.hf_weights import load_weights, stored_form
 

@@ -14,12 +14,12 @@ import numpy as np
 from flax import nnx
 
 from verifier import foreign_files
+from verifier.errors import WeightsError
 from verifier.model import other_formats, sharding
 from verifier.model.arch import Arch, grown_rows
 from verifier.model.hf_config import arch_from_hf as arch_from_hf
 from verifier.model.hf_config import family_of, hf_from_arch
 from verifier.model.hf_files import NewTensor, StoredTensor, is_readable, read_json, reader, stored_tensors, write_folder
-from verifier.model.hf_files import WeightsError as WeightsError
 from verifier.model.hf_files import resolve_weights as resolve_weights
 from verifier.model.hf_names import FAMILIES, Row, full_name, is_ignored, rows_of
 from verifier.model.transformer import Transformer

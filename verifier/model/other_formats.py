@@ -6,7 +6,7 @@ import json
 import pathlib
 
 from verifier import foreign_files
-from verifier.config import UserError
+from verifier.errors import UserError
 
 _ADAPTER = "adapter_config.json"  # PEFT's: a LoRA or another small addition to a base model
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

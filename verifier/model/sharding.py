@@ -12,7 +12,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from verifier.config import ConfigError, MeshConfig
+from verifier.config import MeshConfig
+from verifier.errors import ConfigError
 from verifier.model import names
 from verifier.model.arch import Arch
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from verifier import stopping
+from verifier import errors, stopping
 
 if __name__ == "__main__":
     stopping.listen(goes_on=False)  # before all that takes time to import
@@ -32,10 +32,10 @@ def run(argv: Sequence[str]) -> str:
         argv: arguments that are no flags; each must be one more `path=value`.
     """
     if _EXP.value is None:
-        raise config_lib.ConfigError("--exp is missing: name an experiment, such as --exp=gsm8k_token_verifier --devices=h100-8")
+        raise errors.ConfigError("--exp is missing: name an experiment, such as --exp=gsm8k_token_verifier --devices=h100-8")
     strays = [word for word in argv if "=" not in word]
     if strays:
-        raise config_lib.ConfigError(f"unexpected argument {strays[0]!r}: knobs are given as --set path=value, the rest as --flag=value")
+        raise errors.ConfigError(f"unexpected argument {strays[0]!r}: knobs are given as --set path=value, the rest as --flag=value")
     config = config_lib.override(experiment.load(_EXP.value), [*answer.mesh(_MESH.value), *_SET.value, *argv])
     config_checks.check(config)
     devices = devices_lib.parse(_DEVICES.value or answer.devices_of(config.mesh))
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     """Plans; what a user can mend ends as one line on stderr and exit status 1."""
     try:
         log.tell(run(argv[1:]))
-    except config_lib.UserError as error:
+    except errors.UserError as error:
         log.complain(error)
         sys.exit(1)
 

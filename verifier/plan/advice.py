@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from verifier.config import Config, UserError, override
+from verifier.config import Config, override
 from verifier.decode.memory import USABLE
+from verifier.errors import UserError
 from verifier.plan import stages
 from verifier.plan.devices import Devices
 from verifier.plan.subject import Subject

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from verifier import config as config_lib
+from verifier import errors
 from verifier.plan import devices as devices_lib
 
 
@@ -16,7 +17,7 @@ def answer(config: config_lib.Config, devices: devices_lib.Devices, names: Seque
 
     all_names = ("pretrain", "finetune", "sample", "verify", "score")
     if strange := [name for name in names or () if name not in all_names]:
-        raise config_lib.ConfigError(f"--stages: nothing is planned for {strange[0]!r}; expected some of {', '.join(all_names)}")
+        raise errors.ConfigError(f"--stages: nothing is planned for {strange[0]!r}; expected some of {', '.join(all_names)}")
     idle = {name for name in stages.JOBS if not getattr(config, name).has_work}
     asked = [name for name in all_names if (name not in idle if names is None else name in names)]
     config = dataclasses.replace(config, mesh=stages.closed(config.mesh, devices))
@@ -28,9 +29,9 @@ def answer(config: config_lib.Config, devices: devices_lib.Devices, names: Seque
             stage = stages.plan(found, name, devices)
             planned.append(stage)
             fits = stage.total <= advice.limit(devices)
-        except config_lib.ConfigError:
+        except errors.ConfigError:
             raise
-        except config_lib.UserError as error:  # sampling has sizes of its own to refuse
+        except errors.UserError as error:  # sampling has sizes of its own to refuse
             planned.append(name)
             ways[name] = f"{error}\n  "
             fits = False
@@ -45,14 +46,14 @@ def mesh(text: str | None) -> list[str]:
         return []
     sizes = text.replace("x", ",").split(",")
     if len(sizes) != 3 or not all(re.fullmatch(r"-1|[1-9]\d*", size.strip()) for size in sizes):
-        raise config_lib.ConfigError(f"--mesh={text}: expected three numbers of devices, data,fsdp,tensor, such as 1,16,4 (one may be -1)")
+        raise errors.ConfigError(f"--mesh={text}: expected three numbers of devices, data,fsdp,tensor, such as 1,16,4 (one may be -1)")
     return [f"mesh.{axis}={size.strip()}" for axis, size in zip(("data", "fsdp", "tensor"), sizes, strict=True)]
 
 
 def devices_of(mesh: config_lib.MeshConfig) -> str:
     """How many devices a mesh has that leaves none open."""
     if -1 in (mesh.data, mesh.fsdp, mesh.tensor):
-        raise config_lib.ConfigError(
+        raise errors.ConfigError(
             f"--devices is missing, and mesh.data={mesh.data} mesh.fsdp={mesh.fsdp} mesh.tensor={mesh.tensor} leaves their number open: "
             "give --devices=KIND-N such as h100-8, or --mesh without -1"
         )

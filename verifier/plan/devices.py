@@ -7,7 +7,7 @@ import difflib
 import re
 
 from verifier import knob_types
-from verifier.config import ConfigError
+from verifier.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from verifier import places
-from verifier.config import Config, ConfigError
+from verifier.config import Config
 from verifier.data import problems
+from verifier.errors import ConfigError, TokenizerError
 from verifier.model import hf_files, hf_weights
 from verifier.model.arch import Arch, scratch_arch
 from verifier.plan.published import GSM8K, MODELS, Text
 from verifier.text.bytes_tokenizer import ByteTokenizer
 from verifier.text.problem import Problem, Template
-from verifier.text.tokenizer import Tokenizer, TokenizerError, load_tokenizer
+from verifier.text.tokenizer import Tokenizer, load_tokenizer
 from verifier.training import base_arch, generator_jobs
 
 LETTERS_A_TOKEN = 3.0  # of word problems, where there is no tokenizer to count with

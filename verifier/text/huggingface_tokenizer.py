@@ -12,7 +12,7 @@ from typing import Any
 import tokenizers
 
 from verifier import atomic, foreign_files
-from verifier.text.pieces import TokenizerError
+from verifier.errors import TokenizerError
 
 JSON_FILE = "tokenizer.json"
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "config.json")

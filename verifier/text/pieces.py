@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Protocol
 
-from verifier.config import UserError
+from verifier.errors import TokenizerError
 
 # What a tokenizer must give back: what worked solutions are written in, and characters that questions hold now and then.
 _ROUND_TRIP = (
@@ -22,8 +22,6 @@ _ROUND_TRIP = (
 _COMPATIBLE = "\u00bd, 2\u00b2, 3\u2026"  # NFKC writes these otherwise; the meaning stays
 
 
-class TokenizerError(UserError):
-    """A tokenizer that is missing, unreadable, or cannot be trained; the message says what was looked for and the way out."""
 
 
 def byte_spans(text: str, pieces: Sequence[bytes]) -> list[tuple[int, int]] | None:

@@ -7,12 +7,8 @@ import hashlib
 import string
 import unicodedata
 
-from verifier.config import UserError
+from verifier.errors import ProblemError
 from verifier.text.tokenizer import Tokenizer
-
-
-class ProblemError(UserError):
-    """A problem or a template that is of no use; the message shows it and says what was expected."""
 
 
 @dataclasses.dataclass(frozen=True)

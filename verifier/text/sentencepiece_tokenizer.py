@@ -16,7 +16,8 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenizers import decoders, models, normalizers
 
 from verifier import atomic, foreign_files
-from verifier.text.pieces import TokenizerError, byte_spans
+from verifier.errors import TokenizerError
+from verifier.text.pieces import byte_spans
 
 MODEL_FILE = "tokenizer.model"
 _SPACE = "\u2581"  # how SentencePiece writes a space; in a text of its own it is spelt in bytes, else it would come back as a space

@@ -10,9 +10,10 @@ from typing import Protocol
 import tokenizers
 
 from verifier import foreign_files, log, places
+from verifier.errors import TokenizerError
 from verifier.text.bytes_tokenizer import BYTES_FILE, ByteTokenizer
 from verifier.text.huggingface_tokenizer import JSON_FILE, Reading, read_huggingface
-from verifier.text.pieces import TokenizerError, check_round_trip
+from verifier.text.pieces import check_round_trip
 from verifier.text.sentencepiece_tokenizer import MODEL_FILE, read_sentencepiece, train_sentencepiece
 
 __all__ = ["ByteTokenizer", "Tokenizer", "TokenizerError", "load_tokenizer", "same_ids", "train_sentencepiece"]

@@ -23,8 +23,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from verifier import checksums, log, places
-from verifier import config as config_lib
+from verifier import checksums, errors, log, places
+from verifier.errors import CheckpointError
 from verifier.model import names
 
 Tree = TypeVar("Tree")
@@ -32,8 +32,6 @@ _OWN = re.compile(r"\d+(\..*)?")  # what a folder of checkpoints holds: a folder
 _EARLIER = "remove that folder to go on from an earlier checkpoint"
 
 
-class CheckpointError(config_lib.UserError):
-    """A checkpoint that is missing, damaged or of another shape; the message names the folder and the way out."""
 
 
 class Checkpoints:
@@ -292,7 +290,7 @@ class _Plainly:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, Exception) and not isinstance(error, (config_lib.UserError, MemoryError, jax.errors.JaxRuntimeError)):
+        if isinstance(error, Exception) and not isinstance(error, (errors.UserError, MemoryError, jax.errors.JaxRuntimeError)):
             cause = (str(error).strip().splitlines() or [""])[0][:200]
             raise CheckpointError(f"{self.path} {self.fault} ({type(error).__name__}: {cause}); {self.way_out}") from error
 

@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from verifier import allocator, log, stopping
+from verifier import allocator, errors, log, stopping
 from verifier import config as config_lib
+from verifier.errors import Diverged
 from verifier.model import sharding
 from verifier.train import checkpoint, losses, prefetch, step
 from verifier.train.prefetch import Stream
@@ -30,8 +31,6 @@ _WITHOUT_EFFECT = ("checkpoint_minutes", "checkpoint_every", "keep_checkpoints",
 _PLACES = ("weights", "corpus")  # of files, which a job's facts know by their sums
 
 
-class Diverged(config_lib.UserError):
-    """The loss, its gradient or an update is not finite; the message names the step, the last good checkpoint and what to try."""
 
 
 def to_device(batch: Batch) -> Batch:
@@ -174,7 +173,7 @@ class _Run:
                     self._save(state, done, batch.position)
                 if stop:
                     self.checkpoints.wait()
-                    raise config_lib.Stopped(f"{self.job.name} after step {done} of {steps}")
+                    raise errors.Stopped(f"{self.job.name} after step {done} of {steps}")
                 if last:
                     break
         self.meter.drain()
@@ -193,7 +192,7 @@ class _Run:
         shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
         log.say(f"{self.job.name}: held-out at step {done}: {shown}")
         if self.job.watch not in numbers:
-            raise config_lib.ConfigError(f"watch is {self.job.watch!r}, but the held-out batches give {', '.join(numbers)}")
+            raise errors.ConfigError(f"watch is {self.job.watch!r}, but the held-out batches give {', '.join(numbers)}")
         return self.standing.learn(numbers, done, self.job.watch)
 
     def _save(self, state: step.TrainState, done: int, position: Mapping[str, Any]) -> None:
@@ -265,13 +264,13 @@ class _Meter:
 def _check(stream: Stream, config: config_lib.TrainConfig, job: Job) -> None:
     """Refuses what cannot work, before anything is compiled."""
     if not len(stream):
-        raise config_lib.ConfigError(f"{job.name}: the stream has no batches; give it examples and epochs > 0 or steps > 0")
+        raise errors.ConfigError(f"{job.name}: the stream has no batches; give it examples and epochs > 0 or steps > 0")
     if config.batch_rows % config.accumulate:
         fault = f"batch_rows is {config.batch_rows}, which accumulate={config.accumulate} does not divide"
-        raise config_lib.ConfigError(f"{job.name}: {fault}; choose a divisor")
+        raise errors.ConfigError(f"{job.name}: {fault}; choose a divisor")
     if config.patience and not job.heldout:
         fault = f"patience is {config.patience}, but there are no held-out batches"
-        raise config_lib.ConfigError(f"{job.name}: {fault}; set data.heldout_problems or {job.name}.patience=0")
+        raise errors.ConfigError(f"{job.name}: {fault}; set data.heldout_problems or {job.name}.patience=0")
 
 
 def _resume(
@@ -283,7 +282,7 @@ def _resume(
         return state, _Standing(), 0, 0.0
     note = checkpoints.note(done)
     if note["stream"].keys() != stream.state().keys():
-        raise checkpoint.CheckpointError(
+        raise errors.CheckpointError(
             f"{checkpoints.folder} is of a version that read examples in another order, so the job cannot go on as it would have. Remove "
             "it to start the job anew; what is finished stays."
         )
@@ -291,12 +290,12 @@ def _resume(
     changed = config_lib.differences(config_lib.with_defaults(note["settings"], own, defaults), own)
     if changed:
         lines = "\n  ".join(changed)
-        raise checkpoint.CheckpointError(f"{checkpoints.folder} is of a job with other settings:\n  {lines}\nRemove it to start anew.")
+        raise errors.CheckpointError(f"{checkpoints.folder} is of a job with other settings:\n  {lines}\nRemove it to start anew.")
     params, rest = checkpoints.restore(done, state.params, {"state": state.optimiser, "step": state.step})
     try:
         stream.restore(note["stream"])
-    except config_lib.UserError as error:
-        raise checkpoint.CheckpointError(f"{checkpoints.path(done)}: {error} (remove {checkpoints.folder})") from error
+    except errors.UserError as error:
+        raise errors.CheckpointError(f"{checkpoints.path(done)}: {error} (remove {checkpoints.folder})") from error
     standing = _Standing(**note["standing"] | {"best": math.inf if note["standing"]["best"] is None else note["standing"]["best"]})
     checkpoints.protect(done, _protected(standing, config))
     log.say(f"{job.name}: goes on after step {done} of {len(stream)} ({checkpoints.path(done)})")
