@@ -16,7 +16,7 @@ from tests.evaluate.held import by_problem, scan_of
 from verifier import errors, rerank
 from verifier.config import LabelConfig, ReportConfig
 from verifier.data import reading, scanning, store
-from verifier.evaluate import columns, curves, graders, metrics, tables
+from verifier.evaluate import curves, extraction, graders, metrics, tables
 from verifier.evaluate.candidates import Candidates, arrange
 from verifier.rerank import Sources
 from verifier.text.answer import GRADERS, grade, vote_key
@@ -34,7 +34,7 @@ TEXTS = st.lists(
 @given(st.lists(TEXTS, min_size=1, max_size=12))
 def test_answers_of_a_column_are_those_of_its_solutions(texts: list[str]) -> None:
     for grader, mode in GRADERS.items():
-        assert columns.answers(pa.array(texts), grader).to_pylist() == [mode.extract(text) for text in texts], grader
+        assert extraction.answers(pa.array(texts), grader).to_pylist() == [mode.extract(text) for text in texts], grader
 
 
 def made_rows(seed: int, problems: int = 9) -> list[dict]:

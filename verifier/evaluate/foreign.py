@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from verifier.data.scanning import Scan
 from verifier.errors import TablesError
-from verifier.evaluate import columns, file_formats, graders, token_values
+from verifier.evaluate import columns, extraction, file_formats, graders, token_values
 from verifier.evaluate.joining import ALLOW
 from verifier.evaluate.tables import Kept, gold_ids
 from verifier.text.answer import answer_line
@@ -75,7 +75,7 @@ def read_samples_file(path: pathlib.Path, grader: str, allow_missing: bool = Fal
         piece = _Piece(table, first, scan)
         solution = _there(piece, "solution")
         made: dict[str, Any] = {"problem_id": _ids(piece)}
-        made |= {"answer": columns.answers(solution.combine_chunks(), grader)} if grader in graders.BY_ENDING else {}
+        made |= {"answer": extraction.answers(solution.combine_chunks(), grader)} if grader in graders.BY_ENDING else {}
         made |= {
             name: _questions(piece) if name == "question" else _there(piece, name).dictionary_encode()
             for name in ("split", "question")
@@ -159,13 +159,13 @@ def _questions(piece: _Piece) -> pa.ChunkedArray:
 
 def _mapped(column: pa.ChunkedArray, change: Callable[[str], str]) -> pa.Array:
     """What `change` makes of every text, which is asked once for each different one."""
-    code, texts = columns.codes(column)
+    code, texts = extraction.codes(column)
     return pa.array([change(str(text)) for text in texts], pa.string()).take(pa.array(code)).dictionary_encode()
 
 
 def _problems(whole: pa.Table, answer: str) -> pa.Table:
     """One row a problem: id, question where known, gold answer."""
-    problem, gold = columns.codes(whole["problem_id"])[0], columns.codes(whole[answer])[0]
+    problem, gold = extraction.codes(whole["problem_id"])[0], extraction.codes(whole[answer])[0]
     every = np.sort(np.unique(problem * (gold.max() + 1) + gold, return_index=True)[1])
     named = whole.select(["problem_id", answer, *(["question"] if "question" in whole.column_names else [])])
     gold_ids(named.rename_columns({answer: "answer"}).take(every))  # refuses two different answers
@@ -181,8 +181,8 @@ def _final(answer: str) -> str:
 
 def _numbered(whole: pa.Table, scan: Scan) -> pa.Table:
     """The rows with sample ids: the file's own, none of which may be there twice, or numbers within split and problem in its order."""
-    problem = columns.codes(whole["problem_id"])[0]
-    split, names = columns.codes(whole["split"]) if "split" in whole.column_names else (np.zeros_like(problem), ["test"])
+    problem = extraction.codes(whole["problem_id"])[0]
+    split, names = extraction.codes(whole["split"]) if "split" in whole.column_names else (np.zeros_like(problem), ["test"])
     owner = split * (problem.max() + 1) + problem
     if "sample_id" not in whole.column_names:
         order = np.argsort(owner, kind="stable")

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from verifier.config import LabelConfig
 from verifier.errors import GraderError
-from verifier.evaluate import columns
+from verifier.evaluate import extraction
 from verifier.evaluate.math_process import MathVerify, check_installed
 from verifier.text.answer import GRADERS, comparable, vote_key
 
@@ -64,8 +64,8 @@ def relabel(solutions: Iterable[str], golds: Iterable[str], grader: str, seconds
             graded = [compare(solution, gold) for solution, gold in zip(solutions, golds, strict=True)]
             correct = np.fromiter((right for _, right in graded), bool, len(graded))
             return Relabelled([answer for answer, _ in graded], correct, compare.not_graded)
-    code, answers = columns.codes(columns.answers(pa.array(list(solutions), pa.string()), grader))
-    owner, different = columns.codes(list(golds))
+    code, answers = extraction.codes(extraction.answers(pa.array(list(solutions), pa.string()), grader))
+    owner, different = extraction.codes(list(golds))
     correct = judge(code, answers, owner, [str(gold) for gold in different], grader)
     texts = [*answers, None]  # -1, no answer, is the last
     return Relabelled([texts[number] for number in code.tolist()], correct)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from verifier.errors import TablesError
-from verifier.evaluate import columns, token_values
+from verifier.evaluate import extraction, token_values
 from verifier.evaluate.candidates import not_finite
 
 ALLOW = "leave such samples out and count them: --allow-missing (rerank), report.allow_missing=true (launch)"
@@ -22,7 +22,7 @@ def places(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:
     Raises:
         TablesError: `other` has two rows of one sample.
     """
-    (wanted, ids), (given, others) = columns.codes(samples["problem_id"]), columns.codes(other["problem_id"])
+    (wanted, ids), (given, others) = extraction.codes(samples["problem_id"]), extraction.codes(other["problem_id"])
     known = {name: number for number, name in enumerate(ids)}
     numbers = np.array([known.get(name, len(ids) + place) for place, name in enumerate(others)], np.int64)
     wanted = (wanted << 32) + samples["sample_id"].to_numpy().astype(np.int64)

@@ -19,7 +19,7 @@ from verifier.config import LabelConfig
 from verifier.data import corrections, store
 from verifier.data.scanning import Scan, scan_table
 from verifier.errors import TablesError
-from verifier.evaluate import columns, graders, joining, token_values
+from verifier.evaluate import columns, extraction, graders, joining, token_values
 from verifier.evaluate.candidates import Candidates, arrange_coded
 from verifier.evaluate.columns import ROW
 from verifier.evaluate.metrics import GREEDY
@@ -155,7 +155,7 @@ def assemble(
     gold = dict(zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True))
     asked = problems["question"].to_pylist() if "question" in problems.column_names else [None] * len(problems)
     question = {name: text for name, text in zip(gold_ids(problems), asked, strict=True) if text is not None}
-    problem, ids = columns.codes(rows["problem_id"])
+    problem, ids = extraction.codes(rows["problem_id"])
     strangers = sorted({str(ids[number]) for number in np.unique(problem)} - gold.keys())
     if strangers:
         raise TablesError(
@@ -173,7 +173,7 @@ def assemble(
         rows = _with_column(rows, SCORE_ROW, joined[ROW])
         for name in ("verifier", "trained_on", *token_values.names(joined.column_names)):
             rows = _with_column(rows, name, joined[name]) if name in joined.column_names else rows
-    code, texts = columns.codes(answer)
+    code, texts = extraction.codes(answer)
     key = np.append(graders.answer_keys(texts), -1)[code]  # of -1, no answer: the last
     candidates = arrange_coded(ids, problem, rows["sample_id"].to_numpy(), key, correct, score)
     read = answer.combine_chunks() if pa.types.is_dictionary(answer.type) else answer.combine_chunks().dictionary_encode()
@@ -190,7 +190,7 @@ def _verdicts(
         labels = joining.joined(rows, verdicts.columns, "labels")
         return _one(labels, "grader", "labels"), labels["answer"], labels["correct"].to_numpy(zero_copy_only=False), 0
     if verdicts in graders.BY_ENDING:
-        return verdicts, rows["answer"], graders.judge(*columns.codes(rows["answer"]), problem, golds, verdicts), 0
+        return verdicts, rows["answer"], graders.judge(*extraction.codes(rows["answer"]), problem, golds, verdicts), 0
     row_R = rows[ROW].to_numpy()  # ascending: of the scan, without those that were left out
 
     def solutions() -> Iterator[str]:
