@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import IO, Any
 
-from verifier import allocator
+from verifier.system import allocator
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

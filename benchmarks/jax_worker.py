@@ -19,10 +19,10 @@ from benchmarks.worker import Drawing, Job, serve
 from verifier import config as config_lib
 from verifier.data.batches import Batch
 from verifier.decode.engine import Engine, Prompt
+from verifier.decode.score import Solutions, score_samples
 from verifier.decode.steps import make_ready
-from verifier.evaluate.score import Solutions, score_samples
+from verifier.hf.weights import load_weights
 from verifier.model.heads import LinearHead, Verifier
-from verifier.model.hf_weights import load_weights
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
 from verifier.train import losses, step
 

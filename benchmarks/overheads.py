@@ -30,9 +30,9 @@ from benchmarks import flags as flags_lib
 from benchmarks import results, workload
 from benchmarks.contenders import ROOT
 from verifier import config as config_lib
-from verifier.data.store import read_manifest
+from verifier.hf.weights import load_weights
 from verifier.model import sharding
-from verifier.model.hf_weights import load_weights
+from verifier.tables.store import read_manifest
 from verifier.train import checkpoint, losses, step
 
 SAMPLING = ["sample.train_problems=352", "sample.heldout_samples=1", "sample.test_samples=1", "sample.greedy=false"]

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from verifier.evaluate.svg import Chart
+from verifier.report.svg import Chart
 
 _WORDS = {"samples": "samples a problem", "prompt": "tokens of the prompt", "problems": "problems"}
 _FIGURES = {  # unit: what a figure is divided by

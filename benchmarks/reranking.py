@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import results
 from benchmarks.contenders import ROOT, use_cores
-from verifier.data import store
+from verifier.tables import store
 from verifier.text.tokenizer import train_sentencepiece
 
 KINDS = ("workdir", "file")

@@ -20,8 +20,8 @@ from benchmarks import flags as flags_lib
 from benchmarks import needed, results, sampling, workload
 from benchmarks.contenders import Contender
 from benchmarks.rounds import Plan, compare
-from verifier import allocator
 from verifier.data.batches import Batch
+from verifier.system import allocator
 
 USUAL = ["verifier", "torch-padded", "torch-packed"]
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from benchmarks.contenders import ROOT
 from verifier.config import DataConfig
-from verifier.data import batches, problems
+from verifier.data import batches
 from verifier.errors import UserError
+from verifier.tasks import sources
 from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -49,7 +50,7 @@ def tokenizer_of(model: pathlib.Path) -> Tokenizer:
 
 def gsm8k(folder: str, split: str) -> list[Problem]:
     """The problems of GSM8K, in their order; an empty folder stands for the environment's GSM8K_DIR."""
-    return problems.load_problems(DataConfig(name="gsm8k", dir=folder, heldout_problems=1), 0)[split]
+    return sources.load_problems(DataConfig(name="gsm8k", dir=folder, heldout_problems=1), 0)[split]
 
 
 def questions(found: Sequence[Problem], tokenizer: Tokenizer, count: int) -> list[Question]:

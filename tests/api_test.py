@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.model.families import hidden
-from verifier import api, errors, saved
+from tests.hf.families import hidden
+from verifier import api, errors
 from verifier.config import ScoreConfig
-from verifier.evaluate import score
+from verifier.decode import score
 from verifier.model.heads import ReservedLogitHead, Verifier
 from verifier.model.transformer import Arch, Transformer
+from verifier.run import model_folder
 from verifier.text.problem import Template
 from verifier.text.tokenizer import ByteTokenizer
 
@@ -33,7 +34,7 @@ def model() -> Verifier:
 
 def save(folder, value_loss="mse", dtype="float32", **more):
     facts = {"settings": {"verify.value_loss": value_loss, "model.dtype": dtype}, "template": dataclasses.asdict(TEMPLATE)} | more
-    saved.save(folder, model(), TOKENIZER, {name: fact for name, fact in facts.items() if fact is not None})
+    model_folder.save(folder, model(), TOKENIZER, {name: fact for name, fact in facts.items() if fact is not None})
     return folder
 
 
@@ -179,7 +180,7 @@ def test_the_longest_that_fits_is_scored(loaded):
 
 
 def test_a_folder_that_is_no_verifier_is_named_with_the_way_out(tmp_path, folder):
-    saved.save(tmp_path / "generator", model().backbone, TOKENIZER, {"settings": {}})
+    model_folder.save(tmp_path / "generator", model().backbone, TOKENIZER, {"settings": {}})
     with pytest.raises(api.ApiError, match="generator holds a generator, which has no value head: give the folder `verifier` beside it"):
         api.load(tmp_path / "generator")
     with pytest.raises(api.ApiError, match=f"is a whole run: give its verifier, {folder}"):

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks import contenders, needed, plots, reranking, results, tables, workload
 from benchmarks.growth import interleaved
-from verifier.data import store
 from verifier.data.batches import Batch
 from verifier.errors import UserError
+from verifier.tables import store
 
 # One layer, two query heads of width 4 that share one key/value head, a gated MLP of 16, ten ids.
 TINY = needed.Sizes(layers=1, width=8, heads=2, kv_heads=1, head_width=4, mlp_width=16, vocab_size=10, mlp_matrices=3)

@@ -12,19 +12,20 @@ import sys
 import pytest
 
 from tests.browser import browser, needs_browser
-from tests.evaluate.report_test import CONFIG, make_workdir
-from verifier import checksums
-from verifier.data import store
+from tests.report.report_test import CONFIG, make_workdir
 from verifier.errors import UserError
-from verifier.evaluate import comparison, rank, report, side_by_side, tables
+from verifier.evaluate import comparison, rank
 from verifier.evaluate.comparison import Contestant
+from verifier.report import side_by_side, writing
+from verifier.system import checksums
+from verifier.tables import split_rows, store
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
 def run(root: pathlib.Path, seed: int = 0, scored: bool = True) -> pathlib.Path:
     make_workdir(root, seed=seed, scored=scored)
-    report.write_report(root, root / "report", CONFIG, seed=0)
+    writing.write_report(root, root / "report", CONFIG, seed=0)
     return root
 
 
@@ -43,7 +44,7 @@ def test_figures_are_those_of_the_runs_and_differences_are_paired(runs: list[pat
         for name, estimate in one["methods"].items():
             assert estimate["value"] == own[name]["value"], name
         assert one["curves"]["majority_at_k"].keys() == own["majority_at_k"].keys()
-    one, two = (tables.read_workdir(root)["test"].candidates for root in runs[:2])
+    one, two = (split_rows.read_workdir(root)["test"].candidates for root in runs[:2])
     apart = rank.best_of_n(two).correct_P.astype(float) - rank.best_of_n(one).correct_P
     assert found["runs"][1]["differences"]["best_of_n"]["value"] == pytest.approx(apart.mean())
     assert found["runs"][0]["differences"] is None and "best_of_n" not in found["runs"][2]["methods"]
@@ -62,7 +63,7 @@ def test_a_run_does_not_differ_from_itself(runs: list[pathlib.Path], tmp_path: p
 
 
 def test_only_shared_problems_count(runs: list[pathlib.Path]) -> None:
-    rows = [tables.read_workdir(root)["test"].candidates for root in runs[:2]]
+    rows = [split_rows.read_workdir(root)["test"].candidates for root in runs[:2]]
     names = rows[0].problem_id_P.tolist()
     some = [comparison._only(rows[0], set(names[:10])), comparison._only(rows[1], set(names[4:]))]
     found = comparison.compare([Contestant(str(place), one, 3, "numeric") for place, one in enumerate(some)], 20, 0)
@@ -89,7 +90,7 @@ def test_tables_that_were_made_anew_after_the_report_are_named(runs: list[pathli
     checksums.write_sealed(path, store.read_manifest(path.parent) | {"id": "0123456789abcdef"})
     with pytest.raises(UserError, match=r"changed: samples/split=test were made anew after its report was written: run the stage report"):
         side_by_side.compare([runs[0], changed], tmp_path, "test", 20, 0)
-    report.write_report(changed, changed / "report", CONFIG, seed=0)
+    writing.write_report(changed, changed / "report", CONFIG, seed=0)
     side_by_side.compare([runs[0], changed], tmp_path, "test", 20, 0)
 
 

@@ -22,9 +22,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from verifier import api, export, saved
-from verifier.model.hf_weights import load_weights
+from verifier import api, export
+from verifier.hf.weights import load_weights
 from verifier.model.transformer import Transformer
+from verifier.run import model_folder
 from verifier.text.problem import Template, prompt_ids
 
 REFERENCE = """
@@ -85,7 +86,7 @@ def _exported(folder: pathlib.Path, python: str, rows: list[dict[str, str]], scr
     """A run's model, exported: its numbers, its tokens, and the example of its card."""
     out = scratch / folder.name
     export.export(folder, out)
-    found = saved.load(folder, "finetune", "float32")
+    found = model_folder.load(folder, "finetune", "float32")
     template = found.template or Template()
     reference = _reference(python, out, rows, template, scratch)
     worst = 0.0
@@ -97,7 +98,7 @@ def _exported(folder: pathlib.Path, python: str, rows: list[dict[str, str]], scr
         else:
             scored = api.load(folder, dtype="float32", template=template).score(row["question"], [template.render_target(row["answer"])])[0]
             ids, expected = [*prompt, *scored.tokens], reference[f"numbers{i}"][len(prompt) :]
-            if saved.gives_logits(found.manifest):
+            if model_folder.gives_logits(found.manifest):
                 expected = 1 / (1 + np.exp(-expected))
             difference = float(np.abs(np.array(scored.token_values) - expected).max())
             print(f"{folder.name} text {i}: {len(expected)} values of std {expected.std():.2f}, max abs difference {difference:.2e}")

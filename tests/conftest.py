@@ -13,7 +13,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 from tests.shrunk import copy, finished  # noqa: E402, F401  fixtures of several files
 from tests.stores import bucket  # noqa: E402, F401
 
-_LONG = ("pipeline", "engine", "transformer", "faults", "sweep", "disk", "step", "export", "losses", "rerank", "loop")  # _test.py
+_LONG = ("runner", "engine", "transformer", "faults", "sweep", "disk", "step", "export", "losses", "rerank", "loop")  # _test.py
 
 
 def pytest_collection_modifyitems(items):

@@ -14,16 +14,19 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.model.families import hidden
-from verifier import api, atomic, checksums, export, saved
+from tests.hf.families import hidden
+from verifier import api, export
 from verifier.config import Config, flatten
-from verifier.data import store
 from verifier.errors import UserError
-from verifier.evaluate import card
-from verifier.model import hf_files, hf_verifier
+from verifier.hf import files as hf_files
+from verifier.hf import verifier as hf_verifier
+from verifier.hf.weights import load_weights
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
-from verifier.model.hf_weights import load_weights
 from verifier.model.transformer import Arch, Transformer
+from verifier.report import card
+from verifier.run import model_folder
+from verifier.system import atomic, checksums
+from verifier.tables import store
 from verifier.text.problem import Template
 from verifier.text.tokenizer import ByteTokenizer, load_tokenizer
 
@@ -54,10 +57,10 @@ def make_run(root: pathlib.Path, head: str = "reserved_logit", settings: dict = 
     value_head = ReservedLogitHead(TOKENIZER.reserved_id, initial_bias=0.3) if is_reserved else LinearHead(32, rngs=nnx.Rngs(1))
     about = {"template": dataclasses.asdict(TEMPLATE)}
     made = about | {"settings": {"data.name": "gsm8k"}, "weights": {"model.safetensors": SUM}}
-    ids = {"generator": saved.save(root / "generator", backbone, TOKENIZER, made)}
+    ids = {"generator": model_folder.save(root / "generator", backbone, TOKENIZER, made)}
     own = {path: settings[path] for path in ("verify.value_loss", "model.dtype")}
     facts = about | {"settings": own, "generator": ids["generator"], "weights": {}}
-    ids["verifier"] = saved.save(root / "verifier", Verifier(backbone, value_head), TOKENIZER, facts)
+    ids["verifier"] = model_folder.save(root / "verifier", Verifier(backbone, value_head), TOKENIZER, facts)
     atomic.write_json(root / "config.json", {"name": "mine", "settings": settings, "versions": {"jax": "0.0"}, "git_revision": "abc"})
     key = {"problem_id": "p", "sample_id": 0}
     tables = {
@@ -145,7 +148,7 @@ def test_a_folder_that_tells_nothing_of_a_verifier_is_not_loaded(run, tmp_path):
 def test_a_generator_is_exported_without_rows_that_no_token_has(run, tmp_path):
     export.export(run / "generator", tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["vocab_size"] == TOKENIZER.vocab_size < ARCH.vocab_size
-    models = saved.load(run / "generator", "finetune", "float32").model, load_weights(tmp_path, tokenizer_size=TOKENIZER.vocab_size)
+    models = model_folder.load(run / "generator", "finetune", "float32").model, load_weights(tmp_path, tokenizer_size=TOKENIZER.vocab_size)
     row = [*TOKENIZER.encode("1+1?"), TOKENIZER.end_id]
     one, other = (each.logits(hidden(each, [row])) for each in models)
     np.testing.assert_allclose(one[..., : TOKENIZER.vocab_size], other[..., : TOKENIZER.vocab_size], atol=1e-5)

@@ -8,9 +8,11 @@ import sys
 import pytest
 
 from tests.shrunk import ROOT, config
-from verifier import errors, pipeline, workdir
-from verifier.evaluate import math_process
-from verifier.run import Run
+from verifier import errors
+from verifier.grading import math_process
+from verifier.run import workdir
+from verifier.run.context import Run
+from verifier.stages import runner
 
 
 def gsm8k_folder(folder, answer):
@@ -36,13 +38,13 @@ def test_a_workdir_is_not_used_for_other_data_under_the_same_settings(tmp_path):
 
 def test_a_stage_without_what_it_needs_names_the_stage_that_makes_it(tmp_path):
     with pytest.raises(errors.WorkdirError, match="finetune"):
-        pipeline.run(config(), tmp_path / "fresh", ["sample"])
+        runner.run(config(), tmp_path / "fresh", ["sample"])
 
 
 def test_a_grader_that_is_not_installed_is_refused_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(math_process.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(errors.UserError, match="needs the package math-verify"):
-        pipeline.run(config("label.grader=math_verify"), tmp_path / "fresh", pipeline.check_stages(None))
+        runner.run(config("label.grader=math_verify"), tmp_path / "fresh", runner.check_stages(None))
     assert not (tmp_path / "fresh").exists()
 
 
@@ -59,14 +61,14 @@ def test_what_some_stage_could_not_use_is_refused_before_the_first(tmp_path, mor
     (tmp_path / "ASDiv.xml").write_text("<html><body/></html>")
     assignments = more.replace("WRONG", str(tmp_path)).split()
     with pytest.raises(errors.UserError, match=said):
-        pipeline.run(config(*assignments), tmp_path / "work", pipeline.check_stages(None))
+        runner.run(config(*assignments), tmp_path / "work", runner.check_stages(None))
     assert not any((tmp_path / "work" / name).exists() for name in ("generator", "config.json"))
 
 
 def test_an_unknown_stage_shows_the_nearest():
     with pytest.raises(errors.ConfigError, match="'sample'"):
-        pipeline.check_stages(["smaple"])
-    assert pipeline.check_stages(["report", "label"]) == ["label", "report"]
+        runner.check_stages(["smaple"])
+    assert runner.check_stages(["report", "label"]) == ["label", "report"]
 
 
 def test_main_answers_a_users_mistake_in_one_line():

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.evaluate.report_test import make_workdir
+from tests.report.report_test import make_workdir
 from tests.rerank_test import GOOD, figures, write_jsonl
-from verifier import checksums
-from verifier.data import store
 from verifier.errors import UserError
 from verifier.rerank import Sources
+from verifier.system import checksums
+from verifier.tables import store
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tests.evaluate.report_test import make_workdir
-from verifier import checksums, rerank
+from tests.report.report_test import make_workdir
+from verifier import rerank
 from verifier.config import LabelConfig, ReportConfig
-from verifier.data import corrections, store
 from verifier.errors import UserError
-from verifier.evaluate import tables
+from verifier.grading import corrections
 from verifier.rerank import Sources
+from verifier.system import checksums
+from verifier.tables import split_rows, store
 
 CONFIG = ReportConfig(ks=(1, 3), resamples=50, show_problems=2)
 
@@ -184,7 +185,7 @@ def test_problems_without_samples_are_counted_where_they_are_known(tmp_path: pat
     writer = store.TableWriter(folder, "samples", {})
     writer.append([row for row in rows if row["problem_id"] not in ("test-03", "test-07")])
     writer.finish({})
-    stored = tables.read_workdir(root)
+    stored = split_rows.read_workdir(root)
     assert stored["test"].left_out == 2 and stored["heldout"].left_out == 0
     for sources in (Sources(root), Sources(folder.parent), Sources(folder.parent, root)):
         assert {name: split.left_out for name, split in rerank.read(sources, LabelConfig()).items()} == {

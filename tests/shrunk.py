@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from verifier import config as config_lib
-from verifier import experiment
+from verifier.run import experiment
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHRUNK = """

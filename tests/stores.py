@@ -10,7 +10,7 @@ import pytest
 from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
 
-from verifier import places
+from verifier.system import paths
 
 
 class Store(MemoryFileSystem):
@@ -32,16 +32,16 @@ class Store(MemoryFileSystem):
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[pathlib.Path]:
     """s3://bucket, empty."""
-    monkeypatch.setitem(places._PACKAGES, "s3", "fsspec")
+    monkeypatch.setitem(paths._PACKAGES, "s3", "fsspec")
     fsspec.register_implementation("s3", Store, clobber=True)
     backend.fsspec_backend._get_filesystem.cache_clear()
     Store.store.clear()
-    yield places.place("s3://bucket")
+    yield paths.place("s3://bucket")
     Store.store.clear()
     backend.fsspec_backend._get_filesystem.cache_clear()
 
 
 def copy(folder: pathlib.Path, there: pathlib.Path) -> None:
     """Copies all files of a folder into the store."""
-    for path in places.files_in(folder):
+    for path in paths.files_in(folder):
         (there / str(path.relative_to(folder))).write_bytes(path.read_bytes())

@@ -17,11 +17,12 @@ import warnings
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-from verifier import places, saved, workdir
 from verifier.config import ScoreConfig
 from verifier.data import examples
+from verifier.decode.score import Solutions, score_samples
 from verifier.errors import UserError
-from verifier.evaluate.score import Solutions, score_samples
+from verifier.run import model_folder, workdir
+from verifier.system import paths
 from verifier.text.problem import Template, prompt_ids
 
 _Ended = TypeVar("_Ended")
@@ -55,10 +56,10 @@ class Best(NamedTuple):
 class LoadedVerifier:
     """A verifier that is ready to read. Make one with `load`."""
 
-    def __init__(self, found: saved.Saved, template: Template, rows: int) -> None:
+    def __init__(self, found: model_folder.Saved, template: Template, rows: int) -> None:
         """`rows`: see `load`."""
         self.id, self.tokenizer, self.template = found.id, found.tokenizer, template
-        self._model, self._rows, self._squash = found.model, rows, saved.gives_logits(found.manifest)
+        self._model, self._rows, self._squash = found.model, rows, model_folder.gives_logits(found.manifest)
 
     def score(self, question: str, solutions: Sequence[str | Sequence[int]], *, ended: bool | Sequence[bool] = True) -> list[Scored]:
         """Scores solutions of one problem. For many problems `score_many` takes less time.
@@ -169,16 +170,16 @@ def load(folder: str | pathlib.Path, *, dtype: str | None = None, template: Temp
         CheckpointError: its parameters cannot be read.
         WeightsError: it was exported by something else, or its files are damaged.
     """
-    folder = places.place(folder)
+    folder = paths.place(folder)
     if (folder / "verifier" / "manifest.json").is_file():
         raise ApiError(f"{folder} is a whole run: give its verifier, {folder / 'verifier'}")
     if (folder / "config.json").is_file():  # which no model folder of a run has
-        found = saved.load_export(folder, dtype)
+        found = model_folder.load_export(folder, dtype)
     else:
         manifest = workdir.manifest_of(folder, "verify")
         if "head" not in manifest:
             raise ApiError(f"{folder} holds a generator, which has no value head: give the folder `verifier` beside it")
-        found = saved.load(folder, "verify", dtype or saved.dtype_of(manifest))
+        found = model_folder.load(folder, "verify", dtype or model_folder.dtype_of(manifest))
     template = template or found.template
     if template is None:
         raise ApiError(

@@ -10,17 +10,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from verifier import stopping
+from verifier.system import stopping
 
 if __name__ == "__main__":
     stopping.listen(goes_on=False)  # before all that takes time to import
 
 from absl import app, flags
 
-from verifier import log, places
 from verifier.config import ReportConfig
 from verifier.errors import UserError
-from verifier.evaluate.side_by_side import compare
+from verifier.report.side_by_side import compare
+from verifier.system import log, paths
 
 _OUT = flags.DEFINE_string("out", "comparison", "Folder for index.html, comparison.json and the charts.")
 _SPLIT = flags.DEFINE_string("split", "test", "Whose problems are compared.")
@@ -31,8 +31,8 @@ _RESAMPLES = flags.DEFINE_integer("resamples", ReportConfig.resamples, "Of the b
 def main(argv: Sequence[str]) -> None:
     """Runs; what a user can mend ends as one line on stderr and exit status 1, everything else with its traceback."""
     try:
-        out = places.place(_OUT.value)
-        table = compare([places.place(word) for word in argv[1:]], out, _SPLIT.value, _RESAMPLES.value, _SEED.value)
+        out = paths.place(_OUT.value)
+        table = compare([paths.place(word) for word in argv[1:]], out, _SPLIT.value, _RESAMPLES.value, _SEED.value)
     except UserError as error:
         log.complain(error)
         sys.exit(1)

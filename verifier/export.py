@@ -15,15 +15,15 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
-from verifier import stopping
+from verifier.system import stopping
 
 if __name__ == "__main__":
     stopping.listen(goes_on=False)  # before all that takes time to import
 
 from absl import app, flags
 
-from verifier import atomic, log, places
 from verifier.errors import UserError
+from verifier.system import atomic, log, paths
 
 _MODEL = flags.DEFINE_string("model", None, "The model folder of a run: runs/NAME/generator or runs/NAME/verifier.")
 _SCORED = flags.DEFINE_string("scored", None, "A workdir whose samples are scored: runs/NAME.")
@@ -54,17 +54,19 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
         raise UserError(f"{model} is a whole run: give one of its models, {' or '.join(whole_run)}")
     folder = _folder_to_write(to)
     log.leave_out_remarks()
-    from verifier import checksums, saved  # after the cheap checks: importing JAX takes seconds
-    from verifier.evaluate import card
-    from verifier.model import hf_verifier, hf_weights
+    from verifier.hf import verifier as hf_verifier
+    from verifier.hf import weights as hf_weights
     from verifier.model.heads import Verifier
+    from verifier.report import card
+    from verifier.run import model_folder  # after the cheap checks: importing JAX takes seconds
+    from verifier.system import checksums
     from verifier.text.transformers_tokenizer import save_for_transformers
 
-    found = saved.load(model, "verify" if model.name == "verifier" else "finetune", "float32")
+    found = model_folder.load(model, "verify" if model.name == "verifier" else "finetune", "float32")
     size, end_id = found.tokenizer.vocab_size, found.tokenizer.end_id
     with _whole_folder(folder) as out:
         if isinstance(found.model, Verifier):
-            logits, about = saved.gives_logits(found.manifest), saved.about_export(found.manifest)
+            logits, about = model_folder.gives_logits(found.manifest), model_folder.about_export(found.manifest)
             hf_verifier.save_verifier(found.model, out, tokenizer_size=size, end_id=end_id, logits=logits, about=about)
         else:
             hf_weights.save_weights(found.model, out, tokenizer_size=size, end_id=end_id)
@@ -79,7 +81,7 @@ def _whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
     Killed while they go there, the folder has no config.json, by which others would take it for a model.
     """
-    from verifier.model import hf_files
+    from verifier.hf import files as hf_files
 
     aside = folder / _ASIDE
     made = not folder.exists()
@@ -100,9 +102,9 @@ def _whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def _folder_to_write(to: str | os.PathLike[str]) -> pathlib.Path:
     """The folder, once it is known that nothing but an earlier export, whole or killed, is in it."""
-    if places.is_remote(to):
+    if paths.is_remote(to):
         raise UserError(f"--to={to}: a model is exported to a folder of this machine: give one, and copy it there when it is whole")
-    out = places.local(to)
+    out = paths.local(to)
     if (out / "manifest.json").exists():
         raise UserError(f"{out} holds a model of a run, which an export would spoil: give --to another folder")
     if out.is_dir() and any(out.iterdir()) and not _is_export(out) and not (out / _ASIDE).is_dir():
@@ -121,7 +123,7 @@ def _is_export(folder: pathlib.Path) -> bool:
 
 def _file_to_write(to: str) -> pathlib.Path:
     """The file, once it is known that nothing but earlier scored samples would be lost; an empty one loses nothing."""
-    file = places.place(to)
+    file = paths.place(to)
     try:
         with file.open("rb") as there:
             first = there.readline(1 << 26)
@@ -142,12 +144,12 @@ def main(argv: Sequence[str]) -> None:
         if len(argv) > 1 or not to or (model is None) == (workdir is None):
             raise UserError(_USAGE)
         if model is not None:
-            export(places.place(model), to)
+            export(paths.place(model), to)
             log.tell(f"wrote {to}")
         if workdir is not None:
-            from verifier.evaluate import scored
+            from verifier.tables import scored
 
-            count = scored.write_scored(places.place(workdir), _file_to_write(to), _TOKEN_SCORES.value)
+            count = scored.write_scored(paths.place(workdir), _file_to_write(to), _TOKEN_SCORES.value)
             log.tell(f"wrote {count:,} samples to {to}")
     except UserError as error:
         log.complain(error)

@@ -7,15 +7,18 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from verifier import errors, stopping
+from verifier import errors
+from verifier.system import stopping
 
 if __name__ == "__main__":
     stopping.listen(goes_on=True)  # before all that takes time to import
 
 from absl import app, flags
 
-from verifier import allocator, config_checks, experiment, log, places
 from verifier import config as config_lib
+from verifier.config import checks as config_checks
+from verifier.run import experiment
+from verifier.system import allocator, log, paths
 
 _EXP = flags.DEFINE_string(
     "exp", None, "A module of experiments/, a path to a .py file with get_config(), or 'list'; sweep:NAME[:THEME[.VARIANT]] for variants."
@@ -74,17 +77,18 @@ def run(argv: Sequence[str]) -> None:
     wanted, _, theme = _EXP.value.removeprefix("sweep:").partition(":") if is_sweep else (_EXP.value, "", "")
     config = config_lib.override(experiment.load(wanted), [*_SET.value, *argv])
     name = pathlib.Path(wanted).stem
-    workdir = places.place(_WORKDIR.value or pathlib.Path("runs") / name)
+    workdir = paths.place(_WORKDIR.value or pathlib.Path("runs") / name)
     if _SEEDS.value and not is_sweep:
         raise errors.ConfigError(f"--seeds={','.join(_SEEDS.value)} belongs to --exp=sweep:NAME; a single run takes --set seed=N")
 
     config_checks.check(config)
     allocator.settle()
     log.leave_out_remarks()
-    from verifier import pipeline  # after the cheap checks: importing JAX takes seconds
+    from verifier.stages import runner  # after the cheap checks: importing JAX takes seconds
 
-    stages = pipeline.check_stages(_STAGES.value)
-    from verifier import hosts, sweep
+    stages = runner.check_stages(_STAGES.value)
+    from verifier.run import hosts
+    from verifier.stages import sweep
 
     themes = experiment.load_themes(wanted) if is_sweep else {}
     chosen = _chosen(themes, theme)
@@ -94,9 +98,9 @@ def run(argv: Sequence[str]) -> None:
         hosts.join(job)
         stopping.listen(goes_on=True)  # again: JAX takes SIGTERM for itself
     if is_sweep:
-        sweep.run(variants, chosen, workdir, stages, pipeline.run)
+        sweep.run(variants, chosen, workdir, stages, runner.run)
     else:
-        pipeline.run(config, workdir, stages)
+        runner.run(config, workdir, stages)
 
 
 def main(argv: Sequence[str]) -> None:

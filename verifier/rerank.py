@@ -20,7 +20,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from verifier import stopping
+from verifier.system import stopping
 
 if __name__ == "__main__":
     stopping.listen(goes_on=False)  # before all that takes time to import
@@ -28,13 +28,16 @@ if __name__ == "__main__":
 import pyarrow as pa
 from absl import app, flags
 
-from verifier import knob_types, log, places
-from verifier.config import LabelConfig, ReportConfig, knobs
-from verifier.data import corrections, store
+from verifier.config import LabelConfig, ReportConfig, kinds, knobs
 from verifier.errors import TablesError, UserError
-from verifier.evaluate import foreign, graders, layouts, metrics, provenance, report, tables
-from verifier.evaluate.aggregation import AGGREGATIONS, check_aggregation
-from verifier.evaluate.tables import Kept, SplitRows
+from verifier.evaluate import metrics
+from verifier.grading import corrections, graders
+from verifier.ingest import external, layouts
+from verifier.report import writing
+from verifier.report.aggregation import AGGREGATIONS, check_aggregation
+from verifier.system import log, paths
+from verifier.tables import provenance, split_rows, store
+from verifier.tables.split_rows import Kept, SplitRows
 from verifier.text.tokenizer import load_tokenizer
 
 _SAMPLES = flags.DEFINE_string("samples", None, "A workdir, a table folder, or a file with solutions, a folder or a pattern of such files.")
@@ -65,7 +68,7 @@ class Sources:
     problems: pathlib.Path | None = None
     scores: pathlib.Path | None = None
     tokenizer: pathlib.Path | None = None
-    how: foreign.Reading = foreign.AS_FOUND
+    how: external.Reading = external.AS_FOUND
 
 
 def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> dict[str, SplitRows]:
@@ -88,7 +91,7 @@ def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> d
     if is_stored:
         samples, problems, scores = _stored(path, label.grader)
     else:
-        samples, problems, scores = foreign.read_samples_file(path, label.grader, allow_missing, sources.how)
+        samples, problems, scores = external.read_samples_file(path, label.grader, allow_missing, sources.how)
     asked = sources.problems or (_beside(path) / "problems" if is_stored else None)
     if sources.problems:
         problems = _problems(sources.problems, sources.how)
@@ -116,7 +119,7 @@ def _judged(
     allow_missing: bool,
 ) -> SplitRows:
     """One split, judged anew; what was corrected in it and what could not be graded is said."""
-    split = tables.assemble(samples, problems, label.grader, scores, allow_missing, label.grader_seconds)
+    split = split_rows.assemble(samples, problems, label.grader, scores, allow_missing, label.grader_seconds)
     asked = set(split.candidates.problem_id_P.tolist())
     own = [each for each in fixed if each["problem_id"] in asked]
     for each in own:
@@ -133,7 +136,7 @@ def _left_out(problems: pathlib.Path | None, split: str, rows: SplitRows) -> int
     name = f"split={split.removesuffix(metrics.GREEDY)}"
     tried = (root / name for root in (problems / "tables" / "problems", problems / "problems", problems))
     folder = next((folder for folder in tried if folder.is_dir()), None)
-    return tables.left_out(split, len(store.read_table(folder, "problems", ["problem_id"])), rows.candidates) if folder else None
+    return split_rows.left_out(split, len(store.read_table(folder, "problems", ["problem_id"])), rows.candidates) if folder else None
 
 
 def rerank(
@@ -152,41 +155,41 @@ def rerank(
     check_aggregation(config.aggregation)
     splits = read(sources, label, config.allow_missing)
     root, scored_in = _workdir_of(sources.samples), _workdir_of(sources.scores or sources.samples)
-    run = report.run_of_workdir(root) if root else report.Run(name=sources.samples.stem)
+    run = writing.run_of_workdir(root) if root else writing.Run(name=sources.samples.stem)
     if not other_generator and not run.settings.get("verify.other_generator"):
         provenance.refuse_other_generator(splits, scored_in / "verifier" if scored_in else None)
     if sources.tokenizer:
         run = dataclasses.replace(run, tokenizer=load_tokenizer(sources.tokenizer))
-    return metrics.results_table(report.write(splits, run, config, seed, out))
+    return metrics.results_table(writing.write(splits, run, config, seed, out))
 
 
 def _workdir_of(path: pathlib.Path) -> pathlib.Path | None:
     """The workdir that a path to samples is, or lies in."""
     if not path.is_dir():
         return None
-    above = places.absolute(path).parents[:3]  # links are not followed: a sweep's variants share results, but not a verifier or a name
+    above = paths.absolute(path).parents[:3]  # links are not followed: a sweep's variants share results, but not a verifier or a name
     return next((root for root in (path, *above) if (root / "tables" / "samples").is_dir()), None)
 
 
-def _stored(path: pathlib.Path, grader: str) -> foreign.Foreign:
+def _stored(path: pathlib.Path, grader: str) -> external.Foreign:
     """Samples of a workdir or table folder by split, with the problems and scores beside them."""
     table, beside = _table(path), _beside(path)
     one = table if table.name.startswith("split=") else None
-    folders = [one] if one else [table / f"split={name}" for name in tables.reported(table) if (table / f"split={name}").is_dir()]
+    folders = [one] if one else [table / f"split={name}" for name in split_rows.reported(table) if (table / f"split={name}").is_dir()]
     if not folders and any(table.glob("part-*.parquet")):
         folders = [table]
     if not folders:
-        raise TablesError(f"{table}: no samples of the splits {', '.join(tables.SPLITS)}, nor part-*.parquet; expected a table of samples")
+        raise TablesError(f"{table}: no samples of {', '.join(split_rows.SPLITS)}, nor part-*.parquet; expected a table of samples")
     problems = beside / "problems"
     samples, scores = {}, {}
     for folder in folders:
         name = folder.name.removeprefix("split=") if folder.name.startswith("split=") else "test"
-        samples[name] = tables.read_samples(folder, grader)
+        samples[name] = split_rows.read_samples(folder, grader)
         if (beside / "scores" / folder.name).is_dir():
             sources = {"samples": folder, "verifier": beside.parent / "verifier"}
             provenance.refuse_other_sources(beside / "scores" / folder.name, sources, "score")
-            scores[name] = tables.read_scores(beside / "scores" / folder.name)
-    return foreign.Foreign(samples, _problems(problems) if problems.is_dir() else None, scores)
+            scores[name] = split_rows.read_scores(beside / "scores" / folder.name)
+    return external.Foreign(samples, _problems(problems) if problems.is_dir() else None, scores)
 
 
 def _table(path: pathlib.Path) -> pathlib.Path:
@@ -195,7 +198,7 @@ def _table(path: pathlib.Path) -> pathlib.Path:
 
 def _beside(path: pathlib.Path) -> pathlib.Path:
     """The folder of the tables that belong to these samples: where they were asked for, not where a sweep's link leads."""
-    table = places.absolute(_table(path))
+    table = paths.absolute(_table(path))
     return table.parent.parent if table.name.startswith("split=") else table.parent
 
 
@@ -209,16 +212,16 @@ def _is_stored(path: pathlib.Path) -> bool:
     return whole or (any(path.glob("part-*.parquet")) and (path.parent / "problems").is_dir())
 
 
-def _problems(path: pathlib.Path, how: foreign.Reading = foreign.AS_FOUND) -> pa.Table:
+def _problems(path: pathlib.Path, how: external.Reading = external.AS_FOUND) -> pa.Table:
     if _is_stored(path):
         return store.read_table(path, "problems", ["problem_id", "question", "answer"])
-    return foreign.read_problems_file(path, how)
+    return external.read_problems_file(path, how)
 
 
-def _scores(path: pathlib.Path, samples: Mapping[str, Kept], allow_missing: bool, how: foreign.Reading) -> dict[str, Kept]:
+def _scores(path: pathlib.Path, samples: Mapping[str, Kept], allow_missing: bool, how: external.Reading) -> dict[str, Kept]:
     """Scores by split; a table without splits serves all of them."""
     if not _is_stored(path):
-        read = foreign.read_scores_file(path, allow_missing, how)
+        read = external.read_scores_file(path, allow_missing, how)
         return dict.fromkeys(samples, read[""]) if "" in read else read
     root = path / "tables" / "scores" if (path / "tables").is_dir() else path
     splits = list(root.glob("split=*"))
@@ -226,7 +229,7 @@ def _scores(path: pathlib.Path, samples: Mapping[str, Kept], allow_missing: bool
     there = {name: folder for name, folder in folders.items() if folder.is_dir()}
     for name, folder in there.items():
         provenance.refuse_other_sources(folder, {"samples": samples[name].scan.path}, "score")
-    kept = functools.cache(tables.read_scores)
+    kept = functools.cache(split_rows.read_scores)
     return {name: kept(folder) for name, folder in there.items()}
 
 
@@ -239,8 +242,8 @@ def _taken(flag: flags.FlagHolder[Any], knob: str) -> Any:
     declared, is_list = knobs()[knob], isinstance(flag.value, list)
     text = ",".join(flag.value) if is_list else str(flag.value)
     try:
-        value = knob_types.parse(f"[{text}]" if is_list else text, declared)
-        reason = knob_types.refusal(value, declared) or ("expected a list of at least one" if value == () else "")
+        value = kinds.parse(f"[{text}]" if is_list else text, declared)
+        reason = kinds.refusal(value, declared) or ("expected a list of at least one" if value == () else "")
     except ValueError as error:
         reason = str(error)
     if reason:
@@ -252,7 +255,7 @@ def _taken(flag: flags.FlagHolder[Any], knob: str) -> Any:
 def _place(flag: flags.FlagHolder[Any]) -> pathlib.Path:
     if not flag.value.strip():
         raise TablesError(f"--{flag.name}= is empty: expected a path")
-    return places.place(flag.value)
+    return paths.place(flag.value)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -269,7 +272,7 @@ def main(argv: Sequence[str]) -> None:
             aggregation=cast(Any, _AGGREGATION.value),
             allow_missing=_ALLOW_MISSING.value,
         )
-        how = foreign.Reading(_LAYOUT.value, layouts.parse_fields(_FIELDS.value))
+        how = external.Reading(_LAYOUT.value, layouts.parse_fields(_FIELDS.value))
         out, sources = _place(_OUT), Sources(_place(_SAMPLES), problems, scores, tokenizer, how)
         label = LabelConfig(cast(Any, _GRADER.value), _taken(_GRADER_SECONDS, "label.grader_seconds"), _FIX_LABELS.value)
         table = rerank(sources, out, config, label, _taken(_SEED, "seed"), _OTHER_GENERATOR.value)

@@ -17,7 +17,7 @@ from tests.decode import fakes
 from tests.decode.near_ties import Drawn
 from verifier.config import SampleConfig
 from verifier.decode import engine as engine_lib
-from verifier.decode import memory, running, seating, steps, work
+from verifier.decode import memory, prompt_blocks, queue, running, steps
 from verifier.errors import UserError
 from verifier.model import cache, sampling
 from verifier.model.transformer import Arch, Transformer
@@ -173,10 +173,10 @@ def test_tokens_do_not_change_when_the_last_ones_go_on_in_fewer_slots(monkeypatc
 
 def test_tokens_are_the_same_in_blocks_that_look_their_prompt_up(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = usual()
-    monkeypatch.setattr(seating, "OWN_BLOCK", 1)
-    monkeypatch.setattr(seating, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(prompt_blocks, "OWN_BLOCK", 1)
+    monkeypatch.setattr(prompt_blocks, "BLOCK_ROWS", 2)
     plans = []
-    monkeypatch.setattr(running, "places", lambda *sizes: plans.append(seating.places(*sizes)) or plans[-1])
+    monkeypatch.setattr(running, "places", lambda *sizes: plans.append(prompt_blocks.places(*sizes)) or plans[-1])
     for rows in (6, 4):  # 4: a problem's solutions do not all have a slot at once
         found = draw(dataclasses.replace(CONFIG, rows=rows))
         assert_same(found, expected)
@@ -191,15 +191,15 @@ def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
     rooms, waits = [], []
     resize = steps.resize_prompts
     monkeypatch.setattr(steps, "resize_prompts", lambda state, room, mesh: rooms.append(room) or resize(state, room, mesh))
-    take = work.Work.take
+    take = queue.Work.take
 
-    def watched(self: work.Work, group: int) -> dict[int, int] | None:
+    def watched(self: queue.Work, group: int) -> dict[int, int] | None:
         taken = take(self, group)
         if taken is None and self._unread:
             waits.append(group)
         return taken
 
-    monkeypatch.setattr(work.Work, "take", watched)
+    monkeypatch.setattr(queue.Work, "take", watched)
     found = draw(dataclasses.replace(CONFIG, rows=9))
     assert_same(found, expected)
     assert rooms == sorted(rooms, reverse=True) and rooms and waits

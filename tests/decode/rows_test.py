@@ -7,8 +7,8 @@ import collections
 import numpy as np
 import pytest
 
+from verifier.decode.prompt_blocks import places
 from verifier.decode.rows import IDLE, Rows
-from verifier.decode.seating import places
 from verifier.model import cache
 
 KEY = np.array([1, 2], np.uint32)

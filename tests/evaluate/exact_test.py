@@ -8,9 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from verifier.evaluate import caveats, comparison, comparison_page, exact, metrics, nested, page, variants
+from verifier.evaluate import caveats, comparison, exact, metrics, nested
 from verifier.evaluate.candidates import Candidates, arrange
 from verifier.evaluate.intervals import FEWEST, RARE, Bootstrap
+from verifier.report import comparison_page, page, variants
 
 
 def tail(n: int, least: int, rate: float) -> float:

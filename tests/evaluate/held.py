@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from verifier.data.scanning import Part, Scan, View, scan_parts
-from verifier.evaluate import tables
 from verifier.evaluate.candidates import Candidates
-from verifier.evaluate.tables import SplitRows
+from verifier.tables import split_rows
+from verifier.tables.scanning import Part, Scan, View, scan_parts
+from verifier.tables.split_rows import SplitRows
 
 _FOLDER = tempfile.TemporaryDirectory()
 _NUMBERS = itertools.count()
@@ -46,6 +46,6 @@ def assemble(
 ) -> SplitRows:
     """`tables.assemble` of Arrow tables."""
     grader = verdicts if isinstance(verdicts, str) else None
-    judged = verdicts if isinstance(verdicts, str) else tables.read_labels(written(verdicts))
-    kept = dataclasses.replace(tables.read_scores(written(scores)), too_long=too_long) if scores is not None else None
-    return tables.assemble(tables.read_samples(written(samples), grader), problems, judged, kept, allow_missing)
+    judged = verdicts if isinstance(verdicts, str) else split_rows.read_labels(written(verdicts))
+    kept = dataclasses.replace(split_rows.read_scores(written(scores)), too_long=too_long) if scores is not None else None
+    return split_rows.assemble(split_rows.read_samples(written(samples), grader), problems, judged, kept, allow_missing)

@@ -13,11 +13,11 @@ import pytest
 
 from tests.faults import runs
 from tests.shrunk import config
-from verifier import pipeline
 from verifier.errors import UserError
+from verifier.stages import runner
 from verifier.train import checkpoint
 
-STAGES = tuple(pipeline.STAGES)
+STAGES = tuple(runner.STAGES)
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def test_every_stage_says_so_and_goes_on(finished, small, left, capfd):
     for stage in STAGES:
         filler = fill(small, left)
         with pytest.raises(UserError, match=r"(?s)cannot be written.*make room"):
-            pipeline.run(config(*runs.CHECKPOINTS), root, [stage])
+            runner.run(config(*runs.CHECKPOINTS), root, [stage])
         filler.unlink()
-        pipeline.run(config(*runs.CHECKPOINTS), root, [stage])
+        runner.run(config(*runs.CHECKPOINTS), root, [stage])
     assert runs.differences(root, finished[0]) == []
     assert "Traceback" not in capfd.readouterr().err
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.faults import runs
-from verifier import stopping
+from verifier.system import stopping
 
 
 @pytest.fixture

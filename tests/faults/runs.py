@@ -19,7 +19,7 @@ import tempfile
 import time
 
 from tests.shrunk import ROOT, SHRUNK, rows
-from verifier import stopping
+from verifier.system import stopping
 
 CHECKPOINTS = ["finetune.checkpoint_every=5", "verify.checkpoint_every=2"]
 SETTINGS = [*SHRUNK, *CHECKPOINTS]

@@ -4,10 +4,10 @@ import pytest
 
 from tests.mesh.training_test import shown
 from verifier import config as config_lib
-from verifier import experiment
 from verifier.config import MeshConfig
 from verifier.errors import ConfigError
-from verifier.plan import advice, devices, programs, stages, subject
+from verifier.plan import advice, devices, footprints, programs, subject
+from verifier.run import experiment
 
 SMALL = """
 model.weights= tokenizer.kind=bytes model.layers=5 model.width=128 model.heads=8 model.kv_heads=8 model.mlp_width=384 model.context=512
@@ -37,10 +37,10 @@ PAIRS = [
 @pytest.mark.parametrize("name, stage, mesh, settings", PAIRS, ids=[f"{pair[1]}-{shown(pair[2])}" for pair in PAIRS])
 def test_bytes_of_a_device_are_within_a_tenth_of_the_full_depths(name, stage, mesh, settings, monkeypatch):
     found = subject_of(name, mesh, *settings)
-    planned = stages.plan(found, stage, EIGHT)
+    planned = footprints.plan(found, stage, EIGHT)
     whole = {}
     monkeypatch.setattr(programs, "at_depth", lambda measure, arch: whole.update(measure(arch.layers)) or dict(whole))
-    stages.plan(found, stage, EIGHT)
+    footprints.plan(found, stage, EIGHT)
     caches = whole.pop("caches", programs.Size(0, 0)).given  # score: of 20 problems, whose prompts one call reads
     compiled = max(size.total + (caches if name == "prompts" else 0) for name, size in whole.items())
     assert sum(planned.held.values()) == pytest.approx(compiled, rel=0.1)
@@ -48,7 +48,7 @@ def test_bytes_of_a_device_are_within_a_tenth_of_the_full_depths(name, stage, me
 
 def test_parts_are_divided_as_the_mesh_says():
     held = [
-        stages.plan(subject_of("tiny_token_verifier", mesh, *SMALL, "model.layers=1"), "finetune", EIGHT).held
+        footprints.plan(subject_of("tiny_token_verifier", mesh, *SMALL, "model.layers=1"), "finetune", EIGHT).held
         for mesh in (MeshConfig(8, 1, 1), MeshConfig(1, 8, 1))
     ]
     assert held[0]["parameters"] == pytest.approx(8 * held[1]["parameters"], rel=0.02)  # norms lie whole
@@ -60,22 +60,23 @@ def test_a_way_out_is_one_that_fits(monkeypatch):
     """A device so small that only recomputing or smaller micro-batches help."""
     small = [*SMALL, "model.layers=2"]
     found = subject_of("tiny_token_verifier", MeshConfig(8, 1, 1), *small)
-    whole = stages.plan(found, "finetune", EIGHT)
+    whole = footprints.plan(found, "finetune", EIGHT)
     tight = devices.Devices(8, 8, devices.Kind("small", "tpu", 1.0, whole.total * 0.8 / advice.USABLE / 1e9, 1.0, 8))
     said = advice.ways_out(found, "finetune", tight)
     assert said.startswith("--set finetune.remat=true makes it") and said.endswith("which fits")
-    monkeypatch.setattr(stages, "plan", lambda subject, name, devices: whole)  # whatever is set
+    monkeypatch.setattr(footprints, "plan", lambda subject, name, devices: whole)  # whatever is set
     none = devices.Devices(8, 8, devices.Kind("none", "tpu", 1.0, 1e-6, 1.0, 8))
     assert advice.ways_out(found, "finetune", none).startswith("nothing tried fits; closest is --set")
 
 
 def test_meshes_that_do_not_divide_are_refused():
     with pytest.raises(ConfigError, match="does not make up the 8 devices"):
-        stages.plan(subject_of("tiny_token_verifier", MeshConfig(3, 1, 1), *SMALL), "finetune", EIGHT)
+        footprints.plan(subject_of("tiny_token_verifier", MeshConfig(3, 1, 1), *SMALL), "finetune", EIGHT)
     with pytest.raises(ConfigError, match=r"heads=9, which mesh\.tensor=8 does not divide"):
-        stages.plan(subject_of("tiny_token_verifier", MeshConfig(1, 1, 8), *SMALL, "model.heads=9", "model.width=576", "model.kv_heads=3"),
+        nine = [*SMALL, "model.heads=9", "model.width=576", "model.kv_heads=3"]
+        footprints.plan(subject_of("tiny_token_verifier", MeshConfig(1, 1, 8), *nine),
                     "finetune", EIGHT)  # fmt: skip
     with pytest.raises(ConfigError, match="a micro-batch of finetune"):
-        stages.plan(subject_of("tiny_token_verifier", MeshConfig(8, 1, 1), *SMALL, "finetune.batch_rows=12"), "finetune", EIGHT)
+        footprints.plan(subject_of("tiny_token_verifier", MeshConfig(8, 1, 1), *SMALL, "finetune.batch_rows=12"), "finetune", EIGHT)
     with pytest.raises(ConfigError, match=r"mesh\.tensor=8 does not divide the 4 devices of a process"):
-        stages.plan(subject_of("tiny_token_verifier", MeshConfig(1, 1, 8), *SMALL), "sample", devices.Devices(8, 4))
+        footprints.plan(subject_of("tiny_token_verifier", MeshConfig(1, 1, 8), *SMALL), "sample", devices.Devices(8, 4))

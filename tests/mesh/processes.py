@@ -11,8 +11,8 @@ import pytest
 
 from tests.decode.near_ties import Drawn
 from tests.shrunk import ROOT, SHRUNK, config, made_once, rows
-from verifier import saved, workdir
-from verifier.run import Run
+from verifier.run import model_folder, workdir
+from verifier.run.context import Run
 
 STARTED: list[subprocess.Popen] = []  # by the test that is running
 SETTINGS = [*SHRUNK, "finetune.batch_rows=8", "verify.batch_rows=8", "sample.rows=64"]
@@ -53,7 +53,7 @@ def losses(root, job):
 
 def assert_same_tokens(work, alone):
     """The same samples in both workdirs, but for near ties; their generator is the same."""
-    generator = saved.load(alone / "generator", "finetune", "float32")
+    generator = model_folder.load(alone / "generator", "finetune", "float32")
     run = Run(config(), workdir.Workdir(alone))
     found = run.problems()
     for split in ("train", "heldout", "test", "test_greedy"):

@@ -6,7 +6,7 @@ from flax import nnx
 
 from tests.mesh.training_test import MESHES, shown
 from verifier.config import ScoreConfig
-from verifier.evaluate import score
+from verifier.decode import score
 from verifier.model import sharding
 from verifier.model.heads import ReservedLogitHead, Verifier
 from verifier.model.transformer import Arch, Transformer

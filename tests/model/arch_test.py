@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from tests.model.families import FAMILIES
+from tests.hf.families import FAMILIES
 from verifier.config import ModelConfig
 from verifier.model.arch import scratch_arch
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.model.families import quick_jit
+from tests.hf.families import quick_jit
 from verifier.model import attention
 
 B, T, N, K, H = 3, 7, 4, 2, 8

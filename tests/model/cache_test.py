@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.model.families import FAMILIES, build, call, read
+from tests.hf.families import FAMILIES, build, call, read
 from verifier.model import cache as cache_lib
 from verifier.model.cache import Cache, Pages, Prompts, Seating
 from verifier.model.transformer import Transformer

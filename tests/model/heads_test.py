@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.model.families import FAMILIES, build
+from tests.hf.families import FAMILIES, build
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
 
 RESERVED = 28

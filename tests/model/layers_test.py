@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.model.families import FAMILIES
+from tests.hf.families import FAMILIES
 from verifier.model.layers import MLP, LayerNorm, RMSNorm, residual_dropout
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.model.families import quick_jit
+from tests.hf.families import quick_jit
 from verifier.model import sampling
 from verifier.model.sampling import sample_key, uniforms
 

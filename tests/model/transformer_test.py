@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.model.families import FAMILIES, build, call, quick_jit, read
+from tests.hf.families import FAMILIES, build, call, quick_jit, read
 from verifier.model.transformer import Transformer
 
 FIRST, SECOND = [3, 1, 4, 1, 5], [9, 2, 6, 5, 3]

@@ -6,7 +6,7 @@ import pytest
 from tests.shrunk import config
 from verifier.errors import ConfigError
 from verifier.model import attention
-from verifier.plan import advice, answer, devices, stages, subject
+from verifier.plan import advice, answer, devices, footprints, subject
 
 ONE = devices.parse("h100-1")
 
@@ -33,7 +33,7 @@ def test_jobs_that_the_run_skips_are_not_planned_unless_asked_for():
 def test_slots_that_fill_what_there_is_are_told_to_take_less_of_it():
     """With sample.rows=0 there is no number of slots to lower."""
     found = subject.read(config("sample.rows=0", "sample.memory_gib=0.02"))
-    total = stages.plan(found, "sample", ONE).total
+    total = footprints.plan(found, "sample", ONE).total
     tight = devices.Devices(1, 1, devices.Kind("small", "tpu", 1.0, total * 0.95 / advice.USABLE / 1e9, 1.0, 1))
     assert advice.ways_out(found, "sample", tight).startswith("--set sample.memory_gib=")
 
@@ -43,7 +43,7 @@ def test_a_device_alone_is_planned_as_an_accelerator(monkeypatch):
     held = []
     for cached in (2**40, 1):
         monkeypatch.setattr(attention, "_SCORES_IN_CACHE", cached)
-        held.append(stages.plan(subject.read(config(f"seed={len(held)}")), "score", ONE).held["temporaries"])
+        held.append(footprints.plan(subject.read(config(f"seed={len(held)}")), "score", ONE).held["temporaries"])
         jax.clear_caches()
     assert held[0] == held[1]
 

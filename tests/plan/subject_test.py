@@ -4,9 +4,10 @@ import json
 import pytest
 
 from verifier import config as config_lib
-from verifier import errors, experiment
+from verifier import errors
 from verifier.errors import ConfigError
-from verifier.plan import published, subject, work
+from verifier.plan import costs, published, subject
+from verifier.run import experiment
 
 
 def config(name, *more):
@@ -31,7 +32,7 @@ def nothing_lies_here(monkeypatch, tmp_path):
 )
 def test_published_sizes_make_the_published_number_of_parameters(weights, parameters):
     found = subject.read(config("gsm8k_token_verifier_7b", f"model.weights={weights}"))
-    assert work.parameters(found.arch) == pytest.approx(parameters, rel=1e-3)
+    assert costs.parameters(found.arch) == pytest.approx(parameters, rel=1e-3)
     assert found.arch.vocab_size % 64 == 0 and found.arch.vocab_size > found.vocab_size  # the reserved id has a row
     assert found.arch.context == 1024
     assert any("published" in note for note in found.notes)

@@ -10,8 +10,8 @@ import sentencepiece
 import tokenizers
 from sentencepiece import sentencepiece_model_pb2
 
-from verifier import log
 from verifier.errors import TokenizerError, UserError
+from verifier.system import log
 from verifier.text.tokenizer import load_tokenizer
 
 LINES = ["Mia has 3 boxes of pens and 12 hats", "a banana bandana for $5 each"] * 9

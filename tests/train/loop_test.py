@@ -13,8 +13,9 @@ import pytest
 from flax import nnx
 
 from tests.train import fakes
-from verifier import allocator, errors, log
 from verifier import config as config_lib
+from verifier import errors
+from verifier.system import allocator, log
 from verifier.train import checkpoint, loop, losses, step
 
 VALUE_LOSS = functools.partial(losses.verifier_joint, vocab_size=fakes.VOCAB, lm_weight=0.0)

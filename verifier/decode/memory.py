@@ -14,8 +14,8 @@ from typing import Any
 import jax
 
 from verifier.data.packing import doubled_room, rooms
+from verifier.decode.prompt_blocks import OWN_BLOCK
 from verifier.decode.rows import most_pages
-from verifier.decode.seating import OWN_BLOCK
 from verifier.errors import UserError
 from verifier.model import attention
 from verifier.model import cache as cache_lib

@@ -6,7 +6,7 @@ import collections
 
 import numpy as np
 
-from verifier.decode.seating import Places, blocks_for, seat
+from verifier.decode.prompt_blocks import Places, blocks_for, seat
 from verifier.model import cache as cache_lib
 from verifier.model.cache import Seating
 

@@ -16,9 +16,9 @@ import numpy as np
 from verifier.config import SampleConfig
 from verifier.decode import memory, steps
 from verifier.decode.annotations import Calculator
+from verifier.decode.prompt_blocks import places
+from verifier.decode.queue import Work
 from verifier.decode.rows import Rows
-from verifier.decode.seating import places
-from verifier.decode.work import Work
 from verifier.model import cache as cache_lib
 from verifier.model import sampling, sharding
 from verifier.text.tokenizer import Tokenizer

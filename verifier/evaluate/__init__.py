@@ -1,1 +1,1 @@
-"""What is concluded from stored samples: ranks, votes, statistics, the report page. Only `score` knows a device; the rest is numpy."""
+"""What is concluded from ranked samples: numbers out of arrays, by numpy alone."""

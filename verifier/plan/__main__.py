@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from verifier import errors, stopping
+from verifier import errors
+from verifier.system import stopping
 
 if __name__ == "__main__":
     stopping.listen(goes_on=False)  # before all that takes time to import
@@ -14,9 +15,11 @@ if __name__ == "__main__":
 from absl import app, flags
 
 from verifier import config as config_lib
-from verifier import config_checks, experiment, log
+from verifier.config import checks as config_checks
 from verifier.plan import answer
 from verifier.plan import devices as devices_lib
+from verifier.run import experiment
+from verifier.system import log
 
 _EXP = flags.DEFINE_string("exp", None, "A module of experiments/ or a path to a .py file with get_config().")
 _MESH = flags.DEFINE_string("mesh", None, "data,fsdp,tensor, such as 1,16,4. Default: the experiment's.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from verifier.config import Config, override
 from verifier.decode.memory import USABLE
 from verifier.errors import UserError
-from verifier.plan import stages
+from verifier.plan import footprints
 from verifier.plan.devices import Devices
 from verifier.plan.subject import Subject
 
@@ -23,7 +23,7 @@ def ways_out(subject: Subject, stage: str, devices: Devices) -> str:
     for assignments in _candidates(subject.config, stage, devices):
         shown = " ".join(assignments)
         try:
-            found = stages.plan(subject._replace(config=override(subject.config, assignments)), stage, devices)
+            found = footprints.plan(subject._replace(config=override(subject.config, assignments)), stage, devices)
         except UserError:
             continue  # this mesh divides the model no better, or holds no slot
         if found.total <= limit(devices):
@@ -38,7 +38,7 @@ def ways_out(subject: Subject, stage: str, devices: Devices) -> str:
 def _candidates(config: Config, stage: str, devices: Devices) -> Iterator[list[str]]:
     """Settings from the cheapest on; later ones gather up what helped before."""
     narrow = [] if config.model.dtype == "bfloat16" else ["model.dtype=bfloat16"]
-    if stage in stages.JOBS:
+    if stage in footprints.JOBS:
         yield from _for_training(config, stage, devices, narrow)
         return
     knob, rows = ("sample.rows", config.sample.rows) if stage == "sample" else ("score.rows", config.score.rows)

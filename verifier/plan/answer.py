@@ -13,20 +13,20 @@ from verifier.plan import devices as devices_lib
 
 def answer(config: config_lib.Config, devices: devices_lib.Devices, names: Sequence[str] | None) -> str:
     """The plan of some stages as text; None: of all that the settings have."""
-    from verifier.plan import advice, stages, subject, table
+    from verifier.plan import advice, footprints, subject, table
 
     all_names = ("pretrain", "finetune", "sample", "verify", "score")
     if strange := [name for name in names or () if name not in all_names]:
         raise errors.ConfigError(f"--stages: nothing is planned for {strange[0]!r}; expected some of {', '.join(all_names)}")
-    idle = {name for name in stages.JOBS if not getattr(config, name).has_work}
+    idle = {name for name in footprints.JOBS if not getattr(config, name).has_work}
     asked = [name for name in all_names if (name not in idle if names is None else name in names)]
-    config = dataclasses.replace(config, mesh=stages.closed(config.mesh, devices))
+    config = dataclasses.replace(config, mesh=footprints.closed(config.mesh, devices))
     found = subject.read(config)
-    planned: list[stages.Stage | str] = []
+    planned: list[footprints.Stage | str] = []
     ways: dict[str, str] = {}
     for name in asked:
         try:
-            stage = stages.plan(found, name, devices)
+            stage = footprints.plan(found, name, devices)
             planned.append(stage)
             fits = stage.total <= advice.limit(devices)
         except errors.ConfigError:

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import re
 
-from verifier import knob_types
+from verifier.config import kinds
 from verifier.errors import ConfigError
 
 
@@ -69,7 +69,7 @@ def parse(text: str) -> Devices:
     if found is None or not found[2].strip("0"):
         raise ConfigError(f"--devices={text}: expected KIND-N such as v5e-64 or h100-8, or a number of devices; kinds: {known}")
     if len(found[2]) > 9 or int(found[2]) > MOST:
-        raise ConfigError(f"--devices={knob_types.shown(text)}: expected at most {MOST:,} devices; plan for fewer, and a part of the work")
+        raise ConfigError(f"--devices={kinds.shown(text)}: expected at most {MOST:,} devices; plan for fewer, and a part of the work")
     kind, count = found[1], int(found[2])
     if kind is None:
         return Devices(count, count)

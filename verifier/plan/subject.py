@@ -8,17 +8,18 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from verifier import places
 from verifier.config import Config
-from verifier.data import problems
 from verifier.errors import ConfigError, TokenizerError
-from verifier.model import hf_files, hf_weights
+from verifier.hf import files as hf_files
+from verifier.hf import weights as hf_weights
 from verifier.model.arch import Arch, scratch_arch
 from verifier.plan.published import GSM8K, MODELS, Text
+from verifier.stages.training import base_arch, generator_jobs
+from verifier.system import paths
+from verifier.tasks import sources
 from verifier.text.bytes_tokenizer import ByteTokenizer
 from verifier.text.problem import Problem, Template
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
-from verifier.training import base_arch, generator_jobs
 
 LETTERS_A_TOKEN = 3.0  # of word problems, where there is no tokenizer to count with
 
@@ -63,7 +64,7 @@ def read(config: Config) -> Subject:
 
 def _described(weights: str, notes: list[str]) -> dict[str, object]:
     """The config.json of a model, from its folder or from the table."""
-    folder = places.local(weights)
+    folder = paths.local(weights)
     if (folder / "config.json").is_file():
         return hf_files.read_json(folder / "config.json")
     if weights not in MODELS:
@@ -97,7 +98,7 @@ def _texts(config: Config, tokenizer: Tokenizer | None, notes: list[str]) -> dic
     texts = {"corpus": _corpus(config.pretrain.corpus, tokenizer)} if config.pretrain.has_work and config.pretrain.corpus else {}
     named = data.dir or data.test_name or os.environ.get("GSM8K_DIR")
     if data.name != "gsm8k" or (data.source == "local" and named):
-        found = problems.load_problems(data, config.seed)
+        found = sources.load_problems(data, config.seed)
         template = Template(data.prompt_template, data.target_template)
         return texts | {split: _counted(each, template, tokenizer) for split, each in found.items()}
     notes.append("no folder of GSM8K is named: its published numbers of problems, and lengths in tokens of one a digit")
@@ -108,7 +109,7 @@ def _texts(config: Config, tokenizer: Tokenizer | None, notes: list[str]) -> dic
 
 def _corpus(path: str, tokenizer: Tokenizer | None) -> Text:
     """What further pre-training reads, as one text."""
-    tokens = sum(_tokens(text, tokenizer) for text in problems.read_corpus(pathlib.Path(path)))
+    tokens = sum(_tokens(text, tokenizer) for text in sources.read_corpus(pathlib.Path(path)))
     return Text(1, 0.0, 0, tokens)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from verifier.config import MeshConfig
-from verifier.plan import work
+from verifier.plan import costs
 from verifier.plan.advice import limit
 from verifier.plan.devices import Devices
-from verifier.plan.stages import Stage
+from verifier.plan.footprints import Stage
 from verifier.plan.subject import Subject
 
 _HELD = ("parameters", "optimiser", "batch", "caches", "temporaries")
@@ -34,7 +34,7 @@ def _heading(subject: Subject, devices: Devices) -> list[str]:
     kv = "" if arch.kv_heads == arch.heads else f" ({arch.kv_heads} of keys and values)"
     return [
         f"{subject.config.name} on {devices}; mesh {_mesh(mesh)} (data, fsdp, tensor)",
-        f"{work.parameters(arch) / 1e9:,.3f} billion parameters: {arch.layers} layers of width {arch.width}, {arch.heads} heads{kv}, "
+        f"{costs.parameters(arch) / 1e9:,.3f} billion parameters: {arch.layers} layers of width {arch.width}, {arch.heads} heads{kv}, "
         f"MLP {arch.mlp_width}, {arch.vocab_size:,} rows of vocabulary; {subject.config.model.dtype}",
     ]
 
@@ -81,7 +81,7 @@ def _assumptions(subject: Subject, devices: Devices) -> list[str]:
     if devices.kind:
         kind = devices.kind
         lines.append(
-            f"Time: {work.COMPUTE_SHARE:.0%} of {kind.teraflops:g} TFLOP/s (half of that for float32) or {work.MEMORY_SHARE:.0%} of "
+            f"Time: {costs.COMPUTE_SHARE:.0%} of {kind.teraflops:g} TFLOP/s (half of that for float32) or {costs.MEMORY_SHARE:.0%} of "
             f"{kind.bandwidth:,g} GB/s, whichever takes longer, as published for a {kind.name}."
         )
     return lines + [f"Taken: {note}." for note in subject.notes]

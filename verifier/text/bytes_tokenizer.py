@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tokenizers
 
-from verifier import atomic
+from verifier.system import atomic
 from verifier.text.pieces import byte_spans
 
 BYTES_FILE = "bytes_tokenizer.json"

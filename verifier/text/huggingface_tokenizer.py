@@ -11,8 +11,8 @@ from typing import Any
 
 import tokenizers
 
-from verifier import atomic, foreign_files
 from verifier.errors import TokenizerError
+from verifier.system import atomic, text_files
 
 JSON_FILE = "tokenizer.json"
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "config.json")
@@ -88,13 +88,13 @@ def read_huggingface(path: pathlib.Path) -> HuggingFaceTokenizer:
     for name in _BESIDE:
         file = path.parent / name
         if file.is_file():
-            beside[name] = foreign_files.read_object(file, TokenizerError)
+            beside[name] = text_files.read_object(file, TokenizerError)
     template = path.parent / "chat_template.jinja"
     inline = beside.get("tokenizer_config.json", {}).get("chat_template") or ""
     inline = inline if isinstance(inline, str) else json.dumps(inline, ensure_ascii=False)  # older ones list several, with names
-    chat = foreign_files.read_text(template, TokenizerError) if template.is_file() else inline
+    chat = text_files.read_text(template, TokenizerError) if template.is_file() else inline
     with Reading(str(path)):
-        return HuggingFaceTokenizer(foreign_files.read_text(path, TokenizerError), beside, chat, str(path))
+        return HuggingFaceTokenizer(text_files.read_text(path, TokenizerError), beside, chat, str(path))
 
 
 class Reading:

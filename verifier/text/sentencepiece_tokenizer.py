@@ -15,8 +15,8 @@ from google.protobuf import message
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import decoders, models, normalizers
 
-from verifier import atomic, foreign_files
 from verifier.errors import TokenizerError
+from verifier.system import atomic, text_files
 from verifier.text.pieces import byte_spans
 
 MODEL_FILE = "tokenizer.model"
@@ -158,9 +158,9 @@ def read_sentencepiece(path: pathlib.Path) -> SentencePieceTokenizer:
         TokenizerError: not a SentencePiece model.
     """
     beside = path.parent / "tokenizer_config.json"
-    settings = foreign_files.read_object(beside, TokenizerError) if beside.is_file() else {}
+    settings = text_files.read_object(beside, TokenizerError) if beside.is_file() else {}
     model = path.read_bytes()
-    foreign_files.refuse_pointer(path, model[:64], TokenizerError)
+    text_files.refuse_pointer(path, model[:64], TokenizerError)
     if _TIKTOKEN_LINE.match(model):
         raise TokenizerError(
             f"{path} is in tiktoken's format (Llama 3's own), which is no SentencePiece model; take the tokenizer.json of the model's "

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import tokenizers
 
-from verifier import foreign_files, log, places
 from verifier.errors import TokenizerError
+from verifier.system import log, paths, text_files
 from verifier.text.bytes_tokenizer import BYTES_FILE, ByteTokenizer
 from verifier.text.huggingface_tokenizer import JSON_FILE, Reading, read_huggingface
 from verifier.text.pieces import check_round_trip
@@ -56,8 +56,8 @@ def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:
         TokenizerError: no such file, one that cannot be read, or a tokenizer that does not give texts back.
         UserError: no file system has such a path.
     """
-    place = places.place(path)
-    file = _find(place if places.is_remote(place) else places.local(place))
+    place = paths.place(path)
+    file = _find(place if paths.is_remote(place) else paths.local(place))
     if _is_bytes(file):
         return ByteTokenizer()
     found: Tokenizer = read_sentencepiece(file) if file.suffix == ".model" else read_huggingface(file)
@@ -93,7 +93,7 @@ def _find(path: pathlib.Path) -> pathlib.Path:
     models = sorted(path.glob("*.model"))
     if len(models) == 1:
         return models[0]
-    foreign_files.refuse_dead_links(path, TokenizerError)
+    text_files.refuse_dead_links(path, TokenizerError)
     if (path / "tekken.json").is_file():
         raise TokenizerError(f"{path / 'tekken.json'} is Mistral's own format, which is not read; take the model's tokenizer.json")
     others = f" ({', '.join(model.name for model in models)}: name the one you mean)" if models else ""
@@ -105,6 +105,6 @@ def _is_bytes(file: pathlib.Path) -> bool:
     """Whether a JSON file is a saved byte tokenizer."""
     if file.name != BYTES_FILE:
         return False
-    if foreign_files.read_object(file, TokenizerError).get("kind") != "bytes":
+    if text_files.read_object(file, TokenizerError).get("kind") != "bytes":
         raise TokenizerError(f"{file} is not a saved byte tokenizer: its kind is not bytes; save it again")
     return True

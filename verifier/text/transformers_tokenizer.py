@@ -8,7 +8,7 @@ from typing import Any
 import tokenizers
 from tokenizers import processors
 
-from verifier import atomic
+from verifier.system import atomic
 from verifier.text.huggingface_tokenizer import JSON_FILE
 from verifier.text.tokenizer import Tokenizer
 

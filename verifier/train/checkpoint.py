@@ -23,9 +23,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from verifier import checksums, errors, log, places
+from verifier import errors
 from verifier.errors import CheckpointError
 from verifier.model import names
+from verifier.system import checksums, log, paths
 
 Tree = TypeVar("Tree")
 _OWN = re.compile(r"\d+(\..*)?")  # what a folder of checkpoints holds: a folder a step, and what killed saves left
@@ -45,7 +46,7 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path, keep: int = 2) -> None:
         """Opens the folder, which is made where it is missing; what killed saves left in it, without sums, is removed."""
         _quiet()
-        self.folder = places.absolute(folder)
+        self.folder = paths.absolute(folder)
         self.keep = max(keep, 1)
         self._protects: dict[int, int | None] = {}  # by a step saved or resumed from: the step that must outlive it
         options = ocp.CheckpointManagerOptions(max_to_keep=None, create=True, cleanup_tmp_directories=True)
@@ -210,7 +211,7 @@ def remove_checkpoints(folder: pathlib.Path) -> None:
     """
     if jax.process_index():
         return
-    if places.is_remote(folder):
+    if paths.is_remote(folder):
         folder.rmtree(missing_ok=True)  # type: ignore[attr-defined]  # epath's
         return
     path = folder.resolve()
@@ -235,7 +236,7 @@ def save_params(folder: pathlib.Path, tree: Any) -> None:
     """Saves a tree of arrays as `folder`, in the place of whatever was there; returns when it is complete."""
     _quiet()
     with _writing(folder), ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(places.absolute(folder), names.named_leaves(tree), force=True)
+        checkpointer.save(paths.absolute(folder), names.named_leaves(tree), force=True)
         checkpointer.wait_until_finished()
 
 
@@ -251,7 +252,7 @@ def load_params(folder: pathlib.Path, tree: Tree) -> Tree:
         CheckpointError: for a folder without parameters, or names or shapes that disagree.
     """
     _quiet()
-    path = places.absolute(folder)
+    path = paths.absolute(folder)
     if not path.is_dir():
         raise CheckpointError(f"{path} is no checkpoint: there is no such folder; run the stage that writes it, or name another one")
     with ocp.StandardCheckpointer() as checkpointer:

@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from verifier import allocator, errors, log, stopping
 from verifier import config as config_lib
+from verifier import errors
 from verifier.errors import Diverged
 from verifier.model import sharding
+from verifier.system import allocator, log, stopping
 from verifier.train import checkpoint, losses, prefetch, step
 from verifier.train.prefetch import Stream
 

@@ -1,0 +1,1 @@
+"""Whether a solution is right: numbers, answers in text, graders. No JAX."""

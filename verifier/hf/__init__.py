@@ -1,0 +1,1 @@
+"""Checkpoints as Hugging Face writes them, in and out."""

@@ -1,0 +1,320 @@
+"""A Hugging Face config.json as an `Arch` and back. Knows no tensor. What it cannot express it refuses by name, never silently."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from verifier.errors import WeightsError
+from verifier.hf import fields as hf_fields
+from verifier.hf import rope as hf_rope
+from verifier.model.arch import Arch
+
+# What transformers assumes where config.json is silent; a field with no default here has to be in the file.
+_ROTARY_DEFAULTS: dict[str, Any] = {
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "head_dim": None,
+    "tie_word_embeddings": False,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "num_key_value_heads": None,
+    "sliding_window": None,
+}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": _ROTARY_DEFAULTS | {"max_position_embeddings": 2048},
+    "mistral": _ROTARY_DEFAULTS | {"max_position_embeddings": 131072, "num_key_value_heads": 8, "sliding_window": 4096},
+    "qwen2": _ROTARY_DEFAULTS | {"max_position_embeddings": 32768, "num_key_value_heads": 32},
+    "qwen3": _ROTARY_DEFAULTS | {"max_position_embeddings": 32768, "num_key_value_heads": 32, "head_dim": 128},
+    "gemma3_text": _ROTARY_DEFAULTS
+    | {
+        "max_position_embeddings": 131072,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "hidden_activation": "gelu_pytorch_tanh",
+        "tie_word_embeddings": True,
+        "query_pre_attn_scalar": 256,
+        "sliding_window": 4096,
+        "sliding_window_pattern": 6,
+        "layer_types": None,
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 1e4,
+    },
+    "gpt2": {
+        "n_positions": 1024,
+        "n_inner": None,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "tie_word_embeddings": True,
+    },
+}
+# Fields that change the computation, with the only values that are supported; absent counts as supported.
+_ONLY: dict[str, dict[str, tuple[Any, ...]]] = {
+    "llama": {},
+    "mistral": {"attention_bias": (False,), "mlp_bias": (False,)},
+    "qwen2": {"use_sliding_window": (False,), "attention_bias": (True,), "mlp_bias": (False,)},
+    "qwen3": {"use_sliding_window": (False,), "mlp_bias": (False,)},
+    "gemma3_text": {
+        "attention_bias": (False,),
+        "attn_logit_softcapping": (None,),
+        "final_logit_softcapping": (None,),
+        "use_bidirectional_attention": (False, None),
+    },
+    "gpt2": {"scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,), "add_cross_attention": (False,)},
+}
+_ONLY_EVERYWHERE: dict[str, tuple[Any, ...]] = {
+    "quantization_config": (None,),
+    "partial_rotary_factor": (None, 1),
+    "is_encoder_decoder": (False,),
+}
+_ACTIVATIONS = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "relu": "relu",
+}
+_ARCHITECTURES = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
+}
+_ACTIVATIONS_BACK = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
+
+
+def arch_from_hf(config: Mapping[str, Any]) -> Arch:
+    """The decoder that a config.json describes.
+
+    Args:
+        config: as read from the file; of transformers 4 (rope_theta, rope_scaling with type or rope_type) or 5 (rope_parameters).
+
+    Returns:
+        with vocab_size = the checkpoint's rows.
+
+    Raises:
+        WeightsError: an unsupported family or feature, a missing size, or a value that none can have, by name.
+    """
+    config = hf_fields.believed(config)
+    family = config.get("model_type")
+    if family == "gemma3":
+        raise WeightsError(
+            "model_type 'gemma3' reads images too and is not supported; take one of the text models (google/gemma-3-270m, "
+            "google/gemma-3-1b-pt, or one made of them), whose model_type is gemma3_text"
+        )
+    if family not in _DEFAULTS:
+        raise WeightsError(f"model_type {family!r} is not supported; supported are {', '.join(sorted(_DEFAULTS))}")
+    for field, allowed in (_ONLY_EVERYWHERE | _ONLY[family]).items():
+        if field in config and config[field] not in allowed and config[field] != {}:
+            raise WeightsError(f"{family} with {field}={config[field]!r} is not supported; only {' or '.join(map(repr, allowed))}")
+    try:
+        read = {"gpt2": _gpt2, "gemma3_text": _gemma3}.get(family, _rotary)
+        return read(family, _DEFAULTS[family] | config)
+    except WeightsError:  # is a ValueError itself
+        raise
+    except KeyError as error:
+        raise WeightsError(f"config.json of a {family} model lacks {error.args[0]!r}; take the file that belongs to the weights") from error
+    except (TypeError, ValueError) as error:  # a field that is no number, or sizes that do not fit
+        raise WeightsError(f"config.json does not describe a {family} model: {error}") from error
+
+
+def _rotary(family: str, config: dict[str, Any]) -> Arch:
+    """Llama, Mistral, Qwen2, Qwen3."""
+    heads, width = config["num_attention_heads"], config["hidden_size"]
+    window = config["sliding_window"] if family == "mistral" else None
+    expected_type = "full_attention" if window is None else "sliding_attention"
+    other_types = set(config.get("layer_types") or ()) - {expected_type}
+    if other_types:
+        raise WeightsError(f"{family} with layer_types {', '.join(sorted(other_types))} is not supported; only {expected_type}")
+    if not config["head_dim"] and width % heads:
+        raise WeightsError(f"hidden_size {width} is not a multiple of num_attention_heads {heads}, and config.json has no head_dim")
+    theta, scaling = hf_rope.read(config)
+    return Arch(
+        vocab_size=config["vocab_size"],
+        layers=config["num_hidden_layers"],
+        width=width,
+        heads=heads,
+        kv_heads=config["num_key_value_heads"] or heads,
+        head_width=config["head_dim"] or width // heads,
+        mlp_width=config["intermediate_size"],
+        context=config["max_position_embeddings"],
+        norm="rms",
+        norm_eps=float(config["rms_norm_eps"]),
+        positions="rotary",
+        rope_theta=theta,
+        rope_scaling=scaling,
+        activation=_activation(config["hidden_act"]),
+        gated=True,
+        qkv_bias=family == "qwen2" or bool(config["attention_bias"]),
+        out_bias=family in ("llama", "qwen3") and bool(config["attention_bias"]),
+        mlp_bias=bool(config["mlp_bias"]),
+        qk_norm=family == "qwen3",
+        tied=bool(config["tie_word_embeddings"]),
+        sliding_window=window,
+    )
+
+
+def _gemma3(family: str, config: dict[str, Any]) -> Arch:
+    """A Llama but for its norms, its embedding and layers of two types, each with a rotation of its own."""
+    layers, types = config["num_hidden_layers"], config["layer_types"]
+    if types is None:
+        types = _layer_types(config["sliding_window_pattern"], layers)
+    pattern = types.index("full_attention") + 1 if "full_attention" in types else None
+    if types != _layer_types(pattern, layers):
+        raise WeightsError(
+            f"{family} with layer_types {', '.join(types)} is not supported; only {layers} in which every n-th one is full_attention "
+            "and all others are sliding_attention"
+        )
+    theta, scaling, local_theta = hf_rope.by_layer_type(config)
+    single = {"layer_types": None, "rope_parameters": None, "rope_scaling": None}
+    found = _rotary(family, config | single | {"hidden_act": config["hidden_activation"]})
+    scalar = config["query_pre_attn_scalar"]
+    return dataclasses.replace(
+        found,
+        rope_theta=theta,
+        rope_scaling=scaling,
+        qk_norm=True,
+        sliding_window=config["sliding_window"],
+        sliding_window_pattern=pattern,
+        local_rope_theta=local_theta,
+        query_pre_attn_scalar=None if scalar == found.head_width else scalar,
+        post_norms=True,
+        scaled_embed=True,
+    )
+
+
+def _layer_types(pattern: int | None, layers: int) -> list[str]:
+    """Every `pattern`-th layer sees all (None: none does), the others a window."""
+    return ["full_attention" if pattern and (layer + 1) % pattern == 0 else "sliding_attention" for layer in range(layers)]
+
+
+def _gpt2(family: str, config: dict[str, Any]) -> Arch:
+    heads, width = config["n_head"], config["n_embd"]
+    if width % heads:
+        raise WeightsError(f"n_embd {width} is not a multiple of n_head {heads}")
+    return Arch(
+        vocab_size=config["vocab_size"],
+        layers=config["n_layer"],
+        width=width,
+        heads=heads,
+        kv_heads=heads,
+        head_width=width // heads,
+        mlp_width=config["n_inner"] or 4 * width,
+        context=config["n_positions"],
+        norm="layer",
+        norm_eps=float(config["layer_norm_epsilon"]),
+        positions="learned",
+        activation=_activation(config["activation_function"]),
+        gated=False,
+        qkv_bias=True,
+        out_bias=True,
+        mlp_bias=True,
+        tied=bool(config["tie_word_embeddings"]),
+    )
+
+
+def _activation(name: str) -> str:
+    if name not in _ACTIVATIONS:
+        raise WeightsError(f"activation {name!r} is not supported; supported are {', '.join(_ACTIVATIONS)}")
+    return _ACTIVATIONS[name]
+
+
+def family_of(arch: Arch) -> str:
+    """The Hugging Face family that computes what `arch` says; WeightsError where none does."""
+    biases = (arch.qkv_bias, arch.out_bias, arch.mlp_bias)
+    scaling = arch.rope_scaling.kind if arch.rope_scaling else None
+    rotary = dict(norm="rms", positions="rotary", gated=True)
+    learned = dict(norm="layer", positions="learned", gated=False, qk_norm=False, sliding_window=None)
+    gemma3 = rotary | dict(qk_norm=True, post_norms=True, scaled_embed=True)
+    others = dict(post_norms=False, scaled_embed=False, sliding_window_pattern=None, local_rope_theta=None, query_pre_attn_scalar=None)
+    if _has(arch, others | learned):
+        if all(biases) and arch.kv_heads == arch.heads and arch.heads * arch.head_width == arch.width:
+            return "gpt2"
+    elif _has(arch, others | rotary):
+        if arch.qk_norm:
+            if arch.sliding_window is None and biases in ((True, True, False), (False, False, False)):
+                return "qwen3"
+        elif arch.sliding_window is None and arch.qkv_bias == arch.out_bias:
+            return "llama"
+        elif arch.sliding_window is None and biases == (True, False, False):
+            return "qwen2"
+        elif arch.sliding_window is not None and not any(biases):
+            return "mistral"
+    elif _has(arch, gemma3) and arch.local_rope_theta is not None and not any(biases) and scaling in (None, "linear"):
+        return "gemma3_text"
+    raise WeightsError(f"no supported Hugging Face family ({', '.join(_ARCHITECTURES)}) computes {arch}; it cannot be exported")
+
+
+def _has(arch: Arch, values: Mapping[str, object]) -> bool:
+    return all(getattr(arch, name) == value for name, value in values.items())
+
+
+def hf_from_arch(arch: Arch) -> dict[str, Any]:
+    """A config.json that transformers 4 and 5 read, for the simplest family that computes what `arch` says.
+
+    Args:
+        arch: of an imported model or of one trained from scratch. A Mistral without a window is written as a Llama: the same function.
+
+    Returns:
+        without token ids. arch_from_hf gives `arch` back.
+
+    Raises:
+        WeightsError: no supported family computes this.
+    """
+    family = family_of(arch)
+    shared = {
+        "architectures": [_ARCHITECTURES[family]],
+        "model_type": family,
+        "vocab_size": arch.vocab_size,
+        "tie_word_embeddings": arch.tied,
+        "torch_dtype": "float32",
+    }
+    if family == "gpt2":
+        return shared | {
+            "n_embd": arch.width,
+            "n_layer": arch.layers,
+            "n_head": arch.heads,
+            "n_inner": arch.mlp_width,
+            "n_positions": arch.context,
+            "activation_function": _ACTIVATIONS_BACK[arch.activation],
+            "layer_norm_epsilon": arch.norm_eps,
+        }
+    config = shared | {
+        "hidden_size": arch.width,
+        "num_hidden_layers": arch.layers,
+        "num_attention_heads": arch.heads,
+        "num_key_value_heads": arch.kv_heads,
+        "head_dim": arch.head_width,
+        "intermediate_size": arch.mlp_width,
+        "max_position_embeddings": arch.context,
+        "hidden_act": _ACTIVATIONS_BACK[arch.activation],
+        "rms_norm_eps": arch.norm_eps,
+        "rope_theta": arch.rope_theta,
+        "rope_scaling": hf_rope.written(arch.rope_scaling),
+    }
+    if family == "gemma3_text":
+        return config | _gemma3_back(arch)
+    if family == "llama":
+        return config | {"attention_bias": arch.qkv_bias, "mlp_bias": arch.mlp_bias}
+    if family == "mistral":
+        return config | {"sliding_window": arch.sliding_window}
+    if family == "qwen3":
+        return config | {"use_sliding_window": False, "attention_bias": arch.qkv_bias}
+    return config | {"use_sliding_window": False}
+
+
+def _gemma3_back(arch: Arch) -> dict[str, Any]:
+    """What a Gemma 3 has beside the fields of a Llama, or under another name."""
+    activation = _ACTIVATIONS_BACK[arch.activation]
+    return {
+        "hidden_activation": "gelu_pytorch_tanh" if activation == "gelu_new" else activation,  # the same; some readers know this name alone
+        "query_pre_attn_scalar": arch.query_pre_attn_scalar or arch.head_width,
+        "sliding_window": arch.sliding_window,
+        "layer_types": _layer_types(arch.sliding_window_pattern, arch.layers),
+        "rope_local_base_freq": arch.local_rope_theta,
+    }

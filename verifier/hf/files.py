@@ -1,0 +1,317 @@
+"""A Hugging Face folder on disk: found, opened and written, safetensors file by file. Knows no model and no tensor's meaning."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import pathlib
+import re
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+import safetensors
+
+from verifier.errors import WeightsError
+from verifier.hf import other_formats
+from verifier.system import atomic, checksums, paths, text_files
+
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_FLOATS = {"F64": np.dtype(np.float64), "F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16)}
+_MOST_HEADER = 100_000_000  # bytes, as the safetensors library has it
+_DOWNLOADED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_SHARD = re.compile(r"[\w-][\w.-]{0,200}\.safetensors")  # a name alone: an index leads nowhere but to its own folder
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_NOT_DOWNLOADED = ["consolidated*", "original/*", "onnx/*"]  # the same weights again, in other layouts
+
+
+
+
+class StoredTensor(NamedTuple):
+    """Where a tensor lies and what its file's header says of it."""
+
+    path: pathlib.Path
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class NewTensor(NamedTuple):
+    """A float32 tensor to be written. Its values are asked for only when its turn comes, so that one at a time is in memory."""
+
+    name: str
+    shape: tuple[int, ...]
+    values: Callable[[], np.ndarray]
+
+
+def resolve_weights(weights: str) -> pathlib.Path:
+    """The local folder that `weights` names.
+
+    Args:
+        weights: a folder, or a hub id "organisation/name", which is fetched (or found in the cache: HF_HUB_OFFLINE=1) by huggingface_hub.
+
+    Returns:
+        a folder with config.json, safetensors and tokenizer files.
+
+    Raises:
+        WeightsError: there is no such folder and it cannot be fetched; with the ways to supply it.
+        UserError: no file system has such a path.
+    """
+    folder = paths.local(weights)
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        other_formats.refuse_file(folder, WeightsError)
+    if not _HUB_ID.fullmatch(weights):
+        raise WeightsError(
+            f"there is no folder {weights!r}; give one with config.json and model.safetensors, or a hub id organisation/name"
+        )
+    elsewhere = f"on a connected machine run `hf download {weights} --local-dir FOLDER`, copy FOLDER here and give its path"
+    try:
+        import huggingface_hub  # in the function: an optional extra
+    except ImportError as error:
+        raise WeightsError(
+            f"there is no folder {weights!r}, and fetching it needs huggingface_hub: pip install huggingface-hub; or {elsewhere}"
+        ) from error
+    try:
+        return pathlib.Path(huggingface_hub.snapshot_download(weights, allow_patterns=_DOWNLOADED, ignore_patterns=_NOT_DOWNLOADED))
+    except (OSError, ValueError) as error:  # the hub's errors of connection, access and naming all derive from these
+        raise WeightsError(
+            f"there is no folder {weights!r} and the hub gave none ({type(error).__name__}: {error}); {elsewhere}"
+        ) from error
+
+
+def is_hub_id(weights: str, known: Mapping[str, str]) -> bool:
+    """Whether `weights` is an id of the hub whose cached files are those that are known; False wherever that cannot be told.
+
+    A name alone does not tell: "models/mine" may have been a folder where the run was started.
+
+    Args:
+        weights: as `resolve_weights` was given it.
+        known: the sums of the files that it gave then, by name (`sums`).
+    """
+    if not known or not _HUB_ID.fullmatch(weights):
+        return False
+    try:
+        import huggingface_hub
+
+        folder = pathlib.Path(huggingface_hub.snapshot_download(weights, local_files_only=True))
+    except (ImportError, OSError, ValueError):
+        return False
+    return _cached_sums(folder, list(known)) == dict(known)
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """A JSON object, or a WeightsError that names the file."""
+    return text_files.read_object(path, WeightsError)
+
+
+def read_header(path: pathlib.Path) -> dict[str, StoredTensor]:
+    """Name, dtype and shape of every tensor of a file, after checking that its values lie as the header says, end to end to its end."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        text_files.refuse_pointer(path, start, WeightsError)
+        length = int.from_bytes(start, "little")
+        if size < 8 or 8 + length > size:
+            raise WeightsError(f"{path} is truncated or no safetensors: {size} bytes, at least {8 + length} expected; download it again")
+        try:
+            if length > _MOST_HEADER:
+                raise ValueError(f"{length} bytes, at most {_MOST_HEADER} are allowed")
+            header = json.loads(file.read(length), object_pairs_hook=_distinct)
+            found, end = _tensors(path, header)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise WeightsError(f"{path} has no readable safetensors header ({error}); download it again") from error
+    if size != 8 + length + end:
+        raise WeightsError(f"{path} is truncated or damaged: {size} bytes, {8 + length + end} expected by its header; download it again")
+    return found
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names differ."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in it")
+    return found
+
+
+def _tensors(path: pathlib.Path, header: dict[str, Any]) -> tuple[dict[str, StoredTensor], int]:
+    """What a header says of its tensors, and where their values end; ValueError where they overlap, or where size and shape disagree."""
+    found, spans = {}, []
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
+            raise ValueError(f"{name} has the shape {shape} and lies from {begin} to {end}")
+        if dtype in _FLOATS and math.prod(shape) * _FLOATS[dtype].itemsize != end - begin:
+            raise ValueError(f"{name} of {dtype} and shape {shape} takes {end - begin} bytes")
+        found[name] = StoredTensor(path, dtype, tuple(shape))
+        spans.append((begin, end, name))
+    last = 0
+    for begin, end, name in sorted(spans):
+        if begin != last or end < begin:
+            raise ValueError(f"{name} lies from {begin} to {end}, where the one before it ends at {last}")
+        last = end
+    return found, last
+
+
+def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
+    """Every tensor of a folder's model.safetensors or of all its shards; no tensor is read yet.
+
+    Args:
+        folder: local.
+
+    Returns:
+        by name as stored.
+
+    Raises:
+        WeightsError: no safetensors, a shard is missing, a file is truncated; each named.
+        Damaged: a file whose sum is known has another one.
+    """
+    adapter = other_formats.adapter_problem(folder)
+    if adapter:
+        raise WeightsError(adapter)
+    if (folder / _SINGLE).is_file():
+        _check_sums(folder, [_SINGLE])
+        return read_header(folder / _SINGLE)
+    if not (folder / _INDEX).is_file():
+        text_files.refuse_dead_links(folder, WeightsError)
+        raise WeightsError(other_formats.problem(folder) or _nothing(folder))
+    weight_map = read_json(folder / _INDEX).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise WeightsError(f"{folder / _INDEX} has no weight_map; download it again")
+    for name, shard in weight_map.items():
+        if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
+            raise WeightsError(
+                f"{folder / _INDEX} looks for {name!r:.200} in {shard!r:.200}, which is no name of a safetensors file in the same folder; "
+                "download it again"
+            )
+    shards = sorted(set(weight_map.values()))
+    missing = [shard for shard in shards if not (folder / shard).is_file()]
+    if missing:
+        raise WeightsError(f"{folder} lacks {len(missing)} of the {len(shards)} shards in its index: {', '.join(missing)}; download them")
+    _check_sums(folder, shards)
+    found: dict[str, StoredTensor] = {}
+    for shard in shards:
+        for name, tensor in read_header(folder / shard).items():
+            if name in found:
+                raise WeightsError(f"{name} stands in {found[name].path} and in {tensor.path}; which one is meant? Download both again")
+            found[name] = tensor
+    return found
+
+
+def _nothing(folder: pathlib.Path) -> str:
+    """What to say of a folder without weights under the names that they have."""
+    nothing = f"{folder} holds no {_SINGLE} and no {_INDEX}"
+    others = sorted(path.name for path in folder.glob("*.safetensors") if path.is_file())
+    if any(re.fullmatch(r"model-\d+-of-\d+\.safetensors", name) for name in others):
+        return f"{nothing}, but shards ({others[0]}); download the index too"
+    if others:
+        return f"{nothing}, but {', '.join(others):.200}; if that is the whole model, call it {_SINGLE}"
+    return f"{nothing}; give a folder with a model's weights in safetensors"
+
+
+def sums(folder: pathlib.Path) -> dict[str, str]:
+    """The SHA-256 of every safetensors file of a folder, by name."""
+    return checksums.of_files(folder, [path.name for path in folder.glob("*.safetensors")])
+
+
+def _check_sums(folder: pathlib.Path, names: Sequence[str]) -> None:
+    """Compares files with what is known of them: sums beside them, or the names of the files that links of the hub's cache lead to."""
+    known = checksums.read_sums(folder)
+    expected = {name: found for name, found in (known | _cached_sums(folder, names)).items() if name in names}
+    checksums.check(folder, expected, "download it again")
+
+
+def _cached_sums(folder: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
+    """The sums that links of the hub's cache lead to: its large files have them for names."""
+    blobs = {name: (folder / name).resolve().name for name in names}
+    return {name: blob for name, blob in blobs.items() if re.fullmatch(r"[0-9a-f]{64}", blob)}
+
+
+def is_readable(tensor: StoredTensor) -> bool:
+    """False for integers, booleans and 8-bit floats: quantised weights."""
+    return tensor.dtype in _FLOATS
+
+
+@contextlib.contextmanager
+def reader() -> Iterator[Callable[[str, StoredTensor], np.ndarray]]:
+    """Gives read(name, tensor) -> float32 array; every file is mapped once and none of it is kept in memory.
+
+    Raises:
+        WeightsError: from `read`: a file that the safetensors library refuses, or a tensor with numbers that are not finite.
+    """
+    with contextlib.ExitStack() as stack:
+        opened: dict[pathlib.Path, Any] = {}
+
+        def read(name: str, tensor: StoredTensor) -> np.ndarray:
+            try:
+                if tensor.path not in opened:
+                    opened[tensor.path] = stack.enter_context(safetensors.safe_open(tensor.path, framework="numpy"))
+                stored = opened[tensor.path].get_tensor(name)
+            except safetensors.SafetensorError as error:
+                raise WeightsError(f"{tensor.path} cannot be read by the safetensors library ({error}); download it again") from error
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = np.asarray(stored, dtype=np.float32)
+                sums = bool(np.isfinite(values.sum()))  # one pass without a copy tells it of all but sums that overflow
+            if not sums and not (finite := np.isfinite(values)).all():
+                count = values.size - int(finite.sum())
+                raise WeightsError(
+                    f"{name} in {tensor.path} holds {count:,} numbers of {values.size:,} that are not finite (NaN, infinite, or beyond "
+                    "float32): a training that diverged, or a damaged file; take other weights"
+                )
+            return values
+
+        yield read
+
+
+def write_folder(folder: pathlib.Path, config: dict[str, Any], tensors: Sequence[NewTensor], shard_bytes: int) -> None:
+    """Writes config.json and the tensors, each file aside and then renamed; above shard_bytes several files and an index."""
+    atomic.make_folder(folder)
+    (folder / checksums.SUMS).unlink(missing_ok=True)  # of what is replaced
+    shards: list[list[NewTensor]] = [[]]
+    room = shard_bytes
+    for tensor in tensors:
+        if shards[-1] and _bytes(tensor) > room:
+            shards.append([])
+            room = shard_bytes
+        shards[-1].append(tensor)
+        room -= _bytes(tensor)
+    names = [_SINGLE] if len(shards) == 1 else [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+    for name, shard in zip(names, shards, strict=True):
+        with atomic.whole_file(folder / name) as file:
+            _write_tensors(file, shard)
+    keep = set(names)
+    if len(shards) > 1:
+        weight_map = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+        atomic.write_json(folder / _INDEX, {"metadata": {"total_size": sum(map(_bytes, tensors))}, "weight_map": weight_map})
+        keep.add(_INDEX)
+    remove_weights(folder, keep)
+    atomic.write_json(folder / "config.json", config)
+
+
+def remove_weights(folder: pathlib.Path, keep: Container[str]) -> None:
+    """Removes an earlier export's files that a later one has not, in another number of files: readers would prefer them or load both."""
+    for old in (folder / _SINGLE, folder / _INDEX, *folder.glob("model-*-of-*.safetensors")):
+        if old.name not in keep:
+            old.unlink(missing_ok=True)
+
+
+def _bytes(tensor: NewTensor) -> int:
+    return 4 * int(np.prod(tensor.shape))
+
+
+def _write_tensors(file: Any, tensors: Sequence[NewTensor]) -> None:
+    """The safetensors format: length of the header, header, values. By hand, because the library wants all values in memory at once."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # older transformers refuse a file without it
+    end = 0
+    for tensor in tensors:
+        header[tensor.name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [end, end + _bytes(tensor)]}
+        end += _bytes(tensor)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for tensor in tensors:
+        file.write(np.ascontiguousarray(tensor.values(), dtype="<f4").data)

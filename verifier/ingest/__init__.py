@@ -1,0 +1,1 @@
+"""Rows out of files that other programs wrote, in whatever layout."""

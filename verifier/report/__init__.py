@@ -1,0 +1,1 @@
+"""The page, the plots, the model card, and comparisons of finished runs. No JAX."""

@@ -1,0 +1,175 @@
+"""The model card of an exported model, out of what its run left: manifests, config.json, metrics.json. Knows words; computes nothing."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+
+from verifier.config import Config, flatten, gives_logits
+from verifier.errors import UserError
+from verifier.evaluate.metrics import ROWS
+from verifier.hf.files import is_hub_id
+from verifier.report.page import main_split
+from verifier.report.writing import Run, run_of_workdir
+from verifier.system import atomic, paths
+from verifier.tables import store
+from verifier.tables.provenance import made_anew
+from verifier.text.problem import Template
+
+_HERE = pathlib.Path(__file__).parent
+_QUESTION, _SOLUTION = "Mia has 3 boxes of 4 pens. How many pens is that?", "That is 3*4 = <<3*4=12>>12 pens.\n#### 12"
+_PLACES = ("data.dir", "data.test_dir", "tokenizer.path", "pretrain.corpus")  # on somebody's disk: of no use to a reader, and private
+_WEIGHTS = ("model.weights", "verify.weights")
+_SECTIONS = {"generator": ("pretrain", "finetune"), "verifier": ("pretrain", "finetune", "sample", "label", "verify")}
+_SHARED = ("seed", "data", "tokenizer", "model")
+_GENERATORS_OWN = ("greedy_accuracy", "mean_sample_accuracy", "majority", "oracle_pass_at_n")
+
+
+def write_card(model: pathlib.Path, out: pathlib.Path) -> None:
+    """Writes README.md with front matter as the Hugging Face hub reads it; the licence is left to the user.
+
+    Args:
+        model: a model folder, alone or in its workdir, which tells the settings and the figures.
+        out: the exported folder.
+
+    Raises:
+        StoreError: the folder has no manifest that can be read.
+        UserError: config.json or metrics.json of the run cannot be read, or nothing tells how problems were put to the model.
+    """
+    atomic.write_text(out / "README.md", render_card(model))
+
+
+def render_card(model: pathlib.Path) -> str:
+    """The card's text; arguments and errors as `write_card`."""
+    model = paths.place(model)
+    manifest, root = store.read_manifest(model), paths.absolute(model).parent  # of a sweep: a link leads to another run's folder
+    if manifest is None:
+        raise UserError(f"{model} has no manifest: give the folder of a trained model, such as runs/NAME/generator")
+    run, kind = run_of_workdir(root), "verifier" if "head" in manifest else "generator"
+    settings = run.settings or {path: value for path, value in manifest["settings"].items() if "." in path}
+    own = kind == "verifier" and settings.get("verify.init") == "base" and settings.get("verify.weights")
+    public = _of_the_hub(root, manifest, settings)
+    template = _template(model, manifest, settings)
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    return environment.get_template("card.md.jinja").render(
+        kind=kind,
+        verifier=kind == "verifier",
+        name=run.name if run.settings else root.name,
+        id=manifest["id"],
+        generator=manifest.get("generator"),
+        logits=kind == "verifier" and gives_logits(manifest["settings"]),
+        base_model=public.get("verify.weights" if own else "model.weights", ""),
+        dataset="openai/gsm8k" if settings.get("data.name") == "gsm8k" else "",
+        prompt=_literal(template.render_prompt(_QUESTION)),
+        solution=_literal(template.render_target(_SOLUTION)),
+        calculator=settings.get("sample.calculator", True),
+        data=_data(root, settings),
+        shape=_shape(manifest),
+        versions=_versions(run),
+        settings=_changed(settings, kind, public),
+        **_figures(root, run, manifest, kind),
+    )
+
+
+def _of_the_hub(root: pathlib.Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str]:
+    """The weights that are known to come from the hub, by knob; all others may be places on somebody's disk."""
+    generator = manifest if "head" not in manifest else store.read_manifest(root / "generator") or {}
+    sums = {"model.weights": generator.get("weights", {}), "verify.weights": manifest.get("weights", {}) if "head" in manifest else {}}
+    return {path: str(settings[path]) for path in _WEIGHTS if path in settings and is_hub_id(str(settings[path]), sums[path])}
+
+
+def _template(model: pathlib.Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> Template:
+    """As in training; of a model from before its manifest noted it, the run's settings tell."""
+    if "template" in manifest:
+        return Template(**manifest["template"])
+    if "data.prompt_template" in settings and "data.target_template" in settings:
+        return Template(settings["data.prompt_template"], settings["data.target_template"])
+    raise UserError(f"{model} does not tell how problems were put to the model, which its card has to show: export it in its workdir")
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # Python reads a JSON string as JSON does
+
+
+def _shape(manifest: Mapping[str, Any]) -> str:
+    arch = manifest["arch"]
+    sizes = f"{arch['layers']} layers, width {arch['width']}, {arch['heads']} heads, a context of {arch['context']:,} tokens"
+    return sizes + (f", value head `{manifest['head']}`" if "head" in manifest else "")
+
+
+def _versions(run: Run) -> str:
+    facts = [f"{name} {value}" for name, value in run.facts.items() if name in ("python", "jax", "flax")]
+    revision = [f"revision {run.facts['git revision']}"] if "git revision" in run.facts else []
+    return f"Made with {', '.join([*facts, *revision])}." if facts or revision else ""
+
+
+def _data(root: pathlib.Path, settings: Mapping[str, Any]) -> str:
+    """Where the problems come from and how many there were."""
+    name, test = settings.get("data.name"), settings.get("data.test_name")
+    rows = {split: (store.read_manifest(root / "tables" / "problems" / f"split={split}") or {}).get("rows") for split in _WORDS}
+    known = [f"{count:,} {_WORDS[split]}" for split, count in rows.items() if count is not None]
+    drawn = (store.read_manifest(root / "tables" / "samples" / "split=train") or {}).get("rows")
+    parts = [f"Problems of `{name}`{f', tested on `{test}`' if test else ''}." if name else "Not known: the folder has left its run."]
+    parts += [f"{', '.join(known)}."] if known else []
+    parts += [f"{drawn:,} solutions were sampled from training problems."] if drawn else []
+    return " ".join(parts)
+
+
+_WORDS = {
+    "train": "problems to train on",
+    "heldout": "held out of them for early stopping and the choice of k",
+    "test": "to test on, which served no choice",
+}
+
+
+def _changed(settings: Mapping[str, Any], kind: str, public: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The knobs of this model's stages that are not at their defaults, paths left out."""
+    defaults, sections = flatten(Config()), (*_SHARED, *_SECTIONS[kind])
+    hidden = (*_PLACES, *(path for path in _WEIGHTS if path not in public))
+    changed = [path for path in settings if path.partition(".")[0] in sections and settings[path] != defaults.get(path)]
+    return [(path, json.dumps(settings[path], ensure_ascii=False).replace("|", "\\|")) for path in changed if path not in hidden]
+
+
+def _figures(root: pathlib.Path, run: Run, manifest: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The report's figures, where they are of this model; none where they are not, or where that cannot be known."""
+    path = root / "report" / "metrics.json"
+    if not path.is_file():
+        return {}
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        split = main_split(metrics["splits"])
+        found = metrics["splits"][split]
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
+        raise UserError(f"{path} is no report's metrics.json ({error}); make it anew (--stages=report), or remove it") from error
+    table = "scores" if kind == "verifier" else "samples"
+    made = store.read_manifest(root / "tables" / table / f"split={split}") or {}
+    if made.get("settings", {}).get(kind) != manifest["id"] or metrics.get("config_hash") != run.config_hash or made_anew(root, metrics):
+        return {}
+    low, high = found["samples_per_problem"]["min"], found["samples_per_problem"]["max"]
+    rows = [(key, label, found.get(key)) for key, label, _ in ROWS if kind == "verifier" or key in _GENERATORS_OWN]
+    return {
+        "split": split,
+        "problems": found["n_problems"],
+        "samples": f"{low:,}" if low == high else f"{low:,} to {high:,}",
+        "figures": [(label + (f" (k={value['k']})" if "k" in value else ""), _interval(value)) for _, label, value in rows if value],
+        "ranking": _ranking(found.get("verifier")) if kind == "verifier" else [],
+    }
+
+
+def _interval(value: Mapping[str, Any]) -> str:
+    low, high = value["ci95"]
+    return f"{100 * value['value']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _ranking(verifier: Mapping[str, Any] | None) -> list[str]:
+    """How well scores tell right from wrong."""
+    if not verifier:
+        return []
+    words = {"auroc": "AUROC", "auroc_within_problem": "AUROC within a problem", "brier": "Brier score"}
+    words["ece"] = "expected calibration error"
+    known = [f"{name} {verifier[key]:.3f}" for key, name in words.items() if isinstance(verifier.get(key), float)]
+    return [f"Scores of single samples: {', '.join(known)}."] if known else []

@@ -1,0 +1,66 @@
+"""Finished workdirs as they take part in comparisons: samples ranked as their own report ranks them. Knows paths; computes nothing."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from verifier.errors import ComparisonError
+from verifier.evaluate.comparison import Contestant
+from verifier.evaluate.metrics import GREEDY
+from verifier.report import aggregation, writing
+from verifier.tables import provenance, split_rows
+
+
+def read(root: pathlib.Path, name: str, splits: Sequence[str] | None = None) -> dict[str, Contestant]:
+    """The splits that a run was judged on.
+
+    Args:
+        root: of a workdir with `report/metrics.json`.
+        name: that the comparison gives it.
+        splits: which; None: all, held-out problems among them.
+
+    Returns:
+        By split, in the order of the report.
+
+    Raises:
+        UserError: the report is not there or damaged, a table is, or the run has not been judged on a split that is asked for.
+    """
+    metrics = _metrics(root)
+    if anew := provenance.made_anew(root, metrics):
+        raise ComparisonError(f"{root}: {', '.join(anew)} were made anew after its report was written: run the stage report again")
+    about = writing.run_of_workdir(root)
+    judged = {split: figures for split, figures in metrics["splits"].items() if not split.endswith(GREEDY)}
+    for split in splits or ():
+        if split not in judged:
+            raise ComparisonError(f"{root} has no split {split!r}; it has {', '.join(judged) or 'none'}: choose one with --split")
+    wanted = [each for split in splits for each in (split, split + GREEDY)] if splits else None
+    stored = split_rows.read_workdir(root, wanted, allow_missing=bool(about.settings.get("report.allow_missing")))
+    found = {}
+    for split, figures in judged.items():
+        if split not in stored:
+            continue
+        rows = aggregation.applied(stored[split], metrics.get("aggregation", "last"), about.tokenizer)
+        k = (figures.get("top_k_vote_chosen") or {}).get("k")
+        greedy = stored[split + GREEDY].candidates if split + GREEDY in stored else None
+        found[split] = Contestant(name, rows.candidates, k, rows.grader, greedy)
+    if lost := [split for split in splits or () if split not in found]:
+        raise ComparisonError(f"{root} has no samples of the split {lost[0]!r} any more: run it anew, or choose another one with --split")
+    return found
+
+
+def _metrics(root: pathlib.Path) -> dict[str, Any]:
+    path = root / "report" / "metrics.json"
+    if not path.is_file():
+        raise ComparisonError(
+            f"{path} is not there; expected a finished run: run the stage report (--stages=report), or name another workdir"
+        )
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ComparisonError(f"{path}: not JSON ({error}); run the stage report again") from error
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("splits"), dict):
+        raise ComparisonError(f"{path} has no splits; run the stage report again")
+    return metrics

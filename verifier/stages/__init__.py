@@ -1,0 +1,1 @@
+"""One file a kind of work, and the runner, which is given its stages."""

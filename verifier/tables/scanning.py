@@ -1,0 +1,227 @@
+"""Reads tables piece by piece, and chosen rows of them again later: for tables larger than memory. Knows columns and files, no meaning.
+
+A piece is at most PIECE rows of one row group. What is no Parquet is held whole, and so are the bytes of a file of several row groups
+behind an object store. What is wrong with a file is named as `reading.read_table` does.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from verifier.errors import StoreError
+from verifier.tables import reading
+
+PIECE = 1 << 16  # rows that are decoded at once: some 100 MB of tokens and their values
+_WORKERS = 2  # decoding lets go of the interpreter; more of them would only hold more pieces at a time
+_Made = TypeVar("_Made")
+
+
+class View(NamedTuple):
+    """How the columns of one file of others are named and made here.
+
+    Attributes:
+        fields: by the name here the column in the file; what it lacks is null.
+        make: of a column and its name here the column as it is to be.
+    """
+
+    fields: Mapping[str, str]
+    make: Callable[[pa.ChunkedArray, str], pa.ChunkedArray]
+
+
+class _Group(NamedTuple):
+    """A run of rows that is decoded as one: a row group of a Parquet file, or a table that is held in memory."""
+
+    path: pathlib.Path
+    number: int
+    rows: int
+    held: pa.Table | pq.FileMetaData  # the rows themselves, or the footer of their file
+    content: bytes | None = None  # of the file, where it is not to be fetched again
+    view: View | None = None
+    row: np.ndarray | int = 0  # the number of its first row in the file, or [rows] those of the rows of the file that each was made of
+
+
+class Scan:
+    """The rows of one file or of one split's folder, in stored order.
+
+    Attributes:
+        path: of the file or folder, for messages.
+        names: the columns that all of it has.
+        rows: how many there are.
+    """
+
+    def __init__(self, path: pathlib.Path, groups: Sequence[_Group], names: Sequence[str], table: str = "") -> None:
+        self.path, self.names, self.rows = path, list(names), sum(group.rows for group in groups)
+        self._groups, self._table = list(groups), table
+        self._first = np.cumsum([0, *(group.rows for group in groups)])
+
+    def pieces(self, columns: Sequence[str], work: Callable[[pa.Table, int], _Made]) -> Iterator[_Made]:
+        """What `work` makes of every piece and the number of its first row, in stored order; worked on by threads.
+
+        All that is made of a few row groups is held at a time, so it should be small.
+
+        Raises:
+            StoreError: a column is not there, of a wrong type or with empty values, or a file is damaged inside.
+        """
+
+        def whole(place: int) -> list[_Made]:
+            first, made = int(self._first[place]), []
+            for piece in self._decoded(self._groups[place], columns):
+                made.append(work(piece, first))
+                first += len(piece)
+            return made
+
+        with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
+            waiting: collections.deque[concurrent.futures.Future[list[_Made]]] = collections.deque()
+            for place in range(len(self._groups)):
+                waiting.append(pool.submit(whole, place))
+                if len(waiting) > 2 * _WORKERS:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+
+    def one_by_one(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, int]]:
+        """Every piece and the number of its first row, in stored order, for work that is slower than decoding: one is held at a time.
+
+        Raises:
+            StoreError: as `pieces`.
+        """
+        first = 0
+        for group in self._groups:
+            for piece in self._decoded(group, columns):
+                yield piece, first
+                first += len(piece)
+
+    def take(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """Chosen rows in the order asked for; only the row groups that hold them are decoded.
+
+        Args:
+            rows: [any] numbers of rows, from 0.
+            columns: as in `pieces`.
+        """
+        wanted = np.unique(rows)
+        groups = np.unique(np.searchsorted(self._first, wanted, side="right") - 1)
+
+        def chosen(place: int) -> list[pa.Table]:
+            first, found = int(self._first[place]), []
+            for piece in self._decoded(self._groups[place], columns):
+                low, high = np.searchsorted(wanted, [first, first + len(piece)])
+                found.append(piece.take(wanted[low:high] - first))
+                first += len(piece)
+            return found
+
+        with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
+            found = [piece for pieces in pool.map(chosen, groups.tolist()) for piece in pieces]
+        if not found:
+            raise ValueError(f"{self.path}: no row was asked for")
+        return pa.concat_tables(found).take(np.searchsorted(wanted, rows))
+
+    def groups_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The row group of each row, and how many rows each group has: what it costs to take them."""
+        return np.searchsorted(self._first, rows, side="right") - 1, np.diff(self._first)
+
+    def named(self, rows: np.ndarray) -> str:
+        """Rows as people count them in their files, the first few: "3, 8, 9 and 12 more"; with the file's name where there are several."""
+        several = len({group.path for group in self._groups}) > 1
+        words = []
+        for row in rows[:3].tolist():
+            place = int(np.searchsorted(self._first, row, side="right")) - 1
+            group, own = self._groups[place], row - int(self._first[place])
+            number = group.row + own if isinstance(group.row, int) else int(group.row[own])
+            words.append(f"{number + 1}" + (f" ({group.path.name})" if several else ""))
+        return ", ".join(dict.fromkeys(words)) + (f" and {len(rows) - 3:,} more" if len(rows) > 3 else "")
+
+    def _decoded(self, group: _Group, columns: Sequence[str]) -> Iterator[pa.Table]:
+        for name in columns:
+            if name not in self.names:
+                raise StoreError(f"{group.path}: no column {name!r}; it has {', '.join(self.names)}")
+        if group.view is None:
+            yield from self._stored(group, columns)
+            return
+        there = [name for name in columns if name in group.view.fields]
+        for piece in self._stored(group, list(dict.fromkeys(group.view.fields[name] for name in there))):
+            made = {name: group.view.make(piece[group.view.fields[name]], name) for name in there}
+            yield pa.table({name: made[name] if name in made else pa.nulls(len(piece)) for name in columns})
+
+    def _stored(self, group: _Group, columns: Sequence[str]) -> Iterator[pa.Table]:
+        if isinstance(group.held, pa.Table):
+            pieces: Iterator[pa.Table] = (group.held.select(columns).slice(at, PIECE) for at in range(0, group.rows, PIECE))
+        else:
+            pieces = reading.decode_group(group.path, group.held, group.number, columns, PIECE, group.content)
+        for piece in pieces:
+            yield reading.cast(piece, group.path, self._table) if self._table else piece
+
+
+class Part(NamedTuple):
+    """One file of others: a Parquet file, or the rows that were read of another one.
+
+    Attributes:
+        path: of the file.
+        view: how its columns are named and made here.
+        held: the rows; None: they are decoded from the Parquet file when they are wanted.
+        row: [rows] of the file that each row of `held` was made of, where one may give several or none.
+        content: the bytes of the Parquet file, where it is not one on disk.
+    """
+
+    path: pathlib.Path
+    view: View
+    held: pa.Table | None = None
+    row: np.ndarray | None = None
+    content: bytes | None = None
+
+
+def scan_table(path: pathlib.Path, table: str) -> Scan:
+    """One split's folder, or one file, of a table; whole files that agree with their manifest.
+
+    Raises:
+        StoreError: nothing there, unfinished, truncated, or not what the manifest says.
+    """
+    return Scan(path, *_groups(reading.checked_files(path, table)), table)
+
+
+def scan_parts(path: pathlib.Path, parts: Sequence[Part]) -> Scan:
+    """The rows of some files made elsewhere, file after file, with the columns that any of them has.
+
+    Args:
+        path: that they were asked for by.
+        parts: the files.
+
+    Raises:
+        StoreError: a Parquet file is truncated.
+    """
+    groups: list[_Group] = []
+    for part in parts:
+        if part.held is not None:
+            groups.append(_Group(part.path, 0, len(part.held), part.held, view=part.view, row=0 if part.row is None else part.row))
+            continue
+        footer, _, content = reading.read_footer(part.path, None, part.content)
+        first = 0
+        for number in range(footer.num_row_groups):
+            rows = footer.row_group(number).num_rows
+            groups.append(_Group(part.path, number, rows, footer, part.content or content, part.view, first))
+            first += rows
+    return Scan(path, groups, list(dict.fromkeys(name for part in parts for name in part.view.fields)))
+
+
+def _groups(files: Mapping[pathlib.Path, Mapping[str, Any] | None]) -> tuple[list[_Group], list[str]]:
+    """The row groups of some files, and the columns that all files have."""
+    groups: list[_Group] = []
+    names: list[list[str]] = []
+    for path, expected in files.items():
+        if reading.is_jsonl(path):
+            held = reading.read_foreign(path)
+            groups.append(_Group(path, 0, len(held), held))
+            names.append(held.column_names)
+        else:
+            footer, there, content = reading.read_footer(path, expected)
+            sizes = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
+            groups += [_Group(path, number, rows, footer, content) for number, rows in enumerate(sizes)]
+            names.append(there)
+    return groups, [name for name in names[0] if all(name in others for others in names)] if names else []

@@ -1,0 +1,1 @@
+"""Word problems by the name of their source."""

@@ -1,0 +1,37 @@
+"""MultiArith (Roy and Roth 2015), for testing only: MultiArith.json, 600 problems with 580 distinct questions. Knows no other data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from verifier.errors import DataError
+from verifier.system.text_files import field, read_json, text_field
+from verifier.tasks.local_files import find_folder
+from verifier.tasks.word_problems import for_testing, join, number_text
+from verifier.text.problem import Problem
+
+_HOME = "https://github.com/kojima-takeshi188/zero_shot_cot, folder dataset/MultiArith"
+
+
+def load_multiarith(folder: str = "") -> dict[str, list[Problem]]:
+    """All distinct problems as "test"; "train" is empty.
+
+    Args:
+        folder: the one with MultiArith.json; empty: the environment variable MULTIARITH_DIR.
+
+    Raises:
+        DataError: the file is missing or not in MultiArith's format.
+    """
+    path = find_folder(folder, "MULTIARITH_DIR", ["MultiArith.json"], _HOME) / "MultiArith.json"
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise DataError(f"{path} holds a {type(rows).__name__}; expected a list of problems")
+
+    def pairs() -> Iterator[tuple[str, str | None]]:
+        for number, row in enumerate(rows):
+            place = f"{path}, problem {number}"
+            answers = field(row, "lSolutions", place)
+            answer = number_text(answers[0]) if isinstance(answers, list) and len(answers) == 1 else None
+            yield join("", text_field(row, "sQuestion", place)), answer
+
+    return for_testing(pairs(), source="multiarith", path=path)

@@ -1,0 +1,78 @@
+"""What the out-of-distribution sets share: joining body and question, numbers as answers, questions that repeat. Knows no file format."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import re
+from collections.abc import Iterable
+
+from verifier.errors import DataError
+from verifier.grading.answer import same
+from verifier.system import log
+from verifier.text.problem import Problem, make_problem
+
+_NUMBER = re.compile(r"[-+]?(\d[\d,]*(\.\d+)?|\.\d+)")
+
+
+def join(body: str, question: str) -> str:
+    """Body and question as running text: a full stop where the body lacks its end, none after a comma."""
+    body, question = " ".join(body.split()), " ".join(question.split())
+    if not body:
+        return question
+    closed = body.rstrip("\"')")[-1:] in {*".!?,;:"}
+    return f"{body}{'' if closed else '.'} {question}"
+
+
+def number_text(value: object) -> str | None:
+    """A numeric answer as text, whole numbers without a fraction part ("51.0" gives "51"); None for what is no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    text = str(value).strip()
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        return str(int(value))
+    if not _NUMBER.fullmatch(text):
+        return None
+    whole, point, rest = text.replace(",", "").partition(".")
+    rest = rest.rstrip("0")
+    return f"{whole or '0'}{point if rest else ''}{rest}"
+
+
+def refuse_other_answer(kept: Problem, problem: Problem) -> None:
+    """Raises DataError if a question that repeats has another answer than before: nobody can say which one is right."""
+    if not (kept.answer == problem.answer or same(kept.answer, problem.answer)):
+        which = f"{problem.source}: the question {problem.question[:80]!r} has two gold answers, {kept.answer!r} and {problem.answer!r}"
+        raise DataError(f"{which}; expected one: mend the file, or leave the question out")
+
+
+def for_testing(pairs: Iterable[tuple[str, str | None]], source: str, path: pathlib.Path) -> dict[str, list[Problem]]:
+    """Problems for testing, sorted by problem_id, solutions unknown.
+
+    Args:
+        pairs: (question, answer); an answer that is None is not numeric and the problem is skipped. Both kinds of loss are said.
+        source: what the problems call their source.
+        path: of the file, for messages.
+
+    Returns:
+        "train" (empty) and "test".
+
+    Raises:
+        DataError: there is no problem.
+    """
+    found: dict[str, Problem] = {}
+    skipped = repeated = 0
+    for question, answer in pairs:
+        if answer is None:
+            skipped += 1
+            continue
+        problem = make_problem(question, None, answer, source=source, split="test")
+        repeated += problem.problem_id in found
+        # Of equal questions the one with the least text stays: a choice that no order of rows changes.
+        kept = found.setdefault(problem.problem_id, problem)
+        refuse_other_answer(kept, problem)
+        found[problem.problem_id] = min(kept, problem, key=lambda each: (each.question, each.answer))
+    if not found:
+        raise DataError(f"{path}: no problem with a numeric answer is in it ({skipped:,} without); fetch {source}'s file again")
+    if skipped or repeated:
+        log.say(f"{source}: {len(found)} problems; {skipped} skipped (no numeric answer), {repeated} left out (the question repeats)")
+    return {"train": [], "test": [found[problem_id] for problem_id in sorted(found)]}
