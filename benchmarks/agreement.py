@@ -1,8 +1,10 @@
-"""Whether all contenders in sampling are the same model: the likeliest tokens after one prompt, drawn by each, must be the same.
+"""Whether all contenders in sampling are the same model: the likeliest tokens after one prompt,
+drawn by each, must be the same.
 
     python -m benchmarks.agreement --model=runs/NAME/generator --peer-python=PEERS/bin/python
 
-To be run once before figures are compared: a GGUF file with its heads in the wrong order is just as fast. Writes no result file.
+To be run once before figures are compared: a GGUF file with its heads in the wrong order is just as
+fast. Writes no result file.
 """
 
 from __future__ import annotations
@@ -19,7 +21,11 @@ COLD = 1e-4  # a temperature at which only the likeliest token is ever drawn
 def main() -> None:
     """Draws and compares; exit status 1 where contenders differ."""
     parser = flags_lib.parser(__doc__)
-    parser.set_defaults(contenders="verifier-no-calculator,transformers,transformers-continuous,llama.cpp,llama.cpp-split")
+    parser.set_defaults(
+        contenders=(
+            "verifier-no-calculator,transformers,transformers-continuous,llama.cpp,llama.cpp-split"
+        )
+    )
     parser.add_argument("--max-new-tokens", type=int, default=40)
     setting = flags_lib.Setting(parser.parse_args())
     asked = workload.questions(workload.gsm8k(setting.gsm8k, "test"), setting.tokenizer, 1)
@@ -28,8 +34,18 @@ def main() -> None:
     texts = {name: each["runs"][0]["first"] for name, each in found.items() if each["runs"]}
     reference = next(iter(texts.values()))
     for name, tokens in texts.items():
-        same = next((place for place, pair in enumerate(zip(tokens, reference, strict=False)) if pair[0] != pair[1]), len(tokens))
-        print(f"{name}: {same} of {len(tokens)} tokens as the first contender's: {setting.tokenizer.decode(tokens)!r}")
+        same = next(
+            (
+                place
+                for place, pair in enumerate(zip(tokens, reference, strict=False))
+                if pair[0] != pair[1]
+            ),
+            len(tokens),
+        )
+        print(
+            f"{name}: {same} of {len(tokens)} tokens as the first contender's: "
+            f"{setting.tokenizer.decode(tokens)!r}"
+        )
     sys.exit(any(tokens != reference for tokens in texts.values()) or len(texts) < len(found))
 
 

@@ -1,4 +1,7 @@
-"""Contenders as processes: started, asked, put to sleep while others run, closed. Knows no job and no figures."""
+"""Contenders as processes: started, asked, put to sleep while others run, closed.
+
+Knows no job and no figures.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +37,17 @@ class Contender:
     module: str  # benchmarks.<module>
     python: str  # which environment's interpreter
     load: Mapping[str, Any]  # arguments of its job "load"
-    job: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # arguments that only this contender gets with every job
+    # arguments that only this contender gets with every job
+    job: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     short_warm_up: bool = True  # nothing is compiled for a size, so that a small job warms it up
 
 
 class Process:
-    """A running contender. It sleeps (SIGSTOP) whenever it is not asked, so that no thread of it spins beside another's measurement."""
+    """A running contender.
+
+    It sleeps (SIGSTOP) whenever it is not asked, so that no thread of it spins beside another's
+    measurement.
+    """
 
     def __init__(self, contender: Contender, environment: Mapping[str, str]) -> None:
         """Starts the process; nothing is loaded before it is asked to."""
@@ -53,7 +61,9 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._said,
             text=True,
-            process_group=0,  # apart from the driver's, which a shell may watch; the system ends it when the driver has gone
+            # apart from the driver's, which a shell may watch; the system ends it when the driver
+            # has gone
+            process_group=0,
         )
 
     def ask(self, job: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,12 +98,20 @@ class Process:
         said = self._said.read().decode("utf-8", "replace").strip()
         print(said[-4000:], file=sys.stderr)
         lines = said.splitlines()
-        return without_folders(lines[-1][:500]) if lines else f"exit status {self._process.returncode}, nothing said"
+        return (
+            without_folders(lines[-1][:500])
+            if lines
+            else f"exit status {self._process.returncode}, nothing said"
+        )
 
 
 def environment(cache: pathlib.Path, threads: int) -> dict[str, str]:
     """What every contender finds in its environment."""
-    own = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    own = {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+    }
     own |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     own |= {"JAX_COMPILATION_CACHE_DIR": str(cache / "jax")}
     own |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # contenders share the accelerator's memory
@@ -101,7 +119,9 @@ def environment(cache: pathlib.Path, threads: int) -> dict[str, str]:
 
 
 def use_cores(threads: int) -> int:
-    """Binds this process, and so all contenders, to the first `threads` cores it may use (0: all): XLA takes a thread for each it sees."""
+    """Binds this process, and so all contenders, to the first `threads` cores it may use (0: all):
+    XLA takes a thread for each it sees.
+    """
     cores = sorted(os.sched_getaffinity(0))
     used = cores[: threads or None]
     os.sched_setaffinity(0, used)
@@ -109,5 +129,7 @@ def use_cores(threads: int) -> int:
 
 
 def without_folders(text: str) -> str:
-    """The text with every path cut down to its last name: results are published, folders of one machine tell nobody anything."""
+    """The text with every path cut down to its last name: results are published, folders of one
+    machine tell nobody anything.
+    """
     return re.sub(r"(?<![\w.])(?:~|\.{0,2})/(?:[^\s/'\":=,]+/)*([^\s/'\":=,]+)", r"\1", text)

@@ -2,9 +2,10 @@
 
     python -m benchmarks.fixed_length --model=runs/NAME/generator --peer-python=PEERS/bin/python
 
-The end token is a token like any other here: this project is given a tokenizer whose end is the value head's reserved id, which is never
-drawn (jax_worker.Endless); the others are given no end token. The calculator is off in the contender that is compared, since peers have
-none; `verifier`, with it on, can be asked for with --contenders.
+The end token is a token like any other here: this project is given a tokenizer whose end is the
+value head's reserved id, which is never drawn (jax_worker.Endless); the others are given no end
+token. The calculator is off in the contender that is compared, since peers have none; `verifier`,
+with it on, can be asked for with --contenders.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ def main() -> None:
     """Measures and writes the result."""
     setting = flags_lib.Setting(sampling.drawing_flags(__doc__, 128).parse_args())
     found = sampling.measured(setting, sampling.contenders(setting, USUAL, None), None)
-    found["ratios"] = sampling.ratios(found["contenders"], "verifier-no-calculator", "tokens_per_second")
+    found["ratios"] = sampling.ratios(
+        found["contenders"], "verifier-no-calculator", "tokens_per_second"
+    )
     results.write("fixed_length", setting.threads, found, setting.flags.results)
 
 

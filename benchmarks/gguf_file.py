@@ -1,4 +1,7 @@
-"""A Hugging Face folder of a Llama-like model as a GGUF file for llama.cpp, tokens left as numbers. For the peers' environment."""
+"""A Hugging Face folder of a Llama-like model as a GGUF file for llama.cpp, tokens left as numbers.
+
+For the peers' environment.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,19 @@ def convert(model: pathlib.Path, to: pathlib.Path, dtype: str) -> None:
         ValueError: a model that this table does not describe.
     """
     config = json.loads((model / "config.json").read_text())
-    if config["model_type"] != "llama" or config.get("rope_scaling") or config.get("attention_bias"):
-        raise ValueError(f"{config['model_type']} with these settings is not written as GGUF here; only plain Llama models are")
-    heads, kv_heads = config["num_attention_heads"], config.get("num_key_value_heads") or config["num_attention_heads"]
+    if (
+        config["model_type"] != "llama"
+        or config.get("rope_scaling")
+        or config.get("attention_bias")
+    ):
+        raise ValueError(
+            f"{config['model_type']} with these settings is not written as GGUF here; only "
+            "plain Llama models are"
+        )
+    heads, kv_heads = (
+        config["num_attention_heads"],
+        config.get("num_key_value_heads") or config["num_attention_heads"],
+    )
     unfinished = to.with_suffix(".part")
     writer = gguf.GGUFWriter(str(unfinished), "llama")
     _write_facts(writer, config, heads, kv_heads)
@@ -50,7 +63,11 @@ def convert(model: pathlib.Path, to: pathlib.Path, dtype: str) -> None:
             if name.endswith(("q_proj.weight", "k_proj.weight")):
                 stored = _paired(stored, heads if "q_proj" in name else kv_heads)
             matrix = stored.ndim == 2 and dtype == "bfloat16"
-            values = stored.to(torch.bfloat16).view(torch.int16).numpy().view(np.uint8) if matrix else stored.numpy()
+            values = (
+                stored.to(torch.bfloat16).view(torch.int16).numpy().view(np.uint8)
+                if matrix
+                else stored.numpy()
+            )
             kind = gguf.GGMLQuantizationType.BF16 if matrix else gguf.GGMLQuantizationType.F32
             writer.add_tensor(_gguf_name(name), np.ascontiguousarray(values), raw_dtype=kind)
     writer.write_header_to_file()
@@ -60,8 +77,13 @@ def convert(model: pathlib.Path, to: pathlib.Path, dtype: str) -> None:
     unfinished.rename(to)
 
 
-def _write_facts(writer: gguf.GGUFWriter, config: dict[str, Any], heads: int, kv_heads: int) -> None:
-    """The sizes. There is no vocabulary in the file: contenders are given tokens and give tokens back."""
+def _write_facts(
+    writer: gguf.GGUFWriter, config: dict[str, Any], heads: int, kv_heads: int
+) -> None:
+    """The sizes.
+
+    There is no vocabulary in the file: contenders are given tokens and give tokens back.
+    """
     head_width = config.get("head_dim") or config["hidden_size"] // heads
     theta = config.get("rope_theta") or config["rope_parameters"]["rope_theta"]
     writer.add_context_length(config["max_position_embeddings"])
@@ -80,9 +102,13 @@ def _write_facts(writer: gguf.GGUFWriter, config: dict[str, Any], heads: int, kv
 
 
 def _paired(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """Rows in the order that llama.cpp rotates them: it pairs neighbours (2i, 2i+1), transformers pairs (i, i + half a head)."""
+    """Rows in the order that llama.cpp rotates them: it pairs neighbours (2i, 2i+1), transformers
+    pairs (i, i + half a head).
+    """
     rows, columns = weight.shape
-    return weight.reshape(heads, 2, rows // heads // 2, columns).transpose(1, 2).reshape(rows, columns)
+    return (
+        weight.reshape(heads, 2, rows // heads // 2, columns).transpose(1, 2).reshape(rows, columns)
+    )
 
 
 def _gguf_name(name: str) -> str:

@@ -1,4 +1,6 @@
-"""This project as a contender: its engine, its scoring and its training step, called as the stages call them."""
+"""This project as a contender: its engine, its scoring and its training step, called as the stages
+call them.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,11 @@ from verifier.train import losses, step
 
 
 class Endless:
-    """A tokenizer whose end never comes: `end_id` is the value head's reserved id, which is outside the softmax and so never drawn.
+    """A tokenizer whose end never comes: `end_id` is the value head's reserved id, which is outside
+    the softmax and so never drawn.
 
-    The model's own end token is a token like any other then; what follows it is no text, but costs the same.
+    The model's own end token is a token like any other then; what follows it is no text, but costs
+    the same.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -50,15 +54,25 @@ class Contender:
         self._training: tuple[Any, Any, Any] | None = None  # programs, optimiser, parameters
 
     def load(self, model: str, dtype: str, context: int) -> dict[str, Any]:
-        """Reads the weights; `context` bounds prompt and solution together, as model.context does in a run."""
+        """Reads the weights; `context` bounds prompt and solution together, as model.context does
+        in a run.
+        """
         begun = time.monotonic()
         self._tokenizer = load_tokenizer(model)
-        self._model = load_weights(pathlib.Path(model), tokenizer_size=self._tokenizer.vocab_size, dtype=jnp.dtype(dtype))
+        self._model = load_weights(
+            pathlib.Path(model), tokenizer_size=self._tokenizer.vocab_size, dtype=jnp.dtype(dtype)
+        )
         arch = self._model.arch
         self._model.arch = dataclasses.replace(arch, context=min(arch.context, context))
         jax.block_until_ready(nnx.state(self._model))
-        weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(nnx.state(self._model)))
-        return {"seconds": time.monotonic() - begun, "weight_bytes": weights, "device": jax.devices()[0].device_kind}
+        weights = sum(
+            leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(nnx.state(self._model))
+        )
+        return {
+            "seconds": time.monotonic() - begun,
+            "weight_bytes": weights,
+            "device": jax.devices()[0].device_kind,
+        }
 
     def sample(
         self,
@@ -81,7 +95,8 @@ class Contender:
         }
         assigned = [*(f"sample.{name}={value}" for name, value in knobs.items()), *settings]
         config = config_lib.override(config_lib.Config(), assigned).sample
-        make_ready(self._model, self._tokenizer.vocab_size)  # as the sampling stage does; a second time changes nothing
+        # as the sampling stage does; a second time changes nothing
+        make_ready(self._model, self._tokenizer.vocab_size)
         tokenizer = Endless(self._tokenizer) if drawing["end_id"] is None else self._tokenizer
         engine = Engine(self._model, tokenizer, config, seed)
         prompts = [Prompt(problem_id, tokens) for problem_id, tokens in questions]
@@ -90,35 +105,69 @@ class Contender:
         seconds = time.monotonic() - begun
         solutions = [[each.tokens for each in found[problem_id]] for problem_id, _ in questions]
         if keep:
-            workload.write_drawn(pathlib.Path(keep), workload.Drawn([workload.Question(*each) for each in questions], solutions))
+            workload.write_drawn(
+                pathlib.Path(keep),
+                workload.Drawn([workload.Question(*each) for each in questions], solutions),
+            )
         ended = sum(each.finish == "eos" for group in found.values() for each in group)
         forced = sum(sum(each.forced) for group in found.values() for each in group)
         lengths = [list(map(len, each)) for each in solutions]
-        return {"seconds": seconds, "lengths": lengths, "ended": ended, "forced": forced, "first": solutions[0][0]}
+        return {
+            "seconds": seconds,
+            "lengths": lengths,
+            "ended": ended,
+            "forced": forced,
+            "first": solutions[0][0],
+        }
 
     def score(
-        self, questions: Sequence[tuple[str, list[int]]], solutions: list[list[list[int]]], head: str, settings: Sequence[str] = ()
+        self,
+        questions: Sequence[tuple[str, list[int]]],
+        solutions: list[list[list[int]]],
+        head: str,
+        settings: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Scores solutions with a linear head whose numbers lie in the file `head`."""
         config = config_lib.override(config_lib.Config(), settings).score
         linear = LinearHead(self._model.arch.width)
         linear.kernel[...] = jnp.asarray(np.load(head))
         verifier = Verifier(self._model, linear)
-        asked = [Solutions(q, p, range(len(s)), s) for (q, p), s in zip(questions, solutions, strict=True)]
+        asked = [
+            Solutions(q, p, range(len(s)), s)
+            for (q, p), s in zip(questions, solutions, strict=True)
+        ]
         begun = time.monotonic()
-        found = {rows[0]["problem_id"]: rows for rows in score_samples(verifier, asked, config, "benchmark", False)}
+        found = {
+            rows[0]["problem_id"]: rows
+            for rows in score_samples(verifier, asked, config, "benchmark", False)
+        }
         seconds = time.monotonic() - begun
-        return {"seconds": seconds, "scores": [[row["score"] for row in found[q]] for q, _ in questions]}
+        return {
+            "seconds": seconds,
+            "scores": [[row["score"] for row in found[q]] for q, _ in questions],
+        }
 
-    def train(self, rows: str, first: int, steps: int, learning_rate: float, settings: Sequence[str] = ()) -> dict[str, Any]:
-        """Takes steps `first`, `first` + 1, ... of the stored packed rows, from the weights as they were loaded."""
+    def train(
+        self, rows: str, first: int, steps: int, learning_rate: float, settings: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Takes steps `first`, `first` + 1, ... of the stored packed rows, from the weights as they
+        were loaded.
+        """
         stored = np.load(rows)
-        packed = [Batch(*(stored[name][index] for name in Batch._fields)) for index in range(first, first + steps)]
-        config = config_lib.override(config_lib.Config(), [f"finetune.learning_rate={learning_rate}", *settings]).finetune
+        packed = [
+            Batch(*(stored[name][index] for name in Batch._fields))
+            for index in range(first, first + steps)
+        ]
+        config = config_lib.override(
+            config_lib.Config(), [f"finetune.learning_rate={learning_rate}", *settings]
+        ).finetune
         loss = functools.partial(losses.lm, vocab_size=self._tokenizer.vocab_size)
         if self._training is None:
             graph, params, constants = step.split_model(self._model)
-            self._training = (*step.compile_steps((graph, constants), loss, config, 1000, 0, "finetune"), params)
+            self._training = (
+                *step.compile_steps((graph, constants), loss, config, 1000, 0, "finetune"),
+                params,
+            )
         programs, optimiser, params = self._training
         state = step.first_state(jax.tree.map(jnp.copy, params), optimiser)
         jax.block_until_ready(state)
@@ -141,7 +190,12 @@ def device_bytes() -> int | None:
 def main() -> None:
     """Serves until the driver hangs up."""
     own = Contender()
-    jobs: dict[str, Job] = {"load": own.load, "sample": own.sample, "score": own.score, "train": own.train}
+    jobs: dict[str, Job] = {
+        "load": own.load,
+        "sample": own.sample,
+        "score": own.score,
+        "train": own.train,
+    }
     serve(jobs, ("jax", "jaxlib", "flax", "numpy"), device_bytes)
 
 

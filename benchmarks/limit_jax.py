@@ -18,14 +18,18 @@ def load(dtype: str) -> dict[str, Any]:
     return {"device": jax.devices()[0].device_kind, "dtype": dtype}
 
 
-def measure(shapes: Sequence[tuple[int, int, int]], read_bytes: int, dtype: str, seconds: float) -> dict[str, Any]:
+def measure(
+    shapes: Sequence[tuple[int, int, int]], read_bytes: int, dtype: str, seconds: float
+) -> dict[str, Any]:
     """Operations a second for each shape M x K x N, and bytes read a second of one large array."""
     kind = jnp.dtype(dtype)
     product = jax.jit(jnp.matmul)
     rates = []
     for m, k, n in shapes:
         left, right = jnp.ones((m, k), kind), jnp.ones((k, n), kind)
-        best = best_seconds(lambda left=left, right=right: jax.block_until_ready(product(left, right)), seconds)  # type: ignore[misc]
+        best = best_seconds(
+            lambda left=left, right=right: jax.block_until_ready(product(left, right)), seconds
+        )  # type: ignore[misc]
         rates.append(2 * m * k * n / best)
     large = jnp.ones(read_bytes // kind.itemsize, kind)
     total = jax.jit(lambda array: jnp.max(array))

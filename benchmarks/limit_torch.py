@@ -1,4 +1,7 @@
-"""What torch reaches on this machine in plain matrix products and in reading memory. For the peers' environment."""
+"""What torch reaches on this machine in plain matrix products and in reading memory.
+
+For the peers' environment.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ def load(dtype: str, threads: int) -> dict[str, Any]:
     return {"device": torch_model.device(), "dtype": dtype}
 
 
-def measure(shapes: Sequence[tuple[int, int, int]], read_bytes: int, dtype: str, seconds: float) -> dict[str, Any]:
+def measure(
+    shapes: Sequence[tuple[int, int, int]], read_bytes: int, dtype: str, seconds: float
+) -> dict[str, Any]:
     """Operations a second for each shape M x K x N, and bytes read a second of one large array."""
     place = {"device": torch_model.device(), "dtype": torch_model.DTYPES[dtype]}
 

@@ -1,16 +1,25 @@
-"""The least work a job can be done with, in floating-point operations and in bytes read. Pure arithmetic; knows no device.
+"""The least work a job can be done with, in floating-point operations and in bytes read.
+
+Pure arithmetic; knows no device.
 
 What counts as needed, so that a share of the limit means the same for every contender:
 
-- every real token goes through every matrix of the blocks once (2 operations a parameter); a prompt once a problem, never once a sample;
-- attention: 2 x 2 operations a head channel for each pair of a token and a token it sees (itself and all before it), products with the
+- every real token goes through every matrix of the blocks once (2 operations a parameter); a prompt
+  once a problem, never once a sample;
+- attention: 2 x 2 operations a head channel for each pair of a token and a token it sees (itself
+  and all before it), products with the
   values included; masks, softmax, norms and rotations count as nothing;
-- logits only where a token is drawn from them or a loss looks at them; the embedding's look-up counts as nothing;
-- a training step is three times the forward pass (the gradient of a product is two more); the optimiser counts as nothing;
-- bytes, for sampling: all matrices once a pass, and as many passes as the longest solution has tokens, as if all were decoded together; the
-  keys and values of a solution's own tokens once for each later token of it, those of a prompt once a pass. Activations count as nothing.
+- logits only where a token is drawn from them or a loss looks at them; the embedding's look-up
+  counts as nothing;
+- a training step is three times the forward pass (the gradient of a product is two more); the
+  optimiser counts as nothing;
+- bytes, for sampling: all matrices once a pass, and as many passes as the longest solution has
+  tokens, as if all were decoded together; the
+  keys and values of a solution's own tokens once for each later token of it, those of a prompt once
+  a pass. Activations count as nothing.
 
-Padding, rows that have ended, recomputation and copies are nowhere in it: they are what keeps a program from its limit.
+Padding, rows that have ended, recomputation and copies are nowhere in it: they are what keeps a
+program from its limit.
 """
 
 from __future__ import annotations
@@ -46,7 +55,9 @@ class Sizes(NamedTuple):
 
 
 class Needed(NamedTuple):
-    """Operations, and bytes read from memory (0: not counted for this job, which reads its matrices for many tokens at once)."""
+    """Operations, and bytes read from memory (0: not counted for this job, which reads its matrices
+    for many tokens at once).
+    """
 
     flops: float
     bytes: float
@@ -73,21 +84,32 @@ def pairs(before: int, tokens: int) -> int:
     return tokens * before + tokens * (tokens + 1) // 2
 
 
-def sampling(sizes: Sizes, prompts: Sequence[int], solutions: Sequence[Sequence[int]], entry_bytes: int) -> Needed:
+def sampling(
+    sizes: Sizes, prompts: Sequence[int], solutions: Sequence[Sequence[int]], entry_bytes: int
+) -> Needed:
     """Drawing solutions.
 
     Args:
         sizes: of the model.
         prompts: tokens of each prompt.
-        solutions: tokens of each solution of each prompt; the last token of a solution is drawn, but never read.
+        solutions: tokens of each solution of each prompt; the last token of a solution is drawn,
+            but never read.
         entry_bytes: of a parameter and of a cached number: 4 or 2.
     """
     read = sum(prompts) + sum(max(length - 1, 0) for each in solutions for length in each)
     # All first tokens of a problem are drawn from one row of logits.
     drawn = sum(1 + sum(max(length - 1, 0) for length in each) for each in solutions if each)
     seen = sum(pairs(0, prompt) for prompt in prompts)
-    seen += sum(pairs(prompt, max(length - 1, 0)) for prompt, each in zip(prompts, solutions, strict=True) for length in each)
-    flops = 2 * sizes.block_parameters * read + 2 * sizes.output_parameters * drawn + _attention(sizes, seen)
+    seen += sum(
+        pairs(prompt, max(length - 1, 0))
+        for prompt, each in zip(prompts, solutions, strict=True)
+        for length in each
+    )
+    flops = (
+        2 * sizes.block_parameters * read
+        + 2 * sizes.output_parameters * drawn
+        + _attention(sizes, seen)
+    )
     passes = max((length for each in solutions for length in each), default=0)
     cached = 2 * sizes.layers * sizes.kv_heads * sizes.head_width  # entries a token
     own = sum(pairs(0, max(length - 1, 0)) for each in solutions for length in each)
@@ -100,8 +122,14 @@ def scoring(sizes: Sizes, prompts: Sequence[int], solutions: Sequence[Sequence[i
     """Reading solutions for a value after every token; no logits. Arguments as for `sampling`."""
     read = sum(prompts) + sum(map(sum, solutions))
     seen = sum(pairs(0, prompt) for prompt in prompts)
-    seen += sum(pairs(prompt, length) for prompt, each in zip(prompts, solutions, strict=True) for length in each)
-    return Needed(float(2 * (sizes.block_parameters + sizes.width) * read + _attention(sizes, seen)), 0.0)
+    seen += sum(
+        pairs(prompt, length)
+        for prompt, each in zip(prompts, solutions, strict=True)
+        for length in each
+    )
+    return Needed(
+        float(2 * (sizes.block_parameters + sizes.width) * read + _attention(sizes, seen)), 0.0
+    )
 
 
 def training(sizes: Sizes, examples: Sequence[int], weighed: int) -> Needed:

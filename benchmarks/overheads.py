@@ -1,11 +1,13 @@
-"""What processes, meshes, checkpoints and restarts cost, by runs of `verifier.launch` and by steps beside each other.
+"""What processes, meshes, checkpoints and restarts cost, by runs of `verifier.launch` and by steps
+beside each other.
 
     python -m benchmarks.overheads --model=FOLDER [--rounds=3]
 
-hosts: solutions/s of the sampling stage (tiny experiment) by one process on a core and by two on a core each.
-mesh: seconds of a training step of the model, its parameters on a mesh of one device over those on no mesh.
-saves: seconds for which training waits for a checkpoint of the model and its optimiser, over the default time between two.
-restart: seconds from a killed fine-tuning's new start to its first new step (tiny experiment, compiled programs kept).
+hosts: solutions/s of the sampling stage (tiny experiment) by one process on a core and by two on a
+core each. mesh: seconds of a training step of the model, its parameters on a mesh of one device
+over those on no mesh. saves: seconds for which training waits for a checkpoint of the model and its
+optimiser, over the default time between two. restart: seconds from a killed fine-tuning's new start
+to its first new step (tiny experiment, compiled programs kept).
 """
 
 from __future__ import annotations
@@ -35,36 +37,69 @@ from verifier.model import sharding
 from verifier.tables.store import read_manifest
 from verifier.train import checkpoint, losses, step
 
-SAMPLING = ["sample.train_problems=352", "sample.heldout_samples=1", "sample.test_samples=1", "sample.greedy=false"]
+SAMPLING = [
+    "sample.train_problems=352",
+    "sample.heldout_samples=1",
+    "sample.test_samples=1",
+    "sample.greedy=false",
+]
 SLOTS = 128  # of each process
-LONG, SHORT = 48, 8  # samples a problem: of a measured turn, where the seconds before the first solution hardly count; of the first turn
+# samples a problem: of a measured turn, where the seconds before the first solution hardly count;
+# of the first turn
+LONG, SHORT = 48, 8
 
 
-def launch(root: pathlib.Path, cores: Sequence[int], *more: str, process: int = 0, processes: int = 1) -> subprocess.Popen[bytes]:
+def launch(
+    root: pathlib.Path, cores: Sequence[int], *more: str, process: int = 0, processes: int = 1
+) -> subprocess.Popen[bytes]:
     """Starts the tiny experiment on some cores."""
-    job = [f"--coordinator_address=localhost:{29400 + os.getpid() % 500}", f"--num_processes={processes}", f"--process_id={process}"]
-    command = [sys.executable, "-m", "verifier.launch", "--exp=tiny_token_verifier", f"--workdir={root}"]
+    job = [
+        f"--coordinator_address=localhost:{29400 + os.getpid() % 500}",
+        f"--num_processes={processes}",
+        f"--process_id={process}",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "verifier.launch",
+        "--exp=tiny_token_verifier",
+        f"--workdir={root}",
+    ]
     command += (job if processes > 1 else []) + [*more]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, cores)
+        command,
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
 
 
 def hosts(work: pathlib.Path, rounds: int) -> dict[str, Any]:
-    """Solutions/s of one and of two processes, in turns; each with compiled programs that an unmeasured turn has made."""
+    """Solutions/s of one and of two processes, in turns; each with compiled programs that an
+    unmeasured turn has made.
+    """
     cores = sorted(os.sched_getaffinity(0))[:2]
     launch(work / "base", cores, "--stages=finetune").wait()
     rates: dict[int, list[float]] = {1: [], 2: []}
     for turn in range(rounds + 1):
         for processes in (1, 2):
             root = pathlib.Path(shutil.copytree(work / "base", work / f"hosts-{turn}-{processes}"))
-            size = [f"sample.train_samples={LONG if turn else SHORT}", f"sample.rows={SLOTS * processes}"]
+            size = [
+                f"sample.train_samples={LONG if turn else SHORT}",
+                f"sample.rows={SLOTS * processes}",
+            ]
             flags = ["--stages=sample", *(f"--set={knob}" for knob in [*SAMPLING, *size])]
-            started = [launch(root, [cores[n]], *flags, process=n, processes=processes) for n in range(processes)]
+            started = [
+                launch(root, [cores[n]], *flags, process=n, processes=processes)
+                for n in range(processes)
+            ]
             statuses = [each.wait() for each in started]  # of all, before one is looked at
             if any(statuses):
-                raise SystemExit(f"sampling by {processes} processes has failed: exit status {statuses}")
+                raise SystemExit(
+                    f"sampling by {processes} processes has failed: exit status {statuses}"
+                )
             manifest = read_manifest(root / "tables/samples/split=train")
             assert manifest is not None
             if turn:
@@ -86,8 +121,12 @@ def restart(work: pathlib.Path, rounds: int) -> list[float]:
             time.sleep(0.02)
         run.send_signal(signal.SIGKILL)
         run.wait()
-        before = max(int(path.name.split(".")[0]) for path in (root / "generator/finetune-checkpoints").glob("*.sums.json"))
-        old = log.stat().st_ino  # a new start puts another file there, without the lines after the checkpoint
+        before = max(
+            int(path.name.split(".")[0])
+            for path in (root / "generator/finetune-checkpoints").glob("*.sums.json")
+        )
+        # a new start puts another file there, without the lines after the checkpoint
+        old = log.stat().st_ino
         begun = time.monotonic()
         run = launch(root, cores, *flags)
         while (log.stat().st_ino == old or _lines(log) <= before) and run.poll() is None:
@@ -105,12 +144,16 @@ def _lines(path: pathlib.Path) -> int:
 class Training:
     """A training step of the model, on a mesh of one device or on none."""
 
-    def __init__(self, setting: flags_lib.Setting, batches: Sequence[Any], mesh: jax.sharding.Mesh | None) -> None:
+    def __init__(
+        self, setting: flags_lib.Setting, batches: Sequence[Any], mesh: jax.sharding.Mesh | None
+    ) -> None:
         config = config_lib.TrainConfig()
         model = load_weights(setting.model, tokenizer_size=setting.tokenizer.vocab_size, mesh=mesh)
         graph, params, constants = step.split_model(model)
         loss = functools.partial(losses.lm, vocab_size=setting.tokenizer.vocab_size)
-        self.programs, optimiser = step.compile_steps((graph, constants), loss, config, 1000, 0, "finetune")
+        self.programs, optimiser = step.compile_steps(
+            (graph, constants), loss, config, 1000, 0, "finetune"
+        )
         self.state = step.first_state(params, optimiser)
         self.mesh, self.batches, self.turn = mesh, batches, 0
 
@@ -118,7 +161,11 @@ class Training:
         """Of the next step."""
         batch = self.batches[self.turn % len(self.batches)]
         self.turn += 1
-        placed = jax.tree.map(jnp.asarray, batch) if self.mesh is None else sharding.place_rows(batch, self.mesh)
+        placed = (
+            jax.tree.map(jnp.asarray, batch)
+            if self.mesh is None
+            else sharding.place_rows(batch, self.mesh)
+        )
         begun = time.monotonic()
         with sharding.using(self.mesh):
             self.state, numbers = self.programs.step(self.state, placed)
@@ -139,8 +186,12 @@ def mesh(setting: flags_lib.Setting, batches: Sequence[Any], rounds: int) -> dic
     return {**seconds, "ratio": results.ratio(seconds["one_device"], seconds["none"])}
 
 
-def saves(setting: flags_lib.Setting, batches: Sequence[Any], work: pathlib.Path, rounds: int) -> dict[str, Any]:
-    """Seconds for which `save` holds training up, and steps while a checkpoint is written and while none is."""
+def saves(
+    setting: flags_lib.Setting, batches: Sequence[Any], work: pathlib.Path, rounds: int
+) -> dict[str, Any]:
+    """Seconds for which `save` holds training up, and steps while a checkpoint is written and while
+    none is.
+    """
     own = Training(setting, batches, None)
     own.seconds()
     held, beside, alone = [], [], []
@@ -148,25 +199,40 @@ def saves(setting: flags_lib.Setting, batches: Sequence[Any], work: pathlib.Path
         for turn in range(rounds):
             alone.append(own.seconds())
             begun = time.monotonic()
-            checkpoints.save(turn, own.state.params, {"state": own.state.optimiser, "step": own.state.step}, {})
+            checkpoints.save(
+                turn, own.state.params, {"state": own.state.optimiser, "step": own.state.step}, {}
+            )
             held.append(time.monotonic() - begun)
             beside.append(own.seconds())
             checkpoints.wait()
     interval = 60 * config_lib.TrainConfig().checkpoint_minutes
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(own.state))
-    share = (statistics.median(held) + statistics.median(beside) - statistics.median(alone)) / interval
-    return {"held": held, "step_beside": beside, "step_alone": alone, "interval": interval, "bytes": size, "share": share}
+    share = (
+        statistics.median(held) + statistics.median(beside) - statistics.median(alone)
+    ) / interval
+    return {
+        "held": held,
+        "step_beside": beside,
+        "step_alone": alone,
+        "interval": interval,
+        "bytes": size,
+        "share": share,
+    }
 
 
 def main() -> None:
     """Measures and writes the result."""
     parser = flags_lib.parser(__doc__)
-    parser.add_argument("--parts", default="hosts,mesh,saves,restart", help="which of them, separated by commas")
+    parser.add_argument(
+        "--parts", default="hosts,mesh,saves,restart", help="which of them, separated by commas"
+    )
     setting = flags_lib.Setting(parser.parse_args())
     flags = setting.flags
     parts = flags.parts.split(",")
     batches = (
-        workload.packed_rows(workload.gsm8k(setting.gsm8k, "train"), setting.tokenizer, 2, 512, 4) if {"mesh", "saves"} & {*parts} else []
+        workload.packed_rows(workload.gsm8k(setting.gsm8k, "train"), setting.tokenizer, 2, 512, 4)
+        if {"mesh", "saves"} & {*parts}
+        else []
     )
     os.environ.update(setting.environment)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,6 @@
-"""Figures with where they come from: machine, versions, revision, command, every single measurement. Knows no job."""
+"""Figures with where they come from: machine, versions, revision, command, every single
+measurement. Knows no job.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,18 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
-    """Ours over theirs: the ratio of the medians, and the range of the ratios of one and the same round.
+    """Ours over theirs: the ratio of the medians, and the range of the ratios of one and the same
+    round.
 
-    Rounds are interleaved, so that a machine that slows down for a while slows both of a round's measurements.
+    Rounds are interleaved, so that a machine that slows down for a while slows both of a round's
+    measurements.
     """
     each = [mine / other for mine, other in zip(ours, theirs, strict=True)]
-    return {"of_medians": statistics.median(ours) / statistics.median(theirs), "low": min(each), "high": max(each)}
+    return {
+        "of_medians": statistics.median(ours) / statistics.median(theirs),
+        "low": min(each),
+        "high": max(each),
+    }
 
 
 def machine(threads: int) -> dict[str, Any]:
@@ -49,7 +57,9 @@ def revision() -> str:
     if not (ROOT / ".git").exists():
         return "unknown"
     head = _output("git", "rev-parse", "--short=12", "HEAD")
-    changed = _output("git", "status", "--porcelain", "--untracked-files=no", "--", "verifier", "benchmarks/*.py")
+    changed = _output(
+        "git", "status", "--porcelain", "--untracked-files=no", "--", "verifier", "benchmarks/*.py"
+    )
     return head + ("+changes" if changed else "")
 
 
@@ -63,8 +73,18 @@ def write(job: str, threads: int, found: Mapping[str, Any], folder: pathlib.Path
         folder: made where it is missing.
     """
     now = datetime.datetime.now(datetime.UTC)
-    command = ["python", "-m", f"benchmarks.{job}", *(without_folders(word) for word in sys.argv[1:])]
-    about = {"job": job, "date": now.strftime("%Y-%m-%d %H:%M UTC"), "machine": machine(threads), "revision": revision()}
+    command = [
+        "python",
+        "-m",
+        f"benchmarks.{job}",
+        *(without_folders(word) for word in sys.argv[1:]),
+    ]
+    about = {
+        "job": job,
+        "date": now.strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": machine(threads),
+        "revision": revision(),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{job}-{now.strftime('%Y%m%d-%H%M%S')}.json"
     path.write_text(json.dumps({**about, "command": " ".join(command), **found}, indent=1) + "\n")
@@ -75,7 +95,8 @@ def write(job: str, threads: int, found: Mapping[str, Any], folder: pathlib.Path
 def read_all(folder: pathlib.Path) -> list[dict[str, Any]]:
     """All result files, oldest first, with their names as "file"."""
     found = [{**json.loads(path.read_text()), "file": path.stem} for path in folder.glob("*.json")]
-    return sorted(found, key=lambda each: each["file"].partition("-")[2])  # the time to the second; "date" has minutes
+    # the time to the second; "date" has minutes
+    return sorted(found, key=lambda each: each["file"].partition("-")[2])
 
 
 def _first(path: str, name: str) -> str:
@@ -85,7 +106,9 @@ def _first(path: str, name: str) -> str:
 
 
 def _gpu() -> str | None:
-    """Names of the GPUs that the driver's own tool lists; None without that tool or without a GPU."""
+    """Names of the GPUs that the driver's own tool lists; None without that tool or without a
+    GPU.
+    """
     try:
         listed = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     except FileNotFoundError:
@@ -94,4 +117,6 @@ def _gpu() -> str | None:
 
 
 def _output(*command: str) -> str:
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()

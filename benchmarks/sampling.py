@@ -1,9 +1,11 @@
-"""Job (a): solutions a second with real stopping, this project with its calculator on, beside transformers and llama.cpp.
+"""Job (a): solutions a second with real stopping, this project with its calculator on, beside
+transformers and llama.cpp.
 
     python -m benchmarks.sampling --model=runs/NAME/generator --peer-python=PEERS/bin/python
 
-Every contender draws the same number of solutions of the same GSM8K test prompts at temperature 0.7 without top-k and top-p, ends at the
-end token or after --max-new-tokens, and has a seed of its own each round. The solutions of this project are kept for benchmarks.scoring.
+Every contender draws the same number of solutions of the same GSM8K test prompts at temperature 0.7
+without top-k and top-p, ends at the end token or after --max-new-tokens, and has a seed of its own
+each round. The solutions of this project are kept for benchmarks.scoring.
 """
 
 from __future__ import annotations
@@ -18,26 +20,44 @@ from benchmarks import needed, results, workload
 from benchmarks.contenders import Contender
 from benchmarks.rounds import Plan, compare
 
-USUAL = ["verifier", "verifier-no-calculator", "transformers", "transformers-continuous", "llama.cpp"]
+USUAL = [
+    "verifier",
+    "verifier-no-calculator",
+    "transformers",
+    "transformers-continuous",
+    "llama.cpp",
+]
 WARM_UP_TOKENS = 4
 
 
-def contenders(setting: flags_lib.Setting, usual: Sequence[str], keep: pathlib.Path | None) -> list[Contender]:
+def contenders(
+    setting: flags_lib.Setting, usual: Sequence[str], keep: pathlib.Path | None
+) -> list[Contender]:
     """The chosen ones. `keep`: where the solutions of the project's last round go."""
     kept = {"keep": str(keep)} if keep else {}
     make: dict[str, Callable[[str], Contender]] = {
         "verifier": lambda name: setting.ours(name, {"calculator": True, **kept}),
         "verifier-no-calculator": lambda name: setting.ours(name, {"calculator": False}),
         "transformers": lambda name: setting.torch(name, "transformers_worker", {}),
-        "transformers-continuous": lambda name: setting.torch(name, "transformers_worker", {"continuous": "needed"}),
-        "transformers-continuous-automatic": lambda name: setting.torch(name, "transformers_worker", {"continuous": "automatic"}),
+        "transformers-continuous": lambda name: setting.torch(
+            name, "transformers_worker", {"continuous": "needed"}
+        ),
+        "transformers-continuous-automatic": lambda name: setting.torch(
+            name, "transformers_worker", {"continuous": "automatic"}
+        ),
         "llama.cpp": lambda name: setting.llamacpp(name, True),
         "llama.cpp-split": lambda name: setting.llamacpp(name, False),
     }
     return [make[name](name) for name in setting.chosen(list(usual), list(make))]
 
 
-def plan(asked: Sequence[workload.Question], samples: int, limit: int, temperature: float, end_id: int | None) -> Plan:
+def plan(
+    asked: Sequence[workload.Question],
+    samples: int,
+    limit: int,
+    temperature: float,
+    end_id: int | None,
+) -> Plan:
     """The same drawing for all."""
     drawing = {
         "max_new_tokens": limit,
@@ -53,14 +73,27 @@ def plan(asked: Sequence[workload.Question], samples: int, limit: int, temperatu
     )
 
 
-def with_rates(found: Mapping[str, dict[str, Any]], least: Callable[[list[list[int]]], needed.Needed]) -> dict[str, dict[str, Any]]:
-    """Adds to every run its rates and what it needed at the least; lists of lengths give way to their summary."""
+def with_rates(
+    found: Mapping[str, dict[str, Any]], least: Callable[[list[list[int]]], needed.Needed]
+) -> dict[str, dict[str, Any]]:
+    """Adds to every run its rates and what it needed at the least; lists of lengths give way to
+    their summary.
+    """
     for contender in found.values():
-        for run in [contender[slot] for slot in ("warm_up",) if slot in contender] + contender["runs"]:
+        for run in [contender[slot] for slot in ("warm_up",) if slot in contender] + contender[
+            "runs"
+        ]:
             lengths, _ = run.pop("lengths"), run.pop("first")
             tokens = [length for each in lengths for length in each]
-            run |= {"solutions": len(tokens), "tokens": sum(tokens), "length": results.summary(tokens)}
-            run |= {"solutions_per_second": len(tokens) / run["seconds"], "tokens_per_second": sum(tokens) / run["seconds"]}
+            run |= {
+                "solutions": len(tokens),
+                "tokens": sum(tokens),
+                "length": results.summary(tokens),
+            }
+            run |= {
+                "solutions_per_second": len(tokens) / run["seconds"],
+                "tokens_per_second": sum(tokens) / run["seconds"],
+            }
             if len(lengths) > 1 or run in contender["runs"]:
                 run["needed"] = least(lengths)._asdict()
         for rate in ("solutions_per_second", "tokens_per_second"):
@@ -74,14 +107,24 @@ def ratios(found: Mapping[str, dict[str, Any]], ours: str, figure: str) -> dict[
     if ours not in found or "error" in found[ours]:
         return {}
     mine = [run[figure] for run in found[ours]["runs"]]
-    others = [name for name, each in found.items() if not name.startswith("verifier") and "error" not in each]
-    return {name: results.ratio(mine, [run[figure] for run in found[name]["runs"]]) for name in others}
+    others = [
+        name
+        for name, each in found.items()
+        if not name.startswith("verifier") and "error" not in each
+    ]
+    return {
+        name: results.ratio(mine, [run[figure] for run in found[name]["runs"]]) for name in others
+    }
 
 
-def measured(setting: flags_lib.Setting, taking_part: Sequence[Contender], end_id: int | None) -> dict[str, Any]:
+def measured(
+    setting: flags_lib.Setting, taking_part: Sequence[Contender], end_id: int | None
+) -> dict[str, Any]:
     """Runs the comparison that the flags ask for."""
     flags = setting.flags
-    asked = workload.questions(workload.gsm8k(setting.gsm8k, "test"), setting.tokenizer, flags.problems)
+    asked = workload.questions(
+        workload.gsm8k(setting.gsm8k, "test"), setting.tokenizer, flags.problems
+    )
     entry = 4 if flags.dtype == "float32" else 2
     sizes = needed.sizes_of(setting.model)
 
@@ -91,9 +134,19 @@ def measured(setting: flags_lib.Setting, taking_part: Sequence[Contender], end_i
 
     planned = plan(asked, flags.samples, flags.max_new_tokens, flags.temperature, end_id)
     found = with_rates(compare(taking_part, planned, flags.rounds, setting.environment), least)
-    facts = {"problems": flags.problems, "samples": flags.samples, "max_new_tokens": flags.max_new_tokens}
+    facts = {
+        "problems": flags.problems,
+        "samples": flags.samples,
+        "max_new_tokens": flags.max_new_tokens,
+    }
     prompts = results.summary([len(each.prompt) for each in asked])
-    return {**setting.facts(), **facts, "temperature": flags.temperature, "prompt_tokens": prompts, "contenders": found}
+    return {
+        **setting.facts(),
+        **facts,
+        "temperature": flags.temperature,
+        "prompt_tokens": prompts,
+        "contenders": found,
+    }
 
 
 def kept(setting: flags_lib.Setting) -> pathlib.Path:

@@ -1,10 +1,13 @@
-"""Job (c): stored solutions scored a second, beside a padded torch forward of prompt and solution each.
+"""Job (c): stored solutions scored a second, beside a padded torch forward of prompt and solution
+each.
 
-    python -m benchmarks.scoring --model=runs/NAME/generator --peer-python=PEERS/bin/python [--solutions=FILE]
+    python -m benchmarks.scoring --model=runs/NAME/generator --peer-python=PEERS/bin/python
+    [--solutions=FILE]
 
-All put the same linear value head on the same decoder. The torch loops read prompt and solution whole, as a user writes them: batches in
-the order in which solutions are stored (the reference), or in the order of their lengths. Values must agree: the greatest difference from
-the first contender's is stored.
+All put the same linear value head on the same decoder. The torch loops read prompt and solution
+whole, as a user writes them: batches in the order in which solutions are stored (the reference), or
+in the order of their lengths. Values must agree: the greatest difference from the first contender's
+is stored.
 """
 
 from __future__ import annotations
@@ -28,14 +31,22 @@ def contenders(setting: flags_lib.Setting) -> list[Contender]:
     batch = setting.flags.torch_batch
     make: dict[str, Callable[[str], Contender]] = {
         "verifier": lambda name: setting.ours(name, {}),
-        "torch": lambda name: setting.torch(name, "torch_worker", {"batch": batch, "by_length": False}),
-        "torch-by-length": lambda name: setting.torch(name, "torch_worker", {"batch": batch, "by_length": True}),
+        "torch": lambda name: setting.torch(
+            name, "torch_worker", {"batch": batch, "by_length": False}
+        ),
+        "torch-by-length": lambda name: setting.torch(
+            name, "torch_worker", {"batch": batch, "by_length": True}
+        ),
     }
     return [make[name](name) for name in setting.chosen(USUAL, list(make))]
 
 
-def summarised(found: Mapping[str, dict[str, Any]], drawn: workload.Drawn, least: needed.Needed) -> dict[str, dict[str, Any]]:
-    """Adds rates; the values themselves give way to their greatest difference from the first contender's."""
+def summarised(
+    found: Mapping[str, dict[str, Any]], drawn: workload.Drawn, least: needed.Needed
+) -> dict[str, dict[str, Any]]:
+    """Adds rates; the values themselves give way to their greatest difference from the first
+    contender's.
+    """
     solutions = sum(map(len, drawn.solutions))
     tokens = sum(len(text) for each in drawn.solutions for text in each)
     reference: np.ndarray | None = None
@@ -44,16 +55,23 @@ def summarised(found: Mapping[str, dict[str, Any]], drawn: workload.Drawn, least
             values = np.array([value for each in run.pop("scores") for value in each])
             reference = values if reference is None else reference
             run |= {"solutions": solutions, "tokens": tokens, "needed": least._asdict()}
-            run |= {"solutions_per_second": solutions / run["seconds"], "tokens_per_second": tokens / run["seconds"]}
+            run |= {
+                "solutions_per_second": solutions / run["seconds"],
+                "tokens_per_second": tokens / run["seconds"],
+            }
             run["greatest_difference"] = float(np.abs(values - reference).max())
         contender.get("warm_up", {}).pop("scores", None)
         if contender["runs"]:
-            contender["solutions_per_second"] = results.summary([run["solutions_per_second"] for run in contender["runs"]])
+            contender["solutions_per_second"] = results.summary(
+                [run["solutions_per_second"] for run in contender["runs"]]
+            )
     return dict(found)
 
 
 def value_head(setting: flags_lib.Setting, width: int) -> pathlib.Path:
-    """A file with the kernel of a linear head, large enough that values differ from solution to solution."""
+    """A file with the kernel of a linear head, large enough that values differ from solution to
+    solution.
+    """
     path = setting.cache / f"head-{width}.npy"
     np.save(path, np.random.default_rng(0).standard_normal(width).astype(np.float32) / width**0.5)
     return path
@@ -64,23 +82,46 @@ def main() -> None:
     parser = flags_lib.parser(__doc__)
     parser.add_argument("--problems", type=int, default=8)
     parser.add_argument("--samples", type=int, default=100, help="solutions a problem")
-    parser.add_argument("--solutions", type=pathlib.Path, help="file of solutions; empty: those that benchmarks.sampling has kept")
-    parser.add_argument("--torch-batch", type=int, default=16, help="texts in a batch of the torch loops")
+    parser.add_argument(
+        "--solutions",
+        type=pathlib.Path,
+        help="file of solutions; empty: those that benchmarks.sampling has kept",
+    )
+    parser.add_argument(
+        "--torch-batch", type=int, default=16, help="texts in a batch of the torch loops"
+    )
     setting = flags_lib.Setting(parser.parse_args())
     flags = setting.flags
-    drawn = workload.read_drawn(flags.solutions or sampling.kept(setting), flags.problems, flags.samples)
+    drawn = workload.read_drawn(
+        flags.solutions or sampling.kept(setting), flags.problems, flags.samples
+    )
     sizes = needed.sizes_of(setting.model)
     lengths = [[len(text) for text in each] for each in drawn.solutions]
     least = needed.scoring(sizes, [len(each.prompt) for each in drawn.questions], lengths)
-    asked = {"questions": drawn.questions, "solutions": drawn.solutions, "head": str(value_head(setting, sizes.width))}
-    first = {**asked, "questions": drawn.questions[:1], "solutions": [drawn.solutions[0][: flags.torch_batch]]}
+    asked = {
+        "questions": drawn.questions,
+        "solutions": drawn.solutions,
+        "head": str(value_head(setting, sizes.width)),
+    }
+    first = {
+        **asked,
+        "questions": drawn.questions[:1],
+        "solutions": [drawn.solutions[0][: flags.torch_batch]],
+    }
     plan = Plan("score", lambda turn: asked, lambda: first)
-    found = summarised(compare(contenders(setting), plan, flags.rounds, setting.environment), drawn, least)
+    found = summarised(
+        compare(contenders(setting), plan, flags.rounds, setting.environment), drawn, least
+    )
     facts = {"problems": flags.problems, "samples": flags.samples, "torch_batch": flags.torch_batch}
     facts["solution_tokens"] = results.summary([length for each in lengths for length in each])
     facts["prompt_tokens"] = results.summary([len(each.prompt) for each in drawn.questions])
     compared = sampling.ratios(found, "verifier", "solutions_per_second")
-    results.write("scoring", setting.threads, {**setting.facts(), **facts, "contenders": found, "ratios": compared}, flags.results)
+    results.write(
+        "scoring",
+        setting.threads,
+        {**setting.facts(), **facts, "contenders": found, "ratios": compared},
+        flags.results,
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from typing import Any
 
 
 def best_seconds(call: Callable[[], Any], seconds: float) -> float:
-    """The shortest of as many calls as `seconds` hold, three at least, after two that do not count."""
+    """The shortest of as many calls as `seconds` hold, three at least, after two that do not
+    count.
+    """
     call()
     call()
     taken: list[float] = []

@@ -1,4 +1,7 @@
-"""The peers' model in torch: loaded alike for all jobs, and its share of the device. For the peers' environment."""
+"""The peers' model in torch: loaded alike for all jobs, and its share of the device.
+
+For the peers' environment.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,11 @@ def load(model: str, dtype: str, threads: int) -> tuple[Any, dict[str, Any]]:
     """The model in `dtype`, and the answer to the job "load"."""
     begun = time.monotonic()
     torch.set_num_threads(threads)
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=DTYPES[dtype]).to(device()).eval()
+    loaded = (
+        transformers.AutoModelForCausalLM.from_pretrained(model, dtype=DTYPES[dtype])
+        .to(device())
+        .eval()
+    )
     weights = sum(each.numel() * each.element_size() for each in loaded.parameters())
     name = torch.cuda.get_device_name() if device() == "cuda" else "cpu"
     return loaded, {"seconds": time.monotonic() - begun, "weight_bytes": weights, "device": name}

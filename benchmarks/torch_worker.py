@@ -1,4 +1,7 @@
-"""Plain torch loops as contenders in scoring and training, as users write them. For the peers' environment."""
+"""Plain torch loops as contenders in scoring and training, as users write them.
+
+For the peers' environment.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +33,27 @@ class Contender:
         return answer
 
     def score(
-        self, questions: Sequence[tuple[str, list[int]]], solutions: list[list[list[int]]], head: str, batch: int, by_length: bool
+        self,
+        questions: Sequence[tuple[str, list[int]]],
+        solutions: list[list[list[int]]],
+        head: str,
+        batch: int,
+        by_length: bool,
     ) -> dict[str, Any]:
-        """A value at the last token of prompt and solution, read whole for every solution, padded to the longest of its batch.
+        """A value at the last token of prompt and solution, read whole for every solution, padded
+        to the longest of its batch.
 
-        `by_length`: all texts in the order of their lengths first, so that little is padded; else in the order they are stored.
+        `by_length`: all texts in the order of their lengths first, so that little is padded; else
+        in the order they are stored.
         """
-        kernel = torch.tensor(np.load(head), device=torch_model.device(), dtype=torch_model.DTYPES[self._dtype])
-        texts = [(p, s, prompt + tokens) for p, (_, prompt) in enumerate(questions) for s, tokens in enumerate(solutions[p])]
+        kernel = torch.tensor(
+            np.load(head), device=torch_model.device(), dtype=torch_model.DTYPES[self._dtype]
+        )
+        texts = [
+            (p, s, prompt + tokens)
+            for p, (_, prompt) in enumerate(questions)
+            for s, tokens in enumerate(solutions[p])
+        ]
         if by_length:
             texts.sort(key=lambda text: len(text[2]))
         found = [[0.0] * len(each) for each in solutions]
@@ -47,32 +63,45 @@ class Contender:
             part = texts[first : first + batch]
             tokens, mask = _padded([text for _, _, text in part])
             with torch.inference_mode():
-                hidden = self._model.model(input_ids=tokens, attention_mask=mask, use_cache=False).last_hidden_state
+                hidden = self._model.model(
+                    input_ids=tokens, attention_mask=mask, use_cache=False
+                ).last_hidden_state
                 values = (hidden @ kernel).float()
                 last = values[torch.arange(len(part)), mask.sum(dim=1) - 1].tolist()
             for (p, s, _), value in zip(part, last, strict=True):
                 found[p][s] = value
         return {"seconds": time.monotonic() - begun, "scores": found}
 
-    def train(self, rows: str, first: int, steps: int, learning_rate: float, packed: bool, autocast: bool) -> dict[str, Any]:
-        """Takes steps of AdamW over the stored rows: as they are packed, or their examples unpacked and padded to the longest.
+    def train(
+        self, rows: str, first: int, steps: int, learning_rate: float, packed: bool, autocast: bool
+    ) -> dict[str, Any]:
+        """Takes steps of AdamW over the stored rows: as they are packed, or their examples unpacked
+        and padded to the longest.
 
         Weights are float32; `autocast` computes in bfloat16.
         """
         stored = np.load(rows)
         model = self._model.train()
-        if self._optimiser is None:  # its moments are made by the first step, which is one of the warm-up
-            self._optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+        # its moments are made by the first step, which is one of the warm-up
+        if self._optimiser is None:
+            self._optimiser = torch.optim.AdamW(
+                model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0
+            )
         optimiser = self._optimiser
         torch_model.finish()
         each, lost = [], []
         for index in range(first, first + steps):
-            arrays = {name: stored[name][index] for name in ("tokens_BT", "segment_ids_BT", "positions_BT", "lm_weight_BT")}
+            arrays = {
+                name: stored[name][index]
+                for name in ("tokens_BT", "segment_ids_BT", "positions_BT", "lm_weight_BT")
+            }
             inputs, target = (_packed_inputs if packed else _padded_inputs)(**arrays)
             begun = time.monotonic()
             with torch.autocast(torch_model.device(), torch.bfloat16, enabled=autocast):
                 logits = model(**inputs, use_cache=False).logits
-                loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=-100)
+                loss = torch.nn.functional.cross_entropy(
+                    logits.flatten(0, 1).float(), target.flatten(), ignore_index=-100
+                )
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
             optimiser.step()
@@ -100,7 +129,10 @@ def _targets(tokens: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _padded_inputs(
-    tokens_BT: np.ndarray, segment_ids_BT: np.ndarray, positions_BT: np.ndarray, lm_weight_BT: np.ndarray
+    tokens_BT: np.ndarray,
+    segment_ids_BT: np.ndarray,
+    positions_BT: np.ndarray,
+    lm_weight_BT: np.ndarray,
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """One row an example."""
     del positions_BT  # an example's positions count from 0 anyway
@@ -118,13 +150,20 @@ def _padded_inputs(
 
 
 def _packed_inputs(
-    tokens_BT: np.ndarray, segment_ids_BT: np.ndarray, positions_BT: np.ndarray, lm_weight_BT: np.ndarray
+    tokens_BT: np.ndarray,
+    segment_ids_BT: np.ndarray,
+    positions_BT: np.ndarray,
+    lm_weight_BT: np.ndarray,
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """The packed rows: a token sees earlier tokens of its own example; positions begin anew with each."""
+    """The packed rows: a token sees earlier tokens of its own example; positions begin anew with
+    each.
+    """
     place = torch_model.device()
     segments = torch.as_tensor(segment_ids_BT, device=place)
     order = torch.arange(segments.shape[1], device=place)
-    seen = (segments[:, :, None] == segments[:, None, :]) & (order[None, :, None] >= order[None, None, :])
+    seen = (segments[:, :, None] == segments[:, None, :]) & (
+        order[None, :, None] >= order[None, None, :]
+    )
     inputs = {
         "input_ids": torch.as_tensor(tokens_BT, device=place).long(),
         "position_ids": torch.as_tensor(positions_BT, device=place).long(),
@@ -136,7 +175,11 @@ def _packed_inputs(
 def main() -> None:
     """Serves until the driver hangs up."""
     own = Contender()
-    serve({"load": own.load, "score": own.score, "train": own.train}, ("torch", "transformers"), torch_model.device_bytes)
+    serve(
+        {"load": own.load, "score": own.score, "train": own.train},
+        ("torch", "transformers"),
+        torch_model.device_bytes,
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""Job (d): real tokens a second of a fine-tuning step over packed GSM8K, beside a padded torch loop and a packed one.
+"""Job (d): real tokens a second of a fine-tuning step over packed GSM8K, beside a padded torch loop
+and a packed one.
 
     python -m benchmarks.training --model=FOLDER --peer-python=PEERS/bin/python
 
-All take the same examples in the same steps with AdamW and a clipped gradient: this project its packed rows; torch the same packed rows
-under a block-diagonal mask, or the same examples one a row, padded to the longest (the usual loop). With --dtype=bfloat16 weights stay
-float32, this project computes in bfloat16 and torch under autocast. First losses are stored and must agree, but for the value head's
-reserved id, which this project keeps out of the softmax. Each measurement has a process of its own, which keeps its memory from step to
-step (`allocator.KEEPING`): three processes of several GB each beside one another would slow down whichever comes last.
+All take the same examples in the same steps with AdamW and a clipped gradient: this project its
+packed rows; torch the same packed rows under a block-diagonal mask, or the same examples one a row,
+padded to the longest (the usual loop). With --dtype=bfloat16 weights stay float32, this project
+computes in bfloat16 and torch under autocast. First losses are stored and must agree, but for the
+value head's reserved id, which this project keeps out of the softmax. Each measurement has a
+process of its own, which keeps its memory from step to step (`allocator.KEEPING`): three processes
+of several GB each beside one another would slow down whichever comes last.
 """
 
 from __future__ import annotations
@@ -31,8 +34,12 @@ def contenders(setting: flags_lib.Setting) -> list[Contender]:
     mixed = {"autocast": setting.flags.dtype == "bfloat16"}
     make: dict[str, Callable[[str], Contender]] = {
         "verifier": lambda name: setting.ours(name, {}),
-        "torch-padded": lambda name: setting.torch(name, "torch_worker", {"packed": False, **mixed}, "float32"),
-        "torch-packed": lambda name: setting.torch(name, "torch_worker", {"packed": True, **mixed}, "float32"),
+        "torch-padded": lambda name: setting.torch(
+            name, "torch_worker", {"packed": False, **mixed}, "float32"
+        ),
+        "torch-packed": lambda name: setting.torch(
+            name, "torch_worker", {"packed": True, **mixed}, "float32"
+        ),
     }
     return [make[name](name) for name in setting.chosen(USUAL, list(make))]
 
@@ -45,11 +52,16 @@ def summarised(
         for turn, run in enumerate(contender["runs"]):
             taken = batches[turn * steps : (turn + 1) * steps]
             tokens = sum(int((batch.segment_ids_BT > 0).sum()) for batch in taken)
-            least = [needed.training(sizes, workload.example_lengths(b), int((b.lm_weight_BT > 0).sum())) for b in taken]
+            least = [
+                needed.training(sizes, workload.example_lengths(b), int((b.lm_weight_BT > 0).sum()))
+                for b in taken
+            ]
             run |= {"tokens": tokens, "tokens_per_second": tokens / run["seconds"]}
             run["needed"] = needed.Needed(sum(each.flops for each in least), 0.0)._asdict()
         if contender["runs"]:
-            contender["tokens_per_second"] = results.summary([run["tokens_per_second"] for run in contender["runs"]])
+            contender["tokens_per_second"] = results.summary(
+                [run["tokens_per_second"] for run in contender["runs"]]
+            )
     return dict(found)
 
 
@@ -62,25 +74,51 @@ def main() -> None:
     setting = flags_lib.Setting(parser.parse_args())
     flags = setting.flags
     steps = (flags.rounds + 1) * flags.steps
-    batches = workload.packed_rows(workload.gsm8k(setting.gsm8k, "train"), setting.tokenizer, flags.rows, flags.row_tokens, steps)
+    batches = workload.packed_rows(
+        workload.gsm8k(setting.gsm8k, "train"),
+        setting.tokenizer,
+        flags.rows,
+        flags.row_tokens,
+        steps,
+    )
     path = setting.cache / "rows.npz"
     workload.write_rows(path, batches)
 
     def asked(turn: int) -> dict[str, Any]:
-        return {"rows": str(path), "first": turn * flags.steps, "steps": flags.steps, "learning_rate": 1e-5}
+        return {
+            "rows": str(path),
+            "first": turn * flags.steps,
+            "steps": flags.steps,
+            "learning_rate": 1e-5,
+        }
 
-    # All warm up with the steps that no round takes, from the same weights: their first losses can be compared.
+    # All warm up with the steps that no round takes, from the same weights: their first losses can
+    # be compared.
     plan = Plan("train", asked, lambda: asked(flags.rounds))
     sizes = needed.sizes_of(setting.model)
     environment = {**setting.environment, **allocator.variables(allocator.KEEPING)}
     compared = compare(contenders(setting), plan, flags.rounds, environment, apart=True)
     found = summarised(compared, batches, flags.steps, sizes)
     lengths = [length for batch in batches for length in workload.example_lengths(batch)]
-    facts = {"rows": flags.rows, "row_tokens": flags.row_tokens, "steps": flags.steps, "example_tokens": results.summary(lengths)}
-    facts["real_share_of_packed_rows"] = float(np.mean([(batch.segment_ids_BT > 0).mean() for batch in batches]))
-    facts["first_losses"] = {name: each["warm_up"]["losses"][0] for name, each in found.items() if "warm_up" in each}
+    facts = {
+        "rows": flags.rows,
+        "row_tokens": flags.row_tokens,
+        "steps": flags.steps,
+        "example_tokens": results.summary(lengths),
+    }
+    facts["real_share_of_packed_rows"] = float(
+        np.mean([(batch.segment_ids_BT > 0).mean() for batch in batches])
+    )
+    facts["first_losses"] = {
+        name: each["warm_up"]["losses"][0] for name, each in found.items() if "warm_up" in each
+    }
     ratios = sampling.ratios(found, "verifier", "tokens_per_second")
-    results.write("training", setting.threads, {**setting.facts(), **facts, "contenders": found, "ratios": ratios}, flags.results)
+    results.write(
+        "training",
+        setting.threads,
+        {**setting.facts(), **facts, "contenders": found, "ratios": ratios},
+        flags.results,
+    )
 
 
 if __name__ == "__main__":

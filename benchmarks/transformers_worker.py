@@ -1,4 +1,7 @@
-"""transformers as a contender in sampling: `generate` prompt by prompt, or its continuous batching. For the peers' environment."""
+"""transformers as a contender in sampling: `generate` prompt by prompt, or its continuous batching.
+
+For the peers' environment.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,16 @@ class Contender:
         return answer
 
     def sample(
-        self, questions: Sequence[tuple[str, list[int]]], samples: int, drawing: Drawing, seed: int, continuous: str = ""
+        self,
+        questions: Sequence[tuple[str, list[int]]],
+        samples: int,
+        drawing: Drawing,
+        seed: int,
+        continuous: str = "",
     ) -> dict[str, Any]:
-        """Draws solutions; `continuous`: "" for `generate`, or how continuous batching is sized, "automatic" or "needed"."""
+        """Draws solutions; `continuous`: "" for `generate`, or how continuous batching is sized,
+        "automatic" or "needed".
+        """
         torch.manual_seed(seed)
         end_id = drawing["end_id"]
         # `generate` fills what its settings leave open from the model's own.
@@ -55,27 +65,44 @@ class Contender:
         else:
             written, each = self._one_by_one(prompts, settings)
         lengths = [[_length(row, end_id) for row in rows] for rows in written]
-        ended = sum(row[length - 1] == end_id for rows, row_lengths in zip(written, lengths, strict=True)
-                    for row, length in zip(rows, row_lengths, strict=True))  # fmt: skip
-        return {"seconds": sum(each), "lengths": lengths, "ended": int(ended), "each": each, "first": written[0][0][: lengths[0][0]]}
+        ended = sum(
+            row[length - 1] == end_id
+            for rows, row_lengths in zip(written, lengths, strict=True)
+            for row, length in zip(rows, row_lengths, strict=True)
+        )
+        return {
+            "seconds": sum(each),
+            "lengths": lengths,
+            "ended": int(ended),
+            "each": each,
+            "first": written[0][0][: lengths[0][0]],
+        }
 
-    def _one_by_one(self, prompts: list[list[int]], settings: Any) -> tuple[list[list[list[int]]], list[float]]:
+    def _one_by_one(
+        self, prompts: list[list[int]], settings: Any
+    ) -> tuple[list[list[list[int]]], list[float]]:
         """`generate` with all samples of a prompt as its batch, as its documentation has it."""
         written, each = [], []
         for prompt in prompts:
             begun = time.monotonic()
             tokens = torch.tensor([prompt], device=torch_model.device())
             with torch.inference_mode():
-                rows = self._model.generate(tokens, attention_mask=torch.ones_like(tokens), generation_config=settings)
+                rows = self._model.generate(
+                    tokens, attention_mask=torch.ones_like(tokens), generation_config=settings
+                )
             written.append(rows[:, len(prompt) :].tolist())
             each.append(time.monotonic() - begun)
         return written, each
 
-    def _continuous(self, prompts: list[list[int]], settings: Any, sizes: Any) -> tuple[list[list[list[int]]], list[float]]:
-        """What `generate_batch` does, all prompts in flight at once, samples of a prompt as forks of one request.
+    def _continuous(
+        self, prompts: list[list[int]], settings: Any, sizes: Any
+    ) -> tuple[list[list[list[int]]], list[float]]:
+        """What `generate_batch` does, all prompts in flight at once, samples of a prompt as forks
+        of one request.
 
-        Written out here so that the clock starts when its cache has been made; and a fresh cache each time, because one that is kept finds
-        the whole prompts of the last round in it and then fails (a batch of no tokens; transformers 5.23).
+        Written out here so that the clock starts when its cache has been made; and a fresh cache
+        each time, because one that is kept finds the whole prompts of the last round in it and then
+        fails (a batch of no tokens; transformers 5.23).
         """
         wanted = len(prompts) * settings.num_return_sequences
         hints = WorkloadHints(max(map(len, prompts)), settings.max_new_tokens, wanted)
@@ -88,11 +115,16 @@ class Contender:
             while sum(map(len, found.values())) < wanted:
                 answer = manager.get_result(timeout=1)
                 if answer is None and not manager.is_running():
-                    raise RuntimeError(f"continuous batching stopped after {sum(map(len, found.values()))} of {wanted} solutions")
+                    raise RuntimeError(
+                        f"continuous batching stopped after {sum(map(len, found.values()))} of "
+                        f"{wanted} solutions"
+                    )
                 if answer is not None and answer.error:
                     raise RuntimeError(f"continuous batching: {answer.error}")
                 if answer is not None and answer.is_finished():
-                    found.setdefault(answer.request_id.partition("__child#")[0], []).append(answer.generated_tokens)
+                    found.setdefault(answer.request_id.partition("__child#")[0], []).append(
+                        answer.generated_tokens
+                    )
             seconds = time.monotonic() - begun
         return [found[name] for name in names], [seconds]
 
@@ -100,12 +132,16 @@ class Contender:
 def _needed_sizes(solutions: int, longest: int) -> Any:
     """A cache for as many requests at once as there are, up to `MOST_ROWS`.
 
-    Left alone on a CPU, transformers takes most of the machine's memory for a cache and a mask, and 20 seconds to fill them.
+    Left alone on a CPU, transformers takes most of the machine's memory for a cache and a mask, and
+    20 seconds to fill them.
     """
     rows = min(solutions, MOST_ROWS[torch_model.device()])
     pages = rows * (-(-longest // PAGE_TOKENS) + 1)
     return transformers.ContinuousBatchingConfig(
-        max_requests_per_batch=rows, max_batch_tokens=max(rows, longest), num_blocks=pages, page_size=PAGE_TOKENS
+        max_requests_per_batch=rows,
+        max_batch_tokens=max(rows, longest),
+        num_blocks=pages,
+        page_size=PAGE_TOKENS,
     )
 
 
@@ -117,7 +153,11 @@ def _length(row: list[int], end_id: int | None) -> int:
 def main() -> None:
     """Serves until the driver hangs up."""
     own = Contender()
-    serve({"load": own.load, "sample": own.sample}, ("torch", "transformers"), torch_model.device_bytes)
+    serve(
+        {"load": own.load, "sample": own.sample},
+        ("torch", "transformers"),
+        torch_model.device_bytes,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""A contender's end of the line: jobs come in as JSON lines, figures go out. Knows no model; imports neither JAX nor torch."""
+"""A contender's end of the line: jobs come in as JSON lines, figures go out.
+
+Knows no model; imports neither JAX nor torch.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,20 @@ class Drawing(TypedDict):
     max_new_tokens: int
     temperature: float  # above 0; no top-k, no top-p
     end_id: int | None  # None: there is no end token, every solution has max_new_tokens
-    room: tuple[int, int]  # longest prompt and solution of all jobs of this run: what is sized once is sized for these
+    # longest prompt and solution of all jobs of this run: what is sized once is sized for these
+    room: tuple[int, int]
 
 
-def serve(jobs: Mapping[str, Job], packages: tuple[str, ...], device_bytes: Callable[[], int | None]) -> None:
-    """Answers one line a job until the driver hangs up. A job that raises ends the process: the driver reads why on stderr.
+def serve(
+    jobs: Mapping[str, Job], packages: tuple[str, ...], device_bytes: Callable[[], int | None]
+) -> None:
+    """Answers one line a job until the driver hangs up.
+
+    A job that raises ends the process: the driver reads why on stderr.
 
     Args:
-        jobs: by name; keyword arguments come from the line, the answer goes back with the memory of the process beside it.
+        jobs: by name; keyword arguments come from the line, the answer goes back with the memory of
+            the process beside it.
         packages: whose versions the answer to "load" names.
         device_bytes: peak bytes in use on the accelerator since the process began; None on a CPU.
     """
@@ -45,7 +54,9 @@ def serve(jobs: Mapping[str, Job], packages: tuple[str, ...], device_bytes: Call
             "device_peak_of_process": device_bytes(),
         }
         if request["job"] == "load":
-            answer["versions"] = {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
+            answer["versions"] = {"python": platform.python_version()} | {
+                name: metadata.version(name) for name in packages
+            }
         line.write(json.dumps(answer) + "\n")
         line.flush()
 
@@ -61,7 +72,9 @@ def peak_bytes() -> int:
 
 
 def reset_peak() -> None:
-    """Lets the peak count from now on: a job's own; where the kernel refuses, it stays that of the whole process."""
+    """Lets the peak count from now on: a job's own; where the kernel refuses, it stays that of the
+    whole process.
+    """
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 

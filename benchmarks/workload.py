@@ -1,4 +1,7 @@
-"""What is put to every contender: one model folder, prompts of GSM8K, solutions, packed rows. Knows tokens; no device."""
+"""What is put to every contender: one model folder, prompts of GSM8K, solutions, packed rows.
+
+Knows tokens; no device.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ class Question(NamedTuple):
 
 
 def hugging_face_folder(model: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
-    """The folder that all contenders read: `model` itself, or, where that is a generator of this project, its export in the cache.
+    """The folder that all contenders read: `model` itself, or, where that is a generator of this
+    project, its export in the cache.
 
     Raises:
         UserError: neither.
@@ -36,10 +40,16 @@ def hugging_face_folder(model: pathlib.Path, cache: pathlib.Path) -> pathlib.Pat
     if (model / "config.json").is_file():
         return model
     if not (model / "manifest.json").is_file():
-        raise UserError(f"--model={model} is no Hugging Face folder and no generator folder; give one of them")
+        raise UserError(
+            f"--model={model} is no Hugging Face folder and no generator folder; give one of them"
+        )
     folder = cache / "model" / json.loads((model / "manifest.json").read_text())["id"]
     if not (folder / "config.json").is_file():
-        subprocess.run([sys.executable, "-m", "verifier.export", f"--model={model}", f"--to={folder}"], cwd=ROOT, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "verifier.export", f"--model={model}", f"--to={folder}"],
+            cwd=ROOT,
+            check=True,
+        )
     return folder
 
 
@@ -49,7 +59,9 @@ def tokenizer_of(model: pathlib.Path) -> Tokenizer:
 
 
 def gsm8k(folder: str, split: str) -> list[Problem]:
-    """The problems of GSM8K, in their order; an empty folder stands for the environment's GSM8K_DIR."""
+    """The problems of GSM8K, in their order; an empty folder stands for the environment's
+    GSM8K_DIR.
+    """
     return sources.load_problems(DataConfig(name="gsm8k", dir=folder, heldout_problems=1), 0)[split]
 
 
@@ -63,18 +75,24 @@ def questions(found: Sequence[Problem], tokenizer: Tokenizer, count: int) -> lis
         raise UserError(f"--problems={count}, but there are only {len(found)}; ask for fewer")
     template = Template()
     return [
-        Question(each.problem_id, prompt_ids(each.question, template, tokenizer)) for each in found[:count]
+        Question(each.problem_id, prompt_ids(each.question, template, tokenizer))
+        for each in found[:count]
     ]
 
 
 def long_prompt(found: Sequence[Problem], tokenizer: Tokenizer, tokens: int) -> list[int]:
-    """A prompt of exactly so many tokens: solved problems one after the other, as a few-shot prompt has them, cut at its start."""
+    """A prompt of exactly so many tokens: solved problems one after the other, as a few-shot prompt
+    has them, cut at its start.
+    """
     ids: list[int] = []
     for each in found:
         ids = [*tokenizer.encode(f"{each.question}\n{each.solution or ''}\n\n"), *ids]
         if len(ids) >= tokens:
             return ids[-tokens:]
-    raise UserError(f"all problems together have {len(ids)} tokens, not the {tokens} that were asked for; ask for fewer")
+    raise UserError(
+        f"all problems together have {len(ids)} tokens, not the {tokens} that were asked for; "
+        "ask for fewer"
+    )
 
 
 class Drawn(NamedTuple):
@@ -86,7 +104,10 @@ class Drawn(NamedTuple):
 
 def write_drawn(path: pathlib.Path, drawn: Drawn) -> None:
     """Keeps solutions for a later run."""
-    rows = [{**question._asdict(), "solutions": each} for question, each in zip(drawn.questions, drawn.solutions, strict=True)]
+    rows = [
+        {**question._asdict(), "solutions": each}
+        for question, each in zip(drawn.questions, drawn.solutions, strict=True)
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(map(json.dumps, rows)) + "\n")
 
@@ -98,15 +119,23 @@ def read_drawn(path: pathlib.Path, problem_count: int, samples: int) -> Drawn:
         UserError: it holds fewer than that.
     """
     if not path.is_file():
-        raise UserError(f"there are no stored solutions at {path}; run benchmarks.sampling first, or name them with --solutions")
+        raise UserError(
+            f"there are no stored solutions at {path}; run benchmarks.sampling first, or name "
+            "them with --solutions"
+        )
     rows = [json.loads(line) for line in path.read_text().splitlines()][:problem_count]
     if len(rows) < problem_count or any(len(row["solutions"]) < samples for row in rows):
-        raise UserError(f"{path} holds fewer than {problem_count} problems of {samples} solutions; ask for fewer or sample more")
+        raise UserError(
+            f"{path} holds fewer than {problem_count} problems of {samples} solutions; ask for "
+            "fewer or sample more"
+        )
     asked = [Question(row["problem_id"], row["prompt"]) for row in rows]
     return Drawn(asked, [row["solutions"][:samples] for row in rows])
 
 
-def packed_rows(found: Sequence[Problem], tokenizer: Tokenizer, rows: int, row_tokens: int, steps: int) -> list[batches.Batch]:
+def packed_rows(
+    found: Sequence[Problem], tokenizer: Tokenizer, rows: int, row_tokens: int, steps: int
+) -> list[batches.Batch]:
     """The first batches that fine-tuning would see: packed rows, the loss on solutions alone.
 
     Raises:
@@ -116,17 +145,26 @@ def packed_rows(found: Sequence[Problem], tokenizer: Tokenizer, rows: int, row_t
     for each in found:
         if each.solution:
             tokens = batches.encode_problem(each, tokenizer, Template())
-            examples.append(batches.lm_example(*tokens, loss_on_question=False, loss_on_forced=True, name=each.problem_id))
+            examples.append(
+                batches.lm_example(
+                    *tokens, loss_on_question=False, loss_on_forced=True, name=each.problem_id
+                )
+            )
     stream = batches.BatchStream(examples, 0, rows, row_tokens)
     if len(stream) < steps:
-        raise UserError(f"{len(examples)} problems fill {len(stream)} steps, not {steps}; ask for fewer steps or smaller ones")
+        raise UserError(
+            f"{len(examples)} problems fill {len(stream)} steps, not {steps}; ask for fewer "
+            "steps or smaller ones"
+        )
     return [next(stream) for _ in range(steps)]
 
 
 def write_rows(path: pathlib.Path, packed: Sequence[batches.Batch]) -> None:
     """Stores batches as one npz whose arrays run over the steps."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {name: np.stack([getattr(batch, name) for batch in packed]) for name in batches.Batch._fields}
+    arrays: dict[str, Any] = {
+        name: np.stack([getattr(batch, name) for batch in packed]) for name in batches.Batch._fields
+    }
     np.savez(path, **arrays)
 
 

@@ -1,1 +1,3 @@
-"""One file an experiment, each with get_config(); its docstring states command, hardware, hours and the number to expect."""
+"""One file an experiment, each with get_config(); its docstring states command, hardware, hours and
+the number to expect.
+"""

@@ -1,4 +1,7 @@
-"""The benchmarks' arithmetic, order and tables. Nothing here measures, loads a model or needs the peers' environment."""
+"""The benchmarks' arithmetic, order and tables.
+
+Nothing here measures, loads a model or needs the peers' environment.
+"""
 
 import json
 import pathlib
@@ -14,7 +17,16 @@ from verifier.errors import UserError
 from verifier.tables import store
 
 # One layer, two query heads of width 4 that share one key/value head, a gated MLP of 16, ten ids.
-TINY = needed.Sizes(layers=1, width=8, heads=2, kv_heads=1, head_width=4, mlp_width=16, vocab_size=10, mlp_matrices=3)
+TINY = needed.Sizes(
+    layers=1,
+    width=8,
+    heads=2,
+    kv_heads=1,
+    head_width=4,
+    mlp_width=16,
+    vocab_size=10,
+    mlp_matrices=3,
+)
 BLOCK = 8 * 8 + 2 * 8 * 4 + 8 * 8 + 3 * 8 * 16  # query, key and value, out, MLP
 OUTPUT = 80
 
@@ -23,23 +35,29 @@ def test_parameters_by_hand():
     assert (TINY.block_parameters, TINY.output_parameters) == (BLOCK, OUTPUT)
 
 
-@pytest.mark.parametrize(("before", "tokens", "seen"), [(0, 3, 1 + 2 + 3), (5, 2, 6 + 7), (4, 0, 0)])
+@pytest.mark.parametrize(
+    ("before", "tokens", "seen"), [(0, 3, 1 + 2 + 3), (5, 2, 6 + 7), (4, 0, 0)]
+)
 def test_pairs(before, tokens, seen):
     assert needed.pairs(before, tokens) == seen
 
 
 def test_sampling_by_hand():
     found = needed.sampling(TINY, [3], [[2, 1]], entry_bytes=4)
-    # Read: the prompt's three tokens and the first token of the solution of two; drawn: both first tokens from one row of logits, one more.
+    # Read: the prompt's three tokens and the first token of the solution of two; drawn: both first
+    # tokens from one row of logits, one more.
     seen = (1 + 2 + 3) + 4
     assert found.flops == 2 * BLOCK * (3 + 1) + 2 * OUTPUT * 2 + 4 * 2 * 4 * seen
-    # Three tokens by two rows are two passes; a cached token has 2 x 4 numbers; the prompt of three is read in each pass.
+    # Three tokens by two rows are two passes; a cached token has 2 x 4 numbers; the prompt of three
+    # is read in each pass.
     assert found.bytes == 4 * (2 * (BLOCK + OUTPUT) + 8 * (1 + 3 * 2))
 
 
 def test_scoring_and_training_by_hand():
     assert needed.scoring(TINY, [2], [[1, 1]]).flops == 2 * (BLOCK + 8) * 4 + 32 * ((1 + 2) + 3 + 3)
-    assert needed.training(TINY, [2, 1], weighed=1).flops == 3 * (2 * BLOCK * 3 + 2 * OUTPUT + 32 * (3 + 1))
+    assert needed.training(TINY, [2, 1], weighed=1).flops == 3 * (
+        2 * BLOCK * 3 + 2 * OUTPUT + 32 * (3 + 1)
+    )
 
 
 def test_the_limit_that_binds():
@@ -57,7 +75,9 @@ def test_ratio_pairs_the_rounds():
 
 
 def test_published_texts_name_no_folder():
-    text = contenders.without_folders("--model=/a/b/generator --to ../c/d.py runs/e 'No such file: /f/g/h.txt'")
+    text = contenders.without_folders(
+        "--model=/a/b/generator --to ../c/d.py runs/e 'No such file: /f/g/h.txt'"
+    )
     assert text == "--model=generator --to d.py runs/e 'No such file: h.txt'"
 
 
@@ -90,19 +110,46 @@ def test_tables_of_nothing_claim_nothing():
 
 def result(job, contender_runs, ratios):
     machine = {"cpu": "C", "cores_used": 2, "memory_gib": 8, "gpu": None}
-    rates = {name: results.summary([run["tokens_per_second"]]) for name, run in contender_runs.items()}
-    found = {name: {"runs": [run], "tokens_per_second": rates[name]} for name, run in contender_runs.items()}
-    about = {"job": job, "date": "2026-01-01", "machine": machine, "revision": "r", "command": "c", "model": "m", "dtype": "float32"}
+    rates = {
+        name: results.summary([run["tokens_per_second"]]) for name, run in contender_runs.items()
+    }
+    found = {
+        name: {"runs": [run], "tokens_per_second": rates[name]}
+        for name, run in contender_runs.items()
+    }
+    about = {
+        "job": job,
+        "date": "2026-01-01",
+        "machine": machine,
+        "revision": "r",
+        "command": "c",
+        "model": "m",
+        "dtype": "float32",
+    }
     return {**about, "contenders": found, "ratios": ratios}
 
 
 def test_shares_and_ratios_are_shown():
     memory = {"device_peak_of_process": None, "peak": 2**30}
-    run = {"seconds": 4.0, "tokens_per_second": 1234.0, "memory": memory, "needed": {"flops": 20.0, "bytes": 0.0}}
+    run = {
+        "seconds": 4.0,
+        "tokens_per_second": 1234.0,
+        "memory": memory,
+        "needed": {"flops": 20.0, "bytes": 0.0},
+    }
     ratio = {"of_medians": 2.5, "low": 2.0, "high": 3.0}
-    found = result("fixed_length", {"verifier-no-calculator": run, "transformers": run}, {"transformers": ratio})
+    found = result(
+        "fixed_length",
+        {"verifier-no-calculator": run, "transformers": run},
+        {"transformers": ratio},
+    )
     found["contenders"]["llama.cpp"] = {"runs": [], "error": "broken"}
-    limits = {**result("limits", {}, {}), "limit": {"flops_per_second": 10.0, "bytes_per_second": 1.0}, "shapes": [], "read_mib": 1}
+    limits = {
+        **result("limits", {}, {}),
+        "limit": {"flops_per_second": 10.0, "bytes_per_second": 1.0},
+        "shapes": [],
+        "read_mib": 1,
+    }
     page = tables.page([limits, found])
     assert "| transformers | 1,234 | 50% | 1 | 2.50x (2.00 to 3.00) |" in page
     assert "| llama.cpp | failed: broken |" in page
@@ -116,7 +163,13 @@ def test_round_ticks():
 
 
 def test_plot_draws_every_point(tmp_path):
-    rows = [{"value": n, **{key: results.summary([n * 2.0**30]) for key in ("seconds", "peak", "beyond_model")}} for n in (1, 8)]
+    rows = [
+        {
+            "value": n,
+            **{key: results.summary([n * 2.0**30]) for key in ("seconds", "peak", "beyond_model")},
+        }
+        for n in (1, 8)
+    ]
     files = plots.write(rows, "samples", pathlib.Path(tmp_path / "growth.json"))
     assert [file.name for file in files] == ["growth-seconds.svg", "growth-gib.svg"]
     assert files[1].read_text().count("<circle") == 4
@@ -136,5 +189,8 @@ def test_tables_whose_making_was_broken_off_are_made_anew(tmp_path, monkeypatch)
         reranking.made_tables(tmp_path / "broken", "workdir", 2, 20)
     again = reranking.made_tables(tmp_path / "broken", "workdir", 2, 20)
     for name in store.SCHEMAS:
-        one, other = (store.read_manifest(root / "tables" / name / "split=test")["id"] for root in (whole, again))
+        one, other = (
+            store.read_manifest(root / "tables" / name / "split=test")["id"]
+            for root in (whole, again)
+        )
         assert one == other

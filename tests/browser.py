@@ -1,4 +1,6 @@
-"""A headless Chromium that a test drives: the DevTools protocol over two pipes, which needs no driver, no port and no library."""
+"""A headless Chromium that a test drives: the DevTools protocol over two pipes, which needs no
+driver, no port and no library.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,37 @@ from typing import Any
 
 import pytest
 
-PROGRAM = next((found for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (found := shutil.which(name))), None)
-needs_browser = pytest.mark.skipif(PROGRAM is None, reason="no chromium, chromium-browser, google-chrome or chrome in PATH")
-_AS_3_AND_4 = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+PROGRAM = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome", "chrome")
+        if (found := shutil.which(name))
+    ),
+    None,
+)
+needs_browser = pytest.mark.skipif(
+    PROGRAM is None, reason="no chromium, chromium-browser, google-chrome or chrome in PATH"
+)
+_AS_3_AND_4 = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); "
+    "os.execv(sys.argv[3], sys.argv[3:])"
+)
 _SECONDS = 120.0  # for one answer, on a busy machine
-_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe", "--hide-scrollbars")
+_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-pipe",
+    "--hide-scrollbars",
+)
 
 
 class Browser:
-    """One page. `messages` are errors and warnings of its console, `addresses` all that it asked for."""
+    """One page.
+
+    `messages` are errors and warnings of its console, `addresses` all that it asked for.
+    """
 
     def __init__(self, commands: int, answers: int) -> None:
         self._commands, self._answers, self._rest, self._number = commands, answers, b"", 0
@@ -38,7 +62,9 @@ class Browser:
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         """A command's result."""
         self._number += 1
-        command = {"id": self._number, "method": method, "params": parameters} | ({"sessionId": self.session} if self.session else {})
+        command = {"id": self._number, "method": method, "params": parameters} | (
+            {"sessionId": self.session} if self.session else {}
+        )
         os.write(self._commands, json.dumps(command).encode() + b"\0")
         while True:
             said = self._read()
@@ -51,7 +77,9 @@ class Browser:
         """Loads a file and waits for it."""
         if not self.session:
             target = self.send("Target.createTarget", url="about:blank")["targetId"]
-            self.session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            self.session = self.send("Target.attachToTarget", targetId=target, flatten=True)[
+                "sessionId"
+            ]
             for domain in ("Page", "Runtime", "Log", "Network"):
                 self.send(f"{domain}.enable")
         self._events.clear()
@@ -61,27 +89,45 @@ class Browser:
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page."""
-        found = self.send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        found = self.send(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
     def look(self, width: int, height: int, dark: bool = False) -> None:
         """The size of the window, and whether the system is in dark colours."""
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
-        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 500,
+        )
+        self.send(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
 
     def key(self, name: str) -> None:
         """Presses a key by its DOM name, such as ArrowRight, Tab or Enter."""
         codes = {"Enter": 13, "Tab": 9, "ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35}
-        known = {"key": name, "code": name, "windowsVirtualKeyCode": codes[name]} | ({"text": "\r"} if name == "Enter" else {})
+        known = {"key": name, "code": name, "windowsVirtualKeyCode": codes[name]} | (
+            {"text": "\r"} if name == "Enter" else {}
+        )
         self.send("Input.dispatchKeyEvent", type="keyDown", **known)
-        self.send("Input.dispatchKeyEvent", type="keyUp", **{key: value for key, value in known.items() if key != "text"})
+        self.send(
+            "Input.dispatchKeyEvent",
+            type="keyUp",
+            **{key: value for key, value in known.items() if key != "text"},
+        )
 
     def point(self, selector: str, click: bool = False) -> None:
         """Moves the pointer onto the first element of a selector; clicks if asked to."""
         place = self.run(
-            f"(() => {{ const node = document.querySelector({json.dumps(selector)}); node.scrollIntoView({{block: 'center'}});"
-            "const box = node.getClientRects()[0]; return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+            f"(() => {{ const node = document.querySelector({json.dumps(selector)}); "
+            "node.scrollIntoView({block: 'center'});const box = node.getClientRects()[0]; "
+            "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
         for kind in ("mouseMoved", *(("mousePressed", "mouseReleased") if click else ())):
             buttons = {"button": "left", "clickCount": 1} if kind != "mouseMoved" else {}
@@ -89,7 +135,9 @@ class Browser:
 
     def screenshot(self, path: pathlib.Path) -> None:
         """What is seen of the page, as a PNG."""
-        path.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"]))
+        path.write_bytes(
+            base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"])
+        )
 
     def _read(self) -> dict[str, Any]:
         end = time.monotonic() + _SECONDS
@@ -106,7 +154,11 @@ class Browser:
         self._events.append(method)
         if method == "Runtime.exceptionThrown":
             self.messages.append(str(found["exceptionDetails"]))
-        elif method == "Runtime.consoleAPICalled" and found["type"] in ("error", "warning", "assert"):
+        elif method == "Runtime.consoleAPICalled" and found["type"] in (
+            "error",
+            "warning",
+            "assert",
+        ):
             self.messages.append(str(found["args"]))
         elif method == "Log.entryAdded" and found["entry"]["level"] in ("error", "warning"):
             self.messages.append(found["entry"]["text"])
@@ -119,8 +171,17 @@ def browser(profile: pathlib.Path) -> Iterator[Browser]:
     """A browser with a profile of its own, ended afterwards."""
     assert PROGRAM is not None
     (ours_in, theirs_out), (theirs_in, ours_out) = os.pipe(), os.pipe()
-    ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs_in, theirs_out)]  # clear of the two numbers that the protocol wants
-    command = [sys.executable, "-c", _AS_3_AND_4, *map(str, ends), PROGRAM, *_FLAGS, f"--user-data-dir={profile}"]
+    # clear of the two numbers that the protocol wants
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs_in, theirs_out)]
+    command = [
+        sys.executable,
+        "-c",
+        _AS_3_AND_4,
+        *map(str, ends),
+        PROGRAM,
+        *_FLAGS,
+        f"--user-data-dir={profile}",
+    ]
     with open(profile.with_suffix(".log"), "wb") as log:
         process = subprocess.Popen(command, pass_fds=ends, stdout=log, stderr=log)
     for end in (theirs_in, theirs_out, *ends):

@@ -1,4 +1,6 @@
-"""What every test run shares: tests compile much and compute little, so the compiler may take it easy."""
+"""What every test run shares: tests compile much and compute little, so the compiler may take it
+easy.
+"""
 
 import os
 
@@ -13,7 +15,20 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 from tests.shrunk import copy, finished  # noqa: E402, F401  fixtures of several files
 from tests.stores import bucket  # noqa: E402, F401
 
-_LONG = ("runner", "engine", "transformer", "faults", "sweep", "disk", "step", "export", "losses", "rerank", "loop")  # _test.py
+# _test.py
+_LONG = (
+    "runner",
+    "engine",
+    "transformer",
+    "faults",
+    "sweep",
+    "disk",
+    "step",
+    "export",
+    "losses",
+    "rerank",
+    "loop",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,4 +1,6 @@
-"""What launch/ would start: scripts that a shell can read, manifests that agree with themselves, flags that exist."""
+"""What launch/ would start: scripts that a shell can read, manifests that agree with themselves,
+flags that exist.
+"""
 
 import pathlib
 import re
@@ -24,7 +26,14 @@ def known(flag):
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_shells_can_read_it(name):
-    subprocess.run([shutil.which("shellcheck", path=str(pathlib.Path(sys.executable).parent)) or "shellcheck", FOLDER / name], check=True)
+    subprocess.run(
+        [
+            shutil.which("shellcheck", path=str(pathlib.Path(sys.executable).parent))
+            or "shellcheck",
+            FOLDER / name,
+        ],
+        check=True,
+    )
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)
@@ -42,10 +51,15 @@ def test_the_job_set_agrees_with_itself():
     job = found["spec"]["replicatedJobs"][0]
     spec = job["template"]["spec"]
     environment = {each["name"]: each for each in spec["template"]["spec"]["containers"][0]["env"]}
-    assert spec["parallelism"] == spec["completions"] == int(environment["JAX_NUM_PROCESSES"]["value"])
+    assert (
+        spec["parallelism"] == spec["completions"] == int(environment["JAX_NUM_PROCESSES"]["value"])
+    )
     name, group = found["metadata"]["name"], job["name"]
     assert environment["JAX_COORDINATOR_ADDRESS"]["value"].startswith(f"{name}-{group}-0-0.{name}:")
-    assert "job-completion-index" in environment["JAX_PROCESS_ID"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert (
+        "job-completion-index"
+        in environment["JAX_PROCESS_ID"]["valueFrom"]["fieldRef"]["fieldPath"]
+    )
     assert spec["template"]["spec"]["containers"][0]["command"][1:] == ["-m", "verifier.launch"]
 
 
@@ -66,7 +80,12 @@ def test_ssh_starts_one_process_on_every_host(tmp_path):
     for index, host in enumerate(("one", "two")):
         words = shlex.split((tmp_path / f"asked-{host}").read_text())
         first = words.index("verifier.launch") + 1
-        assert words[first:] == ["--coordinator_address=one:8476", "--num_processes=2", f"--process_id={index}", *given]
+        assert words[first:] == [
+            "--coordinator_address=one:8476",
+            "--num_processes=2",
+            f"--process_id={index}",
+            *given,
+        ]
 
 
 def test_ssh_without_a_host_says_how():

@@ -1,4 +1,6 @@
-"""The floors of the house hold: read from the syntax tree, so that a broken floor fails before anything is imported."""
+"""The floors of the house hold: read from the syntax tree, so that a broken floor fails before
+anything is imported.
+"""
 
 import ast
 import pathlib
@@ -46,12 +48,16 @@ def module_of(path: pathlib.Path) -> str:
 def known(targets: set[str], modules: Collection[str]) -> set[str]:
     """Those of this project, where a name that is imported from a module stands for that module."""
     return {
-        target if target in modules else target.rpartition(".")[0] for target in targets if target.startswith("verifier.")
+        target if target in modules else target.rpartition(".")[0]
+        for target in targets
+        if target.startswith("verifier.")
     }
 
 
 def imports(path: pathlib.Path, at_once: bool = False) -> set[str]:
-    """Every module that a file imports, anywhere in it or as soon as it is imported itself; names from a package count as modules."""
+    """Every module that a file imports, anywhere in it or as soon as it is imported itself; names
+    from a package count as modules.
+    """
     tree = ast.parse(path.read_text())
     found = set()
     for node in tree.body if at_once else ast.walk(tree):
@@ -79,7 +85,9 @@ def test_a_module_imports_only_lower_floors_or_its_own_room(path):
         there = room_of(module)
         if there is None or there == here:
             continue
-        assert FLOORS[there] > FLOORS[here], f"{relative} imports {module}, which stands on no lower floor"
+        assert FLOORS[there] > FLOORS[here], (
+            f"{relative} imports {module}, which stands on no lower floor"
+        )
 
 
 def test_rooms_that_run_on_a_laptop_do_not_import_jax():
@@ -100,18 +108,26 @@ def test_rooms_that_run_on_a_laptop_do_not_import_jax():
 
 def test_torch_and_tensorflow_are_imported_nowhere():
     for path in sources():
-        heavy = {module for module in imports(path) if module.split(".")[0] in ("torch", "tensorflow", "transformers")}
+        heavy = {
+            module
+            for module in imports(path)
+            if module.split(".")[0] in ("torch", "tensorflow", "transformers")
+        }
         assert not heavy, f"{path.relative_to(ROOT)} imports {sorted(heavy)}"
 
 
 def test_files_and_functions_keep_their_size():
     for path in [*sources(), *sorted((ROOT / "experiments").glob("*.py"))]:
         text = path.read_text()
-        assert len(text.splitlines()) <= MAX_LINES, f"{path.relative_to(ROOT)} has {len(text.splitlines())} lines"
+        assert len(text.splitlines()) <= MAX_LINES, (
+            f"{path.relative_to(ROOT)} has {len(text.splitlines())} lines"
+        )
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
-                assert length <= MAX_FUNCTION, f"{path.relative_to(ROOT)}: {node.name} has {length} lines"
+                assert length <= MAX_FUNCTION, (
+                    f"{path.relative_to(ROOT)}: {node.name} has {length} lines"
+                )
 
 
 def test_no_import_cycles():
@@ -133,4 +149,6 @@ def test_no_import_cycles():
 def test_every_module_says_first_what_it_is():
     for path in sources():
         if path.name != "__init__.py" or path.read_text().strip():
-            assert ast.get_docstring(ast.parse(path.read_text())), f"{path.relative_to(ROOT)} has no docstring"
+            assert ast.get_docstring(ast.parse(path.read_text())), (
+                f"{path.relative_to(ROOT)} has no docstring"
+            )

@@ -1,4 +1,5 @@
 """What a run refuses before it makes anything, each with what is wrong and the way out."""
+
 import json
 import pathlib
 import shutil
@@ -18,7 +19,13 @@ from verifier.stages import runner
 def gsm8k_folder(folder, answer):
     folder.mkdir()
     for name in ("train", "test"):
-        lines = [{"question": f"What is {n} and 1 in {name}?", "answer": f"It is {n + answer}.\n#### {n + answer}"} for n in range(12)]
+        lines = [
+            {
+                "question": f"What is {n} and 1 in {name}?",
+                "answer": f"It is {n + answer}.\n#### {n + answer}",
+            }
+            for n in range(12)
+        ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
@@ -26,10 +33,17 @@ def gsm8k_folder(folder, answer):
 def test_a_workdir_is_not_used_for_other_data_under_the_same_settings(tmp_path):
     right, wrong = gsm8k_folder(tmp_path / "right", 1), gsm8k_folder(tmp_path / "wrong", 2)
     moved = pathlib.Path(shutil.copytree(right, tmp_path / "moved"))
-    small = ("data.name=gsm8k", "data.train_problems=0", "data.test_problems=0", "data.heldout_problems=2")
+    small = (
+        "data.name=gsm8k",
+        "data.train_problems=0",
+        "data.test_problems=0",
+        "data.heldout_problems=2",
+    )
 
     def problems(folder):
-        return Run(config(*small, f"data.dir={folder}"), workdir.Workdir(tmp_path / "work")).problems()
+        return Run(
+            config(*small, f"data.dir={folder}"), workdir.Workdir(tmp_path / "work")
+        ).problems()
 
     assert problems(right) == problems(moved)
     with pytest.raises(errors.WorkdirError, match="other problems"):
@@ -44,14 +58,20 @@ def test_a_stage_without_what_it_needs_names_the_stage_that_makes_it(tmp_path):
 def test_a_grader_that_is_not_installed_is_refused_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(math_process.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(errors.UserError, match="needs the package math-verify"):
-        runner.run(config("label.grader=math_verify"), tmp_path / "fresh", runner.check_stages(None))
+        runner.run(
+            config("label.grader=math_verify"), tmp_path / "fresh", runner.check_stages(None)
+        )
     assert not (tmp_path / "fresh").exists()
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("model.layers=1000 model.width=65536 model.heads=512 model.kv_heads=512 model.mlp_width=1000000", "parameters, whose"),
+        (
+            "model.layers=1000 model.width=65536 model.heads=512 model.kv_heads=512 "
+            "model.mlp_width=1000000",
+            "parameters, whose",
+        ),
         ("mesh.data=3", "mesh.data=3"),
         ("data.prompt_template={}", "the prompt template"),
         ("ood.sets=[asdiv] ood.dirs=[WRONG]", r"ASDiv\.xml: no problem with a numeric answer"),
@@ -72,7 +92,18 @@ def test_an_unknown_stage_shows_the_nearest():
 
 
 def test_main_answers_a_users_mistake_in_one_line():
-    command = [sys.executable, "-m", "verifier.launch", "--exp=tiny_token_verifier", "--set", "sample.temprature=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "verifier.launch",
+        "--exp=tiny_token_verifier",
+        "--set",
+        "sample.temprature=1",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: ") and len(done.stderr.strip().splitlines()) == 1 and "sample.temperature" in done.stderr
+    assert (
+        done.stderr.startswith("error: ")
+        and len(done.stderr.strip().splitlines()) == 1
+        and "sample.temperature" in done.stderr
+    )

@@ -18,10 +18,25 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 def test_the_command_runs_where_jax_cannot_be_imported(tmp_path: pathlib.Path) -> None:
     write_jsonl(tmp_path / "s.jsonl", GOOD)
-    block = "import sys\nfor name in ('jax', 'jaxlib', 'flax', 'torch', 'tensorflow', 'matplotlib'): sys.modules[name] = None\n"
-    code = block + "import runpy; sys.argv[0] = 'rerank'; runpy.run_module('verifier.rerank', run_name='__main__')"
-    command = [sys.executable, "-c", code, f"--samples={tmp_path / 's.jsonl'}", "--ks=1,2", "--resamples=20"]
-    done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    block = (
+        "import sys\nfor name in ('jax', 'jaxlib', 'flax', 'torch', 'tensorflow', "
+        "'matplotlib'): sys.modules[name] = None\n"
+    )
+    code = block + (
+        "import runpy; sys.argv[0] = 'rerank'; runpy.run_module('verifier.rerank', "
+        "run_name='__main__')"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        f"--samples={tmp_path / 's.jsonl'}",
+        "--ks=1,2",
+        "--resamples=20",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "best-of-n" in done.stdout and (tmp_path / "rerank-report" / "index.html").exists()
     more = subprocess.run(
@@ -31,18 +46,40 @@ def test_the_command_runs_where_jax_cannot_be_imported(tmp_path: pathlib.Path) -
         capture_output=True,
     )
     assert more.returncode == 0
-    wrong = subprocess.run([*command[:4], "--grader=numerik"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert wrong.returncode == 1 and wrong.stderr.startswith("error: there is no grader 'numerik'; nearest: numeric")
+    wrong = subprocess.run(
+        [*command[:4], "--grader=numerik"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert wrong.returncode == 1 and wrong.stderr.startswith(
+        "error: there is no grader 'numerik'; nearest: numeric"
+    )
 
 
 @pytest.mark.parametrize(
     ("flag", "takes"),
-    [("--resamples=0", "1 to 100,000"), ("--resamples=1000000000000", "1 to 100,000"), ("--seed=-1", "0 to 9,223,372,036,854,775,807")],
+    [
+        ("--resamples=0", "1 to 100,000"),
+        ("--resamples=1000000000000", "1 to 100,000"),
+        ("--seed=-1", "0 to 9,223,372,036,854,775,807"),
+    ],
 )
 def test_flags_out_of_range_are_one_line(tmp_path: pathlib.Path, flag: str, takes: str) -> None:
-    command = [sys.executable, "-m", "verifier.rerank", f"--samples={write_jsonl(tmp_path / 's.jsonl', GOOD)}", flag]
-    done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.startswith(f"error: {flag}: expected a whole number from {takes}, such as --")
+    command = [
+        sys.executable,
+        "-m",
+        "verifier.rerank",
+        f"--samples={write_jsonl(tmp_path / 's.jsonl', GOOD)}",
+        flag,
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and done.stderr.startswith(
+        f"error: {flag}: expected a whole number from {takes}, such as --"
+    )
     assert done.stderr.count("\n") == 1 and not (tmp_path / "rerank-report").exists()
 
 
@@ -54,12 +91,19 @@ def test_an_empty_flag_is_no_folder_of_its_own() -> None:
 
 def test_flags_of_several_words_may_be_written_with_dashes() -> None:
     program = (
-        "import importlib; from absl import app, flags\n"
-        "for module in ('launch', 'rerank', 'export', 'compare', 'plan.__main__'):\n"
-        "    before = set(flags.FLAGS); importlib.import_module(f'verifier.{module}'); own = set(flags.FLAGS) - before\n"
-        "    print(module, sorted(name for name in own if name.replace('_', '-') not in own))\n"
-        "    [delattr(flags.FLAGS, name) for name in own if name in flags.FLAGS]\n"
+        "import importlib; from absl import app, flags\nfor module in ('launch', 'rerank', "
+        "'export', 'compare', 'plan.__main__'):\n    before = set(flags.FLAGS); "
+        "importlib.import_module(f'verifier.{module}'); own = set(flags.FLAGS) - before\n    "
+        "print(module, sorted(name for name in own if name.replace('_', '-') not in own))\n    "
+        "[delattr(flags.FLAGS, name) for name in own if name in flags.FLAGS]\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
     lines = done.stdout.splitlines()
-    assert len(lines) == 5 and all(line.endswith(" []") for line in lines), done.stdout + done.stderr
+    assert len(lines) == 5 and all(line.endswith(" []") for line in lines), (
+        done.stdout + done.stderr
+    )

@@ -1,4 +1,6 @@
-"""The demo's experiment, made so small that a whole run takes seconds; one finished run for all tests; and the rows of its tables."""
+"""The demo's experiment, made so small that a whole run takes seconds; one finished run for all
+tests; and the rows of its tables.
+"""
 
 import fcntl
 import os
@@ -20,7 +22,8 @@ model.weights= tokenizer.kind=sentencepiece tokenizer.vocab_size=512
 model.layers=1 model.width=32 model.heads=2 model.kv_heads=2 model.mlp_width=64
 data.train_problems=60 data.heldout_problems=10 data.test_problems=10
 finetune.epochs=2 finetune.batch_rows=4 finetune.row_tokens=256
-sample.train_problems=10 sample.train_samples=3 sample.heldout_samples=4 sample.test_samples=4 sample.rows=16 sample.max_new_tokens=24
+sample.train_problems=10 sample.train_samples=3 sample.heldout_samples=4 sample.test_samples=4
+sample.rows=16 sample.max_new_tokens=24
 verify.epochs=1 verify.batch_rows=4 verify.row_tokens=256 score.rows=16
 report.ks=[1,2,4] report.resamples=50 report.show_problems=3
 """.split()
@@ -31,7 +34,10 @@ def config(*more):
 
 
 def made_once(tmp_path_factory, name, make):
-    """A folder that `make` filled for the first who asked, of all processes of this test run. Who wants to change it takes a copy."""
+    """A folder that `make` filled for the first who asked, of all processes of this test run.
+
+    Who wants to change it takes a copy.
+    """
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root  # of all workers
     folder, done = root / name, root / f"{name}.done"
@@ -46,8 +52,18 @@ def made_once(tmp_path_factory, name, make):
 
 
 def _launch(folder):
-    command = [sys.executable, "-m", "verifier.launch", "--exp=tiny_token_verifier", f"--workdir={folder / 'work'}", "--set", *SHRUNK]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ), timeout=600)
+    command = [
+        sys.executable,
+        "-m",
+        "verifier.launch",
+        "--exp=tiny_token_verifier",
+        f"--workdir={folder / 'work'}",
+        "--set",
+        *SHRUNK,
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ), timeout=600
+    )
     assert done.returncode == 0, done.stderr
     (folder / "printed.txt").write_text(done.stdout)
 
@@ -66,5 +82,7 @@ def copy(finished, tmp_path):
 
 
 def rows(folder):
-    table = pa.concat_tables([pq.read_table(part, partitioning=None) for part in sorted(folder.glob("part-*.parquet"))])
+    table = pa.concat_tables(
+        [pq.read_table(part, partitioning=None) for part in sorted(folder.glob("part-*.parquet"))]
+    )
     return sorted(table.to_pylist(), key=lambda row: (row["problem_id"], row.get("sample_id", 0)))

@@ -1,4 +1,6 @@
-"""An object store in memory that stands for s3:// in tests: files lie behind the same calls, and Orbax's arrays alone cannot."""
+"""An object store in memory that stands for s3:// in tests: files lie behind the same calls, and
+Orbax's arrays alone cannot.
+"""
 
 from __future__ import annotations
 

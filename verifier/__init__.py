@@ -1,1 +1,3 @@
-"""Train a generator and a token-level verifier for grade-school maths, and find the best of many sampled solutions."""
+"""Train a generator and a token-level verifier for grade-school maths, and find the best of many
+sampled solutions.
+"""

@@ -1,13 +1,15 @@
-"""A trained verifier in somebody's own program: its folder loaded, solutions scored, the best one chosen. Knows no run and no flags.
+"""A trained verifier in somebody's own program: its folder loaded, solutions scored, the best one
+chosen. Knows no run and no flags.
 
     from verifier import api
 
-    v = api.load("runs/NAME/verifier")
-    print([each.score for each in v.score("How many legs have 3 cats?", ["3*4=12\\n#### 12", "3+4=7\\n#### 7"])])
-    print(v.best("How many legs have 3 cats?", ["3*4=12\\n#### 12", "3+4=7\\n#### 7"]).solution)
+    v = api.load("runs/NAME/verifier") print([each.score for each in v.score("How many legs have 3
+    cats?", ["3*4=12\\n#### 12", "3+4=7\\n#### 7"])]) print(v.best("How many legs have 3 cats?",
+    ["3*4=12\\n#### 12", "3+4=7\\n#### 7"]).solution)
 
-The numbers are those of the stage `score` where a solution is given as the stage read it: by the ids of its tokens or, for a verifier with
-tokens of its own, by its text and whether it had `ended`. They agree but for rounding: some 1e-6 in float32, up to .004 in bfloat16.
+The numbers are those of the stage `score` where a solution is given as the stage read it: by the
+ids of its tokens or, for a verifier with tokens of its own, by its text and whether it had `ended`.
+They agree but for rounding: some 1e-6 in float32, up to .004 in bfloat16.
 """
 
 from __future__ import annotations
@@ -30,14 +32,17 @@ _SHOWN = 60  # characters of a question in a message
 
 
 class ApiError(UserError):
-    """A folder that holds no verifier, or what cannot be scored; the message shows it and the way out."""
+    """A folder that holds no verifier, or what cannot be scored; the message shows it and the way
+    out.
+    """
 
 
 class Scored(NamedTuple):
     """What the verifier says of one solution.
 
-    `tokens` is what was read of it, the end token included; token_values[t] is the value after tokens[t], and `score` the last of them
-    (Cobbe et al. 2021, section 4.2): an estimate of the label, or the probability of being right for a verifier of value_loss=bce.
+    `tokens` is what was read of it, the end token included; token_values[t] is the value after
+    tokens[t], and `score` the last of them (Cobbe et al. 2021, section 4.2): an estimate of the
+    label, or the probability of being right for a verifier of value_loss=bce.
     """
 
     score: float
@@ -59,35 +64,56 @@ class LoadedVerifier:
     def __init__(self, found: model_folder.Saved, template: Template, rows: int) -> None:
         """`rows`: see `load`."""
         self.id, self.tokenizer, self.template = found.id, found.tokenizer, template
-        self._model, self._rows, self._squash = found.model, rows, model_folder.gives_logits(found.manifest)
+        self._model, self._rows, self._squash = (
+            found.model,
+            rows,
+            model_folder.gives_logits(found.manifest),
+        )
 
-    def score(self, question: str, solutions: Sequence[str | Sequence[int]], *, ended: bool | Sequence[bool] = True) -> list[Scored]:
+    def score(
+        self,
+        question: str,
+        solutions: Sequence[str | Sequence[int]],
+        *,
+        ended: bool | Sequence[bool] = True,
+    ) -> list[Scored]:
         """Scores solutions of one problem. For many problems `score_many` takes less time.
 
         Args:
             question: the problem's text; it is put to the model as in training.
-            solutions: as a generator writes them: a text, or the ids of its tokens, which are read as they are (column `tokens` of
-                the samples table, for a verifier with the generator's tokens). A text that was sampled may have been written in other
-                tokens than it is read in here, and then has another score; `Scored.tokens` are those that were read.
-            ended: whether the solution is complete, of all or of each: the end token is put behind such a text. False for one that was cut
-                (`finish` is "length" in the samples table), for the stage reads no end token there. Ids are read as they are.
+            solutions: as a generator writes them: a text, or the ids of its tokens, which are read
+                as they are (column `tokens` of the samples table, for a verifier with the
+                generator's tokens). A text that was sampled may have been written in other tokens
+                than it is read in here, and then has another score; `Scored.tokens` are those that
+                were read.
+            ended: whether the solution is complete, of all or of each: the end token is put behind
+                such a text. False for one that was cut (`finish` is "length" in the samples table),
+                for the stage reads no end token there. Ids are read as they are.
 
         Returns:
             one Scored a solution, in their order.
 
         Warns:
-            UserWarning: a text that the verifier's tokenizer does not give back; the score is of what it gives.
+            UserWarning: a text that the verifier's tokenizer does not give back; the score is of
+            what it gives.
 
         Raises:
-            ApiError: no question, no solutions, an empty one, one with a token that the verifier does not know, or one that is too long
-                for its context; or `ended` of another length than the solutions.
+            ApiError: no question, no solutions, an empty one, one with a token that the verifier
+                does not know, or one that is too long for its context; or `ended` of another length
+                than the solutions.
         """
-        return self.score_many([(question, solutions)], ended=ended if isinstance(ended, bool) else [ended])[0]
+        return self.score_many(
+            [(question, solutions)], ended=ended if isinstance(ended, bool) else [ended]
+        )[0]
 
     def score_many(
-        self, asked: Sequence[tuple[str, Sequence[str | Sequence[int]]]], *, ended: bool | Sequence[bool | Sequence[bool]] = True
+        self,
+        asked: Sequence[tuple[str, Sequence[str | Sequence[int]]]],
+        *,
+        ended: bool | Sequence[bool | Sequence[bool]] = True,
     ) -> list[list[Scored]]:
-        """Scores solutions of many problems, read together: every new number of rows or length of text costs a compilation.
+        """Scores solutions of many problems, read together: every new number of rows or length of
+        text costs a compilation.
 
         Args:
             asked: questions with their solutions, both as in `score`.
@@ -101,21 +127,42 @@ class LoadedVerifier:
         """
         if not asked:
             raise ApiError("there is nothing to score: give at least one (question, solutions)")
-        problems = [self._encoded(str(place), *each, of) for place, (each, of) in enumerate(zip(asked, _each(ended, asked), strict=True))]
+        problems = [
+            self._encoded(str(place), *each, of)
+            for place, (each, of) in enumerate(zip(asked, _each(ended, asked), strict=True))
+        ]
         found: list[list[Scored]] = [[] for _ in asked]
-        for rows in score_samples(self._model, problems, ScoreConfig(rows=self._rows), self.id, self._squash):
+        for rows in score_samples(
+            self._model, problems, ScoreConfig(rows=self._rows), self.id, self._squash
+        ):
             place = int(rows[0]["problem_id"])
             tokens = problems[place].tokens
-            found[place] = [Scored(row["score"], row["token_scores"], list(tokens[row["sample_id"]])) for row in rows]
+            found[place] = [
+                Scored(row["score"], row["token_scores"], list(tokens[row["sample_id"]]))
+                for row in rows
+            ]
         return found
 
-    def best(self, question: str, solutions: Sequence[str | Sequence[int]], *, ended: bool | Sequence[bool] = True) -> Best:
+    def best(
+        self,
+        question: str,
+        solutions: Sequence[str | Sequence[int]],
+        *,
+        ended: bool | Sequence[bool] = True,
+    ) -> Best:
         """The solution that the verifier scores highest; arguments and errors as `score`."""
         scores = [each.score for each in self.score(question, solutions, ended=ended)]
-        place = max(range(len(scores)), key=scores.__getitem__)  # the first of equal ones, as in `evaluate.rank`
+        # the first of equal ones, as in `evaluate.rank`
+        place = max(range(len(scores)), key=scores.__getitem__)
         return Best(solutions[place], place, scores[place])
 
-    def _encoded(self, name: str, question: str, solutions: Sequence[str | Sequence[int]], ended: bool | Sequence[bool]) -> Solutions:
+    def _encoded(
+        self,
+        name: str,
+        question: str,
+        solutions: Sequence[str | Sequence[int]],
+        ended: bool | Sequence[bool],
+    ) -> Solutions:
         """A problem as it is read, once it is known that it can be."""
         which = f"question {question[:_SHOWN]!r}"
         if not question.strip():
@@ -123,21 +170,38 @@ class LoadedVerifier:
         if isinstance(solutions, str) or not len(solutions):
             raise ApiError(f"{which} has the solutions {solutions!r}: give a list of at least one")
         prompt = prompt_ids(question, self.template, self.tokenizer)
-        tokens = [self._tokens(solution, of) for solution, of in zip(solutions, _each(ended, solutions), strict=True)]
+        tokens = [
+            self._tokens(solution, of)
+            for solution, of in zip(solutions, _each(ended, solutions), strict=True)
+        ]
         context = self._model.backbone.arch.context
         for place, (solution, ids) in enumerate(zip(solutions, tokens, strict=True)):
             if not len(solution):
-                raise ApiError(f"{which}: solution {place} is empty, so there is nothing to judge; leave it out")
+                raise ApiError(
+                    f"{which}: solution {place} is empty, so there is nothing to judge; leave "
+                    "it out"
+                )
             for token in ids:
                 if not 0 <= token < self.tokenizer.vocab_size:
                     known = f"the verifier's tokens are 0 to {self.tokenizer.vocab_size - 1}"
-                    raise ApiError(f"{which}: solution {place} has the token {token}, but {known}; give its text, or ids of this tokenizer")
+                    raise ApiError(
+                        f"{which}: solution {place} has the token {token}, but {known}; give "
+                        "its text, or ids of this tokenizer"
+                    )
             if len(prompt) + len(ids) > context:
                 size = f"{len(prompt)} + {len(ids)} tokens with the question"
-                raise ApiError(f"{which}: solution {place} is too long: {size}, but the model's context is {context}; leave it out")
+                raise ApiError(
+                    f"{which}: solution {place} is too long: {size}, but the model's context "
+                    f"is {context}; leave it out"
+                )
             if isinstance(solution, str) and (read := self.tokenizer.decode(ids)) != solution:
-                lost = f"the verifier's tokenizer reads it as {read[:_SHOWN]!r}, and the score is of that; give the ids of its tokens"
-                warnings.warn(f"{which}: solution {place} is {solution[:_SHOWN]!r}, but {lost}", stacklevel=3)
+                lost = (
+                    f"the verifier's tokenizer reads it as {read[:_SHOWN]!r}, and the score is "
+                    "of that; give the ids of its tokens"
+                )
+                warnings.warn(
+                    f"{which}: solution {place} is {solution[:_SHOWN]!r}, but {lost}", stacklevel=3
+                )
         return Solutions(name, prompt, range(len(tokens)), tokens)
 
     def _tokens(self, solution: str | Sequence[int], ended: bool) -> list[int]:
@@ -151,21 +215,33 @@ def _each(ended: bool | Sequence[_Ended], what: Sequence[object]) -> Sequence[bo
     if isinstance(ended, bool):
         return [ended] * len(what)
     if len(ended) != len(what):
-        raise ApiError(f"ended has {len(ended)} entries for {len(what)} problems or solutions: give one each, or one for all")
+        raise ApiError(
+            f"ended has {len(ended)} entries for {len(what)} problems or solutions: give one "
+            "each, or one for all"
+        )
     return ended
 
 
-def load(folder: str | pathlib.Path, *, dtype: str | None = None, template: Template | None = None, rows: int = 16) -> LoadedVerifier:
+def load(
+    folder: str | pathlib.Path,
+    *,
+    dtype: str | None = None,
+    template: Template | None = None,
+    rows: int = 16,
+) -> LoadedVerifier:
     """Reads a verifier onto the default device.
 
     Args:
         folder: as a run saved it: runs/NAME/verifier; or as `python -m verifier.export` wrote it.
-        dtype: of activations, "float32" or "bfloat16"; None: as the run scored (model.dtype), which the folder tells.
+        dtype: of activations, "float32" or "bfloat16"; None: as the run scored (model.dtype), which
+            the folder tells.
         template: how a problem is put to the model; None: as in training, which the folder tells.
-        rows: most packed rows read at once (score.rows): memory depends on it, and values only within the precision of `dtype`.
+        rows: most packed rows read at once (score.rows): memory depends on it, and values only
+            within the precision of `dtype`.
 
     Raises:
-        ApiError: the folder holds a generator or a whole run, or was made before templates were noted.
+        ApiError: the folder holds a generator or a whole run, or was made before templates were
+            noted.
         WorkdirError: it is missing or unfinished.
         CheckpointError: its parameters cannot be read.
         WeightsError: it was exported by something else, or its files are damaged.
@@ -178,12 +254,16 @@ def load(folder: str | pathlib.Path, *, dtype: str | None = None, template: Temp
     else:
         manifest = workdir.manifest_of(folder, "verify")
         if "head" not in manifest:
-            raise ApiError(f"{folder} holds a generator, which has no value head: give the folder `verifier` beside it")
+            raise ApiError(
+                f"{folder} holds a generator, which has no value head: give the folder "
+                "`verifier` beside it"
+            )
         found = model_folder.load(folder, "verify", dtype or model_folder.dtype_of(manifest))
     template = template or found.template
     if template is None:
         raise ApiError(
-            f"{folder} does not tell how problems were put to the model: give load(..., template=Template(prompt, target)) of "
-            "verifier.text.problem, with data.prompt_template and data.target_template of its run"
+            f"{folder} does not tell how problems were put to the model: give load(..., "
+            "template=Template(prompt, target)) of verifier.text.problem, with "
+            "data.prompt_template and data.target_template of its run"
         )
     return LoadedVerifier(found, template, rows)

@@ -1,8 +1,11 @@
-"""python -m verifier.compare: two or more finished runs side by side on the problems they share, without JAX. Knows flags.
+"""python -m verifier.compare: two or more finished runs side by side on the problems they share,
+without JAX. Knows flags.
 
-    python -m verifier.compare RUN1 RUN2 ... [--out=DIR] [--split=test] [--seed=0] [--resamples=2000]
+    python -m verifier.compare RUN1 RUN2 ... [--out=DIR] [--split=test] [--seed=0]
+    [--resamples=2000]
 
-A run is a workdir with `report/metrics.json` and its tables; the others are compared with the first. The page goes to ./comparison.
+A run is a workdir with `report/metrics.json` and its tables; the others are compared with the
+first. The page goes to ./comparison.
 """
 
 from __future__ import annotations
@@ -22,17 +25,29 @@ from verifier.errors import UserError
 from verifier.report.side_by_side import compare
 from verifier.system import log, paths
 
-_OUT = flags.DEFINE_string("out", "comparison", "Folder for index.html, comparison.json and the charts.")
+_OUT = flags.DEFINE_string(
+    "out", "comparison", "Folder for index.html, comparison.json and the charts."
+)
 _SPLIT = flags.DEFINE_string("split", "test", "Whose problems are compared.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the bootstrap and of drawn subsets.", lower_bound=0)
-_RESAMPLES = flags.DEFINE_integer("resamples", ReportConfig.resamples, "Of the bootstrap over problems.", lower_bound=1)
+_RESAMPLES = flags.DEFINE_integer(
+    "resamples", ReportConfig.resamples, "Of the bootstrap over problems.", lower_bound=1
+)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs; what a user can mend ends as one line on stderr and exit status 1, everything else with its traceback."""
+    """Runs; what a user can mend ends as one line on stderr and exit status 1, everything else with
+    its traceback.
+    """
     try:
         out = paths.place(_OUT.value)
-        table = compare([paths.place(word) for word in argv[1:]], out, _SPLIT.value, _RESAMPLES.value, _SEED.value)
+        table = compare(
+            [paths.place(word) for word in argv[1:]],
+            out,
+            _SPLIT.value,
+            _RESAMPLES.value,
+            _SEED.value,
+        )
     except UserError as error:
         log.complain(error)
         sys.exit(1)

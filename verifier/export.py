@@ -1,8 +1,12 @@
-"""python -m verifier.export: a trained model as a Hugging Face folder, or a run's scored samples as JSONL. Knows flags and paths.
+"""python -m verifier.export: a trained model as a Hugging Face folder, or a run's scored samples as
+JSONL. Knows flags and paths.
 
-    python -m verifier.export --model=runs/NAME/generator --to=FOLDER     # for AutoModelForCausalLM
-    python -m verifier.export --model=runs/NAME/verifier --to=FOLDER      # for AutoModelForTokenClassification: a value after every token
-    python -m verifier.export --scored=runs/NAME --to=FILE.jsonl          # question, solution, answer, correct, score (no JAX)
+    python -m verifier.export --model=runs/NAME/generator --to=FOLDER
+        for AutoModelForCausalLM
+    python -m verifier.export --model=runs/NAME/verifier --to=FOLDER
+        for AutoModelForTokenClassification: a value after every token
+    python -m verifier.export --scored=runs/NAME --to=FILE.jsonl
+        question, solution, answer, correct, score (no JAX)
 """
 
 from __future__ import annotations
@@ -25,31 +29,45 @@ from absl import app, flags
 from verifier.errors import UserError
 from verifier.system import atomic, log, paths
 
-_MODEL = flags.DEFINE_string("model", None, "The model folder of a run: runs/NAME/generator or runs/NAME/verifier.")
+_MODEL = flags.DEFINE_string(
+    "model", None, "The model folder of a run: runs/NAME/generator or runs/NAME/verifier."
+)
 _SCORED = flags.DEFINE_string("scored", None, "A workdir whose samples are scored: runs/NAME.")
 _TO = flags.DEFINE_string("to", None, "The folder to write, or of scored samples the JSONL file.")
-_TOKEN_SCORES = flags.DEFINE_bool("token_scores", False, "With --scored: also every sample's tokens and the value after each.")
+_TOKEN_SCORES = flags.DEFINE_bool(
+    "token_scores", False, "With --scored: also every sample's tokens and the value after each."
+)
 flags.DEFINE_alias("token-scores", "token_scores")
 _ASIDE = f"export{atomic.ASIDE}"  # of the folder to write: a model lies there until it is whole
-_SCORED_FIELDS = {"question", "solution", "extracted", "correct", "score", "split"}  # by which an earlier export is known
-_USAGE = "usage: python -m verifier.export --model=runs/NAME/generator --to=FOLDER, or --scored=runs/NAME --to=FILE.jsonl"
+# by which an earlier export is known
+_SCORED_FIELDS = {"question", "solution", "extracted", "correct", "score", "split"}
+_USAGE = (
+    "usage: python -m verifier.export --model=runs/NAME/generator --to=FOLDER, or "
+    "--scored=runs/NAME --to=FILE.jsonl"
+)
 
 
 def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
     """Writes a model folder so that transformers reads it: weights, tokenizer and a model card.
 
-    A generator becomes a CausalLM, which `model.weights` takes too; a verifier a ForTokenClassification with one label, whose output is
-    the value after each token, raw (of a verifier of value_loss=bce a logit).
+    A generator becomes a CausalLM, which `model.weights` takes too; a verifier a
+    ForTokenClassification with one label, whose output is the value after each token, raw (of a
+    verifier of value_loss=bce a logit).
 
     Args:
         model: as a run saved it.
-        to: a local folder, made where it is missing; an earlier export in it is replaced once the new one is whole, and a killed one
-            is begun anew.
+        to: a local folder, made where it is missing; an earlier export in it is replaced once the
+            new one is whole, and a killed one is begun anew.
 
     Raises:
-        UserError: no such model, one that the format cannot express, or a folder to write to that is remote or holds something else.
+        UserError: no such model, one that the format cannot express, or a folder to write to that
+            is remote or holds something else.
     """
-    whole_run = [str(model / name) for name in ("generator", "verifier") if (model / name / "manifest.json").is_file()]
+    whole_run = [
+        str(model / name)
+        for name in ("generator", "verifier")
+        if (model / name / "manifest.json").is_file()
+    ]
     if whole_run:
         raise UserError(f"{model} is a whole run: give one of its models, {' or '.join(whole_run)}")
     folder = _folder_to_write(to)
@@ -62,12 +80,19 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
     from verifier.system import checksums
     from verifier.text.transformers_tokenizer import save_for_transformers
 
-    found = model_folder.load(model, "verify" if model.name == "verifier" else "finetune", "float32")
+    found = model_folder.load(
+        model, "verify" if model.name == "verifier" else "finetune", "float32"
+    )
     size, end_id = found.tokenizer.vocab_size, found.tokenizer.end_id
     with _whole_folder(folder) as out:
         if isinstance(found.model, Verifier):
-            logits, about = model_folder.gives_logits(found.manifest), model_folder.about_export(found.manifest)
-            hf_verifier.save_verifier(found.model, out, tokenizer_size=size, end_id=end_id, logits=logits, about=about)
+            logits, about = (
+                model_folder.gives_logits(found.manifest),
+                model_folder.about_export(found.manifest),
+            )
+            hf_verifier.save_verifier(
+                found.model, out, tokenizer_size=size, end_id=end_id, logits=logits, about=about
+            )
         else:
             hf_weights.save_weights(found.model, out, tokenizer_size=size, end_id=end_id)
         save_for_transformers(found.tokenizer, out)
@@ -77,9 +102,11 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def _whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A place in the folder to write to, whose files go to theirs once all are there; what else is in the folder stays.
+    """A place in the folder to write to, whose files go to theirs once all are there; what else is
+    in the folder stays.
 
-    Killed while they go there, the folder has no config.json, by which others would take it for a model.
+    Killed while they go there, the folder has no config.json, by which others would take it for a
+    model.
     """
     from verifier.hf import files as hf_files
 
@@ -101,14 +128,24 @@ def _whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _folder_to_write(to: str | os.PathLike[str]) -> pathlib.Path:
-    """The folder, once it is known that nothing but an earlier export, whole or killed, is in it."""
+    """The folder, once it is known that nothing but an earlier export, whole or killed, is in
+    it.
+    """
     if paths.is_remote(to):
-        raise UserError(f"--to={to}: a model is exported to a folder of this machine: give one, and copy it there when it is whole")
+        raise UserError(
+            f"--to={to}: a model is exported to a folder of this machine: give one, and copy "
+            "it there when it is whole"
+        )
     out = paths.local(to)
     if (out / "manifest.json").exists():
-        raise UserError(f"{out} holds a model of a run, which an export would spoil: give --to another folder")
+        raise UserError(
+            f"{out} holds a model of a run, which an export would spoil: give --to another folder"
+        )
     if out.is_dir() and any(out.iterdir()) and not _is_export(out) and not (out / _ASIDE).is_dir():
-        raise UserError(f"{out} is not empty and holds no earlier export, so its files would be lost: give --to a new or an empty folder")
+        raise UserError(
+            f"{out} is not empty and holds no earlier export, so its files would be lost: give "
+            "--to a new or an empty folder"
+        )
     return out
 
 
@@ -122,7 +159,9 @@ def _is_export(folder: pathlib.Path) -> bool:
 
 
 def _file_to_write(to: str) -> pathlib.Path:
-    """The file, once it is known that nothing but earlier scored samples would be lost; an empty one loses nothing."""
+    """The file, once it is known that nothing but earlier scored samples would be lost; an empty
+    one loses nothing.
+    """
     file = paths.place(to)
     try:
         with file.open("rb") as there:
@@ -133,7 +172,10 @@ def _file_to_write(to: str) -> pathlib.Path:
     except (OSError, ValueError):
         row = None
     if not isinstance(row, dict) or not row.keys() >= _SCORED_FIELDS:
-        raise UserError(f"{file} is there and holds no earlier export of scored samples, so it would be lost: give --to another file")
+        raise UserError(
+            f"{file} is there and holds no earlier export of scored samples, so it would be "
+            "lost: give --to another file"
+        )
     return file
 
 
@@ -149,7 +191,9 @@ def main(argv: Sequence[str]) -> None:
         if workdir is not None:
             from verifier.tables import scored
 
-            count = scored.write_scored(paths.place(workdir), _file_to_write(to), _TOKEN_SCORES.value)
+            count = scored.write_scored(
+                paths.place(workdir), _file_to_write(to), _TOKEN_SCORES.value
+            )
             log.tell(f"wrote {count:,} samples to {to}")
     except UserError as error:
         log.complain(error)

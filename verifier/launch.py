@@ -1,4 +1,7 @@
-"""python -m verifier.launch: runs an experiment, or some of its stages. Knows flags; what a stage does is pipeline's."""
+"""python -m verifier.launch: runs an experiment, or some of its stages.
+
+Knows flags; what a stage does is pipeline's.
+"""
 
 from __future__ import annotations
 
@@ -21,29 +24,48 @@ from verifier.run import experiment
 from verifier.system import allocator, log, paths
 
 _EXP = flags.DEFINE_string(
-    "exp", None, "A module of experiments/, a path to a .py file with get_config(), or 'list'; sweep:NAME[:THEME[.VARIANT]] for variants."
+    "exp",
+    None,
+    "A module of experiments/, a path to a .py file with get_config(), or 'list'; "
+    "sweep:NAME[:THEME[.VARIANT]] for variants.",
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's results lie. Default: runs/NAME.")
 _STAGES = flags.DEFINE_list("stages", None, "Stages to run, in their order. Default: all.")
-_SET = flags.DEFINE_multi_string("set", [], "path=value for a knob of the configuration; may be repeated, or followed by more path=value.")
-_SEEDS = flags.DEFINE_list("seeds", None, "Seeds of a sweep, such as 0,1,2. Default: the experiment's own.")
-_COORDINATOR = flags.DEFINE_string("coordinator_address", None, "host:port of process 0 of a run of several processes (launch/README.md).")
+_SET = flags.DEFINE_multi_string(
+    "set",
+    [],
+    "path=value for a knob of the configuration; may be repeated, or followed by more path=value.",
+)
+_SEEDS = flags.DEFINE_list(
+    "seeds", None, "Seeds of a sweep, such as 0,1,2. Default: the experiment's own."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator_address",
+    None,
+    "host:port of process 0 of a run of several processes (launch/README.md).",
+)
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes of the run.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process's number, from 0.")
 for _name in ("coordinator_address", "num_processes", "process_id"):
     flags.DEFINE_alias(_name.replace("_", "-"), _name)
 
 
-def _chosen(themes: dict[str, dict[str, list[str]]], wanted: str) -> dict[str, dict[str, list[str]]]:
+def _chosen(
+    themes: dict[str, dict[str, list[str]]], wanted: str
+) -> dict[str, dict[str, list[str]]]:
     """The theme that is named, or one variant of it, or all."""
     own = [name for name in themes if f"{wanted}.".startswith(f"{name}.")]  # names may hold dots
     theme = max(own, key=len, default=wanted.partition(".")[0])
     variant = wanted.removeprefix(theme)[1:]
     if theme and theme not in themes:
-        raise errors.ConfigError(f"--exp={_EXP.value}: there is no theme {theme!r}; expected one of {', '.join(themes)}")
+        raise errors.ConfigError(
+            f"--exp={_EXP.value}: there is no theme {theme!r}; expected one of {', '.join(themes)}"
+        )
     if variant and variant not in themes[theme]:
         known = ", ".join(themes[theme])
-        raise errors.ConfigError(f"--exp={_EXP.value}: {theme} has no variant {variant!r}; expected one of {known}")
+        raise errors.ConfigError(
+            f"--exp={_EXP.value}: {theme} has no variant {variant!r}; expected one of {known}"
+        )
     if variant:  # under a name of its own: the comparison of the whole theme stays
         return {wanted: {variant: themes[theme][variant]}}
     return {theme: themes[theme]} if theme else themes
@@ -51,11 +73,17 @@ def _chosen(themes: dict[str, dict[str, list[str]]], wanted: str) -> dict[str, d
 
 def _seeds(config: config_lib.Config) -> list[int]:
     try:
-        seeds = [config_lib.override(config, [f"seed={word}"]).seed for word in _SEEDS.value or [str(config.seed)]]
+        seeds = [
+            config_lib.override(config, [f"seed={word}"]).seed
+            for word in _SEEDS.value or [str(config.seed)]
+        ]
     except errors.ConfigError as error:
         raise errors.ConfigError(f"--seeds: {error}") from error
     if len(set(seeds)) < len(seeds):
-        raise errors.ConfigError(f"--seeds={','.join(map(str, seeds))}: expected different whole numbers, such as --seeds=0,1,2")
+        raise errors.ConfigError(
+            f"--seeds={','.join(map(str, seeds))}: expected different whole numbers, such as "
+            "--seeds=0,1,2"
+        )
     return seeds
 
 
@@ -66,20 +94,31 @@ def run(argv: Sequence[str]) -> None:
         argv: arguments that are no flags; each must be one more `path=value`.
     """
     if _EXP.value is None:
-        raise errors.ConfigError("--exp is missing: name an experiment (--exp=list shows them), such as --exp=tiny_token_verifier")
+        raise errors.ConfigError(
+            "--exp is missing: name an experiment (--exp=list shows them), such as "
+            "--exp=tiny_token_verifier"
+        )
     if _EXP.value == "list":
         log.tell(experiment.summaries())
         return
     strays = [word for word in argv if "=" not in word]
     if strays:
-        raise errors.ConfigError(f"unexpected argument {strays[0]!r}: knobs are given as --set path=value, the rest as --flag=value")
+        raise errors.ConfigError(
+            f"unexpected argument {strays[0]!r}: knobs are given as --set path=value, the rest "
+            "as --flag=value"
+        )
     is_sweep = _EXP.value.startswith("sweep:")
-    wanted, _, theme = _EXP.value.removeprefix("sweep:").partition(":") if is_sweep else (_EXP.value, "", "")
+    wanted, _, theme = (
+        _EXP.value.removeprefix("sweep:").partition(":") if is_sweep else (_EXP.value, "", "")
+    )
     config = config_lib.override(experiment.load(wanted), [*_SET.value, *argv])
     name = pathlib.Path(wanted).stem
     workdir = paths.place(_WORKDIR.value or pathlib.Path("runs") / name)
     if _SEEDS.value and not is_sweep:
-        raise errors.ConfigError(f"--seeds={','.join(_SEEDS.value)} belongs to --exp=sweep:NAME; a single run takes --set seed=N")
+        raise errors.ConfigError(
+            f"--seeds={','.join(_SEEDS.value)} belongs to --exp=sweep:NAME; a single run takes "
+            "--set seed=N"
+        )
 
     config_checks.check(config)
     allocator.settle()
@@ -93,7 +132,11 @@ def run(argv: Sequence[str]) -> None:
     themes = experiment.load_themes(wanted) if is_sweep else {}
     chosen = _chosen(themes, theme)
     variants = sweep.check(config, themes, _seeds(config), workdir) if is_sweep else []
-    job = hosts.find(hosts.Job(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value), os.environ, hosts.has_tpu())
+    job = hosts.find(
+        hosts.Job(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value),
+        os.environ,
+        hosts.has_tpu(),
+    )
     if job is not None:
         hosts.join(job)
         stopping.listen(goes_on=True)  # again: JAX takes SIGTERM for itself
@@ -104,7 +147,9 @@ def run(argv: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs; what a user can mend ends as one line on stderr and exit status 1, everything else with its traceback."""
+    """Runs; what a user can mend ends as one line on stderr and exit status 1, everything else with
+    its traceback.
+    """
     try:
         run(argv[1:])
     except errors.UserError as error:

@@ -41,8 +41,13 @@ def test_override_changes_one_knob_and_nothing_else():
         ("finetune.remat=Yes", "finetune.remat", True),
         ("finetune.remat=y", "finetune.remat", True),
         ("ood.sets=[]", "ood.sets", []),
-        ("""ood.dirs=[ some folder , "a, \\"b\\"", 'it''s [1]', ${HOME}, ]""".replace("${HOME}", "$HOME"), "ood.dirs",
-         ["some folder", 'a, "b"', "it's [1]", "$HOME"]),
+        (
+            """ood.dirs=[ some folder , "a, \\"b\\"", 'it''s [1]', ${HOME}, ]""".replace(
+                "${HOME}", "$HOME"
+            ),
+            "ood.dirs",
+            ["some folder", 'a, "b"', "it's [1]", "$HOME"],
+        ),
         ("data.dir=???", "data.dir", "???"),
         ("model.weights=${oc.env:HOME}", "model.weights", "${oc.env:HOME}"),
         ("log.wandb=&anchor *alias !!int 3", "log.wandb", "&anchor *alias !!int 3"),
@@ -151,7 +156,12 @@ def test_identical_samples_are_warned_of():
     assert warnings(Config()) == []
     (line,) = warnings(override(Config(), ["sample.temperature=0"]))
     assert "all 100 solutions of a problem the same" in line
-    one = ["sample.temperature=0", "sample.train_samples=1", "sample.heldout_samples=1", "sample.test_samples=1"]
+    one = [
+        "sample.temperature=0",
+        "sample.train_samples=1",
+        "sample.heldout_samples=1",
+        "sample.test_samples=1",
+    ]
     assert warnings(override(Config(), one)) == []
 
 
@@ -163,13 +173,60 @@ def test_a_knob_takes_the_ends_of_its_range_and_nothing_beyond(path):
     if kind not in (int, float):
         return
     assert isinstance(limits, kinds.Range), f"{path} takes any number"
-    beyond = [limits.low - 1, limits.high + 1, limits.high * 10**30, float("inf"), float("-inf"), float("nan")]
+    beyond = [
+        limits.low - 1,
+        limits.high + 1,
+        limits.high * 10**30,
+        float("inf"),
+        float("-inf"),
+        float("nan"),
+    ]
     assert not any(limits.takes(value) for value in beyond if value != limits.off)
-    assert limits.takes(limits.low) is not limits.above and limits.takes(limits.high) is not limits.below
+    assert (
+        limits.takes(limits.low) is not limits.above
+        and limits.takes(limits.high) is not limits.below
+    )
 
 
-_PIECES = ["'", '"', "[", "]", "{", "}", "${", "${x}", "&a", "*a", "!!int", "???", "~", "null", ".inf", "nan", "1e999", "-", "1", "1e5",
-           ",", ":", "\\", "\n", "\0", "\udcff", "%", "#", "|", "9" * 30, "9" * 5000, "0x1f", "\u0661", "=", " ", "a", "true"]  # fmt: skip
+_PIECES = [
+    "'",
+    '"',
+    "[",
+    "]",
+    "{",
+    "}",
+    "${",
+    "${x}",
+    "&a",
+    "*a",
+    "!!int",
+    "???",
+    "~",
+    "null",
+    ".inf",
+    "nan",
+    "1e999",
+    "-",
+    "1",
+    "1e5",
+    ",",
+    ":",
+    "\\",
+    "\n",
+    "\0",
+    "\udcff",
+    "%",
+    "#",
+    "|",
+    "9" * 30,
+    "9" * 5000,
+    "0x1f",
+    "\u0661",
+    "=",
+    " ",
+    "a",
+    "true",
+]
 
 
 def test_no_value_ends_in_anything_but_a_line_or_a_knob():
@@ -179,7 +236,11 @@ def test_no_value_ends_in_anything_but_a_line_or_a_knob():
     for _ in range(200):
         text = "".join(draw.choice(_PIECES) for _ in range(draw.randrange(5)))
         try:
-            check(override(Config(), [f"{draw.choice(paths)}={draw.choice(('{}', '[{}]')).format(text)}"]))
+            check(
+                override(
+                    Config(), [f"{draw.choice(paths)}={draw.choice(('{}', '[{}]')).format(text)}"]
+                )
+            )
         except ConfigError as error:
             refused += 1
             assert "\n" not in str(error) and len(str(error)) < 600
@@ -193,19 +254,31 @@ def test_values_of_a_program_become_those_of_the_shell():
         finetune=config_lib.FinetuneConfig(epochs=2),
         report=config_lib.ReportConfig(ks=[1, 2]),
     )
-    read = override(Config(), ["seed=3", "data.dir=some/folder", "finetune.epochs=2", "report.ks=[1,2]"])
+    read = override(
+        Config(), ["seed=3", "data.dir=some/folder", "finetune.epochs=2", "report.ks=[1,2]"]
+    )
     settled = override(written, [])
-    assert settled == read and isinstance(settled.finetune.epochs, float) and isinstance(settled.report.ks, tuple)
+    assert (
+        settled == read
+        and isinstance(settled.finetune.epochs, float)
+        and isinstance(settled.report.ks, tuple)
+    )
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (Config(finetune=config_lib.FinetuneConfig(epochs="many")), r"finetune\.epochs='many': expected a number from 0"),
+        (
+            Config(finetune=config_lib.FinetuneConfig(epochs="many")),
+            r"finetune\.epochs='many': expected a number from 0",
+        ),
         (Config(seed=True), "seed=True: expected a whole number"),
         (Config(finetune={"epochs": 1}), r"finetune=\{'epochs': 1\}: expected a FinetuneConfig"),
         (Config(finetune=config_lib.FinetuneConfig(epochs=10**400)), r"finetune\.epochs=1000"),
-        (Config(report=config_lib.ReportConfig(ks=(1.5,))), r"report\.ks=\[1\.5\]: expected a whole number"),
+        (
+            Config(report=config_lib.ReportConfig(ks=(1.5,))),
+            r"report\.ks=\[1\.5\]: expected a whole number",
+        ),
     ],
 )
 def test_values_of_a_program_that_are_of_another_type_are_named(config, message):

@@ -42,7 +42,9 @@ def unpacked(batches):
             for segment in range(1, segments.max(initial=0) + 1):
                 here = segments == segment
                 assert batch.positions_BT[row][here].tolist() == list(range(here.sum()))
-                found.append(tuple(tuple(field[row][here].tolist()) for field in (batch[0], *batch[3:])))
+                found.append(
+                    tuple(tuple(field[row][here].tolist()) for field in (batch[0], *batch[3:]))
+                )
             padding = segments == 0
             assert not any(field[row][padding].any() for field in batch)
     return found
@@ -63,10 +65,13 @@ def same(one, other):
 def test_packing_loses_and_doubles_nothing(lengths):
     examples = numbered(lengths)
     rows = pack(examples, 12)
-    assert sorted(example.name for row in rows for example in row) == sorted(example.name for example in examples)
+    assert sorted(example.name for row in rows for example in row) == sorted(
+        example.name for example in examples
+    )
     assert all(0 < sum(len(example.tokens) for example in row) <= 12 for row in rows)
     assert [row[0].tokens[0] for row in rows] == sorted(row[0].tokens[0] for row in rows)
-    assert len(rows) <= 1 + 2 * sum(lengths) / 12  # first fit leaves at most one row half empty (64 open rows are enough here)
+    # first fit leaves at most one row half empty (64 open rows are enough here)
+    assert len(rows) <= 1 + 2 * sum(lengths) / 12
 
 
 def test_rooms_are_few_and_never_a_half_larger_than_needed():
@@ -76,7 +81,11 @@ def test_rooms_are_few_and_never_a_half_larger_than_needed():
 
 
 def test_packing_is_first_fit():
-    assert [[example.name for example in row] for row in pack(numbered([6, 7, 4, 3, 1]), 10)] == [["e0", "e2"], ["e1", "e3"], ["e4"]]
+    assert [[example.name for example in row] for row in pack(numbered([6, 7, 4, 3, 1]), 10)] == [
+        ["e0", "e2"],
+        ["e1", "e3"],
+        ["e4"],
+    ]
 
 
 def test_long_examples_are_left_out_and_named(caplog):
@@ -84,7 +93,11 @@ def test_long_examples_are_left_out_and_named(caplog):
         rows = pack(numbered([3, 11, 2, 30]), 10)
     assert [[example.name for example in row] for row in rows] == [["e0", "e2"]]
     (record,) = caplog.records
-    assert "2 of 4 examples" in record.getMessage() and "e1, e3" in record.getMessage() and "30 tokens" in record.getMessage()
+    assert (
+        "2 of 4 examples" in record.getMessage()
+        and "e1, e3" in record.getMessage()
+        and "30 tokens" in record.getMessage()
+    )
     with pytest.raises(DataError, match="all 2 examples are longer than row_tokens=10 .*context"):
         pack(numbered([11, 12]), 10)
     with pytest.raises(DataError, match="all 2 examples are longer than row_tokens=10 .*context"):
@@ -95,23 +108,36 @@ def test_long_examples_are_left_out_and_named(caplog):
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(0, 2**70), st.sampled_from([1, 2, 4]))
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=40),
+    st.integers(0, 2**70),
+    st.sampled_from([1, 2, 4]),
+)
 def test_every_epoch_has_every_example_once(lengths, seed, batch_rows):
     examples = numbered(lengths)
     stream = BatchStream(examples, seed, batch_rows, 9, epochs=2)
     batches = list(stream)
-    assert len(batches) == len(stream) and all(batch.tokens_BT.shape == (batch_rows, 9) for batch in batches)
-    assert all((batch.segment_ids_BT > 0).any(axis=1).all() for batch in batches[:-1])  # only the very last one lacks rows
+    assert len(batches) == len(stream) and all(
+        batch.tokens_BT.shape == (batch_rows, 9) for batch in batches
+    )
+    # only the very last one lacks rows
+    assert all((batch.segment_ids_BT > 0).any(axis=1).all() for batch in batches[:-1])
     found = unpacked(batches)
     for epoch in (found[: len(examples)], found[len(examples) :]):
         assert sorted(epoch) == sorted(as_tuples(examples))
-    first = unpacked(batches[: stream.steps_per_epoch[0]])  # an epoch ends with the step of its last row
+    # an epoch ends with the step of its last row
+    first = unpacked(batches[: stream.steps_per_epoch[0]])
     assert set(first) == set(found) and sum(stream.steps_per_epoch) == len(batches)
     assert set(unpacked(batches[: stream.steps_per_epoch[0] - 1])) < set(found)
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(1, 9), st.sampled_from([1, 2, 4]), st.integers(1, 2))
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=20),
+    st.integers(1, 9),
+    st.sampled_from([1, 2, 4]),
+    st.integers(1, 2),
+)
 def test_a_number_of_steps_takes_as_many_epochs_as_it_needs(lengths, steps, batch_rows, hosts):
     examples = numbered(lengths)
     batch_rows *= hosts
@@ -119,18 +145,30 @@ def test_a_number_of_steps_takes_as_many_epochs_as_it_needs(lengths, steps, batc
     batches = list(stream)
     assert len(batches) == len(stream) == sum(stream.steps_per_epoch) == steps
     assert all((batch.segment_ids_BT > 0).any(axis=1).all() for batch in batches)
-    by_epochs = unpacked(BatchStream(examples, 1, batch_rows, 9, epochs=len(stream.steps_per_epoch)))  # the same order, longer
+    # the same order, longer
+    by_epochs = unpacked(
+        BatchStream(examples, 1, batch_rows, 9, epochs=len(stream.steps_per_epoch))
+    )
     found = unpacked(batches)
     assert found == by_epochs[: len(found)]
-    parts = [BatchStream(examples, 1, batch_rows, 9, 1.0, steps, index, hosts) for index in range(hosts)]
+    parts = [
+        BatchStream(examples, 1, batch_rows, 9, 1.0, steps, index, hosts) for index in range(hosts)
+    ]
     for whole, *of_hosts in zip(batches, *parts, strict=True):
-        assert same(whole, Batch(*(np.concatenate(fields) for fields in zip(*of_hosts, strict=True))))
+        assert same(
+            whole, Batch(*(np.concatenate(fields) for fields in zip(*of_hosts, strict=True)))
+        )
 
 
 def test_further_epochs_are_shuffled_anew_however_they_are_asked_for():
     examples = numbered([5] * 30)
-    orders = np.reshape([batch.tokens_BT[:, 0] for batch in BatchStream(examples, 0, 4, 5, steps=30)], (4, 30))
-    assert len({tuple(order) for order in orders.tolist()}) == 4 and (np.sort(orders) == np.sort(orders[0])).all()
+    orders = np.reshape(
+        [batch.tokens_BT[:, 0] for batch in BatchStream(examples, 0, 4, 5, steps=30)], (4, 30)
+    )
+    assert (
+        len({tuple(order) for order in orders.tolist()}) == 4
+        and (np.sort(orders) == np.sort(orders[0])).all()
+    )
 
 
 @settings(deadline=None, max_examples=50)
@@ -145,22 +183,33 @@ def test_restored_equals_uninterrupted(stop, seed, steps):
     after = BatchStream(examples, seed, 4, 12, 2.5, steps)
     after.restore(json.loads(json.dumps(before.state())))
     rest = list(after)
-    assert len(rest) == len(whole) - stop and all(same(a, b) for a, b in zip(rest, whole[stop:], strict=True))
+    assert len(rest) == len(whole) - stop and all(
+        same(a, b) for a, b in zip(rest, whole[stop:], strict=True)
+    )
 
 
 def test_a_position_of_other_data_is_refused():
     state = BatchStream(numbered([3, 4]), 0, 2, 8).state()
-    for other in (BatchStream(numbered([3, 4]), 1, 2, 8), BatchStream(numbered([3, 4]), 0, 4, 8), BatchStream(numbered([3, 5]), 0, 2, 8)):
+    for other in (
+        BatchStream(numbered([3, 4]), 1, 2, 8),
+        BatchStream(numbered([3, 4]), 0, 4, 8),
+        BatchStream(numbered([3, 5]), 0, 2, 8),
+    ):
         with pytest.raises(DataError, match=r"saved position has (seed=0|batch_rows=2|tokens=7)"):
             other.restore(state)
     with pytest.raises(DataError, match="saved position has tokens=None, here it is 7"):
-        BatchStream(numbered([3, 4]), 0, 2, 8).restore({name: value for name, value in state.items() if name != "tokens"})
+        BatchStream(numbered([3, 4]), 0, 2, 8).restore(
+            {name: value for name, value in state.items() if name != "tokens"}
+        )
 
 
 def test_hosts_together_give_the_whole():
     examples = numbered([1 + place * 7 % 9 for place in range(50)])
     whole = list(BatchStream(examples, 3, 4, 12))
-    hosts = [list(BatchStream(examples, 3, 4, 12, process_index=index, process_count=2)) for index in range(2)]
+    hosts = [
+        list(BatchStream(examples, 3, 4, 12, process_index=index, process_count=2))
+        for index in range(2)
+    ]
     for batch, *parts in zip(whole, *hosts, strict=True):
         assert same(batch, Batch(*(np.concatenate(fields) for fields in zip(*parts, strict=True))))
     with pytest.raises(ConfigError, match="batch_rows=3 cannot be shared by 2"):
@@ -169,10 +218,16 @@ def test_hosts_together_give_the_whole():
 
 def test_order_depends_on_seed_and_epoch_alone():
     examples = numbered([5] * 30)
-    orders = [[tuple(batch.tokens_BT[:, 0]) for batch in BatchStream(examples, seed, 1, 5, epochs=2)] for seed in (0, 0, 1)]
+    orders = [
+        [tuple(batch.tokens_BT[:, 0]) for batch in BatchStream(examples, seed, 1, 5, epochs=2)]
+        for seed in (0, 0, 1)
+    ]
     assert orders[0] == orders[1] != orders[2]
     assert orders[0][:30] != orders[0][30:]
-    large = [[batch.tokens_BT[0, 0] for batch in BatchStream(examples, seed, 1, 5)] for seed in (2**63, 2**63 + 1, -1, 2**64 - 1)]
+    large = [
+        [batch.tokens_BT[0, 0] for batch in BatchStream(examples, seed, 1, 5)]
+        for seed in (2**63, 2**63 + 1, -1, 2**64 - 1)
+    ]
     assert large[0] != large[1] and large[2] == large[3]
     # Written down: another version of numpy must not draw another order in the middle of a run.
     assert [int(tokens[0]) // 5 for tokens in orders[0][:6]] == [0, 21, 2, 11, 20, 17]
@@ -180,7 +235,9 @@ def test_order_depends_on_seed_and_epoch_alone():
 
 def test_fractions_of_an_epoch():
     examples = numbered([5] * 30)
-    assert [len(BatchStream(examples, 0, 1, 5, epochs)) for epochs in (0, 0.1, 0.5, 0.51, 1, 1.1, 2)] == [0, 3, 15, 16, 30, 33, 60]
+    assert [
+        len(BatchStream(examples, 0, 1, 5, epochs)) for epochs in (0, 0.1, 0.5, 0.51, 1, 1.1, 2)
+    ] == [0, 3, 15, 16, 30, 33, 60]
     assert list(BatchStream(examples, 0, 1, 5, 0)) == []
     with pytest.raises(DataError, match="no examples"):
         BatchStream([], 0, 1, 5)
@@ -189,16 +246,26 @@ def test_fractions_of_an_epoch():
 
 
 def test_mix_is_one_to_one_and_even():
-    samples, truth = numbered([2] * 10), [example._replace(name=f"g{place}") for place, example in enumerate(numbered([3] * 4))]
+    samples, truth = (
+        numbered([2] * 10),
+        [example._replace(name=f"g{place}") for place, example in enumerate(numbered([3] * 4))],
+    )
     mixed = list(mix(samples, truth, seed=0))
     assert mixed[::2] == samples
     used = [example.name for example in mixed[1::2]]
-    assert sorted(used[:4]) == sorted(used[4:8]) == ["g0", "g1", "g2", "g3"] and len(set(used[8:])) == 2
+    assert (
+        sorted(used[:4]) == sorted(used[4:8]) == ["g0", "g1", "g2", "g3"]
+        and len(set(used[8:])) == 2
+    )
     assert used[:4] != used[4:8]
     assert [example.name for example in mix(samples, truth, seed=0)[1::2]] == used
     assert list(mix([], truth, 0)) == [] == list(mix([], [], 0))
-    few = list(mix(samples[:2], truth, 0, passes=2))  # two samples beside all four of the ground truth
-    assert few[::2] == [*samples[:2], *samples[:2]] and [example.name for example in few[1::2]] == used[:4]
+    # two samples beside all four of the ground truth
+    few = list(mix(samples[:2], truth, 0, passes=2))
+    assert (
+        few[::2] == [*samples[:2], *samples[:2]]
+        and [example.name for example in few[1::2]] == used[:4]
+    )
     assert mix(samples, truth, 0)[-1] is mixed[-1] and mix(samples, truth, 0)[2:5] == mixed[2:5]
     with pytest.raises(DataError, match="no ground truth.*lm_weight=0"):
         mix(samples, [], 0)

@@ -22,7 +22,9 @@ from verifier.text.problem import Template, make_problem
 
 
 class Characters:
-    """One token a character, for tests: the id is the code point; the start id is 1, the end id 0."""
+    """One token a character, for tests: the id is the code point; the start id is 1, the end id
+    0.
+    """
 
     vocab_size, end_id, start_ids, reserved_id = 256, 0, (1,), 256
 
@@ -43,7 +45,13 @@ class Characters:
     ],
 )
 def test_language_model_mask(question, forced, expected):
-    example = lm_example([5, 6], [7, 8, 9, 2], [False, True, False, False], loss_on_question=question, loss_on_forced=forced)
+    example = lm_example(
+        [5, 6],
+        [7, 8, 9, 2],
+        [False, True, False, False],
+        loss_on_question=question,
+        loss_on_forced=forced,
+    )
     assert example.tokens.tolist() == [5, 6, 7, 8, 9, 2] and example.tokens.dtype == np.int32
     assert example.lm_weight.tolist() == expected and example.lm_weight.dtype == np.float32
     assert not example.value_weight.any() and not example.value_target.any()
@@ -68,10 +76,21 @@ def test_value_mask(level, normalise, forced, expected):
     assert not verifier_example([5], [7], [False], False, **how).value_target.any()
 
 
-@given(st.integers(0, 5), st.lists(st.booleans(), min_size=1, max_size=12), st.booleans(), st.booleans())
+@given(
+    st.integers(0, 5),
+    st.lists(st.booleans(), min_size=1, max_size=12),
+    st.booleans(),
+    st.booleans(),
+)
 def test_masks_by_brute_force(prompt, forced, question, on_forced):
     total = prompt + len(forced)
-    example = lm_example(range(prompt), range(len(forced)), forced, loss_on_question=question, loss_on_forced=on_forced)
+    example = lm_example(
+        range(prompt),
+        range(len(forced)),
+        forced,
+        loss_on_question=question,
+        loss_on_forced=on_forced,
+    )
     for t in range(total):
         following = t + 1
         if following == total:
@@ -84,7 +103,9 @@ def test_masks_by_brute_force(prompt, forced, question, on_forced):
     how = {"level": "token", "normalise": "solutions", "loss_on_forced": on_forced}
     value = verifier_example(range(prompt), range(len(forced)), forced, True, **how)
     counted = [t >= prompt and (on_forced or not forced[t - prompt]) for t in range(total)]
-    np.testing.assert_allclose(value.value_weight, np.array(counted) / max(sum(counted), 1), rtol=1e-6)
+    np.testing.assert_allclose(
+        value.value_weight, np.array(counted) / max(sum(counted), 1), rtol=1e-6
+    )
 
 
 def test_bad_examples_are_refused():
@@ -106,8 +127,13 @@ def test_a_problem_becomes_tokens_and_the_calculators_are_marked():
     assert prompt == [1, ord("q"), ord("?"), ord("\n")]
     assert target == [*map(ord, solution), 0] and len(forced) == len(target)
     first = solution.index("3>>")
-    # Only what the calculator would write: nothing for `x`, which it cannot evaluate, and neither the digit behind `>>` nor the end.
-    assert [place for place, written in enumerate(forced) if written] == [first, first + 1, first + 2]
+    # Only what the calculator would write: nothing for `x`, which it cannot evaluate, and neither
+    # the digit behind `>>` nor the end.
+    assert [place for place, written in enumerate(forced) if written] == [
+        first,
+        first + 1,
+        first + 2,
+    ]
     with pytest.raises(DataError, match="has no solution"):
         encode_problem(make_problem("q?", None, "3", "s", "test"), Characters(), Template())
 
@@ -116,20 +142,44 @@ def test_a_token_only_partly_in_a_result_is_the_models_own():
     class Merged(Characters):
         def encode_with_spans(self, text):
             """Pieces that begin before a result, or end behind it."""
-            ends = [text.index("=3"), text.index("=3") + 2, text.index("5"), text.index(">>6"), text.index(">>6") + 3, len(text)]
+            ends = [
+                text.index("=3"),
+                text.index("=3") + 2,
+                text.index("5"),
+                text.index(">>6"),
+                text.index(">>6") + 3,
+                len(text),
+            ]
             return list(range(2, 2 + len(ends))), list(zip([0, *ends[:-1]], ends, strict=True))
 
     solution = "<<1+2=3>>3 <<2+3=5>>5 <<3+3=6>>6\n#### 6"
     ids, spans = Merged().encode_with_spans(solution)
-    assert [solution[start:end] for start, end in spans] == ["<<1+2", "=3", ">>3 <<2+3=", "5>>5 <<3+3=6", ">>6", "\n#### 6"]
-    _, target, forced = encode_problem(make_problem("q?", solution, "6", "s", "train"), Merged(), Template())
+    assert [solution[start:end] for start, end in spans] == [
+        "<<1+2",
+        "=3",
+        ">>3 <<2+3=",
+        "5>>5 <<3+3=6",
+        ">>6",
+        "\n#### 6",
+    ]
+    _, target, forced = encode_problem(
+        make_problem("q?", solution, "6", "s", "train"), Merged(), Template()
+    )
     assert target == [*ids, 0] and not any(forced)
 
 
 def test_share_of_supervised_tokens():
     examples = [
         lm_example([5, 6], [7, 2], [False] * 2, loss_on_question=False, loss_on_forced=True),
-        verifier_example([5], [7, 8, 2], [False] * 3, True, level="token", normalise="solutions", loss_on_forced=True),
+        verifier_example(
+            [5],
+            [7, 8, 2],
+            [False] * 3,
+            True,
+            level="token",
+            normalise="solutions",
+            loss_on_forced=True,
+        ),
     ]
     for counted in (supervision(examples), supervision(next(BatchStream(examples, 0, 2, 10)))):
         assert counted == (8, 2, 3, 0.25, 0.375)
@@ -143,8 +193,11 @@ def test_samples_of_a_table_are_the_examples_made_one_by_one(level):
         "tokens": [[5, 6, 2], [7, 2], [8], [9, 9, 9, 2]],
         "forced": [[False, True, False], [False, False], [False], [False, True, True, False]],
     }
-    parts = [{name: values[part] for name, values in rows.items()} for part in (slice(0, 1), slice(1, 4))]
-    table = pa.concat_tables([pa.table(part) for part in parts]).slice(0)  # chunks, as parts of a folder give them
+    parts = [
+        {name: values[part] for name, values in rows.items()} for part in (slice(0, 1), slice(1, 4))
+    ]
+    # chunks, as parts of a folder give them
+    table = pa.concat_tables([pa.table(part) for part in parts]).slice(0)
     prompts = {"a": [1, 3], "b": [1]}
     how = {"level": level, "normalise": "solutions", "loss_on_forced": False}
     places, correct = [3, 0, 1], [True, False, True]
@@ -160,9 +213,18 @@ def test_samples_of_a_table_are_the_examples_made_one_by_one(level):
         )
         for n, label in zip(places, correct, strict=True)
     ]
-    assert as_tuples(found) == as_tuples(wanted) and [each.name for each in found] == ["a/2", "a/0", "b/0"]
-    assert as_tuples(found[1:]) == as_tuples(wanted[1:]) and as_tuples([found[-1]]) == as_tuples(wanted[-1:])
-    sliced = LabelledSamples(table.slice(2), [1], [True], prompts, **how)  # offsets that begin behind 0
+    assert as_tuples(found) == as_tuples(wanted) and [each.name for each in found] == [
+        "a/2",
+        "a/0",
+        "b/0",
+    ]
+    assert as_tuples(found[1:]) == as_tuples(wanted[1:]) and as_tuples([found[-1]]) == as_tuples(
+        wanted[-1:]
+    )
+    # offsets that begin behind 0
+    sliced = LabelledSamples(table.slice(2), [1], [True], prompts, **how)
     assert as_tuples(sliced) == as_tuples(wanted[:1])
     with pytest.raises(DataError, match="`forced` of another length"):
-        LabelledSamples(table.set_column(3, "forced", pa.array([[True]] * 4)), places, correct, prompts, **how)
+        LabelledSamples(
+            table.set_column(3, "forced", pa.array([[True]] * 4)), places, correct, prompts, **how
+        )

@@ -19,7 +19,9 @@ def merging(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     vocab = {piece: place for place, piece in enumerate([*alphabet, "=1", "=12", "Ġ=", "<|end|>"])}
     made = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, [("=", "1"), ("=1", "2"), ("Ġ", "=")]))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+        add_prefix_space=False, use_regex=False
+    )
     made.decoder = tokenizers.decoders.ByteLevel()
     made.add_special_tokens(["<|end|>"])
     folder = tmp_path_factory.mktemp("tokenizer")
@@ -29,7 +31,9 @@ def merging(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 def forced_text(tokenizer: Tokenizer, text: str) -> tuple[str, int]:
-    """The text after the calculator has looked at the last token of `text` and had its say, and its errors."""
+    """The text after the calculator has looked at the last token of `text` and had its say, and its
+    errors.
+    """
     tokens = tokenizer.encode(text)
     verdict = Calculator(tokenizer).look(tokens)
     kept = tokens[:-1] if verdict.instead else tokens
@@ -49,27 +53,40 @@ def events(tokenizer: Tokenizer, tokens: list[int]) -> list[int]:
     ("text", "expected", "errors"),
     [
         ("é <<3*41=", "é <<3*41=123>>", 0),
-        ("<<3*4=1", "<<3*4=12>>", 0),  # `=1` and, where the tokenizer merges so, `=12` come back as the calculator's
+        # `=1` and, where the tokenizer merges so, `=12` come back as the calculator's
+        ("<<3*4=1", "<<3*4=12>>", 0),
         ("<<3*4=12", "<<3*4=12>>", 0),
         ("<<7-9=1", "<<7-9=-2>>", 0),
         ("<<1/0=1", "<<1/0=1", 1),
     ],
 )
-def test_a_tokenizer_json_that_merges_the_sign(merging: Tokenizer, text: str, expected: str, errors: int) -> None:
+def test_a_tokenizer_json_that_merges_the_sign(
+    merging: Tokenizer, text: str, expected: str, errors: int
+) -> None:
     assert events(merging, merging.encode(text))[-1] == (WAIT if text.endswith("=") else HOLD)
     assert forced_text(merging, text) == (expected, errors)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "sentencepiece"])
 def test_other_tokenizers_trigger_on_their_text(kind: str) -> None:
-    lines = [f"Ann has {a} and {b}: {a}+{b}=<<{a}+{b}={a + b}>>{a + b} apples." for a in range(9) for b in range(9)]
-    tokenizer = {"bytes": ByteTokenizer, "sentencepiece": lambda: train_sentencepiece(lines, 300)}[kind]()
+    lines = [
+        f"Ann has {a} and {b}: {a}+{b}=<<{a}+{b}={a + b}>>{a + b} apples."
+        for a in range(9)
+        for b in range(9)
+    ]
+    tokenizer = {"bytes": ByteTokenizer, "sentencepiece": lambda: train_sentencepiece(lines, 300)}[
+        kind
+    ]()
     assert forced_text(tokenizer, "Ann has 3+4=<<3+4=") == ("Ann has 3+4=<<3+4=7>>", 0)
     assert forced_text(tokenizer, "Ann has 3+4=") == ("Ann has 3+4=", 0)
     assert forced_text(tokenizer, "<<3+4=7>> is =") == ("<<3+4=7>> is =", 0)
 
 
-PIECES = st.lists(st.sampled_from(["<", "<<", ">", "=", "=1", "=<<", ")=", " =", "1", "2", "+", "(", "a", " "]), min_size=1, max_size=14)
+PIECES = st.lists(
+    st.sampled_from(["<", "<<", ">", "=", "=1", "=<<", ")=", " =", "1", "2", "+", "(", "a", " "]),
+    min_size=1,
+    max_size=14,
+)
 
 
 @given(PIECES)

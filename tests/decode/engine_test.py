@@ -1,4 +1,6 @@
-"""The engine: equal to a naive loop, blind to batching, right about forced tokens, ends and refusals."""
+"""The engine: equal to a naive loop, blind to batching, right about forced tokens, ends and
+refusals.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,29 @@ from verifier.text import calculator
 
 CONTEXT = 96
 CONFIG = SampleConfig(temperature=0.7, max_new_tokens=40, rows=6)
-QUESTIONS = {"a": "how many?", "b": "sum <<1+1=2>> of it", "c": "x", "d": "what is left of the forty apples now?", "e": "So?"}
-PROMPTS = [engine_lib.Prompt(name, tuple(ord(letter) - 32 for letter in text)) for name, text in QUESTIONS.items()]
-# What likes to follow a letter; many expressions come out right, some cannot be evaluated (`7+=`, `3/0=`, `(3`).
-FOLLOW = dict([*zip("<37()+-/*=>", ("357(", "+-/*", "=", "357", "=", "357=", "357", "0357", "35", "357< ", " "), strict=True), ("5", "+-")])
+QUESTIONS = {
+    "a": "how many?",
+    "b": "sum <<1+1=2>> of it",
+    "c": "x",
+    "d": "what is left of the forty apples now?",
+    "e": "So?",
+}
+PROMPTS = [
+    engine_lib.Prompt(name, tuple(ord(letter) - 32 for letter in text))
+    for name, text in QUESTIONS.items()
+]
+# What likes to follow a letter; many expressions come out right, some cannot be evaluated (`7+=`,
+# `3/0=`, `(3`).
+FOLLOW = dict(
+    [
+        *zip(
+            "<37()+-/*=>",
+            ("357(", "+-/*", "=", "357", "=", "357=", "357", "0357", "35", "357< ", " "),
+            strict=True,
+        ),
+        ("5", "+-"),
+    ]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -43,44 +64,66 @@ def nudged() -> tuple[fakes.Nudged, fakes.Pieces]:
     """A random model that likes to write `<<3+4=`, with pieces that read on past the `=`."""
     tokenizer = fakes.Pieces()
     rows = tokenizer.vocab_size + 1
-    arch = Arch(rows, layers=1, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=CONTEXT)
+    arch = Arch(
+        rows, layers=1, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=CONTEXT
+    )
     pairs = np.zeros((rows, rows), np.float32)
     for first in range(rows):
         letter = tokenizer.pieces[first][-1] if first < len(tokenizer.pieces) else " "
         for second in FOLLOW.get(letter, "<357"):
             pairs[first, tokenizer.encode("<<" if second == "<" else second)[0]] += 5.0
         if letter in "357)":
-            pairs[first, [tokenizer.pieces.index(piece) for piece in ("=1", "=-", "=<<", ")=", " =")]] += 4.5
+            pairs[
+                first, [tokenizer.pieces.index(piece) for piece in ("=1", "=-", "=<<", ")=", " =")]
+            ] += 4.5
     pairs[:, tokenizer.end_id] += 2.5
     return fakes.Nudged(Transformer(arch, rngs=nnx.Rngs(3)), pairs), tokenizer
 
 
 @functools.cache
 def naive_reader():
-    """The token that follows a whole text, read from its start, and all log-probabilities: no cache, no batch."""
+    """The token that follows a whole text, read from its start, and all log-probabilities: no
+    cache, no batch.
+    """
     model, tokenizer = nudged()
     graph, state = nnx.split(model)
 
     @jax.jit
-    def read(tokens_T: jax.Array, length: jax.Array, key_2: jax.Array, t: jax.Array, temperature: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def read(
+        tokens_T: jax.Array,
+        length: jax.Array,
+        key_2: jax.Array,
+        t: jax.Array,
+        temperature: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
         twin = nnx.merge(graph, state)
         place_T = jnp.arange(CONTEXT)
-        hidden = twin.hidden(tokens_T[None], place_T[None], (place_T < length).astype(jnp.int32)[None])
+        hidden = twin.hidden(
+            tokens_T[None], place_T[None], (place_T < length).astype(jnp.int32)[None]
+        )
         logits_V = twin.logits(hidden[0, length - 1])
         uniform = sampling.uniforms(key_2[None], t)
-        token, _ = sampling.draw(logits_V[None], uniform, temperature, vocab_size=tokenizer.vocab_size)
+        token, _ = sampling.draw(
+            logits_V[None], uniform, temperature, vocab_size=tokenizer.vocab_size
+        )
         return token[0], jax.nn.log_softmax(logits_V[: tokenizer.vocab_size])
 
-    return lambda tokens, *rest: read(np.array(tokens + [0] * (CONTEXT - len(tokens)), np.int32), len(tokens), *rest)
+    return lambda tokens, *rest: read(
+        np.array(tokens + [0] * (CONTEXT - len(tokens)), np.int32), len(tokens), *rest
+    )
 
 
-def naive(prompt: engine_lib.Prompt, sample_id: int, seed: int, config: SampleConfig) -> engine_lib.Completion:
+def naive(
+    prompt: engine_lib.Prompt, sample_id: int, seed: int, config: SampleConfig
+) -> engine_lib.Completion:
     """One solution, one token at a time; its calculator rereads the text letter by letter."""
     _, tokenizer = nudged()
     key = sampling.sample_key(seed, prompt.problem_id, sample_id)
     tokens, forced, logprobs, waiting, errors = [], [], [], [], 0
     while len(tokens) < config.max_new_tokens and tokens[-1:] != [tokenizer.end_id]:
-        drawn, logprob_V = naive_reader()(list(prompt.tokens) + tokens, key, len(tokens), config.temperature)
+        drawn, logprob_V = naive_reader()(
+            list(prompt.tokens) + tokens, key, len(tokens), config.temperature
+        )
         token, by_calculator = (waiting.pop(0), True) if waiting else (int(drawn), False)
         if not by_calculator and config.calculator:
             before, piece = tokenizer.decode(tokens), tokenizer.decode([token])
@@ -102,13 +145,24 @@ def naive(prompt: engine_lib.Prompt, sample_id: int, seed: int, config: SampleCo
         forced.append(by_calculator)
         logprobs.append(float(logprob_V[token]))
     finish = "eos" if tokens[-1] == tokenizer.end_id else "length"
-    return engine_lib.Completion(prompt.problem_id, sample_id, tokens, forced, logprobs, finish, tokenizer.decode(tokens), errors)
+    return engine_lib.Completion(
+        prompt.problem_id,
+        sample_id,
+        tokens,
+        forced,
+        logprobs,
+        finish,
+        tokenizer.decode(tokens),
+        errors,
+    )
 
 
 def draw(config: SampleConfig, prompts=PROMPTS, samples=3, seed=5) -> dict:
     model, tokenizer = nudged()
     found = list(engine_lib.Engine(model, tokenizer, config, seed).run(prompts, samples))
-    assert all([c.sample_id for c in problem] == sorted(c.sample_id for c in problem) for problem in found)
+    assert all(
+        [c.sample_id for c in problem] == sorted(c.sample_id for c in problem) for problem in found
+    )
     return {(c.problem_id, c.sample_id): c for problem in found for c in problem}
 
 
@@ -120,14 +174,24 @@ def usual() -> dict:
 
 def bare(completion: engine_lib.Completion) -> dict:
     """All of a completion but the log-probabilities, whose last digits depend on the batch."""
-    return {name: value for name, value in dataclasses.asdict(completion).items() if name != "logprobs"}
+    return {
+        name: value for name, value in dataclasses.asdict(completion).items() if name != "logprobs"
+    }
 
 
 def assert_same(found: dict, expected: dict, config: SampleConfig = CONFIG) -> set:
     """Both drew the same, log-probabilities aside; the samples that part at a near tie."""
     model, tokenizer = nudged()
-    drawn_with = Drawn(model, tokenizer.vocab_size, {prompt.problem_id: prompt.tokens for prompt in PROMPTS}, 5, config)
-    parted = drawn_with.parted(*({key: each.tokens for key, each in one.items()} for one in (found, expected)))
+    drawn_with = Drawn(
+        model,
+        tokenizer.vocab_size,
+        {prompt.problem_id: prompt.tokens for prompt in PROMPTS},
+        5,
+        config,
+    )
+    parted = drawn_with.parted(
+        *({key: each.tokens for key, each in one.items()} for one in (found, expected))
+    )
     assert all(bare(found[key]) == bare(expected[key]) for key in expected.keys() - parted)
     return parted
 
@@ -137,8 +201,14 @@ def test_cached_batches_equal_the_naive_loop_token_for_token(temperature: float)
     config = dataclasses.replace(CONFIG, temperature=temperature)
     found = draw(config) if config != CONFIG else usual()
     assert len(found) == len(PROMPTS) * 3
-    expected = {(prompt.problem_id, n): naive(prompt, n, 5, config) for prompt in PROMPTS for n in range(3 if temperature else 1)}
-    for key in expected.keys() - assert_same({key: found[key] for key in expected}, expected, config):
+    expected = {
+        (prompt.problem_id, n): naive(prompt, n, 5, config)
+        for prompt in PROMPTS
+        for n in range(3 if temperature else 1)
+    }
+    for key in expected.keys() - assert_same(
+        {key: found[key] for key in expected}, expected, config
+    ):
         np.testing.assert_allclose(found[key].logprobs, expected[key].logprobs, atol=2e-4)
     if temperature:  # the comparison above means something only if all of this came up
         every = list(found.values())
@@ -161,36 +231,60 @@ def test_tokens_depend_on_no_batch_size(rows: int) -> None:
     assert_same(found, expected)
 
 
-def test_tokens_do_not_change_when_the_last_ones_go_on_in_fewer_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_do_not_change_when_the_last_ones_go_on_in_fewer_slots(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     expected = usual()
     monkeypatch.setattr(memory, "WORTH_FEWER_ROWS", 0.0)
     kept = []
-    monkeypatch.setattr(steps, "take_rows", lambda state, row_B, mesh, take=steps.take_rows: kept.append(len(row_B)) or take(state, row_B))
+    monkeypatch.setattr(
+        steps,
+        "take_rows",
+        lambda state, row_B, mesh, take=steps.take_rows: (
+            kept.append(len(row_B)) or take(state, row_B)
+        ),
+    )
     found = draw(CONFIG)
     assert_same(found, expected)
     assert kept and kept == sorted(kept, reverse=True) and max(kept) < CONFIG.rows
 
 
-def test_tokens_are_the_same_in_blocks_that_look_their_prompt_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_are_the_same_in_blocks_that_look_their_prompt_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     expected = usual()
     monkeypatch.setattr(prompt_blocks, "OWN_BLOCK", 1)
     monkeypatch.setattr(prompt_blocks, "BLOCK_ROWS", 2)
     plans = []
-    monkeypatch.setattr(running, "places", lambda *sizes: plans.append(prompt_blocks.places(*sizes)) or plans[-1])
+    monkeypatch.setattr(
+        running, "places", lambda *sizes: plans.append(prompt_blocks.places(*sizes)) or plans[-1]
+    )
     for rows in (6, 4):  # 4: a problem's solutions do not all have a slot at once
         found = draw(dataclasses.replace(CONFIG, rows=rows))
         assert_same(found, expected)
     assert plans and not any(plan.own_block for plan in plans)
 
 
-def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     expected = usual()
     monkeypatch.setattr(memory, "PROMPT_ROOM", 4)
     whole = memory._sizes
-    monkeypatch.setattr(memory, "_sizes", lambda *given, **named: dataclasses.replace(whole(*given, **named), prompts=2, prompts_at_once=1))
+    monkeypatch.setattr(
+        memory,
+        "_sizes",
+        lambda *given, **named: dataclasses.replace(
+            whole(*given, **named), prompts=2, prompts_at_once=1
+        ),
+    )
     rooms, waits = [], []
     resize = steps.resize_prompts
-    monkeypatch.setattr(steps, "resize_prompts", lambda state, room, mesh: rooms.append(room) or resize(state, room, mesh))
+    monkeypatch.setattr(
+        steps,
+        "resize_prompts",
+        lambda state, room, mesh: rooms.append(room) or resize(state, room, mesh),
+    )
     take = queue.Work.take
 
     def watched(self: queue.Work, group: int) -> dict[int, int] | None:
@@ -217,7 +311,9 @@ def test_a_model_that_waits_at_every_token_compiles_few_programs() -> None:
     model = fakes.Scripted([(script * 30)[:60]], tokenizer.vocab_size)
     config = dataclasses.replace(CONFIG, temperature=0.0, rows=2, max_new_tokens=60)
     before = steps.generate._cache_size()
-    (problem,) = engine_lib.Engine(model, tokenizer, config, 0).run([engine_lib.Prompt("a", (0,))], 2)
+    (problem,) = engine_lib.Engine(model, tokenizer, config, 0).run(
+        [engine_lib.Prompt("a", (0,))], 2
+    )
     assert problem[0].calculator_errors == 30 and len(problem[0].tokens) == 60
     assert steps.generate._cache_size() - before <= 5
 
@@ -225,20 +321,25 @@ def test_a_model_that_waits_at_every_token_compiles_few_programs() -> None:
 def test_no_slot_idles_while_work_is_left() -> None:
     tokenizer = fakes.Pieces()
     lengths = (2, 12, 30)
-    model = fakes.Scripted([[1] * (length - 1) + [tokenizer.end_id] for length in lengths], tokenizer.vocab_size)
+    model = fakes.Scripted(
+        [[1] * (length - 1) + [tokenizer.end_id] for length in lengths], tokenizer.vocab_size
+    )
     prompts = [engine_lib.Prompt(f"p{n}", (n % 3,)) for n in range(9)]
     seen: list[engine_lib.Counts] = []
     config = dataclasses.replace(CONFIG, temperature=0.0, rows=3)
     engine = engine_lib.Engine(model, tokenizer, config, 0)
     found = engine.run(prompts, 1, progress=lambda counts: seen.append(dataclasses.replace(counts)))
     assert sum(len(problem) for problem in found) == 9
-    # Three at a time, each group to its longest end: 90 steps. Slot by slot, a step lost to each solution: the last one ends much earlier.
+    # Three at a time, each group to its longest end: 90 steps. Slot by slot, a step lost to each
+    # solution: the last one ends much earlier.
     assert seen[-1].tokens == 3 * sum(lengths) and seen[-1].steps < 75
 
 
 def test_memory_that_holds_no_slot_is_refused_at_the_call() -> None:
     model, tokenizer = nudged()
-    engine = engine_lib.Engine(model, tokenizer, dataclasses.replace(CONFIG, rows=0, memory_gib=1e-5), 0)
+    engine = engine_lib.Engine(
+        model, tokenizer, dataclasses.replace(CONFIG, rows=0, memory_gib=1e-5), 0
+    )
     with pytest.raises(UserError, match="does not fit into memory: 1 slots"):
         engine.run(PROMPTS, 3)
 
@@ -254,17 +355,25 @@ def test_tokens_depend_on_no_order_subset_or_restart() -> None:
 
 
 def test_a_restart_gives_what_was_left_bit_for_bit() -> None:
-    """Log-probabilities included, whichever problems an earlier start has stored: sums depend on the step that a solution begins in."""
+    """Log-probabilities included, whichever problems an earlier start has stored: sums depend on
+    the step that a solution begins in.
+    """
     model, tokenizer = nudged()
     engine = engine_lib.Engine(model, tokenizer, CONFIG, 5)
     steps_of: dict[str, list[int]] = {}
     plan = engine.plan(PROMPTS, 3)
     whole = list(engine.run(PROMPTS, 3, plan, steps_of=steps_of))
-    assert all(n >= len(each.tokens) for problem in whole for n, each in zip(steps_of[problem[0].problem_id], problem, strict=True))
+    assert all(
+        n >= len(each.tokens)
+        for problem in whole
+        for n, each in zip(steps_of[problem[0].problem_id], problem, strict=True)
+    )
     for stored in (whole[:1], whole[1:3], whole[:4]):
         known = {problem[0].problem_id: steps_of[problem[0].problem_id] for problem in stored}
         again = list(engine.run(PROMPTS, 3, plan, steps_of=known))
-        assert again == [problem for problem in whole if problem not in stored] and known == steps_of
+        assert (
+            again == [problem for problem in whole if problem not in stored] and known == steps_of
+        )
 
 
 def test_no_step_compiles_anew_after_the_first_groups() -> None:
@@ -281,9 +390,14 @@ def test_no_step_compiles_anew_after_the_first_groups() -> None:
 def test_prompts_without_room_are_refused_before_anything_is_drawn() -> None:
     model, tokenizer = nudged()
     engine = engine_lib.Engine(model, tokenizer, CONFIG, 0)
-    long = [engine_lib.Prompt(f"long{n}", (1,) * (CONTEXT - CONFIG.max_new_tokens + 1)) for n in range(2)]
+    long = [
+        engine_lib.Prompt(f"long{n}", (1,) * (CONTEXT - CONFIG.max_new_tokens + 1))
+        for n in range(2)
+    ]
     fits = engine_lib.Prompt("fits", (1,) * (CONTEXT - CONFIG.max_new_tokens))
-    with pytest.raises(engine_lib.PromptTooLong, match=r"2 prompts have more than 56 tokens.*long0, long1") as caught:
+    with pytest.raises(
+        engine_lib.PromptTooLong, match=r"2 prompts have more than 56 tokens.*long0, long1"
+    ) as caught:
         engine.run([fits, *long], 1)
     assert caught.value.problem_ids == ["long0", "long1"]
     assert engine.split([fits, *long]) == ([fits], long)
@@ -299,7 +413,9 @@ def test_prompts_without_room_are_refused_before_anything_is_drawn() -> None:
         (PROMPTS, [1, 1], "samples must be"),
     ],
 )
-def test_calls_that_make_no_sense_are_refused(prompts: list, samples: int | list[int], message: str) -> None:
+def test_calls_that_make_no_sense_are_refused(
+    prompts: list, samples: int | list[int], message: str
+) -> None:
     model, tokenizer = nudged()
     with pytest.raises(ValueError, match=message):
         engine_lib.Engine(model, tokenizer, CONFIG, 0).run(prompts, samples)
@@ -308,9 +424,15 @@ def test_calls_that_make_no_sense_are_refused(prompts: list, samples: int | list
 def test_progress_adds_up_to_all_solutions_and_all_their_tokens() -> None:
     model, tokenizer = nudged()
     seen: list[engine_lib.Counts] = []
-    drawn = engine_lib.Engine(model, tokenizer, CONFIG, 5).run(PROMPTS, 3, progress=lambda counts: seen.append(dataclasses.replace(counts)))
+    drawn = engine_lib.Engine(model, tokenizer, CONFIG, 5).run(
+        PROMPTS, 3, progress=lambda counts: seen.append(dataclasses.replace(counts))
+    )
     found = [completion for problem in drawn for completion in problem]
     assert seen[-1].solutions == len(found)
-    assert seen[-1].tokens == sum(len(completion.tokens) for completion in found) <= seen[-1].slot_steps
+    assert (
+        seen[-1].tokens
+        == sum(len(completion.tokens) for completion in found)
+        <= seen[-1].slot_steps
+    )
     assert seen[-1].refused == sum(completion.calculator_errors for completion in found)
     assert all(before.tokens <= after.tokens for before, after in itertools.pairwise(seen))

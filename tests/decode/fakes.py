@@ -1,4 +1,7 @@
-"""Models and a tokenizer for the tests of decoding, simple enough to be computed by hand. Knows nothing of the engine."""
+"""Models and a tokenizer for the tests of decoding, simple enough to be computed by hand.
+
+Knows nothing of the engine.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ class Pieces:
 
 
 class Scripted(nnx.Module):
-    """Wants to write a script's token at every place of its solution, whatever stands before. The prompt's first token picks the script."""
+    """Wants to write a script's token at every place of its solution, whatever stands before.
+
+    The prompt's first token picks the script.
+    """
 
     dtype = jnp.float32
 
@@ -51,15 +57,34 @@ class Scripted(nnx.Module):
             table[row, : len(script)] = script
         self.scripts = nnx.Variable(jnp.asarray(table))
         self.vocab_size = vocab_size
-        self.arch = Arch(vocab_size, layers=1, width=2, heads=1, kv_heads=1, head_width=2, mlp_width=1, context=context)
+        self.arch = Arch(
+            vocab_size,
+            layers=1,
+            width=2,
+            heads=1,
+            kv_heads=1,
+            head_width=2,
+            mlp_width=1,
+            context=context,
+        )
 
     def prefill(self, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[jax.Array, Prefix]:
-        chosen_PS = jnp.broadcast_to(self.scripts[...][tokens_PS[:, 0], 0][:, None], tokens_PS.shape)
+        chosen_PS = jnp.broadcast_to(
+            self.scripts[...][tokens_PS[:, 0], 0][:, None], tokens_PS.shape
+        )
         keys = jnp.repeat(tokens_PS.astype(jnp.float32)[:, None, :, None], 2, axis=-1)
-        return chosen_PS.astype(jnp.float32)[..., None], Prefix(k=(keys,), v=(keys,), length_P=length_P)
+        return chosen_PS.astype(jnp.float32)[..., None], Prefix(
+            k=(keys,), v=(keys,), length_P=length_P
+        )
 
     def extend(
-        self, token_B: jax.Array, position_B: jax.Array, reads_B: jax.Array, cache: Cache, seating: Seating, column: jax.Array
+        self,
+        token_B: jax.Array,
+        position_B: jax.Array,
+        reads_B: jax.Array,
+        cache: Cache,
+        seating: Seating,
+        column: jax.Array,
     ) -> tuple[jax.Array, Cache]:
         script_B = cache.prompts.k[0][:, 0, 0].astype(jnp.int32)[seating.prompt_B]
         place_B = position_B - cache.prompts.length_P[seating.prompt_B] + 1
@@ -70,7 +95,9 @@ class Scripted(nnx.Module):
 
 
 class Nudged(nnx.Module):
-    """A random transformer whose logits also follow a table of pairs of tokens: it writes annotations, right and broken ones."""
+    """A random transformer whose logits also follow a table of pairs of tokens: it writes
+    annotations, right and broken ones.
+    """
 
     def __init__(self, base: Transformer, pairs_VV: np.ndarray) -> None:
         self.base = base
@@ -80,7 +107,9 @@ class Nudged(nnx.Module):
     def _join(self, hidden_xD: jax.Array, tokens_x: jax.Array) -> jax.Array:
         return jnp.concatenate([hidden_xD.astype(jnp.float32), self.pairs[...][tokens_x]], axis=-1)
 
-    def hidden(self, tokens_BT: jax.Array, positions_BT: jax.Array, segment_ids_BT: jax.Array) -> jax.Array:
+    def hidden(
+        self, tokens_BT: jax.Array, positions_BT: jax.Array, segment_ids_BT: jax.Array
+    ) -> jax.Array:
         return self._join(self.base.hidden(tokens_BT, positions_BT, segment_ids_BT), tokens_BT)
 
     def prefill(self, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[jax.Array, Prefix]:

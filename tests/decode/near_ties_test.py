@@ -31,7 +31,9 @@ class Fixed:
 
 
 def drawn(distance: float, between: float = 0.0, config: SampleConfig = CONFIG) -> Drawn:
-    """Tokens 1 and 2 (or 1 and 3, with `between` for 2) meet at so small a distance from the uniform number."""
+    """Tokens 1 and 2 (or 1 and 3, with `between` for 2) meet at so small a distance from the
+    uniform number.
+    """
     edge = UNIFORM + distance
     share = np.array([edge / 2, edge / 2, between or 0.1 * (1 - edge), 0.0, 0.1 * (1 - edge)])
     share[3] = 1 - share.sum()
@@ -52,9 +54,18 @@ def test_a_near_tie_is_accepted_and_what_follows_it_is_not_compared(distance: fl
 
 @pytest.mark.parametrize(
     ("distance", "between", "other"),
-    [(1e-3, 0.0, 2), (-1e-3, 0.0, 2), (2e-6, 0.0, 0), (2e-6, 0.0, 4), (2e-6, 1e-3, 3), (2e-6, 0.0, 5)],
+    [
+        (1e-3, 0.0, 2),
+        (-1e-3, 0.0, 2),
+        (2e-6, 0.0, 0),
+        (2e-6, 0.0, 4),
+        (2e-6, 1e-3, 3),
+        (2e-6, 0.0, 5),
+    ],
 )
-def test_a_token_that_is_flipped_elsewhere_is_an_error(distance: float, between: float, other: int) -> None:
+def test_a_token_that_is_flipped_elsewhere_is_an_error(
+    distance: float, between: float, other: int
+) -> None:
     for pair in ((tokens(1), tokens(other)), (tokens(other), tokens(1))):
         with pytest.raises(AssertionError, match="not at a near tie"):
             drawn(distance, between).parted(*pair)
@@ -68,7 +79,9 @@ def test_a_sample_that_ends_early_or_is_missing_is_an_error() -> None:
 
 
 def test_many_near_ties_are_an_error() -> None:
-    here, there = ({key: each for key, each in tokens(last).items() if key[0] == "p"} for last in (1, 2))
+    here, there = (
+        {key: each for key, each in tokens(last).items() if key[0] == "p"} for last in (1, 2)
+    )
     judge = drawn(2e-6)
     assert judge.parted(here, there) == {KEY}
     judge._near_tie = lambda *_: True

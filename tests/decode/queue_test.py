@@ -9,8 +9,11 @@ import pytest
 from verifier.decode.queue import Work
 
 
-def drain(work: Work, groups: int, rows: int, seconds: list[int] | None = None) -> tuple[list[tuple[int, int, int]], list[int]]:
-    """Plays a run in which every group writes `rows` solutions at once: (group, problem, sample) as begun, and each group's last moment.
+def drain(
+    work: Work, groups: int, rows: int, seconds: list[int] | None = None
+) -> tuple[list[tuple[int, int, int]], list[int]]:
+    """Plays a run in which every group writes `rows` solutions at once: (group, problem, sample) as
+    begun, and each group's last moment.
 
     seconds: how long a solution of each problem takes; None: 1.
     """
@@ -25,7 +28,9 @@ def drain(work: Work, groups: int, rows: int, seconds: list[int] | None = None) 
                         break
                     continue
                 begun.append((group, found.problem, found.sample))
-                running[group].append((now + (seconds[found.problem] if seconds else 1), found.problem))
+                running[group].append(
+                    (now + (seconds[found.problem] if seconds else 1), found.problem)
+                )
         if not any(running.values()):
             assert work.all_begun
             return begun, idle_since
@@ -40,7 +45,9 @@ def drain(work: Work, groups: int, rows: int, seconds: list[int] | None = None) 
 @pytest.mark.parametrize("groups, prompts, at_once", [(1, 2, 1), (1, 6, 3), (3, 2, 1), (4, 5, 2)])
 def test_every_solution_is_begun_once(groups: int, prompts: int, at_once: int) -> None:
     begun, _ = drain(Work(7, [0, 2, 5], groups, prompts, at_once), groups, rows=2)
-    assert sorted((problem, sample) for _, problem, sample in begun) == [(problem, sample) for problem in range(7) for sample in (0, 2, 5)]
+    assert sorted((problem, sample) for _, problem, sample in begun) == [
+        (problem, sample) for problem in range(7) for sample in (0, 2, 5)
+    ]
 
 
 def test_one_group_takes_problems_and_samples_in_order() -> None:
@@ -66,7 +73,8 @@ def test_no_more_prompts_are_held_than_there_are_slots() -> None:
         assert work.take(group)
         while work.next(group):
             pass
-    assert work.take(0) is None and len(work.read()) == 3  # group 0 holds two prompts, and nothing of them has ended
+    # group 0 holds two prompts, and nothing of them has ended
+    assert work.take(0) is None and len(work.read()) == 3
     for _ in range(2):
         work.ended(0, 0)
     assert work.take(0) == {3: 0}
@@ -80,7 +88,9 @@ def test_problems_of_other_processes_are_passed_over() -> None:
         return problem % 2 == 1
 
     begun, _ = drain(Work(6, [0], 2, 2, 1, claim), 2, rows=1)
-    assert sorted(problem for _, problem, _ in begun) == [1, 3, 5] and sorted(asked) == list(range(6))
+    assert sorted(problem for _, problem, _ in begun) == [1, 3, 5] and sorted(asked) == list(
+        range(6)
+    )
 
 
 def test_the_last_solution_of_a_problem_is_told_wherever_it_is_written() -> None:

@@ -1,4 +1,6 @@
-"""The host's books: pages have one owner, the lowest free ones are used, and nothing is lost when slots or pages become fewer."""
+"""The host's books: pages have one owner, the lowest free ones are used, and nothing is lost when
+slots or pages become fewer.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,17 @@ def check(rows: Rows) -> None:
     """Every page that a row lists is its own, and no page is lost."""
     for row in range(len(rows)):
         listed = rows.page_BM[row, : rows.owned_B[row]]
-        assert (rows.owner_A[listed] == row).all() and (rows.page_BM[row, rows.owned_B[row] :] == rows.pages).all()
+        assert (rows.owner_A[listed] == row).all() and (
+            rows.page_BM[row, rows.owned_B[row] :] == rows.pages
+        ).all()
     assert (rows.owner_A < len(rows)).sum() == rows.owned_B.sum()
 
 
 def test_a_flush_gives_every_running_row_the_lowest_free_page() -> None:
     rows = books()
     assert rows.wanted_pages() == 5
-    assert rows.flush().tolist() == [6, 7, 8, 9, 10, 6 + 9]  # behind the rows' own six; the idle row's goes nowhere
+    # behind the rows' own six; the idle row's goes nowhere
+    assert rows.flush().tolist() == [6, 7, 8, 9, 10, 6 + 9]
     rows.release(1)
     check(rows)
     assert rows.wanted_pages() == 8 and rows.flush().tolist() == [7, 15, 11, 12, 13, 15]
@@ -71,7 +76,11 @@ def test_fewer_slots_keep_what_is_running_with_its_pages_and_tokens() -> None:
     kept = rows.keep(3, places(3, 4, 6))
     assert kept[:2].tolist() == [2, 4] and len(rows) == 3
     assert rows.sample_B[:2].tolist() == [12, 14] and rows.prompt_B.tolist() == [2, 1, IDLE]
-    assert rows.token_BT[:2, 0].tolist() == [7, 8] and rows.forced_BT[1, 0] and rows.length_B[:2].tolist() == [1, 1]
+    assert (
+        rows.token_BT[:2, 0].tolist() == [7, 8]
+        and rows.forced_BT[1, 0]
+        and rows.length_B[:2].tolist() == [1, 1]
+    )
     check(rows)
     assert rows.orders()[2].tolist() == [-1, 5, -1]
     assert rows.seating(rows.blocks()).row_X.tolist() == [0, 1, 2, 3, 3, 0, 3, 1, 3, 3, 3, 3]

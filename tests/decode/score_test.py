@@ -1,4 +1,6 @@
-"""Scoring: equal to reading every sample alone and uncached, blind to batches, order and padding."""
+"""Scoring: equal to reading every sample alone and uncached, blind to batches, order and
+padding.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,17 @@ VOCAB = 40
 
 @functools.cache
 def verifier(head: str = "reserved_logit", positions: str = "rotary") -> Verifier:
-    arch = Arch(VOCAB + 1, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=128, positions=positions)
+    arch = Arch(
+        VOCAB + 1,
+        layers=2,
+        width=32,
+        heads=4,
+        kv_heads=2,
+        head_width=8,
+        mlp_width=64,
+        context=128,
+        positions=positions,
+    )
     heads = {"reserved_logit": lambda: ReservedLogitHead(VOCAB), "linear": lambda: LinearHead(32)}
     made = Verifier(Transformer(arch, rngs=nnx.Rngs(0)), heads[head]())
     # Fresh heads may start at zero; trained ones do not.
@@ -34,7 +46,13 @@ def verifier(head: str = "reserved_logit", positions: str = "rotary") -> Verifie
 
 def problems() -> list[score.Solutions]:
     rng = np.random.default_rng(0)
-    sizes = {"a": (5, [3, 40, 1, 33, 12]), "b": (37, [8, 2]), "c": (1, [45]), "d": (33, [7] * 9), "none": (4, [])}
+    sizes = {
+        "a": (5, [3, 40, 1, 33, 12]),
+        "b": (37, [8, 2]),
+        "c": (1, [45]),
+        "d": (33, [7] * 9),
+        "none": (4, []),
+    }
     return [
         score.Solutions(
             name,
@@ -46,11 +64,20 @@ def problems() -> list[score.Solutions]:
     ]
 
 
-def scored(rows: int = 8, given: list[score.Solutions] | None = None, squash: bool = False, **made) -> dict:
+def scored(
+    rows: int = 8, given: list[score.Solutions] | None = None, squash: bool = False, **made
+) -> dict:
     config = ScoreConfig(rows=rows)
-    lists = list(score.score_samples(verifier(**made), problems() if given is None else given, config, "mine", squash))
+    lists = list(
+        score.score_samples(
+            verifier(**made), problems() if given is None else given, config, "mine", squash
+        )
+    )
     assert all(len({row["problem_id"] for row in rows}) == 1 for rows in lists)
-    assert all([row["sample_id"] for row in rows] == sorted(row["sample_id"] for row in rows) for rows in lists)
+    assert all(
+        [row["sample_id"] for row in rows] == sorted(row["sample_id"] for row in rows)
+        for rows in lists
+    )
     return {(row["problem_id"], row["sample_id"]): row for rows in lists for row in rows}
 
 
@@ -58,7 +85,9 @@ def scored(rows: int = 8, given: list[score.Solutions] | None = None, squash: bo
 def naive(model: Verifier, tokens_T: jnp.ndarray) -> jnp.ndarray:
     """The values of one row, read from its start."""
     place_T = jnp.arange(len(tokens_T))
-    return model.values(model.backbone.hidden(tokens_T[None], place_T[None], jnp.ones_like(place_T)[None]))[0]
+    return model.values(
+        model.backbone.hidden(tokens_T[None], place_T[None], jnp.ones_like(place_T)[None])
+    )[0]
 
 
 @pytest.mark.parametrize("made", [{}, {"head": "linear", "positions": "learned"}])
@@ -70,11 +99,14 @@ def test_scores_equal_every_sample_read_alone_and_uncached(made: dict) -> None:
         for sample_id, tokens in list(zip(problem.sample_ids, problem.tokens, strict=True))[:4]:
             row = found[problem.problem_id, sample_id]
             whole = list(problem.prompt) + tokens
-            expected = naive(model, jnp.array(whole + [0] * (128 - len(whole))))[len(problem.prompt) : len(whole)]
+            expected = naive(model, jnp.array(whole + [0] * (128 - len(whole))))[
+                len(problem.prompt) : len(whole)
+            ]
             assert len(row["token_scores"]) == len(tokens) and row["verifier"] == "mine"
             np.testing.assert_allclose(row["token_scores"], expected, atol=1e-4)
             assert row["score"] == row["token_scores"][-1]
-    assert np.std([row["score"] for row in found.values()]) > 1e-2  # values that all agree would show nothing
+    # values that all agree would show nothing
+    assert np.std([row["score"] for row in found.values()]) > 1e-2
 
 
 @pytest.mark.parametrize("rows", [1, 100])
@@ -83,17 +115,24 @@ def test_scores_depend_on_no_batch_order_or_company(rows: int) -> None:
     for found in (scored(rows), scored(rows, problems()[::-1]), scored(rows, problems()[1:2])):
         assert len(found) in (17, 2)
         for key, row in found.items():
-            np.testing.assert_allclose(row["token_scores"], expected[key]["token_scores"], atol=1e-5)
+            np.testing.assert_allclose(
+                row["token_scores"], expected[key]["token_scores"], atol=1e-5
+            )
 
 
 def test_values_of_cross_entropy_heads_come_as_probabilities() -> None:
     logits, shares = scored(), scored(squash=True)
     for key, row in shares.items():
-        np.testing.assert_allclose(row["token_scores"], 1 / (1 + np.exp(-np.array(logits[key]["token_scores"]))), atol=1e-5)
+        np.testing.assert_allclose(
+            row["token_scores"], 1 / (1 + np.exp(-np.array(logits[key]["token_scores"]))), atol=1e-5
+        )
 
 
 def compiled() -> int:
-    return sum(each._cache_size() for each in (score._read_rows, score._read_prompts, score._doubled, score._replaced))
+    return sum(
+        each._cache_size()
+        for each in (score._read_rows, score._read_prompts, score._doubled, score._replaced)
+    )
 
 
 def test_a_group_compiles_once_however_many_its_calls() -> None:
@@ -102,9 +141,13 @@ def test_a_group_compiles_once_however_many_its_calls() -> None:
     def letters(length: int) -> list[int]:
         return rng.integers(0, VOCAB, length).tolist()
 
-    many = [score.Solutions(f"p{n}", letters(2 + n), range(7), [letters(3 + 2 * j) for j in range(7)]) for n in range(9)]
+    many = [
+        score.Solutions(f"p{n}", letters(2 + n), range(7), [letters(3 + 2 * j) for j in range(7)])
+        for n in range(9)
+    ]
     before = compiled()
-    found = scored(3, many)  # three blocks of prompts, of which the third takes the place of the first
+    # three blocks of prompts, of which the third takes the place of the first
+    found = scored(3, many)
     assert len(found) == 63 and compiled() - before == 4
     scored(3, [dataclasses.replace(each, tokens=each.tokens[::-1]) for each in many[::-1]])
     assert compiled() - before == 4
@@ -114,11 +157,15 @@ def test_a_group_compiles_once_however_many_its_calls() -> None:
 
 
 def test_long_prompts_do_not_pad_a_whole_room_of_short_ones() -> None:
-    """Three long prompts take in as many short ones as fill a group; all others are padded to their own room."""
+    """Three long prompts take in as many short ones as fill a group; all others are padded to their
+    own room.
+    """
     lengths = [500] * 3 + [250] * 40
     given = [score.Solutions(f"p{n}", [1] * length, [0], [[1]]) for n, length in enumerate(lengths)]
     groups = list(score._groups(given, 16))
-    assert [len(group) for group in groups] == [16, 27] and {len(p.prompt) for p in groups[1]} == {250}
+    assert [len(group) for group in groups] == [16, 27] and {len(p.prompt) for p in groups[1]} == {
+        250
+    }
 
 
 def test_nearly_all_that_is_read_is_real() -> None:
@@ -126,9 +173,14 @@ def test_nearly_all_that_is_read_is_real() -> None:
     rng = np.random.default_rng(0)
     model = score._Model(None, None, False, width=576, context=2048, mesh=None)
     lengths_PJ = np.clip(rng.lognormal(4.8, 0.45, (8, 100)), 20, 400).astype(int)
-    group = [score.Solutions(f"p{n}", [1] * 80, range(100), [[1] * each for each in row]) for n, row in enumerate(lengths_PJ)]
+    group = [
+        score.Solutions(f"p{n}", [1] * 80, range(100), [[1] * each for each in row])
+        for n, row in enumerate(lengths_PJ)
+    ]
     plan = score._plan(group, ScoreConfig().rows, model)
-    assert sorted((row.problem, j) for rows in plan.rows_P for row in rows for j in row.samples) == list(np.ndindex(8, 100))
+    assert sorted(
+        (row.problem, j) for rows in plan.rows_P for row in rows for j in row.samples
+    ) == list(np.ndindex(8, 100))
     calls = -(-sum(map(len, plan.rows_P)) // plan.at_once)
     assert lengths_PJ.sum() / (calls * plan.at_once * plan.row_tokens) >= 0.95
 
@@ -150,14 +202,22 @@ def test_a_call_is_sent_before_the_last_one_is_waited_for() -> None:
 
 
 def test_bfloat16_matrices_are_cast_once_and_say_the_same() -> None:
-    arch = Arch(VOCAB + 1, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=128)
-    model = Verifier(Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.bfloat16), ReservedLogitHead(VOCAB))
+    arch = Arch(
+        VOCAB + 1, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=128
+    )
+    model = Verifier(
+        Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.bfloat16), ReservedLogitHead(VOCAB)
+    )
     on_device = score._on_device(model, False, None)
     leaves = jax.tree.leaves(on_device.weights)
     assert {leaf.dtype for leaf in leaves if leaf.ndim >= 2} == {jnp.dtype(jnp.bfloat16)}
-    assert {leaf.dtype for leaf in leaves if leaf.ndim < 2} == {jnp.dtype(jnp.float32)}  # of norms and the head, used in float32
+    # of norms and the head, used in float32
+    assert {leaf.dtype for leaf in leaves if leaf.ndim < 2} == {jnp.dtype(jnp.float32)}
     wide = on_device._replace(weights=nnx.split(model)[1])
-    one, other = ([row["token_scores"] for rows in score._score(each, problems()[:2], 4, "") for row in rows] for each in (on_device, wide))
+    one, other = (
+        [row["token_scores"] for rows in score._score(each, problems()[:2], 4, "") for row in rows]
+        for each in (on_device, wide)
+    )
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -167,18 +227,26 @@ def test_a_restart_gives_the_scores_that_were_left_bit_for_bit() -> None:
     whole = list(score.score_samples(verifier(), given, ScoreConfig(rows=3), "mine", False))
     for done in (whole[:1], whole[1:3], whole[:-1]):
         stored = {rows[0]["problem_id"] for rows in done}
-        again = list(score.score_samples(verifier(), given, ScoreConfig(rows=3), "mine", False, None, stored))
+        again = list(
+            score.score_samples(verifier(), given, ScoreConfig(rows=3), "mine", False, None, stored)
+        )
         assert again == [rows for rows in whole if rows not in done]
 
 
 def test_what_cannot_be_read_is_refused_by_name() -> None:
     first = problems()[0]
+    too_long = dataclasses.replace(first, tokens=[[1] * 124] * 5)
     bad = {
         "Problem a has an empty prompt or solution": dataclasses.replace(first, prompt=[]),
         "Problem a has an empty": dataclasses.replace(first, tokens=[[]] * 5),
-        "Problem a: prompt and solution have 129 tokens, but the context is 128": dataclasses.replace(first, tokens=[[1] * 124] * 5),
+        "Problem a: prompt and solution have 129 tokens, but the context is 128": too_long,
     }
     for message, problem in bad.items():
         with pytest.raises(ValueError, match=message):
             score.score_samples(verifier(), [problem], ScoreConfig(), "mine", False)
-    scored(given=[dataclasses.replace(first, tokens=[[1] * 123] * 5), score.Solutions("nothing to read", [1] * 200, [], [])])
+    scored(
+        given=[
+            dataclasses.replace(first, tokens=[[1] * 123] * 5),
+            score.Solutions("nothing to read", [1] * 200, [], []),
+        ]
+    )

@@ -1,4 +1,6 @@
-"""The device's verbs: frames that are equal compile once; rows start, wait, hold back and end as they should."""
+"""The device's verbs: frames that are equal compile once; rows start, wait, hold back and end as
+they should.
+"""
 
 from __future__ import annotations
 
@@ -23,37 +25,67 @@ def test_models_of_the_same_shape_share_what_is_compiled() -> None:
 
 
 def test_a_model_that_is_made_ready_is_cut_cast_and_shared() -> None:
-    arch = Arch(16, layers=1, width=8, heads=2, kv_heads=1, head_width=4, mlp_width=8, context=16, tied=False)
+    arch = Arch(
+        16,
+        layers=1,
+        width=8,
+        heads=2,
+        kv_heads=1,
+        head_width=4,
+        mlp_width=8,
+        context=16,
+        tied=False,
+    )
     model = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
     norm = np.asarray(model.final_norm.scale[...])
     before = steps.take_apart(model, VOCAB)[1]
     steps.make_ready(model, VOCAB)
-    assert model.embed[...].shape == model.unembed[...].shape == (VOCAB, 8) and model.embed[...].dtype == jnp.bfloat16
-    assert model.final_norm.scale[...].dtype == jnp.float32 and (model.final_norm.scale[...] == norm).all()
+    assert (
+        model.embed[...].shape == model.unembed[...].shape == (VOCAB, 8)
+        and model.embed[...].dtype == jnp.bfloat16
+    )
+    assert (
+        model.final_norm.scale[...].dtype == jnp.float32
+        and (model.final_norm.scale[...] == norm).all()
+    )
     after = steps.take_apart(model, VOCAB)[1]
     assert all((one == other).all() for one, other in zip(before, after, strict=True))
     assert any(leaf is model.embed[...] for leaf in after)
 
 
 class Desk:
-    """Three rows: one of script 0, two of script 1. Token 5 is one to wait at, token 8 one to hold back."""
+    """Three rows: one of script 0, two of script 1.
+
+    Token 5 is one to wait at, token 8 one to hold back.
+    """
 
     def __init__(self, limit: int = 9) -> None:
         frame, self.weights = steps.take_apart(fakes.Scripted(SCRIPTS, 12), VOCAB)
         self.static = steps.DecodeStatic(frame, VOCAB, END, top_k=0, top_p=1.0)
         tokens = np.array([[0, 0], [1, 0]], np.int32)
-        self.state = steps.empty_state(self.static, self.weights, steps.Sizes(ROWS, pages=2, prompts=2, prompt_tokens=2))
-        self.state = steps.prefill(self.static, self.weights, self.state, tokens, np.array([2, 1]), np.array([0, 1]))
+        self.state = steps.empty_state(
+            self.static, self.weights, steps.Sizes(ROWS, pages=2, prompts=2, prompt_tokens=2)
+        )
+        self.state = steps.prefill(
+            self.static, self.weights, self.state, tokens, np.array([2, 1]), np.array([0, 1])
+        )
         blocks = jnp.array([[0, 3], [1, 2]]), None
-        pages = jnp.arange(5).at[3:].set(ROWS), jnp.full((ROWS, 2), 5).at[:, 0].set(jnp.arange(ROWS))
+        pages = (
+            jnp.arange(5).at[3:].set(ROWS),
+            jnp.full((ROWS, 2), 5).at[:, 0].set(jnp.arange(ROWS)),
+        )
         self.seating = Seating(jnp.array([0, 1, 1]), jnp.array([0, 2, 3]), *blocks, *pages)
         events = np.zeros((3, VOCAB), np.uint8)
         events[:, 5], events[:, 8] = steps.WAIT, steps.HOLD
         self.watch = steps.Watch(jnp.asarray(events), jnp.zeros((3, VOCAB), jnp.uint8))
         self.limit, self.column = limit, 0
 
-    def step(self, start: str = "", go: str = "", forced: dict[int, int] | None = None) -> list[str]:
-        """What became of each row: its token, `!` where the host must look, brackets where it is not written, `-` for nothing at all."""
+    def step(
+        self, start: str = "", go: str = "", forced: dict[int, int] | None = None
+    ) -> list[str]:
+        """What became of each row: its token, `!` where the host must look, brackets where it is
+        not written, `-` for nothing at all.
+        """
         orders = steps.Orders(
             start_B=np.array([str(row) in start for row in range(ROWS)]),
             go_B=np.array([str(row) in go for row in range(ROWS)]),
@@ -63,11 +95,15 @@ class Desk:
             limit=np.int32(self.limit),
             temperature=np.float32(0),
         )
-        self.state, drawn = steps.generate(self.static, self.weights, self.state, self.seating, orders, self.watch)
+        self.state, drawn = steps.generate(
+            self.static, self.weights, self.state, self.seating, orders, self.watch
+        )
         self.column += 1
         self.logprob_B = np.asarray(drawn.logprob_B)
         shown = []
-        for token, written, look in zip(drawn.token_B.tolist(), drawn.written_B.tolist(), drawn.look_B.tolist(), strict=True):
+        for token, written, look in zip(
+            drawn.token_B.tolist(), drawn.written_B.tolist(), drawn.look_B.tolist(), strict=True
+        ):
             text = f"{token}!" if look else f"{token}"
             shown.append(text if written else f"({text})" if look else "-")
         return shown
@@ -96,7 +132,8 @@ def test_forced_tokens_are_written_and_carry_the_models_own_logprob() -> None:
     desk = Desk()
     desk.step(start="01")
     free = desk.logprob_B.copy()
-    assert desk.step(forced={0: 8, 1: 5}) == ["8", "5", "-"]  # what the host writes, it need not look at
+    # what the host writes, it need not look at
+    assert desk.step(forced={0: 8, 1: 5}) == ["8", "5", "-"]
     np.testing.assert_allclose(desk.logprob_B[:2], free[:2] + fakes.MISS, rtol=1e-6)
 
 

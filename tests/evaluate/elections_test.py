@@ -1,4 +1,6 @@
-"""Votes of problems that are unlike in size, against the rules as one reads them, and memory that grows with the samples alone."""
+"""Votes of problems that are unlike in size, against the rules as one reads them, and memory that
+grows with the samples alone.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from verifier.evaluate.candidates import Candidates, arrange
 
 
 def skewed(counts: list[int], seed: int, answers: int = 4, tied: bool = True) -> Candidates:
-    """Problems of these sizes; one sample in eight has no answer, and scores tie where asked for."""
+    """Problems of these sizes; one sample in eight has no answer, and scores tie where asked
+    for.
+    """
     rng = np.random.default_rng(seed)
     names = np.repeat([f"p{n:04d}" for n in range(len(counts))], counts)
     ids = np.concatenate([np.arange(count) for count in counts])
@@ -34,20 +38,39 @@ def elected(answers: list[int], weights: list[float] | None) -> int | None:
         if answer >= 0:
             total[answer] += weights[place] if weights else 1
     best = max(total.values(), default=0)
-    return next((place for place, answer in enumerate(answers) if answer >= 0 and total[answer] == best), None)
+    return next(
+        (place for place, answer in enumerate(answers) if answer >= 0 and total[answer] == best),
+        None,
+    )
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 2**32 - 1), st.integers(1, 9), st.sampled_from([1, 3, 30]))
-def test_votes_over_problems_of_any_sizes_equal_the_rules(counts: list[int], seed: int, k: int, answers: int) -> None:
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 9),
+    st.sampled_from([1, 3, 30]),
+)
+def test_votes_over_problems_of_any_sizes_equal_the_rules(
+    counts: list[int], seed: int, k: int, answers: int
+) -> None:
     found = skewed(counts, seed, answers)
-    assert by_problem(found, "column_C")[0].tolist() == list(range(counts[0])) and found.count_P.tolist() == counts
-    columns = zip(*(by_problem(found, name) for name in ("answer_C", "score_C", "correct_C")), strict=True)
+    assert (
+        by_problem(found, "column_C")[0].tolist() == list(range(counts[0]))
+        and found.count_P.tolist() == counts
+    )
+    columns = zip(
+        *(by_problem(found, name) for name in ("answer_C", "score_C", "correct_C")), strict=True
+    )
     choices = [rank.majority(found), rank.top_k_vote(found, k), rank.weighted_vote(found)]
     for place, (answer, score, right) in enumerate(columns):
         answered = [one for one in dict.fromkeys(answer.tolist()) if one >= 0]
         assert answered == list(range(len(answered)))  # numbered by the best-ranked
-        expected = [elected(answer.tolist(), None), elected(answer[:k].tolist(), None), elected(answer.tolist(), score.tolist())]
+        expected = [
+            elected(answer.tolist(), None),
+            elected(answer[:k].tolist(), None),
+            elected(answer.tolist(), score.tolist()),
+        ]
         for choice, column in zip(choices, expected, strict=True):
             assert choice.column_P[place] == (-1 if column is None else column)
             assert choice.answer_P[place] == (-1 if column is None else answer[column])
@@ -56,18 +79,33 @@ def test_votes_over_problems_of_any_sizes_equal_the_rules(counts: list[int], see
 
 @pytest.mark.parametrize("answers", [2, 6, 40])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_table_and_sorting_elect_the_same(monkeypatch: pytest.MonkeyPatch, answers: int, weighted: bool) -> None:
+def test_a_table_and_sorting_elect_the_same(
+    monkeypatch: pytest.MonkeyPatch, answers: int, weighted: bool
+) -> None:
     """And pieces of any size draw the same subsets."""
     found = skewed([1, 60, 7, 7, 33, 60], answers, answers)
     ways = {}
-    for name, roomy, chunk in (("table", 10**9, 100_000), ("sorting", 0, 100_000), ("in small pieces", 4, 50)):
+    for name, roomy, chunk in (
+        ("table", 10**9, 100_000),
+        ("sorting", 0, 100_000),
+        ("in small pieces", 4, 50),
+    ):
         monkeypatch.setattr(elections, "_ROOMY", roomy)
         monkeypatch.setattr(subsets, "_CHUNK", chunk)
         some = found.of_problems(found.count_P > 6)
-        cells = [(size, k) for size in (1, 2, 5, 7) for k in (1, 2, 5, 7) if k == size or (k < size and not weighted)]
-        ways[name] = subsets.vote_shares(some, cells, 0, subsets=30, weight_C=some.score_C if weighted else None)
+        cells = [
+            (size, k)
+            for size in (1, 2, 5, 7)
+            for k in (1, 2, 5, 7)
+            if k == size or (k < size and not weighted)
+        ]
+        ways[name] = subsets.vote_shares(
+            some, cells, 0, subsets=30, weight_C=some.score_C if weighted else None
+        )
     for cell in cells:
-        assert all(np.array_equal(shares[cell], ways["table"][cell]) for shares in ways.values()), cell
+        assert all(np.array_equal(shares[cell], ways["table"][cell]) for shares in ways.values()), (
+            cell
+        )
 
 
 def test_votes_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,17 +119,34 @@ def test_votes_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(elections, "_ROOMY", roomy)
             most = elections.most_votes(slot[:, turn], np.tile(turn, (2, 1)), ends, voters)
             apart = np.where(slot == 1, 0, slot)
-            largest = elections.largest_sum(apart, np.tile(np.arange(voters), (2, 1)), weight, voters)
+            largest = elections.largest_sum(
+                apart, np.tile(np.arange(voters), (2, 1)), weight, voters
+            )
             for one in range(2):
-                answers = np.where(slot[one] == 0, -1, np.where(slot[one] == 1, 100 + np.arange(voters), slot[one]))  # who shares is alone
-                expected = [elected(np.where(np.argsort(turn) < end, answers, -1).tolist(), None) for end in ends]
-                assert most[one].tolist() == [voters if column is None else column for column in expected], (trial, roomy)
-                column = elected(np.where(apart[one] == 0, -1, apart[one]).tolist(), weight[one].tolist())
-                assert largest[one].tolist() == [voters if column is None else column], (trial, roomy)
+                # who shares is alone
+                answers = np.where(
+                    slot[one] == 0, -1, np.where(slot[one] == 1, 100 + np.arange(voters), slot[one])
+                )
+                expected = [
+                    elected(np.where(np.argsort(turn) < end, answers, -1).tolist(), None)
+                    for end in ends
+                ]
+                assert most[one].tolist() == [
+                    voters if column is None else column for column in expected
+                ], (trial, roomy)
+                column = elected(
+                    np.where(apart[one] == 0, -1, apart[one]).tolist(), weight[one].tolist()
+                )
+                assert largest[one].tolist() == [voters if column is None else column], (
+                    trial,
+                    roomy,
+                )
 
 
 def test_memory_grows_with_the_samples_and_not_with_the_largest_problem_or_the_answers() -> None:
-    """Padded to the largest problem these rows would be 3 * 10^8, and every answer of each 2 * 10^10."""
+    """Padded to the largest problem these rows would be 3 * 10^8, and every answer of each 2 *
+    10^10.
+    """
     rng = np.random.default_rng(0)
     counts = [30_000, *rng.integers(3, 9, 5_000).tolist()]
     found = skewed(counts, 0, answers=20_000, tied=False)

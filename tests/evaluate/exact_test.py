@@ -1,4 +1,6 @@
-"""Exact intervals by adding up all that can happen; where they stand in for the bootstrap; what is said of too few problems."""
+"""Exact intervals by adding up all that can happen; where they stand in for the bootstrap; what is
+said of too few problems.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from verifier.report import comparison_page, page, variants
 
 def tail(n: int, least: int, rate: float) -> float:
     """Chance of `least` or more successes."""
-    return sum(math.comb(n, hits) * rate**hits * (1 - rate) ** (n - hits) for hits in range(least, n + 1))
+    return sum(
+        math.comb(n, hits) * rate**hits * (1 - rate) ** (n - hits) for hits in range(least, n + 1)
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 10, 23])
@@ -31,7 +35,9 @@ def test_a_rates_interval_holds_it_in_95_of_100_cases(n: int) -> None:
             assert 1 - tail(n, hits + 1, high) == pytest.approx(0.025)
     for rate in np.linspace(0, 1, 101).tolist():
         covered = sum(
-            math.comb(n, hits) * rate**hits * (1 - rate) ** (n - hits) for hits, (low, high) in enumerate(ends) if low <= rate <= high
+            math.comb(n, hits) * rate**hits * (1 - rate) ** (n - hits)
+            for hits, (low, high) in enumerate(ends)
+            if low <= rate <= high
         )
         assert covered >= 0.95
 
@@ -41,18 +47,29 @@ def chances(n: int, shares: tuple[float, ...]):
     for counts in itertools.product(range(n + 1), repeat=len(shares)):
         if sum(counts) == n:
             ways = math.factorial(n) // math.prod(math.factorial(count) for count in counts)
-            yield counts, ways * math.prod(share**count for share, count in zip(shares, counts, strict=True))
+            yield (
+                counts,
+                ways * math.prod(share**count for share, count in zip(shares, counts, strict=True)),
+            )
 
 
 @pytest.mark.parametrize("n", [1, 4, 9])
 def test_a_differences_interval_holds_it_in_95_of_100_cases(n: int) -> None:
-    known = {counts: exact.difference(np.repeat([1.0, -1.0, 0.0], counts)) for counts, _ in chances(n, (1.0, 1.0, 1.0))}
+    known = {
+        counts: exact.difference(np.repeat([1.0, -1.0, 0.0], counts))
+        for counts, _ in chances(n, (1.0, 1.0, 1.0))
+    }
     for first, second in itertools.product((0.0, 0.05, 0.2, 0.5, 0.9, 1.0), repeat=2):
         if first + second <= 1:
             truth = first - second
             cases = chances(n, (first, second, 1 - first - second))
             assert (
-                sum(chance for counts, chance in cases if known[counts][0] <= truth + 1e-12 and known[counts][1] >= truth - 1e-12) >= 0.95
+                sum(
+                    chance
+                    for counts, chance in cases
+                    if known[counts][0] <= truth + 1e-12 and known[counts][1] >= truth - 1e-12
+                )
+                >= 0.95
             )
     for (wins, losses, _), (low, high) in known.items():
         assert -1 <= low <= (wins - losses) / n <= high <= 1
@@ -66,9 +83,19 @@ def test_a_mean_of_shares_is_held_too(of) -> None:
     """Values of 0, 1/3 and 1 (or of a difference -1/3, 0 and 2/3) on seven problems."""
     values = (0.0, 1 / 3, 1.0) if of is exact.rate else (-1 / 3, 0.0, 2 / 3)
     known = {counts: of(np.repeat(values, counts)) for counts, _ in chances(7, (1.0, 1.0, 1.0))}
-    for shares in ((0.9, 0.05, 0.05), (0.1, 0.8, 0.1), (0.3, 0.3, 0.4), (0.0, 0.02, 0.98), (0.0, 1.0, 0.0)):
+    for shares in (
+        (0.9, 0.05, 0.05),
+        (0.1, 0.8, 0.1),
+        (0.3, 0.3, 0.4),
+        (0.0, 0.02, 0.98),
+        (0.0, 1.0, 0.0),
+    ):
         truth = sum(share * value for share, value in zip(shares, values, strict=True))
-        held = (chance for counts, chance in chances(7, shares) if known[counts][0] - 1e-9 <= truth <= known[counts][1] + 1e-9)
+        held = (
+            chance
+            for counts, chance in chances(7, shares)
+            if known[counts][0] - 1e-9 <= truth <= known[counts][1] + 1e-9
+        )
         assert sum(held) >= 0.95
 
 
@@ -77,14 +104,29 @@ def test_exact_intervals_stand_where_resamples_are_alike_and_nowhere_else() -> N
     for ask in (few.estimates, few.differences):
         assert ask({"": np.ones(FEWEST - 1)})[""]["interval"] == "exact"
     right = np.arange(60)
-    for hits, kind in ((0, "exact"), (RARE - 1, "exact"), (RARE, None), (60 - RARE, None), (60 - RARE + 1, "exact"), (60, "exact")):
+    for hits, kind in (
+        (0, "exact"),
+        (RARE - 1, "exact"),
+        (RARE, None),
+        (60 - RARE, None),
+        (60 - RARE + 1, "exact"),
+        (60, "exact"),
+    ):
         found = some.estimates({"": right < hits})[""]
         assert found.get("interval") == kind and found["ci95"][0] < found["ci95"][1], hits
-    apart = some.differences({"none": np.zeros(60), "one": -1.0 * (right < 1), "many": 1.0 * (right < 30)})
+    apart = some.differences(
+        {"none": np.zeros(60), "one": -1.0 * (right < 1), "many": 1.0 * (right < 30)}
+    )
     assert [one.get("interval") for one in apart.values()] == ["exact", "exact", None]
     assert apart["none"]["ci95"][0] == -apart["none"]["ci95"][1] < 0 and apart["one"]["ci95"][1] > 0
-    assert Bootstrap.draw(1, 20, 0).estimates({"": np.ones(1)})[""] == {"value": 1.0, "ci95": [0.025, 1.0], "interval": "exact"}
-    assert Bootstrap.draw(10, 20, 0).estimates({"": np.zeros(10)})[""]["ci95"] == pytest.approx([0, 1 - 0.025**0.1])
+    assert Bootstrap.draw(1, 20, 0).estimates({"": np.ones(1)})[""] == {
+        "value": 1.0,
+        "ci95": [0.025, 1.0],
+        "interval": "exact",
+    }
+    assert Bootstrap.draw(10, 20, 0).estimates({"": np.zeros(10)})[""]["ci95"] == pytest.approx(
+        [0, 1 - 0.025**0.1]
+    )
 
 
 def test_many_problems_are_resampled_in_lots(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,15 +134,29 @@ def test_many_problems_are_resampled_in_lots(monkeypatch: pytest.MonkeyPatch) ->
     values = np.random.default_rng(0).random(2_345)
     found = Bootstrap.draw(2_345, 800, 0)
     low, high = found.estimates({"": values})[""]["ci95"]
-    assert found.times_RL.shape == (800, 500) and found.estimates({"": np.full(2_345, 0.5)})[""]["ci95"] == [0.5, 0.5]
-    assert high - low == pytest.approx(2 * 1.96 * values.std() / math.sqrt(2_345), rel=0.15) and low < values.mean() < high
+    assert found.times_RL.shape == (800, 500) and found.estimates({"": np.full(2_345, 0.5)})[""][
+        "ci95"
+    ] == [0.5, 0.5]
+    assert (
+        high - low == pytest.approx(2 * 1.96 * values.std() / math.sqrt(2_345), rel=0.15)
+        and low < values.mean() < high
+    )
 
 
 def solved(problems: int, right: float, samples: int = 6, equal: bool = False) -> Candidates:
     rng = np.random.default_rng(0)
-    names, ids = np.repeat([f"p{n:03d}" for n in range(problems)], samples), np.tile(np.arange(samples), problems)
+    names, ids = (
+        np.repeat([f"p{n:03d}" for n in range(problems)], samples),
+        np.tile(np.arange(samples), problems),
+    )
     verdict = rng.random(len(ids)) < right
-    return arrange(names, ids, np.where(verdict, 0, 1 + ids), verdict, np.full(len(ids), 0.5) if equal else rng.random(len(ids)))
+    return arrange(
+        names,
+        ids,
+        np.where(verdict, 0, 1 + ids),
+        verdict,
+        np.full(len(ids), 0.5) if equal else rng.random(len(ids)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,30 +169,61 @@ def solved(problems: int, right: float, samples: int = 6, equal: bool = False) -
         (30, 0.5, False, []),
     ],
 )
-def test_what_makes_figures_mean_little_is_said_first(problems: int, right: float, equal: bool, said: list[str]) -> None:
+def test_what_makes_figures_mean_little_is_said_first(
+    problems: int, right: float, equal: bool, said: list[str]
+) -> None:
     ranked = solved(problems, right, equal=equal)
     figures = metrics.summarise({"test": ranked}, [1, 3], 60, 0)
     found = caveats.caveats({"test": ranked})
-    assert len(found) == len(said) and all(words in line for words, line in zip(said, found, strict=True))
+    assert len(found) == len(said) and all(
+        words in line for words, line in zip(said, found, strict=True)
+    )
     table = metrics.results_table({"splits": figures, "warnings": found})
-    assert all(line == f"warning: {words}" for line, words in zip(table.splitlines(), found, strict=False))
-    about = {"name": "x", "date": "", "grader": "numeric", "warnings": found, "notes": [], "settings": {}, "facts": {}}
+    assert all(
+        line == f"warning: {words}" for line, words in zip(table.splitlines(), found, strict=False)
+    )
+    about = {
+        "name": "x",
+        "date": "",
+        "grader": "numeric",
+        "warnings": found,
+        "notes": [],
+        "settings": {},
+        "facts": {},
+    }
     html = page.render({"splits": figures}, {}, {"scored": True, "problems": []}, about)
     concluding = ("points, 95% interval", "better</span>", "worse</span>", "within noise")
     assert any(words in html for words in concluding) == (problems >= FEWEST)
     places = [html.index(words.replace("'", "&#39;")) for words in found]
-    assert places == sorted(places) and all(place < html.index('class="headline"') for place in places)
-    for estimate in (figures["test"]["majority"], figures["test"]["differences"]["best_of_n-majority"]):
+    assert places == sorted(places) and all(
+        place < html.index('class="headline"') for place in places
+    )
+    for estimate in (
+        figures["test"]["majority"],
+        figures["test"]["differences"]["best_of_n-majority"],
+    ):
         assert estimate["ci95"][0] < estimate["ci95"][1]
-    assert (metrics.EXACT in table) == (metrics.EXACT in html) == ("]*" in table) and (problems >= FEWEST or "]*" in table)
+    assert (metrics.EXACT in table) == (metrics.EXACT in html) == ("]*" in table) and (
+        problems >= FEWEST or "]*" in table
+    )
 
 
 def test_comparisons_of_few_problems_conclude_nothing() -> None:
-    runs = [comparison.Contestant(name, solved(8, right), None, "numeric") for name, right in (("one", 0.1), ("other", 0.9))]
+    runs = [
+        comparison.Contestant(name, solved(8, right), None, "numeric")
+        for name, right in (("one", 0.1), ("other", 0.9))
+    ]
     found = comparison.compare(runs, 50, 0)
     html, table = comparison_page.render(found, "", {}), comparison_page.table(found)
-    assert "8 problems: too few" in html and 'apart better"' not in html and table.startswith("warning: 8 problems: too few")
-    runs = [comparison.Contestant(name, solved(60, right), None, "numeric") for name, right in (("one", 0.1), ("other", 0.9))]
+    assert (
+        "8 problems: too few" in html
+        and 'apart better"' not in html
+        and table.startswith("warning: 8 problems: too few")
+    )
+    runs = [
+        comparison.Contestant(name, solved(60, right), None, "numeric")
+        for name, right in (("one", 0.1), ("other", 0.9))
+    ]
     html = comparison_page.render(comparison.compare(runs, 50, 0), "", {})
     assert "too few problems for a conclusion" not in html and 'apart better"' in html
     assert variants._peak(Bootstrap.draw(8, 20, 0), {1: np.ones(8), 2: np.zeros(8)}) is None
@@ -144,10 +231,17 @@ def test_comparisons_of_few_problems_conclude_nothing() -> None:
 
 def test_without_a_variance_no_interval_is_claimed() -> None:
     ranked = solved(30, 1.0)
-    assert nested.intervals(ranked, {"pass_at_k/1": 1.0, "verifier_at_k/2": 1.0}, {}, 0) == {"pass_at_k": {}, "verifier_at_k": {}}
+    assert nested.intervals(ranked, {"pass_at_k/1": 1.0, "verifier_at_k/2": 1.0}, {}, 0) == {
+        "pass_at_k": {},
+        "verifier_at_k": {},
+    }
 
 
 def test_labels_of_one_kind_are_told_before_a_training() -> None:
     assert caveats.of_labels("train", np.array([True, False])) is None
-    assert "none of the 3 train samples is right" in str(caveats.of_labels("train", np.zeros(3, bool)))
-    assert "all of the 3 heldout samples are right" in str(caveats.of_labels("heldout", np.ones(3, bool)))
+    assert "none of the 3 train samples is right" in str(
+        caveats.of_labels("train", np.zeros(3, bool))
+    )
+    assert "all of the 3 heldout samples are right" in str(
+        caveats.of_labels("heldout", np.ones(3, bool))
+    )

@@ -38,14 +38,27 @@ def held(table: pa.Table) -> Scan:
 
 def scan_of(path: pathlib.Path, names: Sequence[str]) -> Scan:
     """The columns of a Parquet file as they are."""
-    return scan_parts(path, [Part(path, View({name: name for name in names}, lambda column, _: column))])
+    return scan_parts(
+        path, [Part(path, View({name: name for name in names}, lambda column, _: column))]
+    )
 
 
 def assemble(
-    samples: pa.Table, problems: pa.Table, verdicts: pa.Table | str, scores: pa.Table | None, allow_missing: bool = False, too_long: int = 0
+    samples: pa.Table,
+    problems: pa.Table,
+    verdicts: pa.Table | str,
+    scores: pa.Table | None,
+    allow_missing: bool = False,
+    too_long: int = 0,
 ) -> SplitRows:
     """`tables.assemble` of Arrow tables."""
     grader = verdicts if isinstance(verdicts, str) else None
     judged = verdicts if isinstance(verdicts, str) else split_rows.read_labels(written(verdicts))
-    kept = dataclasses.replace(split_rows.read_scores(written(scores)), too_long=too_long) if scores is not None else None
-    return split_rows.assemble(split_rows.read_samples(written(samples), grader), problems, judged, kept, allow_missing)
+    kept = (
+        dataclasses.replace(split_rows.read_scores(written(scores)), too_long=too_long)
+        if scores is not None
+        else None
+    )
+    return split_rows.assemble(
+        split_rows.read_samples(written(samples), grader), problems, judged, kept, allow_missing
+    )

@@ -1,4 +1,6 @@
-"""A disk that is full ends every stage with one line that says so, and the run goes on once there is room."""
+"""A disk that is full ends every stage with one line that says so, and the run goes on once there
+is room.
+"""
 
 import errno
 import gc
@@ -26,7 +28,12 @@ def small(tmp_path, request):
     folder = tmp_path / "small"
     folder.mkdir()
     size = f"size={getattr(request, 'param', '64m')}"
-    if os.name != "posix" or subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True).returncode:
+    if (
+        os.name != "posix"
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True
+        ).returncode
+    ):
         pytest.skip("no right to mount a file system in memory here")
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
@@ -60,11 +67,16 @@ def test_every_stage_says_so_and_goes_on(finished, small, left, capfd):
 
 @pytest.mark.parametrize("small", ["64k"], indirect=True)
 def test_files_of_a_checkpoint_that_fail_after_it_was_given_up_are_silent(small, monkeypatch):
-    """They are written at once: each of them fails by itself, and reports to a loop that is closed by then."""
+    """They are written at once: each of them fails by itself, and reports to a loop that is closed
+    by then.
+    """
     heard = []
     monkeypatch.setattr(sys, "unraisablehook", lambda each: heard.append(each.exc_value))
     params = {f"part {n}": jnp.ones((100, 100)) for n in range(20)}
-    with pytest.raises(UserError, match="cannot be written.*make room"), checkpoint.Checkpoints(small / "checkpoints") as checkpoints:
+    with (
+        pytest.raises(UserError, match="cannot be written.*make room"),
+        checkpoint.Checkpoints(small / "checkpoints") as checkpoints,
+    ):
         checkpoints.save(1, params, params, {})
         checkpoints.wait()
     gc.collect()

@@ -1,4 +1,7 @@
-"""A run that is killed, stopped or started twice ends as one that was left alone. `make faults` is the long version."""
+"""A run that is killed, stopped or started twice ends as one that was left alone.
+
+`make faults` is the long version.
+"""
 
 import json
 import random
@@ -23,7 +26,9 @@ def steps_of(root, job):
 
 
 def test_killed_at_random_moments_it_ends_the_same(never, tmp_path):
-    stages = runs.killed(tmp_path / "work", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], random.Random(0), 5.0)
+    stages = runs.killed(
+        tmp_path / "work", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], random.Random(0), 5.0
+    )
     runs.finish(tmp_path / "work")
     assert stages.total() and runs.differences(tmp_path / "work", never) == []
 

@@ -1,7 +1,8 @@
 """A small run that is stopped, killed and started again, and how two workdirs are compared.
 
-python -m tests.faults.runs --kills=200 (`make faults`) stops one run so often, at random moments from its first import to its last line,
-by a kill, SIGTERM or Ctrl-C, and says whether it ended as a run does that was never stopped: bit for bit, log-probabilities included.
+python -m tests.faults.runs --kills=200 (`make faults`) stops one run so often, at random moments
+from its first import to its last line, by a kill, SIGTERM or Ctrl-C, and says whether it ended as a
+run does that was never stopped: bit for bit, log-probabilities included.
 """
 
 from __future__ import annotations
@@ -23,14 +24,34 @@ from verifier.system import stopping
 
 CHECKPOINTS = ["finetune.checkpoint_every=5", "verify.checkpoint_every=2"]
 SETTINGS = [*SHRUNK, *CHECKPOINTS]
-TABLES = {"samples": ("train", "heldout", "test", "test_greedy"), "labels": ("train", "heldout", "test"), "scores": ("heldout", "test")}
+TABLES = {
+    "samples": ("train", "heldout", "test", "test_greedy"),
+    "labels": ("train", "heldout", "test"),
+    "scores": ("heldout", "test"),
+}
 
 
 def begin(root: pathlib.Path, *more: str) -> subprocess.Popen[str]:
     """Starts the run, or goes on with it, as a user would."""
-    command = [sys.executable, "-m", "verifier.launch", "--exp=tiny_token_verifier", f"--workdir={root}", *more, "--set", *SETTINGS]
+    command = [
+        sys.executable,
+        "-m",
+        "verifier.launch",
+        "--exp=tiny_token_verifier",
+        f"--workdir={root}",
+        *more,
+        "--set",
+        *SETTINGS,
+    ]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def finish(root: pathlib.Path, *more: str) -> str:
@@ -51,7 +72,9 @@ def losses(root: pathlib.Path, job: str) -> list[tuple[int, float]]:
 
 
 def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
-    """What is not the same in two finished workdirs: models, rows, losses or metrics; times aside."""
+    """What is not the same in two finished workdirs: models, rows, losses or metrics; times
+    aside.
+    """
     found = []
     for model in ("generator", "verifier"):
         ids = [model_id(root, model) for root in (one, other)]
@@ -62,14 +85,20 @@ def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
             found += [f"{table} {split}"] if pair[0] != pair[1] else []
     for job in ("finetune", "verify"):
         found += [f"losses of {job}"] if losses(one, job) != losses(other, job) else []
-    metrics = [json.loads((root / "report/metrics.json").read_text())["splits"] for root in (one, other)]
+    metrics = [
+        json.loads((root / "report/metrics.json").read_text())["splits"] for root in (one, other)
+    ]
     return found + (["metrics"] if metrics[0] != metrics[1] else [])
 
 
-def killed(root: pathlib.Path, signals: list[signal.Signals], chance: random.Random, longest: float) -> collections.Counter[str]:
-    """Sends the run one signal after another, each after up to `longest` seconds; which of them in which stage.
+def killed(
+    root: pathlib.Path, signals: list[signal.Signals], chance: random.Random, longest: float
+) -> collections.Counter[str]:
+    """Sends the run one signal after another, each after up to `longest` seconds; which of them in
+    which stage.
 
-    A run that a signal ends is begun anew; one that ends by itself is the last. A quarter of the signals come before the first stage.
+    A run that a signal ends is begun anew; one that ends by itself is the last. A quarter of the
+    signals come before the first stage.
     """
     stages: collections.Counter[str] = collections.Counter()
     for number in signals:
@@ -77,17 +106,23 @@ def killed(root: pathlib.Path, signals: list[signal.Signals], chance: random.Ran
         assert run.stderr is not None
         stage = "start"
         building = chance.random() < 0.25
-        while not building and stage == "start" and (line := run.stderr.readline()):  # the first line of a stage: imports are over
+        # the first line of a stage: imports are over
+        while not building and stage == "start" and (line := run.stderr.readline()):
             stage = line.removeprefix("== ").strip() if line.startswith("== ") else stage
-        time.sleep(chance.uniform(0.3, 2.0) if building else chance.uniform(0, longest))  # not before Python itself is there
+        # not before Python itself is there
+        time.sleep(chance.uniform(0.3, 2.0) if building else chance.uniform(0, longest))
         run.send_signal(number)
         printed, said = run.communicate(timeout=60)
-        if run.returncode == 0 or "metrics  " in printed:  # Python itself may end by the signal, when all is done
+        # Python itself may end by the signal, when all is done
+        if run.returncode == 0 or "metrics  " in printed:
             return stages
         assert run.returncode == launch_status(number), (number, run.returncode, said[-3000:])
         assert "Traceback" not in said, said[-3000:]
         assert number == signal.SIGKILL or said.count("stopped: ") == 1, said[-3000:]
-        stages[f"{number.name} {([stage, *(line[3:] for line in said.splitlines() if line.startswith('== '))])[-1]}"] += 1
+        stages[
+            f"{number.name} "
+            f"{([stage, *(line[3:] for line in said.splitlines() if line.startswith('== '))])[-1]}"
+        ] += 1
         print(f"stopped {stages.total()} of {len(signals)}: {dict(stages)}", flush=True)
     return stages
 
@@ -107,7 +142,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--signals", default="KILL,TERM,INT")
-    parser.add_argument("--longest", type=float, default=6.0, help="seconds of work between two kills at most")
+    parser.add_argument(
+        "--longest", type=float, default=6.0, help="seconds of work between two kills at most"
+    )
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -118,12 +155,20 @@ def main() -> None:
         while total.total() < flags.kills:
             often = pathlib.Path(folder) / f"run-{runs}"
             chance = random.Random(f"{flags.seed} {runs}")
-            total += killed(often, picked(flags.signals, flags.kills - total.total(), chance), chance, flags.longest)
+            total += killed(
+                often,
+                picked(flags.signals, flags.kills - total.total(), chance),
+                chance,
+                flags.longest,
+            )
             finish(often)
             if found := differences(often, never):
                 sys.exit(f"run {runs} differs from one that was never killed: {', '.join(found)}")
             runs += 1
-        print(f"{total.total()} signals over {runs} runs, {dict(total)}: all ended as a run that was never stopped")
+        print(
+            f"{total.total()} signals over {runs} runs, {dict(total)}: all ended as a run that "
+            "was never stopped"
+        )
 
 
 if __name__ == "__main__":

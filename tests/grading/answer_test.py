@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from verifier.grading.answer import GRADERS, comparable, extract, grade, same, vote_key
 from verifier.grading.number import parse_number
 
-# solution, gold, then what each grader extracts and whether it is right (+) or wrong (-); None: no answer found
+# solution, gold, then what each grader extracts and whether it is right (+) or wrong (-); None: no
+# answer found
 TABLE = [
     ("2+2=4\n#### 18", "18", "18+", "18+", "18+", "18+"),
     ("#### 18", "#### 18", "18+", "18+", "18+", "18+"),
@@ -66,13 +67,17 @@ def _cell(solution, gold, grader):
 @pytest.mark.parametrize("row", TABLE, ids=[repr(row[0]) for row in TABLE])
 def test_conformance(row):
     solution, gold, *expected = row
-    assert [_cell(solution, gold, grader) for grader in ("numeric", "paper", "strict", "flexible")] == expected
+    assert [
+        _cell(solution, gold, grader) for grader in ("numeric", "paper", "strict", "flexible")
+    ] == expected
 
 
 def test_no_answer_is_never_right():
     assert not same(None, None)
     assert not same("", "")
-    assert not any(grade("no mark", gold, grader).correct for grader in GRADERS for gold in ("", "none", "nan"))
+    assert not any(
+        grade("no mark", gold, grader).correct for grader in GRADERS for gold in ("", "none", "nan")
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,23 +139,39 @@ def test_an_unknown_grader_is_named():
         extract("#### 1", "loose")
 
 
-@hypothesis.given(st.text(alphabet="0123456789.,$%/+- −#e\n½²٣\\{}<>") | st.text(), st.sampled_from(list(GRADERS)))
+@hypothesis.given(
+    st.text(alphabet="0123456789.,$%/+- −#e\n½²٣\\{}<>") | st.text(), st.sampled_from(list(GRADERS))
+)
 def test_never_raises_and_right_answers_are_right(text, grader):
     answer = extract("#### " + text, grader)
     parse_number(text)
-    if answer is not None and vote_key(answer) is not None and (grader == "numeric" or not answer.endswith(".")):
+    if (
+        answer is not None
+        and vote_key(answer) is not None
+        and (grader == "numeric" or not answer.endswith("."))
+    ):
         assert grade("#### " + text, answer, grader).correct
 
 
 @hypothesis.given(st.integers(-(10**12), 10**12))
 def test_every_whole_number_is_found_however_it_is_written(number):
-    for text in (f"{number}", f"{number:,}", f"{number:,}.", f"{number}.00", f"{number}%", f"{number:,} eggs"):
+    for text in (
+        f"{number}",
+        f"{number:,}",
+        f"{number:,}.",
+        f"{number}.00",
+        f"{number}%",
+        f"{number:,} eggs",
+    ):
         assert grade(f"so\n#### {text}", str(number), "numeric").correct
 
 
 def _harness(solution, gold, pattern, place):
     """What lm-evaluation-harness does for its task gsm8k, word for word, however slowly."""
-    found = [one if isinstance(one, str) else next(filter(None, one)) for one in re.findall(pattern, solution)]
+    found = [
+        one if isinstance(one, str) else next(filter(None, one))
+        for one in re.findall(pattern, solution)
+    ]
     texts = [found[place].strip() if found else "[invalid]", gold]
     for ignored in (",", r"\$", "(?s).*#### ", r"\.$"):
         texts = [re.sub(ignored, "", text) for text in texts]
@@ -158,12 +179,19 @@ def _harness(solution, gold, pattern, place):
 
 
 @hypothesis.given(
-    st.lists(st.sampled_from(["#### ", "####", "18", "-", "$", ",", ".", " ", "7", "\n", "so"]), max_size=12).map("".join),
+    st.lists(
+        st.sampled_from(["#### ", "####", "18", "-", "$", ",", ".", " ", "7", "\n", "so"]),
+        max_size=12,
+    ).map("".join),
     st.sampled_from(["18", "-18", "7", "1,818", "$7", "so\n#### 18", "18."]),
 )
 def test_strict_and_flexible_are_the_harness_s(solution, gold):
-    assert grade(solution, gold, "strict").correct == _harness(solution, gold, r"#### (\-?[0-9\.\,]+)", 0)
-    assert grade(solution, gold, "flexible").correct == _harness(solution, gold, r"(-?[$0-9.,]{2,})|(-?[0-9]+)", -1)
+    assert grade(solution, gold, "strict").correct == _harness(
+        solution, gold, r"#### (\-?[0-9\.\,]+)", 0
+    )
+    assert grade(solution, gold, "flexible").correct == _harness(
+        solution, gold, r"(-?[$0-9.,]{2,})|(-?[0-9]+)", -1
+    )
 
 
 PIECES = [
@@ -230,25 +258,59 @@ WRAPS = [
 ]
 
 
-@hypothesis.given(st.integers(0, 99), st.integers(1, 9), st.integers(1, 20), st.booleans(), st.data())
+@hypothesis.given(
+    st.integers(0, 99), st.integers(1, 9), st.integers(1, 20), st.booleans(), st.data()
+)
 def test_mixed_numbers_have_one_value_however_they_are_written(whole, top, more, negative, data):
     bottom = top + more
     between = data.draw(st.sampled_from([" ", "-", " and ", "\u00a0", "\u202f", "\\ ", "\\,", "_"]))
     slash = data.draw(st.sampled_from(["/", "\u2044", "\u2215", "\uff0f"]))
-    ways = [f"{whole}{between}{top}{slash}{bottom}", f"{whole}\\frac{{{top}}}{{{bottom}}}", f"{whole} {{{top} \\over {bottom}}}"]
-    sign = data.draw(st.sampled_from("-\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d")) if negative else ""
+    ways = [
+        f"{whole}{between}{top}{slash}{bottom}",
+        f"{whole}\\frac{{{top}}}{{{bottom}}}",
+        f"{whole} {{{top} \\over {bottom}}}",
+    ]
+    sign = (
+        data.draw(st.sampled_from("-\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"))
+        if negative
+        else ""
+    )
     value = whole + Fraction(top, bottom)
     text = data.draw(st.sampled_from(WRAPS)).format(sign + data.draw(st.sampled_from(ways)))
-    for right, gold in ((True, -value if negative else value), (False, value if negative else -value), (False, Fraction(whole))):
+    for right, gold in (
+        (True, -value if negative else value),
+        (False, value if negative else -value),
+        (False, Fraction(whole)),
+    ):
         assert grade(f"so\n#### {text}", str(gold), "numeric").correct == right, text
 
 
-@hypothesis.given(st.integers(1, 999), st.lists(st.integers(0, 999), min_size=1, max_size=4), st.data())
+@hypothesis.given(
+    st.integers(1, 999), st.lists(st.integers(0, 999), min_size=1, max_size=4), st.data()
+)
 def test_separated_groups_are_one_number(first, groups, data):
     separator = data.draw(
-        st.sampled_from([",", " ", "'", "_", "{,}", "\\,", "\\;", "\\ ", ",\\!", "\u00a0", "\u066c", "\uff0c", *"." * (len(groups) > 1)])
+        st.sampled_from(
+            [
+                ",",
+                " ",
+                "'",
+                "_",
+                "{,}",
+                "\\,",
+                "\\;",
+                "\\ ",
+                ",\\!",
+                "\u00a0",
+                "\u066c",
+                "\uff0c",
+                *"." * (len(groups) > 1),
+            ]
+        )
     )
-    text = data.draw(st.sampled_from(WRAPS)).format(separator.join([str(first), *(f"{group:03}" for group in groups)]))
+    text = data.draw(st.sampled_from(WRAPS)).format(
+        separator.join([str(first), *(f"{group:03}" for group in groups)])
+    )
     value = int(str(first) + "".join(f"{group:03}" for group in groups))
     assert grade(f"so\n#### {text}", str(value), "numeric").correct, text
     assert not grade(f"so\n#### {text}", str(first), "numeric").correct, text
@@ -278,7 +340,12 @@ STYLES = [
 STYLES += ["Final Answer: The final answer is ${}$. I hope it is correct."]
 
 
-@hypothesis.given(st.integers(0, 10**6), st.sampled_from(STYLES), st.lists(st.sampled_from(HEADINGS)), st.integers(0, 10**6))
+@hypothesis.given(
+    st.integers(0, 10**6),
+    st.sampled_from(STYLES),
+    st.lists(st.sampled_from(HEADINGS)),
+    st.integers(0, 10**6),
+)
 def test_headings_change_nothing_and_marks_go_before_styles(number, style, headings, other):
     after = "".join(f"\n#### {heading}\n" for heading in headings)
     assert grade(f"so\n#### {number}{after}", str(number), "numeric").correct

@@ -1,4 +1,6 @@
-"""The list of known-wrong gold answers: each correction follows from its reason, and is applied to nothing else."""
+"""The list of known-wrong gold answers: each correction follows from its reason, and is applied to
+nothing else.
+"""
 
 import os
 import pathlib
@@ -12,14 +14,20 @@ from verifier.grading.number import parse_number
 from verifier.tasks.gsm8k import load_gsm8k
 from verifier.text import calculator
 
-REAL = pathlib.Path(os.environ.get("GSM8K_DIR") or pathlib.Path(__file__).parents[3] / "shared" / "data" / "gsm8k")
+REAL = pathlib.Path(
+    os.environ.get("GSM8K_DIR") or pathlib.Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
+)
 
 
 @pytest.mark.parametrize("row", corrections.known(), ids=lambda row: row["problem_id"])
 def test_the_reason_ends_in_arithmetic_that_gives_the_new_answer(row):
     found = re.search(rf"([0-9 ()*+-]+) = {row['new']}\b", row["reason"])
     assert found, row["reason"]
-    assert calculator.evaluate(found[1].strip()).value == parse_number(row["new"]) != parse_number(row["old"])
+    assert (
+        calculator.evaluate(found[1].strip()).value
+        == parse_number(row["new"])
+        != parse_number(row["old"])
+    )
 
 
 def test_no_problem_is_listed_twice():
@@ -29,10 +37,14 @@ def test_no_problem_is_listed_twice():
 
 @pytest.mark.skipif(not (REAL / "test.jsonl").is_file(), reason="needs GSM8K_DIR")
 def test_the_list_fits_the_data():
-    gold = {each.problem_id: each.answer for part in load_gsm8k(str(REAL)).values() for each in part}
+    gold = {
+        each.problem_id: each.answer for part in load_gsm8k(str(REAL)).values() for each in part
+    }
     right, fixed = corrections.corrected(gold)
     assert fixed == corrections.known()
-    assert {name for name in gold if gold[name] != right[name]} == {row["problem_id"] for row in fixed}
+    assert {name for name in gold if gold[name] != right[name]} == {
+        row["problem_id"] for row in fixed
+    }
 
 
 def test_only_the_known_wrong_answer_is_corrected():
@@ -46,7 +58,13 @@ def test_only_the_known_wrong_answer_is_corrected():
 
 def test_a_table_gets_the_new_answers_and_keeps_the_rest():
     row = corrections.known()[0]
-    table = pa.table({"problem_id": ["x", row["problem_id"]], "answer": ["1", row["old"]], "question": ["a", None]})
+    table = pa.table(
+        {
+            "problem_id": ["x", row["problem_id"]],
+            "answer": ["1", row["old"]],
+            "question": ["a", None],
+        }
+    )
     changed = corrections.with_answers(table, [row])
     assert changed["answer"].to_pylist() == ["1", row["new"]] and changed.schema == table.schema
     assert changed.drop_columns(["answer"]).equals(table.drop_columns(["answer"]))

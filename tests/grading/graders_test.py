@@ -16,9 +16,14 @@ from verifier.errors import MathProcessError
 from verifier.grading import graders, math_process
 from verifier.grading.math_process import MathVerify
 
-CASES = [json.loads(line) for line in (pathlib.Path(__file__).parent / "grader_cases.jsonl").read_text().splitlines()]
+CASES = [
+    json.loads(line)
+    for line in (pathlib.Path(__file__).parent / "grader_cases.jsonl").read_text().splitlines()
+]
 FOR_EVER = "#### $9^{9^{9^9}}$"
-needs_math_verify = pytest.mark.skipif(importlib.util.find_spec("math_verify") is None, reason="needs the extra [math]")
+needs_math_verify = pytest.mark.skipif(
+    importlib.util.find_spec("math_verify") is None, reason="needs the extra [math]"
+)
 
 
 def test_the_table_is_large_and_sound():
@@ -30,14 +35,21 @@ def test_the_table_is_large_and_sound():
         assert 30 < sum(name in case["right"] for case in CASES) < len(CASES) - 30
 
 
-@pytest.mark.parametrize("name", [*graders.GRADERS, pytest.param("math_verify", marks=needs_math_verify)])
+@pytest.mark.parametrize(
+    "name", [*graders.GRADERS, pytest.param("math_verify", marks=needs_math_verify)]
+)
 def test_conformance(name):
-    judged = graders.relabel([case["solution"] for case in CASES], [case["gold"] for case in CASES], name)
+    judged = graders.relabel(
+        [case["solution"] for case in CASES], [case["gold"] for case in CASES], name
+    )
     assert judged.not_graded == 0
     wrong = [
-        f"{case['solution'][-60:]!r} for {case['gold'][:40]!r}: read {answer!r}, expected {'right' if name in case['right'] else 'wrong'}; "
-        f"{case['why']} ({case.get('source', 'by definition')})"
-        for case, answer, correct in zip(CASES, judged.answers, judged.correct.tolist(), strict=True)
+        f"{case['solution'][-60:]!r} for {case['gold'][:40]!r}: read {answer!r}, expected "
+        f"{'right' if name in case['right'] else 'wrong'}; {case['why']} "
+        f"({case.get('source', 'by definition')})"
+        for case, answer, correct in zip(
+            CASES, judged.answers, judged.correct.tolist(), strict=True
+        )
         if correct != (name in case["right"])
     ]
     assert not wrong, f"{name}:\n" + "\n".join(wrong)
@@ -46,7 +58,9 @@ def test_conformance(name):
 @needs_math_verify
 def test_a_solution_that_hangs_is_not_graded_and_the_next_ones_are():
     solutions = ["#### 18", FOR_EVER, "#### \\boxed{9{,}500}", FOR_EVER, "#### 17"]
-    judged = graders.relabel(solutions, ["18", "18", "9500", "18", "18"], "math_verify", seconds=2.0)
+    judged = graders.relabel(
+        solutions, ["18", "18", "9500", "18", "18"], "math_verify", seconds=2.0
+    )
     assert judged.answers == ["18", None, "9,500", None, "17"]
     assert judged.correct.tolist() == [True, False, True, False, False]
     assert judged.not_graded == 2
@@ -54,11 +68,22 @@ def test_a_solution_that_hangs_is_not_graded_and_the_next_ones_are():
 
 @needs_math_verify
 def test_the_process_ends_itself_when_it_has_computed_for_its_seconds():
-    command = [sys.executable, "-P", str(pathlib.Path(math_process.__file__).parent / "math_worker.py"), "1"]
-    questions = json.dumps(["18", "18"]) + "\n" + json.dumps([FOR_EVER.removeprefix("#### "), "18"]) + "\n"
+    command = [
+        sys.executable,
+        "-P",
+        str(pathlib.Path(math_process.__file__).parent / "math_worker.py"),
+        "1",
+    ]
+    questions = (
+        json.dumps(["18", "18"]) + "\n" + json.dumps([FOR_EVER.removeprefix("#### "), "18"]) + "\n"
+    )
     done = subprocess.run(command, input=questions, capture_output=True, text=True, timeout=300)
     assert done.returncode == -signal.SIGPROF
-    assert [json.loads(line) for line in done.stdout.splitlines()] == ["ready", ["18", True], ["18"]]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        "ready",
+        ["18", True],
+        ["18"],
+    ]
 
 
 @needs_math_verify
@@ -96,7 +121,9 @@ for count, line in enumerate(sys.stdin):
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    """Starts scripts of its own in the place of math-verify's process, whether that is installed or not."""
+    """Starts scripts of its own in the place of math-verify's process, whether that is installed or
+    not.
+    """
     monkeypatch.setattr(math_process, "check_installed", lambda: None)
 
     def start(script, seconds):
@@ -130,17 +157,23 @@ def test_the_latest_questions_are_known_and_older_ones_are_let_go(fake, monkeypa
     monkeypatch.setattr(math_process, "_KNOWN", 3)
     with fake(COUNTING, 1.0) as judge:
         asked = [judge(f"solution {number}", "18")[0] for number in (0, 1, 2, 0, 3, 0, 1)]
-    assert asked == ["0", "1", "2", "0", "3", "0", "4"]  # the number of the question that was put to the process
+    # the number of the question that was put to the process
+    assert asked == ["0", "1", "2", "0", "3", "0", "4"]
 
 
 def test_a_process_that_does_not_start_is_an_error(fake):
-    with fake("raise SystemExit(1)", 1.0) as judge, pytest.raises(MathProcessError, match=r".*pip install 'math-verify>=0.9'"):
+    with (
+        fake("raise SystemExit(1)", 1.0) as judge,
+        pytest.raises(MathProcessError, match=r".*pip install 'math-verify>=0.9'"),
+    ):
         judge("#### 18", "18")
 
 
 def test_without_its_package_math_verify_is_refused(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MathProcessError, match=r"needs the package math-verify: pip install 'math-verify>=0.9'"):
+    with pytest.raises(
+        MathProcessError, match=r"needs the package math-verify: pip install 'math-verify>=0.9'"
+    ):
         graders.check_grader("math_verify")
     graders.check_grader("numeric")
 
@@ -149,12 +182,29 @@ def said(grader, solutions, golds):
     """Findings on solutions, each of a problem of its own."""
     judged = graders.relabel(solutions, golds, grader)
     gold = {f"p{row}": text for row, text in enumerate(golds)}
-    look = lambda rows: ([solutions[row] for row in rows], [golds[row] for row in rows])  # noqa: E731
-    return graders.findings("test", grader, np.array([each is not None for each in judged.answers]), not judged.correct.any(), gold, look)
+
+    def look(rows):
+        return [solutions[row] for row in rows], [golds[row] for row in rows]
+
+    return graders.findings(
+        "test",
+        grader,
+        np.array([each is not None for each in judged.answers]),
+        not judged.correct.any(),
+        gold,
+        look,
+    )
 
 
 def test_a_grader_that_reads_the_samples_has_nothing_said_about_it():
-    assert said("numeric", ["#### 1", "The answer is 2", "A: 4", "hm"], ["1", "2 pens", "x\nA: 3", "#### 4"]) == []
+    assert (
+        said(
+            "numeric",
+            ["#### 1", "The answer is 2", "A: 4", "hm"],
+            ["1", "2 pens", "x\nA: 3", "#### 4"],
+        )
+        == []
+    )
     assert said("strict", ["#### 1", "#### 2"], ["1", "3"]) == []
 
 
@@ -162,26 +212,43 @@ def test_answers_that_are_not_found_are_said_with_the_grader_that_finds_them():
     texts = ["so\x1b[2J\nA: 18"] * 5 + ["#### 18"] * 4
     (line,) = said("strict", texts, ["18"] * 9)
     assert line.startswith(
-        "test: the grader strict finds no answer in 5 of 9 solutions, such as one for '18' that ends in 'so\\x1b[2J\\nA: 18'; numeric"
+        "test: the grader strict finds no answer in 5 of 9 solutions, such as one for '18' "
+        "that ends in 'so\\x1b[2J\\nA: 18'; numeric"
     )
-    assert "--grader=numeric" in line and line.endswith("holds 5 of the first 5 of these right.") and "\x1b" not in line
+    assert (
+        "--grader=numeric" in line
+        and line.endswith("holds 5 of the first 5 of these right.")
+        and "\x1b" not in line
+    )
     assert said("strict", texts[1:], ["18"] * 8) == []  # half of them have one
 
 
 def test_gold_answers_without_a_number_are_said():
     (line,) = said("numeric", ["#### 1", "#### 1"], ["1", "True"])
-    assert "1 of 2 gold answers hold no number that the grader numeric compares, such as 'True' of problem p1" in line
+    assert (
+        "1 of 2 gold answers hold no number that the grader numeric compares, such as 'True' "
+        "of problem p1" in line
+    )
     assert line.endswith("give each as one number.")
     found = said("paper", ["#### 12", "#### 7"], ["12 dollars", "7 dollars"])
-    assert "2 of 2 gold answers" in found[0] and "numeric (--grader=numeric of rerank, label.grader=numeric of a run) reads 2" in found[0]
     assert (
-        "paper finds none right of 2 solutions, such as one for '12 dollars' that ends in '#### 12'" in found[1] and "holds 2" in found[1]
+        "2 of 2 gold answers" in found[0]
+        and "numeric (--grader=numeric of rerank, label.grader=numeric of a run) reads 2"
+        in found[0]
+    )
+    assert (
+        "paper finds none right of 2 solutions, such as one for '12 dollars' that ends in '#### 12'"
+        in found[1]
+        and "holds 2" in found[1]
     )
 
 
 def test_none_right_is_said():
     (line,) = said("numeric", ["#### 1", "#### 2"], ["3", "4"])
-    assert "numeric finds none right of 2 solutions" in line and "paper, strict, flexible hold none right either" in line
+    assert (
+        "numeric finds none right of 2 solutions" in line
+        and "paper, strict, flexible hold none right either" in line
+    )
 
 
 def naive_pairs(verdicts):
@@ -201,20 +268,28 @@ def test_disagreement_counts_every_two_graders(given):
     solutions, golds = [case["solution"] for case in CASES], [case["gold"] for case in CASES]
     names = dict.fromkeys([*graders.GRADERS, given])
     expected = {name: [name in case["right"] for case in CASES] for name in names}
-    stored = graders.Relabelled([None] * len(CASES), np.array([given in case["right"] for case in CASES]), not_graded=2)
+    stored = graders.Relabelled(
+        [None] * len(CASES), np.array([given in case["right"] for case in CASES]), not_graded=2
+    )
     keys = [(f"p{row}", row) for row in range(len(CASES))]
     found = graders.disagreement(keys, solutions, golds, (given, stored))
     assert found["judged"] == len(CASES) and found["not_graded"] == 2
     assert found["right"] == {name: sum(column) for name, column in expected.items()}
     differ = [len({column[row] for column in expected.values()}) > 1 for row in range(len(CASES))]
-    assert found["share"] == pytest.approx(np.mean(differ)) and sum(found["patterns"].values()) == sum(differ)
+    assert found["share"] == pytest.approx(np.mean(differ)) and sum(
+        found["patterns"].values()
+    ) == sum(differ)
     counts = naive_pairs(expected)
     assert len(found["pairs"]) == len(expected) * (len(expected) - 1) / 2
     for pair in found["pairs"]:
         a, b = pair["graders"]
         assert pair["only"] == {a: counts[a, b, "a"], b: counts[a, b, "b"]}
-        assert pair["differ"] == counts[a, b, "a"] + counts[a, b, "b"] and pair["share"] == pytest.approx(pair["differ"] / len(CASES))
-    assert [pair["differ"] for pair in found["pairs"]] == sorted((pair["differ"] for pair in found["pairs"]), reverse=True)
+        assert pair["differ"] == counts[a, b, "a"] + counts[a, b, "b"] and pair[
+            "share"
+        ] == pytest.approx(pair["differ"] / len(CASES))
+    assert [pair["differ"] for pair in found["pairs"]] == sorted(
+        (pair["differ"] for pair in found["pairs"]), reverse=True
+    )
     for example in found["examples"]:
         row = example["sample_id"]
         assert example["problem_id"] == f"p{row}" and solutions[row].endswith(example["ending"])
@@ -223,5 +298,12 @@ def test_disagreement_counts_every_two_graders(given):
 
 def test_graders_that_agree_have_no_pattern():
     judged = graders.relabel(["#### 18", "#### 17"], ["18", "18"], "numeric")
-    found = graders.disagreement([("a", 0), ("a", 1)], ["#### 18", "#### 17"], ["18", "18"], ("numeric", judged))
-    assert found["share"] == 0 and not found["patterns"] and not found["examples"] and all(not pair["differ"] for pair in found["pairs"])
+    found = graders.disagreement(
+        [("a", 0), ("a", 1)], ["#### 18", "#### 17"], ["18", "18"], ("numeric", judged)
+    )
+    assert (
+        found["share"] == 0
+        and not found["patterns"]
+        and not found["examples"]
+        and all(not pair["differ"] for pair in found["pairs"])
+    )

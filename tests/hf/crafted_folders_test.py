@@ -1,4 +1,7 @@
-"""Model folders of others at the door: sizes, shapes and names are judged before they are believed, and each fault is named."""
+"""Model folders of others at the door: sizes, shapes and names are judged before they are believed,
+and each fault is named.
+"""
+
 import json
 import pathlib
 import shutil
@@ -26,9 +29,19 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "field", ["num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads", "intermediate_size", "head_dim"]
+    "field",
+    [
+        "num_hidden_layers",
+        "hidden_size",
+        "vocab_size",
+        "num_attention_heads",
+        "intermediate_size",
+        "head_dim",
+    ],
 )
-@pytest.mark.parametrize("value", [-3, 0, True, 2.5, "big", [1], {"a": 1}, float("nan"), float("inf"), 10**30])
+@pytest.mark.parametrize(
+    "value", [-3, 0, True, 2.5, "big", [1], {"a": 1}, float("nan"), float("inf"), 10**30]
+)
 def test_sizes_that_are_none_are_named(field, value):
     message = refused(arch_from_hf, LLAMA | {field: value})
     assert message.startswith(f"{field}={value!r} is not a whole number from 1 to")
@@ -37,7 +50,11 @@ def test_sizes_that_are_none_are_named(field, value):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("num_hidden_layers", 10**9, "num_hidden_layers=1000000000 is not a whole number from 1 to 1,000"),
+        (
+            "num_hidden_layers",
+            10**9,
+            "num_hidden_layers=1000000000 is not a whole number from 1 to 1,000",
+        ),
         ("hidden_size", None, "lacks 'hidden_size'"),
         ("rms_norm_eps", float("nan"), "rms_norm_eps=nan is not a finite number above 0"),
         ("rms_norm_eps", "1e-6", "rms_norm_eps='1e-6' is not a finite number"),
@@ -46,9 +63,21 @@ def test_sizes_that_are_none_are_named(field, value):
         ("hidden_act", {"a": 1}, "hidden_act={'a': 1} is not a text"),
         ("layer_types", 5, "layer_types=5 is not a list of texts"),
         ("rope_parameters", "linear", "rope_parameters='linear' is not an object"),
-        ("rope_parameters", {"rope_type": "default", "rope_theta": "x"}, "rope_theta='x' is not a finite number"),
-        ("rope_parameters", {"rope_type": "yarn", "rope_theta": 1, "factor": 2}, "rope_theta=1 is not a finite number above 1"),
-        ("rope_parameters", {"rope_type": "yarn", "factor": 2, "mscale": "a", "mscale_all_dim": 1}, "mscale='a' makes no sense"),
+        (
+            "rope_parameters",
+            {"rope_type": "default", "rope_theta": "x"},
+            "rope_theta='x' is not a finite number",
+        ),
+        (
+            "rope_parameters",
+            {"rope_type": "yarn", "rope_theta": 1, "factor": 2},
+            "rope_theta=1 is not a finite number above 1",
+        ),
+        (
+            "rope_parameters",
+            {"rope_type": "yarn", "factor": 2, "mscale": "a", "mscale_all_dim": 1},
+            "mscale='a' makes no sense",
+        ),
         ("rope_parameters", {"rope_type": "linear", "factor": [2]}, "factor=[2] makes no sense"),
         ("rope_parameters", {"rope_type": ["x"]}, "config.json does not describe a llama model"),
     ],
@@ -58,13 +87,18 @@ def test_other_fields_of_a_wrong_kind_are_named(field, value, message):
 
 
 def test_null_counts_as_absent():
-    assert arch_from_hf(LLAMA | {"rms_norm_eps": None, "max_position_embeddings": None}).norm_eps == 1e-6
+    assert (
+        arch_from_hf(LLAMA | {"rms_norm_eps": None, "max_position_embeddings": None}).norm_eps
+        == 1e-6
+    )
 
 
 def test_more_layers_than_tensors_are_refused_before_anything_is_built(folder, monkeypatch):
     (folder / "config.json").write_text(json.dumps(LLAMA | {"num_hidden_layers": 999}))
     monkeypatch.setattr("verifier.hf.weights._new", None)
-    assert "says that there are 999 layers, but the files hold 20 tensors" in refused(lambda: load_weights(folder, tokenizer_size=79))
+    assert "says that there are 999 layers, but the files hold 20 tensors" in refused(
+        lambda: load_weights(folder, tokenizer_size=79)
+    )
 
 
 def _header(folder: pathlib.Path, edit) -> None:
@@ -117,7 +151,9 @@ def test_what_only_the_library_refuses_is_named_too(folder):
     _header(folder, lambda header: header.update({"__metadata__": {"format": 5}}))
     stored = stored_tensors(folder)
     with reader() as read:
-        assert "cannot be read by the safetensors library" in refused(read, "model.norm.weight", stored["model.norm.weight"])
+        assert "cannot be read by the safetensors library" in refused(
+            read, "model.norm.weight", stored["model.norm.weight"]
+        )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -128,12 +164,19 @@ def test_numbers_that_are_not_finite_are_named_by_tensor(folder, value):
     stored = stored_tensors(folder)
     with reader() as read:
         read("model.norm.weight", stored["model.norm.weight"])
-        message = refused(read, "model.layers.1.mlp.up_proj.weight", stored["model.layers.1.mlp.up_proj.weight"])
-    assert "model.layers.1.mlp.up_proj.weight" in message and "1 numbers of 1,280 that are not finite" in message
+        message = refused(
+            read, "model.layers.1.mlp.up_proj.weight", stored["model.layers.1.mlp.up_proj.weight"]
+        )
+    assert (
+        "model.layers.1.mlp.up_proj.weight" in message
+        and "1 numbers of 1,280 that are not finite" in message
+    )
 
 
 def test_finite_numbers_whose_sum_overflows_are_taken(tmp_path):
-    save_file({"a": np.full(8, 3e38, np.float32), "b": np.array([1e300])}, tmp_path / "model.safetensors")
+    save_file(
+        {"a": np.full(8, 3e38, np.float32), "b": np.array([1e300])}, tmp_path / "model.safetensors"
+    )
     stored = stored_tensors(tmp_path)
     with reader() as read:
         assert np.isfinite(read("a", stored["a"])).all()
@@ -141,14 +184,30 @@ def test_finite_numbers_whose_sum_overflows_are_taken(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shard", ["../x.safetensors", "/x.safetensors", "sub/../../x.safetensors", "~/x.safetensors", "", ".", "a\0.safetensors", 5, None, [1]]
+    "shard",
+    [
+        "../x.safetensors",
+        "/x.safetensors",
+        "sub/../../x.safetensors",
+        "~/x.safetensors",
+        "",
+        ".",
+        "a\0.safetensors",
+        5,
+        None,
+        [1],
+    ],
 )
 def test_an_index_leads_nowhere_but_to_its_own_folder(folder, shard):
     shutil.copy(folder / "model.safetensors", folder.parent / "x.safetensors")
     (folder / "model.safetensors").rename(folder / "one.safetensors")
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "one.safetensors"}}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "one.safetensors"}})
+    )
     assert len(stored_tensors(folder)) == 20
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "one.safetensors", "b": shard}}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "one.safetensors", "b": shard}})
+    )
     assert f"looks for 'b' in {shard!r}, which is no name" in refused(stored_tensors, folder)
 
 
@@ -167,14 +226,20 @@ def test_a_tensor_that_stands_in_two_shards_is_refused(folder):
         ("pytorch_model-00001-of-00002.bin", "torch's own format", "save_pretrained"),
         ("consolidated.00.pth", "model's own authors", "where they are published"),
         ("tf_model.h5", "TensorFlow", "save_pretrained"),
-        ("adapter_model.safetensors", "an adapter .*to the model 'org/base', not a whole model", "merge_and_unload"),
+        (
+            "adapter_model.safetensors",
+            "an adapter .*to the model 'org/base', not a whole model",
+            "merge_and_unload",
+        ),
     ],
 )
 @pytest.mark.parametrize("config", [True, False])
 def test_a_folder_in_another_form_is_named_with_the_way_out(folder, name, said, way_out, config):
     (folder / "model.safetensors").rename(folder / name)
     if name.startswith("adapter"):
-        (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/base"}))
+        (folder / "adapter_config.json").write_text(
+            json.dumps({"base_model_name_or_path": "org/base"})
+        )
     if not config:
         (folder / "config.json").unlink()
     with pytest.raises(WeightsError, match=f"(?s){said}.*{way_out}"):
@@ -188,7 +253,10 @@ def test_an_adapter_beside_a_whole_model_is_not_passed_over(folder):
     assert "Merge it" in refused(stored_tensors, folder)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "model.safetensors.index.json", "adapter_config.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "model.safetensors", "model.safetensors.index.json", "adapter_config.json"],
+)
 def test_pointers_of_git_lfs_are_named_wherever_they_stand(folder, name):
     if name == "model.safetensors.index.json":
         (folder / "model.safetensors").unlink()
@@ -199,7 +267,9 @@ def test_pointers_of_git_lfs_are_named_wherever_they_stand(folder, name):
         load_weights(folder, tokenizer_size=79)
 
 
-@pytest.mark.parametrize("text", ["[" * 99_999, '{"a":' * 99_999, '{"a": ' + "9" * 5_000 + "}", "null", ""])
+@pytest.mark.parametrize(
+    "text", ["[" * 99_999, '{"a":' * 99_999, '{"a": ' + "9" * 5_000 + "}", "null", ""]
+)
 def test_json_that_cannot_be_read_is_named(folder, text):
     (folder / "config.json").write_text(text)
     assert str(folder / "config.json") in refused(lambda: load_weights(folder, tokenizer_size=79))
@@ -224,11 +294,19 @@ def test_weights_under_other_names_and_places_are_named(folder):
     weights = folder / "model.safetensors"
     shutil.copytree(folder, folder / "checkpoint-9")
     weights.rename(folder / "model-00001-of-00002.safetensors")
-    assert "but shards (model-00001-of-00002.safetensors); download the index" in refused(stored_tensors, folder)
+    assert "but shards (model-00001-of-00002.safetensors); download the index" in refused(
+        stored_tensors, folder
+    )
     (folder / "model-00001-of-00002.safetensors").rename(folder / "best.safetensors")
-    assert "but best.safetensors; if that is the whole model, call it model.safetensors" in refused(stored_tensors, folder)
+    assert "but best.safetensors; if that is the whole model, call it model.safetensors" in refused(
+        stored_tensors, folder
+    )
     weights.symlink_to(folder / "blob")
-    assert f"{weights} is a link to {folder / 'blob'}, where nothing is" in refused(stored_tensors, folder)
+    assert f"{weights} is a link to {folder / 'blob'}, where nothing is" in refused(
+        stored_tensors, folder
+    )
     weights.unlink()
     (folder / "config.json").unlink()
-    assert f"do you mean {folder / 'checkpoint-9'}, which holds one" in refused(lambda: load_weights(folder, tokenizer_size=79))
+    assert f"do you mean {folder / 'checkpoint-9'}, which holds one" in refused(
+        lambda: load_weights(folder, tokenizer_size=79)
+    )

@@ -1,4 +1,6 @@
-"""One tiny member of every family that the transformer covers, with no parameter left at a neutral start."""
+"""One tiny member of every family that the transformer covers, with no parameter left at a neutral
+start.
+"""
 
 import functools
 
@@ -10,12 +12,20 @@ from flax import nnx
 from verifier.model.rotary import RopeScaling
 from verifier.model.transformer import Arch, Transformer
 
-_SIZES = dict(vocab_size=29, layers=2, width=16, heads=4, kv_heads=2, head_width=4, mlp_width=20, context=32)
+_SIZES = dict(
+    vocab_size=29, layers=2, width=16, heads=4, kv_heads=2, head_width=4, mlp_width=20, context=32
+)
 FAMILIES = {
     "llama": Arch(**_SIZES),
-    "llama3": Arch(**_SIZES, tied=False, rope_scaling=RopeScaling("llama3", factor=4.0, original_context=16)),
+    "llama3": Arch(
+        **_SIZES, tied=False, rope_scaling=RopeScaling("llama3", factor=4.0, original_context=16)
+    ),
     "mistral": Arch(**_SIZES, tied=False, sliding_window=3),
-    "qwen2": Arch(**{**_SIZES, "kv_heads": 1}, qkv_bias=True, rope_scaling=RopeScaling("yarn", factor=2.0, original_context=16)),
+    "qwen2": Arch(
+        **{**_SIZES, "kv_heads": 1},
+        qkv_bias=True,
+        rope_scaling=RopeScaling("yarn", factor=2.0, original_context=16),
+    ),
     "qwen3": Arch(**{**_SIZES, "head_width": 6}, qk_norm=True),
     "gemma3": Arch(
         **{**_SIZES, "layers": 3, "head_width": 6},
@@ -40,13 +50,24 @@ FAMILIES = {
         out_bias=True,
         mlp_bias=True,
     ),
-    "gpt2 with a window": Arch(**_SIZES, norm="layer", positions="learned", gated=False, activation="gelu", sliding_window=2),
+    "gpt2 with a window": Arch(
+        **_SIZES,
+        norm="layer",
+        positions="learned",
+        gated=False,
+        activation="gelu",
+        sliding_window=2,
+    ),
 }
 
 
 def build(arch: Arch, seed: int = 0, dtype: jax.typing.DTypeLike = jnp.float32) -> Transformer:
-    """A transformer whose biases, scales and embeddings all matter: a path that forgets one of them gives other numbers."""
-    graph, shapes = nnx.split(nnx.eval_shape(lambda: Transformer(arch, rngs=nnx.Rngs(0), dtype=dtype)))
+    """A transformer whose biases, scales and embeddings all matter: a path that forgets one of them
+    gives other numbers.
+    """
+    graph, shapes = nnx.split(
+        nnx.eval_shape(lambda: Transformer(arch, rngs=nnx.Rngs(0), dtype=dtype))
+    )
     random = np.random.default_rng(seed)
 
     def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
@@ -56,11 +77,14 @@ def build(arch: Arch, seed: int = 0, dtype: jax.typing.DTypeLike = jnp.float32) 
     return nnx.merge(graph, jax.tree_util.tree_map_with_path(fill, shapes))
 
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # at these sizes compiling is all the time
+# at these sizes compiling is all the time
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def call(model: Transformer, verb: str, *arguments):
-    """model.verb(*arguments), compiled: one operation after the other would compile a hundred small programs."""
+    """model.verb(*arguments), compiled: one operation after the other would compile a hundred small
+    programs.
+    """
     return _call(*nnx.split(model), verb, arguments)
 
 
@@ -72,13 +96,23 @@ def _call(graph, state, verb, arguments):
 def hidden(model: Transformer, tokens_BT) -> jax.Array:
     """The plain forward pass of rows that are one text each, hidden [B, T, D]."""
     tokens_BT = np.asarray(tokens_BT)
-    return call(model, "hidden", tokens_BT, np.broadcast_to(np.arange(tokens_BT.shape[1]), tokens_BT.shape), np.ones_like(tokens_BT))
+    return call(
+        model,
+        "hidden",
+        tokens_BT,
+        np.broadcast_to(np.arange(tokens_BT.shape[1]), tokens_BT.shape),
+        np.ones_like(tokens_BT),
+    )
 
 
 def read(model: Transformer, *texts: list[int]) -> list[np.ndarray]:
-    """The plain forward pass of each text, hidden [T, D]; all tests share one shape, four rows of 12 tokens."""
+    """The plain forward pass of each text, hidden [T, D]; all tests share one shape, four rows of
+    12 tokens.
+    """
     tokens, segments = np.zeros((4, 12), np.int32), np.zeros((4, 12), np.int32)
     for row, text in enumerate(texts):
         tokens[row, : len(text)], segments[row, : len(text)] = text, 1
     hidden = call(model, "hidden", tokens, np.broadcast_to(np.arange(12), tokens.shape), segments)
-    return [np.asarray(hidden[row, : len(text)].astype(jnp.float32)) for row, text in enumerate(texts)]
+    return [
+        np.asarray(hidden[row, : len(text)].astype(jnp.float32)) for row, text in enumerate(texts)
+    ]

@@ -1,4 +1,7 @@
-"""Folders of safetensors: what is missing or damaged is named, what is written can be read by the safetensors library."""
+"""Folders of safetensors: what is missing or damaged is named, what is written can be read by the
+safetensors library.
+"""
+
 import json
 import sys
 import types
@@ -9,7 +12,14 @@ from safetensors.numpy import load_file, save_file
 
 from verifier import errors
 from verifier.errors import WeightsError
-from verifier.hf.files import NewTensor, read_json, reader, resolve_weights, stored_tensors, write_folder
+from verifier.hf.files import (
+    NewTensor,
+    read_json,
+    reader,
+    resolve_weights,
+    stored_tensors,
+    write_folder,
+)
 from verifier.system import checksums
 
 A, B = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(4, np.float32)
@@ -25,7 +35,11 @@ def refused(action, *arguments):
 def test_written_files_are_safetensors(tmp_path):
     write_folder(tmp_path, {"model_type": "x"}, NEW, shard_bytes=1000)
     found = load_file(tmp_path / "model.safetensors")
-    assert sorted(found) == ["a", "b"] and np.array_equal(found["a"], A) and np.array_equal(found["b"], B)
+    assert (
+        sorted(found) == ["a", "b"]
+        and np.array_equal(found["a"], A)
+        and np.array_equal(found["b"], B)
+    )
     assert read_json(tmp_path / "config.json") == {"model_type": "x"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
@@ -34,10 +48,16 @@ def test_shards_hold_the_same_and_replace_a_single_file_and_back(tmp_path):
     write_folder(tmp_path, {}, NEW, shard_bytes=1000)
     write_folder(tmp_path, {}, NEW, shard_bytes=1)
     shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", *shards, "model.safetensors.index.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.json",
+        *shards,
+        "model.safetensors.index.json",
+    ]
     stored = stored_tensors(tmp_path)
     with reader() as read:
-        assert np.array_equal(read("a", stored["a"]), A) and np.array_equal(read("b", stored["b"]), B)
+        assert np.array_equal(read("a", stored["a"]), A) and np.array_equal(
+            read("b", stored["b"]), B
+        )
     write_folder(tmp_path, {}, NEW, shard_bytes=1000)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
@@ -82,7 +102,9 @@ def test_a_truncated_file_is_named_with_both_sizes(tmp_path, keep):
     whole = path.read_bytes()
     path.write_bytes(whole[:keep])
     message = refused(stored_tensors, tmp_path)
-    assert str(path) in message and "truncated" in message and f"{len(whole[:keep])} bytes" in message
+    assert (
+        str(path) in message and "truncated" in message and f"{len(whole[:keep])} bytes" in message
+    )
     if keep == -1:
         assert f"{len(whole)} expected" in message
 
@@ -104,7 +126,9 @@ def test_missing_files_are_named_with_the_way_out(tmp_path):
     assert "only pytorch_model.bin" in message and "save_pretrained" in message
     write_folder(tmp_path, {}, NEW, shard_bytes=1)
     (tmp_path / "model-00002-of-00002.safetensors").unlink()
-    assert "lacks 1 of the 2 shards in its index: model-00002-of-00002.safetensors" in refused(stored_tensors, tmp_path)
+    assert "lacks 1 of the 2 shards in its index: model-00002-of-00002.safetensors" in refused(
+        stored_tensors, tmp_path
+    )
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({}))
     assert "has no weight_map" in refused(stored_tensors, tmp_path)
 
@@ -121,7 +145,9 @@ def test_a_hub_id_is_fetched(tmp_path, monkeypatch):
     def fetch(name, **patterns):
         return str(tmp_path / name)
 
-    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=fetch))
+    monkeypatch.setitem(
+        sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=fetch)
+    )
     assert resolve_weights("org/name-1.5") == tmp_path / "org/name-1.5"
 
 
@@ -133,6 +159,8 @@ def test_a_hub_id_without_the_extra_or_offline_tells_the_ways_out(monkeypatch):
     def offline(name, **patterns):
         raise FileNotFoundError("outgoing traffic has been disabled")
 
-    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=offline))
+    monkeypatch.setitem(
+        sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=offline)
+    )
     message = refused(resolve_weights, "org/name")
     assert "outgoing traffic" in message and "hf download org/name" in message

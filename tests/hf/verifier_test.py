@@ -1,4 +1,6 @@
-"""Verifiers as ForTokenClassification checkpoints: goldens of transformers (testdata/make_goldens.py), and both heads out and back."""
+"""Verifiers as ForTokenClassification checkpoints: goldens of transformers
+(testdata/make_goldens.py), and both heads out and back.
+"""
 
 import dataclasses
 import json
@@ -20,7 +22,9 @@ from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
 
 TESTDATA = pathlib.Path(__file__).parents[1] / "testdata"
 ROWS = 40  # of every golden's embedding
-EACH = pytest.mark.parametrize("golden", sorted(TESTDATA.glob("values_*")), ids=lambda folder: folder.name)
+EACH = pytest.mark.parametrize(
+    "golden", sorted(TESTDATA.glob("values_*")), ids=lambda folder: folder.name
+)
 IDS = 28  # of a tokenizer; the reserved id is the next one
 NO_TOKEN_CLASSIFIER = {"gemma3_text"}  # transformers has none, so that nothing can be compared
 
@@ -44,12 +48,17 @@ def made(arch, head):
         value_head.gain[...] = jnp.float32(1.7)
     else:
         value_head = LinearHead(arch.width, initial_bias=0.2)
-        value_head.kernel[...] = jnp.asarray(np.random.default_rng(1).normal(size=arch.width), jnp.float32)
+        value_head.kernel[...] = jnp.asarray(
+            np.random.default_rng(1).normal(size=arch.width), jnp.float32
+        )
     return Verifier(backbone, value_head)
 
 
 def test_every_family_has_a_golden():
-    families = {json.loads((folder / "config.json").read_text())["model_type"] for folder in TESTDATA.glob("values_*")}
+    families = {
+        json.loads((folder / "config.json").read_text())["model_type"]
+        for folder in TESTDATA.glob("values_*")
+    }
     assert families == set(hf_names.FAMILIES) - NO_TOKEN_CLASSIFIER
 
 
@@ -63,25 +72,41 @@ def test_values_agree_with_transformers(golden):
 @EACH
 def test_what_transformers_wrote_is_written_again(golden, tmp_path):
     save_verifier(load_verifier(golden, tokenizer_size=ROWS - 1), tmp_path, end_id=3)
-    before, after = load_file(golden / "model.safetensors"), load_file(tmp_path / "model.safetensors")
-    assert before.keys() == after.keys() and all(np.array_equal(before[name], after[name]) for name in before)
-    there, here = (json.loads((folder / "config.json").read_text()) for folder in (golden, tmp_path))
-    assert here["architectures"] == there["architectures"] and len(here["id2label"]) == len(here["label2id"]) == 1
+    before, after = (
+        load_file(golden / "model.safetensors"),
+        load_file(tmp_path / "model.safetensors"),
+    )
+    assert before.keys() == after.keys() and all(
+        np.array_equal(before[name], after[name]) for name in before
+    )
+    there, here = (
+        json.loads((folder / "config.json").read_text()) for folder in (golden, tmp_path)
+    )
+    assert (
+        here["architectures"] == there["architectures"]
+        and len(here["id2label"]) == len(here["label2id"]) == 1
+    )
     assert here["eos_token_id"] == 3
 
 
 @pytest.mark.parametrize("head", ["reserved_logit", "linear"])
-@pytest.mark.parametrize("name", [name for name in FAMILIES if "window" not in name and name != "gemma3"])
+@pytest.mark.parametrize(
+    "name", [name for name in FAMILIES if "window" not in name and name != "gemma3"]
+)
 def test_a_verifier_comes_back_with_the_same_values(name, head, tmp_path):
     verifier = made(FAMILIES[name], head)
     save_verifier(verifier, tmp_path, tokenizer_size=IDS)
     tokens_BT = np.random.default_rng(0).integers(0, IDS, (3, 20), dtype=np.int32)
     expected = values(verifier, tokens_BT)
-    np.testing.assert_allclose(values(load_verifier(tmp_path, tokenizer_size=IDS), tokens_BT), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        values(load_verifier(tmp_path, tokenizer_size=IDS), tokens_BT), expected, atol=1e-5
+    )
     assert expected.std() > 0.1
     stored = load_file(tmp_path / "model.safetensors")
     assert not [name for name in stored if "lm_head" in name]
-    assert [len(value) for name, value in stored.items() if "embed_tokens" in name or "wte" in name] == [IDS]
+    assert [
+        len(value) for name, value in stored.items() if "embed_tokens" in name or "wte" in name
+    ] == [IDS]
 
 
 @pytest.mark.parametrize(("logits", "said"), [(False, "none"), (True, "sigmoid")])
@@ -91,13 +116,18 @@ def test_the_config_tells_what_makes_values_of_the_output(logits, said, tmp_path
 
 
 def test_an_architecture_that_no_family_has_is_refused(tmp_path):
-    with pytest.raises(WeightsError, match="no supported Hugging Face family .* cannot be exported"):
+    with pytest.raises(
+        WeightsError, match="no supported Hugging Face family .* cannot be exported"
+    ):
         save_verifier(made(FAMILIES["gpt2 with a window"], "linear"), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_family_without_such_a_class_is_refused_with_the_way_out(tmp_path):
-    message = r"transformers has no ForTokenClassification for gemma3_text.*verifier\.api\.load.*verify\.init=base"
+    message = (
+        r"transformers has no ForTokenClassification for "
+        r"gemma3_text.*verifier\.api\.load.*verify\.init=base"
+    )
     with pytest.raises(WeightsError, match=message):
         save_verifier(made(FAMILIES["gemma3"], "linear"), tmp_path)
     assert not list(tmp_path.iterdir())
@@ -110,18 +140,36 @@ def test_sharded_equals_unsharded(tmp_path):
     save_verifier(verifier, tmp_path, shard_bytes=5_000)
     assert len(list(tmp_path.glob("model-*-of-*.safetensors"))) > 2
     tokens_BT = np.random.default_rng(0).integers(0, 29, (1, 12), dtype=np.int32)
-    np.testing.assert_allclose(values(load_verifier(tmp_path, tokenizer_size=60), tokens_BT), values(verifier, tokens_BT), atol=1e-5)
+    np.testing.assert_allclose(
+        values(load_verifier(tmp_path, tokenizer_size=60), tokens_BT),
+        values(verifier, tokens_BT),
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [(2, r"score.weight: expected \(1, 16\), found \(2, 16\); give a ForTokenClassification checkpoint with one label"), (0, "found none")],
+    [
+        (
+            2,
+            r"score.weight: expected \(1, 16\), found \(2, 16\); give a ForTokenClassification "
+            r"checkpoint with one label",
+        ),
+        (0, "found none"),
+    ],
 )
 def test_other_heads_are_refused_by_name(labels, message, tmp_path):
     folder = pathlib.Path(shutil.copytree(TESTDATA / "values_llama", tmp_path / "made"))
-    tensors = {name: value for name, value in load_file(folder / "model.safetensors").items() if not name.startswith("score")}
+    tensors = {
+        name: value
+        for name, value in load_file(folder / "model.safetensors").items()
+        if not name.startswith("score")
+    }
     if labels:
-        tensors |= {"score.weight": np.zeros((labels, 16), np.float32), "score.bias": np.zeros(labels, np.float32)}
+        tensors |= {
+            "score.weight": np.zeros((labels, 16), np.float32),
+            "score.bias": np.zeros(labels, np.float32),
+        }
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(WeightsError, match=message):
         load_verifier(folder, tokenizer_size=ROWS - 1)

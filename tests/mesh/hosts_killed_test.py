@@ -14,7 +14,9 @@ def test_when_one_host_is_killed_the_other_ends_and_a_restart_goes_on(alone, tmp
     shutil.copytree(alone / "generator", work / "generator")
     shutil.copytree(alone / "tables/problems", work / "tables/problems")
     started = begin(work, "--stages=sample", processes=2)
-    while not list(work.glob("tables/samples/*/unfinished.json")) and all(each.poll() is None for each in started):
+    while not list(work.glob("tables/samples/*/unfinished.json")) and all(
+        each.poll() is None for each in started
+    ):
         time.sleep(0.05)
     started[dies].kill()
     killed = time.monotonic()

@@ -23,13 +23,37 @@ def begin(root, *more, processes=1, devices=1):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    command = [sys.executable, "-m", "verifier.launch", "--exp=tiny_token_verifier", f"--workdir={root}", *more]
+    command = [
+        sys.executable,
+        "-m",
+        "verifier.launch",
+        "--exp=tiny_token_verifier",
+        f"--workdir={root}",
+        *more,
+    ]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
     started = []
     for process in range(processes):
-        job = [f"--coordinator_address={address}", f"--num_processes={processes}", f"--process_id={process}"] if processes > 1 else []
+        job = (
+            [
+                f"--coordinator_address={address}",
+                f"--num_processes={processes}",
+                f"--process_id={process}",
+            ]
+            if processes > 1
+            else []
+        )
         whole = [*command, *job, "--set", *SETTINGS]
-        started.append(subprocess.Popen(whole, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        started.append(
+            subprocess.Popen(
+                whole,
+                cwd=ROOT,
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        )
         STARTED.append(started[-1])
     return started
 
@@ -48,7 +72,11 @@ def start(root, *more, processes=1, devices=1):
 
 
 def losses(root, job):
-    return [line["loss"] for line in map(json.loads, (root / f"logs/{job}.jsonl").read_text().splitlines()) if "loss" in line]
+    return [
+        line["loss"]
+        for line in map(json.loads, (root / f"logs/{job}.jsonl").read_text().splitlines())
+        if "loss" in line
+    ]
 
 
 def assert_same_tokens(work, alone):
@@ -57,12 +85,23 @@ def assert_same_tokens(work, alone):
     run = Run(config(), workdir.Workdir(alone))
     found = run.problems()
     for split in ("train", "heldout", "test", "test_greedy"):
-        knobs = run.config.sample if split != "test_greedy" else dataclasses.replace(run.config.sample, temperature=0.0)
+        knobs = (
+            run.config.sample
+            if split != "test_greedy"
+            else dataclasses.replace(run.config.sample, temperature=0.0)
+        )
         asked = found[split.removesuffix(workdir.GREEDY_SUFFIX)]
         prompts = {each.problem_id: run.prompt_ids(each, generator.tokenizer) for each in asked}
-        drawn_with = Drawn(generator.model, generator.tokenizer.vocab_size, prompts, run.config.seed, knobs)
+        drawn_with = Drawn(
+            generator.model, generator.tokenizer.vocab_size, prompts, run.config.seed, knobs
+        )
         pair = (rows(root / f"tables/samples/split={split}") for root in (work, alone))
-        drawn_with.parted(*({(row["problem_id"], row["sample_id"]): row["tokens"] for row in each} for each in pair))
+        drawn_with.parted(
+            *(
+                {(row["problem_id"], row["sample_id"]): row["tokens"] for row in each}
+                for each in pair
+            )
+        )
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ from verifier.model import cache, sharding
 from verifier.model.transformer import Arch, Transformer
 
 CONFIG = SampleConfig(max_new_tokens=24, rows=32, calculator=False)
-# Of 20 samples prompts are chosen by blocks of rows; of 5, a block of its own for every prompt, which one mesh is enough for.
+# Of 20 samples prompts are chosen by blocks of rows; of 5, a block of its own for every prompt,
+# which one mesh is enough for.
 DRAWN = [*((20, mesh) for mesh in MESHES), (5, MESHES[-1])]
 PROMPTS = [Prompt(f"p{n}", [3 + n, *range(40, 40 + 3 * n)]) for n in range(7)]
 
@@ -31,7 +32,15 @@ def small_windows(monkeypatch):
 @functools.cache
 def model(**changes):
     tokenizer = fakes.Pieces()
-    sizes = {"layers": 2, "width": 32, "heads": 8, "kv_heads": 8, "head_width": 4, "mlp_width": 64, "context": 96}
+    sizes = {
+        "layers": 2,
+        "width": 32,
+        "heads": 8,
+        "kv_heads": 8,
+        "head_width": 4,
+        "mlp_width": 64,
+        "context": 96,
+    }
     arch = Arch(-(-(tokenizer.vocab_size + 1) // 8) * 8, **{**sizes, **changes})
     return Transformer(arch, rngs=nnx.Rngs(1)), tokenizer
 
@@ -45,8 +54,16 @@ def drawn(mesh, samples=20, prompts=PROMPTS, config=CONFIG, **changes):
 def parted(here, there, **changes):
     """The samples that part at a near tie; all others have the same tokens."""
     made, tokenizer = model(**changes)
-    drawn_with = Drawn(made, tokenizer.vocab_size, {prompt.problem_id: prompt.tokens for prompt in PROMPTS}, 0, CONFIG)
-    return drawn_with.parted(*({name: each.tokens for name, each in found.items()} for found in (here, there)))
+    drawn_with = Drawn(
+        made,
+        tokenizer.vocab_size,
+        {prompt.problem_id: prompt.tokens for prompt in PROMPTS},
+        0,
+        CONFIG,
+    )
+    return drawn_with.parted(
+        *({name: each.tokens for name, each in found.items()} for found in (here, there))
+    )
 
 
 @functools.cache
@@ -54,7 +71,9 @@ def alone(samples=20, **changes):
     return drawn(None, samples, **changes)
 
 
-@pytest.mark.parametrize("samples, config", DRAWN, ids=[f"{samples}-{shown(mesh)}" for samples, mesh in DRAWN])
+@pytest.mark.parametrize(
+    "samples, config", DRAWN, ids=[f"{samples}-{shown(mesh)}" for samples, mesh in DRAWN]
+)
 def test_every_mesh_draws_the_same_tokens(config, samples):
     here, there = drawn(sharding.make_mesh(config), samples), alone(samples)
     assert here.keys() == there.keys() and len(here) == samples * len(PROMPTS)
@@ -63,14 +82,25 @@ def test_every_mesh_draws_the_same_tokens(config, samples):
 
 
 def test_learned_positions_biases_and_an_output_of_its_own():
-    changes = {"positions": "learned", "norm": "layer", "activation": "gelu_tanh", "gated": False, "tied": False}
+    changes = {
+        "positions": "learned",
+        "norm": "layer",
+        "activation": "gelu_tanh",
+        "gated": False,
+        "tied": False,
+    }
     changes |= {"qkv_bias": True, "out_bias": True, "mlp_bias": True}
     here, there = drawn(sharding.make_mesh(MeshConfig(2, 2, 2)), **changes), alone(**changes)
     parted(here, there, **changes)
 
 
 def test_layers_of_two_kinds_and_norms_of_what_devices_add_up():
-    changes = {"layers": 3, "sliding_window": 5, "sliding_window_pattern": 2, "local_rope_theta": 100.0}
+    changes = {
+        "layers": 3,
+        "sliding_window": 5,
+        "sliding_window_pattern": 2,
+        "local_rope_theta": 100.0,
+    }
     changes |= {"qk_norm": True, "post_norms": True, "scaled_embed": True}
     here, there = drawn(sharding.make_mesh(MeshConfig(2, 2, 2)), **changes), alone(**changes)
     parted(here, there, **changes)
@@ -92,6 +122,12 @@ def test_no_group_waits_for_anothers_last_problem():
     counts = []
     made, tokenizer = model()
     engine = Engine(made, tokenizer, CONFIG, 0, sharding.make_mesh(MeshConfig(8, 1, 1)))
-    list(engine.run(PROMPTS[:1], 64, progress=lambda so_far: counts.append((so_far.slot_steps, so_far.tokens))))
+    list(
+        engine.run(
+            PROMPTS[:1],
+            64,
+            progress=lambda so_far: counts.append((so_far.slot_steps, so_far.tokens)),
+        )
+    )
     slot_steps, tokens = counts[-1]
     assert tokens > 0.6 * slot_steps

@@ -32,7 +32,9 @@ def values(mesh):
     if mesh is not None:
         nnx.update(verifier, sharding.place_parameters(nnx.state(verifier, nnx.Param), mesh))
     rows = score.score_samples(verifier, problems(), ScoreConfig(rows=4), "mine", False, mesh)
-    return {(row["problem_id"], row["sample_id"]): row["token_scores"] for each in rows for row in each}
+    return {
+        (row["problem_id"], row["sample_id"]): row["token_scores"] for each in rows for row in each
+    }
 
 
 @pytest.mark.parametrize("config", MESHES, ids=shown)

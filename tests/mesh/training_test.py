@@ -20,8 +20,20 @@ from verifier.model.transformer import Transformer
 from verifier.train import checkpoint, loop, losses
 
 MESHES = [MeshConfig(8, 1, 1), MeshConfig(1, 8, 1), MeshConfig(1, 1, 8), MeshConfig(2, 2, 2)]
-ARCH = Arch(vocab_size=64, layers=2, width=32, heads=8, kv_heads=8, head_width=4, mlp_width=64, context=64, qkv_bias=True)
-CONFIG = config_lib.VerifyConfig(batch_rows=16, learning_rate=1e-2, accumulate=2, dropout=0.2, checkpoint_every=2)
+ARCH = Arch(
+    vocab_size=64,
+    layers=2,
+    width=32,
+    heads=8,
+    kv_heads=8,
+    head_width=4,
+    mlp_width=64,
+    context=64,
+    qkv_bias=True,
+)
+CONFIG = config_lib.VerifyConfig(
+    batch_rows=16, learning_rate=1e-2, accumulate=2, dropout=0.2, checkpoint_every=2
+)
 LOSS = functools.partial(losses.verifier_joint, vocab_size=fakes.VOCAB)
 
 
@@ -36,7 +48,13 @@ def train(folder, mesh, die_after=None):
     if mesh is not None:
         nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
         place = functools.partial(sharding.place_rows, mesh=mesh)
-    job = loop.Job("verify", folder / "logs", folder / "checkpoints", heldout=[fakes.random_batch(99, rows=16)], place=place)
+    job = loop.Job(
+        "verify",
+        folder / "logs",
+        folder / "checkpoints",
+        heldout=[fakes.random_batch(99, rows=16)],
+        place=place,
+    )
     loop.fit(model, fakes.Stream(1, 4, rows=16, die_after=die_after), LOSS, CONFIG, job)
     lines = [json.loads(line) for line in (folder / "logs/verify.jsonl").read_text().splitlines()]
     return [line["loss"] for line in lines if "loss" in line], nnx.state(model, nnx.Param)
@@ -53,15 +71,21 @@ def test_every_mesh_gives_the_same_losses_and_parameters(config, alone, tmp_path
     np.testing.assert_allclose(losses_here, alone[0], rtol=2e-5)
     here, there = names.named_leaves(params), names.named_leaves(alone[1])
     for name, leaf in here.items():
-        np.testing.assert_allclose(np.asarray(leaf), np.asarray(there[name]), atol=2e-4, err_msg=name)
+        np.testing.assert_allclose(
+            np.asarray(leaf), np.asarray(there[name]), atol=2e-4, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("config", MESHES, ids=shown)
 def test_no_device_holds_more_than_its_share(config):
     mesh = sharding.make_mesh(config)
-    params = sharding.place_parameters(nnx.state(Transformer(ARCH, rngs=nnx.Rngs(0)), nnx.Param), mesh)
+    params = sharding.place_parameters(
+        nnx.state(Transformer(ARCH, rngs=nnx.Rngs(0)), nnx.Param), mesh
+    )
     whole = sum(leaf.nbytes for leaf in jax.tree.leaves(params) if leaf.ndim > 1)
-    held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(params) if leaf.ndim > 1)
+    held = sum(
+        leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(params) if leaf.ndim > 1
+    )
     assert held * config.fsdp * config.tensor == whole
 
 
@@ -75,18 +99,32 @@ def test_a_job_goes_on_on_another_mesh(alone, tmp_path):
 
 def test_a_model_that_a_mesh_does_not_divide_is_refused_with_sizes():
     mesh = sharding.make_mesh(MeshConfig(1, 1, 8))
-    with pytest.raises(ConfigError, match=r"kv_heads=3, which mesh\.tensor=8 does not divide; sizes that do: 1, 3"):
+    with pytest.raises(
+        ConfigError, match=r"kv_heads=3, which mesh\.tensor=8 does not divide; sizes that do: 1, 3"
+    ):
         sharding.check(dataclasses.replace(ARCH, heads=24, kv_heads=3), mesh)
-    with pytest.raises(ConfigError, match=r"embed \(64, 30\): its width of 30 cannot be split evenly over mesh\.fsdp=8 \(8 parts\)"):
-        sharding.spec("embed", ("vocab", "width"), (64, 30), sharding.make_mesh(MeshConfig(1, 8, 1)))
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"embed \(64, 30\): its width of 30 cannot be split evenly over mesh\.fsdp=8 \(8 "
+            r"parts\)"
+        ),
+    ):
+        sharding.spec(
+            "embed", ("vocab", "width"), (64, 30), sharding.make_mesh(MeshConfig(1, 8, 1))
+        )
 
 
 def test_two_dimensions_over_one_axis_are_refused():
-    with pytest.raises(ConfigError, match=r"square \(8, 8\): both heads and mlp would be split over mesh\.tensor=8"):
+    with pytest.raises(
+        ConfigError, match=r"square \(8, 8\): both heads and mlp would be split over mesh\.tensor=8"
+    ):
         sharding.spec("square", ("heads", "mlp"), (8, 8), sharding.make_mesh(MeshConfig(1, 1, 8)))
 
 
-@pytest.mark.parametrize("sizes, found", [((-1, 2, 2), (2, 2, 2)), ((2, -1, 1), (2, 4, 1)), ((-1, 1, 1), (8, 1, 1))])
+@pytest.mark.parametrize(
+    "sizes, found", [((-1, 2, 2), (2, 2, 2)), ((2, -1, 1), (2, 4, 1)), ((-1, 1, 1), (8, 1, 1))]
+)
 def test_minus_one_stands_for_what_is_left(sizes, found):
     assert tuple(sharding.make_mesh(MeshConfig(*sizes)).shape.values()) == found
 

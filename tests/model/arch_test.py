@@ -8,10 +8,32 @@ from verifier.model.arch import scratch_arch
 
 
 def test_scratch_arch_takes_the_config_s_sizes():
-    config = ModelConfig(layers=3, width=24, heads=6, kv_heads=2, mlp_width=40, context=50, rope_theta=500.0, tied=False)
+    config = ModelConfig(
+        layers=3,
+        width=24,
+        heads=6,
+        kv_heads=2,
+        mlp_width=40,
+        context=50,
+        rope_theta=500.0,
+        tied=False,
+    )
     arch = scratch_arch(config, 77)
-    assert (arch.vocab_size, arch.layers, arch.width, arch.head_width, arch.kv_heads, arch.mlp_width) == (128, 3, 24, 4, 2, 40)
-    assert (arch.context, arch.rope_theta, arch.tied, arch.norm, arch.positions) == (50, 500.0, False, "rms", "rotary")
+    assert (
+        arch.vocab_size,
+        arch.layers,
+        arch.width,
+        arch.head_width,
+        arch.kv_heads,
+        arch.mlp_width,
+    ) == (128, 3, 24, 4, 2, 40)
+    assert (arch.context, arch.rope_theta, arch.tied, arch.norm, arch.positions) == (
+        50,
+        500.0,
+        False,
+        "rms",
+        "rotary",
+    )
     assert hash(arch) == hash(scratch_arch(config, 77)) and arch != scratch_arch(config, 129)
 
 
@@ -43,4 +65,8 @@ def test_every_nth_layer_sees_all():
     assert arch.windows == (3, None, 3, None, 3, None, 3)
     assert dataclasses.replace(arch, sliding_window_pattern=6).windows == (3, 3, 3, 3, 3, None, 3)
     assert dataclasses.replace(arch, sliding_window_pattern=None).windows == (3,) * 7
-    assert dataclasses.replace(arch, sliding_window_pattern=1).windows == FAMILIES["llama"].windows + (None,) * 5 == (None,) * 7
+    assert (
+        dataclasses.replace(arch, sliding_window_pattern=1).windows
+        == FAMILIES["llama"].windows + (None,) * 5
+        == (None,) * 7
+    )

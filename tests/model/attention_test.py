@@ -1,4 +1,6 @@
-"""Rows of many tokens: masks against attention written out, gradients against plain differentiation, the choice of the kernel."""
+"""Rows of many tokens: masks against attention written out, gradients against plain
+differentiation, the choice of the kernel.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,30 @@ from tests.hf.families import quick_jit
 from verifier.model import attention
 
 B, T, N, K, H = 3, 7, 4, 2, 8
-SEGMENTS = np.asarray([[1, 1, 1, 2, 2, 0, 0], [1, 2, 2, 2, 2, 2, 3], [1, 1, 1, 1, 1, 1, 1]], np.int32)
+SEGMENTS = np.asarray(
+    [[1, 1, 1, 2, 2, 0, 0], [1, 2, 2, 2, 2, 2, 3], [1, 1, 1, 1, 1, 1, 1]], np.int32
+)
 
 
-def parts(seed: int = 0, dtype: jax.typing.DTypeLike = jnp.float32) -> tuple[jax.Array, jax.Array, jax.Array]:
+def parts(
+    seed: int = 0, dtype: jax.typing.DTypeLike = jnp.float32
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     rng = np.random.default_rng(seed)
-    return tuple(jnp.asarray(rng.normal(size=shape), dtype) for shape in ((B, T, N, H), (B, K, T, H), (B, K, T, H)))
+    return tuple(
+        jnp.asarray(rng.normal(size=shape), dtype)
+        for shape in ((B, T, N, H), (B, K, T, H), (B, K, T, H))
+    )
 
 
-def written_out(query: jax.Array, key: jax.Array, value: jax.Array, mask_BTS: np.ndarray) -> jax.Array:
+def written_out(
+    query: jax.Array, key: jax.Array, value: jax.Array, mask_BTS: np.ndarray
+) -> jax.Array:
     """Heads repeated, softmax as jax.nn has it."""
     key, value = (jnp.repeat(part, N // K, axis=1) for part in (key, value))
     scores = jnp.einsum("btnh,bnsh->bnts", query, key) / np.sqrt(H)
-    return jnp.einsum("bnts,bnsh->btnh", jax.nn.softmax(jnp.where(mask_BTS[:, None], scores, -1e30)), value)
+    return jnp.einsum(
+        "bnts,bnsh->btnh", jax.nn.softmax(jnp.where(mask_BTS[:, None], scores, -1e30)), value
+    )
 
 
 @pytest.fixture
@@ -39,14 +52,22 @@ def small_blocks(monkeypatch):
 def test_values_and_gradients_are_those_of_attention_written_out(segments, window):
     mask = np.zeros((B, T, T), bool)
     for b, t, s in np.ndindex(B, T, T):
-        mask[b, t, s] = s <= t and (segments is None or segments[b, t] == segments[b, s]) and (window is None or t - s < window)
+        mask[b, t, s] = (
+            s <= t
+            and (segments is None or segments[b, t] == segments[b, s])
+            and (window is None or t - s < window)
+        )
     weight = jnp.asarray(np.random.default_rng(1).normal(size=(B, T, N, H)))
 
     def both(function):
-        return quick_jit(jax.value_and_grad(lambda *x: (function(*x) * weight).sum(), argnums=(0, 1, 2)))(*parts())
+        return quick_jit(
+            jax.value_and_grad(lambda *x: (function(*x) * weight).sum(), argnums=(0, 1, 2))
+        )(*parts())
 
     alone = quick_jit(lambda q, k, v: attention.within_rows(q, k, v, segments, window))(*parts())
-    np.testing.assert_allclose(alone, quick_jit(lambda q, k, v: written_out(q, k, v, mask))(*parts()), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        alone, quick_jit(lambda q, k, v: written_out(q, k, v, mask))(*parts()), rtol=1e-4, atol=1e-5
+    )
     value, slopes = both(lambda q, k, v: attention.within_rows(q, k, v, segments, window))
     expected, expected_slopes = both(lambda q, k, v: written_out(q, k, v, mask))
     np.testing.assert_allclose(value, expected, rtol=1e-4)
@@ -62,12 +83,16 @@ def test_rows_behind_others_see_those_and_themselves():
     key, value = (jnp.concatenate(pair, axis=2) for pair in zip(before, (key, value), strict=True))
     mask = np.tril(rng.random((B, T, 5 + T)) < 0.7, 5) | np.eye(T, 5 + T, 5, dtype=bool)
     found = quick_jit(attention.masked)(query, key, value, jnp.asarray(mask))
-    np.testing.assert_allclose(found, quick_jit(written_out)(query, key, value, mask), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        found, quick_jit(written_out)(query, key, value, mask), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_row_that_sees_nothing_stays_finite_with_its_gradient():
     nothing = jnp.zeros((1, T, T), bool)
-    value, slopes = quick_jit(jax.value_and_grad(lambda *x: attention.masked(*x, nothing).sum(), argnums=(0, 1, 2)))(*parts())
+    value, slopes = quick_jit(
+        jax.value_and_grad(lambda *x: attention.masked(*x, nothing).sum(), argnums=(0, 1, 2))
+    )(*parts())
     assert np.isfinite(value) and all(np.isfinite(slope).all() for slope in slopes)
 
 
@@ -78,7 +103,9 @@ def test_bfloat16_is_near_float32_and_sums_in_float32():
     np.testing.assert_allclose(narrow.astype(jnp.float32), wide, atol=0.05)
     # 512 equal keys: weights summed in bfloat16 would stop growing at 256
     ones = jnp.ones((1, 1, 512, 8), jnp.bfloat16)
-    mixed = quick_jit(attention.masked)(ones[:, :, :1].swapaxes(1, 2), ones, ones, jnp.ones((1, 1, 512), bool))
+    mixed = quick_jit(attention.masked)(
+        ones[:, :, :1].swapaxes(1, 2), ones, ones, jnp.ones((1, 1, 512), bool)
+    )
     np.testing.assert_array_equal(mixed, 1.0)
 
 
@@ -95,14 +122,18 @@ def test_bfloat16_is_near_float32_and_sums_in_float32():
         ("tpu", jnp.bfloat16, 64, 512, "plain"),
     ],
 )
-def test_the_kernel_is_one_that_the_device_has_and_the_rows_fit(platform, dtype, head_width, tokens, expected):
+def test_the_kernel_is_one_that_the_device_has_and_the_rows_fit(
+    platform, dtype, head_width, tokens, expected
+):
     assert attention.choose(platform, dtype, head_width, tokens, 512) == expected
 
 
 @pytest.mark.parametrize("window", [None, 2])
 @pytest.mark.parametrize("segments", [None, SEGMENTS])
 def test_what_cudnn_is_told_means_the_same_mask(monkeypatch, segments, window):
-    """No NVIDIA device here: the call that goes to cuDNN is answered by XLA's reading of the same arguments."""
+    """No NVIDIA device here: the call that goes to cuDNN is answered by XLA's reading of the same
+    arguments.
+    """
     plain = jax.nn.dot_product_attention
 
     def answered(*arguments, implementation, **named):
@@ -112,6 +143,10 @@ def test_what_cudnn_is_told_means_the_same_mask(monkeypatch, segments, window):
     expected = attention.within_rows(*parts(), segments, window)
     monkeypatch.setattr(attention, "_kernel", lambda *_: "cudnn")
     monkeypatch.setattr(jax.nn, "dot_product_attention", answered)
-    np.testing.assert_allclose(attention.within_rows(*parts(), segments, window), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        attention.within_rows(*parts(), segments, window), expected, atol=1e-5
+    )
     mask = jnp.asarray(np.tri(T, dtype=bool)[None])
-    np.testing.assert_allclose(attention.masked(*parts(), mask), attention.within_rows(*parts(), None), atol=1e-5)
+    np.testing.assert_allclose(
+        attention.masked(*parts(), mask), attention.within_rows(*parts(), None), atol=1e-5
+    )

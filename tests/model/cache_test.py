@@ -1,4 +1,6 @@
-"""The cache: rows that start late, pause and lie in scattered pages read what the plain forward pass reads."""
+"""The cache: rows that start late, pause and lie in scattered pages read what the plain forward
+pass reads.
+"""
 
 import dataclasses
 import functools
@@ -31,15 +33,23 @@ def start(model: Transformer, padding: int = 0) -> Cache:
     tokens = np.asarray([prompt + [padding] * (6 - len(prompt)) for prompt in PROMPTS])
     _, prefix = call(model, "prefill", tokens, jnp.asarray([5, 2]))
     cache = cache_lib.empty(prefix, 3, len(SUFFIXES) + PAGES)
-    junk = jax.tree.map(lambda array: array + padding if array.dtype == jnp.float32 else array, cache)
-    return dataclasses.replace(junk, prompts=cache_lib.insert(junk.prompts, prefix, jnp.asarray(SLOTS)))
+    junk = jax.tree.map(
+        lambda array: array + padding if array.dtype == jnp.float32 else array, cache
+    )
+    return dataclasses.replace(
+        junk, prompts=cache_lib.insert(junk.prompts, prefix, jnp.asarray(SLOTS))
+    )
 
 
 def seat(by_block: bool, owner_A: np.ndarray) -> Seating:
     rows, total = len(SUFFIXES), len(SUFFIXES) + PAGES
     prompt_B = np.asarray([SLOTS[p] for p in PROMPT_OF_ROW])
     if by_block:  # a block of two places, one with a single place taken and one for nobody
-        row_ER, place_B, prompt_E = [[1, 0], [2, rows], [rows, 3], [rows, rows]], [1, 0, 2, 5], jnp.asarray([2, 0, 0, 1])
+        row_ER, place_B, prompt_E = (
+            [[1, 0], [2, rows], [rows, 3], [rows, rows]],
+            [1, 0, 2, 5],
+            jnp.asarray([2, 0, 0, 1]),
+        )
     else:
         row_ER, place_B, prompt_E = [[2, 3], [rows, rows], [0, 1]], [4, 5, 0, 1], None
     page_BM = np.full((rows, 1 + PAGES), total)
@@ -47,12 +57,18 @@ def seat(by_block: bool, owner_A: np.ndarray) -> Seating:
         own = [row, *(rows + np.flatnonzero(owner_A == row))]
         page_BM[row, : len(own)] = own
     arrays = (prompt_B, place_B, row_ER), (np.concatenate([np.arange(rows), owner_A]), page_BM)
-    first, second = ([jnp.asarray(np.asarray(array, np.int32)) for array in group] for group in arrays)
+    first, second = (
+        [jnp.asarray(np.asarray(array, np.int32)) for array in group] for group in arrays
+    )
     return Seating(*first, prompt_E, *second)
 
 
 def decode(model: Transformer, cache: Cache, by_block: bool) -> list[np.ndarray]:
-    """Every row's hidden states. Row r starts in step r and pauses in every third step; full windows go to pages from the last one down."""
+    """Every row's hidden states.
+
+    Row r starts in step r and pauses in every third step; full windows go to pages from the last
+    one down.
+    """
     rows = len(SUFFIXES)
     read_B, owner_A, free = [0] * rows, np.full(PAGES, rows), list(range(PAGES))[::-1]
     found: list[list[np.ndarray]] = [[] for _ in range(rows)]
@@ -63,11 +79,23 @@ def decode(model: Transformer, cache: Cache, by_block: bool) -> list[np.ndarray]
                 if 0 < read_B[row] < len(SUFFIXES[row]):
                     page = free.pop(0)
                     page_B[row], owner_A[page] = rows + page, row
-            cache = dataclasses.replace(cache, pages=cache_lib.flush(cache.pages, jnp.asarray(page_B)))
-        reads = [row <= step and (step + row) % 3 < 2 and read_B[row] < len(SUFFIXES[row]) for row in range(rows)]
+            cache = dataclasses.replace(
+                cache, pages=cache_lib.flush(cache.pages, jnp.asarray(page_B))
+            )
+        reads = [
+            row <= step and (step + row) % 3 < 2 and read_B[row] < len(SUFFIXES[row])
+            for row in range(rows)
+        ]
         token = [SUFFIXES[row][read_B[row]] if reads[row] else 7 for row in range(rows)]
         position = [len(PROMPTS[PROMPT_OF_ROW[row]]) + read_B[row] for row in range(rows)]
-        given = (np.asarray(token), np.asarray(position), np.asarray(reads), cache, seat(by_block, owner_A), jnp.int32(step % WINDOW))
+        given = (
+            np.asarray(token),
+            np.asarray(position),
+            np.asarray(reads),
+            cache,
+            seat(by_block, owner_A),
+            jnp.int32(step % WINDOW),
+        )
         hidden, cache = call(model, "extend", *given)
         for row in np.flatnonzero(reads):
             found[row].append(np.asarray(hidden[row]))
@@ -80,7 +108,9 @@ def reference(family: str) -> tuple[Transformer, list[np.ndarray]]:
     """The model, and every row's suffix read by the plain forward pass."""
     model = build(FAMILIES[family])
     prompts = [PROMPTS[p] for p in PROMPT_OF_ROW]
-    texts = read(model, *(prompt + suffix for prompt, suffix in zip(prompts, SUFFIXES, strict=True)))
+    texts = read(
+        model, *(prompt + suffix for prompt, suffix in zip(prompts, SUFFIXES, strict=True))
+    )
     return model, [hidden[len(prompt) :] for prompt, hidden in zip(prompts, texts, strict=True)]
 
 
@@ -95,7 +125,9 @@ def test_reading_with_the_cache_equals_the_plain_forward_pass(family, by_block):
 
 def test_what_lies_in_free_places_is_never_seen():
     model, _ = reference("llama")
-    for clean, junk in zip(decode(model, start(model), True), decode(model, start(model, padding=7), True), strict=True):
+    for clean, junk in zip(
+        decode(model, start(model), True), decode(model, start(model, padding=7), True), strict=True
+    ):
         np.testing.assert_array_equal(clean, junk)
 
 
@@ -126,12 +158,16 @@ def test_prompts_that_are_dropped_overwrite_nothing():
     _, prefix = call(model, "prefill", np.asarray([[8, 8, 8, 8, 8, 8]] * 2), jnp.asarray([6, 6]))
     after = cache_lib.insert(cache.prompts, prefix, jnp.asarray([3, 1]))
     heads = [0, 1, 4, 5]  # of slots 0 and 2
-    np.testing.assert_array_equal(after.k[0][np.asarray(heads)], cache.prompts.k[0][np.asarray(heads)])
+    np.testing.assert_array_equal(
+        after.k[0][np.asarray(heads)], cache.prompts.k[0][np.asarray(heads)]
+    )
     assert after.length_P.tolist() == [2, 6, 5]
 
 
 def test_prompt_slots_shrink_to_what_is_needed():
-    prompts = Prompts((jnp.arange(24.0).reshape(2, 2, 6),), (jnp.arange(24.0).reshape(2, 6, 2),), jnp.asarray([3]))
+    prompts = Prompts(
+        (jnp.arange(24.0).reshape(2, 2, 6),), (jnp.arange(24.0).reshape(2, 6, 2),), jnp.asarray([3])
+    )
     kept_k, kept_v = np.asarray(prompts.k[0][..., :4]), np.asarray(prompts.v[0][:, :4])
     small = cache_lib.resize_prompts(prompts, 4)
     np.testing.assert_array_equal(small.k[0], kept_k)

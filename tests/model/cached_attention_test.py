@@ -1,4 +1,6 @@
-"""Attention of one token a row: equal to a naive softmax over what each row sees, wherever it lies."""
+"""Attention of one token a row: equal to a naive softmax over what each row sees, wherever it
+lies.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from verifier.model.cache import Cache, Pages, Prompts, Seating
 
 P, K, G, H, S, W, B, A = 3, 2, 3, 4, 5, 4, 4, 5
 PROMPT_B, LENGTH_P = np.array([2, 0, 2, 2]), np.array([5, 1, 3])
-OWNER_X = np.array([0, 1, 2, 3, 1, 4, 3, 3, 4])  # the rows' newest pages, then five more; 4 is nobody
+# the rows' newest pages, then five more; 4 is nobody
+OWNER_X = np.array([0, 1, 2, 3, 1, 4, 3, 3, 4])
 POSITION_B = np.array([6, 9, 5, 12])
 
 
@@ -23,21 +26,37 @@ def normal(seed: int, *shape: int) -> np.ndarray:
 def case(by_block: bool, scale: float = 1.0) -> tuple[np.ndarray, Cache, Seating]:
     position_XW = np.full((B + A, W), -1)
     for row in range(B):
-        places = np.argwhere((row == OWNER_X)[:, None] & (np.arange(W) != 1))  # column 1 is a hole in every page
+        # column 1 is a hole in every page
+        places = np.argwhere((row == OWNER_X)[:, None] & (np.arange(W) != 1))
         newest = np.arange(LENGTH_P[PROMPT_B[row]], POSITION_B[row] + 1)
         for (page, column), position in zip(places[: len(newest)], newest, strict=False):
             position_XW[page, column] = position
-    prompts = Prompts((jnp.asarray(normal(1, P * K, H, S)) * scale,), (jnp.asarray(normal(2, P * K, S, H)),), jnp.asarray(LENGTH_P))
-    pages = Pages((jnp.asarray(normal(3, 9 * K, H, W)) * scale,), (jnp.asarray(normal(4, 9 * K, W, H)),), jnp.asarray(position_XW))
+    prompts = Prompts(
+        (jnp.asarray(normal(1, P * K, H, S)) * scale,),
+        (jnp.asarray(normal(2, P * K, S, H)),),
+        jnp.asarray(LENGTH_P),
+    )
+    pages = Pages(
+        (jnp.asarray(normal(3, 9 * K, H, W)) * scale,),
+        (jnp.asarray(normal(4, 9 * K, W, H)),),
+        jnp.asarray(position_XW),
+    )
     if by_block:
-        row_ER, place_B, prompt_E = np.array([[3, 0], [2, B], [1, B]]), [1, 4, 2, 0], jnp.array([2, 2, 0])
+        row_ER, place_B, prompt_E = (
+            np.array([[3, 0], [2, B], [1, B]]),
+            [1, 4, 2, 0],
+            jnp.array([2, 2, 0]),
+        )
     else:
         row_ER, place_B, prompt_E = np.array([[1, B, B], [B, B, B], [0, 2, 3]]), [6, 0, 7, 8], None
     page_BM = np.full((B, 4), B + A)
     for row in range(B):
         owned = np.flatnonzero(row == OWNER_X)
         page_BM[row, : len(owned)] = owned
-    first, last = ([jnp.asarray(array) for array in group] for group in ((PROMPT_B, place_B, row_ER), (OWNER_X, page_BM)))
+    first, last = (
+        [jnp.asarray(array) for array in group]
+        for group in ((PROMPT_B, place_B, row_ER), (OWNER_X, page_BM))
+    )
     seating = Seating(*first, prompt_E, *last)
     return normal(0, B, K * G, H), Cache(prompts, pages), seating
 
@@ -50,7 +69,11 @@ def naive(query: np.ndarray, cache: Cache, row: int, head: int, window: int | No
             values.append(cache.prompts.v[0][PROMPT_B[row] * K + k, place])
     for page, column in np.ndindex(B + A, W):
         position = int(cache.pages.position_XW[page, column])
-        if OWNER_X[page] == row and position >= 0 and (window is None or POSITION_B[row] - position < window):
+        if (
+            OWNER_X[page] == row
+            and position >= 0
+            and (window is None or POSITION_B[row] - position < window)
+        ):
             keys.append(cache.pages.k[0][page * K + k, :, column])
             values.append(cache.pages.v[0][page * K + k, column])
     scores = np.stack(keys) @ query[row, head] / np.sqrt(H)
@@ -66,12 +89,17 @@ def attend(query: np.ndarray, cache: Cache, seating: Seating, window: int | None
 
 @pytest.mark.parametrize("window", [None, 4])
 @pytest.mark.parametrize("by_block", [True, False])
-@pytest.mark.parametrize("scale", [1.0, 200.0])  # scores in the hundreds: parts meet through their maxima
-def test_prompt_and_pages_meet_in_one_softmax(by_block: bool, window: int | None, scale: float) -> None:
+# scores in the hundreds: parts meet through their maxima
+@pytest.mark.parametrize("scale", [1.0, 200.0])
+def test_prompt_and_pages_meet_in_one_softmax(
+    by_block: bool, window: int | None, scale: float
+) -> None:
     query, cache, seating = case(by_block, scale)
     found = attend(query, cache, seating, window)
     for row, head in np.ndindex(B, K * G):
-        np.testing.assert_allclose(found[row, head], naive(query, cache, row, head, window), atol=2e-5 * scale)
+        np.testing.assert_allclose(
+            found[row, head], naive(query, cache, row, head, window), atol=2e-5 * scale
+        )
 
 
 def test_pages_of_others_and_of_nobody_are_never_seen() -> None:
@@ -79,7 +107,9 @@ def test_pages_of_others_and_of_nobody_are_never_seen() -> None:
     foreign = np.repeat(OWNER_X != 1, K)[:, None, None]
     k, v = (jnp.where(foreign, 1e6, array[0]) for array in (cache.pages.k, cache.pages.v))
     spoilt = Cache(cache.prompts, Pages((k,), (v,), cache.pages.position_XW))
-    np.testing.assert_array_equal(attend(query, cache, seating, None)[1], attend(query, spoilt, seating, None)[1])
+    np.testing.assert_array_equal(
+        attend(query, cache, seating, None)[1], attend(query, spoilt, seating, None)[1]
+    )
 
 
 def test_a_row_that_sees_nothing_stays_finite() -> None:

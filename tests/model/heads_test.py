@@ -14,14 +14,18 @@ HIDDEN = jnp.asarray(np.random.default_rng(0).normal(size=(3, 16)), jnp.float32)
 
 
 def verifier(tied: bool = True, dtype: jax.typing.DTypeLike = jnp.float32) -> Verifier:
-    return Verifier(build(dataclasses.replace(FAMILIES["llama"], tied=tied), dtype=dtype), ReservedLogitHead(RESERVED))
+    return Verifier(
+        build(dataclasses.replace(FAMILIES["llama"], tied=tied), dtype=dtype),
+        ReservedLogitHead(RESERVED),
+    )
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_value_is_gain_times_the_reserved_logit_plus_bias(tied):
     made = verifier(tied)
     logit = made.backbone.logits(HIDDEN)[:, RESERVED]
-    np.testing.assert_allclose(made.values(HIDDEN), logit, atol=1e-6)  # gain 1 and bias 0 at the start
+    # gain 1 and bias 0 at the start
+    np.testing.assert_allclose(made.values(HIDDEN), logit, atol=1e-6)
     made.head.gain[...] = jnp.float32(-2.5)
     made.head.bias[...] = jnp.float32(0.75)
     np.testing.assert_allclose(made.values(HIDDEN), -2.5 * logit + 0.75, atol=1e-6)
@@ -42,7 +46,9 @@ def test_values_of_bfloat16_are_float32_and_agree_with_the_logit():
     hidden = HIDDEN.astype(jnp.bfloat16)[None]
     values = made.values(hidden)
     assert values.dtype == jnp.float32 and values.shape == (1, 3)
-    np.testing.assert_allclose(values, made.backbone.logits(hidden)[..., RESERVED], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        values, made.backbone.logits(hidden)[..., RESERVED], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_linear_head_starts_at_its_bias_and_is_linear():
@@ -50,7 +56,9 @@ def test_linear_head_starts_at_its_bias_and_is_linear():
     made = Verifier(model, LinearHead(16, initial_bias=0.4))
     np.testing.assert_array_equal(made.values(HIDDEN), np.full(3, 0.4, np.float32))
     made.head.kernel[...] = jnp.arange(16.0)
-    np.testing.assert_allclose(made.values(HIDDEN), np.asarray(HIDDEN) @ np.arange(16.0) + 0.4, rtol=1e-5)
+    np.testing.assert_allclose(
+        made.values(HIDDEN), np.asarray(HIDDEN) @ np.arange(16.0) + 0.4, rtol=1e-5
+    )
     assert float(jnp.abs(LinearHead(16, rngs=nnx.Rngs(0)).kernel[...]).max()) > 0
 
 

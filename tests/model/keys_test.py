@@ -16,13 +16,17 @@ def test_keys_below_32_bits_are_those_of_jax_and_all_others_differ():
     for seed in SEEDS[:4]:
         assert words[seed] == tuple(jax.random.key_data(jax.random.key(np.uint32(seed))).tolist())
     assert len(set(words.values())) == len(SEEDS)
-    drawn = [nnx.Rngs(seed).params() for seed in (7, key_of(7))]  # a model of random weights stays the same
+    # a model of random weights stays the same
+    drawn = [nnx.Rngs(seed).params() for seed in (7, key_of(7))]
     assert (jax.random.key_data(drawn[0]) == jax.random.key_data(drawn[1])).all()
 
 
 def test_jobs_have_keys_of_their_own():
     jobs = ("", "pretrain", "finetune", "verify")
-    words = [tuple(jax.random.key_data(key_of(seed, job)).tolist()) for seed, job in itertools.product(SEEDS, jobs)]
+    words = [
+        tuple(jax.random.key_data(key_of(seed, job)).tolist())
+        for seed, job in itertools.product(SEEDS, jobs)
+    ]
     assert len(set(words)) == len(SEEDS) * len(jobs)
     # Written down: a job that goes on must drop what it would have dropped, on any machine.
     assert jax.random.key_data(key_of(0, "verify")).tolist() == [1275319591, 2411610398]

@@ -18,7 +18,9 @@ def test_norms_agree_with_their_formulas():
     rms, layer = RMSNorm(8, 1e-3), LayerNorm(8, 1e-3)
     rms.scale[...] = layer.scale[...] = jnp.asarray(scale)
     layer.bias[...] = jnp.asarray(bias)
-    np.testing.assert_allclose(rms(jnp.asarray(x)), x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-3) * scale, rtol=1e-5)
+    np.testing.assert_allclose(
+        rms(jnp.asarray(x)), x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-3) * scale, rtol=1e-5
+    )
     centred = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-3)
     np.testing.assert_allclose(layer(jnp.asarray(x)), centred * scale + bias, rtol=1e-4, atol=1e-5)
 

@@ -12,7 +12,9 @@ from verifier.model import names
 def test_modules_optimisers_and_plain_trees():
     class Model(nnx.Module):
         def __init__(self):
-            self.blocks = nnx.List([nnx.Linear(1, 1, use_bias=False, rngs=nnx.Rngs(0)) for _ in range(2)])
+            self.blocks = nnx.List(
+                [nnx.Linear(1, 1, use_bias=False, rngs=nnx.Rngs(0)) for _ in range(2)]
+            )
             self.value = nnx.Param(jnp.zeros(()))  # a parameter of this very name keeps it
 
     params = nnx.state(Model(), nnx.Param)

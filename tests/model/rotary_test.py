@@ -11,7 +11,9 @@ SCALINGS = [
     None,
     RopeScaling("linear", factor=4.0),
     RopeScaling("dynamic", factor=4.0, original_context=64),
-    RopeScaling("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_context=64),
+    RopeScaling(
+        "llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_context=64
+    ),
     RopeScaling("yarn", factor=4.0, original_context=512, beta_fast=8.0),
 ]
 
@@ -29,7 +31,9 @@ def naive_frequency(i: int, width: int, theta: float, scaling: RopeScaling | Non
             return frequency
         if wavelength > scaling.original_context / scaling.low_freq_factor:
             return frequency / scaling.factor
-        smooth = (scaling.original_context / wavelength - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+        smooth = (scaling.original_context / wavelength - scaling.low_freq_factor) / (
+            scaling.high_freq_factor - scaling.low_freq_factor
+        )
         return (1 - smooth) * frequency / scaling.factor + smooth * frequency
     bounds = [
         width * math.log(scaling.original_context / (beta * 2 * math.pi)) / (2 * math.log(theta))
@@ -46,10 +50,16 @@ def test_frequencies_agree_with_a_naive_reference(scaling):
     ours, amplitude = inverse_frequencies(width, theta, scaling)
     naive = [naive_frequency(i, width, theta, scaling) for i in range(width // 2)]
     np.testing.assert_allclose(ours, naive, rtol=1e-6)
-    assert amplitude == pytest.approx(0.1 * math.log(4.0) + 1.0 if scaling and scaling.kind == "yarn" else 1.0)
+    assert amplitude == pytest.approx(
+        0.1 * math.log(4.0) + 1.0 if scaling and scaling.kind == "yarn" else 1.0
+    )
     if scaling and scaling.kind in ("llama3", "yarn"):  # the sizes above reach all three cases
         ratio = np.asarray(ours) * theta ** (np.arange(0, width, 2) / width)
-        assert ratio[0] == pytest.approx(1) and ratio[-1] == pytest.approx(1 / scaling.factor) and len(np.unique(ratio.round(4))) > 2
+        assert (
+            ratio[0] == pytest.approx(1)
+            and ratio[-1] == pytest.approx(1 / scaling.factor)
+            and len(np.unique(ratio.round(4))) > 2
+        )
 
 
 def test_rotation_pairs_channel_i_with_i_plus_half():
@@ -79,8 +89,14 @@ def test_scores_depend_on_the_distance_alone(scaling):
         (dict(kind="cubic"), "'cubic' is not known.*linear"),
         (dict(kind="linear", factor=0.5), "factor 0.5"),
         (dict(kind="llama3", factor=8.0), "original_context"),
-        (dict(kind="llama3", factor=8.0, original_context=64, low_freq_factor=4.0), "low_freq_factor 4.0 must be below"),
-        (dict(kind="yarn", factor=8.0, original_context=64, attention_factor=-0.5), "attention_factor -0.5 must be above 0"),
+        (
+            dict(kind="llama3", factor=8.0, original_context=64, low_freq_factor=4.0),
+            "low_freq_factor 4.0 must be below",
+        ),
+        (
+            dict(kind="yarn", factor=8.0, original_context=64, attention_factor=-0.5),
+            "attention_factor -0.5 must be above 0",
+        ),
     ],
 )
 def test_impossible_scalings_are_refused(settings, message):

@@ -22,10 +22,17 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 
 def sweep(logits: np.ndarray, temperature: float = 1.0, count: int = 4000, **limits) -> np.ndarray:
-    """Tokens for `count` evenly spaced uniforms: their shares are the distribution itself, but for a grid step at either end."""
+    """Tokens for `count` evenly spaced uniforms: their shares are the distribution itself, but for
+    a grid step at either end.
+    """
     uniform_B = jnp.asarray((np.arange(count) + 0.5) / count, jnp.float32)
     limits.setdefault("vocab_size", len(logits))
-    token_B, _ = draw(jnp.broadcast_to(jnp.asarray(logits), (count, len(logits))), uniform_B, jnp.float32(temperature), **limits)
+    token_B, _ = draw(
+        jnp.broadcast_to(jnp.asarray(logits), (count, len(logits))),
+        uniform_B,
+        jnp.float32(temperature),
+        **limits,
+    )
     return np.asarray(token_B)
 
 
@@ -61,7 +68,8 @@ def test_shares_of_keyed_draws_are_the_softmax():
     uniform_B = uniforms(jnp.asarray(keys), 3)
     token_B, _ = draw(jnp.broadcast_to(logits, (4000, 5)), uniform_B, 1.0, vocab_size=5)
     counts, expected = np.bincount(token_B, minlength=5)[:4], 4000 * softmax(logits)[:4]
-    assert ((counts - expected) ** 2 / expected).sum() < 16.3  # chi-square, 3 degrees of freedom, p = 0.001
+    # chi-square, 3 degrees of freedom, p = 0.001
+    assert ((counts - expected) ** 2 / expected).sum() < 16.3
 
 
 @pytest.mark.parametrize(("top_k", "top_p"), [(5, 1.0), (0, 0.5), (0, 0.001), (7, 0.6), (400, 1.0)])
@@ -77,7 +85,10 @@ def test_top_k_and_top_p_leave_what_a_naive_reference_leaves(top_k, top_p):
 def test_the_nucleus_is_what_a_sort_leaves():
     rng = np.random.default_rng(8)
     spreads = [0.0, 1e-6, 0.3, 3.0, 30.0, 300.0]  # from all ids alike to one that has everything
-    rows = np.concatenate([rng.normal(size=(5, 257)) * spread for spread in spreads] + [rng.integers(0, 4, (10, 257))])  # many ties
+    # many ties
+    rows = np.concatenate(
+        [rng.normal(size=(5, 257)) * spread for spread in spreads] + [rng.integers(0, 4, (10, 257))]
+    )
     weights = np.exp(rows - rows.max(axis=-1, keepdims=True)).astype(np.float32)
     nucleus = quick_jit(sampling._nucleus, static_argnames="top_p")
     for top_p in (1e-9, 0.1, 0.5, 0.9, 0.999):
@@ -85,32 +96,50 @@ def test_the_nucleus_is_what_a_sort_leaves():
         for row, stays in zip(weights.astype(np.float64), kept, strict=True):
             order = np.lexsort((np.arange(257), -row))
             share = np.cumsum(row[order]) / row.sum()
-            np.testing.assert_array_equal(stays[order], np.arange(257) < stays.sum())  # the heaviest, the lower id first
-            assert share[stays.sum() - 1] >= top_p - 1e-5  # enough of them, but for float32's rounding
+            # the heaviest, the lower id first
+            np.testing.assert_array_equal(stays[order], np.arange(257) < stays.sum())
+            # enough of them, but for float32's rounding
+            assert share[stays.sum() - 1] >= top_p - 1e-5
             assert stays.sum() == 1 or share[stays.sum() - 2] < top_p + 1e-5  # and not one more
 
 
 @pytest.mark.parametrize("limits", [{}, dict(top_k=3), dict(top_p=0.5)])
 def test_temperature_0_takes_the_most_likely_token(limits):
     logits = np.random.default_rng(2).normal(size=(20, 300)).astype(np.float32)
-    token_B, _ = draw(jnp.asarray(logits), jnp.linspace(0, 0.999, 20), jnp.float32(0), vocab_size=300, **limits)
+    token_B, _ = draw(
+        jnp.asarray(logits), jnp.linspace(0, 0.999, 20), jnp.float32(0), vocab_size=300, **limits
+    )
     np.testing.assert_array_equal(token_B, logits.argmax(-1))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize(("vocab_size", "limits"), [(5, {}), (256, {}), (700, {}), (5, {"top_k": 3}), (258, {"top_p": 0.9})])
-def test_ids_behind_the_vocabulary_are_never_drawn_and_never_in_the_softmax(vocab_size, temperature, limits):
+@pytest.mark.parametrize(
+    ("vocab_size", "limits"),
+    [(5, {}), (256, {}), (700, {}), (5, {"top_k": 3}), (258, {"top_p": 0.9})],
+)
+def test_ids_behind_the_vocabulary_are_never_drawn_and_never_in_the_softmax(
+    vocab_size, temperature, limits
+):
     logits = np.random.default_rng(3).normal(size=(400, vocab_size + 3)).astype(np.float32)
     logits[:, vocab_size:] = 40.0
-    uniform_B = np.append(np.linspace(0, 0.999, 50), np.full(350, ALMOST_ONE)).astype(np.float32)  # rounding reaches past some rows' end
+    # rounding reaches past some rows' end
+    uniform_B = np.append(np.linspace(0, 0.999, 50), np.full(350, ALMOST_ONE)).astype(np.float32)
     token_B, logprob_B = draw(logits, uniform_B, temperature, vocab_size=vocab_size, **limits)
     assert int(token_B.max()) < vocab_size
-    expected = [np.log(softmax(row[:vocab_size])[token]) for row, token in zip(logits, np.asarray(token_B), strict=True)]
+    expected = [
+        np.log(softmax(row[:vocab_size])[token])
+        for row, token in zip(logits, np.asarray(token_B), strict=True)
+    ]
     np.testing.assert_allclose(logprob_B, expected, atol=1e-5)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.floats(0.1, 60), st.sampled_from([0.0, 1e-38, 0.5, float(ALMOST_ONE)]), st.sampled_from([0.05, 1.0]))
+@given(
+    st.integers(0, 10**6),
+    st.floats(0.1, 60),
+    st.sampled_from([0.0, 1e-38, 0.5, float(ALMOST_ONE)]),
+    st.sampled_from([0.05, 1.0]),
+)
 def test_a_token_of_no_probability_is_never_drawn(seed, spread, uniform, temperature):
     row = np.random.default_rng(seed).normal(size=700).astype(np.float32) * np.float32(spread)
     token = int(draw_row(row, uniform, temperature)[0][0])
@@ -124,7 +153,9 @@ def draw_row(row: np.ndarray, uniform: float, temperature: float) -> tuple[jax.A
 def test_a_rise_by_rounding_where_the_weight_is_0_is_passed_over():
     weights = jnp.asarray([[0.5, 0.0, 0.5, 0.0]] * 2)
     cumulative = jnp.asarray([[0.5, 0.5000001, 1.0, 1.0000001]] * 2)
-    np.testing.assert_array_equal(sampling._first_beyond(weights, cumulative, jnp.asarray([0.5, 1.0])), [2, 2])
+    np.testing.assert_array_equal(
+        sampling._first_beyond(weights, cumulative, jnp.asarray([0.5, 1.0])), [2, 2]
+    )
 
 
 @pytest.mark.parametrize("uniform", [0.0, ALMOST_ONE])
@@ -149,9 +180,13 @@ def test_logprob_is_the_model_s_own_whatever_the_temperature_and_limits():
     logits = np.random.default_rng(7).normal(size=40).astype(np.float32)
     for temperature, limits in ((0.0, {}), (0.3, {}), (1.5, {"top_k": 2}), (1.0, {"top_p": 0.3})):
         uniform_B = np.linspace(0, 0.999, 9, dtype=np.float32)
-        token_B, logprob_B = draw(np.tile(logits, (9, 1)), uniform_B, temperature, vocab_size=40, **limits)
+        token_B, logprob_B = draw(
+            np.tile(logits, (9, 1)), uniform_B, temperature, vocab_size=40, **limits
+        )
         assert len(set(np.asarray(token_B).tolist())) > 1 or temperature == 0
-        np.testing.assert_allclose(logprob_B, np.log(softmax(logits))[np.asarray(token_B)], atol=1e-5)
+        np.testing.assert_allclose(
+            logprob_B, np.log(softmax(logits))[np.asarray(token_B)], atol=1e-5
+        )
 
 
 def test_a_traced_temperature_does_not_compile_anew():
@@ -160,7 +195,9 @@ def test_a_traced_temperature_does_not_compile_anew():
     @quick_jit
     def step(temperature: jax.Array) -> jax.Array:
         traces.append(1)
-        return sampling.draw(jnp.zeros((2, 9)), jnp.asarray([0.1, 0.9]), temperature, vocab_size=8)[0]
+        return sampling.draw(jnp.zeros((2, 9)), jnp.asarray([0.1, 0.9]), temperature, vocab_size=8)[
+            0
+        ]
 
     for temperature in (0.0, 0.5, 1.0):
         step(jnp.float32(temperature))
@@ -169,10 +206,19 @@ def test_a_traced_temperature_does_not_compile_anew():
 
 def test_streams_of_seeds_problems_and_samples_share_nothing():
     problems = ["0123456789abcdef", "0123456789abcdee", "any text, né", ""]
-    keys = {(s, p, j): sample_key(s, p, j).tobytes() for s in (0, 1, -1, 2**63) for p in problems for j in range(100)}
+    keys = {
+        (s, p, j): sample_key(s, p, j).tobytes()
+        for s in (0, 1, -1, 2**63)
+        for p in problems
+        for j in range(100)
+    }
     assert len(set(keys.values())) == len(keys)
     # "1" and "1" + "0..." must not meet where the numbers end and the text begins
-    assert sample_key(1, "1 x", 1).tobytes() != sample_key(1, "x", 11).tobytes() != sample_key(11, "x", 1).tobytes()
+    assert (
+        sample_key(1, "1 x", 1).tobytes()
+        != sample_key(1, "x", 11).tobytes()
+        != sample_key(11, "x", 1).tobytes()
+    )
     key = sample_key(0, "x", 5)
     assert key.dtype == np.uint32 and key.shape == (2,)
     np.testing.assert_array_equal(key, sample_key(0, "x", np.int64(5)))
@@ -185,7 +231,9 @@ def test_uniforms_differ_by_token_and_sample_and_lie_in_the_unit_interval():
     assert rows.min() >= 0 and rows.max() < 1 and abs(rows.mean() - 0.5) < 0.03
     np.testing.assert_array_equal(uniforms(keys[30:31], 7)[0], rows[7, 30])
     np.testing.assert_array_equal(uniforms(keys, jnp.full(100, 7)), rows[7])  # a token number a row
-    expected = jax.random.uniform(jax.random.fold_in(jax.random.wrap_key_data(keys[4], impl="threefry2x32"), 9))
+    expected = jax.random.uniform(
+        jax.random.fold_in(jax.random.wrap_key_data(keys[4], impl="threefry2x32"), 9)
+    )
     assert rows[9, 4] == expected
 
 

@@ -28,7 +28,8 @@ def test_no_gradient_flows_from_later_tokens_and_none_from_beyond_the_window(fam
     for t in (0, 3, 7):
         reached = np.abs(slope(model.embed[...], t)[:8]).sum(-1) > 0
         windows = model.arch.windows
-        span = t + 1 if None in windows else 1 + sum(window - 1 for window in windows)  # each layer looks window - 1 further back
+        # each layer looks window - 1 further back
+        span = t + 1 if None in windows else 1 + sum(window - 1 for window in windows)
         np.testing.assert_array_equal(reached, [max(0, t + 1 - span) <= s <= t for s in range(8)])
 
 
@@ -48,7 +49,9 @@ def test_packed_examples_read_as_if_alone(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_packed_solutions_after_a_shared_prompt_read_as_if_alone(family):
-    """Two prompts of unlike length, rows in an order of their own: what a row reads is prompt and solution read in one piece."""
+    """Two prompts of unlike length, rows in an order of their own: what a row reads is prompt and
+    solution read in one piece.
+    """
     model = build(FAMILIES[family])
     prompts, solutions = [[7, 8, 9, 10, 11], [12, 13]], [[3, 1, 4], [1, 5], [9, 2, 6, 5], [3, 5]]
     tokens = np.zeros((2, 7), np.int32)
@@ -70,13 +73,19 @@ def test_packed_solutions_after_a_shared_prompt_read_as_if_alone(family):
     def both(state: nnx.State) -> jax.Array:
         merged = nnx.merge(graph, state)
         _, prefix = merged.prefill(padded, jnp.asarray([5, 2]))
-        return merged.after(tokens, positions, segments, prefix, jnp.asarray([prompt for prompt, _ in rows]))
+        return merged.after(
+            tokens, positions, segments, prefix, jnp.asarray([prompt for prompt, _ in rows])
+        )
 
     found = np.asarray(both(state))
     assert np.isfinite(found).all()
-    for ((row, start), whole), expected in zip(alone.items(), read(model, *alone.values()), strict=True):
+    for ((row, start), whole), expected in zip(
+        alone.items(), read(model, *alone.values()), strict=True
+    ):
         before = len(prompts[rows[row][0]])
-        np.testing.assert_allclose(found[row, start : start + len(whole) - before], expected[before:], atol=1e-5)
+        np.testing.assert_allclose(
+            found[row, start : start + len(whole) - before], expected[before:], atol=1e-5
+        )
 
 
 def test_remat_changes_no_number_and_holds_less():
@@ -90,14 +99,18 @@ def test_remat_changes_no_number_and_holds_less():
         return (nnx.merge(graph, state).hidden(*arguments, **dropout, remat=remat) ** 3).sum()
 
     def compiled(remat: bool):
-        return jax.jit(jax.value_and_grad(functools.partial(loss, remat=remat))).lower(state).compile()
+        return (
+            jax.jit(jax.value_and_grad(functools.partial(loss, remat=remat))).lower(state).compile()
+        )
 
     kept, again = compiled(False), compiled(True)
     (one, slopes), (other, other_slopes) = kept(state), again(state)
     np.testing.assert_allclose(one, other, rtol=1e-5)
     for a, b in zip(jax.tree.leaves(slopes), jax.tree.leaves(other_slopes), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(a).max())
-    assert again.memory_analysis().temp_size_in_bytes < 0.6 * kept.memory_analysis().temp_size_in_bytes
+    assert (
+        again.memory_analysis().temp_size_in_bytes < 0.6 * kept.memory_analysis().temp_size_in_bytes
+    )
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -114,14 +127,20 @@ def test_bfloat16_is_near_float32(family):
     assert hidden.dtype == jnp.bfloat16 and narrow.logits(hidden).dtype == jnp.float32
     expected = read(wide, SECOND)[0]
     difference = np.asarray(hidden[0], np.float32) - expected
-    assert np.isfinite(difference).all() and np.abs(difference).mean() < 0.03 * np.abs(expected).mean()
+    assert (
+        np.isfinite(difference).all() and np.abs(difference).mean() < 0.03 * np.abs(expected).mean()
+    )
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state(narrow, nnx.Param)))
 
 
 @functools.partial(quick_jit, static_argnums=(0, 2))
-def _dropped(graph: nnx.GraphDef, state: nnx.State, rate: float, key: jax.Array | None) -> jax.Array:
+def _dropped(
+    graph: nnx.GraphDef, state: nnx.State, rate: float, key: jax.Array | None
+) -> jax.Array:
     row = jnp.asarray([SECOND])
-    return nnx.merge(graph, state).hidden(row, jnp.arange(5)[None], jnp.ones_like(row), dropout_rate=rate, dropout_key=key)[0]
+    return nnx.merge(graph, state).hidden(
+        row, jnp.arange(5)[None], jnp.ones_like(row), dropout_rate=rate, dropout_key=key
+    )[0]
 
 
 def dropped(model: Transformer, rate: float, key: jax.Array | None) -> np.ndarray:
@@ -144,7 +163,9 @@ class Identity(nnx.Module):
 
 
 def test_dropout_at_both_sites_of_every_layer_has_masks_of_its_own():
-    """With all weights 0 and every output bias 1 the stream counts, entry by entry, which of the 2 L sites let it through."""
+    """With all weights 0 and every output bias 1 the stream counts, entry by entry, which of the 2
+    L sites let it through.
+    """
     arch = dataclasses.replace(FAMILIES["gpt2"], layers=3, width=128)
     model = build(arch)
     nnx.update(model, jax.tree.map(jnp.zeros_like, nnx.state(model)))
@@ -152,7 +173,8 @@ def test_dropout_at_both_sites_of_every_layer_has_masks_of_its_own():
         block.attention.out.bias[...] += 2.0 ** (2 * place)
         block.mlp.down.bias[...] += 2.0 ** (2 * place + 1)
     model.final_norm = Identity()
-    sums = dropped(model, 0.5, jax.random.key(0)) / 2.0  # 2: what is kept is scaled by 1 / (1 - rate)
+    # 2: what is kept is scaled by 1 / (1 - rate)
+    sums = dropped(model, 0.5, jax.random.key(0)) / 2.0
     kept = (sums.astype(int)[..., None] >> np.arange(6)) & 1
     assert np.array_equal(sums, sums.astype(int)) and 0.4 < kept.mean() < 0.6
     agreement = np.corrcoef(kept.reshape(-1, 6).T)
@@ -160,22 +182,35 @@ def test_dropout_at_both_sites_of_every_layer_has_masks_of_its_own():
 
 
 def test_what_attention_and_mlp_put_out_is_normed_before_dropout_and_joining():
-    """Each entry that joins is 0 or that of the normed output, scaled up: were it normed later, what was dropped would move the others."""
+    """Each entry that joins is 0 or that of the normed output, scaled up: were it normed later,
+    what was dropped would move the others.
+    """
     arch = dataclasses.replace(FAMILIES["gemma3"], layers=1, sliding_window_pattern=None)
     for silent in ("attention_post_norm", "mlp_post_norm"):
         model = build(arch)
         getattr(model.blocks[0], silent).scale[...] = jnp.zeros(arch.width)
         model.final_norm = Identity()
         embedded = np.asarray(model.embed[...])[np.asarray(SECOND)] * np.sqrt(arch.width)
-        joined, thinned = dropped(model, 0.0, None) - embedded, dropped(model, 0.5, jax.random.key(0)) - embedded
+        joined, thinned = (
+            dropped(model, 0.0, None) - embedded,
+            dropped(model, 0.5, jax.random.key(0)) - embedded,
+        )
         assert 0.2 < np.isclose(thinned, 0.0, atol=1e-6).mean() < 0.8
-        np.testing.assert_allclose(thinned, np.where(np.isclose(thinned, 0.0, atol=1e-6), 0.0, 2.0 * joined), atol=1e-5)
-        scale = (model.blocks[0].mlp_post_norm if silent == "attention_post_norm" else model.blocks[0].attention_post_norm).scale[...]
+        np.testing.assert_allclose(
+            thinned, np.where(np.isclose(thinned, 0.0, atol=1e-6), 0.0, 2.0 * joined), atol=1e-5
+        )
+        scale = (
+            model.blocks[0].mlp_post_norm
+            if silent == "attention_post_norm"
+            else model.blocks[0].attention_post_norm
+        ).scale[...]
         np.testing.assert_allclose(np.sqrt(((joined / scale) ** 2).mean(-1)), 1.0, rtol=1e-3)
 
 
 def test_embeddings_are_scaled_in_the_type_of_the_activations():
-    """transformers rounds the root of the width to it: of 24 that is 4.90625 in bfloat16, not 4.8990."""
+    """transformers rounds the root of the width to it: of 24 that is 4.90625 in bfloat16, not
+    4.8990.
+    """
     arch = dataclasses.replace(FAMILIES["gemma3"], width=24)
     model = build(arch, dtype=jnp.bfloat16)
     for block in model.blocks:
@@ -191,7 +226,9 @@ def test_logits_come_from_the_output_matrix(tied):
     assert hasattr(model, "unembed") != tied
     hidden = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
     matrix = model.embed if tied else model.unembed
-    np.testing.assert_allclose(model.logits(jnp.asarray(hidden)), hidden @ np.asarray(matrix[...]).T, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        model.logits(jnp.asarray(hidden)), hidden @ np.asarray(matrix[...]).T, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_model_from_scratch_starts_near_even_odds():
@@ -201,9 +238,14 @@ def test_a_model_from_scratch_starts_near_even_odds():
 
 
 def test_frames_of_equal_models_are_equal_and_hashable():
-    one, other = nnx.split(build(FAMILIES["qwen2"], seed=1)), nnx.split(build(FAMILIES["qwen2"], seed=2))
+    one, other = (
+        nnx.split(build(FAMILIES["qwen2"], seed=1)),
+        nnx.split(build(FAMILIES["qwen2"], seed=2)),
+    )
     assert one[0] == other[0] and hash(one[0]) == hash(other[0])
-    np.testing.assert_array_equal(read(nnx.merge(*one), FIRST)[0], read(build(FAMILIES["qwen2"], seed=1), FIRST)[0])
+    np.testing.assert_array_equal(
+        read(nnx.merge(*one), FIRST)[0], read(build(FAMILIES["qwen2"], seed=1), FIRST)[0]
+    )
 
 
 def test_rows_longer_than_the_context_are_refused():
@@ -215,7 +257,10 @@ def test_rows_longer_than_the_context_are_refused():
         model.prefill(long, jnp.asarray([2]))
 
 
-@pytest.mark.parametrize(("change", "message"), [(dict(norm="batch"), "norm 'batch'.*rms"), (dict(activation="sine"), "'sine'.*silu")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(dict(norm="batch"), "norm 'batch'.*rms"), (dict(activation="sine"), "'sine'.*silu")],
+)
 def test_unknown_choices_name_the_known_ones(change, message):
     with pytest.raises(ValueError, match=message):
         Transformer(dataclasses.replace(FAMILIES["llama"], **change), rngs=nnx.Rngs(0))

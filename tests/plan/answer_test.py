@@ -1,4 +1,6 @@
-"""The plan as a user reads it: a column a stage, a verdict, a way out of what does not fit, and no stage that would not run."""
+"""The plan as a user reads it: a column a stage, a verdict, a way out of what does not fit, and no
+stage that would not run.
+"""
 
 import jax
 import pytest
@@ -25,16 +27,22 @@ def test_every_stage_has_its_column_and_its_verdict():
 
 
 def test_jobs_that_the_run_skips_are_not_planned_unless_asked_for():
-    names = column(answer.answer(config("finetune.epochs=0", "verify.epochs=0"), ONE, None), "a device, GB")
+    names = column(
+        answer.answer(config("finetune.epochs=0", "verify.epochs=0"), ONE, None), "a device, GB"
+    )
     assert names == ["sample", "score"]
-    assert column(answer.answer(config("finetune.epochs=0"), ONE, ["finetune"]), "a device, GB") == ["finetune"]
+    assert column(
+        answer.answer(config("finetune.epochs=0"), ONE, ["finetune"]), "a device, GB"
+    ) == ["finetune"]
 
 
 def test_slots_that_fill_what_there_is_are_told_to_take_less_of_it():
     """With sample.rows=0 there is no number of slots to lower."""
     found = subject.read(config("sample.rows=0", "sample.memory_gib=0.02"))
     total = footprints.plan(found, "sample", ONE).total
-    tight = devices.Devices(1, 1, devices.Kind("small", "tpu", 1.0, total * 0.95 / advice.USABLE / 1e9, 1.0, 1))
+    tight = devices.Devices(
+        1, 1, devices.Kind("small", "tpu", 1.0, total * 0.95 / advice.USABLE / 1e9, 1.0, 1)
+    )
     assert advice.ways_out(found, "sample", tight).startswith("--set sample.memory_gib=")
 
 
@@ -43,7 +51,11 @@ def test_a_device_alone_is_planned_as_an_accelerator(monkeypatch):
     held = []
     for cached in (2**40, 1):
         monkeypatch.setattr(attention, "_SCORES_IN_CACHE", cached)
-        held.append(footprints.plan(subject.read(config(f"seed={len(held)}")), "score", ONE).held["temporaries"])
+        held.append(
+            footprints.plan(subject.read(config(f"seed={len(held)}")), "score", ONE).held[
+                "temporaries"
+            ]
+        )
         jax.clear_caches()
     assert held[0] == held[1]
 

@@ -1,4 +1,6 @@
-"""Counted operations are those that the compiler counts in the real programs; the rest follows from peaks."""
+"""Counted operations are those that the compiler counts in the real programs; the rest follows from
+peaks.
+"""
 
 import dataclasses
 import functools
@@ -15,36 +17,58 @@ from verifier.model.transformer import Transformer
 from verifier.plan import costs, devices, programs
 from verifier.train import losses, step
 
-ARCH = Arch(512, layers=2, width=128, heads=8, kv_heads=4, head_width=16, mlp_width=256, context=128)
+ARCH = Arch(
+    512, layers=2, width=128, heads=8, kv_heads=4, head_width=16, mlp_width=256, context=128
+)
 ONE = {"data": 1, "fsdp": 1, "tensor": 1}
 
 
-@pytest.mark.parametrize("changes", [{}, {"tied": False, "gated": False, "kv_heads": 8}], ids=["llama", "other"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"tied": False, "gated": False, "kv_heads": 8}], ids=["llama", "other"]
+)
 @pytest.mark.parametrize("remat", [False, True])
 def test_a_training_step_has_the_operations_that_the_compiler_counts(changes, remat):
     arch = dataclasses.replace(ARCH, **changes)
     config = config_lib.FinetuneConfig(batch_rows=4, row_tokens=64, remat=remat)
-    graph, params, constants = step.split_model(nnx.eval_shape(lambda: Transformer(arch, rngs=nnx.Rngs(0))))
-    made, optimizer = step.compile_steps((graph, constants), functools.partial(losses.lm, vocab_size=500), config, 9, 0, "")
-    state = step.TrainState(params, jax.eval_shape(optimizer.init, params), jax.ShapeDtypeStruct((), jnp.int32))
-    batch = Batch(*[jax.ShapeDtypeStruct((4, 64), kind) for kind in [jnp.int32] * 3 + [jnp.float32] * 3])
+    graph, params, constants = step.split_model(
+        nnx.eval_shape(lambda: Transformer(arch, rngs=nnx.Rngs(0)))
+    )
+    made, optimizer = step.compile_steps(
+        (graph, constants), functools.partial(losses.lm, vocab_size=500), config, 9, 0, ""
+    )
+    state = step.TrainState(
+        params, jax.eval_shape(optimizer.init, params), jax.ShapeDtypeStruct((), jnp.int32)
+    )
+    batch = Batch(
+        *[jax.ShapeDtypeStruct((4, 64), kind) for kind in [jnp.int32] * 3 + [jnp.float32] * 3]
+    )
     counted = programs.compiled(made.step.lower(state, batch)).cost_analysis()["flops"]
     assert costs.train_step(arch, config, ONE, 4).operations == pytest.approx(counted, rel=0.1)
 
 
 def test_remat_and_depth_cost_what_they_say():
     config = config_lib.FinetuneConfig(batch_rows=4, row_tokens=64)
-    plain, again = (costs.train_step(ARCH, dataclasses.replace(config, remat=remat), ONE, 2) for remat in (False, True))
+    plain, again = (
+        costs.train_step(ARCH, dataclasses.replace(config, remat=remat), ONE, 2)
+        for remat in (False, True)
+    )
     layers = 4 * 64 * costs.token_operations(ARCH, 64, False)
     assert again.operations - plain.operations == pytest.approx(layers)
     divided = costs.train_step(ARCH, config, {"data": 2, "fsdp": 2, "tensor": 2}, 2)
     assert divided.operations * 8 == pytest.approx(plain.operations)
-    assert plain.bytes / 8 < divided.bytes < plain.bytes  # what is gathered is not divided by data and fsdp
+    # what is gathered is not divided by data and fsdp
+    assert plain.bytes / 8 < divided.bytes < plain.bytes
 
 
 def test_a_step_takes_as_long_as_the_slower_of_products_and_memory():
     kind = devices.KINDS["h100"]
     compute, memory = costs.Work(989e12, 1.0), costs.Work(1.0, 3350e9)
-    assert compute.seconds(kind, True) == pytest.approx(1 / costs.COMPUTE_SHARE) and compute.bound(kind, True) == "compute"
+    assert (
+        compute.seconds(kind, True) == pytest.approx(1 / costs.COMPUTE_SHARE)
+        and compute.bound(kind, True) == "compute"
+    )
     assert compute.seconds(kind, False) == pytest.approx(2 / costs.COMPUTE_SHARE)
-    assert memory.seconds(kind, True) == pytest.approx(1 / costs.MEMORY_SHARE) and memory.bound(kind, True) == "memory"
+    assert (
+        memory.seconds(kind, True) == pytest.approx(1 / costs.MEMORY_SHARE)
+        and memory.bound(kind, True) == "memory"
+    )

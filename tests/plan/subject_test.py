@@ -1,4 +1,7 @@
-"""What an experiment stands for is found without weights, tokenizer, data or network; what nobody knows is refused."""
+"""What an experiment stands for is found without weights, tokenizer, data or network; what nobody
+knows is refused.
+"""
+
 import json
 
 import pytest
@@ -33,14 +36,19 @@ def nothing_lies_here(monkeypatch, tmp_path):
 def test_published_sizes_make_the_published_number_of_parameters(weights, parameters):
     found = subject.read(config("gsm8k_token_verifier_7b", f"model.weights={weights}"))
     assert costs.parameters(found.arch) == pytest.approx(parameters, rel=1e-3)
-    assert found.arch.vocab_size % 64 == 0 and found.arch.vocab_size > found.vocab_size  # the reserved id has a row
+    # the reserved id has a row
+    assert found.arch.vocab_size % 64 == 0 and found.arch.vocab_size > found.vocab_size
     assert found.arch.context == 1024
     assert any("published" in note for note in found.notes)
 
 
 def test_a_folder_with_nothing_but_a_config_is_enough(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(published.MODELS["HuggingFaceTB/SmolLM2-135M"] | {"num_hidden_layers": 2}))
-    assert subject.read(config("gsm8k_token_verifier", f"model.weights={tmp_path}")).arch.layers == 2
+    (tmp_path / "config.json").write_text(
+        json.dumps(published.MODELS["HuggingFaceTB/SmolLM2-135M"] | {"num_hidden_layers": 2})
+    )
+    assert (
+        subject.read(config("gsm8k_token_verifier", f"model.weights={tmp_path}")).arch.layers == 2
+    )
 
 
 @pytest.mark.parametrize("weights", ["organisation/unknown", "no/such/folder"])
@@ -51,7 +59,9 @@ def test_sizes_that_nobody_knows_are_refused_with_the_way_out(weights):
 
 def test_rows_beyond_the_context_are_refused():
     with pytest.raises(ConfigError, match="finetune.row_tokens=8192"):
-        subject.read(config("gsm8k_token_verifier_7b", "model.context=4096", "finetune.row_tokens=8192"))
+        subject.read(
+            config("gsm8k_token_verifier_7b", "model.context=4096", "finetune.row_tokens=8192")
+        )
 
 
 def test_problems_that_lie_here_are_counted_with_their_tokenizer():
@@ -63,10 +73,17 @@ def test_problems_that_lie_here_are_counted_with_their_tokenizer():
 
 def test_published_numbers_stand_in_for_gsm8k_alone():
     found = subject.read(config("gsm8k_token_verifier_7b"))
-    assert {split: text.problems for split, text in found.texts.items()} == {"train": 7217, "heldout": 256, "test": 1319}
-    few = subject.read(config("gsm8k_token_verifier_7b", "data.train_problems=100", "data.test_problems=10"))
+    assert {split: text.problems for split, text in found.texts.items()} == {
+        "train": 7217,
+        "heldout": 256,
+        "test": 1319,
+    }
+    few = subject.read(
+        config("gsm8k_token_verifier_7b", "data.train_problems=100", "data.test_problems=10")
+    )
     assert (few.texts["train"].problems, few.texts["test"].problems) == (100, 10)
-    for named in ("data.dir=nowhere", "data.test_name=svamp"):  # mistyped or missing: not to be covered up
+    # mistyped or missing: not to be covered up
+    for named in ("data.dir=nowhere", "data.test_name=svamp"):
         with pytest.raises(errors.UserError, match=r"is not there|needs"):
             subject.read(config("gsm8k_token_verifier_7b", named))
     with pytest.raises(errors.UserError, match="svamp"):

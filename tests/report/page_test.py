@@ -1,4 +1,6 @@
-"""The report's page in a real browser: filters, search, order, colours by token, a phone's width, and nothing that a solution can do."""
+"""The report's page in a real browser: filters, search, order, colours by token, a phone's width,
+and nothing that a solution can do.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ from verifier.tables.split_rows import SplitRows
 from verifier.text.tokenizer import ByteTokenizer
 
 CONFIG = dataclasses.replace(SMALL, show_problems=2000)
-ATTACK = "</script><script>window.hacked = 1</script><!-- <img src=x onerror='window.hacked = 2'> \u2028 ]]> &lt;b&gt;"
+ATTACK = (
+    "</script><script>window.hacked = 1</script><!-- <img src=x onerror='window.hacked = 2'> "
+    "\u2028 ]]> &lt;b&gt;"
+)
 DATA = "JSON.parse(document.getElementById('data').textContent)"
 TITLES = "[...document.querySelectorAll('#list .stem')].map(node => node.textContent)"
 
@@ -44,7 +49,10 @@ def _replace_solution(root: pathlib.Path, text: str) -> None:
     """Puts a text in the place of the best-scored solution of the first problem."""
     folder = root / "tables" / "samples" / "split=test"
     scores = {
-        row["sample_id"]: row["score"] for row in store.read_table(root / "tables" / "scores" / "split=test", "scores").to_pylist()[:6]
+        row["sample_id"]: row["score"]
+        for row in store.read_table(
+            root / "tables" / "scores" / "split=test", "scores"
+        ).to_pylist()[:6]
     }
     best = max(scores, key=lambda sample: scores[sample])
     rows = store.read_table(folder, "samples").to_pylist()
@@ -52,7 +60,9 @@ def _replace_solution(root: pathlib.Path, text: str) -> None:
     for row in rows:
         if row["problem_id"] == "test-00" and row["sample_id"] == best:
             ids = [*tokenizer.encode(text), tokenizer.end_id]
-            row.update(solution=text, tokens=ids, forced=[False] * len(ids), logprobs=[0.0] * len(ids))
+            row.update(
+                solution=text, tokens=ids, forced=[False] * len(ids), logprobs=[0.0] * len(ids)
+            )
     store.remove_table(folder)
     writer = store.TableWriter(folder, "samples", {})
     writer.append(rows)
@@ -64,25 +74,34 @@ def _judge_all_wrong(root: pathlib.Path, problem_id: str) -> None:
     rows = store.read_table(folder, "labels").to_pylist()
     store.remove_table(folder)
     writer = store.TableWriter(folder, "labels", {})
-    writer.append([row | {"correct": row["correct"] and row["problem_id"] != problem_id} for row in rows])
+    writer.append(
+        [row | {"correct": row["correct"] and row["problem_id"] != problem_id} for row in rows]
+    )
     writer.finish({})
 
 
 def _set(driven: Browser, **values: str) -> list[str]:
     """The questions that are listed when fields of the form are set so and all others cleared."""
     driven.run("document.getElementById('filters').reset()")
-    script = "".join(f"document.querySelector('[name={name}]').value = {json.dumps(value)};" for name, value in values.items())
+    script = "".join(
+        f"document.querySelector('[name={name}]').value = {json.dumps(value)};"
+        for name, value in values.items()
+    )
     driven.run(f"{script} document.getElementById('filters').dispatchEvent(new Event('input'))")
     return driven.run(TITLES)
 
 
 @needs_browser
-def test_the_page_opens_without_a_complaint_and_asks_for_nothing(opened: tuple[Browser, pathlib.Path]) -> None:
+def test_the_page_opens_without_a_complaint_and_asks_for_nothing(
+    opened: tuple[Browser, pathlib.Path],
+) -> None:
     driven, path = opened
     driven.open(path)
     assert driven.messages == []
     assert {address.partition(":")[0] for address in driven.addresses} <= {"file", "data"}
-    assert driven.addresses[0] == path.resolve().as_uri() and not [one for one in driven.addresses[1:] if one.startswith("file")]
+    assert driven.addresses[0] == path.resolve().as_uri() and not [
+        one for one in driven.addresses[1:] if one.startswith("file")
+    ]
     assert driven.run("document.getElementById('count').textContent") == "15 of 15 problems"
 
 
@@ -102,13 +121,17 @@ def test_the_page_opens_without_a_complaint_and_asks_for_nothing(opened: tuple[B
         ("search", "test-03", lambda one: one["id"] == "test-03"),
     ],
 )
-def test_filters_and_search(opened: tuple[Browser, pathlib.Path], name: str, value: str, keep: Any) -> None:
+def test_filters_and_search(
+    opened: tuple[Browser, pathlib.Path], name: str, value: str, keep: Any
+) -> None:
     driven, path = opened
     driven.open(path)
     wanted = [one["question"] for one in driven.run(DATA)["problems"] if keep(one)]
     assert 0 < len(wanted) < 15
     assert sorted(_set(driven, **{name: value})) == sorted(wanted)
-    assert driven.run("document.getElementById('count').textContent").startswith(f"{len(wanted)} of 15 problems")
+    assert driven.run("document.getElementById('count').textContent").startswith(
+        f"{len(wanted)} of 15 problems"
+    )
     assert len(_set(driven)) == 15 and _set(driven, search="nowhere to be found") == []
 
 
@@ -126,7 +149,9 @@ def test_orders(opened: tuple[Browser, pathlib.Path]) -> None:
         "id": lambda one: one["id"],
     }
     for order, key in keys.items():
-        assert _set(driven, order=order) == [one["question"] for one in sorted(problems, key=key)], order
+        assert _set(driven, order=order) == [
+            one["question"] for one in sorted(problems, key=key)
+        ], order
 
 
 @needs_browser
@@ -138,11 +163,16 @@ def test_what_a_solution_holds_is_shown_and_never_run(opened: tuple[Browser, pat
     assert driven.run("window.hacked") is None and driven.messages == []
     texts = driven.run("[...document.querySelectorAll('pre.text')].map(node => node.textContent)")
     assert ATTACK in texts and any(text.startswith("\u00a33*6=") for text in texts)
-    assert driven.run("document.querySelectorAll('script').length") == 2 and driven.run("document.querySelectorAll('img').length") == 0
+    assert (
+        driven.run("document.querySelectorAll('script').length") == 2
+        and driven.run("document.querySelectorAll('img').length") == 0
+    )
 
 
 @needs_browser
-def test_a_tokens_value_is_said_by_pointer_tap_and_keys(opened: tuple[Browser, pathlib.Path]) -> None:
+def test_a_tokens_value_is_said_by_pointer_tap_and_keys(
+    opened: tuple[Browser, pathlib.Path],
+) -> None:
     driven, path = opened
     driven.look(1100, 800)
     driven.open(path)
@@ -150,13 +180,24 @@ def test_a_tokens_value_is_said_by_pointer_tap_and_keys(opened: tuple[Browser, p
     driven.run("document.querySelector('.problem summary').focus()")
     driven.key("Enter")  # opens the problem
     driven.run("new Promise(done => setTimeout(done, 200))")
-    one = next(one for one in driven.run(DATA)["problems"] if one["id"] == "test-03")["solutions"][0]
+    one = next(one for one in driven.run(DATA)["problems"] if one["id"] == "test-03")["solutions"][
+        0
+    ]
     rows = store.read_table(path.parents[1], "scores").to_pylist()
-    values = next(row["token_scores"] for row in rows if (row["problem_id"], row["sample_id"]) == ("test-03", one["sample"]))
+    values = next(
+        row["token_scores"]
+        for row in rows
+        if (row["problem_id"], row["sample_id"]) == ("test-03", one["sample"])
+    )
     assert np.abs(np.array(one["values"]) / 100 - values).max() <= 0.00501
     said = "document.querySelector('.said').textContent"
-    spans = driven.run("[...document.querySelectorAll('pre')[0].children].map(node => [node.className, node.textContent])")
-    assert [place for place, (kind, _) in enumerate(spans) if "forced" in kind] == list(range(14, 18))
+    spans = driven.run(
+        "[...document.querySelectorAll('pre')[0].children].map(node => [node.className, "
+        "node.textContent])"
+    )
+    assert [place for place, (kind, _) in enumerate(spans) if "forced" in kind] == list(
+        range(14, 18)
+    )
     assert driven.run("document.querySelector('pre').textContent") == one["text"]
     driven.key("Tab")
     assert driven.run(said) == f"token 1 of {len(values)}: value {one['values'][0] / 100:.2f}"
@@ -164,9 +205,13 @@ def test_a_tokens_value_is_said_by_pointer_tap_and_keys(opened: tuple[Browser, p
     driven.key("ArrowRight")
     assert driven.run(said) == f"token 3 of {len(values)}: value {one['values'][2] / 100:.2f}"
     driven.key("End")
-    assert driven.run(said).startswith(f"token {len(values)} of {len(values)}: value {one['values'][-1] / 100:.2f}")
+    assert driven.run(said).startswith(
+        f"token {len(values)} of {len(values)}: value {one['values'][-1] / 100:.2f}"
+    )
     driven.point("pre .forced")
-    assert driven.run(said).endswith(f"value {one['values'][14] / 100:.2f} · written by the calculator")
+    assert driven.run(said).endswith(
+        f"value {one['values'][14] / 100:.2f} · written by the calculator"
+    )
     driven.point("pre span:nth-child(6)", click=True)
     assert driven.run(said).startswith("token 6 of")
 
@@ -191,7 +236,10 @@ def test_light_dark_and_a_phone(opened: tuple[Browser, pathlib.Path]) -> None:
 def big_split(problems: int, samples: int) -> SplitRows:
     """Made-up rows whose solutions are some 100 characters, and as many tokens, long."""
     rng, rows = np.random.default_rng(0), problems * samples
-    words = [" ".join(rng.choice(["so", "then", "boxes", "costs", "4*5=<<4*5=20>>20", "total"], 13)) for _ in range(500)]
+    words = [
+        " ".join(rng.choice(["so", "then", "boxes", "costs", "4*5=<<4*5=20>>20", "total"], 13))
+        for _ in range(500)
+    ]
     right = rng.random(rows) < np.repeat(rng.beta(0.8, 1.2, problems), samples)
     number = np.where(right, 7, rng.integers(8, 30, rows))
     text = [f"{words[row % 500]}\n#### {answer}" for row, answer in enumerate(number.tolist())]
@@ -209,27 +257,42 @@ def big_split(problems: int, samples: int) -> SplitRows:
             "score": rng.random(rows),
         }
     )
-    gold = pa.table({"problem_id": table["problem_id"].unique(), "question": ["what is it? " * 20] * problems, "answer": ["7"] * problems})
+    gold = pa.table(
+        {
+            "problem_id": table["problem_id"].unique(),
+            "question": ["what is it? " * 20] * problems,
+            "answer": ["7"] * problems,
+        }
+    )
     return assemble(table, gold, "numeric", table)
 
 
 @needs_browser
 def test_a_large_page_stays_small_and_says_what_it_leaves_out(tmp_path: pathlib.Path) -> None:
     split = big_split(1319, 100)
-    writing.write({"test": split}, writing.Run("large", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path)
+    writing.write(
+        {"test": split}, writing.Run("large", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path
+    )
     path = tmp_path / "index.html"
     assert 2_000_000 < path.stat().st_size < 5_000_000
     with browser(tmp_path / "profile") as driven:
         driven.open(path)
         assert driven.messages == []
-        words = driven.run("document.querySelector('#filters').parentElement.querySelector('.lead').textContent")
+        words = driven.run(
+            "document.querySelector('#filters').parentElement.querySelector('.lead').textContent"
+        )
         data = driven.run(DATA)["problems"]
         solutions = sum(len(one["solutions"]) for one in data)
-        assert f"All 1,319 test problems are in this list, and of their 131,900 solutions {solutions:,} on this page" in words
+        assert (
+            "All 1,319 test problems are in this list, and of their 131,900 solutions "
+            f"{solutions:,} on this page" in words
+        )
         assert len(driven.run(TITLES)) == 50
         driven.point("#more", click=True)
         assert len(driven.run(TITLES)) == 100
-        assert driven.run("document.activeElement === document.querySelectorAll('#list summary')[50]")
+        assert driven.run(
+            "document.activeElement === document.querySelectorAll('#list summary')[50]"
+        )
 
 
 def test_the_room_for_solutions_is_kept_and_shared_fairly() -> None:
@@ -244,20 +307,35 @@ def test_the_room_for_solutions_is_kept_and_shared_fairly() -> None:
     assert [one["id"] for one in few["problems"]] == [one["id"] for one in small["problems"]]
 
 
-def test_a_page_lists_as_many_problems_as_it_can_hold_and_says_how_many(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_lists_as_many_problems_as_it_can_hold_and_says_how_many(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(browsing, "_LISTED", 15)
     said = {}
     for problems in (40, 15, 1):
         split = big_split(problems, 5)
-        writing.write({"test": split}, writing.Run("long", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path)
+        writing.write(
+            {"test": split}, writing.Run("long", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path
+        )
         page_text = said[problems] = (tmp_path / "index.html").read_text()
-        data = json.loads(re.search(r'id="data">(.*?)</script>', page_text).group(1))["problems"]  # type: ignore[union-attr]
+        found = re.search(r'id="data">(.*?)</script>', page_text)
+        data = json.loads(found[1])["problems"]
         ids = [one["id"] for one in data]
-        assert len(ids) == min(problems, 15) and ids == sorted(ids) and {*ids} <= {*split.candidates.problem_id_P.tolist()}
+        assert (
+            len(ids) == min(problems, 15)
+            and ids == sorted(ids)
+            and {*ids} <= {*split.candidates.problem_id_P.tolist()}
+        )
         assert any(one["solutions"] for one in data)
         assert not re.search(r"\b1 (problem|sample|solution)s", page_text)
-    assert "15 of the 40 test problems, taken at random, are in this list, and of all their 200 solutions" in said[40]
-    assert "All 15 test problems are in this list" in said[15] and "The only test problem is in this list" in said[1]
+    assert (
+        "15 of the 40 test problems, taken at random, are in this list, and of all their 200 "
+        "solutions" in said[40]
+    )
+    assert (
+        "All 15 test problems are in this list" in said[15]
+        and "The only test problem is in this list" in said[1]
+    )
     assert "clear of zero" not in said[1] and "clear of zero" in said[15]
 
 
@@ -285,4 +363,4 @@ def test_token_texts_spell_the_solution_or_are_not_known() -> None:
         def token_text(self, token: int) -> str:
             return self.decode([token])
 
-    assert token_texts(Spaces())([0, 1, 2, 1], "a bc b") == ["a", " b", "c", " b"]  # type: ignore[arg-type]
+    assert token_texts(Spaces())([0, 1, 2, 1], "a bc b") == ["a", " b", "c", " b"]

@@ -1,4 +1,6 @@
-"""Figures by position against slices made by hand, and those of the scores: average precision, difficulty, transforms."""
+"""Figures by position against slices made by hand, and those of the scores: average precision,
+difficulty, transforms.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,15 @@ from verifier.report.positions import by_position
 from verifier.tables import token_values
 from verifier.tables.split_rows import SplitRows
 
-FIGURES = ("auroc", "auroc_within_problem", "auprc", "auprc_within_problem", "brier", "ece", "share_right")
+FIGURES = (
+    "auroc",
+    "auroc_within_problem",
+    "auprc",
+    "auprc_within_problem",
+    "brier",
+    "ece",
+    "share_right",
+)
 
 
 def made_split(values: list[list[float]], right: np.ndarray, problem: np.ndarray) -> SplitRows:
@@ -28,21 +38,36 @@ def made_split(values: list[list[float]], right: np.ndarray, problem: np.ndarray
     candidates = arrange(ids, np.arange(len(ids)), np.arange(len(ids)), right, score)
     kept = token_values.summarised(pa.chunked_array([pa.array(values, pa.list_(pa.float32()))]))
     rows = pa.table({"problem_id": ids, "sample_id": np.arange(len(ids)), **kept})
-    return SplitRows(rows, pa.nulls(len(ids), pa.string()).dictionary_encode(), {}, {}, "numeric", candidates, held(rows))
+    return SplitRows(
+        rows,
+        pa.nulls(len(ids), pa.string()).dictionary_encode(),
+        {},
+        {},
+        "numeric",
+        candidates,
+        held(rows),
+    )
 
 
 def drawn_split(seed: int = 0) -> tuple[SplitRows, list[list[float]], np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     problem = rng.permutation(np.repeat(np.arange(12), 6))
     right = rng.random(len(problem)) < 0.4
-    values = [np.clip(rng.normal(0.4 + 0.2 * yes, 0.3, rng.integers(1, 25)), 0, 1).astype(np.float32).tolist() for yes in right]
+    values = [
+        np.clip(rng.normal(0.4 + 0.2 * yes, 0.3, rng.integers(1, 25)), 0, 1)
+        .astype(np.float32)
+        .tolist()
+        for yes in right
+    ]
     return made_split(values, right, problem), values, right, problem
 
 
 def test_figures_by_position_are_those_of_the_values_there() -> None:
     split, values, right, problem = drawn_split()
     rows = by_position(split, 50, 0)
-    assert rows is not None and [row["share"] for row in rows] == [tenth / 10 for tenth in range(1, 11)]
+    assert rows is not None and [row["share"] for row in rows] == [
+        tenth / 10 for tenth in range(1, 11)
+    ]
     for tenth, row in enumerate(rows, 1):
         there = np.array([one[math.ceil(tenth * len(one) / 10) - 1] for one in values])
         expected = discrimination(there, right, problem)
@@ -61,21 +86,32 @@ def test_a_verifier_that_knows_late_shows_it() -> None:
     values = [[*rng.random(5).tolist(), *[0.9 * yes + 0.05] * 5] for yes in right.tolist()]
     rows = by_position(made_split(values, right, problem), 50, 0)
     assert rows is not None
-    assert all(abs(row["auroc"] - 0.5) < 0.15 for row in rows[:5]) and all(row["auroc"] == 1 for row in rows[5:])
+    assert all(abs(row["auroc"] - 0.5) < 0.15 for row in rows[:5]) and all(
+        row["auroc"] == 1 for row in rows[5:]
+    )
     chart = plots.merit_by_position({"verifier": {"by_position": rows}})
     assert chart is not None and chart.render().count("<circle") == 20
 
 
 def test_without_token_values_there_is_nothing_by_position() -> None:
     split = drawn_split()[0]
-    assert by_position(made_split([[]] * 4, np.array([True, False] * 2), np.zeros(4, int)), 10, 0) is None
+    assert (
+        by_position(made_split([[]] * 4, np.array([True, False] * 2), np.zeros(4, int)), 10, 0)
+        is None
+    )
     bare = dataclasses.replace(split, rows=split.rows.select(["problem_id", "sample_id"]))
     assert by_position(bare, 10, 0) is None
     assert plots.merit_by_position({"verifier": None}) is None
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0.1, 0.2, 0.3]), st.booleans()), min_size=1, max_size=14))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.sampled_from([0.1, 0.2, 0.3]), st.booleans()),
+        min_size=1,
+        max_size=14,
+    )
+)
 def test_average_precision_sums_over_thresholds(rows: list[tuple[int, float, bool]]) -> None:
     group, score, right = (np.array(column) for column in zip(*rows, strict=True))
     found = average_precision(score, right, group)
@@ -100,17 +136,29 @@ def test_order_alone_decides_auroc_and_auprc() -> None:
     changed = discrimination(np.exp(3 * score) - 7, right, problem)
     shuffled = discrimination(score[order], right[order], problem[order])
     for name in ("auroc", "auroc_within_problem", "auprc", "auprc_within_problem"):
-        assert changed[name] == pytest.approx(plain[name]) and shuffled[name] == pytest.approx(plain[name])
+        assert changed[name] == pytest.approx(plain[name]) and shuffled[name] == pytest.approx(
+            plain[name]
+        )
     assert changed["brier"] != pytest.approx(plain["brier"])
     told_nothing = discrimination(np.full(len(score), 0.5), right, problem)
-    assert told_nothing["auroc"] == 0.5 and told_nothing["auprc"] == pytest.approx(right.mean()) == told_nothing["share_right"]
+    assert (
+        told_nothing["auroc"] == 0.5
+        and told_nothing["auprc"] == pytest.approx(right.mean()) == told_nothing["share_right"]
+    )
 
 
 def test_a_verifier_that_only_knows_the_problem_is_found_out() -> None:
-    """Its score is how hard the problem is: fine over all problems, of no use for choosing a sample."""
+    """Its score is how hard the problem is: fine over all problems, of no use for choosing a
+    sample.
+    """
     rng = np.random.default_rng(0)
     ability = rng.beta(0.5, 0.5, 200)
     problem = np.repeat(np.arange(200), 20)
     found = discrimination(ability[problem], rng.random(4000) < ability[problem], problem)
-    assert found["auroc"] > 0.8 and found["auprc"] > 0.8 and found["brier"] < 0.15 and found["ece"] < 0.03
+    assert (
+        found["auroc"] > 0.8
+        and found["auprc"] > 0.8
+        and found["brier"] < 0.15
+        and found["ece"] < 0.03
+    )
     assert found["auroc_within_problem"] == 0.5 and found["auprc_within_problem"] < found["auprc"]

@@ -1,4 +1,6 @@
-"""The report of a small workdir: a page that loads nothing and escapes everything, figures that do not depend on the order of rows."""
+"""The report of a small workdir: a page that loads nothing and escapes everything, figures that do
+not depend on the order of rows.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,12 @@ CONFIG = ReportConfig(ks=(1, 3, 5), resamples=100, show_problems=6)
 EVIL = 'A <script>alert("1")</script> & costs \u00a35. How many?'
 
 
-def make_workdir(root: pathlib.Path, seed: int = 0, scored: bool = True, order: int | None = None) -> pathlib.Path:
-    """A small workdir with made-up samples; `order` shuffles whole problems and their samples on disk."""
+def make_workdir(
+    root: pathlib.Path, seed: int = 0, scored: bool = True, order: int | None = None
+) -> pathlib.Path:
+    """A small workdir with made-up samples; `order` shuffles whole problems and their samples on
+    disk.
+    """
     rng, tokenizer = np.random.default_rng(seed), ByteTokenizer()
     tokenizer.save(root / "generator")
     for split, problems, samples in (("heldout", 12, 6), ("test", 15, 6), ("test_greedy", 15, 1)):
@@ -34,32 +40,72 @@ def make_workdir(root: pathlib.Path, seed: int = 0, scored: bool = True, order: 
         for p in range(problems):
             name, ability = f"{split.removesuffix('_greedy')}-{p:02d}", rng.random()
             question = f"{EVIL} {p}"
-            problem = {"problem_id": name, "question": question, "solution": None, "answer": "18", "source": "made", "split": split}
+            problem = {
+                "problem_id": name,
+                "question": question,
+                "solution": None,
+                "answer": "18",
+                "source": "made",
+                "split": split,
+            }
             rows["problems"].append(problem)
             for j in range(samples):
                 right = rng.random() < ability
-                end = "#### 18" if right else rng.choice(["#### 7", "#### 9", "so it is", "#### 18.0 <i>"])
+                end = (
+                    "#### 18"
+                    if right
+                    else rng.choice(["#### 7", "#### 9", "so it is", "#### 18.0 <i>"])
+                )
                 text, correct = f"\u00a33*6=<<3*6=18>>18 {end}", right or end.startswith("#### 18")
                 tokens = [*tokenizer.encode(text), tokenizer.end_id]
                 key = {"problem_id": name, "sample_id": j}
-                extra = {"finish": "eos", "generator": "g1", "seed": 0, "calculator_errors": 0, "logprobs": [0.0] * len(tokens)}
+                extra = {
+                    "finish": "eos",
+                    "generator": "g1",
+                    "seed": 0,
+                    "calculator_errors": 0,
+                    "logprobs": [0.0] * len(tokens),
+                }
                 forced = [14 <= place < 18 for place in range(len(tokens))]
-                rows["samples"].append({**key, "solution": text, "tokens": tokens, "forced": forced, **extra})
-                rows["labels"].append(
-                    {**key, "answer": graders.relabel([text], ["18"], "numeric").answers[0], "correct": bool(correct), "grader": "numeric"}
+                rows["samples"].append(
+                    {**key, "solution": text, "tokens": tokens, "forced": forced, **extra}
                 )
-                values = np.clip(rng.normal(0.4 + 0.2 * bool(correct), 0.2, len(tokens)), 0, 1).astype(np.float32).tolist()
-                rows["scores"].append({**key, "verifier": "v1", "score": values[-1], "token_scores": values})
+                rows["labels"].append(
+                    {
+                        **key,
+                        "answer": graders.relabel([text], ["18"], "numeric").answers[0],
+                        "correct": bool(correct),
+                        "grader": "numeric",
+                    }
+                )
+                values = (
+                    np.clip(rng.normal(0.4 + 0.2 * bool(correct), 0.2, len(tokens)), 0, 1)
+                    .astype(np.float32)
+                    .tolist()
+                )
+                rows["scores"].append(
+                    {**key, "verifier": "v1", "score": values[-1], "token_scores": values}
+                )
         for table, made in rows.items():
-            if (table == "problems" and "greedy" in split) or (table == "scores" and ("greedy" in split or not scored)):
+            if (table == "problems" and "greedy" in split) or (
+                table == "scores" and ("greedy" in split or not scored)
+            ):
                 continue
             if order is not None:
-                made = [made[row] for row in np.random.default_rng(order + len(table)).permutation(len(made))]
+                made = [
+                    made[row]
+                    for row in np.random.default_rng(order + len(table)).permutation(len(made))
+                ]
             writer = store.TableWriter(root / "tables" / table / f"split={split}", table, {})
             writer.append(made)
             writer.finish({"seconds": 1.5})
     settings = {"seed": seed, "data.name": "made", "report.ks": [1, 3, 5]}
-    about = {"name": "a <b>run</b>", "settings": settings, "versions": {"jax": "0.0"}, "git_revision": None}
+    about = {
+        "name": "a <b>run</b>",
+        "settings": settings,
+        "versions": {"jax": "0.0"},
+        "git_revision": None,
+    }
     atomic.write_json(root / "config.json", about)
     return root
 
@@ -79,7 +125,9 @@ class Page(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         self.tags.add(tag)
-        self.addresses += [value for name, value in attrs if name in ("href", "src", "srcset", "action")]
+        self.addresses += [
+            value for name, value in attrs if name in ("href", "src", "srcset", "action")
+        ]
         if tag not in self.VOID:
             self.open.append(tag)
         if dict(attrs).get("id") == "data":
@@ -112,33 +160,65 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
     assert json.loads((root / "report" / "metrics.json").read_text()) == result
     (root / "report" / "mine.svg").write_text("mine")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(writing.heatmap, "votes", lambda _: None)  # a report without one of its charts, in the folder of one that had it
+        # a report without one of its charts, in the folder of one that had it
+        patched.setattr(writing.heatmap, "votes", lambda _: None)
         writing.write_report(root, root / "report", CONFIG, seed=0)
-    assert not (root / "report" / "heatmap.svg").exists() and (root / "report" / "mine.svg").read_text() == "mine"
+    assert (
+        not (root / "report" / "heatmap.svg").exists()
+        and (root / "report" / "mine.svg").read_text() == "mine"
+    )
     (root / "report" / "mine.svg").unlink()
     writing.write_report(root, root / "report", CONFIG, seed=0)
     assert {path.name for path in (root / "report").iterdir()} == {
         *("index.html", "metrics.json"),
-        *("accuracy.svg", "heatmap.svg", "votes.svg", "reliability.svg", "scores.svg", "positions.svg"),
+        *(
+            "accuracy.svg",
+            "heatmap.svg",
+            "votes.svg",
+            "reliability.svg",
+            "scores.svg",
+            "positions.svg",
+        ),
     }
     assert set(result["splits"]) == {"heldout", "test"} and len(result["config_hash"]) == 16
     assert result["seconds"] == {"sample": 4.5, "label": 4.5, "score": 3.0}
     test = result["splits"]["test"]
-    assert test["n_problems"] == 15 and test["n_samples"] == 90 and 0 <= test["greedy_accuracy"]["value"] <= 1
-    assert 0 < test["grader_disagreement"]["share"] < 1 and test["grader_disagreement"]["judged"] == 90
+    assert (
+        test["n_problems"] == 15
+        and test["n_samples"] == 90
+        and 0 <= test["greedy_accuracy"]["value"] <= 1
+    )
+    assert (
+        0 < test["grader_disagreement"]["share"] < 1 and test["grader_disagreement"]["judged"] == 90
+    )
     assert "18.0" in json.dumps(test["grader_disagreement"]["examples"])
     most = test["grader_disagreement"]["pairs"][0]
-    assert f"most: {'/'.join(most['graders'])}, {most['share']:.1%}" in writing.results_table(result) and most["differ"] > 0
+    assert (
+        f"most: {'/'.join(most['graders'])}, {most['share']:.1%}" in writing.results_table(result)
+        and most["differ"] > 0
+    )
     text, page = read_page(root / "report" / "index.html")
     assert f"<td>{' and '.join(most['graders'])}</td>" in text
     assert text.count("<script") == 2 and EVIL not in text and "a &lt;b&gt;run" in text
     assert page.addresses == ["data:,"] and not re.search(r"url\(|@import", text)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
-    assert [problem["question"] for problem in page.data["problems"]] == [f"{EVIL} {p}" for p in range(15)]
+    assert [problem["question"] for problem in page.data["problems"]] == [
+        f"{EVIL} {p}" for p in range(15)
+    ]
     solutions = [one for problem in page.data["problems"] for one in problem["solutions"]]
-    assert len(solutions) >= 12 and all(one["forced"] == [14, 15, 16, 17] and one["text"].startswith("\u00a3") for one in solutions)
-    assert all(len(one["values"]) == len(one["lengths"]) and 0 <= min(one["values"]) <= max(one["values"]) <= 100 for one in solutions)
-    assert all(sum(one["lengths"]) == len(one["text"]) and one["lengths"][:2] == [0, 1] for one in solutions)  # a cut character is whole
+    assert len(solutions) >= 12 and all(
+        one["forced"] == [14, 15, 16, 17] and one["text"].startswith("\u00a3") for one in solutions
+    )
+    assert all(
+        len(one["values"]) == len(one["lengths"])
+        and 0 <= min(one["values"]) <= max(one["values"]) <= 100
+        for one in solutions
+    )
+    # a cut character is whole
+    assert all(
+        sum(one["lengths"]) == len(one["text"]) and one["lengths"][:2] == [0, 1]
+        for one in solutions
+    )
     for name in ("accuracy", "heatmap", "votes", "reliability", "scores", "positions"):
         assert "<style>" in (root / "report" / f"{name}.svg").read_text()
 
@@ -146,9 +226,13 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
 def test_figures_do_not_depend_on_the_order_of_rows(tmp_path: pathlib.Path) -> None:
     first = make_workdir(tmp_path / "first")
     second = make_workdir(tmp_path / "second", order=3)
-    one, other = (writing.write_report(root, root / "report", CONFIG, seed=0)["splits"] for root in (first, second))
+    one, other = (
+        writing.write_report(root, root / "report", CONFIG, seed=0)["splits"]
+        for root in (first, second)
+    )
     for split in (*one.values(), *other.values()):
-        split["grader_disagreement"].pop("examples")  # which come first depends on the order of rows
+        # which come first depends on the order of rows
+        split["grader_disagreement"].pop("examples")
     assert one == other
 
 
@@ -159,7 +243,9 @@ def test_without_token_texts_whole_solutions_are_coloured(tmp_path: pathlib.Path
     writing.write_report(root, root / "report", CONFIG, seed=0)
     text, page = read_page(root / "report" / "index.html")
     assert "as a whole has the colour of its score" in text and page.data["scored"]
-    assert not any("values" in one for problem in page.data["problems"] for one in problem["solutions"])
+    assert not any(
+        "values" in one for problem in page.data["problems"] for one in problem["solutions"]
+    )
 
 
 def test_without_scores_there_is_a_page_all_the_same(tmp_path: pathlib.Path) -> None:
@@ -168,7 +254,10 @@ def test_without_scores_there_is_a_page_all_the_same(tmp_path: pathlib.Path) -> 
     assert result["splits"]["test"]["best_of_n"] is None and result["splits"]["test"]["majority"]
     text, page = read_page(root / "report" / "index.html")
     assert "carry no scores" in text and not page.data["scored"] and "nothing is coloured" in text
-    assert page.data["problems"][0]["best"] is None and page.data["problems"][0]["majority"] is not None
+    assert (
+        page.data["problems"][0]["best"] is None
+        and page.data["problems"][0]["majority"] is not None
+    )
 
 
 def test_tables_that_do_not_belong_together_are_refused(tmp_path: pathlib.Path) -> None:
@@ -176,12 +265,19 @@ def test_tables_that_do_not_belong_together_are_refused(tmp_path: pathlib.Path) 
     samples = split_rows.read_samples(root / "tables" / "samples" / "split=test", "numeric")
     scores = store.read_table(root / "tables" / "scores" / "split=test", "scores")
     problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
-    with pytest.raises(TablesError, match="1 of 90 samples have no row in the scores, such as problem test-00, sample 0"):
-        split_rows.assemble(samples, problems, "numeric", split_rows.read_scores(written(scores.slice(1))))
+    with pytest.raises(
+        TablesError,
+        match="1 of 90 samples have no row in the scores, such as problem test-00, sample 0",
+    ):
+        split_rows.assemble(
+            samples, problems, "numeric", split_rows.read_scores(written(scores.slice(1)))
+        )
     twice = pa.concat_tables([scores, scores.slice(3, 1)])
     with pytest.raises(TablesError, match="the scores hold problem test-00, sample 3 twice"):
         split_rows.assemble(samples, problems, "numeric", split_rows.read_scores(written(twice)))
-    with pytest.raises(TablesError, match="problems of the samples have no gold answer, such as test-"):
+    with pytest.raises(
+        TablesError, match="problems of the samples have no gold answer, such as test-"
+    ):
         split_rows.assemble(samples, problems.slice(0, 12), "numeric", None)
     with pytest.raises(errors.GraderError, match="no grader 'numerical'; nearest: numeric"):
         split_rows.read_samples(root / "tables" / "samples" / "split=test", "numerical")
@@ -192,20 +288,37 @@ def test_tables_that_do_not_belong_together_are_refused(tmp_path: pathlib.Path) 
 def test_tables_that_were_made_from_others_are_refused(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path)
     checksums.write_sealed(root / "verifier" / "manifest.json", {"id": "v1"})
-    made_from = {"samples": ["problems"], "labels": ["samples", "problems"], "scores": ["samples", "verifier"]}
-    for table, source in [(table, source) for table, sources in made_from.items() for source in sources]:
-        there = root / "verifier" if source == "verifier" else root / "tables" / source / "split=test"
+    made_from = {
+        "samples": ["problems"],
+        "labels": ["samples", "problems"],
+        "scores": ["samples", "verifier"],
+    }
+    for table, source in [
+        (table, source) for table, sources in made_from.items() for source in sources
+    ]:
+        there = (
+            root / "verifier" if source == "verifier" else root / "tables" / source / "split=test"
+        )
         path = root / "tables" / table / "split=test" / "manifest.json"
         manifest = json.loads(path.read_text())
-        checksums.write_sealed(path, manifest | {"settings": {source: store.read_manifest(there)["id"]}})
+        checksums.write_sealed(
+            path, manifest | {"settings": {source: store.read_manifest(there)["id"]}}
+        )
         assert set(split_rows.read_workdir(root, ["test"])) == {"test"}
         checksums.write_sealed(path, manifest | {"settings": {source: "0123456789abcdef"}})
-        refused = rf"{table}/split=test was made from (an)?other {source} \(0123.*\).*run the stage '{table[:-1]}' again"
-        for read in (lambda: split_rows.read_workdir(root, ["test"]), lambda: scored.write_scored(root, tmp_path / "s.jsonl")):
+        refused = (
+            rf"{table}/split=test was made from (an)?other {source} \(0123.*\).*run the stage "
+            rf"'{table[:-1]}' again"
+        )
+        for read in (
+            lambda: split_rows.read_workdir(root, ["test"]),
+            lambda: scored.write_scored(root, tmp_path / "s.jsonl"),
+        ):
             with pytest.raises(TablesError, match=refused):
                 read()
         if table == "labels":
-            assert split_rows.read_workdir(root, ["test"], "numeric")["test"].grader == "numeric"  # stored labels are of no concern
+            # stored labels are of no concern
+            assert split_rows.read_workdir(root, ["test"], "numeric")["test"].grader == "numeric"
         checksums.write_sealed(path, manifest)
 
 
@@ -217,11 +330,15 @@ def test_columns_of_the_scores_take_the_place_of_the_samples_own(tmp_path: pathl
     problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
     shuffled = scores.take(np.random.default_rng(0).permutation(len(scores)))
     scores = split_rows.read_scores(written(shuffled))
-    split = split_rows.assemble(split_rows.read_samples(written(old), "numeric"), problems, "numeric", scores)
+    split = split_rows.assemble(
+        split_rows.read_samples(written(old), "numeric"), problems, "numeric", scores
+    )
     rows = np.array([7, 0, 7, 31])
     cells = split.cells(rows, ["solution", "token_scores", "nothing"])
     assert cells["token_scores"] == scores["token_scores"].take(rows).to_pylist()
-    assert cells["solution"] == samples["solution"].take(rows).to_pylist() and "nothing" not in cells
+    assert (
+        cells["solution"] == samples["solution"].take(rows).to_pylist() and "nothing" not in cells
+    )
 
 
 def test_relabelling_equals_grading_one_by_one() -> None:
@@ -231,14 +348,23 @@ def test_relabelling_equals_grading_one_by_one() -> None:
     golds = ["18"] * 7 + ["7"] * 7
     for name in GRADERS:
         judged = graders.relabel(solutions, golds, name)
-        expected = [grade(solution, gold, name) for solution, gold in zip(solutions, golds, strict=True)]
-        assert judged.answers == [one.answer for one in expected] and judged.correct.tolist() == [one.correct for one in expected]
+        expected = [
+            grade(solution, gold, name) for solution, gold in zip(solutions, golds, strict=True)
+        ]
+        assert judged.answers == [one.answer for one in expected] and judged.correct.tolist() == [
+            one.correct for one in expected
+        ]
         assert judged.not_graded == 0
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b'{"name": ', "no JSON"), (b"\xff", "no JSON"), (b"[]", "no JSON"), (b'{"settings": 3}', "settings is a JSON int")],
+    [
+        (b'{"name": ', "no JSON"),
+        (b"\xff", "no JSON"),
+        (b"[]", "no JSON"),
+        (b'{"settings": 3}', "settings is a JSON int"),
+    ],
 )
 def test_a_broken_config_is_named(tmp_path, content, message):
     (tmp_path / "config.json").write_bytes(content)
@@ -250,7 +376,13 @@ def test_a_broken_config_is_named(tmp_path, content, message):
 
 def test_a_config_with_any_byte_changed_is_refused_or_says_the_same(tmp_path):
     """And one from before it was sealed is taken as it is."""
-    about = {"name": "mine", "seed": 3, "settings": {"seed": 3, "sample.temperature": 0.7}, "versions": {"jax": "1"}, "git_revision": "abc"}
+    about = {
+        "name": "mine",
+        "seed": 3,
+        "settings": {"seed": 3, "sample.temperature": 0.7},
+        "versions": {"jax": "1"},
+        "git_revision": "abc",
+    }
     path = tmp_path / "config.json"
     atomic.write_json(path, about)
     unsealed = writing.run_of_workdir(tmp_path)
@@ -275,11 +407,15 @@ def test_a_config_with_any_byte_changed_is_refused_or_says_the_same(tmp_path):
         ("verifier", {"reads_text": True}),
     ],
 )
-def test_a_page_colours_no_tokens_that_its_tokenizer_or_verifier_did_not_make(tmp_path, folder, manifest):
+def test_a_page_colours_no_tokens_that_its_tokenizer_or_verifier_did_not_make(
+    tmp_path, folder, manifest
+):
     for name, of in (("generator", "g0"), ("verifier", "v0")):
         checksums.write_sealed(tmp_path / name / "manifest.json", {"id": of})
         ByteTokenizer().save(tmp_path / name)
-    checksums.write_sealed(tmp_path / "tables/samples/split=test/manifest.json", {"settings": {"generator": "g0"}})
+    checksums.write_sealed(
+        tmp_path / "tables/samples/split=test/manifest.json", {"settings": {"generator": "g0"}}
+    )
     assert writing.run_of_workdir(tmp_path).tokenizer is not None
     checksums.write_sealed(tmp_path / folder / "manifest.json", manifest)
     assert writing.run_of_workdir(tmp_path).tokenizer is None

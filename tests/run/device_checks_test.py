@@ -1,4 +1,5 @@
 """What devices cannot do is said of work that is left, and only of that."""
+
 import pytest
 
 from tests.shrunk import config
@@ -9,7 +10,9 @@ from verifier.stages import runner
 from verifier.system import checksums
 
 
-def test_what_was_trained_elsewhere_is_used_on_devices_that_could_not_train_it(tmp_path, monkeypatch):
+def test_what_was_trained_elsewhere_is_used_on_devices_that_could_not_train_it(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(memory, "usable", lambda weight_bytes=0: 0)
     with pytest.raises(errors.UserError, match="parameters, whose training takes"):
         runner.run(config(), tmp_path, ["finetune"])

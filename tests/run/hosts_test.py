@@ -1,4 +1,6 @@
-"""How a process finds its place in a job, how known work is shared, and what processes agree on without JAX's own store."""
+"""How a process finds its place in a job, how known work is shared, and what processes agree on
+without JAX's own store.
+"""
 
 import jax
 import numpy as np
@@ -39,7 +41,8 @@ def test_what_is_due_every_so_often_is_due_after_the_same_steps_in_all(monkeypat
             if own > 0 and due[process[0]](own):
                 steps[process[0]].append(own)
     both = [[step for step in each if step < 190] for each in steps]
-    assert both[0] == both[1] and 9 <= len(both[0]) <= 15  # a minute is twelve steps, and some more until all know
+    # a minute is twelve steps, and some more until all know
+    assert both[0] == both[1] and 9 <= len(both[0]) <= 15
 
 
 def test_alone_it_is_due_by_the_clock(monkeypatch):
@@ -66,12 +69,15 @@ JAX = {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_
         (hosts.Job("a:1", 1, 0), {}, None),
         (hosts.Job(), JAX, hosts.Job("a:1", 4, 3)),
         (hosts.Job(), {"SLURM_STEP_NUM_TASKS": "8"}, hosts.Job()),
-        (hosts.Job(), {"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1"}, None),  # an interactive allocation
+        # an interactive allocation
+        (hosts.Job(), {"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1"}, None),
     ],
 )
 def test_a_process_finds_its_place(flags, environ, found):
     assert hosts.find(flags, environ, on_tpu=False) == found
-    assert hosts.find(flags, environ, on_tpu=True) == (found or (None if flags.num_processes == 1 else hosts.Job()))
+    assert hosts.find(flags, environ, on_tpu=True) == (
+        found or (None if flags.num_processes == 1 else hosts.Job())
+    )
 
 
 @pytest.mark.parametrize(

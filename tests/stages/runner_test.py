@@ -1,4 +1,7 @@
-"""The whole run on shrunk settings: launch itself, then what a second, a different and an interrupted run do with its workdir."""
+"""The whole run on shrunk settings: launch itself, then what a second, a different and an
+interrupted run do with its workdir.
+"""
+
 import json
 import shutil
 
@@ -33,21 +36,32 @@ def test_launch_ends_with_the_table_and_the_paths(finished):
 def test_the_workdir_is_laid_out_as_promised(finished):
     root, _ = finished
     saved = json.loads((root / "config.json").read_text())
-    assert saved["seed"] == 0 and saved["settings"]["sample.test_samples"] == 4 and "jax" in saved["versions"]
+    assert (
+        saved["seed"] == 0
+        and saved["settings"]["sample.test_samples"] == 4
+        and "jax" in saved["versions"]
+    )
     for folder in ("generator", "verifier"):
         manifest = json.loads((root / folder / "manifest.json").read_text())
         assert manifest["id"]
     for table in ("problems", "samples", "labels", "scores"):
         folder = root / "tables" / table / "split=test"
         assert (folder / "manifest.json").exists()
-        assert pq.read_table(next(folder.glob("part-*.parquet")), partitioning=None).schema.equals(store.SCHEMAS[table])
+        assert pq.read_table(next(folder.glob("part-*.parquet")), partitioning=None).schema.equals(
+            store.SCHEMAS[table]
+        )
     assert list((root / "logs").glob("*.jsonl")) and (root / "logs" / "tensorboard").is_dir()
 
 
 def test_the_tables_fit_together(finished):
     stored = finished[0] / "tables"
     generator = json.loads((finished[0] / "generator" / "manifest.json").read_text())["id"]
-    for split, count in (("train", 10 * 3), ("heldout", 10 * 4), ("test", 10 * 4), ("test_greedy", 10)):
+    for split, count in (
+        ("train", 10 * 3),
+        ("heldout", 10 * 4),
+        ("test", 10 * 4),
+        ("test_greedy", 10),
+    ):
         samples = rows(stored / "samples" / f"split={split}")
         assert len(samples) == count
         assert {row["generator"] for row in samples} == {generator}
@@ -55,9 +69,14 @@ def test_the_tables_fit_together(finished):
             assert len(row["tokens"]) == len(row["forced"]) == len(row["logprobs"]) <= 24
             assert row["finish"] == "eos" or len(row["tokens"]) == 24
         keys = [(row["problem_id"], row["sample_id"]) for row in samples]
-        assert keys == [(row["problem_id"], row["sample_id"]) for row in rows(stored / "labels" / f"split={split}")]
+        assert keys == [
+            (row["problem_id"], row["sample_id"])
+            for row in rows(stored / "labels" / f"split={split}")
+        ]
     scores = rows(stored / "scores" / "split=test")
-    assert [len(row["token_scores"]) for row in scores] == [len(row["tokens"]) for row in rows(stored / "samples" / "split=test")]
+    assert [len(row["token_scores"]) for row in scores] == [
+        len(row["tokens"]) for row in rows(stored / "samples" / "split=test")
+    ]
     assert all(row["score"] == pytest.approx(row["token_scores"][-1]) for row in scores)
 
 
@@ -65,18 +84,35 @@ def test_metrics_have_the_promised_names(finished):
     metrics = json.loads((finished[0] / "report" / "metrics.json").read_text())
     test = metrics["splits"]["test"]
     assert test["n_problems"] == 10 and test["n_samples"] == 40
-    for name in ("mean_sample_accuracy", "greedy_accuracy", "majority", "best_of_n", "weighted_vote", "oracle_pass_at_n"):
+    for name in (
+        "mean_sample_accuracy",
+        "greedy_accuracy",
+        "majority",
+        "best_of_n",
+        "weighted_vote",
+        "oracle_pass_at_n",
+    ):
         low, high = test[name]["ci95"]
         assert 0 <= low <= test[name]["value"] <= high <= 1
     assert set(test["top_k_vote"]) == {"1", "2", "4"}
     for name in ("pass_at_k", "verifier_at_k", "majority_at_k"):
         assert "1" in test[name]
     assert {"auroc", "auroc_within_problem", "brier", "ece"} <= set(test["verifier"])
-    assert metrics["config_hash"] and set(metrics["seconds"]) >= {"finetune", "sample", "label", "verify", "score"}
+    assert metrics["config_hash"] and set(metrics["seconds"]) >= {
+        "finetune",
+        "sample",
+        "label",
+        "verify",
+        "score",
+    }
 
 
 def test_a_second_run_makes_nothing_anew(copy, capsys):
-    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file() and path.parts[-2] != "report"}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in copy.rglob("*")
+        if path.is_file() and path.parts[-2] != "report"
+    }
     metrics = (copy / "report" / "metrics.json").read_text()
     runner.run(config(), copy, runner.check_stages(None))
     said = capsys.readouterr().err
@@ -95,15 +131,24 @@ def test_a_second_run_makes_nothing_anew(copy, capsys):
         ("label.grader=strict", "label"),
         ("label.fix_labels=true", "label"),
         ("data.test_problems=9", "score"),
-        ("finetune.learning_rate=0.5", "report"),  # no stage may speak of settings that what it reads was not made with
+        # no stage may speak of settings that what it reads was not made with
+        ("finetune.learning_rate=0.5", "report"),
         ("verify.epochs=2", "sample"),
     ],
 )
 def test_other_settings_are_refused_by_name_and_nothing_is_lost(copy, assignment, stage):
-    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and "tensorboard" not in str(path)}
+    before = {
+        path: path.read_bytes()
+        for path in copy.rglob("*")
+        if path.is_file() and "tensorboard" not in str(path)
+    }
     with pytest.raises(errors.UserError, match=assignment.split("=")[0]):
         runner.run(config(assignment), copy, [stage])
-    assert before == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and "tensorboard" not in str(path)}
+    assert before == {
+        path: path.read_bytes()
+        for path in copy.rglob("*")
+        if path.is_file() and "tensorboard" not in str(path)
+    }
 
 
 def test_samples_of_another_generator_are_refused_unless_asked_for(copy):
@@ -124,27 +169,56 @@ def scores_of(root):
     return [row["score"] for row in rows(root / "tables" / "scores" / "split=test")]
 
 
-def test_a_verifier_from_the_generators_own_weights_elsewhere_is_the_same_verifier(copy, tmp_path, capsys):
+def test_a_verifier_from_the_generators_own_weights_elsewhere_is_the_same_verifier(
+    copy, tmp_path, capsys
+):
     before = scores_of(copy)
     export.export(copy / "generator", tmp_path / "there")
     for name in ("verifier", "tables/scores"):
         shutil.rmtree(copy / name)
-    runner.run(config("verify.init=base", f"verify.weights={tmp_path / 'there'}"), copy, ["verify", "score"])
+    runner.run(
+        config("verify.init=base", f"verify.weights={tmp_path / 'there'}"),
+        copy,
+        ["verify", "score"],
+    )
     assert scores_of(copy) == pytest.approx(before, abs=1e-6)
     said = store.read_manifest(copy / "verifier")
-    assert said["trained_on"] == said["generator"] == store.read_manifest(copy / "generator")["id"] and not said["reads_text"]
+    assert (
+        said["trained_on"] == said["generator"] == store.read_manifest(copy / "generator")["id"]
+        and not said["reads_text"]
+    )
     (tmp_path / "there").rename(tmp_path / "elsewhere")
     capsys.readouterr()
-    runner.run(config("verify.init=base", f"verify.weights={tmp_path / 'elsewhere'}"), copy, ["verify", "score"])
+    runner.run(
+        config("verify.init=base", f"verify.weights={tmp_path / 'elsewhere'}"),
+        copy,
+        ["verify", "score"],
+    )
     assert capsys.readouterr().err.count("skipped") == 3
 
 
 def test_a_verifier_with_other_tokens_reads_the_text_of_the_solutions(copy, tmp_path):
     for name in ("verifier", "tables/scores"):
         shutil.rmtree(copy / name)
-    own = train_sentencepiece([row["question"] for row in rows(copy / "tables" / "problems" / "split=train")], 600)
-    arch = Arch(own.reserved_id + 1, layers=1, width=32, heads=2, kv_heads=2, head_width=16, mlp_width=64, context=512)
-    hf_weights.save_weights(Transformer(arch, rngs=nnx.Rngs(0)), tmp_path / "base", tokenizer_size=own.vocab_size, end_id=own.end_id)
+    own = train_sentencepiece(
+        [row["question"] for row in rows(copy / "tables" / "problems" / "split=train")], 600
+    )
+    arch = Arch(
+        own.reserved_id + 1,
+        layers=1,
+        width=32,
+        heads=2,
+        kv_heads=2,
+        head_width=16,
+        mlp_width=64,
+        context=512,
+    )
+    hf_weights.save_weights(
+        Transformer(arch, rngs=nnx.Rngs(0)),
+        tmp_path / "base",
+        tokenizer_size=own.vocab_size,
+        end_id=own.end_id,
+    )
     own.save(tmp_path / "base")
     other = config("verify.init=base", f"verify.weights={tmp_path / 'base'}")
     runner.run(other, copy, ["verify", "score", "report"])
@@ -153,15 +227,23 @@ def test_a_verifier_with_other_tokens_reads_the_text_of_the_solutions(copy, tmp_
     samples = rows(copy / "tables" / "samples" / "split=test")
     read = Run(other, workdir.Workdir(copy)).samples("test", reader, as_text=True).to_pylist()
     read.sort(key=lambda row: (row["problem_id"], row["sample_id"]))
-    for sample, row, score in zip(samples, read, rows(copy / "tables" / "scores" / "split=test"), strict=True):
+    for sample, row, score in zip(
+        samples, read, rows(copy / "tables" / "scores" / "split=test"), strict=True
+    ):
         assert reader.decode(row["tokens"]) == sample["solution"]
-        assert (row["tokens"][-1] == reader.end_id) == (sample["finish"] == "eos" or not sample["solution"])
+        assert (row["tokens"][-1] == reader.end_id) == (
+            sample["finish"] == "eos" or not sample["solution"]
+        )
         assert len(row["forced"]) == len(row["tokens"]) == len(score["token_scores"])
     assert "coloured by the verifier" not in (copy / "report" / "index.html").read_text()
 
 
 def test_settings_without_effect_are_not_refused(copy):
-    runner.run(config("sample.rows=8", "score.rows=4", "finetune.checkpoint_every=7"), copy, ["finetune", "sample", "score"])
+    runner.run(
+        config("sample.rows=8", "score.rows=4", "finetune.checkpoint_every=7"),
+        copy,
+        ["finetune", "sample", "score"],
+    )
 
 
 def test_memory_that_holds_no_slot_is_refused_before_the_generator_is_read(copy, monkeypatch):
@@ -209,7 +291,10 @@ def test_sampling_goes_on_after_the_last_whole_part_and_ends_the_same(copy, monk
 
 def svamp_folder(folder, questions):
     folder.mkdir()
-    problems = [{"Body": "Here is one", "Question": question, "Answer": float(n)} for n, question in enumerate(questions)]
+    problems = [
+        {"Body": "Here is one", "Question": question, "Answer": float(n)}
+        for n, question in enumerate(questions)
+    ]
     (folder / "SVAMP.json").write_text(json.dumps(problems))
     return folder
 
@@ -225,8 +310,13 @@ def test_further_test_sets_join_a_finished_run_and_change_nothing_of_it(copy, tm
     assert {name: after[name] for name in before} == before
     assert after["test_svamp"]["n_problems"] == 3 and after["test_svamp"]["n_samples"] == 3 * 4
     assert after["test_svamp"]["greedy_accuracy"] and after["test_svamp"]["best_of_n"]
-    assert after["test_svamp"]["top_k_vote_chosen"]["k"] == before["test"]["top_k_vote_chosen"]["k"]  # chosen on held-out problems
-    assert [row["answer"] for row in rows(copy / "tables" / "problems" / "split=test_svamp")] == ["1", "2", "0"]
+    # chosen on held-out problems
+    assert after["test_svamp"]["top_k_vote_chosen"]["k"] == before["test"]["top_k_vote_chosen"]["k"]
+    assert [row["answer"] for row in rows(copy / "tables" / "problems" / "split=test_svamp")] == [
+        "1",
+        "2",
+        "0",
+    ]
     reranked = rerank.read(rerank.Sources(copy), config_lib.LabelConfig())
     assert {"test_svamp", "test_svamp_greedy"} <= set(reranked)
 
@@ -234,7 +324,9 @@ def test_further_test_sets_join_a_finished_run_and_change_nothing_of_it(copy, tm
 def test_a_further_test_set_shares_no_problem_with_what_is_learnt_from(copy, tmp_path):
     learnt = rows(copy / "tables" / "problems" / "split=heldout")[0]["question"]
     (tmp_path / "svamp").mkdir()
-    (tmp_path / "svamp" / "SVAMP.json").write_text(json.dumps([{"Body": "", "Question": learnt, "Answer": 1.0}]))
+    (tmp_path / "svamp" / "SVAMP.json").write_text(
+        json.dumps([{"Body": "", "Question": learnt, "Answer": 1.0}])
+    )
     with pytest.raises(errors.UserError, match="in heldout and in test_svamp"):
         runner.run(config("ood.sets=[svamp]", f"ood.dirs=[{tmp_path / 'svamp'}]"), copy, ["sample"])
 
@@ -242,14 +334,20 @@ def test_a_further_test_set_shares_no_problem_with_what_is_learnt_from(copy, tmp
 def test_prompts_beyond_the_context_are_named_and_left_out(copy, capsys, monkeypatch):
     tokenizer = load_tokenizer(copy / "generator")
     shared = config()
-    lengths = sorted(len(tokenizer.encode(f"{row['question']}\n")) for row in rows(copy / "tables" / "problems" / "split=test"))
+    lengths = sorted(
+        len(tokenizer.encode(f"{row['question']}\n"))
+        for row in rows(copy / "tables" / "problems" / "split=test")
+    )
     for name in ("samples", "labels", "scores"):
         shutil.rmtree(copy / "tables" / name)
     shutil.rmtree(copy / "verifier")
-    monkeypatch.setattr(solutions.Engine, "run", lambda self, prompts, *rest: [])  # as many tokens as a context holds take long
+    # as many tokens as a context holds take long
+    monkeypatch.setattr(solutions.Engine, "run", lambda self, prompts, *rest: [])
     room = shared.model.context - lengths[-2]  # for all but the longest
     runner.run(config(f"sample.max_new_tokens={room}"), copy, ["sample"])
-    left_out = json.loads((copy / "tables" / "samples" / "split=test" / "manifest.json").read_text())["left_out"]
+    left_out = json.loads(
+        (copy / "tables" / "samples" / "split=test" / "manifest.json").read_text()
+    )["left_out"]
     said = capsys.readouterr().err
     assert left_out and all(problem_id in said for problem_id in left_out)
 
@@ -257,19 +355,34 @@ def test_prompts_beyond_the_context_are_named_and_left_out(copy, capsys, monkeyp
 def test_the_offline_rerank_gives_the_same_figures(finished, tmp_path):
     root, _ = finished
     sources = rerank.Sources(root)
-    rerank.rerank(sources, tmp_path, config_lib.ReportConfig(ks=(1, 2, 4), resamples=50), config_lib.LabelConfig(), 0)
-    there, here = (json.loads((folder / "metrics.json").read_text())["splits"]["test"] for folder in (root / "report", tmp_path))
+    rerank.rerank(
+        sources,
+        tmp_path,
+        config_lib.ReportConfig(ks=(1, 2, 4), resamples=50),
+        config_lib.LabelConfig(),
+        0,
+    )
+    there, here = (
+        json.loads((folder / "metrics.json").read_text())["splits"]["test"]
+        for folder in (root / "report", tmp_path)
+    )
     assert there == here
 
 
 def test_a_program_of_ones_own_gets_the_numbers_of_the_scores_table(finished):
     tables = finished[0] / "tables"
-    question = {row["problem_id"]: row["question"] for row in rows(tables / "problems" / "split=test")}
+    question = {
+        row["problem_id"]: row["question"] for row in rows(tables / "problems" / "split=test")
+    }
     stored = {}
-    for sample, scored in zip(rows(tables / "samples" / "split=test"), rows(tables / "scores" / "split=test"), strict=True):
+    for sample, scored in zip(
+        rows(tables / "samples" / "split=test"), rows(tables / "scores" / "split=test"), strict=True
+    ):
         stored.setdefault(question[sample["problem_id"]], []).append((sample, scored))
     loaded = api.load(finished[0] / "verifier")
-    found = loaded.score_many([(asked, [sample["tokens"] for sample, _ in pairs]) for asked, pairs in stored.items()])
+    found = loaded.score_many(
+        [(asked, [sample["tokens"] for sample, _ in pairs]) for asked, pairs in stored.items()]
+    )
     for pairs, scores in zip(stored.values(), found, strict=True):
         for (sample, scored), mine in zip(pairs, scores, strict=True):
             assert mine.tokens == sample["tokens"]
@@ -278,25 +391,48 @@ def test_a_program_of_ones_own_gets_the_numbers_of_the_scores_table(finished):
 
 
 def test_known_wrong_gold_answers_are_corrected_where_that_is_asked_for(copy, capsys, monkeypatch):
-    samples, problems = (rows(copy / "tables" / name / "split=test") for name in ("samples", "problems"))
+    samples, problems = (
+        rows(copy / "tables" / name / "split=test") for name in ("samples", "problems")
+    )
     wrong = problems[0]
-    known = [{"problem_id": wrong["problem_id"], "old": wrong["answer"], "new": "#12", "reason": "it is so"}]
+    known = [
+        {
+            "problem_id": wrong["problem_id"],
+            "old": wrong["answer"],
+            "new": "#12",
+            "reason": "it is so",
+        }
+    ]
     monkeypatch.setattr(corrections, "known", lambda: known)
     before = rows(copy / "tables" / "labels" / "split=test")
     shutil.rmtree(copy / "tables" / "labels")
     runner.run(config("label.fix_labels=true"), copy, ["label", "report"])
-    manifests = {split: store.read_manifest(copy / "tables" / "labels" / f"split={split}") for split in workdir.SPLITS}
+    manifests = {
+        split: store.read_manifest(copy / "tables" / "labels" / f"split={split}")
+        for split in workdir.SPLITS
+    }
     assert manifests["test"]["fixed_labels"] == known and manifests["train"]["fixed_labels"] == []
-    assert manifests["test"]["settings"]["label.fix_labels"] is True and manifests["test"]["not_graded"] == 0
+    assert (
+        manifests["test"]["settings"]["label.fix_labels"] is True
+        and manifests["test"]["not_graded"] == 0
+    )
     after = rows(copy / "tables" / "labels" / "split=test")
     for sample, one, other in zip(samples, before, after, strict=True):
         own = sample["problem_id"] == wrong["problem_id"]
-        assert other["correct"] == (False if own else one["correct"]) and other["answer"] == one["answer"]
-    assert f"problem {wrong['problem_id']}: #12, not {wrong['answer']} (it is so)" in capsys.readouterr().err
+        assert (
+            other["correct"] == (False if own else one["correct"])
+            and other["answer"] == one["answer"]
+        )
+    assert (
+        f"problem {wrong['problem_id']}: #12, not {wrong['answer']} (it is so)"
+        in capsys.readouterr().err
+    )
     assert split_rows.read_workdir(copy, ["test"])["test"].gold[wrong["problem_id"]] == "#12"
     page = (copy / "report" / "index.html").read_text()
     assert f"problem {wrong['problem_id']} from {wrong['answer']} to #12" in page
-    assert [row["answer"] for row in rows(copy / "tables" / "problems" / "split=test")] == [row["answer"] for row in problems]
+    assert [row["answer"] for row in rows(copy / "tables" / "problems" / "split=test")] == [
+        row["answer"] for row in problems
+    ]
 
 
 def test_an_exported_generator_comes_back_the_same(finished, tmp_path):
@@ -304,9 +440,14 @@ def test_an_exported_generator_comes_back_the_same(finished, tmp_path):
     tokenizer = load_tokenizer(tmp_path)
     again = hf_weights.load_weights(tmp_path, tokenizer_size=tokenizer.vocab_size)
     before = model_folder.load(finished[0] / "generator", "finetune", "float32")
-    assert tokenizer.encode("Try 3 and <<3*4=12>>12.") == before.tokenizer.encode("Try 3 and <<3*4=12>>12.")
-    for (path, one), (_, other) in zip(*(nnx.to_flat_state(nnx.state(model)) for model in (before.model, again)), strict=True):
-        rows = slice(tokenizer.vocab_size if path[-1] in ("embed", "unembed") else None)  # nobody trained the rows of further ids
+    assert tokenizer.encode("Try 3 and <<3*4=12>>12.") == before.tokenizer.encode(
+        "Try 3 and <<3*4=12>>12."
+    )
+    for (path, one), (_, other) in zip(
+        *(nnx.to_flat_state(nnx.state(model)) for model in (before.model, again)), strict=True
+    ):
+        # nobody trained the rows of further ids
+        rows = slice(tokenizer.vocab_size if path[-1] in ("embed", "unembed") else None)
         assert one.shape == other.shape and (one[rows] == other[rows]).all()
 
 
@@ -316,5 +457,8 @@ def test_labels_and_report_are_made_behind_an_object_store(finished, bucket):
     for name in ("tables/labels", "report"):
         (work / name).rmtree()
     runner.run(config(), work, ["label", "report"])
-    metrics = [json.loads((root / "report" / "metrics.json").read_text())["splits"] for root in (finished[0], work)]
+    metrics = [
+        json.loads((root / "report" / "metrics.json").read_text())["splits"]
+        for root in (finished[0], work)
+    ]
     assert metrics[0] == metrics[1] and (work / "report/index.html").exists()

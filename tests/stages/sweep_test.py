@@ -1,4 +1,7 @@
-"""A sweep makes every result once, links what is shared, goes on after a kill, and ends each variant as if it had run alone."""
+"""A sweep makes every result once, links what is shared, goes on after a kill, and ends each
+variant as if it had run alone.
+"""
+
 import collections
 import json
 import shutil
@@ -13,8 +16,15 @@ from verifier.system import checksums
 
 THEMES = {
     "losses": {"solution": ["verify.level=solution"], "bce": ["verify.value_loss=bce"]},
-    "generator": {"more": ["finetune.epochs=3"], "more_bce": ["finetune.epochs=3", "verify.value_loss=bce"]},
-    "samples": {"hot": ["sample.temperature=1.0"], "many": ["sample.test_samples=9"], "fewer": ["data.train_problems=40"]},
+    "generator": {
+        "more": ["finetune.epochs=3"],
+        "more_bce": ["finetune.epochs=3", "verify.value_loss=bce"],
+    },
+    "samples": {
+        "hot": ["sample.temperature=1.0"],
+        "many": ["sample.test_samples=9"],
+        "fewer": ["data.train_problems=40"],
+    },
     "judges": {"strict": ["label.grader=strict"], "solution": ["verify.level=solution"]},
 }
 STAGES = list(runner.STAGES)
@@ -68,9 +78,16 @@ def test_every_result_is_made_once_whichever_variants_want_it(whole):
     assert set(fake.made) == wanted
     one = root / "seed=0"
     assert (one / "solution" / "generator").resolve() == one / "base" / "generator"
-    assert (one / "more_bce" / "tables" / "samples" / "split=test").resolve() == one / "more" / "tables" / "samples" / "split=test"
-    assert not (one / "more" / "generator").is_symlink() and not (one / "solution" / "verifier").is_symlink()
-    assert (one / "many" / "verifier").is_symlink() and (one / "many" / "tables" / "scores" / "split=heldout").is_symlink()
+    assert (
+        one / "more_bce" / "tables" / "samples" / "split=test"
+    ).resolve() == one / "more" / "tables" / "samples" / "split=test"
+    assert (
+        not (one / "more" / "generator").is_symlink()
+        and not (one / "solution" / "verifier").is_symlink()
+    )
+    assert (one / "many" / "verifier").is_symlink() and (
+        one / "many" / "tables" / "scores" / "split=heldout"
+    ).is_symlink()
     assert not (one / "many" / "tables" / "samples" / "split=test").is_symlink()
     assert (one / "strict" / "tables" / "samples" / "split=train").is_symlink()
     assert not (one / "strict" / "verifier").is_symlink()
@@ -92,19 +109,29 @@ def test_a_variant_that_reads_other_files_shares_nothing(tmp_path):
 
 def test_one_variant_of_a_theme_can_be_named():
     assert launch._chosen(THEMES, "losses.bce") == {"losses.bce": {"bce": THEMES["losses"]["bce"]}}
-    assert launch._chosen(THEMES, "losses") == {"losses": THEMES["losses"]} and launch._chosen(THEMES, "") == THEMES
+    assert (
+        launch._chosen(THEMES, "losses") == {"losses": THEMES["losses"]}
+        and launch._chosen(THEMES, "") == THEMES
+    )
     dotted = {"v1": {"a": []}, "v1.5": {"b.c": [], "d": []}}
-    assert launch._chosen(dotted, "v1.5") == {"v1.5": dotted["v1.5"]} and launch._chosen(dotted, "v1.a") == {"v1.a": dotted["v1"]}
+    assert launch._chosen(dotted, "v1.5") == {"v1.5": dotted["v1.5"]} and launch._chosen(
+        dotted, "v1.a"
+    ) == {"v1.a": dotted["v1"]}
     assert launch._chosen(dotted, "v1.5.b.c") == {"v1.5.b.c": {"b.c": []}}
 
 
 def test_names_of_several_words_are_lawful(tmp_path):
-    ((_, variant),) = sweep.check(config(), {"two epochs": {"of the verifier": ["verify.epochs=2"]}}, [0], tmp_path)
+    ((_, variant),) = sweep.check(
+        config(), {"two epochs": {"of the verifier": ["verify.epochs=2"]}}, [0], tmp_path
+    )
     assert variant.dir.root == tmp_path / "seed=0" / "of the verifier"
 
 
 def test_a_theme_that_is_run_later_takes_what_is_there_and_a_dead_link_is_made_anew(tmp_path):
-    themes = {"generator": {"more": ["finetune.epochs=3"]}, "new": {"new": ["finetune.epochs=3", "verify.level=solution"]}}
+    themes = {
+        "generator": {"more": ["finetune.epochs=3"]},
+        "new": {"new": ["finetune.epochs=3", "verify.level=solution"]},
+    }
     run_fake(tmp_path, Fake(), themes, (0,), ["generator"])
     assert not (tmp_path / "seed=0" / "new").exists()
     fake = Fake()
@@ -130,7 +157,10 @@ def test_results_of_other_settings_are_refused_and_never_shared(tmp_path):
     [
         ({"a": {"one": ["sample.temprature=1"]}}, r"'one'.*sample\.temperature"),
         ({"a": {"one": ["verify.level=word"]}}, r"'one'.*verify\.level='word'"),
-        ({"a": {"one": ["verify.epochs=1"]}, "b": {"one": ["verify.epochs=2"]}}, "'one' of the theme 'b'"),
+        (
+            {"a": {"one": ["verify.epochs=1"]}, "b": {"one": ["verify.epochs=2"]}},
+            "'one' of the theme 'b'",
+        ),
         ({"a": {"base": ["verify.epochs=1"]}}, "'base'"),
         ({"a": {"one": ["seed=1"]}}, "'one' assigns a seed"),
         ({"a": {"../one": ["verify.epochs=2"]}}, r"'\.\./one' cannot name"),
@@ -141,7 +171,9 @@ def test_results_of_other_settings_are_refused_and_never_shared(tmp_path):
         ({"../a": {"one": ["verify.epochs=2"]}}, r"'\.\./a' cannot name"),
     ],
 )
-def test_a_sweep_that_cannot_be_run_is_refused_before_anything_is_written(tmp_path, themes, message):
+def test_a_sweep_that_cannot_be_run_is_refused_before_anything_is_written(
+    tmp_path, themes, message
+):
     with pytest.raises(errors.ConfigError, match=message):
         sweep.check(config(), themes, [0], tmp_path / "work")
     assert not (tmp_path / "work").exists()
@@ -166,7 +198,9 @@ def test_a_variant_of_a_sweep_ends_as_one_that_ran_alone(finished, tmp_path, cap
         assert own["figures"][name]["value"] == metrics[name]["value"]
     assert "majority" not in own["differences"]  # the samples are shared: no estimate
     assert "solution" in printed.rpartition("losses\n")[2] and "comparison.json" in printed
-    side = json.loads((tmp_path / "sweep" / "compare" / "losses" / "page" / "comparison.json").read_text())["runs"]
+    side = json.loads(
+        (tmp_path / "sweep" / "compare" / "losses" / "page" / "comparison.json").read_text()
+    )["runs"]
     assert [each["name"] for each in side] == ["base", "solution"]
     assert side[1]["methods"]["best_of_n"]["value"] == metrics["best_of_n"]["value"]
     assert (tmp_path / "sweep" / "compare" / "losses" / "page" / "index.html").is_file()

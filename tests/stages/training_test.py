@@ -27,13 +27,28 @@ class Tables:
         keys = [(problem.problem_id, j) for problem in PROBLEMS for j in range(4)]
         samples = [
             {
-                "problem_id": name, "sample_id": j, "solution": "", "tokens": [ord(name), 10 + j // 2, 2], "forced": [False, j == 1, False],
-                "logprobs": [0.0] * 3, "finish": "eos", "generator": "g", "seed": 0, "calculator_errors": 0,
+                "problem_id": name,
+                "sample_id": j,
+                "solution": "",
+                "tokens": [ord(name), 10 + j // 2, 2],
+                "forced": [False, j == 1, False],
+                "logprobs": [0.0] * 3,
+                "finish": "eos",
+                "generator": "g",
+                "seed": 0,
+                "calculator_errors": 0,
             }
             for name, j in keys
-        ]  # fmt: skip
+        ]
         made = [
-            {"problem_id": name, "sample_id": j, "answer": None, "correct": (ord(name) + j) % 3 == 0, "grader": "x"} for name, j in keys
+            {
+                "problem_id": name,
+                "sample_id": j,
+                "answer": None,
+                "correct": (ord(name) + j) % 3 == 0,
+                "grader": "x",
+            }
+            for name, j in keys
         ]
         self.write("samples", samples, order)
         self.write("labels", made, order if labels is None else labels)
@@ -52,7 +67,9 @@ class Tables:
         return [1, ord(problem.problem_id)]
 
     def examples(self, vocab_size=128):
-        return training._value_examples(self, "train", PROBLEMS, types.SimpleNamespace(vocab_size=vocab_size), False)
+        return training._value_examples(
+            self, "train", PROBLEMS, types.SimpleNamespace(vocab_size=vocab_size), False
+        )
 
     def noted(self, table, **settings):
         """Notes in a table's manifest what it was made from."""
@@ -70,7 +87,10 @@ def test_examples_do_not_depend_on_the_order_in_which_problems_were_sampled(tmp_
     other = Tables(tmp_path / "other", [2, 0, 1], labels=[1, 2, 0], **knobs).examples()
     assert plain(first) == plain(other)
     names = [f"{name}/{j}" for name in "abc" for j in range(4)]
-    wanted = {"deduplicate": names[::2], "samples_per_problem": [name for name in names if not name.endswith("3")]}
+    wanted = {
+        "deduplicate": names[::2],
+        "samples_per_problem": [name for name in names if not name.endswith("3")],
+    }
     assert [each.name for each in first] == wanted.get(next(iter(knobs), ""), names)
     for each in first:
         name, j = each.name.split("/")
@@ -81,27 +101,46 @@ def test_examples_do_not_depend_on_the_order_in_which_problems_were_sampled(tmp_
 def test_labels_of_other_samples_are_refused(tmp_path):
     tables = Tables(tmp_path, [0, 1, 2])
     store.remove_table(tables.dir.table("labels", "train"))
-    tables.write("labels", [{"problem_id": "a", "sample_id": 0, "answer": None, "correct": True, "grader": "x"}], [0])
+    tables.write(
+        "labels",
+        [{"problem_id": "a", "sample_id": 0, "answer": None, "correct": True, "grader": "x"}],
+        [0],
+    )
     with pytest.raises(UserError, match="labels of train are not of the samples.*label anew"):
         tables.examples()
 
 
-def test_labels_of_samples_that_were_drawn_anew_are_refused_though_their_names_are_the_same(tmp_path):
+def test_labels_of_samples_that_were_drawn_anew_are_refused_though_their_names_are_the_same(
+    tmp_path,
+):
     tables = Tables(tmp_path, [0, 1, 2])
-    tables.noted("labels", samples=store.table_id(store.read_manifest(tables.dir.table("samples", "train"))))
+    tables.noted(
+        "labels", samples=store.table_id(store.read_manifest(tables.dir.table("samples", "train")))
+    )
     assert len(tables.examples()) == 12
     tables.noted("labels", samples="0123456789abcdef")
-    with pytest.raises(UserError, match=r"labels/split=train was made from other samples \(0123.*run the stage 'label' again"):
+    with pytest.raises(
+        UserError,
+        match=r"labels/split=train was made from other samples \(0123.*run the stage 'label' again",
+    ):
         tables.examples()
 
 
 def test_tokens_that_the_verifier_does_not_know_and_rows_of_somebody_else_are_refused(tmp_path):
     tables = Tables(tmp_path, [1, 0, 2])
     assert len(tables.examples(vocab_size=100)) == 12
-    with pytest.raises(UserError, match="samples of train: problem b, sample 0 has the token 98, but .* is 0 to 97; 8 of 36 tokens"):
+    with pytest.raises(
+        UserError,
+        match=(
+            "samples of train: problem b, sample 0 has the token 98, but .* is 0 to 97; 8 of "
+            "36 tokens"
+        ),
+    ):
         tables.examples(vocab_size=98)
     tables.noted("samples", generator="g")
     assert len(tables.examples()) == 12
     tables.noted("samples", generator="h")
-    with pytest.raises(UserError, match="split=train names the generators g in its rows and h in its manifest"):
+    with pytest.raises(
+        UserError, match="split=train names the generators g in its rows and h in its manifest"
+    ):
         tables.examples()

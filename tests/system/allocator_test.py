@@ -13,9 +13,17 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="anoth
 
 
 def printed(script, **more):
-    """The numbers that a script prints in a process whose environment has none of the settings but `more`."""
-    plain = {name: value for name, value in os.environ.items() if name not in {**allocator.SETTINGS, **allocator.KEEPING}}
-    run = subprocess.run([sys.executable, "-c", script], env=plain | more, capture_output=True, text=True)
+    """The numbers that a script prints in a process whose environment has none of the settings but
+    `more`.
+    """
+    plain = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {**allocator.SETTINGS, **allocator.KEEPING}
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=plain | more, capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
     return [int(word) for word in run.stdout.split()]
 
@@ -44,10 +52,12 @@ def test_freed_memory_stays_where_the_settings_say_so():
 
     assert left(True) > 15 << 20
     assert left(False) < 2 << 20
-    assert left(True, MALLOC_TRIM_THRESHOLD_="131072", MALLOC_TOP_PAD_="0") < 2 << 20  # the environment goes first
+    # the environment goes first
+    assert left(True, MALLOC_TRIM_THRESHOLD_="131072", MALLOC_TOP_PAD_="0") < 2 << 20
 
 
-# Asks for 48 MB, which `settle` alone takes from the system and gives back, and frees it: resident bytes inside `keeping` and behind it.
+# Asks for 48 MB, which `settle` alone takes from the system and gives back, and frees it: resident
+# bytes inside `keeping` and behind it.
 KEEPING = """
 import ctypes, os
 from verifier import allocator
@@ -79,7 +89,8 @@ def test_large_arrays_stay_only_while_they_are_kept_and_until_they_are_given_bac
     assert behind < 8 << 20
 
 
-# Touches and frees 8 MB again and again, before and behind `keeping`, in a process that has settled nothing: pages that come anew.
+# Touches and frees 8 MB again and again, before and behind `keeping`, in a process that has settled
+# nothing: pages that come anew.
 BEHIND = """
 import ctypes, resource
 from verifier import allocator

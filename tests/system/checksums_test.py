@@ -1,4 +1,5 @@
 """A file that is not what was written is found, whatever byte of it has changed."""
+
 import shutil
 import subprocess
 
@@ -20,9 +21,20 @@ def test_the_sums_are_those_of_sha256sum(tmp_path):
         pytest.skip("there is no sha256sum to compare with")
     root = folder_of(tmp_path / "files")
     checksums.write_sums(root)
-    assert subprocess.run(["sha256sum", "--check", "--strict", checksums.SUMS], cwd=root, capture_output=True).returncode == 0
-    assert checksums.read_sums(root) == {name: checksums.of_file(root / name) for name in ("a.bin", "in/b")}
-    (root / checksums.SUMS).write_text(subprocess.run(["sha256sum", "-b", "a.bin"], cwd=root, capture_output=True, text=True).stdout)
+    assert (
+        subprocess.run(
+            ["sha256sum", "--check", "--strict", checksums.SUMS], cwd=root, capture_output=True
+        ).returncode
+        == 0
+    )
+    assert checksums.read_sums(root) == {
+        name: checksums.of_file(root / name) for name in ("a.bin", "in/b")
+    }
+    (root / checksums.SUMS).write_text(
+        subprocess.run(
+            ["sha256sum", "-b", "a.bin"], cwd=root, capture_output=True, text=True
+        ).stdout
+    )
     assert checksums.read_sums(root) == {"a.bin": checksums.of_file(root / "a.bin")}
     (root / checksums.SUMS).unlink()
     assert checksums.read_sums(root) == {}

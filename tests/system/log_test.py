@@ -43,7 +43,12 @@ def test_resume_drops_later_lines_and_a_torn_one(tmp_path):
         file.write('{"step": 6, "lo')
     with log.MetricLog(tmp_path, "finetune", first_step=4) as metrics:
         metrics.write(4, {"loss": 40})
-    assert [(line["step"], line["loss"]) for line in lines(tmp_path / "finetune.jsonl")] == [(1, 1), (2, 2), (3, 3), (4, 40)]
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path / "finetune.jsonl")] == [
+        (1, 1),
+        (2, 2),
+        (3, 3),
+        (4, 40),
+    ]
     with log.MetricLog(tmp_path, "finetune"):
         pass
     assert lines(tmp_path / "finetune.jsonl") == []
@@ -75,13 +80,18 @@ def test_without_a_terminal_a_line_now_and_then():
             progress.advance(loss=0.12345, tokens_per_second=12345.6)
     written = out.getvalue().splitlines()
     assert len(written) == 6 and "\r" not in out.getvalue()
-    assert written[0] == "verify: 35/100 steps (35%), 0:15 gone, 1:05 left, loss 0.1235, tokens_per_second 12,346"
+    assert (
+        written[0]
+        == "verify: 35/100 steps (35%), 0:15 gone, 1:05 left, loss 0.1235, tokens_per_second 12,346"
+    )
     assert written[-1].startswith("verify: 100/100 steps (100%), 1:20 gone, 0:00 left")
 
 
 def test_the_time_left_is_not_guessed_before_anything_is_done():
     times, stream = iter([0.0, 20.0, 40.0]), io.StringIO()
-    progress = log.Progress(1000, "solution", "sample", done=10, stream=stream, clock=lambda: next(times))
+    progress = log.Progress(
+        1000, "solution", "sample", done=10, stream=stream, clock=lambda: next(times)
+    )
     progress.advance(0)
     assert "10/1000" in stream.getvalue() and "? left" in stream.getvalue()
 
@@ -94,13 +104,18 @@ def test_on_a_terminal_a_bar_with_the_time_left():
     out = Terminal()
     with log.Progress(10, "step", "verify", done=4, stream=out) as progress:
         progress.advance(6, loss=0.5)
-    assert "verify: 100%" in out.getvalue() and "10/10" in out.getvalue() and "loss 0.5" in out.getvalue()
+    assert (
+        "verify: 100%" in out.getvalue()
+        and "10/10" in out.getvalue()
+        and "loss 0.5" in out.getvalue()
+    )
 
 
 def test_a_missing_tpu_is_no_news_and_one_that_is_not_used_is(caplog):
     jax = importlib.util.find_spec("jax")
     source = (pathlib.Path(jax.origin).parent / "_src" / "xla_bridge.py").read_text()
-    assert "Unable to initialize backend" in source and "getLogger(__name__)" in source  # who says it, and under which name
+    # who says it, and under which name
+    assert "Unable to initialize backend" in source and "getLogger(__name__)" in source
     bridge = logging.getLogger("jax._src.xla_bridge")
     before = bridge.level
     try:
@@ -114,7 +129,10 @@ def test_a_missing_tpu_is_no_news_and_one_that_is_not_used_is(caplog):
 
 
 def test_no_jax_comes_along():
-    subprocess.run([sys.executable, "-c", "import sys, verifier.log; assert 'jax' not in sys.modules"], check=True)
+    subprocess.run(
+        [sys.executable, "-c", "import sys, verifier.log; assert 'jax' not in sys.modules"],
+        check=True,
+    )
 
 
 class FakeWandb(types.ModuleType):
@@ -131,7 +149,9 @@ class FakeWandb(types.ModuleType):
         if self.refusal:
             raise self.Error(self.refusal)
         self.begun.append(settings)
-        return types.SimpleNamespace(define_metric=lambda *_, **__: None, log=self.lines.append, finish=self.finish)
+        return types.SimpleNamespace(
+            define_metric=lambda *_, **__: None, log=self.lines.append, finish=self.finish
+        )
 
     def finish(self):
         self.ended += 1
@@ -154,10 +174,17 @@ def test_the_same_numbers_go_to_wandb_where_that_is_asked_for(tmp_path, fake_wan
     with log.MetricLog(folder, "verify") as metrics:
         for step in (1, 2):
             metrics.write(step, {"loss": step / 2, "norm": float("inf")})
-    assert fake_wandb.lines == [{"step": line["step"], "loss": line["loss"]} for line in lines(folder / "verify.jsonl")]
+    assert fake_wandb.lines == [
+        {"step": line["step"], "loss": line["loss"]} for line in lines(folder / "verify.jsonl")
+    ]
     assert fake_wandb.ended == 1
     begun = fake_wandb.begun[0]
-    assert (begun["project"], begun["group"], begun["job_type"], begun["dir"]) == ("maths", "mine", "verify", str(folder))
+    assert (begun["project"], begun["group"], begun["job_type"], begun["dir"]) == (
+        "maths",
+        "mine",
+        "verify",
+        str(folder),
+    )
 
 
 def test_a_job_that_goes_on_keeps_its_wandb_run_and_a_new_one_gets_its_own(tmp_path, fake_wandb):
@@ -169,10 +196,14 @@ def test_a_job_that_goes_on_keeps_its_wandb_run_and_a_new_one_gets_its_own(tmp_p
     assert first == resumed and len({first, other, anew}) == 3
 
 
-def test_a_wandb_that_is_missing_or_refuses_is_named_with_the_way_out(tmp_path, fake_wandb, monkeypatch):
+def test_a_wandb_that_is_missing_or_refuses_is_named_with_the_way_out(
+    tmp_path, fake_wandb, monkeypatch
+):
     log.mirror_to_wandb("maths")
     fake_wandb.refusal = "api_key not configured"
-    with pytest.raises(errors.UserError, match=r"log.wandb='maths': .*api_key not configured.*WANDB_MODE=offline"):
+    with pytest.raises(
+        errors.UserError, match=r"log.wandb='maths': .*api_key not configured.*WANDB_MODE=offline"
+    ):
         log.MetricLog(tmp_path, "verify")
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(errors.UserError, match=r"pip install wandb, or leave log.wandb empty"):

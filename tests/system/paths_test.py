@@ -1,4 +1,5 @@
 """Tables, logs and files behind s3:// come out as in a folder."""
+
 import json
 import pathlib
 
@@ -14,8 +15,12 @@ from verifier.text.tokenizer import ByteTokenizer, load_tokenizer
 
 
 def test_what_a_text_names():
-    assert paths.place("runs/a") == pathlib.Path("runs/a") and not paths.is_remote(pathlib.Path("/a:/b"))
-    with pytest.raises(UserError, match=r"ftp://a/b: files can lie .* gs:// or s3://, not behind ftp://"):
+    assert paths.place("runs/a") == pathlib.Path("runs/a") and not paths.is_remote(
+        pathlib.Path("/a:/b")
+    )
+    with pytest.raises(
+        UserError, match=r"ftp://a/b: files can lie .* gs:// or s3://, not behind ftp://"
+    ):
         paths.place("ftp://a/b")
 
 
@@ -34,7 +39,11 @@ def test_a_table_is_written_gone_on_with_and_read(bucket):
     writer.finish({})
     for path in (bucket, folder):
         assert store.read_table(path, "samples")["problem_id"].to_pylist() == ["a", "b"]
-    assert sorted(path.name.partition("-")[0] for path in folder.iterdir()) == ["manifest.json", "part", "part"]
+    assert sorted(path.name.partition("-")[0] for path in folder.iterdir()) == [
+        "manifest.json",
+        "part",
+        "part",
+    ]
     part = store.parts_of(folder)[0]
     content = part.read_bytes()
     part.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
@@ -58,7 +67,10 @@ def test_a_log_keeps_the_lines_before_the_step_it_goes_on_from(bucket):
             for step in range(first, last):
                 metrics.write(step, {"loss": float("nan") if step == 1 else step + first})
     lines = [json.loads(line) for line in (bucket / "logs/job.jsonl").read_text().splitlines()]
-    assert lines == [{"step": step, "loss": None if step == 1 else step + (4 if step > 3 else 0)} for step in range(6)]
+    assert lines == [
+        {"step": step, "loss": None if step == 1 else step + (4 if step > 3 else 0)}
+        for step in range(6)
+    ]
 
 
 def test_sums_and_tokenizers(bucket, tmp_path):

@@ -1,4 +1,6 @@
-"""Solutions as columns: the same answers as one by one; tables read in pieces: the same figures as rows in a list."""
+"""Solutions as columns: the same answers as one by one; tables read in pieces: the same figures as
+rows in a list.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,24 @@ from verifier.tables import reading, scanning, split_rows, store
 CONFIG = ReportConfig(ks=(1, 3), resamples=30)
 TEXTS = st.lists(
     st.sampled_from(
-        ["####", "#", " ", "\n", "18", "-7.5", "$1,000", "x", ".", "3/4", "\u00bd", "so it is", "The answer is ", "A: ", "**", "\\boxed{7}"]
+        [
+            "####",
+            "#",
+            " ",
+            "\n",
+            "18",
+            "-7.5",
+            "$1,000",
+            "x",
+            ".",
+            "3/4",
+            "\u00bd",
+            "so it is",
+            "The answer is ",
+            "A: ",
+            "**",
+            "\\boxed{7}",
+        ]
     ),
     max_size=8,
 ).map("".join)
@@ -35,18 +54,32 @@ TEXTS = st.lists(
 @given(st.lists(TEXTS, min_size=1, max_size=12))
 def test_answers_of_a_column_are_those_of_its_solutions(texts: list[str]) -> None:
     for grader, mode in GRADERS.items():
-        assert extraction.answers(pa.array(texts), grader).to_pylist() == [mode.extract(text) for text in texts], grader
+        assert extraction.answers(pa.array(texts), grader).to_pylist() == [
+            mode.extract(text) for text in texts
+        ], grader
 
 
 def made_rows(seed: int, problems: int = 9) -> list[dict]:
-    """Samples of three splits with answers of many kinds, in any order; problems have unequal numbers of samples."""
+    """Samples of three splits with answers of many kinds, in any order; problems have unequal
+    numbers of samples.
+    """
     rng = np.random.default_rng(seed)
-    endings = ["#### {0}", "#### {0}.0", "#### {1}", "#### ${1}", "nothing", "#### x", "#### {0}\n#### {1}"]
+    endings = [
+        "#### {0}",
+        "#### {0}.0",
+        "#### {1}",
+        "#### ${1}",
+        "nothing",
+        "#### x",
+        "#### {0}\n#### {1}",
+    ]
     rows = []
     for split in ("test", "heldout", "test_greedy"):
         for p in range(problems):
             for j in range(1 if split == "test_greedy" else int(rng.integers(3, 9))):
-                text = f"way {rng.integers(3)}\n" + endings[rng.integers(len(endings))].format(p, p + rng.integers(1, 3))
+                text = f"way {rng.integers(3)}\n" + endings[rng.integers(len(endings))].format(
+                    p, p + rng.integers(1, 3)
+                )
                 score = float(np.float32(rng.integers(0, 12) / 12))  # ties are common
                 key = {"problem_id": f"{split[:4]}-{p}", "sample_id": j, "split": split}
                 rows.append({**key, "solution": text, "answer": str(p), "score": score})
@@ -60,9 +93,22 @@ def naive(rows: list[dict], grader: str) -> dict[str, Candidates]:
         own = [row for row in rows if row["split"] == split]
         judged = [grade(row["solution"], row["answer"], grader) for row in own]
         known: dict = {}
-        key = [-1 if vote_key(one.answer) is None else known.setdefault(vote_key(one.answer), len(known)) for one in judged]
-        ids, numbers, scores = ([row[name] for row in own] for name in ("problem_id", "sample_id", "score"))
-        out[split] = arrange(ids, np.array(numbers), np.array(key), np.array([one.correct for one in judged]), np.array(scores))
+        key = [
+            -1
+            if vote_key(one.answer) is None
+            else known.setdefault(vote_key(one.answer), len(known))
+            for one in judged
+        ]
+        ids, numbers, scores = (
+            [row[name] for row in own] for name in ("problem_id", "sample_id", "score")
+        )
+        out[split] = arrange(
+            ids,
+            np.array(numbers),
+            np.array(key),
+            np.array([one.correct for one in judged]),
+            np.array(scores),
+        )
     return out
 
 
@@ -80,12 +126,18 @@ def test_any_row_groups_pieces_and_order_give_the_figures_of_rows_in_a_list(
     path = tmp_path / "made.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=13)
     found = rerank.read(Sources(path), LabelConfig(grader))
-    assert figures({name: split.candidates for name, split in found.items()}) == figures(naive(rows, grader))
+    assert figures({name: split.candidates for name, split in found.items()}) == figures(
+        naive(rows, grader)
+    )
     by_key = {(row["split"], row["problem_id"], row["sample_id"]): row["solution"] for row in rows}
     for name, split in found.items():
         places = np.random.default_rng(seed).permutation(len(split.rows))[:6]
-        ids, numbers = (split.rows[column].take(places).to_pylist() for column in ("problem_id", "sample_id"))
-        assert split.cells(places, ["solution"])["solution"] == [by_key[name, *key] for key in zip(ids, numbers, strict=True)]
+        ids, numbers = (
+            split.rows[column].take(places).to_pylist() for column in ("problem_id", "sample_id")
+        )
+        assert split.cells(places, ["solution"])["solution"] == [
+            by_key[name, *key] for key in zip(ids, numbers, strict=True)
+        ]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -96,38 +148,65 @@ def test_problems_may_lie_in_several_parts_and_scores_in_another_order(
     monkeypatch.setattr(scanning, "PIECE", 7)
     rng = np.random.default_rng(seed)
     gold = {row["problem_id"]: row["answer"] for row in rows}
-    problems = pa.table({"problem_id": list(gold), "question": list(gold), "answer": list(gold.values())})
+    problems = pa.table(
+        {"problem_id": list(gold), "question": list(gold), "answer": list(gold.values())}
+    )
     (tmp_path / "problems").mkdir()
     pq.write_table(problems, tmp_path / "problems" / "part-00000.parquet")
     for split in ("test", "heldout", "test_greedy"):
         own = [row for row in rows if row["split"] == split]
-        _parts(tmp_path / "samples" / f"split={split}", own, ["problem_id", "sample_id", "solution"], 4, 3)
+        _parts(
+            tmp_path / "samples" / f"split={split}",
+            own,
+            ["problem_id", "sample_id", "solution"],
+            4,
+            3,
+        )
         shuffled = [own[place] for place in rng.permutation(len(own))]
-        _parts(tmp_path / "scores" / f"split={split}", shuffled, ["problem_id", "sample_id", "score"], 3, 5)
+        _parts(
+            tmp_path / "scores" / f"split={split}",
+            shuffled,
+            ["problem_id", "sample_id", "score"],
+            3,
+            5,
+        )
     found = rerank.read(Sources(tmp_path / "samples"), LabelConfig())
-    assert figures({name: split.candidates for name, split in found.items()}) == figures(naive(rows, "numeric"))
+    assert figures({name: split.candidates for name, split in found.items()}) == figures(
+        naive(rows, "numeric")
+    )
 
 
-def _parts(folder: pathlib.Path, rows: list[dict], names: list[str], parts: int, group: int) -> None:
+def _parts(
+    folder: pathlib.Path, rows: list[dict], names: list[str], parts: int, group: int
+) -> None:
     """Rows in parts of several row groups each, cut anywhere."""
     folder.mkdir(parents=True)
     table = pa.Table.from_pylist([{name: row[name] for name in names} for row in rows])
     ends = [len(table) * part // parts for part in range(parts + 1)]
     for part, (first, end) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
-        pq.write_table(table.slice(first, end - first), folder / f"part-{part:05d}.parquet", row_group_size=group)
+        pq.write_table(
+            table.slice(first, end - first),
+            folder / f"part-{part:05d}.parquet",
+            row_group_size=group,
+        )
 
 
-def test_rows_come_back_in_the_order_asked_for_and_only_their_row_groups_are_read(tmp_path: pathlib.Path) -> None:
+def test_rows_come_back_in_the_order_asked_for_and_only_their_row_groups_are_read(
+    tmp_path: pathlib.Path,
+) -> None:
     table = pa.table({"a": range(100), "b": [str(n) for n in range(100)]})
     pq.write_table(table, tmp_path / "one.parquet", row_group_size=10)
     scan = scan_of(tmp_path / "one.parquet", ["a", "b"])
     rows = np.array([93, 5, 5, 47])
-    assert scan.take(rows, ["b", "a"]).to_pydict() == {"b": ["93", "5", "5", "47"], "a": [93, 5, 5, 47]}
+    assert scan.take(rows, ["b", "a"]).to_pydict() == {
+        "b": ["93", "5", "5", "47"],
+        "a": [93, 5, 5, 47],
+    }
     group, cost = scan.groups_of(rows)
     assert group.tolist() == [9, 0, 0, 4] and cost.tolist() == [10] * 10
     seen: list[int] = []
     whole = scan._decoded
-    scan._decoded = lambda group, columns: seen.append(group.number) or whole(group, columns)  # type: ignore[func-returns-value,method-assign]
+    scan._decoded = lambda group, columns: seen.append(group.number) or whole(group, columns)
     scan.take(rows, ["a"])
     assert sorted(seen) == [0, 4, 9]
 
@@ -141,18 +220,32 @@ def test_a_file_behind_an_object_store_is_fetched_once_for_all_its_row_groups(
     there.write_bytes((tmp_path / "made.parquet").read_bytes())
     fetched: list[pathlib.Path] = []
     read_bytes = type(there).read_bytes
-    monkeypatch.setattr(type(there), "read_bytes", lambda path: fetched.append(path) or read_bytes(path))
-    here, found = (rerank.read(Sources(path), LabelConfig()) for path in (tmp_path / "made.parquet", there))
+    monkeypatch.setattr(
+        type(there), "read_bytes", lambda path: fetched.append(path) or read_bytes(path)
+    )
+    here, found = (
+        rerank.read(Sources(path), LabelConfig()) for path in (tmp_path / "made.parquet", there)
+    )
     for name, split in here.items():
         places = np.arange(len(split.rows))
         assert found[name].cells(places, ["solution"]) == split.cells(places, ["solution"])
-    assert figures({name: split.candidates for name, split in found.items()}) == figures(naive(rows, "numeric"))
+    assert figures({name: split.candidates for name, split in found.items()}) == figures(
+        naive(rows, "numeric")
+    )
     assert fetched == [there]
 
 
-def test_a_slow_grader_is_given_one_piece_at_a_time(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_grader_is_given_one_piece_at_a_time(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = [f"#### {n}" for n in range(100)]
-    table = pa.table({"problem_id": ["p"] * 100, "sample_id": pa.array(range(100), pa.int32()), "solution": texts})
+    table = pa.table(
+        {
+            "problem_id": ["p"] * 100,
+            "sample_id": pa.array(range(100), pa.int32()),
+            "solution": texts,
+        }
+    )
     pq.write_table(table, tmp_path / "one.parquet", row_group_size=50)
     monkeypatch.setattr(scanning, "PIECE", 10)
     samples = split_rows.read_samples(tmp_path / "one.parquet")
@@ -165,19 +258,26 @@ def test_a_slow_grader_is_given_one_piece_at_a_time(tmp_path: pathlib.Path, monk
         return graders.Relabelled(["1"] * 100, np.ones(100, bool))
 
     monkeypatch.setattr(graders, "relabel", slow)
-    split = split_rows.assemble(samples, pa.table({"problem_id": ["p"], "answer": ["1"]}), "slow", None)
+    split = split_rows.assemble(
+        samples, pa.table({"problem_id": ["p"], "answer": ["1"]}), "slow", None
+    )
     assert split.candidates.correct_C.all() and sum(decoded) == 100
 
 
 def test_what_is_wrong_with_a_part_is_named(tmp_path: pathlib.Path) -> None:
-    rows = [{"problem_id": "p", "sample_id": n, "verifier": "v", "score": 0.5, "token_scores": [0.5]} for n in range(4)]
+    rows = [
+        {"problem_id": "p", "sample_id": n, "verifier": "v", "score": 0.5, "token_scores": [0.5]}
+        for n in range(4)
+    ]
     writer = store.TableWriter(tmp_path / "scores" / "split=test", "scores", {})
     writer.append(rows)
     writer.finish({})
     (part,) = store.parts_of(tmp_path / "scores" / "split=test")
     content = part.read_bytes()
     part.write_bytes(content[:40] + b"\xff" + content[41:])
-    with pytest.raises(errors.StoreError, match="part-00000-.*.parquet: changed since it was written"):
+    with pytest.raises(
+        errors.StoreError, match="part-00000-.*.parquet: changed since it was written"
+    ):
         split_rows.read_scores(tmp_path / "scores" / "split=test")
     part.write_bytes(content[:-9])
     with pytest.raises(errors.StoreError, match="part-00000-.*.parquet: truncated"):
@@ -227,8 +327,12 @@ def test_drawn_subsets_come_near_the_exact_shares() -> None:
     own = np.repeat(np.arange(problems), n)
     right = rng.random(len(own)) < 0.4
     key = np.where(right, 0, rng.integers(1, 4, len(own)))
-    rows = arrange([f"{p:02d}" for p in own], np.tile(np.arange(n), problems), key, right, rng.random(len(own)))
+    rows = arrange(
+        [f"{p:02d}" for p in own], np.tile(np.arange(n), problems), key, right, rng.random(len(own))
+    )
     exact = curves.majority_at_k(rows, [2, 5, 8], 0, subsets=1000)
     drawn = curves.majority_at_k(rows, [2, 5, 8], 0, subsets=60)
     for k, share_P in exact.items():
-        assert abs(share_P.mean() - drawn[k].mean()) < 0.03 and np.abs(share_P - drawn[k]).max() < 0.35
+        assert (
+            abs(share_P.mean() - drawn[k].mean()) < 0.03 and np.abs(share_P - drawn[k]).max() < 0.35
+        )

@@ -21,14 +21,28 @@ from verifier.tables.store import SCHEMAS, TableWriter, read_manifest, read_tabl
 
 def sample(problem, sample_id=0, **changes):
     row = {
-        "problem_id": problem, "sample_id": sample_id, "solution": "1+1=2\n#### 2", "tokens": [1, 2, 3], "forced": [False, True, False],
-        "logprobs": [-0.5, -0.25, -1.0], "finish": "eos", "generator": "g", "seed": 2**40, "calculator_errors": 0,
-    }  # fmt: skip
+        "problem_id": problem,
+        "sample_id": sample_id,
+        "solution": "1+1=2\n#### 2",
+        "tokens": [1, 2, 3],
+        "forced": [False, True, False],
+        "logprobs": [-0.5, -0.25, -1.0],
+        "finish": "eos",
+        "generator": "g",
+        "seed": 2**40,
+        "calculator_errors": 0,
+    }
     return row | changes
 
 
 def label(problem, sample_id=0, **changes):
-    return {"problem_id": problem, "sample_id": sample_id, "answer": None, "correct": True, "grader": "numeric"} | changes
+    return {
+        "problem_id": problem,
+        "sample_id": sample_id,
+        "answer": None,
+        "correct": True,
+        "grader": "numeric",
+    } | changes
 
 
 def finished(folder, parts, table="samples"):
@@ -47,21 +61,43 @@ def part_of(folder, number):
 
 def test_schemas_are_the_published_ones():
     published = {
-        "problems": "problem_id string, question string, solution string, answer string, source string, split string",
-        "samples": "problem_id string, sample_id int32, solution string, tokens list<int32>, forced list<bool>, logprobs list<float>, "
-        "finish string, generator string, seed int64, calculator_errors int32",
+        "problems": (
+            "problem_id string, question string, solution string, answer string, source "
+            "string, split string"
+        ),
+        "samples": (
+            "problem_id string, sample_id int32, solution string, tokens list<int32>, forced "
+            "list<bool>, logprobs list<float>, finish string, generator string, seed int64, "
+            "calculator_errors int32"
+        ),
         "labels": "problem_id string, sample_id int32, answer string, correct bool, grader string",
-        "scores": "problem_id string, sample_id int32, verifier string, score float, token_scores list<float>",
+        "scores": (
+            "problem_id string, sample_id int32, verifier string, score float, token_scores "
+            "list<float>"
+        ),
     }
     for table, columns in published.items():
-        kinds = [f"{field.name} {str(field.type).replace('item: ', '').replace('element: ', '')}" for field in SCHEMAS[table]]
+        kinds = [
+            f"{field.name} {str(field.type).replace('item: ', '').replace('element: ', '')}"
+            for field in SCHEMAS[table]
+        ]
         assert ", ".join(kinds) == columns
-    nullable = {(table, field.name) for table, schema in SCHEMAS.items() for field in schema if field.nullable}
+    nullable = {
+        (table, field.name)
+        for table, schema in SCHEMAS.items()
+        for field in schema
+        if field.nullable
+    }
     assert nullable == {("problems", "solution"), ("labels", "answer")}
 
 
 def test_rows_come_back(tmp_path):
-    rows = [sample("a", 0), sample("a", 1, tokens=np.arange(4), logprobs=np.zeros(4, np.float32), forced=np.zeros(4, bool))]
+    rows = [
+        sample("a", 0),
+        sample(
+            "a", 1, tokens=np.arange(4), logprobs=np.zeros(4, np.float32), forced=np.zeros(4, bool)
+        ),
+    ]
     folder = finished(tmp_path / "split=test", [rows, [sample("b")]])
     table = read_table(folder, "samples")
     assert table.schema == SCHEMAS["samples"]
@@ -73,13 +109,18 @@ def test_rows_come_back(tmp_path):
 
 def test_some_columns_in_the_order_asked_for(tmp_path):
     folder = finished(tmp_path, [[sample("a")]])
-    assert read_table(folder, "samples", ["seed", "problem_id"]).column_names == ["seed", "problem_id"]
+    assert read_table(folder, "samples", ["seed", "problem_id"]).column_names == [
+        "seed",
+        "problem_id",
+    ]
 
 
 def test_manifest_is_last_and_complete(tmp_path):
     writer = TableWriter(tmp_path, "samples", {"seed": 1})
     writer.append([sample("a"), sample("a", 1)])
-    assert read_manifest(tmp_path) is None and json.loads((tmp_path / "unfinished.json").read_text())["settings"] == {"seed": 1}
+    assert read_manifest(tmp_path) is None and json.loads(
+        (tmp_path / "unfinished.json").read_text()
+    )["settings"] == {"seed": 1}
     with pytest.raises(StoreError, match="not finished .1 parts"):
         read_table(tmp_path, "samples")
     writer.finish({"generator": "g"})
@@ -95,7 +136,10 @@ def test_manifest_is_last_and_complete(tmp_path):
 
 def test_an_empty_table_can_be_finished_and_read(tmp_path):
     folder = finished(tmp_path, [[]])
-    assert read_table(folder, "samples").schema == SCHEMAS["samples"] and read_table(folder, "samples").num_rows == 0
+    assert (
+        read_table(folder, "samples").schema == SCHEMAS["samples"]
+        and read_table(folder, "samples").num_rows == 0
+    )
 
 
 def test_goes_on_after_a_crash_between_parts(tmp_path):
@@ -139,9 +183,14 @@ def test_a_full_disk_leaves_earlier_parts_whole(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        with pytest.raises(StoreError, match=r"part-00001.*No space left.*make room.*goes on from there"):
+        with pytest.raises(
+            StoreError, match=r"part-00001.*No space left.*make room.*goes on from there"
+        ):
             writer.append([sample("b")])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [part_of(tmp_path, 0).name, "unfinished.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        part_of(tmp_path, 0).name,
+        "unfinished.json",
+    ]
     assert writer.present() == {"a"}
     writer.append([sample("b")])  # room was made
     writer.finish({})
@@ -183,9 +232,15 @@ def test_splits_are_read_together(tmp_path):
         finished(tmp_path / "tables" / "labels" / f"split={split}", [[label("a")]], "labels")
     for path in (tmp_path, tmp_path / "tables", tmp_path / "tables" / "labels"):
         table = read_table(path, "labels", ["problem_id", "correct"])
-        assert table.to_pydict() == {"problem_id": ["a", "a"], "correct": [True, True], "split": ["test", "train"]}
+        assert table.to_pydict() == {
+            "problem_id": ["a", "a"],
+            "correct": [True, True],
+            "split": ["test", "train"],
+        }
     assert "split" not in read_table(tmp_path / "tables/labels/split=train", "labels").column_names
-    assert read_table(tmp_path / "tables/labels/split=train", "labels", ["split"])["split"].to_pylist() == ["train"]
+    assert read_table(tmp_path / "tables/labels/split=train", "labels", ["split"])[
+        "split"
+    ].to_pylist() == ["train"]
     with pytest.raises(StoreError, match="no table 'scores' .there: labels"):
         read_table(tmp_path, "scores")
 
@@ -194,11 +249,17 @@ def test_a_truncated_part_is_named(tmp_path):
     part = part_of(finished(tmp_path / "t", [[sample("a")]]), 0)
     whole = part.read_bytes()
     part.write_bytes(whole[:-100])
-    with pytest.raises(StoreError, match=rf"{part.name}: truncated: {len(whole) - 100:,} bytes; .*expects {len(whole):,}"):
+    with pytest.raises(
+        StoreError,
+        match=rf"{part.name}: truncated: {len(whole) - 100:,} bytes; .*expects {len(whole):,}",
+    ):
         read_table(tmp_path / "t", "samples")
     alone = tmp_path / "alone.parquet"
     alone.write_bytes(whole[:-100])
-    with pytest.raises(StoreError, match=r"alone\.parquet: not a whole Parquet file .*expected one that ends in its footer"):
+    with pytest.raises(
+        StoreError,
+        match=r"alone\.parquet: not a whole Parquet file .*expected one that ends in its footer",
+    ):
         read_table(alone, "samples")
 
 
@@ -220,14 +281,24 @@ def test_a_part_that_disagrees_with_the_manifest_is_named(tmp_path):
 
 def test_foreign_files(tmp_path):
     names = pa.array(["a", "a"], pa.large_string())  # as polars writes text
-    table = pa.table({"problem_id": names, "sample_id": [0, 1], "solution": ["x", "y"], "score": [0.5, 1]})
+    table = pa.table(
+        {"problem_id": names, "sample_id": [0, 1], "solution": ["x", "y"], "score": [0.5, 1]}
+    )
     pq.write_table(table, tmp_path / "mine.parquet")
     read = read_table(tmp_path / "mine.parquet", "samples", ["problem_id", "solution", "score"])
-    assert read.schema.field("problem_id").type == pa.string() and read["score"].to_pylist() == [0.5, 1.0]
-    with pytest.raises(StoreError, match=r"mine\.parquet: no column 'tokens'; it has problem_id, sample_id, solution, score"):
+    assert read.schema.field("problem_id").type == pa.string() and read["score"].to_pylist() == [
+        0.5,
+        1.0,
+    ]
+    with pytest.raises(
+        StoreError,
+        match=r"mine\.parquet: no column 'tokens'; it has problem_id, sample_id, solution, score",
+    ):
         read_table(tmp_path / "mine.parquet", "samples")
     pq.write_table(pa.concat_tables([table, table.slice(1)]), tmp_path / "twice.parquet")
-    with pytest.raises(StoreError, match=r"twice\.parquet: .problem_id 'a', sample_id 1. stands twice"):
+    with pytest.raises(
+        StoreError, match=r"twice\.parquet: .problem_id 'a', sample_id 1. stands twice"
+    ):
         read_table(tmp_path / "twice.parquet", "samples", ["solution"])
     with pytest.raises(StoreError, match="there is nothing"):
         read_table(tmp_path / "none.parquet", "samples")
@@ -235,8 +306,14 @@ def test_foreign_files(tmp_path):
 
 def test_jsonl_files(tmp_path):
     path = tmp_path / "labels.jsonl"
-    path.write_text('{"problem_id": "a", "sample_id": 0, "answer": 18}\n\n{"problem_id": "a", "sample_id": 1, "answer": "18.0"}\n')
-    assert read_table(path, "labels", ["sample_id", "answer"]).to_pydict() == {"sample_id": [0, 1], "answer": ["18", "18.0"]}
+    path.write_text(
+        '{"problem_id": "a", "sample_id": 0, "answer": 18}\n\n{"problem_id": "a", "sample_id": '
+        '1, "answer": "18.0"}\n'
+    )
+    assert read_table(path, "labels", ["sample_id", "answer"]).to_pydict() == {
+        "sample_id": [0, 1],
+        "answer": ["18", "18.0"],
+    }
     assert store.read_foreign(path).column_names == ["problem_id", "sample_id", "answer"]
     path.write_text('{"problem_id": "a"}\n{"problem_id": \n')
     with pytest.raises(StoreError, match=r"labels\.jsonl, line 2: not JSON"):
@@ -261,10 +338,14 @@ def test_a_large_table_is_written_and_read_as_columns(tmp_path):
     assert read_table(tmp_path, "labels") == table
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.sets(st.integers(0, 30), max_size=4), max_size=6), st.integers(0, 6))
 def test_any_interruption_gives_the_same_table(tmp_path_factory, groups, crash):
-    """Written in one go or by two writers, one after the other: what is there is left out, nothing is lost or doubled."""
+    """Written in one go or by two writers, one after the other: what is there is left out, nothing
+    is lost or doubled.
+    """
     wanted = sorted(set().union(*groups))
     folder = tmp_path_factory.mktemp("t")
     first = TableWriter(folder, "labels")
@@ -277,7 +358,10 @@ def test_any_interruption_gives_the_same_table(tmp_path_factory, groups, crash):
 
 
 def test_the_id_of_a_table_is_that_of_its_rows(tmp_path):
-    first, again, other = (finished(tmp_path / name, [[sample(key)]]) for name, key in (("1", "a"), ("2", "a"), ("3", "b")))
+    first, again, other = (
+        finished(tmp_path / name, [[sample(key)]])
+        for name, key in (("1", "a"), ("2", "a"), ("3", "b"))
+    )
     ids = [store.table_id(store.read_manifest(folder)) for folder in (first, again, other)]
     assert ids[0] == ids[1] != ids[2] and len(ids[0]) == 16
 
@@ -298,7 +382,8 @@ def test_a_changed_byte_is_named_and_the_file_not_used(tmp_path, name):
                 assert read_manifest(tmp_path) == found
             else:
                 assert TableWriter(tmp_path, "samples", {"seed": 1}).present() == {"a"}
-            assert name != "part" and json.loads(path.read_text()) == json.loads(whole)  # a blank between entries, for another one
+            # a blank between entries, for another one
+            assert name != "part" and json.loads(path.read_text()) == json.loads(whole)
         except UserError as error:
             assert path.name in str(error) and "remove" in str(error)
     path.write_bytes(whole)
@@ -312,7 +397,13 @@ def test_a_table_of_another_schema_version_is_refused_and_one_without_counts_as_
     assert len(read_table(folder, "samples")) == 1
     checksums.write_sealed(folder / "manifest.json", manifest | {"schema_version": 2})
     for read in (lambda: read_table(folder, "samples"), lambda: read_manifest(folder)):
-        with pytest.raises(StoreError, match=r"t holds samples of schema version 2; this program knows version 1: .*make it anew"):
+        with pytest.raises(
+            StoreError,
+            match=(
+                r"t holds samples of schema version 2; this program knows version 1: .*make it "
+                r"anew"
+            ),
+        ):
             read()
     begun = TableWriter(tmp_path / "u", "samples", {})
     begun.append([sample("a")])
@@ -320,7 +411,8 @@ def test_a_table_of_another_schema_version_is_refused_and_one_without_counts_as_
     checksums.write_sealed(tmp_path / "u" / "unfinished.json", note | {"schema_version": 2})
     with pytest.raises(StoreError, match="u holds samples of schema version 2"):
         TableWriter(tmp_path / "u", "samples", {})
-    checksums.write_sealed(tmp_path / "model" / "manifest.json", {"id": "a", "schema_version": 7})  # a model's is no table's
+    # a model's is no table's
+    checksums.write_sealed(tmp_path / "model" / "manifest.json", {"id": "a", "schema_version": 7})
     assert read_manifest(tmp_path / "model")["id"] == "a"
 
 

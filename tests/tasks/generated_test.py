@@ -1,4 +1,7 @@
-"""Generated problems: right by their own annotations, endless, and never the same in train and test."""
+"""Generated problems: right by their own annotations, endless, and never the same in train and
+test.
+"""
+
 import itertools
 import re
 
@@ -36,31 +39,49 @@ def test_every_annotation_gives_its_written_result(problems):
         for each in found:
             result = calculator.evaluate(each.expression)
             assert isinstance(result, calculator.Evaluated) and result.text == each.result, problem
-            assert problem.solution[each.end :].startswith(each.result), "the result is written twice, as in GSM8K"
+            assert problem.solution[each.end :].startswith(each.result), (
+                "the result is written twice, as in GSM8K"
+            )
 
 
 def test_the_numeric_grader_accepts_the_solution_itself(problems):
-    assert all(answer.grade(problem.solution, problem.answer, "numeric").correct for problem in all_of(problems))
+    assert all(
+        answer.grade(problem.solution, problem.answer, "numeric").correct
+        for problem in all_of(problems)
+    )
 
 
-def test_a_checking_line_shows_0_and_ends_the_solution_where_the_answer_is_easier_to_check(problems):
-    checked = [problem for problem in all_of(problems) if problem.source.split("/")[1] in ("guess", "rectangle", "backwards")]
+def test_a_checking_line_shows_0_and_ends_the_solution_where_the_answer_is_easier_to_check(
+    problems,
+):
+    checked = [
+        problem
+        for problem in all_of(problems)
+        if problem.source.split("/")[1] in ("guess", "rectangle", "backwards")
+    ]
     assert len(checked) > COUNT / 2
     for problem in checked:
         line = problem.solution.splitlines()[-2]
         assert line.startswith("Check: off by ") and line.endswith("=0>>0."), problem
-        # The demand stands first and is copied from the question, so that a wrong answer shows in the difference.
+        # The demand stands first and is copied from the question, so that a wrong answer shows in
+        # the difference.
         demand = re.match(r"\d+", line.removeprefix("Check: off by <<"))[0]
         assert re.search(rf"\b{demand}\b", problem.question)
 
 
 def test_exactly_one_guess_leaves_nothing_over():
     for problem in generated.generate("train", 40, seed=0, kinds=["guess"]):
-        first, second, third, check = (each.expression for each in calculator.annotations(problem.solution))
+        first, second, third, check = (
+            each.expression for each in calculator.annotations(problem.solution)
+        )
         n, answer = map(int, first.split("-"))
         a, b = int(second.split("*")[1]), int(third.split("*")[1])
         total = int(check.split("-")[0])
-        assert [x for x in range(1, n) if x * a + (n - x) * b == total] == [answer] == [int(problem.answer)]
+        assert (
+            [x for x in range(1, n) if x * a + (n - x) * b == total]
+            == [answer]
+            == [int(problem.answer)]
+        )
 
 
 def test_train_and_test_share_no_question_no_combination_and_no_numbers(problems):
@@ -73,7 +94,10 @@ def test_train_and_test_share_no_question_no_combination_and_no_numbers(problems
         draft = generated.KINDS[kind](rng)
         drafts[generated.split_of(draft)].append(draft)
     combination = {split: {draft.combination for draft in found} for split, found in drafts.items()}
-    numbers = {split: {(draft.combination[0], draft.numbers) for draft in found} for split, found in drafts.items()}
+    numbers = {
+        split: {(draft.combination[0], draft.numbers) for draft in found}
+        for split, found in drafts.items()
+    }
     assert drafts["train"] and drafts["test"]
     assert not combination["train"] & combination["test"]
     assert not numbers["train"] & numbers["test"]
@@ -81,7 +105,9 @@ def test_train_and_test_share_no_question_no_combination_and_no_numbers(problems
 
 def test_other_seeds_keep_the_splits_apart_too():
     train = {p.question for seed in range(3) for p in generated.generate("train", 300, seed)}
-    assert not train & {p.question for seed in range(3) for p in generated.generate("test", 100, seed)}
+    assert not train & {
+        p.question for seed in range(3) for p in generated.generate("test", 100, seed)
+    }
 
 
 def test_a_longer_draw_starts_with_a_shorter_one_and_seeds_differ():
@@ -90,17 +116,27 @@ def test_a_longer_draw_starts_with_a_shorter_one_and_seeds_differ():
 
 
 def test_kinds_come_in_turn():
-    kinds = [p.source.split("/")[1] for p in generated.generate("train", 9, 0, ["guess", "guess", "chain"])]
+    kinds = [
+        p.source.split("/")[1]
+        for p in generated.generate("train", 9, 0, ["guess", "guess", "chain"])
+    ]
     assert kinds == ["guess", "guess", "chain"] * 3
 
 
 def test_all_four_operations_and_distractors_occur(problems):
-    text = "".join(each.expression for problem in all_of(problems) for each in calculator.annotations(problem.solution))
+    text = "".join(
+        each.expression
+        for problem in all_of(problems)
+        for each in calculator.annotations(problem.solution)
+    )
     assert all(sign in text for sign in "+-*/")
     assert any("degrees outside" in problem.question for problem in all_of(problems))
 
 
-@pytest.mark.parametrize(("split", "kinds", "message"), [("test", ["ges"], "guess"), ("dev", ["guess"], "train"), ("train", [], "empty")])
+@pytest.mark.parametrize(
+    ("split", "kinds", "message"),
+    [("test", ["ges"], "guess"), ("dev", ["guess"], "train"), ("train", [], "empty")],
+)
 def test_unknown_names_are_refused(split, kinds, message):
     with pytest.raises(errors.DataError, match=message):
         generated.generate(split, 1, 0, kinds)

@@ -16,11 +16,16 @@ import pytest
 from verifier.errors import DataError, UserError
 from verifier.tasks.gsm8k import HUB_FILE, load_gsm8k
 
-REAL = pathlib.Path(os.environ.get("GSM8K_DIR") or pathlib.Path(__file__).parents[3] / "shared" / "data" / "gsm8k")
+REAL = pathlib.Path(
+    os.environ.get("GSM8K_DIR") or pathlib.Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
+)
 
 
 def row(split, n):
-    return {"question": f"{split}: what is {n} + {n}?", "answer": f"It is {n}+{n}=<<{n}+{n}={2 * n}>>{2 * n}\n#### {2 * n:,}"}
+    return {
+        "question": f"{split}: what is {n} + {n}?",
+        "answer": f"It is {n}+{n}=<<{n}+{n}={2 * n}>>{2 * n}\n#### {2 * n:,}",
+    }
 
 
 ROWS = {split: [row(split, n) for n in range(490, 520)] for split in ("train", "test")}
@@ -52,7 +57,11 @@ def fake_tfds(monkeypatch):
 
     def data_source(name, *, split, builder_kwargs):
         calls.append((name, split, builder_kwargs))
-        return [{"annotation": b"", "short_answer": b""} | {key: value.encode() for key, value in row.items()} for row in shuffled(split)]
+        return [
+            {"annotation": b"", "short_answer": b""}
+            | {key: value.encode() for key, value in row.items()}
+            for row in shuffled(split)
+        ]
 
     tfds.data_source, tfds.text, text.gsm8k = data_source, text, gsm8k
     for module in (tfds, text, gsm8k):
@@ -64,13 +73,18 @@ def test_all_sources_agree_whatever_their_row_order(folder, tmp_path, monkeypatc
     local = load_gsm8k(str(folder))
     calls = fake_tfds(monkeypatch)
     assert load_gsm8k(source="tfds") == local
-    assert calls == [("gsm8k", split, {"file_format": "array_record"}) for split in ("train", "test")]
+    assert calls == [
+        ("gsm8k", split, {"file_format": "array_record"}) for split in ("train", "test")
+    ]
     hub = types.ModuleType("huggingface_hub")
     write_hub_files(tmp_path / "hub")
-    hub.hf_hub_download = lambda repository, name, repo_type: str(tmp_path / "hub" / name) if repository == "openai/gsm8k" else ""
+    hub.hf_hub_download = lambda repository, name, repo_type: (
+        str(tmp_path / "hub" / name) if repository == "openai/gsm8k" else ""
+    )
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     assert load_gsm8k(source="hub") == local
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # a copy of the repository needs no such package
+    # a copy of the repository needs no such package
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert load_gsm8k(str(tmp_path / "hub"), source="hub") == local
 
 
@@ -78,9 +92,13 @@ def test_problems(folder):
     found = load_gsm8k(str(folder))
     assert {split: len(problems) for split, problems in found.items()} == {"train": 30, "test": 30}
     for split, problems in found.items():
-        assert [problem.problem_id for problem in problems] == sorted(problem.problem_id for problem in problems)
+        assert [problem.problem_id for problem in problems] == sorted(
+            problem.problem_id for problem in problems
+        )
         assert {(problem.split, problem.source) for problem in problems} == {(split, "gsm8k")}
-        assert {problem.question: problem.solution for problem in problems} == {row["question"]: row["answer"] for row in ROWS[split]}
+        assert {problem.question: problem.solution for problem in problems} == {
+            row["question"]: row["answer"] for row in ROWS[split]
+        }
     assert {problem.answer for problem in found["train"]} >= {"980", "1,000"}
 
 
@@ -90,7 +108,9 @@ def test_repeated_questions_stay_once_whatever_the_order(folder, capsys):
     again = lines[0].replace("what is", "what  is")
     path.write_text("\n".join([*lines, again]))
     one = load_gsm8k(str(folder))
-    assert len(one["train"]) == 30 and "1 of 31 problems repeat a question" in capsys.readouterr().err
+    assert (
+        len(one["train"]) == 30 and "1 of 31 problems repeat a question" in capsys.readouterr().err
+    )
     path.write_text("\n".join([again, *lines]))
     assert load_gsm8k(str(folder)) == one
 
@@ -101,10 +121,19 @@ def test_repeated_questions_stay_once_whatever_the_order(folder, capsys):
         ('{"question": "q"}', r"train\.jsonl, line 3: no field 'answer'; it has question"),
         ('{"question": "q", ', r"train\.jsonl, line 3: not JSON"),
         ("[]", r"train\.jsonl, line 3: '\[\]'; expected an object"),
-        ('{"question": "q", "answer": "It is 4."}', r"train\.jsonl, line 3: .*'It is 4\.'; expected '#### N'"),
+        (
+            '{"question": "q", "answer": "It is 4."}',
+            r"train\.jsonl, line 3: .*'It is 4\.'; expected '#### N'",
+        ),
         ('{"question": "q", "answer": "It is 4.\\n#### "}', r"line 3: .*expected '#### N'"),
-        ('{"question": 5, "answer": "x\\n#### 4"}', r"line 3: 5 where question or answer is expected"),
-        ('{"question": " ", "answer": "x\\n#### 4"}', r"line 3: ' ' where question or answer is expected"),
+        (
+            '{"question": 5, "answer": "x\\n#### 4"}',
+            r"line 3: 5 where question or answer is expected",
+        ),
+        (
+            '{"question": " ", "answer": "x\\n#### 4"}',
+            r"line 3: ' ' where question or answer is expected",
+        ),
     ],
 )
 def test_malformed_rows_are_named_by_file_and_line(folder, line, message):
@@ -135,7 +164,13 @@ def test_empty_and_torn_files_are_named(folder, monkeypatch):
 
 def test_missing_data_says_how_to_supply_them(tmp_path, monkeypatch):
     monkeypatch.delenv("GSM8K_DIR", raising=False)
-    with pytest.raises(DataError, match=r"train\.jsonl and test\.jsonl .from .*grade-school-math.*GSM8K_DIR=.*--set data\.dir="):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"train\.jsonl and test\.jsonl .from .*grade-school-math.*GSM8K_DIR=.*--set "
+            r"data\.dir="
+        ),
+    ):
         load_gsm8k()
     monkeypatch.setenv("GSM8K_DIR", str(tmp_path / "elsewhere"))
     with pytest.raises(DataError, match=r"elsewhere/train\.jsonl is not there .GSM8K_DIR="):
@@ -145,7 +180,10 @@ def test_missing_data_says_how_to_supply_them(tmp_path, monkeypatch):
 
 
 def test_missing_packages_and_networks_point_to_local_files(monkeypatch):
-    for source, package, pip in (("tfds", "tensorflow_datasets", "'tensorflow-datasets>="), ("hub", "huggingface_hub", "huggingface-hub")):
+    for source, package, pip in (
+        ("tfds", "tensorflow_datasets", "'tensorflow-datasets>="),
+        ("hub", "huggingface_hub", "huggingface-hub"),
+    ):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(DataError, match=rf"pip install {pip}.*GSM8K_DIR"):
             load_gsm8k(source=source)
@@ -156,7 +194,10 @@ def test_missing_packages_and_networks_point_to_local_files(monkeypatch):
     hub = types.ModuleType("huggingface_hub")
     hub.hf_hub_download = offline
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    with pytest.raises(DataError, match=r"could not be fetched from the hub .no network.*HF_HUB_OFFLINE=1.*GSM8K_DIR"):
+    with pytest.raises(
+        DataError,
+        match=r"could not be fetched from the hub .no network.*HF_HUB_OFFLINE=1.*GSM8K_DIR",
+    ):
         load_gsm8k(source="hub")
     fake_tfds(monkeypatch)
     sys.modules["tensorflow_datasets"].data_source = offline
@@ -167,7 +208,10 @@ def test_missing_packages_and_networks_point_to_local_files(monkeypatch):
 @pytest.mark.skipif(not (REAL / "train.jsonl").exists(), reason="no GSM8K here; set GSM8K_DIR")
 def test_the_real_data():
     found = load_gsm8k(str(REAL))
-    assert {split: len(problems) for split, problems in found.items()} == {"train": 7473, "test": 1319}
+    assert {split: len(problems) for split, problems in found.items()} == {
+        "train": 7473,
+        "test": 1319,
+    }
     ids = {split: {problem.problem_id for problem in problems} for split, problems in found.items()}
     assert len(ids["train"]) == 7473 and not ids["train"] & ids["test"]
     assert sum("," in problem.answer for problem in found["train"]) == 79

@@ -13,9 +13,15 @@ from verifier.tasks.gsm8k import load_gsm8k
 BROKEN = [
     (b'{"a": 1}\n\n{"a": \n', r"a\.jsonl, line 3: not JSON"),
     (b'{"a": 1}\n[2]\n', r"a\.jsonl, line 2: '\[2\]'; expected an object"),
-    (b'{"a": 1}\r\n{"a": "caf\xe9"}\n', r"a\.jsonl, line 2: not UTF-8 .byte 0xe9 at place 11.*iconv"),
+    (
+        b'{"a": 1}\r\n{"a": "caf\xe9"}\n',
+        r"a\.jsonl, line 2: not UTF-8 .byte 0xe9 at place 11.*iconv",
+    ),
     (b"\n  \n", r"a\.jsonl is empty"),
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", r"a\.jsonl is a Git LFS pointer.*git lfs pull"),
+    (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        r"a\.jsonl is a Git LFS pointer.*git lfs pull",
+    ),
     (None, r"a\.jsonl cannot be read .No such file"),
 ]
 
@@ -23,7 +29,10 @@ BROKEN = [
 def test_rows_come_with_their_places(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes('\n{"a": "\u2028\u00e9"}\r\n  \n{"a": 2}'.encode())
-    assert list(jsonl_rows(path)) == [({"a": "\u2028\u00e9"}, f"{path}, line 2"), ({"a": 2}, f"{path}, line 4")]
+    assert list(jsonl_rows(path)) == [
+        ({"a": "\u2028\u00e9"}, f"{path}, line 2"),
+        ({"a": 2}, f"{path}, line 4"),
+    ]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_data(tmp_path):

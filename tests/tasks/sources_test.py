@@ -11,7 +11,13 @@ from verifier.config import DataConfig
 from verifier.errors import DataError
 from verifier.tables.schemas import SCHEMAS
 from verifier.tasks import sources as problems_lib
-from verifier.tasks.sources import FOR_TESTING, SOURCES, load_problems, problems_from_table, problems_table
+from verifier.tasks.sources import (
+    FOR_TESTING,
+    SOURCES,
+    load_problems,
+    problems_from_table,
+    problems_table,
+)
 from verifier.text.problem import make_problem
 
 
@@ -23,7 +29,9 @@ def made(split, count):
 def fake(monkeypatch):
     """A source named "fake" whose rows a test may change."""
     found = {"train": made("train", 100), "test": made("test", 40)}
-    monkeypatch.setitem(SOURCES, "fake", lambda config, seed: {split: list(rows) for split, rows in found.items()})
+    monkeypatch.setitem(
+        SOURCES, "fake", lambda config, seed: {split: list(rows) for split, rows in found.items()}
+    )
     return found
 
 
@@ -37,10 +45,16 @@ def ids(problems):
 
 def test_splits_are_disjoint_complete_and_say_their_name(fake):
     splits = load_problems(config(), 0)
-    assert {split: len(problems) for split, problems in splits.items()} == {"train": 90, "heldout": 10, "test": 40}
+    assert {split: len(problems) for split, problems in splits.items()} == {
+        "train": 90,
+        "heldout": 10,
+        "test": 40,
+    }
     assert set(ids(splits["train"])) | set(ids(splits["heldout"])) == set(ids(fake["train"]))
     for split, problems in splits.items():
-        assert {problem.split for problem in problems} == {split} and ids(problems) == sorted(ids(problems))
+        assert {problem.split for problem in problems} == {split} and ids(problems) == sorted(
+            ids(problems)
+        )
     assert all(problem.question.startswith("train") for problem in splits["heldout"])
 
 
@@ -64,7 +78,10 @@ def test_limits_nest_and_the_seed_chooses(fake):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_problems": 91}, r"data\.train_problems .beside 10 held out. is 91, but there are 90"),
+        (
+            {"train_problems": 91},
+            r"data\.train_problems .beside 10 held out. is 91, but there are 90",
+        ),
         ({"test_problems": 41}, r"data\.test_problems is 41, but there are 40"),
         ({"heldout_problems": 100}, r"data\.heldout_problems is 100 of 100 training problems"),
         ({"test_problems": -1}, r"data\.test_problems is -1"),
@@ -86,7 +103,10 @@ def test_a_problem_in_two_splits_is_refused(fake):
 
 @pytest.mark.parametrize("name", FOR_TESTING)
 def test_sets_for_testing_only_name_the_way_out(name):
-    message = rf"'{name}', but svamp, asdiv, multiarith are for testing only: .*data\.name=gsm8k.*data\.test_name={name} data\.test_dir="
+    message = (
+        rf"'{name}', but svamp, asdiv, multiarith are for testing only: "
+        rf".*data\.name=gsm8k.*data\.test_name={name} data\.test_dir="
+    )
     with pytest.raises(DataError, match=message):
         load_problems(config(name=name), 0)
 
@@ -101,15 +121,24 @@ def test_test_problems_from_another_source(fake, monkeypatch):
     monkeypatch.setitem(SOURCES, "svamp", other)
     wanted = config(dir="here", test_name="svamp", test_dir="there", test_problems=20)
     splits = load_problems(wanted, 0)
-    assert folders == ["there"] and {split: len(each) for split, each in splits.items()} == {"train": 90, "heldout": 10, "test": 20}
+    assert folders == ["there"] and {split: len(each) for split, each in splits.items()} == {
+        "train": 90,
+        "heldout": 10,
+        "test": 20,
+    }
     alone = load_problems(config(), 0)
     assert splits["train"] == alone["train"] and splits["heldout"] == alone["heldout"]
-    assert all(problem.question.startswith("svamp") and problem.split == "test" for problem in splits["test"])
+    assert all(
+        problem.question.startswith("svamp") and problem.split == "test"
+        for problem in splits["test"]
+    )
     with pytest.raises(DataError, match=r"data\.test_problems is 31, but there are 30"):
         load_problems(dataclasses.replace(wanted, test_problems=31), 0)
     with pytest.raises(DataError, match=r"data\.test_name is 'svmp'.*nearest: svamp"):
         load_problems(config(test_name="svmp"), 0)
-    monkeypatch.setitem(SOURCES, "svamp", lambda config, seed: {"train": [], "test": fake["train"][:1]})
+    monkeypatch.setitem(
+        SOURCES, "svamp", lambda config, seed: {"train": [], "test": fake["train"][:1]}
+    )
     with pytest.raises(DataError, match=r"is in (train|heldout) and in test: 'train 0\?'"):
         load_problems(config(test_name="svamp"), 0)
 
@@ -132,9 +161,22 @@ def test_generated_problems_are_asked_for_in_the_right_numbers(monkeypatch):
         return made(split, count)
 
     monkeypatch.setattr(problems_lib, "generate", generate)
-    splits = load_problems(DataConfig(name="generated", train_problems=30, heldout_problems=7, test_problems=9, kinds=("chain",)), 5)
+    splits = load_problems(
+        DataConfig(
+            name="generated",
+            train_problems=30,
+            heldout_problems=7,
+            test_problems=9,
+            kinds=("chain",),
+        ),
+        5,
+    )
     assert calls == [("train", 37, 5, ("chain",)), ("test", 9, 5, ("chain",))]
-    assert {split: len(problems) for split, problems in splits.items()} == {"train": 30, "heldout": 7, "test": 9}
+    assert {split: len(problems) for split, problems in splits.items()} == {
+        "train": 30,
+        "heldout": 7,
+        "test": 9,
+    }
 
 
 def test_problems_go_to_their_table_and_back():

@@ -33,8 +33,20 @@ def test_join(body, question, joined):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(51.0, "51"), (0.5, "0.5"), ("65.0", "65"), ("1,350", "1350"), ("3.10", "3.1"), (".5", "0.5"), (-3.0, "-3"), (7, "7")]
-    + [(value, None) for value in ("5/2", "3:4", "two", "", True, None, float("nan"), float("inf"), "1.2.3")],
+    [
+        (51.0, "51"),
+        (0.5, "0.5"),
+        ("65.0", "65"),
+        ("1,350", "1350"),
+        ("3.10", "3.1"),
+        (".5", "0.5"),
+        (-3.0, "-3"),
+        (7, "7"),
+    ]
+    + [
+        (value, None)
+        for value in ("5/2", "3:4", "two", "", True, None, float("nan"), float("inf"), "1.2.3")
+    ],
 )
 def test_number_text(value, text):
     assert number_text(value) == text
@@ -54,12 +66,22 @@ def test_svamp(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SVAMP_DIR", str(tmp_path))
     found = load_svamp()
     (problem,) = found["test"]
-    assert (problem.question, problem.solution, problem.answer) == ("He has 3. How many?", None, "3")
+    assert (problem.question, problem.solution, problem.answer) == (
+        "He has 3. How many?",
+        None,
+        "3",
+    )
     assert (problem.source, problem.split) == ("svamp", "test")
     said = capsys.readouterr().err
-    assert found["train"] == [] and "svamp: 1 problems; 1 skipped (no numeric answer), 1 left out (the question repeats)" in said
+    assert (
+        found["train"] == []
+        and "svamp: 1 problems; 1 skipped (no numeric answer), 1 left out (the question repeats)"
+        in said
+    )
     write(tmp_path, "SVAMP.json", [{"Body": "x", "Question": "y"}])
-    with pytest.raises(DataError, match=r"SVAMP\.json, problem 0: no field 'Answer'; it has Body, Question"):
+    with pytest.raises(
+        DataError, match=r"SVAMP\.json, problem 0: no field 'Answer'; it has Body, Question"
+    ):
         load_svamp()
     write(tmp_path, "SVAMP.json", "[\n{,}]")
     with pytest.raises(DataError, match=r"SVAMP\.json, line 2: not JSON"):
@@ -70,22 +92,35 @@ def test_svamp(tmp_path, monkeypatch, capsys):
 
 
 def test_multiarith(tmp_path, capsys):
-    rows = [{"sQuestion": " Some  words? ", "lSolutions": [39.0]}, {"sQuestion": "Two?", "lSolutions": [1.0, 2.0]}]
+    rows = [
+        {"sQuestion": " Some  words? ", "lSolutions": [39.0]},
+        {"sQuestion": "Two?", "lSolutions": [1.0, 2.0]},
+    ]
     write(tmp_path, "MultiArith.json", rows)
     found = load_multiarith(str(tmp_path))
-    assert [(problem.question, problem.answer) for problem in found["test"]] == [("Some words?", "39")]
+    assert [(problem.question, problem.answer) for problem in found["test"]] == [
+        ("Some words?", "39")
+    ]
     assert "1 skipped" in capsys.readouterr().err
 
 
 def test_asdiv(tmp_path):
     def problem(answer):
-        texts = f"<Body>A {answer[0]},</Body><Question>how many?</Question><Answer>{answer}</Answer>"
+        texts = (
+            f"<Body>A {answer[0]},</Body><Question>how many?</Question><Answer>{answer}</Answer>"
+        )
         return f"<Problem ID='{answer}'>{texts}</Problem>"
 
     answers = ["9 (apples)", "8.50 (dollars)", "7", "6 (x); 5 (y)", "4:3", "Yes"]
-    write(tmp_path, "ASDiv.xml", f"<C><ProblemSet>{''.join(map(problem, answers))}</ProblemSet></C>")
+    write(
+        tmp_path, "ASDiv.xml", f"<C><ProblemSet>{''.join(map(problem, answers))}</ProblemSet></C>"
+    )
     found = load_asdiv(str(tmp_path))["test"]
-    assert {problem.question[:3]: problem.answer for problem in found} == {"A 9": "9", "A 8": "8.5", "A 7": "7"}
+    assert {problem.question[:3]: problem.answer for problem in found} == {
+        "A 9": "9",
+        "A 8": "8.5",
+        "A 7": "7",
+    }
     write(tmp_path, "ASDiv.xml", "<C>\n<Problem ID='p7'><Body>x</Body></Problem></C>")
     with pytest.raises(DataError, match=r"problem p7: no element Question"):
         load_asdiv(str(tmp_path))
@@ -106,16 +141,31 @@ def test_missing_files_and_the_real_ones(load, variable, files, count, monkeypat
     name = files.partition("/")[2]
     path = pathlib.Path(os.environ.get(variable) or (SHARED / files).parent) / name
     monkeypatch.setenv(variable, str(tmp_path))
-    with pytest.raises(DataError, match=rf"{name} is not there .{variable}=.*from https://github.com.*--set data\.dir="):
+    with pytest.raises(
+        DataError,
+        match=rf"{name} is not there .{variable}=.*from https://github.com.*--set data\.dir=",
+    ):
         load()
     if not path.exists():
         pytest.skip(f"no {name} here; set {variable}")
     found = load(str(path.parent))["test"]
     assert len(found) == count
-    assert all(problem.solution is None and number_text(problem.answer) == problem.answer for problem in found)
+    assert all(
+        problem.solution is None and number_text(problem.answer) == problem.answer
+        for problem in found
+    )
 
 
 def test_a_question_that_repeats_with_another_answer_is_refused():
-    assert len(for_testing([("How many?", "18"), ("How  many?", "18.0")], "svamp", pathlib.Path("svamp.json"))["test"]) == 1
-    with pytest.raises(DataError, match="svamp: the question 'How many\\?' has two gold answers, '18' and '19'"):
+    assert (
+        len(
+            for_testing(
+                [("How many?", "18"), ("How  many?", "18.0")], "svamp", pathlib.Path("svamp.json")
+            )["test"]
+        )
+        == 1
+    )
+    with pytest.raises(
+        DataError, match="svamp: the question 'How many\\?' has two gold answers, '18' and '19'"
+    ):
         for_testing([("How many?", "18"), ("How many?", "19")], "svamp", pathlib.Path("svamp.json"))

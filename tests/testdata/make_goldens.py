@@ -1,10 +1,14 @@
-"""Makes the tiny checkpoints and goldens of hf_weights_test and hf_verifier_test, with torch and transformers. Knows no project.
+"""Makes the tiny checkpoints and goldens of hf_weights_test and hf_verifier_test, with torch and
+transformers. Knows no project.
 
-hf_*: log-probabilities of a CausalLM. values_*: a ForTokenClassification with one label, and its output after every token.
+hf_*: log-probabilities of a CausalLM. values_*: a ForTokenClassification with one label, and its
+output after every token.
 
 Run by hand:
-    python tests/testdata/make_goldens.py                  # writes hf_*/ and values_*/ beside this file (the same bytes each time)
-    python tests/testdata/make_goldens.py --check FOLDER   # FOLDER holds models exported under the same names: do they still agree?
+    python tests/testdata/make_goldens.py                  # writes hf_*/ and values_*/ beside this
+                                                           file (the same bytes each time)
+    python tests/testdata/make_goldens.py --check FOLDER   # FOLDER holds models exported under the
+                                                           same names: do they still agree?
 """
 
 from __future__ import annotations
@@ -33,36 +37,83 @@ ROPE_LLAMA3 = {
     "factor": 8.0,
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,  # small, so that 24 tokens with heads of width 16 meet all three bands of frequencies
+    # small, so that 24 tokens with heads of width 16 meet all three bands of frequencies
+    "original_max_position_embeddings": 64,
 }
 ROPE_LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0}
-ROPE_YARN = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 32}
+ROPE_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 500.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
 ROPE_PLAIN = {"rope_type": "default", "rope_theta": 500.0}
-ROPE_GEMMA3 = {"full_attention": ROPE_LINEAR, "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}
+ROPE_GEMMA3 = {
+    "full_attention": ROPE_LINEAR,
+    "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+}
 CONFIGS: dict[str, transformers.PretrainedConfig] = {
-    "hf_llama": transformers.LlamaConfig(**SIZES, rope_parameters=ROPE_PLAIN, tie_word_embeddings=True),
-    "hf_llama3": transformers.LlamaConfig(**SIZES, head_dim=16, rope_parameters=ROPE_LLAMA3, tie_word_embeddings=False),
-    "hf_llama_bias": transformers.LlamaConfig(
-        **SIZES, rope_parameters=ROPE_LINEAR, attention_bias=True, mlp_bias=True, tie_word_embeddings=True, dtype="bfloat16"
+    "hf_llama": transformers.LlamaConfig(
+        **SIZES, rope_parameters=ROPE_PLAIN, tie_word_embeddings=True
     ),
-    "hf_mistral": transformers.MistralConfig(**SIZES, rope_parameters=ROPE_PLAIN, sliding_window=7, tie_word_embeddings=False),
-    "hf_qwen2": transformers.Qwen2Config(**SIZES, rope_parameters=ROPE_PLAIN, tie_word_embeddings=True),
-    "hf_qwen2_yarn": transformers.Qwen2Config(**SIZES, rope_parameters=ROPE_YARN, tie_word_embeddings=True),
-    "hf_gpt2": transformers.GPT2Config(vocab_size=80, n_embd=32, n_layer=2, n_head=4, n_positions=32, bos_token_id=None, eos_token_id=None),
-    "hf_qwen3": transformers.Qwen3Config(**SIZES, head_dim=16, rope_parameters=ROPE_PLAIN, tie_word_embeddings=True),
+    "hf_llama3": transformers.LlamaConfig(
+        **SIZES, head_dim=16, rope_parameters=ROPE_LLAMA3, tie_word_embeddings=False
+    ),
+    "hf_llama_bias": transformers.LlamaConfig(
+        **SIZES,
+        rope_parameters=ROPE_LINEAR,
+        attention_bias=True,
+        mlp_bias=True,
+        tie_word_embeddings=True,
+        dtype="bfloat16",
+    ),
+    "hf_mistral": transformers.MistralConfig(
+        **SIZES, rope_parameters=ROPE_PLAIN, sliding_window=7, tie_word_embeddings=False
+    ),
+    "hf_qwen2": transformers.Qwen2Config(
+        **SIZES, rope_parameters=ROPE_PLAIN, tie_word_embeddings=True
+    ),
+    "hf_qwen2_yarn": transformers.Qwen2Config(
+        **SIZES, rope_parameters=ROPE_YARN, tie_word_embeddings=True
+    ),
+    "hf_gpt2": transformers.GPT2Config(
+        vocab_size=80,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_positions=32,
+        bos_token_id=None,
+        eos_token_id=None,
+    ),
+    "hf_qwen3": transformers.Qwen3Config(
+        **SIZES, head_dim=16, rope_parameters=ROPE_PLAIN, tie_word_embeddings=True
+    ),
 }
 SMALL = SIZES | {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 20}
 VALUES: dict[str, transformers.PretrainedConfig] = {
     "values_llama": transformers.LlamaConfig(**SMALL, rope_parameters=ROPE_PLAIN, num_labels=1),
-    "values_mistral": transformers.MistralConfig(**SMALL, rope_parameters=ROPE_PLAIN, sliding_window=7, num_labels=1),
+    "values_mistral": transformers.MistralConfig(
+        **SMALL, rope_parameters=ROPE_PLAIN, sliding_window=7, num_labels=1
+    ),
     "values_qwen2": transformers.Qwen2Config(**SMALL, rope_parameters=ROPE_PLAIN, num_labels=1),
     "values_gpt2": transformers.GPT2Config(
-        vocab_size=40, n_embd=16, n_layer=2, n_head=4, n_positions=32, bos_token_id=None, eos_token_id=None, num_labels=1
+        vocab_size=40,
+        n_embd=16,
+        n_layer=2,
+        n_head=4,
+        n_positions=32,
+        bos_token_id=None,
+        eos_token_id=None,
+        num_labels=1,
     ),
-    "values_qwen3": transformers.Qwen3Config(**SMALL, head_dim=8, rope_parameters=ROPE_PLAIN, num_labels=1),
+    "values_qwen3": transformers.Qwen3Config(
+        **SMALL, head_dim=8, rope_parameters=ROPE_PLAIN, num_labels=1
+    ),
 }
-ADDED: dict[str, transformers.PretrainedConfig] = {  # behind the others, whose seeds are their places
-    # Stored as bfloat16, as the published ones are: 1 + weight is exact in float32, and comes back as it was.
+# behind the others, whose seeds are their places
+ADDED: dict[str, transformers.PretrainedConfig] = {
+    # Stored as bfloat16, as the published ones are: 1 + weight is exact in float32, and comes back
+    # as it was.
     "hf_gemma3": transformers.Gemma3TextConfig(
         **SIZES | {"num_hidden_layers": 3},
         head_dim=16,
@@ -80,13 +131,22 @@ ALL = CONFIGS | VALUES | ADDED
 
 
 def randomise(model: torch.nn.Module, seed: int) -> None:
-    """Weights far from their usual small start: attention is peaked, norms and biases are not at 1 and 0, so that any mistake shows."""
+    """Weights far from their usual small start: attention is peaked, norms and biases are not at 1
+    and 0, so that any mistake shows.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             if parameter.ndim == 2:
-                parameter.copy_(noise * (0.5 if "embed" in name or "wte" in name or "wpe" in name else parameter.shape[-1] ** -0.5))
+                parameter.copy_(
+                    noise
+                    * (
+                        0.5
+                        if "embed" in name or "wte" in name or "wpe" in name
+                        else parameter.shape[-1] ** -0.5
+                    )
+                )
             else:
                 parameter.copy_(noise * 0.2 + (0.0 if name.endswith("bias") else 1.0))
 
@@ -119,26 +179,37 @@ def make(name: str, seed: int) -> None:
     (folder / "generation_config.json").unlink(missing_ok=True)
     tokens = np.random.default_rng(seed).integers(0, config.vocab_size, (2, 24), dtype=np.int32)
     reference = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-    np.savez_compressed(folder / "golden.npz", tokens=tokens, **{what: output(reference, tokens, what)})
+    np.savez_compressed(
+        folder / "golden.npz", tokens=tokens, **{what: output(reference, tokens, what)}
+    )
 
 
 def check(folder: pathlib.Path) -> bool:
-    """Loads every model found in `folder`, prints how far it is from its golden and whether a tensor was left over or made up."""
+    """Loads every model found in `folder`, prints how far it is from its golden and whether a
+    tensor was left over or made up.
+    """
     good = True
     for name in sorted(ALL.keys() & {path.name for path in folder.iterdir()}):
         kind, what = _kind(name)
-        model, info = kind.from_pretrained(folder / name, output_loading_info=True, attn_implementation="eager")
+        model, info = kind.from_pretrained(
+            folder / name, output_loading_info=True, attn_implementation="eager"
+        )
         golden = np.load(HERE / name / "golden.npz")
         difference = float(np.abs(output(model, golden["tokens"], what) - golden[what]).max())
         left = {key: names for key, names in info.items() if names}
         good &= difference < 1e-4 and not left
-        print(f"{name} {type(model).__name__}: max abs difference {difference:.2e}; loading problems: {left or 'none'}")
+        print(
+            f"{name} {type(model).__name__}: max abs difference {difference:.2e}; loading "
+            f"problems: {left or 'none'}"
+        )
     return good
 
 
 def main() -> None:
     """Writes the goldens, or checks a folder of exports against them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", type=pathlib.Path)
     arguments = parser.parse_args()
     if arguments.check:

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from verifier.text.calculator import Evaluated, Refused, annotations, evaluate, open_annotation
 
-GSM8K = pathlib.Path(os.environ.get("GSM8K_DIR") or pathlib.Path(__file__).parents[3] / "shared/data/gsm8k") / "train.jsonl"
+GSM8K = (
+    pathlib.Path(
+        os.environ.get("GSM8K_DIR") or pathlib.Path(__file__).parents[3] / "shared/data/gsm8k"
+    )
+    / "train.jsonl"
+)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +124,9 @@ TREES = st.recursive(
     lambda tree: st.tuples(tree, st.sampled_from("+-*"), tree).map(
         lambda parts: (
             f"({parts[0][0]}{parts[1]}{parts[2][0]})",
-            {"+": Fraction.__add__, "-": Fraction.__sub__, "*": Fraction.__mul__}[parts[1]](parts[0][1], parts[2][1]),
+            {"+": Fraction.__add__, "-": Fraction.__sub__, "*": Fraction.__mul__}[parts[1]](
+                parts[0][1], parts[2][1]
+            ),
         )
     ),
     max_leaves=8,
@@ -130,7 +137,9 @@ TREES = st.recursive(
 def test_agrees_with_fractions(tree):
     expression, value = tree
     result = evaluate(expression)
-    assert isinstance(result, Refused) == (len(expression) > 256) or "takes" in getattr(result, "reason", "")
+    assert isinstance(result, Refused) == (len(expression) > 256) or "takes" in getattr(
+        result, "reason", ""
+    )
     if isinstance(result, Evaluated):
         assert result.value == value
 
@@ -159,18 +168,30 @@ def test_open_annotations(text, expected):
 def test_closed_annotations_have_the_span_of_their_result():
     text = "a <<2*3=6>>6 b <<1/2=.5>>.5 c <<7+"
     found = annotations(text)
-    assert [(one.expression, one.result, text[one.start : one.end]) for one in found] == [("2*3", "6", "6>>"), ("1/2", ".5", ".5>>")]
+    assert [(one.expression, one.result, text[one.start : one.end]) for one in found] == [
+        ("2*3", "6", "6>>"),
+        ("1/2", ".5", ".5>>"),
+    ]
 
 
-@pytest.mark.skipif(not GSM8K.is_file(), reason="no GSM8K: set GSM8K_DIR to a folder with train.jsonl")
+@pytest.mark.skipif(
+    not GSM8K.is_file(), reason="no GSM8K: set GSM8K_DIR to a folder with train.jsonl"
+)
 def test_every_annotation_of_gsm8k():
-    found = [one for line in GSM8K.read_text("utf-8").splitlines() for one in annotations(json.loads(line)["answer"])]
+    found = [
+        one
+        for line in GSM8K.read_text("utf-8").splitlines()
+        for one in annotations(json.loads(line)["answer"])
+    ]
     results = [evaluate(one.expression) for one in found]
     assert len(found) == 23_716
     wrong = [
         (one, result)
         for one, result in zip(found, results, strict=True)
-        if isinstance(result, Refused) or abs(Fraction(result.text) - Fraction(one.result)) > Fraction(1, 10**6)
+        if isinstance(result, Refused)
+        or abs(Fraction(result.text) - Fraction(one.result)) > Fraction(1, 10**6)
     ]
     assert not wrong
-    assert sum(result.text == one.result for one, result in zip(found, results, strict=True)) == 23_098
+    assert (
+        sum(result.text == one.result for one, result in zip(found, results, strict=True)) == 23_098
+    )

@@ -18,11 +18,18 @@ def test_the_id_never_changes():
 
 def test_a_problem_keeps_what_it_was_given():
     problem = make_problem("Q?", "1+1=2\n#### 2", " 2\n", "mine", "train")
-    assert (problem.question, problem.answer, problem.source, problem.split) == ("Q?", "2", "mine", "train")
+    assert (problem.question, problem.answer, problem.source, problem.split) == (
+        "Q?",
+        "2",
+        "mine",
+        "train",
+    )
     assert problem.problem_id == problem_id("Q?")
 
 
-@pytest.mark.parametrize(("question", "answer", "named"), [("  ", "2", "question"), ("Q?", "", "answer")])
+@pytest.mark.parametrize(
+    ("question", "answer", "named"), [("  ", "2", "question"), ("Q?", "", "answer")]
+)
 def test_empty_fields_are_refused(question, answer, named):
     with pytest.raises(ProblemError, match=f"empty {named}"):
         make_problem(question, None, answer, "mine", "train")
@@ -35,7 +42,17 @@ def test_templates_leave_braces_in_problems_alone():
     assert Template().render_prompt("Q?") == "Q?\n"
 
 
-BAD = ["", "Q", "{question}{question}", "{question.x}", "{question!r}", "{question:>9}", "{answer}", "{}", "{question"]
+BAD = [
+    "",
+    "Q",
+    "{question}{question}",
+    "{question.x}",
+    "{question!r}",
+    "{question:>9}",
+    "{answer}",
+    "{}",
+    "{question",
+]
 
 
 @pytest.mark.parametrize("prompt", BAD)

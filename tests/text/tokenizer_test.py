@@ -24,13 +24,20 @@ LINES = [
 TEXT = "\n".join(LINES)
 
 
-def _huggingface(folder, special=("<|end|>", "<|other|>"), post_processor=None, trim=True, **config):
+def _huggingface(
+    folder, special=("<|end|>", "<|other|>"), post_processor=None, trim=True, **config
+):
     """A byte-level BPE in which `=` merges with `$`."""
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True, trim_offsets=trim)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+        add_prefix_space=True, trim_offsets=trim
+    )
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=340, initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(), special_tokens=list(special), show_progress=False
+        vocab_size=340,
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=list(special),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(LINES * 4 + ["=$"] * 99, trainer)
     if special:
@@ -44,7 +51,9 @@ def _huggingface(folder, special=("<|end|>", "<|other|>"), post_processor=None, 
 
 
 def _metaspace(folder, old):
-    """A tokenizer.json in the manner of Llama 2: it puts a space before every text and takes it away again."""
+    """A tokenizer.json in the manner of Llama 2: it puts a space before every text and takes it
+    away again.
+    """
     letters = sorted({*TEXT.replace(" ", "▁")} | {"▁"})
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
     pieces = ["<unk>", "<s>", "</s>", *bytes_, *letters, "▁a", "▁s"]
@@ -57,12 +66,25 @@ def _metaspace(folder, old):
     tokenizer = tokenizers.Tokenizer(model)
     if old:
         normalizers = tokenizers.normalizers
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        )
     else:
-        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(
+            prepend_scheme="first", split=False
+        )
     decoders = tokenizers.decoders
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
     tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
     folder.mkdir(exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -71,24 +93,39 @@ def _metaspace(folder, old):
 
 
 def _gemma(folder):
-    """A tokenizer.json in the manner of Gemma 3: other special tokens, no dummy prefix, runs of white space as added tokens."""
+    """A tokenizer.json in the manner of Gemma 3: other special tokens, no dummy prefix, runs of
+    white space as added tokens.
+    """
     letters = sorted({*TEXT.replace(" ", "▁")} | {"▁"})
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
     pieces = ["<pad>", "<eos>", "<bos>", "<unk>", *bytes_, *letters, "▁a", "▁▁"]
     vocab = {piece: place for place, piece in enumerate(pieces)}
     merges = [("▁", "a"), ("▁", "▁")]
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
     tokenizer.normalizer = tokenizers.normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(" ", "merged_with_previous")
     decoders = tokenizers.decoders
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", 2)]
+    )
     tokenizer.add_special_tokens(["<pad>", "<eos>", "<bos>", "<unk>"])
-    tokenizer.add_tokens([tokenizers.AddedToken(text, normalized=False) for text in ("\n", "\n\n", "▁▁", "<end_of_turn>")])
+    tokenizer.add_tokens(
+        [
+            tokenizers.AddedToken(text, normalized=False)
+            for text in ("\n", "\n\n", "▁▁", "<end_of_turn>")
+        ]
+    )
     tokenizer.add_special_tokens(["<image_soft_token>"])
     folder.mkdir(exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<eos>", "bos_token": "<bos>", "add_bos_token": True}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"eos_token": "<eos>", "bos_token": "<bos>", "add_bos_token": True})
+    )
     return folder
 
 
@@ -125,26 +162,40 @@ def tokenizer(request, tmp_path_factory):
     return KINDS[request.param](tmp_path_factory.mktemp("tokenizer"))
 
 
-# U+2581 is how tokenizers of the Llama kind write a space; U+FFFD is what decoding writes for half a character
-ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u2581\ufffd"), max_size=40)
+# U+2581 is how tokenizers of the Llama kind write a space; U+FFFD is what decoding writes for half
+# a character
+ANY_TEXT = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\u2581\ufffd"), max_size=40
+)
 MATHS = st.text(alphabet="0123456789 =<>#$.*/ab\n", max_size=40)
 
 
-@hypothesis.given(text=ANY_TEXT | MATHS | st.sampled_from(["<|end|>", "<|other|> </s><s>", "a <tool> b", *LINES]))
-@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis.given(
+    text=ANY_TEXT | MATHS | st.sampled_from(["<|end|>", "<|other|> </s><s>", "a <tool> b", *LINES])
+)
+@hypothesis.settings(
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_round_trip_and_spans(tokenizer, text):
     ids, spans = tokenizer.encode_with_spans(text)
     assert ids == tokenizer.encode(text)
     assert tokenizer.decode([*tokenizer.start_ids, *ids, tokenizer.end_id]) == text
     assert all(0 <= token < tokenizer.vocab_size and token != tokenizer.end_id for token in ids)
-    assert sorted({place for start, end in spans for place in range(start, end)}) == list(range(len(text)))
+    assert sorted({place for start, end in spans for place in range(start, end)}) == list(
+        range(len(text))
+    )
     assert spans == sorted(spans)
     for token, (start, end) in zip(ids, spans, strict=True):
-        assert tokenizer.token_text(token) in (text[start:end], "\ufffd" * len(tokenizer.token_text(token)))
+        assert tokenizer.token_text(token) in (
+            text[start:end],
+            "\ufffd" * len(tokenizer.token_text(token)),
+        )
 
 
 @hypothesis.given(cut=st.integers(0, len(TEXT)))
-@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis.settings(
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_continuations_get_no_space(tokenizer, cut):
     assert tokenizer.decode(tokenizer.encode(TEXT[:cut]) + tokenizer.encode(TEXT[cut:])) == TEXT
 
@@ -153,7 +204,9 @@ def test_ids_and_reserved_id(tokenizer):
     assert tokenizer.reserved_id == tokenizer.vocab_size
     assert 0 <= tokenizer.end_id < tokenizer.vocab_size
     assert tokenizer.decode([tokenizer.end_id]) == tokenizer.token_text(tokenizer.end_id) == ""
-    assert all(isinstance(tokenizer.token_text(token), str) for token in range(tokenizer.vocab_size))
+    assert all(
+        isinstance(tokenizer.token_text(token), str) for token in range(tokenizer.vocab_size)
+    )
 
 
 def test_saved_and_loaded_again(tokenizer, tmp_path):
@@ -174,7 +227,11 @@ def test_spans_find_what_the_calculator_writes():
     tokenizer = KINDS["trained"](None)
     ids, spans = tokenizer.encode_with_spans(LINES[1])
     (found,) = annotations(LINES[1])
-    inside = [token for token, (start, end) in zip(ids, spans, strict=True) if found.start <= start and end <= found.end]
+    inside = [
+        token
+        for token, (start, end) in zip(ids, spans, strict=True)
+        if found.start <= start and end <= found.end
+    ]
     assert tokenizer.decode(inside) == "24>>"
 
 
@@ -187,8 +244,32 @@ def test_half_a_character_is_marked():
 
 def test_trained_pieces():
     tokenizer = KINDS["trained"](None)
-    pieces = [tokenizer.token_text(token) for token in tokenizer.encode(" sold 48 apples\n\n<<48+24==>>#### 72")]
-    assert pieces == [" sold", " ", "4", "8", " apples", "\n", "\n", "<<", "4", "8", "+", "2", "4", "=", "=", ">>", "####", " ", "7", "2"]
+    pieces = [
+        tokenizer.token_text(token)
+        for token in tokenizer.encode(" sold 48 apples\n\n<<48+24==>>#### 72")
+    ]
+    assert pieces == [
+        " sold",
+        " ",
+        "4",
+        "8",
+        " apples",
+        "\n",
+        "\n",
+        "<<",
+        "4",
+        "8",
+        "+",
+        "2",
+        "4",
+        "=",
+        "=",
+        ">>",
+        "####",
+        " ",
+        "7",
+        "2",
+    ]
     assert tokenizer.start_ids == ()
 
 
@@ -201,7 +282,9 @@ def test_marks_never_merge():
 def test_training_is_deterministic_and_bounded(tmp_path):
     train_sentencepiece([TEXT, LINES[0]], 400).save(tmp_path / "a")
     train_sentencepiece(iter([TEXT, LINES[0]]), 400).save(tmp_path / "b")
-    assert (tmp_path / "a/tokenizer.model").read_bytes() == (tmp_path / "b/tokenizer.model").read_bytes()
+    assert (tmp_path / "a/tokenizer.model").read_bytes() == (
+        tmp_path / "b/tokenizer.model"
+    ).read_bytes()
     assert train_sentencepiece([TEXT], 300).vocab_size <= 300
     assert train_sentencepiece(["one egg"], 5000).vocab_size < 400
 
@@ -214,7 +297,10 @@ def test_a_small_vocabulary_spells_rare_letters():
     assert tokenizer.encode_with_spans(text)[1][-1] == (len(text) - 1, len(text))
 
 
-@pytest.mark.parametrize(("texts", "size", "message"), [([], 400, "no text"), (["\n"], 400, "no text"), ([TEXT], 200, "too small.*519")])
+@pytest.mark.parametrize(
+    ("texts", "size", "message"),
+    [([], 400, "no text"), (["\n"], 400, "no text"), ([TEXT], 200, "too small.*519")],
+)
 def test_training_that_cannot_be(texts, size, message):
     with pytest.raises(TokenizerError, match=message):
         train_sentencepiece(texts, size)
@@ -227,7 +313,8 @@ def test_added_tokens_count(tmp_path):
 
 
 def test_an_end_token_spelt_out_in_a_text_is_only_letters(tmp_path):
-    tokenizer = load_tokenizer(_huggingface(tmp_path / "t", eos_token="<tool>"))  # an added token that its file does not call special
+    # an added token that its file does not call special
+    tokenizer = load_tokenizer(_huggingface(tmp_path / "t", eos_token="<tool>"))
     assert tokenizer.end_id not in tokenizer.encode("<tool>")
     assert tokenizer.decode(tokenizer.encode("<tool>")) == "<tool>"
 
@@ -244,8 +331,14 @@ def test_where_the_end_token_is_found(tmp_path):
     assert _ends(folder)[0] == "<|end|>"
     assert "usual name" in _ends(folder)[1]
     assert _ends(folder, config={"eos_token_id": 2}) == ("<|stop|>", "eos_token_id of config.json")
-    assert _ends(folder, generation_config={"eos_token_id": [0, 1]}) == ("<|end|>", "eos_token_id of generation_config.json")
-    assert _ends(folder, tokenizer_config={"eos_token": {"content": "<|stop|>"}}) == ("<|stop|>", "eos_token of tokenizer_config.json")
+    assert _ends(folder, generation_config={"eos_token_id": [0, 1]}) == (
+        "<|end|>",
+        "eos_token_id of generation_config.json",
+    )
+    assert _ends(folder, tokenizer_config={"eos_token": {"content": "<|stop|>"}}) == (
+        "<|stop|>",
+        "eos_token of tokenizer_config.json",
+    )
     (folder / "chat_template.jinja").write_text("{{ message }}<|turn|>")
     assert _ends(folder)[0] == "<|turn|>"
     assert "chat template" in _ends(folder)[1]
@@ -257,13 +350,25 @@ def test_no_end_token_is_an_error(tmp_path):
 
 
 def test_start_tokens(tmp_path):
-    template = tokenizers.processors.TemplateProcessing(single="<|other|> $A <|end|>", special_tokens=[("<|other|>", 1), ("<|end|>", 0)])
+    template = tokenizers.processors.TemplateProcessing(
+        single="<|other|> $A <|end|>", special_tokens=[("<|other|>", 1), ("<|end|>", 0)]
+    )
     assert load_tokenizer(_huggingface(tmp_path / "a", post_processor=template)).start_ids == (1,)
-    assert load_tokenizer(_huggingface(tmp_path / "b", add_bos_token=True, bos_token="<|other|>")).start_ids == (1,)
-    assert load_tokenizer(_huggingface(tmp_path / "c", add_bos_token=False, bos_token="<|other|>")).start_ids == ()
+    assert load_tokenizer(
+        _huggingface(tmp_path / "b", add_bos_token=True, bos_token="<|other|>")
+    ).start_ids == (1,)
+    assert (
+        load_tokenizer(
+            _huggingface(tmp_path / "c", add_bos_token=False, bos_token="<|other|>")
+        ).start_ids
+        == ()
+    )
     gemma = load_tokenizer(_gemma(tmp_path / "g"))
     assert (gemma.start_ids, gemma.end_id) == ((2,), 1)
-    assert gemma.encode("<bos>")[0] != 2 and gemma.decode(gemma.encode("<bos>\n\n<end_of_turn>")) == "<bos>\n\n<end_of_turn>"
+    assert (
+        gemma.encode("<bos>")[0] != 2
+        and gemma.decode(gemma.encode("<bos>\n\n<end_of_turn>")) == "<bos>\n\n<end_of_turn>"
+    )
     folder = _foreign_sentencepiece(tmp_path / "d")
     assert load_tokenizer(folder / "foreign.model").start_ids == (1,)
     (folder / "tokenizer_config.json").write_text('{"add_bos_token": false}')
@@ -301,7 +406,9 @@ def test_ids_are_the_same_only_where_every_one_means_the_same(tmp_path):
     assert not same_ids(small, large) and not same_ids(small, ByteTokenizer())
     for each in (small, ByteTokenizer()):
         save_for_transformers(each, tmp_path / "exported")
-        assert same_ids(each, load_tokenizer(tmp_path / "exported")) and not same_ids(large, load_tokenizer(tmp_path / "exported"))
+        assert same_ids(each, load_tokenizer(tmp_path / "exported")) and not same_ids(
+            large, load_tokenizer(tmp_path / "exported")
+        )
     shuffled = load_tokenizer(tmp_path)
     shuffled.token_text = lambda token: small.token_text((token + 1) % small.vocab_size)
     assert not same_ids(small, shuffled)

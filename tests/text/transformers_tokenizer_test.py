@@ -1,4 +1,6 @@
-"""Exported tokenizers: the same ids by tokenizer.json alone, for every kind of tokenizer, whatever the text."""
+"""Exported tokenizers: the same ids by tokenizer.json alone, for every kind of tokenizer, whatever
+the text.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def foreign(model_type: str, own: tuple[str, ...] = ()) -> SentencePieceTokenize
         vocab_size=330,
         hard_vocab_limit=False,
         byte_fallback=True,
-        normalization_rule_name="nfkc",  # nmt_nfkc, the default, turns newlines into spaces: such a model is refused
+        # nmt_nfkc, the default, turns newlines into spaces: such a model is refused
+        normalization_rule_name="nfkc",
         bos_id=1,
         eos_id=2,
         minloglevel=2,
@@ -40,8 +43,13 @@ def foreign(model_type: str, own: tuple[str, ...] = ()) -> SentencePieceTokenize
     return SentencePieceTokenizer(model.getvalue())
 
 
-KINDS = {"bytes": ByteTokenizer, "sentencepiece": lambda: train_sentencepiece(TEXTS, 420), "unigram": lambda: foreign("unigram")}
-KINDS["merges"] = lambda: foreign("bpe", ("\u2581\u2581", "\u2581\u2581\u2581", "####"))  # runs of spaces, as Gemma has them
+KINDS = {
+    "bytes": ByteTokenizer,
+    "sentencepiece": lambda: train_sentencepiece(TEXTS, 420),
+    "unigram": lambda: foreign("unigram"),
+}
+# runs of spaces, as Gemma has them
+KINDS["merges"] = lambda: foreign("bpe", ("\u2581\u2581", "\u2581\u2581\u2581", "####"))
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -56,19 +64,42 @@ def pair(request, tmp_path_factory):
 
 
 PIECES = st.sampled_from(
-    [" ", "  ", "\n", "<<", ">>", "<", "=", "####", "#", "3", "12", "pens", "banana", "an", "\u00e9", "\u6f22", "\U0001f600", "\t"]
+    [
+        " ",
+        "  ",
+        "\n",
+        "<<",
+        ">>",
+        "<",
+        "=",
+        "####",
+        "#",
+        "3",
+        "12",
+        "pens",
+        "banana",
+        "an",
+        "\u00e9",
+        "\u6f22",
+        "\U0001f600",
+        "\t",
+    ]
 )
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(PIECES, max_size=20).map("".join) | st.text(st.characters(codec="utf-8", exclude_characters="\u2581\x00"), max_size=20))
+@given(
+    st.lists(PIECES, max_size=20).map("".join)
+    | st.text(st.characters(codec="utf-8", exclude_characters="\u2581\x00"), max_size=20)
+)
 def test_any_text_has_the_same_ids(pair, text):
     made, again = pair
     foreign = type(made) is SentencePieceTokenizer and bool(made.start_ids)
     if foreign and made.decode(made.encode(text)) != text:
         return  # a foreign model that rewrites the text is compared on those that it leaves alone
     if foreign and sorted(again.encode(text)) == sorted(made.encode(text)):
-        assert again.decode(again.encode(text)) == text  # the same pieces in another order are as likely to a unigram model
+        # the same pieces in another order are as likely to a unigram model
+        assert again.decode(again.encode(text)) == text
     else:
         assert again.encode(text) == made.encode(text)
     assert again.decode(made.encode(text)) == made.decode(made.encode(text))
@@ -83,9 +114,15 @@ def test_real_texts_have_the_same_ids_and_merges_matter(pair):
 
 def test_start_end_and_size_are_kept(pair, tmp_path):
     made, again = pair
-    assert (again.start_ids, again.end_id, again.vocab_size) == (made.start_ids, made.end_id, made.vocab_size)
+    assert (again.start_ids, again.end_id, again.vocab_size) == (
+        made.start_ids,
+        made.end_id,
+        made.vocab_size,
+    )
     save_for_transformers(again, tmp_path)  # of an export again
     third = load_tokenizer(tmp_path)
     assert third.start_ids == made.start_ids and third.encode(TEXTS[0]) == made.encode(TEXTS[0])
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    assert config["tokenizer_class"] == "PreTrainedTokenizerFast" and config["model_input_names"] == ["input_ids", "attention_mask"]
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast" and config[
+        "model_input_names"
+    ] == ["input_ids", "attention_mask"]

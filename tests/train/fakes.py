@@ -22,13 +22,26 @@ class Decoder(nnx.Module):
         self.embed = nnx.Param(0.3 * jax.random.normal(rngs.params(), (VOCAB + 1, WIDTH)))
         self.mix = nnx.Linear(2 * WIDTH, WIDTH, rngs=rngs)
 
-    def hidden(self, tokens_BT, positions_BT, segment_ids_BT, *, dropout_rate=0.0, dropout_key=None, remat=False):
+    def hidden(
+        self,
+        tokens_BT,
+        positions_BT,
+        segment_ids_BT,
+        *,
+        dropout_rate=0.0,
+        dropout_key=None,
+        remat=False,
+    ):
         x = self.embed[...][tokens_BT]
         seen = jnp.tril(segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :])
         mean = jnp.einsum("bts,bsd->btd", seen / seen.sum(-1, keepdims=True), x)
         y = jnp.tanh(self.mix(jnp.concatenate([x, mean], -1)))
         if dropout_key is not None:
-            y = y * jax.random.bernoulli(dropout_key, 1 - dropout_rate, y.shape) / (1 - dropout_rate)
+            y = (
+                y
+                * jax.random.bernoulli(dropout_key, 1 - dropout_rate, y.shape)
+                / (1 - dropout_rate)
+            )
         return x + y
 
     def output_rows(self):
@@ -60,11 +73,16 @@ def table_loss(model, batch, *, dropout_rate, dropout_key, remat=False):
     """Squared error of the table's values; dropout is taken no notice of."""
     weight = jnp.asarray(batch.value_weight_BT)
     error = (model.value[...][batch.tokens_BT] - batch.value_target_BT) ** 2
-    return {"value": Term((weight * error).sum(), weight.sum(), 1.0), "extra": Term(error.sum(), jnp.float32(error.size))}
+    return {
+        "value": Term((weight * error).sum(), weight.sum(), 1.0),
+        "extra": Term(error.sum(), jnp.float32(error.size)),
+    }
 
 
 def random_batch(seed: int, rows: int = 4, length: int = 12, used: int = 10) -> Batch:
-    """Two segments a row: ground truth with language-model weights, then a sample with value weights; padding behind them."""
+    """Two segments a row: ground truth with language-model weights, then a sample with value
+    weights; padding behind them.
+    """
     rng = np.random.default_rng(seed)
     segments = np.zeros((rows, length), np.int32)
     segments[:, : used // 2], segments[:, used // 2 : used] = 1, 2
@@ -75,13 +93,30 @@ def random_batch(seed: int, rows: int = 4, length: int = 12, used: int = 10) -> 
     value = ((segments == 2) & answer) * rng.uniform(0.5, 1.5, (rows, length))
     target = (segments == 2) * rng.integers(0, 2, (rows, 1))
     tokens = np.where(segments > 0, rng.integers(0, VOCAB, (rows, length)), 0).astype(np.int32)
-    return Batch(tokens, segments, positions, lm.astype(np.float32), value.astype(np.float32), target.astype(np.float32))
+    return Batch(
+        tokens,
+        segments,
+        positions,
+        lm.astype(np.float32),
+        value.astype(np.float32),
+        target.astype(np.float32),
+    )
 
 
 class Stream:
-    """`epochs` times the same number of random batches; raises in the middle where it is told to die."""
+    """`epochs` times the same number of random batches; raises in the middle where it is told to
+    die.
+    """
 
-    def __init__(self, epochs: int, steps: int, *, die_after: int | None = None, rows: int = 4, make=random_batch):
+    def __init__(
+        self,
+        epochs: int,
+        steps: int,
+        *,
+        die_after: int | None = None,
+        rows: int = 4,
+        make=random_batch,
+    ):
         self.steps_per_epoch = [steps] * epochs
         self.rows, self.make, self.die_after, self.position = rows, make, die_after, 0
 

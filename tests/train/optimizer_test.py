@@ -28,7 +28,11 @@ PARAMS = nnx.state(Model(), nnx.Param)
 
 def test_schedule_rises_and_falls():
     rate = optimizer.make_schedule(config_lib.TrainConfig(learning_rate=2.0, warmup_share=0.4), 10)
-    np.testing.assert_allclose([rate(step) for step in range(11)], [0.5, 1, 1.5, 2, 2, 5 / 3, 4 / 3, 1, 2 / 3, 1 / 3, 0], rtol=1e-6)
+    np.testing.assert_allclose(
+        [rate(step) for step in range(11)],
+        [0.5, 1, 1.5, 2, 2, 5 / 3, 4 / 3, 1, 2 / 3, 1 / 3, 0],
+        rtol=1e-6,
+    )
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, [3, 2, 1, 0]), (1.0, [1, 2, 3])])
@@ -79,5 +83,10 @@ def test_two_steps_are_adam_by_hand():
         params = optax.apply_updates(params, updates)
         g = max(min(raw, 1.0), -1.0)  # the norm of one number is its size
         m, v = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g
-        w -= 0.1 * (1 - step / 4) * (m / (1 - 0.9 ** (step + 1))) / (np.sqrt(v / (1 - 0.95 ** (step + 1))) + 1e-8)
+        w -= (
+            0.1
+            * (1 - step / 4)
+            * (m / (1 - 0.9 ** (step + 1)))
+            / (np.sqrt(v / (1 - 0.95 ** (step + 1))) + 1e-8)
+        )
     np.testing.assert_allclose(params["w"], w, rtol=1e-5)

@@ -1,4 +1,6 @@
-"""Batches made ahead: their order, their own positions, errors in their place, a thread that ends."""
+"""Batches made ahead: their order, their own positions, errors in their place, a thread that
+ends.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ def test_batches_come_in_order_with_positions_of_their_own():
             np.testing.assert_array_equal(ready.placed.tokens_BT, wanted.tokens_BT)
             assert ready.position == {"position": n} and ready.tokens == 40
             deadline = time.monotonic() + 5
-            while stream.position < min(n + 3, 6) and time.monotonic() < deadline:  # the stream itself runs ahead
+            # the stream itself runs ahead
+            while stream.position < min(n + 3, 6) and time.monotonic() < deadline:
                 time.sleep(0.001)
             assert stream.position == min(n + 3, 6)
     assert n == 6 and not names()
@@ -35,7 +38,9 @@ def test_batches_come_in_order_with_positions_of_their_own():
 def test_an_error_comes_where_its_batch_would_have_come():
     with (
         pytest.raises(KeyboardInterrupt),
-        contextlib.closing(prefetch.ahead(fakes.Stream(1, 6, die_after=4), lambda batch: batch)) as batches,
+        contextlib.closing(
+            prefetch.ahead(fakes.Stream(1, 6, die_after=4), lambda batch: batch)
+        ) as batches,
     ):
         taken = 0
         for _ in batches:
@@ -47,7 +52,10 @@ def test_a_batch_that_cannot_be_placed_is_told_too():
     def place(batch):
         raise MemoryError("no room on the device")
 
-    with pytest.raises(MemoryError, match="no room"), contextlib.closing(prefetch.ahead(fakes.Stream(1, 2), place)) as batches:
+    with (
+        pytest.raises(MemoryError, match="no room"),
+        contextlib.closing(prefetch.ahead(fakes.Stream(1, 2), place)) as batches,
+    ):
         next(batches)
 
 

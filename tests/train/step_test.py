@@ -22,7 +22,9 @@ VALUE_LOSS = functools.partial(LOSS, lm_weight=0.0)
 CONFIG = config_lib.VerifyConfig(batch_rows=4, learning_rate=1e-2, warmup_share=0.2)
 
 
-def compiled(config, loss=LOSS, place=lambda params: params, seed=0, job="verify", made=fakes.Judge):
+def compiled(
+    config, loss=LOSS, place=lambda params: params, seed=0, job="verify", made=fakes.Judge
+):
     """The programs of a small job, and how to make its first state."""
     graph, _, constants = step.split_model(made())
     programs, optimizer = step.compile_steps((graph, constants), loss, config, 3, seed, job)
@@ -35,8 +37,12 @@ def compiled(config, loss=LOSS, place=lambda params: params, seed=0, job="verify
 
 
 def test_dropout_differs_by_step_and_micro_batch_and_not_by_run():
-    """One row for ever and rate 0: only dropout can make two steps, or two micro-batches of a step, differ."""
-    programs, start = compiled(dataclasses.replace(CONFIG, dropout=0.5, learning_rate=0.0, accumulate=2), VALUE_LOSS)
+    """One row for ever and rate 0: only dropout can make two steps, or two micro-batches of a step,
+    differ.
+    """
+    programs, start = compiled(
+        dataclasses.replace(CONFIG, dropout=0.5, learning_rate=0.0, accumulate=2), VALUE_LOSS
+    )
     batch = jax.tree.map(lambda array: np.repeat(array, 2, axis=0), fakes.random_batch(0, rows=1))
     found = []
     for _ in range(2):
@@ -48,25 +54,42 @@ def test_dropout_differs_by_step_and_micro_batch_and_not_by_run():
     assert found[0] == found[1] and len(set(found[0])) == 3
     key = jax.random.fold_in(keys.key_of(0, "verify"), 0)
     row = jax.tree.map(lambda array: array[:1], batch)
-    terms_of = jax.jit(lambda m: VALUE_LOSS(fakes.Judge(), row, dropout_rate=0.5, dropout_key=jax.random.fold_in(key, m)))
+    terms_of = jax.jit(
+        lambda m: VALUE_LOSS(
+            fakes.Judge(), row, dropout_rate=0.5, dropout_key=jax.random.fold_in(key, m)
+        )
+    )
     each = [terms_of(m) for m in (0, 1)]
     sums = [float(terms["value"].sum) for terms in each]
     assert sums[0] != sums[1]
     by = losses.divisors(batch)
-    np.testing.assert_allclose(found[0][0], sum(float(losses.total(terms, by)) for terms in each), rtol=1e-5)
+    np.testing.assert_allclose(
+        found[0][0], sum(float(losses.total(terms, by)) for terms in each), rtol=1e-5
+    )
 
 
 def dropping_loss(model, batch, *, dropout_rate, dropout_key, remat=False):
     """A table's squared error over what dropout leaves of it."""
     kept = jax.random.bernoulli(dropout_key, 1 - dropout_rate, batch.tokens_BT.shape)
     weight = batch.value_weight_BT * kept
-    return {"value": losses.Term((weight * (model.value[...][batch.tokens_BT] - 1) ** 2).sum(), weight.sum(), 1.0)}
+    return {
+        "value": losses.Term(
+            (weight * (model.value[...][batch.tokens_BT] - 1) ** 2).sum(), weight.sum(), 1.0
+        )
+    }
 
 
 def test_dropout_differs_by_job_and_by_all_bits_of_the_seed():
     config, batch = dataclasses.replace(CONFIG, dropout=0.5), fakes.random_batch(0)
     found = []
-    for seed, job in ((0, "verify"), (0, "finetune"), (0, "pretrain"), (2**32, "verify"), (2**62, "verify"), (0, "verify")):
+    for seed, job in (
+        (0, "verify"),
+        (0, "finetune"),
+        (0, "pretrain"),
+        (2**32, "verify"),
+        (2**62, "verify"),
+        (0, "verify"),
+    ):
         programs, start = compiled(config, dropping_loss, seed=seed, job=job, made=fakes.Table)
         found.append(float(programs.step(start(), batch)[1]["loss"]))
     assert found[0] == found[-1] and len(set(found)) == 5
@@ -74,26 +97,39 @@ def test_dropout_differs_by_job_and_by_all_bits_of_the_seed():
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_batch_that_rows_are_missing_from_weighs_by_those_it_has(accumulate):
-    programs, start = compiled(dataclasses.replace(CONFIG, accumulate=accumulate), fakes.table_loss, made=fakes.Table)
+    programs, start = compiled(
+        dataclasses.replace(CONFIG, accumulate=accumulate), fakes.table_loss, made=fakes.Table
+    )
     half = fakes.random_batch(0, rows=2)
     full = jax.tree.map(lambda array: np.concatenate([array, array]), half)
     partial = jax.tree.map(lambda array: np.concatenate([array, np.zeros_like(array)]), half)
     (_, whole), (_, part) = programs.step(start(), full), programs.step(start(), partial)
     np.testing.assert_allclose(float(part["loss"]), float(whole["loss"]), rtol=1e-6)
-    np.testing.assert_allclose(float(part["gradient_norm"]), float(whole["gradient_norm"]) / 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        float(part["gradient_norm"]), float(whole["gradient_norm"]) / 2, rtol=1e-6
+    )
 
 
 def test_accumulation_equals_one_batch_and_compiles_once():
     found = []
     mesh = jax.sharding.NamedSharding(
-        jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)), jax.sharding.PartitionSpec()
+        jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)),
+        jax.sharding.PartitionSpec(),
     )
-    for accumulate, place in [(1, lambda params: params), (2, lambda params: jax.device_put(params, mesh))]:
-        programs, start = compiled(dataclasses.replace(CONFIG, accumulate=accumulate, clip_norm=0.1), place=place)
+    for accumulate, place in [
+        (1, lambda params: params),
+        (2, lambda params: jax.device_put(params, mesh)),
+    ]:
+        programs, start = compiled(
+            dataclasses.replace(CONFIG, accumulate=accumulate, clip_norm=0.1), place=place
+        )
         state = start()
-        # Rows with very different weights: averaging micro-batches in place of summing them would show.
+        # Rows with very different weights: averaging micro-batches in place of summing them would
+        # show.
         batch = fakes.random_batch(3)
-        batch = batch._replace(value_weight_BT=batch.value_weight_BT * np.asarray([[1], [0], [8], [0.1]], np.float32))
+        batch = batch._replace(
+            value_weight_BT=batch.value_weight_BT * np.asarray([[1], [0], [8], [0.1]], np.float32)
+        )
         state, first = programs.step(state, batch)
         first_norm = float(first["gradient_norm"])
         for _ in range(2):
@@ -102,13 +138,21 @@ def test_accumulation_equals_one_batch_and_compiles_once():
         found.append((state.params, float(numbers["loss"]), float(numbers["gradient_norm"])))
     np.testing.assert_allclose(found[0][1:], found[1][1:], rtol=1e-5)
     graph, params, _ = step.split_model(fakes.Judge())
-    plain = jax.jit(jax.grad(lambda params: losses.total(LOSS(nnx.merge(graph, params), batch), losses.divisors(batch))))(params)
+    plain = jax.jit(
+        jax.grad(
+            lambda params: losses.total(
+                LOSS(nnx.merge(graph, params), batch), losses.divisors(batch)
+            )
+        )
+    )(params)
     np.testing.assert_allclose(first_norm, optax.global_norm(plain), rtol=1e-5)
     for a, b in zip(jax.tree.leaves(found[0][0]), jax.tree.leaves(found[1][0]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-ARCH = Arch(fakes.VOCAB + 1, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=16)
+ARCH = Arch(
+    fakes.VOCAB + 1, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=16
+)
 
 
 def one_step(dtype: str, remat: bool = False):
@@ -129,8 +173,16 @@ def test_bfloat16_computes_near_float32_and_keeps_its_masters():
     assert numbers["loss"] != wide_numbers["loss"]  # it did compute in bfloat16
     np.testing.assert_allclose(numbers["loss"], wide_numbers["loss"], rtol=5e-3)
     np.testing.assert_allclose(numbers["gradient_norm"], wide_numbers["gradient_norm"], rtol=3e-2)
-    moved = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.params)]) for state in (narrow, wide)]
-    start = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(nnx.state(Transformer(ARCH, rngs=nnx.Rngs(0)), nnx.Param))])
+    moved = [
+        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.params)])
+        for state in (narrow, wide)
+    ]
+    start = np.concatenate(
+        [
+            np.ravel(leaf)
+            for leaf in jax.tree.leaves(nnx.state(Transformer(ARCH, rngs=nnx.Rngs(0)), nnx.Param))
+        ]
+    )
     one, other = (each - start for each in moved)
     assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.95
 

@@ -1,4 +1,6 @@
-"""Every knob of a run, with its range or choices: `Config` and its sections, and how they are set and compared."""
+"""Every knob of a run, with its range or choices: `Config` and its sections, and how they are set
+and compared.
+"""
 
 from verifier.config.sections import (
     Config,

@@ -1,4 +1,6 @@
-"""What no stage could use or hardly anyone means, said before anything is written. Knows the knobs' meaning and no device.
+"""What no stage could use or hardly anyone means, said before anything is written.
+
+Knows the knobs' meaning and no device.
 
 What one knob takes is declared beside it in `config`; here is what knobs must be to each other.
 """
@@ -24,26 +26,34 @@ def check(config: Config) -> None:
     _check_rows(config)
     if config.verify.weights and config.verify.init != "base":
         raise ConfigError(
-            f"verify.weights={kinds.shown(config.verify.weights)} with verify.init={config.verify.init}: a verifier that starts from "
-            "the generator has the generator's weights; set verify.init=base, or leave verify.weights empty"
+            f"verify.weights={kinds.shown(config.verify.weights)} with "
+            f"verify.init={config.verify.init}: a verifier that starts from the generator has "
+            "the generator's weights; set verify.init=base, or leave verify.weights empty"
         )
     if not config.verify.has_work:
-        raise ConfigError("verify.epochs=0.0 with verify.steps=0: the verifier would not be trained at all; expected one above 0")
+        raise ConfigError(
+            "verify.epochs=0.0 with verify.steps=0: the verifier would not be trained at all; "
+            "expected one above 0"
+        )
     for path, entries in (("report.ks", config.report.ks), ("data.kinds", config.data.kinds)):
         if not entries:
             raise ConfigError(f"{path}=[]: expected at least one entry")
     if config.sample.max_new_tokens >= config.model.context:
         raise ConfigError(
-            f"sample.max_new_tokens={config.sample.max_new_tokens} leaves no room for a prompt in model.context={config.model.context}"
+            f"sample.max_new_tokens={config.sample.max_new_tokens} leaves no room for a prompt "
+            f"in model.context={config.model.context}"
         )
     mesh = config.mesh
     if (mesh.data, mesh.fsdp, mesh.tensor).count(-1) > 1:
-        raise ConfigError(f"mesh.data={mesh.data} mesh.fsdp={mesh.fsdp} mesh.tensor={mesh.tensor}: only one may be -1, for what is left")
+        raise ConfigError(
+            f"mesh.data={mesh.data} mesh.fsdp={mesh.fsdp} mesh.tensor={mesh.tensor}: only one "
+            "may be -1, for what is left"
+        )
     model = config.model
     if model.heads % model.kv_heads or model.width % (2 * model.heads):
         raise ConfigError(
-            f"model.heads={model.heads} must be a multiple of model.kv_heads={model.kv_heads} and give heads of an even width "
-            f"in model.width={model.width}"
+            f"model.heads={model.heads} must be a multiple of model.kv_heads={model.kv_heads} "
+            f"and give heads of an even width in model.width={model.width}"
         )
 
 
@@ -51,23 +61,40 @@ def _check_ranges(config: Config) -> None:
     """Every knob by what is declared beside it."""
     for path, value in flatten(override(config, ())).items():
         if reason := kinds.refusal(value, knobs()[path]):
-            near = difflib.get_close_matches(value, choices(path), n=1) if isinstance(value, str) else []
-            raise ConfigError(f"{path}={kinds.shown(value)}: {reason}{f'; did you mean {near[0]}?' if near else ''}")
+            near = (
+                difflib.get_close_matches(value, choices(path), n=1)
+                if isinstance(value, str)
+                else []
+            )
+            raise ConfigError(
+                f"{path}={kinds.shown(value)}: "
+                f"{reason}{f'; did you mean {near[0]}?' if near else ''}"
+            )
 
 
 def _check_rows(config: Config) -> None:
     """Batches that can be cut up and held, and rows within the context."""
-    for name, stage in (("pretrain", config.pretrain), ("finetune", config.finetune), ("verify", config.verify)):
+    for name, stage in (
+        ("pretrain", config.pretrain),
+        ("finetune", config.finetune),
+        ("verify", config.verify),
+    ):
         if stage.batch_rows % stage.accumulate:
             raise ConfigError(
-                f"{name}.batch_rows={stage.batch_rows} is no multiple of accumulate={stage.accumulate}: micro-batches are equal parts"
+                f"{name}.batch_rows={stage.batch_rows} is no multiple of "
+                f"accumulate={stage.accumulate}: micro-batches are equal parts"
             )
         if stage.has_work and stage.row_tokens > config.model.context:
-            raise ConfigError(f"{name}.row_tokens={stage.row_tokens} is more than model.context={config.model.context}")
+            raise ConfigError(
+                f"{name}.row_tokens={stage.row_tokens} is more than "
+                f"model.context={config.model.context}"
+            )
         if stage.batch_rows * stage.row_tokens > _BATCH_TOKENS:
             raise ConfigError(
-                f"{name}.batch_rows={stage.batch_rows} rows of {name}.row_tokens={stage.row_tokens} are "
-                f"{stage.batch_rows * stage.row_tokens:,} tokens a step; expected at most {_BATCH_TOKENS:,}"
+                f"{name}.batch_rows={stage.batch_rows} rows of "
+                f"{name}.row_tokens={stage.row_tokens} are "
+                f"{stage.batch_rows * stage.row_tokens:,} tokens a step; expected at most "
+                f"{_BATCH_TOKENS:,}"
             )
 
 
@@ -78,14 +105,20 @@ def _check_ood(config: OodConfig) -> None:
             raise ConfigError(f"ood.sets={kinds.shown(config.sets)}: {name!r} stands twice")
     if config.dirs and len(config.dirs) != len(config.sets):
         raise ConfigError(
-            f"ood.dirs={kinds.shown(config.dirs)} has {len(config.dirs)} folders for the {len(config.sets)} sets of "
-            f"ood.sets={kinds.shown(config.sets)}; name one a set, or none and set SVAMP_DIR and the like"
+            f"ood.dirs={kinds.shown(config.dirs)} has {len(config.dirs)} folders for the "
+            f"{len(config.sets)} sets of ood.sets={kinds.shown(config.sets)}; name one a set, "
+            "or none and set SVAMP_DIR and the like"
         )
 
 
 def warnings(config: Config) -> list[str]:
     """One line for each setting that is allowed and yet hardly meant."""
-    most = max(config.sample.train_samples, config.sample.heldout_samples, config.sample.test_samples)
+    most = max(
+        config.sample.train_samples, config.sample.heldout_samples, config.sample.test_samples
+    )
     if config.sample.temperature == 0 and most > 1:
-        return [f"sample.temperature=0 makes all {most} solutions of a problem the same; raise it, or draw 1 solution a problem"]
+        return [
+            f"sample.temperature=0 makes all {most} solutions of a problem the same; raise it, "
+            "or draw 1 solution a problem"
+        ]
     return []

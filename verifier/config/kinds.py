@@ -1,6 +1,8 @@
-"""What a knob takes: text read as a value of the declared type, and the ranges and choices that are declared beside it. Knows no knob.
+"""What a knob takes: text read as a value of the declared type, and the ranges and choices that are
+declared beside it. Knows no knob.
 
-Declared types are int, float, bool, str, a Literal of texts, Annotated[int or float, Range(...)], and tuple[one of these, ...].
+Declared types are int, float, bool, str, a Literal of texts, Annotated[int or float, Range(...)],
+and tuple[one of these, ...].
 """
 
 from __future__ import annotations
@@ -16,12 +18,18 @@ from typing import Any, Literal, NamedTuple
 
 LONGEST_LIST = 1000  # entries
 _SHOWN = 60  # characters of a value in a message
-_WORDS = dict.fromkeys(("true", "yes", "y", "on", "1"), True) | dict.fromkeys(("false", "no", "n", "off", "0"), False)
+_WORDS = dict.fromkeys(("true", "yes", "y", "on", "1"), True) | dict.fromkeys(
+    ("false", "no", "n", "off", "0"), False
+)
 _WHOLE = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*")
-_MOST_DIGITS = 400  # of a whole number: all ranges end far below, and Python reads none of more than 4,300
+# of a whole number: all ranges end far below, and Python reads none of more than 4,300
+_MOST_DIGITS = 400
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _BLANK = re.compile(r"\s*")
-_ENTRY = re.compile(r"""\s*(?:("(?:[^"\\]|\\.)*")\s*|'((?:[^']|'')*)'\s*|([^,\[\]{}"'\s][^,\[\]{}]*))(?:,|$)""", re.DOTALL)
+_ENTRY = re.compile(
+    r"""\s*(?:("(?:[^"\\]|\\.)*")\s*|'((?:[^']|'')*)'\s*|([^,\[\]{}"'\s][^,\[\]{}]*))(?:,|$)""",
+    re.DOTALL,
+)
 
 
 class Range(NamedTuple):
@@ -35,11 +43,16 @@ class Range(NamedTuple):
 
     def takes(self, value: float) -> bool:
         """Whether a number lies in it; NaN does not."""
-        inside = (value > self.low if self.above else value >= self.low) and (value < self.high if self.below else value <= self.high)
+        inside = (value > self.low if self.above else value >= self.low) and (
+            value < self.high if self.below else value <= self.high
+        )
         return inside or value == self.off
 
     def __str__(self) -> str:
-        bounds = f"{'above' if self.above else 'from'} {self.low:,} {'and below' if self.below else 'to'} {self.high:,}"
+        bounds = (
+            f"{'above' if self.above else 'from'} {self.low:,} "
+            f"{'and below' if self.below else 'to'} {self.high:,}"
+        )
         return bounds if self.off is None else f"that is {self.off:,}, or {bounds}"
 
 
@@ -47,11 +60,13 @@ def parse(text: str, declared: Any) -> Any:
     """The value that a text stands for.
 
     Args:
-        text: `3`, `0.7`, `1e-4`, `true`; of a text knob the text as it stands; of a list `[1,3]` or `[one,"two, three"]`.
+        text: `3`, `0.7`, `1e-4`, `true`; of a text knob the text as it stands; of a list `[1,3]` or
+            `[one,"two, three"]`.
         declared: the type, as above.
 
     Raises:
-        ValueError: it stands for no value of this type; says what is expected. Ranges and choices are `refusal`'s.
+        ValueError: it stands for no value of this type; says what is expected. Ranges and choices
+            are `refusal`'s.
     """
     entry, plain = _of_entries(declared), text.strip()
     if entry is not None:
@@ -71,7 +86,8 @@ def parse(text: str, declared: Any) -> Any:
 
 
 def settled(value: Any, declared: Any) -> Any:
-    """A value that a program gave, as one of the declared type: whole numbers become floats, lists tuples and paths texts.
+    """A value that a program gave, as one of the declared type: whole numbers become floats, lists
+    tuples and paths texts.
 
     Raises:
         ValueError: it is of another type; says what is expected.
@@ -98,11 +114,15 @@ def refusal(value: Any, declared: Any) -> str:
     if (entry := _of_entries(declared)) is not None:
         if len(value) > LONGEST_LIST:
             return f"expected a list of at most {LONGEST_LIST:,} entries"
-        return next((f"{shown(each)}: {reason}" for each in value if (reason := refusal(each, entry))), "")
+        return next(
+            (f"{shown(each)}: {reason}" for each in value if (reason := refusal(each, entry))), ""
+        )
     _, limits = _parts(declared)
     if not (limits.takes(value) if isinstance(limits, Range) else not limits or value in limits):
         return f"expected {expected(declared)}"
-    if isinstance(value, str) and ("\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)):
+    if isinstance(value, str) and (
+        "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)
+    ):
         return "expected text that UTF-8 can hold, without null characters"
     return ""
 
@@ -110,7 +130,10 @@ def refusal(value: Any, declared: Any) -> str:
 def expected(declared: Any) -> str:
     """What a knob takes, in words."""
     if (entry := _of_entries(declared)) is not None:
-        return f"a list such as {'[1,3]' if _parts(entry)[0] is int else '[one,two]'}, each entry {expected(entry)}"
+        return (
+            f"a list such as {'[1,3]' if _parts(entry)[0] is int else '[one,two]'}, each entry "
+            f"{expected(entry)}"
+        )
     kind, limits = _parts(declared)
     if limits and not isinstance(limits, Range):
         return f"one of {', '.join(text or 'nothing' for text in limits)}"
@@ -151,9 +174,18 @@ def _entries(text: str) -> Iterator[str]:
     while (blank := _BLANK.match(text, place)) and blank.end() < len(text):
         found = _ENTRY.match(text, place)
         if found is None:
-            raise ValueError(f"at {shown(text[place:])}: expected entries with commas between them, in quotes where they hold , [ ] {{ }}")
+            raise ValueError(
+                f"at {shown(text[place:])}: expected entries with commas between them, in "
+                "quotes where they hold , [ ] { }"
+            )
         double, single, bare = found.groups()
-        yield _unquoted(double) if double else single.replace("''", "'") if single is not None else bare.rstrip()
+        yield (
+            _unquoted(double)
+            if double
+            else single.replace("''", "'")
+            if single is not None
+            else bare.rstrip()
+        )
         place = found.end()
 
 
@@ -161,4 +193,7 @@ def _unquoted(text: str) -> str:
     try:
         return str(json.loads(text, strict=False))
     except ValueError as error:
-        raise ValueError(f"at {shown(text)}: in double quotes, \\ is followed as in JSON; single quotes take it as it stands") from error
+        raise ValueError(
+            f"at {shown(text)}: in double quotes, \\ is followed as in JSON; single quotes "
+            "take it as it stands"
+        ) from error

@@ -1,4 +1,7 @@
-"""Packed batches in an order that any host can work out alone, resumable between any two of them. Numpy only; knows no model."""
+"""Packed batches in an order that any host can work out alone, resumable between any two of them.
+
+Numpy only; knows no model.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from verifier.data.examples import Example, LabelledSamples, LazyExamples, encode_problem, lm_example, verifier_example
+from verifier.data.examples import (
+    Example,
+    LabelledSamples,
+    LazyExamples,
+    encode_problem,
+    lm_example,
+    verifier_example,
+)
 from verifier.data.packing import fitting, pack_lengths
 from verifier.errors import ConfigError, DataError
 
 __all__ = [
-    "Batch", "BatchStream", "Example", "LabelledSamples", "Mixed", "Supervision",
-    "encode_problem", "lm_example", "mix", "pack", "supervision", "verifier_example",
-]  # fmt: skip
+    "Batch",
+    "BatchStream",
+    "Example",
+    "LabelledSamples",
+    "Mixed",
+    "Supervision",
+    "encode_problem",
+    "lm_example",
+    "mix",
+    "pack",
+    "supervision",
+    "verifier_example",
+]
 
 
 class Batch(NamedTuple):
@@ -37,7 +57,9 @@ class Batch(NamedTuple):
 
 
 class Supervision(NamedTuple):
-    """How many tokens there are and how many of them a loss looks at: a share near 1 or 0 betrays a wrong mask."""
+    """How many tokens there are and how many of them a loss looks at: a share near 1 or 0 betrays a
+    wrong mask.
+    """
 
     tokens: int
     lm_tokens: int
@@ -50,30 +72,51 @@ def supervision(examples: Sequence[Example] | Batch) -> Supervision:
     """Counts supervised tokens of examples or of a batch (padding left out)."""
     if isinstance(examples, Batch):
         tokens = int((examples.segment_ids_BT > 0).sum())
-        lm_tokens, value_tokens = int((examples.lm_weight_BT > 0).sum()), int((examples.value_weight_BT > 0).sum())
+        lm_tokens, value_tokens = (
+            int((examples.lm_weight_BT > 0).sum()),
+            int((examples.value_weight_BT > 0).sum()),
+        )
     else:
         counts = [
-            (len(example.tokens), np.count_nonzero(example.lm_weight), np.count_nonzero(example.value_weight)) for example in examples
+            (
+                len(example.tokens),
+                np.count_nonzero(example.lm_weight),
+                np.count_nonzero(example.value_weight),
+            )
+            for example in examples
         ]
-        tokens, lm_tokens, value_tokens = (int(column.sum()) for column in np.asarray(counts, np.int64).reshape(-1, 3).T)
-    return Supervision(tokens, lm_tokens, value_tokens, lm_tokens / max(tokens, 1), value_tokens / max(tokens, 1))
+        tokens, lm_tokens, value_tokens = (
+            int(column.sum()) for column in np.asarray(counts, np.int64).reshape(-1, 3).T
+        )
+    return Supervision(
+        tokens, lm_tokens, value_tokens, lm_tokens / max(tokens, 1), value_tokens / max(tokens, 1)
+    )
 
 
 def pack(examples: Sequence[Example], row_tokens: int) -> list[list[Example]]:
-    """Rows of examples: first fit in the given order; examples longer than a row are left out, counted and named in a warning.
+    """Rows of examples: first fit in the given order; examples longer than a row are left out,
+    counted and named in a warning.
 
     Raises:
         DataError: no example fits.
     """
-    kept = fitting([len(example.tokens) for example in examples], [example.name for example in examples], row_tokens)
+    kept = fitting(
+        [len(example.tokens) for example in examples],
+        [example.name for example in examples],
+        row_tokens,
+    )
     rows = pack_lengths([len(examples[place].tokens) for place in kept], row_tokens)
     return [[examples[kept[place]] for place in row] for row in rows]
 
 
 class Mixed(LazyExamples):
-    """Every sample, `partners` by turns, followed by one ground-truth example; holds no example that its two parts do not hold."""
+    """Every sample, `partners` by turns, followed by one ground-truth example; holds no example
+    that its two parts do not hold.
+    """
 
-    def __init__(self, samples: Sequence[Example], ground_truth: Sequence[Example], partners: np.ndarray) -> None:
+    def __init__(
+        self, samples: Sequence[Example], ground_truth: Sequence[Example], partners: np.ndarray
+    ) -> None:
         self._samples, self._ground_truth, self._partners = samples, ground_truth, partners
 
     def __len__(self) -> int:
@@ -81,27 +124,46 @@ class Mixed(LazyExamples):
 
     def _made(self, place: int) -> Example:
         pair, second = divmod(place, 2)
-        return self._ground_truth[int(self._partners[pair])] if second else self._samples[pair % len(self._samples)]
+        return (
+            self._ground_truth[int(self._partners[pair])]
+            if second
+            else self._samples[pair % len(self._samples)]
+        )
 
 
-def mix(samples: Sequence[Example], ground_truth: Sequence[Example], seed: int, passes: int = 1) -> Sequence[Example]:
-    """Every sample followed by one ground-truth example (Cobbe et al. 2021, section 4.2: an equal mix, ground truth upsampled).
+def mix(
+    samples: Sequence[Example], ground_truth: Sequence[Example], seed: int, passes: int = 1
+) -> Sequence[Example]:
+    """Every sample followed by one ground-truth example (Cobbe et al. 2021, section 4.2: an equal
+    mix, ground truth upsampled).
 
-    Ground truth is used evenly: all of it in a seeded order, then all of it again in another, until every sample has its partner, in each
-    of the passes over the samples.
+    Ground truth is used evenly: all of it in a seeded order, then all of it again in another, until
+    every sample has its partner, in each of the passes over the samples.
 
     Raises:
         DataError: there are samples, but no ground truth.
     """
     if samples and not ground_truth:
-        raise DataError(f"{len(samples):,} samples, but no ground truth to mix them with; give some or set verify.lm_weight=0")
+        raise DataError(
+            f"{len(samples):,} samples, but no ground truth to mix them with; give some or set "
+            "verify.lm_weight=0"
+        )
     pairs = passes * len(samples)
-    partners = [shuffled(len(ground_truth), seed, turn) for turn in range(-(-pairs // max(len(ground_truth), 1)))]
-    return Mixed(samples, ground_truth, np.concatenate(partners)[:pairs] if partners else np.zeros(0, np.int64))
+    partners = [
+        shuffled(len(ground_truth), seed, turn)
+        for turn in range(-(-pairs // max(len(ground_truth), 1)))
+    ]
+    return Mixed(
+        samples,
+        ground_truth,
+        np.concatenate(partners)[:pairs] if partners else np.zeros(0, np.int64),
+    )
 
 
 def shuffled(count: int, seed: int, turn: int) -> np.ndarray:
-    """A permutation that depends on (count, seed, turn) alone; from raw Philox words, which no version of numpy changes."""
+    """A permutation that depends on (count, seed, turn) alone; from raw Philox words, which no
+    version of numpy changes.
+    """
     words = np.random.Philox(key=np.array([seed % 2**64, turn], np.uint64)).random_raw(count)
     return np.argsort(words, kind="stable")
 
@@ -122,16 +184,19 @@ class BatchStream:
     ) -> None:
         """Packs every epoch once, to know the number of steps.
 
-        Batches run on over the end of an epoch: the last rows of one and the first of the next share a batch, so every batch but the very
-        last is full.
+        Batches run on over the end of an epoch: the last rows of one and the first of the next
+        share a batch, so every batch but the very last is full.
 
         Args:
             examples: all of them, the same on every host.
-            seed: with the number of the epoch it gives the order; each epoch is packed anew in its order.
-            batch_rows: rows of a batch over all hosts. The last batch of all is filled up with empty rows.
+            seed: with the number of the epoch it gives the order; each epoch is packed anew in its
+                order.
+            batch_rows: rows of a batch over all hosts. The last batch of all is filled up with
+                empty rows.
             row_tokens: tokens of a row; longer examples are left out with a warning.
             epochs: may be a fraction: 0.5 gives half of the first epoch's rows (rounded up).
-            steps: so many full batches, from as many epochs as they take, whatever `epochs` says; 0: by `epochs`.
+            steps: so many full batches, from as many epochs as they take, whatever `epochs` says;
+                0: by `epochs`.
             process_index: this host, which gets its slice of the rows of every batch.
             process_count: how many hosts there are.
 
@@ -143,18 +208,26 @@ class BatchStream:
         if not examples:
             raise DataError("there are no examples to train on; expected at least one")
         if batch_rows < 1 or batch_rows % self.process_count:
-            raise ConfigError(f"batch_rows={batch_rows} cannot be shared by {self.process_count} processes; set a multiple of that")
+            raise ConfigError(
+                f"batch_rows={batch_rows} cannot be shared by {self.process_count} processes; "
+                "set a multiple of that"
+            )
         if epochs < 0:
             raise ConfigError(f"epochs={epochs} is negative; expected 0 or more")
-        lengths, names = zip(*((len(example.tokens), example.name) for example in examples), strict=True)  # each made once
+        # each made once
+        lengths, names = zip(
+            *((len(example.tokens), example.name) for example in examples), strict=True
+        )
         self._kept = np.asarray(fitting(lengths, names, row_tokens))
         self._lengths = np.asarray(lengths)[self._kept]
         self._examples, self._seed = examples, seed
         self.batch_rows, self.row_tokens = batch_rows, row_tokens
         self._packed: tuple[int, list[list[int]]] = (-1, [])
-        self._ends = self._count_rows(epochs, steps)  # the rows from the very start to the end of each epoch
+        # the rows from the very start to the end of each epoch
+        self._ends = self._count_rows(epochs, steps)
         behind = [-(-end // batch_rows) for end in self._ends]
-        self.steps_per_epoch = [end - start for start, end in itertools.pairwise([0, *behind])]  # the step of an epoch's last row ends it
+        # the step of an epoch's last row ends it
+        self.steps_per_epoch = [end - start for start, end in itertools.pairwise([0, *behind])]
         self._done = 0
 
     def __len__(self) -> int:
@@ -186,7 +259,10 @@ class BatchStream:
         """
         for name, mine in self._identity().items():
             if state.get(name) != mine:
-                raise DataError(f"the saved position has {name}={state.get(name)}, here it is {mine}; use the old settings or start anew")
+                raise DataError(
+                    f"the saved position has {name}={state.get(name)}, here it is {mine}; use "
+                    "the old settings or start anew"
+                )
         self._done = int(state["batches"])
 
     def _identity(self) -> dict[str, int]:
@@ -199,12 +275,19 @@ class BatchStream:
         }
 
     def _count_rows(self, epochs: float, steps: int) -> list[int]:
-        """The number of rows up to the end of each epoch, of the last one up to where the job ends."""
+        """The number of rows up to the end of each epoch, of the last one up to where the job
+        ends.
+        """
         whole = math.floor(epochs)
-        shares = itertools.repeat(1.0) if steps else [1.0] * whole + ([epochs - whole] if epochs > whole else [])
+        shares = (
+            itertools.repeat(1.0)
+            if steps
+            else [1.0] * whole + ([epochs - whole] if epochs > whole else [])
+        )
         ends = [0]
         for epoch, share in enumerate(shares):
-            # The small number keeps 0.1 of 30 rows at 3, where floating point says 3.0000000000000004.
+            # The small number keeps 0.1 of 30 rows at 3, where floating point says
+            # 3.0000000000000004.
             ends.append(ends[-1] + math.ceil(share * len(self._rows_of(epoch)) - 1e-9))
             if steps and ends[-1] >= steps * self.batch_rows:
                 ends[-1] = steps * self.batch_rows

@@ -1,4 +1,7 @@
-"""Token sequences with what each position is to learn: the masks of the two losses. Knows no batch and no device."""
+"""Token sequences with what each position is to learn: the masks of the two losses.
+
+Knows no batch and no device.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,10 @@ class Example(NamedTuple):
 
     position       0   1   2   3   4
     tokens         q   q   s   s   end
-    lm_weight      0   1   1   1   0     position 1 predicts the first solution token; the last predicts nothing
-    value_weight   0   0   1   1   1     the value is read after each solution token, the end token's too
+    lm_weight      0   1   1   1   0     position 1 predicts the first solution token; the last
+                                       predicts nothing
+    value_weight   0   0   1   1   1     the value is read after each solution
+                                       token, the end token's too
     """
 
     tokens: np.ndarray  # int32 [T]
@@ -46,7 +51,8 @@ def lm_example(
         prompt_ids: start ids and the prompt.
         target_ids: the target and the end id; not empty.
         forced: over target_ids, whether the calculator writes the token (False where unknown).
-        loss_on_question: whether the prompt's tokens are predicted too (all but the first of the sequence, which nothing precedes).
+        loss_on_question: whether the prompt's tokens are predicted too (all but the first of the
+            sequence, which nothing precedes).
         loss_on_forced: whether tokens that the calculator writes are predicted too.
         name: what messages call the example.
 
@@ -76,16 +82,20 @@ def verifier_example(
     loss_on_forced: bool,
     name: str = "",
 ) -> Example:
-    """A sampled solution for the value loss (Cobbe et al. 2021, section 4.2): the label is the target at every solution token.
+    """A sampled solution for the value loss (Cobbe et al. 2021, section 4.2): the label is the
+    target at every solution token.
 
     Args:
         prompt_ids: start ids and the prompt; never in the loss.
-        solution_ids: the sample's tokens as they were drawn, the end token where it came; not empty.
+        solution_ids: the sample's tokens as they were drawn, the end token where it came; not
+            empty.
         forced: over solution_ids, whether the calculator wrote the token.
         correct: the label.
         level: "token": every solution token counts; "solution": only the last one.
-        normalise: "tokens": every counted token weighs 1; "solutions": the weights of a solution sum to 1.
-        loss_on_forced: whether values after tokens of the calculator count; the last token counts always at level "solution".
+        normalise: "tokens": every counted token weighs 1; "solutions": the weights of a solution
+            sum to 1.
+        loss_on_forced: whether values after tokens of the calculator count; the last token counts
+            always at level "solution".
         name: what messages call the example.
 
     Raises:
@@ -113,7 +123,9 @@ def verifier_example(
 
 
 class LazyExamples(Sequence[Example]):
-    """Examples that are made when they are asked for; who derives from it says how many there are and makes the one at a place."""
+    """Examples that are made when they are asked for; who derives from it says how many there are
+    and makes the one at a place.
+    """
 
     @overload
     def __getitem__(self, place: int) -> Example: ...
@@ -121,7 +133,9 @@ class LazyExamples(Sequence[Example]):
     def __getitem__(self, place: slice) -> Sequence[Example]: ...
     def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
         places = range(len(self))[place]
-        return self._made(places) if isinstance(places, int) else [self._made(each) for each in places]
+        return (
+            self._made(places) if isinstance(places, int) else [self._made(each) for each in places]
+        )
 
     @abc.abstractmethod
     def _made(self, place: int) -> Example:
@@ -129,7 +143,9 @@ class LazyExamples(Sequence[Example]):
 
 
 class LabelledSamples(LazyExamples):
-    """The examples of a table of samples, each made when it is asked for: of 750,000 samples the tokens alone are held, 4 bytes each."""
+    """The examples of a table of samples, each made when it is asked for: of 750,000 samples the
+    tokens alone are held, 4 bytes each.
+    """
 
     def __init__(
         self,
@@ -148,14 +164,22 @@ class LabelledSamples(LazyExamples):
             prompts: start ids and prompt, by problem.
             how: level, normalise and loss_on_forced of `verifier_example`.
         """
-        self._places, self._correct, self._prompts, self._how = np.asarray(places, np.int64), np.asarray(correct, bool), prompts, how
+        self._places, self._correct, self._prompts, self._how = (
+            np.asarray(places, np.int64),
+            np.asarray(correct, bool),
+            prompts,
+            how,
+        )
         self._problem_ids, self._sample_ids = samples["problem_id"], samples["sample_id"]
         tokens, forced = (samples[name].combine_chunks() for name in ("tokens", "forced"))
         self._starts = tokens.offsets.to_numpy()
         self._tokens = tokens.values.to_numpy()
         self._forced = forced.values.to_numpy(zero_copy_only=False)
         if not np.array_equal(np.diff(self._starts), np.diff(forced.offsets.to_numpy())):
-            raise DataError("the samples table has `forced` of another length than `tokens`; expected an entry a token. Sample anew")
+            raise DataError(
+                "the samples table has `forced` of another length than `tokens`; expected an "
+                "entry a token. Sample anew"
+            )
         self._forced_starts = forced.offsets.to_numpy()
 
     def __len__(self) -> int:
@@ -168,26 +192,36 @@ class LabelledSamples(LazyExamples):
         tokens = self._tokens[self._starts[row] : self._starts[row + 1]]
         forced = self._forced[self._forced_starts[row] : self._forced_starts[row] + count]
         name = f"{key}/{self._sample_ids[row].as_py()}"
-        return verifier_example(self._prompts[key], tokens, forced, bool(self._correct[place]), **self._how, name=name)
+        return verifier_example(
+            self._prompts[key], tokens, forced, bool(self._correct[place]), **self._how, name=name
+        )
 
 
-def encode_problem(problem: Problem, tokenizer: Tokenizer, template: Template) -> tuple[list[int], list[int], list[bool]]:
+def encode_problem(
+    problem: Problem, tokenizer: Tokenizer, template: Template
+) -> tuple[list[int], list[int], list[bool]]:
     """A problem with its ground-truth solution as tokens.
 
     Returns:
-        prompt_ids (start ids and the rendered prompt), target_ids (the rendered solution and the end id), and over target_ids
-        whether the calculator would write the token: one that lies wholly in the result of an annotation, the closing `>>` included.
+        prompt_ids (start ids and the rendered prompt), target_ids (the rendered solution and the
+        end id), and over target_ids whether the calculator would write the token: one that lies
+        wholly in the result of an annotation, the closing `>>` included.
 
     Raises:
         DataError: the problem has no solution.
     """
     if problem.solution is None:
-        raise DataError(f"problem {problem.problem_id} of {problem.source} has no solution to learn from; only its answer is known")
+        raise DataError(
+            f"problem {problem.problem_id} of {problem.source} has no solution to learn from; "
+            "only its answer is known"
+        )
     target = encode_solution(template.render_target(problem.solution), tokenizer)
     return prompt_ids(problem.question, template, tokenizer), *target
 
 
-def encode_solution(text: str, tokenizer: Tokenizer, ended: bool = True) -> tuple[list[int], list[bool]]:
+def encode_solution(
+    text: str, tokenizer: Tokenizer, ended: bool = True
+) -> tuple[list[int], list[bool]]:
     """A solution's text as tokens.
 
     Args:
@@ -196,7 +230,8 @@ def encode_solution(text: str, tokenizer: Tokenizer, ended: bool = True) -> tupl
         ended: the end token follows.
 
     Returns:
-        The ids, and of each whether a calculator would write it: it lies wholly in the result of an annotation, the closing `>>` included.
+        The ids, and of each whether a calculator would write it: it lies wholly in the result of an
+        annotation, the closing `>>` included.
     """
     ids, spans = tokenizer.encode_with_spans(text)
     written = [
@@ -210,6 +245,12 @@ def encode_solution(text: str, tokenizer: Tokenizer, ended: bool = True) -> tupl
 
 def _check_lengths(ids: Sequence[int], forced: Sequence[bool], name: str) -> None:
     if not len(ids):
-        raise DataError(f"example {name or '(no name)'} has no token to learn from; expected at least the end token")
+        raise DataError(
+            f"example {name or '(no name)'} has no token to learn from; expected at least the "
+            "end token"
+        )
     if len(forced) != len(ids):
-        raise DataError(f"example {name or '(no name)'}: `forced` has {len(forced)} entries for {len(ids)} tokens; expected one a token")
+        raise DataError(
+            f"example {name or '(no name)'}: `forced` has {len(forced)} entries for {len(ids)} "
+            "tokens; expected one a token"
+        )

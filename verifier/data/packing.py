@@ -1,4 +1,7 @@
-"""Puts examples of different lengths into rows of one length. Knows only lengths; the same input gives the same rows everywhere."""
+"""Puts examples of different lengths into rows of one length.
+
+Knows only lengths; the same input gives the same rows everywhere.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from verifier.errors import DataError
 
-OPEN_ROWS = 64  # rows that may still be filled: keeps packing linear in time, and examples near their place in the order
+# rows that may still be filled: keeps packing linear in time, and examples near their place in the
+# order
+OPEN_ROWS = 64
 NAMED = 20  # too long examples that a warning names
 
 
@@ -20,7 +25,8 @@ def pack_lengths(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
         row_tokens: tokens of a row.
 
     Returns:
-        The places of the examples of each row; every place stands in exactly one row. Rows are in order of their first example.
+        The places of the examples of each row; every place stands in exactly one row. Rows are in
+        order of their first example.
     """
     rows: list[list[int]] = []
     room: list[int] = []  # of the open rows, oldest first
@@ -45,17 +51,24 @@ def pack_lengths(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
 
 
 def rooms(first: int) -> Iterator[int]:
-    """Lengths that anything is padded to: first, 3/2 of it, twice it, 3 times, 4 times, 6 times, ...: few, since each is compiled once."""
-    return itertools.chain.from_iterable((first << n, first * 3 // 2 << n) for n in itertools.count())
+    """Lengths that anything is padded to: first, 3/2 of it, twice it, 3 times, 4 times, 6 times,
+    ...: few, since each is compiled once.
+    """
+    return itertools.chain.from_iterable(
+        (first << n, first * 3 // 2 << n) for n in itertools.count()
+    )
 
 
 def doubled_room(first: int, length: int) -> int:
-    """The first of first, twice it, 4 times, ... that holds `length`: half as many as `rooms`, where padding costs little."""
+    """The first of first, twice it, 4 times, ... that holds `length`: half as many as `rooms`,
+    where padding costs little.
+    """
     return next(room for room in itertools.islice(rooms(first), 0, None, 2) if room >= length)
 
 
 def fitting(lengths: Sequence[int], names: Sequence[str], row_tokens: int) -> list[int]:
-    """The places of the examples that fit a row; the others are dropped whole, counted and named in one warning.
+    """The places of the examples that fit a row; the others are dropped whole, counted and named in
+    one warning.
 
     Raises:
         DataError: none fits.
@@ -66,14 +79,20 @@ def fitting(lengths: Sequence[int], names: Sequence[str], row_tokens: int) -> li
     longest = max(lengths)
     if not kept:
         raise DataError(
-            f"all {len(lengths):,} examples are longer than row_tokens={row_tokens} (they have {min(lengths)} to {longest} tokens);"
-            " set row_tokens (and model.context) higher"
+            f"all {len(lengths):,} examples are longer than row_tokens={row_tokens} (they have "
+            f"{min(lengths)} to {longest} tokens); set row_tokens (and model.context) higher"
         )
     dropped = [place for place, length in enumerate(lengths) if length > row_tokens]
     long = list(dict.fromkeys(names[place] or f"number {place}" for place in dropped))
     more = f" and {len(long) - NAMED:,} more" if len(long) > NAMED else ""
     logging.getLogger(__name__).warning(
-        "%s of %s examples are left out, never cut: they are longer than row_tokens=%d (longest: %d tokens): %s%s",
-        f"{len(dropped):,}", f"{len(lengths):,}", row_tokens, longest, ", ".join(long[:NAMED]), more,
-    )  # fmt: skip
+        "%s of %s examples are left out, never cut: they are longer than row_tokens=%d "
+        "(longest: %d tokens): %s%s",
+        f"{len(dropped):,}",
+        f"{len(lengths):,}",
+        row_tokens,
+        longest,
+        ", ".join(long[:NAMED]),
+        more,
+    )
     return kept

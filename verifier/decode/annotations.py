@@ -1,4 +1,7 @@
-"""What the calculator writes: which tokens it must look at, and what follows them. Host only; knows no model and no slot."""
+"""What the calculator writes: which tokens it must look at, and what follows them.
+
+Host only; knows no model and no slot.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +24,21 @@ class Verdict(NamedTuple):
 
 
 class Calculator:
-    """Forced tokens (Cobbe et al. 2021, section 4: the calculator overrides what follows `=` in an annotation).
+    """Forced tokens (Cobbe et al. 2021, section 4: the calculator overrides what follows `=` in an
+    annotation).
 
-    The trigger is the decoded text, never a token id: tokenizers merge `=` with its neighbours (`=$`, `=1`, ` =`, `)=`).
-    A wrong digit that was sampled before the `=` stays (the paper's rule); what cannot be evaluated is counted and left to the model.
+    The trigger is the decoded text, never a token id: tokenizers merge `=` with its neighbours
+    (`=$`, `=1`, ` =`, `)=`). A wrong digit that was sampled before the `=` stays (the paper's
+    rule); what cannot be evaluated is counted and left to the model.
     """
 
     def __init__(self, tokenizer: tokenizer_lib.Tokenizer, on: bool = True) -> None:
         """on: False looks at nothing."""
         self._tokenizer = tokenizer
-        self.watch = watch_table([tokenizer.token_text(token) for token in range(tokenizer.vocab_size)] if on else [], tokenizer.vocab_size)
+        self.watch = watch_table(
+            [tokenizer.token_text(token) for token in range(tokenizer.vocab_size)] if on else [],
+            tokenizer.vocab_size,
+        )
 
     def look(self, tokens: Sequence[int]) -> Verdict:
         """Reads a solution so far, the token that is looked at last."""
@@ -55,8 +63,9 @@ class Calculator:
 def watch_table(texts: Sequence[str], vocab_size: int) -> Watch:
     """Which tokens a row must wait at: those with the first `=` of what may be an annotation.
 
-    `<` opens and `>>` closes, so an annotation that is split over tokens is never missed; where it only seems to be open, a row waits a
-    step in vain. A token that goes on behind its `=` is held back, since the calculator may want another one in its place.
+    `<` opens and `>>` closes, so an annotation that is split over tokens is never missed; where it
+    only seems to be open, a row waits a step in vain. A token that goes on behind its `=` is held
+    back, since the calculator may want another one in its place.
 
     Args:
         texts: of the tokens from id 0 on; tokens without a text are never waited at.

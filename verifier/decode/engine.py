@@ -1,4 +1,7 @@
-"""The sampling engine: prompts in, completions out, a calculator in the loop. Knows no grader, no table and no other stage."""
+"""The sampling engine: prompts in, completions out, a calculator in the loop.
+
+Knows no grader, no table and no other stage.
+"""
 
 from __future__ import annotations
 
@@ -28,57 +31,91 @@ class PromptTooLong(UserError):
         self.problem_ids = list(problem_ids)
         shown = ", ".join(self.problem_ids[:5]) + (", ..." if len(self.problem_ids) > 5 else "")
         super().__init__(
-            f"{len(self.problem_ids)} prompts have more than {room} tokens (context - sample.max_new_tokens): problems {shown}. "
-            "Leave them out (Engine.split) or lower sample.max_new_tokens."
+            f"{len(self.problem_ids)} prompts have more than {room} tokens (context - "
+            f"sample.max_new_tokens): problems {shown}. Leave them out (Engine.split) or lower "
+            "sample.max_new_tokens."
         )
 
 
 class Planner:
-    """What can be said before the generator's weights are read: which prompts fit, and how much is held at once."""
+    """What can be said before the generator's weights are read: which prompts fit, and how much is
+    held at once.
+    """
 
     def __init__(
-        self, arch: Arch, weights: Sequence[jax.Array | jax.ShapeDtypeStruct], config: SampleConfig, mesh: Mesh | None = None
+        self,
+        arch: Arch,
+        weights: Sequence[jax.Array | jax.ShapeDtypeStruct],
+        config: SampleConfig,
+        mesh: Mesh | None = None,
     ) -> None:
         """Args:
 
-        arch: of the generator; `arch.context` bounds prompt and solution together.
-        weights: as `steps.take_apart` gives them, or the shapes that a device holds of them (`steps.outline`).
-        config: max_new_tokens, rows (slots), memory_gib.
-        mesh: whose groups of devices share the work; None: the default device.
+        arch: of the generator; `arch.context` bounds prompt and solution together. weights: as
+        `steps.take_apart` gives them, or the shapes that a device holds of them (`steps.outline`).
+        config: max_new_tokens, rows (slots), memory_gib. mesh: whose groups of devices share the
+        work; None: the default device.
 
         Raises:
             UserError: no tokens to write.
         """
         if config.max_new_tokens < 1:
-            raise UserError(f"sample.max_new_tokens is {config.max_new_tokens}, but must be at least 1.")
+            raise UserError(
+                f"sample.max_new_tokens is {config.max_new_tokens}, but must be at least 1."
+            )
         self.config = config
         self.room = arch.context - config.max_new_tokens  # longest prompt
         self._arch, self._weights, self._mesh = arch, weights, mesh
 
     def split(self, prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
-        """The prompts that `Engine.run` takes, and those that leave no room for `max_new_tokens`."""
+        """The prompts that `Engine.run` takes, and those that leave no room for
+        `max_new_tokens`.
+        """
         fitting = [prompt for prompt in prompts if len(prompt.tokens) <= self.room]
         return fitting, [prompt for prompt in prompts if len(prompt.tokens) > self.room]
 
     def plan(self, prompts: Sequence[Prompt], samples: int) -> memory.Plan:
         """How many slots and prompts of which size are held at once; see `memory.plan`."""
         groups = sharding.groups(self._mesh) * jax.process_count()
-        work = memory.Work(max(len(prompt.tokens) for prompt in prompts), len(prompts), samples, self.config.max_new_tokens, groups)
-        return memory.plan(sharding.part_of(self._arch, self._mesh), self._weights, work, self.config.rows, self.config.memory_gib)
+        work = memory.Work(
+            max(len(prompt.tokens) for prompt in prompts),
+            len(prompts),
+            samples,
+            self.config.max_new_tokens,
+            groups,
+        )
+        return memory.plan(
+            sharding.part_of(self._arch, self._mesh),
+            self._weights,
+            work,
+            self.config.rows,
+            self.config.memory_gib,
+        )
 
 
 class Engine(Planner):
-    """Draws J solutions of every problem. Sample (p, j) depends on (seed, problem_id, j) alone, on no batch size, order or subset."""
+    """Draws J solutions of every problem.
 
-    def __init__(self, transformer: Transformer, tokenizer: Tokenizer, config: SampleConfig, seed: int, mesh: Mesh | None = None) -> None:
+    Sample (p, j) depends on (seed, problem_id, j) alone, on no batch size, order or subset.
+    """
+
+    def __init__(
+        self,
+        transformer: Transformer,
+        tokenizer: Tokenizer,
+        config: SampleConfig,
+        seed: int,
+        mesh: Mesh | None = None,
+    ) -> None:
         """Args:
 
-        transformer: the generator; `transformer.arch.context` bounds prompt and solution together. What of it must be cast or cut is
+        transformer: the generator; `transformer.arch.context` bounds prompt and solution together.
+        What of it must be cast or cut is
             copied here, unless `steps.make_ready` has been called on it.
-        tokenizer: its tokenizer.
-        config: temperature, top_k, top_p, max_new_tokens, calculator, rows (slots), memory_gib.
-        seed: any int; drawing with the same seed gives the same tokens.
-        mesh: whose groups of devices share the work, those of a group sharing each layer; None: the default device.
+        tokenizer: its tokenizer. config: temperature, top_k, top_p, max_new_tokens, calculator,
+        rows (slots), memory_gib. seed: any int; drawing with the same seed gives the same tokens.
+        mesh: whose groups of devices share the work, those of a group sharing each layer; None: the
+        default device.
 
         Raises:
             UserError: no tokens to write.
@@ -87,8 +124,12 @@ class Engine(Planner):
         parts = () if mesh is None else tuple(map(sharding.spec_of, weights))
         held = weights if mesh is None else steps.outline(transformer, tokenizer.vocab_size, mesh)
         super().__init__(transformer.arch, held, config, mesh)
-        static = steps.DecodeStatic(frame, tokenizer.vocab_size, tokenizer.end_id, config.top_k, config.top_p, mesh, parts)
-        self._writer = Writer(static, weights, tokenizer, Calculator(tokenizer, on=config.calculator), config, seed)
+        static = steps.DecodeStatic(
+            frame, tokenizer.vocab_size, tokenizer.end_id, config.top_k, config.top_p, mesh, parts
+        )
+        self._writer = Writer(
+            static, weights, tokenizer, Calculator(tokenizer, on=config.calculator), config, seed
+        )
 
     def run(
         self,
@@ -99,17 +140,19 @@ class Engine(Planner):
         claim: Callable[[str], bool] = lambda _: True,
         steps_of: MutableMapping[str, list[int]] | None = None,
     ) -> Iterator[list[Completion]]:
-        """Draws solutions; a problem is given out when its last one has ended, so the order of problems is not that of `prompts`.
+        """Draws solutions; a problem is given out when its last one has ended, so the order of
+        problems is not that of `prompts`.
 
         Args:
-          prompts: one a problem, each problem once.
-          samples: how many solutions a problem (sample ids from 0), or which sample ids.
-          plan: what `plan` gave for them; None: it is asked now. The memory is taken at the call.
-          progress: called after every step with what has been done so far.
-          claim: asked of each problem's id before it is begun; problems that are another process's to do are passed over.
-          steps_of: how many steps each solution took, of every problem that has been given out; grows as more are. Problems that are in it
-            at the call, from an earlier start under the same plan, are not drawn and not given out again, but the others come out as they
-            would then have: log-probabilities to the last bit.
+          prompts: one a problem, each problem once. samples: how many solutions a problem (sample
+          ids from 0), or which sample ids. plan: what `plan` gave for them; None: it is asked now.
+          The memory is taken at the call. progress: called after every step with what has been done
+          so far. claim: asked of each problem's id before it is begun; problems that are another
+          process's to do are passed over. steps_of: how many steps each solution took, of every
+          problem that has been given out; grows as more are. Problems that are in it
+            at the call, from an earlier start under the same plan, are not drawn and not given out
+            again, but the others come out as they would then have: log-probabilities to the last
+            bit.
 
         Returns:
           An iterator over the problems: all completions of one, by rising sample_id.
@@ -121,24 +164,42 @@ class Engine(Planner):
         """
         sample_ids = sorted(range(samples) if isinstance(samples, int) else samples)
         self._check(prompts, sample_ids)
-        ordered = sorted(prompts, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))  # rooms for prompts only ever shrink
+        # rooms for prompts only ever shrink
+        ordered = sorted(prompts, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
         if not ordered:
             return iter(())
         hooks = Hooks(progress, claim, {} if steps_of is None else steps_of)
-        return Running(self._writer, plan or self.plan(ordered, len(sample_ids)), ordered, sample_ids, hooks).run()
+        return Running(
+            self._writer, plan or self.plan(ordered, len(sample_ids)), ordered, sample_ids, hooks
+        ).run()
 
     def _check(self, prompts: Sequence[Prompt], sample_ids: Sequence[int]) -> None:
         if not sample_ids or len(set(sample_ids)) < len(sample_ids) or sample_ids[0] < 0:
-            raise ValueError(f"samples must be a positive number or different ids from 0 on, but gave the ids {list(sample_ids)[:10]}.")
+            raise ValueError(
+                "samples must be a positive number or different ids from 0 on, but gave the "
+                f"ids {list(sample_ids)[:10]}."
+            )
         if len({prompt.problem_id for prompt in prompts}) < len(prompts):
             ids = sorted(prompt.problem_id for prompt in prompts)
             twice = sorted({first for first, second in itertools.pairwise(ids) if first == second})
-            raise ValueError(f"{len(twice)} problems come twice: {twice[:5]}. Drop the repeats: they would get the same solutions.")
+            raise ValueError(
+                f"{len(twice)} problems come twice: {twice[:5]}. Drop the repeats: they would "
+                "get the same solutions."
+            )
         if empty := [prompt.problem_id for prompt in prompts if not len(prompt.tokens)]:
-            raise ValueError(f"{len(empty)} prompts are empty: problems {empty[:5]}. A prompt needs at least one token.")
+            raise ValueError(
+                f"{len(empty)} prompts are empty: problems {empty[:5]}. A prompt needs at "
+                "least one token."
+            )
         known = self._writer.tokenizer.vocab_size
-        if strange := [prompt.problem_id for prompt in prompts if max(prompt.tokens) >= known or min(prompt.tokens) < 0]:
-            fault = f"{len(strange)} prompts have ids outside 0 to {known - 1}: problems {strange[:5]}"
+        if strange := [
+            prompt.problem_id
+            for prompt in prompts
+            if max(prompt.tokens) >= known or min(prompt.tokens) < 0
+        ]:
+            fault = (
+                f"{len(strange)} prompts have ids outside 0 to {known - 1}: problems {strange[:5]}"
+            )
             raise ValueError(f"{fault}. Encode them with the generator's tokenizer.")
         if too_long := self.split(prompts)[1]:
             raise PromptTooLong([prompt.problem_id for prompt in too_long], self.room)

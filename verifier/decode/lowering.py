@@ -1,4 +1,6 @@
-"""The two programs of sampling for a model of shapes: what can be known of them where there is neither a weight nor the device."""
+"""The two programs of sampling for a model of shapes: what can be known of them where there is
+neither a weight nor the device.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Given(NamedTuple):
     state: steps.DecodeState  # of shapes
 
 
-def shapes(model: Transformer, vocab_size: int, config: SampleConfig, plan: memory.Plan, mesh: Mesh | None) -> Given:
+def shapes(
+    model: Transformer, vocab_size: int, config: SampleConfig, plan: memory.Plan, mesh: Mesh | None
+) -> Given:
     """What a job holds when it holds most, as shapes.
 
     Args:
@@ -42,7 +46,9 @@ def shapes(model: Transformer, vocab_size: int, config: SampleConfig, plan: memo
 
 
 def lower(given: Given, config: SampleConfig, plan: memory.Plan) -> dict[str, jax.stages.Lowered]:
-    """Lowers "prefill" (the reading of prompts) and "generate" (one token a row), the other arguments made as `running` makes them."""
+    """Lowers "prefill" (the reading of prompts) and "generate" (one token a row), the other
+    arguments made as `running` makes them.
+    """
     static, weights, state = given
     groups, among = sharding.groups(static.mesh), places(plan.rows, plan.prompts, plan.samples)
     rows = Rows(plan.rows, config.max_new_tokens, plan.pages[-1], among)
@@ -53,12 +59,22 @@ def lower(given: Given, config: SampleConfig, plan: memory.Plan) -> dict[str, ja
     seating: Any = jax.tree.map(by_group, rows.seating(among.blocks[0]))
     start_B, go_B, forced_B, _ = map(by_group, rows.orders())
     orders = steps.Orders(
-        start_B, go_B, forced_B, by_group(rows.key_B2), np.int32(0), np.int32(config.max_new_tokens), np.float32(config.temperature)
+        start_B,
+        go_B,
+        forced_B,
+        by_group(rows.key_B2),
+        np.int32(0),
+        np.int32(config.max_new_tokens),
+        np.float32(config.temperature),
     )
     table: Any = jax.ShapeDtypeStruct((3, static.vocab_size), np.uint8)
     read = groups * plan.prompts_at_once
     tokens_NS, length_N = np.zeros((read, plan.prompt_tokens), np.int32), np.ones(read, np.int32)
     return {
-        "prefill": steps.prefill.lower(static, weights, state, tokens_NS, length_N, np.zeros(read, np.int32)),
-        "generate": steps.generate.lower(static, weights, state, seating, orders, steps.Watch(table, table)),
+        "prefill": steps.prefill.lower(
+            static, weights, state, tokens_NS, length_N, np.zeros(read, np.int32)
+        ),
+        "generate": steps.generate.lower(
+            static, weights, state, seating, orders, steps.Watch(table, table)
+        ),
     }

@@ -1,4 +1,7 @@
-"""How much of everything a batch holds at once, within the device's memory. Decides sizes before anything is made; runs nothing."""
+"""How much of everything a batch holds at once, within the device's memory.
+
+Decides sizes before anything is made; runs nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +25,24 @@ from verifier.model import cache as cache_lib
 from verifier.model.arch import Arch
 
 PROMPT_ROOM = 64  # prompts are padded to 64, 128, 256, ... tokens: every room is compiled once
-MOST_ROWS = {"cpu": 128}  # more slots make no step cheaper a row: the processor's products are at their best
+# more slots make no step cheaper a row: the processor's products are at their best
+MOST_ROWS = {"cpu": 128}
 MOST_ROWS_ELSEWHERE = 1024
 FEWEST_PAGES = 32  # of a pool: fewer would save nothing
-WORTH_FEWER_ROWS = 4e9  # operations of a CPU's step below which the last solutions may as well idle in all slots
-CHOSEN = 0.99  # share of the budget that a chosen number of slots may fill: what a step holds is an estimate, within 1% of the whole
-USABLE = 0.9  # share of the device's memory: the rest is for what compilers and allocators leave unused
+# operations of a CPU's step below which the last solutions may as well idle in all slots
+WORTH_FEWER_ROWS = 4e9
+# share of the budget that a chosen number of slots may fill: what a step holds is an estimate,
+# within 1% of the whole
+CHOSEN = 0.99
+# share of the device's memory: the rest is for what compilers and allocators leave unused
+USABLE = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What is to be done: tokens of the longest prompt, how many prompts, solutions a prompt, most tokens of a solution."""
+    """What is to be done: tokens of the longest prompt, how many prompts, solutions a prompt, most
+    tokens of a solution.
+    """
 
     prompt_tokens: int
     problems: int
@@ -51,11 +61,14 @@ class Plan:
     prompts: int  # P, prompt slots
     prompts_at_once: int  # read together
     prompt_tokens: int  # S at first
-    pages: tuple[int, ...]  # sizes of the pool, rising; the last one holds every slot's longest solution, but for rows that wait often
+    # sizes of the pool, rising; the last one holds every slot's longest solution, but for rows that
+    # wait often
+    pages: tuple[int, ...]
     weight_bytes: int
     prompt_bytes: int
     page_bytes: int  # of the largest pool
-    step_bytes: int  # the rows' newest pages, and what a step or the reading of prompts computes on the way
+    # the rows' newest pages, and what a step or the reading of prompts computes on the way
+    step_bytes: int
     budget_bytes: int
 
     @property
@@ -65,7 +78,10 @@ class Plan:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
         """What `dataclasses.asdict` made plain, and JSON perhaps made lists of."""
-        tuples: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        tuples: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in fields.items()
+        }
         return cls(**tuples)
 
     def __str__(self) -> str:
@@ -76,33 +92,59 @@ class Plan:
             "a step": self.step_bytes,
         }
         shown = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
-        return f"{self.rows} slots; {shown}; {_gib(self.total_bytes)} of {_gib(self.budget_bytes)} GiB"
+        return (
+            f"{self.rows} slots; {shown}; {_gib(self.total_bytes)} of {_gib(self.budget_bytes)} GiB"
+        )
 
 
 def plan(
-    arch: Arch, weights: Sequence[jax.Array | jax.ShapeDtypeStruct], work: Work, rows: int, memory_gib: float, platform: str | None = None
+    arch: Arch,
+    weights: Sequence[jax.Array | jax.ShapeDtypeStruct],
+    work: Work,
+    rows: int,
+    memory_gib: float,
+    platform: str | None = None,
 ) -> Plan:
     """Chooses slots and cache sizes.
 
     Args:
         arch: of the generator; on a mesh, of the part that a device has.
-        weights: as the steps take them, or their shapes; their type is that of the cache. On a mesh, the shapes of a device's parts.
+        weights: as the steps take them, or their shapes; their type is that of the cache. On a
+            mesh, the shapes of a device's parts.
         work: what is to be done.
         rows: slots of all groups together; 0: as many as fit and help.
         memory_gib: for weights, caches and steps together; 0: what the device has.
         platform: "cpu", "cuda" or "tpu", where the plan is for another device than the default one.
 
     Raises:
-        UserError: not even one slot fits, or not the `rows` that were asked for; with the sizes of the parts.
+        UserError: not even one slot fits, or not the `rows` that were asked for; with the sizes of
+            the parts.
     """
     weight_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in weights)
-    budget = int(memory_gib * 2**30) if memory_gib else usable(sum(leaf.nbytes for leaf in weights if isinstance(leaf, jax.Array)))
+    budget = (
+        int(memory_gib * 2**30)
+        if memory_gib
+        else usable(sum(leaf.nbytes for leaf in weights if isinstance(leaf, jax.Array)))
+    )
     total = math.ceil(work.problems * work.samples / work.groups)
-    most = min(math.ceil(rows / work.groups) or MOST_ROWS.get(platform or jax.default_backend(), MOST_ROWS_ELSEWHERE), total)
+    most = min(
+        math.ceil(rows / work.groups)
+        or MOST_ROWS.get(platform or jax.default_backend(), MOST_ROWS_ELSEWHERE),
+        total,
+    )
     if not rows:
-        most = math.ceil(total / math.ceil(total / most))  # the same number of rounds with fewer slots, all of them full
+        # the same number of rounds with fewer slots, all of them full
+        most = math.ceil(total / math.ceil(total / most))
     itemsize = max((leaf.dtype.itemsize for leaf in weights if leaf.ndim > 1), default=4)
-    sizes = functools.partial(_sizes, arch, work, weight_bytes=weight_bytes, itemsize=itemsize, budget=budget, platform=platform)
+    sizes = functools.partial(
+        _sizes,
+        arch,
+        work,
+        weight_bytes=weight_bytes,
+        itemsize=itemsize,
+        budget=budget,
+        platform=platform,
+    )
     fitting, room = sizes(most), CHOSEN * budget
     if fitting.total_bytes > room and not rows:  # sizes rise with the rows: find the last that fits
         low, high = 1, most
@@ -112,21 +154,30 @@ def plan(
             low, high = (middle, high) if fits else (low, middle - 1)
         fitting = sizes(low)
     if fitting.total_bytes > budget:
-        way_out = "lower sample.rows" if fitting.rows > 1 else "use a smaller model or model.dtype=bfloat16"
+        way_out = (
+            "lower sample.rows"
+            if fitting.rows > 1
+            else "use a smaller model or model.dtype=bfloat16"
+        )
         raise UserError(
-            f"sampling does not fit into memory: {fitting}. Raise sample.memory_gib (0: what the device has), lower "
-            f"sample.max_new_tokens={work.max_new_tokens}, or {way_out}."
+            f"sampling does not fit into memory: {fitting}. Raise sample.memory_gib (0: what "
+            f"the device has), lower sample.max_new_tokens={work.max_new_tokens}, or {way_out}."
         )
     return fitting
 
 
 def pool_size(sizes: Sequence[int], wanted: int) -> int:
-    """The smallest size of the pool that holds `wanted` pages; beyond the planned ones it grows on in the same steps."""
+    """The smallest size of the pool that holds `wanted` pages; beyond the planned ones it grows on
+    in the same steps.
+    """
     return next(size for size in itertools.chain(sizes, _pools(sizes[0])) if size >= wanted)
 
 
 def _pools(first: int) -> Iterator[int]:
-    """Sizes of a pool. Few, since a program is compiled for each: with 30 layers that takes 4 s and 45 MB on a CPU."""
+    """Sizes of a pool.
+
+    Few, since a program is compiled for each: with 30 layers that takes 4 s and 45 MB on a CPU.
+    """
     return itertools.chain([first], rooms(2 * first))
 
 
@@ -136,20 +187,32 @@ def prompt_room(tokens: int, most: int | None = None) -> int:
     return room if most is None else min(room, most)
 
 
-def _sizes(arch: Arch, work: Work, rows: int, *, weight_bytes: int, itemsize: int, budget: int, platform: str | None) -> Plan:
+def _sizes(
+    arch: Arch,
+    work: Work,
+    rows: int,
+    *,
+    weight_bytes: int,
+    itemsize: int,
+    budget: int,
+    platform: str | None,
+) -> Plan:
     at_once = min(math.ceil(OWN_BLOCK / work.samples), math.ceil(work.problems / work.groups))
-    # A problem lives until its longest solution has ended, some 2.5 times as long as the mean one where it has many.
+    # A problem lives until its longest solution has ended, some 2.5 times as long as the mean one
+    # where it has many.
     live = math.ceil(rows / work.samples * (2.5 - 1.5 / work.samples))
     prompts = min(live + 2 * at_once, work.problems)
     prompt_tokens = prompt_room(work.prompt_tokens, arch.context)
     token_bytes = 2 * arch.layers * arch.kv_heads * arch.head_width * itemsize
     most = rows * most_pages(work.max_new_tokens)
-    # So that 1, 2, 3, 4, 6, 8, ... pages of every row fit a size: rows that began together are flushed together.
+    # So that 1, 2, 3, 4, 6, 8, ... pages of every row fit a size: rows that began together are
+    # flushed together.
     sizes = itertools.takewhile(lambda size: size < most, _pools(max(rows, FEWEST_PAGES)))
     activations = 4 * (3 * arch.mlp_width + 6 * arch.width)
     of = ("bfloat16" if itemsize == 2 else "float32", arch.head_width, prompt_tokens, prompt_tokens)
     kernel = attention.choose(platform, *of) if platform else attention.kernel(*of)
-    scores = 2 * 4 * arch.heads * prompt_tokens if kernel == "plain" else 0  # of a prompt token: before and after the softmax
+    # of a prompt token: before and after the softmax
+    scores = 2 * 4 * arch.heads * prompt_tokens if kernel == "plain" else 0
     prefill_bytes = at_once * prompt_tokens * (token_bytes + activations + scores)
     return Plan(
         rows=rows,
@@ -162,13 +225,16 @@ def _sizes(arch: Arch, work: Work, rows: int, *, weight_bytes: int, itemsize: in
         weight_bytes=weight_bytes,
         prompt_bytes=prompts * prompt_tokens * token_bytes,
         page_bytes=most * cache_lib.WINDOW * token_bytes,
-        step_bytes=rows * cache_lib.WINDOW * token_bytes + max(rows * (3 * 4 * arch.vocab_size + activations), prefill_bytes),
+        step_bytes=rows * cache_lib.WINDOW * token_bytes
+        + max(rows * (3 * 4 * arch.vocab_size + activations), prefill_bytes),
         budget_bytes=budget,
     )
 
 
 def _fewer(rows: int, parameters: int, platform: str) -> tuple[int, ...]:
-    """Halves of the rows whose steps are still worth a program of their own; none where a step of few rows takes as long as one of many."""
+    """Halves of the rows whose steps are still worth a program of their own; none where a step of
+    few rows takes as long as one of many.
+    """
     if platform != "cpu":
         return ()
     halves = (rows >> n for n in range(1, rows.bit_length()))
@@ -176,7 +242,9 @@ def _fewer(rows: int, parameters: int, platform: str) -> tuple[int, ...]:
 
 
 def usable(weight_bytes: int = 0) -> int:
-    """Bytes that the device has for us, the `weight_bytes` of weights that lie there already included."""
+    """Bytes that the device has for us, the `weight_bytes` of weights that lie there already
+    included.
+    """
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         others = stats.get("bytes_in_use", 0) - weight_bytes
@@ -192,9 +260,12 @@ def _host_bytes() -> int:
         found = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free = int(found["MemAvailable"].split()[0]) * 1024
     group = pathlib.Path("/sys/fs/cgroup")
-    if (group / "memory.max").exists() and (text := (group / "memory.max").read_text().strip()) != "max":
+    if (group / "memory.max").exists() and (
+        text := (group / "memory.max").read_text().strip()
+    ) != "max":
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        used = int((group / "memory.current").read_text()) - int(stat["file"])  # files that were read are given up for whoever needs room
+        # files that were read are given up for whoever needs room
+        used = int((group / "memory.current").read_text()) - int(stat["file"])
         free = min(free, int(text) - used)
     return max(free, 0)
 

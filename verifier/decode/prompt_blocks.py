@@ -1,4 +1,6 @@
-"""Which row sits at which place of the attention to prompts: the host's seating plan, made anew when rows come and go. Numpy only."""
+"""Which row sits at which place of the attention to prompts: the host's seating plan, made anew
+when rows come and go. Numpy only.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +8,18 @@ import dataclasses
 
 import numpy as np
 
-BLOCK_ROWS = 32  # R, rows of a block: more would leave more places empty, fewer would copy a prompt's keys more often
+# R, rows of a block: more would leave more places empty, fewer would copy a prompt's keys more
+# often
+BLOCK_ROWS = 32
 
 OWN_BLOCK = 16  # samples a problem up to which every prompt slot is a block of its own
 
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """E blocks of R places over P prompt slots; E is the smallest of `blocks` that is enough, and each is compiled once."""
+    """E blocks of R places over P prompt slots; E is the smallest of `blocks` that is enough, and
+    each is compiled once.
+    """
 
     blocks: tuple[int, ...]
     block_rows: int
@@ -23,7 +29,8 @@ class Places:
 def places(rows: int, prompts: int, samples: int) -> Places:
     """Places for B rows, of which at most `samples` have the same prompt, with P prompt slots.
 
-    Few samples a problem: a block each, since copying the keys of every row's own prompt would cost more than all the rest of attention.
+    Few samples a problem: a block each, since copying the keys of every row's own prompt would cost
+    more than all the rest of attention.
     """
     if samples <= OWN_BLOCK:
         return Places((prompts,), min(samples, rows), own_block=True)
@@ -38,7 +45,9 @@ def blocks_for(prompt_B: np.ndarray, among: Places) -> int:
     return next(blocks for blocks in among.blocks if blocks >= needed.sum())
 
 
-def seat(prompt_B: np.ndarray, among: Places, blocks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def seat(
+    prompt_B: np.ndarray, among: Places, blocks: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gives every row a place in a block of its prompt.
 
     Args:
@@ -47,7 +56,8 @@ def seat(prompt_B: np.ndarray, among: Places, blocks: int) -> tuple[np.ndarray, 
         blocks: at least `blocks_for` these rows.
 
     Returns:
-        place_B, row_ER and prompt_E, int32, as in `cache.Seating`; idle rows get place 0, which they only look at.
+        place_B, row_ER and prompt_E, int32, as in `cache.Seating`; idle rows get place 0, which
+        they only look at.
     """
     rows, size = len(prompt_B), among.block_rows
     seated = np.flatnonzero(prompt_B >= 0)

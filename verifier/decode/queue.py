@@ -1,4 +1,6 @@
-"""Which solution is written next, and by which group of devices: problems go to whoever has slots free. Knows no device and no token."""
+"""Which solution is written next, and by which group of devices: problems go to whoever has slots
+free. Knows no device and no token.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ class _Group:
     """What one group of devices has before it."""
 
     def __init__(self, prompts: int) -> None:
-        self.todo: collections.deque[tuple[int, int]] = collections.deque()  # problem, sample; their prompts are read
+        # problem, sample; their prompts are read
+        self.todo: collections.deque[tuple[int, int]] = collections.deque()
         self.free = collections.deque(range(prompts))  # prompt slots
         self.slot_of: dict[int, int] = {}  # of problems whose solutions this group writes
         self.unended: dict[int, int] = {}  # how many of them
@@ -28,8 +31,9 @@ class _Group:
 class Work:
     """Problems in their order, each read by one group of devices, which writes its solutions.
 
-    A group takes the next problems when it has begun all solutions of its own. When none is left, it takes over half of what the group
-    that is furthest behind has not begun, reading that prompt once more: no group waits for another's last problem.
+    A group takes the next problems when it has begun all solutions of its own. When none is left,
+    it takes over half of what the group that is furthest behind has not begun, reading that prompt
+    once more: no group waits for another's last problem.
     """
 
     def __init__(
@@ -41,7 +45,9 @@ class Work:
         at_once: int,
         claim: Callable[[int], bool] = lambda _: True,
     ) -> None:
-        """prompts: slots of a group; at_once: prompts that a group reads together; claim: see `Engine.run`, by places in the list."""
+        """prompts: slots of a group; at_once: prompts that a group reads together; claim: see
+        `Engine.run`, by places in the list.
+        """
         self._unread, self._claim = collections.deque(range(problems)), claim
         self._sample_ids, self._at_once = list(sample_ids), at_once
         self._groups = [_Group(prompts) for _ in range(groups)]
@@ -56,7 +62,8 @@ class Work:
         return Next(problem, sample, own.slot_of[problem])
 
     def take(self, group: int) -> dict[int, int] | None:
-        """More solutions for a group that has begun all of its own: the problems that it must read for them, with their prompt slots.
+        """More solutions for a group that has begun all of its own: the problems that it must read
+        for them, with their prompt slots.
 
         None: nothing is left for it, or there is no slot.
         """
@@ -103,7 +110,9 @@ class Work:
         return found
 
     def _taken_over(self, group: int) -> list[tuple[int, int]]:
-        """The later half of the longest waiting line's last problem; nothing where no line is longer than one."""
+        """The later half of the longest waiting line's last problem; nothing where no line is
+        longer than one.
+        """
         own, behind = self._groups[group], max(self._groups, key=lambda each: len(each.todo))
         if len(behind.todo) < 2:
             return []

@@ -1,4 +1,7 @@
-"""The host's books of a running batch: what each slot is writing and which pages it owns. Numpy only; knows no device and no text."""
+"""The host's books of a running batch: what each slot is writing and which pages it owns.
+
+Numpy only; knows no device and no text.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,17 @@ from verifier.model.cache import Seating
 
 IDLE = -1
 _BY_ROW = (
-    *("prompt_B", "problem_B", "sample_B", "key_B2", "begun_B", "stored_B", "length_B", "start_B", "go_B"),
+    *(
+        "prompt_B",
+        "problem_B",
+        "sample_B",
+        "key_B2",
+        "begun_B",
+        "stored_B",
+        "length_B",
+        "start_B",
+        "go_B",
+    ),
     *("token_BT", "logprob_BT", "forced_BT", "page_BM", "owned_B", "errors_B"),
 )
 
@@ -23,16 +36,22 @@ def most_pages(limit: int) -> int:
 
 
 class Rows:
-    """B slots, all arrays by slot. A solution stays in its slot from its first to its last token."""
+    """B slots, all arrays by slot.
+
+    A solution stays in its slot from its first to its last token.
+    """
 
     def __init__(self, rows: int, limit: int, pages: int, places: Places) -> None:
-        """limit: most tokens of a solution; pages: of the pool, at least one; places: of the attention to prompts."""
+        """limit: most tokens of a solution; pages: of the pool, at least one; places: of the
+        attention to prompts.
+        """
         self.prompt_B = np.full(rows, IDLE, np.int32)  # prompt slot, or IDLE
         self.problem_B = np.zeros(rows, np.int32)  # place in the list of problems
         self.sample_B = np.zeros(rows, np.int64)
         self.key_B2 = np.zeros((rows, 2), np.uint32)
         self.begun_B = np.zeros(rows, np.int64)  # the step that each solution begins in
-        self.stored_B = np.zeros(rows, np.int64)  # steps that an earlier start took for it; 0: it is drawn now
+        # steps that an earlier start took for it; 0: it is drawn now
+        self.stored_B = np.zeros(rows, np.int64)
         self.length_B = np.zeros(rows, np.int32)  # tokens written, as far as the host has read
         self.start_B = np.zeros(rows, bool)  # to be started by the next step
         self.go_B = np.zeros(rows, bool)  # to be told to go on by the next step
@@ -40,10 +59,12 @@ class Rows:
         self.logprob_BT = np.zeros((rows, limit), np.float32)
         self.forced_BT = np.zeros((rows, limit), bool)
         self.errors_B = np.zeros(rows, np.int32)  # annotations that could not be evaluated
-        self.page_BM = np.full((rows, most_pages(limit)), pages, np.int32)  # full pages; `pages`: none
+        # full pages; `pages`: none
+        self.page_BM = np.full((rows, most_pages(limit)), pages, np.int32)
         self.owned_B = np.zeros(rows, np.int32)  # full pages of each row
         self.owner_A = np.full(pages, rows, np.int32)  # `rows`: nobody
-        self.queue: dict[int, collections.deque[tuple[int, bool]]] = {}  # of each row: tokens to write, whether the calculator's
+        # of each row: tokens to write, whether the calculator's
+        self.queue: dict[int, collections.deque[tuple[int, bool]]] = {}
         self._places = places
         self._seating: Seating | None = None
         self._blocks: int | None = None  # of the attention to prompts
@@ -64,21 +85,37 @@ class Rows:
         return int((self.prompt_B != IDLE).sum())
 
     def start(self, row: int, prompt: int, problem: int, sample: int, key: np.ndarray) -> None:
-        """Gives an idle slot a new solution of the prompt in slot `prompt`; `begun_B` and `stored_B` are the caller's to set."""
-        self.prompt_B[row], self.problem_B[row], self.sample_B[row], self.key_B2[row] = prompt, problem, sample, key
+        """Gives an idle slot a new solution of the prompt in slot `prompt`; `begun_B` and
+        `stored_B` are the caller's to set.
+        """
+        self.prompt_B[row], self.problem_B[row], self.sample_B[row], self.key_B2[row] = (
+            prompt,
+            problem,
+            sample,
+            key,
+        )
         self.length_B[row], self.errors_B[row], self.start_B[row] = 0, 0, True
         self._unseat()
 
     def release(self, row: int) -> None:
-        """Takes an ended solution out of its slot; its pages are free at once, for what is flushed later."""
+        """Takes an ended solution out of its slot; its pages are free at once, for what is flushed
+        later.
+        """
         self.owner_A[self.owner_A == row] = len(self)
         self.page_BM[row], self.owned_B[row] = self.pages, 0
-        self.prompt_B[row], self.start_B[row], self.go_B[row], self.stored_B[row] = IDLE, False, False, 0
+        self.prompt_B[row], self.start_B[row], self.go_B[row], self.stored_B[row] = (
+            IDLE,
+            False,
+            False,
+            0,
+        )
         self.queue.pop(row, None)
         self._unseat()
 
     def orders(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """start_B, go_B and forced_B of the next step, and which forced tokens are the calculator's; they count as given."""
+        """start_B, go_B and forced_B of the next step, and which forced tokens are the
+        calculator's; they count as given.
+        """
         forced_B, by_calculator_B = np.full(len(self), -1, np.int32), np.zeros(len(self), bool)
         for row in list(self.queue):
             waiting = self.queue[row]
@@ -103,7 +140,8 @@ class Rows:
         """Who sees what, as of now, in as many blocks, which are enough."""
         if self._seating is None or len(self._seating.row_ER) != blocks:
             place_B, row_ER, prompt_E = seat(self.prompt_B, self._places, blocks)
-            own = np.arange(len(self), dtype=np.int32)  # the first pages of the pool are the rows' newest
+            # the first pages of the pool are the rows' newest
+            own = np.arange(len(self), dtype=np.int32)
             self._seating = Seating(
                 prompt_B=np.maximum(self.prompt_B, 0),
                 place_B=place_B,
@@ -114,7 +152,9 @@ class Rows:
             )
         return self._seating
 
-    def write(self, row_R: np.ndarray, token_R: np.ndarray, logprob_R: np.ndarray, forced_R: np.ndarray) -> None:
+    def write(
+        self, row_R: np.ndarray, token_R: np.ndarray, logprob_R: np.ndarray, forced_R: np.ndarray
+    ) -> None:
         """Notes one more token of each of some rows."""
         place_R = self.length_B[row_R]
         self.token_BT[row_R, place_R] = token_R
@@ -124,7 +164,9 @@ class Rows:
 
     def wanted_pages(self) -> int:
         """Pages that are owned after the next flush."""
-        return int((self.owner_A < len(self)).sum() + (self.prompt_B != IDLE).sum() - self.start_B.sum())
+        return int(
+            (self.owner_A < len(self)).sum() + (self.prompt_B != IDLE).sum() - self.start_B.sum()
+        )
 
     def highest_page(self) -> int:
         """One more than the last page that is owned."""
@@ -132,11 +174,14 @@ class Rows:
         return int(owned[-1]) + 1 if len(owned) else 0
 
     def flush(self) -> np.ndarray:
-        """Gives every running row one more page, the lowest free ones: where in the pool each goes; one beyond the last for none."""
+        """Gives every running row one more page, the lowest free ones: where in the pool each goes;
+        one beyond the last for none.
+        """
         page_B = np.full(len(self), self.pages, np.int32)
         rows = np.flatnonzero((self.prompt_B != IDLE) & ~self.start_B)
         page_B[rows] = np.flatnonzero(self.owner_A == len(self))[: len(rows)]
-        if (self.owned_B[rows] == self.page_BM.shape[1]).any():  # rows that waited often: their windows have many holes
+        # rows that waited often: their windows have many holes
+        if (self.owned_B[rows] == self.page_BM.shape[1]).any():
             more = np.full((len(self), max(1, self.page_BM.shape[1] // 2)), self.pages, np.int32)
             self.page_BM = np.concatenate([self.page_BM, more], axis=1)
         self.owner_A[page_B[rows]] = rows
@@ -153,7 +198,9 @@ class Rows:
         self._unseat()
 
     def keep(self, rows: int, places: Places) -> np.ndarray:
-        """Goes on with `rows` slots, which must be enough for what is running: the old slots that stay, in their new order."""
+        """Goes on with `rows` slots, which must be enough for what is running: the old slots that
+        stay, in their new order.
+        """
         busy = np.flatnonzero(self.prompt_B != IDLE)
         row_B = np.concatenate([busy, self.idle()])[:rows]
         new_B = np.full(len(self) + 1, rows, np.int32)

@@ -1,4 +1,5 @@
-"""A running batch: slots are refilled as soon as a solution ends, and the device is a step ahead of the host but at the end of a window.
+"""A running batch: slots are refilled as soon as a solution ends, and the device is a step ahead of
+the host but at the end of a window.
 
 Knows no table.
 """
@@ -34,7 +35,10 @@ class Prompt:
 
 @dataclasses.dataclass(frozen=True)
 class Completion:
-    """One drawn solution. The lists run over its tokens; the end token, where it came, is the last one."""
+    """One drawn solution.
+
+    The lists run over its tokens; the end token, where it came, is the last one.
+    """
 
     problem_id: str
     sample_id: int
@@ -87,23 +91,42 @@ class Hooks(NamedTuple):
 
 
 class Running:
-    """One job of the engine: `sample_ids` of every prompt, the prompts in their order, by falling length.
+    """One job of the engine: `sample_ids` of every prompt, the prompts in their order, by falling
+    length.
 
-    On a mesh every group of devices has `plan.rows` slots, prompts and pages of its own, and all take their steps together: what the device
-    is given are the groups' arrays, one behind the other. Slots are counted through all groups.
+    On a mesh every group of devices has `plan.rows` slots, prompts and pages of its own, and all
+    take their steps together: what the device is given are the groups' arrays, one behind the
+    other. Slots are counted through all groups.
 
-    Solutions that an earlier start has stored take up their slots for as many steps as they did then, and nothing is done for them: so the
-    others begin in the same steps, beside as many prompts and pages, and their log-probabilities are the same to the last bit. Until the
-    first prompt is read whose solutions are not stored, there is no state on the device at all.
+    Solutions that an earlier start has stored take up their slots for as many steps as they did
+    then, and nothing is done for them: so the others begin in the same steps, beside as many
+    prompts and pages, and their log-probabilities are the same to the last bit. Until the first
+    prompt is read whose solutions are not stored, there is no state on the device at all.
     """
 
     def __init__(
-        self, writer: Writer, plan: memory.Plan, prompts: Sequence[Prompt], sample_ids: Sequence[int], hooks: Hooks
+        self,
+        writer: Writer,
+        plan: memory.Plan,
+        prompts: Sequence[Prompt],
+        sample_ids: Sequence[int],
+        hooks: Hooks,
     ) -> None:
-        """plan: sizes of everything. The device's memory is taken here, or when something stored has passed by."""
-        self._writer, self._plan, self._prompts, self._progress = writer, plan, prompts, hooks.progress
+        """plan: sizes of everything.
+
+        The device's memory is taken here, or when something stored has passed by.
+        """
+        self._writer, self._plan, self._prompts, self._progress = (
+            writer,
+            plan,
+            prompts,
+            hooks.progress,
+        )
         self._steps_of = hooks.steps_of
-        self._stored = [dict(zip(sample_ids, hooks.steps_of.get(prompt.problem_id, ()), strict=False)) for prompt in prompts]
+        self._stored = [
+            dict(zip(sample_ids, hooks.steps_of.get(prompt.problem_id, ()), strict=False))
+            for prompt in prompts
+        ]
         self._mesh = writer.static.mesh
         self._watch = jax.tree.map(jax.numpy.asarray, writer.calculator.watch)
         groups = sharding.groups(self._mesh)
@@ -111,20 +134,27 @@ class Running:
         def claim(problem: int) -> bool:
             return hooks.claim(prompts[problem].problem_id)
 
-        self._work = Work(len(prompts), sample_ids, groups, plan.prompts, plan.prompts_at_once, claim)
+        self._work = Work(
+            len(prompts), sample_ids, groups, plan.prompts, plan.prompts_at_once, claim
+        )
         among = places(plan.rows, plan.prompts, plan.samples)
-        self._groups = [Rows(plan.rows, writer.config.max_new_tokens, plan.pages[0], among) for _ in range(groups)]
+        self._groups = [
+            Rows(plan.rows, writer.config.max_new_tokens, plan.pages[0], among)
+            for _ in range(groups)
+        ]
         self._prompt_room = plan.prompt_tokens
         self._state = None if any(self._stored) else self._empty_state()
         self._column = 0
-        self._ended: dict[int, dict[int, tuple[Completion, int]]] = collections.defaultdict(dict)  # by problem and sample, with its steps
+        # by problem and sample, with its steps
+        self._ended: dict[int, dict[int, tuple[Completion, int]]] = collections.defaultdict(dict)
         self.counts = Counts()
 
     def run(self) -> Iterator[list[Completion]]:
         """Draws everything; gives out a problem when its last solution has ended."""
         ahead: _Step | None = None
         while True:
-            if ahead is not None and self._column == cache_lib.WINDOW:  # what has ended needs no more pages, and perhaps no more slots
+            # what has ended needs no more pages, and perhaps no more slots
+            if ahead is not None and self._column == cache_lib.WINDOW:
                 yield from self._read(ahead)
                 ahead = None
             self._refill()
@@ -153,9 +183,14 @@ class Running:
         for row in rows.idle().tolist():
             if (found := self._work.next(group)) is None:
                 return True
-            key = sampling.sample_key(self._writer.seed, self._prompts[found.problem].problem_id, found.sample)
+            key = sampling.sample_key(
+                self._writer.seed, self._prompts[found.problem].problem_id, found.sample
+            )
             rows.start(row, found.slot, found.problem, found.sample, key)
-            rows.begun_B[row], rows.stored_B[row] = self.counts.steps, self._stored[found.problem].get(found.sample, 0)
+            rows.begun_B[row], rows.stored_B[row] = (
+                self.counts.steps,
+                self._stored[found.problem].get(found.sample, 0),
+            )
         return False
 
     def _prefill(self, taken: Sequence[dict[int, int]]) -> None:
@@ -173,7 +208,9 @@ class Running:
             for n, (problem, slot) in enumerate(fresh.items(), start=group * at_once):
                 tokens = self._prompts[problem].tokens
                 tokens_NS[n, : len(tokens)], length_N[n], slot_N[n] = tokens, len(tokens), slot
-        self._state = steps.prefill(self._writer.static, self._writer.weights, self._state, tokens_NS, length_N, slot_N)
+        self._state = steps.prefill(
+            self._writer.static, self._writer.weights, self._state, tokens_NS, length_N, slot_N
+        )
 
     def _empty_state(self) -> steps.DecodeState:
         """Room for what there is now, with nothing in it."""
@@ -191,7 +228,9 @@ class Running:
                 self._state = steps.resize_prompts(self._state, room, self._mesh)
 
     def _fewer_rows(self) -> int | None:
-        """A smaller number of slots that still holds all that is left, where fewer slots are cheaper."""
+        """A smaller number of slots that still holds all that is left, where fewer slots are
+        cheaper.
+        """
         if not self._work.all_begun:
             return None
         busy = max(rows.busy() for rows in self._groups)
@@ -228,24 +267,33 @@ class Running:
         if self._column == cache_lib.WINDOW:
             self._flush()
         groups, config = self._groups, self._writer.config
-        start_B, go_B, forced_B, by_calculator_B = map(np.concatenate, zip(*(rows.orders() for rows in groups), strict=True))
+        start_B, go_B, forced_B, by_calculator_B = map(
+            np.concatenate, zip(*(rows.orders() for rows in groups), strict=True)
+        )
         number = self.counts.steps
         self._column += 1
         self.counts.steps += 1
         if self._state is None:
-            return _Step(steps.Drawn(*np.zeros((2, len(start_B))), *np.zeros((2, len(start_B)), bool)), by_calculator_B, number)
+            return _Step(
+                steps.Drawn(*np.zeros((2, len(start_B))), *np.zeros((2, len(start_B)), bool)),
+                by_calculator_B,
+                number,
+            )
         orders = steps.Orders(
             start_B=start_B & (np.concatenate([rows.stored_B for rows in groups]) == 0),
             go_B=go_B,
             forced_B=forced_B,
-            keys_B2=np.concatenate([rows.key_B2 for rows in groups]),  # a copy: a step under way may still read the old one
+            # a copy: a step under way may still read the old one
+            keys_B2=np.concatenate([rows.key_B2 for rows in groups]),
             column=np.int32(self._column - 1),
             limit=np.int32(config.max_new_tokens),
             temperature=np.float32(config.temperature),
         )
         blocks = max(rows.blocks() for rows in groups)
         seating = cache_lib.Seating(**_joined([vars(rows.seating(blocks)) for rows in groups]))
-        self._state, drawn = steps.generate(self._writer.static, self._writer.weights, self._state, seating, orders, self._watch)
+        self._state, drawn = steps.generate(
+            self._writer.static, self._writer.weights, self._state, seating, orders, self._watch
+        )
         self.counts.slot_steps += len(start_B)
         return _Step(drawn, by_calculator_B, number)
 
@@ -253,17 +301,30 @@ class Running:
 
     def _read(self, step: _Step) -> Iterator[list[Completion]]:
         """Waits for a step and takes in what it wrote."""
-        drawn = [np.asarray(array).reshape(len(self._groups), -1) for array in (*step.drawn, step.by_calculator_B)]
-        ended = [self._take_in(rows, *each) for rows, *each in zip(self._groups, *drawn, strict=True)]
+        drawn = [
+            np.asarray(array).reshape(len(self._groups), -1)
+            for array in (*step.drawn, step.by_calculator_B)
+        ]
+        ended = [
+            self._take_in(rows, *each) for rows, *each in zip(self._groups, *drawn, strict=True)
+        ]
         self.counts.solutions += sum(map(len, ended))
         self._progress(self.counts)
         for group, rows in enumerate(self._groups):
-            stored = np.flatnonzero((rows.stored_B > 0) & (rows.begun_B + rows.stored_B == step.number + 1))
+            stored = np.flatnonzero(
+                (rows.stored_B > 0) & (rows.begun_B + rows.stored_B == step.number + 1)
+            )
             for row in sorted([*ended[group], *stored.tolist()]):
                 yield from self._end(group, row, step.number)
 
     def _take_in(
-        self, rows: Rows, token_B: np.ndarray, logprob_B: np.ndarray, written_B: np.ndarray, look_B: np.ndarray, by_calculator_B: np.ndarray
+        self,
+        rows: Rows,
+        token_B: np.ndarray,
+        logprob_B: np.ndarray,
+        written_B: np.ndarray,
+        look_B: np.ndarray,
+        by_calculator_B: np.ndarray,
     ) -> list[int]:
         """Notes what a group's rows wrote; those that have ended."""
         row_R = np.flatnonzero(written_B)
@@ -271,11 +332,15 @@ class Running:
         for row in np.flatnonzero(look_B).tolist():
             self._look(rows, row, int(token_B[row]), bool(written_B[row]))
         self.counts.tokens += len(row_R)
-        ends_R = (token_B[row_R] == self._writer.static.end_id) | (rows.length_B[row_R] == self._writer.config.max_new_tokens)
+        ends_R = (token_B[row_R] == self._writer.static.end_id) | (
+            rows.length_B[row_R] == self._writer.config.max_new_tokens
+        )
         return list(row_R[ends_R].tolist())
 
     def _look(self, rows: Rows, row: int, token: int, written: bool) -> None:
-        """Asks the calculator what follows a token; one that was held back is written now, or another in its place."""
+        """Asks the calculator what follows a token; one that was held back is written now, or
+        another in its place.
+        """
         tokens = rows.token_BT[row, : rows.length_B[row]].tolist()
         verdict = self._writer.calculator.look(tokens if written else [*tokens, token])
         queue = [(forced, True) for forced in verdict.queue]
@@ -289,11 +354,16 @@ class Running:
         self.counts.refused += verdict.errors
 
     def _end(self, group: int, row: int, number: int) -> Iterator[list[Completion]]:
-        """Takes a solution out of its slot after a step; its whole problem is given out if it was the last and is not stored."""
+        """Takes a solution out of its slot after a step; its whole problem is given out if it was
+        the last and is not stored.
+        """
         rows = self._groups[group]
         problem = int(rows.problem_B[row])
         if not self._stored[problem]:
-            self._ended[problem][int(rows.sample_B[row])] = self._completion(rows, row), number + 1 - int(rows.begun_B[row])
+            self._ended[problem][int(rows.sample_B[row])] = (
+                self._completion(rows, row),
+                number + 1 - int(rows.begun_B[row]),
+            )
         rows.release(row)
         if self._work.ended(group, problem) and not self._stored[problem]:
             whole = [each for _, each in sorted(self._ended.pop(problem).items())]
@@ -317,4 +387,7 @@ class Running:
 
 def _joined(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Field by field, the groups' arrays one behind the other; None where there is none."""
-    return {name: None if one is None else np.concatenate([fields[name] for fields in each]) for name, one in each[0].items()}
+    return {
+        name: None if one is None else np.concatenate([fields[name] for fields in each])
+        for name, one in each[0].items()
+    }

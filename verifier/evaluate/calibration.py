@@ -1,10 +1,12 @@
-"""How well scores tell right from wrong: AUROC and AUPRC (pooled and within problems), Brier score, ECE, reliability bins. Knows no votes.
+"""How well scores tell right from wrong: AUROC and AUPRC (pooled and within problems), Brier score,
+ECE, reliability bins. Knows no votes.
 
-AUROC is the chance that a right sample scores above a wrong one, ties counting half. Pooled, it also rewards knowing which problems are
-easy; within problems it measures what ranking needs: the plain mean over the problems that have both right and wrong samples.
-AUPRC is the average precision: the precision at every score that is had, weighed by the recall it adds (no line is drawn between points,
-which would flatter); scores that tell nothing reach the share of right samples. Brier and ECE read scores as probabilities, clipped to
-[0, 1].
+AUROC is the chance that a right sample scores above a wrong one, ties counting half. Pooled, it
+also rewards knowing which problems are easy; within problems it measures what ranking needs: the
+plain mean over the problems that have both right and wrong samples. AUPRC is the average precision:
+the precision at every score that is had, weighed by the recall it adds (no line is drawn between
+points, which would flatter); scores that tell nothing reach the share of right samples. Brier and
+ECE read scores as probabilities, clipped to [0, 1].
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ _BEYOND = 0.125  # by which probabilities lie outside of [0, 1] on average at mo
 def are_probabilities(candidates: Candidates) -> bool:
     """Whether scores can be read as chances of being right; of samples without scores, not.
 
-    A verifier trained with squared error leaves [0, 1] by a little, so its scores still count; logarithms, logits and rewards do not.
+    A verifier trained with squared error leaves [0, 1] by a little, so its scores still count;
+    logarithms, logits and rewards do not.
     """
     score_C = candidates.score_C
     if score_C is None:
@@ -38,8 +41,9 @@ def calibration(candidates: Candidates, bins: int = 10) -> dict[str, Any]:
         bins: equal-width bins of the clipped score, for ECE and the reliability diagram.
 
     Returns:
-        What `discrimination` returns, `clipped_share` and `reliability`: for every bin `low`, `high`, `count`, `mean_score`, `accuracy`
-        (the last two None in an empty bin). Of scores that are no probabilities `brier`, `ece` and `reliability` are None.
+        What `discrimination` returns, `clipped_share` and `reliability`: for every bin `low`,
+        `high`, `count`, `mean_score`, `accuracy` (the last two None in an empty bin). Of scores
+        that are no probabilities `brier`, `ece` and `reliability` are None.
 
     Raises:
         ValueError: the samples have no scores.
@@ -48,7 +52,9 @@ def calibration(candidates: Candidates, bins: int = 10) -> dict[str, Any]:
         raise ValueError("calibration: the samples have no scores; score them first")
     score, right = candidates.score_C, candidates.correct_C
     clipped = np.clip(score, 0.0, 1.0)
-    left_out = {} if are_probabilities(candidates) else dict.fromkeys(("brier", "ece", "reliability"))
+    left_out = (
+        {} if are_probabilities(candidates) else dict.fromkeys(("brier", "ece", "reliability"))
+    )
     return {
         **discrimination(score, right, candidates.problem_C, bins, candidates.log_C),
         "clipped_share": float(np.mean(clipped != score)),
@@ -58,7 +64,11 @@ def calibration(candidates: Candidates, bins: int = 10) -> dict[str, Any]:
 
 
 def discrimination(
-    score: np.ndarray, right: np.ndarray, problem: np.ndarray, bins: int = 10, log: np.ndarray | None = None
+    score: np.ndarray,
+    right: np.ndarray,
+    problem: np.ndarray,
+    bins: int = 10,
+    log: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """The figures that are one number each.
 
@@ -70,24 +80,36 @@ def discrimination(
         log: [rows] logarithms of the scores; where given, AUROC and AUPRC order by them.
 
     Returns:
-        `auroc`, `auroc_within_problem`, `auprc`, `auprc_within_problem` (None where there is nothing to compare), `problems_with_both`,
-        `share_right` (the AUPRC of scores that tell nothing), `brier` and `ece`.
+        `auroc`, `auroc_within_problem`, `auprc`, `auprc_within_problem` (None where there is
+        nothing to compare), `problems_with_both`, `share_right` (the AUPRC of scores that tell
+        nothing), `brier` and `ece`.
     """
     return merit(score, right, problem, bins, log)[0]
 
 
 def merit(
-    score: np.ndarray, right: np.ndarray, problem: np.ndarray, bins: int = 10, log: np.ndarray | None = None
+    score: np.ndarray,
+    right: np.ndarray,
+    problem: np.ndarray,
+    bins: int = 10,
+    log: np.ndarray | None = None,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """What `discrimination` returns, and `auroc` of every problem."""
     by = score if log is None else log
     order = np.argsort(by)
-    whole, within = _ties(by, right, np.zeros_like(problem), order), _ties(by, right, problem, order)
+    whole, within = (
+        _ties(by, right, np.zeros_like(problem), order),
+        _ties(by, right, problem, order),
+    )
     pooled = {"auroc": _auroc(whole)[0], "auprc": _average_precision(whole)[0]}
     within_P, precision_P = _auroc(within), _average_precision(within)
     both_P = ~np.isnan(within_P)
     clipped = np.clip(score, 0.0, 1.0)
-    gaps = [row["count"] * abs(row["mean_score"] - row["accuracy"]) for row in _reliability(clipped, right, bins) if row["count"]]
+    gaps = [
+        row["count"] * abs(row["mean_score"] - row["accuracy"])
+        for row in _reliability(clipped, right, bins)
+        if row["count"]
+    ]
     figures = {
         "auroc": None if np.isnan(pooled["auroc"]) else float(pooled["auroc"]),
         "auroc_within_problem": float(within_P[both_P].mean()) if both_P.any() else None,
@@ -102,7 +124,9 @@ def merit(
 
 
 def auroc_within_problems(candidates: Candidates) -> float | None:
-    """The plain mean of `auroc` over the problems that have both right and wrong samples; None where there are none."""
+    """The plain mean of `auroc` over the problems that have both right and wrong samples; None
+    where there are none.
+    """
     by_C = candidates.score_C if candidates.log_C is None else candidates.log_C
     if by_C is None:
         raise ValueError("AUROC: the samples have no scores; score them first")
@@ -126,7 +150,8 @@ def auroc(score: np.ndarray, right: np.ndarray, group: np.ndarray) -> np.ndarray
 
 
 def average_precision(score: np.ndarray, right: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Area under the precision-recall curve in each group as average precision: sum over scores s of (R_s - R_s') P_s, s' the next higher.
+    """Area under the precision-recall curve in each group as average precision: sum over scores s
+    of (R_s - R_s') P_s, s' the next higher.
 
     Args:
         score: [rows] scores, higher meaning right; rows of equal score are taken together.
@@ -140,7 +165,9 @@ def average_precision(score: np.ndarray, right: np.ndarray, group: np.ndarray) -
 
 
 class _Ties(NamedTuple):
-    """Rows of equal score in the same group taken together: T ties, by group and then by rising score."""
+    """Rows of equal score in the same group taken together: T ties, by group and then by rising
+    score.
+    """
 
     group_T: np.ndarray
     start_T: np.ndarray  # rows of the group that score less
@@ -154,14 +181,22 @@ def _ties(score: np.ndarray, right: np.ndarray, group: np.ndarray, order: np.nda
     """The ties of rows whose scores rise in the order given."""
     last_group = int(group.max(initial=0))
     if last_group:
-        narrow = group.astype(np.uint16) if last_group < 2**16 else group  # which numpy sorts by radix
+        # which numpy sorts by radix
+        narrow = group.astype(np.uint16) if last_group < 2**16 else group
         order = order[np.argsort(narrow[order], kind="stable")]
     score, right, group = score[order], right[order], group[order]
     first_T = np.nonzero(np.r_[True, (np.diff(score) != 0) | (np.diff(group) != 0)])[0]
     size_G, right_G = np.bincount(group), np.bincount(group, weights=right)
     group_T = group[first_T]
     start_T = first_T - (np.cumsum(size_G) - size_G)[group_T]
-    return _Ties(group_T, start_T, np.diff(first_T, append=len(score)), np.add.reduceat(right.astype(np.int64), first_T), size_G, right_G)
+    return _Ties(
+        group_T,
+        start_T,
+        np.diff(first_T, append=len(score)),
+        np.add.reduceat(right.astype(np.int64), first_T),
+        size_G,
+        right_G,
+    )
 
 
 def _auroc(ties: _Ties) -> np.ndarray:
@@ -169,14 +204,22 @@ def _auroc(ties: _Ties) -> np.ndarray:
     ranks_G = np.bincount(ties.group_T, weights=rank_T * ties.right_T, minlength=len(ties.size_G))
     pairs_G = ties.right_G * (ties.size_G - ties.right_G)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(pairs_G > 0, (ranks_G - ties.right_G * (ties.right_G - 1) / 2) / pairs_G, np.nan)
+        return np.where(
+            pairs_G > 0, (ranks_G - ties.right_G * (ties.right_G - 1) / 2) / pairs_G, np.nan
+        )
 
 
 def _average_precision(ties: _Ties) -> np.ndarray:
     taken_T = ties.size_G[ties.group_T] - ties.start_T  # rows that score as high or higher
-    below_T = np.cumsum(ties.right_T) - ties.right_T - (np.cumsum(ties.right_G) - ties.right_G)[ties.group_T]
+    below_T = (
+        np.cumsum(ties.right_T)
+        - ties.right_T
+        - (np.cumsum(ties.right_G) - ties.right_G)[ties.group_T]
+    )
     found_T = ties.right_G[ties.group_T] - below_T
-    sum_G = np.bincount(ties.group_T, weights=ties.right_T * found_T / taken_T, minlength=len(ties.size_G))
+    sum_G = np.bincount(
+        ties.group_T, weights=ties.right_T * found_T / taken_T, minlength=len(ties.size_G)
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         return sum_G / np.where(ties.right_G > 0, ties.right_G, np.nan)
 

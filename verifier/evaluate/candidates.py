@@ -1,9 +1,12 @@
-"""The samples of one split, problem after problem, best-ranked first. Knows ranks and answers; knows no text, no table and no file.
+"""The samples of one split, problem after problem, best-ranked first.
 
-P problems, C candidates of all problems together, A answers of all problems together. Nothing is padded: what is held is so much a sample,
-however unlike in size the problems are. Within a problem candidates run from the best-ranked to the worst (higher score, then lower
-`sample_id`), and answers are numbered by their best-ranked sample. So "the first of the largest" is always the tie rule of the house, and
-the order of rows on disk cannot matter.
+Knows ranks and answers; knows no text, no table and no file.
+
+P problems, C candidates of all problems together, A answers of all problems together. Nothing is
+padded: what is held is so much a sample, however unlike in size the problems are. Within a problem
+candidates run from the best-ranked to the worst (higher score, then lower `sample_id`), and answers
+are numbered by their best-ranked sample. So "the first of the largest" is always the tie rule of
+the house, and the order of rows on disk cannot matter.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from verifier.errors import CandidatesError
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """Scored and graded samples of P problems, problems in order of their id, the C samples of all in order of problem and rank.
+    """Scored and graded samples of P problems, problems in order of their id, the C samples of all
+    in order of problem and rank.
 
     Attributes:
         problem_id_P: the problems' ids, ascending.
@@ -30,7 +34,8 @@ class Candidates:
         answer_C: number of the sample's answer within its problem, int32; -1 where it has none.
         correct_C: the grader's verdict.
         score_C: float64 scores; None if nothing was scored.
-        log_C: logarithms of the scores where these may be too small for a float64. Where given, they decide the order.
+        log_C: logarithms of the scores where these may be too small for a float64. Where given,
+            they decide the order.
     """
 
     problem_id_P: np.ndarray
@@ -64,21 +69,27 @@ class Candidates:
 
     @property
     def smallest(self) -> int:
-        """Samples of the problem that has fewest: the largest n for which a curve over n is defined for all."""
+        """Samples of the problem that has fewest: the largest n for which a curve over n is defined
+        for all.
+        """
         return int(self.count_P.min())
 
     @property
     def weight_C(self) -> np.ndarray | None:
-        """What a sample weighs in a vote: its score; of logarithms the score in units of its problem's best, which elects the same."""
+        """What a sample weighs in a vote: its score; of logarithms the score in units of its
+        problem's best, which elects the same.
+        """
         if self.log_C is None:
             return self.score_C
-        return np.exp(self.log_C - np.repeat(self.log_C[self.start_P], self.count_P))  # a problem's first holds the highest
+        # a problem's first holds the highest
+        return np.exp(self.log_C - np.repeat(self.log_C[self.start_P], self.count_P))
 
     def reranked(self, score: np.ndarray, log: np.ndarray | None = None) -> Candidates:
         """The same samples in the order of other scores.
 
         Args:
-            score: [rows] of the flat input that `row_C` leads to; rows that are not ranked here may hold anything.
+            score: [rows] of the flat input that `row_C` leads to; rows that are not ranked here may
+                hold anything.
             log: [rows] logarithms of the scores, as in `arrange`.
 
         Raises:
@@ -88,11 +99,17 @@ class Candidates:
         _refuse_not_finite(self.problem_id_P, problem_C, self.sample_id_C, by_C)
         order_C = np.lexsort((self.sample_id_C, -by_C, problem_C))
         moved = self._taken(order_C, self.count_P)
-        return dataclasses.replace(moved, score_C=score[moved.row_C], log_C=None if log is None else by_C[order_C])
+        return dataclasses.replace(
+            moved, score_C=score[moved.row_C], log_C=None if log is None else by_C[order_C]
+        )
 
     def some(self, kept_C: np.ndarray) -> Candidates:
-        """The samples where `kept_C` is True, at least one of every problem, ranked among themselves."""
-        return self._taken(np.nonzero(kept_C)[0], np.add.reduceat(kept_C, self.start_P, dtype=np.int64))
+        """The samples where `kept_C` is True, at least one of every problem, ranked among
+        themselves.
+        """
+        return self._taken(
+            np.nonzero(kept_C)[0], np.add.reduceat(kept_C, self.start_P, dtype=np.int64)
+        )
 
     def of_problems(self, kept_P: np.ndarray) -> Candidates:
         """All samples of the problems where `kept_P` is True."""
@@ -100,7 +117,9 @@ class Candidates:
         return dataclasses.replace(kept, problem_id_P=self.problem_id_P[kept_P])
 
     def _taken(self, places: np.ndarray, count_P: np.ndarray) -> Candidates:
-        """Samples in another order or number, answers numbered by their best-ranked sample again."""
+        """Samples in another order or number, answers numbered by their best-ranked sample
+        again.
+        """
         problem = np.repeat(np.arange(len(count_P)), count_P)
         return dataclasses.replace(
             self,
@@ -117,13 +136,18 @@ class Candidates:
         """The different answers of all problems."""
         answers_P = np.maximum.reduceat(self.answer_C, self.start_P).astype(np.int64) + 1
         voter_V = np.nonzero(self.answer_C >= 0)[0]
-        answer_V = self.answer_C[voter_V] + np.repeat(np.cumsum(answers_P) - answers_P, self.count_P)[voter_V]
+        answer_V = (
+            self.answer_C[voter_V]
+            + np.repeat(np.cumsum(answers_P) - answers_P, self.count_P)[voter_V]
+        )
         first_A = np.empty(int(answers_P.sum()), np.int64)
         first_A[answer_V[::-1]] = voter_V[::-1]  # the last that is written stays: the best-ranked
         return Answers(answers_P, voter_V, answer_V, first_A)
 
     def mixed_groups(self) -> int:
-        """Answers whose samples got different verdicts though they are numerically equal (strict graders: "72.00" and "72")."""
+        """Answers whose samples got different verdicts though they are numerically equal (strict
+        graders: "72.00" and "72").
+        """
         found = self.answers()
         size_A = np.bincount(found.answer_V)
         right_A = np.bincount(found.answer_V, weights=self.correct_C[found.voter_V])
@@ -158,16 +182,19 @@ def arrange(
     Args:
         problem_id: [rows] ids, in any order.
         sample_id: [rows] integers, unique within a problem.
-        key: [rows] integers, equal where two answers are equal (`text.answer.vote_key`); negative where there is no answer.
+        key: [rows] integers, equal where two answers are equal (`text.answer.vote_key`); negative
+            where there is no answer.
         correct: [rows] verdicts of the grader.
         score: [rows] verifier's scores, higher is better, or None.
-        log: [rows] their logarithms, where scores that differ may be the same as float64; the order is theirs then.
+        log: [rows] their logarithms, where scores that differ may be the same as float64; the order
+            is theirs then.
 
     Returns:
         Candidates of all problems that have at least one row.
 
     Raises:
-        CandidatesError: no rows, the same sample twice, or scores that are NaN or infinite; the rows are named.
+        CandidatesError: no rows, the same sample twice, or scores that are NaN or infinite; the
+            rows are named.
     """
     ids, problem = np.unique(np.asarray(problem_id, dtype=object).astype(str), return_inverse=True)
     return arrange_coded(ids, problem, sample_id, key, correct, score, log)
@@ -182,16 +209,26 @@ def arrange_coded(
     score: np.ndarray | None,
     log: np.ndarray | None = None,
 ) -> Candidates:
-    """`arrange` of rows whose problems are given as [rows] places in `problem_id`, whose ids differ; those without rows are left out."""
+    """`arrange` of rows whose problems are given as [rows] places in `problem_id`, whose ids
+    differ; those without rows are left out.
+    """
     if len(problem) == 0:
         raise CandidatesError("there are no samples to rank: expected at least one row")
-    sample_id, key, correct = np.asarray(sample_id, np.int64), np.asarray(key, np.int64), np.asarray(correct, bool)
+    sample_id, key, correct = (
+        np.asarray(sample_id, np.int64),
+        np.asarray(key, np.int64),
+        np.asarray(correct, bool),
+    )
     ids, problem = _in_order(np.asarray(problem_id, dtype=object).astype(str), problem)
     if score is not None:
         score = np.asarray(score, np.float64)
         _refuse_not_finite(ids, problem, sample_id, score)
     _refuse_twins(ids, problem, sample_id)
-    order = np.lexsort((sample_id, problem) if score is None else (sample_id, -(score if log is None else log), problem))
+    order = np.lexsort(
+        (sample_id, problem)
+        if score is None
+        else (sample_id, -(score if log is None else log), problem)
+    )
     small = np.int32 if sample_id.min() >= -(2**31) and sample_id.max() < 2**31 else np.int64
     return Candidates(
         problem_id_P=ids,
@@ -215,7 +252,9 @@ def _in_order(ids: np.ndarray, problem: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _numbered(problem: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Answers numbered within their problem by first appearance, int32; rows come problem by problem in order of rank. -1 stays -1."""
+    """Answers numbered within their problem by first appearance, int32; rows come problem by
+    problem in order of rank. -1 stays -1.
+    """
     number = np.full(len(key), -1, np.int32)
     rows = np.nonzero(key >= 0)[0]
     if len(rows) == 0:
@@ -234,26 +273,41 @@ def _numbered(problem: np.ndarray, key: np.ndarray) -> np.ndarray:
     return number
 
 
-def _refuse_not_finite(ids: np.ndarray, problem: np.ndarray, sample_id: np.ndarray, score: np.ndarray) -> None:
+def _refuse_not_finite(
+    ids: np.ndarray, problem: np.ndarray, sample_id: np.ndarray, score: np.ndarray
+) -> None:
     bad = np.nonzero(~np.isfinite(score))[0]
     if len(bad):
-        named = ", ".join(f"row {row} (problem {ids[problem[row]]}, sample {sample_id[row]})" for row in bad[:3])
+        named = ", ".join(
+            f"row {row} (problem {ids[problem[row]]}, sample {sample_id[row]})" for row in bad[:3]
+        )
         what = not_finite(score[bad])
-        raise CandidatesError(f"{len(bad)} of {len(score)} scores are {what}, such as {named}; score those samples again or leave them out")
+        raise CandidatesError(
+            f"{len(bad)} of {len(score)} scores are {what}, such as {named}; score those "
+            "samples again or leave them out"
+        )
 
 
 def not_finite(values: np.ndarray) -> str:
     """What numbers that are not finite are, in words."""
-    return " or ".join(word for word, found in (("NaN", np.isnan(values)), ("inf", np.isinf(values))) if found.any())
+    return " or ".join(
+        word
+        for word, found in (("NaN", np.isnan(values)), ("inf", np.isinf(values)))
+        if found.any()
+    )
 
 
 def _refuse_twins(ids: np.ndarray, problem: np.ndarray, sample_id: np.ndarray) -> None:
     later = np.diff(problem)
-    if np.all((later > 0) | ((later == 0) & (np.diff(sample_id) > 0))):  # as tables mostly are: nothing to sort
+    # as tables mostly are: nothing to sort
+    if np.all((later > 0) | ((later == 0) & (np.diff(sample_id) > 0))):
         return
     order = np.lexsort((sample_id, problem))
     same = (np.diff(problem[order]) == 0) & (np.diff(sample_id[order]) == 0)
     if same.any():
         rows = order[np.nonzero(same)[0]][:3]
         named = ", ".join(f"problem {ids[problem[row]]}, sample {sample_id[row]}" for row in rows)
-        raise CandidatesError(f"{int(same.sum())} samples are there twice, such as {named}; (problem_id, sample_id) must be unique")
+        raise CandidatesError(
+            f"{int(same.sum())} samples are there twice, such as {named}; (problem_id, "
+            "sample_id) must be unique"
+        )

@@ -1,4 +1,7 @@
-"""What makes figures, or a training, mean little: sentences that are said before it. Knows labels and ranks, no files."""
+"""What makes figures, or a training, mean little: sentences that are said before it.
+
+Knows labels and ranks, no files.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,16 @@ def too_few(problems: int) -> str | None:
     """Why problems so few in number carry no conclusion; None where they are enough."""
     if problems >= FEWEST:
         return None
-    return f"{problems} problem{'s' * (problems != 1)}: too few for a conclusion, which takes {FEWEST} or more"
+    return (
+        f"{problems} problem{'s' * (problems != 1)}: too few for a conclusion, which takes "
+        f"{FEWEST} or more"
+    )
 
 
 def caveats(candidates: Mapping[str, Candidates]) -> list[str]:
-    """Sentences about some splits' samples; those about verdicts that no grader gives are in `graders.findings`."""
+    """Sentences about some splits' samples; those about verdicts that no grader gives are in
+    `graders.findings`.
+    """
     out = []
     for name, ranked in candidates.items():
         few = too_few(len(ranked.count_P))
@@ -28,19 +36,22 @@ def caveats(candidates: Mapping[str, Candidates]) -> list[str]:
         samples = len(ranked.row_C)
         if samples >= _SAMPLES and ranked.correct_C.all():
             out.append(
-                f"{name}: every one of the {samples:,} solutions is judged right. That is suspicious: look at some of them and at their "
-                "right answers before believing it; nothing can be told about choosing among them."
+                f"{name}: every one of the {samples:,} solutions is judged right. That is "
+                "suspicious: look at some of them and at their right answers before believing "
+                "it; nothing can be told about choosing among them."
             )
         if _all_equal(ranked):
             out.append(
-                f"{name}: the scores of every problem's solutions are equal. They rank by sample_id alone, so best-of-n is a solution "
-                "taken blindly, the weighted vote the majority, and nothing here tells about a verifier."
+                f"{name}: the scores of every problem's solutions are equal. They rank by "
+                "sample_id alone, so best-of-n is a solution taken blindly, the weighted vote "
+                "the majority, and nothing here tells about a verifier."
             )
     return out
 
 
 def of_labels(split: str, correct: np.ndarray) -> str | None:
-    """What is wrong with labels that are all alike, before a verifier is trained on them; None of labels of both kinds.
+    """What is wrong with labels that are all alike, before a verifier is trained on them; None of
+    labels of both kinds.
 
     Args:
         split: "train" or "heldout".
@@ -48,10 +59,19 @@ def of_labels(split: str, correct: np.ndarray) -> str | None:
     """
     if not len(correct) or correct.min() != correct.max():
         return None
-    which = f"{'all' if correct[0] else 'none'} of the {len(correct):,} {split} samples {'are' if correct[0] else 'is'} right"
+    which = (
+        f"{'all' if correct[0] else 'none'} of the {len(correct):,} {split} samples "
+        f"{'are' if correct[0] else 'is'} right"
+    )
     if split == "train":
-        return f"{which}: the verifier can learn nothing but to say so of every solution; look at the grader, or draw others"
-    return f"{which}: the loss on them, by which a step is chosen, does not tell whether the verifier knows right from wrong"
+        return (
+            f"{which}: the verifier can learn nothing but to say so of every solution; look at "
+            "the grader, or draw others"
+        )
+    return (
+        f"{which}: the loss on them, by which a step is chosen, does not tell whether the "
+        "verifier knows right from wrong"
+    )
 
 
 def _all_equal(ranked: Candidates) -> bool:

@@ -1,7 +1,8 @@
-"""Two or more runs held against each other on the problems that they share: paired differences and curves. Knows no file and no page.
+"""Two or more runs held against each other on the problems that they share: paired differences and
+curves. Knows no file and no page.
 
-A difference is that of one problem, averaged over the shared problems; all runs share one bootstrap, so that what is easy or hard about a
-problem counts for both sides.
+A difference is that of one problem, averaged over the shared problems; all runs share one
+bootstrap, so that what is easy or hard about a problem counts for both sides.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.intervals import Bootstrap
 
 CURVES = ("pass_at_k", "verifier_at_k", "majority_at_k")
-
-
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,19 +50,28 @@ def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, 
         seed: of the bootstrap and of drawn subsets.
 
     Returns:
-        `shared_problems`; `runs`, for each its `name`, `grader`, `problems`, `samples_per_problem` and, on the shared problems, `methods`,
-        `differences` to the first run (None for that one; without figures that are the same on all problems) and `curves`: estimates by
-        name, None where a run has no scores or no such k.
+        `shared_problems`; `runs`, for each its `name`, `grader`, `problems`, `samples_per_problem`
+        and, on the shared problems, `methods`, `differences` to the first run (None for that one;
+        without figures that are the same on all problems) and `curves`: estimates by name, None
+        where a run has no scores or no such k.
 
     Raises:
         ComparisonError: fewer than two runs, a name twice, or no problem in common.
     """
     names = [run.name for run in runs]
     if len(runs) < 2 or len(set(names)) < len(names):
-        raise ComparisonError(f"runs to compare: {', '.join(names) or 'none'}; expected two or more with different names")
-    shared = set(runs[0].candidates.problem_id_P.tolist()).intersection(*(run.candidates.problem_id_P.tolist() for run in runs[1:]))
+        raise ComparisonError(
+            f"runs to compare: {', '.join(names) or 'none'}; expected two or more with "
+            "different names"
+        )
+    shared = set(runs[0].candidates.problem_id_P.tolist()).intersection(
+        *(run.candidates.problem_id_P.tolist() for run in runs[1:])
+    )
     if not shared:
-        raise ComparisonError(f"{' and '.join(names)} share no problem; expected runs that were tested on the same ones")
+        raise ComparisonError(
+            f"{' and '.join(names)} share no problem; expected runs that were tested on the "
+            "same ones"
+        )
     bootstrap = Bootstrap.draw(len(shared), resamples, seed)
     out: list[dict[str, Any]] = []
     first: dict[str, np.ndarray] = {}
@@ -71,20 +79,36 @@ def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, 
         own = _only(run.candidates, shared)
         values = methods(own, run.k, _only(run.greedy, shared) if run.greedy else None)
         first = first or values
-        apart = {name: values[name] - first[name] for name in values if name in first and np.any(values[name] != first[name])}
-        lines = {f"{family}/{k}": column for family, ks in _curves(own, seed).items() for k, column in ks.items()}
+        apart = {
+            name: values[name] - first[name]
+            for name in values
+            if name in first and np.any(values[name] != first[name])
+        }
+        lines = {
+            f"{family}/{k}": column
+            for family, ks in _curves(own, seed).items()
+            for k, column in ks.items()
+        }
         means = bootstrap.estimates(values | lines)
         out.append(
             {
                 "name": run.name,
                 "grader": run.grader,
                 "problems": len(run.candidates.count_P),
-                "samples_per_problem": {"min": int(own.count_P.min()), "max": int(own.count_P.max())},
+                "samples_per_problem": {
+                    "min": int(own.count_P.min()),
+                    "max": int(own.count_P.max()),
+                },
                 "k": run.k,
                 "methods": {name: means[name] for name in values},
                 "differences": bootstrap.differences(apart) if len(out) else None,
                 "curves": {
-                    family: {key.partition("/")[2]: means[key] for key in lines if key.startswith(f"{family}/")} or None
+                    family: {
+                        key.partition("/")[2]: means[key]
+                        for key in lines
+                        if key.startswith(f"{family}/")
+                    }
+                    or None
                     for family in CURVES
                 },
             }
@@ -93,17 +117,22 @@ def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, 
 
 
 def _only(candidates: Candidates, shared: set[str]) -> Candidates:
-    """The shared problems of a run, in order of their ids: the same place is the same problem in every run."""
+    """The shared problems of a run, in order of their ids: the same place is the same problem in
+    every run.
+    """
     return candidates.of_problems(np.isin(candidates.problem_id_P, sorted(shared)))
 
 
-def methods(candidates: Candidates, k: int | None, greedy: Candidates | None = None) -> dict[str, np.ndarray]:
+def methods(
+    candidates: Candidates, k: int | None, greedy: Candidates | None = None
+) -> dict[str, np.ndarray]:
     """[P] what each way of choosing solves.
 
     Args:
         candidates: the samples.
         k: size of the top-k vote; None: none.
-        greedy: solutions at temperature 0; they do not count where they are not of the same problems.
+        greedy: solutions at temperature 0; they do not count where they are not of the same
+            problems.
     """
     found = {
         "mean_sample_accuracy": candidates.right_P / candidates.count_P,
@@ -113,7 +142,11 @@ def methods(candidates: Candidates, k: int | None, greedy: Candidates | None = N
         found["greedy_accuracy"] = greedy.right_P > 0
     if candidates.score_C is not None:
         found |= {"best_of_n": rank.best_of_n(candidates).correct_P}
-        found |= {"weighted_vote": rank.weighted_vote(candidates).correct_P} if are_probabilities(candidates) else {}
+        found |= (
+            {"weighted_vote": rank.weighted_vote(candidates).correct_P}
+            if are_probabilities(candidates)
+            else {}
+        )
         found |= {"top_k_vote_chosen": rank.top_k_vote(candidates, k).correct_P} if k else {}
     found["oracle_pass_at_n"] = candidates.right_P > 0
     return {name: np.asarray(column, np.float64) for name, column in found.items()}

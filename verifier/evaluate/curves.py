@@ -1,7 +1,10 @@
-"""Accuracy if only k of a problem's n samples had been drawn: pass@k, verifier@k, votes@k. Never "the first k". Knows no intervals.
+"""Accuracy if only k of a problem's n samples had been drawn: pass@k, verifier@k, votes@k.
 
-Every function gives one number a problem, the mean over all subsets of k of its n samples; means over problems and their intervals are
-taken in `metrics`. A curve is defined only up to the n of the problem that has fewest samples.
+Never "the first k". Knows no intervals.
+
+Every function gives one number a problem, the mean over all subsets of k of its n samples; means
+over problems and their intervals are taken in `metrics`. A curve is defined only up to the n of the
+problem that has fewest samples.
 """
 
 from __future__ import annotations
@@ -17,13 +20,16 @@ _STEPS = (1, 2, 3, 5, 7)
 
 
 def grid(samples: int) -> tuple[int, ...]:
-    """Sizes at which curves over n are drawn: 1 2 3 5 7 10 20 30 50 70 100 ... and `samples` itself."""
+    """Sizes at which curves over n are drawn: 1 2 3 5 7 10 20 30 50 70 100 ... and `samples`
+    itself.
+    """
     steps = (step * 10**power for power in range(len(str(samples))) for step in _STEPS)
     return tuple(sorted({k for k in steps if k < samples} | {samples}))
 
 
 def pass_at_k(candidates: Candidates, k: int) -> np.ndarray:
-    """Chance that at least one of k samples is right: 1 - C(n-c, k) / C(n, k) with c right ones of n (Chen et al. 2021).
+    """Chance that at least one of k samples is right: 1 - C(n-c, k) / C(n, k) with c right ones of
+    n (Chen et al. 2021).
 
     Returns:
         [P] float64, unbiased for the same figure with k fresh samples.
@@ -38,10 +44,12 @@ def pass_at_k(candidates: Candidates, k: int) -> np.ndarray:
 
 
 def verifier_at_k(candidates: Candidates, k: int) -> np.ndarray:
-    """Chance that the best-ranked of k samples is right (V-STaR, 2402.06457): sum_i C(n-i-1, k-1) right_i / C(n, k), i the rank from 0.
+    """Chance that the best-ranked of k samples is right (V-STaR, 2402.06457): sum_i C(n-i-1, k-1)
+    right_i / C(n, k), i the rank from 0.
 
     Returns:
-        [P] float64; k=1 is the mean accuracy, k=n is best-of-n. Equal scores are ordered by the tie rule of the house.
+        [P] float64; k=1 is the mean accuracy, k=n is best-of-n. Equal scores are ordered by the tie
+        rule of the house.
 
     Raises:
         ValueError: k < 1, or a problem has fewer than k samples.
@@ -52,14 +60,19 @@ def verifier_at_k(candidates: Candidates, k: int) -> np.ndarray:
     worse = n_P[problem] - candidates.column_C[place] - 1  # samples ranked below this one
     best = worse >= k - 1
     problem, worse = problem[best], worse[best]
-    return np.bincount(problem, np.exp(log_choose(worse, k - 1) - log_choose(n_P, k)[problem]), len(n_P))
+    return np.bincount(
+        problem, np.exp(log_choose(worse, k - 1) - log_choose(n_P, k)[problem]), len(n_P)
+    )
 
 
-def majority_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = SUBSETS) -> dict[int, np.ndarray]:
-    """Chance that the most frequent answer among k samples is right; exact or over drawn subsets, as `subsets.vote_shares`.
+def majority_at_k(
+    candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = SUBSETS
+) -> dict[int, np.ndarray]:
+    """Chance that the most frequent answer among k samples is right; exact or over drawn subsets,
+    as `subsets.vote_shares`.
 
-    A closed form would need a product of polynomials for every sample and count, because ties go to the best-ranked sample; the error of
-    drawing is far below that of having few problems.
+    A closed form would need a product of polynomials for every sample and count, because ties go to
+    the best-ranked sample; the error of drawing is far below that of having few problems.
 
     Returns:
         [P] float64 for every k.
@@ -70,15 +83,20 @@ def majority_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets:
     return _vote_at_k(candidates, ks, seed, subsets, None)
 
 
-def weighted_vote_at_k(candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = SUBSETS) -> dict[int, np.ndarray]:
-    """Chance that the answer with the largest sum of scores among k samples is right; as `majority_at_k`.
+def weighted_vote_at_k(
+    candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = SUBSETS
+) -> dict[int, np.ndarray]:
+    """Chance that the answer with the largest sum of scores among k samples is right; as
+    `majority_at_k`.
 
     Raises:
         ValueError: as `majority_at_k`, or the samples have no scores.
     """
     weight_C = candidates.weight_C
     if weight_C is None:
-        raise ValueError("weighted vote: the samples have no scores; score them first or use majority")
+        raise ValueError(
+            "weighted vote: the samples have no scores; score them first or use majority"
+        )
     return _vote_at_k(candidates, ks, seed, subsets, weight_C)
 
 
@@ -93,11 +111,16 @@ def _vote_at_k(
 
 def _checked(candidates: Candidates, k: int) -> np.ndarray:
     if not 1 <= k <= candidates.smallest:
-        raise ValueError(f"k={k} of {candidates.smallest} samples: expected 1 <= k <= the samples of the problem that has fewest")
+        raise ValueError(
+            f"k={k} of {candidates.smallest} samples: expected 1 <= k <= the samples of the "
+            "problem that has fewest"
+        )
     return candidates.count_P
 
 
 def log_choose(n: np.ndarray, k: int) -> np.ndarray:
     """log C(n, k); meaningless where n < k, which callers mask."""
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, int(n.max(initial=0)) + k + 1)))])
+    log_factorial = np.concatenate(
+        [[0.0], np.cumsum(np.log(np.arange(1, int(n.max(initial=0)) + k + 1)))]
+    )
     return log_factorial[n] - log_factorial[k] - log_factorial[np.maximum(n - k, 0)]

@@ -1,8 +1,11 @@
-"""Who is elected when votes are cast, in many elections at once. Knows slots and columns, no samples.
+"""Who is elected when votes are cast, in many elections at once.
 
-E elections, N votes in each. Slots stand for the answers of an election: 0 casts no vote, 1 is shared by all answers that have but one
-voter, from 2 on each is an answer's own. Whoever votes is looked at with what its answer has by then, so that the work grows with the votes
-and not with the answers.
+Knows slots and columns, no samples.
+
+E elections, N votes in each. Slots stand for the answers of an election: 0 casts no vote, 1 is
+shared by all answers that have but one voter, from 2 on each is an answer's own. Whoever votes is
+looked at with what its answer has by then, so that the work grows with the votes and not with the
+answers.
 """
 
 from __future__ import annotations
@@ -15,8 +18,11 @@ import numpy as np
 _ROOMY = 4  # answers are numbered anew where the slots of an election are so many times its votes
 
 
-def most_votes(slot_EN: np.ndarray, column_EN: np.ndarray, ends: Sequence[int], nobody: int) -> np.ndarray:
-    """Of the answer with the most votes its best-ranked column, of equals the best-ranked, after so many votes.
+def most_votes(
+    slot_EN: np.ndarray, column_EN: np.ndarray, ends: Sequence[int], nobody: int
+) -> np.ndarray:
+    """Of the answer with the most votes its best-ranked column, of equals the best-ranked, after so
+    many votes.
 
     Args:
         slot_EN: the answers voted for.
@@ -29,10 +35,15 @@ def most_votes(slot_EN: np.ndarray, column_EN: np.ndarray, ends: Sequence[int], 
     """
     answer_EN, answers = _numbered(slot_EN)
     cast, first = np.zeros(answers, np.int64), np.full(answers, nobody)
-    merit_E = np.zeros(len(slot_EN), np.int64)  # grows with votes and falls with the rank: what an answer has, it keeps
+    # grows with votes and falls with the rank: what an answer has, it keeps
+    merit_E = np.zeros(len(slot_EN), np.int64)
     found = []
     for begin, end in itertools.pairwise((0, *ends)):
-        answer, column, slot = answer_EN[:, begin:end], column_EN[:, begin:end], slot_EN[:, begin:end]
+        answer, column, slot = (
+            answer_EN[:, begin:end],
+            column_EN[:, begin:end],
+            slot_EN[:, begin:end],
+        )
         np.add.at(cast, answer.ravel(), 1)
         np.minimum.at(first, answer.ravel(), column.ravel())
         alone = np.where(slot == 1, nobody - column, 0)
@@ -42,11 +53,15 @@ def most_votes(slot_EN: np.ndarray, column_EN: np.ndarray, ends: Sequence[int], 
     return np.stack(found, axis=1)
 
 
-def largest_sum(slot_EN: np.ndarray, column_EN: np.ndarray, weight_EN: np.ndarray, nobody: int) -> np.ndarray:
-    """Of the answer with the largest sum of weights its best-ranked column, of equals the best-ranked; without a shared slot.
+def largest_sum(
+    slot_EN: np.ndarray, column_EN: np.ndarray, weight_EN: np.ndarray, nobody: int
+) -> np.ndarray:
+    """Of the answer with the largest sum of weights its best-ranked column, of equals the
+    best-ranked; without a shared slot.
 
     Args:
-        slot_EN: the answers voted for, in order of rank: weights are added up in it, so that equal sums are the same floats.
+        slot_EN: the answers voted for, in order of rank: weights are added up in it, so that equal
+            sums are the same floats.
         column_EN: rank of each voter.
         weight_EN: of the votes.
         nobody: stands for a column where nobody voted.
@@ -63,7 +78,9 @@ def largest_sum(slot_EN: np.ndarray, column_EN: np.ndarray, weight_EN: np.ndarra
 
 
 def _numbered(slot_EN: np.ndarray) -> tuple[np.ndarray, int]:
-    """The answers of all elections, numbered, int64, and how many numbers there are: some times the votes at most."""
+    """The answers of all elections, numbered, int64, and how many numbers there are: some times the
+    votes at most.
+    """
     slots = int(slot_EN.max()) + 1
     answer_EN = slot_EN + slots * np.arange(len(slot_EN))[:, None]
     if slots <= _ROOMY * slot_EN.shape[1]:

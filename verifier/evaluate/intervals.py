@@ -1,13 +1,16 @@
-"""95% intervals over problems: the same resampled problems for every figure, so that differences are paired. Knows no methods.
+"""95% intervals over problems: the same resampled problems for every figure, so that differences
+are paired. Knows no methods.
 
-Two things are left to chance: which problems are in the set, and which samples were drawn of each. What a problem contributes varies by
-both, and problems are independent of each other, so the spread between problems holds both already, for
-Var[v] = Var[E[v|p]] + E[Var[v|p]]: drawing problems with replacement and keeping each one's samples as they are gives the interval for new
-problems with new samples. To resample the samples inside as well would count the second part twice (Davison and Hinkley 1997, section 3.8,
-who draw without replacement at the lower level for this reason). The part of the samples alone, for these very problems, is in `nested`.
+Two things are left to chance: which problems are in the set, and which samples were drawn of each.
+What a problem contributes varies by both, and problems are independent of each other, so the spread
+between problems holds both already, for Var[v] = Var[E[v|p]] + E[Var[v|p]]: drawing problems with
+replacement and keeping each one's samples as they are gives the interval for new problems with new
+samples. To resample the samples inside as well would count the second part twice (Davison and
+Hinkley 1997, section 3.8, who draw without replacement at the lower level for this reason). The
+part of the samples alone, for these very problems, is in `nested`.
 
-Where there are few problems, or few that differ from the others, resamples are all alike and the bootstrap says nothing; there an exact
-interval stands in its place, and says so (`exact`).
+Where there are few problems, or few that differ from the others, resamples are all alike and the
+bootstrap says nothing; there an exact interval stands in its place, and says so (`exact`).
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ import numpy as np
 from verifier.evaluate import exact
 
 FEWEST = 10  # problems; with fewer no conclusion is drawn, and every interval is exact
-RARE = 5  # problems solved, not solved, or told apart by a difference: with fewer, resamples often have none
+# problems solved, not solved, or told apart by a difference: with fewer, resamples often have none
+RARE = 5
 _LEVEL = 0.95
 _TAILS = (50 * (1 - _LEVEL), 50 * (1 + _LEVEL))  # percentiles
 _CHUNK_ROWS = 256
@@ -29,7 +33,9 @@ _LOTS = 20_000
 
 
 class Estimate(TypedDict):
-    """A mean and its 95% interval, as it stands in metrics.json; `interval` is "exact" where it is not from resampled problems."""
+    """A mean and its 95% interval, as it stands in metrics.json; `interval` is "exact" where it is
+    not from resampled problems.
+    """
 
     value: float
     ci95: list[float]
@@ -40,8 +46,8 @@ class Estimate(TypedDict):
 class Bootstrap:
     """How often each of L lots of problems is drawn in each of R resamples of as many lots.
 
-    A lot is one problem; more than 20,000 problems are shared out to as many lots, for of so many the mean is known to all its digits, and
-    the resamples would outgrow the samples.
+    A lot is one problem; more than 20,000 problems are shared out to as many lots, for of so many
+    the mean is known to all its digits, and the resamples would outgrow the samples.
     """
 
     times_RL: np.ndarray
@@ -49,19 +55,25 @@ class Bootstrap:
 
     @classmethod
     def draw(cls, problems: int, resamples: int, seed: int) -> Bootstrap:
-        """R resamples of `problems` problems with replacement; the same seed gives the same resamples.
+        """R resamples of `problems` problems with replacement; the same seed gives the same
+        resamples.
 
         Raises:
             ValueError: no problems, or fewer than one resample.
         """
         if problems < 1 or resamples < 1:
-            raise ValueError(f"bootstrap of {problems} problems with {resamples} resamples: expected at least one of each")
+            raise ValueError(
+                f"bootstrap of {problems} problems with {resamples} resamples: expected at "
+                "least one of each"
+            )
         rng, lots = np.random.default_rng(seed), min(problems, _LOTS)
         times_RL = np.empty((resamples, lots), np.uint16)
         for start in range(0, resamples, _CHUNK_ROWS):
             rows = min(_CHUNK_ROWS, resamples - start)
             drawn = rng.integers(lots, size=(rows, lots)) + lots * np.arange(rows)[:, None]
-            times_RL[start : start + rows] = np.bincount(drawn.ravel(), minlength=rows * lots).reshape(rows, lots)
+            times_RL[start : start + rows] = np.bincount(
+                drawn.ravel(), minlength=rows * lots
+            ).reshape(rows, lots)
         return cls(times_RL, np.arange(problems) % lots)
 
     def estimates(self, values: dict[str, np.ndarray]) -> dict[str, Estimate]:
@@ -73,7 +85,9 @@ class Bootstrap:
         Returns:
             For every figure an Estimate.
         """
-        return self._estimates(values, exact.rate, lambda value_P: min(value_P.sum(), (1 - value_P).sum()))
+        return self._estimates(
+            values, exact.rate, lambda value_P: min(value_P.sum(), (1 - value_P).sum())
+        )
 
     def differences(self, values: dict[str, np.ndarray]) -> dict[str, Estimate]:
         """As `estimates`, of differences between two figures, within [-1, 1]."""
@@ -84,7 +98,8 @@ class Bootstrap:
 
         Args:
             part_P: [P] values.
-            whole_P: [P] values of at least 0. Resamples in which they sum to 0 have no ratio and do not count.
+            whole_P: [P] values of at least 0. Resamples in which they sum to 0 have no ratio and do
+                not count.
 
         Returns:
             None where `whole_P` sums to 0, in the data or in every resample.
@@ -108,7 +123,9 @@ class Bootstrap:
         instead: Callable[[np.ndarray], tuple[float, float]],
         rarest: Callable[[np.ndarray], float],
     ) -> dict[str, Estimate]:
-        """With the interval `instead` where there are few problems or, by `rarest`, few that a figure depends on."""
+        """With the interval `instead` where there are few problems or, by `rarest`, few that a
+        figure depends on.
+        """
         if not values:
             return {}
         problems, lots = len(self.lot_P), self.times_RL.shape[1]
@@ -118,7 +135,10 @@ class Bootstrap:
         for (name, column), *ends in zip(values.items(), low_M, high_M, strict=True):
             value_P = np.asarray(column, np.float64)
             few = problems < FEWEST or rarest(value_P) < RARE
-            out[name] = Estimate(value=_tidy(value_P.mean()), ci95=[_tidy(end) for end in (instead(value_P) if few else ends)])
+            out[name] = Estimate(
+                value=_tidy(value_P.mean()),
+                ci95=[_tidy(end) for end in (instead(value_P) if few else ends)],
+            )
             if few:
                 out[name]["interval"] = "exact"
         return out

@@ -1,8 +1,10 @@
-"""The figures of metrics.json and of the terminal: accuracies with intervals, differences, the choice on held-out problems. Reads no file.
+"""The figures of metrics.json and of the terminal: accuracies with intervals, differences, the
+choice on held-out problems. Reads no file.
 
-Every accuracy is a mean over problems of one number a problem (each problem weighs the same, however many samples it has). All figures of
-a split share one bootstrap over problems, so differences between two methods are paired. Whatever is chosen is chosen on the split
-`heldout` alone.
+Every accuracy is a mean over problems of one number a problem (each problem weighs the same,
+however many samples it has). All figures of a split share one bootstrap over problems, so
+differences between two methods are paired. Whatever is chosen is chosen on the split `heldout`
+alone.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ _DIFFERENCES = (
     ("weighted_vote", "top_k_vote_chosen"),
 )
 _GAPS = ("best_of_n", "top_k_vote_chosen", "weighted_vote")
-_VOTES: dict[str, nested.Curve] = {"majority_at_k": curves.majority_at_k, "weighted_vote_at_k": curves.weighted_vote_at_k}
+_VOTES: dict[str, nested.Curve] = {
+    "majority_at_k": curves.majority_at_k,
+    "weighted_vote_at_k": curves.weighted_vote_at_k,
+}
 EXACT = "* exact interval: too few problems, or too few that the figure depends on, for a bootstrap"
 # rows of the table for people: key in metrics.json, name, what it is
 ROWS = (
@@ -42,44 +47,64 @@ ROWS = (
     ("best_of_n", "best-of-n", "the solution the verifier scores highest"),
     ("top_k_vote_chosen", "top-k vote", "the most frequent answer among the k highest scored"),
     ("weighted_vote", "weighted vote", "the answer with the largest sum of scores"),
-    ("oracle_pass_at_n", "any of n (oracle)", "at least one solution is right: the ceiling for every choice"),
+    (
+        "oracle_pass_at_n",
+        "any of n (oracle)",
+        "at least one solution is right: the ceiling for every choice",
+    ),
 )
 
 
-def summarise(candidates: Mapping[str, Candidates], ks: Sequence[int], resamples: int, seed: int) -> dict[str, Any]:
+def summarise(
+    candidates: Mapping[str, Candidates], ks: Sequence[int], resamples: int, seed: int
+) -> dict[str, Any]:
     """Figures of every split, as under `splits` in metrics.json.
 
     Args:
-        candidates: samples by split. A split `X_greedy` only gives `greedy_accuracy` of X, where there is an X; `heldout` only serves
-            choices and is reported as such.
+        candidates: samples by split. A split `X_greedy` only gives `greedy_accuracy` of X, where
+            there is an X; `heldout` only serves choices and is reported as such.
         ks: sizes of the top-k votes that are tried.
         resamples: of the bootstrap.
         seed: of the bootstrap and of drawn subsets.
 
     Returns:
-        For every split that is not the greedy one of another its figures; verifier's parts are None where there are no scores.
+        For every split that is not the greedy one of another its figures; verifier's parts are None
+        where there are no scores.
     """
     names = reported(candidates)
-    weighs = all(are_probabilities(split) for split in candidates.values() if split.score_C is not None)
-    chosen = _choose(candidates[HELDOUT], ks, weighs) if HELDOUT in names and candidates[HELDOUT].score_C is not None else None
+    weighs = all(
+        are_probabilities(split) for split in candidates.values() if split.score_C is not None
+    )
+    chosen = (
+        _choose(candidates[HELDOUT], ks, weighs)
+        if HELDOUT in names and candidates[HELDOUT].score_C is not None
+        else None
+    )
     out = {}
     for name in names:
         split, greedy = candidates[name], candidates.get(name + GREEDY)
         bootstrap = Bootstrap.draw(len(split.count_P), resamples, seed)
-        out[name] = _split(split, ks, bootstrap, seed, None if name == HELDOUT else chosen, greedy, weighs)
+        out[name] = _split(
+            split, ks, bootstrap, seed, None if name == HELDOUT else chosen, greedy, weighs
+        )
         if greedy is not None and not out[name]["greedy_accuracy"]:  # of other problems
-            out[name]["greedy_accuracy"] = Bootstrap.draw(len(greedy.count_P), resamples, seed).estimates({"": _mean_accuracy(greedy)})[""]
+            out[name]["greedy_accuracy"] = Bootstrap.draw(
+                len(greedy.count_P), resamples, seed
+            ).estimates({"": _mean_accuracy(greedy)})[""]
     return out
 
 
 def reported(splits: Iterable[str]) -> list[str]:
     """The splits that have figures of their own: all but the greedy ones of others."""
     names = list(splits)
-    return [name for name in names if not (name.endswith(GREEDY) and name.removesuffix(GREEDY) in names)]
+    return [
+        name for name in names if not (name.endswith(GREEDY) and name.removesuffix(GREEDY) in names)
+    ]
 
 
 def results_table(metrics: Mapping[str, Any]) -> str:
-    """The results as plain text for a terminal, 79 columns where names of splits are short: two splits beside each other.
+    """The results as plain text for a terminal, 79 columns where names of splits are short: two
+    splits beside each other.
 
     What makes the figures doubtful is said before them.
 
@@ -91,25 +116,38 @@ def results_table(metrics: Mapping[str, Any]) -> str:
     warnings = [f"warning: {line}" for line in metrics.get("warnings") or []]
     lines = [*warnings]
     for first in range(0, len(names), 2):
-        lines += [""] * bool(lines) + _rows({name: splits[name] for name in names[first : first + 2]})
+        lines += [""] * bool(lines) + _rows(
+            {name: splits[name] for name in names[first : first + 2]}
+        )
     for name, split in splits.items():
         lines.append("")
-        counts = f"{counted(split['n_problems'], 'problem')}, {counted(split['n_samples'], 'sample')}"
+        counts = (
+            f"{counted(split['n_problems'], 'problem')}, {counted(split['n_samples'], 'sample')}"
+        )
         lines.append(f"{name}: {counts}; 95% bootstrap over problems")
         for pair, estimate in (split.get("differences") or {}).items():
             if estimate:
                 lines.append(f"  {pair.replace('-', ' - '):<38} {cell(estimate, signed=True)}")
         for method, estimate in (split.get("oracle_gap_closed") or {}).items():
             if estimate:
-                lines.append(f"  {'oracle gap closed by ' + method:<38} {cell(estimate, signed=True)}")
+                lines.append(
+                    f"  {'oracle gap closed by ' + method:<38} {cell(estimate, signed=True)}"
+                )
         verifier = split.get("verifier")
         if verifier:
-            figures = ", ".join(f"{key} {_plain(verifier[key])}" for key in ("auroc", "auroc_within_problem", "auprc"))
+            figures = ", ".join(
+                f"{key} {_plain(verifier[key])}"
+                for key in ("auroc", "auroc_within_problem", "auprc")
+            )
             lines.append(f"  verifier: {figures}")
-            lines.append(f"            brier {_plain(verifier['brier'])}, ece {_plain(verifier['ece'])}")
+            lines.append(
+                f"            brier {_plain(verifier['brier'])}, ece {_plain(verifier['ece'])}"
+            )
         if split.get("grader_disagreement"):
             lines.append(f"  {_graders(split['grader_disagreement'])}")
-    seconds = ", ".join(f"{stage} {spent:,.0f}" for stage, spent in (metrics.get("seconds") or {}).items())
+    seconds = ", ".join(
+        f"{stage} {spent:,.0f}" for stage, spent in (metrics.get("seconds") or {}).items()
+    )
     lines += ["", f"seconds, of all starts together: {seconds}"] if seconds else []
     lines += ["", EXACT] if shows_exact(splits) else []
     notes = metrics.get("notes") or []
@@ -118,8 +156,14 @@ def results_table(metrics: Mapping[str, Any]) -> str:
 
 
 def shows_exact(splits: Mapping[str, Any]) -> bool:
-    """Whether a figure or a difference that is shown has an exact interval, which the star needs words for."""
-    shown = (one for split in splits.values() for one in (*map(split.get, (key for key, _, _ in ROWS)), *split["differences"].values()))
+    """Whether a figure or a difference that is shown has an exact interval, which the star needs
+    words for.
+    """
+    shown = (
+        one
+        for split in splits.values()
+        for one in (*map(split.get, (key for key, _, _ in ROWS)), *split["differences"].values())
+    )
     return any(one and "interval" in one for one in shown)
 
 
@@ -129,8 +173,18 @@ def _rows(splits: Mapping[str, Any]) -> list[str]:
     for key, label, _ in ROWS:
         cells = [cell(split.get(key)) for split in splits.values()]
         if any(cells):
-            k = next((split[key]["k"] for split in splits.values() if split.get(key) and "k" in split[key]), None)
-            lines.append(f"{label + (f' (k={k})' if k else ''):<20}" + "".join(f"{cell or '-':<26}" for cell in cells))
+            k = next(
+                (
+                    split[key]["k"]
+                    for split in splits.values()
+                    if split.get(key) and "k" in split[key]
+                ),
+                None,
+            )
+            lines.append(
+                f"{label + (f' (k={k})' if k else ''):<20}"
+                + "".join(f"{cell or '-':<26}" for cell in cells)
+            )
     return lines
 
 
@@ -143,13 +197,21 @@ def _split(
     greedy: Candidates | None,
     weighs: bool,
 ) -> dict[str, Any]:
-    """All figures of one split: first one number a problem and figure, then all means and intervals at once.
+    """All figures of one split: first one number a problem and figure, then all means and intervals
+    at once.
 
-    Scores that are no probabilities are not summed (`weighs` is False): of negative ones the rarest answer would win.
+    Scores that are no probabilities are not summed (`weighs` is False): of negative ones the rarest
+    answer would win.
     """
     scored = candidates.score_C is not None
-    sizes = sorted({*curves.grid(candidates.smallest), *(k for k in ks if k <= candidates.smallest)})
-    votes = {name: curve for name, curve in _VOTES.items() if (scored and weighs) or name == "majority_at_k"}
+    sizes = sorted(
+        {*curves.grid(candidates.smallest), *(k for k in ks if k <= candidates.smallest)}
+    )
+    votes = {
+        name: curve
+        for name, curve in _VOTES.items()
+        if (scored and weighs) or name == "majority_at_k"
+    }
     values: dict[str, np.ndarray] = {
         "mean_sample_accuracy": _mean_accuracy(candidates),
         "majority": rank.majority(candidates).correct_P,
@@ -159,7 +221,10 @@ def _split(
         values["greedy_accuracy"] = _mean_accuracy(greedy)
     values |= {f"pass_at_k/{k}": curves.pass_at_k(candidates, k) for k in sizes}
     if scored:
-        values |= {f"top_k_vote/{k}": rank.top_k_vote(candidates, k).correct_P for k in _votes(candidates, ks)}
+        values |= {
+            f"top_k_vote/{k}": rank.top_k_vote(candidates, k).correct_P
+            for k in _votes(candidates, ks)
+        }
         values |= {"best_of_n": rank.best_of_n(candidates).correct_P}
         values |= {"weighted_vote": rank.weighted_vote(candidates).correct_P} if weighs else {}
         values |= {f"verifier_at_k/{k}": curves.verifier_at_k(candidates, k) for k in sizes}
@@ -168,12 +233,23 @@ def _split(
     if chosen and scored:
         values["top_k_vote_chosen"] = rank.top_k_vote(candidates, chosen["k"]).correct_P
     values = {name: np.asarray(column, np.float64) for name, column in values.items()}
-    pairs = {f"{a}-{b}": values[a] - values[b] for a, b in _DIFFERENCES if a in values and b in values}
-    means = bootstrap.estimates(values) | bootstrap.differences({f"differences/{name}": column for name, column in pairs.items()})
+    pairs = {
+        f"{a}-{b}": values[a] - values[b] for a, b in _DIFFERENCES if a in values and b in values
+    }
+    means = bootstrap.estimates(values) | bootstrap.differences(
+        {f"differences/{name}": column for name, column in pairs.items()}
+    )
     gap_P = values["oracle_pass_at_n"] - values["majority"]
     enough = len(gap_P) >= FEWEST and gap_P.sum() >= RARE  # a ratio has no exact interval
-    gaps = {name: bootstrap.ratio(values[name] - values["majority"], gap_P) if name in values and enough else None for name in _GAPS}
-    same_problems = nested.intervals(candidates, {name: float(column.mean()) for name, column in values.items()}, votes, seed)
+    gaps = {
+        name: bootstrap.ratio(values[name] - values["majority"], gap_P)
+        if name in values and enough
+        else None
+        for name in _GAPS
+    }
+    same_problems = nested.intervals(
+        candidates, {name: float(column.mean()) for name, column in values.items()}, votes, seed
+    )
     more = {"oracle_gap_closed": gaps, "ci95_same_problems": same_problems}
     return {**_nested(candidates, means, chosen if scored else None), **more}
 
@@ -182,20 +258,33 @@ def _mean_accuracy(candidates: Candidates) -> np.ndarray:
     return candidates.right_P / candidates.count_P
 
 
-def _nested(candidates: Candidates, means: dict[str, Estimate], chosen: dict[str, Any] | None) -> dict[str, Any]:
+def _nested(
+    candidates: Candidates, means: dict[str, Estimate], chosen: dict[str, Any] | None
+) -> dict[str, Any]:
     """The flat figures in the order and the nesting of metrics.json."""
 
     def family(name: str) -> dict[str, Estimate] | None:
-        return {key.partition("/")[2]: value for key, value in means.items() if key.startswith(f"{name}/")} or None
+        return {
+            key.partition("/")[2]: value
+            for key, value in means.items()
+            if key.startswith(f"{name}/")
+        } or None
 
     best = None
     if chosen:
         method = "top_k_vote_chosen" if chosen["method"] == "top_k_vote" else chosen["method"]
-        best = {**chosen, **means[method], "difference_to_majority": means[f"differences/{method}-majority"]}
+        best = {
+            **chosen,
+            **means[method],
+            "difference_to_majority": means[f"differences/{method}-majority"],
+        }
     return {
         "n_problems": len(candidates.count_P),
         "n_samples": int(candidates.count_P.sum()),
-        "samples_per_problem": {"min": int(candidates.count_P.min()), "max": int(candidates.count_P.max())},
+        "samples_per_problem": {
+            "min": int(candidates.count_P.min()),
+            "max": int(candidates.count_P.max()),
+        },
         "mean_sample_accuracy": means["mean_sample_accuracy"],
         "greedy_accuracy": means.get("greedy_accuracy"),
         "majority": means["majority"],
@@ -217,13 +306,17 @@ def _nested(candidates: Candidates, means: dict[str, Estimate], chosen: dict[str
 
 
 def _choose(heldout: Candidates, ks: Sequence[int], weighs: bool) -> dict[str, Any]:
-    """The k, and the method, that are best on held-out problems; of equals the smaller k and the simpler method."""
+    """The k, and the method, that are best on held-out problems; of equals the smaller k and the
+    simpler method.
+    """
     votes = {k: float(rank.top_k_vote(heldout, k).correct_P.mean()) for k in _votes(heldout, ks)}
     k = max(votes, key=lambda size: votes[size])
     methods = {
         "best_of_n": float(rank.best_of_n(heldout).correct_P.mean()),
         "top_k_vote": votes[k],
-        **({"weighted_vote": float(rank.weighted_vote(heldout).correct_P.mean())} if weighs else {}),
+        **(
+            {"weighted_vote": float(rank.weighted_vote(heldout).correct_P.mean())} if weighs else {}
+        ),
     }
     method = max(methods, key=lambda name: methods[name])
     return {"method": method, "k": k, "heldout_accuracy": methods[method]}
@@ -236,13 +329,18 @@ def _votes(candidates: Candidates, ks: Sequence[int]) -> list[int]:
 
 
 def cell(estimate: Mapping[str, Any] | None, signed: bool = False) -> str:
-    """An estimate in percent with its interval, a star behind it if that is exact, as plain text; empty where there is none."""
+    """An estimate in percent with its interval, a star behind it if that is exact, as plain text;
+    empty where there is none.
+    """
     if not estimate:
         return ""
     low, high = estimate["ci95"]
     sign = "+" if signed else ""
     star = "*" * (estimate.get("interval") == "exact")
-    return f"{100 * estimate['value']:{sign}5.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]{star}"
+    return (
+        f"{100 * estimate['value']:{sign}5.1f} [{100 * low:{sign}.1f}, "
+        f"{100 * high:{sign}.1f}]{star}"
+    )
 
 
 def counted(number: int, thing: str) -> str:
@@ -254,7 +352,11 @@ def _graders(disagreement: Mapping[str, Any]) -> str:
     """How often the graders differ, and which two do most."""
     line = f"graders differ on {disagreement['share']:.1%} of {disagreement['judged']:,} solutions"
     most = disagreement["pairs"][0]
-    return f"{line}; most: {'/'.join(most['graders'])}, {most['share']:.1%}" if most["differ"] else line
+    return (
+        f"{line}; most: {'/'.join(most['graders'])}, {most['share']:.1%}"
+        if most["differ"]
+        else line
+    )
 
 
 def _plain(value: float | None) -> str:

@@ -1,8 +1,11 @@
-"""Which sample or answer is chosen for a problem: best-of-n, majority, top-k vote, weighted vote. Knows nothing of intervals or files.
+"""Which sample or answer is chosen for a problem: best-of-n, majority, top-k vote, weighted vote.
 
-A vote elects an answer, numerically equal answers being one; samples without an answer cast no vote. The elected answer is handed in
-through its best-ranked sample, whose verdict is the verdict on the whole group: right or wrong is decided once an answer, never by a share
-of its samples. Tied answers rank by their best-ranked sample.
+Knows nothing of intervals or files.
+
+A vote elects an answer, numerically equal answers being one; samples without an answer cast no
+vote. The elected answer is handed in through its best-ranked sample, whose verdict is the verdict
+on the whole group: right or wrong is decided once an answer, never by a share of its samples. Tied
+answers rank by their best-ranked sample.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ from verifier.evaluate.candidates import Candidates
 class Choice(NamedTuple):
     """What a method hands in, problem by problem.
 
-    column_P: rank within its problem, from 0, of the sample that is handed in; -1 where nobody voted.
-    answer_P: number of its answer; -1 where there is none.
-    correct_P: whether it is right; False where nothing is handed in.
+    column_P: rank within its problem, from 0, of the sample that is handed in; -1 where nobody
+    voted. answer_P: number of its answer; -1 where there is none. correct_P: whether it is right;
+    False where nothing is handed in.
     """
 
     column_P: np.ndarray
@@ -28,7 +31,9 @@ class Choice(NamedTuple):
 
 
 def best_of_n(candidates: Candidates) -> Choice:
-    """The sample with the highest score (Cobbe et al. 2021, section 4.2); without scores the one with the lowest id."""
+    """The sample with the highest score (Cobbe et al. 2021, section 4.2); without scores the one
+    with the lowest id.
+    """
     return _handed_in(candidates, np.zeros(len(candidates.count_P), np.int64))
 
 
@@ -38,7 +43,8 @@ def majority(candidates: Candidates) -> Choice:
 
 
 def top_k_vote(candidates: Candidates, k: int) -> Choice:
-    """The most frequent answer among the k best-ranked samples (Cobbe et al. 2021, section 4.2); all of them where there are fewer.
+    """The most frequent answer among the k best-ranked samples (Cobbe et al. 2021, section 4.2);
+    all of them where there are fewer.
 
     Raises:
         ValueError: k is not positive.
@@ -51,20 +57,26 @@ def top_k_vote(candidates: Candidates, k: int) -> Choice:
 def weighted_vote(candidates: Candidates) -> Choice:
     """The answer with the largest sum of scores (Li et al. 2022, voting verifier).
 
-    Sums are float64 over float32 scores, taken in order of rank: exact for scores of like size, and the same for every order of rows.
-    Negative scores count as they stand.
+    Sums are float64 over float32 scores, taken in order of rank: exact for scores of like size, and
+    the same for every order of rows. Negative scores count as they stand.
 
     Raises:
         ValueError: the samples have no scores.
     """
     weight_C = candidates.weight_C
     if weight_C is None:
-        raise ValueError("weighted vote: the samples have no scores; score them first or use majority")
+        raise ValueError(
+            "weighted vote: the samples have no scores; score them first or use majority"
+        )
     return _elected(candidates, weight_C, needs_support=False)
 
 
-def _elected(candidates: Candidates, weight_C: np.ndarray | None = None, needs_support: bool = True) -> Choice:
-    """The answer with the largest weight (None: of one a sample), the first of equals; where `needs_support`, that weighs anything."""
+def _elected(
+    candidates: Candidates, weight_C: np.ndarray | None = None, needs_support: bool = True
+) -> Choice:
+    """The answer with the largest weight (None: of one a sample), the first of equals; where
+    `needs_support`, that weighs anything.
+    """
     found = candidates.answers()
     column_P = np.full(len(candidates.count_P), -1)
     total_A = np.bincount(found.answer_V, None if weight_C is None else weight_C[found.voter_V])
@@ -73,7 +85,8 @@ def _elected(candidates: Candidates, weight_C: np.ndarray | None = None, needs_s
     if len(start_P):
         most_A = np.repeat(np.maximum.reduceat(total_A, start_P), found.answers_P[there_P])
         elected_A = np.nonzero((total_A == most_A) & (most_A > 0 if needs_support else True))[0]
-        place = found.first_A[elected_A[::-1]]  # the last that is written stays: the first of equals
+        # the last that is written stays: the first of equals
+        place = found.first_A[elected_A[::-1]]
         problem = np.searchsorted(candidates.start_P, place, side="right") - 1
         column_P[problem] = place - candidates.start_P[problem]
     return _handed_in(candidates, column_P)

@@ -1,4 +1,6 @@
-"""The final answer of a solution: found, compared, in named modes. Knows no data set and no votes; what a number is, is number.py's.
+"""The final answer of a solution: found, compared, in named modes.
+
+Knows no data set and no votes; what a number is, is number.py's.
 
 Every mode works in time linear in the text and none raises on any text; "no answer found" is None.
 """
@@ -10,37 +12,59 @@ import functools
 import re
 from collections.abc import Callable, Hashable, Iterator
 
-from verifier.grading.number import begins_with_number, first_number, only_number, parse_number, plain
+from verifier.grading.number import (
+    begins_with_number,
+    first_number,
+    only_number,
+    parse_number,
+    plain,
+)
 
 MARK = "####"
 _MARKED = re.compile(r"#### (-?[0-9.,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 _NO_ANSWER = frozenset({"", "none", "null", "nan", "[invalid]"})
 
-_SECTION = r"(?:(?:final|quick|sanity|another)\s+)?(?:step|part|section|case|method|approach|way|option|problem|question|exercise"
+_SECTION = (
+    r"(?:(?:final|quick|sanity|another)\s+)?(?:step|part|section|case|method|approach|way|"
+    r"option|problem|question|exercise"
+)
 _SECTION += "|example|phase|stage|notes?|given|hint"
-_SECTION += "|explanation|explaining|proof|reasoning|analysis|breakdown|recap|details|workings?|calculations?|alternative(?:ly)?"
-_SECTION += "|check|checking|double-check|verify|verifying|verification|calculate|calculating|compute|computing|find|finding|determine"
+_SECTION += "|explanation|explaining|proof|reasoning|analysis|breakdown|recap|details|workings?"
+_SECTION += "|calculations?|alternative(?:ly)?"
+_SECTION += "|check|checking|double-check|verify|verifying|verification|calculate|calculating"
+_SECTION += "|compute|computing|find|finding|determine"
 _SECTION += "|determining|solve|solving|understand|understanding|identify|let|set up|why|how|what)"
 _HEADING = re.compile(
-    rf"(?i:{_SECTION}\b(?!\s*[=:]\s*[$-]?[0-9.,]+\W*$))"  # Step 2: Add. `Option: 18` states a number
+    # Step 2: Add. `Option: 18` states a number
+    rf"(?i:{_SECTION}\b(?!\s*[=:]\s*[$-]?[0-9.,]+\W*$))"
     r"|[IVX]+\.\s"
     rf"|\(?[0-9]+(?:\.[0-9]+)*[.):]?\s*[-:]?\s*(?i:{_SECTION})\b"  # 4.1 Check, 4 - Verify
-    r"|[0-9]{1,2}\.\s*[A-Za-z][^.!]*$|\(?[0-9]{1,2}\)\s*[A-Za-z]"  # 4. Sum, 4) Sum, (4) Sum; but not `18. That is all.`
+    # 4. Sum, 4) Sum, (4) Sum; but not `18. That is all.`
+    r"|[0-9]{1,2}\.\s*[A-Za-z][^.!]*$|\(?[0-9]{1,2}\)\s*[A-Za-z]"
     r"|[^0-9=]*[A-Za-z].*:\W*$"  # The cost of 5 apples:
 )
-_ANNOUNCED = re.compile(r"(?i)\W*(?:(?:the|my|your|our|so|final|correct)\s+)*(?:answer|result|solution|ans)\b\W*(?:is\W*)?$")
+_ANNOUNCED = re.compile(
+    r"(?i)\W*(?:(?:the|my|your|our|so|final|correct)\s+)*(?:answer|result|solution|"
+    r"ans)\b\W*(?:is\W*)?$"
+)
 
-WORD = r"\\(?:boxed|fbox)|[Aa]ns|ANS"  # in every text that has an answer before its last line, but no mark
-_WORD = re.compile(r"[\\<Aa](?:(?<=\\)(?:boxed|fbox)|(?<=<)answer>|(?<!\w[Aa])(?:(?:nswer|ns)\b|(?<=A)(?:NSWER|NS)\b))")
+# in every text that has an answer before its last line, but no mark
+WORD = r"\\(?:boxed|fbox)|[Aa]ns|ANS"
+_WORD = re.compile(
+    r"[\\<Aa](?:(?<=\\)(?:boxed|fbox)|(?<=<)answer>|(?<!\w[Aa])(?:(?:nswer|ns)\b|"
+    r"(?<=A)(?:NSWER|NS)\b))"
+)
 _NOT_THE_ANSWER = re.compile(
-    r"(?i)\b(?:wrong|incorrect|false|other|another|previous|initial|earlier|partial|intermediate|if (?:the|my))[ *_]*$"
+    r"(?i)\b(?:wrong|incorrect|false|other|another|previous|initial|earlier|partial|"
+    r"intermediate|if (?:the|my))[ *_]*$"
 )
 _LEADS = re.compile(
-    r"[*_`]*\.?(?: to (?:the|this|your) (?:question|problem|puzzle))?[*_`]*"
-    r"(?:\s*(?:(?:is|are|was|be|equals|(?:would|should|must|will) be|comes to|=|:|->|\u2192|\uff1a)(?![a-z]))++|\s+[-\u2013\u2014]\s)"
-    r"(?:[\s*_`~,]*+(?:(?:approximately|about|around|roughly|nearly|exactly|just|only|simply|equal to|therefore|thus|then|actually|now"
-    r"|indeed|a total of|that|x =|the final answer is|the answer is)(?![a-z])))*+\s*+"
+    r"[*_`]*\.?(?: to (?:the|this|your) (?:question|problem|puzzle))?[*_`]*(?:\s*(?:(?:is|are|"
+    r"was|be|equals|(?:would|should|must|will) be|comes to|=|:|->|\u2192|\uff1a)(?![a-z]))++|"
+    r"\s+[-\u2013\u2014]\s)(?:[\s*_`~,]*+(?:(?:approximately|about|around|roughly|nearly|"
+    r"exactly|just|only|simply|equal to|therefore|thus|then|actually|now|indeed|a total of|"
+    r"that|x =|the final answer is|the answer is)(?![a-z])))*+\s*+"
 )
 _IN_BRACES = r"[^{}]*+"
 for _ in range(5):  # braces in braces, no deeper
@@ -49,7 +73,8 @@ _BRACES = re.compile(rf" ?\{{({_IN_BRACES})\}}")
 _TAGGED = re.compile(r"([^<]*+)</answer>")
 _ALONE = re.compile(r"[\s#*_>-]*(?:(?:the|my|our|final|correct)\s+)*")
 _MARKUP = " \t\r*_`\"'([{$#>~"
-_PROSE = re.compile(r"[ \t*_`\"'(\[{$#>~.]*+(?![A-Z][A-Z$]|Rs|Tk)[A-Za-z][ -%'-;=-\[\]-~]*+$")  # no number: it begins with a letter
+# no number: it begins with a letter
+_PROSE = re.compile(r"[ \t*_`\"'(\[{$#>~.]*+(?![A-Z][A-Z$]|Rs|Tk)[A-Za-z][ -%'-;=-\[\]-~]*+$")
 _LEAD = re.compile(r"^[^\w($€£¥₹]+|^_+")
 _DIGITS = frozenset("0123456789")
 _BEFORE, _AFTER = 24, 400  # characters around the word that are read
@@ -103,7 +128,10 @@ def grade(solution: str, gold: str, grader: str) -> Graded:
 
 
 def same(a: str | None, b: str | None) -> bool:
-    """Whether two answers are numerically equal; the same text where neither is a number. None equals nothing."""
+    """Whether two answers are numerically equal; the same text where neither is a number.
+
+    None equals nothing.
+    """
     return a is not None and vote_key(a) is not None and vote_key(a) == vote_key(b)
 
 
@@ -119,11 +147,17 @@ def vote_key(answer: str | None) -> Hashable | None:
     if number is not None:
         return number
     text = answer.strip()
-    return text if text.lower() not in _NO_ANSWER and any(letter.isalnum() for letter in text) else None
+    return (
+        text
+        if text.lower() not in _NO_ANSWER and any(letter.isalnum() for letter in text)
+        else None
+    )
 
 
 def _numeric(solution: str) -> str | None:
-    """The answer at the last `####` that marks one; where none does, in the answer styles in common use; see `from_mark`, `from_style`."""
+    """The answer at the last `####` that marks one; where none does, in the answer styles in common
+    use; see `from_mark`, `from_style`.
+    """
     found = _at_mark(solution)
     return first_number(*found) if found else from_style(solution)
 
@@ -131,22 +165,27 @@ def _numeric(solution: str) -> str | None:
 def from_mark(solution: str) -> str | None:
     """The number of the line of the last `####` that marks an answer.
 
-    The line is the mark's own or, where that is empty or only announces (`#### Final Answer:`), the next one with text. A heading
-    (`#### Step 2: Add`, `#### 4. Check`, `#### Explanation`) and a line without a digit mark none. By the first mark, as the released code
-    has it, a solution could change its mind unseen. The first number counts, or the result of an equation (`number.first_number`);
-    annotations (`<<3*6=18>>`) are the calculator's and not read.
+    The line is the mark's own or, where that is empty or only announces (`#### Final Answer:`), the
+    next one with text. A heading (`#### Step 2: Add`, `#### 4. Check`, `#### Explanation`) and a
+    line without a digit mark none. By the first mark, as the released code has it, a solution could
+    change its mind unseen. The first number counts, or the result of an equation
+    (`number.first_number`); annotations (`<<3*6=18>>`) are the calculator's and not read.
     """
     found = _at_mark(solution)
     return first_number(*found) if found else None
 
 
 def from_style(text: str) -> str | None:
-    """The number of a text without a mark that ends in one of these; None in any other prose (`So the profit is $18.`).
+    """The number of a text without a mark that ends in one of these; None in any other prose (`So
+    the profit is $18.`).
 
-    - the last `\\boxed{18}`, or the last of `The answer is 18`, `Answer: 18`, `answer = 18`, `Final Answer: The final answer is $18$. I
-      hope it is correct.`, a heading or bold line `Answer` with the number below; the number follows at once, behind markup, currency and
-      words such as "about"; not of a wrong, other or earlier answer;
-    - a last line `A: 18`, a last line with `**18**` or `**18 apples**`, or that is nothing but a number.
+    - the last `\\boxed{18}`, or the last of `The answer is 18`, `Answer: 18`, `answer = 18`, `Final
+      Answer: The final answer is $18$. I
+      hope it is correct.`, a heading or bold line `Answer` with the number below; the number
+      follows at once, behind markup, currency and words such as "about"; not of a wrong, other or
+      earlier answer;
+    - a last line `A: 18`, a last line with `**18**` or `**18 apples**`, or that is nothing but a
+      number.
     """
     text = text.rstrip()
     start = text.rfind("\n") + 1
@@ -163,10 +202,15 @@ def from_style(text: str) -> str | None:
 
 
 def answer_line(solution: str) -> str | None:
-    """The line of the last `####` that marks an answer; where none does, what follows the last one; None without the mark."""
+    """The line of the last `####` that marks an answer; where none does, what follows the last one;
+    None without the mark.
+    """
     if MARK not in solution:
         return None
-    return next(_marked_lines(solution, read=str), (solution.rpartition(MARK)[2].lstrip().partition("\n")[0], False))[0]
+    return next(
+        _marked_lines(solution, read=str),
+        (solution.rpartition(MARK)[2].lstrip().partition("\n")[0], False),
+    )[0]
 
 
 def _at_mark(solution: str) -> tuple[str, bool] | None:
@@ -175,7 +219,9 @@ def _at_mark(solution: str) -> tuple[str, bool] | None:
 
 
 def _marked_lines(solution: str, read: Callable[[str], str]) -> Iterator[tuple[str, bool]]:
-    """The lines that `####` marks as answers, as `read` gives them, the last first; and whether each is another line than its mark's."""
+    """The lines that `####` marks as answers, as `read` gives them, the last first; and whether
+    each is another line than its mark's.
+    """
     for part in reversed(solution.split(MARK)[1:]):
         own, _, below = part.partition("\n")
         line = own.strip()
@@ -184,21 +230,29 @@ def _marked_lines(solution: str, read: Callable[[str], str]) -> Iterator[tuple[s
         if other:
             line = below.lstrip().partition("\n")[0].strip()
         plainly = plain(line)
-        if not any(letter in _DIGITS for letter in plainly) or _HEADING.match(_LEAD.sub("", plainly)):
+        if not any(letter in _DIGITS for letter in plainly) or _HEADING.match(
+            _LEAD.sub("", plainly)
+        ):
             continue
         if not announced or only_number(plainly) is not None:
             yield (plainly if read is plain else line), other
 
 
 def _after(text: str, found: re.Match[str]) -> tuple[str | None] | None:
-    """The answer that follows a word for one; None where the word leads to none. An expression that is no number leads to one: (None,)."""
+    """The answer that follows a word for one; None where the word leads to none.
+
+    An expression that is no number leads to one: (None,).
+    """
     if found[0][0] in "\\<":
         inside = (_BRACES if found[0][0] == "\\" else _TAGGED).match(text, found.end())
-        return None if inside is None or len(inside[1]) > _AFTER else (only_number(plain(inside[1])),)
+        return (
+            None if inside is None or len(inside[1]) > _AFTER else (only_number(plain(inside[1])),)
+        )
     before = text[max(found.start() - _BEFORE, 0) : found.start()].rpartition("\n")[2]
     after = text[found.end() : found.end() + _AFTER]
     leads = _LEADS.match(after)
-    if leads is None and (below := re.match(r"[*_`]*\s*\n\s*", after)) and _ALONE.fullmatch(before):  # a line of its own
+    # a line of its own
+    if leads is None and (below := re.match(r"[*_`]*\s*\n\s*", after)) and _ALONE.fullmatch(before):
         leads = below
     if leads is None or _NOT_THE_ANSWER.search(before):
         return None
@@ -222,12 +276,16 @@ def _in_last_line(line: str) -> str | None:
 
 
 def comparable(gold: str, grader: str) -> bool:
-    """Whether a solution with the right answer would be right: one that ends as the gold answer does, or in `#### ` and its number.
+    """Whether a solution with the right answer would be right: one that ends as the gold answer
+    does, or in `#### ` and its number.
 
     Raises:
         ValueError: there is no such grader.
     """
-    return any(grade(text, gold, grader).correct for text in (gold, f"#### {gold}", f"#### {gold_number(gold)}"))
+    return any(
+        grade(text, gold, grader).correct
+        for text in (gold, f"#### {gold}", f"#### {gold_number(gold)}")
+    )
 
 
 def _paper(solution: str) -> str | None:
@@ -248,13 +306,17 @@ def _strict(solution: str) -> str | None:
 
 
 def _flexible(solution: str) -> str | None:
-    """lm-evaluation-harness, task gsm8k, filter flexible-extract: the last thing that looks like a number."""
+    """lm-evaluation-harness, task gsm8k, filter flexible-extract: the last thing that looks like a
+    number.
+    """
     found = [one[0] for one in _FLEXIBLE.finditer(solution)]
     return _ignore(found[-1]) if found else None
 
 
 def _ignore(text: str) -> str:
-    """What that harness's exact_match compares: no `,`, no `$`, nothing up to the last `#### `, no trailing point, lower case."""
+    """What that harness's exact_match compares: no `,`, no `$`, nothing up to the last `#### `, no
+    trailing point, lower case.
+    """
     return text.replace(",", "").replace("$", "").rpartition("#### ")[2].removesuffix(".").lower()
 
 
@@ -268,11 +330,17 @@ def _numeric_equal(answer: str, gold: str) -> bool:
 
 @functools.lru_cache(maxsize=1 << 16)  # a problem has many answers
 def gold_number(gold: str) -> str | None:
-    """The number of a right answer, read as `numeric` reads a solution's, or alone on a line, with its unit (`12 apples`); else None."""
+    """The number of a right answer, read as `numeric` reads a solution's, or alone on a line, with
+    its unit (`12 apples`); else None.
+    """
     if parse_number(gold) is not None:
         return first_number(plain(gold))
     answer = _numeric(gold)
-    return only_number(plain(gold)) if answer is None and "\n" not in gold.strip() and len(gold) <= _AFTER else answer
+    return (
+        only_number(plain(gold))
+        if answer is None and "\n" not in gold.strip() and len(gold) <= _AFTER
+        else answer
+    )
 
 
 def _grader(name: str) -> Grader:

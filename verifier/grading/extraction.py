@@ -1,4 +1,6 @@
-"""Answers out of a column of solutions: each distinct ending is looked at once, as text repeats in what a model samples."""
+"""Answers out of a column of solutions: each distinct ending is looked at once, as text repeats in
+what a model samples.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,16 @@ def codes(column: pa.ChunkedArray | Sequence[str | None]) -> tuple[np.ndarray, l
     if isinstance(whole, pa.ChunkedArray):  # of no chunk at all
         whole = pa.array([], whole.type)
     whole = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
-    return pc.fill_null(whole.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64), whole.dictionary.to_pylist()
+    return pc.fill_null(whole.indices, -1).to_numpy(zero_copy_only=False).astype(
+        np.int64
+    ), whole.dictionary.to_pylist()
 
 
 def answers(solution: pa.Array, grader: str) -> pa.DictionaryArray:
     """The answers that a grader finds in a column of solutions; null where it finds none.
 
-    It is asked once for all solutions that agree in their ending, and for the whole of those in whose ending it finds nothing.
+    It is asked once for all solutions that agree in their ending, and for the whole of those in
+    whose ending it finds nothing.
     """
     ending_of, extract_of = _ENDINGS.get(grader, (_whole, GRADERS[grader].extract))
     extract = functools.partial(_extracted, extract_of)
@@ -34,12 +39,19 @@ def answers(solution: pa.Array, grader: str) -> pa.DictionaryArray:
     found: list[str | None] = [extract(text) for text in ending.dictionary.to_pylist()]
     column = pa.array(found, pa.string()).dictionary_encode()
     out = pa.DictionaryArray.from_arrays(column.indices.take(ending.indices), column.dictionary)
-    undecided = pc.and_(pc.is_null(out), pc.is_valid(ending.indices)) if grader in _ENDING_MAY_LACK_IT else None
+    undecided = (
+        pc.and_(pc.is_null(out), pc.is_valid(ending.indices))
+        if grader in _ENDING_MAY_LACK_IT
+        else None
+    )
     if undecided is None or not pc.any(undecided).as_py():
         return out
     undecided = pc.and_(undecided, pc.match_substring_regex(solution, _ENDING_MAY_LACK_IT[grader]))
     again = iter([GRADERS[grader].extract(text) for text in solution.filter(undecided).to_pylist()])
-    texts = [next(again) if open_ else text for open_, text in zip(undecided.to_pylist(), out.to_pylist(), strict=True)]
+    texts = [
+        next(again) if open_ else text
+        for open_, text in zip(undecided.to_pylist(), out.to_pylist(), strict=True)
+    ]
     return pa.array(texts, pa.string()).dictionary_encode()
 
 
@@ -50,12 +62,16 @@ def _extracted(extract: Callable[[str], str | None], text: str) -> str | None:
 
 
 def _in_ending(ending: str) -> str | None:
-    """What `numeric` finds in the ending, which a mark begins, or which is the last line of a text without one."""
+    """What `numeric` finds in the ending, which a mark begins, or which is the last line of a text
+    without one.
+    """
     return from_mark(ending) if ending.startswith(MARK) else from_style(ending)
 
 
 def _from_last_mark(solution: pa.Array) -> pa.Array:
-    """The last mark of an answer is mostly the last mark, and an answer without one in the last line."""
+    """The last mark of an answer is mostly the last mark, and an answer without one in the last
+    line.
+    """
     marked = _marked(solution, reverse=True)
     line, _ = _last_part(pc.ascii_rtrim_whitespace(solution), "\n", reverse=True)
     return pc.coalesce(marked, line)
@@ -68,16 +84,22 @@ def _from_first_mark(solution: pa.Array) -> pa.Array:
 
 def _marked(solution: pa.Array, reverse: bool) -> pa.Array:
     last, parts = _last_part(solution, MARK, reverse)
-    return pc.binary_join_element_wise(MARK, pc.if_else(pc.equal(parts, 2), last, pa.scalar(None, last.type)), "")
+    return pc.binary_join_element_wise(
+        MARK, pc.if_else(pc.equal(parts, 2), last, pa.scalar(None, last.type)), ""
+    )
 
 
 def _last_line(solution: pa.Array) -> pa.Array:
-    """No number goes over the end of a line, so that `flexible` finds its last one in the last line, where that has any."""
+    """No number goes over the end of a line, so that `flexible` finds its last one in the last
+    line, where that has any.
+    """
     return _last_part(solution, "\n", reverse=True)[0]
 
 
 def _last_part(solution: pa.Array, mark: str, reverse: bool) -> tuple[pa.Array, pa.Array]:
-    """What follows the first or, in reverse, the last mark, or the whole text; and of how many parts, one or two, that is the last."""
+    """What follows the first or, in reverse, the last mark, or the whole text; and of how many
+    parts, one or two, that is the last.
+    """
     parts = pc.split_pattern(solution, mark, max_splits=1, reverse=reverse)
     ends = parts.offsets.to_numpy()[1:].astype(np.int64)
     return parts.values.take(pa.array(ends - 1)), pc.list_value_length(parts)
@@ -93,5 +115,9 @@ _ENDINGS: dict[str, tuple[Callable[[pa.Array], pa.Array], Callable[[str], str | 
     "strict": (_from_first_mark, GRADERS["strict"].extract),
     "flexible": (_last_line, GRADERS["flexible"].extract),
 }
-# Graders that may find an answer before the ending, and what is in every text where they do; a text may end in what Python calls a space.
-_ENDING_MAY_LACK_IT = {"numeric": f"{MARK}|{WORD}|[^!-~ \\t-\\r][ \\t-\\r]*$", "flexible": r"[$0-9.,]"}
+# Graders that may find an answer before the ending, and what is in every text where they do; a text
+# may end in what Python calls a space.
+_ENDING_MAY_LACK_IT = {
+    "numeric": f"{MARK}|{WORD}|[^!-~ \\t-\\r][ \\t-\\r]*$",
+    "flexible": r"[$0-9.,]",
+}

@@ -1,4 +1,7 @@
-"""Verdicts on solutions as text: relabelling with a grader, and where the graders disagree. Knows no scores and no ranks."""
+"""Verdicts on solutions as text: relabelling with a grader, and where the graders disagree.
+
+Knows no scores and no ranks.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,6 @@ _LOOKED_AT = 200  # solutions that other graders try, where one finds no answers
 _SHOWN = 60  # characters of a text in a finding
 
 
-
-
 @dataclasses.dataclass(frozen=True)
 class Relabelled:
     """Verdicts on solutions.
@@ -37,7 +38,8 @@ class Relabelled:
     Attributes:
         answers: extracted answers, None where none was found.
         correct: [solutions] bool.
-        not_graded: solutions that the grader was too long over or broke off at; they have no answer and count as wrong.
+        not_graded: solutions that the grader was too long over or broke off at; they have no answer
+            and count as wrong.
     """
 
     answers: list[str | None]
@@ -45,7 +47,12 @@ class Relabelled:
     not_graded: int = 0
 
 
-def relabel(solutions: Iterable[str], golds: Iterable[str], grader: str, seconds: float = LabelConfig.grader_seconds) -> Relabelled:
+def relabel(
+    solutions: Iterable[str],
+    golds: Iterable[str],
+    grader: str,
+    seconds: float = LabelConfig.grader_seconds,
+) -> Relabelled:
     """Extracted answers and verdicts of every solution.
 
     Args:
@@ -61,18 +68,29 @@ def relabel(solutions: Iterable[str], golds: Iterable[str], grader: str, seconds
     check_grader(grader)
     if grader == MATH_VERIFY:
         with MathVerify(seconds) as compare:
-            graded = [compare(solution, gold) for solution, gold in zip(solutions, golds, strict=True)]
+            graded = [
+                compare(solution, gold) for solution, gold in zip(solutions, golds, strict=True)
+            ]
             correct = np.fromiter((right for _, right in graded), bool, len(graded))
             return Relabelled([answer for answer, _ in graded], correct, compare.not_graded)
-    code, answers = extraction.codes(extraction.answers(pa.array(list(solutions), pa.string()), grader))
+    code, answers = extraction.codes(
+        extraction.answers(pa.array(list(solutions), pa.string()), grader)
+    )
     owner, different = extraction.codes(list(golds))
     correct = judge(code, answers, owner, [str(gold) for gold in different], grader)
     texts = [*answers, None]  # -1, no answer, is the last
     return Relabelled([texts[number] for number in code.tolist()], correct)
 
 
-def judge(code: np.ndarray, answers: Sequence[str | None], problem: np.ndarray, golds: Sequence[str], grader: str) -> np.ndarray:
-    """Verdicts on answers that are given as numbers; each pair of an answer and a problem is compared once.
+def judge(
+    code: np.ndarray,
+    answers: Sequence[str | None],
+    problem: np.ndarray,
+    golds: Sequence[str],
+    grader: str,
+) -> np.ndarray:
+    """Verdicts on answers that are given as numbers; each pair of an answer and a problem is
+    compared once.
 
     Args:
         code: [rows] the answer's place in `answers`; negative where there is none.
@@ -106,20 +124,31 @@ def check_grader(grader: str) -> None:
     """
     if grader not in NAMES:
         near = difflib.get_close_matches(grader, NAMES, n=2, cutoff=0.4) or NAMES
-        raise GraderError(f"there is no grader {grader!r}; nearest: {', '.join(near)}; all: {', '.join(NAMES)}")
+        raise GraderError(
+            f"there is no grader {grader!r}; nearest: {', '.join(near)}; all: {', '.join(NAMES)}"
+        )
     if grader == MATH_VERIFY:
         check_installed()
 
 
 def given_up(count: int, grader: str, seconds: float) -> str:
     """What is to be said of solutions that were not graded."""
-    return f"{count:,} solutions were not graded and count as wrong: {grader} took more than {seconds:g} s over them, or broke off"
+    return (
+        f"{count:,} solutions were not graded and count as wrong: {grader} took more than "
+        f"{seconds:g} s over them, or broke off"
+    )
 
 
 def findings(
-    name: str, grader: str, answered: np.ndarray, none_right: bool, gold: Mapping[str, str], look: Callable[[np.ndarray], Solutions]
+    name: str,
+    grader: str,
+    answered: np.ndarray,
+    none_right: bool,
+    gold: Mapping[str, str],
+    look: Callable[[np.ndarray], Solutions],
 ) -> list[str]:
-    """What makes verdicts doubtful, to be said before any figure: answers that a grader does not find, gold answers that it cannot compare.
+    """What makes verdicts doubtful, to be said before any figure: answers that a grader does not
+    find, gold answers that it cannot compare.
 
     Args:
         name: of the split.
@@ -127,10 +156,12 @@ def findings(
         answered: [rows] bool, whether an answer was found in the solution.
         none_right: whether no solution is right.
         gold: the right answers that were judged by, by problem.
-        look: texts and right answers of the solutions in chosen rows; asked once at most, for the first few in question.
+        look: texts and right answers of the solutions in chosen rows; asked once at most, for the
+            first few in question.
 
     Returns:
-        A sentence a finding; none where most solutions have an answer, some are right and every right answer can be compared.
+        A sentence a finding; none where most solutions have an answer, some are right and every
+        right answer can be compared.
     """
     said = _gold_findings(name, grader, gold) if grader in GRADERS else []
     unanswered = np.nonzero(~answered)[0]
@@ -140,7 +171,11 @@ def findings(
     solutions, golds = look((unanswered if without else np.arange(len(answered)))[:_LOOKED_AT])
     found = f"finds no answer in {len(unanswered):,} of" if without else "finds none right of"
     example = f"such as one for {_shown(golds[0])} that ends in {_shown(solutions[0])}"
-    return [*said, f"{name}: the grader {grader} {found} {len(answered):,} solutions, {example}; {_who_would(solutions, golds, grader)}."]
+    return [
+        *said,
+        f"{name}: the grader {grader} {found} {len(answered):,} solutions, {example}; "
+        f"{_who_would(solutions, golds, grader)}.",
+    ]
 
 
 def _gold_findings(name: str, grader: str, gold: Mapping[str, str]) -> list[str]:
@@ -152,14 +187,28 @@ def _gold_findings(name: str, grader: str, gold: Mapping[str, str]) -> list[str]
     tried = sorted(bad)[:_LOOKED_AT]
     read = {each: sum(comparable(answer, each) for answer in tried) for each in GRADERS}
     best = max(read, key=lambda each: read[each])
-    way_out = f"{_taken(best)} reads {read[best]:,} of the {len(tried):,} different ones" if read[best] else "give each as one number"
-    what = f"{len(problems):,} of {len(gold):,} gold answers hold no number that the grader {grader} compares"
-    return [f"{name}: {what}, such as {_shown(gold[problems[0]])} of problem {problems[0]}: no solution of theirs is right; {way_out}."]
+    way_out = (
+        f"{_taken(best)} reads {read[best]:,} of the {len(tried):,} different ones"
+        if read[best]
+        else "give each as one number"
+    )
+    what = (
+        f"{len(problems):,} of {len(gold):,} gold answers hold no number that the grader "
+        f"{grader} compares"
+    )
+    return [
+        f"{name}: {what}, such as {_shown(gold[problems[0]])} of problem {problems[0]}: no "
+        f"solution of theirs is right; {way_out}."
+    ]
 
 
 def _who_would(solutions: Sequence[str], golds: Sequence[str], grader: str) -> str:
     """The other grader that holds most of some solutions right, in words."""
-    right = {each: int(relabel(solutions, golds, each).correct.sum()) for each in GRADERS if each != grader}
+    right = {
+        each: int(relabel(solutions, golds, each).correct.sum())
+        for each in GRADERS
+        if each != grader
+    }
     best = max(right, key=lambda each: right[each])
     if not right[best]:
         return f"of the first {len(solutions):,} of these {', '.join(right)} hold none right either"
@@ -176,7 +225,9 @@ def _shown(text: str) -> str:
 
 
 def answer_keys(answers: Sequence[str | None]) -> np.ndarray:
-    """Integers that are equal where two answers are numerically equal; -1 where there is no answer."""
+    """Integers that are equal where two answers are numerically equal; -1 where there is no
+    answer.
+    """
     keys: dict[Any, int] = {}
     known: dict[str | None, int] = {}
     for answer in dict.fromkeys(answers):
@@ -186,11 +237,15 @@ def answer_keys(answers: Sequence[str | None]) -> np.ndarray:
 
 
 def disagreement(
-    keys: Sequence[tuple[str, int]], solutions: Sequence[str], golds: Sequence[str], given: tuple[str, Relabelled]
+    keys: Sequence[tuple[str, int]],
+    solutions: Sequence[str],
+    golds: Sequence[str],
+    given: tuple[str, Relabelled],
 ) -> dict[str, Any]:
     """How often the graders give different verdicts on one solution, how, and a few examples.
 
-    Graders that need no process of their own judge anew; the one that gave the report's verdicts takes part with these if it is another.
+    Graders that need no process of their own judge anew; the one that gave the report's verdicts
+    takes part with these if it is another.
 
     Args:
         keys: problem_id and sample_id of every solution.
@@ -199,9 +254,11 @@ def disagreement(
         given: the grader whose verdicts the report uses, and its verdicts on these solutions.
 
     Returns:
-        `share` of judged solutions with different verdicts, `judged`, `right` (count a grader), `pairs` (of every two `graders` the number
-        of solutions that they judge differently, `differ`, its `share`, and the number that `only` one of them holds right), `patterns`
-        (count of each way to disagree, most frequent first), `examples`, and `not_graded` among all solutions.
+        `share` of judged solutions with different verdicts, `judged`, `right` (count a grader),
+        `pairs` (of every two `graders` the number of solutions that they judge differently,
+        `differ`, its `share`, and the number that `only` one of them holds right), `patterns`
+        (count of each way to disagree, most frequent first), `examples`, and `not_graded` among all
+        solutions.
     """
     name, verdicts = given
     judged = {each: relabel(solutions, golds, each) for each in GRADERS}
@@ -245,5 +302,12 @@ def _pairs(names: Sequence[str], right_GR: np.ndarray) -> list[dict[str, Any]]:
     for (a, right_R), (b, other_R) in itertools.combinations(zip(names, right_GR, strict=True), 2):
         only = {a: int(np.sum(right_R & ~other_R)), b: int(np.sum(other_R & ~right_R))}
         differ = sum(only.values())
-        pairs.append({"graders": [a, b], "differ": differ, "share": differ / max(right_GR.shape[1], 1), "only": only})
+        pairs.append(
+            {
+                "graders": [a, b],
+                "differ": differ,
+                "share": differ / max(right_GR.shape[1], 1),
+                "only": only,
+            }
+        )
     return sorted(pairs, key=lambda pair: -pair["differ"])

@@ -1,4 +1,5 @@
-"""The grader `math_verify`: math-verify in a process of its own, ended and started anew where a solution keeps it busy for too long.
+"""The grader `math_verify`: math-verify in a process of its own, ended and started anew where a
+solution keeps it busy for too long.
 
 Knows the process and its deadline; what the process does is in math_worker.py.
 """
@@ -23,24 +24,27 @@ from verifier.grading.number import parse_number
 
 _WORKER = pathlib.Path(__file__).parent / "math_worker.py"
 _START_SECONDS = 300  # until the process is ready: the import of SymPy on a slow disk
-_KNOWN = 1 << 12  # questions whose verdicts are kept, with their texts: without a mark a question is a whole solution
-_PATIENCE = 10  # the process ends itself; one that waits in place of computing is ended after so many times as many seconds
-
-
+# questions whose verdicts are kept, with their texts: without a mark a question is a whole solution
+_KNOWN = 1 << 12
+# the process ends itself; one that waits in place of computing is ended after so many times as many
+# seconds
+_PATIENCE = 10
 
 
 class MathVerify:
     """Judges solutions one by one; a context, whose end ends the process.
 
-    What follows the last `####` is read, up to the end of the line; without the mark the whole text, as the package reads it (the last
-    box, what follows the word "answer", the last expression or number). The mark goes first because amounts such as `$5 and $10` would be
-    taken for LaTeX.
+    What follows the last `####` is read, up to the end of the line; without the mark the whole
+    text, as the package reads it (the last box, what follows the word "answer", the last expression
+    or number). The mark goes first because amounts such as `$5 and $10` would be taken for LaTeX.
 
     Attributes:
         not_graded: solutions that were given up on; each counts as wrong.
     """
 
-    def __init__(self, seconds: float, command: Sequence[str] = (sys.executable, "-P", str(_WORKER))) -> None:
+    def __init__(
+        self, seconds: float, command: Sequence[str] = (sys.executable, "-P", str(_WORKER))
+    ) -> None:
         """Starts nothing yet.
 
         Args:
@@ -95,25 +99,35 @@ class MathVerify:
         if value is None:  # the verdict stands, whatever keeps the value
             self._end()
         [value] = value or [None]
-        # A number as it was written, else its value: votes count equal numbers together, and the others by their text.
-        return (read_from if read_from and parse_number(read_from) is not None else value or read_from), correct
+        # A number as it was written, else its value: votes count equal numbers together, and the
+        # others by their text.
+        return (
+            read_from if read_from and parse_number(read_from) is not None else value or read_from
+        ), correct
 
     def _start(self) -> subprocess.Popen[bytes]:
         new_session = True  # Ctrl-C is for the run
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=new_session)
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=new_session,
+        )
         self._read = b""
         if self._line(self._process, _START_SECONDS) != "ready":
             status = self._end()
             raise MathProcessError(
-                f"math-verify did not start ({' '.join(self._command)} ended with status {status}; its message is above): mend its "
-                "installation with pip install 'math-verify>=0.9', or take another grader"
+                f"math-verify did not start ({' '.join(self._command)} ended with status "
+                f"{status}; its message is above): mend its installation with pip install "
+                "'math-verify>=0.9', or take another grader"
             )
         return self._process
 
     def _line(self, process: subprocess.Popen[bytes], seconds: float) -> Any:
         """The next line, decoded; None where the process has ended or nothing comes.
 
-        Time is counted in waits of a second: one in which the whole machine was suspended counts once, not as the hours it took.
+        Time is counted in waits of a second: one in which the whole machine was suspended counts
+        once, not as the hours it took.
         """
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)  # type: ignore[arg-type]

@@ -1,4 +1,7 @@
-"""A Hugging Face config.json as an `Arch` and back. Knows no tensor. What it cannot express it refuses by name, never silently."""
+"""A Hugging Face config.json as an `Arch` and back. Knows no tensor.
+
+What it cannot express it refuses by name, never silently.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from verifier.hf import fields as hf_fields
 from verifier.hf import rope as hf_rope
 from verifier.model.arch import Arch
 
-# What transformers assumes where config.json is silent; a field with no default here has to be in the file.
+# What transformers assumes where config.json is silent; a field with no default here has to be in
+# the file.
 _ROTARY_DEFAULTS: dict[str, Any] = {
     "hidden_act": "silu",
     "rms_norm_eps": 1e-6,
@@ -24,9 +28,11 @@ _ROTARY_DEFAULTS: dict[str, Any] = {
 }
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "llama": _ROTARY_DEFAULTS | {"max_position_embeddings": 2048},
-    "mistral": _ROTARY_DEFAULTS | {"max_position_embeddings": 131072, "num_key_value_heads": 8, "sliding_window": 4096},
+    "mistral": _ROTARY_DEFAULTS
+    | {"max_position_embeddings": 131072, "num_key_value_heads": 8, "sliding_window": 4096},
     "qwen2": _ROTARY_DEFAULTS | {"max_position_embeddings": 32768, "num_key_value_heads": 32},
-    "qwen3": _ROTARY_DEFAULTS | {"max_position_embeddings": 32768, "num_key_value_heads": 32, "head_dim": 128},
+    "qwen3": _ROTARY_DEFAULTS
+    | {"max_position_embeddings": 32768, "num_key_value_heads": 32, "head_dim": 128},
     "gemma3_text": _ROTARY_DEFAULTS
     | {
         "max_position_embeddings": 131072,
@@ -49,7 +55,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
 }
-# Fields that change the computation, with the only values that are supported; absent counts as supported.
+# Fields that change the computation, with the only values that are supported; absent counts as
+# supported.
 _ONLY: dict[str, dict[str, tuple[Any, ...]]] = {
     "llama": {},
     "mistral": {"attention_bias": (False,), "mlp_bias": (False,)},
@@ -61,7 +68,11 @@ _ONLY: dict[str, dict[str, tuple[Any, ...]]] = {
         "final_logit_softcapping": (None,),
         "use_bidirectional_attention": (False, None),
     },
-    "gpt2": {"scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,), "add_cross_attention": (False,)},
+    "gpt2": {
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+        "add_cross_attention": (False,),
+    },
 }
 _ONLY_EVERYWHERE: dict[str, tuple[Any, ...]] = {
     "quantization_config": (None,),
@@ -92,33 +103,44 @@ def arch_from_hf(config: Mapping[str, Any]) -> Arch:
     """The decoder that a config.json describes.
 
     Args:
-        config: as read from the file; of transformers 4 (rope_theta, rope_scaling with type or rope_type) or 5 (rope_parameters).
+        config: as read from the file; of transformers 4 (rope_theta, rope_scaling with type or
+            rope_type) or 5 (rope_parameters).
 
     Returns:
         with vocab_size = the checkpoint's rows.
 
     Raises:
-        WeightsError: an unsupported family or feature, a missing size, or a value that none can have, by name.
+        WeightsError: an unsupported family or feature, a missing size, or a value that none can
+            have, by name.
     """
     config = hf_fields.believed(config)
     family = config.get("model_type")
     if family == "gemma3":
         raise WeightsError(
-            "model_type 'gemma3' reads images too and is not supported; take one of the text models (google/gemma-3-270m, "
-            "google/gemma-3-1b-pt, or one made of them), whose model_type is gemma3_text"
+            "model_type 'gemma3' reads images too and is not supported; take one of the text "
+            "models (google/gemma-3-270m, google/gemma-3-1b-pt, or one made of them), whose "
+            "model_type is gemma3_text"
         )
     if family not in _DEFAULTS:
-        raise WeightsError(f"model_type {family!r} is not supported; supported are {', '.join(sorted(_DEFAULTS))}")
+        raise WeightsError(
+            f"model_type {family!r} is not supported; supported are {', '.join(sorted(_DEFAULTS))}"
+        )
     for field, allowed in (_ONLY_EVERYWHERE | _ONLY[family]).items():
         if field in config and config[field] not in allowed and config[field] != {}:
-            raise WeightsError(f"{family} with {field}={config[field]!r} is not supported; only {' or '.join(map(repr, allowed))}")
+            raise WeightsError(
+                f"{family} with {field}={config[field]!r} is not supported; only "
+                f"{' or '.join(map(repr, allowed))}"
+            )
     try:
         read = {"gpt2": _gpt2, "gemma3_text": _gemma3}.get(family, _rotary)
         return read(family, _DEFAULTS[family] | config)
     except WeightsError:  # is a ValueError itself
         raise
     except KeyError as error:
-        raise WeightsError(f"config.json of a {family} model lacks {error.args[0]!r}; take the file that belongs to the weights") from error
+        raise WeightsError(
+            f"config.json of a {family} model lacks {error.args[0]!r}; take the file that "
+            "belongs to the weights"
+        ) from error
     except (TypeError, ValueError) as error:  # a field that is no number, or sizes that do not fit
         raise WeightsError(f"config.json does not describe a {family} model: {error}") from error
 
@@ -130,9 +152,15 @@ def _rotary(family: str, config: dict[str, Any]) -> Arch:
     expected_type = "full_attention" if window is None else "sliding_attention"
     other_types = set(config.get("layer_types") or ()) - {expected_type}
     if other_types:
-        raise WeightsError(f"{family} with layer_types {', '.join(sorted(other_types))} is not supported; only {expected_type}")
+        raise WeightsError(
+            f"{family} with layer_types {', '.join(sorted(other_types))} is not supported; "
+            f"only {expected_type}"
+        )
     if not config["head_dim"] and width % heads:
-        raise WeightsError(f"hidden_size {width} is not a multiple of num_attention_heads {heads}, and config.json has no head_dim")
+        raise WeightsError(
+            f"hidden_size {width} is not a multiple of num_attention_heads {heads}, and "
+            "config.json has no head_dim"
+        )
     theta, scaling = hf_rope.read(config)
     return Arch(
         vocab_size=config["vocab_size"],
@@ -160,15 +188,17 @@ def _rotary(family: str, config: dict[str, Any]) -> Arch:
 
 
 def _gemma3(family: str, config: dict[str, Any]) -> Arch:
-    """A Llama but for its norms, its embedding and layers of two types, each with a rotation of its own."""
+    """A Llama but for its norms, its embedding and layers of two types, each with a rotation of its
+    own.
+    """
     layers, types = config["num_hidden_layers"], config["layer_types"]
     if types is None:
         types = _layer_types(config["sliding_window_pattern"], layers)
     pattern = types.index("full_attention") + 1 if "full_attention" in types else None
     if types != _layer_types(pattern, layers):
         raise WeightsError(
-            f"{family} with layer_types {', '.join(types)} is not supported; only {layers} in which every n-th one is full_attention "
-            "and all others are sliding_attention"
+            f"{family} with layer_types {', '.join(types)} is not supported; only {layers} in "
+            "which every n-th one is full_attention and all others are sliding_attention"
         )
     theta, scaling, local_theta = hf_rope.by_layer_type(config)
     single = {"layer_types": None, "rope_parameters": None, "rope_scaling": None}
@@ -190,7 +220,10 @@ def _gemma3(family: str, config: dict[str, Any]) -> Arch:
 
 def _layer_types(pattern: int | None, layers: int) -> list[str]:
     """Every `pattern`-th layer sees all (None: none does), the others a window."""
-    return ["full_attention" if pattern and (layer + 1) % pattern == 0 else "sliding_attention" for layer in range(layers)]
+    return [
+        "full_attention" if pattern and (layer + 1) % pattern == 0 else "sliding_attention"
+        for layer in range(layers)
+    ]
 
 
 def _gpt2(family: str, config: dict[str, Any]) -> Arch:
@@ -220,7 +253,9 @@ def _gpt2(family: str, config: dict[str, Any]) -> Arch:
 
 def _activation(name: str) -> str:
     if name not in _ACTIVATIONS:
-        raise WeightsError(f"activation {name!r} is not supported; supported are {', '.join(_ACTIVATIONS)}")
+        raise WeightsError(
+            f"activation {name!r} is not supported; supported are {', '.join(_ACTIVATIONS)}"
+        )
     return _ACTIVATIONS[name]
 
 
@@ -229,15 +264,30 @@ def family_of(arch: Arch) -> str:
     biases = (arch.qkv_bias, arch.out_bias, arch.mlp_bias)
     scaling = arch.rope_scaling.kind if arch.rope_scaling else None
     rotary = dict(norm="rms", positions="rotary", gated=True)
-    learned = dict(norm="layer", positions="learned", gated=False, qk_norm=False, sliding_window=None)
+    learned = dict(
+        norm="layer", positions="learned", gated=False, qk_norm=False, sliding_window=None
+    )
     gemma3 = rotary | dict(qk_norm=True, post_norms=True, scaled_embed=True)
-    others = dict(post_norms=False, scaled_embed=False, sliding_window_pattern=None, local_rope_theta=None, query_pre_attn_scalar=None)
+    others = dict(
+        post_norms=False,
+        scaled_embed=False,
+        sliding_window_pattern=None,
+        local_rope_theta=None,
+        query_pre_attn_scalar=None,
+    )
     if _has(arch, others | learned):
-        if all(biases) and arch.kv_heads == arch.heads and arch.heads * arch.head_width == arch.width:
+        if (
+            all(biases)
+            and arch.kv_heads == arch.heads
+            and arch.heads * arch.head_width == arch.width
+        ):
             return "gpt2"
     elif _has(arch, others | rotary):
         if arch.qk_norm:
-            if arch.sliding_window is None and biases in ((True, True, False), (False, False, False)):
+            if arch.sliding_window is None and biases in (
+                (True, True, False),
+                (False, False, False),
+            ):
                 return "qwen3"
         elif arch.sliding_window is None and arch.qkv_bias == arch.out_bias:
             return "llama"
@@ -245,9 +295,17 @@ def family_of(arch: Arch) -> str:
             return "qwen2"
         elif arch.sliding_window is not None and not any(biases):
             return "mistral"
-    elif _has(arch, gemma3) and arch.local_rope_theta is not None and not any(biases) and scaling in (None, "linear"):
+    elif (
+        _has(arch, gemma3)
+        and arch.local_rope_theta is not None
+        and not any(biases)
+        and scaling in (None, "linear")
+    ):
         return "gemma3_text"
-    raise WeightsError(f"no supported Hugging Face family ({', '.join(_ARCHITECTURES)}) computes {arch}; it cannot be exported")
+    raise WeightsError(
+        f"no supported Hugging Face family ({', '.join(_ARCHITECTURES)}) computes {arch}; it "
+        "cannot be exported"
+    )
 
 
 def _has(arch: Arch, values: Mapping[str, object]) -> bool:
@@ -255,10 +313,12 @@ def _has(arch: Arch, values: Mapping[str, object]) -> bool:
 
 
 def hf_from_arch(arch: Arch) -> dict[str, Any]:
-    """A config.json that transformers 4 and 5 read, for the simplest family that computes what `arch` says.
+    """A config.json that transformers 4 and 5 read, for the simplest family that computes what
+    `arch` says.
 
     Args:
-        arch: of an imported model or of one trained from scratch. A Mistral without a window is written as a Llama: the same function.
+        arch: of an imported model or of one trained from scratch. A Mistral without a window is
+            written as a Llama: the same function.
 
     Returns:
         without token ids. arch_from_hf gives `arch` back.
@@ -312,7 +372,8 @@ def _gemma3_back(arch: Arch) -> dict[str, Any]:
     """What a Gemma 3 has beside the fields of a Llama, or under another name."""
     activation = _ACTIVATIONS_BACK[arch.activation]
     return {
-        "hidden_activation": "gelu_pytorch_tanh" if activation == "gelu_new" else activation,  # the same; some readers know this name alone
+        # the same; some readers know this name alone
+        "hidden_activation": "gelu_pytorch_tanh" if activation == "gelu_new" else activation,
         "query_pre_attn_scalar": arch.query_pre_attn_scalar or arch.head_width,
         "sliding_window": arch.sliding_window,
         "layer_types": _layer_types(arch.sliding_window_pattern, arch.layers),

@@ -1,4 +1,6 @@
-"""What the fields of a Hugging Face config.json must be to be believed, before anything is built of them. Knows no family."""
+"""What the fields of a Hugging Face config.json must be to be believed, before anything is built of
+them. Knows no family.
+"""
 
 from __future__ import annotations
 
@@ -22,25 +24,58 @@ def _is_number(value: Any) -> bool:
 
 # Null there is a value of its own; elsewhere it counts as absent.
 _NULLABLE = (
-    *("num_key_value_heads", "head_dim", "sliding_window", "sliding_window_pattern", "n_inner", "layer_types"),
+    *(
+        "num_key_value_heads",
+        "head_dim",
+        "sliding_window",
+        "sliding_window_pattern",
+        "n_inner",
+        "layer_types",
+    ),
     *("rope_parameters", "rope_scaling", "query_pre_attn_scalar"),
 )
-# What fields must be to be believed, where they stand in the file and are not null: a check, and its words.
+# What fields must be to be believed, where they stand in the file and are not null: a check, and
+# its words.
 _KINDS: dict[tuple[str, ...], tuple[Callable[[Any], bool], str]] = {
     (
-        *("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim"),
+        *(
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "head_dim",
+        ),
         *("max_position_embeddings", "sliding_window", "sliding_window_pattern"),
         *("n_embd", "n_head", "n_inner", "n_positions"),
     ): (_is_size, f"a whole number from 1 to {_MOST:,}"),
-    ("num_hidden_layers", "n_layer"): (lambda value: _is_size(value) and value <= MOST_LAYERS, f"a whole number from 1 to {MOST_LAYERS:,}"),
-    ("rms_norm_eps", "layer_norm_epsilon", "rope_theta", "rope_local_base_freq", "query_pre_attn_scalar"): (
+    ("num_hidden_layers", "n_layer"): (
+        lambda value: _is_size(value) and value <= MOST_LAYERS,
+        f"a whole number from 1 to {MOST_LAYERS:,}",
+    ),
+    (
+        "rms_norm_eps",
+        "layer_norm_epsilon",
+        "rope_theta",
+        "rope_local_base_freq",
+        "query_pre_attn_scalar",
+    ): (
         _is_number,
         "a finite number above 0",
     ),
-    ("tie_word_embeddings", "attention_bias", "mlp_bias"): (lambda value: isinstance(value, bool), "true or false"),
-    ("model_type", "hidden_act", "hidden_activation", "activation_function"): (lambda value: isinstance(value, str), "a text"),
+    ("tie_word_embeddings", "attention_bias", "mlp_bias"): (
+        lambda value: isinstance(value, bool),
+        "true or false",
+    ),
+    ("model_type", "hidden_act", "hidden_activation", "activation_function"): (
+        lambda value: isinstance(value, str),
+        "a text",
+    ),
     ("rope_parameters", "rope_scaling"): (lambda value: isinstance(value, dict), "an object"),
-    ("layer_types",): (lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value), "a list of texts"),
+    ("layer_types",): (
+        lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+        "a list of texts",
+    ),
 }
 
 
@@ -50,11 +85,16 @@ def believed(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         WeightsError: a value that the field cannot have, by name.
     """
-    found = {field: value for field, value in config.items() if value is not None or field in _NULLABLE}
+    found = {
+        field: value for field, value in config.items() if value is not None or field in _NULLABLE
+    }
     for fields, (is_kind, kind) in _KINDS.items():
         for field in fields:
             if found.get(field) is not None and not is_kind(found[field]):
-                raise WeightsError(f"{field}={_shown(found[field])} is not {kind}; take the file that belongs to the weights")
+                raise WeightsError(
+                    f"{field}={_shown(found[field])} is not {kind}; take the file that belongs "
+                    "to the weights"
+                )
     return found
 
 

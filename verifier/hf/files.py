@@ -1,4 +1,7 @@
-"""A Hugging Face folder on disk: found, opened and written, safetensors file by file. Knows no model and no tensor's meaning."""
+"""A Hugging Face folder on disk: found, opened and written, safetensors file by file.
+
+Knows no model and no tensor's meaning.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,19 @@ from verifier.hf import other_formats
 from verifier.system import atomic, checksums, paths, text_files
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_FLOATS = {"F64": np.dtype(np.float64), "F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16)}
+_FLOATS = {
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+}
 _MOST_HEADER = 100_000_000  # bytes, as the safetensors library has it
 _DOWNLOADED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-_SHARD = re.compile(r"[\w-][\w.-]{0,200}\.safetensors")  # a name alone: an index leads nowhere but to its own folder
+# a name alone: an index leads nowhere but to its own folder
+_SHARD = re.compile(r"[\w-][\w.-]{0,200}\.safetensors")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-_NOT_DOWNLOADED = ["consolidated*", "original/*", "onnx/*"]  # the same weights again, in other layouts
-
-
+# the same weights again, in other layouts
+_NOT_DOWNLOADED = ["consolidated*", "original/*", "onnx/*"]
 
 
 class StoredTensor(NamedTuple):
@@ -38,7 +46,10 @@ class StoredTensor(NamedTuple):
 
 
 class NewTensor(NamedTuple):
-    """A float32 tensor to be written. Its values are asked for only when its turn comes, so that one at a time is in memory."""
+    """A float32 tensor to be written.
+
+    Its values are asked for only when its turn comes, so that one at a time is in memory.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -49,7 +60,8 @@ def resolve_weights(weights: str) -> pathlib.Path:
     """The local folder that `weights` names.
 
     Args:
-        weights: a folder, or a hub id "organisation/name", which is fetched (or found in the cache: HF_HUB_OFFLINE=1) by huggingface_hub.
+        weights: a folder, or a hub id "organisation/name", which is fetched (or found in the cache:
+            HF_HUB_OFFLINE=1) by huggingface_hub.
 
     Returns:
         a folder with config.json, safetensors and tokenizer files.
@@ -65,25 +77,37 @@ def resolve_weights(weights: str) -> pathlib.Path:
         other_formats.refuse_file(folder, WeightsError)
     if not _HUB_ID.fullmatch(weights):
         raise WeightsError(
-            f"there is no folder {weights!r}; give one with config.json and model.safetensors, or a hub id organisation/name"
+            f"there is no folder {weights!r}; give one with config.json and model.safetensors, "
+            "or a hub id organisation/name"
         )
-    elsewhere = f"on a connected machine run `hf download {weights} --local-dir FOLDER`, copy FOLDER here and give its path"
+    elsewhere = (
+        f"on a connected machine run `hf download {weights} --local-dir FOLDER`, copy FOLDER "
+        "here and give its path"
+    )
     try:
         import huggingface_hub  # in the function: an optional extra
     except ImportError as error:
         raise WeightsError(
-            f"there is no folder {weights!r}, and fetching it needs huggingface_hub: pip install huggingface-hub; or {elsewhere}"
+            f"there is no folder {weights!r}, and fetching it needs huggingface_hub: pip "
+            f"install huggingface-hub; or {elsewhere}"
         ) from error
     try:
-        return pathlib.Path(huggingface_hub.snapshot_download(weights, allow_patterns=_DOWNLOADED, ignore_patterns=_NOT_DOWNLOADED))
-    except (OSError, ValueError) as error:  # the hub's errors of connection, access and naming all derive from these
+        return pathlib.Path(
+            huggingface_hub.snapshot_download(
+                weights, allow_patterns=_DOWNLOADED, ignore_patterns=_NOT_DOWNLOADED
+            )
+        )
+    # the hub's errors of connection, access and naming all derive from these
+    except (OSError, ValueError) as error:
         raise WeightsError(
-            f"there is no folder {weights!r} and the hub gave none ({type(error).__name__}: {error}); {elsewhere}"
+            f"there is no folder {weights!r} and the hub gave none ({type(error).__name__}: "
+            f"{error}); {elsewhere}"
         ) from error
 
 
 def is_hub_id(weights: str, known: Mapping[str, str]) -> bool:
-    """Whether `weights` is an id of the hub whose cached files are those that are known; False wherever that cannot be told.
+    """Whether `weights` is an id of the hub whose cached files are those that are known; False
+    wherever that cannot be told.
 
     A name alone does not tell: "models/mine" may have been a folder where the run was started.
 
@@ -108,23 +132,33 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def read_header(path: pathlib.Path) -> dict[str, StoredTensor]:
-    """Name, dtype and shape of every tensor of a file, after checking that its values lie as the header says, end to end to its end."""
+    """Name, dtype and shape of every tensor of a file, after checking that its values lie as the
+    header says, end to end to its end.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
         text_files.refuse_pointer(path, start, WeightsError)
         length = int.from_bytes(start, "little")
         if size < 8 or 8 + length > size:
-            raise WeightsError(f"{path} is truncated or no safetensors: {size} bytes, at least {8 + length} expected; download it again")
+            raise WeightsError(
+                f"{path} is truncated or no safetensors: {size} bytes, at least {8 + length} "
+                "expected; download it again"
+            )
         try:
             if length > _MOST_HEADER:
                 raise ValueError(f"{length} bytes, at most {_MOST_HEADER} are allowed")
             header = json.loads(file.read(length), object_pairs_hook=_distinct)
             found, end = _tensors(path, header)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise WeightsError(f"{path} has no readable safetensors header ({error}); download it again") from error
+            raise WeightsError(
+                f"{path} has no readable safetensors header ({error}); download it again"
+            ) from error
     if size != 8 + length + end:
-        raise WeightsError(f"{path} is truncated or damaged: {size} bytes, {8 + length + end} expected by its header; download it again")
+        raise WeightsError(
+            f"{path} is truncated or damaged: {size} bytes, {8 + length + end} expected by its "
+            "header; download it again"
+        )
     return found
 
 
@@ -137,7 +171,9 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _tensors(path: pathlib.Path, header: dict[str, Any]) -> tuple[dict[str, StoredTensor], int]:
-    """What a header says of its tensors, and where their values end; ValueError where they overlap, or where size and shape disagree."""
+    """What a header says of its tensors, and where their values end; ValueError where they overlap,
+    or where size and shape disagree.
+    """
     found, spans = {}, []
     for name, entry in header.items():
         if name == "__metadata__":
@@ -152,7 +188,9 @@ def _tensors(path: pathlib.Path, header: dict[str, Any]) -> tuple[dict[str, Stor
     last = 0
     for begin, end, name in sorted(spans):
         if begin != last or end < begin:
-            raise ValueError(f"{name} lies from {begin} to {end}, where the one before it ends at {last}")
+            raise ValueError(
+                f"{name} lies from {begin} to {end}, where the one before it ends at {last}"
+            )
         last = end
     return found, last
 
@@ -185,19 +223,25 @@ def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
     for name, shard in weight_map.items():
         if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
             raise WeightsError(
-                f"{folder / _INDEX} looks for {name!r:.200} in {shard!r:.200}, which is no name of a safetensors file in the same folder; "
-                "download it again"
+                f"{folder / _INDEX} looks for {name!r:.200} in {shard!r:.200}, which is no "
+                "name of a safetensors file in the same folder; download it again"
             )
     shards = sorted(set(weight_map.values()))
     missing = [shard for shard in shards if not (folder / shard).is_file()]
     if missing:
-        raise WeightsError(f"{folder} lacks {len(missing)} of the {len(shards)} shards in its index: {', '.join(missing)}; download them")
+        raise WeightsError(
+            f"{folder} lacks {len(missing)} of the {len(shards)} shards in its index: "
+            f"{', '.join(missing)}; download them"
+        )
     _check_sums(folder, shards)
     found: dict[str, StoredTensor] = {}
     for shard in shards:
         for name, tensor in read_header(folder / shard).items():
             if name in found:
-                raise WeightsError(f"{name} stands in {found[name].path} and in {tensor.path}; which one is meant? Download both again")
+                raise WeightsError(
+                    f"{name} stands in {found[name].path} and in {tensor.path}; which one is "
+                    "meant? Download both again"
+                )
             found[name] = tensor
     return found
 
@@ -209,7 +253,10 @@ def _nothing(folder: pathlib.Path) -> str:
     if any(re.fullmatch(r"model-\d+-of-\d+\.safetensors", name) for name in others):
         return f"{nothing}, but shards ({others[0]}); download the index too"
     if others:
-        return f"{nothing}, but {', '.join(others):.200}; if that is the whole model, call it {_SINGLE}"
+        return (
+            f"{nothing}, but {', '.join(others):.200}; if that is the whole model, call it "
+            f"{_SINGLE}"
+        )
     return f"{nothing}; give a folder with a model's weights in safetensors"
 
 
@@ -219,9 +266,15 @@ def sums(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _check_sums(folder: pathlib.Path, names: Sequence[str]) -> None:
-    """Compares files with what is known of them: sums beside them, or the names of the files that links of the hub's cache lead to."""
+    """Compares files with what is known of them: sums beside them, or the names of the files that
+    links of the hub's cache lead to.
+    """
     known = checksums.read_sums(folder)
-    expected = {name: found for name, found in (known | _cached_sums(folder, names)).items() if name in names}
+    expected = {
+        name: found
+        for name, found in (known | _cached_sums(folder, names)).items()
+        if name in names
+    }
     checksums.check(folder, expected, "download it again")
 
 
@@ -238,10 +291,12 @@ def is_readable(tensor: StoredTensor) -> bool:
 
 @contextlib.contextmanager
 def reader() -> Iterator[Callable[[str, StoredTensor], np.ndarray]]:
-    """Gives read(name, tensor) -> float32 array; every file is mapped once and none of it is kept in memory.
+    """Gives read(name, tensor) -> float32 array; every file is mapped once and none of it is kept
+    in memory.
 
     Raises:
-        WeightsError: from `read`: a file that the safetensors library refuses, or a tensor with numbers that are not finite.
+        WeightsError: from `read`: a file that the safetensors library refuses, or a tensor with
+            numbers that are not finite.
     """
     with contextlib.ExitStack() as stack:
         opened: dict[pathlib.Path, Any] = {}
@@ -249,26 +304,37 @@ def reader() -> Iterator[Callable[[str, StoredTensor], np.ndarray]]:
         def read(name: str, tensor: StoredTensor) -> np.ndarray:
             try:
                 if tensor.path not in opened:
-                    opened[tensor.path] = stack.enter_context(safetensors.safe_open(tensor.path, framework="numpy"))
+                    opened[tensor.path] = stack.enter_context(
+                        safetensors.safe_open(tensor.path, framework="numpy")
+                    )
                 stored = opened[tensor.path].get_tensor(name)
             except safetensors.SafetensorError as error:
-                raise WeightsError(f"{tensor.path} cannot be read by the safetensors library ({error}); download it again") from error
+                raise WeightsError(
+                    f"{tensor.path} cannot be read by the safetensors library ({error}); "
+                    "download it again"
+                ) from error
             with np.errstate(over="ignore", invalid="ignore"):
                 values = np.asarray(stored, dtype=np.float32)
-                sums = bool(np.isfinite(values.sum()))  # one pass without a copy tells it of all but sums that overflow
+                # one pass without a copy tells it of all but sums that overflow
+                sums = bool(np.isfinite(values.sum()))
             if not sums and not (finite := np.isfinite(values)).all():
                 count = values.size - int(finite.sum())
                 raise WeightsError(
-                    f"{name} in {tensor.path} holds {count:,} numbers of {values.size:,} that are not finite (NaN, infinite, or beyond "
-                    "float32): a training that diverged, or a damaged file; take other weights"
+                    f"{name} in {tensor.path} holds {count:,} numbers of {values.size:,} that "
+                    "are not finite (NaN, infinite, or beyond float32): a training that "
+                    "diverged, or a damaged file; take other weights"
                 )
             return values
 
         yield read
 
 
-def write_folder(folder: pathlib.Path, config: dict[str, Any], tensors: Sequence[NewTensor], shard_bytes: int) -> None:
-    """Writes config.json and the tensors, each file aside and then renamed; above shard_bytes several files and an index."""
+def write_folder(
+    folder: pathlib.Path, config: dict[str, Any], tensors: Sequence[NewTensor], shard_bytes: int
+) -> None:
+    """Writes config.json and the tensors, each file aside and then renamed; above shard_bytes
+    several files and an index.
+    """
     atomic.make_folder(folder)
     (folder / checksums.SUMS).unlink(missing_ok=True)  # of what is replaced
     shards: list[list[NewTensor]] = [[]]
@@ -279,21 +345,32 @@ def write_folder(folder: pathlib.Path, config: dict[str, Any], tensors: Sequence
             room = shard_bytes
         shards[-1].append(tensor)
         room -= _bytes(tensor)
-    names = [_SINGLE] if len(shards) == 1 else [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+    names = (
+        [_SINGLE]
+        if len(shards) == 1
+        else [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+    )
     for name, shard in zip(names, shards, strict=True):
         with atomic.whole_file(folder / name) as file:
             _write_tensors(file, shard)
     keep = set(names)
     if len(shards) > 1:
-        weight_map = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
-        atomic.write_json(folder / _INDEX, {"metadata": {"total_size": sum(map(_bytes, tensors))}, "weight_map": weight_map})
+        weight_map = {
+            tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard
+        }
+        atomic.write_json(
+            folder / _INDEX,
+            {"metadata": {"total_size": sum(map(_bytes, tensors))}, "weight_map": weight_map},
+        )
         keep.add(_INDEX)
     remove_weights(folder, keep)
     atomic.write_json(folder / "config.json", config)
 
 
 def remove_weights(folder: pathlib.Path, keep: Container[str]) -> None:
-    """Removes an earlier export's files that a later one has not, in another number of files: readers would prefer them or load both."""
+    """Removes an earlier export's files that a later one has not, in another number of files:
+    readers would prefer them or load both.
+    """
     for old in (folder / _SINGLE, folder / _INDEX, *folder.glob("model-*-of-*.safetensors")):
         if old.name not in keep:
             old.unlink(missing_ok=True)
@@ -304,11 +381,19 @@ def _bytes(tensor: NewTensor) -> int:
 
 
 def _write_tensors(file: Any, tensors: Sequence[NewTensor]) -> None:
-    """The safetensors format: length of the header, header, values. By hand, because the library wants all values in memory at once."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # older transformers refuse a file without it
+    """The safetensors format: length of the header, header, values.
+
+    By hand, because the library wants all values in memory at once.
+    """
+    # older transformers refuse a file without it
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for tensor in tensors:
-        header[tensor.name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [end, end + _bytes(tensor)]}
+        header[tensor.name] = {
+            "dtype": "F32",
+            "shape": list(tensor.shape),
+            "data_offsets": [end, end + _bytes(tensor)],
+        }
         end += _bytes(tensor)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)

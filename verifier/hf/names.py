@@ -1,4 +1,6 @@
-"""Names of tensors in Hugging Face checkpoints and in our parameter tree: one table a family, read in both directions. Knows no file."""
+"""Names of tensors in Hugging Face checkpoints and in our parameter tree: one table a family, read
+in both directions. Knows no file.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ class Row(NamedTuple):
         name: in the checkpoint, without the family's prefix.
         paths: our parameters; several: they lie side by side along the stored tensor's last axis.
         transposed: stored [out, in] (torch's Linear), ours [in, out].
-        offset: what ours has more than the stored one. Gemma's norms multiply by 1 + weight; ours multiply by their scale.
+        offset: what ours has more than the stored one. Gemma's norms multiply by 1 + weight; ours
+            multiply by their scale.
     """
 
     name: str
@@ -24,11 +27,14 @@ class Row(NamedTuple):
 
 
 class Family(NamedTuple):
-    """prefix: before the name of every tensor but `bare` ones; some checkpoints leave it out. ignored: buffers without information.
+    """prefix: before the name of every tensor but `bare` ones; some checkpoints leave it out.
+    ignored: buffers without information.
 
-    values: the linear layer of the family's ForTokenClassification, which reads the hidden state after the final norm; None: transformers
+    values: the linear layer of the family's ForTokenClassification, which reads the hidden state
+    after the final norm; None: transformers
         has no such class.
-    rowless: ids at the end of the family's tokenizer that no text has, and for which its models have no row.
+    rowless: ids at the end of the family's tokenizer that no text has, and for which its models
+    have no row.
     """
 
     rows: tuple[Row, ...]
@@ -40,16 +46,16 @@ class Family(NamedTuple):
 
 
 def _linear(name: str, path: str) -> tuple[Row, Row]:
-    return Row(f"layers.{{l}}.{name}.weight", (f"blocks.{{l}}.{path}.kernel",), transposed=True), Row(
-        f"layers.{{l}}.{name}.bias", (f"blocks.{{l}}.{path}.bias",)
-    )
+    return Row(
+        f"layers.{{l}}.{name}.weight", (f"blocks.{{l}}.{path}.kernel",), transposed=True
+    ), Row(f"layers.{{l}}.{name}.bias", (f"blocks.{{l}}.{path}.bias",))
 
 
 def _conv1d(name: str, *paths: str) -> tuple[Row, Row]:
     """GPT-2's Conv1D is a dense layer stored [in, out]."""
-    return Row(f"h.{{l}}.{name}.weight", tuple(f"blocks.{{l}}.{path}.kernel" for path in paths)), Row(
-        f"h.{{l}}.{name}.bias", tuple(f"blocks.{{l}}.{path}.bias" for path in paths)
-    )
+    return Row(
+        f"h.{{l}}.{name}.weight", tuple(f"blocks.{{l}}.{path}.kernel" for path in paths)
+    ), Row(f"h.{{l}}.{name}.bias", tuple(f"blocks.{{l}}.{path}.bias" for path in paths))
 
 
 def _layer_norm(name: str, path: str) -> tuple[Row, Row]:
@@ -61,15 +67,21 @@ def _rms_norm(name: str, path: str, offset: float) -> Row:
 
 
 def _rotary(offset: float, **norms: str) -> tuple[Row, ...]:
-    """Llama and its heirs. norms: ours of a block, and what the family calls them; offset: of all norms."""
+    """Llama and its heirs. norms: ours of a block, and what the family calls them; offset: of all
+    norms.
+    """
     return (
         Row("embed_tokens.weight", ("embed",)),
-        *(_rms_norm(f"layers.{{l}}.{theirs}", f"blocks.{{l}}.{ours}", offset) for ours, theirs in norms.items()),
+        *(
+            _rms_norm(f"layers.{{l}}.{theirs}", f"blocks.{{l}}.{ours}", offset)
+            for ours, theirs in norms.items()
+        ),
         *_linear("self_attn.q_proj", "attention.query"),
         *_linear("self_attn.k_proj", "attention.key"),
         *_linear("self_attn.v_proj", "attention.value"),
         *_linear("self_attn.o_proj", "attention.out"),
-        _rms_norm("layers.{l}.self_attn.q_norm", "blocks.{l}.attention.query_norm", offset),  # Qwen3 and Gemma 3 have them
+        # Qwen3 and Gemma 3 have them
+        _rms_norm("layers.{l}.self_attn.q_norm", "blocks.{l}.attention.query_norm", offset),
         _rms_norm("layers.{l}.self_attn.k_norm", "blocks.{l}.attention.key_norm", offset),
         *_linear("mlp.gate_proj", "mlp.gate"),
         *_linear("mlp.up_proj", "mlp.up"),
@@ -79,7 +91,8 @@ def _rotary(offset: float, **norms: str) -> tuple[Row, ...]:
     )
 
 
-# Biases and norms of heads stand in the table for all; a model that has none has no such parameter, and the row is passed over.
+# Biases and norms of heads stand in the table for all; a model that has none has no such parameter,
+# and the row is passed over.
 _LLAMA = Family(
     rows=_rotary(0.0, attention_norm="input_layernorm", mlp_norm="post_attention_layernorm"),
     prefix="model.",
@@ -114,11 +127,20 @@ _GPT2 = Family(
     values="classifier",
     ignored=r"h\.\d+\.attn\.(bias|masked_bias)",
 )
-FAMILIES = {"llama": _LLAMA, "mistral": _LLAMA, "qwen2": _LLAMA, "qwen3": _LLAMA, "gemma3_text": _GEMMA3, "gpt2": _GPT2}
+FAMILIES = {
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gemma3_text": _GEMMA3,
+    "gpt2": _GPT2,
+}
 
 
 def rows_of(family: str, layers: int, parameters: Container[str]) -> dict[str, Row]:
-    """The table written out for every layer, by stored name with prefix; only rows whose parameters the model has."""
+    """The table written out for every layer, by stored name with prefix; only rows whose parameters
+    the model has.
+    """
     table: dict[str, Row] = {}
     for row in FAMILIES[family].rows:
         for layer in range(layers) if "{l}" in row.name else (0,):
@@ -138,4 +160,7 @@ def full_name(family: str, stored: str) -> str:
 
 def is_ignored(family: str, stored: str) -> bool:
     """True for buffers that older checkpoints store although they can be computed."""
-    return re.fullmatch(FAMILIES[family].ignored, stored.removeprefix(FAMILIES[family].prefix)) is not None
+    return (
+        re.fullmatch(FAMILIES[family].ignored, stored.removeprefix(FAMILIES[family].prefix))
+        is not None
+    )

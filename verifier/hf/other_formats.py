@@ -1,4 +1,7 @@
-"""Folders and files that hold a model in another form: named for what they are, with the way out. Reads no tensor."""
+"""Folders and files that hold a model in another form: named for what they are, with the way out.
+
+Reads no tensor.
+"""
 
 from __future__ import annotations
 
@@ -23,37 +26,50 @@ _OTHERS = {  # by the pattern of their files
 
 
 def adapter_problem(folder: pathlib.Path) -> str:
-    """What to say of a folder with an adapter in it, whose weights count only together with a base model's; "" for one without."""
+    """What to say of a folder with an adapter in it, whose weights count only together with a base
+    model's; "" for one without.
+    """
     there = [name for name in _ADAPTER_WEIGHTS if (folder / name).is_file()]
     if not (folder / _ADAPTER).is_file() or not there:
         return ""
     base = text_files.read_object(folder / _ADAPTER).get("base_model_name_or_path")
     target = json.dumps(f"{folder}-merged")
     return (
-        f"{folder} holds an adapter ({there[0]}, such as LoRA's) to the model {str(base)!r:.200}, not a whole model. Merge it where peft "
-        f"is installed: python -c 'import peft; peft.AutoPeftModelForCausalLM.from_pretrained({json.dumps(str(folder))})"
-        f".merge_and_unload().save_pretrained({target})', then add the base model's tokenizer files and give that folder"
+        f"{folder} holds an adapter ({there[0]}, such as LoRA's) to the model "
+        f"{str(base)!r:.200}, not a whole model. Merge it where peft is installed: python -c "
+        "'import peft; "
+        f"peft.AutoPeftModelForCausalLM.from_pretrained({json.dumps(str(folder))})"
+        f".merge_and_unload().save_pretrained({target})', then add the base model's tokenizer "
+        "files and give that folder"
     )
 
 
 def problem(folder: pathlib.Path) -> str:
-    """What to say of a folder without a model's safetensors that holds a model in another form; "" for any other folder."""
+    """What to say of a folder without a model's safetensors that holds a model in another form; ""
+    for any other folder.
+    """
     if adapter := adapter_problem(folder):
         return adapter
     for pattern, form in _OTHERS.items():
         found = sorted(path.name for path in folder.glob(pattern))
         if found:
-            return f"{folder} holds only {found[0]} ({form}); safetensors are needed. {_conversion(folder / found[0])}"
+            return (
+                f"{folder} holds only {found[0]} ({form}); safetensors are needed. "
+                f"{_conversion(folder / found[0])}"
+            )
     return ""
 
 
 def _conversion(file: pathlib.Path) -> str:
     """The ways to safetensors from a file in another form."""
     target = json.dumps(f"{file.parent}-safetensors")
-    named = json.dumps(str(file.parent)) + (f", gguf_file={json.dumps(file.name)}" if file.suffix == ".gguf" else "")
+    named = json.dumps(str(file.parent)) + (
+        f", gguf_file={json.dumps(file.name)}" if file.suffix == ".gguf" else ""
+    )
     return (
-        "Take the model's safetensors where they are published, or convert it where torch and transformers are installed: python -c "
-        f"'import transformers as t; t.AutoModelForCausalLM.from_pretrained({named}).save_pretrained({target})'"
+        "Take the model's safetensors where they are published, or convert it where torch and "
+        "transformers are installed: python -c 'import transformers as t; "
+        f"t.AutoModelForCausalLM.from_pretrained({named}).save_pretrained({target})'"
     )
 
 
@@ -64,5 +80,8 @@ def refuse_file(path: pathlib.Path, error: type[UserError]) -> None:
         error: always, with what the file is.
     """
     if path.suffix == ".gguf":
-        raise error(f"{str(path)!r} is a GGUF file, llama.cpp's format; safetensors are needed. {_conversion(path)}")
+        raise error(
+            f"{str(path)!r} is a GGUF file, llama.cpp's format; safetensors are needed. "
+            f"{_conversion(path)}"
+        )
     raise error(f"{str(path)!r} is a file; give the folder that holds it and its config.json")

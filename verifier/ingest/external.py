@@ -1,9 +1,12 @@
-"""Samples, problems and scores made elsewhere, as rows of this project's kind. Knows the fields of `layouts`; judges nothing.
+"""Samples, problems and scores made elsewhere, as rows of this project's kind.
 
-Samples have `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems file); `score`, `split` ("test" when
-absent) and `sample_id` (numbered within the problem in order of the file when absent) are optional; so are the ids `generator`, `verifier`
-and `trained_on` of `scored`. A gold answer may be a whole worked solution ending in "#### 18", as GSM8K's own files have it. A split in
-which no row has a score is not scored.
+Knows the fields of `layouts`; judges nothing.
+
+Samples have `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems
+file); `score`, `split` ("test" when absent) and `sample_id` (numbered within the problem in order
+of the file when absent) are optional; so are the ids `generator`, `verifier` and `trained_on` of
+`scored`. A gold answer may be a whole worked solution ending in "#### 18", as GSM8K's own files
+have it. A split in which no row has a score is not scored.
 """
 
 from __future__ import annotations
@@ -28,11 +31,23 @@ from verifier.tables.split_rows import Kept, gold_ids
 from verifier.text.problem import problem_id
 
 _IDS = ("generator", "verifier", "trained_on")
-_OPTIONAL = ("question", "problem_id", "sample_id", "split", "answer", "score", *_IDS, "token_scores")
+_OPTIONAL = (
+    "question",
+    "problem_id",
+    "sample_id",
+    "split",
+    "answer",
+    "score",
+    *_IDS,
+    "token_scores",
+)
 
 
 class Foreign(NamedTuple):
-    """What one samples file holds, by split. `problems` is None and `scores` empty where the file has none of it."""
+    """What one samples file holds, by split.
+
+    `problems` is None and `scores` empty where the file has none of it.
+    """
 
     samples: dict[str, Kept]
     problems: pa.Table | None
@@ -57,13 +72,16 @@ class Reading(NamedTuple):
 AS_FOUND = Reading()
 
 
-def read_samples_file(path: pathlib.Path, grader: str, allow_missing: bool = False, how: Reading = AS_FOUND) -> Foreign:
+def read_samples_file(
+    path: pathlib.Path, grader: str, allow_missing: bool = False, how: Reading = AS_FOUND
+) -> Foreign:
     """Reads samples from a file, the files of a folder, or those that a pattern fits.
 
     Args:
         path: of the file.
         grader: finds the answers of the solutions, where it needs no right answers for that.
-        allow_missing: a score that is empty becomes NaN, which `tables.assemble` counts and leaves out.
+        allow_missing: a score that is empty becomes NaN, which `tables.assemble` counts and leaves
+            out.
         how: to read it.
 
     Raises:
@@ -77,13 +95,23 @@ def read_samples_file(path: pathlib.Path, grader: str, allow_missing: bool = Fal
         piece = _Piece(table, first, scan)
         solution = _there(piece, "solution")
         made: dict[str, Any] = {"problem_id": _ids(piece)}
-        made |= {"answer": extraction.answers(solution.combine_chunks(), grader)} if grader in graders.BY_ENDING else {}
+        made |= (
+            {"answer": extraction.answers(solution.combine_chunks(), grader)}
+            if grader in graders.BY_ENDING
+            else {}
+        )
         made |= {
-            name: _questions(piece) if name == "question" else _there(piece, name).dictionary_encode()
+            name: _questions(piece)
+            if name == "question"
+            else _there(piece, name).dictionary_encode()
             for name in ("split", "question")
             if name in optional
         }
-        made |= {name: table[name].cast(pa.string()).dictionary_encode() for name in _IDS if name in optional}
+        made |= {
+            name: table[name].cast(pa.string()).dictionary_encode()
+            for name in _IDS
+            if name in optional
+        }
         made |= {"sample_id": _given_ids(piece)} if "sample_id" in optional else {}
         made |= {"score": _read_numbers(piece, "score")} if "score" in optional else {}
         made |= _values(piece) if "score" in optional else {}
@@ -93,12 +121,30 @@ def read_samples_file(path: pathlib.Path, grader: str, allow_missing: bool = Fal
     whole = _numbered(columns.gather(scan, [*optional, "solution"], make), scan)
     problems = _problems(whole, "gold") if "gold" in whole.column_names else None
     of_scores = ["score", "verifier", "trained_on", *token_values.names(whole.column_names)]
-    samples = _parted(whole.select([name for name in whole.column_names if name not in ("question", "gold", *of_scores)]), scan)
+    samples = _parted(
+        whole.select(
+            [name for name in whole.column_names if name not in ("question", "gold", *of_scores)]
+        ),
+        scan,
+    )
     scores = {}
     if "score" in whole.column_names:
-        kept = whole.select([name for name in whole.column_names if name in ("problem_id", "sample_id", "split", "row", *of_scores)])
-        scores = {name: part for name, part in _parted(kept, scan).items() if part.columns["score"].null_count < len(part.columns)}
-        scores = {name: Kept(_scored(part.columns, scan, allow_missing), scan) for name, part in scores.items()}
+        kept = whole.select(
+            [
+                name
+                for name in whole.column_names
+                if name in ("problem_id", "sample_id", "split", "row", *of_scores)
+            ]
+        )
+        scores = {
+            name: part
+            for name, part in _parted(kept, scan).items()
+            if part.columns["score"].null_count < len(part.columns)
+        }
+        scores = {
+            name: Kept(_scored(part.columns, scan, allow_missing), scan)
+            for name, part in scores.items()
+        }
     return Foreign(samples, problems, scores)
 
 
@@ -114,14 +160,19 @@ def read_problems_file(path: pathlib.Path, how: Reading = AS_FOUND) -> pa.Table:
     def make(table: pa.Table, first: int) -> pa.Table:
         piece = _Piece(table, first, scan)
         made = {"problem_id": _ids(piece), "answer": _mapped(_there(piece, "answer"), _final)}
-        return pa.table(made | ({"question": _questions(piece)} if "question" in scan.names else {}))
+        return pa.table(
+            made | ({"question": _questions(piece)} if "question" in scan.names else {})
+        )
 
     wanted = [name for name in ("question", "problem_id", "answer") if name in scan.names]
     return _problems(columns.gather(scan, wanted, make), "answer")
 
 
-def read_scores_file(path: pathlib.Path, allow_missing: bool = False, how: Reading = AS_FOUND) -> dict[str, Kept]:
-    """Reads scores, from the same kinds of path: `question` or `problem_id`, `sample_id`, `score`; more where known.
+def read_scores_file(
+    path: pathlib.Path, allow_missing: bool = False, how: Reading = AS_FOUND
+) -> dict[str, Kept]:
+    """Reads scores, from the same kinds of path: `question` or `problem_id`, `sample_id`, `score`;
+    more where known.
 
     Returns:
         The scores by split; under "" where the file knows no splits.
@@ -130,8 +181,16 @@ def read_scores_file(path: pathlib.Path, allow_missing: bool = False, how: Readi
 
     def make(table: pa.Table, first: int) -> pa.Table:
         piece = _Piece(table, first, scan)
-        made: dict[str, Any] = {"sample_id": _given_ids(piece), "score": _read_numbers(piece, "score"), "problem_id": _ids(piece)}
-        made |= {name: table[name].cast(pa.string()).dictionary_encode() for name in ("split", "verifier") if name in scan.names}
+        made: dict[str, Any] = {
+            "sample_id": _given_ids(piece),
+            "score": _read_numbers(piece, "score"),
+            "problem_id": _ids(piece),
+        }
+        made |= {
+            name: table[name].cast(pa.string()).dictionary_encode()
+            for name in ("split", "verifier")
+            if name in scan.names
+        }
         return pa.table(made | _values(piece))
 
     wanted = ("question", "problem_id", "sample_id", "score", "split", "verifier", "token_scores")
@@ -145,7 +204,10 @@ def _parted(whole: pa.Table, scan: Scan) -> dict[str, Kept]:
     if "split" not in whole.column_names:
         return {"test": Kept(whole, scan)}
     splits, rest = whole["split"], whole.drop_columns(["split"])
-    return {name: Kept(rest.filter(pc.equal(splits, name)).combine_chunks(), scan) for name in pc.unique(splits).to_pylist()}
+    return {
+        name: Kept(rest.filter(pc.equal(splits, name)).combine_chunks(), scan)
+        for name in pc.unique(splits).to_pylist()
+    }
 
 
 def _ids(piece: _Piece) -> pa.ChunkedArray:
@@ -162,14 +224,20 @@ def _questions(piece: _Piece) -> pa.ChunkedArray:
 def _mapped(column: pa.ChunkedArray, change: Callable[[str], str]) -> pa.Array:
     """What `change` makes of every text, which is asked once for each different one."""
     code, texts = extraction.codes(column)
-    return pa.array([change(str(text)) for text in texts], pa.string()).take(pa.array(code)).dictionary_encode()
+    return (
+        pa.array([change(str(text)) for text in texts], pa.string())
+        .take(pa.array(code))
+        .dictionary_encode()
+    )
 
 
 def _problems(whole: pa.Table, answer: str) -> pa.Table:
     """One row a problem: id, question where known, gold answer."""
     problem, gold = extraction.codes(whole["problem_id"])[0], extraction.codes(whole[answer])[0]
     every = np.sort(np.unique(problem * (gold.max() + 1) + gold, return_index=True)[1])
-    named = whole.select(["problem_id", answer, *(["question"] if "question" in whole.column_names else [])])
+    named = whole.select(
+        ["problem_id", answer, *(["question"] if "question" in whole.column_names else [])]
+    )
     gold_ids(named.rename_columns({answer: "answer"}).take(every))  # refuses two different answers
     first = np.sort(np.unique(problem, return_index=True)[1])
     texts = named.rename_columns({answer: "answer"}).take(first)
@@ -177,14 +245,22 @@ def _problems(whole: pa.Table, answer: str) -> pa.Table:
 
 
 def _final(answer: str) -> str:
-    """The part of a gold answer that a grader is to read: a worked solution's last line, or all of it."""
+    """The part of a gold answer that a grader is to read: a worked solution's last line, or all of
+    it.
+    """
     return answer_line(answer) or answer.strip()
 
 
 def _numbered(whole: pa.Table, scan: Scan) -> pa.Table:
-    """The rows with sample ids: the file's own, none of which may be there twice, or numbers within split and problem in its order."""
+    """The rows with sample ids: the file's own, none of which may be there twice, or numbers within
+    split and problem in its order.
+    """
     problem = extraction.codes(whole["problem_id"])[0]
-    split, names = extraction.codes(whole["split"]) if "split" in whole.column_names else (np.zeros_like(problem), ["test"])
+    split, names = (
+        extraction.codes(whole["split"])
+        if "split" in whole.column_names
+        else (np.zeros_like(problem), ["test"])
+    )
     owner = split * (problem.max() + 1) + problem
     if "sample_id" not in whole.column_names:
         order = np.argsort(owner, kind="stable")
@@ -202,7 +278,10 @@ def _numbered(whole: pa.Table, scan: Scan) -> pa.Table:
         first = int(np.nonzero(key == key[row])[0][0])
         problem_id, sample_id = (whole[name][row].as_py() for name in ("problem_id", "sample_id"))
         where = " and in row ".join(scan.named(np.array([place])) for place in (first, row))
-        raise TablesError(f"{scan.path}: problem {problem_id}, sample {sample_id} of {names[split[row]]} is in row {where}")
+        raise TablesError(
+            f"{scan.path}: problem {problem_id}, sample {sample_id} of {names[split[row]]} is "
+            f"in row {where}"
+        )
     return whole
 
 
@@ -226,19 +305,28 @@ def _values(piece: _Piece) -> dict[str, pa.Array]:
     try:
         return token_values.summarised(column)
     except (pa.ArrowException, AttributeError) as error:
-        raise TablesError(f"{piece.scan.path}: field `token_scores` is {column.type}; expected lists of numbers") from error
+        raise TablesError(
+            f"{piece.scan.path}: field `token_scores` is {column.type}; expected lists of numbers"
+        ) from error
 
 
 def _scored(rows: pa.Table, scan: Scan, allow_missing: bool) -> pa.Table:
     """Rows whose scores are all there and finite, or NaN or infinite where that is allowed."""
     score = rows["score"]
     if not allow_missing:
-        faults = ((pc.is_null(score), "missing", "value"), (pc.is_nan(score), "NaN", "number"), (pc.is_inf(score), "inf", "finite number"))
+        faults = (
+            (pc.is_null(score), "missing", "value"),
+            (pc.is_nan(score), "NaN", "number"),
+            (pc.is_inf(score), "inf", "finite number"),
+        )
         for lacking, what, expected in faults:
             found = rows["row"].filter(lacking).to_numpy()
             if len(found):
                 where = scan.named(found) + (f" of {scan.rows:,}" if what == "missing" else "")
-                raise TablesError(f"{scan.path}: field `score` is {what} in row {where}; expected a {expected} in every row; {ALLOW}")
+                raise TablesError(
+                    f"{scan.path}: field `score` is {what} in row {where}; expected a "
+                    f"{expected} in every row; {ALLOW}"
+                )
     place = rows.column_names.index("score")
     return rows.set_column(place, "score", pc.fill_null(score, float("nan")))
 
@@ -250,7 +338,9 @@ def _read_numbers(piece: _Piece, name: str) -> pa.ChunkedArray:
         return column.cast(pa.float64(), safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise TablesError(f"{piece.scan.path}: field `{name}` is {column.type}; expected numbers ({reason})") from error
+        raise TablesError(
+            f"{piece.scan.path}: field `{name}` is {column.type}; expected numbers ({reason})"
+        ) from error
 
 
 def _numbers(piece: _Piece, name: str) -> np.ndarray:
@@ -260,7 +350,10 @@ def _numbers(piece: _Piece, name: str) -> np.ndarray:
     numbers = _read_numbers(piece, name).to_numpy(zero_copy_only=False)
     bad = np.nonzero(np.isnan(numbers))[0]
     if len(bad):
-        raise TablesError(f"{path}: field `{name}` is NaN in row {_rows(bad, piece)}; expected a number in every row")
+        raise TablesError(
+            f"{path}: field `{name}` is NaN in row {_rows(bad, piece)}; expected a number in "
+            "every row"
+        )
     return numbers
 
 
@@ -269,7 +362,10 @@ def _there(piece: _Piece, name: str) -> pa.ChunkedArray:
     path, scan = piece.scan.path, piece.scan
     empty = np.nonzero(pc.is_null(piece.table[name]).to_numpy(zero_copy_only=False))[0]
     if len(empty):
-        raise TablesError(f"{path}: field `{name}` is missing in row {_rows(empty, piece)} of {scan.rows:,}; expected a value in every row")
+        raise TablesError(
+            f"{path}: field `{name}` is missing in row {_rows(empty, piece)} of {scan.rows:,}; "
+            "expected a value in every row"
+        )
     return piece.table[name]
 
 

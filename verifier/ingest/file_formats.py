@@ -1,7 +1,8 @@
-"""Files made elsewhere as rows of this project's columns: JSON, CSV, Parquet and Arrow, packed or not, alone, in a folder or by a pattern.
+"""Files made elsewhere as rows of this project's columns: JSON, CSV, Parquet and Arrow, packed or
+not, alone, in a folder or by a pattern.
 
-What a file is, its first bytes say, not its name. Only the columns that a layout asks for are read; a Parquet file with one solution a row
-stays on disk, everything else is held in memory.
+What a file is, its first bytes say, not its name. Only the columns that a layout asks for are read;
+a Parquet file with one solution a row stays on disk, everything else is held in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from verifier.tables.plain_text import NotText
 from verifier.tables.scanning import Part, Scan, View, scan_parts
 
 KINDS = "Parquet, Arrow, CSV and JSON files, packed or not"
-_SUFFIXES = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".csv", ".tsv", ".json")  # in a folder the first kind there counts
+# in a folder the first kind there counts
+_SUFFIXES = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".csv", ".tsv", ".json")
 _PACKED = (".gz", ".zst", ".bz2", ".xz")
 _HEADER = 1 << 20
 _LOOKED_AT = 256  # rows of a JSON file by which its layout is recognised
@@ -35,14 +37,18 @@ _STRANGERS = {
     b"<!DOCTYPE": "a web page: fetch the file itself",
     b"<html": "a web page: fetch the file itself",
     b"\xff\xfe": "text in UTF-16: convert it, such as with iconv -f UTF-16 -t UTF-8",
-    b"\x80\x04": "a Python pickle, which runs what is in it and is not opened: write the rows as Parquet or JSON",
+    b"\x80\x04": (
+        "a Python pickle, which runs what is in it and is not opened: write the rows as "
+        "Parquet or JSON"
+    ),
     b"\x89HDF": "an HDF5 file: write the rows as Parquet or JSON",
     b"SQLite format": "an SQLite database: write the rows as Parquet or JSON",
 }
 
 
 def files_of(path: pathlib.Path) -> list[pathlib.Path]:
-    """The files that a path stands for: itself, those of a folder, or those that a pattern such as `out-*.jsonl` fits.
+    """The files that a path stands for: itself, those of a folder, or those that a pattern such as
+    `out-*.jsonl` fits.
 
     Raises:
         TablesError: there is none.
@@ -50,23 +56,49 @@ def files_of(path: pathlib.Path) -> list[pathlib.Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        there = sorted((file for file in path.iterdir() if file.is_file() and not file.name.startswith((".", "_"))), key=_natural)
-        kinds = {file: next((kind for kind in _SUFFIXES if _bare(file).endswith(kind)), "") for file in there}
+        there = sorted(
+            (
+                file
+                for file in path.iterdir()
+                if file.is_file() and not file.name.startswith((".", "_"))
+            ),
+            key=_natural,
+        )
+        kinds = {
+            file: next((kind for kind in _SUFFIXES if _bare(file).endswith(kind)), "")
+            for file in there
+        }
         first = next((kind for kind in _SUFFIXES if kind in kinds.values()), "")
         found = [file for file, kind in kinds.items() if kind and kind == first]
         if not found:
             names = ", ".join(file.name for file in there[:5]) or "no file"
-            raise TablesError(f"{path}: no samples in it (there: {names}); expected a workdir, a table folder, or {KINDS}")
+            raise TablesError(
+                f"{path}: no samples in it (there: {names}); expected a workdir, a table "
+                f"folder, or {KINDS}"
+            )
         return found
-    found = sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)), key=_natural) if not paths.is_remote(path) else []
+    found = (
+        sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)), key=_natural)
+        if not paths.is_remote(path)
+        else []
+    )
     found = [file for file in found if file.is_file()]
     if not found:
-        raise TablesError(f"{path}: there is no such file; expected a workdir, a table folder, or {KINDS}, their folder or a pattern")
+        raise TablesError(
+            f"{path}: there is no such file; expected a workdir, a table folder, or {KINDS}, "
+            "their folder or a pattern"
+        )
     return found
 
 
-def scan(path: pathlib.Path, layout: str, fields: Mapping[str, str], needed: Sequence[str] = ("solution",)) -> Scan:
-    """The rows that a path stands for, one a solution, by the names of `layouts.FIELDS`; which layout was taken is said.
+def scan(
+    path: pathlib.Path,
+    layout: str,
+    fields: Mapping[str, str],
+    needed: Sequence[str] = ("solution",),
+) -> Scan:
+    """The rows that a path stands for, one a solution, by the names of `layouts.FIELDS`; which
+    layout was taken is said.
 
     Args:
         path: of a file or folder, or a pattern.
@@ -75,7 +107,8 @@ def scan(path: pathlib.Path, layout: str, fields: Mapping[str, str], needed: Seq
         needed: fields that must be there.
 
     Raises:
-        TablesError: no file, no row, a layout that is not recognised, or a cell that is no text or number where one is needed.
+        TablesError: no file, no row, a layout that is not recognised, or a cell that is no text or
+            number where one is needed.
         StoreError: a file cannot be read.
     """
     parts, said = [], dict[str, int]()
@@ -96,12 +129,16 @@ def scan(path: pathlib.Path, layout: str, fields: Mapping[str, str], needed: Seq
     return found
 
 
-def _opened(path: pathlib.Path, layout: str, fields: Mapping[str, str], needed: Sequence[str]) -> tuple[Part, Chosen]:
+def _opened(
+    path: pathlib.Path, layout: str, fields: Mapping[str, str], needed: Sequence[str]
+) -> tuple[Part, Chosen]:
     raw = json_rows.fetched(path)
     with json_rows.unpacked(path, raw) as file, json_rows.faults_of(path):
         head = file.read(512)
         is_packed = json_rows.is_packed(path, raw)
-        is_whole = head.startswith((b"ARROW1", b"FEA1", b"\xff\xff\xff\xff")) or (is_packed and head.startswith(b"PAR1"))
+        is_whole = head.startswith((b"ARROW1", b"FEA1", b"\xff\xff\xff\xff")) or (
+            is_packed and head.startswith(b"PAR1")
+        )
         content = head + file.read() if is_whole else None
     text_files.refuse_pointer(path, head, TablesError)
     for start, what in _STRANGERS.items():
@@ -116,12 +153,25 @@ def _opened(path: pathlib.Path, layout: str, fields: Mapping[str, str], needed: 
     first = list(itertools.islice(rows, _LOOKED_AT))
     shape = shapes.shape_of_rows(first)
     chosen = layouts.choose(shape, layout, fields, str(path), needed)
-    later = {name: name for name in layouts.FIELDS if name not in fields and name not in chosen.fields and name not in shape}
-    return unnesting.unnested(path, itertools.chain(first, rows), chosen, later if chosen.layout in layouts.GENERAL else {})
+    later = {
+        name: name
+        for name in layouts.FIELDS
+        if name not in fields and name not in chosen.fields and name not in shape
+    }
+    return unnesting.unnested(
+        path,
+        itertools.chain(first, rows),
+        chosen,
+        later if chosen.layout in layouts.GENERAL else {},
+    )
 
 
 def _of_parquet(
-    path: pathlib.Path, content: bytes | None, layout: str, fields: Mapping[str, str], needed: Sequence[str]
+    path: pathlib.Path,
+    content: bytes | None,
+    layout: str,
+    fields: Mapping[str, str],
+    needed: Sequence[str],
 ) -> tuple[Part, Chosen]:
     file = reading.open_part(path, content)
     footer = file.metadata
@@ -130,7 +180,11 @@ def _of_parquet(
 
     def read(columns: Sequence[str]) -> pa.Table:
         groups = range(footer.num_row_groups)
-        pieces = [piece for group in groups for piece in reading.decode_group(path, footer, group, columns, 1 << 16, content)]
+        pieces = [
+            piece
+            for group in groups
+            for piece in reading.decode_group(path, footer, group, columns, 1 << 16, content)
+        ]
         return pa.concat_tables(pieces)
 
     chosen = _chosen(path, file.schema_arrow, layout, fields, needed)
@@ -154,28 +208,50 @@ def _of_table(
     return unnesting.unnested(path, _rows_of(table), chosen, {})
 
 
-def _chosen(path: pathlib.Path, schema: pa.Schema, layout: str, fields: Mapping[str, str], needed: Sequence[str]) -> Chosen:
+def _chosen(
+    path: pathlib.Path,
+    schema: pa.Schema,
+    layout: str,
+    fields: Mapping[str, str],
+    needed: Sequence[str],
+) -> Chosen:
     """The layout of a file with a schema, none of whose columns that are wanted is there twice."""
     with json_rows.faults_of(path):  # names of columns may be no text
         shape = shapes.shape_of_schema(schema)
     chosen = layouts.choose(shape, layout, fields, str(path), needed)
     for name in _columns(schema, chosen):
         if schema.names.count(name) > 1:
-            raise TablesError(f"{path}: column `{name}` is there {schema.names.count(name)} times; rename one, or drop it")
+            raise TablesError(
+                f"{path}: column `{name}` is there {schema.names.count(name)} times; rename "
+                "one, or drop it"
+            )
     return chosen
 
 
 def _columns(schema: pa.Schema, chosen: Chosen) -> list[str]:
     """The columns that hold the fields."""
     paths = [*chosen.fields.values(), *([chosen.once] if chosen.once else [])]
-    wanted = [name for path in paths for name in schema.names if "*" in path or name == path or path.startswith(f"{name}.")]
+    wanted = [
+        name
+        for path in paths
+        for name in schema.names
+        if "*" in path or name == path or path.startswith(f"{name}.")
+    ]
     return list(dict.fromkeys(wanted))
 
 
 def _is_flat(schema: pa.Schema, chosen: Chosen) -> bool:
     """Whether every row is a solution and every field a column."""
     whole = not chosen.once and all(path in schema.names for path in chosen.fields.values())
-    plain = [schema.field(path).type for name, path in chosen.fields.items() if name not in layouts.LISTS] if whole else []
+    plain = (
+        [
+            schema.field(path).type
+            for name, path in chosen.fields.items()
+            if name not in layouts.LISTS
+        ]
+        if whole
+        else []
+    )
     return whole and not any(pa.types.is_nested(kind) for kind in plain)
 
 
@@ -184,7 +260,9 @@ def _view(path: pathlib.Path, chosen: Chosen) -> View:
         try:
             return plain_text.text_column(column) if name in layouts.TEXTS else column
         except NotText as error:
-            raise TablesError(f"{path}: field `{chosen.fields[name]}` is {error}; expected text") from error
+            raise TablesError(
+                f"{path}: field `{chosen.fields[name]}` is {error}; expected text"
+            ) from error
 
     return View(chosen.fields, make)
 
@@ -194,7 +272,9 @@ def _rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _arrow(path: pathlib.Path, content: bytes) -> tuple[pa.Schema, Callable[[Sequence[str]], pa.Table]]:
+def _arrow(
+    path: pathlib.Path, content: bytes
+) -> tuple[pa.Schema, Callable[[Sequence[str]], pa.Table]]:
     """An Arrow file, an Arrow stream (what `datasets` saves), or an old Feather file."""
     with json_rows.faults_of(path):
         if content.startswith(b"ARROW1"):
@@ -213,7 +293,9 @@ def _arrow(path: pathlib.Path, content: bytes) -> tuple[pa.Schema, Callable[[Seq
     return table.schema, read
 
 
-def _csv(path: pathlib.Path, raw: bytes | None) -> tuple[pa.Schema, Callable[[Sequence[str]], pa.Table]]:
+def _csv(
+    path: pathlib.Path, raw: bytes | None
+) -> tuple[pa.Schema, Callable[[Sequence[str]], pa.Table]]:
     """A table of text: what numbers are is decided later, so that no digit of an id is lost."""
     with json_rows.unpacked(path, raw) as file, json_rows.faults_of(path):
         content = file.read()
@@ -225,7 +307,10 @@ def _csv(path: pathlib.Path, raw: bytes | None) -> tuple[pa.Schema, Callable[[Se
 
     def read(columns: Sequence[str]) -> pa.Table:
         texts = pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(schema.names, pa.string()), include_columns=columns, null_values=[""], strings_can_be_null=True
+            column_types=dict.fromkeys(schema.names, pa.string()),
+            include_columns=columns,
+            null_values=[""],
+            strings_can_be_null=True,
         )
         with json_rows.faults_of(path):
             return pa.csv.read_csv(pa.BufferReader(content), whole, parse, texts)
@@ -241,4 +326,7 @@ def _bare(path: pathlib.Path) -> str:
 
 def _natural(path: pathlib.Path) -> list[tuple[int, str]]:
     """rs2 before rs10."""
-    return [(int(word), "") if word.isdecimal() else (-1, word) for word in re.split(r"(\d+)", str(path))]
+    return [
+        (int(word), "") if word.isdecimal() else (-1, word)
+        for word in re.split(r"(\d+)", str(path))
+    ]

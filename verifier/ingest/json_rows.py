@@ -1,6 +1,8 @@
-"""The objects of a JSON file, however they stand in it: one a line, in an array, written over several lines; packed or not. Knows no field.
+"""The objects of a JSON file, however they stand in it: one a line, in an array, written over
+several lines; packed or not. Knows no field.
 
-A line is read before the next one is, so that a file larger than memory is no reason to stop. What is wrong is named with file and line.
+A line is read before the next one is, so that a file larger than memory is no reason to stop. What
+is wrong is named with file and line.
 """
 
 from __future__ import annotations
@@ -23,11 +25,15 @@ import pyarrow as pa
 from verifier.errors import StoreError
 from verifier.system import paths
 
-_NO_BLANK = re.compile(r"[^ \t\r\n,]")  # a comma between objects is a common slip and leaves no doubt
-LONGEST = 1 << 28  # bytes of a line: one that is longer is no row of a table, but may be a few bytes that unpack to all of memory
+# a comma between objects is a common slip and leaves no doubt
+_NO_BLANK = re.compile(r"[^ \t\r\n,]")
+# bytes of a line: one that is longer is no row of a table, but may be a few bytes that unpack to
+# all of memory
+LONGEST = 1 << 28
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, UnicodeDecodeError)
-_BLANK = b" \t\r\n\xef\xbb\xbf"  # with the three bytes of a byte order mark, which editors leave at either end of a line
+# with the three bytes of a byte order mark, which editors leave at either end of a line
+_BLANK = b" \t\r\n\xef\xbb\xbf"
 
 
 @contextlib.contextmanager
@@ -37,11 +43,15 @@ def faults_of(path: pathlib.Path | str) -> Iterator[None]:
         yield
     except _FAULTS as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise StoreError(f"{path} cannot be read ({reason}); fetch a whole copy, or write it anew") from error
+        raise StoreError(
+            f"{path} cannot be read ({reason}); fetch a whole copy, or write it anew"
+        ) from error
 
 
 def fetched(path: pathlib.Path) -> bytes | None:
-    """The bytes of a file behind an object store, so that it is fetched once; None of one on disk."""
+    """The bytes of a file behind an object store, so that it is fetched once; None of one on
+    disk.
+    """
     with faults_of(path):
         return path.read_bytes() if paths.is_remote(path) else None
 
@@ -53,7 +63,8 @@ def is_packed(path: pathlib.Path, content: bytes | None = None) -> bool:
 
 
 def unpacked(path: pathlib.Path, content: bytes | None = None) -> BinaryIO:
-    """The bytes of a file, unpacked where its first ones say that it is gzip, bzip2, xz or Zstandard.
+    """The bytes of a file, unpacked where its first ones say that it is gzip, bzip2, xz or
+    Zstandard.
 
     Args:
         path: of the file.
@@ -69,7 +80,11 @@ def unpacked(path: pathlib.Path, content: bytes | None = None) -> BinaryIO:
     kind = next((name for magic, name in _PACKED.items() if head.startswith(magic)), "")
     if kind == "zstd":
         return io.BufferedReader(cast(io.RawIOBase, pa.CompressedInputStream(file, "zstd")))
-    openers: dict[str, Callable[[BinaryIO], Any]] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+    openers: dict[str, Callable[[BinaryIO], Any]] = {
+        "gzip": gzip.open,
+        "bz2": bz2.open,
+        "xz": lzma.open,
+    }
     return cast(BinaryIO, openers[kind](file)) if kind else file
 
 
@@ -77,7 +92,8 @@ def json_rows(path: pathlib.Path, content: bytes | None = None) -> Iterator[dict
     """The objects of a file, or of its bytes, in their order.
 
     Raises:
-        StoreError: the file cannot be read, a line is no JSON object, is nested too deeply or too long, or there is no object.
+        StoreError: the file cannot be read, a line is no JSON object, is nested too deeply or too
+            long, or there is no object.
     """
     with unpacked(path, content) as file:
         rows = _rows(file, path)
@@ -107,18 +123,25 @@ def _rows(file: BinaryIO, path: pathlib.Path) -> Iterator[dict[str, Any]]:
         except (ValueError, RecursionError) as error:
             raise _no_json(path, number, error) from error
         if not isinstance(row, dict):
-            raise StoreError(f"{path}, line {number}: {line[:40].decode(errors='replace')!r}; expected an object such as {{...}}")
+            raise StoreError(
+                f"{path}, line {number}: {line[:40].decode(errors='replace')!r}; expected an "
+                "object such as {...}"
+            )
         yield row
 
 
 def _document(content: bytes, path: pathlib.Path, first: int) -> Iterator[dict[str, Any]]:
-    """The objects of arrays, and of objects over several lines, one after the other; `first` is the number of the first line."""
+    """The objects of arrays, and of objects over several lines, one after the other; `first` is the
+    number of the first line.
+    """
     whole = _decoded(content, path, first).rstrip(" \t\r\n,\ufeff")
     place = 0
     values: list[Any] = []
     while place < len(whole):
         try:
-            value, place = _decode(whole, _NO_BLANK.search(whole, place).start())  # type: ignore[union-attr]
+            begun = _NO_BLANK.search(whole, place)
+            assert begun is not None  # there is more than blanks
+            value, place = _decode(whole, begun.start())
         except json.JSONDecodeError as error:
             raise _no_json(path, first + error.lineno - 1, error) from error
         except (ValueError, RecursionError) as error:
@@ -126,18 +149,32 @@ def _document(content: bytes, path: pathlib.Path, first: int) -> Iterator[dict[s
         values += value if isinstance(value, list) else [value]
     for number, value in enumerate(values, start=1):
         if not isinstance(value, dict):
-            raise StoreError(f"{path}, item {number}: {str(value)[:40]!r}; expected an object such as {{...}}")
+            raise StoreError(
+                f"{path}, item {number}: {str(value)[:40]!r}; expected an object such as {{...}}"
+            )
         yield value
 
 
 def _inner(only: dict[str, Any]) -> list[dict[str, Any]]:
-    """The only object of a file, or those of the only list of objects in it, such as {"model": ..., "results": [{...}, ...]}."""
-    lists = [each for each in only.values() if isinstance(each, list) and each and all(isinstance(one, dict) for one in each)]
-    return lists[0] if len(lists) == 1 and not {"question", "problem", "prompt", "doc", "custom_id"} & only.keys() else [only]
+    """The only object of a file, or those of the only list of objects in it, such as {"model": ...,
+    "results": [{...}, ...]}.
+    """
+    lists = [
+        each
+        for each in only.values()
+        if isinstance(each, list) and each and all(isinstance(one, dict) for one in each)
+    ]
+    return (
+        lists[0]
+        if len(lists) == 1
+        and not {"question", "problem", "prompt", "doc", "custom_id"} & only.keys()
+        else [only]
+    )
 
 
 def loads(line: str) -> Any:
-    """What a JSON text says; whole numbers of more digits than Python reads at once are left as text.
+    """What a JSON text says; whole numbers of more digits than Python reads at once are left as
+    text.
 
     Raises:
         ValueError: it is no JSON.
@@ -169,7 +206,10 @@ def _lines(file: BinaryIO, path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
         if not line:
             return
         if len(line) == LONGEST:
-            raise StoreError(f"{path}, line {number}: longer than {LONGEST >> 20} MiB; expected one object a line")
+            raise StoreError(
+                f"{path}, line {number}: longer than {LONGEST >> 20} MiB; expected one object "
+                "a line"
+            )
         yield number, line
 
 
@@ -184,9 +224,19 @@ def _decoded(content: bytes, path: pathlib.Path, first: int) -> str:
         number = first + content[: error.start].count(b"\n")
         place = error.start - content.rfind(b"\n", 0, error.start)
         byte = f"byte 0x{content[error.start]:02x} at place {place}"
-        raise StoreError(f"{path}, line {number}: not UTF-8 ({byte}); convert the file, such as with iconv -t UTF-8") from error
+        raise StoreError(
+            f"{path}, line {number}: not UTF-8 ({byte}); convert the file, such as with iconv "
+            "-t UTF-8"
+        ) from error
 
 
 def _no_json(path: pathlib.Path, number: int, error: Exception) -> StoreError:
-    reason = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
-    return StoreError(f"{path}, line {number}: not JSON ({reason}); expected one object a line, or an array of objects")
+    reason = (
+        "nested too deeply"
+        if isinstance(error, RecursionError)
+        else getattr(error, "msg", str(error))
+    )
+    return StoreError(
+        f"{path}, line {number}: not JSON ({reason}); expected one object a line, or an array "
+        "of objects"
+    )

@@ -1,4 +1,5 @@
-"""What the rows of a file made elsewhere look like: which paths they have, and what kind of value stands there. Knows no layout.
+"""What the rows of a file made elsewhere look like: which paths they have, and what kind of value
+stands there. Knows no layout.
 
 A path names a field of an object in an object, `doc.question`; lists on the way are passed through.
 """
@@ -11,7 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-Shape = Mapping[str, set[str]]  # by path, the kinds of what is there: text, number, bool; with a "*" before it where a row may have several
+# by path, the kinds of what is there: text, number, bool; with a "*" before it where a row may have
+# several
+Shape = Mapping[str, set[str]]
 _DEPTH = 5  # objects in objects that are looked into
 _LOOKED_AT = 8  # of a list
 
@@ -33,7 +36,13 @@ def shape_of_rows(rows: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
         else:
             kinds = shape.setdefault(path, set())
             if value is not None:
-                kind = "bool" if isinstance(value, bool) else "number" if isinstance(value, (int, float)) else "text"
+                kind = (
+                    "bool"
+                    if isinstance(value, bool)
+                    else "number"
+                    if isinstance(value, (int, float))
+                    else "text"
+                )
                 kinds.add(many + kind)
 
     for row in rows:
@@ -56,8 +65,12 @@ def shape_of_schema(schema: pa.Schema) -> dict[str, set[str]]:
             if not pa.types.is_map(kind) and not pa.types.is_union(kind):
                 look(path, kind.value_type, "*", depth)
         elif not pa.types.is_null(kind):
-            number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-            shape[path].add(many + ("bool" if pa.types.is_boolean(kind) else "number" if number else "text"))
+            number = (
+                pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+            )
+            shape[path].add(
+                many + ("bool" if pa.types.is_boolean(kind) else "number" if number else "text")
+            )
 
     for field in schema:
         look(field.name, field.type, "", _DEPTH)

@@ -1,4 +1,7 @@
-"""Rows of other people's files, as objects, put into columns with one solution a row. Knows layouts, opens no file."""
+"""Rows of other people's files, as objects, put into columns with one solution a row.
+
+Knows layouts, opens no file.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +22,34 @@ from verifier.tables.scanning import Part, View
 _NOTHING = object()
 
 
-def unnested(path: pathlib.Path, rows: Iterable[Mapping[str, Any]], chosen: Chosen, later: Mapping[str, str]) -> tuple[Part, Chosen]:
+def unnested(
+    path: pathlib.Path, rows: Iterable[Mapping[str, Any]], chosen: Chosen, later: Mapping[str, str]
+) -> tuple[Part, Chosen]:
     """A file's rows, held in memory, one a solution.
 
-    A score that is a list is taken for the values of the solution's steps: the last is the score, all are `token_scores`.
+    A score that is a list is taken for the values of the solution's steps: the last is the score,
+    all are `token_scores`.
 
     Args:
         path: of the file, for messages.
         rows: its objects.
         chosen: where the fields are.
-        later: further fields and where they would be, of which the rows that were looked at have none.
+        later: further fields and where they would be, of which the rows that were looked at have
+            none.
 
     Raises:
-        TablesError: a cell that is no text or number where one is needed, or lists of different lengths.
+        TablesError: a cell that is no text or number where one is needed, or lists of different
+            lengths.
     """
     paths = {**chosen.fields, **later}
-    beside = "question" in paths and paths["question"].rpartition(".")[0] == paths.get("solution", "").rpartition(".")[0] != ""
-    spread = {**_SPREAD, "question": _text} if beside else _SPREAD  # questions and solutions of the same objects
+    beside = (
+        "question" in paths
+        and paths["question"].rpartition(".")[0]
+        == paths.get("solution", "").rpartition(".")[0]
+        != ""
+    )
+    # questions and solutions of the same objects
+    spread = {**_SPREAD, "question": _text} if beside else _SPREAD
     cells: dict[str, list[Any]] = {name: [] for name in ("token_scores", *paths)}
     origin: list[int] = []
     first: Any = _NOTHING
@@ -55,7 +69,11 @@ def unnested(path: pathlib.Path, rows: Iterable[Mapping[str, Any]], chosen: Chos
         if isinstance(values.get("score"), list):
             steps = values["score"] if many else [values["score"]]
             if values.get("token_scores") is None:
-                values["token_scores"] = [each if isinstance(each, list) else None for each in steps] if many else steps[0]
+                values["token_scores"] = (
+                    [each if isinstance(each, list) else None for each in steps]
+                    if many
+                    else steps[0]
+                )
         for name, column in cells.items():
             try:
                 column += spread[name](values.get(name), count, many)
@@ -65,32 +83,53 @@ def unnested(path: pathlib.Path, rows: Iterable[Mapping[str, Any]], chosen: Chos
         bare += not count
     note = "; ".join(filter(None, (chosen.note, f"{bare:,} rows hold no solution" if bare else "")))
     origin_R = np.array(origin, np.int64)
-    empty = [name for name, column in cells.items() if (name in later or name in layouts.LISTS) and all(cell is None for cell in column)]
-    table = _typed(path, {name: column for name, column in cells.items() if name not in empty}, paths, origin_R)
+    empty = [
+        name
+        for name, column in cells.items()
+        if (name in later or name in layouts.LISTS) and all(cell is None for cell in column)
+    ]
+    table = _typed(
+        path, {name: column for name, column in cells.items() if name not in empty}, paths, origin_R
+    )
     view = View({name: name for name in table.column_names}, lambda column, _: column)
     return Part(path, view, table, origin_R), chosen._replace(note=note)
 
 
-def _typed(path: pathlib.Path, cells: Mapping[str, list[Any]], paths: Mapping[str, str], origin_R: np.ndarray) -> pa.Table:
+def _typed(
+    path: pathlib.Path,
+    cells: Mapping[str, list[Any]],
+    paths: Mapping[str, str],
+    origin_R: np.ndarray,
+) -> pa.Table:
     """The cells as Arrow columns."""
     made: dict[str, pa.Array] = {}
     for name, column in cells.items():
         try:
             made[name] = _ARRAYS[name](column)
         except NotText as error:
-            if name in ("tokens", "forced"):  # which one aggregation asks for, and says that they are missing
+            # which one aggregation asks for, and says that they are missing
+            if name in ("tokens", "forced"):
                 continue
-            bad = next((place for place, cell in enumerate(column) if isinstance(cell, (list, dict))), 0)
+            bad = next(
+                (place for place, cell in enumerate(column) if isinstance(cell, (list, dict))), 0
+            )
             raise _fault(path, name, paths, error, int(origin_R[bad])) from error
     return pa.table(made)
 
 
-def _fault(path: pathlib.Path, name: str, paths: Mapping[str, str], error: NotText, row: int) -> TablesError:
-    return TablesError(f"{path}: field `{paths.get(name, name)}` is {error} in row {row + 1}; expected {_EXPECTED[name]}")
+def _fault(
+    path: pathlib.Path, name: str, paths: Mapping[str, str], error: NotText, row: int
+) -> TablesError:
+    return TablesError(
+        f"{path}: field `{paths.get(name, name)}` is {error} in row {row + 1}; expected "
+        f"{_EXPECTED[name]}"
+    )
 
 
 def _at(value: Any, path: str) -> Any:
-    """What stands at a path of an object; a list where lists are on the way, None where there is nothing."""
+    """What stands at a path of an object; a list where lists are on the way, None where there is
+    nothing.
+    """
     return value[path] if path in value else _inside(value, path.split("."))
 
 
@@ -101,7 +140,11 @@ def _inside(value: Any, parts: list[str]) -> Any:
         if not isinstance(value, Mapping):
             return None
         if part == "*":
-            found = [_inside(each, parts[place + 1 :]) for each in value.values() if isinstance(each, Mapping)]
+            found = [
+                _inside(each, parts[place + 1 :])
+                for each in value.values()
+                if isinstance(each, Mapping)
+            ]
             return [each for each in found if each is not None]
         value = value.get(part)
     return value
@@ -109,7 +152,9 @@ def _inside(value: Any, parts: list[str]) -> Any:
 
 def _flat(values: list[Any]) -> list[Any]:
     """Lists in lists as one."""
-    return [inner for each in values for inner in (_flat(each) if isinstance(each, list) else [each])]
+    return [
+        inner for each in values for inner in (_flat(each) if isinstance(each, list) else [each])
+    ]
 
 
 def _solution(value: Any, count: int, many: bool) -> list[Any]:
@@ -179,6 +224,8 @@ _ARRAYS: dict[str, Callable[[list[Any]], pa.Array]] = {
 }
 _EXPECTED = {
     **dict.fromkeys(layouts.TEXTS, "text"),
-    **dict.fromkeys(layouts.NUMBERS, "a number for each solution, or leave it out by --fields=score="),
+    **dict.fromkeys(
+        layouts.NUMBERS, "a number for each solution, or leave it out by --fields=score="
+    ),
     **dict.fromkeys(layouts.LISTS, "a list of numbers for each solution"),
 }

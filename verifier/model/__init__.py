@@ -1,1 +1,4 @@
-"""What runs on the device: the decoder, its cache, value heads, sampling, weights. Knows no text."""
+"""What runs on the device: the decoder, its cache, value heads, sampling, weights.
+
+Knows no text.
+"""

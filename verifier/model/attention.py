@@ -1,6 +1,9 @@
-"""Attention of rows of many tokens: packed rows, prompts, packed solutions behind a shared prompt. Knows no parameter and no cache.
+"""Attention of rows of many tokens: packed rows, prompts, packed solutions behind a shared prompt.
 
-The one place where the kernel of such rows is chosen. Decoding has one query a row and keys in two places: `cached_attention`.
+Knows no parameter and no cache.
+
+The one place where the kernel of such rows is chosen. Decoding has one query a row and keys in two
+places: `cached_attention`.
 """
 
 from __future__ import annotations
@@ -9,15 +12,21 @@ import jax
 import jax.numpy as jnp
 
 _LEAST_BLOCK = 128  # queries of a block: smaller products are slow
-_MOST_BLOCKS = 4  # they leave out three eighths of the products, where no number of blocks leaves out half
+# they leave out three eighths of the products, where no number of blocks leaves out half
+_MOST_BLOCKS = 4
 _SCORES_IN_CACHE = 2**20  # float32: what a core's share of the last cache holds
 MASKED = -1e30  # finite: a row that sees nothing (a padding row) gives an even mean, not NaN
 
 
 def within_rows(
-    query_BTNH: jax.Array, key_BKTH: jax.Array, value_BKTH: jax.Array, segment_ids_BT: jax.Array | None, window: int | None = None
+    query_BTNH: jax.Array,
+    key_BKTH: jax.Array,
+    value_BKTH: jax.Array,
+    segment_ids_BT: jax.Array | None,
+    window: int | None = None,
 ) -> jax.Array:
-    """A token sees itself and the tokens before it that are of its own segment and within the window.
+    """A token sees itself and the tokens before it that are of its own segment and within the
+    window.
 
     Args:
         query_BTNH: N is a multiple of K.
@@ -32,18 +41,33 @@ def within_rows(
     order = jnp.arange(query_BTNH.shape[1])
     causal_TS = order[None, :] <= order[:, None]
     near_TS = None if window is None else order[:, None] - order[None, :] < window
-    together_BTS = None if segment_ids_BT is None else segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]
+    together_BTS = (
+        None if segment_ids_BT is None else segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]
+    )
     if _kernel(query_BTNH, key_BKTH) == "cudnn":
-        parts = [part for part in (together_BTS, None if near_TS is None else near_TS[None]) if part is not None]
-        # cuDNN turns a mask into a bias, which it reads whole, but leaves out what lies above the diagonal when told that it is causal.
-        return _cudnn(query_BTNH, key_BKTH, value_BKTH, parts[0] if len(parts) == 1 else parts[0] & parts[1] if parts else None, True)
+        parts = [
+            part
+            for part in (together_BTS, None if near_TS is None else near_TS[None])
+            if part is not None
+        ]
+        # cuDNN turns a mask into a bias, which it reads whole, but leaves out what lies above the
+        # diagonal when told that it is causal.
+        return _cudnn(
+            query_BTNH,
+            key_BKTH,
+            value_BKTH,
+            parts[0] if len(parts) == 1 else parts[0] & parts[1] if parts else None,
+            True,
+        )
     mask_BTS = causal_TS[None]
     for part in (together_BTS, near_TS):
         mask_BTS = mask_BTS if part is None else mask_BTS & part
     return _below_the_diagonal(query_BTNH, key_BKTH, value_BKTH, mask_BTS)
 
 
-def masked(query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array) -> jax.Array:
+def masked(
+    query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
+) -> jax.Array:
     """A token sees what the mask says of what stands before the row, and of the row up to itself.
 
     Args:
@@ -60,17 +84,21 @@ def masked(query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, ma
     return _below_the_diagonal(query_BTNH, key_BKSH, value_BKSH, mask_BTS)
 
 
-def choose(platform: str, dtype: jax.typing.DTypeLike, head_width: int, tokens: int, keys: int) -> str:
+def choose(
+    platform: str, dtype: jax.typing.DTypeLike, head_width: int, tokens: int, keys: int
+) -> str:
     """The kernel for rows of a kind: "cudnn" or "plain".
 
     Args:
-        platform: "cuda" for an NVIDIA device with tensor cores for bfloat16; whatever else has no kernel of its own here.
+        platform: "cuda" for an NVIDIA device with tensor cores for bfloat16; whatever else has no
+            kernel of its own here.
         dtype: of queries, keys and values.
         head_width: H.
         tokens: T.
         keys: S.
     """
-    # What jax._src.cudnn refuses: float32, heads that are wide or no multiple of 8, odd lengths under a mask when gradients are taken.
+    # What jax._src.cudnn refuses: float32, heads that are wide or no multiple of 8, odd lengths
+    # under a mask when gradients are taken.
     narrow = jnp.dtype(dtype) in (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float16))
     fits = head_width % 8 == 0 and head_width <= 128 and tokens % 2 == 0 and keys % 2 == 0
     return "cudnn" if platform == "cuda" and narrow and fits else "plain"
@@ -80,7 +108,8 @@ def kernel(dtype: jax.typing.DTypeLike, head_width: int, tokens: int, keys: int)
     """The kernel on the default device, looked up while a program is traced."""
     device = jax.local_devices()[0]
     nvidia = device.platform == "gpu" and "NVIDIA" in device.device_kind.upper()
-    new_enough = nvidia and float(getattr(device, "compute_capability", "0")) >= 8.0  # flash attention of bfloat16 begins with Ampere
+    # flash attention of bfloat16 begins with Ampere
+    new_enough = nvidia and float(getattr(device, "compute_capability", "0")) >= 8.0
     return choose("cuda" if new_enough else device.platform, dtype, head_width, tokens, keys)
 
 
@@ -88,79 +117,140 @@ def _kernel(query_BTNH: jax.Array, key_BKSH: jax.Array) -> str:
     return kernel(query_BTNH.dtype, query_BTNH.shape[-1], query_BTNH.shape[1], key_BKSH.shape[2])
 
 
-def _cudnn(query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array | None, causal: bool) -> jax.Array:
-    """cuDNN's flash attention. It wants heads behind positions; XLA folds the transposition into the product that makes the keys."""
+def _cudnn(
+    query_BTNH: jax.Array,
+    key_BKSH: jax.Array,
+    value_BKSH: jax.Array,
+    mask_BTS: jax.Array | None,
+    causal: bool,
+) -> jax.Array:
+    """cuDNN's flash attention.
+
+    It wants heads behind positions; XLA folds the transposition into the product that makes the
+    keys.
+    """
     batch, tokens, keys = query_BTNH.shape[0], query_BTNH.shape[1], key_BKSH.shape[2]
-    mask = None if mask_BTS is None else jnp.broadcast_to(mask_BTS[:, None], (batch, 1, tokens, keys))
-    key_BSKH, value_BSKH = (part.astype(query_BTNH.dtype).swapaxes(1, 2) for part in (key_BKSH, value_BKSH))
-    return jax.nn.dot_product_attention(query_BTNH, key_BSKH, value_BSKH, mask=mask, is_causal=causal, implementation="cudnn")
+    mask = (
+        None if mask_BTS is None else jnp.broadcast_to(mask_BTS[:, None], (batch, 1, tokens, keys))
+    )
+    key_BSKH, value_BSKH = (
+        part.astype(query_BTNH.dtype).swapaxes(1, 2) for part in (key_BKSH, value_BKSH)
+    )
+    return jax.nn.dot_product_attention(
+        query_BTNH, key_BSKH, value_BSKH, mask=mask, is_causal=causal, implementation="cudnn"
+    )
 
 
-def _below_the_diagonal(query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array) -> jax.Array:
-    """`plain`, a block of queries after the other, each with the keys up to its last one: most of what is masked is never computed."""
+def _below_the_diagonal(
+    query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
+) -> jax.Array:
+    """`plain`, a block of queries after the other, each with the keys up to its last one: most of
+    what is masked is never computed.
+    """
     tokens, before = query_BTNH.shape[1], key_BKSH.shape[2] - query_BTNH.shape[1]
     size = -(-tokens // max(1, min(_MOST_BLOCKS, tokens // _LEAST_BLOCK)))
     mixed = []
     for first in range(0, tokens, size):
         own, seen = slice(first, first + size), slice(before + min(first + size, tokens))
-        mixed.append(plain(query_BTNH[:, own], key_BKSH[:, :, seen], value_BKSH[:, :, seen], mask_BTS[:, own, seen]))
+        mixed.append(
+            plain(
+                query_BTNH[:, own],
+                key_BKSH[:, :, seen],
+                value_BKSH[:, :, seen],
+                mask_BTS[:, own, seen],
+            )
+        )
     return mixed[0] if len(mixed) == 1 else jnp.concatenate(mixed, axis=1)
 
 
-def plain(query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array) -> jax.Array:
-    """Softmax attention in matrix products that XLA has everywhere; on a CPU twice as fast as jax.nn.dot_product_attention with gradients.
+def plain(
+    query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
+) -> jax.Array:
+    """Softmax attention in matrix products that XLA has everywhere; on a CPU twice as fast as
+    jax.nn.dot_product_attention with gradients.
 
-    Args and result: see `masked`; here the mask may be any, and a token that sees nothing gets the even mean of all values.
+    Args and result: see `masked`; here the mask may be any, and a token that sees nothing gets the
+    even mean of all values.
     """
     B, T, N, H = query_BTNH.shape
     K = key_BKSH.shape[1]
     grouped_BKTGH = (query_BTNH * H**-0.5).reshape(B, T, K, N // K, H).transpose(0, 2, 1, 3, 4)
-    mixed_BKTGH = _softmax_mix(grouped_BKTGH, key_BKSH.astype(query_BTNH.dtype), value_BKSH.astype(query_BTNH.dtype), mask_BTS)
+    mixed_BKTGH = _softmax_mix(
+        grouped_BKTGH,
+        key_BKSH.astype(query_BTNH.dtype),
+        value_BKSH.astype(query_BTNH.dtype),
+        mask_BTS,
+    )
     return mixed_BKTGH.transpose(0, 2, 1, 3, 4).reshape(B, T, N, H)
 
 
 @jax.custom_vjp
-def _softmax_mix(query_BKTGH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array) -> jax.Array:
-    """softmax(query . key) . value of scaled queries; the G query heads of a key head are one matrix. Softmax in float32.
+def _softmax_mix(
+    query_BKTGH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
+) -> jax.Array:
+    """softmax(query . key) . value of scaled queries; the G query heads of a key head are one
+    matrix. Softmax in float32.
 
-    On a CPU so few rows at a time that their scores stay in its cache, which halves the time. Gradients, for which all scores are kept,
-    gain nothing by it.
+    On a CPU so few rows at a time that their scores stay in its cache, which halves the time.
+    Gradients, for which all scores are kept, gain nothing by it.
     """
     B, K, T, G, _ = query_BKTGH.shape
     fit = max(_SCORES_IN_CACHE // max(K * T * G * key_BKSH.shape[2], 1), 1)
     if fit >= B or jax.default_backend() != "cpu" or not jax.sharding.get_abstract_mesh().empty:
         return _forward(query_BKTGH, key_BKSH, value_BKSH, mask_BTS)[0]
     rows = (query_BKTGH, key_BKSH, value_BKSH, jnp.broadcast_to(mask_BTS, (B, *mask_BTS.shape[1:])))
-    return jax.lax.map(lambda row: _forward(*(part[None] for part in row))[0][0], rows, batch_size=fit)
+    return jax.lax.map(
+        lambda row: _forward(*(part[None] for part in row))[0][0], rows, batch_size=fit
+    )
 
 
 def _forward(
     query_BKTGH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     B, K, T, G, H = query_BKTGH.shape
-    scores = matmul(query_BKTGH.reshape(B, K, T * G, H), key_BKSH.swapaxes(-1, -2)).reshape(B, K, T, G, -1)
+    scores = matmul(query_BKTGH.reshape(B, K, T * G, H), key_BKSH.swapaxes(-1, -2)).reshape(
+        B, K, T, G, -1
+    )
     scores = jnp.where(mask_BTS[:, None, :, None, :], scores, MASKED)
     weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True)).reshape(B, K, T * G, -1)
     total = weights.sum(axis=-1, keepdims=True)
     weights = weights.astype(value_BKSH.dtype)
     mixed = (matmul(weights, value_BKSH) / total).astype(query_BKTGH.dtype)
-    return mixed.reshape(query_BKTGH.shape), (query_BKTGH, key_BKSH, value_BKSH, weights, total, mixed)
+    return mixed.reshape(query_BKTGH.shape), (
+        query_BKTGH,
+        key_BKSH,
+        value_BKSH,
+        weights,
+        total,
+        mixed,
+    )
 
 
-def _backward(kept: tuple[jax.Array, ...], slope_BKTGH: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
-    """With w the weights before they are divided by their total: slope of a score = w * (slope . value - slope . mixed) / total.
+def _backward(
+    kept: tuple[jax.Array, ...], slope_BKTGH: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, None]:
+    """With w the weights before they are divided by their total: slope of a score = w * (slope .
+    value - slope . mixed) / total.
 
-    Written out, because plain differentiation walks more often over [T, S]. The division is done to the slope, which is H wide, not S.
+    Written out, because plain differentiation walks more often over [T, S]. The division is done to
+    the slope, which is H wide, not S.
     """
     query_BKTGH, key_BKSH, value_BKSH, weights, total, mixed = kept
     slope = slope_BKTGH.reshape(mixed.shape).astype(jnp.float32) / total
     level = (slope * mixed.astype(jnp.float32)).sum(axis=-1, keepdims=True)
     slope = slope.astype(value_BKSH.dtype)
     value_slope = matmul(weights.swapaxes(-1, -2), slope)
-    score_slope = (weights * (matmul(slope, value_BKSH.swapaxes(-1, -2)) - level)).astype(key_BKSH.dtype)
+    score_slope = (weights * (matmul(slope, value_BKSH.swapaxes(-1, -2)) - level)).astype(
+        key_BKSH.dtype
+    )
     query_slope = matmul(score_slope, key_BKSH).reshape(query_BKTGH.shape)
     key_slope = matmul(score_slope.swapaxes(-1, -2), query_BKTGH.reshape(mixed.shape))
-    return query_slope.astype(query_BKTGH.dtype), key_slope.astype(key_BKSH.dtype), value_slope.astype(value_BKSH.dtype), None
+    return (
+        query_slope.astype(query_BKTGH.dtype),
+        key_slope.astype(key_BKSH.dtype),
+        value_slope.astype(value_BKSH.dtype),
+        None,
+    )
 
 
 _softmax_mix.defvjp(_forward, _backward)

@@ -1,16 +1,19 @@
-"""The cache of keys and values: every prompt once, each row's own tokens in pages; insert, flush, resize. Knows no layer arithmetic.
+"""The cache of keys and values: every prompt once, each row's own tokens in pages; insert, flush,
+resize. Knows no layer arithmetic.
 
-    prompts.k[l] [PK, H, S]   a prompt slot: | q q q q . . |   right-padded, the first length_P entries count; read by all its rows
+    prompts.k[l] [PK, H, S]   a prompt slot: | q q q q . . |   right-padded, length_P count
     pages.k[l]   [XK, H, W]   a page:        | m n . o p q |   X = B + A of them:
-                              0 .. B - 1     | . . x y z _ |   the newest tokens of each row: column c of all is written in step c
-                              B .. X - 1     | m n . o p q |   what the newest page of some row held when it was full (`flush`)
+                              0 .. B - 1     | . . x y z _ |   newest tokens: step c writes column c
+                              B .. X - 1     | m n . o p q |   what was full when flushed (`flush`)
 
-Rows start and end at any time and may pause, so a page has holes: every entry carries its position, or -1 where it counts for nothing.
-Rows of any length share one pool of pages, which is read as it lies: no step pays for the room that the longest row needs, and a token is
-written by one slice, not by a scatter. Keys stand with their positions last, values with their head width last, so that both products of
-attention read memory in order (up to twice as fast on a CPU). K/V heads are no dimension of their own, since XLA's CPU compiler fuses the
-reshape that a product needs into what is before it: a token would be written into a second copy of the pool. One array a layer, since a
-scan over a stacked one would copy it.
+Rows start and end at any time and may pause, so a page has holes: every entry carries its position,
+or -1 where it counts for nothing. Rows of any length share one pool of pages, which is read as it
+lies: no step pays for the room that the longest row needs, and a token is written by one slice, not
+by a scatter. Keys stand with their positions last, values with their head width last, so that both
+products of attention read memory in order (up to twice as fast on a CPU). K/V heads are no
+dimension of their own, since XLA's CPU compiler fuses the reshape that a product needs into what is
+before it: a token would be written into a second copy of the pool. One array a layer, since a scan
+over a stacked one would copy it.
 """
 
 from __future__ import annotations
@@ -26,16 +29,20 @@ from jax.sharding import Mesh, PartitionSpec
 
 from verifier.model.sharding import HEADS, ROWS, by_device
 
-WINDOW = 32  # W, tokens of a page: more would leave more of a page empty, fewer would make the products small
+# W, tokens of a page: more would leave more of a page empty, fewer would make the products small
+WINDOW = 32
 
 Blocks = tuple[jax.Array, ...]  # one array a layer
-Given = Any  # a jax.Array in a step; where the host makes it, a numpy array or scalar of the same type
+# a jax.Array in a step; where the host makes it, a numpy array or scalar of the same type
+Given = Any
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Prefix:
-    """What prefill read: k and v are tuples of L arrays [P, K, S, H]; length_P int32, tokens of each prompt."""
+    """What prefill read: k and v are tuples of L arrays [P, K, S, H]; length_P int32, tokens of
+    each prompt.
+    """
 
     k: Blocks
     v: Blocks
@@ -45,7 +52,9 @@ class Prefix:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Prompts:
-    """Prompt slots: k [P*K, H, S] and v [P*K, S, H] a layer; length_P int32, tokens of the prompt in each."""
+    """Prompt slots: k [P*K, H, S] and v [P*K, S, H] a layer; length_P int32, tokens of the prompt
+    in each.
+    """
 
     k: Blocks
     v: Blocks
@@ -55,7 +64,9 @@ class Prompts:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Pages:
-    """W tokens each: k [X*K, H, W] and v [X*K, W, H] a layer; the first B pages are the rows' newest."""
+    """W tokens each: k [X*K, H, W] and v [X*K, W, H] a layer; the first B pages are the rows'
+    newest.
+    """
 
     k: Blocks
     v: Blocks
@@ -65,7 +76,10 @@ class Pages:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """All that rows have read. Pages belong to nobody by themselves: a `Seating` says which row owns which."""
+    """All that rows have read.
+
+    Pages belong to nobody by themselves: a `Seating` says which row owns which.
+    """
 
     prompts: Prompts
     pages: Pages
@@ -76,8 +90,9 @@ class Cache:
 class Seating:
     """Which rows see which prompts and pages: int32 indices, planned by the host.
 
-    Prompts are attended to in E blocks of R places, all rows of a block having the same prompt: one product a block, however rows are
-    spread over the slots. An index one beyond the last means nobody or none.
+    Prompts are attended to in E blocks of R places, all rows of a block having the same prompt: one
+    product a block, however rows are spread over the slots. An index one beyond the last means
+    nobody or none.
     """
 
     prompt_B: Given  # prompt slot of each row
@@ -89,7 +104,9 @@ class Seating:
 
 
 def empty(prefix: Prefix, prompts: int, pages: int) -> Cache:
-    """A cache of P prompt slots and X pages that hold nothing; `prefix` (arrays or their shapes) says how large a prompt may be."""
+    """A cache of P prompt slots and X pages that hold nothing; `prefix` (arrays or their shapes)
+    says how large a prompt may be.
+    """
     _, kv_heads, room, head_width = prefix.k[0].shape
 
     def zeros(*shape: int) -> Blocks:  # a buffer for each layer: shared ones could not be donated
@@ -97,7 +114,9 @@ def empty(prefix: Prefix, prompts: int, pages: int) -> Cache:
 
     return Cache(
         Prompts(
-            zeros(prompts * kv_heads, head_width, room), zeros(prompts * kv_heads, room, head_width), jnp.ones(prompts, jnp.int32)
+            zeros(prompts * kv_heads, head_width, room),
+            zeros(prompts * kv_heads, room, head_width),
+            jnp.ones(prompts, jnp.int32),
         ),
         Pages(
             zeros(pages * kv_heads, head_width, WINDOW),
@@ -108,15 +127,24 @@ def empty(prefix: Prefix, prompts: int, pages: int) -> Cache:
 
 
 def insert(prompts: Prompts, new: Prefix, slot_N: jax.Array) -> Prompts:
-    """Writes N prompts into prompt slots; a slot beyond the last: that prompt is dropped. Both have the same room S."""
+    """Writes N prompts into prompt slots; a slot beyond the last: that prompt is dropped.
+
+    Both have the same room S.
+    """
 
     slot_NK = heads_of(slot_N, new.k[0].shape[1])
 
     def put(old: jax.Array, fresh_NK: jax.Array) -> jax.Array:
-        return old.at[slot_NK].set(fresh_NK.reshape(-1, *old.shape[1:]).astype(old.dtype), mode="drop")
+        return old.at[slot_NK].set(
+            fresh_NK.reshape(-1, *old.shape[1:]).astype(old.dtype), mode="drop"
+        )
 
     k = tuple(put(old, fresh.swapaxes(-1, -2)) for old, fresh in zip(prompts.k, new.k, strict=True))
-    return Prompts(k, tuple(map(put, prompts.v, new.v)), prompts.length_P.at[slot_N].set(new.length_P, mode="drop"))
+    return Prompts(
+        k,
+        tuple(map(put, prompts.v, new.v)),
+        prompts.length_P.at[slot_N].set(new.length_P, mode="drop"),
+    )
 
 
 def heads_of(index_X: jax.Array, kv_heads: int) -> jax.Array:
@@ -124,15 +152,21 @@ def heads_of(index_X: jax.Array, kv_heads: int) -> jax.Array:
     return (index_X[:, None] * kv_heads + jnp.arange(kv_heads)).reshape(-1)
 
 
-def append(k: jax.Array, v: jax.Array, k_BKTH: jax.Array, v_BKTH: jax.Array, column: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """One layer's pages with one more token of every row (T is 1) in column `column` of its newest page, in place."""
+def append(
+    k: jax.Array, v: jax.Array, k_BKTH: jax.Array, v_BKTH: jax.Array, column: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """One layer's pages with one more token of every row (T is 1) in column `column` of its newest
+    page, in place.
+    """
     k_RTH, v_RTH = (x.reshape(-1, *x.shape[2:]) for x in (k_BKTH, v_BKTH))
     k = jax.lax.dynamic_update_slice(k, k_RTH.swapaxes(-1, -2).astype(k.dtype), (0, 0, column))
     return k, jax.lax.dynamic_update_slice(v, v_RTH.astype(v.dtype), (0, column, 0))
 
 
 def flush(pages: Pages, page_B: jax.Array) -> Pages:
-    """Copies every row's newest page to page `page_B` (X: that row's is dropped) and leaves the newest ones empty."""
+    """Copies every row's newest page to page `page_B` (X: that row's is dropped) and leaves the
+    newest ones empty.
+    """
     rows = len(page_B)
     kv_heads = pages.k[0].shape[0] // len(pages.position_XW)
     page_BK = heads_of(page_B, kv_heads)
@@ -145,36 +179,63 @@ def flush(pages: Pages, page_B: jax.Array) -> Pages:
 
 
 def take_pages(pages: Pages, page_Y: np.ndarray, mesh: Mesh | None = None) -> Pages:
-    """Some of the pages (of each group of devices), in a new order. The old arrays are freed one by one."""
+    """Some of the pages (of each group of devices), in a new order.
+
+    The old arrays are freed one by one.
+    """
     kv_heads = _own_heads(pages, mesh)
-    k, v = ([take(array, page_Y, HEADS, mesh, kv_heads) for array in arrays] for arrays in (pages.k, pages.v))
+    k, v = (
+        [take(array, page_Y, HEADS, mesh, kv_heads) for array in arrays]
+        for arrays in (pages.k, pages.v)
+    )
     return Pages(tuple(k), tuple(v), take(pages.position_XW, page_Y, ROWS, mesh))
 
 
 def resize_pages(pages: Pages, count: int, mesh: Mesh | None = None) -> Pages:
-    """The first `count` pages (of each group of devices), or as many with empty ones behind them. The old arrays are freed one by one."""
+    """The first `count` pages (of each group of devices), or as many with empty ones behind them.
+
+    The old arrays are freed one by one.
+    """
     heads = count * _own_heads(pages, mesh)
-    k, v = ([_fit(array, _Fitting(0, heads, 0), HEADS, mesh) for array in arrays] for arrays in (pages.k, pages.v))
+    k, v = (
+        [_fit(array, _Fitting(0, heads, 0), HEADS, mesh) for array in arrays]
+        for arrays in (pages.k, pages.v)
+    )
     return Pages(tuple(k), tuple(v), _fit(pages.position_XW, _Fitting(0, count, -1), ROWS, mesh))
 
 
 def resize_prompts(prompts: Prompts, room: int, mesh: Mesh | None = None) -> Prompts:
-    """Prompt slots of `room` tokens; prompts that are longer must not be read any more. The old arrays are freed one by one."""
+    """Prompt slots of `room` tokens; prompts that are longer must not be read any more.
+
+    The old arrays are freed one by one.
+    """
     both = ((prompts.k, 2), (prompts.v, 1))
-    k, v = ([_fit(array, _Fitting(axis, room, 0), HEADS, mesh) for array in arrays] for arrays, axis in both)
+    k, v = (
+        [_fit(array, _Fitting(axis, room, 0), HEADS, mesh) for array in arrays]
+        for arrays, axis in both
+    )
     return Prompts(tuple(k), tuple(v), prompts.length_P)
 
 
-def take(array: jax.Array, index: np.ndarray, parts: PartitionSpec, mesh: Mesh | None, kv_heads: int = 1) -> jax.Array:
-    """Some of what an array's first dimension has; the array itself is gone afterwards. `index` counts within a group's own part."""
+def take(
+    array: jax.Array, index: np.ndarray, parts: PartitionSpec, mesh: Mesh | None, kv_heads: int = 1
+) -> jax.Array:
+    """Some of what an array's first dimension has; the array itself is gone afterwards.
+
+    `index` counts within a group's own part.
+    """
     taken = _taken(array, index, parts, mesh, kv_heads)
     array.delete()
     return taken
 
 
 @functools.partial(jax.jit, static_argnames=("parts", "mesh", "kv_heads"))
-def _taken(array: jax.Array, index: jax.Array, parts: PartitionSpec, mesh: Mesh | None, kv_heads: int) -> jax.Array:
-    return by_device(lambda own, index: own[heads_of(index, kv_heads)], mesh, (parts, ROWS), parts)(array, index)
+def _taken(
+    array: jax.Array, index: jax.Array, parts: PartitionSpec, mesh: Mesh | None, kv_heads: int
+) -> jax.Array:
+    return by_device(lambda own, index: own[heads_of(index, kv_heads)], mesh, (parts, ROWS), parts)(
+        array, index
+    )
 
 
 class _Fitting(NamedTuple):
@@ -186,7 +247,9 @@ class _Fitting(NamedTuple):
 
 
 def _fit(array: jax.Array, wanted: _Fitting, parts: PartitionSpec, mesh: Mesh | None) -> jax.Array:
-    """Cut or padded at the end of one axis (of each device's own part); the array itself is gone afterwards."""
+    """Cut or padded at the end of one axis (of each device's own part); the array itself is gone
+    afterwards.
+    """
     own = array.shape if mesh is None else array.sharding.shard_shape(array.shape)
     if wanted.size == own[wanted.axis]:
         return array
@@ -196,7 +259,9 @@ def _fit(array: jax.Array, wanted: _Fitting, parts: PartitionSpec, mesh: Mesh | 
 
 
 @functools.partial(jax.jit, static_argnames=("wanted", "parts", "mesh"))
-def _fitted(array: jax.Array, wanted: _Fitting, parts: PartitionSpec, mesh: Mesh | None) -> jax.Array:
+def _fitted(
+    array: jax.Array, wanted: _Fitting, parts: PartitionSpec, mesh: Mesh | None
+) -> jax.Array:
     def fit(own: jax.Array) -> jax.Array:
         if wanted.size < own.shape[wanted.axis]:
             return jax.lax.slice_in_dim(own, 0, wanted.size, axis=wanted.axis)

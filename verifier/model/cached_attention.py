@@ -1,8 +1,11 @@
-"""Attention of one new token a row to its prompt and its own pages, joined in one softmax. Knows no layer and no text.
+"""Attention of one new token a row to its prompt and its own pages, joined in one softmax.
 
-Keys are repeated neither for the samples of a problem nor for the query heads of a group: prompts and pages are scored where they lie, and
-the two parts meet through their maxima and sums alone (as FlashDecoding joins the pieces of a long row; here the pieces are what lies in
-different places). Products are summed in float32.
+Knows no layer and no text.
+
+Keys are repeated neither for the samples of a problem nor for the query heads of a group: prompts
+and pages are scored where they lie, and the two parts meet through their maxima and sums alone (as
+FlashDecoding joins the pieces of a long row; here the pieces are what lies in different places).
+Products are summed in float32.
 """
 
 from __future__ import annotations
@@ -33,9 +36,17 @@ class Masks(NamedTuple):
     pages_XW: jax.Array
 
 
-def masks(cache: Cache, seating: Seating, position_B: jax.Array, sliding_window: int | None) -> Masks:
-    """Made once a step. position_B: where the new tokens stand in their texts; they themselves are in `cache.pages` already."""
-    length_E = cache.prompts.length_P if seating.prompt_E is None else cache.prompts.length_P[seating.prompt_E]
+def masks(
+    cache: Cache, seating: Seating, position_B: jax.Array, sliding_window: int | None
+) -> Masks:
+    """Made once a step. position_B: where the new tokens stand in their texts; they themselves are
+    in `cache.pages` already.
+    """
+    length_E = (
+        cache.prompts.length_P
+        if seating.prompt_E is None
+        else cache.prompts.length_P[seating.prompt_E]
+    )
     order_S = jnp.arange(cache.prompts.k[0].shape[2])
     prompt_ERS, pages_XW = order_S < length_E[:, None, None], cache.pages.position_XW >= 0
     if sliding_window is not None:
@@ -45,7 +56,9 @@ def masks(cache: Cache, seating: Seating, position_B: jax.Array, sliding_window:
     return Masks(prompt_ERS, pages_XW)
 
 
-def attend(query_BNH: jax.Array, prompt: KeysValues, pages: KeysValues, seating: Seating, see: Masks) -> jax.Array:
+def attend(
+    query_BNH: jax.Array, prompt: KeysValues, pages: KeysValues, seating: Seating, see: Masks
+) -> jax.Array:
     """Softmax attention [B, N, H] of one token a row.
 
     Args:
@@ -58,18 +71,32 @@ def attend(query_BNH: jax.Array, prompt: KeysValues, pages: KeysValues, seating:
     rows, heads, head_width = query_BNH.shape
     kv_heads = pages[0].shape[0] // len(see.pages_XW)
     query = (query_BNH * head_width**-0.5).reshape(rows, kv_heads, heads // kv_heads, head_width)
-    mixed = _join(_prompt(query, *prompt, seating, see.prompt_ERS), _pages(query, *pages, seating, see.pages_XW))
+    mixed = _join(
+        _prompt(query, *prompt, seating, see.prompt_ERS),
+        _pages(query, *pages, seating, see.pages_XW),
+    )
     return mixed.astype(query_BNH.dtype).reshape(rows, heads, head_width)
 
 
-def _prompt(query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating, see_ERS: jax.Array) -> Part:
-    """All rows of a block against its prompt, k [P*K, H, S] and v [P*K, S, H]: one product for them together."""
+def _prompt(
+    query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating, see_ERS: jax.Array
+) -> Part:
+    """All rows of a block against its prompt, k [P*K, H, S] and v [P*K, S, H]: one product for them
+    together.
+    """
     _, K, G, H = query_BKGH.shape
     E, R = seating.row_ER.shape
     if seating.prompt_E is not None:
         k, v = _blocks(k, seating.prompt_E, K), _blocks(v, seating.prompt_E, K)
-    query = query_BKGH.at[seating.row_ER].get(mode="fill", fill_value=0).swapaxes(1, 2).reshape(E * K, R * G, H)
-    scores = jnp.where(see_ERS[:, None, :, None, :], matmul(query, k).reshape(E, K, R, G, -1), MASKED)
+    query = (
+        query_BKGH.at[seating.row_ER]
+        .get(mode="fill", fill_value=0)
+        .swapaxes(1, 2)
+        .reshape(E * K, R * G, H)
+    )
+    scores = jnp.where(
+        see_ERS[:, None, :, None, :], matmul(query, k).reshape(E, K, R, G, -1), MASKED
+    )
     top = scores.max(axis=-1)
     weights = jnp.exp(scores - top[..., None])
     mixed = matmul(weights.reshape(E * K, R * G, -1).astype(v.dtype), v).reshape(E, K, R, G, H)
@@ -80,24 +107,34 @@ def _prompt(query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating,
 def _blocks(x: jax.Array, prompt_E: jax.Array, kv_heads: int) -> jax.Array:
     """The keys or values [E*K, ...] of each block's prompt, out of [P*K, ...].
 
-    Chosen by a product with ones and zeros, which is exact for finite numbers: XLA's CPU compiler fuses a gather into what follows, number
-    by number, and takes as long for it as for all the rest of attention to prompts.
+    Chosen by a product with ones and zeros, which is exact for finite numbers: XLA's CPU compiler
+    fuses a gather into what follows, number by number, and takes as long for it as for all the rest
+    of attention to prompts.
     """
     flat_P = x.reshape(x.shape[0] // kv_heads, -1)
     chosen = jax.nn.one_hot(prompt_E, flat_P.shape[0], dtype=x.dtype)
     return jnp.matmul(chosen, flat_P, precision=jax.lax.Precision.HIGHEST).reshape(-1, *x.shape[1:])
 
 
-def _pages(query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating, see_XW: jax.Array) -> Part:
+def _pages(
+    query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating, see_XW: jax.Array
+) -> Part:
     """Every page against its owner's query, then the pages of a row together."""
     B, K, G, H = query_BKGH.shape
     X = len(see_XW)
     owner_X = jnp.minimum(seating.row_X, B - 1)
     query_XKGH = query_BKGH[owner_X]
-    scores = jnp.where(see_XW[:, None, None, :], matmul(query_XKGH.reshape(X * K, G, H), k).reshape(X, K, G, -1), MASKED)
+    scores = jnp.where(
+        see_XW[:, None, None, :],
+        matmul(query_XKGH.reshape(X * K, G, H), k).reshape(X, K, G, -1),
+        MASKED,
+    )
     # One maximum for all pages of a row, so that their weights add up as they are.
-    top_BKG = scores.max(axis=-1).at[seating.page_BM].get(mode="fill", fill_value=MASKED).max(axis=1)
-    weights = jnp.exp(jnp.minimum(scores - top_BKG[owner_X][..., None], 0.0))  # pages of nobody would overflow
+    top_BKG = (
+        scores.max(axis=-1).at[seating.page_BM].get(mode="fill", fill_value=MASKED).max(axis=1)
+    )
+    # pages of nobody would overflow
+    weights = jnp.exp(jnp.minimum(scores - top_BKG[owner_X][..., None], 0.0))
     mixed = matmul(weights.reshape(X * K, G, -1).astype(v.dtype), v).reshape(X, K, G, H)
 
     def together(x_X: jax.Array) -> jax.Array:
@@ -111,4 +148,6 @@ def _join(one: Part, other: Part) -> jax.Array:
     top = jnp.maximum(one.top, other.top)
     scale_one, scale_other = jnp.exp(one.top - top), jnp.exp(other.top - top)
     total = scale_one * one.total + scale_other * other.total
-    return (scale_one[..., None] * one.mixed + scale_other[..., None] * other.mixed) / total[..., None]
+    return (scale_one[..., None] * one.mixed + scale_other[..., None] * other.mixed) / total[
+        ..., None
+    ]

@@ -10,7 +10,8 @@ from verifier.model.transformer import Transformer
 
 
 class ReservedLogitHead(nnx.Module):
-    """value = gain * (logit of a reserved id) + bias (Cobbe et al. 2021, section 4.2): two parameters in all.
+    """value = gain * (logit of a reserved id) + bias (Cobbe et al. 2021, section 4.2): two
+    parameters in all.
 
     Args:
         reserved_id: an id that no text encodes to and that stays out of the token softmax.
@@ -23,7 +24,10 @@ class ReservedLogitHead(nnx.Module):
         self.bias = nnx.Param(jnp.full((), initial_bias, jnp.float32))
 
     def __call__(self, hidden: jax.Array, backbone: Transformer) -> jax.Array:
-        """Values, float32 [...], of hidden [..., D]. Only the reserved row of the output matrix is multiplied."""
+        """Values, float32 [...], of hidden [..., D].
+
+        Only the reserved row of the output matrix is multiplied.
+        """
         row_D = backbone.output_rows()[self.reserved_id]
         return self.gain[...] * _dot(hidden, row_D) + self.bias[...]
 
@@ -33,12 +37,17 @@ class LinearHead(nnx.Module):
 
     Args:
         width: D of the backbone.
-        rngs: for a random kernel of std 0.02 / sqrt(D); None: zeros, so that every value starts at initial_bias.
+        rngs: for a random kernel of std 0.02 / sqrt(D); None: zeros, so that every value starts at
+            initial_bias.
         initial_bias: where values start.
     """
 
     def __init__(self, width: int, *, rngs: nnx.Rngs | None = None, initial_bias: float = 0.0):
-        kernel = jnp.zeros(width, jnp.float32) if rngs is None else jax.random.normal(rngs.params(), (width,)) * (0.02 / width**0.5)
+        kernel = (
+            jnp.zeros(width, jnp.float32)
+            if rngs is None
+            else jax.random.normal(rngs.params(), (width,)) * (0.02 / width**0.5)
+        )
         self.kernel = nnx.Param(kernel)
         self.bias = nnx.Param(jnp.full((), initial_bias, jnp.float32))
 
@@ -51,29 +60,43 @@ class Verifier(nnx.Module):
     """A decoder that gives a value after every token and keeps its language-model output."""
 
     def __init__(self, backbone: Transformer, head: ReservedLogitHead | LinearHead):
-        if isinstance(head, ReservedLogitHead) and not 0 <= head.reserved_id < backbone.arch.vocab_size:
+        if (
+            isinstance(head, ReservedLogitHead)
+            and not 0 <= head.reserved_id < backbone.arch.vocab_size
+        ):
             raise ValueError(
-                f"reserved_id {head.reserved_id} has no row in an embedding of {backbone.arch.vocab_size}; "
-                "load the weights with min_vocab = reserved_id + 1"
+                f"reserved_id {head.reserved_id} has no row in an embedding of "
+                f"{backbone.arch.vocab_size}; load the weights with min_vocab = reserved_id + 1"
             )
         self.backbone, self.head = backbone, head
 
     def values(self, hidden: jax.Array) -> jax.Array:
-        """Values, float32 [...], of hidden [..., D]: the one at t judges the text up to and with token t."""
+        """Values, float32 [...], of hidden [..., D]: the one at t judges the text up to and with
+        token t.
+        """
         return self.head(hidden, self.backbone)
 
 
-def fresh_row(transformer: Transformer, reserved_id: int, key: jax.Array, *, scale: float = 0.02) -> None:
-    """Gives the reserved id's output row a small random start in place, std scale / sqrt(D): first logits have a std near `scale`.
+def fresh_row(
+    transformer: Transformer, reserved_id: int, key: jax.Array, *, scale: float = 0.02
+) -> None:
+    """Gives the reserved id's output row a small random start in place, std scale / sqrt(D): first
+    logits have a std near `scale`.
 
-    A row that the language model trained, or that lies unused in a checkpoint, is a poor start for a value. Where the matrices are tied the
-    embedding's row changes too, which no text ever reads.
+    A row that the language model trained, or that lies unused in a checkpoint, is a poor start for
+    a value. Where the matrices are tied the embedding's row changes too, which no text ever reads.
     """
     rows = transformer.embed if transformer.arch.tied else transformer.unembed
-    row_D = jax.random.normal(key, (transformer.arch.width,), jnp.float32) * (scale / transformer.arch.width**0.5)
+    row_D = jax.random.normal(key, (transformer.arch.width,), jnp.float32) * (
+        scale / transformer.arch.width**0.5
+    )
     rows[...] = rows[...].at[reserved_id].set(row_D.astype(rows[...].dtype))
 
 
 def _dot(hidden: jax.Array, row_D: jax.Array) -> jax.Array:
-    """hidden [..., D] . row [D], summed in float32 from operands of the hidden state's dtype, as the logits are."""
-    return jnp.einsum("...D,D->...", hidden, row_D.astype(hidden.dtype), preferred_element_type=jnp.float32)
+    """hidden [..., D] . row [D], summed in float32 from operands of the hidden state's dtype, as
+    the logits are.
+    """
+    return jnp.einsum(
+        "...D,D->...", hidden, row_D.astype(hidden.dtype), preferred_element_type=jnp.float32
+    )

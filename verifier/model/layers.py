@@ -1,4 +1,7 @@
-"""The decoder's layers: norms, projections, attention, MLP, residual dropout (Flax NNX). Knows no cache and no vocabulary."""
+"""The decoder's layers: norms, projections, attention, MLP, residual dropout (Flax NNX).
+
+Knows no cache and no vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ NORMS = {"rms": RMSNorm, "layer": LayerNorm}
 
 
 def residual_dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Drops entries of a block's output before it joins the residual stream and scales the rest up; rate 0 or no key: x itself."""
+    """Drops entries of a block's output before it joins the residual stream and scales the rest up;
+    rate 0 or no key: x itself.
+    """
     if rate == 0.0 or key is None:
         return x
     keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
@@ -60,7 +65,9 @@ def residual_dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Ar
 
 
 class Linear(nnx.Linear):
-    """nnx.Linear on [..., D] as one matrix of rows: with more dimensions XLA's CPU compiler copies operands of the kernel's gradient."""
+    """nnx.Linear on [..., D] as one matrix of rows: with more dimensions XLA's CPU compiler copies
+    operands of the kernel's gradient.
+    """
 
     def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
         flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]), *args, **kwargs)
@@ -68,7 +75,9 @@ class Linear(nnx.Linear):
 
 
 class LinearOfParts(Linear):
-    """A dense layer whose inputs the devices that share it may have divided among them: the bias is added once, to the sum."""
+    """A dense layer whose inputs the devices that share it may have divided among them: the bias is
+    added once, to the sum.
+    """
 
     def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
         part = super().__call__(inputs, *args, **kwargs)
@@ -78,11 +87,25 @@ class LinearOfParts(Linear):
 
 
 def _linear(
-    inputs: int, outputs: int, bias: bool, std: float, dtype: jax.typing.DTypeLike, rngs: nnx.Rngs, kind: type[Linear] = Linear
+    inputs: int,
+    outputs: int,
+    bias: bool,
+    std: float,
+    dtype: jax.typing.DTypeLike,
+    rngs: nnx.Rngs,
+    kind: type[Linear] = Linear,
 ) -> Linear:
     """A dense layer with float32 parameters and activations of `dtype`."""
     init = nnx.initializers.normal(std)
-    return kind(inputs, outputs, use_bias=bias, kernel_init=init, dtype=dtype, param_dtype=jnp.float32, rngs=rngs)
+    return kind(
+        inputs,
+        outputs,
+        use_bias=bias,
+        kernel_init=init,
+        dtype=dtype,
+        param_dtype=jnp.float32,
+        rngs=rngs,
+    )
 
 
 class Attention(nnx.Module):
@@ -91,20 +114,39 @@ class Attention(nnx.Module):
     def __init__(self, arch: Arch, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike):
         std, out_std = arch.width**-0.5, (arch.heads * arch.head_width * 2 * arch.layers) ** -0.5
         kv_width = arch.kv_heads * arch.head_width
-        self.query = _linear(arch.width, arch.heads * arch.head_width, arch.qkv_bias, std, dtype, rngs)
+        self.query = _linear(
+            arch.width, arch.heads * arch.head_width, arch.qkv_bias, std, dtype, rngs
+        )
         self.key = _linear(arch.width, kv_width, arch.qkv_bias, std, dtype, rngs)
         self.value = _linear(arch.width, kv_width, arch.qkv_bias, std, dtype, rngs)
-        self.out = _linear(arch.heads * arch.head_width, arch.width, arch.out_bias, out_std, dtype, rngs, LinearOfParts)
+        self.out = _linear(
+            arch.heads * arch.head_width,
+            arch.width,
+            arch.out_bias,
+            out_std,
+            dtype,
+            rngs,
+            LinearOfParts,
+        )
         if arch.qk_norm:
             self.query_norm = RMSNorm(arch.head_width, arch.norm_eps)
             self.key_norm = RMSNorm(arch.head_width, arch.norm_eps)
         self.head_width, self.qk_norm = arch.head_width, arch.qk_norm
         # Attention divides scores by the root of the head width, whatever the arch wants.
-        self.query_factor = (arch.head_width / (arch.query_pre_attn_scalar or arch.head_width)) ** 0.5
+        self.query_factor = (
+            arch.head_width / (arch.query_pre_attn_scalar or arch.head_width)
+        ) ** 0.5
 
-    def project(self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Query [..., T, N, H], key and value [..., K, T, H] of x [..., T, D]; cos_sin None: no rotation."""
-        q, k, v = (part(x).reshape(*x.shape[:-1], -1, self.head_width) for part in (self.query, self.key, self.value))
+    def project(
+        self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Query [..., T, N, H], key and value [..., K, T, H] of x [..., T, D]; cos_sin None: no
+        rotation.
+        """
+        q, k, v = (
+            part(x).reshape(*x.shape[:-1], -1, self.head_width)
+            for part in (self.query, self.key, self.value)
+        )
         if self.qk_norm:
             q, k = self.query_norm(q), self.key_norm(k)
         if cos_sin is not None:
@@ -118,12 +160,17 @@ class MLP(nnx.Module):
 
     def __init__(self, arch: Arch, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike):
         if arch.activation not in ACTIVATIONS:
-            raise ValueError(f"activation {arch.activation!r} is not known; it must be one of {', '.join(ACTIVATIONS)}")
+            raise ValueError(
+                f"activation {arch.activation!r} is not known; it must be one of "
+                f"{', '.join(ACTIVATIONS)}"
+            )
         std, down_std = arch.width**-0.5, (arch.mlp_width * 2 * arch.layers) ** -0.5
         if arch.gated:
             self.gate = _linear(arch.width, arch.mlp_width, arch.mlp_bias, std, dtype, rngs)
         self.up = _linear(arch.width, arch.mlp_width, arch.mlp_bias, std, dtype, rngs)
-        self.down = _linear(arch.mlp_width, arch.width, arch.mlp_bias, down_std, dtype, rngs, LinearOfParts)
+        self.down = _linear(
+            arch.mlp_width, arch.width, arch.mlp_bias, down_std, dtype, rngs, LinearOfParts
+        )
         self.gated, self.activation = arch.gated, arch.activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -132,14 +179,18 @@ class MLP(nnx.Module):
 
 
 class Block(nnx.Module):
-    """One layer: x + attention(norm(x)), then x + mlp(norm(x)). In two halves, so that the caller decides what is attended to.
+    """One layer: x + attention(norm(x)), then x + mlp(norm(x)).
+
+    In two halves, so that the caller decides what is attended to.
 
     With post_norms it is x + norm(attention(norm(x))), and likewise for the MLP.
     """
 
     def __init__(self, arch: Arch, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike):
         if arch.norm not in NORMS:
-            raise ValueError(f"norm {arch.norm!r} is not known; it must be one of {', '.join(NORMS)}")
+            raise ValueError(
+                f"norm {arch.norm!r} is not known; it must be one of {', '.join(NORMS)}"
+            )
         self.attention_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
         self.attention = Attention(arch, rngs=rngs, dtype=dtype)
         self.mlp_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
@@ -149,13 +200,25 @@ class Block(nnx.Module):
             self.attention_post_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
             self.mlp_post_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
 
-    def project(self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def project(
+        self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """First half: query [..., T, N, H], key and value [..., K, T, H] of x [..., T, D]."""
         return self.attention.project(self.attention_norm(x), cos_sin)
 
-    def join(self, x: jax.Array, mixed: jax.Array, dropout_rate: float = 0.0, dropout_key: jax.Array | None = None) -> jax.Array:
-        """Second half: mixed [..., N, H], the attended values, and then the MLP join the stream x [..., D]."""
-        attention_key, mlp_key = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+    def join(
+        self,
+        x: jax.Array,
+        mixed: jax.Array,
+        dropout_rate: float = 0.0,
+        dropout_key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Second half: mixed [..., N, H], the attended values, and then the MLP join the stream x
+        [..., D].
+        """
+        attention_key, mlp_key = (
+            (None, None) if dropout_key is None else jax.random.split(dropout_key)
+        )
         out = self.attention.out(mixed.reshape(*mixed.shape[:-2], -1))
         out = self.attention_post_norm(out) if self.post_norms else out
         x = x + residual_dropout(out, dropout_rate, attention_key)

@@ -1,4 +1,7 @@
-"""What an array of a tree is called: its path as text, such as `blocks/0/attention/query/kernel`. Knows no file and no model."""
+"""What an array of a tree is called: its path as text, such as `blocks/0/attention/query/kernel`.
+
+Knows no file and no model.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,14 @@ import jax
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """Writes a key path of `jax.tree_util` as text; the `.value` that Flax NNX puts at the end of each path is left out."""
-    keys = [key for key in path if not (isinstance(key, jax.tree_util.GetAttrKey) and key.name == "value")]
+    """Writes a key path of `jax.tree_util` as text; the `.value` that Flax NNX puts at the end of
+    each path is left out.
+    """
+    keys = [
+        key
+        for key in path
+        if not (isinstance(key, jax.tree_util.GetAttrKey) and key.name == "value")
+    ]
     return jax.tree_util.keystr(tuple(keys), simple=True, separator="/")
 
 

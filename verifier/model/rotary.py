@@ -1,6 +1,7 @@
 """Rotary positions: the frequencies of each scaling variant, and the rotation. Knows no layer.
 
-Channels are paired half-split (channel i with i + H/2), as Hugging Face checkpoints store them, so weights import without a permutation.
+Channels are paired half-split (channel i with i + H/2), as Hugging Face checkpoints store them, so
+weights import without a permutation.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ class RopeScaling:
         kind: linear | dynamic | llama3 | yarn.
         factor: how many times longer the new context is.
         original_context: positions of the first training (unused by linear).
-        low_freq_factor, high_freq_factor: llama3 only; waves longer than original_context / low are stretched, below / high kept.
-        beta_fast, beta_slow: yarn only; rotations within the original context above which a channel is kept, below which it is stretched.
-        attention_factor: yarn only; multiplies cos and sin. None: 0.1 ln(factor) + 1 (Peng et al. 2023, section 3.4).
+        low_freq_factor, high_freq_factor: llama3 only; waves longer than original_context / low are
+            stretched, below / high kept.
+        beta_fast, beta_slow: yarn only; rotations within the original context above which a channel
+            is kept, below which it is stretched.
+        attention_factor: yarn only; multiplies cos and sin. None: 0.1 ln(factor) + 1 (Peng et al.
+            2023, section 3.4).
         truncate: yarn only; the ramp's ends are rounded outwards to whole channels.
     """
 
@@ -39,13 +43,24 @@ class RopeScaling:
 
     def __post_init__(self) -> None:
         if self.kind not in _SCALED:
-            raise ValueError(f"rope scaling kind {self.kind!r} is not known; it must be one of {', '.join(_SCALED)}")
+            raise ValueError(
+                f"rope scaling kind {self.kind!r} is not known; it must be one of "
+                f"{', '.join(_SCALED)}"
+            )
         if self.factor < 1.0:
-            raise ValueError(f"rope scaling factor {self.factor} shrinks the context; it must be at least 1")
+            raise ValueError(
+                f"rope scaling factor {self.factor} shrinks the context; it must be at least 1"
+            )
         if self.kind in ("llama3", "yarn") and self.original_context <= 0:
-            raise ValueError(f"rope scaling {self.kind!r} needs original_context > 0, got {self.original_context}")
+            raise ValueError(
+                f"rope scaling {self.kind!r} needs original_context > 0, got "
+                f"{self.original_context}"
+            )
         if self.kind == "llama3" and self.low_freq_factor >= self.high_freq_factor:
-            raise ValueError(f"low_freq_factor {self.low_freq_factor} must be below high_freq_factor {self.high_freq_factor}")
+            raise ValueError(
+                f"low_freq_factor {self.low_freq_factor} must be below high_freq_factor "
+                f"{self.high_freq_factor}"
+            )
         if self.attention_factor is not None and self.attention_factor <= 0:
             raise ValueError(f"attention_factor {self.attention_factor} must be above 0")
 
@@ -56,14 +71,22 @@ def _linear(inverse: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarr
 
 
 def _dynamic(inverse: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarray:
-    """Changes nothing within the model's own context, and nothing here reads beyond it: `Arch.context` is the unstretched one."""
+    """Changes nothing within the model's own context, and nothing here reads beyond it:
+    `Arch.context` is the unstretched one.
+    """
     return inverse
 
 
 def _llama3(inverse: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarray:
-    """Long waves are stretched, short ones kept, those between interpolated by how many of them fit the original context."""
+    """Long waves are stretched, short ones kept, those between interpolated by how many of them fit
+    the original context.
+    """
     fits = scaling.original_context * inverse / (2 * math.pi)
-    keep = np.clip((fits - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor), 0.0, 1.0)
+    keep = np.clip(
+        (fits - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor),
+        0.0,
+        1.0,
+    )
     return inverse * (keep + (1 - keep) / scaling.factor)
 
 
@@ -72,7 +95,11 @@ def _yarn(inverse: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarray
     width = 2 * len(inverse)
 
     def channel(rotations: float) -> float:
-        return width * math.log(scaling.original_context / (rotations * 2 * math.pi)) / (2 * math.log(theta))
+        return (
+            width
+            * math.log(scaling.original_context / (rotations * 2 * math.pi))
+            / (2 * math.log(theta))
+        )
 
     low, high = channel(scaling.beta_fast), channel(scaling.beta_slow)
     if scaling.truncate:
@@ -85,26 +112,42 @@ def _yarn(inverse: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarray
 _SCALED = {"linear": _linear, "dynamic": _dynamic, "llama3": _llama3, "yarn": _yarn}
 
 
-def inverse_frequencies(head_width: int, theta: float, scaling: RopeScaling | None) -> tuple[np.ndarray, float]:
-    """Radians a position for each of the H/2 channel pairs, float32 [H/2], and the factor on cos and sin."""
+def inverse_frequencies(
+    head_width: int, theta: float, scaling: RopeScaling | None
+) -> tuple[np.ndarray, float]:
+    """Radians a position for each of the H/2 channel pairs, float32 [H/2], and the factor on cos
+    and sin.
+    """
     inverse = theta ** (-np.arange(0, head_width, 2, dtype=np.float64) / head_width)
     if scaling is None:
         return inverse.astype(np.float32), 1.0
     amplitude = 1.0
     if scaling.kind == "yarn":
-        amplitude = scaling.attention_factor if scaling.attention_factor is not None else 0.1 * math.log(scaling.factor) + 1.0
+        amplitude = (
+            scaling.attention_factor
+            if scaling.attention_factor is not None
+            else 0.1 * math.log(scaling.factor) + 1.0
+        )
     return _SCALED[scaling.kind](inverse, theta, scaling).astype(np.float32), amplitude
 
 
-def rotation(positions: jax.Array, head_width: int, theta: float, scaling: RopeScaling | None) -> tuple[jax.Array, jax.Array]:
-    """Cosine and sine, float32 [..., 1, H/2] (the 1 stands for heads), of integer positions [...]."""
+def rotation(
+    positions: jax.Array, head_width: int, theta: float, scaling: RopeScaling | None
+) -> tuple[jax.Array, jax.Array]:
+    """Cosine and sine, float32 [..., 1, H/2] (the 1 stands for heads), of integer positions
+    [...].
+    """
     inverse, amplitude = inverse_frequencies(head_width, theta, scaling)
     angles = positions[..., None, None].astype(jnp.float32) * inverse
     return jnp.cos(angles) * amplitude, jnp.sin(angles) * amplitude
 
 
 def rotate(heads: jax.Array, cos_sin: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Turns every channel pair of heads [..., heads, H] by its angle, in float32; same shape and dtype."""
+    """Turns every channel pair of heads [..., heads, H] by its angle, in float32; same shape and
+    dtype.
+    """
     cos, sin = cos_sin
     first, second = jnp.split(heads.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(heads.dtype)
+    return jnp.concatenate(
+        [first * cos - second * sin, second * cos + first * sin], axis=-1
+    ).astype(heads.dtype)

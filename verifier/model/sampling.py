@@ -1,6 +1,9 @@
-"""From logits to a token and its log-probability, and the random numbers for it. Knows no model and no cache.
+"""From logits to a token and its log-probability, and the random numbers for it.
 
-One uniform number a row and an inverse CDF in two levels, since noise for every id of a large vocabulary costs a third of a CPU's step.
+Knows no model and no cache.
+
+One uniform number a row and an inverse CDF in two levels, since noise for every id of a large
+vocabulary costs a third of a CPU's step.
 """
 
 from __future__ import annotations
@@ -17,23 +20,36 @@ _BLOCK = 256  # ids of one block of the inverse CDF's upper level
 def sample_key(seed: int, problem_id: str, sample_id: int) -> np.ndarray:
     """The key of one sample: uint32 [2], raw threefry key data.
 
-    A hash of all three, so no two of them shift into each other: streams of seed s and sample j + 1 and of seed s + 1 and sample j have
-    nothing in common. Token t is drawn with `uniforms(key, t)`.
+    A hash of all three, so no two of them shift into each other: streams of seed s and sample j + 1
+    and of seed s + 1 and sample j have nothing in common. Token t is drawn with `uniforms(key, t)`.
     """
-    text = f"{int(seed)} {int(sample_id)} {problem_id}"  # numbers first: any text may follow without ambiguity
-    return np.frombuffer(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "<u4").astype(np.uint32)
+    # numbers first: any text may follow without ambiguity
+    text = f"{int(seed)} {int(sample_id)} {problem_id}"
+    return np.frombuffer(
+        hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "<u4"
+    ).astype(np.uint32)
 
 
 @jax.jit
 def uniforms(keys_B2: jax.Array, t: jax.Array) -> jax.Array:
-    """One number in [0, 1) a row, float32 [B], from fold_in(key, t). keys_B2: uint32 raw keys; t: int32 scalar or [B]."""
+    """One number in [0, 1) a row, float32 [B], from fold_in(key, t). keys_B2: uint32 raw keys; t:
+    int32 scalar or [B].
+    """
     keys_B = jax.random.wrap_key_data(keys_B2, impl="threefry2x32")
     t_B = jnp.broadcast_to(jnp.asarray(t, jnp.int32), keys_B.shape)
-    return jax.vmap(lambda key, t: jax.random.uniform(jax.random.fold_in(key, t), dtype=jnp.float32))(keys_B, t_B)
+    return jax.vmap(
+        lambda key, t: jax.random.uniform(jax.random.fold_in(key, t), dtype=jnp.float32)
+    )(keys_B, t_B)
 
 
 def draw(
-    logits_BV: jax.Array, uniform_B: jax.Array, temperature: jax.Array | float, *, top_k: int = 0, top_p: float = 1.0, vocab_size: int
+    logits_BV: jax.Array,
+    uniform_B: jax.Array,
+    temperature: jax.Array | float,
+    *,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    vocab_size: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Draws one token a row.
 
@@ -42,17 +58,23 @@ def draw(
         uniform_B: float32 in [0, 1), one a row (see `uniforms`).
         temperature: traced scalar; 0 gives the most likely token.
         top_k: static; only the k most likely ids; 0: off.
-        top_p: static; then only the fewest most likely ids whose share reaches top_p at this temperature; 1: off.
-        vocab_size: static; ids from here on (the reserved one, padding rows) are never drawn and lie outside the softmax.
+        top_p: static; then only the fewest most likely ids whose share reaches top_p at this
+            temperature; 1: off.
+        vocab_size: static; ids from here on (the reserved one, padding rows) are never drawn and
+            lie outside the softmax.
 
     Returns:
-        token_B int32, and logprob_B float32: the model's own log-probability of it, at temperature 1 and without top_k and top_p.
+        token_B int32, and logprob_B float32: the model's own log-probability of it, at temperature
+        1 and without top_k and top_p.
 
     Raises:
         ValueError: settings that leave nothing to draw from.
     """
     if not 0 < vocab_size <= logits_BV.shape[-1]:
-        raise ValueError(f"vocab_size {vocab_size} must lie in 1..{logits_BV.shape[-1]}, the number of logits a row")
+        raise ValueError(
+            f"vocab_size {vocab_size} must lie in 1..{logits_BV.shape[-1]}, the number of "
+            "logits a row"
+        )
     if not 0.0 < top_p <= 1.0:
         raise ValueError(f"top_p is {top_p}; it must lie in (0, 1], 1 turns it off")
     if top_k < 0:
@@ -68,7 +90,9 @@ def draw(
             return _draw_sorted(logits_BV, uniform_B, temperature, top_k, top_p)
         if top_p < 1.0:
             kept_BV = _nucleus(jnp.exp((logits_BV - best_B[:, None]) / temperature), top_p)
-            return _draw_all(jnp.where(kept_BV, logits_BV, -jnp.inf), best_B, uniform_B, temperature)
+            return _draw_all(
+                jnp.where(kept_BV, logits_BV, -jnp.inf), best_B, uniform_B, temperature
+            )
         return _draw_all(logits_BV, best_B, uniform_B, temperature)
 
     token_B = jax.lax.cond(jnp.asarray(temperature) > 0, drawn, likeliest)
@@ -77,8 +101,13 @@ def draw(
     return token_B, logits_B - best_B - jnp.log(total_B)
 
 
-def _draw_all(logits_BV: jax.Array, best_B: jax.Array, uniform_B: jax.Array, temperature: jax.Array | float) -> jax.Array:
-    """Inverse CDF over all ids: a block by the blocks' sums, then an id within it. Writes no weights of all ids to memory."""
+def _draw_all(
+    logits_BV: jax.Array, best_B: jax.Array, uniform_B: jax.Array, temperature: jax.Array | float
+) -> jax.Array:
+    """Inverse CDF over all ids: a block by the blocks' sums, then an id within it.
+
+    Writes no weights of all ids to memory.
+    """
     vocab_size = logits_BV.shape[-1]
     block = min(_BLOCK, vocab_size)
     blocks = -(-vocab_size // block)
@@ -93,23 +122,33 @@ def _draw_all(logits_BV: jax.Array, best_B: jax.Array, uniform_B: jax.Array, tem
     target_B = uniform_B * cumulative_BC[:, -1]
     chosen_B = _first_beyond(sums_BC, cumulative_BC, target_B)
     before_B = jnp.take_along_axis(cumulative_BC - sums_BC, chosen_B[:, None], axis=-1)[:, 0]
-    # a slice of the logits as they lie; at the end of a row it starts earlier, and ids of the block before are masked
+    # a slice of the logits as they lie; at the end of a row it starts earlier, and ids of the block
+    # before are masked
     start_B = jnp.minimum(chosen_B * block, vocab_size - block)
     ids_Bb = start_B[:, None] + jnp.arange(block)
-    inside_Bb = jax.vmap(lambda row, start: jax.lax.dynamic_slice(row, (start,), (block,)))(logits_BV, start_B)
+    inside_Bb = jax.vmap(lambda row, start: jax.lax.dynamic_slice(row, (start,), (block,)))(
+        logits_BV, start_B
+    )
     ours_Bb = ids_Bb >= chosen_B[:, None] * block
     weights_Bb = jnp.where(ours_Bb, weigh(inside_Bb, best_B[:, None]), 0.0)
     index_B = _first_beyond(weights_Bb, jnp.cumsum(weights_Bb, axis=-1), target_B - before_B)
     return (start_B + index_B).astype(jnp.int32)
 
 
-def _draw_sorted(logits_BV: jax.Array, uniform_B: jax.Array, temperature: jax.Array | float, top_k: int, top_p: float) -> jax.Array:
+def _draw_sorted(
+    logits_BV: jax.Array,
+    uniform_B: jax.Array,
+    temperature: jax.Array | float,
+    top_k: int,
+    top_p: float,
+) -> jax.Array:
     """Inverse CDF over the top_k most likely ids, cut off behind the share top_p."""
     logits_Bk, ids_Bk = jax.lax.top_k(logits_BV, min(top_k, logits_BV.shape[-1]))
     weights_Bk = jnp.exp((logits_Bk - logits_Bk[:, :1]) / temperature)
     cumulative_Bk = jnp.cumsum(weights_Bk, axis=-1)
     if top_p < 1.0:
-        before_Bk = cumulative_Bk - weights_Bk  # 0 for the most likely id, which therefore always stays
+        # 0 for the most likely id, which therefore always stays
+        before_Bk = cumulative_Bk - weights_Bk
         weights_Bk = jnp.where(before_Bk < top_p * cumulative_Bk[:, -1:], weights_Bk, 0.0)
         cumulative_Bk = jnp.cumsum(weights_Bk, axis=-1)
     index_B = _first_beyond(weights_Bk, cumulative_Bk, uniform_B * cumulative_Bk[:, -1])
@@ -117,10 +156,11 @@ def _draw_sorted(logits_BV: jax.Array, uniform_B: jax.Array, temperature: jax.Ar
 
 
 def _nucleus(weights_BV: jax.Array, top_p: float) -> jax.Array:
-    """The fewest heaviest ids of a row whose share reaches top_p, bool [B, V]; of equal weights the lower id comes first.
+    """The fewest heaviest ids of a row whose share reaches top_p, bool [B, V]; of equal weights the
+    lower id comes first.
 
-    Sorting a large vocabulary takes a CPU minutes, so the lightest weight that stays is found by bisection: weights are not negative, and
-    so they order as their bits do.
+    Sorting a large vocabulary takes a CPU minutes, so the lightest weight that stays is found by
+    bisection: weights are not negative, and so they order as their bits do.
     """
     bits_BV = jax.lax.bitcast_convert_type(weights_BV, jnp.int32)
     target_B = top_p * weights_BV.sum(axis=-1)
@@ -129,24 +169,34 @@ def _nucleus(weights_BV: jax.Array, top_p: float) -> jax.Array:
         return jnp.where(chosen_BV, weights_BV, 0.0).sum(axis=-1)
 
     def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        low_B, high_B = ends  # what is as heavy as `low` reaches the target, what is as heavy as `high` does not
+        # what is as heavy as `low` reaches the target, what is as heavy as `high` does not
+        low_B, high_B = ends
         middle_B = low_B + (high_B - low_B) // 2
         reached_B = total(bits_BV >= middle_B[:, None]) >= target_B
         return jnp.where(reached_B, middle_B, low_B), jnp.where(reached_B, high_B, middle_B)
 
     zero_B = jnp.zeros_like(bits_BV[:, 0])
-    above_one_B = zero_B + int(np.float32(1).view(np.int32)) + 1  # 1 is the weight of the likeliest id
+    # 1 is the weight of the likeliest id
+    above_one_B = zero_B + int(np.float32(1).view(np.int32)) + 1
     lightest_B, _ = jax.lax.fori_loop(0, 31, halve, (zero_B, above_one_B))
     weight_B = jax.lax.bitcast_convert_type(lightest_B, jnp.float32)
     heavier_BV, alike_BV = bits_BV > lightest_B[:, None], bits_BV == lightest_B[:, None]
-    missing_B = jnp.ceil((target_B - total(heavier_BV)) / jnp.maximum(weight_B, jnp.finfo(jnp.float32).tiny))
-    return heavier_BV | (alike_BV & (jnp.cumsum(alike_BV, axis=-1) <= jnp.maximum(missing_B, 1)[:, None]))
+    missing_B = jnp.ceil(
+        (target_B - total(heavier_BV)) / jnp.maximum(weight_B, jnp.finfo(jnp.float32).tiny)
+    )
+    return heavier_BV | (
+        alike_BV & (jnp.cumsum(alike_BV, axis=-1) <= jnp.maximum(missing_B, 1)[:, None])
+    )
 
 
-def _first_beyond(weights_BC: jax.Array, cumulative_BC: jax.Array, target_B: jax.Array) -> jax.Array:
-    """The first index of positive weight whose cumulative weight exceeds the target; the last of them where rounding leaves none.
+def _first_beyond(
+    weights_BC: jax.Array, cumulative_BC: jax.Array, target_B: jax.Array
+) -> jax.Array:
+    """The first index of positive weight whose cumulative weight exceeds the target; the last of
+    them where rounding leaves none.
 
-    The weight is asked for by itself because a parallel cumulative sum may rise by a rounding error where the weight is 0.
+    The weight is asked for by itself because a parallel cumulative sum may rise by a rounding error
+    where the weight is 0.
     """
     positive_BC = weights_BC > 0
     beyond_BC = positive_BC & (cumulative_BC > target_B[:, None])

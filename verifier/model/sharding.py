@@ -1,4 +1,7 @@
-"""The mesh, and over which of its axes each dimension is split. Knows no layer's work, no loss and no host's share of it."""
+"""The mesh, and over which of its axes each dimension is split.
+
+Knows no layer's work, no loss and no host's share of it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ MESH_AXES = ("data", "fsdp", "tensor")
 
 Rules = Mapping[str, Sequence[str]]
 
-# From what a dimension is to the axes of the mesh that it is split over; what is not here lies whole on every device.
+# From what a dimension is to the axes of the mesh that it is split over; what is not here lies
+# whole on every device.
 RULES: Rules = {
     "rows": ("data", "fsdp"),  # of a batch
     "width": ("fsdp",),
@@ -31,8 +35,8 @@ RULES: Rules = {
     "vocab": ("tensor",),
 }
 
-# While decoding, every group of devices that has rows of its own has all parameters, divided over `tensor` alone: fetching what `fsdp`
-# divides for one token a row would cost more than the token.
+# While decoding, every group of devices that has rows of its own has all parameters, divided over
+# `tensor` alone: fetching what `fsdp` divides for one token a row would cost more than the token.
 DECODING: Rules = {**RULES, "width": ()}
 ROWS = PartitionSpec(("data", "fsdp"))  # what each such group has for itself, one behind the other
 HEADS = PartitionSpec(MESH_AXES)  # what each device has for itself
@@ -73,17 +77,31 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     shown = " ".join(f"mesh.{name}={size}" for name, size in sizes.items())
     open_axes = [name for name, size in sizes.items() if size == -1]
     if len(open_axes) > 1:
-        raise ConfigError(f"{shown}: only one of them can be -1, which stands for what is left of the {len(devices)} devices")
+        raise ConfigError(
+            f"{shown}: only one of them can be -1, which stands for what is left of the "
+            f"{len(devices)} devices"
+        )
     fixed = math.prod(size for size in sizes.values() if size != -1)
     if open_axes and len(devices) % fixed == 0:
         sizes[open_axes[0]] = len(devices) // fixed
     if math.prod(sizes.values()) != len(devices):
-        raise ConfigError(f"{shown} does not make up the {len(devices)} devices of this run: their product must be their number")
-    return jax.make_mesh(tuple(sizes.values()), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES), devices=devices)
+        raise ConfigError(
+            f"{shown} does not make up the {len(devices)} devices of this run: their product "
+            "must be their number"
+        )
+    return jax.make_mesh(
+        tuple(sizes.values()),
+        MESH_AXES,
+        axis_types=(AxisType.Auto,) * len(MESH_AXES),
+        devices=devices,
+    )
 
 
-def own_mesh(config: MeshConfig, of_all: Sequence[Any] | None = None, own: Sequence[Any] | None = None) -> Mesh | None:
-    """The part of the mesh that lies within this process, for work that processes share out problem by problem; None: one device.
+def own_mesh(
+    config: MeshConfig, of_all: Sequence[Any] | None = None, own: Sequence[Any] | None = None
+) -> Mesh | None:
+    """The part of the mesh that lies within this process, for work that processes share out problem
+    by problem; None: one device.
 
     Args:
         config: of the whole mesh.
@@ -97,7 +115,10 @@ def own_mesh(config: MeshConfig, of_all: Sequence[Any] | None = None, own: Seque
     tensor, fsdp = whole["tensor"], whole["fsdp"]
     devices = jax.local_devices() if own is None else own
     if len(devices) % tensor:
-        raise ConfigError(f"mesh.tensor={tensor} does not divide the {len(devices)} devices of a process: a layer is shared within one")
+        raise ConfigError(
+            f"mesh.tensor={tensor} does not divide the {len(devices)} devices of a process: a "
+            "layer is shared within one"
+        )
     fsdp = math.gcd(fsdp, len(devices) // tensor)
     mesh = make_mesh(MeshConfig(data=-1, fsdp=fsdp, tensor=tensor), devices)
     return mesh if mesh.size > 1 else None
@@ -107,15 +128,25 @@ def check(arch: Arch, mesh: Mesh) -> None:
     """Refuses a mesh that does not divide a model.
 
     Raises:
-        ConfigError: the first dimension that is not divided, with its size, the axes and the way out.
+        ConfigError: the first dimension that is not divided, with its size, the axes and the way
+            out.
     """
-    counts = {"width": arch.width, "heads": arch.heads, "kv_heads": arch.kv_heads, "mlp": arch.mlp_width, "vocab": arch.vocab_size}
+    counts = {
+        "width": arch.width,
+        "heads": arch.heads,
+        "kv_heads": arch.kv_heads,
+        "mlp": arch.mlp_width,
+        "vocab": arch.vocab_size,
+    }
     for name, count in counts.items():
         parts = _parts(name, mesh, RULES)
         if count % parts:
             axes = " x ".join(f"mesh.{axis}={mesh.shape[axis]}" for axis in RULES[name])
             fitting = ", ".join(str(size) for size in range(1, parts + 1) if count % size == 0)
-            raise ConfigError(f"the model has {name}={count}, which {axes} does not divide; sizes that do: {fitting}")
+            raise ConfigError(
+                f"the model has {name}={count}, which {axes} does not divide; sizes that do: "
+                f"{fitting}"
+            )
 
 
 def spec(
@@ -131,40 +162,64 @@ def spec(
         rules: from what a dimension is to axes of the mesh.
 
     Raises:
-        ConfigError: two dimensions would be split over one axis, or a size does not divide; with tensor, axis and sizes.
+        ConfigError: two dimensions would be split over one axis, or a size does not divide; with
+            tensor, axis and sizes.
     """
     if len(axes) != len(shape):
-        raise ValueError(f"{tensor} has {len(shape)} dimensions {tuple(shape)}, but {len(axes)} names: {tuple(axes)}")
+        raise ValueError(
+            f"{tensor} has {len(shape)} dimensions {tuple(shape)}, but {len(axes)} names: "
+            f"{tuple(axes)}"
+        )
     taken: dict[str, str] = {}
     for name, size in zip(axes, shape, strict=True):
         for axis in rules[name] if name else ():
             if axis in taken:
                 both = f"both {taken[axis]} and {name}"
-                raise ConfigError(f"{tensor} {tuple(shape)}: {both} would be split over mesh.{axis}={mesh.shape[axis]}")
+                raise ConfigError(
+                    f"{tensor} {tuple(shape)}: {both} would be split over "
+                    f"mesh.{axis}={mesh.shape[axis]}"
+                )
             taken[axis] = name or ""
         if name and size % (parts := _parts(name, mesh, rules)):
             over = " x ".join(f"mesh.{axis}={mesh.shape[axis]}" for axis in rules[name])
-            raise ConfigError(f"{tensor} {tuple(shape)}: its {name} of {size} cannot be split evenly over {over} ({parts} parts)")
+            raise ConfigError(
+                f"{tensor} {tuple(shape)}: its {name} of {size} cannot be split evenly over "
+                f"{over} ({parts} parts)"
+            )
     return PartitionSpec(*(tuple(rules[name]) if name else None for name in axes))
 
 
 def parameter_axes(name: str, dimensions: int) -> tuple[str | None, ...]:
-    """What the dimensions of a parameter are, from its name with slashes; scales, value heads and biases of D lie whole everywhere."""
-    return next((axes for end, axes in PARAMETERS.items() if f"/{name}".endswith(f"/{end}")), (None,) * dimensions)
+    """What the dimensions of a parameter are, from its name with slashes; scales, value heads and
+    biases of D lie whole everywhere.
+    """
+    return next(
+        (axes for end, axes in PARAMETERS.items() if f"/{name}".endswith(f"/{end}")),
+        (None,) * dimensions,
+    )
 
 
-def parameter_sharding(name: str, shape: Sequence[int], mesh: Mesh, rules: Rules = RULES) -> NamedSharding:
+def parameter_sharding(
+    name: str, shape: Sequence[int], mesh: Mesh, rules: Rules = RULES
+) -> NamedSharding:
     """Where one parameter lies; `name` as in `names.named_leaves`."""
     return NamedSharding(mesh, spec(name, parameter_axes(name, len(shape)), shape, mesh, rules))
 
 
 def put(name: str, array: np.ndarray, mesh: Mesh) -> jax.Array:
-    """Puts one parameter on the mesh. Every process has all of it, and copies what its own devices hold."""
-    return jax.make_array_from_callback(array.shape, parameter_sharding(name, array.shape, mesh), lambda index: array[index])
+    """Puts one parameter on the mesh.
+
+    Every process has all of it, and copies what its own devices hold.
+    """
+    return jax.make_array_from_callback(
+        array.shape, parameter_sharding(name, array.shape, mesh), lambda index: array[index]
+    )
 
 
 def place_parameters(tree: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
-    """A tree of parameters on the mesh; for one of shapes (`jax.eval_shape`), where they are to lie. Raises as `spec`."""
+    """A tree of parameters on the mesh; for one of shapes (`jax.eval_shape`), where they are to
+    lie. Raises as `spec`.
+    """
 
     def place(path: tuple[Any, ...], leaf: Any) -> Any:
         wanted = parameter_sharding(names.path_name(path), leaf.shape, mesh, rules)
@@ -176,7 +231,8 @@ def place_parameters(tree: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
 
 
 def place_rows(tree: Any, mesh: Mesh | None) -> Any:
-    """Puts arrays whose first dimension is rows on the mesh, each process its own share of the rows; without one, leaves them.
+    """Puts arrays whose first dimension is rows on the mesh, each process its own share of the
+    rows; without one, leaves them.
 
     Raises:
         ConfigError: the rows cannot be split evenly.
@@ -187,8 +243,12 @@ def place_rows(tree: Any, mesh: Mesh | None) -> Any:
 
     def place(array: np.ndarray) -> jax.Array:
         rows = len(array) * len({device.process_index for device in mesh.devices.flat})
-        wanted = spec("a batch", ("rows", *[None] * (array.ndim - 1)), (rows, *array.shape[1:]), mesh)
-        return jax.make_array_from_process_local_data(NamedSharding(mesh, wanted), np.asarray(array), (rows, *array.shape[1:]))
+        wanted = spec(
+            "a batch", ("rows", *[None] * (array.ndim - 1)), (rows, *array.shape[1:]), mesh
+        )
+        return jax.make_array_from_process_local_data(
+            NamedSharding(mesh, wanted), np.asarray(array), (rows, *array.shape[1:])
+        )
 
     return jax.tree.map(place, tree)
 
@@ -209,12 +269,15 @@ def using(mesh: Mesh | None) -> contextlib.AbstractContextManager[Any]:
 def constrained(x: jax.Array, *axes: str | None) -> jax.Array:
     """An activation split as `RULES` say, where a mesh is in use; elsewhere x itself.
 
-    Without it the compiler would rather split activations over their width, as the parameters are, than fetch parameters.
+    Without it the compiler would rather split activations over their width, as the parameters are,
+    than fetch parameters.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or any(kind is not AxisType.Auto for kind in mesh.axis_types):
         return x
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(*(RULES[name] if name else None for name in axes)))
+    return jax.lax.with_sharding_constraint(
+        x, PartitionSpec(*(RULES[name] if name else None for name in axes))
+    )
 
 
 def replicated(tree: Any, mesh: Mesh) -> Any:
@@ -228,7 +291,9 @@ def groups(mesh: Mesh | None) -> int:
 
 
 def part_of(arch: Arch, mesh: Mesh | None) -> Arch:
-    """The decoder as one of the devices that share a layer has it; its embedding is counted whole, as the logits are."""
+    """The decoder as one of the devices that share a layer has it; its embedding is counted whole,
+    as the logits are.
+    """
     if mesh is None:
         return arch
     tensor = mesh.shape["tensor"]
@@ -241,10 +306,14 @@ def spec_of(array: jax.Array) -> PartitionSpec:
     return array.sharding.spec if isinstance(array.sharding, NamedSharding) else WHOLE
 
 
-def by_device(function: Callable[..., Any], mesh: Mesh | None, given: Any, found: Any) -> Callable[..., Any]:
-    """A function that every device of a mesh calls with its own parts; `given` and `found` say how arguments and results are divided.
+def by_device(
+    function: Callable[..., Any], mesh: Mesh | None, given: Any, found: Any
+) -> Callable[..., Any]:
+    """A function that every device of a mesh calls with its own parts; `given` and `found` say how
+    arguments and results are divided.
 
-    Inside, `summed`, `gathered` and `first_row` let devices that share a layer work together. Without a mesh: the function itself.
+    Inside, `summed`, `gathered` and `first_row` let devices that share a layer work together.
+    Without a mesh: the function itself.
     """
     if mesh is None:
         return function
@@ -257,7 +326,9 @@ def summed(x: jax.Array) -> jax.Array:
 
 
 def gathered(x: jax.Array) -> jax.Array:
-    """The last dimensions of the devices that share a layer, one behind the other (inside `by_device`); elsewhere x itself."""
+    """The last dimensions of the devices that share a layer, one behind the other (inside
+    `by_device`); elsewhere x itself.
+    """
     return jax.lax.all_gather(x, "tensor", axis=x.ndim - 1, tiled=True) if _shares_layers() else x
 
 

@@ -1,4 +1,7 @@
-"""The decoder, with or without a cache, for every family that `Arch` describes. Knows no text, no loss and no sampling."""
+"""The decoder, with or without a cache, for every family that `Arch` describes.
+
+Knows no text, no loss and no sampling.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from verifier.model import attention, cached_attention, rotary
-from verifier.model.arch import Arch as Arch  # at home beside the layers that need it; the room's door is here
+
+# at home beside the layers that need it; the room's door is here
+from verifier.model.arch import Arch as Arch
 from verifier.model.arch import scratch_arch as scratch_arch
 from verifier.model.cache import Cache, Prefix, Seating, append
 from verifier.model.layers import NORMS, Block
@@ -19,7 +24,10 @@ from verifier.model.sharding import constrained, first_row, gathered, summed
 
 
 class Transformer(nnx.Module):
-    """A decoder-only transformer. Parameters are float32, activations `dtype`; norms, softmax and logits are computed in float32."""
+    """A decoder-only transformer.
+
+    Parameters are float32, activations `dtype`; norms, softmax and logits are computed in float32.
+    """
 
     def __init__(self, arch: Arch, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike = jnp.float32):
         self.arch, self.dtype = arch, jnp.dtype(dtype)
@@ -27,10 +35,14 @@ class Transformer(nnx.Module):
         self.embed = nnx.Param(init(rngs.params(), (arch.vocab_size, arch.width), jnp.float32))
         if arch.positions == "learned":
             self.positions = nnx.Param(init(rngs.params(), (arch.context, arch.width), jnp.float32))
-        self.blocks = nnx.List([Block(arch, rngs=rngs, dtype=self.dtype) for _ in range(arch.layers)])
+        self.blocks = nnx.List(
+            [Block(arch, rngs=rngs, dtype=self.dtype) for _ in range(arch.layers)]
+        )
         self.final_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
         if not arch.tied:
-            self.unembed = nnx.Param(init(rngs.params(), (arch.vocab_size, arch.width), jnp.float32))
+            self.unembed = nnx.Param(
+                init(rngs.params(), (arch.vocab_size, arch.width), jnp.float32)
+            )
 
     def hidden(
         self,
@@ -48,9 +60,11 @@ class Transformer(nnx.Module):
             tokens_BT: int32 ids.
             positions_BT: int32, counted from 0 in each segment.
             segment_ids_BT: int32, 0 padding, 1.. the examples of a row.
-            dropout_rate: static; share of each block output's entries that is dropped (Cobbe et al. 2021, residual dropout).
+            dropout_rate: static; share of each block output's entries that is dropped (Cobbe et al.
+                2021, residual dropout).
             dropout_key: None: no dropout.
-            remat: a backward pass computes each layer's inside again from its input: only the inputs are held, for a third more work.
+            remat: a backward pass computes each layer's inside again from its input: only the
+                inputs are held, for a third more work.
 
         Returns:
             hidden_BTD after the final norm, in `dtype`.
@@ -61,11 +75,15 @@ class Transformer(nnx.Module):
         self._check_length(tokens_BT.shape[-1])
         x, turns = self._start(tokens_BT, positions_BT)
         x = constrained(x, "rows", None, None)
-        for layer, (block, window, cos_sin) in enumerate(zip(self.blocks, self.arch.windows, turns, strict=True)):
+        for layer, (block, window, cos_sin) in enumerate(
+            zip(self.blocks, self.arch.windows, turns, strict=True)
+        ):
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, layer)
             graph, weights = nnx.split(block)
             static = _Layer(graph, dropout_rate, window)
-            x = (_read_again if remat else _read_layer)(static, weights, x, (cos_sin, segment_ids_BT, key))
+            x = (_read_again if remat else _read_layer)(
+                static, weights, x, (cos_sin, segment_ids_BT, key)
+            )
             x = constrained(x, "rows", None, None)
         return self.final_norm(x)
 
@@ -91,14 +109,21 @@ class Transformer(nnx.Module):
         return self.final_norm(x), Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32))
 
     def after(
-        self, tokens_BT: jax.Array, positions_BT: jax.Array, segment_ids_BT: jax.Array, prefix: Prefix, prompt_B: jax.Array
+        self,
+        tokens_BT: jax.Array,
+        positions_BT: jax.Array,
+        segment_ids_BT: jax.Array,
+        prefix: Prefix,
+        prompt_B: jax.Array,
     ) -> jax.Array:
-        """Reads packed rows that go on after prompts; a token sees its row's prompt and earlier tokens of its own segment.
+        """Reads packed rows that go on after prompts; a token sees its row's prompt and earlier
+        tokens of its own segment.
 
         Args:
             tokens_BT: int32 ids.
             positions_BT: int32; the first token of a segment has its prompt's length.
-            segment_ids_BT: int32, 0 padding, 1.. the segments of a row, which all follow the same prompt.
+            segment_ids_BT: int32, 0 padding, 1.. the segments of a row, which all follow the same
+                prompt.
             prefix: what `prefill` read of P prompts.
             prompt_B: int32, which of the P prompts stands before each row.
 
@@ -108,41 +133,68 @@ class Transformer(nnx.Module):
         x, turns = self._start(tokens_BT, positions_BT)
         x = constrained(x, "rows", None, None)
         length_B, room = prefix.length_P[prompt_B], prefix.k[0].shape[2]
-        see = {window: _after_mask(positions_BT, segment_ids_BT, length_B, room, window) for window in dict.fromkeys(self.arch.windows)}
-        for layer, (block, window, cos_sin) in enumerate(zip(self.blocks, self.arch.windows, turns, strict=True)):
+        see = {
+            window: _after_mask(positions_BT, segment_ids_BT, length_B, room, window)
+            for window in dict.fromkeys(self.arch.windows)
+        }
+        for layer, (block, window, cos_sin) in enumerate(
+            zip(self.blocks, self.arch.windows, turns, strict=True)
+        ):
             q, k, v = block.project(x, cos_sin)
             k = jnp.concatenate([prefix.k[layer][prompt_B].astype(k.dtype), k], axis=2)
             v = jnp.concatenate([prefix.v[layer][prompt_B].astype(v.dtype), v], axis=2)
-            x = constrained(block.join(x, attention.masked(q, k, v, see[window])), "rows", None, None)
+            x = constrained(
+                block.join(x, attention.masked(q, k, v, see[window])), "rows", None, None
+            )
         return self.final_norm(x)
 
     def extend(
-        self, token_B: jax.Array, position_B: jax.Array, reads_B: jax.Array, cache: Cache, seating: Seating, column: jax.Array
+        self,
+        token_B: jax.Array,
+        position_B: jax.Array,
+        reads_B: jax.Array,
+        cache: Cache,
+        seating: Seating,
+        column: jax.Array,
     ) -> tuple[jax.Array, Cache]:
-        """Reads one new token of every row; each sees its prompt, its own earlier tokens and itself.
+        """Reads one new token of every row; each sees its prompt, its own earlier tokens and
+        itself.
 
         Args:
             token_B: int32 ids.
             position_B: int32, where they stand in prompt and solution together.
-            reads_B: bool; rows that do not read leave nothing in the cache, and their hidden state means nothing.
+            reads_B: bool; rows that do not read leave nothing in the cache, and their hidden state
+                means nothing.
             cache: donate it: the new tokens are written in place.
             seating: which prompt and pages each row sees.
-            column: int32 scalar, the column of the newest pages to write; each once between two calls of `cache.flush`.
+            column: int32 scalar, the column of the newest pages to write; each once between two
+                calls of `cache.flush`.
 
         Returns:
             hidden_BD and the cache with the new tokens in it.
         """
         written_B = jnp.where(reads_B, position_B, -1)
-        position_XW = jax.lax.dynamic_update_slice(cache.pages.position_XW, written_B[:, None], (0, column))
-        cache = dataclasses.replace(cache, pages=dataclasses.replace(cache.pages, position_XW=position_XW))
-        see = {window: cached_attention.masks(cache, seating, position_B, window) for window in dict.fromkeys(self.arch.windows)}
+        position_XW = jax.lax.dynamic_update_slice(
+            cache.pages.position_XW, written_B[:, None], (0, column)
+        )
+        cache = dataclasses.replace(
+            cache, pages=dataclasses.replace(cache.pages, position_XW=position_XW)
+        )
+        see = {
+            window: cached_attention.masks(cache, seating, position_B, window)
+            for window in dict.fromkeys(self.arch.windows)
+        }
         x, turns = self._start(token_B[:, None], position_B[:, None])
         ks, vs = list(cache.pages.k), list(cache.pages.v)
-        for layer, (block, window, cos_sin) in enumerate(zip(self.blocks, self.arch.windows, turns, strict=True)):
+        for layer, (block, window, cos_sin) in enumerate(
+            zip(self.blocks, self.arch.windows, turns, strict=True)
+        ):
             q, k, v = block.project(x, cos_sin)
             ks[layer], vs[layer] = append(ks[layer], vs[layer], k, v, column)
             prompt = cache.prompts.k[layer], cache.prompts.v[layer]
-            mixed = cached_attention.attend(q[:, 0], prompt, (ks[layer], vs[layer]), seating, see[window])
+            mixed = cached_attention.attend(
+                q[:, 0], prompt, (ks[layer], vs[layer]), seating, see[window]
+            )
             x = block.join(x, mixed[:, None])
         pages = dataclasses.replace(cache.pages, k=tuple(ks), v=tuple(vs))
         return self.final_norm(x)[:, 0], dataclasses.replace(cache, pages=pages)
@@ -150,7 +202,14 @@ class Transformer(nnx.Module):
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Scores of all vocab_size ids, float32 [..., V], of hidden [..., D]."""
         output_VD = self.output_rows()
-        return gathered(jnp.einsum("...D,VD->...V", hidden, output_VD.astype(hidden.dtype), preferred_element_type=jnp.float32))
+        return gathered(
+            jnp.einsum(
+                "...D,VD->...V",
+                hidden,
+                output_VD.astype(hidden.dtype),
+                preferred_element_type=jnp.float32,
+            )
+        )
 
     def output_rows(self) -> jax.Array:
         """The output matrix [V, D]; the embedding itself where they are tied."""
@@ -159,11 +218,16 @@ class Transformer(nnx.Module):
     def _check_length(self, tokens: int) -> None:
         if tokens > self.arch.context:
             raise ValueError(
-                f"rows of {tokens} tokens do not fit the model's context of {self.arch.context}; cut them or raise model.context"
+                f"rows of {tokens} tokens do not fit the model's context of "
+                f"{self.arch.context}; cut them or raise model.context"
             )
 
-    def _start(self, tokens: jax.Array, positions: jax.Array) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array] | None]]:
-        """The residual stream's first state [..., D] and the rotation of each layer (None with learned positions)."""
+    def _start(
+        self, tokens: jax.Array, positions: jax.Array
+    ) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array] | None]]:
+        """The residual stream's first state [..., D] and the rotation of each layer (None with
+        learned positions).
+        """
         arch = self.arch
         x = self._look_up(tokens).astype(self.dtype)
         if arch.scaled_embed:  # the factor is rounded as well: so Gemma was trained
@@ -173,7 +237,9 @@ class Transformer(nnx.Module):
 
         def turn(theta: float, scaling: rotary.RopeScaling | None) -> tuple[jax.Array, jax.Array]:
             # XLA would compute sines anew in every layer, where they fuse with the rotation.
-            return jax.lax.optimization_barrier(rotary.rotation(positions, arch.head_width, theta, scaling))
+            return jax.lax.optimization_barrier(
+                rotary.rotation(positions, arch.head_width, theta, scaling)
+            )
 
         cos_sin = turn(arch.rope_theta, arch.rope_scaling)
         local = cos_sin if arch.local_rope_theta is None else turn(arch.local_rope_theta, None)
@@ -191,25 +257,44 @@ class Transformer(nnx.Module):
 
 
 def narrow(weights: Any, dtype: jax.typing.DTypeLike) -> Any:
-    """Parameters with the matrices in the type that they are multiplied in; norms' scales and biases stay as exact as they are."""
-    return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim > 1 and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, weights)
+    """Parameters with the matrices in the type that they are multiplied in; norms' scales and
+    biases stay as exact as they are.
+    """
+    return jax.tree.map(
+        lambda leaf: (
+            leaf.astype(dtype)
+            if leaf.ndim > 1 and jnp.issubdtype(leaf.dtype, jnp.floating)
+            else leaf
+        ),
+        weights,
+    )
 
 
 def _after_mask(
-    positions_BT: jax.Array, segment_ids_BT: jax.Array, length_B: jax.Array, prompt_tokens: int, window: int | None
+    positions_BT: jax.Array,
+    segment_ids_BT: jax.Array,
+    length_B: jax.Array,
+    prompt_tokens: int,
+    window: int | None,
 ) -> jax.Array:
     """Which of the prompt's keys and then of the row's own each token sees: [B, T, S + T]."""
     place = jnp.arange(prompt_tokens)
-    see_prompt = jnp.broadcast_to(place < length_B[:, None, None], (*positions_BT.shape, prompt_tokens))
+    see_prompt = jnp.broadcast_to(
+        place < length_B[:, None, None], (*positions_BT.shape, prompt_tokens)
+    )
     if window is not None:
         see_prompt = see_prompt & _visible(positions_BT[..., None], place, window)
     order = jnp.arange(positions_BT.shape[1])
-    see_own = (segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]) & _visible(order[:, None], order[None, :], window)
+    see_own = (segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]) & _visible(
+        order[:, None], order[None, :], window
+    )
     return jnp.concatenate([see_prompt, see_own], axis=2)
 
 
 def _visible(query: jax.Array, key: jax.Array, window: int | None) -> jax.Array:
-    """True where a query at one place of a row sees a key at another: not later, and within the sliding window."""
+    """True where a query at one place of a row sees a key at another: not later, and within the
+    sliding window.
+    """
     seen = key <= query
     return seen if window is None else seen & (query - key < window)
 
@@ -222,8 +307,12 @@ class _Layer(NamedTuple):
     window: int | None
 
 
-def _read_layer(static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]) -> jax.Array:
-    """One block over packed rows; given: rotation, segment ids, dropout key, none of which has a gradient."""
+def _read_layer(
+    static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]
+) -> jax.Array:
+    """One block over packed rows; given: rotation, segment ids, dropout key, none of which has a
+    gradient.
+    """
     cos_sin, segment_ids_BT, key = given
     block = nnx.merge(static.graph, weights)
     q, k, v = block.project(x, cos_sin)
@@ -232,28 +321,37 @@ def _read_layer(static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[A
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _read_again(static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]) -> jax.Array:
+def _read_again(
+    static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]
+) -> jax.Array:
     """`_read_layer`, whose backward pass starts from the layer's input alone.
 
-    jax.checkpoint would do where the compiler minds its barriers. XLA's CPU compiler drops them and then recomputes all layers at once, so
-    that what they hold is alive together again.
+    jax.checkpoint would do where the compiler minds its barriers. XLA's CPU compiler drops them and
+    then recomputes all layers at once, so that what they hold is alive together again.
     """
     return _read_layer(static, weights, x, given)
 
 
-def _again_forward(static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]) -> tuple[jax.Array, tuple[Any, ...]]:
+def _again_forward(
+    static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]
+) -> tuple[jax.Array, tuple[Any, ...]]:
     return _read_layer(static, weights, x, given), (weights, x, given)
 
 
-def _again_backward(static: _Layer, kept: tuple[Any, ...], slope: jax.Array) -> tuple[Any, jax.Array, None]:
+def _again_backward(
+    static: _Layer, kept: tuple[Any, ...], slope: jax.Array
+) -> tuple[Any, jax.Array, None]:
     weights, x, given = kept
 
     def pull(x: jax.Array, slope: jax.Array) -> tuple[Any, jax.Array]:
-        return jax.vjp(lambda weights, x: _read_layer(static, weights, x, given), weights, x)[1](slope)
+        return jax.vjp(lambda weights, x: _read_layer(static, weights, x, given), weights, x)[1](
+            slope
+        )
 
     if jax.default_backend() != "cpu":
         return *pull(*jax.lax.optimization_barrier((x, slope))), None
-    # A branch is one unit that waits for its operands. The other one is as true: of a gradient that is no number none comes.
+    # A branch is one unit that waits for its operands. The other one is as true: of a gradient that
+    # is no number none comes.
     first = slope.reshape(-1)[0]
     lost = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), (weights, x))
     return *jax.lax.cond(first == first, pull, lambda *_: lost, x, slope), None

@@ -1,4 +1,7 @@
-"""python -m verifier.plan: what an experiment needs on devices that are not there. Knows flags; the figures are the other modules'."""
+"""python -m verifier.plan: what an experiment needs on devices that are not there.
+
+Knows flags; the figures are the other modules'.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,25 @@ from verifier.plan import devices as devices_lib
 from verifier.run import experiment
 from verifier.system import log
 
-_EXP = flags.DEFINE_string("exp", None, "A module of experiments/ or a path to a .py file with get_config().")
-_MESH = flags.DEFINE_string("mesh", None, "data,fsdp,tensor, such as 1,16,4. Default: the experiment's.")
-_DEVICES = flags.DEFINE_string("devices", None, "KIND-N such as v5e-64 or h100-8, or a number. Default: the product of --mesh.")
-_STAGES = flags.DEFINE_list("stages", None, "Some of pretrain, finetune, sample, verify, score. Default: those of the experiment.")
-_SET = flags.DEFINE_multi_string("set", [], "path=value for a knob of the configuration; may be repeated, or followed by more path=value.")
+_EXP = flags.DEFINE_string(
+    "exp", None, "A module of experiments/ or a path to a .py file with get_config()."
+)
+_MESH = flags.DEFINE_string(
+    "mesh", None, "data,fsdp,tensor, such as 1,16,4. Default: the experiment's."
+)
+_DEVICES = flags.DEFINE_string(
+    "devices", None, "KIND-N such as v5e-64 or h100-8, or a number. Default: the product of --mesh."
+)
+_STAGES = flags.DEFINE_list(
+    "stages",
+    None,
+    "Some of pretrain, finetune, sample, verify, score. Default: those of the experiment.",
+)
+_SET = flags.DEFINE_multi_string(
+    "set",
+    [],
+    "path=value for a knob of the configuration; may be repeated, or followed by more path=value.",
+)
 
 
 def run(argv: Sequence[str]) -> str:
@@ -35,15 +52,24 @@ def run(argv: Sequence[str]) -> str:
         argv: arguments that are no flags; each must be one more `path=value`.
     """
     if _EXP.value is None:
-        raise errors.ConfigError("--exp is missing: name an experiment, such as --exp=gsm8k_token_verifier --devices=h100-8")
+        raise errors.ConfigError(
+            "--exp is missing: name an experiment, such as --exp=gsm8k_token_verifier "
+            "--devices=h100-8"
+        )
     strays = [word for word in argv if "=" not in word]
     if strays:
-        raise errors.ConfigError(f"unexpected argument {strays[0]!r}: knobs are given as --set path=value, the rest as --flag=value")
-    config = config_lib.override(experiment.load(_EXP.value), [*answer.mesh(_MESH.value), *_SET.value, *argv])
+        raise errors.ConfigError(
+            f"unexpected argument {strays[0]!r}: knobs are given as --set path=value, the rest "
+            "as --flag=value"
+        )
+    config = config_lib.override(
+        experiment.load(_EXP.value), [*answer.mesh(_MESH.value), *_SET.value, *argv]
+    )
     config_checks.check(config)
     devices = devices_lib.parse(_DEVICES.value or answer.devices_of(config.mesh))
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's remarks on how it divides programs
+    # the compiler's remarks on how it divides programs
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import jax  # after the cheap checks: it takes seconds
 
     jax.config.update("jax_platforms", "cpu")

@@ -1,4 +1,7 @@
-"""Which knobs would make a stage fit: each is tried by planning the stage again. Knows which knob costs what, and no figure."""
+"""Which knobs would make a stage fit: each is tried by planning the stage again.
+
+Knows which knob costs what, and no figure.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +21,31 @@ def limit(devices: Devices) -> float:
 
 
 def ways_out(subject: Subject, stage: str, devices: Devices) -> str:
-    """What to set so that a stage fits, as a line to print: the first that does, cheapest first, or how far they lead."""
+    """What to set so that a stage fits, as a line to print: the first that does, cheapest first, or
+    how far they lead.
+    """
     tried: dict[str, int] = {}
     for assignments in _candidates(subject.config, stage, devices):
         shown = " ".join(assignments)
         try:
-            found = footprints.plan(subject._replace(config=override(subject.config, assignments)), stage, devices)
+            found = footprints.plan(
+                subject._replace(config=override(subject.config, assignments)), stage, devices
+            )
         except UserError:
             continue  # this mesh divides the model no better, or holds no slot
         if found.total <= limit(devices):
             return f"--set {shown} makes it {found.total / 1e9:.1f} GB a device, which fits"
         tried[shown] = found.total
     if not tried:
-        return "no other setting can be had on these devices: take more of them, larger ones, or a smaller model"
+        return (
+            "no other setting can be had on these devices: take more of them, larger ones, or "
+            "a smaller model"
+        )
     best = min(tried, key=lambda shown: tried[shown])
-    return f"nothing tried fits; closest is --set {best} with {tried[best] / 1e9:.1f} GB a device: take more devices or larger ones"
+    return (
+        f"nothing tried fits; closest is --set {best} with {tried[best] / 1e9:.1f} GB a "
+        "device: take more devices or larger ones"
+    )
 
 
 def _candidates(config: Config, stage: str, devices: Devices) -> Iterator[list[str]]:
@@ -41,7 +54,11 @@ def _candidates(config: Config, stage: str, devices: Devices) -> Iterator[list[s
     if stage in footprints.JOBS:
         yield from _for_training(config, stage, devices, narrow)
         return
-    knob, rows = ("sample.rows", config.sample.rows) if stage == "sample" else ("score.rows", config.score.rows)
+    knob, rows = (
+        ("sample.rows", config.sample.rows)
+        if stage == "sample"
+        else ("score.rows", config.score.rows)
+    )
     fewer = [[f"{knob}={rows >> n}"] for n in range(1, 5) if rows >> n]
     if stage == "sample" and rows:
         yield ["sample.rows=0"]
@@ -58,12 +75,18 @@ def _candidates(config: Config, stage: str, devices: Devices) -> Iterator[list[s
         yield [*mesh, *narrow, *less]
 
 
-def _for_training(config: Config, stage: str, devices: Devices, narrow: list[str]) -> Iterator[list[str]]:
+def _for_training(
+    config: Config, stage: str, devices: Devices, narrow: list[str]
+) -> Iterator[list[str]]:
     job = getattr(config, stage)
     again = [] if job.remat else [f"{stage}.remat=true"]
     groups = devices.count // config.mesh.tensor
     most = job.batch_rows // groups  # micro-batches of one row a group
-    parts = [f"{stage}.accumulate={most}"] if groups and job.batch_rows % groups == 0 and most > job.accumulate else []
+    parts = (
+        [f"{stage}.accumulate={most}"]
+        if groups and job.batch_rows % groups == 0 and most > job.accumulate
+        else []
+    )
     for one in (again, parts, [*again, *parts]):
         if one:
             yield one

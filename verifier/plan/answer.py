@@ -1,4 +1,7 @@
-"""What a plan is asked for and what it answers, as text: from settings and devices to the table. Knows words, no flags and no figures."""
+"""What a plan is asked for and what it answers, as text: from settings and devices to the table.
+
+Knows words, no flags and no figures.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,18 @@ from verifier import errors
 from verifier.plan import devices as devices_lib
 
 
-def answer(config: config_lib.Config, devices: devices_lib.Devices, names: Sequence[str] | None) -> str:
+def answer(
+    config: config_lib.Config, devices: devices_lib.Devices, names: Sequence[str] | None
+) -> str:
     """The plan of some stages as text; None: of all that the settings have."""
     from verifier.plan import advice, footprints, subject, table
 
     all_names = ("pretrain", "finetune", "sample", "verify", "score")
     if strange := [name for name in names or () if name not in all_names]:
-        raise errors.ConfigError(f"--stages: nothing is planned for {strange[0]!r}; expected some of {', '.join(all_names)}")
+        raise errors.ConfigError(
+            f"--stages: nothing is planned for {strange[0]!r}; expected some of "
+            f"{', '.join(all_names)}"
+        )
     idle = {name for name in footprints.JOBS if not getattr(config, name).has_work}
     asked = [name for name in all_names if (name not in idle if names is None else name in names)]
     config = dataclasses.replace(config, mesh=footprints.closed(config.mesh, devices))
@@ -46,15 +54,22 @@ def mesh(text: str | None) -> list[str]:
         return []
     sizes = text.replace("x", ",").split(",")
     if len(sizes) != 3 or not all(re.fullmatch(r"-1|[1-9]\d*", size.strip()) for size in sizes):
-        raise errors.ConfigError(f"--mesh={text}: expected three numbers of devices, data,fsdp,tensor, such as 1,16,4 (one may be -1)")
-    return [f"mesh.{axis}={size.strip()}" for axis, size in zip(("data", "fsdp", "tensor"), sizes, strict=True)]
+        raise errors.ConfigError(
+            f"--mesh={text}: expected three numbers of devices, data,fsdp,tensor, such as "
+            "1,16,4 (one may be -1)"
+        )
+    return [
+        f"mesh.{axis}={size.strip()}"
+        for axis, size in zip(("data", "fsdp", "tensor"), sizes, strict=True)
+    ]
 
 
 def devices_of(mesh: config_lib.MeshConfig) -> str:
     """How many devices a mesh has that leaves none open."""
     if -1 in (mesh.data, mesh.fsdp, mesh.tensor):
         raise errors.ConfigError(
-            f"--devices is missing, and mesh.data={mesh.data} mesh.fsdp={mesh.fsdp} mesh.tensor={mesh.tensor} leaves their number open: "
-            "give --devices=KIND-N such as h100-8, or --mesh without -1"
+            f"--devices is missing, and mesh.data={mesh.data} mesh.fsdp={mesh.fsdp} "
+            f"mesh.tensor={mesh.tensor} leaves their number open: give --devices=KIND-N such "
+            "as h100-8, or --mesh without -1"
         )
     return str(mesh.data * mesh.fsdp * mesh.tensor)

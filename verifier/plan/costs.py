@@ -1,7 +1,8 @@
 """Operations, bytes and time of a step, by counting. Knows shapes; compiles nothing.
 
-A product of [n, m] and [m, k] is 2nmk operations; norms, softmax and other work by entry are left out (a per cent or two). Bytes are the
-least that a device must move from and to its memory. Communication between devices is not counted.
+A product of [n, m] and [m, k] is 2nmk operations; norms, softmax and other work by entry are left
+out (a per cent or two). Bytes are the least that a device must move from and to its memory.
+Communication between devices is not counted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from verifier.config import TrainConfig
 from verifier.model.arch import Arch, layer_parameters, parameters
 from verifier.plan.devices import Kind
 
-COMPUTE_SHARE = 0.4  # of the published peak that products are assumed to reach: what well-made training reaches on these devices
+# of the published peak that products are assumed to reach: what well-made training reaches on these
+# devices
+COMPUTE_SHARE = 0.4
 MEMORY_SHARE = 0.6  # of the published bandwidth, likewise
 SLOTS_USED = 0.9  # share of slots in which a token is written
 PACKED = 0.95  # share of a training row that is not padding
@@ -27,17 +30,28 @@ class Work(NamedTuple):
     bytes: float
 
     def seconds(self, kind: Kind, narrow: bool) -> float:
-        """At the assumed shares of the peaks; products of float32 are taken to run at half the speed of bfloat16."""
+        """At the assumed shares of the peaks; products of float32 are taken to run at half the
+        speed of bfloat16.
+        """
         peak = kind.teraflops * 1e12 * (1.0 if narrow else 0.5)
-        return max(self.operations / (COMPUTE_SHARE * peak), self.bytes / (MEMORY_SHARE * kind.bandwidth * 1e9))
+        return max(
+            self.operations / (COMPUTE_SHARE * peak),
+            self.bytes / (MEMORY_SHARE * kind.bandwidth * 1e9),
+        )
 
     def bound(self, kind: Kind, narrow: bool) -> str:
         """Which of the two takes longer."""
-        return "compute" if self.seconds(kind, narrow) > self.bytes / (MEMORY_SHARE * kind.bandwidth * 1e9) else "memory"
+        return (
+            "compute"
+            if self.seconds(kind, narrow) > self.bytes / (MEMORY_SHARE * kind.bandwidth * 1e9)
+            else "memory"
+        )
 
 
 def token_operations(arch: Arch, keys: float, logits: bool) -> float:
-    """Of one token that is read and sees `keys` keys, masked ones included; logits: those of the whole vocabulary are computed."""
+    """Of one token that is read and sees `keys` keys, masked ones included; logits: those of the
+    whole vocabulary are computed.
+    """
     layers = arch.layers * (2 * layer_parameters(arch) + 4 * arch.heads * arch.head_width * keys)
     return layers + (2 * arch.width * arch.vocab_size if logits else 0)
 
@@ -56,7 +70,14 @@ def train_step(arch: Arch, config: TrainConfig, mesh: Mapping[str, int], itemsiz
     output = 6 * arch.width * arch.vocab_size
     held = parameters(arch)
     gathered = config.accumulate * (3 if config.remat else 2) * held / mesh["tensor"] * itemsize
-    updated = 4 * 8 * held / (mesh["fsdp"] * mesh["tensor"])  # gradient written and read; parameters and two moments read and written
-    of_token = 6 * arch.width + 2 * (arch.heads + arch.kv_heads) * arch.head_width + 3 * arch.mlp_width + arch.heads * config.row_tokens
-    activations = 4 * itemsize * tokens / devices * arch.layers * of_token  # written and read, forward and backward
+    # gradient written and read; parameters and two moments read and written
+    updated = 4 * 8 * held / (mesh["fsdp"] * mesh["tensor"])
+    of_token = (
+        6 * arch.width
+        + 2 * (arch.heads + arch.kv_heads) * arch.head_width
+        + 3 * arch.mlp_width
+        + arch.heads * config.row_tokens
+    )
+    # written and read, forward and backward
+    activations = 4 * itemsize * tokens / devices * arch.layers * of_token
     return Work(tokens * (layers + output) / devices, gathered + updated + activations)

@@ -22,7 +22,8 @@ class Kind:
     a_host: int  # devices of a machine, where a run has several
 
 
-# TPU: Google Cloud's page of each version ("System architecture"). GPU: NVIDIA's data sheets of the SXM modules, without sparsity.
+# TPU: Google Cloud's page of each version ("System architecture"). GPU: NVIDIA's data sheets of the
+# SXM modules, without sparsity.
 KINDS: dict[str, Kind] = {
     "v4": Kind("TPU v4", "tpu", 275, 32, 1200, 4),
     "v5e": Kind("TPU v5e", "tpu", 197, 16, 819, 4),
@@ -32,7 +33,9 @@ KINDS: dict[str, Kind] = {
     "h100": Kind("H100 SXM", "cuda", 989, 80, 3350, 8),
     "h200": Kind("H200 SXM", "cuda", 989, 141, 4800, 8),
 }
-MOST = 2048  # devices of a plan: the compiler for CPUs takes the virtual devices beyond for those of another process
+# devices of a plan: the compiler for CPUs takes the virtual devices beyond for those of another
+# process
+MOST = 2048
 _ONE_HOST = {"v5e": 8, "v6e": 8}  # up to so many chips can be had in one machine
 
 
@@ -58,26 +61,39 @@ def parse(text: str) -> Devices:
     """The devices that `--devices` names.
 
     Args:
-        text: "KIND-N" such as v5e-64 or h100-8, or a number N. N counts chips, one JAX device each; the names that Google gives to slices
-            of v4 and v5p count two cores a chip.
+        text: "KIND-N" such as v5e-64 or h100-8, or a number N. N counts chips, one JAX device each;
+            the names that Google gives to slices of v4 and v5p count two cores a chip.
 
     Raises:
-        ConfigError: no such kind (the nearest is named), or N is no number of devices or fills no whole number of machines.
+        ConfigError: no such kind (the nearest is named), or N is no number of devices or fills no
+            whole number of machines.
     """
     found = re.fullmatch(r"(?:([a-z0-9]+)-)?(\d+)", text.strip().lower())
     known = ", ".join(KINDS)
     if found is None or not found[2].strip("0"):
-        raise ConfigError(f"--devices={text}: expected KIND-N such as v5e-64 or h100-8, or a number of devices; kinds: {known}")
+        raise ConfigError(
+            f"--devices={text}: expected KIND-N such as v5e-64 or h100-8, or a number of "
+            f"devices; kinds: {known}"
+        )
     if len(found[2]) > 9 or int(found[2]) > MOST:
-        raise ConfigError(f"--devices={kinds.shown(text)}: expected at most {MOST:,} devices; plan for fewer, and a part of the work")
+        raise ConfigError(
+            f"--devices={kinds.shown(text)}: expected at most {MOST:,} devices; plan for "
+            "fewer, and a part of the work"
+        )
     kind, count = found[1], int(found[2])
     if kind is None:
         return Devices(count, count)
     if kind not in KINDS:
         near = difflib.get_close_matches(kind, KINDS, n=1)
         hint = f"; did you mean {near[0]}-{count}?" if near else ""
-        raise ConfigError(f"--devices={text}: there is no kind {kind!r}{hint} Kinds: {known}; a number alone stands for any")
+        raise ConfigError(
+            f"--devices={text}: there is no kind {kind!r}{hint} Kinds: {known}; a number alone "
+            "stands for any"
+        )
     a_host = count if count <= _ONE_HOST.get(kind, KINDS[kind].a_host) else KINDS[kind].a_host
     if count % a_host:
-        raise ConfigError(f"--devices={text}: {count} devices do not fill machines of {a_host}; choose a multiple of {a_host}")
+        raise ConfigError(
+            f"--devices={text}: {count} devices do not fill machines of {a_host}; choose a "
+            f"multiple of {a_host}"
+        )
     return Devices(count, a_host, KINDS[kind])

@@ -1,4 +1,7 @@
-"""What each stage with a model holds on one device, and how much it works. Compiles the stages' own programs; runs nothing."""
+"""What each stage with a model holds on one device, and how much it works.
+
+Compiles the stages' own programs; runs nothing.
+"""
 
 from __future__ import annotations
 
@@ -87,46 +90,80 @@ def plan(subject: Subject, name: str, devices: Devices) -> Stage:
 
 
 def _train(subject: Subject, name: str, mesh: Mesh) -> Stage:
-    """A training job: the step, and the reading of a held-out batch, which is not divided into micro-batches."""
+    """A training job: the step, and the reading of a held-out batch, which is not divided into
+    micro-batches.
+    """
     config: TrainConfig = getattr(subject.config, name)
     device_checks.check_rows(name, config, mesh)
     loss = training.loss_of(name, subject.config, subject.vocab_size)
 
     def made(layers: int) -> tuple[step.Programs, step.TrainState, Batch]:
         graph, params, constants = step.split_model(_model(subject, layers, name == "verify"))
-        found, optimizer = step.compile_steps((graph, constants), loss, config, 1000, subject.config.seed, name)
+        found, optimizer = step.compile_steps(
+            (graph, constants), loss, config, 1000, subject.config.seed, name
+        )
         rows = NamedSharding(mesh, sharding.ROWS)
         shape = (config.batch_rows, config.row_tokens)
-        batch: Any = [jax.ShapeDtypeStruct(shape, kind, sharding=rows) for kind in [jnp.int32] * 3 + [jnp.float32] * 3]
+        batch: Any = [
+            jax.ShapeDtypeStruct(shape, kind, sharding=rows)
+            for kind in [jnp.int32] * 3 + [jnp.float32] * 3
+        ]
         return found, step.state_shapes(params, optimizer, mesh), Batch(*batch)
 
     def measure(layers: int) -> dict[str, Size]:
         found, state, batch = made(layers)
         with sharding.using(mesh):
-            sizes = {"step": programs.size(programs.compiled(found.step.lower(state, batch)))}  # type: ignore[attr-defined]
+            whole: Any = found.step, found.evaluate
+            sizes = {"step": programs.size(programs.compiled(whole[0].lower(state, batch)))}
             if config.accumulate > 1:
-                sizes["evaluate"] = programs.size(programs.compiled(found.evaluate.lower(state.params, batch)))  # type: ignore[attr-defined]
+                sizes["evaluate"] = programs.size(
+                    programs.compiled(whole[1].lower(state.params, batch))
+                )
         return sizes
 
     _, state, batch = made(subject.arch.layers)
-    held = {"parameters": _bytes(state.params), "optimiser": _bytes((state.optimiser, state.step)), "batch": _bytes(batch)}
-    held["temporaries"] = max(size.temporaries for size in programs.at_depth(measure, subject.arch).values())
+    held = {
+        "parameters": _bytes(state.params),
+        "optimiser": _bytes((state.optimiser, state.step)),
+        "batch": _bytes(batch),
+    }
+    held["temporaries"] = max(
+        size.temporaries for size in programs.at_depth(measure, subject.arch).values()
+    )
     done = costs.train_step(subject.arch, config, dict(mesh.shape), _itemsize(subject))
     shown = f"{config.batch_rows} x {config.row_tokens}"
-    return Stage(name, shown, held, 0, done, costs.PACKED * config.batch_rows * config.row_tokens, _trained_tokens(subject, name))
+    return Stage(
+        name,
+        shown,
+        held,
+        0,
+        done,
+        costs.PACKED * config.batch_rows * config.row_tokens,
+        _trained_tokens(subject, name),
+    )
 
 
 def _trained_tokens(subject: Subject, name: str) -> float:
-    """Tokens of all examples of a job: solutions behind their prompts; for the verifier, samples in equal mix with ground truth."""
-    config, train = subject.config, subject.texts["corpus" if name == "pretrain" and "corpus" in subject.texts else "train"]
+    """Tokens of all examples of a job: solutions behind their prompts; for the verifier, samples in
+    equal mix with ground truth.
+    """
+    config, train = (
+        subject.config,
+        subject.texts["corpus" if name == "pretrain" and "corpus" in subject.texts else "train"],
+    )
     tokens = train.problems * (train.prompt + train.solution)
     job: TrainConfig = getattr(config, name)
     if job.steps:
         return float(job.steps * job.batch_rows * job.row_tokens * costs.PACKED)
     if name != "verify":
         return float(job.epochs * tokens)
-    samples = min(config.sample.train_samples, config.verify.samples_per_problem or config.sample.train_samples)
-    share = min(config.sample.train_problems or train.problems, train.problems) / max(train.problems, 1)
+    samples = min(
+        config.sample.train_samples,
+        config.verify.samples_per_problem or config.sample.train_samples,
+    )
+    share = min(config.sample.train_problems or train.problems, train.problems) / max(
+        train.problems, 1
+    )
     return config.verify.epochs * tokens * share * samples * (2 if config.verify.lm_weight else 1)
 
 
@@ -134,50 +171,83 @@ def _sample(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
     """Sampling on one machine; the others do the same."""
     config, arch = subject.config.sample, subject.arch
     model = _model(subject, arch.layers, False)
-    splits = {split: (subject.texts[split], getattr(config, f"{split}_samples")) for split in ("train", "heldout", "test")}
+    splits = {
+        split: (subject.texts[split], getattr(config, f"{split}_samples"))
+        for split in ("train", "heldout", "test")
+    }
     if config.train_problems:
         train, samples = splits["train"]
-        splits["train"] = (train._replace(problems=min(config.train_problems, train.problems)), samples)
+        splits["train"] = (
+            train._replace(problems=min(config.train_problems, train.problems)),
+            samples,
+        )
     most = max(splits.values(), key=lambda each: each[0].problems * each[1])
     groups = sharding.groups(mesh)
-    longest = min(max(text.longest for text, _ in splits.values()), max(arch.context - config.max_new_tokens, 1))
-    job = memory.Work(longest, most[0].problems, most[1], config.max_new_tokens, groups * devices.hosts)
+    longest = min(
+        max(text.longest for text, _ in splits.values()),
+        max(arch.context - config.max_new_tokens, 1),
+    )
+    job = memory.Work(
+        longest, most[0].problems, most[1], config.max_new_tokens, groups * devices.hosts
+    )
     weights = steps.outline(model, subject.vocab_size, mesh)
-    gib = config.memory_gib or (devices.kind.gigabytes * 1e9 * memory.USABLE / 2**30 if devices.kind else _UNBOUNDED_GIB)
+    gib = config.memory_gib or (
+        devices.kind.gigabytes * 1e9 * memory.USABLE / 2**30 if devices.kind else _UNBOUNDED_GIB
+    )
     part = sharding.part_of(arch, mesh)
-    sizes = memory.plan(part, weights, job, config.rows, gib, devices.kind.platform if devices.kind else "tpu")
+    sizes = memory.plan(
+        part, weights, job, config.rows, gib, devices.kind.platform if devices.kind else "tpu"
+    )
 
     def shapes(layers: int) -> lowering.Given:
-        return lowering.shapes(_model(subject, layers, False), subject.vocab_size, config, sizes, mesh)
+        return lowering.shapes(
+            _model(subject, layers, False), subject.vocab_size, config, sizes, mesh
+        )
 
     def measure(layers: int) -> dict[str, Size]:
         found = lowering.lower(shapes(layers), config, sizes)
         return {name: programs.size(programs.compiled(each)) for name, each in found.items()}
 
     held = {"parameters": _bytes(weights), "caches": _bytes(shapes(arch.layers).state)}
-    held["temporaries"] = max(size.temporaries for size in programs.at_depth(measure, arch).values())
+    held["temporaries"] = max(
+        size.temporaries for size in programs.at_depth(measure, arch).values()
+    )
     stored = nnx.state(model, nnx.Param)
     stored = stored if mesh is None else sharding.place_parameters(stored, mesh, sharding.DECODING)
-    copied = held["parameters"] if _itemsize(subject) < 4 else 0  # parameters are read as float32, and cast
+    # parameters are read as float32, and cast
+    copied = held["parameters"] if _itemsize(subject) < 4 else 0
 
     written = most[0].solution / 2  # tokens of a solution under way
     token_bytes = 2 * part.layers * part.kv_heads * part.head_width * _itemsize(subject)
     keys = -(-sizes.rows // BLOCK_ROWS) * sizes.prompt_tokens + sizes.rows * (written + WINDOW / 2)
-    operations = sizes.rows * costs.token_operations(arch, most[0].prompt + written, True) / _tensor(mesh)
+    operations = (
+        sizes.rows * costs.token_operations(arch, most[0].prompt + written, True) / _tensor(mesh)
+    )
     wanted = sum(text.problems * samples * text.solution for text, samples in splits.values())
     wanted += splits["test"][0].problems * splits["test"][0].solution * config.greedy
     slots = sizes.rows * groups * devices.hosts
     done = Work(operations, held["parameters"] + keys * token_bytes)
-    return Stage("sample", f"{slots:,} slots", held, _bytes(stored) + copied, done, costs.SLOTS_USED * slots, wanted)
+    return Stage(
+        "sample",
+        f"{slots:,} slots",
+        held,
+        _bytes(stored) + copied,
+        done,
+        costs.SLOTS_USED * slots,
+        wanted,
+    )
 
 
 def _score(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
     """Scoring on one machine; the others do the same."""
     config, arch = subject.config, subject.arch
     texts, samples = subject.texts["test"], config.sample.test_samples
-    lengths = [config.sample.max_new_tokens, *[round(texts.solution)] * (samples - 1)]  # some sample comes to no end
+    # some sample comes to no end
+    lengths = [config.sample.max_new_tokens, *[round(texts.solution)] * (samples - 1)]
     longest = min(texts.longest, max(arch.context - config.sample.max_new_tokens, 1))
-    each = score_lib.Solutions("", [0] * longest, range(samples), [[0] * length for length in lengths])
+    each = score_lib.Solutions(
+        "", [0] * longest, range(samples), [[0] * length for length in lengths]
+    )
     # More than the rows of a call, as most groups are: then prompts take turns in twice the room.
     group = [each] * min(max(score_lib.LOOKED_AT, 2 * config.score.rows), texts.problems)
     rows, row_tokens = 0, 0
@@ -185,10 +255,19 @@ def _score(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
     def measure(layers: int) -> dict[str, Size]:
         nonlocal rows, row_tokens
         verifier = _model(subject, layers, True)
-        (rows, row_tokens), prompts, found = score_lib.programs(verifier, group, config.score, mesh, programs.compiled)
-        caches, sizes = Size(_bytes(prompts), 0), {name: programs.size(program) for name, program in found.items()}
-        if rows >= len(group):  # all prompts are read by one call, whose results are the caches; otherwise it makes new ones beside them
-            sizes["prompts"] = sizes["prompts"]._replace(temporaries=sizes["prompts"].temporaries - caches.given)
+        (rows, row_tokens), prompts, found = score_lib.programs(
+            verifier, group, config.score, mesh, programs.compiled
+        )
+        caches, sizes = (
+            Size(_bytes(prompts), 0),
+            {name: programs.size(program) for name, program in found.items()},
+        )
+        # all prompts are read by one call, whose results are the caches; otherwise it makes new
+        # ones beside them
+        if rows >= len(group):
+            sizes["prompts"] = sizes["prompts"]._replace(
+                temporaries=sizes["prompts"].temporaries - caches.given
+            )
         return {"caches": caches} | sizes
 
     sizes = programs.at_depth(measure, arch)
@@ -196,7 +275,8 @@ def _score(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
     stored = stored if mesh is None else sharding.place_parameters(stored, mesh)
     narrow = _itemsize(subject) / 4
     held = {
-        "parameters": round(_bytes(stored) * (1 + (narrow if narrow < 1 else 0))),  # float32 as they were saved, and cast
+        # float32 as they were saved, and cast
+        "parameters": round(_bytes(stored) * (1 + (narrow if narrow < 1 else 0))),
         "caches": sizes.pop("caches").given,
         "temporaries": max(size.temporaries for size in sizes.values()),
     }
@@ -204,16 +284,29 @@ def _score(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
     tokens = rows * row_tokens
     operations = tokens * costs.token_operations(arch, longest + row_tokens, False) / parts
     gathered = costs.layer_parameters(arch) * arch.layers * _itemsize(subject) / _tensor(mesh)
-    read = {split: subject.texts[split].problems * getattr(config.sample, f"{split}_samples") for split in ("heldout", "test")}
+    read = {
+        split: subject.texts[split].problems * getattr(config.sample, f"{split}_samples")
+        for split in ("heldout", "test")
+    }
     done = Work(operations, gathered + held["caches"])
     shown = f"{devices.hosts * rows} x {row_tokens}"
-    return Stage("score", shown, held, 0, done, costs.PACKED * tokens * devices.hosts, sum(read.values()) * texts.solution)
+    return Stage(
+        "score",
+        shown,
+        held,
+        0,
+        done,
+        costs.PACKED * tokens * devices.hosts,
+        sum(read.values()) * texts.solution,
+    )
 
 
 def _model(subject: Subject, layers: int, with_head: bool) -> Any:
     """The generator or the verifier as a model of shapes, of so many layers."""
     arch = dataclasses.replace(subject.arch, layers=layers)
-    return nnx.eval_shape(functools.partial(_build, arch, subject.config.model.dtype, subject, with_head))
+    return nnx.eval_shape(
+        functools.partial(_build, arch, subject.config.model.dtype, subject, with_head)
+    )
 
 
 def _build(arch: Arch, dtype: str, subject: Subject, with_head: bool) -> nnx.Module:
@@ -221,7 +314,9 @@ def _build(arch: Arch, dtype: str, subject: Subject, with_head: bool) -> nnx.Mod
     if not with_head:
         return backbone
     reserved = subject.config.verify.head == "reserved_logit"
-    return Verifier(backbone, ReservedLogitHead(subject.vocab_size) if reserved else LinearHead(arch.width))
+    return Verifier(
+        backbone, ReservedLogitHead(subject.vocab_size) if reserved else LinearHead(arch.width)
+    )
 
 
 def _bytes(tree: Any) -> int:

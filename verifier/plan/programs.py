@@ -1,7 +1,9 @@
-"""Programs compiled for virtual CPU devices at two small depths: what one of full depth holds is read off the line through both.
+"""Programs compiled for virtual CPU devices at two small depths: what one of full depth holds is
+read off the line through both.
 
-All layers are alike, or come in groups that are, so what a program holds grows by the same with every group. The compiler is told to order
-operations by memory, as those of accelerators do; by default the CPU's fetches the parameters of all layers first, and holds them together.
+All layers are alike, or come in groups that are, so what a program holds grows by the same with
+every group. The compiler is told to order operations by memory, as those of accelerators do; by
+default the CPU's fetches the parameters of all layers first, and holds them together.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ class Size(NamedTuple):
     """Bytes of a program on one device."""
 
     given: int  # arguments, shared with results where they are donated
-    temporaries: int  # what it holds beside them at most; results that are not written over an argument among them
+    # what it holds beside them at most; results that are not written over an argument among them
+    temporaries: int
 
     @property
     def total(self) -> int:
@@ -58,6 +61,11 @@ def at_depth(measure: Callable[[int], dict[str, Size]], arch: Arch) -> dict[str,
         return measure(layers)
     first, second = measure(low), measure(high)
     return {
-        name: Size(*(round(b + (b - a) / (high - low) * (layers - high)) for a, b in zip(first[name], second[name], strict=True)))
+        name: Size(
+            *(
+                round(b + (b - a) / (high - low) * (layers - high))
+                for a, b in zip(first[name], second[name], strict=True)
+            )
+        )
         for name in first
     }

@@ -1,4 +1,7 @@
-"""What is known of an experiment before it runs: its decoder, its vocabulary, how much text. Reads no weights and no network."""
+"""What is known of an experiment before it runs: its decoder, its vocabulary, how much text.
+
+Reads no weights and no network.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,9 @@ class Subject(NamedTuple):
 def read(config: Config) -> Subject:
     """Finds out what the settings stand for.
 
-    Sizes come from the model section, from the config.json in the folder that `model.weights` names, or from the table of published ones;
-    how much text there is from the problems, or for GSM8K, where no folder is named, from its published numbers.
+    Sizes come from the model section, from the config.json in the folder that `model.weights`
+    names, or from the table of published ones; how much text there is from the problems, or for
+    GSM8K, where no folder is named, from its published numbers.
 
     Raises:
         ConfigError: sizes that nobody knows, or rows longer than the context.
@@ -53,12 +57,24 @@ def read(config: Config) -> Subject:
         described = _described(config.model.weights, notes)
         stored = hf_weights.arch_from_hf(described)
         vocab_size = tokenizer.vocab_size if tokenizer else stored.vocab_size
-        rows = hf_weights.rows_needed(stored.vocab_size, vocab_size, str(described["model_type"]), config.model.weights)
-        arch = base_arch(dataclasses.replace(stored, vocab_size=rows), config, config.model.weights, generator_jobs(config))
+        rows = hf_weights.rows_needed(
+            stored.vocab_size, vocab_size, str(described["model_type"]), config.model.weights
+        )
+        arch = base_arch(
+            dataclasses.replace(stored, vocab_size=rows),
+            config,
+            config.model.weights,
+            generator_jobs(config),
+        )
     if "verify" not in generator_jobs(config):
-        notes.append(f"the verifier is planned with the generator's sizes, not those of {config.verify.weights}")
+        notes.append(
+            "the verifier is planned with the generator's sizes, not those of "
+            f"{config.verify.weights}"
+        )
     if config.verify.deduplicate:
-        notes.append("samples that are alike are counted, though verify.deduplicate leaves them out")
+        notes.append(
+            "samples that are alike are counted, though verify.deduplicate leaves them out"
+        )
     return Subject(config, arch, vocab_size, _texts(config, tokenizer, notes), tuple(notes))
 
 
@@ -69,8 +85,9 @@ def _described(weights: str, notes: list[str]) -> dict[str, object]:
         return hf_files.read_json(folder / "config.json")
     if weights not in MODELS:
         raise ConfigError(
-            f"model.weights={weights!r}: no folder with a config.json, and none of the models whose sizes are known here "
-            f"({', '.join(MODELS)}); put its config.json into a folder and name that (the weights themselves are not needed)"
+            f"model.weights={weights!r}: no folder with a config.json, and none of the models "
+            f"whose sizes are known here ({', '.join(MODELS)}); put its config.json into a "
+            "folder and name that (the weights themselves are not needed)"
         )
     notes.append(f"the sizes of {weights} are the published ones")
     return MODELS[weights]
@@ -95,16 +112,30 @@ def _texts(config: Config, tokenizer: Tokenizer | None, notes: list[str]) -> dic
     data = config.data
     if config.ood.sets:
         notes.append(f"problems of {', '.join(config.ood.sets)} (ood.sets) are not counted")
-    texts = {"corpus": _corpus(config.pretrain.corpus, tokenizer)} if config.pretrain.has_work and config.pretrain.corpus else {}
+    texts = (
+        {"corpus": _corpus(config.pretrain.corpus, tokenizer)}
+        if config.pretrain.has_work and config.pretrain.corpus
+        else {}
+    )
     named = data.dir or data.test_name or os.environ.get("GSM8K_DIR")
     if data.name != "gsm8k" or (data.source == "local" and named):
         found = sources.load_problems(data, config.seed)
         template = Template(data.prompt_template, data.target_template)
         return texts | {split: _counted(each, template, tokenizer) for split, each in found.items()}
-    notes.append("no folder of GSM8K is named: its published numbers of problems, and lengths in tokens of one a digit")
+    notes.append(
+        "no folder of GSM8K is named: its published numbers of problems, and lengths in tokens "
+        "of one a digit"
+    )
     left = GSM8K["train"].problems - data.heldout_problems
-    counts = {"train": data.train_problems or left, "heldout": data.heldout_problems, "test": data.test_problems or GSM8K["test"].problems}
-    return texts | {split: GSM8K["test" if split == "test" else "train"]._replace(problems=count) for split, count in counts.items()}
+    counts = {
+        "train": data.train_problems or left,
+        "heldout": data.heldout_problems,
+        "test": data.test_problems or GSM8K["test"].problems,
+    }
+    return texts | {
+        split: GSM8K["test" if split == "test" else "train"]._replace(problems=count)
+        for split, count in counts.items()
+    }
 
 
 def _corpus(path: str, tokenizer: Tokenizer | None) -> Text:
@@ -116,9 +147,18 @@ def _corpus(path: str, tokenizer: Tokenizer | None) -> Text:
 def _counted(found: Sequence[Problem], template: Template, tokenizer: Tokenizer | None) -> Text:
     start = len(tokenizer.start_ids) if tokenizer else 1
     prompts = [start + _tokens(template.render_prompt(each.question), tokenizer) for each in found]
-    solutions = [_tokens(template.render_target(each.solution), tokenizer) + 1 for each in found if each.solution]
+    solutions = [
+        _tokens(template.render_target(each.solution), tokenizer) + 1
+        for each in found
+        if each.solution
+    ]
     mean_solution = sum(solutions) / len(solutions) if solutions else GSM8K["train"].solution
-    return Text(len(found), sum(prompts) / max(len(prompts), 1), round(max(prompts, default=1)), mean_solution)
+    return Text(
+        len(found),
+        sum(prompts) / max(len(prompts), 1),
+        round(max(prompts, default=1)),
+        mean_solution,
+    )
 
 
 def _tokens(text: str, tokenizer: Tokenizer | None) -> float:

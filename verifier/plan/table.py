@@ -14,7 +14,9 @@ from verifier.plan.subject import Subject
 _HELD = ("parameters", "optimiser", "batch", "caches", "temporaries")
 
 
-def render(subject: Subject, devices: Devices, found: Sequence[Stage | str], advice: Mapping[str, str]) -> str:
+def render(
+    subject: Subject, devices: Devices, found: Sequence[Stage | str], advice: Mapping[str, str]
+) -> str:
     """The whole answer.
 
     Args:
@@ -24,7 +26,11 @@ def render(subject: Subject, devices: Devices, found: Sequence[Stage | str], adv
         advice: a line by stage that does not fit.
     """
     stages = [stage for stage in found if isinstance(stage, Stage)]
-    lines = [*_heading(subject, devices), "", *(_columns(subject, devices, stages) if stages else [])]
+    lines = [
+        *_heading(subject, devices),
+        "",
+        *(_columns(subject, devices, stages) if stages else []),
+    ]
     lines += [f"\n{stage} does not fit: {way}" for stage, way in advice.items()]
     return "\n".join([*lines, "", *_assumptions(subject, devices)])
 
@@ -34,8 +40,9 @@ def _heading(subject: Subject, devices: Devices) -> list[str]:
     kv = "" if arch.kv_heads == arch.heads else f" ({arch.kv_heads} of keys and values)"
     return [
         f"{subject.config.name} on {devices}; mesh {_mesh(mesh)} (data, fsdp, tensor)",
-        f"{costs.parameters(arch) / 1e9:,.3f} billion parameters: {arch.layers} layers of width {arch.width}, {arch.heads} heads{kv}, "
-        f"MLP {arch.mlp_width}, {arch.vocab_size:,} rows of vocabulary; {subject.config.model.dtype}",
+        f"{costs.parameters(arch) / 1e9:,.3f} billion parameters: {arch.layers} layers of "
+        f"width {arch.width}, {arch.heads} heads{kv}, MLP {arch.mlp_width}, "
+        f"{arch.vocab_size:,} rows of vocabulary; {subject.config.model.dtype}",
     ]
 
 
@@ -64,8 +71,19 @@ def _columns(subject: Subject, devices: Devices, stages: Sequence[Stage]) -> lis
         seconds = [stage.work.seconds(kind, narrow) for stage in stages]
         rows.append(("bound by", [stage.work.bound(kind, narrow) for stage in stages]))
         rows.append(("seconds a step", [f"{each:.3g}" for each in seconds]))
-        rows.append(("tokens/s, all", [f"{stage.tokens / each:,.0f}" for stage, each in zip(stages, seconds, strict=True)]))
-        hours = [stage.wanted / stage.tokens * each / 3600 for stage, each in zip(stages, seconds, strict=True)]
+        rows.append(
+            (
+                "tokens/s, all",
+                [
+                    f"{stage.tokens / each:,.0f}"
+                    for stage, each in zip(stages, seconds, strict=True)
+                ],
+            )
+        )
+        hours = [
+            stage.wanted / stage.tokens * each / 3600
+            for stage, each in zip(stages, seconds, strict=True)
+        ]
         rows.append(("hours", [f"{each:.2g}" for each in hours]))
     width = max(15, *(len(stage.name) + 2 for stage in stages))
     return [f"{name:20}" + "".join(f"{cell:>{width}}" for cell in cells) for name, cells in rows]
@@ -73,16 +91,20 @@ def _columns(subject: Subject, devices: Devices, stages: Sequence[Stage]) -> lis
 
 def _assumptions(subject: Subject, devices: Devices) -> list[str]:
     lines = [
-        "Parameters, optimiser state, batches and caches are counted from the shapes of a device's parts. Temporaries are those of the",
-        "stage's own programs, compiled for virtual CPU devices at two depths and carried on to all layers: a CPU multiplies bfloat16 in",
-        "float32 and has no fused attention, so a TPU or GPU needs less. Bytes moved are the least there can be; nothing is counted for",
+        "Parameters, optimiser state, batches and caches are counted from the shapes of a "
+        "device's parts. Temporaries are those of the",
+        "stage's own programs, compiled for virtual CPU devices at two depths and carried on "
+        "to all layers: a CPU multiplies bfloat16 in",
+        "float32 and has no fused attention, so a TPU or GPU needs less. Bytes moved are the "
+        "least there can be; nothing is counted for",
         "communication between devices.",
     ]
     if devices.kind:
         kind = devices.kind
         lines.append(
-            f"Time: {costs.COMPUTE_SHARE:.0%} of {kind.teraflops:g} TFLOP/s (half of that for float32) or {costs.MEMORY_SHARE:.0%} of "
-            f"{kind.bandwidth:,g} GB/s, whichever takes longer, as published for a {kind.name}."
+            f"Time: {costs.COMPUTE_SHARE:.0%} of {kind.teraflops:g} TFLOP/s (half of that for "
+            f"float32) or {costs.MEMORY_SHARE:.0%} of {kind.bandwidth:,g} GB/s, whichever "
+            f"takes longer, as published for a {kind.name}."
         )
     return lines + [f"Taken: {note}." for note in subject.notes]
 

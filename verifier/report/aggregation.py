@@ -1,7 +1,9 @@
-"""A solution's score out of the verifier's values at its tokens: last, mean, min, product, last line. Knows tokens, no votes and no file.
+"""A solution's score out of the verifier's values at its tokens: last, mean, min, product, last
+line. Knows tokens, no votes and no file.
 
-Cobbe et al. 2021 rank by the value at the last token (read so by Lightman et al. 2023, 2305.20050, appendix E), Lightman et al. by the
-product, or the minimum, over a solution's steps; here every token is a step. Which is best is a choice, and is made on held-out problems.
+Cobbe et al. 2021 rank by the value at the last token (read so by Lightman et al. 2023, 2305.20050,
+appendix E), Lightman et al. by the product, or the minimum, over a solution's steps; here every
+token is a step. Which is best is a choice, and is made on held-out problems.
 """
 
 from __future__ import annotations
@@ -28,15 +30,17 @@ from verifier.text.tokenizer import Tokenizer
 
 AGGREGATIONS = choices("report.aggregation")
 _COMPARED = 16  # solutions on which a tokenizer is held against the stored text
-_WAY_OUT = "name that of the samples' generator by --tokenizer=PATH (rerank), or take another aggregation"
-
-
+_WAY_OUT = (
+    "name that of the samples' generator by --tokenizer=PATH (rerank), or take another aggregation"
+)
 
 
 def in_last_line(token_N: np.ndarray, length_R: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
-    """Which tokens write the last line of their solution that is not blank, with all that follows it (line ends, the end token).
+    """Which tokens write the last line of their solution that is not blank, with all that follows
+    it (line ends, the end token).
 
-    A token that ends one line and begins the next counts as of the next if it writes anything but blanks of it.
+    A token that ends one line and begins the next counts as of the next if it writes anything but
+    blanks of it.
 
     Args:
         token_N: ids of all tokens, solution after solution.
@@ -51,14 +55,23 @@ def in_last_line(token_N: np.ndarray, length_R: np.ndarray, tokenizer: Tokenizer
     writes_N = np.array([bool(text.strip()) for text in texts], bool)[code_N]
     ends_line_N = np.array(["\n" in text for text in texts], bool)[code_N]
     begins_N = np.array([bool(text.rpartition("\n")[2].strip()) for text in texts], bool)[code_N]
-    inner_N = np.array(["\n" in text.rstrip() for text in texts], bool)[code_N]  # what it writes at its end is all of a new line
+    # what it writes at its end is all of a new line
+    inner_N = np.array(["\n" in text.rstrip() for text in texts], bool)[code_N]
     there = length_R > 0
-    start_R, row_N, place_N = np.cumsum(length_R) - length_R, np.repeat(np.arange(len(length_R)), length_R), np.arange(len(token_N))
+    start_R, row_N, place_N = (
+        np.cumsum(length_R) - length_R,
+        np.repeat(np.arange(len(length_R)), length_R),
+        np.arange(len(token_N)),
+    )
     if not there.any():
         return np.zeros(len(token_N), bool)
-    content_R = spread(np.maximum.reduceat(np.where(writes_N, place_N, -1), start_R[there]), there, -1)
+    content_R = spread(
+        np.maximum.reduceat(np.where(writes_N, place_N, -1), start_R[there]), there, -1
+    )
     before_N = ends_line_N & (place_N < content_R[row_N])
-    break_R = spread(np.maximum.reduceat(np.where(before_N, place_N, -1), start_R[there]), there, -1)
+    break_R = spread(
+        np.maximum.reduceat(np.where(before_N, place_N, -1), start_R[there]), there, -1
+    )
     after_R = np.where(break_R < 0, start_R, np.where(begins_N[break_R], break_R, break_R + 1))
     first_R = np.where(content_R < 0, start_R, np.where(inner_N[content_R], content_R, after_R))
     return place_N >= first_R[row_N]
@@ -73,21 +86,27 @@ def scores_of(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> Scores
         tokenizer: of the tokens, for `last_line`.
 
     Raises:
-        AggregationError: the token values, the tokens or the tokenizer are missing or do not fit each other.
+        AggregationError: the token values, the tokens or the tokenizer are missing or do not fit
+            each other.
     """
-    needed = {"token_scores": COUNT in split.rows.column_names, "tokens": how != "last_line" or "tokens" in split.texts.names}
+    needed = {
+        "token_scores": COUNT in split.rows.column_names,
+        "tokens": how != "last_line" or "tokens" in split.texts.names,
+    }
     for name, known in needed.items():
         if not known:
             raise AggregationError(
-                f"aggregation={how} needs `{name}`, which these samples and scores do not have; there are {', '.join(split.names)}: take "
-                "tables with it, such as a workdir's own, or aggregation=last"
+                f"aggregation={how} needs `{name}`, which these samples and scores do not "
+                f"have; there are {', '.join(split.names)}: take tables with it, such as a "
+                "workdir's own, or aggregation=last"
             )
     if how != "last_line":
         return token_values.kept(split.rows, how)
     if tokenizer is None:
         raise AggregationError(
-            "aggregation=last_line needs the tokenizer of the samples' tokens, to know which of them write the last line; there is none in "
-            "the workdir's generator/ or verifier/: name one by --tokenizer=PATH (rerank), or take another aggregation"
+            "aggregation=last_line needs the tokenizer of the samples' tokens, to know which "
+            "of them write the last line; there is none in the workdir's generator/ or "
+            "verifier/: name one by --tokenizer=PATH (rerank), or take another aggregation"
         )
     return Scores(_last_line_scores(split, tokenizer))
 
@@ -102,19 +121,26 @@ def _last_line_scores(split: SplitRows, tokenizer: Tokenizer) -> np.ndarray:
         _refuse_other_ids(token_N, tokenizer)
         there = length_R > 0
         start = (np.cumsum(length_R) - length_R)[there]
-        last = np.add.reduceat(in_last_line(token_N, length_R, tokenizer), start, dtype=np.int64) if len(start) else np.empty(0)
+        last = (
+            np.add.reduceat(in_last_line(token_N, length_R, tokenizer), start, dtype=np.int64)
+            if len(start)
+            else np.empty(0)
+        )
         return np.stack([length_R, spread(last, there, 0).astype(np.int64)])
 
-    length_R, last_R = np.concatenate(list(split.texts.pieces(["tokens"], of_tokens)), axis=1)[:, token_row_R]
+    length_R, last_R = np.concatenate(list(split.texts.pieces(["tokens"], of_tokens)), axis=1)[
+        :, token_row_R
+    ]
     values_R = split.rows[COUNT].to_numpy()
     if not np.array_equal(length_R, values_R):
         row = int(np.nonzero(length_R != values_R)[0][0])
         raise AggregationError(
-            f"aggregation=last_line: row {row + 1} has {length_R[row]} tokens and {values_R[row]} token scores; expected as many: "
-            "score these samples again"
+            f"aggregation=last_line: row {row + 1} has {length_R[row]} tokens and "
+            f"{values_R[row]} token scores; expected as many: score these samples again"
         )
     _refuse_other_tokenizer(split, tokenizer)
-    last_S = np.ones(split.values.rows, np.int64)  # by row of the scores; those of no sample may have any
+    # by row of the scores; those of no sample may have any
+    last_S = np.ones(split.values.rows, np.int64)
     last_S[value_row_R] = last_R
 
     def of_values(piece: pa.Table, first: int) -> np.ndarray:
@@ -130,7 +156,10 @@ def check_aggregation(how: str) -> None:
     """Raises AggregationError with the nearest names if there is no such aggregation."""
     if how not in AGGREGATIONS:
         near = difflib.get_close_matches(how, AGGREGATIONS, n=2, cutoff=0.4) or list(AGGREGATIONS)
-        raise AggregationError(f"there is no aggregation {how!r}; nearest: {', '.join(near)}; all: {', '.join(AGGREGATIONS)}")
+        raise AggregationError(
+            f"there is no aggregation {how!r}; nearest: {', '.join(near)}; all: "
+            f"{', '.join(AGGREGATIONS)}"
+        )
 
 
 def applied(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> SplitRows:
@@ -142,11 +171,16 @@ def applied(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> SplitRow
     """
     if how == "last" or split.candidates.score_C is None:
         return split
-    return dataclasses.replace(split, candidates=split.candidates.reranked(*scores_of(split, how, tokenizer)))
+    return dataclasses.replace(
+        split, candidates=split.candidates.reranked(*scores_of(split, how, tokenizer))
+    )
 
 
-def compare(splits: Mapping[str, SplitRows], tokenizer: Tokenizer | None, resamples: int, seed: int) -> dict[str, dict[str, Any] | None]:
-    """Best-of-n, the weighted vote and the AUROC within problems under every aggregation, by split; None for a split without scores.
+def compare(
+    splits: Mapping[str, SplitRows], tokenizer: Tokenizer | None, resamples: int, seed: int
+) -> dict[str, dict[str, Any] | None]:
+    """Best-of-n, the weighted vote and the AUROC within problems under every aggregation, by split;
+    None for a split without scores.
 
     Args:
         splits: ranked by the stored score, which is `last`.
@@ -155,8 +189,8 @@ def compare(splits: Mapping[str, SplitRows], tokenizer: Tokenizer | None, resamp
         seed: of the bootstrap.
 
     Returns:
-        For every split and aggregation `best_of_n`, its paired `difference_to_last`, `weighted_vote` and `auroc_within_problem`; None where
-        the rows do not have what it needs.
+        For every split and aggregation `best_of_n`, its paired `difference_to_last`,
+        `weighted_vote` and `auroc_within_problem`; None where the rows do not have what it needs.
     """
     out: dict[str, dict[str, Any] | None] = {}
     for name, split in splits.items():
@@ -165,15 +199,21 @@ def compare(splits: Mapping[str, SplitRows], tokenizer: Tokenizer | None, resamp
             continue
         bootstrap = Bootstrap.draw(len(split.candidates.count_P), resamples, seed)
         last_P = rank.best_of_n(split.candidates).correct_P
-        found = {how: _figures(_ranked(split, how, tokenizer), last_P, bootstrap) for how in AGGREGATIONS}
+        found = {
+            how: _figures(_ranked(split, how, tokenizer), last_P, bootstrap) for how in AGGREGATIONS
+        }
         if found["last"]:
-            found["last"]["difference_to_last"] = Estimate(value=0.0, ci95=[0.0, 0.0])  # by definition: nothing is left to chance
+            # by definition: nothing is left to chance
+            found["last"]["difference_to_last"] = Estimate(value=0.0, ci95=[0.0, 0.0])
         out[name] = found
     return out
 
 
-def chosen(heldout: Mapping[str, Any] | None, test: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The aggregation whose best-of-n is best on held-out problems, of equals the first of AGGREGATIONS, and what it reaches elsewhere.
+def chosen(
+    heldout: Mapping[str, Any] | None, test: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """The aggregation whose best-of-n is best on held-out problems, of equals the first of
+    AGGREGATIONS, and what it reaches elsewhere.
 
     Args:
         heldout: of the split `heldout`, as in `compare`; None where there is none.
@@ -183,7 +223,11 @@ def chosen(heldout: Mapping[str, Any] | None, test: Mapping[str, Any] | None) ->
         return None
     known = [how for how in AGGREGATIONS if heldout[how] and test[how]]
     name = max(known, key=lambda how: heldout[how]["best_of_n"]["value"])
-    return {"aggregation": name, "heldout_accuracy": heldout[name]["best_of_n"]["value"], **test[name]}
+    return {
+        "aggregation": name,
+        "heldout_accuracy": heldout[name]["best_of_n"]["value"],
+        **test[name],
+    }
 
 
 def _ranked(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> Candidates | None:
@@ -197,11 +241,17 @@ def _ranked(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> Candidat
     return split.candidates.reranked(*found) if np.isfinite(found.score_R).all() else None
 
 
-def _figures(candidates: Candidates | None, last_P: np.ndarray, bootstrap: Bootstrap) -> dict[str, Any] | None:
+def _figures(
+    candidates: Candidates | None, last_P: np.ndarray, bootstrap: Bootstrap
+) -> dict[str, Any] | None:
     if candidates is None:
         return None
     best_P = rank.best_of_n(candidates).correct_P.astype(np.float64)
-    votes = {"weighted_vote": rank.weighted_vote(candidates).correct_P} if are_probabilities(candidates) else {}
+    votes = (
+        {"weighted_vote": rank.weighted_vote(candidates).correct_P}
+        if are_probabilities(candidates)
+        else {}
+    )
     found = bootstrap.estimates({"best_of_n": best_P, **votes})
     apart = bootstrap.differences({"difference_to_last": best_P - last_P})
     return {
@@ -215,16 +265,22 @@ def _figures(candidates: Candidates | None, last_P: np.ndarray, bootstrap: Boots
 def _refuse_other_ids(token_N: np.ndarray, tokenizer: Tokenizer) -> None:
     strange = token_N[(token_N < 0) | (token_N >= tokenizer.vocab_size)]
     if len(strange):
-        raise AggregationError(f"token {strange[0]} is beyond this tokenizer's {tokenizer.vocab_size:,}: it is another one; {_WAY_OUT}")
+        raise AggregationError(
+            f"token {strange[0]} is beyond this tokenizer's {tokenizer.vocab_size:,}: it is "
+            f"another one; {_WAY_OUT}"
+        )
 
 
 def _refuse_other_tokenizer(split: SplitRows, tokenizer: Tokenizer) -> None:
     """Holds a few solutions' text against what the tokenizer makes of their tokens."""
-    rows = np.unique(np.linspace(0, len(split.rows) - 1, min(_COMPARED, len(split.rows))).astype(np.int64))
+    rows = np.unique(
+        np.linspace(0, len(split.rows) - 1, min(_COMPARED, len(split.rows))).astype(np.int64)
+    )
     cells = split.cells(rows, ["solution", "tokens"])
     for row, text, tokens in zip(rows.tolist(), cells["solution"], cells["tokens"], strict=True):
         decoded = tokenizer.decode(tokens or [])
         if decoded != text:
             raise AggregationError(
-                f"the tokens of row {row + 1} read {decoded[:60]!r}, its solution {text[:60]!r}: another tokenizer; {_WAY_OUT}"
+                f"the tokens of row {row + 1} read {decoded[:60]!r}, its solution "
+                f"{text[:60]!r}: another tokenizer; {_WAY_OUT}"
             )

@@ -1,7 +1,8 @@
-"""What a page's list of problems holds: how each problem went, and as many of its solutions, token by token, as there is room for.
+"""What a page's list of problems holds: how each problem went, and as many of its solutions, token
+by token, as there is room for.
 
-Knows no HTML; the page's script draws what is here. A token's value is the verifier's after reading it. Where the text of tokens is not
-known, a solution is one piece.
+Knows no HTML; the page's script draws what is here. A token's value is the verifier's after reading
+it. Where the text of tokens is not known, a solution is one piece.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from verifier.evaluate import rank
 from verifier.evaluate.candidates import Candidates
 from verifier.tables.split_rows import SplitRows
 
-TokenTexts = Callable[[list[int], str], list[str] | None]  # tokens of a solution and its text: the text that each adds; None: not known
+# tokens of a solution and its text: the text that each adds; None: not known
+TokenTexts = Callable[[list[int], str], list[str] | None]
 ROOM = 3_900_000  # bytes of JSON: with its charts and figures a page then stays below 5 MB
 _LISTED = 10_000  # problems at most that are in the list: some MB of a page, which a browser holds
 _DECODED = 600_000  # rows of tables that are decoded again at most, to show some of them
@@ -29,7 +31,9 @@ _HIGHEST, _MAJORITY, _RIGHT, _LOWEST, _OTHER = (
 )
 
 
-def browsed(split: SplitRows, most: int, seed: int, token_texts: TokenTexts | None, room: int = ROOM) -> dict[str, Any]:
+def browsed(
+    split: SplitRows, most: int, seed: int, token_texts: TokenTexts | None, room: int = ROOM
+) -> dict[str, Any]:
     """The list of a split's problems, as JSON-able data for the page's script.
 
     Args:
@@ -37,19 +41,28 @@ def browsed(split: SplitRows, most: int, seed: int, token_texts: TokenTexts | No
         most: problems at most that have solutions to open.
         seed: of the choice of problems, where not all have room.
         token_texts: text of tokens; None: not known.
-        room: bytes of JSON at most for the list and its solutions, which may have a quarter of it in any case.
+        room: bytes of JSON at most for the list and its solutions, which may have a quarter of it
+            in any case.
 
     Returns:
-        `scored`; `problems`, in order of their ids, 10,000 at random where there are more: `id`, `question` (None: not known), `gold`,
-        `samples`, `right`, `majority` and `best` (whether each is right; None: nobody voted, nothing scored), `apart` (they give different
-        answers), `score` (the highest), `solutions`: `roles`, `sample`, `answer`, `right`, `score`, `text`, and where tokens are known
-        `lengths` of their texts, `values` in hundredths and `forced`, the places of those that the calculator wrote.
+        `scored`; `problems`, in order of their ids, 10,000 at random where there are more: `id`,
+        `question` (None: not known), `gold`, `samples`, `right`, `majority` and `best` (whether
+        each is right; None: nobody voted, nothing scored), `apart` (they give different answers),
+        `score` (the highest), `solutions`: `roles`, `sample`, `answer`, `right`, `score`, `text`,
+        and where tokens are known `lengths` of their texts, `values` in hundredths and `forced`,
+        the places of those that the calculator wrote.
     """
     candidates = split.candidates
     majority, best = rank.majority(candidates), rank.best_of_n(candidates)
-    scored, start_P, right_P = candidates.score_C is not None, candidates.start_P, candidates.right_P
+    scored, start_P, right_P = (
+        candidates.score_C is not None,
+        candidates.start_P,
+        candidates.right_P,
+    )
     order_P = np.random.default_rng(seed).permutation(len(candidates.problem_id_P))
-    names = {place: str(candidates.problem_id_P[place]) for place in sorted(order_P[:_LISTED].tolist())}
+    names = {
+        place: str(candidates.problem_id_P[place]) for place in sorted(order_P[:_LISTED].tolist())
+    }
     problems: dict[int, dict[str, Any]] = {
         place: {
             "id": name,
@@ -60,7 +73,9 @@ def browsed(split: SplitRows, most: int, seed: int, token_texts: TokenTexts | No
             "majority": bool(majority.correct_P[place]) if majority.column_P[place] >= 0 else None,
             "best": bool(best.correct_P[place]) if scored else None,
             "apart": bool(scored and majority.answer_P[place] != best.answer_P[place]),
-            "score": round(float(candidates.score_C[start_P[place]]), 4) if candidates.score_C is not None else None,
+            "score": round(float(candidates.score_C[start_P[place]]), 4)
+            if candidates.score_C is not None
+            else None,
             "solutions": [],
         }
         for place, name in names.items()
@@ -68,8 +83,11 @@ def browsed(split: SplitRows, most: int, seed: int, token_texts: TokenTexts | No
     chosen = _affordable(split, order_P[: min(most, _LISTED)])
     wanted = {place: _columns(candidates, place, int(majority.column_P[place])) for place in chosen}
     solutions = _solutions(split, wanted, token_texts)
-    left = max(room - len(json.dumps(list(problems.values()), ensure_ascii=False).encode()), room // 4)
-    for turn in range(max(map(len, wanted.values()), default=0)):  # every problem's first, then every problem's second, ...
+    left = max(
+        room - len(json.dumps(list(problems.values()), ensure_ascii=False).encode()), room // 4
+    )
+    # every problem's first, then every problem's second, ...
+    for turn in range(max(map(len, wanted.values()), default=0)):
         for place in chosen:
             solution = solutions.get((place, turn))
             size = _size(solution) if solution else 0
@@ -84,19 +102,35 @@ def _size(solution: dict[str, Any]) -> int:
     text = solution["text"]
     escaped = text.count("\n") + text.count('"') + text.count("\\") + 5 * text.count("<")
     return (
-        300 + len(text.encode()) + escaped + sum(len(str(solution[name])) for name in ("lengths", "values", "forced") if name in solution)
+        300
+        + len(text.encode())
+        + escaped
+        + sum(
+            len(str(solution[name])) for name in ("lengths", "values", "forced") if name in solution
+        )
     )
 
 
 def _affordable(split: SplitRows, places: np.ndarray) -> list[int]:
-    """The first of some problems, as many as can be read again at a bounded cost, however large the tables are."""
-    row_C, start_P, count_P = split.candidates.row_C, split.candidates.start_P, split.candidates.count_P
+    """The first of some problems, as many as can be read again at a bounded cost, however large the
+    tables are.
+    """
+    row_C, start_P, count_P = (
+        split.candidates.row_C,
+        split.candidates.start_P,
+        split.candidates.count_P,
+    )
     group_R, cost_G = split.row_groups()
     seen: set[int] = set()
     kept: list[int] = []
     cost = 0
     for place in places.tolist():
-        new = set(np.unique(group_R[row_C[start_P[place] : start_P[place] + count_P[place]]]).tolist()) - seen
+        new = (
+            set(
+                np.unique(group_R[row_C[start_P[place] : start_P[place] + count_P[place]]]).tolist()
+            )
+            - seen
+        )
         cost += sum(int(cost_G[group]) for group in new)
         if kept and cost > _DECODED:
             break
@@ -119,7 +153,9 @@ def _columns(candidates: Candidates, place: int, elected: int) -> dict[int, list
     if candidates.score_C is not None and count > 1:
         roles.setdefault(count - 1, []).append(_LOWEST)
     if not roles or (candidates.score_C is None and len(roles) == 1 and count > 1):
-        roles.setdefault(next((column for column in range(count) if column not in roles), 0), []).append(_OTHER)
+        roles.setdefault(
+            next((column for column in range(count) if column not in roles), 0), []
+        ).append(_OTHER)
     return roles
 
 
@@ -128,7 +164,11 @@ def _solutions(
 ) -> dict[tuple[int, int], dict[str, Any]]:
     """The wanted solutions by problem and turn, read all at once."""
     candidates, start_P = split.candidates, split.candidates.start_P
-    keys = [(place, turn, column, roles) for place, columns in wanted.items() for turn, (column, roles) in enumerate(columns.items())]
+    keys = [
+        (place, turn, column, roles)
+        for place, columns in wanted.items()
+        for turn, (column, roles) in enumerate(columns.items())
+    ]
     at = np.array([start_P[place] + column for place, _, column, _ in keys], np.int64)
     rows = candidates.row_C[at]
     names = ["solution", *(["tokens", "forced", "token_scores"] if token_texts else [])]
@@ -136,7 +176,9 @@ def _solutions(
     out = {}
     for number, (place, turn, _, roles) in enumerate(keys):
         row = int(rows[number])
-        score = None if candidates.score_C is None else round(float(candidates.score_C[at[number]]), 4)
+        score = (
+            None if candidates.score_C is None else round(float(candidates.score_C[at[number]]), 4)
+        )
         made = {
             "roles": roles,
             "sample": int(candidates.sample_id_C[at[number]]),
@@ -151,7 +193,9 @@ def _solutions(
 
 
 def _token_parts(cells: dict[str, Any], token_texts: TokenTexts | None) -> dict[str, Any]:
-    """Lengths, values and forced places of a solution's tokens; nothing where tokens, their values or their text are not known."""
+    """Lengths, values and forced places of a solution's tokens; nothing where tokens, their values
+    or their text are not known.
+    """
     tokens, values = cells.get("tokens"), cells.get("token_scores")
     if token_texts is None or not tokens or not values or len(tokens) != len(values):
         return {}

@@ -1,4 +1,6 @@
-"""The model card of an exported model, out of what its run left: manifests, config.json, metrics.json. Knows words; computes nothing."""
+"""The model card of an exported model, out of what its run left: manifests, config.json,
+metrics.json. Knows words; computes nothing.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,24 @@ from verifier.tables.provenance import made_anew
 from verifier.text.problem import Template
 
 _HERE = pathlib.Path(__file__).parent
-_QUESTION, _SOLUTION = "Mia has 3 boxes of 4 pens. How many pens is that?", "That is 3*4 = <<3*4=12>>12 pens.\n#### 12"
-_PLACES = ("data.dir", "data.test_dir", "tokenizer.path", "pretrain.corpus")  # on somebody's disk: of no use to a reader, and private
+_QUESTION, _SOLUTION = (
+    "Mia has 3 boxes of 4 pens. How many pens is that?",
+    "That is 3*4 = <<3*4=12>>12 pens.\n#### 12",
+)
+# on somebody's disk: of no use to a reader, and private
+_PLACES = ("data.dir", "data.test_dir", "tokenizer.path", "pretrain.corpus")
 _WEIGHTS = ("model.weights", "verify.weights")
-_SECTIONS = {"generator": ("pretrain", "finetune"), "verifier": ("pretrain", "finetune", "sample", "label", "verify")}
+_SECTIONS = {
+    "generator": ("pretrain", "finetune"),
+    "verifier": ("pretrain", "finetune", "sample", "label", "verify"),
+}
 _SHARED = ("seed", "data", "tokenizer", "model")
 _GENERATORS_OWN = ("greedy_accuracy", "mean_sample_accuracy", "majority", "oracle_pass_at_n")
 
 
 def write_card(model: pathlib.Path, out: pathlib.Path) -> None:
-    """Writes README.md with front matter as the Hugging Face hub reads it; the licence is left to the user.
+    """Writes README.md with front matter as the Hugging Face hub reads it; the licence is left to
+    the user.
 
     Args:
         model: a model folder, alone or in its workdir, which tells the settings and the figures.
@@ -38,7 +48,8 @@ def write_card(model: pathlib.Path, out: pathlib.Path) -> None:
 
     Raises:
         StoreError: the folder has no manifest that can be read.
-        UserError: config.json or metrics.json of the run cannot be read, or nothing tells how problems were put to the model.
+        UserError: config.json or metrics.json of the run cannot be read, or nothing tells how
+            problems were put to the model.
     """
     atomic.write_text(out / "README.md", render_card(model))
 
@@ -46,15 +57,30 @@ def write_card(model: pathlib.Path, out: pathlib.Path) -> None:
 def render_card(model: pathlib.Path) -> str:
     """The card's text; arguments and errors as `write_card`."""
     model = paths.place(model)
-    manifest, root = store.read_manifest(model), paths.absolute(model).parent  # of a sweep: a link leads to another run's folder
+    # of a sweep: a link leads to another run's folder
+    manifest, root = store.read_manifest(model), paths.absolute(model).parent
     if manifest is None:
-        raise UserError(f"{model} has no manifest: give the folder of a trained model, such as runs/NAME/generator")
+        raise UserError(
+            f"{model} has no manifest: give the folder of a trained model, such as "
+            "runs/NAME/generator"
+        )
     run, kind = run_of_workdir(root), "verifier" if "head" in manifest else "generator"
-    settings = run.settings or {path: value for path, value in manifest["settings"].items() if "." in path}
-    own = kind == "verifier" and settings.get("verify.init") == "base" and settings.get("verify.weights")
+    settings = run.settings or {
+        path: value for path, value in manifest["settings"].items() if "." in path
+    }
+    own = (
+        kind == "verifier"
+        and settings.get("verify.init") == "base"
+        and settings.get("verify.weights")
+    )
     public = _of_the_hub(root, manifest, settings)
     template = _template(model, manifest, settings)
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
     return environment.get_template("card.md.jinja").render(
         kind=kind,
         verifier=kind == "verifier",
@@ -75,20 +101,38 @@ def render_card(model: pathlib.Path) -> str:
     )
 
 
-def _of_the_hub(root: pathlib.Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str]:
-    """The weights that are known to come from the hub, by knob; all others may be places on somebody's disk."""
-    generator = manifest if "head" not in manifest else store.read_manifest(root / "generator") or {}
-    sums = {"model.weights": generator.get("weights", {}), "verify.weights": manifest.get("weights", {}) if "head" in manifest else {}}
-    return {path: str(settings[path]) for path in _WEIGHTS if path in settings and is_hub_id(str(settings[path]), sums[path])}
+def _of_the_hub(
+    root: pathlib.Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, str]:
+    """The weights that are known to come from the hub, by knob; all others may be places on
+    somebody's disk.
+    """
+    generator = (
+        manifest if "head" not in manifest else store.read_manifest(root / "generator") or {}
+    )
+    sums = {
+        "model.weights": generator.get("weights", {}),
+        "verify.weights": manifest.get("weights", {}) if "head" in manifest else {},
+    }
+    return {
+        path: str(settings[path])
+        for path in _WEIGHTS
+        if path in settings and is_hub_id(str(settings[path]), sums[path])
+    }
 
 
-def _template(model: pathlib.Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> Template:
+def _template(
+    model: pathlib.Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Template:
     """As in training; of a model from before its manifest noted it, the run's settings tell."""
     if "template" in manifest:
         return Template(**manifest["template"])
     if "data.prompt_template" in settings and "data.target_template" in settings:
         return Template(settings["data.prompt_template"], settings["data.target_template"])
-    raise UserError(f"{model} does not tell how problems were put to the model, which its card has to show: export it in its workdir")
+    raise UserError(
+        f"{model} does not tell how problems were put to the model, which its card has to "
+        "show: export it in its workdir"
+    )
 
 
 def _literal(text: str) -> str:
@@ -97,12 +141,17 @@ def _literal(text: str) -> str:
 
 def _shape(manifest: Mapping[str, Any]) -> str:
     arch = manifest["arch"]
-    sizes = f"{arch['layers']} layers, width {arch['width']}, {arch['heads']} heads, a context of {arch['context']:,} tokens"
+    sizes = (
+        f"{arch['layers']} layers, width {arch['width']}, {arch['heads']} heads, a context of "
+        f"{arch['context']:,} tokens"
+    )
     return sizes + (f", value head `{manifest['head']}`" if "head" in manifest else "")
 
 
 def _versions(run: Run) -> str:
-    facts = [f"{name} {value}" for name, value in run.facts.items() if name in ("python", "jax", "flax")]
+    facts = [
+        f"{name} {value}" for name, value in run.facts.items() if name in ("python", "jax", "flax")
+    ]
     revision = [f"revision {run.facts['git revision']}"] if "git revision" in run.facts else []
     return f"Made with {', '.join([*facts, *revision])}." if facts or revision else ""
 
@@ -110,10 +159,19 @@ def _versions(run: Run) -> str:
 def _data(root: pathlib.Path, settings: Mapping[str, Any]) -> str:
     """Where the problems come from and how many there were."""
     name, test = settings.get("data.name"), settings.get("data.test_name")
-    rows = {split: (store.read_manifest(root / "tables" / "problems" / f"split={split}") or {}).get("rows") for split in _WORDS}
+    rows = {
+        split: (store.read_manifest(root / "tables" / "problems" / f"split={split}") or {}).get(
+            "rows"
+        )
+        for split in _WORDS
+    }
     known = [f"{count:,} {_WORDS[split]}" for split, count in rows.items() if count is not None]
     drawn = (store.read_manifest(root / "tables" / "samples" / "split=train") or {}).get("rows")
-    parts = [f"Problems of `{name}`{f', tested on `{test}`' if test else ''}." if name else "Not known: the folder has left its run."]
+    parts = [
+        f"Problems of `{name}`{f', tested on `{test}`' if test else ''}."
+        if name
+        else "Not known: the folder has left its run."
+    ]
     parts += [f"{', '.join(known)}."] if known else []
     parts += [f"{drawn:,} solutions were sampled from training problems."] if drawn else []
     return " ".join(parts)
@@ -126,16 +184,30 @@ _WORDS = {
 }
 
 
-def _changed(settings: Mapping[str, Any], kind: str, public: Mapping[str, str]) -> list[tuple[str, str]]:
+def _changed(
+    settings: Mapping[str, Any], kind: str, public: Mapping[str, str]
+) -> list[tuple[str, str]]:
     """The knobs of this model's stages that are not at their defaults, paths left out."""
     defaults, sections = flatten(Config()), (*_SHARED, *_SECTIONS[kind])
     hidden = (*_PLACES, *(path for path in _WEIGHTS if path not in public))
-    changed = [path for path in settings if path.partition(".")[0] in sections and settings[path] != defaults.get(path)]
-    return [(path, json.dumps(settings[path], ensure_ascii=False).replace("|", "\\|")) for path in changed if path not in hidden]
+    changed = [
+        path
+        for path in settings
+        if path.partition(".")[0] in sections and settings[path] != defaults.get(path)
+    ]
+    return [
+        (path, json.dumps(settings[path], ensure_ascii=False).replace("|", "\\|"))
+        for path in changed
+        if path not in hidden
+    ]
 
 
-def _figures(root: pathlib.Path, run: Run, manifest: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """The report's figures, where they are of this model; none where they are not, or where that cannot be known."""
+def _figures(
+    root: pathlib.Path, run: Run, manifest: Mapping[str, Any], kind: str
+) -> dict[str, Any]:
+    """The report's figures, where they are of this model; none where they are not, or where that
+    cannot be known.
+    """
     path = root / "report" / "metrics.json"
     if not path.is_file():
         return {}
@@ -144,18 +216,33 @@ def _figures(root: pathlib.Path, run: Run, manifest: Mapping[str, Any], kind: st
         split = main_split(metrics["splits"])
         found = metrics["splits"][split]
     except (ValueError, KeyError, TypeError, StopIteration) as error:
-        raise UserError(f"{path} is no report's metrics.json ({error}); make it anew (--stages=report), or remove it") from error
+        raise UserError(
+            f"{path} is no report's metrics.json ({error}); make it anew (--stages=report), or "
+            "remove it"
+        ) from error
     table = "scores" if kind == "verifier" else "samples"
     made = store.read_manifest(root / "tables" / table / f"split={split}") or {}
-    if made.get("settings", {}).get(kind) != manifest["id"] or metrics.get("config_hash") != run.config_hash or made_anew(root, metrics):
+    if (
+        made.get("settings", {}).get(kind) != manifest["id"]
+        or metrics.get("config_hash") != run.config_hash
+        or made_anew(root, metrics)
+    ):
         return {}
     low, high = found["samples_per_problem"]["min"], found["samples_per_problem"]["max"]
-    rows = [(key, label, found.get(key)) for key, label, _ in ROWS if kind == "verifier" or key in _GENERATORS_OWN]
+    rows = [
+        (key, label, found.get(key))
+        for key, label, _ in ROWS
+        if kind == "verifier" or key in _GENERATORS_OWN
+    ]
     return {
         "split": split,
         "problems": found["n_problems"],
         "samples": f"{low:,}" if low == high else f"{low:,} to {high:,}",
-        "figures": [(label + (f" (k={value['k']})" if "k" in value else ""), _interval(value)) for _, label, value in rows if value],
+        "figures": [
+            (label + (f" (k={value['k']})" if "k" in value else ""), _interval(value))
+            for _, label, value in rows
+            if value
+        ],
         "ranking": _ranking(found.get("verifier")) if kind == "verifier" else [],
     }
 
@@ -169,7 +256,15 @@ def _ranking(verifier: Mapping[str, Any] | None) -> list[str]:
     """How well scores tell right from wrong."""
     if not verifier:
         return []
-    words = {"auroc": "AUROC", "auroc_within_problem": "AUROC within a problem", "brier": "Brier score"}
+    words = {
+        "auroc": "AUROC",
+        "auroc_within_problem": "AUROC within a problem",
+        "brier": "Brier score",
+    }
     words["ece"] = "expected calibration error"
-    known = [f"{name} {verifier[key]:.3f}" for key, name in words.items() if isinstance(verifier.get(key), float)]
+    known = [
+        f"{name} {verifier[key]:.3f}"
+        for key, name in words.items()
+        if isinstance(verifier.get(key), float)
+    ]
     return [f"Scores of single samples: {', '.join(known)}."] if known else []

@@ -1,4 +1,7 @@
-"""The page that holds runs against each other, and its table for a terminal. Knows words and places, no statistics."""
+"""The page that holds runs against each other, and its table for a terminal.
+
+Knows words and places, no statistics.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,11 @@ TITLES = {
     "majority_at_k": "Majority of n samples",
     "pass_at_k": "Any of n samples is right",
 }
-_KINDS = tuple(f"{colour}{dash}" for dash in ("", " dashed", " dotted") for colour in ("verifier", "majority", "oracle"))
+_KINDS = tuple(
+    f"{colour}{dash}"
+    for dash in ("", " dashed", " dotted")
+    for colour in ("verifier", "majority", "oracle")
+)
 MOST = len(_KINDS)  # runs that can be told apart in a chart
 
 
@@ -27,7 +34,8 @@ def render(found: Mapping[str, Any], date: str, settings: Mapping[str, Sequence[
     Args:
         found: what `comparison.compare` returns, of at most MOST runs.
         date: in words.
-        settings: by dotted path the value of each run, of those that differ; None where a run does not have it.
+        settings: by dotted path the value of each run, of those that differ; None where a run does
+            not have it.
     """
     return (
         page.environment()
@@ -42,7 +50,9 @@ def render(found: Mapping[str, Any], date: str, settings: Mapping[str, Sequence[
             graders=sorted({run["grader"] for run in found["runs"]}),
             rows=_rows(found),
             kinds=_KINDS,
-            charts={chart.title: markupsafe.Markup(chart.render()) for chart in charts(found).values()},
+            charts={
+                chart.title: markupsafe.Markup(chart.render()) for chart in charts(found).values()
+            },
             policy=page.policy(),
             style=page.style(),
         )
@@ -53,7 +63,10 @@ def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
     """A chart for every kind of curve that some run has, with a line a run."""
     made = {}
     for family, title in TITLES.items():
-        lines = [(kind, run["name"], run["curves"][family]) for kind, run in zip(_KINDS, found["runs"], strict=False)]
+        lines = [
+            (kind, run["name"], run["curves"][family])
+            for kind, run in zip(_KINDS, found["runs"], strict=False)
+        ]
         chart = plots.curves(title, [line for line in lines if line[2]])
         if chart:
             made[family] = chart
@@ -61,17 +74,27 @@ def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """The same as plain text: a row a method, of each run its figure, and of all but the first the paired difference to it."""
+    """The same as plain text: a row a method, of each run its figure, and of all but the first the
+    paired difference to it.
+    """
     width = max(26, *(len(run["name"]) + 2 for run in found["runs"]))
     few = too_few(found["shared_problems"])
     lines = [f"warning: {few}", ""] if few else []
     lines.append(f"{'':20}" + "".join(f"{run['name']:<{width}}" for run in found["runs"]))
     for row in _rows(found):
-        lines.append(f"{row['name']:<20}" + "".join(f"{cell(one):<{width}}" for one in row["estimates"]))
+        lines.append(
+            f"{row['name']:<20}" + "".join(f"{cell(one):<{width}}" for one in row["estimates"])
+        )
         if any(row["differences"]):  # the same on every problem: nothing apart
-            lines.append(f"{'  - first':<20}" + "".join(f"{cell(one, signed=True):<{width}}" for one in row["differences"]))
+            lines.append(
+                f"{'  - first':<20}"
+                + "".join(f"{cell(one, signed=True):<{width}}" for one in row["differences"])
+            )
     of = counted(found["shared_problems"], "problem")
-    lines += ["", f"% of the {of} that all runs share; 95% bootstrap over problems, differences paired"]
+    lines += [
+        "",
+        f"% of the {of} that all runs share; 95% bootstrap over problems, differences paired",
+    ]
     lines += [EXACT] if any("*" in line for line in lines) else []
     return "\n".join(line.rstrip() for line in lines)
 

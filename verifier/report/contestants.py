@@ -1,4 +1,6 @@
-"""Finished workdirs as they take part in comparisons: samples ranked as their own report ranks them. Knows paths; computes nothing."""
+"""Finished workdirs as they take part in comparisons: samples ranked as their own report ranks
+them. Knows paths; computes nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from verifier.report import aggregation, writing
 from verifier.tables import provenance, split_rows
 
 
-def read(root: pathlib.Path, name: str, splits: Sequence[str] | None = None) -> dict[str, Contestant]:
+def read(
+    root: pathlib.Path, name: str, splits: Sequence[str] | None = None
+) -> dict[str, Contestant]:
     """The splits that a run was judged on.
 
     Args:
@@ -26,28 +30,44 @@ def read(root: pathlib.Path, name: str, splits: Sequence[str] | None = None) -> 
         By split, in the order of the report.
 
     Raises:
-        UserError: the report is not there or damaged, a table is, or the run has not been judged on a split that is asked for.
+        UserError: the report is not there or damaged, a table is, or the run has not been judged on
+            a split that is asked for.
     """
     metrics = _metrics(root)
     if anew := provenance.made_anew(root, metrics):
-        raise ComparisonError(f"{root}: {', '.join(anew)} were made anew after its report was written: run the stage report again")
+        raise ComparisonError(
+            f"{root}: {', '.join(anew)} were made anew after its report was written: run the "
+            "stage report again"
+        )
     about = writing.run_of_workdir(root)
-    judged = {split: figures for split, figures in metrics["splits"].items() if not split.endswith(GREEDY)}
+    judged = {
+        split: figures for split, figures in metrics["splits"].items() if not split.endswith(GREEDY)
+    }
     for split in splits or ():
         if split not in judged:
-            raise ComparisonError(f"{root} has no split {split!r}; it has {', '.join(judged) or 'none'}: choose one with --split")
+            raise ComparisonError(
+                f"{root} has no split {split!r}; it has {', '.join(judged) or 'none'}: choose "
+                "one with --split"
+            )
     wanted = [each for split in splits for each in (split, split + GREEDY)] if splits else None
-    stored = split_rows.read_workdir(root, wanted, allow_missing=bool(about.settings.get("report.allow_missing")))
+    stored = split_rows.read_workdir(
+        root, wanted, allow_missing=bool(about.settings.get("report.allow_missing"))
+    )
     found = {}
     for split, figures in judged.items():
         if split not in stored:
             continue
-        rows = aggregation.applied(stored[split], metrics.get("aggregation", "last"), about.tokenizer)
+        rows = aggregation.applied(
+            stored[split], metrics.get("aggregation", "last"), about.tokenizer
+        )
         k = (figures.get("top_k_vote_chosen") or {}).get("k")
         greedy = stored[split + GREEDY].candidates if split + GREEDY in stored else None
         found[split] = Contestant(name, rows.candidates, k, rows.grader, greedy)
     if lost := [split for split in splits or () if split not in found]:
-        raise ComparisonError(f"{root} has no samples of the split {lost[0]!r} any more: run it anew, or choose another one with --split")
+        raise ComparisonError(
+            f"{root} has no samples of the split {lost[0]!r} any more: run it anew, or choose "
+            "another one with --split"
+        )
     return found
 
 
@@ -55,7 +75,8 @@ def _metrics(root: pathlib.Path) -> dict[str, Any]:
     path = root / "report" / "metrics.json"
     if not path.is_file():
         raise ComparisonError(
-            f"{path} is not there; expected a finished run: run the stage report (--stages=report), or name another workdir"
+            f"{path} is not there; expected a finished run: run the stage report "
+            "(--stages=report), or name another workdir"
         )
     try:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,7 @@
-"""The report page: figures, charts and shown problems as one HTML file that loads nothing. Knows words and places, no statistics."""
+"""The report page: figures, charts and shown problems as one HTML file that loads nothing.
+
+Knows words and places, no statistics.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,35 @@ from verifier.evaluate.caveats import too_few
 from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS, counted, shows_exact
 
 _HERE = pathlib.Path(__file__).parent
-_SERIES = {"best_of_n": "verifier", "top_k_vote_chosen": "verifier", "weighted_vote": "verifier", "majority": "majority"}  # others: oracle
+# others: oracle
+_SERIES = {
+    "best_of_n": "verifier",
+    "top_k_vote_chosen": "verifier",
+    "weighted_vote": "verifier",
+    "majority": "majority",
+}
 _NAMES = {key: name for key, name, _ in ROWS} | {"mean_sample_accuracy": "a mean sample"}
-_METHOD_WORDS = {"best_of_n": "best-of-n", "top_k_vote": "the top-k vote", "weighted_vote": "the weighted vote"}
+_METHOD_WORDS = {
+    "best_of_n": "best-of-n",
+    "top_k_vote": "the top-k vote",
+    "weighted_vote": "the weighted vote",
+}
 
 
-def render(metrics: Mapping[str, Any], charts: Mapping[str, str], browsed: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+def render(
+    metrics: Mapping[str, Any],
+    charts: Mapping[str, str],
+    browsed: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> str:
     """The page's HTML.
 
     Args:
         metrics: what metrics.json holds.
         charts: SVG texts by title, in order.
         browsed: the list of problems, from `shown.browsed`.
-        about: `name`, `date`, `grader`, `warnings` (what makes the figures doubtful) and `notes` (in words), `settings` (dotted path to
-            value) and `facts` (versions, revision, ...).
+        about: `name`, `date`, `grader`, `warnings` (what makes the figures doubtful) and `notes`
+            (in words), `settings` (dotted path to value) and `facts` (versions, revision, ...).
 
     Returns:
         HTML of one self-contained file; all text of data is escaped.
@@ -38,36 +56,52 @@ def render(metrics: Mapping[str, Any], charts: Mapping[str, str], browsed: Mappi
     main = main_split(metrics["splits"])
     split = metrics["splits"][main]
     others = [name for name in metrics["splits"] if name != main]
-    return environment().get_template("page.html.jinja").render(
-        about=about,
-        exact=EXACT if shows_exact(metrics["splits"]) else "",
-        few=too_few(split["n_problems"]),
-        policy=policy(script),
-        script=markupsafe.Markup(script),
-        data=markupsafe.Markup(embedded(browsed)),
-        browsed=_browsed_words(browsed),
-        main=main,
-        split=split,
-        others=others,
-        samples=_samples_words(split),
-        cards=_cards(split),
-        headline=_headline(split, main),
-        results=_results(metrics["splits"], main, others),
-        differences=_differences(split),
-        gaps=[(_NAMES[method], estimate) for method, estimate in (split.get("oracle_gap_closed") or {}).items() if estimate],
-        aggregation=metrics.get("aggregation", "last"),
-        charts={title: markupsafe.Markup(svg) for title, svg in charts.items()},
-        disagreement=split.get("grader_disagreement"),
-        settings=_sections(about["settings"]),
-        seconds=_seconds(metrics.get("seconds") or {}),
-        style=style(),
+    return (
+        environment()
+        .get_template("page.html.jinja")
+        .render(
+            about=about,
+            exact=EXACT if shows_exact(metrics["splits"]) else "",
+            few=too_few(split["n_problems"]),
+            policy=policy(script),
+            script=markupsafe.Markup(script),
+            data=markupsafe.Markup(embedded(browsed)),
+            browsed=_browsed_words(browsed),
+            main=main,
+            split=split,
+            others=others,
+            samples=_samples_words(split),
+            cards=_cards(split),
+            headline=_headline(split, main),
+            results=_results(metrics["splits"], main, others),
+            differences=_differences(split),
+            gaps=[
+                (_NAMES[method], estimate)
+                for method, estimate in (split.get("oracle_gap_closed") or {}).items()
+                if estimate
+            ],
+            aggregation=metrics.get("aggregation", "last"),
+            charts={title: markupsafe.Markup(svg) for title, svg in charts.items()},
+            disagreement=split.get("grader_disagreement"),
+            settings=_sections(about["settings"]),
+            seconds=_seconds(metrics.get("seconds") or {}),
+            style=style(),
+        )
     )
 
 
 def environment() -> jinja2.Environment:
     """The templates of this folder; all text of data is escaped."""
-    made = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"percent": _percent, "points": _points, "interval": _interval, "apart": _apart, "counted": counted}
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {
+        "percent": _percent,
+        "points": _points,
+        "interval": _interval,
+        "apart": _apart,
+        "counted": counted,
+    }
     return made
 
 
@@ -77,13 +111,21 @@ def style() -> markupsafe.Markup:
 
 
 def policy(script: str = "") -> str:
-    """A page's Content-Security-Policy: nothing is loaded, and no script runs but this one, whatever a solution holds."""
-    allowed = f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" if script else "'none'"
+    """A page's Content-Security-Policy: nothing is loaded, and no script runs but this one,
+    whatever a solution holds.
+    """
+    allowed = (
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        if script
+        else "'none'"
+    )
     return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {allowed}"
 
 
 def embedded(content: Mapping[str, Any]) -> str:
-    """JSON that may stand in a script element: without `<`, nothing in it ends the element or opens a comment."""
+    """JSON that may stand in a script element: without `<`, nothing in it ends the element or opens
+    a comment.
+    """
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -100,9 +142,13 @@ def _browsed_words(browsed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main_split(splits: Iterable[str]) -> str:
-    """The split that the page is about: test, else the first that is not held out, else what there is."""
+    """The split that the page is about: test, else the first that is not held out, else what there
+    is.
+    """
     names = list(splits)
-    return "test" if "test" in names else next((name for name in names if name != HELDOUT), names[0])
+    return (
+        "test" if "test" in names else next((name for name in names if name != HELDOUT), names[0])
+    )
 
 
 def _samples_words(split: Mapping[str, Any]) -> str:
@@ -111,19 +157,34 @@ def _samples_words(split: Mapping[str, Any]) -> str:
 
 
 def _cards(split: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The figures in large type: what a random sample, the vote and the verifier reach, and the ceiling."""
+    """The figures in large type: what a random sample, the vote and the verifier reach, and the
+    ceiling.
+    """
     n = _samples_words(split)
     best = split.get("best_method_on_heldout")
-    cards = [("mean_sample_accuracy", "one sample", "mean accuracy"), ("majority", "majority", f"of {n} answers")]
+    cards = [
+        ("mean_sample_accuracy", "one sample", "mean accuracy"),
+        ("majority", "majority", f"of {n} answers"),
+    ]
     if best and best["method"] != "best_of_n":
         is_vote = best["method"] == "top_k_vote"
-        key, words = ("top_k_vote_chosen", f"top-{best['k']} vote") if is_vote else ("weighted_vote", "weighted vote")
-        cards += [("best_of_n", "best-of-n", f"verifier's first of {n}"), (key, words, "verifier, chosen on held-out")]
+        key, words = (
+            ("top_k_vote_chosen", f"top-{best['k']} vote")
+            if is_vote
+            else ("weighted_vote", "weighted vote")
+        )
+        cards += [
+            ("best_of_n", "best-of-n", f"verifier's first of {n}"),
+            (key, words, "verifier, chosen on held-out"),
+        ]
     else:
         cards += [("best_of_n", "best-of-n", f"verifier's first of {n}")]
     cards += [("oracle_pass_at_n", "oracle", f"any of {n} is right")]
     known = [card for card in cards if split.get(card[0])]
-    return [{"estimate": split[key], "name": name, "words": words, "kind": _SERIES.get(key, "oracle")} for key, name, words in known]
+    return [
+        {"estimate": split[key], "name": name, "words": words, "kind": _SERIES.get(key, "oracle")}
+        for key, name, words in known
+    ]
 
 
 def _headline(split: Mapping[str, Any], main: str) -> str:
@@ -132,9 +193,16 @@ def _headline(split: Mapping[str, Any], main: str) -> str:
     if few:
         return f"{few}. The figures below are what was counted."
     best = split.get("best_method_on_heldout")
-    gain = best["difference_to_majority"] if best else (split.get("differences") or {}).get("best_of_n-majority")
+    gain = (
+        best["difference_to_majority"]
+        if best
+        else (split.get("differences") or {}).get("best_of_n-majority")
+    )
     if not gain:
-        return f"These samples carry no scores: a majority vote solves {_percent(split['majority']['value'])} of the {main} problems."
+        return (
+            "These samples carry no scores: a majority vote solves "
+            f"{_percent(split['majority']['value'])} of the {main} problems."
+        )
     who = _METHOD_WORDS[best["method"]] if best else "best-of-n"
     value = (best or split["best_of_n"])["value"]
     verdict = _verdict(gain, "more than", "fewer than", "and cannot be told apart from")
@@ -146,7 +214,9 @@ def _headline(split: Mapping[str, Any], main: str) -> str:
 
 
 def _results(splits: Mapping[str, Any], main: str, others: Sequence[str]) -> list[dict[str, Any]]:
-    """A row a method: its estimate on every split, and where its interval lies on a common scale."""
+    """A row a method: its estimate on every split, and where its interval lies on a common
+    scale.
+    """
     split = splits[main]
     rows = [(key, name, words) for key, name, words in ROWS if split.get(key)]
     low = min(split[key]["ci95"][0] for key, _, _ in rows)
@@ -161,7 +231,11 @@ def _results(splits: Mapping[str, Any], main: str, others: Sequence[str]) -> lis
                 "estimate": estimate,
                 "kind": _SERIES.get(key, "oracle"),
                 "place": _place(estimate, low, high),
-                "others": [splits[name].get(key) or (_vote(splits[name], estimate["k"]) if "k" in estimate else None) for name in others],
+                "others": [
+                    splits[name].get(key)
+                    or (_vote(splits[name], estimate["k"]) if "k" in estimate else None)
+                    for name in others
+                ],
             }
         )
     return out
@@ -172,7 +246,9 @@ def _vote(split: Mapping[str, Any], k: int) -> Mapping[str, Any] | None:
 
 
 def _differences(split: Mapping[str, Any]) -> list[dict[str, Any]]:
-    pairs = {name: estimate for name, estimate in (split.get("differences") or {}).items() if estimate}
+    pairs = {
+        name: estimate for name, estimate in (split.get("differences") or {}).items() if estimate
+    }
     if not pairs:
         return []
     few = too_few(split["n_problems"]) is not None
@@ -181,7 +257,9 @@ def _differences(split: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "name": " over ".join(_NAMES.get(method, method) for method in name.split("-")),
             "estimate": estimate,
-            "verdict": "too few problems" if few else _verdict(estimate, "better", "worse", "within noise"),
+            "verdict": "too few problems"
+            if few
+            else _verdict(estimate, "better", "worse", "within noise"),
             "kind": "oracle" if few else _verdict(estimate, "verifier", "majority", "oracle"),
             "place": _place(estimate, -reach, reach),
         }
@@ -199,7 +277,11 @@ def _place(estimate: Mapping[str, Any], low: float, high: float) -> dict[str, st
     """Where value and interval lie between two ends, in percent of the way."""
     span = (high - low) or 1.0
     start, end = (100 * (value - low) / span for value in estimate["ci95"])
-    return {"at": f"{100 * (estimate['value'] - low) / span:.2f}", "from": f"{start:.2f}", "width": f"{end - start:.2f}"}
+    return {
+        "at": f"{100 * (estimate['value'] - low) / span:.2f}",
+        "from": f"{start:.2f}",
+        "width": f"{end - start:.2f}",
+    }
 
 
 def _sections(settings: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
@@ -214,19 +296,30 @@ def _sections(settings: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
 def _setting(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
-    return repr(value) if value == "" or (isinstance(value, str) and value != value.strip()) else str(value)
+    return (
+        repr(value)
+        if value == "" or (isinstance(value, str) and value != value.strip())
+        else str(value)
+    )
 
 
 def _seconds(seconds: Mapping[str, float]) -> list[dict[str, str]]:
     total = sum(seconds.values()) or 1.0
-    return [{"stage": stage, "words": _duration(spent), "width": f"{100 * spent / total:.2f}"} for stage, spent in seconds.items()]
+    return [
+        {"stage": stage, "words": _duration(spent), "width": f"{100 * spent / total:.2f}"}
+        for stage, spent in seconds.items()
+    ]
 
 
 def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return (
+        f"{minutes} min {rest:02d} s"
+        if minutes < 60
+        else f"{minutes // 60} h {minutes % 60:02d} min"
+    )
 
 
 def _percent(value: float) -> str:

@@ -1,4 +1,7 @@
-"""The charts of the report, drawn from metrics.json (the histogram from the samples). Knows what the figures mean; computes none."""
+"""The charts of the report, drawn from metrics.json (the histogram from the samples).
+
+Knows what the figures mean; computes none.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,19 @@ _CURVES = (
 
 
 def accuracy_over_samples(split: Mapping[str, Any]) -> Chart | None:
-    """pass@k, verifier@k and majority@k against k with 95% bands; None where there is but one sample a problem."""
-    return curves("Accuracy against the number of samples", [(kind, name, split[key]) for key, kind, name in _CURVES if split.get(key)])
+    """pass@k, verifier@k and majority@k against k with 95% bands; None where there is but one
+    sample a problem.
+    """
+    return curves(
+        "Accuracy against the number of samples",
+        [(kind, name, split[key]) for key, kind, name in _CURVES if split.get(key)],
+    )
 
 
 def curves(title: str, lines: Sequence[tuple[str, str, Mapping[str, Any]]]) -> Chart | None:
-    """Curves over the number of samples with 95% bands: of each its style, its name and its estimates by k; None if they are points."""
+    """Curves over the number of samples with 95% bands: of each its style, its name and its
+    estimates by k; None if they are points.
+    """
     series = [(kind, name, _points(estimates)) for kind, name, estimates in lines]
     sizes = sorted({k for _, _, (ks, *_) in series for k in ks})
     if len(sizes) < 2:
@@ -35,7 +45,12 @@ def curves(title: str, lines: Sequence[tuple[str, str, Mapping[str, Any]]]) -> C
     ends = []
     for kind, name, (ks, values, lows, highs) in series:
         chart.band(ks, lows, highs, kind.split()[0])
-        chart.curve(ks, values, kind, [_hint(name, k, *row) for k, *row in zip(ks, values, lows, highs, strict=True)])
+        chart.curve(
+            ks,
+            values,
+            kind,
+            [_hint(name, k, *row) for k, *row in zip(ks, values, lows, highs, strict=True)],
+        )
         ends.append((chart.y(values[-1]) + 4, kind.split()[0], f"{100 * values[-1]:.1f}%"))
     for y, kind, words in _apart(ends, 15):
         chart.text(chart.x(sizes[-1]) + 8, y, words, kind=f"ink {kind}")
@@ -44,7 +59,9 @@ def curves(title: str, lines: Sequence[tuple[str, str, Mapping[str, Any]]]) -> C
 
 
 def votes_over_k(splits: Mapping[str, Any], shown: str) -> Chart | None:
-    """Top-k votes on the shown split and on held-out problems, the chosen k marked; None without scores."""
+    """Top-k votes on the shown split and on held-out problems, the chosen k marked; None without
+    scores.
+    """
     votes = splits[shown].get("top_k_vote")
     if not votes or len(votes) < 2:
         return None
@@ -55,8 +72,15 @@ def votes_over_k(splits: Mapping[str, Any], shown: str) -> Chart | None:
     low, high = _extent(points for _, _, points in series)
     y_range, y_ticks = percent_ticks(min(low, majority), max(high, majority))
     sizes = sorted({k for _, _, (ks, *_) in series for k in ks})
-    chart = Chart("Votes among the k best scored against k", (sizes[0], sizes[-1]), y_range, log=True)
-    chart.axes("k, the highest scored samples that vote (k = 1: best-of-n)", "problems solved", size_ticks(sizes), y_ticks)
+    chart = Chart(
+        "Votes among the k best scored against k", (sizes[0], sizes[-1]), y_range, log=True
+    )
+    chart.axes(
+        "k, the highest scored samples that vote (k = 1: best-of-n)",
+        "problems solved",
+        size_ticks(sizes),
+        y_ticks,
+    )
     chosen = splits[shown].get("top_k_vote_chosen")
     if chosen:
         chart.line((chosen["k"], y_range[0]), (chosen["k"], y_range[1]), "mark")
@@ -66,13 +90,25 @@ def votes_over_k(splits: Mapping[str, Any], shown: str) -> Chart | None:
     chart.line((sizes[0], majority), (sizes[-1], majority), "curve stroke dotted majority")
     for kind, name, (ks, values, lows, highs) in series[::-1]:
         chart.band(ks, lows, highs, kind.split()[0])
-        chart.curve(ks, values, kind, [_hint(name, k, *row) for k, *row in zip(ks, values, lows, highs, strict=True)])
-    chart.legend([*((kind, name) for kind, name, _ in series), ("majority dotted", f"majority of all ({shown})")])
+        chart.curve(
+            ks,
+            values,
+            kind,
+            [_hint(name, k, *row) for k, *row in zip(ks, values, lows, highs, strict=True)],
+        )
+    chart.legend(
+        [
+            *((kind, name) for kind, name, _ in series),
+            ("majority dotted", f"majority of all ({shown})"),
+        ]
+    )
     return chart
 
 
 def reliability(split: Mapping[str, Any]) -> Chart | None:
-    """Share of right samples against the score, a dot a bin, counts as bars at the foot; None without scores that are probabilities."""
+    """Share of right samples against the score, a dot a bin, counts as bars at the foot; None
+    without scores that are probabilities.
+    """
     if not split.get("verifier"):
         return None
     bins = split["verifier"]["reliability"]
@@ -80,7 +116,9 @@ def reliability(split: Mapping[str, Any]) -> Chart | None:
         return None
     chart = Chart("Reliability of the verifier's score", (0, 1), (0, 1))
     ticks = {n / 5: f"{n / 5:.1f}" for n in range(6)}
-    chart.axes("verifier's score", "samples that are right", ticks, {n / 5: f"{20 * n}%" for n in range(6)})
+    chart.axes(
+        "verifier's score", "samples that are right", ticks, {n / 5: f"{20 * n}%" for n in range(6)}
+    )
     most = max(row["count"] for row in bins)
     for row in bins:
         hint = f"{row['low']:.1f} to {row['high']:.1f}: {counted(row['count'], 'sample')}"
@@ -88,9 +126,14 @@ def reliability(split: Mapping[str, Any]) -> Chart | None:
     chart.line((0, 0), (1, 1), "mark")
     full = [row for row in bins if row["count"]]
     scores = [row["mean_score"] for row in full]
-    hints = [f"score {row['mean_score']:.2f}: {100 * row['accuracy']:.1f}% right of {row['count']:,}" for row in full]
+    hints = [
+        f"score {row['mean_score']:.2f}: {100 * row['accuracy']:.1f}% right of {row['count']:,}"
+        for row in full
+    ]
     chart.curve(scores, [row["accuracy"] for row in full], "verifier", hints)
-    chart.legend([("verifier", "share that is right"), ("oracle soft", f"samples in a bin (most: {most:,})")])
+    chart.legend(
+        [("verifier", "share that is right"), ("oracle soft", f"samples in a bin (most: {most:,})")]
+    )
     return chart
 
 
@@ -100,7 +143,11 @@ def score_histogram(candidates: Candidates, bins: int = 30) -> Chart | None:
         return None
     score, right = candidates.score_C, candidates.correct_C
     inside = bool(score.min() >= -0.05 and score.max() <= 1.05)
-    low, high = (min(0.0, score.min()), max(1.0, score.max())) if inside else (float(score.min()), float(score.max()))
+    low, high = (
+        (min(0.0, score.min()), max(1.0, score.max()))
+        if inside
+        else (float(score.min()), float(score.max()))
+    )
     high = high if high > low else low + 1
     edges = np.linspace(low, high, bins + 1)
     up, down = (np.histogram(score[mask], edges)[0] for mask in (right, ~right))
@@ -110,18 +157,36 @@ def score_histogram(candidates: Candidates, bins: int = 30) -> Chart | None:
     counts = [n * step for n in range(-(foot // step), top // step + 1)]
     x_ticks = {float(v): f"{v:.2g}" for v in np.linspace(low, high, 6)}
     chart.axes("verifier's score", "samples", x_ticks, {float(n): f"{abs(n):,}" for n in counts})
-    for left, end, above, below in zip(edges[:-1], edges[1:], up.tolist(), down.tolist(), strict=True):
+    for left, end, above, below in zip(
+        edges[:-1], edges[1:], up.tolist(), down.tolist(), strict=True
+    ):
         for count, kind, sign in ((above, "right", 1), (below, "wrong", -1)):
             if count:
-                chart.bar((left, end), (0, sign * count), kind, f"{left:.2f} to {end:.2f}: {count:,} {kind}")
+                chart.bar(
+                    (left, end),
+                    (0, sign * count),
+                    kind,
+                    f"{left:.2f} to {end:.2f}: {count:,} {kind}",
+                )
     chart.line((low, 0), (high, 0), "axis")
-    chart.legend([("right", f"right, upwards ({int(right.sum()):,})"), ("wrong", f"wrong, downwards ({int((~right).sum()):,})")])
+    chart.legend(
+        [
+            ("right", f"right, upwards ({int(right.sum()):,})"),
+            ("wrong", f"wrong, downwards ({int((~right).sum()):,})"),
+        ]
+    )
     return chart
 
 
 def merit_by_position(split: Mapping[str, Any]) -> Chart | None:
-    """AUROC of the value after each tenth of a solution, pooled and within problems with its 95% band; None without token values."""
-    rows = [row for row in (split.get("verifier") or {}).get("by_position") or () if row["auroc_within_problem_ci95"]]
+    """AUROC of the value after each tenth of a solution, pooled and within problems with its 95%
+    band; None without token values.
+    """
+    rows = [
+        row
+        for row in (split.get("verifier") or {}).get("by_position") or ()
+        if row["auroc_within_problem_ci95"]
+    ]
     if len(rows) < 2:
         return None
     shares, within = [row["share"] for row in rows], [row["auroc_within_problem"] for row in rows]
@@ -129,13 +194,28 @@ def merit_by_position(split: Mapping[str, Any]) -> Chart | None:
     pooled = [row["auroc"] for row in rows]
     low, high = min(0.5, *lows, *pooled), max(0.6, *highs, *pooled)
     y_range, ticks = percent_ticks(low, high)
-    chart = Chart("AUROC against the share of a solution that is read", (shares[0], 1.0), y_range, right=24)
-    chart.axes("share of the solution's tokens", "AUROC", {s: f"{100 * s:.0f}%" for s in shares}, {at: f"{at:.2f}" for at in ticks})
+    chart = Chart(
+        "AUROC against the share of a solution that is read", (shares[0], 1.0), y_range, right=24
+    )
+    chart.axes(
+        "share of the solution's tokens",
+        "AUROC",
+        {s: f"{100 * s:.0f}%" for s in shares},
+        {at: f"{at:.2f}" for at in ticks},
+    )
     chart.line((shares[0], 0.5), (1.0, 0.5), "mark")
     chart.band(shares, lows, highs, "verifier")
-    chart.curve(shares, pooled, "oracle dashed", [f"pooled, {100 * s:.0f}%: {v:.3f}" for s, v in zip(shares, pooled, strict=True)])
+    chart.curve(
+        shares,
+        pooled,
+        "oracle dashed",
+        [f"pooled, {100 * s:.0f}%: {v:.3f}" for s, v in zip(shares, pooled, strict=True)],
+    )
     briers = ["" if row["brier"] is None else f", Brier {row['brier']:.3f}" for row in rows]
-    hints = [f"within problems, {100 * s:.0f}%: {v:.3f}{brier}" for s, v, brier in zip(shares, within, briers, strict=True)]
+    hints = [
+        f"within problems, {100 * s:.0f}%: {v:.3f}{brier}"
+        for s, v, brier in zip(shares, within, briers, strict=True)
+    ]
     chart.curve(shares, within, "verifier", hints)
     chart.legend([("verifier", "within problems"), ("oracle dashed", "pooled over problems")])
     return chart

@@ -1,6 +1,8 @@
-"""After what share of a solution does the verifier know? Its figures of merit at 10%, 20%, ... 100% of each solution's tokens.
+"""After what share of a solution does the verifier know? Its figures of merit at 10%, 20%, ... 100%
+of each solution's tokens.
 
-The value at 30% of a solution is that after its token number ceil(0.3 n), so that 100% is the last token, whose value is the score.
+The value at 30% of a solution is that after its token number ceil(0.3 n), so that 100% is the last
+token, whose value is the score.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from verifier.tables.token_values import COUNT, TENTHS, at_tenths
 
 
 def by_position(split: SplitRows, resamples: int, seed: int) -> list[dict[str, Any]] | None:
-    """What `calibration.discrimination` returns, with `share` before it and `auroc_within_problem_ci95` after it, a row a share.
+    """What `calibration.discrimination` returns, with `share` before it and
+    `auroc_within_problem_ci95` after it, a row a share.
 
     Args:
         split: with what is kept of token values; solutions without any are left out.
@@ -24,7 +27,8 @@ def by_position(split: SplitRows, resamples: int, seed: int) -> list[dict[str, A
         seed: of the bootstrap.
 
     Returns:
-        Ten rows; None where there are no token values. Fewer than ten problems that can be told apart have no interval.
+        Ten rows; None where there are no token values. Fewer than ten problems that can be told
+        apart have no interval.
     """
     if split.candidates.score_C is None or COUNT not in split.rows.column_names:
         return None
@@ -32,7 +36,9 @@ def by_position(split: SplitRows, resamples: int, seed: int) -> list[dict[str, A
     if not valued_C.any():
         return None
     ranked, problems = split.candidates, len(split.candidates.count_P)
-    row, right, problem = (column_C[valued_C] for column_C in (ranked.row_C, ranked.correct_C, ranked.problem_C))
+    row, right, problem = (
+        column_C[valued_C] for column_C in (ranked.row_C, ranked.correct_C, ranked.problem_C)
+    )
     value_R10 = at_tenths(split.rows)
     bootstrap = Bootstrap.draw(problems, resamples, seed)
     probable = are_probabilities(split.candidates)
@@ -44,6 +50,16 @@ def by_position(split: SplitRows, resamples: int, seed: int) -> list[dict[str, A
         within_P = np.pad(found, (0, problems - len(found)), constant_values=np.nan)
         both_P = ~np.isnan(within_P)
         enough = both_P.sum() >= FEWEST
-        estimate = bootstrap.ratio(np.where(both_P, within_P, 0.0), both_P.astype(np.float64)) if enough else None
-        out.append({"share": tenth / 10, **figures, "auroc_within_problem_ci95": estimate["ci95"] if estimate else None})
+        estimate = (
+            bootstrap.ratio(np.where(both_P, within_P, 0.0), both_P.astype(np.float64))
+            if enough
+            else None
+        )
+        out.append(
+            {
+                "share": tenth / 10,
+                **figures,
+                "auroc_within_problem_ci95": estimate["ci95"] if estimate else None,
+            }
+        )
     return out

@@ -1,4 +1,6 @@
-"""Finished workdirs side by side: read, compared, and written as a page with its figures and charts. Knows paths; computes nothing."""
+"""Finished workdirs side by side: read, compared, and written as a page with its figures and
+charts. Knows paths; computes nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from verifier.report import comparison_page, contestants, writing
 from verifier.system import atomic
 
 
-def compare(roots: Sequence[pathlib.Path], out: pathlib.Path, split: str, resamples: int, seed: int) -> str:
+def compare(
+    roots: Sequence[pathlib.Path], out: pathlib.Path, split: str, resamples: int, seed: int
+) -> str:
     """Reads the runs, writes the page and returns the table for the terminal.
 
     Args:
@@ -27,21 +31,41 @@ def compare(roots: Sequence[pathlib.Path], out: pathlib.Path, split: str, resamp
         UserError: a run lacks its figures or tables, or they cannot be compared.
     """
     if not 2 <= len(roots) <= comparison_page.MOST:
-        raise ComparisonError(f"{len(roots)} runs to compare; expected 2 to {comparison_page.MOST} workdirs")
+        raise ComparisonError(
+            f"{len(roots)} runs to compare; expected 2 to {comparison_page.MOST} workdirs"
+        )
     names = _names(roots)
-    runs = [contestants.read(root, name, [split])[split] for root, name in zip(roots, names, strict=True)]
+    runs = [
+        contestants.read(root, name, [split])[split]
+        for root, name in zip(roots, names, strict=True)
+    ]
     found = comparison.compare(runs, resamples, seed)
-    html = comparison_page.render(found, datetime.date.today().strftime("%d %B %Y").lstrip("0"), _settings(roots))
-    files = {"comparison.json": atomic.as_json(found), "index.html": html.encode()}  # the figures last: where they are, the rest is too
-    files |= {f"{name}.svg": chart.render(standalone=True).encode() for name, chart in comparison_page.charts(found).items()}
+    html = comparison_page.render(
+        found, datetime.date.today().strftime("%d %B %Y").lstrip("0"), _settings(roots)
+    )
+    # the figures last: where they are, the rest is too
+    files = {"comparison.json": atomic.as_json(found), "index.html": html.encode()}
+    files |= {
+        f"{name}.svg": chart.render(standalone=True).encode()
+        for name, chart in comparison_page.charts(found).items()
+    }
     atomic.write_all(out, files, stale=[f"{name}.svg" for name in comparison_page.TITLES])
     return comparison_page.table(found)
 
 
 def _names(roots: Sequence[pathlib.Path]) -> list[str]:
-    """What tells the runs apart: their folders' names, with those above where these are the same."""
+    """What tells the runs apart: their folders' names, with those above where these are the
+    same.
+    """
     parts = [root.resolve().parts for root in roots]
-    depth = next((n for n in range(1, max(map(len, parts)) + 1) if len({one[-n:] for one in parts}) == len(parts)), 1)
+    depth = next(
+        (
+            n
+            for n in range(1, max(map(len, parts)) + 1)
+            if len({one[-n:] for one in parts}) == len(parts)
+        ),
+        1,
+    )
     return ["/".join(one[-depth:]) for one in parts]
 
 

@@ -1,4 +1,7 @@
-"""The text that each token of a solution adds, by a saved tokenizer. Knows no values and no page."""
+"""The text that each token of a solution adds, by a saved tokenizer.
+
+Knows no values and no page.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ _CUT = "\ufffd"  # what a character that is cut between tokens decodes to
 
 
 def token_texts(tokenizer: Tokenizer) -> TokenTexts:
-    """Gives, of the tokens of a solution and its text, the text of each token; None where they do not spell the solution.
+    """Gives, of the tokens of a solution and its text, the text of each token; None where they do
+    not spell the solution.
 
     A character that is cut between tokens goes to the last of them.
     """
@@ -28,16 +32,23 @@ def token_texts(tokenizer: Tokenizer) -> TokenTexts:
     def texts(ids: list[int], solution: str) -> list[str] | None:
         ways = (
             lambda: [alone(token) for token in ids],
-            lambda: [alone(ids[0]), *(after(before, token) for before, token in itertools.pairwise(ids))],
+            lambda: [
+                alone(ids[0]),
+                *(after(before, token) for before, token in itertools.pairwise(ids)),
+            ],
             lambda: _whole_characters(tokenizer, ids),
         )
-        return next((pieces for pieces in (way() for way in ways) if "".join(pieces) == solution), None)
+        return next(
+            (pieces for pieces in (way() for way in ways) if "".join(pieces) == solution), None
+        )
 
     return texts
 
 
 def _whole_characters(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
-    """What tokens add where some of them hold parts of characters; such a token adds nothing until the character is whole."""
+    """What tokens add where some of them hold parts of characters; such a token adds nothing until
+    the character is whole.
+    """
     pieces, first = [], 0
     for end in range(1, len(ids) + 1):
         text = tokenizer.decode(ids[first:end])

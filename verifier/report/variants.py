@@ -1,7 +1,9 @@
-"""Runs of several variants on the same test problems: their figures, and the differences to the first, paired. Knows workdirs and no run.
+"""Runs of several variants on the same test problems: their figures, and the differences to the
+first, paired. Knows workdirs and no run.
 
-Figures of several seeds are means over the seeds of a problem's value, then over problems: a problem that every seed tests on counts once.
-The intervals are over problems; how far the seeds lie apart stands beside them.
+Figures of several seeds are means over the seeds of a problem's value, then over problems: a
+problem that every seed tests on counts once. The intervals are over problems; how far the seeds lie
+apart stands beside them.
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ from verifier.report import contestants
 from verifier.tables import store
 
 _NAMES = {key: name for key, name, _ in ROWS}
-_COMPARED = ("greedy_accuracy", "majority", "best_of_n", "oracle_pass_at_n")  # differences that the table shows
+# differences that the table shows
+_COMPARED = ("greedy_accuracy", "majority", "best_of_n", "oracle_pass_at_n")
 _SUBSETS = 100  # of a problem's samples, over which the votes of fewer samples are taken
 _JOBS = ("pretrain", "finetune", "verify")
-_CURVE, _VOTES = "verifier_at_k/", "votes/"  # prefixes of figures that are points of a curve: over N, and over N and k
+# prefixes of figures that are points of a curve: over N, and over N and k
+_CURVE, _VOTES = "verifier_at_k/", "votes/"
 
 
 class _Values(NamedTuple):
@@ -37,7 +41,9 @@ class _Values(NamedTuple):
     seed: int
 
 
-def compare(roots: Mapping[str, Mapping[int, pathlib.Path]], ks: Sequence[int], resamples: int, seed: int) -> dict[str, Any]:
+def compare(
+    roots: Mapping[str, Mapping[int, pathlib.Path]], ks: Sequence[int], resamples: int, seed: int
+) -> dict[str, Any]:
     """Figures of every variant and its differences to the first one.
 
     Args:
@@ -47,22 +53,35 @@ def compare(roots: Mapping[str, Mapping[int, pathlib.Path]], ks: Sequence[int], 
         seed: of the bootstrap and of drawn subsets.
 
     Returns:
-        What comparison.json holds: `base`, `seeds`, `steps` (optimiser steps by variant, seed and training job, of the models that are
-        there), and under `splits` for every split that the first variant was tested on, by variant:
-        `n_problems`, `n_samples`, `figures` (each with its mean of every seed, `by_seed`), `differences` (on the problems that both were
-        tested on; none of a figure that is the same on all of them, as the first's own are and those of shared samples), `peak`, the
-        number of samples at which best-of-n is highest (None where nothing was scored), and `votes`, by number of samples and k.
+        What comparison.json holds: `base`, `seeds`, `steps` (optimiser steps by variant, seed and
+        training job, of the models that are there), and under `splits` for every split that the
+        first variant was tested on, by variant: `n_problems`, `n_samples`, `figures` (each with its
+        mean of every seed, `by_seed`), `differences` (on the problems that both were tested on;
+        none of a figure that is the same on all of them, as the first's own are and those of shared
+        samples), `peak`, the number of samples at which best-of-n is highest (None where nothing
+        was scored), and `votes`, by number of samples and k.
 
     Raises:
         UserError: a workdir without a finished report or tables.
     """
-    values = {name: {which: _read(root, name, which, ks) for which, root in of_seed.items()} for name, of_seed in roots.items()}
+    values = {
+        name: {which: _read(root, name, which, ks) for which, root in of_seed.items()}
+        for name, of_seed in roots.items()
+    }
     base, *_ = roots
     splits: dict[str, Any] = {}
     for split in values[base][min(values[base])]:
-        runs = {name: [of_seed[which][split] for which in sorted(of_seed) if split in of_seed[which]] for name, of_seed in values.items()}
-        splits[split] = {name: _summary(own, runs[base], resamples, seed) for name, own in runs.items() if own}
-    steps = {name: {str(which): _steps(root) for which, root in sorted(of_seed.items())} for name, of_seed in roots.items()}
+        runs = {
+            name: [of_seed[which][split] for which in sorted(of_seed) if split in of_seed[which]]
+            for name, of_seed in values.items()
+        }
+        splits[split] = {
+            name: _summary(own, runs[base], resamples, seed) for name, own in runs.items() if own
+        }
+    steps = {
+        name: {str(which): _steps(root) for which, root in sorted(of_seed.items())}
+        for name, of_seed in roots.items()
+    }
     return {"base": base, "seeds": sorted(values[base]), "steps": steps, "splits": splits}
 
 
@@ -76,20 +95,36 @@ def table(found: Mapping[str, Any]) -> str:
     for split, variants in found["splits"].items():
         first = variants[found["base"]]
         seeds = ", ".join(map(str, found["seeds"]))
-        lines += ["", f"{split}: {counted(first['n_problems'], 'problem')}, seeds {seeds}; % solved, best-of-n of every seed in brackets"]
+        lines += [
+            "",
+            f"{split}: {counted(first['n_problems'], 'problem')}, seeds {seeds}; % solved, "
+            "best-of-n of every seed in brackets",
+        ]
         few = too_few(min([one["n_problems"] for one in variants.values()]))
         lines += [f"warning: {few}"] if few else []
         keys = [key for key in _NAMES if any(key in one["figures"] for one in variants.values())]
         width = max(map(len, variants)) + 2
-        lines.append(" " * width + "".join(f"{_NAMES[key]:>{len(_NAMES[key]) + 2}}" for key in keys))
+        lines.append(
+            " " * width + "".join(f"{_NAMES[key]:>{len(_NAMES[key]) + 2}}" for key in keys)
+        )
         for name, one in variants.items():
             cells = [f"{_percent(one['figures'].get(key)):>{len(_NAMES[key]) + 2}}" for key in keys]
             best = one["figures"].get("best_of_n")
-            by_seed = f"  [{' '.join(f'{100 * value:.1f}' for value in best['by_seed'].values())}]" if best else ""
+            by_seed = (
+                f"  [{' '.join(f'{100 * value:.1f}' for value in best['by_seed'].values())}]"
+                if best
+                else ""
+            )
             lines.append(f"{name:<{width}}" + "".join(cells) + by_seed)
-        shown = [key for key in _COMPARED if any(key in one["differences"] for one in variants.values())]
+        shown = [
+            key for key in _COMPARED if any(key in one["differences"] for one in variants.values())
+        ]
         if shown:
-            lines += ["", f"{split}: difference to {found['base']} in points, paired, 95% bootstrap over problems"]
+            lines += [
+                "",
+                f"{split}: difference to {found['base']} in points, paired, 95% bootstrap over "
+                "problems",
+            ]
             lines.append(" " * width + "".join(f"{_NAMES[key]:<25}" for key in shown))
             for name, one in variants.items():
                 if name != found["base"]:
@@ -98,11 +133,19 @@ def table(found: Mapping[str, Any]) -> str:
         peaks = {name: one["peak"] for name, one in variants.items() if one["peak"]}
         if peaks:
             lines += ["", f"{split}: number of samples at which best-of-n is highest"]
-            lines += [f"{name:<{width}}{one['samples']} [{one['ci95'][0]}, {one['ci95'][1]}]" for name, one in peaks.items()]
+            lines += [
+                f"{name:<{width}}{one['samples']} [{one['ci95'][0]}, {one['ci95'][1]}]"
+                for name, one in peaks.items()
+            ]
             lines += ["", f"{split}: the k of the best top-k vote among N samples, as N:k"]
             for name, one in variants.items():
-                best_k = {size: max(by_k, key=lambda k: by_k[k]["value"]) for size, by_k in one["votes"].items()}
-                lines.append(f"{name:<{width}}" + "  ".join(f"{size}:{k}" for size, k in best_k.items()))
+                best_k = {
+                    size: max(by_k, key=lambda k: by_k[k]["value"])
+                    for size, by_k in one["votes"].items()
+                }
+                lines.append(
+                    f"{name:<{width}}" + "  ".join(f"{size}:{k}" for size, k in best_k.items())
+                )
     lines += ["", EXACT] if any("*" in line for line in lines) else []
     return "\n".join(line.rstrip() for line in lines)
 
@@ -110,19 +153,34 @@ def table(found: Mapping[str, Any]) -> str:
 def _steps(root: pathlib.Path) -> dict[str, int]:
     """The optimiser steps of each training job, as the models' manifests say."""
     manifests = [store.read_manifest(root / folder) or {} for folder in ("generator", "verifier")]
-    return {job: manifest[job]["steps"] for manifest in manifests for job in _JOBS if job in manifest}
+    return {
+        job: manifest[job]["steps"] for manifest in manifests for job in _JOBS if job in manifest
+    }
 
 
 def _steps_table(steps: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[str]:
-    """One line a variant: what was trained longer or shorter than the base must be seen beside what it is named for."""
-    jobs = [job for job in _JOBS if any(job in one for of_seed in steps.values() for one in of_seed.values())]
+    """One line a variant: what was trained longer or shorter than the base must be seen beside what
+    it is named for.
+    """
+    jobs = [
+        job
+        for job in _JOBS
+        if any(job in one for of_seed in steps.values() for one in of_seed.values())
+    ]
     if not jobs:
         return []
     width = max(map(len, steps)) + 2
-    lines = ["", "optimiser steps, by seed where they differ", " " * width + "".join(f"{job:<16}" for job in jobs)]
+    lines = [
+        "",
+        "optimiser steps, by seed where they differ",
+        " " * width + "".join(f"{job:<16}" for job in jobs),
+    ]
     for name, of_seed in steps.items():
         taken = [[str(one.get(job, "-")) for one in of_seed.values()] for job in jobs]
-        lines.append(f"{name:<{width}}" + "".join(f"{'/'.join(each if len(set(each)) > 1 else each[:1]):<16}" for each in taken))
+        lines.append(
+            f"{name:<{width}}"
+            + "".join(f"{'/'.join(each if len(set(each)) > 1 else each[:1]):<16}" for each in taken)
+        )
     return lines
 
 
@@ -135,7 +193,9 @@ def _read(root: pathlib.Path, name: str, seed: int, ks: Sequence[int]) -> dict[s
         columns = comparison.methods(run.candidates, run.k, run.greedy)
         if run.candidates.score_C is not None:
             columns |= _curves(run.candidates, ks, seed)
-        found[split] = _Values(run.candidates.problem_id_P, columns, int(run.candidates.count_P.sum()), seed)
+        found[split] = _Values(
+            run.candidates.problem_id_P, columns, int(run.candidates.count_P.sum()), seed
+        )
     return found
 
 
@@ -144,58 +204,97 @@ def _curves(candidates: Candidates, ks: Sequence[int], seed: int) -> dict[str, n
     sizes = curves.grid(candidates.smallest)
     figures = {f"{_CURVE}{size}": curves.verifier_at_k(candidates, size) for size in sizes}
     shown = [size for size in sizes if str(size)[0] in "13" or size == sizes[-1]]
-    found = vote_shares(candidates, [(size, k) for size in shown for k in ks if k <= size], seed, _SUBSETS)
+    found = vote_shares(
+        candidates, [(size, k) for size in shown for k in ks if k <= size], seed, _SUBSETS
+    )
     figures |= {f"{_VOTES}{size}/{k}": column for (size, k), column in found.items()}
     return figures
 
 
-def _summary(runs: Sequence[_Values], base: Sequence[_Values], resamples: int, seed: int) -> dict[str, Any]:
+def _summary(
+    runs: Sequence[_Values], base: Sequence[_Values], resamples: int, seed: int
+) -> dict[str, Any]:
     """One variant on one split."""
     names = [name for name in runs[0].figures if all(name in one.figures for one in runs)]
     whole = _over_seeds(runs, names)
     bootstrap = Bootstrap.draw(len(next(iter(whole.values()))), resamples, seed)
     figures: dict[str, Any] = {
-        name: {**estimate, "by_seed": {str(one.seed): round(float(one.figures[name].mean()), 10) for one in runs}}
-        for name, estimate in bootstrap.estimates({name: whole[name] for name in names if "/" not in name}).items()
+        name: {
+            **estimate,
+            "by_seed": {str(one.seed): round(float(one.figures[name].mean()), 10) for one in runs},
+        }
+        for name, estimate in bootstrap.estimates(
+            {name: whole[name] for name in names if "/" not in name}
+        ).items()
     }
     pairs = [_paired(one, other) for one in runs for other in base if one.seed == other.seed]
-    shared = [name for name in pairs[0].figures if all(name in one.figures for one in pairs) and "/" not in name]
+    shared = [
+        name
+        for name in pairs[0].figures
+        if all(name in one.figures for one in pairs) and "/" not in name
+    ]
     apart = _over_seeds(pairs, shared)
     common = len(next(iter(apart.values()), ()))
-    told = {name: column for name, column in apart.items() if column.any()}  # figures of shared samples are one figure, not two to compare
+    # figures of shared samples are one figure, not two to compare
+    told = {name: column for name, column in apart.items() if column.any()}
     return {
         "n_problems": len(bootstrap.lot_P),
         "n_samples": sum(one.samples for one in runs),
         "figures": figures,
         "n_shared_problems": common,
         "differences": Bootstrap.draw(common, resamples, seed).differences(told) if told else {},
-        "peak": _peak(bootstrap, {int(name.removeprefix(_CURVE)): whole[name] for name in names if name.startswith(_CURVE)}),
-        "votes": _votes(bootstrap, {name: whole[name] for name in names if name.startswith(_VOTES)}),
+        "peak": _peak(
+            bootstrap,
+            {
+                int(name.removeprefix(_CURVE)): whole[name]
+                for name in names
+                if name.startswith(_CURVE)
+            },
+        ),
+        "votes": _votes(
+            bootstrap, {name: whole[name] for name in names if name.startswith(_VOTES)}
+        ),
     }
 
 
 def _paired(one: _Values, other: _Values) -> _Values:
     """What a run solves more than another, problem by problem, on the problems that both have."""
-    ids, mine, theirs = np.intersect1d(one.problem_id_P, other.problem_id_P, assume_unique=True, return_indices=True)
+    ids, mine, theirs = np.intersect1d(
+        one.problem_id_P, other.problem_id_P, assume_unique=True, return_indices=True
+    )
     common = [name for name in one.figures if name in other.figures]
-    return _Values(ids, {name: one.figures[name][mine] - other.figures[name][theirs] for name in common}, 0, one.seed)
+    return _Values(
+        ids,
+        {name: one.figures[name][mine] - other.figures[name][theirs] for name in common},
+        0,
+        one.seed,
+    )
 
 
 def _over_seeds(runs: Sequence[_Values], names: Sequence[str]) -> dict[str, np.ndarray]:
     """One value a problem and figure: the mean over the seeds that were tested on it."""
     ids, place = np.unique(np.concatenate([one.problem_id_P for one in runs]), return_inverse=True)
     times = np.bincount(place, minlength=len(ids))
-    return {name: np.bincount(place, np.concatenate([one.figures[name] for one in runs]), len(ids)) / times for name in names}
+    return {
+        name: np.bincount(place, np.concatenate([one.figures[name] for one in runs]), len(ids))
+        / times
+        for name in names
+    }
 
 
 def _peak(bootstrap: Bootstrap, curve: Mapping[int, np.ndarray]) -> dict[str, Any] | None:
-    """Where best-of-n is highest on its curve, and where in 95% of the resamples; None without a curve or with too few problems."""
+    """Where best-of-n is highest on its curve, and where in 95% of the resamples; None without a
+    curve or with too few problems.
+    """
     if not curve or len(bootstrap.lot_P) < FEWEST:
         return None
     sizes = np.array(sorted(curve))
     best_R = sizes[bootstrap.sums({str(size): curve[size] for size in sizes}).argmax(axis=1)]
     low, high = np.percentile(best_R, [2.5, 97.5], method="nearest")
-    return {"samples": int(max(sizes, key=lambda size: curve[size].mean())), "ci95": [int(low), int(high)]}
+    return {
+        "samples": int(max(sizes, key=lambda size: curve[size].mean())),
+        "ci95": [int(low), int(high)],
+    }
 
 
 def _votes(bootstrap: Bootstrap, points: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,6 @@
-"""What every stage is given: the settings, the workdir, the problems and how they are put to a model. Knows no stage's work."""
+"""What every stage is given: the settings, the workdir, the problems and how they are put to a
+model. Knows no stage's work.
+"""
 
 from __future__ import annotations
 
@@ -30,29 +32,43 @@ class Run:
     dir: workdir.Workdir
 
     def problems(self) -> dict[str, list[Problem]]:
-        """The run's problems by split, further test sets included, from its tables; written there first where they are not yet.
+        """The run's problems by split, further test sets included, from its tables; written there
+        first where they are not yet.
 
         Raises:
-            WorkdirError: `data.dir`, `data.source` or `ood.dirs` is another one than the tables were made from, and holds other problems.
+            WorkdirError: `data.dir`, `data.source` or `ood.dirs` is another one than the tables
+                were made from, and holds other problems.
         """
         config, further = self.config, workdir.further_splits(self.config)
         place = {name: getattr(config.data, name) for name in ("dir", "test_dir", "source")}
-        found = self._stored_problems(workdir.SPLITS, place, lambda: sources.load_problems(config.data, config.seed))
+        found = self._stored_problems(
+            workdir.SPLITS, place, lambda: sources.load_problems(config.data, config.seed)
+        )
         if further:
             learnt = {split: found[split] for split in ("train", "heldout")}
             found |= self._stored_problems(
-                further, {"dirs": list(config.ood.dirs)}, lambda: sources.load_further(config.ood, config.seed, learnt)
+                further,
+                {"dirs": list(config.ood.dirs)},
+                lambda: sources.load_further(config.ood, config.seed, learnt),
             )
         return found
 
     def _stored_problems(
-        self, splits: Sequence[str], place: Mapping[str, Any], load: Callable[[], Mapping[str, list[Problem]]]
+        self,
+        splits: Sequence[str],
+        place: Mapping[str, Any],
+        load: Callable[[], Mapping[str, list[Problem]]],
     ) -> dict[str, list[Problem]]:
-        """The problems of some splits, which `load` reads from `place` where a table is missing or was made from another place."""
+        """The problems of some splits, which `load` reads from `place` where a table is missing or
+        was made from another place.
+        """
         folders = {split: self.dir.table("problems", split) for split in splits}
         own = {split: workdir.settings(self.config, "problems", split) for split in splits}
         done = {split: workdir.is_done(folder, own[split]) for split, folder in folders.items()}
-        moved = any(done[split] and store.read_manifest(folder)["place"] != place for split, folder in folders.items())  # type: ignore[index]
+        moved = any(
+            done[split] and (store.read_manifest(folder) or {}).get("place") != place
+            for split, folder in folders.items()
+        )
         if moved or not all(done.values()):
             loaded = load()
             for split, folder in folders.items():
@@ -65,9 +81,13 @@ class Run:
                 elif not store.read_table(folder, "problems").equals(table):
                     where = ", ".join(f"{name}={value!r}" for name, value in place.items())
                     raise errors.WorkdirError(
-                        f"{folder} was made from other problems than those that are there now ({where}): use another --workdir for them"
+                        f"{folder} was made from other problems than those that are there now "
+                        f"({where}): use another --workdir for them"
                     )
-        return {split: sources.problems_from_table(store.read_table(folder, "problems")) for split, folder in folders.items()}
+        return {
+            split: sources.problems_from_table(store.read_table(folder, "problems"))
+            for split, folder in folders.items()
+        }
 
     def table_id(self, table: str, split: str) -> str:
         """What is made from a table's rows knows them again by this.
@@ -79,51 +99,64 @@ class Run:
         return store.table_id(workdir.manifest_of(self.dir.table(table, split), stage))
 
     def drawn_by(self, split: str, generator: str | None) -> str:
-        """The generator that drew a split's samples; another than the verifier's is refused, unless that is asked for.
+        """The generator that drew a split's samples; another than the verifier's is refused, unless
+        that is asked for.
 
         Raises:
-            WorkdirError: the table is not finished, or its samples are of another generator than `generator`.
+            WorkdirError: the table is not finished, or its samples are of another generator than
+                `generator`.
             TablesError: they were drawn for other problems than those that are there.
         """
         folder = self.dir.table("samples", split)
         drawn_by: str = workdir.manifest_of(folder, "sample")["settings"]["generator"]
         if drawn_by != generator and not self.config.verify.other_generator:
             raise errors.WorkdirError(
-                f"the samples of {split} were drawn by generator {drawn_by}, but the verifier is of {generator}: remove "
-                f"{folder} and sample anew, or set verify.other_generator=true"
+                f"the samples of {split} were drawn by generator {drawn_by}, but the verifier "
+                f"is of {generator}: remove {folder} and sample anew, or set "
+                "verify.other_generator=true"
             )
         provenance.refuse_stale(self.dir.root, split, ["samples"])
         return drawn_by
 
     def samples(self, split: str, reader: Tokenizer, as_text: bool) -> pa.Table:
-        """The stored samples of a split as a verifier reads them: problem_id, sample_id, tokens, forced, in stored order.
+        """The stored samples of a split as a verifier reads them: problem_id, sample_id, tokens,
+        forced, in stored order.
 
         Args:
             split: whose table is finished.
             reader: the verifier's tokenizer.
-            as_text: False: the tokens that were drawn, which must be the reader's; True: the solutions' text in the reader's tokens, with
-                its end token where the generator wrote its own. `forced` then says which tokens lie in what the calculator wrote.
+            as_text: False: the tokens that were drawn, which must be the reader's; True: the
+                solutions' text in the reader's tokens, with its end token where the generator wrote
+                its own. `forced` then says which tokens lie in what the calculator wrote.
 
         Raises:
-            UserError: a token that the reader does not know, or rows of another generator than the table's manifest names.
+            UserError: a token that the reader does not know, or rows of another generator than the
+                table's manifest names.
         """
         folder, key = self.dir.table("samples", split), ["problem_id", "sample_id"]
         if not as_text:
             rows = store.read_table(folder, "samples", [*key, "tokens", "forced", "generator"])
-            named, there = workdir.manifest_of(folder, "sample")["settings"].get("generator"), pc.unique(rows["generator"]).to_pylist()
+            named, there = (
+                workdir.manifest_of(folder, "sample")["settings"].get("generator"),
+                pc.unique(rows["generator"]).to_pylist(),
+            )
             if named and there not in ([], [named]):
                 raise errors.UserError(
-                    f"{folder} names the generators {', '.join(map(str, there))} in its rows and {named} in its manifest, so that nobody "
-                    "knows whose tokens they are; remove it and sample anew"
+                    f"{folder} names the generators {', '.join(map(str, there))} in its rows "
+                    f"and {named} in its manifest, so that nobody knows whose tokens they are; "
+                    "remove it and sample anew"
                 )
             _refuse_unknown_tokens(rows, reader.vocab_size, split)
             return rows.drop_columns(["generator"])
         rows = store.read_table(folder, "samples", [*key, "solution", "finish"])
         calculated = workdir.manifest_of(folder, "sample")["settings"]["sample.calculator"]
         tokens, forced = [], []
-        for text, finish in zip(rows["solution"].to_pylist(), rows["finish"].to_pylist(), strict=True):
+        for text, finish in zip(
+            rows["solution"].to_pylist(), rows["finish"].to_pylist(), strict=True
+        ):
             ids, written = examples.encode_solution(text, reader, ended=finish == "eos")
-            tokens.append(ids or [reader.end_id])  # an empty text has at least its end to be judged at
+            # an empty text has at least its end to be judged at
+            tokens.append(ids or [reader.end_id])
             forced.append([calculated and each for each in written] or [False])
         columns = {name: store.SCHEMAS["samples"].field(name).type for name in ("tokens", "forced")}
         read = rows.select(key)
@@ -146,7 +179,8 @@ class Run:
 
 
 def _refuse_unknown_tokens(rows: pa.Table, vocab_size: int, split: str) -> None:
-    """Refuses samples with tokens beyond a model's vocabulary, whose embeddings would be those of other tokens, or none.
+    """Refuses samples with tokens beyond a model's vocabulary, whose embeddings would be those of
+    other tokens, or none.
 
     Raises:
         UserError: with the first of them.
@@ -157,7 +191,8 @@ def _refuse_unknown_tokens(rows: pa.Table, vocab_size: int, split: str) -> None:
     if len(wrong):
         row = int(pc.list_parent_indices(tokens)[int(wrong[0])].as_py())
         raise errors.UserError(
-            f"the samples of {split}: problem {rows['problem_id'][row]}, sample {rows['sample_id'][row]} has the token {values[wrong[0]]}, "
-            f"but the verifier's vocabulary is 0 to {vocab_size - 1}; {len(wrong):,} of {len(values):,} tokens are beyond it. They were "
-            "drawn with another tokenizer: sample anew"
+            f"the samples of {split}: problem {rows['problem_id'][row]}, sample "
+            f"{rows['sample_id'][row]} has the token {values[wrong[0]]}, but the verifier's "
+            f"vocabulary is 0 to {vocab_size - 1}; {len(wrong):,} of {len(values):,} tokens "
+            "are beyond it. They were drawn with another tokenizer: sample anew"
         )

@@ -1,4 +1,6 @@
-"""What a run asks of the devices, looked at before its first stage: what does not go is not said after hours. Computes nothing."""
+"""What a run asks of the devices, looked at before its first stage: what does not go is not said
+after hours. Computes nothing.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,12 @@ def check(config: config_lib.Config, stages: Sequence[str]) -> None:
 
     Args:
         config: of the run.
-        stages: that have work left: what was trained on other devices is used on these, whatever they could not have done.
+        stages: that have work left: what was trained on other devices is used on these, whatever
+            they could not have done.
 
     Raises:
-        ConfigError: a mesh that does not make up the devices or does not divide the rows of a training job.
+        ConfigError: a mesh that does not make up the devices or does not divide the rows of a
+            training job.
         UserError: a model of random weights that the devices cannot hold.
     """
     for stage, jobs in _TRAINED_BY.items():
@@ -42,14 +46,21 @@ def check(config: config_lib.Config, stages: Sequence[str]) -> None:
 
 
 def _check_size(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
-    """Refuses sizes that no device here can train: parameters, gradient and two moments are float32."""
+    """Refuses sizes that no device here can train: parameters, gradient and two moments are
+    float32.
+    """
     arch = scratch_arch(config.model, config.tokenizer.vocab_size)
-    needed, there = 16 * parameters(arch) / (mesh.shape["fsdp"] * mesh.shape["tensor"]), memory.usable()
+    needed, there = (
+        16 * parameters(arch) / (mesh.shape["fsdp"] * mesh.shape["tensor"]),
+        memory.usable(),
+    )
     if needed > there:
         raise errors.UserError(
-            f"model.layers={arch.layers} model.width={arch.width} model.mlp_width={arch.mlp_width} tokenizer.vocab_size="
-            f"{config.tokenizer.vocab_size}: {parameters(arch):,} parameters, whose training takes {needed / 2**30:,.1f} GiB a device; "
-            f"it has {there / 2**30:,.1f} GiB: choose smaller sizes, or more devices (mesh.fsdp)"
+            f"model.layers={arch.layers} model.width={arch.width} "
+            f"model.mlp_width={arch.mlp_width} tokenizer.vocab_size="
+            f"{config.tokenizer.vocab_size}: {parameters(arch):,} parameters, whose training "
+            f"takes {needed / 2**30:,.1f} GiB a device; it has {there / 2**30:,.1f} GiB: "
+            "choose smaller sizes, or more devices (mesh.fsdp)"
         )
 
 
@@ -59,4 +70,9 @@ def check_rows(name: str, config: config_lib.TrainConfig, mesh: jax.sharding.Mes
     Raises:
         ConfigError: it does not divide the rows of a micro-batch.
     """
-    sharding.spec(f"a micro-batch of {name} (batch_rows / accumulate)", ("rows",), (config.batch_rows // config.accumulate,), mesh)
+    sharding.spec(
+        f"a micro-batch of {name} (batch_rows / accumulate)",
+        ("rows",),
+        (config.batch_rows // config.accumulate,),
+        mesh,
+    )

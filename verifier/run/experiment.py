@@ -1,4 +1,7 @@
-"""Experiments by name: what ships in experiments/, or a file of one's own. Knows no knob's meaning."""
+"""Experiments by name: what ships in experiments/, or a file of one's own.
+
+Knows no knob's meaning.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,25 @@ from verifier.config.assignments import nearest
 Themes = dict[str, dict[str, list[str]]]  # assignments by theme and variant
 
 # What running a module can raise: Python's own errors but for those that end a process.
-_RAISED = (ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, NameError, OSError, RuntimeError,
-           SyntaxError, TypeError, ValueError)  # fmt: skip
+_RAISED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 _UNKNOWN_KNOB = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
-_UNKNOWN_NAME = re.compile(r"cannot import name '(\w+)' from 'verifier\.config'|module 'verifier\.config' has no attribute '(\w+)'")
+_UNKNOWN_NAME = re.compile(
+    r"cannot import name '(\w+)' from 'verifier\.config'|module 'verifier\.config' has no "
+    r"attribute '(\w+)'"
+)
 
 
 def names() -> list[str]:
@@ -40,15 +58,19 @@ def load(name: str) -> config_lib.Config:
     """The configuration that an experiment file gives.
 
     Args:
-        name: a module of `experiments/` or a path to a `.py` file, which may import what lies beside it.
+        name: a module of `experiments/` or a path to a `.py` file, which may import what lies
+            beside it.
 
     Raises:
-        ConfigError: no such experiment (the nearest names are shown), a file that cannot be run (with the line and the reason), or one
-            without a get_config() that returns a Config.
+        ConfigError: no such experiment (the nearest names are shown), a file that cannot be run
+            (with the line and the reason), or one without a get_config() that returns a Config.
     """
     config = _result(name, f"--exp={name}", "get_config", "a verifier.config.Config")
     if not isinstance(config, config_lib.Config):
-        raise errors.ConfigError(f"--exp={name}: get_config() gave {kinds.shown(config)}; expected a verifier.config.Config")
+        raise errors.ConfigError(
+            f"--exp={name}: get_config() gave {kinds.shown(config)}; expected a "
+            "verifier.config.Config"
+        )
     return config
 
 
@@ -58,20 +80,34 @@ def load_themes(name: str) -> Themes:
     Raises:
         ConfigError: as `load`, of get_sweep().
     """
-    expected = "assignments by theme and variant, such as {'rates': {'slow': ['finetune.learning_rate=1e-5']}}"
+    expected = (
+        "assignments by theme and variant, such as {'rates': {'slow': "
+        "['finetune.learning_rate=1e-5']}}"
+    )
     found = _result(name, f"--exp=sweep:{name}", "get_sweep", expected)
     if not _is_table(found, lambda variants: _is_table(variants, _are_texts)):
-        raise errors.ConfigError(f"--exp=sweep:{name}: get_sweep() gave {kinds.shown(found)}; expected {expected}")
-    return {theme: {variant: list(each) for variant, each in variants.items()} for theme, variants in found.items()}
+        raise errors.ConfigError(
+            f"--exp=sweep:{name}: get_sweep() gave {kinds.shown(found)}; expected {expected}"
+        )
+    return {
+        theme: {variant: list(each) for variant, each in variants.items()}
+        for theme, variants in found.items()
+    }
 
 
 def _is_table(found: object, is_entry: Callable[[object], bool]) -> bool:
     """Whether it is a dict of entries by name, at least one."""
-    return isinstance(found, dict) and bool(found) and all(isinstance(name, str) and is_entry(each) for name, each in found.items())
+    return (
+        isinstance(found, dict)
+        and bool(found)
+        and all(isinstance(name, str) and is_entry(each) for name, each in found.items())
+    )
 
 
 def _are_texts(assignments: object) -> bool:
-    return isinstance(assignments, (list, tuple)) and all(isinstance(each, str) for each in assignments)
+    return isinstance(assignments, (list, tuple)) and all(
+        isinstance(each, str) for each in assignments
+    )
 
 
 def _result(name: str, flag: str, function: str, expected: str) -> Any:
@@ -92,12 +128,18 @@ def _path(name: str, flag: str) -> pathlib.Path:
     try:
         if name.endswith(".py") and path.is_file():
             return path
-        near = [f"{name}.py"] if pathlib.Path(f"{name}.py").is_file() else difflib.get_close_matches(name, names(), n=3) or names()
+        near = (
+            [f"{name}.py"]
+            if pathlib.Path(f"{name}.py").is_file()
+            else difflib.get_close_matches(name, names(), n=3) or names()
+        )
     except OSError as error:  # a name that is too long
         raise errors.ConfigError(f"{flag}: {error.strerror}") from error
     if name.endswith(".py"):
         raise errors.ConfigError(f"{flag}: there is no such file")
-    raise errors.ConfigError(f"{flag}: there is no such experiment; nearest: {', '.join(near)} (--exp=list shows all)")
+    raise errors.ConfigError(
+        f"{flag}: there is no such experiment; nearest: {', '.join(near)} (--exp=list shows all)"
+    )
 
 
 def _module(name: str) -> ModuleType:
@@ -115,14 +157,24 @@ def _module(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _running(flag: str, path: pathlib.Path) -> Iterator[None]:
-    """The file's folder is where imports are looked for first, as for a program; what it raises becomes one line with its file and line."""
+    """The file's folder is where imports are looked for first, as for a program; what it raises
+    becomes one line with its file and line.
+    """
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
         yield
     except _RAISED as error:
-        lines = [each for each in traceback.extract_tb(error.__traceback__) if _is_own(pathlib.Path(each.filename).resolve(), folder)]
-        where = f"{lines[-1].filename}, line {lines[-1].lineno} ({lines[-1].line})" if lines else str(path)
+        lines = [
+            each
+            for each in traceback.extract_tb(error.__traceback__)
+            if _is_own(pathlib.Path(each.filename).resolve(), folder)
+        ]
+        where = (
+            f"{lines[-1].filename}, line {lines[-1].lineno} ({lines[-1].line})"
+            if lines
+            else str(path)
+        )
         if isinstance(error, SyntaxError) and error.filename:
             where = f"{error.filename}, line {error.lineno} ({(error.text or '').strip()})"
         kind = "" if isinstance(error, errors.UserError) else f"{type(error).__name__}: "
@@ -134,21 +186,38 @@ def _running(flag: str, path: pathlib.Path) -> Iterator[None]:
 
 
 def _is_own(path: pathlib.Path, folder: str) -> bool:
-    """Whether a file belongs to the experiment in `folder`: the innermost of these is what its writer can mend."""
+    """Whether a file belongs to the experiment in `folder`: the innermost of these is what its
+    writer can mend.
+    """
     here = pathlib.Path(__file__).parents[1]
-    return path.is_file() and path.is_relative_to(folder) and not path.is_relative_to(here) and "site-packages" not in path.parts
+    return (
+        path.is_file()
+        and path.is_relative_to(folder)
+        and not path.is_relative_to(here)
+        and "site-packages" not in path.parts
+    )
 
 
 def _hint(reason: str) -> str:
     """The knobs or names of `verifier.config` that may have been meant, where one is unknown."""
     if (unknown := _UNKNOWN_NAME.search(reason)) is not None:
-        return f"; nearest: {', '.join(difflib.get_close_matches(unknown[1] or unknown[2], vars(config_lib)))}"
+        return (
+            "; nearest: "
+            f"{', '.join(difflib.get_close_matches(unknown[1] or unknown[2], vars(config_lib)))}"
+        )
     found = _UNKNOWN_KNOB.search(reason)
     if found is None:
         return ""
-    sections = {type(field.default).__name__: f"{field.name}." for field in dataclasses.fields(config_lib.Config)} | {"Config": ""}
+    sections = {
+        type(field.default).__name__: f"{field.name}."
+        for field in dataclasses.fields(config_lib.Config)
+    } | {"Config": ""}
     prefix = sections.get(found[1])
-    return "" if prefix is None else f"; nearest knobs: {', '.join(nearest(prefix + found[2], config_lib.knobs()))}"
+    return (
+        ""
+        if prefix is None
+        else f"; nearest knobs: {', '.join(nearest(prefix + found[2], config_lib.knobs()))}"
+    )
 
 
 def summaries() -> str:

@@ -1,4 +1,7 @@
-"""The processes of one run: how they find each other, wait for each other and share out work. Knows no stage, no table and no model."""
+"""The processes of one run: how they find each other, wait for each other and share out work.
+
+Knows no stage, no table and no model.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,15 @@ import jax
 from verifier.errors import ConfigError
 from verifier.system import log, stopping
 
-STEPS_TO_AGREE = 4  # processes are at most two steps apart, since each waits for the numbers of the step before last
-HEARTBEAT_SECONDS = 30  # a process that is silent for so long is taken for dead, and the others end with an error
-WAIT_MILLISECONDS = 7 * 24 * 3600 * 1000  # for a process that works; one that has died is noticed by its heartbeat
+# processes are at most two steps apart, since each waits for the numbers of the step before last
+STEPS_TO_AGREE = 4
+# a process that is silent for so long is taken for dead, and the others end with an error
+HEARTBEAT_SECONDS = 30
+# for a process that works; one that has died is noticed by its heartbeat
+WAIT_MILLISECONDS = 7 * 24 * 3600 * 1000
 _FLAGS = "--coordinator_address, --num_processes and --process_id"
-_OWN = ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")  # in the environment with JAX_ before them, as launch/ sets them
+# in the environment with JAX_ before them, as launch/ sets them
+_OWN = ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
 
 _times: dict[str, int] = {}  # how often this process has come to each place
 Made = TypeVar("Made")
@@ -37,8 +44,8 @@ def find(flags: Job, environ: Mapping[str, str], on_tpu: bool) -> Job | None:
 
     Args:
         flags: what the command line says; it goes before the environment.
-        environ: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID (a JobSet's manifest sets them), or the variables of a
-            Slurm step.
+        environ: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID (a JobSet's manifest
+            sets them), or the variables of a Slurm step.
         on_tpu: this machine has a TPU, which may be one of a pod's.
 
     Raises:
@@ -58,9 +65,14 @@ def find(flags: Job, environ: Mapping[str, str], on_tpu: bool) -> Job | None:
 
 def _checked(job: Job, names: str) -> Job | None:
     if job.coordinator_address is None or job.num_processes is None or job.process_id is None:
-        raise ConfigError(f"{names} belong together, the last two as numbers: give all three or none")
+        raise ConfigError(
+            f"{names} belong together, the last two as numbers: give all three or none"
+        )
     if not 0 <= job.process_id < job.num_processes:
-        raise ConfigError(f"process {job.process_id} of {job.num_processes}: processes count from 0, and all below their number")
+        raise ConfigError(
+            f"process {job.process_id} of {job.num_processes}: processes count from 0, and all "
+            "below their number"
+        )
     return job if job.num_processes > 1 else None
 
 
@@ -74,12 +86,16 @@ def join(job: Job) -> None:
     """Meets the other processes; returns when all are there. All but process 0 fall silent."""
     # Where the processes are known, Slurm's plug-in would still give each of them one GPU.
     method = "deactivate" if job.coordinator_address else None
-    jax.distributed.initialize(*job, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, cluster_detection_method=method)
+    jax.distributed.initialize(
+        *job, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, cluster_detection_method=method
+    )
     log.set_process(jax.process_index())
 
 
 def stopping_after(step: int) -> bool:
-    """Whether the run is to stop after this step, which all processes take: the same answer in all, wherever the signal came."""
+    """Whether the run is to stop after this step, which all processes take: the same answer in all,
+    wherever the signal came.
+    """
     return _agreed("stop", stopping.asked(), step)
 
 
@@ -103,7 +119,9 @@ class Every:
 
 
 def _agreed(name: str, wanted: bool, step: int) -> bool:
-    """Whether what some process wants after this step is to happen now: some steps later, so that it is the same one in all."""
+    """Whether what some process wants after this step is to happen now: some steps later, so that
+    it is the same one in all.
+    """
     if jax.process_count() == 1:
         return wanted
     key = f"verifier/{name}"
@@ -146,7 +164,8 @@ def in_turn(name: str, make: Callable[[], Made]) -> Made:
 
 
 def claims(name: str) -> Callable[[str], bool]:
-    """Shares out pieces of work: the function says of each piece whether this process is the one to do it.
+    """Shares out pieces of work: the function says of each piece whether this process is the one to
+    do it.
 
     Args:
         name: of the work, the same in all processes and of no other work of this run.
@@ -157,7 +176,9 @@ def claims(name: str) -> Callable[[str], bool]:
 
 
 def share(sizes: Sequence[int]) -> list[int]:
-    """The places of the pieces that are this process's to do, when it is known how large each is: the largest first, to who has least."""
+    """The places of the pieces that are this process's to do, when it is known how large each is:
+    the largest first, to who has least.
+    """
     given = [0] * jax.process_count()
     own = []
     for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):

@@ -1,4 +1,7 @@
-"""The files of others that a result was made from: known by their sums, wherever they lie now. Knows knobs and files, no meaning."""
+"""The files of others that a result was made from: known by their sums, wherever they lie now.
+
+Knows knobs and files, no meaning.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +13,51 @@ from verifier import config as config_lib
 from verifier.hf import files as hf_files
 from verifier.system import checksums, paths
 
-# The knobs that name files, by the stage that reads them; `data.dir` and the like are not among these: problems are kept as a table.
-KNOBS = {"finetune": ("model.weights", "tokenizer.path", "pretrain.corpus"), "verify": ("verify.weights",)}
+# The knobs that name files, by the stage that reads them; `data.dir` and the like are not among
+# these: problems are kept as a table.
+KNOBS = {
+    "finetune": ("model.weights", "tokenizer.path", "pretrain.corpus"),
+    "verify": ("verify.weights",),
+}
 _WEIGHTS = ("model.weights", "verify.weights")
 _READ = ("*.json", "*.model", "*.jinja")  # of a folder, how its weights and its tokenizer are read
-_BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "config.json", "chat_template.jinja")
+_BESIDE = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "config.json",
+    "chat_template.jinja",
+)
 
 
 def sums(config: config_lib.Config, stage: str) -> dict[str, dict[str, str]]:
-    """The SHA-256 of every file that a stage's knobs name, by knob and name; a knob that is not set is left out.
+    """The SHA-256 of every file that a stage's knobs name, by knob and name; a knob that is not set
+    is left out.
 
     Raises:
         WeightsError: there are no such weights.
     """
     flat = config_lib.flatten(config)
     named = {knob: str(flat[knob]) for knob in KNOBS[stage] if flat[knob]}
-    place = {knob: hf_files.resolve_weights(value) if knob in _WEIGHTS else paths.local(value) for knob, value in named.items()}
+    place = {
+        knob: hf_files.resolve_weights(value) if knob in _WEIGHTS else paths.local(value)
+        for knob, value in named.items()
+    }
     return {knob: _sums(knob, path) for knob, path in place.items()}
 
 
 def identity(settings: Mapping[str, Any], found: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """What a result depends on, wherever the files lie: settings with the sums of files in the place of their paths."""
-    return {knob: value for knob, value in settings.items() if knob not in found} | {"inputs": found}
+    """What a result depends on, wherever the files lie: settings with the sums of files in the
+    place of their paths.
+    """
+    return {knob: value for knob, value in settings.items() if knob not in found} | {
+        "inputs": found
+    }
 
 
 def same(knob: str, value: str, manifest: Mapping[str, Any]) -> bool:
-    """Whether a knob's value leads to the very files that a result was made from, by the sums that its manifest notes.
+    """Whether a knob's value leads to the very files that a result was made from, by the sums that
+    its manifest notes.
 
     Args:
         knob: by dotted path; the answer is False for one that names no files.
@@ -51,15 +73,23 @@ def same(knob: str, value: str, manifest: Mapping[str, Any]) -> bool:
     if not path.exists():
         return knob in _WEIGHTS and hf_files.is_hub_id(value, weights)
     if known is None:
-        older = weights if knob == ("verify.weights" if "head" in manifest else "model.weights") else {}
+        older = (
+            weights if knob == ("verify.weights" if "head" in manifest else "model.weights") else {}
+        )
         return bool(older) and path.is_dir() and hf_files.sums(path) == older
     return _sums(knob, path) == known
 
 
 def _sums(knob: str, path: pathlib.Path) -> dict[str, str]:
-    """Of a folder what is read of it; of a file its own, and those beside it that say how a tokenizer is read."""
+    """Of a folder what is read of it; of a file its own, and those beside it that say how a
+    tokenizer is read.
+    """
     if path.is_dir():
         patterns = (*_READ, "*.safetensors") if knob in _WEIGHTS else _READ
-        return checksums.of_files(path, {each.name for pattern in patterns for each in path.glob(pattern)})
+        return checksums.of_files(
+            path, {each.name for pattern in patterns for each in path.glob(pattern)}
+        )
     names = (path.name,) if knob == "pretrain.corpus" else (path.name, *_BESIDE)
-    return checksums.of_files(path.parent, {name for name in names if (path.parent / name).is_file()})
+    return checksums.of_files(
+        path.parent, {name for name in names if (path.parent / name).is_file()}
+    )

@@ -1,9 +1,12 @@
-"""A trained generator or verifier as a folder: parameters, architecture, tokenizer, manifest. Knows no stage and no optimiser.
+"""A trained generator or verifier as a folder: parameters, architecture, tokenizer, manifest.
+
+Knows no stage and no optimiser.
 
 generator/            verifier/
   params/  (Orbax)      params/  (Orbax; decoder and value head)
   tokenizer files       tokenizer files
-  manifest.json         manifest.json, written last: id, architecture, head, settings, template, the sums of all other files
+  manifest.json         manifest.json, written last: id, architecture, head, settings, template, the
+                        sums of all other files
 """
 
 from __future__ import annotations
@@ -56,11 +59,18 @@ class Saved(NamedTuple):
 
 
 def gives_logits(manifest: Mapping[str, Any]) -> bool:
-    """Whether a verifier's values are logits of a solution being right, not estimates of its label (verify.value_loss=bce)."""
+    """Whether a verifier's values are logits of a solution being right, not estimates of its label
+    (verify.value_loss=bce).
+    """
     return config_lib.gives_logits(manifest["settings"])
 
 
-def save(folder: pathlib.Path, model: Transformer | Verifier, tokenizer: Tokenizer, facts: Mapping[str, Any]) -> str:
+def save(
+    folder: pathlib.Path,
+    model: Transformer | Verifier,
+    tokenizer: Tokenizer,
+    facts: Mapping[str, Any],
+) -> str:
     """Writes a model folder, manifest last.
 
     Args:
@@ -75,20 +85,28 @@ def save(folder: pathlib.Path, model: Transformer | Verifier, tokenizer: Tokeniz
     params = nnx.state(model, nnx.Param)
     checkpoint.save_params(folder / "params", params)
     name = checkpoint.tree_id(params)
-    head = {"head": "reserved_logit" if isinstance(model.head, ReservedLogitHead) else "linear"} if isinstance(model, Verifier) else {}
+    head = (
+        {"head": "reserved_logit" if isinstance(model.head, ReservedLogitHead) else "linear"}
+        if isinstance(model, Verifier)
+        else {}
+    )
     arch = model.backbone.arch if isinstance(model, Verifier) else model.arch
     if hosts.is_first():
         tokenizer.save(folder)
         names = [path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST]
         names += [f"params/{inside}" for inside in checksums.of_folder(folder / "params")]
         files = checksums.of_files(folder, names)
-        checksums.write_sealed(folder / MANIFEST, {"id": name, "arch": dataclasses.asdict(arch), **head, **facts, "files": files})
+        checksums.write_sealed(
+            folder / MANIFEST,
+            {"id": name, "arch": dataclasses.asdict(arch), **head, **facts, "files": files},
+        )
     hosts.wait("saved")
     return name
 
 
 def outline(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
-    """A model folder without the numbers: a model of shapes (`nnx.eval_shape`), tokenizer and manifest.
+    """A model folder without the numbers: a model of shapes (`nnx.eval_shape`), tokenizer and
+    manifest.
 
     Arguments as `load`.
 
@@ -97,22 +115,41 @@ def outline(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
         Damaged: a file of the tokenizer is not what was written.
     """
     manifest = workdir_lib.manifest_of(folder, stage)
-    checksums.check(folder, {name: found for name, found in manifest["files"].items() if not name.startswith("params/")}, _way_out(folder))
+    checksums.check(
+        folder,
+        {
+            name: found
+            for name, found in manifest["files"].items()
+            if not name.startswith("params/")
+        },
+        _way_out(folder),
+    )
     try:
         arch = arch_from_dict(manifest["arch"])
     except (KeyError, TypeError, ValueError) as error:
-        raise errors.UserError(f"{folder / MANIFEST} describes no model of this version ({error!r}); {_way_out(folder)}") from error
+        raise errors.UserError(
+            f"{folder / MANIFEST} describes no model of this version ({error!r}); "
+            f"{_way_out(folder)}"
+        ) from error
     tokenizer = load_tokenizer(folder)
 
     def build() -> nnx.Module:
         backbone = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
-        return Verifier(backbone, make_head(manifest["head"], tokenizer, arch)) if "head" in manifest else backbone
+        return (
+            Verifier(backbone, make_head(manifest["head"], tokenizer, arch))
+            if "head" in manifest
+            else backbone
+        )
 
     return Saved(nnx.eval_shape(build), tokenizer, manifest)
 
 
 def load(
-    folder: pathlib.Path, stage: str, dtype: str, mesh: jax.sharding.Mesh | None = None, rules: sharding.Rules = sharding.RULES
+    folder: pathlib.Path,
+    stage: str,
+    dtype: str,
+    mesh: jax.sharding.Mesh | None = None,
+    rules: sharding.Rules = sharding.RULES,
 ) -> Saved:
     """Reads a model folder.
 
@@ -140,9 +177,19 @@ def load(
 
 
 def about_export(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What an exported verifier's config.json tells of its manifest, so that `load_export` gives the same scores."""
-    kept = {name: manifest[name] for name in ("id", "generator", "trained_on", "template") if name in manifest}
-    return kept | {"settings": {path: manifest["settings"][path] for path in _EXPORTED if path in manifest["settings"]}}
+    """What an exported verifier's config.json tells of its manifest, so that `load_export` gives
+    the same scores.
+    """
+    kept = {
+        name: manifest[name]
+        for name in ("id", "generator", "trained_on", "template")
+        if name in manifest
+    }
+    return kept | {
+        "settings": {
+            path: manifest["settings"][path] for path in _EXPORTED if path in manifest["settings"]
+        }
+    }
 
 
 def load_export(folder: pathlib.Path, dtype: str | None) -> Saved:
@@ -158,16 +205,24 @@ def load_export(folder: pathlib.Path, dtype: str | None) -> Saved:
     """
     manifest = hf_files.read_json(folder / "config.json").get(hf_verifier.ABOUT)
     if not isinstance(manifest, dict):
-        raise errors.WeightsError(f"{folder} is no verifier that `python -m verifier.export` wrote: its config.json tells nothing of one")
+        raise errors.WeightsError(
+            f"{folder} is no verifier that `python -m verifier.export` wrote: its config.json "
+            "tells nothing of one"
+        )
     try:
         known = dtype_of(manifest) in ("float32", "bfloat16")
         Template(**manifest.get("template", {}))
     except (KeyError, TypeError, AttributeError):
         known = False
     if not known:
-        raise errors.WeightsError(f"{folder / 'config.json'} tells nothing of its verifier that can be read; export it again")
+        raise errors.WeightsError(
+            f"{folder / 'config.json'} tells nothing of its verifier that can be read; export "
+            "it again"
+        )
     tokenizer = load_tokenizer(folder)
-    model = hf_verifier.load_verifier(folder, tokenizer_size=tokenizer.vocab_size, dtype=jnp.dtype(dtype or dtype_of(manifest)))
+    model = hf_verifier.load_verifier(
+        folder, tokenizer_size=tokenizer.vocab_size, dtype=jnp.dtype(dtype or dtype_of(manifest))
+    )
     return Saved(model, tokenizer, manifest)
 
 
@@ -182,7 +237,11 @@ def _way_out(folder: pathlib.Path) -> str:
 
 def make_head(kind: str, tokenizer: Tokenizer, arch: Arch) -> ReservedLogitHead | LinearHead:
     """A fresh value head of a kind that `config.VerifyConfig.head` names."""
-    return ReservedLogitHead(tokenizer.reserved_id) if kind == "reserved_logit" else LinearHead(arch.width)
+    return (
+        ReservedLogitHead(tokenizer.reserved_id)
+        if kind == "reserved_logit"
+        else LinearHead(arch.width)
+    )
 
 
 def arch_from_dict(fields: Mapping[str, Any]) -> Arch:

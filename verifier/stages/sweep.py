@@ -1,7 +1,10 @@
-"""Variants of one experiment, one after the other, over shared results. Knows settings and workdirs; what a run does, it is given.
+"""Variants of one experiment, one after the other, over shared results.
+
+Knows settings and workdirs; what a run does, it is given.
 
 ROOT/seed=0/base/           a workdir like any other
-ROOT/seed=0/VARIANT/        another; a result that an earlier one has made of the same settings is a link to it
+ROOT/seed=0/VARIANT/        another; a result that an earlier one has made of the same settings is a
+                            link to it
 ROOT/compare/THEME/         what comes out of the variants of a theme, beside the base
 """
 
@@ -29,7 +32,8 @@ from verifier.tables import store
 BASE = "base"  # the variant without assignments, which every theme is compared with
 Themes = Mapping[str, Mapping[str, Sequence[str]]]  # assignments by theme and variant
 RunOne = Callable[[config_lib.Config, pathlib.Path, Sequence[str]], None]  # pipeline.run
-_NAME = re.compile(r"\w(?:[\w .+=,-]{0,58}[\w.+=,-])?")  # of a theme or variant, which is a folder of that name
+# of a theme or variant, which is a folder of that name
+_NAME = re.compile(r"\w(?:[\w .+=,-]{0,58}[\w.+=,-])?")
 _STAGES = ("problems", "finetune", "sample", "label", "verify", "score")
 
 
@@ -41,35 +45,48 @@ class Variant(NamedTuple):
     dir: workdir.Workdir
 
 
-def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root: pathlib.Path) -> list[list[Variant]]:
+def check(
+    config: config_lib.Config, themes: Themes, seeds: Sequence[int], root: pathlib.Path
+) -> list[list[Variant]]:
     """The variants of every seed, base first.
 
     Args:
         config: of the base.
-        themes: assignments by theme and variant, of all themes, run or not: what any of their variants has made is shared. A variant may
-            stand in several themes, with the same assignments.
+        themes: assignments by theme and variant, of all themes, run or not: what any of their
+            variants has made is shared. A variant may stand in several themes, with the same
+            assignments.
         seeds: of the runs; the base's own seed is not used, and a variant has none.
         root: of the sweep.
 
     Raises:
-        ConfigError: an assignment that is no knob, settings that no stage could use, two variants of one name, or a name that no folder can
-            have; with the variant. Or a root behind an object store, which knows no links.
+        ConfigError: an assignment that is no knob, settings that no stage could use, two variants
+            of one name, or a name that no folder can have; with the variant. Or a root behind an
+            object store, which knows no links.
     """
     if paths.is_remote(root):
-        raise errors.ConfigError(f"--workdir={root}: a sweep links what its variants share, which only folders can; name a folder")
+        raise errors.ConfigError(
+            f"--workdir={root}: a sweep links what its variants share, which only folders can; "
+            "name a folder"
+        )
     assigned: dict[str, Sequence[str]] = {BASE: ()}
     for theme, variants in themes.items():
         for name in (theme, *variants):
             if not _NAME.fullmatch(name):
                 raise errors.ConfigError(
-                    f"{kinds.shown(name)} cannot name a theme or variant, which has a folder of that name: expected at most 60 "
-                    "letters, digits, spaces and . _ + = , - with a letter or digit first and no space last"
+                    f"{kinds.shown(name)} cannot name a theme or variant, which has a folder "
+                    "of that name: expected at most 60 letters, digits, spaces and . _ + = , - "
+                    "with a letter or digit first and no space last"
                 )
         for name, assignments in variants.items():
             if any(each.partition("=")[0].strip() == "seed" for each in assignments):
-                raise errors.ConfigError(f"the variant {name!r} assigns a seed; those of a sweep are given by --seeds")
+                raise errors.ConfigError(
+                    f"the variant {name!r} assigns a seed; those of a sweep are given by --seeds"
+                )
             if list(assigned.setdefault(name, assignments)) != list(assignments):
-                raise errors.ConfigError(f"the variant {name!r} of the theme {theme!r} has the name of another one; call it otherwise")
+                raise errors.ConfigError(
+                    f"the variant {name!r} of the theme {theme!r} has the name of another one; "
+                    "call it otherwise"
+                )
     found: list[list[Variant]] = []
     for seed in seeds:
         found.append([])
@@ -83,8 +100,15 @@ def check(config: config_lib.Config, themes: Themes, seeds: Sequence[int], root:
     return found
 
 
-def run(variants: Sequence[Sequence[Variant]], themes: Themes, root: pathlib.Path, stages: Sequence[str], run_one: RunOne) -> None:
-    """Runs the base and the variants of some themes, then compares those of each; killed and started again, it goes on where it was.
+def run(
+    variants: Sequence[Sequence[Variant]],
+    themes: Themes,
+    root: pathlib.Path,
+    stages: Sequence[str],
+    run_one: RunOne,
+) -> None:
+    """Runs the base and the variants of some themes, then compares those of each; killed and
+    started again, it goes on where it was.
 
     Args:
         variants: from `check`.
@@ -108,26 +132,51 @@ def run(variants: Sequence[Sequence[Variant]], themes: Themes, root: pathlib.Pat
         hosts.wait("compared")
 
 
-def compare(theme: str, names: Sequence[str], variants: Sequence[Sequence[Variant]], out: pathlib.Path) -> None:
-    """Writes comparison.json and, of the first seed, a page of the variants tested on problems of the base, and prints their table."""
-    roots = {name: {each.config.seed: each.dir.root for of_seed in variants for each in of_seed if each.name == name} for name in names}
+def compare(
+    theme: str, names: Sequence[str], variants: Sequence[Sequence[Variant]], out: pathlib.Path
+) -> None:
+    """Writes comparison.json and, of the first seed, a page of the variants tested on problems of
+    the base, and prints their table.
+    """
+    roots = {
+        name: {
+            each.config.seed: each.dir.root
+            for of_seed in variants
+            for each in of_seed
+            if each.name == name
+        }
+        for name in names
+    }
     config = variants[0][0].config
     found = variants_lib.compare(roots, config.report.ks, config.report.resamples, config.seed)
     atomic.write_json(out / "comparison.json", found)
     first = config.seed
     log.tell(f"\n{theme}\n{variants_lib.table(found)}\n\ncomparison  {out / 'comparison.json'}")
-    shown = [name for name in names if found["splits"]["test"].get(name, {}).get("n_shared_problems")][: comparison_page.MOST]
+    shown = [
+        name for name in names if found["splits"]["test"].get(name, {}).get("n_shared_problems")
+    ][: comparison_page.MOST]
     if len(shown) > 1:
-        side_by_side.compare([roots[name][first] for name in shown], out / "page", "test", config.report.resamples, first)
+        side_by_side.compare(
+            [roots[name][first] for name in shown],
+            out / "page",
+            "test",
+            config.report.resamples,
+            first,
+        )
         log.tell(f"page        {out / 'page' / 'index.html'} (seed {first})")
     if left := [name for name in names if name not in shown]:
-        log.tell(f"not on it   {', '.join(left)}: no test problem of {BASE}, or more than {comparison_page.MOST} runs")
+        log.tell(
+            f"not on it   {', '.join(left)}: no test problem of {BASE}, or more than "
+            f"{comparison_page.MOST} runs"
+        )
 
 
 def share(variant: Variant, others: Sequence[Variant]) -> None:
-    """Links what another variant has finished and this one would make again: same settings, made from the same.
+    """Links what another variant has finished and this one would make again: same settings, made
+    from the same.
 
-    Whether a linked result is really of this variant's settings is judged by the rule of every workdir, when a stage looks at it.
+    Whether a linked result is really of this variant's settings is judged by the rule of every
+    workdir, when a stage looks at it.
     """
     further = workdir.further_splits(variant.config)
     linked: dict[str, list[str]] = {}
@@ -139,23 +188,36 @@ def share(variant: Variant, others: Sequence[Variant]) -> None:
                 continue
             for other in others:
                 theirs = other.dir.results(stage, workdir.further_splits(other.config)).get(split)
-                if other.name != variant.name and theirs is not None and _finished_alike(variant, other, stage, split, theirs):
+                if (
+                    other.name != variant.name
+                    and theirs is not None
+                    and _finished_alike(variant, other, stage, split, theirs)
+                ):
                     folder.parent.mkdir(parents=True, exist_ok=True)
-                    folder.symlink_to(os.path.relpath(theirs.resolve(), folder.parent.resolve()), target_is_directory=True)
+                    folder.symlink_to(
+                        os.path.relpath(theirs.resolve(), folder.parent.resolve()),
+                        target_is_directory=True,
+                    )
                     linked.setdefault(other.name, []).append(f"{stage} {split}".strip())
                     break
     for name, results in linked.items():
         log.say(f"{variant.name} shares with {name}: {', '.join(results)}")
 
 
-def _finished_alike(variant: Variant, other: Variant, stage: str, split: str, theirs: pathlib.Path) -> bool:
+def _finished_alike(
+    variant: Variant, other: Variant, stage: str, split: str, theirs: pathlib.Path
+) -> bool:
     finished = store.read_manifest(theirs) is not None
-    return finished and follows_from(variant.config, stage, split) == follows_from(other.config, stage, split)
+    return finished and follows_from(variant.config, stage, split) == follows_from(
+        other.config, stage, split
+    )
 
 
 @functools.cache  # asked for every pair of variants, and again for what each result is made from
 def follows_from(config: config_lib.Config, stage: str, split: str = "") -> str:
-    """All settings that a result follows from, its own and those of what it is made from, as canonical JSON."""
+    """All settings that a result follows from, its own and those of what it is made from, as
+    canonical JSON.
+    """
     asked = split.removesuffix(workdir.GREEDY_SUFFIX)
     inputs = {
         "problems": (),
@@ -166,6 +228,9 @@ def follows_from(config: config_lib.Config, stage: str, split: str = "") -> str:
         "score": (("verify", ""), ("sample", split)),
     }[stage]
     own = workdir.settings(config, stage, split)
-    if stage == "problems":  # a run is told by what it has read; a sweep must know before anything is read
-        own |= config_lib.settings_of(config, "data.source", "data.dir", "data.test_dir", "ood.dirs")
+    # a run is told by what it has read; a sweep must know before anything is read
+    if stage == "problems":
+        own |= config_lib.settings_of(
+            config, "data.source", "data.dir", "data.test_dir", "ood.dirs"
+        )
     return json.dumps([own, [follows_from(config, *each) for each in inputs]], sort_keys=True)

@@ -1,4 +1,6 @@
-"""How the C library hands out memory: a step on a CPU asks for the same large arrays again and again, which its defaults are not for."""
+"""How the C library hands out memory: a step on a CPU asks for the same large arrays again and
+again, which its defaults are not for.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +10,31 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
 
-# By the variable that sets it from outside: the number that glibc's mallopt knows it by, and bytes (or a count).
+# By the variable that sets it from outside: the number that glibc's mallopt knows it by, and bytes
+# (or a count).
 SETTINGS = {
     "MALLOC_ARENA_MAX": (-8, 1),  # each thread's own arena would keep what its thread freed
-    "MALLOC_TRIM_THRESHOLD_": (-1, 1 << 30),  # what a step frees at the top stays for the next one, which would clear it anew
+    # what a step frees at the top stays for the next one, which would clear it anew
+    "MALLOC_TRIM_THRESHOLD_": (-1, 1 << 30),
     "MALLOC_TOP_PAD_": (-2, 64 << 20),
-    "MALLOC_MMAP_THRESHOLD_": (-3, 32 << 20),  # the largest there is: larger arrays are always asked of the system
+    # the largest there is: larger arrays are always asked of the system
+    "MALLOC_MMAP_THRESHOLD_": (-3, 32 << 20),
 }
 
-# While the same arrays come again in every step. Up to 6 GB a step were given back and cleared anew, a seventh of the time of training.
+# While the same arrays come again in every step. Up to 6 GB a step were given back and cleared
+# anew, a seventh of the time of training.
 KEEPING = {
     "MALLOC_TRIM_THRESHOLD_": (-1, -1),  # nothing is given back
     "MALLOC_MMAP_MAX_": (-4, 0),  # nor asked of the system by itself
 }
-_BEHIND = {**SETTINGS, "MALLOC_MMAP_MAX_": (-4, 65536)}  # glibc's own number; having been told one thing, it adapts none by itself
+# glibc's own number; having been told one thing, it adapts none by itself
+_BEHIND = {**SETTINGS, "MALLOC_MMAP_MAX_": (-4, 65536)}
 
 
 def settle() -> None:
-    """Applies the settings to this process, but for those that its environment gives; nothing where the C library is not glibc."""
+    """Applies the settings to this process, but for those that its environment gives; nothing where
+    the C library is not glibc.
+    """
     _apply(SETTINGS)
 
 
@@ -33,11 +42,13 @@ def settle() -> None:
 def keeping() -> Iterator[Callable[[], None]]:
     """Meanwhile freed memory stays with this process; then what is free goes back.
 
-    A step's scratch is one array of some GB. Whatever small array is put into its place once it is free makes the place too small for the
-    next step's, which gets another one: twice the memory, and once more for an evaluation between them. So the pages of all that is free
-    are to be given back when another kind of work begins or has ended; the next step has them cleared anew, once.
+    A step's scratch is one array of some GB. Whatever small array is put into its place once it is
+    free makes the place too small for the next step's, which gets another one: twice the memory,
+    and once more for an evaluation between them. So the pages of all that is free are to be given
+    back when another kind of work begins or has ended; the next step has them cleared anew, once.
 
-    Nothing happens where the environment gives one of KEEPING: the other alone would only scatter the memory.
+    Nothing happens where the environment gives one of KEEPING: the other alone would only scatter
+    the memory.
 
     Yields:
         A function that gives back what is free at the moment.

@@ -1,4 +1,6 @@
-"""Files that are whole or not there: written aside, synced and renamed; and what to do where the disk refuses. Knows no file's meaning."""
+"""Files that are whole or not there: written aside, synced and renamed; and what to do where the
+disk refuses. Knows no file's meaning.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from verifier.system import paths, stopping
 ASIDE = ".aside"  # what the name of a file ends in while it is being written
 _WAYS_OUT = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room and start again"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "get the right to write there, or name another folder"),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "get the right to write there, or name another folder",
+    ),
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "name another folder, or move that file away"),
     errno.EISDIR: "a folder of this name is in the way: move it away",
 }
@@ -26,16 +31,18 @@ _WAYS_OUT = {
 _being_written: set[pathlib.Path] = set()  # aside
 
 
-
-
 @contextlib.contextmanager
 def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
-    """A binary file to write to that takes its name only once it is whole and on disk; its folder is made if need be.
+    """A binary file to write to that takes its name only once it is whole and on disk; its folder
+    is made if need be.
 
     Raises:
-        WriteError: the file system refuses (a full disk, ...); what was written aside is removed and `path` is as it was.
+        WriteError: the file system refuses (a full disk, ...); what was written aside is removed
+            and `path` is as it was.
     """
-    if paths.is_remote(path):  # an object store does it by itself, but takes what was written when the writer fails for whole, too
+    # an object store does it by itself, but takes what was written when the writer fails for whole,
+    # too
+    if paths.is_remote(path):
         content = io.BytesIO()
         yield content
         with refusals_of(path):
@@ -62,18 +69,25 @@ def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: pathlib.Path, content: bytes | memoryview) -> None:
-    """Writes a file so that a crash at any moment leaves the old one or the new one, never a piece. Raises as `whole_file`."""
+    """Writes a file so that a crash at any moment leaves the old one or the new one, never a piece.
+
+    Raises as `whole_file`.
+    """
     with whole_file(path) as file:
         file.write(content)
 
 
-def write_all(folder: pathlib.Path, contents: Mapping[str, bytes], stale: Iterable[str] = ()) -> None:
-    """Writes the files of a folder that belong together: all aside, before the first of them takes its name.
+def write_all(
+    folder: pathlib.Path, contents: Mapping[str, bytes], stale: Iterable[str] = ()
+) -> None:
+    """Writes the files of a folder that belong together: all aside, before the first of them takes
+    its name.
 
     Args:
         folder: made where it is missing; what else is in it stays.
         contents: by name; the first one takes its name last.
-        stale: names of what an earlier call may have left; those that are not in `contents` are removed.
+        stale: names of what an earlier call may have left; those that are not in `contents` are
+            removed.
 
     Raises:
         WriteError: the file system refuses; what was there before is still there.
@@ -102,7 +116,9 @@ def as_json(content: Mapping[str, Any]) -> bytes:
 
 
 def make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder and those above it; one that is there already is fine. Behind gs:// and s3:// there is nothing to make.
+    """Makes a folder and those above it; one that is there already is fine.
+
+    Behind gs:// and s3:// there is nothing to make.
 
     Raises:
         WriteError: a file stands where a folder should be, or the file system refuses.
@@ -118,9 +134,17 @@ def refusals_of(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        way_out = _WAYS_OUT.get(error.errno or 0, "name another folder, or see what is wrong with this disk")
-        in_the_way = [each for each in (path, *path.parents) if each.is_file()] if error.errno in (errno.EEXIST, errno.ENOTDIR) else []
-        reason = f"{in_the_way[0]} is a file, not a folder" if in_the_way else error.strerror or error
+        way_out = _WAYS_OUT.get(
+            error.errno or 0, "name another folder, or see what is wrong with this disk"
+        )
+        in_the_way = (
+            [each for each in (path, *path.parents) if each.is_file()]
+            if error.errno in (errno.EEXIST, errno.ENOTDIR)
+            else []
+        )
+        reason = (
+            f"{in_the_way[0]} is a file, not a folder" if in_the_way else error.strerror or error
+        )
         raise WriteError(f"{path} cannot be written ({reason}): {way_out}") from error
 
 

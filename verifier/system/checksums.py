@@ -1,4 +1,6 @@
-"""Sums by which files are known to be what was written: SHA-256 of files, and JSON that carries its own. Knows no file's meaning."""
+"""Sums by which files are known to be what was written: SHA-256 of files, and JSON that carries its
+own. Knows no file's meaning.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,15 @@ SUMS = "SHA256SUMS"  # as `sha256sum` writes it and `sha256sum --check` reads it
 _SEAL = "sha256"  # the last entry of sealed JSON
 
 
-
-
 def of_bytes(content: bytes | memoryview) -> str:
     """SHA-256 in hex digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def of_file(path: pathlib.Path) -> str:
-    """SHA-256 of a file in hex digits; a file that has not changed since it was last asked for is not read again."""
+    """SHA-256 of a file in hex digits; a file that has not changed since it was last asked for is
+    not read again.
+    """
     if paths.is_remote(path):
         return of_bytes(path.read_bytes())
     stat = path.stat()
@@ -46,7 +48,8 @@ def of_folder(folder: pathlib.Path) -> dict[str, str]:
 def of_files(folder: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
     """The sum of each of some files of a folder, by name."""
     names = sorted(names)
-    with concurrent.futures.ThreadPoolExecutor() as pool:  # reading and hashing both let go of the interpreter
+    # reading and hashing both let go of the interpreter
+    with concurrent.futures.ThreadPoolExecutor() as pool:
         return dict(zip(names, pool.map(lambda name: of_file(folder / name), names), strict=True))
 
 
@@ -54,16 +57,22 @@ def check(folder: pathlib.Path, sums: Mapping[str, str], way_out: str) -> None:
     """Compares files with the sums they had.
 
     Raises:
-        Damaged: the first that is missing or has another sum, or a name that leads out of the folder.
+        Damaged: the first that is missing or has another sum, or a name that leads out of the
+            folder.
     """
     for name in sums:
         if pathlib.PurePosixPath(name).is_absolute() or ".." in pathlib.PurePosixPath(name).parts:
-            raise Damaged(f"{folder} lists {name!r} among its files, which lies outside of it; {way_out}")
+            raise Damaged(
+                f"{folder} lists {name!r} among its files, which lies outside of it; {way_out}"
+            )
         if not (folder / name).is_file():
             raise Damaged(f"{folder / name} is missing; {way_out}")
     for name, found in of_files(folder, sums).items():
         if found != sums[name]:
-            raise Damaged(f"{folder / name} has changed since it was written: sha256 {found[:12]}..., not {sums[name][:12]}...; {way_out}")
+            raise Damaged(
+                f"{folder / name} has changed since it was written: sha256 {found[:12]}..., "
+                f"not {sums[name][:12]}...; {way_out}"
+            )
 
 
 def write_sums(folder: pathlib.Path) -> None:
@@ -75,7 +84,9 @@ def write_sums(folder: pathlib.Path) -> None:
 def read_sums(folder: pathlib.Path) -> dict[str, str]:
     """The sums that lie beside the files of a folder; none where there is no such file."""
     path = folder / SUMS
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    lines = (
+        path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    )
     return {name.lstrip(" *"): found for found, _, name in (line.partition(" ") for line in lines)}
 
 
@@ -95,7 +106,8 @@ def read_sealed(path: pathlib.Path, way_out: str, unsealed: Collection[str] = ()
     Args:
         path: of the file.
         way_out: what to do about a damaged one.
-        unsealed: the entries that the file had before it was sealed; one that has no others needs no sum.
+        unsealed: the entries that the file had before it was sealed; one that has no others needs
+            no sum.
 
     Raises:
         Damaged: no JSON, or not what was written.
@@ -106,7 +118,13 @@ def read_sealed(path: pathlib.Path, way_out: str, unsealed: Collection[str] = ()
             return dict(content)
         seal = content.pop(_SEAL)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise Damaged(f"{path} is damaged: it is no JSON with its own {_SEAL} ({type(error).__name__}: {error}); {way_out}") from error
+        raise Damaged(
+            f"{path} is damaged: it is no JSON with its own {_SEAL} ({type(error).__name__}: "
+            f"{error}); {way_out}"
+        ) from error
     if (found := of_bytes(atomic.as_json(content))) != seal:
-        raise Damaged(f"{path} has changed since it was written: sha256 {found[:12]}..., not {str(seal)[:12]}...; {way_out}")
+        raise Damaged(
+            f"{path} has changed since it was written: sha256 {found[:12]}..., not "
+            f"{str(seal)[:12]}...; {way_out}"
+        )
     return content

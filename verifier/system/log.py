@@ -1,6 +1,9 @@
-"""What a run says while it works: numbers to files, a bar with the time left, single lines. Knows no stage, no model and no JAX.
+"""What a run says while it works: numbers to files, a bar with the time left, single lines.
 
-Only process 0 of a job over several hosts speaks; the others call `set_process` once and are silent from then on.
+Knows no stage, no model and no JAX.
+
+Only process 0 of a job over several hosts speaks; the others call `set_process` once and are silent
+from then on.
 """
 
 from __future__ import annotations
@@ -21,8 +24,11 @@ import tqdm
 from verifier.system import atomic, paths, wandb_mirror
 
 LINE_SECONDS = 15.0  # between two progress lines where there is no terminal to draw a bar on
-# control characters but the tab and the end of a line, marks that turn the direction of writing, halves of pairs
-_STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# control characters but the tab and the end of a line, marks that turn the direction of writing,
+# halves of pairs
+_STEERS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 _speaker = True
 _wandb_project = ""
 
@@ -63,34 +69,49 @@ def complain(error: Exception) -> None:
 
 
 def printable(text: str) -> str:
-    """A text that may hold what files, paths and questions hold, with all that would steer a terminal or hide in it written out."""
-    return _STEERS.sub(lambda found: found[0].encode("unicode_escape", "backslashreplace").decode(), text)
+    """A text that may hold what files, paths and questions hold, with all that would steer a
+    terminal or hide in it written out.
+    """
+    return _STEERS.sub(
+        lambda found: found[0].encode("unicode_escape", "backslashreplace").decode(), text
+    )
 
 
 def _write(stream: TextIO, message: str) -> None:
     encoding = stream.encoding or "utf-8"
     try:
-        print(printable(message).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
-    except BrokenPipeError:  # its reader has read enough, as `head` has; what is buffered goes nowhere, or Python would complain at its end
+        print(
+            printable(message).encode(encoding, "backslashreplace").decode(encoding),
+            file=stream,
+            flush=True,
+        )
+    # its reader has read enough, as `head` has; what is buffered goes nowhere, or Python would
+    # complain at its end
+    except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def leave_out_remarks() -> None:
-    """Keeps off the terminal what JAX remarks of backends that this machine does not have ("Unable to initialize backend 'tpu'").
+    """Keeps off the terminal what JAX remarks of backends that this machine does not have ("Unable
+    to initialize backend 'tpu'").
 
-    A command of absl's shows every remark (INFO) by default. Warnings stay, such as of an accelerator that is there and not used; and
-    JAX_DEBUG_LOG_MODULES=jax._src.xla_bridge shows all again.
+    A command of absl's shows every remark (INFO) by default. Warnings stay, such as of an
+    accelerator that is there and not used; and JAX_DEBUG_LOG_MODULES=jax._src.xla_bridge shows all
+    again.
     """
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
 
 
 class MetricLog:
-    """Numbers of one job by step, in `FOLDER/NAME.jsonl` (one object a line) and `FOLDER/tensorboard/NAME`.
+    """Numbers of one job by step, in `FOLDER/NAME.jsonl` (one object a line) and
+    `FOLDER/tensorboard/NAME`.
 
-    A line is on disk once `write` returns to the loop; behind gs:// and s3:// every 15 seconds, and without TensorBoard's file.
+    A line is on disk once `write` returns to the loop; behind gs:// and s3:// every 15 seconds, and
+    without TensorBoard's file.
 
-    A job that resumes passes the first step that it will write: whatever the killed run wrote from there on is dropped, so no step
-    appears twice. A job that starts anew (first_step=0) starts an empty file.
+    A job that resumes passes the first step that it will write: whatever the killed run wrote from
+    there on is dropped, so no step appears twice. A job that starts anew (first_step=0) starts an
+    empty file.
     """
 
     def __init__(self, folder: pathlib.Path, name: str, first_step: int = 0) -> None:
@@ -114,14 +135,20 @@ class MetricLog:
             self._mirror = wandb_mirror.Mirror(_wandb_project, folder, name, first_step)
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Appends one line. Numbers that are not finite become null in the file: JSON has no word for them.
+        """Appends one line.
+
+        Numbers that are not finite become null in the file: JSON has no word for them.
 
         Raises:
             WriteError: the file system refuses.
         """
-        finite = {name: float(value) for name, value in numbers.items() if abs(value) < float("inf")}
+        finite = {
+            name: float(value) for name, value in numbers.items() if abs(value) < float("inf")
+        }
         if self._lines is not None:
-            self._lines.append(json.dumps({"step": step, **{name: finite.get(name) for name in numbers}}) + "\n")
+            self._lines.append(
+                json.dumps({"step": step, **{name: finite.get(name) for name in numbers}}) + "\n"
+            )
         for copy in (self._board, self._mirror):
             if copy is not None:
                 copy.write(step, finite)
@@ -137,19 +164,27 @@ class MetricLog:
     def __enter__(self) -> MetricLog:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
 
 class _Lines:
-    """A file that grows by lines, each on disk at once; an object store, which cannot append, gets the whole text again now and then."""
+    """A file that grows by lines, each on disk at once; an object store, which cannot append, gets
+    the whole text again now and then.
+    """
 
     def __init__(self, path: pathlib.Path, text: str) -> None:
         """Starts with `text`, in the place of what is there."""
         self._path, self._text, self._written = path, text, time.monotonic()
         atomic.write_text(path, text)
         with atomic.refusals_of(path):
-            self._file = None if paths.is_remote(path) else path.open("ab", buffering=0)  # nothing is left to be written later
+            # nothing is left to be written later
+            self._file = None if paths.is_remote(path) else path.open("ab", buffering=0)
 
     def append(self, line: str) -> None:
         if self._file is not None:
@@ -169,10 +204,13 @@ class _Lines:
 
 
 class _Board:
-    """TensorBoard's file, written in the caller's thread: where the disk is full, tensorboardX's own writer would wait for ever."""
+    """TensorBoard's file, written in the caller's thread: where the disk is full, tensorboardX's
+    own writer would wait for ever.
+    """
 
     def __init__(self, folder: pathlib.Path, first_step: int) -> None:
-        from tensorboardX import event_file_writer, summary  # here, because the offline tools import this module and need no protobuf
+        # here, because the offline tools import this module and need no protobuf
+        from tensorboardX import event_file_writer, summary
         from tensorboardX.proto import event_pb2
 
         self._event, self._scalar = event_pb2.Event, summary.scalar
@@ -180,14 +218,21 @@ class _Board:
         atomic.make_folder(folder)
         with atomic.refusals_of(folder):
             self._file = event_file_writer.EventsWriter(str(folder / "events"))
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # TensorBoard drops what an earlier run wrote from here on
-            self._file.write_event(event_pb2.Event(wall_time=time.time(), step=first_step, session_log=start))
+            # TensorBoard drops what an earlier run wrote from here on
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._file.write_event(
+                event_pb2.Event(wall_time=time.time(), step=first_step, session_log=start)
+            )
         self._flushed = time.monotonic()
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        values = [value for name, number in numbers.items() for value in self._scalar(name, number).value]
+        values = [
+            value for name, number in numbers.items() for value in self._scalar(name, number).value
+        ]
         with atomic.refusals_of(self._folder):
-            self._file.write_event(self._event(wall_time=time.time(), step=step, summary={"value": values}))
+            self._file.write_event(
+                self._event(wall_time=time.time(), step=step, summary={"value": values})
+            )
             if time.monotonic() - self._flushed >= LINE_SECONDS:
                 self._file.flush()
                 self._flushed = time.monotonic()
@@ -211,7 +256,9 @@ def _kept_lines(path: pathlib.Path, first_step: int) -> str:
 
 
 class Progress:
-    """A bar with the time left on a terminal; elsewhere one plain line every 15 seconds and one at the end."""
+    """A bar with the time left on a terminal; elsewhere one plain line every 15 seconds and one at
+    the end.
+    """
 
     def __init__(
         self,
@@ -229,7 +276,8 @@ class Progress:
             total: units of the whole job.
             unit: what is counted, in the singular, such as "step".
             description: the name of the job.
-            done: units that an earlier run has finished; the time left is judged from this run's pace alone.
+            done: units that an earlier run has finished; the time left is judged from this run's
+                pace alone.
             stream: where to draw; standard error by default.
             clock: seconds, ever rising.
         """
@@ -241,7 +289,14 @@ class Progress:
         self._shown = ""
         self._bar: Any = None
         if _speaker and self._stream.isatty():
-            self._bar = tqdm.tqdm(total=total, initial=done, unit=unit, desc=description, file=self._stream, dynamic_ncols=True)
+            self._bar = tqdm.tqdm(
+                total=total,
+                initial=done,
+                unit=unit,
+                desc=description,
+                file=self._stream,
+                dynamic_ncols=True,
+            )
 
     def advance(self, units: int = 1, **numbers: float | str) -> None:
         """Counts `units` more as done and shows the numbers beside the bar."""
@@ -263,7 +318,12 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _line(self) -> None:
@@ -275,7 +335,12 @@ class Progress:
         share = 100 * self.done // max(self.total, 1)
         numbers = f", {self._shown}" if self._shown else ""
         times = f"{_duration(elapsed)} gone, {left} left"
-        print(f"{self.description}: {self.done}/{self.total} {self.unit}s ({share}%), {times}{numbers}", file=self._stream, flush=True)
+        print(
+            f"{self.description}: {self.done}/{self.total} {self.unit}s ({share}%), "
+            f"{times}{numbers}",
+            file=self._stream,
+            flush=True,
+        )
 
 
 def _short(value: float | str) -> str:

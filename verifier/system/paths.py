@@ -6,7 +6,7 @@ import importlib.util
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 from verifier.errors import UserError
 
@@ -16,10 +16,12 @@ _PACKAGES = {"gs": "gcsfs", "s3": "s3fs"}  # by which fsspec reaches them
 def place(where: str | os.PathLike[str]) -> pathlib.Path:
     """The path that a text names.
 
-    Behind `gs://` and `s3://` it is etils' epath.Path, which has pathlib's verbs and leaves the work to fsspec; Orbax knows it too.
+    Behind `gs://` and `s3://` it is etils' epath.Path, which has pathlib's verbs and leaves the
+    work to fsspec; Orbax knows it too.
 
     Raises:
-        UserError: nothing at all, a scheme that is not known, or whose package is missing, or as `local`.
+        UserError: nothing at all, a scheme that is not known, or whose package is missing, or as
+            `local`.
     """
     text = os.fspath(where)
     scheme, separator, _ = text.partition("://")
@@ -29,10 +31,16 @@ def place(where: str | os.PathLike[str]) -> pathlib.Path:
         return local(where)
     if scheme not in _PACKAGES:
         known = " or ".join(f"{name}://" for name in _PACKAGES)
-        raise UserError(f"{text}: files can lie in folders and behind {known}, not behind {scheme}://")
+        raise UserError(
+            f"{text}: files can lie in folders and behind {known}, not behind {scheme}://"
+        )
     if importlib.util.find_spec(_PACKAGES[scheme]) is None:
-        raise UserError(f"{text}: {scheme}:// needs the package {_PACKAGES[scheme]}: pip install {_PACKAGES[scheme]}")
-    from etils import epath  # here, because it takes as long to import as all of an offline command's work on small tables
+        raise UserError(
+            f"{text}: {scheme}:// needs the package {_PACKAGES[scheme]}: pip install "
+            f"{_PACKAGES[scheme]}"
+        )
+    # here, because it takes as long to import as all of an offline command's work on small tables
+    from etils import epath
 
     return cast(pathlib.Path, epath.Path(text))
 
@@ -46,22 +54,29 @@ def local(where: str | os.PathLike[str]) -> pathlib.Path:
     try:
         path = pathlib.Path(where).expanduser()
         path.exists()
-    except (RuntimeError, OSError, ValueError) as error:  # a home of nobody; a name that is too long; a null byte
+    # a home of nobody; a name that is too long; a null byte
+    except (RuntimeError, OSError, ValueError) as error:
         text = os.fspath(where)
         shown = text if len(text) <= 200 else f"{text[:200]}..."
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise UserError(f"{shown!r} is no path that can be looked up on this machine ({reason}); name another one") from error
+        raise UserError(
+            f"{shown!r} is no path that can be looked up on this machine ({reason}); name "
+            "another one"
+        ) from error
     return path
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Whether it lies behind an object store: a file is whole there or not there, cannot be appended to, and nothing can be locked."""
+    """Whether it lies behind an object store: a file is whole there or not there, cannot be
+    appended to, and nothing can be locked.
+    """
     return "://" in os.fspath(path)
 
 
 def size(path: pathlib.Path) -> int:
     """Bytes of a file; etils has its own name for them."""
-    return path.stat().length if is_remote(path) else path.stat().st_size  # type: ignore[attr-defined]
+    stat: Any = path.stat()
+    return stat.length if is_remote(path) else stat.st_size
 
 
 def absolute(path: pathlib.Path) -> pathlib.Path:

@@ -1,9 +1,13 @@
-"""Being asked to stop, by SIGTERM (a cluster takes the machine away) or SIGINT (Ctrl-C). Knows no stage and no JAX.
+"""Being asked to stop, by SIGTERM (a cluster takes the machine away) or SIGINT (Ctrl-C).
 
-The first signal lets a loop that saves (`saving`) go on to its next step. Whatever else is under way (imports, compilers, a model being
-made, a report) ends at once, and so does everything at a second one: that is as safe as a kill, for files are whole or not there.
+Knows no stage and no JAX.
 
-A thread of its own does it: Python's handlers wait until a compiler has come back, and what they raise can get lost in somebody's callback.
+The first signal lets a loop that saves (`saving`) go on to its next step. Whatever else is under
+way (imports, compilers, a model being made, a report) ends at once, and so does everything at a
+second one: that is as safe as a kill, for files are whole or not there.
+
+A thread of its own does it: Python's handlers wait until a compiler has come back, and what they
+raise can get lost in somebody's callback.
 """
 
 from __future__ import annotations
@@ -14,7 +18,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-SAVED_STATUS = 75  # of a run that was asked to stop and can go on (sysexits.h: EX_TEMPFAIL, try again)
+# of a run that was asked to stop and can go on (sysexits.h: EX_TEMPFAIL, try again)
+SAVED_STATUS = 75
 
 _asked = threading.Event()
 _watched = False  # whether the thread is there
@@ -25,14 +30,17 @@ _before_the_end: list[Callable[[], None]] = []
 
 
 def listen(goes_on: bool) -> None:
-    """From now on both signals ask to stop; said once more after a library has taken them for itself.
+    """From now on both signals ask to stop; said once more after a library has taken them for
+    itself.
 
     Args:
-        goes_on: the same command goes on from what is there (status 75 at the first signal); else 128 + the signal's number.
+        goes_on: the same command goes on from what is there (status 75 at the first signal); else
+            128 + the signal's number.
     """
     global _watched
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # Python's own part; the signal's number goes to the thread
+        # Python's own part; the signal's number goes to the thread
+        signal.signal(number, lambda *_: None)
     if _watched:
         return
     _watched = True
@@ -51,7 +59,9 @@ def asked() -> bool:
 
 @contextlib.contextmanager
 def saving() -> Iterator[None]:
-    """Around a loop that asks after every step and then saves what it has; from its first question on a signal waits for the next one."""
+    """Around a loop that asks after every step and then saves what it has; from its first question
+    on a signal waits for the next one.
+    """
     global _saving, _polled
     _saving, _polled = True, False
     try:
@@ -67,7 +77,9 @@ def say_what(doing: str) -> None:
 
 
 def before_the_end(clean: Callable[[], None]) -> None:
-    """Has something called, once, before this process ends at once: it removes what is not whole."""
+    """Has something called, once, before this process ends at once: it removes what is not
+    whole.
+    """
     if clean not in _before_the_end:
         _before_the_end.append(clean)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from verifier.errors import DataError, UserError
 
-_POINTER = b"version https://git-lfs"  # the first line of what Git keeps in the place of a large file
+# the first line of what Git keeps in the place of a large file
+_POINTER = b"version https://git-lfs"
 
 
 def refuse_pointer(path: pathlib.Path, start: bytes, error: type[UserError] = UserError) -> None:
@@ -19,18 +20,24 @@ def refuse_pointer(path: pathlib.Path, start: bytes, error: type[UserError] = Us
         error: it is one.
     """
     if len(start) >= 8 and _POINTER.startswith(start[: len(_POINTER)]):
-        raise error(f"{path} is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder, or download it")
+        raise error(
+            f"{path} is a Git LFS pointer, not the file itself; run `git lfs pull` in its "
+            "folder, or download it"
+        )
 
 
 def refuse_dead_links(folder: pathlib.Path, error: type[UserError] = UserError) -> None:
-    """Refuses a folder with a link to nothing, such as a cache of the hub from which the file itself was removed.
+    """Refuses a folder with a link to nothing, such as a cache of the hub from which the file
+    itself was removed.
 
     Raises:
         error: there is one, by name.
     """
     for path in sorted(folder.iterdir()):
         if path.is_symlink() and not path.exists():
-            raise error(f"{path} is a link to {path.readlink()}, where nothing is; download it again")
+            raise error(
+                f"{path} is a link to {path.readlink()}, where nothing is; download it again"
+            )
 
 
 def read_text(path: pathlib.Path, error: type[UserError] = UserError) -> str:
@@ -42,7 +49,10 @@ def read_text(path: pathlib.Path, error: type[UserError] = UserError) -> str:
     try:
         content = path.read_bytes()
     except OSError as fault:
-        raise error(f"{path} cannot be read ({fault.strerror or fault}); get the right to read it, or name another file") from fault
+        raise error(
+            f"{path} cannot be read ({fault.strerror or fault}); get the right to read it, or "
+            "name another file"
+        ) from fault
     refuse_pointer(path, content[:64], error)
     try:
         return content.decode("utf-8-sig")
@@ -59,10 +69,13 @@ def read_object(path: pathlib.Path, error: type[UserError] = UserError) -> dict[
     text = read_text(path, error)
     try:
         found = json.loads(text)
-    except (ValueError, RecursionError) as fault:  # numbers of too many digits are a ValueError, too
+    # numbers of too many digits are a ValueError, too
+    except (ValueError, RecursionError) as fault:
         raise error(f"{path} is not JSON that can be read ({fault}); fetch it again") from fault
     if not isinstance(found, dict):
-        raise error(f"{path} holds a JSON {type(found).__name__}, expected an object; fetch it again")
+        raise error(
+            f"{path} holds a JSON {type(found).__name__}, expected an object; fetch it again"
+        )
     return found
 
 
@@ -72,20 +85,27 @@ def read_json(path: pathlib.Path) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg}); fetch the file again") from error
-    except (ValueError, RecursionError) as error:  # a number without end, objects in objects without end
-        raise DataError(f"{path}: not JSON that can be read ({error}); fetch the file again") from error
+        raise DataError(
+            f"{path}, line {error.lineno}: not JSON ({error.msg}); fetch the file again"
+        ) from error
+    # a number without end, objects in objects without end
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}: not JSON that can be read ({error}); fetch the file again"
+        ) from error
 
 
 def text_lines(path: pathlib.Path, error: type[UserError] = DataError) -> Iterator[tuple[str, str]]:
-    """The lines of a text file that are not blank, and the place of each, "FILE, line N", for messages.
+    """The lines of a text file that are not blank, and the place of each, "FILE, line N", for
+    messages.
 
     Args:
         path: in UTF-8, with or without a byte order mark.
         error: what to raise.
 
     Raises:
-        UserError: of the kind asked for: the file cannot be read or is a Git LFS pointer, or a line is not UTF-8.
+        UserError: of the kind asked for: the file cannot be read or is a Git LFS pointer, or a line
+            is not UTF-8.
     """
     before = f"{path}, line "
     try:
@@ -98,29 +118,39 @@ def text_lines(path: pathlib.Path, error: type[UserError] = DataError) -> Iterat
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as reason:
                     byte = f"byte 0x{line[reason.start]:02x} at place {reason.start + 1}"
-                    raise error(f"{place}: not UTF-8 ({byte}); convert the file, such as with iconv -t UTF-8") from reason
+                    raise error(
+                        f"{place}: not UTF-8 ({byte}); convert the file, such as with iconv -t "
+                        "UTF-8"
+                    ) from reason
                 if not text.isspace():
                     yield text, place
     except OSError as reason:
         raise error(f"{path} cannot be read ({reason.strerror or reason})") from reason
 
 
-def jsonl_rows(path: pathlib.Path, error: type[UserError] = DataError) -> Iterator[tuple[dict[str, Any], str]]:
-    """The objects of a file with one JSON object a line, and the place of each, "FILE, line N"; blank lines are passed over.
+def jsonl_rows(
+    path: pathlib.Path, error: type[UserError] = DataError
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """The objects of a file with one JSON object a line, and the place of each, "FILE, line N";
+    blank lines are passed over.
 
     Args:
         path: in UTF-8.
         error: what to raise.
 
     Raises:
-        UserError: of the kind asked for: as `text_lines`, a line that is no JSON object, or no line at all.
+        UserError: of the kind asked for: as `text_lines`, a line that is no JSON object, or no line
+            at all.
     """
     place = ""
     for line, place in text_lines(path, error):
         try:
             row = json.loads(line)
-        except (ValueError, RecursionError) as reason:  # RecursionError: objects in objects without end
-            raise error(f"{place}: not JSON ({getattr(reason, 'msg', reason)}); expected one object a line") from reason
+        # RecursionError: objects in objects without end
+        except (ValueError, RecursionError) as reason:
+            raise error(
+                f"{place}: not JSON ({getattr(reason, 'msg', reason)}); expected one object a line"
+            ) from reason
         if not isinstance(row, dict):
             raise error(f"{place}: {line.strip()[:40]!r}; expected an object such as {{...}}")
         yield row, place
@@ -129,7 +159,9 @@ def jsonl_rows(path: pathlib.Path, error: type[UserError] = DataError) -> Iterat
 
 
 def field(row: Any, name: str, place: str) -> Any:
-    """A field of a row of data; one that is missing is an error that names the place and what there is."""
+    """A field of a row of data; one that is missing is an error that names the place and what there
+    is.
+    """
     if not isinstance(row, dict):
         raise DataError(f"{place}: {str(row)[:40]!r}; expected an object with the field {name!r}")
     if name not in row:

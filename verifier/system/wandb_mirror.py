@@ -1,7 +1,10 @@
-"""A job's numbers mirrored to Weights & Biases, where that is asked for. Knows the package's own calls and nothing of the job.
+"""A job's numbers mirrored to Weights & Biases, where that is asked for.
 
-Everything else is the package's: `WANDB_MODE=offline` keeps the numbers in `logs/wandb` for a later `wandb sync`, `WANDB_ENTITY` names the
-team, and so on (https://docs.wandb.ai, environment variables).
+Knows the package's own calls and nothing of the job.
+
+Everything else is the package's: `WANDB_MODE=offline` keeps the numbers in `logs/wandb` for a later
+`wandb sync`, `WANDB_ENTITY` names the team, and so on (https://docs.wandb.ai, environment
+variables).
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ def check() -> Any:
         import wandb  # in the function: an optional extra, and slow to import
     except ImportError as error:
         way_out = "pip install wandb, or leave log.wandb empty"
-        raise UserError(f"log.wandb is set, but the package wandb cannot be imported ({error}): {way_out}") from error
+        raise UserError(
+            f"log.wandb is set, but the package wandb cannot be imported ({error}): {way_out}"
+        ) from error
     return wandb
 
 
@@ -39,10 +44,12 @@ class Mirror:
             project: of Weights & Biases.
             folder: the logs folder of a workdir.
             name: of the job, such as "finetune".
-            first_step: that will be written; above 1 the job goes on. What the killed run wrote from there on is written again.
+            first_step: that will be written; above 1 the job goes on. What the killed run wrote
+                from there on is written again.
 
         Raises:
-            UserError: the package is missing, or it cannot start a run (not logged in, no network, ...).
+            UserError: the package is missing, or it cannot start a run (not logged in, no network,
+                ...).
         """
         wandb = check()
         note = folder / f"{name}.wandb"
@@ -54,10 +61,13 @@ class Mirror:
             settings["dir"] = str(folder)
         try:
             self._run = wandb.init(**settings, id=note.read_text(encoding="utf-8"), resume="allow")
-            self._run.define_metric("*", step_metric="step")  # its own count of steps only rises: a step written again would be dropped
+            # its own count of steps only rises: a step written again would be dropped
+            self._run.define_metric("*", step_metric="step")
         except wandb.Error as error:
             way_out = "run `wandb login`, set WANDB_MODE=offline, or leave log.wandb empty"
-            raise UserError(f"log.wandb={project!r}: no run can be started ({error}); {way_out}") from error
+            raise UserError(
+                f"log.wandb={project!r}: no run can be started ({error}); {way_out}"
+            ) from error
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """One line of numbers, all finite."""

@@ -1,7 +1,9 @@
-"""Tables kept as numbers: read a piece at a time, text as dictionaries, solutions as the answers in them. Knows columns, no verdicts.
+"""Tables kept as numbers: read a piece at a time, text as dictionaries, solutions as the answers in
+them. Knows columns, no verdicts.
 
-What a report needs of every sample is its problem, its id, its answer and its score, some twenty bytes a row; the texts and token values
-stay on disk, and those of the few solutions that are shown are read again. Python looks at different texts only once.
+What a report needs of every sample is its problem, its id, its answer and its score, some twenty
+bytes a row; the texts and token values stay on disk, and those of the few solutions that are shown
+are read again. Python looks at different texts only once.
 """
 
 from __future__ import annotations
@@ -18,8 +20,11 @@ from verifier.tables.scanning import Scan
 ROW = "row"  # of a kept table: the number of the row in its scan
 
 
-def gather(scan: Scan, columns: Sequence[str], make: Callable[[pa.Table, int], pa.Table]) -> pa.Table:
-    """What `make` keeps of every piece, as one table whose dictionaries are whole and whose columns are one chunk each.
+def gather(
+    scan: Scan, columns: Sequence[str], make: Callable[[pa.Table, int], pa.Table]
+) -> pa.Table:
+    """What `make` keeps of every piece, as one table whose dictionaries are whole and whose columns
+    are one chunk each.
 
     Args:
         scan: the rows.
@@ -28,12 +33,18 @@ def gather(scan: Scan, columns: Sequence[str], make: Callable[[pa.Table, int], p
     """
     kept = list(scan.pieces(columns, make))
     whole = pa.concat_tables(kept).unify_dictionaries().combine_chunks()
-    return whole.append_column(ROW, pa.array(np.arange(len(whole), dtype=np.int32))) if ROW not in whole.column_names else whole
+    return (
+        whole.append_column(ROW, pa.array(np.arange(len(whole), dtype=np.int32)))
+        if ROW not in whole.column_names
+        else whole
+    )
 
 
 def keep(scan: Scan, columns: Sequence[str], grader: str | None = None) -> pa.Table:
-    """Columns of a table of this project, text as dictionaries, `token_scores` as what is kept of them (`token_values.summarised`); with a
-    grader, the answer that it finds in `solution` as `answer`."""
+    """Columns of a table of this project, text as dictionaries, `token_scores` as what is kept of
+    them (`token_values.summarised`); with a grader, the answer that it finds in `solution` as
+    `answer`.
+    """
 
     def make(piece: pa.Table, _: int) -> pa.Table:
         made = {name: coded(piece[name]) for name in columns if name != "token_scores"}
@@ -48,7 +59,3 @@ def keep(scan: Scan, columns: Sequence[str], grader: str | None = None) -> pa.Ta
 def coded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Text as a dictionary, everything else as it is."""
     return column.dictionary_encode() if pa.types.is_string(column.type) else column
-
-
-
-

@@ -1,4 +1,6 @@
-"""Which rows of two tables belong together, and samples that lack a row or a number: refused by name, or left out and counted."""
+"""Which rows of two tables belong together, and samples that lack a row or a number: refused by
+name, or left out and counted.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,12 @@ from verifier.evaluate.candidates import not_finite
 from verifier.grading import extraction
 from verifier.tables import token_values
 
-ALLOW = "leave such samples out and count them: --allow-missing (rerank), report.allow_missing=true (launch)"
+ALLOW = (
+    "leave such samples out and count them: --allow-missing (rerank), "
+    "report.allow_missing=true (launch)"
+)
 
 TOO_LONG = "samples_too_long_for_the_verifier"
-
-
 
 
 def places(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:
@@ -23,12 +26,18 @@ def places(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:
     Raises:
         TablesError: `other` has two rows of one sample.
     """
-    (wanted, ids), (given, others) = extraction.codes(samples["problem_id"]), extraction.codes(other["problem_id"])
+    (wanted, ids), (given, others) = (
+        extraction.codes(samples["problem_id"]),
+        extraction.codes(other["problem_id"]),
+    )
     known = {name: number for number, name in enumerate(ids)}
-    numbers = np.array([known.get(name, len(ids) + place) for place, name in enumerate(others)], np.int64)
+    numbers = np.array(
+        [known.get(name, len(ids) + place) for place, name in enumerate(others)], np.int64
+    )
     wanted = (wanted << 32) + samples["sample_id"].to_numpy().astype(np.int64)
     given = (numbers[given] << 32) + other["sample_id"].to_numpy().astype(np.int64)
-    if len(wanted) == len(given) and np.array_equal(wanted, given):  # as one run writes them; a sample twice is seen by the candidates
+    # as one run writes them; a sample twice is seen by the candidates
+    if len(wanted) == len(given) and np.array_equal(wanted, given):
         return np.arange(len(wanted))
     if not len(given):
         return np.full(len(wanted), -1)
@@ -36,7 +45,10 @@ def places(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:
     twice = np.nonzero(np.diff(given[order]) == 0)[0]
     if len(twice):
         row = int(order[twice[0]])
-        raise TablesError(f"the {what} hold problem {other['problem_id'][row]}, sample {other['sample_id'][row]} twice; expected once")
+        raise TablesError(
+            f"the {what} hold problem {other['problem_id'][row]}, sample "
+            f"{other['sample_id'][row]} twice; expected once"
+        )
     place = order[np.minimum(np.searchsorted(given[order], wanted), len(order) - 1)]
     return np.where(given[place] == wanted, place, -1)
 
@@ -51,14 +63,20 @@ def joined(samples: pa.Table, other: pa.Table, what: str) -> pa.Table:
     lost = np.nonzero(place < 0)[0]
     if len(lost):
         raise TablesError(
-            f"{len(lost):,} of {len(samples):,} samples have no row in the {what}, such as {_named(samples, lost)}; make the {what} of "
-            f"these samples, leave the {what} out, or {ALLOW}"
+            f"{len(lost):,} of {len(samples):,} samples have no row in the {what}, such as "
+            f"{_named(samples, lost)}; make the {what} of these samples, leave the {what} out, "
+            f"or {ALLOW}"
         )
-    return other if len(place) == len(other) and np.array_equal(place, np.arange(len(place))) else other.take(place)
+    return (
+        other
+        if len(place) == len(other) and np.array_equal(place, np.arange(len(place)))
+        else other.take(place)
+    )
 
 
 def refuse_not_finite(samples: pa.Table, scores: pa.Table) -> None:
-    """Refuses scores of `samples`, row by row the same, that are NaN or infinite or have such among their token values.
+    """Refuses scores of `samples`, row by row the same, that are NaN or infinite or have such among
+    their token values.
 
     Raises:
         TablesError: with how many and the first of them.
@@ -68,13 +86,17 @@ def refuse_not_finite(samples: pa.Table, scores: pa.Table) -> None:
     if len(bad):
         what = not_finite(number_R[bad])
         raise TablesError(
-            f"{len(bad):,} of {len(samples):,} scores are {what} or have {what} among their token values, such as of "
-            f"{_named(samples, bad)}: score those samples again, or {ALLOW}"
+            f"{len(bad):,} of {len(samples):,} scores are {what} or have {what} among their "
+            f"token values, such as of {_named(samples, bad)}: score those samples again, or "
+            f"{ALLOW}"
         )
 
 
-def without_too_long(samples: pa.Table, scores: pa.Table, too_long: int) -> tuple[pa.Table, dict[str, int]]:
-    """The samples without those that the verifier could not read, where these are just the ones that have no score.
+def without_too_long(
+    samples: pa.Table, scores: pa.Table, too_long: int
+) -> tuple[pa.Table, dict[str, int]]:
+    """The samples without those that the verifier could not read, where these are just the ones
+    that have no score.
 
     Args:
         samples: with `problem_id` and `sample_id`.
@@ -82,7 +104,8 @@ def without_too_long(samples: pa.Table, scores: pa.Table, too_long: int) -> tupl
         too_long: how many the verifier left out as beyond its context, by the scores' manifest.
 
     Returns:
-        The others left out, and how many, as `samples_too_long_for_the_verifier`; where another number lacks a score, all samples.
+        The others left out, and how many, as `samples_too_long_for_the_verifier`; where another
+        number lacks a score, all samples.
     """
     scored = places(samples, scores, "scores") >= 0
     if np.sum(~scored) != too_long:
@@ -90,7 +113,9 @@ def without_too_long(samples: pa.Table, scores: pa.Table, too_long: int) -> tupl
     return samples.filter(pa.array(scored)), {TOO_LONG: too_long}
 
 
-def without_missing(samples: pa.Table, labels: pa.Table | None, scores: pa.Table | None) -> tuple[pa.Table, dict[str, int]]:
+def without_missing(
+    samples: pa.Table, labels: pa.Table | None, scores: pa.Table | None
+) -> tuple[pa.Table, dict[str, int]]:
     """The samples that have all they need.
 
     Args:
@@ -99,8 +124,8 @@ def without_missing(samples: pa.Table, labels: pa.Table | None, scores: pa.Table
         scores: None where nothing was scored.
 
     Returns:
-        The others left out, and how many of them have no label, no score, or a score that is NaN or infinite (`samples_with_nan`), each
-        counted by the first that it lacks.
+        The others left out, and how many of them have no label, no score, or a score that is NaN or
+        infinite (`samples_with_nan`), each counted by the first that it lacks.
 
     Raises:
         TablesError: a row is there twice, or no sample is left.
@@ -117,18 +142,31 @@ def without_missing(samples: pa.Table, labels: pa.Table | None, scores: pa.Table
     if scores is not None:
         place = places(samples, scores, "scores")
         drop(place < 0, "samples_without_score")
-        drop((place >= 0) & ~np.isfinite(np.append(_numbers(scores), 0.0))[place], "samples_with_nan")
+        drop(
+            (place >= 0) & ~np.isfinite(np.append(_numbers(scores), 0.0))[place], "samples_with_nan"
+        )
     if not kept.any():
-        why = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count)
-        raise TablesError(f"no sample is left of {len(samples):,} ({why}); expected some with a label and a score")
+        why = ", ".join(
+            f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count
+        )
+        raise TablesError(
+            f"no sample is left of {len(samples):,} ({why}); expected some with a label and a score"
+        )
     return samples.filter(pa.array(kept)), counts
 
 
 def _numbers(scores: pa.Table) -> np.ndarray:
-    """[rows] each row's score, NaN where it is missing; where one of its token values is NaN or infinite, so is this."""
-    return scores["score"].cast(pa.float64()).to_numpy(zero_copy_only=False) + token_values.not_finite(scores)
+    """[rows] each row's score, NaN where it is missing; where one of its token values is NaN or
+    infinite, so is this.
+    """
+    return scores["score"].cast(pa.float64()).to_numpy(
+        zero_copy_only=False
+    ) + token_values.not_finite(scores)
 
 
 def _named(samples: pa.Table, rows: np.ndarray) -> str:
     """The first few of some samples."""
-    return "; ".join(f"problem {samples['problem_id'][row]}, sample {samples['sample_id'][row]}" for row in rows[:3].tolist())
+    return "; ".join(
+        f"problem {samples['problem_id'][row]}, sample {samples['sample_id'][row]}"
+        for row in rows[:3].tolist()
+    )

@@ -1,4 +1,6 @@
-"""Cells of other people's files as text: numbers with all their digits, bytes decoded, what no file could hold escaped. Knows no file."""
+"""Cells of other people's files as text: numbers with all their digits, bytes decoded, what no file
+could hold escaped. Knows no file.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,18 @@ class NotText(ValueError):
 
 
 def text(value: Any) -> str | None:
-    """A value as JSON or Arrow gives it as text that can be encoded; None for what is missing, NaN (pandas' word for it) included.
+    """A value as JSON or Arrow gives it as text that can be encoded; None for what is missing, NaN
+    (pandas' word for it) included.
 
     Raises:
         NotText: it is a list or an object.
     """
     if value is None or isinstance(value, str):
-        return value if value is None or _is_encodable(value) else value.encode("utf-8", "backslashreplace").decode()
+        return (
+            value
+            if value is None or _is_encodable(value)
+            else value.encode("utf-8", "backslashreplace").decode()
+        )
     if isinstance(value, (list, dict, set, tuple)):
         raise NotText("an object" if isinstance(value, dict) else "a list")
     if isinstance(value, bytes):
@@ -45,15 +52,26 @@ def text_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_nested(kind):
         raise NotText(str(kind))
     if pa.types.is_floating(kind):  # each different value is written once
-        code = (column.cast(pa.float32()) if pa.types.is_float16(kind) else column).combine_chunks().dictionary_encode()
-        written = pa.array([_number_text(value) for value in code.dictionary.to_numpy(zero_copy_only=False)], pa.string())
+        code = (
+            (column.cast(pa.float32()) if pa.types.is_float16(kind) else column)
+            .combine_chunks()
+            .dictionary_encode()
+        )
+        written = pa.array(
+            [_number_text(value) for value in code.dictionary.to_numpy(zero_copy_only=False)],
+            pa.string(),
+        )
         return pa.chunked_array([written.take(code.indices)])
     try:
         made = column.cast(pa.string())
         made.validate(full=True)  # a file may call bytes a text that are none
         return made
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raw = column.cast(pa.binary()) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else column
+        raw = (
+            column.cast(pa.binary())
+            if pa.types.is_string(kind) or pa.types.is_large_string(kind)
+            else column
+        )
         return pa.chunked_array([pa.array([text(value) for value in raw.to_pylist()], pa.string())])
 
 
@@ -70,7 +88,8 @@ def text_array(values: list[Any]) -> pa.Array:
 
 
 def number_array(values: list[Any]) -> pa.Array:
-    """Values of one kind as an Arrow column, whole numbers exact where they have room; numbers with text among them as text.
+    """Values of one kind as an Arrow column, whole numbers exact where they have room; numbers with
+    text among them as text.
 
     Raises:
         NotText: lists or objects, and others beside them.
@@ -79,12 +98,16 @@ def number_array(values: list[Any]) -> pa.Array:
         return pa.array(values)
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         if all(value is None or isinstance(value, (int, float)) for value in values):
-            return pa.array([None if value is None else _as_float(value) for value in values], pa.float64())
+            return pa.array(
+                [None if value is None else _as_float(value) for value in values], pa.float64()
+            )
         return text_array(values)
 
 
 def _number_text(value: Any) -> str | None:
-    """The shortest text that reads as this number of Python's or numpy's; 18.0, as pandas makes of whole numbers, reads 18."""
+    """The shortest text that reads as this number of Python's or numpy's; 18.0, as pandas makes of
+    whole numbers, reads 18.
+    """
     if value is None or math.isnan(value):
         return None
     if float(value).is_integer() and abs(value) < _INT64:

@@ -1,7 +1,10 @@
-"""Reads tables piece by piece, and chosen rows of them again later: for tables larger than memory. Knows columns and files, no meaning.
+"""Reads tables piece by piece, and chosen rows of them again later: for tables larger than memory.
 
-A piece is at most PIECE rows of one row group. What is no Parquet is held whole, and so are the bytes of a file of several row groups
-behind an object store. What is wrong with a file is named as `reading.read_table` does.
+Knows columns and files, no meaning.
+
+A piece is at most PIECE rows of one row group. What is no Parquet is held whole, and so are the
+bytes of a file of several row groups behind an object store. What is wrong with a file is named as
+`reading.read_table` does.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from verifier.errors import StoreError
 from verifier.tables import reading
 
 PIECE = 1 << 16  # rows that are decoded at once: some 100 MB of tokens and their values
-_WORKERS = 2  # decoding lets go of the interpreter; more of them would only hold more pieces at a time
+# decoding lets go of the interpreter; more of them would only hold more pieces at a time
+_WORKERS = 2
 _Made = TypeVar("_Made")
 
 
@@ -37,7 +41,9 @@ class View(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """A run of rows that is decoded as one: a row group of a Parquet file, or a table that is held in memory."""
+    """A run of rows that is decoded as one: a row group of a Parquet file, or a table that is held
+    in memory.
+    """
 
     path: pathlib.Path
     number: int
@@ -45,7 +51,9 @@ class _Group(NamedTuple):
     held: pa.Table | pq.FileMetaData  # the rows themselves, or the footer of their file
     content: bytes | None = None  # of the file, where it is not to be fetched again
     view: View | None = None
-    row: np.ndarray | int = 0  # the number of its first row in the file, or [rows] those of the rows of the file that each was made of
+    # the number of its first row in the file, or [rows] those of the rows of the file that each was
+    # made of
+    row: np.ndarray | int = 0
 
 
 class Scan:
@@ -57,18 +65,24 @@ class Scan:
         rows: how many there are.
     """
 
-    def __init__(self, path: pathlib.Path, groups: Sequence[_Group], names: Sequence[str], table: str = "") -> None:
+    def __init__(
+        self, path: pathlib.Path, groups: Sequence[_Group], names: Sequence[str], table: str = ""
+    ) -> None:
         self.path, self.names, self.rows = path, list(names), sum(group.rows for group in groups)
         self._groups, self._table = list(groups), table
         self._first = np.cumsum([0, *(group.rows for group in groups)])
 
-    def pieces(self, columns: Sequence[str], work: Callable[[pa.Table, int], _Made]) -> Iterator[_Made]:
-        """What `work` makes of every piece and the number of its first row, in stored order; worked on by threads.
+    def pieces(
+        self, columns: Sequence[str], work: Callable[[pa.Table, int], _Made]
+    ) -> Iterator[_Made]:
+        """What `work` makes of every piece and the number of its first row, in stored order; worked
+        on by threads.
 
         All that is made of a few row groups is held at a time, so it should be small.
 
         Raises:
-            StoreError: a column is not there, of a wrong type or with empty values, or a file is damaged inside.
+            StoreError: a column is not there, of a wrong type or with empty values, or a file is
+                damaged inside.
         """
 
         def whole(place: int) -> list[_Made]:
@@ -88,7 +102,8 @@ class Scan:
                 yield from waiting.popleft().result()
 
     def one_by_one(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, int]]:
-        """Every piece and the number of its first row, in stored order, for work that is slower than decoding: one is held at a time.
+        """Every piece and the number of its first row, in stored order, for work that is slower
+        than decoding: one is held at a time.
 
         Raises:
             StoreError: as `pieces`.
@@ -124,11 +139,15 @@ class Scan:
         return pa.concat_tables(found).take(np.searchsorted(wanted, rows))
 
     def groups_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The row group of each row, and how many rows each group has: what it costs to take them."""
+        """The row group of each row, and how many rows each group has: what it costs to take
+        them.
+        """
         return np.searchsorted(self._first, rows, side="right") - 1, np.diff(self._first)
 
     def named(self, rows: np.ndarray) -> str:
-        """Rows as people count them in their files, the first few: "3, 8, 9 and 12 more"; with the file's name where there are several."""
+        """Rows as people count them in their files, the first few: "3, 8, 9 and 12 more"; with the
+        file's name where there are several.
+        """
         several = len({group.path for group in self._groups}) > 1
         words = []
         for row in rows[:3].tolist():
@@ -136,25 +155,37 @@ class Scan:
             group, own = self._groups[place], row - int(self._first[place])
             number = group.row + own if isinstance(group.row, int) else int(group.row[own])
             words.append(f"{number + 1}" + (f" ({group.path.name})" if several else ""))
-        return ", ".join(dict.fromkeys(words)) + (f" and {len(rows) - 3:,} more" if len(rows) > 3 else "")
+        return ", ".join(dict.fromkeys(words)) + (
+            f" and {len(rows) - 3:,} more" if len(rows) > 3 else ""
+        )
 
     def _decoded(self, group: _Group, columns: Sequence[str]) -> Iterator[pa.Table]:
         for name in columns:
             if name not in self.names:
-                raise StoreError(f"{group.path}: no column {name!r}; it has {', '.join(self.names)}")
+                raise StoreError(
+                    f"{group.path}: no column {name!r}; it has {', '.join(self.names)}"
+                )
         if group.view is None:
             yield from self._stored(group, columns)
             return
         there = [name for name in columns if name in group.view.fields]
-        for piece in self._stored(group, list(dict.fromkeys(group.view.fields[name] for name in there))):
+        for piece in self._stored(
+            group, list(dict.fromkeys(group.view.fields[name] for name in there))
+        ):
             made = {name: group.view.make(piece[group.view.fields[name]], name) for name in there}
-            yield pa.table({name: made[name] if name in made else pa.nulls(len(piece)) for name in columns})
+            yield pa.table(
+                {name: made[name] if name in made else pa.nulls(len(piece)) for name in columns}
+            )
 
     def _stored(self, group: _Group, columns: Sequence[str]) -> Iterator[pa.Table]:
         if isinstance(group.held, pa.Table):
-            pieces: Iterator[pa.Table] = (group.held.select(columns).slice(at, PIECE) for at in range(0, group.rows, PIECE))
+            pieces: Iterator[pa.Table] = (
+                group.held.select(columns).slice(at, PIECE) for at in range(0, group.rows, PIECE)
+            )
         else:
-            pieces = reading.decode_group(group.path, group.held, group.number, columns, PIECE, group.content)
+            pieces = reading.decode_group(
+                group.path, group.held, group.number, columns, PIECE, group.content
+            )
         for piece in pieces:
             yield reading.cast(piece, group.path, self._table) if self._table else piece
 
@@ -166,7 +197,8 @@ class Part(NamedTuple):
         path: of the file.
         view: how its columns are named and made here.
         held: the rows; None: they are decoded from the Parquet file when they are wanted.
-        row: [rows] of the file that each row of `held` was made of, where one may give several or none.
+        row: [rows] of the file that each row of `held` was made of, where one may give several or
+            none.
         content: the bytes of the Parquet file, where it is not one on disk.
     """
 
@@ -187,7 +219,8 @@ def scan_table(path: pathlib.Path, table: str) -> Scan:
 
 
 def scan_parts(path: pathlib.Path, parts: Sequence[Part]) -> Scan:
-    """The rows of some files made elsewhere, file after file, with the columns that any of them has.
+    """The rows of some files made elsewhere, file after file, with the columns that any of them
+    has.
 
     Args:
         path: that they were asked for by.
@@ -199,18 +232,33 @@ def scan_parts(path: pathlib.Path, parts: Sequence[Part]) -> Scan:
     groups: list[_Group] = []
     for part in parts:
         if part.held is not None:
-            groups.append(_Group(part.path, 0, len(part.held), part.held, view=part.view, row=0 if part.row is None else part.row))
+            groups.append(
+                _Group(
+                    part.path,
+                    0,
+                    len(part.held),
+                    part.held,
+                    view=part.view,
+                    row=0 if part.row is None else part.row,
+                )
+            )
             continue
         footer, _, content = reading.read_footer(part.path, None, part.content)
         first = 0
         for number in range(footer.num_row_groups):
             rows = footer.row_group(number).num_rows
-            groups.append(_Group(part.path, number, rows, footer, part.content or content, part.view, first))
+            groups.append(
+                _Group(part.path, number, rows, footer, part.content or content, part.view, first)
+            )
             first += rows
-    return Scan(path, groups, list(dict.fromkeys(name for part in parts for name in part.view.fields)))
+    return Scan(
+        path, groups, list(dict.fromkeys(name for part in parts for name in part.view.fields))
+    )
 
 
-def _groups(files: Mapping[pathlib.Path, Mapping[str, Any] | None]) -> tuple[list[_Group], list[str]]:
+def _groups(
+    files: Mapping[pathlib.Path, Mapping[str, Any] | None],
+) -> tuple[list[_Group], list[str]]:
     """The row groups of some files, and the columns that all files have."""
     groups: list[_Group] = []
     names: list[list[str]] = []
@@ -222,6 +270,10 @@ def _groups(files: Mapping[pathlib.Path, Mapping[str, Any] | None]) -> tuple[lis
         else:
             footer, there, content = reading.read_footer(path, expected)
             sizes = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
-            groups += [_Group(path, number, rows, footer, content) for number, rows in enumerate(sizes)]
+            groups += [
+                _Group(path, number, rows, footer, content) for number, rows in enumerate(sizes)
+            ]
             names.append(there)
-    return groups, [name for name in names[0] if all(name in others for others in names)] if names else []
+    return groups, [
+        name for name in names[0] if all(name in others for others in names)
+    ] if names else []

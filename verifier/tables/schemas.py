@@ -8,11 +8,15 @@ from verifier.errors import StoreError
 
 
 def _columns(types: dict[str, pa.DataType], nullable: tuple[str, ...] = ()) -> pa.Schema:
-    return pa.schema([pa.field(name, kind, nullable=name in nullable) for name, kind in types.items()])
+    return pa.schema(
+        [pa.field(name, kind, nullable=name in nullable) for name, kind in types.items()]
+    )
 
 
 SCHEMA_VERSION = (
-    1  # of the tables below; goes into manifests, where nothing counts as 1. Raise it when a column changes its meaning or leaves
+    # of the tables below; goes into manifests, where nothing counts as 1. Raise it when a column
+    # changes its meaning or leaves
+    1
 )
 
 SCHEMAS: dict[str, pa.Schema] = {

@@ -1,10 +1,13 @@
-"""A run's scored samples as one JSONL file, for other tools and for `rerank --samples`. Knows tables and fields; judges nothing.
+"""A run's scored samples as one JSONL file, for other tools and for `rerank --samples`.
 
-One object a line: `question`, `solution`, the gold `answer`, `extracted` (the answer found in the solution, or null), `correct`, `score`
-(null in a split that is not scored, for a sample beyond the verifier's context, or where it is no finite number), `problem_id`,
-`sample_id`, `split`, the ids of the `generator` that drew it, of the `verifier` that scored it and of the generator that this was
-`trained_on`; where asked for, `tokens` and the value after each, `token_scores` (these alone where the verifier read a solution's text in
-tokens of its own). The answer is the one it was judged by.
+Knows tables and fields; judges nothing.
+
+One object a line: `question`, `solution`, the gold `answer`, `extracted` (the answer found in the
+solution, or null), `correct`, `score` (null in a split that is not scored, for a sample beyond the
+verifier's context, or where it is no finite number), `problem_id`, `sample_id`, `split`, the ids of
+the `generator` that drew it, of the `verifier` that scored it and of the generator that this was
+`trained_on`; where asked for, `tokens` and the value after each, `token_scores` (these alone where
+the verifier read a solution's text in tokens of its own). The answer is the one it was judged by.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ _LONG = ("tokens", "token_scores")
 
 
 def write_scored(root: pathlib.Path, file: pathlib.Path, token_scores: bool = False) -> int:
-    """Writes the held-out, test, greedy and further test samples of a workdir with their problems, verdicts and scores.
+    """Writes the held-out, test, greedy and further test samples of a workdir with their problems,
+    verdicts and scores.
 
     Args:
         root: the workdir.
@@ -56,10 +60,19 @@ def write_scored(root: pathlib.Path, file: pathlib.Path, token_scores: bool = Fa
     """
     root, file = paths.place(root), paths.place(file)
     tables = root / "tables"
-    splits = [split for split in reported(tables / "samples") if (tables / "samples" / f"split={split}").is_dir()]
+    splits = [
+        split
+        for split in reported(tables / "samples")
+        if (tables / "samples" / f"split={split}").is_dir()
+    ]
     if not any(_folders(tables, split)["scores"].is_dir() for split in splits):
-        raise TablesError(f"{tables / 'scores'}: no split is scored; expected a workdir that has come through the stage 'score'")
-    problems = store.read_table(tables / "problems", "problems", ["problem_id", "question", "answer"])
+        raise TablesError(
+            f"{tables / 'scores'}: no split is scored; expected a workdir that has come "
+            "through the stage 'score'"
+        )
+    problems = store.read_table(
+        tables / "problems", "problems", ["problem_id", "question", "answer"]
+    )
     verifier = store.read_manifest(root / "verifier") or {}
     long = () if not token_scores else _LONG if reads_stored_tokens(root) else ("token_scores",)
     count = 0
@@ -68,7 +81,10 @@ def write_scored(root: pathlib.Path, file: pathlib.Path, token_scores: bool = Fa
             refuse_stale(root, split)
             folders = _folders(tables, split)
             fixed = (store.read_manifest(folders["labels"]) or {}).get("fixed_labels", ())
-            asked = {row["problem_id"]: row for row in corrections.with_answers(problems, fixed).to_pylist()}
+            asked = {
+                row["problem_id"]: row
+                for row in corrections.with_answers(problems, fixed).to_pylist()
+            }
             for rows in _lots(folders, long):
                 for line in _lines(rows, asked, split, verifier):
                     out.write(line)
@@ -81,15 +97,23 @@ def _folders(tables: pathlib.Path, split: str) -> dict[str, pathlib.Path]:
 
 
 def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[pa.Table]:
-    """The split's rows in lots of whole problems, by problem and sample; what is not scored has null scores."""
-    there = {name: folder for name, folder in folders.items() if name != "scores" or folder.is_dir()}
-    keys = {name: store.read_table(folder, name, list(_KEY)) for name, folder in there.items()}  # checks whole files, too
+    """The split's rows in lots of whole problems, by problem and sample; what is not scored has
+    null scores.
+    """
+    there = {
+        name: folder for name, folder in folders.items() if name != "scores" or folder.is_dir()
+    }
+    # checks whole files, too
+    keys = {name: store.read_table(folder, name, list(_KEY)) for name, folder in there.items()}
     for name in list(there)[1:]:
-        unread = (store.read_manifest(there[name]) or {}).get("too_long", 0)  # samples beyond the verifier's context have no score
+        # samples beyond the verifier's context have no score
+        unread = (store.read_manifest(there[name]) or {}).get("too_long", 0)
         if len(keys[name]) + unread != len(keys["samples"]):
             raise _other_rows(there, name)
     for problems in _cut(keys["samples"]):
-        rows = {name: _sorted(folder, _wanted(name, long), problems) for name, folder in there.items()}
+        rows = {
+            name: _sorted(folder, _wanted(name, long), problems) for name, folder in there.items()
+        }
         joined = rows["samples"]
         for name in list(there)[1:]:
             place = joining.places(joined, rows[name], name)
@@ -102,7 +126,10 @@ def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[
 
 
 def _other_rows(there: Mapping[str, pathlib.Path], name: str) -> TablesError:
-    return TablesError(f"{there[name]} has not the rows of {there['samples']}; remove it and run the stage that makes it again")
+    return TablesError(
+        f"{there[name]} has not the rows of {there['samples']}; remove it and run the stage "
+        "that makes it again"
+    )
 
 
 def _wanted(name: str, long: Sequence[str]) -> list[str]:
@@ -143,7 +170,10 @@ def _lines(
         for row in batch.to_pylist():
             problem = asked.get(row["problem_id"])
             if problem is None:
-                raise TablesError(f"problem {row['problem_id']} of the {split} samples is not in the problems; the tables are of two runs")
+                raise TablesError(
+                    f"problem {row['problem_id']} of the {split} samples is not in the "
+                    "problems; the tables are of two runs"
+                )
             line = {
                 "question": problem["question"],
                 "solution": row["solution"],
@@ -155,10 +185,16 @@ def _lines(
                 "split": split,
                 "generator": row["generator"],
                 "verifier": row.get("verifier"),
-                "trained_on": trained_on(verifier) if row.get("verifier", "") == verifier.get("id") else None,
+                "trained_on": trained_on(verifier)
+                if row.get("verifier", "") == verifier.get("id")
+                else None,
             }
             line |= {"tokens": row["tokens"]} if "tokens" in row else {}
-            line |= {"token_scores": row["token_scores"] and list(map(_finite, row["token_scores"]))} if "token_scores" in row else {}
+            line |= (
+                {"token_scores": row["token_scores"] and list(map(_finite, row["token_scores"]))}
+                if "token_scores" in row
+                else {}
+            )
             yield json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 

@@ -1,11 +1,17 @@
-"""Tables on disk: parts that are written whole, a manifest that is written last. Knows columns and files, not what they mean.
+"""Tables on disk: parts that are written whole, a manifest that is written last.
+
+Knows columns and files, not what they mean.
 
     tables/samples/split=test/
-        unfinished.json       the settings, from the first moment until the table is finished; what a new start must know to go on
-        part-00000-3f...parquet  whole problems: what is here need not be made again; the name ends in the first digits of its sum
-        manifest.json         the end: schema version, rows, parts with sizes and sums, settings; takes the place of unfinished.json
+        unfinished.json       the settings, from the first moment until the table is finished; what
+                              a new start must know to go on
+        part-00000-3f...parquet  whole problems: what is here need not be made again; the name ends
+                                 in the first digits of its sum
+        manifest.json         the end: schema version, rows, parts with sizes and sums, settings;
+                              takes the place of unfinished.json
 
-Other tools read the parts as they are; with pandas: `pd.read_parquet(glob("tables/samples/split=*/*.parquet"), partitioning=None)`.
+Other tools read the parts as they are; with pandas:
+`pd.read_parquet(glob("tables/samples/split=*/*.parquet"), partitioning=None)`.
 """
 
 from __future__ import annotations
@@ -44,31 +50,51 @@ from verifier.tables.reading import (
 )
 from verifier.tables.schemas import SCHEMA_VERSION, SCHEMAS, key_of, schema_of
 
-__all__ = ["SCHEMAS", "StoreError", "TableWriter", "read_foreign", "read_manifest", "read_table", "remove_table", "table_id"]
+__all__ = [
+    "SCHEMAS",
+    "StoreError",
+    "TableWriter",
+    "read_foreign",
+    "read_manifest",
+    "read_table",
+    "remove_table",
+    "table_id",
+]
+
 
 class TableWriter:
-    """Writes one split of a table, part by part; started again after a crash, it goes on after the last whole part.
+    """Writes one split of a table, part by part; started again after a crash, it goes on after the
+    last whole part.
 
     Attributes:
-        notes: facts of problems, JSON-able, for whoever goes on after a crash; of the problems of a part, what is in it when the part is
-            written is safe with it, until the table is finished.
+        notes: facts of problems, JSON-able, for whoever goes on after a crash; of the problems of a
+            part, what is in it when the part is written is safe with it, until the table is
+            finished.
     """
 
     def __init__(
-        self, folder: pathlib.Path, table: str, settings: Mapping[str, Any] | None = None, process: int = 0, processes: int = 1
+        self,
+        folder: pathlib.Path,
+        table: str,
+        settings: Mapping[str, Any] | None = None,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
         """Opens a folder, new or left unfinished.
 
         Args:
             folder: of one split, such as `tables/samples/split=test`.
             table: which of SCHEMAS.
-            settings: flat and JSON-able; what the rows depend on. Kept in `unfinished.json`, then in the manifest.
-            process: which of several writers of the same table this is. Number 0 must have opened it before the others do, all of them
-                before any appends, and it must be the one to finish.
+            settings: flat and JSON-able; what the rows depend on. Kept in `unfinished.json`, then
+                in the manifest.
+            process: which of several writers of the same table this is. Number 0 must have opened
+                it before the others do, all of them before any appends, and it must be the one to
+                finish.
             processes: how many writers there are.
 
         Raises:
-            StoreError: the table is finished, or its parts were written with other settings (each is named, old and new).
+            StoreError: the table is finished, or its parts were written with other settings (each
+                is named, old and new).
         """
         self.folder = folder
         self.table = table
@@ -76,22 +102,32 @@ class TableWriter:
         self.settings = json.loads(json.dumps(dict(settings or {})))
         self._process = process
         if (self.folder / MANIFEST).exists():
-            raise StoreError(f"{self.folder} holds a finished table; read it, or remove the folder to write it anew")
-        for left in self.folder.glob(f"*{ASIDE}") if process == 0 else ():  # of a crash in the middle of a write
+            raise StoreError(
+                f"{self.folder} holds a finished table; read it, or remove the folder to write "
+                "it anew"
+            )
+        # of a crash in the middle of a write
+        for left in self.folder.glob(f"*{ASIDE}") if process == 0 else ():
             left.unlink()
         self._claim(process)
         parts = parts_of(self.folder)
         self._next, self._stride = 1 + max(map(number_of, parts), default=-1) + process, processes
         self._earlier, self._since = float(self._unfinished.get("seconds", 0.0)), time.monotonic()
         self._present = {problem for part in parts for problem in _problems_in(part, self.schema)}
-        self.notes: dict[str, Any] = {name: note for name, note in self._unfinished.get("notes", {}).items() if name in self._present}
+        self.notes: dict[str, Any] = {
+            name: note
+            for name, note in self._unfinished.get("notes", {}).items()
+            if name in self._present
+        }
 
     def present(self) -> set[str]:
         """The problems that are stored already."""
         return set(self._present)
 
     def first_start(self, facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """What the first start noted of itself (None: nothing); where no part is there yet, this is the first, with these `facts`."""
+        """What the first start noted of itself (None: nothing); where no part is there yet, this is
+        the first, with these `facts`.
+        """
         if self._present:
             return self._unfinished.get("first_start")
         with self._safe(UNFINISHED):
@@ -110,10 +146,12 @@ class TableWriter:
         """Writes whole problems as one part; when it returns, they are safe on disk.
 
         Args:
-            rows: one mapping a row with exactly the table's columns (numpy arrays may stand for lists), or an Arrow table.
+            rows: one mapping a row with exactly the table's columns (numpy arrays may stand for
+                lists), or an Arrow table.
 
         Raises:
-            StoreError: wrong columns or values, a key twice, a problem that an earlier part holds, or a full disk; nothing is written then.
+            StoreError: wrong columns or values, a key twice, a problem that an earlier part holds,
+                or a full disk; nothing is written then.
         """
         table = rows if isinstance(rows, pa.Table) else self._as_table(rows)
         if not len(table):
@@ -125,7 +163,8 @@ class TableWriter:
         part = part_name(self._next, content)
         with self._safe(part):
             if self._process == 0:
-                self._note(seconds=self.seconds(), notes=self.notes)  # first: a part must not be there without them
+                # first: a part must not be there without them
+                self._note(seconds=self.seconds(), notes=self.notes)
             write_bytes(self.folder / part, content)
         self._next += self._stride
         self._present.update(pc.unique(table["problem_id"]).to_pylist())
@@ -142,7 +181,9 @@ class TableWriter:
             content = part.read_bytes()
             digest = part_digest(part, content)
             rows = open_part(part, content).read()
-            parts.append({"name": part.name, "rows": len(rows), "bytes": len(content), "sha256": digest})
+            parts.append(
+                {"name": part.name, "rows": len(rows), "bytes": len(content), "sha256": digest}
+            )
             digests |= _problem_digests(rows, self.table)
         own = {
             "table": self.table,
@@ -152,24 +193,42 @@ class TableWriter:
             "parts": parts,
         }
         if taken := own.keys() & manifest.keys():
-            raise StoreError(f"{self.folder}: the manifest's own entries {sorted(taken)} cannot be given; call them something else")
+            raise StoreError(
+                f"{self.folder}: the manifest's own entries {sorted(taken)} cannot be given; "
+                "call them something else"
+            )
         with self._safe(MANIFEST):
-            checksums.write_sealed(self.folder / MANIFEST, {**own, "settings": self.settings, **manifest})
+            checksums.write_sealed(
+                self.folder / MANIFEST, {**own, "settings": self.settings, **manifest}
+            )
         (self.folder / UNFINISHED).unlink(missing_ok=True)
 
     def _claim(self, process: int) -> None:
-        """Notes the settings before the first part, or checks them against those of the parts that are there."""
+        """Notes the settings before the first part, or checks them against those of the parts that
+        are there.
+        """
         unfinished, parts = self.folder / UNFINISHED, parts_of(self.folder)
         if parts and not unfinished.exists():
-            raise StoreError(f"{parts[0]} is there, but no {UNFINISHED} to say with which settings it was made; remove {self.folder}")
+            raise StoreError(
+                f"{parts[0]} is there, but no {UNFINISHED} to say with which settings it was "
+                f"made; remove {self.folder}"
+            )
         if not parts and process == 0:  # what was begun and has no part may be something else now
-            self._unfinished = {"table": self.table, "schema_version": SCHEMA_VERSION, "settings": self.settings}
+            self._unfinished = {
+                "table": self.table,
+                "schema_version": SCHEMA_VERSION,
+                "settings": self.settings,
+            }
             with self._safe(UNFINISHED):
                 self._note()
             return
-        self._unfinished = old = checksums.read_sealed(unfinished, f"remove {self.folder} to start anew")
+        self._unfinished = old = checksums.read_sealed(
+            unfinished, f"remove {self.folder} to start anew"
+        )
         refuse_other_schema(old, self.folder)
-        changed = differences({"table": old["table"], **old["settings"]}, {"table": self.table, **self.settings})
+        changed = differences(
+            {"table": old["table"], **old["settings"]}, {"table": self.table, **self.settings}
+        )
         if changed:
             lines = "\n  ".join(changed)
             way_out = "Go on with the old ones, or remove the folder to start anew."
@@ -184,28 +243,46 @@ class TableWriter:
         names = set(self.schema.names)
         for place, row in enumerate(rows):
             if row.keys() != names:
-                wrong = f"columns missing {sorted(names - row.keys())}, unknown {sorted(row.keys() - names)}"
-                raise StoreError(f"{self.folder}, row {place} of {len(rows)}: {wrong}; expected {self.schema.names}")
+                wrong = (
+                    f"columns missing {sorted(names - row.keys())}, unknown "
+                    f"{sorted(row.keys() - names)}"
+                )
+                raise StoreError(
+                    f"{self.folder}, row {place} of {len(rows)}: {wrong}; expected "
+                    f"{self.schema.names}"
+                )
         arrays = []
         for field in self.schema:
             try:
                 arrays.append(pa.array([row[field.name] for row in rows], type=field.type))
             except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-                raise StoreError(f"{self.folder}: column {field.name!r} must be {field.type}: {error}") from error
+                raise StoreError(
+                    f"{self.folder}: column {field.name!r} must be {field.type}: {error}"
+                ) from error
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def _check(self, table: pa.Table) -> None:
         path = self.folder / f"part-{self._next:05d}"
         if not table.schema.equals(self.schema):
-            raise StoreError(f"{path}: the rows have the columns\n{table.schema}\nexpected\n{self.schema}")
+            raise StoreError(
+                f"{path}: the rows have the columns\n{table.schema}\nexpected\n{self.schema}"
+            )
         for field in self.schema:
             if not field.nullable and table[field.name].null_count:
-                raise StoreError(f"{path}: column {field.name!r} has {table[field.name].null_count} nulls; expected none")
+                raise StoreError(
+                    f"{path}: column {field.name!r} has {table[field.name].null_count} nulls; "
+                    "expected none"
+                )
         if twice := duplicate_key(table, key_of(self.table)):
-            raise StoreError(f"{path}: {twice} stands twice in the rows to be written; expected once")
+            raise StoreError(
+                f"{path}: {twice} stands twice in the rows to be written; expected once"
+            )
         again = self._present.intersection(pc.unique(table["problem_id"]).to_pylist())
         if again:
-            raise StoreError(f"{path}: problem {min(again)} is in an earlier part; expected every problem whole in one part, for resuming")
+            raise StoreError(
+                f"{path}: problem {min(again)} is in an earlier part; expected every problem "
+                "whole in one part, for resuming"
+            )
 
     @contextlib.contextmanager
     def _safe(self, name: str) -> Iterator[None]:
@@ -213,17 +290,29 @@ class TableWriter:
         try:
             yield
         except WriteError as error:
-            raise StoreError(f"{self.folder / name}: {error}; the parts before it are whole, and a new start goes on from there") from error
+            raise StoreError(
+                f"{self.folder / name}: {error}; the parts before it are whole, and a new "
+                "start goes on from there"
+            ) from error
 
 
 def remove_table(folder: pathlib.Path) -> None:
-    """Removes one split of a table, its manifest first, so that a crash half way leaves no table that looks finished."""
-    for path in (folder / MANIFEST, folder / UNFINISHED, *parts_of(folder), *folder.glob(f"*{ASIDE}")):
+    """Removes one split of a table, its manifest first, so that a crash half way leaves no table
+    that looks finished.
+    """
+    for path in (
+        folder / MANIFEST,
+        folder / UNFINISHED,
+        *parts_of(folder),
+        *folder.glob(f"*{ASIDE}"),
+    ):
         path.unlink(missing_ok=True)
 
 
 def table_id(manifest: Mapping[str, Any]) -> str:
-    """A short hash of a finished table's rows, by which what is made from them knows them again, in whatever parts they lie."""
+    """A short hash of a finished table's rows, by which what is made from them knows them again, in
+    whatever parts they lie.
+    """
     return str(manifest["id"])
 
 
@@ -245,11 +334,16 @@ def _problem_digests(rows: pa.Table, table: str) -> dict[str, bytes]:
     for first, end in itertools.pairwise([0, *ends.tolist()]):
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as stream:
-            stream.write_table(rows.take(pa.array(range(first, end))).combine_chunks())  # a slice would keep the whole part's buffers
+            # a slice would keep the whole part's buffers
+            stream.write_table(rows.take(pa.array(range(first, end))).combine_chunks())
         digests[rows["problem_id"][first].as_py()] = hashlib.sha256(sink.getvalue()).digest()
     return digests
 
 
 def _content_id(digests: Mapping[str, bytes]) -> str:
-    """16 hex digits of a SHA-256 over all problems: neither the parts nor the order of the rows changes it."""
-    return hashlib.sha256(b"".join(digest for _, digest in sorted(digests.items()))).hexdigest()[:16]
+    """16 hex digits of a SHA-256 over all problems: neither the parts nor the order of the rows
+    changes it.
+    """
+    return hashlib.sha256(b"".join(digest for _, digest in sorted(digests.items()))).hexdigest()[
+        :16
+    ]

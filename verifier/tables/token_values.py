@@ -1,6 +1,8 @@
-"""What is kept of the verifier's values at a solution's tokens: a number for each way to put them together, and those at every tenth.
+"""What is kept of the verifier's values at a solution's tokens: a number for each way to put them
+together, and those at every tenth.
 
-Some seventy bytes a solution, made piece by piece; the values themselves stay on disk. Knows lists and lengths, no votes.
+Some seventy bytes a solution, made piece by piece; the values themselves stay on disk. Knows lists
+and lengths, no votes.
 """
 
 from __future__ import annotations
@@ -12,28 +14,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 TENTHS = range(1, 11)
-COUNT, AT_TENTHS = "value_count", "value_at_tenths"  # columns: tokens that have a value; the values after each tenth of them
+# columns: tokens that have a value; the values after each tenth of them
+COUNT, AT_TENTHS = "value_count", "value_at_tenths"
 _AGGREGATE, _LOG = "value_{}", "value_log"
 _KEPT = ("mean", "min")
-_FLOOR = 1e-6  # a value that counts in a product at least: squared error gives values below 0, and one of them must not make all equal
+# a value that counts in a product at least: squared error gives values below 0, and one of them
+# must not make all equal
+_FLOOR = 1e-6
 
 
 class Scores(NamedTuple):
-    """score_R: [rows] float64, NaN where a row has no token values; log_R: their logarithms where they are products."""
+    """score_R: [rows] float64, NaN where a row has no token values; log_R: their logarithms where
+    they are products.
+    """
 
     score_R: np.ndarray
     log_R: np.ndarray | None = None
 
 
-def aggregate(value_N: np.ndarray, length_R: np.ndarray, how: str, last_line_N: np.ndarray | None = None) -> Scores:
+def aggregate(
+    value_N: np.ndarray, length_R: np.ndarray, how: str, last_line_N: np.ndarray | None = None
+) -> Scores:
     """One score a solution.
 
     Args:
         value_N: values of all tokens, solution after solution.
         length_R: tokens of each solution.
-        how: `last`; `mean`; `min`; `product` of values, each clipped to [1e-6, 1], as a sum of logarithms; `last_line`: mean over the
-            tokens of the last line.
-        last_line_N: which tokens write the last line (`aggregation.in_last_line`), for `last_line` alone.
+        how: `last`; `mean`; `min`; `product` of values, each clipped to [1e-6, 1], as a sum of
+            logarithms; `last_line`: mean over the tokens of the last line.
+        last_line_N: which tokens write the last line (`aggregation.in_last_line`), for `last_line`
+            alone.
 
     Returns:
         Scores; a NaN among a solution's values makes its score NaN.
@@ -55,12 +65,16 @@ def aggregate(value_N: np.ndarray, length_R: np.ndarray, how: str, last_line_N: 
     else:
         assert how == "last_line" and last_line_N is not None, how
         count = np.add.reduceat(last_line_N, start, dtype=np.int64)
-        found = np.add.reduceat(np.where(last_line_N, value_N, 0.0), start, dtype=np.float64) / count
+        found = (
+            np.add.reduceat(np.where(last_line_N, value_N, 0.0), start, dtype=np.float64) / count
+        )
     return Scores(spread(found, there_R), log_R)
 
 
 def summarised(column: pa.ChunkedArray) -> dict[str, pa.Array]:
-    """The columns that are kept in the place of a list of token values a row; a row without one has NaN in them, and the count 0."""
+    """The columns that are kept in the place of a list of token values a row; a row without one has
+    NaN in them, and the count 0.
+    """
     if not (pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type)):
         column = column.cast(pa.list_(pa.float64()))  # a file made elsewhere
     value_N, length_R = ragged(column)
@@ -71,7 +85,10 @@ def summarised(column: pa.ChunkedArray) -> dict[str, pa.Array]:
         at_R10[there_R, place] = value_N[start - (-tenth * length // 10) - 1]
     return {
         COUNT: pa.array(length_R.astype(np.int32)),
-        **{_AGGREGATE.format(how): pa.array(aggregate(value_N, length_R, how).score_R) for how in _KEPT},
+        **{
+            _AGGREGATE.format(how): pa.array(aggregate(value_N, length_R, how).score_R)
+            for how in _KEPT
+        },
         _LOG: pa.array(aggregate(value_N, length_R, "product").log_R),
         AT_TENTHS: pa.FixedSizeListArray.from_arrays(pa.array(at_R10.ravel()), len(TENTHS)),
     }
@@ -91,13 +108,17 @@ def kept(rows: pa.Table, how: str) -> Scores:
 
 
 def at_tenths(rows: pa.Table) -> np.ndarray:
-    """[rows, 10] the values after each tenth of a solution's tokens: after number ceil(0.1 n), ceil(0.2 n), ..., n of n."""
+    """[rows, 10] the values after each tenth of a solution's tokens: after number ceil(0.1 n),
+    ceil(0.2 n), ..., n of n.
+    """
     whole = rows[AT_TENTHS].combine_chunks()
     return whole.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), len(TENTHS))
 
 
 def not_finite(rows: pa.Table) -> np.ndarray:
-    """[rows] NaN or infinite where one of a row's token values is, else 0; 0 where nothing is known of them."""
+    """[rows] NaN or infinite where one of a row's token values is, else 0; 0 where nothing is known
+    of them.
+    """
     if COUNT not in rows.column_names:
         return np.zeros(len(rows))
     mean_R = kept(rows, "mean").score_R
@@ -105,7 +126,9 @@ def not_finite(rows: pa.Table) -> np.ndarray:
 
 
 def ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """A list column as all its values one after the other [N] and the length of each list [rows]; a missing list is an empty one."""
+    """A list column as all its values one after the other [N] and the length of each list [rows]; a
+    missing list is an empty one.
+    """
     length_R = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
     return pc.list_flatten(column).to_numpy(), length_R
 

@@ -1,4 +1,5 @@
-"""ASDiv (Miao et al. 2020), for testing only: https://github.com/chaochun/nlu-asdiv-dataset, ASDiv.xml (CC BY-NC 4.0). No other set.
+"""ASDiv (Miao et al. 2020), for testing only: https://github.com/chaochun/nlu-asdiv-dataset,
+ASDiv.xml (CC BY-NC 4.0). No other set.
 
 Answers look like `9 (apples)`. Of 2,305 problems 2,084 have one number (2,083 distinct questions);
 several numbers, ratios, times and names are skipped.
@@ -37,12 +38,21 @@ def _pairs(path: pathlib.Path) -> Iterator[tuple[str, str | None]]:
     try:
         root = ElementTree.parse(path).getroot()
     except ElementTree.ParseError as error:
-        raise DataError(f"{path}, line {error.position[0]}: not XML ({error}); fetch the file again") from error
-    except (OSError, LookupError, ValueError) as error:  # a file that cannot be read, or an encoding that nobody knows
+        raise DataError(
+            f"{path}, line {error.position[0]}: not XML ({error}); fetch the file again"
+        ) from error
+    # a file that cannot be read, or an encoding that nobody knows
+    except (OSError, LookupError, ValueError) as error:
         raise DataError(f"{path} cannot be read as XML ({error}); fetch the file again") from error
     for problem in root.iter("Problem"):
         texts = {name: problem.findtext(name) for name in ("Body", "Question", "Answer")}
         for name, text in texts.items():
             if text is None:
-                raise DataError(f"{path}, problem {problem.get('ID')}: no element {name}; expected Body, Question and Answer")
-        yield join(texts["Body"] or "", texts["Question"] or ""), number_text(_UNIT.sub("", texts["Answer"] or ""))
+                raise DataError(
+                    f"{path}, problem {problem.get('ID')}: no element {name}; expected Body, "
+                    "Question and Answer"
+                )
+        yield (
+            join(texts["Body"] or "", texts["Question"] or ""),
+            number_text(_UNIT.sub("", texts["Answer"] or "")),
+        )

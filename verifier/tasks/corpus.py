@@ -1,4 +1,7 @@
-"""Texts for plain language-model training: one document a line, or JSONL with a field "text". Knows no problem and no token."""
+"""Texts for plain language-model training: one document a line, or JSONL with a field "text".
+
+Knows no problem and no token.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,17 @@ def read_corpus(path: pathlib.Path) -> list[str]:
     """The documents of a corpus, in the file's order; empty lines are passed over.
 
     Args:
-        path: `*.jsonl` holds one object with a field "text" a line; any other file one document a line.
+        path: `*.jsonl` holds one object with a field "text" a line; any other file one document a
+            line.
 
     Raises:
         DataError: the file is missing, has no document, or a line is not as expected (it is named).
     """
     if not path.is_file():
-        raise DataError(f"{path} is not there; pretrain.corpus names a text file (one document a line) or .jsonl with a field 'text'")
+        raise DataError(
+            f"{path} is not there; pretrain.corpus names a text file (one document a line) or "
+            ".jsonl with a field 'text'"
+        )
     texts = _texts(path) if path.suffix == ".jsonl" else (line for line, _ in text_lines(path))
     documents = [text.strip() for text in texts if text.strip()]
     if not documents:

@@ -1,7 +1,10 @@
-"""An endless, seeded source of word problems in GSM8K's format, answers known. Knows no tokenizer and no model.
+"""An endless, seeded source of word problems in GSM8K's format, answers known.
 
-Train and test are disjoint twice over: a combination of templates belongs to one of them, and so does a tuple of numbers (both by hash,
-whatever the seed), and a problem is kept only where the two agree.
+Knows no tokenizer and no model.
+
+Train and test are disjoint twice over: a combination of templates belongs to one of them, and so
+does a tuple of numbers (both by hash, whatever the seed), and a problem is kept only where the two
+agree.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ KINDS = {**DIRECT, **CHECKED}
 TEST_SHARE = 0.2  # of the combinations, and of the tuples of numbers
 
 
-def generate(split: str, count: int, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> list[Problem]:
+def generate(
+    split: str, count: int, seed: int, kinds: Sequence[str] = tuple(KINDS)
+) -> list[Problem]:
     """The first `count` problems of a split, no question twice.
 
     Args:
@@ -32,7 +37,8 @@ def generate(split: str, count: int, seed: int, kinds: Sequence[str] = tuple(KIN
         kinds: kinds of problems in turn; a name that stands twice comes twice as often.
 
     Raises:
-        DataError: an unknown split or kind (the known ones are named), or a source that gives no new problem any more.
+        DataError: an unknown split or kind (the known ones are named), or a source that gives no
+            new problem any more.
     """
     return list(itertools.islice(stream(split, seed, kinds), count))
 
@@ -44,7 +50,10 @@ def stream(split: str, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Iterat
     for kind in kinds:
         if kind not in KINDS:
             near = ", ".join(difflib.get_close_matches(kind, KINDS, n=2)) or "none"
-            raise DataError(f"data.kinds: no kind of generated problem is called {kind!r}; nearest: {near}; all: {', '.join(KINDS)}")
+            raise DataError(
+                f"data.kinds: no kind of generated problem is called {kind!r}; nearest: "
+                f"{near}; all: {', '.join(KINDS)}"
+            )
     if not kinds:
         raise DataError(f"data.kinds is empty; name at least one of {', '.join(KINDS)}")
     rng = random.Random(f"{split}/{seed}")
@@ -54,20 +63,32 @@ def stream(split: str, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Iterat
             draft = distract(rng, KINDS[kind](rng))
             if split_of(draft) != split:
                 continue
-            problem = make_problem(draft.question, draft.solution, str(draft.answer), source=f"generated/{kind}", split=split)
+            problem = make_problem(
+                draft.question,
+                draft.solution,
+                str(draft.answer),
+                source=f"generated/{kind}",
+                split=split,
+            )
             if problem.problem_id not in seen:
                 break
         else:
             raise DataError(
-                f"no new {split} problem of kind {kind!r} in 10,000 draws after {len(seen):,} problems; ask for fewer or more kinds"
+                f"no new {split} problem of kind {kind!r} in 10,000 draws after {len(seen):,} "
+                "problems; ask for fewer or more kinds"
             )
         seen.add(problem.problem_id)
         yield problem
 
 
 def split_of(draft: Draft) -> str:
-    """The split that a draft may serve: "train", "test", or "neither" where its templates and its numbers disagree."""
-    sides = {_is_test("/".join(draft.combination)), _is_test(f"{draft.combination[0]}:{draft.numbers}")}
+    """The split that a draft may serve: "train", "test", or "neither" where its templates and its
+    numbers disagree.
+    """
+    sides = {
+        _is_test("/".join(draft.combination)),
+        _is_test(f"{draft.combination[0]}:{draft.numbers}"),
+    }
     if len(sides) == 2:
         return "neither"
     return "test" if sides.pop() else "train"

@@ -1,8 +1,11 @@
-"""Generated problems whose answer is easier to check than to find, so that their solution ends in a checking line. Knows no split.
+"""Generated problems whose answer is easier to check than to find, so that their solution ends in a
+checking line. Knows no split.
 
-The checking line takes what the question demands, subtracts what the answer brings, and writes how far it is off: 0 in every right
-solution. A solver that guesses wrong still computes honestly, so the line then shows something else than 0. It never restates a number
-that the solution has just computed as the number it should be: a writer trained on right solutions cannot tell those two apart.
+The checking line takes what the question demands, subtracts what the answer brings, and writes how
+far it is off: 0 in every right solution. A solver that guesses wrong still computes honestly, so
+the line then shows something else than 0. It never restates a number that the solution has just
+computed as the number it should be: a writer trained on right solutions cannot tell those two
+apart.
 """
 
 from __future__ import annotations
@@ -12,18 +15,99 @@ from collections.abc import Callable
 
 from verifier.tasks.generated_words import THINGS, Draft, annotate, people
 
-# (name, what there are, of one sort, of the other, {a} and {b} are what one of each brings, what is brought)
+# (name, what there are, of one sort, of the other, {a} and {b} are what one of each brings, what is
+# brought)
 _PAIRS = (
-    ("farm", "animals", "rabbits", "hens", "A rabbit has {a} legs and a hen has {b}.", "legs", (4, 2)),
-    ("wheels", "toys", "cars", "bikes", "A car has {a} wheels and a bike has {b}.", "wheels", (4, 2)),
-    ("stools", "seats", "chairs", "stools", "A chair has {a} legs and a stool has {b}.", "legs", (4, 3)),
-    ("fruit", "fruits", "melons", "lemons", "A melon costs {a} dollars and a lemon costs {b}.", "dollars", None),
-    ("tickets", "tickets", "adults", "children", "An adult pays {a} dollars and a child pays {b}.", "dollars", None),
-    ("paper", "things", "pens", "cards", "A pen costs {a} dollars and a card costs {b}.", "dollars", None),
-    ("crates", "crates", "large ones", "small ones", "A large one holds {a} bottles and a small one holds {b}.", "bottles", None),
-    ("shifts", "shifts", "long ones", "short ones", "A long one takes {a} hours and a short one takes {b}.", "hours", None),
-    ("darts", "hits", "inner ones", "outer ones", "An inner one gives {a} points and an outer one gives {b}.", "points", None),
-    ("coins", "coins", "gold ones", "tin ones", "A gold one is worth {a} cents and a tin one is worth {b}.", "cents", None),
+    (
+        "farm",
+        "animals",
+        "rabbits",
+        "hens",
+        "A rabbit has {a} legs and a hen has {b}.",
+        "legs",
+        (4, 2),
+    ),
+    (
+        "wheels",
+        "toys",
+        "cars",
+        "bikes",
+        "A car has {a} wheels and a bike has {b}.",
+        "wheels",
+        (4, 2),
+    ),
+    (
+        "stools",
+        "seats",
+        "chairs",
+        "stools",
+        "A chair has {a} legs and a stool has {b}.",
+        "legs",
+        (4, 3),
+    ),
+    (
+        "fruit",
+        "fruits",
+        "melons",
+        "lemons",
+        "A melon costs {a} dollars and a lemon costs {b}.",
+        "dollars",
+        None,
+    ),
+    (
+        "tickets",
+        "tickets",
+        "adults",
+        "children",
+        "An adult pays {a} dollars and a child pays {b}.",
+        "dollars",
+        None,
+    ),
+    (
+        "paper",
+        "things",
+        "pens",
+        "cards",
+        "A pen costs {a} dollars and a card costs {b}.",
+        "dollars",
+        None,
+    ),
+    (
+        "crates",
+        "crates",
+        "large ones",
+        "small ones",
+        "A large one holds {a} bottles and a small one holds {b}.",
+        "bottles",
+        None,
+    ),
+    (
+        "shifts",
+        "shifts",
+        "long ones",
+        "short ones",
+        "A long one takes {a} hours and a short one takes {b}.",
+        "hours",
+        None,
+    ),
+    (
+        "darts",
+        "hits",
+        "inner ones",
+        "outer ones",
+        "An inner one gives {a} points and an outer one gives {b}.",
+        "points",
+        None,
+    ),
+    (
+        "coins",
+        "coins",
+        "gold ones",
+        "tin ones",
+        "A gold one is worth {a} cents and a tin one is worth {b}.",
+        "cents",
+        None,
+    ),
 )
 _OPENINGS = (
     "{name} counts {n} {what}: {first} and {second}.",
@@ -33,7 +117,9 @@ _OPENINGS = (
 
 
 def guess(rng: random.Random) -> Draft:
-    """Two sorts, how many there are and what they bring together; how many are of the first sort?"""
+    """Two sorts, how many there are and what they bring together; how many are of the first
+    sort?
+    """
     name, _ = people(rng)
     scene, what, first, second, rule, unit, fixed = rng.choice(_PAIRS)
     a, b = fixed or _two_values(rng)
@@ -102,7 +188,13 @@ def backwards(rng: random.Random) -> Draft:
     value, forward = first, str(first)
     used, numbers, sentences, undo = ["backwards"], [], [f"{name} has some {thing}."], []
     for kind, sentence, sign in rng.sample(_BACK, rng.choice((2, 2, 3))):
-        n = rng.randint(2, 3) if sign == "*" else rng.randint(1, max(1, value - 1)) if sign == "-" else rng.randint(1, 20)
+        n = (
+            rng.randint(2, 3)
+            if sign == "*"
+            else rng.randint(1, max(1, value - 1))
+            if sign == "-"
+            else rng.randint(1, 20)
+        )
         after = {"+": value + n, "-": value - n, "*": value * n}[sign]
         undo.append((after, {"+": "-", "-": "+", "*": "/"}[sign], n))
         forward = f"({forward})*{n}" if sign == "*" and len(undo) > 1 else f"{forward}{sign}{n}"
@@ -111,9 +203,16 @@ def backwards(rng: random.Random) -> Draft:
         numbers.append(n)
         value = after
     sentences += [f"Now {name} has {value} {thing}.", f"How many {thing} were there at first?"]
-    lines = [f"Before that there were {annotate(f'{after}{sign}{n}')}." for after, sign, n in reversed(undo)]
+    lines = [
+        f"Before that there were {annotate(f'{after}{sign}{n}')}."
+        for after, sign, n in reversed(undo)
+    ]
     lines.append(f"Check: off by {annotate(f'{value}-({forward})')}.")
     return Draft(tuple(used), (*numbers, value), tuple(sentences), tuple(lines), first)
 
 
-CHECKED: dict[str, Callable[[random.Random], Draft]] = {"guess": guess, "rectangle": rectangle, "backwards": backwards}
+CHECKED: dict[str, Callable[[random.Random], Draft]] = {
+    "guess": guess,
+    "rectangle": rectangle,
+    "backwards": backwards,
+}

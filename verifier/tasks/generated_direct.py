@@ -1,4 +1,6 @@
-"""Generated problems that are solved by computing forward: chains of changes, prices, distances, shares. Knows no split."""
+"""Generated problems that are solved by computing forward: chains of changes, prices, distances,
+shares. Knows no split.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from collections.abc import Callable
 
 from verifier.tasks.generated_words import CONTAINERS, THINGS, Draft, annotate, people
 
-# (name, sentence, line of the solution); {n} is the number drawn, {v} what there was before, {calc} the annotated computation.
+# (name, sentence, line of the solution); {n} is the number drawn, {v} what there was before, {calc}
+# the annotated computation.
 _Change = tuple[str, str, str]
 _ADD: tuple[_Change, ...] = (
     ("finds", "Then {name} finds {n} more.", "After finding {n} there are {calc}."),
@@ -20,11 +23,19 @@ _SUB: tuple[_Change, ...] = (
     ("sells", "{name} sells {n} of them.", "The sale leaves {calc}."),
 )
 _MUL: tuple[_Change, ...] = (
-    ("grows", "Over a year the collection grows to {n} times its size.", "Growing makes it {calc}."),
+    (
+        "grows",
+        "Over a year the collection grows to {n} times its size.",
+        "Growing makes it {calc}.",
+    ),
     ("copies", "A cousin brings so many that there are {n} times as many.", "That is {calc}."),
 )
 _DIV: tuple[_Change, ...] = (
-    ("splits", "They are split equally among {n} people, and {name} keeps one part.", "One part is {calc}."),
+    (
+        "splits",
+        "They are split equally among {n} people, and {name} keeps one part.",
+        "One part is {calc}.",
+    ),
     ("keeps", "{name} keeps only one in every {n}.", "Keeping one in {n} leaves {calc}."),
 )
 
@@ -95,11 +106,19 @@ def price(rng: random.Random) -> Draft:
     else:
         ending = "bill"
         sentences.append(f"How many dollars does {name} pay?")
-    return Draft(("price", opening, str(len(goods)), ending, goods[0], goods[1]), tuple(numbers), tuple(sentences), tuple(lines), answer)
+    return Draft(
+        ("price", opening, str(len(goods)), ending, goods[0], goods[1]),
+        tuple(numbers),
+        tuple(sentences),
+        tuple(lines),
+        answer,
+    )
 
 
 def distance(rng: random.Random) -> Draft:
-    """Legs of a journey at a speed each; asked for the length, for what remains, or for the difference of two travellers."""
+    """Legs of a journey at a speed each; asked for the length, for what remains, or for the
+    difference of two travellers.
+    """
     name, friend = people(rng)
     verb, other = rng.sample(("walks", "rides", "sails", "drives", "runs", "skates"), 2)
     speeds, hours = [rng.randint(2, 20), rng.randint(2, 20)], [rng.randint(2, 9), rng.randint(2, 9)]
@@ -120,7 +139,13 @@ def distance(rng: random.Random) -> Draft:
         answer = long - short
         sentences.append("How many miles lie between the longer way and the shorter one?")
         lines.append(f"The difference is {annotate(f'{long}-{short}')} miles.")
-        return Draft(("distance", ending, verb, other), tuple(numbers), tuple(sentences), tuple(lines), answer)
+        return Draft(
+            ("distance", ending, verb, other),
+            tuple(numbers),
+            tuple(sentences),
+            tuple(lines),
+            answer,
+        )
     answer = sum(ways)
     lines.append(f"Together that is {annotate(f'{ways[0]}+{ways[1]}')} miles.")
     if ending == "remains":
@@ -131,7 +156,9 @@ def distance(rng: random.Random) -> Draft:
         answer = whole - answer
     else:
         sentences.append(f"How many miles does {name} make?")
-    return Draft(("distance", ending, verb, other), tuple(numbers), tuple(sentences), tuple(lines), answer)
+    return Draft(
+        ("distance", ending, verb, other), tuple(numbers), tuple(sentences), tuple(lines), answer
+    )
 
 
 def share(rng: random.Random) -> Draft:
@@ -148,7 +175,11 @@ def share(rng: random.Random) -> Draft:
         total = lots * size
         taken = total - kept
     loss = rng.choice(("break", "eaten", "given"))
-    how = {"break": f"{taken} of them break.", "eaten": f"The dog eats {taken} of them.", "given": f"{friend} gets {taken} of them."}[loss]
+    how = {
+        "break": f"{taken} of them break.",
+        "eaten": f"The dog eats {taken} of them.",
+        "given": f"{friend} gets {taken} of them.",
+    }[loss]
     sentences = (
         f"{name} has {lots} {container} with {size} {thing} in each.",
         how,
@@ -160,7 +191,14 @@ def share(rng: random.Random) -> Draft:
         f"Then {annotate(f'{total}-{taken}')} are left.",
         f"Each child gets {annotate(f'{kept}/{people_count}')} {thing}.",
     )
-    return Draft(("share", loss, container, thing), (lots, size, taken, people_count), sentences, lines, each)
+    return Draft(
+        ("share", loss, container, thing), (lots, size, taken, people_count), sentences, lines, each
+    )
 
 
-DIRECT: dict[str, Callable[[random.Random], Draft]] = {"chain": chain, "price": price, "distance": distance, "share": share}
+DIRECT: dict[str, Callable[[random.Random], Draft]] = {
+    "chain": chain,
+    "price": price,
+    "distance": distance,
+    "share": share,
+}

@@ -1,4 +1,7 @@
-"""Words and the drafting helpers that generated word problems are made of. Knows no split and no kind of problem."""
+"""Words and the drafting helpers that generated word problems are made of.
+
+Knows no split and no kind of problem.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,8 @@ DISTRACTORS = (
 class Draft:
     """A problem before it is known which split may have it.
 
-    `combination` names the templates that were combined and `numbers` the numbers drawn: train and test share neither.
+    `combination` names the templates that were combined and `numbers` the numbers drawn: train and
+    test share neither.
     """
 
     combination: tuple[str, ...]
@@ -84,7 +88,10 @@ def annotate(expression: str) -> str:
     """`3+4` as GSM8K writes it: `<<3+4=7>>7`."""
     result = calculator.evaluate(expression)
     if isinstance(result, calculator.Refused):
-        raise ValueError(f"a template wrote the expression {expression!r}, which the calculator refuses: {result.reason}")
+        raise ValueError(
+            f"a template wrote the expression {expression!r}, which the calculator refuses: "
+            f"{result.reason}"
+        )
     return f"<<{expression}={result.text}>>{result.text}"
 
 
@@ -95,7 +102,9 @@ def people(rng: random.Random) -> tuple[str, str]:
 
 
 def distract(rng: random.Random, draft: Draft, share: float = 0.25) -> Draft:
-    """With probability `share`, a sentence whose number has no part in the solution, somewhere after the first sentence."""
+    """With probability `share`, a sentence whose number has no part in the solution, somewhere
+    after the first sentence.
+    """
     if rng.random() >= share:
         return draft
     which = rng.randrange(len(DISTRACTORS))
@@ -103,4 +112,6 @@ def distract(rng: random.Random, draft: Draft, share: float = 0.25) -> Draft:
     sentence = DISTRACTORS[which].format(name=name, friend=friend, n=rng.randint(2, 40))
     place = rng.randint(1, len(draft.sentences) - 1)
     sentences = (*draft.sentences[:place], sentence, *draft.sentences[place:])
-    return dataclasses.replace(draft, combination=(*draft.combination, f"distractor{which}"), sentences=sentences)
+    return dataclasses.replace(
+        draft, combination=(*draft.combination, f"distractor{which}"), sentences=sentences
+    )

@@ -1,4 +1,7 @@
-"""Finds data files that the user has put somewhere, and says how to supply those that are missing. Reaches no network."""
+"""Finds data files that the user has put somewhere, and says how to supply those that are missing.
+
+Reaches no network.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,13 @@ def find_folder(folder: str, variable: str, files: Sequence[str], home: str) -> 
         DataError: no folder is named, or a file is not in it.
     """
     chosen = folder or os.environ.get(variable, "")
-    supply = f"It needs {' and '.join(files)} (from {home}). Set {variable}=FOLDER in the environment or --set data.dir=FOLDER"
-    supply += " (data.test_dir for the source that data.test_name names, ood.dirs for those of ood.sets)"
+    supply = (
+        f"It needs {' and '.join(files)} (from {home}). Set {variable}=FOLDER in the "
+        "environment or --set data.dir=FOLDER"
+    )
+    supply += (
+        " (data.test_dir for the source that data.test_name names, ood.dirs for those of ood.sets)"
+    )
     if not chosen:
         raise DataError(f"no folder of data files is named. {supply}.")
     root = paths.local(chosen)

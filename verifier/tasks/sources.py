@@ -1,4 +1,7 @@
-"""Word problems by the name of their source, in three splits that share no problem. Knows no source's format and no token."""
+"""Word problems by the name of their source, in three splits that share no problem.
+
+Knows no source's format and no token.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,14 @@ from verifier.tasks.multiarith import load_multiarith
 from verifier.tasks.svamp import load_svamp
 from verifier.text.problem import Problem
 
-__all__ = ["DataError", "load_further", "load_problems", "problems_from_table", "problems_table", "read_corpus"]
+__all__ = [
+    "DataError",
+    "load_further",
+    "load_problems",
+    "problems_from_table",
+    "problems_table",
+    "read_corpus",
+]
 
 Source = Callable[[DataConfig, int], dict[str, list[Problem]]]
 
@@ -38,20 +48,22 @@ FOR_TESTING = ("svamp", "asdiv", "multiarith")  # they have no training problems
 def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
     """The problems of a run.
 
-    Held-out problems are the first of the training problems by a hash of their id, whatever the seed, so that two runs on one data set
-    hold out the same ones. Limits take the first by a hash of seed and id: a smaller limit gives a part of what a larger one gives.
-    No choice depends on the order of rows.
+    Held-out problems are the first of the training problems by a hash of their id, whatever the
+    seed, so that two runs on one data set hold out the same ones. Limits take the first by a hash
+    of seed and id: a smaller limit gives a part of what a larger one gives. No choice depends on
+    the order of rows.
 
     Args:
         config: name, dir, test_name, test_dir, source, kinds and the numbers of problems.
         seed: which problems the limits choose, and which ones are generated.
 
     Returns:
-        "train", "heldout" and "test", each sorted by problem_id; every problem's `split` says where it is.
+        "train", "heldout" and "test", each sorted by problem_id; every problem's `split` says where
+        it is.
 
     Raises:
-        DataError: an unknown name, a set for testing only where training problems are needed, missing data, fewer problems than asked for,
-            or a question in two splits.
+        DataError: an unknown name, a set for testing only where training problems are needed,
+            missing data, fewer problems than asked for, or a question in two splits.
     """
     _check_name("data.name", config.name)
     for knob in ("train_problems", "heldout_problems", "test_problems"):
@@ -59,20 +71,31 @@ def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
             raise DataError(f"data.{knob} is {getattr(config, knob)}; expected 0 or more")
     train, test = _sources(config, seed)
     train, heldout = _hold_out(train, config)
-    train = _first(train, config.train_problems, f"train/{seed}", f"data.train_problems (beside {len(heldout):,} held out)")
+    train = _first(
+        train,
+        config.train_problems,
+        f"train/{seed}",
+        f"data.train_problems (beside {len(heldout):,} held out)",
+    )
     test = _first(test, config.test_problems, f"test/{seed}", "data.test_problems")
     splits = {"train": train, "heldout": heldout, "test": test}
     _check_disjoint(splits)
     return {
-        split: [dataclasses.replace(problem, split=split) for problem in sorted(problems, key=lambda problem: problem.problem_id)]
+        split: [
+            dataclasses.replace(problem, split=split)
+            for problem in sorted(problems, key=lambda problem: problem.problem_id)
+        ]
         for split, problems in splits.items()
     }
 
 
-def load_further(config: OodConfig, seed: int, learnt_from: Mapping[str, list[Problem]]) -> dict[str, list[Problem]]:
+def load_further(
+    config: OodConfig, seed: int, learnt_from: Mapping[str, list[Problem]]
+) -> dict[str, list[Problem]]:
     """The problems of further test sets.
 
-    Two of them may share problems (ASDiv and MultiArith do); none may share one with what is learnt from.
+    Two of them may share problems (ASDiv and MultiArith do); none may share one with what is learnt
+    from.
 
     Args:
         config: sets, dirs, problems.
@@ -83,15 +106,21 @@ def load_further(config: OodConfig, seed: int, learnt_from: Mapping[str, list[Pr
         For every set its problems as the split "test_NAME", sorted by problem_id.
 
     Raises:
-        DataError: missing data, fewer problems than asked for, or a question that is in `learnt_from`.
+        DataError: missing data, fewer problems than asked for, or a question that is in
+            `learnt_from`.
     """
     found = {}
     for place, name in enumerate(config.sets):
         split = f"test_{name}"
-        all_of_it = SOURCES[name](DataConfig(name, dir=config.dirs[place] if config.dirs else ""), seed)["test"]
+        all_of_it = SOURCES[name](
+            DataConfig(name, dir=config.dirs[place] if config.dirs else ""), seed
+        )["test"]
         chosen = _first(all_of_it, config.problems, f"{split}/{seed}", f"ood.problems (of {name})")
         _check_disjoint({**learnt_from, split: chosen})
-        found[split] = [dataclasses.replace(each, split=split) for each in sorted(chosen, key=lambda each: each.problem_id)]
+        found[split] = [
+            dataclasses.replace(each, split=split)
+            for each in sorted(chosen, key=lambda each: each.problem_id)
+        ]
     return found
 
 
@@ -100,31 +129,41 @@ def _sources(config: DataConfig, seed: int) -> tuple[list[Problem], list[Problem
     if config.name in FOR_TESTING:
         raise DataError(
             f"data.name is {config.name!r}, but {', '.join(FOR_TESTING)} are for testing only: "
-            f"name a training source, such as data.name=gsm8k, and set data.test_name={config.name} data.test_dir=FOLDER"
+            "name a training source, such as data.name=gsm8k, and set "
+            f"data.test_name={config.name} data.test_dir=FOLDER"
         )
     tested = config.test_name or config.name
     _check_name("data.test_name", tested)
     for knob, name in (("train_problems", config.name), ("test_problems", tested)):
         if name == "generated" and not getattr(config, knob):
-            raise DataError(f"data.{knob} is 0; generated problems have no end, so say how many are wanted")
+            raise DataError(
+                f"data.{knob} is 0; generated problems have no end, so say how many are wanted"
+            )
     if not config.test_name:
         found = SOURCES[config.name](config, seed)
         return found["train"], found["test"]
     train = SOURCES[config.name](dataclasses.replace(config, test_problems=0), seed)["train"]
-    for_test = dataclasses.replace(config, dir=config.test_dir, train_problems=0, heldout_problems=0)
+    for_test = dataclasses.replace(
+        config, dir=config.test_dir, train_problems=0, heldout_problems=0
+    )
     return train, SOURCES[tested](for_test, seed)["test"]
 
 
 def _check_name(knob: str, name: str) -> None:
     if name not in SOURCES:
         near = difflib.get_close_matches(name, SOURCES, n=2, cutoff=0.4) or list(SOURCES)
-        raise DataError(f"{knob} is {name!r}, which is no known source; nearest: {', '.join(near)} (all: {', '.join(SOURCES)})")
+        raise DataError(
+            f"{knob} is {name!r}, which is no known source; nearest: {', '.join(near)} (all: "
+            f"{', '.join(SOURCES)})"
+        )
 
 
 def problems_table(problems: Sequence[Problem]) -> pa.Table:
     """The rows of the problems table."""
     schema = SCHEMAS["problems"]
-    arrays = [pa.array([getattr(each, name) for each in problems], pa.string()) for name in schema.names]
+    arrays = [
+        pa.array([getattr(each, name) for each in problems], pa.string()) for name in schema.names
+    ]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
@@ -141,7 +180,10 @@ def _generated(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
 def _hold_out(train: list[Problem], config: DataConfig) -> tuple[list[Problem], list[Problem]]:
     count = config.heldout_problems
     if count >= len(train):
-        raise DataError(f"data.heldout_problems is {count:,} of {len(train):,} training problems of {config.name}; leave some to train on")
+        raise DataError(
+            f"data.heldout_problems is {count:,} of {len(train):,} training problems of "
+            f"{config.name}; leave some to train on"
+        )
     ordered = _by_hash(train, "heldout")
     return ordered[count:], ordered[:count]
 
@@ -149,12 +191,18 @@ def _hold_out(train: list[Problem], config: DataConfig) -> tuple[list[Problem], 
 def _first(problems: list[Problem], limit: int, salt: str, knob: str) -> list[Problem]:
     """As many as the limit says, 0 for all of them."""
     if limit > len(problems):
-        raise DataError(f"{knob} is {limit:,}, but there are {len(problems):,} problems; ask for fewer, or for 0 to take all")
+        raise DataError(
+            f"{knob} is {limit:,}, but there are {len(problems):,} problems; ask for fewer, or "
+            "for 0 to take all"
+        )
     return _by_hash(problems, salt)[: limit or None]
 
 
 def _by_hash(problems: Sequence[Problem], salt: str) -> list[Problem]:
-    return sorted(problems, key=lambda problem: hashlib.sha256(f"{salt}/{problem.problem_id}".encode()).digest())
+    return sorted(
+        problems,
+        key=lambda problem: hashlib.sha256(f"{salt}/{problem.problem_id}".encode()).digest(),
+    )
 
 
 def _check_disjoint(splits: dict[str, list[Problem]]) -> None:
@@ -165,4 +213,7 @@ def _check_disjoint(splits: dict[str, list[Problem]]) -> None:
             other = where.setdefault(problem.problem_id, split)
             if other != split:
                 question = problem.question[:80]
-                raise DataError(f"problem {problem.problem_id} is in {other} and in {split}: {question!r}; take it out of one of them")
+                raise DataError(
+                    f"problem {problem.problem_id} is in {other} and in {split}: {question!r}; "
+                    "take it out of one of them"
+                )

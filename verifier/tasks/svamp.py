@@ -1,4 +1,6 @@
-"""SVAMP (Patel et al. 2021), for testing only: https://github.com/arkilpatel/SVAMP, SVAMP.json (MIT licence). Knows no other data set."""
+"""SVAMP (Patel et al. 2021), for testing only: https://github.com/arkilpatel/SVAMP, SVAMP.json (MIT
+licence). Knows no other data set.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,20 @@ def load_svamp(folder: str = "") -> dict[str, list[Problem]]:
     Raises:
         DataError: the file is missing or not in SVAMP's format.
     """
-    path = find_folder(folder, "SVAMP_DIR", ["SVAMP.json"], "https://github.com/arkilpatel/SVAMP") / "SVAMP.json"
+    path = (
+        find_folder(folder, "SVAMP_DIR", ["SVAMP.json"], "https://github.com/arkilpatel/SVAMP")
+        / "SVAMP.json"
+    )
     rows = read_json(path)
     if not isinstance(rows, list):
         raise DataError(f"{path} holds a {type(rows).__name__}; expected a list of problems")
     places = [f"{path}, problem {number}" for number in range(len(rows))]
     return for_testing(
         (
-            (join(text_field(row, "Body", place), text_field(row, "Question", place)), number_text(field(row, "Answer", place)))
+            (
+                join(text_field(row, "Body", place), text_field(row, "Question", place)),
+                number_text(field(row, "Answer", place)),
+            )
             for row, place in zip(rows, places, strict=True)
         ),
         source="svamp",

@@ -1,4 +1,6 @@
-"""What the out-of-distribution sets share: joining body and question, numbers as answers, questions that repeat. Knows no file format."""
+"""What the out-of-distribution sets share: joining body and question, numbers as answers, questions
+that repeat. Knows no file format.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _NUMBER = re.compile(r"[-+]?(\d[\d,]*(\.\d+)?|\.\d+)")
 
 
 def join(body: str, question: str) -> str:
-    """Body and question as running text: a full stop where the body lacks its end, none after a comma."""
+    """Body and question as running text: a full stop where the body lacks its end, none after a
+    comma.
+    """
     body, question = " ".join(body.split()), " ".join(question.split())
     if not body:
         return question
@@ -25,7 +29,9 @@ def join(body: str, question: str) -> str:
 
 
 def number_text(value: object) -> str | None:
-    """A numeric answer as text, whole numbers without a fraction part ("51.0" gives "51"); None for what is no number."""
+    """A numeric answer as text, whole numbers without a fraction part ("51.0" gives "51"); None for
+    what is no number.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     text = str(value).strip()
@@ -39,17 +45,25 @@ def number_text(value: object) -> str | None:
 
 
 def refuse_other_answer(kept: Problem, problem: Problem) -> None:
-    """Raises DataError if a question that repeats has another answer than before: nobody can say which one is right."""
+    """Raises DataError if a question that repeats has another answer than before: nobody can say
+    which one is right.
+    """
     if not (kept.answer == problem.answer or same(kept.answer, problem.answer)):
-        which = f"{problem.source}: the question {problem.question[:80]!r} has two gold answers, {kept.answer!r} and {problem.answer!r}"
+        which = (
+            f"{problem.source}: the question {problem.question[:80]!r} has two gold answers, "
+            f"{kept.answer!r} and {problem.answer!r}"
+        )
         raise DataError(f"{which}; expected one: mend the file, or leave the question out")
 
 
-def for_testing(pairs: Iterable[tuple[str, str | None]], source: str, path: pathlib.Path) -> dict[str, list[Problem]]:
+def for_testing(
+    pairs: Iterable[tuple[str, str | None]], source: str, path: pathlib.Path
+) -> dict[str, list[Problem]]:
     """Problems for testing, sorted by problem_id, solutions unknown.
 
     Args:
-        pairs: (question, answer); an answer that is None is not numeric and the problem is skipped. Both kinds of loss are said.
+        pairs: (question, answer); an answer that is None is not numeric and the problem is skipped.
+            Both kinds of loss are said.
         source: what the problems call their source.
         path: of the file, for messages.
 
@@ -67,12 +81,21 @@ def for_testing(pairs: Iterable[tuple[str, str | None]], source: str, path: path
             continue
         problem = make_problem(question, None, answer, source=source, split="test")
         repeated += problem.problem_id in found
-        # Of equal questions the one with the least text stays: a choice that no order of rows changes.
+        # Of equal questions the one with the least text stays: a choice that no order of rows
+        # changes.
         kept = found.setdefault(problem.problem_id, problem)
         refuse_other_answer(kept, problem)
-        found[problem.problem_id] = min(kept, problem, key=lambda each: (each.question, each.answer))
+        found[problem.problem_id] = min(
+            kept, problem, key=lambda each: (each.question, each.answer)
+        )
     if not found:
-        raise DataError(f"{path}: no problem with a numeric answer is in it ({skipped:,} without); fetch {source}'s file again")
+        raise DataError(
+            f"{path}: no problem with a numeric answer is in it ({skipped:,} without); fetch "
+            f"{source}'s file again"
+        )
     if skipped or repeated:
-        log.say(f"{source}: {len(found)} problems; {skipped} skipped (no numeric answer), {repeated} left out (the question repeats)")
+        log.say(
+            f"{source}: {len(found)} problems; {skipped} skipped (no numeric answer), "
+            f"{repeated} left out (the question repeats)"
+        )
     return {"train": [], "test": [found[problem_id] for problem_id in sorted(found)]}

@@ -1,4 +1,7 @@
-"""Bytes as tokens: 256 of them and an end token, for tests and for models without a vocabulary. Knows no files but its own."""
+"""Bytes as tokens: 256 of them and an end token, for tests and for models without a vocabulary.
+
+Knows no files but its own.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,13 @@ class ByteTokenizer:
 
     def build(self) -> tokenizers.Tokenizer:
         """The same ids by the tokenizers package alone."""
-        made = tokenizers.Tokenizer(tokenizers.models.BPE({f"<0x{byte:02X}>": byte for byte in range(256)}, [], byte_fallback=True))
-        made.decoder = tokenizers.decoders.Sequence([tokenizers.decoders.ByteFallback(), tokenizers.decoders.Fuse()])
+        made = tokenizers.Tokenizer(
+            tokenizers.models.BPE(
+                {f"<0x{byte:02X}>": byte for byte in range(256)}, [], byte_fallback=True
+            )
+        )
+        made.decoder = tokenizers.decoders.Sequence(
+            [tokenizers.decoders.ByteFallback(), tokenizers.decoders.Fuse()]
+        )
         made.add_special_tokens(["<|end|>"])
         return made

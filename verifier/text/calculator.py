@@ -1,9 +1,12 @@
-"""The calculator: finds an open `<< ... =` and evaluates it exactly with its own parser (never `eval`). Knows no tokens.
+"""The calculator: finds an open `<< ... =` and evaluates it exactly with its own parser (never
+`eval`). Knows no tokens.
 
-Policy: digits, `+ - * / . ( )`, thousands commas, and spaces between (never within) numbers and signs. `**`, names, `2(3)` and commas that
-do not part groups of three digits are refused. `//` is read as a division where both sides are whole and it comes out even (the two uses in
-GSM8K train: `560//10=56`, `180//3=60`), and refused where floor and quotient would differ. A refusal is a value that says why; nothing here
-raises or hangs: the length of the input bounds its numbers, as there are no powers, and the depth of parentheses is bounded.
+Policy: digits, `+ - * / . ( )`, thousands commas, and spaces between (never within) numbers and
+signs. `**`, names, `2(3)` and commas that do not part groups of three digits are refused. `//` is
+read as a division where both sides are whole and it comes out even (the two uses in GSM8K train:
+`560//10=56`, `180//3=60`), and refused where floor and quotient would differ. A refusal is a value
+that says why; nothing here raises or hangs: the length of the input bounds its numbers, as there
+are no powers, and the depth of parentheses is bounded.
 """
 
 import dataclasses
@@ -62,7 +65,9 @@ class _Refusal(Exception):
 
 
 def open_annotation(text: str) -> OpenAnnotation | None:
-    """The annotation after the last `<<`, if it has an `=` and no `>>` yet (Cobbe et al. 2021, section 4, and the released code)."""
+    """The annotation after the last `<<`, if it has an `=` and no `>>` yet (Cobbe et al. 2021,
+    section 4, and the released code).
+    """
     _, mark, inside = text.rpartition("<<")
     if not mark or ">>" in inside or "=" not in inside:
         return None
@@ -72,16 +77,21 @@ def open_annotation(text: str) -> OpenAnnotation | None:
 
 def annotations(text: str) -> list[Annotation]:
     """All closed annotations of a text, in order."""
-    return [Annotation(found["expression"], found["result"], found.start("result"), found.end()) for found in _CLOSED.finditer(text)]
+    return [
+        Annotation(found["expression"], found["result"], found.start("result"), found.end())
+        for found in _CLOSED.finditer(text)
+    ]
 
 
 @functools.lru_cache(maxsize=1 << 14)  # samples of a problem ask the same
 def evaluate(expression: str) -> Evaluated | Refused:
     """The value of an expression, and how GSM8K would write it.
 
-    Whole numbers are written without a point. Other results have at most 10 significant digits and no exponent, and follow the expression's
-    style: two places where it pads a number to two (`3*2.50` gives 7.50), no leading zero where it writes none (`.5*.5` gives .25). Of the
-    23,716 annotations of GSM8K train all are met in value and 97.4% in writing; most others are whole numbers padded to `.00`.
+    Whole numbers are written without a point. Other results have at most 10 significant digits and
+    no exponent, and follow the expression's style: two places where it pads a number to two
+    (`3*2.50` gives 7.50), no leading zero where it writes none (`.5*.5` gives .25). Of the 23,716
+    annotations of GSM8K train all are met in value and 97.4% in writing; most others are whole
+    numbers padded to `.00`.
 
     Args:
         expression: what stands between `<<` and `=`.
@@ -97,7 +107,9 @@ def evaluate(expression: str) -> Evaluated | Refused:
         return Refused(str(refusal))
     text = _written(value, expression)
     if len(text) > _MAX_RESULT:
-        return Refused(f"the result takes {len(text)} characters, at most {_MAX_RESULT} are written")
+        return Refused(
+            f"the result takes {len(text)} characters, at most {_MAX_RESULT} are written"
+        )
     return Evaluated(text, value)
 
 
@@ -105,7 +117,9 @@ def _written(value: Fraction, expression: str) -> str:
     """The result in the style of the expression."""
     if value.denominator == 1:
         return str(value.numerator)
-    rounded = _TEN_DIGITS.divide(decimal.Decimal(value.numerator), decimal.Decimal(value.denominator))
+    rounded = _TEN_DIGITS.divide(
+        decimal.Decimal(value.numerator), decimal.Decimal(value.denominator)
+    )
     text = format(rounded.normalize(_TEN_DIGITS), "f")
     if _PADDED.search(expression) and "." in text and text[-2] == ".":
         text += "0"

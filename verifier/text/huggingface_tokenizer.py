@@ -1,4 +1,7 @@
-"""Hugging Face tokenizer.json files as tokenizers, by the tokenizers package alone. Knows no model and no chat."""
+"""Hugging Face tokenizer.json files as tokenizers, by the tokenizers package alone.
+
+Knows no model and no chat.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,45 @@ from verifier.errors import TokenizerError
 from verifier.system import atomic, text_files
 
 JSON_FILE = "tokenizer.json"
-_BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "config.json")
-_MOST_IDS = 2**22  # the largest vocabularies that are known have 2**18; each id is a row of the embedding
-_USUAL_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
+_BESIDE = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "config.json",
+)
+# the largest vocabularies that are known have 2**18; each id is a row of the embedding
+_MOST_IDS = 2**22
+_USUAL_ENDS = (
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<end_of_turn>",
+    "<|end|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "</s>",
+    "<eos>",
+    "[SEP]",
+)
 
 
 class HuggingFaceTokenizer:
     """A tokenizer.json; see `text.tokenizer.Tokenizer`.
 
-    `end_found` says where the end token was found. Switched off: the dummy prefix space (a text may be a continuation), the trimming of
-    spans, truncation, padding, and special tokens spelt out in a text: `<|im_end|>` in a question is nothing but these letters.
+    `end_found` says where the end token was found. Switched off: the dummy prefix space (a text may
+    be a continuation), the trimming of spans, truncation, padding, and special tokens spelt out in
+    a text: `<|im_end|>` in a question is nothing but these letters.
     """
 
-    def __init__(self, source: str, beside: Mapping[str, dict[str, Any]], chat_template: str = "", name: str = JSON_FILE) -> None:
-        """`source`: contents of tokenizer.json; `beside`: of the files in `_BESIDE` that exist; `name`: its place, for messages."""
+    def __init__(
+        self,
+        source: str,
+        beside: Mapping[str, dict[str, Any]],
+        chat_template: str = "",
+        name: str = JSON_FILE,
+    ) -> None:
+        """`source`: contents of tokenizer.json; `beside`: of the files in `_BESIDE` that exist;
+        `name`: its place, for messages.
+        """
         self._source = source
         self._config = dict(beside.get("tokenizer_config.json", {}))
         original = _build(source, name)
@@ -39,15 +67,26 @@ class HuggingFaceTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
-        if len(vocabulary) > len(set(vocabulary.values())):  # which of them an id is written as would change from one reading to the next
+        # which of them an id is written as would change from one reading to the next
+        if len(vocabulary) > len(set(vocabulary.values())):
             twice, count = collections.Counter(vocabulary.values()).most_common(1)[0]
-            shared = ", ".join(sorted(repr(piece) for piece, token in vocabulary.items() if token == twice))
-            raise TokenizerError(f"{name} has one id, {twice}, for {count} pieces ({shared:.200}); is it damaged?")
+            shared = ", ".join(
+                sorted(repr(piece) for piece, token in vocabulary.items() if token == twice)
+            )
+            raise TokenizerError(
+                f"{name} has one id, {twice}, for {count} pieces ({shared:.200}); is it damaged?"
+            )
         self.vocab_size: int = max(vocabulary.values()) + 1
         if self.vocab_size > _MOST_IDS:
-            raise TokenizerError(f"{name} numbers its tokens up to {self.vocab_size - 1:,}, beyond {_MOST_IDS - 1:,}; is it damaged?")
+            raise TokenizerError(
+                f"{name} numbers its tokens up to {self.vocab_size - 1:,}, beyond "
+                f"{_MOST_IDS - 1:,}; is it damaged?"
+            )
         if any(token >= self.vocab_size for token in self.start_ids):
-            raise TokenizerError(f"{name} puts the ids {self.start_ids} before a text, but has {self.vocab_size:,} tokens; is it damaged?")
+            raise TokenizerError(
+                f"{name} puts the ids {self.start_ids} before a text, but has "
+                f"{self.vocab_size:,} tokens; is it damaged?"
+            )
         self.reserved_id: int = self.vocab_size
 
     def encode(self, text: str) -> list[int]:
@@ -61,14 +100,18 @@ class HuggingFaceTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; incomplete characters become U+FFFD, special tokens nothing."""
-        return self._tokenizer.decode([int(token) for token in ids if token != self.end_id], skip_special_tokens=True)
+        return self._tokenizer.decode(
+            [int(token) for token in ids if token != self.end_id], skip_special_tokens=True
+        )
 
     def token_text(self, token: int) -> str:
         """The text of one token."""
         return self.decode([token])
 
     def save(self, folder: pathlib.Path) -> None:
-        """Writes tokenizer.json as it was read, and a tokenizer_config.json that names the end token."""
+        """Writes tokenizer.json as it was read, and a tokenizer_config.json that names the end
+        token.
+        """
         atomic.write_text(folder / JSON_FILE, self._source)
         config = self._config | {"eos_token": self._tokenizer.id_to_token(self.end_id)}
         atomic.write_json(folder / "tokenizer_config.json", config)
@@ -91,17 +134,21 @@ def read_huggingface(path: pathlib.Path) -> HuggingFaceTokenizer:
             beside[name] = text_files.read_object(file, TokenizerError)
     template = path.parent / "chat_template.jinja"
     inline = beside.get("tokenizer_config.json", {}).get("chat_template") or ""
-    inline = inline if isinstance(inline, str) else json.dumps(inline, ensure_ascii=False)  # older ones list several, with names
+    # older ones list several, with names
+    inline = inline if isinstance(inline, str) else json.dumps(inline, ensure_ascii=False)
     chat = text_files.read_text(template, TokenizerError) if template.is_file() else inline
     with Reading(str(path)):
-        return HuggingFaceTokenizer(text_files.read_text(path, TokenizerError), beside, chat, str(path))
+        return HuggingFaceTokenizer(
+            text_files.read_text(path, TokenizerError), beside, chat, str(path)
+        )
 
 
 class Reading:
     """Names the file in what the tokenizers package raises over it.
 
-    That is a plain `Exception`, which is met exactly, never a subclass; or, where its Rust code panics over a file that contradicts itself,
-    an exception that derives from BaseException and whose class cannot be imported, so that it is known by its name.
+    That is a plain `Exception`, which is met exactly, never a subclass; or, where its Rust code
+    panics over a file that contradicts itself, an exception that derives from BaseException and
+    whose class cannot be imported, so that it is known by its name.
     """
 
     def __init__(self, name: str) -> None:
@@ -110,11 +157,22 @@ class Reading:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> None:
-        panicked = kind is not None and (kind.__module__, kind.__name__) == ("pyo3_runtime", "PanicException")
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        panicked = kind is not None and (kind.__module__, kind.__name__) == (
+            "pyo3_runtime",
+            "PanicException",
+        )
         if kind is Exception or panicked:
             version = f"tokenizers {tokenizers.__version__}"
-            raise TokenizerError(f"{self._name} cannot be read by {version} ({error}); fetch it again, or take a newer version") from error
+            raise TokenizerError(
+                f"{self._name} cannot be read by {version} ({error}); fetch it again, or take "
+                "a newer version"
+            ) from error
 
 
 def _build(source: str, name: str) -> tokenizers.Tokenizer:
@@ -123,7 +181,9 @@ def _build(source: str, name: str) -> tokenizers.Tokenizer:
 
 
 def _plain(source: str, end_id: int) -> str:
-    """The tokenizer without dummy prefix, post-processor and dropout, with whole spans, and with an end token that is special."""
+    """The tokenizer without dummy prefix, post-processor and dropout, with whole spans, and with an
+    end token that is special.
+    """
     parts = json.loads(source)
     if parts["model"].get("dropout"):
         parts["model"]["dropout"] = None  # a text would have other ids each time
@@ -132,7 +192,9 @@ def _plain(source: str, end_id: int) -> str:
     if isinstance(normaliser, dict):
         steps = normaliser["normalizers"] if normaliser["type"] == "Sequence" else [normaliser]
         kept = [step for step in steps if step["type"] != "Prepend"]
-        parts["normalizer"] = {"type": "Sequence", "normalizers": kept} if len(kept) > 1 else (kept or [None])[0]
+        parts["normalizer"] = (
+            {"type": "Sequence", "normalizers": kept} if len(kept) > 1 else (kept or [None])[0]
+        )
     parts["decoder"] = _without_prefix(parts.get("decoder"))
     parts["pre_tokenizer"] = _without_prefix(parts.get("pre_tokenizer"))
     for token in parts.get("added_tokens", []):
@@ -143,7 +205,11 @@ def _plain(source: str, end_id: int) -> str:
 def _without_prefix(part: Any) -> Any:
     """A pre-tokenizer or decoder that neither adds nor takes a space at the start."""
     if isinstance(part, list):
-        return [_without_prefix(one) for one in part if not (isinstance(one, dict) and one.get("type") == "Strip")]
+        return [
+            _without_prefix(one)
+            for one in part
+            if not (isinstance(one, dict) and one.get("type") == "Strip")
+        ]
     if not isinstance(part, dict):
         return part
     part = {key: _without_prefix(value) for key, value in part.items()}
@@ -155,22 +221,37 @@ def _without_prefix(part: Any) -> Any:
 
 
 def _find_start(tokenizer: tokenizers.Tokenizer, config: Mapping[str, Any]) -> tuple[int, ...]:
-    """What the post-processor puts before a text, or the begin token where the settings ask for it."""
-    with_start, plain = tokenizer.encode("1", add_special_tokens=True).ids, tokenizer.encode("1", add_special_tokens=False).ids
+    """What the post-processor puts before a text, or the begin token where the settings ask for
+    it.
+    """
+    with_start, plain = (
+        tokenizer.encode("1", add_special_tokens=True).ids,
+        tokenizer.encode("1", add_special_tokens=False).ids,
+    )
     for place in range(len(with_start) - len(plain) + 1):
         if with_start[place : place + len(plain)] == plain:
             if place:
                 return tuple(with_start[:place])
             break
-    begin = tokenizer.token_to_id(_token_name(config.get("bos_token"))) if config.get("add_bos_token") is True else None
+    begin = (
+        tokenizer.token_to_id(_token_name(config.get("bos_token")))
+        if config.get("add_bos_token") is True
+        else None
+    )
     return () if begin is None else (begin,)
 
 
-def _find_end(tokenizer: tokenizers.Tokenizer, beside: Mapping[str, dict[str, Any]], chat_template: str, name: str) -> tuple[int, str]:
+def _find_end(
+    tokenizer: tokenizers.Tokenizer,
+    beside: Mapping[str, dict[str, Any]],
+    chat_template: str,
+    name: str,
+) -> tuple[int, str]:
     """The end token and where it was found.
 
-    Chat models may end in several ways; the one that closes a turn in the chat template is what they were taught to write. Else the
-    tokenizer's own eos_token, else the model's eos_token_id, else a usual name.
+    Chat models may end in several ways; the one that closes a turn in the chat template is what
+    they were taught to write. Else the tokenizer's own eos_token, else the model's eos_token_id,
+    else a usual name.
     """
     found: list[tuple[int, str]] = []
     for file in ("tokenizer_config.json", "special_tokens_map.json"):
@@ -179,17 +260,26 @@ def _find_end(tokenizer: tokenizers.Tokenizer, beside: Mapping[str, dict[str, An
     for file in ("generation_config.json", "config.json"):
         ids = beside.get(file, {}).get("eos_token_id")
         for token in ids if isinstance(ids, list) else [ids]:
-            if type(token) is int and 0 <= token < _MOST_IDS and tokenizer.id_to_token(token) is not None:
+            if (
+                type(token) is int
+                and 0 <= token < _MOST_IDS
+                and tokenizer.id_to_token(token) is not None
+            ):
                 found.append((token, f"eos_token_id of {file}"))
     for token, where in found:
         if (tokenizer.id_to_token(token) or "\0") in chat_template:
             return token, f"{where}, closes a turn in the chat template"
     for text in _USUAL_ENDS:
         token = tokenizer.token_to_id(text)
-        found += [] if token is None else [(token, f"{text}, a usual name: no file beside it names an end token")]
+        found += (
+            []
+            if token is None
+            else [(token, f"{text}, a usual name: no file beside it names an end token")]
+        )
     if not found:
         raise TokenizerError(
-            f"{name} has no end token: looked for eos_token or eos_token_id in {', '.join(_BESIDE)} beside it,"
+            f"{name} has no end token: looked for eos_token or eos_token_id in "
+            f"{', '.join(_BESIDE)} beside it,"
             f" and for {' '.join(_USUAL_ENDS)};"
             ' add a tokenizer_config.json with {"eos_token": "..."}'
         )

@@ -1,4 +1,6 @@
-"""What the tokenizers share: bytes of pieces to characters of a text, what must come back unchanged, and their error."""
+"""What the tokenizers share: bytes of pieces to characters of a text, what must come back
+unchanged, and their error.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from typing import Protocol
 
 from verifier.errors import TokenizerError
 
-# What a tokenizer must give back: what worked solutions are written in, and characters that questions hold now and then.
+# What a tokenizer must give back: what worked solutions are written in, and characters that
+# questions hold now and then.
 _ROUND_TRIP = (
     "Mia has 3 boxes",
     " 7 pens,  3   hats ",
@@ -22,10 +25,9 @@ _ROUND_TRIP = (
 _COMPATIBLE = "\u00bd, 2\u00b2, 3\u2026"  # NFKC writes these otherwise; the meaning stays
 
 
-
-
 def byte_spans(text: str, pieces: Sequence[bytes]) -> list[tuple[int, int]] | None:
-    """Character span of each piece in a text; a piece that holds a part of a character has the whole character's span.
+    """Character span of each piece in a text; a piece that holds a part of a character has the
+    whole character's span.
 
     None where the pieces do not spell the text.
     """
@@ -36,7 +38,9 @@ def byte_spans(text: str, pieces: Sequence[bytes]) -> list[tuple[int, int]] | No
     spans, start = [], 0
     for piece in pieces:
         end = start + len(piece)
-        spans.append((character_at[start], character_at[end - 1] + 1) if piece else (len(text), len(text)))
+        spans.append(
+            (character_at[start], character_at[end - 1] + 1) if piece else (len(text), len(text))
+        )
         start = end
     return spans
 
@@ -51,35 +55,46 @@ class Codec(Protocol):
 
 
 def check_round_trip(tokenizer: Codec, name: str) -> str:
-    """Tries whether texts come back: a generator learns to write what is decoded, and graders and the calculator read it.
+    """Tries whether texts come back: a generator learns to write what is decoded, and graders and
+    the calculator read it.
 
     Args:
         tokenizer: to try.
         name: of its file.
 
     Returns:
-        What is to be said of texts that come back in another, compatible form (NFKC), as those of many older SentencePiece models; "" for
-        the others.
+        What is to be said of texts that come back in another, compatible form (NFKC), as those of
+        many older SentencePiece models; "" for the others.
 
     Raises:
-        TokenizerError: a text comes back changed (spaces, newlines, capitals, characters that it has no piece for), by name, or holds the
-            end token.
+        TokenizerError: a text comes back changed (spaces, newlines, capitals, characters that it
+            has no piece for), by name, or holds the end token.
     """
     for text in _ROUND_TRIP:
         ids = tokenizer.encode(text)
         if tokenizer.end_id in ids:
             raise TokenizerError(
-                f"{name}: the id that ends a text, {tokenizer.end_id}, stands within {text!r} too; do the files beside it belong to it?"
+                f"{name}: the id that ends a text, {tokenizer.end_id}, stands within {text!r} "
+                "too; do the files beside it belong to it?"
                 ' Name its end token in a tokenizer_config.json beside it: {"eos_token": "..."}'
             )
         back = tokenizer.decode(ids)
         if back != text:
             raise TokenizerError(
-                f"{name} does not give texts back: {text!r} comes back as {back!r}, and so would every question and solution. Take the"
-                " tokenizer that the model was released with, or one that spells what it has no piece for in bytes (byte-level, or with"
-                " byte fallback) and leaves spaces, newlines and capitals as they are"
+                f"{name} does not give texts back: {text!r} comes back as {back!r}, and so "
+                "would every question and solution. Take the tokenizer that the model was "
+                "released with, or one that spells what it has no piece for in bytes "
+                "(byte-level, or with byte fallback) and leaves spaces, newlines and capitals "
+                "as they are"
             )
     back = tokenizer.decode(tokenizer.encode(_COMPATIBLE))
     if unicodedata.normalize("NFKC", back) != unicodedata.normalize("NFKC", _COMPATIBLE):
-        raise TokenizerError(f"{name} does not give texts back: {_COMPATIBLE!r} comes back as {back!r}; take a tokenizer that does")
-    return "" if back == _COMPATIBLE else f"{name} rewrites characters: {_COMPATIBLE!r} comes back as {back!r}"
+        raise TokenizerError(
+            f"{name} does not give texts back: {_COMPATIBLE!r} comes back as {back!r}; take a "
+            "tokenizer that does"
+        )
+    return (
+        ""
+        if back == _COMPATIBLE
+        else f"{name} rewrites characters: {_COMPATIBLE!r} comes back as {back!r}"
+    )

@@ -17,13 +17,16 @@ class Problem:
 
     problem_id: str
     question: str
-    solution: str | None  # the whole worked text, its last line `#### N` included; None where only the answer is known
+    # the whole worked text, its last line `#### N` included; None where only the answer is known
+    solution: str | None
     answer: str
     source: str
     split: str
 
 
-def make_problem(question: str, solution: str | None, answer: str, source: str, split: str) -> Problem:
+def make_problem(
+    question: str, solution: str | None, answer: str, source: str, split: str
+) -> Problem:
     """A problem with its id.
 
     Args:
@@ -44,14 +47,19 @@ def make_problem(question: str, solution: str | None, answer: str, source: str, 
 
 
 def problem_id(question: str) -> str:
-    """First 16 hex digits of the SHA-256 of the question: NFKC, runs of whitespace as one space, stripped."""
+    """First 16 hex digits of the SHA-256 of the question: NFKC, runs of whitespace as one space,
+    stripped.
+    """
     normalised = " ".join(unicodedata.normalize("NFKC", question).split())
     return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-    """How a problem is written: what the model is given and what it is to write. The end token is added by whoever encodes."""
+    """How a problem is written: what the model is given and what it is to write.
+
+    The end token is added by whoever encodes.
+    """
 
     prompt: str = "{question}\n"
     target: str = "{solution}"
@@ -81,11 +89,16 @@ def _check(name: str, template: str, field: str) -> None:
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise ProblemError(f"the {name} template {template!r} cannot be read ({error}); {way_out}") from error
+        raise ProblemError(
+            f"the {name} template {template!r} cannot be read ({error}); {way_out}"
+        ) from error
     fields = [
         found + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
         for _, found, form, conversion in parts
         if found is not None
     ]
     if fields != [field]:
-        raise ProblemError(f"the {name} template {template!r} has the fields {fields}, expected ['{field}']; {way_out}")
+        raise ProblemError(
+            f"the {name} template {template!r} has the fields {fields}, expected ['{field}']; "
+            f"{way_out}"
+        )

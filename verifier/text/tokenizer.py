@@ -1,4 +1,7 @@
-"""What the other rooms ask of a tokenizer, and how one is loaded. Knows where the files lie, not how they work."""
+"""What the other rooms ask of a tokenizer, and how one is loaded.
+
+Knows where the files lie, not how they work.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,27 @@ from verifier.system import log, paths, text_files
 from verifier.text.bytes_tokenizer import BYTES_FILE, ByteTokenizer
 from verifier.text.huggingface_tokenizer import JSON_FILE, Reading, read_huggingface
 from verifier.text.pieces import check_round_trip
-from verifier.text.sentencepiece_tokenizer import MODEL_FILE, read_sentencepiece, train_sentencepiece
+from verifier.text.sentencepiece_tokenizer import (
+    MODEL_FILE,
+    read_sentencepiece,
+    train_sentencepiece,
+)
 
-__all__ = ["ByteTokenizer", "Tokenizer", "TokenizerError", "load_tokenizer", "same_ids", "train_sentencepiece"]
+__all__ = [
+    "ByteTokenizer",
+    "Tokenizer",
+    "TokenizerError",
+    "load_tokenizer",
+    "same_ids",
+    "train_sentencepiece",
+]
 
 
 class Tokenizer(Protocol):
-    """Text to ids and back. A text may be a continuation: nothing is put before it, and it comes back unchanged."""
+    """Text to ids and back.
+
+    A text may be a continuation: nothing is put before it, and it comes back unchanged.
+    """
 
     vocab_size: int  # ids 0..vocab_size-1 may be written by a model
     end_id: int
@@ -31,10 +48,14 @@ class Tokenizer(Protocol):
         """Ids of a text, without special tokens."""
 
     def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Ids of a text, and of each the start and end of its characters; all bytes of a character have its whole span."""
+        """Ids of a text, and of each the start and end of its characters; all bytes of a character
+        have its whole span.
+        """
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; special tokens and the end are dropped, incomplete characters become U+FFFD."""
+        """The text of ids; special tokens and the end are dropped, incomplete characters become
+        U+FFFD.
+        """
 
     def token_text(self, token: int) -> str:
         """What one token adds, for tables of triggers; special tokens add nothing."""
@@ -43,24 +64,32 @@ class Tokenizer(Protocol):
         """Writes what `load_tokenizer(folder)` needs to give it back."""
 
     def build(self) -> tokenizers.Tokenizer:
-        """The same ids by the tokenizers package alone, special tokens named; puts nothing before or behind a text."""
+        """The same ids by the tokenizers package alone, special tokens named; puts nothing before
+        or behind a text.
+        """
 
 
 def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:
-    """The tokenizer of a folder or file. It has been seen to give texts back; what it writes in a compatible form is said.
+    """The tokenizer of a folder or file.
+
+    It has been seen to give texts back; what it writes in a compatible form is said.
 
     Args:
-        path: a tokenizer.json, a SentencePiece *.model, or a folder with one of them (tokenizer.json first) or with a saved byte tokenizer.
+        path: a tokenizer.json, a SentencePiece *.model, or a folder with one of them
+            (tokenizer.json first) or with a saved byte tokenizer.
 
     Raises:
-        TokenizerError: no such file, one that cannot be read, or a tokenizer that does not give texts back.
+        TokenizerError: no such file, one that cannot be read, or a tokenizer that does not give
+            texts back.
         UserError: no file system has such a path.
     """
     place = paths.place(path)
     file = _find(place if paths.is_remote(place) else paths.local(place))
     if _is_bytes(file):
         return ByteTokenizer()
-    found: Tokenizer = read_sentencepiece(file) if file.suffix == ".model" else read_huggingface(file)
+    found: Tokenizer = (
+        read_sentencepiece(file) if file.suffix == ".model" else read_huggingface(file)
+    )
     with Reading(str(file)):
         rewritten = check_round_trip(found, str(file))
     if rewritten:
@@ -69,14 +98,23 @@ def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:
 
 
 def same_ids(one: Tokenizer, other: Tokenizer) -> bool:
-    """Whether every id means the same to both, so that what a model with one of them wrote can be read by a model with the other."""
-    same = all(getattr(one, name) == getattr(other, name) for name in ("vocab_size", "end_id", "start_ids"))
-    same = same and all(one.token_text(token) == other.token_text(token) for token in range(one.vocab_size))
-    return same and (type(one) is type(other) or _pieces(one) == _pieces(other))  # an export is read as another kind
+    """Whether every id means the same to both, so that what a model with one of them wrote can be
+    read by a model with the other.
+    """
+    same = all(
+        getattr(one, name) == getattr(other, name) for name in ("vocab_size", "end_id", "start_ids")
+    )
+    same = same and all(
+        one.token_text(token) == other.token_text(token) for token in range(one.vocab_size)
+    )
+    # an export is read as another kind
+    return same and (type(one) is type(other) or _pieces(one) == _pieces(other))
 
 
 def _pieces(tokenizer: Tokenizer) -> tuple[dict[str, int], object]:
-    """Every piece with its id, and how pieces become text: parts of characters are all alike as text."""
+    """Every piece with its id, and how pieces become text: parts of characters are all alike as
+    text.
+    """
     made = tokenizer.build()
     return made.get_vocab(with_added_tokens=True), json.loads(made.to_str())["decoder"]
 
@@ -95,10 +133,22 @@ def _find(path: pathlib.Path) -> pathlib.Path:
         return models[0]
     text_files.refuse_dead_links(path, TokenizerError)
     if (path / "tekken.json").is_file():
-        raise TokenizerError(f"{path / 'tekken.json'} is Mistral's own format, which is not read; take the model's tokenizer.json")
-    others = f" ({', '.join(model.name for model in models)}: name the one you mean)" if models else ""
-    old = "; vocab.json with merges.txt is not read: save it once as tokenizer.json" if (path / "merges.txt").is_file() else ""
-    raise TokenizerError(f"there is no tokenizer in {path}: looked for {JSON_FILE}, {MODEL_FILE} or one *.model{others}, {BYTES_FILE}{old}")
+        raise TokenizerError(
+            f"{path / 'tekken.json'} is Mistral's own format, which is not read; take the "
+            "model's tokenizer.json"
+        )
+    others = (
+        f" ({', '.join(model.name for model in models)}: name the one you mean)" if models else ""
+    )
+    old = (
+        "; vocab.json with merges.txt is not read: save it once as tokenizer.json"
+        if (path / "merges.txt").is_file()
+        else ""
+    )
+    raise TokenizerError(
+        f"there is no tokenizer in {path}: looked for {JSON_FILE}, {MODEL_FILE} or one "
+        f"*.model{others}, {BYTES_FILE}{old}"
+    )
 
 
 def _is_bytes(file: pathlib.Path) -> bool:
@@ -106,5 +156,7 @@ def _is_bytes(file: pathlib.Path) -> bool:
     if file.name != BYTES_FILE:
         return False
     if text_files.read_object(file, TokenizerError).get("kind") != "bytes":
-        raise TokenizerError(f"{file} is not a saved byte tokenizer: its kind is not bytes; save it again")
+        raise TokenizerError(
+            f"{file} is not a saved byte tokenizer: its kind is not bytes; save it again"
+        )
     return True

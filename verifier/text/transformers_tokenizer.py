@@ -1,4 +1,7 @@
-"""A tokenizer written so that transformers' AutoTokenizer gives the same ids. Knows files, not how ids come about."""
+"""A tokenizer written so that transformers' AutoTokenizer gives the same ids.
+
+Knows files, not how ids come about.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ from verifier.text.tokenizer import Tokenizer
 def save_for_transformers(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
     """Writes tokenizer.json and a tokenizer_config.json; `load_tokenizer(folder)` reads them too.
 
-    With transformers, `tokenizer(prompt).input_ids` begins with the start ids, `tokenizer(text, add_special_tokens=False).input_ids` has
-    nothing before it. A special token that is spelt out in a text is that token there, and nothing but its letters here.
+    With transformers, `tokenizer(prompt).input_ids` begins with the start ids, `tokenizer(text,
+    add_special_tokens=False).input_ids` has nothing before it. A special token that is spelt out in
+    a text is that token there, and nothing but its letters here.
 
     Args:
         tokenizer: a model's.
@@ -29,10 +33,17 @@ def save_for_transformers(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
         template = " ".join([*(name for name, _ in start), "$A"])
         made.post_processor = processors.TemplateProcessing(single=template, special_tokens=start)
     atomic.write_text(folder / JSON_FILE, made.to_str(pretty=True))
-    # A class of its own (LlamaTokenizer, ...) would put the pieces into the family's usual pipeline, whatever tokenizer.json says.
-    config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-    config["model_input_names"] = ["input_ids", "attention_mask"]  # else token types too, which no decoder takes
-    config |= {"eos_token": _name(made, tokenizer.end_id)} | ({"bos_token": start[0][0]} if start else {})
+    # A class of its own (LlamaTokenizer, ...) would put the pieces into the family's usual
+    # pipeline, whatever tokenizer.json says.
+    config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+    }
+    # else token types too, which no decoder takes
+    config["model_input_names"] = ["input_ids", "attention_mask"]
+    config |= {"eos_token": _name(made, tokenizer.end_id)} | (
+        {"bos_token": start[0][0]} if start else {}
+    )
     atomic.write_json(folder / "tokenizer_config.json", config)
 
 

@@ -1,8 +1,10 @@
-"""Arrays on disk: checkpoints to go on from in the middle of a job, and the parameters a job ends with. Knows no loss and no data.
+"""Arrays on disk: checkpoints to go on from in the middle of a job, and the parameters a job ends
+with. Knows no loss and no data.
 
-Orbax writes a checkpoint aside and renames it when all of it is there; then the sums of its files are written beside it, and only from
-then on does it count, so a killed save leaves nothing that could be taken for one. Trees are stored flat, by the names of `model.names`:
-a mismatch can be told by name, and a folder can be read without this project's classes.
+Orbax writes a checkpoint aside and renames it when all of it is there; then the sums of its files
+are written beside it, and only from then on does it count, so a killed save leaves nothing that
+could be taken for one. Trees are stored flat, by the names of `model.names`: a mismatch can be told
+by name, and a folder can be read without this project's classes.
 """
 
 from __future__ import annotations
@@ -29,34 +31,42 @@ from verifier.model import names
 from verifier.system import checksums, log, paths
 
 Tree = TypeVar("Tree")
-_OWN = re.compile(r"\d+(\..*)?")  # what a folder of checkpoints holds: a folder a step, and what killed saves left
+# what a folder of checkpoints holds: a folder a step, and what killed saves left
+_OWN = re.compile(r"\d+(\..*)?")
 _EARLIER = "remove that folder to go on from an earlier checkpoint"
 
 
-
-
 class Checkpoints:
-    """The checkpoints of one job: parameters, optimiser state and a note (step, data position, best evaluation), by step.
+    """The checkpoints of one job: parameters, optimiser state and a note (step, data position, best
+    evaluation), by step.
 
-    Saving goes on in the background; the arrays may be donated as soon as `save` returns. The newest `keep` checkpoints stay, and the one
-    that the newest of all protects, such as the best so far. Others go only when it is known which one that is: after a `save` that is
-    complete, or once `protect` has said it of a checkpoint that was there already.
+    Saving goes on in the background; the arrays may be donated as soon as `save` returns. The
+    newest `keep` checkpoints stay, and the one that the newest of all protects, such as the best so
+    far. Others go only when it is known which one that is: after a `save` that is complete, or once
+    `protect` has said it of a checkpoint that was there already.
     """
 
     def __init__(self, folder: pathlib.Path, keep: int = 2) -> None:
-        """Opens the folder, which is made where it is missing; what killed saves left in it, without sums, is removed."""
+        """Opens the folder, which is made where it is missing; what killed saves left in it,
+        without sums, is removed.
+        """
         _quiet()
         self.folder = paths.absolute(folder)
         self.keep = max(keep, 1)
-        self._protects: dict[int, int | None] = {}  # by a step saved or resumed from: the step that must outlive it
-        options = ocp.CheckpointManagerOptions(max_to_keep=None, create=True, cleanup_tmp_directories=True)
+        # by a step saved or resumed from: the step that must outlive it
+        self._protects: dict[int, int | None] = {}
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None, create=True, cleanup_tmp_directories=True
+        )
         handlers = {
             "params": ocp.StandardCheckpointHandler(),
             "optimiser": ocp.StandardCheckpointHandler(),
             "note": ocp.JsonCheckpointHandler(),
         }
         with _writing(self.folder):
-            self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+            self._manager = ocp.CheckpointManager(
+                self.folder, options=options, item_handlers=handlers
+            )
         for step in self._manager.all_steps():
             if not self._sums(step).exists():
                 self._manager.delete(step)
@@ -74,10 +84,19 @@ class Checkpoints:
         return self.folder / str(step)
 
     def protect(self, step: int, protected: int | None) -> None:
-        """Says of a checkpoint that was there already which other step it needs, as `save` was told when it was made."""
+        """Says of a checkpoint that was there already which other step it needs, as `save` was told
+        when it was made.
+        """
         self._protects[step] = protected
 
-    def save(self, step: int, params: Any, optimiser: Any, note: Mapping[str, Any], protect: int | None = None) -> None:
+    def save(
+        self,
+        step: int,
+        params: Any,
+        optimiser: Any,
+        note: Mapping[str, Any],
+        protect: int | None = None,
+    ) -> None:
         """Saves one checkpoint; one of the same step is replaced.
 
         Args:
@@ -109,20 +128,28 @@ class Checkpoints:
 
         Args:
             step: of the checkpoint.
-            params: a tree of the structure, shapes, types and shardings wanted: arrays (they are not read) or ShapeDtypeStructs.
+            params: a tree of the structure, shapes, types and shardings wanted: arrays (they are
+                not read) or ShapeDtypeStructs.
             optimiser: likewise.
 
         Raises:
             CheckpointError: for names or shapes that disagree, or a checkpoint that is not there.
             Damaged: a file of it is not what was written.
         """
-        items = {"params": self._wanted(step, "params", params), "optimiser": self._wanted(step, "optimiser", optimiser)}
-        restored = self._read(step, **{name: ocp.args.StandardRestore(wanted) for name, wanted in items.items()})
+        items = {
+            "params": self._wanted(step, "params", params),
+            "optimiser": self._wanted(step, "optimiser", optimiser),
+        }
+        restored = self._read(
+            step, **{name: ocp.args.StandardRestore(wanted) for name, wanted in items.items()}
+        )
         return _unflatten(params, restored["params"]), _unflatten(optimiser, restored["optimiser"])
 
     def restore_params(self, step: int, params: Tree) -> Tree:
         """Returns the parameters of a checkpoint; see `restore`."""
-        restored = self._read(step, params=ocp.args.StandardRestore(self._wanted(step, "params", params)))
+        restored = self._read(
+            step, params=ocp.args.StandardRestore(self._wanted(step, "params", params))
+        )
         return _unflatten(params, restored["params"])
 
     def wait(self) -> None:
@@ -144,11 +171,18 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _prune(self) -> None:
-        """Removes what is neither new nor protected by the newest complete checkpoint; nothing where it is not known what that protects."""
+        """Removes what is neither new nor protected by the newest complete checkpoint; nothing
+        where it is not known what that protects.
+        """
         self.wait()
         steps = sorted(self._manager.all_steps())
         if not steps or steps[-1] not in self._protects:
@@ -165,7 +199,9 @@ class Checkpoints:
         """Waits until a checkpoint is there and writes its sums."""
         self._manager.wait_until_finished()
         if jax.process_index() == 0 and self.path(step).exists():
-            checksums.write_sealed(self._sums(step), {"files": checksums.of_folder(self.path(step))})
+            checksums.write_sealed(
+                self._sums(step), {"files": checksums.of_folder(self.path(step))}
+            )
 
     def _remove(self, step: int) -> None:
         """Removes a checkpoint, its sums first."""
@@ -191,20 +227,33 @@ class Checkpoints:
         self.wait()
         steps = sorted(self._manager.all_steps())
         if step not in steps:
-            fault = f"has no checkpoint of step {step} (there: {', '.join(map(str, steps)) or 'none'})"
-            raise CheckpointError(f"{self.folder} {fault}; put it back, or remove the folder to start anew")
+            fault = (
+                f"has no checkpoint of step {step} (there: {', '.join(map(str, steps)) or 'none'})"
+            )
+            raise CheckpointError(
+                f"{self.folder} {fault}; put it back, or remove the folder to start anew"
+            )
         if step not in self._checked:
-            files = checksums.read_sealed(self._sums(step), f"remove {self.path(step)} and it to go on from an earlier checkpoint")["files"]
-            checksums.check(self.path(step), files, f"remove {self.path(step)} to go on from an earlier checkpoint")
+            files = checksums.read_sealed(
+                self._sums(step),
+                f"remove {self.path(step)} and it to go on from an earlier checkpoint",
+            )["files"]
+            checksums.check(
+                self.path(step),
+                files,
+                f"remove {self.path(step)} to go on from an earlier checkpoint",
+            )
             self._checked.add(step)
         return _reading(self.path(step), _EARLIER)
 
 
 def remove_checkpoints(folder: pathlib.Path) -> None:
-    """Removes all checkpoints of a job with their folder: of no more use once what the job ended with is saved.
+    """Removes all checkpoints of a job with their folder: of no more use once what the job ended
+    with is saved.
 
-    The folder gets another name first, so that a kill on the way leaves none that a job could go on from by mistake; the next call removes
-    the rest. What cannot or must not be removed is said and left, for the job's result is safe.
+    The folder gets another name first, so that a kill on the way leaves none that a job could go on
+    from by mistake; the next call removes the rest. What cannot or must not be removed is said and
+    left, for the job's result is safe.
 
     Args:
         folder: of `Checkpoints`, closed; may be missing.
@@ -216,9 +265,15 @@ def remove_checkpoints(folder: pathlib.Path) -> None:
         return
     path = folder.resolve()
     aside = path.with_name(f"{path.name}.removed")
-    strangers = sorted(entry.name for entry in path.iterdir() if not _OWN.fullmatch(entry.name)) if path.is_dir() else []
+    strangers = (
+        sorted(entry.name for entry in path.iterdir() if not _OWN.fullmatch(entry.name))
+        if path.is_dir()
+        else []
+    )
     if strangers:
-        log.say(f"{path} is left: {strangers[0]} in it is no checkpoint; remove what you do not need")
+        log.say(
+            f"{path} is left: {strangers[0]} in it is no checkpoint; remove what you do not need"
+        )
         return
     try:
         if aside.exists():
@@ -233,7 +288,9 @@ def remove_checkpoints(folder: pathlib.Path) -> None:
 
 
 def save_params(folder: pathlib.Path, tree: Any) -> None:
-    """Saves a tree of arrays as `folder`, in the place of whatever was there; returns when it is complete."""
+    """Saves a tree of arrays as `folder`, in the place of whatever was there; returns when it is
+    complete.
+    """
     _quiet()
     with _writing(folder), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(paths.absolute(folder), names.named_leaves(tree), force=True)
@@ -245,8 +302,8 @@ def load_params(folder: pathlib.Path, tree: Tree) -> Tree:
 
     Args:
         folder: the folder given to `save_params`.
-        tree: arrays (not read) or ShapeDtypeStructs: structure, shapes, types and shardings of what is wanted. Types may differ from the
-            stored ones and are converted; shapes may not.
+        tree: arrays (not read) or ShapeDtypeStructs: structure, shapes, types and shardings of what
+            is wanted. Types may differ from the stored ones and are converted; shapes may not.
 
     Raises:
         CheckpointError: for a folder without parameters, or names or shapes that disagree.
@@ -254,12 +311,17 @@ def load_params(folder: pathlib.Path, tree: Tree) -> Tree:
     _quiet()
     path = paths.absolute(folder)
     if not path.is_dir():
-        raise CheckpointError(f"{path} is no checkpoint: there is no such folder; run the stage that writes it, or name another one")
+        raise CheckpointError(
+            f"{path} is no checkpoint: there is no such folder; run the stage that writes it, "
+            "or name another one"
+        )
     with ocp.StandardCheckpointer() as checkpointer:
         with _reading(path, "remove it and run its stage again"):
             metadata = checkpointer.metadata(path).item_metadata
         if metadata is None:
-            raise CheckpointError(f"{path} is no complete checkpoint; remove it and run its stage again")
+            raise CheckpointError(
+                f"{path} is no complete checkpoint; remove it and run its stage again"
+            )
         wanted = _compared(tree, metadata.tree, path)
         with _reading(path, "remove it and run its stage again"):
             restored = checkpointer.restore(path, wanted)
@@ -267,7 +329,9 @@ def load_params(folder: pathlib.Path, tree: Tree) -> Tree:
 
 
 def tree_id(tree: Any) -> str:
-    """Returns 16 hex digits of a SHA-256 over names, types, shapes and contents of all arrays: equal parameters have equal ids."""
+    """Returns 16 hex digits of a SHA-256 over names, types, shapes and contents of all arrays:
+    equal parameters have equal ids.
+    """
     digest = hashlib.sha256()
     for name, leaf in sorted(names.named_leaves(tree).items()):
         if not getattr(leaf, "is_fully_addressable", True):
@@ -279,7 +343,8 @@ def tree_id(tree: Any) -> str:
 
 
 class _Plainly:
-    """Turns what Orbax says of a file it cannot read or write (much, in a bare Exception among others) into one line with the way out.
+    """Turns what Orbax says of a file it cannot read or write (much, in a bare Exception among
+    others) into one line with the way out.
 
     A lack of memory is no fault of the file and passes by.
     """
@@ -290,20 +355,32 @@ class _Plainly:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, Exception) and not isinstance(error, (errors.UserError, MemoryError, jax.errors.JaxRuntimeError)):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(
+            error, (errors.UserError, MemoryError, jax.errors.JaxRuntimeError)
+        ):
             cause = (str(error).strip().splitlines() or [""])[0][:200]
-            raise CheckpointError(f"{self.path} {self.fault} ({type(error).__name__}: {cause}); {self.way_out}") from error
+            raise CheckpointError(
+                f"{self.path} {self.fault} ({type(error).__name__}: {cause}); {self.way_out}"
+            ) from error
 
 
 def _quiet() -> None:
-    """Orbax reports every phase of every save, and with long tracebacks of its threads what it raises anyway."""
+    """Orbax reports every phase of every save, and with long tracebacks of its threads what it
+    raises anyway.
+    """
     absl.logging.set_verbosity(absl.logging.FATAL)
     before = sys.unraisablehook
     if getattr(before, "__name__", "") == "without_late_files":
         return
 
-    def without_late_files(unraisable: Any) -> None:  # those of a save that was given up report to a loop that is closed by then
+    # those of a save that was given up report to a loop that is closed by then
+    def without_late_files(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
             before(unraisable)
 
@@ -315,34 +392,51 @@ def _reading(path: pathlib.Path, way_out: str) -> _Plainly:
 
 
 def _writing(path: pathlib.Path) -> _Plainly:
-    return _Plainly(path, "cannot be written", "make room, or mend this disk, and start again: it goes on from what is whole")
+    return _Plainly(
+        path,
+        "cannot be written",
+        "make room, or mend this disk, and start again: it goes on from what is whole",
+    )
 
 
 def _compared(tree: Any, there: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
-    """The leaves wanted, as abstract arrays by name, when names and shapes agree with what is stored."""
+    """The leaves wanted, as abstract arrays by name, when names and shapes agree with what is
+    stored.
+    """
     wanted = {name: _abstract(leaf) for name, leaf in names.named_leaves(tree).items()}
     faults = [f"{name} is missing" for name in wanted if name not in there]
     faults += [f"{name} is not wanted" for name in there if name not in wanted]
     for name in wanted.keys() & there.keys():
         if tuple(there[name].shape) != wanted[name].shape:
-            faults.append(f"{name} has shape {tuple(there[name].shape)}, wanted {wanted[name].shape}")
+            faults.append(
+                f"{name} has shape {tuple(there[name].shape)}, wanted {wanted[name].shape}"
+            )
     if faults:
         shown = "; ".join(sorted(faults, key=_natural)[:5])
-        raise CheckpointError(f"{path} is of another model ({len(faults)} arrays differ: {shown}); use the settings it was made with")
+        raise CheckpointError(
+            f"{path} is of another model ({len(faults)} arrays differ: {shown}); use the "
+            "settings it was made with"
+        )
     return wanted
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     """Shape, type and place of an array; the first device where none is said."""
-    place = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    place = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(
+        jax.local_devices()[0]
+    )
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
 
 
 def _natural(text: str) -> list[Any]:
     """Sort key that puts block 2 before block 10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text)]
+    return [
+        (0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text)
+    ]
 
 
 def _unflatten(tree: Tree, leaves: Mapping[str, Any]) -> Tree:
     """A tree of the structure of `tree` from leaves by name."""
-    return jax.tree.unflatten(jax.tree.structure(tree), [leaves[name] for name in names.named_leaves(tree)])
+    return jax.tree.unflatten(
+        jax.tree.structure(tree), [leaves[name] for name in names.named_leaves(tree)]
+    )

@@ -1,4 +1,7 @@
-"""The loop of a training job: steps, evaluation, early stopping, checkpoints, logs. Takes a stream and a loss; knows no stage, no text."""
+"""The loop of a training job: steps, evaluation, early stopping, checkpoints, logs.
+
+Takes a stream and a loss; knows no stage, no text.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,12 @@ from verifier.train.prefetch import Stream
 if TYPE_CHECKING:
     from verifier.data.batches import Batch
 
-_UNSETTLED_STEPS = 3  # after the start, an evaluation or a checkpoint: until a step's scratch has found a place that stays its own
-_WITHOUT_EFFECT = ("checkpoint_minutes", "checkpoint_every", "keep_checkpoints", "remat")  # a job may go on under other values of these
+# after the start, an evaluation or a checkpoint: until a step's scratch has found a place that
+# stays its own
+_UNSETTLED_STEPS = 3
+# a job may go on under other values of these
+_WITHOUT_EFFECT = ("checkpoint_minutes", "checkpoint_every", "keep_checkpoints", "remat")
 _PLACES = ("weights", "corpus")  # of files, which a job's facts know by their sums
-
-
 
 
 def to_device(batch: Batch) -> Batch:
@@ -45,14 +49,19 @@ class Job:
 
     name: str  # of the log files and the bar; the dropout's keys depend on it
     logs: pathlib.Path
-    checkpoints: pathlib.Path  # a folder of its own; a job that finds its checkpoints there goes on from the newest
+    # a folder of its own; a job that finds its checkpoints there goes on from the newest
+    checkpoints: pathlib.Path
     seed: int = 0
     heldout: Sequence[Batch] = ()  # batches of held-out problems, read whole at each evaluation
-    watch: str = "loss"  # the held-out number that decides which parameters are best; lower is better
-    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what else the result depends on, such as the id of the start
+    # the held-out number that decides which parameters are best; lower is better
+    watch: str = "loss"
+    # what else the result depends on, such as the id of the start
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     place: Callable[[Batch], Batch] = to_device  # host batch to device batch; a mesh brings its own
-    stop: Callable[[int], bool] = lambda _: False  # whether to save and stop after a step, given its number
-    due: Callable[[int], bool] = lambda _: False  # whether to save after a step, beside every `checkpoint_every`-th
+    # whether to save and stop after a step, given its number
+    stop: Callable[[int], bool] = lambda _: False
+    # whether to save after a step, beside every `checkpoint_every`-th
+    due: Callable[[int], bool] = lambda _: False
 
 
 class Fitted(NamedTuple):
@@ -61,8 +70,10 @@ class Fitted(NamedTuple):
     steps: int  # taken, earlier runs of the same job included
     kept_step: int  # whose parameters the module has now
     stopped_early: bool
-    heldout: dict[str, float]  # held-out numbers of these parameters; empty without held-out batches
-    earlier_seconds: float = 0.0  # that earlier starts took, up to the checkpoint that this one went on from
+    # held-out numbers of these parameters; empty without held-out batches
+    heldout: dict[str, float]
+    # that earlier starts took, up to the checkpoint that this one went on from
+    earlier_seconds: float = 0.0
 
 
 @dataclasses.dataclass
@@ -79,20 +90,29 @@ class _Standing:
         """Takes in an evaluation; whether it is the best so far."""
         self.last_numbers = numbers
         if numbers[watch] < self.best:
-            self.best, self.best_step, self.worse, self.best_numbers = numbers[watch], done, 0, numbers
+            self.best, self.best_step, self.worse, self.best_numbers = (
+                numbers[watch],
+                done,
+                0,
+                numbers,
+            )
             return True
         self.worse += 1
         return False
 
 
-def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.TrainConfig, job: Job) -> Fitted:
+def fit(
+    model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.TrainConfig, job: Job
+) -> Fitted:
     """Trains a module in place, from where the job's last checkpoint stands.
 
-    A job that is killed and started again with the same arguments ends with the same parameters, bit for bit. With `config.patience` the
-    module ends with the parameters of the best evaluation, else with the last ones.
+    A job that is killed and started again with the same arguments ends with the same parameters,
+    bit for bit. With `config.patience` the module ends with the parameters of the best evaluation,
+    else with the last ones.
 
     Args:
-        model: float32 parameters. Its arrays are donated to the first step: share them with no other module, and drop the module on errors.
+        model: float32 parameters. Its arrays are donated to the first step: share them with no
+            other module, and drop the module on errors.
         stream: batches; their rows must be a multiple of `config.accumulate`.
         loss: see `step.Loss`.
         config: of the job.
@@ -110,7 +130,9 @@ def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.T
     _check(stream, config, job)
     steps = len(stream)
     graph, params, constants = step.split_model(model)
-    programs, optimizer = step.compile_steps((graph, constants), loss, config, steps, job.seed, job.name)
+    programs, optimizer = step.compile_steps(
+        (graph, constants), loss, config, steps, job.seed, job.name
+    )
     state = step.first_state(params, optimizer)
     with checkpoint.Checkpoints(job.checkpoints, config.keep_checkpoints) as checkpoints:
         begun = time.monotonic()
@@ -118,15 +140,40 @@ def fit(model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.T
         progress = log.Progress(steps, "step", job.name, done=done)
         on_mesh = sharding.using(sharding.mesh_of(params))
         # Elsewhere steps take no host memory.
-        keeping = allocator.keeping() if jax.default_backend() == "cpu" else contextlib.nullcontext(lambda: None)
-        with on_mesh, log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics, progress, keeping as give_back, stopping.saving():
+        keeping = (
+            allocator.keeping()
+            if jax.default_backend() == "cpu"
+            else contextlib.nullcontext(lambda: None)
+        )
+        with (
+            on_mesh,
+            log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics,
+            progress,
+            keeping as give_back,
+            stopping.saving(),
+        ):
             meter = _Meter(metrics, progress, checkpoints)
-            run = _Run(programs, config, job, checkpoints, meter, stream, standing, give_back, begun - earlier)
+            run = _Run(
+                programs,
+                config,
+                job,
+                checkpoints,
+                meter,
+                stream,
+                standing,
+                give_back,
+                begun - earlier,
+            )
             state, done = run.go(state, done)
         early = _out_of_patience(standing, config) and done < steps
         if config.patience and standing.best_step != done:
-            state = state._replace(params=checkpoints.restore_params(standing.best_step, state.params))
-            log.say(f"{job.name}: keeps step {standing.best_step}, the best of held-out {job.watch} ({standing.best:.4f})")
+            state = state._replace(
+                params=checkpoints.restore_params(standing.best_step, state.params)
+            )
+            log.say(
+                f"{job.name}: keeps step {standing.best_step}, the best of held-out "
+                f"{job.watch} ({standing.best:.4f})"
+            )
     nnx.update(model, state.params)
     if config.patience:
         return Fitted(done, standing.best_step, early, standing.best_numbers, earlier)
@@ -165,11 +212,15 @@ class _Run:
                     self.give_back()
                 last = done == steps
                 better = False
-                if self.job.heldout and (last or (done % config.eval_every == 0 if config.eval_every else done in ends)):
+                if self.job.heldout and (
+                    last or (done % config.eval_every == 0 if config.eval_every else done in ends)
+                ):
                     better = self._evaluate(state.params, done)
                     last |= _out_of_patience(self.standing, config)
                 stop = self.job.stop(done) and not last
-                due = self.job.due(done) or (config.checkpoint_every and done % config.checkpoint_every == 0)
+                due = self.job.due(done) or (
+                    config.checkpoint_every and done % config.checkpoint_every == 0
+                )
                 if stop or due or last or (better and config.patience):
                     self._save(state, done, batch.position)
                 if stop:
@@ -189,11 +240,15 @@ class _Run:
             terms = jax.tree.map(jnp.add, terms, more) if terms else more
         numbers = _means(jax.device_get(terms))
         self.give_back()
-        self.meter.metrics.write(done, {f"heldout_{name}": value for name, value in numbers.items()})
+        self.meter.metrics.write(
+            done, {f"heldout_{name}": value for name, value in numbers.items()}
+        )
         shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
         log.say(f"{self.job.name}: held-out at step {done}: {shown}")
         if self.job.watch not in numbers:
-            raise errors.ConfigError(f"watch is {self.job.watch!r}, but the held-out batches give {', '.join(numbers)}")
+            raise errors.ConfigError(
+                f"watch is {self.job.watch!r}, but the held-out batches give {', '.join(numbers)}"
+            )
         return self.standing.learn(numbers, done, self.job.watch)
 
     def _save(self, state: step.TrainState, done: int, position: Mapping[str, Any]) -> None:
@@ -203,11 +258,15 @@ class _Run:
             "settings": _settings(self.config, self.job, len(self.stream)),
             "stream": dict(position),
             "seconds": time.monotonic() - self.begun,
-            "standing": dataclasses.asdict(self.standing) | {"best": self.standing.best if self.standing.best_step else None},
+            "standing": dataclasses.asdict(self.standing)
+            | {"best": self.standing.best if self.standing.best_step else None},
         }
         protect = _protected(self.standing, self.config)
-        self.checkpoints.save(done, state.params, {"state": state.optimiser, "step": state.step}, note, protect)
-        if jax.default_backend() == "cpu":  # writing takes the same cores as a step, and a copy of the state beside its scratch
+        self.checkpoints.save(
+            done, state.params, {"state": state.optimiser, "step": state.step}, note, protect
+        )
+        # writing takes the same cores as a step, and a copy of the state beside its scratch
+        if jax.default_backend() == "cpu":
             self.checkpoints.wait()
             self.give_back()
 
@@ -219,15 +278,22 @@ class _Run:
 
 
 class _Meter:
-    """Reads a step's numbers only when the next step is under way, so that the device never waits; stops on what is not finite."""
+    """Reads a step's numbers only when the next step is under way, so that the device never waits;
+    stops on what is not finite.
+    """
 
-    def __init__(self, metrics: log.MetricLog, progress: log.Progress, checkpoints: checkpoint.Checkpoints) -> None:
+    def __init__(
+        self, metrics: log.MetricLog, progress: log.Progress, checkpoints: checkpoint.Checkpoints
+    ) -> None:
         self.metrics, self.progress, self.checkpoints = metrics, progress, checkpoints
         self._pending: collections.deque[tuple[int, dict[str, Any], int]] = collections.deque()
-        self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=50)  # (time a step was read, its tokens)
+        # (time a step was read, its tokens)
+        self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=50)
 
     def push(self, done: int, numbers: dict[str, Any], tokens: int) -> None:
-        """Takes the numbers of a step just sent to the device, and reads those of the one before."""
+        """Takes the numbers of a step just sent to the device, and reads those of the one
+        before.
+        """
         self._pending.append((done, numbers, tokens))
         self.drain(left=1)
 
@@ -237,7 +303,9 @@ class _Meter:
             done, on_device, tokens = self._pending.popleft()
             numbers = jax.device_get(on_device)
             terms = numbers.pop("terms")
-            line = {name: float(value) for name, value in numbers.items()} | _means(terms, loss=False)
+            line = {name: float(value) for name, value in numbers.items()} | _means(
+                terms, loss=False
+            )
             self._stop_unless_finite(done, line)
             self._recent.append((time.monotonic(), tokens))
             line["tokens_per_second"] = rate = self._rate()
@@ -245,69 +313,120 @@ class _Meter:
             self.progress.advance(loss=line["loss"], tokens_per_second=rate)
 
     def _rate(self) -> float:
-        """Real tokens a second over the last steps; the first step of a run compiles and does not count."""
+        """Real tokens a second over the last steps; the first step of a run compiles and does not
+        count.
+        """
         seconds = self._recent[-1][0] - self._recent[0][0]
         return sum(tokens for _, tokens in list(self._recent)[1:]) / seconds if seconds else 0.0
 
     def _stop_unless_finite(self, done: int, line: dict[str, float]) -> None:
         """Raises for a step that has broken the parameters."""
-        broken = [name for name in ("loss", "gradient_norm", "update_norm") if not math.isfinite(line[name])]
+        broken = [
+            name
+            for name in ("loss", "gradient_norm", "update_norm")
+            if not math.isfinite(line[name])
+        ]
         if not broken:
             return
         latest = self.checkpoints.latest()
-        kept = "no checkpoint had been saved" if latest is None else f"the last good checkpoint is {self.checkpoints.path(latest)}"
+        kept = (
+            "no checkpoint had been saved"
+            if latest is None
+            else f"the last good checkpoint is {self.checkpoints.path(latest)}"
+        )
         raise Diverged(
-            f"step {done}: {' and '.join(broken)} not finite; {kept}. Try a lower learning_rate, a longer warmup_share, "
-            "clip_norm of 1 or less, or model.dtype=float32"
+            f"step {done}: {' and '.join(broken)} not finite; {kept}. Try a lower "
+            "learning_rate, a longer warmup_share, clip_norm of 1 or less, or "
+            "model.dtype=float32"
         )
 
 
 def _check(stream: Stream, config: config_lib.TrainConfig, job: Job) -> None:
     """Refuses what cannot work, before anything is compiled."""
     if not len(stream):
-        raise errors.ConfigError(f"{job.name}: the stream has no batches; give it examples and epochs > 0 or steps > 0")
+        raise errors.ConfigError(
+            f"{job.name}: the stream has no batches; give it examples and epochs > 0 or steps > 0"
+        )
     if config.batch_rows % config.accumulate:
-        fault = f"batch_rows is {config.batch_rows}, which accumulate={config.accumulate} does not divide"
+        fault = (
+            f"batch_rows is {config.batch_rows}, which accumulate={config.accumulate} does not "
+            "divide"
+        )
         raise errors.ConfigError(f"{job.name}: {fault}; choose a divisor")
     if config.patience and not job.heldout:
         fault = f"patience is {config.patience}, but there are no held-out batches"
-        raise errors.ConfigError(f"{job.name}: {fault}; set data.heldout_problems or {job.name}.patience=0")
+        raise errors.ConfigError(
+            f"{job.name}: {fault}; set data.heldout_problems or {job.name}.patience=0"
+        )
 
 
 def _resume(
-    state: step.TrainState, stream: Stream, config: config_lib.TrainConfig, job: Job, checkpoints: checkpoint.Checkpoints
+    state: step.TrainState,
+    stream: Stream,
+    config: config_lib.TrainConfig,
+    job: Job,
+    checkpoints: checkpoint.Checkpoints,
 ) -> tuple[step.TrainState, _Standing, int, float]:
-    """State, standing, steps done and the seconds they took, from the newest checkpoint where there is one."""
+    """State, standing, steps done and the seconds they took, from the newest checkpoint where there
+    is one.
+    """
     done = checkpoints.latest()
     if done is None:
         return state, _Standing(), 0, 0.0
     note = checkpoints.note(done)
     if note["stream"].keys() != stream.state().keys():
         raise errors.CheckpointError(
-            f"{checkpoints.folder} is of a version that read examples in another order, so the job cannot go on as it would have. Remove "
-            "it to start the job anew; what is finished stays."
+            f"{checkpoints.folder} is of a version that read examples in another order, so the "
+            "job cannot go on as it would have. Remove it to start the job anew; what is "
+            "finished stays."
         )
-    own, defaults = _settings(config, job, len(stream)), config_lib.flatten(config_lib.Config()) | dataclasses.asdict(type(config)())
+    own, defaults = (
+        _settings(config, job, len(stream)),
+        config_lib.flatten(config_lib.Config()) | dataclasses.asdict(type(config)()),
+    )
     changed = config_lib.differences(config_lib.with_defaults(note["settings"], own, defaults), own)
     if changed:
         lines = "\n  ".join(changed)
-        raise errors.CheckpointError(f"{checkpoints.folder} is of a job with other settings:\n  {lines}\nRemove it to start anew.")
-    params, rest = checkpoints.restore(done, state.params, {"state": state.optimiser, "step": state.step})
+        raise errors.CheckpointError(
+            f"{checkpoints.folder} is of a job with other settings:\n  {lines}\nRemove it to "
+            "start anew."
+        )
+    params, rest = checkpoints.restore(
+        done, state.params, {"state": state.optimiser, "step": state.step}
+    )
     try:
         stream.restore(note["stream"])
     except errors.UserError as error:
-        raise errors.CheckpointError(f"{checkpoints.path(done)}: {error} (remove {checkpoints.folder})") from error
-    standing = _Standing(**note["standing"] | {"best": math.inf if note["standing"]["best"] is None else note["standing"]["best"]})
+        raise errors.CheckpointError(
+            f"{checkpoints.path(done)}: {error} (remove {checkpoints.folder})"
+        ) from error
+    standing = _Standing(
+        **note["standing"]
+        | {"best": math.inf if note["standing"]["best"] is None else note["standing"]["best"]}
+    )
     checkpoints.protect(done, _protected(standing, config))
     log.say(f"{job.name}: goes on after step {done} of {len(stream)} ({checkpoints.path(done)})")
-    return step.TrainState(params, rest["state"], rest["step"]), standing, done, note.get("seconds", 0.0)
+    return (
+        step.TrainState(params, rest["state"], rest["step"]),
+        standing,
+        done,
+        note.get("seconds", 0.0),
+    )
 
 
 def _settings(config: config_lib.TrainConfig, job: Job, steps: int) -> dict[str, Any]:
     """What the job's result depends on, as JSON gives it back."""
     others = (*_WITHOUT_EFFECT, *_PLACES)
-    knobs = {name: value for name, value in config_lib.flatten(dataclasses.asdict(config)).items() if name not in others}
-    return knobs | {"seed": job.seed, "steps": steps, "watch": job.watch} | config_lib.flatten(job.facts)
+    knobs = {
+        name: value
+        for name, value in config_lib.flatten(dataclasses.asdict(config)).items()
+        if name not in others
+    }
+    return (
+        knobs
+        | {"seed": job.seed, "steps": steps, "watch": job.watch}
+        | config_lib.flatten(job.facts)
+    )
 
 
 def _protected(standing: _Standing, config: config_lib.TrainConfig) -> int | None:
@@ -321,8 +440,12 @@ def _out_of_patience(standing: _Standing, config: config_lib.TrainConfig) -> boo
 
 
 def _means(terms: losses.Terms, loss: bool = True) -> dict[str, float]:
-    """Host numbers of terms: each mean, where anything has a weight, and first the loss they add up to."""
+    """Host numbers of terms: each mean, where anything has a weight, and first the loss they add up
+    to.
+    """
     means = {name: float(term.sum / term.weight) for name, term in terms.items() if term.weight > 0}
     if not loss:
         return means
-    return {"loss": sum(term.coefficient * means.get(name, 0.0) for name, term in terms.items())} | means
+    return {
+        "loss": sum(term.coefficient * means.get(name, 0.0) for name, term in terms.items())
+    } | means

@@ -1,4 +1,7 @@
-"""How a gradient becomes a step: clipping, AdamW, a rate that rises and falls. Knows no model beyond its parameters' names."""
+"""How a gradient becomes a step: clipping, AdamW, a rate that rises and falls.
+
+Knows no model beyond its parameters' names.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,11 @@ from verifier import config as config_lib
 from verifier.model import names
 
 
-def make_schedule(config: config_lib.TrainConfig, steps: int, peak: float | None = None) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then linear decay to 0 (Cobbe et al. 2021, Appendix B, decay only).
+def make_schedule(
+    config: config_lib.TrainConfig, steps: int, peak: float | None = None
+) -> optax.Schedule:
+    """Learning rate by step: linear warm-up, then linear decay to 0 (Cobbe et al. 2021, Appendix B,
+    decay only).
 
     Args:
         config: `learning_rate` and `warmup_share` are read.
@@ -21,7 +27,8 @@ def make_schedule(config: config_lib.TrainConfig, steps: int, peak: float | None
         peak: in place of `learning_rate`.
 
     Returns:
-        A function from the number of steps taken to the rate of the next one. With w warm-up steps, step s < w has peak * (s + 1) / w.
+        A function from the number of steps taken to the rate of the next one. With w warm-up steps,
+        step s < w has peak * (s + 1) / w.
     """
     warmup = round(config.warmup_share * steps)
     highest = config.learning_rate if peak is None else peak
@@ -37,9 +44,10 @@ def make_schedule(config: config_lib.TrainConfig, steps: int, peak: float | None
 def make_optimizer(config: config_lib.TrainConfig, steps: int) -> optax.GradientTransformation:
     """AdamW with a clipped gradient.
 
-    Weight decay is decoupled (Loshchilov and Hutter 2019: rate * decay * parameter) and acts on matrices and embeddings alone: not on norms
-    and biases, nor on anything of the value head. `head_learning_rate` is the peak of all under `head/`; the reserved row of the embedding,
-    which a reserved-logit head reads, is a row like the others and keeps the base rate.
+    Weight decay is decoupled (Loshchilov and Hutter 2019: rate * decay * parameter) and acts on
+    matrices and embeddings alone: not on norms and biases, nor on anything of the value head.
+    `head_learning_rate` is the peak of all under `head/`; the reserved row of the embedding, which
+    a reserved-logit head reads, is a row like the others and keeps the base rate.
 
     Args:
         config: of the job; a `VerifyConfig` may give the head a peak of its own.
@@ -61,12 +69,16 @@ def make_optimizer(config: config_lib.TrainConfig, steps: int) -> optax.Gradient
 
 def decays(params: Any) -> Any:
     """Returns a tree of bools: which arrays weight decay pulls towards 0."""
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: leaf.ndim >= 2 and not _is_head(path), params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf.ndim >= 2 and not _is_head(path), params
+    )
 
 
 def _part_of(params: Any) -> Any:
     """A tree of "base" and "head"."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: "head" if _is_head(path) else "base", params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: "head" if _is_head(path) else "base", params
+    )
 
 
 def _is_head(path: tuple[Any, ...]) -> bool:

@@ -1,4 +1,7 @@
-"""Builds the next batches and puts them on the device while a step runs. Knows no model and no loss."""
+"""Builds the next batches and puts them on the device while a step runs.
+
+Knows no model and no loss.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,11 @@ class Ready(NamedTuple):
     position: Mapping[str, Any]  # of the stream behind this batch: what a checkpoint saves
 
 
-def ahead(stream: Stream, place: Callable[[Batch], Batch], most: int = 2) -> Generator[Ready, None, None]:
-    """The batches of a stream in their order, made by one thread that is at most `most` batches ahead of whoever takes them.
+def ahead(
+    stream: Stream, place: Callable[[Batch], Batch], most: int = 2
+) -> Generator[Ready, None, None]:
+    """The batches of a stream in their order, made by one thread that is at most `most` batches
+    ahead of whoever takes them.
 
     A batch's own position travels with it, for the stream itself stands further on.
 
@@ -41,16 +47,22 @@ def ahead(stream: Stream, place: Callable[[Batch], Batch], most: int = 2) -> Gen
         most: batches made and not yet taken, each of them in the device's memory.
 
     Yields:
-        Batches. Close the generator (`contextlib.closing`) to end the thread before the stream ends.
+        Batches. Close the generator (`contextlib.closing`) to end the thread before the stream
+        ends.
 
     Raises:
-        BaseException: what the stream or `place` raises, where the batch that could not be made would have come.
+        BaseException: what the stream or `place` raises, where the batch that could not be made
+            would have come.
     """
     batches = iter(stream)
 
     def make() -> Ready | None:
         batch = next(batches, None)
-        return None if batch is None else Ready(place(batch), int((batch.segment_ids_BT > 0).sum()), stream.state())
+        return (
+            None
+            if batch is None
+            else Ready(place(batch), int((batch.segment_ids_BT > 0).sum()), stream.state())
+        )
 
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
         waiting = collections.deque(thread.submit(make) for _ in range(most))

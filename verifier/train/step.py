@@ -1,4 +1,7 @@
-"""One step on the device: micro-batches, gradient, update, and the numbers of a held-out batch. Knows no files and no clock."""
+"""One step on the device: micro-batches, gradient, update, and the numbers of a held-out batch.
+
+Knows no files and no clock.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,19 @@ if TYPE_CHECKING:
 
 
 class Loss(Protocol):
-    """What is minimised: `losses.lm` or `losses.verifier_joint` with their settings bound by `functools.partial`, or one of your own."""
+    """What is minimised: `losses.lm` or `losses.verifier_joint` with their settings bound by
+    `functools.partial`, or one of your own.
+    """
 
-    def __call__(self, model: Any, batch: Batch, *, dropout_rate: float, dropout_key: jax.Array | None, remat: bool) -> losses.Terms: ...
+    def __call__(
+        self,
+        model: Any,
+        batch: Batch,
+        *,
+        dropout_rate: float,
+        dropout_key: jax.Array | None,
+        remat: bool,
+    ) -> losses.Terms: ...
 
 
 class TrainState(NamedTuple):
@@ -41,37 +54,54 @@ class Programs(NamedTuple):
 
 
 def split_model(model: nnx.Module) -> tuple[Any, Any, Any]:
-    """Returns a module's static part, its parameters, and whatever other arrays it has (constants while training)."""
+    """Returns a module's static part, its parameters, and whatever other arrays it has (constants
+    while training).
+    """
     graph, *states = nnx.split(model, nnx.Param, ...)
     return graph, states[0], states[1]
 
 
 def first_state(params: Any, optimiser: optax.GradientTransformation) -> TrainState:
-    """The state before any step. On a mesh, the counters are put on all of it: the first step would else compile for another place."""
+    """The state before any step.
+
+    On a mesh, the counters are put on all of it: the first step would else compile for another
+    place.
+    """
     state = TrainState(params, optimiser.init(params), jnp.zeros((), jnp.int32))
     mesh = sharding.mesh_of(params)
     if mesh is None:
         return state
-    return jax.tree.map(lambda leaf: leaf if sharding.mesh_of(leaf) else sharding.replicated(leaf, mesh), state)
+    return jax.tree.map(
+        lambda leaf: leaf if sharding.mesh_of(leaf) else sharding.replicated(leaf, mesh), state
+    )
 
 
 def state_shapes(params: Any, optimiser: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """What `first_state` gives of parameters without numbers (`jax.eval_shape`): shapes, types and places on a mesh."""
+    """What `first_state` gives of parameters without numbers (`jax.eval_shape`): shapes, types and
+    places on a mesh.
+    """
     count: Any = jax.ShapeDtypeStruct((), jnp.int32)
     state = TrainState(params, jax.eval_shape(optimiser.init, params), count)
     return sharding.place_parameters(state, mesh)  # the moments have the names of their parameters
 
 
 def compile_steps(
-    static: tuple[Any, Any], loss: Loss, config: config_lib.TrainConfig, steps: int, seed: int, job: str
+    static: tuple[Any, Any],
+    loss: Loss,
+    config: config_lib.TrainConfig,
+    steps: int,
+    seed: int,
+    job: str,
 ) -> tuple[Programs, optax.GradientTransformation]:
     """Builds the programs of a job.
 
-    Dropout draws from fold_in(fold_in(key_of(seed, job), step), micro-batch): a resumed job drops what the unbroken one would have dropped.
+    Dropout draws from fold_in(fold_in(key_of(seed, job), step), micro-batch): a resumed job drops
+    what the unbroken one would have dropped.
 
     Args:
         static: graph definition and constant arrays of the module.
-        loss: returns sums and weights, so that `accumulate` changes memory, and of the numbers only what is dropped out.
+        loss: returns sums and weights, so that `accumulate` changes memory, and of the numbers only
+            what is dropped out.
         config: of the job.
         steps: of the whole job; the schedule ends there.
         seed: of the dropout.
@@ -84,8 +114,16 @@ def compile_steps(
     schedule = optimizer.make_schedule(config, steps)
     update = optimizer.make_optimizer(config, steps)
 
-    def micro_loss(params: Any, batch: Batch, key: jax.Array | None, by: dict[str, jax.Array]) -> tuple[jax.Array, losses.Terms]:
-        terms = loss(nnx.merge(graph, params, constants), batch, dropout_rate=config.dropout, dropout_key=key, remat=config.remat)
+    def micro_loss(
+        params: Any, batch: Batch, key: jax.Array | None, by: dict[str, jax.Array]
+    ) -> tuple[jax.Array, losses.Terms]:
+        terms = loss(
+            nnx.merge(graph, params, constants),
+            batch,
+            dropout_rate=config.dropout,
+            dropout_key=key,
+            remat=config.remat,
+        )
         return losses.total(terms, by), terms
 
     def gradient(params: Any, batch: Batch, key: jax.Array) -> tuple[Any, losses.Terms]:
@@ -96,7 +134,9 @@ def compile_steps(
             return jax.tree.map(jnp.add, carry, one(*numbered)), None
 
         def one(index: Any, micro: Batch) -> tuple[Any, losses.Terms]:
-            return grad(params, micro, jax.random.fold_in(key, index) if config.dropout else None, by)
+            return grad(
+                params, micro, jax.random.fold_in(key, index) if config.dropout else None, by
+            )
 
         if config.accumulate == 1:
             return one(0, batch)
@@ -106,7 +146,9 @@ def compile_steps(
         return jax.lax.scan(add, zeros, (jnp.arange(config.accumulate), parts))[0]
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
-        grads, terms = gradient(state.params, batch, jax.random.fold_in(keys.key_of(seed, job), state.step))
+        grads, terms = gradient(
+            state.params, batch, jax.random.fold_in(keys.key_of(seed, job), state.step)
+        )
         updates, optimiser = update.update(grads, state.optimiser, state.params)
         params = optax.apply_updates(state.params, updates)
         numbers = {
@@ -119,17 +161,29 @@ def compile_steps(
         return TrainState(params, optimiser, state.step + 1), numbers
 
     def evaluate(params: Any, batch: Batch) -> losses.Terms:
-        return loss(nnx.merge(graph, params, constants), batch, dropout_rate=0.0, dropout_key=None, remat=False)
+        return loss(
+            nnx.merge(graph, params, constants),
+            batch,
+            dropout_rate=0.0,
+            dropout_key=None,
+            remat=False,
+        )
 
     return Programs(jax.jit(step, donate_argnums=0), jax.jit(evaluate)), update
 
 
 def _divisors(batch: Batch) -> dict[str, jax.Array]:
-    """What a gradient's terms are divided by: a batch that lacks rows, as a job's last one may, weighs in the moments by those it has."""
-    used = (jnp.asarray(batch.segment_ids_BT) > 0).any(axis=1).mean()  # exactly 1 but at a job's end
+    """What a gradient's terms are divided by: a batch that lacks rows, as a job's last one may,
+    weighs in the moments by those it has.
+    """
+    # exactly 1 but at a job's end
+    used = (jnp.asarray(batch.segment_ids_BT) > 0).any(axis=1).mean()
     return {name: weight / used for name, weight in losses.divisors(batch).items()}
 
 
 def _micro_batches(array: jax.Array, count: int) -> jax.Array:
-    """[B, ...] -> [count, B / count, ...]. Micro-batch m takes every count-th row, so each device of a mesh has a part in each of them."""
+    """[B, ...] -> [count, B / count, ...].
+
+    Micro-batch m takes every count-th row, so each device of a mesh has a part in each of them.
+    """
     return jnp.moveaxis(array.reshape(array.shape[0] // count, count, *array.shape[1:]), 1, 0)
