@@ -21,6 +21,7 @@ demo: setup
 
 check: setup
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/mypy verifier experiments
 
 # Types are checked beside the tests, for that takes one core; both must pass.

@@ -143,7 +143,7 @@ def test_headers_that_contradict_themselves_are_refused(folder, edit, message):
 
 
 def test_a_header_longer_than_the_library_takes_is_not_read(folder, monkeypatch):
-    monkeypatch.setattr("verifier.model.hf_files._MOST_HEADER", 50)
+    monkeypatch.setattr("verifier.hf.files._MOST_HEADER", 50)
     assert "at most 50 are allowed" in refused(stored_tensors, folder)
 
 

@@ -329,9 +329,9 @@ def test_columns_of_the_scores_take_the_place_of_the_samples_own(tmp_path: pathl
     old = samples.append_column("token_scores", pa.array([[9.0]] * len(samples)))
     problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
     shuffled = scores.take(np.random.default_rng(0).permutation(len(scores)))
-    scores = split_rows.read_scores(written(shuffled))
+    kept = split_rows.read_scores(written(shuffled))
     split = split_rows.assemble(
-        split_rows.read_samples(written(old), "numeric"), problems, "numeric", scores
+        split_rows.read_samples(written(old), "numeric"), problems, "numeric", kept
     )
     rows = np.array([7, 0, 7, 31])
     cells = split.cells(rows, ["solution", "token_scores", "nothing"])

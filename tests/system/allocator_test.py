@@ -31,7 +31,7 @@ def printed(script, **more):
 # Asks for 16 MB at the end of the heap and frees it: resident bytes before and after.
 SCRIPT = """
 import ctypes, os
-from verifier import allocator
+from verifier.system import allocator
 if {settle}: allocator.settle()
 library = ctypes.CDLL(None)
 library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
@@ -60,7 +60,7 @@ def test_freed_memory_stays_where_the_settings_say_so():
 # bytes inside `keeping` and behind it.
 KEEPING = """
 import ctypes, os
-from verifier import allocator
+from verifier.system import allocator
 allocator.settle()
 library = ctypes.CDLL(None)
 library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
@@ -93,7 +93,7 @@ def test_large_arrays_stay_only_while_they_are_kept_and_until_they_are_given_bac
 # nothing: pages that come anew.
 BEHIND = """
 import ctypes, resource
-from verifier import allocator
+from verifier.system import allocator
 library = ctypes.CDLL(None)
 library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 

@@ -130,7 +130,7 @@ def test_a_missing_tpu_is_no_news_and_one_that_is_not_used_is(caplog):
 
 def test_no_jax_comes_along():
     subprocess.run(
-        [sys.executable, "-c", "import sys, verifier.log; assert 'jax' not in sys.modules"],
+        [sys.executable, "-c", "import sys, verifier.system.log; assert 'jax' not in sys.modules"],
         check=True,
     )
 

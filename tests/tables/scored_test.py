@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 def workdir(tmp_path_factory):
     """The workdir that report_test makes."""
     spec = importlib.util.spec_from_file_location(
-        "report_test", ROOT / "tests" / "evaluate" / "report_test.py"
+        "report_test", ROOT / "tests" / "report" / "report_test.py"
     )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
