@@ -10,7 +10,10 @@ import pytest
 
 from tests.shrunk import ROOT
 
-START = "from verifier.system import atomic, stopping; stopping.listen(goes_on={}); import pathlib, time\n"
+START = (
+    "from verifier.system import atomic, stopping; stopping.listen(goes_on={}); "
+    "import pathlib, time\n"
+)
 READY = "print('ready', flush=True)\n"
 LOOP = (
     "with stopping.saving():\n"
