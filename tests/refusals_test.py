@@ -8,12 +8,13 @@ import sys
 
 import pytest
 
-from tests.shrunk import ROOT, config
+from tests.shrunk import ROOT, config, context, run
 from verifier import errors
 from verifier.grading import math_process
-from verifier.run import workdir
-from verifier.run.context import Run
-from verifier.stages import runner
+from verifier.recipes import token_verifier
+from verifier.run import stage
+from verifier.tables import store
+from verifier.text.split import TEST
 
 
 def gsm8k_folder(folder, answer):
@@ -41,9 +42,9 @@ def test_a_workdir_is_not_used_for_other_data_under_the_same_settings(tmp_path):
     )
 
     def problems(folder):
-        return Run(
-            config(*small, f"data.dir={folder}"), workdir.Workdir(tmp_path / "work")
-        ).problems()
+        work = context(config(*small, f"data.dir={folder}"), tmp_path / "work", "problems")
+        work.stage.do(work)
+        return store.read_table(work.folder(TEST), "problems")
 
     assert problems(right) == problems(moved)
     with pytest.raises(errors.WorkdirError, match="other problems"):
@@ -52,15 +53,13 @@ def test_a_workdir_is_not_used_for_other_data_under_the_same_settings(tmp_path):
 
 def test_a_stage_without_what_it_needs_names_the_stage_that_makes_it(tmp_path):
     with pytest.raises(errors.WorkdirError, match="finetune"):
-        runner.run(config(), tmp_path / "fresh", ["sample"])
+        run(config(), tmp_path / "fresh", ["sample"])
 
 
 def test_a_grader_that_is_not_installed_is_refused_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(math_process.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(errors.UserError, match="needs the package math-verify"):
-        runner.run(
-            config("label.grader=math_verify"), tmp_path / "fresh", runner.check_stages(None)
-        )
+        run(config("label.grader=math_verify"), tmp_path / "fresh", None)
     assert not (tmp_path / "fresh").exists()
 
 
@@ -81,14 +80,15 @@ def test_what_some_stage_could_not_use_is_refused_before_the_first(tmp_path, mor
     (tmp_path / "ASDiv.xml").write_text("<html><body/></html>")
     assignments = more.replace("WRONG", str(tmp_path)).split()
     with pytest.raises(errors.UserError, match=said):
-        runner.run(config(*assignments), tmp_path / "work", runner.check_stages(None))
+        run(config(*assignments), tmp_path / "work", None)
     assert not any((tmp_path / "work" / name).exists() for name in ("generator", "config.json"))
 
 
 def test_an_unknown_stage_shows_the_nearest():
     with pytest.raises(errors.ConfigError, match="'sample'"):
-        runner.check_stages(["smaple"])
-    assert runner.check_stages(["report", "label"]) == ["label", "report"]
+        stage.chosen(token_verifier.stages(config()), ["smaple"])
+    found = stage.chosen(token_verifier.stages(config()), ["report", "label"])
+    assert [each.name for each in found] == ["label", "report"]
 
 
 def test_main_answers_a_users_mistake_in_one_line():

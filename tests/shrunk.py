@@ -14,7 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from verifier import config as config_lib
+from verifier.recipes import token_verifier
 from verifier.run import experiment
+from verifier.run.context import Context
+from verifier.stages import runner
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHRUNK = """
@@ -31,6 +34,18 @@ report.ks=[1,2,4] report.resamples=50 report.show_problems=3
 
 def config(*more):
     return config_lib.override(experiment.load("tiny_token_verifier"), [*SHRUNK, *more])
+
+
+def context(own, root, name):
+    """What the stage of a name is given."""
+    stages = token_verifier.stages(own)
+    (stage,) = (each for each in stages if each.name == name)
+    return Context(own, root, stage, stages)
+
+
+def run(own, root, names=None):
+    """Runs the stages of some names in this process; None: all."""
+    runner.run(token_verifier.stages(own), own, root, names)
 
 
 def made_once(tmp_path_factory, name, make):

@@ -39,6 +39,9 @@ _SET = flags.DEFINE_multi_string(
 _SEEDS = flags.DEFINE_list(
     "seeds", None, "Seeds of a sweep, such as 0,1,2. Default: the experiment's own."
 )
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Only say what each stage reads and makes, and whether that is done."
+)
 _COORDINATOR = flags.DEFINE_string(
     "coordinator_address",
     None,
@@ -46,7 +49,7 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes of the run.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process's number, from 0.")
-for _name in ("coordinator_address", "num_processes", "process_id"):
+for _name in ("dry_run", "coordinator_address", "num_processes", "process_id"):
     flags.DEFINE_alias(_name.replace("_", "-"), _name)
 
 
@@ -123,15 +126,35 @@ def run(argv: Sequence[str]) -> None:
     config_checks.check(config)
     allocator.settle()
     log.leave_out_remarks()
-    from verifier.stages import runner  # after the cheap checks: importing JAX takes seconds
-
-    stages = runner.check_stages(_STAGES.value)
-    from verifier.run import hosts
-    from verifier.stages import sweep
-
     themes = experiment.load_themes(wanted) if is_sweep else {}
-    chosen = _chosen(themes, theme)
-    variants = sweep.check(config, themes, _seeds(config), workdir) if is_sweep else []
+    _work(wanted, config, workdir, themes, _chosen(themes, theme))
+
+
+def _work(
+    wanted: str,
+    config: config_lib.Config,
+    workdir: pathlib.Path,
+    themes: experiment.Themes,
+    chosen_themes: experiment.Themes,
+) -> None:
+    """The run, or the sweep where there are themes; says what it would be where that is asked."""
+    # After the cheap checks: importing JAX takes seconds.
+    from verifier.recipes import token_verifier
+    from verifier.run import hosts, stage, status
+    from verifier.stages import runner, sweep
+
+    recipe = experiment.load_recipe(wanted) or token_verifier.stages
+    stages = recipe(config)
+    stage.chosen(stages, _STAGES.value)
+    variants = sweep.check(config, recipe, themes, _seeds(config), workdir) if themes else []
+    if _DRY_RUN.value:
+        runs = [each for of_seed in variants for each in of_seed] if themes else []
+        alone = [sweep.Variant("", config, workdir, stages)]
+        for each in runs or alone:
+            asked = stage.chosen(each.stages, _STAGES.value)
+            lines = status.lines(each.stages, asked, each.config, each.root)
+            log.tell(f"{each.root}\n{status.table(lines)}")
+        return
     job = hosts.find(
         hosts.Job(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value),
         os.environ,
@@ -140,10 +163,10 @@ def run(argv: Sequence[str]) -> None:
     if job is not None:
         hosts.join(job)
         stopping.listen(goes_on=True)  # again: JAX takes SIGTERM for itself
-    if is_sweep:
-        sweep.run(variants, chosen, workdir, stages, runner.run)
+    if themes:
+        sweep.run(variants, chosen_themes, workdir, _STAGES.value, runner.run)
     else:
-        runner.run(config, workdir, stages)
+        runner.run(stages, config, workdir, _STAGES.value)
 
 
 def main(argv: Sequence[str]) -> None:

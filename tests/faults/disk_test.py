@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import pytest
 
 from tests.faults import runs
-from tests.shrunk import config
+from tests.shrunk import config, run
 from verifier.errors import UserError
-from verifier.stages import runner
+from verifier.recipes import token_verifier
 from verifier.train import checkpoint
 
-STAGES = tuple(runner.STAGES)
+STAGES = [each.name for each in token_verifier.stages(config()) if not each.implied]
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def test_every_stage_says_so_and_goes_on(finished, small, left, capfd):
     for stage in STAGES:
         filler = fill(small, left)
         with pytest.raises(UserError, match=r"(?s)cannot be written.*make room"):
-            runner.run(config(*runs.CHECKPOINTS), root, [stage])
+            run(config(*runs.CHECKPOINTS), root, [stage])
         filler.unlink()
-        runner.run(config(*runs.CHECKPOINTS), root, [stage])
+        run(config(*runs.CHECKPOINTS), root, [stage])
     assert runs.differences(root, finished[0]) == []
     assert "Traceback" not in capfd.readouterr().err
 

@@ -3,10 +3,11 @@
 import pytest
 
 from tests.mesh.training_test import shown
+from tests.plan import planned
 from verifier import config as config_lib
 from verifier.config import MeshConfig
 from verifier.errors import ConfigError
-from verifier.plan import advice, devices, footprints, programs, subject
+from verifier.plan import advice, devices, footprints, programs
 from verifier.run import experiment
 
 SMALL = """
@@ -33,7 +34,7 @@ EIGHT = devices.Devices(8, 8)
 
 def subject_of(name, mesh, *more):
     sizes = [f"mesh.{axis}={getattr(mesh, axis)}" for axis in ("data", "fsdp", "tensor")]
-    return subject.read(config_lib.override(experiment.load(name), [*more, *sizes]))
+    return planned.read(config_lib.override(experiment.load(name), [*more, *sizes]))
 
 
 PAIRS = [
@@ -57,25 +58,25 @@ def test_bytes_of_a_device_are_within_a_tenth_of_the_full_depths(
     name, stage, mesh, settings, monkeypatch
 ):
     found = subject_of(name, mesh, *settings)
-    planned = footprints.plan(found, stage, EIGHT)
+    stage_plan = planned.plan(found, stage, EIGHT)
     whole = {}
     monkeypatch.setattr(
         programs,
         "at_depth",
         lambda measure, arch: whole.update(measure(arch.layers)) or dict(whole),
     )
-    footprints.plan(found, stage, EIGHT)
+    planned.plan(found, stage, EIGHT)
     # score: of 20 problems, whose prompts one call reads
     caches = whole.pop("caches", programs.Size(0, 0)).given
     compiled = max(
         size.total + (caches if name == "prompts" else 0) for name, size in whole.items()
     )
-    assert sum(planned.held.values()) == pytest.approx(compiled, rel=0.1)
+    assert sum(stage_plan.held.values()) == pytest.approx(compiled, rel=0.1)
 
 
 def test_parts_are_divided_as_the_mesh_says():
     held = [
-        footprints.plan(
+        planned.plan(
             subject_of("tiny_token_verifier", mesh, *SMALL, "model.layers=1"), "finetune", EIGHT
         ).held
         for mesh in (MeshConfig(8, 1, 1), MeshConfig(1, 8, 1))
@@ -90,31 +91,31 @@ def test_a_way_out_is_one_that_fits(monkeypatch):
     """A device so small that only recomputing or smaller micro-batches help."""
     small = [*SMALL, "model.layers=2"]
     found = subject_of("tiny_token_verifier", MeshConfig(8, 1, 1), *small)
-    whole = footprints.plan(found, "finetune", EIGHT)
+    whole = planned.plan(found, "finetune", EIGHT)
     tight = devices.Devices(
         8, 8, devices.Kind("small", "tpu", 1.0, whole.total * 0.8 / advice.USABLE / 1e9, 1.0, 8)
     )
-    said = advice.ways_out(found, "finetune", tight)
+    said = planned.ways_out(found, "finetune", tight)
     assert said.startswith("--set finetune.remat=true makes it") and said.endswith("which fits")
     monkeypatch.setattr(footprints, "plan", lambda subject, name, devices: whole)  # whatever is set
     none = devices.Devices(8, 8, devices.Kind("none", "tpu", 1.0, 1e-6, 1.0, 8))
-    assert advice.ways_out(found, "finetune", none).startswith(
+    assert planned.ways_out(found, "finetune", none).startswith(
         "nothing tried fits; closest is --set"
     )
 
 
 def test_meshes_that_do_not_divide_are_refused():
     with pytest.raises(ConfigError, match="does not make up the 8 devices"):
-        footprints.plan(
+        planned.plan(
             subject_of("tiny_token_verifier", MeshConfig(3, 1, 1), *SMALL), "finetune", EIGHT
         )
     with pytest.raises(ConfigError, match=r"heads=9, which mesh\.tensor=8 does not divide"):
         nine = [*SMALL, "model.heads=9", "model.width=576", "model.kv_heads=3"]
-        footprints.plan(
+        planned.plan(
             subject_of("tiny_token_verifier", MeshConfig(1, 1, 8), *nine), "finetune", EIGHT
         )
     with pytest.raises(ConfigError, match="a micro-batch of finetune"):
-        footprints.plan(
+        planned.plan(
             subject_of(
                 "tiny_token_verifier", MeshConfig(8, 1, 1), *SMALL, "finetune.batch_rows=12"
             ),
@@ -124,7 +125,7 @@ def test_meshes_that_do_not_divide_are_refused():
     with pytest.raises(
         ConfigError, match=r"mesh\.tensor=8 does not divide the 4 devices of a process"
     ):
-        footprints.plan(
+        planned.plan(
             subject_of("tiny_token_verifier", MeshConfig(1, 1, 8), *SMALL),
             "sample",
             devices.Devices(8, 4),

@@ -10,9 +10,8 @@ import sys
 import pytest
 
 from tests.decode.near_ties import Drawn
-from tests.shrunk import ROOT, SHRUNK, config, made_once, rows
-from verifier.run import model_folder, workdir
-from verifier.run.context import Run
+from tests.shrunk import ROOT, SHRUNK, config, context, made_once, rows
+from verifier.run import model_folder
 
 STARTED: list[subprocess.Popen] = []  # by the test that is running
 SETTINGS = [*SHRUNK, "finetune.batch_rows=8", "verify.batch_rows=8", "sample.rows=64"]
@@ -82,18 +81,15 @@ def losses(root, job):
 def assert_same_tokens(work, alone):
     """The same samples in both workdirs, but for near ties; their generator is the same."""
     generator = model_folder.load(alone / "generator", "finetune", "float32")
-    run = Run(config(), workdir.Workdir(alone))
-    found = run.problems()
-    for split in ("train", "heldout", "test", "test_greedy"):
-        knobs = (
-            run.config.sample
-            if split != "test_greedy"
-            else dataclasses.replace(run.config.sample, temperature=0.0)
-        )
-        asked = found[split.removesuffix(workdir.GREEDY_SUFFIX)]
-        prompts = {each.problem_id: run.prompt_ids(each, generator.tokenizer) for each in asked}
+    work = context(config(), alone, "sample")
+    for split in work.stage.splits:
+        knobs = work.config.sample
+        if split.greedy:
+            knobs = dataclasses.replace(knobs, temperature=0.0)
+        asked = work.problems("problems", split)
+        prompts = {each.problem_id: work.prompt_ids(each, generator.tokenizer) for each in asked}
         drawn_with = Drawn(
-            generator.model, generator.tokenizer.vocab_size, prompts, run.config.seed, knobs
+            generator.model, generator.tokenizer.vocab_size, prompts, work.config.seed, knobs
         )
         pair = (rows(root / f"tables/samples/split={split}") for root in (work, alone))
         drawn_with.parted(

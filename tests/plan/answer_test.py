@@ -5,10 +5,11 @@ stage that would not run.
 import jax
 import pytest
 
+from tests.plan import planned
 from tests.shrunk import config
 from verifier.errors import ConfigError
 from verifier.model import attention
-from verifier.plan import advice, answer, devices, footprints, subject
+from verifier.plan import advice, answer, devices
 
 ONE = devices.parse("h100-1")
 
@@ -19,7 +20,7 @@ def column(text, name):
 
 
 def test_every_stage_has_its_column_and_its_verdict():
-    text = answer.answer(config(), ONE, ["finetune", "sample", "score"])
+    text = planned.answer(config(), ONE, ["finetune", "sample", "score"])
     assert column(text, "a device, GB") == ["finetune", "sample", "score"]
     assert column(text, "  fits") == ["yes"] * 3
     assert all(float(hours) > 0 for hours in column(text, "hours"))
@@ -28,22 +29,22 @@ def test_every_stage_has_its_column_and_its_verdict():
 
 def test_jobs_that_the_run_skips_are_not_planned_unless_asked_for():
     names = column(
-        answer.answer(config("finetune.epochs=0", "verify.epochs=0"), ONE, None), "a device, GB"
+        planned.answer(config("finetune.epochs=0", "verify.epochs=0"), ONE, None), "a device, GB"
     )
     assert names == ["sample", "score"]
     assert column(
-        answer.answer(config("finetune.epochs=0"), ONE, ["finetune"]), "a device, GB"
+        planned.answer(config("finetune.epochs=0"), ONE, ["finetune"]), "a device, GB"
     ) == ["finetune"]
 
 
 def test_slots_that_fill_what_there_is_are_told_to_take_less_of_it():
     """With sample.rows=0 there is no number of slots to lower."""
-    found = subject.read(config("sample.rows=0", "sample.memory_gib=0.02"))
-    total = footprints.plan(found, "sample", ONE).total
+    found = planned.read(config("sample.rows=0", "sample.memory_gib=0.02"))
+    total = planned.plan(found, "sample", ONE).total
     tight = devices.Devices(
         1, 1, devices.Kind("small", "tpu", 1.0, total * 0.95 / advice.USABLE / 1e9, 1.0, 1)
     )
-    assert advice.ways_out(found, "sample", tight).startswith("--set sample.memory_gib=")
+    assert planned.ways_out(found, "sample", tight).startswith("--set sample.memory_gib=")
 
 
 def test_a_device_alone_is_planned_as_an_accelerator(monkeypatch):
@@ -52,7 +53,7 @@ def test_a_device_alone_is_planned_as_an_accelerator(monkeypatch):
     for cached in (2**40, 1):
         monkeypatch.setattr(attention, "_SCORES_IN_CACHE", cached)
         held.append(
-            footprints.plan(subject.read(config(f"seed={len(held)}")), "score", ONE).held[
+            planned.plan(planned.read(config(f"seed={len(held)}")), "score", ONE).held[
                 "temporaries"
             ]
         )
@@ -62,7 +63,7 @@ def test_a_device_alone_is_planned_as_an_accelerator(monkeypatch):
 
 def test_stages_without_a_model_and_meshes_without_three_axes_are_refused():
     with pytest.raises(ConfigError, match="nothing is planned for 'label'"):
-        answer.answer(config(), ONE, ["label"])
+        planned.answer(config(), ONE, ["label"])
     with pytest.raises(ConfigError, match=r"--mesh=1,2: expected three numbers"):
         answer.mesh("1,2")
     with pytest.raises(ConfigError, match=r"--devices is missing.*mesh\.fsdp=-1"):

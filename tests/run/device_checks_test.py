@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.shrunk import config
+from tests.shrunk import config, context, run
 from verifier import errors
 from verifier.decode import memory
-from verifier.run import device_checks, workdir
-from verifier.stages import runner
+from verifier.recipes import token_verifier
+from verifier.run import device_checks, stage
 from verifier.system import checksums
 
 
@@ -15,16 +15,18 @@ def test_what_was_trained_elsewhere_is_used_on_devices_that_could_not_train_it(
 ):
     monkeypatch.setattr(memory, "usable", lambda weight_bytes=0: 0)
     with pytest.raises(errors.UserError, match="parameters, whose training takes"):
-        runner.run(config(), tmp_path, ["finetune"])
-    done = {"settings": workdir.settings(config(), "finetune")}
-    checksums.write_sealed(workdir.Workdir(tmp_path).generator / "manifest.json", done)
-    runner.run(config(), tmp_path, ["finetune"])
+        run(config(), tmp_path, ["finetune"])
+    work = context(config(), tmp_path, "finetune")
+    checksums.write_sealed(work.folder() / "manifest.json", {"settings": work.settings()})
+    run(config(), tmp_path, ["finetune"])
 
 
 def test_a_stage_asks_for_its_own_jobs_alone(monkeypatch):
     asked = []
     monkeypatch.setattr(device_checks, "check_rows", lambda name, *_: asked.append(name))
-    device_checks.check(config("pretrain.epochs=1"), ["label", "verify", "score"])
+    own = config("pretrain.epochs=1")
+    stages = token_verifier.stages(own)
+    device_checks.check(own, stage.chosen(stages, ["label", "verify", "score"]))
     assert asked == ["verify"]
-    device_checks.check(config("pretrain.epochs=1"), ["finetune", "verify"])
-    assert asked == ["verify", *device_checks.JOBS]
+    device_checks.check(own, stage.chosen(stages, ["finetune", "verify"]))
+    assert asked == ["verify", "pretrain", "finetune", "verify"]

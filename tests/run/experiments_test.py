@@ -10,6 +10,7 @@ from verifier import config as config_lib
 from verifier import errors
 from verifier.config import checks as config_checks
 from verifier.data import batches
+from verifier.recipes import token_verifier
 from verifier.run import experiment
 from verifier.stages import sweep
 from verifier.tasks import sources
@@ -53,7 +54,7 @@ def test_an_experiment_states_its_command(name):
 )
 def test_the_variants_of_a_sweep_pass_the_check_and_differ_from_each_other(name, tmp_path):
     themes = experiment.load_themes(name)
-    (variants,) = sweep.check(experiment.load(name), themes, [7], tmp_path)
+    (variants,) = sweep.check(experiment.load(name), token_verifier.stages, themes, [7], tmp_path)
     assert variants[0].name == sweep.BASE and {each.config.seed for each in variants} == {7}
     for theme, assigned in themes.items():
         settings = [

@@ -9,8 +9,10 @@ import shutil
 
 import pytest
 
+from tests.shrunk import context
 from verifier import config as config_lib
 from verifier import errors
+from verifier.recipes import token_verifier
 from verifier.run import inputs, workdir
 from verifier.system import checksums
 
@@ -23,13 +25,20 @@ def config(folder: pathlib.Path) -> config_lib.Config:
     )
 
 
-def finished(root: pathlib.Path, own: config_lib.Config, **facts: object) -> workdir.Workdir:
+def finished(root: pathlib.Path, own: config_lib.Config, **facts: object) -> pathlib.Path:
     """A workdir whose generator is finished by its manifest."""
-    made = workdir.Workdir(root)
-    checksums.write_sealed(
-        made.generator / "manifest.json", {"settings": workdir.settings(own, "finetune"), **facts}
-    )
-    return made
+    settings = context(own, root, "finetune").settings()
+    checksums.write_sealed(root / "generator/manifest.json", {"settings": settings, **facts})
+    return root
+
+
+def is_done(root: pathlib.Path, own: config_lib.Config) -> bool:
+    work = context(own, root, "finetune")
+    return work.is_done(work.settings())
+
+
+def refuse(root: pathlib.Path, own: config_lib.Config) -> None:
+    workdir.refuse_other_settings(token_verifier.stages(own), root, own)
 
 
 @pytest.fixture
@@ -51,21 +60,23 @@ def test_a_finished_run_that_was_moved_with_its_repository_is_used_again(
     tmp_path, repository, monkeypatch
 ):
     finished(
-        repository / "run", config(repository), inputs=inputs.sums(config(repository), "finetune")
+        repository / "run",
+        config(repository),
+        inputs=inputs.sums(config(repository), KNOB.values()),
     )
     repository.rename(tmp_path / "new")
     moved = tmp_path / "new"
-    made = workdir.Workdir(moved / "run")
-    assert workdir.is_done(made.generator, workdir.settings(config(moved), "finetune"))
-    workdir.refuse_other_settings(made, config(moved))
+    made = moved / "run"
+    assert is_done(made, config(moved))
+    refuse(made, config(moved))
     # what else has changed is still seen
     with pytest.raises(errors.WorkdirError, match=r"finetune\.learning_rate"):
         other = config_lib.override(config(moved), ["finetune.learning_rate=0.5"])
-        workdir.refuse_other_settings(made, other)
+        refuse(made, other)
     monkeypatch.setattr(
         checksums, "of_files", lambda *_: pytest.fail("files were read though nothing was moved")
     )
-    assert workdir.is_done(made.generator, workdir.settings(config(repository), "finetune"))
+    assert is_done(made, config(repository))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +91,9 @@ def test_a_finished_run_that_was_moved_with_its_repository_is_used_again(
 )
 def test_other_files_at_the_new_place_are_refused_by_knob(tmp_path, repository, name):
     finished(
-        repository / "run", config(repository), inputs=inputs.sums(config(repository), "finetune")
+        repository / "run",
+        config(repository),
+        inputs=inputs.sums(config(repository), KNOB.values()),
     )
     moved = pathlib.Path(shutil.copytree(repository, tmp_path / "new"))
     (moved / name).write_text("another one")
@@ -88,14 +101,14 @@ def test_other_files_at_the_new_place_are_refused_by_knob(tmp_path, repository, 
     with pytest.raises(
         errors.WorkdirError, match=rf"those of {knob} are not known to be the same: put them back"
     ):
-        workdir.refuse_other_settings(workdir.Workdir(moved / "run"), config(moved))
+        refuse(moved / "run", config(moved))
     (moved / name).unlink()
     with pytest.raises(errors.WorkdirError, match=rf"those of {knob} are not known"):
-        workdir.refuse_other_settings(workdir.Workdir(moved / "run"), config(moved))
+        refuse(moved / "run", config(moved))
 
 
 def test_of_an_older_manifest_the_sums_of_weights_are_known_and_nothing_else(tmp_path, repository):
-    sums = inputs.sums(config(repository), "finetune")["model.weights"]
+    sums = inputs.sums(config(repository), KNOB.values())["model.weights"]
     weights = {name: found for name, found in sums.items() if name.endswith(".safetensors")}
     made = finished(tmp_path / "run", config(repository), weights=weights)
     moved = pathlib.Path(shutil.copytree(repository, tmp_path / "new"))
@@ -103,18 +116,16 @@ def test_of_an_older_manifest_the_sums_of_weights_are_known_and_nothing_else(tmp
         errors.WorkdirError,
         match=r"those of tokenizer\.path, pretrain\.corpus are not known to be the same",
     ):
-        workdir.refuse_other_settings(made, config(moved))
+        refuse(made, config(moved))
     own = config_lib.override(config(repository), [f"model.weights={moved / 'weights'}"])
-    workdir.refuse_other_settings(made, own)
+    refuse(made, own)
     for name in (moved / "nowhere", "no/hub"):
         with pytest.raises(errors.WorkdirError, match=r"those of model\.weights are not known"):
-            workdir.refuse_other_settings(made, config_lib.override(own, [f"model.weights={name}"]))
+            refuse(made, config_lib.override(own, [f"model.weights={name}"]))
 
 
 @pytest.mark.parametrize("path", ["~no-such-user-here/weights", "x" * 5000])
 def test_a_path_that_no_file_system_has_is_named(tmp_path, repository, path):
     made = finished(tmp_path / "run", config(repository))
     with pytest.raises(errors.UserError, match="is no path that can be looked up"):
-        workdir.refuse_other_settings(
-            made, config_lib.override(config(repository), [f"tokenizer.path={path}"])
-        )
+        refuse(made, config_lib.override(config(repository), [f"tokenizer.path={path}"]))

@@ -9,19 +9,20 @@ import pyarrow.parquet as pq
 import pytest
 from flax import nnx
 
-from tests.shrunk import config, rows
+from tests.shrunk import config, context, rows, run
 from tests.stores import copy as copy_files
 from verifier import api, errors, export, rerank
 from verifier import config as config_lib
 from verifier.grading import corrections
 from verifier.hf import weights as hf_weights
 from verifier.model.transformer import Arch, Transformer
-from verifier.run import model_folder, workdir
-from verifier.run.context import Run
-from verifier.stages import runner, solutions
+from verifier.run import model_folder
+from verifier.stages import sample as sampling
+from verifier.stages import stored_samples, table_writing
 from verifier.system import checksums
 from verifier.tables import split_rows, store
 from verifier.text.sentencepiece_tokenizer import train_sentencepiece
+from verifier.text.split import OWN, TEST
 from verifier.text.tokenizer import load_tokenizer
 
 
@@ -114,7 +115,7 @@ def test_a_second_run_makes_nothing_anew(copy, capsys):
         if path.is_file() and path.parts[-2] != "report"
     }
     metrics = (copy / "report" / "metrics.json").read_text()
-    runner.run(config(), copy, runner.check_stages(None))
+    run(config(), copy, None)
     said = capsys.readouterr().err
     assert said.count("skipped") >= 8
     changed = {path.name for path, time in before.items() if path.stat().st_mtime_ns != time}
@@ -143,7 +144,7 @@ def test_other_settings_are_refused_by_name_and_nothing_is_lost(copy, assignment
         if path.is_file() and "tensorboard" not in str(path)
     }
     with pytest.raises(errors.UserError, match=assignment.split("=")[0]):
-        runner.run(config(assignment), copy, [stage])
+        run(config(assignment), copy, [stage])
     assert before == {
         path: path.read_bytes()
         for path in copy.rglob("*")
@@ -159,8 +160,8 @@ def test_samples_of_another_generator_are_refused_unless_asked_for(copy):
         checksums.write_sealed(path, manifest)
     shutil.rmtree(copy / "verifier")
     with pytest.raises(errors.WorkdirError, match="somebody else"):
-        runner.run(config(), copy, ["verify"])
-    runner.run(config("verify.other_generator=true"), copy, ["verify"])
+        run(config(), copy, ["verify"])
+    run(config("verify.other_generator=true"), copy, ["verify"])
     said = store.read_manifest(copy / "verifier")  # nobody knows in whose tokens those samples are
     assert said["trained_on"] == "somebody else" != said["generator"] and said["reads_text"]
 
@@ -176,7 +177,7 @@ def test_a_verifier_from_the_generators_own_weights_elsewhere_is_the_same_verifi
     export.export(copy / "generator", tmp_path / "there")
     for name in ("verifier", "tables/scores"):
         shutil.rmtree(copy / name)
-    runner.run(
+    run(
         config("verify.init=base", f"verify.weights={tmp_path / 'there'}"),
         copy,
         ["verify", "score"],
@@ -189,7 +190,7 @@ def test_a_verifier_from_the_generators_own_weights_elsewhere_is_the_same_verifi
     )
     (tmp_path / "there").rename(tmp_path / "elsewhere")
     capsys.readouterr()
-    runner.run(
+    run(
         config("verify.init=base", f"verify.weights={tmp_path / 'elsewhere'}"),
         copy,
         ["verify", "score"],
@@ -221,11 +222,13 @@ def test_a_verifier_with_other_tokens_reads_the_text_of_the_solutions(copy, tmp_
     )
     own.save(tmp_path / "base")
     other = config("verify.init=base", f"verify.weights={tmp_path / 'base'}")
-    runner.run(other, copy, ["verify", "score", "report"])
+    run(other, copy, ["verify", "score", "report"])
     reader, generator = load_tokenizer(copy / "verifier"), load_tokenizer(copy / "generator")
     assert reader.vocab_size != generator.vocab_size
     samples = rows(copy / "tables" / "samples" / "split=test")
-    read = Run(other, workdir.Workdir(copy)).samples("test", reader, as_text=True).to_pylist()
+    read = stored_samples.read(
+        context(other, copy, "score"), "samples", reader, True, TEST
+    ).to_pylist()
     read.sort(key=lambda row: (row["problem_id"], row["sample_id"]))
     for sample, row, score in zip(
         samples, read, rows(copy / "tables" / "scores" / "split=test"), strict=True
@@ -239,7 +242,7 @@ def test_a_verifier_with_other_tokens_reads_the_text_of_the_solutions(copy, tmp_
 
 
 def test_settings_without_effect_are_not_refused(copy):
-    runner.run(
+    run(
         config("sample.rows=8", "score.rows=4", "finetune.checkpoint_every=7"),
         copy,
         ["finetune", "sample", "score"],
@@ -250,21 +253,21 @@ def test_memory_that_holds_no_slot_is_refused_before_the_generator_is_read(copy,
     shutil.rmtree(copy / "tables" / "samples")
     monkeypatch.setattr(model_folder, "load", lambda *_: pytest.fail("the generator was read"))
     with pytest.raises(errors.UserError, match="does not fit into memory"):
-        runner.run(config("sample.memory_gib=0.0001"), copy, ["sample"])
+        run(config("sample.memory_gib=0.0001"), copy, ["sample"])
 
 
 def test_after_a_refusal_other_settings_may_be_tried(copy):
     shutil.rmtree(copy / "tables" / "samples")
     with pytest.raises(errors.UserError, match=r"lower\s+sample\.max_new_tokens=24"):
-        runner.run(config("sample.memory_gib=0.0001"), copy, ["sample"])
-    runner.run(config("sample.max_new_tokens=8"), copy, ["sample"])
+        run(config("sample.memory_gib=0.0001"), copy, ["sample"])
+    run(config("sample.max_new_tokens=8"), copy, ["sample"])
 
 
 def test_sampling_goes_on_after_the_last_whole_part_and_ends_the_same(copy, monkeypatch):
     folder = copy / "tables" / "samples" / "split=test"
     whole = rows(folder)
     shutil.rmtree(folder)
-    monkeypatch.setattr(solutions, "PART_ROWS", 1)
+    monkeypatch.setattr(table_writing, "PART_ROWS", 1)
     stop = iter(range(4))
 
     class Killed(BaseException):
@@ -280,10 +283,10 @@ def test_sampling_goes_on_after_the_last_whole_part_and_ends_the_same(copy, monk
     with monkeypatch.context() as patch:
         patch.setattr(store.TableWriter, "append", dying)
         with pytest.raises(Killed):
-            runner.run(config(), copy, ["sample"])
+            run(config(), copy, ["sample"])
     assert not (folder / "manifest.json").exists()
     assert len(list(folder.glob("part-*.parquet"))) == 4
-    runner.run(config("sample.rows=4"), copy, ["sample"])
+    run(config("sample.rows=4"), copy, ["sample"])
     again = rows(folder)
     for one, other in zip(whole, again, strict=True):
         assert one["tokens"] == other["tokens"] and one["solution"] == other["solution"]
@@ -304,7 +307,7 @@ def test_further_test_sets_join_a_finished_run_and_change_nothing_of_it(copy, tm
     made = {path: path.read_bytes() for path in (copy / "tables").rglob("*") if path.is_file()}
     folder = svamp_folder(tmp_path / "svamp", ["What is left?", "How many?", "How few?"])
     wanted = config("ood.sets=[svamp]", f"ood.dirs=[{folder}]")
-    runner.run(wanted, copy, runner.check_stages(None))
+    run(wanted, copy, None)
     after = json.loads((copy / "report" / "metrics.json").read_text())["splits"]
     assert {path: path.read_bytes() for path in made} == made
     assert {name: after[name] for name in before} == before
@@ -328,7 +331,7 @@ def test_a_further_test_set_shares_no_problem_with_what_is_learnt_from(copy, tmp
         json.dumps([{"Body": "", "Question": learnt, "Answer": 1.0}])
     )
     with pytest.raises(errors.UserError, match="in heldout and in test_svamp"):
-        runner.run(config("ood.sets=[svamp]", f"ood.dirs=[{tmp_path / 'svamp'}]"), copy, ["sample"])
+        run(config("ood.sets=[svamp]", f"ood.dirs=[{tmp_path / 'svamp'}]"), copy, ["sample"])
 
 
 def test_prompts_beyond_the_context_are_named_and_left_out(copy, capsys, monkeypatch):
@@ -342,9 +345,9 @@ def test_prompts_beyond_the_context_are_named_and_left_out(copy, capsys, monkeyp
         shutil.rmtree(copy / "tables" / name)
     shutil.rmtree(copy / "verifier")
     # as many tokens as a context holds take long
-    monkeypatch.setattr(solutions.Engine, "run", lambda self, prompts, *rest: [])
+    monkeypatch.setattr(sampling.Engine, "run", lambda self, prompts, *rest: [])
     room = shared.model.context - lengths[-2]  # for all but the longest
-    runner.run(config(f"sample.max_new_tokens={room}"), copy, ["sample"])
+    run(config(f"sample.max_new_tokens={room}"), copy, ["sample"])
     left_out = json.loads(
         (copy / "tables" / "samples" / "split=test" / "manifest.json").read_text()
     )["left_out"]
@@ -406,10 +409,10 @@ def test_known_wrong_gold_answers_are_corrected_where_that_is_asked_for(copy, ca
     monkeypatch.setattr(corrections, "known", lambda: known)
     before = rows(copy / "tables" / "labels" / "split=test")
     shutil.rmtree(copy / "tables" / "labels")
-    runner.run(config("label.fix_labels=true"), copy, ["label", "report"])
+    run(config("label.fix_labels=true"), copy, ["label", "report"])
     manifests = {
         split: store.read_manifest(copy / "tables" / "labels" / f"split={split}")
-        for split in workdir.SPLITS
+        for split in map(str, OWN)
     }
     assert manifests["test"]["fixed_labels"] == known and manifests["train"]["fixed_labels"] == []
     assert (
@@ -456,7 +459,7 @@ def test_labels_and_report_are_made_behind_an_object_store(finished, bucket):
     copy_files(finished[0], work)
     for name in ("tables/labels", "report"):
         (work / name).rmtree()
-    runner.run(config(), work, ["label", "report"])
+    run(config(), work, ["label", "report"])
     metrics = [
         json.loads((root / "report" / "metrics.json").read_text())["splits"]
         for root in (finished[0], work)

@@ -8,8 +8,9 @@ import shutil
 
 import pytest
 
-from tests.shrunk import config, rows
+from tests.shrunk import config, rows, run
 from verifier import errors, launch
+from verifier.recipes import token_verifier
 from verifier.run import workdir
 from verifier.stages import runner, sweep
 from verifier.system import checksums
@@ -27,7 +28,6 @@ THEMES = {
     },
     "judges": {"strict": ["label.grader=strict"], "solution": ["verify.level=solution"]},
 }
-STAGES = list(runner.STAGES)
 
 
 class Fake:
@@ -36,22 +36,22 @@ class Fake:
     def __init__(self, dies_after=None):
         self.made, self.left = collections.Counter(), dies_after
 
-    def __call__(self, config, root, stages):
-        this = workdir.Workdir(root)
-        workdir.refuse_other_settings(this, config)
-        for stage in ("problems", "finetune", "sample", "label", "verify", "score"):
-            for split, folder in this.results(stage).items():
-                own = workdir.settings(config, stage, split)
+    def __call__(self, stages, config, root, names):
+        workdir.refuse_other_settings(stages, root, config)
+        for stage in stages:
+            for split, folder in stage.results(root).items():
+                own = stage.settings(config, split)
                 if not workdir.is_done(folder, own):
                     if self.left == sum(self.made.values()):
                         raise KeyboardInterrupt
                     checksums.write_sealed(folder / "manifest.json", {"settings": own})
-                    self.made[(stage, split, sweep.follows_from(config, stage, split))] += 1
+                    follows = sweep.follows_from(config, stage, split)
+                    self.made[(stage.name, split, follows)] += 1
 
 
 def run_fake(root, fake, themes=THEMES, seeds=(0, 1), only=()):
-    variants = sweep.check(config(), themes, seeds, root)
-    sweep.run(variants, {theme: themes[theme] for theme in only or themes}, root, [], fake)
+    variants = sweep.check(config(), token_verifier.stages, themes, seeds, root)
+    sweep.run(variants, {theme: themes[theme] for theme in only or themes}, root, ["label"], fake)
     return variants
 
 
@@ -69,11 +69,11 @@ def test_every_result_is_made_once_whichever_variants_want_it(whole):
     assert made["finetune"] == 2 * 3  # of each seed: base, more, fewer
     assert made["verify"] == 2 * 8  # all but many, which only tests more
     wanted = {
-        (stage, split, sweep.follows_from(each.config, stage, split))
+        (stage.name, split, sweep.follows_from(each.config, stage, split))
         for of_seed in variants
         for each in of_seed
-        for stage in ("problems", "finetune", "sample", "label", "verify", "score")
-        for split in each.dir.results(stage)
+        for stage in each.stages
+        for split in stage.results(each.root)
     }
     assert set(fake.made) == wanted
     one = root / "seed=0"
@@ -122,9 +122,13 @@ def test_one_variant_of_a_theme_can_be_named():
 
 def test_names_of_several_words_are_lawful(tmp_path):
     ((_, variant),) = sweep.check(
-        config(), {"two epochs": {"of the verifier": ["verify.epochs=2"]}}, [0], tmp_path
+        config(),
+        token_verifier.stages,
+        {"two epochs": {"of the verifier": ["verify.epochs=2"]}},
+        [0],
+        tmp_path,
     )
-    assert variant.dir.root == tmp_path / "seed=0" / "of the verifier"
+    assert variant.root == tmp_path / "seed=0" / "of the verifier"
 
 
 def test_a_theme_that_is_run_later_takes_what_is_there_and_a_dead_link_is_made_anew(tmp_path):
@@ -148,8 +152,10 @@ def test_a_theme_that_is_run_later_takes_what_is_there_and_a_dead_link_is_made_a
 def test_results_of_other_settings_are_refused_and_never_shared(tmp_path):
     run_fake(tmp_path, Fake(), seeds=(0,))
     with pytest.raises(errors.WorkdirError, match=r"finetune\.learning_rate"):
-        variants = sweep.check(config("finetune.learning_rate=0.5"), THEMES, [0], tmp_path)
-        sweep.run(variants, THEMES, tmp_path, [], Fake())
+        variants = sweep.check(
+            config("finetune.learning_rate=0.5"), token_verifier.stages, THEMES, [0], tmp_path
+        )
+        sweep.run(variants, THEMES, tmp_path, ["label"], Fake())
 
 
 @pytest.mark.parametrize(
@@ -175,25 +181,25 @@ def test_a_sweep_that_cannot_be_run_is_refused_before_anything_is_written(
     tmp_path, themes, message
 ):
     with pytest.raises(errors.ConfigError, match=message):
-        sweep.check(config(), themes, [0], tmp_path / "work")
+        sweep.check(config(), token_verifier.stages, themes, [0], tmp_path / "work")
     assert not (tmp_path / "work").exists()
 
 
 def test_a_variant_of_a_sweep_ends_as_one_that_ran_alone(finished, tmp_path, capsys):
     themes = {"losses": {"solution": ["verify.level=solution"]}}
     shutil.copytree(finished[0], tmp_path / "sweep" / "seed=0" / "base")
-    variants = sweep.check(config(), themes, [0], tmp_path / "sweep")
-    sweep.run(variants, themes, tmp_path / "sweep", STAGES, runner.run)
+    variants = sweep.check(config(), token_verifier.stages, themes, [0], tmp_path / "sweep")
+    sweep.run(variants, themes, tmp_path / "sweep", None, runner.run)
     printed = capsys.readouterr().out
-    swept = variants[0][1].dir
-    assert swept.generator.is_symlink() and not swept.verifier.is_symlink()
-    runner.run(config("verify.level=solution"), tmp_path / "alone", STAGES)
-    alone = workdir.Workdir(tmp_path / "alone")
+    swept, alone = variants[0][1].root, tmp_path / "alone"
+    assert (swept / "generator").is_symlink() and not (swept / "verifier").is_symlink()
+    run(config("verify.level=solution"), alone)
     for name in ("samples", "labels", "scores"):
-        assert rows(swept.table(name, "test")) == rows(alone.table(name, "test"))
+        table = f"tables/{name}/split=test"
+        assert rows(swept / table) == rows(alone / table)
     found = json.loads((tmp_path / "sweep" / "compare" / "losses" / "comparison.json").read_text())
     own = found["splits"]["test"]["solution"]
-    metrics = json.loads((swept.report / "metrics.json").read_text())["splits"]["test"]
+    metrics = json.loads((swept / "report" / "metrics.json").read_text())["splits"]["test"]
     for name in ("best_of_n", "majority", "greedy_accuracy", "mean_sample_accuracy"):
         assert own["figures"][name]["value"] == metrics[name]["value"]
     assert "majority" not in own["differences"]  # the samples are shared: no estimate

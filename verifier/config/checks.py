@@ -30,11 +30,6 @@ def check(config: Config) -> None:
             f"verify.init={config.verify.init}: a verifier that starts from the generator has "
             "the generator's weights; set verify.init=base, or leave verify.weights empty"
         )
-    if not config.verify.has_work:
-        raise ConfigError(
-            "verify.epochs=0.0 with verify.steps=0: the verifier would not be trained at all; "
-            "expected one above 0"
-        )
     for path, entries in (("report.ks", config.report.ks), ("data.kinds", config.data.kinds)):
         if not entries:
             raise ConfigError(f"{path}=[]: expected at least one entry")

@@ -74,7 +74,7 @@ def run(argv: Sequence[str]) -> str:
 
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices.count)
-    return answer.answer(config, devices, _STAGES.value)
+    return answer.answer(config, experiment.load_recipe(_EXP.value), devices, _STAGES.value)
 
 
 def main(argv: Sequence[str]) -> None:

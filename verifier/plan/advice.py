@@ -13,6 +13,7 @@ from verifier.errors import UserError
 from verifier.plan import footprints
 from verifier.plan.devices import Devices
 from verifier.plan.subject import Subject
+from verifier.run.stage import Job
 
 
 def limit(devices: Devices) -> float:
@@ -20,16 +21,16 @@ def limit(devices: Devices) -> float:
     return USABLE * devices.kind.gigabytes * 1e9 if devices.kind else float("inf")
 
 
-def ways_out(subject: Subject, stage: str, devices: Devices) -> str:
-    """What to set so that a stage fits, as a line to print: the first that does, cheapest first, or
+def ways_out(subject: Subject, job: Job, devices: Devices) -> str:
+    """What to set so that a job fits, as a line to print: the first that does, cheapest first, or
     how far they lead.
     """
     tried: dict[str, int] = {}
-    for assignments in _candidates(subject.config, stage, devices):
+    for assignments in _candidates(subject.config, job, devices):
         shown = " ".join(assignments)
         try:
             found = footprints.plan(
-                subject._replace(config=override(subject.config, assignments)), stage, devices
+                subject._replace(config=override(subject.config, assignments)), job, devices
             )
         except UserError:
             continue  # this mesh divides the model no better, or holds no slot
@@ -48,21 +49,21 @@ def ways_out(subject: Subject, stage: str, devices: Devices) -> str:
     )
 
 
-def _candidates(config: Config, stage: str, devices: Devices) -> Iterator[list[str]]:
+def _candidates(config: Config, job: Job, devices: Devices) -> Iterator[list[str]]:
     """Settings from the cheapest on; later ones gather up what helped before."""
     narrow = [] if config.model.dtype == "bfloat16" else ["model.dtype=bfloat16"]
-    if stage in footprints.JOBS:
-        yield from _for_training(config, stage, devices, narrow)
+    if job.kind == "train":
+        yield from _for_training(config, job, devices, narrow)
         return
     knob, rows = (
         ("sample.rows", config.sample.rows)
-        if stage == "sample"
+        if job.kind == "draw"
         else ("score.rows", config.score.rows)
     )
     fewer = [[f"{knob}={rows >> n}"] for n in range(1, 5) if rows >> n]
-    if stage == "sample" and rows:
+    if job.kind == "draw" and rows:
         yield ["sample.rows=0"]
-    elif stage == "sample" and devices.kind:  # as many slots as memory holds: give them less of it
+    elif job.kind == "draw" and devices.kind:  # as many slots as memory holds: give them less of it
         whole = config.sample.memory_gib or limit(devices) / 2**30
         fewer = [[f"sample.memory_gib={share * whole:.1f}"] for share in (0.9, 0.75, 0.5, 0.25)]
     yield from fewer
@@ -76,15 +77,15 @@ def _candidates(config: Config, stage: str, devices: Devices) -> Iterator[list[s
 
 
 def _for_training(
-    config: Config, stage: str, devices: Devices, narrow: list[str]
+    config: Config, job: Job, devices: Devices, narrow: list[str]
 ) -> Iterator[list[str]]:
-    job = getattr(config, stage)
-    again = [] if job.remat else [f"{stage}.remat=true"]
+    section = job.section(config)
+    again = [] if section.remat else [f"{job.name}.remat=true"]
     groups = devices.count // config.mesh.tensor
-    most = job.batch_rows // groups  # micro-batches of one row a group
+    most = section.batch_rows // groups  # micro-batches of one row a group
     parts = (
-        [f"{stage}.accumulate={most}"]
-        if groups and job.batch_rows % groups == 0 and most > job.accumulate
+        [f"{job.name}.accumulate={most}"]
+        if groups and section.batch_rows % groups == 0 and most > section.accumulate
         else []
     )
     for one in (again, parts, [*again, *parts]):

@@ -12,40 +12,59 @@ from collections.abc import Sequence
 from verifier import config as config_lib
 from verifier import errors
 from verifier.plan import devices as devices_lib
+from verifier.run.experiment import Recipe
 
 
 def answer(
-    config: config_lib.Config, devices: devices_lib.Devices, names: Sequence[str] | None
+    config: config_lib.Config,
+    recipe: Recipe | None,
+    devices: devices_lib.Devices,
+    names: Sequence[str] | None,
 ) -> str:
-    """The plan of some stages as text; None: of all that the settings have."""
-    from verifier.plan import advice, footprints, subject, table
+    """The plan of some jobs as text.
 
-    all_names = ("pretrain", "finetune", "sample", "verify", "score")
-    if strange := [name for name in names or () if name not in all_names]:
+    Args:
+        config: checked.
+        recipe: the stages whose jobs are planned; None: the paper's own.
+        devices: they run on.
+        names: of jobs; None: of all that the settings have.
+
+    Raises:
+        UserError: a name that is no job, or what cannot be planned.
+    """
+    from verifier.plan import advice, footprints, subject, table
+    from verifier.recipes import token_verifier
+
+    stages = (recipe or token_verifier.stages)(config)
+    jobs = {job.name: job for stage in stages for job in stage.jobs}
+    if strange := [name for name in names or () if name not in jobs]:
         raise errors.ConfigError(
-            f"--stages: nothing is planned for {strange[0]!r}; expected some of "
-            f"{', '.join(all_names)}"
+            f"--stages: nothing is planned for {strange[0]!r}; expected some of {', '.join(jobs)}"
         )
-    idle = {name for name in footprints.JOBS if not getattr(config, name).has_work}
-    asked = [name for name in all_names if (name not in idle if names is None else name in names)]
+    asked = [
+        job
+        for name, job in jobs.items()
+        if (job.kind != "train" or job.section(config).has_work if names is None else name in names)
+    ]
     config = dataclasses.replace(config, mesh=footprints.closed(config.mesh, devices))
-    found = subject.read(config)
+    planned_for = subject.read(config, list(jobs.values()))
     planned: list[footprints.Stage | str] = []
     ways: dict[str, str] = {}
-    for name in asked:
+    for job in asked:
         try:
-            stage = footprints.plan(found, name, devices)
+            stage = footprints.plan(planned_for, job, devices)
             planned.append(stage)
             fits = stage.total <= advice.limit(devices)
         except errors.ConfigError:
             raise
         except errors.UserError as error:  # sampling has sizes of its own to refuse
-            planned.append(name)
-            ways[name] = f"{error}\n  "
+            planned.append(job.name)
+            ways[job.name] = f"{error}\n  "
             fits = False
         if not fits:
-            ways[name] = ways.get(name, "") + advice.ways_out(found, name, devices)
-    return table.render(found, devices, planned, ways)
+            out = advice.ways_out(planned_for, job, devices)
+            ways[job.name] = ways.get(job.name, "") + out
+    return table.render(planned_for, devices, planned, ways)
 
 
 def mesh(text: str | None) -> list[str]:

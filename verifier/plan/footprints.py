@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from verifier.config import MeshConfig, TrainConfig
+from verifier.config import MeshConfig
 from verifier.data.batches import Batch
 from verifier.decode import lowering, memory, steps
 from verifier.decode import score as score_lib
@@ -31,10 +31,10 @@ from verifier.plan.devices import Devices
 from verifier.plan.programs import Size
 from verifier.plan.subject import Subject
 from verifier.run import device_checks
-from verifier.stages import training
+from verifier.run.stage import Job
+from verifier.text.split import OWN
 from verifier.train import step
 
-JOBS = device_checks.JOBS
 _UNBOUNDED_GIB = 2.0**20  # where nothing is known of the device
 
 
@@ -64,12 +64,12 @@ def closed(mesh: MeshConfig, devices: Devices) -> MeshConfig:
     return MeshConfig(*sharding.make_mesh(mesh, jax.devices()[: devices.count]).shape.values())
 
 
-def plan(subject: Subject, name: str, devices: Devices) -> Stage:
+def plan(subject: Subject, job: Job, devices: Devices) -> Stage:
     """What a stage needs.
 
     Args:
         subject: what runs.
-        name: pretrain, finetune, sample, verify or score.
+        job: of a stage.
         devices: of the run; JAX must have as many virtual ones.
 
     Raises:
@@ -80,27 +80,28 @@ def plan(subject: Subject, name: str, devices: Devices) -> Stage:
     of_all = jax.devices()[: devices.count]
     whole = sharding.make_mesh(config.mesh, of_all)
     sharding.check(subject.arch, whole)
-    if name in JOBS:
-        return _train(subject, name, whole)
+    if job.kind == "train":
+        return _train(subject, job, whole)
     own = sharding.own_mesh(config.mesh, of_all, of_all[: devices.a_host])
     # A CPU without a mesh reads a few rows at a time (`model.attention`), as no accelerator does.
     alone = sharding.make_mesh(MeshConfig(1, 1, 1), of_all[:1]) if own is None else None
     with sharding.using(alone):
-        return (_sample if name == "sample" else _score)(subject, own, devices)
+        return (_draw if job.kind == "draw" else _read)(subject, job, own, devices)
 
 
-def _train(subject: Subject, name: str, mesh: Mesh) -> Stage:
+def _train(subject: Subject, job: Job, mesh: Mesh) -> Stage:
     """A training job: the step, and the reading of a held-out batch, which is not divided into
     micro-batches.
     """
-    config: TrainConfig = getattr(subject.config, name)
-    device_checks.check_rows(name, config, mesh)
-    loss = training.loss_of(name, subject.config, subject.vocab_size)
+    config = job.section(subject.config)
+    device_checks.check_rows(job.name, config, mesh)
+    assert job.loss is not None  # of a training job
+    loss = job.loss(subject.config, subject.vocab_size)
 
     def made(layers: int) -> tuple[step.Programs, step.TrainState, Batch]:
-        graph, params, constants = step.split_model(_model(subject, layers, name == "verify"))
+        graph, params, constants = step.split_model(_model(subject, layers, job.value_head))
         found, optimizer = step.compile_steps(
-            (graph, constants), loss, config, 1000, subject.config.seed, name
+            (graph, constants), loss, config, 1000, subject.config.seed, job.name
         )
         rows = NamedSharding(mesh, sharding.ROWS)
         shape = (config.batch_rows, config.row_tokens)
@@ -133,30 +134,28 @@ def _train(subject: Subject, name: str, mesh: Mesh) -> Stage:
     done = costs.train_step(subject.arch, config, dict(mesh.shape), _itemsize(subject))
     shown = f"{config.batch_rows} x {config.row_tokens}"
     return Stage(
-        name,
+        job.name,
         shown,
         held,
         0,
         done,
         costs.PACKED * config.batch_rows * config.row_tokens,
-        _trained_tokens(subject, name),
+        _trained_tokens(subject, job),
     )
 
 
-def _trained_tokens(subject: Subject, name: str) -> float:
+def _trained_tokens(subject: Subject, job: Job) -> float:
     """Tokens of all examples of a job: solutions behind their prompts; for the verifier, samples in
     equal mix with ground truth.
     """
-    config, train = (
-        subject.config,
-        subject.texts["corpus" if name == "pretrain" and "corpus" in subject.texts else "train"],
-    )
+    config, texts = subject.config, subject.texts
+    train = texts["corpus" if job.name == "pretrain" and "corpus" in texts else "train"]
     tokens = train.problems * (train.prompt + train.solution)
-    job: TrainConfig = getattr(config, name)
-    if job.steps:
-        return float(job.steps * job.batch_rows * job.row_tokens * costs.PACKED)
-    if name != "verify":
-        return float(job.epochs * tokens)
+    section = job.section(config)
+    if section.steps:
+        return float(section.steps * section.batch_rows * section.row_tokens * costs.PACKED)
+    if not job.value_head:
+        return float(section.epochs * tokens)
     samples = min(
         config.sample.train_samples,
         config.verify.samples_per_problem or config.sample.train_samples,
@@ -164,16 +163,16 @@ def _trained_tokens(subject: Subject, name: str) -> float:
     share = min(config.sample.train_problems or train.problems, train.problems) / max(
         train.problems, 1
     )
-    return config.verify.epochs * tokens * share * samples * (2 if config.verify.lm_weight else 1)
+    return section.epochs * tokens * share * samples * (2 if config.verify.lm_weight else 1)
 
 
-def _sample(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
+def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Stage:
     """Sampling on one machine; the others do the same."""
     config, arch = subject.config.sample, subject.arch
     model = _model(subject, arch.layers, False)
     splits = {
         split: (subject.texts[split], getattr(config, f"{split}_samples"))
-        for split in ("train", "heldout", "test")
+        for split in map(str, OWN)
     }
     if config.train_problems:
         train, samples = splits["train"]
@@ -187,7 +186,7 @@ def _sample(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
         max(text.longest for text, _ in splits.values()),
         max(arch.context - config.max_new_tokens, 1),
     )
-    job = memory.Work(
+    asked = memory.Work(
         longest, most[0].problems, most[1], config.max_new_tokens, groups * devices.hosts
     )
     weights = steps.outline(model, subject.vocab_size, mesh)
@@ -196,7 +195,7 @@ def _sample(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
     )
     part = sharding.part_of(arch, mesh)
     sizes = memory.plan(
-        part, weights, job, config.rows, gib, devices.kind.platform if devices.kind else "tpu"
+        part, weights, asked, config.rows, gib, devices.kind.platform if devices.kind else "tpu"
     )
 
     def shapes(layers: int) -> lowering.Given:
@@ -228,7 +227,7 @@ def _sample(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
     slots = sizes.rows * groups * devices.hosts
     done = Work(operations, held["parameters"] + keys * token_bytes)
     return Stage(
-        "sample",
+        job.name,
         f"{slots:,} slots",
         held,
         _bytes(stored) + copied,
@@ -238,7 +237,7 @@ def _sample(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
     )
 
 
-def _score(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
+def _read(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Stage:
     """Scoring on one machine; the others do the same."""
     config, arch = subject.config, subject.arch
     texts, samples = subject.texts["test"], config.sample.test_samples
@@ -291,7 +290,7 @@ def _score(subject: Subject, mesh: Mesh | None, devices: Devices) -> Stage:
     done = Work(operations, gathered + held["caches"])
     shown = f"{devices.hosts * rows} x {row_tokens}"
     return Stage(
-        "score",
+        job.name,
         shown,
         held,
         0,

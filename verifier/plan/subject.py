@@ -11,13 +11,14 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from verifier.config import Config
+from verifier.config import Config, flatten
 from verifier.errors import ConfigError, TokenizerError
 from verifier.hf import files as hf_files
 from verifier.hf import weights as hf_weights
 from verifier.model.arch import Arch, scratch_arch
 from verifier.plan.published import GSM8K, MODELS, Text
-from verifier.stages.training import base_arch, generator_jobs
+from verifier.run.stage import Job
+from verifier.stages.base_model import base_arch
 from verifier.system import paths
 from verifier.tasks import sources
 from verifier.text.bytes_tokenizer import ByteTokenizer
@@ -37,7 +38,7 @@ class Subject(NamedTuple):
     notes: tuple[str, ...]  # what was assumed
 
 
-def read(config: Config) -> Subject:
+def read(config: Config, jobs: Sequence[Job]) -> Subject:
     """Finds out what the settings stand for.
 
     Sizes come from the model section, from the config.json in the folder that `model.weights`
@@ -64,13 +65,14 @@ def read(config: Config) -> Subject:
             dataclasses.replace(stored, vocab_size=rows),
             config,
             config.model.weights,
-            generator_jobs(config),
+            [job for job in jobs if job.weights == "model.weights" and job.kind == "train"],
         )
-    if "verify" not in generator_jobs(config):
-        notes.append(
-            "the verifier is planned with the generator's sizes, not those of "
-            f"{config.verify.weights}"
-        )
+    for job in jobs:
+        if job.weights != "model.weights":
+            notes.append(
+                "the verifier is planned with the generator's sizes, not those of "
+                f"{flatten(config)[job.weights]}"
+            )
     if config.verify.deduplicate:
         notes.append(
             "samples that are alike are counted, though verify.deduplicate leaves them out"

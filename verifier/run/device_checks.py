@@ -13,12 +13,10 @@ from verifier import errors
 from verifier.decode import memory
 from verifier.model import sharding
 from verifier.model.arch import parameters, scratch_arch
-
-_TRAINED_BY = {"finetune": ("pretrain", "finetune"), "verify": ("verify",)}  # jobs by stage
-JOBS = tuple(job for jobs in _TRAINED_BY.values() for job in jobs)
+from verifier.run.stage import Stage
 
 
-def check(config: config_lib.Config, stages: Sequence[str]) -> None:
+def check(config: config_lib.Config, stages: Sequence[Stage]) -> None:
     """Refuses what some of the stages could not do on these devices.
 
     Args:
@@ -31,18 +29,15 @@ def check(config: config_lib.Config, stages: Sequence[str]) -> None:
             training job.
         UserError: a model of random weights that the devices cannot hold.
     """
-    for stage, jobs in _TRAINED_BY.items():
-        if stage not in stages:
+    for job in [job for stage in stages for job in stage.jobs]:
+        if job.kind != "train":
+            sharding.own_mesh(config.mesh)
             continue
-        mesh = sharding.make_mesh(config.mesh)
-        for name in jobs:
-            job: config_lib.TrainConfig = getattr(config, name)
-            if job.has_work:
-                check_rows(name, job, mesh)
-        if stage == "finetune" and not config.model.weights:
-            _check_size(config, mesh)
-    if {"sample", "score"} & set(stages):
-        sharding.own_mesh(config.mesh)
+        section, mesh = job.section(config), sharding.make_mesh(config.mesh)
+        if section.has_work:
+            check_rows(job.name, section, mesh)
+            if job.weights == "model.weights" and not config.model.weights:
+                _check_size(config, mesh)
 
 
 def _check_size(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:

@@ -24,7 +24,9 @@ from verifier import config as config_lib
 from verifier import errors
 from verifier.config import kinds
 from verifier.config.assignments import nearest
+from verifier.run.stage import Stage
 
+Recipe = Callable[[config_lib.Config], list[Stage]]
 Themes = dict[str, dict[str, list[str]]]  # assignments by theme and variant
 
 # What running a module can raise: Python's own errors but for those that end a process.
@@ -93,6 +95,29 @@ def load_themes(name: str) -> Themes:
         theme: {variant: list(each) for variant, each in variants.items()}
         for theme, variants in found.items()
     }
+
+
+def load_recipe(name: str) -> Recipe | None:
+    """The stages that an experiment file gives by `get_stages(config)`; None where it has none and
+    so is a run of the paper's own. Arguments and errors as `load`.
+    """
+    flag, path = f"--exp={name}", _path(name, f"--exp={name}")
+    with _running(flag, path):
+        get_stages = getattr(_module(name), "get_stages", None)
+    if get_stages is None:
+        return None
+
+    def recipe(config: config_lib.Config) -> list[Stage]:
+        with _running(flag, path):
+            stages = get_stages(config)
+        if not isinstance(stages, list) or not all(isinstance(each, Stage) for each in stages):
+            raise errors.ConfigError(
+                f"{flag}: get_stages() gave {kinds.shown(stages)}; expected a list of "
+                "verifier.run.stage.Stage"
+            )
+        return stages
+
+    return recipe
 
 
 def _is_table(found: object, is_entry: Callable[[object], bool]) -> bool:

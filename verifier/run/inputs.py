@@ -6,19 +6,13 @@ Knows knobs and files, no meaning.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verifier import config as config_lib
 from verifier.hf import files as hf_files
 from verifier.system import checksums, paths
 
-# The knobs that name files, by the stage that reads them; `data.dir` and the like are not among
-# these: problems are kept as a table.
-KNOBS = {
-    "finetune": ("model.weights", "tokenizer.path", "pretrain.corpus"),
-    "verify": ("verify.weights",),
-}
 _WEIGHTS = ("model.weights", "verify.weights")
 _READ = ("*.json", "*.model", "*.jinja")  # of a folder, how its weights and its tokenizer are read
 _BESIDE = (
@@ -30,7 +24,7 @@ _BESIDE = (
 )
 
 
-def sums(config: config_lib.Config, stage: str) -> dict[str, dict[str, str]]:
+def sums(config: config_lib.Config, knobs: Sequence[str]) -> dict[str, dict[str, str]]:
     """The SHA-256 of every file that a stage's knobs name, by knob and name; a knob that is not set
     is left out.
 
@@ -38,7 +32,7 @@ def sums(config: config_lib.Config, stage: str) -> dict[str, dict[str, str]]:
         WeightsError: there are no such weights.
     """
     flat = config_lib.flatten(config)
-    named = {knob: str(flat[knob]) for knob in KNOBS[stage] if flat[knob]}
+    named = {knob: str(flat[knob]) for knob in knobs if flat[knob]}
     place = {
         knob: hf_files.resolve_weights(value) if knob in _WEIGHTS else paths.local(value)
         for knob, value in named.items()

@@ -1,7 +1,5 @@
 """Variants of one experiment, one after the other, over shared results.
 
-Knows settings and workdirs; what a run does, it is given.
-
 ROOT/seed=0/base/           a workdir like any other
 ROOT/seed=0/VARIANT/        another; a result that an earlier one has made of the same settings is a
                             link to it
@@ -26,15 +24,19 @@ from verifier.config import kinds
 from verifier.report import comparison_page, side_by_side
 from verifier.report import variants as variants_lib
 from verifier.run import hosts, workdir
+from verifier.run.stage import Stage, chosen
 from verifier.system import atomic, log, paths
 from verifier.tables import store
+from verifier.tables.results import Page
+from verifier.text.split import Split
 
 BASE = "base"  # the variant without assignments, which every theme is compared with
 Themes = Mapping[str, Mapping[str, Sequence[str]]]  # assignments by theme and variant
-RunOne = Callable[[config_lib.Config, pathlib.Path, Sequence[str]], None]  # pipeline.run
-# of a theme or variant, which is a folder of that name
+Recipe = Callable[[config_lib.Config], Sequence[Stage]]
+# What a run does: `runner.run`.
+RunOne = Callable[[Sequence[Stage], config_lib.Config, pathlib.Path, Sequence[str] | None], None]
+# Of a theme or variant, which has a folder of that name.
 _NAME = re.compile(r"\w(?:[\w .+=,-]{0,58}[\w.+=,-])?")
-_STAGES = ("problems", "finetune", "sample", "label", "verify", "score")
 
 
 class Variant(NamedTuple):
@@ -42,16 +44,22 @@ class Variant(NamedTuple):
 
     name: str
     config: config_lib.Config
-    dir: workdir.Workdir
+    root: pathlib.Path
+    stages: Sequence[Stage]
 
 
 def check(
-    config: config_lib.Config, themes: Themes, seeds: Sequence[int], root: pathlib.Path
+    config: config_lib.Config,
+    recipe: Recipe,
+    themes: Themes,
+    seeds: Sequence[int],
+    root: pathlib.Path,
 ) -> list[list[Variant]]:
     """The variants of every seed, base first.
 
     Args:
         config: of the base.
+        recipe: the stages of each.
         themes: assignments by theme and variant, of all themes, run or not: what any of their
             variants has made is shared. A variant may stand in several themes, with the same
             assignments.
@@ -87,24 +95,25 @@ def check(
                     f"the variant {name!r} of the theme {theme!r} has the name of another one; "
                     "call it otherwise"
                 )
-    found: list[list[Variant]] = []
+    of_seeds: list[list[Variant]] = []
     for seed in seeds:
-        found.append([])
+        of_seeds.append([])
         for name, assignments in assigned.items():
             try:
                 own = config_lib.override(config, [f"seed={seed}", *assignments])
                 config_checks.check(own)
             except errors.ConfigError as error:
                 raise errors.ConfigError(f"the variant {name!r}: {error}") from error
-            found[-1].append(Variant(name, own, workdir.Workdir(root / f"seed={seed}" / name)))
-    return found
+            variant = Variant(name, own, root / f"seed={seed}" / name, recipe(own))
+            of_seeds[-1].append(variant)
+    return of_seeds
 
 
 def run(
     variants: Sequence[Sequence[Variant]],
     themes: Themes,
     root: pathlib.Path,
-    stages: Sequence[str],
+    names: Sequence[str] | None,
     run_one: RunOne,
 ) -> None:
     """Runs the base and the variants of some themes, then compares those of each; killed and
@@ -114,19 +123,22 @@ def run(
         variants: from `check`.
         themes: those of `check` that are to be run.
         root: of the sweep.
-        stages: names of stages, in order.
-        run_one: what a run does: `pipeline.run`.
+        names: of stages; None: all.
+        run_one: what a run does.
     """
     wanted = {BASE, *(name for theme in themes.values() for name in theme)}
-    with workdir.locked(workdir.Workdir(root)) if hosts.is_first() else contextlib.nullcontext():
+    with workdir.locked(root) if hosts.is_first() else contextlib.nullcontext():
         for of_seed in variants:
             for variant in (each for each in of_seed if each.name in wanted):
-                log.say(f"==== {variant.dir.root}")
+                log.say(f"==== {variant.root}")
                 if hosts.is_first():
                     share(variant, of_seed)
                 hosts.wait("shared")
-                run_one(variant.config, variant.dir.root, stages)
-        if "report" in stages and hosts.is_first():
+                run_one(variant.stages, variant.config, variant.root, names)
+        reported = any(
+            isinstance(stage.makes, Page) for stage in chosen(variants[0][0].stages, names)
+        )
+        if reported and hosts.is_first():
             for theme in themes:
                 compare(theme, [BASE, *themes[theme]], variants, root / "compare" / theme)
         hosts.wait("compared")
@@ -140,7 +152,7 @@ def compare(
     """
     roots = {
         name: {
-            each.config.seed: each.dir.root
+            each.config.seed: each.root
             for of_seed in variants
             for each in of_seed
             if each.name == name
@@ -178,59 +190,48 @@ def share(variant: Variant, others: Sequence[Variant]) -> None:
     Whether a linked result is really of this variant's settings is judged by the rule of every
     workdir, when a stage looks at it.
     """
-    further = workdir.further_splits(variant.config)
     linked: dict[str, list[str]] = {}
-    for stage in _STAGES:
-        for split, folder in variant.dir.results(stage, further).items():
+    for stage in variant.stages:
+        for split, folder in stage.results(variant.root).items():
             if folder.is_symlink() and not folder.exists():  # what it led to has been removed
                 folder.unlink()
             if folder.exists():
                 continue
             for other in others:
-                theirs = other.dir.results(stage, workdir.further_splits(other.config)).get(split)
-                if (
-                    other.name != variant.name
-                    and theirs is not None
-                    and _finished_alike(variant, other, stage, split, theirs)
-                ):
+                theirs = _finished_alike(variant, stage, split, other)
+                if other.name != variant.name and theirs is not None:
                     folder.parent.mkdir(parents=True, exist_ok=True)
                     folder.symlink_to(
                         os.path.relpath(theirs.resolve(), folder.parent.resolve()),
                         target_is_directory=True,
                     )
-                    linked.setdefault(other.name, []).append(f"{stage} {split}".strip())
+                    words = f"{stage.name} {split or ''}".strip()
+                    linked.setdefault(other.name, []).append(words)
                     break
     for name, results in linked.items():
         log.say(f"{variant.name} shares with {name}: {', '.join(results)}")
 
 
 def _finished_alike(
-    variant: Variant, other: Variant, stage: str, split: str, theirs: pathlib.Path
-) -> bool:
-    finished = store.read_manifest(theirs) is not None
-    return finished and follows_from(variant.config, stage, split) == follows_from(
-        other.config, stage, split
-    )
+    variant: Variant, stage: Stage, split: Split | None, other: Variant
+) -> pathlib.Path | None:
+    """Where another variant has finished what a stage would make; None where it has not."""
+    for same in other.stages:
+        folder = same.results(other.root).get(split)
+        if (same.makes, same.place) != (stage.makes, stage.place) or folder is None:
+            continue
+        own = follows_from(variant.config, stage, split)
+        if store.read_manifest(folder) and own == follows_from(other.config, same, split):
+            return folder
+    return None
 
 
 @functools.cache  # asked for every pair of variants, and again for what each result is made from
-def follows_from(config: config_lib.Config, stage: str, split: str = "") -> str:
+def follows_from(config: config_lib.Config, stage: Stage, split: Split | None = None) -> str:
     """All settings that a result follows from, its own and those of what it is made from, as
     canonical JSON.
     """
-    asked = split.removesuffix(workdir.GREEDY_SUFFIX)
-    inputs = {
-        "problems": (),
-        "finetune": (("problems", "train"), ("problems", "heldout")),
-        "sample": (("finetune", ""), ("problems", asked)),
-        "label": (("sample", split), ("problems", asked)),
-        "verify": (("finetune", ""), ("label", "train"), ("label", "heldout")),
-        "score": (("verify", ""), ("sample", split)),
-    }[stage]
-    own = workdir.settings(config, stage, split)
-    # a run is told by what it has read; a sweep must know before anything is read
-    if stage == "problems":
-        own |= config_lib.settings_of(
-            config, "data.source", "data.dir", "data.test_dir", "ood.dirs"
-        )
-    return json.dumps([own, [follows_from(config, *each) for each in inputs]], sort_keys=True)
+    # A run is told by what it has read; a sweep must know before anything is read.
+    own = stage.settings(config, split) | config_lib.settings_of(config, *stage.files)
+    made_from = [follows_from(config, part.stage, part.split) for _, part in stage.parts(split)]
+    return json.dumps([own, made_from], sort_keys=True)

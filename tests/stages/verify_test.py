@@ -1,4 +1,4 @@
-"""Which examples the training stages make of the tables."""
+"""Which examples the verifier's training makes of the tables."""
 
 from __future__ import annotations
 
@@ -7,23 +7,34 @@ import types
 import numpy as np
 import pytest
 
+from tests.shrunk import context
 from verifier import config as config_lib
 from verifier.errors import UserError
-from verifier.run import workdir
-from verifier.run.context import Run
-from verifier.stages import training
+from verifier.run.context import Context
+from verifier.stages import verify
 from verifier.system import checksums
 from verifier.tables import store
 
 PROBLEMS = [types.SimpleNamespace(problem_id=name) for name in "abc"]
 
 
+class Stage(Context):
+    """verify at work, with problems of one letter that are no table."""
+
+    def problems(self, role, split=None):
+        return PROBLEMS
+
+    def prompt_ids(self, problem, tokenizer):
+        return [1, ord(problem.problem_id)]
+
+
 class Tables:
-    """What `_value_examples` asks of a run, over tables with rows in a given order."""
+    """Samples and labels with rows in a given order, and what is learned from them."""
 
     def __init__(self, folder, order, labels=None, **knobs):
-        self.config = config_lib.Config(verify=config_lib.VerifyConfig(**knobs))
-        self.dir = workdir.Workdir(folder)
+        config = config_lib.Config(verify=config_lib.VerifyConfig(**knobs))
+        at_work = context(config, folder, "verify")
+        self.context = Stage(config, folder, at_work.stage, at_work.stages)
         keys = [(problem.problem_id, j) for problem in PROBLEMS for j in range(4)]
         samples = [
             {
@@ -54,26 +65,19 @@ class Tables:
         self.write("labels", made, order if labels is None else labels)
 
     def write(self, table, rows, order):
-        writer = store.TableWriter(self.dir.table(table, "train"), table, {})
+        writer = store.TableWriter(self.context.source(table), table, {})
         by_problem = [[row for row in rows if row["problem_id"] == "abc"[n]] for n in order]
         for part in by_problem:
             writer.append(part)
         writer.finish({})
 
-    def samples(self, *how):
-        return Run.samples(self, *how)
-
-    def prompt_ids(self, problem, tokenizer):
-        return [1, ord(problem.problem_id)]
-
     def examples(self, vocab_size=128):
-        return training._value_examples(
-            self, "train", PROBLEMS, types.SimpleNamespace(vocab_size=vocab_size), False
-        )
+        reader = types.SimpleNamespace(vocab_size=vocab_size)
+        return verify._examples(self.context, verify.TRAIN, reader, False)
 
     def noted(self, table, **settings):
         """Notes in a table's manifest what it was made from."""
-        path = self.dir.table(table, "train") / "manifest.json"
+        path = self.context.source(table) / "manifest.json"
         checksums.write_sealed(path, store.read_manifest(path.parent) | {"settings": settings})
 
 
@@ -100,7 +104,7 @@ def test_examples_do_not_depend_on_the_order_in_which_problems_were_sampled(tmp_
 
 def test_labels_of_other_samples_are_refused(tmp_path):
     tables = Tables(tmp_path, [0, 1, 2])
-    store.remove_table(tables.dir.table("labels", "train"))
+    store.remove_table(tables.context.source("labels"))
     tables.write(
         "labels",
         [{"problem_id": "a", "sample_id": 0, "answer": None, "correct": True, "grader": "x"}],
@@ -114,9 +118,7 @@ def test_labels_of_samples_that_were_drawn_anew_are_refused_though_their_names_a
     tmp_path,
 ):
     tables = Tables(tmp_path, [0, 1, 2])
-    tables.noted(
-        "labels", samples=store.table_id(store.read_manifest(tables.dir.table("samples", "train")))
-    )
+    tables.noted("labels", samples=tables.context.id_of("samples"))
     assert len(tables.examples()) == 12
     tables.noted("labels", samples="0123456789abcdef")
     with pytest.raises(

@@ -6,19 +6,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from flax import nnx
 
+from tests.shrunk import context
 from verifier import config as config_lib
 from verifier import errors, rerank
 from verifier.model.heads import ReservedLogitHead, Verifier
 from verifier.model.transformer import Arch, Transformer
-from verifier.run import model_folder, workdir
-from verifier.run.context import Run
-from verifier.stages import runner, solutions
+from verifier.run import model_folder
+from verifier.run.context import Context
 from verifier.tables import store
+from verifier.text.split import OWN, Split
 from verifier.text.tokenizer import ByteTokenizer
 
 TOKENIZER = ByteTokenizer()
@@ -36,16 +39,36 @@ def solution(length: int) -> str:
     )
 
 
+class Made(NamedTuple):
+    """A run's settings and workdir, and its stages at work in it."""
+
+    config: config_lib.Config
+    root: pathlib.Path
+
+    def at(self, name: str) -> Context:
+        return context(self.config, self.root, name)
+
+    def do(self, name: str) -> None:
+        work = self.at(name)
+        work.stage.do(work)
+
+    def table(self, name: str, split: str) -> pathlib.Path:
+        return self.root / "tables" / name / f"split={split}"
+
+    def id_of(self, name: str, split: str) -> str:
+        return store.read_manifest(self.table(name, split))["id"]
+
+
 def make_run(
     root, context: int = CONTEXT, generator: str = "g", shift: int = 0, lengths=LENGTHS, **verify
-) -> Run:
+) -> Made:
     """A workdir that lacks only scores.
 
     `generator` drew the test samples, `shift` is added to their tokens.
     """
     config = config_lib.Config(report=REPORT, verify=config_lib.VerifyConfig(**verify))
-    run = Run(config, workdir.Workdir(root))
-    for split in workdir.SPLITS:
+    run = Made(config, root)
+    for split in map(str, OWN):
         given = lengths if split == "test" else {f"{split}0": [6, 8]}
         about = {"solution": None, "answer": "4", "source": "made", "split": split}
         asked = [{"problem_id": name, "question": f"{name}?"} | about for name in given]
@@ -84,7 +107,7 @@ def make_run(
             "samples",
             split,
             samples,
-            {"generator": drawn_by, "problems": run.table_id("problems", split)},
+            {"generator": drawn_by, "problems": run.id_of("problems", split)},
             {},
         )
     arch = Arch(
@@ -102,28 +125,25 @@ def make_run(
         ReservedLogitHead(TOKENIZER.reserved_id, initial_bias=0.3),
     )
     facts = {
-        "settings": workdir.settings(config, "verify"),
+        "settings": run.at("verify").stage.settings(config),
         "generator": "g",
         "trained_on": "g",
         "reads_text": False,
     }
-    model_folder.save(
-        run.dir.verifier, made, TOKENIZER, facts | {"template": dataclasses.asdict(run.template())}
-    )
+    template = dataclasses.asdict(run.at("verify").template())
+    model_folder.save(root / "verifier", made, TOKENIZER, facts | {"template": template})
     return run
 
 
-def write(run: Run, table: str, split: str, rows, made_from, facts) -> None:
-    own = workdir.settings(
-        run.config, table.removesuffix("s") if table == "samples" else table, split
-    )
-    writer = store.TableWriter(run.dir.table(table, split), table, own | made_from)
+def write(run: Made, table: str, split: str, rows, made_from, facts) -> None:
+    own = run.at({"samples": "sample"}.get(table, table)).stage.settings(run.config, Split(split))
+    writer = store.TableWriter(run.table(table, split), table, own | made_from)
     writer.append(rows)
     writer.finish(facts)
 
 
-def scores(run: Run) -> dict:
-    found = store.read_table(run.dir.table("scores", "test"), "scores").to_pylist()
+def scores(run: Made) -> dict:
+    found = store.read_table(run.table("scores", "test"), "scores").to_pylist()
     return {(row["problem_id"], row["sample_id"]): row for row in found}
 
 
@@ -132,9 +152,9 @@ def test_what_is_beyond_the_verifiers_context_has_no_score_and_is_left_out_and_s
 ):
     whole, short = make_run(tmp_path / "whole", context=128), make_run(tmp_path / "short")
     for run in (whole, short):
-        runner.label(run)
-        solutions.score(run)
-    runner.report(short)
+        run.do("label")
+        run.do("score")
+    short.do("report")
     fit = {
         (name, j)
         for name, each in LENGTHS.items()
@@ -149,23 +169,19 @@ def test_what_is_beyond_the_verifiers_context_has_no_score_and_is_left_out_and_s
         "score test: 4 of 8 solutions get no score: with their prompts they have more than the "
         "40 tokens" in capsys.readouterr().err
     )
-    noted = [
-        store.read_manifest(run.dir.table("scores", "test"))["too_long"] for run in (whole, short)
-    ]
-    metrics = json.loads((short.dir.report / "metrics.json").read_text())
+    noted = [store.read_manifest(run.table("scores", "test"))["too_long"] for run in (whole, short)]
+    metrics = json.loads((short.root / "report/metrics.json").read_text())
     test = metrics["splits"]["test"]
     assert noted == [0, 4] and test["n_samples"] == 4 and test["n_problems"] == 2
     assert test["left_out"] == {"problems": 1, "samples_too_long_for_the_verifier": 4}
-    page = (short.dir.report / "index.html").read_text()
+    page = (short.root / "report/index.html").read_text()
     for note in (
         "4 test samples too long for the verifier are left out, as if they had not been drawn: "
         "best-of-n, votes and all other figures are",
         "1 test problem has no samples left and is not counted.",
     ):
         assert any(each.startswith(note) for each in metrics["notes"]) and note in page
-    rerank.rerank(
-        rerank.Sources(short.dir.root), tmp_path / "out", REPORT, config_lib.LabelConfig(), 0
-    )
+    rerank.rerank(rerank.Sources(short.root), tmp_path / "out", REPORT, config_lib.LabelConfig(), 0)
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"] == test
 
 
@@ -175,7 +191,7 @@ def test_a_verifier_that_can_read_nothing_is_named(tmp_path):
         errors.UserError,
         match="score test: none of the 2 solutions fits the verifier's context of 16 tokens",
     ):
-        solutions.score(run)
+        run.do("score")
 
 
 def test_ids_beyond_the_vocabulary_are_refused_by_name(tmp_path):
@@ -184,7 +200,7 @@ def test_ids_beyond_the_vocabulary_are_refused_by_name(tmp_path):
         errors.UserError,
         match=r"samples of test: problem p0, sample 0 has the token \d+, but .* is 0 to 256",
     ):
-        solutions.score(run)
+        run.do("score")
 
 
 def test_samples_that_somebody_else_drew_are_read_as_text(tmp_path):
@@ -192,15 +208,15 @@ def test_samples_that_somebody_else_drew_are_read_as_text(tmp_path):
         errors.WorkdirError,
         match="samples of test were drawn by generator h, but the verifier is of g",
     ):
-        solutions.score(make_run(tmp_path / "one", generator="h", shift=7))
+        make_run(tmp_path / "one", generator="h", shift=7).do("score")
     own, others = (
         make_run(tmp_path / "own"),
         make_run(tmp_path / "other", generator="h", shift=7, other_generator=True),
     )
     for run in (own, others):
-        solutions.score(run)
+        run.do("score")
     assert [
-        store.read_manifest(run.dir.table("scores", "test"))["reads_text"] for run in (own, others)
+        store.read_manifest(run.table("scores", "test"))["reads_text"] for run in (own, others)
     ] == [False, True]
     expected = scores(own)
     for key, row in scores(others).items():

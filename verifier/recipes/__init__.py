@@ -1,0 +1,1 @@
+"""One file a paper: which stages, in which order, on what."""

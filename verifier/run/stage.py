@@ -1,0 +1,201 @@
+"""What a stage is: a value that says what it does, reads, makes and depends on.
+
+A recipe (`verifier/recipes/`) is a function from a configuration to a list of these, and that list
+is all that anybody knows of a run: the runner, a sweep, the plan and `--dry-run` loop over it.
+
+    problems ──► finetune ──► sample ──► label ──► verify ──► score ──► report
+        └───────────────────────┴──────────┘  (whose id is noted in what is made from it)
+
+Every result lies in a folder whose manifest is written last and notes the settings and, by role,
+the ids of what it was made from: that is how a finished result is known again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from verifier import config as config_lib
+from verifier.errors import ConfigError
+from verifier.tables.results import Page, Result
+from verifier.text.split import Split
+
+# Settings that change how fast or how safely a result comes, never what it is.
+_WITHOUT_EFFECT = (
+    "data.dir",
+    "data.test_dir",
+    "data.source",
+    "sample.rows",
+    "sample.memory_gib",
+    "sample.greedy",
+    "score.rows",
+    "checkpoint_minutes",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "remat",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Files of others, wherever a knob says that they lie; they are known by their sums."""
+
+    knob: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Work on the devices, which is checked, planned and logged by its own name.
+
+    Attributes:
+        name: in logs and plans; of a training job also its section of the configuration.
+        kind: training a model, drawing solutions, or reading them.
+        weights: of a training job: the knob that names the weights it starts from in the end.
+        loss: of a training job: from configuration and vocabulary size to what it makes smaller
+            (`train.losses`).
+        value_head: whether the model has one.
+    """
+
+    name: str
+    kind: Literal["train", "draw", "read"]
+    weights: str = "model.weights"
+    loss: Callable[[config_lib.Config, int], Any] | None = None
+    value_head: bool = False
+
+    def section(self, config: config_lib.Config) -> config_lib.TrainConfig:
+        """The settings of a training job."""
+        section: config_lib.TrainConfig = getattr(config, self.name)
+        return section
+
+
+def _ignores_nothing(config: config_lib.Config, split: Split | None) -> Sequence[str]:
+    return ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+    """One kind of work of a run.
+
+    Attributes:
+        do: the work; given a `run.context.Context`.
+        makes: a model, a table or a page. Its `stage` is this stage's name, on the shell and in
+            logs.
+        splits: of a table: those that may be made.
+        reads: by role, results of earlier stages, or files of others.
+        knobs: what the result depends on besides what it reads: knobs and whole sections.
+        ignores: prefixes of knobs among these that one split does not depend on.
+        place: sub-workdir of the run's, such as `teacher` or `loop=1`; a workdir like any other.
+        jobs: what it does on the devices.
+        check: refuses, before any stage begins, what this one could not do.
+        by_one: work for one process; the others wait.
+        implied: done whenever a stage that reads it is, and not named on the shell.
+    """
+
+    do: Callable[[Any], None]
+    makes: Result
+    splits: tuple[Split, ...] = ()
+    reads: Mapping[str, Part | Files] = dataclasses.field(default_factory=dict)
+    knobs: tuple[str, ...] = ()
+    ignores: Callable[[config_lib.Config, Split | None], Sequence[str]] = _ignores_nothing
+    place: str = ""
+    jobs: tuple[Job, ...] = ()
+    check: Callable[[config_lib.Config], None] | None = None
+    by_one: bool = False
+    implied: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.makes.stage
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.place})" if self.place else self.name
+
+    def of(self, split: Split | None = None, noted: bool = True) -> Part:
+        """What another stage reads of this one.
+
+        Args:
+            split: which one of a table; None: for every split that is made, the same split.
+            noted: whether the manifest of what is made notes the id of what was read; there is no
+                need where something else that is noted follows from it.
+        """
+        return Part(self, split, noted)
+
+    def results(self, root: pathlib.Path) -> dict[Split | None, pathlib.Path]:
+        """The folders that it makes in a run's workdir, by split; None stands for the whole."""
+        here = root / self.place if self.place else root
+        if isinstance(self.makes, Page):
+            return {}
+        return {split: self.makes.folder(here, split) for split in self.splits or (None,)}
+
+    def settings(self, config: config_lib.Config, split: Split | None = None) -> dict[str, Any]:
+        """The knobs that a result depends on, by dotted path."""
+        ignored = tuple(self.ignores(config, split))
+        return {
+            path: value
+            for path, value in config_lib.settings_of(config, *self.knobs).items()
+            if not path.endswith(_WITHOUT_EFFECT) and not (ignored and path.startswith(ignored))
+        }
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The knobs that name files of others."""
+        return tuple(each.knob for each in self.reads.values() if isinstance(each, Files))
+
+    def parts(self, split: Split | None = None) -> Iterator[tuple[str, Part]]:
+        """Results of earlier stages that a result is made from, by role, their splits resolved."""
+        for role, each in self.reads.items():
+            if isinstance(each, Part):
+                yield role, each.resolved(split)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """A result of a stage, or one split of it, as another stage reads it."""
+
+    stage: Stage
+    split: Split | None = None
+    noted: bool = True
+
+    def resolved(self, split: Split | None) -> Part:
+        """For the making of a split: that split, or the one whose problems it is of."""
+        if self.split is not None or split is None or not self.stage.splits:
+            return self
+        own = split if split in self.stage.splits else split.problems
+        return dataclasses.replace(self, split=own)
+
+    def folder(self, root: pathlib.Path) -> pathlib.Path:
+        """Where it lies in a run's workdir; of a table without a split: all of it."""
+        here = root / self.stage.place if self.stage.place else root
+        return self.stage.makes.folder(here, self.split)
+
+
+def chosen(stages: Sequence[Stage], names: Sequence[str] | None) -> list[Stage]:
+    """The stages of some names, in the recipe's order; None: all.
+
+    Raises:
+        ConfigError: a name that is no stage; the nearest one is shown.
+    """
+    known = list(dict.fromkeys(stage.name for stage in stages if not stage.implied))
+    if names is not None and not names:
+        raise ConfigError(
+            f"--stages is empty; leave it out for all, or name some of {', '.join(known)}"
+        )
+    for name in names or ():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(
+                f"--stages: there is no stage {name!r}{hint}. All:  {', '.join(known)}"
+            )
+    return [
+        stage for stage in stages if not stage.implied and (names is None or stage.name in names)
+    ]
+
+
+def implied_by(stages: Sequence[Stage]) -> list[Stage]:
+    """The implied stages that some stages read, in the order of need."""
+    read = [part.stage for stage in stages for _, part in stage.parts()]
+    return list(dict.fromkeys(stage for stage in read if stage.implied))

@@ -1,0 +1,134 @@
+"""finetune: the generator, fitted to ground-truth solutions, after further pre-training where that
+is asked for (Cobbe et al. 2021, section 4.1).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+
+from verifier import config as config_lib
+from verifier.data import batches
+from verifier.model import sharding
+from verifier.run import inputs, model_folder
+from verifier.run.context import Context
+from verifier.run.stage import Files, Job, Stage
+from verifier.stages import base_model, fitting
+from verifier.stages.fitting import Examples
+from verifier.system import log
+from verifier.tables.results import GENERATOR
+from verifier.tasks import sources
+from verifier.text.problem import Problem
+from verifier.text.split import HELDOUT, TRAIN
+from verifier.text.tokenizer import Tokenizer
+from verifier.train import losses, step
+
+
+def stage(problems: Stage, place: str = "") -> Stage:
+    """The generator of a run, from `model.weights` or random weights."""
+    return Stage(
+        finetune,
+        makes=GENERATOR,
+        reads={
+            "weights": Files("model.weights"),
+            "tokenizer": Files("tokenizer.path"),
+            "corpus": Files("pretrain.corpus"),
+            # Known by `data` and `seed`, which are among the knobs.
+            "problems": problems.of(TRAIN, noted=False),
+            "heldout_problems": problems.of(HELDOUT, noted=False),
+        },
+        knobs=("seed", "data", "tokenizer", "model", "pretrain", "finetune"),
+        place=place,
+        jobs=tuple(Job(name, "train", loss=language_model) for name in ("pretrain", "finetune")),
+    )
+
+
+def finetune(context: Context) -> None:
+    """Fits the generator to the worked solutions of its problems."""
+    train, heldout = context.problems("problems"), context.problems("heldout_problems")
+
+    def examples(job: Job, tokenizer: Tokenizer) -> Examples:
+        config = job.section(context.config)
+        watched = fitting.ground_truth(context, heldout, tokenizer, config)
+        if isinstance(config, config_lib.PretrainConfig) and config.corpus:
+            return Examples(_corpus(config, tokenizer), watched)
+        return Examples(fitting.ground_truth(context, train, tokenizer, config), watched)
+
+    make_generator(context, train, examples)
+
+
+def make_generator(
+    context: Context,
+    train: Sequence[Problem],
+    examples: Callable[[Job, Tokenizer], Examples],
+) -> None:
+    """Trains a base model by the jobs of a stage, one after the other, and saves it as a folder.
+
+    Args:
+        context: of a stage that makes a model.
+        train: problems from which a tokenizer is made where none is given.
+        examples: of each job, in the model's tokens.
+    """
+    config, folder = context.config, context.folder()
+    own = context.settings()
+    if context.is_done(own):
+        return
+    begun = time.monotonic()
+    tokenizer = base_model.tokenizer_of(config, train)
+    mesh = sharding.make_mesh(config.mesh)
+    to_come = [job for stage in context.stages for job in stage.jobs if job.kind == "train"]
+    base_model.check_rows([job for job in to_come if job.weights != "model.weights"], config)
+    trained = [job for job in to_come if job.weights == "model.weights"]
+    model = base_model.base_model(config, tokenizer, mesh, trained)
+    sums = inputs.sums(config, context.stage.files)
+    facts: dict[str, Any] = {
+        "settings": own,
+        "weights": base_model.weight_sums(config.model.weights),
+        "inputs": sums,
+    }
+    facts["parameters"] = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    log.say(
+        f"{context.what()}: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens "
+        "in the vocabulary"
+    )
+    identity = inputs.identity(own, sums)
+    jobs = [job for job in context.stage.jobs if job.section(config).has_work]
+    for job in jobs:
+        own_examples = examples(job, tokenizer)
+        facts[job.name] = fitting.fit(
+            context, job, model, own_examples, tokenizer.vocab_size, identity
+        )
+    earlier = sum(facts[job.name]["earlier_seconds"] for job in jobs)
+    facts |= {
+        "template": dataclasses.asdict(context.template()),
+        "seconds": earlier + time.monotonic() - begun,
+    }
+    name = model_folder.save(folder, model, tokenizer, facts)
+    fitting.remove_checkpoints(context)
+    log.say(f"{context.what()}: generator {name} saved in {folder}")
+
+
+def language_model(config: config_lib.Config, vocab_size: int) -> step.Loss:
+    """What pretrain and finetune make smaller."""
+    return functools.partial(losses.lm, vocab_size=vocab_size)
+
+
+def _corpus(config: config_lib.PretrainConfig, tokenizer: Tokenizer) -> list[batches.Example]:
+    """Documents as examples; one that is longer than a row is read in pieces."""
+    examples = []
+    for text in sources.read_corpus(pathlib.Path(config.corpus)):
+        ids = [*tokenizer.encode(text), tokenizer.end_id]
+        for first in range(0, len(ids), config.row_tokens):
+            piece = ids[first : first + config.row_tokens]
+            example = batches.lm_example(
+                [], piece, [False] * len(piece), loss_on_question=True, loss_on_forced=True
+            )
+            examples.append(example)
+    return examples

@@ -1,0 +1,120 @@
+"""Fitting a model to examples: the job of a training stage, under the stage's own settings."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx
+
+from verifier import config as config_lib
+from verifier.data import batches
+from verifier.model import sharding
+from verifier.run import device_checks, hosts
+from verifier.run.context import Context
+from verifier.run.stage import Job
+from verifier.system import log
+from verifier.text.problem import Problem
+from verifier.text.tokenizer import Tokenizer
+from verifier.train import checkpoint, loop
+
+
+class Examples(NamedTuple):
+    """What a job learns from, and what it is watched on."""
+
+    train: Sequence[batches.Example]
+    heldout: Sequence[batches.Example]
+
+
+def checkpoints_of(job: Job, folder: pathlib.Path) -> pathlib.Path:
+    """Where a job that trains the model of a folder keeps its checkpoints."""
+    return folder / f"{job.name}-checkpoints"
+
+
+def fit(
+    context: Context,
+    job: Job,
+    model: nnx.Module,
+    examples: Examples,
+    vocab_size: int,
+    identity: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Runs one training job.
+
+    Args:
+        context: of the stage.
+        job: of the stage.
+        model: lies on a mesh; is changed.
+        examples: of the job.
+        vocab_size: of the model's tokenizer.
+        identity: what the result depends on, by which checkpoints are known to be of this job.
+
+    Returns:
+        What became of it, for the manifest.
+    """
+    config, seed = job.section(context.config), context.config.seed
+    folder = checkpoints_of(job, context.folder())
+    share_of = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    rows = config.batch_rows, config.row_tokens
+    stream = batches.BatchStream(
+        examples.train, seed, *rows, config.epochs, config.steps, **share_of
+    )
+    heldout = examples.heldout
+    watched = list(batches.BatchStream(heldout, 0, *rows, **share_of)) if len(heldout) else []
+    share = batches.supervision(examples.train)
+    log.say(
+        f"{job.name}: {len(examples.train):,} examples, {share.tokens:,} tokens, {len(stream)} "
+        f"steps; supervised: {share.lm_share:.0%} by the language-model loss, "
+        f"{share.value_share:.0%} by the value loss"
+    )
+    mesh = _mesh(model, job, config)
+    assert job.loss is not None  # of a training job
+    how = loop.Job(
+        job.name,
+        context.logs,
+        folder,
+        seed,
+        watched,
+        "value" if job.value_head else "lm",
+        dict(identity),
+        functools.partial(sharding.place_rows, mesh=mesh),
+        hosts.stopping_after,
+        hosts.Every(f"checkpoint in {folder}", config.checkpoint_minutes),
+    )
+    return loop.fit(model, stream, job.loss(context.config, vocab_size), config, how)._asdict()
+
+
+def remove_checkpoints(context: Context) -> None:
+    """Removes those of a stage's jobs: of no more use, and three times the size of the model."""
+    for job in context.stage.jobs:
+        checkpoint.remove_checkpoints(checkpoints_of(job, context.folder()))
+
+
+def ground_truth(
+    context: Context,
+    problems: Sequence[Problem],
+    tokenizer: Tokenizer,
+    config: config_lib.TrainConfig,
+) -> list[batches.Example]:
+    """The worked solutions of the problems that have one, as examples of a language model."""
+    return [
+        batches.lm_example(
+            *batches.encode_problem(each, tokenizer, context.template()),
+            loss_on_question=config.loss_on_question,
+            loss_on_forced=config.loss_on_forced,
+            name=each.problem_id,
+        )
+        for each in problems
+        if each.solution
+    ]
+
+
+def _mesh(model: nnx.Module, job: Job, config: config_lib.TrainConfig) -> jax.sharding.Mesh:
+    """The mesh that a model lies on; raises as `device_checks.check_rows`."""
+    mesh = sharding.mesh_of(nnx.state(model, nnx.Param))
+    assert mesh is not None  # the stage has put it there
+    device_checks.check_rows(job.name, config, mesh)
+    return mesh

@@ -1,0 +1,132 @@
+"""label: every stored solution, judged by its final answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from verifier import config as config_lib
+from verifier.grading import corrections, graders
+from verifier.run.context import Context
+from verifier.run.stage import Stage
+from verifier.system import log
+from verifier.tables import store
+from verifier.tables.results import LABELS
+from verifier.text.split import Split
+
+
+def stage(samples: Stage, problems: Stage, place: str = "") -> Stage:
+    """Labels of all samples."""
+    return Stage(
+        label,
+        makes=LABELS,
+        splits=samples.splits,
+        reads={"samples": samples.of(), "problems": problems.of()},
+        knobs=("label",),
+        ignores=ignored,
+        place=place,
+        check=check,
+        by_one=True,
+    )
+
+
+def check(config: config_lib.Config) -> None:
+    """Looks at the grader before hours of sampling, not after.
+
+    Raises:
+        UserError: it does not exist, or what it needs is not installed.
+    """
+    graders.check_grader(config.label.grader)
+
+
+def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
+    """Only one grader needs a limit of time."""
+    return () if config.label.grader == graders.MATH_VERIFY else ("label.grader_seconds",)
+
+
+def label(context: Context) -> None:
+    """Judges the samples of every split that has some.
+
+    Raises:
+        WorkdirError: none has.
+    """
+    sampled = [
+        split
+        for split in context.stage.splits
+        if store.read_manifest(context.source("samples", split))
+    ]
+    if not sampled:
+        context.manifest("samples", context.stage.splits[-1])  # says what is missing
+    for split in sampled:
+        context.refuse_stale("samples", split)
+        own = context.settings(split)
+        if not context.is_done(own, split):
+            _label(context, split, store.TableWriter(context.folder(split), "labels", own))
+
+
+def _label(context: Context, split: Split, table: store.TableWriter) -> None:
+    knobs, what = context.config.label, context.what(split)
+    gold = {each.problem_id: each.answer for each in context.problems("problems", split)}
+    source = context.source("samples", split)
+    rows = store.read_table(source, "samples", ["problem_id", "sample_id", "solution"])
+    keys = rows["problem_id"].to_pylist()
+    right, fixed = _right_answers(what, {key: gold[key] for key in keys}, knobs.fix_labels)
+    judged = graders.relabel(
+        rows["solution"].to_pylist(),
+        [right[key] for key in keys],
+        knobs.grader,
+        knobs.grader_seconds,
+    )
+    columns = [
+        rows["problem_id"],
+        rows["sample_id"],
+        pa.array(judged.answers, pa.string()),
+        pa.array(judged.correct),
+        pa.array([knobs.grader] * len(keys)),
+    ]
+    # One part holds all: a run killed after it has only the manifest to write.
+    if not table.present():
+        table.append(pa.Table.from_arrays(columns, schema=store.SCHEMAS["labels"]))
+    table.finish(
+        {"seconds": table.seconds(), "not_graded": judged.not_graded, "fixed_labels": fixed}
+    )
+    log.say(
+        f"{what}: {judged.correct.sum():,} of {len(keys):,} solutions are right "
+        f"({judged.correct.mean():.1%})"
+    )
+    for line in _doubts(str(split), knobs.grader, rows, judged, right):
+        log.say(f"warning: label {line}")
+    if judged.not_graded:
+        given_up = graders.given_up(judged.not_graded, knobs.grader, knobs.grader_seconds)
+        log.say(f"{what}: {given_up}")
+
+
+def _doubts(
+    split: str, grader: str, rows: pa.Table, judged: graders.Relabelled, right: Mapping[str, str]
+) -> list[str]:
+    """What makes a split's verdicts doubtful (`graders.findings`)."""
+
+    def look(indices: np.ndarray) -> graders.Solutions:
+        some = rows.take(indices)
+        golds = [right[key] for key in some["problem_id"].to_pylist()]
+        return some["solution"].to_pylist(), golds
+
+    answered = np.array([answer is not None for answer in judged.answers], bool)
+    return graders.findings(split, grader, answered, not judged.correct.any(), dict(right), look)
+
+
+def _right_answers(
+    what: str, gold: dict[str, str], fix_labels: bool
+) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """The answers to judge by, and what was corrected in them, which is said."""
+    if not fix_labels:
+        return gold, []
+    right, fixed = corrections.corrected(gold)
+    log.say(f"{what}: {len(fixed)} known-wrong gold answers are corrected")
+    for each in fixed:
+        log.say(
+            f"  problem {each['problem_id']}: {each['new']}, not {each['old']} ({each['reason']})"
+        )
+    return right, fixed

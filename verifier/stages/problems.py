@@ -1,0 +1,103 @@
+"""problems: what a run is about, read once from where it lies and kept as a table."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from verifier import config as config_lib
+from verifier.errors import WorkdirError
+from verifier.run import workdir
+from verifier.run.context import Context
+from verifier.run.stage import Files, Stage
+from verifier.tables import store
+from verifier.tables.results import PROBLEMS
+from verifier.tasks import sources
+from verifier.text.problem import Problem
+from verifier.text.split import HELDOUT, OWN, TEST, TRAIN, Split
+
+Load = Callable[[], Mapping[str, list[Problem]]]
+
+
+def stage(config: config_lib.Config, place: str = "") -> Stage:
+    """The run's own problems and those of its further test sets."""
+    return Stage(
+        write,
+        makes=PROBLEMS,
+        splits=(TRAIN, HELDOUT, *test_splits(config)),
+        reads={
+            "source": Files("data.source"),
+            "folder": Files("data.dir"),
+            "test_folder": Files("data.test_dir"),
+            "further_folders": Files("ood.dirs"),
+        },
+        knobs=("seed", "data", "ood.problems"),
+        ignores=ignored,
+        place=place,
+        by_one=True,
+        implied=True,
+    )
+
+
+def test_splits(config: config_lib.Config) -> tuple[Split, ...]:
+    """The test problems and the further test sets."""
+    return (TEST, *(Split("test", name) for name in config.ood.sets))
+
+
+def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
+    """A further test set is of its own source, and the others know nothing of it."""
+    return ("data.",) if split is not None and split.set else ("ood.",)
+
+
+def write(context: Context) -> None:
+    """Writes the problems of every split, further test sets included, where they are not yet.
+
+    Raises:
+        WorkdirError: `data.dir`, `data.source` or `ood.dirs` is another one than the tables were
+            made from, and holds other problems.
+    """
+    data, ood, seed = context.config.data, context.config.ood, context.config.seed
+    source = {name: getattr(data, name) for name in ("dir", "test_dir", "source")}
+    _write(context, OWN, source, lambda: sources.load_problems(data, seed))
+    further = [split for split in context.stage.splits if split.set]
+    if further:
+        # None of them may be among those that are learned from.
+        known = {str(split): _stored(context.folder(split)) for split in (TRAIN, HELDOUT)}
+        folders = {"dirs": list(ood.dirs)}
+        _write(context, further, folders, lambda: sources.load_further(ood, seed, known))
+
+
+def _write(
+    context: Context, splits: Sequence[Split], source: Mapping[str, Any], load: Load
+) -> None:
+    """Some splits, which `load` reads from `source` where a table is missing, or was made from
+    another source.
+    """
+    own = {split: context.settings(split) for split in splits}
+    done = {split: workdir.is_done(context.folder(split), own[split]) for split in splits}
+    if all(done[split] and _source(context.folder(split)) == source for split in splits):
+        return
+    loaded = load()
+    for split in splits:
+        folder, table = context.folder(split), sources.problems_table(loaded[str(split)])
+        if not done[split]:
+            store.remove_table(folder)
+            writer = store.TableWriter(folder, "problems", own[split])
+            writer.append(table)
+            writer.finish({"place": source})
+        elif not store.read_table(folder, "problems").equals(table):
+            where = ", ".join(f"{name}={value!r}" for name, value in source.items())
+            raise WorkdirError(
+                f"{folder} was made from other problems than those that are there now ({where}): "
+                "use another --workdir for them"
+            )
+
+
+def _source(folder: pathlib.Path) -> Any:
+    """Where a table's problems were read from."""
+    return (store.read_manifest(folder) or {}).get("place")
+
+
+def _stored(folder: pathlib.Path) -> list[Problem]:
+    return sources.problems_from_table(store.read_table(folder, "problems"))

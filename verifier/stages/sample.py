@@ -1,0 +1,240 @@
+"""sample: solutions of every split's problems, drawn by the generator (section 4.2).
+
+Each process takes its share of the problems, on its own devices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from verifier import config as config_lib
+from verifier.decode import memory, steps
+from verifier.decode.engine import Counts, Engine, Planner, Prompt
+from verifier.errors import ConfigError
+from verifier.model import sharding
+from verifier.run import hosts, model_folder
+from verifier.run.context import Context
+from verifier.run.stage import Job, Stage
+from verifier.stages import table_writing
+from verifier.system import log, stopping
+from verifier.tables import store
+from verifier.tables.results import SAMPLES
+from verifier.text.split import OWN, TEST, TRAIN, Split
+
+LOOKED_EVERY = 16  # steps between two looks at a job in which no solution ended
+# What the most likely tokens do not depend on, and they are drawn once.
+_GREEDY_IGNORES = (
+    "sample.temperature",
+    "sample.top_k",
+    "sample.top_p",
+    "sample.test_samples",
+)
+
+
+def stage(generator: Stage, problems: Stage, splits: Sequence[Split], place: str = "") -> Stage:
+    """Samples of some splits' problems, drawn by a generator."""
+    return Stage(
+        sample,
+        makes=SAMPLES,
+        splits=tuple(splits),
+        reads={"generator": generator.of(), "problems": problems.of()},
+        knobs=("seed", "sample", "model.dtype"),
+        ignores=ignored,
+        place=place,
+        jobs=(Job("sample", "draw"),),
+    )
+
+
+def with_greedy(config: config_lib.Config, splits: Sequence[Split]) -> tuple[Split, ...]:
+    """Splits, and one greedy solution of each test problem beside them where that is asked for."""
+    tests = [split for split in splits if split.of == TEST.of and config.sample.greedy]
+    return (*splits, *(dataclasses.replace(split, greedy=True) for split in tests))
+
+
+def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
+    """A split does not depend on how many solutions others have: `sample.train_samples`."""
+    if split is None:
+        return ()
+    others = tuple(f"sample.{other.of}_" for other in OWN if other.of != split.of)
+    return others + (_GREEDY_IGNORES if split.greedy else ())
+
+
+def sample(context: Context) -> None:
+    """Draws solutions, and one greedy solution of every test problem where that is asked for."""
+    generator = _Generator(context, sharding.own_mesh(context.config.mesh))
+    # All are planned before the generator is read: what does not fit is said at once, not after
+    # hours.
+    splits = [_planned(context, generator, split) for split in context.stage.splits]
+    for split in splits:
+        if split is not None:
+            _draw(context, generator, split)
+
+
+class _Drawn(NamedTuple):
+    """One split to be drawn, or to be gone on with."""
+
+    split: Split
+    table: store.TableWriter
+    config: config_lib.SampleConfig
+    prompts: list[Prompt]  # that fit
+    samples: int
+    sizes: memory.Plan
+    left_out: list[str]
+
+
+def _planned(context: Context, generator: _Generator, split: Split) -> _Drawn | None:
+    """What is missing of one split's samples; None: nothing."""
+    config, what = context.config.sample, context.what(split)
+    problems = context.problems("problems", split)
+    if split == TRAIN and config.train_problems:
+        problems = problems[: config.train_problems]
+    samples = getattr(config, f"{split.of}_samples")
+    if split.greedy:
+        config, samples = dataclasses.replace(config, temperature=0.0), 1
+    own = context.settings(split)
+    if not problems or context.is_done(own, split):
+        return None
+    table = table_writing.writer(context.folder(split), "samples", own)
+    planner, tokenizer = generator.planner(config), generator.outline.tokenizer
+    prompts = [Prompt(each.problem_id, context.prompt_ids(each, tokenizer)) for each in problems]
+    fitting, too_long = planner.split(prompts)
+    for prompt in too_long:
+        log.say(
+            f"{what}: problem {prompt.problem_id} is left out: its prompt has "
+            f"{len(prompt.tokens)} tokens, of {planner.room}"
+        )
+    if not fitting:
+        raise ConfigError(
+            f"{what}: no prompt fits; lower sample.max_new_tokens or raise model.context"
+        )
+    sizes = _sizes_of_the_first_start(what, table, planner.plan(fitting, samples), config)
+    left_out = [prompt.problem_id for prompt in too_long]
+    return _Drawn(split, table, config, fitting, samples, sizes, left_out)
+
+
+def _sizes_of_the_first_start(
+    what: str, table: store.TableWriter, sizes: memory.Plan, config: config_lib.SampleConfig
+) -> memory.Plan:
+    """The sizes that a split was begun with, whatever memory is free now; `sizes` where they were
+    asked for otherwise or do not fit.
+
+    Programs are compiled by sizes, and those of other sizes add up in another order.
+    """
+    device = jax.local_devices()[0].device_kind
+    asked = {
+        "rows": config.rows,
+        "memory_gib": config.memory_gib,
+        "devices": f"{jax.device_count()} x {device}",
+        "hosts": hosts.count(),
+    }
+    if not hosts.is_first():
+        return sizes
+    first = table.first_start({"asked": asked, "plan": dataclasses.asdict(sizes)})
+    if first is None or hosts.count() > 1:  # which host draws what is decided as they go
+        return sizes
+    begun = memory.Plan.from_dict(first["plan"])
+    changed = config_lib.differences(first["asked"], asked)
+    if begun.total_bytes > sizes.budget_bytes:
+        changed.append(
+            f"{sizes.budget_bytes / 2**30:.3g} GiB are free, not {begun.total_bytes / 2**30:.3g}"
+        )
+    if not changed:
+        return begun
+    log.say(
+        f"{what}: goes on with other sizes ({'; '.join(changed)}): log-probabilities "
+        "may differ in their last digits"
+    )
+    return sizes
+
+
+def _draw(context: Context, generator: _Generator, drawn: _Drawn) -> None:
+    """Draws what is missing of one split's samples."""
+    table, what, seed = drawn.table, context.what(drawn.split), context.config.seed
+    table.begin()
+    present, steps_of, prompts = table.present(), table.notes, drawn.prompts
+    if not present <= steps_of.keys() or hosts.count() > 1:
+        prompts = [prompt for prompt in prompts if prompt.problem_id not in present]
+    if len(present) < len(drawn.prompts):
+        log.say(f"{what}: {drawn.sizes}")
+        done, total = len(present) * drawn.samples, len(drawn.prompts) * drawn.samples
+        progress = log.Progress(total, "solution", what, done=done)
+        engine = Engine(*generator.loaded[:2], drawn.config, seed, generator.mesh)
+        with progress, stopping.saving():
+            completions = engine.run(
+                prompts,
+                drawn.samples,
+                drawn.sizes,
+                _Watch(progress),
+                hosts.claims(f"sample {table.folder}"),
+                steps_of,
+            )
+            rows = ([_row(one, generator.id, seed) for one in group] for group in completions)
+            table_writing.write(table, rows)
+    table_writing.finish(table, {"left_out": drawn.left_out})
+
+
+def _row(completion: Any, generator: str, seed: int) -> dict[str, Any]:
+    # Not dataclasses.asdict, whose deep copy of every token took a third of sampling.
+    row = dict(vars(completion))
+    row["solution"] = row.pop("text")
+    return row | {"generator": generator, "seed": seed}
+
+
+class _Generator:
+    """The generator that draws, which is not read where all samples are there already."""
+
+    def __init__(self, context: Context, mesh: Mesh | None) -> None:
+        self._folder, self.mesh = context.source("generator"), mesh
+        self._made_by = context.part("generator").stage.name
+        self._dtype = context.config.model.dtype
+        self.id = context.id_of("generator")
+
+    @functools.cached_property
+    def outline(self) -> model_folder.Saved:
+        return model_folder.outline(self._folder, self._made_by, self._dtype)
+
+    def planner(self, config: config_lib.SampleConfig) -> Planner:
+        """What is planned with before anything is read."""
+        model, tokenizer, _ = self.outline
+        if self.mesh is not None:
+            sharding.check(model.arch, self.mesh)
+        weights = steps.outline(model, tokenizer.vocab_size, self.mesh)
+        return Planner(model.arch, weights, config, self.mesh)
+
+    @functools.cached_property
+    def loaded(self) -> model_folder.Saved:
+        saved = model_folder.load(
+            self._folder, self._made_by, self._dtype, self.mesh, sharding.DECODING
+        )
+        steps.make_ready(saved.model, saved.tokenizer.vocab_size, self.mesh)
+        return saved
+
+
+class _Watch:
+    """Says how an engine is getting on, and stops it where that is asked for."""
+
+    def __init__(self, progress: log.Progress) -> None:
+        self._progress, self._begun, self._ended = progress, time.monotonic(), 0
+
+    def __call__(self, counts: Counts) -> None:
+        table_writing.stop_if_asked(self._progress)
+        if counts.steps % LOOKED_EVERY and counts.solutions == self._ended:
+            return
+        seconds = max(time.monotonic() - self._begun, 1e-9)
+        asked = counts.answered + counts.refused
+        self._progress.advance(
+            counts.solutions - self._ended,
+            solutions_per_second=counts.solutions / seconds,
+            tokens_per_second=counts.tokens / seconds,
+            # None while steps are gone over again.
+            slots_used=f"{counts.tokens / counts.slot_steps:.0%}" if counts.slot_steps else "-",
+            calculator_answers=f"{counts.answered / asked:.0%}" if asked else "-",
+        )
+        self._ended = counts.solutions

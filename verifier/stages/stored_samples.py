@@ -1,0 +1,113 @@
+"""Stored samples as a verifier reads them: in the tokens that were drawn, or as text in its own."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from verifier.data import examples
+from verifier.errors import UserError, WorkdirError
+from verifier.run.context import Context
+from verifier.tables import store
+from verifier.text.split import Split
+from verifier.text.tokenizer import Tokenizer
+
+_KEY = ["problem_id", "sample_id"]
+
+
+def drawn_by(context: Context, role: str, generator: str | None, split: Split | None = None) -> str:
+    """The generator that drew a split's samples; another than the verifier's is refused, unless
+    that is asked for.
+
+    Args:
+        context: of a stage.
+        role: in which it reads the samples.
+        generator: the one whose samples the verifier is trained on.
+        split: that is made.
+
+    Raises:
+        WorkdirError: the table is not finished, or its samples are of another generator.
+        TablesError: they were drawn for other problems than those that are there.
+    """
+    drawn: str = context.manifest(role, split)["settings"]["generator"]
+    if drawn != generator and not context.config.verify.other_generator:
+        raise WorkdirError(
+            f"the samples of {context.part(role, split).split} were drawn by generator {drawn}, "
+            f"but the verifier is of {generator}: remove {context.source(role, split)} and sample "
+            "anew, or set verify.other_generator=true"
+        )
+    context.refuse_stale(role, split)
+    return drawn
+
+
+def read(
+    context: Context, role: str, reader: Tokenizer, as_text: bool, split: Split | None = None
+) -> pa.Table:
+    """problem_id, sample_id, tokens and forced of a split's samples, in stored order.
+
+    Args:
+        context: of a stage.
+        role: in which it reads the samples, whose table is finished.
+        reader: the verifier's tokenizer.
+        as_text: False: the tokens that were drawn, which must be the reader's; True: the solutions'
+            text in the reader's tokens, with its end token where the generator wrote its own.
+            `forced` then says which tokens lie in what the calculator wrote.
+        split: that is made.
+
+    Raises:
+        UserError: a token that the reader does not know, or rows of another generator than the
+            table's manifest names.
+    """
+    folder = context.source(role, split)
+    settings = context.manifest(role, split)["settings"]
+    if as_text:
+        return _as_text(folder, reader, settings["sample.calculator"])
+    rows = store.read_table(folder, "samples", [*_KEY, "tokens", "forced", "generator"])
+    named, there = settings.get("generator"), pc.unique(rows["generator"]).to_pylist()
+    if named and there not in ([], [named]):
+        raise UserError(
+            f"{folder} names the generators {', '.join(map(str, there))} in its rows "
+            f"and {named} in its manifest, so that nobody knows whose tokens they are; "
+            "remove it and sample anew"
+        )
+    _refuse_unknown_tokens(rows, reader.vocab_size, context.part(role, split).split)
+    return rows.drop_columns(["generator"])
+
+
+def _as_text(folder: pathlib.Path, reader: Tokenizer, calculator: bool) -> pa.Table:
+    """The samples of a folder in the reader's own tokens."""
+    rows = store.read_table(folder, "samples", [*_KEY, "solution", "finish"])
+    tokens, forced = [], []
+    for text, finish in zip(rows["solution"].to_pylist(), rows["finish"].to_pylist(), strict=True):
+        ids, written = examples.encode_solution(text, reader, ended=finish == "eos")
+        # An empty text has at least its end to be judged at.
+        tokens.append(ids or [reader.end_id])
+        forced.append([calculator and each for each in written] or [False])
+    columns = {name: store.SCHEMAS["samples"].field(name).type for name in ("tokens", "forced")}
+    read = rows.select(_KEY)
+    for name, cells in zip(columns, (tokens, forced), strict=True):
+        read = read.append_column(name, pa.array(cells, columns[name]))
+    return read
+
+
+def _refuse_unknown_tokens(rows: pa.Table, vocab_size: int, split: Split | None) -> None:
+    """Refuses samples with tokens beyond a model's vocabulary, whose embeddings would be those of
+    other tokens, or none.
+
+    Raises:
+        UserError: with the first of them.
+    """
+    tokens = rows["tokens"].combine_chunks()
+    values = tokens.flatten().to_numpy()
+    wrong = np.flatnonzero((values < 0) | (values >= vocab_size))
+    if len(wrong):
+        row = int(pc.list_parent_indices(tokens)[int(wrong[0])].as_py())
+        raise UserError(
+            f"the samples of {split}: problem {rows['problem_id'][row]}, sample "
+            f"{rows['sample_id'][row]} has the token {values[wrong[0]]}, but the verifier's "
+            f"vocabulary is 0 to {vocab_size - 1}; {len(wrong):,} of {len(values):,} tokens "
+            "are beyond it. They were drawn with another tokenizer: sample anew"
+        )

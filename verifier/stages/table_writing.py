@@ -1,0 +1,56 @@
+"""Writing a table of solutions while they come, by all processes; a kill costs little."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+
+from verifier.errors import Stopped
+from verifier.run import hosts
+from verifier.system import log, stopping
+from verifier.tables import store
+
+# Rows that wait to be written as one part, or as many as come in PART_SECONDS: a kill costs these.
+PART_ROWS = 4096
+PART_SECONDS = 60.0
+
+
+def stop_if_asked(progress: log.Progress) -> None:
+    if stopping.asked():
+        raise Stopped(
+            f"{progress.description} at {progress.done:,} of {progress.total:,} {progress.unit}s"
+        )
+
+
+def writer(folder: pathlib.Path, name: str, settings: dict[str, Any]) -> store.TableWriter:
+    """A table that all processes write, each its own parts."""
+    processes = jax.process_index(), jax.process_count()
+    return hosts.in_turn(str(folder), lambda: store.TableWriter(folder, name, settings, *processes))
+
+
+def finish(table: store.TableWriter, manifest: dict[str, Any]) -> None:
+    """Ends a table once all processes have written theirs."""
+    hosts.wait(f"{table.folder} written")
+    if hosts.is_first():
+        table.finish({"seconds": table.seconds(), **manifest})
+    hosts.wait(f"{table.folder} finished")
+
+
+def write(table: store.TableWriter, groups: Iterable[list[dict[str, Any]]]) -> None:
+    """Appends whole problems, many to a part."""
+    waiting: list[dict[str, Any]] = []
+    written = time.monotonic()
+    try:
+        for rows in groups:
+            waiting += rows
+            if len(waiting) >= PART_ROWS or time.monotonic() - written >= PART_SECONDS:
+                table.append(waiting)
+                waiting, written = [], time.monotonic()
+    except Stopped:
+        table.append(waiting)
+        raise
+    table.append(waiting)

@@ -1,0 +1,269 @@
+"""verify: the verifier, fitted to labelled samples and ground truth, from the generator's weights
+or a base model's (Cobbe et al. 2021, section 4.2 and Appendix B).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+
+from verifier import config as config_lib
+from verifier.data import batches
+from verifier.errors import ConfigError, UserError
+from verifier.evaluate import caveats
+from verifier.model import keys, sharding
+from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
+from verifier.model.transformer import Transformer
+from verifier.run import inputs, model_folder
+from verifier.run.context import Context
+from verifier.run.stage import Files, Job, Stage
+from verifier.stages import base_model, fitting, stored_samples
+from verifier.stages.fitting import Examples
+from verifier.system import log
+from verifier.tables import store
+from verifier.tables.results import VERIFIER
+from verifier.text import split
+from verifier.text import tokenizer as tokenizer_lib
+from verifier.text.tokenizer import Tokenizer
+from verifier.train import losses, step
+
+TRAIN, HELDOUT = "", "heldout_"  # prefixes of the roles that are read to train, and to watch
+
+
+def stage(
+    config: config_lib.Config,
+    generator: Stage,
+    labels: Stage,
+    samples: Stage,
+    problems: Stage,
+    place: str = "",
+) -> Stage:
+    """The verifier of a generator, out of its labelled samples."""
+    own_base = config.verify.init == "base" and bool(config.verify.weights)
+    weights = "verify.weights" if own_base else "model.weights"
+    return Stage(
+        verify,
+        makes=VERIFIER,
+        reads={
+            "weights": Files("verify.weights"),
+            "generator": generator.of(),
+            "labels": labels.of(split.TRAIN),
+            "heldout_labels": labels.of(split.HELDOUT),
+            # The labels follow from these.
+            "samples": samples.of(split.TRAIN, noted=False),
+            "heldout_samples": samples.of(split.HELDOUT, noted=False),
+            "problems": problems.of(split.TRAIN, noted=False),
+            "heldout_problems": problems.of(split.HELDOUT, noted=False),
+        },
+        knobs=("seed", "verify", "model.dtype"),
+        place=place,
+        jobs=(Job("verify", "train", weights, joint, value_head=True),),
+        check=check,
+    )
+
+
+def check(config: config_lib.Config) -> None:
+    """Refuses settings under which the verifier would not be trained at all.
+
+    Raises:
+        ConfigError: no epochs and no steps.
+    """
+    if not config.verify.has_work:
+        raise ConfigError(
+            "verify.epochs=0.0 with verify.steps=0: the verifier would not be trained at all; "
+            "expected one above 0"
+        )
+
+
+def verify(context: Context) -> None:
+    """Fits the verifier of the generator whose samples are labelled."""
+    config, folder, (job,) = context.config, context.folder(), context.stage.jobs
+    mesh = sharding.make_mesh(config.mesh)
+    generator = model_folder.outline(
+        context.source("generator"), context.part("generator").stage.name, config.model.dtype
+    )
+    own = context.settings()
+    if context.is_done(own):
+        return
+    begun = time.monotonic()
+    drawn_by = {
+        prefix: stored_samples.drawn_by(context, f"{prefix}samples", generator.id)
+        for prefix in (TRAIN, HELDOUT)
+    }
+    backbone, tokenizer, weights = _base(context, generator, mesh)
+    reads_text = _reads_text(tokenizer, generator, drawn_by)
+    train, heldout = (
+        _examples(context, prefix, tokenizer, reads_text) for prefix in (TRAIN, HELDOUT)
+    )
+    if config.verify.lm_weight:
+        train, heldout = _beside_ground_truth(context, train, heldout, tokenizer)
+    model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
+    nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
+    sums = inputs.sums(config, context.stage.files)
+    examples, identity = Examples(train, heldout), inputs.identity(own, sums)
+    fitted = fitting.fit(context, job, model, examples, tokenizer.vocab_size, identity)
+    facts: dict[str, Any] = {"settings": own, "weights": weights, "inputs": sums}
+    facts |= {job.name: fitted, "generator": generator.id, "trained_on": drawn_by[TRAIN]}
+    facts |= {
+        "reads_text": reads_text,
+        "template": dataclasses.asdict(context.template()),
+        "seconds": fitted["earlier_seconds"] + time.monotonic() - begun,
+    }
+    name = model_folder.save(folder, model, tokenizer, facts)
+    fitting.remove_checkpoints(context)
+    log.say(f"{context.what()}: verifier {name} saved in {folder}")
+
+
+def joint(config: config_lib.Config, vocab_size: int) -> step.Loss:
+    """What the verifier's training makes smaller."""
+    return functools.partial(
+        losses.verifier_joint,
+        vocab_size=vocab_size,
+        value_loss=config.verify.value_loss,
+        lm_weight=config.verify.lm_weight,
+    )
+
+
+def _base(
+    context: Context, generator: model_folder.Saved, mesh: jax.sharding.Mesh
+) -> tuple[Transformer, Tokenizer, dict[str, str]]:
+    """What the verifier starts from, its tokenizer, and the sums of the files of `verify.weights`
+    where these bring their own.
+
+    Raises:
+        UserError: the generator's base model, from which the verifier is to start too, has changed
+            since.
+    """
+    config, part = context.config, context.part("generator")
+    if config.verify.init == "generator":
+        folder = part.folder(context.root)
+        loaded = model_folder.load(folder, part.stage.name, config.model.dtype, mesh)
+        return loaded.model, generator.tokenizer, {}
+    if not config.verify.weights:
+        sums = base_model.weight_sums(config.model.weights)
+        if changed := config_lib.differences(generator.manifest["weights"], sums):
+            raise UserError(
+                f"model.weights={config.model.weights!r} has changed since the generator was "
+                f"made from it ({changed[0]}): put back the files it had, or start anew in "
+                "another --workdir"
+            )
+        jobs = [*part.stage.jobs, *context.stage.jobs]
+        model = base_model.base_model(config, generator.tokenizer, mesh, jobs)
+        return model, generator.tokenizer, {}
+    own = dataclasses.replace(config.model, weights=config.verify.weights)
+    other = dataclasses.replace(config, model=own, tokenizer=config_lib.TokenizerConfig())
+    tokenizer = base_model.tokenizer_of(other, [])
+    model = base_model.base_model(other, tokenizer, mesh, context.stage.jobs)
+    return model, tokenizer, base_model.weight_sums(config.verify.weights)
+
+
+def _reads_text(
+    tokenizer: Tokenizer, generator: model_folder.Saved, drawn_by: Mapping[str, str]
+) -> bool:
+    """Whether the verifier reads solutions as text, which is said; their ids only where they are
+    known to be in its own tokens.
+
+    Args:
+        tokenizer: the verifier's.
+        generator: that of the workdir.
+        drawn_by: the generators that drew the samples.
+    """
+    others = sorted(set(drawn_by.values()) - {generator.id})
+    if others:
+        log.say(
+            f"verify: samples were drawn by generator {', '.join(others)}, whose tokens are "
+            "not known: solutions are read as text"
+        )
+    elif not tokenizer_lib.same_ids(tokenizer, generator.tokenizer):
+        log.say(
+            "verify: the verifier has other tokens than the generator: solutions are read as "
+            "text, in its own"
+        )
+    else:
+        return False
+    return True
+
+
+def _fresh_head(
+    config: config_lib.Config, backbone: Transformer, tokenizer: Tokenizer
+) -> ReservedLogitHead | LinearHead:
+    if config.verify.head == "reserved_logit":
+        key = jax.random.fold_in(keys.key_of(config.seed), tokenizer.reserved_id)
+        fresh_row(backbone, tokenizer.reserved_id, key)
+    return model_folder.make_head(config.verify.head, tokenizer, backbone.arch)
+
+
+def _beside_ground_truth(
+    context: Context,
+    train: Sequence[batches.Example],
+    heldout: Sequence[batches.Example],
+    tokenizer: Tokenizer,
+) -> tuple[Sequence[batches.Example], Sequence[batches.Example]]:
+    """Labelled samples mixed with worked solutions, of which the language-model loss is taken."""
+    config = context.config.verify
+    truth, watched = (
+        fitting.ground_truth(context, context.problems(f"{prefix}problems"), tokenizer, config)
+        for prefix in (TRAIN, HELDOUT)
+    )
+    # Where few samples are read many times, all of the ground truth is to be read beside them.
+    passes = -(-len(truth) // max(len(train), 1)) if config.steps else 1
+    return batches.mix(train, truth, context.config.seed, passes), [*heldout, *watched]
+
+
+def _examples(
+    context: Context, prefix: str, tokenizer: Tokenizer, reads_text: bool
+) -> Sequence[batches.Example]:
+    """Labelled samples of a split, by problem and sample: the order of the table's rows depends on
+    where sampling was killed.
+    """
+    config, labelled = context.config.verify, context.part(f"{prefix}labels").split
+    prompts = {
+        each.problem_id: context.prompt_ids(each, tokenizer)
+        for each in context.problems(f"{prefix}problems")
+    }
+    by_name = [("problem_id", "ascending"), ("sample_id", "ascending")]
+    for role in ("samples", "labels"):
+        context.refuse_stale(f"{prefix}{role}")
+    rows = stored_samples.read(context, f"{prefix}samples", tokenizer, reads_text).sort_by(by_name)
+    labels = store.read_table(
+        context.source(f"{prefix}labels"), "labels", ["problem_id", "sample_id", "correct"]
+    ).sort_by(by_name)
+    if not all(rows[name].equals(labels[name]) for name in ("problem_id", "sample_id")):
+        raise UserError(
+            f"the labels of {labelled} are not of the samples that are there; remove the table "
+            "and label anew"
+        )
+    kept = _used(config, rows["problem_id"].to_pylist(), rows["tokens"])
+    correct = labels["correct"].to_numpy()[kept]
+    if alike := caveats.of_labels(str(labelled), correct):
+        log.say(f"warning: verify: {alike}")
+    how = {
+        "level": config.level,
+        "normalise": config.normalise,
+        "loss_on_forced": config.loss_on_forced,
+    }
+    return batches.LabelledSamples(rows, kept, correct, prompts, **how)
+
+
+def _used(config: config_lib.VerifyConfig, problem_ids: Sequence[str], tokens: Any) -> list[int]:
+    """The rows that are learned from: the first of every problem, repeats left out if asked."""
+    kept: list[int] = []
+    seen: set[tuple[Any, ...]] = set()
+    used = dict.fromkeys(problem_ids, 0)
+    for row, key in enumerate(problem_ids):
+        if config.samples_per_problem and used[key] >= config.samples_per_problem:
+            continue
+        if config.deduplicate:
+            text = (key, *tokens[row].as_py())
+            if text in seen:
+                continue
+            seen.add(text)
+        used[key] += 1
+        kept.append(row)
+    return kept
