@@ -5,7 +5,7 @@ Command:  python -m verifier.launch --exp=sweep:gsm8k_ablations:losses --seeds=0
           data.dir=FOLDER model.weights=FOLDER_OR_HUB_ID
           python -m verifier.launch --exp=gsm8k_ablations --set data.dir=FOLDER  (the base alone)
           --set sample.test_samples=... and the like set the base that all variants change; see
-          README.md for smaller runs, which set finetune.steps and verify.steps smaller by their
+          docs/guide.md for smaller runs, which set finetune.steps and verify.steps smaller by their
           examples
 Data:     train.jsonl and test.jsonl of openai/grade-school-math in data.dir (or GSM8K_DIR)
 Hardware: one GPU with 24 GiB or more. Variants of `losses` and `samples_per_problem` train and

@@ -4,8 +4,8 @@
 Command:  python -m verifier.launch --exp=gsm8k_token_verifier --set data.dir=FOLDER
           model.weights=FOLDER_OR_HUB_ID
 Data:     train.jsonl and test.jsonl of openai/grade-school-math in data.dir (or GSM8K_DIR)
-Hardware: one GPU with 24 GiB or more for the whole recipe; a CPU for a scaled-down run (README.md
-has one with its settings)
+Hardware: one GPU with 24 GiB or more for the whole recipe; a CPU for a scaled-down run
+          (docs/results.md has one with its settings)
 Expect:   with a 7B model and this recipe, best-of-100 of 84.6 for Mistral-7B (the public
           replication in OVM); a 135M model is far below
 Beware:   a model that was trained without dropout breaks when residual dropout starts.

@@ -22,6 +22,7 @@ _LONG = (
     "transformer",
     "faults",
     "sweep",
+    "stored_workdir",
     "disk",
     "step",
     "export",
