@@ -20,7 +20,7 @@ from verifier.errors import UserError
 from verifier.ingest import json_rows
 from verifier.report import aggregation
 from verifier.rerank import Sources
-from verifier.tables import expansion, reading
+from verifier.tables import expansion, parts
 
 
 @pytest.mark.parametrize(
@@ -175,9 +175,7 @@ def test_a_text_that_stands_once_and_is_meant_for_every_row_is_not_unpacked(
     honest = [0 if n % 40 == 3 else 1 for n in range(4000)]
     pq.write_table(table(honest, salt=True), tmp_path / "honest.parquet", store_schema=False)
     footer = pq.read_metadata(tmp_path / "honest.parquet")
-    pieces = list(
-        reading.decode_group(tmp_path / "honest.parquet", footer, 0, ["solution"], 1 << 16)
-    )
+    pieces = list(parts.decode_group(tmp_path / "honest.parquet", footer, 0, ["solution"], 1 << 16))
     assert len(pieces) > 1 and [
         text for piece in pieces for text in piece["solution"].to_pylist()
     ] == [texts[place] for place in honest]

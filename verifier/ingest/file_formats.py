@@ -22,7 +22,8 @@ from verifier.errors import TablesError
 from verifier.ingest import json_rows, layouts, shapes, unnesting
 from verifier.ingest.layouts import Chosen
 from verifier.system import log, paths, text_files
-from verifier.tables import plain_text, reading
+from verifier.tables import plain_text
+from verifier.tables.parts import decode_group, open_part
 from verifier.tables.plain_text import NotText
 from verifier.tables.scanning import Part, Scan, View, scan_parts
 
@@ -173,7 +174,7 @@ def _of_parquet(
     fields: Mapping[str, str],
     needed: Sequence[str],
 ) -> tuple[Part, Chosen]:
-    file = reading.open_part(path, content)
+    file = open_part(path, content)
     footer = file.metadata
     if not footer.num_rows:
         raise TablesError(f"{path} is empty: expected at least one row")
@@ -183,7 +184,7 @@ def _of_parquet(
         pieces = [
             piece
             for group in groups
-            for piece in reading.decode_group(path, footer, group, columns, 1 << 16, content)
+            for piece in decode_group(path, footer, group, columns, 1 << 16, content)
         ]
         return pa.concat_tables(pieces)
 

@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verifier.errors import StoreError
-from verifier.tables import reading
+from verifier.tables import manifests, reading
+from verifier.tables.parts import decode_group
 
 PIECE = 1 << 16  # rows that are decoded at once: some 100 MB of tokens and their values
 # decoding lets go of the interpreter; more of them would only hold more pieces at a time
@@ -183,7 +184,7 @@ class Scan:
                 group.held.select(columns).slice(at, PIECE) for at in range(0, group.rows, PIECE)
             )
         else:
-            pieces = reading.decode_group(
+            pieces = decode_group(
                 group.path, group.held, group.number, columns, PIECE, group.content
             )
         for piece in pieces:
@@ -215,7 +216,7 @@ def scan_table(path: pathlib.Path, table: str) -> Scan:
     Raises:
         StoreError: nothing there, unfinished, truncated, or not what the manifest says.
     """
-    return Scan(path, *_groups(reading.checked_files(path, table)), table)
+    return Scan(path, *_groups(manifests.checked_files(path, table)), table)
 
 
 def scan_parts(path: pathlib.Path, parts: Sequence[Part]) -> Scan:
@@ -243,7 +244,7 @@ def scan_parts(path: pathlib.Path, parts: Sequence[Part]) -> Scan:
                 )
             )
             continue
-        footer, _, content = reading.read_footer(part.path, None, part.content)
+        footer, _, content = manifests.read_footer(part.path, None, part.content)
         first = 0
         for number in range(footer.num_row_groups):
             rows = footer.row_group(number).num_rows
@@ -268,7 +269,7 @@ def _groups(
             groups.append(_Group(path, 0, len(held), held))
             names.append(held.column_names)
         else:
-            footer, there, content = reading.read_footer(path, expected)
+            footer, there, content = manifests.read_footer(path, expected)
             sizes = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
             groups += [
                 _Group(path, number, rows, footer, content) for number, rows in enumerate(sizes)

@@ -26,8 +26,8 @@ from verifier.errors import TablesError
 from verifier.grading import corrections
 from verifier.system import atomic, paths
 from verifier.tables import joining, store
+from verifier.tables.parts import open_part, part_digest, parts_of
 from verifier.tables.provenance import reads_stored_tokens, refuse_stale, trained_on
-from verifier.tables.reading import open_part, part_digest, parts_of
 from verifier.tables.split_rows import reported
 
 AT_ONCE = 1 << 16  # samples that are held at a time; for each such lot the parts are read once

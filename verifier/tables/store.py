@@ -34,20 +34,9 @@ from verifier.config import differences
 from verifier.errors import StoreError, WriteError
 from verifier.system import checksums
 from verifier.system.atomic import ASIDE, write_bytes
-from verifier.tables.reading import (
-    MANIFEST,
-    UNFINISHED,
-    duplicate_key,
-    number_of,
-    open_part,
-    part_digest,
-    part_name,
-    parts_of,
-    read_foreign,
-    read_manifest,
-    read_table,
-    refuse_other_schema,
-)
+from verifier.tables.manifests import MANIFEST, UNFINISHED, read_manifest, refuse_other_schema
+from verifier.tables.parts import number_of, open_part, part_digest, part_name, parts_of
+from verifier.tables.reading import duplicate_key, read_foreign, read_table
 from verifier.tables.schemas import SCHEMA_VERSION, SCHEMAS, key_of, schema_of
 
 __all__ = [
