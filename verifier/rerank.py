@@ -39,7 +39,7 @@ from verifier.ingest import external, layouts
 from verifier.report import writing
 from verifier.report.aggregation import AGGREGATIONS, check_aggregation
 from verifier.system import log, paths
-from verifier.tables import provenance, split_rows, store
+from verifier.tables import assembly, provenance, store, stored_splits
 from verifier.tables.split_rows import Kept, SplitRows
 from verifier.text.tokenizer import load_tokenizer
 
@@ -175,7 +175,7 @@ def _judged(
     allow_missing: bool,
 ) -> SplitRows:
     """One split, judged anew; what was corrected in it and what could not be graded is said."""
-    split = split_rows.assemble(
+    split = assembly.assemble(
         samples, problems, label.grader, scores, allow_missing, label.grader_seconds
     )
     asked = set(split.candidates.problem_id_P.tolist())
@@ -202,7 +202,7 @@ def _left_out(problems: pathlib.Path | None, split: str, rows: SplitRows) -> int
     )
     folder = next((folder for folder in tried if folder.is_dir()), None)
     return (
-        split_rows.left_out(
+        stored_splits.left_out(
             split, len(store.read_table(folder, "problems", ["problem_id"])), rows.candidates
         )
         if folder
@@ -258,7 +258,7 @@ def _stored(path: pathlib.Path, grader: str) -> external.Foreign:
         if one
         else [
             table / f"split={name}"
-            for name in split_rows.reported(table)
+            for name in stored_splits.reported(table)
             if (table / f"split={name}").is_dir()
         ]
     )
@@ -266,18 +266,18 @@ def _stored(path: pathlib.Path, grader: str) -> external.Foreign:
         folders = [table]
     if not folders:
         raise TablesError(
-            f"{table}: no samples of {', '.join(split_rows.SPLITS)}, nor part-*.parquet; "
+            f"{table}: no samples of {', '.join(stored_splits.SPLITS)}, nor part-*.parquet; "
             "expected a table of samples"
         )
     problems = beside / "problems"
     samples, scores = {}, {}
     for folder in folders:
         name = folder.name.removeprefix("split=") if folder.name.startswith("split=") else "test"
-        samples[name] = split_rows.read_samples(folder, grader)
+        samples[name] = stored_splits.read_samples(folder, grader)
         if (beside / "scores" / folder.name).is_dir():
             sources = {"samples": folder, "verifier": beside.parent / "verifier"}
             provenance.refuse_other_sources(beside / "scores" / folder.name, sources, "score")
-            scores[name] = split_rows.read_scores(beside / "scores" / folder.name)
+            scores[name] = stored_splits.read_scores(beside / "scores" / folder.name)
     return external.Foreign(samples, _problems(problems) if problems.is_dir() else None, scores)
 
 
@@ -327,7 +327,7 @@ def _scores(
     there = {name: folder for name, folder in folders.items() if folder.is_dir()}
     for name, folder in there.items():
         provenance.refuse_other_sources(folder, {"samples": samples[name].scan.path}, "score")
-    kept = functools.cache(split_rows.read_scores)
+    kept = functools.cache(stored_splits.read_scores)
     return {name: kept(folder) for name, folder in there.items()}
 
 

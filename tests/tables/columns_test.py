@@ -22,7 +22,7 @@ from verifier.evaluate.candidates import Candidates, arrange
 from verifier.grading import extraction, graders
 from verifier.grading.answer import GRADERS, grade, vote_key
 from verifier.rerank import Sources
-from verifier.tables import reading, scanning, split_rows, store
+from verifier.tables import assembly, reading, scanning, store, stored_splits
 
 CONFIG = ReportConfig(ks=(1, 3), resamples=30)
 TEXTS = st.lists(
@@ -248,7 +248,7 @@ def test_a_slow_grader_is_given_one_piece_at_a_time(
     )
     pq.write_table(table, tmp_path / "one.parquet", row_group_size=50)
     monkeypatch.setattr(scanning, "PIECE", 10)
-    samples = split_rows.read_samples(tmp_path / "one.parquet")
+    samples = stored_splits.read_samples(tmp_path / "one.parquet")
     decoded: list[int] = []
     monkeypatch.setattr(reading, "cast", lambda piece, *_: decoded.append(len(piece)) or piece)
 
@@ -258,7 +258,7 @@ def test_a_slow_grader_is_given_one_piece_at_a_time(
         return graders.Relabelled(["1"] * 100, np.ones(100, bool))
 
     monkeypatch.setattr(graders, "relabel", slow)
-    split = split_rows.assemble(
+    split = assembly.assemble(
         samples, pa.table({"problem_id": ["p"], "answer": ["1"]}), "slow", None
     )
     assert split.candidates.correct_C.all() and sum(decoded) == 100
@@ -278,13 +278,13 @@ def test_what_is_wrong_with_a_part_is_named(tmp_path: pathlib.Path) -> None:
     with pytest.raises(
         errors.StoreError, match="part-00000-.*.parquet: changed since it was written"
     ):
-        split_rows.read_scores(tmp_path / "scores" / "split=test")
+        stored_splits.read_scores(tmp_path / "scores" / "split=test")
     part.write_bytes(content[:-9])
     with pytest.raises(errors.StoreError, match="part-00000-.*.parquet: truncated"):
-        split_rows.read_scores(tmp_path / "scores" / "split=test")
+        stored_splits.read_scores(tmp_path / "scores" / "split=test")
     part.unlink()
     with pytest.raises(errors.StoreError, match="part-00000-.*.parquet is missing"):
-        split_rows.read_scores(tmp_path / "scores" / "split=test")
+        stored_splits.read_scores(tmp_path / "scores" / "split=test")
 
 
 def test_votes_of_the_best_k_of_n_by_brute_force() -> None:

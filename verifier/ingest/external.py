@@ -25,9 +25,10 @@ from verifier.grading import extraction, graders
 from verifier.grading.answer import answer_line
 from verifier.ingest import file_formats
 from verifier.tables import columns, token_values
+from verifier.tables.assembly import gold_ids
 from verifier.tables.joining import ALLOW
 from verifier.tables.scanning import Scan
-from verifier.tables.split_rows import Kept, gold_ids
+from verifier.tables.split_rows import Kept
 from verifier.text.problem import problem_id
 
 _IDS = ("generator", "verifier", "trained_on")

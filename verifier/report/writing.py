@@ -26,7 +26,7 @@ from verifier.report import aggregation, browsing, heatmap, page, plots, positio
 from verifier.report.svg import Drawing
 from verifier.report.token_texts import token_texts
 from verifier.system import atomic, checksums, paths
-from verifier.tables import provenance, split_rows, store
+from verifier.tables import provenance, store, stored_splits
 from verifier.tables.joining import TOO_LONG
 from verifier.tables.split_rows import SplitRows
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
@@ -81,7 +81,7 @@ def write_report(
         TablesError: tables that do not belong together.
     """
     return write(
-        split_rows.read_workdir(root, allow_missing=config.allow_missing),
+        stored_splits.read_workdir(root, allow_missing=config.allow_missing),
         run_of_workdir(root),
         config,
         seed,

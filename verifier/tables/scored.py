@@ -28,7 +28,7 @@ from verifier.system import atomic, paths
 from verifier.tables import joining, store
 from verifier.tables.parts import open_part, part_digest, parts_of
 from verifier.tables.provenance import reads_stored_tokens, refuse_stale, trained_on
-from verifier.tables.split_rows import reported
+from verifier.tables.stored_splits import reported
 
 AT_ONCE = 1 << 16  # samples that are held at a time; for each such lot the parts are read once
 _LINES = 1 << 10  # rows that are Python objects at a time
