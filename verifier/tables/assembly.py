@@ -45,6 +45,39 @@ def assemble(
             graders or verifiers are mixed.
         CandidatesError: no rows, or a sample twice.
     """
+    rows, missing = _complete(samples, verdicts, scores, allow_missing)
+    gold, question = _answers_and_questions(problems)
+    problem, ids = extraction.codes(rows["problem_id"])
+    _refuse_without_gold({str(ids[number]) for number in np.unique(problem)} - gold.keys())
+    golds = [gold.get(str(name), "") for name in ids]
+    grader, answer, correct, not_graded = _verdicts(
+        Kept(rows, samples.scan), problem, golds, verdicts, seconds
+    )
+    score = None
+    if scores is not None:
+        rows, score = _with_scores(rows, scores.columns)
+    code, texts = extraction.codes(answer)
+    key = np.append(graders.answer_keys(texts), -1)[code]  # of -1, no answer: the last
+    candidates = arrange_coded(ids, problem, rows["sample_id"].to_numpy(), key, correct, score)
+    answers = answer.combine_chunks()
+    return SplitRows(
+        rows,
+        answers if pa.types.is_dictionary(answers.type) else answers.dictionary_encode(),
+        question,
+        gold,
+        grader,
+        candidates,
+        samples.scan,
+        scores.scan if scores else None,
+        missing=missing,
+        not_graded=not_graded,
+    )
+
+
+def _complete(
+    samples: Kept, verdicts: Kept | str, scores: Kept | None, allow_missing: bool
+) -> tuple[pa.Table, dict[str, int]]:
+    """The samples that take part, and how many were left out, by what they lack."""
     missing: dict[str, int] = {}
     rows = samples.columns
     if scores and scores.too_long:
@@ -53,66 +86,47 @@ def assemble(
         labels = None if isinstance(verdicts, str) else verdicts.columns
         rows, more = joining.without_missing(rows, labels, scores.columns if scores else None)
         missing |= more
-    gold = dict(
-        zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True)
-    )
+    return rows, missing
+
+
+def _answers_and_questions(problems: pa.Table) -> tuple[dict[str, str], dict[str, str]]:
+    """The gold answer of every problem, and the question of those that have one."""
+    ids = gold_ids(problems)
+    gold = dict(zip(ids, problems["answer"].to_pylist(), strict=True))
     asked = (
         problems["question"].to_pylist()
         if "question" in problems.column_names
         else [None] * len(problems)
     )
-    question = {
-        name: text for name, text in zip(gold_ids(problems), asked, strict=True) if text is not None
-    }
-    problem, ids = extraction.codes(rows["problem_id"])
-    strangers = sorted({str(ids[number]) for number in np.unique(problem)} - gold.keys())
-    if strangers:
+    return gold, {name: text for name, text in zip(ids, asked, strict=True) if text is not None}
+
+
+def _refuse_without_gold(problem_ids: set[str]) -> None:
+    """Raises TablesError if there is a problem without a gold answer."""
+    if problem_ids:
         raise TablesError(
-            f"{len(strangers)} problems of the samples have no gold answer, such as "
-            f"{', '.join(strangers[:3])}; add them to the problems (a problem_id made by this "
-            "project is a hash of the question)"
+            f"{len(problem_ids)} problems of the samples have no gold answer, such as "
+            f"{', '.join(sorted(problem_ids)[:3])}; add them to the problems (a problem_id made "
+            "by this project is a hash of the question)"
         )
-    golds = [gold.get(str(name), "") for name in ids]
-    grader, answer, correct, not_graded = _verdicts(
-        Kept(rows, samples.scan), problem, golds, verdicts, seconds
-    )
-    score = None
-    if scores is not None:
-        joined = joining.joined(rows, scores.columns, "scores")
-        joining.refuse_not_finite(rows, joined)
-        _one(joined, "verifier", "scores")
-        score = joined["score"].cast(pa.float64()).to_numpy(zero_copy_only=False)
-        rows = _with_column(rows, SCORE_ROW, joined[ROW])
-        for name in ("verifier", "trained_on", *token_values.names(joined.column_names)):
-            rows = _with_column(rows, name, joined[name]) if name in joined.column_names else rows
-    code, texts = extraction.codes(answer)
-    key = np.append(graders.answer_keys(texts), -1)[code]  # of -1, no answer: the last
-    candidates = arrange_coded(ids, problem, rows["sample_id"].to_numpy(), key, correct, score)
-    read = (
-        answer.combine_chunks()
-        if pa.types.is_dictionary(answer.type)
-        else answer.combine_chunks().dictionary_encode()
-    )
-    values = scores.scan if scores else None
-    return SplitRows(
-        rows,
-        read,
-        question,
-        gold,
-        grader,
-        candidates,
-        samples.scan,
-        values,
-        missing=missing,
-        not_graded=not_graded,
-    )
+
+
+def _with_scores(rows: pa.Table, scores: pa.Table) -> tuple[pa.Table, np.ndarray]:
+    """The samples with the columns of their scores, and the scores as [rows] float64."""
+    joined = joining.joined(rows, scores, "scores")
+    joining.refuse_not_finite(rows, joined)
+    _one(joined, "verifier", "scores")
+    rows = _with_column(rows, SCORE_ROW, joined[ROW])
+    for name in ("verifier", "trained_on", *token_values.names(joined.column_names)):
+        rows = _with_column(rows, name, joined[name]) if name in joined.column_names else rows
+    return rows, joined["score"].cast(pa.float64()).to_numpy(zero_copy_only=False)
 
 
 def _verdicts(
     samples: Kept, problem: np.ndarray, golds: Sequence[str], verdicts: Kept | str, seconds: float
 ) -> tuple[str, pa.ChunkedArray, np.ndarray, int]:
     """Who judged, answer and verdict of every row, and how many were not graded; `problem` is each
-    row's place in `golds`.
+    row's index in `golds`.
     """
     rows = samples.columns
     if not isinstance(verdicts, str):
@@ -166,12 +180,10 @@ def gold_ids(problems: pa.Table) -> list[str]:
 
 
 def _with_column(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
-    """A table with a column more, or another one in the place of its own of that name."""
-    place = (
-        table.column_names.index(name) if name in table.column_names else len(table.column_names)
-    )
-    kept = table.drop_columns([name]) if name in table.column_names else table
-    return kept.add_column(place, name, column)
+    """A table with a column more, or with another one where it has one of that name."""
+    if name in table.column_names:
+        return table.set_column(table.column_names.index(name), name, column)
+    return table.append_column(name, column)
 
 
 def _one(table: pa.Table, column: str, what: str) -> str:

@@ -57,35 +57,33 @@ def read_workdir(
             f"{tables / 'samples'}: no samples of the splits {', '.join(splits or SPLITS)}; "
             "run the stages up to sample first"
         )
-    out = {}
-    for split in there:
-        refuse_stale(
-            paths.place(root),
-            split,
-            ["samples", "scores"] if grader else ["samples", "labels", "scores"],
-        )
-        problems = store.read_table(
-            tables / "problems" / f"split={split.removesuffix(GREEDY)}", "problems", _OF_PROBLEMS
-        )
-        samples, labels, scored = (
-            tables / table / f"split={split}" for table in ("samples", "labels", "scores")
-        )
-        said = {} if grader else store.read_manifest(labels) or {}
-        fixed = said.get("fixed_labels", ())
-        judged_by, verdicts = (
-            corrections.with_answers(problems, fixed),
-            grader or read_labels(labels),
-        )
-        scores = read_scores(scored) if scored.is_dir() else None
-        rows = assemble(read_samples(samples, grader), judged_by, verdicts, scores, allow_missing)
-        not_graded, lost = (
-            said.get("not_graded", rows.not_graded),
-            left_out(split, len(problems), rows.candidates),
-        )
-        out[split] = dataclasses.replace(
-            rows, left_out=lost, not_graded=not_graded, fixed_labels=fixed
-        )
-    return out
+    return {split: _read_split(paths.place(root), split, grader, allow_missing) for split in there}
+
+
+def _read_split(
+    root: pathlib.Path, split: str, grader: str | None, allow_missing: bool
+) -> SplitRows:
+    """One split of a workdir, none of whose tables is stale."""
+    tables = root / "tables"
+    refuse_stale(root, split, ["samples", "scores"] if grader else ["samples", "labels", "scores"])
+    problems = store.read_table(
+        tables / "problems" / f"split={split.removesuffix(GREEDY)}", "problems", _OF_PROBLEMS
+    )
+    samples, labels, scored = (
+        tables / table / f"split={split}" for table in ("samples", "labels", "scores")
+    )
+    of_labels = {} if grader else store.read_manifest(labels) or {}
+    fixed = of_labels.get("fixed_labels", ())
+    judged_by = corrections.with_answers(problems, fixed)
+    verdicts = grader or read_labels(labels)
+    scores = read_scores(scored) if scored.is_dir() else None
+    rows = assemble(read_samples(samples, grader), judged_by, verdicts, scores, allow_missing)
+    return dataclasses.replace(
+        rows,
+        left_out=left_out(split, len(problems), rows.candidates),
+        not_graded=of_labels.get("not_graded", rows.not_graded),
+        fixed_labels=fixed,
+    )
 
 
 def left_out(split: str, problems: int, candidates: Candidates) -> int:
