@@ -19,8 +19,8 @@ import pyarrow.csv
 import pyarrow.feather
 
 from verifier.errors import TablesError
-from verifier.ingest import json_rows, layouts, shapes, unnesting
-from verifier.ingest.layouts import Chosen
+from verifier.ingest import json_rows, layouts, recognition, shapes, unnesting
+from verifier.ingest.recognition import Chosen
 from verifier.system import log, paths, text_files
 from verifier.tables import plain_text
 from verifier.tables.parts import decode_group, open_part
@@ -104,7 +104,7 @@ def scan(
     Args:
         path: of a file or folder, or a pattern.
         layout: a name in `layouts.NAMES`.
-        fields: paths that the user names, as in `layouts.choose`.
+        fields: paths that the user names, as in `recognition.choose`.
         needed: fields that must be there.
 
     Raises:
@@ -153,7 +153,7 @@ def _opened(
     rows = json_rows.json_rows(path, raw)
     first = list(itertools.islice(rows, _LOOKED_AT))
     shape = shapes.shape_of_rows(first)
-    chosen = layouts.choose(shape, layout, fields, str(path), needed)
+    chosen = recognition.choose(shape, layout, fields, str(path), needed)
     later = {
         name: name
         for name in layouts.FIELDS
@@ -219,7 +219,7 @@ def _chosen(
     """The layout of a file with a schema, none of whose columns that are wanted is there twice."""
     with json_rows.faults_of(path):  # names of columns may be no text
         shape = shapes.shape_of_schema(schema)
-    chosen = layouts.choose(shape, layout, fields, str(path), needed)
+    chosen = recognition.choose(shape, layout, fields, str(path), needed)
     for name in _columns(schema, chosen):
         if schema.names.count(name) > 1:
             raise TablesError(

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from verifier.errors import TablesError
 from verifier.ingest import layouts
-from verifier.ingest.layouts import Chosen
+from verifier.ingest.recognition import Chosen
 from verifier.tables import plain_text
 from verifier.tables.plain_text import NotText
 from verifier.tables.scanning import Part, View
