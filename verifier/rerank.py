@@ -249,7 +249,7 @@ def _workdir_of(path: pathlib.Path) -> pathlib.Path | None:
     return next((root for root in (path, *above) if (root / "tables" / "samples").is_dir()), None)
 
 
-def _stored(path: pathlib.Path, grader: str) -> external.Foreign:
+def _stored(path: pathlib.Path, grader: str) -> external.SamplesFile:
     """Samples of a workdir or table folder by split, with the problems and scores beside them."""
     table, beside = _table(path), _beside(path)
     one = table if table.name.startswith("split=") else None
@@ -278,7 +278,7 @@ def _stored(path: pathlib.Path, grader: str) -> external.Foreign:
             sources = {"samples": folder, "verifier": beside.parent / "verifier"}
             provenance.refuse_other_sources(beside / "scores" / folder.name, sources, "score")
             scores[name] = stored_splits.read_scores(beside / "scores" / folder.name)
-    return external.Foreign(samples, _problems(problems) if problems.is_dir() else None, scores)
+    return external.SamplesFile(samples, _problems(problems) if problems.is_dir() else None, scores)
 
 
 def _table(path: pathlib.Path) -> pathlib.Path:
