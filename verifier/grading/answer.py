@@ -12,12 +12,12 @@ import functools
 import re
 from collections.abc import Callable, Hashable, Iterator
 
+from verifier.grading.notation import plain
 from verifier.grading.number import (
     begins_with_number,
     first_number,
     only_number,
     parse_number,
-    plain,
 )
 
 MARK = "####"
