@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from verifier.grading.answer import GRADERS, MARK, WORD, from_mark, from_style
+from verifier.grading.answer import GRADERS
+from verifier.grading.answer_styles import MARK, WORD, from_mark, from_style
 
 
 def codes(column: pa.ChunkedArray | Sequence[str | None]) -> tuple[np.ndarray, list[str | None]]:

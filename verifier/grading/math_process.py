@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from verifier.errors import MathProcessError
-from verifier.grading.answer import answer_line
+from verifier.grading.answer_styles import answer_line
 from verifier.grading.number import parse_number
 
 _WORKER = pathlib.Path(__file__).parent / "math_worker.py"

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from verifier.errors import TablesError
 from verifier.grading import extraction
-from verifier.grading.answer import answer_line
+from verifier.grading.answer_styles import answer_line
 from verifier.tables import token_values
 from verifier.tables.scanning import Scan
 from verifier.text.problem import problem_id
