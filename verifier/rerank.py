@@ -34,6 +34,7 @@ from absl import app, flags
 from verifier.config import LabelConfig, ReportConfig, kinds, knobs
 from verifier.errors import TablesError, UserError
 from verifier.evaluate import metrics
+from verifier.evaluate.results_table import results_table
 from verifier.grading import corrections, graders
 from verifier.ingest import external, layouts
 from verifier.report import writing
@@ -237,7 +238,7 @@ def rerank(
         provenance.refuse_other_generator(splits, scored_in / "verifier" if scored_in else None)
     if sources.tokenizer:
         run = dataclasses.replace(run, tokenizer=load_tokenizer(sources.tokenizer))
-    return metrics.results_table(writing.write(splits, run, config, seed, out))
+    return results_table(writing.write(splits, run, config, seed, out))
 
 
 def _workdir_of(path: pathlib.Path) -> pathlib.Path | None:

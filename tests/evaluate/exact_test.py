@@ -13,6 +13,7 @@ import pytest
 from verifier.evaluate import caveats, comparison, exact, metrics, nested
 from verifier.evaluate.candidates import Candidates, arrange
 from verifier.evaluate.intervals import FEWEST, RARE, Bootstrap
+from verifier.evaluate.results_table import EXACT, results_table
 from verifier.report import comparison_page, page, variants
 
 
@@ -178,7 +179,7 @@ def test_what_makes_figures_mean_little_is_said_first(
     assert len(found) == len(said) and all(
         words in line for words, line in zip(said, found, strict=True)
     )
-    table = metrics.results_table({"splits": figures, "warnings": found})
+    table = results_table({"splits": figures, "warnings": found})
     assert all(
         line == f"warning: {words}" for line, words in zip(table.splitlines(), found, strict=False)
     )
@@ -203,7 +204,7 @@ def test_what_makes_figures_mean_little_is_said_first(
         figures["test"]["differences"]["best_of_n-majority"],
     ):
         assert estimate["ci95"][0] < estimate["ci95"][1]
-    assert (metrics.EXACT in table) == (metrics.EXACT in html) == ("]*" in table) and (
+    assert (EXACT in table) == (EXACT in html) == ("]*" in table) and (
         problems >= FEWEST or "]*" in table
     )
 

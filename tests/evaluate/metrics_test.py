@@ -16,6 +16,7 @@ from verifier.evaluate import curves, metrics, rank
 from verifier.evaluate.calibration import auroc, calibration
 from verifier.evaluate.candidates import Candidates, arrange
 from verifier.evaluate.intervals import Bootstrap
+from verifier.evaluate.results_table import results_table
 
 
 def simulated(
@@ -205,7 +206,7 @@ def test_metrics_hold_what_is_promised() -> None:
         out["heldout"]["top_k_vote_chosen"] is None
         and out["heldout"]["best_method_on_heldout"] is None
     )
-    table = metrics.results_table({"splits": out})
+    table = results_table({"splits": out})
     assert (
         "best-of-n" in table
         and f"top-k vote (k={chosen['k']})" in table
@@ -333,7 +334,5 @@ def test_without_scores_all_else_works() -> None:
     known = {pair for pair, estimate in test["differences"].items() if estimate}
     assert test["majority"]["value"] > 0 and known == {"majority-mean_sample_accuracy"}
     assert set(test["oracle_gap_closed"].values()) == {None} and test["weighted_vote_at_k"] is None
-    table = metrics.results_table(
-        {"splits": {"test": test}, "seconds": {"sample": 1234.5, "score": 6.0}}
-    )
+    table = results_table({"splits": {"test": test}, "seconds": {"sample": 1234.5, "score": 6.0}})
     assert "majority" in table and "seconds, of all starts together: sample 1,234, score 6" in table

@@ -20,7 +20,7 @@ from verifier.config import ReportConfig
 from verifier.errors import TokenizerError, UserError
 from verifier.evaluate import caveats, metrics
 from verifier.evaluate.calibration import are_probabilities
-from verifier.evaluate.metrics import results_table
+from verifier.evaluate.results_table import counted, results_table
 from verifier.grading import graders
 from verifier.report import aggregation, browsing, heatmap, page, plots, positions
 from verifier.report.svg import Drawing
@@ -322,7 +322,7 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
                 ("have", "are") if split.left_out > 1 else ("has", "is"),
             )
             notes.append(
-                f"{metrics.counted(split.left_out, name + ' problem')} {have} no samples{left} "
+                f"{counted(split.left_out, name + ' problem')} {have} no samples{left} "
                 f"and {are} not counted."
             )
         if split.not_graded:
