@@ -1,5 +1,4 @@
-"""The figures of metrics.json and of the terminal: accuracies with intervals, differences, the
-choice on held-out problems. Reads no file.
+"""The figures of metrics.json: accuracies with intervals, differences, the choice on held-out data.
 
 Every accuracy is a mean over problems of one number a problem (each problem weighs the same,
 however many samples it has). All figures of a split share one bootstrap over problems, so
@@ -96,21 +95,47 @@ def _split(
     greedy: Candidates | None,
     weighs: bool,
 ) -> dict[str, Any]:
-    """All figures of one split: first one number a problem and figure, then all means and intervals
-    at once.
+    """All figures of one split.
 
-    Scores that are no probabilities are not summed (`weighs` is False): of negative ones the rarest
-    answer would win.
+    First one number a problem and figure, then all means and intervals at once. Scores that are no
+    probabilities are not summed (`weighs` is False): of negative ones the rarest answer would win.
     """
     scored = candidates.score_C is not None
-    sizes = sorted(
-        {*curves.grid(candidates.smallest), *(k for k in ks if k <= candidates.smallest)}
-    )
     votes = {
         name: curve
         for name, curve in _VOTES.items()
         if (scored and weighs) or name == "majority_at_k"
     }
+    values = _of_problems(candidates, ks, greedy, weighs)
+    sizes = _sizes(candidates, ks)
+    for name, curve in votes.items():
+        values |= {f"{name}/{k}": column for k, column in curve(candidates, sizes, seed).items()}
+    if chosen and scored:
+        values["top_k_vote_chosen"] = rank.top_k_vote(candidates, chosen["k"]).correct_P
+    values = {name: np.asarray(column, np.float64) for name, column in values.items()}
+    pairs = {
+        f"differences/{a}-{b}": values[a] - values[b]
+        for a, b in _DIFFERENCES
+        if a in values and b in values
+    }
+    means = bootstrap.estimates(values) | bootstrap.differences(pairs)
+    same_problems = nested.intervals(
+        candidates, {name: float(column.mean()) for name, column in values.items()}, votes, seed
+    )
+    more = {"oracle_gap_closed": _gaps(values, bootstrap), "ci95_same_problems": same_problems}
+    return {**_nested(candidates, means, chosen if scored else None), **more}
+
+
+def _sizes(candidates: Candidates, ks: Sequence[int]) -> list[int]:
+    """The sizes at which curves over the number of samples are drawn, those in `ks` among them."""
+    return sorted({*curves.grid(candidates.smallest), *(k for k in ks if k <= candidates.smallest)})
+
+
+def _of_problems(
+    candidates: Candidates, ks: Sequence[int], greedy: Candidates | None, weighs: bool
+) -> dict[str, np.ndarray]:
+    """[P] one number a problem of every figure that draws no subsets, by its name in `means`."""
+    sizes = _sizes(candidates, ks)
     values: dict[str, np.ndarray] = {
         "mean_sample_accuracy": _mean_accuracy(candidates),
         "majority": rank.majority(candidates).correct_P,
@@ -119,7 +144,7 @@ def _split(
     if greedy is not None and np.array_equal(greedy.problem_id_P, candidates.problem_id_P):
         values["greedy_accuracy"] = _mean_accuracy(greedy)
     values |= {f"pass_at_k/{k}": curves.pass_at_k(candidates, k) for k in sizes}
-    if scored:
+    if candidates.score_C is not None:
         values |= {
             f"top_k_vote/{k}": rank.top_k_vote(candidates, k).correct_P
             for k in _votes(candidates, ks)
@@ -127,30 +152,22 @@ def _split(
         values |= {"best_of_n": rank.best_of_n(candidates).correct_P}
         values |= {"weighted_vote": rank.weighted_vote(candidates).correct_P} if weighs else {}
         values |= {f"verifier_at_k/{k}": curves.verifier_at_k(candidates, k) for k in sizes}
-    for name, curve in votes.items():
-        values |= {f"{name}/{k}": column for k, column in curve(candidates, sizes, seed).items()}
-    if chosen and scored:
-        values["top_k_vote_chosen"] = rank.top_k_vote(candidates, chosen["k"]).correct_P
-    values = {name: np.asarray(column, np.float64) for name, column in values.items()}
-    pairs = {
-        f"{a}-{b}": values[a] - values[b] for a, b in _DIFFERENCES if a in values and b in values
-    }
-    means = bootstrap.estimates(values) | bootstrap.differences(
-        {f"differences/{name}": column for name, column in pairs.items()}
-    )
+    return values
+
+
+def _gaps(values: Mapping[str, np.ndarray], bootstrap: Bootstrap) -> dict[str, Estimate | None]:
+    """How much of the way from majority to oracle each of _GAPS goes.
+
+    None where too few problems lie between the two: a ratio has no exact interval.
+    """
     gap_P = values["oracle_pass_at_n"] - values["majority"]
-    enough = len(gap_P) >= FEWEST and gap_P.sum() >= RARE  # a ratio has no exact interval
-    gaps = {
+    enough = len(gap_P) >= FEWEST and gap_P.sum() >= RARE
+    return {
         name: bootstrap.ratio(values[name] - values["majority"], gap_P)
         if name in values and enough
         else None
         for name in _GAPS
     }
-    same_problems = nested.intervals(
-        candidates, {name: float(column.mean()) for name, column in values.items()}, votes, seed
-    )
-    more = {"oracle_gap_closed": gaps, "ci95_same_problems": same_problems}
-    return {**_nested(candidates, means, chosen if scored else None), **more}
 
 
 def _mean_accuracy(candidates: Candidates) -> np.ndarray:
@@ -205,8 +222,9 @@ def _nested(
 
 
 def _choose(heldout: Candidates, ks: Sequence[int], weighs: bool) -> dict[str, Any]:
-    """The k, and the method, that are best on held-out problems; of equals the smaller k and the
-    simpler method.
+    """The k, and the method, that are best on held-out problems.
+
+    Of equals the smaller k and the simpler method.
     """
     votes = {k: float(rank.top_k_vote(heldout, k).correct_P.mean()) for k in _votes(heldout, ks)}
     k = max(votes, key=lambda size: votes[size])

@@ -62,35 +62,24 @@ def vote_shares(
     Raises:
         ValueError: a cell is out of range.
     """
-    for size, k in cells:
-        if not 1 <= k <= size <= candidates.smallest:
-            raise ValueError(
-                f"votes of the {k} best of {size}: expected 1 <= k <= N <= "
-                f"{candidates.smallest}, the samples of a problem"
-            )
-    problems = len(candidates.count_P)
-    out = {cell: np.zeros(problems) for cell in cells}  # right elections; then their share
+    _check_cells(cells, candidates.smallest)
+    # right elections; then their share
+    out = {cell: np.zeros(len(candidates.count_P)) for cell in cells}
     sizes = {size: np.array(sorted(k for other, k in out if other == size)) for size, _ in cells}
     each = _each(candidates.count_P, subsets, draws)
     ballots = _Ballots(candidates, weight_C)
     rng = np.random.default_rng(seed)
     for n in np.unique(candidates.count_P).tolist():
         rows = np.nonzero(candidates.count_P == n)[0]
-        # parts with as many answers need the least room
+        # Parts whose problems have as many answers need the least room.
         rows = rows[np.argsort(ballots.own_P[rows], kind="stable")]
         all_of = {size: math.comb(n, size) for size in sizes if _all(n, size, subsets)}
         whole = _of_all(ballots, rows, n, {size: sizes[size] for size in all_of if size > 1})
-        some = _of_drawn(
-            ballots,
-            rows,
-            n,
-            {size: ks for size, ks in sizes.items() if size not in all_of},
-            each,
-            rng,
-        )
+        rest = {size: ks for size, ks in sizes.items() if size not in all_of}
+        some = _of_drawn(ballots, rows, n, rest, each, rng)
         for part, size, ks, right in itertools.chain(whole, some):
-            for place, k in enumerate(ks.tolist()):
-                out[size, k][part] += right[:, place]
+            for column, k in enumerate(ks.tolist()):
+                out[size, k][part] += right[:, column]
         for (size, _), right_P in out.items():
             right_P[rows] /= all_of.get(size, each)
     if 1 in sizes:  # a single voter's answer is elected
@@ -99,6 +88,16 @@ def vote_shares(
             / candidates.count_P
         )
     return out
+
+
+def _check_cells(cells: Sequence[tuple[int, int]], smallest: int) -> None:
+    """Raises ValueError if a cell (N, k) is not 1 <= k <= N <= smallest."""
+    for size, k in cells:
+        if not 1 <= k <= size <= smallest:
+            raise ValueError(
+                f"votes of the {k} best of {size}: expected 1 <= k <= N <= "
+                f"{smallest}, the samples of a problem"
+            )
 
 
 def drawn(count_P: np.ndarray, size: int, subsets: int = SUBSETS, draws: int = DRAWS) -> np.ndarray:
