@@ -149,21 +149,6 @@ def auroc(score: np.ndarray, right: np.ndarray, group: np.ndarray) -> np.ndarray
     return _auroc(_ties(score, right, group, np.argsort(score)))
 
 
-def average_precision(score: np.ndarray, right: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Area under the precision-recall curve in each group as average precision: sum over scores s
-    of (R_s - R_s') P_s, s' the next higher.
-
-    Args:
-        score: [rows] scores, higher meaning right; rows of equal score are taken together.
-        right: [rows] verdicts.
-        group: [rows] integers 0..G-1.
-
-    Returns:
-        [G] areas; NaN where a group has no right row.
-    """
-    return _average_precision(_ties(score, right, group, np.argsort(score)))
-
-
 class _Ties(NamedTuple):
     """Rows of equal score in the same group taken together: T ties, by group and then by rising
     score.
@@ -200,6 +185,7 @@ def _ties(score: np.ndarray, right: np.ndarray, group: np.ndarray, order: np.nda
 
 
 def _auroc(ties: _Ties) -> np.ndarray:
+    """[G] areas by average ranks (Mann-Whitney); NaN where rows are all right or all wrong."""
     rank_T = ties.start_T + (ties.size_T - 1) / 2  # from 0, ties share the mean
     ranks_G = np.bincount(ties.group_T, weights=rank_T * ties.right_T, minlength=len(ties.size_G))
     pairs_G = ties.right_G * (ties.size_G - ties.right_G)
@@ -210,6 +196,7 @@ def _auroc(ties: _Ties) -> np.ndarray:
 
 
 def _average_precision(ties: _Ties) -> np.ndarray:
+    """[G] sums over scores s of (R_s - R_s') P_s, s' the next higher; NaN where no row is right."""
     taken_T = ties.size_G[ties.group_T] - ties.start_T  # rows that score as high or higher
     below_T = (
         np.cumsum(ties.right_T)

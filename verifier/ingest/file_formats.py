@@ -10,7 +10,6 @@ from __future__ import annotations
 import glob
 import itertools
 import pathlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -63,7 +62,7 @@ def files_of(path: pathlib.Path) -> list[pathlib.Path]:
                 for file in path.iterdir()
                 if file.is_file() and not file.name.startswith((".", "_"))
             ),
-            key=_natural,
+            key=paths.natural_order,
         )
         kinds = {
             file: next((kind for kind in _SUFFIXES if _bare(file).endswith(kind)), "")
@@ -79,7 +78,7 @@ def files_of(path: pathlib.Path) -> list[pathlib.Path]:
             )
         return found
     found = (
-        sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)), key=_natural)
+        sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)), key=paths.natural_order)
         if not paths.is_remote(path)
         else []
     )
@@ -323,11 +322,3 @@ def _bare(path: pathlib.Path) -> str:
     """A file's name in small letters, without the ending that says that it is packed."""
     name = path.name.lower()
     return next((name.removesuffix(ending) for ending in _PACKED if name.endswith(ending)), name)
-
-
-def _natural(path: pathlib.Path) -> list[tuple[int, str]]:
-    """rs2 before rs10."""
-    return [
-        (int(word), "") if word.isdecimal() else (-1, word)
-        for word in re.split(r"(\d+)", str(path))
-    ]
