@@ -203,9 +203,9 @@ def _average_precision(ties: _Ties) -> np.ndarray:
         - ties.right_T
         - (np.cumsum(ties.right_G) - ties.right_G)[ties.group_T]
     )
-    found_T = ties.right_G[ties.group_T] - below_T
+    right_above_T = ties.right_G[ties.group_T] - below_T
     sum_G = np.bincount(
-        ties.group_T, weights=ties.right_T * found_T / taken_T, minlength=len(ties.size_G)
+        ties.group_T, weights=ties.right_T * right_above_T / taken_T, minlength=len(ties.size_G)
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         return sum_G / np.where(ties.right_G > 0, ties.right_G, np.nan)

@@ -116,7 +116,7 @@ class Candidates:
         kept = self._taken(np.nonzero(np.repeat(kept_P, self.count_P))[0], self.count_P[kept_P])
         return dataclasses.replace(kept, problem_id_P=self.problem_id_P[kept_P])
 
-    def _taken(self, places: np.ndarray, count_P: np.ndarray) -> Candidates:
+    def _taken(self, index: np.ndarray, count_P: np.ndarray) -> Candidates:
         """Samples in another order or number, answers numbered by their best-ranked sample
         again.
         """
@@ -124,12 +124,12 @@ class Candidates:
         return dataclasses.replace(
             self,
             count_P=count_P,
-            row_C=self.row_C[places],
-            sample_id_C=self.sample_id_C[places],
-            answer_C=_numbered(problem, self.answer_C[places]),
-            correct_C=self.correct_C[places],
-            score_C=None if self.score_C is None else self.score_C[places],
-            log_C=None if self.log_C is None else self.log_C[places],
+            row_C=self.row_C[index],
+            sample_id_C=self.sample_id_C[index],
+            answer_C=_numbered(problem, self.answer_C[index]),
+            correct_C=self.correct_C[index],
+            score_C=None if self.score_C is None else self.score_C[index],
+            log_C=None if self.log_C is None else self.log_C[index],
         )
 
     def answers(self) -> Answers:
@@ -148,9 +148,9 @@ class Candidates:
         """Answers whose samples got different verdicts though they are numerically equal (strict
         graders: "72.00" and "72").
         """
-        found = self.answers()
-        size_A = np.bincount(found.answer_V)
-        right_A = np.bincount(found.answer_V, weights=self.correct_C[found.voter_V])
+        answers = self.answers()
+        size_A = np.bincount(answers.answer_V)
+        right_A = np.bincount(answers.answer_V, weights=self.correct_C[answers.voter_V])
         return int(np.sum((right_A > 0) & (right_A < size_A)))
 
 
@@ -246,9 +246,9 @@ def _in_order(ids: np.ndarray, problem: np.ndarray) -> tuple[np.ndarray, np.ndar
     """The ids that have rows, ascending, and the places in them, int32."""
     used = np.nonzero(np.bincount(problem, minlength=len(ids)))[0]
     order = used[np.argsort(ids[used])]
-    place = np.zeros(len(ids), np.int32)
-    place[order] = np.arange(len(order))
-    return ids[order], place[problem]
+    index = np.zeros(len(ids), np.int32)
+    index[order] = np.arange(len(order))
+    return ids[order], index[problem]
 
 
 def _numbered(problem: np.ndarray, key: np.ndarray) -> np.ndarray:
@@ -268,8 +268,8 @@ def _numbered(problem: np.ndarray, key: np.ndarray) -> np.ndarray:
     before = np.cumsum(appears) - 1  # by rank over all problems
     owner = problem[rows]
     opening = np.diff(owner, prepend=-1) != 0  # a problem's first row that has an answer
-    found = before - np.maximum.accumulate(np.where(opening, before, 0))
-    number[rows[by_pair]] = found[first][np.cumsum(opens) - 1]
+    within = before - np.maximum.accumulate(np.where(opening, before, 0))
+    number[rows[by_pair]] = within[first][np.cumsum(opens) - 1]
     return number
 
 
@@ -292,8 +292,8 @@ def not_finite(values: np.ndarray) -> str:
     """What numbers that are not finite are, in words."""
     return " or ".join(
         word
-        for word, found in (("NaN", np.isnan(values)), ("inf", np.isinf(values)))
-        if found.any()
+        for word, are_R in (("NaN", np.isnan(values)), ("inf", np.isinf(values)))
+        if are_R.any()
     )
 
 

@@ -55,9 +55,9 @@ def verifier_at_k(candidates: Candidates, k: int) -> np.ndarray:
         ValueError: k < 1, or a problem has fewer than k samples.
     """
     n_P = _checked(candidates, k)
-    place = np.nonzero(candidates.correct_C)[0]
-    problem = candidates.problem_C[place]
-    worse = n_P[problem] - candidates.column_C[place] - 1  # samples ranked below this one
+    right = np.nonzero(candidates.correct_C)[0]
+    problem = candidates.problem_C[right]
+    worse = n_P[problem] - candidates.column_C[right] - 1  # samples ranked below this one
     best = worse >= k - 1
     problem, worse = problem[best], worse[best]
     return np.bincount(
@@ -105,8 +105,8 @@ def _vote_at_k(
 ) -> dict[int, np.ndarray]:
     for k in ks:
         _checked(candidates, k)
-    found = vote_shares(candidates, [(k, k) for k in ks], seed, subsets, weight_C=weight_C)
-    return {k: share_P for (k, _), share_P in found.items()}
+    shares = vote_shares(candidates, [(k, k) for k in ks], seed, subsets, weight_C=weight_C)
+    return {k: share_P for (k, _), share_P in shares.items()}
 
 
 def _checked(candidates: Candidates, k: int) -> np.ndarray:

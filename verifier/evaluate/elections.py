@@ -37,7 +37,7 @@ def most_votes(
     cast, first = np.zeros(answers, np.int64), np.full(answers, nobody)
     # grows with votes and falls with the rank: what an answer has, it keeps
     merit_E = np.zeros(len(slot_EN), np.int64)
-    found = []
+    elected = []
     for begin, end in itertools.pairwise((0, *ends)):
         answer, column, slot = (
             answer_EN[:, begin:end],
@@ -49,8 +49,8 @@ def most_votes(
         alone = np.where(slot == 1, nobody - column, 0)
         merit = np.where(slot > 1, cast.take(answer) * nobody - first.take(answer), alone)
         merit_E = np.maximum(merit_E, merit.max(axis=1, initial=0))
-        found.append(np.where(merit_E > 0, -merit_E % nobody, nobody))
-    return np.stack(found, axis=1)
+        elected.append(np.where(merit_E > 0, -merit_E % nobody, nobody))
+    return np.stack(elected, axis=1)
 
 
 def largest_sum(

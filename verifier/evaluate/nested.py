@@ -83,9 +83,9 @@ def verifier_variance(candidates: Candidates, k: int) -> np.ndarray:
         ValueError: a problem has fewer than 2k samples.
     """
     n_P = _checked(candidates, k)
-    place_R = np.nonzero(candidates.correct_C)[0]  # R right ones
-    problem_R = candidates.problem_C[place_R]
-    below_R = n_P[problem_R] - candidates.column_C[place_R] - 1  # samples ranked below this one
+    right_R = np.nonzero(candidates.correct_C)[0]  # R right ones
+    problem_R = candidates.problem_C[right_R]
+    below_R = n_P[problem_R] - candidates.column_C[right_R] - 1  # samples ranked below this one
 
     def ways(free_R: np.ndarray, of_P: np.ndarray) -> np.ndarray:
         """C(free, k-1) / C(of, k)."""
@@ -183,10 +183,10 @@ def intervals(
     return {
         name: {
             str(k): interval(values[f"{name}/{k}"], column)
-            for k, column in found.items()
+            for k, column in columns.items()
             if column.sum() > 0
         }
-        for name, found in variance.items()
+        for name, columns in variance.items()
     }
 
 

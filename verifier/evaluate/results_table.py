@@ -80,15 +80,15 @@ def results_table(metrics: Mapping[str, Any]) -> str:
 
 
 def shows_exact(splits: Mapping[str, Any]) -> bool:
-    """Whether a figure or a difference that is shown has an exact interval, which the star needs
+    """Whether a figure or a difference that is estimates has an exact interval, which the star needs
     words for.
     """
-    shown = (
+    estimates = (
         one
         for split in splits.values()
         for one in (*map(split.get, (key for key, _, _ in ROWS)), *split["differences"].values())
     )
-    return any(one and "interval" in one for one in shown)
+    return any(one and "interval" in one for one in estimates)
 
 
 def _rows(splits: Mapping[str, Any]) -> list[str]:

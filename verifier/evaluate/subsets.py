@@ -169,8 +169,8 @@ def _of_drawn(
         for turn_PSM, column_PSM in _turns(rng, len(part), each, n, max(sizes)):
             if len(whole):
                 right = ballots.all_of_drawn(part, turn_PSM, column_PSM, whole)
-                for place, size in enumerate(whole.tolist()):
-                    yield part, size, sizes[size], right[:, place : place + 1]
+                for column, size in enumerate(whole.tolist()):
+                    yield part, size, sizes[size], right[:, column : column + 1]
             # from the turns that are left: there are fewer each time
             for size in sorted(sizes.keys() - set(whole.tolist()), reverse=True):
                 # row by row: in order of rank
@@ -192,24 +192,24 @@ class _Ballots:
     """
 
     def __init__(self, candidates: Candidates, weight_C: np.ndarray | None) -> None:
-        found, problems, samples = (
+        answers, problems, samples = (
             candidates.answers(),
             len(candidates.count_P),
             len(candidates.row_C),
         )
-        own_A = np.bincount(found.answer_V, minlength=len(found.first_A)) >= (
+        own_A = np.bincount(answers.answer_V, minlength=len(answers.first_A)) >= (
             2 if weight_C is None else 1
         )
-        problem_A = np.repeat(np.arange(problems), found.answers_P)
+        problem_A = np.repeat(np.arange(problems), answers.answers_P)
         own_P = np.bincount(problem_A, own_A, problems).astype(np.int64)
         slot_A = np.where(own_A, np.cumsum(own_A) + 1 - (np.cumsum(own_P) - own_P)[problem_A], 1)
         self.weight_C, self.start_P, self.count_P = weight_C, candidates.start_P, candidates.count_P
         # 0: no answer; 1: shared; from 2 on: an answer's own
         self.slot_C = np.zeros(samples, np.int32)
-        self.slot_C[found.voter_V] = slot_A[found.answer_V]
+        self.slot_C[answers.voter_V] = slot_A[answers.answer_V]
         self.own_P = own_P
         self.right_C = np.zeros(samples, bool)  # as the answer's best-ranked sample is
-        self.right_C[found.voter_V] = candidates.correct_C[found.first_A][found.answer_V]
+        self.right_C[answers.voter_V] = candidates.correct_C[answers.first_A][answers.answer_V]
 
     def all_of_drawn(
         self, part: np.ndarray, turn_PSM: np.ndarray, column_PSM: np.ndarray, sizes: np.ndarray
@@ -227,14 +227,14 @@ class _Ballots:
         """
         problems, draws, voters = column_PSN.shape
         n, start_P11 = int(self.count_P[part[0]]), self.start_P[part][:, None, None]
-        column_EN, place_EN = (
+        column_EN, index_EN = (
             each.reshape(-1, voters) for each in (column_PSN, start_P11 + column_PSN)
         )
-        slot_EN = self.slot_C.take(place_EN)
+        slot_EN = self.slot_C.take(index_EN)
         if self.weight_C is None:
             elected_EK = most_votes(slot_EN, column_EN, ks.tolist(), n)
         else:  # weights are added up election by election
-            weight_EN = self.weight_C.take(place_EN)
+            weight_EN = self.weight_C.take(index_EN)
             elected_EK = np.concatenate(
                 [largest_sum(slot_EN[:, :k], column_EN[:, :k], weight_EN[:, :k], n) for k in ks],
                 axis=1,

@@ -56,6 +56,6 @@ def with_answers(problems: pa.Table, fixed: Iterable[Mapping[str, str]]) -> pa.T
 def known() -> Sequence[dict[str, str]]:
     """The list, sorted by problem_id."""
     rows = [
-        {name: str(field(row, name, place)) for name in _KEPT} for row, place in jsonl_rows(_LIST)
+        {name: str(field(row, name, line)) for name in _KEPT} for row, line in jsonl_rows(_LIST)
     ]
     return sorted(rows, key=lambda each: each["problem_id"])

@@ -37,8 +37,8 @@ def answers(solution: pa.Array, grader: str) -> pa.DictionaryArray:
     ending_of, extract_of = _ENDINGS.get(grader, (_whole, GRADERS[grader].extract))
     extract = functools.partial(_extracted, extract_of)
     ending = ending_of(solution).dictionary_encode()
-    found: list[str | None] = [extract(text) for text in ending.dictionary.to_pylist()]
-    column = pa.array(found, pa.string()).dictionary_encode()
+    texts: list[str | None] = [extract(text) for text in ending.dictionary.to_pylist()]
+    column = pa.array(texts, pa.string()).dictionary_encode()
     out = pa.DictionaryArray.from_arrays(column.indices.take(ending.indices), column.dictionary)
     undecided = (
         pc.and_(pc.is_null(out), pc.is_valid(ending.indices))

@@ -41,24 +41,24 @@ def main() -> None:
         text, gold = json.loads(line)
         # SIGPROF ends a process that does not handle it
         signal.setitimer(signal.ITIMER_PROF, seconds)
-        found = parse(text, parsing_timeout=None)
-        correct = bool(found) and verify(
-            parse(gold, parsing_timeout=None), found, timeout_seconds=None
+        parsed = parse(text, parsing_timeout=None)
+        correct = bool(parsed) and verify(
+            parse(gold, parsing_timeout=None), parsed, timeout_seconds=None
         )
-        print(json.dumps([_read_from(found), correct]), file=answers, flush=True)
-        value = _value(found)
+        print(json.dumps([_read_from(parsed), correct]), file=answers, flush=True)
+        value = _value(parsed)
         signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps([value]), file=answers, flush=True)
 
 
-def _read_from(found: list) -> str | None:
+def _read_from(parsed: list) -> str | None:
     """The text that math-verify took for the answer."""
-    return next((each for each in found if isinstance(each, str)), None)
+    return next((each for each in parsed if isinstance(each, str)), None)
 
 
-def _value(found: list) -> str | None:
+def _value(parsed: list) -> str | None:
     """The answer as a fraction, where it is one and short."""
-    value = found[0].doit() if found and hasattr(found[0], "doit") else None
+    value = parsed[0].doit() if parsed and hasattr(parsed[0], "doit") else None
     if (
         value is None
         or not getattr(value, "is_Rational", False)

@@ -225,7 +225,7 @@ def _numbered(whole: pa.Table, scan: Scan) -> pa.Table:
         row = int(order[again].min())
         first = int(np.nonzero(key == key[row])[0][0])
         problem_id, sample_id = (whole[name][row].as_py() for name in ("problem_id", "sample_id"))
-        where = " and in row ".join(scan.named(np.array([place])) for place in (first, row))
+        where = " and in row ".join(scan.named(np.array([each])) for each in (first, row))
         raise TablesError(
             f"{scan.path}: problem {problem_id}, sample {sample_id} of {names[split[row]]} is "
             f"in row {where}"
@@ -243,12 +243,12 @@ def _scored(rows: pa.Table, scan: Scan, allow_missing: bool) -> pa.Table:
             (pc.is_inf(score), "inf", "finite number"),
         )
         for lacking, what, expected in faults:
-            found = rows["row"].filter(lacking).to_numpy()
-            if len(found):
-                where = scan.named(found) + (f" of {scan.rows:,}" if what == "missing" else "")
+            bad = rows["row"].filter(lacking).to_numpy()
+            if len(bad):
+                where = scan.named(bad) + (f" of {scan.rows:,}" if what == "missing" else "")
                 raise TablesError(
                     f"{scan.path}: field `score` is {what} in row {where}; expected a "
                     f"{expected} in every row; {ALLOW}"
                 )
-    place = rows.column_names.index("score")
-    return rows.set_column(place, "score", pc.fill_null(score, float("nan")))
+    index = rows.column_names.index("score")
+    return rows.set_column(index, "score", pc.fill_null(score, float("nan")))

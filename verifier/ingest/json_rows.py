@@ -135,13 +135,13 @@ def _document(content: bytes, path: pathlib.Path, first: int) -> Iterator[dict[s
     number of the first line.
     """
     whole = _decoded(content, path, first).rstrip(" \t\r\n,\ufeff")
-    place = 0
+    position = 0
     values: list[Any] = []
-    while place < len(whole):
+    while position < len(whole):
         try:
-            begun = _NO_BLANK.search(whole, place)
+            begun = _NO_BLANK.search(whole, position)
             assert begun is not None  # there is more than blanks
-            value, place = _decode(whole, begun.start())
+            value, position = _decode(whole, begun.start())
         except json.JSONDecodeError as error:
             raise _no_json(path, first + error.lineno - 1, error) from error
         except (ValueError, RecursionError) as error:
@@ -222,8 +222,8 @@ def _decoded(content: bytes, path: pathlib.Path, first: int) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         number = first + content[: error.start].count(b"\n")
-        place = error.start - content.rfind(b"\n", 0, error.start)
-        byte = f"byte 0x{content[error.start]:02x} at place {place}"
+        position = error.start - content.rfind(b"\n", 0, error.start)
+        byte = f"byte 0x{content[error.start]:02x} at place {position}"
         raise StoreError(
             f"{path}, line {number}: not UTF-8 ({byte}); convert the file, such as with iconv "
             "-t UTF-8"

@@ -182,14 +182,14 @@ def parse_fields(words: Iterable[str]) -> dict[str, str]:
     Raises:
         TablesError: no `field=path`, no such field, or one twice.
     """
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for word in words:
         name, separator, path = word.strip().partition("=")
-        if not separator or name not in FIELDS or name in found:
-            what = "is there twice" if name in found else "expected field=path"
+        if not separator or name not in FIELDS or name in fields:
+            what = "is there twice" if name in fields else "expected field=path"
             raise TablesError(
                 f"--fields={word}: {what}, such as --fields=question=problem,score=; the "
                 f"fields: {', '.join(FIELDS)}"
             )
-        found[name] = path
-    return found
+        fields[name] = path
+    return fields

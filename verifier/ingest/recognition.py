@@ -65,21 +65,21 @@ def choose(
     if name in LAYOUTS:
         where = f"{where}, read as layout {name}"
         one = LAYOUTS[name]
-        found = {
+        fields = {
             field: next((path for path in paths if shapes.find(shape, path)), "")
             for field, paths in one.fields.items()
         }
-        found, note = {field: path for field, path in found.items() if path}, ""
-        if "question" in found:
-            found.pop("problem_id", None)  # two files of one program may share it
+        fields, note = {field: path for field, path in fields.items() if path}, ""
+        if "question" in fields:
+            fields.pop("problem_id", None)  # two files of one program may share it
     else:
-        one, (found, note) = Layout((), {}), _by_names(shape, known, needed, where)
-    found = {field: path for field, path in (found | known).items() if path}
-    _refuse_lacking(shape, found, needed, where)
+        one, (fields, note) = Layout((), {}), _by_names(shape, known, needed, where)
+    fields = {field: path for field, path in (fields | known).items() if path}
+    _refuse_lacking(shape, fields, needed, where)
     name = name or (
-        "nested" if "solution" in found and shapes.is_many(shape, found["solution"]) else "flat"
+        "nested" if "solution" in fields and shapes.is_many(shape, fields["solution"]) else "flat"
     )
-    return Chosen(name, found, one.once if shapes.find(shape, one.once) else "", note)
+    return Chosen(name, fields, one.once if shapes.find(shape, one.once) else "", note)
 
 
 def _by_names(
@@ -91,14 +91,14 @@ def _by_names(
         for name in ("tokens", "forced")
         if "*number" not in shape.get(name, ()) and "*bool" not in shape.get(name, ())
     ]
-    found = {name: name for name in FIELDS if name in shape and name not in (*known, *odd)}
+    fields = {name: name for name in FIELDS if name in shape and name not in (*known, *odd)}
     notes: list[str] = []
-    if "question" not in found and "question" not in known and "problem_id" not in found:
+    if "question" not in fields and "question" not in known and "problem_id" not in fields:
         asked = [name for name in ASKED if shapes.holds(shape, name, "text")]
-        found |= {"question": asked[0]} if asked else {}
+        fields |= {"question": asked[0]} if asked else {}
     golds = [name for name in GOLD if shapes.holds(shape, name, "text", "number", "bool")]
     if "answer" not in known and golds:
-        found["answer"] = golds[0]
+        fields["answer"] = golds[0]
     scores = [
         name
         for name in SCORED
@@ -106,25 +106,25 @@ def _by_names(
     ]
     verdicts = [name for name in scores if shapes.holds(shape, name, "bool")]
     if "score" not in known and scores:
-        found["score"] = next((name for name in scores if name not in verdicts), "")
+        fields["score"] = next((name for name in scores if name not in verdicts), "")
         notes += [f"`{verdicts[0]}` holds verdicts, no scores"] if verdicts else []
     if "solution" in needed and "solution" not in known:
-        taken, own = _samples(shape, found)
+        taken, own = _samples(shape, fields)
         if len(taken) > 1:
-            _refuse_several(where, "samples", "solution", taken, found)
-        found |= {"solution": taken[0]} if taken else {}
+            _refuse_several(where, "samples", "solution", taken, fields)
+        fields |= {"solution": taken[0]} if taken else {}
         notes += [f"`{own}` is taken for the data set's own"] if own else []
         if (
             golds[1:]
             and golds[0] == "answer"
-            and found.get("solution") != "solution"
+            and fields.get("solution") != "solution"
             and "answer" not in known
         ):
-            _refuse_several(where, "gold answer", "answer", golds[:2], found)
-    return found, "; ".join(notes)
+            _refuse_several(where, "gold answer", "answer", golds[:2], fields)
+    return fields, "; ".join(notes)
 
 
-def _samples(shape: shapes.Shape, found: Mapping[str, str]) -> tuple[list[str], str]:
+def _samples(shape: shapes.Shape, fields: Mapping[str, str]) -> tuple[list[str], str]:
     """The paths that may be the samples, and the field `solution` where a list of texts stands
     beside it.
     """
@@ -137,16 +137,16 @@ def _samples(shape: shapes.Shape, found: Mapping[str, str]) -> tuple[list[str], 
         return sure or lists, "solution" if "text" in shape.get("solution", ()) else ""
     texts = [name for name in ("solution", *WRITTEN) if "text" in shape.get(name, ())]
     return texts or [
-        name for name in PERHAPS if "text" in shape.get(name, ()) and name not in found.values()
+        name for name in PERHAPS if "text" in shape.get(name, ()) and name not in fields.values()
     ], ""
 
 
 def _refuse_several(
-    where: str, what: str, name: str, paths: Sequence[str], found: Mapping[str, str]
+    where: str, what: str, name: str, paths: Sequence[str], fields: Mapping[str, str]
 ) -> None:
     guess = {
         field: path
-        for field, path in found.items()
+        for field, path in fields.items()
         if field in ("question", "answer", "score") and path not in ("", field)
     }
     lines = " or ".join(_line({**guess, name: path}) for path in paths)
@@ -157,20 +157,20 @@ def _refuse_several(
 
 
 def _refuse_lacking(
-    shape: shapes.Shape, found: Mapping[str, str], needed: Sequence[str], where: str
+    shape: shapes.Shape, fields: Mapping[str, str], needed: Sequence[str], where: str
 ) -> None:
     """Refuses a file without a field that must be there."""
-    lacking = [name for name in needed if name not in found]
-    lacking += [] if "question" in found or "problem_id" in found else ["question"]
+    lacking = [name for name in needed if name not in fields]
+    lacking += [] if "question" in fields or "problem_id" in fields else ["question"]
     if not lacking:
         return
     line = {
         name: path
-        for name, path in found.items()
+        for name, path in fields.items()
         if name != path and name in ("question", "answer", "score")
     }
     for name in lacking:
-        line[name] = _nearest(shape, name, {**found, **line})
+        line[name] = _nearest(shape, name, {**fields, **line})
     what = "`question` or `problem_id`" if lacking[0] == "question" else f"`{lacking[0]}`"
     raise TablesError(
         f"{where}: no field {what}; it has {', '.join(_there(shape)) or 'none'}: name it by "
@@ -178,7 +178,7 @@ def _refuse_lacking(
     )
 
 
-def _nearest(shape: shapes.Shape, name: str, found: Mapping[str, str]) -> str:
+def _nearest(shape: shapes.Shape, name: str, fields: Mapping[str, str]) -> str:
     """The path that most looks like a field: of its usual names, else a text that nothing else
     is.
     """
@@ -191,7 +191,7 @@ def _nearest(shape: shapes.Shape, name: str, found: Mapping[str, str]) -> str:
     free = [
         path
         for path, kinds in shape.items()
-        if path not in found.values() and (kinds or name not in TEXTS)
+        if path not in fields.values() and (kinds or name not in TEXTS)
     ]
     near = [path for path in free if path.rpartition(".")[2].lower() in usual]
     near += [path for word in usual for path in free if word in path.lower()]

@@ -50,8 +50,8 @@ def rows_at_once(
             f"{path} says that it has {footer.num_rows:,} rows in {size:,} bytes; expected "
             f"{_MOST_ROWS:,} at most"
         )
-    found = footer.row_group(group)
-    chunks = [found.column(number) for number in range(found.num_columns)]
+    row_group = footer.row_group(group)
+    chunks = [row_group.column(number) for number in range(row_group.num_columns)]
     wanted = [
         chunk for chunk in chunks if any(_is_in(chunk.path_in_schema, name) for name in columns)
     ]
@@ -63,7 +63,7 @@ def rows_at_once(
         for chunk in wanted
         if chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page
     ]
-    share = min(1.0, most / max(found.num_rows, 1))  # of the group that is decoded at once
+    share = min(1.0, most / max(row_group.num_rows, 1))  # of the group that is decoded at once
     long = [
         chunk.path_in_schema
         for chunk in texts
@@ -78,7 +78,7 @@ def rows_at_once(
     )
     if asked > ROOM and asked > _MORE * size:
         raise _refusal(path, asked, size)
-    return most if asked <= ROOM else max(1, min(found.num_rows, most) * ROOM // asked)
+    return most if asked <= ROOM else max(1, min(row_group.num_rows, most) * ROOM // asked)
 
 
 def _is_in(path: str, name: str) -> bool:

@@ -81,8 +81,8 @@ def parts_of(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def number_of(part: pathlib.Path) -> int:
     """The number in a part's name; -1 where there is none."""
-    found = re.match(r"part-(\d+)", part.name)
-    return int(found[1]) if found else -1
+    match = re.match(r"part-(\d+)", part.name)
+    return int(match[1]) if match else -1
 
 
 def part_name(number: int, content: bytes | memoryview) -> str:

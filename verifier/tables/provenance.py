@@ -75,11 +75,11 @@ def ids(root: pathlib.Path) -> dict[str, str]:
         for table in ("samples", "labels", "scores")
         for each in sorted((root / "tables" / table).glob("split=*"))
     ]
-    found = {
+    noted = {
         f"{each.parent.name}/{each.name}": (store.read_manifest(each) or {}).get("id")
         for each in folders
     }
-    return {name: one for name, one in found.items() if one and name.partition("=")[2] != "train"}
+    return {name: one for name, one in noted.items() if one and name.partition("=")[2] != "train"}
 
 
 def made_anew(root: pathlib.Path, metrics: Mapping[str, Any]) -> list[str]:

@@ -84,9 +84,9 @@ def _table_folder(path: pathlib.Path, table: str) -> pathlib.Path:
         return path
     inside = [folder for folder in (path / "tables" / table, path / table) if folder.is_dir()]
     if not inside and (path / "tables").is_dir():
-        found = sorted(folder.name for folder in (path / "tables").iterdir())
+        names = sorted(folder.name for folder in (path / "tables").iterdir())
         raise StoreError(
-            f"{path / 'tables'}: no table {table!r} (there: {', '.join(found) or 'none'}); run "
+            f"{path / 'tables'}: no table {table!r} (there: {', '.join(names) or 'none'}); run "
             "the stage that makes it"
         )
     if not inside and path.name != table and path.name in SCHEMAS:
@@ -160,18 +160,18 @@ def cast(read: pa.Table, path: pathlib.Path, table: str) -> pa.Table:
     an error with the file's name.
     """
     schema = schema_of(table)
-    for place, (name, there) in enumerate(zip(read.column_names, read.schema, strict=True)):
+    for index, (name, there) in enumerate(zip(read.column_names, read.schema, strict=True)):
         # a part of this project's has the types already
         if name not in schema.names or there.equals(schema.field(name)):
             continue
         field = schema.field(name)
-        column = read.column(place)
+        column = read.column(index)
         if column.null_count and not field.nullable:
             raise StoreError(
                 f"{path}: column {name!r} has {column.null_count:,} empty values; expected none"
             )
         try:
-            read = read.set_column(place, field, column.cast(field.type))
+            read = read.set_column(index, field, column.cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise StoreError(
                 f"{path}: column {name!r} is {column.type}; expected {field.type} "

@@ -86,17 +86,17 @@ class Scan:
                 damaged inside.
         """
 
-        def whole(place: int) -> list[_Made]:
-            first, made = int(self._first[place]), []
-            for piece in self._decoded(self._groups[place], columns):
+        def whole(number: int) -> list[_Made]:
+            first, made = int(self._first[number]), []
+            for piece in self._decoded(self._groups[number], columns):
                 made.append(work(piece, first))
                 first += len(piece)
             return made
 
         with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
             waiting: collections.deque[concurrent.futures.Future[list[_Made]]] = collections.deque()
-            for place in range(len(self._groups)):
-                waiting.append(pool.submit(whole, place))
+            for number in range(len(self._groups)):
+                waiting.append(pool.submit(whole, number))
                 if len(waiting) > 2 * _WORKERS:
                     yield from waiting.popleft().result()
             while waiting:
@@ -125,19 +125,19 @@ class Scan:
         wanted = np.unique(rows)
         groups = np.unique(np.searchsorted(self._first, wanted, side="right") - 1)
 
-        def chosen(place: int) -> list[pa.Table]:
-            first, found = int(self._first[place]), []
-            for piece in self._decoded(self._groups[place], columns):
+        def chosen(number: int) -> list[pa.Table]:
+            first, taken = int(self._first[number]), []
+            for piece in self._decoded(self._groups[number], columns):
                 low, high = np.searchsorted(wanted, [first, first + len(piece)])
-                found.append(piece.take(wanted[low:high] - first))
+                taken.append(piece.take(wanted[low:high] - first))
                 first += len(piece)
-            return found
+            return taken
 
         with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
-            found = [piece for pieces in pool.map(chosen, groups.tolist()) for piece in pieces]
-        if not found:
+            taken = [piece for pieces in pool.map(chosen, groups.tolist()) for piece in pieces]
+        if not taken:
             raise ValueError(f"{self.path}: no row was asked for")
-        return pa.concat_tables(found).take(np.searchsorted(wanted, rows))
+        return pa.concat_tables(taken).take(np.searchsorted(wanted, rows))
 
     def groups_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The row group of each row, and how many rows each group has: what it costs to take
@@ -152,8 +152,8 @@ class Scan:
         several = len({group.path for group in self._groups}) > 1
         words = []
         for row in rows[:3].tolist():
-            place = int(np.searchsorted(self._first, row, side="right")) - 1
-            group, own = self._groups[place], row - int(self._first[place])
+            index = int(np.searchsorted(self._first, row, side="right")) - 1
+            group, own = self._groups[index], row - int(self._first[index])
             number = group.row + own if isinstance(group.row, int) else int(group.row[own])
             words.append(f"{number + 1}" + (f" ({group.path.name})" if several else ""))
         return ", ".join(dict.fromkeys(words)) + (

@@ -110,15 +110,15 @@ class SplitRows:
         Returns:
             For every column that is there its cells, in the order of `rows`.
         """
-        found: dict[str, list[Any]] = {}
+        cells: dict[str, list[Any]] = {}
         # one file may hold samples and scores
         apart = self.values if self.values is not self.texts else None
         for scan, number in ((self.texts, ROW), (apart, SCORE_ROW)):
             there = [name for name in names if scan is not None and name in scan.names]
             if scan is not None and there and len(rows):
                 read = scan.take(self.rows[number].to_numpy()[rows], there)
-                found |= {name: read[name].to_pylist() for name in there}
-        return found
+                cells |= {name: read[name].to_pylist() for name in there}
+        return cells
 
     def row_groups(self) -> tuple[np.ndarray, np.ndarray]:
         """The row group that each row's texts lie in, and how many rows are decoded to read any of

@@ -230,14 +230,14 @@ class TableWriter:
 
     def _as_table(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         names = set(self.schema.names)
-        for place, row in enumerate(rows):
+        for number, row in enumerate(rows):
             if row.keys() != names:
                 wrong = (
                     f"columns missing {sorted(names - row.keys())}, unknown "
                     f"{sorted(row.keys() - names)}"
                 )
                 raise StoreError(
-                    f"{self.folder}, row {place} of {len(rows)}: {wrong}; expected "
+                    f"{self.folder}, row {number} of {len(rows)}: {wrong}; expected "
                     f"{self.schema.names}"
                 )
         arrays = []

@@ -52,27 +52,27 @@ def aggregate(
     start = (np.cumsum(length_R) - length_R)[there_R]
     log_R = np.full(len(length_R), np.nan) if how == "product" else None
     if not len(start):
-        found = np.empty(0)
+        score = np.empty(0)
     elif how == "last":
-        found = value_N[start + length_R[there_R] - 1]
+        score = value_N[start + length_R[there_R] - 1]
     elif how == "mean":
-        found = np.add.reduceat(value_N, start, dtype=np.float64) / length_R[there_R]
+        score = np.add.reduceat(value_N, start, dtype=np.float64) / length_R[there_R]
     elif how == "min":
-        found = np.minimum.reduceat(value_N, start)
+        score = np.minimum.reduceat(value_N, start)
     elif how == "product":
         log = np.add.reduceat(np.log(np.clip(value_N.astype(np.float64), _FLOOR, 1.0)), start)
-        found, log_R = np.exp(log), spread(log, there_R)
+        score, log_R = np.exp(log), spread(log, there_R)
     else:
         assert how == "last_line" and last_line_N is not None, how
         count = np.add.reduceat(last_line_N, start, dtype=np.int64)
-        found = (
+        score = (
             np.add.reduceat(np.where(last_line_N, value_N, 0.0), start, dtype=np.float64) / count
         )
-    return Scores(spread(found, there_R), log_R)
+    return Scores(spread(score, there_R), log_R)
 
 
 def summarised(column: pa.ChunkedArray) -> dict[str, pa.Array]:
-    """The columns that are kept in the place of a list of token values a row; a row without one has
+    """The columns that are kept in place of a list of token values a row; a row without one has
     NaN in them, and the count 0.
     """
     if not (pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type)):
@@ -81,8 +81,8 @@ def summarised(column: pa.ChunkedArray) -> dict[str, pa.Array]:
     there_R = length_R > 0
     at_R10 = np.full((len(length_R), len(TENTHS)), np.nan, value_N.dtype)
     start, length = (np.cumsum(length_R) - length_R)[there_R], length_R[there_R]
-    for place, tenth in enumerate(TENTHS):
-        at_R10[there_R, place] = value_N[start - (-tenth * length // 10) - 1]
+    for index, tenth in enumerate(TENTHS):
+        at_R10[there_R, index] = value_N[start - (-tenth * length // 10) - 1]
     return {
         COUNT: pa.array(length_R.astype(np.int32)),
         **{
@@ -133,8 +133,8 @@ def ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     return pc.list_flatten(column).to_numpy(), length_R
 
 
-def spread(found: np.ndarray, there_R: np.ndarray, fill: float = np.nan) -> np.ndarray:
+def spread(values: np.ndarray, there_R: np.ndarray, fill: float = np.nan) -> np.ndarray:
     """Values of the rows that have any, among all rows; `fill` elsewhere."""
     out_R = np.full(len(there_R), fill)
-    out_R[there_R] = found
+    out_R[there_R] = values
     return out_R
