@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from verifier.errors import StoreError, UserError
 from verifier.system import atomic, checksums
 from verifier.tables import store
+from verifier.tables.reading import read_external
 from verifier.tables.store import SCHEMAS, TableWriter, read_manifest, read_table, remove_table
 
 
@@ -314,7 +315,7 @@ def test_jsonl_files(tmp_path):
         "sample_id": [0, 1],
         "answer": ["18", "18.0"],
     }
-    assert store.read_foreign(path).column_names == ["problem_id", "sample_id", "answer"]
+    assert read_external(path).column_names == ["problem_id", "sample_id", "answer"]
     path.write_text('{"problem_id": "a"}\n{"problem_id": \n')
     with pytest.raises(StoreError, match=r"labels\.jsonl, line 2: not JSON"):
         read_table(path, "labels")

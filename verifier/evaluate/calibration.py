@@ -1,5 +1,4 @@
-"""How well scores tell right from wrong: AUROC and AUPRC (pooled and within problems), Brier score,
-ECE, reliability bins. Knows no votes.
+"""How well scores tell right from wrong: AUROC, AUPRC, Brier score, ECE and reliability bins.
 
 AUROC is the chance that a right sample scores above a wrong one, ties counting half. Pooled, it
 also rewards knowing which problems are easy; within problems it measures what ranking needs: the
@@ -124,8 +123,9 @@ def merit(
 
 
 def auroc_within_problems(candidates: Candidates) -> float | None:
-    """The plain mean of `auroc` over the problems that have both right and wrong samples; None
-    where there are none.
+    """The plain mean of `auroc` over the problems that have both right and wrong samples.
+
+    None where there are none.
     """
     by_C = candidates.score_C if candidates.log_C is None else candidates.log_C
     if by_C is None:
@@ -150,9 +150,7 @@ def auroc(score: np.ndarray, right: np.ndarray, group: np.ndarray) -> np.ndarray
 
 
 class _Ties(NamedTuple):
-    """Rows of equal score in the same group taken together: T ties, by group and then by rising
-    score.
-    """
+    """Rows of equal score in the same group taken together: T ties, by group and rising score."""
 
     group_T: np.ndarray
     start_T: np.ndarray  # rows of the group that score less
@@ -166,7 +164,7 @@ def _ties(score: np.ndarray, right: np.ndarray, group: np.ndarray, order: np.nda
     """The ties of rows whose scores rise in the order given."""
     last_group = int(group.max(initial=0))
     if last_group:
-        # which numpy sorts by radix
+        # numpy sorts 16 bits by radix.
         narrow = group.astype(np.uint16) if last_group < 2**16 else group
         order = order[np.argsort(narrow[order], kind="stable")]
     score, right, group = score[order], right[order], group[order]

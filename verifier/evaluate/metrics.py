@@ -1,4 +1,4 @@
-"""The figures of metrics.json: accuracies with intervals, differences, the choice on held-out data.
+"""The figures of metrics.json: accuracies with intervals, differences, the choice on `heldout`.
 
 Every accuracy is a mean over problems of one number a problem (each problem weighs the same,
 however many samples it has). All figures of a split share one bootstrap over problems, so

@@ -1,6 +1,4 @@
-"""The figures of metrics.json as people read them: rows by name, estimates in percent, a table for
-the terminal.
-"""
+"""Figures as people read them: rows by name, estimates in percent, a table for the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from typing import Any
 from verifier.evaluate.metrics import HELDOUT
 
 EXACT = "* exact interval: too few problems, or too few that the figure depends on, for a bootstrap"
-# rows of the table for people: key in metrics.json, name, what it is
+# Rows of the table: key in metrics.json, name, what it is.
 ROWS = (
     ("greedy_accuracy", "greedy", "the one solution at temperature 0"),
     ("mean_sample_accuracy", "mean sample", "a solution taken at random"),
@@ -27,8 +25,10 @@ ROWS = (
 
 
 def results_table(metrics: Mapping[str, Any]) -> str:
-    """The results as plain text for a terminal, 79 columns where names of splits are short: two
-    splits beside each other.
+    """The results as plain text for a terminal, two splits beside each other.
+
+    It has 79 columns where names of splits are short. What makes the figures doubtful is said
+    before them.
 
     What makes the figures doubtful is said before them.
 
@@ -80,9 +80,7 @@ def results_table(metrics: Mapping[str, Any]) -> str:
 
 
 def shows_exact(splits: Mapping[str, Any]) -> bool:
-    """Whether a figure or a difference that is estimates has an exact interval, which the star needs
-    words for.
-    """
+    """Whether a figure or difference has an exact interval, so that its star needs words."""
     estimates = (
         one
         for split in splits.values()
@@ -113,8 +111,9 @@ def _rows(splits: Mapping[str, Any]) -> list[str]:
 
 
 def cell(estimate: Mapping[str, Any] | None, signed: bool = False) -> str:
-    """An estimate in percent with its interval, a star behind it if that is exact, as plain text;
-    empty where there is none.
+    """An estimate in percent with its interval as plain text; empty where there is none.
+
+    A star behind it says that the interval is exact.
     """
     if not estimate:
         return ""

@@ -95,8 +95,9 @@ def from_mark(solution: str) -> str | None:
 
 
 def from_style(text: str) -> str | None:
-    """The number of a text without a mark that ends in one of these; None in any other prose (`So
-    the profit is $18.`).
+    """The number of a text without a mark that ends in a style in common use, else None.
+
+    Other prose (`So the profit is $18.`) has none. The styles are:
 
     - the last `\\boxed{18}`, or the last of `The answer is 18`, `Answer: 18`, `answer = 18`,
       `Final Answer: The final answer is $18$. I hope it is correct.`, a heading or bold line
@@ -138,8 +139,9 @@ def _at_mark(solution: str) -> tuple[str, bool] | None:
 
 
 def _marked_lines(solution: str, read: Callable[[str], str]) -> Iterator[tuple[str, bool]]:
-    """The lines that `####` marks as answers, as `read` gives them, the last first; and whether
-    each is another line than its mark's.
+    """The lines that `####` marks as answers, as `read` gives them, the last first.
+
+    With each, whether it is another line than its mark's.
     """
     for part in reversed(solution.split(MARK)[1:]):
         own, _, below = part.partition("\n")

@@ -1,7 +1,5 @@
 """Gold answers of GSM8K that are known to be wrong, and the right ones.
 
-Knows no stage and no grader.
-
 The list, gsm8k_corrections.jsonl, has one line a problem: its id, how its question begins, the old
 and the new answer, and the reason. It holds only what follows from the question with certainty;
 questions that can be read in two ways are not in it (lists with those: openai/grade-school-math#25;

@@ -1,7 +1,4 @@
-"""Verdicts on solutions as text: relabelling with a grader, and where the graders disagree.
-
-Knows no scores and no ranks.
-"""
+"""Verdicts on solutions as text: relabelling with a grader, and where the graders disagree."""
 
 from __future__ import annotations
 
@@ -89,15 +86,16 @@ def judge(
     golds: Sequence[str],
     grader: str,
 ) -> np.ndarray:
-    """Verdicts on answers that are given as numbers; each index of an answer and a problem is
-    compared once.
+    """Verdicts on answers that are given as numbers.
+
+    Each pair of an answer and a problem is compared once.
 
     Args:
         code: [rows] the answer's index in `answers`; negative where there is none.
         answers: different texts.
         problem: [rows] the problem's index in `golds`.
         golds: right answer of each problem.
-        grader: a name in `text.answer.GRADERS`.
+        grader: a name in `answer.GRADERS`.
 
     Returns:
         [rows] bool verdicts.
@@ -147,8 +145,9 @@ def findings(
     gold: Mapping[str, str],
     look: Callable[[np.ndarray], Solutions],
 ) -> list[str]:
-    """What makes verdicts doubtful, to be said before any figure: answers that a grader does not
-    find, gold answers that it cannot compare.
+    """What makes verdicts doubtful, to be said before any figure.
+
+    That are answers that a grader does not find, and gold answers that it cannot compare.
 
     Args:
         name: of the split.
@@ -225,9 +224,7 @@ def _quoted(text: str) -> str:
 
 
 def answer_keys(answers: Sequence[str | None]) -> np.ndarray:
-    """Integers that are equal where two answers are numerically equal; -1 where there is no
-    answer.
-    """
+    """Integers that are equal where answers are numerically equal; -1 where there is no answer."""
     keys: dict[Any, int] = {}
     known: dict[str | None, int] = {}
     for answer in dict.fromkeys(answers):

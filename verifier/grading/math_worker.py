@@ -1,9 +1,7 @@
 """The process in which math-verify judges: a question a line in, two lines out.
 
-Knows nothing of this project, which starts it.
-
-The first line is the text that was read and the verdict; the second is the answer's value, which
-may take longer than the verdict or fail.
+It imports nothing of this project, which starts it. The first line is the text that was read and
+the verdict; the second is the answer's value, which may take longer than the verdict or fail.
 
 math-verify evaluates what a model wrote, and `9^{9^{9^9}}` keeps it busy for ever. Its own time
 limit is an alarm that a thread cannot set and that C code does not heed
@@ -30,7 +28,7 @@ def main() -> None:
     """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     sys.stdout = sys.stderr  # what a library prints must not be taken for an answer
-    # of the terminal; the end of the questions ends this process
+    # Ctrl-C in the terminal is for the run; the end of the questions ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.disable(logging.CRITICAL)  # a warning a call that the alarm is off
     from math_verify import parse, verify  # in here: the seconds that it takes are no question's

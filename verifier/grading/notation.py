@@ -18,7 +18,7 @@ import unicodedata
 # In a plain text: an expression that is no number, though there may be digits in it.
 UNREADABLE = "\x00"
 
-# hyphens, figure and en dash, minus signs
+# Hyphens, figure and en dash, minus signs.
 _MINUS = "\u02d7\u2010\u2011\u2012\u2013\u2212\u2796\ufe63\uff0d"
 _ALIKE = {
     **dict.fromkeys(_MINUS, "-"),
@@ -38,7 +38,7 @@ _ALIKE |= dict.fromkeys("√∛∜", UNREADABLE)
 _SUPERSCRIPT = {ord(letter): "-+0123456789"[index] for index, letter in enumerate("⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹")}
 _SUBSCRIPT = {ord(letter): "0123456789"[digit] for digit, letter in enumerate("₀₁₂₃₄₅₆₇₈₉")}
 
-# a fraction in one letter: 1/2, 3/4, ...
+# A fraction in one letter: 1/2, 3/4, ...
 _ONE_LETTER = re.compile(r"([0-9]?)([\u00bc-\u00be\u2150-\u215f\u2189])")
 _TWO_LEVELS = re.compile(r"([⁰¹²³⁴-⁹]+)[\u2044/]([₀-₉]+)")
 _TEN_TO = r"10 ?(?:\^ ?\{? ?([-+]?[0-9]{1,4})\}?|([⁻⁺]?[⁰¹²³⁴-⁹]{1,4}))"
@@ -117,13 +117,14 @@ _PARTS = {
 _MANY = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3}
 _OVER_IN_WORDS = re.compile(r"(?<=[0-9]) over (?=[0-9])")
 _IN_WORDS = re.compile(rf"(?<=[0-9]) and ({'|'.join(_MANY)})[ -]({'|'.join(_PARTS)})s?\b")
-# in an ASCII text: something to be written plainly
+# Something in an ASCII text that is to be written plainly.
 _SPECIAL = re.compile(r"[\\{}~^(]|[0-9] ?(?:[ .'_x*+&-] ?[0-9]|and |over |, 0)")
 
 
 class _Letters(dict[int, str]):
-    """What each letter is in ASCII, looked up once: digits of all scripts, full-width signs, minus
-    signs, spaces; others stay.
+    """What each letter is in ASCII, looked up once; others stay.
+
+    They are digits of all scripts, full-width signs, minus signs and spaces.
     """
 
     def __missing__(self, code: int) -> str:
@@ -183,9 +184,7 @@ def plain(text: str) -> str:
 
 
 def _without_latex(text: str) -> str:
-    """Wrappers opened, `\\frac` and `\\over` as `3/4` behind a space of their own, spacing and
-    escapes gone.
-    """
+    """Wrappers opened, `\\frac` and `\\over` as `3/4` behind a space, spacing and escapes gone."""
     text = _BRACED_SEPARATOR.sub(r"\1", _DEGREES.sub(" ", text))
     text = _SPACED.sub(
         lambda match: "," if match[0][0] == "," else "" if match[0] == "\\!" else " ", text
@@ -213,8 +212,9 @@ def _divided(match: re.Match[str]) -> str:
 
 
 def _annotated(match: re.Match[str]) -> str:
-    """Nothing of an annotation (`<<3*6=18>>`), which is the calculator's; of one without `=` what
-    is in it, apart from what follows.
+    """Nothing of an annotation (`<<3*6=18>>`), which is the calculator's.
+
+    Of one without `=` what is in it, apart from what follows.
     """
     after = match.string[match.end() : match.end() + 1].isdigit()
     before = match.string[max(match.start() - 1, 0) : match.start()].isdigit()
@@ -229,8 +229,9 @@ def _grouped(match: re.Match[str]) -> str:
 
 
 def _pointed(match: re.Match[str]) -> str:
-    """Points between groups of three, where more than one group or a decimal comma tells that they
-    are none of decimals.
+    """Points between groups of three left out, where they are none of decimals.
+
+    More than one group or a decimal comma tells that.
     """
     if match[2] is None and match[1].count(".") < 2:
         return match[0]

@@ -49,7 +49,7 @@ _CALCULATION = re.compile(
 )
 _IN_A_WORD = re.compile(r"(?i)\b(?:minus|negative) $")
 _VARIABLE = re.compile(r"[abinqrxyz](?![A-Za-z]|\.[a-z])")  # 3x is no 3, but 8a.m. is 8
-# f(2) = 5, a_3 = 5
+# The left side of f(2) = 5 and a_3 = 5.
 _NAMED = re.compile(
     r"[^\w(]*+[A-Za-z]{1,4}(?:_\{?[A-Za-z0-9]{1,3}\}?|[(\[][^()\[\]=]{0,30}[)\]]) ?="
 )
@@ -58,8 +58,9 @@ _IN_A_LIST = re.compile(r",[0-9]{1,2}(?![0-9])")
 
 
 def parse_number(text: str) -> Fraction | None:
-    """The number that a text is as a whole, with its sign, currency and `%`; None where it is none,
-    or one of over 100 characters.
+    """The number that a text is as a whole, with its sign, currency and `%`.
+
+    None where it is none, or one of over 100 characters.
     """
     if len(text) > _MAX_CHARACTERS:
         return None
@@ -85,8 +86,9 @@ def parse_number(text: str) -> Fraction | None:
 
 
 def first_number(line: str, bullet: bool = False) -> str | None:
-    """The number that a plain line states: the first one, or the result of an equation that begins
-    with it (`9 + 9 = 18`).
+    """The number that a plain line states: the first, or the result of an equation from it on.
+
+    Such an equation is `9 + 9 = 18`.
 
     Args:
         line: from `plain`.
@@ -117,14 +119,15 @@ def begins_with_number(line: str) -> bool:
 
 
 def only_number(line: str) -> str | None:
-    """The number of a plain line that states one and no other: `12 apples`, `x = 12`, `9 + 3 = 12
-    apples`; else None.
+    """The number of a plain line that states one and no other, else None.
+
+    Such as `12 apples`, `x = 12`, `9 + 3 = 12 apples`.
     """
     start = _start(line)
     match = _NUMBER.search(line, start)
     if match and _is_equation(line, match):
         return only_number(line.rpartition("=")[2])
-    # m2 is a unit
+    # The digit of m2 is part of a unit.
     numbers = [
         one
         for one in _NUMBER.finditer(line, start)
@@ -141,8 +144,9 @@ def only_number(line: str) -> str | None:
 
 
 def _is_equation(line: str, match: re.Match[str]) -> bool:
-    """Whether a number or a root begins an expression with its result: `9 + 9 = 18`, `18 apples - 3
-    = 15`, `3^2 = 9`.
+    """Whether a number or a root begins an expression with its result.
+
+    Such as `9 + 9 = 18`, `18 apples - 3 = 15`, `3^2 = 9`.
     """
     if "=" not in line[match.end() :]:
         return False
@@ -155,18 +159,14 @@ def _is_equation(line: str, match: re.Match[str]) -> bool:
 
 
 def _is_list(line: str, match: re.Match[str]) -> bool:
-    """Whether a number is the first of several in brackets, which are one answer: `(5, 6)`,
-    `{1,2}`.
-    """
+    """Whether a number is the first of several in brackets, one answer: `(5, 6)`, `{1,2}`."""
     if line[max(match.start() - 1, 0) : match.start()] not in ("(", "[", "{"):
         return False
     return bool(_LIST_GOES_ON.match(line, match.end()) or _IN_A_LIST.search(match["amount"]))
 
 
 def _start(line: str) -> int:
-    """Where the numbers of a line begin: behind a left side such as `f(2) =`, whose number is none
-    of them.
-    """
+    """Where the numbers of a line begin: behind a left side such as `f(2) =`."""
     named = _NAMED.match(line)
     return named.end() if named else 0
 
@@ -190,8 +190,9 @@ def _is_minus(line: str, match: re.Match[str], bullet: bool) -> bool:
 
 
 def _tidy(match: re.Match[str], negative: bool) -> str:
-    """A number as it was found, without currency, `+`, commas (all: `1,00` is 100), a sign that is
-    none and trailing points.
+    """A number as it stands, without currency, `+`, commas and trailing points.
+
+    All commas go (`1,00` is 100), and a sign that is none.
     """
     amount = re.sub(r" ?/ ?", "/", match["amount"].replace(",", "").replace("$", "")).rstrip(".")
     return "-" * negative + amount

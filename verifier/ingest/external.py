@@ -1,7 +1,5 @@
 """Samples, problems and scores made elsewhere, as rows of this project's kind.
 
-Knows the fields of `layouts`; judges nothing.
-
 Samples have `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems
 file); `score`, `split` ("test" when absent) and `sample_id` (numbered within the problem in order
 of the file when absent) are optional; so are the ids `generator`, `verifier` and `trained_on` of
@@ -72,7 +70,7 @@ def read_samples_file(
     Args:
         path: of the file.
         grader: finds the answers of the solutions, where it needs no right answers for that.
-        allow_missing: a score that is empty becomes NaN, which `tables.assemble` counts and leaves
+        allow_missing: a score that is empty becomes NaN, which `assembly.assemble` counts and leaves
             out.
         how: to read it.
 
@@ -151,8 +149,9 @@ def read_problems_file(path: pathlib.Path, how: Reading = AS_FOUND) -> pa.Table:
 def read_scores_file(
     path: pathlib.Path, allow_missing: bool = False, how: Reading = AS_FOUND
 ) -> dict[str, Kept]:
-    """Reads scores, from the same kinds of path: `question` or `problem_id`, `sample_id`, `score`;
-    more where known.
+    """Reads scores, from the same kinds of path.
+
+    They have `question` or `problem_id`, `sample_id` and `score`; more where known.
 
     Returns:
         The scores by split; under "" where the file knows no splits.
@@ -200,8 +199,9 @@ def _problems(whole: pa.Table, answer: str) -> pa.Table:
 
 
 def _numbered(whole: pa.Table, scan: Scan) -> pa.Table:
-    """The rows with sample ids: the file's own, none of which may be there twice, or numbers within
-    split and problem in its order.
+    """The rows with sample ids: the file's own, or numbers within split and problem in its order.
+
+    None of the file's own may be there twice.
     """
     problem = extraction.codes(whole["problem_id"])[0]
     split, names = (

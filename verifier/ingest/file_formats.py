@@ -1,8 +1,8 @@
-"""Files made elsewhere as rows of this project's columns: JSON, CSV, Parquet and Arrow, packed or
-not, alone, in a folder or by a pattern.
+"""Files made elsewhere as rows of this project's columns: JSON, CSV, Parquet and Arrow.
 
-What a file is, its first bytes say, not its name. Only the columns that a layout asks for are read;
-a Parquet file with one solution a row stays on disk, everything else is held in memory.
+They may be packed, alone, in a folder or given by a pattern. What a file is, its first bytes say,
+not its name. Only the columns that a layout asks for are read; a Parquet file with one solution a
+row stays on disk, everything else is held in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from verifier.tables.plain_text import NotText
 from verifier.tables.scanning import Part, Scan, View, scan_parts
 
 KINDS = "Parquet, Arrow, CSV and JSON files, packed or not"
-# in a folder the first kind there counts
+# Of a folder the files of the first kind that is there are read.
 _SUFFIXES = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".csv", ".tsv", ".json")
 _PACKED = (".gz", ".zst", ".bz2", ".xz")
 _HEADER = 1 << 20
@@ -47,8 +47,7 @@ _STRANGERS = {
 
 
 def files_of(path: pathlib.Path) -> list[pathlib.Path]:
-    """The files that a path stands for: itself, those of a folder, or those that a pattern such as
-    `out-*.jsonl` fits.
+    """The files that a path stands for: itself, a folder's, or those of a pattern (`out-*.jsonl`).
 
     Raises:
         TablesError: there is none.
@@ -97,8 +96,9 @@ def scan(
     fields: Mapping[str, str],
     needed: Sequence[str] = ("solution",),
 ) -> Scan:
-    """The rows that a path stands for, one a solution, by the names of `layouts.FIELDS`; which
-    layout was taken is said.
+    """The rows that a path stands for, one a solution, by the names of `layouts.FIELDS`.
+
+    Which layout was taken is said.
 
     Args:
         path: of a file or folder, or a pattern.

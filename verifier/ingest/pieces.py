@@ -1,5 +1,6 @@
-"""Fields of some rows of a file made elsewhere, as columns of this project; a cell that is missing
-or no number is refused by file and row.
+"""Fields of some rows of a file made elsewhere, as columns of this project.
+
+A cell that is missing or no number is refused by file and row.
 """
 
 from __future__ import annotations

@@ -13,9 +13,7 @@ from verifier.ingest.usual_names import ASKED, GOLD, MANY, PERHAPS, SCORED, WRIT
 
 
 class Chosen(NamedTuple):
-    """What is read of a file: the layout's name, the path of every field, and `once` of the
-    layout.
-    """
+    """What is read of a file: its layout's name and `once`, and the path of every field."""
 
     layout: str
     fields: Mapping[str, str]
@@ -125,9 +123,7 @@ def _by_names(
 
 
 def _samples(shape: shapes.Shape, fields: Mapping[str, str]) -> tuple[list[str], str]:
-    """The paths that may be the samples, and the field `solution` where a list of texts stands
-    beside it.
-    """
+    """The paths that may be the samples, and `solution` where a list of texts stands beside it."""
     names = dict.fromkeys(
         (*MANY, "solution", *WRITTEN, *PERHAPS, *(f"{name}s" for name in PERHAPS))
     )
@@ -179,9 +175,7 @@ def _refuse_lacking(
 
 
 def _nearest(shape: shapes.Shape, name: str, fields: Mapping[str, str]) -> str:
-    """The path that most looks like a field: of its usual names, else a text that nothing else
-    is.
-    """
+    """The path that most looks like a field: of its usual names, else a text that no field is."""
     usual = {
         "question": ASKED,
         "solution": (*WRITTEN, *MANY, *PERHAPS),

@@ -1,7 +1,4 @@
-"""Rows of other people's files, as objects, put into columns with one solution a row.
-
-Knows layouts, opens no file.
-"""
+"""Rows of other people's files, as objects, put into columns with one solution a row."""
 
 from __future__ import annotations
 
@@ -72,17 +69,16 @@ def unnested(
 
 
 def _of_same_objects(question: str, solution: str) -> bool:
-    """Whether two paths are fields of the same object in a row, so that each solution has its own
-    question.
-    """
+    """Whether two paths are fields of one object in a row, so that each solution has a question."""
     return question.rpartition(".")[0] == solution.rpartition(".")[0] != ""
 
 
 def _read_once(
     rows: Iterable[Mapping[str, Any]], once: str
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows with their numbers; where there is a path `once`, those with the first row's value
-    there.
+    """The rows with their numbers.
+
+    Where there is a path `once`, those with the first row's value there.
     """
     first: Any = _NOTHING
     for number, row in enumerate(rows):
@@ -123,7 +119,7 @@ def _typed(
         try:
             made[name] = _ARRAYS[name](column)
         except NotText as error:
-            # which one aggregation asks for, and says that they are missing
+            # One aggregation asks for these, and says that they are missing.
             if name in ("tokens", "forced"):
                 continue
             bad = next(
@@ -143,8 +139,9 @@ def _fault(
 
 
 def _at(value: Any, path: str) -> Any:
-    """What stands at a path of an object; a list where lists are on the way, None where there is
-    nothing.
+    """What stands at a path of an object; None where there is nothing.
+
+    A list where lists are on the way.
     """
     return value[path] if path in value else _inside(value, path.split("."))
 

@@ -27,7 +27,7 @@ WRITTEN = (
     "generated_text",
     "model_response",
 )
-# these names are given to other things, too
+# Names that are given to other things, too.
 PERHAPS = ("code", "sample", "candidate", "prediction", "resps", "text")
 MANY = ("solutions", *(f"{name}s" for name in WRITTEN))
 SCORED = (

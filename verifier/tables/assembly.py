@@ -125,8 +125,9 @@ def _with_scores(rows: pa.Table, scores: pa.Table) -> tuple[pa.Table, np.ndarray
 def _verdicts(
     samples: Kept, problem: np.ndarray, golds: Sequence[str], verdicts: Kept | str, seconds: float
 ) -> tuple[str, pa.ChunkedArray, np.ndarray, int]:
-    """Who judged, answer and verdict of every row, and how many were not graded; `problem` is each
-    row's index in `golds`.
+    """Who judged, answer and verdict of every row, and how many were not graded.
+
+    `problem` is each row's index in `golds`.
     """
     rows = samples.columns
     if not isinstance(verdicts, str):

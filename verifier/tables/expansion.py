@@ -1,7 +1,6 @@
-"""How much memory a row group asks for once it is decoded, judged before it is: a text that is
-stored once may stand in every row.
+"""How much memory a row group asks for once it is decoded, judged before it is.
 
-Knows Parquet's dictionaries and footers, no table.
+A text that is stored once may stand in every row.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ import pyarrow.parquet as pq
 from verifier.errors import StoreError
 
 ROOM = 1 << 30  # bytes that a piece may take without a second thought
-# times the file's size; repetitions that are worth storing are not repeated as often as that
+# Times the file's size that a piece may ask for: repetitions that are worth storing are not
+# repeated as often as that.
 _MORE = 1000
 _MOST_ROWS = (1 << 31) - 1  # rows are numbered in 32 bits
 Open = Callable[[Sequence[str]], pq.ParquetFile]  # of the columns that are to stay dictionaries
@@ -87,8 +87,9 @@ def _is_in(path: str, name: str) -> bool:
 
 
 def _longest(open_file: Open, group: int, name: str) -> int:
-    """Bytes of the longest text in the dictionary of a column, which is whole once its first row is
-    read.
+    """Bytes of the longest text in the dictionary of a column.
+
+    It is whole once the column's first row is read.
     """
     first = next(open_file([name]).iter_batches(1, [group], [name], use_threads=False), None)
     leaves = [leaf for column in (first.columns if first else ()) for leaf in _leaves(column)]

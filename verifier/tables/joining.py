@@ -1,5 +1,6 @@
-"""Which rows of two tables belong together, and samples that lack a row or a number: refused by
-name, or left out and counted.
+"""Which rows of two tables belong together, and samples that lack a row or a number.
+
+Such samples are refused by name, or left out and counted.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def matching_rows(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:
     )
     wanted = (wanted << 32) + samples["sample_id"].to_numpy().astype(np.int64)
     given = (numbers[given] << 32) + other["sample_id"].to_numpy().astype(np.int64)
-    # as one run writes them; a sample twice is seen by the candidates
+    # As one run writes them. A sample that is there twice is refused by the candidates.
     if len(wanted) == len(given) and np.array_equal(wanted, given):
         return np.arange(len(wanted))
     if not len(given):
@@ -75,8 +76,9 @@ def joined(samples: pa.Table, other: pa.Table, what: str) -> pa.Table:
 
 
 def refuse_not_finite(samples: pa.Table, scores: pa.Table) -> None:
-    """Refuses scores of `samples`, row by row the same, that are NaN or infinite or have such among
-    their token values.
+    """Refuses scores that are NaN or infinite or have such among their token values.
+
+    They are those of `samples`, row by row.
 
     Raises:
         TablesError: with how many and the first of them.
@@ -95,8 +97,9 @@ def refuse_not_finite(samples: pa.Table, scores: pa.Table) -> None:
 def without_too_long(
     samples: pa.Table, scores: pa.Table, too_long: int
 ) -> tuple[pa.Table, dict[str, int]]:
-    """The samples without those that the verifier could not read, where these are just the ones
-    that have no score.
+    """The samples without those that the verifier could not read.
+
+    That is, where these are just the ones that have no score.
 
     Args:
         samples: with `problem_id` and `sample_id`.
@@ -154,8 +157,9 @@ def without_missing(
 
 
 def _numbers(scores: pa.Table) -> np.ndarray:
-    """[rows] each row's score, NaN where it is missing; where one of its token values is NaN or
-    infinite, so is this.
+    """[rows] each row's score, NaN where it is missing.
+
+    Where one of its token values is NaN or infinite, so is this.
     """
     return scores["score"].cast(pa.float64()).to_numpy(
         zero_copy_only=False

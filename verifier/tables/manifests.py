@@ -1,4 +1,4 @@
-"""The manifest of a finished table, and the table's files held against it."""
+"""The manifest of a whole table, and the table's files checked against it."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any] | None:
 
 
 def refuse_other_schema(manifest: Mapping[str, Any], folder: pathlib.Path) -> None:
-    """Raises StoreError if a table's manifest is of another schema version; one without it is of
-    version 1, a model's has none.
+    """Raises StoreError if a table's manifest is of another schema version.
+
+    One without it is of version 1; a model's has none.
     """
     version = manifest.get("schema_version", 1)
     if "table" in manifest and version != SCHEMA_VERSION:
@@ -49,8 +50,9 @@ def refuse_other_schema(manifest: Mapping[str, Any], folder: pathlib.Path) -> No
 
 
 def checked_files(path: pathlib.Path, table: str) -> dict[pathlib.Path, Mapping[str, Any] | None]:
-    """The files of one split's folder, or the one file: those of its manifest, whole and unchanged,
-    where it has one.
+    """The files of one split's folder, or the one file.
+
+    Where there is a manifest, they are those it lists, whole and unchanged.
 
     Returns:
         Of every file what the manifest says of it; None where there is no manifest.
@@ -79,8 +81,9 @@ def checked_files(path: pathlib.Path, table: str) -> dict[pathlib.Path, Mapping[
 def read_footer(
     path: pathlib.Path, expected: Mapping[str, Any] | None, content: bytes | None = None
 ) -> tuple[pq.FileMetaData, list[str], bytes | None]:
-    """What a Parquet file says of its row groups, its columns, and its bytes where each row group
-    would otherwise fetch all of them again.
+    """A Parquet file's footer, its columns, and its bytes.
+
+    The bytes are None unless each row group would otherwise fetch all of them again.
 
     Raises:
         StoreError: it is truncated, or has not as many rows as its manifest says.
@@ -94,8 +97,7 @@ def read_footer(
 
 
 def files_of(folder: pathlib.Path, table: str) -> dict[pathlib.Path, Mapping[str, Any] | None]:
-    """The files of one split's folder, unread: with a manifest exactly its parts, else whatever
-    table files there are.
+    """The files of one split's folder, unread: those in its manifest, else all table files there.
 
     Returns:
         Of every file what the manifest says of it; None where there is no manifest.

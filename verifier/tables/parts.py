@@ -24,8 +24,7 @@ def open_part(
     footer: pq.FileMetaData | None = None,
     dictionaries: Sequence[str] = (),
 ) -> pq.ParquetFile:
-    """A Parquet file, from its bytes where they are in memory already; a truncated one is an error
-    with its name and size.
+    """A Parquet file, from its bytes where they are in memory; a truncated one is refused by name.
 
     Columns named in `dictionaries` stay dictionaries when they are read.
     """
@@ -86,8 +85,9 @@ def number_of(part: pathlib.Path) -> int:
 
 
 def part_name(number: int, content: bytes | memoryview) -> str:
-    """The name of a part, with the first digits of its sum: so it can be told from a damaged one
-    before there is a manifest.
+    """The name of a part, with the first digits of its sum.
+
+    So it can be told from a damaged one before there is a manifest.
     """
     return f"part-{number:05d}-{checksums.of_bytes(content)[:16]}.parquet"
 

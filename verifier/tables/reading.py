@@ -1,7 +1,4 @@
-"""Reads tables, this project's and foreign ones, and names what is wrong with them.
-
-Writes nothing.
-"""
+"""Reads tables, this project's and others', and names what is wrong with them."""
 
 from __future__ import annotations
 
@@ -23,8 +20,9 @@ from verifier.tables.schemas import SCHEMAS, key_of, schema_of
 def read_table(
     path: pathlib.Path | str, table: str, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Reads a table and checks it: whole files that agree with their manifest, the columns asked
-    for, no key twice.
+    """Reads a table and checks it.
+
+    Checked are whole files that agree with their manifest, the columns asked for, and no key twice.
 
     Args:
         path: a workdir, a table folder with `split=*` folders, one split's folder, or one Parquet
@@ -52,15 +50,16 @@ def read_table(
     return _read_split(root, table, wanted)
 
 
-def read_foreign(path: pathlib.Path | str) -> pa.Table:
+def read_external(path: pathlib.Path | str) -> pa.Table:
     """Reads one Parquet or JSONL file made elsewhere with the columns and types that it has."""
     path = paths.place(path)
     return _rows_of_jsonl(path) if is_jsonl(path) else parts.open_part(path, None).read()
 
 
 def duplicate_key(table: pa.Table, key: Sequence[str]) -> str:
-    """The first key that stands twice, in words; empty where there is none or where the table lacks
-    a column of the key.
+    """The first key that stands twice, in words; empty where there is none.
+
+    So it is where the table lacks a column of the key.
     """
     if not len(table) or any(name not in table.column_names for name in key):
         return ""
@@ -102,7 +101,7 @@ def _read_split(path: pathlib.Path, table: str, columns: list[str]) -> pa.Table:
         read = [_read_file(path, table, columns, key, split)]
     else:
         files = manifests.files_of(path, table)
-        # reading, hashing and decoding all let go of the interpreter
+        # Reading, hashing and decoding all let go of the interpreter.
         with concurrent.futures.ThreadPoolExecutor() as pool:
             read = list(
                 pool.map(
@@ -156,12 +155,13 @@ def _read_file(
 
 
 def cast(read: pa.Table, path: pathlib.Path, table: str) -> pa.Table:
-    """Columns of a file with the types of the table's; one that cannot be, or has empty values, is
-    an error with the file's name.
+    """Columns of a file with the types of the table's.
+
+    One that cannot be cast, or has empty values, is refused by the file's name.
     """
     schema = schema_of(table)
     for index, (name, there) in enumerate(zip(read.column_names, read.schema, strict=True)):
-        # a part of this project's has the types already
+        # A part of this project's has the types already.
         if name not in schema.names or there.equals(schema.field(name)):
             continue
         field = schema.field(name)

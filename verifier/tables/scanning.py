@@ -1,6 +1,4 @@
-"""Reads tables piece by piece, and chosen rows of them again later: for tables larger than memory.
-
-Knows columns and files, no meaning.
+"""Reads tables piece by piece, and chosen rows again later: for tables larger than memory.
 
 A piece is at most PIECE rows of one row group. What is no Parquet is held whole, and so are the
 bytes of a file of several row groups behind an object store. What is wrong with a file is named as
@@ -24,7 +22,7 @@ from verifier.tables import manifests, reading
 from verifier.tables.parts import decode_group
 
 PIECE = 1 << 16  # rows that are decoded at once: some 100 MB of tokens and their values
-# decoding lets go of the interpreter; more of them would only hold more pieces at a time
+# Threads: decoding lets go of the interpreter. More would only hold more pieces at a time.
 _WORKERS = 2
 _Made = TypeVar("_Made")
 
@@ -42,9 +40,7 @@ class View(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """A run of rows that is decoded as one: a row group of a Parquet file, or a table that is held
-    in memory.
-    """
+    """Rows that are decoded as one: a row group of a Parquet file, or a table held in memory."""
 
     path: pathlib.Path
     number: int
@@ -52,8 +48,8 @@ class _Group(NamedTuple):
     held: pa.Table | pq.FileMetaData  # the rows themselves, or the footer of their file
     content: bytes | None = None  # of the file, where it is not to be fetched again
     view: View | None = None
-    # the number of its first row in the file, or [rows] those of the rows of the file that each was
-    # made of
+    # The number of its first row in the file, or [rows] the number of the row of the file that each
+    # of its rows was made of.
     row: np.ndarray | int = 0
 
 
@@ -76,8 +72,9 @@ class Scan:
     def pieces(
         self, columns: Sequence[str], work: Callable[[pa.Table, int], _Made]
     ) -> Iterator[_Made]:
-        """What `work` makes of every piece and the number of its first row, in stored order; worked
-        on by threads.
+        """What `work` makes of every piece and the number of its first row, in stored order.
+
+        Threads do the work.
 
         All that is made of a few row groups is held at a time, so it should be small.
 
@@ -103,8 +100,9 @@ class Scan:
                 yield from waiting.popleft().result()
 
     def one_by_one(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, int]]:
-        """Every piece and the number of its first row, in stored order, for work that is slower
-        than decoding: one is held at a time.
+        """Every piece and the number of its first row, in stored order, one held at a time.
+
+        For work that is slower than decoding.
 
         Raises:
             StoreError: as `pieces`.
@@ -140,14 +138,13 @@ class Scan:
         return pa.concat_tables(taken).take(np.searchsorted(wanted, rows))
 
     def groups_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The row group of each row, and how many rows each group has: what it costs to take
-        them.
-        """
+        """The row group of each row, and how many rows each group has: what taking them costs."""
         return np.searchsorted(self._first, rows, side="right") - 1, np.diff(self._first)
 
     def named(self, rows: np.ndarray) -> str:
-        """Rows as people count them in their files, the first few: "3, 8, 9 and 12 more"; with the
-        file's name where there are several.
+        """Rows as people count them in their files, the first few: "3, 8, 9 and 12 more".
+
+        With the file's name where there are several.
         """
         several = len({group.path for group in self._groups}) > 1
         words = []
@@ -220,8 +217,7 @@ def scan_table(path: pathlib.Path, table: str) -> Scan:
 
 
 def scan_parts(path: pathlib.Path, parts: Sequence[Part]) -> Scan:
-    """The rows of some files made elsewhere, file after file, with the columns that any of them
-    has.
+    """The rows of some files made elsewhere, file after file, with all columns that any has.
 
     Args:
         path: that they were asked for by.
@@ -265,7 +261,7 @@ def _groups(
     names: list[list[str]] = []
     for path, expected in files.items():
         if reading.is_jsonl(path):
-            held = reading.read_foreign(path)
+            held = reading.read_external(path)
             groups.append(_Group(path, 0, len(held), held))
             names.append(held.column_names)
         else:

@@ -1,7 +1,5 @@
 """A run's scored samples as one JSONL file, for other tools and for `rerank --samples`.
 
-Knows tables and fields; judges nothing.
-
 One object a line: `question`, `solution`, the gold `answer`, `extracted` (the answer found in the
 solution, or null), `correct`, `score` (null in a split that is not scored, for a sample beyond the
 verifier's context, or where it is no finite number), `problem_id`, `sample_id`, `split`, the ids of
@@ -42,8 +40,9 @@ _LONG = ("tokens", "token_scores")
 
 
 def write_scored(root: pathlib.Path, file: pathlib.Path, token_scores: bool = False) -> int:
-    """Writes the held-out, test, greedy and further test samples of a workdir with their problems,
-    verdicts and scores.
+    """Writes all reported samples of a workdir with their problems, verdicts and scores.
+
+    Those are the held-out, test, greedy and further test samples.
 
     Args:
         root: the workdir.
@@ -97,16 +96,17 @@ def _folders(tables: pathlib.Path, split: str) -> dict[str, pathlib.Path]:
 
 
 def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[pa.Table]:
-    """The split's rows in lots of whole problems, by problem and sample; what is not scored has
-    null scores.
+    """The split's rows in lots of whole problems, by problem and sample.
+
+    What is not scored has null scores.
     """
     there = {
         name: folder for name, folder in folders.items() if name != "scores" or folder.is_dir()
     }
-    # checks whole files, too
+    # This checks whole files, too.
     keys = {name: store.read_table(folder, name, list(_KEY)) for name, folder in there.items()}
     for name in list(there)[1:]:
-        # samples beyond the verifier's context have no score
+        # Samples beyond the verifier's context have no score.
         unread = (store.read_manifest(there[name]) or {}).get("too_long", 0)
         if len(keys[name]) + unread != len(keys["samples"]):
             raise _other_rows(there, name)
@@ -116,10 +116,10 @@ def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[
         }
         joined = rows["samples"]
         for name in list(there)[1:]:
-            row = joining.matching_rows(joined, rows[name], name)
-            if np.sum(row >= 0) != len(rows[name]):
+            place = joining.matching_rows(joined, rows[name], name)
+            if np.sum(place >= 0) != len(rows[name]):
                 raise _other_rows(there, name)
-            of_samples = rows[name].take(pa.array(row, mask=row < 0))
+            of_samples = rows[name].take(pa.array(place, mask=place < 0))
             for column in _wanted(name, long):
                 joined = joined.append_column(column, of_samples[column])
         yield joined
@@ -153,13 +153,13 @@ def _cut(keys: pa.Table) -> Iterator[list[str]]:
 
 def _sorted(folder: pathlib.Path, columns: Sequence[str], problems: Sequence[str]) -> pa.Table:
     wanted = pa.array(problems, pa.string())
-    pieces = []
+    found = []
     for part in parts_of(folder):
         content = part.read_bytes()
         part_digest(part, content)
         read = open_part(part, content).read([*_KEY, *columns])
-        pieces.append(read.filter(pc.is_in(read["problem_id"], wanted)))
-    return pa.concat_tables(pieces).sort_by([(key, "ascending") for key in _KEY])
+        found.append(read.filter(pc.is_in(read["problem_id"], wanted)))
+    return pa.concat_tables(found).sort_by([(key, "ascending") for key in _KEY])
 
 
 def _lines(

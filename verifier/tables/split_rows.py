@@ -1,6 +1,4 @@
-"""Stored tables put together by split: samples with their problem, verdict and score.
-
-Knows columns and files; draws no conclusion.
+"""The rows of one split, joined from its tables: samples with their problem, verdict and score.
 
 Of every sample a few numbers are kept; its texts and token values stay on disk until they are asked
 for (`SplitRows.cells`).
@@ -62,7 +60,7 @@ class SplitRows:
         missing: samples that were left out, by what they lack (`joining.without_missing`,
             `without_too_long`).
         not_graded: solutions that the grader was too long over; they count as wrong.
-        fixed_labels: gold answers that were corrected, as `data.corrections.corrected` gives them.
+        fixed_labels: gold answers that were corrected, as `corrections.corrected` gives them.
     """
 
     rows: pa.Table
@@ -92,9 +90,7 @@ class SplitRows:
         )
 
     def facts(self, column: str) -> list[str]:
-        """The distinct values of a column, such as the generators; empty where there is no such
-        column.
-        """
+        """The distinct values of a column, such as the generators; empty without that column."""
         values = (
             pc.unique(self.rows[column]).to_pylist() if column in self.rows.column_names else []
         )
@@ -104,14 +100,14 @@ class SplitRows:
         """Texts and token values of chosen rows, read from where they lie.
 
         Args:
-            rows: [any] places in `rows`.
-            names: of columns; those of the scores take the place of the samples' own.
+            rows: [any] indices into `rows`.
+            names: of columns; those of the scores stand in for the samples' own.
 
         Returns:
             For every column that is there its cells, in the order of `rows`.
         """
         cells: dict[str, list[Any]] = {}
-        # one file may hold samples and scores
+        # One file may hold samples and scores.
         apart = self.values if self.values is not self.texts else None
         for scan, number in ((self.texts, ROW), (apart, SCORE_ROW)):
             there = [name for name in names if scan is not None and name in scan.names]
@@ -121,7 +117,5 @@ class SplitRows:
         return cells
 
     def row_groups(self) -> tuple[np.ndarray, np.ndarray]:
-        """The row group that each row's texts lie in, and how many rows are decoded to read any of
-        a group's.
-        """
+        """The row group of each row's texts, and the rows decoded to read any of a group's."""
         return self.texts.groups_of(self.rows[ROW].to_numpy())

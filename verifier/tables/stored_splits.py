@@ -17,7 +17,7 @@ from verifier.tables.provenance import refuse_stale
 from verifier.tables.scanning import Scan, scan_table
 from verifier.tables.split_rows import Kept, SplitRows
 
-# what a report reads of a workdir; training samples serve training
+# What a report reads of a workdir; training samples serve training.
 SPLITS = ("heldout", "test", "test_greedy")
 _OF_PROBLEMS = ("problem_id", "question", "answer")
 _KEY = ("problem_id", "sample_id")
@@ -87,16 +87,15 @@ def _read_split(
 
 
 def left_out(split: str, problems: int, candidates: Candidates) -> int:
-    """How many of a split's problems have no samples; a greedy split, which has the problems of
-    another, counts none.
+    """How many of a split's problems have no samples.
+
+    A greedy split, which has the problems of another, counts none.
     """
     return 0 if split.endswith(GREEDY) else max(problems - len(candidates.problem_id_P), 0)
 
 
 def reported(samples: pathlib.Path) -> list[str]:
-    """The splits that a report reads of a workdir's samples: those of SPLITS, then further test
-    sets by name.
-    """
+    """The splits of a workdir's samples that a report reads: SPLITS, then test sets by name."""
     there = sorted(
         folder.name.removeprefix("split=")
         for folder in samples.glob("split=test_*")
@@ -106,12 +105,10 @@ def reported(samples: pathlib.Path) -> list[str]:
 
 
 def read_samples(path: pathlib.Path, grader: str | None = None) -> Kept:
-    """A split of stored samples, read piece by piece; with their answers where a grader is
-    named.
-    """
+    """A split of stored samples, read piece by piece; with answers where a grader is named."""
     if grader:
         graders.check_grader(grader)
-    # others are asked when the right answers are known
+    # Other graders are asked when the right answers are known.
     by_ending = grader if grader in graders.BY_ENDING else None
     scan = _scan(path, "samples")
     return Kept(

@@ -1,8 +1,7 @@
-"""What is kept of the verifier's values at a solution's tokens: a number for each way to put them
-together, and those at every tenth.
+"""What is kept of the verifier's values at a solution's tokens.
 
-Some seventy bytes a solution, made piece by piece; the values themselves stay on disk. Knows lists
-and lengths, no votes.
+That is a number for each way to put them together, and those at every tenth: some seventy bytes a
+solution, made piece by piece. The values themselves stay on disk.
 """
 
 from __future__ import annotations
@@ -14,18 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 TENTHS = range(1, 11)
-# columns: tokens that have a value; the values after each tenth of them
+# Columns: how many tokens have a value; the values after each tenth of them
 COUNT, AT_TENTHS = "value_count", "value_at_tenths"
 _AGGREGATE, _LOG = "value_{}", "value_log"
 _KEPT = ("mean", "min")
-# a value that counts in a product at least: squared error gives values below 0, and one of them
-# must not make all equal
+# The least that a value counts in a product: squared error gives values below 0, and one of them
+# must not make all equal.
 _FLOOR = 1e-6
 
 
 class Scores(NamedTuple):
-    """score_R: [rows] float64, NaN where a row has no token values; log_R: their logarithms where
-    they are products.
+    """score_R: [rows] float64; log_R: their logarithms where they are products.
+
+    Where a row has no token values, they are NaN.
     """
 
     score_R: np.ndarray
@@ -72,8 +72,9 @@ def aggregate(
 
 
 def summarised(column: pa.ChunkedArray) -> dict[str, pa.Array]:
-    """The columns that are kept in place of a list of token values a row; a row without one has
-    NaN in them, and the count 0.
+    """The columns that are kept in place of a list of token values a row.
+
+    A row without a list has NaN in them, and the count 0.
     """
     if not (pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type)):
         column = column.cast(pa.list_(pa.float64()))  # a file made elsewhere
@@ -108,16 +109,18 @@ def kept(rows: pa.Table, how: str) -> Scores:
 
 
 def at_tenths(rows: pa.Table) -> np.ndarray:
-    """[rows, 10] the values after each tenth of a solution's tokens: after number ceil(0.1 n),
-    ceil(0.2 n), ..., n of n.
+    """[rows, 10] the values after each tenth of a solution's tokens.
+
+    That is after number ceil(0.1 n), ceil(0.2 n), ..., n of n.
     """
     whole = rows[AT_TENTHS].combine_chunks()
     return whole.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), len(TENTHS))
 
 
 def not_finite(rows: pa.Table) -> np.ndarray:
-    """[rows] NaN or infinite where one of a row's token values is, else 0; 0 where nothing is known
-    of them.
+    """[rows] NaN or infinite where one of a row's token values is, else 0.
+
+    It is 0 where nothing is known of them.
     """
     if COUNT not in rows.column_names:
         return np.zeros(len(rows))
@@ -126,8 +129,9 @@ def not_finite(rows: pa.Table) -> np.ndarray:
 
 
 def ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """A list column as all its values one after the other [N] and the length of each list [rows]; a
-    missing list is an empty one.
+    """A list column as all its values in a row [N] and the length of each list [rows].
+
+    A missing list is an empty one.
     """
     length_R = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
     return pc.list_flatten(column).to_numpy(), length_R
