@@ -375,12 +375,12 @@ def test_a_changed_byte_is_named_and_the_file_not_used(tmp_path, name):
         TableWriter(tmp_path, "samples", {"seed": 1}).append([sample("a")])
     path = part_of(tmp_path, 0) if name == "part" else tmp_path / name
     whole = path.read_bytes()
-    found = read_manifest(tmp_path)
-    for place in np.random.default_rng(0).choice(len(whole), 100, replace=False):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+    manifest = read_manifest(tmp_path)
+    for position in np.random.default_rng(0).choice(len(whole), 100, replace=False):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
         try:
             if name == "manifest.json":
-                assert read_manifest(tmp_path) == found
+                assert read_manifest(tmp_path) == manifest
             else:
                 assert TableWriter(tmp_path, "samples", {"seed": 1}).present() == {"a"}
             # a blank between entries, for another one

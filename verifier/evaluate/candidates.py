@@ -48,7 +48,7 @@ class Candidates:
 
     @functools.cached_property
     def start_P(self) -> np.ndarray:
-        """Place of each problem's best-ranked sample."""
+        """Index of each problem's best-ranked sample."""
         return np.cumsum(self.count_P) - self.count_P
 
     @property

@@ -70,8 +70,8 @@ def read_samples_file(
     Args:
         path: of the file.
         grader: finds the answers of the solutions, where it needs no right answers for that.
-        allow_missing: a score that is empty becomes NaN, which `assembly.assemble` counts and leaves
-            out.
+        allow_missing: a score that is empty becomes NaN, which `assembly.assemble` leaves out and
+            counts.
         how: to read it.
 
     Raises:

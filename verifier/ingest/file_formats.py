@@ -68,26 +68,24 @@ def files_of(path: pathlib.Path) -> list[pathlib.Path]:
             for file in there
         }
         first = next((kind for kind in _SUFFIXES if kind in kinds.values()), "")
-        found = [file for file, kind in kinds.items() if kind and kind == first]
-        if not found:
+        files = [file for file, kind in kinds.items() if kind and kind == first]
+        if not files:
             names = ", ".join(file.name for file in there[:5]) or "no file"
             raise TablesError(
                 f"{path}: no samples in it (there: {names}); expected a workdir, a table "
                 f"folder, or {KINDS}"
             )
-        return found
-    found = (
-        sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)), key=paths.natural_order)
-        if not paths.is_remote(path)
-        else []
+        return files
+    fitting = [] if paths.is_remote(path) else glob.glob(str(path), recursive=True)
+    files = sorted(
+        filter(pathlib.Path.is_file, map(pathlib.Path, fitting)), key=paths.natural_order
     )
-    found = [file for file in found if file.is_file()]
-    if not found:
+    if not files:
         raise TablesError(
             f"{path}: there is no such file; expected a workdir, a table folder, or {KINDS}, "
             "their folder or a pattern"
         )
-    return found
+    return files
 
 
 def scan(
@@ -121,12 +119,12 @@ def scan(
         taken = ", ".join(f"{name}={field}" for name, field in chosen.fields.items())
         line = f"layout {chosen.layout}: {taken}" + (f"; {chosen.note}" if chosen.note else "")
         said[line] = said.get(line, 0) + 1
-    found = scan_parts(path, parts)
-    if not found.rows:
+    whole = scan_parts(path, parts)
+    if not whole.rows:
         raise TablesError(f"{path} is empty: expected at least one row")
     for line, count in said.items():
         log.say(f"{path}: {line}" + (f" ({count} of {len(parts)} files)" if len(parts) > 1 else ""))
-    return found
+    return whole
 
 
 def _opened(
