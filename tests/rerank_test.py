@@ -20,7 +20,7 @@ from verifier.errors import UserError
 from verifier.grading import corrections
 from verifier.rerank import Sources
 from verifier.system import checksums
-from verifier.tables import split_rows, store
+from verifier.tables import store, stored_splits
 
 CONFIG = ReportConfig(ks=(1, 3), resamples=50, show_problems=2)
 
@@ -266,7 +266,7 @@ def test_problems_without_samples_are_counted_where_they_are_known(tmp_path: pat
     writer = store.TableWriter(folder, "samples", {})
     writer.append([row for row in rows if row["problem_id"] not in ("test-03", "test-07")])
     writer.finish({})
-    stored = split_rows.read_workdir(root)
+    stored = stored_splits.read_workdir(root)
     assert stored["test"].left_out == 2 and stored["heldout"].left_out == 0
     for sources in (Sources(root), Sources(folder.parent), Sources(folder.parent, root)):
         assert {

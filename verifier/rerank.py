@@ -34,12 +34,13 @@ from absl import app, flags
 from verifier.config import LabelConfig, ReportConfig, kinds, knobs
 from verifier.errors import TablesError, UserError
 from verifier.evaluate import metrics
+from verifier.evaluate.results_table import results_table
 from verifier.grading import corrections, graders
 from verifier.ingest import external, layouts
 from verifier.report import writing
 from verifier.report.aggregation import AGGREGATIONS, check_aggregation
 from verifier.system import log, paths
-from verifier.tables import provenance, split_rows, store
+from verifier.tables import assembly, provenance, store, stored_splits
 from verifier.tables.split_rows import Kept, SplitRows
 from verifier.text.tokenizer import load_tokenizer
 
@@ -175,7 +176,7 @@ def _judged(
     allow_missing: bool,
 ) -> SplitRows:
     """One split, judged anew; what was corrected in it and what could not be graded is said."""
-    split = split_rows.assemble(
+    split = assembly.assemble(
         samples, problems, label.grader, scores, allow_missing, label.grader_seconds
     )
     asked = set(split.candidates.problem_id_P.tolist())
@@ -202,7 +203,7 @@ def _left_out(problems: pathlib.Path | None, split: str, rows: SplitRows) -> int
     )
     folder = next((folder for folder in tried if folder.is_dir()), None)
     return (
-        split_rows.left_out(
+        stored_splits.left_out(
             split, len(store.read_table(folder, "problems", ["problem_id"])), rows.candidates
         )
         if folder
@@ -237,7 +238,7 @@ def rerank(
         provenance.refuse_other_generator(splits, scored_in / "verifier" if scored_in else None)
     if sources.tokenizer:
         run = dataclasses.replace(run, tokenizer=load_tokenizer(sources.tokenizer))
-    return metrics.results_table(writing.write(splits, run, config, seed, out))
+    return results_table(writing.write(splits, run, config, seed, out))
 
 
 def _workdir_of(path: pathlib.Path) -> pathlib.Path | None:
@@ -249,7 +250,7 @@ def _workdir_of(path: pathlib.Path) -> pathlib.Path | None:
     return next((root for root in (path, *above) if (root / "tables" / "samples").is_dir()), None)
 
 
-def _stored(path: pathlib.Path, grader: str) -> external.Foreign:
+def _stored(path: pathlib.Path, grader: str) -> external.SamplesFile:
     """Samples of a workdir or table folder by split, with the problems and scores beside them."""
     table, beside = _table(path), _beside(path)
     one = table if table.name.startswith("split=") else None
@@ -258,7 +259,7 @@ def _stored(path: pathlib.Path, grader: str) -> external.Foreign:
         if one
         else [
             table / f"split={name}"
-            for name in split_rows.reported(table)
+            for name in stored_splits.reported(table)
             if (table / f"split={name}").is_dir()
         ]
     )
@@ -266,19 +267,19 @@ def _stored(path: pathlib.Path, grader: str) -> external.Foreign:
         folders = [table]
     if not folders:
         raise TablesError(
-            f"{table}: no samples of {', '.join(split_rows.SPLITS)}, nor part-*.parquet; "
+            f"{table}: no samples of {', '.join(stored_splits.SPLITS)}, nor part-*.parquet; "
             "expected a table of samples"
         )
     problems = beside / "problems"
     samples, scores = {}, {}
     for folder in folders:
         name = folder.name.removeprefix("split=") if folder.name.startswith("split=") else "test"
-        samples[name] = split_rows.read_samples(folder, grader)
+        samples[name] = stored_splits.read_samples(folder, grader)
         if (beside / "scores" / folder.name).is_dir():
             sources = {"samples": folder, "verifier": beside.parent / "verifier"}
             provenance.refuse_other_sources(beside / "scores" / folder.name, sources, "score")
-            scores[name] = split_rows.read_scores(beside / "scores" / folder.name)
-    return external.Foreign(samples, _problems(problems) if problems.is_dir() else None, scores)
+            scores[name] = stored_splits.read_scores(beside / "scores" / folder.name)
+    return external.SamplesFile(samples, _problems(problems) if problems.is_dir() else None, scores)
 
 
 def _table(path: pathlib.Path) -> pathlib.Path:
@@ -327,7 +328,7 @@ def _scores(
     there = {name: folder for name, folder in folders.items() if folder.is_dir()}
     for name, folder in there.items():
         provenance.refuse_other_sources(folder, {"samples": samples[name].scan.path}, "score")
-    kept = functools.cache(split_rows.read_scores)
+    kept = functools.cache(stored_splits.read_scores)
     return {name: kept(folder) for name, folder in there.items()}
 
 

@@ -34,12 +34,12 @@ def skewed(counts: list[int], seed: int, answers: int = 4, tied: bool = True) ->
 def elected(answers: list[int], weights: list[float] | None) -> int | None:
     """Place of the sample that a vote hands in, samples in order of rank; None: nobody voted."""
     total: dict[int, float] = collections.defaultdict(float)
-    for place, answer in enumerate(answers):
+    for index, answer in enumerate(answers):
         if answer >= 0:
-            total[answer] += weights[place] if weights else 1
+            total[answer] += weights[index] if weights else 1
     best = max(total.values(), default=0)
     return next(
-        (place for place, answer in enumerate(answers) if answer >= 0 and total[answer] == best),
+        (index for index, answer in enumerate(answers) if answer >= 0 and total[answer] == best),
         None,
     )
 
@@ -54,16 +54,16 @@ def elected(answers: list[int], weights: list[float] | None) -> int | None:
 def test_votes_over_problems_of_any_sizes_equal_the_rules(
     counts: list[int], seed: int, k: int, answers: int
 ) -> None:
-    found = skewed(counts, seed, answers)
+    ranked = skewed(counts, seed, answers)
     assert (
-        by_problem(found, "column_C")[0].tolist() == list(range(counts[0]))
-        and found.count_P.tolist() == counts
+        by_problem(ranked, "column_C")[0].tolist() == list(range(counts[0]))
+        and ranked.count_P.tolist() == counts
     )
     columns = zip(
-        *(by_problem(found, name) for name in ("answer_C", "score_C", "correct_C")), strict=True
+        *(by_problem(ranked, name) for name in ("answer_C", "score_C", "correct_C")), strict=True
     )
-    choices = [rank.majority(found), rank.top_k_vote(found, k), rank.weighted_vote(found)]
-    for place, (answer, score, right) in enumerate(columns):
+    choices = [rank.majority(ranked), rank.top_k_vote(ranked, k), rank.weighted_vote(ranked)]
+    for index, (answer, score, right) in enumerate(columns):
         answered = [one for one in dict.fromkeys(answer.tolist()) if one >= 0]
         assert answered == list(range(len(answered)))  # numbered by the best-ranked
         expected = [
@@ -72,9 +72,9 @@ def test_votes_over_problems_of_any_sizes_equal_the_rules(
             elected(answer.tolist(), score.tolist()),
         ]
         for choice, column in zip(choices, expected, strict=True):
-            assert choice.column_P[place] == (-1 if column is None else column)
-            assert choice.answer_P[place] == (-1 if column is None else answer[column])
-            assert choice.correct_P[place] == (column is not None and right[column])
+            assert choice.column_P[index] == (-1 if column is None else column)
+            assert choice.answer_P[index] == (-1 if column is None else answer[column])
+            assert choice.correct_P[index] == (column is not None and right[column])
 
 
 @pytest.mark.parametrize("answers", [2, 6, 40])
@@ -83,7 +83,7 @@ def test_a_table_and_sorting_elect_the_same(
     monkeypatch: pytest.MonkeyPatch, answers: int, weighted: bool
 ) -> None:
     """And pieces of any size draw the same subsets."""
-    found = skewed([1, 60, 7, 7, 33, 60], answers, answers)
+    ranked = skewed([1, 60, 7, 7, 33, 60], answers, answers)
     ways = {}
     for name, roomy, chunk in (
         ("table", 10**9, 100_000),
@@ -92,7 +92,7 @@ def test_a_table_and_sorting_elect_the_same(
     ):
         monkeypatch.setattr(elections, "_ROOMY", roomy)
         monkeypatch.setattr(subsets, "_CHUNK", chunk)
-        some = found.of_problems(found.count_P > 6)
+        some = ranked.of_problems(ranked.count_P > 6)
         cells = [
             (size, k)
             for size in (1, 2, 5, 7)
@@ -149,17 +149,17 @@ def test_memory_grows_with_the_samples_and_not_with_the_largest_problem_or_the_a
     """
     rng = np.random.default_rng(0)
     counts = [30_000, *rng.integers(3, 9, 5_000).tolist()]
-    found = skewed(counts, 0, answers=20_000, tied=False)
+    ranked = skewed(counts, 0, answers=20_000, tied=False)
     rows = sum(counts)
     tracemalloc.start()
     try:
-        rank.weighted_vote(found)
-        found.mixed_groups()
-        curves.verifier_at_k(found, 3)
-        curves.majority_at_k(found, [1, 2, 3], 0)
-        curves.weighted_vote_at_k(found, [1, 3], 0)
+        rank.weighted_vote(ranked)
+        ranked.mixed_groups()
+        curves.verifier_at_k(ranked, 3)
+        curves.majority_at_k(ranked, [1, 2, 3], 0)
+        curves.weighted_vote_at_k(ranked, [1, 3], 0)
         assert tracemalloc.get_traced_memory()[1] < 400 * rows
-        alone = found.of_problems(found.count_P == 30_000)
+        alone = ranked.of_problems(ranked.count_P == 30_000)
         curves.majority_at_k(alone, [1, 3, 1_000, 30_000], 0, subsets=3)
         curves.weighted_vote_at_k(alone, [1, 3, 1_000, 30_000], 0, subsets=3)
         assert tracemalloc.get_traced_memory()[1] < 400 * rows
@@ -169,13 +169,13 @@ def test_memory_grows_with_the_samples_and_not_with_the_largest_problem_or_the_a
 
 def test_figures_of_a_skewed_set_are_those_of_its_problems() -> None:
     """What every problem contributes does not change with the company that it is in."""
-    found = skewed([400, 5, 3, 12, 3], 1, answers=200)
+    ranked = skewed([400, 5, 3, 12, 3], 1, answers=200)
     for name, of in (
         ("majority", lambda some: rank.majority(some).correct_P),
         ("pass@3", lambda some: curves.pass_at_k(some, 3)),
         ("verifier@3", lambda some: curves.verifier_at_k(some, 3)),
     ):
-        alone = [float(of(found.of_problems(np.arange(5) == place))[0]) for place in range(5)]
-        assert of(found).astype(float) == pytest.approx(alone), name
-    split = metrics.summarise({"test": found}, [1, 3, 10, 400], 20, 0)["test"]
+        alone = [float(of(ranked.of_problems(np.arange(5) == index))[0]) for index in range(5)]
+        assert of(ranked).astype(float) == pytest.approx(alone), name
+    split = metrics.summarise({"test": ranked}, [1, 3, 10, 400], 20, 0)["test"]
     assert split["samples_per_problem"] == {"min": 3, "max": 400} and split["n_samples"] == 423

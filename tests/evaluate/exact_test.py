@@ -13,6 +13,7 @@ import pytest
 from verifier.evaluate import caveats, comparison, exact, metrics, nested
 from verifier.evaluate.candidates import Candidates, arrange
 from verifier.evaluate.intervals import FEWEST, RARE, Bootstrap
+from verifier.evaluate.results_table import EXACT, results_table
 from verifier.report import comparison_page, page, variants
 
 
@@ -112,8 +113,8 @@ def test_exact_intervals_stand_where_resamples_are_alike_and_nowhere_else() -> N
         (60 - RARE + 1, "exact"),
         (60, "exact"),
     ):
-        found = some.estimates({"": right < hits})[""]
-        assert found.get("interval") == kind and found["ci95"][0] < found["ci95"][1], hits
+        estimate = some.estimates({"": right < hits})[""]
+        assert estimate.get("interval") == kind and estimate["ci95"][0] < estimate["ci95"][1], hits
     apart = some.differences(
         {"none": np.zeros(60), "one": -1.0 * (right < 1), "many": 1.0 * (right < 30)}
     )
@@ -132,11 +133,11 @@ def test_exact_intervals_stand_where_resamples_are_alike_and_nowhere_else() -> N
 def test_many_problems_are_resampled_in_lots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("verifier.evaluate.intervals._LOTS", 500)
     values = np.random.default_rng(0).random(2_345)
-    found = Bootstrap.draw(2_345, 800, 0)
-    low, high = found.estimates({"": values})[""]["ci95"]
-    assert found.times_RL.shape == (800, 500) and found.estimates({"": np.full(2_345, 0.5)})[""][
-        "ci95"
-    ] == [0.5, 0.5]
+    bootstrap = Bootstrap.draw(2_345, 800, 0)
+    low, high = bootstrap.estimates({"": values})[""]["ci95"]
+    assert bootstrap.times_RL.shape == (800, 500) and bootstrap.estimates(
+        {"": np.full(2_345, 0.5)}
+    )[""]["ci95"] == [0.5, 0.5]
     assert (
         high - low == pytest.approx(2 * 1.96 * values.std() / math.sqrt(2_345), rel=0.15)
         and low < values.mean() < high
@@ -174,19 +175,19 @@ def test_what_makes_figures_mean_little_is_said_first(
 ) -> None:
     ranked = solved(problems, right, equal=equal)
     figures = metrics.summarise({"test": ranked}, [1, 3], 60, 0)
-    found = caveats.caveats({"test": ranked})
-    assert len(found) == len(said) and all(
-        words in line for words, line in zip(said, found, strict=True)
+    lines = caveats.caveats({"test": ranked})
+    assert len(lines) == len(said) and all(
+        words in line for words, line in zip(said, lines, strict=True)
     )
-    table = metrics.results_table({"splits": figures, "warnings": found})
+    table = results_table({"splits": figures, "warnings": lines})
     assert all(
-        line == f"warning: {words}" for line, words in zip(table.splitlines(), found, strict=False)
+        line == f"warning: {words}" for line, words in zip(table.splitlines(), lines, strict=False)
     )
     about = {
         "name": "x",
         "date": "",
         "grader": "numeric",
-        "warnings": found,
+        "warnings": lines,
         "notes": [],
         "settings": {},
         "facts": {},
@@ -194,16 +195,16 @@ def test_what_makes_figures_mean_little_is_said_first(
     html = page.render({"splits": figures}, {}, {"scored": True, "problems": []}, about)
     concluding = ("points, 95% interval", "better</span>", "worse</span>", "within noise")
     assert any(words in html for words in concluding) == (problems >= FEWEST)
-    places = [html.index(words.replace("'", "&#39;")) for words in found]
-    assert places == sorted(places) and all(
-        place < html.index('class="headline"') for place in places
+    positions = [html.index(words.replace("'", "&#39;")) for words in lines]
+    assert positions == sorted(positions) and all(
+        position < html.index('class="headline"') for position in positions
     )
     for estimate in (
         figures["test"]["majority"],
         figures["test"]["differences"]["best_of_n-majority"],
     ):
         assert estimate["ci95"][0] < estimate["ci95"][1]
-    assert (metrics.EXACT in table) == (metrics.EXACT in html) == ("]*" in table) and (
+    assert (EXACT in table) == (EXACT in html) == ("]*" in table) and (
         problems >= FEWEST or "]*" in table
     )
 
@@ -213,8 +214,8 @@ def test_comparisons_of_few_problems_conclude_nothing() -> None:
         comparison.Contestant(name, solved(8, right), None, "numeric")
         for name, right in (("one", 0.1), ("other", 0.9))
     ]
-    found = comparison.compare(runs, 50, 0)
-    html, table = comparison_page.render(found, "", {}), comparison_page.table(found)
+    compared = comparison.compare(runs, 50, 0)
+    html, table = comparison_page.render(compared, "", {}), comparison_page.table(compared)
     assert (
         "8 problems: too few" in html
         and 'apart better"' not in html

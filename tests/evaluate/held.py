@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verifier.evaluate.candidates import Candidates
-from verifier.tables import split_rows
+from verifier.tables import assembly, stored_splits
 from verifier.tables.scanning import Part, Scan, View, scan_parts
 from verifier.tables.split_rows import SplitRows
 
@@ -53,12 +53,12 @@ def assemble(
 ) -> SplitRows:
     """`tables.assemble` of Arrow tables."""
     grader = verdicts if isinstance(verdicts, str) else None
-    judged = verdicts if isinstance(verdicts, str) else split_rows.read_labels(written(verdicts))
+    judged = verdicts if isinstance(verdicts, str) else stored_splits.read_labels(written(verdicts))
     kept = (
-        dataclasses.replace(split_rows.read_scores(written(scores)), too_long=too_long)
+        dataclasses.replace(stored_splits.read_scores(written(scores)), too_long=too_long)
         if scores is not None
         else None
     )
-    return split_rows.assemble(
-        split_rows.read_samples(written(samples), grader), problems, judged, kept, allow_missing
+    return assembly.assemble(
+        stored_splits.read_samples(written(samples), grader), problems, judged, kept, allow_missing
     )

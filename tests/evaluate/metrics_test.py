@@ -16,6 +16,7 @@ from verifier.evaluate import curves, metrics, rank
 from verifier.evaluate.calibration import auroc, calibration
 from verifier.evaluate.candidates import Candidates, arrange
 from verifier.evaluate.intervals import Bootstrap
+from verifier.evaluate.results_table import results_table
 
 
 def simulated(
@@ -38,9 +39,9 @@ def subset(candidates: Candidates, row: int, columns: tuple[int, ...]) -> Candid
     """Some of one problem's samples as a problem of its own, with the verdict that each answer
     group has in the whole.
     """
-    places = candidates.start_P[row] + list(columns)
-    score = None if candidates.score_C is None else candidates.score_C[places]
-    of = candidates.sample_id_C[places], candidates.answer_C[places], candidates.correct_C[places]
+    index = candidates.start_P[row] + list(columns)
+    score = None if candidates.score_C is None else candidates.score_C[index]
+    of = candidates.sample_id_C[index], candidates.answer_C[index], candidates.correct_C[index]
     return arrange(["x"] * len(columns), *of, score)
 
 
@@ -130,13 +131,13 @@ def test_drawn_subsets_come_near_the_exact_value_and_repeat() -> None:
 )
 def test_auroc_counts_pairs(rows: list[tuple[int, float, bool]]) -> None:
     group, score, right = (np.array(column) for column in zip(*rows, strict=True))
-    found = auroc(score, right, group)
+    areas = auroc(score, right, group)
     for g in range(group.max() + 1):
         mask = group == g
         pairs = [
             (a > b) + 0.5 * (a == b) for a in score[mask & right] for b in score[mask & ~right]
         ]
-        assert found[g] == pytest.approx(np.mean(pairs)) if pairs else np.isnan(found[g])
+        assert areas[g] == pytest.approx(np.mean(pairs)) if pairs else np.isnan(areas[g])
 
 
 def test_calibration_figures_by_hand() -> None:
@@ -205,7 +206,7 @@ def test_metrics_hold_what_is_promised() -> None:
         out["heldout"]["top_k_vote_chosen"] is None
         and out["heldout"]["best_method_on_heldout"] is None
     )
-    table = metrics.results_table({"splits": out})
+    table = results_table({"splits": out})
     assert (
         "best-of-n" in table
         and f"top-k vote (k={chosen['k']})" in table
@@ -259,19 +260,19 @@ def test_the_gap_closed_is_a_ratio_of_means() -> None:
 def test_ratios_leave_out_resamples_without_one() -> None:
     bootstrap = Bootstrap.draw(3, 500, 0)
     # 8 of 27 resamples lack the only problem with a gap
-    found = bootstrap.ratio(np.array([1.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0]))
-    assert found == {"value": 1.0, "ci95": [1.0, 1.0]}
+    ratio = bootstrap.ratio(np.array([1.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0]))
+    assert ratio == {"value": 1.0, "ci95": [1.0, 1.0]}
     assert bootstrap.ratio(np.ones(3), np.zeros(3)) is None
 
 
 def test_weighted_votes_at_k_equal_the_mean_over_all_subsets() -> None:
     candidates = simulated(6, 7, seed=4)
-    found = curves.weighted_vote_at_k(candidates, range(1, 8), seed=0)
+    shares = curves.weighted_vote_at_k(candidates, range(1, 8), seed=0)
     for k, row in itertools.product(range(1, 8), range(6)):
         parts = [
             subset(candidates, row, columns) for columns in itertools.combinations(range(7), k)
         ]
-        assert found[k][row] == pytest.approx(
+        assert shares[k][row] == pytest.approx(
             np.mean([rank.weighted_vote(part).correct_P[0] for part in parts])
         )
     with pytest.raises(ValueError, match="no scores"):
@@ -333,7 +334,5 @@ def test_without_scores_all_else_works() -> None:
     known = {pair for pair, estimate in test["differences"].items() if estimate}
     assert test["majority"]["value"] > 0 and known == {"majority-mean_sample_accuracy"}
     assert set(test["oracle_gap_closed"].values()) == {None} and test["weighted_vote_at_k"] is None
-    table = metrics.results_table(
-        {"splits": {"test": test}, "seconds": {"sample": 1234.5, "score": 6.0}}
-    )
+    table = results_table({"splits": {"test": test}, "seconds": {"sample": 1234.5, "score": 6.0}})
     assert "majority" in table and "seconds, of all starts together: sample 1,234, score 6" in table

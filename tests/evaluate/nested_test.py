@@ -43,12 +43,12 @@ def test_closed_forms_equal_all_pairs_of_disjoint_subsets(k: int) -> None:
             for other in itertools.combinations(range(7), k)
             if not {*one} & {*other}
         ]
-        for found, verdict in (
+        for variance_P, verdict in (
             (passed, lambda part, right=right: right[list(part)].any()),
             (best, lambda part, right=right: right[min(part)]),
         ):
             mean = np.mean([verdict(part) for part in itertools.combinations(range(7), k)])
-            assert found[p] == pytest.approx(
+            assert variance_P[p] == pytest.approx(
                 mean**2 - np.mean([verdict(one) * verdict(other) for one, other in pairs])
             )
     if k == 1:
@@ -65,13 +65,13 @@ def test_too_few_samples_are_refused_and_left_out() -> None:
     ):
         with pytest.raises(ValueError, match="k=4 of 7 samples: expected 1 <= k, and 2k <="):
             ask(candidates, 4)
-    found = nested.intervals(
+    intervals = nested.intervals(
         candidates,
         {"majority": 0.5, "pass_at_k/3": 0.5, "pass_at_k/4": 0.6, "majority_at_k/2": 0.5},
         {},
         0,
     )
-    assert set(found) == {"pass_at_k"} and set(found["pass_at_k"]) == {"3"}
+    assert set(intervals) == {"pass_at_k"} and set(intervals["pass_at_k"]) == {"3"}
 
 
 def test_halves_share_no_sample_and_repeat_with_the_seed() -> None:
@@ -83,11 +83,13 @@ def test_halves_share_no_sample_and_repeat_with_the_seed() -> None:
         by_problem(one, "sample_id_C"), by_problem(other, "sample_id_C"), strict=True
     ):
         assert not {*mine.tolist()} & {*others.tolist()}
-    found = [
+    variances = [
         nested.half_variance(candidates, curves.majority_at_k, [1, 2], seed)[2]
         for seed in (5, 5, 6)
     ]
-    assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])
+    assert np.array_equal(variances[0], variances[1]) and not np.array_equal(
+        variances[0], variances[2]
+    )
 
 
 def simulated_coverage(trials: int, problems: int, samples: int, k: int) -> dict[str, float]:
@@ -148,15 +150,15 @@ def test_intervals_of_votes_count_the_drawing_of_subsets_once(scored: bool) -> N
     make smaller.
     """
     ability = np.random.default_rng(0).uniform(0.3, 0.7, 40)
-    found, claimed = [], []
+    shares, claimed = [], []
     for trial in range(120):
         rng = np.random.default_rng([1, trial])
         right_PJ = rng.random((40, 40)) < ability[:, None]
         # ranks tell which are right
         candidates = from_verdicts(right_PJ, right_PJ + rng.random((40, 40)) if scored else None)
-        found.append(curves.majority_at_k(candidates, [3], trial, 8)[3])
+        shares.append(curves.majority_at_k(candidates, [3], trial, 8)[3])
         claimed.append(nested.half_variance(candidates, curves.majority_at_k, [3], trial, 8)[3])
-    assert np.mean(claimed) == pytest.approx(np.var(found, axis=0).mean(), rel=0.12)
+    assert np.mean(claimed) == pytest.approx(np.var(shares, axis=0).mean(), rel=0.12)
 
 
 def test_subsets_are_drawn_where_that_is_said() -> None:

@@ -72,11 +72,11 @@ def by_problem(
 
 
 def check(choice: rank.Choice, ranked: Candidates, expected: list[tuple[int, int] | None]) -> None:
-    found = [
+    chosen = [
         int(ranked.sample_id_C[ranked.start_P[p] + column]) if column >= 0 else None
         for p, column in enumerate(choice.column_P)
     ]
-    assert found == [one[0] if one else None for one in expected]
+    assert chosen == [one[0] if one else None for one in expected]
     assert choice.correct_P.tolist() == [bool(one and one[1] == 0) for one in expected]
 
 

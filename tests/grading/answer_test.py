@@ -166,13 +166,13 @@ def test_every_whole_number_is_found_however_it_is_written(number):
         assert grade(f"so\n#### {text}", str(number), "numeric").correct
 
 
-def _harness(solution, gold, pattern, place):
+def _harness(solution, gold, pattern, index):
     """What lm-evaluation-harness does for its task gsm8k, word for word, however slowly."""
-    found = [
+    matches = [
         one if isinstance(one, str) else next(filter(None, one))
         for one in re.findall(pattern, solution)
     ]
-    texts = [found[place].strip() if found else "[invalid]", gold]
+    texts = [matches[index].strip() if matches else "[invalid]", gold]
     for ignored in (",", r"\$", "(?s).*#### ", r"\.$"):
         texts = [re.sub(ignored, "", text) for text in texts]
     return texts[0].lower() == texts[1].lower()

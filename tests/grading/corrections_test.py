@@ -21,10 +21,10 @@ REAL = pathlib.Path(
 
 @pytest.mark.parametrize("row", corrections.known(), ids=lambda row: row["problem_id"])
 def test_the_reason_ends_in_arithmetic_that_gives_the_new_answer(row):
-    found = re.search(rf"([0-9 ()*+-]+) = {row['new']}\b", row["reason"])
-    assert found, row["reason"]
+    equation = re.search(rf"([0-9 ()*+-]+) = {row['new']}\b", row["reason"])
+    assert equation, row["reason"]
     assert (
-        calculator.evaluate(found[1].strip()).value
+        calculator.evaluate(equation[1].strip()).value
         == parse_number(row["new"])
         != parse_number(row["old"])
     )

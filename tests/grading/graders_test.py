@@ -121,7 +121,7 @@ for count, line in enumerate(sys.stdin):
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    """Starts scripts of its own in the place of math-verify's process, whether that is installed or
+    """Starts scripts of its own in place of math-verify's process, whether that is installed or
     not.
     """
     monkeypatch.setattr(math_process, "check_installed", lambda: None)
@@ -230,16 +230,16 @@ def test_gold_answers_without_a_number_are_said():
         "of problem p1" in line
     )
     assert line.endswith("give each as one number.")
-    found = said("paper", ["#### 12", "#### 7"], ["12 dollars", "7 dollars"])
+    findings = said("paper", ["#### 12", "#### 7"], ["12 dollars", "7 dollars"])
     assert (
-        "2 of 2 gold answers" in found[0]
+        "2 of 2 gold answers" in findings[0]
         and "numeric (--grader=numeric of rerank, label.grader=numeric of a run) reads 2"
-        in found[0]
+        in findings[0]
     )
     assert (
         "paper finds none right of 2 solutions, such as one for '12 dollars' that ends in '#### 12'"
-        in found[1]
-        and "holds 2" in found[1]
+        in findings[1]
+        and "holds 2" in findings[1]
     )
 
 
@@ -256,8 +256,8 @@ def naive_pairs(verdicts):
     names = list(verdicts)
     counts = collections.Counter()
     for row in range(len(verdicts[names[0]])):
-        for place, a in enumerate(names):
-            for b in names[place + 1 :]:
+        for index, a in enumerate(names):
+            for b in names[index + 1 :]:
                 counts[a, b, "a"] += verdicts[a][row] and not verdicts[b][row]
                 counts[a, b, "b"] += verdicts[b][row] and not verdicts[a][row]
     return counts
@@ -272,25 +272,25 @@ def test_disagreement_counts_every_two_graders(given):
         [None] * len(CASES), np.array([given in case["right"] for case in CASES]), not_graded=2
     )
     keys = [(f"p{row}", row) for row in range(len(CASES))]
-    found = graders.disagreement(keys, solutions, golds, (given, stored))
-    assert found["judged"] == len(CASES) and found["not_graded"] == 2
-    assert found["right"] == {name: sum(column) for name, column in expected.items()}
+    report = graders.disagreement(keys, solutions, golds, (given, stored))
+    assert report["judged"] == len(CASES) and report["not_graded"] == 2
+    assert report["right"] == {name: sum(column) for name, column in expected.items()}
     differ = [len({column[row] for column in expected.values()}) > 1 for row in range(len(CASES))]
-    assert found["share"] == pytest.approx(np.mean(differ)) and sum(
-        found["patterns"].values()
+    assert report["share"] == pytest.approx(np.mean(differ)) and sum(
+        report["patterns"].values()
     ) == sum(differ)
     counts = naive_pairs(expected)
-    assert len(found["pairs"]) == len(expected) * (len(expected) - 1) / 2
-    for pair in found["pairs"]:
+    assert len(report["pairs"]) == len(expected) * (len(expected) - 1) / 2
+    for pair in report["pairs"]:
         a, b = pair["graders"]
         assert pair["only"] == {a: counts[a, b, "a"], b: counts[a, b, "b"]}
         assert pair["differ"] == counts[a, b, "a"] + counts[a, b, "b"] and pair[
             "share"
         ] == pytest.approx(pair["differ"] / len(CASES))
-    assert [pair["differ"] for pair in found["pairs"]] == sorted(
-        (pair["differ"] for pair in found["pairs"]), reverse=True
+    assert [pair["differ"] for pair in report["pairs"]] == sorted(
+        (pair["differ"] for pair in report["pairs"]), reverse=True
     )
-    for example in found["examples"]:
+    for example in report["examples"]:
         row = example["sample_id"]
         assert example["problem_id"] == f"p{row}" and solutions[row].endswith(example["ending"])
         assert example["correct"] == {name: column[row] for name, column in expected.items()}
@@ -298,12 +298,12 @@ def test_disagreement_counts_every_two_graders(given):
 
 def test_graders_that_agree_have_no_pattern():
     judged = graders.relabel(["#### 18", "#### 17"], ["18", "18"], "numeric")
-    found = graders.disagreement(
+    report = graders.disagreement(
         [("a", 0), ("a", 1)], ["#### 18", "#### 17"], ["18", "18"], ("numeric", judged)
     )
     assert (
-        found["share"] == 0
-        and not found["patterns"]
-        and not found["examples"]
-        and all(not pair["differ"] for pair in found["pairs"])
+        report["share"] == 0
+        and not report["patterns"]
+        and not report["examples"]
+        and all(not pair["differ"] for pair in report["pairs"])
     )

@@ -61,8 +61,8 @@ def test_an_outside_program_finds_the_same_figures(tmp_path: pathlib.Path, seed:
         root, root / "report", ReportConfig(ks=(1, 3), resamples=20, show_problems=1), seed=0
     )
     for split in ("heldout", "test"):
-        found = duckdb.sql(QUERY.format(root=root, split=split))
-        row = dict(zip(found.columns, found.fetchall()[0], strict=True))
+        answer = duckdb.sql(QUERY.format(root=root, split=split))
+        row = dict(zip(answer.columns, answer.fetchall()[0], strict=True))
         ours = result["splits"][split]
         assert row.pop("n_problems") == ours["n_problems"]
         assert len(row) == 5

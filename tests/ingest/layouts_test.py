@@ -44,11 +44,11 @@ def figures(
     path: pathlib.Path, layout: str = "auto", **fields: str
 ) -> tuple[list[int], list[bool], list[float] | None]:
     """Samples of each problem; verdict and score of each, best first."""
-    found = read(path, layout, **fields).candidates
+    ranked = read(path, layout, **fields).candidates
     return (
-        found.count_P.tolist(),
-        found.correct_C.tolist(),
-        None if found.score_C is None else found.score_C.tolist(),
+        ranked.count_P.tolist(),
+        ranked.correct_C.tolist(),
+        None if ranked.score_C is None else ranked.score_C.tolist(),
     )
 
 
@@ -269,8 +269,8 @@ def formats(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def test_every_format_gives_the_same_figures(tmp_path: pathlib.Path) -> None:
-    found = {name: figures(path) for name, path in formats(tmp_path).items()}
-    assert found == dict.fromkeys(found, found["lines.jsonl"]) and len(found) == 18
+    by_format = {name: figures(path) for name, path in formats(tmp_path).items()}
+    assert by_format == dict.fromkeys(by_format, by_format["lines.jsonl"]) and len(by_format) == 18
 
 
 def test_shards_are_read_as_one_file_and_rows_named_in_theirs(tmp_path: pathlib.Path) -> None:
@@ -281,9 +281,9 @@ def test_shards_are_read_as_one_file_and_rows_named_in_theirs(tmp_path: pathlib.
         write(shards / f"output-rs{number}.jsonl", ROWS)
     (shards / "metrics.json").write_text('{"accuracy": 1}')
     for path in (shards, shards / "output-rs*.jsonl"):
-        found = read(path)
-        assert found.candidates.sample_id_C.tolist() == whole.candidates.sample_id_C.tolist()
-        assert found.cells(np.arange(12), ["solution"]) == {
+        split = read(path)
+        assert split.candidates.sample_id_C.tolist() == whole.candidates.sample_id_C.tolist()
+        assert split.cells(np.arange(12), ["solution"]) == {
             "solution": [row["solution"] for row in ROWS] * 3
         }
     write(shards / "output-rs2.jsonl", [*ROWS[:2], {**ROWS[2], "solution": None}])
@@ -318,10 +318,10 @@ def test_lists_of_any_length_are_the_rows_one_by_one(tmp_path: pathlib.Path, see
         {**row, "score": [[0.5] * int(rng.integers(0, 3)) + [score] for score in row["score"]]}
         for row in many
     ]
-    found = read(write(tmp_path / "steps.jsonl", steps))
-    assert found.candidates.score_C is not None and found.candidates.score_C.tolist() == plain[2]
+    split = read(write(tmp_path / "steps.jsonl", steps))
+    assert split.candidates.score_C is not None and split.candidates.score_C.tolist() == plain[2]
     # the steps' values can be put together otherwise
-    assert "value_mean" in found.rows.column_names
+    assert "value_mean" in split.rows.column_names
 
 
 def test_a_refusal_shows_the_fields_and_a_line_that_takes_the_file(tmp_path: pathlib.Path) -> None:

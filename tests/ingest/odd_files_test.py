@@ -20,7 +20,7 @@ from verifier.errors import UserError
 from verifier.ingest import json_rows
 from verifier.report import aggregation
 from verifier.rerank import Sources
-from verifier.tables import expansion, reading
+from verifier.tables import expansion, parts
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_twice_a_column_matters_only_where_it_is_needed(tmp_path: pathlib.Path) 
 def test_numbers_keep_all_their_digits_as_ids_and_as_gold_answers(tmp_path: pathlib.Path) -> None:
     ids = [1700000000000000.0, 1700000000000001.0, 2**70, 2**70 + 1, 0.1, 0.30000000000000004]
     rows = [{"problem_id": number, "answer": 18.0, "solution": "#### 18"} for number in ids]
-    found = read(write(tmp_path / "ids.jsonl", rows))
-    assert found.candidates.count_P.tolist() == [1] * 6 and set(found.gold.values()) == {"18"}
+    split = read(write(tmp_path / "ids.jsonl", rows))
+    assert split.candidates.count_P.tolist() == [1] * 6 and set(split.gold.values()) == {"18"}
     pq.write_table(
         pa.table({"problem_id": ids[:2], "answer": [18.0] * 2, "solution": ["18"] * 2}),
         tmp_path / "ids.parquet",
@@ -175,12 +175,10 @@ def test_a_text_that_stands_once_and_is_meant_for_every_row_is_not_unpacked(
     honest = [0 if n % 40 == 3 else 1 for n in range(4000)]
     pq.write_table(table(honest, salt=True), tmp_path / "honest.parquet", store_schema=False)
     footer = pq.read_metadata(tmp_path / "honest.parquet")
-    pieces = list(
-        reading.decode_group(tmp_path / "honest.parquet", footer, 0, ["solution"], 1 << 16)
-    )
+    pieces = list(parts.decode_group(tmp_path / "honest.parquet", footer, 0, ["solution"], 1 << 16))
     assert len(pieces) > 1 and [
         text for piece in pieces for text in piece["solution"].to_pylist()
-    ] == [texts[place] for place in honest]
+    ] == [texts[index] for index in honest]
 
 
 def report(path: pathlib.Path, out: pathlib.Path) -> tuple[dict, str]:
@@ -207,12 +205,12 @@ def test_what_needs_probabilities_is_left_out_of_other_scores_and_said(
         }
         for n, number in enumerate(np.linspace(low, high, 12).tolist())
     ]
-    found, table = report(write(tmp_path / "s.jsonl", rows), tmp_path / "out")
+    test, table = report(write(tmp_path / "s.jsonl", rows), tmp_path / "out")
     kept = [
-        found["weighted_vote"],
-        found["verifier"]["brier"],
-        found["verifier"]["ece"],
-        found["aggregations"]["last"]["weighted_vote"],
+        test["weighted_vote"],
+        test["verifier"]["brier"],
+        test["verifier"]["ece"],
+        test["aggregations"]["last"]["weighted_vote"],
     ]
     assert [value is not None for value in kept] == [probable] * 4
     assert (
@@ -220,9 +218,9 @@ def test_what_needs_probabilities_is_left_out_of_other_scores_and_said(
         in table.replace("\n", " ")
     ) == (not probable)
     assert (
-        found["best_of_n"]
-        and found["verifier"]["auroc"] is not None
-        and aggregation.AGGREGATIONS[0] in found["aggregations"]
+        test["best_of_n"]
+        and test["verifier"]["auroc"] is not None
+        and aggregation.AGGREGATIONS[0] in test["aggregations"]
     )
 
 

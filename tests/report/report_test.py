@@ -20,7 +20,7 @@ from verifier.errors import TablesError, UserError
 from verifier.grading import graders
 from verifier.report import writing
 from verifier.system import atomic, checksums
-from verifier.tables import scored, split_rows, store
+from verifier.tables import assembly, scored, store, stored_splits
 from verifier.text.tokenizer import ByteTokenizer
 
 CONFIG = ReportConfig(ks=(1, 3, 5), resamples=100, show_problems=6)
@@ -262,27 +262,27 @@ def test_without_scores_there_is_a_page_all_the_same(tmp_path: pathlib.Path) -> 
 
 def test_tables_that_do_not_belong_together_are_refused(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path)
-    samples = split_rows.read_samples(root / "tables" / "samples" / "split=test", "numeric")
+    samples = stored_splits.read_samples(root / "tables" / "samples" / "split=test", "numeric")
     scores = store.read_table(root / "tables" / "scores" / "split=test", "scores")
     problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
     with pytest.raises(
         TablesError,
         match="1 of 90 samples have no row in the scores, such as problem test-00, sample 0",
     ):
-        split_rows.assemble(
-            samples, problems, "numeric", split_rows.read_scores(written(scores.slice(1)))
+        assembly.assemble(
+            samples, problems, "numeric", stored_splits.read_scores(written(scores.slice(1)))
         )
     twice = pa.concat_tables([scores, scores.slice(3, 1)])
     with pytest.raises(TablesError, match="the scores hold problem test-00, sample 3 twice"):
-        split_rows.assemble(samples, problems, "numeric", split_rows.read_scores(written(twice)))
+        assembly.assemble(samples, problems, "numeric", stored_splits.read_scores(written(twice)))
     with pytest.raises(
         TablesError, match="problems of the samples have no gold answer, such as test-"
     ):
-        split_rows.assemble(samples, problems.slice(0, 12), "numeric", None)
+        assembly.assemble(samples, problems.slice(0, 12), "numeric", None)
     with pytest.raises(errors.GraderError, match="no grader 'numerical'; nearest: numeric"):
-        split_rows.read_samples(root / "tables" / "samples" / "split=test", "numerical")
+        stored_splits.read_samples(root / "tables" / "samples" / "split=test", "numerical")
     with pytest.raises(TablesError, match="no samples of the splits"):
-        split_rows.read_workdir(tmp_path / "nowhere")
+        stored_splits.read_workdir(tmp_path / "nowhere")
 
 
 def test_tables_that_were_made_from_others_are_refused(tmp_path: pathlib.Path) -> None:
@@ -304,21 +304,21 @@ def test_tables_that_were_made_from_others_are_refused(tmp_path: pathlib.Path) -
         checksums.write_sealed(
             path, manifest | {"settings": {source: store.read_manifest(there)["id"]}}
         )
-        assert set(split_rows.read_workdir(root, ["test"])) == {"test"}
+        assert set(stored_splits.read_workdir(root, ["test"])) == {"test"}
         checksums.write_sealed(path, manifest | {"settings": {source: "0123456789abcdef"}})
         refused = (
             rf"{table}/split=test was made from (an)?other {source} \(0123.*\).*run the stage "
             rf"'{table[:-1]}' again"
         )
         for read in (
-            lambda: split_rows.read_workdir(root, ["test"]),
+            lambda: stored_splits.read_workdir(root, ["test"]),
             lambda: scored.write_scored(root, tmp_path / "s.jsonl"),
         ):
             with pytest.raises(TablesError, match=refused):
                 read()
         if table == "labels":
             # stored labels are of no concern
-            assert split_rows.read_workdir(root, ["test"], "numeric")["test"].grader == "numeric"
+            assert stored_splits.read_workdir(root, ["test"], "numeric")["test"].grader == "numeric"
         checksums.write_sealed(path, manifest)
 
 
@@ -329,9 +329,9 @@ def test_columns_of_the_scores_take_the_place_of_the_samples_own(tmp_path: pathl
     old = samples.append_column("token_scores", pa.array([[9.0]] * len(samples)))
     problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
     shuffled = scores.take(np.random.default_rng(0).permutation(len(scores)))
-    kept = split_rows.read_scores(written(shuffled))
-    split = split_rows.assemble(
-        split_rows.read_samples(written(old), "numeric"), problems, "numeric", kept
+    kept = stored_splits.read_scores(written(shuffled))
+    split = assembly.assemble(
+        stored_splits.read_samples(written(old), "numeric"), problems, "numeric", kept
     )
     rows = np.array([7, 0, 7, 31])
     cells = split.cells(rows, ["solution", "token_scores", "nothing"])

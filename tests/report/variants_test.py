@@ -18,7 +18,7 @@ from verifier.evaluate import rank
 from verifier.evaluate.intervals import Bootstrap
 from verifier.report import variants, writing
 from verifier.system import checksums
-from verifier.tables import split_rows
+from verifier.tables import stored_splits
 
 KS, RESAMPLES = (1, 3), 200
 
@@ -44,7 +44,7 @@ def of(made, names, seeds) -> dict[str, dict[int, pathlib.Path]]:
 
 def best(folder: pathlib.Path) -> np.ndarray:
     return rank.best_of_n(
-        split_rows.read_workdir(folder, ["test"])["test"].candidates
+        stored_splits.read_workdir(folder, ["test"])["test"].candidates
     ).correct_P.astype(float)
 
 
@@ -76,7 +76,7 @@ def test_problems_that_only_one_variant_has_do_not_count_in_a_difference(made):
     roots = of(made, ("base", "other"), (0,))
     whole = variants.compare(roots, KS, RESAMPLES, 0)["splits"]["test"]["other"]
     assert whole["n_shared_problems"] == whole["n_problems"] == 15
-    read = split_rows.read_workdir
+    read = stored_splits.read_workdir
 
     def without_three(root, *args, **more):
         rows = read(root, *args, **more)
@@ -88,7 +88,7 @@ def test_problems_that_only_one_variant_has_do_not_count_in_a_difference(made):
         return rows
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(split_rows, "read_workdir", without_three)
+        patch.setattr(stored_splits, "read_workdir", without_three)
         fewer = variants.compare(roots, KS, RESAMPLES, 0)["splits"]["test"]["other"]
     expected = (best(roots["other"][0]) - best(roots["base"][0]))[3:].mean()
     assert fewer["n_shared_problems"] == 12 and fewer["differences"]["best_of_n"][

@@ -20,7 +20,7 @@ from verifier.run import model_folder
 from verifier.stages import sample as sampling
 from verifier.stages import stored_samples, table_writing
 from verifier.system import checksums
-from verifier.tables import split_rows, store
+from verifier.tables import store, stored_splits
 from verifier.text.sentencepiece_tokenizer import train_sentencepiece
 from verifier.text.split import OWN, TEST
 from verifier.text.tokenizer import load_tokenizer
@@ -430,7 +430,7 @@ def test_known_wrong_gold_answers_are_corrected_where_that_is_asked_for(copy, ca
         f"problem {wrong['problem_id']}: #12, not {wrong['answer']} (it is so)"
         in capsys.readouterr().err
     )
-    assert split_rows.read_workdir(copy, ["test"])["test"].gold[wrong["problem_id"]] == "#12"
+    assert stored_splits.read_workdir(copy, ["test"])["test"].gold[wrong["problem_id"]] == "#12"
     page = (copy / "report" / "index.html").read_text()
     assert f"problem {wrong['problem_id']} from {wrong['answer']} to #12" in page
     assert [row["answer"] for row in rows(copy / "tables" / "problems" / "split=test")] == [

@@ -87,3 +87,10 @@ def test_sums_and_tokenizers(bucket, tmp_path):
 def test_a_text_that_no_path_can_be_is_named(text):
     with pytest.raises(UserError, match="path"):
         paths.place(text)
+
+
+def test_names_are_sorted_as_people_count():
+    names = ["rs10", "rs2", "rs2.b", "a", "10", "9", "block_2/w", "block_10/w", "x²", ""]
+    assert sorted(names, key=paths.natural_order) == [
+        *("", "9", "10", "a", "block_2/w", "block_10/w", "rs2", "rs2.b", "rs10", "x²")
+    ]

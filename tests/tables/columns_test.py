@@ -22,7 +22,7 @@ from verifier.evaluate.candidates import Candidates, arrange
 from verifier.grading import extraction, graders
 from verifier.grading.answer import GRADERS, grade, vote_key
 from verifier.rerank import Sources
-from verifier.tables import reading, scanning, split_rows, store
+from verifier.tables import assembly, reading, scanning, store, stored_splits
 
 CONFIG = ReportConfig(ks=(1, 3), resamples=30)
 TEXTS = st.lists(
@@ -83,7 +83,7 @@ def made_rows(seed: int, problems: int = 9) -> list[dict]:
                 score = float(np.float32(rng.integers(0, 12) / 12))  # ties are common
                 key = {"problem_id": f"{split[:4]}-{p}", "sample_id": j, "split": split}
                 rows.append({**key, "solution": text, "answer": str(p), "score": score})
-    return [rows[place] for place in rng.permutation(len(rows))]
+    return [rows[index] for index in rng.permutation(len(rows))]
 
 
 def naive(rows: list[dict], grader: str) -> dict[str, Candidates]:
@@ -125,17 +125,17 @@ def test_any_row_groups_pieces_and_order_give_the_figures_of_rows_in_a_list(
     monkeypatch.setattr(scanning, "PIECE", 5 + seed)
     path = tmp_path / "made.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=13)
-    found = rerank.read(Sources(path), LabelConfig(grader))
-    assert figures({name: split.candidates for name, split in found.items()}) == figures(
+    splits = rerank.read(Sources(path), LabelConfig(grader))
+    assert figures({name: split.candidates for name, split in splits.items()}) == figures(
         naive(rows, grader)
     )
     by_key = {(row["split"], row["problem_id"], row["sample_id"]): row["solution"] for row in rows}
-    for name, split in found.items():
-        places = np.random.default_rng(seed).permutation(len(split.rows))[:6]
+    for name, split in splits.items():
+        chosen = np.random.default_rng(seed).permutation(len(split.rows))[:6]
         ids, numbers = (
-            split.rows[column].take(places).to_pylist() for column in ("problem_id", "sample_id")
+            split.rows[column].take(chosen).to_pylist() for column in ("problem_id", "sample_id")
         )
-        assert split.cells(places, ["solution"])["solution"] == [
+        assert split.cells(chosen, ["solution"])["solution"] == [
             by_key[name, *key] for key in zip(ids, numbers, strict=True)
         ]
 
@@ -162,7 +162,7 @@ def test_problems_may_lie_in_several_parts_and_scores_in_another_order(
             4,
             3,
         )
-        shuffled = [own[place] for place in rng.permutation(len(own))]
+        shuffled = [own[index] for index in rng.permutation(len(own))]
         _parts(
             tmp_path / "scores" / f"split={split}",
             shuffled,
@@ -170,8 +170,8 @@ def test_problems_may_lie_in_several_parts_and_scores_in_another_order(
             3,
             5,
         )
-    found = rerank.read(Sources(tmp_path / "samples"), LabelConfig())
-    assert figures({name: split.candidates for name, split in found.items()}) == figures(
+    splits = rerank.read(Sources(tmp_path / "samples"), LabelConfig())
+    assert figures({name: split.candidates for name, split in splits.items()}) == figures(
         naive(rows, "numeric")
     )
 
@@ -223,13 +223,13 @@ def test_a_file_behind_an_object_store_is_fetched_once_for_all_its_row_groups(
     monkeypatch.setattr(
         type(there), "read_bytes", lambda path: fetched.append(path) or read_bytes(path)
     )
-    here, found = (
+    here, elsewhere = (
         rerank.read(Sources(path), LabelConfig()) for path in (tmp_path / "made.parquet", there)
     )
     for name, split in here.items():
-        places = np.arange(len(split.rows))
-        assert found[name].cells(places, ["solution"]) == split.cells(places, ["solution"])
-    assert figures({name: split.candidates for name, split in found.items()}) == figures(
+        chosen = np.arange(len(split.rows))
+        assert elsewhere[name].cells(chosen, ["solution"]) == split.cells(chosen, ["solution"])
+    assert figures({name: split.candidates for name, split in elsewhere.items()}) == figures(
         naive(rows, "numeric")
     )
     assert fetched == [there]
@@ -248,7 +248,7 @@ def test_a_slow_grader_is_given_one_piece_at_a_time(
     )
     pq.write_table(table, tmp_path / "one.parquet", row_group_size=50)
     monkeypatch.setattr(scanning, "PIECE", 10)
-    samples = split_rows.read_samples(tmp_path / "one.parquet")
+    samples = stored_splits.read_samples(tmp_path / "one.parquet")
     decoded: list[int] = []
     monkeypatch.setattr(reading, "cast", lambda piece, *_: decoded.append(len(piece)) or piece)
 
@@ -258,7 +258,7 @@ def test_a_slow_grader_is_given_one_piece_at_a_time(
         return graders.Relabelled(["1"] * 100, np.ones(100, bool))
 
     monkeypatch.setattr(graders, "relabel", slow)
-    split = split_rows.assemble(
+    split = assembly.assemble(
         samples, pa.table({"problem_id": ["p"], "answer": ["1"]}), "slow", None
     )
     assert split.candidates.correct_C.all() and sum(decoded) == 100
@@ -278,13 +278,13 @@ def test_what_is_wrong_with_a_part_is_named(tmp_path: pathlib.Path) -> None:
     with pytest.raises(
         errors.StoreError, match="part-00000-.*.parquet: changed since it was written"
     ):
-        split_rows.read_scores(tmp_path / "scores" / "split=test")
+        stored_splits.read_scores(tmp_path / "scores" / "split=test")
     part.write_bytes(content[:-9])
     with pytest.raises(errors.StoreError, match="part-00000-.*.parquet: truncated"):
-        split_rows.read_scores(tmp_path / "scores" / "split=test")
+        stored_splits.read_scores(tmp_path / "scores" / "split=test")
     part.unlink()
     with pytest.raises(errors.StoreError, match="part-00000-.*.parquet is missing"):
-        split_rows.read_scores(tmp_path / "scores" / "split=test")
+        stored_splits.read_scores(tmp_path / "scores" / "split=test")
 
 
 def test_votes_of_the_best_k_of_n_by_brute_force() -> None:
@@ -296,27 +296,27 @@ def test_votes_of_the_best_k_of_n_by_brute_force() -> None:
     rows = naive(made_rows(5, problems=6), "numeric")["test"]
     most = rows.smallest
     cells = [(size, k) for size in range(1, most + 1) for k in range(1, size + 1)]
-    found = vote_shares(rows, cells, seed=0, subsets=10_000)
+    shares = vote_shares(rows, cells, seed=0, subsets=10_000)
     for size, k in cells:
-        for place in range(len(rows.count_P)):
-            n = int(rows.count_P[place])
+        for index in range(len(rows.count_P)):
+            n = int(rows.count_P[index])
             right = []
             for kept in itertools.combinations(range(n), size):
-                some = rows.start_P[place] + list(kept)
+                some = rows.start_P[index] + list(kept)
                 one = arrange(
                     ["p"] * size,
                     rows.sample_id_C[some],
                     rows.answer_C[some],
-                    _group_verdicts(rows, place)[list(kept)],
+                    _group_verdicts(rows, index)[list(kept)],
                     rows.score_C[some],  # type: ignore[index]
                 )
                 right.append(bool(rank.top_k_vote(one, k).correct_P[0]))
-            assert found[size, k][place] == pytest.approx(np.mean(right)), (size, k, place)
+            assert shares[size, k][index] == pytest.approx(np.mean(right)), (size, k, index)
 
 
-def _group_verdicts(rows: Candidates, place: int) -> np.ndarray:
+def _group_verdicts(rows: Candidates, index: int) -> np.ndarray:
     """Every sample's verdict is that of its answer's best-ranked sample."""
-    answers, correct = (by_problem(rows, name)[place] for name in ("answer_C", "correct_C"))
+    answers, correct = (by_problem(rows, name)[index] for name in ("answer_C", "correct_C"))
     first = {answer: column for column, answer in reversed(list(enumerate(answers.tolist())))}
     return np.array([answer >= 0 and bool(correct[first[answer]]) for answer in answers.tolist()])
 

@@ -179,8 +179,11 @@ def test_a_row_that_is_there_twice_is_refused_always() -> None:
 def test_places_are_found_in_any_order() -> None:
     rows, _, _, scores = made()
     order = np.random.default_rng(0).permutation(8)
-    assert joining.places(rows, scores.take(order), "scores").tolist() == np.argsort(order).tolist()
-    assert joining.places(rows, scores.take(order[:3]), "scores").tolist().count(-1) == 5
+    assert (
+        joining.matching_rows(rows, scores.take(order), "scores").tolist()
+        == np.argsort(order).tolist()
+    )
+    assert joining.matching_rows(rows, scores.take(order[:3]), "scores").tolist().count(-1) == 5
 
 
 def test_samples_of_another_generator_are_refused(tmp_path: pathlib.Path) -> None:

@@ -48,12 +48,12 @@ def figures(samples, out, **how):
         label,
         0,
     )
-    found = json.loads((out / "metrics.json").read_text())["splits"]
-    for split in found.values():
+    splits = json.loads((out / "metrics.json").read_text())["splits"]
+    for split in splits.values():
         # which come first depends on the order of rows
         split["grader_disagreement"].pop("examples")
         split.pop("left_out")  # a file does not tell
-    return found
+    return splits
 
 
 def rewritten(workdir, root, table, change):
@@ -100,18 +100,18 @@ def test_a_rerank_of_the_file_gives_the_figures_of_the_workdir(
         [row["solution"] for row in rows], [row["answer"] for row in rows], "numeric"
     )
     assert judged.correct.tolist() == [row["correct"] for row in rows]
-    found, wanted = (
+    splits, wanted = (
         figures(tmp_path / "s.jsonl", tmp_path / "a"),
         figures(workdir, tmp_path / "b", fix_labels=corrected),
     )
-    for split in (*found.values(), *wanted.values()):
+    for split in (*splits.values(), *wanted.values()):
         split.pop("aggregation_chosen")
         if token_scores:  # the last line takes the tokenizer, which the file has not
             (split["aggregations"] or {}).pop("last_line", None)
         else:
             split.pop("aggregations")
             (split["verifier"] or {}).pop("by_position", None)
-    assert found == wanted
+    assert splits == wanted
     assert wanted["test"]["greedy_accuracy"] is not None
 
 
@@ -176,11 +176,11 @@ def test_every_sample_is_there_once_with_all_that_is_known_of_it(
     monkeypatch.setattr(scored, "AT_ONCE", at_once)
     monkeypatch.setattr(scored, "_LINES", 7)
     count = scored.write_scored(workdir, tmp_path / "s.jsonl", token_scores=True)
-    found = {
+    stored = {
         (row["split"], row["problem_id"], row["sample_id"]): row
         for row in lines(tmp_path / "s.jsonl")
     }
-    assert count == len(lines(tmp_path / "s.jsonl")) == len(found) == 12 * 6 + 15 * 6 + 15
+    assert count == len(lines(tmp_path / "s.jsonl")) == len(stored) == 12 * 6 + 15 * 6 + 15
     asked = {row["problem_id"]: row for row in store.read_table(workdir, "problems").to_pylist()}
     names = {
         name: [*store.SCHEMAS[name].names, "split"] for name in ("samples", "labels", "scores")
@@ -196,17 +196,17 @@ def test_every_sample_is_there_once_with_all_that_is_known_of_it(
     for name, columns in renamed.items():
         assert len(tables[name]) == count
         for row in tables[name]:
-            mine = found[row["split"], row["problem_id"], row["sample_id"]]
+            mine = stored[row["split"], row["problem_id"], row["sample_id"]]
             assert all(mine[field] == row[column] for field, column in columns.items())
             assert (
                 mine["question"] == asked[row["problem_id"]]["question"]
                 and mine["answer"] == asked[row["problem_id"]]["answer"]
             )
     for row in tables["scores"]:
-        mine = found.pop((row["split"], row["problem_id"], row["sample_id"]))
+        mine = stored.pop((row["split"], row["problem_id"], row["sample_id"]))
         assert all(mine[name] == row[name] for name in ("score", "token_scores", "verifier"))
-    assert {row["split"] for row in found.values()} == {"test_greedy"} and all(
-        row["score"] is None for row in found.values()
+    assert {row["split"] for row in stored.values()} == {"test_greedy"} and all(
+        row["score"] is None for row in stored.values()
     )
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from verifier.errors import StoreError, UserError
 from verifier.system import atomic, checksums
 from verifier.tables import store
+from verifier.tables.reading import read_external
 from verifier.tables.store import SCHEMAS, TableWriter, read_manifest, read_table, remove_table
 
 
@@ -314,7 +315,7 @@ def test_jsonl_files(tmp_path):
         "sample_id": [0, 1],
         "answer": ["18", "18.0"],
     }
-    assert store.read_foreign(path).column_names == ["problem_id", "sample_id", "answer"]
+    assert read_external(path).column_names == ["problem_id", "sample_id", "answer"]
     path.write_text('{"problem_id": "a"}\n{"problem_id": \n')
     with pytest.raises(StoreError, match=r"labels\.jsonl, line 2: not JSON"):
         read_table(path, "labels")
@@ -374,12 +375,12 @@ def test_a_changed_byte_is_named_and_the_file_not_used(tmp_path, name):
         TableWriter(tmp_path, "samples", {"seed": 1}).append([sample("a")])
     path = part_of(tmp_path, 0) if name == "part" else tmp_path / name
     whole = path.read_bytes()
-    found = read_manifest(tmp_path)
-    for place in np.random.default_rng(0).choice(len(whole), 100, replace=False):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+    manifest = read_manifest(tmp_path)
+    for position in np.random.default_rng(0).choice(len(whole), 100, replace=False):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
         try:
             if name == "manifest.json":
-                assert read_manifest(tmp_path) == found
+                assert read_manifest(tmp_path) == manifest
             else:
                 assert TableWriter(tmp_path, "samples", {"seed": 1}).present() == {"a"}
             # a blank between entries, for another one

@@ -6,7 +6,7 @@ import pytest
 
 from verifier.errors import DataError, StoreError
 from verifier.system.text_files import jsonl_rows, read_json, text_lines
-from verifier.tables.store import read_foreign
+from verifier.tables.reading import read_external
 from verifier.tasks.corpus import read_corpus
 from verifier.tasks.gsm8k import load_gsm8k
 
@@ -61,7 +61,7 @@ def test_all_readers_name_a_line_that_is_no_text(tmp_path):
         with pytest.raises(DataError, match=f"{name}, {line}"):
             read_corpus(tmp_path / name)
     with pytest.raises(StoreError, match=rf"test\.jsonl, {line}"):
-        read_foreign(tmp_path / "test.jsonl")
+        read_external(tmp_path / "test.jsonl")
     with pytest.raises(DataError, match=r"corpus\.txt is not text"):
         read_json(tmp_path / "corpus.txt")
     with pytest.raises(DataError, match="cannot be read .Is a directory"):

@@ -1,5 +1,4 @@
-"""How well scores tell right from wrong: AUROC and AUPRC (pooled and within problems), Brier score,
-ECE, reliability bins. Knows no votes.
+"""How well scores tell right from wrong: AUROC, AUPRC, Brier score, ECE and reliability bins.
 
 AUROC is the chance that a right sample scores above a wrong one, ties counting half. Pooled, it
 also rewards knowing which problems are easy; within problems it measures what ranking needs: the
@@ -124,8 +123,9 @@ def merit(
 
 
 def auroc_within_problems(candidates: Candidates) -> float | None:
-    """The plain mean of `auroc` over the problems that have both right and wrong samples; None
-    where there are none.
+    """The plain mean of `auroc` over the problems that have both right and wrong samples.
+
+    None where there are none.
     """
     by_C = candidates.score_C if candidates.log_C is None else candidates.log_C
     if by_C is None:
@@ -149,25 +149,8 @@ def auroc(score: np.ndarray, right: np.ndarray, group: np.ndarray) -> np.ndarray
     return _auroc(_ties(score, right, group, np.argsort(score)))
 
 
-def average_precision(score: np.ndarray, right: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Area under the precision-recall curve in each group as average precision: sum over scores s
-    of (R_s - R_s') P_s, s' the next higher.
-
-    Args:
-        score: [rows] scores, higher meaning right; rows of equal score are taken together.
-        right: [rows] verdicts.
-        group: [rows] integers 0..G-1.
-
-    Returns:
-        [G] areas; NaN where a group has no right row.
-    """
-    return _average_precision(_ties(score, right, group, np.argsort(score)))
-
-
 class _Ties(NamedTuple):
-    """Rows of equal score in the same group taken together: T ties, by group and then by rising
-    score.
-    """
+    """Rows of equal score in the same group taken together: T ties, by group and rising score."""
 
     group_T: np.ndarray
     start_T: np.ndarray  # rows of the group that score less
@@ -181,7 +164,7 @@ def _ties(score: np.ndarray, right: np.ndarray, group: np.ndarray, order: np.nda
     """The ties of rows whose scores rise in the order given."""
     last_group = int(group.max(initial=0))
     if last_group:
-        # which numpy sorts by radix
+        # numpy sorts 16 bits by radix.
         narrow = group.astype(np.uint16) if last_group < 2**16 else group
         order = order[np.argsort(narrow[order], kind="stable")]
     score, right, group = score[order], right[order], group[order]
@@ -200,6 +183,7 @@ def _ties(score: np.ndarray, right: np.ndarray, group: np.ndarray, order: np.nda
 
 
 def _auroc(ties: _Ties) -> np.ndarray:
+    """[G] areas by average ranks (Mann-Whitney); NaN where rows are all right or all wrong."""
     rank_T = ties.start_T + (ties.size_T - 1) / 2  # from 0, ties share the mean
     ranks_G = np.bincount(ties.group_T, weights=rank_T * ties.right_T, minlength=len(ties.size_G))
     pairs_G = ties.right_G * (ties.size_G - ties.right_G)
@@ -210,15 +194,16 @@ def _auroc(ties: _Ties) -> np.ndarray:
 
 
 def _average_precision(ties: _Ties) -> np.ndarray:
+    """[G] sums over scores s of (R_s - R_s') P_s, s' the next higher; NaN where no row is right."""
     taken_T = ties.size_G[ties.group_T] - ties.start_T  # rows that score as high or higher
     below_T = (
         np.cumsum(ties.right_T)
         - ties.right_T
         - (np.cumsum(ties.right_G) - ties.right_G)[ties.group_T]
     )
-    found_T = ties.right_G[ties.group_T] - below_T
+    right_above_T = ties.right_G[ties.group_T] - below_T
     sum_G = np.bincount(
-        ties.group_T, weights=ties.right_T * found_T / taken_T, minlength=len(ties.size_G)
+        ties.group_T, weights=ties.right_T * right_above_T / taken_T, minlength=len(ties.size_G)
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         return sum_G / np.where(ties.right_G > 0, ties.right_G, np.nan)

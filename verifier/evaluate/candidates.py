@@ -1,7 +1,5 @@
 """The samples of one split, problem after problem, best-ranked first.
 
-Knows ranks and answers; knows no text, no table and no file.
-
 P problems, C candidates of all problems together, A answers of all problems together. Nothing is
 padded: what is held is so much a sample, however unlike in size the problems are. Within a problem
 candidates run from the best-ranked to the worst (higher score, then lower `sample_id`), and answers
@@ -23,8 +21,9 @@ from verifier.errors import CandidatesError
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """Scored and graded samples of P problems, problems in order of their id, the C samples of all
-    in order of problem and rank.
+    """Scored and graded samples of P problems, the C samples of all by problem and rank.
+
+    The problems are in order of their ids.
 
     Attributes:
         problem_id_P: the problems' ids, ascending.
@@ -49,7 +48,7 @@ class Candidates:
 
     @functools.cached_property
     def start_P(self) -> np.ndarray:
-        """Place of each problem's best-ranked sample."""
+        """Index of each problem's best-ranked sample."""
         return np.cumsum(self.count_P) - self.count_P
 
     @property
@@ -69,19 +68,18 @@ class Candidates:
 
     @property
     def smallest(self) -> int:
-        """Samples of the problem that has fewest: the largest n for which a curve over n is defined
-        for all.
-        """
+        """Samples of the problem that has fewest; up to so many a curve is defined for all."""
         return int(self.count_P.min())
 
     @property
     def weight_C(self) -> np.ndarray | None:
-        """What a sample weighs in a vote: its score; of logarithms the score in units of its
-        problem's best, which elects the same.
+        """What a sample weighs in a vote: its score.
+
+        Of logarithms the score in units of its problem's best, which elects the same.
         """
         if self.log_C is None:
             return self.score_C
-        # a problem's first holds the highest
+        # A problem's first sample holds the highest.
         return np.exp(self.log_C - np.repeat(self.log_C[self.start_P], self.count_P))
 
     def reranked(self, score: np.ndarray, log: np.ndarray | None = None) -> Candidates:
@@ -104,9 +102,7 @@ class Candidates:
         )
 
     def some(self, kept_C: np.ndarray) -> Candidates:
-        """The samples where `kept_C` is True, at least one of every problem, ranked among
-        themselves.
-        """
+        """The samples where `kept_C` is True, at least one a problem, ranked among themselves."""
         return self._taken(
             np.nonzero(kept_C)[0], np.add.reduceat(kept_C, self.start_P, dtype=np.int64)
         )
@@ -116,20 +112,18 @@ class Candidates:
         kept = self._taken(np.nonzero(np.repeat(kept_P, self.count_P))[0], self.count_P[kept_P])
         return dataclasses.replace(kept, problem_id_P=self.problem_id_P[kept_P])
 
-    def _taken(self, places: np.ndarray, count_P: np.ndarray) -> Candidates:
-        """Samples in another order or number, answers numbered by their best-ranked sample
-        again.
-        """
+    def _taken(self, index: np.ndarray, count_P: np.ndarray) -> Candidates:
+        """The samples at `index`, answers numbered by their best-ranked sample again."""
         problem = np.repeat(np.arange(len(count_P)), count_P)
         return dataclasses.replace(
             self,
             count_P=count_P,
-            row_C=self.row_C[places],
-            sample_id_C=self.sample_id_C[places],
-            answer_C=_numbered(problem, self.answer_C[places]),
-            correct_C=self.correct_C[places],
-            score_C=None if self.score_C is None else self.score_C[places],
-            log_C=None if self.log_C is None else self.log_C[places],
+            row_C=self.row_C[index],
+            sample_id_C=self.sample_id_C[index],
+            answer_C=_numbered(problem, self.answer_C[index]),
+            correct_C=self.correct_C[index],
+            score_C=None if self.score_C is None else self.score_C[index],
+            log_C=None if self.log_C is None else self.log_C[index],
         )
 
     def answers(self) -> Answers:
@@ -145,12 +139,15 @@ class Candidates:
         return Answers(answers_P, voter_V, answer_V, first_A)
 
     def mixed_groups(self) -> int:
-        """Answers whose samples got different verdicts though they are numerically equal (strict
-        graders: "72.00" and "72").
+        """How many answers have samples with different verdicts, though all are numerically equal.
+
+        That is so with strict graders: "72.00" and "72".
+
+        That is so with strict graders: "72.00" and "72".
         """
-        found = self.answers()
-        size_A = np.bincount(found.answer_V)
-        right_A = np.bincount(found.answer_V, weights=self.correct_C[found.voter_V])
+        answers = self.answers()
+        size_A = np.bincount(answers.answer_V)
+        right_A = np.bincount(answers.answer_V, weights=self.correct_C[answers.voter_V])
         return int(np.sum((right_A > 0) & (right_A < size_A)))
 
 
@@ -158,9 +155,9 @@ class Answers(NamedTuple):
     """The A different answers, problem after problem, and the V samples that have one.
 
     answers_P: how many answers a problem has.
-    voter_V: places of the samples that have an answer.
+    voter_V: indices of the samples that have an answer.
     answer_V: the answer of each, counted over all problems.
-    first_A: place of each answer's best-ranked sample.
+    first_A: index of each answer's best-ranked sample.
     """
 
     answers_P: np.ndarray
@@ -182,7 +179,7 @@ def arrange(
     Args:
         problem_id: [rows] ids, in any order.
         sample_id: [rows] integers, unique within a problem.
-        key: [rows] integers, equal where two answers are equal (`text.answer.vote_key`); negative
+        key: [rows] integers, equal where two answers are equal (`answer.vote_key`); negative
             where there is no answer.
         correct: [rows] verdicts of the grader.
         score: [rows] verifier's scores, higher is better, or None.
@@ -209,8 +206,9 @@ def arrange_coded(
     score: np.ndarray | None,
     log: np.ndarray | None = None,
 ) -> Candidates:
-    """`arrange` of rows whose problems are given as [rows] places in `problem_id`, whose ids
-    differ; those without rows are left out.
+    """`arrange` of rows whose problems are given as [rows] indices into `problem_id`.
+
+    Its ids differ; those without rows are left out.
     """
     if len(problem) == 0:
         raise CandidatesError("there are no samples to rank: expected at least one row")
@@ -243,17 +241,18 @@ def arrange_coded(
 
 
 def _in_order(ids: np.ndarray, problem: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ids that have rows, ascending, and the places in them, int32."""
+    """The ids that have rows, ascending, and [rows] indices into them, int32."""
     used = np.nonzero(np.bincount(problem, minlength=len(ids)))[0]
     order = used[np.argsort(ids[used])]
-    place = np.zeros(len(ids), np.int32)
-    place[order] = np.arange(len(order))
-    return ids[order], place[problem]
+    index = np.zeros(len(ids), np.int32)
+    index[order] = np.arange(len(order))
+    return ids[order], index[problem]
 
 
 def _numbered(problem: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Answers numbered within their problem by first appearance, int32; rows come problem by
-    problem in order of rank. -1 stays -1.
+    """Answers numbered within their problem by first appearance, int32; -1 stays -1.
+
+    Rows come problem by problem in order of rank.
     """
     number = np.full(len(key), -1, np.int32)
     rows = np.nonzero(key >= 0)[0]
@@ -268,8 +267,8 @@ def _numbered(problem: np.ndarray, key: np.ndarray) -> np.ndarray:
     before = np.cumsum(appears) - 1  # by rank over all problems
     owner = problem[rows]
     opening = np.diff(owner, prepend=-1) != 0  # a problem's first row that has an answer
-    found = before - np.maximum.accumulate(np.where(opening, before, 0))
-    number[rows[by_pair]] = found[first][np.cumsum(opens) - 1]
+    within = before - np.maximum.accumulate(np.where(opening, before, 0))
+    number[rows[by_pair]] = within[first][np.cumsum(opens) - 1]
     return number
 
 
@@ -292,14 +291,14 @@ def not_finite(values: np.ndarray) -> str:
     """What numbers that are not finite are, in words."""
     return " or ".join(
         word
-        for word, found in (("NaN", np.isnan(values)), ("inf", np.isinf(values)))
-        if found.any()
+        for word, are_R in (("NaN", np.isnan(values)), ("inf", np.isinf(values)))
+        if are_R.any()
     )
 
 
 def _refuse_twins(ids: np.ndarray, problem: np.ndarray, sample_id: np.ndarray) -> None:
     later = np.diff(problem)
-    # as tables mostly are: nothing to sort
+    # Nothing to sort: tables mostly are in order.
     if np.all((later > 0) | ((later == 0) & (np.diff(sample_id) > 0))):
         return
     order = np.lexsort((sample_id, problem))

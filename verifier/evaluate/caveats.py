@@ -1,7 +1,4 @@
-"""What makes figures, or a training, mean little: sentences that are said before it.
-
-Knows labels and ranks, no files.
-"""
+"""What makes figures, or a training, mean little: sentences that are said before it."""
 
 from __future__ import annotations
 
@@ -26,8 +23,9 @@ def too_few(problems: int) -> str | None:
 
 
 def caveats(candidates: Mapping[str, Candidates]) -> list[str]:
-    """Sentences about some splits' samples; those about verdicts that no grader gives are in
-    `graders.findings`.
+    """Sentences about some splits' samples.
+
+    Those about verdicts that no grader gives are in `graders.findings`.
     """
     out = []
     for name, ranked in candidates.items():
@@ -50,8 +48,9 @@ def caveats(candidates: Mapping[str, Candidates]) -> list[str]:
 
 
 def of_labels(split: str, correct: np.ndarray) -> str | None:
-    """What is wrong with labels that are all alike, before a verifier is trained on them; None of
-    labels of both kinds.
+    """What is wrong with labels that are all alike, before a verifier is trained on them.
+
+    None of labels of both kinds.
 
     Args:
         split: "train" or "heldout".

@@ -1,5 +1,4 @@
-"""Two or more runs held against each other on the problems that they share: paired differences and
-curves. Knows no file and no page.
+"""Runs compared on the problems that they share: paired differences and curves.
 
 A difference is that of one problem, averaged over the shared problems; all runs share one
 bootstrap, so that what is easy or hard about a problem counts for both sides.
@@ -17,7 +16,7 @@ from verifier.errors import ComparisonError
 from verifier.evaluate import curves, rank
 from verifier.evaluate.calibration import are_probabilities
 from verifier.evaluate.candidates import Candidates
-from verifier.evaluate.intervals import Bootstrap
+from verifier.evaluate.intervals import Bootstrap, Estimate
 
 CURVES = ("pass_at_k", "verifier_at_k", "majority_at_k")
 
@@ -58,6 +57,44 @@ def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, 
     Raises:
         ComparisonError: fewer than two runs, a name twice, or no problem in common.
     """
+    shared = _shared_problems(runs)
+    bootstrap = Bootstrap.draw(len(shared), resamples, seed)
+    out: list[dict[str, Any]] = []
+    first: dict[str, np.ndarray] = {}
+    for run in runs:
+        own = _only(run.candidates, shared)
+        values = methods(own, run.k, _only(run.greedy, shared) if run.greedy else None)
+        first = first or values
+        apart = {
+            name: values[name] - first[name]
+            for name in values
+            if name in first and np.any(values[name] != first[name])
+        }
+        means, by_size = _estimates(values, _curves(own, seed), bootstrap)
+        out.append(
+            {
+                "name": run.name,
+                "grader": run.grader,
+                "problems": len(run.candidates.count_P),
+                "samples_per_problem": {
+                    "min": int(own.count_P.min()),
+                    "max": int(own.count_P.max()),
+                },
+                "k": run.k,
+                "methods": means,
+                "differences": bootstrap.differences(apart) if len(out) else None,
+                "curves": by_size,
+            }
+        )
+    return {"shared_problems": len(shared), "runs": out}
+
+
+def _shared_problems(runs: Sequence[Contestant]) -> set[str]:
+    """The ids of the problems that all runs have.
+
+    Raises:
+        ComparisonError: as `compare`.
+    """
     names = [run.name for run in runs]
     if len(runs) < 2 or len(set(names)) < len(names):
         raise ComparisonError(
@@ -72,54 +109,23 @@ def compare(runs: Sequence[Contestant], resamples: int, seed: int) -> dict[str, 
             f"{' and '.join(names)} share no problem; expected runs that were tested on the "
             "same ones"
         )
-    bootstrap = Bootstrap.draw(len(shared), resamples, seed)
-    out: list[dict[str, Any]] = []
-    first: dict[str, np.ndarray] = {}
-    for run in runs:
-        own = _only(run.candidates, shared)
-        values = methods(own, run.k, _only(run.greedy, shared) if run.greedy else None)
-        first = first or values
-        apart = {
-            name: values[name] - first[name]
-            for name in values
-            if name in first and np.any(values[name] != first[name])
-        }
-        lines = {
-            f"{family}/{k}": column
-            for family, ks in _curves(own, seed).items()
-            for k, column in ks.items()
-        }
-        means = bootstrap.estimates(values | lines)
-        out.append(
-            {
-                "name": run.name,
-                "grader": run.grader,
-                "problems": len(run.candidates.count_P),
-                "samples_per_problem": {
-                    "min": int(own.count_P.min()),
-                    "max": int(own.count_P.max()),
-                },
-                "k": run.k,
-                "methods": {name: means[name] for name in values},
-                "differences": bootstrap.differences(apart) if len(out) else None,
-                "curves": {
-                    family: {
-                        key.partition("/")[2]: means[key]
-                        for key in lines
-                        if key.startswith(f"{family}/")
-                    }
-                    or None
-                    for family in CURVES
-                },
-            }
-        )
-    return {"shared_problems": len(shared), "runs": out}
+    return shared
+
+
+def _estimates(
+    values: dict[str, np.ndarray], lines: dict[str, dict[int, np.ndarray]], bootstrap: Bootstrap
+) -> tuple[dict[str, Estimate], dict[str, dict[str, Estimate] | None]]:
+    """Estimates of methods by name, and of each of CURVES by size, all columns at once."""
+    flat = {f"{name}/{k}": column for name, line in lines.items() for k, column in line.items()}
+    means = bootstrap.estimates(values | flat)
+    by_size = {
+        name: {str(k): means[f"{name}/{k}"] for k in lines.get(name, ())} or None for name in CURVES
+    }
+    return {name: means[name] for name in values}, by_size
 
 
 def _only(candidates: Candidates, shared: set[str]) -> Candidates:
-    """The shared problems of a run, in order of their ids: the same place is the same problem in
-    every run.
-    """
+    """The shared problems of a run, in order of their ids, so in the same order in every run."""
     return candidates.of_problems(np.isin(candidates.problem_id_P, sorted(shared)))
 
 
@@ -134,30 +140,31 @@ def methods(
         greedy: solutions at temperature 0; they do not count where they are not of the same
             problems.
     """
-    found = {
+    values = {
         "mean_sample_accuracy": candidates.right_P / candidates.count_P,
         "majority": rank.majority(candidates).correct_P,
     }
     if greedy is not None and np.array_equal(greedy.problem_id_P, candidates.problem_id_P):
-        found["greedy_accuracy"] = greedy.right_P > 0
+        values["greedy_accuracy"] = greedy.right_P > 0
     if candidates.score_C is not None:
-        found |= {"best_of_n": rank.best_of_n(candidates).correct_P}
-        found |= (
+        values |= {"best_of_n": rank.best_of_n(candidates).correct_P}
+        values |= (
             {"weighted_vote": rank.weighted_vote(candidates).correct_P}
             if are_probabilities(candidates)
             else {}
         )
-        found |= {"top_k_vote_chosen": rank.top_k_vote(candidates, k).correct_P} if k else {}
-    found["oracle_pass_at_n"] = candidates.right_P > 0
-    return {name: np.asarray(column, np.float64) for name, column in found.items()}
+        values |= {"top_k_vote_chosen": rank.top_k_vote(candidates, k).correct_P} if k else {}
+    values["oracle_pass_at_n"] = candidates.right_P > 0
+    return {name: np.asarray(column, np.float64) for name, column in values.items()}
 
 
 def _curves(candidates: Candidates, seed: int) -> dict[str, dict[int, np.ndarray]]:
+    """[P] values of each of CURVES by size, without those that need scores where there are none."""
     sizes = curves.grid(candidates.smallest)
-    found = {
+    lines = {
         "pass_at_k": {k: curves.pass_at_k(candidates, k) for k in sizes},
         "majority_at_k": curves.majority_at_k(candidates, sizes, seed),
     }
     if candidates.score_C is not None:
-        found["verifier_at_k"] = {k: curves.verifier_at_k(candidates, k) for k in sizes}
-    return found
+        lines["verifier_at_k"] = {k: curves.verifier_at_k(candidates, k) for k in sizes}
+    return lines

@@ -1,10 +1,8 @@
 """Accuracy if only k of a problem's n samples had been drawn: pass@k, verifier@k, votes@k.
 
-Never "the first k". Knows no intervals.
-
-Every function gives one number a problem, the mean over all subsets of k of its n samples; means
-over problems and their intervals are taken in `metrics`. A curve is defined only up to the n of the
-problem that has fewest samples.
+Never that of "the first k". Every function gives one number a problem, the mean over all subsets of
+k of its n samples; means over problems and their intervals are taken in `metrics`. A curve is
+defined only up to the n of the problem that has fewest samples.
 """
 
 from __future__ import annotations
@@ -20,16 +18,15 @@ _STEPS = (1, 2, 3, 5, 7)
 
 
 def grid(samples: int) -> tuple[int, ...]:
-    """Sizes at which curves over n are drawn: 1 2 3 5 7 10 20 30 50 70 100 ... and `samples`
-    itself.
-    """
+    """Sizes at which curves are drawn: 1 2 3 5 7 10 20 30 50 70 100 ... and `samples` itself."""
     steps = (step * 10**power for power in range(len(str(samples))) for step in _STEPS)
     return tuple(sorted({k for k in steps if k < samples} | {samples}))
 
 
 def pass_at_k(candidates: Candidates, k: int) -> np.ndarray:
-    """Chance that at least one of k samples is right: 1 - C(n-c, k) / C(n, k) with c right ones of
-    n (Chen et al. 2021).
+    """Chance that at least one of k samples is right: 1 - C(n-c, k) / C(n, k) (Chen et al. 2021).
+
+    Of a problem's n samples c are right.
 
     Returns:
         [P] float64, unbiased for the same figure with k fresh samples.
@@ -44,8 +41,9 @@ def pass_at_k(candidates: Candidates, k: int) -> np.ndarray:
 
 
 def verifier_at_k(candidates: Candidates, k: int) -> np.ndarray:
-    """Chance that the best-ranked of k samples is right (V-STaR, 2402.06457): sum_i C(n-i-1, k-1)
-    right_i / C(n, k), i the rank from 0.
+    """Chance that the best-ranked of k samples is right (V-STaR, 2402.06457).
+
+    It is the sum of C(n-i-1, k-1) right_i / C(n, k) over the ranks i from 0.
 
     Returns:
         [P] float64; k=1 is the mean accuracy, k=n is best-of-n. Equal scores are ordered by the tie
@@ -55,9 +53,9 @@ def verifier_at_k(candidates: Candidates, k: int) -> np.ndarray:
         ValueError: k < 1, or a problem has fewer than k samples.
     """
     n_P = _checked(candidates, k)
-    place = np.nonzero(candidates.correct_C)[0]
-    problem = candidates.problem_C[place]
-    worse = n_P[problem] - candidates.column_C[place] - 1  # samples ranked below this one
+    right = np.nonzero(candidates.correct_C)[0]
+    problem = candidates.problem_C[right]
+    worse = n_P[problem] - candidates.column_C[right] - 1  # samples ranked below this one
     best = worse >= k - 1
     problem, worse = problem[best], worse[best]
     return np.bincount(
@@ -68,11 +66,11 @@ def verifier_at_k(candidates: Candidates, k: int) -> np.ndarray:
 def majority_at_k(
     candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = SUBSETS
 ) -> dict[int, np.ndarray]:
-    """Chance that the most frequent answer among k samples is right; exact or over drawn subsets,
-    as `subsets.vote_shares`.
+    """Chance that the most frequent answer among k samples is right.
 
-    A closed form would need a product of polynomials for every sample and count, because ties go to
-    the best-ranked sample; the error of drawing is far below that of having few problems.
+    Exact or over drawn subsets, as in `subsets.vote_shares`. A closed form would need a product of
+    polynomials for every sample and count, because ties go to the best-ranked sample; the error of
+    drawing is far below that of having few problems.
 
     Returns:
         [P] float64 for every k.
@@ -86,8 +84,9 @@ def majority_at_k(
 def weighted_vote_at_k(
     candidates: Candidates, ks: Sequence[int], seed: int, subsets: int = SUBSETS
 ) -> dict[int, np.ndarray]:
-    """Chance that the answer with the largest sum of scores among k samples is right; as
-    `majority_at_k`.
+    """Chance that the answer with the largest sum of scores among k samples is right.
+
+    As `majority_at_k`.
 
     Raises:
         ValueError: as `majority_at_k`, or the samples have no scores.
@@ -105,8 +104,8 @@ def _vote_at_k(
 ) -> dict[int, np.ndarray]:
     for k in ks:
         _checked(candidates, k)
-    found = vote_shares(candidates, [(k, k) for k in ks], seed, subsets, weight_C=weight_C)
-    return {k: share_P for (k, _), share_P in found.items()}
+    shares = vote_shares(candidates, [(k, k) for k in ks], seed, subsets, weight_C=weight_C)
+    return {k: share_P for (k, _), share_P in shares.items()}
 
 
 def _checked(candidates: Candidates, k: int) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Who is elected when votes are cast, in many elections at once.
 
-Knows slots and columns, no samples.
-
 E elections, N votes in each. Slots stand for the answers of an election: 0 casts no vote, 1 is
 shared by all answers that have but one voter, from 2 on each is an answer's own. Whoever votes is
 looked at with what its answer has by then, so that the work grows with the votes and not with the
@@ -21,8 +19,9 @@ _ROOMY = 4  # answers are numbered anew where the slots of an election are so ma
 def most_votes(
     slot_EN: np.ndarray, column_EN: np.ndarray, ends: Sequence[int], nobody: int
 ) -> np.ndarray:
-    """Of the answer with the most votes its best-ranked column, of equals the best-ranked, after so
-    many votes.
+    """The best-ranked column of the answer with the most votes, after so many votes each.
+
+    Of equals the best-ranked answer.
 
     Args:
         slot_EN: the answers voted for.
@@ -35,9 +34,9 @@ def most_votes(
     """
     answer_EN, answers = _numbered(slot_EN)
     cast, first = np.zeros(answers, np.int64), np.full(answers, nobody)
-    # grows with votes and falls with the rank: what an answer has, it keeps
+    # Grows with votes and falls with the rank: what an answer has, it keeps.
     merit_E = np.zeros(len(slot_EN), np.int64)
-    found = []
+    elected = []
     for begin, end in itertools.pairwise((0, *ends)):
         answer, column, slot = (
             answer_EN[:, begin:end],
@@ -49,15 +48,16 @@ def most_votes(
         alone = np.where(slot == 1, nobody - column, 0)
         merit = np.where(slot > 1, cast.take(answer) * nobody - first.take(answer), alone)
         merit_E = np.maximum(merit_E, merit.max(axis=1, initial=0))
-        found.append(np.where(merit_E > 0, -merit_E % nobody, nobody))
-    return np.stack(found, axis=1)
+        elected.append(np.where(merit_E > 0, -merit_E % nobody, nobody))
+    return np.stack(elected, axis=1)
 
 
 def largest_sum(
     slot_EN: np.ndarray, column_EN: np.ndarray, weight_EN: np.ndarray, nobody: int
 ) -> np.ndarray:
-    """Of the answer with the largest sum of weights its best-ranked column, of equals the
-    best-ranked; without a shared slot.
+    """The best-ranked column of the answer with the largest sum of weights.
+
+    Of equals the best-ranked answer. There must be no shared slot.
 
     Args:
         slot_EN: the answers voted for, in order of rank: weights are added up in it, so that equal
@@ -78,8 +78,9 @@ def largest_sum(
 
 
 def _numbered(slot_EN: np.ndarray) -> tuple[np.ndarray, int]:
-    """The answers of all elections, numbered, int64, and how many numbers there are: some times the
-    votes at most.
+    """The answers of all elections, numbered, int64, and how many numbers there are.
+
+    These are some times the votes at most.
     """
     slots = int(slot_EN.max()) + 1
     answer_EN = slot_EN + slots * np.arange(len(slot_EN))[:, None]

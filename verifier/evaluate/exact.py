@@ -1,5 +1,4 @@
-"""Intervals that hold what is true in 95 of 100 cases however few problems there are:
-Clopper-Pearson, of differences McNemar.
+"""Exact 95% intervals, for however few problems: Clopper-Pearson, of differences McNemar.
 
 A rate's is Clopper and Pearson's (1934), from the binomial distribution itself. A difference of two
 rates on the same problems is (2t - 1) q: a share q of the problems tells the two apart, and of
@@ -34,10 +33,11 @@ def difference(value_P: np.ndarray) -> tuple[float, float]:
 
 
 def clopper_pearson(successes: float, trials: float, missed: float) -> tuple[float, float]:
-    """The rates at which so few, or so many, successes would come up in `missed` / 2 of all cases;
+    """The rates at which so few, or so many, successes would come up in `missed` / 2 of all cases.
+
     [0, 1] of no trial.
     """
-    # seldom needed, and its import takes as long as those of the rest
+    # Seldom needed, and its import takes as long as those of the rest.
     from scipy.special import betaincinv
 
     failures = round(trials - successes, 9)  # sums of shares are not exact

@@ -1,5 +1,6 @@
-"""95% intervals over problems: the same resampled problems for every figure, so that differences
-are paired. Knows no methods.
+"""95% intervals over problems.
+
+All figures share the resampled problems, so that differences are paired.
 
 Two things are left to chance: which problems are in the set, and which samples were drawn of each.
 What a problem contributes varies by both, and problems are independent of each other, so the spread
@@ -24,7 +25,7 @@ import numpy as np
 from verifier.evaluate import exact
 
 FEWEST = 10  # problems; with fewer no conclusion is drawn, and every interval is exact
-# problems solved, not solved, or told apart by a difference: with fewer, resamples often have none
+# Problems solved, not solved, or told apart by a difference: resamples often have none of fewer.
 RARE = 5
 _LEVEL = 0.95
 _TAILS = (50 * (1 - _LEVEL), 50 * (1 + _LEVEL))  # percentiles
@@ -33,8 +34,9 @@ _LOTS = 20_000
 
 
 class Estimate(TypedDict):
-    """A mean and its 95% interval, as it stands in metrics.json; `interval` is "exact" where it is
-    not from resampled problems.
+    """A mean and its 95% interval, as it stands in metrics.json.
+
+    `interval` is "exact" where it is not from resampled problems.
     """
 
     value: float
@@ -55,8 +57,7 @@ class Bootstrap:
 
     @classmethod
     def draw(cls, problems: int, resamples: int, seed: int) -> Bootstrap:
-        """R resamples of `problems` problems with replacement; the same seed gives the same
-        resamples.
+        """R resamples of `problems` problems with replacement; a seed always gives the same ones.
 
         Raises:
             ValueError: no problems, or fewer than one resample.
@@ -123,8 +124,9 @@ class Bootstrap:
         instead: Callable[[np.ndarray], tuple[float, float]],
         rarest: Callable[[np.ndarray], float],
     ) -> dict[str, Estimate]:
-        """With the interval `instead` where there are few problems or, by `rarest`, few that a
-        figure depends on.
+        """Estimates by bootstrap, or with the interval `instead` where problems are few.
+
+        They are few, too, where by `rarest` a figure depends on few of them.
         """
         if not values:
             return {}

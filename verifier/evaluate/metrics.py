@@ -1,5 +1,4 @@
-"""The figures of metrics.json and of the terminal: accuracies with intervals, differences, the
-choice on held-out problems. Reads no file.
+"""The figures of metrics.json: accuracies with intervals, differences, the choice on `heldout`.
 
 Every accuracy is a mean over problems of one number a problem (each problem weighs the same,
 however many samples it has). All figures of a split share one bootstrap over problems, so
@@ -38,21 +37,6 @@ _VOTES: dict[str, nested.Curve] = {
     "majority_at_k": curves.majority_at_k,
     "weighted_vote_at_k": curves.weighted_vote_at_k,
 }
-EXACT = "* exact interval: too few problems, or too few that the figure depends on, for a bootstrap"
-# rows of the table for people: key in metrics.json, name, what it is
-ROWS = (
-    ("greedy_accuracy", "greedy", "the one solution at temperature 0"),
-    ("mean_sample_accuracy", "mean sample", "a solution taken at random"),
-    ("majority", "majority", "the most frequent answer"),
-    ("best_of_n", "best-of-n", "the solution the verifier scores highest"),
-    ("top_k_vote_chosen", "top-k vote", "the most frequent answer among the k highest scored"),
-    ("weighted_vote", "weighted vote", "the answer with the largest sum of scores"),
-    (
-        "oracle_pass_at_n",
-        "any of n (oracle)",
-        "at least one solution is right: the ceiling for every choice",
-    ),
-)
 
 
 def summarise(
@@ -102,92 +86,6 @@ def reported(splits: Iterable[str]) -> list[str]:
     ]
 
 
-def results_table(metrics: Mapping[str, Any]) -> str:
-    """The results as plain text for a terminal, 79 columns where names of splits are short: two
-    splits beside each other.
-
-    What makes the figures doubtful is said before them.
-
-    Args:
-        metrics: what metrics.json holds.
-    """
-    names = sorted(metrics["splits"], key=lambda name: (name == HELDOUT, name))
-    splits = {name: metrics["splits"][name] for name in names}
-    warnings = [f"warning: {line}" for line in metrics.get("warnings") or []]
-    lines = [*warnings]
-    for first in range(0, len(names), 2):
-        lines += [""] * bool(lines) + _rows(
-            {name: splits[name] for name in names[first : first + 2]}
-        )
-    for name, split in splits.items():
-        lines.append("")
-        counts = (
-            f"{counted(split['n_problems'], 'problem')}, {counted(split['n_samples'], 'sample')}"
-        )
-        lines.append(f"{name}: {counts}; 95% bootstrap over problems")
-        for pair, estimate in (split.get("differences") or {}).items():
-            if estimate:
-                lines.append(f"  {pair.replace('-', ' - '):<38} {cell(estimate, signed=True)}")
-        for method, estimate in (split.get("oracle_gap_closed") or {}).items():
-            if estimate:
-                lines.append(
-                    f"  {'oracle gap closed by ' + method:<38} {cell(estimate, signed=True)}"
-                )
-        verifier = split.get("verifier")
-        if verifier:
-            figures = ", ".join(
-                f"{key} {_plain(verifier[key])}"
-                for key in ("auroc", "auroc_within_problem", "auprc")
-            )
-            lines.append(f"  verifier: {figures}")
-            lines.append(
-                f"            brier {_plain(verifier['brier'])}, ece {_plain(verifier['ece'])}"
-            )
-        if split.get("grader_disagreement"):
-            lines.append(f"  {_graders(split['grader_disagreement'])}")
-    seconds = ", ".join(
-        f"{stage} {spent:,.0f}" for stage, spent in (metrics.get("seconds") or {}).items()
-    )
-    lines += ["", f"seconds, of all starts together: {seconds}"] if seconds else []
-    lines += ["", EXACT] if shows_exact(splits) else []
-    notes = metrics.get("notes") or []
-    lines += ["", *(f"note: {note}" for note in notes)] if notes else []
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def shows_exact(splits: Mapping[str, Any]) -> bool:
-    """Whether a figure or a difference that is shown has an exact interval, which the star needs
-    words for.
-    """
-    shown = (
-        one
-        for split in splits.values()
-        for one in (*map(split.get, (key for key, _, _ in ROWS)), *split["differences"].values())
-    )
-    return any(one and "interval" in one for one in shown)
-
-
-def _rows(splits: Mapping[str, Any]) -> list[str]:
-    """The head and a line a method, for splits that stand beside each other."""
-    lines = [f"{'':20}" + "".join(f"{name + ' (%)':<26}" for name in splits)]
-    for key, label, _ in ROWS:
-        cells = [cell(split.get(key)) for split in splits.values()]
-        if any(cells):
-            k = next(
-                (
-                    split[key]["k"]
-                    for split in splits.values()
-                    if split.get(key) and "k" in split[key]
-                ),
-                None,
-            )
-            lines.append(
-                f"{label + (f' (k={k})' if k else ''):<20}"
-                + "".join(f"{cell or '-':<26}" for cell in cells)
-            )
-    return lines
-
-
 def _split(
     candidates: Candidates,
     ks: Sequence[int],
@@ -197,21 +95,47 @@ def _split(
     greedy: Candidates | None,
     weighs: bool,
 ) -> dict[str, Any]:
-    """All figures of one split: first one number a problem and figure, then all means and intervals
-    at once.
+    """All figures of one split.
 
-    Scores that are no probabilities are not summed (`weighs` is False): of negative ones the rarest
-    answer would win.
+    First one number a problem and figure, then all means and intervals at once. Scores that are no
+    probabilities are not summed (`weighs` is False): of negative ones the rarest answer would win.
     """
     scored = candidates.score_C is not None
-    sizes = sorted(
-        {*curves.grid(candidates.smallest), *(k for k in ks if k <= candidates.smallest)}
-    )
     votes = {
         name: curve
         for name, curve in _VOTES.items()
         if (scored and weighs) or name == "majority_at_k"
     }
+    values = _of_problems(candidates, ks, greedy, weighs)
+    sizes = _sizes(candidates, ks)
+    for name, curve in votes.items():
+        values |= {f"{name}/{k}": column for k, column in curve(candidates, sizes, seed).items()}
+    if chosen and scored:
+        values["top_k_vote_chosen"] = rank.top_k_vote(candidates, chosen["k"]).correct_P
+    values = {name: np.asarray(column, np.float64) for name, column in values.items()}
+    pairs = {
+        f"differences/{a}-{b}": values[a] - values[b]
+        for a, b in _DIFFERENCES
+        if a in values and b in values
+    }
+    means = bootstrap.estimates(values) | bootstrap.differences(pairs)
+    same_problems = nested.intervals(
+        candidates, {name: float(column.mean()) for name, column in values.items()}, votes, seed
+    )
+    more = {"oracle_gap_closed": _gaps(values, bootstrap), "ci95_same_problems": same_problems}
+    return {**_nested(candidates, means, chosen if scored else None), **more}
+
+
+def _sizes(candidates: Candidates, ks: Sequence[int]) -> list[int]:
+    """The sizes at which curves over the number of samples are drawn, those in `ks` among them."""
+    return sorted({*curves.grid(candidates.smallest), *(k for k in ks if k <= candidates.smallest)})
+
+
+def _of_problems(
+    candidates: Candidates, ks: Sequence[int], greedy: Candidates | None, weighs: bool
+) -> dict[str, np.ndarray]:
+    """[P] one number a problem of every figure that draws no subsets, by its name in `means`."""
+    sizes = _sizes(candidates, ks)
     values: dict[str, np.ndarray] = {
         "mean_sample_accuracy": _mean_accuracy(candidates),
         "majority": rank.majority(candidates).correct_P,
@@ -220,7 +144,7 @@ def _split(
     if greedy is not None and np.array_equal(greedy.problem_id_P, candidates.problem_id_P):
         values["greedy_accuracy"] = _mean_accuracy(greedy)
     values |= {f"pass_at_k/{k}": curves.pass_at_k(candidates, k) for k in sizes}
-    if scored:
+    if candidates.score_C is not None:
         values |= {
             f"top_k_vote/{k}": rank.top_k_vote(candidates, k).correct_P
             for k in _votes(candidates, ks)
@@ -228,30 +152,22 @@ def _split(
         values |= {"best_of_n": rank.best_of_n(candidates).correct_P}
         values |= {"weighted_vote": rank.weighted_vote(candidates).correct_P} if weighs else {}
         values |= {f"verifier_at_k/{k}": curves.verifier_at_k(candidates, k) for k in sizes}
-    for name, curve in votes.items():
-        values |= {f"{name}/{k}": column for k, column in curve(candidates, sizes, seed).items()}
-    if chosen and scored:
-        values["top_k_vote_chosen"] = rank.top_k_vote(candidates, chosen["k"]).correct_P
-    values = {name: np.asarray(column, np.float64) for name, column in values.items()}
-    pairs = {
-        f"{a}-{b}": values[a] - values[b] for a, b in _DIFFERENCES if a in values and b in values
-    }
-    means = bootstrap.estimates(values) | bootstrap.differences(
-        {f"differences/{name}": column for name, column in pairs.items()}
-    )
+    return values
+
+
+def _gaps(values: Mapping[str, np.ndarray], bootstrap: Bootstrap) -> dict[str, Estimate | None]:
+    """How much of the way from majority to oracle each of _GAPS goes.
+
+    None where too few problems lie between the two: a ratio has no exact interval.
+    """
     gap_P = values["oracle_pass_at_n"] - values["majority"]
-    enough = len(gap_P) >= FEWEST and gap_P.sum() >= RARE  # a ratio has no exact interval
-    gaps = {
+    enough = len(gap_P) >= FEWEST and gap_P.sum() >= RARE
+    return {
         name: bootstrap.ratio(values[name] - values["majority"], gap_P)
         if name in values and enough
         else None
         for name in _GAPS
     }
-    same_problems = nested.intervals(
-        candidates, {name: float(column.mean()) for name, column in values.items()}, votes, seed
-    )
-    more = {"oracle_gap_closed": gaps, "ci95_same_problems": same_problems}
-    return {**_nested(candidates, means, chosen if scored else None), **more}
 
 
 def _mean_accuracy(candidates: Candidates) -> np.ndarray:
@@ -306,8 +222,9 @@ def _nested(
 
 
 def _choose(heldout: Candidates, ks: Sequence[int], weighs: bool) -> dict[str, Any]:
-    """The k, and the method, that are best on held-out problems; of equals the smaller k and the
-    simpler method.
+    """The k, and the method, that are best on held-out problems.
+
+    Of equals the smaller k and the simpler method.
     """
     votes = {k: float(rank.top_k_vote(heldout, k).correct_P.mean()) for k in _votes(heldout, ks)}
     k = max(votes, key=lambda size: votes[size])
@@ -326,38 +243,3 @@ def _votes(candidates: Candidates, ks: Sequence[int]) -> list[int]:
     """Sizes of votes that make sense: a vote among more than all samples is the majority."""
     most = int(candidates.count_P.max())
     return sorted({min(k, most) for k in ks})
-
-
-def cell(estimate: Mapping[str, Any] | None, signed: bool = False) -> str:
-    """An estimate in percent with its interval, a star behind it if that is exact, as plain text;
-    empty where there is none.
-    """
-    if not estimate:
-        return ""
-    low, high = estimate["ci95"]
-    sign = "+" if signed else ""
-    star = "*" * (estimate.get("interval") == "exact")
-    return (
-        f"{100 * estimate['value']:{sign}5.1f} [{100 * low:{sign}.1f}, "
-        f"{100 * high:{sign}.1f}]{star}"
-    )
-
-
-def counted(number: int, thing: str) -> str:
-    """So many things in words: "1 problem", "1,319 problems"."""
-    return f"{number:,} {thing}{'s' * (number != 1)}"
-
-
-def _graders(disagreement: Mapping[str, Any]) -> str:
-    """How often the graders differ, and which two do most."""
-    line = f"graders differ on {disagreement['share']:.1%} of {disagreement['judged']:,} solutions"
-    most = disagreement["pairs"][0]
-    return (
-        f"{line}; most: {'/'.join(most['graders'])}, {most['share']:.1%}"
-        if most["differ"]
-        else line
-    )
-
-
-def _plain(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -1,5 +1,4 @@
-"""How much of a curve's error comes from which samples were drawn: intervals for the same problems
-with other samples. Knows no file.
+"""Intervals for the same problems with other samples: what drawing these does to a curve.
 
 The intervals of `intervals` are for new problems with new samples. Those here hold the problems
 fixed: 95 of 100 of them hold what a method reaches on these very problems in the mean over all
@@ -33,11 +32,11 @@ from verifier.evaluate.curves import log_choose
 from verifier.evaluate.subsets import SUBSETS, drawn
 
 _NORMAL = 1.959964
-# of all problems together, so that squared differences average out; fewer problems than 75 have
-# fewer
+# Halvings of all problems together, so that squared differences average out; fewer than 75 problems
+# have fewer.
 _HALVINGS = 600
 _MOST = 8  # halvings of a problem, which share its samples: more of them would tell little
-# samples of all halvings together, one apart: many samples tell as much as many halvings
+# Samples of all halvings together, the first apart: many samples tell as much as many halvings.
 _MOST_ROWS = 400_000
 
 
@@ -50,8 +49,9 @@ class Curve(Protocol):
 
 
 def pass_variance(candidates: Candidates, k: int) -> np.ndarray:
-    """Var of pass@k over the draw of the n samples: N_k^2 - N_2k with N_m = C(n-c, m) / C(n, m), c
-    right ones.
+    """Var of pass@k over the draw of the n samples: N_k^2 - N_2k with N_m = C(n-c, m) / C(n, m).
+
+    Of a problem's n samples c are right.
 
     Returns:
         [P] float64, unbiased, so it may be below 0 for single problems; k=1 gives s^2 / n.
@@ -83,9 +83,9 @@ def verifier_variance(candidates: Candidates, k: int) -> np.ndarray:
         ValueError: a problem has fewer than 2k samples.
     """
     n_P = _checked(candidates, k)
-    place_R = np.nonzero(candidates.correct_C)[0]  # R right ones
-    problem_R = candidates.problem_C[place_R]
-    below_R = n_P[problem_R] - candidates.column_C[place_R] - 1  # samples ranked below this one
+    right_R = np.nonzero(candidates.correct_C)[0]  # R right ones
+    problem_R = candidates.problem_C[right_R]
+    below_R = n_P[problem_R] - candidates.column_C[right_R] - 1  # samples ranked below this one
 
     def ways(free_R: np.ndarray, of_P: np.ndarray) -> np.ndarray:
         """C(free, k-1) / C(of, k)."""
@@ -103,8 +103,9 @@ def verifier_variance(candidates: Candidates, k: int) -> np.ndarray:
 def half_variance(
     candidates: Candidates, curve: Curve, ks: Sequence[int], seed: int, subsets: int = SUBSETS
 ) -> dict[int, np.ndarray]:
-    """At most a little more than the variance of a vote's curve over the draw of the samples and of
-    the subsets, from random halves.
+    """Variance of a vote's curve over the draw of samples and subsets, from random halves.
+
+    At most a little more than that.
 
     Args:
         candidates: samples with their answers.
@@ -183,10 +184,10 @@ def intervals(
     return {
         name: {
             str(k): interval(values[f"{name}/{k}"], column)
-            for k, column in found.items()
+            for k, column in columns.items()
             if column.sum() > 0
         }
-        for name, found in variance.items()
+        for name, columns in variance.items()
     }
 
 

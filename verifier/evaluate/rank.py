@@ -1,6 +1,4 @@
-"""Which sample or answer is chosen for a problem: best-of-n, majority, top-k vote, weighted vote.
-
-Knows nothing of intervals or files.
+"""Which sample or answer is chosen for a problem: best-of-n, majority, top-k and weighted vote.
 
 A vote elects an answer, numerically equal answers being one; samples without an answer cast no
 vote. The elected answer is handed in through its best-ranked sample, whose verdict is the verdict
@@ -31,8 +29,9 @@ class Choice(NamedTuple):
 
 
 def best_of_n(candidates: Candidates) -> Choice:
-    """The sample with the highest score (Cobbe et al. 2021, section 4.2); without scores the one
-    with the lowest id.
+    """The sample with the highest score (Cobbe et al. 2021, section 4.2).
+
+    Without scores the one with the lowest id.
     """
     return _handed_in(candidates, np.zeros(len(candidates.count_P), np.int64))
 
@@ -43,8 +42,9 @@ def majority(candidates: Candidates) -> Choice:
 
 
 def top_k_vote(candidates: Candidates, k: int) -> Choice:
-    """The most frequent answer among the k best-ranked samples (Cobbe et al. 2021, section 4.2);
-    all of them where there are fewer.
+    """The most frequent answer among the k best-ranked samples (Cobbe et al. 2021, section 4.2).
+
+    All samples of a problem vote where it has fewer.
 
     Raises:
         ValueError: k is not positive.
@@ -74,29 +74,30 @@ def weighted_vote(candidates: Candidates) -> Choice:
 def _elected(
     candidates: Candidates, weight_C: np.ndarray | None = None, needs_support: bool = True
 ) -> Choice:
-    """The answer with the largest weight (None: of one a sample), the first of equals; where
-    `needs_support`, that weighs anything.
+    """The answer with the largest weight (None: each sample weighs 1), of equals the best-ranked.
+
+    Where `needs_support`, only one that weighs anything.
     """
-    found = candidates.answers()
+    answers = candidates.answers()
     column_P = np.full(len(candidates.count_P), -1)
-    total_A = np.bincount(found.answer_V, None if weight_C is None else weight_C[found.voter_V])
-    there_P = found.answers_P > 0
-    start_P = (np.cumsum(found.answers_P) - found.answers_P)[there_P]
+    total_A = np.bincount(answers.answer_V, None if weight_C is None else weight_C[answers.voter_V])
+    there_P = answers.answers_P > 0
+    start_P = (np.cumsum(answers.answers_P) - answers.answers_P)[there_P]
     if len(start_P):
-        most_A = np.repeat(np.maximum.reduceat(total_A, start_P), found.answers_P[there_P])
+        most_A = np.repeat(np.maximum.reduceat(total_A, start_P), answers.answers_P[there_P])
         elected_A = np.nonzero((total_A == most_A) & (most_A > 0 if needs_support else True))[0]
-        # the last that is written stays: the first of equals
-        place = found.first_A[elected_A[::-1]]
-        problem = np.searchsorted(candidates.start_P, place, side="right") - 1
-        column_P[problem] = place - candidates.start_P[problem]
+        # The last that is written stays: the first of equals.
+        winner = answers.first_A[elected_A[::-1]]
+        problem = np.searchsorted(candidates.start_P, winner, side="right") - 1
+        column_P[problem] = winner - candidates.start_P[problem]
     return _handed_in(candidates, column_P)
 
 
 def _handed_in(candidates: Candidates, column_P: np.ndarray) -> Choice:
     there_P = column_P >= 0
-    place_P = candidates.start_P + np.maximum(column_P, 0)
+    index_P = candidates.start_P + np.maximum(column_P, 0)
     return Choice(
         column_P=column_P,
-        answer_P=np.where(there_P, candidates.answer_C[place_P], -1),
-        correct_P=there_P & candidates.correct_C[place_P],
+        answer_P=np.where(there_P, candidates.answer_C[index_P], -1),
+        correct_P=there_P & candidates.correct_C[index_P],
     )

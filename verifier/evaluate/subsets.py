@@ -1,8 +1,7 @@
-"""Votes as they would go if fewer samples had been drawn: among the k best-ranked of N random ones
-of a problem's n. Knows no intervals.
+"""Votes as they would go if fewer samples had been drawn.
 
-With k = N all that were drawn vote; without scores, where the order of rank is that of the ids,
-only that makes sense.
+The k best-ranked of N random ones of a problem's n vote. With k = N all that were drawn vote;
+without scores, where the order of rank is that of the ids, only that makes sense.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ SUBSETS = 200  # drawn of a problem at most
 # over problems are wider by far, and hold it.
 DRAWS = 8_192
 _LEAST = 8
-# about so many samples take turns in the draws of all problems: of many samples a problem there are
-# fewer draws
+# About so many samples take turns in the draws of all problems: there are fewer draws where a
+# problem has many samples.
 _TURNS = 1 << 23
-# of more samples than that, and as many times as many as are drawn, only those that are drawn take
-# turns
+# Of more samples than _LARGE, and _SPARSE times as many as are drawn, only those that are drawn
+# take turns.
 _LARGE, _SPARSE = 10_000, 32
 _CHUNK = 100_000  # array elements worked on at once, so that they stay in a processor's cache
 
@@ -62,35 +61,24 @@ def vote_shares(
     Raises:
         ValueError: a cell is out of range.
     """
-    for size, k in cells:
-        if not 1 <= k <= size <= candidates.smallest:
-            raise ValueError(
-                f"votes of the {k} best of {size}: expected 1 <= k <= N <= "
-                f"{candidates.smallest}, the samples of a problem"
-            )
-    problems = len(candidates.count_P)
-    out = {cell: np.zeros(problems) for cell in cells}  # right elections; then their share
+    _check_cells(cells, candidates.smallest)
+    # Right elections; in the end their share.
+    out = {cell: np.zeros(len(candidates.count_P)) for cell in cells}
     sizes = {size: np.array(sorted(k for other, k in out if other == size)) for size, _ in cells}
     each = _each(candidates.count_P, subsets, draws)
     ballots = _Ballots(candidates, weight_C)
     rng = np.random.default_rng(seed)
     for n in np.unique(candidates.count_P).tolist():
         rows = np.nonzero(candidates.count_P == n)[0]
-        # parts with as many answers need the least room
+        # Parts whose problems have as many answers need the least room.
         rows = rows[np.argsort(ballots.own_P[rows], kind="stable")]
         all_of = {size: math.comb(n, size) for size in sizes if _all(n, size, subsets)}
         whole = _of_all(ballots, rows, n, {size: sizes[size] for size in all_of if size > 1})
-        some = _of_drawn(
-            ballots,
-            rows,
-            n,
-            {size: ks for size, ks in sizes.items() if size not in all_of},
-            each,
-            rng,
-        )
+        rest = {size: ks for size, ks in sizes.items() if size not in all_of}
+        some = _of_drawn(ballots, rows, n, rest, each, rng)
         for part, size, ks, right in itertools.chain(whole, some):
-            for place, k in enumerate(ks.tolist()):
-                out[size, k][part] += right[:, place]
+            for column, k in enumerate(ks.tolist()):
+                out[size, k][part] += right[:, column]
         for (size, _), right_P in out.items():
             right_P[rows] /= all_of.get(size, each)
     if 1 in sizes:  # a single voter's answer is elected
@@ -101,9 +89,20 @@ def vote_shares(
     return out
 
 
+def _check_cells(cells: Sequence[tuple[int, int]], smallest: int) -> None:
+    """Raises ValueError if a cell (N, k) is not 1 <= k <= N <= smallest."""
+    for size, k in cells:
+        if not 1 <= k <= size <= smallest:
+            raise ValueError(
+                f"votes of the {k} best of {size}: expected 1 <= k <= N <= "
+                f"{smallest}, the samples of a problem"
+            )
+
+
 def drawn(count_P: np.ndarray, size: int, subsets: int = SUBSETS, draws: int = DRAWS) -> np.ndarray:
-    """[P] float64, of how many random subsets of `size` a share of `vote_shares` is the mean;
-    infinite where it is that of all.
+    """[P] float64, of how many random subsets of `size` a share of `vote_shares` is the mean.
+
+    Infinite where it is that of all subsets.
     """
     random = [n for n in np.unique(count_P).tolist() if not _all(n, size, subsets)]
     return np.where(np.isin(count_P, random), float(_each(count_P, subsets, draws)), np.inf)
@@ -117,19 +116,17 @@ def _each(count_P: np.ndarray, subsets: int, draws: int) -> int:
 
 
 def _few_of(samples: Any, most: int) -> Any:
-    """Whether a problem has so many samples that not all of them take turns where `most` are
-    drawn.
-    """
+    """Whether samples are so many that not all take turns where `most` of them are drawn."""
     return (samples > _LARGE) & (most < samples // _SPARSE)
 
 
 def _all(samples: int, size: int, subsets: int) -> bool:
     """Whether all subsets are taken, and none drawn."""
-    # of so large numbers it takes long
+    # To count the subsets of very many samples takes long.
     return size in (1, samples) or (samples <= subsets and math.comb(samples, size) <= subsets)
 
 
-# problems, N, ks, and [problems, ks] right elections
+# Problems, N, ks, and [problems, ks] right elections.
 _Elections = Iterator[tuple[np.ndarray, int, np.ndarray, np.ndarray]]
 
 
@@ -170,11 +167,11 @@ def _of_drawn(
         for turn_PSM, column_PSM in _turns(rng, len(part), each, n, max(sizes)):
             if len(whole):
                 right = ballots.all_of_drawn(part, turn_PSM, column_PSM, whole)
-                for place, size in enumerate(whole.tolist()):
-                    yield part, size, sizes[size], right[:, place : place + 1]
-            # from the turns that are left: there are fewer each time
+                for column, size in enumerate(whole.tolist()):
+                    yield part, size, sizes[size], right[:, column : column + 1]
+            # From the turns that are left: there are fewer each time.
             for size in sorted(sizes.keys() - set(whole.tolist()), reverse=True):
-                # row by row: in order of rank
+                # Row by row, which is in order of rank.
                 early, shape = np.flatnonzero(turn_PSM < size), (*turn_PSM.shape[:2], size)
                 turn_PSM, column_PSM = (
                     turn_PSM.take(early).reshape(shape),
@@ -184,8 +181,9 @@ def _of_drawn(
 
 
 class _Ballots:
-    """The votes of all samples, and who is elected when some of them are cast, one group of voters
-    after the other.
+    """The votes of all samples, and who is elected when some of them are cast.
+
+    Votes are cast by one group of voters after the other.
 
     Where every vote counts one, an answer that a single sample gives never has two. So such answers
     share a slot: an answer with two votes or more wins over them, and where there is none, the
@@ -193,49 +191,51 @@ class _Ballots:
     """
 
     def __init__(self, candidates: Candidates, weight_C: np.ndarray | None) -> None:
-        found, problems, samples = (
+        answers, problems, samples = (
             candidates.answers(),
             len(candidates.count_P),
             len(candidates.row_C),
         )
-        own_A = np.bincount(found.answer_V, minlength=len(found.first_A)) >= (
+        own_A = np.bincount(answers.answer_V, minlength=len(answers.first_A)) >= (
             2 if weight_C is None else 1
         )
-        problem_A = np.repeat(np.arange(problems), found.answers_P)
+        problem_A = np.repeat(np.arange(problems), answers.answers_P)
         own_P = np.bincount(problem_A, own_A, problems).astype(np.int64)
         slot_A = np.where(own_A, np.cumsum(own_A) + 1 - (np.cumsum(own_P) - own_P)[problem_A], 1)
         self.weight_C, self.start_P, self.count_P = weight_C, candidates.start_P, candidates.count_P
         # 0: no answer; 1: shared; from 2 on: an answer's own
         self.slot_C = np.zeros(samples, np.int32)
-        self.slot_C[found.voter_V] = slot_A[found.answer_V]
+        self.slot_C[answers.voter_V] = slot_A[answers.answer_V]
         self.own_P = own_P
         self.right_C = np.zeros(samples, bool)  # as the answer's best-ranked sample is
-        self.right_C[found.voter_V] = candidates.correct_C[found.first_A][found.answer_V]
+        self.right_C[answers.voter_V] = candidates.correct_C[answers.first_A][answers.answer_V]
 
     def all_of_drawn(
         self, part: np.ndarray, turn_PSM: np.ndarray, column_PSM: np.ndarray, sizes: np.ndarray
     ) -> np.ndarray:
-        """[P, sizes] right elections in which the samples of the first `size` turns vote, for the
-        problems in `part`, alike in size.
+        """[P, sizes] right elections in which the samples of the first `size` turns vote.
+
+        The problems in `part` are alike in size.
         """
         column_PSN = np.empty(turn_PSM.shape, np.int64)  # by turn
         np.put_along_axis(column_PSN, turn_PSM, column_PSM, axis=2)
         return self.best_of_drawn(part, column_PSN[:, :, : sizes[-1]], sizes)
 
     def best_of_drawn(self, part: np.ndarray, column_PSN: np.ndarray, ks: np.ndarray) -> np.ndarray:
-        """[P, ks] right elections in which the first k of the drawn columns vote; with weights,
-        these ascend.
+        """[P, ks] right elections in which the first k of the drawn columns vote.
+
+        With weights the columns ascend.
         """
         problems, draws, voters = column_PSN.shape
         n, start_P11 = int(self.count_P[part[0]]), self.start_P[part][:, None, None]
-        column_EN, place_EN = (
+        column_EN, index_EN = (
             each.reshape(-1, voters) for each in (column_PSN, start_P11 + column_PSN)
         )
-        slot_EN = self.slot_C.take(place_EN)
+        slot_EN = self.slot_C.take(index_EN)
         if self.weight_C is None:
             elected_EK = most_votes(slot_EN, column_EN, ks.tolist(), n)
         else:  # weights are added up election by election
-            weight_EN = self.weight_C.take(place_EN)
+            weight_EN = self.weight_C.take(index_EN)
             elected_EK = np.concatenate(
                 [largest_sum(slot_EN[:, :k], column_EN[:, :k], weight_EN[:, :k], n) for k in ks],
                 axis=1,
@@ -248,8 +248,9 @@ class _Ballots:
 def _turns(
     rng: np.random.Generator, problems: int, draws: int, n: int, most: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """[P, S, M] turns of samples at random and their columns, which ascend: `most` of n at least, M
-    = n unless n is large by far.
+    """[P, S, M] turns of samples at random, and their columns, which ascend.
+
+    Of n samples at least `most` take turns: M = n unless n is large by far.
 
     All `draws` come at once or, of a single problem that is large, some at a time.
     """

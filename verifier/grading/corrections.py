@@ -1,7 +1,5 @@
 """Gold answers of GSM8K that are known to be wrong, and the right ones.
 
-Knows no stage and no grader.
-
 The list, gsm8k_corrections.jsonl, has one line a problem: its id, how its question begins, the old
 and the new answer, and the reason. It holds only what follows from the question with certainty;
 questions that can be read in two ways are not in it (lists with those: openai/grade-school-math#25;
@@ -56,6 +54,6 @@ def with_answers(problems: pa.Table, fixed: Iterable[Mapping[str, str]]) -> pa.T
 def known() -> Sequence[dict[str, str]]:
     """The list, sorted by problem_id."""
     rows = [
-        {name: str(field(row, name, place)) for name in _KEPT} for row, place in jsonl_rows(_LIST)
+        {name: str(field(row, name, line)) for name in _KEPT} for row, line in jsonl_rows(_LIST)
     ]
     return sorted(rows, key=lambda each: each["problem_id"])

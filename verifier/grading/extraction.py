@@ -1,5 +1,6 @@
-"""Answers out of a column of solutions: each distinct ending is looked at once, as text repeats in
-what a model samples.
+"""Answers out of a column of solutions, each distinct ending looked at once.
+
+Text repeats in what a model samples.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from verifier.grading.answer import GRADERS, MARK, WORD, from_mark, from_style
+from verifier.grading.answer import GRADERS
+from verifier.grading.answer_styles import MARK, WORD, from_mark, from_style
 
 
 def codes(column: pa.ChunkedArray | Sequence[str | None]) -> tuple[np.ndarray, list[str | None]]:
@@ -36,8 +38,8 @@ def answers(solution: pa.Array, grader: str) -> pa.DictionaryArray:
     ending_of, extract_of = _ENDINGS.get(grader, (_whole, GRADERS[grader].extract))
     extract = functools.partial(_extracted, extract_of)
     ending = ending_of(solution).dictionary_encode()
-    found: list[str | None] = [extract(text) for text in ending.dictionary.to_pylist()]
-    column = pa.array(found, pa.string()).dictionary_encode()
+    texts: list[str | None] = [extract(text) for text in ending.dictionary.to_pylist()]
+    column = pa.array(texts, pa.string()).dictionary_encode()
     out = pa.DictionaryArray.from_arrays(column.indices.take(ending.indices), column.dictionary)
     undecided = (
         pc.and_(pc.is_null(out), pc.is_valid(ending.indices))
@@ -62,23 +64,19 @@ def _extracted(extract: Callable[[str], str | None], text: str) -> str | None:
 
 
 def _in_ending(ending: str) -> str | None:
-    """What `numeric` finds in the ending, which a mark begins, or which is the last line of a text
-    without one.
-    """
+    """What `numeric` finds in an ending: from a mark on, or the last line of a text without one."""
     return from_mark(ending) if ending.startswith(MARK) else from_style(ending)
 
 
 def _from_last_mark(solution: pa.Array) -> pa.Array:
-    """The last mark of an answer is mostly the last mark, and an answer without one in the last
-    line.
-    """
+    """The ending from the last mark on, which mostly marks an answer, else the last line."""
     marked = _marked(solution, reverse=True)
     line, _ = _last_part(pc.ascii_rtrim_whitespace(solution), "\n", reverse=True)
     return pc.coalesce(marked, line)
 
 
 def _from_first_mark(solution: pa.Array) -> pa.Array:
-    """`paper` and `strict` find nothing before the first mark; null without one."""
+    """The ending from the first mark on, as `paper` and `strict` read it; null without one."""
     return _marked(solution, reverse=False)
 
 
@@ -90,15 +88,17 @@ def _marked(solution: pa.Array, reverse: bool) -> pa.Array:
 
 
 def _last_line(solution: pa.Array) -> pa.Array:
-    """No number goes over the end of a line, so that `flexible` finds its last one in the last
-    line, where that has any.
+    """The ending for `flexible`: no number goes over the end of a line.
+
+    So it finds its last one in the last line, where that has any.
     """
     return _last_part(solution, "\n", reverse=True)[0]
 
 
 def _last_part(solution: pa.Array, mark: str, reverse: bool) -> tuple[pa.Array, pa.Array]:
-    """What follows the first or, in reverse, the last mark, or the whole text; and of how many
-    parts, one or two, that is the last.
+    """What follows the first or, in reverse, the last mark, or the whole text.
+
+    And of how many parts, one or two, that is the last.
     """
     parts = pc.split_pattern(solution, mark, max_splits=1, reverse=reverse)
     ends = parts.offsets.to_numpy()[1:].astype(np.int64)

@@ -1,7 +1,4 @@
-"""Verdicts on solutions as text: relabelling with a grader, and where the graders disagree.
-
-Knows no scores and no ranks.
-"""
+"""Verdicts on solutions as text: relabelling with a grader, and where the graders disagree."""
 
 from __future__ import annotations
 
@@ -89,15 +86,16 @@ def judge(
     golds: Sequence[str],
     grader: str,
 ) -> np.ndarray:
-    """Verdicts on answers that are given as numbers; each pair of an answer and a problem is
-    compared once.
+    """Verdicts on answers that are given as numbers.
+
+    Each pair of an answer and a problem is compared once.
 
     Args:
-        code: [rows] the answer's place in `answers`; negative where there is none.
+        code: [rows] the answer's index in `answers`; negative where there is none.
         answers: different texts.
-        problem: [rows] the problem's place in `golds`.
+        problem: [rows] the problem's index in `golds`.
         golds: right answer of each problem.
-        grader: a name in `text.answer.GRADERS`.
+        grader: a name in `answer.GRADERS`.
 
     Returns:
         [rows] bool verdicts.
@@ -109,9 +107,9 @@ def judge(
     equal = GRADERS[grader].equal
     pairs, inverse = np.unique((code + 1) * len(golds) + problem, return_inverse=True)
     right = np.zeros(len(pairs), bool)
-    for place in range(np.searchsorted(pairs, len(golds)), len(pairs)):  # below: no answer
-        text = answers[pairs[place] // len(golds) - 1]
-        right[place] = text is not None and equal(text, golds[pairs[place] % len(golds)])
+    for index in range(np.searchsorted(pairs, len(golds)), len(pairs)):  # below: no answer
+        text = answers[pairs[index] // len(golds) - 1]
+        right[index] = text is not None and equal(text, golds[pairs[index] % len(golds)])
     return right[inverse]
 
 
@@ -147,8 +145,9 @@ def findings(
     gold: Mapping[str, str],
     look: Callable[[np.ndarray], Solutions],
 ) -> list[str]:
-    """What makes verdicts doubtful, to be said before any figure: answers that a grader does not
-    find, gold answers that it cannot compare.
+    """What makes verdicts doubtful, to be said before any figure.
+
+    That are answers that a grader does not find, and gold answers that it cannot compare.
 
     Args:
         name: of the split.
@@ -169,11 +168,11 @@ def findings(
     if not without and not (none_right and len(answered)):
         return said
     solutions, golds = look((unanswered if without else np.arange(len(answered)))[:_LOOKED_AT])
-    found = f"finds no answer in {len(unanswered):,} of" if without else "finds none right of"
-    example = f"such as one for {_shown(golds[0])} that ends in {_shown(solutions[0])}"
+    fault = f"finds no answer in {len(unanswered):,} of" if without else "finds none right of"
+    example = f"such as one for {_quoted(golds[0])} that ends in {_quoted(solutions[0])}"
     return [
         *said,
-        f"{name}: the grader {grader} {found} {len(answered):,} solutions, {example}; "
+        f"{name}: the grader {grader} {fault} {len(answered):,} solutions, {example}; "
         f"{_who_would(solutions, golds, grader)}.",
     ]
 
@@ -197,7 +196,7 @@ def _gold_findings(name: str, grader: str, gold: Mapping[str, str]) -> list[str]
         f"{grader} compares"
     )
     return [
-        f"{name}: {what}, such as {_shown(gold[problems[0]])} of problem {problems[0]}: no "
+        f"{name}: {what}, such as {_quoted(gold[problems[0]])} of problem {problems[0]}: no "
         f"solution of theirs is right; {way_out}."
     ]
 
@@ -219,15 +218,13 @@ def _taken(grader: str) -> str:
     return f"{grader} (--grader={grader} of rerank, label.grader={grader} of a run)"
 
 
-def _shown(text: str) -> str:
+def _quoted(text: str) -> str:
     """The end of a text, in quotes, with what a terminal would obey escaped."""
     return repr(("..." if len(text) > _SHOWN else "") + text[-_SHOWN:])
 
 
 def answer_keys(answers: Sequence[str | None]) -> np.ndarray:
-    """Integers that are equal where two answers are numerically equal; -1 where there is no
-    answer.
-    """
+    """Integers that are equal where answers are numerically equal; -1 where there is no answer."""
     keys: dict[Any, int] = {}
     known: dict[str | None, int] = {}
     for answer in dict.fromkeys(answers):
@@ -267,7 +264,7 @@ def disagreement(
     patterns: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     counts: collections.Counter[str] = collections.Counter()
     for row in np.nonzero(right_GR.any(axis=0) & ~right_GR.all(axis=0))[0].tolist():
-        correct = {each: bool(found.correct[row]) for each, found in judged.items()}
+        correct = {each: bool(relabelled.correct[row]) for each, relabelled in judged.items()}
         yes = " + ".join(each for each in judged if correct[each])
         no = " + ".join(each for each in judged if not correct[each])
         pattern = f"right: {yes}; wrong: {no}"
@@ -278,7 +275,9 @@ def disagreement(
                     "problem_id": keys[row][0],
                     "sample_id": int(keys[row][1]),
                     "gold": golds[row],
-                    "answers": {each: found.answers[row] for each, found in judged.items()},
+                    "answers": {
+                        each: relabelled.answers[row] for each, relabelled in judged.items()
+                    },
                     "correct": correct,
                     "ending": solutions[row][-_TAIL:],
                 }
@@ -288,7 +287,7 @@ def disagreement(
     return {
         "share": sum(counts.values()) / len(solutions) if len(solutions) else 0.0,
         "judged": len(solutions),
-        "right": {each: int(found.correct.sum()) for each, found in judged.items()},
+        "right": {each: int(relabelled.correct.sum()) for each, relabelled in judged.items()},
         "pairs": _pairs(tuple(judged), right_GR),
         "patterns": dict(counts.most_common()),
         "examples": examples[:_EXAMPLES],

@@ -1,7 +1,7 @@
-"""The grader `math_verify`: math-verify in a process of its own, ended and started anew where a
-solution keeps it busy for too long.
+"""The grader `math_verify`: math-verify in a process of its own, with a deadline.
 
-Knows the process and its deadline; what the process does is in math_worker.py.
+Where a solution keeps it busy for too long, it is ended and started anew. What it does is in
+math_worker.py.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from verifier.errors import MathProcessError
-from verifier.grading.answer import answer_line
+from verifier.grading.answer_styles import answer_line
 from verifier.grading.number import parse_number
 
 _WORKER = pathlib.Path(__file__).parent / "math_worker.py"
 _START_SECONDS = 300  # until the process is ready: the import of SymPy on a slow disk
-# questions whose verdicts are kept, with their texts: without a mark a question is a whole solution
+# Questions whose verdicts are kept, with their texts: without a mark one is a whole solution.
 _KNOWN = 1 << 12
-# the process ends itself; one that waits in place of computing is ended after so many times as many
-# seconds
+# The process ends itself; one that waits, computing nothing, is ended after so many times as many
+# seconds.
 _PATIENCE = 10
 
 

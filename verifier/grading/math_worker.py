@@ -1,9 +1,7 @@
 """The process in which math-verify judges: a question a line in, two lines out.
 
-Knows nothing of this project, which starts it.
-
-The first line is the text that was read and the verdict; the second is the answer's value, which
-may take longer than the verdict or fail.
+It imports nothing of this project, which starts it. The first line is the text that was read and
+the verdict; the second is the answer's value, which may take longer than the verdict or fail.
 
 math-verify evaluates what a model wrote, and `9^{9^{9^9}}` keeps it busy for ever. Its own time
 limit is an alarm that a thread cannot set and that C code does not heed
@@ -30,7 +28,7 @@ def main() -> None:
     """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     sys.stdout = sys.stderr  # what a library prints must not be taken for an answer
-    # of the terminal; the end of the questions ends this process
+    # Ctrl-C in the terminal is for the run; the end of the questions ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.disable(logging.CRITICAL)  # a warning a call that the alarm is off
     from math_verify import parse, verify  # in here: the seconds that it takes are no question's
@@ -41,24 +39,24 @@ def main() -> None:
         text, gold = json.loads(line)
         # SIGPROF ends a process that does not handle it
         signal.setitimer(signal.ITIMER_PROF, seconds)
-        found = parse(text, parsing_timeout=None)
-        correct = bool(found) and verify(
-            parse(gold, parsing_timeout=None), found, timeout_seconds=None
+        parsed = parse(text, parsing_timeout=None)
+        correct = bool(parsed) and verify(
+            parse(gold, parsing_timeout=None), parsed, timeout_seconds=None
         )
-        print(json.dumps([_read_from(found), correct]), file=answers, flush=True)
-        value = _value(found)
+        print(json.dumps([_read_from(parsed), correct]), file=answers, flush=True)
+        value = _value(parsed)
         signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps([value]), file=answers, flush=True)
 
 
-def _read_from(found: list) -> str | None:
+def _read_from(parsed: list) -> str | None:
     """The text that math-verify took for the answer."""
-    return next((each for each in found if isinstance(each, str)), None)
+    return next((each for each in parsed if isinstance(each, str)), None)
 
 
-def _value(found: list) -> str | None:
+def _value(parsed: list) -> str | None:
     """The answer as a fraction, where it is one and short."""
-    value = found[0].doit() if found and hasattr(found[0], "doit") else None
+    value = parsed[0].doit() if parsed and hasattr(parsed[0], "doit") else None
     if (
         value is None
         or not getattr(value, "is_Rational", False)

@@ -1,7 +1,5 @@
 """Samples, problems and scores made elsewhere, as rows of this project's kind.
 
-Knows the fields of `layouts`; judges nothing.
-
 Samples have `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems
 file); `score`, `split` ("test" when absent) and `sample_id` (numbered within the problem in order
 of the file when absent) are optional; so are the ids `generator`, `verifier` and `trained_on` of
@@ -13,7 +11,7 @@ from __future__ import annotations
 
 import pathlib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,13 +20,13 @@ import pyarrow.compute as pc
 
 from verifier.errors import TablesError
 from verifier.grading import extraction, graders
-from verifier.grading.answer import answer_line
 from verifier.ingest import file_formats
+from verifier.ingest.pieces import Piece
 from verifier.tables import columns, token_values
+from verifier.tables.assembly import gold_ids
 from verifier.tables.joining import ALLOW
 from verifier.tables.scanning import Scan
-from verifier.tables.split_rows import Kept, gold_ids
-from verifier.text.problem import problem_id
+from verifier.tables.split_rows import Kept
 
 _IDS = ("generator", "verifier", "trained_on")
 _OPTIONAL = (
@@ -43,7 +41,7 @@ _OPTIONAL = (
 )
 
 
-class Foreign(NamedTuple):
+class SamplesFile(NamedTuple):
     """What one samples file holds, by split.
 
     `problems` is None and `scores` empty where the file has none of it.
@@ -52,14 +50,6 @@ class Foreign(NamedTuple):
     samples: dict[str, Kept]
     problems: pa.Table | None
     scores: dict[str, Kept]
-
-
-class _Piece(NamedTuple):
-    """Some rows of a file, and where they stand in it."""
-
-    table: pa.Table
-    first: int
-    scan: Scan
 
 
 class Reading(NamedTuple):
@@ -74,14 +64,14 @@ AS_FOUND = Reading()
 
 def read_samples_file(
     path: pathlib.Path, grader: str, allow_missing: bool = False, how: Reading = AS_FOUND
-) -> Foreign:
+) -> SamplesFile:
     """Reads samples from a file, the files of a folder, or those that a pattern fits.
 
     Args:
         path: of the file.
         grader: finds the answers of the solutions, where it needs no right answers for that.
-        allow_missing: a score that is empty becomes NaN, which `tables.assemble` counts and leaves
-            out.
+        allow_missing: a score that is empty becomes NaN, which `assembly.assemble` leaves out and
+            counts.
         how: to read it.
 
     Raises:
@@ -92,60 +82,48 @@ def read_samples_file(
     optional = [name for name in _OPTIONAL if name in scan.names]
 
     def make(table: pa.Table, first: int) -> pa.Table:
-        piece = _Piece(table, first, scan)
-        solution = _there(piece, "solution")
-        made: dict[str, Any] = {"problem_id": _ids(piece)}
-        made |= (
-            {"answer": extraction.answers(solution.combine_chunks(), grader)}
-            if grader in graders.BY_ENDING
-            else {}
-        )
-        made |= {
-            name: _questions(piece)
-            if name == "question"
-            else _there(piece, name).dictionary_encode()
-            for name in ("split", "question")
-            if name in optional
-        }
-        made |= {
-            name: table[name].cast(pa.string()).dictionary_encode()
-            for name in _IDS
-            if name in optional
-        }
-        made |= {"sample_id": _given_ids(piece)} if "sample_id" in optional else {}
-        made |= {"score": _read_numbers(piece, "score")} if "score" in optional else {}
-        made |= _values(piece) if "score" in optional else {}
-        made |= {"gold": _mapped(_there(piece, "answer"), _final)} if "answer" in optional else {}
-        return pa.table(made)
+        return _sample_columns(Piece(table, first, scan), grader, optional)
 
     whole = _numbered(columns.gather(scan, [*optional, "solution"], make), scan)
-    problems = _problems(whole, "gold") if "gold" in whole.column_names else None
-    of_scores = ["score", "verifier", "trained_on", *token_values.names(whole.column_names)]
-    samples = _parted(
-        whole.select(
-            [name for name in whole.column_names if name not in ("question", "gold", *of_scores)]
-        ),
-        scan,
+    names = whole.column_names
+    of_scores = ["score", "verifier", "trained_on", *token_values.names(names)]
+    of_samples = [name for name in names if name not in ("question", "gold", *of_scores)]
+    return SamplesFile(
+        samples=_parted(whole.select(of_samples), scan),
+        problems=_problems(whole, "gold") if "gold" in names else None,
+        scores=_scores_of(whole, of_scores, scan, allow_missing) if "score" in names else {},
     )
-    scores = {}
-    if "score" in whole.column_names:
-        kept = whole.select(
-            [
-                name
-                for name in whole.column_names
-                if name in ("problem_id", "sample_id", "split", "row", *of_scores)
-            ]
-        )
-        scores = {
-            name: part
-            for name, part in _parted(kept, scan).items()
-            if part.columns["score"].null_count < len(part.columns)
-        }
-        scores = {
-            name: Kept(_scored(part.columns, scan, allow_missing), scan)
-            for name, part in scores.items()
-        }
-    return Foreign(samples, problems, scores)
+
+
+def _sample_columns(piece: Piece, grader: str, optional: Sequence[str]) -> pa.Table:
+    """What is kept of a piece of a samples file, of the `optional` fields those that it has."""
+    solution = piece.filled("solution")
+    made: dict[str, Any] = {"problem_id": piece.problem_ids()}
+    if grader in graders.BY_ENDING:
+        made["answer"] = extraction.answers(solution.combine_chunks(), grader)
+    if "split" in optional:
+        made["split"] = piece.filled("split").dictionary_encode()
+    made |= {name: piece.texts(name) for name in ("question", *_IDS) if name in optional}
+    if "sample_id" in optional:
+        made["sample_id"] = piece.sample_ids()
+    if "score" in optional:
+        made |= {"score": piece.numbers("score"), **piece.values()}
+    if "answer" in optional:
+        made["gold"] = piece.gold_answers()
+    return pa.table(made)
+
+
+def _scores_of(
+    whole: pa.Table, of_scores: Sequence[str], scan: Scan, allow_missing: bool
+) -> dict[str, Kept]:
+    """The scores of each split in which a row has one."""
+    wanted = ("problem_id", "sample_id", "split", "row", *of_scores)
+    kept = _parted(whole.select([name for name in whole.column_names if name in wanted]), scan)
+    return {
+        name: Kept(_scored(part.columns, scan, allow_missing), scan)
+        for name, part in kept.items()
+        if part.columns["score"].null_count < len(part.columns)
+    }
 
 
 def read_problems_file(path: pathlib.Path, how: Reading = AS_FOUND) -> pa.Table:
@@ -158,11 +136,11 @@ def read_problems_file(path: pathlib.Path, how: Reading = AS_FOUND) -> pa.Table:
     scan = file_formats.scan(path, "auto", how.fields, needed=("answer",))
 
     def make(table: pa.Table, first: int) -> pa.Table:
-        piece = _Piece(table, first, scan)
-        made = {"problem_id": _ids(piece), "answer": _mapped(_there(piece, "answer"), _final)}
-        return pa.table(
-            made | ({"question": _questions(piece)} if "question" in scan.names else {})
-        )
+        piece = Piece(table, first, scan)
+        made = {"problem_id": piece.problem_ids(), "answer": piece.gold_answers()}
+        if "question" in scan.names:
+            made["question"] = piece.texts("question")
+        return pa.table(made)
 
     wanted = [name for name in ("question", "problem_id", "answer") if name in scan.names]
     return _problems(columns.gather(scan, wanted, make), "answer")
@@ -171,8 +149,9 @@ def read_problems_file(path: pathlib.Path, how: Reading = AS_FOUND) -> pa.Table:
 def read_scores_file(
     path: pathlib.Path, allow_missing: bool = False, how: Reading = AS_FOUND
 ) -> dict[str, Kept]:
-    """Reads scores, from the same kinds of path: `question` or `problem_id`, `sample_id`, `score`;
-    more where known.
+    """Reads scores, from the same kinds of path.
+
+    They have `question` or `problem_id`, `sample_id` and `score`; more where known.
 
     Returns:
         The scores by split; under "" where the file knows no splits.
@@ -180,18 +159,14 @@ def read_scores_file(
     scan = file_formats.scan(path, "auto", how.fields, needed=("sample_id", "score"))
 
     def make(table: pa.Table, first: int) -> pa.Table:
-        piece = _Piece(table, first, scan)
+        piece = Piece(table, first, scan)
         made: dict[str, Any] = {
-            "sample_id": _given_ids(piece),
-            "score": _read_numbers(piece, "score"),
-            "problem_id": _ids(piece),
+            "sample_id": piece.sample_ids(),
+            "score": piece.numbers("score"),
+            "problem_id": piece.problem_ids(),
         }
-        made |= {
-            name: table[name].cast(pa.string()).dictionary_encode()
-            for name in ("split", "verifier")
-            if name in scan.names
-        }
-        return pa.table(made | _values(piece))
+        made |= {name: piece.texts(name) for name in ("split", "verifier") if name in scan.names}
+        return pa.table(made | piece.values())
 
     wanted = ("question", "problem_id", "sample_id", "score", "split", "verifier", "token_scores")
     whole = columns.gather(scan, [name for name in wanted if name in scan.names], make)
@@ -210,27 +185,6 @@ def _parted(whole: pa.Table, scan: Scan) -> dict[str, Kept]:
     }
 
 
-def _ids(piece: _Piece) -> pa.ChunkedArray:
-    if "problem_id" in piece.scan.names:
-        return _there(piece, "problem_id").dictionary_encode()
-    return _mapped(_there(piece, "question"), problem_id)
-
-
-def _questions(piece: _Piece) -> pa.ChunkedArray:
-    """The questions, some of which may be empty where there are ids."""
-    return piece.table["question"].cast(pa.string()).dictionary_encode()
-
-
-def _mapped(column: pa.ChunkedArray, change: Callable[[str], str]) -> pa.Array:
-    """What `change` makes of every text, which is asked once for each different one."""
-    code, texts = extraction.codes(column)
-    return (
-        pa.array([change(str(text)) for text in texts], pa.string())
-        .take(pa.array(code))
-        .dictionary_encode()
-    )
-
-
 def _problems(whole: pa.Table, answer: str) -> pa.Table:
     """One row a problem: id, question where known, gold answer."""
     problem, gold = extraction.codes(whole["problem_id"])[0], extraction.codes(whole[answer])[0]
@@ -244,16 +198,10 @@ def _problems(whole: pa.Table, answer: str) -> pa.Table:
     return pa.table({name: texts[name].cast(pa.string()) for name in texts.column_names})
 
 
-def _final(answer: str) -> str:
-    """The part of a gold answer that a grader is to read: a worked solution's last line, or all of
-    it.
-    """
-    return answer_line(answer) or answer.strip()
-
-
 def _numbered(whole: pa.Table, scan: Scan) -> pa.Table:
-    """The rows with sample ids: the file's own, none of which may be there twice, or numbers within
-    split and problem in its order.
+    """The rows with sample ids: the file's own, or numbers within split and problem in its order.
+
+    None of the file's own may be there twice.
     """
     problem = extraction.codes(whole["problem_id"])[0]
     split, names = (
@@ -277,37 +225,12 @@ def _numbered(whole: pa.Table, scan: Scan) -> pa.Table:
         row = int(order[again].min())
         first = int(np.nonzero(key == key[row])[0][0])
         problem_id, sample_id = (whole[name][row].as_py() for name in ("problem_id", "sample_id"))
-        where = " and in row ".join(scan.named(np.array([place])) for place in (first, row))
+        where = " and in row ".join(scan.named(np.array([each])) for each in (first, row))
         raise TablesError(
             f"{scan.path}: problem {problem_id}, sample {sample_id} of {names[split[row]]} is "
             f"in row {where}"
         )
     return whole
-
-
-def _given_ids(piece: _Piece) -> np.ndarray:
-    """The file's own sample ids, as int32."""
-    given = _numbers(piece, "sample_id")
-    most = np.iinfo(np.int32).max
-    bad = np.nonzero((given < 0) | (given > most) | (given != np.floor(given)))[0]
-    if len(bad):
-        value = piece.table["sample_id"][int(bad[0])].as_py()
-        where = f"{_rows(bad, piece)}; expected a whole number from 0 to {most:,}"
-        raise TablesError(f"{piece.scan.path}: field `sample_id` is {value} in row {where}")
-    return given.astype(np.int32)
-
-
-def _values(piece: _Piece) -> dict[str, pa.Array]:
-    """What is kept of the values of tokens, where the file has them."""
-    if "token_scores" not in piece.scan.names:
-        return {}
-    column = piece.table["token_scores"]
-    try:
-        return token_values.summarised(column)
-    except (pa.ArrowException, AttributeError) as error:
-        raise TablesError(
-            f"{piece.scan.path}: field `token_scores` is {column.type}; expected lists of numbers"
-        ) from error
 
 
 def _scored(rows: pa.Table, scan: Scan, allow_missing: bool) -> pa.Table:
@@ -320,55 +243,12 @@ def _scored(rows: pa.Table, scan: Scan, allow_missing: bool) -> pa.Table:
             (pc.is_inf(score), "inf", "finite number"),
         )
         for lacking, what, expected in faults:
-            found = rows["row"].filter(lacking).to_numpy()
-            if len(found):
-                where = scan.named(found) + (f" of {scan.rows:,}" if what == "missing" else "")
+            bad = rows["row"].filter(lacking).to_numpy()
+            if len(bad):
+                where = scan.named(bad) + (f" of {scan.rows:,}" if what == "missing" else "")
                 raise TablesError(
                     f"{scan.path}: field `score` is {what} in row {where}; expected a "
                     f"{expected} in every row; {ALLOW}"
                 )
-    place = rows.column_names.index("score")
-    return rows.set_column(place, "score", pc.fill_null(score, float("nan")))
-
-
-def _read_numbers(piece: _Piece, name: str) -> pa.ChunkedArray:
-    """A column as float64, empty cells left empty."""
-    column = piece.table[name]
-    try:
-        return column.cast(pa.float64(), safe=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise TablesError(
-            f"{piece.scan.path}: field `{name}` is {column.type}; expected numbers ({reason})"
-        ) from error
-
-
-def _numbers(piece: _Piece, name: str) -> np.ndarray:
-    """A column as float64 without empty cells and without NaN."""
-    _there(piece, name)
-    path = piece.scan.path
-    numbers = _read_numbers(piece, name).to_numpy(zero_copy_only=False)
-    bad = np.nonzero(np.isnan(numbers))[0]
-    if len(bad):
-        raise TablesError(
-            f"{path}: field `{name}` is NaN in row {_rows(bad, piece)}; expected a number in "
-            "every row"
-        )
-    return numbers
-
-
-def _there(piece: _Piece, name: str) -> pa.ChunkedArray:
-    """A column without empty cells."""
-    path, scan = piece.scan.path, piece.scan
-    empty = np.nonzero(pc.is_null(piece.table[name]).to_numpy(zero_copy_only=False))[0]
-    if len(empty):
-        raise TablesError(
-            f"{path}: field `{name}` is missing in row {_rows(empty, piece)} of {scan.rows:,}; "
-            "expected a value in every row"
-        )
-    return piece.table[name]
-
-
-def _rows(places: np.ndarray, piece: _Piece) -> str:
-    """Rows of a piece as people count them."""
-    return piece.scan.named(places + piece.first)
+    index = rows.column_names.index("score")
+    return rows.set_column(index, "score", pc.fill_null(score, float("nan")))

@@ -1,8 +1,8 @@
-"""Files made elsewhere as rows of this project's columns: JSON, CSV, Parquet and Arrow, packed or
-not, alone, in a folder or by a pattern.
+"""Files made elsewhere as rows of this project's columns: JSON, CSV, Parquet and Arrow.
 
-What a file is, its first bytes say, not its name. Only the columns that a layout asks for are read;
-a Parquet file with one solution a row stays on disk, everything else is held in memory.
+They may be packed, alone, in a folder or given by a pattern. What a file is, its first bytes say,
+not its name. Only the columns that a layout asks for are read; a Parquet file with one solution a
+row stays on disk, everything else is held in memory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import glob
 import itertools
 import pathlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,15 +18,16 @@ import pyarrow.csv
 import pyarrow.feather
 
 from verifier.errors import TablesError
-from verifier.ingest import json_rows, layouts, shapes, unnesting
-from verifier.ingest.layouts import Chosen
+from verifier.ingest import json_rows, layouts, recognition, shapes, unnesting
+from verifier.ingest.recognition import Chosen
 from verifier.system import log, paths, text_files
-from verifier.tables import plain_text, reading
+from verifier.tables import plain_text
+from verifier.tables.parts import decode_group, open_part
 from verifier.tables.plain_text import NotText
 from verifier.tables.scanning import Part, Scan, View, scan_parts
 
 KINDS = "Parquet, Arrow, CSV and JSON files, packed or not"
-# in a folder the first kind there counts
+# Of a folder the files of the first kind that is there are read.
 _SUFFIXES = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".csv", ".tsv", ".json")
 _PACKED = (".gz", ".zst", ".bz2", ".xz")
 _HEADER = 1 << 20
@@ -47,8 +47,7 @@ _STRANGERS = {
 
 
 def files_of(path: pathlib.Path) -> list[pathlib.Path]:
-    """The files that a path stands for: itself, those of a folder, or those that a pattern such as
-    `out-*.jsonl` fits.
+    """The files that a path stands for: itself, a folder's, or those of a pattern (`out-*.jsonl`).
 
     Raises:
         TablesError: there is none.
@@ -62,33 +61,31 @@ def files_of(path: pathlib.Path) -> list[pathlib.Path]:
                 for file in path.iterdir()
                 if file.is_file() and not file.name.startswith((".", "_"))
             ),
-            key=_natural,
+            key=paths.natural_order,
         )
         kinds = {
             file: next((kind for kind in _SUFFIXES if _bare(file).endswith(kind)), "")
             for file in there
         }
         first = next((kind for kind in _SUFFIXES if kind in kinds.values()), "")
-        found = [file for file, kind in kinds.items() if kind and kind == first]
-        if not found:
+        files = [file for file, kind in kinds.items() if kind and kind == first]
+        if not files:
             names = ", ".join(file.name for file in there[:5]) or "no file"
             raise TablesError(
                 f"{path}: no samples in it (there: {names}); expected a workdir, a table "
                 f"folder, or {KINDS}"
             )
-        return found
-    found = (
-        sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)), key=_natural)
-        if not paths.is_remote(path)
-        else []
+        return files
+    fitting = [] if paths.is_remote(path) else glob.glob(str(path), recursive=True)
+    files = sorted(
+        filter(pathlib.Path.is_file, map(pathlib.Path, fitting)), key=paths.natural_order
     )
-    found = [file for file in found if file.is_file()]
-    if not found:
+    if not files:
         raise TablesError(
             f"{path}: there is no such file; expected a workdir, a table folder, or {KINDS}, "
             "their folder or a pattern"
         )
-    return found
+    return files
 
 
 def scan(
@@ -97,13 +94,14 @@ def scan(
     fields: Mapping[str, str],
     needed: Sequence[str] = ("solution",),
 ) -> Scan:
-    """The rows that a path stands for, one a solution, by the names of `layouts.FIELDS`; which
-    layout was taken is said.
+    """The rows that a path stands for, one a solution, by the names of `layouts.FIELDS`.
+
+    Which layout was taken is said.
 
     Args:
         path: of a file or folder, or a pattern.
         layout: a name in `layouts.NAMES`.
-        fields: paths that the user names, as in `layouts.choose`.
+        fields: paths that the user names, as in `recognition.choose`.
         needed: fields that must be there.
 
     Raises:
@@ -121,12 +119,12 @@ def scan(
         taken = ", ".join(f"{name}={field}" for name, field in chosen.fields.items())
         line = f"layout {chosen.layout}: {taken}" + (f"; {chosen.note}" if chosen.note else "")
         said[line] = said.get(line, 0) + 1
-    found = scan_parts(path, parts)
-    if not found.rows:
+    whole = scan_parts(path, parts)
+    if not whole.rows:
         raise TablesError(f"{path} is empty: expected at least one row")
     for line, count in said.items():
         log.say(f"{path}: {line}" + (f" ({count} of {len(parts)} files)" if len(parts) > 1 else ""))
-    return found
+    return whole
 
 
 def _opened(
@@ -152,7 +150,7 @@ def _opened(
     rows = json_rows.json_rows(path, raw)
     first = list(itertools.islice(rows, _LOOKED_AT))
     shape = shapes.shape_of_rows(first)
-    chosen = layouts.choose(shape, layout, fields, str(path), needed)
+    chosen = recognition.choose(shape, layout, fields, str(path), needed)
     later = {
         name: name
         for name in layouts.FIELDS
@@ -173,7 +171,7 @@ def _of_parquet(
     fields: Mapping[str, str],
     needed: Sequence[str],
 ) -> tuple[Part, Chosen]:
-    file = reading.open_part(path, content)
+    file = open_part(path, content)
     footer = file.metadata
     if not footer.num_rows:
         raise TablesError(f"{path} is empty: expected at least one row")
@@ -183,7 +181,7 @@ def _of_parquet(
         pieces = [
             piece
             for group in groups
-            for piece in reading.decode_group(path, footer, group, columns, 1 << 16, content)
+            for piece in decode_group(path, footer, group, columns, 1 << 16, content)
         ]
         return pa.concat_tables(pieces)
 
@@ -218,7 +216,7 @@ def _chosen(
     """The layout of a file with a schema, none of whose columns that are wanted is there twice."""
     with json_rows.faults_of(path):  # names of columns may be no text
         shape = shapes.shape_of_schema(schema)
-    chosen = layouts.choose(shape, layout, fields, str(path), needed)
+    chosen = recognition.choose(shape, layout, fields, str(path), needed)
     for name in _columns(schema, chosen):
         if schema.names.count(name) > 1:
             raise TablesError(
@@ -322,11 +320,3 @@ def _bare(path: pathlib.Path) -> str:
     """A file's name in small letters, without the ending that says that it is packed."""
     name = path.name.lower()
     return next((name.removesuffix(ending) for ending in _PACKED if name.endswith(ending)), name)
-
-
-def _natural(path: pathlib.Path) -> list[tuple[int, str]]:
-    """rs2 before rs10."""
-    return [
-        (int(word), "") if word.isdecimal() else (-1, word)
-        for word in re.split(r"(\d+)", str(path))
-    ]

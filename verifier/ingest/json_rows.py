@@ -1,5 +1,4 @@
-"""The objects of a JSON file, however they stand in it: one a line, in an array, written over
-several lines; packed or not. Knows no field.
+"""The objects of a JSON file: one a line, in an array, or over several lines; packed or not.
 
 A line is read before the next one is, so that a file larger than memory is no reason to stop. What
 is wrong is named with file and line.
@@ -25,14 +24,14 @@ import pyarrow as pa
 from verifier.errors import StoreError
 from verifier.system import paths
 
-# a comma between objects is a common slip and leaves no doubt
+# A comma between objects is a common slip and leaves no doubt.
 _NO_BLANK = re.compile(r"[^ \t\r\n,]")
-# bytes of a line: one that is longer is no row of a table, but may be a few bytes that unpack to
-# all of memory
+# Bytes of a line: one that is longer is no row of a table, but may be a few bytes that unpack to
+# all of memory.
 LONGEST = 1 << 28
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, UnicodeDecodeError)
-# with the three bytes of a byte order mark, which editors leave at either end of a line
+# With the three bytes of a byte order mark, which editors leave at either end of a line.
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 
 
@@ -49,9 +48,7 @@ def faults_of(path: pathlib.Path | str) -> Iterator[None]:
 
 
 def fetched(path: pathlib.Path) -> bytes | None:
-    """The bytes of a file behind an object store, so that it is fetched once; None of one on
-    disk.
-    """
+    """The bytes of a file behind an object store, fetched once; None of one on disk."""
     with faults_of(path):
         return path.read_bytes() if paths.is_remote(path) else None
 
@@ -63,8 +60,7 @@ def is_packed(path: pathlib.Path, content: bytes | None = None) -> bool:
 
 
 def unpacked(path: pathlib.Path, content: bytes | None = None) -> BinaryIO:
-    """The bytes of a file, unpacked where its first ones say that it is gzip, bzip2, xz or
-    Zstandard.
+    """The bytes of a file, unpacked where its first ones are those of gzip, bzip2, xz or Zstandard.
 
     Args:
         path: of the file.
@@ -131,17 +127,18 @@ def _rows(file: BinaryIO, path: pathlib.Path) -> Iterator[dict[str, Any]]:
 
 
 def _document(content: bytes, path: pathlib.Path, first: int) -> Iterator[dict[str, Any]]:
-    """The objects of arrays, and of objects over several lines, one after the other; `first` is the
-    number of the first line.
+    """The objects of arrays, and of objects over several lines, one after the other.
+
+    `first` is the number of the first line.
     """
     whole = _decoded(content, path, first).rstrip(" \t\r\n,\ufeff")
-    place = 0
+    position = 0
     values: list[Any] = []
-    while place < len(whole):
+    while position < len(whole):
         try:
-            begun = _NO_BLANK.search(whole, place)
+            begun = _NO_BLANK.search(whole, position)
             assert begun is not None  # there is more than blanks
-            value, place = _decode(whole, begun.start())
+            value, position = _decode(whole, begun.start())
         except json.JSONDecodeError as error:
             raise _no_json(path, first + error.lineno - 1, error) from error
         except (ValueError, RecursionError) as error:
@@ -156,8 +153,9 @@ def _document(content: bytes, path: pathlib.Path, first: int) -> Iterator[dict[s
 
 
 def _inner(only: dict[str, Any]) -> list[dict[str, Any]]:
-    """The only object of a file, or those of the only list of objects in it, such as {"model": ...,
-    "results": [{...}, ...]}.
+    """The only object of a file, or those of the only list of objects in it.
+
+    Such as of {"model": ..., "results": [{...}, ...]}.
     """
     lists = [
         each
@@ -173,8 +171,7 @@ def _inner(only: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def loads(line: str) -> Any:
-    """What a JSON text says; whole numbers of more digits than Python reads at once are left as
-    text.
+    """What a JSON text says; whole numbers of more digits than Python reads at once stay text.
 
     Raises:
         ValueError: it is no JSON.
@@ -222,8 +219,8 @@ def _decoded(content: bytes, path: pathlib.Path, first: int) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         number = first + content[: error.start].count(b"\n")
-        place = error.start - content.rfind(b"\n", 0, error.start)
-        byte = f"byte 0x{content[error.start]:02x} at place {place}"
+        position = error.start - content.rfind(b"\n", 0, error.start)
+        byte = f"byte 0x{content[error.start]:02x} at place {position}"
         raise StoreError(
             f"{path}, line {number}: not UTF-8 ({byte}); convert the file, such as with iconv "
             "-t UTF-8"

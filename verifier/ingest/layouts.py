@@ -1,5 +1,4 @@
-"""Where other people's files keep question, solution, gold answer and score: a table of layouts,
-and how one is recognised. Reads no file.
+"""Where other people's files keep question, solution, gold answer and score: a table of layouts.
 
 A field is named by its path: `doc.question` is the field `question` of the object `doc`; lists on
 the way are passed through, so that `outputs.response` is one text for every object of the list
@@ -9,11 +8,11 @@ the way are passed through, so that `outputs.response` is one text for every obj
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from verifier.errors import TablesError
-from verifier.ingest import shapes
+from verifier.ingest import usual_names
 
 TEXTS = (
     "question",
@@ -45,63 +44,14 @@ class Layout(NamedTuple):
     once: str = ""
 
 
-class Chosen(NamedTuple):
-    """What is read of a file: the layout's name, the path of every field, and `once` of the
-    layout.
-    """
-
-    layout: str
-    fields: Mapping[str, str]
-    once: str = ""
-    note: str = ""
-
-
-_ASKED = ("question", "problem", "prompt", "query", "input", "instruction")
-_GOLD = (
-    *(
-        "answer",
-        "gold",
-        "gold_answer",
-        "expected_answer",
-        "ground_truth",
-        "groundtruth",
-        "ground_truth_answer",
-        "gt",
-        "gt_answer",
-    ),
-    *("reference_answer", "correct_answer", "target", "final_answer"),
-)
-_WRITTEN = (
-    "completion",
-    "generation",
-    "response",
-    "output",
-    "generated_solution",
-    "model_output",
-    "generated_text",
-    "model_response",
-)
-# these names are given to other things, too
-_PERHAPS = ("code", "sample", "candidate", "prediction", "resps", "text")
-_MANY = ("solutions", *(f"{name}s" for name in _WRITTEN))
-_SCORED = (
-    "score",
-    "scores",
-    "agg_scores",
-    "verifier_score",
-    "verifier_scores",
-    "rm_score",
-    "rm_scores",
-    "reward_model_score",
-    "vscore",
-)
-
 LAYOUTS: dict[str, Layout] = {
     # EleutherAI/lm-evaluation-harness --log_samples: every document once for each filter
     "lm_eval": Layout(
         ("doc", "resps"),
         {
-            "question": tuple(f"doc.{name}" for name in (*_ASKED, "Question", "Problem")),
+            "question": tuple(
+                f"doc.{name}" for name in (*usual_names.ASKED, "Question", "Problem")
+            ),
             "problem_id": ("doc_id",),
             "solution": ("resps",),
             "answer": ("target", "doc.answer"),
@@ -232,200 +182,14 @@ def parse_fields(words: Iterable[str]) -> dict[str, str]:
     Raises:
         TablesError: no `field=path`, no such field, or one twice.
     """
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for word in words:
         name, separator, path = word.strip().partition("=")
-        if not separator or name not in FIELDS or name in found:
-            what = "is there twice" if name in found else "expected field=path"
+        if not separator or name not in FIELDS or name in fields:
+            what = "is there twice" if name in fields else "expected field=path"
             raise TablesError(
                 f"--fields={word}: {what}, such as --fields=question=problem,score=; the "
                 f"fields: {', '.join(FIELDS)}"
             )
-        found[name] = path
-    return found
-
-
-def choose(
-    shape: shapes.Shape,
-    layout: str,
-    given: Mapping[str, str],
-    where: str,
-    needed: Sequence[str] = ("solution",),
-) -> Chosen:
-    """The layout of a file and the paths of its fields.
-
-    Args:
-        shape: of the file.
-        layout: a name in NAMES; "auto" recognises one.
-        given: paths that the user names; they take the place of the layout's. Those that problems
-            or scores do not have are the samples'.
-        where: the file, for messages.
-        needed: fields that must be there, beside a question or a problem_id.
-
-    Raises:
-        TablesError: a path is not there, a needed field is not found, or several could be it; the
-            message shows the fields that are there and the --fields line that would take them.
-    """
-    for name, path in given.items():
-        if path and "solution" in needed and not shapes.find(shape, path):
-            raise TablesError(
-                f"{where}: no field `{path}`, which --fields names as {name}; it has "
-                f"{', '.join(_there(shape))}"
-            )
-    known = {name: path for name, path in given.items() if not path or shapes.find(shape, path)}
-    name = layout
-    if layout == "auto":
-        name = next(
-            (
-                each
-                for each, one in LAYOUTS.items()
-                if all(shapes.find(shape, mark) for mark in one.marks)
-            ),
-            "",
-        )
-        name = "" if "solution" not in needed or known.get("solution") else name
-    if name in LAYOUTS:
-        where = f"{where}, read as layout {name}"
-        one = LAYOUTS[name]
-        found = {
-            field: next((path for path in paths if shapes.find(shape, path)), "")
-            for field, paths in one.fields.items()
-        }
-        found, note = {field: path for field, path in found.items() if path}, ""
-        if "question" in found:
-            found.pop("problem_id", None)  # two files of one program may share it
-    else:
-        one, (found, note) = Layout((), {}), _by_names(shape, known, needed, where)
-    found = {field: path for field, path in (found | known).items() if path}
-    _refuse_lacking(shape, found, needed, where)
-    name = name or (
-        "nested" if "solution" in found and shapes.is_many(shape, found["solution"]) else "flat"
-    )
-    return Chosen(name, found, one.once if shapes.find(shape, one.once) else "", note)
-
-
-def _by_names(
-    shape: shapes.Shape, known: Mapping[str, str], needed: Sequence[str], where: str
-) -> tuple[dict[str, str], str]:
-    """Fields by their usual names, the project's own first, and a note on what was passed over."""
-    odd = [
-        name
-        for name in ("tokens", "forced")
-        if "*number" not in shape.get(name, ()) and "*bool" not in shape.get(name, ())
-    ]
-    found = {name: name for name in FIELDS if name in shape and name not in (*known, *odd)}
-    notes: list[str] = []
-    if "question" not in found and "question" not in known and "problem_id" not in found:
-        asked = [name for name in _ASKED if shapes.holds(shape, name, "text")]
-        found |= {"question": asked[0]} if asked else {}
-    golds = [name for name in _GOLD if shapes.holds(shape, name, "text", "number", "bool")]
-    if "answer" not in known and golds:
-        found["answer"] = golds[0]
-    scores = [
-        name
-        for name in _SCORED
-        if name in shape and (name == "score" or shapes.holds(shape, name, "number"))
-    ]
-    verdicts = [name for name in scores if shapes.holds(shape, name, "bool")]
-    if "score" not in known and scores:
-        found["score"] = next((name for name in scores if name not in verdicts), "")
-        notes += [f"`{verdicts[0]}` holds verdicts, no scores"] if verdicts else []
-    if "solution" in needed and "solution" not in known:
-        taken, own = _samples(shape, found)
-        if len(taken) > 1:
-            _refuse_several(where, "samples", "solution", taken, found)
-        found |= {"solution": taken[0]} if taken else {}
-        notes += [f"`{own}` is taken for the data set's own"] if own else []
-        if (
-            golds[1:]
-            and golds[0] == "answer"
-            and found.get("solution") != "solution"
-            and "answer" not in known
-        ):
-            _refuse_several(where, "gold answer", "answer", golds[:2], found)
-    return found, "; ".join(notes)
-
-
-def _samples(shape: shapes.Shape, found: Mapping[str, str]) -> tuple[list[str], str]:
-    """The paths that may be the samples, and the field `solution` where a list of texts stands
-    beside it.
-    """
-    names = dict.fromkeys(
-        (*_MANY, "solution", *_WRITTEN, *_PERHAPS, *(f"{name}s" for name in _PERHAPS))
-    )
-    lists = [name for name in names if "*text" in shape.get(name, ())]
-    sure = [name for name in lists if name in (*_MANY, "solution", *_WRITTEN)]
-    if lists:
-        return sure or lists, "solution" if "text" in shape.get("solution", ()) else ""
-    texts = [name for name in ("solution", *_WRITTEN) if "text" in shape.get(name, ())]
-    return texts or [
-        name for name in _PERHAPS if "text" in shape.get(name, ()) and name not in found.values()
-    ], ""
-
-
-def _refuse_several(
-    where: str, what: str, name: str, paths: Sequence[str], found: Mapping[str, str]
-) -> None:
-    guess = {
-        field: path
-        for field, path in found.items()
-        if field in ("question", "answer", "score") and path not in ("", field)
-    }
-    lines = " or ".join(_line({**guess, name: path}) for path in paths)
-    raise TablesError(
-        f"{where}: {' and '.join(f'`{path}`' for path in paths)} could each be the {what}: say "
-        f"{lines}"
-    )
-
-
-def _refuse_lacking(
-    shape: shapes.Shape, found: Mapping[str, str], needed: Sequence[str], where: str
-) -> None:
-    """Refuses a file without a field that must be there."""
-    lacking = [name for name in needed if name not in found]
-    lacking += [] if "question" in found or "problem_id" in found else ["question"]
-    if not lacking:
-        return
-    line = {
-        name: path
-        for name, path in found.items()
-        if name != path and name in ("question", "answer", "score")
-    }
-    for name in lacking:
-        line[name] = _nearest(shape, name, {**found, **line})
-    what = "`question` or `problem_id`" if lacking[0] == "question" else f"`{lacking[0]}`"
-    raise TablesError(
-        f"{where}: no field {what}; it has {', '.join(_there(shape)) or 'none'}: name it by "
-        f"{_line(line)}"
-    )
-
-
-def _nearest(shape: shapes.Shape, name: str, found: Mapping[str, str]) -> str:
-    """The path that most looks like a field: of its usual names, else a text that nothing else
-    is.
-    """
-    usual = {
-        "question": _ASKED,
-        "solution": (*_WRITTEN, *_MANY, *_PERHAPS),
-        "answer": _GOLD,
-        "score": _SCORED,
-    }.get(name, (name,))
-    free = [
-        path
-        for path, kinds in shape.items()
-        if path not in found.values() and (kinds or name not in TEXTS)
-    ]
-    near = [path for path in free if path.rpartition(".")[2].lower() in usual]
-    near += [path for word in usual for path in free if word in path.lower()]
-    near += difflib.get_close_matches(name, free, n=1, cutoff=0.5)
-    return near[0] if near else "PATH"
-
-
-def _line(fields: Mapping[str, str]) -> str:
-    return "--fields=" + ",".join(f"{name}={path}" for name, path in fields.items())
-
-
-def _there(shape: shapes.Shape) -> list[str]:
-    """The fields of a file as paths, the first few."""
-    leaves = [path for path in shape if not any(other.startswith(f"{path}.") for other in shape)]
-    return leaves if len(leaves) <= 40 else [*leaves[:40], f"and {len(leaves) - 40} more"]
+        fields[name] = path
+    return fields

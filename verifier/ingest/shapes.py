@@ -1,5 +1,4 @@
-"""What the rows of a file made elsewhere look like: which paths they have, and what kind of value
-stands there. Knows no layout.
+"""What the rows of a file made elsewhere look like: its paths, and the kinds of value there.
 
 A path names a field of an object in an object, `doc.question`; lists on the way are passed through.
 """
@@ -12,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-# by path, the kinds of what is there: text, number, bool; with a "*" before it where a row may have
-# several
+# By path, the kinds of what is there: text, number, bool; with a "*" before it where a row may have
+# several.
 Shape = Mapping[str, set[str]]
 _DEPTH = 5  # objects in objects that are looked into
 _LOOKED_AT = 8  # of a list

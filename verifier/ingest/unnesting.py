@@ -1,12 +1,9 @@
-"""Rows of other people's files, as objects, put into columns with one solution a row.
-
-Knows layouts, opens no file.
-"""
+"""Rows of other people's files, as objects, put into columns with one solution a row."""
 
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +11,7 @@ import pyarrow as pa
 
 from verifier.errors import TablesError
 from verifier.ingest import layouts
-from verifier.ingest.layouts import Chosen
+from verifier.ingest.recognition import Chosen
 from verifier.tables import plain_text
 from verifier.tables.plain_text import NotText
 from verifier.tables.scanning import Part, View
@@ -42,38 +39,14 @@ def unnested(
             lengths.
     """
     paths = {**chosen.fields, **later}
-    beside = (
-        "question" in paths
-        and paths["question"].rpartition(".")[0]
-        == paths.get("solution", "").rpartition(".")[0]
-        != ""
-    )
-    # questions and solutions of the same objects
-    spread = {**_SPREAD, "question": _text} if beside else _SPREAD
+    spread = _SPREAD
+    if _of_same_objects(paths.get("question", ""), paths.get("solution", "")):
+        spread = {**_SPREAD, "question": _text}
     cells: dict[str, list[Any]] = {name: [] for name in ("token_scores", *paths)}
     origin: list[int] = []
-    first: Any = _NOTHING
     bare = 0
-    for number, row in enumerate(rows):
-        if chosen.once:
-            first = _at(row, chosen.once) if first is _NOTHING else first
-            if _at(row, chosen.once) != first:
-                continue
-        values = {name: _at(row, where) for name, where in paths.items()}
-        solutions = values.get("solution")
-        many = isinstance(solutions, list)
-        count = 1
-        if isinstance(solutions, list):
-            values["solution"] = _flat(solutions)
-            count = len(values["solution"])
-        if isinstance(values.get("score"), list):
-            steps = values["score"] if many else [values["score"]]
-            if values.get("token_scores") is None:
-                values["token_scores"] = (
-                    [each if isinstance(each, list) else None for each in steps]
-                    if many
-                    else steps[0]
-                )
+    for number, row in _read_once(rows, chosen.once):
+        values, count, many = _values_of(row, paths)
         for name, column in cells.items():
             try:
                 column += spread[name](values.get(name), count, many)
@@ -95,6 +68,45 @@ def unnested(
     return Part(path, view, table, origin_R), chosen._replace(note=note)
 
 
+def _of_same_objects(question: str, solution: str) -> bool:
+    """Whether two paths are fields of one object in a row, so that each solution has a question."""
+    return question.rpartition(".")[0] == solution.rpartition(".")[0] != ""
+
+
+def _read_once(
+    rows: Iterable[Mapping[str, Any]], once: str
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The rows with their numbers.
+
+    Where there is a path `once`, those with the first row's value there.
+    """
+    first: Any = _NOTHING
+    for number, row in enumerate(rows):
+        if once:
+            first = _at(row, once) if first is _NOTHING else first
+            if _at(row, once) != first:
+                continue
+        yield number, row
+
+
+def _values_of(
+    row: Mapping[str, Any], paths: Mapping[str, str]
+) -> tuple[dict[str, Any], int, bool]:
+    """What a row has at each path, how many solutions that are, and whether they are a list."""
+    values = {name: _at(row, where) for name, where in paths.items()}
+    solutions = values.get("solution")
+    many = isinstance(solutions, list)
+    count = 1
+    if isinstance(solutions, list):
+        values["solution"] = _flat(solutions)
+        count = len(values["solution"])
+    score = values.get("score")
+    if isinstance(score, list) and values.get("token_scores") is None:
+        steps = [each if isinstance(each, list) else None for each in score] if many else score
+        values["token_scores"] = steps
+    return values, count, many
+
+
 def _typed(
     path: pathlib.Path,
     cells: Mapping[str, list[Any]],
@@ -107,11 +119,11 @@ def _typed(
         try:
             made[name] = _ARRAYS[name](column)
         except NotText as error:
-            # which one aggregation asks for, and says that they are missing
+            # One aggregation asks for these, and says that they are missing.
             if name in ("tokens", "forced"):
                 continue
             bad = next(
-                (place for place, cell in enumerate(column) if isinstance(cell, (list, dict))), 0
+                (row for row, cell in enumerate(column) if isinstance(cell, (list, dict))), 0
             )
             raise _fault(path, name, paths, error, int(origin_R[bad])) from error
     return pa.table(made)
@@ -127,25 +139,26 @@ def _fault(
 
 
 def _at(value: Any, path: str) -> Any:
-    """What stands at a path of an object; a list where lists are on the way, None where there is
-    nothing.
+    """What stands at a path of an object; None where there is nothing.
+
+    A list where lists are on the way.
     """
     return value[path] if path in value else _inside(value, path.split("."))
 
 
 def _inside(value: Any, parts: list[str]) -> Any:
-    for place, part in enumerate(parts):
+    for depth, part in enumerate(parts):
         if isinstance(value, list):
-            return [_inside(each, parts[place:]) for each in value]
+            return [_inside(each, parts[depth:]) for each in value]
         if not isinstance(value, Mapping):
             return None
         if part == "*":
-            found = [
-                _inside(each, parts[place + 1 :])
+            inner = (
+                _inside(each, parts[depth + 1 :])
                 for each in value.values()
                 if isinstance(each, Mapping)
-            ]
-            return [each for each in found if each is not None]
+            )
+            return [each for each in inner if each is not None]
         value = value.get(part)
     return value
 

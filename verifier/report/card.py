@@ -13,7 +13,7 @@ import jinja2
 
 from verifier.config import Config, flatten, gives_logits
 from verifier.errors import UserError
-from verifier.evaluate.metrics import ROWS
+from verifier.evaluate.results_table import ROWS
 from verifier.hf.files import is_hub_id
 from verifier.report.page import main_split
 from verifier.report.writing import Run, run_of_workdir

@@ -11,7 +11,7 @@ from typing import Any
 import markupsafe
 
 from verifier.evaluate.caveats import too_few
-from verifier.evaluate.metrics import EXACT, ROWS, cell, counted
+from verifier.evaluate.results_table import EXACT, ROWS, cell, counted
 from verifier.report import page, plots
 from verifier.report.svg import Chart
 

@@ -13,7 +13,7 @@ from verifier.errors import ComparisonError
 from verifier.evaluate.comparison import Contestant
 from verifier.evaluate.metrics import GREEDY
 from verifier.report import aggregation, writing
-from verifier.tables import provenance, split_rows
+from verifier.tables import provenance, stored_splits
 
 
 def read(
@@ -50,7 +50,7 @@ def read(
                 "one with --split"
             )
     wanted = [each for split in splits for each in (split, split + GREEDY)] if splits else None
-    stored = split_rows.read_workdir(
+    stored = stored_splits.read_workdir(
         root, wanted, allow_missing=bool(about.settings.get("report.allow_missing"))
     )
     found = {}

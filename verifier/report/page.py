@@ -16,7 +16,8 @@ import jinja2
 import markupsafe
 
 from verifier.evaluate.caveats import too_few
-from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS, counted, shows_exact
+from verifier.evaluate.metrics import HELDOUT
+from verifier.evaluate.results_table import EXACT, ROWS, counted, shows_exact
 
 _HERE = pathlib.Path(__file__).parent
 # others: oracle

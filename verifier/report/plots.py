@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from verifier.evaluate.candidates import Candidates
-from verifier.evaluate.metrics import HELDOUT, counted
+from verifier.evaluate.metrics import HELDOUT
+from verifier.evaluate.results_table import counted
 from verifier.report.svg import Chart, percent_ticks, size_ticks
 
 _CURVES = (

@@ -18,7 +18,8 @@ from verifier.evaluate import comparison, curves
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.caveats import too_few
 from verifier.evaluate.intervals import FEWEST, Bootstrap
-from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS, cell, counted
+from verifier.evaluate.metrics import HELDOUT
+from verifier.evaluate.results_table import EXACT, ROWS, cell, counted
 from verifier.evaluate.subsets import vote_shares
 from verifier.report import contestants
 from verifier.tables import store

@@ -20,13 +20,13 @@ from verifier.config import ReportConfig
 from verifier.errors import TokenizerError, UserError
 from verifier.evaluate import caveats, metrics
 from verifier.evaluate.calibration import are_probabilities
-from verifier.evaluate.metrics import results_table
+from verifier.evaluate.results_table import counted, results_table
 from verifier.grading import graders
 from verifier.report import aggregation, browsing, heatmap, page, plots, positions
 from verifier.report.svg import Drawing
 from verifier.report.token_texts import token_texts
 from verifier.system import atomic, checksums, paths
-from verifier.tables import provenance, split_rows, store
+from verifier.tables import provenance, store, stored_splits
 from verifier.tables.joining import TOO_LONG
 from verifier.tables.split_rows import SplitRows
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
@@ -81,7 +81,7 @@ def write_report(
         TablesError: tables that do not belong together.
     """
     return write(
-        split_rows.read_workdir(root, allow_missing=config.allow_missing),
+        stored_splits.read_workdir(root, allow_missing=config.allow_missing),
         run_of_workdir(root),
         config,
         seed,
@@ -322,7 +322,7 @@ def _notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
                 ("have", "are") if split.left_out > 1 else ("has", "is"),
             )
             notes.append(
-                f"{metrics.counted(split.left_out, name + ' problem')} {have} no samples{left} "
+                f"{counted(split.left_out, name + ' problem')} {have} no samples{left} "
                 f"and {are} not counted."
             )
         if split.not_graded:

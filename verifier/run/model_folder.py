@@ -32,7 +32,7 @@ from verifier.model.transformer import Transformer
 from verifier.run import hosts
 from verifier.run import workdir as workdir_lib
 from verifier.system import checksums
-from verifier.tables.reading import MANIFEST
+from verifier.tables.manifests import MANIFEST
 from verifier.text.problem import Template
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
 from verifier.train import checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -82,6 +83,14 @@ def size(path: pathlib.Path) -> int:
 def absolute(path: pathlib.Path) -> pathlib.Path:
     """The same place, whatever the working directory."""
     return path if is_remote(path) else path.absolute()
+
+
+def natural_order(name: str | os.PathLike[str]) -> list[tuple[int, str]]:
+    """Sort key of names by which `rs2` comes before `rs10`."""
+    return [
+        (int(word), "") if word.isdecimal() else (-1, word)
+        for word in re.split(r"(\d+)", os.fspath(name))
+    ]
 
 
 def files_in(folder: pathlib.Path) -> Iterator[pathlib.Path]:

@@ -1,5 +1,4 @@
-"""Tables kept as numbers: read a piece at a time, text as dictionaries, solutions as the answers in
-them. Knows columns, no verdicts.
+"""Tables kept as numbers, read a piece at a time: text as dictionaries, solutions as answers.
 
 What a report needs of every sample is its problem, its id, its answer and its score, some twenty
 bytes a row; the texts and token values stay on disk, and those of the few solutions that are shown
@@ -23,8 +22,7 @@ ROW = "row"  # of a kept table: the number of the row in its scan
 def gather(
     scan: Scan, columns: Sequence[str], make: Callable[[pa.Table, int], pa.Table]
 ) -> pa.Table:
-    """What `make` keeps of every piece, as one table whose dictionaries are whole and whose columns
-    are one chunk each.
+    """What `make` keeps of every piece, as one table of whole dictionaries and a chunk a column.
 
     Args:
         scan: the rows.
@@ -41,9 +39,10 @@ def gather(
 
 
 def keep(scan: Scan, columns: Sequence[str], grader: str | None = None) -> pa.Table:
-    """Columns of a table of this project, text as dictionaries, `token_scores` as what is kept of
-    them (`token_values.summarised`); with a grader, the answer that it finds in `solution` as
-    `answer`.
+    """Columns of a table of this project, text as dictionaries.
+
+    Of `token_scores` is kept what `token_values.summarised` makes; with a grader, `answer` is what
+    it finds in `solution`.
     """
 
     def make(piece: pa.Table, _: int) -> pa.Table:

@@ -1,7 +1,6 @@
-"""How much memory a row group asks for once it is decoded, judged before it is: a text that is
-stored once may stand in every row.
+"""How much memory a row group asks for once it is decoded, judged before it is.
 
-Knows Parquet's dictionaries and footers, no table.
+A text that is stored once may stand in every row.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ import pyarrow.parquet as pq
 from verifier.errors import StoreError
 
 ROOM = 1 << 30  # bytes that a piece may take without a second thought
-# times the file's size; repetitions that are worth storing are not repeated as often as that
+# Times the file's size that a piece may ask for: repetitions that are worth storing are not
+# repeated as often as that.
 _MORE = 1000
 _MOST_ROWS = (1 << 31) - 1  # rows are numbered in 32 bits
 Open = Callable[[Sequence[str]], pq.ParquetFile]  # of the columns that are to stay dictionaries
@@ -50,8 +50,8 @@ def rows_at_once(
             f"{path} says that it has {footer.num_rows:,} rows in {size:,} bytes; expected "
             f"{_MOST_ROWS:,} at most"
         )
-    found = footer.row_group(group)
-    chunks = [found.column(number) for number in range(found.num_columns)]
+    row_group = footer.row_group(group)
+    chunks = [row_group.column(number) for number in range(row_group.num_columns)]
     wanted = [
         chunk for chunk in chunks if any(_is_in(chunk.path_in_schema, name) for name in columns)
     ]
@@ -63,7 +63,7 @@ def rows_at_once(
         for chunk in wanted
         if chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page
     ]
-    share = min(1.0, most / max(found.num_rows, 1))  # of the group that is decoded at once
+    share = min(1.0, most / max(row_group.num_rows, 1))  # of the group that is decoded at once
     long = [
         chunk.path_in_schema
         for chunk in texts
@@ -78,7 +78,7 @@ def rows_at_once(
     )
     if asked > ROOM and asked > _MORE * size:
         raise _refusal(path, asked, size)
-    return most if asked <= ROOM else max(1, min(found.num_rows, most) * ROOM // asked)
+    return most if asked <= ROOM else max(1, min(row_group.num_rows, most) * ROOM // asked)
 
 
 def _is_in(path: str, name: str) -> bool:
@@ -87,8 +87,9 @@ def _is_in(path: str, name: str) -> bool:
 
 
 def _longest(open_file: Open, group: int, name: str) -> int:
-    """Bytes of the longest text in the dictionary of a column, which is whole once its first row is
-    read.
+    """Bytes of the longest text in the dictionary of a column.
+
+    It is whole once the column's first row is read.
     """
     first = next(open_file([name]).iter_batches(1, [group], [name], use_threads=False), None)
     leaves = [leaf for column in (first.columns if first else ()) for leaf in _leaves(column)]

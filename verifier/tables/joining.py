@@ -1,5 +1,6 @@
-"""Which rows of two tables belong together, and samples that lack a row or a number: refused by
-name, or left out and counted.
+"""Which rows of two tables belong together, and samples that lack a row or a number.
+
+Such samples are refused by name, or left out and counted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ ALLOW = (
 TOO_LONG = "samples_too_long_for_the_verifier"
 
 
-def places(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:
+def matching_rows(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:
     """Row of `other` that belongs to each sample; -1 where there is none.
 
     Raises:
@@ -32,11 +33,11 @@ def places(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:
     )
     known = {name: number for number, name in enumerate(ids)}
     numbers = np.array(
-        [known.get(name, len(ids) + place) for place, name in enumerate(others)], np.int64
+        [known.get(name, len(ids) + row) for row, name in enumerate(others)], np.int64
     )
     wanted = (wanted << 32) + samples["sample_id"].to_numpy().astype(np.int64)
     given = (numbers[given] << 32) + other["sample_id"].to_numpy().astype(np.int64)
-    # as one run writes them; a sample twice is seen by the candidates
+    # As one run writes them. A sample that is there twice is refused by the candidates.
     if len(wanted) == len(given) and np.array_equal(wanted, given):
         return np.arange(len(wanted))
     if not len(given):
@@ -49,8 +50,8 @@ def places(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:
             f"the {what} hold problem {other['problem_id'][row]}, sample "
             f"{other['sample_id'][row]} twice; expected once"
         )
-    place = order[np.minimum(np.searchsorted(given[order], wanted), len(order) - 1)]
-    return np.where(given[place] == wanted, place, -1)
+    row = order[np.minimum(np.searchsorted(given[order], wanted), len(order) - 1)]
+    return np.where(given[row] == wanted, row, -1)
 
 
 def joined(samples: pa.Table, other: pa.Table, what: str) -> pa.Table:
@@ -59,8 +60,8 @@ def joined(samples: pa.Table, other: pa.Table, what: str) -> pa.Table:
     Raises:
         TablesError: a sample has no row, or two.
     """
-    place = places(samples, other, what)
-    lost = np.nonzero(place < 0)[0]
+    row = matching_rows(samples, other, what)
+    lost = np.nonzero(row < 0)[0]
     if len(lost):
         raise TablesError(
             f"{len(lost):,} of {len(samples):,} samples have no row in the {what}, such as "
@@ -69,14 +70,15 @@ def joined(samples: pa.Table, other: pa.Table, what: str) -> pa.Table:
         )
     return (
         other
-        if len(place) == len(other) and np.array_equal(place, np.arange(len(place)))
-        else other.take(place)
+        if len(row) == len(other) and np.array_equal(row, np.arange(len(row)))
+        else other.take(row)
     )
 
 
 def refuse_not_finite(samples: pa.Table, scores: pa.Table) -> None:
-    """Refuses scores of `samples`, row by row the same, that are NaN or infinite or have such among
-    their token values.
+    """Refuses scores that are NaN or infinite or have such among their token values.
+
+    They are those of `samples`, row by row.
 
     Raises:
         TablesError: with how many and the first of them.
@@ -95,8 +97,9 @@ def refuse_not_finite(samples: pa.Table, scores: pa.Table) -> None:
 def without_too_long(
     samples: pa.Table, scores: pa.Table, too_long: int
 ) -> tuple[pa.Table, dict[str, int]]:
-    """The samples without those that the verifier could not read, where these are just the ones
-    that have no score.
+    """The samples without those that the verifier could not read.
+
+    That is, where these are just the ones that have no score.
 
     Args:
         samples: with `problem_id` and `sample_id`.
@@ -107,7 +110,7 @@ def without_too_long(
         The others left out, and how many, as `samples_too_long_for_the_verifier`; where another
         number lacks a score, all samples.
     """
-    scored = places(samples, scores, "scores") >= 0
+    scored = matching_rows(samples, scores, "scores") >= 0
     if np.sum(~scored) != too_long:
         return samples, {}
     return samples.filter(pa.array(scored)), {TOO_LONG: too_long}
@@ -138,13 +141,11 @@ def without_missing(
         kept[lacking] = False
 
     if labels is not None:
-        drop(places(samples, labels, "labels") < 0, "samples_without_label")
+        drop(matching_rows(samples, labels, "labels") < 0, "samples_without_label")
     if scores is not None:
-        place = places(samples, scores, "scores")
-        drop(place < 0, "samples_without_score")
-        drop(
-            (place >= 0) & ~np.isfinite(np.append(_numbers(scores), 0.0))[place], "samples_with_nan"
-        )
+        row = matching_rows(samples, scores, "scores")
+        drop(row < 0, "samples_without_score")
+        drop((row >= 0) & ~np.isfinite(np.append(_numbers(scores), 0.0))[row], "samples_with_nan")
     if not kept.any():
         why = ", ".join(
             f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count
@@ -156,8 +157,9 @@ def without_missing(
 
 
 def _numbers(scores: pa.Table) -> np.ndarray:
-    """[rows] each row's score, NaN where it is missing; where one of its token values is NaN or
-    infinite, so is this.
+    """[rows] each row's score, NaN where it is missing.
+
+    Where one of its token values is NaN or infinite, so is this.
     """
     return scores["score"].cast(pa.float64()).to_numpy(
         zero_copy_only=False

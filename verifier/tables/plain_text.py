@@ -1,5 +1,6 @@
-"""Cells of other people's files as text: numbers with all their digits, bytes decoded, what no file
-could hold escaped. Knows no file.
+"""Cells of other people's files as text.
+
+Numbers keep all their digits, bytes are decoded, and what no file could hold is escaped.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ class NotText(ValueError):
 
 
 def text(value: Any) -> str | None:
-    """A value as JSON or Arrow gives it as text that can be encoded; None for what is missing, NaN
-    (pandas' word for it) included.
+    """A value as JSON or Arrow gives it, as text that can be encoded.
+
+    None for what is missing, NaN (pandas' word for it) included.
 
     Raises:
         NotText: it is a list or an object.
@@ -88,8 +90,9 @@ def text_array(values: list[Any]) -> pa.Array:
 
 
 def number_array(values: list[Any]) -> pa.Array:
-    """Values of one kind as an Arrow column, whole numbers exact where they have room; numbers with
-    text among them as text.
+    """Values of one kind as an Arrow column, whole numbers exact where they have room.
+
+    Numbers with text among them become text.
 
     Raises:
         NotText: lists or objects, and others beside them.
@@ -105,8 +108,9 @@ def number_array(values: list[Any]) -> pa.Array:
 
 
 def _number_text(value: Any) -> str | None:
-    """The shortest text that reads as this number of Python's or numpy's; 18.0, as pandas makes of
-    whole numbers, reads 18.
+    """The shortest text that reads as this number of Python's or numpy's.
+
+    18.0, as pandas makes of whole numbers, reads 18.
     """
     if value is None or math.isnan(value):
         return None

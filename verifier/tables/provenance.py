@@ -1,6 +1,4 @@
-"""What a result was made from, held against what is there now: ids of tables and models, as
-manifests note them.
-"""
+"""What a result was made from, compared with what is there now, by ids in manifests."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from verifier.tables import store
 
 
 class Facts(Protocol):
-    """Rows that know the distinct values of their columns, such as `tables.SplitRows`."""
+    """Rows that know the distinct values of their columns, such as `split_rows.SplitRows`."""
 
     def facts(self, column: str) -> Sequence[str]: ...
 
@@ -22,8 +20,7 @@ class Facts(Protocol):
 def refuse_other_sources(
     folder: pathlib.Path, sources: Mapping[str, pathlib.Path], stage: str
 ) -> None:
-    """Compares the ids of what a result was made from with those at hand, where the manifests of
-    both tell.
+    """Compares the ids of what a result was made from with those at hand, where both are noted.
 
     Args:
         folder: of the result; may be missing.
@@ -48,8 +45,9 @@ def refuse_other_sources(
 def refuse_stale(
     root: pathlib.Path, split: str, tables: Sequence[str] = ("samples", "labels", "scores")
 ) -> None:
-    """Refuses tables of a workdir's split that were made from others than are there; raises as
-    `refuse_other_sources`.
+    """Refuses tables of a workdir's split that were made from others than are there.
+
+    Raises as `refuse_other_sources`.
 
     Args:
         root: the workdir.
@@ -83,9 +81,7 @@ def ids(root: pathlib.Path) -> dict[str, str]:
 
 
 def made_anew(root: pathlib.Path, metrics: Mapping[str, Any]) -> list[str]:
-    """The tables of a workdir that are other ones than when its report was written, as far as its
-    metrics.json tells.
-    """
+    """The tables of a workdir that were made anew since its report, where metrics.json tells."""
     there = ids(root)
     return [
         name
@@ -95,8 +91,9 @@ def made_anew(root: pathlib.Path, metrics: Mapping[str, Any]) -> list[str]:
 
 
 def reads_stored_tokens(root: pathlib.Path) -> bool:
-    """Whether a workdir's samples are in its generator's tokens and its scores are values after
-    those, as far as its manifests tell.
+    """Whether a workdir's samples are in its generator's tokens, and its scores values after those.
+
+    That is as far as its manifests tell.
 
     A verifier reads the text of solutions, in tokens of its own, where these are others, or where
     another generator drew the samples.
@@ -113,15 +110,17 @@ def reads_stored_tokens(root: pathlib.Path) -> bool:
 
 
 def trained_on(verifier: Mapping[str, Any]) -> str | None:
-    """The generator whose samples a verifier was trained on; an older manifest names only that of
-    its workdir. None: not known.
+    """The generator whose samples a verifier was trained on; None: not known.
+
+    An older manifest names only that of its workdir.
     """
     return verifier.get("trained_on", verifier.get("generator"))
 
 
 def refuse_other_generator(splits: Mapping[str, Facts], verifier: pathlib.Path | None) -> None:
-    """Refuses scored samples of another generator than the one whose samples the verifier was
-    trained on, where the tables tell.
+    """Refuses scored samples of another generator than the verifier was trained on.
+
+    That is where the tables tell.
 
     Args:
         splits: rows with the columns `generator`, `verifier` and `trained_on`, the generator whose

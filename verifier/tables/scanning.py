@@ -1,6 +1,4 @@
-"""Reads tables piece by piece, and chosen rows of them again later: for tables larger than memory.
-
-Knows columns and files, no meaning.
+"""Reads tables piece by piece, and chosen rows again later: for tables larger than memory.
 
 A piece is at most PIECE rows of one row group. What is no Parquet is held whole, and so are the
 bytes of a file of several row groups behind an object store. What is wrong with a file is named as
@@ -20,10 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verifier.errors import StoreError
-from verifier.tables import reading
+from verifier.tables import manifests, reading
+from verifier.tables.parts import decode_group
 
 PIECE = 1 << 16  # rows that are decoded at once: some 100 MB of tokens and their values
-# decoding lets go of the interpreter; more of them would only hold more pieces at a time
+# Threads: decoding lets go of the interpreter. More would only hold more pieces at a time.
 _WORKERS = 2
 _Made = TypeVar("_Made")
 
@@ -41,9 +40,7 @@ class View(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """A run of rows that is decoded as one: a row group of a Parquet file, or a table that is held
-    in memory.
-    """
+    """Rows that are decoded as one: a row group of a Parquet file, or a table held in memory."""
 
     path: pathlib.Path
     number: int
@@ -51,8 +48,8 @@ class _Group(NamedTuple):
     held: pa.Table | pq.FileMetaData  # the rows themselves, or the footer of their file
     content: bytes | None = None  # of the file, where it is not to be fetched again
     view: View | None = None
-    # the number of its first row in the file, or [rows] those of the rows of the file that each was
-    # made of
+    # The number of its first row in the file, or [rows] the number of the row of the file that each
+    # of its rows was made of.
     row: np.ndarray | int = 0
 
 
@@ -75,8 +72,9 @@ class Scan:
     def pieces(
         self, columns: Sequence[str], work: Callable[[pa.Table, int], _Made]
     ) -> Iterator[_Made]:
-        """What `work` makes of every piece and the number of its first row, in stored order; worked
-        on by threads.
+        """What `work` makes of every piece and the number of its first row, in stored order.
+
+        Threads do the work.
 
         All that is made of a few row groups is held at a time, so it should be small.
 
@@ -85,25 +83,26 @@ class Scan:
                 damaged inside.
         """
 
-        def whole(place: int) -> list[_Made]:
-            first, made = int(self._first[place]), []
-            for piece in self._decoded(self._groups[place], columns):
+        def whole(number: int) -> list[_Made]:
+            first, made = int(self._first[number]), []
+            for piece in self._decoded(self._groups[number], columns):
                 made.append(work(piece, first))
                 first += len(piece)
             return made
 
         with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
             waiting: collections.deque[concurrent.futures.Future[list[_Made]]] = collections.deque()
-            for place in range(len(self._groups)):
-                waiting.append(pool.submit(whole, place))
+            for number in range(len(self._groups)):
+                waiting.append(pool.submit(whole, number))
                 if len(waiting) > 2 * _WORKERS:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
 
     def one_by_one(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, int]]:
-        """Every piece and the number of its first row, in stored order, for work that is slower
-        than decoding: one is held at a time.
+        """Every piece and the number of its first row, in stored order, one held at a time.
+
+        For work that is slower than decoding.
 
         Raises:
             StoreError: as `pieces`.
@@ -124,35 +123,34 @@ class Scan:
         wanted = np.unique(rows)
         groups = np.unique(np.searchsorted(self._first, wanted, side="right") - 1)
 
-        def chosen(place: int) -> list[pa.Table]:
-            first, found = int(self._first[place]), []
-            for piece in self._decoded(self._groups[place], columns):
+        def chosen(number: int) -> list[pa.Table]:
+            first, taken = int(self._first[number]), []
+            for piece in self._decoded(self._groups[number], columns):
                 low, high = np.searchsorted(wanted, [first, first + len(piece)])
-                found.append(piece.take(wanted[low:high] - first))
+                taken.append(piece.take(wanted[low:high] - first))
                 first += len(piece)
-            return found
+            return taken
 
         with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
-            found = [piece for pieces in pool.map(chosen, groups.tolist()) for piece in pieces]
-        if not found:
+            taken = [piece for pieces in pool.map(chosen, groups.tolist()) for piece in pieces]
+        if not taken:
             raise ValueError(f"{self.path}: no row was asked for")
-        return pa.concat_tables(found).take(np.searchsorted(wanted, rows))
+        return pa.concat_tables(taken).take(np.searchsorted(wanted, rows))
 
     def groups_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The row group of each row, and how many rows each group has: what it costs to take
-        them.
-        """
+        """The row group of each row, and how many rows each group has: what taking them costs."""
         return np.searchsorted(self._first, rows, side="right") - 1, np.diff(self._first)
 
     def named(self, rows: np.ndarray) -> str:
-        """Rows as people count them in their files, the first few: "3, 8, 9 and 12 more"; with the
-        file's name where there are several.
+        """Rows as people count them in their files, the first few: "3, 8, 9 and 12 more".
+
+        With the file's name where there are several.
         """
         several = len({group.path for group in self._groups}) > 1
         words = []
         for row in rows[:3].tolist():
-            place = int(np.searchsorted(self._first, row, side="right")) - 1
-            group, own = self._groups[place], row - int(self._first[place])
+            index = int(np.searchsorted(self._first, row, side="right")) - 1
+            group, own = self._groups[index], row - int(self._first[index])
             number = group.row + own if isinstance(group.row, int) else int(group.row[own])
             words.append(f"{number + 1}" + (f" ({group.path.name})" if several else ""))
         return ", ".join(dict.fromkeys(words)) + (
@@ -183,7 +181,7 @@ class Scan:
                 group.held.select(columns).slice(at, PIECE) for at in range(0, group.rows, PIECE)
             )
         else:
-            pieces = reading.decode_group(
+            pieces = decode_group(
                 group.path, group.held, group.number, columns, PIECE, group.content
             )
         for piece in pieces:
@@ -215,12 +213,11 @@ def scan_table(path: pathlib.Path, table: str) -> Scan:
     Raises:
         StoreError: nothing there, unfinished, truncated, or not what the manifest says.
     """
-    return Scan(path, *_groups(reading.checked_files(path, table)), table)
+    return Scan(path, *_groups(manifests.checked_files(path, table)), table)
 
 
 def scan_parts(path: pathlib.Path, parts: Sequence[Part]) -> Scan:
-    """The rows of some files made elsewhere, file after file, with the columns that any of them
-    has.
+    """The rows of some files made elsewhere, file after file, with all columns that any has.
 
     Args:
         path: that they were asked for by.
@@ -243,7 +240,7 @@ def scan_parts(path: pathlib.Path, parts: Sequence[Part]) -> Scan:
                 )
             )
             continue
-        footer, _, content = reading.read_footer(part.path, None, part.content)
+        footer, _, content = manifests.read_footer(part.path, None, part.content)
         first = 0
         for number in range(footer.num_row_groups):
             rows = footer.row_group(number).num_rows
@@ -264,11 +261,11 @@ def _groups(
     names: list[list[str]] = []
     for path, expected in files.items():
         if reading.is_jsonl(path):
-            held = reading.read_foreign(path)
+            held = reading.read_external(path)
             groups.append(_Group(path, 0, len(held), held))
             names.append(held.column_names)
         else:
-            footer, there, content = reading.read_footer(path, expected)
+            footer, there, content = manifests.read_footer(path, expected)
             sizes = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
             groups += [
                 _Group(path, number, rows, footer, content) for number, rows in enumerate(sizes)

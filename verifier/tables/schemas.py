@@ -1,4 +1,4 @@
-"""The four tables of a run: their columns, types and keys. Knows no file."""
+"""The four tables of a run: their columns, types and keys."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ def _columns(types: dict[str, pa.DataType], nullable: tuple[str, ...] = ()) -> p
     )
 
 
-SCHEMA_VERSION = (
-    # of the tables below; goes into manifests, where nothing counts as 1. Raise it when a column
-    # changes its meaning or leaves
-    1
-)
+# Of the tables below; goes into manifests, where nothing counts as 1. Raise it when a column
+# changes its meaning or leaves.
+SCHEMA_VERSION = 1
 
 SCHEMAS: dict[str, pa.Schema] = {
     "problems": _columns(

@@ -1,7 +1,5 @@
 """A run's scored samples as one JSONL file, for other tools and for `rerank --samples`.
 
-Knows tables and fields; judges nothing.
-
 One object a line: `question`, `solution`, the gold `answer`, `extracted` (the answer found in the
 solution, or null), `correct`, `score` (null in a split that is not scored, for a sample beyond the
 verifier's context, or where it is no finite number), `problem_id`, `sample_id`, `split`, the ids of
@@ -26,9 +24,9 @@ from verifier.errors import TablesError
 from verifier.grading import corrections
 from verifier.system import atomic, paths
 from verifier.tables import joining, store
+from verifier.tables.parts import open_part, part_digest, parts_of
 from verifier.tables.provenance import reads_stored_tokens, refuse_stale, trained_on
-from verifier.tables.reading import open_part, part_digest, parts_of
-from verifier.tables.split_rows import reported
+from verifier.tables.stored_splits import reported
 
 AT_ONCE = 1 << 16  # samples that are held at a time; for each such lot the parts are read once
 _LINES = 1 << 10  # rows that are Python objects at a time
@@ -42,8 +40,9 @@ _LONG = ("tokens", "token_scores")
 
 
 def write_scored(root: pathlib.Path, file: pathlib.Path, token_scores: bool = False) -> int:
-    """Writes the held-out, test, greedy and further test samples of a workdir with their problems,
-    verdicts and scores.
+    """Writes all reported samples of a workdir with their problems, verdicts and scores.
+
+    Those are the held-out, test, greedy and further test samples.
 
     Args:
         root: the workdir.
@@ -97,16 +96,17 @@ def _folders(tables: pathlib.Path, split: str) -> dict[str, pathlib.Path]:
 
 
 def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[pa.Table]:
-    """The split's rows in lots of whole problems, by problem and sample; what is not scored has
-    null scores.
+    """The split's rows in lots of whole problems, by problem and sample.
+
+    What is not scored has null scores.
     """
     there = {
         name: folder for name, folder in folders.items() if name != "scores" or folder.is_dir()
     }
-    # checks whole files, too
+    # This checks whole files, too.
     keys = {name: store.read_table(folder, name, list(_KEY)) for name, folder in there.items()}
     for name in list(there)[1:]:
-        # samples beyond the verifier's context have no score
+        # Samples beyond the verifier's context have no score.
         unread = (store.read_manifest(there[name]) or {}).get("too_long", 0)
         if len(keys[name]) + unread != len(keys["samples"]):
             raise _other_rows(there, name)
@@ -116,7 +116,7 @@ def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[
         }
         joined = rows["samples"]
         for name in list(there)[1:]:
-            place = joining.places(joined, rows[name], name)
+            place = joining.matching_rows(joined, rows[name], name)
             if np.sum(place >= 0) != len(rows[name]):
                 raise _other_rows(there, name)
             of_samples = rows[name].take(pa.array(place, mask=place < 0))

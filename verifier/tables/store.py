@@ -1,7 +1,5 @@
 """Tables on disk: parts that are written whole, a manifest that is written last.
 
-Knows columns and files, not what they mean.
-
     tables/samples/split=test/
         unfinished.json       the settings, from the first moment until the table is finished; what
                               a new start must know to go on
@@ -34,27 +32,15 @@ from verifier.config import differences
 from verifier.errors import StoreError, WriteError
 from verifier.system import checksums
 from verifier.system.atomic import ASIDE, write_bytes
-from verifier.tables.reading import (
-    MANIFEST,
-    UNFINISHED,
-    duplicate_key,
-    number_of,
-    open_part,
-    part_digest,
-    part_name,
-    parts_of,
-    read_foreign,
-    read_manifest,
-    read_table,
-    refuse_other_schema,
-)
+from verifier.tables.manifests import MANIFEST, UNFINISHED, read_manifest, refuse_other_schema
+from verifier.tables.parts import number_of, open_part, part_digest, part_name, parts_of
+from verifier.tables.reading import duplicate_key, read_table
 from verifier.tables.schemas import SCHEMA_VERSION, SCHEMAS, key_of, schema_of
 
 __all__ = [
     "SCHEMAS",
     "StoreError",
     "TableWriter",
-    "read_foreign",
     "read_manifest",
     "read_table",
     "remove_table",
@@ -63,8 +49,9 @@ __all__ = [
 
 
 class TableWriter:
-    """Writes one split of a table, part by part; started again after a crash, it goes on after the
-    last whole part.
+    """Writes one split of a table, part by part.
+
+    Started again after a crash, it goes on after the last whole part.
 
     Attributes:
         notes: facts of problems, JSON-able, for whoever goes on after a crash; of the problems of a
@@ -106,7 +93,7 @@ class TableWriter:
                 f"{self.folder} holds a finished table; read it, or remove the folder to write "
                 "it anew"
             )
-        # of a crash in the middle of a write
+        # Left by a crash in the middle of a write.
         for left in self.folder.glob(f"*{ASIDE}") if process == 0 else ():
             left.unlink()
         self._claim(process)
@@ -125,8 +112,9 @@ class TableWriter:
         return set(self._present)
 
     def first_start(self, facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """What the first start noted of itself (None: nothing); where no part is there yet, this is
-        the first, with these `facts`.
+        """What the first start noted of itself; None: nothing.
+
+        Where no part is there yet, this is the first, with these `facts`.
         """
         if self._present:
             return self._unfinished.get("first_start")
@@ -163,7 +151,7 @@ class TableWriter:
         part = part_name(self._next, content)
         with self._safe(part):
             if self._process == 0:
-                # first: a part must not be there without them
+                # The notes come first: a part must not be there without them.
                 self._note(seconds=self.seconds(), notes=self.notes)
             write_bytes(self.folder / part, content)
         self._next += self._stride
@@ -204,9 +192,7 @@ class TableWriter:
         (self.folder / UNFINISHED).unlink(missing_ok=True)
 
     def _claim(self, process: int) -> None:
-        """Notes the settings before the first part, or checks them against those of the parts that
-        are there.
-        """
+        """Notes the settings before the first part, or checks them against those of the parts."""
         unfinished, parts = self.folder / UNFINISHED, parts_of(self.folder)
         if parts and not unfinished.exists():
             raise StoreError(
@@ -241,14 +227,14 @@ class TableWriter:
 
     def _as_table(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         names = set(self.schema.names)
-        for place, row in enumerate(rows):
+        for number, row in enumerate(rows):
             if row.keys() != names:
                 wrong = (
                     f"columns missing {sorted(names - row.keys())}, unknown "
                     f"{sorted(row.keys() - names)}"
                 )
                 raise StoreError(
-                    f"{self.folder}, row {place} of {len(rows)}: {wrong}; expected "
+                    f"{self.folder}, row {number} of {len(rows)}: {wrong}; expected "
                     f"{self.schema.names}"
                 )
         arrays = []
@@ -297,8 +283,9 @@ class TableWriter:
 
 
 def remove_table(folder: pathlib.Path) -> None:
-    """Removes one split of a table, its manifest first, so that a crash half way leaves no table
-    that looks finished.
+    """Removes one split of a table, its manifest first.
+
+    So a crash half way leaves no table that looks whole.
     """
     for path in (
         folder / MANIFEST,
@@ -310,8 +297,9 @@ def remove_table(folder: pathlib.Path) -> None:
 
 
 def table_id(manifest: Mapping[str, Any]) -> str:
-    """A short hash of a finished table's rows, by which what is made from them knows them again, in
-    whatever parts they lie.
+    """A short hash of a whole table's rows, in whatever parts they lie.
+
+    By it what is made from them knows them again.
     """
     return str(manifest["id"])
 
@@ -334,16 +322,14 @@ def _problem_digests(rows: pa.Table, table: str) -> dict[str, bytes]:
     for first, end in itertools.pairwise([0, *ends.tolist()]):
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as stream:
-            # a slice would keep the whole part's buffers
+            # A slice would keep the whole part's buffers.
             stream.write_table(rows.take(pa.array(range(first, end))).combine_chunks())
         digests[rows["problem_id"][first].as_py()] = hashlib.sha256(sink.getvalue()).digest()
     return digests
 
 
 def _content_id(digests: Mapping[str, bytes]) -> str:
-    """16 hex digits of a SHA-256 over all problems: neither the parts nor the order of the rows
-    changes it.
-    """
+    """16 hex digits of a SHA-256 over all problems, whatever their parts and order."""
     return hashlib.sha256(b"".join(digest for _, digest in sorted(digests.items()))).hexdigest()[
         :16
     ]

@@ -1,8 +1,7 @@
-"""What is kept of the verifier's values at a solution's tokens: a number for each way to put them
-together, and those at every tenth.
+"""What is kept of the verifier's values at a solution's tokens.
 
-Some seventy bytes a solution, made piece by piece; the values themselves stay on disk. Knows lists
-and lengths, no votes.
+That is a number for each way to put them together, and those at every tenth: some seventy bytes a
+solution, made piece by piece. The values themselves stay on disk.
 """
 
 from __future__ import annotations
@@ -14,18 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 TENTHS = range(1, 11)
-# columns: tokens that have a value; the values after each tenth of them
+# Columns: how many tokens have a value; the values after each tenth of them
 COUNT, AT_TENTHS = "value_count", "value_at_tenths"
 _AGGREGATE, _LOG = "value_{}", "value_log"
 _KEPT = ("mean", "min")
-# a value that counts in a product at least: squared error gives values below 0, and one of them
-# must not make all equal
+# The least that a value counts in a product: squared error gives values below 0, and one of them
+# must not make all equal.
 _FLOOR = 1e-6
 
 
 class Scores(NamedTuple):
-    """score_R: [rows] float64, NaN where a row has no token values; log_R: their logarithms where
-    they are products.
+    """score_R: [rows] float64; log_R: their logarithms where they are products.
+
+    Where a row has no token values, they are NaN.
     """
 
     score_R: np.ndarray
@@ -52,28 +52,29 @@ def aggregate(
     start = (np.cumsum(length_R) - length_R)[there_R]
     log_R = np.full(len(length_R), np.nan) if how == "product" else None
     if not len(start):
-        found = np.empty(0)
+        score = np.empty(0)
     elif how == "last":
-        found = value_N[start + length_R[there_R] - 1]
+        score = value_N[start + length_R[there_R] - 1]
     elif how == "mean":
-        found = np.add.reduceat(value_N, start, dtype=np.float64) / length_R[there_R]
+        score = np.add.reduceat(value_N, start, dtype=np.float64) / length_R[there_R]
     elif how == "min":
-        found = np.minimum.reduceat(value_N, start)
+        score = np.minimum.reduceat(value_N, start)
     elif how == "product":
         log = np.add.reduceat(np.log(np.clip(value_N.astype(np.float64), _FLOOR, 1.0)), start)
-        found, log_R = np.exp(log), spread(log, there_R)
+        score, log_R = np.exp(log), spread(log, there_R)
     else:
         assert how == "last_line" and last_line_N is not None, how
         count = np.add.reduceat(last_line_N, start, dtype=np.int64)
-        found = (
+        score = (
             np.add.reduceat(np.where(last_line_N, value_N, 0.0), start, dtype=np.float64) / count
         )
-    return Scores(spread(found, there_R), log_R)
+    return Scores(spread(score, there_R), log_R)
 
 
 def summarised(column: pa.ChunkedArray) -> dict[str, pa.Array]:
-    """The columns that are kept in the place of a list of token values a row; a row without one has
-    NaN in them, and the count 0.
+    """The columns that are kept in place of a list of token values a row.
+
+    A row without a list has NaN in them, and the count 0.
     """
     if not (pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type)):
         column = column.cast(pa.list_(pa.float64()))  # a file made elsewhere
@@ -81,8 +82,8 @@ def summarised(column: pa.ChunkedArray) -> dict[str, pa.Array]:
     there_R = length_R > 0
     at_R10 = np.full((len(length_R), len(TENTHS)), np.nan, value_N.dtype)
     start, length = (np.cumsum(length_R) - length_R)[there_R], length_R[there_R]
-    for place, tenth in enumerate(TENTHS):
-        at_R10[there_R, place] = value_N[start - (-tenth * length // 10) - 1]
+    for index, tenth in enumerate(TENTHS):
+        at_R10[there_R, index] = value_N[start - (-tenth * length // 10) - 1]
     return {
         COUNT: pa.array(length_R.astype(np.int32)),
         **{
@@ -108,16 +109,18 @@ def kept(rows: pa.Table, how: str) -> Scores:
 
 
 def at_tenths(rows: pa.Table) -> np.ndarray:
-    """[rows, 10] the values after each tenth of a solution's tokens: after number ceil(0.1 n),
-    ceil(0.2 n), ..., n of n.
+    """[rows, 10] the values after each tenth of a solution's tokens.
+
+    That is after number ceil(0.1 n), ceil(0.2 n), ..., n of n.
     """
     whole = rows[AT_TENTHS].combine_chunks()
     return whole.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), len(TENTHS))
 
 
 def not_finite(rows: pa.Table) -> np.ndarray:
-    """[rows] NaN or infinite where one of a row's token values is, else 0; 0 where nothing is known
-    of them.
+    """[rows] NaN or infinite where one of a row's token values is, else 0.
+
+    It is 0 where nothing is known of them.
     """
     if COUNT not in rows.column_names:
         return np.zeros(len(rows))
@@ -126,15 +129,16 @@ def not_finite(rows: pa.Table) -> np.ndarray:
 
 
 def ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """A list column as all its values one after the other [N] and the length of each list [rows]; a
-    missing list is an empty one.
+    """A list column as all its values in a row [N] and the length of each list [rows].
+
+    A missing list is an empty one.
     """
     length_R = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
     return pc.list_flatten(column).to_numpy(), length_R
 
 
-def spread(found: np.ndarray, there_R: np.ndarray, fill: float = np.nan) -> np.ndarray:
+def spread(values: np.ndarray, there_R: np.ndarray, fill: float = np.nan) -> np.ndarray:
     """Values of the rows that have any, among all rows; `fill` elsewhere."""
     out_R = np.full(len(there_R), fill)
-    out_R[there_R] = found
+    out_R[there_R] = values
     return out_R

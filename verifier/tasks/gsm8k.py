@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from verifier.errors import DataError
 from verifier.system import log
 from verifier.system.text_files import field, jsonl_rows
-from verifier.tables.reading import open_part
+from verifier.tables.parts import open_part
 from verifier.tasks.local_files import find_folder
 from verifier.tasks.word_problems import refuse_other_answer
 from verifier.text.problem import Problem, make_problem

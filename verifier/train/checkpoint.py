@@ -412,7 +412,7 @@ def _compared(tree: Any, there: Mapping[str, Any], path: pathlib.Path) -> dict[s
                 f"{name} has shape {tuple(there[name].shape)}, wanted {wanted[name].shape}"
             )
     if faults:
-        shown = "; ".join(sorted(faults, key=_natural)[:5])
+        shown = "; ".join(sorted(faults, key=paths.natural_order)[:5])
         raise CheckpointError(
             f"{path} is of another model ({len(faults)} arrays differ: {shown}); use the "
             "settings it was made with"
@@ -426,13 +426,6 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
         jax.local_devices()[0]
     )
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
-
-
-def _natural(text: str) -> list[Any]:
-    """Sort key that puts block 2 before block 10."""
-    return [
-        (0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text)
-    ]
 
 
 def _unflatten(tree: Tree, leaves: Mapping[str, Any]) -> Tree:
