@@ -18,6 +18,8 @@ from verifier.config.sections import (
     TokenizerConfig,
     TrainConfig,
     VerifyConfig,
+)
+from verifier.config.settings import (
     choices,
     differences,
     flatten,
