@@ -22,7 +22,8 @@ Seconds = Annotated[float, Range(0, 86_400, above=True)]
 Amount = Annotated[float, Range(0, 1_000_000)]
 Devices = Annotated[int, Range(1, 100_000, off=-1)]
 Grader = Literal["numeric", "paper", "strict", "flexible", "math_verify"]
-Source = Literal["generated", "gsm8k", "svamp", "asdiv", "multiarith"]
+ForTesting = Literal["svamp", "asdiv", "multiarith"]  # sources without training problems
+Source = Literal["generated", "gsm8k", ForTesting]
 Kind = Literal["chain", "price", "distance", "share", "backwards", "guess", "rectangle"]
 
 
@@ -57,7 +58,7 @@ class OodConfig:
     """
 
     # each is a split of its own, test_svamp and so on
-    sets: tuple[Literal["svamp", "asdiv", "multiarith", "gsm8k"], ...] = ()
+    sets: tuple[Literal[ForTesting, "gsm8k"], ...] = ()
     # their folders, in the order of `sets`; empty: each set's environment variable (SVAMP_DIR, ...)
     dirs: tuple[str, ...] = ()
     problems: Problems = 0  # of each set; 0: all there are

@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
+import typing
 from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 
-from verifier.config import DataConfig, OodConfig
+from verifier.config import DataConfig, ForTesting, OodConfig
 from verifier.errors import DataError
 from verifier.tables.schemas import SCHEMAS
 from verifier.tasks.asdiv import load_asdiv
@@ -42,7 +43,7 @@ SOURCES: dict[str, Source] = {
     "multiarith": lambda config, seed: load_multiarith(config.dir),
 }
 
-FOR_TESTING = ("svamp", "asdiv", "multiarith")  # they have no training problems
+FOR_TESTING = typing.get_args(ForTesting)
 
 
 def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
