@@ -152,7 +152,7 @@ class LoadedVerifier:
     ) -> Best:
         """The solution that the verifier scores highest; arguments and errors as `score`."""
         scores = [each.score for each in self.score(question, solutions, ended=ended)]
-        # the first of equal ones, as in `evaluate.rank`
+        # The first of equal ones, as in `evaluate.rank`.
         place = max(range(len(scores)), key=scores.__getitem__)
         return Best(solutions[place], place, scores[place])
 

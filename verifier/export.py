@@ -39,7 +39,7 @@ _TOKEN_SCORES = flags.DEFINE_bool(
 )
 flags.DEFINE_alias("token-scores", "token_scores")
 _ASIDE = f"export{atomic.ASIDE}"  # of the folder to write: a model lies there until it is whole
-# by which an earlier export is known
+# By which an earlier export is known.
 _SCORED_FIELDS = {"question", "solution", "extracted", "correct", "score", "split"}
 _USAGE = (
     "usage: python -m verifier.export --model=runs/NAME/generator --to=FOLDER, or "

@@ -244,7 +244,7 @@ def _workdir_of(path: pathlib.Path) -> pathlib.Path | None:
     """The workdir that a path to samples is, or lies in."""
     if not path.is_dir():
         return None
-    # links are not followed: a sweep's variants share results, but not a verifier or a name
+    # Links are not followed: a sweep's variants share results, but not a verifier or a name.
     above = paths.absolute(path).parents[:3]
     return next((root for root in (path, *above) if (root / "tables" / "samples").is_dir()), None)
 

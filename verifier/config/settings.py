@@ -35,7 +35,7 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
 
 
 def knobs() -> dict[str, Any]:
-    """What every knob takes, by its dotted path: the declared type, as `knob_types` reads it."""
+    """What every knob takes, by its dotted path: the declared type, as `kinds` reads it."""
     return assignments_lib.knobs(Config)
 
 
@@ -62,8 +62,9 @@ def flatten(tree: Config | Mapping[str, Any], prefix: str = "") -> dict[str, Any
 
 
 def settings_of(config: Config, *sections: str) -> dict[str, Any]:
-    """The knobs of the named sections and the named knobs (`seed`, `model.dtype`), flat: what a
-    stage's result depends on.
+    """The knobs of some sections, and some knobs by name (`model.dtype`), flat.
+
+    They are what the result of a stage depends on.
     """
     return {
         path: value
@@ -73,8 +74,10 @@ def settings_of(config: Config, *sections: str) -> dict[str, Any]:
 
 
 def gives_logits(settings: Mapping[str, Any]) -> bool:
-    """Whether a verifier's values are logits of a solution being right, not estimates of its label;
-    of settings by dotted path.
+    """Whether a verifier's values are logits of being right, not estimates of the label.
+
+    Args:
+        settings: by dotted path.
     """
     return settings["verify.value_loss"] == "bce"
 
@@ -93,9 +96,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def with_defaults(
     old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Stored settings, with those knobs of `new` that were not there yet when they were stored:
-    they acted as by default.
-    """
+    """Stored settings, with the knobs of `new` that came later: these acted as by default."""
     return {path: defaults[path] for path in new if path not in old and path in defaults} | dict(
         old
     )

@@ -55,7 +55,7 @@ def in_last_line(token_N: np.ndarray, length_R: np.ndarray, tokenizer: Tokenizer
     writes_N = np.array([bool(text.strip()) for text in texts], bool)[code_N]
     ends_line_N = np.array(["\n" in text for text in texts], bool)[code_N]
     begins_N = np.array([bool(text.rpartition("\n")[2].strip()) for text in texts], bool)[code_N]
-    # what it writes at its end is all of a new line
+    # What it writes at its end is all of a new line.
     inner_N = np.array(["\n" in text.rstrip() for text in texts], bool)[code_N]
     there = length_R > 0
     start_R, row_N, place_N = (
@@ -139,7 +139,7 @@ def _last_line_scores(split: SplitRows, tokenizer: Tokenizer) -> np.ndarray:
             f"{values_R[row]} token scores; expected as many: score these samples again"
         )
     _refuse_other_tokenizer(split, tokenizer)
-    # by row of the scores; those of no sample may have any
+    # By row of the scores; those of no sample may have any.
     last_S = np.ones(split.values.rows, np.int64)
     last_S[value_row_R] = last_R
 
@@ -203,7 +203,7 @@ def compare(
             how: _figures(_ranked(split, how, tokenizer), last_P, bootstrap) for how in AGGREGATIONS
         }
         if found["last"]:
-            # by definition: nothing is left to chance
+            # By definition: nothing is left to chance.
             found["last"]["difference_to_last"] = Estimate(value=0.0, ci95=[0.0, 0.0])
         out[name] = found
     return out

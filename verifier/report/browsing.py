@@ -17,7 +17,7 @@ from verifier.evaluate import rank
 from verifier.evaluate.candidates import Candidates
 from verifier.tables.split_rows import SplitRows
 
-# tokens of a solution and its text: the text that each adds; None: not known
+# Tokens of a solution and its text: the text that each adds; None: not known.
 TokenTexts = Callable[[list[int], str], list[str] | None]
 ROOM = 3_900_000  # bytes of JSON: with its charts and figures a page then stays below 5 MB
 _LISTED = 10_000  # problems at most that are in the list: some MB of a page, which a browser holds
@@ -86,7 +86,7 @@ def browsed(
     left = max(
         room - len(json.dumps(list(problems.values()), ensure_ascii=False).encode()), room // 4
     )
-    # every problem's first, then every problem's second, ...
+    # Every problem's first, then every problem's second, ...
     for turn in range(max(map(len, wanted.values()), default=0)):
         for place in chosen:
             solution = solutions.get((place, turn))

@@ -27,7 +27,7 @@ _QUESTION, _SOLUTION = (
     "Mia has 3 boxes of 4 pens. How many pens is that?",
     "That is 3*4 = <<3*4=12>>12 pens.\n#### 12",
 )
-# on somebody's disk: of no use to a reader, and private
+# On somebody's disk: of no use to a reader, and private.
 _PLACES = ("data.dir", "data.test_dir", "tokenizer.path", "pretrain.corpus")
 _WEIGHTS = ("model.weights", "verify.weights")
 _SECTIONS = {
@@ -57,7 +57,7 @@ def write_card(model: pathlib.Path, out: pathlib.Path) -> None:
 def render_card(model: pathlib.Path) -> str:
     """The card's text; arguments and errors as `write_card`."""
     model = paths.place(model)
-    # of a sweep: a link leads to another run's folder
+    # Of a sweep: a link leads to another run's folder.
     manifest, root = store.read_manifest(model), paths.absolute(model).parent
     if manifest is None:
         raise UserError(

@@ -43,7 +43,7 @@ def compare(
     html = comparison_page.render(
         found, datetime.date.today().strftime("%d %B %Y").lstrip("0"), _settings(roots)
     )
-    # the figures last: where they are, the rest is too
+    # The figures last: where they are, the rest is too.
     files = {"comparison.json": atomic.as_json(found), "index.html": html.encode()}
     files |= {
         f"{name}.svg": chart.render(standalone=True).encode()

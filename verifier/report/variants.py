@@ -24,11 +24,11 @@ from verifier.report import contestants
 from verifier.tables import store
 
 _NAMES = {key: name for key, name, _ in ROWS}
-# differences that the table shows
+# Differences that the table shows.
 _COMPARED = ("greedy_accuracy", "majority", "best_of_n", "oracle_pass_at_n")
 _SUBSETS = 100  # of a problem's samples, over which the votes of fewer samples are taken
 _JOBS = ("pretrain", "finetune", "verify")
-# prefixes of figures that are points of a curve: over N, and over N and k
+# Prefixes of figures that are points of a curve: over N, and over N and k.
 _CURVE, _VOTES = "verifier_at_k/", "votes/"
 
 
@@ -235,7 +235,7 @@ def _summary(
     ]
     apart = _over_seeds(pairs, shared)
     common = len(next(iter(apart.values()), ()))
-    # figures of shared samples are one figure, not two to compare
+    # Figures of shared samples are one figure, not two to compare.
     told = {name: column for name, column in apart.items() if column.any()}
     return {
         "n_problems": len(bootstrap.lot_P),

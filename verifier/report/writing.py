@@ -195,7 +195,7 @@ def write(
         result, {chart.title: chart.render() for chart in drawn.values()}, problems, about
     )
     out = paths.place(out)
-    # the figures last: where they are, the rest is too
+    # The figures last: where they are, the rest is too.
     files = {"metrics.json": atomic.as_json(result), "index.html": html.encode()}
     files |= {
         f"{name}.svg": chart.render(standalone=True).encode() for name, chart in drawn.items()
@@ -244,7 +244,7 @@ def _worked_out(
         figures[main]["top_k_vote_of"] = votes.result()
         return figures, problems.result()
     finally:
-        # after an error, or Ctrl-C, what is under way ends and the rest is not begun
+        # After an error, or Ctrl-C, what is under way ends and the rest is not begun.
         pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -40,8 +40,8 @@ def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
         WriteError: the file system refuses (a full disk, ...); what was written aside is removed
             and `path` is as it was.
     """
-    # an object store does it by itself, but takes what was written when the writer fails for whole,
-    # too
+    # An object store does it by itself, but takes what was written when the writer fails for whole,
+    # too.
     if paths.is_remote(path):
         content = io.BytesIO()
         yield content

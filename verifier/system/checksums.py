@@ -48,7 +48,7 @@ def of_folder(folder: pathlib.Path) -> dict[str, str]:
 def of_files(folder: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
     """The sum of each of some files of a folder, by name."""
     names = sorted(names)
-    # reading and hashing both let go of the interpreter
+    # Reading and hashing both let go of the interpreter.
     with concurrent.futures.ThreadPoolExecutor() as pool:
         return dict(zip(names, pool.map(lambda name: of_file(folder / name), names), strict=True))
 

@@ -24,8 +24,8 @@ import tqdm
 from verifier.system import atomic, paths, wandb_mirror
 
 LINE_SECONDS = 15.0  # between two progress lines where there is no terminal to draw a bar on
-# control characters but the tab and the end of a line, marks that turn the direction of writing,
-# halves of pairs
+# Control characters but the tab and the end of a line, marks that turn the direction of writing,
+# halves of pairs.
 _STEERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
@@ -85,8 +85,8 @@ def _write(stream: TextIO, message: str) -> None:
             file=stream,
             flush=True,
         )
-    # its reader has read enough, as `head` has; what is buffered goes nowhere, or Python would
-    # complain at its end
+    # Its reader has read enough, as `head` has; what is buffered goes nowhere, or Python would
+    # complain at its end.
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -183,7 +183,7 @@ class _Lines:
         self._path, self._text, self._written = path, text, time.monotonic()
         atomic.write_text(path, text)
         with atomic.refusals_of(path):
-            # nothing is left to be written later
+            # Nothing is left to be written later.
             self._file = None if paths.is_remote(path) else path.open("ab", buffering=0)
 
     def append(self, line: str) -> None:
@@ -209,7 +209,7 @@ class _Board:
     """
 
     def __init__(self, folder: pathlib.Path, first_step: int) -> None:
-        # here, because the offline tools import this module and need no protobuf
+        # Here, because the offline tools import this module and need no protobuf.
         from tensorboardX import event_file_writer, summary
         from tensorboardX.proto import event_pb2
 

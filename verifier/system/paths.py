@@ -39,7 +39,7 @@ def place(where: str | os.PathLike[str]) -> pathlib.Path:
             f"{text}: {scheme}:// needs the package {_PACKAGES[scheme]}: pip install "
             f"{_PACKAGES[scheme]}"
         )
-    # here, because it takes as long to import as all of an offline command's work on small tables
+    # Here, because it takes as long to import as all of an offline command's work on small tables.
     from etils import epath
 
     return cast(pathlib.Path, epath.Path(text))
@@ -54,7 +54,7 @@ def local(where: str | os.PathLike[str]) -> pathlib.Path:
     try:
         path = pathlib.Path(where).expanduser()
         path.exists()
-    # a home of nobody; a name that is too long; a null byte
+    # A home of nobody; a name that is too long; a null byte.
     except (RuntimeError, OSError, ValueError) as error:
         text = os.fspath(where)
         shown = text if len(text) <= 200 else f"{text[:200]}..."

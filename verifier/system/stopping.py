@@ -18,7 +18,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-# of a run that was asked to stop and can go on (sysexits.h: EX_TEMPFAIL, try again)
+# Of a run that was asked to stop and can go on (sysexits.h: EX_TEMPFAIL, try again).
 SAVED_STATUS = 75
 
 _asked = threading.Event()

@@ -9,7 +9,7 @@ from typing import Any
 
 from verifier.errors import DataError, UserError
 
-# the first line of what Git keeps in the place of a large file
+# The first line of what Git keeps in the place of a large file.
 _POINTER = b"version https://git-lfs"
 
 
@@ -69,7 +69,7 @@ def read_object(path: pathlib.Path, error: type[UserError] = UserError) -> dict[
     text = read_text(path, error)
     try:
         found = json.loads(text)
-    # numbers of too many digits are a ValueError, too
+    # Numbers of too many digits are a ValueError, too.
     except (ValueError, RecursionError) as fault:
         raise error(f"{path} is not JSON that can be read ({fault}); fetch it again") from fault
     if not isinstance(found, dict):
@@ -88,7 +88,7 @@ def read_json(path: pathlib.Path) -> Any:
         raise DataError(
             f"{path}, line {error.lineno}: not JSON ({error.msg}); fetch the file again"
         ) from error
-    # a number without end, objects in objects without end
+    # A number without end, objects in objects without end.
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: not JSON that can be read ({error}); fetch the file again"

@@ -61,7 +61,7 @@ class Mirror:
             settings["dir"] = str(folder)
         try:
             self._run = wandb.init(**settings, id=note.read_text(encoding="utf-8"), resume="allow")
-            # its own count of steps only rises: a step written again would be dropped
+            # Its own count of steps only rises: a step written again would be dropped.
             self._run.define_metric("*", step_metric="step")
         except wandb.Error as error:
             way_out = "run `wandb login`, set WANDB_MODE=offline, or leave log.wandb empty"

@@ -41,7 +41,7 @@ def _pairs(path: pathlib.Path) -> Iterator[tuple[str, str | None]]:
         raise DataError(
             f"{path}, line {error.position[0]}: not XML ({error}); fetch the file again"
         ) from error
-    # a file that cannot be read, or an encoding that nobody knows
+    # A file that cannot be read, or an encoding that nobody knows.
     except (OSError, LookupError, ValueError) as error:
         raise DataError(f"{path} cannot be read as XML ({error}); fetch the file again") from error
     for problem in root.iter("Problem"):

@@ -169,7 +169,7 @@ def _from_hub(name: str) -> pathlib.Path:
         return pathlib.Path(
             huggingface_hub.hf_hub_download(HUB_REPOSITORY, name, repo_type="dataset")
         )
-    # no network and no copy in the cache, no such file, a hub that refuses
+    # No network and no copy in the cache, no such file, a hub that refuses.
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(

@@ -24,7 +24,7 @@ _BESIDE = (
     "generation_config.json",
     "config.json",
 )
-# the largest vocabularies that are known have 2**18; each id is a row of the embedding
+# The largest vocabularies that are known have 2**18; each id is a row of the embedding.
 _MOST_IDS = 2**22
 _USUAL_ENDS = (
     "<|im_end|>",
@@ -67,7 +67,7 @@ class HuggingFaceTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
-        # which of them an id is written as would change from one reading to the next
+        # Which of them an id is written as would change from one reading to the next.
         if len(vocabulary) > len(set(vocabulary.values())):
             twice, count = collections.Counter(vocabulary.values()).most_common(1)[0]
             shared = ", ".join(
@@ -134,7 +134,7 @@ def read_huggingface(path: pathlib.Path) -> HuggingFaceTokenizer:
             beside[name] = text_files.read_object(file, TokenizerError)
     template = path.parent / "chat_template.jinja"
     inline = beside.get("tokenizer_config.json", {}).get("chat_template") or ""
-    # older ones list several, with names
+    # Older ones list several, with names.
     inline = inline if isinstance(inline, str) else json.dumps(inline, ensure_ascii=False)
     chat = text_files.read_text(template, TokenizerError) if template.is_file() else inline
     with Reading(str(path)):

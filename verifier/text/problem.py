@@ -17,7 +17,7 @@ class Problem:
 
     problem_id: str
     question: str
-    # the whole worked text, its last line `#### N` included; None where only the answer is known
+    # The whole worked text, its last line `#### N` included; None where only the answer is known.
     solution: str | None
     answer: str
     source: str

@@ -23,10 +23,10 @@ from verifier.system import atomic, text_files
 from verifier.text.pieces import byte_spans
 
 MODEL_FILE = "tokenizer.model"
-# how SentencePiece writes a space; in a text of its own it is spelt in bytes, else it would come
-# back as a space
+# How SentencePiece writes a space; in a text of its own it is spelt in bytes, else it would come
+# back as a space.
 _SPACE = "\u2581"
-# never merged with their neighbours: the marks that calculator and grader read
+# Never merged with their neighbours: the marks that calculator and grader read.
 _SYMBOLS = ("\n", "<<", ">>", "=", "####")
 _FIXED_PIECES = 2 + len(_SYMBOLS) + 256  # unknown, end, marks, bytes
 _TIKTOKEN_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")  # a piece in base64 and its rank
@@ -81,7 +81,7 @@ class SentencePieceTokenizer:
         """Ids of a text and the characters each belongs to."""
         ids = self.encode(text)
         spans = byte_spans(text, [self._bytes[token] for token in ids])
-        # a model that rewrites the text, or has no piece for a character: its own account of it
+        # A model that rewrites the text, or has no piece for a character: its own account of it.
         if spans is None:
             proto = self._processor.encode(text, out_type="proto")
             ids, spans = (

@@ -107,7 +107,7 @@ def same_ids(one: Tokenizer, other: Tokenizer) -> bool:
     same = same and all(
         one.token_text(token) == other.token_text(token) for token in range(one.vocab_size)
     )
-    # an export is read as another kind
+    # An export is read as another kind.
     return same and (type(one) is type(other) or _pieces(one) == _pieces(other))
 
 

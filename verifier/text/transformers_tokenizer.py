@@ -39,7 +39,7 @@ def save_for_transformers(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
     }
-    # else token types too, which no decoder takes
+    # Else token types too, which no decoder takes.
     config["model_input_names"] = ["input_ids", "attention_mask"]
     config |= {"eos_token": _name(made, tokenizer.end_id)} | (
         {"bos_token": start[0][0]} if start else {}
