@@ -127,7 +127,7 @@ def make_run(
         "top_k_vote_chosen": {**figure, "k": 5},
         "verifier": {"auroc": 0.9, "brier": None},
     }
-    hashed = card.run_of_workdir(root).config_hash
+    hashed = card.about_workdir(root).config_hash
     atomic.write_json(
         root / "report" / "metrics.json",
         {"splits": {"test": figures}, "config_hash": hashed, "seconds": {}},

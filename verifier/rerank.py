@@ -232,12 +232,12 @@ def rerank(
     check_aggregation(config.aggregation)
     splits = read(sources, label, config.allow_missing)
     root, scored_in = _workdir_of(sources.samples), _workdir_of(sources.scores or sources.samples)
-    run = writing.run_of_workdir(root) if root else writing.Run(name=sources.samples.stem)
-    if not other_generator and not run.settings.get("verify.other_generator"):
+    about = writing.about_workdir(root) if root else writing.About(name=sources.samples.stem)
+    if not other_generator and not about.settings.get("verify.other_generator"):
         provenance.refuse_other_generator(splits, scored_in / "verifier" if scored_in else None)
     if sources.tokenizer:
-        run = dataclasses.replace(run, tokenizer=load_tokenizer(sources.tokenizer))
-    return metrics.results_table(writing.write(splits, run, config, seed, out))
+        about = dataclasses.replace(about, tokenizer=load_tokenizer(sources.tokenizer))
+    return metrics.results_table(writing.write(splits, about, config, seed, out))
 
 
 def _workdir_of(path: pathlib.Path) -> pathlib.Path | None:

@@ -16,7 +16,7 @@ from verifier.errors import UserError
 from verifier.evaluate.metrics import ROWS
 from verifier.hf.files import is_hub_id
 from verifier.report.page import main_split
-from verifier.report.writing import Run, run_of_workdir
+from verifier.report.writing import About, about_workdir
 from verifier.system import atomic, paths
 from verifier.tables import store
 from verifier.tables.provenance import made_anew
@@ -64,8 +64,8 @@ def render_card(model: pathlib.Path) -> str:
             f"{model} has no manifest: give the folder of a trained model, such as "
             "runs/NAME/generator"
         )
-    run, kind = run_of_workdir(root), "verifier" if "head" in manifest else "generator"
-    settings = run.settings or {
+    about, kind = about_workdir(root), "verifier" if "head" in manifest else "generator"
+    settings = about.settings or {
         path: value for path, value in manifest["settings"].items() if "." in path
     }
     own = (
@@ -84,7 +84,7 @@ def render_card(model: pathlib.Path) -> str:
     return environment.get_template("card.md.jinja").render(
         kind=kind,
         verifier=kind == "verifier",
-        name=run.name if run.settings else root.name,
+        name=about.name if about.settings else root.name,
         id=manifest["id"],
         generator=manifest.get("generator"),
         logits=kind == "verifier" and gives_logits(manifest["settings"]),
@@ -95,9 +95,9 @@ def render_card(model: pathlib.Path) -> str:
         calculator=settings.get("sample.calculator", True),
         data=_data(root, settings),
         shape=_shape(manifest),
-        versions=_versions(run),
+        versions=_versions(about),
         settings=_changed(settings, kind, public),
-        **_figures(root, run, manifest, kind),
+        **_figures(root, about, manifest, kind),
     )
 
 
@@ -148,11 +148,13 @@ def _shape(manifest: Mapping[str, Any]) -> str:
     return sizes + (f", value head `{manifest['head']}`" if "head" in manifest else "")
 
 
-def _versions(run: Run) -> str:
+def _versions(about: About) -> str:
     facts = [
-        f"{name} {value}" for name, value in run.facts.items() if name in ("python", "jax", "flax")
+        f"{name} {value}"
+        for name, value in about.facts.items()
+        if name in ("python", "jax", "flax")
     ]
-    revision = [f"revision {run.facts['git revision']}"] if "git revision" in run.facts else []
+    revision = [f"revision {about.facts['git revision']}"] if "git revision" in about.facts else []
     return f"Made with {', '.join([*facts, *revision])}." if facts or revision else ""
 
 
@@ -203,7 +205,7 @@ def _changed(
 
 
 def _figures(
-    root: pathlib.Path, run: Run, manifest: Mapping[str, Any], kind: str
+    root: pathlib.Path, about: About, manifest: Mapping[str, Any], kind: str
 ) -> dict[str, Any]:
     """The report's figures, where they are of this model; none where they are not, or where that
     cannot be known.
@@ -224,7 +226,7 @@ def _figures(
     made = store.read_manifest(root / "tables" / table / f"split={split}") or {}
     if (
         made.get("settings", {}).get(kind) != manifest["id"]
-        or metrics.get("config_hash") != run.config_hash
+        or metrics.get("config_hash") != about.config_hash
         or made_anew(root, metrics)
     ):
         return {}

@@ -39,7 +39,7 @@ def read(
             f"{root}: {', '.join(anew)} were made anew after its report was written: run the "
             "stage report again"
         )
-    about = writing.run_of_workdir(root)
+    about = writing.about_workdir(root)
     judged = {
         split: figures for split, figures in metrics["splits"].items() if not split.endswith(GREEDY)
     }

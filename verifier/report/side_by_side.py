@@ -71,7 +71,7 @@ def _names(roots: Sequence[pathlib.Path]) -> list[str]:
 
 def _settings(roots: Sequence[pathlib.Path]) -> dict[str, list[Any]]:
     """The settings that are not the same in all runs."""
-    known = [writing.run_of_workdir(root).settings for root in roots]
+    known = [writing.about_workdir(root).settings for root in roots]
     paths = sorted({path for one in known for path in one})
     values = {path: [one.get(path) for one in known] for path in paths}
     return {path: row for path, row in values.items() if any(one != row[0] for one in row)}
