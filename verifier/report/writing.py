@@ -167,20 +167,8 @@ def write(
     }
     charts = _charts(figures, main, ranked[main])
     drawn = {name: chart for name, chart in charts.items() if chart}
-    html = page.render(
-        result,
-        {chart.title: chart.render() for chart in drawn.values()},
-        problems,
-        {
-            "name": about.name,
-            "date": datetime.date.today().strftime("%d %B %Y").lstrip("0"),
-            "grader": splits[main].grader,
-            "warnings": result["warnings"],
-            "notes": result["notes"],
-            "settings": about.settings,
-            "facts": about.facts,
-        },
-    )
+    svgs = {chart.title: chart.render() for chart in drawn.values()}
+    html = page.render(result, svgs, problems, _said(about, splits[main].grader, result))
     # The figures last: where they are, the rest is too.
     files = {"metrics.json": atomic.as_json(result), "index.html": html.encode()}
     files |= {
@@ -188,6 +176,19 @@ def write(
     }
     atomic.write_all(paths.place(out), files, stale=[f"{name}.svg" for name in charts])
     return result
+
+
+def _said(about: About, grader: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page says beside its figures, as `page.render` takes it."""
+    return {
+        "name": about.name,
+        "date": datetime.date.today().strftime("%d %B %Y").lstrip("0"),
+        "grader": grader,
+        "warnings": result["warnings"],
+        "notes": result["notes"],
+        "settings": about.settings,
+        "facts": about.facts,
+    }
 
 
 def _charts(
