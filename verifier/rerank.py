@@ -17,10 +17,9 @@ and `sample_id` are optional. All solutions are judged anew by --grader. The rep
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 from verifier.system import stopping
@@ -28,20 +27,21 @@ from verifier.system import stopping
 if __name__ == "__main__":
     stopping.listen(goes_on=False)  # before all that takes time to import
 
-import pyarrow as pa
 from absl import app, flags
 
 from verifier.config import LabelConfig, ReportConfig, kinds, knobs
 from verifier.errors import TablesError, UserError
 from verifier.evaluate import metrics
-from verifier.grading import corrections, graders
+from verifier.grading import graders
 from verifier.ingest import external, layouts
+from verifier.ingest.sources import Sources, read
 from verifier.report import writing
 from verifier.report.aggregation import AGGREGATIONS, check_aggregation
 from verifier.system import log, paths
-from verifier.tables import provenance, split_rows, store
-from verifier.tables.split_rows import Kept, SplitRows
+from verifier.tables import provenance
 from verifier.text.tokenizer import load_tokenizer
+
+__all__ = ["Sources", "read", "rerank"]
 
 _SAMPLES = flags.DEFINE_string(
     "samples",
@@ -103,113 +103,6 @@ _RESAMPLES = flags.DEFINE_integer(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Sources:
-    """Where samples, problems, scores and the tokenizer are (None: beside the samples, or in their
-    file), and how others' are read.
-    """
-
-    samples: pathlib.Path
-    problems: pathlib.Path | None = None
-    scores: pathlib.Path | None = None
-    tokenizer: pathlib.Path | None = None
-    how: external.Reading = external.AS_FOUND
-
-
-def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> dict[str, SplitRows]:
-    """Reads and judges samples, whatever kind of path they come from.
-
-    Args:
-        sources: the paths.
-        label: who judges every solution, and by which gold answers.
-        allow_missing: leave out samples without a score, or with NaN or inf, and count them.
-
-    Returns:
-        Rows by split: of this project's tables heldout, test and test_greedy; of other files all
-        splits they have.
-
-    Raises:
-        UserError: of the store, the tables or the grader; the message names file and row.
-    """
-    graders.check_grader(label.grader)
-    layouts.check_layout(sources.how.layout)
-    path, is_stored = sources.samples, _is_stored(sources.samples)
-    if is_stored:
-        samples, problems, scores = _stored(path, label.grader)
-    else:
-        samples, problems, scores = external.read_samples_file(
-            path, label.grader, allow_missing, sources.how
-        )
-    asked = sources.problems or (_beside(path) / "problems" if is_stored else None)
-    if sources.problems:
-        problems = _problems(sources.problems, sources.how)
-    if sources.scores:
-        scores = _scores(sources.scores, samples, allow_missing, sources.how)
-    if problems is None:
-        raise TablesError(
-            f"{path}: no field `answer` in it; the right answers must be there (or named: "
-            "--fields=answer=NAME), or in --problems=PATH"
-        )
-    gold = dict(
-        zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True)
-    )
-    fixed = corrections.corrected(gold)[1] if label.fix_labels else []
-    problems = corrections.with_answers(problems, fixed)
-    judged = functools.partial(
-        _judged, problems=problems, label=label, fixed=fixed, allow_missing=allow_missing
-    )
-    splits = {name: judged(name, rows, scores.get(name)) for name, rows in samples.items()}
-    return {
-        name: dataclasses.replace(rows, left_out=_left_out(asked, name, rows))
-        for name, rows in splits.items()
-    }
-
-
-def _judged(
-    name: str,
-    samples: Kept,
-    scores: Kept | None,
-    problems: pa.Table,
-    label: LabelConfig,
-    fixed: Sequence[Mapping[str, str]],
-    allow_missing: bool,
-) -> SplitRows:
-    """One split, judged anew; what was corrected in it and what could not be graded is said."""
-    split = split_rows.assemble(
-        samples, problems, label.grader, scores, allow_missing, label.grader_seconds
-    )
-    asked = set(split.candidates.problem_id_P.tolist())
-    own = [each for each in fixed if each["problem_id"] in asked]
-    for each in own:
-        log.say(
-            f"{name}: problem {each['problem_id']}: {each['new']}, not {each['old']} "
-            f"({each['reason']})"
-        )
-    if split.not_graded:
-        log.say(f"{name}: {graders.given_up(split.not_graded, label.grader, label.grader_seconds)}")
-    return dataclasses.replace(split, fixed_labels=own)
-
-
-def _left_out(problems: pathlib.Path | None, split: str, rows: SplitRows) -> int | None:
-    """How many problems of a split have no samples, as `tables.read_workdir` counts; None where the
-    problems know no such split.
-    """
-    if problems is None:
-        return None
-    name = f"split={split.removesuffix(metrics.GREEDY)}"
-    tried = (
-        root / name for root in (problems / "tables" / "problems", problems / "problems", problems)
-    )
-    folder = next((folder for folder in tried if folder.is_dir()), None)
-    return (
-        split_rows.left_out(
-            split, len(store.read_table(folder, "problems", ["problem_id"])), rows.candidates
-        )
-        if folder
-        else None
-    )
-
-
 def rerank(
     sources: Sources,
     out: pathlib.Path,
@@ -247,88 +140,6 @@ def _workdir_of(path: pathlib.Path) -> pathlib.Path | None:
     # Links are not followed: a sweep's variants share results, but not a verifier or a name.
     above = paths.absolute(path).parents[:3]
     return next((root for root in (path, *above) if (root / "tables" / "samples").is_dir()), None)
-
-
-def _stored(path: pathlib.Path, grader: str) -> external.Foreign:
-    """Samples of a workdir or table folder by split, with the problems and scores beside them."""
-    table, beside = _table(path), _beside(path)
-    one = table if table.name.startswith("split=") else None
-    folders = (
-        [one]
-        if one
-        else [
-            table / f"split={name}"
-            for name in split_rows.reported(table)
-            if (table / f"split={name}").is_dir()
-        ]
-    )
-    if not folders and any(table.glob("part-*.parquet")):
-        folders = [table]
-    if not folders:
-        raise TablesError(
-            f"{table}: no samples of {', '.join(split_rows.SPLITS)}, nor part-*.parquet; "
-            "expected a table of samples"
-        )
-    problems = beside / "problems"
-    samples, scores = {}, {}
-    for folder in folders:
-        name = folder.name.removeprefix("split=") if folder.name.startswith("split=") else "test"
-        samples[name] = split_rows.read_samples(folder, grader)
-        if (beside / "scores" / folder.name).is_dir():
-            sources = {"samples": folder, "verifier": beside.parent / "verifier"}
-            provenance.refuse_other_sources(beside / "scores" / folder.name, sources, "score")
-            scores[name] = split_rows.read_scores(beside / "scores" / folder.name)
-    return external.Foreign(samples, _problems(problems) if problems.is_dir() else None, scores)
-
-
-def _table(path: pathlib.Path) -> pathlib.Path:
-    return path / "tables" / "samples" if (path / "tables").is_dir() else path
-
-
-def _beside(path: pathlib.Path) -> pathlib.Path:
-    """The folder of the tables that belong to these samples: where they were asked for, not where a
-    sweep's link leads.
-    """
-    table = paths.absolute(_table(path))
-    return table.parent.parent if table.name.startswith("split=") else table.parent
-
-
-def _is_stored(path: pathlib.Path) -> bool:
-    """Whether a path is a workdir, or a table folder as this project writes them."""
-    if not path.is_dir():
-        return False
-    if (
-        (path / "tables").is_dir()
-        or path.name.startswith("split=")
-        or any(path.glob("split=*"))
-        or any(path.glob("*/split=*"))
-    ):
-        return True
-    whole = any((path / name).is_file() for name in (store.MANIFEST, store.UNFINISHED))
-    return whole or (any(path.glob("part-*.parquet")) and (path.parent / "problems").is_dir())
-
-
-def _problems(path: pathlib.Path, how: external.Reading = external.AS_FOUND) -> pa.Table:
-    if _is_stored(path):
-        return store.read_table(path, "problems", ["problem_id", "question", "answer"])
-    return external.read_problems_file(path, how)
-
-
-def _scores(
-    path: pathlib.Path, samples: Mapping[str, Kept], allow_missing: bool, how: external.Reading
-) -> dict[str, Kept]:
-    """Scores by split; a table without splits serves all of them."""
-    if not _is_stored(path):
-        read = external.read_scores_file(path, allow_missing, how)
-        return dict.fromkeys(samples, read[""]) if "" in read else read
-    root = path / "tables" / "scores" if (path / "tables").is_dir() else path
-    splits = list(root.glob("split=*"))
-    folders = {name: root / f"split={name}" if splits else root for name in samples}
-    there = {name: folder for name, folder in folders.items() if folder.is_dir()}
-    for name, folder in there.items():
-        provenance.refuse_other_sources(folder, {"samples": samples[name].scan.path}, "score")
-    kept = functools.cache(split_rows.read_scores)
-    return {name: kept(folder) for name, folder in there.items()}
 
 
 def _taken(flag: flags.FlagHolder[Any], knob: str) -> Any:
