@@ -1,5 +1,4 @@
-"""python -m verifier.rerank: ranks, votes and reports on stored samples, without JAX. Knows flags
-and paths; figures are evaluate's.
+"""python -m verifier.rerank: ranks, votes and reports on stored samples, without JAX.
 
     python -m verifier.rerank --samples=PATH [--problems=PATH] [--scores=PATH] [--out=DIR]
     [--ks=1,3,5,10] [--grader=numeric]
@@ -29,7 +28,8 @@ if __name__ == "__main__":
 
 from absl import app, flags
 
-from verifier.config import LabelConfig, ReportConfig, kinds, knobs
+from verifier.config import LabelConfig, ReportConfig
+from verifier.config import flags as knob_flags
 from verifier.errors import TablesError, UserError
 from verifier.evaluate import metrics
 from verifier.grading import graders
@@ -69,7 +69,7 @@ _OUT = flags.DEFINE_string(
 )
 _KS = flags.DEFINE_list("ks", ["1", "3", "5", "10"], "Sizes of top-k votes.")
 _GRADER = flags.DEFINE_string(
-    "grader", "numeric", f"Who judges the solutions: {', '.join(graders.NAMES)}."
+    "grader", LabelConfig.grader, f"Who judges the solutions: {', '.join(graders.NAMES)}."
 )
 _GRADER_SECONDS = flags.DEFINE_float(
     "grader_seconds",
@@ -80,7 +80,9 @@ _FIX_LABELS = flags.DEFINE_bool(
     "fix_labels", LabelConfig.fix_labels, "Correct known-wrong gold answers of GSM8K."
 )
 _AGGREGATION = flags.DEFINE_string(
-    "aggregation", "last", f"A solution's score out of its token values: {', '.join(AGGREGATIONS)}."
+    "aggregation",
+    ReportConfig.aggregation,
+    f"A solution's score out of its token values: {', '.join(AGGREGATIONS)}.",
 )
 _TOKENIZER = flags.DEFINE_string(
     "tokenizer",
@@ -142,28 +144,7 @@ def _workdir_of(path: pathlib.Path) -> pathlib.Path | None:
     return next((root for root in (path, *above) if (root / "tables" / "samples").is_dir()), None)
 
 
-def _taken(flag: flags.FlagHolder[Any], knob: str) -> Any:
-    """The value of a flag, where the knob of a run that it stands for takes it.
-
-    Raises:
-        TablesError: it does not; with what was expected.
-    """
-    declared, is_list = knobs()[knob], isinstance(flag.value, list)
-    text = ",".join(flag.value) if is_list else str(flag.value)
-    try:
-        value = kinds.parse(f"[{text}]" if is_list else text, declared)
-        reason = kinds.refusal(value, declared) or (
-            "expected a list of at least one" if value == () else ""
-        )
-    except ValueError as error:
-        reason = str(error)
-    if reason:
-        default = ",".join(flag.default) if is_list else flag.default
-        raise TablesError(f"--{flag.name}={text}: {reason}, such as --{flag.name}={default}")
-    return value
-
-
-def _place(flag: flags.FlagHolder[Any]) -> pathlib.Path:
+def _path(flag: flags.FlagHolder[Any]) -> pathlib.Path:
     if not flag.value.strip():
         raise TablesError(f"--{flag.name}= is empty: expected a path")
     return paths.place(flag.value)
@@ -180,23 +161,25 @@ def main(argv: Sequence[str]) -> None:
                 "--flag=value; --help lists them"
             )
         problems, scores, tokenizer = (
-            _place(flag) if flag.value is not None else None
+            _path(flag) if flag.value is not None else None
             for flag in (_PROBLEMS, _SCORES, _TOKENIZER)
         )
         config = ReportConfig(
-            ks=_taken(_KS, "report.ks"),
-            resamples=_taken(_RESAMPLES, "report.resamples"),
+            ks=knob_flags.value_of(_KS, "report.ks"),
+            resamples=knob_flags.value_of(_RESAMPLES, "report.resamples"),
             aggregation=cast(Any, _AGGREGATION.value),
             allow_missing=_ALLOW_MISSING.value,
         )
         how = external.Reading(_LAYOUT.value, layouts.parse_fields(_FIELDS.value))
-        out, sources = _place(_OUT), Sources(_place(_SAMPLES), problems, scores, tokenizer, how)
+        out, sources = _path(_OUT), Sources(_path(_SAMPLES), problems, scores, tokenizer, how)
         label = LabelConfig(
             cast(Any, _GRADER.value),
-            _taken(_GRADER_SECONDS, "label.grader_seconds"),
+            knob_flags.value_of(_GRADER_SECONDS, "label.grader_seconds"),
             _FIX_LABELS.value,
         )
-        table = rerank(sources, out, config, label, _taken(_SEED, "seed"), _OTHER_GENERATOR.value)
+        table = rerank(
+            sources, out, config, label, knob_flags.value_of(_SEED, "seed"), _OTHER_GENERATOR.value
+        )
     except UserError as error:
         log.complain(error)
         sys.exit(1)
