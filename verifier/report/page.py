@@ -17,6 +17,7 @@ import markupsafe
 
 from verifier.evaluate.caveats import too_few
 from verifier.evaluate.metrics import EXACT, HELDOUT, ROWS, counted, shows_exact
+from verifier.report.formatting import apart, duration, interval, percent, points
 
 _HERE = pathlib.Path(__file__).parent
 # others: oracle
@@ -96,10 +97,10 @@ def environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {
-        "percent": _percent,
-        "points": _points,
-        "interval": _interval,
-        "apart": _apart,
+        "percent": percent,
+        "points": points,
+        "interval": interval,
+        "apart": apart,
         "counted": counted,
     }
     return made
@@ -201,15 +202,15 @@ def _headline(split: Mapping[str, Any], main: str) -> str:
     if not gain:
         return (
             "These samples carry no scores: a majority vote solves "
-            f"{_percent(split['majority']['value'])} of the {main} problems."
+            f"{percent(split['majority']['value'])} of the {main} problems."
         )
     who = _METHOD_WORDS[best["method"]] if best else "best-of-n"
     value = (best or split["best_of_n"])["value"]
     verdict = _verdict(gain, "more than", "fewer than", "and cannot be told apart from")
     low, high = gain["ci95"]
-    by = f" ({_points(gain['value'])} points, 95% interval {_points(low)} to {_points(high)})"
+    by = f" ({points(gain['value'])} points, 95% interval {points(low)} to {points(high)})"
     choice = "Chosen on held-out problems, " if best else ""
-    start = f"{choice}{who} solves {_percent(value)} of the {main} problems, "
+    start = f"{choice}{who} solves {percent(value)} of the {main} problems, "
     return start[0].upper() + start[1:] + f"{verdict} the majority vote{by}."
 
 
@@ -306,42 +307,6 @@ def _setting(value: Any) -> str:
 def _seconds(seconds: Mapping[str, float]) -> list[dict[str, str]]:
     total = sum(seconds.values()) or 1.0
     return [
-        {"stage": stage, "words": _duration(spent), "width": f"{100 * spent / total:.2f}"}
+        {"stage": stage, "words": duration(spent), "width": f"{100 * spent / total:.2f}"}
         for stage, spent in seconds.items()
     ]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes} min {rest:02d} s"
-        if minutes < 60
-        else f"{minutes // 60} h {minutes % 60:02d} min"
-    )
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}%"
-
-
-def _interval(estimate: Mapping[str, Any]) -> str:
-    low, high = estimate["ci95"]
-    return f"{_percent(low)} \u2013 {_percent(high)}{_star(estimate)}"
-
-
-def _apart(estimate: Mapping[str, Any]) -> str:
-    """The interval of a difference."""
-    low, high = estimate["ci95"]
-    return f"{_points(low)} to {_points(high)}{_star(estimate)}"
-
-
-def _star(estimate: Mapping[str, Any]) -> str:
-    return "*" * (estimate.get("interval") == "exact")
-
-
-def _points(value: float) -> str:
-    """A signed number of points with a true minus sign; no sign before a zero."""
-    text = f"{100 * value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\u2212")
