@@ -26,16 +26,17 @@ def percent(value: float) -> str:
 def interval(estimate: Mapping[str, Any]) -> str:
     """The interval of a share, with a star where it is exact."""
     low, high = estimate["ci95"]
-    return f"{percent(low)} \u2013 {percent(high)}{_star(estimate)}"
+    return f"{percent(low)} \u2013 {percent(high)}{star(estimate)}"
 
 
 def apart(estimate: Mapping[str, Any]) -> str:
     """The interval of a difference in points, with a star where it is exact."""
     low, high = estimate["ci95"]
-    return f"{points(low)} to {points(high)}{_star(estimate)}"
+    return f"{points(low)} to {points(high)}{star(estimate)}"
 
 
-def _star(estimate: Mapping[str, Any]) -> str:
+def star(estimate: Mapping[str, Any]) -> str:
+    """What marks an exact interval; its words are `metrics.EXACT`."""
     return "*" * (estimate.get("interval") == "exact")
 
 
