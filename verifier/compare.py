@@ -1,7 +1,7 @@
 """python -m verifier.compare: two or more runs side by side on their shared problems, without JAX.
 
     python -m verifier.compare RUN1 RUN2 ... [--out=DIR] [--split=test] [--seed=0]
-    [--resamples=2000]
+        [--resamples=2000]
 
 A run is a workdir with `report/metrics.json` and its tables; the others are compared with the
 first. The page goes to ./comparison.
@@ -36,8 +36,10 @@ _RESAMPLES = flags.DEFINE_integer(
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs; what a user can mend ends as one line on stderr and exit status 1, everything else with
-    its traceback.
+    """Runs the comparison.
+
+    What a user can mend ends as one line on stderr and exit status 1, everything else with its
+    traceback.
     """
     try:
         out = paths.place(_OUT.value)

@@ -1,9 +1,9 @@
 """python -m verifier.rerank: ranks, votes and reports on stored samples, without JAX.
 
     python -m verifier.rerank --samples=PATH [--problems=PATH] [--scores=PATH] [--out=DIR]
-    [--ks=1,3,5,10] [--grader=numeric]
-        [--layout=auto] [--fields=question=problem,solution=completions] [--grader_seconds=5]
-        [--fix_labels] [--aggregation=last] [--tokenizer=PATH] [--allow-missing] [--other-generator]
+        [--ks=1,3,5,10] [--grader=numeric] [--grader_seconds=5] [--fix_labels]
+        [--layout=auto] [--fields=question=problem,solution=completions] [--aggregation=last]
+        [--tokenizer=PATH] [--allow-missing] [--other-generator]
 
 PATH is a workdir, a table folder (with its neighbours `problems` and `scores`, unless they are
 given), or a file made elsewhere, a folder or a quoted pattern of such files: Parquet, Arrow, CSV or
@@ -151,8 +151,10 @@ def _path(flag: flags.FlagHolder[Any]) -> pathlib.Path:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs; what a user can mend ends as one line on stderr and exit status 1, everything else with
-    its traceback.
+    """Runs the command.
+
+    What a user can mend ends as one line on stderr and exit status 1, everything else with its
+    traceback.
     """
     try:
         if len(argv) > 1 or _SAMPLES.value is None:

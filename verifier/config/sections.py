@@ -53,8 +53,9 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OodConfig:
-    """Further test sets, of other sources: sampled, labelled, scored and reported beside the test
-    problems. They serve no choice either.
+    """Further test sets, of other sources, which serve no choice either.
+
+    They are sampled, labelled, scored and reported beside the test problems.
     """
 
     # Each is a split of its own, test_svamp and so on.
@@ -98,8 +99,9 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """How the devices of all processes are laid out; the product of the three is their number, and
-    -1 stands for what is left.
+    """How the devices of all processes are laid out.
+
+    The product of the three is the number of devices, and -1 stands for what is left.
 
     Every stage computes the same on every mesh. `data` costs least and holds everything once a
     device; `fsdp` keeps a share of the model on each device and fetches the rest layer by layer;
@@ -155,8 +157,9 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PretrainConfig(TrainConfig):
-    """Extra language-model training before fine-tuning (Cobbe et al. 2021, section 4.3: with
-    dropout, for models trained without it).
+    """Extra language-model training before fine-tuning, with dropout.
+
+    For models that were trained without it (Cobbe et al. 2021, section 4.3).
     """
 
     epochs: Epochs = 0.0  # 0: none
@@ -168,8 +171,9 @@ class PretrainConfig(TrainConfig):
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
-    """The generator: cross-entropy on ground-truth solutions (Cobbe et al. 2021, section 4.1; 2
-    epochs for sampling, section 4.2).
+    """The generator: cross-entropy on ground-truth solutions (Cobbe et al. 2021, section 4.1).
+
+    2 epochs for sampling: section 4.2.
     """
 
     epochs: Epochs = 2.0  # 0: none
@@ -209,9 +213,7 @@ class LabelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class VerifyConfig(TrainConfig):
-    """The verifier: joint value and language-model loss (Cobbe et al. 2021, section 4.2 and
-    Appendix B).
-    """
+    """The verifier: value and language-model loss (Cobbe et al. 2021, section 4.2, Appendix B)."""
 
     # reserved_logit: gain and bias on a reserved token's logit
     head: Literal["reserved_logit", "linear"] = "reserved_logit"

@@ -21,8 +21,9 @@ from verifier.tables.split_rows import Kept, SplitRows
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """Where samples, problems, scores and the tokenizer are (None: beside the samples, or in their
-    file), and how others' are read.
+    """Where samples, problems, scores and the tokenizer are, and how others' files are read.
+
+    None: beside the samples, or in their file.
     """
 
     samples: pathlib.Path
@@ -107,8 +108,9 @@ def _judged(
 
 
 def _left_out(problems: pathlib.Path | None, split: str, rows: SplitRows) -> int | None:
-    """How many problems of a split have no samples, as `tables.read_workdir` counts; None where the
-    problems know no such split.
+    """How many problems of a split have no samples, as `split_rows.read_workdir` counts.
+
+    None where the problems know no such split.
     """
     if problems is None:
         return None
@@ -163,9 +165,7 @@ def _table(path: pathlib.Path) -> pathlib.Path:
 
 
 def _beside(path: pathlib.Path) -> pathlib.Path:
-    """The folder of the tables that belong to these samples: where they were asked for, not where a
-    sweep's link leads.
-    """
+    """The folder of the tables that belong to these samples, by the path that was asked for."""
     table = paths.absolute(_table(path))
     return table.parent.parent if table.name.startswith("split=") else table.parent
 

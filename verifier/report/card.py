@@ -1,6 +1,4 @@
-"""The model card of an exported model, out of what its run left: manifests, config.json,
-metrics.json. Knows words; computes nothing.
-"""
+"""The model card of an exported model, from its run's manifests, config.json and metrics.json."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ _QUESTION, _SOLUTION = (
     "That is 3*4 = <<3*4=12>>12 pens.\n#### 12",
 )
 # On somebody's disk: of no use to a reader, and private.
-_PLACES = ("data.dir", "data.test_dir", "tokenizer.path", "pretrain.corpus")
+_PRIVATE = ("data.dir", "data.test_dir", "tokenizer.path", "pretrain.corpus")
 _WEIGHTS = ("model.weights", "verify.weights")
 _SECTIONS = {
     "generator": ("pretrain", "finetune"),
@@ -39,8 +37,9 @@ _GENERATORS_OWN = ("greedy_accuracy", "mean_sample_accuracy", "majority", "oracl
 
 
 def write_card(model: pathlib.Path, out: pathlib.Path) -> None:
-    """Writes README.md with front matter as the Hugging Face hub reads it; the licence is left to
-    the user.
+    """Writes README.md with front matter as the Hugging Face hub reads it.
+
+    The licence is left to the user.
 
     Args:
         model: a model folder, alone or in its workdir, which tells the settings and the figures.
@@ -104,8 +103,9 @@ def render_card(model: pathlib.Path) -> str:
 def _of_the_hub(
     root: pathlib.Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> dict[str, str]:
-    """The weights that are known to come from the hub, by knob; all others may be places on
-    somebody's disk.
+    """The weights that are known to come from the hub, by knob.
+
+    All others may be paths on somebody's disk.
     """
     generator = (
         manifest if "head" not in manifest else store.read_manifest(root / "generator") or {}
@@ -191,7 +191,7 @@ def _changed(
 ) -> list[tuple[str, str]]:
     """The knobs of this model's stages that are not at their defaults, paths left out."""
     defaults, sections = flatten(Config()), (*_SHARED, *_SECTIONS[kind])
-    hidden = (*_PLACES, *(path for path in _WEIGHTS if path not in public))
+    hidden = (*_PRIVATE, *(path for path in _WEIGHTS if path not in public))
     changed = [
         path
         for path in settings
@@ -207,16 +207,14 @@ def _changed(
 def _figures(
     root: pathlib.Path, about: About, manifest: Mapping[str, Any], kind: str
 ) -> dict[str, Any]:
-    """The report's figures, where they are of this model; none where they are not, or where that
-    cannot be known.
-    """
+    """The report's figures, where they are known to be of this model; else none."""
     path = root / "report" / "metrics.json"
     if not path.is_file():
         return {}
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         split = main_split(metrics["splits"])
-        found = metrics["splits"][split]
+        figures = metrics["splits"][split]
     except (ValueError, KeyError, TypeError, StopIteration) as error:
         raise UserError(
             f"{path} is no report's metrics.json ({error}); make it anew (--stages=report), or "
@@ -230,22 +228,22 @@ def _figures(
         or made_anew(root, metrics)
     ):
         return {}
-    low, high = found["samples_per_problem"]["min"], found["samples_per_problem"]["max"]
+    low, high = figures["samples_per_problem"]["min"], figures["samples_per_problem"]["max"]
     rows = [
-        (key, label, found.get(key))
+        (key, label, figures.get(key))
         for key, label, _ in ROWS
         if kind == "verifier" or key in _GENERATORS_OWN
     ]
     return {
         "split": split,
-        "problems": found["n_problems"],
+        "problems": figures["n_problems"],
         "samples": f"{low:,}" if low == high else f"{low:,} to {high:,}",
         "figures": [
             (label + (f" (k={value['k']})" if "k" in value else ""), _interval(value))
             for _, label, value in rows
             if value
         ],
-        "ranking": _ranking(found.get("verifier")) if kind == "verifier" else [],
+        "ranking": _ranking(figures.get("verifier")) if kind == "verifier" else [],
     }
 
 

@@ -269,7 +269,7 @@ def _starred(
         "differences": [row["estimate"] for row in differences],
         "aggregations": [row[key] for row in rows for key in ("best_of_n", "difference_to_last")],
     }
-    return {name for name, shown in tables.items() if any(one and star(one) for one in shown)}
+    return {name for name, cells in tables.items() if any(one and star(one) for one in cells)}
 
 
 def _verdict(estimate: Mapping[str, Any], above: str, below: str, neither: str) -> str:

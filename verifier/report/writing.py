@@ -213,8 +213,7 @@ def _worked_out(
     config: ReportConfig,
     seed: int,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """All figures by split, those of the ranking and those that need its rows, and the problems
-    that the page shows.
+    """All figures by split, and the problems that the page shows.
 
     Threads share the work, for numpy and pyarrow let go of the interpreter; what takes longest
     comes first.
@@ -283,9 +282,7 @@ def _seconds(root: pathlib.Path) -> dict[str, float]:
 
 
 def _tokenizer(root: pathlib.Path) -> Tokenizer | None:
-    """The tokenizer saved with the generator, or with the verifier, which has the same; None where
-    there is none that can be read.
-    """
+    """The tokenizer saved with the generator, or with the verifier; None: none can be read."""
     for folder in (root / "generator", root / "verifier"):
         try:
             return load_tokenizer(folder)

@@ -1,5 +1,6 @@
-"""How the C library hands out memory: a step on a CPU asks for the same large arrays again and
-again, which its defaults are not for.
+"""How the C library hands out memory: what suits a step on a CPU.
+
+A step asks for the same large arrays again and again, which the library's defaults are not for.
 """
 
 from __future__ import annotations
@@ -32,9 +33,7 @@ _BEHIND = {**SETTINGS, "MALLOC_MMAP_MAX_": (-4, 65536)}
 
 
 def settle() -> None:
-    """Applies the settings to this process, but for those that its environment gives; nothing where
-    the C library is not glibc.
-    """
+    """Applies the settings to this process where its C library is glibc; the environment's stay."""
     _apply(SETTINGS)
 
 

@@ -45,7 +45,7 @@ def say(message: str) -> None:
 
 
 def tell(message: str) -> None:
-    """Prints what a command found to standard output."""
+    """Prints the results of a command to standard output."""
     _write(sys.stdout, message)
 
 
@@ -55,11 +55,12 @@ def complain(error: Exception) -> None:
 
 
 def printable(text: str) -> str:
-    """A text that may hold what files, paths and questions hold, with all that would steer a
-    terminal or hide in it written out.
+    """A text with all that would steer a terminal, or hide in it, written out.
+
+    It may hold what files, paths and questions hold.
     """
     return _STEERS.sub(
-        lambda found: found[0].encode("unicode_escape", "backslashreplace").decode(), text
+        lambda match: match[0].encode("unicode_escape", "backslashreplace").decode(), text
     )
 
 
@@ -78,8 +79,9 @@ def _write(stream: TextIO, message: str) -> None:
 
 
 def leave_out_remarks() -> None:
-    """Keeps off the terminal what JAX remarks of backends that this machine does not have ("Unable
-    to initialize backend 'tpu'").
+    """Keeps off the terminal what JAX remarks of backends that are not there.
+
+    Such as "Unable to initialize backend 'tpu'".
 
     A command of absl's shows every remark (INFO) by default. Warnings stay, such as of an
     accelerator that is there and not used; and JAX_DEBUG_LOG_MODULES=jax._src.xla_bridge shows all
@@ -89,9 +91,7 @@ def leave_out_remarks() -> None:
 
 
 class Progress:
-    """A bar with the time left on a terminal; elsewhere one plain line every 15 seconds and one at
-    the end.
-    """
+    """A bar with the time left on a terminal; elsewhere a line every 15 seconds."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Progress:
         self._clock = clock
         self._begin = self._last_line = clock()
         self._first = done
-        self._shown = ""
+        self._numbers = ""
         self._bar: Any = None
         if _speaker and self._stream.isatty():
             self._bar = tqdm.tqdm(
@@ -134,9 +134,9 @@ class Progress:
     def advance(self, units: int = 1, **numbers: float | str) -> None:
         """Counts `units` more as done and shows the numbers beside the bar."""
         self.done += units
-        self._shown = ", ".join(f"{name} {_short(value)}" for name, value in numbers.items())
+        self._numbers = ", ".join(f"{name} {_short(value)}" for name, value in numbers.items())
         if self._bar is not None:
-            self._bar.set_postfix_str(self._shown, refresh=False)
+            self._bar.set_postfix_str(self._numbers, refresh=False)
             self._bar.update(units)
         elif _speaker and self._clock() - self._last_line >= LINE_SECONDS:
             self._line()
@@ -166,7 +166,7 @@ class Progress:
         made = self.done - self._first
         left = _duration(elapsed * max(self.total - self.done, 0) / made) if made else "?"
         share = 100 * self.done // max(self.total, 1)
-        numbers = f", {self._shown}" if self._shown else ""
+        numbers = f", {self._numbers}" if self._numbers else ""
         times = f"{_duration(elapsed)} gone, {left} left"
         print(
             f"{self.description}: {self.done}/{self.total} {self.unit}s ({share}%), "

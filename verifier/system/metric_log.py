@@ -32,8 +32,9 @@ def mirror_to_wandb(project: str) -> None:
 
 
 class MetricLog:
-    """Numbers of one job by step, in `FOLDER/NAME.jsonl` (one object a line) and
-    `FOLDER/tensorboard/NAME`.
+    """Numbers of one job by step.
+
+    In `FOLDER/NAME.jsonl` (one object a line) and `FOLDER/tensorboard/NAME`.
 
     A line is on disk once `write` returns to the loop; behind gs:// and s3:// every 15 seconds, and
     without TensorBoard's file.
@@ -103,8 +104,9 @@ class MetricLog:
 
 
 class _Lines:
-    """A file that grows by lines, each on disk at once; an object store, which cannot append, gets
-    the whole text again now and then.
+    """A file that grows by lines, each on disk at once.
+
+    An object store, which cannot append, gets the whole text again now and then.
     """
 
     def __init__(self, path: pathlib.Path, text: str) -> None:
@@ -133,8 +135,9 @@ class _Lines:
 
 
 class _Board:
-    """TensorBoard's file, written in the caller's thread: where the disk is full, tensorboardX's
-    own writer would wait for ever.
+    """TensorBoard's file, written in the caller's thread.
+
+    Where the disk is full, tensorboardX's own writer would wait for ever.
     """
 
     def __init__(self, folder: pathlib.Path, first_step: int) -> None:

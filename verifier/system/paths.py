@@ -1,4 +1,4 @@
-"""Where files lie: on this machine, or behind gs:// and s3://. Knows no file's meaning."""
+"""Where files lie: on this machine, or behind gs:// and s3://."""
 
 from __future__ import annotations
 
@@ -57,18 +57,19 @@ def local(where: str | os.PathLike[str]) -> pathlib.Path:
     # A home of nobody; a name that is too long; a null byte.
     except (RuntimeError, OSError, ValueError) as error:
         text = os.fspath(where)
-        shown = text if len(text) <= 200 else f"{text[:200]}..."
+        short = text if len(text) <= 200 else f"{text[:200]}..."
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UserError(
-            f"{shown!r} is no path that can be looked up on this machine ({reason}); name "
+            f"{short!r} is no path that can be looked up on this machine ({reason}); name "
             "another one"
         ) from error
     return path
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Whether it lies behind an object store: a file is whole there or not there, cannot be
-    appended to, and nothing can be locked.
+    """Whether it lies behind an object store.
+
+    A file is whole there or not there, cannot be appended to, and nothing can be locked.
     """
     return "://" in os.fspath(path)
 
@@ -80,7 +81,7 @@ def size(path: pathlib.Path) -> int:
 
 
 def absolute(path: pathlib.Path) -> pathlib.Path:
-    """The same place, whatever the working directory."""
+    """The same path, whatever the working directory."""
     return path if is_remote(path) else path.absolute()
 
 

@@ -1,7 +1,5 @@
 """A job's numbers mirrored to Weights & Biases, where that is asked for.
 
-Knows the package's own calls and nothing of the job.
-
 Everything else is the package's: `WANDB_MODE=offline` keeps the numbers in `logs/wandb` for a later
 `wandb sync`, `WANDB_ENTITY` names the team, and so on (https://docs.wandb.ai, environment
 variables).

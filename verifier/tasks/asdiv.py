@@ -1,5 +1,6 @@
-"""ASDiv (Miao et al. 2020), for testing only: https://github.com/chaochun/nlu-asdiv-dataset,
-ASDiv.xml (CC BY-NC 4.0). No other set.
+"""ASDiv (Miao et al. 2020), for testing only.
+
+ASDiv.xml of https://github.com/chaochun/nlu-asdiv-dataset (CC BY-NC 4.0).
 
 Answers look like `9 (apples)`. Of 2,305 problems 2,084 have one number (2,083 distinct questions);
 several numbers, ratios, times and names are skipped.

@@ -1,7 +1,4 @@
-"""A tokenizer written so that transformers' AutoTokenizer gives the same ids.
-
-Knows files, not how ids come about.
-"""
+"""A tokenizer written so that transformers' AutoTokenizer gives the same ids."""
 
 from __future__ import annotations
 
