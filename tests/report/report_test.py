@@ -160,7 +160,7 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
     assert json.loads((root / "report" / "metrics.json").read_text()) == result
     (root / "report" / "mine.svg").write_text("mine")
     with pytest.MonkeyPatch.context() as patched:
-        # a report without one of its charts, in the folder of one that had it
+        # A report without one of its charts, in the folder of one that had it.
         patched.setattr(writing.heatmap, "votes", lambda _: None)
         writing.write_report(root, root / "report", CONFIG, seed=0)
     assert (
@@ -214,7 +214,7 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
         and 0 <= min(one["values"]) <= max(one["values"]) <= 100
         for one in solutions
     )
-    # a cut character is whole
+    # A cut character is whole.
     assert all(
         sum(one["lengths"]) == len(one["text"]) and one["lengths"][:2] == [0, 1]
         for one in solutions
@@ -231,7 +231,7 @@ def test_figures_do_not_depend_on_the_order_of_rows(tmp_path: pathlib.Path) -> N
         for root in (first, second)
     )
     for split in (*one.values(), *other.values()):
-        # which come first depends on the order of rows
+        # Which come first depends on the order of rows.
         split["grader_disagreement"].pop("examples")
     assert one == other
 
@@ -317,7 +317,7 @@ def test_tables_that_were_made_from_others_are_refused(tmp_path: pathlib.Path) -
             with pytest.raises(TablesError, match=refused):
                 read()
         if table == "labels":
-            # stored labels are of no concern
+            # Stored labels are of no concern.
             assert split_rows.read_workdir(root, ["test"], "numeric")["test"].grader == "numeric"
         checksums.write_sealed(path, manifest)
 

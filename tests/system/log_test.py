@@ -117,7 +117,7 @@ def test_on_a_terminal_a_bar_with_the_time_left():
 def test_a_missing_tpu_is_no_news_and_one_that_is_not_used_is(caplog):
     jax = importlib.util.find_spec("jax")
     source = (pathlib.Path(jax.origin).parent / "_src" / "xla_bridge.py").read_text()
-    # who says it, and under which name
+    # Who says it, and under which name.
     assert "Unable to initialize backend" in source and "getLogger(__name__)" in source
     bridge = logging.getLogger("jax._src.xla_bridge")
     before = bridge.level
