@@ -75,7 +75,7 @@ def naive(question: str, solution: str) -> np.ndarray:
     """The values after a solution's tokens, of one row read from its start."""
     prompt = TOKENIZER.encode(f"Q: {question}\nA: ")
     made, tokens = model(), [*prompt, *TOKENIZER.encode(solution), TOKENIZER.end_id]
-    # later tokens change nothing, and all rows are one program
+    # Later tokens change nothing, and all rows are one program.
     row = tokens + [0] * (ARCH.context - len(tokens))
     return np.asarray(made.values(hidden(made.backbone, [row]))[0, len(prompt) : len(tokens)])
 

@@ -77,7 +77,7 @@ def test_a_run_does_not_differ_from_itself(
     shutil.copytree(runs[0], tmp_path / "again")
     side_by_side.compare([runs[0], tmp_path / "again"], tmp_path / "out", "test", 50, 0)
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())["runs"][1]
-    # nothing is estimated of what is the same on every problem
+    # Nothing is estimated of what is the same on every problem.
     assert found["differences"] == {} != found["methods"]
 
 

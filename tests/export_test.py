@@ -127,7 +127,7 @@ def make_run(
         "top_k_vote_chosen": {**figure, "k": 5},
         "verifier": {"auroc": 0.9, "brier": None},
     }
-    hashed = card.run_of_workdir(root).config_hash
+    hashed = card.about_workdir(root).config_hash
     atomic.write_json(
         root / "report" / "metrics.json",
         {"splits": {"test": figures}, "config_hash": hashed, "seconds": {}},
@@ -407,7 +407,7 @@ def test_a_model_from_before_templates_were_noted_is_described_by_its_settings_o
 @pytest.mark.parametrize("weights", ["/home/somebody/weights", "somebody/else", "somebody/a-model"])
 def test_a_base_model_that_the_hub_is_not_known_to_have_is_not_named(tmp_path, hub, weights):
     (hub / "model.safetensors").unlink()
-    # another file than the one that was trained with
+    # Another file than the one that was trained with.
     (hub / "model.safetensors").symlink_to(hub / SUM[::-1])
     text = card.render_card(
         make_run(tmp_path / "run", settings=SETTINGS | {"model.weights": weights}) / "generator"
@@ -426,7 +426,7 @@ def test_a_killed_export_is_begun_anew_by_the_same_command(run, tmp_path, monkey
     out = tmp_path / "out"
     out.mkdir()
     with monkeypatch.context() as patch:
-        # nothing is tidied up after a kill
+        # Nothing is tidied up after a kill.
         patch.setattr(export.shutil, "rmtree", lambda *_, **__: None)
         if killed == "while it is written":
             patch.setattr(card, "write_card", die)

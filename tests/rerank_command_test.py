@@ -58,6 +58,7 @@ def test_the_command_runs_where_jax_cannot_be_imported(tmp_path: pathlib.Path) -
     )
 
 
+@pytest.mark.parametrize("command", ["rerank", "compare"])
 @pytest.mark.parametrize(
     ("flag", "takes"),
     [
@@ -66,27 +67,28 @@ def test_the_command_runs_where_jax_cannot_be_imported(tmp_path: pathlib.Path) -
         ("--seed=-1", "0 to 9,223,372,036,854,775,807"),
     ],
 )
-def test_flags_out_of_range_are_one_line(tmp_path: pathlib.Path, flag: str, takes: str) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "verifier.rerank",
-        f"--samples={write_jsonl(tmp_path / 's.jsonl', GOOD)}",
-        flag,
-    ]
+def test_flags_out_of_range_are_one_line(
+    tmp_path: pathlib.Path, command: str, flag: str, takes: str
+) -> None:
+    samples = write_jsonl(tmp_path / "s.jsonl", GOOD)
+    given = {"rerank": [f"--samples={samples}"], "compare": ["one", "two"]}[command]
     done = subprocess.run(
-        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        [sys.executable, "-m", f"verifier.{command}", *given, flag],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1 and done.stderr.startswith(
         f"error: {flag}: expected a whole number from {takes}, such as --"
     )
-    assert done.stderr.count("\n") == 1 and not (tmp_path / "rerank-report").exists()
+    assert done.stderr.count("\n") == 1 and sorted(tmp_path.iterdir()) == [samples]
 
 
 def test_an_empty_flag_is_no_folder_of_its_own() -> None:
     for name in ("out", "samples", "scores"):
         with pytest.raises(UserError, match=f"--{name}= is empty: expected a path"):
-            rerank._place(types.SimpleNamespace(name=name, value=" "))  # type: ignore[arg-type]
+            rerank._path(types.SimpleNamespace(name=name, value=" "))  # type: ignore[arg-type]
 
 
 def test_flags_of_several_words_may_be_written_with_dashes() -> None:

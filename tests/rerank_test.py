@@ -43,7 +43,7 @@ def one_file(root: pathlib.Path) -> pa.Table:
         root, "samples", ["problem_id", "sample_id", "solution", "split"]
     ).to_pylist():
         problem = gold[row["problem_id"]]
-        # greedy solutions take another's: only their verdict is used
+        # Greedy solutions take another's: only their verdict is used.
         score = scores[row["problem_id"], row["sample_id"]]
         rows.append(
             {**row, "score": score, "question": problem["question"], "answer": problem["answer"]}
@@ -77,10 +77,10 @@ def test_workdir_parquet_and_jsonl_give_the_same_figures(tmp_path: pathlib.Path)
     for name, sources in paths.items():
         found, wanted = figures(sources, tmp_path / name), json.loads(json.dumps(expected))
         for split in (*found.values(), *wanted.values()):
-            # which come first depends on the order of rows
+            # Which come first depends on the order of rows.
             split["grader_disagreement"].pop("examples")
             split.pop("left_out")  # only a table of problems tells
-        # without tokens
+        # Without tokens.
         for split, expected_split in (
             (found[split], wanted[split]) for split in wanted if name != "folder"
         ):
@@ -289,7 +289,7 @@ def test_token_scores_of_a_scores_file_take_the_place_of_the_samples_own(
         {**row, "solution": f"#### {n}", "tokens": [1, 2], "token_scores": [0.1, 0.5 - n / 10]}
         for n, row in enumerate(GOOD)
     ]
-    # the right one is in the middle of both orders
+    # The right one is in the middle of both orders.
     samples = write_jsonl(tmp_path / "s.jsonl", own)
     apart = write_jsonl(
         tmp_path / "c.jsonl",
@@ -386,7 +386,7 @@ def test_samples_of_another_generator_are_refused_unless_asked_for(tmp_path: pat
         root / "config.json",
         saved | {"settings": saved["settings"] | {"verify.other_generator": True}},
     )
-    # the run itself was asked for it
+    # The run itself was asked for it.
     assert figures(Sources(root), tmp_path / "out")["test"]["best_of_n"]
 
 

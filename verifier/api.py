@@ -1,11 +1,12 @@
-"""A trained verifier in somebody's own program: its folder loaded, solutions scored, the best one
-chosen. Knows no run and no flags.
+"""A trained verifier in somebody's own program: loaded, solutions scored, the best one chosen.
 
     from verifier import api
 
-    v = api.load("runs/NAME/verifier") print([each.score for each in v.score("How many legs have 3
-    cats?", ["3*4=12\\n#### 12", "3+4=7\\n#### 7"])]) print(v.best("How many legs have 3 cats?",
-    ["3*4=12\\n#### 12", "3+4=7\\n#### 7"]).solution)
+    v = api.load("runs/NAME/verifier")
+    question = "How many legs have 3 cats?"
+    solutions = ["3*4=12\\n#### 12", "3+4=7\\n#### 7"]
+    print([each.score for each in v.score(question, solutions)])
+    print(v.best(question, solutions).solution)
 
 The numbers are those of the stage `score` where a solution is given as the stage read it: by the
 ids of its tokens or, for a verifier with tokens of its own, by its text and whether it had `ended`.
@@ -32,9 +33,7 @@ _SHOWN = 60  # characters of a question in a message
 
 
 class ApiError(UserError):
-    """A folder that holds no verifier, or what cannot be scored; the message shows it and the way
-    out.
-    """
+    """A folder that holds no verifier, or what cannot be scored; the message shows the way out."""
 
 
 class Scored(NamedTuple):
@@ -61,13 +60,13 @@ class Best(NamedTuple):
 class LoadedVerifier:
     """A verifier that is ready to read. Make one with `load`."""
 
-    def __init__(self, found: model_folder.Saved, template: Template, rows: int) -> None:
+    def __init__(self, saved: model_folder.Saved, template: Template, rows: int) -> None:
         """`rows`: see `load`."""
-        self.id, self.tokenizer, self.template = found.id, found.tokenizer, template
+        self.id, self.tokenizer, self.template = saved.id, saved.tokenizer, template
         self._model, self._rows, self._squash = (
-            found.model,
+            saved.model,
             rows,
-            model_folder.gives_logits(found.manifest),
+            model_folder.gives_logits(saved.manifest),
         )
 
     def score(
@@ -112,8 +111,9 @@ class LoadedVerifier:
         *,
         ended: bool | Sequence[bool | Sequence[bool]] = True,
     ) -> list[list[Scored]]:
-        """Scores solutions of many problems, read together: every new number of rows or length of
-        text costs a compilation.
+        """Scores solutions of many problems, read together.
+
+        Every new number of rows or length of text costs a compilation.
 
         Args:
             asked: questions with their solutions, both as in `score`.
@@ -128,20 +128,20 @@ class LoadedVerifier:
         if not asked:
             raise ApiError("there is nothing to score: give at least one (question, solutions)")
         problems = [
-            self._encoded(str(place), *each, of)
-            for place, (each, of) in enumerate(zip(asked, _each(ended, asked), strict=True))
+            self._encoded(str(index), *each, of)
+            for index, (each, of) in enumerate(zip(asked, _each(ended, asked), strict=True))
         ]
-        found: list[list[Scored]] = [[] for _ in asked]
+        scored: list[list[Scored]] = [[] for _ in asked]
         for rows in score_samples(
             self._model, problems, ScoreConfig(rows=self._rows), self.id, self._squash
         ):
-            place = int(rows[0]["problem_id"])
-            tokens = problems[place].tokens
-            found[place] = [
+            index = int(rows[0]["problem_id"])
+            tokens = problems[index].tokens
+            scored[index] = [
                 Scored(row["score"], row["token_scores"], list(tokens[row["sample_id"]]))
                 for row in rows
             ]
-        return found
+        return scored
 
     def best(
         self,
@@ -152,9 +152,9 @@ class LoadedVerifier:
     ) -> Best:
         """The solution that the verifier scores highest; arguments and errors as `score`."""
         scores = [each.score for each in self.score(question, solutions, ended=ended)]
-        # the first of equal ones, as in `evaluate.rank`
-        place = max(range(len(scores)), key=scores.__getitem__)
-        return Best(solutions[place], place, scores[place])
+        # The first of equal ones, as in `evaluate.rank`.
+        index = max(range(len(scores)), key=scores.__getitem__)
+        return Best(solutions[index], index, scores[index])
 
     def _encoded(
         self,
@@ -175,23 +175,23 @@ class LoadedVerifier:
             for solution, of in zip(solutions, _each(ended, solutions), strict=True)
         ]
         context = self._model.backbone.arch.context
-        for place, (solution, ids) in enumerate(zip(solutions, tokens, strict=True)):
+        for index, (solution, ids) in enumerate(zip(solutions, tokens, strict=True)):
             if not len(solution):
                 raise ApiError(
-                    f"{which}: solution {place} is empty, so there is nothing to judge; leave "
+                    f"{which}: solution {index} is empty, so there is nothing to judge; leave "
                     "it out"
                 )
             for token in ids:
                 if not 0 <= token < self.tokenizer.vocab_size:
                     known = f"the verifier's tokens are 0 to {self.tokenizer.vocab_size - 1}"
                     raise ApiError(
-                        f"{which}: solution {place} has the token {token}, but {known}; give "
+                        f"{which}: solution {index} has the token {token}, but {known}; give "
                         "its text, or ids of this tokenizer"
                     )
             if len(prompt) + len(ids) > context:
                 size = f"{len(prompt)} + {len(ids)} tokens with the question"
                 raise ApiError(
-                    f"{which}: solution {place} is too long: {size}, but the model's context "
+                    f"{which}: solution {index} is too long: {size}, but the model's context "
                     f"is {context}; leave it out"
                 )
             if isinstance(solution, str) and (read := self.tokenizer.decode(ids)) != solution:
@@ -200,7 +200,7 @@ class LoadedVerifier:
                     "of that; give the ids of its tokens"
                 )
                 warnings.warn(
-                    f"{which}: solution {place} is {solution[:_SHOWN]!r}, but {lost}", stacklevel=3
+                    f"{which}: solution {index} is {solution[:_SHOWN]!r}, but {lost}", stacklevel=3
                 )
         return Solutions(name, prompt, range(len(tokens)), tokens)
 
@@ -250,7 +250,7 @@ def load(
     if (folder / "verifier" / "manifest.json").is_file():
         raise ApiError(f"{folder} is a whole run: give its verifier, {folder / 'verifier'}")
     if (folder / "config.json").is_file():  # which no model folder of a run has
-        found = model_folder.load_export(folder, dtype)
+        saved = model_folder.load_export(folder, dtype)
     else:
         manifest = workdir.manifest_of(folder, "verify")
         if "head" not in manifest:
@@ -258,12 +258,12 @@ def load(
                 f"{folder} holds a generator, which has no value head: give the folder "
                 "`verifier` beside it"
             )
-        found = model_folder.load(folder, "verify", dtype or model_folder.dtype_of(manifest))
-    template = template or found.template
+        saved = model_folder.load(folder, "verify", dtype or model_folder.dtype_of(manifest))
+    template = template or saved.template
     if template is None:
         raise ApiError(
             f"{folder} does not tell how problems were put to the model: give load(..., "
             "template=Template(prompt, target)) of verifier.text.problem, with "
             "data.prompt_template and data.target_template of its run"
         )
-    return LoadedVerifier(found, template, rows)
+    return LoadedVerifier(saved, template, rows)

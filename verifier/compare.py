@@ -1,8 +1,7 @@
-"""python -m verifier.compare: two or more finished runs side by side on the problems they share,
-without JAX. Knows flags.
+"""python -m verifier.compare: two or more runs side by side on their shared problems, without JAX.
 
     python -m verifier.compare RUN1 RUN2 ... [--out=DIR] [--split=test] [--seed=0]
-    [--resamples=2000]
+        [--resamples=2000]
 
 A run is a workdir with `report/metrics.json` and its tables; the others are compared with the
 first. The page goes to ./comparison.
@@ -20,7 +19,8 @@ if __name__ == "__main__":
 
 from absl import app, flags
 
-from verifier.config import ReportConfig
+from verifier.config import Config, ReportConfig
+from verifier.config import flags as knob_flags
 from verifier.errors import UserError
 from verifier.report.side_by_side import compare
 from verifier.system import log, paths
@@ -29,15 +29,17 @@ _OUT = flags.DEFINE_string(
     "out", "comparison", "Folder for index.html, comparison.json and the charts."
 )
 _SPLIT = flags.DEFINE_string("split", "test", "Whose problems are compared.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the bootstrap and of drawn subsets.", lower_bound=0)
+_SEED = flags.DEFINE_integer("seed", Config.seed, "Of the bootstrap and of drawn subsets.")
 _RESAMPLES = flags.DEFINE_integer(
-    "resamples", ReportConfig.resamples, "Of the bootstrap over problems.", lower_bound=1
+    "resamples", ReportConfig.resamples, "Of the bootstrap over problems."
 )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs; what a user can mend ends as one line on stderr and exit status 1, everything else with
-    its traceback.
+    """Runs the comparison.
+
+    What a user can mend ends as one line on stderr and exit status 1, everything else with its
+    traceback.
     """
     try:
         out = paths.place(_OUT.value)
@@ -45,8 +47,8 @@ def main(argv: Sequence[str]) -> None:
             [paths.place(word) for word in argv[1:]],
             out,
             _SPLIT.value,
-            _RESAMPLES.value,
-            _SEED.value,
+            knob_flags.value_of(_RESAMPLES, "report.resamples"),
+            knob_flags.value_of(_SEED, "seed"),
         )
     except UserError as error:
         log.complain(error)

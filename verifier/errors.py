@@ -12,9 +12,7 @@ class UserError(ValueError):
 
 
 class Stopped(Exception):
-    """The run was asked to stop (SIGTERM or Ctrl-C), and what it had is saved; the message says
-    where.
-    """
+    """The run was asked to stop (SIGTERM, Ctrl-C) and has saved what it had, as it says."""
 
 
 class ConfigError(UserError):
@@ -30,27 +28,19 @@ class Damaged(UserError):
 
 
 class ProblemError(UserError):
-    """A problem or a template that is of no use; the message shows it and says what was
-    expected.
-    """
+    """A problem or a template that is of no use; the message says what was expected."""
 
 
 class TokenizerError(UserError):
-    """A tokenizer that is missing, unreadable, or cannot be trained; the message says what was
-    looked for and the way out.
-    """
+    """A tokenizer that is missing, unreadable, or cannot be trained."""
 
 
 class DataError(UserError):
-    """A data set that is missing, malformed or too small; the message says what was expected and
-    how to supply it.
-    """
+    """A data set that is missing, malformed or too small; the message says how to supply it."""
 
 
 class StoreError(UserError):
-    """A table on disk that is damaged, incomplete or not what was asked for; the message names the
-    file and what was expected.
-    """
+    """A table on disk that is damaged, incomplete or not what was asked for."""
 
 
 class TablesError(UserError):
@@ -58,27 +48,19 @@ class TablesError(UserError):
 
 
 class WorkdirError(UserError):
-    """A workdir whose results do not belong to the settings at hand, or that lacks what a stage
-    needs.
-    """
+    """A workdir with results of other settings, or without what a stage needs."""
 
 
 class WeightsError(UserError):
-    """Weights that cannot be found, read or expressed; the message names the file or field, what
-    was expected and the way out.
-    """
+    """Weights that cannot be found, read or expressed; the message names the file or field."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint that is missing, damaged or of another shape; the message names the folder and
-    the way out.
-    """
+    """A checkpoint that is missing, damaged or of another shape."""
 
 
 class Diverged(UserError):
-    """The loss, its gradient or an update is not finite; the message names the step, the last good
-    checkpoint and what to try.
-    """
+    """The loss, its gradient or an update is not finite; the last good checkpoint is named."""
 
 
 class GraderError(UserError):

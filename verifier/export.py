@@ -1,12 +1,11 @@
-"""python -m verifier.export: a trained model as a Hugging Face folder, or a run's scored samples as
-JSONL. Knows flags and paths.
+"""python -m verifier.export: a trained model for transformers, or a run's scored samples as JSONL.
 
-    python -m verifier.export --model=runs/NAME/generator --to=FOLDER
-        for AutoModelForCausalLM
-    python -m verifier.export --model=runs/NAME/verifier --to=FOLDER
-        for AutoModelForTokenClassification: a value after every token
-    python -m verifier.export --scored=runs/NAME --to=FILE.jsonl
-        question, solution, answer, correct, score (no JAX)
+python -m verifier.export --model=runs/NAME/generator --to=FOLDER
+    for AutoModelForCausalLM
+python -m verifier.export --model=runs/NAME/verifier --to=FOLDER
+    for AutoModelForTokenClassification: a value after every token
+python -m verifier.export --scored=runs/NAME --to=FILE.jsonl
+    question, solution, answer, correct, score (no JAX)
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _TOKEN_SCORES = flags.DEFINE_bool(
 )
 flags.DEFINE_alias("token-scores", "token_scores")
 _ASIDE = f"export{atomic.ASIDE}"  # of the folder to write: a model lies there until it is whole
-# by which an earlier export is known
+# By which an earlier export is known.
 _SCORED_FIELDS = {"question", "solution", "extracted", "correct", "score", "split"}
 _USAGE = (
     "usage: python -m verifier.export --model=runs/NAME/generator --to=FOLDER, or "
@@ -80,30 +79,31 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
     from verifier.system import checksums
     from verifier.text.transformers_tokenizer import save_for_transformers
 
-    found = model_folder.load(
+    saved = model_folder.load(
         model, "verify" if model.name == "verifier" else "finetune", "float32"
     )
-    size, end_id = found.tokenizer.vocab_size, found.tokenizer.end_id
+    size, end_id = saved.tokenizer.vocab_size, saved.tokenizer.end_id
     with _whole_folder(folder) as out:
-        if isinstance(found.model, Verifier):
+        if isinstance(saved.model, Verifier):
             logits, about = (
-                model_folder.gives_logits(found.manifest),
-                model_folder.about_export(found.manifest),
+                model_folder.gives_logits(saved.manifest),
+                model_folder.about_export(saved.manifest),
             )
             hf_verifier.save_verifier(
-                found.model, out, tokenizer_size=size, end_id=end_id, logits=logits, about=about
+                saved.model, out, tokenizer_size=size, end_id=end_id, logits=logits, about=about
             )
         else:
-            hf_weights.save_weights(found.model, out, tokenizer_size=size, end_id=end_id)
-        save_for_transformers(found.tokenizer, out)
+            hf_weights.save_weights(saved.model, out, tokenizer_size=size, end_id=end_id)
+        save_for_transformers(saved.tokenizer, out)
         card.write_card(model, out)
         checksums.write_sums(out)
 
 
 @contextlib.contextmanager
 def _whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A place in the folder to write to, whose files go to theirs once all are there; what else is
-    in the folder stays.
+    """A folder aside, within the one to write to, whose files take their names once all are there.
+
+    What else is in the folder stays.
 
     Killed while they go there, the folder has no config.json, by which others would take it for a
     model.
@@ -128,9 +128,7 @@ def _whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _folder_to_write(to: str | os.PathLike[str]) -> pathlib.Path:
-    """The folder, once it is known that nothing but an earlier export, whole or killed, is in
-    it.
-    """
+    """The folder, once it is known that nothing but an earlier export is in it, whole or killed."""
     if paths.is_remote(to):
         raise UserError(
             f"--to={to}: a model is exported to a folder of this machine: give one, and copy "
@@ -159,8 +157,9 @@ def _is_export(folder: pathlib.Path) -> bool:
 
 
 def _file_to_write(to: str) -> pathlib.Path:
-    """The file, once it is known that nothing but earlier scored samples would be lost; an empty
-    one loses nothing.
+    """The file, once it is known that nothing but earlier scored samples would be lost.
+
+    An empty one loses nothing.
     """
     file = paths.place(to)
     try:

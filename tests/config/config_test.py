@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from verifier import config as config_lib
+from verifier import errors
 from verifier.config import Config, differences, flatten, kinds, override, settings_of
 from verifier.config.checks import check, warnings
 from verifier.errors import ConfigError
@@ -290,5 +291,10 @@ def test_choices_by_name_are_those_that_the_knob_declares():
     assert set(config_lib.choices("data.kinds")) == set(generated.KINDS)
     assert config_lib.choices("data.name") == tuple(sources.SOURCES)
     assert set(config_lib.choices("data.test_name")) == {*sources.SOURCES, ""}
-    assert set(config_lib.choices("ood.sets")) == {*sources.FOR_TESTING, "gsm8k"}
+    assert config_lib.choices("ood.sets") == (*sources.FOR_TESTING, "gsm8k")
     assert config_lib.choices("label.grader") == graders.NAMES
+
+
+def test_the_errors_of_knobs_can_be_imported_beside_them():
+    assert config_lib.UserError is errors.UserError
+    assert config_lib.ConfigError is ConfigError

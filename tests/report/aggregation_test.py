@@ -201,7 +201,7 @@ def test_the_ranking_follows_the_aggregation(right: str, tmp_path: pathlib.Path)
     for how in AGGREGATIONS:
         config = ReportConfig(ks=(1,), resamples=10, show_problems=1, aggregation=how)
         result = writing.write(
-            {"test": split}, writing.Run("run", tokenizer=tokenizer), config, 0, tmp_path
+            {"test": split}, writing.About("run", tokenizer=tokenizer), config, 0, tmp_path
         )
         test = result["splits"]["test"]
         assert test["best_of_n"]["value"] == (how == right) and result["aggregation"] == how

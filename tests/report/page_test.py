@@ -19,6 +19,7 @@ from tests.browser import Browser, browser, needs_browser
 from tests.evaluate.held import assemble
 from tests.report.report_test import CONFIG as SMALL
 from tests.report.report_test import make_workdir
+from verifier.evaluate import results_table
 from verifier.report import browsing, page, writing
 from verifier.report.token_texts import token_texts
 from verifier.tables import store
@@ -271,7 +272,7 @@ def big_split(problems: int, samples: int) -> SplitRows:
 def test_a_large_page_stays_small_and_says_what_it_leaves_out(tmp_path: pathlib.Path) -> None:
     split = big_split(1319, 100)
     writing.write(
-        {"test": split}, writing.Run("large", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path
+        {"test": split}, writing.About("large", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path
     )
     path = tmp_path / "index.html"
     assert 2_000_000 < path.stat().st_size < 5_000_000
@@ -315,7 +316,7 @@ def test_a_page_lists_as_many_problems_as_it_can_hold_and_says_how_many(
     for problems in (40, 15, 1):
         split = big_split(problems, 5)
         writing.write(
-            {"test": split}, writing.Run("long", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path
+            {"test": split}, writing.About("long", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path
         )
         page_text = said[problems] = (tmp_path / "index.html").read_text()
         found = re.search(r'id="data">(.*?)</script>', page_text)
@@ -337,6 +338,41 @@ def test_a_page_lists_as_many_problems_as_it_can_hold_and_says_how_many(
         and "The only test problem is in this list" in said[1]
     )
     assert "clear of zero" not in said[1] and "clear of zero" in said[15]
+
+
+@pytest.mark.parametrize("table", ["Results", "Differences", "One score out of many"])
+def test_a_star_is_explained_below_the_table_that_has_it(
+    tmp_path: pathlib.Path, table: str
+) -> None:
+    root = make_workdir(tmp_path)
+    figures = writing.write_report(root, root / "report", CONFIG, seed=0)
+    _without_stars(figures)
+    split = figures["splits"]["test"]
+    starred = {
+        "Results": split["majority"],
+        "Differences": split["differences"]["best_of_n-majority"],
+        "One score out of many": split["aggregations"]["last"]["best_of_n"],
+    }[table]
+    starred["interval"] = "exact"
+    about = dict.fromkeys(("name", "date", "grader"), "") | {
+        "warnings": [],
+        "notes": [],
+        "settings": {},
+        "facts": {},
+    }
+    html = page.render(figures, {}, {"scored": True, "problems": []}, about)
+    sections = {text.partition("</h2>")[0]: text for text in html.split("<h2>")[1:]}
+    explained = [name for name, text in sections.items() if results_table.EXACT in text]
+    assert len(explained) == 1 and explained[0].startswith(table)
+    assert ("where they have a star" in sections["Results"]) == (table == "Results")
+
+
+def _without_stars(figures: Any) -> None:
+    """Takes every exact interval for one of resamples."""
+    if isinstance(figures, dict):
+        figures.pop("interval", None)
+        for inner in figures.values():
+            _without_stars(inner)
 
 
 @pytest.mark.parametrize("text", ["</script>", "<!--", "<SCRIPT", "a\u2028b", "\\u003c", '"'])

@@ -160,7 +160,7 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
     assert json.loads((root / "report" / "metrics.json").read_text()) == result
     (root / "report" / "mine.svg").write_text("mine")
     with pytest.MonkeyPatch.context() as patched:
-        # a report without one of its charts, in the folder of one that had it
+        # A report without one of its charts, in the folder of one that had it
         patched.setattr(writing.heatmap, "votes", lambda _: None)
         writing.write_report(root, root / "report", CONFIG, seed=0)
     assert (
@@ -214,7 +214,7 @@ def test_the_report_of_a_workdir(tmp_path: pathlib.Path) -> None:
         and 0 <= min(one["values"]) <= max(one["values"]) <= 100
         for one in solutions
     )
-    # a cut character is whole
+    # A cut character is whole
     assert all(
         sum(one["lengths"]) == len(one["text"]) and one["lengths"][:2] == [0, 1]
         for one in solutions
@@ -231,7 +231,7 @@ def test_figures_do_not_depend_on_the_order_of_rows(tmp_path: pathlib.Path) -> N
         for root in (first, second)
     )
     for split in (*one.values(), *other.values()):
-        # which come first depends on the order of rows
+        # Which come first depends on the order of rows
         split["grader_disagreement"].pop("examples")
     assert one == other
 
@@ -317,7 +317,7 @@ def test_tables_that_were_made_from_others_are_refused(tmp_path: pathlib.Path) -
             with pytest.raises(TablesError, match=refused):
                 read()
         if table == "labels":
-            # stored labels are of no concern
+            # Stored labels are of no concern
             assert stored_splits.read_workdir(root, ["test"], "numeric")["test"].grader == "numeric"
         checksums.write_sealed(path, manifest)
 
@@ -369,9 +369,9 @@ def test_relabelling_equals_grading_one_by_one() -> None:
 def test_a_broken_config_is_named(tmp_path, content, message):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(UserError, match=rf"{tmp_path}/config\.json.*{message}.*remove it"):
-        writing.run_of_workdir(tmp_path)
+        writing.about_workdir(tmp_path)
     (tmp_path / "config.json").unlink()
-    assert writing.run_of_workdir(tmp_path).settings == {}
+    assert writing.about_workdir(tmp_path).settings == {}
 
 
 def test_a_config_with_any_byte_changed_is_refused_or_says_the_same(tmp_path):
@@ -385,15 +385,15 @@ def test_a_config_with_any_byte_changed_is_refused_or_says_the_same(tmp_path):
     }
     path = tmp_path / "config.json"
     atomic.write_json(path, about)
-    unsealed = writing.run_of_workdir(tmp_path)
+    unsealed = writing.about_workdir(tmp_path)
     checksums.write_sealed(path, about)
     whole = path.read_bytes()
-    assert writing.run_of_workdir(tmp_path) == unsealed
+    assert writing.about_workdir(tmp_path) == unsealed
     refused = 0
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         try:
-            assert writing.run_of_workdir(tmp_path) == unsealed
+            assert writing.about_workdir(tmp_path) == unsealed
         except errors.Damaged:
             refused += 1
     assert refused > 0.8 * len(whole)  # between entries, other blanks are the same JSON
@@ -416,6 +416,6 @@ def test_a_page_colours_no_tokens_that_its_tokenizer_or_verifier_did_not_make(
     checksums.write_sealed(
         tmp_path / "tables/samples/split=test/manifest.json", {"settings": {"generator": "g0"}}
     )
-    assert writing.run_of_workdir(tmp_path).tokenizer is not None
+    assert writing.about_workdir(tmp_path).tokenizer is not None
     checksums.write_sealed(tmp_path / folder / "manifest.json", manifest)
-    assert writing.run_of_workdir(tmp_path).tokenizer is None
+    assert writing.about_workdir(tmp_path).tokenizer is None

@@ -52,7 +52,7 @@ def test_freed_memory_stays_where_the_settings_say_so():
 
     assert left(True) > 15 << 20
     assert left(False) < 2 << 20
-    # the environment goes first
+    # The environment goes first.
     assert left(True, MALLOC_TRIM_THRESHOLD_="131072", MALLOC_TOP_PAD_="0") < 2 << 20
 
 

@@ -12,7 +12,7 @@ import pytest
 from verifier import errors
 from verifier.errors import UserError
 from verifier.hf import files as hf_files
-from verifier.system import atomic, log
+from verifier.system import atomic, metric_log
 from verifier.text.tokenizer import ByteTokenizer
 
 
@@ -71,7 +71,7 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path):
             atomic.make_folder,
             lambda folder: atomic.write_bytes(folder / "a", b""),
             lambda folder: hf_files.write_folder(folder, {}, [], shard_bytes=1),
-            lambda folder: log.MetricLog(folder, "finetune"),
+            lambda folder: metric_log.MetricLog(folder, "finetune"),
             ByteTokenizer().save,
         ):
             with pytest.raises(errors.WriteError, match=message):

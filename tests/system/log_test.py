@@ -15,7 +15,7 @@ import types
 import pytest
 
 from verifier import errors
-from verifier.system import log
+from verifier.system import log, metric_log
 
 
 @pytest.fixture(autouse=True)
@@ -29,19 +29,19 @@ def lines(path):
 
 
 def test_a_line_is_on_disk_at_once(tmp_path):
-    with log.MetricLog(tmp_path, "finetune") as metrics:
+    with metric_log.MetricLog(tmp_path, "finetune") as metrics:
         metrics.write(1, {"loss": 0.5})
         assert lines(tmp_path / "finetune.jsonl") == [{"step": 1, "loss": 0.5}]
     assert list((tmp_path / "tensorboard/finetune").iterdir())
 
 
 def test_resume_drops_later_lines_and_a_torn_one(tmp_path):
-    with log.MetricLog(tmp_path, "finetune") as metrics:
+    with metric_log.MetricLog(tmp_path, "finetune") as metrics:
         for step in range(1, 6):
             metrics.write(step, {"loss": step})
     with (tmp_path / "finetune.jsonl").open("a") as file:
         file.write('{"step": 6, "lo')
-    with log.MetricLog(tmp_path, "finetune", first_step=4) as metrics:
+    with metric_log.MetricLog(tmp_path, "finetune", first_step=4) as metrics:
         metrics.write(4, {"loss": 40})
     assert [(line["step"], line["loss"]) for line in lines(tmp_path / "finetune.jsonl")] == [
         (1, 1),
@@ -49,13 +49,13 @@ def test_resume_drops_later_lines_and_a_torn_one(tmp_path):
         (3, 3),
         (4, 40),
     ]
-    with log.MetricLog(tmp_path, "finetune"):
+    with metric_log.MetricLog(tmp_path, "finetune"):
         pass
     assert lines(tmp_path / "finetune.jsonl") == []
 
 
 def test_numbers_that_json_has_no_word_for(tmp_path):
-    with log.MetricLog(tmp_path, "x") as metrics:
+    with metric_log.MetricLog(tmp_path, "x") as metrics:
         metrics.write(1, {"loss": float("nan"), "norm": float("inf"), "rate": 0.1})
     assert lines(tmp_path / "x.jsonl") == [{"step": 1, "loss": None, "norm": None, "rate": 0.1}]
 
@@ -63,7 +63,10 @@ def test_numbers_that_json_has_no_word_for(tmp_path):
 def test_other_processes_are_silent(tmp_path, capsys):
     log.set_process(1)
     log.say("hello")
-    with log.MetricLog(tmp_path / "logs", "x") as metrics, log.Progress(2, "step", "x") as progress:
+    with (
+        metric_log.MetricLog(tmp_path / "logs", "x") as metrics,
+        log.Progress(2, "step", "x") as progress,
+    ):
         metrics.write(1, {"loss": 1.0})
         progress.advance(2)
     assert not (tmp_path / "logs").exists() and capsys.readouterr().err == ""
@@ -114,7 +117,7 @@ def test_on_a_terminal_a_bar_with_the_time_left():
 def test_a_missing_tpu_is_no_news_and_one_that_is_not_used_is(caplog):
     jax = importlib.util.find_spec("jax")
     source = (pathlib.Path(jax.origin).parent / "_src" / "xla_bridge.py").read_text()
-    # who says it, and under which name
+    # Who says it, and under which name.
     assert "Unable to initialize backend" in source and "getLogger(__name__)" in source
     bridge = logging.getLogger("jax._src.xla_bridge")
     before = bridge.level
@@ -162,16 +165,16 @@ def fake_wandb(monkeypatch):
     made = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", made)
     yield made
-    log.mirror_to_wandb("")
+    metric_log.mirror_to_wandb("")
 
 
 def test_the_same_numbers_go_to_wandb_where_that_is_asked_for(tmp_path, fake_wandb):
     folder = tmp_path / "mine" / "logs"
-    with log.MetricLog(folder, "verify") as metrics:
+    with metric_log.MetricLog(folder, "verify") as metrics:
         metrics.write(1, {"loss": 1.0})
     assert not fake_wandb.begun
-    log.mirror_to_wandb("maths")
-    with log.MetricLog(folder, "verify") as metrics:
+    metric_log.mirror_to_wandb("maths")
+    with metric_log.MetricLog(folder, "verify") as metrics:
         for step in (1, 2):
             metrics.write(step, {"loss": step / 2, "norm": float("inf")})
     assert fake_wandb.lines == [
@@ -188,9 +191,9 @@ def test_the_same_numbers_go_to_wandb_where_that_is_asked_for(tmp_path, fake_wan
 
 
 def test_a_job_that_goes_on_keeps_its_wandb_run_and_a_new_one_gets_its_own(tmp_path, fake_wandb):
-    log.mirror_to_wandb("maths")
+    metric_log.mirror_to_wandb("maths")
     for name, first_step in (("verify", 0), ("verify", 3), ("finetune", 3), ("verify", 1)):
-        with log.MetricLog(tmp_path / "logs", name, first_step):
+        with metric_log.MetricLog(tmp_path / "logs", name, first_step):
             pass
     first, resumed, other, anew = (begun["id"] for begun in fake_wandb.begun)
     assert first == resumed and len({first, other, anew}) == 3
@@ -199,21 +202,21 @@ def test_a_job_that_goes_on_keeps_its_wandb_run_and_a_new_one_gets_its_own(tmp_p
 def test_a_wandb_that_is_missing_or_refuses_is_named_with_the_way_out(
     tmp_path, fake_wandb, monkeypatch
 ):
-    log.mirror_to_wandb("maths")
+    metric_log.mirror_to_wandb("maths")
     fake_wandb.refusal = "api_key not configured"
     with pytest.raises(
         errors.UserError, match=r"log.wandb='maths': .*api_key not configured.*WANDB_MODE=offline"
     ):
-        log.MetricLog(tmp_path, "verify")
+        metric_log.MetricLog(tmp_path, "verify")
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(errors.UserError, match=r"pip install wandb, or leave log.wandb empty"):
-        log.mirror_to_wandb("maths")
+        metric_log.mirror_to_wandb("maths")
 
 
 def test_only_the_first_process_speaks_to_wandb(tmp_path, fake_wandb):
-    log.mirror_to_wandb("maths")
+    metric_log.mirror_to_wandb("maths")
     log.set_process(1)
-    with log.MetricLog(tmp_path, "verify") as metrics:
+    with metric_log.MetricLog(tmp_path, "verify") as metrics:
         metrics.write(1, {"loss": 1.0})
     assert not fake_wandb.begun and not fake_wandb.lines
 

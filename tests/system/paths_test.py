@@ -9,7 +9,7 @@ from tests.stores import copy
 from tests.tables.store_test import sample
 from verifier import errors
 from verifier.errors import UserError
-from verifier.system import atomic, checksums, log, paths
+from verifier.system import atomic, checksums, metric_log, paths
 from verifier.tables import store
 from verifier.text.tokenizer import ByteTokenizer, load_tokenizer
 
@@ -63,7 +63,7 @@ def test_a_file_whose_writer_fails_is_not_there(bucket):
 
 def test_a_log_keeps_the_lines_before_the_step_it_goes_on_from(bucket):
     for first, last in ((0, 5), (4, 6)):
-        with log.MetricLog(bucket / "logs", "job", first) as metrics:
+        with metric_log.MetricLog(bucket / "logs", "job", first) as metrics:
             for step in range(first, last):
                 metrics.write(step, {"loss": float("nan") if step == 1 else step + first})
     lines = [json.loads(line) for line in (bucket / "logs/job.jsonl").read_text().splitlines()]

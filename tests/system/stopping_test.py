@@ -22,7 +22,7 @@ LOOP = (
     "    while not stopping.asked():\n"
     "        time.sleep(0.01)\n"
 )
-# one call that does not come back, as a compiler's
+# One call that does not come back, as a compiler's.
 BUSY = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)\n"
 DEAF = (
     "with stopping.saving():\n    stopping.asked()\n    print('ready', flush=True)\n    "
@@ -30,7 +30,7 @@ DEAF = (
 )
 COLLECTING = (
     "import gc\n"
-    # where an exception that a handler raises would be lost
+    # Where an exception that a handler raises would be lost.
     "gc.callbacks.append(lambda *_: time.sleep(0.001))\n"
     "print('ready', flush=True)\n"
     "while True:\n"

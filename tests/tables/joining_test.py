@@ -138,7 +138,7 @@ def test_what_is_left_out_is_as_if_it_had_not_been_drawn(tmp_path: pathlib.Path)
         "samples_without_score": 1,
         "samples_with_nan": 1,
     }
-    result = writing.write({"test": split}, writing.Run("run"), CONFIG, 0, tmp_path)
+    result = writing.write({"test": split}, writing.About("run"), CONFIG, 0, tmp_path)
     assert (
         result["splits"]["test"]["left_out"] == {"problems": 0, **split.missing}
         and result["splits"]["test"]["n_samples"] == 6

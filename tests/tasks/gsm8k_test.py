@@ -83,7 +83,7 @@ def test_all_sources_agree_whatever_their_row_order(folder, tmp_path, monkeypatc
     )
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     assert load_gsm8k(source="hub") == local
-    # a copy of the repository needs no such package
+    # A copy of the repository needs no such package.
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert load_gsm8k(str(tmp_path / "hub"), source="hub") == local
 

@@ -152,7 +152,7 @@ def _sentencepiece(folder: pathlib.Path, **settings) -> pathlib.Path:
 @pytest.mark.parametrize(
     ("settings", "lost"),
     [
-        # the trainer's own default
+        # The trainer's own default.
         ({"normalization_rule_name": "nmt_nfkc"}, r"'1\n2\n\n3\n' comes back as '1 2  3 '"),
         ({"normalization_rule_name": "nfkc_cf"}, "comes back as 'mia has 3 boxes'"),
         ({"byte_fallback": False, "vocab_size": 60}, "comes back as"),

@@ -313,7 +313,7 @@ def test_added_tokens_count(tmp_path):
 
 
 def test_an_end_token_spelt_out_in_a_text_is_only_letters(tmp_path):
-    # an added token that its file does not call special
+    # An added token that its file does not call special.
     tokenizer = load_tokenizer(_huggingface(tmp_path / "t", eos_token="<tool>"))
     assert tokenizer.end_id not in tokenizer.encode("<tool>")
     assert tokenizer.decode(tokenizer.encode("<tool>")) == "<tool>"

@@ -48,7 +48,7 @@ KINDS = {
     "sentencepiece": lambda: train_sentencepiece(TEXTS, 420),
     "unigram": lambda: foreign("unigram"),
 }
-# runs of spaces, as Gemma has them
+# Runs of spaces, as Gemma has them.
 KINDS["merges"] = lambda: foreign("bpe", ("\u2581\u2581", "\u2581\u2581\u2581", "####"))
 
 
@@ -98,7 +98,7 @@ def test_any_text_has_the_same_ids(pair, text):
     if foreign and made.decode(made.encode(text)) != text:
         return  # a foreign model that rewrites the text is compared on those that it leaves alone
     if foreign and sorted(again.encode(text)) == sorted(made.encode(text)):
-        # the same pieces in another order are as likely to a unigram model
+        # The same pieces in another order are as likely to a unigram model.
         assert again.decode(again.encode(text)) == text
     else:
         assert again.encode(text) == made.encode(text)

@@ -1,11 +1,15 @@
-"""Every knob of a run, with its range or choices: `Config` and its sections, and how they are set
-and compared.
+"""Every knob of a run, with its range or choices, and how knobs are set and compared.
+
+Experiments import from here; the errors that a knob can raise are at hand too.
 """
 
 from verifier.config.sections import (
     Config,
     DataConfig,
     FinetuneConfig,
+    ForTesting,
+    Grader,
+    Kind,
     LabelConfig,
     LogConfig,
     MeshConfig,
@@ -15,9 +19,12 @@ from verifier.config.sections import (
     ReportConfig,
     SampleConfig,
     ScoreConfig,
+    Source,
     TokenizerConfig,
     TrainConfig,
     VerifyConfig,
+)
+from verifier.config.settings import (
     choices,
     differences,
     flatten,
@@ -27,11 +34,16 @@ from verifier.config.sections import (
     settings_of,
     with_defaults,
 )
+from verifier.errors import ConfigError, UserError
 
 __all__ = [
     "Config",
+    "ConfigError",
     "DataConfig",
     "FinetuneConfig",
+    "ForTesting",
+    "Grader",
+    "Kind",
     "LabelConfig",
     "LogConfig",
     "MeshConfig",
@@ -41,8 +53,10 @@ __all__ = [
     "ReportConfig",
     "SampleConfig",
     "ScoreConfig",
+    "Source",
     "TokenizerConfig",
     "TrainConfig",
+    "UserError",
     "VerifyConfig",
     "choices",
     "differences",

@@ -1,6 +1,6 @@
 """`section.knob=value` assignments to a tree of frozen dataclasses.
 
-Knows no knob by name; what one takes is `knob_types`'s.
+What a knob takes is `kinds`'s.
 """
 
 from __future__ import annotations
@@ -24,21 +24,19 @@ def _declared(tree: Any) -> dict[str, Any]:
 
 @functools.cache
 def knobs(tree: Any) -> dict[str, Any]:
-    """What every knob of a dataclass, and of those that are its fields, takes: the declared type by
-    dotted path.
-    """
-    found: dict[str, Any] = {}
+    """The declared type of every knob of a dataclass and of its sections, by dotted path."""
+    takes: dict[str, Any] = {}
     for name, declared in _declared(tree).items():
         if dataclasses.is_dataclass(declared):
             section: Any = declared
-            found |= {f"{name}.{path}": kind for path, kind in knobs(section).items()}
+            takes |= {f"{name}.{path}": kind for path, kind in knobs(section).items()}
         else:
-            found[name] = declared
-    return found
+            takes[name] = declared
+    return takes
 
 
 def assigned(tree: Tree, assignments: Iterable[str]) -> Tree:
-    """A new tree with the assignments applied in order, all values settled in their declared types.
+    """A new tree with the assignments applied in order, all values in their declared types.
 
     Raises:
         ValueError: what is wrong with an assignment or with a value of the tree, and what was
@@ -48,12 +46,12 @@ def assigned(tree: Tree, assignments: Iterable[str]) -> Tree:
     known, values = knobs(kind), settled(tree)
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
-        given = f"--set {kinds.shown(assignment)}"
+        given = f"--set {kinds.shortened(assignment)}"
         if not equals:
             raise ValueError(f"{given}: expected path=value, such as sample.temperature=0.7")
         if path not in known:
             raise ValueError(
-                f"{given}: there is no knob {kinds.shown(path)}; nearest: "
+                f"{given}: there is no knob {kinds.shortened(path)}; nearest: "
                 f"{', '.join(nearest(path, known))}"
             )
         try:
@@ -77,13 +75,12 @@ def settled(tree: object, prefix: str = "") -> dict[str, Any]:
             try:
                 values[path] = kinds.settled(value, declared)
             except ValueError as error:
-                raise ValueError(f"{path}={kinds.shown(value)}: {error}") from error
+                raise ValueError(f"{path}={kinds.shortened(value)}: {error}") from error
         elif type(value) is declared:
             values |= settled(value, f"{path}.")
         else:
-            raise ValueError(
-                f"{path}={kinds.shown(value)}: expected a {getattr(declared, '__name__', declared)}"
-            )
+            wanted = getattr(declared, "__name__", declared)
+            raise ValueError(f"{path}={kinds.shortened(value)}: expected a {wanted}")
     return values
 
 
@@ -100,14 +97,12 @@ def _replaced(tree: Any, values: Mapping[str, Any]) -> Any:
     return dataclasses.replace(
         tree,
         **own,
-        **{name: _replaced(getattr(tree, name), found) for name, found in below.items()},
+        **{name: _replaced(getattr(tree, name), inner) for name, inner in below.items()},
     )
 
 
 def nearest(path: str, known: Iterable[str]) -> list[str]:
-    """Knobs that the writer may have meant: near in spelling, of the same or a near last name, or
-    of the section that was named.
-    """
+    """Knobs that may be meant: near in spelling or in the last name, or of the section named."""
     last, known = path.rpartition(".")[2], list(known)
     near = difflib.get_close_matches(path, known, n=3)
     names = difflib.get_close_matches(last, {other.rpartition(".")[2] for other in known}, n=2)

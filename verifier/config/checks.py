@@ -1,8 +1,6 @@
 """What no stage could use or hardly anyone means, said before anything is written.
 
-Knows the knobs' meaning and no device.
-
-What one knob takes is declared beside it in `config`; here is what knobs must be to each other.
+What one knob takes is declared beside it in `sections`; here is what knobs must be to each other.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ def check(config: Config) -> None:
     _check_rows(config)
     if config.verify.weights and config.verify.init != "base":
         raise ConfigError(
-            f"verify.weights={kinds.shown(config.verify.weights)} with "
+            f"verify.weights={kinds.shortened(config.verify.weights)} with "
             f"verify.init={config.verify.init}: a verifier that starts from the generator has "
             "the generator's weights; set verify.init=base, or leave verify.weights empty"
         )
@@ -62,7 +60,7 @@ def _check_ranges(config: Config) -> None:
                 else []
             )
             raise ConfigError(
-                f"{path}={kinds.shown(value)}: "
+                f"{path}={kinds.shortened(value)}: "
                 f"{reason}{f'; did you mean {near[0]}?' if near else ''}"
             )
 
@@ -97,11 +95,11 @@ def _check_ood(config: OodConfig) -> None:
     """Sets that are named once, and as many folders as sets or none."""
     for name in config.sets:
         if config.sets.count(name) > 1:
-            raise ConfigError(f"ood.sets={kinds.shown(config.sets)}: {name!r} stands twice")
+            raise ConfigError(f"ood.sets={kinds.shortened(config.sets)}: {name!r} stands twice")
     if config.dirs and len(config.dirs) != len(config.sets):
         raise ConfigError(
-            f"ood.dirs={kinds.shown(config.dirs)} has {len(config.dirs)} folders for the "
-            f"{len(config.sets)} sets of ood.sets={kinds.shown(config.sets)}; name one a set, "
+            f"ood.dirs={kinds.shortened(config.dirs)} has {len(config.dirs)} folders for the "
+            f"{len(config.sets)} sets of ood.sets={kinds.shortened(config.sets)}; name one a set, "
             "or none and set SVAMP_DIR and the like"
         )
 

@@ -1,5 +1,4 @@
-"""What a knob takes: text read as a value of the declared type, and the ranges and choices that are
-declared beside it. Knows no knob.
+"""What a knob takes: its declared type, the range or the choices, and text read as such a value.
 
 Declared types are int, float, bool, str, a Literal of texts, Annotated[int or float, Range(...)],
 and tuple[one of these, ...].
@@ -17,12 +16,12 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 LONGEST_LIST = 1000  # entries
-_SHOWN = 60  # characters of a value in a message
+_MOST_CHARACTERS = 60  # characters of a value in a message
 _WORDS = dict.fromkeys(("true", "yes", "y", "on", "1"), True) | dict.fromkeys(
     ("false", "no", "n", "off", "0"), False
 )
 _WHOLE = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*")
-# of a whole number: all ranges end far below, and Python reads none of more than 4,300
+# Of a whole number: all ranges end far below, and Python reads none of more than 4,300.
 _MOST_DIGITS = 400
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _BLANK = re.compile(r"\s*")
@@ -86,8 +85,9 @@ def parse(text: str, declared: Any) -> Any:
 
 
 def settled(value: Any, declared: Any) -> Any:
-    """A value that a program gave, as one of the declared type: whole numbers become floats, lists
-    tuples and paths texts.
+    """A value that a program gave, as one of the declared type.
+
+    Whole numbers become floats, lists tuples and paths texts.
 
     Raises:
         ValueError: it is of another type; says what is expected.
@@ -110,12 +110,13 @@ def settled(value: Any, declared: Any) -> Any:
 
 
 def refusal(value: Any, declared: Any) -> str:
-    """Why a knob cannot take a value of its type: what is expected instead; empty where it can."""
+    """What is expected instead of a value of its type that a knob cannot take; empty: it can."""
     if (entry := _of_entries(declared)) is not None:
         if len(value) > LONGEST_LIST:
             return f"expected a list of at most {LONGEST_LIST:,} entries"
         return next(
-            (f"{shown(each)}: {reason}" for each in value if (reason := refusal(each, entry))), ""
+            (f"{shortened(each)}: {reason}" for each in value if (reason := refusal(each, entry))),
+            "",
         )
     _, limits = _parts(declared)
     if not (limits.takes(value) if isinstance(limits, Range) else not limits or value in limits):
@@ -147,10 +148,14 @@ def choices(declared: Any) -> tuple[str, ...]:
     return () if isinstance(limits, Range) else limits
 
 
-def shown(value: Any) -> str:
+def shortened(value: Any) -> str:
     """A value in a message: as Python writes it, shortened where it is long."""
     text = repr(list(value) if isinstance(value, tuple) else value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"
+    return (
+        text
+        if len(text) <= _MOST_CHARACTERS
+        else f"{text[:_MOST_CHARACTERS]}... ({len(text):,} characters)"
+    )
 
 
 def _of_entries(declared: Any) -> Any:
@@ -170,15 +175,15 @@ def _parts(declared: Any) -> tuple[type, Any]:
 
 def _entries(text: str) -> Iterator[str]:
     """The entries of a list, quotes taken off; a comma may follow the last."""
-    place = 0
-    while (blank := _BLANK.match(text, place)) and blank.end() < len(text):
-        found = _ENTRY.match(text, place)
-        if found is None:
+    position = 0
+    while (blank := _BLANK.match(text, position)) and blank.end() < len(text):
+        entry = _ENTRY.match(text, position)
+        if entry is None:
             raise ValueError(
-                f"at {shown(text[place:])}: expected entries with commas between them, in "
+                f"at {shortened(text[position:])}: expected entries with commas between them, in "
                 "quotes where they hold , [ ] { }"
             )
-        double, single, bare = found.groups()
+        double, single, bare = entry.groups()
         yield (
             _unquoted(double)
             if double
@@ -186,7 +191,7 @@ def _entries(text: str) -> Iterator[str]:
             if single is not None
             else bare.rstrip()
         )
-        place = found.end()
+        position = entry.end()
 
 
 def _unquoted(text: str) -> str:
@@ -194,6 +199,6 @@ def _unquoted(text: str) -> str:
         return str(json.loads(text, strict=False))
     except ValueError as error:
         raise ValueError(
-            f"at {shown(text)}: in double quotes, \\ is followed as in JSON; single quotes "
+            f"at {shortened(text)}: in double quotes, \\ is followed as in JSON; single quotes "
             "take it as it stands"
         ) from error

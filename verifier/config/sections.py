@@ -1,19 +1,12 @@
-"""Every knob of a run: frozen dataclasses with defaults and units, loaded, overridden and saved.
-
-Knows no stage and no device.
-"""
+"""Every knob of a run, as frozen dataclasses: its default, its unit, and what it takes."""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
-from verifier.config import assignments as assignments_lib
-from verifier.config import kinds
 from verifier.config.kinds import Range
-from verifier.errors import ConfigError
 
 # What a knob takes stands beside its name; a limit is far above what anybody is known to use, and
 # below what any count or size breaks at.
@@ -29,7 +22,8 @@ Seconds = Annotated[float, Range(0, 86_400, above=True)]
 Amount = Annotated[float, Range(0, 1_000_000)]
 Devices = Annotated[int, Range(1, 100_000, off=-1)]
 Grader = Literal["numeric", "paper", "strict", "flexible", "math_verify"]
-Source = Literal["generated", "gsm8k", "svamp", "asdiv", "multiarith"]
+ForTesting = Literal["svamp", "asdiv", "multiarith"]  # sources without training problems
+Source = Literal["generated", "gsm8k", ForTesting]
 Kind = Literal["chain", "price", "distance", "share", "backwards", "guess", "rectangle"]
 
 
@@ -42,14 +36,14 @@ class DataConfig:
     """
 
     name: Source = "generated"
-    # folder of local files; empty: the source's environment variable (GSM8K_DIR, SVAMP_DIR, ...)
+    # Folder of local files; empty: the source's environment variable (GSM8K_DIR, SVAMP_DIR, ...).
     dir: str = ""
     test_name: Literal[Source, ""] = ""  # test problems from another source; empty: from `name`
     test_dir: str = ""  # its folder
     source: Literal["local", "tfds", "hub"] = "local"  # gsm8k only
-    # generated only: families of templates, repeat a name to weigh it
+    # Generated only: families of templates, repeat a name to weigh it.
     kinds: tuple[Kind, ...] = typing.get_args(Kind)
-    # problems to fine-tune on and to sample from; 0: all there are (generated: must be > 0)
+    # Problems to fine-tune on and to sample from; 0: all there are (generated: must be > 0).
     train_problems: Problems = 0
     heldout_problems: Annotated[int, Range(1, 10_000_000)] = 128  # taken from train before the rest
     test_problems: Problems = 0  # 0: all there are (generated: must be > 0)
@@ -59,13 +53,14 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OodConfig:
-    """Further test sets, of other sources: sampled, labelled, scored and reported beside the test
-    problems. They serve no choice either.
+    """Further test sets, of other sources, which serve no choice either.
+
+    They are sampled, labelled, scored and reported beside the test problems.
     """
 
-    # each is a split of its own, test_svamp and so on
-    sets: tuple[Literal["svamp", "asdiv", "multiarith", "gsm8k"], ...] = ()
-    # their folders, in the order of `sets`; empty: each set's environment variable (SVAMP_DIR, ...)
+    # Each is a split of its own, test_svamp and so on.
+    sets: tuple[Literal[ForTesting, "gsm8k"], ...] = ()
+    # Their folders, in the order of `sets`; empty: each set's environment variable (SVAMP_DIR, ...)
     dirs: tuple[str, ...] = ()
     problems: Problems = 0  # of each set; 0: all there are
 
@@ -89,9 +84,9 @@ class ModelConfig:
     """The decoder: imported from `weights`, or of the sizes below with random weights."""
 
     weights: str = ""  # Hugging Face folder or hub id; empty: from scratch
-    # of activations; parameters stay float32 while training
+    # Of activations; parameters stay float32 while training.
     dtype: Literal["float32", "bfloat16"] = "float32"
-    # tokens, prompt and solution together; an imported model with a shorter one keeps its own
+    # Tokens, prompt and solution together; an imported model with a shorter one keeps its own.
     context: Tokens = 1024
     layers: Annotated[int, Range(1, 1000)] = 4
     width: Annotated[int, Range(1, 100_000)] = 128
@@ -104,8 +99,9 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """How the devices of all processes are laid out; the product of the three is their number, and
-    -1 stands for what is left.
+    """How the devices of all processes are laid out.
+
+    The product of the three is the number of devices, and -1 stands for what is left.
 
     Every stage computes the same on every mesh. `data` costs least and holds everything once a
     device; `fsdp` keeps a share of the model on each device and fetches the rest layer by layer;
@@ -113,8 +109,8 @@ class MeshConfig:
     """
 
     data: Devices = -1  # groups of devices, each with rows of its own
-    # devices that share the parameters and optimiser state of such a group; each has rows of its
-    # own, too
+    # Devices that share the parameters and optimiser state of such a group; each has rows of its
+    # own, too.
     fsdp: Devices = 1
     tensor: Devices = 1  # devices that share the heads, the MLP and the vocabulary
 
@@ -124,31 +120,31 @@ class TrainConfig:
     """Optimisation of one training job."""
 
     epochs: Epochs = 1.0  # passes over the examples
-    # optimiser steps, with as many passes over the examples as they take; then without `epochs`. 0:
-    # by `epochs`
+    # Optimiser steps, with as many passes over the examples as they take; then without `epochs`. 0:
+    # by `epochs`.
     steps: Steps = 0
     batch_rows: Count = 32  # packed rows a step, over all micro-batches and hosts
     row_tokens: Tokens = 512  # tokens of a packed row
-    # micro-batches a step; divides batch_rows; the losses are the same but for dropout, which each
-    # draws for itself
+    # Micro-batches a step; divides batch_rows; the losses are the same but for dropout, which each
+    # draws for itself.
     accumulate: Count = 1
     learning_rate: Rate = 1e-5  # peak
-    # share of all steps that the rate rises linearly; then it falls linearly to 0
+    # Share of all steps that the rate rises linearly; then it falls linearly to 0.
     warmup_share: Share = 0.02
     beta1: Share = 0.9
     beta2: Share = 0.95
     weight_decay: Amount = 0.0
     clip_norm: Amount = 1.0  # global norm of the gradient; 0: off
-    # residual dropout: on the output of every attention and MLP before it joins the residual stream
+    # Residual dropout: on the output of every attention and MLP before it joins the residual stream
     dropout: Share = 0.0
-    # recompute each layer's activations in the backward pass: less memory, a third more work
+    # Recompute each layer's activations in the backward pass: less memory, a third more work.
     remat: bool = False
     loss_on_question: bool = False  # the language-model loss counts the question's tokens too
     loss_on_forced: bool = True  # the losses count tokens that the calculator writes
-    # steps between evaluations on held-out problems; 0: at the end of an epoch
+    # Steps between evaluations on held-out problems; 0: at the end of an epoch.
     eval_every: Steps = 0
     patience: Steps = 0  # evaluations without improvement before it stops; 0: never stops early
-    # between two checkpoints, written while training goes on (on a CPU it waits for them); 0: off
+    # Between two checkpoints, written while training goes on (on a CPU it waits for them); 0: off.
     checkpoint_minutes: Amount = 5.0
     checkpoint_every: Steps = 0  # steps between two checkpoints; 0: by time alone
     keep_checkpoints: Count = 2  # the newest ones, beside the best so far
@@ -161,21 +157,23 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PretrainConfig(TrainConfig):
-    """Extra language-model training before fine-tuning (Cobbe et al. 2021, section 4.3: with
-    dropout, for models trained without it).
+    """Extra language-model training before fine-tuning, with dropout.
+
+    For models that were trained without it (Cobbe et al. 2021, section 4.3).
     """
 
     epochs: Epochs = 0.0  # 0: none
-    # a text file, one document a line, or JSONL with a field "text"; empty: the training problems,
-    # every token counted
+    # A text file, one document a line, or JSONL with a field "text"; empty: the training problems,
+    # every token counted.
     corpus: str = ""
     loss_on_question: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
-    """The generator: cross-entropy on ground-truth solutions (Cobbe et al. 2021, section 4.1; 2
-    epochs for sampling, section 4.2).
+    """The generator: cross-entropy on ground-truth solutions (Cobbe et al. 2021, section 4.1).
+
+    2 epochs for sampling: section 4.2.
     """
 
     epochs: Epochs = 2.0  # 0: none
@@ -189,7 +187,7 @@ class SampleConfig:
     heldout_samples: Count = 100
     test_samples: Count = 100
     train_problems: Problems = 0  # training problems that are sampled from; 0: all
-    # one more solution a test problem at temperature 0 (test@1), kept in a split of its own
+    # One more solution a test problem at temperature 0 (test@1), kept in a split of its own.
     greedy: bool = True
     temperature: Annotated[float, Range(0.01, 100, off=0)] = 0.7  # 0: the most likely token
     top_k: Number = 0  # 0: off
@@ -206,18 +204,16 @@ class LabelConfig:
     """How solutions are judged."""
 
     grader: Grader = "numeric"  # math_verify: extra [math]
-    # of computing that math_verify has for one solution; one that takes longer is not graded: wrong
+    # Of computing that math_verify has for one solution; one that takes longer is not graded: wrong
     grader_seconds: Seconds = 5.0
-    # correct known-wrong gold answers of GSM8K (verifier/grading/gsm8k_corrections.jsonl); worked
-    # solutions stay
+    # Correct known-wrong gold answers of GSM8K (verifier/grading/gsm8k_corrections.jsonl); worked
+    # solutions stay.
     fix_labels: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class VerifyConfig(TrainConfig):
-    """The verifier: joint value and language-model loss (Cobbe et al. 2021, section 4.2 and
-    Appendix B).
-    """
+    """The verifier: value and language-model loss (Cobbe et al. 2021, section 4.2, Appendix B)."""
 
     # reserved_logit: gain and bias on a reserved token's logit
     head: Literal["reserved_logit", "linear"] = "reserved_logit"
@@ -228,14 +224,14 @@ class VerifyConfig(TrainConfig):
     normalise: Literal["tokens", "solutions"] = "tokens"
     lm_weight: Amount = 1.0  # of the language-model loss on ground truth; 0: verification only
     init: Literal["generator", "base"] = "generator"  # whose weights the verifier starts from
-    # with init=base, another base model than the generator's: Hugging Face folder or hub id; empty:
-    # model.weights
+    # With init=base, another base model than the generator's: Hugging Face folder or hub id; empty:
+    # model.weights.
     weights: str = ""
-    # peak rate of the value head's own parameters; 0: learning_rate
+    # Peak rate of the value head's own parameters; 0: learning_rate.
     head_learning_rate: Annotated[float, Range(0, 10)] = 0.0
     samples_per_problem: Number = 0  # labelled samples of a problem that are used; 0: all
     deduplicate: bool = False  # drop samples of a problem that repeat another one's tokens
-    # allow samples of another generator than the workdir's; these are read as text
+    # Allow samples of another generator than the workdir's; these are read as text.
     other_generator: bool = False
 
 
@@ -243,8 +239,8 @@ class VerifyConfig(TrainConfig):
 class ScoreConfig:
     """How the verifier reads stored samples."""
 
-    # most packed rows read at once, each of several solutions of one problem; bfloat16 scores move
-    # by up to .004 with it
+    # Most packed rows read at once, each of several solutions of one problem; bfloat16 scores move
+    # by up to .004 with it.
     rows: Count = 16
 
 
@@ -252,16 +248,16 @@ class ScoreConfig:
 class ReportConfig:
     """What is concluded and shown."""
 
-    # sizes of top-k votes; the one to use is chosen on held-out problems
+    # Sizes of top-k votes; the one to use is chosen on held-out problems.
     ks: tuple[Count, ...] = (1, 3, 5, 10, 20, 50)
     resamples: Annotated[int, Range(1, 100_000)] = 2000  # of the bootstrap over problems
-    # problems on the page whose solutions can be opened, where there is room; the others are only
-    # listed
+    # Problems on the page whose solutions can be opened, where there is room; the others are only
+    # listed.
     show_problems: Number = 2000
-    # a solution's score out of its token values
+    # A solution's score out of its token values.
     aggregation: Literal["last", "mean", "min", "product", "last_line"] = "last"
-    # leave out samples without a score (or one that is NaN or inf) and count them; false: refuse
-    # them
+    # Leave out samples without a score (or one that is NaN or inf) and count them; false: refuse
+    # them.
     allow_missing: bool = False
 
 
@@ -269,8 +265,8 @@ class ReportConfig:
 class LogConfig:
     """Where numbers go beside `logs/`."""
 
-    # project of Weights & Biases (the `wandb` extra) that the numbers of all jobs are mirrored to;
-    # empty: none
+    # Project of Weights & Biases (the `wandb` extra) that the numbers of all jobs are mirrored to;
+    # empty: none.
     wandb: str = ""
 
 
@@ -293,92 +289,3 @@ class Config:
     score: ScoreConfig = ScoreConfig()
     report: ReportConfig = ReportConfig()
     log: LogConfig = LogConfig()
-
-
-def override(config: Config, assignments: Iterable[str]) -> Config:
-    """A new configuration with `section.knob=value` assignments applied in order.
-
-    Args:
-        config: what to start from; it is not changed.
-        assignments: `path=value`, the value as in `0.7`, `[1,3]`, `true`, `some/folder`; a text
-            stands as it is given.
-
-    Returns:
-        A frozen Config whose values have the declared types: where `config` has 2 for a float, it
-        has 2.0.
-
-    Raises:
-        ConfigError: an assignment without `=`, an unknown path (the nearest ones are named) or a
-            value of the wrong type, in `config` too.
-    """
-    try:
-        return assignments_lib.assigned(config, assignments)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def knobs() -> dict[str, Any]:
-    """What every knob takes, by its dotted path: the declared type, as `knob_types` reads it."""
-    return assignments_lib.knobs(Config)
-
-
-def choices(path: str) -> tuple[str, ...]:
-    """The texts that a knob (`verify.head`), or an entry of its list, is chosen from."""
-    return kinds.choices(knobs()[path])
-
-
-def flatten(tree: Config | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every knob by its dotted path, tuples as lists (as JSON would give them back)."""
-    items = (
-        dataclasses.asdict(tree)
-        if dataclasses.is_dataclass(tree) and not isinstance(tree, type)
-        else cast(Mapping[str, Any], tree)
-    )
-    flat: dict[str, Any] = {}
-    for key, value in items.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, prefix=f"{path}."))
-        else:
-            flat[path] = list(value) if isinstance(value, tuple) else value
-    return flat
-
-
-def settings_of(config: Config, *sections: str) -> dict[str, Any]:
-    """The knobs of the named sections and the named knobs (`seed`, `model.dtype`), flat: what a
-    stage's result depends on.
-    """
-    return {
-        path: value
-        for path, value in flatten(config).items()
-        if path in sections or path.partition(".")[0] in sections
-    }
-
-
-def gives_logits(settings: Mapping[str, Any]) -> bool:
-    """Whether a verifier's values are logits of a solution being right, not estimates of its label;
-    of settings by dotted path.
-    """
-    return settings["verify.value_loss"] == "bce"
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line a setting that is not the same in both, in the order of `new`."""
-    paths = list(new) + [path for path in old if path not in new]
-    missing = "(absent)"
-    return [
-        f"{path}: {old.get(path, missing)!r} there, {new.get(path, missing)!r} now"
-        for path in paths
-        if old.get(path, missing) != new.get(path, missing)
-    ]
-
-
-def with_defaults(
-    old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Stored settings, with those knobs of `new` that were not there yet when they were stored:
-    they acted as by default.
-    """
-    return {path: defaults[path] for path in new if path not in old and path in defaults} | dict(
-        old
-    )

@@ -77,7 +77,7 @@ def parse(text: str) -> Devices:
         )
     if len(found[2]) > 9 or int(found[2]) > MOST:
         raise ConfigError(
-            f"--devices={kinds.shown(text)}: expected at most {MOST:,} devices; plan for "
+            f"--devices={kinds.shortened(text)}: expected at most {MOST:,} devices; plan for "
             "fewer, and a part of the work"
         )
     kind, count = found[1], int(found[2])

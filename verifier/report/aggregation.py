@@ -1,5 +1,4 @@
-"""A solution's score out of the verifier's values at its tokens: last, mean, min, product, last
-line. Knows tokens, no votes and no file.
+"""A solution's score out of the values at its tokens: last, mean, min, product, last line.
 
 Cobbe et al. 2021 rank by the value at the last token (read so by Lightman et al. 2023, 2305.20050,
 appendix E), Lightman et al. by the product, or the minimum, over a solution's steps; here every
@@ -36,8 +35,9 @@ _WAY_OUT = (
 
 
 def in_last_line(token_N: np.ndarray, length_R: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
-    """Which tokens write the last line of their solution that is not blank, with all that follows
-    it (line ends, the end token).
+    """Which tokens write the last line of their solution that is not blank.
+
+    All that follows that line (line ends, the end token) counts with it.
 
     A token that ends one line and begins the next counts as of the next if it writes anything but
     blanks of it.
@@ -55,10 +55,10 @@ def in_last_line(token_N: np.ndarray, length_R: np.ndarray, tokenizer: Tokenizer
     writes_N = np.array([bool(text.strip()) for text in texts], bool)[code_N]
     ends_line_N = np.array(["\n" in text for text in texts], bool)[code_N]
     begins_N = np.array([bool(text.rpartition("\n")[2].strip()) for text in texts], bool)[code_N]
-    # what it writes at its end is all of a new line
+    # What it writes at its end is all of a new line.
     inner_N = np.array(["\n" in text.rstrip() for text in texts], bool)[code_N]
     there = length_R > 0
-    start_R, row_N, place_N = (
+    start_R, row_N, position_N = (
         np.cumsum(length_R) - length_R,
         np.repeat(np.arange(len(length_R)), length_R),
         np.arange(len(token_N)),
@@ -66,15 +66,15 @@ def in_last_line(token_N: np.ndarray, length_R: np.ndarray, tokenizer: Tokenizer
     if not there.any():
         return np.zeros(len(token_N), bool)
     content_R = spread(
-        np.maximum.reduceat(np.where(writes_N, place_N, -1), start_R[there]), there, -1
+        np.maximum.reduceat(np.where(writes_N, position_N, -1), start_R[there]), there, -1
     )
-    before_N = ends_line_N & (place_N < content_R[row_N])
+    before_N = ends_line_N & (position_N < content_R[row_N])
     break_R = spread(
-        np.maximum.reduceat(np.where(before_N, place_N, -1), start_R[there]), there, -1
+        np.maximum.reduceat(np.where(before_N, position_N, -1), start_R[there]), there, -1
     )
     after_R = np.where(break_R < 0, start_R, np.where(begins_N[break_R], break_R, break_R + 1))
     first_R = np.where(content_R < 0, start_R, np.where(inner_N[content_R], content_R, after_R))
-    return place_N >= first_R[row_N]
+    return position_N >= first_R[row_N]
 
 
 def scores_of(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> Scores:
@@ -139,7 +139,7 @@ def _last_line_scores(split: SplitRows, tokenizer: Tokenizer) -> np.ndarray:
             f"{values_R[row]} token scores; expected as many: score these samples again"
         )
     _refuse_other_tokenizer(split, tokenizer)
-    # by row of the scores; those of no sample may have any
+    # By row of the scores; those of no sample may have any.
     last_S = np.ones(split.values.rows, np.int64)
     last_S[value_row_R] = last_R
 
@@ -179,8 +179,9 @@ def applied(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> SplitRow
 def compare(
     splits: Mapping[str, SplitRows], tokenizer: Tokenizer | None, resamples: int, seed: int
 ) -> dict[str, dict[str, Any] | None]:
-    """Best-of-n, the weighted vote and the AUROC within problems under every aggregation, by split;
-    None for a split without scores.
+    """Best-of-n, the weighted vote and the AUROC within problems under every aggregation.
+
+    By split; None for a split without scores.
 
     Args:
         splits: ranked by the stored score, which is `last`.
@@ -199,21 +200,22 @@ def compare(
             continue
         bootstrap = Bootstrap.draw(len(split.candidates.count_P), resamples, seed)
         last_P = rank.best_of_n(split.candidates).correct_P
-        found = {
+        figures = {
             how: _figures(_ranked(split, how, tokenizer), last_P, bootstrap) for how in AGGREGATIONS
         }
-        if found["last"]:
-            # by definition: nothing is left to chance
-            found["last"]["difference_to_last"] = Estimate(value=0.0, ci95=[0.0, 0.0])
-        out[name] = found
+        if figures["last"]:
+            # By definition: nothing is left to chance.
+            figures["last"]["difference_to_last"] = Estimate(value=0.0, ci95=[0.0, 0.0])
+        out[name] = figures
     return out
 
 
 def chosen(
     heldout: Mapping[str, Any] | None, test: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
-    """The aggregation whose best-of-n is best on held-out problems, of equals the first of
-    AGGREGATIONS, and what it reaches elsewhere.
+    """The aggregation that is best on held-out problems, and what it reaches elsewhere.
+
+    Best by its best-of-n; of equals the first of AGGREGATIONS.
 
     Args:
         heldout: of the split `heldout`, as in `compare`; None where there is none.
@@ -233,12 +235,12 @@ def chosen(
 def _ranked(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> Candidates | None:
     """None where the rows do not have what this aggregation needs."""
     try:
-        found = Scores(np.empty(0)) if how == "last" else scores_of(split, how, tokenizer)
+        scores = Scores(np.empty(0)) if how == "last" else scores_of(split, how, tokenizer)
     except AggregationError:
         return None
     if how == "last":
         return split.candidates
-    return split.candidates.reranked(*found) if np.isfinite(found.score_R).all() else None
+    return split.candidates.reranked(*scores) if np.isfinite(scores.score_R).all() else None
 
 
 def _figures(
@@ -252,12 +254,12 @@ def _figures(
         if are_probabilities(candidates)
         else {}
     )
-    found = bootstrap.estimates({"best_of_n": best_P, **votes})
+    estimates = bootstrap.estimates({"best_of_n": best_P, **votes})
     apart = bootstrap.differences({"difference_to_last": best_P - last_P})
     return {
-        "best_of_n": found["best_of_n"],
+        "best_of_n": estimates["best_of_n"],
         **apart,
-        "weighted_vote": found.get("weighted_vote"),
+        "weighted_vote": estimates.get("weighted_vote"),
         "auroc_within_problem": auroc_within_problems(candidates),
     }
 

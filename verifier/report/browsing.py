@@ -1,8 +1,7 @@
-"""What a page's list of problems holds: how each problem went, and as many of its solutions, token
-by token, as there is room for.
+"""A page's list of problems: how each went, and as many of its solutions as there is room for.
 
-Knows no HTML; the page's script draws what is here. A token's value is the verifier's after reading
-it. Where the text of tokens is not known, a solution is one piece.
+The page's script draws what is here. A token's value is the verifier's after reading it. Where the
+text of tokens is not known, a solution is one piece.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from verifier.evaluate import rank
 from verifier.evaluate.candidates import Candidates
 from verifier.tables.split_rows import SplitRows
 
-# tokens of a solution and its text: the text that each adds; None: not known
+# Tokens of a solution and its text: the text that each adds; None: not known.
 TokenTexts = Callable[[list[int], str], list[str] | None]
 ROOM = 3_900_000  # bytes of JSON: with its charts and figures a page then stays below 5 MB
 _LISTED = 10_000  # problems at most that are in the list: some MB of a page, which a browser holds
@@ -50,51 +49,57 @@ def browsed(
         each is right; None: nobody voted, nothing scored), `apart` (they give different answers),
         `score` (the highest), `solutions`: `roles`, `sample`, `answer`, `right`, `score`, `text`,
         and where tokens are known `lengths` of their texts, `values` in hundredths and `forced`,
-        the places of those that the calculator wrote.
+        the indices of those that the calculator wrote.
     """
     candidates = split.candidates
-    majority, best = rank.majority(candidates), rank.best_of_n(candidates)
+    majority = rank.majority(candidates)
+    order_P = np.random.default_rng(seed).permutation(len(candidates.problem_id_P))
+    problems = _problems(split, sorted(order_P[:_LISTED].tolist()), majority)
+    chosen = _affordable(split, order_P[: min(most, _LISTED)])
+    wanted = {index: _columns(candidates, index, int(majority.column_P[index])) for index in chosen}
+    solutions = _solutions(split, wanted, token_texts)
+    left = max(
+        room - len(json.dumps(list(problems.values()), ensure_ascii=False).encode()), room // 4
+    )
+    # Every problem's first, then every problem's second, ...
+    for turn in range(max(map(len, wanted.values()), default=0)):
+        for index in chosen:
+            solution = solutions.get((index, turn))
+            size = _size(solution) if solution else 0
+            if solution and size <= left:
+                problems[index]["solutions"].append(solution)
+                left -= size
+    return {"scored": candidates.score_C is not None, "problems": list(problems.values())}
+
+
+def _problems(
+    split: SplitRows, indices: Sequence[int], majority: rank.Choice
+) -> dict[int, dict[str, Any]]:
+    """How some problems went, by index, without their solutions."""
+    candidates, best = split.candidates, rank.best_of_n(split.candidates)
     scored, start_P, right_P = (
         candidates.score_C is not None,
         candidates.start_P,
         candidates.right_P,
     )
-    order_P = np.random.default_rng(seed).permutation(len(candidates.problem_id_P))
-    names = {
-        place: str(candidates.problem_id_P[place]) for place in sorted(order_P[:_LISTED].tolist())
-    }
-    problems: dict[int, dict[str, Any]] = {
-        place: {
+    names = {index: str(candidates.problem_id_P[index]) for index in indices}
+    return {
+        index: {
             "id": name,
             "question": split.question.get(name),
             "gold": split.gold[name],
-            "samples": int(candidates.count_P[place]),
-            "right": int(right_P[place]),
-            "majority": bool(majority.correct_P[place]) if majority.column_P[place] >= 0 else None,
-            "best": bool(best.correct_P[place]) if scored else None,
-            "apart": bool(scored and majority.answer_P[place] != best.answer_P[place]),
-            "score": round(float(candidates.score_C[start_P[place]]), 4)
+            "samples": int(candidates.count_P[index]),
+            "right": int(right_P[index]),
+            "majority": bool(majority.correct_P[index]) if majority.column_P[index] >= 0 else None,
+            "best": bool(best.correct_P[index]) if scored else None,
+            "apart": bool(scored and majority.answer_P[index] != best.answer_P[index]),
+            "score": round(float(candidates.score_C[start_P[index]]), 4)
             if candidates.score_C is not None
             else None,
             "solutions": [],
         }
-        for place, name in names.items()
+        for index, name in names.items()
     }
-    chosen = _affordable(split, order_P[: min(most, _LISTED)])
-    wanted = {place: _columns(candidates, place, int(majority.column_P[place])) for place in chosen}
-    solutions = _solutions(split, wanted, token_texts)
-    left = max(
-        room - len(json.dumps(list(problems.values()), ensure_ascii=False).encode()), room // 4
-    )
-    # every problem's first, then every problem's second, ...
-    for turn in range(max(map(len, wanted.values()), default=0)):
-        for place in chosen:
-            solution = solutions.get((place, turn))
-            size = _size(solution) if solution else 0
-            if solution and size <= left:
-                problems[place]["solutions"].append(solution)
-                left -= size
-    return {"scored": scored, "problems": list(problems.values())}
 
 
 def _size(solution: dict[str, Any]) -> int:
@@ -111,10 +116,8 @@ def _size(solution: dict[str, Any]) -> int:
     )
 
 
-def _affordable(split: SplitRows, places: np.ndarray) -> list[int]:
-    """The first of some problems, as many as can be read again at a bounded cost, however large the
-    tables are.
-    """
+def _affordable(split: SplitRows, indices: np.ndarray) -> list[int]:
+    """The first of some problems, as many as can be read again at a bounded cost."""
     row_C, start_P, count_P = (
         split.candidates.row_C,
         split.candidates.start_P,
@@ -124,24 +127,20 @@ def _affordable(split: SplitRows, places: np.ndarray) -> list[int]:
     seen: set[int] = set()
     kept: list[int] = []
     cost = 0
-    for place in places.tolist():
-        new = (
-            set(
-                np.unique(group_R[row_C[start_P[place] : start_P[place] + count_P[place]]]).tolist()
-            )
-            - seen
-        )
+    for index in indices.tolist():
+        own_C = row_C[start_P[index] : start_P[index] + count_P[index]]
+        new = set(np.unique(group_R[own_C]).tolist()) - seen
         cost += sum(int(cost_G[group]) for group in new)
         if kept and cost > _DECODED:
             break
         seen |= new
-        kept.append(place)
+        kept.append(index)
     return kept
 
 
-def _columns(candidates: Candidates, place: int, elected: int) -> dict[int, list[str]]:
+def _columns(candidates: Candidates, index: int, elected: int) -> dict[int, list[str]]:
     """The samples of a problem that are worth a look, by column, and what each is."""
-    start, count = int(candidates.start_P[place]), int(candidates.count_P[place])
+    start, count = int(candidates.start_P[index]), int(candidates.count_P[index])
     roles: dict[int, list[str]] = {}
     if candidates.score_C is not None:
         roles.setdefault(0, []).append(_HIGHEST)
@@ -165,16 +164,16 @@ def _solutions(
     """The wanted solutions by problem and turn, read all at once."""
     candidates, start_P = split.candidates, split.candidates.start_P
     keys = [
-        (place, turn, column, roles)
-        for place, columns in wanted.items()
+        (index, turn, column, roles)
+        for index, columns in wanted.items()
         for turn, (column, roles) in enumerate(columns.items())
     ]
-    at = np.array([start_P[place] + column for place, _, column, _ in keys], np.int64)
+    at = np.array([start_P[index] + column for index, _, column, _ in keys], np.int64)
     rows = candidates.row_C[at]
     names = ["solution", *(["tokens", "forced", "token_scores"] if token_texts else [])]
     cells = split.cells(rows, names)
     out = {}
-    for number, (place, turn, _, roles) in enumerate(keys):
+    for number, (index, turn, _, roles) in enumerate(keys):
         row = int(rows[number])
         score = (
             None if candidates.score_C is None else round(float(candidates.score_C[at[number]]), 4)
@@ -188,14 +187,12 @@ def _solutions(
             "text": cells["solution"][number],
         }
         own = {name: column[number] for name, column in cells.items()}
-        out[place, turn] = made | _token_parts(own, token_texts)
+        out[index, turn] = made | _token_parts(own, token_texts)
     return out
 
 
 def _token_parts(cells: dict[str, Any], token_texts: TokenTexts | None) -> dict[str, Any]:
-    """Lengths, values and forced places of a solution's tokens; nothing where tokens, their values
-    or their text are not known.
-    """
+    """Lengths, values and forced indices of a solution's tokens; nothing where one is not known."""
     tokens, values = cells.get("tokens"), cells.get("token_scores")
     if token_texts is None or not tokens or not values or len(tokens) != len(values):
         return {}
@@ -206,5 +203,5 @@ def _token_parts(cells: dict[str, Any], token_texts: TokenTexts | None) -> dict[
     return {
         "lengths": [len(text) for text in texts],
         "values": np.rint(np.array(values, np.float64) * 100).astype(np.int64).tolist(),
-        "forced": [place for place, wrote in enumerate(forced) if wrote],
+        "forced": [index for index, wrote in enumerate(forced) if wrote],
     }

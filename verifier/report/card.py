@@ -1,6 +1,4 @@
-"""The model card of an exported model, out of what its run left: manifests, config.json,
-metrics.json. Knows words; computes nothing.
-"""
+"""The model card of an exported model, from its run's manifests, config.json and metrics.json."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from verifier.errors import UserError
 from verifier.evaluate.results_table import ROWS
 from verifier.hf.files import is_hub_id
 from verifier.report.page import main_split
-from verifier.report.writing import Run, run_of_workdir
+from verifier.report.writing import About, about_workdir
 from verifier.system import atomic, paths
 from verifier.tables import store
 from verifier.tables.provenance import made_anew
@@ -27,8 +25,8 @@ _QUESTION, _SOLUTION = (
     "Mia has 3 boxes of 4 pens. How many pens is that?",
     "That is 3*4 = <<3*4=12>>12 pens.\n#### 12",
 )
-# on somebody's disk: of no use to a reader, and private
-_PLACES = ("data.dir", "data.test_dir", "tokenizer.path", "pretrain.corpus")
+# On somebody's disk: of no use to a reader, and private.
+_PRIVATE = ("data.dir", "data.test_dir", "tokenizer.path", "pretrain.corpus")
 _WEIGHTS = ("model.weights", "verify.weights")
 _SECTIONS = {
     "generator": ("pretrain", "finetune"),
@@ -39,8 +37,9 @@ _GENERATORS_OWN = ("greedy_accuracy", "mean_sample_accuracy", "majority", "oracl
 
 
 def write_card(model: pathlib.Path, out: pathlib.Path) -> None:
-    """Writes README.md with front matter as the Hugging Face hub reads it; the licence is left to
-    the user.
+    """Writes README.md with front matter as the Hugging Face hub reads it.
+
+    The licence is left to the user.
 
     Args:
         model: a model folder, alone or in its workdir, which tells the settings and the figures.
@@ -57,15 +56,15 @@ def write_card(model: pathlib.Path, out: pathlib.Path) -> None:
 def render_card(model: pathlib.Path) -> str:
     """The card's text; arguments and errors as `write_card`."""
     model = paths.place(model)
-    # of a sweep: a link leads to another run's folder
+    # Of a sweep: a link leads to another run's folder.
     manifest, root = store.read_manifest(model), paths.absolute(model).parent
     if manifest is None:
         raise UserError(
             f"{model} has no manifest: give the folder of a trained model, such as "
             "runs/NAME/generator"
         )
-    run, kind = run_of_workdir(root), "verifier" if "head" in manifest else "generator"
-    settings = run.settings or {
+    about, kind = about_workdir(root), "verifier" if "head" in manifest else "generator"
+    settings = about.settings or {
         path: value for path, value in manifest["settings"].items() if "." in path
     }
     own = (
@@ -84,7 +83,7 @@ def render_card(model: pathlib.Path) -> str:
     return environment.get_template("card.md.jinja").render(
         kind=kind,
         verifier=kind == "verifier",
-        name=run.name if run.settings else root.name,
+        name=about.name if about.settings else root.name,
         id=manifest["id"],
         generator=manifest.get("generator"),
         logits=kind == "verifier" and gives_logits(manifest["settings"]),
@@ -95,17 +94,18 @@ def render_card(model: pathlib.Path) -> str:
         calculator=settings.get("sample.calculator", True),
         data=_data(root, settings),
         shape=_shape(manifest),
-        versions=_versions(run),
+        versions=_versions(about),
         settings=_changed(settings, kind, public),
-        **_figures(root, run, manifest, kind),
+        **_figures(root, about, manifest, kind),
     )
 
 
 def _of_the_hub(
     root: pathlib.Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> dict[str, str]:
-    """The weights that are known to come from the hub, by knob; all others may be places on
-    somebody's disk.
+    """The weights that are known to come from the hub, by knob.
+
+    All others may be paths on somebody's disk.
     """
     generator = (
         manifest if "head" not in manifest else store.read_manifest(root / "generator") or {}
@@ -148,11 +148,13 @@ def _shape(manifest: Mapping[str, Any]) -> str:
     return sizes + (f", value head `{manifest['head']}`" if "head" in manifest else "")
 
 
-def _versions(run: Run) -> str:
+def _versions(about: About) -> str:
     facts = [
-        f"{name} {value}" for name, value in run.facts.items() if name in ("python", "jax", "flax")
+        f"{name} {value}"
+        for name, value in about.facts.items()
+        if name in ("python", "jax", "flax")
     ]
-    revision = [f"revision {run.facts['git revision']}"] if "git revision" in run.facts else []
+    revision = [f"revision {about.facts['git revision']}"] if "git revision" in about.facts else []
     return f"Made with {', '.join([*facts, *revision])}." if facts or revision else ""
 
 
@@ -189,7 +191,7 @@ def _changed(
 ) -> list[tuple[str, str]]:
     """The knobs of this model's stages that are not at their defaults, paths left out."""
     defaults, sections = flatten(Config()), (*_SHARED, *_SECTIONS[kind])
-    hidden = (*_PLACES, *(path for path in _WEIGHTS if path not in public))
+    hidden = (*_PRIVATE, *(path for path in _WEIGHTS if path not in public))
     changed = [
         path
         for path in settings
@@ -203,18 +205,16 @@ def _changed(
 
 
 def _figures(
-    root: pathlib.Path, run: Run, manifest: Mapping[str, Any], kind: str
+    root: pathlib.Path, about: About, manifest: Mapping[str, Any], kind: str
 ) -> dict[str, Any]:
-    """The report's figures, where they are of this model; none where they are not, or where that
-    cannot be known.
-    """
+    """The report's figures, where they are known to be of this model; else none."""
     path = root / "report" / "metrics.json"
     if not path.is_file():
         return {}
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         split = main_split(metrics["splits"])
-        found = metrics["splits"][split]
+        figures = metrics["splits"][split]
     except (ValueError, KeyError, TypeError, StopIteration) as error:
         raise UserError(
             f"{path} is no report's metrics.json ({error}); make it anew (--stages=report), or "
@@ -224,26 +224,26 @@ def _figures(
     made = store.read_manifest(root / "tables" / table / f"split={split}") or {}
     if (
         made.get("settings", {}).get(kind) != manifest["id"]
-        or metrics.get("config_hash") != run.config_hash
+        or metrics.get("config_hash") != about.config_hash
         or made_anew(root, metrics)
     ):
         return {}
-    low, high = found["samples_per_problem"]["min"], found["samples_per_problem"]["max"]
+    low, high = figures["samples_per_problem"]["min"], figures["samples_per_problem"]["max"]
     rows = [
-        (key, label, found.get(key))
+        (key, label, figures.get(key))
         for key, label, _ in ROWS
         if kind == "verifier" or key in _GENERATORS_OWN
     ]
     return {
         "split": split,
-        "problems": found["n_problems"],
+        "problems": figures["n_problems"],
         "samples": f"{low:,}" if low == high else f"{low:,} to {high:,}",
         "figures": [
             (label + (f" (k={value['k']})" if "k" in value else ""), _interval(value))
             for _, label, value in rows
             if value
         ],
-        "ranking": _ranking(found.get("verifier")) if kind == "verifier" else [],
+        "ranking": _ranking(figures.get("verifier")) if kind == "verifier" else [],
     }
 
 

@@ -1,7 +1,4 @@
-"""The page that holds runs against each other, and its table for a terminal.
-
-Knows words and places, no statistics.
-"""
+"""The page that holds runs against each other, and its table for a terminal."""
 
 from __future__ import annotations
 
@@ -28,11 +25,11 @@ _KINDS = tuple(
 MOST = len(_KINDS)  # runs that can be told apart in a chart
 
 
-def render(found: Mapping[str, Any], date: str, settings: Mapping[str, Sequence[Any]]) -> str:
+def render(compared: Mapping[str, Any], date: str, settings: Mapping[str, Sequence[Any]]) -> str:
     """The page's HTML.
 
     Args:
-        found: what `comparison.compare` returns, of at most MOST runs.
+        compared: what `comparison.compare` returns, of at most MOST runs.
         date: in words.
         settings: by dotted path the value of each run, of those that differ; None where a run does
             not have it.
@@ -41,17 +38,18 @@ def render(found: Mapping[str, Any], date: str, settings: Mapping[str, Sequence[
         page.environment()
         .get_template("compare.html.jinja")
         .render(
-            runs=found["runs"],
-            shared=found["shared_problems"],
+            runs=compared["runs"],
+            shared=compared["shared_problems"],
             date=date,
-            few=too_few(found["shared_problems"]),
-            exact=EXACT if "*" in table(found) else "",
+            few=too_few(compared["shared_problems"]),
+            exact=EXACT if "*" in table(compared) else "",
             settings=settings,
-            graders=sorted({run["grader"] for run in found["runs"]}),
-            rows=_rows(found),
+            graders=sorted({run["grader"] for run in compared["runs"]}),
+            rows=_rows(compared),
             kinds=_KINDS,
             charts={
-                chart.title: markupsafe.Markup(chart.render()) for chart in charts(found).values()
+                chart.title: markupsafe.Markup(chart.render())
+                for chart in charts(compared).values()
             },
             policy=page.policy(),
             style=page.style(),
@@ -59,13 +57,13 @@ def render(found: Mapping[str, Any], date: str, settings: Mapping[str, Sequence[
     )
 
 
-def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
+def charts(compared: Mapping[str, Any]) -> dict[str, Chart]:
     """A chart for every kind of curve that some run has, with a line a run."""
     made = {}
     for family, title in TITLES.items():
         lines = [
             (kind, run["name"], run["curves"][family])
-            for kind, run in zip(_KINDS, found["runs"], strict=False)
+            for kind, run in zip(_KINDS, compared["runs"], strict=False)
         ]
         chart = plots.curves(title, [line for line in lines if line[2]])
         if chart:
@@ -73,15 +71,16 @@ def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
     return made
 
 
-def table(found: Mapping[str, Any]) -> str:
-    """The same as plain text: a row a method, of each run its figure, and of all but the first the
-    paired difference to it.
+def table(compared: Mapping[str, Any]) -> str:
+    """The same as plain text, a row a method.
+
+    Of each run its figure, and of all but the first the paired difference to the first.
     """
-    width = max(26, *(len(run["name"]) + 2 for run in found["runs"]))
-    few = too_few(found["shared_problems"])
+    width = max(26, *(len(run["name"]) + 2 for run in compared["runs"]))
+    few = too_few(compared["shared_problems"])
     lines = [f"warning: {few}", ""] if few else []
-    lines.append(f"{'':20}" + "".join(f"{run['name']:<{width}}" for run in found["runs"]))
-    for row in _rows(found):
+    lines.append(f"{'':20}" + "".join(f"{run['name']:<{width}}" for run in compared["runs"]))
+    for row in _rows(compared):
         lines.append(
             f"{row['name']:<20}" + "".join(f"{cell(one):<{width}}" for one in row["estimates"])
         )
@@ -90,7 +89,7 @@ def table(found: Mapping[str, Any]) -> str:
                 f"{'  - first':<20}"
                 + "".join(f"{cell(one, signed=True):<{width}}" for one in row["differences"])
             )
-    of = counted(found["shared_problems"], "problem")
+    of = counted(compared["shared_problems"], "problem")
     lines += [
         "",
         f"% of the {of} that all runs share; 95% bootstrap over problems, differences paired",
@@ -99,16 +98,16 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _rows(compared: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row a method that some run has."""
     return [
         {
             "name": name,
             "words": words,
-            "estimates": [run["methods"].get(key) for run in found["runs"]],
-            "differences": [(run["differences"] or {}).get(key) for run in found["runs"]],
-            "ks": [run["k"] if key == "top_k_vote_chosen" else None for run in found["runs"]],
+            "estimates": [run["methods"].get(key) for run in compared["runs"]],
+            "differences": [(run["differences"] or {}).get(key) for run in compared["runs"]],
+            "ks": [run["k"] if key == "top_k_vote_chosen" else None for run in compared["runs"]],
         }
         for key, name, words in ROWS
-        if any(key in run["methods"] for run in found["runs"])
+        if any(key in run["methods"] for run in compared["runs"])
     ]

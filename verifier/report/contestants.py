@@ -1,6 +1,4 @@
-"""Finished workdirs as they take part in comparisons: samples ranked as their own report ranks
-them. Knows paths; computes nothing.
-"""
+"""Workdirs as they take part in comparisons: samples ranked as their own report ranks them."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ def read(
             f"{root}: {', '.join(anew)} were made anew after its report was written: run the "
             "stage report again"
         )
-    about = writing.run_of_workdir(root)
+    about = writing.about_workdir(root)
     judged = {
         split: figures for split, figures in metrics["splits"].items() if not split.endswith(GREEDY)
     }
@@ -53,7 +51,7 @@ def read(
     stored = stored_splits.read_workdir(
         root, wanted, allow_missing=bool(about.settings.get("report.allow_missing"))
     )
-    found = {}
+    contestants = {}
     for split, figures in judged.items():
         if split not in stored:
             continue
@@ -62,13 +60,13 @@ def read(
         )
         k = (figures.get("top_k_vote_chosen") or {}).get("k")
         greedy = stored[split + GREEDY].candidates if split + GREEDY in stored else None
-        found[split] = Contestant(name, rows.candidates, k, rows.grader, greedy)
-    if lost := [split for split in splits or () if split not in found]:
+        contestants[split] = Contestant(name, rows.candidates, k, rows.grader, greedy)
+    if lost := [split for split in splits or () if split not in contestants]:
         raise ComparisonError(
             f"{root} has no samples of the split {lost[0]!r} any more: run it anew, or choose "
             "another one with --split"
         )
-    return found
+    return contestants
 
 
 def _metrics(root: pathlib.Path) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""The report page: figures, charts and shown problems as one HTML file that loads nothing.
-
-Knows words and places, no statistics.
-"""
+"""The report page: figures, charts and shown problems as one HTML file that loads nothing."""
 
 from __future__ import annotations
 
@@ -17,10 +14,11 @@ import markupsafe
 
 from verifier.evaluate.caveats import too_few
 from verifier.evaluate.metrics import HELDOUT
-from verifier.evaluate.results_table import EXACT, ROWS, counted, shows_exact
+from verifier.evaluate.results_table import EXACT, ROWS, counted
+from verifier.report.formatting import apart, duration, interval, percent, points, star
 
 _HERE = pathlib.Path(__file__).parent
-# others: oracle
+# The colour of a method's marks; of all others: oracle.
 _SERIES = {
     "best_of_n": "verifier",
     "top_k_vote_chosen": "verifier",
@@ -46,7 +44,7 @@ def render(
     Args:
         metrics: what metrics.json holds.
         charts: SVG texts by title, in order.
-        browsed: the list of problems, from `shown.browsed`.
+        browsed: the list of problems, from `browsing.browsed`.
         about: `name`, `date`, `grader`, `warnings` (what makes the figures doubtful) and `notes`
             (in words), `settings` (dotted path to value) and `facts` (versions, revision, ...).
 
@@ -57,12 +55,14 @@ def render(
     main = main_split(metrics["splits"])
     split = metrics["splits"][main]
     others = [name for name in metrics["splits"] if name != main]
+    results, differences = _results(metrics["splits"], main, others), _differences(split)
     return (
         environment()
         .get_template("page.html.jinja")
         .render(
             about=about,
-            exact=EXACT if shows_exact(metrics["splits"]) else "",
+            exact=EXACT,
+            starred=_starred(results, differences, split.get("aggregations")),
             few=too_few(split["n_problems"]),
             policy=policy(script),
             script=markupsafe.Markup(script),
@@ -74,8 +74,8 @@ def render(
             samples=_samples_words(split),
             cards=_cards(split),
             headline=_headline(split, main),
-            results=_results(metrics["splits"], main, others),
-            differences=_differences(split),
+            results=results,
+            differences=differences,
             gaps=[
                 (_NAMES[method], estimate)
                 for method, estimate in (split.get("oracle_gap_closed") or {}).items()
@@ -97,10 +97,10 @@ def environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {
-        "percent": _percent,
-        "points": _points,
-        "interval": _interval,
-        "apart": _apart,
+        "percent": percent,
+        "points": points,
+        "interval": interval,
+        "apart": apart,
         "counted": counted,
     }
     return made
@@ -112,9 +112,7 @@ def style() -> markupsafe.Markup:
 
 
 def policy(script: str = "") -> str:
-    """A page's Content-Security-Policy: nothing is loaded, and no script runs but this one,
-    whatever a solution holds.
-    """
+    """A page's Content-Security-Policy: nothing is loaded, and no script runs but this one."""
     allowed = (
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
         if script
@@ -124,9 +122,7 @@ def policy(script: str = "") -> str:
 
 
 def embedded(content: Mapping[str, Any]) -> str:
-    """JSON that may stand in a script element: without `<`, nothing in it ends the element or opens
-    a comment.
-    """
+    """JSON that may stand in a script element: no `<` in it ends that or opens a comment."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -143,9 +139,7 @@ def _browsed_words(browsed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main_split(splits: Iterable[str]) -> str:
-    """The split that the page is about: test, else the first that is not held out, else what there
-    is.
-    """
+    """The split that the page is about: test, or the first not held out, or what there is."""
     names = list(splits)
     return (
         "test" if "test" in names else next((name for name in names if name != HELDOUT), names[0])
@@ -158,9 +152,7 @@ def _samples_words(split: Mapping[str, Any]) -> str:
 
 
 def _cards(split: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The figures in large type: what a random sample, the vote and the verifier reach, and the
-    ceiling.
-    """
+    """The figures in large type: of a random sample, the vote, the verifier, and the ceiling."""
     n = _samples_words(split)
     best = split.get("best_method_on_heldout")
     cards = [
@@ -202,22 +194,20 @@ def _headline(split: Mapping[str, Any], main: str) -> str:
     if not gain:
         return (
             "These samples carry no scores: a majority vote solves "
-            f"{_percent(split['majority']['value'])} of the {main} problems."
+            f"{percent(split['majority']['value'])} of the {main} problems."
         )
     who = _METHOD_WORDS[best["method"]] if best else "best-of-n"
     value = (best or split["best_of_n"])["value"]
     verdict = _verdict(gain, "more than", "fewer than", "and cannot be told apart from")
     low, high = gain["ci95"]
-    by = f" ({_points(gain['value'])} points, 95% interval {_points(low)} to {_points(high)})"
+    by = f" ({points(gain['value'])} points, 95% interval {points(low)} to {points(high)})"
     choice = "Chosen on held-out problems, " if best else ""
-    start = f"{choice}{who} solves {_percent(value)} of the {main} problems, "
+    start = f"{choice}{who} solves {percent(value)} of the {main} problems, "
     return start[0].upper() + start[1:] + f"{verdict} the majority vote{by}."
 
 
 def _results(splits: Mapping[str, Any], main: str, others: Sequence[str]) -> list[dict[str, Any]]:
-    """A row a method: its estimate on every split, and where its interval lies on a common
-    scale.
-    """
+    """A row a method: its estimate on every split, and its interval on a common scale."""
     split = splits[main]
     rows = [(key, name, words) for key, name, words in ROWS if split.get(key)]
     low = min(split[key]["ci95"][0] for key, _, _ in rows)
@@ -231,7 +221,7 @@ def _results(splits: Mapping[str, Any], main: str, others: Sequence[str]) -> lis
                 "words": words,
                 "estimate": estimate,
                 "kind": _SERIES.get(key, "oracle"),
-                "place": _place(estimate, low, high),
+                "whisker": _whisker(estimate, low, high),
                 "others": [
                     splits[name].get(key)
                     or (_vote(splits[name], estimate["k"]) if "k" in estimate else None)
@@ -262,10 +252,25 @@ def _differences(split: Mapping[str, Any]) -> list[dict[str, Any]]:
             if few
             else _verdict(estimate, "better", "worse", "within noise"),
             "kind": "oracle" if few else _verdict(estimate, "verifier", "majority", "oracle"),
-            "place": _place(estimate, -reach, reach),
+            "whisker": _whisker(estimate, -reach, reach),
         }
         for name, estimate in pairs.items()
     ]
+
+
+def _starred(
+    results: Sequence[Mapping[str, Any]],
+    differences: Sequence[Mapping[str, Any]],
+    aggregations: Mapping[str, Any] | None,
+) -> set[str]:
+    """The tables with an exact interval in them, below which its star is explained."""
+    rows = [row for row in (aggregations or {}).values() if row]
+    tables = {
+        "results": [one for row in results for one in (row["estimate"], *row["others"])],
+        "differences": [row["estimate"] for row in differences],
+        "aggregations": [row[key] for row in rows for key in ("best_of_n", "difference_to_last")],
+    }
+    return {name for name, cells in tables.items() if any(one and star(one) for one in cells)}
 
 
 def _verdict(estimate: Mapping[str, Any], above: str, below: str, neither: str) -> str:
@@ -274,12 +279,12 @@ def _verdict(estimate: Mapping[str, Any], above: str, below: str, neither: str) 
     return above if low > 0 else below if high < 0 else neither
 
 
-def _place(estimate: Mapping[str, Any], low: float, high: float) -> dict[str, str]:
+def _whisker(estimate: Mapping[str, Any], low: float, high: float) -> dict[str, str]:
     """Where value and interval lie between two ends, in percent of the way."""
     span = (high - low) or 1.0
     start, end = (100 * (value - low) / span for value in estimate["ci95"])
     return {
-        "at": f"{100 * (estimate['value'] - low) / span:.2f}",
+        "value": f"{100 * (estimate['value'] - low) / span:.2f}",
         "from": f"{start:.2f}",
         "width": f"{end - start:.2f}",
     }
@@ -307,42 +312,6 @@ def _setting(value: Any) -> str:
 def _seconds(seconds: Mapping[str, float]) -> list[dict[str, str]]:
     total = sum(seconds.values()) or 1.0
     return [
-        {"stage": stage, "words": _duration(spent), "width": f"{100 * spent / total:.2f}"}
+        {"stage": stage, "words": duration(spent), "width": f"{100 * spent / total:.2f}"}
         for stage, spent in seconds.items()
     ]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes} min {rest:02d} s"
-        if minutes < 60
-        else f"{minutes // 60} h {minutes % 60:02d} min"
-    )
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}%"
-
-
-def _interval(estimate: Mapping[str, Any]) -> str:
-    low, high = estimate["ci95"]
-    return f"{_percent(low)} \u2013 {_percent(high)}{_star(estimate)}"
-
-
-def _apart(estimate: Mapping[str, Any]) -> str:
-    """The interval of a difference."""
-    low, high = estimate["ci95"]
-    return f"{_points(low)} to {_points(high)}{_star(estimate)}"
-
-
-def _star(estimate: Mapping[str, Any]) -> str:
-    return "*" * (estimate.get("interval") == "exact")
-
-
-def _points(value: float) -> str:
-    """A signed number of points with a true minus sign; no sign before a zero."""
-    text = f"{100 * value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\u2212")

@@ -1,7 +1,4 @@
-"""The charts of the report, drawn from metrics.json (the histogram from the samples).
-
-Knows what the figures mean; computes none.
-"""
+"""The charts of the report, drawn from metrics.json (the histogram from the samples)."""
 
 from __future__ import annotations
 
@@ -23,8 +20,9 @@ _CURVES = (
 
 
 def accuracy_over_samples(split: Mapping[str, Any]) -> Chart | None:
-    """pass@k, verifier@k and majority@k against k with 95% bands; None where there is but one
-    sample a problem.
+    """pass@k, verifier@k and majority@k against k with 95% bands.
+
+    None where there is but one sample a problem.
     """
     return curves(
         "Accuracy against the number of samples",
@@ -33,8 +31,11 @@ def accuracy_over_samples(split: Mapping[str, Any]) -> Chart | None:
 
 
 def curves(title: str, lines: Sequence[tuple[str, str, Mapping[str, Any]]]) -> Chart | None:
-    """Curves over the number of samples with 95% bands: of each its style, its name and its
-    estimates by k; None if they are points.
+    """Curves over the number of samples with 95% bands; None if they are points.
+
+    Args:
+        title: of the chart.
+        lines: of each curve its style, its name and its estimates by k.
     """
     series = [(kind, name, _points(estimates)) for kind, name, estimates in lines]
     sizes = sorted({k for _, _, (ks, *_) in series for k in ks})
@@ -59,17 +60,18 @@ def curves(title: str, lines: Sequence[tuple[str, str, Mapping[str, Any]]]) -> C
     return chart
 
 
-def votes_over_k(splits: Mapping[str, Any], shown: str) -> Chart | None:
-    """Top-k votes on the shown split and on held-out problems, the chosen k marked; None without
-    scores.
+def votes_over_k(splits: Mapping[str, Any], split: str) -> Chart | None:
+    """Top-k votes on a split and on held-out problems, the chosen k marked.
+
+    None without scores.
     """
-    votes = splits[shown].get("top_k_vote")
+    votes = splits[split].get("top_k_vote")
     if not votes or len(votes) < 2:
         return None
-    series = [("verifier", shown, _points(votes))]
-    if shown != HELDOUT and splits.get(HELDOUT, {}).get("top_k_vote"):
+    series = [("verifier", split, _points(votes))]
+    if split != HELDOUT and splits.get(HELDOUT, {}).get("top_k_vote"):
         series.append(("oracle dashed", "held out", _points(splits[HELDOUT]["top_k_vote"])))
-    majority = splits[shown]["majority"]["value"]
+    majority = splits[split]["majority"]["value"]
     low, high = _extent(points for _, _, points in series)
     y_range, y_ticks = percent_ticks(min(low, majority), max(high, majority))
     sizes = sorted({k for _, _, (ks, *_) in series for k in ks})
@@ -82,7 +84,7 @@ def votes_over_k(splits: Mapping[str, Any], shown: str) -> Chart | None:
         size_ticks(sizes),
         y_ticks,
     )
-    chosen = splits[shown].get("top_k_vote_chosen")
+    chosen = splits[split].get("top_k_vote_chosen")
     if chosen:
         chart.line((chosen["k"], y_range[0]), (chosen["k"], y_range[1]), "mark")
         at, words = chart.x(chosen["k"]), f"k = {chosen['k']} chosen"
@@ -100,15 +102,16 @@ def votes_over_k(splits: Mapping[str, Any], shown: str) -> Chart | None:
     chart.legend(
         [
             *((kind, name) for kind, name, _ in series),
-            ("majority dotted", f"majority of all ({shown})"),
+            ("majority dotted", f"majority of all ({split})"),
         ]
     )
     return chart
 
 
 def reliability(split: Mapping[str, Any]) -> Chart | None:
-    """Share of right samples against the score, a dot a bin, counts as bars at the foot; None
-    without scores that are probabilities.
+    """Share of right samples against the score, a dot a bin, counts as bars at the foot.
+
+    None without scores that are probabilities.
     """
     if not split.get("verifier"):
         return None
@@ -180,8 +183,9 @@ def score_histogram(candidates: Candidates, bins: int = 30) -> Chart | None:
 
 
 def merit_by_position(split: Mapping[str, Any]) -> Chart | None:
-    """AUROC of the value after each tenth of a solution, pooled and within problems with its 95%
-    band; None without token values.
+    """AUROC of the value after each tenth of a solution, pooled and within problems.
+
+    With the 95% band of the latter; None without token values.
     """
     rows = [
         row

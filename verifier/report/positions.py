@@ -1,5 +1,4 @@
-"""After what share of a solution does the verifier know? Its figures of merit at 10%, 20%, ... 100%
-of each solution's tokens.
+"""How early in a solution the verifier knows: its figures at 10%, 20%, ... 100% of the tokens.
 
 The value at 30% of a solution is that after its token number ceil(0.3 n), so that 100% is the last
 token, whose value is the score.
@@ -18,8 +17,10 @@ from verifier.tables.token_values import COUNT, TENTHS, at_tenths
 
 
 def by_position(split: SplitRows, resamples: int, seed: int) -> list[dict[str, Any]] | None:
-    """What `calibration.discrimination` returns, with `share` before it and
-    `auroc_within_problem_ci95` after it, a row a share.
+    """The verifier's figures of merit at each tenth of the solutions, a row a share.
+
+    What `calibration.discrimination` returns, with `share` before it and
+    `auroc_within_problem_ci95` after it.
 
     Args:
         split: with what is kept of token values; solutions without any are left out.
@@ -43,11 +44,11 @@ def by_position(split: SplitRows, resamples: int, seed: int) -> list[dict[str, A
     bootstrap = Bootstrap.draw(problems, resamples, seed)
     probable = are_probabilities(split.candidates)
     out = []
-    for place, tenth in enumerate(TENTHS):
-        value = value_R10[row, place].astype(np.float64)
-        figures, found = merit(value, right, problem)
+    for column, tenth in enumerate(TENTHS):
+        value = value_R10[row, column].astype(np.float64)
+        figures, auroc_P = merit(value, right, problem)
         figures |= {} if probable else dict.fromkeys(("brier", "ece"))
-        within_P = np.pad(found, (0, problems - len(found)), constant_values=np.nan)
+        within_P = np.pad(auroc_P, (0, problems - len(auroc_P)), constant_values=np.nan)
         both_P = ~np.isnan(within_P)
         enough = both_P.sum() >= FEWEST
         estimate = (

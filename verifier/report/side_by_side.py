@@ -1,6 +1,4 @@
-"""Finished workdirs side by side: read, compared, and written as a page with its figures and
-charts. Knows paths; computes nothing.
-"""
+"""Workdirs side by side: read, compared, and written as a page with its figures and charts."""
 
 from __future__ import annotations
 
@@ -39,24 +37,22 @@ def compare(
         contestants.read(root, name, [split])[split]
         for root, name in zip(roots, names, strict=True)
     ]
-    found = comparison.compare(runs, resamples, seed)
+    compared = comparison.compare(runs, resamples, seed)
     html = comparison_page.render(
-        found, datetime.date.today().strftime("%d %B %Y").lstrip("0"), _settings(roots)
+        compared, datetime.date.today().strftime("%d %B %Y").lstrip("0"), _settings(roots)
     )
-    # the figures last: where they are, the rest is too
-    files = {"comparison.json": atomic.as_json(found), "index.html": html.encode()}
+    # The figures last: where they are, the rest is too.
+    files = {"comparison.json": atomic.as_json(compared), "index.html": html.encode()}
     files |= {
         f"{name}.svg": chart.render(standalone=True).encode()
-        for name, chart in comparison_page.charts(found).items()
+        for name, chart in comparison_page.charts(compared).items()
     }
     atomic.write_all(out, files, stale=[f"{name}.svg" for name in comparison_page.TITLES])
-    return comparison_page.table(found)
+    return comparison_page.table(compared)
 
 
 def _names(roots: Sequence[pathlib.Path]) -> list[str]:
-    """What tells the runs apart: their folders' names, with those above where these are the
-    same.
-    """
+    """What tells the runs apart: their folders' names, with those above where they are the same."""
     parts = [root.resolve().parts for root in roots]
     depth = next(
         (
@@ -71,7 +67,7 @@ def _names(roots: Sequence[pathlib.Path]) -> list[str]:
 
 def _settings(roots: Sequence[pathlib.Path]) -> dict[str, list[Any]]:
     """The settings that are not the same in all runs."""
-    known = [writing.run_of_workdir(root).settings for root in roots]
+    known = [writing.about_workdir(root).settings for root in roots]
     paths = sorted({path for one in known for path in one})
     values = {path: [one.get(path) for one in known] for path in paths}
     return {path: row for path, row in values.items() if any(one != row[0] for one in row)}

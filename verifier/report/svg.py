@@ -1,6 +1,4 @@
-"""A small chart writer: scales, lines, bands, bars and words as one SVG that follows light and dark
-by itself. Knows no statistics.
-"""
+"""A small chart writer: scales, lines, bands, bars and words as one SVG, light and dark."""
 
 from __future__ import annotations
 
@@ -15,8 +13,9 @@ _STYLE = pathlib.Path(__file__).with_name("chart.css")
 
 
 class Drawing:
-    """Marks under a title; colours are classes of chart.css, so that a page and a lone file look
-    the same.
+    """Marks under a title.
+
+    Colours are classes of chart.css, so that a page and a lone file look the same.
     """
 
     def __init__(self, title: str) -> None:
@@ -26,7 +25,7 @@ class Drawing:
     def text(
         self, x: float, y: float, words: str, *, kind: str = "", anchor: str = "start"
     ) -> None:
-        """Words at a place in pixels."""
+        """Words at a point in pixels."""
         self._parts.append(
             f'<text class="{kind}" x="{x}" y="{y}" '
             f'text-anchor="{anchor}">{html.escape(words)}</text>'
@@ -48,9 +47,7 @@ class Drawing:
 
 
 class Grid(Drawing):
-    """A heat map: a cell for every pair of two short lists of sizes, with its figure in it where
-    there is room.
-    """
+    """A heat map: a cell for every pair of two short lists of sizes, with its figure."""
 
     def __init__(
         self, title: str, columns: Sequence[int], rows: Sequence[int], x_label: str, y_label: str
@@ -79,12 +76,12 @@ class Grid(Drawing):
         """A cell in one of ten shades, 0 to 9."""
         left, top = self._left(column), self._top(row)
         frame = " framed" if framed else ""
-        place = (
+        box = (
             f'x="{left + 1:.1f}" y="{top + 1:.1f}" width="{self.width - 2:.1f}" '
             f'height="{self.height - 2:.1f}"'
         )
         self._parts.append(
-            f'<g><title>{html.escape(hint)}</title><rect class="heat h{level}{frame}" {place} '
+            f'<g><title>{html.escape(hint)}</title><rect class="heat h{level}{frame}" {box} '
             'rx="2"/>'
         )
         if self.width >= 30 and self.height >= 14:
@@ -119,8 +116,8 @@ class Chart(Drawing):
     def x(self, value: float) -> float:
         """Pixels from the left."""
         low, high = self.x_range
-        place = math.log(value) if self.log else value
-        return round(_LEFT + (place - low) / ((high - low) or 1) * (WIDTH - _LEFT - self.right), 1)
+        at = math.log(value) if self.log else value
+        return round(_LEFT + (at - low) / ((high - low) or 1) * (WIDTH - _LEFT - self.right), 1)
 
     def y(self, value: float) -> float:
         """Pixels from the top."""
@@ -155,9 +152,7 @@ class Chart(Drawing):
     def curve(
         self, xs: Sequence[float], ys: Sequence[float], kind: str, hints: Sequence[str] = ()
     ) -> None:
-        """A line in a series' colour, with a dot and its hint at every point where hints are
-        given.
-        """
+        """A line in a series' colour, with a dot and its hint at every point that has one."""
         points = " ".join(f"{self.x(x)},{self.y(y)}" for x, y in zip(xs, ys, strict=True))
         self._parts.append(f'<polyline class="curve stroke {kind}" points="{points}"/>')
         for x, y, hint in zip(xs, ys, hints, strict=False):
@@ -187,9 +182,7 @@ class Chart(Drawing):
         )
 
     def bar(self, x: tuple[float, float], y: tuple[float, float], kind: str, hint: str) -> None:
-        """A filled rectangle between two values either way, with a hair of room to its
-        neighbours.
-        """
+        """A filled rectangle between two values either way, with a hair of room around it."""
         left, top = self.x(x[0]) + 0.7, self.y(max(y))
         width, height = max(self.x(x[1]) - left - 0.7, 0.5), max(self.y(min(y)) - top, 0)
         shape = (
@@ -199,9 +192,7 @@ class Chart(Drawing):
         self._parts.append(f"{shape}<title>{html.escape(hint)}</title></rect>")
 
     def legend(self, entries: Sequence[tuple[str, str]], y: float = 30) -> None:
-        """Words with a stroke of their series' style, side by side above the plot; nothing where
-        there is no room for all of them.
-        """
+        """Words with a stroke of their series' style, above the plot, if all have room."""
         if sum(37 + 6.6 * len(words) for _, words in entries) > WIDTH - _LEFT + 14:
             return
         x = float(_LEFT)
@@ -225,9 +216,7 @@ def percent_ticks(low: float, high: float) -> tuple[tuple[float, float], dict[fl
 
 
 def size_ticks(sizes: Sequence[int], most: int = 9) -> dict[float, str]:
-    """Ticks of a logarithmic axis of sizes: every one, or the rounder ones where there are many;
-    the ends stay.
-    """
+    """Ticks of a logarithmic axis of sizes: all, or of many the rounder ones and both ends."""
     if len(sizes) <= most:
         keep = list(sizes)
     else:

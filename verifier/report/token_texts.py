@@ -1,7 +1,4 @@
-"""The text that each token of a solution adds, by a saved tokenizer.
-
-Knows no values and no page.
-"""
+"""The text that each token of a solution adds, by a saved tokenizer."""
 
 from __future__ import annotations
 
@@ -18,8 +15,9 @@ _CUT = "\ufffd"  # what a character that is cut between tokens decodes to
 
 
 def token_texts(tokenizer: Tokenizer) -> TokenTexts:
-    """Gives, of the tokens of a solution and its text, the text of each token; None where they do
-    not spell the solution.
+    """Gives, of the tokens of a solution and its text, the text of each token.
+
+    None where they do not spell the solution.
 
     A character that is cut between tokens goes to the last of them.
     """
@@ -46,8 +44,9 @@ def token_texts(tokenizer: Tokenizer) -> TokenTexts:
 
 
 def _whole_characters(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
-    """What tokens add where some of them hold parts of characters; such a token adds nothing until
-    the character is whole.
+    """What tokens add where some of them hold parts of characters.
+
+    Such a token adds nothing until the character is whole.
     """
     pieces, first = [], 0
     for end in range(1, len(ids) + 1):

@@ -1,5 +1,4 @@
-"""Runs of several variants on the same test problems: their figures, and the differences to the
-first, paired. Knows workdirs and no run.
+"""Variants on the same test problems: their figures, and the paired differences to the first.
 
 Figures of several seeds are means over the seeds of a problem's value, then over problems: a
 problem that every seed tests on counts once. The intervals are over problems; how far the seeds lie
@@ -25,11 +24,11 @@ from verifier.report import contestants
 from verifier.tables import store
 
 _NAMES = {key: name for key, name, _ in ROWS}
-# differences that the table shows
+# Differences that the table shows.
 _COMPARED = ("greedy_accuracy", "majority", "best_of_n", "oracle_pass_at_n")
 _SUBSETS = 100  # of a problem's samples, over which the votes of fewer samples are taken
 _JOBS = ("pretrain", "finetune", "verify")
-# prefixes of figures that are points of a curve: over N, and over N and k
+# Prefixes of figures that are points of a curve: over N, and over N and k.
 _CURVE, _VOTES = "verifier_at_k/", "votes/"
 
 
@@ -86,69 +85,84 @@ def compare(
     return {"base": base, "seeds": sorted(values[base]), "steps": steps, "splits": splits}
 
 
-def table(found: Mapping[str, Any]) -> str:
+def table(compared: Mapping[str, Any]) -> str:
     """The comparison as plain text for a terminal.
 
     Args:
-        found: what `compare` gave.
+        compared: what `compare` gave.
     """
-    lines = _steps_table(found["steps"])
-    for split, variants in found["splits"].items():
-        first = variants[found["base"]]
-        seeds = ", ".join(map(str, found["seeds"]))
-        lines += [
-            "",
-            f"{split}: {counted(first['n_problems'], 'problem')}, seeds {seeds}; % solved, "
-            "best-of-n of every seed in brackets",
-        ]
-        few = too_few(min([one["n_problems"] for one in variants.values()]))
-        lines += [f"warning: {few}"] if few else []
-        keys = [key for key in _NAMES if any(key in one["figures"] for one in variants.values())]
+    lines = _steps_table(compared["steps"])
+    seeds, base = ", ".join(map(str, compared["seeds"])), compared["base"]
+    for split, variants in compared["splits"].items():
         width = max(map(len, variants)) + 2
-        lines.append(
-            " " * width + "".join(f"{_NAMES[key]:>{len(_NAMES[key]) + 2}}" for key in keys)
-        )
-        for name, one in variants.items():
-            cells = [f"{_percent(one['figures'].get(key)):>{len(_NAMES[key]) + 2}}" for key in keys]
-            best = one["figures"].get("best_of_n")
-            by_seed = (
-                f"  [{' '.join(f'{100 * value:.1f}' for value in best['by_seed'].values())}]"
-                if best
-                else ""
-            )
-            lines.append(f"{name:<{width}}" + "".join(cells) + by_seed)
-        shown = [
-            key for key in _COMPARED if any(key in one["differences"] for one in variants.values())
-        ]
-        if shown:
-            lines += [
-                "",
-                f"{split}: difference to {found['base']} in points, paired, 95% bootstrap over "
-                "problems",
-            ]
-            lines.append(" " * width + "".join(f"{_NAMES[key]:<25}" for key in shown))
-            for name, one in variants.items():
-                if name != found["base"]:
-                    cells = [cell(one["differences"].get(key), signed=True) or "-" for key in shown]
-                    lines.append(f"{name:<{width}}" + "".join(f"{words:<25}" for words in cells))
-        peaks = {name: one["peak"] for name, one in variants.items() if one["peak"]}
-        if peaks:
-            lines += ["", f"{split}: number of samples at which best-of-n is highest"]
-            lines += [
-                f"{name:<{width}}{one['samples']} [{one['ci95'][0]}, {one['ci95'][1]}]"
-                for name, one in peaks.items()
-            ]
-            lines += ["", f"{split}: the k of the best top-k vote among N samples, as N:k"]
-            for name, one in variants.items():
-                best_k = {
-                    size: max(by_k, key=lambda k: by_k[k]["value"])
-                    for size, by_k in one["votes"].items()
-                }
-                lines.append(
-                    f"{name:<{width}}" + "  ".join(f"{size}:{k}" for size, k in best_k.items())
-                )
+        lines += _figures_table(split, variants, seeds, base, width)
+        lines += _differences_table(split, variants, base, width)
+        lines += _peaks_table(split, variants, width)
     lines += ["", EXACT] if any("*" in line for line in lines) else []
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _figures_table(
+    split: str, variants: Mapping[str, Mapping[str, Any]], seeds: str, base: str, width: int
+) -> list[str]:
+    """What every variant solves, a column a method."""
+    lines = [
+        "",
+        f"{split}: {counted(variants[base]['n_problems'], 'problem')}, seeds {seeds}; % solved, "
+        "best-of-n of every seed in brackets",
+    ]
+    few = too_few(min([one["n_problems"] for one in variants.values()]))
+    lines += [f"warning: {few}"] if few else []
+    keys = [key for key in _NAMES if any(key in one["figures"] for one in variants.values())]
+    lines.append(" " * width + "".join(f"{_NAMES[key]:>{len(_NAMES[key]) + 2}}" for key in keys))
+    for name, one in variants.items():
+        cells = [f"{_percent(one['figures'].get(key)):>{len(_NAMES[key]) + 2}}" for key in keys]
+        best = one["figures"].get("best_of_n")
+        by_seed = (
+            f"  [{' '.join(f'{100 * value:.1f}' for value in best['by_seed'].values())}]"
+            if best
+            else ""
+        )
+        lines.append(f"{name:<{width}}" + "".join(cells) + by_seed)
+    return lines
+
+
+def _differences_table(
+    split: str, variants: Mapping[str, Mapping[str, Any]], base: str, width: int
+) -> list[str]:
+    """What every variant solves more than the base; nothing where no figure differs."""
+    keys = [key for key in _COMPARED if any(key in one["differences"] for one in variants.values())]
+    if not keys:
+        return []
+    lines = [
+        "",
+        f"{split}: difference to {base} in points, paired, 95% bootstrap over problems",
+        " " * width + "".join(f"{_NAMES[key]:<25}" for key in keys),
+    ]
+    for name, one in variants.items():
+        if name != base:
+            cells = [cell(one["differences"].get(key), signed=True) or "-" for key in keys]
+            lines.append(f"{name:<{width}}" + "".join(f"{words:<25}" for words in cells))
+    return lines
+
+
+def _peaks_table(split: str, variants: Mapping[str, Mapping[str, Any]], width: int) -> list[str]:
+    """How many samples, and votes of how many, do best; nothing where nothing was scored."""
+    peaks = {name: one["peak"] for name, one in variants.items() if one["peak"]}
+    if not peaks:
+        return []
+    lines = ["", f"{split}: number of samples at which best-of-n is highest"]
+    lines += [
+        f"{name:<{width}}{one['samples']} [{one['ci95'][0]}, {one['ci95'][1]}]"
+        for name, one in peaks.items()
+    ]
+    lines += ["", f"{split}: the k of the best top-k vote among N samples, as N:k"]
+    for name, one in variants.items():
+        best_k = {
+            size: max(by_k, key=lambda k: by_k[k]["value"]) for size, by_k in one["votes"].items()
+        }
+        lines.append(f"{name:<{width}}" + "  ".join(f"{size}:{k}" for size, k in best_k.items()))
+    return lines
 
 
 def _steps(root: pathlib.Path) -> dict[str, int]:
@@ -160,9 +174,7 @@ def _steps(root: pathlib.Path) -> dict[str, int]:
 
 
 def _steps_table(steps: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[str]:
-    """One line a variant: what was trained longer or shorter than the base must be seen beside what
-    it is named for.
-    """
+    """One line a variant, so that a training longer or shorter than the base's is seen."""
     jobs = [
         job
         for job in _JOBS
@@ -187,28 +199,28 @@ def _steps_table(steps: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[s
 
 def _read(root: pathlib.Path, name: str, seed: int, ks: Sequence[int]) -> dict[str, _Values]:
     """The tested splits of a workdir whose report is written."""
-    found = {}
+    tested = {}
     for split, run in contestants.read(root, name).items():
         if split == HELDOUT:
             continue
         columns = comparison.methods(run.candidates, run.k, run.greedy)
         if run.candidates.score_C is not None:
             columns |= _curves(run.candidates, ks, seed)
-        found[split] = _Values(
+        tested[split] = _Values(
             run.candidates.problem_id_P, columns, int(run.candidates.count_P.sum()), seed
         )
-    return found
+    return tested
 
 
 def _curves(candidates: Candidates, ks: Sequence[int], seed: int) -> dict[str, np.ndarray]:
     """[P] values of each point of the curves over the number of samples."""
     sizes = curves.grid(candidates.smallest)
     figures = {f"{_CURVE}{size}": curves.verifier_at_k(candidates, size) for size in sizes}
-    shown = [size for size in sizes if str(size)[0] in "13" or size == sizes[-1]]
-    found = vote_shares(
-        candidates, [(size, k) for size in shown for k in ks if k <= size], seed, _SUBSETS
+    voted = [size for size in sizes if str(size)[0] in "13" or size == sizes[-1]]
+    shares = vote_shares(
+        candidates, [(size, k) for size in voted for k in ks if k <= size], seed, _SUBSETS
     )
-    figures |= {f"{_VOTES}{size}/{k}": column for (size, k), column in found.items()}
+    figures |= {f"{_VOTES}{size}/{k}": column for (size, k), column in shares.items()}
     return figures
 
 
@@ -236,7 +248,7 @@ def _summary(
     ]
     apart = _over_seeds(pairs, shared)
     common = len(next(iter(apart.values()), ()))
-    # figures of shared samples are one figure, not two to compare
+    # Figures of shared samples are one figure, not two to compare.
     told = {name: column for name, column in apart.items() if column.any()}
     return {
         "n_problems": len(bootstrap.lot_P),
@@ -274,18 +286,19 @@ def _paired(one: _Values, other: _Values) -> _Values:
 
 def _over_seeds(runs: Sequence[_Values], names: Sequence[str]) -> dict[str, np.ndarray]:
     """One value a problem and figure: the mean over the seeds that were tested on it."""
-    ids, place = np.unique(np.concatenate([one.problem_id_P for one in runs]), return_inverse=True)
-    times = np.bincount(place, minlength=len(ids))
+    ids, index = np.unique(np.concatenate([one.problem_id_P for one in runs]), return_inverse=True)
+    times = np.bincount(index, minlength=len(ids))
     return {
-        name: np.bincount(place, np.concatenate([one.figures[name] for one in runs]), len(ids))
+        name: np.bincount(index, np.concatenate([one.figures[name] for one in runs]), len(ids))
         / times
         for name in names
     }
 
 
 def _peak(bootstrap: Bootstrap, curve: Mapping[int, np.ndarray]) -> dict[str, Any] | None:
-    """Where best-of-n is highest on its curve, and where in 95% of the resamples; None without a
-    curve or with too few problems.
+    """Where best-of-n is highest on its curve, and where in 95% of the resamples.
+
+    None without a curve or with too few problems.
     """
     if not curve or len(bootstrap.lot_P) < FEWEST:
         return None
@@ -300,11 +313,11 @@ def _peak(bootstrap: Bootstrap, curve: Mapping[int, np.ndarray]) -> dict[str, An
 
 def _votes(bootstrap: Bootstrap, points: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     """Top-k votes by number of samples and k."""
-    found: dict[str, dict[str, Any]] = {}
+    votes: dict[str, dict[str, Any]] = {}
     for name, estimate in bootstrap.estimates(dict(points)).items():
         size, k = name.removeprefix(_VOTES).split("/")
-        found.setdefault(size, {})[k] = estimate
-    return found
+        votes.setdefault(size, {})[k] = estimate
+    return votes
 
 
 def _percent(estimate: Mapping[str, Any] | None) -> str:

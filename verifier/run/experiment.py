@@ -70,7 +70,7 @@ def load(name: str) -> config_lib.Config:
     config = _result(name, f"--exp={name}", "get_config", "a verifier.config.Config")
     if not isinstance(config, config_lib.Config):
         raise errors.ConfigError(
-            f"--exp={name}: get_config() gave {kinds.shown(config)}; expected a "
+            f"--exp={name}: get_config() gave {kinds.shortened(config)}; expected a "
             "verifier.config.Config"
         )
     return config
@@ -89,7 +89,7 @@ def load_themes(name: str) -> Themes:
     found = _result(name, f"--exp=sweep:{name}", "get_sweep", expected)
     if not _is_table(found, lambda variants: _is_table(variants, _are_texts)):
         raise errors.ConfigError(
-            f"--exp=sweep:{name}: get_sweep() gave {kinds.shown(found)}; expected {expected}"
+            f"--exp=sweep:{name}: get_sweep() gave {kinds.shortened(found)}; expected {expected}"
         )
     return {
         theme: {variant: list(each) for variant, each in variants.items()}
@@ -112,7 +112,7 @@ def load_recipe(name: str) -> Recipe | None:
             stages = get_stages(config)
         if not isinstance(stages, list) or not all(isinstance(each, Stage) for each in stages):
             raise errors.ConfigError(
-                f"{flag}: get_stages() gave {kinds.shown(stages)}; expected a list of "
+                f"{flag}: get_stages() gave {kinds.shortened(stages)}; expected a list of "
                 "verifier.run.stage.Stage"
             )
         return stages

@@ -65,7 +65,7 @@ def lines(
 def _line(stage: Stage, split: Split | None, config: config_lib.Config, root: pathlib.Path) -> Line:
     flat = config_lib.flatten(config)
     reads = [_name(each) for each in stage.reads.values() if isinstance(each, Part)]
-    reads += [f"{knob}={kinds.shown(flat[knob])}" for knob in stage.files if flat[knob]]
+    reads += [f"{knob}={kinds.shortened(flat[knob])}" for knob in stage.files if flat[knob]]
     state, why = _state(stage, split, config, root)
     return Line(str(stage), stage.makes.name, str(split or ""), tuple(reads), state, why)
 

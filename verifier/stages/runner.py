@@ -13,7 +13,7 @@ from verifier.run import device_checks, hosts, workdir
 from verifier.run.context import Context
 from verifier.run.stage import Stage, chosen, implied_by
 from verifier.stages import report
-from verifier.system import log, stopping
+from verifier.system import log, metric_log, stopping
 from verifier.tables import store
 from verifier.tables.results import Page
 
@@ -39,7 +39,7 @@ def run(
     asked = chosen(stages, names)
     for line in config_checks.warnings(config):
         log.say(f"warning: {line}")
-    log.mirror_to_wandb(config.log.wandb)
+    metric_log.mirror_to_wandb(config.log.wandb)
     check(stages, asked, config, root)
     with workdir.locked(root) if hosts.is_first() else contextlib.nullcontext():
         _run(stages, asked, config, root)

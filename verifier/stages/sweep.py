@@ -81,7 +81,7 @@ def check(
         for name in (theme, *variants):
             if not _NAME.fullmatch(name):
                 raise errors.ConfigError(
-                    f"{kinds.shown(name)} cannot name a theme or variant, which has a folder "
+                    f"{kinds.shortened(name)} cannot name a theme or variant, which has a folder "
                     "of that name: expected at most 60 letters, digits, spaces and . _ + = , - "
                     "with a letter or digit first and no space last"
                 )

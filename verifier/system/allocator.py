@@ -1,5 +1,6 @@
-"""How the C library hands out memory: a step on a CPU asks for the same large arrays again and
-again, which its defaults are not for.
+"""How the C library hands out memory: what suits a step on a CPU.
+
+A step asks for the same large arrays again and again, which the library's defaults are not for.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 # (or a count).
 SETTINGS = {
     "MALLOC_ARENA_MAX": (-8, 1),  # each thread's own arena would keep what its thread freed
-    # what a step frees at the top stays for the next one, which would clear it anew
+    # What a step frees at the top stays for the next one, which would clear it anew.
     "MALLOC_TRIM_THRESHOLD_": (-1, 1 << 30),
     "MALLOC_TOP_PAD_": (-2, 64 << 20),
-    # the largest there is: larger arrays are always asked of the system
+    # The largest there is: larger arrays are always asked of the system.
     "MALLOC_MMAP_THRESHOLD_": (-3, 32 << 20),
 }
 
@@ -27,14 +28,12 @@ KEEPING = {
     "MALLOC_TRIM_THRESHOLD_": (-1, -1),  # nothing is given back
     "MALLOC_MMAP_MAX_": (-4, 0),  # nor asked of the system by itself
 }
-# glibc's own number; having been told one thing, it adapts none by itself
+# The number of glibc itself; having been told one thing, it adapts none by itself.
 _BEHIND = {**SETTINGS, "MALLOC_MMAP_MAX_": (-4, 65536)}
 
 
 def settle() -> None:
-    """Applies the settings to this process, but for those that its environment gives; nothing where
-    the C library is not glibc.
-    """
+    """Applies the settings to this process where its C library is glibc; the environment's stay."""
     _apply(SETTINGS)
 
 

@@ -1,5 +1,6 @@
-"""Files that are whole or not there: written aside, synced and renamed; and what to do where the
-disk refuses. Knows no file's meaning.
+"""Files that are whole or not there: written aside, synced and renamed.
+
+And what to do where the disk refuses.
 """
 
 from __future__ import annotations
@@ -33,15 +34,16 @@ _being_written: set[pathlib.Path] = set()  # aside
 
 @contextlib.contextmanager
 def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
-    """A binary file to write to that takes its name only once it is whole and on disk; its folder
-    is made if need be.
+    """A binary file to write to that takes its name only once it is whole and on disk.
+
+    Its folder is made if need be.
 
     Raises:
         WriteError: the file system refuses (a full disk, ...); what was written aside is removed
             and `path` is as it was.
     """
-    # an object store does it by itself, but takes what was written when the writer fails for whole,
-    # too
+    # An object store does it by itself, but takes what was written when the writer fails for whole,
+    # too.
     if paths.is_remote(path):
         content = io.BytesIO()
         yield content
@@ -80,8 +82,9 @@ def write_bytes(path: pathlib.Path, content: bytes | memoryview) -> None:
 def write_all(
     folder: pathlib.Path, contents: Mapping[str, bytes], stale: Iterable[str] = ()
 ) -> None:
-    """Writes the files of a folder that belong together: all aside, before the first of them takes
-    its name.
+    """Writes the files of a folder that belong together.
+
+    All are written aside before the first of them takes its name.
 
     Args:
         folder: made where it is missing; what else is in it stays.

@@ -1,6 +1,4 @@
-"""Sums by which files are known to be what was written: SHA-256 of files, and JSON that carries its
-own. Knows no file's meaning.
-"""
+"""Sums by which files are known to be what was written, and JSON that carries its own."""
 
 from __future__ import annotations
 
@@ -25,8 +23,9 @@ def of_bytes(content: bytes | memoryview) -> str:
 
 
 def of_file(path: pathlib.Path) -> str:
-    """SHA-256 of a file in hex digits; a file that has not changed since it was last asked for is
-    not read again.
+    """SHA-256 of a file in hex digits.
+
+    A file that has not changed since it was last asked for is not read again.
     """
     if paths.is_remote(path):
         return of_bytes(path.read_bytes())
@@ -48,7 +47,7 @@ def of_folder(folder: pathlib.Path) -> dict[str, str]:
 def of_files(folder: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
     """The sum of each of some files of a folder, by name."""
     names = sorted(names)
-    # reading and hashing both let go of the interpreter
+    # Reading and hashing both let go of the interpreter.
     with concurrent.futures.ThreadPoolExecutor() as pool:
         return dict(zip(names, pool.map(lambda name: of_file(folder / name), names), strict=True))
 
@@ -67,17 +66,17 @@ def check(folder: pathlib.Path, sums: Mapping[str, str], way_out: str) -> None:
             )
         if not (folder / name).is_file():
             raise Damaged(f"{folder / name} is missing; {way_out}")
-    for name, found in of_files(folder, sums).items():
-        if found != sums[name]:
+    for name, actual in of_files(folder, sums).items():
+        if actual != sums[name]:
             raise Damaged(
-                f"{folder / name} has changed since it was written: sha256 {found[:12]}..., "
+                f"{folder / name} has changed since it was written: sha256 {actual[:12]}..., "
                 f"not {sums[name][:12]}...; {way_out}"
             )
 
 
 def write_sums(folder: pathlib.Path) -> None:
     """Writes the sums of all files of a folder beside them."""
-    lines = [f"{found}  {name}\n" for name, found in of_folder(folder).items() if name != SUMS]
+    lines = [f"{digest}  {name}\n" for name, digest in of_folder(folder).items() if name != SUMS]
     atomic.write_text(folder / SUMS, "".join(lines))
 
 
@@ -87,7 +86,9 @@ def read_sums(folder: pathlib.Path) -> dict[str, str]:
     lines = (
         path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     )
-    return {name.lstrip(" *"): found for found, _, name in (line.partition(" ") for line in lines)}
+    return {
+        name.lstrip(" *"): digest for digest, _, name in (line.partition(" ") for line in lines)
+    }
 
 
 def write_sealed(path: pathlib.Path, content: Mapping[str, Any]) -> None:
@@ -122,9 +123,9 @@ def read_sealed(path: pathlib.Path, way_out: str, unsealed: Collection[str] = ()
             f"{path} is damaged: it is no JSON with its own {_SEAL} ({type(error).__name__}: "
             f"{error}); {way_out}"
         ) from error
-    if (found := of_bytes(atomic.as_json(content))) != seal:
+    if (actual := of_bytes(atomic.as_json(content))) != seal:
         raise Damaged(
-            f"{path} has changed since it was written: sha256 {found[:12]}..., not "
+            f"{path} has changed since it was written: sha256 {actual[:12]}..., not "
             f"{str(seal)[:12]}...; {way_out}"
         )
     return content

@@ -1,4 +1,4 @@
-"""Where files lie: on this machine, or behind gs:// and s3://. Knows no file's meaning."""
+"""Where files lie: on this machine, or behind gs:// and s3://."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def place(where: str | os.PathLike[str]) -> pathlib.Path:
             f"{text}: {scheme}:// needs the package {_PACKAGES[scheme]}: pip install "
             f"{_PACKAGES[scheme]}"
         )
-    # here, because it takes as long to import as all of an offline command's work on small tables
+    # Here, because it takes as long to import as all of an offline command's work on small tables.
     from etils import epath
 
     return cast(pathlib.Path, epath.Path(text))
@@ -55,21 +55,22 @@ def local(where: str | os.PathLike[str]) -> pathlib.Path:
     try:
         path = pathlib.Path(where).expanduser()
         path.exists()
-    # a home of nobody; a name that is too long; a null byte
+    # A home of nobody; a name that is too long; a null byte.
     except (RuntimeError, OSError, ValueError) as error:
         text = os.fspath(where)
-        shown = text if len(text) <= 200 else f"{text[:200]}..."
+        short = text if len(text) <= 200 else f"{text[:200]}..."
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UserError(
-            f"{shown!r} is no path that can be looked up on this machine ({reason}); name "
+            f"{short!r} is no path that can be looked up on this machine ({reason}); name "
             "another one"
         ) from error
     return path
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Whether it lies behind an object store: a file is whole there or not there, cannot be
-    appended to, and nothing can be locked.
+    """Whether it lies behind an object store.
+
+    A file is whole there or not there, cannot be appended to, and nothing can be locked.
     """
     return "://" in os.fspath(path)
 
@@ -81,7 +82,7 @@ def size(path: pathlib.Path) -> int:
 
 
 def absolute(path: pathlib.Path) -> pathlib.Path:
-    """The same place, whatever the working directory."""
+    """The same path, whatever the working directory."""
     return path if is_remote(path) else path.absolute()
 
 

@@ -1,7 +1,5 @@
 """Being asked to stop, by SIGTERM (a cluster takes the machine away) or SIGINT (Ctrl-C).
 
-Knows no stage and no JAX.
-
 The first signal lets a loop that saves (`saving`) go on to its next step. Whatever else is under
 way (imports, compilers, a model being made, a report) ends at once, and so does everything at a
 second one: that is as safe as a kill, for files are whole or not there.
@@ -18,7 +16,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-# of a run that was asked to stop and can go on (sysexits.h: EX_TEMPFAIL, try again)
+# Of a run that was asked to stop and can go on (sysexits.h: EX_TEMPFAIL, try again).
 SAVED_STATUS = 75
 
 _asked = threading.Event()
@@ -30,8 +28,9 @@ _before_the_end: list[Callable[[], None]] = []
 
 
 def listen(goes_on: bool) -> None:
-    """From now on both signals ask to stop; said once more after a library has taken them for
-    itself.
+    """From now on both signals ask to stop.
+
+    To be said once more after a library has taken them for itself.
 
     Args:
         goes_on: the same command goes on from what is there (status 75 at the first signal); else
@@ -59,8 +58,9 @@ def asked() -> bool:
 
 @contextlib.contextmanager
 def saving() -> Iterator[None]:
-    """Around a loop that asks after every step and then saves what it has; from its first question
-    on a signal waits for the next one.
+    """Around a loop that asks after every step and then saves what it has.
+
+    From its first question on a signal waits for the next one.
     """
     global _saving, _polled
     _saving, _polled = True, False
@@ -77,9 +77,7 @@ def say_what(doing: str) -> None:
 
 
 def before_the_end(clean: Callable[[], None]) -> None:
-    """Has something called, once, before this process ends at once: it removes what is not
-    whole.
-    """
+    """Has something called, once, before this process ends at once: to remove what is torn."""
     if clean not in _before_the_end:
         _before_the_end.append(clean)
 

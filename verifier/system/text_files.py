@@ -9,7 +9,7 @@ from typing import Any
 
 from verifier.errors import DataError, UserError
 
-# the first line of what Git keeps in the place of a large file
+# The first line of what Git keeps in the place of a large file.
 _POINTER = b"version https://git-lfs"
 
 
@@ -27,8 +27,9 @@ def refuse_pointer(path: pathlib.Path, start: bytes, error: type[UserError] = Us
 
 
 def refuse_dead_links(folder: pathlib.Path, error: type[UserError] = UserError) -> None:
-    """Refuses a folder with a link to nothing, such as a cache of the hub from which the file
-    itself was removed.
+    """Refuses a folder with a link to nothing.
+
+    Such as a cache of the hub from which the file itself was removed.
 
     Raises:
         error: there is one, by name.
@@ -68,15 +69,15 @@ def read_object(path: pathlib.Path, error: type[UserError] = UserError) -> dict[
     """
     text = read_text(path, error)
     try:
-        found = json.loads(text)
-    # numbers of too many digits are a ValueError, too
+        content = json.loads(text)
+    # Numbers of too many digits are a ValueError, too.
     except (ValueError, RecursionError) as fault:
         raise error(f"{path} is not JSON that can be read ({fault}); fetch it again") from fault
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise error(
-            f"{path} holds a JSON {type(found).__name__}, expected an object; fetch it again"
+            f"{path} holds a JSON {type(content).__name__}, expected an object; fetch it again"
         )
-    return found
+    return content
 
 
 def read_json(path: pathlib.Path) -> Any:
@@ -88,7 +89,7 @@ def read_json(path: pathlib.Path) -> Any:
         raise DataError(
             f"{path}, line {error.lineno}: not JSON ({error.msg}); fetch the file again"
         ) from error
-    # a number without end, objects in objects without end
+    # A number without end, objects in objects without end.
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: not JSON that can be read ({error}); fetch the file again"
@@ -96,8 +97,9 @@ def read_json(path: pathlib.Path) -> Any:
 
 
 def text_lines(path: pathlib.Path, error: type[UserError] = DataError) -> Iterator[tuple[str, str]]:
-    """The lines of a text file that are not blank, and the place of each, "FILE, line N", for
-    messages.
+    """The lines of a text file that are not blank, each with where it stands.
+
+    That is "FILE, line N", for messages.
 
     Args:
         path: in UTF-8, with or without a byte order mark.
@@ -111,7 +113,7 @@ def text_lines(path: pathlib.Path, error: type[UserError] = DataError) -> Iterat
     try:
         with open(path, "rb") as file:  # bytes, so that a line that is no text can be named
             for number, line in enumerate(file, start=1):
-                place = before + str(number)
+                where = before + str(number)
                 if number == 1:
                     refuse_pointer(path, line, error)
                 try:
@@ -119,11 +121,11 @@ def text_lines(path: pathlib.Path, error: type[UserError] = DataError) -> Iterat
                 except UnicodeDecodeError as reason:
                     byte = f"byte 0x{line[reason.start]:02x} at place {reason.start + 1}"
                     raise error(
-                        f"{place}: not UTF-8 ({byte}); convert the file, such as with iconv -t "
+                        f"{where}: not UTF-8 ({byte}); convert the file, such as with iconv -t "
                         "UTF-8"
                     ) from reason
                 if not text.isspace():
-                    yield text, place
+                    yield text, where
     except OSError as reason:
         raise error(f"{path} cannot be read ({reason.strerror or reason})") from reason
 
@@ -131,8 +133,9 @@ def text_lines(path: pathlib.Path, error: type[UserError] = DataError) -> Iterat
 def jsonl_rows(
     path: pathlib.Path, error: type[UserError] = DataError
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """The objects of a file with one JSON object a line, and the place of each, "FILE, line N";
-    blank lines are passed over.
+    """The objects of a file with one JSON object a line, each with where it stands.
+
+    That is "FILE, line N", for messages; blank lines are passed over.
 
     Args:
         path: in UTF-8.
@@ -142,36 +145,34 @@ def jsonl_rows(
         UserError: of the kind asked for: as `text_lines`, a line that is no JSON object, or no line
             at all.
     """
-    place = ""
-    for line, place in text_lines(path, error):
+    where = ""
+    for line, where in text_lines(path, error):
         try:
             row = json.loads(line)
         # RecursionError: objects in objects without end
         except (ValueError, RecursionError) as reason:
             raise error(
-                f"{place}: not JSON ({getattr(reason, 'msg', reason)}); expected one object a line"
+                f"{where}: not JSON ({getattr(reason, 'msg', reason)}); expected one object a line"
             ) from reason
         if not isinstance(row, dict):
-            raise error(f"{place}: {line.strip()[:40]!r}; expected an object such as {{...}}")
-        yield row, place
-    if not place:
+            raise error(f"{where}: {line.strip()[:40]!r}; expected an object such as {{...}}")
+        yield row, where
+    if not where:
         raise error(f"{path} is empty; expected one JSON object a line")
 
 
-def field(row: Any, name: str, place: str) -> Any:
-    """A field of a row of data; one that is missing is an error that names the place and what there
-    is.
-    """
+def field(row: Any, name: str, where: str) -> Any:
+    """A field of a row of data; a missing one is an error that says where."""
     if not isinstance(row, dict):
-        raise DataError(f"{place}: {str(row)[:40]!r}; expected an object with the field {name!r}")
+        raise DataError(f"{where}: {str(row)[:40]!r}; expected an object with the field {name!r}")
     if name not in row:
-        raise DataError(f"{place}: no field {name!r}; it has {', '.join(row) or 'none'}")
+        raise DataError(f"{where}: no field {name!r}; it has {', '.join(row) or 'none'}")
     return row[name]
 
 
-def text_field(row: Any, name: str, place: str) -> str:
+def text_field(row: Any, name: str, where: str) -> str:
     """A field that must be text, as `field`."""
-    value = field(row, name, place)
+    value = field(row, name, where)
     if not isinstance(value, str):
-        raise DataError(f"{place}: field {name!r} is a JSON {type(value).__name__}; expected text")
+        raise DataError(f"{where}: field {name!r} is a JSON {type(value).__name__}; expected text")
     return value

@@ -1,7 +1,5 @@
 """A job's numbers mirrored to Weights & Biases, where that is asked for.
 
-Knows the package's own calls and nothing of the job.
-
 Everything else is the package's: `WANDB_MODE=offline` keeps the numbers in `logs/wandb` for a later
 `wandb sync`, `WANDB_ENTITY` names the team, and so on (https://docs.wandb.ai, environment
 variables).
@@ -61,7 +59,7 @@ class Mirror:
             settings["dir"] = str(folder)
         try:
             self._run = wandb.init(**settings, id=note.read_text(encoding="utf-8"), resume="allow")
-            # its own count of steps only rises: a step written again would be dropped
+            # Its own count of steps only rises: a step written again would be dropped.
             self._run.define_metric("*", step_metric="step")
         except wandb.Error as error:
             way_out = "run `wandb login`, set WANDB_MODE=offline, or leave log.wandb empty"

@@ -1,5 +1,6 @@
-"""ASDiv (Miao et al. 2020), for testing only: https://github.com/chaochun/nlu-asdiv-dataset,
-ASDiv.xml (CC BY-NC 4.0). No other set.
+"""ASDiv (Miao et al. 2020), for testing only.
+
+ASDiv.xml of https://github.com/chaochun/nlu-asdiv-dataset (CC BY-NC 4.0).
 
 Answers look like `9 (apples)`. Of 2,305 problems 2,084 have one number (2,083 distinct questions);
 several numbers, ratios, times and names are skipped.
@@ -41,7 +42,7 @@ def _pairs(path: pathlib.Path) -> Iterator[tuple[str, str | None]]:
         raise DataError(
             f"{path}, line {error.position[0]}: not XML ({error}); fetch the file again"
         ) from error
-    # a file that cannot be read, or an encoding that nobody knows
+    # A file that cannot be read, or an encoding that nobody knows.
     except (OSError, LookupError, ValueError) as error:
         raise DataError(f"{path} cannot be read as XML ({error}); fetch the file again") from error
     for problem in root.iter("Problem"):

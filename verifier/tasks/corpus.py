@@ -1,7 +1,4 @@
-"""Texts for plain language-model training: one document a line, or JSONL with a field "text".
-
-Knows no problem and no token.
-"""
+"""Texts for plain language-model training: one document a line, or JSONL with a field "text"."""
 
 from __future__ import annotations
 
@@ -35,8 +32,8 @@ def read_corpus(path: pathlib.Path) -> list[str]:
 
 
 def _texts(path: pathlib.Path) -> Iterator[str]:
-    for row, place in jsonl_rows(path):
-        text = field(row, "text", place)
+    for row, where in jsonl_rows(path):
+        text = field(row, "text", where)
         if not isinstance(text, str):
-            raise DataError(f"{place}: 'text' is {text!r}; expected text")
+            raise DataError(f"{where}: 'text' is {text!r}; expected text")
         yield text

@@ -1,7 +1,5 @@
 """An endless, seeded source of word problems in GSM8K's format, answers known.
 
-Knows no tokenizer and no model.
-
 Train and test are disjoint twice over: a combination of templates belongs to one of them, and so
 does a tuple of numbers (both by hash, whatever the seed), and a problem is kept only where the two
 agree.
@@ -82,8 +80,9 @@ def stream(split: str, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Iterat
 
 
 def split_of(draft: Draft) -> str:
-    """The split that a draft may serve: "train", "test", or "neither" where its templates and its
-    numbers disagree.
+    """The split that a draft may serve: "train", "test", or "neither".
+
+    Neither where its templates and its numbers disagree.
     """
     sides = {
         _is_test("/".join(draft.combination)),

@@ -1,5 +1,6 @@
-"""Generated problems whose answer is easier to check than to find, so that their solution ends in a
-checking line. Knows no split.
+"""Generated problems whose answer is easier to check than to find.
+
+Their solution ends in a checking line.
 
 The checking line takes what the question demands, subtracts what the answer brings, and writes how
 far it is off: 0 in every right solution. A solver that guesses wrong still computes honestly, so
@@ -117,9 +118,7 @@ _OPENINGS = (
 
 
 def guess(rng: random.Random) -> Draft:
-    """Two sorts, how many there are and what they bring together; how many are of the first
-    sort?
-    """
+    """Two sorts, how many and what they bring together; how many are of the first sort?"""
     name, _ = people(rng)
     scene, what, first, second, rule, unit, fixed = rng.choice(_PAIRS)
     a, b = fixed or _two_values(rng)

@@ -1,6 +1,4 @@
-"""Generated problems that are solved by computing forward: chains of changes, prices, distances,
-shares. Knows no split.
-"""
+"""Generated problems solved by computing forward: chains of changes, prices, distances, shares."""
 
 from __future__ import annotations
 
@@ -116,8 +114,9 @@ def price(rng: random.Random) -> Draft:
 
 
 def distance(rng: random.Random) -> Draft:
-    """Legs of a journey at a speed each; asked for the length, for what remains, or for the
-    difference of two travellers.
+    """Legs of a journey at a speed each.
+
+    Asked for the length, for what remains, or for the difference of two travellers.
     """
     name, friend = people(rng)
     verb, other = rng.sample(("walks", "rides", "sails", "drives", "runs", "skates"), 2)

@@ -1,7 +1,4 @@
-"""Words and the drafting helpers that generated word problems are made of.
-
-Knows no split and no kind of problem.
-"""
+"""Words and the drafting helpers that generated word problems are made of."""
 
 from __future__ import annotations
 
@@ -102,16 +99,17 @@ def people(rng: random.Random) -> tuple[str, str]:
 
 
 def distract(rng: random.Random, draft: Draft, share: float = 0.25) -> Draft:
-    """With probability `share`, a sentence whose number has no part in the solution, somewhere
-    after the first sentence.
+    """With probability `share`, a sentence whose number has no part in the solution.
+
+    It stands somewhere after the first sentence.
     """
     if rng.random() >= share:
         return draft
     which = rng.randrange(len(DISTRACTORS))
     name, friend = people(rng)
     sentence = DISTRACTORS[which].format(name=name, friend=friend, n=rng.randint(2, 40))
-    place = rng.randint(1, len(draft.sentences) - 1)
-    sentences = (*draft.sentences[:place], sentence, *draft.sentences[place:])
+    index = rng.randint(1, len(draft.sentences) - 1)
+    sentences = (*draft.sentences[:index], sentence, *draft.sentences[index:])
     return dataclasses.replace(
         draft, combination=(*draft.combination, f"distractor{which}"), sentences=sentences
     )

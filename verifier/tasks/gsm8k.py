@@ -1,5 +1,4 @@
-"""GSM8K from a local folder, from TFDS or from the Hugging Face hub: the same problems, ids and
-order. Knows no other data set.
+"""GSM8K from a local folder, TFDS or the Hugging Face hub: the same problems, ids and order.
 
 The order is that of the problem ids (hashes of the questions), so no source's own order shows: TFDS
 shuffles when it writes its files. Data: Cobbe et al. 2021, 7,473 training and 1,319 test problems,
@@ -30,7 +29,7 @@ _OFFLINE = (
 )
 _IN_CACHE = "Without a network HF_HUB_OFFLINE=1 takes what an earlier run left in the hub's cache."
 
-Row = tuple[str, str, str]  # question, answer, and the place where they stand
+Row = tuple[str, str, str]  # question, answer, and where they stand, for messages
 
 
 def load_gsm8k(folder: str = "", source: str = "local") -> dict[str, list[Problem]]:
@@ -57,32 +56,32 @@ def load_gsm8k(folder: str = "", source: str = "local") -> dict[str, list[Proble
 
 
 def _problems(rows: Iterator[Row], split: str) -> list[Problem]:
-    found: dict[str, Problem] = {}
+    problems: dict[str, Problem] = {}
     count = 0
-    for question, text, place in rows:
+    for question, text, where in rows:
         count += 1
         problem = make_problem(
-            question, text, _final_answer(text, place), source="gsm8k", split=split
+            question, text, _final_answer(text, where), source="gsm8k", split=split
         )
         # Of equal questions the one with the least text stays: a choice that no order of rows
         # changes.
-        kept = found.setdefault(problem.problem_id, problem)
+        kept = problems.setdefault(problem.problem_id, problem)
         refuse_other_answer(kept, problem)
-        found[problem.problem_id] = min(
+        problems[problem.problem_id] = min(
             kept, problem, key=lambda each: (each.question, each.solution or "")
         )
-    if len(found) < count:
+    if len(problems) < count:
         log.say(
-            f"gsm8k {split}: {count - len(found)} of {count} problems repeat a question; each "
+            f"gsm8k {split}: {count - len(problems)} of {count} problems repeat a question; each "
             "is kept once"
         )
-    return [found[problem_id] for problem_id in sorted(found)]
+    return [problems[problem_id] for problem_id in sorted(problems)]
 
 
-def _final_answer(text: str, place: str) -> str:
+def _final_answer(text: str, where: str) -> str:
     last = text.strip().rpartition("\n")[2]
     if not last.startswith(MARK) or not last.removeprefix(MARK).strip():
-        raise DataError(f"{place}: the answer ends in the line {last[:60]!r}; expected '{MARK}N'")
+        raise DataError(f"{where}: the answer ends in the line {last[:60]!r}; expected '{MARK}N'")
     return last.removeprefix(MARK).strip()
 
 
@@ -91,11 +90,11 @@ def _local_rows(folder: str, split: str) -> Iterator[Row]:
         find_folder(folder, "GSM8K_DIR", [f"{each}.jsonl" for each in SPLITS], _HOME)
         / f"{split}.jsonl"
     )
-    for row, place in jsonl_rows(path):
+    for row, where in jsonl_rows(path):
         yield (
-            _text(field(row, "question", place), place),
-            _text(field(row, "answer", place), place),
-            place,
+            _text(field(row, "question", where), where),
+            _text(field(row, "answer", where), where),
+            where,
         )
 
 
@@ -122,11 +121,11 @@ def _tfds_rows(folder: str, split: str) -> Iterator[Row]:
             f"TFDS gave an empty gsm8k, {split}: remove its folder and prepare it anew. {_OFFLINE}."
         )
     for number, row in enumerate(rows):
-        place = f"TFDS gsm8k, {split} row {number}"
+        where = f"TFDS gsm8k, {split} row {number}"
         yield (
-            _text(field(row, "question", place), place),
-            _text(field(row, "answer", place), place),
-            place,
+            _text(field(row, "question", where), where),
+            _text(field(row, "answer", where), where),
+            where,
         )
 
 
@@ -153,8 +152,8 @@ def _hub_rows(folder: str, split: str) -> Iterator[Row]:
     for number, (question, text) in enumerate(
         zip(table["question"].to_pylist(), table["answer"].to_pylist(), strict=True)
     ):
-        place = f"{path}, row {number}"
-        yield _text(question, place), _text(text, place), place
+        where = f"{path}, row {number}"
+        yield _text(question, where), _text(text, where), where
 
 
 def _from_hub(name: str) -> pathlib.Path:
@@ -169,7 +168,7 @@ def _from_hub(name: str) -> pathlib.Path:
         return pathlib.Path(
             huggingface_hub.hf_hub_download(HUB_REPOSITORY, name, repo_type="dataset")
         )
-    # no network and no copy in the cache, no such file, a hub that refuses
+    # No network and no copy in the cache, no such file, a hub that refuses.
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(
@@ -178,9 +177,9 @@ def _from_hub(name: str) -> pathlib.Path:
         ) from error
 
 
-def _text(value: object, place: str) -> str:
+def _text(value: object, where: str) -> str:
     """TFDS gives bytes, the others text."""
     text = value.decode("utf-8") if isinstance(value, bytes) else value
     if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{place}: {value!r} where question or answer is expected as text")
+        raise DataError(f"{where}: {value!r} where question or answer is expected as text")
     return text

@@ -1,4 +1,6 @@
-"""Finds data files that the user has put somewhere, and says how to supply those that are missing.
+"""Data files that the user has put somewhere: found, or how to supply those that are missing.
+
+Reaches no network.
 
 Reaches no network.
 """

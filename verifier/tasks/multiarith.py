@@ -1,5 +1,6 @@
-"""MultiArith (Roy and Roth 2015), for testing only: MultiArith.json, 600 problems with 580 distinct
-questions. Knows no other data set.
+"""MultiArith (Roy and Roth 2015), for testing only.
+
+MultiArith.json: 600 problems with 580 distinct questions.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ def load_multiarith(folder: str = "") -> dict[str, list[Problem]]:
 
     def pairs() -> Iterator[tuple[str, str | None]]:
         for number, row in enumerate(rows):
-            place = f"{path}, problem {number}"
-            answers = field(row, "lSolutions", place)
+            where = f"{path}, problem {number}"
+            answers = field(row, "lSolutions", where)
             answer = (
                 number_text(answers[0]) if isinstance(answers, list) and len(answers) == 1 else None
             )
-            yield join("", text_field(row, "sQuestion", place)), answer
+            yield join("", text_field(row, "sQuestion", where)), answer
 
     return for_testing(pairs(), source="multiarith", path=path)

@@ -1,18 +1,16 @@
-"""Word problems by the name of their source, in three splits that share no problem.
-
-Knows no source's format and no token.
-"""
+"""Word problems by the name of their source, in three splits that share no problem."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import hashlib
+import typing
 from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 
-from verifier.config import DataConfig, OodConfig
+from verifier.config import DataConfig, ForTesting, OodConfig
 from verifier.errors import DataError
 from verifier.tables.schemas import SCHEMAS
 from verifier.tasks.asdiv import load_asdiv
@@ -42,7 +40,7 @@ SOURCES: dict[str, Source] = {
     "multiarith": lambda config, seed: load_multiarith(config.dir),
 }
 
-FOR_TESTING = ("svamp", "asdiv", "multiarith")  # they have no training problems
+FOR_TESTING = typing.get_args(ForTesting)
 
 
 def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
@@ -109,19 +107,19 @@ def load_further(
         DataError: missing data, fewer problems than asked for, or a question that is in
             `learnt_from`.
     """
-    found = {}
-    for place, name in enumerate(config.sets):
+    further = {}
+    for index, name in enumerate(config.sets):
         split = f"test_{name}"
         all_of_it = SOURCES[name](
-            DataConfig(name, dir=config.dirs[place] if config.dirs else ""), seed
+            DataConfig(name, dir=config.dirs[index] if config.dirs else ""), seed
         )["test"]
         chosen = _first(all_of_it, config.problems, f"{split}/{seed}", f"ood.problems (of {name})")
         _check_disjoint({**learnt_from, split: chosen})
-        found[split] = [
+        further[split] = [
             dataclasses.replace(each, split=split)
             for each in sorted(chosen, key=lambda each: each.problem_id)
         ]
-    return found
+    return further
 
 
 def _sources(config: DataConfig, seed: int) -> tuple[list[Problem], list[Problem]]:
@@ -140,8 +138,8 @@ def _sources(config: DataConfig, seed: int) -> tuple[list[Problem], list[Problem
                 f"data.{knob} is 0; generated problems have no end, so say how many are wanted"
             )
     if not config.test_name:
-        found = SOURCES[config.name](config, seed)
-        return found["train"], found["test"]
+        splits = SOURCES[config.name](config, seed)
+        return splits["train"], splits["test"]
     train = SOURCES[config.name](dataclasses.replace(config, test_problems=0), seed)["train"]
     for_test = dataclasses.replace(
         config, dir=config.test_dir, train_problems=0, heldout_problems=0

@@ -1,8 +1,11 @@
-"""SVAMP (Patel et al. 2021), for testing only: https://github.com/arkilpatel/SVAMP, SVAMP.json (MIT
-licence). Knows no other data set.
+"""SVAMP (Patel et al. 2021), for testing only.
+
+SVAMP.json of https://github.com/arkilpatel/SVAMP (MIT licence).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from verifier.errors import DataError
 from verifier.system.text_files import field, read_json, text_field
@@ -27,15 +30,11 @@ def load_svamp(folder: str = "") -> dict[str, list[Problem]]:
     rows = read_json(path)
     if not isinstance(rows, list):
         raise DataError(f"{path} holds a {type(rows).__name__}; expected a list of problems")
-    places = [f"{path}, problem {number}" for number in range(len(rows))]
-    return for_testing(
-        (
-            (
-                join(text_field(row, "Body", place), text_field(row, "Question", place)),
-                number_text(field(row, "Answer", place)),
-            )
-            for row, place in zip(rows, places, strict=True)
-        ),
-        source="svamp",
-        path=path,
-    )
+
+    def pairs() -> Iterator[tuple[str, str | None]]:
+        for number, row in enumerate(rows):
+            where = f"{path}, problem {number}"
+            question = join(text_field(row, "Body", where), text_field(row, "Question", where))
+            yield question, number_text(field(row, "Answer", where))
+
+    return for_testing(pairs(), source="svamp", path=path)

@@ -1,5 +1,6 @@
-"""What the out-of-distribution sets share: joining body and question, numbers as answers, questions
-that repeat. Knows no file format.
+"""What the out-of-distribution sets share.
+
+Joining body and question, numbers as answers, questions that repeat.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ _NUMBER = re.compile(r"[-+]?(\d[\d,]*(\.\d+)?|\.\d+)")
 
 
 def join(body: str, question: str) -> str:
-    """Body and question as running text: a full stop where the body lacks its end, none after a
-    comma.
+    """Body and question as running text.
+
+    A full stop where the body lacks its end, none after a comma.
     """
     body, question = " ".join(body.split()), " ".join(question.split())
     if not body:
@@ -29,8 +31,9 @@ def join(body: str, question: str) -> str:
 
 
 def number_text(value: object) -> str | None:
-    """A numeric answer as text, whole numbers without a fraction part ("51.0" gives "51"); None for
-    what is no number.
+    """A numeric answer as text; None for what is no number.
+
+    Whole numbers have no fraction part: "51.0" gives "51".
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
@@ -45,9 +48,7 @@ def number_text(value: object) -> str | None:
 
 
 def refuse_other_answer(kept: Problem, problem: Problem) -> None:
-    """Raises DataError if a question that repeats has another answer than before: nobody can say
-    which one is right.
-    """
+    """Raises DataError if a question that repeats has another answer than before."""
     if not (kept.answer == problem.answer or same(kept.answer, problem.answer)):
         which = (
             f"{problem.source}: the question {problem.question[:80]!r} has two gold answers, "
@@ -73,29 +74,29 @@ def for_testing(
     Raises:
         DataError: there is no problem.
     """
-    found: dict[str, Problem] = {}
+    problems: dict[str, Problem] = {}
     skipped = repeated = 0
     for question, answer in pairs:
         if answer is None:
             skipped += 1
             continue
         problem = make_problem(question, None, answer, source=source, split="test")
-        repeated += problem.problem_id in found
+        repeated += problem.problem_id in problems
         # Of equal questions the one with the least text stays: a choice that no order of rows
         # changes.
-        kept = found.setdefault(problem.problem_id, problem)
+        kept = problems.setdefault(problem.problem_id, problem)
         refuse_other_answer(kept, problem)
-        found[problem.problem_id] = min(
+        problems[problem.problem_id] = min(
             kept, problem, key=lambda each: (each.question, each.answer)
         )
-    if not found:
+    if not problems:
         raise DataError(
             f"{path}: no problem with a numeric answer is in it ({skipped:,} without); fetch "
             f"{source}'s file again"
         )
     if skipped or repeated:
         log.say(
-            f"{source}: {len(found)} problems; {skipped} skipped (no numeric answer), "
+            f"{source}: {len(problems)} problems; {skipped} skipped (no numeric answer), "
             f"{repeated} left out (the question repeats)"
         )
-    return {"train": [], "test": [found[problem_id] for problem_id in sorted(found)]}
+    return {"train": [], "test": [problems[problem_id] for problem_id in sorted(problems)]}

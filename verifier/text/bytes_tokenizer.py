@@ -1,7 +1,4 @@
-"""Bytes as tokens: 256 of them and an end token, for tests and for models without a vocabulary.
-
-Knows no files but its own.
-"""
+"""Bytes as tokens: 256 of them and an end token, for tests and for models without a vocabulary."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The calculator: finds an open `<< ... =` and evaluates it exactly with its own parser (never
-`eval`). Knows no tokens.
+"""The calculator: finds an open `<< ... =` and evaluates it exactly.
+
+It has its own parser and never calls `eval`.
 
 Policy: digits, `+ - * / . ( )`, thousands commas, and spaces between (never within) numbers and
 signs. `**`, names, `2(3)` and commas that do not part groups of three digits are refused. `//` is
@@ -65,8 +66,9 @@ class _Refusal(Exception):
 
 
 def open_annotation(text: str) -> OpenAnnotation | None:
-    """The annotation after the last `<<`, if it has an `=` and no `>>` yet (Cobbe et al. 2021,
-    section 4, and the released code).
+    """The annotation after the last `<<`, if it has an `=` and no `>>` yet.
+
+    Cobbe et al. 2021, section 4, and the released code.
     """
     _, mark, inside = text.rpartition("<<")
     if not mark or ">>" in inside or "=" not in inside:
@@ -78,8 +80,8 @@ def open_annotation(text: str) -> OpenAnnotation | None:
 def annotations(text: str) -> list[Annotation]:
     """All closed annotations of a text, in order."""
     return [
-        Annotation(found["expression"], found["result"], found.start("result"), found.end())
-        for found in _CLOSED.finditer(text)
+        Annotation(match["expression"], match["result"], match.start("result"), match.end())
+        for match in _CLOSED.finditer(text)
     ]
 
 
@@ -135,11 +137,11 @@ def _split(expression: str) -> list[str]:
     tokens, at = [], 0
     text = expression.rstrip(" ")
     while at < len(text):
-        found = _TOKEN.match(text, at)
-        if found is None:
+        match = _TOKEN.match(text, at)
+        if match is None:
             raise _Refusal(f"{text[at:].lstrip(' ')[0]!r} is no part of arithmetic")
-        tokens.append(found["number"] or found["sign"])
-        at = found.end()
+        tokens.append(match["number"] or match["sign"])
+        at = match.end()
     if not tokens:
         raise _Refusal("there is nothing to evaluate")
     return tokens
@@ -147,11 +149,11 @@ def _split(expression: str) -> list[str]:
 
 def _number(token: str) -> Fraction:
     """The value of a run of digits, commas and points."""
-    found = _NUMBER.fullmatch(token)
-    if found is None or not (found["whole"] or found["part"]):
+    match = _NUMBER.fullmatch(token)
+    if match is None or not (match["whole"] or match["part"]):
         raise _Refusal(f"{token!r} is not a number")
-    part = found["part"] or ""
-    return Fraction(int((found["whole"].replace(",", "") or "0") + part), 10 ** len(part))
+    part = match["part"] or ""
+    return Fraction(int((match["whole"].replace(",", "") or "0") + part), 10 ** len(part))
 
 
 class _Parser:

@@ -1,7 +1,4 @@
-"""Hugging Face tokenizer.json files as tokenizers, by the tokenizers package alone.
-
-Knows no model and no chat.
-"""
+"""Hugging Face tokenizer.json files as tokenizers, by the tokenizers package alone."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ _BESIDE = (
     "generation_config.json",
     "config.json",
 )
-# the largest vocabularies that are known have 2**18; each id is a row of the embedding
+# The largest vocabularies that are known have 2**18; each id is a row of the embedding.
 _MOST_IDS = 2**22
 _USUAL_ENDS = (
     "<|im_end|>",
@@ -54,8 +51,10 @@ class HuggingFaceTokenizer:
         chat_template: str = "",
         name: str = JSON_FILE,
     ) -> None:
-        """`source`: contents of tokenizer.json; `beside`: of the files in `_BESIDE` that exist;
-        `name`: its place, for messages.
+        """Reads the parts.
+
+        `source`: contents of tokenizer.json; `beside`: of the files in `_BESIDE` that exist;
+        `name`: its path, for messages.
         """
         self._source = source
         self._config = dict(beside.get("tokenizer_config.json", {}))
@@ -67,7 +66,7 @@ class HuggingFaceTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
-        # which of them an id is written as would change from one reading to the next
+        # Which of them an id is written as would change from one reading to the next.
         if len(vocabulary) > len(set(vocabulary.values())):
             twice, count = collections.Counter(vocabulary.values()).most_common(1)[0]
             shared = ", ".join(
@@ -109,9 +108,7 @@ class HuggingFaceTokenizer:
         return self.decode([token])
 
     def save(self, folder: pathlib.Path) -> None:
-        """Writes tokenizer.json as it was read, and a tokenizer_config.json that names the end
-        token.
-        """
+        """Writes tokenizer.json as it was read, and a config that names the end token."""
         atomic.write_text(folder / JSON_FILE, self._source)
         config = self._config | {"eos_token": self._tokenizer.id_to_token(self.end_id)}
         atomic.write_json(folder / "tokenizer_config.json", config)
@@ -134,7 +131,7 @@ def read_huggingface(path: pathlib.Path) -> HuggingFaceTokenizer:
             beside[name] = text_files.read_object(file, TokenizerError)
     template = path.parent / "chat_template.jinja"
     inline = beside.get("tokenizer_config.json", {}).get("chat_template") or ""
-    # older ones list several, with names
+    # Older ones list several, with names.
     inline = inline if isinstance(inline, str) else json.dumps(inline, ensure_ascii=False)
     chat = text_files.read_text(template, TokenizerError) if template.is_file() else inline
     with Reading(str(path)):
@@ -181,8 +178,9 @@ def _build(source: str, name: str) -> tokenizers.Tokenizer:
 
 
 def _plain(source: str, end_id: int) -> str:
-    """The tokenizer without dummy prefix, post-processor and dropout, with whole spans, and with an
-    end token that is special.
+    """The tokenizer without dummy prefix, post-processor and dropout.
+
+    It has whole spans, and an end token that is special.
     """
     parts = json.loads(source)
     if parts["model"].get("dropout"):
@@ -221,17 +219,15 @@ def _without_prefix(part: Any) -> Any:
 
 
 def _find_start(tokenizer: tokenizers.Tokenizer, config: Mapping[str, Any]) -> tuple[int, ...]:
-    """What the post-processor puts before a text, or the begin token where the settings ask for
-    it.
-    """
+    """What the post-processor puts before a text, or the begin token if the settings ask for it."""
     with_start, plain = (
         tokenizer.encode("1", add_special_tokens=True).ids,
         tokenizer.encode("1", add_special_tokens=False).ids,
     )
-    for place in range(len(with_start) - len(plain) + 1):
-        if with_start[place : place + len(plain)] == plain:
-            if place:
-                return tuple(with_start[:place])
+    for start in range(len(with_start) - len(plain) + 1):
+        if with_start[start : start + len(plain)] == plain:
+            if start:
+                return tuple(with_start[:start])
             break
     begin = (
         tokenizer.token_to_id(_token_name(config.get("bos_token")))
@@ -253,10 +249,10 @@ def _find_end(
     they were taught to write. Else the tokenizer's own eos_token, else the model's eos_token_id,
     else a usual name.
     """
-    found: list[tuple[int, str]] = []
+    candidates: list[tuple[int, str]] = []
     for file in ("tokenizer_config.json", "special_tokens_map.json"):
         token = tokenizer.token_to_id(_token_name(beside.get(file, {}).get("eos_token")))
-        found += [] if token is None else [(token, f"eos_token of {file}")]
+        candidates += [] if token is None else [(token, f"eos_token of {file}")]
     for file in ("generation_config.json", "config.json"):
         ids = beside.get(file, {}).get("eos_token_id")
         for token in ids if isinstance(ids, list) else [ids]:
@@ -265,28 +261,28 @@ def _find_end(
                 and 0 <= token < _MOST_IDS
                 and tokenizer.id_to_token(token) is not None
             ):
-                found.append((token, f"eos_token_id of {file}"))
-    for token, where in found:
+                candidates.append((token, f"eos_token_id of {file}"))
+    for token, where in candidates:
         if (tokenizer.id_to_token(token) or "\0") in chat_template:
             return token, f"{where}, closes a turn in the chat template"
     for text in _USUAL_ENDS:
         token = tokenizer.token_to_id(text)
-        found += (
+        candidates += (
             []
             if token is None
             else [(token, f"{text}, a usual name: no file beside it names an end token")]
         )
-    if not found:
+    if not candidates:
         raise TokenizerError(
             f"{name} has no end token: looked for eos_token or eos_token_id in "
             f"{', '.join(_BESIDE)} beside it,"
             f" and for {' '.join(_USUAL_ENDS)};"
             ' add a tokenizer_config.json with {"eos_token": "..."}'
         )
-    return found[0]
+    return candidates[0]
 
 
 def _token_name(token: Any) -> str:
     """The text of a token that settings give as a string or as an object; of anything else none."""
-    found = token.get("content") if isinstance(token, dict) else token
-    return found if isinstance(found, str) else ""
+    name = token.get("content") if isinstance(token, dict) else token
+    return name if isinstance(name, str) else ""

@@ -1,6 +1,4 @@
-"""What the tokenizers share: bytes of pieces to characters of a text, what must come back
-unchanged, and their error.
-"""
+"""What the tokenizers share: bytes of pieces to characters, and what must come back unchanged."""
 
 from __future__ import annotations
 
@@ -26,15 +24,14 @@ _COMPATIBLE = "\u00bd, 2\u00b2, 3\u2026"  # NFKC writes these otherwise; the mea
 
 
 def byte_spans(text: str, pieces: Sequence[bytes]) -> list[tuple[int, int]] | None:
-    """Character span of each piece in a text; a piece that holds a part of a character has the
-    whole character's span.
+    """Character span of each piece in a text; None where the pieces do not spell the text.
 
-    None where the pieces do not spell the text.
+    A piece that holds a part of a character has the whole character's span.
     """
     whole = text.encode("utf-8")
     if b"".join(pieces) != whole:
         return None
-    character_at = [place for place, letter in enumerate(text) for _ in letter.encode("utf-8")]
+    character_at = [index for index, letter in enumerate(text) for _ in letter.encode("utf-8")]
     spans, start = [], 0
     for piece in pieces:
         end = start + len(piece)
@@ -55,8 +52,9 @@ class Codec(Protocol):
 
 
 def check_round_trip(tokenizer: Codec, name: str) -> str:
-    """Tries whether texts come back: a generator learns to write what is decoded, and graders and
-    the calculator read it.
+    """Tries whether texts come back.
+
+    A generator learns to write what is decoded, and graders and the calculator read it.
 
     Args:
         tokenizer: to try.

@@ -1,4 +1,4 @@
-"""A word problem, its id, and how it becomes a prompt and a target. Knows no file."""
+"""A word problem, its id, and how it becomes a prompt and a target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Problem:
 
     problem_id: str
     question: str
-    # the whole worked text, its last line `#### N` included; None where only the answer is known
+    # The whole worked text, its last line `#### N` included; None where only the answer is known.
     solution: str | None
     answer: str
     source: str
@@ -47,8 +47,9 @@ def make_problem(
 
 
 def problem_id(question: str) -> str:
-    """First 16 hex digits of the SHA-256 of the question: NFKC, runs of whitespace as one space,
-    stripped.
+    """First 16 hex digits of the SHA-256 of the question.
+
+    The question in NFKC, runs of whitespace as one space, stripped.
     """
     normalised = " ".join(unicodedata.normalize("NFKC", question).split())
     return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -93,9 +94,9 @@ def _check(name: str, template: str, field: str) -> None:
             f"the {name} template {template!r} cannot be read ({error}); {way_out}"
         ) from error
     fields = [
-        found + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
-        for _, found, form, conversion in parts
-        if found is not None
+        name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+        for _, name, form, conversion in parts
+        if name is not None
     ]
     if fields != [field]:
         raise ProblemError(

@@ -1,7 +1,4 @@
-"""SentencePiece models as tokenizers, and the training of one on problems.
-
-Knows no model and no device.
-"""
+"""SentencePiece models as tokenizers, and the training of one on problems."""
 
 from __future__ import annotations
 
@@ -23,10 +20,10 @@ from verifier.system import atomic, text_files
 from verifier.text.pieces import byte_spans
 
 MODEL_FILE = "tokenizer.model"
-# how SentencePiece writes a space; in a text of its own it is spelt in bytes, else it would come
-# back as a space
+# How SentencePiece writes a space; in a text of its own it is spelt in bytes, else it would come
+# back as a space.
 _SPACE = "\u2581"
-# never merged with their neighbours: the marks that calculator and grader read
+# Never merged with their neighbours: the marks that calculator and grader read.
 _SYMBOLS = ("\n", "<<", ">>", "=", "####")
 _FIXED_PIECES = 2 + len(_SYMBOLS) + 256  # unknown, end, marks, bytes
 _TIKTOKEN_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")  # a piece in base64 and its rank
@@ -36,7 +33,7 @@ _LEAST_ROOM = 16  # pieces for characters and merges, below which training is re
 class SentencePieceTokenizer:
     """A SentencePiece model; see `text.tokenizer.Tokenizer`.
 
-    A foreign model's dummy prefix space and its folding of spaces are switched off: a text may be a
+    A model's dummy prefix space and its folding of spaces are switched off: a text may be a
     continuation and must come back unchanged. Its begin token, where it has one, is put before
     prompts unless `add_bos_token` says no.
     """
@@ -44,7 +41,7 @@ class SentencePieceTokenizer:
     def __init__(
         self, model: bytes, name: str = "a SentencePiece model", add_bos_token: bool = True
     ) -> None:
-        """`model`: the contents of a *.model file; `name`: its place, for messages."""
+        """`model`: the contents of a *.model file; `name`: its path, for messages."""
         self._model = model
         self._add_bos_token = add_bos_token
         self._processor = _processor(model, name)
@@ -81,7 +78,7 @@ class SentencePieceTokenizer:
         """Ids of a text and the characters each belongs to."""
         ids = self.encode(text)
         spans = byte_spans(text, [self._bytes[token] for token in ids])
-        # a model that rewrites the text, or has no piece for a character: its own account of it
+        # A model that rewrites the text, or has no piece for a character: its own account of it.
         if spans is None:
             proto = self._processor.encode(text, out_type="proto")
             ids, spans = (
@@ -104,8 +101,9 @@ class SentencePieceTokenizer:
         atomic.write_json(folder / "tokenizer_config.json", {"add_bos_token": self._add_bos_token})
 
     def build(self) -> tokenizers.Tokenizer:
-        """The same ids by the tokenizers package alone, but for a text with SentencePiece's own
-        space in it, which it reads as a space.
+        """The same ids by the tokenizers package alone.
+
+        But for a text with SentencePiece's own space in it, which it reads as a space.
         """
         return _build(_proto(self._model))
 
@@ -124,8 +122,9 @@ class SentencePieceTokenizer:
 
 
 def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
-    """A byte-pair model on texts: words with their space are pieces, digits and the marks of
-    annotations and answers stand alone.
+    """A byte-pair model on texts.
+
+    Words with their space are pieces; digits and the marks of annotations and answers stand alone.
 
     Every text comes back unchanged, since characters it does not know are spelt in bytes. The same
     texts give the same model.
@@ -176,8 +175,9 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceT
 
 
 def _lines(texts: Sequence[str], letters: int) -> list[str]:
-    """The lines to train on, broken at rare letters (those are spelt in bytes) and at
-    SentencePiece's own space.
+    """The lines to train on, broken at rare letters and at SentencePiece's own space.
+
+    Rare letters are spelt in bytes.
     """
     counts = collections.Counter(
         letter for text in texts for letter in text if letter not in ("\n", _SPACE)
@@ -191,8 +191,9 @@ def _lines(texts: Sequence[str], letters: int) -> list[str]:
 
 
 def read_sentencepiece(path: pathlib.Path) -> SentencePieceTokenizer:
-    """The tokenizer of a *.model file; `add_bos_token` of a tokenizer_config.json beside it is
-    heeded.
+    """The tokenizer of a *.model file.
+
+    `add_bos_token` of a tokenizer_config.json beside it is heeded.
 
     Raises:
         TokenizerError: not a SentencePiece model.
@@ -229,9 +230,7 @@ def _proto(model: bytes) -> Any:
 
 
 def _build(proto: Any) -> tokenizers.Tokenizer:
-    """A SentencePiece model in the tokenizers package: the same pieces, merged in the order of
-    their scores.
-    """
+    """A model in the tokenizers package: the same pieces, merged in the order of their scores."""
     pieces, kinds = list(proto.pieces), type(proto.pieces[0])
     ids = {piece.piece: token for token, piece in enumerate(pieces)}
     unknown = next(token for token, piece in enumerate(pieces) if piece.type == kinds.UNKNOWN)

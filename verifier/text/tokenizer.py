@@ -1,7 +1,4 @@
-"""What the other rooms ask of a tokenizer, and how one is loaded.
-
-Knows where the files lie, not how they work.
-"""
+"""What the other rooms ask of a tokenizer, and how one is loaded."""
 
 from __future__ import annotations
 
@@ -48,13 +45,15 @@ class Tokenizer(Protocol):
         """Ids of a text, without special tokens."""
 
     def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Ids of a text, and of each the start and end of its characters; all bytes of a character
-        have its whole span.
+        """Ids of a text, and of each the start and end of its characters.
+
+        All bytes of a character have its whole span.
         """
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; special tokens and the end are dropped, incomplete characters become
-        U+FFFD.
+        """The text of ids.
+
+        Special tokens and the end are dropped, incomplete characters become U+FFFD.
         """
 
     def token_text(self, token: int) -> str:
@@ -64,8 +63,9 @@ class Tokenizer(Protocol):
         """Writes what `load_tokenizer(folder)` needs to give it back."""
 
     def build(self) -> tokenizers.Tokenizer:
-        """The same ids by the tokenizers package alone, special tokens named; puts nothing before
-        or behind a text.
+        """The same ids by the tokenizers package alone, special tokens named.
+
+        It puts nothing before or behind a text.
         """
 
 
@@ -83,23 +83,24 @@ def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:
             texts back.
         UserError: no file system has such a path.
     """
-    place = paths.place(path)
-    file = _find(place if paths.is_remote(place) else paths.local(place))
+    where = paths.place(path)
+    file = _find(where if paths.is_remote(where) else paths.local(where))
     if _is_bytes(file):
         return ByteTokenizer()
-    found: Tokenizer = (
+    tokenizer: Tokenizer = (
         read_sentencepiece(file) if file.suffix == ".model" else read_huggingface(file)
     )
     with Reading(str(file)):
-        rewritten = check_round_trip(found, str(file))
+        rewritten = check_round_trip(tokenizer, str(file))
     if rewritten:
         log.say(rewritten)
-    return found
+    return tokenizer
 
 
 def same_ids(one: Tokenizer, other: Tokenizer) -> bool:
-    """Whether every id means the same to both, so that what a model with one of them wrote can be
-    read by a model with the other.
+    """Whether every id means the same to both.
+
+    What a model with one of them wrote can then be read by a model with the other.
     """
     same = all(
         getattr(one, name) == getattr(other, name) for name in ("vocab_size", "end_id", "start_ids")
@@ -107,13 +108,14 @@ def same_ids(one: Tokenizer, other: Tokenizer) -> bool:
     same = same and all(
         one.token_text(token) == other.token_text(token) for token in range(one.vocab_size)
     )
-    # an export is read as another kind
+    # An export is read as another kind.
     return same and (type(one) is type(other) or _pieces(one) == _pieces(other))
 
 
 def _pieces(tokenizer: Tokenizer) -> tuple[dict[str, int], object]:
-    """Every piece with its id, and how pieces become text: parts of characters are all alike as
-    text.
+    """Every piece with its id, and how pieces become text.
+
+    As text alone, parts of characters would be all alike.
     """
     made = tokenizer.build()
     return made.get_vocab(with_added_tokens=True), json.loads(made.to_str())["decoder"]

@@ -1,7 +1,4 @@
-"""A tokenizer written so that transformers' AutoTokenizer gives the same ids.
-
-Knows files, not how ids come about.
-"""
+"""A tokenizer written so that transformers' AutoTokenizer gives the same ids."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ def save_for_transformers(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
     }
-    # else token types too, which no decoder takes
+    # Else token types too, which no decoder takes.
     config["model_input_names"] = ["input_ids", "attention_mask"]
     config |= {"eos_token": _name(made, tokenizer.end_id)} | (
         {"bos_token": start[0][0]} if start else {}

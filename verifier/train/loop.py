@@ -23,7 +23,7 @@ from verifier import config as config_lib
 from verifier import errors
 from verifier.errors import Diverged
 from verifier.model import sharding
-from verifier.system import allocator, log, stopping
+from verifier.system import allocator, log, metric_log, stopping
 from verifier.train import checkpoint, losses, prefetch, step
 from verifier.train.prefetch import Stream
 
@@ -147,7 +147,7 @@ def fit(
         )
         with (
             on_mesh,
-            log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics,
+            metric_log.MetricLog(job.logs, job.name, first_step=done + 1) as metrics,
             progress,
             keeping as give_back,
             stopping.saving(),
@@ -283,7 +283,10 @@ class _Meter:
     """
 
     def __init__(
-        self, metrics: log.MetricLog, progress: log.Progress, checkpoints: checkpoint.Checkpoints
+        self,
+        metrics: metric_log.MetricLog,
+        progress: log.Progress,
+        checkpoints: checkpoint.Checkpoints,
     ) -> None:
         self.metrics, self.progress, self.checkpoints = metrics, progress, checkpoints
         self._pending: collections.deque[tuple[int, dict[str, Any], int]] = collections.deque()

@@ -1,0 +1,208 @@
+"""Samples by path, of whatever kind, with the problems and scores that belong to them: judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from verifier.config import LabelConfig
+from verifier.errors import TablesError
+from verifier.evaluate import metrics
+from verifier.grading import corrections, graders
+from verifier.ingest import external, layouts
+from verifier.system import log, paths
+from verifier.tables import assembly, provenance, store, stored_splits
+from verifier.tables.split_rows import Kept, SplitRows
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """Where samples, problems, scores and the tokenizer are, and how others' files are read.
+
+    None: beside the samples, or in their file.
+    """
+
+    samples: pathlib.Path
+    problems: pathlib.Path | None = None
+    scores: pathlib.Path | None = None
+    tokenizer: pathlib.Path | None = None
+    how: external.Reading = external.AS_FOUND
+
+
+def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> dict[str, SplitRows]:
+    """Reads and judges samples, whatever kind of path they come from.
+
+    Args:
+        sources: the paths.
+        label: who judges every solution, and by which gold answers.
+        allow_missing: leave out samples without a score, or with NaN or inf, and count them.
+
+    Returns:
+        Rows by split: of this project's tables heldout, test and test_greedy; of other files all
+        splits they have.
+
+    Raises:
+        UserError: of the store, the tables or the grader; the message names file and row.
+    """
+    graders.check_grader(label.grader)
+    layouts.check_layout(sources.how.layout)
+    path, is_stored = sources.samples, _is_stored(sources.samples)
+    if is_stored:
+        samples, problems, scores = _stored(path, label.grader)
+    else:
+        samples, problems, scores = external.read_samples_file(
+            path, label.grader, allow_missing, sources.how
+        )
+    asked = sources.problems or (_beside(path) / "problems" if is_stored else None)
+    if sources.problems:
+        problems = _problems(sources.problems, sources.how)
+    if sources.scores:
+        scores = _scores(sources.scores, samples, allow_missing, sources.how)
+    if problems is None:
+        raise TablesError(
+            f"{path}: no field `answer` in it; the right answers must be there (or named: "
+            "--fields=answer=NAME), or in --problems=PATH"
+        )
+    gold = dict(
+        zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True)
+    )
+    fixed = corrections.corrected(gold)[1] if label.fix_labels else []
+    problems = corrections.with_answers(problems, fixed)
+    judged = functools.partial(
+        _judged, problems=problems, label=label, fixed=fixed, allow_missing=allow_missing
+    )
+    splits = {name: judged(name, rows, scores.get(name)) for name, rows in samples.items()}
+    return {
+        name: dataclasses.replace(rows, left_out=_left_out(asked, name, rows))
+        for name, rows in splits.items()
+    }
+
+
+def _judged(
+    name: str,
+    samples: Kept,
+    scores: Kept | None,
+    problems: pa.Table,
+    label: LabelConfig,
+    fixed: Sequence[Mapping[str, str]],
+    allow_missing: bool,
+) -> SplitRows:
+    """One split, judged anew; what was corrected in it and what could not be graded is said."""
+    split = assembly.assemble(
+        samples, problems, label.grader, scores, allow_missing, label.grader_seconds
+    )
+    asked = set(split.candidates.problem_id_P.tolist())
+    own = [each for each in fixed if each["problem_id"] in asked]
+    for each in own:
+        log.say(
+            f"{name}: problem {each['problem_id']}: {each['new']}, not {each['old']} "
+            f"({each['reason']})"
+        )
+    if split.not_graded:
+        log.say(f"{name}: {graders.given_up(split.not_graded, label.grader, label.grader_seconds)}")
+    return dataclasses.replace(split, fixed_labels=own)
+
+
+def _left_out(problems: pathlib.Path | None, split: str, rows: SplitRows) -> int | None:
+    """How many problems of a split have no samples, as `split_rows.read_workdir` counts.
+
+    None where the problems know no such split.
+    """
+    if problems is None:
+        return None
+    name = f"split={split.removesuffix(metrics.GREEDY)}"
+    tried = (
+        root / name for root in (problems / "tables" / "problems", problems / "problems", problems)
+    )
+    folder = next((folder for folder in tried if folder.is_dir()), None)
+    return (
+        stored_splits.left_out(
+            split, len(store.read_table(folder, "problems", ["problem_id"])), rows.candidates
+        )
+        if folder
+        else None
+    )
+
+
+def _stored(path: pathlib.Path, grader: str) -> external.SamplesFile:
+    """Samples of a workdir or table folder by split, with the problems and scores beside them."""
+    table, beside = _table(path), _beside(path)
+    one = table if table.name.startswith("split=") else None
+    folders = (
+        [one]
+        if one
+        else [
+            table / f"split={name}"
+            for name in stored_splits.reported(table)
+            if (table / f"split={name}").is_dir()
+        ]
+    )
+    if not folders and any(table.glob("part-*.parquet")):
+        folders = [table]
+    if not folders:
+        raise TablesError(
+            f"{table}: no samples of {', '.join(stored_splits.SPLITS)}, nor part-*.parquet; "
+            "expected a table of samples"
+        )
+    problems = beside / "problems"
+    samples, scores = {}, {}
+    for folder in folders:
+        name = folder.name.removeprefix("split=") if folder.name.startswith("split=") else "test"
+        samples[name] = stored_splits.read_samples(folder, grader)
+        if (beside / "scores" / folder.name).is_dir():
+            sources = {"samples": folder, "verifier": beside.parent / "verifier"}
+            provenance.refuse_other_sources(beside / "scores" / folder.name, sources, "score")
+            scores[name] = stored_splits.read_scores(beside / "scores" / folder.name)
+    return external.SamplesFile(samples, _problems(problems) if problems.is_dir() else None, scores)
+
+
+def _table(path: pathlib.Path) -> pathlib.Path:
+    return path / "tables" / "samples" if (path / "tables").is_dir() else path
+
+
+def _beside(path: pathlib.Path) -> pathlib.Path:
+    """The folder of the tables that belong to these samples, by the path that was asked for."""
+    table = paths.absolute(_table(path))
+    return table.parent.parent if table.name.startswith("split=") else table.parent
+
+
+def _is_stored(path: pathlib.Path) -> bool:
+    """Whether a path is a workdir, or a table folder as this project writes them."""
+    if not path.is_dir():
+        return False
+    if (
+        (path / "tables").is_dir()
+        or path.name.startswith("split=")
+        or any(path.glob("split=*"))
+        or any(path.glob("*/split=*"))
+    ):
+        return True
+    whole = any((path / name).is_file() for name in (store.MANIFEST, store.UNFINISHED))
+    return whole or (any(path.glob("part-*.parquet")) and (path.parent / "problems").is_dir())
+
+
+def _problems(path: pathlib.Path, how: external.Reading = external.AS_FOUND) -> pa.Table:
+    if _is_stored(path):
+        return store.read_table(path, "problems", ["problem_id", "question", "answer"])
+    return external.read_problems_file(path, how)
+
+
+def _scores(
+    path: pathlib.Path, samples: Mapping[str, Kept], allow_missing: bool, how: external.Reading
+) -> dict[str, Kept]:
+    """Scores by split; a table without splits serves all of them."""
+    if not _is_stored(path):
+        read = external.read_scores_file(path, allow_missing, how)
+        return dict.fromkeys(samples, read[""]) if "" in read else read
+    root = path / "tables" / "scores" if (path / "tables").is_dir() else path
+    splits = list(root.glob("split=*"))
+    folders = {name: root / f"split={name}" if splits else root for name in samples}
+    there = {name: folder for name, folder in folders.items() if folder.is_dir()}
+    for name, folder in there.items():
+        provenance.refuse_other_sources(folder, {"samples": samples[name].scan.path}, "score")
+    kept = functools.cache(stored_splits.read_scores)
+    return {name: kept(folder) for name, folder in there.items()}
