@@ -72,6 +72,7 @@ def test_a_grader_that_is_not_installed_is_refused_before_anything_is_made(tmp_p
             "parameters, whose",
         ),
         ("mesh.data=3", "mesh.data=3"),
+        ("verify.epochs=0", "verify.epochs=0.0 with verify.steps=0: .* not be trained at all"),
         ("data.prompt_template={}", "the prompt template"),
         ("ood.sets=[asdiv] ood.dirs=[WRONG]", r"ASDiv\.xml: no problem with a numeric answer"),
     ],
@@ -81,7 +82,8 @@ def test_what_some_stage_could_not_use_is_refused_before_the_first(tmp_path, mor
     assignments = more.replace("WRONG", str(tmp_path)).split()
     with pytest.raises(errors.UserError, match=said):
         run(config(*assignments), tmp_path / "work", None)
-    assert not any((tmp_path / "work" / name).exists() for name in ("generator", "config.json"))
+    made = (tmp_path / "work" / name for name in ("generator", "verifier", "config.json"))
+    assert not any(path.exists() for path in made)
 
 
 def test_an_unknown_stage_shows_the_nearest():

@@ -114,7 +114,6 @@ def test_a_typo_is_answered_with_a_way_out(assignment, message):
         ("ood.sets=[svamp,svamp]", "twice"),
         ("ood.dirs=[somewhere]", "1 folders for the 0 sets"),
         ("verify.weights=elsewhere", "verify.init=base"),
-        ("verify.epochs=0", "would not be trained"),
         ("finetune.epochs=1e9", "to 10,000"),
         ("sample.train_samples=10000000000", "to 1,000,000"),
         ("model.layers=100000", "to 1,000"),
