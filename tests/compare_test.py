@@ -21,6 +21,7 @@ from verifier.evaluate.comparison import Contestant
 from verifier.report import side_by_side, writing
 from verifier.system import checksums
 from verifier.tables import store, stored_splits
+from verifier.text.split import TEST
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -56,7 +57,7 @@ def test_figures_are_those_of_the_runs_and_differences_are_paired(
         for name, estimate in one["methods"].items():
             assert estimate["value"] == own[name]["value"], name
         assert one["curves"]["majority_at_k"].keys() == own["majority_at_k"].keys()
-    one, two = (stored_splits.read_workdir(root)["test"].candidates for root in runs[:2])
+    one, two = (stored_splits.read_workdir(root)[TEST].candidates for root in runs[:2])
     apart = rank.best_of_n(two).correct_P.astype(float) - rank.best_of_n(one).correct_P
     assert found["runs"][1]["differences"]["best_of_n"]["value"] == pytest.approx(apart.mean())
     assert (
@@ -82,7 +83,7 @@ def test_a_run_does_not_differ_from_itself(
 
 
 def test_only_shared_problems_count(runs: list[pathlib.Path]) -> None:
-    rows = [stored_splits.read_workdir(root)["test"].candidates for root in runs[:2]]
+    rows = [stored_splits.read_workdir(root)[TEST].candidates for root in runs[:2]]
     names = rows[0].problem_id_P.tolist()
     some = [comparison._only(rows[0], set(names[:10])), comparison._only(rows[1], set(names[4:]))]
     found = comparison.compare(

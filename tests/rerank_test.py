@@ -21,6 +21,7 @@ from verifier.grading import corrections
 from verifier.rerank import Sources
 from verifier.system import checksums
 from verifier.tables import store, stored_splits
+from verifier.text.split import TEST
 
 CONFIG = ReportConfig(ks=(1, 3), resamples=50, show_problems=2)
 
@@ -273,10 +274,8 @@ def test_problems_without_samples_are_counted_where_they_are_known(tmp_path: pat
             name: split.left_out for name, split in rerank.read(sources, LabelConfig()).items()
         } == {name: split.left_out for name, split in stored.items()}
     pq.write_table(one_file(root).filter(pc.field("split") == "test"), tmp_path / "made.parquet")
-    assert rerank.read(Sources(tmp_path / "made.parquet"), LabelConfig())["test"].left_out is None
-    assert (
-        rerank.read(Sources(tmp_path / "made.parquet", root), LabelConfig())["test"].left_out == 2
-    )
+    assert rerank.read(Sources(tmp_path / "made.parquet"), LabelConfig())[TEST].left_out is None
+    assert rerank.read(Sources(tmp_path / "made.parquet", root), LabelConfig())[TEST].left_out == 2
     assert "2 test problems have no samples" in rerank.rerank(
         Sources(root), tmp_path / "out", CONFIG, LabelConfig(), 0
     )

@@ -24,6 +24,7 @@ from verifier.config import flags as knob_flags
 from verifier.errors import UserError
 from verifier.report.side_by_side import compare
 from verifier.system import log, paths
+from verifier.text.split import Split
 
 _OUT = flags.DEFINE_string(
     "out", "comparison", "Folder for index.html, comparison.json and the charts."
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
         table = compare(
             [paths.place(word) for word in argv[1:]],
             out,
-            _SPLIT.value,
+            Split.named(_SPLIT.value),
             knob_flags.value_of(_RESAMPLES, "report.resamples"),
             knob_flags.value_of(_SEED, "seed"),
         )

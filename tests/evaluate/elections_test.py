@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.evaluate.held import by_problem
 from verifier.evaluate import curves, elections, metrics, rank, subsets
 from verifier.evaluate.candidates import Candidates, arrange
+from verifier.text.split import TEST
 
 
 def skewed(counts: list[int], seed: int, answers: int = 4, tied: bool = True) -> Candidates:
@@ -177,5 +178,5 @@ def test_figures_of_a_skewed_set_are_those_of_its_problems() -> None:
     ):
         alone = [float(of(ranked.of_problems(np.arange(5) == index))[0]) for index in range(5)]
         assert of(ranked).astype(float) == pytest.approx(alone), name
-    split = metrics.summarise({"test": ranked}, [1, 3, 10, 400], 20, 0)["test"]
+    split = metrics.summarise({TEST: ranked}, [1, 3, 10, 400], 20, 0)["test"]
     assert split["samples_per_problem"] == {"min": 3, "max": 400} and split["n_samples"] == 423

@@ -15,6 +15,7 @@ from verifier.evaluate.candidates import Candidates, arrange
 from verifier.evaluate.intervals import FEWEST, RARE, Bootstrap
 from verifier.evaluate.results_table import EXACT, results_table
 from verifier.report import comparison_page, page, variants
+from verifier.text.split import TEST
 
 
 def tail(n: int, least: int, rate: float) -> float:
@@ -174,7 +175,7 @@ def test_what_makes_figures_mean_little_is_said_first(
     problems: int, right: float, equal: bool, said: list[str]
 ) -> None:
     ranked = solved(problems, right, equal=equal)
-    figures = metrics.summarise({"test": ranked}, [1, 3], 60, 0)
+    figures = metrics.summarise({TEST: ranked}, [1, 3], 60, 0)
     lines = caveats.caveats({"test": ranked})
     assert len(lines) == len(said) and all(
         words in line for words, line in zip(said, lines, strict=True)

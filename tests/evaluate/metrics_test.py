@@ -17,6 +17,7 @@ from verifier.evaluate.calibration import auroc, calibration
 from verifier.evaluate.candidates import Candidates, arrange
 from verifier.evaluate.intervals import Bootstrap
 from verifier.evaluate.results_table import results_table
+from verifier.text.split import TEST
 
 
 def simulated(
@@ -105,7 +106,7 @@ def test_problems_with_different_numbers_of_samples() -> None:
             )
     with pytest.raises(ValueError, match="k=5 of 4 samples"):
         curves.pass_at_k(both, 5)
-    out = metrics.summarise({"test": both}, [1, 3, 9], 50, 0)["test"]
+    out = metrics.summarise({TEST: both}, [1, 3, 9], 50, 0)["test"]
     assert sorted(map(int, out["pass_at_k"])) == [1, 2, 3, 4] and sorted(
         map(int, out["top_k_vote"])
     ) == [1, 3, 9]
@@ -253,7 +254,7 @@ def test_the_gap_closed_is_a_ratio_of_means() -> None:
     )
     # pass@n is the majority
     assert set(
-        metrics.summarise({"test": alike}, [1], 20, 0)["test"]["oracle_gap_closed"].values()
+        metrics.summarise({TEST: alike}, [1], 20, 0)["test"]["oracle_gap_closed"].values()
     ) == {None}
 
 
@@ -309,7 +310,7 @@ def test_the_test_split_decides_nothing() -> None:
     }
     assert len(picks) == 1
     assert (
-        metrics.summarise({"test": simulated(40, 12)}, [1, 3], 20, 0)["test"]["top_k_vote_chosen"]
+        metrics.summarise({TEST: simulated(40, 12)}, [1, 3], 20, 0)["test"]["top_k_vote_chosen"]
         is None
     )
 

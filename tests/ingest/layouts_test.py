@@ -23,6 +23,7 @@ from verifier.errors import UserError
 from verifier.ingest import external, layouts
 from verifier.rerank import Sources
 from verifier.tables.split_rows import SplitRows
+from verifier.text.split import TEST
 
 ASKED, OTHER = (
     "A coach seats 30. How many seats have 2 coaches?",
@@ -37,7 +38,7 @@ ROWS = [
 
 
 def read(path: pathlib.Path, layout: str = "auto", **fields: str) -> SplitRows:
-    return rerank.read(Sources(path, how=external.Reading(layout, fields)), LabelConfig())["test"]
+    return rerank.read(Sources(path, how=external.Reading(layout, fields)), LabelConfig())[TEST]
 
 
 def figures(

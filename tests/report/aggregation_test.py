@@ -22,6 +22,7 @@ from verifier.report import aggregation, writing
 from verifier.report.aggregation import AGGREGATIONS, in_last_line
 from verifier.tables.split_rows import SplitRows
 from verifier.tables.token_values import aggregate
+from verifier.text.split import TEST
 from verifier.text.tokenizer import ByteTokenizer
 
 TEXT = "ab\n#### {}"  # nine tokens of bytes and the end token: three, then seven of the last line
@@ -201,7 +202,7 @@ def test_the_ranking_follows_the_aggregation(right: str, tmp_path: pathlib.Path)
     for how in AGGREGATIONS:
         config = ReportConfig(ks=(1,), resamples=10, show_problems=1, aggregation=how)
         result = writing.write(
-            {"test": split}, writing.About("run", tokenizer=tokenizer), config, 0, tmp_path
+            {TEST: split}, writing.About("run", tokenizer=tokenizer), config, 0, tmp_path
         )
         test = result["splits"]["test"]
         assert test["best_of_n"]["value"] == (how == right) and result["aggregation"] == how
@@ -240,7 +241,7 @@ def test_what_an_aggregation_lacks_is_named() -> None:
     small.vocab_size = 50
     with pytest.raises(AggregationError, match=r"token \d+ is beyond this tokenizer's 50"):
         aggregation.applied(whole, "last_line", small)
-    compared = aggregation.compare({"test": whole}, None, 10, 0)["test"]
+    compared = aggregation.compare({TEST: whole}, None, 10, 0)["test"]
     assert (
         compared is not None and compared["last_line"] is None and compared["product"] is not None
     )

@@ -24,6 +24,7 @@ from verifier.report import browsing, page, writing
 from verifier.report.token_texts import token_texts
 from verifier.tables import store
 from verifier.tables.split_rows import SplitRows
+from verifier.text.split import TEST
 from verifier.text.tokenizer import ByteTokenizer
 
 CONFIG = dataclasses.replace(SMALL, show_problems=2000)
@@ -272,7 +273,7 @@ def big_split(problems: int, samples: int) -> SplitRows:
 def test_a_large_page_stays_small_and_says_what_it_leaves_out(tmp_path: pathlib.Path) -> None:
     split = big_split(1319, 100)
     writing.write(
-        {"test": split}, writing.About("large", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path
+        {TEST: split}, writing.About("large", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path
     )
     path = tmp_path / "index.html"
     assert 2_000_000 < path.stat().st_size < 5_000_000
@@ -316,7 +317,7 @@ def test_a_page_lists_as_many_problems_as_it_can_hold_and_says_how_many(
     for problems in (40, 15, 1):
         split = big_split(problems, 5)
         writing.write(
-            {"test": split}, writing.About("long", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path
+            {TEST: split}, writing.About("long", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path
         )
         page_text = said[problems] = (tmp_path / "index.html").read_text()
         found = re.search(r'id="data">(.*?)</script>', page_text)

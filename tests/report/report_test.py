@@ -21,6 +21,7 @@ from verifier.grading import graders
 from verifier.report import writing
 from verifier.system import atomic, checksums
 from verifier.tables import assembly, scored, store, stored_splits
+from verifier.text.split import TEST
 from verifier.text.tokenizer import ByteTokenizer
 
 CONFIG = ReportConfig(ks=(1, 3, 5), resamples=100, show_problems=6)
@@ -304,21 +305,21 @@ def test_tables_that_were_made_from_others_are_refused(tmp_path: pathlib.Path) -
         checksums.write_sealed(
             path, manifest | {"settings": {source: store.read_manifest(there)["id"]}}
         )
-        assert set(stored_splits.read_workdir(root, ["test"])) == {"test"}
+        assert set(stored_splits.read_workdir(root, [TEST])) == {"test"}
         checksums.write_sealed(path, manifest | {"settings": {source: "0123456789abcdef"}})
         refused = (
             rf"{table}/split=test was made from (an)?other {source} \(0123.*\).*run the stage "
             rf"'{table[:-1]}' again"
         )
         for read in (
-            lambda: stored_splits.read_workdir(root, ["test"]),
+            lambda: stored_splits.read_workdir(root, [TEST]),
             lambda: scored.write_scored(root, tmp_path / "s.jsonl"),
         ):
             with pytest.raises(TablesError, match=refused):
                 read()
         if table == "labels":
             # Stored labels are of no concern
-            assert stored_splits.read_workdir(root, ["test"], "numeric")["test"].grader == "numeric"
+            assert stored_splits.read_workdir(root, [TEST], "numeric")[TEST].grader == "numeric"
         checksums.write_sealed(path, manifest)
 
 

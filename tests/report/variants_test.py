@@ -19,6 +19,7 @@ from verifier.evaluate.intervals import Bootstrap
 from verifier.report import variants, writing
 from verifier.system import checksums
 from verifier.tables import stored_splits
+from verifier.text.split import TEST
 
 KS, RESAMPLES = (1, 3), 200
 
@@ -44,7 +45,7 @@ def of(made, names, seeds) -> dict[str, dict[int, pathlib.Path]]:
 
 def best(folder: pathlib.Path) -> np.ndarray:
     return rank.best_of_n(
-        stored_splits.read_workdir(folder, ["test"])["test"].candidates
+        stored_splits.read_workdir(folder, [TEST])[TEST].candidates
     ).correct_P.astype(float)
 
 

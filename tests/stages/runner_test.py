@@ -430,7 +430,7 @@ def test_known_wrong_gold_answers_are_corrected_where_that_is_asked_for(copy, ca
         f"problem {wrong['problem_id']}: #12, not {wrong['answer']} (it is so)"
         in capsys.readouterr().err
     )
-    assert stored_splits.read_workdir(copy, ["test"])["test"].gold[wrong["problem_id"]] == "#12"
+    assert stored_splits.read_workdir(copy, [TEST])[TEST].gold[wrong["problem_id"]] == "#12"
     page = (copy / "report" / "index.html").read_text()
     assert f"problem {wrong['problem_id']} from {wrong['answer']} to #12" in page
     assert [row["answer"] for row in rows(copy / "tables" / "problems" / "split=test")] == [

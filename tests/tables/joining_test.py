@@ -17,6 +17,7 @@ from verifier.report import writing
 from verifier.system import checksums
 from verifier.tables import joining, provenance
 from verifier.tables.split_rows import SplitRows
+from verifier.text.split import TEST
 
 CONFIG = ReportConfig(ks=(1, 3, 50), resamples=20, show_problems=1)
 
@@ -138,7 +139,7 @@ def test_what_is_left_out_is_as_if_it_had_not_been_drawn(tmp_path: pathlib.Path)
         "samples_without_score": 1,
         "samples_with_nan": 1,
     }
-    result = writing.write({"test": split}, writing.About("run"), CONFIG, 0, tmp_path)
+    result = writing.write({TEST: split}, writing.About("run"), CONFIG, 0, tmp_path)
     assert (
         result["splits"]["test"]["left_out"] == {"problems": 0, **split.missing}
         and result["splits"]["test"]["n_samples"] == 6

@@ -8,6 +8,7 @@ alone.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,9 +18,7 @@ from verifier.evaluate import curves, nested, rank
 from verifier.evaluate.calibration import are_probabilities, calibration
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.intervals import FEWEST, RARE, Bootstrap, Estimate
-
-HELDOUT = "heldout"
-GREEDY = "_greedy"  # suffix of the split that holds one sample at temperature 0 a problem
+from verifier.text.split import HELDOUT, Split
 
 _DIFFERENCES = (
     ("best_of_n", "mean_sample_accuracy"),
@@ -40,37 +39,38 @@ _VOTES: dict[str, nested.Curve] = {
 
 
 def summarise(
-    candidates: Mapping[str, Candidates], ks: Sequence[int], resamples: int, seed: int
+    candidates: Mapping[Split, Candidates], ks: Sequence[int], resamples: int, seed: int
 ) -> dict[str, Any]:
     """Figures of every split, as under `splits` in metrics.json.
 
     Args:
-        candidates: samples by split. A split `X_greedy` only gives `greedy_accuracy` of X, where
-            there is an X; `heldout` only serves choices and is reported as such.
+        candidates: samples by split. A greedy one only gives `greedy_accuracy` of the split whose
+            problems it has, where that is there; `heldout` only serves choices and is reported as
+            such.
         ks: sizes of the top-k votes that are tried.
         resamples: of the bootstrap.
         seed: of the bootstrap and of drawn subsets.
 
     Returns:
-        For every split that is not the greedy one of another its figures; verifier's parts are None
-        where there are no scores.
+        By name, for every split that is not the greedy one of another its figures; verifier's parts
+        are None where there are no scores.
     """
-    names = reported(candidates)
+    splits = reported(candidates)
     weighs = all(
         are_probabilities(split) for split in candidates.values() if split.score_C is not None
     )
     chosen = (
         _choose(candidates[HELDOUT], ks, weighs)
-        if HELDOUT in names and candidates[HELDOUT].score_C is not None
+        if HELDOUT in splits and candidates[HELDOUT].score_C is not None
         else None
     )
     out = {}
-    for name in names:
-        split, greedy = candidates[name], candidates.get(name + GREEDY)
-        bootstrap = Bootstrap.draw(len(split.count_P), resamples, seed)
-        out[name] = _split(
-            split, ks, bootstrap, seed, None if name == HELDOUT else chosen, greedy, weighs
-        )
+    for split in splits:
+        own, greedy = candidates[split], candidates.get(dataclasses.replace(split, greedy=True))
+        greedy = None if split.greedy else greedy
+        bootstrap = Bootstrap.draw(len(own.count_P), resamples, seed)
+        name, choice = str(split), None if split == HELDOUT else chosen
+        out[name] = _split(own, ks, bootstrap, seed, choice, greedy, weighs)
         if greedy is not None and not out[name]["greedy_accuracy"]:  # of other problems
             out[name]["greedy_accuracy"] = Bootstrap.draw(
                 len(greedy.count_P), resamples, seed
@@ -78,12 +78,10 @@ def summarise(
     return out
 
 
-def reported(splits: Iterable[str]) -> list[str]:
+def reported(splits: Iterable[Split]) -> list[Split]:
     """The splits that have figures of their own: all but the greedy ones of others."""
-    names = list(splits)
-    return [
-        name for name in names if not (name.endswith(GREEDY) and name.removesuffix(GREEDY) in names)
-    ]
+    there = list(splits)
+    return [split for split in there if not (split.greedy and split.problems in there)]
 
 
 def _split(

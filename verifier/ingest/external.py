@@ -27,6 +27,7 @@ from verifier.tables.assembly import gold_ids
 from verifier.tables.joining import ALLOW
 from verifier.tables.scanning import Scan
 from verifier.tables.split_rows import Kept
+from verifier.text.split import TEST, Split
 
 _IDS = ("generator", "verifier", "trained_on")
 _OPTIONAL = (
@@ -47,9 +48,9 @@ class SamplesFile(NamedTuple):
     `problems` is None and `scores` empty where the file has none of it.
     """
 
-    samples: dict[str, Kept]
+    samples: dict[Split, Kept]
     problems: pa.Table | None
-    scores: dict[str, Kept]
+    scores: dict[Split, Kept]
 
 
 class Reading(NamedTuple):
@@ -115,13 +116,13 @@ def _sample_columns(piece: Piece, grader: str, optional: Sequence[str]) -> pa.Ta
 
 def _scores_of(
     whole: pa.Table, of_scores: Sequence[str], scan: Scan, allow_missing: bool
-) -> dict[str, Kept]:
+) -> dict[Split, Kept]:
     """The scores of each split in which a row has one."""
     wanted = ("problem_id", "sample_id", "split", "row", *of_scores)
     kept = _parted(whole.select([name for name in whole.column_names if name in wanted]), scan)
     return {
-        name: Kept(_scored(part.columns, scan, allow_missing), scan)
-        for name, part in kept.items()
+        split: Kept(_scored(part.columns, scan, allow_missing), scan)
+        for split, part in kept.items()
         if part.columns["score"].null_count < len(part.columns)
     }
 
@@ -148,13 +149,13 @@ def read_problems_file(path: pathlib.Path, how: Reading = AS_FOUND) -> pa.Table:
 
 def read_scores_file(
     path: pathlib.Path, allow_missing: bool = False, how: Reading = AS_FOUND
-) -> dict[str, Kept]:
+) -> dict[Split | None, Kept]:
     """Reads scores, from the same kinds of path.
 
     They have `question` or `problem_id`, `sample_id` and `score`; more where known.
 
     Returns:
-        The scores by split; under "" where the file knows no splits.
+        The scores by split; under None where the file knows no splits.
     """
     scan = file_formats.scan(path, "auto", how.fields, needed=("sample_id", "score"))
 
@@ -171,16 +172,20 @@ def read_scores_file(
     wanted = ("question", "problem_id", "sample_id", "score", "split", "verifier", "token_scores")
     whole = columns.gather(scan, [name for name in wanted if name in scan.names], make)
     whole = _scored(whole, scan, allow_missing)
-    return _parted(whole, scan) if "split" in scan.names else {"": Kept(whole, scan)}
+    if "split" not in scan.names:
+        return {None: Kept(whole, scan)}
+    by_split: dict[Split | None, Kept] = {}
+    by_split.update(_parted(whole, scan))
+    return by_split
 
 
-def _parted(whole: pa.Table, scan: Scan) -> dict[str, Kept]:
-    """The rows of each split, all of them "test" where there is no such column."""
+def _parted(whole: pa.Table, scan: Scan) -> dict[Split, Kept]:
+    """The rows of each split, all of them `test` where there is no such column."""
     if "split" not in whole.column_names:
-        return {"test": Kept(whole, scan)}
+        return {TEST: Kept(whole, scan)}
     splits, rest = whole["split"], whole.drop_columns(["split"])
     return {
-        name: Kept(rest.filter(pc.equal(splits, name)).combine_chunks(), scan)
+        Split.named(name): Kept(rest.filter(pc.equal(splits, name)).combine_chunks(), scan)
         for name in pc.unique(splits).to_pylist()
     }
 

@@ -11,12 +11,21 @@ import pyarrow as pa
 
 from verifier.config import LabelConfig
 from verifier.errors import TablesError
-from verifier.evaluate import metrics
 from verifier.grading import corrections, graders
 from verifier.ingest import external, layouts
 from verifier.system import log, paths
 from verifier.tables import assembly, provenance, store, stored_splits
+from verifier.tables.results import (
+    PROBLEMS,
+    SAMPLES,
+    SCORES,
+    VERIFIER,
+    split_folder,
+    split_of,
+    splits_in,
+)
 from verifier.tables.split_rows import Kept, SplitRows
+from verifier.text.split import TEST, Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +42,9 @@ class Sources:
     how: external.Reading = external.AS_FOUND
 
 
-def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> dict[str, SplitRows]:
+def read(
+    sources: Sources, label: LabelConfig, allow_missing: bool = False
+) -> dict[Split, SplitRows]:
     """Reads and judges samples, whatever kind of path they come from.
 
     Args:
@@ -83,7 +94,7 @@ def read(sources: Sources, label: LabelConfig, allow_missing: bool = False) -> d
 
 
 def _judged(
-    name: str,
+    name: Split,
     samples: Kept,
     scores: Kept | None,
     problems: pa.Table,
@@ -107,17 +118,16 @@ def _judged(
     return dataclasses.replace(split, fixed_labels=own)
 
 
-def _left_out(problems: pathlib.Path | None, split: str, rows: SplitRows) -> int | None:
+def _left_out(problems: pathlib.Path | None, split: Split, rows: SplitRows) -> int | None:
     """How many problems of a split have no samples, as `split_rows.read_workdir` counts.
 
     None where the problems know no such split.
     """
     if problems is None:
         return None
-    name = f"split={split.removesuffix(metrics.GREEDY)}"
-    tried = (
-        root / name for root in (problems / "tables" / "problems", problems / "problems", problems)
-    )
+    name = split_folder(split.problems)
+    tables = (PROBLEMS.folder(problems), problems / PROBLEMS.name, problems)
+    tried = (table / name for table in tables)
     folder = next((folder for folder in tried if folder.is_dir()), None)
     return (
         stored_splits.left_out(
@@ -131,43 +141,38 @@ def _left_out(problems: pathlib.Path | None, split: str, rows: SplitRows) -> int
 def _stored(path: pathlib.Path, grader: str) -> external.SamplesFile:
     """Samples of a workdir or table folder by split, with the problems and scores beside them."""
     table, beside = _table(path), _beside(path)
-    one = table if table.name.startswith("split=") else None
-    folders = (
-        [one]
-        if one
-        else [
-            table / f"split={name}"
-            for name in stored_splits.reported(table)
-            if (table / f"split={name}").is_dir()
-        ]
-    )
-    if not folders and any(table.glob("part-*.parquet")):
-        folders = [table]
+    splits = stored_splits.reported_in(table)
+    folders = {split: table / split_folder(split) for split in splits}
+    folders = {split: folder for split, folder in folders.items() if folder.is_dir()}
+    if one := split_of(table):
+        folders = {one: table}
+    elif not folders and any(table.glob("part-*.parquet")):
+        folders = {TEST: table}
     if not folders:
+        usual = ", ".join(map(str, stored_splits.USUAL))
         raise TablesError(
-            f"{table}: no samples of {', '.join(stored_splits.SPLITS)}, nor part-*.parquet; "
-            "expected a table of samples"
+            f"{table}: no samples of {usual}, nor part-*.parquet; expected a table of samples"
         )
-    problems = beside / "problems"
+    problems = beside / PROBLEMS.name
     samples, scores = {}, {}
-    for folder in folders:
-        name = folder.name.removeprefix("split=") if folder.name.startswith("split=") else "test"
-        samples[name] = stored_splits.read_samples(folder, grader)
-        if (beside / "scores" / folder.name).is_dir():
-            sources = {"samples": folder, "verifier": beside.parent / "verifier"}
-            provenance.refuse_other_sources(beside / "scores" / folder.name, sources, "score")
-            scores[name] = stored_splits.read_scores(beside / "scores" / folder.name)
+    for split, folder in folders.items():
+        samples[split] = stored_splits.read_samples(folder, grader)
+        scored = beside / SCORES.name / folder.name
+        if scored.is_dir():
+            sources = {SAMPLES.name: folder, VERIFIER.name: VERIFIER.folder(beside.parent)}
+            provenance.refuse_other_sources(scored, sources, SCORES.stage)
+            scores[split] = stored_splits.read_scores(scored)
     return external.SamplesFile(samples, _problems(problems) if problems.is_dir() else None, scores)
 
 
 def _table(path: pathlib.Path) -> pathlib.Path:
-    return path / "tables" / "samples" if (path / "tables").is_dir() else path
+    return SAMPLES.folder(path) if (path / "tables").is_dir() else path
 
 
 def _beside(path: pathlib.Path) -> pathlib.Path:
     """The folder of the tables that belong to these samples, by the path that was asked for."""
     table = paths.absolute(_table(path))
-    return table.parent.parent if table.name.startswith("split=") else table.parent
+    return table.parent.parent if split_of(table) else table.parent
 
 
 def _is_stored(path: pathlib.Path) -> bool:
@@ -176,9 +181,9 @@ def _is_stored(path: pathlib.Path) -> bool:
         return False
     if (
         (path / "tables").is_dir()
-        or path.name.startswith("split=")
-        or any(path.glob("split=*"))
-        or any(path.glob("*/split=*"))
+        or split_of(path)
+        or splits_in(path)
+        or any(splits_in(each) for each in path.iterdir() if each.is_dir())
     ):
         return True
     whole = any((path / name).is_file() for name in (store.MANIFEST, store.UNFINISHED))
@@ -192,17 +197,19 @@ def _problems(path: pathlib.Path, how: external.Reading = external.AS_FOUND) -> 
 
 
 def _scores(
-    path: pathlib.Path, samples: Mapping[str, Kept], allow_missing: bool, how: external.Reading
-) -> dict[str, Kept]:
+    path: pathlib.Path, samples: Mapping[Split, Kept], allow_missing: bool, how: external.Reading
+) -> dict[Split, Kept]:
     """Scores by split; a table without splits serves all of them."""
     if not _is_stored(path):
         read = external.read_scores_file(path, allow_missing, how)
-        return dict.fromkeys(samples, read[""]) if "" in read else read
-    root = path / "tables" / "scores" if (path / "tables").is_dir() else path
-    splits = list(root.glob("split=*"))
-    folders = {name: root / f"split={name}" if splits else root for name in samples}
-    there = {name: folder for name, folder in folders.items() if folder.is_dir()}
-    for name, folder in there.items():
-        provenance.refuse_other_sources(folder, {"samples": samples[name].scan.path}, "score")
+        by_split = {split: kept for split, kept in read.items() if split is not None}
+        return by_split or dict.fromkeys(samples, read[None])
+    root = SCORES.folder(path) if (path / "tables").is_dir() else path
+    splits = splits_in(root)
+    folders = {split: root / split_folder(split) if splits else root for split in samples}
+    there = {split: folder for split, folder in folders.items() if folder.is_dir()}
+    for split, folder in there.items():
+        drawn = {SAMPLES.name: samples[split].scan.path}
+        provenance.refuse_other_sources(folder, drawn, SCORES.stage)
     kept = functools.cache(stored_splits.read_scores)
-    return {name: kept(folder) for name, folder in there.items()}
+    return {split: kept(folder) for split, folder in there.items()}

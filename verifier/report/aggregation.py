@@ -25,6 +25,7 @@ from verifier.tables import token_values
 from verifier.tables.columns import ROW
 from verifier.tables.split_rows import SCORE_ROW, SplitRows
 from verifier.tables.token_values import COUNT, Scores, aggregate, ragged, spread
+from verifier.text.split import Split
 from verifier.text.tokenizer import Tokenizer
 
 AGGREGATIONS = choices("report.aggregation")
@@ -177,8 +178,8 @@ def applied(split: SplitRows, how: str, tokenizer: Tokenizer | None) -> SplitRow
 
 
 def compare(
-    splits: Mapping[str, SplitRows], tokenizer: Tokenizer | None, resamples: int, seed: int
-) -> dict[str, dict[str, Any] | None]:
+    splits: Mapping[Split, SplitRows], tokenizer: Tokenizer | None, resamples: int, seed: int
+) -> dict[Split, dict[str, Any] | None]:
     """Best-of-n, the weighted vote and the AUROC within problems under every aggregation.
 
     By split; None for a split without scores.
@@ -193,7 +194,7 @@ def compare(
         For every split and aggregation `best_of_n`, its paired `difference_to_last`,
         `weighted_vote` and `auroc_within_problem`; None where the rows do not have what it needs.
     """
-    out: dict[str, dict[str, Any] | None] = {}
+    out: dict[Split, dict[str, Any] | None] = {}
     for name, split in splits.items():
         if split.candidates.score_C is None:
             out[name] = None

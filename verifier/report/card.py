@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -17,8 +17,10 @@ from verifier.report.page import main_split
 from verifier.report.writing import About, about_workdir
 from verifier.system import atomic, paths
 from verifier.tables import store
-from verifier.tables.provenance import made_anew
+from verifier.tables.provenance import lineage, made_anew
+from verifier.tables.results import GENERATOR, PROBLEMS, SAMPLES, SCORES, VERIFIER
 from verifier.text.problem import Template
+from verifier.text.split import HELDOUT, TEST, TRAIN, Split
 
 _HERE = pathlib.Path(__file__).parent
 _QUESTION, _SOLUTION = (
@@ -28,11 +30,6 @@ _QUESTION, _SOLUTION = (
 # On somebody's disk: of no use to a reader, and private.
 _PRIVATE = ("data.dir", "data.test_dir", "tokenizer.path", "pretrain.corpus")
 _WEIGHTS = ("model.weights", "verify.weights")
-_SECTIONS = {
-    "generator": ("pretrain", "finetune"),
-    "verifier": ("pretrain", "finetune", "sample", "label", "verify"),
-}
-_SHARED = ("seed", "data", "tokenizer", "model")
 _GENERATORS_OWN = ("greedy_accuracy", "mean_sample_accuracy", "majority", "oracle_pass_at_n")
 
 
@@ -63,7 +60,7 @@ def render_card(model: pathlib.Path) -> str:
             f"{model} has no manifest: give the folder of a trained model, such as "
             "runs/NAME/generator"
         )
-    about, kind = about_workdir(root), "verifier" if "head" in manifest else "generator"
+    about, kind = about_workdir(root), (VERIFIER if "head" in manifest else GENERATOR).name
     settings = about.settings or {
         path: value for path, value in manifest["settings"].items() if "." in path
     }
@@ -95,7 +92,7 @@ def render_card(model: pathlib.Path) -> str:
         data=_data(root, settings),
         shape=_shape(manifest),
         versions=_versions(about),
-        settings=_changed(settings, kind, public),
+        settings=_changed(settings, lineage(root, manifest), public),
         **_figures(root, about, manifest, kind),
     )
 
@@ -108,7 +105,7 @@ def _of_the_hub(
     All others may be paths on somebody's disk.
     """
     generator = (
-        manifest if "head" not in manifest else store.read_manifest(root / "generator") or {}
+        manifest if "head" not in manifest else store.read_manifest(GENERATOR.folder(root)) or {}
     )
     sums = {
         "model.weights": generator.get("weights", {}),
@@ -162,13 +159,11 @@ def _data(root: pathlib.Path, settings: Mapping[str, Any]) -> str:
     """Where the problems come from and how many there were."""
     name, test = settings.get("data.name"), settings.get("data.test_name")
     rows = {
-        split: (store.read_manifest(root / "tables" / "problems" / f"split={split}") or {}).get(
-            "rows"
-        )
+        split: (store.read_manifest(PROBLEMS.folder(root, split)) or {}).get("rows")
         for split in _WORDS
     }
     known = [f"{count:,} {_WORDS[split]}" for split, count in rows.items() if count is not None]
-    drawn = (store.read_manifest(root / "tables" / "samples" / "split=train") or {}).get("rows")
+    drawn = (store.read_manifest(SAMPLES.folder(root, TRAIN)) or {}).get("rows")
     parts = [
         f"Problems of `{name}`{f', tested on `{test}`' if test else ''}."
         if name
@@ -180,17 +175,20 @@ def _data(root: pathlib.Path, settings: Mapping[str, Any]) -> str:
 
 
 _WORDS = {
-    "train": "problems to train on",
-    "heldout": "held out of them for early stopping and the choice of k",
-    "test": "to test on, which served no choice",
+    TRAIN: "problems to train on",
+    HELDOUT: "held out of them for early stopping and the choice of k",
+    TEST: "to test on, which served no choice",
 }
 
 
 def _changed(
-    settings: Mapping[str, Any], kind: str, public: Mapping[str, str]
+    settings: Mapping[str, Any], line: Sequence[Mapping[str, Any]], public: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """The knobs of this model's stages that are not at their defaults, paths left out."""
-    defaults, sections = flatten(Config()), (*_SHARED, *_SECTIONS[kind])
+    """The knobs that are not at their defaults, of the sections that the model and what it follows
+    from depend on; paths left out.
+    """
+    defaults = flatten(Config())
+    sections = {path.partition(".")[0] for made in line for path in made["settings"]}
     hidden = (*_PRIVATE, *(path for path in _WEIGHTS if path not in public))
     changed = [
         path
@@ -220,8 +218,8 @@ def _figures(
             f"{path} is no report's metrics.json ({error}); make it anew (--stages=report), or "
             "remove it"
         ) from error
-    table = "scores" if kind == "verifier" else "samples"
-    made = store.read_manifest(root / "tables" / table / f"split={split}") or {}
+    table = SCORES if kind == VERIFIER.name else SAMPLES
+    made = store.read_manifest(table.folder(root, Split.named(split))) or {}
     if (
         made.get("settings", {}).get(kind) != manifest["id"]
         or metrics.get("config_hash") != about.config_hash

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
@@ -9,14 +10,14 @@ from typing import Any
 
 from verifier.errors import ComparisonError
 from verifier.evaluate.comparison import Contestant
-from verifier.evaluate.metrics import GREEDY
 from verifier.report import aggregation, writing
 from verifier.tables import provenance, stored_splits
+from verifier.text.split import Split
 
 
 def read(
-    root: pathlib.Path, name: str, splits: Sequence[str] | None = None
-) -> dict[str, Contestant]:
+    root: pathlib.Path, name: str, splits: Sequence[Split] | None = None
+) -> dict[Split, Contestant]:
     """The splits that a run was judged on.
 
     Args:
@@ -38,16 +39,15 @@ def read(
             "stage report again"
         )
     about = writing.about_workdir(root)
-    judged = {
-        split: figures for split, figures in metrics["splits"].items() if not split.endswith(GREEDY)
-    }
+    named = {Split.named(name): figures for name, figures in metrics["splits"].items()}
+    judged = {split: figures for split, figures in named.items() if not split.greedy}
     for split in splits or ():
         if split not in judged:
             raise ComparisonError(
-                f"{root} has no split {split!r}; it has {', '.join(judged) or 'none'}: choose "
-                "one with --split"
+                f"{root} has no split '{split}'; it has {', '.join(map(str, judged)) or 'none'}: "
+                "choose one with --split"
             )
-    wanted = [each for split in splits for each in (split, split + GREEDY)] if splits else None
+    wanted = [each for split in splits for each in (split, _greedy(split))] if splits else None
     stored = stored_splits.read_workdir(
         root, wanted, allow_missing=bool(about.settings.get("report.allow_missing"))
     )
@@ -59,14 +59,19 @@ def read(
             stored[split], metrics.get("aggregation", "last"), about.tokenizer
         )
         k = (figures.get("top_k_vote_chosen") or {}).get("k")
-        greedy = stored[split + GREEDY].candidates if split + GREEDY in stored else None
+        beside = stored.get(_greedy(split))
+        greedy = beside.candidates if beside else None
         contestants[split] = Contestant(name, rows.candidates, k, rows.grader, greedy)
     if lost := [split for split in splits or () if split not in contestants]:
         raise ComparisonError(
-            f"{root} has no samples of the split {lost[0]!r} any more: run it anew, or choose "
+            f"{root} has no samples of the split '{lost[0]}' any more: run it anew, or choose "
             "another one with --split"
         )
     return contestants
+
+
+def _greedy(split: Split) -> Split:
+    return dataclasses.replace(split, greedy=True)
 
 
 def _metrics(root: pathlib.Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from verifier.evaluate.calibration import are_probabilities
 from verifier.grading import graders
 from verifier.tables.joining import TOO_LONG
 from verifier.tables.split_rows import SplitRows
+from verifier.text.split import Split
 
 
 def doubts(name: str, split: SplitRows, figures: Mapping[str, Any]) -> list[str]:
@@ -29,11 +30,11 @@ def doubts(name: str, split: SplitRows, figures: Mapping[str, Any]) -> list[str]
     )
 
 
-def notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
+def notes(splits: Mapping[Split, SplitRows], config: ReportConfig) -> list[str]:
     """What a reader must know before comparing figures.
 
     Args:
-        splits: as they are ranked, by name.
+        splits: as they are ranked.
         config: of the report.
     """
     lines = []
@@ -43,7 +44,7 @@ def notes(splits: Mapping[str, SplitRows], config: ReportConfig) -> list[str]:
             "not by the value at the last token."
         )
     for name, split in splits.items():
-        lines += [*_on_scores(name, split, config.ks), *_on_samples(name, split)]
+        lines += [*_on_scores(str(name), split, config.ks), *_on_samples(str(name), split)]
     names = {split.grader for split in splits.values()}
     if len(names) > 1:
         lines.append(f"The splits were judged by different graders: {', '.join(sorted(names))}.")

@@ -13,9 +13,9 @@ import jinja2
 import markupsafe
 
 from verifier.evaluate.caveats import too_few
-from verifier.evaluate.metrics import HELDOUT
 from verifier.evaluate.results_table import EXACT, ROWS, counted
 from verifier.report.formatting import apart, duration, interval, percent, points, star
+from verifier.text.split import HELDOUT, TEST
 
 _HERE = pathlib.Path(__file__).parent
 # The colour of a method's marks; of all others: oracle.
@@ -140,10 +140,9 @@ def _browsed_words(browsed: Mapping[str, Any]) -> dict[str, Any]:
 
 def main_split(splits: Iterable[str]) -> str:
     """The split that the page is about: test, or the first not held out, or what there is."""
-    names = list(splits)
-    return (
-        "test" if "test" in names else next((name for name in names if name != HELDOUT), names[0])
-    )
+    names, test = list(splits), str(TEST)
+    others = [name for name in names if name != str(HELDOUT)]
+    return test if test in names else (others or names)[0]
 
 
 def _samples_words(split: Mapping[str, Any]) -> str:

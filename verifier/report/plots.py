@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from verifier.evaluate.candidates import Candidates
-from verifier.evaluate.metrics import HELDOUT
 from verifier.evaluate.results_table import counted
 from verifier.report.svg import Chart, percent_ticks, size_ticks
+from verifier.text.split import HELDOUT
 
 _CURVES = (
     ("pass_at_k", "oracle dotted", "any right"),
@@ -69,8 +69,9 @@ def votes_over_k(splits: Mapping[str, Any], split: str) -> Chart | None:
     if not votes or len(votes) < 2:
         return None
     series = [("verifier", split, _points(votes))]
-    if split != HELDOUT and splits.get(HELDOUT, {}).get("top_k_vote"):
-        series.append(("oracle dashed", "held out", _points(splits[HELDOUT]["top_k_vote"])))
+    heldout = splits.get(str(HELDOUT), {}).get("top_k_vote")
+    if heldout and split != str(HELDOUT):
+        series.append(("oracle dashed", "held out", _points(heldout)))
     majority = splits[split]["majority"]["value"]
     low, high = _extent(points for _, _, points in series)
     y_range, y_ticks = percent_ticks(min(low, majority), max(high, majority))

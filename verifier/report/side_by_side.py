@@ -11,10 +11,11 @@ from verifier.errors import ComparisonError
 from verifier.evaluate import comparison
 from verifier.report import comparison_page, contestants, writing
 from verifier.system import atomic
+from verifier.text.split import Split
 
 
 def compare(
-    roots: Sequence[pathlib.Path], out: pathlib.Path, split: str, resamples: int, seed: int
+    roots: Sequence[pathlib.Path], out: pathlib.Path, split: Split, resamples: int, seed: int
 ) -> str:
     """Reads the runs, writes the page and returns the table for the terminal.
 

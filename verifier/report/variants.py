@@ -17,17 +17,17 @@ from verifier.evaluate import comparison, curves
 from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.caveats import too_few
 from verifier.evaluate.intervals import FEWEST, Bootstrap
-from verifier.evaluate.metrics import HELDOUT
 from verifier.evaluate.results_table import EXACT, ROWS, cell, counted
 from verifier.evaluate.subsets import vote_shares
 from verifier.report import contestants
 from verifier.tables import store
+from verifier.tables.results import GENERATOR, VERIFIER
+from verifier.text.split import HELDOUT
 
 _NAMES = {key: name for key, name, _ in ROWS}
 # Differences that the table shows.
 _COMPARED = ("greedy_accuracy", "majority", "best_of_n", "oracle_pass_at_n")
 _SUBSETS = 100  # of a problem's samples, over which the votes of fewer samples are taken
-_JOBS = ("pretrain", "finetune", "verify")
 # Prefixes of figures that are points of a curve: over N, and over N and k.
 _CURVE, _VOTES = "verifier_at_k/", "votes/"
 
@@ -167,19 +167,19 @@ def _peaks_table(split: str, variants: Mapping[str, Mapping[str, Any]], width: i
 
 def _steps(root: pathlib.Path) -> dict[str, int]:
     """The optimiser steps of each training job, as the models' manifests say."""
-    manifests = [store.read_manifest(root / folder) or {} for folder in ("generator", "verifier")]
+    manifests = [store.read_manifest(model.folder(root)) or {} for model in (GENERATOR, VERIFIER)]
     return {
-        job: manifest[job]["steps"] for manifest in manifests for job in _JOBS if job in manifest
+        name: facts["steps"]
+        for manifest in manifests
+        for name, facts in manifest.items()
+        if isinstance(facts, dict) and "steps" in facts
     }
 
 
 def _steps_table(steps: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[str]:
     """One line a variant, so that a training longer or shorter than the base's is seen."""
-    jobs = [
-        job
-        for job in _JOBS
-        if any(job in one for of_seed in steps.values() for one in of_seed.values())
-    ]
+    taken_by = [one for of_seed in steps.values() for one in of_seed.values()]
+    jobs = list(dict.fromkeys(job for one in taken_by for job in one))
     if not jobs:
         return []
     width = max(map(len, steps)) + 2
@@ -206,7 +206,7 @@ def _read(root: pathlib.Path, name: str, seed: int, ks: Sequence[int]) -> dict[s
         columns = comparison.methods(run.candidates, run.k, run.greedy)
         if run.candidates.score_C is not None:
             columns |= _curves(run.candidates, ks, seed)
-        tested[split] = _Values(
+        tested[str(split)] = _Values(
             run.candidates.problem_id_P, columns, int(run.candidates.count_P.sum()), seed
         )
     return tested

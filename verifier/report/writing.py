@@ -23,7 +23,9 @@ from verifier.report.svg import Drawing
 from verifier.report.token_texts import token_texts
 from verifier.system import atomic, checksums, paths
 from verifier.tables import provenance, store, stored_splits
+from verifier.tables.results import GENERATOR, LABELS, SAMPLES, SCORES, VERIFIER, Table
 from verifier.tables.split_rows import SplitRows
+from verifier.text.split import HELDOUT, Split
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["About", "about_workdir", "results_table", "write", "write_report"]
@@ -128,7 +130,7 @@ def _config_hash(settings: Mapping[str, Any]) -> str:
 
 
 def write(
-    splits: Mapping[str, SplitRows],
+    splits: Mapping[Split, SplitRows],
     about: About,
     config: ReportConfig,
     seed: int,
@@ -150,25 +152,31 @@ def write(
         AggregationError: what the aggregation needs is missing.
     """
     ranked = {
-        name: aggregation.applied(split, config.aggregation, about.tokenizer)
-        for name, split in splits.items()
+        split: aggregation.applied(rows, config.aggregation, about.tokenizer)
+        for split, rows in splits.items()
     }
-    main = page.main_split(metrics.reported(splits))
-    figures, problems = _worked_out(splits, ranked, main, about, config, seed)
-    doubts = [line for name in figures for line in notes.doubts(name, splits[name], figures[name])]
+    reported = {str(split): split for split in metrics.reported(splits)}
+    main = page.main_split(reported)
+    figures, problems = _worked_out(splits, ranked, reported[main], about, config, seed)
+    doubts = [
+        line
+        for name, split in reported.items()
+        for line in notes.doubts(name, splits[split], figures[name])
+    ]
+    candidates = {name: ranked[split].candidates for name, split in reported.items()}
     result = {
         "splits": figures,
         "aggregation": config.aggregation,
-        "warnings": doubts + caveats.caveats({name: ranked[name].candidates for name in figures}),
+        "warnings": doubts + caveats.caveats(candidates),
         "notes": notes.notes(ranked, config),
         "config_hash": about.config_hash,
         "made_from": dict(about.made_from),
         "seconds": dict(about.seconds),
     }
-    charts = _charts(figures, main, ranked[main])
+    charts = _charts(figures, main, ranked[reported[main]])
     drawn = {name: chart for name, chart in charts.items() if chart}
     svgs = {chart.title: chart.render() for chart in drawn.values()}
-    html = page.render(result, svgs, problems, _said(about, splits[main].grader, result))
+    html = page.render(result, svgs, problems, _said(about, splits[reported[main]].grader, result))
     # The figures last: where they are, the rest is too.
     files = {"metrics.json": atomic.as_json(result), "index.html": html.encode()}
     files |= {
@@ -206,42 +214,43 @@ def _charts(
 
 
 def _worked_out(
-    splits: Mapping[str, SplitRows],
-    ranked: Mapping[str, SplitRows],
-    main: str,
+    splits: Mapping[Split, SplitRows],
+    ranked: Mapping[Split, SplitRows],
+    main: Split,
     about: About,
     config: ReportConfig,
     seed: int,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """All figures by split, and the problems that the page shows.
+    """All figures by the names of splits, and the problems that the page shows.
 
     Threads share the work, for numpy and pyarrow let go of the interpreter; what takes longest
     comes first.
     """
-    names = metrics.reported(ranked)
-    candidates = {name: split.candidates for name, split in ranked.items()}
+    reported = metrics.reported(ranked)
+    candidates = {split: rows.candidates for split, rows in ranked.items()}
     pool = concurrent.futures.ThreadPoolExecutor(_WORKERS)
     try:
         summarised = pool.submit(metrics.summarise, candidates, config.ks, config.resamples, seed)
         compared = pool.submit(aggregation.compare, splits, about.tokenizer, config.resamples, seed)
         by_position = {
-            name: pool.submit(positions.by_position, ranked[name], config.resamples, seed)
-            for name in names
+            split: pool.submit(positions.by_position, ranked[split], config.resamples, seed)
+            for split in reported
         }
-        disagreement = {name: pool.submit(_disagreement, ranked[name]) for name in names}
+        disagreement = {split: pool.submit(_disagreement, ranked[split]) for split in reported}
         votes = pool.submit(heatmap.shares, candidates[main], seed)
         texts = token_texts(about.tokenizer) if about.tokenizer else None
         problems = pool.submit(browsing.browsed, ranked[main], config.show_problems, seed, texts)
         figures, aggregations = summarised.result(), compared.result()
-        for name, summary in figures.items():
-            summary["grader_disagreement"] = disagreement[name].result()
+        for split in reported:
+            summary, rows = figures[str(split)], ranked[split]
+            summary["grader_disagreement"] = disagreement[split].result()
             if summary["verifier"]:
-                summary["verifier"]["by_position"] = by_position[name].result()
-            summary["aggregations"] = aggregations[name]
-            heldout = aggregations.get(metrics.HELDOUT) if name != metrics.HELDOUT else None
-            summary["aggregation_chosen"] = aggregation.chosen(heldout, aggregations[name])
-            summary["left_out"] = {"problems": ranked[name].left_out, **ranked[name].missing}
-        figures[main]["top_k_vote_of"] = votes.result()
+                summary["verifier"]["by_position"] = by_position[split].result()
+            summary["aggregations"] = aggregations[split]
+            heldout = aggregations.get(HELDOUT) if split != HELDOUT else None
+            summary["aggregation_chosen"] = aggregation.chosen(heldout, aggregations[split])
+            summary["left_out"] = {"problems": rows.left_out, **rows.missing}
+        figures[str(main)]["top_k_vote_of"] = votes.result()
         return figures, problems.result()
     finally:
         # After an error, or Ctrl-C, what is under way ends and the rest is not begun.
@@ -264,26 +273,19 @@ def _seconds(root: pathlib.Path) -> dict[str, float]:
     """Time spent in each stage, summed over its splits, from the manifests of what the stages
     made.
     """
-    made = {
-        "finetune": [root / "generator"],
-        "sample": sorted((root / "tables" / "samples").glob("split=*")),
-        "label": sorted((root / "tables" / "labels").glob("split=*")),
-        "verify": [root / "verifier"],
-        "score": sorted((root / "tables" / "scores").glob("split=*")),
-    }
-    spent = {
-        stage: [(store.read_manifest(folder) or {}).get("seconds") for folder in folders]
-        for stage, folders in made.items()
-    }
-    known = {
-        stage: [float(one) for one in times if one is not None] for stage, times in spent.items()
-    }
-    return {stage: round(sum(times), 3) for stage, times in known.items() if times}
+    spent = {}
+    for result in (GENERATOR, SAMPLES, LABELS, VERIFIER, SCORES):
+        splits = result.splits(root) if isinstance(result, Table) else [None]
+        manifests = [store.read_manifest(result.folder(root, split)) or {} for split in splits]
+        known = [float(each["seconds"]) for each in manifests if each.get("seconds") is not None]
+        if known:
+            spent[result.stage] = round(sum(known), 3)
+    return spent
 
 
 def _tokenizer(root: pathlib.Path) -> Tokenizer | None:
     """The tokenizer saved with the generator, or with the verifier; None: none can be read."""
-    for folder in (root / "generator", root / "verifier"):
+    for folder in (GENERATOR.folder(root), VERIFIER.folder(root)):
         try:
             return load_tokenizer(folder)
         except TokenizerError:

@@ -28,7 +28,7 @@ from verifier.run.stage import Stage, chosen
 from verifier.system import atomic, log, paths
 from verifier.tables import store
 from verifier.tables.results import Page
-from verifier.text.split import Split
+from verifier.text.split import TEST, Split
 
 BASE = "base"  # the variant without assignments, which every theme is compared with
 Themes = Mapping[str, Mapping[str, Sequence[str]]]  # assignments by theme and variant
@@ -165,13 +165,13 @@ def compare(
     first = config.seed
     log.tell(f"\n{theme}\n{variants_lib.table(found)}\n\ncomparison  {out / 'comparison.json'}")
     shown = [
-        name for name in names if found["splits"]["test"].get(name, {}).get("n_shared_problems")
+        name for name in names if found["splits"][str(TEST)].get(name, {}).get("n_shared_problems")
     ][: comparison_page.MOST]
     if len(shown) > 1:
         side_by_side.compare(
             [roots[name][first] for name in shown],
             out / "page",
-            "test",
+            TEST,
             config.report.resamples,
             first,
         )

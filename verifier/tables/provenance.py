@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from verifier.errors import TablesError
-from verifier.evaluate.metrics import GREEDY
 from verifier.tables import store
+from verifier.tables.results import GENERATOR, LABELS, PROBLEMS, SAMPLES, SCORES, VERIFIER, Table
+from verifier.text.split import TRAIN, Split
 
 
 class Facts(Protocol):
@@ -43,7 +44,7 @@ def refuse_other_sources(
 
 
 def refuse_stale(
-    root: pathlib.Path, split: str, tables: Sequence[str] = ("samples", "labels", "scores")
+    root: pathlib.Path, split: Split, tables: Sequence[Table] = (SAMPLES, LABELS, SCORES)
 ) -> None:
     """Refuses tables of a workdir's split that were made from others than are there.
 
@@ -52,32 +53,43 @@ def refuse_stale(
     Args:
         root: the workdir.
         split: of the samples.
-        tables: those that matter, of samples, labels and scores.
+        tables: those that matter.
     """
-    folders = {
-        name: root / "tables" / name / f"split={split}" for name in ("samples", "labels", "scores")
-    }
-    sources = {
-        **folders,
-        "problems": root / "tables" / "problems" / f"split={split.removesuffix(GREEDY)}",
-        "verifier": root / "verifier",
-    }
-    for name in tables:
-        refuse_other_sources(folders[name], sources, name.removesuffix("s"))
+    sources = {each.name: each.folder(root, split) for each in (SAMPLES, LABELS, VERIFIER)}
+    sources[PROBLEMS.name] = PROBLEMS.folder(root, split.problems)
+    for table in tables:
+        refuse_other_sources(table.folder(root, split), sources, table.stage)
+
+
+def lineage(root: pathlib.Path, made: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The manifests of all that a result of a workdir follows from, its own first.
+
+    Args:
+        root: the workdir.
+        made: the result's manifest, whose settings note ids by role.
+    """
+    there: dict[str, dict[str, Any]] = {}
+    for result in (PROBLEMS, GENERATOR, SAMPLES, LABELS, VERIFIER):
+        for split in result.splits(root) if isinstance(result, Table) else [None]:
+            manifest = store.read_manifest(result.folder(root, split)) or {}
+            there[manifest.get("id", "")] = manifest
+    line = [dict(made)]
+    for manifest in line:
+        ids = [value for value in manifest.get("settings", {}).values() if isinstance(value, str)]
+        line += [there[each] for each in ids if each in there and there[each] not in line]
+    return line
 
 
 def ids(root: pathlib.Path) -> dict[str, str]:
     """The ids of a workdir's tables that a report reads, by folder (`scores/split=test`)."""
-    folders = [
-        each
-        for table in ("samples", "labels", "scores")
-        for each in sorted((root / "tables" / table).glob("split=*"))
-    ]
-    found = {
-        f"{each.parent.name}/{each.name}": (store.read_manifest(each) or {}).get("id")
-        for each in folders
-    }
-    return {name: one for name, one in found.items() if one and name.partition("=")[2] != "train"}
+    known = {}
+    for table in (SAMPLES, LABELS, SCORES):
+        for split in table.splits(root):
+            folder = table.folder(root, split)
+            made = (store.read_manifest(folder) or {}).get("id")
+            if made and split != TRAIN:
+                known[f"{table.name}/{folder.name}"] = made
+    return known
 
 
 def made_anew(root: pathlib.Path, metrics: Mapping[str, Any]) -> list[str]:
@@ -98,13 +110,13 @@ def reads_stored_tokens(root: pathlib.Path) -> bool:
     A verifier reads the text of solutions, in tokens of its own, where these are others, or where
     another generator drew the samples.
     """
-    tables = root / "tables"
     drawn, scored = (
-        [store.read_manifest(each) or {} for each in (tables / name).glob("split=*")]
-        for name in ("samples", "scores")
+        [store.read_manifest(table.folder(root, split)) or {} for split in table.splits(root)]
+        for table in (SAMPLES, SCORES)
     )
-    verifier = store.read_manifest(root / "verifier") or {}
-    own = (store.read_manifest(root / "generator") or {}).get("id", verifier.get("generator"))
+    verifier = store.read_manifest(VERIFIER.folder(root)) or {}
+    generator = store.read_manifest(GENERATOR.folder(root)) or {}
+    own = generator.get("id", verifier.get("generator"))
     others = {each.get("settings", {}).get("generator") for each in drawn} - {own, None}
     return not (own and others) and not any(each.get("reads_text") for each in (verifier, *scored))
 
@@ -117,7 +129,7 @@ def trained_on(verifier: Mapping[str, Any]) -> str | None:
     return verifier.get("trained_on", verifier.get("generator"))
 
 
-def refuse_other_generator(splits: Mapping[str, Facts], verifier: pathlib.Path | None) -> None:
+def refuse_other_generator(splits: Mapping[Split, Facts], verifier: pathlib.Path | None) -> None:
     """Refuses scored samples of another generator than the verifier was trained on.
 
     That is where the tables tell.

@@ -14,6 +14,25 @@ import pathlib
 
 from verifier.text.split import Split
 
+_SPLIT = "split="
+
+
+def split_folder(split: Split) -> str:
+    """The name of a split's folder, in whatever table: `split=test`."""
+    return f"{_SPLIT}{split}"
+
+
+def split_of(folder: pathlib.Path) -> Split | None:
+    """The split whose folder this is by its name; None where it is none's."""
+    name = folder.name
+    return Split.named(name.removeprefix(_SPLIT)) if name.startswith(_SPLIT) else None
+
+
+def splits_in(table: pathlib.Path) -> list[Split]:
+    """The splits that a table's folder has folders of, by name."""
+    folders = sorted(table.glob(f"{_SPLIT}*"))
+    return [split for folder in folders if folder.is_dir() and (split := split_of(folder))]
+
 
 @dataclasses.dataclass(frozen=True)
 class Model:
@@ -37,12 +56,11 @@ class Table:
     def folder(self, root: pathlib.Path, split: Split | None = None) -> pathlib.Path:
         """Where a split of it lies in a workdir: `tables/samples/split=test`; None: all of them."""
         whole = root / "tables" / self.name
-        return whole if split is None else whole / f"split={split}"
+        return whole if split is None else whole / split_folder(split)
 
     def splits(self, root: pathlib.Path) -> list[Split]:
         """Those that a workdir has a folder of, finished or not, by name."""
-        folders = sorted(each.name for each in self.folder(root).glob("split=*"))
-        return [Split.named(name.removeprefix("split=")) for name in folders]
+        return splits_in(self.folder(root))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,9 @@ from verifier.system import atomic, paths
 from verifier.tables import joining, store
 from verifier.tables.parts import open_part, part_digest, parts_of
 from verifier.tables.provenance import reads_stored_tokens, refuse_stale, trained_on
+from verifier.tables.results import LABELS, PROBLEMS, SAMPLES, SCORES
 from verifier.tables.stored_splits import reported
+from verifier.text.split import Split
 
 AT_ONCE = 1 << 16  # samples that are held at a time; for each such lot the parts are read once
 _LINES = 1 << 10  # rows that are Python objects at a time
@@ -58,27 +60,21 @@ def write_scored(root: pathlib.Path, file: pathlib.Path, token_scores: bool = Fa
         WriteError: the file system refuses; `file` is as it was.
     """
     root, file = paths.place(root), paths.place(file)
-    tables = root / "tables"
-    splits = [
-        split
-        for split in reported(tables / "samples")
-        if (tables / "samples" / f"split={split}").is_dir()
-    ]
-    if not any(_folders(tables, split)["scores"].is_dir() for split in splits):
+    splits = [split for split in reported(root) if SAMPLES.folder(root, split).is_dir()]
+    if not any(SCORES.folder(root, split).is_dir() for split in splits):
         raise TablesError(
-            f"{tables / 'scores'}: no split is scored; expected a workdir that has come "
-            "through the stage 'score'"
+            f"{SCORES.folder(root)}: no split is scored; expected a workdir that has come "
+            f"through the stage {SCORES.stage!r}"
         )
-    problems = store.read_table(
-        tables / "problems", "problems", ["problem_id", "question", "answer"]
-    )
+    asked_for = ["problem_id", "question", "answer"]
+    problems = store.read_table(PROBLEMS.folder(root), PROBLEMS.name, asked_for)
     verifier = store.read_manifest(root / "verifier") or {}
     long = () if not token_scores else _LONG if reads_stored_tokens(root) else ("token_scores",)
     count = 0
     with atomic.whole_file(file) as out:
         for split in splits:
             refuse_stale(root, split)
-            folders = _folders(tables, split)
+            folders = {each.name: each.folder(root, split) for each in (SAMPLES, LABELS, SCORES)}
             fixed = (store.read_manifest(folders["labels"]) or {}).get("fixed_labels", ())
             asked = {
                 row["problem_id"]: row
@@ -89,10 +85,6 @@ def write_scored(root: pathlib.Path, file: pathlib.Path, token_scores: bool = Fa
                     out.write(line)
                     count += 1
     return count
-
-
-def _folders(tables: pathlib.Path, split: str) -> dict[str, pathlib.Path]:
-    return {name: tables / name / f"split={split}" for name in _COLUMNS}
 
 
 def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[pa.Table]:
@@ -163,7 +155,10 @@ def _sorted(folder: pathlib.Path, columns: Sequence[str], problems: Sequence[str
 
 
 def _lines(
-    rows: pa.Table, asked: Mapping[str, Mapping[str, Any]], split: str, verifier: Mapping[str, Any]
+    rows: pa.Table,
+    asked: Mapping[str, Mapping[str, Any]],
+    split: Split,
+    verifier: Mapping[str, Any],
 ) -> Iterator[bytes]:
     """The objects; `verifier`: the manifest of the one that scored them, as far as is known."""
     for batch in rows.to_batches(_LINES):
@@ -182,7 +177,7 @@ def _lines(
                 "correct": row["correct"],
                 "score": _finite(row.get("score")),
                 **{key: row[key] for key in _KEY},
-                "split": split,
+                "split": str(split),
                 "generator": row["generator"],
                 "verifier": row.get("verifier"),
                 "trained_on": trained_on(verifier)

@@ -8,17 +8,18 @@ from collections.abc import Sequence
 
 from verifier.errors import TablesError
 from verifier.evaluate.candidates import Candidates
-from verifier.evaluate.metrics import GREEDY
 from verifier.grading import corrections, graders
 from verifier.system import paths
 from verifier.tables import columns, store
 from verifier.tables.assembly import assemble
 from verifier.tables.provenance import refuse_stale
+from verifier.tables.results import LABELS, PROBLEMS, SAMPLES, SCORES, splits_in
 from verifier.tables.scanning import Scan, scan_table
 from verifier.tables.split_rows import Kept, SplitRows
+from verifier.text.split import HELDOUT, TEST, Split
 
-# What a report reads of a workdir; training samples serve training.
-SPLITS = ("heldout", "test", "test_greedy")
+# What every run reports on, first.
+USUAL = (HELDOUT, TEST, dataclasses.replace(TEST, greedy=True))
 _OF_PROBLEMS = ("problem_id", "question", "answer")
 _KEY = ("problem_id", "sample_id")
 _FACTS = ("generator",)
@@ -26,10 +27,10 @@ _FACTS = ("generator",)
 
 def read_workdir(
     root: pathlib.Path,
-    splits: Sequence[str] | None = None,
+    splits: Sequence[Split] | None = None,
     grader: str | None = None,
     allow_missing: bool = False,
-) -> dict[str, SplitRows]:
+) -> dict[Split, SplitRows]:
     """The splits of a workdir that are ready to be reported on.
 
     Args:
@@ -46,32 +47,25 @@ def read_workdir(
         StoreError: a table is missing, unfinished or damaged.
         TablesError: tables that do not belong together, such as labels or scores of other samples.
     """
-    tables = paths.place(root) / "tables"
-    there = [
-        split
-        for split in (splits or reported(tables / "samples"))
-        if (tables / "samples" / f"split={split}").is_dir()
-    ]
+    root = paths.place(root)
+    there = [split for split in splits or reported(root) if SAMPLES.folder(root, split).is_dir()]
     if not there:
+        names = ", ".join(map(str, splits or USUAL))
         raise TablesError(
-            f"{tables / 'samples'}: no samples of the splits {', '.join(splits or SPLITS)}; "
-            "run the stages up to sample first"
+            f"{SAMPLES.folder(root)}: no samples of the splits {names}; run the stages up to "
+            f"{SAMPLES.stage} first"
         )
-    return {split: _read_split(paths.place(root), split, grader, allow_missing) for split in there}
+    return {split: _read_split(root, split, grader, allow_missing) for split in there}
 
 
 def _read_split(
-    root: pathlib.Path, split: str, grader: str | None, allow_missing: bool
+    root: pathlib.Path, split: Split, grader: str | None, allow_missing: bool
 ) -> SplitRows:
     """One split of a workdir, none of whose tables is stale."""
-    tables = root / "tables"
-    refuse_stale(root, split, ["samples", "scores"] if grader else ["samples", "labels", "scores"])
-    problems = store.read_table(
-        tables / "problems" / f"split={split.removesuffix(GREEDY)}", "problems", _OF_PROBLEMS
-    )
-    samples, labels, scored = (
-        tables / table / f"split={split}" for table in ("samples", "labels", "scores")
-    )
+    refuse_stale(root, split, [SAMPLES, SCORES] if grader else [SAMPLES, LABELS, SCORES])
+    asked = PROBLEMS.folder(root, split.problems)
+    problems = store.read_table(asked, PROBLEMS.name, _OF_PROBLEMS)
+    samples, labels, scored = (each.folder(root, split) for each in (SAMPLES, LABELS, SCORES))
     of_labels = {} if grader else store.read_manifest(labels) or {}
     fixed = of_labels.get("fixed_labels", ())
     judged_by = corrections.with_answers(problems, fixed)
@@ -86,22 +80,26 @@ def _read_split(
     )
 
 
-def left_out(split: str, problems: int, candidates: Candidates) -> int:
+def left_out(split: Split, problems: int, candidates: Candidates) -> int:
     """How many of a split's problems have no samples.
 
     A greedy split, which has the problems of another, counts none.
     """
-    return 0 if split.endswith(GREEDY) else max(problems - len(candidates.problem_id_P), 0)
+    return 0 if split.greedy else max(problems - len(candidates.problem_id_P), 0)
 
 
-def reported(samples: pathlib.Path) -> list[str]:
-    """The splits of a workdir's samples that a report reads: SPLITS, then test sets by name."""
-    there = sorted(
-        folder.name.removeprefix("split=")
-        for folder in samples.glob("split=test_*")
-        if folder.is_dir()
-    )
-    return [*SPLITS, *(split for split in there if split not in SPLITS)]
+def reported(root: pathlib.Path) -> list[Split]:
+    """The splits that a report reads of a workdir: the usual ones, then test sets by name.
+
+    Training samples serve training.
+    """
+    return reported_in(SAMPLES.folder(root))
+
+
+def reported_in(samples: pathlib.Path) -> list[Split]:
+    """As `reported`, of a table of samples wherever it lies."""
+    tests = [split for split in splits_in(samples) if split.of == TEST.of]
+    return [*USUAL, *(split for split in tests if split not in USUAL)]
 
 
 def read_samples(path: pathlib.Path, grader: str | None = None) -> Kept:
