@@ -45,24 +45,25 @@ def test_figures_are_those_of_the_runs_and_differences_are_paired(
     runs: list[pathlib.Path], tmp_path: pathlib.Path
 ) -> None:
     table = side_by_side.compare(runs, tmp_path, "test", 50, 0)
-    found = json.loads((tmp_path / "comparison.json").read_text())
-    assert found["shared_problems"] == 15 and [one["name"] for one in found["runs"]] == [
+    compared = json.loads((tmp_path / "comparison.json").read_text())
+    assert compared["shared_problems"] == 15 and [one["name"] for one in compared["runs"]] == [
         "one",
         "two",
         "bare",
     ]
-    for root, one in zip(runs, found["runs"], strict=True):
+    for root, one in zip(runs, compared["runs"], strict=True):
         own = json.loads((root / "report" / "metrics.json").read_text())["splits"]["test"]
         for name, estimate in one["methods"].items():
             assert estimate["value"] == own[name]["value"], name
         assert one["curves"]["majority_at_k"].keys() == own["majority_at_k"].keys()
     one, two = (stored_splits.read_workdir(root)["test"].candidates for root in runs[:2])
     apart = rank.best_of_n(two).correct_P.astype(float) - rank.best_of_n(one).correct_P
-    assert found["runs"][1]["differences"]["best_of_n"]["value"] == pytest.approx(apart.mean())
+    assert compared["runs"][1]["differences"]["best_of_n"]["value"] == pytest.approx(apart.mean())
     assert (
-        found["runs"][0]["differences"] is None and "best_of_n" not in found["runs"][2]["methods"]
+        compared["runs"][0]["differences"] is None
+        and "best_of_n" not in compared["runs"][2]["methods"]
     )
-    assert found["runs"][2]["curves"]["verifier_at_k"] is None
+    assert compared["runs"][2]["curves"]["verifier_at_k"] is None
     assert table.splitlines()[0].split() == ["one", "two", "bare"] and "best-of-n" in table
     html = (tmp_path / "index.html").read_text()
     assert "<script" not in html and not re.search(
@@ -76,25 +77,28 @@ def test_a_run_does_not_differ_from_itself(
 ) -> None:
     shutil.copytree(runs[0], tmp_path / "again")
     side_by_side.compare([runs[0], tmp_path / "again"], tmp_path / "out", "test", 50, 0)
-    found = json.loads((tmp_path / "out" / "comparison.json").read_text())["runs"][1]
+    compared = json.loads((tmp_path / "out" / "comparison.json").read_text())["runs"][1]
     # Nothing is estimated of what is the same on every problem.
-    assert found["differences"] == {} != found["methods"]
+    assert compared["differences"] == {} != compared["methods"]
 
 
 def test_only_shared_problems_count(runs: list[pathlib.Path]) -> None:
     rows = [stored_splits.read_workdir(root)["test"].candidates for root in runs[:2]]
     names = rows[0].problem_id_P.tolist()
     some = [comparison._only(rows[0], set(names[:10])), comparison._only(rows[1], set(names[4:]))]
-    found = comparison.compare(
-        [Contestant(str(place), one, 3, "numeric") for place, one in enumerate(some)], 20, 0
+    compared = comparison.compare(
+        [Contestant(str(index), one, 3, "numeric") for index, one in enumerate(some)], 20, 0
     )
-    assert found["shared_problems"] == 6 and [one["problems"] for one in found["runs"]] == [10, 11]
+    assert compared["shared_problems"] == 6 and [one["problems"] for one in compared["runs"]] == [
+        10,
+        11,
+    ]
     expected = rank.majority(rows[0]).correct_P[4:10].mean()
-    assert found["runs"][0]["methods"]["majority"]["value"] == pytest.approx(expected)
+    assert compared["runs"][0]["methods"]["majority"]["value"] == pytest.approx(expected)
     with pytest.raises(UserError, match="0 and 1 share no problem"):
         apart = [comparison._only(rows[0], set(part)) for part in (names[:5], names[5:])]
         comparison.compare(
-            [Contestant(str(place), one, None, "numeric") for place, one in enumerate(apart)], 20, 0
+            [Contestant(str(index), one, None, "numeric") for index, one in enumerate(apart)], 20, 0
         )
 
 

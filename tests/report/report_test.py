@@ -66,7 +66,7 @@ def make_workdir(
                     "calculator_errors": 0,
                     "logprobs": [0.0] * len(tokens),
                 }
-                forced = [14 <= place < 18 for place in range(len(tokens))]
+                forced = [14 <= index < 18 for index in range(len(tokens))]
                 rows["samples"].append(
                     {**key, "solution": text, "tokens": tokens, "forced": forced, **extra}
                 )
@@ -390,8 +390,8 @@ def test_a_config_with_any_byte_changed_is_refused_or_says_the_same(tmp_path):
     whole = path.read_bytes()
     assert writing.about_workdir(tmp_path) == unsealed
     refused = 0
-    for place in range(len(whole)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for index in range(len(whole)):
+        path.write_bytes(whole[:index] + bytes([whole[index] ^ 1]) + whole[index + 1 :])
         try:
             assert writing.about_workdir(tmp_path) == unsealed
         except errors.Damaged:
