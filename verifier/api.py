@@ -246,7 +246,7 @@ def load(
         CheckpointError: its parameters cannot be read.
         WeightsError: it was exported by something else, or its files are damaged.
     """
-    folder = paths.place(folder)
+    folder = paths.to_path(folder)
     if (folder / "verifier" / "manifest.json").is_file():
         raise ApiError(f"{folder} is a whole run: give its verifier, {folder / 'verifier'}")
     if (folder / "config.json").is_file():  # which no model folder of a run has

@@ -55,7 +55,7 @@ def write_card(model: pathlib.Path, out: pathlib.Path) -> None:
 
 def render_card(model: pathlib.Path) -> str:
     """The card's text; arguments and errors as `write_card`."""
-    model = paths.place(model)
+    model = paths.to_path(model)
     # Of a sweep: a link leads to another run's folder.
     manifest, root = store.read_manifest(model), paths.absolute(model).parent
     if manifest is None:

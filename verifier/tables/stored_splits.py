@@ -46,7 +46,7 @@ def read_workdir(
         StoreError: a table is missing, unfinished or damaged.
         TablesError: tables that do not belong together, such as labels or scores of other samples.
     """
-    tables = paths.place(root) / "tables"
+    tables = paths.to_path(root) / "tables"
     there = [
         split
         for split in (splits or reported(tables / "samples"))
@@ -57,7 +57,9 @@ def read_workdir(
             f"{tables / 'samples'}: no samples of the splits {', '.join(splits or SPLITS)}; "
             "run the stages up to sample first"
         )
-    return {split: _read_split(paths.place(root), split, grader, allow_missing) for split in there}
+    return {
+        split: _read_split(paths.to_path(root), split, grader, allow_missing) for split in there
+    }
 
 
 def _read_split(
