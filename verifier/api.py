@@ -63,11 +63,9 @@ class LoadedVerifier:
     def __init__(self, saved: model_folder.Saved, template: Template, rows: int) -> None:
         """`rows`: see `load`."""
         self.id, self.tokenizer, self.template = saved.id, saved.tokenizer, template
-        self._model, self._rows, self._squash = (
-            saved.model,
-            rows,
-            model_folder.gives_logits(saved.manifest),
-        )
+        self._model = saved.model
+        self._rows = rows
+        self._squash = model_folder.gives_logits(saved.manifest)
 
     def score(
         self,

@@ -85,10 +85,8 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
     size, end_id = saved.tokenizer.vocab_size, saved.tokenizer.end_id
     with _whole_folder(folder) as out:
         if isinstance(saved.model, Verifier):
-            logits, about = (
-                model_folder.gives_logits(saved.manifest),
-                model_folder.about_export(saved.manifest),
-            )
+            logits = model_folder.gives_logits(saved.manifest)
+            about = model_folder.about_export(saved.manifest)
             hf_verifier.save_verifier(
                 saved.model, out, tokenizer_size=size, end_id=end_id, logits=logits, about=about
             )

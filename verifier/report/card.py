@@ -21,10 +21,8 @@ from verifier.tables.provenance import made_anew
 from verifier.text.problem import Template
 
 _HERE = pathlib.Path(__file__).parent
-_QUESTION, _SOLUTION = (
-    "Mia has 3 boxes of 4 pens. How many pens is that?",
-    "That is 3*4 = <<3*4=12>>12 pens.\n#### 12",
-)
+_QUESTION = "Mia has 3 boxes of 4 pens. How many pens is that?"
+_SOLUTION = "That is 3*4 = <<3*4=12>>12 pens.\n#### 12"
 # On somebody's disk: of no use to a reader, and private.
 _PRIVATE = ("data.dir", "data.test_dir", "tokenizer.path", "pretrain.corpus")
 _WEIGHTS = ("model.weights", "verify.weights")
