@@ -82,17 +82,17 @@ def naive(question: str, solution: str) -> np.ndarray:
 
 def test_values_equal_those_of_a_plain_reading(loaded):
     question, solutions = ASKED[0]
-    found = loaded.score(question, solutions)
-    for solution, each in zip(solutions, found, strict=True):
+    scored = loaded.score(question, solutions)
+    for solution, each in zip(solutions, scored, strict=True):
         assert each.tokens == [*TOKENIZER.encode(solution), TOKENIZER.end_id]
         np.testing.assert_allclose(each.token_values, naive(question, solution), atol=1e-4)
         assert each.score == each.token_values[-1]
-    assert np.std([each.score for each in found]) > 1e-3
+    assert np.std([each.score for each in scored]) > 1e-3
 
 
 def test_many_problems_are_the_numbers_of_score_samples_in_the_order_asked(loaded):
-    found = loaded.score_many(ASKED)
-    assert [len(each) for each in found] == [3, 1, 2]
+    scored = loaded.score_many(ASKED)
+    assert [len(each) for each in scored] == [3, 1, 2]
     problems = [
         score.Solutions(
             question,
@@ -104,11 +104,11 @@ def test_many_problems_are_the_numbers_of_score_samples_in_the_order_asked(loade
     ]
     for rows in score.score_samples(model(), problems, ScoreConfig(rows=3), "", False):
         question = rows[0]["problem_id"]
-        mine = found[[question for question, _ in ASKED].index(question)]
+        mine = scored[[question for question, _ in ASKED].index(question)]
         for row, each in zip(rows, mine, strict=True):
             np.testing.assert_allclose(each.token_values, row["token_scores"], atol=1e-5)
     alone = [loaded.score(*each) for each in ASKED]
-    for one, other in zip(sum(alone, []), sum(found, []), strict=True):
+    for one, other in zip(sum(alone, []), sum(scored, []), strict=True):
         np.testing.assert_allclose(one.token_values, other.token_values, atol=1e-5)
 
 

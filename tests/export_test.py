@@ -75,10 +75,12 @@ def make_run(
         else LinearHead(32, rngs=nnx.Rngs(1))
     )
     about = {"template": dataclasses.asdict(TEMPLATE)}
-    made = about | {"settings": {"data.name": "gsm8k"}, "weights": {"model.safetensors": SUM}}
+    sections = ("seed", "data", "tokenizer", "model", "pretrain", "finetune")
+    knobs = {path: settings[path] for path in settings if path.partition(".")[0] in sections}
+    made = about | {"settings": knobs, "weights": {"model.safetensors": SUM}}
     ids = {"generator": model_folder.save(root / "generator", backbone, TOKENIZER, made)}
     own = {path: settings[path] for path in ("verify.value_loss", "model.dtype")}
-    facts = about | {"settings": own, "generator": ids["generator"], "weights": {}}
+    facts = about | {"settings": own | ids, "generator": ids["generator"], "weights": {}}
     ids["verifier"] = model_folder.save(
         root / "verifier", Verifier(backbone, value_head), TOKENIZER, facts
     )
@@ -395,6 +397,8 @@ def test_a_model_from_before_templates_were_noted_is_described_by_its_settings_o
     )
     manifest = store.read_manifest(root / "generator")
     del manifest["template"]
+    for knob in ("data.prompt_template", "data.target_template"):
+        del manifest["settings"][knob]
     checksums.write_sealed(root / "generator" / "manifest.json", manifest)
     if in_its_run:
         assert '"Ask Mia has' in card.render_card(root / "generator")

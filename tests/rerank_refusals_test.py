@@ -68,8 +68,10 @@ def test_faults_are_named_with_file_and_row(
 def test_a_split_may_go_without_scores_but_not_in_part(tmp_path: pathlib.Path) -> None:
     good = [{**row, "split": "test"} for row in GOOD]
     more = [{**row, "split": "test_greedy", "score": None} for row in GOOD[:1]]
-    found = figures(Sources(write_jsonl(tmp_path / "s.jsonl", [*good, *more])), tmp_path / "out")
-    assert found["test"]["best_of_n"] is not None and found["test"]["greedy_accuracy"]["value"] == 1
+    splits = figures(Sources(write_jsonl(tmp_path / "s.jsonl", [*good, *more])), tmp_path / "out")
+    assert (
+        splits["test"]["best_of_n"] is not None and splits["test"]["greedy_accuracy"]["value"] == 1
+    )
     none = figures(
         Sources(write_jsonl(tmp_path / "n.jsonl", [{**row, "score": None} for row in GOOD])),
         tmp_path / "out",

@@ -21,7 +21,7 @@ from verifier.grading import corrections
 from verifier.rerank import Sources
 from verifier.system import checksums
 from verifier.tables import store, stored_splits
-from verifier.text.split import TEST
+from verifier.text.split import HELDOUT, TEST
 
 CONFIG = ReportConfig(ks=(1, 3), resamples=50, show_problems=2)
 
@@ -76,14 +76,14 @@ def test_workdir_parquet_and_jsonl_give_the_same_figures(tmp_path: pathlib.Path)
         "stored scores": Sources(tmp_path / "lone.parquet", root / "tables" / "problems", root),
     }
     for name, sources in paths.items():
-        found, wanted = figures(sources, tmp_path / name), json.loads(json.dumps(expected))
-        for split in (*found.values(), *wanted.values()):
+        result, wanted = figures(sources, tmp_path / name), json.loads(json.dumps(expected))
+        for split in (*result.values(), *wanted.values()):
             # Which come first depends on the order of rows.
             split["grader_disagreement"].pop("examples")
             split.pop("left_out")  # only a table of problems tells
         # Without tokens.
         for split, expected_split in (
-            (found[split], wanted[split]) for split in wanted if name != "folder"
+            (result[split], wanted[split]) for split in wanted if name != "folder"
         ):
             known = {how for how, figures in split["aggregations"].items() if figures}
             assert known == {"last"} | (
@@ -94,7 +94,7 @@ def test_workdir_parquet_and_jsonl_give_the_same_figures(tmp_path: pathlib.Path)
                 one.pop("aggregation_chosen")
                 if known == {"last"}:
                     one["verifier"].pop("by_position")
-        assert found == wanted, name
+        assert result == wanted, name
     one = figures(Sources(root / "tables" / "samples" / "split=test"), tmp_path / "one")
     assert set(one) == {"test"} and one["test"]["best_of_n"] == expected["test"]["best_of_n"]
 
@@ -124,13 +124,13 @@ def test_boxed_answers_are_judged_by_math_verify_and_those_that_hang_are_said(
     rerank.rerank(
         source, tmp_path / "out", CONFIG, LabelConfig("math_verify", grader_seconds=2.0), seed=0
     )
-    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
-    assert found["mean_sample_accuracy"]["value"] == pytest.approx(2 / 3)
+    result = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
+    assert result["mean_sample_accuracy"]["value"] == pytest.approx(2 / 3)
     assert (
-        found["grader_disagreement"]["right"]["math_verify"] == 8
-        and found["grader_disagreement"]["right"]["strict"] == 4
+        result["grader_disagreement"]["right"]["math_verify"] == 8
+        and result["grader_disagreement"]["right"]["strict"] == 4
     )
-    assert found["grader_disagreement"]["not_graded"] == 4
+    assert result["grader_disagreement"]["not_graded"] == 4
     assert (
         "test: 4 solutions were not graded and count as wrong: math_verify took more than 2 s"
         in capsys.readouterr().err
@@ -151,8 +151,8 @@ def test_gold_answers_are_corrected_where_that_is_asked_for(tmp_path: pathlib.Pa
     source = Sources(write_jsonl(tmp_path / "s.jsonl", rows))
     for fix, accuracy in ((False, 0.5), (True, 1.0)):
         rerank.rerank(source, tmp_path / "out", CONFIG, LabelConfig(fix_labels=fix), seed=0)
-        found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
-        assert found["mean_sample_accuracy"]["value"] == accuracy
+        result = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
+        assert result["mean_sample_accuracy"]["value"] == accuracy
         assert (f"problem {wrong['problem_id']}" in capsys.readouterr().err) == fix
         assert ("known-wrong gold answers" in (tmp_path / "out" / "index.html").read_text()) == fix
 
@@ -163,17 +163,17 @@ def test_foreign_rows_with_the_least_they_may_have(tmp_path: pathlib.Path) -> No
         for p in range(4)
         for j in range(3)
     ]
-    found = figures(Sources(write_jsonl(tmp_path / "s.jsonl", rows)), tmp_path / "out")
-    assert found["test"]["n_problems"] == 4 and found["test"]["mean_sample_accuracy"][
+    result = figures(Sources(write_jsonl(tmp_path / "s.jsonl", rows)), tmp_path / "out")
+    assert result["test"]["n_problems"] == 4 and result["test"]["mean_sample_accuracy"][
         "value"
     ] == pytest.approx(2 / 3)
-    assert found["test"]["majority"]["value"] == 1 and found["test"]["best_of_n"] is None
+    assert result["test"]["majority"]["value"] == 1 and result["test"]["best_of_n"] is None
     bare = [{key: row[key] for key in ("question", "solution")} for row in rows]
     problems = write_jsonl(
         tmp_path / "p.jsonl", [{"question": f"q{p}", "answer": p} for p in range(4)]
     )
     again = figures(Sources(write_jsonl(tmp_path / "t.jsonl", bare), problems), tmp_path / "out")
-    assert again["test"]["majority"] == found["test"]["majority"]
+    assert again["test"]["majority"] == result["test"]["majority"]
 
 
 GOOD = [
@@ -252,10 +252,10 @@ def test_scores_of_other_samples_with_the_same_ids_are_refused(tmp_path: pathlib
 def test_greedy_samples_alone_are_reported_as_they_are(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path / "run")
     expected = figures(Sources(root), tmp_path / "out")["test"]["greedy_accuracy"]["value"]
-    found = figures(Sources(root / "tables" / "samples" / "split=test_greedy"), tmp_path / "out")
+    result = figures(Sources(root / "tables" / "samples" / "split=test_greedy"), tmp_path / "out")
     assert (
-        set(found) == {"test_greedy"}
-        and found["test_greedy"]["mean_sample_accuracy"]["value"] == expected
+        set(result) == {"test_greedy"}
+        and result["test_greedy"]["mean_sample_accuracy"]["value"] == expected
     )
 
 
@@ -268,7 +268,7 @@ def test_problems_without_samples_are_counted_where_they_are_known(tmp_path: pat
     writer.append([row for row in rows if row["problem_id"] not in ("test-03", "test-07")])
     writer.finish({})
     stored = stored_splits.read_workdir(root)
-    assert stored["test"].left_out == 2 and stored["heldout"].left_out == 0
+    assert stored[TEST].left_out == 2 and stored[HELDOUT].left_out == 0
     for sources in (Sources(root), Sources(folder.parent), Sources(folder.parent, root)):
         assert {
             name: split.left_out for name, split in rerank.read(sources, LabelConfig()).items()
@@ -298,10 +298,10 @@ def test_token_scores_of_a_scores_file_take_the_place_of_the_samples_own(
         ],
     )
     for scores, answers in ((None, "012"), (apart, "210")):
-        for place, answer in enumerate(answers):
+        for index, answer in enumerate(answers):
             problems = write_jsonl(tmp_path / "p.jsonl", [{"question": "q", "answer": answer}])
-            found = figures(Sources(samples, problems, scores), tmp_path / "out")["test"]
-            assert found["aggregations"]["mean"]["best_of_n"]["value"] == (place == 0), (
+            result = figures(Sources(samples, problems, scores), tmp_path / "out")["test"]
+            assert result["aggregations"]["mean"]["best_of_n"]["value"] == (index == 0), (
                 scores,
                 answer,
             )
@@ -320,10 +320,10 @@ def test_scores_that_are_missing_are_left_out_where_that_is_asked_for(
         figures(Sources(samples), tmp_path / "out")
     allowed = dataclasses.replace(CONFIG, allow_missing=True)
     table = rerank.rerank(Sources(samples), tmp_path / "out", allowed, LabelConfig(), 0)
-    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
+    result = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"]
     assert (
-        found["n_samples"] == 1
-        and found["left_out"]["samples_with_nan"] == 2
+        result["n_samples"] == 1
+        and result["left_out"]["samples_with_nan"] == 2
         and "2 test samples with nan are left out" in table
     )
     bare = write_jsonl(
@@ -339,20 +339,20 @@ def test_scores_that_are_missing_are_left_out_where_that_is_asked_for(
     with pytest.raises(UserError, match="c.jsonl: field `score` is missing in row 2"):
         figures(Sources(bare, scores=scores), tmp_path / "out")
     rerank.rerank(Sources(bare, scores=scores), tmp_path / "out", allowed, LabelConfig(), 0)
-    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"][
+    result = json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"]["test"][
         "left_out"
     ]
-    assert found == {"problems": None, "samples_without_score": 1, "samples_with_nan": 1}
+    assert result == {"problems": None, "samples_without_score": 1, "samples_with_nan": 1}
 
 
 def test_an_aggregation_ranks_and_takes_a_tokenizer_from_anywhere(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path / "run")
     how = dataclasses.replace(CONFIG, aggregation="last_line")
     rerank.rerank(Sources(root), tmp_path / "a", how, LabelConfig(), 0)
-    found = json.loads((tmp_path / "a" / "metrics.json").read_text())
-    test = found["splits"]["test"]
+    result = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    test = result["splits"]["test"]
     assert (
-        found["aggregation"] == "last_line"
+        result["aggregation"] == "last_line"
         and test["best_of_n"] == test["aggregations"]["last_line"]["best_of_n"]
     )
     with pytest.raises(UserError, match="no aggregation 'lastline'; nearest: last_line"):
@@ -369,7 +369,7 @@ def test_an_aggregation_ranks_and_takes_a_tokenizer_from_anywhere(tmp_path: path
     rerank.rerank(
         Sources(root, tokenizer=tmp_path / "elsewhere"), tmp_path / "b", how, LabelConfig(), 0
     )
-    assert json.loads((tmp_path / "b" / "metrics.json").read_text())["splits"] == found["splits"]
+    assert json.loads((tmp_path / "b" / "metrics.json").read_text())["splits"] == result["splits"]
 
 
 def test_samples_of_another_generator_are_refused_unless_asked_for(tmp_path: pathlib.Path) -> None:

@@ -38,7 +38,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[pathlib.Path]:
     fsspec.register_implementation("s3", Store, clobber=True)
     backend.fsspec_backend._get_filesystem.cache_clear()
     Store.store.clear()
-    yield paths.place("s3://bucket")
+    yield paths.to_path("s3://bucket")
     Store.store.clear()
     backend.fsspec_backend._get_filesystem.cache_clear()
 

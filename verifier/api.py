@@ -63,11 +63,9 @@ class LoadedVerifier:
     def __init__(self, saved: model_folder.Saved, template: Template, rows: int) -> None:
         """`rows`: see `load`."""
         self.id, self.tokenizer, self.template = saved.id, saved.tokenizer, template
-        self._model, self._rows, self._squash = (
-            saved.model,
-            rows,
-            model_folder.gives_logits(saved.manifest),
-        )
+        self._model = saved.model
+        self._rows = rows
+        self._squash = model_folder.gives_logits(saved.manifest)
 
     def score(
         self,
@@ -246,7 +244,7 @@ def load(
         CheckpointError: its parameters cannot be read.
         WeightsError: it was exported by something else, or its files are damaged.
     """
-    folder = paths.place(folder)
+    folder = paths.to_path(folder)
     if (folder / "verifier" / "manifest.json").is_file():
         raise ApiError(f"{folder} is a whole run: give its verifier, {folder / 'verifier'}")
     if (folder / "config.json").is_file():  # which no model folder of a run has

@@ -43,9 +43,9 @@ def main(argv: Sequence[str]) -> None:
     traceback.
     """
     try:
-        out = paths.place(_OUT.value)
+        out = paths.to_path(_OUT.value)
         table = compare(
-            [paths.place(word) for word in argv[1:]],
+            [paths.to_path(word) for word in argv[1:]],
             out,
             Split.named(_SPLIT.value),
             knob_flags.value_of(_RESAMPLES, "report.resamples"),

@@ -85,10 +85,8 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
     size, end_id = saved.tokenizer.vocab_size, saved.tokenizer.end_id
     with _whole_folder(folder) as out:
         if isinstance(saved.model, Verifier):
-            logits, about = (
-                model_folder.gives_logits(saved.manifest),
-                model_folder.about_export(saved.manifest),
-            )
+            logits = model_folder.gives_logits(saved.manifest)
+            about = model_folder.about_export(saved.manifest)
             hf_verifier.save_verifier(
                 saved.model, out, tokenizer_size=size, end_id=end_id, logits=logits, about=about
             )
@@ -161,7 +159,7 @@ def _file_to_write(to: str) -> pathlib.Path:
 
     An empty one loses nothing.
     """
-    file = paths.place(to)
+    file = paths.to_path(to)
     try:
         with file.open("rb") as there:
             first = there.readline(1 << 26)
@@ -185,13 +183,13 @@ def main(argv: Sequence[str]) -> None:
         if len(argv) > 1 or not to or (model is None) == (workdir is None):
             raise UserError(_USAGE)
         if model is not None:
-            export(paths.place(model), to)
+            export(paths.to_path(model), to)
             log.tell(f"wrote {to}")
         if workdir is not None:
             from verifier.tables import scored
 
             count = scored.write_scored(
-                paths.place(workdir), _file_to_write(to), _TOKEN_SCORES.value
+                paths.to_path(workdir), _file_to_write(to), _TOKEN_SCORES.value
             )
             log.tell(f"wrote {count:,} samples to {to}")
     except UserError as error:

@@ -116,7 +116,7 @@ def run(argv: Sequence[str]) -> None:
     )
     config = config_lib.override(experiment.load(wanted), [*_SET.value, *argv])
     name = pathlib.Path(wanted).stem
-    workdir = paths.place(_WORKDIR.value or pathlib.Path("runs") / name)
+    workdir = paths.to_path(_WORKDIR.value or pathlib.Path("runs") / name)
     if _SEEDS.value and not is_sweep:
         raise errors.ConfigError(
             f"--seeds={','.join(_SEEDS.value)} belongs to --exp=sweep:NAME; a single run takes "

@@ -147,7 +147,7 @@ def _workdir_of(path: pathlib.Path) -> pathlib.Path | None:
 def _path(flag: flags.FlagHolder[Any]) -> pathlib.Path:
     if not flag.value.strip():
         raise TablesError(f"--{flag.name}= is empty: expected a path")
-    return paths.place(flag.value)
+    return paths.to_path(flag.value)
 
 
 def main(argv: Sequence[str]) -> None:

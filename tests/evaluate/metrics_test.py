@@ -17,7 +17,9 @@ from verifier.evaluate.calibration import auroc, calibration
 from verifier.evaluate.candidates import Candidates, arrange
 from verifier.evaluate.intervals import Bootstrap
 from verifier.evaluate.results_table import results_table
-from verifier.text.split import TEST
+from verifier.text.split import HELDOUT, TEST, Split
+
+GREEDY = Split("test", greedy=True)
 
 
 def simulated(
@@ -175,15 +177,15 @@ def test_intervals_repeat_pair_and_cover() -> None:
 
 def test_metrics_hold_what_is_promised() -> None:
     splits = {
-        "heldout": simulated(60, 12, seed=7),
-        "test": simulated(80, 12, seed=8),
-        "test_greedy": simulated(80, 1, seed=9, scored=False),
+        HELDOUT: simulated(60, 12, seed=7),
+        TEST: simulated(80, 12, seed=8),
+        GREEDY: simulated(80, 1, seed=9, scored=False),
     }
     out = metrics.summarise(splits, [1, 3, 5, 50], 200, seed=0)
     assert set(out) == {"heldout", "test"}
     test = out["test"]
     assert (
-        test["greedy_accuracy"]["value"] == pytest.approx(splits["test_greedy"].correct_C.mean())
+        test["greedy_accuracy"]["value"] == pytest.approx(splits[GREEDY].correct_C.mean())
         and out["heldout"]["greedy_accuracy"] is None
     )
     assert set(test["top_k_vote"]) == {"1", "3", "5", "12"}
@@ -217,9 +219,9 @@ def test_metrics_hold_what_is_promised() -> None:
 
 def test_every_difference_is_that_of_the_two_figures() -> None:
     splits = {
-        "heldout": simulated(30, 8, seed=1),
-        "test": simulated(50, 8, seed=2),
-        "test_greedy": simulated(50, 1, seed=3, scored=False),
+        HELDOUT: simulated(30, 8, seed=1),
+        TEST: simulated(50, 8, seed=2),
+        GREEDY: simulated(50, 1, seed=3, scored=False),
     }
     test = metrics.summarise(splits, [1, 3, 5], 100, 0)["test"]
     assert len(test["differences"]) == 9
@@ -229,13 +231,13 @@ def test_every_difference_is_that_of_the_two_figures() -> None:
         widths = [test[name]["ci95"][1] - test[name]["ci95"][0] for name in (one, other)]
         assert estimate["ci95"][1] - estimate["ci95"][0] < sum(widths)
     # of other problems: nothing to pair
-    elsewhere = splits | {"test_greedy": simulated(20, 1, seed=3, scored=False)}
+    elsewhere = splits | {GREEDY: simulated(20, 1, seed=3, scored=False)}
     test = metrics.summarise(elsewhere, [1, 3, 5], 100, 0)["test"]
     assert test["greedy_accuracy"] and test["differences"]["best_of_n-greedy_accuracy"] is None
 
 
 def test_the_gap_closed_is_a_ratio_of_means() -> None:
-    splits = {"heldout": simulated(30, 8, seed=1), "test": simulated(60, 8, seed=2)}
+    splits = {HELDOUT: simulated(30, 8, seed=1), TEST: simulated(60, 8, seed=2)}
     test = metrics.summarise(splits, [1, 3], 200, 0)["test"]
     for method in ("best_of_n", "top_k_vote_chosen", "weighted_vote"):
         gained = test[method]["value"] - test["majority"]["value"]
@@ -286,11 +288,11 @@ def test_figures_do_not_depend_on_the_order_of_samples() -> None:
     answer, score = rng.integers(-1, 3, 180), rng.random(180)
     order = rng.permutation(180)
     plain = metrics.summarise(
-        {"test": arrange(names, ids, answer, answer == 0, score)}, [1, 3], 50, 0
+        {TEST: arrange(names, ids, answer, answer == 0, score)}, [1, 3], 50, 0
     )
     assert plain == metrics.summarise(
         {
-            "test": arrange(
+            TEST: arrange(
                 names[order], ids[order], answer[order], (answer == 0)[order], score[order]
             )
         },
@@ -304,7 +306,7 @@ def test_the_test_split_decides_nothing() -> None:
     heldout = simulated(60, 12, seed=7)
     picks = {
         metrics.summarise(
-            {"heldout": heldout, "test": simulated(40, 12, seed=s)}, [1, 3, 5, 12], 20, 0
+            {HELDOUT: heldout, TEST: simulated(40, 12, seed=s)}, [1, 3, 5, 12], 20, 0
         )["test"]["top_k_vote_chosen"]["k"]
         for s in range(5)
     }
@@ -317,7 +319,7 @@ def test_the_test_split_decides_nothing() -> None:
 
 def test_without_scores_all_else_works() -> None:
     test = metrics.summarise(
-        {"test": simulated(30, 8, scored=False), "heldout": simulated(30, 8, scored=False)},
+        {TEST: simulated(30, 8, scored=False), HELDOUT: simulated(30, 8, scored=False)},
         [1, 3],
         50,
         0,

@@ -210,9 +210,11 @@ def test_a_batch_of_requests_finds_its_gold_answers_by_id(tmp_path: pathlib.Path
         tmp_path / "gold.jsonl",
         [{"problem_id": "a", "answer": 5}, {"problem_id": "b", "answer": 7.0}],
     )
-    assert rerank.read(Sources(batch, gold), LabelConfig())[
-        "test"
-    ].candidates.correct_C.tolist() == [True, False, False]
+    assert rerank.read(Sources(batch, gold), LabelConfig())[TEST].candidates.correct_C.tolist() == [
+        True,
+        False,
+        False,
+    ]
     with pytest.raises(UserError, match="no field `answer` in it"):
         figures(batch)
     with pytest.raises(UserError, match="field `solution` is missing in row 2"):

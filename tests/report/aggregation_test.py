@@ -78,17 +78,17 @@ def test_every_aggregation_equals_a_plain_loop(
         [there for one, line in zip(lists, lines, strict=True) for there in line[: len(one)]], bool
     )
     for how in AGGREGATIONS:
-        found = aggregate(value_N, length_R, how, mask_N)
+        scores = aggregate(value_N, length_R, how, mask_N)
         for row, values in enumerate(lists):
             if values:
-                assert found.score_R[row] == pytest.approx(
+                assert scores.score_R[row] == pytest.approx(
                     plain(values, how, lines[row]), rel=1e-5, abs=1e-12
                 ), how
             else:
-                assert np.isnan(found.score_R[row])
+                assert np.isnan(scores.score_R[row])
         if how == "product":
-            assert found.log_R is not None and np.exp(found.log_R) == pytest.approx(
-                found.score_R, nan_ok=True
+            assert scores.log_R is not None and np.exp(scores.log_R) == pytest.approx(
+                scores.score_R, nan_ok=True
             )
 
 
@@ -145,20 +145,20 @@ def test_products_too_small_for_a_float_still_rank_and_vote() -> None:
 @given(st.lists(st.lists(st.integers(0, len(PIECES) - 1), max_size=6), min_size=1, max_size=4))
 def test_the_last_line_is_that_of_the_text(rows: list[list[int]]) -> None:
     length_R = np.array([len(row) for row in rows], np.int64)
-    found = in_last_line(
+    marked = in_last_line(
         np.array([token for row in rows for token in row], np.int64), length_R, Pieces()
     ).tolist()  # type: ignore[arg-type]
     for row in rows:
-        mine, found = found[: len(row)], found[len(row) :]
+        mine, marked = marked[: len(row)], marked[len(row) :]
         text = "".join(PIECES[token] for token in row)
         start = text.rfind("\n", 0, len(text.rstrip())) + 1
         first, said = len(row), 0
-        for place, token in enumerate(row):
+        for index, token in enumerate(row):
             end = said + len(PIECES[token])
             if said >= start or (end > start and text[start:end].strip()):
-                first = min(first, place)
+                first = min(first, index)
             said = end
-        assert mine == [place >= first for place in range(len(row))], repr(text)
+        assert mine == [index >= first for index in range(len(row))], repr(text)
 
 
 def split_where(
@@ -241,7 +241,7 @@ def test_what_an_aggregation_lacks_is_named() -> None:
     small.vocab_size = 50
     with pytest.raises(AggregationError, match=r"token \d+ is beyond this tokenizer's 50"):
         aggregation.applied(whole, "last_line", small)
-    compared = aggregation.compare({TEST: whole}, None, 10, 0)["test"]
+    compared = aggregation.compare({TEST: whole}, None, 10, 0)[TEST]
     assert (
         compared is not None and compared["last_line"] is None and compared["product"] is not None
     )

@@ -197,7 +197,7 @@ def test_a_tokens_value_is_said_by_pointer_tap_and_keys(
         "[...document.querySelectorAll('pre')[0].children].map(node => [node.className, "
         "node.textContent])"
     )
-    assert [place for place, (kind, _) in enumerate(spans) if "forced" in kind] == list(
+    assert [index for index, (kind, _) in enumerate(spans) if "forced" in kind] == list(
         range(14, 18)
     )
     assert driven.run("document.querySelector('pre').textContent") == one["text"]
@@ -320,8 +320,8 @@ def test_a_page_lists_as_many_problems_as_it_can_hold_and_says_how_many(
             {TEST: split}, writing.About("long", tokenizer=ByteTokenizer()), CONFIG, 0, tmp_path
         )
         page_text = said[problems] = (tmp_path / "index.html").read_text()
-        found = re.search(r'id="data">(.*?)</script>', page_text)
-        data = json.loads(found[1])["problems"]
+        match = re.search(r'id="data">(.*?)</script>', page_text)
+        data = json.loads(match[1])["problems"]
         ids = [one["id"] for one in data]
         assert (
             len(ids) == min(problems, 15)

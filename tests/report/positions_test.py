@@ -155,11 +155,14 @@ def test_a_verifier_that_only_knows_the_problem_is_found_out() -> None:
     rng = np.random.default_rng(0)
     ability = rng.beta(0.5, 0.5, 200)
     problem = np.repeat(np.arange(200), 20)
-    found = discrimination(ability[problem], rng.random(4000) < ability[problem], problem)
+    figures = discrimination(ability[problem], rng.random(4000) < ability[problem], problem)
     assert (
-        found["auroc"] > 0.8
-        and found["auprc"] > 0.8
-        and found["brier"] < 0.15
-        and found["ece"] < 0.03
+        figures["auroc"] > 0.8
+        and figures["auprc"] > 0.8
+        and figures["brier"] < 0.15
+        and figures["ece"] < 0.03
     )
-    assert found["auroc_within_problem"] == 0.5 and found["auprc_within_problem"] < found["auprc"]
+    assert (
+        figures["auroc_within_problem"] == 0.5
+        and figures["auprc_within_problem"] < figures["auprc"]
+    )

@@ -67,7 +67,7 @@ def make_workdir(
                     "calculator_errors": 0,
                     "logprobs": [0.0] * len(tokens),
                 }
-                forced = [14 <= place < 18 for place in range(len(tokens))]
+                forced = [14 <= index < 18 for index in range(len(tokens))]
                 rows["samples"].append(
                     {**key, "solution": text, "tokens": tokens, "forced": forced, **extra}
                 )
@@ -305,7 +305,7 @@ def test_tables_that_were_made_from_others_are_refused(tmp_path: pathlib.Path) -
         checksums.write_sealed(
             path, manifest | {"settings": {source: store.read_manifest(there)["id"]}}
         )
-        assert set(stored_splits.read_workdir(root, [TEST])) == {"test"}
+        assert set(stored_splits.read_workdir(root, [TEST])) == {TEST}
         checksums.write_sealed(path, manifest | {"settings": {source: "0123456789abcdef"}})
         refused = (
             rf"{table}/split=test was made from (an)?other {source} \(0123.*\).*run the stage "
@@ -391,8 +391,8 @@ def test_a_config_with_any_byte_changed_is_refused_or_says_the_same(tmp_path):
     whole = path.read_bytes()
     assert writing.about_workdir(tmp_path) == unsealed
     refused = 0
-    for place in range(len(whole)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for index in range(len(whole)):
+        path.write_bytes(whole[:index] + bytes([whole[index] ^ 1]) + whole[index + 1 :])
         try:
             assert writing.about_workdir(tmp_path) == unsealed
         except errors.Damaged:

@@ -28,15 +28,15 @@ KS, RESAMPLES = (1, 3), 200
 def made(tmp_path_factory) -> dict[str, dict[int, pathlib.Path]]:
     """Three seeds of two variants, with reports."""
     root = tmp_path_factory.mktemp("variants")
-    found: dict[str, dict[int, pathlib.Path]] = {"base": {}, "other": {}}
-    for number, name in enumerate(found):
+    roots: dict[str, dict[int, pathlib.Path]] = {"base": {}, "other": {}}
+    for number, name in enumerate(roots):
         for seed in range(3):
             folder = make_workdir(root / f"{name}-{seed}", seed=10 * number + seed)
             writing.write_report(
                 folder, folder / "report", ReportConfig(ks=(1, 3), resamples=20, show_problems=1), 0
             )
-            found[name][seed] = folder
-    return found
+            roots[name][seed] = folder
+    return roots
 
 
 def of(made, names, seeds) -> dict[str, dict[int, pathlib.Path]]:
@@ -51,12 +51,12 @@ def best(folder: pathlib.Path) -> np.ndarray:
 
 def test_figures_and_differences_are_means_over_problems_of_means_over_seeds(made):
     roots = of(made, ("base", "other"), (0, 1, 2))
-    found = variants.compare(roots, KS, RESAMPLES, 0)
+    compared = variants.compare(roots, KS, RESAMPLES, 0)
     by_hand = {
         name: np.mean([best(folder) for folder in of_seed.values()], axis=0)
         for name, of_seed in roots.items()
     }
-    test = found["splits"]["test"]
+    test = compared["splits"]["test"]
     for name in roots:
         assert test[name]["figures"]["best_of_n"]["value"] == pytest.approx(by_hand[name].mean())
         assert test[name]["figures"]["best_of_n"]["by_seed"] == pytest.approx(
@@ -70,7 +70,7 @@ def test_figures_and_differences_are_means_over_problems_of_means_over_seeds(mad
         [paired["value"], *paired["ci95"]]
     )
     assert test["base"]["differences"] == {}  # zero by construction: no estimate
-    assert "heldout" not in found["splits"] and found["seeds"] == [0, 1, 2]
+    assert "heldout" not in compared["splits"] and compared["seeds"] == [0, 1, 2]
 
 
 def test_problems_that_only_one_variant_has_do_not_count_in_a_difference(made):
@@ -82,9 +82,9 @@ def test_problems_that_only_one_variant_has_do_not_count_in_a_difference(made):
     def without_three(root, *args, **more):
         rows = read(root, *args, **more)
         if "other" in str(root):
-            kept = rows["test"].candidates
-            rows["test"] = dataclasses.replace(
-                rows["test"], candidates=kept.of_problems(np.arange(len(kept.count_P)) >= 3)
+            kept = rows[TEST].candidates
+            rows[TEST] = dataclasses.replace(
+                rows[TEST], candidates=kept.of_problems(np.arange(len(kept.count_P)) >= 3)
             )
         return rows
 
@@ -111,13 +111,13 @@ def test_the_peak_is_the_top_of_the_curve_that_the_run_reports(made):
 def test_the_table_names_every_variant_and_leaves_out_differences_that_cannot_be(made, tmp_path):
     roots = of(made, ("base", "other"), (0, 1))
     roots["same"] = roots["base"]
-    found = variants.compare(roots, KS, RESAMPLES, 0)
+    compared = variants.compare(roots, KS, RESAMPLES, 0)
     assert (
-        found["splits"]["test"]["same"]["differences"]
+        compared["splits"]["test"]["same"]["differences"]
         == {}
-        != found["splits"]["test"]["other"]["differences"]
+        != compared["splits"]["test"]["other"]["differences"]
     )
-    text = variants.table(found)
+    text = variants.table(compared)
     for word in (*roots, "best-of-n", "15 problems, seeds 0, 1"):
         assert word in text
     apart = text.partition("difference to base")[2].splitlines()

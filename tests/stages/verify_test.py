@@ -146,3 +146,10 @@ def test_tokens_that_the_verifier_does_not_know_and_rows_of_somebody_else_are_re
         UserError, match="split=train names the generators g in its rows and h in its manifest"
     ):
         tables.examples()
+
+
+def test_a_verifier_that_would_not_be_trained_is_refused():
+    config = config_lib.override(config_lib.Config(), ["verify.epochs=0"])
+    with pytest.raises(config_lib.ConfigError, match="would not be trained"):
+        verify.check(config)
+    verify.check(config_lib.override(config, ["verify.steps=1"]))

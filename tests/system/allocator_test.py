@@ -38,9 +38,9 @@ library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_
 library.mallopt(-3, 32 << 20)  # from the heap in either case
 resident = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 before = resident()
-place = library.malloc(16 << 20)
-ctypes.memset(place, 1, 16 << 20)
-library.free(place)
+block = library.malloc(16 << 20)
+ctypes.memset(block, 1, 16 << 20)
+library.free(block)
 print(resident() - before)
 """
 
@@ -68,9 +68,9 @@ resident = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf(
 before = resident()
 
 def used():
-    place = library.malloc(48 << 20)
-    ctypes.memset(place, 1, 48 << 20)
-    library.free(place)
+    block = library.malloc(48 << 20)
+    ctypes.memset(block, 1, 48 << 20)
+    library.free(block)
     return resident() - before
 
 with allocator.keeping() as give_back:
@@ -100,9 +100,9 @@ library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
-        place = library.malloc(8 << 20)
-        ctypes.memset(place, 1, 8 << 20)
-        library.free(place)
+        block = library.malloc(8 << 20)
+        ctypes.memset(block, 1, 8 << 20)
+        library.free(block)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 with allocator.keeping():

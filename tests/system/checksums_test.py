@@ -63,11 +63,11 @@ def test_sealed_json_comes_back_or_is_refused(tmp_path):
     checksums.write_sealed(path, content | {"sha256": "of an older one"})
     assert checksums.read_sealed(path, "way out") == content
     whole = path.read_bytes()
-    for place in range(len(whole)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for index in range(len(whole)):
+        path.write_bytes(whole[:index] + bytes([whole[index] ^ 1]) + whole[index + 1 :])
         try:
             assert checksums.read_sealed(path, "way out") == content
-            assert whole[place : place + 1].isspace()  # between entries: what it says is the same
+            assert whole[index : index + 1].isspace()  # between entries: what it says is the same
         except errors.Damaged as error:
             assert str(path) in str(error) and "way out" in str(error)
     path.write_text('{"rows": 3}')

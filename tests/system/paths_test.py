@@ -15,19 +15,19 @@ from verifier.text.tokenizer import ByteTokenizer, load_tokenizer
 
 
 def test_what_a_text_names():
-    assert paths.place("runs/a") == pathlib.Path("runs/a") and not paths.is_remote(
+    assert paths.to_path("runs/a") == pathlib.Path("runs/a") and not paths.is_remote(
         pathlib.Path("/a:/b")
     )
     with pytest.raises(
         UserError, match=r"ftp://a/b: files can lie .* gs:// or s3://, not behind ftp://"
     ):
-        paths.place("ftp://a/b")
+        paths.to_path("ftp://a/b")
 
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(paths._PACKAGES, "gs", "no_such_package")
     with pytest.raises(UserError, match=r"gs://b: .*pip install no_such_package"):
-        paths.place("gs://b")
+        paths.to_path("gs://b")
 
 
 def test_a_table_is_written_gone_on_with_and_read(bucket):
@@ -86,7 +86,7 @@ def test_sums_and_tokenizers(bucket, tmp_path):
 @pytest.mark.parametrize("text", ["~nobody-of-this-name/file", "x" * 5000, "x" * 300, "", " "])
 def test_a_text_that_no_path_can_be_is_named(text):
     with pytest.raises(UserError, match="path"):
-        paths.place(text)
+        paths.to_path(text)
 
 
 def test_names_are_sorted_as_people_count():

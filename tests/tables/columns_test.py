@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.evaluate.held import by_problem, scan_of
@@ -23,6 +23,7 @@ from verifier.grading import extraction, graders
 from verifier.grading.answer import GRADERS, grade, vote_key
 from verifier.rerank import Sources
 from verifier.tables import assembly, reading, scanning, store, stored_splits
+from verifier.text.split import Split
 
 CONFIG = ReportConfig(ks=(1, 3), resamples=30)
 TEXTS = st.lists(
@@ -52,6 +53,7 @@ TEXTS = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=12))
+@example(["#####\n18-7.5"])
 def test_answers_of_a_column_are_those_of_its_solutions(texts: list[str]) -> None:
     for grader, mode in GRADERS.items():
         assert extraction.answers(pa.array(texts), grader).to_pylist() == [
@@ -102,7 +104,7 @@ def naive(rows: list[dict], grader: str) -> dict[str, Candidates]:
         ids, numbers, scores = (
             [row[name] for row in own] for name in ("problem_id", "sample_id", "score")
         )
-        out[split] = arrange(
+        out[Split.named(split)] = arrange(
             ids,
             np.array(numbers),
             np.array(key),
@@ -129,7 +131,10 @@ def test_any_row_groups_pieces_and_order_give_the_figures_of_rows_in_a_list(
     assert figures({name: split.candidates for name, split in splits.items()}) == figures(
         naive(rows, grader)
     )
-    by_key = {(row["split"], row["problem_id"], row["sample_id"]): row["solution"] for row in rows}
+    by_key = {
+        (Split.named(row["split"]), row["problem_id"], row["sample_id"]): row["solution"]
+        for row in rows
+    }
     for name, split in splits.items():
         chosen = np.random.default_rng(seed).permutation(len(split.rows))[:6]
         ids, numbers = (

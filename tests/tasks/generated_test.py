@@ -34,9 +34,9 @@ def test_solutions_are_in_the_format_of_gsm8k(problems):
 
 def test_every_annotation_gives_its_written_result(problems):
     for problem in all_of(problems):
-        found = calculator.annotations(problem.solution)
-        assert found, problem
-        for each in found:
+        annotations = calculator.annotations(problem.solution)
+        assert annotations, problem
+        for each in annotations:
             result = calculator.evaluate(each.expression)
             assert isinstance(result, calculator.Evaluated) and result.text == each.result, problem
             assert problem.solution[each.end :].startswith(each.result), (
@@ -93,10 +93,10 @@ def test_train_and_test_share_no_question_no_combination_and_no_numbers(problems
     for kind in itertools.islice(itertools.cycle(generated.KINDS), 6000):
         draft = generated.KINDS[kind](rng)
         drafts[generated.split_of(draft)].append(draft)
-    combination = {split: {draft.combination for draft in found} for split, found in drafts.items()}
+    combination = {split: {draft.combination for draft in kept} for split, kept in drafts.items()}
     numbers = {
-        split: {(draft.combination[0], draft.numbers) for draft in found}
-        for split, found in drafts.items()
+        split: {(draft.combination[0], draft.numbers) for draft in kept}
+        for split, kept in drafts.items()
     }
     assert drafts["train"] and drafts["test"]
     assert not combination["train"] & combination["test"]

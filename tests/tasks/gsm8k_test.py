@@ -89,9 +89,9 @@ def test_all_sources_agree_whatever_their_row_order(folder, tmp_path, monkeypatc
 
 
 def test_problems(folder):
-    found = load_gsm8k(str(folder))
-    assert {split: len(problems) for split, problems in found.items()} == {"train": 30, "test": 30}
-    for split, problems in found.items():
+    splits = load_gsm8k(str(folder))
+    assert {split: len(problems) for split, problems in splits.items()} == {"train": 30, "test": 30}
+    for split, problems in splits.items():
         assert [problem.problem_id for problem in problems] == sorted(
             problem.problem_id for problem in problems
         )
@@ -99,7 +99,7 @@ def test_problems(folder):
         assert {problem.question: problem.solution for problem in problems} == {
             row["question"]: row["answer"] for row in ROWS[split]
         }
-    assert {problem.answer for problem in found["train"]} >= {"980", "1,000"}
+    assert {problem.answer for problem in splits["train"]} >= {"980", "1,000"}
 
 
 def test_repeated_questions_stay_once_whatever_the_order(folder, capsys):
@@ -207,11 +207,13 @@ def test_missing_packages_and_networks_point_to_local_files(monkeypatch):
 
 @pytest.mark.skipif(not (REAL / "train.jsonl").exists(), reason="no GSM8K here; set GSM8K_DIR")
 def test_the_real_data():
-    found = load_gsm8k(str(REAL))
-    assert {split: len(problems) for split, problems in found.items()} == {
+    splits = load_gsm8k(str(REAL))
+    assert {split: len(problems) for split, problems in splits.items()} == {
         "train": 7473,
         "test": 1319,
     }
-    ids = {split: {problem.problem_id for problem in problems} for split, problems in found.items()}
+    ids = {
+        split: {problem.problem_id for problem in problems} for split, problems in splits.items()
+    }
     assert len(ids["train"]) == 7473 and not ids["train"] & ids["test"]
-    assert sum("," in problem.answer for problem in found["train"]) == 79
+    assert sum("," in problem.answer for problem in splits["train"]) == 79

@@ -28,11 +28,11 @@ def made(split, count):
 @pytest.fixture
 def fake(monkeypatch):
     """A source named "fake" whose rows a test may change."""
-    found = {"train": made("train", 100), "test": made("test", 40)}
+    splits = {"train": made("train", 100), "test": made("test", 40)}
     monkeypatch.setitem(
-        SOURCES, "fake", lambda config, seed: {split: list(rows) for split, rows in found.items()}
+        SOURCES, "fake", lambda config, seed: {split: list(rows) for split, rows in splits.items()}
     )
-    return found
+    return splits
 
 
 def config(**changes):

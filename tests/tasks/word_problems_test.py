@@ -64,8 +64,8 @@ def test_svamp(tmp_path, monkeypatch, capsys):
     ]
     write(tmp_path, "SVAMP.json", rows)
     monkeypatch.setenv("SVAMP_DIR", str(tmp_path))
-    found = load_svamp()
-    (problem,) = found["test"]
+    splits = load_svamp()
+    (problem,) = splits["test"]
     assert (problem.question, problem.solution, problem.answer) == (
         "He has 3. How many?",
         None,
@@ -74,7 +74,7 @@ def test_svamp(tmp_path, monkeypatch, capsys):
     assert (problem.source, problem.split) == ("svamp", "test")
     said = capsys.readouterr().err
     assert (
-        found["train"] == []
+        splits["train"] == []
         and "svamp: 1 problems; 1 skipped (no numeric answer), 1 left out (the question repeats)"
         in said
     )
@@ -97,8 +97,8 @@ def test_multiarith(tmp_path, capsys):
         {"sQuestion": "Two?", "lSolutions": [1.0, 2.0]},
     ]
     write(tmp_path, "MultiArith.json", rows)
-    found = load_multiarith(str(tmp_path))
-    assert [(problem.question, problem.answer) for problem in found["test"]] == [
+    splits = load_multiarith(str(tmp_path))
+    assert [(problem.question, problem.answer) for problem in splits["test"]] == [
         ("Some words?", "39")
     ]
     assert "1 skipped" in capsys.readouterr().err
@@ -115,8 +115,8 @@ def test_asdiv(tmp_path):
     write(
         tmp_path, "ASDiv.xml", f"<C><ProblemSet>{''.join(map(problem, answers))}</ProblemSet></C>"
     )
-    found = load_asdiv(str(tmp_path))["test"]
-    assert {problem.question[:3]: problem.answer for problem in found} == {
+    problems = load_asdiv(str(tmp_path))["test"]
+    assert {problem.question[:3]: problem.answer for problem in problems} == {
         "A 9": "9",
         "A 8": "8.5",
         "A 7": "7",
@@ -148,11 +148,11 @@ def test_missing_files_and_the_real_ones(load, variable, files, count, monkeypat
         load()
     if not path.exists():
         pytest.skip(f"no {name} here; set {variable}")
-    found = load(str(path.parent))["test"]
-    assert len(found) == count
+    problems = load(str(path.parent))["test"]
+    assert len(problems) == count
     assert all(
         problem.solution is None and number_text(problem.answer) == problem.answer
-        for problem in found
+        for problem in problems
     )
 
 

@@ -161,14 +161,14 @@ def test_agrees_with_fractions(tree):
     ],
 )
 def test_open_annotations(text, expected):
-    found = open_annotation(text)
-    assert (found and (found.expression, found.written)) == expected
+    opened = open_annotation(text)
+    assert (opened and (opened.expression, opened.written)) == expected
 
 
 def test_closed_annotations_have_the_span_of_their_result():
     text = "a <<2*3=6>>6 b <<1/2=.5>>.5 c <<7+"
-    found = annotations(text)
-    assert [(one.expression, one.result, text[one.start : one.end]) for one in found] == [
+    closed = annotations(text)
+    assert [(one.expression, one.result, text[one.start : one.end]) for one in closed] == [
         ("2*3", "6", "6>>"),
         ("1/2", ".5", ".5>>"),
     ]
@@ -178,20 +178,20 @@ def test_closed_annotations_have_the_span_of_their_result():
     not GSM8K.is_file(), reason="no GSM8K: set GSM8K_DIR to a folder with train.jsonl"
 )
 def test_every_annotation_of_gsm8k():
-    found = [
+    noted = [
         one
         for line in GSM8K.read_text("utf-8").splitlines()
         for one in annotations(json.loads(line)["answer"])
     ]
-    results = [evaluate(one.expression) for one in found]
-    assert len(found) == 23_716
+    results = [evaluate(one.expression) for one in noted]
+    assert len(noted) == 23_716
     wrong = [
         (one, result)
-        for one, result in zip(found, results, strict=True)
+        for one, result in zip(noted, results, strict=True)
         if isinstance(result, Refused)
         or abs(Fraction(result.text) - Fraction(one.result)) > Fraction(1, 10**6)
     ]
     assert not wrong
     assert (
-        sum(result.text == one.result for one, result in zip(found, results, strict=True)) == 23_098
+        sum(result.text == one.result for one, result in zip(noted, results, strict=True)) == 23_098
     )

@@ -58,7 +58,7 @@ def _metaspace(folder, old):
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
     pieces = ["<unk>", "<s>", "</s>", *bytes_, *letters, "▁a", "▁s"]
     model = tokenizers.models.BPE(
-        vocab={piece: place for place, piece in enumerate(pieces)},
+        vocab={piece: index for index, piece in enumerate(pieces)},
         merges=[("▁", "a"), ("▁", "s")],
         unk_token="<unk>",
         byte_fallback=True,
@@ -99,7 +99,7 @@ def _gemma(folder):
     letters = sorted({*TEXT.replace(" ", "▁")} | {"▁"})
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
     pieces = ["<pad>", "<eos>", "<bos>", "<unk>", *bytes_, *letters, "▁a", "▁▁"]
-    vocab = {piece: place for place, piece in enumerate(pieces)}
+    vocab = {piece: index for index, piece in enumerate(pieces)}
     merges = [("▁", "a"), ("▁", "▁")]
     tokenizer = tokenizers.Tokenizer(
         tokenizers.models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
@@ -129,7 +129,7 @@ def _gemma(folder):
     return folder
 
 
-def _foreign_sentencepiece(folder):
+def _imported_sentencepiece(folder):
     """A SentencePiece model in the manner of Llama 2: dummy prefix, begin token, byte fallback."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -142,7 +142,7 @@ def _foreign_sentencepiece(folder):
         minloglevel=2,
     )
     folder.mkdir(exist_ok=True)
-    (folder / "foreign.model").write_bytes(model.getvalue())
+    (folder / "imported.model").write_bytes(model.getvalue())
     return folder
 
 
@@ -153,7 +153,7 @@ KINDS = {
     "prepend": lambda folder: load_tokenizer(_metaspace(folder / "p", old=True)),
     "metaspace": lambda folder: load_tokenizer(_metaspace(folder / "m", old=False)),
     "gemma": lambda folder: load_tokenizer(_gemma(folder / "g")),
-    "foreign": lambda folder: load_tokenizer(_foreign_sentencepiece(folder / "f")),
+    "imported": lambda folder: load_tokenizer(_imported_sentencepiece(folder / "f")),
 }
 
 
@@ -181,7 +181,7 @@ def test_round_trip_and_spans(tokenizer, text):
     assert ids == tokenizer.encode(text)
     assert tokenizer.decode([*tokenizer.start_ids, *ids, tokenizer.end_id]) == text
     assert all(0 <= token < tokenizer.vocab_size and token != tokenizer.end_id for token in ids)
-    assert sorted({place for start, end in spans for place in range(start, end)}) == list(
+    assert sorted({index for start, end in spans for index in range(start, end)}) == list(
         range(len(text))
     )
     assert spans == sorted(spans)
@@ -226,11 +226,11 @@ def test_equals_may_be_merged(tmp_path):
 def test_spans_find_what_the_calculator_writes():
     tokenizer = KINDS["trained"](None)
     ids, spans = tokenizer.encode_with_spans(LINES[1])
-    (found,) = annotations(LINES[1])
+    (annotation,) = annotations(LINES[1])
     inside = [
         token
         for token, (start, end) in zip(ids, spans, strict=True)
-        if found.start <= start and end <= found.end
+        if annotation.start <= start and end <= annotation.end
     ]
     assert tokenizer.decode(inside) == "24>>"
 
@@ -290,7 +290,7 @@ def test_training_is_deterministic_and_bounded(tmp_path):
 
 
 def test_a_small_vocabulary_spells_rare_letters():
-    text = "".join(chr(0x4E00 + place) for place in range(200)) + " eggs ▁ eggs\t"
+    text = "".join(chr(0x4E00 + index) for index in range(200)) + " eggs ▁ eggs\t"
     tokenizer = train_sentencepiece([text], 300)
     assert tokenizer.vocab_size <= 300
     assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -369,8 +369,8 @@ def test_start_tokens(tmp_path):
         gemma.encode("<bos>")[0] != 2
         and gemma.decode(gemma.encode("<bos>\n\n<end_of_turn>")) == "<bos>\n\n<end_of_turn>"
     )
-    folder = _foreign_sentencepiece(tmp_path / "d")
-    assert load_tokenizer(folder / "foreign.model").start_ids == (1,)
+    folder = _imported_sentencepiece(tmp_path / "d")
+    assert load_tokenizer(folder / "imported.model").start_ids == (1,)
     (folder / "tokenizer_config.json").write_text('{"add_bos_token": false}')
     assert load_tokenizer(folder).start_ids == ()
 

@@ -23,8 +23,8 @@ TEXTS = [
 ] * 5
 
 
-def foreign(model_type: str, own: tuple[str, ...] = ()) -> SentencePieceTokenizer:
-    """A foreign model: with a begin token and letters folded by NFKC."""
+def imported(model_type: str, own: tuple[str, ...] = ()) -> SentencePieceTokenizer:
+    """An imported model: with a begin token and letters folded by NFKC."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(line for text in TEXTS for line in text.split("\n")),
@@ -46,10 +46,10 @@ def foreign(model_type: str, own: tuple[str, ...] = ()) -> SentencePieceTokenize
 KINDS = {
     "bytes": ByteTokenizer,
     "sentencepiece": lambda: train_sentencepiece(TEXTS, 420),
-    "unigram": lambda: foreign("unigram"),
+    "unigram": lambda: imported("unigram"),
 }
 # Runs of spaces, as Gemma has them.
-KINDS["merges"] = lambda: foreign("bpe", ("\u2581\u2581", "\u2581\u2581\u2581", "####"))
+KINDS["merges"] = lambda: imported("bpe", ("\u2581\u2581", "\u2581\u2581\u2581", "####"))
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -94,10 +94,10 @@ PIECES = st.sampled_from(
 )
 def test_any_text_has_the_same_ids(pair, text):
     made, again = pair
-    foreign = type(made) is SentencePieceTokenizer and bool(made.start_ids)
-    if foreign and made.decode(made.encode(text)) != text:
-        return  # a foreign model that rewrites the text is compared on those that it leaves alone
-    if foreign and sorted(again.encode(text)) == sorted(made.encode(text)):
+    imported = type(made) is SentencePieceTokenizer and bool(made.start_ids)
+    if imported and made.decode(made.encode(text)) != text:
+        return  # an imported model that rewrites the text is compared on those that it leaves alone
+    if imported and sorted(again.encode(text)) == sorted(made.encode(text)):
         # The same pieces in another order are as likely to a unigram model.
         assert again.decode(again.encode(text)) == text
     else:

@@ -57,6 +57,9 @@ def answers(solution: pa.Array, grader: str) -> pa.DictionaryArray:
     return pa.array(texts, pa.string()).dictionary_encode()
 
 
+_LONGER = f"{MARK}#"
+
+
 @functools.lru_cache(maxsize=1 << 16)
 def _extracted(extract: Callable[[str], str | None], text: str) -> str | None:
     """Pieces of a table have many endings in common."""
@@ -65,14 +68,20 @@ def _extracted(extract: Callable[[str], str | None], text: str) -> str | None:
 
 def _in_ending(ending: str) -> str | None:
     """What `numeric` finds in an ending: from a mark on, or the last line of a text without one."""
+    if _LONGER in ending:
+        return GRADERS["numeric"].extract(ending)
     return from_mark(ending) if ending.startswith(MARK) else from_style(ending)
 
 
 def _from_last_mark(solution: pa.Array) -> pa.Array:
-    """The ending from the last mark on, which mostly marks an answer, else the last line."""
+    """The ending from the last mark on, which mostly marks an answer, else the last line.
+
+    The whole of a text with a longer row of the mark's sign, of which a mark could be cut.
+    """
     marked = _marked(solution, reverse=True)
     line, _ = _last_part(pc.ascii_rtrim_whitespace(solution), "\n", reverse=True)
-    return pc.coalesce(marked, line)
+    whole = pc.match_substring(solution, _LONGER)
+    return pc.if_else(whole, solution, pc.coalesce(marked, line))
 
 
 def _from_first_mark(solution: pa.Array) -> pa.Array:

@@ -149,7 +149,7 @@ def read_problems_file(path: pathlib.Path, how: Reading = AS_FOUND) -> pa.Table:
 
 def read_scores_file(
     path: pathlib.Path, allow_missing: bool = False, how: Reading = AS_FOUND
-) -> dict[Split | None, Kept]:
+) -> Mapping[Split | None, Kept]:
     """Reads scores, from the same kinds of path.
 
     They have `question` or `problem_id`, `sample_id` and `score`; more where known.
@@ -174,9 +174,7 @@ def read_scores_file(
     whole = _scored(whole, scan, allow_missing)
     if "split" not in scan.names:
         return {None: Kept(whole, scan)}
-    by_split: dict[Split | None, Kept] = {}
-    by_split.update(_parted(whole, scan))
-    return by_split
+    return dict(_parted(whole, scan).items())
 
 
 def _parted(whole: pa.Table, scan: Scan) -> dict[Split, Kept]:

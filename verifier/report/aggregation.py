@@ -59,11 +59,9 @@ def in_last_line(token_N: np.ndarray, length_R: np.ndarray, tokenizer: Tokenizer
     # What it writes at its end is all of a new line.
     inner_N = np.array(["\n" in text.rstrip() for text in texts], bool)[code_N]
     there = length_R > 0
-    start_R, row_N, position_N = (
-        np.cumsum(length_R) - length_R,
-        np.repeat(np.arange(len(length_R)), length_R),
-        np.arange(len(token_N)),
-    )
+    start_R = np.cumsum(length_R) - length_R
+    row_N = np.repeat(np.arange(len(length_R)), length_R)
+    position_N = np.arange(len(token_N))
     if not there.any():
         return np.zeros(len(token_N), bool)
     content_R = spread(

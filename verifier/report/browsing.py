@@ -21,13 +21,11 @@ TokenTexts = Callable[[list[int], str], list[str] | None]
 ROOM = 3_900_000  # bytes of JSON: with its charts and figures a page then stays below 5 MB
 _LISTED = 10_000  # problems at most that are in the list: some MB of a page, which a browser holds
 _DECODED = 600_000  # rows of tables that are decoded again at most, to show some of them
-_HIGHEST, _MAJORITY, _RIGHT, _LOWEST, _OTHER = (
-    "highest score",
-    "the majority's answer",
-    "best-ranked right one",
-    "lowest score",
-    "another sample",
-)
+_HIGHEST = "highest score"
+_MAJORITY = "the majority's answer"
+_RIGHT = "best-ranked right one"
+_LOWEST = "lowest score"
+_OTHER = "another sample"
 
 
 def browsed(
@@ -77,11 +75,9 @@ def _problems(
 ) -> dict[int, dict[str, Any]]:
     """How some problems went, by index, without their solutions."""
     candidates, best = split.candidates, rank.best_of_n(split.candidates)
-    scored, start_P, right_P = (
-        candidates.score_C is not None,
-        candidates.start_P,
-        candidates.right_P,
-    )
+    scored = candidates.score_C is not None
+    start_P = candidates.start_P
+    right_P = candidates.right_P
     names = {index: str(candidates.problem_id_P[index]) for index in indices}
     return {
         index: {
@@ -118,11 +114,9 @@ def _size(solution: dict[str, Any]) -> int:
 
 def _affordable(split: SplitRows, indices: np.ndarray) -> list[int]:
     """The first of some problems, as many as can be read again at a bounded cost."""
-    row_C, start_P, count_P = (
-        split.candidates.row_C,
-        split.candidates.start_P,
-        split.candidates.count_P,
-    )
+    row_C = split.candidates.row_C
+    start_P = split.candidates.start_P
+    count_P = split.candidates.count_P
     group_R, cost_G = split.row_groups()
     seen: set[int] = set()
     kept: list[int] = []

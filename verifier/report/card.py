@@ -23,10 +23,8 @@ from verifier.text.problem import Template
 from verifier.text.split import HELDOUT, TEST, TRAIN, Split
 
 _HERE = pathlib.Path(__file__).parent
-_QUESTION, _SOLUTION = (
-    "Mia has 3 boxes of 4 pens. How many pens is that?",
-    "That is 3*4 = <<3*4=12>>12 pens.\n#### 12",
-)
+_QUESTION = "Mia has 3 boxes of 4 pens. How many pens is that?"
+_SOLUTION = "That is 3*4 = <<3*4=12>>12 pens.\n#### 12"
 # On somebody's disk: of no use to a reader, and private.
 _PRIVATE = ("data.dir", "data.test_dir", "tokenizer.path", "pretrain.corpus")
 _WEIGHTS = ("model.weights", "verify.weights")
@@ -52,7 +50,7 @@ def write_card(model: pathlib.Path, out: pathlib.Path) -> None:
 
 def render_card(model: pathlib.Path) -> str:
     """The card's text; arguments and errors as `write_card`."""
-    model = paths.place(model)
+    model = paths.to_path(model)
     # Of a sweep: a link leads to another run's folder.
     manifest, root = store.read_manifest(model), paths.absolute(model).parent
     if manifest is None:
@@ -188,7 +186,7 @@ def _changed(
     from depend on; paths left out.
     """
     defaults = flatten(Config())
-    sections = {path.partition(".")[0] for made in line for path in made["settings"]}
+    sections = {path.partition(".")[0] for made in line for path in made.get("settings", ())}
     hidden = (*_PRIVATE, *(path for path in _WEIGHTS if path not in public))
     changed = [
         path

@@ -88,7 +88,7 @@ def write_report(
 
 def about_workdir(root: pathlib.Path) -> About:
     """What a workdir's config.json, manifests and tokenizer tell, as far as they are there."""
-    root = paths.place(root)
+    root = paths.to_path(root)
     saved = _saved_config(root / "config.json")
     settings = saved.get("settings", {})
     facts = {"git revision": saved.get("git_revision"), **saved.get("versions", {})}
@@ -182,7 +182,7 @@ def write(
     files |= {
         f"{name}.svg": chart.render(standalone=True).encode() for name, chart in drawn.items()
     }
-    atomic.write_all(paths.place(out), files, stale=[f"{name}.svg" for name in charts])
+    atomic.write_all(paths.to_path(out), files, stale=[f"{name}.svg" for name in charts])
     return result
 
 

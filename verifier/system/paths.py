@@ -14,7 +14,7 @@ from verifier.errors import UserError
 _PACKAGES = {"gs": "gcsfs", "s3": "s3fs"}  # by which fsspec reaches them
 
 
-def place(where: str | os.PathLike[str]) -> pathlib.Path:
+def to_path(where: str | os.PathLike[str]) -> pathlib.Path:
     """The path that a text names.
 
     Behind `gs://` and `s3://` it is etils' epath.Path, which has pathlib's verbs and leaves the

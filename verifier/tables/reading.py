@@ -40,7 +40,7 @@ def read_table(
             column, a wrong type, or a key twice.
     """
     wanted = list(schema_of(table).names if columns is None else columns)
-    root = _table_folder(paths.place(path), table)
+    root = _table_folder(paths.to_path(path), table)
     splits = sorted(root.glob("split=*")) if root.is_dir() else []
     if splits:
         read = [
@@ -52,7 +52,7 @@ def read_table(
 
 def read_external(path: pathlib.Path | str) -> pa.Table:
     """Reads one Parquet or JSONL file made elsewhere with the columns and types that it has."""
-    path = paths.place(path)
+    path = paths.to_path(path)
     return _rows_of_jsonl(path) if is_jsonl(path) else parts.open_part(path, None).read()
 
 

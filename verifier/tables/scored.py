@@ -59,7 +59,7 @@ def write_scored(root: pathlib.Path, file: pathlib.Path, token_scores: bool = Fa
         TablesError: no split is scored, or tables do not belong together.
         WriteError: the file system refuses; `file` is as it was.
     """
-    root, file = paths.place(root), paths.place(file)
+    root, file = paths.to_path(root), paths.to_path(file)
     splits = [split for split in reported(root) if SAMPLES.folder(root, split).is_dir()]
     if not any(SCORES.folder(root, split).is_dir() for split in splits):
         raise TablesError(

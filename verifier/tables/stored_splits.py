@@ -47,7 +47,7 @@ def read_workdir(
         StoreError: a table is missing, unfinished or damaged.
         TablesError: tables that do not belong together, such as labels or scores of other samples.
     """
-    root = paths.place(root)
+    root = paths.to_path(root)
     there = [split for split in splits or reported(root) if SAMPLES.folder(root, split).is_dir()]
     if not there:
         names = ", ".join(map(str, splits or USUAL))

@@ -220,10 +220,8 @@ def _without_prefix(part: Any) -> Any:
 
 def _find_start(tokenizer: tokenizers.Tokenizer, config: Mapping[str, Any]) -> tuple[int, ...]:
     """What the post-processor puts before a text, or the begin token if the settings ask for it."""
-    with_start, plain = (
-        tokenizer.encode("1", add_special_tokens=True).ids,
-        tokenizer.encode("1", add_special_tokens=False).ids,
-    )
+    with_start = tokenizer.encode("1", add_special_tokens=True).ids
+    plain = tokenizer.encode("1", add_special_tokens=False).ids
     for start in range(len(with_start) - len(plain) + 1):
         if with_start[start : start + len(plain)] == plain:
             if start:

@@ -81,10 +81,8 @@ class SentencePieceTokenizer:
         # A model that rewrites the text, or has no piece for a character: its own account of it.
         if spans is None:
             proto = self._processor.encode(text, out_type="proto")
-            ids, spans = (
-                [piece.id for piece in proto.pieces],
-                [(piece.begin, piece.end) for piece in proto.pieces],
-            )
+            ids = [piece.id for piece in proto.pieces]
+            spans = [(piece.begin, piece.end) for piece in proto.pieces]
         return ids, spans
 
     def decode(self, ids: Sequence[int]) -> str:

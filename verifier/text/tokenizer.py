@@ -83,7 +83,7 @@ def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:
             texts back.
         UserError: no file system has such a path.
     """
-    where = paths.place(path)
+    where = paths.to_path(path)
     file = _find(where if paths.is_remote(where) else paths.local(where))
     if _is_bytes(file):
         return ByteTokenizer()
