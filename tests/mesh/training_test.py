@@ -17,7 +17,8 @@ from verifier.model import names, sharding
 from verifier.model.arch import Arch
 from verifier.model.heads import ReservedLogitHead, Verifier
 from verifier.model.transformer import Transformer
-from verifier.train import checkpoint, loop, losses
+from verifier.train import checkpoint, loop
+from verifier.train.losses import value
 
 MESHES = [MeshConfig(8, 1, 1), MeshConfig(1, 8, 1), MeshConfig(1, 1, 8), MeshConfig(2, 2, 2)]
 ARCH = Arch(
@@ -34,7 +35,7 @@ ARCH = Arch(
 CONFIG = config_lib.VerifyConfig(
     batch_rows=16, learning_rate=1e-2, accumulate=2, dropout=0.2, checkpoint_every=2
 )
-LOSS = functools.partial(losses.verifier_joint, vocab_size=fakes.VOCAB)
+LOSS = value.loss(fakes.VOCAB)
 
 
 def shown(config: MeshConfig) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 from flax import nnx
 
 from verifier.data.batches import Batch
-from verifier.train.losses import Term
+from verifier.data.examples import Target
+from verifier.train.losses.contract import Loss, Part, Term
 
 VOCAB = 11  # ids of text; VOCAB itself is the reserved id
 WIDTH = 8
@@ -69,14 +70,23 @@ class Table(nnx.Module):
         self.value = nnx.Param(jnp.zeros(VOCAB + 1))
 
 
-def table_loss(model, batch, *, dropout_rate, dropout_key, remat=False):
+def squared(model, batch, *, dropout_rate, dropout_key, remat):
     """Squared error of the table's values; dropout is taken no notice of."""
-    weight = jnp.asarray(batch.value_weight_BT)
-    error = (model.value[...][batch.tokens_BT] - batch.value_target_BT) ** 2
+    weight = jnp.asarray(batch.targets["value_weight"])
+    error = (model.value[...][batch.tokens_BT] - batch.targets["value_target"]) ** 2
     return {
-        "value": Term((weight * error).sum(), weight.sum(), 1.0),
+        "value": Term((weight * error).sum(), weight.sum()),
         "extra": Term(error.sum(), jnp.float32(error.size)),
     }
+
+
+def made_loss(terms, watch="loss"):
+    """A loss of one term "value" under value weights."""
+    targets = {"value_weight": Target(), "value_target": Target()}
+    return Loss(targets, {"value": Part(1.0, "value_weight")}, watch, terms)
+
+
+TABLE_LOSS = made_loss(squared)
 
 
 def random_batch(seed: int, rows: int = 4, length: int = 12, used: int = 10) -> Batch:
@@ -93,14 +103,18 @@ def random_batch(seed: int, rows: int = 4, length: int = 12, used: int = 10) -> 
     value = ((segments == 2) & answer) * rng.uniform(0.5, 1.5, (rows, length))
     target = (segments == 2) * rng.integers(0, 2, (rows, 1))
     tokens = np.where(segments > 0, rng.integers(0, VOCAB, (rows, length)), 0).astype(np.int32)
+    targets = {"lm_weight": lm, "value_weight": value, "value_target": target}
     return Batch(
         tokens,
         segments,
         positions,
-        lm.astype(np.float32),
-        value.astype(np.float32),
-        target.astype(np.float32),
+        {key: array.astype(np.float32) for key, array in targets.items()},
     )
+
+
+def with_targets(batch: Batch, **targets) -> Batch:
+    """A batch with some of its targets replaced."""
+    return batch._replace(targets=batch.targets | targets)
 
 
 class Stream:

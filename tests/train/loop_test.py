@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import json
 
 import jax
@@ -16,9 +15,11 @@ from tests.train import fakes
 from verifier import config as config_lib
 from verifier import errors
 from verifier.system import allocator, log
-from verifier.train import checkpoint, loop, losses, step
+from verifier.train import checkpoint, loop, step
+from verifier.train.losses import value
+from verifier.train.losses.contract import Loss
 
-VALUE_LOSS = functools.partial(losses.verifier_joint, vocab_size=fakes.VOCAB, lm_weight=0.0)
+VALUE_LOSS = value.loss(fakes.VOCAB, lm_weight=0.0)
 CONFIG = config_lib.VerifyConfig(
     batch_rows=4, learning_rate=1e-2, warmup_share=0.2, checkpoint_every=3
 )
@@ -73,7 +74,7 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path):
 def test_a_finished_job_only_reads_its_end(tmp_path):
     first, second = fakes.Table(), fakes.Table()
     for model in (first, second):
-        loop.fit(model, fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
+        loop.fit(model, fakes.Stream(1, 4), fakes.TABLE_LOSS, CONFIG, make_job(tmp_path))
     assert params_id(first) == params_id(second) and len(lines(tmp_path)) == 4
 
 
@@ -82,7 +83,9 @@ def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path, monkeyp
 
     def counted(model, batch, *, dropout_rate, dropout_key, remat):
         traces.append(len(traces))
-        return fakes.table_loss(model, batch, dropout_rate=dropout_rate, dropout_key=dropout_key)
+        return fakes.squared(
+            model, batch, dropout_rate=dropout_rate, dropout_key=dropout_key, remat=remat
+        )
 
     seen: list[int] = []
     advance = log.Progress.advance
@@ -95,7 +98,7 @@ def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path, monkeyp
     loop.fit(
         fakes.Table(),
         fakes.Stream(2, 4),
-        counted,
+        fakes.made_loss(counted),
         config,
         make_job(tmp_path, heldout=[fakes.random_batch(9)] * 2),
     )
@@ -135,7 +138,7 @@ def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp
     loop.fit(
         fakes.Table(),
         fakes.Stream(2, 5),
-        fakes.table_loss,
+        fakes.TABLE_LOSS,
         config,
         make_job(tmp_path, heldout=[fakes.random_batch(9)] * 2),
     )
@@ -147,13 +150,15 @@ def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp
     ]
 
 
+def heldout_is(monkeypatch, losses):
+    """Makes the evaluations give these losses and nothing else."""
+    given = iter(losses)
+    monkeypatch.setattr(Loss, "total_of_means", lambda self, means: next(given))
+    monkeypatch.setattr(loop, "_means", lambda terms: {})
+
+
 def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
-    values = iter([5.0, 4.0, 4.5, 4.2, 1.0])
-    monkeypatch.setattr(
-        loop,
-        "_means",
-        lambda terms, loss=True: {"loss": next(values), "value": 0.0} if loss else {},
-    )
+    heldout_is(monkeypatch, [5.0, 4.0, 4.5, 4.2, 1.0])
     at_step: dict[int, str] = {}
     save = checkpoint.Checkpoints.save
     monkeypatch.setattr(
@@ -169,11 +174,11 @@ def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
     ended = loop.fit(
         model,
         fakes.Stream(1, 20),
-        fakes.table_loss,
+        fakes.TABLE_LOSS,
         config,
         make_job(tmp_path, heldout=[fakes.random_batch(9)]),
     )
-    assert ended == loop.Fitted(8, 4, True, {"loss": 4.0, "value": 0.0})
+    assert ended == loop.Fitted(8, 4, True, {"loss": 4.0})
     assert params_id(model) == at_step[4] != at_step[8]
     assert sorted(
         folder.name for folder in (tmp_path / "checkpoints").iterdir() if folder.is_dir()
@@ -182,7 +187,7 @@ def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
     more = loop.fit(
         again,
         fakes.Stream(1, 20),
-        fakes.table_loss,
+        fakes.TABLE_LOSS,
         config,
         make_job(tmp_path, heldout=[fakes.random_batch(9)]),
     )
@@ -192,14 +197,11 @@ def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
 
 def test_the_best_outlives_a_kill_and_a_refusal(tmp_path, monkeypatch):
     """Best at step 4, killed after 7 with a checkpoint at 6, gone on until patience ends at 8."""
-    values = iter([5.0, 4.0, 4.5, 4.2])
-    monkeypatch.setattr(
-        loop, "_means", lambda terms, loss=True: {"loss": next(values)} if loss else {}
-    )
+    heldout_is(monkeypatch, [5.0, 4.0, 4.5, 4.2])
     config = changed(CONFIG, eval_every=2, patience=2, keep_checkpoints=1, checkpoint_every=2)
     job = make_job(tmp_path, heldout=[fakes.random_batch(9)])
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(fakes.Table(), fakes.Stream(1, 20, die_after=7), fakes.table_loss, config, job)
+        loop.fit(fakes.Table(), fakes.Stream(1, 20, die_after=7), fakes.TABLE_LOSS, config, job)
     there = tmp_path / "checkpoints"
     assert sorted(folder.name for folder in there.iterdir() if folder.is_dir()) == ["4", "6"]
     with checkpoint.Checkpoints(there) as checkpoints:
@@ -210,13 +212,13 @@ def test_the_best_outlives_a_kill_and_a_refusal(tmp_path, monkeypatch):
         loop.fit(
             fakes.Table(),
             fakes.Stream(1, 20),
-            fakes.table_loss,
+            fakes.TABLE_LOSS,
             changed(config, learning_rate=0.5),
             job,
         )
     assert sorted(folder.name for folder in there.iterdir() if folder.is_dir()) == ["4", "6"]
     model = fakes.Table()
-    ended = loop.fit(model, fakes.Stream(1, 20), fakes.table_loss, config, job)
+    ended = loop.fit(model, fakes.Stream(1, 20), fakes.TABLE_LOSS, config, job)
     assert ended._replace(earlier_seconds=0.0) == loop.Fitted(8, 4, True, {"loss": 4.0})
     assert params_id(model) == best
     assert sorted(folder.name for folder in there.iterdir() if folder.is_dir()) == ["4", "8"]
@@ -227,12 +229,12 @@ def test_a_stream_of_other_data_is_told_with_the_folder(tmp_path):
         def restore(self, state):
             raise errors.UserError("the saved position has tokens=7")
 
-    loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
+    loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.TABLE_LOSS, CONFIG, make_job(tmp_path))
     with pytest.raises(
         errors.CheckpointError,
         match=r"checkpoints/4: the saved position has tokens=7 \(remove .*checkpoints\)",
     ):
-        loop.fit(fakes.Table(), Other(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
+        loop.fit(fakes.Table(), Other(1, 4), fakes.TABLE_LOSS, CONFIG, make_job(tmp_path))
 
 
 def test_a_position_of_another_order_is_named_before_settings_are_compared(tmp_path):
@@ -240,7 +242,7 @@ def test_a_position_of_another_order_is_named_before_settings_are_compared(tmp_p
         def state(self):
             return {"epoch": 0, **super().state()}
 
-    loop.fit(fakes.Table(), Older(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
+    loop.fit(fakes.Table(), Older(1, 4), fakes.TABLE_LOSS, CONFIG, make_job(tmp_path))
     with pytest.raises(
         errors.CheckpointError,
         match=r"checkpoints is of a version that read examples in another order.* Remove it",
@@ -248,7 +250,7 @@ def test_a_position_of_another_order_is_named_before_settings_are_compared(tmp_p
         loop.fit(
             fakes.Table(),
             fakes.Stream(1, 4),
-            fakes.table_loss,
+            fakes.TABLE_LOSS,
             CONFIG,
             make_job(tmp_path, facts={"id": "other"}),
         )
@@ -257,9 +259,8 @@ def test_a_position_of_another_order_is_named_before_settings_are_compared(tmp_p
 def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     def broken(position, rows):
         batch = fakes.random_batch(position, rows=rows)
-        return batch._replace(
-            value_target_BT=batch.value_target_BT * np.float32(np.nan if position == 6 else 1)
-        )
+        target = batch.targets["value_target"] * np.float32(np.nan if position == 6 else 1)
+        return fakes.with_targets(batch, value_target=target)
 
     with pytest.raises(
         errors.Diverged,
@@ -271,7 +272,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
         loop.fit(
             fakes.Table(),
             fakes.Stream(1, 9, make=broken),
-            fakes.table_loss,
+            fakes.TABLE_LOSS,
             CONFIG,
             make_job(tmp_path),
         )
@@ -290,7 +291,7 @@ def test_checkpoints_of_other_settings_are_refused(tmp_path):
     loop.fit(
         fakes.Table(),
         fakes.Stream(1, 4),
-        fakes.table_loss,
+        fakes.TABLE_LOSS,
         CONFIG,
         make_job(tmp_path, facts={"start": "abc"}),
     )
@@ -301,14 +302,14 @@ def test_checkpoints_of_other_settings_are_refused(tmp_path):
         loop.fit(
             fakes.Table(),
             fakes.Stream(1, 4),
-            fakes.table_loss,
+            fakes.TABLE_LOSS,
             changed(CONFIG, learning_rate=0.5),
             make_job(tmp_path, facts={"start": "xyz"}),
         )
     loop.fit(
         fakes.Table(),
         fakes.Stream(1, 4),
-        fakes.table_loss,
+        fakes.TABLE_LOSS,
         changed(CONFIG, checkpoint_every=1),
         make_job(tmp_path, facts={"start": "abc"}),
     )
@@ -325,7 +326,7 @@ def test_checkpoints_from_before_a_knob_was_there_go_on_under_its_default(tmp_pa
     loop.fit(
         fakes.Table(),
         fakes.Stream(1, 4),
-        fakes.table_loss,
+        fakes.TABLE_LOSS,
         CONFIG,
         make_job(tmp_path, facts={"verify.steps": 0}),
     )
@@ -334,14 +335,14 @@ def test_checkpoints_from_before_a_knob_was_there_go_on_under_its_default(tmp_pa
         loop.fit(
             fakes.Table(),
             fakes.Stream(1, 4),
-            fakes.table_loss,
+            fakes.TABLE_LOSS,
             CONFIG,
             make_job(tmp_path, facts={"verify.steps": 9}),
         )
     ended = loop.fit(
         fakes.Table(),
         fakes.Stream(1, 4),
-        fakes.table_loss,
+        fakes.TABLE_LOSS,
         CONFIG,
         make_job(tmp_path, facts={"verify.steps": 0}),
     )
@@ -357,11 +358,6 @@ def test_checkpoints_from_before_a_knob_was_there_go_on_under_its_default(tmp_pa
             {},
             "no held-out batches; set data.heldout_problems or verify.patience=0",
         ),
-        (
-            changed(CONFIG, eval_every=1),
-            {"heldout": [fakes.random_batch(0)], "watch": "speed"},
-            "watch is 'speed'.*loss, extra, value",
-        ),
     ],
 )
 def test_what_cannot_work_is_said(tmp_path, config, fields, message):
@@ -369,9 +365,20 @@ def test_what_cannot_work_is_said(tmp_path, config, fields, message):
         loop.fit(
             fakes.Table(),
             fakes.Stream(1, 2),
-            fakes.table_loss,
+            fakes.TABLE_LOSS,
             config,
             make_job(tmp_path, **fields),
+        )
+
+
+def test_a_term_to_watch_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(errors.ConfigError, match="watch is 'speed'.*loss, extra, value"):
+        loop.fit(
+            fakes.Table(),
+            fakes.Stream(1, 2),
+            fakes.made_loss(fakes.squared, watch="speed"),
+            changed(CONFIG, eval_every=1),
+            make_job(tmp_path, heldout=[fakes.random_batch(0)]),
         )
 
 
@@ -380,7 +387,7 @@ def test_a_job_of_no_steps_is_refused(tmp_path):
         errors.ConfigError,
         match="verify: the stream has no batches; give it examples and epochs > 0",
     ):
-        loop.fit(fakes.Table(), fakes.Stream(0, 0), fakes.table_loss, CONFIG, make_job(tmp_path))
+        loop.fit(fakes.Table(), fakes.Stream(0, 0), fakes.TABLE_LOSS, CONFIG, make_job(tmp_path))
 
 
 def test_positive_control_a_label_that_one_token_shows(tmp_path):
@@ -395,9 +402,9 @@ def test_positive_control_a_label_that_one_token_shows(tmp_path):
         tokens = np.where(
             batch.tokens_BT == 3, 5, np.where(batch.tokens_BT == 4, 5, batch.tokens_BT)
         )
-        return batch._replace(
-            tokens_BT=np.where(cue, np.where(right, 3, 4), tokens).astype(np.int32),
-            value_target_BT=np.where(batch.segment_ids_BT == 2, right, 0).astype(np.float32),
+        return fakes.with_targets(
+            batch._replace(tokens_BT=np.where(cue, np.where(right, 3, 4), tokens).astype(np.int32)),
+            value_target=np.where(batch.segment_ids_BT == 2, right, 0).astype(np.float32),
         )
 
     config = changed(CONFIG, learning_rate=3e-2)
@@ -419,5 +426,7 @@ def test_positive_control_a_label_that_one_token_shows(tmp_path):
 def test_a_job_knows_files_by_what_is_in_them_not_by_where_they_lie(tmp_path):
     for kind, knob in ((config_lib.VerifyConfig, "weights"), (config_lib.PretrainConfig, "corpus")):
         job = make_job(tmp_path, facts={"inputs": {"x": "abc"}})
-        one, other = (loop._settings(kind(**{knob: where}), job, 3) for where in ("/a", "/b"))
+        one, other = (
+            loop._settings(kind(**{knob: where}), job, "loss", 3) for where in ("/a", "/b")
+        )
         assert one == other and one["inputs.x"] == "abc"

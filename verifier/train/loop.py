@@ -24,7 +24,8 @@ from verifier import errors
 from verifier.errors import Diverged
 from verifier.model import sharding
 from verifier.system import allocator, log, metric_log, stopping
-from verifier.train import checkpoint, losses, prefetch, step
+from verifier.train import checkpoint, prefetch, step
+from verifier.train.losses.contract import Loss, Terms
 from verifier.train.prefetch import Stream
 
 if TYPE_CHECKING:
@@ -53,8 +54,6 @@ class Job:
     checkpoints: pathlib.Path
     seed: int = 0
     heldout: Sequence[Batch] = ()  # batches of held-out problems, read whole at each evaluation
-    # the held-out number that decides which parameters are best; lower is better
-    watch: str = "loss"
     # what else the result depends on, such as the id of the start
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     place: Callable[[Batch], Batch] = to_device  # host batch to device batch; a mesh brings its own
@@ -102,7 +101,7 @@ class _Standing:
 
 
 def fit(
-    model: nnx.Module, stream: Stream, loss: step.Loss, config: config_lib.TrainConfig, job: Job
+    model: nnx.Module, stream: Stream, loss: Loss, config: config_lib.TrainConfig, job: Job
 ) -> Fitted:
     """Trains a module in place, from where the job's last checkpoint stands.
 
@@ -114,7 +113,7 @@ def fit(
         model: float32 parameters. Its arrays are donated to the first step: share them with no
             other module, and drop the module on errors.
         stream: batches; their rows must be a multiple of `config.accumulate`.
-        loss: see `step.Loss`.
+        loss: what is made smaller; its `watch` decides which parameters are best.
         config: of the job.
         job: folders, seed, held-out batches.
 
@@ -136,7 +135,9 @@ def fit(
     state = step.first_state(params, optimizer)
     with checkpoint.Checkpoints(job.checkpoints, config.keep_checkpoints) as checkpoints:
         begun = time.monotonic()
-        state, standing, done, earlier = _resume(state, stream, config, job, checkpoints)
+        state, standing, done, earlier = _resume(
+            state, stream, config, job, loss.watch, checkpoints
+        )
         progress = log.Progress(steps, "step", job.name, done=done)
         on_mesh = sharding.using(sharding.mesh_of(params))
         # Elsewhere steps take no host memory.
@@ -155,6 +156,7 @@ def fit(
             meter = _Meter(metrics, progress, checkpoints)
             run = _Run(
                 programs,
+                loss,
                 config,
                 job,
                 checkpoints,
@@ -172,7 +174,7 @@ def fit(
             )
             log.say(
                 f"{job.name}: keeps step {standing.best_step}, the best of held-out "
-                f"{job.watch} ({standing.best:.4f})"
+                f"{loss.watch} ({standing.best:.4f})"
             )
     nnx.update(model, state.params)
     if config.patience:
@@ -185,6 +187,7 @@ class _Run:
     """The parts of one run of a job."""
 
     programs: step.Programs
+    loss: Loss
     config: config_lib.TrainConfig
     job: Job
     checkpoints: checkpoint.Checkpoints
@@ -234,28 +237,29 @@ class _Run:
     def _evaluate(self, params: Any, done: int) -> bool:
         """Reads the held-out batches; whether these parameters are the best so far."""
         self._settle_anew()
-        terms: losses.Terms = {}
+        terms: Terms = {}
         for batch in self.job.heldout:
             more = self.programs.evaluate(params, self.job.place(batch))
             terms = jax.tree.map(jnp.add, terms, more) if terms else more
-        numbers = _means(jax.device_get(terms))
+        means = _means(jax.device_get(terms))
+        numbers = {"loss": self.loss.total_of_means(means)} | means
         self.give_back()
         self.meter.metrics.write(
             done, {f"heldout_{name}": value for name, value in numbers.items()}
         )
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
-        log.say(f"{self.job.name}: held-out at step {done}: {shown}")
-        if self.job.watch not in numbers:
+        text = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+        log.say(f"{self.job.name}: held-out at step {done}: {text}")
+        if self.loss.watch not in numbers:
             raise errors.ConfigError(
-                f"watch is {self.job.watch!r}, but the held-out batches give {', '.join(numbers)}"
+                f"watch is {self.loss.watch!r}, but the held-out batches give {', '.join(numbers)}"
             )
-        return self.standing.learn(numbers, done, self.job.watch)
+        return self.standing.learn(numbers, done, self.loss.watch)
 
     def _save(self, state: step.TrainState, done: int, position: Mapping[str, Any]) -> None:
         """Saves a checkpoint of numbers known to be finite."""
         self._settle_anew()
         note = {
-            "settings": _settings(self.config, self.job, len(self.stream)),
+            "settings": _settings(self.config, self.job, self.loss.watch, len(self.stream)),
             "stream": dict(position),
             "seconds": time.monotonic() - self.begun,
             "standing": dataclasses.asdict(self.standing)
@@ -306,9 +310,7 @@ class _Meter:
             done, on_device, tokens = self._pending.popleft()
             numbers = jax.device_get(on_device)
             terms = numbers.pop("terms")
-            line = {name: float(value) for name, value in numbers.items()} | _means(
-                terms, loss=False
-            )
+            line = {name: float(value) for name, value in numbers.items()} | _means(terms)
             self._stop_unless_finite(done, line)
             self._recent.append((time.monotonic(), tokens))
             line["tokens_per_second"] = rate = self._rate()
@@ -368,6 +370,7 @@ def _resume(
     stream: Stream,
     config: config_lib.TrainConfig,
     job: Job,
+    watch: str,
     checkpoints: checkpoint.Checkpoints,
 ) -> tuple[step.TrainState, _Standing, int, float]:
     """State, standing, steps done and the seconds they took, from the newest checkpoint where there
@@ -384,7 +387,7 @@ def _resume(
             "finished stays."
         )
     own, defaults = (
-        _settings(config, job, len(stream)),
+        _settings(config, job, watch, len(stream)),
         config_lib.flatten(config_lib.Config()) | dataclasses.asdict(type(config)()),
     )
     changed = config_lib.differences(config_lib.with_defaults(note["settings"], own, defaults), own)
@@ -417,7 +420,7 @@ def _resume(
     )
 
 
-def _settings(config: config_lib.TrainConfig, job: Job, steps: int) -> dict[str, Any]:
+def _settings(config: config_lib.TrainConfig, job: Job, watch: str, steps: int) -> dict[str, Any]:
     """What the job's result depends on, as JSON gives it back."""
     others = (*_WITHOUT_EFFECT, *_PLACES)
     knobs = {
@@ -426,9 +429,7 @@ def _settings(config: config_lib.TrainConfig, job: Job, steps: int) -> dict[str,
         if name not in others
     }
     return (
-        knobs
-        | {"seed": job.seed, "steps": steps, "watch": job.watch}
-        | config_lib.flatten(job.facts)
+        knobs | {"seed": job.seed, "steps": steps, "watch": watch} | config_lib.flatten(job.facts)
     )
 
 
@@ -442,13 +443,6 @@ def _out_of_patience(standing: _Standing, config: config_lib.TrainConfig) -> boo
     return bool(config.patience) and standing.worse >= config.patience
 
 
-def _means(terms: losses.Terms, loss: bool = True) -> dict[str, float]:
-    """Host numbers of terms: each mean, where anything has a weight, and first the loss they add up
-    to.
-    """
-    means = {name: float(term.sum / term.weight) for name, term in terms.items() if term.weight > 0}
-    if not loss:
-        return means
-    return {
-        "loss": sum(term.coefficient * means.get(name, 0.0) for name, term in terms.items())
-    } | means
+def _means(terms: Terms) -> dict[str, float]:
+    """Host numbers of terms: each mean, where anything has a weight."""
+    return {name: float(term.sum / term.weight) for name, term in terms.items() if term.weight > 0}
