@@ -18,6 +18,7 @@ from verifier.model.arch import Arch
 from verifier.model.heads import ReservedLogitHead, Verifier
 from verifier.model.transformer import Transformer
 from verifier.train import checkpoint, loop
+from verifier.train import job as job_lib
 from verifier.train.losses import value
 
 MESHES = [MeshConfig(8, 1, 1), MeshConfig(1, 8, 1), MeshConfig(1, 1, 8), MeshConfig(2, 2, 2)]
@@ -45,16 +46,16 @@ def shown(config: MeshConfig) -> str:
 def train(folder, mesh, die_after=None):
     """Losses and parameters of a few steps on one mesh; None: no mesh."""
     model = Verifier(Transformer(ARCH, rngs=nnx.Rngs(0)), ReservedLogitHead(fakes.VOCAB))
-    place = loop.to_device
+    to_device = job_lib.on_default_device
     if mesh is not None:
         nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
-        place = functools.partial(sharding.place_rows, mesh=mesh)
+        to_device = functools.partial(sharding.place_rows, mesh=mesh)
     job = loop.Job(
         "verify",
         folder / "logs",
         folder / "checkpoints",
         heldout=[fakes.random_batch(99, rows=16)],
-        place=place,
+        to_device=to_device,
     )
     loop.fit(model, fakes.Stream(1, 4, rows=16, die_after=die_after), LOSS, CONFIG, job)
     lines = [json.loads(line) for line in (folder / "logs/verify.jsonl").read_text().splitlines()]

@@ -16,6 +16,7 @@ from verifier import config as config_lib
 from verifier import errors
 from verifier.system import allocator, log
 from verifier.train import checkpoint, loop, step
+from verifier.train import job as job_lib
 from verifier.train.losses import value
 from verifier.train.losses.contract import Loss
 
@@ -112,10 +113,8 @@ def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path, monkeyp
     )
 
 
-def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp_path, monkeypatch):
-    """What lies free while an evaluation or a copy for a checkpoint takes memory would add to
-    it.
-    """
+def order_of_work(folder, monkeypatch):
+    """What a job of two epochs of five steps does: steps, evaluations, a checkpoint, and memory."""
     done: list[str] = []
 
     def noted(name, call):
@@ -125,6 +124,7 @@ def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp
         allocator, "keeping", lambda: contextlib.nullcontext(lambda: done.append("given back"))
     )
     monkeypatch.setattr(checkpoint.Checkpoints, "save", noted("saved", checkpoint.Checkpoints.save))
+    monkeypatch.setattr(jax, "device_get", noted("read", jax.device_get))
     compile_steps = step.compile_steps
 
     def compiled(*arguments):
@@ -134,14 +134,19 @@ def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp
         ), optimiser
 
     monkeypatch.setattr(step, "compile_steps", compiled)
-    config = changed(CONFIG, eval_every=5, checkpoint_every=0)
     loop.fit(
         fakes.Table(),
         fakes.Stream(2, 5),
         fakes.TABLE_LOSS,
-        config,
-        make_job(tmp_path, heldout=[fakes.random_batch(9)] * 2),
+        changed(CONFIG, eval_every=5, checkpoint_every=0),
+        make_job(folder, heldout=[fakes.random_batch(9)] * 2),
     )
+    return done
+
+
+def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp_path, monkeypatch):
+    """What lies free while an evaluation or a checkpoint's copy takes memory would add to it."""
+    done = [name for name in order_of_work(tmp_path, monkeypatch) if name != "read"]
     settling = ["step", "given back"] * 3 + ["step"] * 2
     assert done == [*settling, *["given back", "evaluated", "evaluated", "given back"]] * 2 + [
         "given back",
@@ -150,11 +155,20 @@ def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp
     ]
 
 
+def test_an_accelerator_has_the_next_step_before_the_numbers_of_the_last_are_read(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "_in_host_memory", lambda: False)
+    done = order_of_work(tmp_path, monkeypatch)
+    steps = ["step", *["step", "read"] * 4, "read"]
+    assert done == [*steps, "evaluated", "evaluated", "read"] * 2 + ["saved"]
+
+
 def heldout_is(monkeypatch, losses):
     """Makes the evaluations give these losses and nothing else."""
     given = iter(losses)
     monkeypatch.setattr(Loss, "total_of_means", lambda self, means: next(given))
-    monkeypatch.setattr(loop, "_means", lambda terms: {})
+    monkeypatch.setattr(loop, "means", lambda terms: {})
 
 
 def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
@@ -316,11 +330,11 @@ def test_checkpoints_of_other_settings_are_refused(tmp_path):
 
 
 def test_checkpoints_from_before_a_knob_was_there_go_on_under_its_default(tmp_path, monkeypatch):
-    ours = loop._settings
+    ours = job_lib.settings
     without = {"verify.steps", "beta2"}
     monkeypatch.setattr(
-        loop,
-        "_settings",
+        job_lib,
+        "settings",
         lambda *given: {name: value for name, value in ours(*given).items() if name not in without},
     )
     loop.fit(
@@ -427,6 +441,6 @@ def test_a_job_knows_files_by_what_is_in_them_not_by_where_they_lie(tmp_path):
     for kind, knob in ((config_lib.VerifyConfig, "weights"), (config_lib.PretrainConfig, "corpus")):
         job = make_job(tmp_path, facts={"inputs": {"x": "abc"}})
         one, other = (
-            loop._settings(kind(**{knob: where}), job, "loss", 3) for where in ("/a", "/b")
+            job_lib.settings(kind(**{knob: where}), job, "loss", 3) for where in ("/a", "/b")
         )
         assert one == other and one["inputs.x"] == "abc"
