@@ -17,8 +17,8 @@ from verifier.model import names, sharding
 from verifier.model.arch import Arch
 from verifier.model.heads import ReservedLogitHead, Verifier
 from verifier.model.transformer import Transformer
-from verifier.train import checkpoint, loop
 from verifier.train import job as job_lib
+from verifier.train import loop, parameters
 from verifier.train.losses import value
 
 MESHES = [MeshConfig(8, 1, 1), MeshConfig(1, 8, 1), MeshConfig(1, 1, 8), MeshConfig(2, 2, 2)]
@@ -96,7 +96,7 @@ def test_a_job_goes_on_on_another_mesh(alone, tmp_path):
         train(tmp_path, sharding.make_mesh(MESHES[1]), die_after=3)
     losses_here, params = train(tmp_path, sharding.make_mesh(MESHES[3]))
     np.testing.assert_allclose(losses_here[-2:], alone[0][-2:], rtol=2e-5)
-    assert checkpoint.tree_id(params)
+    assert parameters.tree_id(params)
 
 
 def test_a_model_that_a_mesh_does_not_divide_is_refused_with_sizes():

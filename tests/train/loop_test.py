@@ -15,7 +15,7 @@ from tests.train import fakes
 from verifier import config as config_lib
 from verifier import errors
 from verifier.system import allocator, log
-from verifier.train import checkpoint, loop, step
+from verifier.train import checkpoint, loop, parameters, step
 from verifier.train import job as job_lib
 from verifier.train.losses import value
 from verifier.train.losses.contract import Loss
@@ -37,7 +37,7 @@ def lines(folder):
 
 
 def params_id(model):
-    return checkpoint.tree_id(nnx.state(model, nnx.Param))
+    return parameters.tree_id(nnx.state(model, nnx.Param))
 
 
 def changed(config, **fields):
@@ -179,7 +179,7 @@ def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
         checkpoint.Checkpoints,
         "save",
         lambda self, done, params, *rest: (
-            at_step.update({done: checkpoint.tree_id(params)}),
+            at_step.update({done: parameters.tree_id(params)}),
             save(self, done, params, *rest),
         ),
     )
@@ -219,7 +219,7 @@ def test_the_best_outlives_a_kill_and_a_refusal(tmp_path, monkeypatch):
     there = tmp_path / "checkpoints"
     assert sorted(folder.name for folder in there.iterdir() if folder.is_dir()) == ["4", "6"]
     with checkpoint.Checkpoints(there) as checkpoints:
-        best = checkpoint.tree_id(
+        best = parameters.tree_id(
             checkpoints.restore_params(4, nnx.state(fakes.Table(), nnx.Param))
         )
     with pytest.raises(errors.CheckpointError, match="learning_rate"):
