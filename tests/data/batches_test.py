@@ -48,7 +48,7 @@ def stream_of(examples, seed, batch_rows, row_tokens, *more, **named):
 
 def unpacked(batches):
     """The examples of some batches, in order, with positions checked."""
-    found = []
+    examples = []
     for batch in batches:
         for row in range(len(batch.tokens_BT)):
             segments = batch.segment_ids_BT[row]
@@ -56,10 +56,10 @@ def unpacked(batches):
                 here = segments == segment
                 assert batch.positions_BT[row][here].tolist() == list(range(here.sum()))
                 targets = {key: array[row][here] for key, array in batch.targets.items()}
-                found.append(as_text(Example(batch.tokens_BT[row][here], targets)))
+                examples.append(as_text(Example(batch.tokens_BT[row][here], targets)))
             padding = segments == 0
             assert not any(field[row][padding].any() for field in jax.tree.leaves(batch))
-    return found
+    return examples
 
 
 def as_text(example):
@@ -105,9 +105,9 @@ def test_packing_loses_and_doubles_nothing(lengths):
 
 
 def test_rooms_are_few_and_never_a_half_larger_than_needed():
-    found = list(itertools.takewhile(lambda room: room < 5000, packing.rooms(32)))
-    assert found[:6] == [32, 48, 64, 96, 128, 192] and len(found) < 16
-    assert all(after <= 1.5 * before for before, after in itertools.pairwise(found))
+    rooms = list(itertools.takewhile(lambda room: room < 5000, packing.rooms(32)))
+    assert rooms[:6] == [32, 48, 64, 96, 128, 192] and len(rooms) < 16
+    assert all(after <= 1.5 * before for before, after in itertools.pairwise(rooms))
 
 
 def test_packing_is_first_fit():
@@ -148,13 +148,13 @@ def test_every_epoch_has_every_example_once(lengths, seed, batch_rows):
     )
     # only the very last one lacks rows
     assert all((batch.segment_ids_BT > 0).any(axis=1).all() for batch in batches[:-1])
-    found = unpacked(batches)
-    for epoch in (found[: len(examples)], found[len(examples) :]):
+    read = unpacked(batches)
+    for epoch in (read[: len(examples)], read[len(examples) :]):
         assert sorted(epoch) == sorted(as_texts(examples))
     # an epoch ends with the step of its last row
     first = unpacked(batches[: stream.steps_per_epoch[0]])
-    assert set(first) == set(found) and sum(stream.steps_per_epoch) == len(batches)
-    assert set(unpacked(batches[: stream.steps_per_epoch[0] - 1])) < set(found)
+    assert set(first) == set(read) and sum(stream.steps_per_epoch) == len(batches)
+    assert set(unpacked(batches[: stream.steps_per_epoch[0] - 1])) < set(read)
 
 
 @settings(deadline=None, max_examples=30)
@@ -173,8 +173,8 @@ def test_a_number_of_steps_takes_as_many_epochs_as_it_needs(lengths, steps, batc
     assert all((batch.segment_ids_BT > 0).any(axis=1).all() for batch in batches)
     # the same order, longer
     by_epochs = unpacked(stream_of(examples, 1, batch_rows, 9, epochs=len(stream.steps_per_epoch)))
-    found = unpacked(batches)
-    assert found == by_epochs[: len(found)]
+    by_steps = unpacked(batches)
+    assert by_steps == by_epochs[: len(by_steps)]
     parts = [
         stream_of(examples, 1, batch_rows, 9, 1.0, steps, Shard(index, hosts))
         for index in range(hosts)

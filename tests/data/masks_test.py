@@ -24,9 +24,7 @@ from verifier.text.problem import Template, make_problem
 
 
 class Characters:
-    """One token a character, for tests: the id is the code point; the start id is 1, the end id
-    0.
-    """
+    """One token a character, whose id is the code point; the start id is 1, the end id 0."""
 
     vocab_size, end_id, start_ids, reserved_id = 256, 0, (1,), 256
 
@@ -211,7 +209,7 @@ def test_samples_of_a_table_are_the_examples_made_one_by_one(level):
     prompts = {"a": [1, 3], "b": [1]}
     how = {"level": level, "normalise": "solutions", "loss_on_forced": False}
     chosen, correct = [3, 0, 1], [True, False, True]
-    found = LabelledSamples(table, chosen, correct, prompts, **how)
+    samples = LabelledSamples(table, chosen, correct, prompts, **how)
     wanted = [
         verifier_example(
             prompts[rows["problem_id"][n]],
@@ -223,12 +221,12 @@ def test_samples_of_a_table_are_the_examples_made_one_by_one(level):
         )
         for n, label in zip(chosen, correct, strict=True)
     ]
-    assert as_texts(found) == as_texts(wanted) and [each.name for each in found] == [
+    assert as_texts(samples) == as_texts(wanted) and [each.name for each in samples] == [
         "a/2",
         "a/0",
         "b/0",
     ]
-    assert as_texts(found[1:]) == as_texts(wanted[1:]) and as_texts([found[-1]]) == as_texts(
+    assert as_texts(samples[1:]) == as_texts(wanted[1:]) and as_texts([samples[-1]]) == as_texts(
         wanted[-1:]
     )
     # offsets that begin behind 0

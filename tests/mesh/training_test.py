@@ -39,7 +39,7 @@ CONFIG = config_lib.VerifyConfig(
 LOSS = value.loss(fakes.VOCAB)
 
 
-def shown(config: MeshConfig) -> str:
+def sizes_of(config: MeshConfig) -> str:
     return f"{config.data}x{config.fsdp}x{config.tensor}"
 
 
@@ -67,7 +67,7 @@ def alone(tmp_path_factory):
     return train(tmp_path_factory.mktemp("alone"), None)
 
 
-@pytest.mark.parametrize("config", MESHES, ids=shown)
+@pytest.mark.parametrize("config", MESHES, ids=sizes_of)
 def test_every_mesh_gives_the_same_losses_and_parameters(config, alone, tmp_path):
     losses_here, params = train(tmp_path, sharding.make_mesh(config))
     np.testing.assert_allclose(losses_here, alone[0], rtol=2e-5)
@@ -78,7 +78,7 @@ def test_every_mesh_gives_the_same_losses_and_parameters(config, alone, tmp_path
         )
 
 
-@pytest.mark.parametrize("config", MESHES, ids=shown)
+@pytest.mark.parametrize("config", MESHES, ids=sizes_of)
 def test_no_device_holds_more_than_its_share(config):
     mesh = sharding.make_mesh(config)
     params = sharding.place_parameters(
@@ -125,10 +125,10 @@ def test_two_dimensions_over_one_axis_are_refused():
 
 
 @pytest.mark.parametrize(
-    "sizes, found", [((-1, 2, 2), (2, 2, 2)), ((2, -1, 1), (2, 4, 1)), ((-1, 1, 1), (8, 1, 1))]
+    "sizes, whole", [((-1, 2, 2), (2, 2, 2)), ((2, -1, 1), (2, 4, 1)), ((-1, 1, 1), (8, 1, 1))]
 )
-def test_minus_one_stands_for_what_is_left(sizes, found):
-    assert tuple(sharding.make_mesh(MeshConfig(*sizes)).shape.values()) == found
+def test_minus_one_stands_for_what_is_left(sizes, whole):
+    assert tuple(sharding.make_mesh(MeshConfig(*sizes)).shape.values()) == whole
 
 
 @pytest.mark.parametrize("sizes", [(2, 2, 1), (-1, 3, 1), (-1, -1, 1)])

@@ -149,8 +149,8 @@ def test_a_changed_byte_is_named_and_the_checkpoint_not_used(tmp_path):
     )
     for path in (*files, tmp_path / "2.sums.json"):
         whole = path.read_bytes()
-        place = len(whole) // 2
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        middle = len(whole) // 2
+        path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
         with checkpoint.Checkpoints(tmp_path) as checkpoints:
             assert checkpoints.latest() == 2
             for read in (

@@ -90,9 +90,7 @@ TABLE_LOSS = made_loss(squared)
 
 
 def random_batch(seed: int, rows: int = 4, length: int = 12, used: int = 10) -> Batch:
-    """Two segments a row: ground truth with language-model weights, then a sample with value
-    weights; padding behind them.
-    """
+    """Two segments a row, then padding: ground truth and a sample, each with its weights."""
     rng = np.random.default_rng(seed)
     segments = np.zeros((rows, length), np.int32)
     segments[:, : used // 2], segments[:, used // 2 : used] = 1, 2
@@ -118,9 +116,7 @@ def with_targets(batch: Batch, **targets) -> Batch:
 
 
 class Stream:
-    """`epochs` times the same number of random batches; raises in the middle where it is told to
-    die.
-    """
+    """`epochs` times `steps` random batches; raises in the middle where it is told to die."""
 
     def __init__(
         self,

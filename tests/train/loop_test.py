@@ -405,9 +405,7 @@ def test_a_job_of_no_steps_is_refused(tmp_path):
 
 
 def test_positive_control_a_label_that_one_token_shows(tmp_path):
-    """Token 3 in the sample says right, token 4 says wrong; the values after it must learn that in
-    a few steps.
-    """
+    """Token 3 in a sample says right, 4 says wrong; the values after it must learn that soon."""
 
     def labelled(position, rows):
         batch = fakes.random_batch(position, rows=rows)

@@ -23,36 +23,32 @@ VALUE_LOSS = value.loss(fakes.VOCAB, lm_weight=0.0)
 CONFIG = config_lib.VerifyConfig(batch_rows=4, learning_rate=1e-2, warmup_share=0.2)
 
 
-def compiled(
-    config, loss=LOSS, place=lambda params: params, seed=0, job="verify", made=fakes.Judge
-):
+def compiled(config, loss=LOSS, put=lambda params: params, seed=0, job="verify", made=fakes.Judge):
     """The programs of a small job, and how to make its first state."""
     graph, _, constants = step.split_model(made())
     programs, optimizer = step.compile_steps((graph, constants), loss, config, 3, seed, job)
 
     def start():
         _, params, _ = step.split_model(made())
-        return step.first_state(place(params), optimizer)
+        return step.first_state(put(params), optimizer)
 
     return programs, start
 
 
 def test_dropout_differs_by_step_and_micro_batch_and_not_by_run():
-    """One row for ever and rate 0: only dropout can make two steps, or two micro-batches of a step,
-    differ.
-    """
+    """One row for ever and rate 0: dropout alone can make two steps or micro-batches differ."""
     programs, start = compiled(
         dataclasses.replace(CONFIG, dropout=0.5, learning_rate=0.0, accumulate=2), VALUE_LOSS
     )
     batch = jax.tree.map(lambda array: np.repeat(array, 2, axis=0), fakes.random_batch(0, rows=1))
-    found = []
+    losses = []
     for _ in range(2):
         state, run = start(), []
         for _ in range(3):
             state, numbers = programs.step(state, batch)
             run.append(float(numbers["loss"]))
-        found.append(run)
-    assert found[0] == found[1] and len(set(found[0])) == 3
+        losses.append(run)
+    assert losses[0] == losses[1] and len(set(losses[0])) == 3
     key = jax.random.fold_in(keys.key_of(0, "verify"), 0)
     row = jax.tree.map(lambda array: array[:1], batch)
     terms_of = jax.jit(
@@ -69,7 +65,7 @@ def test_dropout_differs_by_step_and_micro_batch_and_not_by_run():
     assert sums[0] != sums[1]
     by = VALUE_LOSS.divisors(batch)
     np.testing.assert_allclose(
-        found[0][0], sum(float(VALUE_LOSS.total(terms, by)) for terms in each), rtol=1e-5
+        losses[0][0], sum(float(VALUE_LOSS.total(terms, by)) for terms in each), rtol=1e-5
     )
 
 
@@ -83,7 +79,7 @@ def dropping(model, batch, *, dropout_rate, dropout_key, remat):
 
 def test_dropout_differs_by_job_and_by_all_bits_of_the_seed():
     config, batch = dataclasses.replace(CONFIG, dropout=0.5), fakes.random_batch(0)
-    found = []
+    losses = []
     for seed, job in (
         (0, "verify"),
         (0, "finetune"),
@@ -95,8 +91,8 @@ def test_dropout_differs_by_job_and_by_all_bits_of_the_seed():
         programs, start = compiled(
             config, fakes.made_loss(dropping), seed=seed, job=job, made=fakes.Table
         )
-        found.append(float(programs.step(start(), batch)[1]["loss"]))
-    assert found[0] == found[-1] and len(set(found)) == 5
+        losses.append(float(programs.step(start(), batch)[1]["loss"]))
+    assert losses[0] == losses[-1] and len(set(losses)) == 5
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -115,17 +111,17 @@ def test_a_batch_that_rows_are_missing_from_weighs_by_those_it_has(accumulate):
 
 
 def test_accumulation_equals_one_batch_and_compiles_once():
-    found = []
+    ended = []
     mesh = jax.sharding.NamedSharding(
         jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)),
         jax.sharding.PartitionSpec(),
     )
-    for accumulate, place in [
+    for accumulate, put in [
         (1, lambda params: params),
         (2, lambda params: jax.device_put(params, mesh)),
     ]:
         programs, start = compiled(
-            dataclasses.replace(CONFIG, accumulate=accumulate, clip_norm=0.1), place=place
+            dataclasses.replace(CONFIG, accumulate=accumulate, clip_norm=0.1), put=put
         )
         state = start()
         # Rows with very different weights: averaging micro-batches in place of summing them would
@@ -138,8 +134,8 @@ def test_accumulation_equals_one_batch_and_compiles_once():
         for _ in range(2):
             state, numbers = programs.step(state, batch)
         assert programs.step._cache_size() == 1  # steps 2 and 3 reuse the program of step 1
-        found.append((state.params, float(numbers["loss"]), float(numbers["gradient_norm"])))
-    np.testing.assert_allclose(found[0][1:], found[1][1:], rtol=1e-5)
+        ended.append((state.params, float(numbers["loss"]), float(numbers["gradient_norm"])))
+    np.testing.assert_allclose(ended[0][1:], ended[1][1:], rtol=1e-5)
     graph, params, _ = step.split_model(fakes.Judge())
 
     def whole(params):
@@ -150,7 +146,7 @@ def test_accumulation_equals_one_batch_and_compiles_once():
 
     plain = jax.jit(jax.grad(whole))(params)
     np.testing.assert_allclose(first_norm, optax.global_norm(plain), rtol=1e-5)
-    for a, b in zip(jax.tree.leaves(found[0][0]), jax.tree.leaves(found[1][0]), strict=True):
+    for a, b in zip(jax.tree.leaves(ended[0][0]), jax.tree.leaves(ended[1][0]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 

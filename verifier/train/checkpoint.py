@@ -44,7 +44,7 @@ class Checkpoints:
         orbax_errors.quiet()
         self.folder = paths.absolute(folder)
         self.keep = max(keep, 1)
-        # by a step saved or resumed from: the step that must outlive it
+        # By a step saved or resumed from: the step that must outlive it
         self._protects: dict[int, int | None] = {}
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None, create=True, cleanup_tmp_directories=True

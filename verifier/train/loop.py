@@ -111,7 +111,7 @@ class _Run:
     unsettled: int = dataclasses.field(init=False)  # steps
 
     def go(self, state: step.TrainState, done: int) -> tuple[step.TrainState, int]:
-        """Takes the steps that are left, logged and shown."""
+        """Takes the steps that are left, logged and with a bar."""
         steps, name = len(self.stream), self.job.name
         self.unsettled = self._unsettled_steps()
         keeping = allocator.keeping() if _in_host_memory() else contextlib.nullcontext(lambda: None)
