@@ -114,23 +114,34 @@ def test_a_loss_declares_what_it_reads_and_gives(loss, made):
         assert array.shape == given.shape and array.dtype == given.dtype
 
 
+def at_hidden(loss, made, hidden):
+    """The loss's terms from hidden states that are given."""
+    model = Given(hidden)
+    if made is fakes.Judge:
+        judge = fakes.Judge()
+        judge.backbone, model = model, judge
+    return loss.terms(model, BATCH, **HOW)
+
+
 @pytest.mark.parametrize("chunk_logits", [2**24, 200])
 @every_loss
 def test_gradient_is_zero_exactly_where_the_weight_is(monkeypatch, loss, made, chunk_logits):
     monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
-
-    def part_of(name, hidden):
-        model = Given(hidden)
-        if made is fakes.Judge:
-            judge = fakes.Judge()
-            judge.backbone, model = model, judge
-        return loss.terms(model, BATCH, **HOW)[name].sum
-
     start = jnp.asarray(hidden_of(made(), BATCH))
     for name, part in loss.parts.items():
-        slope = jax.jit(jax.grad(lambda hidden, name=name: part_of(name, hidden)))(start)
-        moved = np.abs(np.asarray(slope)).max(-1) > 0
+        slope_of = jax.jit(jax.grad(lambda at, name=name: at_hidden(loss, made, at)[name].sum))
+        moved = np.abs(np.asarray(slope_of(start))).max(-1) > 0
         assert (moved == (BATCH.targets[part.weight] > 0)).all()
+
+
+@pytest.mark.parametrize("chunk_logits", [2**24, 200])
+@every_loss
+def test_what_has_no_weight_may_be_infinite(monkeypatch, loss, made, chunk_logits):
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
+    start = hidden_of(made(), BATCH)
+    weighted = sum(BATCH.targets[part.weight] for part in loss.parts.values()) > 0
+    terms_of = jax.jit(lambda hidden: at_hidden(loss, made, hidden))
+    assert terms_of(start) == terms_of(np.where(weighted[..., None], start, np.inf))
 
 
 @pytest.mark.parametrize("chunk_logits", [2**24, 200])
