@@ -5,7 +5,6 @@ call them.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
 import time
 from collections.abc import Sequence
@@ -19,14 +18,14 @@ from flax import nnx
 from benchmarks import workload
 from benchmarks.worker import Drawing, Job, serve
 from verifier import config as config_lib
-from verifier.data.batches import Batch
 from verifier.decode.engine import Engine, Prompt
 from verifier.decode.score import Solutions, score_samples
 from verifier.decode.steps import make_ready
 from verifier.hf.weights import load_weights
 from verifier.model.heads import LinearHead, Verifier
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
-from verifier.train import losses, step
+from verifier.train import step
+from verifier.train.losses import lm
 
 
 class Endless:
@@ -153,15 +152,11 @@ class Contender:
         """Takes steps `first`, `first` + 1, ... of the stored packed rows, from the weights as they
         were loaded.
         """
-        stored = np.load(rows)
-        packed = [
-            Batch(*(stored[name][index] for name in Batch._fields))
-            for index in range(first, first + steps)
-        ]
+        packed = workload.read_rows(rows, first, steps)
         config = config_lib.override(
             config_lib.Config(), [f"finetune.learning_rate={learning_rate}", *settings]
         ).finetune
-        loss = functools.partial(losses.lm, vocab_size=self._tokenizer.vocab_size)
+        loss = lm.loss(self._tokenizer.vocab_size)
         if self._training is None:
             graph, params, constants = step.split_model(self._model)
             self._training = (

@@ -12,7 +12,6 @@ to its first new step (tiny experiment, compiled programs kept).
 
 from __future__ import annotations
 
-import functools
 import os
 import pathlib
 import shutil
@@ -35,7 +34,8 @@ from verifier import config as config_lib
 from verifier.hf.weights import load_weights
 from verifier.model import sharding
 from verifier.tables.store import read_manifest
-from verifier.train import checkpoint, losses, step
+from verifier.train import checkpoint, step
+from verifier.train.losses import lm
 
 SAMPLING = [
     "sample.train_problems=352",
@@ -150,7 +150,7 @@ class Training:
         config = config_lib.TrainConfig()
         model = load_weights(setting.model, tokenizer_size=setting.tokenizer.vocab_size, mesh=mesh)
         graph, params, constants = step.split_model(model)
-        loss = functools.partial(losses.lm, vocab_size=setting.tokenizer.vocab_size)
+        loss = lm.loss(setting.tokenizer.vocab_size)
         self.programs, optimiser = step.compile_steps(
             (graph, constants), loss, config, 1000, 0, "finetune"
         )

@@ -53,8 +53,12 @@ def summarised(
             taken = batches[turn * steps : (turn + 1) * steps]
             tokens = sum(int((batch.segment_ids_BT > 0).sum()) for batch in taken)
             least = [
-                needed.training(sizes, workload.example_lengths(b), int((b.lm_weight_BT > 0).sum()))
-                for b in taken
+                needed.training(
+                    sizes,
+                    workload.example_lengths(batch),
+                    int((batch.targets["lm_weight"] > 0).sum()),
+                )
+                for batch in taken
             ]
             run |= {"tokens": tokens, "tokens_per_second": tokens / run["seconds"]}
             run["needed"] = needed.Needed(sum(each.flops for each in least), 0.0)._asdict()

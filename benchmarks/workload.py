@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.contenders import ROOT
 from verifier.config import DataConfig
 from verifier.data import batches
+from verifier.data.examples import Target
 from verifier.errors import UserError
 from verifier.tasks import sources
 from verifier.text.problem import Problem, Template, prompt_ids
@@ -150,7 +151,8 @@ def packed_rows(
                     *tokens, loss_on_question=False, loss_on_forced=True, name=each.problem_id
                 )
             )
-    stream = batches.BatchStream(examples, 0, rows, row_tokens)
+    spec = batches.BatchSpec(rows, row_tokens, {"lm_weight": Target()})  # of the LM loss
+    stream = batches.BatchStream(examples, 0, spec)
     if len(stream) < steps:
         raise UserError(
             f"{len(examples)} problems fill {len(stream)} steps, not {steps}; ask for fewer "
@@ -159,13 +161,28 @@ def packed_rows(
     return [next(stream) for _ in range(steps)]
 
 
+_ROWS = ("tokens_BT", "segment_ids_BT", "positions_BT")
+
+
 def write_rows(path: pathlib.Path, packed: Sequence[batches.Batch]) -> None:
     """Stores batches as one npz whose arrays run over the steps."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {
-        name: np.stack([getattr(batch, name) for batch in packed]) for name in batches.Batch._fields
+        name: np.stack([getattr(batch, name) for batch in packed]) for name in _ROWS
     }
-    np.savez(path, **arrays)
+    lm_weight = np.stack([batch.targets["lm_weight"] for batch in packed])
+    np.savez(path, **arrays, lm_weight_BT=lm_weight)
+
+
+def read_rows(path: str, first: int, steps: int) -> list[batches.Batch]:
+    """Returns `steps` of the batches that `write_rows` stored, from number `first` on."""
+    stored = np.load(path)
+    return [
+        batches.Batch(
+            *(stored[name][index] for name in _ROWS), {"lm_weight": stored["lm_weight_BT"][index]}
+        )
+        for index in range(first, first + steps)
+    ]
 
 
 def example_lengths(batch: batches.Batch) -> list[int]:

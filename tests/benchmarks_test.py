@@ -89,7 +89,7 @@ def test_results_hold_no_folder_of_a_machine():
 
 def test_example_lengths():
     segments = np.array([[1, 1, 2, 0], [1, 1, 1, 1]], np.int32)
-    assert workload.example_lengths(Batch(*[segments] * 6)) == [2, 1, 4]
+    assert workload.example_lengths(Batch(*[segments] * 3, {})) == [2, 1, 4]
 
 
 def test_missing_solutions_say_the_way_out(tmp_path):

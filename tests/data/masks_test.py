@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.data.batches_test import as_tuples
+from tests.data.batches_test import as_texts
 from verifier.data.batches import (
+    BatchSpec,
     BatchStream,
     LabelledSamples,
     encode_problem,
@@ -17,14 +18,13 @@ from verifier.data.batches import (
     supervision,
     verifier_example,
 )
+from verifier.data.examples import Target
 from verifier.errors import ConfigError, DataError
 from verifier.text.problem import Template, make_problem
 
 
 class Characters:
-    """One token a character, for tests: the id is the code point; the start id is 1, the end id
-    0.
-    """
+    """One token a character, whose id is the code point; the start id is 1, the end id 0."""
 
     vocab_size, end_id, start_ids, reserved_id = 256, 0, (1,), 256
 
@@ -32,7 +32,7 @@ class Characters:
         return [ord(letter) for letter in text]
 
     def encode_with_spans(self, text):
-        return self.encode(text), [(place, place + 1) for place in range(len(text))]
+        return self.encode(text), [(start, start + 1) for start in range(len(text))]
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,9 @@ def test_language_model_mask(question, forced, expected):
         loss_on_forced=forced,
     )
     assert example.tokens.tolist() == [5, 6, 7, 8, 9, 2] and example.tokens.dtype == np.int32
-    assert example.lm_weight.tolist() == expected and example.lm_weight.dtype == np.float32
-    assert not example.value_weight.any() and not example.value_target.any()
+    (weight,) = example.targets.values()
+    assert example.targets.keys() == {"lm_weight"}
+    assert weight.tolist() == expected and weight.dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -70,10 +71,13 @@ def test_language_model_mask(question, forced, expected):
 def test_value_mask(level, normalise, forced, expected):
     how = {"level": level, "normalise": normalise, "loss_on_forced": forced}
     example = verifier_example([5, 6], [7, 8, 9, 2], [False, True, False, False], True, **how)
-    assert example.value_weight.tolist() == expected
-    assert example.value_target.tolist() == [0, 0, 1, 1, 1, 1]
-    assert not example.lm_weight.any()
-    assert not verifier_example([5], [7], [False], False, **how).value_target.any()
+    assert {key: target.tolist() for key, target in example.targets.items()} == {
+        "value_weight": expected,
+        "value_target": [0, 0, 1, 1, 1, 1],
+    }
+    assert {target.dtype for target in example.targets.values()} == {np.dtype(np.float32)}
+    wrong = verifier_example([5], [7], [False], False, **how)
+    assert not wrong.targets["value_target"].any()
 
 
 @given(
@@ -99,12 +103,12 @@ def test_masks_by_brute_force(prompt, forced, question, on_forced):
             expected = question
         else:
             expected = on_forced or not forced[following - prompt]
-        assert example.lm_weight[t] == expected
+        assert example.targets["lm_weight"][t] == expected
     how = {"level": "token", "normalise": "solutions", "loss_on_forced": on_forced}
     value = verifier_example(range(prompt), range(len(forced)), forced, True, **how)
     counted = [t >= prompt and (on_forced or not forced[t - prompt]) for t in range(total)]
     np.testing.assert_allclose(
-        value.value_weight, np.array(counted) / max(sum(counted), 1), rtol=1e-6
+        value.targets["value_weight"], np.array(counted) / max(sum(counted), 1), rtol=1e-6
     )
 
 
@@ -129,7 +133,7 @@ def test_a_problem_becomes_tokens_and_the_calculators_are_marked():
     first = solution.index("3>>")
     # Only what the calculator would write: nothing for `x`, which it cannot evaluate, and neither
     # the digit behind `>>` nor the end.
-    assert [place for place, written in enumerate(forced) if written] == [
+    assert [index for index, written in enumerate(forced) if written] == [
         first,
         first + 1,
         first + 2,
@@ -181,8 +185,12 @@ def test_share_of_supervised_tokens():
             loss_on_forced=True,
         ),
     ]
-    for counted in (supervision(examples), supervision(next(BatchStream(examples, 0, 2, 10)))):
-        assert counted == (8, 2, 3, 0.25, 0.375)
+    weights = ("lm_weight", "value_weight")
+    targets = dict.fromkeys((*weights, "value_target"), Target())
+    batch = next(BatchStream(examples, 0, BatchSpec(2, 10, targets)))
+    for counted in (supervision(examples, weights), supervision(batch, weights)):
+        assert counted == (8, {"lm_weight": 2, "value_weight": 3})
+        assert [counted.share(key) for key in (*weights, "other")] == [0.25, 0.375, 0]
 
 
 @pytest.mark.parametrize("level", ["token", "solution"])
@@ -200,8 +208,8 @@ def test_samples_of_a_table_are_the_examples_made_one_by_one(level):
     table = pa.concat_tables([pa.table(part) for part in parts]).slice(0)
     prompts = {"a": [1, 3], "b": [1]}
     how = {"level": level, "normalise": "solutions", "loss_on_forced": False}
-    places, correct = [3, 0, 1], [True, False, True]
-    found = LabelledSamples(table, places, correct, prompts, **how)
+    chosen, correct = [3, 0, 1], [True, False, True]
+    samples = LabelledSamples(table, chosen, correct, prompts, **how)
     wanted = [
         verifier_example(
             prompts[rows["problem_id"][n]],
@@ -211,20 +219,20 @@ def test_samples_of_a_table_are_the_examples_made_one_by_one(level):
             **how,
             name=f"{rows['problem_id'][n]}/{rows['sample_id'][n]}",
         )
-        for n, label in zip(places, correct, strict=True)
+        for n, label in zip(chosen, correct, strict=True)
     ]
-    assert as_tuples(found) == as_tuples(wanted) and [each.name for each in found] == [
+    assert as_texts(samples) == as_texts(wanted) and [each.name for each in samples] == [
         "a/2",
         "a/0",
         "b/0",
     ]
-    assert as_tuples(found[1:]) == as_tuples(wanted[1:]) and as_tuples([found[-1]]) == as_tuples(
+    assert as_texts(samples[1:]) == as_texts(wanted[1:]) and as_texts([samples[-1]]) == as_texts(
         wanted[-1:]
     )
     # offsets that begin behind 0
     sliced = LabelledSamples(table.slice(2), [1], [True], prompts, **how)
-    assert as_tuples(sliced) == as_tuples(wanted[:1])
+    assert as_texts(sliced) == as_texts(wanted[:1])
     with pytest.raises(DataError, match="`forced` of another length"):
         LabelledSamples(
-            table.set_column(3, "forced", pa.array([[True]] * 4)), places, correct, prompts, **how
+            table.set_column(3, "forced", pa.array([[True]] * 4)), chosen, correct, prompts, **how
         )

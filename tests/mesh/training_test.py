@@ -17,7 +17,9 @@ from verifier.model import names, sharding
 from verifier.model.arch import Arch
 from verifier.model.heads import ReservedLogitHead, Verifier
 from verifier.model.transformer import Transformer
-from verifier.train import checkpoint, loop, losses
+from verifier.train import job as job_lib
+from verifier.train import loop, parameters
+from verifier.train.losses import value
 
 MESHES = [MeshConfig(8, 1, 1), MeshConfig(1, 8, 1), MeshConfig(1, 1, 8), MeshConfig(2, 2, 2)]
 ARCH = Arch(
@@ -34,26 +36,26 @@ ARCH = Arch(
 CONFIG = config_lib.VerifyConfig(
     batch_rows=16, learning_rate=1e-2, accumulate=2, dropout=0.2, checkpoint_every=2
 )
-LOSS = functools.partial(losses.verifier_joint, vocab_size=fakes.VOCAB)
+LOSS = value.loss(fakes.VOCAB)
 
 
-def shown(config: MeshConfig) -> str:
+def sizes_of(config: MeshConfig) -> str:
     return f"{config.data}x{config.fsdp}x{config.tensor}"
 
 
 def train(folder, mesh, die_after=None):
     """Losses and parameters of a few steps on one mesh; None: no mesh."""
     model = Verifier(Transformer(ARCH, rngs=nnx.Rngs(0)), ReservedLogitHead(fakes.VOCAB))
-    place = loop.to_device
+    to_device = job_lib.on_default_device
     if mesh is not None:
         nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
-        place = functools.partial(sharding.place_rows, mesh=mesh)
+        to_device = functools.partial(sharding.place_rows, mesh=mesh)
     job = loop.Job(
         "verify",
         folder / "logs",
         folder / "checkpoints",
         heldout=[fakes.random_batch(99, rows=16)],
-        place=place,
+        to_device=to_device,
     )
     loop.fit(model, fakes.Stream(1, 4, rows=16, die_after=die_after), LOSS, CONFIG, job)
     lines = [json.loads(line) for line in (folder / "logs/verify.jsonl").read_text().splitlines()]
@@ -65,7 +67,7 @@ def alone(tmp_path_factory):
     return train(tmp_path_factory.mktemp("alone"), None)
 
 
-@pytest.mark.parametrize("config", MESHES, ids=shown)
+@pytest.mark.parametrize("config", MESHES, ids=sizes_of)
 def test_every_mesh_gives_the_same_losses_and_parameters(config, alone, tmp_path):
     losses_here, params = train(tmp_path, sharding.make_mesh(config))
     np.testing.assert_allclose(losses_here, alone[0], rtol=2e-5)
@@ -76,7 +78,7 @@ def test_every_mesh_gives_the_same_losses_and_parameters(config, alone, tmp_path
         )
 
 
-@pytest.mark.parametrize("config", MESHES, ids=shown)
+@pytest.mark.parametrize("config", MESHES, ids=sizes_of)
 def test_no_device_holds_more_than_its_share(config):
     mesh = sharding.make_mesh(config)
     params = sharding.place_parameters(
@@ -94,7 +96,7 @@ def test_a_job_goes_on_on_another_mesh(alone, tmp_path):
         train(tmp_path, sharding.make_mesh(MESHES[1]), die_after=3)
     losses_here, params = train(tmp_path, sharding.make_mesh(MESHES[3]))
     np.testing.assert_allclose(losses_here[-2:], alone[0][-2:], rtol=2e-5)
-    assert checkpoint.tree_id(params)
+    assert parameters.tree_id(params)
 
 
 def test_a_model_that_a_mesh_does_not_divide_is_refused_with_sizes():
@@ -123,10 +125,10 @@ def test_two_dimensions_over_one_axis_are_refused():
 
 
 @pytest.mark.parametrize(
-    "sizes, found", [((-1, 2, 2), (2, 2, 2)), ((2, -1, 1), (2, 4, 1)), ((-1, 1, 1), (8, 1, 1))]
+    "sizes, whole", [((-1, 2, 2), (2, 2, 2)), ((2, -1, 1), (2, 4, 1)), ((-1, 1, 1), (8, 1, 1))]
 )
-def test_minus_one_stands_for_what_is_left(sizes, found):
-    assert tuple(sharding.make_mesh(MeshConfig(*sizes)).shape.values()) == found
+def test_minus_one_stands_for_what_is_left(sizes, whole):
+    assert tuple(sharding.make_mesh(MeshConfig(*sizes)).shape.values()) == whole
 
 
 @pytest.mark.parametrize("sizes", [(2, 2, 1), (-1, 3, 1), (-1, -1, 1)])

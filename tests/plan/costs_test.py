@@ -3,7 +3,6 @@ peaks.
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +10,12 @@ import pytest
 from flax import nnx
 
 from verifier import config as config_lib
-from verifier.data.batches import Batch
+from verifier.data import batches
 from verifier.model.arch import Arch
 from verifier.model.transformer import Transformer
 from verifier.plan import costs, devices, programs
-from verifier.train import losses, step
+from verifier.train import step
+from verifier.train.losses import lm
 
 ARCH = Arch(
     512, layers=2, width=128, heads=8, kv_heads=4, head_width=16, mlp_width=256, context=128
@@ -33,15 +33,11 @@ def test_a_training_step_has_the_operations_that_the_compiler_counts(changes, re
     graph, params, constants = step.split_model(
         nnx.eval_shape(lambda: Transformer(arch, rngs=nnx.Rngs(0)))
     )
-    made, optimizer = step.compile_steps(
-        (graph, constants), functools.partial(losses.lm, vocab_size=500), config, 9, 0, ""
-    )
+    made, optimizer = step.compile_steps((graph, constants), lm.loss(500), config, 9, 0, "")
     state = step.TrainState(
         params, jax.eval_shape(optimizer.init, params), jax.ShapeDtypeStruct((), jnp.int32)
     )
-    batch = Batch(
-        *[jax.ShapeDtypeStruct((4, 64), kind) for kind in [jnp.int32] * 3 + [jnp.float32] * 3]
-    )
+    batch = batches.zeros(batches.BatchSpec(4, 64, lm.TARGETS))
     counted = programs.compiled(made.step.lower(state, batch)).cost_analysis()["flops"]
     assert costs.train_step(arch, config, ONE, 4).operations == pytest.approx(counted, rel=0.1)
 

@@ -16,6 +16,7 @@ from verifier.stages import sweep
 from verifier.tasks import sources
 from verifier.text.problem import Template
 from verifier.text.tokenizer import load_tokenizer
+from verifier.train.losses import lm
 
 
 @pytest.mark.parametrize("name", experiment.names())
@@ -84,10 +85,8 @@ def test_tiny_variants_of_fewer_examples_take_the_steps_of_the_base_which_takes_
         for each in sources.load_problems(base.data, 0)["train"]
     ]
     job = base.finetune
-    assert (
-        len(batches.BatchStream(examples, 0, job.batch_rows, job.row_tokens))
-        == tiny_ablations.FINETUNE_STEPS
-    )
+    spec = batches.BatchSpec(job.batch_rows, job.row_tokens, lm.TARGETS)
+    assert len(batches.BatchStream(examples, 0, spec)) == tiny_ablations.FINETUNE_STEPS
     themes = tiny_ablations.get_sweep()
     fewer = [
         *themes["train_problems"].values(),

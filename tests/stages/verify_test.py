@@ -82,7 +82,10 @@ class Tables:
 
 
 def plain(examples):
-    return [(each.name, *(field.tolist() for field in each[:4])) for each in examples]
+    return [
+        (each.name, each.tokens.tolist(), {key: a.tolist() for key, a in each.targets.items()})
+        for each in examples
+    ]
 
 
 @pytest.mark.parametrize("knobs", [{}, {"deduplicate": True}, {"samples_per_problem": 3}])
@@ -99,7 +102,8 @@ def test_examples_do_not_depend_on_the_order_in_which_problems_were_sampled(tmp_
     for each in first:
         name, j = each.name.split("/")
         assert each.tokens.tolist() == [1, ord(name), ord(name), 10 + int(j) // 2, 2]
-        assert np.unique(each.value_target[2:]).tolist() == [float((ord(name) + int(j)) % 3 == 0)]
+        label = float((ord(name) + int(j)) % 3 == 0)
+        assert np.unique(each.targets["value_target"][2:]).tolist() == [label]
 
 
 def test_labels_of_other_samples_are_refused(tmp_path):

@@ -12,7 +12,7 @@ from flax import nnx
 
 from tests.train import fakes
 from verifier import errors
-from verifier.train import checkpoint
+from verifier.train import checkpoint, parameters
 
 PARAMS = {
     "blocks": [{"kernel": jnp.arange(6.0).reshape(2, 3)}, {"kernel": jnp.ones((3,), jnp.bfloat16)}],
@@ -149,8 +149,8 @@ def test_a_changed_byte_is_named_and_the_checkpoint_not_used(tmp_path):
     )
     for path in (*files, tmp_path / "2.sums.json"):
         whole = path.read_bytes()
-        place = len(whole) // 2
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        middle = len(whole) // 2
+        path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
         with checkpoint.Checkpoints(tmp_path) as checkpoints:
             assert checkpoints.latest() == 2
             for read in (
@@ -192,17 +192,17 @@ def test_a_checkpoint_without_sums_was_not_finished(tmp_path):
 
 @pytest.mark.parametrize("name", ["_METADATA", "manifest.ocdbt", "_sharding"])
 def test_every_damaged_file_is_one_line_of_advice(tmp_path, name):
-    checkpoint.save_params(tmp_path / "params", PARAMS)
+    parameters.save_params(tmp_path / "params", PARAMS)
     (tmp_path / "params" / name).write_text('{"x')
     with pytest.raises(
         errors.CheckpointError,
         match=r"params (cannot be read \(.+\)|is no complete checkpoint); remove it and run",
     ):
-        checkpoint.load_params(tmp_path / "params", PARAMS)
+        parameters.load_params(tmp_path / "params", PARAMS)
 
 
 def test_truncated_parameters_are_told(tmp_path):
-    checkpoint.save_params(
+    parameters.save_params(
         tmp_path / "params", {"w": jnp.asarray(np.random.default_rng(0).normal(size=9000))}
     )
     largest = max(
@@ -214,7 +214,7 @@ def test_truncated_parameters_are_told(tmp_path):
         errors.CheckpointError,
         match=r"params cannot be read \(.+\); remove it and run its stage again",
     ):
-        checkpoint.load_params(tmp_path / "params", {"w": jnp.zeros(9000)})
+        parameters.load_params(tmp_path / "params", {"w": jnp.zeros(9000)})
 
 
 def test_a_lack_of_memory_is_no_fault_of_the_checkpoint(tmp_path, monkeypatch):
@@ -233,20 +233,20 @@ def test_params_of_a_module(tmp_path):
     model = fakes.Judge(seed=1)
     state = nnx.state(model, nnx.Param)
     (tmp_path / "tokenizer.json").write_text("{}")
-    checkpoint.save_params(tmp_path / "params", jax.tree.map(jnp.zeros_like, state))
-    checkpoint.save_params(tmp_path / "params", state)
+    parameters.save_params(tmp_path / "params", jax.tree.map(jnp.zeros_like, state))
+    parameters.save_params(tmp_path / "params", state)
     assert (tmp_path / "tokenizer.json").exists()
     other = nnx.eval_shape(lambda: fakes.Judge(seed=2))
-    nnx.update(other, checkpoint.load_params(tmp_path / "params", nnx.state(other, nnx.Param)))
-    assert checkpoint.tree_id(nnx.state(other, nnx.Param)) == checkpoint.tree_id(state)
+    nnx.update(other, parameters.load_params(tmp_path / "params", nnx.state(other, nnx.Param)))
+    assert parameters.tree_id(nnx.state(other, nnx.Param)) == parameters.tree_id(state)
     half = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), state)
     assert {
-        leaf.dtype for leaf in jax.tree.leaves(checkpoint.load_params(tmp_path / "params", half))
+        leaf.dtype for leaf in jax.tree.leaves(parameters.load_params(tmp_path / "params", half))
     } == {jnp.dtype(jnp.bfloat16)}
 
 
 def test_what_does_not_fit_is_told_by_name(tmp_path):
-    checkpoint.save_params(tmp_path / "params", {"a": jnp.ones((2, 3)), "b": {"c": jnp.ones(1)}})
+    parameters.save_params(tmp_path / "params", {"a": jnp.ones((2, 3)), "b": {"c": jnp.ones(1)}})
     with pytest.raises(
         errors.CheckpointError,
         match=(
@@ -254,12 +254,12 @@ def test_what_does_not_fit_is_told_by_name(tmp_path):
             r"missing"
         ),
     ):
-        checkpoint.load_params(tmp_path / "params", {"a": jnp.ones((2, 4)), "d": jnp.ones(1)})
+        parameters.load_params(tmp_path / "params", {"a": jnp.ones((2, 4)), "d": jnp.ones(1)})
     with pytest.raises(errors.CheckpointError, match="no such folder"):
-        checkpoint.load_params(tmp_path / "nowhere", PARAMS)
+        parameters.load_params(tmp_path / "nowhere", PARAMS)
     (tmp_path / "empty").mkdir()
     with pytest.raises(errors.CheckpointError, match="no complete checkpoint"):
-        checkpoint.load_params(tmp_path / "empty", PARAMS)
+        parameters.load_params(tmp_path / "empty", PARAMS)
 
 
 def test_tree_id_sees_values_names_types_and_shapes():
@@ -270,5 +270,5 @@ def test_tree_id_sees_values_names_types_and_shapes():
         {"a": base["a"].astype(jnp.int32), "b": base["b"]},
         {"a": base["a"].reshape(4), "b": base["b"]},
     ]
-    assert len({checkpoint.tree_id(tree) for tree in [base, *others]}) == 5
-    assert checkpoint.tree_id(base) == checkpoint.tree_id(jax.tree.map(np.asarray, base))
+    assert len({parameters.tree_id(tree) for tree in [base, *others]}) == 5
+    assert parameters.tree_id(base) == parameters.tree_id(jax.tree.map(np.asarray, base))

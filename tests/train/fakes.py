@@ -8,7 +8,8 @@ import numpy as np
 from flax import nnx
 
 from verifier.data.batches import Batch
-from verifier.train.losses import Term
+from verifier.data.examples import Target
+from verifier.train.losses.contract import Loss, Part, Term
 
 VOCAB = 11  # ids of text; VOCAB itself is the reserved id
 WIDTH = 8
@@ -69,20 +70,27 @@ class Table(nnx.Module):
         self.value = nnx.Param(jnp.zeros(VOCAB + 1))
 
 
-def table_loss(model, batch, *, dropout_rate, dropout_key, remat=False):
+def squared(model, batch, *, dropout_rate, dropout_key, remat):
     """Squared error of the table's values; dropout is taken no notice of."""
-    weight = jnp.asarray(batch.value_weight_BT)
-    error = (model.value[...][batch.tokens_BT] - batch.value_target_BT) ** 2
+    weight = jnp.asarray(batch.targets["value_weight"])
+    error = (model.value[...][batch.tokens_BT] - batch.targets["value_target"]) ** 2
     return {
-        "value": Term((weight * error).sum(), weight.sum(), 1.0),
+        "value": Term((weight * error).sum(), weight.sum()),
         "extra": Term(error.sum(), jnp.float32(error.size)),
     }
 
 
+def made_loss(terms, watch="loss"):
+    """A loss of one term "value" under value weights."""
+    targets = {"value_weight": Target(), "value_target": Target()}
+    return Loss(targets, {"value": Part(1.0, "value_weight")}, watch, terms)
+
+
+TABLE_LOSS = made_loss(squared)
+
+
 def random_batch(seed: int, rows: int = 4, length: int = 12, used: int = 10) -> Batch:
-    """Two segments a row: ground truth with language-model weights, then a sample with value
-    weights; padding behind them.
-    """
+    """Two segments a row, then padding: ground truth and a sample, each with its weights."""
     rng = np.random.default_rng(seed)
     segments = np.zeros((rows, length), np.int32)
     segments[:, : used // 2], segments[:, used // 2 : used] = 1, 2
@@ -93,20 +101,22 @@ def random_batch(seed: int, rows: int = 4, length: int = 12, used: int = 10) -> 
     value = ((segments == 2) & answer) * rng.uniform(0.5, 1.5, (rows, length))
     target = (segments == 2) * rng.integers(0, 2, (rows, 1))
     tokens = np.where(segments > 0, rng.integers(0, VOCAB, (rows, length)), 0).astype(np.int32)
+    targets = {"lm_weight": lm, "value_weight": value, "value_target": target}
     return Batch(
         tokens,
         segments,
         positions,
-        lm.astype(np.float32),
-        value.astype(np.float32),
-        target.astype(np.float32),
+        {key: array.astype(np.float32) for key, array in targets.items()},
     )
 
 
+def with_targets(batch: Batch, **targets) -> Batch:
+    """A batch with some of its targets replaced."""
+    return batch._replace(targets=batch.targets | targets)
+
+
 class Stream:
-    """`epochs` times the same number of random batches; raises in the middle where it is told to
-    die.
-    """
+    """`epochs` times `steps` random batches; raises in the middle where it is told to die."""
 
     def __init__(
         self,

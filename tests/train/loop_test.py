@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import json
 
 import jax
@@ -16,9 +15,12 @@ from tests.train import fakes
 from verifier import config as config_lib
 from verifier import errors
 from verifier.system import allocator, log
-from verifier.train import checkpoint, loop, losses, step
+from verifier.train import checkpoint, loop, parameters, step
+from verifier.train import job as job_lib
+from verifier.train.losses import value
+from verifier.train.losses.contract import Loss
 
-VALUE_LOSS = functools.partial(losses.verifier_joint, vocab_size=fakes.VOCAB, lm_weight=0.0)
+VALUE_LOSS = value.loss(fakes.VOCAB, lm_weight=0.0)
 CONFIG = config_lib.VerifyConfig(
     batch_rows=4, learning_rate=1e-2, warmup_share=0.2, checkpoint_every=3
 )
@@ -35,7 +37,7 @@ def lines(folder):
 
 
 def params_id(model):
-    return checkpoint.tree_id(nnx.state(model, nnx.Param))
+    return parameters.tree_id(nnx.state(model, nnx.Param))
 
 
 def changed(config, **fields):
@@ -73,7 +75,7 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path):
 def test_a_finished_job_only_reads_its_end(tmp_path):
     first, second = fakes.Table(), fakes.Table()
     for model in (first, second):
-        loop.fit(model, fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
+        loop.fit(model, fakes.Stream(1, 4), fakes.TABLE_LOSS, CONFIG, make_job(tmp_path))
     assert params_id(first) == params_id(second) and len(lines(tmp_path)) == 4
 
 
@@ -82,7 +84,9 @@ def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path, monkeyp
 
     def counted(model, batch, *, dropout_rate, dropout_key, remat):
         traces.append(len(traces))
-        return fakes.table_loss(model, batch, dropout_rate=dropout_rate, dropout_key=dropout_key)
+        return fakes.squared(
+            model, batch, dropout_rate=dropout_rate, dropout_key=dropout_key, remat=remat
+        )
 
     seen: list[int] = []
     advance = log.Progress.advance
@@ -95,7 +99,7 @@ def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path, monkeyp
     loop.fit(
         fakes.Table(),
         fakes.Stream(2, 4),
-        counted,
+        fakes.made_loss(counted),
         config,
         make_job(tmp_path, heldout=[fakes.random_batch(9)] * 2),
     )
@@ -109,10 +113,8 @@ def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path, monkeyp
     )
 
 
-def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp_path, monkeypatch):
-    """What lies free while an evaluation or a copy for a checkpoint takes memory would add to
-    it.
-    """
+def order_of_work(folder, monkeypatch):
+    """What a job of two epochs of five steps does: steps, evaluations, a checkpoint, and memory."""
     done: list[str] = []
 
     def noted(name, call):
@@ -122,6 +124,7 @@ def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp
         allocator, "keeping", lambda: contextlib.nullcontext(lambda: done.append("given back"))
     )
     monkeypatch.setattr(checkpoint.Checkpoints, "save", noted("saved", checkpoint.Checkpoints.save))
+    monkeypatch.setattr(jax, "device_get", noted("read", jax.device_get))
     compile_steps = step.compile_steps
 
     def compiled(*arguments):
@@ -131,14 +134,19 @@ def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp
         ), optimiser
 
     monkeypatch.setattr(step, "compile_steps", compiled)
-    config = changed(CONFIG, eval_every=5, checkpoint_every=0)
     loop.fit(
         fakes.Table(),
         fakes.Stream(2, 5),
-        fakes.table_loss,
-        config,
-        make_job(tmp_path, heldout=[fakes.random_batch(9)] * 2),
+        fakes.TABLE_LOSS,
+        changed(CONFIG, eval_every=5, checkpoint_every=0),
+        make_job(folder, heldout=[fakes.random_batch(9)] * 2),
     )
+    return done
+
+
+def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp_path, monkeypatch):
+    """What lies free while an evaluation or a checkpoint's copy takes memory would add to it."""
+    done = [name for name in order_of_work(tmp_path, monkeypatch) if name != "read"]
     settling = ["step", "given back"] * 3 + ["step"] * 2
     assert done == [*settling, *["given back", "evaluated", "evaluated", "given back"]] * 2 + [
         "given back",
@@ -147,20 +155,31 @@ def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp
     ]
 
 
+def test_an_accelerator_has_the_next_step_before_the_numbers_of_the_last_are_read(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "_in_host_memory", lambda: False)
+    done = order_of_work(tmp_path, monkeypatch)
+    steps = ["step", *["step", "read"] * 4, "read"]
+    assert done == [*steps, "evaluated", "evaluated", "read"] * 2 + ["saved"]
+
+
+def heldout_is(monkeypatch, losses):
+    """Makes the evaluations give these losses and nothing else."""
+    given = iter(losses)
+    monkeypatch.setattr(Loss, "total_of_means", lambda self, means: next(given))
+    monkeypatch.setattr(loop, "means", lambda terms: {})
+
+
 def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
-    values = iter([5.0, 4.0, 4.5, 4.2, 1.0])
-    monkeypatch.setattr(
-        loop,
-        "_means",
-        lambda terms, loss=True: {"loss": next(values), "value": 0.0} if loss else {},
-    )
+    heldout_is(monkeypatch, [5.0, 4.0, 4.5, 4.2, 1.0])
     at_step: dict[int, str] = {}
     save = checkpoint.Checkpoints.save
     monkeypatch.setattr(
         checkpoint.Checkpoints,
         "save",
         lambda self, done, params, *rest: (
-            at_step.update({done: checkpoint.tree_id(params)}),
+            at_step.update({done: parameters.tree_id(params)}),
             save(self, done, params, *rest),
         ),
     )
@@ -169,11 +188,11 @@ def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
     ended = loop.fit(
         model,
         fakes.Stream(1, 20),
-        fakes.table_loss,
+        fakes.TABLE_LOSS,
         config,
         make_job(tmp_path, heldout=[fakes.random_batch(9)]),
     )
-    assert ended == loop.Fitted(8, 4, True, {"loss": 4.0, "value": 0.0})
+    assert ended == loop.Fitted(8, 4, True, {"loss": 4.0})
     assert params_id(model) == at_step[4] != at_step[8]
     assert sorted(
         folder.name for folder in (tmp_path / "checkpoints").iterdir() if folder.is_dir()
@@ -182,7 +201,7 @@ def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
     more = loop.fit(
         again,
         fakes.Stream(1, 20),
-        fakes.table_loss,
+        fakes.TABLE_LOSS,
         config,
         make_job(tmp_path, heldout=[fakes.random_batch(9)]),
     )
@@ -192,31 +211,28 @@ def test_early_stopping_keeps_the_best(tmp_path, monkeypatch):
 
 def test_the_best_outlives_a_kill_and_a_refusal(tmp_path, monkeypatch):
     """Best at step 4, killed after 7 with a checkpoint at 6, gone on until patience ends at 8."""
-    values = iter([5.0, 4.0, 4.5, 4.2])
-    monkeypatch.setattr(
-        loop, "_means", lambda terms, loss=True: {"loss": next(values)} if loss else {}
-    )
+    heldout_is(monkeypatch, [5.0, 4.0, 4.5, 4.2])
     config = changed(CONFIG, eval_every=2, patience=2, keep_checkpoints=1, checkpoint_every=2)
     job = make_job(tmp_path, heldout=[fakes.random_batch(9)])
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(fakes.Table(), fakes.Stream(1, 20, die_after=7), fakes.table_loss, config, job)
+        loop.fit(fakes.Table(), fakes.Stream(1, 20, die_after=7), fakes.TABLE_LOSS, config, job)
     there = tmp_path / "checkpoints"
     assert sorted(folder.name for folder in there.iterdir() if folder.is_dir()) == ["4", "6"]
     with checkpoint.Checkpoints(there) as checkpoints:
-        best = checkpoint.tree_id(
+        best = parameters.tree_id(
             checkpoints.restore_params(4, nnx.state(fakes.Table(), nnx.Param))
         )
     with pytest.raises(errors.CheckpointError, match="learning_rate"):
         loop.fit(
             fakes.Table(),
             fakes.Stream(1, 20),
-            fakes.table_loss,
+            fakes.TABLE_LOSS,
             changed(config, learning_rate=0.5),
             job,
         )
     assert sorted(folder.name for folder in there.iterdir() if folder.is_dir()) == ["4", "6"]
     model = fakes.Table()
-    ended = loop.fit(model, fakes.Stream(1, 20), fakes.table_loss, config, job)
+    ended = loop.fit(model, fakes.Stream(1, 20), fakes.TABLE_LOSS, config, job)
     assert ended._replace(earlier_seconds=0.0) == loop.Fitted(8, 4, True, {"loss": 4.0})
     assert params_id(model) == best
     assert sorted(folder.name for folder in there.iterdir() if folder.is_dir()) == ["4", "8"]
@@ -227,12 +243,12 @@ def test_a_stream_of_other_data_is_told_with_the_folder(tmp_path):
         def restore(self, state):
             raise errors.UserError("the saved position has tokens=7")
 
-    loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
+    loop.fit(fakes.Table(), fakes.Stream(1, 4), fakes.TABLE_LOSS, CONFIG, make_job(tmp_path))
     with pytest.raises(
         errors.CheckpointError,
         match=r"checkpoints/4: the saved position has tokens=7 \(remove .*checkpoints\)",
     ):
-        loop.fit(fakes.Table(), Other(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
+        loop.fit(fakes.Table(), Other(1, 4), fakes.TABLE_LOSS, CONFIG, make_job(tmp_path))
 
 
 def test_a_position_of_another_order_is_named_before_settings_are_compared(tmp_path):
@@ -240,7 +256,7 @@ def test_a_position_of_another_order_is_named_before_settings_are_compared(tmp_p
         def state(self):
             return {"epoch": 0, **super().state()}
 
-    loop.fit(fakes.Table(), Older(1, 4), fakes.table_loss, CONFIG, make_job(tmp_path))
+    loop.fit(fakes.Table(), Older(1, 4), fakes.TABLE_LOSS, CONFIG, make_job(tmp_path))
     with pytest.raises(
         errors.CheckpointError,
         match=r"checkpoints is of a version that read examples in another order.* Remove it",
@@ -248,7 +264,7 @@ def test_a_position_of_another_order_is_named_before_settings_are_compared(tmp_p
         loop.fit(
             fakes.Table(),
             fakes.Stream(1, 4),
-            fakes.table_loss,
+            fakes.TABLE_LOSS,
             CONFIG,
             make_job(tmp_path, facts={"id": "other"}),
         )
@@ -257,9 +273,8 @@ def test_a_position_of_another_order_is_named_before_settings_are_compared(tmp_p
 def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     def broken(position, rows):
         batch = fakes.random_batch(position, rows=rows)
-        return batch._replace(
-            value_target_BT=batch.value_target_BT * np.float32(np.nan if position == 6 else 1)
-        )
+        target = batch.targets["value_target"] * np.float32(np.nan if position == 6 else 1)
+        return fakes.with_targets(batch, value_target=target)
 
     with pytest.raises(
         errors.Diverged,
@@ -271,7 +286,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
         loop.fit(
             fakes.Table(),
             fakes.Stream(1, 9, make=broken),
-            fakes.table_loss,
+            fakes.TABLE_LOSS,
             CONFIG,
             make_job(tmp_path),
         )
@@ -290,7 +305,7 @@ def test_checkpoints_of_other_settings_are_refused(tmp_path):
     loop.fit(
         fakes.Table(),
         fakes.Stream(1, 4),
-        fakes.table_loss,
+        fakes.TABLE_LOSS,
         CONFIG,
         make_job(tmp_path, facts={"start": "abc"}),
     )
@@ -301,31 +316,31 @@ def test_checkpoints_of_other_settings_are_refused(tmp_path):
         loop.fit(
             fakes.Table(),
             fakes.Stream(1, 4),
-            fakes.table_loss,
+            fakes.TABLE_LOSS,
             changed(CONFIG, learning_rate=0.5),
             make_job(tmp_path, facts={"start": "xyz"}),
         )
     loop.fit(
         fakes.Table(),
         fakes.Stream(1, 4),
-        fakes.table_loss,
+        fakes.TABLE_LOSS,
         changed(CONFIG, checkpoint_every=1),
         make_job(tmp_path, facts={"start": "abc"}),
     )
 
 
 def test_checkpoints_from_before_a_knob_was_there_go_on_under_its_default(tmp_path, monkeypatch):
-    ours = loop._settings
+    ours = job_lib.settings
     without = {"verify.steps", "beta2"}
     monkeypatch.setattr(
-        loop,
-        "_settings",
+        job_lib,
+        "settings",
         lambda *given: {name: value for name, value in ours(*given).items() if name not in without},
     )
     loop.fit(
         fakes.Table(),
         fakes.Stream(1, 4),
-        fakes.table_loss,
+        fakes.TABLE_LOSS,
         CONFIG,
         make_job(tmp_path, facts={"verify.steps": 0}),
     )
@@ -334,14 +349,14 @@ def test_checkpoints_from_before_a_knob_was_there_go_on_under_its_default(tmp_pa
         loop.fit(
             fakes.Table(),
             fakes.Stream(1, 4),
-            fakes.table_loss,
+            fakes.TABLE_LOSS,
             CONFIG,
             make_job(tmp_path, facts={"verify.steps": 9}),
         )
     ended = loop.fit(
         fakes.Table(),
         fakes.Stream(1, 4),
-        fakes.table_loss,
+        fakes.TABLE_LOSS,
         CONFIG,
         make_job(tmp_path, facts={"verify.steps": 0}),
     )
@@ -357,11 +372,6 @@ def test_checkpoints_from_before_a_knob_was_there_go_on_under_its_default(tmp_pa
             {},
             "no held-out batches; set data.heldout_problems or verify.patience=0",
         ),
-        (
-            changed(CONFIG, eval_every=1),
-            {"heldout": [fakes.random_batch(0)], "watch": "speed"},
-            "watch is 'speed'.*loss, extra, value",
-        ),
     ],
 )
 def test_what_cannot_work_is_said(tmp_path, config, fields, message):
@@ -369,9 +379,20 @@ def test_what_cannot_work_is_said(tmp_path, config, fields, message):
         loop.fit(
             fakes.Table(),
             fakes.Stream(1, 2),
-            fakes.table_loss,
+            fakes.TABLE_LOSS,
             config,
             make_job(tmp_path, **fields),
+        )
+
+
+def test_a_term_to_watch_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(errors.ConfigError, match="watch is 'speed'.*loss, extra, value"):
+        loop.fit(
+            fakes.Table(),
+            fakes.Stream(1, 2),
+            fakes.made_loss(fakes.squared, watch="speed"),
+            changed(CONFIG, eval_every=1),
+            make_job(tmp_path, heldout=[fakes.random_batch(0)]),
         )
 
 
@@ -380,13 +401,11 @@ def test_a_job_of_no_steps_is_refused(tmp_path):
         errors.ConfigError,
         match="verify: the stream has no batches; give it examples and epochs > 0",
     ):
-        loop.fit(fakes.Table(), fakes.Stream(0, 0), fakes.table_loss, CONFIG, make_job(tmp_path))
+        loop.fit(fakes.Table(), fakes.Stream(0, 0), fakes.TABLE_LOSS, CONFIG, make_job(tmp_path))
 
 
 def test_positive_control_a_label_that_one_token_shows(tmp_path):
-    """Token 3 in the sample says right, token 4 says wrong; the values after it must learn that in
-    a few steps.
-    """
+    """Token 3 in a sample says right, 4 says wrong; the values after it must learn that soon."""
 
     def labelled(position, rows):
         batch = fakes.random_batch(position, rows=rows)
@@ -395,9 +414,9 @@ def test_positive_control_a_label_that_one_token_shows(tmp_path):
         tokens = np.where(
             batch.tokens_BT == 3, 5, np.where(batch.tokens_BT == 4, 5, batch.tokens_BT)
         )
-        return batch._replace(
-            tokens_BT=np.where(cue, np.where(right, 3, 4), tokens).astype(np.int32),
-            value_target_BT=np.where(batch.segment_ids_BT == 2, right, 0).astype(np.float32),
+        return fakes.with_targets(
+            batch._replace(tokens_BT=np.where(cue, np.where(right, 3, 4), tokens).astype(np.int32)),
+            value_target=np.where(batch.segment_ids_BT == 2, right, 0).astype(np.float32),
         )
 
     config = changed(CONFIG, learning_rate=3e-2)
@@ -419,5 +438,7 @@ def test_positive_control_a_label_that_one_token_shows(tmp_path):
 def test_a_job_knows_files_by_what_is_in_them_not_by_where_they_lie(tmp_path):
     for kind, knob in ((config_lib.VerifyConfig, "weights"), (config_lib.PretrainConfig, "corpus")):
         job = make_job(tmp_path, facts={"inputs": {"x": "abc"}})
-        one, other = (loop._settings(kind(**{knob: where}), job, 3) for where in ("/a", "/b"))
+        one, other = (
+            job_lib.settings(kind(**{knob: where}), job, "loss", 3) for where in ("/a", "/b")
+        )
         assert one == other and one["inputs.x"] == "abc"

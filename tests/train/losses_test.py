@@ -1,6 +1,8 @@
-"""The losses against hand-written numpy, their masks by gradient, and what must not change them."""
+"""What every loss must keep, as one table; then each against hand-written numpy."""
 
 from __future__ import annotations
+
+import json
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +11,61 @@ import pytest
 from flax import nnx
 
 from tests.train import fakes
-from verifier.train import cross_entropy, losses
+from verifier import config as config_lib
+from verifier.data import batches
+from verifier.data.examples import Example, Target
+from verifier.train import cross_entropy, loop
+from verifier.train.losses import lm, sums, value
+from verifier.train.losses.contract import Loss, Part
 
-BATCH = fakes.random_batch(1)
+HOW = {"dropout_rate": 0.0, "dropout_key": None, "remat": False}
+
+
+def imitation_terms(model, batch, *, dropout_rate, dropout_key, remat):
+    hidden_BTD = sums.hidden_states(model, batch, dropout_rate, dropout_key, remat)
+    logp_BTV = jax.nn.log_softmax(hidden_BTD @ model.output_rows().T)
+    ids_BTC, weight_BT = batch.targets["teacher_ids"], batch.targets["teacher_weight"]
+    logp_BTC = jnp.take_along_axis(logp_BTV, jnp.asarray(ids_BTC) % logp_BTV.shape[-1], axis=-1)
+    each_BT = -(batch.targets["teacher_chances"] * logp_BTC).sum(-1)
+    return {"imitation": sums.weighted(each_BT, jnp.asarray(weight_BT))}
+
+
+# A loss that is not of this project, with C = 2 alternatives of a teacher: all that it takes.
+IMITATION = Loss(
+    targets={
+        "teacher_ids": Target(np.int32, (2,)),
+        "teacher_chances": Target(np.float32, (2,)),
+        "teacher_weight": Target(),
+    },
+    parts={"imitation": Part(1.0, "teacher_weight")},
+    watch="imitation",
+    terms=imitation_terms,
+)
+LOSSES = {
+    "lm": (lm.loss(fakes.VOCAB), fakes.Decoder),
+    "value": (value.loss(fakes.VOCAB), fakes.Judge),
+    "value_bce": (value.loss(fakes.VOCAB, "bce", 0.5), fakes.Judge),
+    "value_alone": (value.loss(fakes.VOCAB, lm_weight=0.0), fakes.Judge),
+    "imitation": (IMITATION, fakes.Decoder),
+}
+every_loss = pytest.mark.parametrize(("loss", "made"), list(LOSSES.values()), ids=list(LOSSES))
+
+
+def full_batch():
+    """Random rows with the targets of all losses of the table."""
+    batch, rng = fakes.random_batch(1), np.random.default_rng(2)
+    shape = batch.tokens_BT.shape
+    real = (batch.segment_ids_BT > 0) & (batch.positions_BT % 2 == 1)
+    chances = rng.dirichlet([1, 1], shape).astype(np.float32)
+    return fakes.with_targets(
+        batch,
+        teacher_ids=rng.integers(0, fakes.VOCAB, (*shape, 2)).astype(np.int32),
+        teacher_chances=chances,
+        teacher_weight=(real * rng.uniform(0.5, 1.5, shape)).astype(np.float32),
+    )
+
+
+BATCH = full_batch()
 
 
 def hidden_of(model, batch):
@@ -19,117 +73,11 @@ def hidden_of(model, batch):
     return np.asarray(backbone.hidden(batch.tokens_BT, batch.positions_BT, batch.segment_ids_BT))
 
 
-def compiled(loss, model, **options):
-    """loss(batch) -> its terms, as one program: one after the other its operations take far longer
-    to compile.
-    """
-    graph, params = nnx.split(model)
-    run = jax.jit(
-        lambda params, batch: loss(
-            nnx.merge(graph, params), batch, vocab_size=fakes.VOCAB, **options
-        )
-    )
+def compiled(loss, model):
+    """batch -> the loss's terms, as one program, which compiles far sooner than its operations."""
+    graphdef, params = nnx.split(model)
+    run = jax.jit(lambda params, batch: loss.terms(nnx.merge(graphdef, params), batch, **HOW))
     return lambda batch: run(params, batch)
-
-
-def naive_lm(model, batch):
-    """Sum of weight * -log p(next token), one position after the other, softmax over the ids of
-    text alone.
-    """
-    logits = np.asarray(model.logits(hidden_of(model, batch)), np.float64)[..., : fakes.VOCAB]
-    loss = 0.0
-    for b, t in np.argwhere(batch.lm_weight_BT > 0):
-        row = logits[b, t]
-        loss -= batch.lm_weight_BT[b, t] * (
-            row[batch.tokens_BT[b, t + 1]] - np.log(np.exp(row).sum())
-        )
-    return loss
-
-
-# in one piece, and one position of the 4 rows at a time
-@pytest.mark.parametrize("chunk_logits", [2**24, 200])
-def test_lm_is_the_naive_sum(monkeypatch, chunk_logits):
-    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
-    model = fakes.Decoder()
-    terms = compiled(losses.lm, model)(BATCH)
-    np.testing.assert_allclose(terms["lm"].sum, naive_lm(model, BATCH), rtol=1e-5)
-    np.testing.assert_allclose(terms["lm"].weight, BATCH.lm_weight_BT.sum(), rtol=1e-6)
-    assert (
-        terms["lm_share"].sum == (BATCH.lm_weight_BT > 0).sum() and terms["lm_share"].weight == 40
-    )
-
-
-def test_chunks_change_no_gradient(monkeypatch):
-    graph, params = nnx.split(fakes.Decoder())
-
-    def loss(params):
-        return losses.lm(nnx.merge(graph, params), BATCH, vocab_size=fakes.VOCAB)["lm"].sum
-
-    whole = jax.jit(jax.grad(loss))(params)
-    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", 200)
-    for a, b in zip(
-        jax.tree.leaves(whole),
-        jax.tree.leaves(jax.jit(jax.grad(lambda params: loss(params)))(params)),
-        strict=True,
-    ):
-        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
-
-
-def test_chunks_of_masked_positions_are_skipped(monkeypatch):
-    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", 1)  # chunks of one position of every row
-    ran, plain = [], cross_entropy.logits
-
-    def counted(hidden, output):
-        jax.debug.callback(lambda: ran.append(1))
-        return plain(hidden, output)
-
-    monkeypatch.setattr(cross_entropy, "logits", counted)
-    graph, params = nnx.split(fakes.Decoder())
-
-    def loss(params):
-        return losses.lm(nnx.merge(graph, params), BATCH, vocab_size=fakes.VOCAB)["lm"].sum
-
-    for run in (loss, jax.grad(loss)):  # the gradient computes no logits a second time
-        ran.clear()
-        jax.block_until_ready(run(params))
-        jax.effects_barrier()
-        assert len(ran) == (BATCH.lm_weight_BT > 0).sum(axis=1).max() == 2
-
-
-def test_reserved_id_is_outside_the_softmax():
-    model = fakes.Decoder()
-    before = losses.lm(model, BATCH, vocab_size=fakes.VOCAB)["lm"].sum
-    model.embed[...] = model.embed[...].at[fakes.VOCAB].set(50.0)
-    assert losses.lm(model, BATCH, vocab_size=fakes.VOCAB)["lm"].sum == before
-    assert losses.lm(model, BATCH, vocab_size=fakes.VOCAB + 1)["lm"].sum != before
-
-
-@pytest.mark.parametrize("kind", ["mse", "bce"])
-def test_value_loss_is_the_naive_sum(kind):
-    model = fakes.Judge()
-    terms = compiled(losses.verifier_joint, model, value_loss=kind, lm_weight=0.5)(BATCH)
-    values = np.asarray(model.values(hidden_of(model, BATCH)), np.float64)
-    target = BATCH.value_target_BT
-    chance = 1 / (1 + np.exp(-values))
-    each = {
-        "mse": (values - target) ** 2,
-        "bce": -(target * np.log(chance) + (1 - target) * np.log(1 - chance)),
-    }[kind]
-    np.testing.assert_allclose(terms["value"].sum, (BATCH.value_weight_BT * each).sum(), rtol=1e-5)
-    guess = {"mse": values, "bce": chance}[kind]
-    right = ((guess > 0.5) == (target > 0.5)) * BATCH.value_weight_BT
-    np.testing.assert_allclose(terms["value_accuracy"].sum, right.sum(), rtol=1e-5)
-    by = losses.divisors(BATCH)
-    expected = (
-        terms["value"].sum / BATCH.value_weight_BT.sum()
-        + 0.5 * naive_lm(model.backbone, BATCH) / BATCH.lm_weight_BT.sum()
-    )
-    np.testing.assert_allclose(losses.total(terms, by), expected, rtol=1e-5)
-
-
-def test_unknown_value_loss_is_named():
-    with pytest.raises(ValueError, match="'hinge'.*mse, bce"):
-        losses.verifier_joint(fakes.Judge(), BATCH, vocab_size=fakes.VOCAB, value_loss="hinge")
 
 
 class Given(nnx.Module):
@@ -145,73 +93,240 @@ class Given(nnx.Module):
         return self.inner.output_rows()
 
 
-@pytest.mark.parametrize("chunk_logits", [2**24, 200])
-def test_gradient_is_zero_exactly_where_the_mask_is(monkeypatch, chunk_logits):
-    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
+# What every loss must keep.
 
-    def loss(hidden, lm_weight, value):
+
+@every_loss
+def test_a_loss_declares_what_it_reads_and_gives(loss, made):
+    class Noted(dict):
+        def __getitem__(self, key):
+            read.add(key)
+            return super().__getitem__(key)
+
+    read: set[str] = set()
+    terms = loss.terms(made(), BATCH._replace(targets=Noted(BATCH.targets)), **HOW)
+    assert read == loss.targets.keys()
+    assert loss.parts.keys() <= terms.keys() and loss.watch in {"loss", *terms}
+    assert {part.weight for part in loss.parts.values()} <= read
+    spec = batches.BatchSpec(*BATCH.tokens_BT.shape, loss.targets)
+    for key, array in batches.zeros(spec).targets.items():
+        given = BATCH.targets[key]
+        assert array.shape == given.shape and array.dtype == given.dtype
+
+
+def at_hidden(loss, made, hidden):
+    """The loss's terms from hidden states that are given."""
+    model = Given(hidden)
+    if made is fakes.Judge:
         judge = fakes.Judge()
-        judge.backbone = Given(hidden)
-        terms = losses.verifier_joint(judge, BATCH, vocab_size=fakes.VOCAB, lm_weight=lm_weight)
-        return losses.total(
-            {name: term for name, term in terms.items() if value or name != "value"},
-            losses.divisors(BATCH),
-        )
-
-    start = jnp.asarray(hidden_of(fakes.Judge(), BATCH))
-    for lm_weight, value, weight in [
-        (0.0, True, BATCH.value_weight_BT),
-        (1.0, False, BATCH.lm_weight_BT),
-    ]:
-        moved = np.abs(
-            np.asarray(jax.jit(jax.grad(loss), static_argnums=(1, 2))(start, lm_weight, value))
-        ).max(-1)
-        assert ((moved > 0) == (weight > 0)).all()
+        judge.backbone, model = model, judge
+    return loss.terms(model, BATCH, **HOW)
 
 
 @pytest.mark.parametrize("chunk_logits", [2**24, 200])
-def test_padding_says_nothing(monkeypatch, chunk_logits):
+@every_loss
+def test_gradient_is_zero_exactly_where_the_weight_is(monkeypatch, loss, made, chunk_logits):
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
+    start = jnp.asarray(hidden_of(made(), BATCH))
+    for name, part in loss.parts.items():
+        slope_of = jax.jit(jax.grad(lambda at, name=name: at_hidden(loss, made, at)[name].sum))
+        moved = np.abs(np.asarray(slope_of(start))).max(-1) > 0
+        assert (moved == (BATCH.targets[part.weight] > 0)).all()
+
+
+@pytest.mark.parametrize("chunk_logits", [2**24, 200])
+@every_loss
+def test_what_has_no_weight_may_be_infinite(monkeypatch, loss, made, chunk_logits):
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
+    start = hidden_of(made(), BATCH)
+    weighted = sum(BATCH.targets[part.weight] for part in loss.parts.values()) > 0
+    terms_of = jax.jit(lambda hidden: at_hidden(loss, made, hidden))
+    assert terms_of(start) == terms_of(np.where(weighted[..., None], start, np.inf))
+
+
+@pytest.mark.parametrize("chunk_logits", [2**24, 200])
+@every_loss
+def test_padding_says_nothing(monkeypatch, loss, made, chunk_logits):
     monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
     padding = BATCH.segment_ids_BT == 0
+    weights = {part.weight for part in loss.parts.values()}
+
+    def spoilt(key, array):
+        if key in weights:
+            return array
+        wrong = np.nan if array.dtype == np.float32 else fakes.VOCAB
+        return np.where(padding.reshape(*padding.shape, *[1] * (array.ndim - 2)), wrong, array)
+
     other = BATCH._replace(
         tokens_BT=np.where(padding, fakes.VOCAB, BATCH.tokens_BT),
         positions_BT=np.where(padding, 7, BATCH.positions_BT),
-        value_target_BT=np.where(padding, np.nan, BATCH.value_target_BT),
+        targets={key: spoilt(key, array) for key, array in BATCH.targets.items()},
     )
-    loss = compiled(losses.verifier_joint, fakes.Judge())
-    assert loss(BATCH) == loss(other)
+    terms_of = compiled(loss, made())
+    assert terms_of(BATCH) == terms_of(other)
 
 
-def test_row_order_and_number_of_rows_change_nothing():
-    loss = compiled(losses.verifier_joint, fakes.Judge())
+@every_loss
+def test_terms_of_the_micro_batches_add_up_to_those_of_the_batch(loss, made):
+    terms_of = compiled(loss, made())
+    rows = [jax.tree.map(lambda array, n=n: array[n : n + 1], BATCH) for n in range(4)]
+    added = jax.tree.map(lambda *each: sum(each), *map(terms_of, rows))
+    by = loss.divisors(BATCH)
+    whole = terms_of(BATCH)
+    for one, other in zip(jax.tree.leaves(added), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    of_rows = sum(float(loss.total(terms_of(row), by)) for row in rows)
+    np.testing.assert_allclose(of_rows, loss.total(whole, by), rtol=1e-5)
+    means = {name: float(term.sum / term.weight) for name, term in whole.items()}
+    np.testing.assert_allclose(loss.total_of_means(means), loss.total(whole, by), rtol=1e-5)
+
+
+@every_loss
+def test_row_order_and_empty_rows_change_nothing(loss, made):
+    terms_of = compiled(loss, made())
     turned = jax.tree.map(lambda array: array[::-1], BATCH)
     padded = jax.tree.map(lambda array: np.concatenate([array, np.zeros_like(array)]), BATCH)
+    wanted = loss.total(terms_of(BATCH), loss.divisors(BATCH))
     for other in (turned, padded):
-        np.testing.assert_allclose(
-            losses.total(loss(other), losses.divisors(other)),
-            losses.total(loss(BATCH), losses.divisors(BATCH)),
-            rtol=1e-6,
-        )
+        total = loss.total(terms_of(other), loss.divisors(other))
+        np.testing.assert_allclose(total, wanted, rtol=1e-6)
+
+
+@every_loss
+def test_a_batch_without_weights_has_no_loss_and_no_nan(loss, made):
+    empty = jax.tree.map(np.zeros_like, BATCH)
+    assert loss.total(compiled(loss, made())(empty), loss.divisors(empty)) == 0
+    assert loss.total_of_means({}) == 0
+
+
+def test_a_new_loss_trains_from_its_examples_to_its_log(tmp_path):
+    """Streams, steps and the loop take it as it is."""
+    rng = np.random.default_rng(0)
+
+    def example(length):
+        targets = {
+            "teacher_ids": np.full((length, 2), [3, 4], np.int32),
+            "teacher_chances": np.full((length, 2), [0.75, 0.25], np.float32),
+            "teacher_weight": np.ones(length, np.float32),
+        }
+        return Example(rng.integers(0, fakes.VOCAB, length).astype(np.int32), targets)
+
+    examples = [example(length) for length in rng.integers(2, 8, 40)]
+    spec = batches.BatchSpec(4, 16, IMITATION.targets)
+    stream = batches.BatchStream(examples, 0, spec, steps=30)
+    heldout = list(batches.BatchStream(examples[:8], 0, spec))
+    config = config_lib.TrainConfig(batch_rows=4, learning_rate=0.1, patience=9, accumulate=2)
+    job = loop.Job("new", tmp_path / "logs", tmp_path / "checkpoints", heldout=heldout)
+    ended = loop.fit(fakes.Decoder(), stream, IMITATION, config, job)
+    least = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    assert least < ended.heldout["imitation"] < least + 0.2
+    lines = [json.loads(line) for line in (tmp_path / "logs/new.jsonl").read_text().splitlines()]
+    assert lines[0]["imitation"] == pytest.approx(lines[0]["loss"])
+    assert "heldout_imitation" in lines[-1]
+
+
+# Each against hand-written numpy.
+
+
+def naive_lm(model, batch):
+    """Sum of weight * -log p(next token), one position after the other, over the ids of text."""
+    logits = np.asarray(model.logits(hidden_of(model, batch)), np.float64)[..., : fakes.VOCAB]
+    weight_BT, loss = batch.targets["lm_weight"], 0.0
+    for b, t in np.argwhere(weight_BT > 0):
+        row = logits[b, t]
+        loss -= weight_BT[b, t] * (row[batch.tokens_BT[b, t + 1]] - np.log(np.exp(row).sum()))
+    return loss
+
+
+# in one piece, and one position of the 4 rows at a time
+@pytest.mark.parametrize("chunk_logits", [2**24, 200])
+def test_lm_is_the_naive_sum(monkeypatch, chunk_logits):
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
+    model, weight_BT = fakes.Decoder(), BATCH.targets["lm_weight"]
+    terms = compiled(lm.loss(fakes.VOCAB), model)(BATCH)
+    np.testing.assert_allclose(terms["lm"].sum, naive_lm(model, BATCH), rtol=1e-5)
+    np.testing.assert_allclose(terms["lm"].weight, weight_BT.sum(), rtol=1e-6)
+    assert terms["lm_share"].sum == (weight_BT > 0).sum() and terms["lm_share"].weight == 40
+
+
+def lm_sum(graphdef, vocab_size=fakes.VOCAB):
+    """Parameters -> the sum of the language-model loss."""
+    loss = lm.loss(vocab_size)
+    return lambda params: loss.terms(nnx.merge(graphdef, params), BATCH, **HOW)["lm"].sum
+
+
+def test_chunks_change_no_gradient(monkeypatch):
+    graphdef, params = nnx.split(fakes.Decoder())
+    whole = jax.jit(jax.grad(lm_sum(graphdef)))(params)
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", 200)
+    chunked = jax.jit(jax.grad(lm_sum(graphdef)))(params)
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(chunked), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+
+
+def test_chunks_of_masked_positions_are_skipped(monkeypatch):
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", 1)  # chunks of one position of every row
+    ran, plain = [], cross_entropy.logits
+
+    def counted(hidden, output):
+        jax.debug.callback(lambda: ran.append(1))
+        return plain(hidden, output)
+
+    monkeypatch.setattr(cross_entropy, "logits", counted)
+    graphdef, params = nnx.split(fakes.Decoder())
+    loss = lm_sum(graphdef)
+    for run in (loss, jax.grad(loss)):  # the gradient computes no logits a second time
+        ran.clear()
+        jax.block_until_ready(run(params))
+        jax.effects_barrier()
+        assert len(ran) == (BATCH.targets["lm_weight"] > 0).sum(axis=1).max() == 2
+
+
+def test_reserved_id_is_outside_the_softmax():
+    model = fakes.Decoder()
+    graphdef, before = nnx.split(model)
+    model.embed[...] = model.embed[...].at[fakes.VOCAB].set(50.0)
+    _, after = nnx.split(model)
+    assert lm_sum(graphdef)(before) == lm_sum(graphdef)(after)
+    assert lm_sum(graphdef)(before) != lm_sum(graphdef, fakes.VOCAB + 1)(after)
+
+
+@pytest.mark.parametrize("kind", ["mse", "bce"])
+def test_value_loss_is_the_naive_sum(kind):
+    model, loss = fakes.Judge(), value.loss(fakes.VOCAB, kind, 0.5)
+    terms = compiled(loss, model)(BATCH)
+    values = np.asarray(model.values(hidden_of(model, BATCH)), np.float64)
+    weight, target = BATCH.targets["value_weight"], BATCH.targets["value_target"]
+    chance = 1 / (1 + np.exp(-values))
+    each = {
+        "mse": (values - target) ** 2,
+        "bce": -(target * np.log(chance) + (1 - target) * np.log(1 - chance)),
+    }[kind]
+    np.testing.assert_allclose(terms["value"].sum, (weight * each).sum(), rtol=1e-5)
+    guess = {"mse": values, "bce": chance}[kind]
+    right = ((guess > 0.5) == (target > 0.5)) * weight
+    np.testing.assert_allclose(terms["value_accuracy"].sum, right.sum(), rtol=1e-5)
+    expected = (
+        terms["value"].sum / weight.sum()
+        + 0.5 * naive_lm(model.backbone, BATCH) / BATCH.targets["lm_weight"].sum()
+    )
+    np.testing.assert_allclose(loss.total(terms, loss.divisors(BATCH)), expected, rtol=1e-5)
+
+
+def test_unknown_value_loss_is_named():
+    with pytest.raises(ValueError, match="'hinge'.*mse, bce"):
+        value.loss(fakes.VOCAB, "hinge")
 
 
 def test_solution_level_reads_the_last_token_alone():
     last = (BATCH.segment_ids_BT == 2) & (BATCH.positions_BT == 4)
-    batch = BATCH._replace(value_weight_BT=last.astype(np.float32))
+    batch = fakes.with_targets(BATCH, value_weight=last.astype(np.float32))
     judge = fakes.Judge()
     values = np.asarray(judge.values(hidden_of(judge, batch)))[last]
-    terms = compiled(losses.verifier_joint, judge)(batch)
-    np.testing.assert_allclose(
-        terms["value"].sum / terms["value"].weight,
-        ((values - batch.value_target_BT[last]) ** 2).mean(),
-        rtol=1e-6,
-    )
-    assert terms["value"].weight == 4
-
-
-def test_a_batch_without_weights_has_no_loss_and_no_nan():
-    empty = jax.tree.map(np.zeros_like, BATCH)
-    terms = compiled(losses.verifier_joint, fakes.Judge())(empty)
-    assert losses.total(terms, losses.divisors(empty)) == 0
+    term = compiled(value.loss(fakes.VOCAB), judge)(batch)["value"]
+    error = (values - batch.targets["value_target"][last]) ** 2
+    np.testing.assert_allclose(term.sum / term.weight, error.mean(), rtol=1e-6)
+    assert term.weight == 4
 
 
 def test_a_masked_target_may_be_any_id():
@@ -221,6 +336,6 @@ def test_a_masked_target_may_be_any_id():
     )
     weight = jnp.asarray([[1.0, 1.0, 0.0]])
     both = jax.jit(jax.value_and_grad(cross_entropy.cross_entropy, (0, 1)), static_argnums=4)
-    value, slopes = both(hidden, output, jnp.asarray([[1, 2, 5]]), weight, 5)
+    first, slopes = both(hidden, output, jnp.asarray([[1, 2, 5]]), weight, 5)
     other, _ = both(hidden, output, jnp.asarray([[1, 2, 0]]), weight, 5)
-    assert float(value) == float(other) and all(np.isfinite(slope).all() for slope in slopes)
+    assert float(first) == float(other) and all(np.isfinite(slope).all() for slope in slopes)

@@ -1,6 +1,4 @@
-"""Batches made ahead: their order, their own positions, errors in their place, a thread that
-ends.
-"""
+"""Batches made ahead: their order, their own positions, errors in turn, a thread that ends."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ def test_batches_come_in_order_with_positions_of_their_own():
     with contextlib.closing(prefetch.ahead(stream, lambda batch: batch, most=3)) as batches:
         for n, ready in enumerate(batches, start=1):
             wanted = fakes.random_batch(n)
-            np.testing.assert_array_equal(ready.placed.tokens_BT, wanted.tokens_BT)
+            np.testing.assert_array_equal(ready.on_device.tokens_BT, wanted.tokens_BT)
             assert ready.position == {"position": n} and ready.tokens == 40
             deadline = time.monotonic() + 5
             # the stream itself runs ahead
@@ -48,13 +46,13 @@ def test_an_error_comes_where_its_batch_would_have_come():
     assert taken == 4 and not names()
 
 
-def test_a_batch_that_cannot_be_placed_is_told_too():
-    def place(batch):
+def test_a_batch_that_the_device_cannot_hold_is_told_too():
+    def full(batch):
         raise MemoryError("no room on the device")
 
     with (
         pytest.raises(MemoryError, match="no room"),
-        contextlib.closing(prefetch.ahead(fakes.Stream(1, 2), place)) as batches,
+        contextlib.closing(prefetch.ahead(fakes.Stream(1, 2), full)) as batches,
     ):
         next(batches)
 

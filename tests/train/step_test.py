@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import numpy as np
@@ -15,73 +14,72 @@ from tests.train import fakes
 from verifier import config as config_lib
 from verifier.model import keys
 from verifier.model.transformer import Arch, Transformer
-from verifier.train import losses, step
+from verifier.train import step
+from verifier.train.losses import lm, value
+from verifier.train.losses.contract import Term
 
-LOSS = functools.partial(losses.verifier_joint, vocab_size=fakes.VOCAB)
-VALUE_LOSS = functools.partial(LOSS, lm_weight=0.0)
+LOSS = value.loss(fakes.VOCAB)
+VALUE_LOSS = value.loss(fakes.VOCAB, lm_weight=0.0)
 CONFIG = config_lib.VerifyConfig(batch_rows=4, learning_rate=1e-2, warmup_share=0.2)
 
 
-def compiled(
-    config, loss=LOSS, place=lambda params: params, seed=0, job="verify", made=fakes.Judge
-):
+def compiled(config, loss=LOSS, put=lambda params: params, seed=0, job="verify", made=fakes.Judge):
     """The programs of a small job, and how to make its first state."""
     graph, _, constants = step.split_model(made())
     programs, optimizer = step.compile_steps((graph, constants), loss, config, 3, seed, job)
 
     def start():
         _, params, _ = step.split_model(made())
-        return step.first_state(place(params), optimizer)
+        return step.first_state(put(params), optimizer)
 
     return programs, start
 
 
 def test_dropout_differs_by_step_and_micro_batch_and_not_by_run():
-    """One row for ever and rate 0: only dropout can make two steps, or two micro-batches of a step,
-    differ.
-    """
+    """One row for ever and rate 0: dropout alone can make two steps or micro-batches differ."""
     programs, start = compiled(
         dataclasses.replace(CONFIG, dropout=0.5, learning_rate=0.0, accumulate=2), VALUE_LOSS
     )
     batch = jax.tree.map(lambda array: np.repeat(array, 2, axis=0), fakes.random_batch(0, rows=1))
-    found = []
+    losses = []
     for _ in range(2):
         state, run = start(), []
         for _ in range(3):
             state, numbers = programs.step(state, batch)
             run.append(float(numbers["loss"]))
-        found.append(run)
-    assert found[0] == found[1] and len(set(found[0])) == 3
+        losses.append(run)
+    assert losses[0] == losses[1] and len(set(losses[0])) == 3
     key = jax.random.fold_in(keys.key_of(0, "verify"), 0)
     row = jax.tree.map(lambda array: array[:1], batch)
     terms_of = jax.jit(
-        lambda m: VALUE_LOSS(
-            fakes.Judge(), row, dropout_rate=0.5, dropout_key=jax.random.fold_in(key, m)
+        lambda m: VALUE_LOSS.terms(
+            fakes.Judge(),
+            row,
+            dropout_rate=0.5,
+            dropout_key=jax.random.fold_in(key, m),
+            remat=False,
         )
     )
     each = [terms_of(m) for m in (0, 1)]
     sums = [float(terms["value"].sum) for terms in each]
     assert sums[0] != sums[1]
-    by = losses.divisors(batch)
+    by = VALUE_LOSS.divisors(batch)
     np.testing.assert_allclose(
-        found[0][0], sum(float(losses.total(terms, by)) for terms in each), rtol=1e-5
+        losses[0][0], sum(float(VALUE_LOSS.total(terms, by)) for terms in each), rtol=1e-5
     )
 
 
-def dropping_loss(model, batch, *, dropout_rate, dropout_key, remat=False):
+def dropping(model, batch, *, dropout_rate, dropout_key, remat):
     """A table's squared error over what dropout leaves of it."""
     kept = jax.random.bernoulli(dropout_key, 1 - dropout_rate, batch.tokens_BT.shape)
-    weight = batch.value_weight_BT * kept
-    return {
-        "value": losses.Term(
-            (weight * (model.value[...][batch.tokens_BT] - 1) ** 2).sum(), weight.sum(), 1.0
-        )
-    }
+    weight = batch.targets["value_weight"] * kept
+    error = (model.value[...][batch.tokens_BT] - 1) ** 2
+    return {"value": Term((weight * error).sum(), weight.sum())}
 
 
 def test_dropout_differs_by_job_and_by_all_bits_of_the_seed():
     config, batch = dataclasses.replace(CONFIG, dropout=0.5), fakes.random_batch(0)
-    found = []
+    losses = []
     for seed, job in (
         (0, "verify"),
         (0, "finetune"),
@@ -90,15 +88,17 @@ def test_dropout_differs_by_job_and_by_all_bits_of_the_seed():
         (2**62, "verify"),
         (0, "verify"),
     ):
-        programs, start = compiled(config, dropping_loss, seed=seed, job=job, made=fakes.Table)
-        found.append(float(programs.step(start(), batch)[1]["loss"]))
-    assert found[0] == found[-1] and len(set(found)) == 5
+        programs, start = compiled(
+            config, fakes.made_loss(dropping), seed=seed, job=job, made=fakes.Table
+        )
+        losses.append(float(programs.step(start(), batch)[1]["loss"]))
+    assert losses[0] == losses[-1] and len(set(losses)) == 5
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_batch_that_rows_are_missing_from_weighs_by_those_it_has(accumulate):
     programs, start = compiled(
-        dataclasses.replace(CONFIG, accumulate=accumulate), fakes.table_loss, made=fakes.Table
+        dataclasses.replace(CONFIG, accumulate=accumulate), fakes.TABLE_LOSS, made=fakes.Table
     )
     half = fakes.random_batch(0, rows=2)
     full = jax.tree.map(lambda array: np.concatenate([array, array]), half)
@@ -111,42 +111,42 @@ def test_a_batch_that_rows_are_missing_from_weighs_by_those_it_has(accumulate):
 
 
 def test_accumulation_equals_one_batch_and_compiles_once():
-    found = []
+    ended = []
     mesh = jax.sharding.NamedSharding(
         jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)),
         jax.sharding.PartitionSpec(),
     )
-    for accumulate, place in [
+    for accumulate, put in [
         (1, lambda params: params),
         (2, lambda params: jax.device_put(params, mesh)),
     ]:
         programs, start = compiled(
-            dataclasses.replace(CONFIG, accumulate=accumulate, clip_norm=0.1), place=place
+            dataclasses.replace(CONFIG, accumulate=accumulate, clip_norm=0.1), put=put
         )
         state = start()
         # Rows with very different weights: averaging micro-batches in place of summing them would
         # show.
         batch = fakes.random_batch(3)
-        batch = batch._replace(
-            value_weight_BT=batch.value_weight_BT * np.asarray([[1], [0], [8], [0.1]], np.float32)
-        )
+        weight = batch.targets["value_weight"] * np.asarray([[1], [0], [8], [0.1]], np.float32)
+        batch = fakes.with_targets(batch, value_weight=weight)
         state, first = programs.step(state, batch)
         first_norm = float(first["gradient_norm"])
         for _ in range(2):
             state, numbers = programs.step(state, batch)
         assert programs.step._cache_size() == 1  # steps 2 and 3 reuse the program of step 1
-        found.append((state.params, float(numbers["loss"]), float(numbers["gradient_norm"])))
-    np.testing.assert_allclose(found[0][1:], found[1][1:], rtol=1e-5)
+        ended.append((state.params, float(numbers["loss"]), float(numbers["gradient_norm"])))
+    np.testing.assert_allclose(ended[0][1:], ended[1][1:], rtol=1e-5)
     graph, params, _ = step.split_model(fakes.Judge())
-    plain = jax.jit(
-        jax.grad(
-            lambda params: losses.total(
-                LOSS(nnx.merge(graph, params), batch), losses.divisors(batch)
-            )
+
+    def whole(params):
+        terms = LOSS.terms(
+            nnx.merge(graph, params), batch, dropout_rate=0.0, dropout_key=None, remat=False
         )
-    )(params)
+        return LOSS.total(terms, LOSS.divisors(batch))
+
+    plain = jax.jit(jax.grad(whole))(params)
     np.testing.assert_allclose(first_norm, optax.global_norm(plain), rtol=1e-5)
-    for a, b in zip(jax.tree.leaves(found[0][0]), jax.tree.leaves(found[1][0]), strict=True):
+    for a, b in zip(jax.tree.leaves(ended[0][0]), jax.tree.leaves(ended[1][0]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
@@ -159,7 +159,7 @@ def one_step(dtype: str, remat: bool = False):
     """State and numbers after a step of a real, tiny decoder."""
     graph, params, constants = step.split_model(Transformer(ARCH, rngs=nnx.Rngs(0), dtype=dtype))
     config = config_lib.TrainConfig(batch_rows=4, learning_rate=1e-2, dropout=0.3, remat=remat)
-    loss = functools.partial(losses.lm, vocab_size=fakes.VOCAB)
+    loss = lm.loss(fakes.VOCAB)
     programs, optimizer = step.compile_steps((graph, constants), loss, config, 3, 0, "verify")
     return programs.step(step.first_state(params, optimizer), fakes.random_batch(3))
 

@@ -1,14 +1,15 @@
 """Packed batches in an order that any host can work out alone, resumable between any two of them.
 
-Numpy only; knows no model.
+Numpy alone.
 """
 
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,32 +17,35 @@ import numpy as np
 from verifier.data.examples import (
     Example,
     LabelledSamples,
-    LazyExamples,
+    Target,
     encode_problem,
     lm_example,
     verifier_example,
 )
+from verifier.data.order import Mixed, mix, shuffled
 from verifier.data.packing import fitting, pack_lengths
 from verifier.errors import ConfigError, DataError
 
 __all__ = [
     "Batch",
+    "BatchSpec",
     "BatchStream",
     "Example",
     "LabelledSamples",
     "Mixed",
+    "Shard",
     "Supervision",
     "encode_problem",
     "lm_example",
     "mix",
-    "pack",
     "supervision",
     "verifier_example",
+    "zeros",
 ]
 
 
 class Batch(NamedTuple):
-    """B packed rows of T tokens; padding has segment 0 and weight 0.
+    """B packed rows of T tokens; padding has segment 0 and targets of 0.
 
     tokens        a a a b b . .
     segment_ids   1 1 1 2 2 0 0
@@ -51,121 +55,65 @@ class Batch(NamedTuple):
     tokens_BT: np.ndarray  # int32
     segment_ids_BT: np.ndarray  # int32
     positions_BT: np.ndarray  # int32
-    lm_weight_BT: np.ndarray  # float32, see Example
-    value_weight_BT: np.ndarray  # float32
-    value_target_BT: np.ndarray  # float32
+    targets: dict[str, np.ndarray]  # [B, T, ...] by key, those that the job's loss reads
+
+
+class BatchSpec(NamedTuple):
+    """What arrays a job's batches are made of."""
+
+    batch_rows: int  # over all hosts
+    row_tokens: int
+    targets: Mapping[str, Target]  # as the loss declares them
+
+
+def zeros(spec: BatchSpec) -> Batch:
+    """A batch of padding alone; all batches have its shapes and types."""
+    shape = (spec.batch_rows, spec.row_tokens)
+    targets = {
+        key: np.zeros((*shape, *target.shape), target.dtype) for key, target in spec.targets.items()
+    }
+    tokens, segment_ids, positions = np.zeros((3, *shape), np.int32)
+    return Batch(tokens, segment_ids, positions, targets)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Which part of the rows of every batch a host gets: part number `index` of `count`."""
+
+    index: int = 0
+    count: int = 1
+
+
+_ALL = Shard()
 
 
 class Supervision(NamedTuple):
-    """How many tokens there are and how many of them a loss looks at: a share near 1 or 0 betrays a
-    wrong mask.
-    """
+    """How many tokens there are, and how many of them a loss looks at."""
 
     tokens: int
-    lm_tokens: int
-    value_tokens: int
-    lm_share: float
-    value_share: float
+    weighted: dict[str, int]  # tokens with a weight above 0, by the key of the weights
+
+    def share(self, key: str) -> float:
+        """The share of tokens with a weight: one near 1 or 0 betrays a wrong mask."""
+        return self.weighted.get(key, 0) / max(self.tokens, 1)
 
 
-def supervision(examples: Sequence[Example] | Batch) -> Supervision:
-    """Counts supervised tokens of examples or of a batch (padding left out)."""
+def supervision(examples: Sequence[Example] | Batch, keys: Collection[str]) -> Supervision:
+    """Counts supervised tokens of examples or of a batch (padding left out).
+
+    Args:
+        examples: what is counted.
+        keys: of the targets that are weights.
+    """
     if isinstance(examples, Batch):
         tokens = int((examples.segment_ids_BT > 0).sum())
-        lm_tokens, value_tokens = (
-            int((examples.lm_weight_BT > 0).sum()),
-            int((examples.value_weight_BT > 0).sum()),
-        )
-    else:
-        counts = [
-            (
-                len(example.tokens),
-                np.count_nonzero(example.lm_weight),
-                np.count_nonzero(example.value_weight),
-            )
-            for example in examples
-        ]
-        tokens, lm_tokens, value_tokens = (
-            int(column.sum()) for column in np.asarray(counts, np.int64).reshape(-1, 3).T
-        )
-    return Supervision(
-        tokens, lm_tokens, value_tokens, lm_tokens / max(tokens, 1), value_tokens / max(tokens, 1)
-    )
-
-
-def pack(examples: Sequence[Example], row_tokens: int) -> list[list[Example]]:
-    """Rows of examples: first fit in the given order; examples longer than a row are left out,
-    counted and named in a warning.
-
-    Raises:
-        DataError: no example fits.
-    """
-    kept = fitting(
-        [len(example.tokens) for example in examples],
-        [example.name for example in examples],
-        row_tokens,
-    )
-    rows = pack_lengths([len(examples[place].tokens) for place in kept], row_tokens)
-    return [[examples[kept[place]] for place in row] for row in rows]
-
-
-class Mixed(LazyExamples):
-    """Every sample, `partners` by turns, followed by one ground-truth example; holds no example
-    that its two parts do not hold.
-    """
-
-    def __init__(
-        self, samples: Sequence[Example], ground_truth: Sequence[Example], partners: np.ndarray
-    ) -> None:
-        self._samples, self._ground_truth, self._partners = samples, ground_truth, partners
-
-    def __len__(self) -> int:
-        return 2 * len(self._partners)
-
-    def _made(self, place: int) -> Example:
-        pair, second = divmod(place, 2)
-        return (
-            self._ground_truth[int(self._partners[pair])]
-            if second
-            else self._samples[pair % len(self._samples)]
-        )
-
-
-def mix(
-    samples: Sequence[Example], ground_truth: Sequence[Example], seed: int, passes: int = 1
-) -> Sequence[Example]:
-    """Every sample followed by one ground-truth example (Cobbe et al. 2021, section 4.2: an equal
-    mix, ground truth upsampled).
-
-    Ground truth is used evenly: all of it in a seeded order, then all of it again in another, until
-    every sample has its partner, in each of the passes over the samples.
-
-    Raises:
-        DataError: there are samples, but no ground truth.
-    """
-    if samples and not ground_truth:
-        raise DataError(
-            f"{len(samples):,} samples, but no ground truth to mix them with; give some or set "
-            "verify.lm_weight=0"
-        )
-    pairs = passes * len(samples)
-    partners = [
-        shuffled(len(ground_truth), seed, turn)
-        for turn in range(-(-pairs // max(len(ground_truth), 1)))
-    ]
-    return Mixed(
-        samples,
-        ground_truth,
-        np.concatenate(partners)[:pairs] if partners else np.zeros(0, np.int64),
-    )
-
-
-def shuffled(count: int, seed: int, turn: int) -> np.ndarray:
-    """A permutation that depends on (count, seed, turn) alone; from raw Philox words, which no
-    version of numpy changes.
-    """
-    words = np.random.Philox(key=np.array([seed % 2**64, turn], np.uint64)).random_raw(count)
-    return np.argsort(words, kind="stable")
+        return Supervision(tokens, {key: int((examples.targets[key] > 0).sum()) for key in keys})
+    tokens, weighted = 0, dict.fromkeys(keys, 0)
+    for example in examples:  # each made once
+        tokens += len(example.tokens)
+        for key in weighted.keys() & example.targets.keys():
+            weighted[key] += int(np.count_nonzero(example.targets[key]))
+    return Supervision(tokens, weighted)
 
 
 class BatchStream:
@@ -175,12 +123,10 @@ class BatchStream:
         self,
         examples: Sequence[Example],
         seed: int,
-        batch_rows: int,
-        row_tokens: int,
+        spec: BatchSpec,
         epochs: float = 1.0,
         steps: int = 0,
-        process_index: int = 0,
-        process_count: int = 1,
+        shard: Shard = _ALL,
     ) -> None:
         """Packs every epoch once, to know the number of steps.
 
@@ -191,42 +137,36 @@ class BatchStream:
             examples: all of them, the same on every host.
             seed: with the number of the epoch it gives the order; each epoch is packed anew in its
                 order.
-            batch_rows: rows of a batch over all hosts. The last batch of all is filled up with
-                empty rows.
-            row_tokens: tokens of a row; longer examples are left out with a warning.
+            spec: of a batch over all hosts. The last batch of all is filled up with empty rows;
+                examples longer than a row are left out with a warning.
             epochs: may be a fraction: 0.5 gives half of the first epoch's rows (rounded up).
             steps: so many full batches, from as many epochs as they take, whatever `epochs` says;
                 0: by `epochs`.
-            process_index: this host, which gets its slice of the rows of every batch.
-            process_count: how many hosts there are.
+            shard: of this host, which gets its part of the rows of every batch.
 
         Raises:
-            DataError: no examples, or none that fits.
+            DataError: no examples, none that fits, or one with a target that `spec` lacks.
             ConfigError: batch_rows that the hosts cannot share evenly, or negative epochs.
         """
-        self.process_index, self.process_count = process_index, process_count
         if not examples:
             raise DataError("there are no examples to train on; expected at least one")
-        if batch_rows < 1 or batch_rows % self.process_count:
+        if spec.batch_rows < 1 or spec.batch_rows % shard.count:
             raise ConfigError(
-                f"batch_rows={batch_rows} cannot be shared by {self.process_count} processes; "
-                "set a multiple of that"
+                f"batch_rows={spec.batch_rows} cannot be shared by {shard.count} processes; set a "
+                "multiple of that"
             )
         if epochs < 0:
             raise ConfigError(f"epochs={epochs} is negative; expected 0 or more")
-        # each made once
-        lengths, names = zip(
-            *((len(example.tokens), example.name) for example in examples), strict=True
-        )
-        self._kept = np.asarray(fitting(lengths, names, row_tokens))
-        self._lengths = np.asarray(lengths)[self._kept]
+        self.spec, self.shard = spec, shard
         self._examples, self._seed = examples, seed
-        self.batch_rows, self.row_tokens = batch_rows, row_tokens
+        lengths, names = zip(*(self._read(example) for example in examples), strict=True)
+        self._kept = np.asarray(fitting(lengths, names, spec.row_tokens))
+        self._lengths = np.asarray(lengths)[self._kept]
         self._packed: tuple[int, list[list[int]]] = (-1, [])
-        # the rows from the very start to the end of each epoch
+        # The rows from the very start to the end of each epoch.
         self._ends = self._count_rows(epochs, steps)
-        behind = [-(-end // batch_rows) for end in self._ends]
-        # the step of an epoch's last row ends it
+        behind = [-(-end // spec.batch_rows) for end in self._ends]
+        # The step of an epoch's last row ends it.
         self.steps_per_epoch = [end - start for start, end in itertools.pairwise([0, *behind])]
         self._done = 0
 
@@ -241,8 +181,8 @@ class BatchStream:
     def __next__(self) -> Batch:
         if self._done >= len(self):
             raise StopIteration
-        share = self.batch_rows // self.process_count
-        first = self._done * self.batch_rows + self.process_index * share
+        share = self.spec.batch_rows // self.shard.count
+        first = self._done * self.spec.batch_rows + self.shard.index * share
         rows = [self._row(number) for number in range(first, min(first + share, self._ends[-1]))]
         self._done += 1
         return self._batch(rows, share)
@@ -265,19 +205,26 @@ class BatchStream:
                 )
         self._done = int(state["batches"])
 
+    def _read(self, example: Example) -> tuple[int, str]:
+        """Tokens and name of an example, whose targets must be among those of the batches."""
+        if not example.targets.keys() <= self.spec.targets.keys():
+            raise DataError(
+                f"example {example.name or '(no name)'} has targets {', '.join(example.targets)}; "
+                f"the loss reads {', '.join(self.spec.targets)}"
+            )
+        return len(example.tokens), example.name
+
     def _identity(self) -> dict[str, int]:
         return {
             "seed": self._seed,
-            "batch_rows": self.batch_rows,
-            "row_tokens": self.row_tokens,
+            "batch_rows": self.spec.batch_rows,
+            "row_tokens": self.spec.row_tokens,
             "examples": len(self._examples),
             "tokens": int(self._lengths.sum()),
         }
 
     def _count_rows(self, epochs: float, steps: int) -> list[int]:
-        """The number of rows up to the end of each epoch, of the last one up to where the job
-        ends.
-        """
+        """Rows up to the end of each epoch, of the last one up to where the job ends."""
         whole = math.floor(epochs)
         shares = (
             itertools.repeat(1.0)
@@ -286,11 +233,10 @@ class BatchStream:
         )
         ends = [0]
         for epoch, share in enumerate(shares):
-            # The small number keeps 0.1 of 30 rows at 3, where floating point says
-            # 3.0000000000000004.
+            # The small number keeps 0.1 of 30 rows at 3: in floating point it is a little more.
             ends.append(ends[-1] + math.ceil(share * len(self._rows_of(epoch)) - 1e-9))
-            if steps and ends[-1] >= steps * self.batch_rows:
-                ends[-1] = steps * self.batch_rows
+            if steps and ends[-1] >= steps * self.spec.batch_rows:
+                ends[-1] = steps * self.spec.batch_rows
                 break
         return ends[1:]
 
@@ -303,24 +249,23 @@ class BatchStream:
         """The examples of each row of an epoch; the last epoch asked for is kept."""
         if self._packed[0] != epoch:
             order = shuffled(len(self._kept), self._seed, epoch)
-            places = self._kept[order].tolist()
-            rows = pack_lengths(self._lengths[order].tolist(), self.row_tokens)
-            self._packed = (epoch, [[places[place] for place in row] for row in rows])
+            indices = self._kept[order].tolist()
+            rows = pack_lengths(self._lengths[order].tolist(), self.spec.row_tokens)
+            self._packed = (epoch, [[indices[n] for n in row] for row in rows])
         return self._packed[1]
 
     def _batch(self, rows: Sequence[Sequence[int]], count: int) -> Batch:
-        shape = (count, self.row_tokens)
-        batch = Batch(*np.zeros((3, *shape), np.int32), *np.zeros((3, *shape), np.float32))
-        for row, places in enumerate(rows):
+        """A batch of `count` rows from the indices of the examples of the first ones."""
+        batch = zeros(self.spec._replace(batch_rows=count))
+        for row, indices in enumerate(rows):
             start = 0
-            for segment, place in enumerate(places, start=1):
-                example = self._examples[place]
+            for segment, index in enumerate(indices, start=1):
+                example = self._examples[index]
                 here = slice(start, start + len(example.tokens))
                 batch.tokens_BT[row, here] = example.tokens
                 batch.segment_ids_BT[row, here] = segment
                 batch.positions_BT[row, here] = np.arange(len(example.tokens))
-                batch.lm_weight_BT[row, here] = example.lm_weight
-                batch.value_weight_BT[row, here] = example.value_weight
-                batch.value_target_BT[row, here] = example.value_target
+                for key, target in example.targets.items():
+                    batch.targets[key][row, here] = target
                 start = here.stop
         return batch

@@ -1,6 +1,6 @@
-"""Token sequences with what each position is to learn: the masks of the two losses.
+"""Token sequences with what a loss is to learn at each position.
 
-Knows no batch and no device.
+`lm_example` and `verifier_example` fill the targets of `train.losses.lm` and `train.losses.value`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,15 @@ from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.tokenizer import Tokenizer
 
 
+class Target(NamedTuple):
+    """The arrays of one key of `targets`: [T, *shape] of an example, [B, T, *shape] of a batch."""
+
+    dtype: type[np.generic] = np.float32
+    shape: tuple[int, ...] = ()  # of a position
+
+
 class Example(NamedTuple):
-    """One sequence of T tokens and its weights in the losses.
+    """One sequence of T tokens and its targets.
 
     position       0   1   2   3   4
     tokens         q   q   s   s   end
@@ -30,9 +37,8 @@ class Example(NamedTuple):
     """
 
     tokens: np.ndarray  # int32 [T]
-    lm_weight: np.ndarray  # float32 [T], of the loss of predicting tokens[t + 1] from position t
-    value_weight: np.ndarray  # float32 [T], of the loss of the value read after token t
-    value_target: np.ndarray  # float32 [T]
+    # by key, as a loss names them; a key that is missing has 0 at every position
+    targets: Mapping[str, np.ndarray]
     name: str = ""  # what a message calls it, such as a problem's id
 
 
@@ -46,6 +52,8 @@ def lm_example(
     name: str = "",
 ) -> Example:
     """A ground-truth solution for the language-model loss (Cobbe et al. 2021, section 4.1).
+
+    Its target "lm_weight" weighs the loss of predicting tokens[t + 1] from position t.
 
     Args:
         prompt_ids: start ids and the prompt.
@@ -66,9 +74,7 @@ def lm_example(
     predicted[first:] = 1 if loss_on_forced else ~np.asarray(forced, bool)
     if loss_on_question:
         predicted[:first] = 1
-    lm_weight = np.append(predicted[1:], np.float32(0))
-    nothing = np.zeros(len(tokens), np.float32)
-    return Example(tokens, lm_weight, nothing, nothing, name)
+    return Example(tokens, {"lm_weight": np.append(predicted[1:], np.float32(0))}, name)
 
 
 def verifier_example(
@@ -82,8 +88,10 @@ def verifier_example(
     loss_on_forced: bool,
     name: str = "",
 ) -> Example:
-    """A sampled solution for the value loss (Cobbe et al. 2021, section 4.2): the label is the
-    target at every solution token.
+    """A sampled solution for the value loss (Cobbe et al. 2021, section 4.2).
+
+    Its target "value_weight" weighs the loss of the value read after token t; "value_target" is the
+    label at every solution token.
 
     Args:
         prompt_ids: start ids and the prompt; never in the loss.
@@ -119,38 +127,36 @@ def verifier_example(
     value_weight, value_target = np.zeros((2, len(tokens)), np.float32)
     value_weight[first:] = counted
     value_target[first:] = float(correct)
-    return Example(tokens, np.zeros(len(tokens), np.float32), value_weight, value_target, name)
+    targets = {"value_weight": value_weight, "value_target": value_target}
+    return Example(tokens, targets, name)
 
 
 class LazyExamples(Sequence[Example]):
-    """Examples that are made when they are asked for; who derives from it says how many there are
-    and makes the one at a place.
-    """
+    """Examples that are made when they are asked for: a subclass has their number and makes one."""
 
     @overload
-    def __getitem__(self, place: int) -> Example: ...
+    def __getitem__(self, index: int) -> Example: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Example]: ...
-    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
-        places = range(len(self))[place]
-        return (
-            self._made(places) if isinstance(places, int) else [self._made(each) for each in places]
-        )
+    def __getitem__(self, index: slice) -> Sequence[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+        chosen = range(len(self))[index]
+        return self._made(chosen) if isinstance(chosen, int) else [self._made(n) for n in chosen]
 
     @abc.abstractmethod
-    def _made(self, place: int) -> Example:
-        """The example at a place from 0 on."""
+    def _made(self, index: int) -> Example:
+        """The example of an index from 0 on."""
 
 
 class LabelledSamples(LazyExamples):
-    """The examples of a table of samples, each made when it is asked for: of 750,000 samples the
-    tokens alone are held, 4 bytes each.
+    """The examples of a table of samples, each made when it is asked for.
+
+    Of 750,000 samples the tokens alone are held, 4 bytes each.
     """
 
     def __init__(
         self,
         samples: pa.Table,
-        places: Sequence[int] | np.ndarray,
+        rows: Sequence[int] | np.ndarray,
         correct: Sequence[bool] | np.ndarray,
         prompts: Mapping[str, Sequence[int]],
         **how: Any,
@@ -159,17 +165,13 @@ class LabelledSamples(LazyExamples):
 
         Args:
             samples: problem_id, sample_id, tokens, forced.
-            places: rows of the table that are examples, in their order.
+            rows: of the table that are examples, in their order.
             correct: label of each of these.
             prompts: start ids and prompt, by problem.
             how: level, normalise and loss_on_forced of `verifier_example`.
         """
-        self._places, self._correct, self._prompts, self._how = (
-            np.asarray(places, np.int64),
-            np.asarray(correct, bool),
-            prompts,
-            how,
-        )
+        self._rows, self._correct = np.asarray(rows, np.int64), np.asarray(correct, bool)
+        self._prompts, self._how = prompts, how
         self._problem_ids, self._sample_ids = samples["problem_id"], samples["sample_id"]
         tokens, forced = (samples[name].combine_chunks() for name in ("tokens", "forced"))
         self._starts = tokens.offsets.to_numpy()
@@ -183,17 +185,17 @@ class LabelledSamples(LazyExamples):
         self._forced_starts = forced.offsets.to_numpy()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._rows)
 
-    def _made(self, place: int) -> Example:
-        row = int(self._places[place])
+    def _made(self, index: int) -> Example:
+        row = int(self._rows[index])
         key = self._problem_ids[row].as_py()
         count = self._starts[row + 1] - self._starts[row]
         tokens = self._tokens[self._starts[row] : self._starts[row + 1]]
         forced = self._forced[self._forced_starts[row] : self._forced_starts[row] + count]
         name = f"{key}/{self._sample_ids[row].as_py()}"
         return verifier_example(
-            self._prompts[key], tokens, forced, bool(self._correct[place]), **self._how, name=name
+            self._prompts[key], tokens, forced, bool(self._correct[index]), **self._how, name=name
         )
 
 

@@ -1,6 +1,6 @@
 """Puts examples of different lengths into rows of one length.
 
-Knows only lengths; the same input gives the same rows everywhere.
+Lengths are all it is given; the same ones give the same rows everywhere.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from verifier.errors import DataError
 
-# rows that may still be filled: keeps packing linear in time, and examples near their place in the
-# order
+# Rows that may still be filled: few, so that packing is linear in time and moves no example far.
 OPEN_ROWS = 64
 NAMED = 20  # too long examples that a warning names
 
@@ -25,22 +24,22 @@ def pack_lengths(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
         row_tokens: tokens of a row.
 
     Returns:
-        The places of the examples of each row; every place stands in exactly one row. Rows are in
+        The indices of the examples of each row; every index stands in exactly one row. Rows are in
         order of their first example.
     """
     rows: list[list[int]] = []
     room: list[int] = []  # of the open rows, oldest first
     opened: list[list[int]] = []
-    for place, length in enumerate(lengths):
+    for index, length in enumerate(lengths):
         for slot, left in enumerate(room):
             if length <= left:
-                opened[slot].append(place)
+                opened[slot].append(index)
                 room[slot] = left - length
                 if left == length:  # full
                     del room[slot], opened[slot]
                 break
         else:
-            row = [place]
+            row = [index]
             rows.append(row)
             if length < row_tokens:
                 room.append(row_tokens - length)
@@ -51,8 +50,9 @@ def pack_lengths(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
 
 
 def rooms(first: int) -> Iterator[int]:
-    """Lengths that anything is padded to: first, 3/2 of it, twice it, 3 times, 4 times, 6 times,
-    ...: few, since each is compiled once.
+    """Lengths that anything is padded to: first, 3/2 of it, twice it, 3 times, 4 times, 6 times...
+
+    They are few, since each is compiled once.
     """
     return itertools.chain.from_iterable(
         (first << n, first * 3 // 2 << n) for n in itertools.count()
@@ -60,20 +60,22 @@ def rooms(first: int) -> Iterator[int]:
 
 
 def doubled_room(first: int, length: int) -> int:
-    """The first of first, twice it, 4 times, ... that holds `length`: half as many as `rooms`,
-    where padding costs little.
+    """The first of first, twice it, 4 times, ... that holds `length`.
+
+    These are half as many as `rooms`, for where padding costs little.
     """
     return next(room for room in itertools.islice(rooms(first), 0, None, 2) if room >= length)
 
 
 def fitting(lengths: Sequence[int], names: Sequence[str], row_tokens: int) -> list[int]:
-    """The places of the examples that fit a row; the others are dropped whole, counted and named in
-    one warning.
+    """The indices of the examples that fit a row.
+
+    The others are dropped whole, counted and named in one warning.
 
     Raises:
         DataError: none fits.
     """
-    kept = [place for place, length in enumerate(lengths) if length <= row_tokens]
+    kept = [index for index, length in enumerate(lengths) if length <= row_tokens]
     if len(kept) == len(lengths):
         return kept
     longest = max(lengths)
@@ -82,8 +84,8 @@ def fitting(lengths: Sequence[int], names: Sequence[str], row_tokens: int) -> li
             f"all {len(lengths):,} examples are longer than row_tokens={row_tokens} (they have "
             f"{min(lengths)} to {longest} tokens); set row_tokens (and model.context) higher"
         )
-    dropped = [place for place, length in enumerate(lengths) if length > row_tokens]
-    long = list(dict.fromkeys(names[place] or f"number {place}" for place in dropped))
+    dropped = [index for index, length in enumerate(lengths) if length > row_tokens]
+    long = list(dict.fromkeys(names[index] or f"number {index}" for index in dropped))
     more = f" and {len(long) - NAMED:,} more" if len(long) > NAMED else ""
     logging.getLogger(__name__).warning(
         "%s of %s examples are left out, never cut: they are longer than row_tokens=%d "

@@ -16,7 +16,8 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from verifier.config import MeshConfig
-from verifier.data.batches import Batch
+from verifier.data import batches
+from verifier.data.batches import Batch, BatchSpec
 from verifier.decode import lowering, memory, steps
 from verifier.decode import score as score_lib
 from verifier.decode.prompt_blocks import BLOCK_ROWS
@@ -104,12 +105,11 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Stage:
             (graph, constants), loss, config, 1000, subject.config.seed, job.name
         )
         rows = NamedSharding(mesh, sharding.ROWS)
-        shape = (config.batch_rows, config.row_tokens)
-        batch: Any = [
-            jax.ShapeDtypeStruct(shape, kind, sharding=rows)
-            for kind in [jnp.int32] * 3 + [jnp.float32] * 3
-        ]
-        return found, step.state_shapes(params, optimizer, mesh), Batch(*batch)
+        zeros = batches.zeros(BatchSpec(config.batch_rows, config.row_tokens, loss.targets))
+        batch = jax.tree.map(
+            lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=rows), zeros
+        )
+        return found, step.state_shapes(params, optimizer, mesh), batch
 
     def measure(layers: int) -> dict[str, Size]:
         found, state, batch = made(layers)

@@ -35,7 +35,7 @@ from verifier.system import checksums
 from verifier.tables.manifests import MANIFEST
 from verifier.text.problem import Template
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
-from verifier.train import checkpoint
+from verifier.train import parameters
 
 _EXPORTED = ("verify.value_loss", "model.dtype")  # settings that a verifier's scores depend on
 
@@ -83,8 +83,8 @@ def save(
         The model's id.
     """
     params = nnx.state(model, nnx.Param)
-    checkpoint.save_params(folder / "params", params)
-    name = checkpoint.tree_id(params)
+    parameters.save_params(folder / "params", params)
+    name = parameters.tree_id(params)
     head = (
         {"head": "reserved_logit" if isinstance(model.head, ReservedLogitHead) else "linear"}
         if isinstance(model, Verifier)
@@ -172,7 +172,7 @@ def load(
     if mesh is not None:
         sharding.check(arch_from_dict(found.manifest["arch"]), mesh)
         wanted = sharding.place_parameters(wanted, mesh, rules)
-    nnx.update(found.model, checkpoint.load_params(folder / "params", wanted))
+    nnx.update(found.model, parameters.load_params(folder / "params", wanted))
     return found
 
 

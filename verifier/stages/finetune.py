@@ -5,7 +5,6 @@ is asked for (Cobbe et al. 2021, section 4.1).
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +27,8 @@ from verifier.tasks import sources
 from verifier.text.problem import Problem
 from verifier.text.split import HELDOUT, TRAIN
 from verifier.text.tokenizer import Tokenizer
-from verifier.train import losses, step
+from verifier.train.losses import lm
+from verifier.train.losses.contract import Loss
 
 
 def stage(problems: Stage, place: str = "") -> Stage:
@@ -115,9 +115,9 @@ def make_generator(
     log.say(f"{context.what()}: generator {name} saved in {folder}")
 
 
-def language_model(config: config_lib.Config, vocab_size: int) -> step.Loss:
+def language_model(config: config_lib.Config, vocab_size: int) -> Loss:
     """What pretrain and finetune make smaller."""
-    return functools.partial(losses.lm, vocab_size=vocab_size)
+    return lm.loss(vocab_size)
 
 
 def _corpus(config: config_lib.PretrainConfig, tokenizer: Tokenizer) -> list[batches.Example]:

@@ -20,6 +20,7 @@ from verifier.system import log
 from verifier.text.problem import Problem
 from verifier.text.tokenizer import Tokenizer
 from verifier.train import checkpoint, loop
+from verifier.train.losses.contract import Loss
 
 
 class Examples(NamedTuple):
@@ -57,34 +58,32 @@ def fit(
     """
     config, seed = job.section(context.config), context.config.seed
     folder = checkpoints_of(job, context.folder())
-    share_of = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    rows = config.batch_rows, config.row_tokens
-    stream = batches.BatchStream(
-        examples.train, seed, *rows, config.epochs, config.steps, **share_of
-    )
+    assert job.loss is not None  # of a training job
+    loss: Loss = job.loss(context.config, vocab_size)
+    spec = batches.BatchSpec(config.batch_rows, config.row_tokens, loss.targets)
+    shard = batches.Shard(jax.process_index(), jax.process_count())
+    stream = batches.BatchStream(examples.train, seed, spec, config.epochs, config.steps, shard)
     heldout = examples.heldout
-    watched = list(batches.BatchStream(heldout, 0, *rows, **share_of)) if len(heldout) else []
-    share = batches.supervision(examples.train)
+    watched = list(batches.BatchStream(heldout, 0, spec, shard=shard)) if len(heldout) else []
+    supervised = batches.supervision(examples.train, ["lm_weight", "value_weight"])
     log.say(
-        f"{job.name}: {len(examples.train):,} examples, {share.tokens:,} tokens, {len(stream)} "
-        f"steps; supervised: {share.lm_share:.0%} by the language-model loss, "
-        f"{share.value_share:.0%} by the value loss"
+        f"{job.name}: {len(examples.train):,} examples, {supervised.tokens:,} tokens, "
+        f"{len(stream)} steps; supervised: {supervised.share('lm_weight'):.0%} by the "
+        f"language-model loss, {supervised.share('value_weight'):.0%} by the value loss"
     )
     mesh = _mesh(model, job, config)
-    assert job.loss is not None  # of a training job
     how = loop.Job(
         job.name,
         context.logs,
         folder,
         seed,
         watched,
-        "value" if job.value_head else "lm",
         dict(identity),
         functools.partial(sharding.place_rows, mesh=mesh),
         hosts.stopping_after,
         hosts.Every(f"checkpoint in {folder}", config.checkpoint_minutes),
     )
-    return loop.fit(model, stream, job.loss(context.config, vocab_size), config, how)._asdict()
+    return loop.fit(model, stream, loss, config, how)._asdict()
 
 
 def remove_checkpoints(context: Context) -> None:

@@ -5,7 +5,6 @@ or a base model's (Cobbe et al. 2021, section 4.2 and Appendix B).
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,7 +30,8 @@ from verifier.tables.results import VERIFIER
 from verifier.text import split
 from verifier.text import tokenizer as tokenizer_lib
 from verifier.text.tokenizer import Tokenizer
-from verifier.train import losses, step
+from verifier.train.losses import value
+from verifier.train.losses.contract import Loss
 
 TRAIN, HELDOUT = "", "heldout_"  # prefixes of the roles that are read to train, and to watch
 
@@ -120,14 +120,9 @@ def verify(context: Context) -> None:
     log.say(f"{context.what()}: verifier {name} saved in {folder}")
 
 
-def joint(config: config_lib.Config, vocab_size: int) -> step.Loss:
+def joint(config: config_lib.Config, vocab_size: int) -> Loss:
     """What the verifier's training makes smaller."""
-    return functools.partial(
-        losses.verifier_joint,
-        vocab_size=vocab_size,
-        value_loss=config.verify.value_loss,
-        lm_weight=config.verify.lm_weight,
-    )
+    return value.loss(vocab_size, config.verify.value_loss, config.verify.lm_weight)
 
 
 def _base(

@@ -1,59 +1,50 @@
-"""Arrays on disk: checkpoints to go on from in the middle of a job, and the parameters a job ends
-with. Knows no loss and no data.
+"""The checkpoints of a job, from which it goes on when it was stopped in the middle.
 
 Orbax writes a checkpoint aside and renames it when all of it is there; then the sums of its files
 are written beside it, and only from then on does it count, so a killed save leaves nothing that
-could be taken for one. Trees are stored flat, by the names of `model.names`: a mismatch can be told
-by name, and a folder can be read without this project's classes.
+could be taken for one.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
-import hashlib
 import pathlib
 import re
 import shutil
-import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-import absl.logging
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
-from verifier import errors
 from verifier.errors import CheckpointError
 from verifier.model import names
 from verifier.system import checksums, log, paths
+from verifier.train import named_trees, orbax_errors
+from verifier.train.named_trees import Tree
 
-Tree = TypeVar("Tree")
-# what a folder of checkpoints holds: a folder a step, and what killed saves left
+# What a folder of checkpoints holds: a folder a step, and what killed saves left.
 _OWN = re.compile(r"\d+(\..*)?")
 _EARLIER = "remove that folder to go on from an earlier checkpoint"
 
 
 class Checkpoints:
-    """The checkpoints of one job: parameters, optimiser state and a note (step, data position, best
-    evaluation), by step.
+    """The checkpoints of one job, by step: parameters, optimiser state and a note.
 
-    Saving goes on in the background; the arrays may be donated as soon as `save` returns. The
-    newest `keep` checkpoints stay, and the one that the newest of all protects, such as the best so
-    far. Others go only when it is known which one that is: after a `save` that is complete, or once
-    `protect` has said it of a checkpoint that was there already.
+    The note is what else the job must know, such as the data's position. Saving goes on in the
+    background; the arrays may be donated as soon as `save` returns. The newest `keep` checkpoints
+    stay, and the one that the newest of all protects, such as the best so far. Others go only when
+    it is known which one that is: after a `save` that is complete, or once `protect` has said it of
+    a checkpoint that was there already.
     """
 
     def __init__(self, folder: pathlib.Path, keep: int = 2) -> None:
-        """Opens the folder, which is made where it is missing; what killed saves left in it,
-        without sums, is removed.
-        """
-        _quiet()
+        """Opens the folder, or makes it; what killed saves left in it, without sums, is removed."""
+        orbax_errors.quiet()
         self.folder = paths.absolute(folder)
         self.keep = max(keep, 1)
-        # by a step saved or resumed from: the step that must outlive it
+        # By a step saved or resumed from: the step that must outlive it
         self._protects: dict[int, int | None] = {}
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None, create=True, cleanup_tmp_directories=True
@@ -63,7 +54,7 @@ class Checkpoints:
             "optimiser": ocp.StandardCheckpointHandler(),
             "note": ocp.JsonCheckpointHandler(),
         }
-        with _writing(self.folder):
+        with orbax_errors.writing(self.folder):
             self._manager = ocp.CheckpointManager(
                 self.folder, options=options, item_handlers=handlers
             )
@@ -84,9 +75,7 @@ class Checkpoints:
         return self.folder / str(step)
 
     def protect(self, step: int, protected: int | None) -> None:
-        """Says of a checkpoint that was there already which other step it needs, as `save` was told
-        when it was made.
-        """
+        """Says which other step a checkpoint that was there already needs, as it was saved with."""
         self._protects[step] = protected
 
     def save(
@@ -113,7 +102,7 @@ class Checkpoints:
             "optimiser": ocp.args.StandardSave(names.named_leaves(optimiser)),
             "note": ocp.args.JsonSave(dict(note)),
         }
-        with _writing(self.path(step)):
+        with orbax_errors.writing(self.path(step)):
             if step in self._manager.all_steps():
                 self._remove(step)
             self._manager.save(step, args=ocp.args.Composite(**items), force=True)
@@ -143,20 +132,23 @@ class Checkpoints:
         restored = self._read(
             step, **{name: ocp.args.StandardRestore(wanted) for name, wanted in items.items()}
         )
-        return _unflatten(params, restored["params"]), _unflatten(optimiser, restored["optimiser"])
+        return (
+            named_trees.unflatten(params, restored["params"]),
+            named_trees.unflatten(optimiser, restored["optimiser"]),
+        )
 
     def restore_params(self, step: int, params: Tree) -> Tree:
         """Returns the parameters of a checkpoint; see `restore`."""
         restored = self._read(
             step, params=ocp.args.StandardRestore(self._wanted(step, "params", params))
         )
-        return _unflatten(params, restored["params"])
+        return named_trees.unflatten(params, restored["params"])
 
     def wait(self) -> None:
         """Returns when all that was to be saved is on disk."""
         if self._sealing is not None:
             sealing, self._sealing = self._sealing, None
-            with _writing(self.folder):
+            with orbax_errors.writing(self.folder):
                 sealing.result()
 
     def close(self) -> None:
@@ -165,7 +157,7 @@ class Checkpoints:
             self._prune()
         finally:
             self._pool.shutdown()
-            with _writing(self.folder):
+            with orbax_errors.writing(self.folder):
                 self._manager.close()
 
     def __enter__(self) -> Checkpoints:
@@ -180,8 +172,9 @@ class Checkpoints:
         self.close()
 
     def _prune(self) -> None:
-        """Removes what is neither new nor protected by the newest complete checkpoint; nothing
-        where it is not known what that protects.
+        """Removes what is neither new nor protected by the newest complete checkpoint.
+
+        Nothing goes where it is not known what that one protects.
         """
         self.wait()
         steps = sorted(self._manager.all_steps())
@@ -215,14 +208,14 @@ class Checkpoints:
             there = self._manager.item_metadata(step).get(item)
         if there is None:
             raise CheckpointError(f"{self.path(step)} holds no complete {item}; {_EARLIER}")
-        return _compared(tree, there.tree, self.path(step) / item)
+        return named_trees.compared(tree, there.tree, self.path(step) / item)
 
     def _read(self, step: int, **items: Any) -> Any:
         """Reads items of one checkpoint."""
         with self._reading(step):
             return self._manager.restore(step, args=ocp.args.Composite(**items))
 
-    def _reading(self, step: int) -> _Plainly:
+    def _reading(self, step: int) -> orbax_errors.OneLine:
         """Guards the reading of one checkpoint, which must be there and what was written."""
         self.wait()
         steps = sorted(self._manager.all_steps())
@@ -244,12 +237,11 @@ class Checkpoints:
                 f"remove {self.path(step)} to go on from an earlier checkpoint",
             )
             self._checked.add(step)
-        return _reading(self.path(step), _EARLIER)
+        return orbax_errors.reading(self.path(step), _EARLIER)
 
 
 def remove_checkpoints(folder: pathlib.Path) -> None:
-    """Removes all checkpoints of a job with their folder: of no more use once what the job ended
-    with is saved.
+    """Removes a job's checkpoints with their folder, once what the job ended with is saved.
 
     The folder gets another name first, so that a kill on the way leaves none that a job could go on
     from by mistake; the next call removes the rest. What cannot or must not be removed is said and
@@ -285,151 +277,3 @@ def remove_checkpoints(folder: pathlib.Path) -> None:
             folder.unlink()
     except OSError as error:
         log.say(f"{path} cannot be removed ({error}); it is of no more use")
-
-
-def save_params(folder: pathlib.Path, tree: Any) -> None:
-    """Saves a tree of arrays as `folder`, in the place of whatever was there; returns when it is
-    complete.
-    """
-    _quiet()
-    with _writing(folder), ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(paths.absolute(folder), names.named_leaves(tree), force=True)
-        checkpointer.wait_until_finished()
-
-
-def load_params(folder: pathlib.Path, tree: Tree) -> Tree:
-    """Reads what `save_params` wrote.
-
-    Args:
-        folder: the folder given to `save_params`.
-        tree: arrays (not read) or ShapeDtypeStructs: structure, shapes, types and shardings of what
-            is wanted. Types may differ from the stored ones and are converted; shapes may not.
-
-    Raises:
-        CheckpointError: for a folder without parameters, or names or shapes that disagree.
-    """
-    _quiet()
-    path = paths.absolute(folder)
-    if not path.is_dir():
-        raise CheckpointError(
-            f"{path} is no checkpoint: there is no such folder; run the stage that writes it, "
-            "or name another one"
-        )
-    with ocp.StandardCheckpointer() as checkpointer:
-        with _reading(path, "remove it and run its stage again"):
-            metadata = checkpointer.metadata(path).item_metadata
-        if metadata is None:
-            raise CheckpointError(
-                f"{path} is no complete checkpoint; remove it and run its stage again"
-            )
-        wanted = _compared(tree, metadata.tree, path)
-        with _reading(path, "remove it and run its stage again"):
-            restored = checkpointer.restore(path, wanted)
-    return _unflatten(tree, restored)
-
-
-def tree_id(tree: Any) -> str:
-    """Returns 16 hex digits of a SHA-256 over names, types, shapes and contents of all arrays:
-    equal parameters have equal ids.
-    """
-    digest = hashlib.sha256()
-    for name, leaf in sorted(names.named_leaves(tree).items()):
-        if not getattr(leaf, "is_fully_addressable", True):
-            leaf = multihost_utils.process_allgather(leaf, tiled=True)
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{name} {array.dtype} {np.shape(leaf)}\n".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()[:16]
-
-
-class _Plainly:
-    """Turns what Orbax says of a file it cannot read or write (much, in a bare Exception among
-    others) into one line with the way out.
-
-    A lack of memory is no fault of the file and passes by.
-    """
-
-    def __init__(self, path: pathlib.Path, fault: str, way_out: str) -> None:
-        self.path, self.fault, self.way_out = path, fault, way_out
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if isinstance(error, Exception) and not isinstance(
-            error, (errors.UserError, MemoryError, jax.errors.JaxRuntimeError)
-        ):
-            cause = (str(error).strip().splitlines() or [""])[0][:200]
-            raise CheckpointError(
-                f"{self.path} {self.fault} ({type(error).__name__}: {cause}); {self.way_out}"
-            ) from error
-
-
-def _quiet() -> None:
-    """Orbax reports every phase of every save, and with long tracebacks of its threads what it
-    raises anyway.
-    """
-    absl.logging.set_verbosity(absl.logging.FATAL)
-    before = sys.unraisablehook
-    if getattr(before, "__name__", "") == "without_late_files":
-        return
-
-    # those of a save that was given up report to a loop that is closed by then
-    def without_late_files(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            before(unraisable)
-
-    sys.unraisablehook = without_late_files
-
-
-def _reading(path: pathlib.Path, way_out: str) -> _Plainly:
-    return _Plainly(path, "cannot be read", way_out)
-
-
-def _writing(path: pathlib.Path) -> _Plainly:
-    return _Plainly(
-        path,
-        "cannot be written",
-        "make room, or mend this disk, and start again: it goes on from what is whole",
-    )
-
-
-def _compared(tree: Any, there: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
-    """The leaves wanted, as abstract arrays by name, when names and shapes agree with what is
-    stored.
-    """
-    wanted = {name: _abstract(leaf) for name, leaf in names.named_leaves(tree).items()}
-    faults = [f"{name} is missing" for name in wanted if name not in there]
-    faults += [f"{name} is not wanted" for name in there if name not in wanted]
-    for name in wanted.keys() & there.keys():
-        if tuple(there[name].shape) != wanted[name].shape:
-            faults.append(
-                f"{name} has shape {tuple(there[name].shape)}, wanted {wanted[name].shape}"
-            )
-    if faults:
-        shown = "; ".join(sorted(faults, key=paths.natural_order)[:5])
-        raise CheckpointError(
-            f"{path} is of another model ({len(faults)} arrays differ: {shown}); use the "
-            "settings it was made with"
-        )
-    return wanted
-
-
-def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Shape, type and place of an array; the first device where none is said."""
-    place = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(
-        jax.local_devices()[0]
-    )
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
-
-
-def _unflatten(tree: Tree, leaves: Mapping[str, Any]) -> Tree:
-    """A tree of the structure of `tree` from leaves by name."""
-    return jax.tree.unflatten(
-        jax.tree.structure(tree), [leaves[name] for name in names.named_leaves(tree)]
-    )

@@ -1,7 +1,4 @@
-"""Cross-entropy over a large vocabulary, in chunks that carry their own gradient.
-
-Knows no batch and no decoder.
-"""
+"""Cross-entropy over a large vocabulary, in chunks that carry their own gradient."""
 
 from __future__ import annotations
 
@@ -15,11 +12,17 @@ CHUNK_LOGITS = 2**24  # logits that are alive at once, 64 MiB in float32
 
 
 class _Slopes(NamedTuple):
-    """The sum of losses and its derivatives, as a walk over the chunks adds them up."""
+    """Derivatives of a sum of losses."""
+
+    hidden_BTD: jax.Array
+    output_VD: jax.Array  # float32
+
+
+class _Total(NamedTuple):
+    """A sum of losses, with its derivatives where they are asked for."""
 
     loss: jax.Array
-    hidden_BTD: jax.Array | None
-    output_VD: jax.Array | None
+    slopes: _Slopes | None
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -46,7 +49,8 @@ def cross_entropy(
         weight_BT: float32, at least 0; it has no gradient.
         vocab_size: ids of the softmax.
     """
-    return _walk(hidden_BTD, output_VD, target_BT, weight_BT, vocab_size, slopes=False).loss
+    arrays = (hidden_BTD, target_BT, weight_BT)
+    return _over_chunks(*arrays, output_VD, vocab_size, slopes=False).loss
 
 
 def _forward(
@@ -55,90 +59,72 @@ def _forward(
     target_BT: jax.Array,
     weight_BT: jax.Array,
     vocab_size: int,
-) -> tuple[jax.Array, _Slopes]:
-    found = _walk(hidden_BTD, output_VD, target_BT, weight_BT, vocab_size, slopes=True)
-    return found.loss, found
+) -> tuple[jax.Array, _Slopes | None]:
+    arrays = (hidden_BTD, target_BT, weight_BT)
+    return _over_chunks(*arrays, output_VD, vocab_size, slopes=True)
 
 
 def _backward(
-    vocab_size: int, found: _Slopes, slope: jax.Array
-) -> tuple[jax.Array | None, jax.Array | None, None, None]:
-    hidden_BTD, output_VD = (
-        (part * slope).astype(part.dtype)
-        for part in (found.hidden_BTD, found.output_VD)
-        if part is not None
-    )
+    vocab_size: int, slopes: _Slopes, slope: jax.Array
+) -> tuple[jax.Array, jax.Array, None, None]:
+    hidden_BTD, output_VD = ((part * slope).astype(part.dtype) for part in slopes)
     return hidden_BTD, output_VD, None, None
 
 
 cross_entropy.defvjp(_forward, _backward)
 
 
-def _walk(
+def _over_chunks(
     hidden_BTD: jax.Array,
-    output_VD: jax.Array,
     target_BT: jax.Array,
     weight_BT: jax.Array,
+    output_VD: jax.Array,
     vocab_size: int,
     *,
     slopes: bool,
-) -> _Slopes:
+) -> _Total:
     """Chunk by chunk until the last position that counts.
 
     Rows stay whole, because a mesh shards them.
     """
     rows, length = target_BT.shape
     size = -(-length // min(-(-length * rows * vocab_size // CHUNK_LOGITS), length))
-    chunks = -(-length // size)
     narrow_VD = output_VD.astype(hidden_BTD.dtype)
-    if chunks == 1:
-        loss, hidden_slope, output_slope = _chunk(
-            hidden_BTD, narrow_VD, target_BT, weight_BT, vocab_size, slopes
-        )
-        return _Slopes(loss, hidden_slope, output_slope)
+    if size == length:
+        return _chunk(hidden_BTD, narrow_VD, target_BT, weight_BT, vocab_size, slopes)
     order_BT = jnp.argsort(weight_BT <= 0, axis=1, stable=True)
+    parts = [_sorted_rows(each, order_BT, size) for each in (hidden_BTD, target_BT, weight_BT)]
 
-    def sorted_rows(array: jax.Array) -> jax.Array:
-        """The positions that count first, padded to whole chunks."""
-        index = order_BT.reshape(rows, length, *(1,) * (array.ndim - 2))
-        return jnp.pad(
-            jnp.take_along_axis(array, index, axis=1),
-            [(0, 0), (0, chunks * size - length)] + [(0, 0)] * (array.ndim - 2),
-        )
-
-    parts = [sorted_rows(array) for array in (hidden_BTD, target_BT, weight_BT)]
-
-    def step(chunk: jax.Array, so_far: _Slopes) -> _Slopes:
+    def step(chunk: jax.Array, so_far: _Total) -> _Total:
         hidden, target, weight = (
             jax.lax.dynamic_slice_in_dim(part, chunk * size, size, axis=1) for part in parts
         )
-        loss, hidden_slope, output_slope = _chunk(
-            hidden, narrow_VD, target, weight, vocab_size, slopes
+        own = _chunk(hidden, narrow_VD, target, weight, vocab_size, slopes)
+        loss = so_far.loss + own.loss
+        if so_far.slopes is None or own.slopes is None:
+            return _Total(loss, None)
+        hidden_BTD = jax.lax.dynamic_update_slice_in_dim(
+            so_far.slopes.hidden_BTD, own.slopes.hidden_BTD, chunk * size, axis=1
         )
-        if (
-            hidden_slope is None
-            or so_far.hidden_BTD is None
-            or output_slope is None
-            or so_far.output_VD is None
-        ):
-            return _Slopes(so_far.loss + loss, None, None)
-        placed = jax.lax.dynamic_update_slice_in_dim(
-            so_far.hidden_BTD, hidden_slope, chunk * size, axis=1
-        )
-        return _Slopes(so_far.loss + loss, placed, so_far.output_VD + output_slope)
+        return _Total(loss, _Slopes(hidden_BTD, so_far.slopes.output_VD + own.slopes.output_VD))
 
-    start = _Slopes(
-        jnp.float32(0),
-        jnp.zeros_like(parts[0]) if slopes else None,
-        jnp.zeros_like(output_VD) if slopes else None,
-    )
+    nothing = _Slopes(jnp.zeros_like(parts[0]), jnp.zeros_like(output_VD)) if slopes else None
     used = -(-(weight_BT > 0).sum(axis=1).max() // size)
-    found = jax.lax.fori_loop(0, used, step, start)
-    if found.hidden_BTD is None:
-        return found
+    total = jax.lax.fori_loop(0, used, step, _Total(jnp.float32(0), nothing))
+    if total.slopes is None:
+        return total
     back_BT1 = jnp.argsort(order_BT, axis=1)[..., None]
-    return found._replace(
-        hidden_BTD=jnp.take_along_axis(found.hidden_BTD[:, :length], back_BT1, axis=1)
+    hidden_BTD = jnp.take_along_axis(total.slopes.hidden_BTD[:, :length], back_BT1, axis=1)
+    return _Total(total.loss, _Slopes(hidden_BTD, total.slopes.output_VD))
+
+
+def _sorted_rows(array: jax.Array, order_BT: jax.Array, size: int) -> jax.Array:
+    """Each row of [B, T, ...] in an order of its own, padded to whole chunks of `size`."""
+    rows, length = order_BT.shape
+    index = order_BT.reshape(rows, length, *(1,) * (array.ndim - 2))
+    return jnp.pad(
+        jnp.take_along_axis(array, index, axis=1),
+        [(0, 0), (0, -length % size)] + [(0, 0)] * (array.ndim - 2),
     )
 
 
@@ -149,10 +135,8 @@ def _chunk(
     weight_BC: jax.Array,
     vocab_size: int,
     slopes: bool,
-) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-    """Loss of some positions and its derivatives by their hidden states and by the output matrix
-    (float32).
-    """
+) -> _Total:
+    """Loss of some positions and its derivatives by their hidden states and the output matrix."""
     # What stands at a masked position may be anything, even infinite or an id outside the softmax.
     weight_M = weight_BC.reshape(-1)
     target_M = jnp.where(weight_M > 0, target_BC.reshape(-1), 0)
@@ -166,7 +150,7 @@ def _chunk(
     chosen_M = jnp.take_along_axis(logits_MV, target_M[:, None], axis=1)[:, 0]
     loss = (weight_M * (top_M1[:, 0] + jnp.log(total_M1[:, 0]) - chosen_M)).sum()
     if not slopes:
-        return loss, None, None
+        return _Total(loss, None)
     share_MV = jnp.exp(logits_MV - top_M1) * (weight_M[:, None] / total_M1)
     slope_MV = (share_MV - jnp.where(ids == target_M[:, None], weight_M[:, None], 0.0)).astype(
         hidden_MD.dtype
@@ -177,7 +161,7 @@ def _chunk(
     output_slope = jax.lax.dot_general(
         slope_MV, hidden_MD, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
     )
-    return loss, hidden_slope.reshape(hidden_BCD.shape), output_slope
+    return _Total(loss, _Slopes(hidden_slope.reshape(hidden_BCD.shape), output_slope))
 
 
 def logits(hidden_MD: jax.Array, output_VD: jax.Array) -> jax.Array:

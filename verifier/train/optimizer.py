@@ -1,7 +1,4 @@
-"""How a gradient becomes a step: clipping, AdamW, a rate that rises and falls.
-
-Knows no model beyond its parameters' names.
-"""
+"""How a gradient becomes a step: clipping, AdamW, a rate that rises and falls."""
 
 from __future__ import annotations
 
@@ -18,8 +15,9 @@ from verifier.model import names
 def make_schedule(
     config: config_lib.TrainConfig, steps: int, peak: float | None = None
 ) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then linear decay to 0 (Cobbe et al. 2021, Appendix B,
-    decay only).
+    """Learning rate by step: linear warm-up, then linear decay to 0.
+
+    Cobbe et al. 2021, Appendix B, have the decay only.
 
     Args:
         config: `learning_rate` and `warmup_share` are read.

@@ -1,7 +1,4 @@
-"""Builds the next batches and puts them on the device while a step runs.
-
-Knows no model and no loss.
-"""
+"""Builds the next batches and puts them on the device while a step runs."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Stream(Protocol):
-    """`data.batches.BatchStream`, or anything that can say where it stands and go on from there."""
+    """`data.batches.BatchStream`, or what else can say where it stands and go on from there."""
 
     steps_per_epoch: list[int]
 
@@ -28,22 +25,21 @@ class Stream(Protocol):
 class Ready(NamedTuple):
     """A batch that a step can take."""
 
-    placed: Batch  # on the device
+    on_device: Batch
     tokens: int  # real ones, of this host's rows
     position: Mapping[str, Any]  # of the stream behind this batch: what a checkpoint saves
 
 
 def ahead(
-    stream: Stream, place: Callable[[Batch], Batch], most: int = 2
+    stream: Stream, to_device: Callable[[Batch], Batch], most: int = 2
 ) -> Generator[Ready, None, None]:
-    """The batches of a stream in their order, made by one thread that is at most `most` batches
-    ahead of whoever takes them.
+    """The batches of a stream in their order, made by one thread ahead of whoever takes them.
 
     A batch's own position travels with it, for the stream itself stands further on.
 
     Args:
         stream: used by the thread alone from now on.
-        place: host batch to device batch.
+        to_device: host batch to device batch.
         most: batches made and not yet taken, each of them in the device's memory.
 
     Yields:
@@ -51,7 +47,7 @@ def ahead(
         ends.
 
     Raises:
-        BaseException: what the stream or `place` raises, where the batch that could not be made
+        BaseException: what the stream or `to_device` raises, where the batch that could not be made
             would have come.
     """
     batches = iter(stream)
@@ -61,7 +57,7 @@ def ahead(
         return (
             None
             if batch is None
-            else Ready(place(batch), int((batch.segment_ids_BT > 0).sum()), stream.state())
+            else Ready(to_device(batch), int((batch.segment_ids_BT > 0).sum()), stream.state())
         )
 
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:

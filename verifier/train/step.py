@@ -1,12 +1,10 @@
-"""One step on the device: micro-batches, gradient, update, and the numbers of a held-out batch.
-
-Knows no files and no clock.
-"""
+"""One step on the device: micro-batches, gradient, update, and the terms of a held-out batch."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,26 +14,11 @@ from jax.sharding import Mesh
 
 from verifier import config as config_lib
 from verifier.model import keys, sharding
-from verifier.train import losses, optimizer
+from verifier.train import optimizer
+from verifier.train.losses.contract import Loss, Terms
 
 if TYPE_CHECKING:
     from verifier.data.batches import Batch
-
-
-class Loss(Protocol):
-    """What is minimised: `losses.lm` or `losses.verifier_joint` with their settings bound by
-    `functools.partial`, or one of your own.
-    """
-
-    def __call__(
-        self,
-        model: Any,
-        batch: Batch,
-        *,
-        dropout_rate: float,
-        dropout_key: jax.Array | None,
-        remat: bool,
-    ) -> losses.Terms: ...
 
 
 class TrainState(NamedTuple):
@@ -50,22 +33,23 @@ class Programs(NamedTuple):
     """The two compiled functions of a job; neither compiles again after its first call."""
 
     step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]  # the state is donated
-    evaluate: Callable[[Any, Batch], losses.Terms]  # (params, batch), without dropout
+    evaluate: Callable[[Any, Batch], Terms]  # (params, batch), without dropout
 
 
 def split_model(model: nnx.Module) -> tuple[Any, Any, Any]:
-    """Returns a module's static part, its parameters, and whatever other arrays it has (constants
-    while training).
+    """Returns a module's graph definition, its parameters, and its other arrays.
+
+    These are constants while training.
     """
-    graph, *states = nnx.split(model, nnx.Param, ...)
-    return graph, states[0], states[1]
+    graphdef, *states = nnx.split(model, nnx.Param, ...)
+    return graphdef, states[0], states[1]
 
 
 def first_state(params: Any, optimiser: optax.GradientTransformation) -> TrainState:
     """The state before any step.
 
-    On a mesh, the counters are put on all of it: the first step would else compile for another
-    place.
+    On a mesh, the counters are put on all of it: the first step would else compile for other
+    shardings than the next.
     """
     state = TrainState(params, optimiser.init(params), jnp.zeros((), jnp.int32))
     mesh = sharding.mesh_of(params)
@@ -77,9 +61,7 @@ def first_state(params: Any, optimiser: optax.GradientTransformation) -> TrainSt
 
 
 def state_shapes(params: Any, optimiser: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """What `first_state` gives of parameters without numbers (`jax.eval_shape`): shapes, types and
-    places on a mesh.
-    """
+    """What `first_state` gives of `jax.eval_shape`'s parameters: shapes, types and shardings."""
     count: Any = jax.ShapeDtypeStruct((), jnp.int32)
     state = TrainState(params, jax.eval_shape(optimiser.init, params), count)
     return sharding.place_parameters(state, mesh)  # the moments have the names of their parameters
@@ -100,8 +82,8 @@ def compile_steps(
 
     Args:
         static: graph definition and constant arrays of the module.
-        loss: returns sums and weights, so that `accumulate` changes memory, and of the numbers only
-            what is dropped out.
+        loss: its terms are sums and weights, so that `accumulate` changes memory, and of the
+            numbers only what is dropped out.
         config: of the job.
         steps: of the whole job; the schedule ends there.
         seed: of the dropout.
@@ -110,33 +92,58 @@ def compile_steps(
     Returns:
         The programs, and the optimiser for `first_state`.
     """
-    graph, constants = static
+    objective = _Objective(*static, loss, config)
     schedule = optimizer.make_schedule(config, steps)
     update = optimizer.make_optimizer(config, steps)
 
-    def micro_loss(
-        params: Any, batch: Batch, key: jax.Array | None, by: dict[str, jax.Array]
-    ) -> tuple[jax.Array, losses.Terms]:
-        terms = loss(
-            nnx.merge(graph, params, constants),
-            batch,
-            dropout_rate=config.dropout,
-            dropout_key=key,
-            remat=config.remat,
-        )
-        return losses.total(terms, by), terms
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
+        key = jax.random.fold_in(keys.key_of(seed, job), state.step)
+        grads, terms = objective.gradient(state.params, batch, key)
+        updates, optimiser = update.update(grads, state.optimiser, state.params)
+        params = optax.apply_updates(state.params, updates)
+        numbers = {
+            "loss": loss.total(terms, loss.divisors(batch)),
+            "gradient_norm": optax.global_norm(grads),
+            "update_norm": optax.global_norm(updates),
+            "learning_rate": schedule(state.step),
+            "terms": terms,
+        }
+        return TrainState(params, optimiser, state.step + 1), numbers
 
-    def gradient(params: Any, batch: Batch, key: jax.Array) -> tuple[Any, losses.Terms]:
-        by = _divisors(batch)
-        grad = jax.grad(micro_loss, has_aux=True)
+    def evaluate(params: Any, batch: Batch) -> Terms:
+        return objective.terms(params, batch, dropout_rate=0.0, dropout_key=None, remat=False)
+
+    return Programs(jax.jit(step, donate_argnums=0), jax.jit(evaluate)), update
+
+
+@dataclasses.dataclass(frozen=True)
+class _Objective:
+    """A job's loss as a function of parameters, and its gradient over micro-batches."""
+
+    graphdef: Any
+    constants: Any
+    loss: Loss
+    config: config_lib.TrainConfig
+
+    def terms(self, params: Any, batch: Batch, **how: Any) -> Terms:
+        """The loss's terms; `how` as `contract.TermsFunction` says."""
+        return self.loss.terms(nnx.merge(self.graphdef, params, self.constants), batch, **how)
+
+    def gradient(self, params: Any, batch: Batch, key: jax.Array) -> tuple[Any, Terms]:
+        """The gradient of a step's whole batch, and its terms."""
+        by, config = self._divisors(batch), self.config
+
+        def micro_loss(params: Any, micro: Batch, key: jax.Array | None) -> tuple[jax.Array, Terms]:
+            how = {"dropout_rate": config.dropout, "dropout_key": key, "remat": config.remat}
+            terms = self.terms(params, micro, **how)
+            return self.loss.total(terms, by), terms
+
+        def one(index: Any, micro: Batch) -> tuple[Any, Terms]:
+            own = jax.random.fold_in(key, index) if config.dropout else None
+            return jax.grad(micro_loss, has_aux=True)(params, micro, own)
 
         def add(carry: Any, numbered: tuple[Any, Batch]) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, carry, one(*numbered)), None
-
-        def one(index: Any, micro: Batch) -> tuple[Any, losses.Terms]:
-            return grad(
-                params, micro, jax.random.fold_in(key, index) if config.dropout else None, by
-            )
 
         if config.accumulate == 1:
             return one(0, batch)
@@ -145,40 +152,14 @@ def compile_steps(
         zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
         return jax.lax.scan(add, zeros, (jnp.arange(config.accumulate), parts))[0]
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
-        grads, terms = gradient(
-            state.params, batch, jax.random.fold_in(keys.key_of(seed, job), state.step)
-        )
-        updates, optimiser = update.update(grads, state.optimiser, state.params)
-        params = optax.apply_updates(state.params, updates)
-        numbers = {
-            "loss": losses.total(terms, losses.divisors(batch)),
-            "gradient_norm": optax.global_norm(grads),
-            "update_norm": optax.global_norm(updates),
-            "learning_rate": schedule(state.step),
-            "terms": terms,
-        }
-        return TrainState(params, optimiser, state.step + 1), numbers
+    def _divisors(self, batch: Batch) -> dict[str, jax.Array]:
+        """What a gradient's terms are divided by.
 
-    def evaluate(params: Any, batch: Batch) -> losses.Terms:
-        return loss(
-            nnx.merge(graph, params, constants),
-            batch,
-            dropout_rate=0.0,
-            dropout_key=None,
-            remat=False,
-        )
-
-    return Programs(jax.jit(step, donate_argnums=0), jax.jit(evaluate)), update
-
-
-def _divisors(batch: Batch) -> dict[str, jax.Array]:
-    """What a gradient's terms are divided by: a batch that lacks rows, as a job's last one may,
-    weighs in the moments by those it has.
-    """
-    # exactly 1 but at a job's end
-    used = (jnp.asarray(batch.segment_ids_BT) > 0).any(axis=1).mean()
-    return {name: weight / used for name, weight in losses.divisors(batch).items()}
+        A batch that lacks rows, as a job's last one may, weighs in the moments by those it has: the
+        share of used rows is exactly 1 but at a job's end.
+        """
+        used = (jnp.asarray(batch.segment_ids_BT) > 0).any(axis=1).mean()
+        return {name: weight / used for name, weight in self.loss.divisors(batch).items()}
 
 
 def _micro_batches(array: jax.Array, count: int) -> jax.Array:

@@ -1,0 +1,68 @@
+"""Which example comes after which: seeded permutations, samples mixed with ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from verifier.data.examples import Example, LazyExamples
+from verifier.errors import DataError
+
+
+class Mixed(LazyExamples):
+    """Every sample followed by the ground-truth example that is its partner; holds neither."""
+
+    def __init__(
+        self, samples: Sequence[Example], ground_truth: Sequence[Example], partners: np.ndarray
+    ) -> None:
+        self._samples, self._ground_truth, self._partners = samples, ground_truth, partners
+
+    def __len__(self) -> int:
+        return 2 * len(self._partners)
+
+    def _made(self, index: int) -> Example:
+        pair, second = divmod(index, 2)
+        return (
+            self._ground_truth[int(self._partners[pair])]
+            if second
+            else self._samples[pair % len(self._samples)]
+        )
+
+
+def mix(
+    samples: Sequence[Example], ground_truth: Sequence[Example], seed: int, passes: int = 1
+) -> Sequence[Example]:
+    """Every sample followed by one ground-truth example (Cobbe et al. 2021, section 4.2).
+
+    That is an equal mix, with ground truth upsampled. Ground truth is used evenly: all of it in a
+    seeded order, then all of it again in another, until every sample has its partner, in each of
+    the passes over the samples.
+
+    Raises:
+        DataError: there are samples, but no ground truth.
+    """
+    if samples and not ground_truth:
+        raise DataError(
+            f"{len(samples):,} samples, but no ground truth to mix them with; give some or set "
+            "verify.lm_weight=0"
+        )
+    pairs = passes * len(samples)
+    partners = [
+        shuffled(len(ground_truth), seed, turn)
+        for turn in range(-(-pairs // max(len(ground_truth), 1)))
+    ]
+    return Mixed(
+        samples,
+        ground_truth,
+        np.concatenate(partners)[:pairs] if partners else np.zeros(0, np.int64),
+    )
+
+
+def shuffled(count: int, seed: int, turn: int) -> np.ndarray:
+    """A permutation that depends on (count, seed, turn) alone.
+
+    It is drawn from raw Philox words, which no version of numpy changes.
+    """
+    words = np.random.Philox(key=np.array([seed % 2**64, turn], np.uint64)).random_raw(count)
+    return np.argsort(words, kind="stable")

@@ -1,0 +1,63 @@
+"""The language-model loss: cross-entropy of the next token (Cobbe et al. 2021, section 4.1)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+
+from verifier.data.examples import Target
+from verifier.train.cross_entropy import cross_entropy
+from verifier.train.losses import sums
+from verifier.train.losses.contract import Loss, Part, Term, Terms
+
+if TYPE_CHECKING:
+    from verifier.data.batches import Batch
+    from verifier.model.transformer import Transformer
+
+# Position t is weighed by lm_weight[t] and predicts token t + 1.
+TARGETS: Mapping[str, Target] = {"lm_weight": Target()}
+
+
+def loss(vocab_size: int) -> Loss:
+    """Next-token cross-entropy in nats, of a `Transformer`.
+
+    Its terms are "lm", and "lm_share": the share of the batch's tokens whose prediction counts.
+
+    Args:
+        vocab_size: ids that text can have. The softmax runs over these alone: the reserved id
+            behind them belongs to the value head and is no text. A reserved logit that the language
+            model pushes down would be a poor start for a value.
+    """
+    parts = {"lm": Part(1.0, "lm_weight")}
+    return Loss(TARGETS, parts, "lm", functools.partial(_terms, vocab_size=vocab_size))
+
+
+def terms_of_hidden(
+    transformer: Transformer, hidden_BTD: jax.Array, batch: Batch, vocab_size: int
+) -> Terms:
+    """The same terms from hidden states that are already there."""
+    weight_BT = jnp.asarray(batch.targets["lm_weight"])
+    # The last position of a row predicts nothing and weighs nothing; what id stands under a weight
+    # of zero does not matter.
+    target_BT = jnp.roll(batch.tokens_BT, -1, axis=1)
+    loss_sum = cross_entropy(
+        hidden_BTD, transformer.output_rows(), target_BT, weight_BT, vocab_size
+    )
+    return {"lm": Term(loss_sum, weight_BT.sum()), "lm_share": sums.share(weight_BT, batch)}
+
+
+def _terms(
+    transformer: Transformer,
+    batch: Batch,
+    *,
+    vocab_size: int,
+    dropout_rate: float,
+    dropout_key: jax.Array | None,
+    remat: bool,
+) -> Terms:
+    hidden_BTD = sums.hidden_states(transformer, batch, dropout_rate, dropout_key, remat)
+    return terms_of_hidden(transformer, hidden_BTD, batch, vocab_size)

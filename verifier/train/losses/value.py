@@ -1,0 +1,97 @@
+"""The verifier's loss: value and language model in one pass.
+
+Cobbe et al. 2021, section 4.2 and Appendix B.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+
+from verifier.data.examples import Target
+from verifier.train.losses import lm, sums
+from verifier.train.losses.contract import Loss, Part, Terms
+
+if TYPE_CHECKING:
+    from verifier.data.batches import Batch
+    from verifier.model.heads import Verifier
+
+# The value that is read after token t is weighed by value_weight[t]; its target is 0 or 1.
+TARGETS = {"value_weight": Target(), "value_target": Target()}
+
+
+def loss(vocab_size: int, value_loss: str = "mse", lm_weight: float = 1.0) -> Loss:
+    """Value loss plus `lm_weight` times language-model loss, of a `Verifier`.
+
+    Labelled samples carry value weights, ground truth carries language-model weights; both lie
+    packed in the same rows. Terms: "value"; "value_accuracy" (a probability above one half says
+    right); "value_right" and "value_wrong" (mean value on right and on wrong solutions);
+    "value_share" (of tokens that count); and those of `lm.loss`.
+
+    Args:
+        vocab_size: ids that text can have; see `lm.loss`.
+        value_loss: "mse": squared error of the raw value. "bce": the value is a logit, its sigmoid
+            is the probability of being right; scores of such a verifier pass through the sigmoid.
+        lm_weight: coefficient of "lm"; 0 leaves the language model out altogether.
+
+    Raises:
+        ValueError: for an unknown value_loss.
+    """
+    if value_loss not in _KINDS:
+        raise ValueError(f"value_loss is {value_loss!r}, not one of {', '.join(_KINDS)}")
+    targets, parts = dict(TARGETS), {"value": Part(1.0, "value_weight")}
+    if lm_weight:
+        targets |= lm.TARGETS
+        parts["lm"] = Part(lm_weight, "lm_weight")
+    terms = functools.partial(
+        _terms, vocab_size=vocab_size, value_loss=value_loss, with_lm=bool(lm_weight)
+    )
+    return Loss(targets, parts, "value", terms)
+
+
+def _terms(
+    verifier: Verifier,
+    batch: Batch,
+    *,
+    vocab_size: int,
+    value_loss: str,
+    with_lm: bool,
+    dropout_rate: float,
+    dropout_key: jax.Array | None,
+    remat: bool,
+) -> Terms:
+    error, probability = _KINDS[value_loss]
+    hidden_BTD = sums.hidden_states(verifier.backbone, batch, dropout_rate, dropout_key, remat)
+    values_BT = verifier.values(hidden_BTD).astype(jnp.float32)
+    weight_BT = jnp.asarray(batch.targets["value_weight"])
+    target_BT = jnp.asarray(batch.targets["value_target"])
+    guess_BT = jax.lax.stop_gradient(probability(values_BT))
+    right_BT = weight_BT * (target_BT > 0.5)
+    wrong_BT = weight_BT * (target_BT <= 0.5)
+    terms = {
+        "value": sums.weighted(error(values_BT, target_BT), weight_BT),
+        "value_accuracy": sums.weighted((guess_BT > 0.5) == (target_BT > 0.5), weight_BT),
+        "value_right": sums.weighted(guess_BT, right_BT),
+        "value_wrong": sums.weighted(guess_BT, wrong_BT),
+        "value_share": sums.share(weight_BT, batch),
+    }
+    if with_lm:
+        terms |= lm.terms_of_hidden(verifier.backbone, hidden_BTD, batch, vocab_size)
+    return terms
+
+
+def _squared(value: jax.Array, target: jax.Array) -> jax.Array:
+    """Squared error."""
+    return (value - target) ** 2
+
+
+def _binary(logit: jax.Array, target: jax.Array) -> jax.Array:
+    """Binary cross-entropy of a logit, stable at both ends."""
+    return jax.nn.softplus(logit) - target * logit
+
+
+# By the knob `value_loss`: the error of a value, and the probability that the value stands for.
+_KINDS = {"mse": (_squared, lambda value: value), "bce": (_binary, jax.nn.sigmoid)}
