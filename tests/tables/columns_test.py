@@ -23,7 +23,7 @@ from verifier.grading import extraction, graders
 from verifier.grading.answer import GRADERS, grade, vote_key
 from verifier.rerank import Sources
 from verifier.tables import assembly, reading, scanning, store, stored_splits
-from verifier.text.split import Split
+from verifier.text.split import TEST, Split
 
 CONFIG = ReportConfig(ks=(1, 3), resamples=30)
 TEXTS = st.lists(
@@ -298,7 +298,7 @@ def test_votes_of_the_best_k_of_n_by_brute_force() -> None:
     from verifier.evaluate import rank
     from verifier.evaluate.subsets import vote_shares
 
-    rows = naive(made_rows(5, problems=6), "numeric")["test"]
+    rows = naive(made_rows(5, problems=6), "numeric")[TEST]
     most = rows.smallest
     cells = [(size, k) for size in range(1, most + 1) for k in range(1, size + 1)]
     shares = vote_shares(rows, cells, seed=0, subsets=10_000)
