@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from verifier.errors import WeightsError
-from verifier.hf.files import NewTensor, read_json, reader, stored_tensors, write_folder
+from verifier.hf.files import read_json, stored_tensors, write_folder
 from verifier.hf.names import FAMILIES
+from verifier.hf.safetensors_files import NewTensor, reader
 from verifier.hf.weights import load_weights, stored_form
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
 

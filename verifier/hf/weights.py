@@ -19,16 +19,9 @@ from flax import nnx
 from verifier.errors import WeightsError
 from verifier.hf import other_formats
 from verifier.hf.config import arch_from_hf, family_of, hf_from_arch
-from verifier.hf.files import (
-    NewTensor,
-    StoredTensor,
-    is_readable,
-    read_json,
-    reader,
-    stored_tensors,
-    write_folder,
-)
+from verifier.hf.files import read_json, stored_tensors, write_folder
 from verifier.hf.names import FAMILIES, Row, full_name, is_ignored, rows_of
+from verifier.hf.safetensors_files import NewTensor, StoredTensor, is_readable, reader
 from verifier.model import sharding
 from verifier.model.arch import Arch, grown_rows
 from verifier.model.transformer import Transformer
