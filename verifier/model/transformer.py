@@ -6,14 +6,14 @@ Knows no text, no loss and no sampling.
 from __future__ import annotations
 
 import dataclasses
-import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from verifier.model import attention, cached_attention, rotary
+from verifier.model import remat as remat_lib
 
 # at home beside the layers that need it; the room's door is here
 from verifier.model.arch import Arch as Arch
@@ -80,10 +80,9 @@ class Transformer(nnx.Module):
         ):
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, layer)
             graph, weights = nnx.split(block)
-            static = _Layer(graph, dropout_rate, window)
-            x = (_read_again if remat else _read_layer)(
-                static, weights, x, (cos_sin, segment_ids_BT, key)
-            )
+            static = remat_lib.Layer(graph, dropout_rate, window)
+            read = remat_lib.read_layer_remat if remat else remat_lib.read_layer
+            x = read(static, weights, x, (cos_sin, segment_ids_BT, key))
             x = constrained(x, "rows", None, None)
         return self.final_norm(x)
 
@@ -297,64 +296,3 @@ def _visible(query: jax.Array, key: jax.Array, window: int | None) -> jax.Array:
     """
     seen = key <= query
     return seen if window is None else seen & (query - key < window)
-
-
-class _Layer(NamedTuple):
-    """What is static about a layer that reads packed rows."""
-
-    graph: nnx.GraphDef
-    dropout_rate: float
-    window: int | None
-
-
-def _read_layer(
-    static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]
-) -> jax.Array:
-    """One block over packed rows; given: rotation, segment ids, dropout key, none of which has a
-    gradient.
-    """
-    cos_sin, segment_ids_BT, key = given
-    block = nnx.merge(static.graph, weights)
-    q, k, v = block.project(x, cos_sin)
-    mixed = attention.within_rows(q, k, v, segment_ids_BT, static.window)
-    return block.join(x, mixed, static.dropout_rate, key)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _read_again(
-    static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]
-) -> jax.Array:
-    """`_read_layer`, whose backward pass starts from the layer's input alone.
-
-    jax.checkpoint would do where the compiler minds its barriers. XLA's CPU compiler drops them and
-    then recomputes all layers at once, so that what they hold is alive together again.
-    """
-    return _read_layer(static, weights, x, given)
-
-
-def _again_forward(
-    static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]
-) -> tuple[jax.Array, tuple[Any, ...]]:
-    return _read_layer(static, weights, x, given), (weights, x, given)
-
-
-def _again_backward(
-    static: _Layer, kept: tuple[Any, ...], slope: jax.Array
-) -> tuple[Any, jax.Array, None]:
-    weights, x, given = kept
-
-    def pull(x: jax.Array, slope: jax.Array) -> tuple[Any, jax.Array]:
-        return jax.vjp(lambda weights, x: _read_layer(static, weights, x, given), weights, x)[1](
-            slope
-        )
-
-    if jax.default_backend() != "cpu":
-        return *pull(*jax.lax.optimization_barrier((x, slope))), None
-    # A branch is one unit that waits for its operands. The other one is as true: of a gradient that
-    # is no number none comes.
-    first = slope.reshape(-1)[0]
-    lost = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), (weights, x))
-    return *jax.lax.cond(first == first, pull, lambda *_: lost, x, slope), None
-
-
-_read_again.defvjp(_again_forward, _again_backward)
