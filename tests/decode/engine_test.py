@@ -20,6 +20,7 @@ from tests.decode.near_ties import Drawn
 from verifier.config import SampleConfig
 from verifier.decode import engine as engine_lib
 from verifier.decode import memory, prompt_blocks, queue, running, steps
+from verifier.decode import state as state_lib
 from verifier.errors import UserError
 from verifier.model import cache, sampling
 from verifier.model.transformer import Arch, Transformer
@@ -238,9 +239,9 @@ def test_tokens_do_not_change_when_the_last_ones_go_on_in_fewer_slots(
     monkeypatch.setattr(memory, "WORTH_FEWER_ROWS", 0.0)
     kept = []
     monkeypatch.setattr(
-        steps,
+        state_lib,
         "take_rows",
-        lambda state, row_B, mesh, take=steps.take_rows: (
+        lambda state, row_B, mesh, take=state_lib.take_rows: (
             kept.append(len(row_B)) or take(state, row_B)
         ),
     )
@@ -279,9 +280,9 @@ def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
         ),
     )
     rooms, waits = [], []
-    resize = steps.resize_prompts
+    resize = state_lib.resize_prompts
     monkeypatch.setattr(
-        steps,
+        state_lib,
         "resize_prompts",
         lambda state, room, mesh: rooms.append(room) or resize(state, room, mesh),
     )
@@ -377,7 +378,7 @@ def test_a_restart_gives_what_was_left_bit_for_bit() -> None:
 
 
 def test_no_step_compiles_anew_after_the_first_groups() -> None:
-    verbs = (steps.prefill, steps.generate, steps.flush)
+    verbs = (steps.prefill, steps.generate, state_lib.flush)
     short = [engine_lib.Prompt(f"s{n}", PROMPTS[0].tokens[: n + 1]) for n in range(5)]
     draw(CONFIG, short)
     before = [verb._cache_size() for verb in verbs]

@@ -11,7 +11,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from verifier.config import SampleConfig
-from verifier.decode import memory, steps
+from verifier.decode import memory, split_model, steps
+from verifier.decode import state as state_lib
 from verifier.decode.prompt_blocks import places
 from verifier.decode.rows import Rows
 from verifier.model import sharding
@@ -21,9 +22,9 @@ from verifier.model.transformer import Transformer
 class Given(NamedTuple):
     """What both programs take."""
 
-    static: steps.DecodeStatic
+    static: state_lib.DecodeStatic
     weights: tuple[jax.ShapeDtypeStruct, ...]
-    state: steps.DecodeState  # of shapes
+    state: state_lib.DecodeState  # of shapes
 
 
 def shapes(
@@ -38,11 +39,13 @@ def shapes(
         plan: its sizes.
         mesh: of the groups of devices that take their steps together; None: one device.
     """
-    frame, weights = steps.shapes(model, vocab_size, mesh)
+    graphdef, weights = split_model.shapes(model, vocab_size, mesh)
     parts = () if mesh is None else tuple(leaf.sharding.spec for leaf in weights)
-    static = steps.DecodeStatic(frame, vocab_size, 0, config.top_k, config.top_p, mesh, parts)
-    sizes = steps.Sizes(plan.rows, plan.pages[-1], plan.prompts, plan.prompt_tokens)
-    return Given(static, weights, steps.state_shapes(static, weights, sizes))
+    static = state_lib.DecodeStatic(
+        graphdef, vocab_size, 0, config.top_k, config.top_p, mesh, parts
+    )
+    sizes = state_lib.Sizes(plan.rows, plan.pages[-1], plan.prompts, plan.prompt_tokens)
+    return Given(static, weights, state_lib.state_shapes(static, weights, sizes))
 
 
 def lower(given: Given, config: SampleConfig, plan: memory.Plan) -> dict[str, jax.stages.Lowered]:

@@ -7,59 +7,20 @@ Knows no table.
 from __future__ import annotations
 
 import collections
-import dataclasses
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from verifier.config import SampleConfig
 from verifier.decode import memory, steps
-from verifier.decode.annotations import Calculator
+from verifier.decode import state as state_lib
+from verifier.decode.job import Completion, Counts, Hooks, Prompt, Writer
 from verifier.decode.prompt_blocks import places
 from verifier.decode.queue import Work
 from verifier.decode.rows import Rows
 from verifier.model import cache as cache_lib
 from verifier.model import sampling, sharding
-from verifier.text.tokenizer import Tokenizer
-
-
-@dataclasses.dataclass(frozen=True)
-class Prompt:
-    """What a problem's solutions are drawn from: start tokens and the rendered question."""
-
-    problem_id: str
-    tokens: Sequence[int]
-
-
-@dataclasses.dataclass(frozen=True)
-class Completion:
-    """One drawn solution.
-
-    The lists run over its tokens; the end token, where it came, is the last one.
-    """
-
-    problem_id: str
-    sample_id: int
-    tokens: list[int]
-    forced: list[bool]  # written by the calculator
-    logprobs: list[float]  # the model's own, temperature 1; of forced tokens too
-    finish: str  # "eos" | "length"
-    text: str  # without the end token
-    calculator_errors: int  # annotations that could not be evaluated
-
-
-@dataclasses.dataclass
-class Counts:
-    """What a batch has done so far."""
-
-    solutions: int = 0  # ended
-    tokens: int = 0  # written
-    steps: int = 0
-    slot_steps: int = 0  # tokens that could have been written: slots summed over steps
-    answered: int = 0  # annotations that the calculator wrote the result of
-    refused: int = 0  # annotations that it could not evaluate
 
 
 class _Step(NamedTuple):
@@ -68,26 +29,6 @@ class _Step(NamedTuple):
     drawn: steps.Drawn
     by_calculator_B: np.ndarray
     number: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Writer:
-    """What every job of an engine needs."""
-
-    static: steps.DecodeStatic
-    weights: steps.Weights
-    tokenizer: Tokenizer
-    calculator: Calculator
-    config: SampleConfig
-    seed: int
-
-
-class Hooks(NamedTuple):
-    """What a job asks and tells; see `Engine.run`."""
-
-    progress: Callable[[Counts], None]
-    claim: Callable[[str], bool]
-    steps_of: MutableMapping[str, list[int]]
 
 
 class Running:
@@ -212,11 +153,11 @@ class Running:
             self._writer.static, self._writer.weights, self._state, tokens_NS, length_N, slot_N
         )
 
-    def _empty_state(self) -> steps.DecodeState:
+    def _empty_state(self) -> state_lib.DecodeState:
         """Room for what there is now, with nothing in it."""
         rows = self._groups[0]
-        sizes = steps.Sizes(len(rows), rows.pages, self._plan.prompts, self._prompt_room)
-        return steps.empty_state(self._writer.static, self._writer.weights, sizes)
+        sizes = state_lib.Sizes(len(rows), rows.pages, self._plan.prompts, self._prompt_room)
+        return state_lib.empty_state(self._writer.static, self._writer.weights, sizes)
 
     def _fit_prompts(self) -> None:
         """Prompts come by falling length: once the long ones are done, the slots need less room."""
@@ -225,7 +166,7 @@ class Running:
         if room < self._prompt_room:
             self._prompt_room = room
             if self._state is not None:
-                self._state = steps.resize_prompts(self._state, room, self._mesh)
+                self._state = state_lib.resize_prompts(self._state, room, self._mesh)
 
     def _fewer_rows(self) -> int | None:
         """A smaller number of slots that still holds all that is left, where fewer slots are
@@ -245,7 +186,7 @@ class Running:
             self._resize_pages(pages)
         page_B = np.concatenate([rows.flush() for rows in groups])
         if self._state is not None:
-            self._state = steps.flush(self._state, page_B, mesh)
+            self._state = state_lib.flush(self._state, page_B, mesh)
         pages = memory.pool_size(self._plan.pages, max(rows.highest_page() for rows in groups))
         if pages < groups[0].pages:
             self._resize_pages(pages)
@@ -253,14 +194,16 @@ class Running:
             among = places(fewer, self._plan.prompts, self._plan.samples)
             row_B = np.concatenate([rows.keep(fewer, among) for rows in groups])
             if self._state is not None:
-                self._state = steps.take_rows(self._state, row_B, mesh)
+                self._state = state_lib.take_rows(self._state, row_B, mesh)
         self._column = 0
 
     def _resize_pages(self, pages: int) -> None:
         for rows in self._groups:
             rows.resize_pages(pages)
         if self._state is not None:
-            self._state = steps.resize_pages(self._state, len(self._groups[0]) + pages, self._mesh)
+            self._state = state_lib.resize_pages(
+                self._state, len(self._groups[0]) + pages, self._mesh
+            )
 
     def _dispatch(self) -> _Step:
         """Sends the next step to the device and does not wait for it."""

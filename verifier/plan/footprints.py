@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from verifier.config import MeshConfig
 from verifier.data.batches import Batch
-from verifier.decode import lowering, memory, steps
+from verifier.decode import lowering, memory, split_model
 from verifier.decode import score as score_lib
 from verifier.decode.prompt_blocks import BLOCK_ROWS
 from verifier.model import sharding
@@ -189,7 +189,7 @@ def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> St
     asked = memory.Work(
         longest, most[0].problems, most[1], config.max_new_tokens, groups * devices.hosts
     )
-    weights = steps.outline(model, subject.vocab_size, mesh)
+    weights = split_model.outline(model, subject.vocab_size, mesh)
     gib = config.memory_gib or (
         devices.kind.gigabytes * 1e9 * memory.USABLE / 2**30 if devices.kind else _UNBOUNDED_GIB
     )

@@ -15,7 +15,7 @@ import jax
 from jax.sharding import Mesh
 
 from verifier import config as config_lib
-from verifier.decode import memory, steps
+from verifier.decode import memory, split_model
 from verifier.decode.engine import Counts, Engine, Planner, Prompt
 from verifier.errors import ConfigError
 from verifier.model import sharding
@@ -205,7 +205,7 @@ class _Generator:
         model, tokenizer, _ = self.outline
         if self.mesh is not None:
             sharding.check(model.arch, self.mesh)
-        weights = steps.outline(model, tokenizer.vocab_size, self.mesh)
+        weights = split_model.outline(model, tokenizer.vocab_size, self.mesh)
         return Planner(model.arch, weights, config, self.mesh)
 
     @functools.cached_property
@@ -213,7 +213,7 @@ class _Generator:
         saved = model_folder.load(
             self._folder, self._made_by, self._dtype, self.mesh, sharding.DECODING
         )
-        steps.make_ready(saved.model, saved.tokenizer.vocab_size, self.mesh)
+        split_model.make_ready(saved.model, saved.tokenizer.vocab_size, self.mesh)
         return saved
 
 
