@@ -286,15 +286,15 @@ def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
         "resize_prompts",
         lambda state, room, mesh: rooms.append(room) or resize(state, room, mesh),
     )
-    take = queue.Work.take
+    take = queue.SolutionQueue.take
 
-    def watched(self: queue.Work, group: int) -> dict[int, int] | None:
+    def watched(self: queue.SolutionQueue, group: int) -> dict[int, int] | None:
         taken = take(self, group)
         if taken is None and self._unread:
             waits.append(group)
         return taken
 
-    monkeypatch.setattr(queue.Work, "take", watched)
+    monkeypatch.setattr(queue.SolutionQueue, "take", watched)
     found = draw(dataclasses.replace(CONFIG, rows=9))
     assert_same(found, expected)
     assert rooms == sorted(rooms, reverse=True) and rooms and waits

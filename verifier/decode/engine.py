@@ -71,20 +71,20 @@ class Planner:
         fitting = [prompt for prompt in prompts if len(prompt.tokens) <= self.room]
         return fitting, [prompt for prompt in prompts if len(prompt.tokens) > self.room]
 
-    def plan(self, prompts: Sequence[Prompt], samples: int) -> memory.Plan:
-        """How many slots and prompts of which size are held at once; see `memory.plan`."""
+    def plan(self, prompts: Sequence[Prompt], samples: int) -> memory.JobSizes:
+        """How many slots and prompts of which size are held at once; see `memory.job_sizes`."""
         groups = sharding.groups(self._mesh) * jax.process_count()
-        work = memory.Work(
+        job = memory.SamplingJob(
             max(len(prompt.tokens) for prompt in prompts),
             len(prompts),
             samples,
             self.config.max_new_tokens,
             groups,
         )
-        return memory.plan(
+        return memory.job_sizes(
             sharding.part_of(self._arch, self._mesh),
             self._weights,
-            work,
+            job,
             self.config.rows,
             self.config.memory_gib,
         )
@@ -135,7 +135,7 @@ class Engine(Planner):
         self,
         prompts: Sequence[Prompt],
         samples: int | Sequence[int],
-        plan: memory.Plan | None = None,
+        sizes: memory.JobSizes | None = None,
         progress: Callable[[Counts], None] = lambda _: None,
         claim: Callable[[str], bool] = lambda _: True,
         steps_of: MutableMapping[str, list[int]] | None = None,
@@ -147,13 +147,14 @@ class Engine(Planner):
         Args:
             prompts: one a problem, each problem once.
             samples: how many solutions a problem (sample ids from 0), or which sample ids.
-            plan: what `plan` gave for them; None: it is asked now. The memory is taken at the call.
+            sizes: what `plan` gave for them; None: it is asked now. The memory is taken at the
+                call.
             progress: called after every step with what has been done so far.
             claim: asked of each problem's id before it is begun; problems that are another
                 process's to do are passed over.
             steps_of: how many steps each solution took, of every problem that has been given out;
-                grows as more are. Problems that are in it at the call, from an earlier start under
-                the same plan, are not drawn and not given out again, but the others come out as
+                grows as more are. Problems that are in it at the call, from an earlier start with
+                the same sizes, are not drawn and not given out again, but the others come out as
                 they would then have: log-probabilities to the last bit.
 
         Returns:
@@ -172,7 +173,7 @@ class Engine(Planner):
             return iter(())
         hooks = Hooks(progress, claim, {} if steps_of is None else steps_of)
         return Running(
-            self._writer, plan or self.plan(ordered, len(sample_ids)), ordered, sample_ids, hooks
+            self._writer, sizes or self.plan(ordered, len(sample_ids)), ordered, sample_ids, hooks
         ).run()
 
     def _check(self, prompts: Sequence[Prompt], sample_ids: Sequence[int]) -> None:

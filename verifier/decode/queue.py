@@ -28,7 +28,7 @@ class _Group:
         self.unended: dict[int, int] = {}  # how many of them
 
 
-class Work:
+class SolutionQueue:
     """Problems in their order, each read by one group of devices, which writes its solutions.
 
     A group takes the next problems when it has begun all solutions of its own. When none is left,

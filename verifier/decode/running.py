@@ -17,7 +17,7 @@ from verifier.decode import memory, steps
 from verifier.decode import state as state_lib
 from verifier.decode.job import Completion, Counts, Hooks, Prompt, Writer
 from verifier.decode.prompt_blocks import places
-from verifier.decode.queue import Work
+from verifier.decode.queue import SolutionQueue
 from verifier.decode.rows import Rows
 from verifier.model import cache as cache_lib
 from verifier.model import sampling, sharding
@@ -35,7 +35,7 @@ class Running:
     """One job of the engine: `sample_ids` of every prompt, the prompts in their order, by falling
     length.
 
-    On a mesh every group of devices has `plan.rows` slots, prompts and pages of its own, and all
+    On a mesh every group of devices has `sizes.rows` slots, prompts and pages of its own, and all
     take their steps together: what the device is given are the groups' arrays, one behind the
     other. Slots are counted through all groups.
 
@@ -48,21 +48,17 @@ class Running:
     def __init__(
         self,
         writer: Writer,
-        plan: memory.Plan,
+        sizes: memory.JobSizes,
         prompts: Sequence[Prompt],
         sample_ids: Sequence[int],
         hooks: Hooks,
     ) -> None:
-        """plan: sizes of everything.
+        """sizes: of everything.
 
         The device's memory is taken here, or when something stored has passed by.
         """
-        self._writer, self._plan, self._prompts, self._progress = (
-            writer,
-            plan,
-            prompts,
-            hooks.progress,
-        )
+        self._writer, self._sizes, self._prompts = writer, sizes, prompts
+        self._progress = hooks.progress
         self._steps_of = hooks.steps_of
         self._stored = [
             dict(zip(sample_ids, hooks.steps_of.get(prompt.problem_id, ()), strict=False))
@@ -75,15 +71,15 @@ class Running:
         def claim(problem: int) -> bool:
             return hooks.claim(prompts[problem].problem_id)
 
-        self._work = Work(
-            len(prompts), sample_ids, groups, plan.prompts, plan.prompts_at_once, claim
+        self._queue = SolutionQueue(
+            len(prompts), sample_ids, groups, sizes.prompts, sizes.prompts_at_once, claim
         )
-        among = places(plan.rows, plan.prompts, plan.samples)
+        among = places(sizes.rows, sizes.prompts, sizes.samples)
         self._groups = [
-            Rows(plan.rows, writer.config.max_new_tokens, plan.pages[0], among)
+            Rows(sizes.rows, writer.config.max_new_tokens, sizes.pages[0], among)
             for _ in range(groups)
         ]
-        self._prompt_room = plan.prompt_tokens
+        self._prompt_room = sizes.prompt_tokens
         self._state = None if any(self._stored) else self._empty_state()
         self._column = 0
         # by problem and sample, with its steps
@@ -103,7 +99,7 @@ class Running:
             if ahead is not None:
                 yield from self._read(ahead)
             ahead = step
-            if ahead is None and self._work.all_begun:
+            if ahead is None and self._queue.all_begun:
                 return
 
     # ---- what happens before a step
@@ -112,7 +108,9 @@ class Running:
         """Starts the next solutions in idle slots, as far as there are slots for their prompts."""
         while True:
             waiting = [self._start(group) for group in range(len(self._groups))]
-            taken = [self._work.take(group) if idle else None for group, idle in enumerate(waiting)]
+            taken = [
+                self._queue.take(group) if idle else None for group, idle in enumerate(waiting)
+            ]
             if not any(each is not None for each in taken):
                 return
             if any(taken):
@@ -122,7 +120,7 @@ class Running:
         """Starts a group's next solutions; whether slots are left idle."""
         rows = self._groups[group]
         for row in rows.idle().tolist():
-            if (found := self._work.next(group)) is None:
+            if (found := self._queue.next(group)) is None:
                 return True
             key = sampling.sample_key(
                 self._writer.seed, self._prompts[found.problem].problem_id, found.sample
@@ -141,7 +139,7 @@ class Running:
             if all(self._stored[problem] for fresh in taken for problem in fresh):
                 return
             self._state = self._empty_state()
-        at_once, none = self._plan.prompts_at_once, self._plan.prompts
+        at_once, none = self._sizes.prompts_at_once, self._sizes.prompts
         tokens_NS = np.zeros((len(taken) * at_once, self._prompt_room), np.int32)
         length_N = np.ones(len(tokens_NS), np.int32)
         slot_N = np.full(len(tokens_NS), none, np.int32)
@@ -156,12 +154,12 @@ class Running:
     def _empty_state(self) -> state_lib.DecodeState:
         """Room for what there is now, with nothing in it."""
         rows = self._groups[0]
-        sizes = state_lib.Sizes(len(rows), rows.pages, self._plan.prompts, self._prompt_room)
+        sizes = state_lib.Sizes(len(rows), rows.pages, self._sizes.prompts, self._prompt_room)
         return state_lib.empty_state(self._writer.static, self._writer.weights, sizes)
 
     def _fit_prompts(self) -> None:
         """Prompts come by falling length: once the long ones are done, the slots need less room."""
-        longest = max(len(self._prompts[problem].tokens) for problem in self._work.read())
+        longest = max(len(self._prompts[problem].tokens) for problem in self._queue.read())
         room = memory.prompt_room(longest, self._prompt_room)
         if room < self._prompt_room:
             self._prompt_room = room
@@ -172,26 +170,26 @@ class Running:
         """A smaller number of slots that still holds all that is left, where fewer slots are
         cheaper.
         """
-        if not self._work.all_begun:
+        if not self._queue.all_begun:
             return None
         busy = max(rows.busy() for rows in self._groups)
-        fitting = [rows for rows in self._plan.fewer_rows if busy <= rows < len(self._groups[0])]
+        fitting = [rows for rows in self._sizes.fewer_rows if busy <= rows < len(self._groups[0])]
         return min(fitting, default=None)
 
     def _flush(self) -> None:
         """Empties the windows into pages; makes the pool and the slots fit what is left."""
         groups, mesh = self._groups, self._mesh
-        pages = memory.pool_size(self._plan.pages, max(rows.wanted_pages() for rows in groups))
+        pages = memory.pool_size(self._sizes.pages, max(rows.wanted_pages() for rows in groups))
         if pages > groups[0].pages:
             self._resize_pages(pages)
         page_B = np.concatenate([rows.flush() for rows in groups])
         if self._state is not None:
             self._state = state_lib.flush(self._state, page_B, mesh)
-        pages = memory.pool_size(self._plan.pages, max(rows.highest_page() for rows in groups))
+        pages = memory.pool_size(self._sizes.pages, max(rows.highest_page() for rows in groups))
         if pages < groups[0].pages:
             self._resize_pages(pages)
         if (fewer := self._fewer_rows()) is not None:
-            among = places(fewer, self._plan.prompts, self._plan.samples)
+            among = places(fewer, self._sizes.prompts, self._sizes.samples)
             row_B = np.concatenate([rows.keep(fewer, among) for rows in groups])
             if self._state is not None:
                 self._state = state_lib.take_rows(self._state, row_B, mesh)
@@ -308,7 +306,7 @@ class Running:
                 number + 1 - int(rows.begun_B[row]),
             )
         rows.release(row)
-        if self._work.ended(group, problem) and not self._stored[problem]:
+        if self._queue.ended(group, problem) and not self._stored[problem]:
             whole = [each for _, each in sorted(self._ended.pop(problem).items())]
             self._steps_of[self._prompts[problem].problem_id] = [steps for _, steps in whole]
             yield [completion for completion, _ in whole]

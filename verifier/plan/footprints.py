@@ -17,8 +17,8 @@ from jax.sharding import Mesh, NamedSharding
 
 from verifier.config import MeshConfig
 from verifier.data.batches import Batch
-from verifier.decode import lowering, memory, split_model
-from verifier.decode import score as score_lib
+from verifier.decode import memory, score_rows, split_model
+from verifier.decode import programs as decode_programs
 from verifier.decode.prompt_blocks import BLOCK_ROWS
 from verifier.model import sharding
 from verifier.model.arch import Arch
@@ -74,7 +74,7 @@ def plan(subject: Subject, job: Job, devices: Devices) -> Stage:
 
     Raises:
         ConfigError: a mesh that does not divide devices, model or rows.
-        UserError: sampling does not fit (`memory.plan`).
+        UserError: sampling does not fit (`memory.job_sizes`).
     """
     config = subject.config
     of_all = jax.devices()[: devices.count]
@@ -186,7 +186,7 @@ def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> St
         max(text.longest for text, _ in splits.values()),
         max(arch.context - config.max_new_tokens, 1),
     )
-    asked = memory.Work(
+    asked = memory.SamplingJob(
         longest, most[0].problems, most[1], config.max_new_tokens, groups * devices.hosts
     )
     weights = split_model.outline(model, subject.vocab_size, mesh)
@@ -194,17 +194,17 @@ def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> St
         devices.kind.gigabytes * 1e9 * memory.USABLE / 2**30 if devices.kind else _UNBOUNDED_GIB
     )
     part = sharding.part_of(arch, mesh)
-    sizes = memory.plan(
+    sizes = memory.job_sizes(
         part, weights, asked, config.rows, gib, devices.kind.platform if devices.kind else "tpu"
     )
 
-    def shapes(layers: int) -> lowering.Given:
-        return lowering.shapes(
+    def shapes(layers: int) -> decode_programs.SamplingShapes:
+        return decode_programs.sampling_shapes(
             _model(subject, layers, False), subject.vocab_size, config, sizes, mesh
         )
 
     def measure(layers: int) -> dict[str, Size]:
-        found = lowering.lower(shapes(layers), config, sizes)
+        found = decode_programs.sampling(shapes(layers), config, sizes)
         return {name: programs.size(programs.compiled(each)) for name, each in found.items()}
 
     held = {"parameters": _bytes(weights), "caches": _bytes(shapes(arch.layers).state)}
@@ -244,17 +244,17 @@ def _read(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> St
     # some sample comes to no end
     lengths = [config.sample.max_new_tokens, *[round(texts.solution)] * (samples - 1)]
     longest = min(texts.longest, max(arch.context - config.sample.max_new_tokens, 1))
-    each = score_lib.Solutions(
+    each = score_rows.Solutions(
         "", [0] * longest, range(samples), [[0] * length for length in lengths]
     )
     # More than the rows of a call, as most groups are: then prompts take turns in twice the room.
-    group = [each] * min(max(score_lib.LOOKED_AT, 2 * config.score.rows), texts.problems)
+    group = [each] * min(max(score_rows.LOOKED_AT, 2 * config.score.rows), texts.problems)
     rows, row_tokens = 0, 0
 
     def measure(layers: int) -> dict[str, Size]:
         nonlocal rows, row_tokens
         verifier = _model(subject, layers, True)
-        (rows, row_tokens), prompts, found = score_lib.programs(
+        (rows, row_tokens), prompts, found = decode_programs.scoring(
             verifier, group, config.score, mesh, programs.compiled
         )
         caches, sizes = (

@@ -85,7 +85,7 @@ class _Drawn(NamedTuple):
     config: config_lib.SampleConfig
     prompts: list[Prompt]  # that fit
     samples: int
-    sizes: memory.Plan
+    sizes: memory.JobSizes
     left_out: list[str]
 
 
@@ -120,8 +120,8 @@ def _planned(context: Context, generator: _Generator, split: Split) -> _Drawn | 
 
 
 def _sizes_of_the_first_start(
-    what: str, table: store.TableWriter, sizes: memory.Plan, config: config_lib.SampleConfig
-) -> memory.Plan:
+    what: str, table: store.TableWriter, sizes: memory.JobSizes, config: config_lib.SampleConfig
+) -> memory.JobSizes:
     """The sizes that a split was begun with, whatever memory is free now; `sizes` where they were
     asked for otherwise or do not fit.
 
@@ -139,7 +139,7 @@ def _sizes_of_the_first_start(
     first = table.first_start({"asked": asked, "plan": dataclasses.asdict(sizes)})
     if first is None or hosts.count() > 1:  # which host draws what is decided as they go
         return sizes
-    begun = memory.Plan.from_dict(first["plan"])
+    begun = memory.JobSizes.from_dict(first["plan"])
     changed = config_lib.differences(first["asked"], asked)
     if begun.total_bytes > sizes.budget_bytes:
         changed.append(
