@@ -93,7 +93,8 @@ class JobSizes:
             "a step": self.step_bytes,
         }
         listed = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
-        return f"{self.rows} slots; {listed}; {_gib(self.total_bytes)} of {_gib(self.budget_bytes)} GiB"
+        total = f"{_gib(self.total_bytes)} of {_gib(self.budget_bytes)} GiB"
+        return f"{self.rows} slots; {listed}; {total}"
 
 
 def job_sizes(
