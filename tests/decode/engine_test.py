@@ -256,14 +256,16 @@ def test_tokens_are_the_same_in_blocks_that_look_their_prompt_up(
     expected = usual()
     monkeypatch.setattr(prompt_blocks, "OWN_BLOCK", 1)
     monkeypatch.setattr(prompt_blocks, "BLOCK_ROWS", 2)
-    plans = []
+    asked = []
     monkeypatch.setattr(
-        running, "places", lambda *sizes: plans.append(prompt_blocks.places(*sizes)) or plans[-1]
+        running,
+        "block_sizes",
+        lambda *sizes: asked.append(prompt_blocks.block_sizes(*sizes)) or asked[-1],
     )
     for rows in (6, 4):  # 4: a problem's solutions do not all have a slot at once
         found = draw(dataclasses.replace(CONFIG, rows=rows))
         assert_same(found, expected)
-    assert plans and not any(plan.own_block for plan in plans)
+    assert asked and not any(sizes.own_block for sizes in asked)
 
 
 def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(

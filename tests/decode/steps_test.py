@@ -9,7 +9,7 @@ from flax import nnx
 from tests.decode import fakes
 from verifier.decode import split_model, steps
 from verifier.decode import state as state_lib
-from verifier.model.cache import Seating
+from verifier.model.cache import CacheIndices
 from verifier.model.transformer import Arch, Transformer
 
 VOCAB, END, ROWS = 11, 10, 3
@@ -73,7 +73,7 @@ class Desk:
             jnp.arange(5).at[3:].set(ROWS),
             jnp.full((ROWS, 2), 5).at[:, 0].set(jnp.arange(ROWS)),
         )
-        self.seating = Seating(jnp.array([0, 1, 1]), jnp.array([0, 2, 3]), *blocks, *pages)
+        self.indices = CacheIndices(jnp.array([0, 1, 1]), jnp.array([0, 2, 3]), *blocks, *pages)
         events = np.zeros((3, VOCAB), np.uint8)
         events[:, 5], events[:, 8] = steps.WAIT, steps.HOLD
         self.watch = steps.Watch(jnp.asarray(events), jnp.zeros((3, VOCAB), jnp.uint8))
@@ -95,7 +95,7 @@ class Desk:
             temperature=np.float32(0),
         )
         self.state, drawn = steps.generate(
-            self.static, self.weights, self.state, self.seating, orders, self.watch
+            self.static, self.weights, self.state, self.indices, orders, self.watch
         )
         self.column += 1
         self.logprob_B = np.asarray(drawn.logprob_B)

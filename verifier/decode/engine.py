@@ -28,10 +28,10 @@ class PromptTooLong(UserError):
 
     def __init__(self, problem_ids: Sequence[str], room: int) -> None:
         self.problem_ids = list(problem_ids)
-        shown = ", ".join(self.problem_ids[:5]) + (", ..." if len(self.problem_ids) > 5 else "")
+        listed = ", ".join(self.problem_ids[:5]) + (", ..." if len(self.problem_ids) > 5 else "")
         super().__init__(
             f"{len(self.problem_ids)} prompts have more than {room} tokens (context - "
-            f"sample.max_new_tokens): problems {shown}. Leave them out (Engine.split) or lower "
+            f"sample.max_new_tokens): problems {listed}. Leave them out (Engine.split) or lower "
             "sample.max_new_tokens."
         )
 
@@ -167,7 +167,7 @@ class Engine(Planner):
         """
         sample_ids = sorted(range(samples) if isinstance(samples, int) else samples)
         self._check(prompts, sample_ids)
-        # rooms for prompts only ever shrink
+        # Rooms for prompts only ever shrink.
         ordered = sorted(prompts, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
         if not ordered:
             return iter(())

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from verifier.config import SampleConfig, ScoreConfig
 from verifier.decode import memory, score_rows, split_model, steps
 from verifier.decode import state as state_lib
-from verifier.decode.prompt_blocks import places
+from verifier.decode.prompt_blocks import block_sizes
 from verifier.decode.rows import Rows
 from verifier.decode.score import read_prompts, read_rows
 from verifier.model import sharding
@@ -65,13 +65,14 @@ def sampling(
     The other arguments are made as `running` makes them.
     """
     static, weights, state = shapes
-    groups, among = sharding.groups(static.mesh), places(sizes.rows, sizes.prompts, sizes.samples)
-    rows = Rows(sizes.rows, config.max_new_tokens, sizes.pages[-1], among)
+    groups = sharding.groups(static.mesh)
+    blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples)
+    rows = Rows(sizes.rows, config.max_new_tokens, sizes.pages[-1], blocks)
 
     def by_group(array: np.ndarray) -> np.ndarray:
         return np.tile(array, (groups, *[1] * (array.ndim - 1)))
 
-    seating: Any = jax.tree.map(by_group, rows.seating(among.blocks[0]))
+    indices: Any = jax.tree.map(by_group, rows.indices(blocks.blocks[0]))
     start_B, go_B, forced_B, _ = map(by_group, rows.orders())
     orders = steps.Orders(
         start_B,
@@ -90,7 +91,7 @@ def sampling(
             static, weights, state, tokens_NS, length_N, np.zeros(read, np.int32)
         ),
         "generate": steps.generate.lower(
-            static, weights, state, seating, orders, steps.Watch(table, table)
+            static, weights, state, indices, orders, steps.Watch(table, table)
         ),
     }
 

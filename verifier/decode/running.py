@@ -1,7 +1,6 @@
-"""A running batch: slots are refilled as soon as a solution ends, and the device is a step ahead of
-the host but at the end of a window.
+"""A running batch: slots are refilled as soon as a solution ends.
 
-Knows no table.
+The device is a step ahead of the host but at the end of a window.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 from verifier.decode import memory, steps
 from verifier.decode import state as state_lib
 from verifier.decode.job import Completion, Counts, Hooks, Prompt, Writer
-from verifier.decode.prompt_blocks import places
+from verifier.decode.prompt_blocks import block_sizes
 from verifier.decode.queue import SolutionQueue
 from verifier.decode.rows import Rows
 from verifier.model import cache as cache_lib
@@ -32,8 +31,7 @@ class _Step(NamedTuple):
 
 
 class Running:
-    """One job of the engine: `sample_ids` of every prompt, the prompts in their order, by falling
-    length.
+    """One job of the engine: `sample_ids` of every prompt, the prompts by falling length.
 
     On a mesh every group of devices has `sizes.rows` slots, prompts and pages of its own, and all
     take their steps together: what the device is given are the groups' arrays, one behind the
@@ -74,15 +72,15 @@ class Running:
         self._queue = SolutionQueue(
             len(prompts), sample_ids, groups, sizes.prompts, sizes.prompts_at_once, claim
         )
-        among = places(sizes.rows, sizes.prompts, sizes.samples)
+        blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples)
         self._groups = [
-            Rows(sizes.rows, writer.config.max_new_tokens, sizes.pages[0], among)
+            Rows(sizes.rows, writer.config.max_new_tokens, sizes.pages[0], blocks)
             for _ in range(groups)
         ]
         self._prompt_room = sizes.prompt_tokens
         self._state = None if any(self._stored) else self._empty_state()
         self._column = 0
-        # by problem and sample, with its steps
+        # By problem and sample, with its steps.
         self._ended: dict[int, dict[int, tuple[Completion, int]]] = collections.defaultdict(dict)
         self.counts = Counts()
 
@@ -90,7 +88,7 @@ class Running:
         """Draws everything; gives out a problem when its last solution has ended."""
         ahead: _Step | None = None
         while True:
-            # what has ended needs no more pages, and perhaps no more slots
+            # What has ended needs no more pages, and perhaps no more slots.
             if ahead is not None and self._column == cache_lib.WINDOW:
                 yield from self._read(ahead)
                 ahead = None
@@ -120,16 +118,13 @@ class Running:
         """Starts a group's next solutions; whether slots are left idle."""
         rows = self._groups[group]
         for row in rows.idle().tolist():
-            if (found := self._queue.next(group)) is None:
+            if (solution := self._queue.next(group)) is None:
                 return True
-            key = sampling.sample_key(
-                self._writer.seed, self._prompts[found.problem].problem_id, found.sample
-            )
-            rows.start(row, found.slot, found.problem, found.sample, key)
-            rows.begun_B[row], rows.stored_B[row] = (
-                self.counts.steps,
-                self._stored[found.problem].get(found.sample, 0),
-            )
+            problem, sample, slot = solution
+            key = sampling.sample_key(self._writer.seed, self._prompts[problem].problem_id, sample)
+            rows.start(row, slot, problem, sample, key)
+            rows.begun_B[row] = self.counts.steps
+            rows.stored_B[row] = self._stored[problem].get(sample, 0)
         return False
 
     def _prefill(self, taken: Sequence[dict[int, int]]) -> None:
@@ -167,9 +162,7 @@ class Running:
                 self._state = state_lib.resize_prompts(self._state, room, self._mesh)
 
     def _fewer_rows(self) -> int | None:
-        """A smaller number of slots that still holds all that is left, where fewer slots are
-        cheaper.
-        """
+        """A smaller number of slots that still holds all that is left, where fewer are cheaper."""
         if not self._queue.all_begun:
             return None
         busy = max(rows.busy() for rows in self._groups)
@@ -189,8 +182,8 @@ class Running:
         if pages < groups[0].pages:
             self._resize_pages(pages)
         if (fewer := self._fewer_rows()) is not None:
-            among = places(fewer, self._sizes.prompts, self._sizes.samples)
-            row_B = np.concatenate([rows.keep(fewer, among) for rows in groups])
+            blocks = block_sizes(fewer, self._sizes.prompts, self._sizes.samples)
+            row_B = np.concatenate([rows.keep(fewer, blocks) for rows in groups])
             if self._state is not None:
                 self._state = state_lib.take_rows(self._state, row_B, mesh)
         self._column = 0
@@ -224,16 +217,16 @@ class Running:
             start_B=start_B & (np.concatenate([rows.stored_B for rows in groups]) == 0),
             go_B=go_B,
             forced_B=forced_B,
-            # a copy: a step under way may still read the old one
+            # A copy: a step under way may still read the old one.
             keys_B2=np.concatenate([rows.key_B2 for rows in groups]),
             column=np.int32(self._column - 1),
             limit=np.int32(config.max_new_tokens),
             temperature=np.float32(config.temperature),
         )
         blocks = max(rows.blocks() for rows in groups)
-        seating = cache_lib.Seating(**_joined([vars(rows.seating(blocks)) for rows in groups]))
+        indices = cache_lib.CacheIndices(**_joined([vars(rows.indices(blocks)) for rows in groups]))
         self._state, drawn = steps.generate(
-            self._writer.static, self._writer.weights, self._state, seating, orders, self._watch
+            self._writer.static, self._writer.weights, self._state, indices, orders, self._watch
         )
         self.counts.slot_steps += len(start_B)
         return _Step(drawn, by_calculator_B, number)
@@ -279,8 +272,9 @@ class Running:
         return list(row_R[ends_R].tolist())
 
     def _look(self, rows: Rows, row: int, token: int, written: bool) -> None:
-        """Asks the calculator what follows a token; one that was held back is written now, or
-        another in its place.
+        """Asks the calculator what follows a token.
+
+        One that was held back is written now, or another instead.
         """
         tokens = rows.token_BT[row, : rows.length_B[row]].tolist()
         verdict = self._writer.calculator.look(tokens if written else [*tokens, token])
@@ -295,8 +289,9 @@ class Running:
         self.counts.refused += verdict.errors
 
     def _end(self, group: int, row: int, number: int) -> Iterator[list[Completion]]:
-        """Takes a solution out of its slot after a step; its whole problem is given out if it was
-        the last and is not stored.
+        """Takes a solution out of its slot after a step.
+
+        Its whole problem is given out if it was the last and is not stored.
         """
         rows = self._groups[group]
         problem = int(rows.problem_B[row])

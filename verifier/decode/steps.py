@@ -21,7 +21,7 @@ from verifier.model.transformer import Transformer
 class Orders(NamedTuple):
     """What the host says about one step."""
 
-    start_B: Given  # bool: a new solution of prompt `seating.prompt_B` begins in this slot
+    start_B: Given  # bool: a new solution of prompt `indices.prompt_B` begins in this slot
     go_B: Given  # bool: stop waiting
     forced_B: Given  # int32: write this token instead of a drawn one; -1: draw
     keys_B2: Given  # uint32, one raw key a sample; token t is drawn with fold_in(key, t)
@@ -31,12 +31,13 @@ class Orders(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """What the host must see before a row goes on; the first index is OUTSIDE an annotation, maybe
-    INSIDE one, or behind its first `=`.
+    """What the host must see before a row goes on, by where the row is.
+
+    The first index is OUTSIDE an annotation, maybe INSIDE one, or BEHIND its first `=`.
     """
 
-    # uint8: 0 nothing, WAIT after the token is written, HOLD it back: the host may write another in
-    # its place
+    # uint8: 0 nothing, WAIT after the token is written, HOLD it back: the host may write another
+    # instead.
     event_3V: Given
     where_3V: Given  # uint8, where the row is after the token
 
@@ -50,7 +51,7 @@ class Drawn(NamedTuple):
 
     token_B: jax.Array  # int32
     logprob_B: jax.Array  # float32, the model's own log-probability (temperature 1) of that token
-    # bool: the token was written; otherwise the row is idle, waits, or holds it back
+    # bool: the token was written; otherwise the row is idle, waits, or holds it back.
     written_B: jax.Array
     look_B: jax.Array  # bool: the row waits for the host's word on this token
 
@@ -67,9 +68,7 @@ def prefill(
     length_N: Given,
     slot_N: Given,
 ) -> DecodeState:
-    """Reads N right-padded prompts once and puts them into prompt slots (P: that one is
-    dropped).
-    """
+    """Reads N right-padded prompts once into prompt slots (P: that one is dropped)."""
     read = static.by_device(
         functools.partial(_prefill, static), (STATE_PARTS, ROWS, ROWS, ROWS), STATE_PARTS
     )
@@ -101,7 +100,7 @@ def generate(
     static: DecodeStatic,
     weights: Weights,
     state: DecodeState,
-    seating: cache_lib.Seating,
+    indices: cache_lib.CacheIndices,
     orders: Orders,
     watch: Watch,
 ) -> tuple[DecodeState, Drawn]:
@@ -111,14 +110,14 @@ def generate(
         (STATE_PARTS, ROWS, _ORDERS, WHOLE),
         (STATE_PARTS, ROWS),
     )
-    return step(weights, state, seating, orders, watch)
+    return step(weights, state, indices, orders, watch)
 
 
 def _generate(
     static: DecodeStatic,
     weights: Weights,
     state: DecodeState,
-    seating: cache_lib.Seating,
+    indices: cache_lib.CacheIndices,
     orders: Orders,
     watch: Watch,
 ) -> tuple[DecodeState, Drawn]:
@@ -129,7 +128,7 @@ def _generate(
     where_B = jnp.where(start_B, OUTSIDE, state.where_B)
     written_B = jnp.where(start_B, 0, state.written_B)
     hidden_BD = jnp.where(
-        start_B[:, None], state.prompt_hidden_PD[seating.prompt_B], state.hidden_BD
+        start_B[:, None], state.prompt_hidden_PD[indices.prompt_B], state.hidden_BD
     )
 
     token_B, logprob_B = _draw(static, model, hidden_BD, written_B, orders)
@@ -140,14 +139,14 @@ def _generate(
     ended_B = writes_B & ((token_B == static.end_id) | (written_B + 1 >= orders.limit))
 
     position_XW = state.cache.pages.position_XW
-    # forgets what the slot's last solution left
+    # Forgets what the slot's last solution left.
     fresh_BW = jnp.where(start_B[:, None], -1, position_XW[: len(start_B)])
     pages = dataclasses.replace(
         state.cache.pages, position_XW=jax.lax.dynamic_update_slice(position_XW, fresh_BW, (0, 0))
     )
     cache = dataclasses.replace(state.cache, pages=pages)
-    position_B = cache.prompts.length_P[seating.prompt_B] + written_B
-    read_BD, cache = model.extend(token_B, position_B, writes_B, cache, seating, orders.column)
+    position_B = cache.prompts.length_P[indices.prompt_B] + written_B
+    read_BD, cache = model.extend(token_B, position_B, writes_B, cache, indices, orders.column)
     state = DecodeState(
         cache=cache,
         prompt_hidden_PD=state.prompt_hidden_PD,

@@ -18,7 +18,7 @@ from verifier.model import remat as remat_lib
 # at home beside the layers that need it; the room's door is here
 from verifier.model.arch import Arch as Arch
 from verifier.model.arch import scratch_arch as scratch_arch
-from verifier.model.cache import Cache, Prefix, Seating, append
+from verifier.model.cache import Cache, CacheIndices, Prefix, append
 from verifier.model.layers import NORMS, Block
 from verifier.model.sharding import constrained, first_row, gathered, summed
 
@@ -153,7 +153,7 @@ class Transformer(nnx.Module):
         position_B: jax.Array,
         reads_B: jax.Array,
         cache: Cache,
-        seating: Seating,
+        indices: CacheIndices,
         column: jax.Array,
     ) -> tuple[jax.Array, Cache]:
         """Reads one new token of every row; each sees its prompt, its own earlier tokens and
@@ -165,7 +165,7 @@ class Transformer(nnx.Module):
             reads_B: bool; rows that do not read leave nothing in the cache, and their hidden state
                 means nothing.
             cache: donate it: the new tokens are written in place.
-            seating: which prompt and pages each row sees.
+            indices: which prompt and pages each row sees.
             column: int32 scalar, the column of the newest pages to write; each once between two
                 calls of `cache.flush`.
 
@@ -180,7 +180,7 @@ class Transformer(nnx.Module):
             cache, pages=dataclasses.replace(cache.pages, position_XW=position_XW)
         )
         see = {
-            window: cached_attention.masks(cache, seating, position_B, window)
+            window: cached_attention.masks(cache, indices, position_B, window)
             for window in dict.fromkeys(self.arch.windows)
         }
         x, turns = self._start(token_B[:, None], position_B[:, None])
@@ -192,7 +192,7 @@ class Transformer(nnx.Module):
             ks[layer], vs[layer] = append(ks[layer], vs[layer], k, v, column)
             prompt = cache.prompts.k[layer], cache.prompts.v[layer]
             mixed = cached_attention.attend(
-                q[:, 0], prompt, (ks[layer], vs[layer]), seating, see[window]
+                q[:, 0], prompt, (ks[layer], vs[layer]), indices, see[window]
             )
             x = block.join(x, mixed[:, None])
         pages = dataclasses.replace(cache.pages, k=tuple(ks), v=tuple(vs))
