@@ -176,8 +176,9 @@ def _rotary(family: str, config: dict[str, Any]) -> Arch:
 
 
 def _gemma3(family: str, config: dict[str, Any]) -> Arch:
-    """A Llama but for its norms, its embedding and layers of two types, each with a rotation of its
-    own.
+    """A Llama but for its norms, its embedding and layers of two types.
+
+    Each type has a rotation of its own.
     """
     layers, types = config["num_hidden_layers"], config["layer_types"]
     if types is None:
@@ -190,17 +191,17 @@ def _gemma3(family: str, config: dict[str, Any]) -> Arch:
         )
     theta, scaling, local_theta = hf_rope.by_layer_type(config)
     single = {"layer_types": None, "rope_parameters": None, "rope_scaling": None}
-    found = _rotary(family, config | single | {"hidden_act": config["hidden_activation"]})
+    arch = _rotary(family, config | single | {"hidden_act": config["hidden_activation"]})
     scalar = config["query_pre_attn_scalar"]
     return dataclasses.replace(
-        found,
+        arch,
         rope_theta=theta,
         rope_scaling=scaling,
         qk_norm=True,
         sliding_window=config["sliding_window"],
         sliding_window_pattern=pattern,
         local_rope_theta=local_theta,
-        query_pre_attn_scalar=None if scalar == found.head_width else scalar,
+        query_pre_attn_scalar=None if scalar == arch.head_width else scalar,
         post_norms=True,
         scaled_embed=True,
     )

@@ -22,8 +22,7 @@ _ACTIVATIONS_BACK = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_new", "r
 
 
 def hf_from_arch(arch: Arch) -> dict[str, Any]:
-    """A config.json that transformers 4 and 5 read, for the simplest family that computes what
-    `arch` says.
+    """A config.json for transformers 4 and 5, of the simplest family that computes `arch`.
 
     Args:
         arch: of an imported model or of one trained from scratch. A Mistral without a window is

@@ -77,8 +77,9 @@ def resolve_weights(weights: str) -> pathlib.Path:
 
 
 def is_hub_id(weights: str, known: Mapping[str, str]) -> bool:
-    """Whether `weights` is an id of the hub whose cached files are those that are known; False
-    wherever that cannot be told.
+    """Whether `weights` is an id of the hub whose cached files are those that are known.
+
+    False wherever that cannot be told.
 
     A name alone does not tell: "models/mine" may have been a folder where the run was started.
 
@@ -141,16 +142,16 @@ def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
             f"{', '.join(missing)}; download them"
         )
     _check_sums(folder, shards)
-    found: dict[str, StoredTensor] = {}
+    tensors: dict[str, StoredTensor] = {}
     for shard in shards:
         for name, tensor in read_header(folder / shard).items():
-            if name in found:
+            if name in tensors:
                 raise WeightsError(
-                    f"{name} stands in {found[name].path} and in {tensor.path}; which one is "
+                    f"{name} stands in {tensors[name].path} and in {tensor.path}; which one is "
                     "meant? Download both again"
                 )
-            found[name] = tensor
-    return found
+            tensors[name] = tensor
+    return tensors
 
 
 def _nothing(folder: pathlib.Path) -> str:
@@ -173,13 +174,14 @@ def sums(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _check_sums(folder: pathlib.Path, names: Sequence[str]) -> None:
-    """Compares files with what is known of them: sums beside them, or the names of the files that
-    links of the hub's cache lead to.
+    """Compares files with what is known of them.
+
+    That is sums beside them, or the names of the files that links of the hub's cache lead to.
     """
     known = checksums.read_sums(folder)
     expected = {
-        name: found
-        for name, found in (known | _cached_sums(folder, names)).items()
+        name: sha256
+        for name, sha256 in (known | _cached_sums(folder, names)).items()
         if name in names
     }
     checksums.check(folder, expected, "download it again")
@@ -194,8 +196,9 @@ def _cached_sums(folder: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
 def write_folder(
     folder: pathlib.Path, config: dict[str, Any], tensors: Sequence[NewTensor], shard_bytes: int
 ) -> None:
-    """Writes config.json and the tensors, each file aside and then renamed; above shard_bytes
-    several files and an index.
+    """Writes config.json and the tensors, each file aside and then renamed.
+
+    Above shard_bytes: several files and an index.
     """
     atomic.make_folder(folder)
     (folder / checksums.SUMS).unlink(missing_ok=True)  # of what is replaced
@@ -230,8 +233,10 @@ def write_folder(
 
 
 def remove_weights(folder: pathlib.Path, keep: Container[str]) -> None:
-    """Removes an earlier export's files that a later one has not, in another number of files:
-    readers would prefer them or load both.
+    """Removes an earlier export's files that a later one has not.
+
+    The later one may have another number of files: readers would prefer the earlier ones or
+    load both.
     """
     for old in (folder / _SINGLE, folder / _INDEX, *folder.glob("model-*-of-*.safetensors")):
         if old.name not in keep:

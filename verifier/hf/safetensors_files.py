@@ -45,8 +45,9 @@ class NewTensor(NamedTuple):
 
 
 def read_header(path: pathlib.Path) -> dict[str, StoredTensor]:
-    """Name, dtype and shape of every tensor of a file, after checking that its values lie as the
-    header says, end to end to its end.
+    """Name, dtype and shape of every tensor of a file.
+
+    Its values are checked to lie as the header says, end to end to its end.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -62,7 +63,7 @@ def read_header(path: pathlib.Path) -> dict[str, StoredTensor]:
             if length > _MOST_HEADER:
                 raise ValueError(f"{length} bytes, at most {_MOST_HEADER} are allowed")
             header = json.loads(file.read(length), object_pairs_hook=_distinct)
-            found, end = _tensors(path, header)
+            tensors, end = _tensors(path, header)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise WeightsError(
                 f"{path} has no readable safetensors header ({error}); download it again"
@@ -72,22 +73,24 @@ def read_header(path: pathlib.Path) -> dict[str, StoredTensor]:
             f"{path} is truncated or damaged: {size} bytes, {8 + length + end} expected by its "
             "header; download it again"
         )
-    return found
+    return tensors
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object whose names differ."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    by_name = dict(pairs)
+    if len(by_name) < len(pairs):
         raise ValueError("a name stands twice in it")
-    return found
+    return by_name
 
 
 def _tensors(path: pathlib.Path, header: dict[str, Any]) -> tuple[dict[str, StoredTensor], int]:
-    """What a header says of its tensors, and where their values end; ValueError where they overlap,
-    or where size and shape disagree.
+    """What a header says of its tensors, and where their values end.
+
+    Raises:
+        ValueError: they overlap, or size and shape disagree.
     """
-    found, spans = {}, []
+    tensors, spans = {}, []
     for name, entry in header.items():
         if name == "__metadata__":
             continue
@@ -96,7 +99,7 @@ def _tensors(path: pathlib.Path, header: dict[str, Any]) -> tuple[dict[str, Stor
             raise ValueError(f"{name} has the shape {shape} and lies from {begin} to {end}")
         if dtype in _FLOATS and math.prod(shape) * _FLOATS[dtype].itemsize != end - begin:
             raise ValueError(f"{name} of {dtype} and shape {shape} takes {end - begin} bytes")
-        found[name] = StoredTensor(path, dtype, tuple(shape))
+        tensors[name] = StoredTensor(path, dtype, tuple(shape))
         spans.append((begin, end, name))
     last = 0
     for begin, end, name in sorted(spans):
@@ -105,7 +108,7 @@ def _tensors(path: pathlib.Path, header: dict[str, Any]) -> tuple[dict[str, Stor
                 f"{name} lies from {begin} to {end}, where the one before it ends at {last}"
             )
         last = end
-    return found, last
+    return tensors, last
 
 
 def is_readable(tensor: StoredTensor) -> bool:
@@ -115,8 +118,9 @@ def is_readable(tensor: StoredTensor) -> bool:
 
 @contextlib.contextmanager
 def reader() -> Iterator[Callable[[str, StoredTensor], np.ndarray]]:
-    """Gives read(name, tensor) -> float32 array; every file is mapped once and none of it is kept
-    in memory.
+    """Gives read(name, tensor) -> float32 array.
+
+    Every file is mapped once and none of it is kept in memory.
 
     Raises:
         WeightsError: from `read`: a file that the safetensors library refuses, or a tensor with
@@ -139,7 +143,7 @@ def reader() -> Iterator[Callable[[str, StoredTensor], np.ndarray]]:
                 ) from error
             with np.errstate(over="ignore", invalid="ignore"):
                 values = np.asarray(stored, dtype=np.float32)
-                # one pass without a copy tells it of all but sums that overflow
+                # One pass without a copy tells it of all but sums that overflow.
                 sums = bool(np.isfinite(values.sum()))
             if not sums and not (finite := np.isfinite(values)).all():
                 count = values.size - int(finite.sum())
@@ -162,7 +166,7 @@ def write_tensors(file: Any, tensors: Sequence[NewTensor]) -> None:
 
     By hand, because the library wants all values in memory at once.
     """
-    # older transformers refuse a file without it
+    # Older transformers refuse a file without it.
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for tensor in tensors:

@@ -2,7 +2,7 @@
 
 Keys are repeated neither for the samples of a problem nor for the query heads of a group: prompts
 and pages are scored where they lie, and the two parts meet through their maxima and sums alone (as
-FlashDecoding joins the pieces of a long row; here the pieces are what lies in different places).
+FlashDecoding joins the pieces of a long row; here the pieces are what lies apart).
 Products are summed in float32.
 """
 

@@ -23,8 +23,9 @@ class Layer(NamedTuple):
 def read_layer(
     static: Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]
 ) -> jax.Array:
-    """One block over packed rows; given: rotation, segment ids, dropout key, none of which has a
-    gradient.
+    """One block over packed rows.
+
+    given: rotation, segment ids, dropout key, none of which has a gradient.
     """
     cos_sin, segment_ids_BT, key = given
     block = nnx.merge(static.graph, weights)

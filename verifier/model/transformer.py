@@ -1,7 +1,4 @@
-"""The decoder, with or without a cache, for every family that `Arch` describes.
-
-Knows no text, no loss and no sampling.
-"""
+"""The decoder, with or without a cache, for every family that `Arch` describes."""
 
 from __future__ import annotations
 
@@ -115,8 +112,9 @@ class Transformer(nnx.Module):
         prefix: Prefix,
         prompt_B: jax.Array,
     ) -> jax.Array:
-        """Reads packed rows that go on after prompts; a token sees its row's prompt and earlier
-        tokens of its own segment.
+        """Reads packed rows that go on after prompts.
+
+        A token sees its row's prompt and earlier tokens of its own segment.
 
         Args:
             tokens_BT: int32 ids.
@@ -156,8 +154,9 @@ class Transformer(nnx.Module):
         indices: CacheIndices,
         column: jax.Array,
     ) -> tuple[jax.Array, Cache]:
-        """Reads one new token of every row; each sees its prompt, its own earlier tokens and
-        itself.
+        """Reads one new token of every row.
+
+        Each sees its prompt, its own earlier tokens and itself.
 
         Args:
             token_B: int32 ids.
@@ -224,8 +223,9 @@ class Transformer(nnx.Module):
     def _start(
         self, tokens: jax.Array, positions: jax.Array
     ) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array] | None]]:
-        """The residual stream's first state [..., D] and the rotation of each layer (None with
-        learned positions).
+        """The residual stream's first state [..., D] and the rotation of each layer.
+
+        None with learned positions.
         """
         arch = self.arch
         x = self._look_up(tokens).astype(self.dtype)
@@ -256,8 +256,9 @@ class Transformer(nnx.Module):
 
 
 def narrow(weights: Any, dtype: jax.typing.DTypeLike) -> Any:
-    """Parameters with the matrices in the type that they are multiplied in; norms' scales and
-    biases stay as exact as they are.
+    """Parameters with the matrices in the type that they are multiplied in.
+
+    Norms' scales and biases stay as exact as they are.
     """
     return jax.tree.map(
         lambda leaf: (
@@ -277,12 +278,12 @@ def _after_mask(
     window: int | None,
 ) -> jax.Array:
     """Which of the prompt's keys and then of the row's own each token sees: [B, T, S + T]."""
-    place = jnp.arange(prompt_tokens)
+    key = jnp.arange(prompt_tokens)
     see_prompt = jnp.broadcast_to(
-        place < length_B[:, None, None], (*positions_BT.shape, prompt_tokens)
+        key < length_B[:, None, None], (*positions_BT.shape, prompt_tokens)
     )
     if window is not None:
-        see_prompt = see_prompt & _visible(positions_BT[..., None], place, window)
+        see_prompt = see_prompt & _visible(positions_BT[..., None], key, window)
     order = jnp.arange(positions_BT.shape[1])
     see_own = (segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]) & _visible(
         order[:, None], order[None, :], window
@@ -291,8 +292,9 @@ def _after_mask(
 
 
 def _visible(query: jax.Array, key: jax.Array, window: int | None) -> jax.Array:
-    """True where a query at one place of a row sees a key at another: not later, and within the
-    sliding window.
+    """True where a query at one position of a row sees a key at another.
+
+    It must not be later, and must lie within the sliding window.
     """
     seen = key <= query
     return seen if window is None else seen & (query - key < window)

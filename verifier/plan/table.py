@@ -1,4 +1,4 @@
-"""A plan as plain text for a terminal. Knows words and columns."""
+"""A plan as plain text for a terminal."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ _HELD = ("parameters", "optimiser", "batch", "caches", "temporaries")
 
 
 def render(
-    subject: Subject, devices: Devices, found: Sequence[Footprint | str], advice: Mapping[str, str]
+    subject: Subject,
+    devices: Devices,
+    planned: Sequence[Footprint | str],
+    advice: Mapping[str, str],
 ) -> str:
     """The whole answer.
 
     Args:
         subject: what was planned for.
         devices: on what.
-        found: stages; the name alone of one that cannot be planned.
+        planned: stages; the name alone of one that cannot be planned.
         advice: a line by stage that does not fit.
     """
-    stages = [stage for stage in found if isinstance(stage, Footprint)]
+    stages = [stage for stage in planned if isinstance(stage, Footprint)]
     lines = [
         *_heading(subject, devices),
         "",
