@@ -20,7 +20,7 @@ from benchmarks.worker import Drawing, Job, serve
 from verifier import config as config_lib
 from verifier.decode.engine import Engine, Prompt
 from verifier.decode.score import Solutions, score_samples
-from verifier.decode.steps import make_ready
+from verifier.decode.split_model import make_ready
 from verifier.hf.weights import load_weights
 from verifier.model.heads import LinearHead, Verifier
 from verifier.text.tokenizer import Tokenizer, load_tokenizer

@@ -20,6 +20,7 @@ from tests.decode.near_ties import Drawn
 from verifier.config import SampleConfig
 from verifier.decode import engine as engine_lib
 from verifier.decode import memory, prompt_blocks, queue, running, steps
+from verifier.decode import state as state_lib
 from verifier.errors import UserError
 from verifier.model import cache, sampling
 from verifier.model.transformer import Arch, Transformer
@@ -238,9 +239,9 @@ def test_tokens_do_not_change_when_the_last_ones_go_on_in_fewer_slots(
     monkeypatch.setattr(memory, "WORTH_FEWER_ROWS", 0.0)
     kept = []
     monkeypatch.setattr(
-        steps,
+        state_lib,
         "take_rows",
-        lambda state, row_B, mesh, take=steps.take_rows: (
+        lambda state, row_B, mesh, take=state_lib.take_rows: (
             kept.append(len(row_B)) or take(state, row_B)
         ),
     )
@@ -255,14 +256,16 @@ def test_tokens_are_the_same_in_blocks_that_look_their_prompt_up(
     expected = usual()
     monkeypatch.setattr(prompt_blocks, "OWN_BLOCK", 1)
     monkeypatch.setattr(prompt_blocks, "BLOCK_ROWS", 2)
-    plans = []
+    asked = []
     monkeypatch.setattr(
-        running, "places", lambda *sizes: plans.append(prompt_blocks.places(*sizes)) or plans[-1]
+        running,
+        "block_sizes",
+        lambda *sizes: asked.append(prompt_blocks.block_sizes(*sizes)) or asked[-1],
     )
     for rows in (6, 4):  # 4: a problem's solutions do not all have a slot at once
         found = draw(dataclasses.replace(CONFIG, rows=rows))
         assert_same(found, expected)
-    assert plans and not any(plan.own_block for plan in plans)
+    assert asked and not any(sizes.own_block for sizes in asked)
 
 
 def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
@@ -279,21 +282,21 @@ def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
         ),
     )
     rooms, waits = [], []
-    resize = steps.resize_prompts
+    resize = state_lib.resize_prompts
     monkeypatch.setattr(
-        steps,
+        state_lib,
         "resize_prompts",
         lambda state, room, mesh: rooms.append(room) or resize(state, room, mesh),
     )
-    take = queue.Work.take
+    take = queue.SolutionQueue.take
 
-    def watched(self: queue.Work, group: int) -> dict[int, int] | None:
+    def watched(self: queue.SolutionQueue, group: int) -> dict[int, int] | None:
         taken = take(self, group)
         if taken is None and self._unread:
             waits.append(group)
         return taken
 
-    monkeypatch.setattr(queue.Work, "take", watched)
+    monkeypatch.setattr(queue.SolutionQueue, "take", watched)
     found = draw(dataclasses.replace(CONFIG, rows=9))
     assert_same(found, expected)
     assert rooms == sorted(rooms, reverse=True) and rooms and waits
@@ -377,7 +380,7 @@ def test_a_restart_gives_what_was_left_bit_for_bit() -> None:
 
 
 def test_no_step_compiles_anew_after_the_first_groups() -> None:
-    verbs = (steps.prefill, steps.generate, steps.flush)
+    verbs = (steps.prefill, steps.generate, state_lib.flush)
     short = [engine_lib.Prompt(f"s{n}", PROMPTS[0].tokens[: n + 1]) for n in range(5)]
     draw(CONFIG, short)
     before = [verb._cache_size() for verb in verbs]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from verifier.model.cache import Cache, Prefix, Seating
+from verifier.model.cache import Cache, CacheIndices, Prefix
 from verifier.model.transformer import Arch, Transformer
 
 MISS = -4.0  # logit of all tokens but the wanted one
@@ -83,12 +83,12 @@ class Scripted(nnx.Module):
         position_B: jax.Array,
         reads_B: jax.Array,
         cache: Cache,
-        seating: Seating,
+        indices: CacheIndices,
         column: jax.Array,
     ) -> tuple[jax.Array, Cache]:
-        script_B = cache.prompts.k[0][:, 0, 0].astype(jnp.int32)[seating.prompt_B]
-        place_B = position_B - cache.prompts.length_P[seating.prompt_B] + 1
-        return self.scripts[...][script_B, place_B].astype(jnp.float32)[:, None], cache
+        script_B = cache.prompts.k[0][:, 0, 0].astype(jnp.int32)[indices.prompt_B]
+        index_B = position_B - cache.prompts.length_P[indices.prompt_B] + 1
+        return self.scripts[...][script_B, index_B].astype(jnp.float32)[:, None], cache
 
     def logits(self, hidden_xD: jax.Array) -> jax.Array:
         return jnp.where(jnp.arange(self.vocab_size) == hidden_xD.astype(jnp.int32), 0.0, MISS)

@@ -17,36 +17,38 @@ ARCH = Arch(
     1000, layers=4, width=64, heads=4, kv_heads=2, head_width=16, mlp_width=128, context=512
 )
 WEIGHTS = [jnp.zeros((1000, 64))] * 4
-WORK = memory.Work(prompt_tokens=90, problems=50, samples=100, max_new_tokens=200)
+JOB = memory.SamplingJob(prompt_tokens=90, problems=50, samples=100, max_new_tokens=200)
 GIB = 2**30
 
 
 def test_no_more_slots_than_solutions_and_no_fewer_than_were_asked_for() -> None:
     assert (
-        memory.plan(ARCH, WEIGHTS, dataclasses.replace(WORK, problems=1, samples=3), 0, 1.0).rows
+        memory.job_sizes(
+            ARCH, WEIGHTS, dataclasses.replace(JOB, problems=1, samples=3), 0, 1.0
+        ).rows
         == 3
     )
-    assert memory.plan(ARCH, WEIGHTS, WORK, 37, 1.0).rows == 37
+    assert memory.job_sizes(ARCH, WEIGHTS, JOB, 37, 1.0).rows == 37
 
 
 def test_all_slots_are_full_in_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(memory.MOST_ROWS, "cpu", 128)
-    plan = memory.plan(ARCH, WEIGHTS, dataclasses.replace(WORK, problems=2), 0, 1.0)
-    assert plan.rows == 100  # 200 solutions: two rounds of 100, not 128 and 72
+    sizes = memory.job_sizes(ARCH, WEIGHTS, dataclasses.replace(JOB, problems=2), 0, 1.0)
+    assert sizes.rows == 100  # 200 solutions: two rounds of 100, not 128 and 72
 
 
 @pytest.mark.parametrize("gib", [0.004, 0.008, 0.02, 0.05])
 def test_what_is_planned_fits_and_one_slot_more_would_not(gib: float) -> None:
-    plan = memory.plan(ARCH, WEIGHTS, WORK, 0, gib)
+    sizes = memory.job_sizes(ARCH, WEIGHTS, JOB, 0, gib)
     # with room for what the estimate of a step misses
-    assert plan.total_bytes <= memory.CHOSEN * gib * GIB
-    if plan.rows < 100:
+    assert sizes.total_bytes <= memory.CHOSEN * gib * GIB
+    if sizes.rows < 100:
         with pytest.raises(UserError, match="does not fit into memory"):
-            memory.plan(ARCH, WEIGHTS, WORK, plan.rows + 1, memory.CHOSEN * gib)
+            memory.job_sizes(ARCH, WEIGHTS, JOB, sizes.rows + 1, memory.CHOSEN * gib)
 
 
 def test_more_memory_never_gives_fewer_slots() -> None:
-    rows = [memory.plan(ARCH, WEIGHTS, WORK, 0, 0.003 * 1.3**n).rows for n in range(12)]
+    rows = [memory.job_sizes(ARCH, WEIGHTS, JOB, 0, 0.003 * 1.3**n).rows for n in range(12)]
     assert rows == sorted(rows) and rows[0] < rows[-1]
 
 
@@ -58,22 +60,22 @@ def test_a_budget_too_small_for_one_slot_is_refused_with_its_parts() -> None:
             r"model"
         ),
     ):
-        memory.plan(ARCH, WEIGHTS, WORK, 0, 0.001)
+        memory.job_sizes(ARCH, WEIGHTS, JOB, 0, 0.001)
     with pytest.raises(UserError, match=r"500 slots.*lower sample\.rows"):
-        memory.plan(ARCH, WEIGHTS, WORK, 500, 0.01)
+        memory.job_sizes(ARCH, WEIGHTS, JOB, 500, 0.01)
 
 
 def test_the_pool_holds_every_slots_longest_solution() -> None:
-    plan = memory.plan(ARCH, WEIGHTS, WORK, 64, 1.0)
-    assert plan.pages[-1] * memory.cache_lib.WINDOW >= 64 * WORK.max_new_tokens
-    assert list(plan.pages) == sorted(set(plan.pages)) and len(plan.pages) < 12
+    sizes = memory.job_sizes(ARCH, WEIGHTS, JOB, 64, 1.0)
+    assert sizes.pages[-1] * memory.cache_lib.WINDOW >= 64 * JOB.max_new_tokens
+    assert list(sizes.pages) == sorted(set(sizes.pages)) and len(sizes.pages) < 12
 
 
 @pytest.mark.parametrize("rows", [64, 66, 100, 115, 126])
 def test_the_pool_fits_rows_that_began_together(rows: int) -> None:
-    plan = memory.plan(ARCH, WEIGHTS, dataclasses.replace(WORK, max_new_tokens=128), rows, 1.0)
+    sizes = memory.job_sizes(ARCH, WEIGHTS, dataclasses.replace(JOB, max_new_tokens=128), rows, 1.0)
     assert all(
-        memory.pool_size(plan.pages, pages * rows) == pages * rows for pages in (1, 2, 3, 4, 6)
+        memory.pool_size(sizes.pages, pages * rows) == pages * rows for pages in (1, 2, 3, 4, 6)
     )
 
 
@@ -93,16 +95,16 @@ def test_prompts_are_padded_to_few_rooms_and_never_beyond_the_context() -> None:
 
 
 def test_a_device_without_a_limit_of_its_own_has_what_the_machine_has_free() -> None:
-    plan = memory.plan(ARCH, WEIGHTS, WORK, 0, 0.0)
-    assert 0 < plan.budget_bytes < 2**45
+    sizes = memory.job_sizes(ARCH, WEIGHTS, JOB, 0, 0.0)
+    assert 0 < sizes.budget_bytes < 2**45
 
 
 @pytest.mark.parametrize("samples", [1, 8, 100])
 def test_no_more_prompts_are_held_than_there_are(samples: int) -> None:
-    plan = memory.plan(
-        ARCH, WEIGHTS, dataclasses.replace(WORK, problems=1, samples=samples), 0, 1.0
+    sizes = memory.job_sizes(
+        ARCH, WEIGHTS, dataclasses.replace(JOB, problems=1, samples=samples), 0, 1.0
     )
-    assert plan.prompts == plan.prompts_at_once == 1
+    assert sizes.prompts == sizes.prompts_at_once == 1
 
 
 def test_the_pool_grows_on_beyond_its_plan_in_few_steps() -> None:

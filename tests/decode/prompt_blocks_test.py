@@ -1,6 +1,4 @@
-"""Places: every row sits alone in a block of its prompt, whatever rows are there, and there is
-always room.
-"""
+"""Whatever rows are there, each has a slot to itself in a block of its prompt."""
 
 from __future__ import annotations
 
@@ -14,10 +12,10 @@ from verifier.decode import prompt_blocks
     ("rows", "prompts", "samples"),
     [(1, 3, 1), (7, 9, 3), (40, 6, 17), (100, 4, 100), (300, 12, 64)],
 )
-def test_every_row_has_a_place_of_its_own_in_a_block_of_its_prompt(
+def test_every_row_has_a_slot_of_its_own_in_a_block_of_its_prompt(
     rows: int, prompts: int, samples: int
 ) -> None:
-    plan = prompt_blocks.places(rows, prompts, samples)
+    sizes = prompt_blocks.block_sizes(rows, prompts, samples)
     random = np.random.default_rng(0)
     for _ in range(50):
         crowd = np.repeat(np.arange(prompts), samples)  # no prompt has more rows than samples
@@ -28,21 +26,21 @@ def test_every_row_has_a_place_of_its_own_in_a_block_of_its_prompt(
         )
         if np.bincount(prompt_B[prompt_B >= 0], minlength=1).max() > samples:
             continue
-        place_B, row_ER, prompt_E = prompt_blocks.seat(
-            prompt_B, plan, prompt_blocks.blocks_for(prompt_B, plan)
+        block_slot_B, row_ER, prompt_E = prompt_blocks.assign(
+            prompt_B, sizes, prompt_blocks.blocks_needed(prompt_B, sizes)
         )
-        seated = np.flatnonzero(prompt_B >= 0)
-        assert (row_ER.reshape(-1)[place_B[seated]] == seated).all()
-        assert (prompt_E[place_B[seated] // plan.block_rows] == prompt_B[seated]).all()
-        assert (row_ER < rows).sum() == len(seated) and row_ER.shape[0] in plan.blocks
-        assert not plan.own_block or (prompt_E == np.arange(prompts)).all()
+        busy = np.flatnonzero(prompt_B >= 0)
+        assert (row_ER.reshape(-1)[block_slot_B[busy]] == busy).all()
+        assert (prompt_E[block_slot_B[busy] // sizes.block_rows] == prompt_B[busy]).all()
+        assert (row_ER < rows).sum() == len(busy) and row_ER.shape[0] in sizes.blocks
+        assert not sizes.own_block or (prompt_E == np.arange(prompts)).all()
 
 
 def test_the_worst_crowd_still_has_room() -> None:
-    plan = prompt_blocks.places(64, 8, 40)
+    sizes = prompt_blocks.block_sizes(64, 8, 40)
     prompt_B = np.concatenate([np.arange(7).repeat(1), np.full(40, 7), np.arange(7).repeat(2)])
     prompt_B = np.concatenate([prompt_B, np.full(64 - len(prompt_B), -1)])
-    place_B, row_ER, _ = prompt_blocks.seat(
-        prompt_B, plan, prompt_blocks.blocks_for(prompt_B, plan)
+    block_slot_B, row_ER, _ = prompt_blocks.assign(
+        prompt_B, sizes, prompt_blocks.blocks_needed(prompt_B, sizes)
     )
-    assert row_ER.shape[0] == max(plan.blocks) and (row_ER < 64).sum() == (prompt_B >= 0).sum()
+    assert row_ER.shape[0] == max(sizes.blocks) and (row_ER < 64).sum() == (prompt_B >= 0).sum()

@@ -1,4 +1,4 @@
-"""Work is handed out once, in order, to whoever is free; nobody waits while another has a line."""
+"""Solutions are handed out once, in order, to whoever is free; nobody waits beside a long line."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import collections
 
 import pytest
 
-from verifier.decode.queue import Work
+from verifier.decode.queue import SolutionQueue
 
 
 def drain(
-    work: Work, groups: int, rows: int, seconds: list[int] | None = None
+    work: SolutionQueue, groups: int, rows: int, seconds: list[int] | None = None
 ) -> tuple[list[tuple[int, int, int]], list[int]]:
     """Plays a run in which every group writes `rows` solutions at once: (group, problem, sample) as
     begun, and each group's last moment.
@@ -44,31 +44,31 @@ def drain(
 
 @pytest.mark.parametrize("groups, prompts, at_once", [(1, 2, 1), (1, 6, 3), (3, 2, 1), (4, 5, 2)])
 def test_every_solution_is_begun_once(groups: int, prompts: int, at_once: int) -> None:
-    begun, _ = drain(Work(7, [0, 2, 5], groups, prompts, at_once), groups, rows=2)
+    begun, _ = drain(SolutionQueue(7, [0, 2, 5], groups, prompts, at_once), groups, rows=2)
     assert sorted((problem, sample) for _, problem, sample in begun) == [
         (problem, sample) for problem in range(7) for sample in (0, 2, 5)
     ]
 
 
 def test_one_group_takes_problems_and_samples_in_order() -> None:
-    begun, _ = drain(Work(5, range(3), 1, 3, 1), 1, rows=4)
+    begun, _ = drain(SolutionQueue(5, range(3), 1, 3, 1), 1, rows=4)
     assert begun == [(0, problem, sample) for problem in range(5) for sample in range(3)]
 
 
 def test_one_problem_is_shared_by_all_groups() -> None:
-    begun, ends = drain(Work(1, range(64), 4, 2, 1), 4, rows=4)
+    begun, ends = drain(SolutionQueue(1, range(64), 4, 2, 1), 4, rows=4)
     counts = collections.Counter(group for group, _, _ in begun)
     assert len(counts) == 4 and min(counts.values()) >= 8 and max(ends) <= 64 // 16 + 2
 
 
 def test_groups_end_together_though_problems_take_unlike_times() -> None:
     seconds = [40, 1, 1, 1, 30, 1, 1, 25, 1, 1]
-    _, ends = drain(Work(10, range(12), 3, 4, 1), 3, rows=3, seconds=seconds)
+    _, ends = drain(SolutionQueue(10, range(12), 3, 4, 1), 3, rows=3, seconds=seconds)
     assert max(ends) - min(ends) <= 2 * max(seconds)
 
 
 def test_no_more_prompts_are_held_than_there_are_slots() -> None:
-    work = Work(9, range(2), 2, prompts=2, at_once=1)
+    work = SolutionQueue(9, range(2), 2, prompts=2, at_once=1)
     for group in (0, 1, 0):
         assert work.take(group)
         while work.next(group):
@@ -87,14 +87,14 @@ def test_problems_of_other_processes_are_passed_over() -> None:
         asked.append(problem)
         return problem % 2 == 1
 
-    begun, _ = drain(Work(6, [0], 2, 2, 1, claim), 2, rows=1)
+    begun, _ = drain(SolutionQueue(6, [0], 2, 2, 1, claim), 2, rows=1)
     assert sorted(problem for _, problem, _ in begun) == [1, 3, 5] and sorted(asked) == list(
         range(6)
     )
 
 
 def test_the_last_solution_of_a_problem_is_told_wherever_it_is_written() -> None:
-    work = Work(1, range(4), 2, 1, 1)
+    work = SolutionQueue(1, range(4), 2, 1, 1)
     assert work.take(0) == {0: 0} and work.next(0) is not None and work.next(0) is not None
     assert work.take(1) == {0: 0} and work.next(1) is not None
     assert work.next(0) is not None and work.next(0) is None and work.next(1) is None

@@ -9,7 +9,7 @@ import collections
 import numpy as np
 import pytest
 
-from verifier.decode.prompt_blocks import places
+from verifier.decode.prompt_blocks import block_sizes
 from verifier.decode.rows import IDLE, Rows
 from verifier.model import cache
 
@@ -22,7 +22,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def books(rows: int = 6, pages: int = 9) -> Rows:
-    made = Rows(rows, 12, pages, places(rows, 4, rows))
+    made = Rows(rows, 12, pages, block_sizes(rows, 4, rows))
     for row in range(rows - 1):  # the last one stays idle
         made.start(row, row % 3, row, 10 + row, KEY + row)
     made.orders()
@@ -73,7 +73,7 @@ def test_fewer_slots_keep_what_is_running_with_its_pages_and_tokens() -> None:
     rows.queue[4] = collections.deque([(5, True)])
     for row in (0, 1, 3):
         rows.release(row)
-    kept = rows.keep(3, places(3, 4, 6))
+    kept = rows.keep(3, block_sizes(3, 4, 6))
     assert kept[:2].tolist() == [2, 4] and len(rows) == 3
     assert rows.sample_B[:2].tolist() == [12, 14] and rows.prompt_B.tolist() == [2, 1, IDLE]
     assert (
@@ -83,7 +83,7 @@ def test_fewer_slots_keep_what_is_running_with_its_pages_and_tokens() -> None:
     )
     check(rows)
     assert rows.orders()[2].tolist() == [-1, 5, -1]
-    assert rows.seating(rows.blocks()).row_X.tolist() == [0, 1, 2, 3, 3, 0, 3, 1, 3, 3, 3, 3]
+    assert rows.indices(rows.blocks()).row_X.tolist() == [0, 1, 2, 3, 3, 0, 3, 1, 3, 3, 3, 3]
 
 
 def test_the_pool_of_pages_grows_and_shrinks_around_what_is_owned() -> None:

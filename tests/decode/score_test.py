@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from verifier.config import ScoreConfig
-from verifier.decode import score
+from verifier.decode import score, score_rows
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
 from verifier.model.transformer import Arch, Transformer
 
@@ -131,7 +131,7 @@ def test_values_of_cross_entropy_heads_come_as_probabilities() -> None:
 def compiled() -> int:
     return sum(
         each._cache_size()
-        for each in (score._read_rows, score._read_prompts, score._doubled, score._replaced)
+        for each in (score.read_rows, score.read_prompts, score._doubled, score._replaced)
     )
 
 
@@ -162,7 +162,7 @@ def test_long_prompts_do_not_pad_a_whole_room_of_short_ones() -> None:
     """
     lengths = [500] * 3 + [250] * 40
     given = [score.Solutions(f"p{n}", [1] * length, [0], [[1]]) for n, length in enumerate(lengths)]
-    groups = list(score._groups(given, 16))
+    groups = list(score_rows.groups(given, 16))
     assert [len(group) for group in groups] == [16, 27] and {len(p.prompt) for p in groups[1]} == {
         250
     }
@@ -171,18 +171,19 @@ def test_long_prompts_do_not_pad_a_whole_room_of_short_ones() -> None:
 def test_nearly_all_that_is_read_is_real() -> None:
     """8 problems x 100 solutions of the lengths that GSM8K's have."""
     rng = np.random.default_rng(0)
-    model = score._Model(None, None, False, width=576, context=2048, mesh=None)
     lengths_PJ = np.clip(rng.lognormal(4.8, 0.45, (8, 100)), 20, 400).astype(int)
     group = [
         score.Solutions(f"p{n}", [1] * 80, range(100), [[1] * each for each in row])
         for n, row in enumerate(lengths_PJ)
     ]
-    plan = score._plan(group, ScoreConfig().rows, model)
+    sizes = dict(heads=9, kv_heads=3, head_width=64, mlp_width=1536, context=2048)
+    arch = Arch(VOCAB, layers=1, width=576, **sizes)
+    layout = score_rows.layout_of(group, ScoreConfig().rows, arch, 1)
     assert sorted(
-        (row.problem, j) for rows in plan.rows_P for row in rows for j in row.samples
+        (row.problem, j) for rows in layout.rows_P for row in rows for j in row.samples
     ) == list(np.ndindex(8, 100))
-    calls = -(-sum(map(len, plan.rows_P)) // plan.at_once)
-    assert lengths_PJ.sum() / (calls * plan.at_once * plan.row_tokens) >= 0.95
+    calls = -(-sum(map(len, layout.rows_P)) // layout.at_once)
+    assert lengths_PJ.sum() / (calls * layout.at_once * layout.row_tokens) >= 0.95
 
 
 def test_a_call_is_sent_before_the_last_one_is_waited_for() -> None:

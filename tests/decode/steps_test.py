@@ -1,6 +1,4 @@
-"""The device's verbs: frames that are equal compile once; rows start, wait, hold back and end as
-they should.
-"""
+"""Steps on the device: equal models compile once; rows start, wait, hold back and end."""
 
 from __future__ import annotations
 
@@ -9,8 +7,9 @@ import numpy as np
 from flax import nnx
 
 from tests.decode import fakes
-from verifier.decode import steps
-from verifier.model.cache import Seating
+from verifier.decode import split_model, steps
+from verifier.decode import state as state_lib
+from verifier.model.cache import CacheIndices
 from verifier.model.transformer import Arch, Transformer
 
 VOCAB, END, ROWS = 11, 10, 3
@@ -18,8 +17,8 @@ SCRIPTS = [[4, 5, 6, 4, END], [7, 8, 9, 7, 8]]
 
 
 def test_models_of_the_same_shape_share_what_is_compiled() -> None:
-    first, second = (steps.take_apart(fakes.Scripted([[n]], 12), VOCAB)[0] for n in range(2))
-    other = steps.take_apart(fakes.Scripted([[0]], 13), VOCAB)[0]
+    first, second = (split_model.split(fakes.Scripted([[n]], 12), VOCAB)[0] for n in range(2))
+    other = split_model.split(fakes.Scripted([[0]], 13), VOCAB)[0]
     assert first is second
     assert first != other
 
@@ -38,8 +37,8 @@ def test_a_model_that_is_made_ready_is_cut_cast_and_shared() -> None:
     )
     model = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
     norm = np.asarray(model.final_norm.scale[...])
-    before = steps.take_apart(model, VOCAB)[1]
-    steps.make_ready(model, VOCAB)
+    before = split_model.split(model, VOCAB)[1]
+    split_model.make_ready(model, VOCAB)
     assert (
         model.embed[...].shape == model.unembed[...].shape == (VOCAB, 8)
         and model.embed[...].dtype == jnp.bfloat16
@@ -48,7 +47,7 @@ def test_a_model_that_is_made_ready_is_cut_cast_and_shared() -> None:
         model.final_norm.scale[...].dtype == jnp.float32
         and (model.final_norm.scale[...] == norm).all()
     )
-    after = steps.take_apart(model, VOCAB)[1]
+    after = split_model.split(model, VOCAB)[1]
     assert all((one == other).all() for one, other in zip(before, after, strict=True))
     assert any(leaf is model.embed[...] for leaf in after)
 
@@ -60,11 +59,11 @@ class Desk:
     """
 
     def __init__(self, limit: int = 9) -> None:
-        frame, self.weights = steps.take_apart(fakes.Scripted(SCRIPTS, 12), VOCAB)
-        self.static = steps.DecodeStatic(frame, VOCAB, END, top_k=0, top_p=1.0)
+        graphdef, self.weights = split_model.split(fakes.Scripted(SCRIPTS, 12), VOCAB)
+        self.static = state_lib.DecodeStatic(graphdef, VOCAB, END, top_k=0, top_p=1.0)
         tokens = np.array([[0, 0], [1, 0]], np.int32)
-        self.state = steps.empty_state(
-            self.static, self.weights, steps.Sizes(ROWS, pages=2, prompts=2, prompt_tokens=2)
+        self.state = state_lib.empty_state(
+            self.static, self.weights, state_lib.Sizes(ROWS, pages=2, prompts=2, prompt_tokens=2)
         )
         self.state = steps.prefill(
             self.static, self.weights, self.state, tokens, np.array([2, 1]), np.array([0, 1])
@@ -74,7 +73,7 @@ class Desk:
             jnp.arange(5).at[3:].set(ROWS),
             jnp.full((ROWS, 2), 5).at[:, 0].set(jnp.arange(ROWS)),
         )
-        self.seating = Seating(jnp.array([0, 1, 1]), jnp.array([0, 2, 3]), *blocks, *pages)
+        self.indices = CacheIndices(jnp.array([0, 1, 1]), jnp.array([0, 2, 3]), *blocks, *pages)
         events = np.zeros((3, VOCAB), np.uint8)
         events[:, 5], events[:, 8] = steps.WAIT, steps.HOLD
         self.watch = steps.Watch(jnp.asarray(events), jnp.zeros((3, VOCAB), jnp.uint8))
@@ -96,7 +95,7 @@ class Desk:
             temperature=np.float32(0),
         )
         self.state, drawn = steps.generate(
-            self.static, self.weights, self.state, self.seating, orders, self.watch
+            self.static, self.weights, self.state, self.indices, orders, self.watch
         )
         self.column += 1
         self.logprob_B = np.asarray(drawn.logprob_B)
@@ -151,6 +150,6 @@ def test_fewer_rows_go_on_as_before() -> None:
     desk = Desk()
     desk.step(start="02")
     hidden_BD = np.asarray(desk.state.hidden_BD)
-    state = steps.take_rows(desk.state, np.array([2, 0]))
+    state = state_lib.take_rows(desk.state, np.array([2, 0]))
     assert state.written_B.tolist() == [1, 1] and len(state.cache.pages.position_XW) == 4
     np.testing.assert_array_equal(state.hidden_BD, hidden_BD[[2, 0]])

@@ -6,7 +6,8 @@ import pathlib
 
 import pytest
 
-from verifier.hf.config import WeightsError, arch_from_hf, family_of, hf_from_arch
+from verifier.hf.config import WeightsError, arch_from_hf
+from verifier.hf.config_export import family_of, hf_from_arch
 from verifier.model.arch import Arch
 from verifier.model.rotary import RopeScaling
 

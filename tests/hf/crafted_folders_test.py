@@ -14,7 +14,8 @@ from tests.hf.files_test import refused
 from verifier import errors
 from verifier.errors import UserError, WeightsError
 from verifier.hf.config import arch_from_hf
-from verifier.hf.files import reader, resolve_weights, stored_tensors
+from verifier.hf.files import resolve_weights, stored_tensors
+from verifier.hf.safetensors_files import reader
 from verifier.hf.weights import load_weights
 from verifier.system import checksums
 
@@ -143,7 +144,7 @@ def test_headers_that_contradict_themselves_are_refused(folder, edit, message):
 
 
 def test_a_header_longer_than_the_library_takes_is_not_read(folder, monkeypatch):
-    monkeypatch.setattr("verifier.hf.files._MOST_HEADER", 50)
+    monkeypatch.setattr("verifier.hf.safetensors_files._MOST_HEADER", 50)
     assert "at most 50 are allowed" in refused(stored_tensors, folder)
 
 

@@ -12,14 +12,8 @@ from safetensors.numpy import load_file, save_file
 
 from verifier import errors
 from verifier.errors import WeightsError
-from verifier.hf.files import (
-    NewTensor,
-    read_json,
-    reader,
-    resolve_weights,
-    stored_tensors,
-    write_folder,
-)
+from verifier.hf.files import read_json, resolve_weights, stored_tensors, write_folder
+from verifier.hf.safetensors_files import NewTensor, reader
 from verifier.system import checksums
 
 A, B = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(4, np.float32)

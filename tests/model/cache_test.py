@@ -12,7 +12,7 @@ import pytest
 
 from tests.hf.families import FAMILIES, build, call, read
 from verifier.model import cache as cache_lib
-from verifier.model.cache import Cache, Pages, Prompts, Seating
+from verifier.model.cache import Cache, CacheIndices, Pages, Prompts
 from verifier.model.transformer import Transformer
 
 WINDOW = 4
@@ -41,26 +41,26 @@ def start(model: Transformer, padding: int = 0) -> Cache:
     )
 
 
-def seat(by_block: bool, owner_A: np.ndarray) -> Seating:
+def seat(by_block: bool, owner_A: np.ndarray) -> CacheIndices:
     rows, total = len(SUFFIXES), len(SUFFIXES) + PAGES
     prompt_B = np.asarray([SLOTS[p] for p in PROMPT_OF_ROW])
     if by_block:  # a block of two places, one with a single place taken and one for nobody
-        row_ER, place_B, prompt_E = (
+        row_ER, block_slot_B, prompt_E = (
             [[1, 0], [2, rows], [rows, 3], [rows, rows]],
             [1, 0, 2, 5],
             jnp.asarray([2, 0, 0, 1]),
         )
     else:
-        row_ER, place_B, prompt_E = [[2, 3], [rows, rows], [0, 1]], [4, 5, 0, 1], None
+        row_ER, block_slot_B, prompt_E = [[2, 3], [rows, rows], [0, 1]], [4, 5, 0, 1], None
     page_BM = np.full((rows, 1 + PAGES), total)
     for row in range(rows):
         own = [row, *(rows + np.flatnonzero(owner_A == row))]
         page_BM[row, : len(own)] = own
-    arrays = (prompt_B, place_B, row_ER), (np.concatenate([np.arange(rows), owner_A]), page_BM)
+    arrays = (prompt_B, block_slot_B, row_ER), (np.concatenate([np.arange(rows), owner_A]), page_BM)
     first, second = (
         [jnp.asarray(np.asarray(array, np.int32)) for array in group] for group in arrays
     )
-    return Seating(*first, prompt_E, *second)
+    return CacheIndices(*first, prompt_E, *second)
 
 
 def decode(model: Transformer, cache: Cache, by_block: bool) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from verifier.model import cached_attention
-from verifier.model.cache import Cache, Pages, Prompts, Seating
+from verifier.model.cache import Cache, CacheIndices, Pages, Prompts
 
 P, K, G, H, S, W, B, A = 3, 2, 3, 4, 5, 4, 4, 5
 PROMPT_B, LENGTH_P = np.array([2, 0, 2, 2]), np.array([5, 1, 3])
@@ -23,7 +23,7 @@ def normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def case(by_block: bool, scale: float = 1.0) -> tuple[np.ndarray, Cache, Seating]:
+def case(by_block: bool, scale: float = 1.0) -> tuple[np.ndarray, Cache, CacheIndices]:
     position_XW = np.full((B + A, W), -1)
     for row in range(B):
         # column 1 is a hole in every page
@@ -42,23 +42,27 @@ def case(by_block: bool, scale: float = 1.0) -> tuple[np.ndarray, Cache, Seating
         jnp.asarray(position_XW),
     )
     if by_block:
-        row_ER, place_B, prompt_E = (
+        row_ER, block_slot_B, prompt_E = (
             np.array([[3, 0], [2, B], [1, B]]),
             [1, 4, 2, 0],
             jnp.array([2, 2, 0]),
         )
     else:
-        row_ER, place_B, prompt_E = np.array([[1, B, B], [B, B, B], [0, 2, 3]]), [6, 0, 7, 8], None
+        row_ER, block_slot_B, prompt_E = (
+            np.array([[1, B, B], [B, B, B], [0, 2, 3]]),
+            [6, 0, 7, 8],
+            None,
+        )
     page_BM = np.full((B, 4), B + A)
     for row in range(B):
         owned = np.flatnonzero(row == OWNER_X)
         page_BM[row, : len(owned)] = owned
     first, last = (
         [jnp.asarray(array) for array in group]
-        for group in ((PROMPT_B, place_B, row_ER), (OWNER_X, page_BM))
+        for group in ((PROMPT_B, block_slot_B, row_ER), (OWNER_X, page_BM))
     )
-    seating = Seating(*first, prompt_E, *last)
-    return normal(0, B, K * G, H), Cache(prompts, pages), seating
+    indices = CacheIndices(*first, prompt_E, *last)
+    return normal(0, B, K * G, H), Cache(prompts, pages), indices
 
 
 def naive(query: np.ndarray, cache: Cache, row: int, head: int, window: int | None) -> np.ndarray:
@@ -81,10 +85,12 @@ def naive(query: np.ndarray, cache: Cache, row: int, head: int, window: int | No
     return weights @ np.stack(values) / weights.sum()
 
 
-def attend(query: np.ndarray, cache: Cache, seating: Seating, window: int | None) -> np.ndarray:
-    see = cached_attention.masks(cache, seating, jnp.asarray(POSITION_B), window)
+def attend(
+    query: np.ndarray, cache: Cache, indices: CacheIndices, window: int | None
+) -> np.ndarray:
+    see = cached_attention.masks(cache, indices, jnp.asarray(POSITION_B), window)
     prompt, pages = (cache.prompts.k[0], cache.prompts.v[0]), (cache.pages.k[0], cache.pages.v[0])
-    return np.asarray(jax.jit(cached_attention.attend)(query, prompt, pages, seating, see))
+    return np.asarray(jax.jit(cached_attention.attend)(query, prompt, pages, indices, see))
 
 
 @pytest.mark.parametrize("window", [None, 4])
@@ -94,8 +100,8 @@ def attend(query: np.ndarray, cache: Cache, seating: Seating, window: int | None
 def test_prompt_and_pages_meet_in_one_softmax(
     by_block: bool, window: int | None, scale: float
 ) -> None:
-    query, cache, seating = case(by_block, scale)
-    found = attend(query, cache, seating, window)
+    query, cache, indices = case(by_block, scale)
+    found = attend(query, cache, indices, window)
     for row, head in np.ndindex(B, K * G):
         np.testing.assert_allclose(
             found[row, head], naive(query, cache, row, head, window), atol=2e-5 * scale
@@ -103,17 +109,17 @@ def test_prompt_and_pages_meet_in_one_softmax(
 
 
 def test_pages_of_others_and_of_nobody_are_never_seen() -> None:
-    query, cache, seating = case(True)
+    query, cache, indices = case(True)
     foreign = np.repeat(OWNER_X != 1, K)[:, None, None]
     k, v = (jnp.where(foreign, 1e6, array[0]) for array in (cache.pages.k, cache.pages.v))
     spoilt = Cache(cache.prompts, Pages((k,), (v,), cache.pages.position_XW))
     np.testing.assert_array_equal(
-        attend(query, cache, seating, None)[1], attend(query, spoilt, seating, None)[1]
+        attend(query, cache, indices, None)[1], attend(query, spoilt, indices, None)[1]
     )
 
 
 def test_a_row_that_sees_nothing_stays_finite() -> None:
-    query, cache, seating = case(True)
+    query, cache, indices = case(True)
     prompts = Prompts(cache.prompts.k, cache.prompts.v, jnp.zeros(P, jnp.int32))
     empty = Cache(prompts, Pages(cache.pages.k, cache.pages.v, jnp.full((9, W), -1)))
-    assert np.isfinite(attend(query, empty, seating, None)).all()
+    assert np.isfinite(attend(query, empty, indices, None)).all()

@@ -58,7 +58,7 @@ def test_remat_and_depth_cost_what_they_say():
 
 def test_a_step_takes_as_long_as_the_slower_of_products_and_memory():
     kind = devices.KINDS["h100"]
-    compute, memory = costs.Work(989e12, 1.0), costs.Work(1.0, 3350e9)
+    compute, memory = costs.StepCost(989e12, 1.0), costs.StepCost(1.0, 3350e9)
     assert (
         compute.seconds(kind, True) == pytest.approx(1 / costs.COMPUTE_SHARE)
         and compute.bound(kind, True) == "compute"

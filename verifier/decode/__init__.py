@@ -1,1 +1,1 @@
-"""How text is produced: prompts in, completions out. Knows no stage, no table and no score."""
+"""How text is produced and scored: prompts in, completions or values out."""

@@ -1,7 +1,4 @@
-"""What the calculator writes: which tokens it must look at, and what follows them.
-
-Host only; knows no model and no slot.
-"""
+"""What the calculator writes: which tokens it must look at, and what follows them."""
 
 from __future__ import annotations
 
@@ -18,15 +15,15 @@ from verifier.text import tokenizer as tokenizer_lib
 class Verdict(NamedTuple):
     """What follows a token that was looked at."""
 
-    instead: bool  # the queue begins with a token to be written in its place
+    instead: bool  # the queue begins with a token to be written instead of it
     queue: list[int]  # forced tokens, none where the model goes on by itself
     errors: int  # annotations that could not be evaluated
 
 
 class Calculator:
-    """Forced tokens (Cobbe et al. 2021, section 4: the calculator overrides what follows `=` in an
-    annotation).
+    """Forced tokens: the calculator overrides what follows `=` in an annotation.
 
+    Cobbe et al. 2021, section 4.
     The trigger is the decoded text, never a token id: tokenizers merge `=` with its neighbours
     (`=$`, `=1`, ` =`, `)=`). A wrong digit that was sampled before the `=` stays (the paper's
     rule); what cannot be evaluated is counted and left to the model.
@@ -45,7 +42,7 @@ class Calculator:
         before = self._tokenizer.decode(tokens[:-1])
         newest = self._tokenizer.decode(tokens)[len(before) :]
         errors = 0
-        for end in (place + 1 for place, letter in enumerate(newest) if letter == "="):
+        for end in (index + 1 for index, letter in enumerate(newest) if letter == "="):
             opened = calculator.open_annotation(before + newest[:end])
             if opened is None or opened.written:
                 continue  # not in an annotation, or not its first `=`
@@ -65,7 +62,7 @@ def watch_table(texts: Sequence[str], vocab_size: int) -> Watch:
 
     `<` opens and `>>` closes, so an annotation that is split over tokens is never missed; where it
     only seems to be open, a row waits a step in vain. A token that goes on behind its `=` is held
-    back, since the calculator may want another one in its place.
+    back, since the calculator may want another one instead.
 
     Args:
         texts: of the tokens from id 0 on; tokens without a text are never waited at.
@@ -83,12 +80,12 @@ def watch_table(texts: Sequence[str], vocab_size: int) -> Watch:
 def _read(text: str, where: int) -> tuple[int, int]:
     """What a token's text asks for, and where a row is after it."""
     event = 0
-    for place, letter in enumerate(text):
+    for index, letter in enumerate(text):
         if letter == "<":
             where = INSIDE
-        elif text[place : place + 2] == ">>":
+        elif text[index : index + 2] == ">>":
             where = OUTSIDE
         elif letter == "=" and where == INSIDE:
-            event = max(event, WAIT if place + 1 == len(text) else HOLD)
+            event = max(event, WAIT if index + 1 == len(text) else HOLD)
             where = BEHIND
     return event, where

@@ -1,7 +1,4 @@
-"""The sampling engine: prompts in, completions out, a calculator in the loop.
-
-Knows no grader, no table and no other stage.
-"""
+"""The sampling engine: prompts in, completions out, a calculator in the loop."""
 
 from __future__ import annotations
 
@@ -12,9 +9,11 @@ import jax
 from jax.sharding import Mesh
 
 from verifier.config import SampleConfig
-from verifier.decode import memory, steps
+from verifier.decode import memory, split_model
+from verifier.decode import state as state_lib
 from verifier.decode.annotations import Calculator
-from verifier.decode.running import Completion, Counts, Hooks, Prompt, Running, Writer
+from verifier.decode.job import Completion, Counts, Hooks, Prompt, Writer
+from verifier.decode.running import Running
 from verifier.errors import UserError
 from verifier.model import sharding
 from verifier.model.arch import Arch
@@ -29,18 +28,16 @@ class PromptTooLong(UserError):
 
     def __init__(self, problem_ids: Sequence[str], room: int) -> None:
         self.problem_ids = list(problem_ids)
-        shown = ", ".join(self.problem_ids[:5]) + (", ..." if len(self.problem_ids) > 5 else "")
+        listed = ", ".join(self.problem_ids[:5]) + (", ..." if len(self.problem_ids) > 5 else "")
         super().__init__(
             f"{len(self.problem_ids)} prompts have more than {room} tokens (context - "
-            f"sample.max_new_tokens): problems {shown}. Leave them out (Engine.split) or lower "
+            f"sample.max_new_tokens): problems {listed}. Leave them out (Engine.split) or lower "
             "sample.max_new_tokens."
         )
 
 
 class Planner:
-    """What can be said before the generator's weights are read: which prompts fit, and how much is
-    held at once.
-    """
+    """What is known before weights are read: which prompts fit, how much is held at once."""
 
     def __init__(
         self,
@@ -49,12 +46,14 @@ class Planner:
         config: SampleConfig,
         mesh: Mesh | None = None,
     ) -> None:
-        """Args:
+        """Of a generator and a job's settings.
 
-        arch: of the generator; `arch.context` bounds prompt and solution together. weights: as
-        `steps.take_apart` gives them, or the shapes that a device holds of them (`steps.outline`).
-        config: max_new_tokens, rows (slots), memory_gib. mesh: whose groups of devices share the
-        work; None: the default device.
+        Args:
+            arch: of the generator; `arch.context` bounds prompt and solution together.
+            weights: as `split_model.split` gives them, or the shapes that a device holds of them
+                (`split_model.outline`).
+            config: max_new_tokens, rows (slots), memory_gib.
+            mesh: whose groups of devices share the work; None: the default device.
 
         Raises:
             UserError: no tokens to write.
@@ -68,26 +67,24 @@ class Planner:
         self._arch, self._weights, self._mesh = arch, weights, mesh
 
     def split(self, prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
-        """The prompts that `Engine.run` takes, and those that leave no room for
-        `max_new_tokens`.
-        """
+        """The prompts that `Engine.run` takes, and those without room for `max_new_tokens`."""
         fitting = [prompt for prompt in prompts if len(prompt.tokens) <= self.room]
         return fitting, [prompt for prompt in prompts if len(prompt.tokens) > self.room]
 
-    def plan(self, prompts: Sequence[Prompt], samples: int) -> memory.Plan:
-        """How many slots and prompts of which size are held at once; see `memory.plan`."""
+    def plan(self, prompts: Sequence[Prompt], samples: int) -> memory.JobSizes:
+        """How many slots and prompts of which size are held at once; see `memory.job_sizes`."""
         groups = sharding.groups(self._mesh) * jax.process_count()
-        work = memory.Work(
+        job = memory.SamplingJob(
             max(len(prompt.tokens) for prompt in prompts),
             len(prompts),
             samples,
             self.config.max_new_tokens,
             groups,
         )
-        return memory.plan(
+        return memory.job_sizes(
             sharding.part_of(self._arch, self._mesh),
             self._weights,
-            work,
+            job,
             self.config.rows,
             self.config.memory_gib,
         )
@@ -107,25 +104,28 @@ class Engine(Planner):
         seed: int,
         mesh: Mesh | None = None,
     ) -> None:
-        """Args:
+        """Splits the generator and makes it ready for the steps.
 
-        transformer: the generator; `transformer.arch.context` bounds prompt and solution together.
-        What of it must be cast or cut is
-            copied here, unless `steps.make_ready` has been called on it.
-        tokenizer: its tokenizer. config: temperature, top_k, top_p, max_new_tokens, calculator,
-        rows (slots), memory_gib. seed: any int; drawing with the same seed gives the same tokens.
-        mesh: whose groups of devices share the work, those of a group sharing each layer; None: the
-        default device.
+        Args:
+            transformer: the generator; `transformer.arch.context` bounds prompt and solution
+                together. What of it must be cast or cut is copied here, unless
+                `split_model.make_ready` has been called on it.
+            tokenizer: its tokenizer.
+            config: temperature, top_k, top_p, max_new_tokens, calculator, rows (slots), memory_gib.
+            seed: any int; drawing with the same seed gives the same tokens.
+            mesh: whose groups of devices share the work, those of a group sharing each layer; None:
+                the default device.
 
         Raises:
             UserError: no tokens to write.
         """
-        frame, weights = steps.take_apart(transformer, tokenizer.vocab_size, mesh)
+        vocab_size, end_id = tokenizer.vocab_size, tokenizer.end_id
+        graphdef, weights = split_model.split(transformer, vocab_size, mesh)
         parts = () if mesh is None else tuple(map(sharding.spec_of, weights))
-        held = weights if mesh is None else steps.outline(transformer, tokenizer.vocab_size, mesh)
+        held = weights if mesh is None else split_model.outline(transformer, vocab_size, mesh)
         super().__init__(transformer.arch, held, config, mesh)
-        static = steps.DecodeStatic(
-            frame, tokenizer.vocab_size, tokenizer.end_id, config.top_k, config.top_p, mesh, parts
+        static = state_lib.DecodeStatic(
+            graphdef, vocab_size, end_id, config.top_k, config.top_p, mesh, parts
         )
         self._writer = Writer(
             static, weights, tokenizer, Calculator(tokenizer, on=config.calculator), config, seed
@@ -135,42 +135,45 @@ class Engine(Planner):
         self,
         prompts: Sequence[Prompt],
         samples: int | Sequence[int],
-        plan: memory.Plan | None = None,
+        sizes: memory.JobSizes | None = None,
         progress: Callable[[Counts], None] = lambda _: None,
         claim: Callable[[str], bool] = lambda _: True,
         steps_of: MutableMapping[str, list[int]] | None = None,
     ) -> Iterator[list[Completion]]:
-        """Draws solutions; a problem is given out when its last one has ended, so the order of
-        problems is not that of `prompts`.
+        """Draws solutions; a problem is given out when its last one has ended.
+
+        The order of problems is therefore not that of `prompts`.
 
         Args:
-          prompts: one a problem, each problem once. samples: how many solutions a problem (sample
-          ids from 0), or which sample ids. plan: what `plan` gave for them; None: it is asked now.
-          The memory is taken at the call. progress: called after every step with what has been done
-          so far. claim: asked of each problem's id before it is begun; problems that are another
-          process's to do are passed over. steps_of: how many steps each solution took, of every
-          problem that has been given out; grows as more are. Problems that are in it
-            at the call, from an earlier start under the same plan, are not drawn and not given out
-            again, but the others come out as they would then have: log-probabilities to the last
-            bit.
+            prompts: one a problem, each problem once.
+            samples: how many solutions a problem (sample ids from 0), or which sample ids.
+            sizes: what `plan` gave for them; None: it is asked now. The memory is taken at the
+                call.
+            progress: called after every step with what has been done so far.
+            claim: asked of each problem's id before it is begun; problems that are another
+                process's to do are passed over.
+            steps_of: how many steps each solution took, of every problem that has been given out;
+                grows as more are. Problems that are in it at the call, from an earlier start with
+                the same sizes, are not drawn and not given out again, but the others come out as
+                they would then have: log-probabilities to the last bit.
 
         Returns:
-          An iterator over the problems: all completions of one, by rising sample_id.
+            An iterator over the problems: all completions of one, by rising sample_id.
 
         Raises:
-          PromptTooLong: at the call, before the device is touched.
-          UserError: memory that does not hold one slot.
-          ValueError: an empty prompt, a problem twice, or no samples.
+            PromptTooLong: at the call, before the device is touched.
+            UserError: memory that does not hold one slot.
+            ValueError: an empty prompt, a problem twice, or no samples.
         """
         sample_ids = sorted(range(samples) if isinstance(samples, int) else samples)
         self._check(prompts, sample_ids)
-        # rooms for prompts only ever shrink
+        # Rooms for prompts only ever shrink.
         ordered = sorted(prompts, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
         if not ordered:
             return iter(())
         hooks = Hooks(progress, claim, {} if steps_of is None else steps_of)
         return Running(
-            self._writer, plan or self.plan(ordered, len(sample_ids)), ordered, sample_ids, hooks
+            self._writer, sizes or self.plan(ordered, len(sample_ids)), ordered, sample_ids, hooks
         ).run()
 
     def _check(self, prompts: Sequence[Prompt], sample_ids: Sequence[int]) -> None:

@@ -1,6 +1,6 @@
-"""How much of everything a batch holds at once, within the device's memory.
+"""How much of everything a sampling job holds at once, within the device's memory.
 
-Decides sizes before anything is made; runs nothing.
+Sizes are decided before anything is made; nothing is run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,35 +25,36 @@ from verifier.model import cache as cache_lib
 from verifier.model.arch import Arch
 
 PROMPT_ROOM = 64  # prompts are padded to 64, 128, 256, ... tokens: every room is compiled once
-# more slots make no step cheaper a row: the processor's products are at their best
+# More slots make no step cheaper a row: the processor's products are at their best.
 MOST_ROWS = {"cpu": 128}
 MOST_ROWS_ELSEWHERE = 1024
 FEWEST_PAGES = 32  # of a pool: fewer would save nothing
-# operations of a CPU's step below which the last solutions may as well idle in all slots
+# Operations of a CPU's step below which the last solutions may as well idle in all slots.
 WORTH_FEWER_ROWS = 4e9
-# share of the budget that a chosen number of slots may fill: what a step holds is an estimate,
-# within 1% of the whole
+# Share of the budget that a chosen number of slots may fill: what a step holds is an estimate,
+# within 1% of the whole.
 CHOSEN = 0.99
-# share of the device's memory: the rest is for what compilers and allocators leave unused
+# Share of the device's memory: the rest is for what compilers and allocators leave unused.
 USABLE = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
-    """What is to be done: tokens of the longest prompt, how many prompts, solutions a prompt, most
-    tokens of a solution.
-    """
+class SamplingJob:
+    """What is to be done."""
 
-    prompt_tokens: int
+    prompt_tokens: int  # of the longest prompt
     problems: int
-    samples: int
-    max_new_tokens: int
+    samples: int  # solutions a problem
+    max_new_tokens: int  # of a solution
     groups: int = 1  # of devices, in all processes, each with slots, prompts and pages of its own
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """Sizes of a batch; on a mesh, of each group's, and bytes of each device's."""
+class JobSizes:
+    """Sizes of a sampling job; on a mesh, of each group of devices, and bytes of each device.
+
+    A run stores them beside an unfinished table, field by field (`dataclasses.asdict`).
+    """
 
     rows: int  # B, slots
     fewer_rows: tuple[int, ...]  # numbers of slots to fall back to when less work is left
@@ -61,13 +62,13 @@ class Plan:
     prompts: int  # P, prompt slots
     prompts_at_once: int  # read together
     prompt_tokens: int  # S at first
-    # sizes of the pool, rising; the last one holds every slot's longest solution, but for rows that
-    # wait often
+    # Sizes of the pool, rising; the last one holds every slot's longest solution, but for rows that
+    # wait often.
     pages: tuple[int, ...]
     weight_bytes: int
     prompt_bytes: int
     page_bytes: int  # of the largest pool
-    # the rows' newest pages, and what a step or the reading of prompts computes on the way
+    # The rows' newest pages, and what a step or the reading of prompts computes on the way.
     step_bytes: int
     budget_bytes: int
 
@@ -76,7 +77,7 @@ class Plan:
         return self.weight_bytes + self.prompt_bytes + self.page_bytes + self.step_bytes
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
+    def from_dict(cls, fields: Mapping[str, Any]) -> JobSizes:
         """What `dataclasses.asdict` made plain, and JSON perhaps made lists of."""
         tuples: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
@@ -91,30 +92,30 @@ class Plan:
             "the longest solutions": self.page_bytes,
             "a step": self.step_bytes,
         }
-        shown = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
-        return (
-            f"{self.rows} slots; {shown}; {_gib(self.total_bytes)} of {_gib(self.budget_bytes)} GiB"
-        )
+        listed = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
+        total = f"{_gib(self.total_bytes)} of {_gib(self.budget_bytes)} GiB"
+        return f"{self.rows} slots; {listed}; {total}"
 
 
-def plan(
+def job_sizes(
     arch: Arch,
     weights: Sequence[jax.Array | jax.ShapeDtypeStruct],
-    work: Work,
+    job: SamplingJob,
     rows: int,
     memory_gib: float,
     platform: str | None = None,
-) -> Plan:
+) -> JobSizes:
     """Chooses slots and cache sizes.
 
     Args:
         arch: of the generator; on a mesh, of the part that a device has.
         weights: as the steps take them, or their shapes; their type is that of the cache. On a
             mesh, the shapes of a device's parts.
-        work: what is to be done.
+        job: what is to be done.
         rows: slots of all groups together; 0: as many as fit and help.
         memory_gib: for weights, caches and steps together; 0: what the device has.
-        platform: "cpu", "cuda" or "tpu", where the plan is for another device than the default one.
+        platform: "cpu", "cuda" or "tpu", where the sizes are for another device than the default
+            one.
 
     Raises:
         UserError: not even one slot fits, or not the `rows` that were asked for; with the sizes of
@@ -126,33 +127,17 @@ def plan(
         if memory_gib
         else usable(sum(leaf.nbytes for leaf in weights if isinstance(leaf, jax.Array)))
     )
-    total = math.ceil(work.problems * work.samples / work.groups)
-    most = min(
-        math.ceil(rows / work.groups)
-        or MOST_ROWS.get(platform or jax.default_backend(), MOST_ROWS_ELSEWHERE),
-        total,
-    )
-    if not rows:
-        # the same number of rounds with fewer slots, all of them full
-        most = math.ceil(total / math.ceil(total / most))
-    itemsize = max((leaf.dtype.itemsize for leaf in weights if leaf.ndim > 1), default=4)
     sizes = functools.partial(
         _sizes,
         arch,
-        work,
+        job,
         weight_bytes=weight_bytes,
-        itemsize=itemsize,
+        itemsize=max((leaf.dtype.itemsize for leaf in weights if leaf.ndim > 1), default=4),
         budget=budget,
         platform=platform,
     )
-    fitting, room = sizes(most), CHOSEN * budget
-    if fitting.total_bytes > room and not rows:  # sizes rise with the rows: find the last that fits
-        low, high = 1, most
-        while low < high:
-            middle = (low + high + 1) // 2
-            fits = sizes(middle).total_bytes <= room
-            low, high = (middle, high) if fits else (low, middle - 1)
-        fitting = sizes(low)
+    most = _most_rows(job, rows, platform or jax.default_backend())
+    fitting = sizes(most) if rows else _largest(sizes, most, CHOSEN * budget)
     if fitting.total_bytes > budget:
         way_out = (
             "lower sample.rows"
@@ -161,14 +146,36 @@ def plan(
         )
         raise UserError(
             f"sampling does not fit into memory: {fitting}. Raise sample.memory_gib (0: what "
-            f"the device has), lower sample.max_new_tokens={work.max_new_tokens}, or {way_out}."
+            f"the device has), lower sample.max_new_tokens={job.max_new_tokens}, or {way_out}."
         )
     return fitting
 
 
+def _most_rows(job: SamplingJob, rows: int, platform: str) -> int:
+    """Slots of a group, if memory is no matter: those that were asked for, or all that help."""
+    total = math.ceil(job.problems * job.samples / job.groups)
+    asked = math.ceil(rows / job.groups)
+    most = min(asked or MOST_ROWS.get(platform, MOST_ROWS_ELSEWHERE), total)
+    # where none were asked for: the same number of rounds with fewer slots, all of them full
+    return most if rows else math.ceil(total / math.ceil(total / most))
+
+
+def _largest(sizes: Callable[[int], JobSizes], most: int, budget: float) -> JobSizes:
+    """The sizes of as many slots as fit; of one where none fits."""
+    if (fitting := sizes(most)).total_bytes <= budget:
+        return fitting
+    low, high = 1, most
+    while low < high:  # sizes rise with the rows: find the last that fits
+        middle = (low + high + 1) // 2
+        fits = sizes(middle).total_bytes <= budget
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return sizes(low)
+
+
 def pool_size(sizes: Sequence[int], wanted: int) -> int:
-    """The smallest size of the pool that holds `wanted` pages; beyond the planned ones it grows on
-    in the same steps.
+    """The smallest size of the pool that holds `wanted` pages.
+
+    Beyond `sizes` it grows on in the same steps.
     """
     return next(size for size in itertools.chain(sizes, _pools(sizes[0])) if size >= wanted)
 
@@ -189,35 +196,35 @@ def prompt_room(tokens: int, most: int | None = None) -> int:
 
 def _sizes(
     arch: Arch,
-    work: Work,
+    job: SamplingJob,
     rows: int,
     *,
     weight_bytes: int,
     itemsize: int,
     budget: int,
     platform: str | None,
-) -> Plan:
-    at_once = min(math.ceil(OWN_BLOCK / work.samples), math.ceil(work.problems / work.groups))
+) -> JobSizes:
+    at_once = min(math.ceil(OWN_BLOCK / job.samples), math.ceil(job.problems / job.groups))
     # A problem lives until its longest solution has ended, some 2.5 times as long as the mean one
     # where it has many.
-    live = math.ceil(rows / work.samples * (2.5 - 1.5 / work.samples))
-    prompts = min(live + 2 * at_once, work.problems)
-    prompt_tokens = prompt_room(work.prompt_tokens, arch.context)
+    live = math.ceil(rows / job.samples * (2.5 - 1.5 / job.samples))
+    prompts = min(live + 2 * at_once, job.problems)
+    prompt_tokens = prompt_room(job.prompt_tokens, arch.context)
     token_bytes = 2 * arch.layers * arch.kv_heads * arch.head_width * itemsize
-    most = rows * most_pages(work.max_new_tokens)
+    most = rows * most_pages(job.max_new_tokens)
     # So that 1, 2, 3, 4, 6, 8, ... pages of every row fit a size: rows that began together are
     # flushed together.
     sizes = itertools.takewhile(lambda size: size < most, _pools(max(rows, FEWEST_PAGES)))
     activations = 4 * (3 * arch.mlp_width + 6 * arch.width)
     of = ("bfloat16" if itemsize == 2 else "float32", arch.head_width, prompt_tokens, prompt_tokens)
     kernel = attention.choose(platform, *of) if platform else attention.kernel(*of)
-    # of a prompt token: before and after the softmax
+    # Of a prompt token: before and after the softmax.
     scores = 2 * 4 * arch.heads * prompt_tokens if kernel == "plain" else 0
     prefill_bytes = at_once * prompt_tokens * (token_bytes + activations + scores)
-    return Plan(
+    return JobSizes(
         rows=rows,
         fewer_rows=_fewer(rows, weight_bytes // itemsize, platform or jax.default_backend()),
-        samples=min(work.samples, rows),
+        samples=min(job.samples, rows),
         prompts=prompts,
         prompts_at_once=at_once,
         prompt_tokens=prompt_tokens,
@@ -232,8 +239,9 @@ def _sizes(
 
 
 def _fewer(rows: int, parameters: int, platform: str) -> tuple[int, ...]:
-    """Halves of the rows whose steps are still worth a program of their own; none where a step of
-    few rows takes as long as one of many.
+    """Halves of the rows whose steps are still worth a program of their own.
+
+    None where a step of few rows takes as long as one of many.
     """
     if platform != "cpu":
         return ()
@@ -242,9 +250,7 @@ def _fewer(rows: int, parameters: int, platform: str) -> tuple[int, ...]:
 
 
 def usable(weight_bytes: int = 0) -> int:
-    """Bytes that the device has for us, the `weight_bytes` of weights that lie there already
-    included.
-    """
+    """Bytes that the device has for us, `weight_bytes` of weights that lie there included."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         others = stats.get("bytes_in_use", 0) - weight_bytes
@@ -257,14 +263,14 @@ def _host_bytes() -> int:
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     meminfo = pathlib.Path("/proc/meminfo")
     if meminfo.exists():
-        found = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        free = int(found["MemAvailable"].split()[0]) * 1024
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        free = int(fields["MemAvailable"].split()[0]) * 1024
     group = pathlib.Path("/sys/fs/cgroup")
     if (group / "memory.max").exists() and (
         text := (group / "memory.max").read_text().strip()
     ) != "max":
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        # files that were read are given up for whoever needs room
+        # Files that were read are given up for whoever needs room.
         used = int((group / "memory.current").read_text()) - int(stat["file"])
         free = min(free, int(text) - used)
     return max(free, 0)

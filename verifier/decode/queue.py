@@ -1,5 +1,6 @@
-"""Which solution is written next, and by which group of devices: problems go to whoever has slots
-free. Knows no device and no token.
+"""Which solution is written next, and by which group of devices.
+
+Problems go to whoever has slots free.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 class Next(NamedTuple):
     """A solution to be written."""
 
-    problem: int  # place in the list of problems
+    problem: int  # index in the list of problems
     sample: int
     slot: int  # of its prompt, in its group
 
@@ -21,14 +22,14 @@ class _Group:
     """What one group of devices has before it."""
 
     def __init__(self, prompts: int) -> None:
-        # problem, sample; their prompts are read
+        # Problem and sample; their prompts are read.
         self.todo: collections.deque[tuple[int, int]] = collections.deque()
         self.free = collections.deque(range(prompts))  # prompt slots
         self.slot_of: dict[int, int] = {}  # of problems whose solutions this group writes
         self.unended: dict[int, int] = {}  # how many of them
 
 
-class Work:
+class SolutionQueue:
     """Problems in their order, each read by one group of devices, which writes its solutions.
 
     A group takes the next problems when it has begun all solutions of its own. When none is left,
@@ -45,8 +46,15 @@ class Work:
         at_once: int,
         claim: Callable[[int], bool] = lambda _: True,
     ) -> None:
-        """prompts: slots of a group; at_once: prompts that a group reads together; claim: see
-        `Engine.run`, by places in the list.
+        """Everything is still to be written.
+
+        Args:
+            problems: how many.
+            sample_ids: of every problem.
+            groups: of devices.
+            prompts: slots of a group.
+            at_once: prompts that a group reads together.
+            claim: as in `Engine.run`, of a problem's index.
         """
         self._unread, self._claim = collections.deque(range(problems)), claim
         self._sample_ids, self._at_once = list(sample_ids), at_once
@@ -62,10 +70,11 @@ class Work:
         return Next(problem, sample, own.slot_of[problem])
 
     def take(self, group: int) -> dict[int, int] | None:
-        """More solutions for a group that has begun all of its own: the problems that it must read
-        for them, with their prompt slots.
+        """More solutions for a group that has begun all of its own.
 
-        None: nothing is left for it, or there is no slot.
+        Returns:
+            the problems that it must read for them, with their prompt slots; None: nothing is left
+            for it, or there is no slot.
         """
         own = self._groups[group]
         if self._unread and len(own.free) < min(self._at_once, len(self._unread)):
@@ -102,17 +111,15 @@ class Work:
 
     def _claimed(self) -> list[int]:
         """The next problems that are this process's to do, as many as a group reads at once."""
-        found: list[int] = []
-        while self._unread and len(found) < self._at_once:
+        claimed: list[int] = []
+        while self._unread and len(claimed) < self._at_once:
             problem = self._unread.popleft()
             if self._claim(problem):
-                found.append(problem)
-        return found
+                claimed.append(problem)
+        return claimed
 
     def _taken_over(self, group: int) -> list[tuple[int, int]]:
-        """The later half of the longest waiting line's last problem; nothing where no line is
-        longer than one.
-        """
+        """The later half of the longest line's last problem; nothing where no line has two."""
         own, behind = self._groups[group], max(self._groups, key=lambda each: len(each.todo))
         if len(behind.todo) < 2:
             return []

@@ -1,65 +1,25 @@
-"""A running batch: slots are refilled as soon as a solution ends, and the device is a step ahead of
-the host but at the end of a window.
+"""A running batch: slots are refilled as soon as a solution ends.
 
-Knows no table.
+The device is a step ahead of the host but at the end of a window.
 """
 
 from __future__ import annotations
 
 import collections
-import dataclasses
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from verifier.config import SampleConfig
 from verifier.decode import memory, steps
-from verifier.decode.annotations import Calculator
-from verifier.decode.prompt_blocks import places
-from verifier.decode.queue import Work
+from verifier.decode import state as state_lib
+from verifier.decode.job import Completion, Counts, Hooks, Prompt, Writer
+from verifier.decode.prompt_blocks import block_sizes
+from verifier.decode.queue import SolutionQueue
 from verifier.decode.rows import Rows
 from verifier.model import cache as cache_lib
 from verifier.model import sampling, sharding
-from verifier.text.tokenizer import Tokenizer
-
-
-@dataclasses.dataclass(frozen=True)
-class Prompt:
-    """What a problem's solutions are drawn from: start tokens and the rendered question."""
-
-    problem_id: str
-    tokens: Sequence[int]
-
-
-@dataclasses.dataclass(frozen=True)
-class Completion:
-    """One drawn solution.
-
-    The lists run over its tokens; the end token, where it came, is the last one.
-    """
-
-    problem_id: str
-    sample_id: int
-    tokens: list[int]
-    forced: list[bool]  # written by the calculator
-    logprobs: list[float]  # the model's own, temperature 1; of forced tokens too
-    finish: str  # "eos" | "length"
-    text: str  # without the end token
-    calculator_errors: int  # annotations that could not be evaluated
-
-
-@dataclasses.dataclass
-class Counts:
-    """What a batch has done so far."""
-
-    solutions: int = 0  # ended
-    tokens: int = 0  # written
-    steps: int = 0
-    slot_steps: int = 0  # tokens that could have been written: slots summed over steps
-    answered: int = 0  # annotations that the calculator wrote the result of
-    refused: int = 0  # annotations that it could not evaluate
 
 
 class _Step(NamedTuple):
@@ -70,31 +30,10 @@ class _Step(NamedTuple):
     number: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Writer:
-    """What every job of an engine needs."""
-
-    static: steps.DecodeStatic
-    weights: steps.Weights
-    tokenizer: Tokenizer
-    calculator: Calculator
-    config: SampleConfig
-    seed: int
-
-
-class Hooks(NamedTuple):
-    """What a job asks and tells; see `Engine.run`."""
-
-    progress: Callable[[Counts], None]
-    claim: Callable[[str], bool]
-    steps_of: MutableMapping[str, list[int]]
-
-
 class Running:
-    """One job of the engine: `sample_ids` of every prompt, the prompts in their order, by falling
-    length.
+    """One job of the engine: `sample_ids` of every prompt, the prompts by falling length.
 
-    On a mesh every group of devices has `plan.rows` slots, prompts and pages of its own, and all
+    On a mesh every group of devices has `sizes.rows` slots, prompts and pages of its own, and all
     take their steps together: what the device is given are the groups' arrays, one behind the
     other. Slots are counted through all groups.
 
@@ -107,21 +46,17 @@ class Running:
     def __init__(
         self,
         writer: Writer,
-        plan: memory.Plan,
+        sizes: memory.JobSizes,
         prompts: Sequence[Prompt],
         sample_ids: Sequence[int],
         hooks: Hooks,
     ) -> None:
-        """plan: sizes of everything.
+        """sizes: of everything.
 
         The device's memory is taken here, or when something stored has passed by.
         """
-        self._writer, self._plan, self._prompts, self._progress = (
-            writer,
-            plan,
-            prompts,
-            hooks.progress,
-        )
+        self._writer, self._sizes, self._prompts = writer, sizes, prompts
+        self._progress = hooks.progress
         self._steps_of = hooks.steps_of
         self._stored = [
             dict(zip(sample_ids, hooks.steps_of.get(prompt.problem_id, ()), strict=False))
@@ -134,18 +69,18 @@ class Running:
         def claim(problem: int) -> bool:
             return hooks.claim(prompts[problem].problem_id)
 
-        self._work = Work(
-            len(prompts), sample_ids, groups, plan.prompts, plan.prompts_at_once, claim
+        self._queue = SolutionQueue(
+            len(prompts), sample_ids, groups, sizes.prompts, sizes.prompts_at_once, claim
         )
-        among = places(plan.rows, plan.prompts, plan.samples)
+        blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples)
         self._groups = [
-            Rows(plan.rows, writer.config.max_new_tokens, plan.pages[0], among)
+            Rows(sizes.rows, writer.config.max_new_tokens, sizes.pages[0], blocks)
             for _ in range(groups)
         ]
-        self._prompt_room = plan.prompt_tokens
+        self._prompt_room = sizes.prompt_tokens
         self._state = None if any(self._stored) else self._empty_state()
         self._column = 0
-        # by problem and sample, with its steps
+        # By problem and sample, with its steps.
         self._ended: dict[int, dict[int, tuple[Completion, int]]] = collections.defaultdict(dict)
         self.counts = Counts()
 
@@ -153,7 +88,7 @@ class Running:
         """Draws everything; gives out a problem when its last solution has ended."""
         ahead: _Step | None = None
         while True:
-            # what has ended needs no more pages, and perhaps no more slots
+            # What has ended needs no more pages, and perhaps no more slots.
             if ahead is not None and self._column == cache_lib.WINDOW:
                 yield from self._read(ahead)
                 ahead = None
@@ -162,7 +97,7 @@ class Running:
             if ahead is not None:
                 yield from self._read(ahead)
             ahead = step
-            if ahead is None and self._work.all_begun:
+            if ahead is None and self._queue.all_begun:
                 return
 
     # ---- what happens before a step
@@ -171,7 +106,9 @@ class Running:
         """Starts the next solutions in idle slots, as far as there are slots for their prompts."""
         while True:
             waiting = [self._start(group) for group in range(len(self._groups))]
-            taken = [self._work.take(group) if idle else None for group, idle in enumerate(waiting)]
+            taken = [
+                self._queue.take(group) if idle else None for group, idle in enumerate(waiting)
+            ]
             if not any(each is not None for each in taken):
                 return
             if any(taken):
@@ -181,16 +118,13 @@ class Running:
         """Starts a group's next solutions; whether slots are left idle."""
         rows = self._groups[group]
         for row in rows.idle().tolist():
-            if (found := self._work.next(group)) is None:
+            if (solution := self._queue.next(group)) is None:
                 return True
-            key = sampling.sample_key(
-                self._writer.seed, self._prompts[found.problem].problem_id, found.sample
-            )
-            rows.start(row, found.slot, found.problem, found.sample, key)
-            rows.begun_B[row], rows.stored_B[row] = (
-                self.counts.steps,
-                self._stored[found.problem].get(found.sample, 0),
-            )
+            problem, sample, slot = solution
+            key = sampling.sample_key(self._writer.seed, self._prompts[problem].problem_id, sample)
+            rows.start(row, slot, problem, sample, key)
+            rows.begun_B[row] = self.counts.steps
+            rows.stored_B[row] = self._stored[problem].get(sample, 0)
         return False
 
     def _prefill(self, taken: Sequence[dict[int, int]]) -> None:
@@ -200,7 +134,7 @@ class Running:
             if all(self._stored[problem] for fresh in taken for problem in fresh):
                 return
             self._state = self._empty_state()
-        at_once, none = self._plan.prompts_at_once, self._plan.prompts
+        at_once, none = self._sizes.prompts_at_once, self._sizes.prompts
         tokens_NS = np.zeros((len(taken) * at_once, self._prompt_room), np.int32)
         length_N = np.ones(len(tokens_NS), np.int32)
         slot_N = np.full(len(tokens_NS), none, np.int32)
@@ -212,55 +146,55 @@ class Running:
             self._writer.static, self._writer.weights, self._state, tokens_NS, length_N, slot_N
         )
 
-    def _empty_state(self) -> steps.DecodeState:
+    def _empty_state(self) -> state_lib.DecodeState:
         """Room for what there is now, with nothing in it."""
         rows = self._groups[0]
-        sizes = steps.Sizes(len(rows), rows.pages, self._plan.prompts, self._prompt_room)
-        return steps.empty_state(self._writer.static, self._writer.weights, sizes)
+        sizes = state_lib.Sizes(len(rows), rows.pages, self._sizes.prompts, self._prompt_room)
+        return state_lib.empty_state(self._writer.static, self._writer.weights, sizes)
 
     def _fit_prompts(self) -> None:
         """Prompts come by falling length: once the long ones are done, the slots need less room."""
-        longest = max(len(self._prompts[problem].tokens) for problem in self._work.read())
+        longest = max(len(self._prompts[problem].tokens) for problem in self._queue.read())
         room = memory.prompt_room(longest, self._prompt_room)
         if room < self._prompt_room:
             self._prompt_room = room
             if self._state is not None:
-                self._state = steps.resize_prompts(self._state, room, self._mesh)
+                self._state = state_lib.resize_prompts(self._state, room, self._mesh)
 
     def _fewer_rows(self) -> int | None:
-        """A smaller number of slots that still holds all that is left, where fewer slots are
-        cheaper.
-        """
-        if not self._work.all_begun:
+        """A smaller number of slots that still holds all that is left, where fewer are cheaper."""
+        if not self._queue.all_begun:
             return None
         busy = max(rows.busy() for rows in self._groups)
-        fitting = [rows for rows in self._plan.fewer_rows if busy <= rows < len(self._groups[0])]
+        fitting = [rows for rows in self._sizes.fewer_rows if busy <= rows < len(self._groups[0])]
         return min(fitting, default=None)
 
     def _flush(self) -> None:
         """Empties the windows into pages; makes the pool and the slots fit what is left."""
         groups, mesh = self._groups, self._mesh
-        pages = memory.pool_size(self._plan.pages, max(rows.wanted_pages() for rows in groups))
+        pages = memory.pool_size(self._sizes.pages, max(rows.wanted_pages() for rows in groups))
         if pages > groups[0].pages:
             self._resize_pages(pages)
         page_B = np.concatenate([rows.flush() for rows in groups])
         if self._state is not None:
-            self._state = steps.flush(self._state, page_B, mesh)
-        pages = memory.pool_size(self._plan.pages, max(rows.highest_page() for rows in groups))
+            self._state = state_lib.flush(self._state, page_B, mesh)
+        pages = memory.pool_size(self._sizes.pages, max(rows.highest_page() for rows in groups))
         if pages < groups[0].pages:
             self._resize_pages(pages)
         if (fewer := self._fewer_rows()) is not None:
-            among = places(fewer, self._plan.prompts, self._plan.samples)
-            row_B = np.concatenate([rows.keep(fewer, among) for rows in groups])
+            blocks = block_sizes(fewer, self._sizes.prompts, self._sizes.samples)
+            row_B = np.concatenate([rows.keep(fewer, blocks) for rows in groups])
             if self._state is not None:
-                self._state = steps.take_rows(self._state, row_B, mesh)
+                self._state = state_lib.take_rows(self._state, row_B, mesh)
         self._column = 0
 
     def _resize_pages(self, pages: int) -> None:
         for rows in self._groups:
             rows.resize_pages(pages)
         if self._state is not None:
-            self._state = steps.resize_pages(self._state, len(self._groups[0]) + pages, self._mesh)
+            self._state = state_lib.resize_pages(
+                self._state, len(self._groups[0]) + pages, self._mesh
+            )
 
     def _dispatch(self) -> _Step:
         """Sends the next step to the device and does not wait for it."""
@@ -283,16 +217,16 @@ class Running:
             start_B=start_B & (np.concatenate([rows.stored_B for rows in groups]) == 0),
             go_B=go_B,
             forced_B=forced_B,
-            # a copy: a step under way may still read the old one
+            # A copy: a step under way may still read the old one.
             keys_B2=np.concatenate([rows.key_B2 for rows in groups]),
             column=np.int32(self._column - 1),
             limit=np.int32(config.max_new_tokens),
             temperature=np.float32(config.temperature),
         )
         blocks = max(rows.blocks() for rows in groups)
-        seating = cache_lib.Seating(**_joined([vars(rows.seating(blocks)) for rows in groups]))
+        indices = cache_lib.CacheIndices(**_joined([vars(rows.indices(blocks)) for rows in groups]))
         self._state, drawn = steps.generate(
-            self._writer.static, self._writer.weights, self._state, seating, orders, self._watch
+            self._writer.static, self._writer.weights, self._state, indices, orders, self._watch
         )
         self.counts.slot_steps += len(start_B)
         return _Step(drawn, by_calculator_B, number)
@@ -338,8 +272,9 @@ class Running:
         return list(row_R[ends_R].tolist())
 
     def _look(self, rows: Rows, row: int, token: int, written: bool) -> None:
-        """Asks the calculator what follows a token; one that was held back is written now, or
-        another in its place.
+        """Asks the calculator what follows a token.
+
+        One that was held back is written now, or another instead.
         """
         tokens = rows.token_BT[row, : rows.length_B[row]].tolist()
         verdict = self._writer.calculator.look(tokens if written else [*tokens, token])
@@ -354,8 +289,9 @@ class Running:
         self.counts.refused += verdict.errors
 
     def _end(self, group: int, row: int, number: int) -> Iterator[list[Completion]]:
-        """Takes a solution out of its slot after a step; its whole problem is given out if it was
-        the last and is not stored.
+        """Takes a solution out of its slot after a step.
+
+        Its whole problem is given out if it was the last and is not stored.
         """
         rows = self._groups[group]
         problem = int(rows.problem_B[row])
@@ -365,7 +301,7 @@ class Running:
                 number + 1 - int(rows.begun_B[row]),
             )
         rows.release(row)
-        if self._work.ended(group, problem) and not self._stored[problem]:
+        if self._queue.ended(group, problem) and not self._stored[problem]:
             whole = [each for _, each in sorted(self._ended.pop(problem).items())]
             self._steps_of[self._prompts[problem].problem_id] = [steps for _, steps in whole]
             yield [completion for completion, _ in whole]

@@ -1,6 +1,4 @@
-"""What the fields of a Hugging Face config.json must be to be believed, before anything is built of
-them. Knows no family.
-"""
+"""What the fields of a Hugging Face config.json must be, before anything is built of them."""
 
 from __future__ import annotations
 
@@ -85,19 +83,19 @@ def believed(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         WeightsError: a value that the field cannot have, by name.
     """
-    found = {
+    given = {
         field: value for field, value in config.items() if value is not None or field in _NULLABLE
     }
     for fields, (is_kind, kind) in _KINDS.items():
         for field in fields:
-            if found.get(field) is not None and not is_kind(found[field]):
+            if given.get(field) is not None and not is_kind(given[field]):
                 raise WeightsError(
-                    f"{field}={_shown(found[field])} is not {kind}; take the file that belongs "
+                    f"{field}={_brief(given[field])} is not {kind}; take the file that belongs "
                     "to the weights"
                 )
-    return found
+    return given
 
 
-def _shown(value: Any) -> str:
+def _brief(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}..."

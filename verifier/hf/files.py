@@ -1,59 +1,30 @@
-"""A Hugging Face folder on disk: found, opened and written, safetensors file by file.
-
-Knows no model and no tensor's meaning.
-"""
+"""A Hugging Face folder on disk, or on the hub: resolved, checked, opened and written."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
 import pathlib
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import ml_dtypes
-import numpy as np
-import safetensors
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
 
 from verifier.errors import WeightsError
 from verifier.hf import other_formats
+from verifier.hf.safetensors_files import (
+    NewTensor,
+    StoredTensor,
+    byte_count,
+    read_header,
+    write_tensors,
+)
 from verifier.system import atomic, checksums, paths, text_files
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_FLOATS = {
-    "F64": np.dtype(np.float64),
-    "F32": np.dtype(np.float32),
-    "F16": np.dtype(np.float16),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-}
-_MOST_HEADER = 100_000_000  # bytes, as the safetensors library has it
 _DOWNLOADED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 # a name alone: an index leads nowhere but to its own folder
 _SHARD = re.compile(r"[\w-][\w.-]{0,200}\.safetensors")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 # the same weights again, in other layouts
 _NOT_DOWNLOADED = ["consolidated*", "original/*", "onnx/*"]
-
-
-class StoredTensor(NamedTuple):
-    """Where a tensor lies and what its file's header says of it."""
-
-    path: pathlib.Path
-    dtype: str
-    shape: tuple[int, ...]
-
-
-class NewTensor(NamedTuple):
-    """A float32 tensor to be written.
-
-    Its values are asked for only when its turn comes, so that one at a time is in memory.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    values: Callable[[], np.ndarray]
 
 
 def resolve_weights(weights: str) -> pathlib.Path:
@@ -106,8 +77,9 @@ def resolve_weights(weights: str) -> pathlib.Path:
 
 
 def is_hub_id(weights: str, known: Mapping[str, str]) -> bool:
-    """Whether `weights` is an id of the hub whose cached files are those that are known; False
-    wherever that cannot be told.
+    """Whether `weights` is an id of the hub whose cached files are those that are known.
+
+    False wherever that cannot be told.
 
     A name alone does not tell: "models/mine" may have been a folder where the run was started.
 
@@ -129,70 +101,6 @@ def is_hub_id(weights: str, known: Mapping[str, str]) -> bool:
 def read_json(path: pathlib.Path) -> dict[str, Any]:
     """A JSON object, or a WeightsError that names the file."""
     return text_files.read_object(path, WeightsError)
-
-
-def read_header(path: pathlib.Path) -> dict[str, StoredTensor]:
-    """Name, dtype and shape of every tensor of a file, after checking that its values lie as the
-    header says, end to end to its end.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        text_files.refuse_pointer(path, start, WeightsError)
-        length = int.from_bytes(start, "little")
-        if size < 8 or 8 + length > size:
-            raise WeightsError(
-                f"{path} is truncated or no safetensors: {size} bytes, at least {8 + length} "
-                "expected; download it again"
-            )
-        try:
-            if length > _MOST_HEADER:
-                raise ValueError(f"{length} bytes, at most {_MOST_HEADER} are allowed")
-            header = json.loads(file.read(length), object_pairs_hook=_distinct)
-            found, end = _tensors(path, header)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise WeightsError(
-                f"{path} has no readable safetensors header ({error}); download it again"
-            ) from error
-    if size != 8 + length + end:
-        raise WeightsError(
-            f"{path} is truncated or damaged: {size} bytes, {8 + length + end} expected by its "
-            "header; download it again"
-        )
-    return found
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose names differ."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands twice in it")
-    return found
-
-
-def _tensors(path: pathlib.Path, header: dict[str, Any]) -> tuple[dict[str, StoredTensor], int]:
-    """What a header says of its tensors, and where their values end; ValueError where they overlap,
-    or where size and shape disagree.
-    """
-    found, spans = {}, []
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
-            raise ValueError(f"{name} has the shape {shape} and lies from {begin} to {end}")
-        if dtype in _FLOATS and math.prod(shape) * _FLOATS[dtype].itemsize != end - begin:
-            raise ValueError(f"{name} of {dtype} and shape {shape} takes {end - begin} bytes")
-        found[name] = StoredTensor(path, dtype, tuple(shape))
-        spans.append((begin, end, name))
-    last = 0
-    for begin, end, name in sorted(spans):
-        if begin != last or end < begin:
-            raise ValueError(
-                f"{name} lies from {begin} to {end}, where the one before it ends at {last}"
-            )
-        last = end
-    return found, last
 
 
 def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
@@ -234,16 +142,16 @@ def stored_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
             f"{', '.join(missing)}; download them"
         )
     _check_sums(folder, shards)
-    found: dict[str, StoredTensor] = {}
+    tensors: dict[str, StoredTensor] = {}
     for shard in shards:
         for name, tensor in read_header(folder / shard).items():
-            if name in found:
+            if name in tensors:
                 raise WeightsError(
-                    f"{name} stands in {found[name].path} and in {tensor.path}; which one is "
+                    f"{name} stands in {tensors[name].path} and in {tensor.path}; which one is "
                     "meant? Download both again"
                 )
-            found[name] = tensor
-    return found
+            tensors[name] = tensor
+    return tensors
 
 
 def _nothing(folder: pathlib.Path) -> str:
@@ -266,13 +174,14 @@ def sums(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _check_sums(folder: pathlib.Path, names: Sequence[str]) -> None:
-    """Compares files with what is known of them: sums beside them, or the names of the files that
-    links of the hub's cache lead to.
+    """Compares files with what is known of them.
+
+    That is sums beside them, or the names of the files that links of the hub's cache lead to.
     """
     known = checksums.read_sums(folder)
     expected = {
-        name: found
-        for name, found in (known | _cached_sums(folder, names)).items()
+        name: sha256
+        for name, sha256 in (known | _cached_sums(folder, names)).items()
         if name in names
     }
     checksums.check(folder, expected, "download it again")
@@ -284,67 +193,23 @@ def _cached_sums(folder: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
     return {name: blob for name, blob in blobs.items() if re.fullmatch(r"[0-9a-f]{64}", blob)}
 
 
-def is_readable(tensor: StoredTensor) -> bool:
-    """False for integers, booleans and 8-bit floats: quantised weights."""
-    return tensor.dtype in _FLOATS
-
-
-@contextlib.contextmanager
-def reader() -> Iterator[Callable[[str, StoredTensor], np.ndarray]]:
-    """Gives read(name, tensor) -> float32 array; every file is mapped once and none of it is kept
-    in memory.
-
-    Raises:
-        WeightsError: from `read`: a file that the safetensors library refuses, or a tensor with
-            numbers that are not finite.
-    """
-    with contextlib.ExitStack() as stack:
-        opened: dict[pathlib.Path, Any] = {}
-
-        def read(name: str, tensor: StoredTensor) -> np.ndarray:
-            try:
-                if tensor.path not in opened:
-                    opened[tensor.path] = stack.enter_context(
-                        safetensors.safe_open(tensor.path, framework="numpy")
-                    )
-                stored = opened[tensor.path].get_tensor(name)
-            except safetensors.SafetensorError as error:
-                raise WeightsError(
-                    f"{tensor.path} cannot be read by the safetensors library ({error}); "
-                    "download it again"
-                ) from error
-            with np.errstate(over="ignore", invalid="ignore"):
-                values = np.asarray(stored, dtype=np.float32)
-                # one pass without a copy tells it of all but sums that overflow
-                sums = bool(np.isfinite(values.sum()))
-            if not sums and not (finite := np.isfinite(values)).all():
-                count = values.size - int(finite.sum())
-                raise WeightsError(
-                    f"{name} in {tensor.path} holds {count:,} numbers of {values.size:,} that "
-                    "are not finite (NaN, infinite, or beyond float32): a training that "
-                    "diverged, or a damaged file; take other weights"
-                )
-            return values
-
-        yield read
-
-
 def write_folder(
     folder: pathlib.Path, config: dict[str, Any], tensors: Sequence[NewTensor], shard_bytes: int
 ) -> None:
-    """Writes config.json and the tensors, each file aside and then renamed; above shard_bytes
-    several files and an index.
+    """Writes config.json and the tensors, each file aside and then renamed.
+
+    Above shard_bytes: several files and an index.
     """
     atomic.make_folder(folder)
     (folder / checksums.SUMS).unlink(missing_ok=True)  # of what is replaced
     shards: list[list[NewTensor]] = [[]]
     room = shard_bytes
     for tensor in tensors:
-        if shards[-1] and _bytes(tensor) > room:
+        if shards[-1] and byte_count(tensor) > room:
             shards.append([])
             room = shard_bytes
         shards[-1].append(tensor)
-        room -= _bytes(tensor)
+        room -= byte_count(tensor)
     names = (
         [_SINGLE]
         if len(shards) == 1
@@ -352,7 +217,7 @@ def write_folder(
     )
     for name, shard in zip(names, shards, strict=True):
         with atomic.whole_file(folder / name) as file:
-            _write_tensors(file, shard)
+            write_tensors(file, shard)
     keep = set(names)
     if len(shards) > 1:
         weight_map = {
@@ -360,7 +225,7 @@ def write_folder(
         }
         atomic.write_json(
             folder / _INDEX,
-            {"metadata": {"total_size": sum(map(_bytes, tensors))}, "weight_map": weight_map},
+            {"metadata": {"total_size": sum(map(byte_count, tensors))}, "weight_map": weight_map},
         )
         keep.add(_INDEX)
     remove_weights(folder, keep)
@@ -368,35 +233,11 @@ def write_folder(
 
 
 def remove_weights(folder: pathlib.Path, keep: Container[str]) -> None:
-    """Removes an earlier export's files that a later one has not, in another number of files:
-    readers would prefer them or load both.
+    """Removes an earlier export's files that a later one has not.
+
+    The later one may have another number of files: readers would prefer the earlier ones or
+    load both.
     """
     for old in (folder / _SINGLE, folder / _INDEX, *folder.glob("model-*-of-*.safetensors")):
         if old.name not in keep:
             old.unlink(missing_ok=True)
-
-
-def _bytes(tensor: NewTensor) -> int:
-    return 4 * int(np.prod(tensor.shape))
-
-
-def _write_tensors(file: Any, tensors: Sequence[NewTensor]) -> None:
-    """The safetensors format: length of the header, header, values.
-
-    By hand, because the library wants all values in memory at once.
-    """
-    # older transformers refuse a file without it
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for tensor in tensors:
-        header[tensor.name] = {
-            "dtype": "F32",
-            "shape": list(tensor.shape),
-            "data_offsets": [end, end + _bytes(tensor)],
-        }
-        end += _bytes(tensor)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    file.write(len(text).to_bytes(8, "little") + text)
-    for tensor in tensors:
-        file.write(np.ascontiguousarray(tensor.values(), dtype="<f4").data)

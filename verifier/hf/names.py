@@ -1,6 +1,4 @@
-"""Names of tensors in Hugging Face checkpoints and in our parameter tree: one table a family, read
-in both directions. Knows no file.
-"""
+"""Names of tensors: Hugging Face's and ours, one table a family, read in both directions."""
 
 from __future__ import annotations
 
@@ -27,14 +25,17 @@ class Row(NamedTuple):
 
 
 class Family(NamedTuple):
-    """prefix: before the name of every tensor but `bare` ones; some checkpoints leave it out.
-    ignored: buffers without information.
+    """A family's tensors.
 
-    values: the linear layer of the family's ForTokenClassification, which reads the hidden state
-    after the final norm; None: transformers
-        has no such class.
-    rowless: ids at the end of the family's tokenizer that no text has, and for which its models
-    have no row.
+    Args:
+        rows: the table.
+        prefix: before the name of every tensor but `bare` ones; some checkpoints leave it out.
+        values: the linear layer of the family's ForTokenClassification, which reads the hidden
+            state after the final norm; None: transformers has no such class.
+        bare: the name that never has a prefix.
+        ignored: buffers without information.
+        rowless: ids at the end of the family's tokenizer that no text has, and for which its models
+            have no row.
     """
 
     rows: tuple[Row, ...]
@@ -67,8 +68,9 @@ def _rms_norm(name: str, path: str, offset: float) -> Row:
 
 
 def _rotary(offset: float, **norms: str) -> tuple[Row, ...]:
-    """Llama and its heirs. norms: ours of a block, and what the family calls them; offset: of all
-    norms.
+    """Llama and its heirs.
+
+    norms: ours of a block, and what the family calls them; offset: of all norms.
     """
     return (
         Row("embed_tokens.weight", ("embed",)),
@@ -138,8 +140,9 @@ FAMILIES = {
 
 
 def rows_of(family: str, layers: int, parameters: Container[str]) -> dict[str, Row]:
-    """The table written out for every layer, by stored name with prefix; only rows whose parameters
-    the model has.
+    """The table written out for every layer, by stored name with prefix.
+
+    Only rows whose parameters the model has.
     """
     table: dict[str, Row] = {}
     for row in FAMILIES[family].rows:

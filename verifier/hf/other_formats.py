@@ -26,8 +26,9 @@ _OTHERS = {  # by the pattern of their files
 
 
 def adapter_problem(folder: pathlib.Path) -> str:
-    """What to say of a folder with an adapter in it, whose weights count only together with a base
-    model's; "" for one without.
+    """What to say of a folder with an adapter in it; "" for one without.
+
+    An adapter's weights count only together with a base model's.
     """
     there = [name for name in _ADAPTER_WEIGHTS if (folder / name).is_file()]
     if not (folder / _ADAPTER).is_file() or not there:
@@ -45,17 +46,18 @@ def adapter_problem(folder: pathlib.Path) -> str:
 
 
 def problem(folder: pathlib.Path) -> str:
-    """What to say of a folder without a model's safetensors that holds a model in another form; ""
-    for any other folder.
+    """What to say of a folder that holds a model in another form; "" for any other folder.
+
+    folder: without a model's safetensors.
     """
     if adapter := adapter_problem(folder):
         return adapter
     for pattern, form in _OTHERS.items():
-        found = sorted(path.name for path in folder.glob(pattern))
-        if found:
+        files = sorted(path.name for path in folder.glob(pattern))
+        if files:
             return (
-                f"{folder} holds only {found[0]} ({form}); safetensors are needed. "
-                f"{_conversion(folder / found[0])}"
+                f"{folder} holds only {files[0]} ({form}); safetensors are needed. "
+                f"{_conversion(folder / files[0])}"
             )
     return ""
 

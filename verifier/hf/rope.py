@@ -42,12 +42,13 @@ _HARMLESS = {
 
 
 def read(config: dict[str, Any]) -> tuple[float, RopeScaling | None]:
-    """Theta and scaling out of rope_parameters (transformers 5), or rope_theta and rope_scaling
-    (4).
+    """Theta and scaling, as transformers 5 or 4 writes them.
+
+    That is in rope_parameters (5), or in rope_theta and rope_scaling (4).
     """
     rope: dict[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
     theta = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
-    # the waves grow longer from channel to channel
+    # The waves grow longer from channel to channel.
     if type(theta) not in (int, float) or not 1 < theta < MOST_NUMBER:
         raise WeightsError(
             f"rope_theta={theta!r:.80} is not a finite number above 1; take the file that "

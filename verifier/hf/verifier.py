@@ -1,10 +1,8 @@
 """A verifier as a Hugging Face ForTokenClassification checkpoint with one label, and back.
 
-Knows no tokenizer (only its size).
-
 Both value heads are one linear layer on the hidden state after the final norm, which is what the
 families' ForTokenClassification has: a reserved logit's is the reserved row of the output matrix
-times the gain. The language-model output has no place there and is left out. transformers has no
+times the gain. The language-model output does not belong there and is left out. transformers has no
 such class for Gemma 3.
 """
 
@@ -19,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from verifier.errors import WeightsError
-from verifier.hf.files import NewTensor, read_json, reader, stored_tensors, write_folder
+from verifier.hf.files import read_json, stored_tensors, write_folder
 from verifier.hf.names import FAMILIES
+from verifier.hf.safetensors_files import NewTensor, reader
 from verifier.hf.weights import load_weights, stored_form
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
 
@@ -40,8 +39,9 @@ def save_verifier(
     about: Mapping[str, Any] | None = None,
     shard_bytes: int = 5_000_000_000,
 ) -> None:
-    """Writes config.json and float32 safetensors that transformers' AutoModelForTokenClassification
-    (and load_verifier) read.
+    """Writes a verifier for AutoModelForTokenClassification and load_verifier.
+
+    That is config.json and float32 safetensors.
 
     The model's output at a token is the value after it, raw. Where values are logits, the scores
     table has their sigmoid: `value_activation` of config.json says so, which no class of
@@ -97,8 +97,9 @@ def _layer(family: str) -> str:
 
 
 def linear_head(verifier: Verifier) -> tuple[np.ndarray, np.ndarray]:
-    """The head as a linear layer: weight [D] and bias [1], float32; value = hidden . weight +
-    bias.
+    """The head as a linear layer: weight [D] and bias [1], float32.
+
+    value = hidden . weight + bias.
     """
     head = verifier.head
     if isinstance(head, ReservedLogitHead):
@@ -135,10 +136,10 @@ def load_verifier(
     backbone = load_weights(folder, tokenizer_size=tokenizer_size, dtype=dtype, beside=names)
     stored, width = stored_tensors(folder), backbone.arch.width
     for name, shape in zip(names, ((1, width), (1,)), strict=True):
-        found = stored[name].shape if name in stored else "none"
-        if found != shape:
+        has = stored[name].shape if name in stored else "none"
+        if has != shape:
             raise WeightsError(
-                f"{folder}: {name}: expected {shape}, found {found}; give a {_CLASS} "
+                f"{folder}: {name}: expected {shape}, found {has}; give a {_CLASS} "
                 "checkpoint with one label"
             )
     head = LinearHead(width)

@@ -1,6 +1,6 @@
 """Hugging Face checkpoints to a Transformer and back, tensor by tensor.
 
-Knows no tokenizer (only its size) and no value head.
+Of the tokenizer only its size counts; value heads are `hf.verifier`'s.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -17,25 +17,18 @@ import numpy as np
 from flax import nnx
 
 from verifier.errors import WeightsError
-from verifier.hf import other_formats
-from verifier.hf.config import arch_from_hf, family_of, hf_from_arch
-from verifier.hf.files import (
-    NewTensor,
-    StoredTensor,
-    is_readable,
-    read_json,
-    reader,
-    stored_tensors,
-    write_folder,
-)
+from verifier.hf import other_formats, tensor_checks
+from verifier.hf.config import arch_from_hf
+from verifier.hf.config_export import family_of, hf_from_arch
+from verifier.hf.files import read_json, stored_tensors, write_folder
 from verifier.hf.names import FAMILIES, Row, full_name, is_ignored, rows_of
+from verifier.hf.safetensors_files import NewTensor, reader
 from verifier.model import sharding
 from verifier.model.arch import Arch, grown_rows
 from verifier.model.transformer import Transformer
 from verifier.system import text_files
 
 _VOCABULARY = ("embed", "unembed")  # parameters with one row an id
-_SHOWN = 20  # names of a long list in a message
 
 
 def load_weights(
@@ -46,8 +39,7 @@ def load_weights(
     mesh: jax.sharding.Mesh | None = None,
     beside: Container[str] = (),
 ) -> Transformer:
-    """Reads config.json and model.safetensors (or its shards) of a Llama, Mistral, Qwen2, Qwen3,
-    Gemma 3 or GPT-2 model.
+    """Reads config.json and safetensors of a Llama, Mistral, Qwen2, Qwen3, Gemma 3 or GPT-2.
 
     The value head's reserved id is `tokenizer_size`, so tokenizer_size + 1 rows are needed. Where
     the checkpoint has exactly tokenizer_size rows, the embedding (and an untied output) grows to
@@ -73,11 +65,7 @@ def load_weights(
     folder = pathlib.Path(folder)
     config, stored_arch = _described(folder, beside)
     stored = stored_tensors(folder)
-    if stored_arch.layers > len(stored):  # before anything is built: a layer has several tensors
-        raise WeightsError(
-            f"{folder / 'config.json'} says that there are {stored_arch.layers:,} layers, but "
-            f"the files hold {len(stored):,} tensors in all; do they belong together?"
-        )
+    tensor_checks.check_depth(folder, stored_arch.layers, stored)
     family = config["model_type"]
     arch = dataclasses.replace(
         stored_arch, vocab_size=rows_needed(stored_arch.vocab_size, tokenizer_size, family, folder)
@@ -90,24 +78,24 @@ def load_weights(
     expected = {
         name: _stored_shape(row, shapes, stored_arch.vocab_size) for name, row in table.items()
     }
-    found = {
-        full_name(family, name): name
-        for name in stored
-        if not is_ignored(family, name) and name not in beside
-    }
-    values: dict[str, jax.Array] = {}
+    names = _full_names(family, (name for name in stored if name not in beside))
     with reader() as read:
-        tied = _tied_problem(arch, found, stored, read)
-        _check(folder, expected, {full: stored[name] for full, name in found.items()}, tied)
-        for name, row in table.items():
-            for path, part in _parameter_values(row, read(found[name], stored[found[name]])):
-                values[path] = _put(
-                    path, _grown(part, arch.vocab_size) if path in _VOCABULARY else part, mesh
-                )
+        tied = tensor_checks.tied_problems(arch, names, stored, read)
+        tensors = {full: stored[name] for full, name in names.items()}
+        tensor_checks.check(folder, expected, tensors, tied)
+        values: dict[str, jax.Array] = {}
+        for full, row in table.items():
+            for path, part in _parameter_values(row, read(names[full], tensors[full])):
+                values[path] = _put(path, part, arch.vocab_size, mesh)
     filled = [
         (path, leaf.replace(values[_dotted(path)])) for path, leaf in nnx.to_flat_state(state)
     ]
     return nnx.merge(graph, nnx.from_flat_state(filled))
+
+
+def _full_names(family: str, stored: Iterable[str]) -> dict[str, str]:
+    """Names as stored, by name with the family's prefix; without buffers that can be computed."""
+    return {full_name(family, name): name for name in stored if not is_ignored(family, name)}
 
 
 def _described(folder: pathlib.Path, beside: Container[str]) -> tuple[dict[str, Any], Arch]:
@@ -145,8 +133,7 @@ def save_weights(
     end_id: int | None = None,
     shard_bytes: int = 5_000_000_000,
 ) -> None:
-    """Writes config.json and float32 safetensors that transformers' AutoModelForCausalLM (and
-    load_weights) read.
+    """Writes config.json and float32 safetensors for AutoModelForCausalLM and load_weights.
 
     Args:
         transformer: its parameters fully addressable from this host.
@@ -200,22 +187,27 @@ def _new(arch: Arch, dtype: jax.typing.DTypeLike) -> Transformer:
     return Transformer(arch, rngs=nnx.Rngs(0), dtype=dtype)
 
 
-def _put(path: str, values: np.ndarray, mesh: jax.sharding.Mesh | None) -> jax.Array:
-    return (
-        jnp.asarray(values) if mesh is None else sharding.put(path.replace(".", "/"), values, mesh)
-    )
+def _put(path: str, values: np.ndarray, rows: int, mesh: jax.sharding.Mesh | None) -> jax.Array:
+    """A parameter on the device or the mesh, with `rows` rows where it has one an id."""
+    values = _grown(values, rows) if path in _VOCABULARY else values
+    if mesh is None:
+        return jnp.asarray(values)
+    return sharding.put(path.replace(".", "/"), values, mesh)
 
 
 def _dotted(path: tuple[Any, ...]) -> str:
-    """A parameter's path in the tree as the name tables write it:
-    blocks.0.attention.query.kernel.
-    """
+    """A parameter's path as the name tables write it: blocks.0.attention.query.kernel."""
     return ".".join(map(str, path))
 
 
 def rows_needed(rows: int, tokenizer_size: int, family: str, folder: object) -> int:
-    """Rows of the embedding: as stored, or more where only the reserved id (and what the family is
-    known to lack) has none.
+    """Rows that the embedding needs for a tokenizer.
+
+    As many as are stored, or more where only the reserved id (and what the family is known to lack)
+    has none.
+
+    Raises:
+        WeightsError: a tokenizer larger than the embedding; `folder` is named.
     """
     if tokenizer_size > rows + FAMILIES[family].rowless:
         raise WeightsError(
@@ -261,75 +253,3 @@ def _stored_values(row: Row, parameters: Mapping[str, jax.Array], vocab_size: in
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
     whole = whole - np.float32(row.offset) if row.offset else whole
     return whole.T if row.transposed else whole
-
-
-def _tied_problem(
-    arch: Arch, found: dict[str, str], stored: Mapping[str, StoredTensor], read: Any
-) -> list[str]:
-    """Takes an output matrix that repeats a tied embedding out of `found`; a problem where it does
-    not repeat it.
-    """
-    output = found.get("lm_head.weight")
-    embedding = next(
-        (
-            name
-            for full, name in found.items()
-            if full.endswith(("embed_tokens.weight", "wte.weight"))
-        ),
-        None,
-    )
-    if not arch.tied or output is None or embedding is None:
-        return []
-    del found["lm_head.weight"]
-    pair = [(name, stored[name]) for name in (output, embedding)]
-    if all(is_readable(tensor) for _, tensor in pair) and np.array_equal(
-        read(*pair[0]), read(*pair[1])
-    ):
-        return []
-    return [
-        f"{output} differs from {embedding} although config.json ties them; set "
-        "tie_word_embeddings to false there"
-    ]
-
-
-def _check(
-    folder: pathlib.Path,
-    expected: Mapping[str, tuple[int, ...]],
-    found: Mapping[str, StoredTensor],
-    more_problems: list[str],
-) -> None:
-    """Raises one error with all that is wrong with the tensors."""
-    both = [name for name in expected if name in found]
-    misshapen = [
-        f"{name}: expected {expected[name]}, found {found[name].shape}"
-        for name in both
-        if found[name].shape != expected[name]
-    ]
-    unreadable = [f"{name}: {found[name].dtype}" for name in both if not is_readable(found[name])]
-    problems = {
-        "missing": [name for name in expected if name not in found],
-        "unexpected": [
-            f"{name} {tensor.shape}" for name, tensor in found.items() if name not in expected
-        ],
-        "misshapen": misshapen,
-        "of none of the types float16, bfloat16, float32, float64 (quantised weights?)": unreadable,
-        "contradictory": more_problems,
-    }
-    lines = [
-        f"{len(names)} {problem}: {_listed(names)}" for problem, names in problems.items() if names
-    ]
-    if lines:
-        raise WeightsError(
-            "\n".join(
-                [
-                    f"the tensors in {folder} are not those of its config.json; do they belong "
-                    "together?",
-                    *lines,
-                ]
-            )
-        )
-
-
-def _listed(names: list[str]) -> str:
-    more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return "; ".join(names[:_SHOWN]) + more

@@ -1,4 +1,1 @@
-"""What runs on the device: the decoder, its cache, value heads, sampling, weights.
-
-Knows no text.
-"""
+"""What runs on the device: the decoder, its cache, value heads, sampling."""

@@ -1,7 +1,4 @@
-"""What is static about a decoder: sizes and choices, frozen and hashable.
-
-Knows no parameter and no device.
-"""
+"""What is static about a decoder: sizes and choices, frozen and hashable."""
 
 from __future__ import annotations
 
@@ -140,15 +137,17 @@ def parameters(arch: Arch) -> int:
 
 
 def grown_rows(rows: int) -> int:
-    """Rows of an embedding that must have at least `rows`: a multiple of 64, so that it divides
-    over devices.
+    """Rows of an embedding that must have at least `rows`.
+
+    A multiple of 64, so that it divides over devices.
     """
     return -(-rows // _ROW_MULTIPLE) * _ROW_MULTIPLE
 
 
 def scratch_arch(config: ModelConfig, vocab_size: int) -> Arch:
-    """The Llama-like decoder of the config's sizes. vocab_size: ids that need a row of the
-    embedding, the reserved one among them.
+    """The Llama-like decoder of the config's sizes.
+
+    vocab_size: ids that need a row of the embedding, the reserved one among them.
     """
     if config.width % config.heads:
         raise ValueError(

@@ -1,9 +1,7 @@
 """Attention of rows of many tokens: packed rows, prompts, packed solutions behind a shared prompt.
 
-Knows no parameter and no cache.
-
-The one place where the kernel of such rows is chosen. Decoding has one query a row and keys in two
-places: `cached_attention`.
+The kernel of such rows is chosen here alone. Decoding has one query a row, whose keys lie apart:
+`cached_attention`.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 _LEAST_BLOCK = 128  # queries of a block: smaller products are slow
-# they leave out three eighths of the products, where no number of blocks leaves out half
+# They leave out three eighths of the products, where no number of blocks leaves out half.
 _MOST_BLOCKS = 4
 _SCORES_IN_CACHE = 2**20  # float32: what a core's share of the last cache holds
 MASKED = -1e30  # finite: a row that sees nothing (a padding row) gives an even mean, not NaN
@@ -25,8 +23,7 @@ def within_rows(
     segment_ids_BT: jax.Array | None,
     window: int | None = None,
 ) -> jax.Array:
-    """A token sees itself and the tokens before it that are of its own segment and within the
-    window.
+    """A token sees itself and those before it of its own segment and within the window.
 
     Args:
         query_BTNH: N is a multiple of K.
@@ -108,7 +105,7 @@ def kernel(dtype: jax.typing.DTypeLike, head_width: int, tokens: int, keys: int)
     """The kernel on the default device, looked up while a program is traced."""
     device = jax.local_devices()[0]
     nvidia = device.platform == "gpu" and "NVIDIA" in device.device_kind.upper()
-    # flash attention of bfloat16 begins with Ampere
+    # Flash attention of bfloat16 begins with Ampere.
     new_enough = nvidia and float(getattr(device, "compute_capability", "0")) >= 8.0
     return choose("cuda" if new_enough else device.platform, dtype, head_width, tokens, keys)
 
@@ -144,8 +141,9 @@ def _cudnn(
 def _below_the_diagonal(
     query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
 ) -> jax.Array:
-    """`plain`, a block of queries after the other, each with the keys up to its last one: most of
-    what is masked is never computed.
+    """`plain`, a block of queries after the other, each with the keys up to its last one.
+
+    Most of what is masked is never computed.
     """
     tokens, before = query_BTNH.shape[1], key_BKSH.shape[2] - query_BTNH.shape[1]
     size = -(-tokens // max(1, min(_MOST_BLOCKS, tokens // _LEAST_BLOCK)))
@@ -166,8 +164,9 @@ def _below_the_diagonal(
 def plain(
     query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
 ) -> jax.Array:
-    """Softmax attention in matrix products that XLA has everywhere; on a CPU twice as fast as
-    jax.nn.dot_product_attention with gradients.
+    """Softmax attention in matrix products that XLA has everywhere.
+
+    On a CPU twice as fast as jax.nn.dot_product_attention with gradients.
 
     Args and result: see `masked`; here the mask may be any, and a token that sees nothing gets the
     even mean of all values.
@@ -188,8 +187,9 @@ def plain(
 def _softmax_mix(
     query_BKTGH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
 ) -> jax.Array:
-    """softmax(query . key) . value of scaled queries; the G query heads of a key head are one
-    matrix. Softmax in float32.
+    """softmax(query . key) . value of scaled queries, softmax in float32.
+
+    The G query heads of a key head are one matrix.
 
     On a CPU so few rows at a time that their scores stay in its cache, which halves the time.
     Gradients, for which all scores are kept, gain nothing by it.
@@ -229,7 +229,9 @@ def _forward(
 def _backward(
     kept: tuple[jax.Array, ...], slope_BKTGH: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array, None]:
-    """With w the weights before they are divided by their total: slope of a score = w * (slope .
+    """Slopes of scaled queries, keys and values.
+
+    With w the weights before they are divided by their total: slope of a score = w * (slope .
     value - slope . mixed) / total.
 
     Written out, because plain differentiation walks more often over [T, S]. The division is done to

@@ -1,5 +1,4 @@
-"""The cache of keys and values: every prompt once, each row's own tokens in pages; insert, flush,
-resize. Knows no layer arithmetic.
+"""The cache of keys and values: every prompt once, each row's own tokens in pages.
 
     prompts.k[l] [PK, H, S]   a prompt slot: | q q q q . . |   right-padded, length_P count
     pages.k[l]   [XK, H, W]   a page:        | m n . o p q |   X = B + A of them:
@@ -29,47 +28,41 @@ from jax.sharding import Mesh, PartitionSpec
 
 from verifier.model.sharding import HEADS, ROWS, by_device
 
-# W, tokens of a page: more would leave more of a page empty, fewer would make the products small
+# W, tokens of a page: more would leave more of a page empty, fewer would make the products small.
 WINDOW = 32
 
 Blocks = tuple[jax.Array, ...]  # one array a layer
-# a jax.Array in a step; where the host makes it, a numpy array or scalar of the same type
+# A jax.Array in a step; where the host makes it, a numpy array or scalar of the same type.
 Given = Any
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Prefix:
-    """What prefill read: k and v are tuples of L arrays [P, K, S, H]; length_P int32, tokens of
-    each prompt.
-    """
+    """What prefill read of P prompts."""
 
-    k: Blocks
-    v: Blocks
-    length_P: jax.Array
+    k: Blocks  # of each layer [P, K, S, H]
+    v: Blocks  # of each layer [P, K, S, H]
+    length_P: jax.Array  # int32, tokens of each prompt
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Prompts:
-    """Prompt slots: k [P*K, H, S] and v [P*K, S, H] a layer; length_P int32, tokens of the prompt
-    in each.
-    """
+    """P prompt slots."""
 
-    k: Blocks
-    v: Blocks
-    length_P: jax.Array
+    k: Blocks  # of each layer [P*K, H, S]
+    v: Blocks  # of each layer [P*K, S, H]
+    length_P: jax.Array  # int32, tokens of the prompt in each
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Pages:
-    """W tokens each: k [X*K, H, W] and v [X*K, W, H] a layer; the first B pages are the rows'
-    newest.
-    """
+    """X pages of W tokens; the first B of them are the rows' newest."""
 
-    k: Blocks
-    v: Blocks
+    k: Blocks  # of each layer [X*K, H, W]
+    v: Blocks  # of each layer [X*K, W, H]
     position_XW: jax.Array  # int32, where in its text a token stands; -1: nothing is there
 
 
@@ -78,7 +71,7 @@ class Pages:
 class Cache:
     """All that rows have read.
 
-    Pages belong to nobody by themselves: a `Seating` says which row owns which.
+    Pages belong to nobody by themselves: a `CacheIndices` says which row owns which.
     """
 
     prompts: Prompts
@@ -87,25 +80,26 @@ class Cache:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Seating:
+class CacheIndices:
     """Which rows see which prompts and pages: int32 indices, planned by the host.
 
-    Prompts are attended to in E blocks of R places, all rows of a block having the same prompt: one
-    product a block, however rows are spread over the slots. An index one beyond the last means
-    nobody or none.
+    Prompts are attended to in E blocks of R slots, all rows of a block having the same prompt: one
+    product a block, whatever the order of the rows. An index one beyond the last means nobody or
+    none.
     """
 
     prompt_B: Given  # prompt slot of each row
-    place_B: Given  # which of the E * R places each row has
-    row_ER: Given  # the row at each place
+    block_slot_B: Given  # which of the E * R slots each row has
+    row_ER: Given  # the row in each slot
     prompt_E: Given  # prompt slot of each block; None: block e has slot e, and nothing is looked up
     row_X: Given  # the row that owns each page
     page_BM: Given  # the pages of each row
 
 
 def empty(prefix: Prefix, prompts: int, pages: int) -> Cache:
-    """A cache of P prompt slots and X pages that hold nothing; `prefix` (arrays or their shapes)
-    says how large a prompt may be.
+    """A cache of P prompt slots and X pages that hold nothing.
+
+    prefix: arrays, or their shapes, that say how large a prompt may be.
     """
     _, kv_heads, room, head_width = prefix.k[0].shape
 
@@ -155,8 +149,14 @@ def heads_of(index_X: jax.Array, kv_heads: int) -> jax.Array:
 def append(
     k: jax.Array, v: jax.Array, k_BKTH: jax.Array, v_BKTH: jax.Array, column: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """One layer's pages with one more token of every row (T is 1) in column `column` of its newest
-    page, in place.
+    """One layer's pages with one more token of every row in its newest page, in place.
+
+    Args:
+        k: [X*K, H, W].
+        v: [X*K, W, H].
+        k_BKTH: the new keys; T is 1.
+        v_BKTH: the new values.
+        column: of the newest page, int32 scalar.
     """
     k_RTH, v_RTH = (x.reshape(-1, *x.shape[2:]) for x in (k_BKTH, v_BKTH))
     k = jax.lax.dynamic_update_slice(k, k_RTH.swapaxes(-1, -2).astype(k.dtype), (0, 0, column))
@@ -164,9 +164,7 @@ def append(
 
 
 def flush(pages: Pages, page_B: jax.Array) -> Pages:
-    """Copies every row's newest page to page `page_B` (X: that row's is dropped) and leaves the
-    newest ones empty.
-    """
+    """Copies every row's newest page to page `page_B` (X: it is dropped); the newest are empty."""
     rows = len(page_B)
     kv_heads = pages.k[0].shape[0] // len(pages.position_XW)
     page_BK = heads_of(page_B, kv_heads)
@@ -247,8 +245,9 @@ class _Fitting(NamedTuple):
 
 
 def _fit(array: jax.Array, wanted: _Fitting, parts: PartitionSpec, mesh: Mesh | None) -> jax.Array:
-    """Cut or padded at the end of one axis (of each device's own part); the array itself is gone
-    afterwards.
+    """Cut or padded at the end of one axis (of each device's own part).
+
+    The array itself is gone afterwards.
     """
     own = array.shape if mesh is None else array.sharding.shard_shape(array.shape)
     if wanted.size == own[wanted.axis]:

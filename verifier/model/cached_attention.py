@@ -1,10 +1,8 @@
 """Attention of one new token a row to its prompt and its own pages, joined in one softmax.
 
-Knows no layer and no text.
-
 Keys are repeated neither for the samples of a problem nor for the query heads of a group: prompts
 and pages are scored where they lie, and the two parts meet through their maxima and sums alone (as
-FlashDecoding joins the pieces of a long row; here the pieces are what lies in different places).
+FlashDecoding joins the pieces of a long row; here the pieces are what lies apart).
 Products are summed in float32.
 """
 
@@ -16,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from verifier.model.attention import MASKED, matmul
-from verifier.model.cache import Cache, Seating
+from verifier.model.cache import Cache, CacheIndices
 
 KeysValues = tuple[jax.Array, jax.Array]
 
@@ -37,27 +35,29 @@ class Masks(NamedTuple):
 
 
 def masks(
-    cache: Cache, seating: Seating, position_B: jax.Array, sliding_window: int | None
+    cache: Cache, indices: CacheIndices, position_B: jax.Array, sliding_window: int | None
 ) -> Masks:
-    """Made once a step. position_B: where the new tokens stand in their texts; they themselves are
-    in `cache.pages` already.
+    """What each row may see; made once a step.
+
+    position_B: where the new tokens stand in their texts; they themselves are in `cache.pages`
+    already.
     """
     length_E = (
         cache.prompts.length_P
-        if seating.prompt_E is None
-        else cache.prompts.length_P[seating.prompt_E]
+        if indices.prompt_E is None
+        else cache.prompts.length_P[indices.prompt_E]
     )
     order_S = jnp.arange(cache.prompts.k[0].shape[2])
     prompt_ERS, pages_XW = order_S < length_E[:, None, None], cache.pages.position_XW >= 0
     if sliding_window is not None:
         last = jnp.append(position_B, 0)  # nobody's
-        prompt_ERS = prompt_ERS & (last[seating.row_ER][:, :, None] - order_S < sliding_window)
-        pages_XW &= last[seating.row_X][:, None] - cache.pages.position_XW < sliding_window
+        prompt_ERS = prompt_ERS & (last[indices.row_ER][:, :, None] - order_S < sliding_window)
+        pages_XW &= last[indices.row_X][:, None] - cache.pages.position_XW < sliding_window
     return Masks(prompt_ERS, pages_XW)
 
 
 def attend(
-    query_BNH: jax.Array, prompt: KeysValues, pages: KeysValues, seating: Seating, see: Masks
+    query_BNH: jax.Array, prompt: KeysValues, pages: KeysValues, indices: CacheIndices, see: Masks
 ) -> jax.Array:
     """Softmax attention [B, N, H] of one token a row.
 
@@ -65,31 +65,29 @@ def attend(
         query_BNH: rotated queries.
         prompt: one layer's k [P*K, H, S] and v [P*K, S, H].
         pages: one layer's k [X*K, H, W] and v [X*K, W, H], the new tokens in them (`cache.append`).
-        seating: who sees what.
+        indices: which row sees what.
         see: `masks`.
     """
     rows, heads, head_width = query_BNH.shape
     kv_heads = pages[0].shape[0] // len(see.pages_XW)
     query = (query_BNH * head_width**-0.5).reshape(rows, kv_heads, heads // kv_heads, head_width)
     mixed = _join(
-        _prompt(query, *prompt, seating, see.prompt_ERS),
-        _pages(query, *pages, seating, see.pages_XW),
+        _prompt(query, *prompt, indices, see.prompt_ERS),
+        _pages(query, *pages, indices, see.pages_XW),
     )
     return mixed.astype(query_BNH.dtype).reshape(rows, heads, head_width)
 
 
 def _prompt(
-    query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating, see_ERS: jax.Array
+    query_BKGH: jax.Array, k: jax.Array, v: jax.Array, indices: CacheIndices, see_ERS: jax.Array
 ) -> Part:
-    """All rows of a block against its prompt, k [P*K, H, S] and v [P*K, S, H]: one product for them
-    together.
-    """
+    """All rows of a block against its prompt, k [P*K, H, S] and v [P*K, S, H]: one product."""
     _, K, G, H = query_BKGH.shape
-    E, R = seating.row_ER.shape
-    if seating.prompt_E is not None:
-        k, v = _blocks(k, seating.prompt_E, K), _blocks(v, seating.prompt_E, K)
+    E, R = indices.row_ER.shape
+    if indices.prompt_E is not None:
+        k, v = _blocks(k, indices.prompt_E, K), _blocks(v, indices.prompt_E, K)
     query = (
-        query_BKGH.at[seating.row_ER]
+        query_BKGH.at[indices.row_ER]
         .get(mode="fill", fill_value=0)
         .swapaxes(1, 2)
         .reshape(E * K, R * G, H)
@@ -100,7 +98,7 @@ def _prompt(
     top = scores.max(axis=-1)
     weights = jnp.exp(scores - top[..., None])
     mixed = matmul(weights.reshape(E * K, R * G, -1).astype(v.dtype), v).reshape(E, K, R, G, H)
-    e_B, r_B = seating.place_B // R, seating.place_B % R
+    e_B, r_B = indices.block_slot_B // R, indices.block_slot_B % R
     return Part(*(x_EKR[e_B, :, r_B] for x_EKR in (top, weights.sum(axis=-1), mixed)))
 
 
@@ -117,12 +115,12 @@ def _blocks(x: jax.Array, prompt_E: jax.Array, kv_heads: int) -> jax.Array:
 
 
 def _pages(
-    query_BKGH: jax.Array, k: jax.Array, v: jax.Array, seating: Seating, see_XW: jax.Array
+    query_BKGH: jax.Array, k: jax.Array, v: jax.Array, indices: CacheIndices, see_XW: jax.Array
 ) -> Part:
     """Every page against its owner's query, then the pages of a row together."""
     B, K, G, H = query_BKGH.shape
     X = len(see_XW)
-    owner_X = jnp.minimum(seating.row_X, B - 1)
+    owner_X = jnp.minimum(indices.row_X, B - 1)
     query_XKGH = query_BKGH[owner_X]
     scores = jnp.where(
         see_XW[:, None, None, :],
@@ -131,14 +129,14 @@ def _pages(
     )
     # One maximum for all pages of a row, so that their weights add up as they are.
     top_BKG = (
-        scores.max(axis=-1).at[seating.page_BM].get(mode="fill", fill_value=MASKED).max(axis=1)
+        scores.max(axis=-1).at[indices.page_BM].get(mode="fill", fill_value=MASKED).max(axis=1)
     )
     # pages of nobody would overflow
     weights = jnp.exp(jnp.minimum(scores - top_BKG[owner_X][..., None], 0.0))
     mixed = matmul(weights.reshape(X * K, G, -1).astype(v.dtype), v).reshape(X, K, G, H)
 
     def together(x_X: jax.Array) -> jax.Array:
-        return x_X.at[seating.page_BM].get(mode="fill", fill_value=0).sum(axis=1)
+        return x_X.at[indices.page_BM].get(mode="fill", fill_value=0).sum(axis=1)
 
     return Part(top_BKG, together(weights.sum(axis=-1)), together(mixed))
 

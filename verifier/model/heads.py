@@ -1,4 +1,4 @@
-"""Value heads: from the hidden state after a token to one number. Knows no loss and no label."""
+"""Value heads: from the hidden state after a token to one number."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from verifier.model.transformer import Transformer
 
 
 class ReservedLogitHead(nnx.Module):
-    """value = gain * (logit of a reserved id) + bias (Cobbe et al. 2021, section 4.2): two
-    parameters in all.
+    """value = gain * (logit of a reserved id) + bias: two parameters in all.
+
+    Cobbe et al. 2021, section 4.2.
 
     Args:
         reserved_id: an id that no text encodes to and that stays out of the token softmax.
@@ -71,8 +72,9 @@ class Verifier(nnx.Module):
         self.backbone, self.head = backbone, head
 
     def values(self, hidden: jax.Array) -> jax.Array:
-        """Values, float32 [...], of hidden [..., D]: the one at t judges the text up to and with
-        token t.
+        """Values, float32 [...], of hidden [..., D].
+
+        The one at t judges the text up to and with token t.
         """
         return self.head(hidden, self.backbone)
 
@@ -80,8 +82,9 @@ class Verifier(nnx.Module):
 def fresh_row(
     transformer: Transformer, reserved_id: int, key: jax.Array, *, scale: float = 0.02
 ) -> None:
-    """Gives the reserved id's output row a small random start in place, std scale / sqrt(D): first
-    logits have a std near `scale`.
+    """Gives the reserved id's output row a small random start, in place.
+
+    Its std is scale / sqrt(D): first logits have a std near `scale`.
 
     A row that the language model trained, or that lies unused in a checkpoint, is a poor start for
     a value. Where the matrices are tied the embedding's row changes too, which no text ever reads.
@@ -94,8 +97,9 @@ def fresh_row(
 
 
 def _dot(hidden: jax.Array, row_D: jax.Array) -> jax.Array:
-    """hidden [..., D] . row [D], summed in float32 from operands of the hidden state's dtype, as
-    the logits are.
+    """hidden [..., D] . row [D], summed in float32.
+
+    The operands are of the hidden state's dtype, as those of the logits are.
     """
     return jnp.einsum(
         "...D,D->...", hidden, row_D.astype(hidden.dtype), preferred_element_type=jnp.float32

@@ -1,4 +1,4 @@
-"""From a run's seed to a random key. Knows no model."""
+"""From a run's seed to a random key."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 
 
 def key_of(seed: int, job: str = "") -> jax.Array:
-    """The random key of all 64 bits of a seed; below 2^32 it is `jax.random.key(seed)`, which drops
-    the upper 32.
+    """The random key of all 64 bits of a seed.
+
+    Below 2^32 it is `jax.random.key(seed)`, which drops the upper 32.
 
     Args:
         seed: 0 to 2^64 - 1.

@@ -1,7 +1,4 @@
-"""The decoder's layers: norms, projections, attention, MLP, residual dropout (Flax NNX).
-
-Knows no cache and no vocabulary.
-"""
+"""The decoder's layers: norms, projections, attention, MLP, residual dropout (Flax NNX)."""
 
 from __future__ import annotations
 
@@ -55,8 +52,9 @@ NORMS = {"rms": RMSNorm, "layer": LayerNorm}
 
 
 def residual_dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Drops entries of a block's output before it joins the residual stream and scales the rest up;
-    rate 0 or no key: x itself.
+    """Drops entries of a block's output before it joins the residual stream.
+
+    The rest is scaled up; rate 0 or no key: x itself.
     """
     if rate == 0.0 or key is None:
         return x
@@ -65,8 +63,9 @@ def residual_dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Ar
 
 
 class Linear(nnx.Linear):
-    """nnx.Linear on [..., D] as one matrix of rows: with more dimensions XLA's CPU compiler copies
-    operands of the kernel's gradient.
+    """nnx.Linear on [..., D] as one matrix of rows.
+
+    With more dimensions XLA's CPU compiler copies operands of the kernel's gradient.
     """
 
     def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
@@ -75,8 +74,9 @@ class Linear(nnx.Linear):
 
 
 class LinearOfParts(Linear):
-    """A dense layer whose inputs the devices that share it may have divided among them: the bias is
-    added once, to the sum.
+    """A dense layer whose inputs the devices that share it may have divided among them.
+
+    The bias is added once, to the sum.
     """
 
     def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
@@ -140,8 +140,9 @@ class Attention(nnx.Module):
     def project(
         self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Query [..., T, N, H], key and value [..., K, T, H] of x [..., T, D]; cos_sin None: no
-        rotation.
+        """Query [..., T, N, H], key and value [..., K, T, H] of x [..., T, D].
+
+        cos_sin None: no rotation.
         """
         q, k, v = (
             part(x).reshape(*x.shape[:-1], -1, self.head_width)
@@ -213,8 +214,9 @@ class Block(nnx.Module):
         dropout_rate: float = 0.0,
         dropout_key: jax.Array | None = None,
     ) -> jax.Array:
-        """Second half: mixed [..., N, H], the attended values, and then the MLP join the stream x
-        [..., D].
+        """Second half: the attended values, and then the MLP, join the stream.
+
+        mixed [..., N, H]; x [..., D].
         """
         attention_key, mlp_key = (
             (None, None) if dropout_key is None else jax.random.split(dropout_key)

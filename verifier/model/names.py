@@ -1,7 +1,4 @@
-"""What an array of a tree is called: its path as text, such as `blocks/0/attention/query/kernel`.
-
-Knows no file and no model.
-"""
+"""Names of a tree's arrays: paths as text, such as `blocks/0/attention/query/kernel`."""
 
 from __future__ import annotations
 
@@ -11,8 +8,9 @@ import jax
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """Writes a key path of `jax.tree_util` as text; the `.value` that Flax NNX puts at the end of
-    each path is left out.
+    """Writes a key path of `jax.tree_util` as text.
+
+    The `.value` that Flax NNX puts at the end of each path is left out.
     """
     keys = [
         key

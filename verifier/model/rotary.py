@@ -1,4 +1,4 @@
-"""Rotary positions: the frequencies of each scaling variant, and the rotation. Knows no layer.
+"""Rotary positions: the frequencies of each scaling variant, and the rotation.
 
 Channels are paired half-split (channel i with i + H/2), as Hugging Face checkpoints store them, so
 weights import without a permutation.
@@ -71,15 +71,17 @@ def _linear(inverse: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarr
 
 
 def _dynamic(inverse: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarray:
-    """Changes nothing within the model's own context, and nothing here reads beyond it:
+    """Changes nothing within the model's own context, and nothing here reads beyond it.
+
     `Arch.context` is the unstretched one.
     """
     return inverse
 
 
 def _llama3(inverse: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarray:
-    """Long waves are stretched, short ones kept, those between interpolated by how many of them fit
-    the original context.
+    """Long waves are stretched, short ones kept.
+
+    Those between are interpolated by how many of them fit the original context.
     """
     fits = scaling.original_context * inverse / (2 * math.pi)
     keep = np.clip(
@@ -115,8 +117,9 @@ _SCALED = {"linear": _linear, "dynamic": _dynamic, "llama3": _llama3, "yarn": _y
 def inverse_frequencies(
     head_width: int, theta: float, scaling: RopeScaling | None
 ) -> tuple[np.ndarray, float]:
-    """Radians a position for each of the H/2 channel pairs, float32 [H/2], and the factor on cos
-    and sin.
+    """Radians a position of each of the H/2 channel pairs, and the factor on cos and sin.
+
+    The radians are float32 [H/2].
     """
     inverse = theta ** (-np.arange(0, head_width, 2, dtype=np.float64) / head_width)
     if scaling is None:
@@ -134,8 +137,9 @@ def inverse_frequencies(
 def rotation(
     positions: jax.Array, head_width: int, theta: float, scaling: RopeScaling | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Cosine and sine, float32 [..., 1, H/2] (the 1 stands for heads), of integer positions
-    [...].
+    """Cosine and sine, float32 [..., 1, H/2], of integer positions [...].
+
+    The 1 stands for heads.
     """
     inverse, amplitude = inverse_frequencies(head_width, theta, scaling)
     angles = positions[..., None, None].astype(jnp.float32) * inverse
@@ -143,8 +147,9 @@ def rotation(
 
 
 def rotate(heads: jax.Array, cos_sin: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Turns every channel pair of heads [..., heads, H] by its angle, in float32; same shape and
-    dtype.
+    """Turns every channel pair of heads [..., heads, H] by its angle, in float32.
+
+    Same shape and dtype.
     """
     cos, sin = cos_sin
     first, second = jnp.split(heads.astype(jnp.float32), 2, axis=-1)

@@ -1,7 +1,5 @@
 """From logits to a token and its log-probability, and the random numbers for it.
 
-Knows no model and no cache.
-
 One uniform number a row and an inverse CDF in two levels, since noise for every id of a large
 vocabulary costs a third of a CPU's step.
 """
@@ -32,8 +30,9 @@ def sample_key(seed: int, problem_id: str, sample_id: int) -> np.ndarray:
 
 @jax.jit
 def uniforms(keys_B2: jax.Array, t: jax.Array) -> jax.Array:
-    """One number in [0, 1) a row, float32 [B], from fold_in(key, t). keys_B2: uint32 raw keys; t:
-    int32 scalar or [B].
+    """One number in [0, 1) a row, float32 [B], from fold_in(key, t).
+
+    keys_B2: uint32 raw keys; t: int32 scalar or [B].
     """
     keys_B = jax.random.wrap_key_data(keys_B2, impl="threefry2x32")
     t_B = jnp.broadcast_to(jnp.asarray(t, jnp.int32), keys_B.shape)
@@ -156,8 +155,9 @@ def _draw_sorted(
 
 
 def _nucleus(weights_BV: jax.Array, top_p: float) -> jax.Array:
-    """The fewest heaviest ids of a row whose share reaches top_p, bool [B, V]; of equal weights the
-    lower id comes first.
+    """The fewest heaviest ids of a row whose share reaches top_p, bool [B, V].
+
+    Of equal weights the lower id comes first.
 
     Sorting a large vocabulary takes a CPU minutes, so the lightest weight that stays is found by
     bisection: weights are not negative, and so they order as their bits do.
@@ -192,8 +192,9 @@ def _nucleus(weights_BV: jax.Array, top_p: float) -> jax.Array:
 def _first_beyond(
     weights_BC: jax.Array, cumulative_BC: jax.Array, target_B: jax.Array
 ) -> jax.Array:
-    """The first index of positive weight whose cumulative weight exceeds the target; the last of
-    them where rounding leaves none.
+    """The first index of positive weight whose cumulative weight exceeds the target.
+
+    The last of them where rounding leaves none.
 
     The weight is asked for by itself because a parallel cumulative sum may rise by a rounding error
     where the weight is 0.

@@ -74,11 +74,11 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """
     devices = jax.devices() if devices is None else devices
     sizes = {name: getattr(config, name) for name in MESH_AXES}
-    shown = " ".join(f"mesh.{name}={size}" for name, size in sizes.items())
+    knobs = " ".join(f"mesh.{name}={size}" for name, size in sizes.items())
     open_axes = [name for name, size in sizes.items() if size == -1]
     if len(open_axes) > 1:
         raise ConfigError(
-            f"{shown}: only one of them can be -1, which stands for what is left of the "
+            f"{knobs}: only one of them can be -1, which stands for what is left of the "
             f"{len(devices)} devices"
         )
     fixed = math.prod(size for size in sizes.values() if size != -1)
@@ -86,7 +86,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
         sizes[open_axes[0]] = len(devices) // fixed
     if math.prod(sizes.values()) != len(devices):
         raise ConfigError(
-            f"{shown} does not make up the {len(devices)} devices of this run: their product "
+            f"{knobs} does not make up the {len(devices)} devices of this run: their product "
             "must be their number"
         )
     return jax.make_mesh(
@@ -100,8 +100,9 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
 def own_mesh(
     config: MeshConfig, of_all: Sequence[Any] | None = None, own: Sequence[Any] | None = None
 ) -> Mesh | None:
-    """The part of the mesh that lies within this process, for work that processes share out problem
-    by problem; None: one device.
+    """The part of the mesh that lies within this process; None: one device.
+
+    It is for work that processes share out problem by problem.
 
     Args:
         config: of the whole mesh.
@@ -190,8 +191,9 @@ def spec(
 
 
 def parameter_axes(name: str, dimensions: int) -> tuple[str | None, ...]:
-    """What the dimensions of a parameter are, from its name with slashes; scales, value heads and
-    biases of D lie whole everywhere.
+    """What the dimensions of a parameter are, from its name with slashes.
+
+    Scales, value heads and biases of D lie whole everywhere.
     """
     return next(
         (axes for end, axes in PARAMETERS.items() if f"/{name}".endswith(f"/{end}")),
@@ -217,22 +219,24 @@ def put(name: str, array: np.ndarray, mesh: Mesh) -> jax.Array:
 
 
 def place_parameters(tree: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
-    """A tree of parameters on the mesh; for one of shapes (`jax.eval_shape`), where they are to
-    lie. Raises as `spec`.
+    """A tree of parameters on the mesh.
+
+    For one of shapes (`jax.eval_shape`): where they are to lie. Raises as `spec`.
     """
 
-    def place(path: tuple[Any, ...], leaf: Any) -> Any:
+    def put_leaf(path: tuple[Any, ...], leaf: Any) -> Any:
         wanted = parameter_sharding(names.path_name(path), leaf.shape, mesh, rules)
         if isinstance(leaf, jax.ShapeDtypeStruct):
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=wanted)
         return leaf if leaf.sharding == wanted else jax.device_put(leaf, wanted)
 
-    return jax.tree_util.tree_map_with_path(place, tree)
+    return jax.tree_util.tree_map_with_path(put_leaf, tree)
 
 
 def place_rows(tree: Any, mesh: Mesh | None) -> Any:
-    """Puts arrays whose first dimension is rows on the mesh, each process its own share of the
-    rows; without one, leaves them.
+    """Puts arrays whose first dimension is rows on the mesh; without one, leaves them.
+
+    Each process puts its own share of the rows.
 
     Raises:
         ConfigError: the rows cannot be split evenly.
@@ -241,7 +245,7 @@ def place_rows(tree: Any, mesh: Mesh | None) -> Any:
     if mesh is None:
         return tree
 
-    def place(array: np.ndarray) -> jax.Array:
+    def put_array(array: np.ndarray) -> jax.Array:
         rows = len(array) * len({device.process_index for device in mesh.devices.flat})
         wanted = spec(
             "a batch", ("rows", *[None] * (array.ndim - 1)), (rows, *array.shape[1:]), mesh
@@ -250,7 +254,7 @@ def place_rows(tree: Any, mesh: Mesh | None) -> Any:
             NamedSharding(mesh, wanted), np.asarray(array), (rows, *array.shape[1:])
         )
 
-    return jax.tree.map(place, tree)
+    return jax.tree.map(put_array, tree)
 
 
 def mesh_of(tree: Any) -> Mesh | None:
@@ -291,9 +295,7 @@ def groups(mesh: Mesh | None) -> int:
 
 
 def part_of(arch: Arch, mesh: Mesh | None) -> Arch:
-    """The decoder as one of the devices that share a layer has it; its embedding is counted whole,
-    as the logits are.
-    """
+    """The decoder as a device that shares layers has it; its embedding is counted whole."""
     if mesh is None:
         return arch
     tensor = mesh.shape["tensor"]
@@ -307,17 +309,18 @@ def spec_of(array: jax.Array) -> PartitionSpec:
 
 
 def by_device(
-    function: Callable[..., Any], mesh: Mesh | None, given: Any, found: Any
+    function: Callable[..., Any], mesh: Mesh | None, given: Any, gives: Any
 ) -> Callable[..., Any]:
-    """A function that every device of a mesh calls with its own parts; `given` and `found` say how
-    arguments and results are divided.
+    """A function that every device of a mesh calls with its own parts.
+
+    `given` and `gives` say how arguments and results are divided.
 
     Inside, `summed`, `gathered` and `first_row` let devices that share a layer work together.
     Without a mesh: the function itself.
     """
     if mesh is None:
         return function
-    return jax.shard_map(function, mesh=mesh, in_specs=given, out_specs=found, check_vma=False)
+    return jax.shard_map(function, mesh=mesh, in_specs=given, out_specs=gives, check_vma=False)
 
 
 def summed(x: jax.Array) -> jax.Array:
@@ -326,9 +329,7 @@ def summed(x: jax.Array) -> jax.Array:
 
 
 def gathered(x: jax.Array) -> jax.Array:
-    """The last dimensions of the devices that share a layer, one behind the other (inside
-    `by_device`); elsewhere x itself.
-    """
+    """The last dimensions of those devices, joined (inside `by_device`); elsewhere x itself."""
     return jax.lax.all_gather(x, "tensor", axis=x.ndim - 1, tiled=True) if _shares_layers() else x
 
 

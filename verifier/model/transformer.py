@@ -1,24 +1,21 @@
-"""The decoder, with or without a cache, for every family that `Arch` describes.
-
-Knows no text, no loss and no sampling.
-"""
+"""The decoder, with or without a cache, for every family that `Arch` describes."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from verifier.model import attention, cached_attention, rotary
+from verifier.model import remat as remat_lib
 
 # at home beside the layers that need it; the room's door is here
 from verifier.model.arch import Arch as Arch
 from verifier.model.arch import scratch_arch as scratch_arch
-from verifier.model.cache import Cache, Prefix, Seating, append
+from verifier.model.cache import Cache, CacheIndices, Prefix, append
 from verifier.model.layers import NORMS, Block
 from verifier.model.sharding import constrained, first_row, gathered, summed
 
@@ -80,10 +77,9 @@ class Transformer(nnx.Module):
         ):
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, layer)
             graph, weights = nnx.split(block)
-            static = _Layer(graph, dropout_rate, window)
-            x = (_read_again if remat else _read_layer)(
-                static, weights, x, (cos_sin, segment_ids_BT, key)
-            )
+            static = remat_lib.Layer(graph, dropout_rate, window)
+            read = remat_lib.read_layer_remat if remat else remat_lib.read_layer
+            x = read(static, weights, x, (cos_sin, segment_ids_BT, key))
             x = constrained(x, "rows", None, None)
         return self.final_norm(x)
 
@@ -116,8 +112,9 @@ class Transformer(nnx.Module):
         prefix: Prefix,
         prompt_B: jax.Array,
     ) -> jax.Array:
-        """Reads packed rows that go on after prompts; a token sees its row's prompt and earlier
-        tokens of its own segment.
+        """Reads packed rows that go on after prompts.
+
+        A token sees its row's prompt and earlier tokens of its own segment.
 
         Args:
             tokens_BT: int32 ids.
@@ -154,11 +151,12 @@ class Transformer(nnx.Module):
         position_B: jax.Array,
         reads_B: jax.Array,
         cache: Cache,
-        seating: Seating,
+        indices: CacheIndices,
         column: jax.Array,
     ) -> tuple[jax.Array, Cache]:
-        """Reads one new token of every row; each sees its prompt, its own earlier tokens and
-        itself.
+        """Reads one new token of every row.
+
+        Each sees its prompt, its own earlier tokens and itself.
 
         Args:
             token_B: int32 ids.
@@ -166,7 +164,7 @@ class Transformer(nnx.Module):
             reads_B: bool; rows that do not read leave nothing in the cache, and their hidden state
                 means nothing.
             cache: donate it: the new tokens are written in place.
-            seating: which prompt and pages each row sees.
+            indices: which prompt and pages each row sees.
             column: int32 scalar, the column of the newest pages to write; each once between two
                 calls of `cache.flush`.
 
@@ -181,7 +179,7 @@ class Transformer(nnx.Module):
             cache, pages=dataclasses.replace(cache.pages, position_XW=position_XW)
         )
         see = {
-            window: cached_attention.masks(cache, seating, position_B, window)
+            window: cached_attention.masks(cache, indices, position_B, window)
             for window in dict.fromkeys(self.arch.windows)
         }
         x, turns = self._start(token_B[:, None], position_B[:, None])
@@ -193,7 +191,7 @@ class Transformer(nnx.Module):
             ks[layer], vs[layer] = append(ks[layer], vs[layer], k, v, column)
             prompt = cache.prompts.k[layer], cache.prompts.v[layer]
             mixed = cached_attention.attend(
-                q[:, 0], prompt, (ks[layer], vs[layer]), seating, see[window]
+                q[:, 0], prompt, (ks[layer], vs[layer]), indices, see[window]
             )
             x = block.join(x, mixed[:, None])
         pages = dataclasses.replace(cache.pages, k=tuple(ks), v=tuple(vs))
@@ -225,8 +223,9 @@ class Transformer(nnx.Module):
     def _start(
         self, tokens: jax.Array, positions: jax.Array
     ) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array] | None]]:
-        """The residual stream's first state [..., D] and the rotation of each layer (None with
-        learned positions).
+        """The residual stream's first state [..., D] and the rotation of each layer.
+
+        None with learned positions.
         """
         arch = self.arch
         x = self._look_up(tokens).astype(self.dtype)
@@ -257,8 +256,9 @@ class Transformer(nnx.Module):
 
 
 def narrow(weights: Any, dtype: jax.typing.DTypeLike) -> Any:
-    """Parameters with the matrices in the type that they are multiplied in; norms' scales and
-    biases stay as exact as they are.
+    """Parameters with the matrices in the type that they are multiplied in.
+
+    Norms' scales and biases stay as exact as they are.
     """
     return jax.tree.map(
         lambda leaf: (
@@ -278,12 +278,12 @@ def _after_mask(
     window: int | None,
 ) -> jax.Array:
     """Which of the prompt's keys and then of the row's own each token sees: [B, T, S + T]."""
-    place = jnp.arange(prompt_tokens)
+    key = jnp.arange(prompt_tokens)
     see_prompt = jnp.broadcast_to(
-        place < length_B[:, None, None], (*positions_BT.shape, prompt_tokens)
+        key < length_B[:, None, None], (*positions_BT.shape, prompt_tokens)
     )
     if window is not None:
-        see_prompt = see_prompt & _visible(positions_BT[..., None], place, window)
+        see_prompt = see_prompt & _visible(positions_BT[..., None], key, window)
     order = jnp.arange(positions_BT.shape[1])
     see_own = (segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]) & _visible(
         order[:, None], order[None, :], window
@@ -292,69 +292,9 @@ def _after_mask(
 
 
 def _visible(query: jax.Array, key: jax.Array, window: int | None) -> jax.Array:
-    """True where a query at one place of a row sees a key at another: not later, and within the
-    sliding window.
+    """True where a query at one position of a row sees a key at another.
+
+    It must not be later, and must lie within the sliding window.
     """
     seen = key <= query
     return seen if window is None else seen & (query - key < window)
-
-
-class _Layer(NamedTuple):
-    """What is static about a layer that reads packed rows."""
-
-    graph: nnx.GraphDef
-    dropout_rate: float
-    window: int | None
-
-
-def _read_layer(
-    static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]
-) -> jax.Array:
-    """One block over packed rows; given: rotation, segment ids, dropout key, none of which has a
-    gradient.
-    """
-    cos_sin, segment_ids_BT, key = given
-    block = nnx.merge(static.graph, weights)
-    q, k, v = block.project(x, cos_sin)
-    mixed = attention.within_rows(q, k, v, segment_ids_BT, static.window)
-    return block.join(x, mixed, static.dropout_rate, key)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _read_again(
-    static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]
-) -> jax.Array:
-    """`_read_layer`, whose backward pass starts from the layer's input alone.
-
-    jax.checkpoint would do where the compiler minds its barriers. XLA's CPU compiler drops them and
-    then recomputes all layers at once, so that what they hold is alive together again.
-    """
-    return _read_layer(static, weights, x, given)
-
-
-def _again_forward(
-    static: _Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]
-) -> tuple[jax.Array, tuple[Any, ...]]:
-    return _read_layer(static, weights, x, given), (weights, x, given)
-
-
-def _again_backward(
-    static: _Layer, kept: tuple[Any, ...], slope: jax.Array
-) -> tuple[Any, jax.Array, None]:
-    weights, x, given = kept
-
-    def pull(x: jax.Array, slope: jax.Array) -> tuple[Any, jax.Array]:
-        return jax.vjp(lambda weights, x: _read_layer(static, weights, x, given), weights, x)[1](
-            slope
-        )
-
-    if jax.default_backend() != "cpu":
-        return *pull(*jax.lax.optimization_barrier((x, slope))), None
-    # A branch is one unit that waits for its operands. The other one is as true: of a gradient that
-    # is no number none comes.
-    first = slope.reshape(-1)[0]
-    lost = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), (weights, x))
-    return *jax.lax.cond(first == first, pull, lambda *_: lost, x, slope), None
-
-
-_read_again.defvjp(_again_forward, _again_backward)

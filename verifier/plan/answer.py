@@ -48,7 +48,7 @@ def answer(
     ]
     config = dataclasses.replace(config, mesh=footprints.closed(config.mesh, devices))
     planned_for = subject.read(config, list(jobs.values()))
-    planned: list[footprints.Stage | str] = []
+    planned: list[footprints.Footprint | str] = []
     ways: dict[str, str] = {}
     for job in asked:
         try:

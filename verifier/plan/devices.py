@@ -1,4 +1,4 @@
-"""Devices by name, with their published peaks. Knows no model and no JAX."""
+"""Devices by name, with their published peaks."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ KINDS: dict[str, Kind] = {
     "h100": Kind("H100 SXM", "cuda", 989, 80, 3350, 8),
     "h200": Kind("H200 SXM", "cuda", 989, 141, 4800, 8),
 }
-# devices of a plan: the compiler for CPUs takes the virtual devices beyond for those of another
-# process
+# Devices of a plan: the compiler for CPUs takes the virtual devices beyond for those of another
+# process.
 MOST = 2048
 _ONE_HOST = {"v5e": 8, "v6e": 8}  # up to so many chips can be had in one machine
 
@@ -68,19 +68,19 @@ def parse(text: str) -> Devices:
         ConfigError: no such kind (the nearest is named), or N is no number of devices or fills no
             whole number of machines.
     """
-    found = re.fullmatch(r"(?:([a-z0-9]+)-)?(\d+)", text.strip().lower())
+    match = re.fullmatch(r"(?:([a-z0-9]+)-)?(\d+)", text.strip().lower())
     known = ", ".join(KINDS)
-    if found is None or not found[2].strip("0"):
+    if match is None or not match[2].strip("0"):
         raise ConfigError(
             f"--devices={text}: expected KIND-N such as v5e-64 or h100-8, or a number of "
             f"devices; kinds: {known}"
         )
-    if len(found[2]) > 9 or int(found[2]) > MOST:
+    if len(match[2]) > 9 or int(match[2]) > MOST:
         raise ConfigError(
             f"--devices={kinds.shortened(text)}: expected at most {MOST:,} devices; plan for "
             "fewer, and a part of the work"
         )
-    kind, count = found[1], int(found[2])
+    kind, count = match[1], int(match[2])
     if kind is None:
         return Devices(count, count)
     if kind not in KINDS:

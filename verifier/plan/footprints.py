@@ -5,31 +5,26 @@ Compiles the stages' own programs; runs nothing.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from verifier.config import MeshConfig
 from verifier.data import batches
 from verifier.data.batches import Batch, BatchSpec
-from verifier.decode import lowering, memory, steps
-from verifier.decode import score as score_lib
+from verifier.decode import memory, score_rows, split_model
+from verifier.decode import programs as decode_programs
 from verifier.decode.prompt_blocks import BLOCK_ROWS
 from verifier.model import sharding
-from verifier.model.arch import Arch
 from verifier.model.cache import WINDOW
-from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
-from verifier.model.transformer import Transformer
 from verifier.plan import costs, programs
-from verifier.plan.costs import Work
+from verifier.plan.costs import StepCost
 from verifier.plan.devices import Devices
 from verifier.plan.programs import Size
+from verifier.plan.published import Text
+from verifier.plan.shapes import device_bytes, itemsize, layer_devices, shaped_model
 from verifier.plan.subject import Subject
 from verifier.run import device_checks
 from verifier.run.stage import Job
@@ -39,14 +34,14 @@ from verifier.train import step
 _UNBOUNDED_GIB = 2.0**20  # where nothing is known of the device
 
 
-class Stage(NamedTuple):
-    """One stage as it would run."""
+class Footprint(NamedTuple):
+    """What one stage holds on a device, and what it costs, as it would run."""
 
     name: str
     rows: str  # of a step on all devices
     held: dict[str, int]  # bytes on one device, by what they are
     loading: int  # bytes on one device while the model is read
-    work: Work  # of a step on one device
+    cost: StepCost  # of a step on one device
     tokens: float  # of a step on all devices, padding and idle slots left out
     wanted: float  # tokens of the whole stage
 
@@ -65,8 +60,8 @@ def closed(mesh: MeshConfig, devices: Devices) -> MeshConfig:
     return MeshConfig(*sharding.make_mesh(mesh, jax.devices()[: devices.count]).shape.values())
 
 
-def plan(subject: Subject, job: Job, devices: Devices) -> Stage:
-    """What a stage needs.
+def plan(subject: Subject, job: Job, devices: Devices) -> Footprint:
+    """What a job needs on one device.
 
     Args:
         subject: what runs.
@@ -75,7 +70,7 @@ def plan(subject: Subject, job: Job, devices: Devices) -> Stage:
 
     Raises:
         ConfigError: a mesh that does not divide devices, model or rows.
-        UserError: sampling does not fit (`memory.plan`).
+        UserError: sampling does not fit (`memory.job_sizes`).
     """
     config = subject.config
     of_all = jax.devices()[: devices.count]
@@ -90,9 +85,10 @@ def plan(subject: Subject, job: Job, devices: Devices) -> Stage:
         return (_draw if job.kind == "draw" else _read)(subject, job, own, devices)
 
 
-def _train(subject: Subject, job: Job, mesh: Mesh) -> Stage:
-    """A training job: the step, and the reading of a held-out batch, which is not divided into
-    micro-batches.
+def _train(subject: Subject, job: Job, mesh: Mesh) -> Footprint:
+    """A training job: the step, and the reading of a held-out batch.
+
+    That is not divided into micro-batches.
     """
     config = job.section(subject.config)
     device_checks.check_rows(job.name, config, mesh)
@@ -100,8 +96,8 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Stage:
     loss = job.loss(subject.config, subject.vocab_size)
 
     def made(layers: int) -> tuple[step.Programs, step.TrainState, Batch]:
-        graph, params, constants = step.split_model(_model(subject, layers, job.value_head))
-        found, optimizer = step.compile_steps(
+        graph, params, constants = step.split_model(shaped_model(subject, layers, job.value_head))
+        steps, optimizer = step.compile_steps(
             (graph, constants), loss, config, 1000, subject.config.seed, job.name
         )
         rows = NamedSharding(mesh, sharding.ROWS)
@@ -109,12 +105,12 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Stage:
         batch = jax.tree.map(
             lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=rows), zeros
         )
-        return found, step.state_shapes(params, optimizer, mesh), batch
+        return steps, step.state_shapes(params, optimizer, mesh), batch
 
     def measure(layers: int) -> dict[str, Size]:
-        found, state, batch = made(layers)
+        steps, state, batch = made(layers)
         with sharding.using(mesh):
-            whole: Any = found.step, found.evaluate
+            whole: Any = steps.step, steps.evaluate
             sizes = {"step": programs.size(programs.compiled(whole[0].lower(state, batch)))}
             if config.accumulate > 1:
                 sizes["evaluate"] = programs.size(
@@ -124,29 +120,30 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Stage:
 
     _, state, batch = made(subject.arch.layers)
     held = {
-        "parameters": _bytes(state.params),
-        "optimiser": _bytes((state.optimiser, state.step)),
-        "batch": _bytes(batch),
+        "parameters": device_bytes(state.params),
+        "optimiser": device_bytes((state.optimiser, state.step)),
+        "batch": device_bytes(batch),
     }
     held["temporaries"] = max(
         size.temporaries for size in programs.at_depth(measure, subject.arch).values()
     )
-    done = costs.train_step(subject.arch, config, dict(mesh.shape), _itemsize(subject))
-    shown = f"{config.batch_rows} x {config.row_tokens}"
-    return Stage(
+    cost = costs.train_step(subject.arch, config, dict(mesh.shape), itemsize(subject))
+    rows = f"{config.batch_rows} x {config.row_tokens}"
+    return Footprint(
         job.name,
-        shown,
+        rows,
         held,
         0,
-        done,
+        cost,
         costs.PACKED * config.batch_rows * config.row_tokens,
         _trained_tokens(subject, job),
     )
 
 
 def _trained_tokens(subject: Subject, job: Job) -> float:
-    """Tokens of all examples of a job: solutions behind their prompts; for the verifier, samples in
-    equal mix with ground truth.
+    """Tokens of all examples of a job, solutions behind their prompts.
+
+    For the verifier: samples in equal mix with ground truth.
     """
     config, texts = subject.config, subject.texts
     train = texts["corpus" if job.name == "pretrain" and "corpus" in texts else "train"]
@@ -166,103 +163,113 @@ def _trained_tokens(subject: Subject, job: Job) -> float:
     return section.epochs * tokens * share * samples * (2 if config.verify.lm_weight else 1)
 
 
-def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Stage:
+def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Footprint:
     """Sampling on one machine; the others do the same."""
     config, arch = subject.config.sample, subject.arch
-    model = _model(subject, arch.layers, False)
-    splits = {
-        split: (subject.texts[split], getattr(config, f"{split}_samples"))
-        for split in map(str, OWN)
-    }
-    if config.train_problems:
-        train, samples = splits["train"]
-        splits["train"] = (
-            train._replace(problems=min(config.train_problems, train.problems)),
-            samples,
-        )
+    model = shaped_model(subject, arch.layers, False)
+    splits = _asked(subject)
     most = max(splits.values(), key=lambda each: each[0].problems * each[1])
     groups = sharding.groups(mesh)
     longest = min(
         max(text.longest for text, _ in splits.values()),
         max(arch.context - config.max_new_tokens, 1),
     )
-    asked = memory.Work(
+    asked = memory.SamplingJob(
         longest, most[0].problems, most[1], config.max_new_tokens, groups * devices.hosts
     )
-    weights = steps.outline(model, subject.vocab_size, mesh)
+    weights = split_model.outline(model, subject.vocab_size, mesh)
     gib = config.memory_gib or (
         devices.kind.gigabytes * 1e9 * memory.USABLE / 2**30 if devices.kind else _UNBOUNDED_GIB
     )
     part = sharding.part_of(arch, mesh)
-    sizes = memory.plan(
+    sizes = memory.job_sizes(
         part, weights, asked, config.rows, gib, devices.kind.platform if devices.kind else "tpu"
     )
 
-    def shapes(layers: int) -> lowering.Given:
-        return lowering.shapes(
-            _model(subject, layers, False), subject.vocab_size, config, sizes, mesh
+    def shapes(layers: int) -> decode_programs.SamplingShapes:
+        return decode_programs.sampling_shapes(
+            shaped_model(subject, layers, False), subject.vocab_size, config, sizes, mesh
         )
 
     def measure(layers: int) -> dict[str, Size]:
-        found = lowering.lower(shapes(layers), config, sizes)
-        return {name: programs.size(programs.compiled(each)) for name, each in found.items()}
+        lowered = decode_programs.sampling(shapes(layers), config, sizes)
+        return {name: programs.size(programs.compiled(each)) for name, each in lowered.items()}
 
-    held = {"parameters": _bytes(weights), "caches": _bytes(shapes(arch.layers).state)}
+    held = {"parameters": device_bytes(weights), "caches": device_bytes(shapes(arch.layers).state)}
     held["temporaries"] = max(
         size.temporaries for size in programs.at_depth(measure, arch).values()
     )
     stored = nnx.state(model, nnx.Param)
     stored = stored if mesh is None else sharding.place_parameters(stored, mesh, sharding.DECODING)
-    # parameters are read as float32, and cast
-    copied = held["parameters"] if _itemsize(subject) < 4 else 0
-
-    written = most[0].solution / 2  # tokens of a solution under way
-    token_bytes = 2 * part.layers * part.kv_heads * part.head_width * _itemsize(subject)
-    keys = -(-sizes.rows // BLOCK_ROWS) * sizes.prompt_tokens + sizes.rows * (written + WINDOW / 2)
-    operations = (
-        sizes.rows * costs.token_operations(arch, most[0].prompt + written, True) / _tensor(mesh)
-    )
+    # Parameters are read as float32, and cast.
+    copied = held["parameters"] if itemsize(subject) < 4 else 0
+    cost = _drawing_cost(subject, sizes, held["parameters"], most[0], mesh)
     wanted = sum(text.problems * samples * text.solution for text, samples in splits.values())
     wanted += splits["test"][0].problems * splits["test"][0].solution * config.greedy
     slots = sizes.rows * groups * devices.hosts
-    done = Work(operations, held["parameters"] + keys * token_bytes)
-    return Stage(
+    return Footprint(
         job.name,
         f"{slots:,} slots",
         held,
-        _bytes(stored) + copied,
-        done,
+        device_bytes(stored) + copied,
+        cost,
         costs.SLOTS_USED * slots,
         wanted,
     )
 
 
-def _read(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Stage:
+def _asked(subject: Subject) -> dict[str, tuple[Text, int]]:
+    """The texts of every split that is sampled, and how many solutions a problem."""
+    config = subject.config.sample
+    splits = {
+        split: (subject.texts[split], getattr(config, f"{split}_samples"))
+        for split in map(str, OWN)
+    }
+    if config.train_problems:
+        train, samples = splits["train"]
+        fewer = train._replace(problems=min(config.train_problems, train.problems))
+        splits["train"] = fewer, samples
+    return splits
+
+
+def _drawing_cost(
+    subject: Subject, sizes: memory.JobSizes, parameters: int, text: Text, mesh: Mesh | None
+) -> StepCost:
+    """One token of every slot, half-way through solutions of the mean length.
+
+    Args:
+        subject: whose generator draws.
+        sizes: of the job.
+        parameters: bytes of them on a device.
+        text: of the split.
+        mesh: whose devices share the work; None: one device.
+    """
+    written = text.solution / 2  # tokens of a solution under way
+    part = sharding.part_of(subject.arch, mesh)
+    token_bytes = 2 * part.layers * part.kv_heads * part.head_width * itemsize(subject)
+    keys = -(-sizes.rows // BLOCK_ROWS) * sizes.prompt_tokens + sizes.rows * (written + WINDOW / 2)
+    of_token = costs.token_operations(subject.arch, text.prompt + written, True)
+    return StepCost(sizes.rows * of_token / layer_devices(mesh), parameters + keys * token_bytes)
+
+
+def _read(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Footprint:
     """Scoring on one machine; the others do the same."""
     config, arch = subject.config, subject.arch
-    texts, samples = subject.texts["test"], config.sample.test_samples
-    # some sample comes to no end
-    lengths = [config.sample.max_new_tokens, *[round(texts.solution)] * (samples - 1)]
-    longest = min(texts.longest, max(arch.context - config.sample.max_new_tokens, 1))
-    each = score_lib.Solutions(
-        "", [0] * longest, range(samples), [[0] * length for length in lengths]
-    )
-    # More than the rows of a call, as most groups are: then prompts take turns in twice the room.
-    group = [each] * min(max(score_lib.LOOKED_AT, 2 * config.score.rows), texts.problems)
+    texts, group = subject.texts["test"], _solutions_read(subject)
     rows, row_tokens = 0, 0
 
     def measure(layers: int) -> dict[str, Size]:
         nonlocal rows, row_tokens
-        verifier = _model(subject, layers, True)
-        (rows, row_tokens), prompts, found = score_lib.programs(
+        verifier = shaped_model(subject, layers, True)
+        (rows, row_tokens), prompts, compiled = decode_programs.scoring(
             verifier, group, config.score, mesh, programs.compiled
         )
         caches, sizes = (
-            Size(_bytes(prompts), 0),
-            {name: programs.size(program) for name, program in found.items()},
+            Size(device_bytes(prompts), 0),
+            {name: programs.size(program) for name, program in compiled.items()},
         )
-        # all prompts are read by one call, whose results are the caches; otherwise it makes new
-        # ones beside them
+        # All prompts are read by one call, whose results are the caches; otherwise it makes new
+        # ones beside them.
         if rows >= len(group):
             sizes["prompts"] = sizes["prompts"]._replace(
                 temporaries=sizes["prompts"].temporaries - caches.given
@@ -270,68 +277,45 @@ def _read(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> St
         return {"caches": caches} | sizes
 
     sizes = programs.at_depth(measure, arch)
-    stored = nnx.state(_model(subject, arch.layers, True), nnx.Param)
+    stored = nnx.state(shaped_model(subject, arch.layers, True), nnx.Param)
     stored = stored if mesh is None else sharding.place_parameters(stored, mesh)
-    narrow = _itemsize(subject) / 4
+    narrow = itemsize(subject) / 4
     held = {
-        # float32 as they were saved, and cast
-        "parameters": round(_bytes(stored) * (1 + (narrow if narrow < 1 else 0))),
+        # Float32 as they were saved, and cast.
+        "parameters": round(device_bytes(stored) * (1 + (narrow if narrow < 1 else 0))),
         "caches": sizes.pop("caches").given,
         "temporaries": max(size.temporaries for size in sizes.values()),
     }
     parts = 1 if mesh is None else mesh.size
     tokens = rows * row_tokens
-    operations = tokens * costs.token_operations(arch, longest + row_tokens, False) / parts
-    gathered = costs.layer_parameters(arch) * arch.layers * _itemsize(subject) / _tensor(mesh)
+    keys = len(group[0].prompt) + row_tokens
+    operations = tokens * costs.token_operations(arch, keys, False) / parts
+    gathered = costs.layer_parameters(arch) * arch.layers * itemsize(subject) / layer_devices(mesh)
     read = {
         split: subject.texts[split].problems * getattr(config.sample, f"{split}_samples")
         for split in ("heldout", "test")
     }
-    done = Work(operations, gathered + held["caches"])
-    shown = f"{devices.hosts * rows} x {row_tokens}"
-    return Stage(
+    return Footprint(
         job.name,
-        shown,
+        f"{devices.hosts * rows} x {row_tokens}",
         held,
         0,
-        done,
+        StepCost(operations, gathered + held["caches"]),
         costs.PACKED * tokens * devices.hosts,
         sum(read.values()) * texts.solution,
     )
 
 
-def _model(subject: Subject, layers: int, with_head: bool) -> Any:
-    """The generator or the verifier as a model of shapes, of so many layers."""
-    arch = dataclasses.replace(subject.arch, layers=layers)
-    return nnx.eval_shape(
-        functools.partial(_build, arch, subject.config.model.dtype, subject, with_head)
+def _solutions_read(subject: Subject) -> list[score_rows.Solutions]:
+    """A group of test problems as the verifier reads them, one of whose samples comes to no end.
+
+    More than the rows of a call, as most groups are: then prompts take turns in twice the room.
+    """
+    config, texts = subject.config, subject.texts["test"]
+    samples = config.sample.test_samples
+    lengths = [config.sample.max_new_tokens, *[round(texts.solution)] * (samples - 1)]
+    longest = min(texts.longest, max(subject.arch.context - config.sample.max_new_tokens, 1))
+    each = score_rows.Solutions(
+        "", [0] * longest, range(samples), [[0] * length for length in lengths]
     )
-
-
-def _build(arch: Arch, dtype: str, subject: Subject, with_head: bool) -> nnx.Module:
-    backbone = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
-    if not with_head:
-        return backbone
-    reserved = subject.config.verify.head == "reserved_logit"
-    return Verifier(
-        backbone, ReservedLogitHead(subject.vocab_size) if reserved else LinearHead(arch.width)
-    )
-
-
-def _bytes(tree: Any) -> int:
-    """Bytes that one device holds of arrays that are only shapes."""
-    total = 0
-    for leaf in jax.tree.leaves(tree):
-        shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape
-        total += math.prod(shape) * leaf.dtype.itemsize
-    return total
-
-
-def _itemsize(subject: Subject) -> int:
-    """Bytes of an activation."""
-    return jnp.dtype(subject.config.model.dtype).itemsize
-
-
-def _tensor(mesh: Mesh | None) -> int:
-    """Devices that share a layer."""
-    return 1 if mesh is None else mesh.shape["tensor"]
+    return [each] * min(max(score_rows.LOOKED_AT, 2 * config.score.rows), texts.problems)

@@ -1,5 +1,6 @@
-"""Programs compiled for virtual CPU devices at two small depths: what one of full depth holds is
-read off the line through both.
+"""Programs compiled for virtual CPU devices at two small depths.
+
+What one of full depth holds is read off the line through both.
 
 All layers are alike, or come in groups that are, so what a program holds grows by the same with
 every group. The compiler is told to order operations by memory, as those of accelerators do; by
@@ -27,7 +28,7 @@ class Size(NamedTuple):
     """Bytes of a program on one device."""
 
     given: int  # arguments, shared with results where they are donated
-    # what it holds beside them at most; results that are not written over an argument among them
+    # What it holds beside them at most; results that are not written over an argument among them.
     temporaries: int
 
     @property
@@ -42,10 +43,10 @@ def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
 
 def size(program: jax.stages.Compiled) -> Size:
     """What the compiler's assignment of buffers says."""
-    found = program.memory_analysis()
-    assert found is not None  # the CPU's compiler always gives one
-    fresh = found.output_size_in_bytes - found.alias_size_in_bytes
-    return Size(found.argument_size_in_bytes, found.temp_size_in_bytes + fresh)
+    memory = program.memory_analysis()
+    assert memory is not None  # the CPU's compiler always gives one
+    fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return Size(memory.argument_size_in_bytes, memory.temp_size_in_bytes + fresh)
 
 
 def at_depth(measure: Callable[[int], dict[str, Size]], arch: Arch) -> dict[str, Size]:

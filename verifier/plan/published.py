@@ -1,7 +1,4 @@
-"""Decoders and data sets by their published sizes, for plans made where neither lies.
-
-Knows no file.
-"""
+"""Decoders and data sets by their published sizes, for plans made where neither lies."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ class Text(NamedTuple):
     solution: float  # mean, the end token included
 
 
-# What the config.json of each repository on the hub says, as far as `hf_config.arch_from_hf` reads
+# What the config.json of each repository on the hub says, as far as `hf.config.arch_from_hf` reads
 # it.
 MODELS: dict[str, dict[str, Any]] = {
     "mistralai/Mistral-7B-v0.1": {

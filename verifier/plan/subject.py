@@ -99,10 +99,10 @@ def _tokenizer(config: Config, notes: list[str]) -> Tokenizer | None:
     """The run's tokenizer where it lies already."""
     if config.tokenizer.kind == "bytes":
         return ByteTokenizer()
-    place = config.tokenizer.path or config.model.weights
+    path = config.tokenizer.path or config.model.weights
     try:
-        if place:
-            return load_tokenizer(place)
+        if path:
+            return load_tokenizer(path)
     except TokenizerError:
         pass  # a plan needs none
     notes.append(f"no tokenizer to count with: {LETTERS_A_TOKEN:.0f} letters are taken for a token")
@@ -121,9 +121,11 @@ def _texts(config: Config, tokenizer: Tokenizer | None, notes: list[str]) -> dic
     )
     named = data.dir or data.test_name or os.environ.get("GSM8K_DIR")
     if data.name != "gsm8k" or (data.source == "local" and named):
-        found = sources.load_problems(data, config.seed)
+        problems = sources.load_problems(data, config.seed)
         template = Template(data.prompt_template, data.target_template)
-        return texts | {split: _counted(each, template, tokenizer) for split, each in found.items()}
+        return texts | {
+            split: _counted(each, template, tokenizer) for split, each in problems.items()
+        }
     notes.append(
         "no folder of GSM8K is named: its published numbers of problems, and lengths in tokens "
         "of one a digit"
@@ -146,17 +148,19 @@ def _corpus(path: str, tokenizer: Tokenizer | None) -> Text:
     return Text(1, 0.0, 0, tokens)
 
 
-def _counted(found: Sequence[Problem], template: Template, tokenizer: Tokenizer | None) -> Text:
+def _counted(problems: Sequence[Problem], template: Template, tokenizer: Tokenizer | None) -> Text:
     start = len(tokenizer.start_ids) if tokenizer else 1
-    prompts = [start + _tokens(template.render_prompt(each.question), tokenizer) for each in found]
+    prompts = [
+        start + _tokens(template.render_prompt(each.question), tokenizer) for each in problems
+    ]
     solutions = [
         _tokens(template.render_target(each.solution), tokenizer) + 1
-        for each in found
+        for each in problems
         if each.solution
     ]
     mean_solution = sum(solutions) / len(solutions) if solutions else GSM8K["train"].solution
     return Text(
-        len(found),
+        len(problems),
         sum(prompts) / max(len(prompts), 1),
         round(max(prompts, default=1)),
         mean_solution,

@@ -1,4 +1,4 @@
-"""A plan as plain text for a terminal. Knows words and columns."""
+"""A plan as plain text for a terminal."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from verifier.config import MeshConfig
 from verifier.plan import costs
 from verifier.plan.advice import limit
 from verifier.plan.devices import Devices
-from verifier.plan.footprints import Stage
+from verifier.plan.footprints import Footprint
 from verifier.plan.subject import Subject
 
 _HELD = ("parameters", "optimiser", "batch", "caches", "temporaries")
 
 
 def render(
-    subject: Subject, devices: Devices, found: Sequence[Stage | str], advice: Mapping[str, str]
+    subject: Subject,
+    devices: Devices,
+    planned: Sequence[Footprint | str],
+    advice: Mapping[str, str],
 ) -> str:
     """The whole answer.
 
     Args:
         subject: what was planned for.
         devices: on what.
-        found: stages; the name alone of one that cannot be planned.
+        planned: stages; the name alone of one that cannot be planned.
         advice: a line by stage that does not fit.
     """
-    stages = [stage for stage in found if isinstance(stage, Stage)]
+    stages = [stage for stage in planned if isinstance(stage, Footprint)]
     lines = [
         *_heading(subject, devices),
         "",
@@ -50,7 +53,7 @@ def _mesh(mesh: MeshConfig) -> str:
     return f"{mesh.data},{mesh.fsdp},{mesh.tensor}"
 
 
-def _columns(subject: Subject, devices: Devices, stages: Sequence[Stage]) -> list[str]:
+def _columns(subject: Subject, devices: Devices, stages: Sequence[Footprint]) -> list[str]:
     """One line a figure, one column a stage."""
     rows: list[tuple[str, list[str]]] = [("a device, GB", [stage.name for stage in stages])]
     rows += [(f"  {part}", [_gb(stage.held.get(part)) for stage in stages]) for part in _HELD]
@@ -62,14 +65,14 @@ def _columns(subject: Subject, devices: Devices, stages: Sequence[Stage]) -> lis
         verdicts = ["yes" if stage.total <= most else "NO" for stage in stages]
         rows.append((f"  fits {most / 1e9:.1f} of {devices.kind.gigabytes:.0f}", verdicts))
     rows.append(("a step", [stage.rows for stage in stages]))
-    rows.append(("  TFLOP a device", [f"{stage.work.operations / 1e12:.3g}" for stage in stages]))
-    rows.append(("  GB moved a device", [f"{stage.work.bytes / 1e9:.3g}" for stage in stages]))
+    rows.append(("  TFLOP a device", [f"{stage.cost.operations / 1e12:.3g}" for stage in stages]))
+    rows.append(("  GB moved a device", [f"{stage.cost.bytes / 1e9:.3g}" for stage in stages]))
     rows.append(("  tokens, all", [f"{stage.tokens:,.0f}" for stage in stages]))
     rows.append(("steps", [f"{stage.wanted / max(stage.tokens, 1):,.0f}" for stage in stages]))
     if (kind := devices.kind) is not None:
         narrow = subject.config.model.dtype == "bfloat16"
-        seconds = [stage.work.seconds(kind, narrow) for stage in stages]
-        rows.append(("bound by", [stage.work.bound(kind, narrow) for stage in stages]))
+        seconds = [stage.cost.seconds(kind, narrow) for stage in stages]
+        rows.append(("bound by", [stage.cost.bound(kind, narrow) for stage in stages]))
         rows.append(("seconds a step", [f"{each:.3g}" for each in seconds]))
         rows.append(
             (

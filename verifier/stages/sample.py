@@ -15,7 +15,7 @@ import jax
 from jax.sharding import Mesh
 
 from verifier import config as config_lib
-from verifier.decode import memory, steps
+from verifier.decode import memory, split_model
 from verifier.decode.engine import Counts, Engine, Planner, Prompt
 from verifier.errors import ConfigError
 from verifier.model import sharding
@@ -85,7 +85,7 @@ class _Drawn(NamedTuple):
     config: config_lib.SampleConfig
     prompts: list[Prompt]  # that fit
     samples: int
-    sizes: memory.Plan
+    sizes: memory.JobSizes
     left_out: list[str]
 
 
@@ -120,8 +120,8 @@ def _planned(context: Context, generator: _Generator, split: Split) -> _Drawn | 
 
 
 def _sizes_of_the_first_start(
-    what: str, table: store.TableWriter, sizes: memory.Plan, config: config_lib.SampleConfig
-) -> memory.Plan:
+    what: str, table: store.TableWriter, sizes: memory.JobSizes, config: config_lib.SampleConfig
+) -> memory.JobSizes:
     """The sizes that a split was begun with, whatever memory is free now; `sizes` where they were
     asked for otherwise or do not fit.
 
@@ -139,7 +139,7 @@ def _sizes_of_the_first_start(
     first = table.first_start({"asked": asked, "plan": dataclasses.asdict(sizes)})
     if first is None or hosts.count() > 1:  # which host draws what is decided as they go
         return sizes
-    begun = memory.Plan.from_dict(first["plan"])
+    begun = memory.JobSizes.from_dict(first["plan"])
     changed = config_lib.differences(first["asked"], asked)
     if begun.total_bytes > sizes.budget_bytes:
         changed.append(
@@ -205,7 +205,7 @@ class _Generator:
         model, tokenizer, _ = self.outline
         if self.mesh is not None:
             sharding.check(model.arch, self.mesh)
-        weights = steps.outline(model, tokenizer.vocab_size, self.mesh)
+        weights = split_model.outline(model, tokenizer.vocab_size, self.mesh)
         return Planner(model.arch, weights, config, self.mesh)
 
     @functools.cached_property
@@ -213,7 +213,7 @@ class _Generator:
         saved = model_folder.load(
             self._folder, self._made_by, self._dtype, self.mesh, sharding.DECODING
         )
-        steps.make_ready(saved.model, saved.tokenizer.vocab_size, self.mesh)
+        split_model.make_ready(saved.model, saved.tokenizer.vocab_size, self.mesh)
         return saved
 
 

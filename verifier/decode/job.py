@@ -1,0 +1,70 @@
+"""What goes into a sampling job and what comes out: prompts, completions, counts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import NamedTuple
+
+from verifier.config import SampleConfig
+from verifier.decode.annotations import Calculator
+from verifier.decode.split_model import Weights
+from verifier.decode.state import DecodeStatic
+from verifier.text.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """What a problem's solutions are drawn from: start tokens and the rendered question."""
+
+    problem_id: str
+    tokens: Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """One drawn solution.
+
+    The lists run over its tokens; the end token, where it came, is the last one.
+    """
+
+    problem_id: str
+    sample_id: int
+    tokens: list[int]
+    forced: list[bool]  # written by the calculator
+    logprobs: list[float]  # the model's own, temperature 1; of forced tokens too
+    finish: str  # "eos" | "length"
+    text: str  # without the end token
+    calculator_errors: int  # annotations that could not be evaluated
+
+
+@dataclasses.dataclass
+class Counts:
+    """What a batch has done so far."""
+
+    solutions: int = 0  # ended
+    tokens: int = 0  # written
+    steps: int = 0
+    slot_steps: int = 0  # tokens that could have been written: slots summed over steps
+    answered: int = 0  # annotations that the calculator wrote the result of
+    refused: int = 0  # annotations that it could not evaluate
+
+
+@dataclasses.dataclass(frozen=True)
+class Writer:
+    """What every job of an engine needs."""
+
+    static: DecodeStatic
+    weights: Weights
+    tokenizer: Tokenizer
+    calculator: Calculator
+    config: SampleConfig
+    seed: int
+
+
+class Hooks(NamedTuple):
+    """What a job asks and tells; see `Engine.run`."""
+
+    progress: Callable[[Counts], None]
+    claim: Callable[[str], bool]
+    steps_of: MutableMapping[str, list[int]]

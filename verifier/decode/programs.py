@@ -1,0 +1,144 @@
+"""The programs of sampling and scoring for models of shapes: no weight and no device is needed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+
+from verifier.config import SampleConfig, ScoreConfig
+from verifier.decode import memory, score_rows, split_model, steps
+from verifier.decode import state as state_lib
+from verifier.decode.prompt_blocks import block_sizes
+from verifier.decode.rows import Rows
+from verifier.decode.score import read_prompts, read_rows
+from verifier.model import sharding
+from verifier.model.cache import Prefix
+from verifier.model.heads import Verifier
+from verifier.model.transformer import Transformer, narrow
+
+
+class SamplingShapes(NamedTuple):
+    """What both programs of sampling take."""
+
+    static: state_lib.DecodeStatic
+    weights: tuple[jax.ShapeDtypeStruct, ...]
+    state: state_lib.DecodeState  # of shapes
+
+
+def sampling_shapes(
+    model: Transformer,
+    vocab_size: int,
+    config: SampleConfig,
+    sizes: memory.JobSizes,
+    mesh: Mesh | None,
+) -> SamplingShapes:
+    """What a job holds when it holds most, as shapes.
+
+    Args:
+        model: may be one of shapes (`nnx.eval_shape`).
+        vocab_size: ids that may be written.
+        config: of the job.
+        sizes: of the job.
+        mesh: of the groups of devices that take their steps together; None: one device.
+    """
+    graphdef, weights = split_model.shapes(model, vocab_size, mesh)
+    parts = () if mesh is None else tuple(leaf.sharding.spec for leaf in weights)
+    static = state_lib.DecodeStatic(
+        graphdef, vocab_size, 0, config.top_k, config.top_p, mesh, parts
+    )
+    room = state_lib.Sizes(sizes.rows, sizes.pages[-1], sizes.prompts, sizes.prompt_tokens)
+    return SamplingShapes(static, weights, state_lib.state_shapes(static, weights, room))
+
+
+def sampling(
+    shapes: SamplingShapes, config: SampleConfig, sizes: memory.JobSizes
+) -> dict[str, jax.stages.Lowered]:
+    """Lowers "prefill" (the reading of prompts) and "generate" (one token a row).
+
+    The other arguments are made as `running` makes them.
+    """
+    static, weights, state = shapes
+    groups = sharding.groups(static.mesh)
+    blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples)
+    rows = Rows(sizes.rows, config.max_new_tokens, sizes.pages[-1], blocks)
+
+    def by_group(array: np.ndarray) -> np.ndarray:
+        return np.tile(array, (groups, *[1] * (array.ndim - 1)))
+
+    indices: Any = jax.tree.map(by_group, rows.indices(blocks.blocks[0]))
+    start_B, go_B, forced_B, _ = map(by_group, rows.orders())
+    orders = steps.Orders(
+        start_B,
+        go_B,
+        forced_B,
+        by_group(rows.key_B2),
+        np.int32(0),
+        np.int32(config.max_new_tokens),
+        np.float32(config.temperature),
+    )
+    table: Any = jax.ShapeDtypeStruct((3, static.vocab_size), np.uint8)
+    read = groups * sizes.prompts_at_once
+    tokens_NS, length_N = np.zeros((read, sizes.prompt_tokens), np.int32), np.ones(read, np.int32)
+    return {
+        "prefill": steps.prefill.lower(
+            static, weights, state, tokens_NS, length_N, np.zeros(read, np.int32)
+        ),
+        "generate": steps.generate.lower(
+            static, weights, state, indices, orders, steps.Watch(table, table)
+        ),
+    }
+
+
+def scoring(
+    verifier: Verifier,
+    group: Sequence[score_rows.Solutions],
+    config: ScoreConfig,
+    mesh: Mesh | None,
+    compiled: Callable[[jax.stages.Lowered], jax.stages.Compiled],
+) -> tuple[tuple[int, int], Prefix, dict[str, jax.stages.Compiled]]:
+    """Compiles the two programs that would read a group of problems.
+
+    Args:
+        verifier: of shapes (`nnx.eval_shape`).
+        group: problems whose prompts are padded alike; only lengths count.
+        config: rows.
+        mesh: whose groups of devices share the rows; None: one device.
+        compiled: how a program is compiled, for the first one's result is the second one's
+            argument.
+
+    Returns:
+        Rows and tokens of a row of a call, the prompts' keys and values as shapes, and "prompts"
+        and "rows".
+    """
+    graph, weights = nnx.split(verifier)
+    dtype, arch = verifier.backbone.dtype, verifier.backbone.arch
+    weights = jax.eval_shape(functools.partial(narrow, dtype=dtype), weights)
+    weights = weights if mesh is None else sharding.place_parameters(weights, mesh)
+    layout = score_rows.layout_of(group, config.rows, arch, sharding.groups(mesh))
+    tokens_QS, length_Q = score_rows.padded([], layout.block, layout.prompt_tokens)
+    with sharding.using(mesh):
+        first = compiled(read_prompts.lower(graph, weights, tokens_QS, length_Q))
+
+        def doubled(shape: Any, where: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(
+                (layout.blocks * shape.shape[0], *shape.shape[1:]),
+                shape.dtype,
+                sharding=where if mesh else None,
+            )
+
+        prompts = jax.tree.map(doubled, first.out_info, first.output_shardings)
+        spread = None if mesh is None else NamedSharding(mesh, sharding.ROWS)
+        packed = tuple(
+            jax.ShapeDtypeStruct((layout.at_once, layout.row_tokens), jnp.int32, sharding=spread)
+            for _ in range(3)
+        )
+        prompt_B = jax.ShapeDtypeStruct((layout.at_once,), jnp.int32, sharding=spread)
+        second = compiled(read_rows.lower(graph, weights, prompts, packed, prompt_B, False))
+    return (layout.at_once, layout.row_tokens), prompts, {"prompts": first, "rows": second}

@@ -1,0 +1,158 @@
+"""What decoding holds: all that is static, all that changes, and the state in other sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from verifier.decode.split_model import GraphDef, Weights
+from verifier.model import cache as cache_lib
+from verifier.model import sharding
+from verifier.model.cache import Given
+from verifier.model.sharding import HEADS, ROWS
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodeStatic:
+    """All that cannot change while decoding without compiling anew."""
+
+    graphdef: GraphDef
+    vocab_size: int  # ids below it may be written
+    end_id: int
+    top_k: int
+    top_p: float
+    # rows of several groups of devices, one group's behind the other's; None: the default device
+    mesh: Mesh | None = None
+    parts: tuple[PartitionSpec, ...] = ()  # how the weights are divided over it
+
+    def by_device(self, function: Callable[..., Any], given: Any, gives: Any) -> Callable[..., Any]:
+        """`function`, which takes weights and what `given` says, on every device's own part."""
+        return sharding.by_device(function, self.mesh, (self.parts, *given), gives)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DecodeState:
+    """All that changes while B rows (slots) are decoded, each on its own.
+
+    That is what they have read, and what the next token is drawn from.
+    A row is idle, runs, or waits for the host's word after a token that the calculator may answer.
+    Only running rows read and write.
+    """
+
+    cache: cache_lib.Cache
+    prompt_hidden_PD: jax.Array  # after each prompt's last token: what first tokens are drawn from
+    hidden_BD: jax.Array  # after each row's newest token
+    written_B: jax.Array  # int32, tokens of the solution so far
+    runs_B: jax.Array  # bool
+    waits_B: jax.Array  # bool
+    where_B: jax.Array  # int32: OUTSIDE an annotation, maybe INSIDE one, or BEHIND its first `=`
+
+
+# How a state is divided: each group of devices has its own rows, prompts and pages, each device its
+# heads of them.
+_DIVIDED: Any = HEADS, HEADS, ROWS
+_ROWS: Any = [ROWS] * 6
+STATE_PARTS = DecodeState(
+    cache_lib.Cache(cache_lib.Prompts(*_DIVIDED), cache_lib.Pages(*_DIVIDED)), *_ROWS
+)
+
+
+class Sizes(NamedTuple):
+    """What a group of devices has room for."""
+
+    rows: int
+    pages: int  # beside the rows' newest
+    prompts: int
+    prompt_tokens: int
+
+
+@functools.partial(jax.jit, static_argnames=("static", "sizes"))
+def empty_state(static: DecodeStatic, weights: Weights, sizes: Sizes) -> DecodeState:
+    """Idle rows, empty pages and empty prompt slots."""
+    return static.by_device(functools.partial(_empty_state, static, sizes), (), STATE_PARTS)(
+        weights
+    )
+
+
+def _empty_state(static: DecodeStatic, sizes: Sizes, weights: Weights) -> DecodeState:
+    one = (
+        jax.ShapeDtypeStruct((1, sizes.prompt_tokens), jnp.int32),
+        jax.ShapeDtypeStruct((1,), jnp.int32),
+    )
+    hidden, prefix = jax.eval_shape(static.graphdef.merge(weights).prefill, *one)
+    hidden_BD, hidden_PD = (
+        jnp.zeros((count, hidden.shape[-1]), hidden.dtype) for count in (sizes.rows, sizes.prompts)
+    )
+    off_B = jnp.zeros(sizes.rows, bool)
+    cache = cache_lib.empty(prefix, sizes.prompts, sizes.rows + sizes.pages)
+    zeros_B = jnp.zeros(sizes.rows, jnp.int32)
+    return DecodeState(cache, hidden_PD, hidden_BD, zeros_B, off_B, off_B, zeros_B)
+
+
+def state_shapes(
+    static: DecodeStatic, weights: tuple[jax.ShapeDtypeStruct, ...], sizes: Sizes
+) -> DecodeState:
+    """What `empty_state` gives, as shapes, types and shardings."""
+    state = jax.eval_shape(functools.partial(empty_state, static, sizes=sizes), weights)
+    if (mesh := static.mesh) is None:
+        return state
+
+    def divided(parts: PartitionSpec, under: Any) -> Any:
+        where = NamedSharding(mesh, parts)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), under
+        )
+
+    return jax.tree.map(divided, STATE_PARTS, state)
+
+
+@functools.partial(jax.jit, static_argnames=("mesh",), donate_argnames=("state",))
+def flush(state: DecodeState, page_B: Given, mesh: Mesh | None = None) -> DecodeState:
+    """Moves every row's newest page to `page_B` when it is full: after every W-th step."""
+    pages = sharding.by_device(
+        cache_lib.flush, mesh, (STATE_PARTS.cache.pages, ROWS), STATE_PARTS.cache.pages
+    )(state.cache.pages, page_B)
+    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, pages=pages))
+
+
+def resize_pages(state: DecodeState, count: int, mesh: Mesh | None = None) -> DecodeState:
+    """The same state with `count` pages in all (of each group).
+
+    Layer by layer: never are two pools held at once.
+    """
+    pages = cache_lib.resize_pages(state.cache.pages, count, mesh)
+    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, pages=pages))
+
+
+def resize_prompts(state: DecodeState, room: int, mesh: Mesh | None = None) -> DecodeState:
+    """The same state with prompt slots of another room."""
+    prompts = cache_lib.resize_prompts(state.cache.prompts, room, mesh)
+    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, prompts=prompts))
+
+
+def take_rows(state: DecodeState, row_B: np.ndarray, mesh: Mesh | None = None) -> DecodeState:
+    """The same state with the rows `row_B` only, in that order; layer by layer, too.
+
+    The rows are those of each group, one group's behind the other's.
+    """
+    groups = sharding.groups(mesh)
+    rows, pages = len(state.hidden_BD) // groups, len(state.cache.pages.position_XW) // groups
+    full = np.broadcast_to(np.arange(rows, pages), (groups, pages - rows))
+    page_Y = np.concatenate([row_B.reshape(groups, -1), full], axis=1).reshape(-1)
+    by_row = (state.hidden_BD, state.written_B, state.runs_B, state.waits_B, state.where_B)
+    cache = dataclasses.replace(
+        state.cache, pages=cache_lib.take_pages(state.cache.pages, page_Y, mesh)
+    )
+    return DecodeState(
+        cache,
+        state.prompt_hidden_PD,
+        *(cache_lib.take(array, row_B, ROWS, mesh) for array in by_row),
+    )

@@ -1,0 +1,55 @@
+"""Models of shapes, and what can be read off shapes: bytes of a device, how layers are shared."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from verifier.model.arch import Arch
+from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
+from verifier.model.transformer import Transformer
+from verifier.plan.subject import Subject
+
+
+def shaped_model(subject: Subject, layers: int, with_head: bool) -> Any:
+    """The generator or the verifier as a model of shapes, of so many layers."""
+    arch = dataclasses.replace(subject.arch, layers=layers)
+    return nnx.eval_shape(
+        functools.partial(_build, arch, subject.config.model.dtype, subject, with_head)
+    )
+
+
+def _build(arch: Arch, dtype: str, subject: Subject, with_head: bool) -> nnx.Module:
+    backbone = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
+    if not with_head:
+        return backbone
+    reserved = subject.config.verify.head == "reserved_logit"
+    return Verifier(
+        backbone, ReservedLogitHead(subject.vocab_size) if reserved else LinearHead(arch.width)
+    )
+
+
+def device_bytes(tree: Any) -> int:
+    """Bytes that one device holds of arrays that are only shapes."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape
+        total += math.prod(shape) * leaf.dtype.itemsize
+    return total
+
+
+def itemsize(subject: Subject) -> int:
+    """Bytes of an activation."""
+    return jnp.dtype(subject.config.model.dtype).itemsize
+
+
+def layer_devices(mesh: Mesh | None) -> int:
+    """Devices that share a layer."""
+    return 1 if mesh is None else mesh.shape["tensor"]
