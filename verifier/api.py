@@ -26,6 +26,8 @@ from verifier.decode.score import Solutions, score_samples
 from verifier.errors import UserError
 from verifier.run import model_folder, workdir
 from verifier.system import paths
+from verifier.tables import store
+from verifier.tables.results import VERIFIER
 from verifier.text.problem import Template, prompt_ids
 
 _Ended = TypeVar("_Ended")
@@ -245,18 +247,20 @@ def load(
         WeightsError: it was exported by something else, or its files are damaged.
     """
     folder = paths.to_path(folder)
-    if (folder / "verifier" / "manifest.json").is_file():
-        raise ApiError(f"{folder} is a whole run: give its verifier, {folder / 'verifier'}")
+    own = VERIFIER.folder(folder)
+    if (own / store.MANIFEST).is_file():
+        raise ApiError(f"{folder} is a whole run: give its verifier, {own}")
     if (folder / "config.json").is_file():  # which no model folder of a run has
         saved = model_folder.load_export(folder, dtype)
     else:
-        manifest = workdir.manifest_of(folder, "verify")
+        manifest = workdir.manifest_of(folder, VERIFIER.stage)
         if "head" not in manifest:
             raise ApiError(
                 f"{folder} holds a generator, which has no value head: give the folder "
                 "`verifier` beside it"
             )
-        saved = model_folder.load(folder, "verify", dtype or model_folder.dtype_of(manifest))
+        dtype = dtype or model_folder.dtype_of(manifest)
+        saved = model_folder.load(folder, VERIFIER.stage, dtype)
     template = template or saved.template
     if template is None:
         raise ApiError(

@@ -27,6 +27,8 @@ from absl import app, flags
 
 from verifier.errors import UserError
 from verifier.system import atomic, log, paths
+from verifier.tables import store
+from verifier.tables.results import GENERATOR, VERIFIER
 
 _MODEL = flags.DEFINE_string(
     "model", None, "The model folder of a run: runs/NAME/generator or runs/NAME/verifier."
@@ -63,9 +65,9 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
             is remote or holds something else.
     """
     whole_run = [
-        str(model / name)
-        for name in ("generator", "verifier")
-        if (model / name / "manifest.json").is_file()
+        str(result.folder(model))
+        for result in (GENERATOR, VERIFIER)
+        if (result.folder(model) / store.MANIFEST).is_file()
     ]
     if whole_run:
         raise UserError(f"{model} is a whole run: give one of its models, {' or '.join(whole_run)}")
@@ -79,9 +81,8 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
     from verifier.system import checksums
     from verifier.text.transformers_tokenizer import save_for_transformers
 
-    saved = model_folder.load(
-        model, "verify" if model.name == "verifier" else "finetune", "float32"
-    )
+    made_by = VERIFIER.stage if model.name == VERIFIER.name else GENERATOR.stage
+    saved = model_folder.load(model, made_by, "float32")
     size, end_id = saved.tokenizer.vocab_size, saved.tokenizer.end_id
     with _whole_folder(folder) as out:
         if isinstance(saved.model, Verifier):

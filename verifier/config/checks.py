@@ -5,9 +5,10 @@ What one knob takes is declared beside it in `sections`; here is what knobs must
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 
-from verifier.config import Config, OodConfig, choices, flatten, kinds, knobs, override
+from verifier.config import Config, OodConfig, TrainConfig, choices, flatten, kinds, knobs, override
 from verifier.errors import ConfigError
 
 _BATCH_TOKENS = 100_000_000  # of a step; each is some 24 bytes on the host
@@ -67,11 +68,9 @@ def _check_ranges(config: Config) -> None:
 
 def _check_rows(config: Config) -> None:
     """Batches that can be cut up and held, and rows within the context."""
-    for name, stage in (
-        ("pretrain", config.pretrain),
-        ("finetune", config.finetune),
-        ("verify", config.verify),
-    ):
+    sections = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    jobs = {name: each for name, each in sections.items() if isinstance(each, TrainConfig)}
+    for name, stage in jobs.items():
         if stage.batch_rows % stage.accumulate:
             raise ConfigError(
                 f"{name}.batch_rows={stage.batch_rows} is no multiple of "
