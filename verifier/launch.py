@@ -114,6 +114,9 @@ def run(argv: Sequence[str]) -> None:
     wanted, _, theme = (
         _EXP.value.removeprefix("sweep:").partition(":") if is_sweep else (_EXP.value, "", "")
     )
+    # An experiment file may import JAX, which both must come before.
+    allocator.settle()
+    log.leave_out_remarks()
     config = config_lib.override(experiment.load(wanted), [*_SET.value, *argv])
     name = pathlib.Path(wanted).stem
     workdir = paths.to_path(_WORKDIR.value or pathlib.Path("runs") / name)
@@ -124,8 +127,6 @@ def run(argv: Sequence[str]) -> None:
         )
 
     config_checks.check(config)
-    allocator.settle()
-    log.leave_out_remarks()
     themes = experiment.load_themes(wanted) if is_sweep else {}
     _work(wanted, config, workdir, themes, _chosen(themes, theme))
 

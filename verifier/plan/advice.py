@@ -27,22 +27,22 @@ def ways_out(subject: Subject, job: Job, devices: Devices) -> str:
     """
     tried: dict[str, int] = {}
     for assignments in _candidates(subject.config, job, devices):
-        shown = " ".join(assignments)
+        setting = " ".join(assignments)
         try:
-            found = footprints.plan(
+            footprint = footprints.plan(
                 subject._replace(config=override(subject.config, assignments)), job, devices
             )
         except UserError:
             continue  # this mesh divides the model no better, or holds no slot
-        if found.total <= limit(devices):
-            return f"--set {shown} makes it {found.total / 1e9:.1f} GB a device, which fits"
-        tried[shown] = found.total
+        if footprint.total <= limit(devices):
+            return f"--set {setting} makes it {footprint.total / 1e9:.1f} GB a device, which fits"
+        tried[setting] = footprint.total
     if not tried:
         return (
             "no other setting can be had on these devices: take more of them, larger ones, or "
             "a smaller model"
         )
-    best = min(tried, key=lambda shown: tried[shown])
+    best = min(tried, key=lambda setting: tried[setting])
     return (
         f"nothing tried fits; closest is --set {best} with {tried[best] / 1e9:.1f} GB a "
         "device: take more devices or larger ones"

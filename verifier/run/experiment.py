@@ -86,14 +86,14 @@ def load_themes(name: str) -> Themes:
         "assignments by theme and variant, such as {'rates': {'slow': "
         "['finetune.learning_rate=1e-5']}}"
     )
-    found = _result(name, f"--exp=sweep:{name}", "get_sweep", expected)
-    if not _is_table(found, lambda variants: _is_table(variants, _are_texts)):
+    themes = _result(name, f"--exp=sweep:{name}", "get_sweep", expected)
+    if not _is_table(themes, lambda variants: _is_table(variants, _are_texts)):
         raise errors.ConfigError(
-            f"--exp=sweep:{name}: get_sweep() gave {kinds.shortened(found)}; expected {expected}"
+            f"--exp=sweep:{name}: get_sweep() gave {kinds.shortened(themes)}; expected {expected}"
         )
     return {
         theme: {variant: list(each) for variant, each in variants.items()}
-        for theme, variants in found.items()
+        for theme, variants in themes.items()
     }
 
 
@@ -120,12 +120,12 @@ def load_recipe(name: str) -> Recipe | None:
     return recipe
 
 
-def _is_table(found: object, is_entry: Callable[[object], bool]) -> bool:
+def _is_table(value: object, is_entry: Callable[[object], bool]) -> bool:
     """Whether it is a dict of entries by name, at least one."""
     return (
-        isinstance(found, dict)
-        and bool(found)
-        and all(isinstance(name, str) and is_entry(each) for name, each in found.items())
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(name, str) and is_entry(each) for name, each in value.items())
     )
 
 
@@ -230,18 +230,18 @@ def _hint(reason: str) -> str:
             "; nearest: "
             f"{', '.join(difflib.get_close_matches(unknown[1] or unknown[2], vars(config_lib)))}"
         )
-    found = _UNKNOWN_KNOB.search(reason)
-    if found is None:
+    unknown_knob = _UNKNOWN_KNOB.search(reason)
+    if unknown_knob is None:
         return ""
     sections = {
         type(field.default).__name__: f"{field.name}."
         for field in dataclasses.fields(config_lib.Config)
     } | {"Config": ""}
-    prefix = sections.get(found[1])
+    prefix = sections.get(unknown_knob[1])
     return (
         ""
         if prefix is None
-        else f"; nearest knobs: {', '.join(nearest(prefix + found[2], config_lib.knobs()))}"
+        else f"; nearest knobs: {', '.join(nearest(prefix + unknown_knob[2], config_lib.knobs()))}"
     )
 
 

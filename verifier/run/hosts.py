@@ -78,7 +78,7 @@ def _checked(job: Job, names: str) -> Job | None:
 
 def has_tpu() -> bool:
     """Whether this machine has TPU chips and the library for them."""
-    chips = any(pathlib.Path(place).exists() for place in ("/dev/accel0", "/dev/vfio/0"))
+    chips = any(pathlib.Path(device).exists() for device in ("/dev/accel0", "/dev/vfio/0"))
     return chips and importlib.util.find_spec("libtpu") is not None
 
 
@@ -181,11 +181,11 @@ def share(sizes: Sequence[int]) -> list[int]:
     """
     given = [0] * jax.process_count()
     own = []
-    for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
         process = given.index(min(given))
-        given[process] += sizes[place]
+        given[process] += sizes[index]
         if process == jax.process_index():
-            own.append(place)
+            own.append(index)
     return sorted(own)
 
 

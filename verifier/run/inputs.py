@@ -33,20 +33,18 @@ def sums(config: config_lib.Config, knobs: Sequence[str]) -> dict[str, dict[str,
     """
     flat = config_lib.flatten(config)
     named = {knob: str(flat[knob]) for knob in knobs if flat[knob]}
-    place = {
+    sources = {
         knob: hf_files.resolve_weights(value) if knob in _WEIGHTS else paths.local(value)
         for knob, value in named.items()
     }
-    return {knob: _sums(knob, path) for knob, path in place.items()}
+    return {knob: _sums(knob, path) for knob, path in sources.items()}
 
 
-def identity(settings: Mapping[str, Any], found: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def identity(settings: Mapping[str, Any], sums: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """What a result depends on, wherever the files lie: settings with the sums of files in the
     place of their paths.
     """
-    return {knob: value for knob, value in settings.items() if knob not in found} | {
-        "inputs": found
-    }
+    return {knob: value for knob, value in settings.items() if knob not in sums} | {"inputs": sums}
 
 
 def same(knob: str, value: str, manifest: Mapping[str, Any]) -> bool:

@@ -117,11 +117,7 @@ def outline(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
     manifest = workdir_lib.manifest_of(folder, stage)
     checksums.check(
         folder,
-        {
-            name: found
-            for name, found in manifest["files"].items()
-            if not name.startswith("params/")
-        },
+        {name: sums for name, sums in manifest["files"].items() if not name.startswith("params/")},
         _way_out(folder),
     )
     try:
@@ -166,14 +162,14 @@ def load(
         CheckpointError: its parameters do not fit its architecture.
         ConfigError: the mesh does not divide the model.
     """
-    found = outline(folder, stage, dtype)
-    checksums.check(folder, found.manifest["files"], _way_out(folder))
-    wanted = nnx.state(found.model, nnx.Param)
+    saved = outline(folder, stage, dtype)
+    checksums.check(folder, saved.manifest["files"], _way_out(folder))
+    wanted = nnx.state(saved.model, nnx.Param)
     if mesh is not None:
-        sharding.check(arch_from_dict(found.manifest["arch"]), mesh)
+        sharding.check(arch_from_dict(saved.manifest["arch"]), mesh)
         wanted = sharding.place_parameters(wanted, mesh, rules)
-    nnx.update(found.model, parameters.load_params(folder / "params", wanted))
-    return found
+    nnx.update(saved.model, parameters.load_params(folder / "params", wanted))
+    return saved
 
 
 def about_export(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,19 +101,19 @@ def _state(
     return DONE, ""
 
 
-def table(found: Sequence[Line]) -> str:
+def table(results: Sequence[Line]) -> str:
     """The results as text for a terminal: a block a stage, in it a line a state."""
     text = []
-    for stage in dict.fromkeys(line.stage for line in found):
-        own = [line for line in found if line.stage == stage]
-        text.append(f"{stage}: {own[0].makes}")
-        if own[0].reads:
-            text.append(f"    reads    {', '.join(own[0].reads)}")
-        for state, why in dict.fromkeys((line.state, line.why) for line in own):
-            splits = [line.split for line in own if (line.state, line.why) == (state, why)]
+    for stage in dict.fromkeys(line.stage for line in results):
+        of_stage = [line for line in results if line.stage == stage]
+        text.append(f"{stage}: {of_stage[0].makes}")
+        if of_stage[0].reads:
+            text.append(f"    reads    {', '.join(of_stage[0].reads)}")
+        for state, why in dict.fromkeys((line.state, line.why) for line in of_stage):
+            splits = [line.split for line in of_stage if (line.state, line.why) == (state, why)]
             text.append(
                 f"    {state:<8} {' '.join(splits)}".rstrip() + (f" ({why})" if why else "")
             )
-    counts = {state: sum(line.state == state for line in found) for state in STATES}
+    counts = {state: sum(line.state == state for line in results) for state in STATES}
     ends = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     return "\n".join([*text, f"results: {ends}"])

@@ -160,23 +160,24 @@ def compare(
         for name in names
     }
     config = variants[0][0].config
-    found = variants_lib.compare(roots, config.report.ks, config.report.resamples, config.seed)
-    atomic.write_json(out / "comparison.json", found)
+    compared = variants_lib.compare(roots, config.report.ks, config.report.resamples, config.seed)
+    atomic.write_json(out / "comparison.json", compared)
     first = config.seed
-    log.tell(f"\n{theme}\n{variants_lib.table(found)}\n\ncomparison  {out / 'comparison.json'}")
-    shown = [
-        name for name in names if found["splits"][str(TEST)].get(name, {}).get("n_shared_problems")
-    ][: comparison_page.MOST]
-    if len(shown) > 1:
+    log.tell(f"\n{theme}\n{variants_lib.table(compared)}\n\ncomparison  {out / 'comparison.json'}")
+    on_test = compared["splits"][str(TEST)]
+    on_page = [name for name in names if on_test.get(name, {}).get("n_shared_problems")][
+        : comparison_page.MOST
+    ]
+    if len(on_page) > 1:
         side_by_side.compare(
-            [roots[name][first] for name in shown],
+            [roots[name][first] for name in on_page],
             out / "page",
             TEST,
             config.report.resamples,
             first,
         )
         log.tell(f"page        {out / 'page' / 'index.html'} (seed {first})")
-    if left := [name for name in names if name not in shown]:
+    if left := [name for name in names if name not in on_page]:
         log.tell(
             f"not on it   {', '.join(left)}: no test problem of {BASE}, or more than "
             f"{comparison_page.MOST} runs"
