@@ -22,8 +22,9 @@ def limit(devices: Devices) -> float:
 
 
 def ways_out(subject: Subject, job: Job, devices: Devices) -> str:
-    """What to set so that a job fits, as a line to print: the first that does, cheapest first, or
-    how far they lead.
+    """What to set so that a job fits, as a line to print.
+
+    That is the first setting that does, cheapest first, or how far they lead.
     """
     tried: dict[str, int] = {}
     for assignments in _candidates(subject.config, job, devices):
