@@ -1,6 +1,6 @@
 """python -m verifier.launch: runs an experiment, or some of its stages.
 
-Knows flags; what a stage does is pipeline's.
+Knows flags; what a stage does stands in `stages/`.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _work(
             log.tell(f"{each.root}\n{status.table(lines)}")
         return
     job = hosts.find(
-        hosts.Job(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value),
+        hosts.Cluster(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value),
         os.environ,
         hosts.has_tpu(),
     )

@@ -18,20 +18,20 @@ def get_config():
 
 
 def get_stages(config):
-    asked = problems.stage(config)
-    generator = finetune.stage(asked)
-    stages = [asked, generator]
+    questions = problems.stage(config)
+    generator = finetune.stage(questions)
+    stages = [questions, generator]
     for loop in ("loop=1", "loop=2"):
-        asked = problems.stage(config, loop)  # so that the place is a workdir of its own
-        samples = sample.stage(generator, asked, _SPLITS, loop)
-        labels = label.stage(samples, asked, loop)
-        page = report.stage({"samples": samples, "labels": labels}, loop)
-        generator = _own_solutions(samples, labels, asked, loop)
-        stages += [asked, samples, labels, page, generator]
+        questions = problems.stage(config, loop)  # so that the place is a workdir of its own
+        samples = sample.stage(generator, questions, _SPLITS, loop)
+        labels = label.stage(samples, questions, loop)
+        page = report.stage({"generator": generator, "samples": samples, "labels": labels}, loop)
+        generator = _own_solutions(samples, labels, questions, loop)
+        stages += [questions, samples, labels, page, generator]
     return stages
 
 
-def _own_solutions(samples, labels, asked, place):
+def _own_solutions(samples, labels, questions, place):
     return Stage(
         _learn,
         makes=results.GENERATOR,
@@ -39,8 +39,8 @@ def _own_solutions(samples, labels, asked, place):
             "weights": Files("model.weights"),
             "samples": samples.of(TRAIN),
             "labels": labels.of(TRAIN),
-            "problems": asked.of(TRAIN, noted=False),
-            "heldout_problems": asked.of(HELDOUT, noted=False),
+            "problems": questions.of(TRAIN, noted=False),
+            "heldout_problems": questions.of(HELDOUT, noted=False),
         },
         knobs=("seed", "tokenizer", "model", "finetune"),
         place=place,

@@ -64,29 +64,29 @@ JAX = {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_
 @pytest.mark.parametrize(
     "flags, environ, found",
     [
-        (hosts.Job(), {}, None),
-        (hosts.Job("a:1", 2, 1), JAX, hosts.Job("a:1", 2, 1)),
-        (hosts.Job("a:1", 1, 0), {}, None),
-        (hosts.Job(), JAX, hosts.Job("a:1", 4, 3)),
-        (hosts.Job(), {"SLURM_STEP_NUM_TASKS": "8"}, hosts.Job()),
+        (hosts.Cluster(), {}, None),
+        (hosts.Cluster("a:1", 2, 1), JAX, hosts.Cluster("a:1", 2, 1)),
+        (hosts.Cluster("a:1", 1, 0), {}, None),
+        (hosts.Cluster(), JAX, hosts.Cluster("a:1", 4, 3)),
+        (hosts.Cluster(), {"SLURM_STEP_NUM_TASKS": "8"}, hosts.Cluster()),
         # an interactive allocation
-        (hosts.Job(), {"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1"}, None),
+        (hosts.Cluster(), {"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1"}, None),
     ],
 )
 def test_a_process_finds_its_place(flags, environ, found):
     assert hosts.find(flags, environ, on_tpu=False) == found
     assert hosts.find(flags, environ, on_tpu=True) == (
-        found or (None if flags.num_processes == 1 else hosts.Job())
+        found or (None if flags.num_processes == 1 else hosts.Cluster())
     )
 
 
 @pytest.mark.parametrize(
     "flags, environ, words",
     [
-        (hosts.Job("a:1"), {}, "--num_processes and --process_id belong together"),
-        (hosts.Job("a:1", 2, 2), {}, "process 2 of 2"),
-        (hosts.Job(), {"JAX_NUM_PROCESSES": "2"}, "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES"),
-        (hosts.Job(), {**JAX, "JAX_PROCESS_ID": "first"}, "as numbers"),
+        (hosts.Cluster("a:1"), {}, "--num_processes and --process_id belong together"),
+        (hosts.Cluster("a:1", 2, 2), {}, "process 2 of 2"),
+        (hosts.Cluster(), {"JAX_NUM_PROCESSES": "2"}, "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES"),
+        (hosts.Cluster(), {**JAX, "JAX_PROCESS_ID": "first"}, "as numbers"),
     ],
 )
 def test_half_a_place_is_refused(flags, environ, words):

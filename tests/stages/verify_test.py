@@ -73,7 +73,7 @@ class Tables:
 
     def examples(self, vocab_size=128):
         reader = types.SimpleNamespace(vocab_size=vocab_size)
-        return verify._examples(self.context, verify.TRAIN, reader, False)
+        return verify._examples(self.context, verify.TRAINED_ON, reader, False)
 
     def noted(self, table, **settings):
         """Notes in a table's manifest what it was made from."""

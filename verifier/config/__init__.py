@@ -3,6 +3,7 @@
 Experiments import from here; the errors that a knob can raise are at hand too.
 """
 
+from verifier.config.kinds import Mark
 from verifier.config.sections import (
     Config,
     DataConfig,
@@ -30,6 +31,7 @@ from verifier.config.settings import (
     flatten,
     gives_logits,
     knobs,
+    marked,
     override,
     settings_of,
     with_defaults,
@@ -46,6 +48,7 @@ __all__ = [
     "Kind",
     "LabelConfig",
     "LogConfig",
+    "Mark",
     "MeshConfig",
     "ModelConfig",
     "OodConfig",
@@ -63,6 +66,7 @@ __all__ = [
     "flatten",
     "gives_logits",
     "knobs",
+    "marked",
     "override",
     "settings_of",
     "with_defaults",

@@ -1,12 +1,13 @@
 """What a knob takes: its declared type, the range or the choices, and text read as such a value.
 
 Declared types are int, float, bool, str, a Literal of texts, Annotated[int or float, Range(...)],
-and tuple[one of these, ...].
+and tuple[one of these, ...]; Annotated adds marks, too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import json
 import numbers
 import os
@@ -29,6 +30,15 @@ _ENTRY = re.compile(
     r"""\s*(?:("(?:[^"\\]|\\.)*")\s*|'((?:[^']|'')*)'\s*|([^,\[\]{}"'\s][^,\[\]{}]*))(?:,|$)""",
     re.DOTALL,
 )
+
+
+class Mark(enum.Enum):
+    """What else there is to know of a knob, declared beside it."""
+
+    NO_EFFECT = "changes how fast or how safely a result comes, never what it is"
+    PATH = "leads to files on somebody's disk"
+    WEIGHTS = "names a model: a folder or a hub id"
+    TEXTS = "names a file of texts"
 
 
 class Range(NamedTuple):
@@ -165,12 +175,19 @@ def _of_entries(declared: Any) -> Any:
 
 def _parts(declared: Any) -> tuple[type, Any]:
     """The type itself, and its Range, its choices or nothing."""
+    if typing.get_origin(declared) is typing.Annotated:
+        kind, *notes = typing.get_args(declared)
+        ranges = [note for note in notes if isinstance(note, Range)]
+        return (kind, ranges[0]) if ranges else _parts(kind)
     if typing.get_origin(declared) is Literal:
         return str, typing.get_args(declared)
-    if typing.get_origin(declared) is typing.Annotated:
-        kind, limits = typing.get_args(declared)
-        return kind, limits
     return declared, ()
+
+
+def marks(declared: Any) -> tuple[Mark, ...]:
+    """The marks of a knob."""
+    notes = typing.get_args(declared)[1:] if typing.get_origin(declared) is typing.Annotated else ()
+    return tuple(note for note in notes if isinstance(note, Mark))
 
 
 def _entries(text: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from typing import Annotated, Literal
 
-from verifier.config.kinds import Range
+from verifier.config.kinds import Mark, Range
 
 # What a knob takes stands beside its name; a limit is far above what anybody is known to use, and
 # below what any count or size breaks at.
@@ -37,10 +37,10 @@ class DataConfig:
 
     name: Source = "generated"
     # Folder of local files; empty: the source's environment variable (GSM8K_DIR, SVAMP_DIR, ...).
-    dir: str = ""
+    dir: Annotated[str, Mark.PATH, Mark.NO_EFFECT] = ""  # the problems are kept as a table
     test_name: Literal[Source, ""] = ""  # test problems from another source; empty: from `name`
-    test_dir: str = ""  # its folder
-    source: Literal["local", "tfds", "hub"] = "local"  # gsm8k only
+    test_dir: Annotated[str, Mark.PATH, Mark.NO_EFFECT] = ""  # its folder
+    source: Annotated[Literal["local", "tfds", "hub"], Mark.NO_EFFECT] = "local"  # gsm8k only
     # Generated only: families of templates, repeat a name to weigh it.
     kinds: tuple[Kind, ...] = typing.get_args(Kind)
     # Problems to fine-tune on and to sample from; 0: all there are (generated: must be > 0).
@@ -75,7 +75,7 @@ class TokenizerConfig:
     kind: Literal["auto", "huggingface", "sentencepiece", "bytes"] = "auto"
     # tokenizer.json, *.model or their folder; sentencepiece with no path: trained on the training
     # problems
-    path: str = ""
+    path: Annotated[str, Mark.PATH] = ""
     vocab_size: Count = 1024  # pieces, only where a SentencePiece model is trained
 
 
@@ -83,7 +83,8 @@ class TokenizerConfig:
 class ModelConfig:
     """The decoder: imported from `weights`, or of the sizes below with random weights."""
 
-    weights: str = ""  # Hugging Face folder or hub id; empty: from scratch
+    # Hugging Face folder or hub id; empty: from scratch.
+    weights: Annotated[str, Mark.WEIGHTS] = ""
     # Of activations; parameters stay float32 while training.
     dtype: Literal["float32", "bfloat16"] = "float32"
     # Tokens, prompt and solution together; an imported model with a shorter one keeps its own.
@@ -138,16 +139,19 @@ class TrainConfig:
     # Residual dropout: on the output of every attention and MLP before it joins the residual stream
     dropout: Share = 0.0
     # Recompute each layer's activations in the backward pass: less memory, a third more work.
-    remat: bool = False
+    remat: Annotated[bool, Mark.NO_EFFECT] = False
     loss_on_question: bool = False  # the language-model loss counts the question's tokens too
     loss_on_forced: bool = True  # the losses count tokens that the calculator writes
     # Steps between evaluations on held-out problems; 0: at the end of an epoch.
     eval_every: Steps = 0
     patience: Steps = 0  # evaluations without improvement before it stops; 0: never stops early
     # Between two checkpoints, written while training goes on (on a CPU it waits for them); 0: off.
-    checkpoint_minutes: Amount = 5.0
-    checkpoint_every: Steps = 0  # steps between two checkpoints; 0: by time alone
-    keep_checkpoints: Count = 2  # the newest ones, beside the best so far
+    checkpoint_minutes: Annotated[Amount, Mark.NO_EFFECT] = 5.0
+    # Steps between two checkpoints; 0: by time alone.
+    checkpoint_every: Annotated[Steps, Mark.NO_EFFECT] = 0
+    keep_checkpoints: Annotated[Count, Mark.NO_EFFECT] = (
+        2  # the newest ones, beside the best so far
+    )
 
     @property
     def has_work(self) -> bool:
@@ -159,13 +163,13 @@ class TrainConfig:
 class PretrainConfig(TrainConfig):
     """Extra language-model training before fine-tuning, with dropout.
 
-    For models that were trained without it (Cobbe et al. 2021, section 4.3).
+    For models that were trained without it (Cobbe et al. 2021, section 5.2).
     """
 
     epochs: Epochs = 0.0  # 0: none
     # A text file, one document a line, or JSONL with a field "text"; empty: the training problems,
     # every token counted.
-    corpus: str = ""
+    corpus: Annotated[str, Mark.PATH, Mark.TEXTS] = ""
     loss_on_question: bool = True
 
 
@@ -188,15 +192,16 @@ class SampleConfig:
     test_samples: Count = 100
     train_problems: Problems = 0  # training problems that are sampled from; 0: all
     # One more solution a test problem at temperature 0 (test@1), kept in a split of its own.
-    greedy: bool = True
+    greedy: Annotated[bool, Mark.NO_EFFECT] = True
     temperature: Annotated[float, Range(0.01, 100, off=0)] = 0.7  # 0: the most likely token
     top_k: Number = 0  # 0: off
     top_p: Annotated[float, Range(0, 1, above=True)] = 1.0  # 1: off
     max_new_tokens: Count = 400  # forced ones included
     calculator: bool = True  # writes the result of an open annotation
-    rows: Number = 0  # slots, solutions decoded at once; 0: as many as memory_gib holds and as help
+    # Slots, solutions decoded at once; 0: as many as memory_gib holds and as help.
+    rows: Annotated[Number, Mark.NO_EFFECT] = 0
     # GiB for the generator, the caches and a step together; 0: what the device has free
-    memory_gib: Amount = 0.0
+    memory_gib: Annotated[Amount, Mark.NO_EFFECT] = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +231,7 @@ class VerifyConfig(TrainConfig):
     init: Literal["generator", "base"] = "generator"  # whose weights the verifier starts from
     # With init=base, another base model than the generator's: Hugging Face folder or hub id; empty:
     # model.weights.
-    weights: str = ""
+    weights: Annotated[str, Mark.WEIGHTS] = ""
     # Peak rate of the value head's own parameters; 0: learning_rate.
     head_learning_rate: Annotated[float, Range(0, 10)] = 0.0
     samples_per_problem: Number = 0  # labelled samples of a problem that are used; 0: all
@@ -241,7 +246,7 @@ class ScoreConfig:
 
     # Most packed rows read at once, each of several solutions of one problem; bfloat16 scores move
     # by up to .004 with it.
-    rows: Count = 16
+    rows: Annotated[Count, Mark.NO_EFFECT] = 16
 
 
 @dataclasses.dataclass(frozen=True)

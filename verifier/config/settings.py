@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -42,6 +43,12 @@ def knobs() -> dict[str, Any]:
 def choices(path: str) -> tuple[str, ...]:
     """The texts that a knob (`verify.head`), or an entry of its list, is chosen from."""
     return kinds.choices(knobs()[path])
+
+
+@functools.cache
+def marked(mark: kinds.Mark) -> tuple[str, ...]:
+    """The dotted paths of the knobs that a mark is declared beside."""
+    return tuple(path for path, declared in knobs().items() if mark in kinds.marks(declared))
 
 
 def flatten(tree: Config | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

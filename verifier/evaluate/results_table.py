@@ -27,15 +27,13 @@ ROWS = (
 def results_table(metrics: Mapping[str, Any]) -> str:
     """The results as plain text for a terminal, two splits beside each other.
 
-    It has 79 columns where names of splits are short. What makes the figures doubtful is said
+    Lines have 79 columns where names of splits are short. What makes the figures doubtful is said
     before them.
-
-    What makes the figures doubtful is said before them.
 
     Args:
         metrics: what metrics.json holds.
     """
-    names = sorted(metrics["splits"], key=lambda name: (name == HELDOUT, name))
+    names = sorted(metrics["splits"], key=lambda name: (name == str(HELDOUT), name))
     splits = {name: metrics["splits"][name] for name in names}
     warnings = [f"warning: {line}" for line in metrics.get("warnings") or []]
     lines = [*warnings]

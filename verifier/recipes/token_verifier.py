@@ -13,11 +13,13 @@ from verifier.stages import finetune, label, problems, report, sample, score, ve
 
 def stages(config: Config) -> list[Stage]:
     """finetune, sample, label, verify, score and report, on the problems of the configuration."""
-    asked = problems.stage(config)
-    generator = finetune.stage(asked)
-    samples = sample.stage(generator, asked, sample.with_greedy(config, asked.splits))
-    labels = label.stage(samples, asked)
-    verifier = verify.stage(config, generator, labels, samples, asked)
-    scores = score.stage(verifier, samples, asked)
-    page = report.stage({"samples": samples, "labels": labels, "scores": scores})
-    return [asked, generator, samples, labels, verifier, scores, page]
+    questions = problems.stage(config)
+    generator = finetune.stage(questions)
+    splits = sample.with_greedy(config, questions.splits)
+    samples = sample.stage(generator, questions, splits)
+    labels = label.stage(samples, questions)
+    verifier = verify.stage(config, generator, labels, samples, questions)
+    scores = score.stage(verifier, samples, questions)
+    reported = {"generator": generator, "samples": samples, "labels": labels, "scores": scores}
+    page = report.stage(reported)
+    return [questions, generator, samples, labels, verifier, scores, page]

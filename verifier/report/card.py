@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from verifier.config import Config, flatten, gives_logits
+from verifier.config import Config, Mark, flatten, gives_logits, marked
 from verifier.errors import UserError
 from verifier.evaluate.results_table import ROWS
 from verifier.hf.files import is_hub_id
@@ -26,8 +26,8 @@ _HERE = pathlib.Path(__file__).parent
 _QUESTION = "Mia has 3 boxes of 4 pens. How many pens is that?"
 _SOLUTION = "That is 3*4 = <<3*4=12>>12 pens.\n#### 12"
 # On somebody's disk: of no use to a reader, and private.
-_PRIVATE = ("data.dir", "data.test_dir", "tokenizer.path", "pretrain.corpus")
-_WEIGHTS = ("model.weights", "verify.weights")
+_PRIVATE = marked(Mark.PATH)
+_WEIGHTS = marked(Mark.WEIGHTS)
 _GENERATORS_OWN = ("greedy_accuracy", "mean_sample_accuracy", "majority", "oracle_pass_at_n")
 
 

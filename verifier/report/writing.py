@@ -8,7 +8,7 @@ import datetime
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from verifier.report.svg import Drawing
 from verifier.report.token_texts import token_texts
 from verifier.system import atomic, checksums, paths
 from verifier.tables import provenance, store, stored_splits
-from verifier.tables.results import GENERATOR, LABELS, SAMPLES, SCORES, VERIFIER, Table
+from verifier.tables.results import GENERATOR, RESULTS, VERIFIER, Result, Table
 from verifier.tables.split_rows import SplitRows
 from verifier.text.split import HELDOUT, Split
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
@@ -60,7 +60,11 @@ class About:
 
 
 def write_report(
-    root: pathlib.Path, out: pathlib.Path, config: ReportConfig, seed: int
+    root: pathlib.Path,
+    out: pathlib.Path,
+    config: ReportConfig,
+    seed: int,
+    about: About | None = None,
 ) -> dict[str, Any]:
     """Reports on a workdir: held-out and test samples as they were labelled and scored.
 
@@ -69,6 +73,7 @@ def write_report(
         out: folder of the report, as in `write`.
         config: of the report.
         seed: of everything that is drawn.
+        about: what is known about the run; None: what `about_workdir` tells.
 
     Returns:
         What metrics.json holds.
@@ -79,16 +84,23 @@ def write_report(
     """
     return write(
         stored_splits.read_workdir(root, allow_missing=config.allow_missing),
-        about_workdir(root),
+        about or about_workdir(root),
         config,
         seed,
         out,
     )
 
 
-def about_workdir(root: pathlib.Path) -> About:
-    """What a workdir's config.json, manifests and tokenizer tell, as far as they are there."""
+def about_workdir(root: pathlib.Path, generator: pathlib.Path | None = None) -> About:
+    """What a workdir's config.json, manifests and tokenizer tell, as far as they are there.
+
+    Args:
+        root: the workdir.
+        generator: the model that drew its samples; None: the one in it.
+    """
     root = paths.to_path(root)
+    drawn_by = generator or GENERATOR.folder(root)
+    own = drawn_by, VERIFIER.folder(root)
     saved = _saved_config(root / "config.json")
     settings = saved.get("settings", {})
     facts = {"git revision": saved.get("git_revision"), **saved.get("versions", {})}
@@ -97,8 +109,8 @@ def about_workdir(root: pathlib.Path) -> About:
         settings=settings,
         facts={name: str(value) for name, value in facts.items() if value},
         config_hash=_config_hash(settings) if settings else None,
-        seconds=_seconds(root),
-        tokenizer=_tokenizer(root) if provenance.reads_stored_tokens(root) else None,
+        seconds=seconds_in(RESULTS, root),
+        tokenizer=_tokenizer(own) if provenance.reads_stored_tokens(root, drawn_by) else None,
         made_from=provenance.ids(root),
     )
 
@@ -269,13 +281,18 @@ def _disagreement(split: SplitRows) -> dict[str, Any]:
     )
 
 
-def _seconds(root: pathlib.Path) -> dict[str, float]:
-    """Time spent in each stage, summed over its splits, from the manifests of what the stages
-    made.
+def seconds_in(results: Iterable[Result], root: pathlib.Path) -> dict[str, float]:
+    """Time spent in each stage, summed over its splits, as the manifests of what it made tell.
+
+    Args:
+        results: of the stages, in their order.
+        root: the workdir.
     """
     spent = {}
-    for result in (GENERATOR, SAMPLES, LABELS, VERIFIER, SCORES):
-        splits = result.splits(root) if isinstance(result, Table) else [None]
+    for result in results:
+        splits: Sequence[Split | None] = [None]
+        if isinstance(result, Table):
+            splits = result.splits(root)
         manifests = [store.read_manifest(result.folder(root, split)) or {} for split in splits]
         known = [float(each["seconds"]) for each in manifests if each.get("seconds") is not None]
         if known:
@@ -283,9 +300,9 @@ def _seconds(root: pathlib.Path) -> dict[str, float]:
     return spent
 
 
-def _tokenizer(root: pathlib.Path) -> Tokenizer | None:
-    """The tokenizer saved with the generator, or with the verifier; None: none can be read."""
-    for folder in (GENERATOR.folder(root), VERIFIER.folder(root)):
+def _tokenizer(models: Sequence[pathlib.Path]) -> Tokenizer | None:
+    """The tokenizer saved with the first of some models that has one; None: none can be read."""
+    for folder in models:
         try:
             return load_tokenizer(folder)
         except TokenizerError:

@@ -9,7 +9,7 @@ from typing import Any
 
 from verifier import config as config_lib
 from verifier.run import workdir
-from verifier.run.stage import Part, Stage
+from verifier.run.stage import Input, Stage
 from verifier.system import log
 from verifier.tables import provenance, store
 from verifier.tables.results import Table
@@ -38,30 +38,29 @@ class Context:
     @property
     def workdir(self) -> pathlib.Path:
         """Where this stage works: the run's workdir, or the stage's place in it."""
-        return self.root / self.stage.place if self.stage.place else self.root
+        return self.stage.workdir(self.root)
 
     @property
     def logs(self) -> pathlib.Path:
         return self.workdir / "logs"
 
-    def what(self, split: Split | None = None) -> str:
-        """What a line says that it is about: `sample test`."""
-        place = f" ({self.stage.place})" if self.stage.place else ""
-        return self.stage.name + (f" {split}" if split else "") + place
+    def title(self, split: Split | None = None) -> str:
+        """What a line says that it is about: `sample test`, `sample test (loop=1)`."""
+        return self.stage.title(split)
 
     def folder(self, split: Split | None = None) -> pathlib.Path:
         """Where the result goes, or one split of it."""
         return self.stage.results(self.root)[split]
 
-    def part(self, role: str, split: Split | None = None) -> Part:
+    def input(self, role: str, split: Split | None = None) -> Input:
         """What is read in a role, for the making of a split."""
-        part = self.stage.reads[role]
-        assert isinstance(part, Part)  # a role of files has no folder in the workdir
-        return part.resolved(split)
+        source = self.stage.reads[role]
+        assert isinstance(source, Input)  # a role of files has no folder in the workdir
+        return source.resolved(split)
 
     def source(self, role: str, split: Split | None = None) -> pathlib.Path:
         """Where it lies."""
-        return self.part(role, split).folder(self.root)
+        return self.input(role, split).folder(self.root)
 
     def manifest(self, role: str, split: Split | None = None) -> dict[str, Any]:
         """Its manifest.
@@ -69,22 +68,18 @@ class Context:
         Raises:
             WorkdirError: it is not finished; with the stage that makes it.
         """
-        part = self.part(role, split)
-        return workdir.manifest_of(part.folder(self.root), part.stage.name)
+        source = self.input(role, split)
+        return workdir.manifest_of(source.folder(self.root), source.stage.name)
 
     def id_of(self, role: str, split: Split | None = None) -> str:
         """By what it is known again where something was made from it; raises as `manifest`."""
-        manifest = self.manifest(role, split)
-        if isinstance(self.part(role, split).stage.makes, Table):
-            return store.table_id(manifest)
-        name: str = manifest["id"]
-        return name
+        return str(self.manifest(role, split)["id"])
 
     def settings(self, split: Split | None = None) -> dict[str, Any]:
         """What a result depends on: knobs by dotted path, and by role the ids of what it is made
         from; raises as `manifest`.
         """
-        noted = {role: part for role, part in self.stage.parts(split) if part.noted}
+        noted = {role: source for role, source in self.stage.inputs(split) if source.noted}
         own = self.stage.settings(self.config, split)
         return own | {role: self.id_of(role, split) for role in noted}
 
@@ -97,7 +92,7 @@ class Context:
         folder = self.folder(split)
         done = workdir.is_done(folder, settings, self.stage.files)
         if done:
-            log.say(f"{self.what(split)}: already done with these settings, skipped ({folder})")
+            log.say(f"{self.title(split)}: already done with these settings, skipped ({folder})")
         return done
 
     def refuse_stale(self, role: str, split: Split | None = None) -> None:
@@ -106,13 +101,13 @@ class Context:
         Raises:
             TablesError: with both ids and the way out.
         """
-        part = self.part(role, split)
+        source = self.input(role, split)
         tables = {
             name: each.folder(self.root)
-            for name, each in part.stage.parts(part.split)
+            for name, each in source.stage.inputs(source.split)
             if isinstance(each.stage.makes, Table)
         }
-        provenance.refuse_other_sources(part.folder(self.root), tables, part.stage.name)
+        provenance.refuse_other_sources(source.folder(self.root), tables, source.stage.name)
 
     def problems(self, role: str, split: Split | None = None) -> list[Problem]:
         """The problems that are read in a role."""

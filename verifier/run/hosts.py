@@ -31,7 +31,7 @@ _times: dict[str, int] = {}  # how often this process has come to each place
 Made = TypeVar("Made")
 
 
-class Job(NamedTuple):
+class Cluster(NamedTuple):
     """Where the processes meet; None: JAX finds out by itself."""
 
     coordinator_address: str | None = None
@@ -39,7 +39,7 @@ class Job(NamedTuple):
     process_id: int | None = None
 
 
-def find(flags: Job, environ: Mapping[str, str], on_tpu: bool) -> Job | None:
+def find(flags: Cluster, environ: Mapping[str, str], on_tpu: bool) -> Cluster | None:
     """How this process belongs to a run of several; None: it is alone.
 
     Args:
@@ -57,13 +57,13 @@ def find(flags: Job, environ: Mapping[str, str], on_tpu: bool) -> Job | None:
     if own[1] is not None or own[2] is not None:
         names = ", ".join(f"JAX_{name}" for name in _OWN)
         numbers = [int(text) if text is not None and text.isdigit() else None for text in own[1:]]
-        return _checked(Job(own[0], *numbers), names)
+        return _checked(Cluster(own[0], *numbers), names)
     if on_tpu or int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        return Job()
+        return Cluster()
     return None
 
 
-def _checked(job: Job, names: str) -> Job | None:
+def _checked(job: Cluster, names: str) -> Cluster | None:
     if job.coordinator_address is None or job.num_processes is None or job.process_id is None:
         raise ConfigError(
             f"{names} belong together, the last two as numbers: give all three or none"
@@ -82,7 +82,7 @@ def has_tpu() -> bool:
     return chips and importlib.util.find_spec("libtpu") is not None
 
 
-def join(job: Job) -> None:
+def join(job: Cluster) -> None:
     """Meets the other processes; returns when all are there. All but process 0 fall silent."""
     # Where the processes are known, Slurm's plug-in would still give each of them one GPU.
     method = "deactivate" if job.coordinator_address else None

@@ -1,7 +1,4 @@
-"""The files of others that a result was made from: known by their sums, wherever they lie now.
-
-Knows knobs and files, no meaning.
-"""
+"""The files of others that a result was made from: known by their sums, wherever they lie now."""
 
 from __future__ import annotations
 
@@ -10,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verifier import config as config_lib
+from verifier.config import Mark
 from verifier.hf import files as hf_files
 from verifier.system import checksums, paths
 
-_WEIGHTS = ("model.weights", "verify.weights")
+_WEIGHTS = config_lib.marked(Mark.WEIGHTS)
+_TEXTS = config_lib.marked(Mark.TEXTS)
 _READ = ("*.json", "*.model", "*.jinja")  # of a folder, how its weights and its tokenizer are read
 _BESIDE = (
     "tokenizer_config.json",
@@ -81,7 +80,7 @@ def _sums(knob: str, path: pathlib.Path) -> dict[str, str]:
         return checksums.of_files(
             path, {each.name for pattern in patterns for each in path.glob(pattern)}
         )
-    names = (path.name,) if knob == "pretrain.corpus" else (path.name, *_BESIDE)
+    names = (path.name,) if knob in _TEXTS else (path.name, *_BESIDE)
     return checksums.of_files(
         path.parent, {name for name in names if (path.parent / name).is_file()}
     )

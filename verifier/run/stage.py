@@ -3,9 +3,6 @@
 A recipe (`verifier/recipes/`) is a function from a configuration to a list of these, and that list
 is all that anybody knows of a run: the runner, a sweep, the plan and `--dry-run` loop over it.
 
-    problems ──► finetune ──► sample ──► label ──► verify ──► score ──► report
-        └───────────────────────┴──────────┘  (whose id is noted in what is made from it)
-
 Every result lies in a folder whose manifest is written last and notes the settings and, by role,
 the ids of what it was made from: that is how a finished result is known again.
 """
@@ -19,24 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from verifier import config as config_lib
+from verifier.config import Mark
 from verifier.errors import ConfigError
 from verifier.tables.results import Page, Result
 from verifier.text.split import Split
-
-# Settings that change how fast or how safely a result comes, never what it is.
-_WITHOUT_EFFECT = (
-    "data.dir",
-    "data.test_dir",
-    "data.source",
-    "sample.rows",
-    "sample.memory_gib",
-    "sample.greedy",
-    "score.rows",
-    "checkpoint_minutes",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "remat",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +54,6 @@ class Job:
         return section
 
 
-def _ignores_nothing(config: config_lib.Config, split: Split | None) -> Sequence[str]:
-    return ()
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stage:
     """One kind of work of a run.
@@ -90,6 +69,7 @@ class Stage:
         place: sub-workdir of the run's, such as `teacher` or `loop=1`; a workdir like any other.
         jobs: what it does on the devices.
         check: refuses, before any stage begins, what this one could not do.
+        tell: what is said of the result at the end of the run.
         by_one: work for one process; the others wait.
         implied: done whenever a stage that reads it is, and not named on the shell.
     """
@@ -97,12 +77,13 @@ class Stage:
     do: Callable[[Any], None]
     makes: Result
     splits: tuple[Split, ...] = ()
-    reads: Mapping[str, Part | Files] = dataclasses.field(default_factory=dict)
+    reads: Mapping[str, Input | Files] = dataclasses.field(default_factory=dict)
     knobs: tuple[str, ...] = ()
-    ignores: Callable[[config_lib.Config, Split | None], Sequence[str]] = _ignores_nothing
+    ignores: Callable[[config_lib.Config, Split | None], Sequence[str]] | None = None
     place: str = ""
     jobs: tuple[Job, ...] = ()
     check: Callable[[config_lib.Config], None] | None = None
+    tell: Callable[[Any], None] | None = None
     by_one: bool = False
     implied: bool = False
 
@@ -110,10 +91,19 @@ class Stage:
     def name(self) -> str:
         return self.makes.stage
 
-    def __str__(self) -> str:
-        return f"{self.name} ({self.place})" if self.place else self.name
+    def title(self, split: Split | None = None) -> str:
+        """What lines say that they are about: `sample test (loop=1)`."""
+        name = f"{self.name} {split}" if split else self.name
+        return f"{name} ({self.place})" if self.place else name
 
-    def of(self, split: Split | None = None, noted: bool = True) -> Part:
+    def __str__(self) -> str:
+        return self.title()
+
+    def workdir(self, root: pathlib.Path) -> pathlib.Path:
+        """Where it works: the run's workdir, or its place in it."""
+        return root / self.place
+
+    def of(self, split: Split | None = None, noted: bool = True) -> Input:
         """What another stage reads of this one.
 
         Args:
@@ -121,22 +111,23 @@ class Stage:
             noted: whether the manifest of what is made notes the id of what was read; there is no
                 need where something else that is noted follows from it.
         """
-        return Part(self, split, noted)
+        return Input(self, split, noted)
 
     def results(self, root: pathlib.Path) -> dict[Split | None, pathlib.Path]:
         """The folders that it makes in a run's workdir, by split; None stands for the whole."""
-        here = root / self.place if self.place else root
         if isinstance(self.makes, Page):
             return {}
+        here = self.workdir(root)
         return {split: self.makes.folder(here, split) for split in self.splits or (None,)}
 
     def settings(self, config: config_lib.Config, split: Split | None = None) -> dict[str, Any]:
         """The knobs that a result depends on, by dotted path."""
-        ignored = tuple(self.ignores(config, split))
+        ignored = tuple(self.ignores(config, split)) if self.ignores else ()
+        idle = config_lib.marked(Mark.NO_EFFECT)
         return {
             path: value
             for path, value in config_lib.settings_of(config, *self.knobs).items()
-            if not path.endswith(_WITHOUT_EFFECT) and not (ignored and path.startswith(ignored))
+            if path not in idle and not (ignored and path.startswith(ignored))
         }
 
     @property
@@ -144,22 +135,22 @@ class Stage:
         """The knobs that name files of others."""
         return tuple(each.knob for each in self.reads.values() if isinstance(each, Files))
 
-    def parts(self, split: Split | None = None) -> Iterator[tuple[str, Part]]:
+    def inputs(self, split: Split | None = None) -> Iterator[tuple[str, Input]]:
         """Results of earlier stages that a result is made from, by role, their splits resolved."""
         for role, each in self.reads.items():
-            if isinstance(each, Part):
+            if isinstance(each, Input):
                 yield role, each.resolved(split)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Part:
+class Input:
     """A result of a stage, or one split of it, as another stage reads it."""
 
     stage: Stage
     split: Split | None = None
     noted: bool = True
 
-    def resolved(self, split: Split | None) -> Part:
+    def resolved(self, split: Split | None) -> Input:
         """For the making of a split: that split, or the one whose problems it is of."""
         if self.split is not None or split is None or not self.stage.splits:
             return self
@@ -168,8 +159,7 @@ class Part:
 
     def folder(self, root: pathlib.Path) -> pathlib.Path:
         """Where it lies in a run's workdir; of a table without a split: all of it."""
-        here = root / self.stage.place if self.stage.place else root
-        return self.stage.makes.folder(here, self.split)
+        return self.stage.makes.folder(self.stage.workdir(root), self.split)
 
 
 def chosen(stages: Sequence[Stage], names: Sequence[str] | None) -> list[Stage]:
@@ -197,5 +187,5 @@ def chosen(stages: Sequence[Stage], names: Sequence[str] | None) -> list[Stage]:
 
 def implied_by(stages: Sequence[Stage]) -> list[Stage]:
     """The implied stages that some stages read, in the order of need."""
-    read = [part.stage for stage in stages for _, part in stage.parts()]
+    read = [part.stage for stage in stages for _, part in stage.inputs()]
     return list(dict.fromkeys(stage for stage in read if stage.implied))

@@ -13,7 +13,7 @@ from verifier import config as config_lib
 from verifier.config import kinds
 from verifier.errors import UserError
 from verifier.run import workdir
-from verifier.run.stage import Part, Stage, implied_by
+from verifier.run.stage import Input, Stage, implied_by
 from verifier.tables import store
 from verifier.tables.results import Page
 from verifier.text.split import Split
@@ -43,34 +43,34 @@ class Line(NamedTuple):
 
 
 def lines(
-    stages: Sequence[Stage], asked: Sequence[Stage], config: config_lib.Config, root: pathlib.Path
+    stages: Sequence[Stage], wanted: Sequence[Stage], config: config_lib.Config, root: pathlib.Path
 ) -> list[Line]:
     """The results of a run's stages, in order.
 
     Args:
         stages: of the recipe.
-        asked: those that would run.
+        wanted: those that would run.
         config: of the run.
         root: the workdir; need not be there.
     """
-    wanted = {*asked, *implied_by(asked)}
+    listed = {*wanted, *implied_by(wanted)}
     return [
         _line(stage, split, config, root)
         for stage in stages
-        if stage in wanted
+        if stage in listed
         for split in stage.splits or (None,)
     ]
 
 
 def _line(stage: Stage, split: Split | None, config: config_lib.Config, root: pathlib.Path) -> Line:
     flat = config_lib.flatten(config)
-    reads = [_name(each) for each in stage.reads.values() if isinstance(each, Part)]
+    reads = [_name(each) for each in stage.reads.values() if isinstance(each, Input)]
     reads += [f"{knob}={kinds.shortened(flat[knob])}" for knob in stage.files if flat[knob]]
     state, why = _state(stage, split, config, root)
     return Line(str(stage), stage.makes.name, str(split or ""), tuple(reads), state, why)
 
 
-def _name(part: Part) -> str:
+def _name(part: Input) -> str:
     place = f"{part.stage.place}/" if part.stage.place else ""
     return f"{place}{part.stage.makes.name}" + (f" {part.split}" if part.split else "")
 
@@ -93,7 +93,7 @@ def _state(
         return TO_DO, "begun, and gone on with" if begun else ""
     if changed := workdir.changes(stage, split, folder, config):
         return REFUSED, f"made with other settings: {'; '.join(changed)}"
-    for role, part in stage.parts(split):
+    for role, part in stage.inputs(split):
         source = store.read_manifest(part.folder(root)) if part.noted else None
         noted = manifest["settings"].get(role)
         if source is not None and noted not in (None, source["id"]):

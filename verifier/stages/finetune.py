@@ -77,8 +77,8 @@ def make_generator(
         examples: of each job, in the model's tokens.
     """
     config, folder = context.config, context.folder()
-    own = context.settings()
-    if context.is_done(own):
+    settings = context.settings()
+    if context.is_done(settings):
         return
     begun = time.monotonic()
     tokenizer = base_model.tokenizer_of(config, train)
@@ -89,16 +89,16 @@ def make_generator(
     model = base_model.base_model(config, tokenizer, mesh, trained)
     sums = inputs.sums(config, context.stage.files)
     facts: dict[str, Any] = {
-        "settings": own,
+        "settings": settings,
         "weights": base_model.weight_sums(config.model.weights),
         "inputs": sums,
     }
     facts["parameters"] = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
     log.say(
-        f"{context.what()}: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens "
+        f"{context.title()}: {facts['parameters']:,} parameters, {tokenizer.vocab_size:,} tokens "
         "in the vocabulary"
     )
-    identity = inputs.identity(own, sums)
+    identity = inputs.identity(settings, sums)
     jobs = [job for job in context.stage.jobs if job.section(config).has_work]
     for job in jobs:
         own_examples = examples(job, tokenizer)
@@ -112,7 +112,7 @@ def make_generator(
     }
     name = model_folder.save(folder, model, tokenizer, facts)
     fitting.remove_checkpoints(context)
-    log.say(f"{context.what()}: generator {name} saved in {folder}")
+    log.say(f"{context.title()}: generator {name} saved in {folder}")
 
 
 def language_model(config: config_lib.Config, vocab_size: int) -> Loss:

@@ -61,18 +61,18 @@ def label(context: Context) -> None:
         context.manifest("samples", context.stage.splits[-1])  # says what is missing
     for split in sampled:
         context.refuse_stale("samples", split)
-        own = context.settings(split)
-        if not context.is_done(own, split):
-            _label(context, split, store.TableWriter(context.folder(split), "labels", own))
+        settings = context.settings(split)
+        if not context.is_done(settings, split):
+            _label(context, split, store.TableWriter(context.folder(split), "labels", settings))
 
 
 def _label(context: Context, split: Split, table: store.TableWriter) -> None:
-    knobs, what = context.config.label, context.what(split)
+    knobs, title = context.config.label, context.title(split)
     gold = {each.problem_id: each.answer for each in context.problems("problems", split)}
     source = context.source("samples", split)
     rows = store.read_table(source, "samples", ["problem_id", "sample_id", "solution"])
     keys = rows["problem_id"].to_pylist()
-    right, fixed = _right_answers(what, {key: gold[key] for key in keys}, knobs.fix_labels)
+    right, fixed = _right_answers(title, {key: gold[key] for key in keys}, knobs.fix_labels)
     judged = graders.relabel(
         rows["solution"].to_pylist(),
         [right[key] for key in keys],
@@ -93,14 +93,14 @@ def _label(context: Context, split: Split, table: store.TableWriter) -> None:
         {"seconds": table.seconds(), "not_graded": judged.not_graded, "fixed_labels": fixed}
     )
     log.say(
-        f"{what}: {judged.correct.sum():,} of {len(keys):,} solutions are right "
+        f"{title}: {judged.correct.sum():,} of {len(keys):,} solutions are right "
         f"({judged.correct.mean():.1%})"
     )
     for line in _doubts(str(split), knobs.grader, rows, judged, right):
         log.say(f"warning: label {line}")
     if judged.not_graded:
         given_up = graders.given_up(judged.not_graded, knobs.grader, knobs.grader_seconds)
-        log.say(f"{what}: {given_up}")
+        log.say(f"{title}: {given_up}")
 
 
 def _doubts(
@@ -118,13 +118,13 @@ def _doubts(
 
 
 def _right_answers(
-    what: str, gold: dict[str, str], fix_labels: bool
+    title: str, gold: dict[str, str], fix_labels: bool
 ) -> tuple[dict[str, str], list[dict[str, str]]]:
     """The answers to judge by, and what was corrected in them, which is said."""
     if not fix_labels:
         return gold, []
     right, fixed = corrections.corrected(gold)
-    log.say(f"{what}: {len(fixed)} known-wrong gold answers are corrected")
+    log.say(f"{title}: {len(fixed)} known-wrong gold answers are corrected")
     for each in fixed:
         log.say(
             f"  problem {each['problem_id']}: {each['new']}, not {each['old']} ({each['reason']})"

@@ -74,8 +74,8 @@ def _write(
     """Some splits, which `load` reads from `source` where a table is missing, or was made from
     another source.
     """
-    own = {split: context.settings(split) for split in splits}
-    done = {split: workdir.is_done(context.folder(split), own[split]) for split in splits}
+    settings = {split: context.settings(split) for split in splits}
+    done = {split: workdir.is_done(context.folder(split), settings[split]) for split in splits}
     if all(done[split] and _source(context.folder(split)) == source for split in splits):
         return
     loaded = load()
@@ -83,7 +83,7 @@ def _write(
         folder, table = context.folder(split), sources.problems_table(loaded[str(split)])
         if not done[split]:
             store.remove_table(folder)
-            writer = store.TableWriter(folder, "problems", own[split])
+            writer = store.TableWriter(folder, "problems", settings[split])
             writer.append(table)
             writer.finish({"place": source})
         elif not store.read_table(folder, "problems").equals(table):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 
@@ -12,17 +13,28 @@ from verifier.system import log
 from verifier.tables.results import REPORT
 
 
-def stage(tables: Mapping[str, Stage], place: str = "") -> Stage:
-    """The report on a workdir's samples, and on labels and scores as far as there are some."""
-    reads = {role: table.of() for role, table in tables.items()}
-    return Stage(report, makes=REPORT, reads=reads, place=place, by_one=True)
+def stage(inputs: Mapping[str, Stage], place: str = "") -> Stage:
+    """The report on a workdir's samples, and on labels and scores as far as there are some.
+
+    Args:
+        inputs: by role, `samples` and `labels`, `scores` where there are some, and the `generator`
+            that drew.
+        place: the workdir.
+    """
+    reads = {role: each.of() for role, each in inputs.items()}
+    return Stage(report, makes=REPORT, reads=reads, place=place, by_one=True, tell=tell)
 
 
 def report(context: Context) -> None:
-    """Reports on the workdir that the stage works in; the table of results is said at the end."""
-    config = context.config
-    folder = context.stage.makes.folder(context.workdir)
-    writing.write_report(context.workdir, folder, config.report, config.seed)
+    """Reports on the workdir that the stage works in."""
+    config, root = context.config, context.workdir
+    generator = context.source("generator") if "generator" in context.stage.reads else None
+    here = [stage.makes for stage in context.stages if stage.place == context.stage.place]
+    about = dataclasses.replace(
+        writing.about_workdir(root, generator), seconds=writing.seconds_in(here, root)
+    )
+    folder = context.stage.makes.folder(root)
+    writing.write_report(root, folder, config.report, config.seed, about)
 
 
 def tell(context: Context) -> None:

@@ -12,10 +12,8 @@ from verifier.errors import Stopped
 from verifier.run import device_checks, hosts, workdir
 from verifier.run.context import Context
 from verifier.run.stage import Stage, chosen, implied_by
-from verifier.stages import report
 from verifier.system import log, metric_log, stopping
 from verifier.tables import store
-from verifier.tables.results import Page
 
 
 def run(
@@ -36,22 +34,22 @@ def run(
     Raises:
         UserError: of any room, with a message that says what to do.
     """
-    asked = chosen(stages, names)
+    wanted = chosen(stages, names)
     for line in config_checks.warnings(config):
         log.say(f"warning: {line}")
     metric_log.mirror_to_wandb(config.log.wandb)
-    check(stages, asked, config, root)
+    check(stages, wanted, config, root)
     with workdir.locked(root) if hosts.is_first() else contextlib.nullcontext():
-        _run(stages, asked, config, root)
+        _run(stages, wanted, config, root)
     if hosts.is_first():
-        for stage in asked:
-            if isinstance(stage.makes, Page):
-                report.tell(Context(config, root, stage, stages))
+        for stage in wanted:
+            if stage.tell is not None:
+                stage.tell(Context(config, root, stage, stages))
 
 
 def check(
     stages: Sequence[Stage],
-    asked: Sequence[Stage],
+    wanted: Sequence[Stage],
     config: config_lib.Config,
     root: pathlib.Path,
 ) -> None:
@@ -59,7 +57,7 @@ def check(
 
     Args:
         stages: of the recipe.
-        asked: those that are to run.
+        wanted: those that are to run.
         config: of the run.
         root: the workdir; may be missing.
 
@@ -67,13 +65,13 @@ def check(
         UserError: results of other settings in the workdir, what a stage could not do, or what the
             devices cannot.
     """
-    for stage in asked:
+    for stage in wanted:
         if stage.check is not None:
             stage.check(config)
     workdir.refuse_other_settings(stages, root, config)
-    for stage in asked:
+    for stage in wanted:
         Context(config, root, stage, stages).template()
-    device_checks.check(config, [stage for stage in asked if not _all_done(stage, root)])
+    device_checks.check(config, [stage for stage in wanted if not _all_done(stage, root)])
 
 
 def _all_done(stage: Stage, root: pathlib.Path) -> bool:
@@ -82,19 +80,19 @@ def _all_done(stage: Stage, root: pathlib.Path) -> bool:
 
 def _run(
     stages: Sequence[Stage],
-    asked: Sequence[Stage],
+    wanted: Sequence[Stage],
     config: config_lib.Config,
     root: pathlib.Path,
 ) -> None:
     """The stages, by all processes."""
-    for stage in implied_by(asked):  # of all splits; written by one process, read by all
+    for stage in implied_by(wanted):  # of all splits; written by one process, read by all
         if hosts.is_first():
             stage.do(Context(config, root, stage, stages))
     if hosts.is_first():
-        for place in dict.fromkeys(stage.place for stage in (*implied_by(asked), *asked)):
-            workdir.save_config(root / place if place else root, config)
-    hosts.wait("problems")
-    for stage in asked:
+        for folder in {stage.workdir(root) for stage in (*implied_by(wanted), *wanted)}:
+            workdir.save_config(folder, config)
+    hosts.wait("implied")
+    for stage in wanted:
         if stopping.asked() and hosts.count() == 1:
             raise Stopped(f"before {stage}")
         log.say(f"== {stage}")

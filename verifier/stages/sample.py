@@ -91,36 +91,36 @@ class _Drawn(NamedTuple):
 
 def _planned(context: Context, generator: _Generator, split: Split) -> _Drawn | None:
     """What is missing of one split's samples; None: nothing."""
-    config, what = context.config.sample, context.what(split)
+    config, title = context.config.sample, context.title(split)
     problems = context.problems("problems", split)
     if split == TRAIN and config.train_problems:
         problems = problems[: config.train_problems]
     samples = getattr(config, f"{split.of}_samples")
     if split.greedy:
         config, samples = dataclasses.replace(config, temperature=0.0), 1
-    own = context.settings(split)
-    if not problems or context.is_done(own, split):
+    settings = context.settings(split)
+    if not problems or context.is_done(settings, split):
         return None
-    table = table_writing.writer(context.folder(split), "samples", own)
+    table = table_writing.writer(context.folder(split), "samples", settings)
     planner, tokenizer = generator.planner(config), generator.outline.tokenizer
     prompts = [Prompt(each.problem_id, context.prompt_ids(each, tokenizer)) for each in problems]
     fitting, too_long = planner.split(prompts)
     for prompt in too_long:
         log.say(
-            f"{what}: problem {prompt.problem_id} is left out: its prompt has "
+            f"{title}: problem {prompt.problem_id} is left out: its prompt has "
             f"{len(prompt.tokens)} tokens, of {planner.room}"
         )
     if not fitting:
         raise ConfigError(
-            f"{what}: no prompt fits; lower sample.max_new_tokens or raise model.context"
+            f"{title}: no prompt fits; lower sample.max_new_tokens or raise model.context"
         )
-    sizes = _sizes_of_the_first_start(what, table, planner.plan(fitting, samples), config)
+    sizes = _sizes_of_the_first_start(title, table, planner.plan(fitting, samples), config)
     left_out = [prompt.problem_id for prompt in too_long]
     return _Drawn(split, table, config, fitting, samples, sizes, left_out)
 
 
 def _sizes_of_the_first_start(
-    what: str, table: store.TableWriter, sizes: memory.JobSizes, config: config_lib.SampleConfig
+    title: str, table: store.TableWriter, sizes: memory.JobSizes, config: config_lib.SampleConfig
 ) -> memory.JobSizes:
     """The sizes that a split was begun with, whatever memory is free now; `sizes` where they were
     asked for otherwise or do not fit.
@@ -148,7 +148,7 @@ def _sizes_of_the_first_start(
     if not changed:
         return begun
     log.say(
-        f"{what}: goes on with other sizes ({'; '.join(changed)}): log-probabilities "
+        f"{title}: goes on with other sizes ({'; '.join(changed)}): log-probabilities "
         "may differ in their last digits"
     )
     return sizes
@@ -156,15 +156,15 @@ def _sizes_of_the_first_start(
 
 def _draw(context: Context, generator: _Generator, drawn: _Drawn) -> None:
     """Draws what is missing of one split's samples."""
-    table, what, seed = drawn.table, context.what(drawn.split), context.config.seed
+    table, title, seed = drawn.table, context.title(drawn.split), context.config.seed
     table.begin()
     present, steps_of, prompts = table.present(), table.notes, drawn.prompts
     if not present <= steps_of.keys() or hosts.count() > 1:
         prompts = [prompt for prompt in prompts if prompt.problem_id not in present]
     if len(present) < len(drawn.prompts):
-        log.say(f"{what}: {drawn.sizes}")
+        log.say(f"{title}: {drawn.sizes}")
         done, total = len(present) * drawn.samples, len(drawn.prompts) * drawn.samples
-        progress = log.Progress(total, "solution", what, done=done)
+        progress = log.Progress(total, "solution", title, done=done)
         engine = Engine(*generator.loaded[:2], drawn.config, seed, generator.mesh)
         with progress, stopping.saving():
             completions = engine.run(
@@ -192,7 +192,7 @@ class _Generator:
 
     def __init__(self, context: Context, mesh: Mesh | None) -> None:
         self._folder, self.mesh = context.source("generator"), mesh
-        self._made_by = context.part("generator").stage.name
+        self._made_by = context.input("generator").stage.name
         self._dtype = context.config.model.dtype
         self.id = context.id_of("generator")
 

@@ -44,30 +44,30 @@ def stage(verifier: Stage, samples: Stage, problems: Stage, place: str = "") -> 
 
 def score(context: Context) -> None:
     """Scores the samples of every split that the stage makes scores of."""
-    manifest, part = context.manifest("verifier"), context.part("verifier")
+    manifest, part = context.manifest("verifier"), context.input("verifier")
     mesh = sharding.own_mesh(context.config.mesh)
     squash = model_folder.gives_logits(manifest)
     verifier: model_folder.Saved | None = None  # not read where all tables are done
     for split in context.stage.splits:
         trained_on = provenance.trained_on(manifest)
         drawn_by = stored_samples.drawn_by(context, "samples", trained_on, split)
-        own, what = context.settings(split), context.what(split)
-        if context.is_done(own, split):
+        settings, title = context.settings(split), context.title(split)
+        if context.is_done(settings, split):
             continue
-        table = table_writing.writer(context.folder(split), "scores", own)
+        table = table_writing.writer(context.folder(split), "scores", settings)
         verifier = verifier or model_folder.load(
             part.folder(context.root), part.stage.name, context.config.model.dtype, mesh
         )
         table.begin()
         reads_text = bool(manifest.get("reads_text")) or drawn_by != manifest["generator"]
         asked = _solutions(context, split, verifier.tokenizer, reads_text)
-        asked, too_long = _readable(asked, verifier.model.backbone.arch.context, what)
+        asked, too_long = _readable(asked, verifier.model.backbone.arch.context, title)
         own_share = hosts.share([sum(map(len, each.tokens)) for each in asked])
         asked = [asked[index] for index in own_share]
         present = table.present()
         done = sum(len(each.tokens) for each in asked if each.problem_id in present)
         total = sum(len(each.tokens) for each in asked)
-        progress = log.Progress(total, "solution", what, done=done)
+        progress = log.Progress(total, "solution", title, done=done)
         with progress, stopping.saving():
             config = context.config.score
             scored = score_samples(
@@ -78,7 +78,7 @@ def score(context: Context) -> None:
 
 
 def _readable(
-    problems: Sequence[Solutions], context: int, what: str
+    problems: Sequence[Solutions], context: int, title: str
 ) -> tuple[list[Solutions], int]:
     """What a verifier can read: no limit of sampling keeps solutions within the context of one that
     started from weights of its own.
@@ -106,14 +106,14 @@ def _readable(
     too_long = drawn - sum(len(each.tokens) for each in kept)
     if drawn and not kept:
         raise UserError(
-            f"{what}: none of the {drawn:,} solutions fits the verifier's context of "
+            f"{title}: none of the {drawn:,} solutions fits the verifier's context of "
             f"{context:,} tokens with its prompt; train one with a longer context "
             "(verify.weights, model.context), or sample shorter solutions "
             "(sample.max_new_tokens)"
         )
     if too_long:
         log.say(
-            f"{what}: {too_long:,} of {drawn:,} solutions get no score: with their "
+            f"{title}: {too_long:,} of {drawn:,} solutions get no score: with their "
             f"prompts they have more than the {context:,} tokens of the verifier's context; "
             "the report leaves them out of all figures and says so"
         )

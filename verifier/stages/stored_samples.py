@@ -35,7 +35,7 @@ def drawn_by(context: Context, role: str, generator: str | None, split: Split | 
     drawn: str = context.manifest(role, split)["settings"]["generator"]
     if drawn != generator and not context.config.verify.other_generator:
         raise WorkdirError(
-            f"the samples of {context.part(role, split).split} were drawn by generator {drawn}, "
+            f"the samples of {context.input(role, split).split} were drawn by generator {drawn}, "
             f"but the verifier is of {generator}: remove {context.source(role, split)} and sample "
             "anew, or set verify.other_generator=true"
         )
@@ -73,7 +73,7 @@ def read(
             f"and {named} in its manifest, so that nobody knows whose tokens they are; "
             "remove it and sample anew"
         )
-    _refuse_unknown_tokens(rows, reader.vocab_size, context.part(role, split).split)
+    _refuse_unknown_tokens(rows, reader.vocab_size, context.input(role, split).split)
     return rows.drop_columns(["generator"])
 
 

@@ -33,7 +33,7 @@ from verifier.text.tokenizer import Tokenizer
 from verifier.train.losses import value
 from verifier.train.losses.contract import Loss
 
-TRAIN, HELDOUT = "", "heldout_"  # prefixes of the roles that are read to train, and to watch
+TRAINED_ON, WATCHED = "", "heldout_"  # prefixes of the roles that are read
 
 
 def stage(
@@ -86,30 +86,30 @@ def verify(context: Context) -> None:
     config, folder, (job,) = context.config, context.folder(), context.stage.jobs
     mesh = sharding.make_mesh(config.mesh)
     generator = model_folder.outline(
-        context.source("generator"), context.part("generator").stage.name, config.model.dtype
+        context.source("generator"), context.input("generator").stage.name, config.model.dtype
     )
-    own = context.settings()
-    if context.is_done(own):
+    settings = context.settings()
+    if context.is_done(settings):
         return
     begun = time.monotonic()
     drawn_by = {
         prefix: stored_samples.drawn_by(context, f"{prefix}samples", generator.id)
-        for prefix in (TRAIN, HELDOUT)
+        for prefix in (TRAINED_ON, WATCHED)
     }
     backbone, tokenizer, weights = _base(context, generator, mesh)
     reads_text = _reads_text(tokenizer, generator, drawn_by)
     train, heldout = (
-        _examples(context, prefix, tokenizer, reads_text) for prefix in (TRAIN, HELDOUT)
+        _examples(context, prefix, tokenizer, reads_text) for prefix in (TRAINED_ON, WATCHED)
     )
     if config.verify.lm_weight:
         train, heldout = _beside_ground_truth(context, train, heldout, tokenizer)
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
     nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
     sums = inputs.sums(config, context.stage.files)
-    examples, identity = Examples(train, heldout), inputs.identity(own, sums)
+    examples, identity = Examples(train, heldout), inputs.identity(settings, sums)
     fitted = fitting.fit(context, job, model, examples, tokenizer.vocab_size, identity)
-    facts: dict[str, Any] = {"settings": own, "weights": weights, "inputs": sums}
-    facts |= {job.name: fitted, "generator": generator.id, "trained_on": drawn_by[TRAIN]}
+    facts: dict[str, Any] = {"settings": settings, "weights": weights, "inputs": sums}
+    facts |= {job.name: fitted, "generator": generator.id, "trained_on": drawn_by[TRAINED_ON]}
     facts |= {
         "reads_text": reads_text,
         "template": dataclasses.asdict(context.template()),
@@ -117,7 +117,7 @@ def verify(context: Context) -> None:
     }
     name = model_folder.save(folder, model, tokenizer, facts)
     fitting.remove_checkpoints(context)
-    log.say(f"{context.what()}: verifier {name} saved in {folder}")
+    log.say(f"{context.title()}: verifier {name} saved in {folder}")
 
 
 def joint(config: config_lib.Config, vocab_size: int) -> Loss:
@@ -135,7 +135,7 @@ def _base(
         UserError: the generator's base model, from which the verifier is to start too, has changed
             since.
     """
-    config, part = context.config, context.part("generator")
+    config, part = context.config, context.input("generator")
     if config.verify.init == "generator":
         folder = part.folder(context.root)
         loaded = model_folder.load(folder, part.stage.name, config.model.dtype, mesh)
@@ -151,11 +151,11 @@ def _base(
         jobs = [*part.stage.jobs, *context.stage.jobs]
         model = base_model.base_model(config, generator.tokenizer, mesh, jobs)
         return model, generator.tokenizer, {}
-    own = dataclasses.replace(config.model, weights=config.verify.weights)
-    other = dataclasses.replace(config, model=own, tokenizer=config_lib.TokenizerConfig())
+    weighted = dataclasses.replace(config.model, weights=config.verify.weights)
+    other = dataclasses.replace(config, model=weighted, tokenizer=config_lib.TokenizerConfig())
     tokenizer = base_model.tokenizer_of(other, [])
-    model = base_model.base_model(other, tokenizer, mesh, context.stage.jobs)
-    return model, tokenizer, base_model.weight_sums(config.verify.weights)
+    backbone = base_model.base_model(other, tokenizer, mesh, context.stage.jobs)
+    return backbone, tokenizer, base_model.weight_sums(config.verify.weights)
 
 
 def _reads_text(
@@ -204,7 +204,7 @@ def _beside_ground_truth(
     config = context.config.verify
     truth, watched = (
         fitting.ground_truth(context, context.problems(f"{prefix}problems"), tokenizer, config)
-        for prefix in (TRAIN, HELDOUT)
+        for prefix in (TRAINED_ON, WATCHED)
     )
     # Where few samples are read many times, all of the ground truth is to be read beside them.
     passes = -(-len(truth) // max(len(train), 1)) if config.steps else 1
@@ -217,7 +217,7 @@ def _examples(
     """Labelled samples of a split, by problem and sample: the order of the table's rows depends on
     where sampling was killed.
     """
-    config, labelled = context.config.verify, context.part(f"{prefix}labels").split
+    config, labelled = context.config.verify, context.input(f"{prefix}labels").split
     prompts = {
         each.problem_id: context.prompt_ids(each, tokenizer)
         for each in context.problems(f"{prefix}problems")

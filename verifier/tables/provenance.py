@@ -8,7 +8,16 @@ from typing import Any, Protocol
 
 from verifier.errors import TablesError
 from verifier.tables import store
-from verifier.tables.results import GENERATOR, LABELS, PROBLEMS, SAMPLES, SCORES, VERIFIER, Table
+from verifier.tables.results import (
+    GENERATOR,
+    LABELS,
+    PROBLEMS,
+    RESULTS,
+    SAMPLES,
+    SCORES,
+    VERIFIER,
+    Table,
+)
 from verifier.text.split import TRAIN, Split
 
 
@@ -69,7 +78,7 @@ def lineage(root: pathlib.Path, made: Mapping[str, Any]) -> list[dict[str, Any]]
         made: the result's manifest, whose settings note ids by role.
     """
     there: dict[str, dict[str, Any]] = {}
-    for result in (PROBLEMS, GENERATOR, SAMPLES, LABELS, VERIFIER):
+    for result in (PROBLEMS, *RESULTS):
         for split in result.splits(root) if isinstance(result, Table) else [None]:
             manifest = store.read_manifest(result.folder(root, split)) or {}
             there[manifest.get("id", "")] = manifest
@@ -102,21 +111,23 @@ def made_anew(root: pathlib.Path, metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def reads_stored_tokens(root: pathlib.Path) -> bool:
-    """Whether a workdir's samples are in its generator's tokens, and its scores values after those.
-
-    That is as far as its manifests tell.
+def reads_stored_tokens(root: pathlib.Path, generator: pathlib.Path | None = None) -> bool:
+    """Whether samples are in the generator's tokens, and scores values after those, by manifests.
 
     A verifier reads the text of solutions, in tokens of its own, where these are others, or where
     another generator drew the samples.
+
+    Args:
+        root: the workdir.
+        generator: the model that drew its samples; None: the one in it.
     """
     drawn, scored = (
         [store.read_manifest(table.folder(root, split)) or {} for split in table.splits(root)]
         for table in (SAMPLES, SCORES)
     )
     verifier = store.read_manifest(VERIFIER.folder(root)) or {}
-    generator = store.read_manifest(GENERATOR.folder(root)) or {}
-    own = generator.get("id", verifier.get("generator"))
+    drawn_by = store.read_manifest(generator or GENERATOR.folder(root)) or {}
+    own = drawn_by.get("id", verifier.get("generator"))
     others = {each.get("settings", {}).get("generator") for each in drawn} - {own, None}
     return not (own and others) and not any(each.get("reads_text") for each in (verifier, *scored))
 

@@ -84,3 +84,5 @@ LABELS = Table("labels", "label")
 VERIFIER = Model("verifier", "verify")
 SCORES = Table("scores", "score")
 REPORT = Page("report", "report")
+# In the order in which a run makes them; the problems take no time of their own.
+RESULTS: tuple[Model | Table, ...] = (GENERATOR, SAMPLES, LABELS, VERIFIER, SCORES)
