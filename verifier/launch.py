@@ -144,16 +144,14 @@ def _work(
     from verifier.run import hosts, stage, status
     from verifier.stages import runner, sweep
 
-    recipe = experiment.load_recipe(wanted) or token_verifier.stages
+    recipe = experiment.load_recipe(wanted, token_verifier.stages)
     stages = recipe(config)
     stage.chosen(stages, _STAGES.value)
     variants = sweep.check(config, recipe, themes, _seeds(config), workdir) if themes else []
     if _DRY_RUN.value:
-        runs = [each for of_seed in variants for each in of_seed] if themes else []
-        alone = [sweep.Variant("", config, workdir, stages)]
-        for each in runs or alone:
-            asked = stage.chosen(each.stages, _STAGES.value)
-            lines = status.lines(each.stages, asked, each.config, each.root)
+        runs = sweep.named(variants, chosen_themes)
+        for each in runs or [sweep.Variant("", config, workdir, stages)]:
+            lines = status.lines(each.stages, _STAGES.value, each.config, each.root)
             log.tell(f"{each.root}\n{status.table(lines)}")
         return
     job = hosts.find(

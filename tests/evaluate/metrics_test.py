@@ -337,5 +337,8 @@ def test_without_scores_all_else_works() -> None:
     known = {pair for pair, estimate in test["differences"].items() if estimate}
     assert test["majority"]["value"] > 0 and known == {"majority-mean_sample_accuracy"}
     assert set(test["oracle_gap_closed"].values()) == {None} and test["weighted_vote_at_k"] is None
+    both = {"heldout": test, "test": test}
+    first = results_table({"splits": both, "seconds": {}}).split()
+    assert first.index("test") < first.index("heldout")  # what is held out stands last
     table = results_table({"splits": {"test": test}, "seconds": {"sample": 1234.5, "score": 6.0}})
     assert "majority" in table and "seconds, of all starts together: sample 1,234, score 6" in table

@@ -109,8 +109,9 @@ def killed(
         # the first line of a stage: imports are over
         while not building and stage == "start" and (line := run.stderr.readline()):
             stage = line.removeprefix("== ").strip() if line.startswith("== ") else stage
-        # not before Python itself is there
-        time.sleep(chance.uniform(0.3, 2.0) if building else chance.uniform(0, longest))
+        while not listens(run.pid):  # before that Python itself would end by the signal
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 1.7) if building else chance.uniform(0, longest))
         run.send_signal(number)
         printed, said = run.communicate(timeout=60)
         # Python itself may end by the signal, when all is done
@@ -125,6 +126,20 @@ def killed(
         ] += 1
         print(f"stopped {stages.total()} of {len(signals)}: {dict(stages)}", flush=True)
     return stages
+
+
+def listens(pid: int) -> bool:
+    """Whether a process has handlers for both signals, or has ended."""
+    try:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    caught = int(
+        next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16
+    )
+    return "State:\tZ" in status or all(
+        caught >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGINT)
+    )
 
 
 def launch_status(number: signal.Signals) -> int:

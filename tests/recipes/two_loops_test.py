@@ -11,11 +11,14 @@ from tests.recipes import two_loops
 from tests.shrunk import rows
 from verifier import config as config_lib
 from verifier import errors, export, rerank
-from verifier.run import experiment, stage, status
+from verifier.plan import answer, devices
+from verifier.recipes import token_verifier
+from verifier.run import experiment, status
 from verifier.stages import runner, sweep
 from verifier.tables import store
 
 FILE = str(pathlib.Path(two_loops.__file__))
+stages_of = experiment.load_recipe(FILE, token_verifier.stages)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +26,7 @@ def looped(tmp_path_factory):
     """A finished run. Nobody changes it."""
     root = tmp_path_factory.mktemp("looped")
     config = experiment.load(FILE)
-    runner.run(experiment.load_recipe(FILE)(config), config, root)
+    runner.run(stages_of(config), config, root)
     return root
 
 
@@ -33,8 +36,8 @@ def manifest(folder):
 
 def states(root, *assignments):
     config = config_lib.override(experiment.load(FILE), assignments)
-    stages = experiment.load_recipe(FILE)(config)
-    lines = status.lines(stages, stage.chosen(stages, None), config, root)
+    stages = stages_of(config)
+    lines = status.lines(stages, None, config, root)
     return {(line.stage, line.split): (line.state, line.why) for line in lines}, lines
 
 
@@ -70,7 +73,12 @@ def test_a_place_is_a_workdir_by_itself(looped, tmp_path):
 
 def test_it_is_finished_once_and_told_by_stage_and_place(looped, capsys):
     config = experiment.load(FILE)
-    runner.run(experiment.load_recipe(FILE)(config), config, looped, ["finetune", "sample"])
+    runner.run(
+        stages_of(config),
+        config,
+        looped,
+        ["finetune", "sample"],
+    )
     said = capsys.readouterr().err
     assert "== sample (loop=2)" in said and "sample train (loop=1): already done" in said
     found, lines = states(looped)
@@ -103,11 +111,26 @@ def test_a_result_that_was_made_from_others_is_refused(looped, tmp_path, monkeyp
     assert state == "refused" and "other generator" in why
     config = experiment.load(FILE)
     with pytest.raises(errors.WorkdirError, match="generator: .* there, 'other' now"):
-        runner.run(experiment.load_recipe(FILE)(config), config, looped, ["sample"])
+        runner.run(stages_of(config), config, looped, ["sample"])
+
+
+def test_a_manifest_that_cannot_be_read_is_refused_by_name_and_the_rest_is_told(tmp_path):
+    (tmp_path / "generator").mkdir()
+    (tmp_path / "generator" / "manifest.json").write_text("{")
+    found, _ = states(tmp_path)
+    state, why = found["finetune", ""]
+    assert state == "refused" and "generator/manifest.json" in why
+    assert found["sample (loop=1)", "test"][0] == "to do"
+
+
+def test_every_loop_has_a_column_of_its_own_in_a_plan():
+    config = experiment.load(FILE)
+    text = answer.answer(config, stages_of, devices.parse("1"), ["finetune"])
+    assert all(name in text for name in (" finetune ", "finetune (loop=1)", "finetune (loop=2)"))
 
 
 def test_a_sweep_shares_by_place(looped, tmp_path):
-    recipe = experiment.load_recipe(FILE)
+    recipe = stages_of
     themes = {"votes": {"fewer": ["report.resamples=20"], "hot": ["sample.temperature=0.9"]}}
     (tmp_path / "seed=0").mkdir()
     (tmp_path / "seed=0" / "base").symlink_to(looped)
@@ -126,4 +149,4 @@ def test_a_recipe_that_gives_no_stages_is_refused_with_its_file(tmp_path):
         "def get_stages(config):\n    return ['sample']\n"
     )
     with pytest.raises(errors.ConfigError, match=r"get_stages\(\) gave \['sample'\]; expected"):
-        experiment.load_recipe(str(path))(config_lib.Config())
+        experiment.load_recipe(str(path), token_verifier.stages)(config_lib.Config())

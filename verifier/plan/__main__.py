@@ -74,7 +74,10 @@ def run(argv: Sequence[str]) -> str:
 
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices.count)
-    return answer.answer(config, experiment.load_recipe(_EXP.value), devices, _STAGES.value)
+    from verifier.recipes import token_verifier
+
+    recipe = experiment.load_recipe(_EXP.value, token_verifier.stages)
+    return answer.answer(config, recipe, devices, _STAGES.value)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from verifier.run.experiment import Recipe
 
 def answer(
     config: config_lib.Config,
-    recipe: Recipe | None,
+    recipe: Recipe,
     devices: devices_lib.Devices,
     names: Sequence[str] | None,
 ) -> str:
@@ -25,7 +25,7 @@ def answer(
 
     Args:
         config: checked.
-        recipe: the stages whose jobs are planned; None: the paper's own.
+        recipe: the stages whose jobs are planned.
         devices: they run on.
         names: of jobs; None: of all that the settings have.
 
@@ -33,37 +33,38 @@ def answer(
         UserError: a name that is no job, or what cannot be planned.
     """
     from verifier.plan import advice, footprints, subject, table
-    from verifier.recipes import token_verifier
 
-    stages = (recipe or token_verifier.stages)(config)
-    jobs = {job.name: job for stage in stages for job in stage.jobs}
-    if strange := [name for name in names or () if name not in jobs]:
+    jobs = {
+        f"{job.name} ({stage.place})" if stage.place else job.name: job
+        for stage in recipe(config)
+        for job in stage.jobs
+    }
+    known = list(dict.fromkeys(job.name for job in jobs.values()))
+    if strange := [name for name in names or () if name not in known]:
         raise errors.ConfigError(
-            f"--stages: nothing is planned for {strange[0]!r}; expected some of {', '.join(jobs)}"
+            f"--stages: nothing is planned for {strange[0]!r}; expected some of {', '.join(known)}"
         )
-    asked = [
-        job
-        for name, job in jobs.items()
-        if (job.kind != "train" or job.section(config).has_work if names is None else name in names)
-    ]
     config = dataclasses.replace(config, mesh=footprints.closed(config.mesh, devices))
     planned_for = subject.read(config, list(jobs.values()))
     planned: list[footprints.Footprint | str] = []
     ways: dict[str, str] = {}
-    for job in asked:
+    for title, job in jobs.items():
+        idle = job.kind == "train" and not job.section(config).has_work
+        if idle if names is None else job.name not in names:
+            continue
         try:
-            stage = footprints.plan(planned_for, job, devices)
-            planned.append(stage)
-            fits = stage.total <= advice.limit(devices)
+            footprint = footprints.plan(planned_for, job, devices)._replace(name=title)
+            planned.append(footprint)
+            fits = footprint.total <= advice.limit(devices)
         except errors.ConfigError:
             raise
         except errors.UserError as error:  # sampling has sizes of its own to refuse
-            planned.append(job.name)
-            ways[job.name] = f"{error}\n  "
+            planned.append(title)
+            ways[title] = f"{error}\n  "
             fits = False
         if not fits:
             out = advice.ways_out(planned_for, job, devices)
-            ways[job.name] = ways.get(job.name, "") + out
+            ways[title] = ways.get(title, "") + out
     return table.render(planned_for, devices, planned, ways)
 
 

@@ -97,15 +97,16 @@ def load_themes(name: str) -> Themes:
     }
 
 
-def load_recipe(name: str) -> Recipe | None:
-    """The stages that an experiment file gives by `get_stages(config)`; None where it has none and
-    so is a run of the paper's own. Arguments and errors as `load`.
+def load_recipe(name: str, default: Recipe) -> Recipe:
+    """The recipe of an experiment file: its `get_stages`, or the default where it has none.
+
+    Errors as `load`, also of what the recipe itself gives.
     """
     flag, path = f"--exp={name}", _path(name, f"--exp={name}")
     with _running(flag, path):
         get_stages = getattr(_module(name), "get_stages", None)
     if get_stages is None:
-        return None
+        return default
 
     def recipe(config: config_lib.Config) -> list[Stage]:
         with _running(flag, path):

@@ -13,7 +13,7 @@ from verifier import config as config_lib
 from verifier.config import kinds
 from verifier.errors import UserError
 from verifier.run import workdir
-from verifier.run.stage import Input, Stage, implied_by
+from verifier.run.stage import Input, Stage, chosen, implied_by
 from verifier.tables import store
 from verifier.tables.results import Page
 from verifier.text.split import Split
@@ -43,16 +43,20 @@ class Line(NamedTuple):
 
 
 def lines(
-    stages: Sequence[Stage], wanted: Sequence[Stage], config: config_lib.Config, root: pathlib.Path
+    stages: Sequence[Stage],
+    names: Sequence[str] | None,
+    config: config_lib.Config,
+    root: pathlib.Path,
 ) -> list[Line]:
     """The results of a run's stages, in order.
 
     Args:
         stages: of the recipe.
-        wanted: those that would run.
+        names: of the stages that are asked for; None: all.
         config: of the run.
         root: the workdir; need not be there.
     """
+    wanted = chosen(stages, names)
     listed = {*wanted, *implied_by(wanted)}
     return [
         _line(stage, split, config, root)
@@ -78,14 +82,20 @@ def _name(part: Input) -> str:
 def _state(
     stage: Stage, split: Split | None, config: config_lib.Config, root: pathlib.Path
 ) -> tuple[str, str]:
-    """How a result stands, and why."""
-    if stage.check is not None:
-        try:
+    """How a result stands, and why; what cannot be read is refused with the reason."""
+    try:
+        if stage.check is not None:
             stage.check(config)
-        except UserError as error:
-            return REFUSED, str(error)
-    if isinstance(stage.makes, Page):
-        return TO_DO, "whenever it is asked for"
+        if isinstance(stage.makes, Page):
+            return TO_DO, "whenever it is asked for"
+        return _state_of_result(stage, split, config, root)
+    except UserError as error:
+        return REFUSED, str(error)
+
+
+def _state_of_result(
+    stage: Stage, split: Split | None, config: config_lib.Config, root: pathlib.Path
+) -> tuple[str, str]:
     folder = stage.results(root)[split]
     manifest = store.read_manifest(folder)
     if manifest is None:

@@ -24,6 +24,7 @@ from verifier.config import kinds
 from verifier.report import comparison_page, side_by_side
 from verifier.report import variants as variants_lib
 from verifier.run import hosts, workdir
+from verifier.run.experiment import Recipe
 from verifier.run.stage import Stage, chosen
 from verifier.system import atomic, log, paths
 from verifier.tables import store
@@ -32,7 +33,6 @@ from verifier.text.split import TEST, Split
 
 BASE = "base"  # the variant without assignments, which every theme is compared with
 Themes = Mapping[str, Mapping[str, Sequence[str]]]  # assignments by theme and variant
-Recipe = Callable[[config_lib.Config], Sequence[Stage]]
 # What a run does: `runner.run`.
 RunOne = Callable[[Sequence[Stage], config_lib.Config, pathlib.Path, Sequence[str] | None], None]
 # Of a theme or variant, which has a folder of that name.
@@ -126,10 +126,9 @@ def run(
         names: of stages; None: all.
         run_one: what a run does.
     """
-    wanted = {BASE, *(name for theme in themes.values() for name in theme)}
     with workdir.locked(root) if hosts.is_first() else contextlib.nullcontext():
         for of_seed in variants:
-            for variant in (each for each in of_seed if each.name in wanted):
+            for variant in named([of_seed], themes):
                 log.say(f"==== {variant.root}")
                 if hosts.is_first():
                     share(variant, of_seed)
@@ -142,6 +141,12 @@ def run(
             for theme in themes:
                 compare(theme, [BASE, *themes[theme]], variants, root / "compare" / theme)
         hosts.wait("compared")
+
+
+def named(variants: Sequence[Sequence[Variant]], themes: Themes) -> list[Variant]:
+    """The base and the variants of some themes, seed by seed."""
+    wanted = {BASE, *(name for theme in themes.values() for name in theme)}
+    return [each for of_seed in variants for each in of_seed if each.name in wanted]
 
 
 def compare(
