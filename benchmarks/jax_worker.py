@@ -19,7 +19,8 @@ from benchmarks import workload
 from benchmarks.worker import Drawing, Job, serve
 from verifier import config as config_lib
 from verifier.decode.engine import Engine, Prompt
-from verifier.decode.score import Solutions, score_samples
+from verifier.decode.score import score_samples
+from verifier.decode.score_rows import Solutions
 from verifier.decode.split_model import make_ready
 from verifier.hf.weights import load_weights
 from verifier.model.heads import LinearHead, Verifier

@@ -15,9 +15,10 @@ from flax import nnx
 from tests.hf.families import hidden
 from verifier import api, errors
 from verifier.config import ScoreConfig
-from verifier.decode import score
+from verifier.decode import score, score_rows
+from verifier.model.arch import Arch
 from verifier.model.heads import ReservedLogitHead, Verifier
-from verifier.model.transformer import Arch, Transformer
+from verifier.model.transformer import Transformer
 from verifier.run import model_folder
 from verifier.text.problem import Template
 from verifier.text.tokenizer import ByteTokenizer
@@ -94,7 +95,7 @@ def test_many_problems_are_the_numbers_of_score_samples_in_the_order_asked(loade
     scored = loaded.score_many(ASKED)
     assert [len(each) for each in scored] == [3, 1, 2]
     problems = [
-        score.Solutions(
+        score_rows.Solutions(
             question,
             TOKENIZER.encode(f"Q: {question}\nA: "),
             range(len(given)),

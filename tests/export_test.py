@@ -23,8 +23,9 @@ from verifier.errors import UserError
 from verifier.hf import files as hf_files
 from verifier.hf import verifier as hf_verifier
 from verifier.hf.weights import load_weights
+from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
-from verifier.model.transformer import Arch, Transformer
+from verifier.model.transformer import Transformer
 from verifier.report import card
 from verifier.run import model_folder
 from verifier.system import atomic, checksums

@@ -22,7 +22,8 @@ from typing import NamedTuple, TypeVar
 
 from verifier.config import ScoreConfig
 from verifier.data import examples
-from verifier.decode.score import Solutions, score_samples
+from verifier.decode.score import score_samples
+from verifier.decode.score_rows import Solutions
 from verifier.errors import UserError
 from verifier.run import model_folder, workdir
 from verifier.system import paths

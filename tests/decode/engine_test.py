@@ -23,7 +23,8 @@ from verifier.decode import memory, prompt_blocks, queue, running, steps
 from verifier.decode import state as state_lib
 from verifier.errors import UserError
 from verifier.model import cache, sampling
-from verifier.model.transformer import Arch, Transformer
+from verifier.model.arch import Arch
+from verifier.model.transformer import Transformer
 from verifier.text import calculator
 
 CONTEXT = 96

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from verifier.model.arch import Arch
 from verifier.model.cache import Cache, CacheIndices, Prefix
-from verifier.model.transformer import Arch, Transformer
+from verifier.model.transformer import Transformer
 
 MISS = -4.0  # logit of all tokens but the wanted one
 

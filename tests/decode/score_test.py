@@ -15,8 +15,9 @@ from flax import nnx
 
 from verifier.config import ScoreConfig
 from verifier.decode import score, score_rows
+from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
-from verifier.model.transformer import Arch, Transformer
+from verifier.model.transformer import Transformer
 
 VOCAB = 40
 
@@ -44,7 +45,7 @@ def verifier(head: str = "reserved_logit", positions: str = "rotary") -> Verifie
     return nnx.merge(graph, state)
 
 
-def problems() -> list[score.Solutions]:
+def problems() -> list[score_rows.Solutions]:
     rng = np.random.default_rng(0)
     sizes = {
         "a": (5, [3, 40, 1, 33, 12]),
@@ -54,7 +55,7 @@ def problems() -> list[score.Solutions]:
         "none": (4, []),
     }
     return [
-        score.Solutions(
+        score_rows.Solutions(
             name,
             rng.integers(0, VOCAB, prompt).tolist(),
             [10 * j for j in range(len(lengths))][::-1],
@@ -65,7 +66,7 @@ def problems() -> list[score.Solutions]:
 
 
 def scored(
-    rows: int = 8, given: list[score.Solutions] | None = None, squash: bool = False, **made
+    rows: int = 8, given: list[score_rows.Solutions] | None = None, squash: bool = False, **made
 ) -> dict:
     config = ScoreConfig(rows=rows)
     lists = list(
@@ -142,7 +143,9 @@ def test_a_group_compiles_once_however_many_its_calls() -> None:
         return rng.integers(0, VOCAB, length).tolist()
 
     many = [
-        score.Solutions(f"p{n}", letters(2 + n), range(7), [letters(3 + 2 * j) for j in range(7)])
+        score_rows.Solutions(
+            f"p{n}", letters(2 + n), range(7), [letters(3 + 2 * j) for j in range(7)]
+        )
         for n in range(9)
     ]
     before = compiled()
@@ -161,7 +164,9 @@ def test_long_prompts_do_not_pad_a_whole_room_of_short_ones() -> None:
     own room.
     """
     lengths = [500] * 3 + [250] * 40
-    given = [score.Solutions(f"p{n}", [1] * length, [0], [[1]]) for n, length in enumerate(lengths)]
+    given = [
+        score_rows.Solutions(f"p{n}", [1] * length, [0], [[1]]) for n, length in enumerate(lengths)
+    ]
     groups = list(score_rows.groups(given, 16))
     assert [len(group) for group in groups] == [16, 27] and {len(p.prompt) for p in groups[1]} == {
         250
@@ -173,7 +178,7 @@ def test_nearly_all_that_is_read_is_real() -> None:
     rng = np.random.default_rng(0)
     lengths_PJ = np.clip(rng.lognormal(4.8, 0.45, (8, 100)), 20, 400).astype(int)
     group = [
-        score.Solutions(f"p{n}", [1] * 80, range(100), [[1] * each for each in row])
+        score_rows.Solutions(f"p{n}", [1] * 80, range(100), [[1] * each for each in row])
         for n, row in enumerate(lengths_PJ)
     ]
     sizes = dict(heads=9, kv_heads=3, head_width=64, mlp_width=1536, context=2048)
@@ -248,6 +253,6 @@ def test_what_cannot_be_read_is_refused_by_name() -> None:
     scored(
         given=[
             dataclasses.replace(first, tokens=[[1] * 123] * 5),
-            score.Solutions("nothing to read", [1] * 200, [], []),
+            score_rows.Solutions("nothing to read", [1] * 200, [], []),
         ]
     )

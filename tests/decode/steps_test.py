@@ -9,8 +9,9 @@ from flax import nnx
 from tests.decode import fakes
 from verifier.decode import split_model, steps
 from verifier.decode import state as state_lib
+from verifier.model.arch import Arch
 from verifier.model.cache import CacheIndices
-from verifier.model.transformer import Arch, Transformer
+from verifier.model.transformer import Transformer
 
 VOCAB, END, ROWS = 11, 10, 3
 SCRIPTS = [[4, 5, 6, 4, END], [7, 8, 9, 7, 8]]

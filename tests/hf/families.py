@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from verifier.model.arch import Arch
 from verifier.model.rotary import RopeScaling
-from verifier.model.transformer import Arch, Transformer
+from verifier.model.transformer import Transformer
 
 _SIZES = dict(
     vocab_size=29, layers=2, width=16, heads=4, kv_heads=2, head_width=4, mlp_width=20, context=32

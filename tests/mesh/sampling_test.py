@@ -13,7 +13,8 @@ from verifier.config import MeshConfig, SampleConfig
 from verifier.decode import memory
 from verifier.decode.engine import Engine, Prompt
 from verifier.model import cache, sharding
-from verifier.model.transformer import Arch, Transformer
+from verifier.model.arch import Arch
+from verifier.model.transformer import Transformer
 
 CONFIG = SampleConfig(max_new_tokens=24, rows=32, calculator=False)
 # Of 20 samples prompts are chosen by blocks of rows; of 5, a block of its own for every prompt,

@@ -6,10 +6,11 @@ from flax import nnx
 
 from tests.mesh.training_test import MESHES, shown
 from verifier.config import ScoreConfig
-from verifier.decode import score
+from verifier.decode import score, score_rows
 from verifier.model import sharding
+from verifier.model.arch import Arch
 from verifier.model.heads import ReservedLogitHead, Verifier
-from verifier.model.transformer import Arch, Transformer
+from verifier.model.transformer import Transformer
 
 ARCH = Arch(64, layers=2, width=32, heads=8, kv_heads=8, head_width=4, mlp_width=64, context=128)
 
@@ -17,7 +18,7 @@ ARCH = Arch(64, layers=2, width=32, heads=8, kv_heads=8, head_width=4, mlp_width
 def problems():
     rng = np.random.default_rng(0)
     return [
-        score.Solutions(
+        score_rows.Solutions(
             f"p{n}",
             rng.integers(0, 60, 5 + 9 * n).tolist(),
             range(12),

@@ -15,7 +15,8 @@ from verifier import api, errors, export, rerank
 from verifier import config as config_lib
 from verifier.grading import corrections
 from verifier.hf import weights as hf_weights
-from verifier.model.transformer import Arch, Transformer
+from verifier.model.arch import Arch
+from verifier.model.transformer import Transformer
 from verifier.run import model_folder
 from verifier.stages import sample as sampling
 from verifier.stages import stored_samples, table_writing

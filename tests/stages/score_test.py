@@ -16,8 +16,9 @@ from flax import nnx
 from tests.shrunk import context
 from verifier import config as config_lib
 from verifier import errors, rerank
+from verifier.model.arch import Arch
 from verifier.model.heads import ReservedLogitHead, Verifier
-from verifier.model.transformer import Arch, Transformer
+from verifier.model.transformer import Transformer
 from verifier.run import model_folder
 from verifier.run.context import Context
 from verifier.tables import store

@@ -13,7 +13,8 @@ from flax import nnx
 from tests.train import fakes
 from verifier import config as config_lib
 from verifier.model import keys
-from verifier.model.transformer import Arch, Transformer
+from verifier.model.arch import Arch
+from verifier.model.transformer import Transformer
 from verifier.train import step
 from verifier.train.losses import lm, value
 from verifier.train.losses.contract import Term

@@ -24,9 +24,7 @@ from jax.sharding import Mesh
 
 from verifier.config import ScoreConfig
 from verifier.decode import score_rows
-
-# at home beside the rows that they lie in; the door to scoring is here
-from verifier.decode.score_rows import Solutions as Solutions
+from verifier.decode.score_rows import Solutions
 from verifier.errors import UserError
 from verifier.model import sharding
 from verifier.model.arch import Arch

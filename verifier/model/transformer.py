@@ -11,10 +11,7 @@ from flax import nnx
 
 from verifier.model import attention, cached_attention, rotary
 from verifier.model import remat as remat_lib
-
-# at home beside the layers that need it; the room's door is here
-from verifier.model.arch import Arch as Arch
-from verifier.model.arch import scratch_arch as scratch_arch
+from verifier.model.arch import Arch
 from verifier.model.cache import Cache, CacheIndices, Prefix, append
 from verifier.model.layers import NORMS, Block
 from verifier.model.sharding import constrained, first_row, gathered, summed

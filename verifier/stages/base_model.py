@@ -15,8 +15,8 @@ from verifier.errors import ConfigError
 from verifier.hf import files as hf_files
 from verifier.hf import weights as hf_weights
 from verifier.model import keys, sharding
-from verifier.model.arch import Arch
-from verifier.model.transformer import Transformer, scratch_arch
+from verifier.model.arch import Arch, scratch_arch
+from verifier.model.transformer import Transformer
 from verifier.run.stage import Job
 from verifier.text import tokenizer as tokenizer_lib
 from verifier.text.problem import Problem

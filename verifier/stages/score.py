@@ -9,7 +9,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from verifier.decode.score import Solutions, score_samples
+from verifier.decode.score import score_samples
+from verifier.decode.score_rows import Solutions
 from verifier.errors import UserError
 from verifier.model import sharding
 from verifier.run import hosts, model_folder
