@@ -139,7 +139,7 @@ class Contender:
         begun = time.monotonic()
         found = {
             rows[0]["problem_id"]: rows
-            for rows in score_samples(verifier, asked, config, "benchmark", False)
+            for rows in score_samples(verifier, asked, config, "benchmark", "mse")
         }
         seconds = time.monotonic() - begun
         return {

@@ -103,7 +103,7 @@ def test_many_problems_are_the_numbers_of_score_samples_in_the_order_asked(loade
         )
         for question, given in ASKED
     ]
-    for rows in score.score_samples(model(), problems, ScoreConfig(rows=3), "", False):
+    for rows in score.score_samples(model(), problems, ScoreConfig(rows=3), "", "mse"):
         question = rows[0]["problem_id"]
         mine = scored[[question for question, _ in ASKED].index(question)]
         for row, each in zip(rows, mine, strict=True):

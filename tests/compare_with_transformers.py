@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from verifier import api, export
+from verifier.config import gives_logits
 from verifier.hf.weights import load_weights
 from verifier.model.transformer import Transformer
 from verifier.run import model_folder
@@ -133,7 +134,7 @@ def _exported(
                 row["question"], [template.render_target(row["answer"])]
             )[0]
             ids, expected = [*prompt, *scored.tokens], reference[f"numbers{i}"][len(prompt) :]
-            if model_folder.gives_logits(found.manifest):
+            if gives_logits(found.manifest["settings"]):
                 expected = 1 / (1 + np.exp(-expected))
             difference = float(np.abs(np.array(scored.token_values) - expected).max())
             print(

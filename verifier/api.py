@@ -68,7 +68,7 @@ class LoadedVerifier:
         self.id, self.tokenizer, self.template = saved.id, saved.tokenizer, template
         self._model = saved.model
         self._rows = rows
-        self._squash = model_folder.gives_logits(saved.manifest)
+        self._value_loss = saved.manifest["settings"]["verify.value_loss"]
 
     def score(
         self,
@@ -134,7 +134,7 @@ class LoadedVerifier:
         ]
         scored: list[list[Scored]] = [[] for _ in asked]
         for rows in score_samples(
-            self._model, problems, ScoreConfig(rows=self._rows), self.id, self._squash
+            self._model, problems, ScoreConfig(rows=self._rows), self.id, self._value_loss
         ):
             index = int(rows[0]["problem_id"])
             tokens = problems[index].tokens

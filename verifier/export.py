@@ -25,6 +25,7 @@ if __name__ == "__main__":
 
 from absl import app, flags
 
+from verifier.config import gives_logits
 from verifier.errors import UserError
 from verifier.system import atomic, log, paths
 from verifier.tables import store
@@ -86,7 +87,7 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
     size, end_id = saved.tokenizer.vocab_size, saved.tokenizer.end_id
     with _whole_folder(folder) as out:
         if isinstance(saved.model, Verifier):
-            logits = model_folder.gives_logits(saved.manifest)
+            logits = gives_logits(saved.manifest["settings"])
             about = model_folder.about_export(saved.manifest)
             hf_verifier.save_verifier(
                 saved.model, out, tokenizer_size=size, end_id=end_id, logits=logits, about=about

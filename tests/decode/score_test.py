@@ -66,12 +66,12 @@ def problems() -> list[score_rows.Solutions]:
 
 
 def scored(
-    rows: int = 8, given: list[score_rows.Solutions] | None = None, squash: bool = False, **made
+    rows: int = 8, given: list[score_rows.Solutions] | None = None, value_loss: str = "mse", **made
 ) -> dict:
     config = ScoreConfig(rows=rows)
     lists = list(
         score.score_samples(
-            verifier(**made), problems() if given is None else given, config, "mine", squash
+            verifier(**made), problems() if given is None else given, config, "mine", value_loss
         )
     )
     assert all(len({row["problem_id"] for row in rows}) == 1 for rows in lists)
@@ -122,7 +122,7 @@ def test_scores_depend_on_no_batch_order_or_company(rows: int) -> None:
 
 
 def test_values_of_cross_entropy_heads_come_as_probabilities() -> None:
-    logits, shares = scored(), scored(squash=True)
+    logits, shares = scored(), scored(value_loss="bce")
     for key, row in shares.items():
         np.testing.assert_allclose(
             row["token_scores"], 1 / (1 + np.exp(-np.array(logits[key]["token_scores"]))), atol=1e-5
@@ -214,7 +214,7 @@ def test_bfloat16_matrices_are_cast_once_and_say_the_same() -> None:
     model = Verifier(
         Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.bfloat16), ReservedLogitHead(VOCAB)
     )
-    on_device = score._on_device(model, False, None)
+    on_device = score._on_device(model, "mse", None)
     leaves = jax.tree.leaves(on_device.weights)
     assert {leaf.dtype for leaf in leaves if leaf.ndim >= 2} == {jnp.dtype(jnp.bfloat16)}
     # of norms and the head, used in float32
@@ -230,11 +230,11 @@ def test_bfloat16_matrices_are_cast_once_and_say_the_same() -> None:
 
 def test_a_restart_gives_the_scores_that_were_left_bit_for_bit() -> None:
     given = problems()
-    whole = list(score.score_samples(verifier(), given, ScoreConfig(rows=3), "mine", False))
+    whole = list(score.score_samples(verifier(), given, ScoreConfig(rows=3), "mine", "mse"))
     for done in (whole[:1], whole[1:3], whole[:-1]):
         stored = {rows[0]["problem_id"] for rows in done}
         again = list(
-            score.score_samples(verifier(), given, ScoreConfig(rows=3), "mine", False, None, stored)
+            score.score_samples(verifier(), given, ScoreConfig(rows=3), "mine", "mse", None, stored)
         )
         assert again == [rows for rows in whole if rows not in done]
 
@@ -249,7 +249,7 @@ def test_what_cannot_be_read_is_refused_by_name() -> None:
     }
     for message, problem in bad.items():
         with pytest.raises(ValueError, match=message):
-            score.score_samples(verifier(), [problem], ScoreConfig(), "mine", False)
+            score.score_samples(verifier(), [problem], ScoreConfig(), "mine", "mse")
     scored(
         given=[
             dataclasses.replace(first, tokens=[[1] * 123] * 5),

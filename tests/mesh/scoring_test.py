@@ -32,7 +32,7 @@ def values(mesh):
     verifier = Verifier(Transformer(ARCH, rngs=nnx.Rngs(0)), ReservedLogitHead(60))
     if mesh is not None:
         nnx.update(verifier, sharding.place_parameters(nnx.state(verifier, nnx.Param), mesh))
-    rows = score.score_samples(verifier, problems(), ScoreConfig(rows=4), "mine", False, mesh)
+    rows = score.score_samples(verifier, problems(), ScoreConfig(rows=4), "mine", "mse", mesh)
     return {
         (row["problem_id"], row["sample_id"]): row["token_scores"] for each in rows for row in each
     }

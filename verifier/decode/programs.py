@@ -140,5 +140,5 @@ def scoring(
             for _ in range(3)
         )
         prompt_B = jax.ShapeDtypeStruct((layout.at_once,), jnp.int32, sharding=spread)
-        second = compiled(read_rows.lower(graph, weights, prompts, packed, prompt_B, False))
+        second = compiled(read_rows.lower(graph, weights, prompts, packed, prompt_B, "mse"))
     return (layout.at_once, layout.row_tokens), prompts, {"prompts": first, "rows": second}

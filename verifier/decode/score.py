@@ -38,7 +38,7 @@ def score_samples(
     problems: Sequence[Solutions],
     config: ScoreConfig,
     name: str,
-    squash: bool,
+    value_loss: str,
     mesh: Mesh | None = None,
     stored: Collection[str] = (),
 ) -> Iterator[list[dict[str, Any]]]:
@@ -52,7 +52,8 @@ def score_samples(
             1e-6 in float32, up to .004 in bfloat16.
         config: rows, the most packed rows read at once.
         name: goes into the column `verifier`.
-        squash: the values are logits (verify.value_loss=bce) and are turned into probabilities.
+        value_loss: what the verifier was trained with: values of "bce" are logits, and are turned
+            into probabilities; those of "mse" are scores as they are.
         mesh: what the verifier's parameters lie on; its groups of devices share the rows.
         stored: ids of those of `problems` that an earlier start has scored: they are left out, but
             decide with the others how large the calls are, so that a job that goes on gives the
@@ -87,7 +88,7 @@ def score_samples(
                 f"context is {context}. Leave it out."
             )
     return _score(
-        _on_device(verifier, squash, mesh),
+        _on_device(verifier, value_loss, mesh),
         [p for p in problems if len(p.sample_ids)],
         config.rows,
         name,
@@ -100,16 +101,16 @@ class _Model(NamedTuple):
 
     graph: nnx.GraphDef
     weights: nnx.State
-    squash: bool
+    value_loss: str
     arch: Arch
     mesh: Mesh | None
 
 
-def _on_device(verifier: Verifier, squash: bool, mesh: Mesh | None) -> _Model:
+def _on_device(verifier: Verifier, value_loss: str, mesh: Mesh | None) -> _Model:
     """Matrices are cast to the type they are multiplied in once, not at every call."""
     graph, weights = nnx.split(verifier)
     dtype, arch = verifier.backbone.dtype, verifier.backbone.arch
-    return _Model(graph, narrow(weights, dtype), squash, arch, mesh)
+    return _Model(graph, narrow(weights, dtype), value_loss, arch, mesh)
 
 
 def _score(
@@ -189,7 +190,9 @@ def _send(
             start = here.stop
     packed = sharding.place_rows((tokens_BT, positions_BT, segment_ids_BT, prompt_B), model.mesh)
     with sharding.using(model.mesh):
-        return read_rows(model.graph, model.weights, prompts, packed[:3], packed[3], model.squash)
+        return read_rows(
+            model.graph, model.weights, prompts, packed[:3], packed[3], model.value_loss
+        )
 
 
 def _one_behind(
@@ -247,18 +250,18 @@ def _replaced(prompts: Prefix, new: Prefix, first: jax.Array | int) -> Prefix:
     )
 
 
-@functools.partial(jax.jit, static_argnames=("graph", "squash"))
+@functools.partial(jax.jit, static_argnames=("graph", "value_loss"))
 def read_rows(
     graph: nnx.GraphDef,
     weights: nnx.State,
     prompts: Prefix,
     packed: tuple[jax.Array, ...],
     prompt_B: jax.Array,
-    squash: bool,
+    value_loss: str,
 ) -> jax.Array:
     """Float32 [B, T]: the value after every token of rows (tokens, positions, segment ids)."""
     verifier = nnx.merge(graph, weights)
     values_BT = verifier.values(verifier.backbone.after(*packed, prompts, prompt_B)).astype(
         jnp.float32
     )
-    return jax.nn.sigmoid(values_BT) if squash else values_BT
+    return jax.nn.sigmoid(values_BT) if value_loss == "bce" else values_BT

@@ -58,13 +58,6 @@ class Saved(NamedTuple):
         return Template(**self.manifest["template"]) if "template" in self.manifest else None
 
 
-def gives_logits(manifest: Mapping[str, Any]) -> bool:
-    """Whether a verifier's values are logits of a solution being right, not estimates of its label
-    (verify.value_loss=bce).
-    """
-    return config_lib.gives_logits(manifest["settings"])
-
-
 def save(
     folder: pathlib.Path,
     model: Transformer | Verifier,

@@ -47,7 +47,7 @@ def score(context: Context) -> None:
     """Scores the samples of every split that the stage makes scores of."""
     manifest, part = context.manifest("verifier"), context.input("verifier")
     mesh = sharding.own_mesh(context.config.mesh)
-    squash = model_folder.gives_logits(manifest)
+    value_loss = manifest["settings"]["verify.value_loss"]
     verifier: model_folder.Saved | None = None  # not read where all tables are done
     for split in context.stage.splits:
         trained_on = provenance.trained_on(manifest)
@@ -72,7 +72,7 @@ def score(context: Context) -> None:
         with progress, stopping.saving():
             config = context.config.score
             scored = score_samples(
-                verifier.model, asked, config, verifier.id, squash, mesh, present
+                verifier.model, asked, config, verifier.id, value_loss, mesh, present
             )
             table_writing.write(table, _counted(scored, progress))
         table_writing.finish(table, {"reads_text": reads_text, "too_long": too_long})
