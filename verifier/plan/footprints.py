@@ -20,11 +20,11 @@ from verifier.decode.prompt_blocks import BLOCK_ROWS
 from verifier.model import sharding
 from verifier.model.cache import WINDOW
 from verifier.plan import costs, programs
+from verifier.plan.abstract_model import abstract_model, device_bytes, itemsize, layer_devices
 from verifier.plan.costs import StepCost
 from verifier.plan.devices import Devices
 from verifier.plan.programs import Size
 from verifier.plan.published import Text
-from verifier.plan.shapes import device_bytes, itemsize, layer_devices, shaped_model
 from verifier.plan.subject import Subject
 from verifier.run import device_checks
 from verifier.run.stage import Job
@@ -96,7 +96,7 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Footprint:
     loss = job.loss(subject.config, subject.vocab_size)
 
     def made(layers: int) -> tuple[step.Programs, step.TrainState, Batch]:
-        graph, params, constants = step.split_model(shaped_model(subject, layers, job.value_head))
+        graph, params, constants = step.split_model(abstract_model(subject, layers, job.value_head))
         steps, optimizer = step.compile_steps(
             (graph, constants), loss, config, 1000, subject.config.seed, job.name
         )
@@ -166,7 +166,7 @@ def _trained_tokens(subject: Subject, job: Job) -> float:
 def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Footprint:
     """Sampling on one machine; the others do the same."""
     config, arch = subject.config.sample, subject.arch
-    model = shaped_model(subject, arch.layers, False)
+    model = abstract_model(subject, arch.layers, False)
     splits = _asked(subject)
     most = max(splits.values(), key=lambda each: each[0].problems * each[1])
     groups = sharding.groups(mesh)
@@ -188,7 +188,7 @@ def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
 
     def shapes(layers: int) -> decode_programs.SamplingShapes:
         return decode_programs.sampling_shapes(
-            shaped_model(subject, layers, False), subject.vocab_size, config, sizes, mesh
+            abstract_model(subject, layers, False), subject.vocab_size, config, sizes, mesh
         )
 
     def measure(layers: int) -> dict[str, Size]:
@@ -260,7 +260,7 @@ def _read(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
 
     def measure(layers: int) -> dict[str, Size]:
         nonlocal rows, row_tokens
-        verifier = shaped_model(subject, layers, True)
+        verifier = abstract_model(subject, layers, True)
         (rows, row_tokens), prompts, compiled = decode_programs.scoring(
             verifier, group, config.score, mesh, programs.compiled
         )
@@ -277,7 +277,7 @@ def _read(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
         return {"caches": caches} | sizes
 
     sizes = programs.at_depth(measure, arch)
-    stored = nnx.state(shaped_model(subject, arch.layers, True), nnx.Param)
+    stored = nnx.state(abstract_model(subject, arch.layers, True), nnx.Param)
     stored = stored if mesh is None else sharding.place_parameters(stored, mesh)
     narrow = itemsize(subject) / 4
     held = {

@@ -1,4 +1,4 @@
-"""Models of shapes, and what can be read off shapes: bytes of a device, how layers are shared."""
+"""Abstract models (shapes for arrays), and what can be read off them: bytes, sharing of layers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from verifier.model.transformer import Transformer
 from verifier.plan.subject import Subject
 
 
-def shaped_model(subject: Subject, layers: int, with_head: bool) -> Any:
-    """The generator or the verifier as a model of shapes, of so many layers."""
+def abstract_model(subject: Subject, layers: int, with_head: bool) -> Any:
+    """The generator or the verifier with shapes for arrays, of so many layers."""
     arch = dataclasses.replace(subject.arch, layers=layers)
     return nnx.eval_shape(
         functools.partial(_build, arch, subject.config.model.dtype, subject, with_head)
