@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from verifier.config import MeshConfig
+from verifier.config import MeshConfig, PretrainConfig, SampleConfig, VerifyConfig
 from verifier.data import batches
 from verifier.data.batches import Batch, BatchSpec
 from verifier.decode import memory, score_rows, split_model
@@ -141,26 +141,32 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Footprint:
 
 
 def _trained_tokens(subject: Subject, job: Job) -> float:
-    """Tokens of all examples of a job, solutions behind their prompts.
-
-    For the verifier: samples in equal mix with ground truth.
-    """
-    config, texts = subject.config, subject.texts
-    train = texts["corpus" if job.name == "pretrain" and "corpus" in texts else "train"]
-    tokens = train.problems * (train.prompt + train.solution)
-    section = job.section(config)
+    """Tokens of all examples of a job, solutions behind their prompts."""
+    section = job.section(subject.config)
     if section.steps:
         return float(section.steps * section.batch_rows * section.row_tokens * costs.PACKED)
-    if not job.value_head:
-        return float(section.epochs * tokens)
-    samples = min(
-        config.sample.train_samples,
-        config.verify.samples_per_problem or config.sample.train_samples,
-    )
-    share = min(config.sample.train_problems or train.problems, train.problems) / max(
-        train.problems, 1
-    )
-    return section.epochs * tokens * share * samples * (2 if config.verify.lm_weight else 1)
+    reads_corpus = isinstance(section, PretrainConfig) and "corpus" in subject.texts
+    text = subject.texts["corpus" if reads_corpus else "train"]
+    tokens = float(section.epochs * (text.problems * (text.prompt + text.solution)))
+    if isinstance(section, VerifyConfig):
+        return _labelled_tokens(tokens, text.problems, section, subject.config.sample)
+    return tokens
+
+
+def _labelled_tokens(
+    tokens: float, problems: int, verify: VerifyConfig, sample: SampleConfig
+) -> float:
+    """Tokens of samples, in equal mix with ground truth where its loss counts.
+
+    Args:
+        tokens: of one solution of every training problem, in all epochs.
+        problems: how many these are.
+        verify: how many samples of a problem are read.
+        sample: how many there are, of how many problems.
+    """
+    samples = min(sample.train_samples, verify.samples_per_problem or sample.train_samples)
+    sampled = min(sample.train_problems or problems, problems)
+    return tokens * (sampled / max(problems, 1)) * samples * (2 if verify.lm_weight else 1)
 
 
 def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Footprint:
