@@ -122,11 +122,10 @@ def job_sizes(
             the parts.
     """
     weight_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in weights)
-    budget = (
-        int(memory_gib * 2**30)
-        if memory_gib
-        else usable(sum(leaf.nbytes for leaf in weights if isinstance(leaf, jax.Array)))
-    )
+    if memory_gib:
+        budget = int(memory_gib * 2**30)
+    else:
+        budget = usable(sum(leaf.nbytes for leaf in weights if isinstance(leaf, jax.Array)))
     sizes = functools.partial(
         _sizes,
         arch,
@@ -139,11 +138,8 @@ def job_sizes(
     most = _most_rows(job, rows, platform or jax.default_backend())
     fitting = sizes(most) if rows else _largest(sizes, most, CHOSEN * budget)
     if fitting.total_bytes > budget:
-        way_out = (
-            "lower sample.rows"
-            if fitting.rows > 1
-            else "use a smaller model or model.dtype=bfloat16"
-        )
+        smaller = "use a smaller model or model.dtype=bfloat16"
+        way_out = "lower sample.rows" if fitting.rows > 1 else smaller
         raise UserError(
             f"sampling does not fit into memory: {fitting}. Raise sample.memory_gib (0: what "
             f"the device has), lower sample.max_new_tokens={job.max_new_tokens}, or {way_out}."
@@ -183,7 +179,7 @@ def pool_size(sizes: Sequence[int], wanted: int) -> int:
 def _pools(first: int) -> Iterator[int]:
     """Sizes of a pool.
 
-    Few, since a program is compiled for each: with 30 layers that takes 4 s and 45 MB on a CPU.
+    There are few, since a program is compiled for each: with 30 layers that takes 4 s and 45 MB on a CPU.
     """
     return itertools.chain([first], rooms(2 * first))
 

@@ -126,12 +126,9 @@ def scoring(
     with sharding.using(mesh):
         first = compiled(read_prompts.lower(graph, weights, tokens_QS, length_Q))
 
-        def doubled(shape: Any, where: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(
-                (layout.blocks * shape.shape[0], *shape.shape[1:]),
-                shape.dtype,
-                sharding=where if mesh else None,
-            )
+        def doubled(block: Any, parts: Any) -> jax.ShapeDtypeStruct:
+            shape = (layout.blocks * block.shape[0], *block.shape[1:])
+            return jax.ShapeDtypeStruct(shape, block.dtype, sharding=parts if mesh else None)
 
         prompts = jax.tree.map(doubled, first.out_info, first.output_shardings)
         spread = None if mesh is None else NamedSharding(mesh, sharding.ROWS)

@@ -101,7 +101,7 @@ class Rows:
     def orders(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """start_B, go_B and forced_B of the next step, and which forced are the calculator's.
 
-        They count as given.
+        All of them count as given then, and are forgotten.
         """
         forced_B, by_calculator_B = np.full(len(self), -1, np.int32), np.zeros(len(self), bool)
         for row in list(self.queue):

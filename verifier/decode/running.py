@@ -291,7 +291,7 @@ class Running:
     def _end(self, group: int, row: int, number: int) -> Iterator[list[Completion]]:
         """Takes a solution out of its slot after a step.
 
-        Its whole problem is given out if it was the last and is not stored.
+        The whole problem is given out if this was its last and it is not stored.
         """
         rows = self._groups[group]
         problem = int(rows.problem_B[row])

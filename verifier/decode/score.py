@@ -70,30 +70,22 @@ def score_samples(
     if config.rows < 1:
         raise UserError(f"score.rows is {config.rows}, but must be at least 1.")
     context = verifier.backbone.arch.context
-    # of the others nothing is read, not even the prompt
+    # Of the others nothing is read, not even the prompt.
     problems = [p for p in problems if len(p.sample_ids)]
-    for empty in (
-        p.problem_id
-        for p in problems
-        if not len(p.prompt) or not all(len(tokens) for tokens in p.tokens)
-    ):
-        raise UserError(
-            f"Problem {empty} has an empty prompt or solution: there is no last token to read "
-            "a value at. Leave it out."
-        )
+    for p in problems:
+        if not len(p.prompt) or not all(len(tokens) for tokens in p.tokens):
+            raise UserError(
+                f"Problem {p.problem_id} has an empty prompt or solution: there is no last token "
+                "to read a value at. Leave it out."
+            )
     for p in problems:
         if (length := len(p.prompt) + max(len(tokens) for tokens in p.tokens)) > context:
             raise UserError(
                 f"Problem {p.problem_id}: prompt and solution have {length} tokens, but the "
                 f"context is {context}. Leave it out."
             )
-    return _score(
-        _on_device(verifier, value_loss, mesh),
-        [p for p in problems if len(p.sample_ids)],
-        config.rows,
-        name,
-        set(stored),
-    )
+    model = _on_device(verifier, value_loss, mesh)
+    return _score(model, problems, config.rows, name, set(stored))
 
 
 class _Model(NamedTuple):
@@ -200,7 +192,7 @@ def _one_behind(
 ) -> Iterator[tuple[list[score_rows.Row], np.ndarray]]:
     """Waits for a call's values only when the next call has been sent.
 
-    So the device has work while the host packs and writes.
+    The device then has work while the host packs and writes.
     """
     sent = None
     for call in calls:

@@ -47,7 +47,7 @@ class Layout(NamedTuple):
 def groups(problems: Sequence[Solutions], rows: int) -> Iterator[list[Solutions]]:
     """Problems whose prompts are padded alike, longest first.
 
-    Those that are too few for a compilation of their own are padded to the longer ones.
+    Problems that are too few for a compilation of their own are padded to the longer ones.
     """
     group: list[Solutions] = []
     for problem in sorted(problems, key=lambda p: (-len(p.prompt), p.problem_id)):

@@ -72,7 +72,7 @@ def _graphdef(graph: nnx.GraphDef[Transformer], tree: Any) -> GraphDef:
 def make_ready(model: Transformer, vocab_size: int, mesh: Mesh | None = None) -> None:
     """Does in place what `split` does to its copies.
 
-    For a model that is used for nothing else and need not lie in memory twice.
+    A model that is used for nothing else then need not lie in memory twice.
     """
     graphdef, weights = split(model, vocab_size, mesh)
     nnx.update(model, graphdef.state(weights))
@@ -91,16 +91,12 @@ def shapes(
     )
     weights = []
     for path, leaf in leaves:
-        name = path_name(path)
-        shape = (
-            (_kept(name, leaf.shape[0], vocab_size, mesh), *leaf.shape[1:]) if leaf.shape else ()
-        )
-        where = (
-            None
-            if mesh is None
-            else sharding.parameter_sharding(name, shape, mesh, sharding.DECODING)
-        )
-        weights.append(jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=where))
+        name, shape, parts = path_name(path), leaf.shape, None
+        if shape:
+            shape = (_kept(name, shape[0], vocab_size, mesh), *shape[1:])
+        if mesh is not None:
+            parts = sharding.parameter_sharding(name, shape, mesh, sharding.DECODING)
+        weights.append(jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=parts))
     return _graphdef(graph, tree), tuple(weights)
 
 
@@ -121,23 +117,17 @@ def _ready(name: str, leaf: jax.Array, vocab_size: int, mesh: Mesh | None) -> ja
     """A parameter, cut, on the devices that need it."""
     if leaf.shape and (rows := _kept(name, leaf.shape[0], vocab_size, mesh)) < leaf.shape[0]:
         leaf = leaf[:rows]
-    return (
-        leaf
-        if mesh is None
-        else jax.device_put(
-            leaf, sharding.parameter_sharding(name, leaf.shape, mesh, sharding.DECODING)
-        )
-    )
+    if mesh is None:
+        return leaf
+    parts = sharding.parameter_sharding(name, leaf.shape, mesh, sharding.DECODING)
+    return jax.device_put(leaf, parts)
 
 
 def _kept(name: str, rows: int, vocab_size: int, mesh: Mesh | None) -> int:
-    """Rows of a parameter that are kept.
+    """Rows of a parameter that are kept: all but those of an embedding or output matrix.
 
-    Of an embedding or output matrix `vocab_size`, where the mesh divides that.
+    Of these `vocab_size` are kept, where the mesh divides that number.
     """
-    cut = (
-        name.endswith("embed")
-        and vocab_size < rows
-        and not (mesh and vocab_size % mesh.shape["tensor"])
-    )
+    undivided = mesh is not None and vocab_size % mesh.shape["tensor"]
+    cut = name.endswith("embed") and vocab_size < rows and not undivided
     return vocab_size if cut else rows

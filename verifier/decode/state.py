@@ -40,9 +40,8 @@ class DecodeStatic:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class DecodeState:
-    """All that changes while B rows (slots) are decoded, each on its own.
+    """What B rows (slots) have read, and what the next token of each is drawn from.
 
-    That is what they have read, and what the next token is drawn from.
     A row is idle, runs, or waits for the host's word after a token that the calculator may answer.
     Only running rows read and write.
     """

@@ -79,7 +79,7 @@ def resolve_weights(weights: str) -> pathlib.Path:
 def is_hub_id(weights: str, known: Mapping[str, str]) -> bool:
     """Whether `weights` is an id of the hub whose cached files are those that are known.
 
-    False wherever that cannot be told.
+    Where that cannot be told it is False.
 
     A name alone does not tell: "models/mine" may have been a folder where the run was started.
 
@@ -174,9 +174,9 @@ def sums(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _check_sums(folder: pathlib.Path, names: Sequence[str]) -> None:
-    """Compares files with what is known of them.
+    """Compares files with the sums beside them, or with the names that links of a cache lead to.
 
-    That is sums beside them, or the names of the files that links of the hub's cache lead to.
+    The hub's cache names a file by its sum.
     """
     known = checksums.read_sums(folder)
     expected = {
@@ -210,11 +210,10 @@ def write_folder(
             room = shard_bytes
         shards[-1].append(tensor)
         room -= byte_count(tensor)
-    names = (
-        [_SINGLE]
-        if len(shards) == 1
-        else [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
-    )
+    count = len(shards)
+    names = [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+    if count == 1:
+        names = [_SINGLE]
     for name, shard in zip(names, shards, strict=True):
         with atomic.whole_file(folder / name) as file:
             write_tensors(file, shard)

@@ -140,10 +140,7 @@ FAMILIES = {
 
 
 def rows_of(family: str, layers: int, parameters: Container[str]) -> dict[str, Row]:
-    """The table written out for every layer, by stored name with prefix.
-
-    Only rows whose parameters the model has.
-    """
+    """The rows whose parameters a model has, for every layer, by stored name with prefix."""
     table: dict[str, Row] = {}
     for row in FAMILIES[family].rows:
         for layer in range(layers) if "{l}" in row.name else (0,):

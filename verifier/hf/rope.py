@@ -1,7 +1,4 @@
-"""Rotary positions in a Hugging Face config.json, of transformers 4 and 5, and back.
-
-Knows no other field.
-"""
+"""Rotary positions in a Hugging Face config.json, of transformers 4 and 5, and back."""
 
 from __future__ import annotations
 
@@ -42,10 +39,7 @@ _HARMLESS = {
 
 
 def read(config: dict[str, Any]) -> tuple[float, RopeScaling | None]:
-    """Theta and scaling, as transformers 5 or 4 writes them.
-
-    That is in rope_parameters (5), or in rope_theta and rope_scaling (4).
-    """
+    """Theta and scaling out of rope_parameters, or rope_theta and rope_scaling (4)."""
     rope: dict[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
     theta = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
     # The waves grow longer from channel to channel.
@@ -82,21 +76,15 @@ def read(config: dict[str, Any]) -> tuple[float, RopeScaling | None]:
     values = {ours: rope[theirs] for theirs, ours in fields.items() if rope.get(theirs) is not None}
     scales = {field: rope[field] for field in ("mscale", "mscale_all_dim") if rope.get(field)}
     for field, value in (values | scales).items():
-        if not (
-            isinstance(value, bool)
-            if field == "truncate"
-            else type(value) in (int, float) and 0 < value < 2**31
-        ):
+        in_range = type(value) in (int, float) and 0 < value < 2**31
+        if not (isinstance(value, bool) if field == "truncate" else in_range):
             fault = f"rope scaling of type {kind!r} with {field}={value!r:.80} makes no sense"
             raise WeightsError(f"{fault}; take the file that belongs to the weights")
     if "original_max_position_embeddings" in fields:
         values.setdefault("original_context", config["max_position_embeddings"])
     if len(scales) == 2:
-        values.setdefault(
-            "attention_factor",
-            _mscale(rope["factor"], scales["mscale"])
-            / _mscale(rope["factor"], scales["mscale_all_dim"]),
-        )
+        all_dim = _mscale(rope["factor"], scales["mscale_all_dim"])
+        values.setdefault("attention_factor", _mscale(rope["factor"], scales["mscale"]) / all_dim)
     return float(theta), RopeScaling(kind=kind, **values)
 
 
@@ -119,9 +107,8 @@ def by_layer_type(config: dict[str, Any]) -> tuple[float, RopeScaling | None, fl
         | (config.get("rope_scaling") or {})
     )
     local = {"rope_theta": config["rope_local_base_freq"]} | (given.get("sliding_attention") or {})
-    (theta, scaling), (local_theta, local_scaling) = (
-        read({**config, "rope_parameters": rope}) for rope in (full, local)
-    )
+    theta, scaling = read({**config, "rope_parameters": full})
+    local_theta, local_scaling = read({**config, "rope_parameters": local})
     if scaling is not None and scaling.kind != "linear":
         raise WeightsError(
             f"rope scaling of type {scaling.kind!r} is not supported for layers of "

@@ -36,7 +36,7 @@ class StoredTensor(NamedTuple):
 class NewTensor(NamedTuple):
     """A float32 tensor to be written.
 
-    Its values are asked for only when its turn comes, so that one at a time is in memory.
+    Values are asked for only when its turn comes, so that one tensor at a time is in memory.
     """
 
     name: str
@@ -47,7 +47,7 @@ class NewTensor(NamedTuple):
 def read_header(path: pathlib.Path) -> dict[str, StoredTensor]:
     """Name, dtype and shape of every tensor of a file.
 
-    Its values are checked to lie as the header says, end to end to its end.
+    Values are checked to lie as the header says, end to end to the file's end.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -64,15 +64,10 @@ def check(
         f"{len(names)} {problem}: {_listed(names)}" for problem, names in problems.items() if names
     ]
     if lines:
-        raise WeightsError(
-            "\n".join(
-                [
-                    f"the tensors in {folder} are not those of its config.json; do they belong "
-                    "together?",
-                    *lines,
-                ]
-            )
+        fault = (
+            f"the tensors in {folder} are not those of its config.json; do they belong together?"
         )
+        raise WeightsError("\n".join([fault, *lines]))
 
 
 def _listed(names: list[str]) -> str:

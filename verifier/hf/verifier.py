@@ -39,9 +39,9 @@ def save_verifier(
     about: Mapping[str, Any] | None = None,
     shard_bytes: int = 5_000_000_000,
 ) -> None:
-    """Writes a verifier for AutoModelForTokenClassification and load_verifier.
+    """Writes config.json and float32 safetensors for AutoModelForTokenClassification.
 
-    That is config.json and float32 safetensors.
+    `load_verifier` reads them too.
 
     The model's output at a token is the value after it, raw. Where values are logits, the scores
     table has their sigmoid: `value_activation` of config.json says so, which no class of

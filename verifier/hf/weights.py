@@ -109,11 +109,9 @@ def _described(folder: pathlib.Path, beside: Container[str]) -> tuple[dict[str, 
         text_files.refuse_dead_links(folder, WeightsError)
         other = "" if any(folder.glob("model*.safetensors")) else other_formats.problem(folder)
         inside = sorted(path.parent for path in folder.glob("*/config.json"))
-        way_out = (
-            f"do you mean {inside[0]}, which holds one?"
-            if inside
-            else "take it from where the weights come from"
-        )
+        way_out = "take it from where the weights come from"
+        if inside:
+            way_out = f"do you mean {inside[0]}, which holds one?"
         raise WeightsError(other or f"{folder} holds no config.json; {way_out}")
     config = read_json(folder / "config.json")
     if beside:  # a checkpoint with another head has no output matrix, whatever its base model had
@@ -220,11 +218,9 @@ def rows_needed(rows: int, tokenizer_size: int, family: str, folder: object) -> 
 def _grown(values_VD: np.ndarray, rows: int) -> np.ndarray:
     """With the mean row appended until there are `rows`."""
     missing = rows - len(values_VD)
-    return (
-        values_VD
-        if missing == 0
-        else np.concatenate([values_VD, np.tile(values_VD.mean(axis=0), (missing, 1))])
-    )
+    if missing == 0:
+        return values_VD
+    return np.concatenate([values_VD, np.tile(values_VD.mean(axis=0), (missing, 1))])
 
 
 def _stored_shape(

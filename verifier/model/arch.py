@@ -137,10 +137,7 @@ def parameters(arch: Arch) -> int:
 
 
 def grown_rows(rows: int) -> int:
-    """Rows of an embedding that must have at least `rows`.
-
-    A multiple of 64, so that it divides over devices.
-    """
+    """Rows of an embedding of at least `rows`: a multiple of 64, which divides over devices."""
     return -(-rows // _ROW_MULTIPLE) * _ROW_MULTIPLE
 
 

@@ -121,18 +121,16 @@ def _cudnn(
     mask_BTS: jax.Array | None,
     causal: bool,
 ) -> jax.Array:
-    """cuDNN's flash attention.
+    """cuDNN's flash attention, which wants heads behind positions.
 
-    It wants heads behind positions; XLA folds the transposition into the product that makes the
-    keys.
+    XLA folds the transposition into the product that makes the keys.
     """
     batch, tokens, keys = query_BTNH.shape[0], query_BTNH.shape[1], key_BKSH.shape[2]
-    mask = (
-        None if mask_BTS is None else jnp.broadcast_to(mask_BTS[:, None], (batch, 1, tokens, keys))
-    )
-    key_BSKH, value_BSKH = (
-        part.astype(query_BTNH.dtype).swapaxes(1, 2) for part in (key_BKSH, value_BKSH)
-    )
+    mask = None
+    if mask_BTS is not None:
+        mask = jnp.broadcast_to(mask_BTS[:, None], (batch, 1, tokens, keys))
+    key_BSKH = key_BKSH.astype(query_BTNH.dtype).swapaxes(1, 2)
+    value_BSKH = value_BKSH.astype(query_BTNH.dtype).swapaxes(1, 2)
     return jax.nn.dot_product_attention(
         query_BTNH, key_BSKH, value_BSKH, mask=mask, is_causal=causal, implementation="cudnn"
     )
@@ -216,14 +214,8 @@ def _forward(
     total = weights.sum(axis=-1, keepdims=True)
     weights = weights.astype(value_BKSH.dtype)
     mixed = (matmul(weights, value_BKSH) / total).astype(query_BKTGH.dtype)
-    return mixed.reshape(query_BKTGH.shape), (
-        query_BKTGH,
-        key_BKSH,
-        value_BKSH,
-        weights,
-        total,
-        mixed,
-    )
+    kept = (query_BKTGH, key_BKSH, value_BKSH, weights, total, mixed)
+    return mixed.reshape(query_BKTGH.shape), kept
 
 
 def _backward(

@@ -182,11 +182,9 @@ def take_pages(pages: Pages, page_Y: np.ndarray, mesh: Mesh | None = None) -> Pa
     The old arrays are freed one by one.
     """
     kv_heads = _own_heads(pages, mesh)
-    k, v = (
-        [take(array, page_Y, HEADS, mesh, kv_heads) for array in arrays]
-        for arrays in (pages.k, pages.v)
-    )
-    return Pages(tuple(k), tuple(v), take(pages.position_XW, page_Y, ROWS, mesh))
+    k = tuple([take(array, page_Y, HEADS, mesh, kv_heads) for array in pages.k])
+    v = tuple([take(array, page_Y, HEADS, mesh, kv_heads) for array in pages.v])
+    return Pages(k, v, take(pages.position_XW, page_Y, ROWS, mesh))
 
 
 def resize_pages(pages: Pages, count: int, mesh: Mesh | None = None) -> Pages:
@@ -194,12 +192,10 @@ def resize_pages(pages: Pages, count: int, mesh: Mesh | None = None) -> Pages:
 
     The old arrays are freed one by one.
     """
-    heads = count * _own_heads(pages, mesh)
-    k, v = (
-        [_fit(array, _Fitting(0, heads, 0), HEADS, mesh) for array in arrays]
-        for arrays in (pages.k, pages.v)
-    )
-    return Pages(tuple(k), tuple(v), _fit(pages.position_XW, _Fitting(0, count, -1), ROWS, mesh))
+    fitting = _Fitting(0, count * _own_heads(pages, mesh), 0)
+    k = tuple([_fit(array, fitting, HEADS, mesh) for array in pages.k])
+    v = tuple([_fit(array, fitting, HEADS, mesh) for array in pages.v])
+    return Pages(k, v, _fit(pages.position_XW, _Fitting(0, count, -1), ROWS, mesh))
 
 
 def resize_prompts(prompts: Prompts, room: int, mesh: Mesh | None = None) -> Prompts:
@@ -207,12 +203,9 @@ def resize_prompts(prompts: Prompts, room: int, mesh: Mesh | None = None) -> Pro
 
     The old arrays are freed one by one.
     """
-    both = ((prompts.k, 2), (prompts.v, 1))
-    k, v = (
-        [_fit(array, _Fitting(axis, room, 0), HEADS, mesh) for array in arrays]
-        for arrays, axis in both
-    )
-    return Prompts(tuple(k), tuple(v), prompts.length_P)
+    k = tuple([_fit(array, _Fitting(2, room, 0), HEADS, mesh) for array in prompts.k])
+    v = tuple([_fit(array, _Fitting(1, room, 0), HEADS, mesh) for array in prompts.v])
+    return Prompts(k, v, prompts.length_P)
 
 
 def take(

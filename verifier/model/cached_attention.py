@@ -42,11 +42,9 @@ def masks(
     position_B: where the new tokens stand in their texts; they themselves are in `cache.pages`
     already.
     """
-    length_E = (
-        cache.prompts.length_P
-        if indices.prompt_E is None
-        else cache.prompts.length_P[indices.prompt_E]
-    )
+    length_E = cache.prompts.length_P
+    if indices.prompt_E is not None:
+        length_E = length_E[indices.prompt_E]
     order_S = jnp.arange(cache.prompts.k[0].shape[2])
     prompt_ERS, pages_XW = order_S < length_E[:, None, None], cache.pages.position_XW >= 0
     if sliding_window is not None:

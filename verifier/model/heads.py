@@ -44,11 +44,9 @@ class LinearHead(nnx.Module):
     """
 
     def __init__(self, width: int, *, rngs: nnx.Rngs | None = None, initial_bias: float = 0.0):
-        kernel = (
-            jnp.zeros(width, jnp.float32)
-            if rngs is None
-            else jax.random.normal(rngs.params(), (width,)) * (0.02 / width**0.5)
-        )
+        kernel = jnp.zeros(width, jnp.float32)
+        if rngs is not None:
+            kernel = jax.random.normal(rngs.params(), (width,)) * (0.02 / width**0.5)
         self.kernel = nnx.Param(kernel)
         self.bias = nnx.Param(jnp.full((), initial_bias, jnp.float32))
 
@@ -84,7 +82,7 @@ def fresh_row(
 ) -> None:
     """Gives the reserved id's output row a small random start, in place.
 
-    Its std is scale / sqrt(D): first logits have a std near `scale`.
+    The row's std is scale / sqrt(D): first logits have a std near `scale`.
 
     A row that the language model trained, or that lies unused in a checkpoint, is a poor start for
     a value. Where the matrices are tied the embedding's row changes too, which no text ever reads.

@@ -218,9 +218,9 @@ class Block(nnx.Module):
 
         mixed [..., N, H]; x [..., D].
         """
-        attention_key, mlp_key = (
-            (None, None) if dropout_key is None else jax.random.split(dropout_key)
-        )
+        attention_key = mlp_key = None
+        if dropout_key is not None:
+            attention_key, mlp_key = jax.random.split(dropout_key)
         out = self.attention.out(mixed.reshape(*mixed.shape[:-2], -1))
         out = self.attention_post_norm(out) if self.post_norms else out
         x = x + residual_dropout(out, dropout_rate, attention_key)

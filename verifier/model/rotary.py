@@ -81,7 +81,7 @@ def _dynamic(inverse: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndar
 def _llama3(inverse: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarray:
     """Long waves are stretched, short ones kept.
 
-    Those between are interpolated by how many of them fit the original context.
+    Waves between are interpolated by how many of them fit the original context.
     """
     fits = scaling.original_context * inverse / (2 * math.pi)
     keep = np.clip(
@@ -125,12 +125,10 @@ def inverse_frequencies(
     if scaling is None:
         return inverse.astype(np.float32), 1.0
     amplitude = 1.0
-    if scaling.kind == "yarn":
-        amplitude = (
-            scaling.attention_factor
-            if scaling.attention_factor is not None
-            else 0.1 * math.log(scaling.factor) + 1.0
-        )
+    if scaling.attention_factor is not None and scaling.kind == "yarn":
+        amplitude = scaling.attention_factor
+    elif scaling.kind == "yarn":
+        amplitude = 0.1 * math.log(scaling.factor) + 1.0
     return _SCALED[scaling.kind](inverse, theta, scaling).astype(np.float32), amplitude
 
 

@@ -1,7 +1,4 @@
-"""The mesh, and over which of its axes each dimension is split.
-
-Knows no layer's work, no loss and no host's share of it.
-"""
+"""The mesh, and over which of its axes each dimension is split."""
 
 from __future__ import annotations
 
@@ -102,7 +99,7 @@ def own_mesh(
 ) -> Mesh | None:
     """The part of the mesh that lies within this process; None: one device.
 
-    It is for work that processes share out problem by problem.
+    Work that processes share out problem by problem runs on it.
 
     Args:
         config: of the whole mesh.

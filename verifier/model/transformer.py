@@ -257,14 +257,12 @@ def narrow(weights: Any, dtype: jax.typing.DTypeLike) -> Any:
 
     Norms' scales and biases stay as exact as they are.
     """
-    return jax.tree.map(
-        lambda leaf: (
-            leaf.astype(dtype)
-            if leaf.ndim > 1 and jnp.issubdtype(leaf.dtype, jnp.floating)
-            else leaf
-        ),
-        weights,
-    )
+
+    def narrowed(leaf: Any) -> Any:
+        is_matrix = leaf.ndim > 1 and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return leaf.astype(dtype) if is_matrix else leaf
+
+    return jax.tree.map(narrowed, weights)
 
 
 def _after_mask(
@@ -289,9 +287,6 @@ def _after_mask(
 
 
 def _visible(query: jax.Array, key: jax.Array, window: int | None) -> jax.Array:
-    """True where a query at one position of a row sees a key at another.
-
-    It must not be later, and must lie within the sliding window.
-    """
+    """True where a query sees a key of its row: none that is later or beyond the window."""
     seen = key <= query
     return seen if window is None else seen & (query - key < window)

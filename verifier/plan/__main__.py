@@ -1,6 +1,6 @@
 """python -m verifier.plan: what an experiment needs on devices that are not there.
 
-Knows flags; the figures are the other modules'.
+The flags are here; the figures are the other modules'.
 """
 
 from __future__ import annotations

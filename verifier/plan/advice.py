@@ -1,7 +1,4 @@
-"""Which knobs would make a stage fit: each is tried by planning the stage again.
-
-Knows which knob costs what, and no figure.
-"""
+"""Which knobs would make a stage fit: the cheapest first, tried by planning the stage again."""
 
 from __future__ import annotations
 
@@ -22,10 +19,7 @@ def limit(devices: Devices) -> float:
 
 
 def ways_out(subject: Subject, job: Job, devices: Devices) -> str:
-    """What to set so that a job fits, as a line to print.
-
-    That is the first setting that does, cheapest first, or how far they lead.
-    """
+    """A line to print: the cheapest setting that makes a job fit, or how far those tried lead."""
     tried: dict[str, int] = {}
     for assignments in _candidates(subject.config, job, devices):
         setting = " ".join(assignments)
@@ -56,11 +50,8 @@ def _candidates(config: Config, job: Job, devices: Devices) -> Iterator[list[str
     if job.kind == "train":
         yield from _for_training(config, job, devices, narrow)
         return
-    knob, rows = (
-        ("sample.rows", config.sample.rows)
-        if job.kind == "draw"
-        else ("score.rows", config.score.rows)
-    )
+    rows = config.sample.rows if job.kind == "draw" else config.score.rows
+    knob = "sample.rows" if job.kind == "draw" else "score.rows"
     fewer = [[f"{knob}={rows >> n}"] for n in range(1, 5) if rows >> n]
     if job.kind == "draw" and rows:
         yield ["sample.rows=0"]
@@ -84,11 +75,8 @@ def _for_training(
     again = [] if section.remat else [f"{job.name}.remat=true"]
     groups = devices.count // config.mesh.tensor
     most = section.batch_rows // groups  # micro-batches of one row a group
-    parts = (
-        [f"{job.name}.accumulate={most}"]
-        if groups and section.batch_rows % groups == 0 and most > section.accumulate
-        else []
-    )
+    divided = section.batch_rows % groups == 0 and most > section.accumulate
+    parts = [f"{job.name}.accumulate={most}"] if divided else []
     for one in (again, parts, [*again, *parts]):
         if one:
             yield one

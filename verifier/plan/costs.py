@@ -42,11 +42,8 @@ class StepCost(NamedTuple):
 
     def bound(self, kind: Kind, narrow: bool) -> str:
         """Which of the two takes longer."""
-        return (
-            "compute"
-            if self.seconds(kind, narrow) > self.bytes / (MEMORY_SHARE * kind.bandwidth * 1e9)
-            else "memory"
-        )
+        moving = self.bytes / (MEMORY_SHARE * kind.bandwidth * 1e9)
+        return "compute" if self.seconds(kind, narrow) > moving else "memory"
 
 
 def token_operations(arch: Arch, keys: float, logits: bool) -> float:

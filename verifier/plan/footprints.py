@@ -86,10 +86,7 @@ def plan(subject: Subject, job: Job, devices: Devices) -> Footprint:
 
 
 def _train(subject: Subject, job: Job, mesh: Mesh) -> Footprint:
-    """A training job: the step, and the reading of a held-out batch.
-
-    That is not divided into micro-batches.
-    """
+    """A training job: the step, and the reading of a held-out batch."""
     config = job.section(subject.config)
     device_checks.check_rows(job.name, config, mesh)
     assert job.loss is not None  # of a training job
@@ -110,12 +107,13 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Footprint:
     def measure(layers: int) -> dict[str, Size]:
         steps, state, batch = made(layers)
         with sharding.using(mesh):
-            whole: Any = steps.step, steps.evaluate
-            sizes = {"step": programs.size(programs.compiled(whole[0].lower(state, batch)))}
+            jitted: Any = steps.step
+            sizes = {"step": programs.size(programs.compiled(jitted.lower(state, batch)))}
+            # Held-out batches are not divided into micro-batches.
             if config.accumulate > 1:
-                sizes["evaluate"] = programs.size(
-                    programs.compiled(whole[1].lower(state.params, batch))
-                )
+                jitted = steps.evaluate
+                program = programs.compiled(jitted.lower(state.params, batch))
+                sizes["evaluate"] = programs.size(program)
         return sizes
 
     _, state, batch = made(subject.arch.layers)
@@ -198,8 +196,8 @@ def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
         )
 
     def measure(layers: int) -> dict[str, Size]:
-        lowered = decode_programs.sampling(shapes(layers), config, sizes)
-        return {name: programs.size(programs.compiled(each)) for name, each in lowered.items()}
+        sampling = decode_programs.sampling(shapes(layers), config, sizes)
+        return {name: programs.size(programs.compiled(each)) for name, each in sampling.items()}
 
     held = {"parameters": device_bytes(weights), "caches": device_bytes(shapes(arch.layers).state)}
     held["temporaries"] = max(
@@ -270,16 +268,13 @@ def _read(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
         (rows, row_tokens), prompts, compiled = decode_programs.scoring(
             verifier, group, config.score, mesh, programs.compiled
         )
-        caches, sizes = (
-            Size(device_bytes(prompts), 0),
-            {name: programs.size(program) for name, program in compiled.items()},
-        )
+        caches = Size(device_bytes(prompts), 0)
+        sizes = {name: programs.size(program) for name, program in compiled.items()}
         # All prompts are read by one call, whose results are the caches; otherwise it makes new
         # ones beside them.
         if rows >= len(group):
-            sizes["prompts"] = sizes["prompts"]._replace(
-                temporaries=sizes["prompts"].temporaries - caches.given
-            )
+            beside = sizes["prompts"].temporaries - caches.given
+            sizes["prompts"] = sizes["prompts"]._replace(temporaries=beside)
         return {"caches": caches} | sizes
 
     sizes = programs.at_depth(measure, arch)

@@ -36,9 +36,9 @@ class Size(NamedTuple):
         return self.given + self.temporaries
 
 
-def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+def compiled(program: jax.stages.Lowered) -> jax.stages.Compiled:
     """Compiles, and runs nothing."""
-    return lowered.compile(compiler_options=OPTIONS)
+    return program.compile(compiler_options=OPTIONS)
 
 
 def size(program: jax.stages.Compiled) -> Size:

@@ -114,11 +114,9 @@ def _texts(config: Config, tokenizer: Tokenizer | None, notes: list[str]) -> dic
     data = config.data
     if config.ood.sets:
         notes.append(f"problems of {', '.join(config.ood.sets)} (ood.sets) are not counted")
-    texts = (
-        {"corpus": _corpus(config.pretrain.corpus, tokenizer)}
-        if config.pretrain.has_work and config.pretrain.corpus
-        else {}
-    )
+    texts: dict[str, Text] = {}
+    if config.pretrain.has_work and config.pretrain.corpus:
+        texts["corpus"] = _corpus(config.pretrain.corpus, tokenizer)
     named = data.dir or data.test_name or os.environ.get("GSM8K_DIR")
     if data.name != "gsm8k" or (data.source == "local" and named):
         problems = sources.load_problems(data, config.seed)

@@ -74,19 +74,9 @@ def _columns(subject: Subject, devices: Devices, stages: Sequence[Footprint]) ->
         seconds = [stage.cost.seconds(kind, narrow) for stage in stages]
         rows.append(("bound by", [stage.cost.bound(kind, narrow) for stage in stages]))
         rows.append(("seconds a step", [f"{each:.3g}" for each in seconds]))
-        rows.append(
-            (
-                "tokens/s, all",
-                [
-                    f"{stage.tokens / each:,.0f}"
-                    for stage, each in zip(stages, seconds, strict=True)
-                ],
-            )
-        )
-        hours = [
-            stage.wanted / stage.tokens * each / 3600
-            for stage, each in zip(stages, seconds, strict=True)
-        ]
+        timed = list(zip(stages, seconds, strict=True))
+        rows.append(("tokens/s, all", [f"{stage.tokens / each:,.0f}" for stage, each in timed]))
+        hours = [stage.wanted / stage.tokens * each / 3600 for stage, each in timed]
         rows.append(("hours", [f"{each:.2g}" for each in hours]))
     width = max(15, *(len(stage.name) + 2 for stage in stages))
     return [f"{name:20}" + "".join(f"{cell:>{width}}" for cell in cells) for name, cells in rows]
