@@ -179,7 +179,8 @@ def pool_size(sizes: Sequence[int], wanted: int) -> int:
 def _pools(first: int) -> Iterator[int]:
     """Sizes of a pool.
 
-    There are few, since a program is compiled for each: with 30 layers that takes 4 s and 45 MB on a CPU.
+    There are few, since a program is compiled for each: with 30 layers that takes 4 s and 45 MB on
+    a CPU.
     """
     return itertools.chain([first], rooms(2 * first))
 
