@@ -125,7 +125,7 @@ def merit(
 def auroc_within_problems(candidates: Candidates) -> float | None:
     """The plain mean of `auroc` over the problems that have both right and wrong samples.
 
-    None where there are none.
+    None where no problem has both.
     """
     by_C = candidates.score_C if candidates.log_C is None else candidates.log_C
     if by_C is None:

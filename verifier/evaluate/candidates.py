@@ -75,7 +75,7 @@ class Candidates:
     def weight_C(self) -> np.ndarray | None:
         """What a sample weighs in a vote: its score.
 
-        Of logarithms the score in units of its problem's best, which elects the same.
+        Where scores are logarithms it is in units of its problem's best, which elects the same.
         """
         if self.log_C is None:
             return self.score_C
@@ -141,9 +141,7 @@ class Candidates:
     def mixed_groups(self) -> int:
         """How many answers have samples with different verdicts, though all are numerically equal.
 
-        That is so with strict graders: "72.00" and "72".
-
-        That is so with strict graders: "72.00" and "72".
+        Strict graders judge so: "72.00" wrong and "72" right.
         """
         answers = self.answers()
         size_A = np.bincount(answers.answer_V)

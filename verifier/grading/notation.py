@@ -124,7 +124,7 @@ _SPECIAL = re.compile(r"[\\{}~^(]|[0-9] ?(?:[ .'_x*+&-] ?[0-9]|and |over |, 0)")
 class _Letters(dict[int, str]):
     """What each letter is in ASCII, looked up once; others stay.
 
-    They are digits of all scripts, full-width signs, minus signs and spaces.
+    Written in ASCII are digits of all scripts, full-width signs, minus signs and spaces.
     """
 
     def __missing__(self, code: int) -> str:
@@ -214,7 +214,7 @@ def _divided(match: re.Match[str]) -> str:
 def _annotated(match: re.Match[str]) -> str:
     """Nothing of an annotation (`<<3*6=18>>`), which is the calculator's.
 
-    Of one without `=` what is in it, apart from what follows.
+    Of an annotation without `=` what is in it stays, apart from what follows.
     """
     after = match.string[match.end() : match.end() + 1].isdigit()
     before = match.string[max(match.start() - 1, 0) : match.start()].isdigit()
@@ -231,7 +231,7 @@ def _grouped(match: re.Match[str]) -> str:
 def _pointed(match: re.Match[str]) -> str:
     """Points between groups of three left out, where they are none of decimals.
 
-    More than one group or a decimal comma tells that.
+    More than one group or a decimal comma tells that they are none.
     """
     if match[2] is None and match[1].count(".") < 2:
         return match[0]

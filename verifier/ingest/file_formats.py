@@ -1,6 +1,6 @@
 """Files made elsewhere as rows of this project's columns: JSON, CSV, Parquet and Arrow.
 
-They may be packed, alone, in a folder or given by a pattern. What a file is, its first bytes say,
+Files may be packed, alone, in a folder or given by a pattern. What a file is, its first bytes say,
 not its name. Only the columns that a layout asks for are read; a Parquet file with one solution a
 row stays on disk, everything else is held in memory.
 """
@@ -96,7 +96,7 @@ def scan(
 ) -> Scan:
     """The rows that a path stands for, one a solution, by the names of `layouts.FIELDS`.
 
-    Which layout was taken is said.
+    Says which layout was taken.
 
     Args:
         path: of a file or folder, or a pattern.

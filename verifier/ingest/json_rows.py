@@ -155,7 +155,7 @@ def _document(content: bytes, path: pathlib.Path, first: int) -> Iterator[dict[s
 def _inner(only: dict[str, Any]) -> list[dict[str, Any]]:
     """The only object of a file, or those of the only list of objects in it.
 
-    Such as of {"model": ..., "results": [{...}, ...]}.
+    An object with such a list is {"model": ..., "results": [{...}, ...]}.
     """
     lists = [
         each

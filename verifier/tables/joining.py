@@ -78,7 +78,7 @@ def joined(samples: pa.Table, other: pa.Table, what: str) -> pa.Table:
 def refuse_not_finite(samples: pa.Table, scores: pa.Table) -> None:
     """Refuses scores that are NaN or infinite or have such among their token values.
 
-    They are those of `samples`, row by row.
+    Row by row the scores are those of `samples`.
 
     Raises:
         TablesError: with how many and the first of them.
@@ -97,9 +97,7 @@ def refuse_not_finite(samples: pa.Table, scores: pa.Table) -> None:
 def without_too_long(
     samples: pa.Table, scores: pa.Table, too_long: int
 ) -> tuple[pa.Table, dict[str, int]]:
-    """The samples without those that the verifier could not read.
-
-    That is, where these are just the ones that have no score.
+    """The samples without those that the verifier could not read, where just these have no score.
 
     Args:
         samples: with `problem_id` and `sample_id`.

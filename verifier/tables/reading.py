@@ -57,10 +57,7 @@ def read_external(path: pathlib.Path | str) -> pa.Table:
 
 
 def duplicate_key(table: pa.Table, key: Sequence[str]) -> str:
-    """The first key that stands twice, in words; empty where there is none.
-
-    So it is where the table lacks a column of the key.
-    """
+    """The first key that stands twice, in words; empty without one or its columns."""
     if not len(table) or any(name not in table.column_names for name in key):
         return ""
     counts = table.select(list(key)).group_by(list(key)).aggregate([([], "count_all")])
@@ -157,7 +154,7 @@ def _read_file(
 def cast(read: pa.Table, path: pathlib.Path, table: str) -> pa.Table:
     """Columns of a file with the types of the table's.
 
-    One that cannot be cast, or has empty values, is refused by the file's name.
+    A column that cannot be cast, or has empty values, is refused by the file's name.
     """
     schema = schema_of(table)
     for index, (name, there) in enumerate(zip(read.column_names, read.schema, strict=True)):

@@ -44,7 +44,7 @@ _LONG = ("tokens", "token_scores")
 def write_scored(root: pathlib.Path, file: pathlib.Path, token_scores: bool = False) -> int:
     """Writes all reported samples of a workdir with their problems, verdicts and scores.
 
-    Those are the held-out, test, greedy and further test samples.
+    Reported are the held-out, test, greedy and further test samples.
 
     Args:
         root: the workdir.
