@@ -38,11 +38,9 @@ def most_votes(
     merit_E = np.zeros(len(slot_EN), np.int64)
     elected = []
     for begin, end in itertools.pairwise((0, *ends)):
-        answer, column, slot = (
-            answer_EN[:, begin:end],
-            column_EN[:, begin:end],
-            slot_EN[:, begin:end],
-        )
+        answer = answer_EN[:, begin:end]
+        column = column_EN[:, begin:end]
+        slot = slot_EN[:, begin:end]
         np.add.at(cast, answer.ravel(), 1)
         np.minimum.at(first, answer.ravel(), column.ravel())
         alone = np.where(slot == 1, nobody - column, 0)

@@ -120,6 +120,8 @@ _IN_WORDS = re.compile(rf"(?<=[0-9]) and ({'|'.join(_MANY)})[ -]({'|'.join(_PART
 # Something in an ASCII text that is to be written plainly.
 _SPECIAL = re.compile(r"[\\{}~^(]|[0-9] ?(?:[ .'_x*+&-] ?[0-9]|and |over |, 0)")
 
+_CURRENCIES = {"\uff04": "$", "\uffe1": "£", "\uffe5": "¥"}
+
 
 class _Letters(dict[int, str]):
     """What each letter is in ASCII, looked up once; others stay.
@@ -137,9 +139,7 @@ class _Letters(dict[int, str]):
         elif kind in ("Zs", "Cf"):  # a space; a mark without width, as of the direction of writing
             plainly = " " if kind == "Zs" else ""
         else:
-            plainly = {"\uff04": "$", "\uffe1": "£", "\uffe5": "¥"}.get(letter) or _ALIKE.get(
-                letter, letter
-            )
+            plainly = _CURRENCIES.get(letter) or _ALIKE.get(letter, letter)
         self[code] = plainly
         return plainly
 
@@ -200,10 +200,8 @@ def _without_latex(text: str) -> str:
 
 def _divided(match: re.Match[str]) -> str:
     """A LaTeX fraction of two numbers as `3/4`."""
-    top, bottom = (
-        (match[1] or match[2] or match[5] or "").strip(),
-        (match[3] or match[4] or match[6] or "").strip(),
-    )
+    top = (match[1] or match[2] or match[5] or "").strip()
+    bottom = (match[3] or match[4] or match[6] or "").strip()
     before = match.string[max(match.start() - 1, 0) : match.start()]
     parts = [re.sub(r"[\s{}()]|(?<=[0-9]),", "", part) for part in (top, bottom)]
     if not all(re.fullmatch(r"-?[0-9.]*[0-9]", part) for part in parts):

@@ -207,11 +207,10 @@ def _numbered(whole: pa.Table, scan: Scan) -> pa.Table:
     An id of the file's own may not be there twice.
     """
     problem = extraction.codes(whole["problem_id"])[0]
-    split, names = (
-        extraction.codes(whole["split"])
-        if "split" in whole.column_names
-        else (np.zeros_like(problem), ["test"])
-    )
+    if "split" in whole.column_names:
+        split, names = extraction.codes(whole["split"])
+    else:
+        split, names = np.zeros_like(problem), ["test"]
     owner = split * (problem.max() + 1) + problem
     if "sample_id" not in whole.column_names:
         order = np.argsort(owner, kind="stable")

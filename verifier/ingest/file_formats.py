@@ -240,17 +240,13 @@ def _columns(schema: pa.Schema, chosen: Chosen) -> list[str]:
 
 def _is_flat(schema: pa.Schema, chosen: Chosen) -> bool:
     """Whether every row is a solution and every field a column."""
-    whole = not chosen.once and all(path in schema.names for path in chosen.fields.values())
-    plain = (
-        [
-            schema.field(path).type
-            for name, path in chosen.fields.items()
-            if name not in layouts.LISTS
-        ]
-        if whole
-        else []
+    if chosen.once or any(path not in schema.names for path in chosen.fields.values()):
+        return False
+    return not any(
+        pa.types.is_nested(schema.field(path).type)
+        for name, path in chosen.fields.items()
+        if name not in layouts.LISTS
     )
-    return whole and not any(pa.types.is_nested(kind) for kind in plain)
 
 
 def _view(path: pathlib.Path, chosen: Chosen) -> View:

@@ -129,13 +129,10 @@ def _left_out(problems: pathlib.Path | None, split: Split, rows: SplitRows) -> i
     tables = (PROBLEMS.folder(problems), problems / PROBLEMS.name, problems)
     tried = (table / name for table in tables)
     folder = next((folder for folder in tried if folder.is_dir()), None)
-    return (
-        stored_splits.left_out(
-            split, len(store.read_table(folder, "problems", ["problem_id"])), rows.candidates
-        )
-        if folder
-        else None
-    )
+    if folder is None:
+        return None
+    known = store.read_table(folder, "problems", ["problem_id"])
+    return stored_splits.left_out(split, len(known), rows.candidates)
 
 
 def _stored(path: pathlib.Path, grader: str) -> external.SamplesFile:
