@@ -117,7 +117,7 @@ def text_lines(path: pathlib.Path, error: type[UserError] = DataError) -> Iterat
                 try:
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as reason:
-                    byte = f"byte 0x{line[reason.start]:02x} at place {reason.start + 1}"
+                    byte = f"byte 0x{line[reason.start]:02x} at position {reason.start + 1}"
                     raise error(
                         f"{where}: not UTF-8 ({byte}); convert the file, such as with iconv -t "
                         "UTF-8"

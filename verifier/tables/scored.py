@@ -108,10 +108,10 @@ def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[
         }
         joined = rows["samples"]
         for name in list(there)[1:]:
-            place = joining.matching_rows(joined, rows[name], name)
-            if np.sum(place >= 0) != len(rows[name]):
+            row = joining.matching_rows(joined, rows[name], name)
+            if np.sum(row >= 0) != len(rows[name]):
                 raise _other_rows(there, name)
-            of_samples = rows[name].take(pa.array(place, mask=place < 0))
+            of_samples = rows[name].take(pa.array(row, mask=row < 0))
             for column in _wanted(name, long):
                 joined = joined.append_column(column, of_samples[column])
         yield joined
@@ -145,13 +145,13 @@ def _cut(keys: pa.Table) -> Iterator[list[str]]:
 
 def _sorted(folder: pathlib.Path, columns: Sequence[str], problems: Sequence[str]) -> pa.Table:
     wanted = pa.array(problems, pa.string())
-    found = []
+    parts = []
     for part in parts_of(folder):
         content = part.read_bytes()
         part_digest(part, content)
         read = open_part(part, content).read([*_KEY, *columns])
-        found.append(read.filter(pc.is_in(read["problem_id"], wanted)))
-    return pa.concat_tables(found).sort_by([(key, "ascending") for key in _KEY])
+        parts.append(read.filter(pc.is_in(read["problem_id"], wanted)))
+    return pa.concat_tables(parts).sort_by([(key, "ascending") for key in _KEY])
 
 
 def _lines(
