@@ -14,7 +14,9 @@ from verifier.errors import TablesError
 from verifier.grading import corrections, graders
 from verifier.ingest import external, layouts
 from verifier.system import log, paths
-from verifier.tables import assembly, provenance, store, stored_splits
+from verifier.tables import assembly, provenance, stored_splits
+from verifier.tables.manifests import MANIFEST, UNFINISHED
+from verifier.tables.reading import read_table
 from verifier.tables.results import (
     PROBLEMS,
     SAMPLES,
@@ -131,7 +133,7 @@ def _left_out(problems: pathlib.Path | None, split: Split, rows: SplitRows) -> i
     folder = next((folder for folder in tried if folder.is_dir()), None)
     if folder is None:
         return None
-    known = store.read_table(folder, "problems", ["problem_id"])
+    known = read_table(folder, "problems", ["problem_id"])
     return stored_splits.left_out(split, len(known), rows.candidates)
 
 
@@ -183,13 +185,13 @@ def _is_stored(path: pathlib.Path) -> bool:
         or any(splits_in(each) for each in path.iterdir() if each.is_dir())
     ):
         return True
-    whole = any((path / name).is_file() for name in (store.MANIFEST, store.UNFINISHED))
+    whole = any((path / name).is_file() for name in (MANIFEST, UNFINISHED))
     return whole or (any(path.glob("part-*.parquet")) and (path.parent / "problems").is_dir())
 
 
 def _problems(path: pathlib.Path, how: external.Reading = external.AS_FOUND) -> pa.Table:
     if _is_stored(path):
-        return store.read_table(path, "problems", ["problem_id", "question", "answer"])
+        return read_table(path, "problems", ["problem_id", "question", "answer"])
     return external.read_problems_file(path, how)
 
 

@@ -39,7 +39,6 @@ from verifier.tables.schemas import SCHEMA_VERSION, SCHEMAS, key_of, schema_of
 
 __all__ = [
     "SCHEMAS",
-    "StoreError",
     "TableWriter",
     "read_manifest",
     "read_table",

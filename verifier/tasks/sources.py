@@ -22,7 +22,6 @@ from verifier.tasks.svamp import load_svamp
 from verifier.text.problem import Problem
 
 __all__ = [
-    "DataError",
     "load_further",
     "load_problems",
     "problems_from_table",

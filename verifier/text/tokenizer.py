@@ -23,7 +23,6 @@ from verifier.text.sentencepiece_tokenizer import (
 __all__ = [
     "ByteTokenizer",
     "Tokenizer",
-    "TokenizerError",
     "load_tokenizer",
     "same_ids",
     "train_sentencepiece",
