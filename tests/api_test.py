@@ -20,8 +20,8 @@ from verifier.model.arch import Arch
 from verifier.model.heads import ReservedLogitHead, Verifier
 from verifier.model.transformer import Transformer
 from verifier.run import model_folder
+from verifier.text.bytes_tokenizer import ByteTokenizer
 from verifier.text.problem import Template
-from verifier.text.tokenizer import ByteTokenizer
 
 TOKENIZER = ByteTokenizer()
 ARCH = Arch(

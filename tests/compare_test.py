@@ -20,7 +20,8 @@ from verifier.evaluate import comparison, rank
 from verifier.evaluate.comparison import Contestant
 from verifier.report import side_by_side, writing
 from verifier.system import checksums
-from verifier.tables import store, stored_splits
+from verifier.tables import stored_splits
+from verifier.tables.manifests import read_manifest
 from verifier.text.split import TEST, TRAIN
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -119,7 +120,7 @@ def test_tables_that_were_made_anew_after_the_report_are_named(
 ) -> None:
     changed = pathlib.Path(shutil.copytree(runs[1], tmp_path / "changed"))
     path = changed / "tables" / "samples" / "split=test" / "manifest.json"
-    checksums.write_sealed(path, store.read_manifest(path.parent) | {"id": "0123456789abcdef"})
+    checksums.write_sealed(path, read_manifest(path.parent) | {"id": "0123456789abcdef"})
     with pytest.raises(
         UserError,
         match=(

@@ -30,8 +30,10 @@ from verifier.report import card
 from verifier.run import model_folder
 from verifier.system import atomic, checksums
 from verifier.tables import store
+from verifier.tables.manifests import read_manifest
+from verifier.text.bytes_tokenizer import ByteTokenizer
 from verifier.text.problem import Template
-from verifier.text.tokenizer import ByteTokenizer, load_tokenizer
+from verifier.text.tokenizer import load_tokenizer
 
 TOKENIZER = ByteTokenizer()
 ARCH = Arch(
@@ -396,7 +398,7 @@ def test_a_model_from_before_templates_were_noted_is_described_by_its_settings_o
     root = make_run(
         tmp_path / "run", settings=SETTINGS | {"data.prompt_template": "Ask {question}"}
     )
-    manifest = store.read_manifest(root / "generator")
+    manifest = read_manifest(root / "generator")
     del manifest["template"]
     for knob in ("data.prompt_template", "data.target_template"):
         del manifest["settings"][knob]

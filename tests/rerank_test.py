@@ -21,6 +21,8 @@ from verifier.grading import corrections
 from verifier.rerank import Sources
 from verifier.system import checksums
 from verifier.tables import store, stored_splits
+from verifier.tables.manifests import read_manifest
+from verifier.tables.reading import read_table
 from verifier.text.split import HELDOUT, TEST
 
 CONFIG = ReportConfig(ks=(1, 3), resamples=50, show_problems=2)
@@ -34,13 +36,13 @@ def figures(sources: Sources, out: pathlib.Path, grader: str = "numeric") -> dic
 
 def one_file(root: pathlib.Path) -> pa.Table:
     """A workdir's samples, scores, questions and answers as rows made elsewhere."""
-    gold = {row["problem_id"]: row for row in store.read_table(root, "problems").to_pylist()}
+    gold = {row["problem_id"]: row for row in read_table(root, "problems").to_pylist()}
     scores = {
         (row["problem_id"], row["sample_id"]): row["score"]
-        for row in store.read_table(root, "scores").to_pylist()
+        for row in read_table(root, "scores").to_pylist()
     }
     rows = []
-    for row in store.read_table(
+    for row in read_table(
         root, "samples", ["problem_id", "sample_id", "solution", "split"]
     ).to_pylist():
         problem = gold[row["problem_id"]]
@@ -193,12 +195,12 @@ def linked_variant(root: pathlib.Path) -> pathlib.Path:
             shutil.rmtree(own)
             own.symlink_to(folder, target_is_directory=True)
     folder = variant / "tables" / "scores" / "split=test"
-    rows = store.read_table(folder, "scores").to_pylist()
+    rows = read_table(folder, "scores").to_pylist()
     store.remove_table(folder)
     writer = store.TableWriter(
         folder,
         "scores",
-        {"samples": store.table_id(store.read_manifest(maker / "tables/samples/split=test"))},
+        {"samples": store.table_id(read_manifest(maker / "tables/samples/split=test"))},
     )
     writer.append([{**row, "verifier": "v2", "score": 1 - row["score"]} for row in rows])
     writer.finish({})
@@ -262,7 +264,7 @@ def test_greedy_samples_alone_are_reported_as_they_are(tmp_path: pathlib.Path) -
 def test_problems_without_samples_are_counted_where_they_are_known(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path / "run")
     folder = root / "tables" / "samples" / "split=test"
-    rows = store.read_table(folder, "samples").to_pylist()
+    rows = read_table(folder, "samples").to_pylist()
     store.remove_table(folder)
     writer = store.TableWriter(folder, "samples", {})
     writer.append([row for row in rows if row["problem_id"] not in ("test-03", "test-07")])

@@ -27,7 +27,7 @@ from verifier.decode.score_rows import Solutions
 from verifier.errors import UserError
 from verifier.run import model_folder, workdir
 from verifier.system import paths
-from verifier.tables import store
+from verifier.tables.manifests import MANIFEST
 from verifier.tables.results import VERIFIER
 from verifier.text.problem import Template, prompt_ids
 
@@ -249,7 +249,7 @@ def load(
     """
     folder = paths.to_path(folder)
     own = VERIFIER.folder(folder)
-    if (own / store.MANIFEST).is_file():
+    if (own / MANIFEST).is_file():
         raise ApiError(f"{folder} is a whole run: give its verifier, {own}")
     if (folder / "config.json").is_file():  # which no model folder of a run has
         saved = model_folder.load_export(folder, dtype)

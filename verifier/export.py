@@ -28,7 +28,7 @@ from absl import app, flags
 from verifier.config import gives_logits
 from verifier.errors import UserError
 from verifier.system import atomic, log, paths
-from verifier.tables import store
+from verifier.tables.manifests import MANIFEST
 from verifier.tables.results import GENERATOR, VERIFIER
 
 _MODEL = flags.DEFINE_string(
@@ -68,7 +68,7 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
     whole_run = [
         str(result.folder(model))
         for result in (GENERATOR, VERIFIER)
-        if (result.folder(model) / store.MANIFEST).is_file()
+        if (result.folder(model) / MANIFEST).is_file()
     ]
     if whole_run:
         raise UserError(f"{model} is a whole run: give one of its models, {' or '.join(whole_run)}")

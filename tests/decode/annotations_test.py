@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from tests.decode import fakes
 from verifier.decode.annotations import Calculator
 from verifier.decode.steps import HOLD, OUTSIDE, WAIT
-from verifier.text.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer, train_sentencepiece
+from verifier.text.bytes_tokenizer import ByteTokenizer
+from verifier.text.sentencepiece_tokenizer import train_sentencepiece
+from verifier.text.tokenizer import Tokenizer, load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def test_halves_of_pairs_and_bytes_that_are_no_text_are_written_out(tmp_path: pa
             r"line 1: not JSON \((nested too deeply|Expecting value)",
         ),
         (b"[" * 100_000 + b"]" * 100_000, r"line 1: not JSON \(nested too deeply"),
-        (b'{"a": 1}\n\xff{"a": 1}\n', "line 2: not UTF-8 .byte 0xff at place 1"),
+        (b'{"a": 1}\n\xff{"a": 1}\n', "line 2: not UTF-8 .byte 0xff at position 1"),
         (b'{"a": 1}\n"text"\n', "line 2: '\"text\"'; expected an object"),
         (b'[{"a": 1},\n 3]', "item 2: '3'; expected an object"),
         (b'{"a": 1}\n{"a": \n', "line 2: not JSON"),

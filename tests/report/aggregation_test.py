@@ -22,8 +22,8 @@ from verifier.report import aggregation, writing
 from verifier.report.aggregation import AGGREGATIONS, in_last_line
 from verifier.tables.split_rows import SplitRows
 from verifier.tables.token_values import aggregate
+from verifier.text.bytes_tokenizer import ByteTokenizer
 from verifier.text.split import TEST
-from verifier.text.tokenizer import ByteTokenizer
 
 TEXT = "ab\n#### {}"  # nine tokens of bytes and the end token: three, then seven of the last line
 FAVOURITE = {  # of five samples' token values each, the one that its aggregation puts first

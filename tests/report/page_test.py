@@ -23,9 +23,10 @@ from verifier.evaluate import results_table
 from verifier.report import browsing, page, writing
 from verifier.report.token_texts import token_texts
 from verifier.tables import store
+from verifier.tables.reading import read_table
 from verifier.tables.split_rows import SplitRows
+from verifier.text.bytes_tokenizer import ByteTokenizer
 from verifier.text.split import TEST
-from verifier.text.tokenizer import ByteTokenizer
 
 CONFIG = dataclasses.replace(SMALL, show_problems=2000)
 ATTACK = (
@@ -52,12 +53,10 @@ def _replace_solution(root: pathlib.Path, text: str) -> None:
     folder = root / "tables" / "samples" / "split=test"
     scores = {
         row["sample_id"]: row["score"]
-        for row in store.read_table(
-            root / "tables" / "scores" / "split=test", "scores"
-        ).to_pylist()[:6]
+        for row in read_table(root / "tables" / "scores" / "split=test", "scores").to_pylist()[:6]
     }
     best = max(scores, key=lambda sample: scores[sample])
-    rows = store.read_table(folder, "samples").to_pylist()
+    rows = read_table(folder, "samples").to_pylist()
     tokenizer = ByteTokenizer()
     for row in rows:
         if row["problem_id"] == "test-00" and row["sample_id"] == best:
@@ -73,7 +72,7 @@ def _replace_solution(root: pathlib.Path, text: str) -> None:
 
 def _judge_all_wrong(root: pathlib.Path, problem_id: str) -> None:
     folder = root / "tables" / "labels" / "split=test"
-    rows = store.read_table(folder, "labels").to_pylist()
+    rows = read_table(folder, "labels").to_pylist()
     store.remove_table(folder)
     writer = store.TableWriter(folder, "labels", {})
     writer.append(
@@ -185,7 +184,7 @@ def test_a_tokens_value_is_said_by_pointer_tap_and_keys(
     one = next(one for one in driven.run(DATA)["problems"] if one["id"] == "test-03")["solutions"][
         0
     ]
-    rows = store.read_table(path.parents[1], "scores").to_pylist()
+    rows = read_table(path.parents[1], "scores").to_pylist()
     values = next(
         row["token_scores"]
         for row in rows

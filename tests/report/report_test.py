@@ -21,8 +21,10 @@ from verifier.grading import graders
 from verifier.report import writing
 from verifier.system import atomic, checksums
 from verifier.tables import assembly, scored, store, stored_splits
+from verifier.tables.manifests import read_manifest
+from verifier.tables.reading import read_table
+from verifier.text.bytes_tokenizer import ByteTokenizer
 from verifier.text.split import TEST
-from verifier.text.tokenizer import ByteTokenizer
 
 CONFIG = ReportConfig(ks=(1, 3, 5), resamples=100, show_problems=6)
 EVIL = 'A <script>alert("1")</script> & costs \u00a35. How many?'
@@ -264,8 +266,8 @@ def test_without_scores_there_is_a_page_all_the_same(tmp_path: pathlib.Path) -> 
 def test_tables_that_do_not_belong_together_are_refused(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path)
     samples = stored_splits.read_samples(root / "tables" / "samples" / "split=test", "numeric")
-    scores = store.read_table(root / "tables" / "scores" / "split=test", "scores")
-    problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
+    scores = read_table(root / "tables" / "scores" / "split=test", "scores")
+    problems = read_table(root, "problems", ["problem_id", "question", "answer"])
     with pytest.raises(
         TablesError,
         match="1 of 90 samples have no row in the scores, such as problem test-00, sample 0",
@@ -302,9 +304,7 @@ def test_tables_that_were_made_from_others_are_refused(tmp_path: pathlib.Path) -
         )
         path = root / "tables" / table / "split=test" / "manifest.json"
         manifest = json.loads(path.read_text())
-        checksums.write_sealed(
-            path, manifest | {"settings": {source: store.read_manifest(there)["id"]}}
-        )
+        checksums.write_sealed(path, manifest | {"settings": {source: read_manifest(there)["id"]}})
         assert set(stored_splits.read_workdir(root, [TEST])) == {TEST}
         checksums.write_sealed(path, manifest | {"settings": {source: "0123456789abcdef"}})
         refused = (
@@ -325,10 +325,10 @@ def test_tables_that_were_made_from_others_are_refused(tmp_path: pathlib.Path) -
 
 def test_columns_of_the_scores_take_the_place_of_the_samples_own(tmp_path: pathlib.Path) -> None:
     root = make_workdir(tmp_path)
-    samples = store.read_table(root / "tables" / "samples" / "split=test", "samples")
-    scores = store.read_table(root / "tables" / "scores" / "split=test", "scores")
+    samples = read_table(root / "tables" / "samples" / "split=test", "samples")
+    scores = read_table(root / "tables" / "scores" / "split=test", "scores")
     old = samples.append_column("token_scores", pa.array([[9.0]] * len(samples)))
-    problems = store.read_table(root, "problems", ["problem_id", "question", "answer"])
+    problems = read_table(root, "problems", ["problem_id", "question", "answer"])
     shuffled = scores.take(np.random.default_rng(0).permutation(len(scores)))
     kept = stored_splits.read_scores(written(shuffled))
     split = assembly.assemble(

@@ -13,7 +13,7 @@ from verifier import errors
 from verifier.errors import UserError
 from verifier.hf import files as hf_files
 from verifier.system import atomic, metric_log
-from verifier.text.tokenizer import ByteTokenizer
+from verifier.text.bytes_tokenizer import ByteTokenizer
 
 
 def names(folder):

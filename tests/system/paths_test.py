@@ -11,7 +11,8 @@ from verifier import errors
 from verifier.errors import UserError
 from verifier.system import atomic, checksums, metric_log, paths
 from verifier.tables import store
-from verifier.text.tokenizer import ByteTokenizer, load_tokenizer
+from verifier.text.bytes_tokenizer import ByteTokenizer
+from verifier.text.tokenizer import load_tokenizer
 
 
 def test_what_a_text_names():

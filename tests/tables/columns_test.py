@@ -23,6 +23,7 @@ from verifier.grading import extraction, graders
 from verifier.grading.answer import GRADERS, grade, vote_key
 from verifier.rerank import Sources
 from verifier.tables import assembly, reading, scanning, store, stored_splits
+from verifier.tables.parts import parts_of
 from verifier.text.split import TEST, Split
 
 CONFIG = ReportConfig(ks=(1, 3), resamples=30)
@@ -277,7 +278,7 @@ def test_what_is_wrong_with_a_part_is_named(tmp_path: pathlib.Path) -> None:
     writer = store.TableWriter(tmp_path / "scores" / "split=test", "scores", {})
     writer.append(rows)
     writer.finish({})
-    (part,) = store.parts_of(tmp_path / "scores" / "split=test")
+    (part,) = parts_of(tmp_path / "scores" / "split=test")
     content = part.read_bytes()
     part.write_bytes(content[:40] + b"\xff" + content[41:])
     with pytest.raises(

@@ -19,6 +19,9 @@ from verifier.errors import UserError
 from verifier.grading import corrections, graders
 from verifier.system import checksums
 from verifier.tables import scored, store
+from verifier.tables.manifests import read_manifest
+from verifier.tables.reading import read_table
+from verifier.tables.schemas import SCHEMAS
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -60,7 +63,7 @@ def rewritten(workdir, root, table, change):
     """A copy of the workdir in which `change` was done to every row of a table's test split."""
     copy = pathlib.Path(shutil.copytree(workdir, root))
     folder = copy / "tables" / table / "split=test"
-    rows = store.read_table(folder, table).to_pylist()
+    rows = read_table(folder, table).to_pylist()
     for row in rows:
         change(row)
     store.remove_table(folder)
@@ -83,7 +86,7 @@ def known_wrong(workdir, root, monkeypatch):
     for split in ("test", "test_greedy"):
         labels = copy / "tables" / "labels" / f"split={split}"
         checksums.write_sealed(
-            labels / "manifest.json", store.read_manifest(labels) | {"fixed_labels": fixed}
+            labels / "manifest.json", read_manifest(labels) | {"fixed_labels": fixed}
         )
     return copy
 
@@ -181,13 +184,10 @@ def test_every_sample_is_there_once_with_all_that_is_known_of_it(
         for row in lines(tmp_path / "s.jsonl")
     }
     assert count == len(lines(tmp_path / "s.jsonl")) == len(stored) == 12 * 6 + 15 * 6 + 15
-    asked = {row["problem_id"]: row for row in store.read_table(workdir, "problems").to_pylist()}
-    names = {
-        name: [*store.SCHEMAS[name].names, "split"] for name in ("samples", "labels", "scores")
-    }
+    asked = {row["problem_id"]: row for row in read_table(workdir, "problems").to_pylist()}
+    names = {name: [*SCHEMAS[name].names, "split"] for name in ("samples", "labels", "scores")}
     tables = {
-        name: store.read_table(workdir, name, columns).to_pylist()
-        for name, columns in names.items()
+        name: read_table(workdir, name, columns).to_pylist() for name, columns in names.items()
     }
     renamed = {
         "samples": {name: name for name in ("solution", "tokens", "generator")},
@@ -221,7 +221,7 @@ def test_samples_beyond_the_verifiers_context_have_no_score(workdir, tmp_path, m
     monkeypatch.setattr(scored, "AT_ONCE", 20)
     copy = pathlib.Path(shutil.copytree(workdir, tmp_path / "run"))
     folder = copy / "tables" / "scores" / "split=test"
-    rows = store.read_table(folder, "scores").to_pylist()
+    rows = read_table(folder, "scores").to_pylist()
     lost = {(row["problem_id"], row["sample_id"]) for row in rows[:7]}
     for noted, refused in ((6, True), (7, False)):
         store.remove_table(folder)

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from verifier.errors import StoreError, UserError
 from verifier.system import atomic, checksums
 from verifier.tables import store
-from verifier.tables.reading import read_external
-from verifier.tables.store import SCHEMAS, TableWriter, read_manifest, read_table, remove_table
+from verifier.tables.manifests import read_manifest
+from verifier.tables.reading import read_external, read_table
+from verifier.tables.schemas import SCHEMAS
+from verifier.tables.store import TableWriter, remove_table
 
 
 def sample(problem, sample_id=0, **changes):
@@ -363,7 +365,7 @@ def test_the_id_of_a_table_is_that_of_its_rows(tmp_path):
         finished(tmp_path / name, [[sample(key)]])
         for name, key in (("1", "a"), ("2", "a"), ("3", "b"))
     )
-    ids = [store.table_id(store.read_manifest(folder)) for folder in (first, again, other)]
+    ids = [store.table_id(read_manifest(folder)) for folder in (first, again, other)]
     assert ids[0] == ids[1] != ids[2] and len(ids[0]) == 16
 
 

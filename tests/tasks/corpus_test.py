@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from verifier.errors import DataError
-from verifier.tasks.sources import read_corpus
+from verifier.tasks.corpus import read_corpus
 
 
 def test_both_forms_give_the_same(tmp_path):

@@ -15,7 +15,7 @@ BROKEN = [
     (b'{"a": 1}\n[2]\n', r"a\.jsonl, line 2: '\[2\]'; expected an object"),
     (
         b'{"a": 1}\r\n{"a": "caf\xe9"}\n',
-        r"a\.jsonl, line 2: not UTF-8 .byte 0xe9 at place 11.*iconv",
+        r"a\.jsonl, line 2: not UTF-8 .byte 0xe9 at position 11.*iconv",
     ),
     (b"\n  \n", r"a\.jsonl is empty"),
     (
@@ -54,7 +54,7 @@ def test_all_readers_name_a_line_that_is_no_text(tmp_path):
     row = b'{"text": "x", "question": "q", "answer": "x\\n#### 1"}\n'
     for name in ("train.jsonl", "test.jsonl", "corpus.txt"):
         (tmp_path / name).write_bytes(row + b"\xff\n")
-    line = r"line 2: not UTF-8 .byte 0xff at place 1"
+    line = r"line 2: not UTF-8 .byte 0xff at position 1"
     with pytest.raises(DataError, match=rf"train\.jsonl, {line}"):
         load_gsm8k(str(tmp_path))
     for name in ("train.jsonl", "corpus.txt"):

@@ -10,8 +10,10 @@ import tokenizers
 from hypothesis import strategies as st
 
 from verifier.errors import TokenizerError
+from verifier.text.bytes_tokenizer import ByteTokenizer
 from verifier.text.calculator import annotations
-from verifier.text.tokenizer import ByteTokenizer, load_tokenizer, same_ids, train_sentencepiece
+from verifier.text.sentencepiece_tokenizer import train_sentencepiece
+from verifier.text.tokenizer import load_tokenizer, same_ids
 from verifier.text.transformers_tokenizer import save_for_transformers
 
 LINES = [

@@ -12,8 +12,9 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifier.text.sentencepiece_tokenizer import SentencePieceTokenizer
-from verifier.text.tokenizer import ByteTokenizer, load_tokenizer, train_sentencepiece
+from verifier.text.bytes_tokenizer import ByteTokenizer
+from verifier.text.sentencepiece_tokenizer import SentencePieceTokenizer, train_sentencepiece
+from verifier.text.tokenizer import load_tokenizer
 from verifier.text.transformers_tokenizer import save_for_transformers
 
 TEXTS = [

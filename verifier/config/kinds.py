@@ -201,13 +201,12 @@ def _entries(text: str) -> Iterator[str]:
                 "quotes where they hold , [ ] { }"
             )
         double, single, bare = entry.groups()
-        yield (
-            _unquoted(double)
-            if double
-            else single.replace("''", "'")
-            if single is not None
-            else bare.rstrip()
-        )
+        if double:
+            yield _unquoted(double)
+        elif single is not None:
+            yield single.replace("''", "'")
+        else:
+            yield bare.rstrip()
         position = entry.end()
 
 

@@ -55,7 +55,7 @@ class DataConfig:
 class OodConfig:
     """Further test sets, of other sources, which serve no choice either.
 
-    They are sampled, labelled, scored and reported beside the test problems.
+    Their problems are sampled, labelled, scored and reported beside the test problems.
     """
 
     # Each is a split of its own, test_svamp and so on.

@@ -71,7 +71,7 @@ def flatten(tree: Config | Mapping[str, Any], prefix: str = "") -> dict[str, Any
 def settings_of(config: Config, *sections: str) -> dict[str, Any]:
     """The knobs of some sections, and some knobs by name (`model.dtype`), flat.
 
-    They are what the result of a stage depends on.
+    The result of a stage depends on these knobs.
     """
     return {
         path: value

@@ -96,10 +96,8 @@ def merit(
     """What `discrimination` returns, and `auroc` of every problem."""
     by = score if log is None else log
     order = np.argsort(by)
-    whole, within = (
-        _ties(by, right, np.zeros_like(problem), order),
-        _ties(by, right, problem, order),
-    )
+    whole = _ties(by, right, np.zeros_like(problem), order)
+    within = _ties(by, right, problem, order)
     pooled = {"auroc": _auroc(whole)[0], "auprc": _average_precision(whole)[0]}
     within_P, precision_P = _auroc(within), _average_precision(within)
     both_P = ~np.isnan(within_P)
@@ -125,7 +123,7 @@ def merit(
 def auroc_within_problems(candidates: Candidates) -> float | None:
     """The plain mean of `auroc` over the problems that have both right and wrong samples.
 
-    None where there are none.
+    None where no problem has both.
     """
     by_C = candidates.score_C if candidates.log_C is None else candidates.log_C
     if by_C is None:

@@ -75,7 +75,7 @@ class Candidates:
     def weight_C(self) -> np.ndarray | None:
         """What a sample weighs in a vote: its score.
 
-        Of logarithms the score in units of its problem's best, which elects the same.
+        Where scores are logarithms it is in units of its problem's best, which elects the same.
         """
         if self.log_C is None:
             return self.score_C
@@ -141,9 +141,7 @@ class Candidates:
     def mixed_groups(self) -> int:
         """How many answers have samples with different verdicts, though all are numerically equal.
 
-        That is so with strict graders: "72.00" and "72".
-
-        That is so with strict graders: "72.00" and "72".
+        Strict graders judge so: "72.00" wrong and "72" right.
         """
         answers = self.answers()
         size_A = np.bincount(answers.answer_V)
@@ -212,21 +210,18 @@ def arrange_coded(
     """
     if len(problem) == 0:
         raise CandidatesError("there are no samples to rank: expected at least one row")
-    sample_id, key, correct = (
-        np.asarray(sample_id, np.int64),
-        np.asarray(key, np.int64),
-        np.asarray(correct, bool),
-    )
+    sample_id = np.asarray(sample_id, np.int64)
+    key = np.asarray(key, np.int64)
+    correct = np.asarray(correct, bool)
     ids, problem = _in_order(np.asarray(problem_id, dtype=object).astype(str), problem)
     if score is not None:
         score = np.asarray(score, np.float64)
         _refuse_not_finite(ids, problem, sample_id, score)
     _refuse_twins(ids, problem, sample_id)
-    order = np.lexsort(
-        (sample_id, problem)
-        if score is None
-        else (sample_id, -(score if log is None else log), problem)
-    )
+    if score is None:
+        order = np.lexsort((sample_id, problem))
+    else:
+        order = np.lexsort((sample_id, -(score if log is None else log), problem))
     small = np.int32 if sample_id.min() >= -(2**31) and sample_id.max() < 2**31 else np.int64
     return Candidates(
         problem_id_P=ids,

@@ -25,7 +25,7 @@ def too_few(problems: int) -> str | None:
 def caveats(candidates: Mapping[str, Candidates]) -> list[str]:
     """Sentences about some splits' samples.
 
-    Those about verdicts that no grader gives are in `graders.findings`.
+    `graders.findings` has those about verdicts that no grader gives.
     """
     out = []
     for name, ranked in candidates.items():
@@ -50,7 +50,7 @@ def caveats(candidates: Mapping[str, Candidates]) -> list[str]:
 def of_labels(split: str, correct: np.ndarray) -> str | None:
     """What is wrong with labels that are all alike, before a verifier is trained on them.
 
-    None of labels of both kinds.
+    None where there are labels of both kinds.
 
     Args:
         split: "train" or "heldout".

@@ -1,8 +1,8 @@
 """Accuracy if only k of a problem's n samples had been drawn: pass@k, verifier@k, votes@k.
 
-Never that of "the first k". Every function gives one number a problem, the mean over all subsets of
-k of its n samples; means over problems and their intervals are taken in `metrics`. A curve is
-defined only up to the n of the problem that has fewest samples.
+It is never the accuracy of "the first k". Every function gives one number a problem, the mean over
+all subsets of k of its n samples; means over problems and their intervals are taken in `metrics`. A
+curve is defined only up to the n of the problem that has fewest samples.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def pass_at_k(candidates: Candidates, k: int) -> np.ndarray:
 def verifier_at_k(candidates: Candidates, k: int) -> np.ndarray:
     """Chance that the best-ranked of k samples is right (V-STaR, 2402.06457).
 
-    It is the sum of C(n-i-1, k-1) right_i / C(n, k) over the ranks i from 0.
+    The chance is the sum of C(n-i-1, k-1) right_i / C(n, k) over the ranks i from 0.
 
     Returns:
         [P] float64; k=1 is the mean accuracy, k=n is best-of-n. Equal scores are ordered by the tie
@@ -86,7 +86,7 @@ def weighted_vote_at_k(
 ) -> dict[int, np.ndarray]:
     """Chance that the answer with the largest sum of scores among k samples is right.
 
-    As `majority_at_k`.
+    Exact or over drawn subsets, as `majority_at_k`.
 
     Raises:
         ValueError: as `majority_at_k`, or the samples have no scores.

@@ -21,7 +21,7 @@ def most_votes(
 ) -> np.ndarray:
     """The best-ranked column of the answer with the most votes, after so many votes each.
 
-    Of equals the best-ranked answer.
+    A tie goes to the best-ranked answer.
 
     Args:
         slot_EN: the answers voted for.
@@ -38,11 +38,9 @@ def most_votes(
     merit_E = np.zeros(len(slot_EN), np.int64)
     elected = []
     for begin, end in itertools.pairwise((0, *ends)):
-        answer, column, slot = (
-            answer_EN[:, begin:end],
-            column_EN[:, begin:end],
-            slot_EN[:, begin:end],
-        )
+        answer = answer_EN[:, begin:end]
+        column = column_EN[:, begin:end]
+        slot = slot_EN[:, begin:end]
         np.add.at(cast, answer.ravel(), 1)
         np.minimum.at(first, answer.ravel(), column.ravel())
         alone = np.where(slot == 1, nobody - column, 0)
@@ -57,7 +55,7 @@ def largest_sum(
 ) -> np.ndarray:
     """The best-ranked column of the answer with the largest sum of weights.
 
-    Of equals the best-ranked answer. There must be no shared slot.
+    A tie goes to the best-ranked answer. There must be no shared slot.
 
     Args:
         slot_EN: the answers voted for, in order of rank: weights are added up in it, so that equal
@@ -80,7 +78,7 @@ def largest_sum(
 def _numbered(slot_EN: np.ndarray) -> tuple[np.ndarray, int]:
     """The answers of all elections, numbered, int64, and how many numbers there are.
 
-    These are some times the votes at most.
+    There are at most some times as many numbers as votes.
     """
     slots = int(slot_EN.max()) + 1
     answer_EN = slot_EN + slots * np.arange(len(slot_EN))[:, None]

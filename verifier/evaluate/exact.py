@@ -35,7 +35,7 @@ def difference(value_P: np.ndarray) -> tuple[float, float]:
 def clopper_pearson(successes: float, trials: float, missed: float) -> tuple[float, float]:
     """The rates at which so few, or so many, successes would come up in `missed` / 2 of all cases.
 
-    [0, 1] of no trial.
+    Without a trial they are 0 and 1.
     """
     # Seldom needed, and its import takes as long as those of the rest.
     from scipy.special import betaincinv

@@ -126,7 +126,7 @@ class Bootstrap:
     ) -> dict[str, Estimate]:
         """Estimates by bootstrap, or with the interval `instead` where problems are few.
 
-        They are few, too, where by `rarest` a figure depends on few of them.
+        Problems count as few, too, where by `rarest` a figure depends on few of them.
         """
         if not values:
             return {}

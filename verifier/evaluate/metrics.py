@@ -222,7 +222,7 @@ def _nested(
 def _choose(heldout: Candidates, ks: Sequence[int], weighs: bool) -> dict[str, Any]:
     """The k, and the method, that are best on held-out problems.
 
-    Of equals the smaller k and the simpler method.
+    A tie goes to the smaller k and the simpler method.
     """
     votes = {k: float(rank.top_k_vote(heldout, k).correct_P.mean()) for k in _votes(heldout, ks)}
     k = max(votes, key=lambda size: votes[size])

@@ -31,7 +31,7 @@ class Choice(NamedTuple):
 def best_of_n(candidates: Candidates) -> Choice:
     """The sample with the highest score (Cobbe et al. 2021, section 4.2).
 
-    Without scores the one with the lowest id.
+    Without scores it is the one with the lowest id.
     """
     return _handed_in(candidates, np.zeros(len(candidates.count_P), np.int64))
 

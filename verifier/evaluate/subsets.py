@@ -172,11 +172,10 @@ def _of_drawn(
             # From the turns that are left: there are fewer each time.
             for size in sorted(sizes.keys() - set(whole.tolist()), reverse=True):
                 # Row by row, which is in order of rank.
-                early, shape = np.flatnonzero(turn_PSM < size), (*turn_PSM.shape[:2], size)
-                turn_PSM, column_PSM = (
-                    turn_PSM.take(early).reshape(shape),
-                    column_PSM.take(early).reshape(shape),
-                )
+                early = np.flatnonzero(turn_PSM < size)
+                shape = (*turn_PSM.shape[:2], size)
+                turn_PSM = turn_PSM.take(early).reshape(shape)
+                column_PSM = column_PSM.take(early).reshape(shape)
                 yield part, size, sizes[size], ballots.best_of_drawn(part, column_PSM, sizes[size])
 
 
@@ -191,14 +190,11 @@ class _Ballots:
     """
 
     def __init__(self, candidates: Candidates, weight_C: np.ndarray | None) -> None:
-        answers, problems, samples = (
-            candidates.answers(),
-            len(candidates.count_P),
-            len(candidates.row_C),
-        )
-        own_A = np.bincount(answers.answer_V, minlength=len(answers.first_A)) >= (
-            2 if weight_C is None else 1
-        )
+        answers = candidates.answers()
+        problems = len(candidates.count_P)
+        samples = len(candidates.row_C)
+        votes_A = np.bincount(answers.answer_V, minlength=len(answers.first_A))
+        own_A = votes_A >= (2 if weight_C is None else 1)
         problem_A = np.repeat(np.arange(problems), answers.answers_P)
         own_P = np.bincount(problem_A, own_A, problems).astype(np.int64)
         slot_A = np.where(own_A, np.cumsum(own_A) + 1 - (np.cumsum(own_P) - own_P)[problem_A], 1)

@@ -152,7 +152,7 @@ def _numeric_equal(answer: str, gold: str) -> bool:
 def gold_number(gold: str) -> str | None:
     """The number of a right answer; None where it has none.
 
-    It is read as `numeric` reads a solution's, or alone on a line, with its unit (`12 apples`).
+    Read as `numeric` reads a solution's, or alone on a line, with its unit (`12 apples`).
     """
     if parse_number(gold) is not None:
         return first_number(plain(gold))

@@ -32,8 +32,8 @@ def codes(column: pa.ChunkedArray | Sequence[str | None]) -> tuple[np.ndarray, l
 def answers(solution: pa.Array, grader: str) -> pa.DictionaryArray:
     """The answers that a grader finds in a column of solutions; null where it finds none.
 
-    It is asked once for all solutions that agree in their ending, and for the whole of those in
-    whose ending it finds nothing.
+    The grader is asked once for all solutions that agree in their ending, and for the whole of
+    those in whose ending it finds nothing.
     """
     ending_of, extract_of = _ENDINGS.get(grader, (_whole, GRADERS[grader].extract))
     extract = functools.partial(_extracted, extract_of)
@@ -76,7 +76,7 @@ def _in_ending(ending: str) -> str | None:
 def _from_last_mark(solution: pa.Array) -> pa.Array:
     """The ending from the last mark on, which mostly marks an answer, else the last line.
 
-    The whole of a text with a longer row of the mark's sign, of which a mark could be cut.
+    A text with a longer row of the mark's sign, of which a mark could be cut, is its own ending.
     """
     marked = _marked(solution, reverse=True)
     line, _ = _last_part(pc.ascii_rtrim_whitespace(solution), "\n", reverse=True)
@@ -99,7 +99,7 @@ def _marked(solution: pa.Array, reverse: bool) -> pa.Array:
 def _last_line(solution: pa.Array) -> pa.Array:
     """The ending for `flexible`: no number goes over the end of a line.
 
-    So it finds its last one in the last line, where that has any.
+    The last number is therefore in the last line, where that has any.
     """
     return _last_part(solution, "\n", reverse=True)[0]
 
@@ -107,7 +107,7 @@ def _last_line(solution: pa.Array) -> pa.Array:
 def _last_part(solution: pa.Array, mark: str, reverse: bool) -> tuple[pa.Array, pa.Array]:
     """What follows the first or, in reverse, the last mark, or the whole text.
 
-    And of how many parts, one or two, that is the last.
+    The second array says of how many parts, one or two, it is the last.
     """
     parts = pc.split_pattern(solution, mark, max_splits=1, reverse=reverse)
     ends = parts.offsets.to_numpy()[1:].astype(np.int64)

@@ -147,7 +147,7 @@ def findings(
 ) -> list[str]:
     """What makes verdicts doubtful, to be said before any figure.
 
-    That are answers that a grader does not find, and gold answers that it cannot compare.
+    Named are answers that a grader does not find, and gold answers that it cannot compare.
 
     Args:
         name: of the split.

@@ -1,7 +1,8 @@
 """The process in which math-verify judges: a question a line in, two lines out.
 
-It imports nothing of this project, which starts it. The first line is the text that was read and
-the verdict; the second is the answer's value, which may take longer than the verdict or fail.
+The process imports nothing of this project, which starts it. The first line is the text that was
+read and the verdict; the second is the answer's value, which may take longer than the verdict or
+fail.
 
 math-verify evaluates what a model wrote, and `9^{9^{9^9}}` keeps it busy for ever. Its own time
 limit is an alarm that a thread cannot set and that C code does not heed

@@ -120,11 +120,13 @@ _IN_WORDS = re.compile(rf"(?<=[0-9]) and ({'|'.join(_MANY)})[ -]({'|'.join(_PART
 # Something in an ASCII text that is to be written plainly.
 _SPECIAL = re.compile(r"[\\{}~^(]|[0-9] ?(?:[ .'_x*+&-] ?[0-9]|and |over |, 0)")
 
+_CURRENCIES = {"\uff04": "$", "\uffe1": "£", "\uffe5": "¥"}
+
 
 class _Letters(dict[int, str]):
     """What each letter is in ASCII, looked up once; others stay.
 
-    They are digits of all scripts, full-width signs, minus signs and spaces.
+    Written in ASCII are digits of all scripts, full-width signs, minus signs and spaces.
     """
 
     def __missing__(self, code: int) -> str:
@@ -137,9 +139,7 @@ class _Letters(dict[int, str]):
         elif kind in ("Zs", "Cf"):  # a space; a mark without width, as of the direction of writing
             plainly = " " if kind == "Zs" else ""
         else:
-            plainly = {"\uff04": "$", "\uffe1": "£", "\uffe5": "¥"}.get(letter) or _ALIKE.get(
-                letter, letter
-            )
+            plainly = _CURRENCIES.get(letter) or _ALIKE.get(letter, letter)
         self[code] = plainly
         return plainly
 
@@ -200,10 +200,8 @@ def _without_latex(text: str) -> str:
 
 def _divided(match: re.Match[str]) -> str:
     """A LaTeX fraction of two numbers as `3/4`."""
-    top, bottom = (
-        (match[1] or match[2] or match[5] or "").strip(),
-        (match[3] or match[4] or match[6] or "").strip(),
-    )
+    top = (match[1] or match[2] or match[5] or "").strip()
+    bottom = (match[3] or match[4] or match[6] or "").strip()
     before = match.string[max(match.start() - 1, 0) : match.start()]
     parts = [re.sub(r"[\s{}()]|(?<=[0-9]),", "", part) for part in (top, bottom)]
     if not all(re.fullmatch(r"-?[0-9.]*[0-9]", part) for part in parts):
@@ -214,7 +212,7 @@ def _divided(match: re.Match[str]) -> str:
 def _annotated(match: re.Match[str]) -> str:
     """Nothing of an annotation (`<<3*6=18>>`), which is the calculator's.
 
-    Of one without `=` what is in it, apart from what follows.
+    Of an annotation without `=` what is in it stays, apart from what follows.
     """
     after = match.string[match.end() : match.end() + 1].isdigit()
     before = match.string[max(match.start() - 1, 0) : match.start()].isdigit()
@@ -231,7 +229,7 @@ def _grouped(match: re.Match[str]) -> str:
 def _pointed(match: re.Match[str]) -> str:
     """Points between groups of three left out, where they are none of decimals.
 
-    More than one group or a decimal comma tells that.
+    More than one group or a decimal comma tells that they are none.
     """
     if match[2] is None and match[1].count(".") < 2:
         return match[0]

@@ -86,9 +86,7 @@ def parse_number(text: str) -> Fraction | None:
 
 
 def first_number(line: str, bullet: bool = False) -> str | None:
-    """The number that a plain line states: the first, or the result of an equation from it on.
-
-    Such an equation is `9 + 9 = 18`.
+    """The first number of a plain line, or the result of an equation from it on (`9 + 9 = 18`).
 
     Args:
         line: from `plain`.
@@ -121,7 +119,7 @@ def begins_with_number(line: str) -> bool:
 def only_number(line: str) -> str | None:
     """The number of a plain line that states one and no other, else None.
 
-    Such as `12 apples`, `x = 12`, `9 + 3 = 12 apples`.
+    Lines of that kind are `12 apples`, `x = 12` and `9 + 3 = 12 apples`.
     """
     start = _start(line)
     match = _NUMBER.search(line, start)
@@ -146,7 +144,7 @@ def only_number(line: str) -> str | None:
 def _is_equation(line: str, match: re.Match[str]) -> bool:
     """Whether a number or a root begins an expression with its result.
 
-    Such as `9 + 9 = 18`, `18 apples - 3 = 15`, `3^2 = 9`.
+    Such expressions are `9 + 9 = 18`, `18 apples - 3 = 15` and `3^2 = 9`.
     """
     if "=" not in line[match.end() :]:
         return False

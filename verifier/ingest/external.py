@@ -152,7 +152,7 @@ def read_scores_file(
 ) -> Mapping[Split | None, Kept]:
     """Reads scores, from the same kinds of path.
 
-    They have `question` or `problem_id`, `sample_id` and `score`; more where known.
+    The rows have `question` or `problem_id`, `sample_id` and `score`; more where known.
 
     Returns:
         The scores by split; under None where the file knows no splits.
@@ -204,14 +204,13 @@ def _problems(whole: pa.Table, answer: str) -> pa.Table:
 def _numbered(whole: pa.Table, scan: Scan) -> pa.Table:
     """The rows with sample ids: the file's own, or numbers within split and problem in its order.
 
-    None of the file's own may be there twice.
+    An id of the file's own may not be there twice.
     """
     problem = extraction.codes(whole["problem_id"])[0]
-    split, names = (
-        extraction.codes(whole["split"])
-        if "split" in whole.column_names
-        else (np.zeros_like(problem), ["test"])
-    )
+    if "split" in whole.column_names:
+        split, names = extraction.codes(whole["split"])
+    else:
+        split, names = np.zeros_like(problem), ["test"]
     owner = split * (problem.max() + 1) + problem
     if "sample_id" not in whole.column_names:
         order = np.argsort(owner, kind="stable")

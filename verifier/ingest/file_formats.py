@@ -1,6 +1,6 @@
 """Files made elsewhere as rows of this project's columns: JSON, CSV, Parquet and Arrow.
 
-They may be packed, alone, in a folder or given by a pattern. What a file is, its first bytes say,
+Files may be packed, alone, in a folder or given by a pattern. What a file is, its first bytes say,
 not its name. Only the columns that a layout asks for are read; a Parquet file with one solution a
 row stays on disk, everything else is held in memory.
 """
@@ -96,7 +96,7 @@ def scan(
 ) -> Scan:
     """The rows that a path stands for, one a solution, by the names of `layouts.FIELDS`.
 
-    Which layout was taken is said.
+    Says which layout was taken.
 
     Args:
         path: of a file or folder, or a pattern.
@@ -240,17 +240,13 @@ def _columns(schema: pa.Schema, chosen: Chosen) -> list[str]:
 
 def _is_flat(schema: pa.Schema, chosen: Chosen) -> bool:
     """Whether every row is a solution and every field a column."""
-    whole = not chosen.once and all(path in schema.names for path in chosen.fields.values())
-    plain = (
-        [
-            schema.field(path).type
-            for name, path in chosen.fields.items()
-            if name not in layouts.LISTS
-        ]
-        if whole
-        else []
+    if chosen.once or any(path not in schema.names for path in chosen.fields.values()):
+        return False
+    return not any(
+        pa.types.is_nested(schema.field(path).type)
+        for name, path in chosen.fields.items()
+        if name not in layouts.LISTS
     )
-    return whole and not any(pa.types.is_nested(kind) for kind in plain)
 
 
 def _view(path: pathlib.Path, chosen: Chosen) -> View:

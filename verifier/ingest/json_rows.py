@@ -155,19 +155,15 @@ def _document(content: bytes, path: pathlib.Path, first: int) -> Iterator[dict[s
 def _inner(only: dict[str, Any]) -> list[dict[str, Any]]:
     """The only object of a file, or those of the only list of objects in it.
 
-    Such as of {"model": ..., "results": [{...}, ...]}.
+    An object with such a list is {"model": ..., "results": [{...}, ...]}.
     """
     lists = [
         each
         for each in only.values()
         if isinstance(each, list) and each and all(isinstance(one, dict) for one in each)
     ]
-    return (
-        lists[0]
-        if len(lists) == 1
-        and not {"question", "problem", "prompt", "doc", "custom_id"} & only.keys()
-        else [only]
-    )
+    is_row = {"question", "problem", "prompt", "doc", "custom_id"} & only.keys()
+    return lists[0] if len(lists) == 1 and not is_row else [only]
 
 
 def loads(line: str) -> Any:
@@ -220,7 +216,7 @@ def _decoded(content: bytes, path: pathlib.Path, first: int) -> str:
     except UnicodeDecodeError as error:
         number = first + content[: error.start].count(b"\n")
         position = error.start - content.rfind(b"\n", 0, error.start)
-        byte = f"byte 0x{content[error.start]:02x} at place {position}"
+        byte = f"byte 0x{content[error.start]:02x} at position {position}"
         raise StoreError(
             f"{path}, line {number}: not UTF-8 ({byte}); convert the file, such as with iconv "
             "-t UTF-8"

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from verifier.errors import TablesError
-from verifier.ingest import usual_names
 
 TEXTS = (
     "question",
@@ -27,6 +26,48 @@ TEXTS = (
 NUMBERS = ("sample_id", "score")
 LISTS = ("token_scores", "tokens", "forced")
 FIELDS = (*TEXTS, *NUMBERS, *LISTS)
+
+# The names that programs give to question, gold answer, solution and score.
+ASKED = ("question", "problem", "prompt", "query", "input", "instruction")
+GOLD = (
+    "answer",
+    "gold",
+    "gold_answer",
+    "expected_answer",
+    "ground_truth",
+    "groundtruth",
+    "ground_truth_answer",
+    "gt",
+    "gt_answer",
+    "reference_answer",
+    "correct_answer",
+    "target",
+    "final_answer",
+)
+WRITTEN = (
+    "completion",
+    "generation",
+    "response",
+    "output",
+    "generated_solution",
+    "model_output",
+    "generated_text",
+    "model_response",
+)
+# Names of solutions that are given to other things, too.
+PERHAPS = ("code", "sample", "candidate", "prediction", "resps", "text")
+MANY = ("solutions", *(f"{name}s" for name in WRITTEN))
+SCORED = (
+    "score",
+    "scores",
+    "agg_scores",
+    "verifier_score",
+    "verifier_scores",
+    "rm_score",
+    "rm_scores",
+    "reward_model_score",
+    "vscore",
+)
 
 
 class Layout(NamedTuple):
@@ -49,9 +90,7 @@ LAYOUTS: dict[str, Layout] = {
     "lm_eval": Layout(
         ("doc", "resps"),
         {
-            "question": tuple(
-                f"doc.{name}" for name in (*usual_names.ASKED, "Question", "Problem")
-            ),
+            "question": tuple(f"doc.{name}" for name in (*ASKED, "Question", "Problem")),
             "problem_id": ("doc_id",),
             "solution": ("resps",),
             "answer": ("target", "doc.answer"),

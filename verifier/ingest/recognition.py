@@ -8,8 +8,18 @@ from typing import NamedTuple
 
 from verifier.errors import TablesError
 from verifier.ingest import shapes
-from verifier.ingest.layouts import FIELDS, LAYOUTS, TEXTS, Layout
-from verifier.ingest.usual_names import ASKED, GOLD, MANY, PERHAPS, SCORED, WRITTEN
+from verifier.ingest.layouts import (
+    ASKED,
+    FIELDS,
+    GOLD,
+    LAYOUTS,
+    MANY,
+    PERHAPS,
+    SCORED,
+    TEXTS,
+    WRITTEN,
+    Layout,
+)
 
 
 class Chosen(NamedTuple):

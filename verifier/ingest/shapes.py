@@ -35,18 +35,17 @@ def shape_of_rows(rows: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
         else:
             kinds = shape.setdefault(path, set())
             if value is not None:
-                kind = (
-                    "bool"
-                    if isinstance(value, bool)
-                    else "number"
-                    if isinstance(value, (int, float))
-                    else "text"
-                )
-                kinds.add(many + kind)
+                kinds.add(many + _kind_of_value(value))
 
     for row in rows:
         look("", row, "", _DEPTH)
     return shape
+
+
+def _kind_of_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    return "number" if isinstance(value, (int, float)) else "text"
 
 
 def shape_of_schema(schema: pa.Schema) -> dict[str, set[str]]:
@@ -64,16 +63,19 @@ def shape_of_schema(schema: pa.Schema) -> dict[str, set[str]]:
             if not pa.types.is_map(kind) and not pa.types.is_union(kind):
                 look(path, kind.value_type, "*", depth)
         elif not pa.types.is_null(kind):
-            number = (
-                pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-            )
-            shape[path].add(
-                many + ("bool" if pa.types.is_boolean(kind) else "number" if number else "text")
-            )
+            shape[path].add(many + _kind_of_type(kind))
 
     for field in schema:
         look(field.name, field.type, "", _DEPTH)
     return shape
+
+
+def _kind_of_type(kind: pa.DataType) -> str:
+    if pa.types.is_boolean(kind):
+        return "bool"
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    return "text"
 
 
 def find(shape: Shape, path: str) -> list[str]:

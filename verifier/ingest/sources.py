@@ -14,7 +14,9 @@ from verifier.errors import TablesError
 from verifier.grading import corrections, graders
 from verifier.ingest import external, layouts
 from verifier.system import log, paths
-from verifier.tables import assembly, provenance, store, stored_splits
+from verifier.tables import assembly, provenance, stored_splits
+from verifier.tables.manifests import MANIFEST, UNFINISHED
+from verifier.tables.reading import read_table
 from verifier.tables.results import (
     PROBLEMS,
     SAMPLES,
@@ -129,13 +131,10 @@ def _left_out(problems: pathlib.Path | None, split: Split, rows: SplitRows) -> i
     tables = (PROBLEMS.folder(problems), problems / PROBLEMS.name, problems)
     tried = (table / name for table in tables)
     folder = next((folder for folder in tried if folder.is_dir()), None)
-    return (
-        stored_splits.left_out(
-            split, len(store.read_table(folder, "problems", ["problem_id"])), rows.candidates
-        )
-        if folder
-        else None
-    )
+    if folder is None:
+        return None
+    known = read_table(folder, "problems", ["problem_id"])
+    return stored_splits.left_out(split, len(known), rows.candidates)
 
 
 def _stored(path: pathlib.Path, grader: str) -> external.SamplesFile:
@@ -186,13 +185,13 @@ def _is_stored(path: pathlib.Path) -> bool:
         or any(splits_in(each) for each in path.iterdir() if each.is_dir())
     ):
         return True
-    whole = any((path / name).is_file() for name in (store.MANIFEST, store.UNFINISHED))
+    whole = any((path / name).is_file() for name in (MANIFEST, UNFINISHED))
     return whole or (any(path.glob("part-*.parquet")) and (path.parent / "problems").is_dir())
 
 
 def _problems(path: pathlib.Path, how: external.Reading = external.AS_FOUND) -> pa.Table:
     if _is_stored(path):
-        return store.read_table(path, "problems", ["problem_id", "question", "answer"])
+        return read_table(path, "problems", ["problem_id", "question", "answer"])
     return external.read_problems_file(path, how)
 
 

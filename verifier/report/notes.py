@@ -100,11 +100,11 @@ def _on_samples(name: str, split: SplitRows) -> Iterator[str]:
 
 def _meaning(why: str) -> str:
     """What leaving samples out means, where what they lack has to do with the solution itself."""
+    if why != TOO_LONG:
+        return ""
     return (
         ": best-of-n, votes and all other figures are of the shorter ones, which may be the "
         "easier ones"
-        if why == TOO_LONG
-        else ""
     )
 
 

@@ -159,12 +159,9 @@ def _cards(split: Mapping[str, Any]) -> list[dict[str, Any]]:
         ("majority", "majority", f"of {n} answers"),
     ]
     if best and best["method"] != "best_of_n":
-        is_vote = best["method"] == "top_k_vote"
-        key, words = (
-            ("top_k_vote_chosen", f"top-{best['k']} vote")
-            if is_vote
-            else ("weighted_vote", "weighted vote")
-        )
+        key, words = "weighted_vote", "weighted vote"
+        if best["method"] == "top_k_vote":
+            key, words = "top_k_vote_chosen", f"top-{best['k']} vote"
         cards += [
             ("best_of_n", "best-of-n", f"verifier's first of {n}"),
             (key, words, "verifier, chosen on held-out"),

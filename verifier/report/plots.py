@@ -147,12 +147,9 @@ def score_histogram(candidates: Candidates, bins: int = 30) -> Chart | None:
     if candidates.score_C is None:
         return None
     score, right = candidates.score_C, candidates.correct_C
-    inside = bool(score.min() >= -0.05 and score.max() <= 1.05)
-    low, high = (
-        (min(0.0, score.min()), max(1.0, score.max()))
-        if inside
-        else (float(score.min()), float(score.max()))
-    )
+    low, high = float(score.min()), float(score.max())
+    if low >= -0.05 and high <= 1.05:
+        low, high = min(0.0, low), max(1.0, high)
     high = high if high > low else low + 1
     edges = np.linspace(low, high, bins + 1)
     up, down = (np.histogram(score[mask], edges)[0] for mask in (right, ~right))

@@ -46,7 +46,7 @@ def token_texts(tokenizer: Tokenizer) -> TokenTexts:
 def _whole_characters(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
     """What tokens add where some of them hold parts of characters.
 
-    Such a token adds nothing until the character is whole.
+    A token with a part of a character adds nothing until the character is whole.
     """
     pieces, first = [], 0
     for end in range(1, len(ids) + 1):

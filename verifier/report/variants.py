@@ -20,7 +20,7 @@ from verifier.evaluate.intervals import FEWEST, Bootstrap
 from verifier.evaluate.results_table import EXACT, ROWS, cell, counted
 from verifier.evaluate.subsets import vote_shares
 from verifier.report import contestants
-from verifier.tables import store
+from verifier.tables.manifests import read_manifest
 from verifier.tables.results import GENERATOR, VERIFIER
 from verifier.text.split import HELDOUT
 
@@ -167,7 +167,7 @@ def _peaks_table(split: str, variants: Mapping[str, Mapping[str, Any]], width: i
 
 def _steps(root: pathlib.Path) -> dict[str, int]:
     """The optimiser steps of each training job, as the models' manifests say."""
-    manifests = [store.read_manifest(model.folder(root)) or {} for model in (GENERATOR, VERIFIER)]
+    manifests = [read_manifest(model.folder(root)) or {} for model in (GENERATOR, VERIFIER)]
     return {
         name: facts["steps"]
         for manifest in manifests

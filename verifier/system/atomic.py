@@ -1,6 +1,6 @@
-"""Files that are whole or not there: written aside, synced and renamed.
+"""Files that are whole or not there, and what to do where the disk refuses.
 
-And what to do where the disk refuses.
+A file is written aside, synced and renamed.
 """
 
 from __future__ import annotations

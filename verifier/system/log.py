@@ -57,7 +57,7 @@ def complain(error: Exception) -> None:
 def printable(text: str) -> str:
     """A text with all that would steer a terminal, or hide in it, written out.
 
-    It may hold what files, paths and questions hold.
+    The text may hold what files, paths and questions hold.
     """
     return _STEERS.sub(
         lambda match: match[0].encode("unicode_escape", "backslashreplace").decode(), text
@@ -81,7 +81,7 @@ def _write(stream: TextIO, message: str) -> None:
 def leave_out_remarks() -> None:
     """Keeps off the terminal what JAX remarks of backends that are not there.
 
-    Such as "Unable to initialize backend 'tpu'".
+    A remark of that kind is "Unable to initialize backend 'tpu'".
 
     A command of absl's shows every remark (INFO) by default. Warnings stay, such as of an
     accelerator that is there and not used; and JAX_DEBUG_LOG_MODULES=jax._src.xla_bridge shows all

@@ -34,7 +34,7 @@ def mirror_to_wandb(project: str) -> None:
 class MetricLog:
     """Numbers of one job by step.
 
-    In `FOLDER/NAME.jsonl` (one object a line) and `FOLDER/tensorboard/NAME`.
+    The files are `FOLDER/NAME.jsonl` (one object a line) and `FOLDER/tensorboard/NAME`.
 
     A line is on disk once `write` returns to the loop; behind gs:// and s3:// every 15 seconds, and
     without TensorBoard's file.

@@ -29,7 +29,7 @@ def refuse_pointer(path: pathlib.Path, start: bytes, error: type[UserError] = Us
 def refuse_dead_links(folder: pathlib.Path, error: type[UserError] = UserError) -> None:
     """Refuses a folder with a link to nothing.
 
-    Such as a cache of the hub from which the file itself was removed.
+    A cache of the hub has one where the file itself was removed.
 
     Raises:
         error: there is one, by name.
@@ -97,9 +97,7 @@ def read_json(path: pathlib.Path) -> Any:
 
 
 def text_lines(path: pathlib.Path, error: type[UserError] = DataError) -> Iterator[tuple[str, str]]:
-    """The lines of a text file that are not blank, each with where it stands.
-
-    That is "FILE, line N", for messages.
+    """The lines of a text file that are not blank, each with "FILE, line N" for messages.
 
     Args:
         path: in UTF-8, with or without a byte order mark.
@@ -119,7 +117,7 @@ def text_lines(path: pathlib.Path, error: type[UserError] = DataError) -> Iterat
                 try:
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as reason:
-                    byte = f"byte 0x{line[reason.start]:02x} at place {reason.start + 1}"
+                    byte = f"byte 0x{line[reason.start]:02x} at position {reason.start + 1}"
                     raise error(
                         f"{where}: not UTF-8 ({byte}); convert the file, such as with iconv -t "
                         "UTF-8"
@@ -133,9 +131,9 @@ def text_lines(path: pathlib.Path, error: type[UserError] = DataError) -> Iterat
 def jsonl_rows(
     path: pathlib.Path, error: type[UserError] = DataError
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """The objects of a file with one JSON object a line, each with where it stands.
+    """The objects of a file with one JSON object a line, each with "FILE, line N" for messages.
 
-    That is "FILE, line N", for messages; blank lines are passed over.
+    Blank lines are passed over.
 
     Args:
         path: in UTF-8.

@@ -89,7 +89,7 @@ def _is_in(path: str, name: str) -> bool:
 def _longest(open_file: Open, group: int, name: str) -> int:
     """Bytes of the longest text in the dictionary of a column.
 
-    It is whole once the column's first row is read.
+    The dictionary is whole once the column's first row is read.
     """
     first = next(open_file([name]).iter_batches(1, [group], [name], use_threads=False), None)
     leaves = [leaf for column in (first.columns if first else ()) for leaf in _leaves(column)]

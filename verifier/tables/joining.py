@@ -27,10 +27,8 @@ def matching_rows(samples: pa.Table, other: pa.Table, what: str) -> np.ndarray:
     Raises:
         TablesError: `other` has two rows of one sample.
     """
-    (wanted, ids), (given, others) = (
-        extraction.codes(samples["problem_id"]),
-        extraction.codes(other["problem_id"]),
-    )
+    wanted, ids = extraction.codes(samples["problem_id"])
+    given, others = extraction.codes(other["problem_id"])
     known = {name: number for number, name in enumerate(ids)}
     numbers = np.array(
         [known.get(name, len(ids) + row) for row, name in enumerate(others)], np.int64
@@ -68,17 +66,15 @@ def joined(samples: pa.Table, other: pa.Table, what: str) -> pa.Table:
             f"{_named(samples, lost)}; make the {what} of these samples, leave the {what} out, "
             f"or {ALLOW}"
         )
-    return (
-        other
-        if len(row) == len(other) and np.array_equal(row, np.arange(len(row)))
-        else other.take(row)
-    )
+    if len(row) == len(other) and np.array_equal(row, np.arange(len(row))):
+        return other
+    return other.take(row)
 
 
 def refuse_not_finite(samples: pa.Table, scores: pa.Table) -> None:
     """Refuses scores that are NaN or infinite or have such among their token values.
 
-    They are those of `samples`, row by row.
+    Row by row the scores are those of `samples`.
 
     Raises:
         TablesError: with how many and the first of them.
@@ -97,9 +93,7 @@ def refuse_not_finite(samples: pa.Table, scores: pa.Table) -> None:
 def without_too_long(
     samples: pa.Table, scores: pa.Table, too_long: int
 ) -> tuple[pa.Table, dict[str, int]]:
-    """The samples without those that the verifier could not read.
-
-    That is, where these are just the ones that have no score.
+    """The samples without those that the verifier could not read, where just these have no score.
 
     Args:
         samples: with `problem_id` and `sample_id`.
@@ -161,9 +155,8 @@ def _numbers(scores: pa.Table) -> np.ndarray:
 
     Where one of its token values is NaN or infinite, so is this.
     """
-    return scores["score"].cast(pa.float64()).to_numpy(
-        zero_copy_only=False
-    ) + token_values.not_finite(scores)
+    score_R = scores["score"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return score_R + token_values.not_finite(scores)
 
 
 def _named(samples: pa.Table, rows: np.ndarray) -> str:

@@ -38,7 +38,7 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any] | None:
 def refuse_other_schema(manifest: Mapping[str, Any], folder: pathlib.Path) -> None:
     """Raises StoreError if a table's manifest is of another schema version.
 
-    One without it is of version 1; a model's has none.
+    A manifest without a version is of version 1; a model's has none.
     """
     version = manifest.get("schema_version", 1)
     if "table" in manifest and version != SCHEMA_VERSION:

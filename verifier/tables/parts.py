@@ -87,7 +87,7 @@ def number_of(part: pathlib.Path) -> int:
 def part_name(number: int, content: bytes | memoryview) -> str:
     """The name of a part, with the first digits of its sum.
 
-    So it can be told from a damaged one before there is a manifest.
+    The digits tell it from a damaged one before there is a manifest.
     """
     return f"part-{number:05d}-{checksums.of_bytes(content)[:16]}.parquet"
 

@@ -14,6 +14,7 @@ from verifier.errors import StoreError
 from verifier.system import paths
 from verifier.system.text_files import jsonl_rows
 from verifier.tables import manifests, parts, plain_text
+from verifier.tables.results import split_folder, split_of, splits_in
 from verifier.tables.schemas import SCHEMAS, key_of, schema_of
 
 
@@ -41,12 +42,11 @@ def read_table(
     """
     wanted = list(schema_of(table).names if columns is None else columns)
     root = _table_folder(paths.to_path(path), table)
-    splits = sorted(root.glob("split=*")) if root.is_dir() else []
+    splits = splits_in(root) if root.is_dir() else []
     if splits:
-        read = [
-            _read_split(folder, table, list(dict.fromkeys([*wanted, "split"]))) for folder in splits
-        ]
-        return pa.concat_tables(read)
+        columns = list(dict.fromkeys([*wanted, "split"]))
+        folders = [root / split_folder(split) for split in splits]
+        return pa.concat_tables([_read_split(folder, table, columns) for folder in folders])
     return _read_split(root, table, wanted)
 
 
@@ -57,10 +57,7 @@ def read_external(path: pathlib.Path | str) -> pa.Table:
 
 
 def duplicate_key(table: pa.Table, key: Sequence[str]) -> str:
-    """The first key that stands twice, in words; empty where there is none.
-
-    So it is where the table lacks a column of the key.
-    """
+    """The first key that stands twice, in words; empty where none does, or for lack of columns."""
     if not len(table) or any(name not in table.column_names for name in key):
         return ""
     counts = table.select(list(key)).group_by(list(key)).aggregate([([], "count_all")])
@@ -95,7 +92,8 @@ def _table_folder(path: pathlib.Path, table: str) -> pathlib.Path:
 
 def _read_split(path: pathlib.Path, table: str, columns: list[str]) -> pa.Table:
     """One split's folder or one file, with just these columns."""
-    split = path.name.removeprefix("split=") if path.name.startswith("split=") else None
+    of = split_of(path)
+    split = None if of is None else str(of)
     key = key_of(table)
     if path.is_file():
         read = [_read_file(path, table, columns, key, split)]
@@ -157,7 +155,7 @@ def _read_file(
 def cast(read: pa.Table, path: pathlib.Path, table: str) -> pa.Table:
     """Columns of a file with the types of the table's.
 
-    One that cannot be cast, or has empty values, is refused by the file's name.
+    A column that cannot be cast, or has empty values, is refused by the file's name.
     """
     schema = schema_of(table)
     for index, (name, there) in enumerate(zip(read.column_names, read.schema, strict=True)):

@@ -144,7 +144,7 @@ class Scan:
     def named(self, rows: np.ndarray) -> str:
         """Rows as people count them in their files, the first few: "3, 8, 9 and 12 more".
 
-        With the file's name where there are several.
+        Where there are several files, the file's name stands with it.
         """
         several = len({group.path for group in self._groups}) > 1
         words = []

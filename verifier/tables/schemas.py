@@ -1,4 +1,4 @@
-"""The four tables of a run: their columns, types and keys."""
+"""The tables of a run: their columns, types and keys."""
 
 from __future__ import annotations
 

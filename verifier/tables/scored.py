@@ -23,9 +23,11 @@ import pyarrow.compute as pc
 from verifier.errors import TablesError
 from verifier.grading import corrections
 from verifier.system import atomic, paths
-from verifier.tables import joining, store
+from verifier.tables import joining
+from verifier.tables.manifests import read_manifest
 from verifier.tables.parts import open_part, part_digest, parts_of
 from verifier.tables.provenance import reads_stored_tokens, refuse_stale, trained_on
+from verifier.tables.reading import read_table
 from verifier.tables.results import LABELS, PROBLEMS, SAMPLES, SCORES
 from verifier.tables.stored_splits import reported
 from verifier.text.split import Split
@@ -44,7 +46,7 @@ _LONG = ("tokens", "token_scores")
 def write_scored(root: pathlib.Path, file: pathlib.Path, token_scores: bool = False) -> int:
     """Writes all reported samples of a workdir with their problems, verdicts and scores.
 
-    Those are the held-out, test, greedy and further test samples.
+    Reported are the held-out, test, greedy and further test samples.
 
     Args:
         root: the workdir.
@@ -67,15 +69,15 @@ def write_scored(root: pathlib.Path, file: pathlib.Path, token_scores: bool = Fa
             f"through the stage {SCORES.stage!r}"
         )
     asked_for = ["problem_id", "question", "answer"]
-    problems = store.read_table(PROBLEMS.folder(root), PROBLEMS.name, asked_for)
-    verifier = store.read_manifest(root / "verifier") or {}
+    problems = read_table(PROBLEMS.folder(root), PROBLEMS.name, asked_for)
+    verifier = read_manifest(root / "verifier") or {}
     long = () if not token_scores else _LONG if reads_stored_tokens(root) else ("token_scores",)
     count = 0
     with atomic.whole_file(file) as out:
         for split in splits:
             refuse_stale(root, split)
             folders = {each.name: each.folder(root, split) for each in (SAMPLES, LABELS, SCORES)}
-            fixed = (store.read_manifest(folders["labels"]) or {}).get("fixed_labels", ())
+            fixed = (read_manifest(folders["labels"]) or {}).get("fixed_labels", ())
             asked = {
                 row["problem_id"]: row
                 for row in corrections.with_answers(problems, fixed).to_pylist()
@@ -96,10 +98,10 @@ def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[
         name: folder for name, folder in folders.items() if name != "scores" or folder.is_dir()
     }
     # This checks whole files, too.
-    keys = {name: store.read_table(folder, name, list(_KEY)) for name, folder in there.items()}
+    keys = {name: read_table(folder, name, list(_KEY)) for name, folder in there.items()}
     for name in list(there)[1:]:
         # Samples beyond the verifier's context have no score.
-        unread = (store.read_manifest(there[name]) or {}).get("too_long", 0)
+        unread = (read_manifest(there[name]) or {}).get("too_long", 0)
         if len(keys[name]) + unread != len(keys["samples"]):
             raise _other_rows(there, name)
     for problems in _cut(keys["samples"]):
@@ -108,10 +110,10 @@ def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[
         }
         joined = rows["samples"]
         for name in list(there)[1:]:
-            place = joining.matching_rows(joined, rows[name], name)
-            if np.sum(place >= 0) != len(rows[name]):
+            row = joining.matching_rows(joined, rows[name], name)
+            if np.sum(row >= 0) != len(rows[name]):
                 raise _other_rows(there, name)
-            of_samples = rows[name].take(pa.array(place, mask=place < 0))
+            of_samples = rows[name].take(pa.array(row, mask=row < 0))
             for column in _wanted(name, long):
                 joined = joined.append_column(column, of_samples[column])
         yield joined
@@ -145,13 +147,13 @@ def _cut(keys: pa.Table) -> Iterator[list[str]]:
 
 def _sorted(folder: pathlib.Path, columns: Sequence[str], problems: Sequence[str]) -> pa.Table:
     wanted = pa.array(problems, pa.string())
-    found = []
+    parts = []
     for part in parts_of(folder):
         content = part.read_bytes()
         part_digest(part, content)
         read = open_part(part, content).read([*_KEY, *columns])
-        found.append(read.filter(pc.is_in(read["problem_id"], wanted)))
-    return pa.concat_tables(found).sort_by([(key, "ascending") for key in _KEY])
+        parts.append(read.filter(pc.is_in(read["problem_id"], wanted)))
+    return pa.concat_tables(parts).sort_by([(key, "ascending") for key in _KEY])
 
 
 def _lines(

@@ -39,7 +39,6 @@ from verifier.tables.schemas import SCHEMA_VERSION, SCHEMAS, key_of, schema_of
 
 __all__ = [
     "SCHEMAS",
-    "StoreError",
     "TableWriter",
     "read_manifest",
     "read_table",
@@ -112,9 +111,9 @@ class TableWriter:
         return set(self._present)
 
     def first_start(self, facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """What the first start noted of itself; None: nothing.
+        """What the first start noted of itself; None where it noted nothing.
 
-        Where no part is there yet, this is the first, with these `facts`.
+        A start that finds no part yet is the first, and notes these `facts`.
         """
         if self._present:
             return self._unfinished.get("first_start")
@@ -283,9 +282,9 @@ class TableWriter:
 
 
 def remove_table(folder: pathlib.Path) -> None:
-    """Removes one split of a table, its manifest first.
+    """Removes one split of a table.
 
-    So a crash half way leaves no table that looks whole.
+    Its manifest goes first, so that a crash half way leaves no table that looks whole.
     """
     for path in (
         folder / MANIFEST,
@@ -299,7 +298,7 @@ def remove_table(folder: pathlib.Path) -> None:
 def table_id(manifest: Mapping[str, Any]) -> str:
     """A short hash of a whole table's rows, in whatever parts they lie.
 
-    By it what is made from them knows them again.
+    What is made from the rows notes it, to know them again.
     """
     return str(manifest["id"])
 

@@ -10,9 +10,11 @@ from verifier.errors import TablesError
 from verifier.evaluate.candidates import Candidates
 from verifier.grading import corrections, graders
 from verifier.system import paths
-from verifier.tables import columns, store
+from verifier.tables import columns
 from verifier.tables.assembly import assemble
+from verifier.tables.manifests import read_manifest
 from verifier.tables.provenance import refuse_stale
+from verifier.tables.reading import read_table
 from verifier.tables.results import LABELS, PROBLEMS, SAMPLES, SCORES, splits_in
 from verifier.tables.scanning import Scan, scan_table
 from verifier.tables.split_rows import Kept, SplitRows
@@ -64,9 +66,9 @@ def _read_split(
     """One split of a workdir, none of whose tables is stale."""
     refuse_stale(root, split, [SAMPLES, SCORES] if grader else [SAMPLES, LABELS, SCORES])
     asked = PROBLEMS.folder(root, split.problems)
-    problems = store.read_table(asked, PROBLEMS.name, _OF_PROBLEMS)
+    problems = read_table(asked, PROBLEMS.name, _OF_PROBLEMS)
     samples, labels, scored = (each.folder(root, split) for each in (SAMPLES, LABELS, SCORES))
-    of_labels = {} if grader else store.read_manifest(labels) or {}
+    of_labels = {} if grader else read_manifest(labels) or {}
     fixed = of_labels.get("fixed_labels", ())
     judged_by = corrections.with_answers(problems, fixed)
     verdicts = grader or read_labels(labels)
@@ -128,7 +130,7 @@ def read_scores(path: pathlib.Path) -> Kept:
     return Kept(
         columns.keep(scan, [*_KEY, "score", *given]),
         scan,
-        (store.read_manifest(path) or {}).get("too_long", 0),
+        (read_manifest(path) or {}).get("too_long", 0),
     )
 
 

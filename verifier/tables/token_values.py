@@ -1,7 +1,7 @@
 """What is kept of the verifier's values at a solution's tokens.
 
-That is a number for each way to put them together, and those at every tenth: some seventy bytes a
-solution, made piece by piece. The values themselves stay on disk.
+Kept are a number for each way to put them together, and the values at every tenth: some seventy
+bytes a solution, made piece by piece. The values themselves stay on disk.
 """
 
 from __future__ import annotations
@@ -109,10 +109,7 @@ def kept(rows: pa.Table, how: str) -> Scores:
 
 
 def at_tenths(rows: pa.Table) -> np.ndarray:
-    """[rows, 10] the values after each tenth of a solution's tokens.
-
-    That is after number ceil(0.1 n), ceil(0.2 n), ..., n of n.
-    """
+    """[rows, 10] the values after tokens ceil(0.1 n), ceil(0.2 n), ..., n of each solution's n."""
     whole = rows[AT_TENTHS].combine_chunks()
     return whole.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), len(TENTHS))
 
@@ -120,7 +117,7 @@ def at_tenths(rows: pa.Table) -> np.ndarray:
 def not_finite(rows: pa.Table) -> np.ndarray:
     """[rows] NaN or infinite where one of a row's token values is, else 0.
 
-    It is 0 where nothing is known of them.
+    A row of whose token values nothing is known has 0, too.
     """
     if COUNT not in rows.column_names:
         return np.zeros(len(rows))

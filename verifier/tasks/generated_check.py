@@ -187,13 +187,8 @@ def backwards(rng: random.Random) -> Draft:
     value, forward = first, str(first)
     used, numbers, sentences, undo = ["backwards"], [], [f"{name} has some {thing}."], []
     for kind, sentence, sign in rng.sample(_BACK, rng.choice((2, 2, 3))):
-        n = (
-            rng.randint(2, 3)
-            if sign == "*"
-            else rng.randint(1, max(1, value - 1))
-            if sign == "-"
-            else rng.randint(1, 20)
-        )
+        least, most = {"*": (2, 3), "-": (1, max(1, value - 1)), "+": (1, 20)}[sign]
+        n = rng.randint(least, most)
         after = {"+": value + n, "-": value - n, "*": value * n}[sign]
         undo.append((after, {"+": "-", "-": "+", "*": "/"}[sign], n))
         forward = f"({forward})*{n}" if sign == "*" and len(undo) > 1 else f"{forward}{sign}{n}"

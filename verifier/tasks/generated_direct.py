@@ -116,7 +116,7 @@ def price(rng: random.Random) -> Draft:
 def distance(rng: random.Random) -> Draft:
     """Legs of a journey at a speed each.
 
-    Asked for the length, for what remains, or for the difference of two travellers.
+    The question is for the length, for what remains, or for the difference of two travellers.
     """
     name, friend = people(rng)
     verb, other = rng.sample(("walks", "rides", "sails", "drives", "runs", "skates"), 2)

@@ -101,7 +101,7 @@ def people(rng: random.Random) -> tuple[str, str]:
 def distract(rng: random.Random, draft: Draft, share: float = 0.25) -> Draft:
     """With probability `share`, a sentence whose number has no part in the solution.
 
-    It stands somewhere after the first sentence.
+    The sentence stands somewhere after the first one.
     """
     if rng.random() >= share:
         return draft

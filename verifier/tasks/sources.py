@@ -22,7 +22,6 @@ from verifier.tasks.svamp import load_svamp
 from verifier.text.problem import Problem
 
 __all__ = [
-    "DataError",
     "load_further",
     "load_problems",
     "problems_from_table",
@@ -88,24 +87,24 @@ def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
 
 
 def load_further(
-    config: OodConfig, seed: int, learnt_from: Mapping[str, list[Problem]]
+    config: OodConfig, seed: int, trained_on: Mapping[str, list[Problem]]
 ) -> dict[str, list[Problem]]:
     """The problems of further test sets.
 
-    Two of them may share problems (ASDiv and MultiArith do); none may share one with what is learnt
-    from.
+    Two of them may share problems (ASDiv and MultiArith do); none may share one with those that
+    training or a choice looks at.
 
     Args:
         config: sets, dirs, problems.
         seed: which problems the limit chooses.
-        learnt_from: the problems that training or a choice looks at, by split.
+        trained_on: the problems that training or a choice looks at, by split.
 
     Returns:
         For every set its problems as the split "test_NAME", sorted by problem_id.
 
     Raises:
         DataError: missing data, fewer problems than asked for, or a question that is in
-            `learnt_from`.
+            `trained_on`.
     """
     further = {}
     for index, name in enumerate(config.sets):
@@ -114,7 +113,7 @@ def load_further(
             DataConfig(name, dir=config.dirs[index] if config.dirs else ""), seed
         )["test"]
         chosen = _first(all_of_it, config.problems, f"{split}/{seed}", f"ood.problems (of {name})")
-        _check_disjoint({**learnt_from, split: chosen})
+        _check_disjoint({**trained_on, split: chosen})
         further[split] = [
             dataclasses.replace(each, split=split)
             for each in sorted(chosen, key=lambda each: each.problem_id)
@@ -204,7 +203,7 @@ def _by_hash(problems: Sequence[Problem], salt: str) -> list[Problem]:
 
 
 def _check_disjoint(splits: dict[str, list[Problem]]) -> None:
-    """A problem learnt from must not be tested on."""
+    """A problem that is trained on must not be tested on."""
     where: dict[str, str] = {}
     for split, problems in splits.items():
         for problem in problems:

@@ -1,7 +1,4 @@
-"""What the out-of-distribution sets share.
-
-Joining body and question, numbers as answers, questions that repeat.
-"""
+"""What the out-of-distribution sets share: how texts are joined, numbers read, repeats left out."""
 
 from __future__ import annotations
 

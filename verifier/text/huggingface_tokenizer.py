@@ -143,9 +143,9 @@ def read_huggingface(path: pathlib.Path) -> HuggingFaceTokenizer:
 class Reading:
     """Names the file in what the tokenizers package raises over it.
 
-    That is a plain `Exception`, which is met exactly, never a subclass; or, where its Rust code
-    panics over a file that contradicts itself, an exception that derives from BaseException and
-    whose class cannot be imported, so that it is known by its name.
+    The package raises a plain `Exception`, which is met exactly, never a subclass; or, where its
+    Rust code panics over a file that contradicts itself, an exception that derives from
+    BaseException and whose class cannot be imported, so that it is known by its name.
     """
 
     def __init__(self, name: str) -> None:
@@ -180,7 +180,7 @@ def _build(source: str, name: str) -> tokenizers.Tokenizer:
 def _plain(source: str, end_id: int) -> str:
     """The tokenizer without dummy prefix, post-processor and dropout.
 
-    It has whole spans, and an end token that is special.
+    Spans are whole, and the end token is special.
     """
     parts = json.loads(source)
     if parts["model"].get("dropout"):

@@ -101,7 +101,7 @@ class SentencePieceTokenizer:
     def build(self) -> tokenizers.Tokenizer:
         """The same ids by the tokenizers package alone.
 
-        But for a text with SentencePiece's own space in it, which it reads as a space.
+        The exception is a text with SentencePiece's own space in it, which is read as a space.
         """
         return _build(_proto(self._model))
 

@@ -23,7 +23,6 @@ from verifier.text.sentencepiece_tokenizer import (
 __all__ = [
     "ByteTokenizer",
     "Tokenizer",
-    "TokenizerError",
     "load_tokenizer",
     "same_ids",
     "train_sentencepiece",
@@ -65,14 +64,14 @@ class Tokenizer(Protocol):
     def build(self) -> tokenizers.Tokenizer:
         """The same ids by the tokenizers package alone, special tokens named.
 
-        It puts nothing before or behind a text.
+        Nothing is put before or behind a text.
         """
 
 
 def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:
     """The tokenizer of a folder or file.
 
-    It has been seen to give texts back; what it writes in a compatible form is said.
+    That texts come back from it has been seen; what it writes in a compatible form is said.
 
     Args:
         path: a tokenizer.json, a SentencePiece *.model, or a folder with one of them
