@@ -29,7 +29,7 @@ class Decoder(nnx.Module):
         positions_BT,
         segment_ids_BT,
         *,
-        dropout_rate=0.0,
+        dropout=0.0,
         dropout_key=None,
         remat=False,
     ):
@@ -38,11 +38,7 @@ class Decoder(nnx.Module):
         mean = jnp.einsum("bts,bsd->btd", seen / seen.sum(-1, keepdims=True), x)
         y = jnp.tanh(self.mix(jnp.concatenate([x, mean], -1)))
         if dropout_key is not None:
-            y = (
-                y
-                * jax.random.bernoulli(dropout_key, 1 - dropout_rate, y.shape)
-                / (1 - dropout_rate)
-            )
+            y = y * jax.random.bernoulli(dropout_key, 1 - dropout, y.shape) / (1 - dropout)
         return x + y
 
     def output_rows(self):
@@ -70,7 +66,7 @@ class Table(nnx.Module):
         self.value = nnx.Param(jnp.zeros(VOCAB + 1))
 
 
-def squared(model, batch, *, dropout_rate, dropout_key, remat):
+def squared(model, batch, *, dropout, dropout_key, remat):
     """Squared error of the table's values; dropout is taken no notice of."""
     weight = jnp.asarray(batch.targets["value_weight"])
     error = (model.value[...][batch.tokens_BT] - batch.targets["value_target"]) ** 2

@@ -18,11 +18,11 @@ from verifier.train import cross_entropy, loop
 from verifier.train.losses import lm, sums, value
 from verifier.train.losses.contract import Loss, Part
 
-HOW = {"dropout_rate": 0.0, "dropout_key": None, "remat": False}
+HOW = {"dropout": 0.0, "dropout_key": None, "remat": False}
 
 
-def imitation_terms(model, batch, *, dropout_rate, dropout_key, remat):
-    hidden_BTD = sums.hidden_states(model, batch, dropout_rate, dropout_key, remat)
+def imitation_terms(model, batch, *, dropout, dropout_key, remat):
+    hidden_BTD = sums.hidden_states(model, batch, dropout, dropout_key, remat)
     logp_BTV = jax.nn.log_softmax(hidden_BTD @ model.output_rows().T)
     ids_BTC, weight_BT = batch.targets["teacher_ids"], batch.targets["teacher_weight"]
     logp_BTC = jnp.take_along_axis(logp_BTV, jnp.asarray(ids_BTC) % logp_BTV.shape[-1], axis=-1)

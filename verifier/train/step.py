@@ -111,7 +111,7 @@ def compile_steps(
         return TrainState(params, optimiser, state.step + 1), numbers
 
     def evaluate(params: Any, batch: Batch) -> Terms:
-        return objective.terms(params, batch, dropout_rate=0.0, dropout_key=None, remat=False)
+        return objective.terms(params, batch, dropout=0.0, dropout_key=None, remat=False)
 
     return Programs(jax.jit(step, donate_argnums=0), jax.jit(evaluate)), update
 
@@ -134,7 +134,7 @@ class _Objective:
         by, config = self._divisors(batch), self.config
 
         def micro_loss(params: Any, micro: Batch, key: jax.Array | None) -> tuple[jax.Array, Terms]:
-            how = {"dropout_rate": config.dropout, "dropout_key": key, "remat": config.remat}
+            how = {"dropout": config.dropout, "dropout_key": key, "remat": config.remat}
             terms = self.terms(params, micro, **how)
             return self.loss.total(terms, by), terms
 

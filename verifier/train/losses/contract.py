@@ -47,7 +47,7 @@ class TermsFunction(Protocol):
         model: Any,
         batch: Batch,
         *,
-        dropout_rate: float,  # of the residual dropout; 0 when evaluating
+        dropout: float,  # of the residual dropout; 0 when evaluating
         dropout_key: jax.Array | None,  # needed where the rate is above 0
         remat: bool,  # hold only the layers' inputs for the backward pass
     ) -> Terms: ...

@@ -55,9 +55,9 @@ def _terms(
     batch: Batch,
     *,
     vocab_size: int,
-    dropout_rate: float,
+    dropout: float,
     dropout_key: jax.Array | None,
     remat: bool,
 ) -> Terms:
-    hidden_BTD = sums.hidden_states(transformer, batch, dropout_rate, dropout_key, remat)
+    hidden_BTD = sums.hidden_states(transformer, batch, dropout, dropout_key, remat)
     return terms_of_hidden(transformer, hidden_BTD, batch, vocab_size)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def hidden_states(
     transformer: Transformer,
     batch: Batch,
-    dropout_rate: float,
+    dropout: float,
     dropout_key: jax.Array | None,
     remat: bool,
 ) -> jax.Array:
@@ -26,7 +26,7 @@ def hidden_states(
         jnp.asarray(batch.tokens_BT),
         jnp.asarray(batch.positions_BT),
         jnp.asarray(batch.segment_ids_BT),
-        dropout_rate=dropout_rate,
+        dropout=dropout,
         dropout_key=dropout_key,
         remat=remat,
     )

@@ -59,12 +59,12 @@ def _terms(
     vocab_size: int,
     value_loss: str,
     with_lm: bool,
-    dropout_rate: float,
+    dropout: float,
     dropout_key: jax.Array | None,
     remat: bool,
 ) -> Terms:
     error, probability = _KINDS[value_loss]
-    hidden_BTD = sums.hidden_states(verifier.backbone, batch, dropout_rate, dropout_key, remat)
+    hidden_BTD = sums.hidden_states(verifier.backbone, batch, dropout, dropout_key, remat)
     values_BT = verifier.values(hidden_BTD).astype(jnp.float32)
     weight_BT = jnp.asarray(batch.targets["value_weight"])
     target_BT = jnp.asarray(batch.targets["value_target"])
