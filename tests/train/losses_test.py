@@ -14,20 +14,26 @@ from tests.train import fakes
 from verifier import config as config_lib
 from verifier.data import batches
 from verifier.data.examples import Example, Target
-from verifier.train import cross_entropy, loop
-from verifier.train.losses import lm, sums, value
+from verifier.train import loop
+from verifier.train.losses import cross_entropy, lm, value
 from verifier.train.losses.contract import Loss, Part
+from verifier.train.losses.terms import weighted
 
 HOW = {"dropout": 0.0, "dropout_key": None, "remat": False}
 
 
 def imitation_terms(model, batch, *, dropout, dropout_key, remat):
-    hidden_BTD = sums.hidden_states(model, batch, dropout, dropout_key, remat)
+    hidden_BTD = model.hidden(
+        *(batch.tokens_BT, batch.positions_BT, batch.segment_ids_BT),
+        dropout=dropout,
+        dropout_key=dropout_key,
+        remat=remat,
+    )
     logp_BTV = jax.nn.log_softmax(hidden_BTD @ model.output_rows().T)
     ids_BTC, weight_BT = batch.targets["teacher_ids"], batch.targets["teacher_weight"]
     logp_BTC = jnp.take_along_axis(logp_BTV, jnp.asarray(ids_BTC) % logp_BTV.shape[-1], axis=-1)
     each_BT = -(batch.targets["teacher_chances"] * logp_BTC).sum(-1)
-    return {"imitation": sums.weighted(each_BT, jnp.asarray(weight_BT))}
+    return {"imitation": weighted(each_BT, jnp.asarray(weight_BT))}
 
 
 # A loss that is not of this project, with C = 2 alternatives of a teacher: all that it takes.
@@ -139,9 +145,9 @@ def test_gradient_is_zero_exactly_where_the_weight_is(monkeypatch, loss, made, c
 def test_what_has_no_weight_may_be_infinite(monkeypatch, loss, made, chunk_logits):
     monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
     start = hidden_of(made(), BATCH)
-    weighted = sum(BATCH.targets[part.weight] for part in loss.parts.values()) > 0
+    counts = sum(BATCH.targets[part.weight] for part in loss.parts.values()) > 0
     terms_of = jax.jit(lambda hidden: at_hidden(loss, made, hidden))
-    assert terms_of(start) == terms_of(np.where(weighted[..., None], start, np.inf))
+    assert terms_of(start) == terms_of(np.where(counts[..., None], start, np.inf))
 
 
 @pytest.mark.parametrize("chunk_logits", [2**24, 200])

@@ -40,9 +40,9 @@ class Transformer(nnx.Module):
 
     def hidden(
         self,
-        tokens_BT: jax.Array,
-        positions_BT: jax.Array,
-        segment_ids_BT: jax.Array,
+        tokens_BT: jax.typing.ArrayLike,
+        positions_BT: jax.typing.ArrayLike,
+        segment_ids_BT: jax.typing.ArrayLike,
         *,
         dropout: float = 0.0,
         dropout_key: jax.Array | None = None,
@@ -66,6 +66,9 @@ class Transformer(nnx.Module):
         Raises:
             ValueError: rows longer than the context.
         """
+        tokens_BT, positions_BT, segment_ids_BT = (
+            jnp.asarray(each) for each in (tokens_BT, positions_BT, segment_ids_BT)
+        )
         self._check_length(tokens_BT.shape[-1])
         x, turns = self._start(tokens_BT, positions_BT)
         x = constrained(x, "rows", None, None)

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from verifier.data.examples import Target
-from verifier.train.cross_entropy import cross_entropy
-from verifier.train.losses import sums
 from verifier.train.losses.contract import Loss, Part, Term, Terms
+from verifier.train.losses.cross_entropy import cross_entropy
+from verifier.train.losses.terms import share
 
 if TYPE_CHECKING:
     from verifier.data.batches import Batch
@@ -47,7 +47,7 @@ def terms_of_hidden(
     loss_sum = cross_entropy(
         hidden_BTD, transformer.output_rows(), target_BT, weight_BT, vocab_size
     )
-    return {"lm": Term(loss_sum, weight_BT.sum()), "lm_share": sums.share(weight_BT, batch)}
+    return {"lm": Term(loss_sum, weight_BT.sum()), "lm_share": share(weight_BT, batch)}
 
 
 def _terms(
@@ -59,5 +59,12 @@ def _terms(
     dropout_key: jax.Array | None,
     remat: bool,
 ) -> Terms:
-    hidden_BTD = sums.hidden_states(transformer, batch, dropout, dropout_key, remat)
+    hidden_BTD = transformer.hidden(
+        batch.tokens_BT,
+        batch.positions_BT,
+        batch.segment_ids_BT,
+        dropout=dropout,
+        dropout_key=dropout_key,
+        remat=remat,
+    )
     return terms_of_hidden(transformer, hidden_BTD, batch, vocab_size)

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from verifier.data.examples import Target
-from verifier.train.losses import lm, sums
+from verifier.train.losses import lm
 from verifier.train.losses.contract import Loss, Part, Terms
+from verifier.train.losses.terms import share, weighted
 
 if TYPE_CHECKING:
     from verifier.data.batches import Batch
@@ -64,7 +65,14 @@ def _terms(
     remat: bool,
 ) -> Terms:
     error, probability = _KINDS[value_loss]
-    hidden_BTD = sums.hidden_states(verifier.backbone, batch, dropout, dropout_key, remat)
+    hidden_BTD = verifier.backbone.hidden(
+        batch.tokens_BT,
+        batch.positions_BT,
+        batch.segment_ids_BT,
+        dropout=dropout,
+        dropout_key=dropout_key,
+        remat=remat,
+    )
     values_BT = verifier.values(hidden_BTD).astype(jnp.float32)
     weight_BT = jnp.asarray(batch.targets["value_weight"])
     target_BT = jnp.asarray(batch.targets["value_target"])
@@ -72,11 +80,11 @@ def _terms(
     right_BT = weight_BT * (target_BT > 0.5)
     wrong_BT = weight_BT * (target_BT <= 0.5)
     terms = {
-        "value": sums.weighted(error(values_BT, target_BT), weight_BT),
-        "value_accuracy": sums.weighted((guess_BT > 0.5) == (target_BT > 0.5), weight_BT),
-        "value_right": sums.weighted(guess_BT, right_BT),
-        "value_wrong": sums.weighted(guess_BT, wrong_BT),
-        "value_share": sums.share(weight_BT, batch),
+        "value": weighted(error(values_BT, target_BT), weight_BT),
+        "value_accuracy": weighted((guess_BT > 0.5) == (target_BT > 0.5), weight_BT),
+        "value_right": weighted(guess_BT, right_BT),
+        "value_wrong": weighted(guess_BT, wrong_BT),
+        "value_share": share(weight_BT, batch),
     }
     if with_lm:
         terms |= lm.terms_of_hidden(verifier.backbone, hidden_BTD, batch, vocab_size)
