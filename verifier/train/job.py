@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from verifier import config as config_lib
+from verifier.data.batches import Batch
 from verifier.errors import ConfigError
 from verifier.train.prefetch import Stream
-
-if TYPE_CHECKING:
-    from verifier.data.batches import Batch
 
 # A job may go on under other values of these.
 _WITHOUT_EFFECT = ("checkpoint_minutes", "checkpoint_every", "keep_checkpoints", "remat")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,10 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from verifier import config as config_lib
+from verifier.data.batches import Batch
 from verifier.model import keys, sharding
 from verifier.train import optimizer
 from verifier.train.losses.contract import Loss, Terms
-
-if TYPE_CHECKING:
-    from verifier.data.batches import Batch
 
 
 class TrainState(NamedTuple):

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-if TYPE_CHECKING:
-    from verifier.data.batches import Batch
-    from verifier.data.examples import Target
+from verifier.data.batches import Batch
+from verifier.data.examples import Target
 
 
 class Term(NamedTuple):

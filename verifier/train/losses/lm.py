@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
+from verifier.data.batches import Batch
 from verifier.data.examples import Target
+from verifier.model.transformer import Transformer
 from verifier.train.losses.contract import Loss, Part, Term, Terms
 from verifier.train.losses.cross_entropy import cross_entropy
 from verifier.train.losses.terms import share
-
-if TYPE_CHECKING:
-    from verifier.data.batches import Batch
-    from verifier.model.transformer import Transformer
 
 # Position t is weighed by lm_weight[t] and predicts token t + 1.
 TARGETS: Mapping[str, Target] = {"lm_weight": Target()}

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import jax
 import jax.numpy as jnp
 
+from verifier.data.batches import Batch
 from verifier.train.losses.contract import Term
-
-if TYPE_CHECKING:
-    from verifier.data.batches import Batch
 
 
 def weighted(each_BT: jax.Array, weight_BT: jax.Array) -> Term:

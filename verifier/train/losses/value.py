@@ -6,19 +6,16 @@ Cobbe et al. 2021, section 4.2 and Appendix B.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
+from verifier.data.batches import Batch
 from verifier.data.examples import Target
+from verifier.model.heads import Verifier
 from verifier.train.losses import lm
 from verifier.train.losses.contract import Loss, Part, Terms
 from verifier.train.losses.terms import share, weighted
-
-if TYPE_CHECKING:
-    from verifier.data.batches import Batch
-    from verifier.model.heads import Verifier
 
 # The value that is read after token t is weighed by value_weight[t]; its target is 0 or 1.
 TARGETS = {"value_weight": Target(), "value_target": Target()}
