@@ -27,7 +27,7 @@ CONFIG = config_lib.VerifyConfig(
 
 
 def make_job(folder, **fields):
-    return loop.Job(
+    return loop.TrainJob(
         name="verify", logs=folder / "logs", checkpoints=folder / "checkpoints", **fields
     )
 

@@ -222,7 +222,7 @@ def test_a_new_loss_trains_from_its_examples_to_its_log(tmp_path):
     stream = batches.BatchStream(examples, 0, spec, steps=30)
     heldout = list(batches.BatchStream(examples[:8], 0, spec))
     config = config_lib.TrainConfig(batch_rows=4, learning_rate=0.1, patience=9, accumulate=2)
-    job = loop.Job("new", tmp_path / "logs", tmp_path / "checkpoints", heldout=heldout)
+    job = loop.TrainJob("new", tmp_path / "logs", tmp_path / "checkpoints", heldout=heldout)
     ended = loop.fit(fakes.Decoder(), stream, IMITATION, config, job)
     least = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
     assert least < ended.heldout["imitation"] < least + 0.2

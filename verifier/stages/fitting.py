@@ -72,18 +72,18 @@ def fit(
         f"language-model loss, {supervised.share('value_weight'):.0%} by the value loss"
     )
     mesh = _mesh(model, job, config)
-    how = loop.Job(
-        job.name,
-        context.logs,
-        folder,
-        seed,
-        watched,
-        dict(identity),
-        functools.partial(sharding.place_rows, mesh=mesh),
-        hosts.stopping_after,
-        hosts.Every(f"checkpoint in {folder}", config.checkpoint_minutes),
+    train_job = loop.TrainJob(
+        name=job.name,
+        logs=context.logs,
+        checkpoints=folder,
+        seed=seed,
+        heldout=watched,
+        facts=dict(identity),
+        to_device=functools.partial(sharding.place_rows, mesh=mesh),
+        stop=hosts.stopping_after,
+        due=hosts.Every(f"checkpoint in {folder}", config.checkpoint_minutes),
     )
-    return loop.fit(model, stream, loss, config, how)._asdict()
+    return loop.fit(model, stream, loss, config, train_job)._asdict()
 
 
 def remove_checkpoints(context: Context) -> None:
