@@ -9,7 +9,7 @@ from flax import nnx
 
 from verifier.data.batches import Batch
 from verifier.data.examples import Target
-from verifier.train.losses.contract import Loss, Part, Term
+from verifier.train.losses.contract import Loss, LossPart, Term
 
 VOCAB = 11  # ids of text; VOCAB itself is the reserved id
 WIDTH = 8
@@ -79,7 +79,7 @@ def squared(model, batch, *, dropout, dropout_key, remat):
 def made_loss(terms, watch="loss"):
     """A loss of one term "value" under value weights."""
     targets = {"value_weight": Target(), "value_target": Target()}
-    return Loss(targets, {"value": Part(1.0, "value_weight")}, watch, terms)
+    return Loss(targets, {"value": LossPart(1.0, "value_weight")}, watch, terms)
 
 
 TABLE_LOSS = made_loss(squared)

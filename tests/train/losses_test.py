@@ -16,7 +16,7 @@ from verifier.data import batches
 from verifier.data.examples import Example, Target
 from verifier.train import loop
 from verifier.train.losses import cross_entropy, lm, value
-from verifier.train.losses.contract import Loss, Part
+from verifier.train.losses.contract import Loss, LossPart
 from verifier.train.losses.terms import weighted
 
 HOW = {"dropout": 0.0, "dropout_key": None, "remat": False}
@@ -43,7 +43,7 @@ IMITATION = Loss(
         "teacher_chances": Target(np.float32, (2,)),
         "teacher_weight": Target(),
     },
-    parts={"imitation": Part(1.0, "teacher_weight")},
+    parts={"imitation": LossPart(1.0, "teacher_weight")},
     watch="imitation",
     terms=imitation_terms,
 )

@@ -31,7 +31,7 @@ class Term(NamedTuple):
 Terms = dict[str, Term]
 
 
-class Part(NamedTuple):
+class LossPart(NamedTuple):
     """A term that is differentiated; all others are only reported."""
 
     coefficient: float
@@ -57,7 +57,7 @@ class Loss:
     """What a training job makes smaller: the sum of its parts, each coefficient * sum / divisor."""
 
     targets: Mapping[str, Target]  # keys of `Batch.targets` that `terms` reads, and their arrays
-    parts: Mapping[str, Part]  # by term
+    parts: Mapping[str, LossPart]  # by term
     watch: str  # the term whose held-out mean, or "loss", decides which parameters are best
     terms: TermsFunction
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from verifier.data.batches import Batch
 from verifier.data.examples import Target
 from verifier.model.transformer import Transformer
-from verifier.train.losses.contract import Loss, Part, Term, Terms
+from verifier.train.losses.contract import Loss, LossPart, Term, Terms
 from verifier.train.losses.cross_entropy import cross_entropy
 from verifier.train.losses.terms import share
 
@@ -29,7 +29,7 @@ def loss(vocab_size: int) -> Loss:
             behind them belongs to the value head and is no text. A reserved logit that the language
             model pushes down would be a poor start for a value.
     """
-    parts = {"lm": Part(1.0, "lm_weight")}
+    parts = {"lm": LossPart(1.0, "lm_weight")}
     return Loss(TARGETS, parts, "lm", functools.partial(_terms, vocab_size=vocab_size))
 
 

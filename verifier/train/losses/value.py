@@ -14,7 +14,7 @@ from verifier.data.batches import Batch
 from verifier.data.examples import Target
 from verifier.model.heads import Verifier
 from verifier.train.losses import lm
-from verifier.train.losses.contract import Loss, Part, Terms
+from verifier.train.losses.contract import Loss, LossPart, Terms
 from verifier.train.losses.terms import share, weighted
 
 # The value that is read after token t is weighed by value_weight[t]; its target is 0 or 1.
@@ -40,10 +40,10 @@ def loss(vocab_size: int, value_loss: str = "mse", lm_weight: float = 1.0) -> Lo
     """
     if value_loss not in _KINDS:
         raise ValueError(f"value_loss is {value_loss!r}, not one of {', '.join(_KINDS)}")
-    targets, parts = dict(TARGETS), {"value": Part(1.0, "value_weight")}
+    targets, parts = dict(TARGETS), {"value": LossPart(1.0, "value_weight")}
     if lm_weight:
         targets |= lm.TARGETS
-        parts["lm"] = Part(lm_weight, "lm_weight")
+        parts["lm"] = LossPart(lm_weight, "lm_weight")
     terms = functools.partial(
         _terms, vocab_size=vocab_size, value_loss=value_loss, with_lm=bool(lm_weight)
     )
