@@ -37,7 +37,7 @@ class Programs(NamedTuple):
 def split_model(model: nnx.Module) -> tuple[Any, Any, Any]:
     """Returns a module's graph definition, its parameters, and its other arrays.
 
-    These are constants while training.
+    The first and the last are constants while training.
     """
     graphdef, *states = nnx.split(model, nnx.Param, ...)
     return graphdef, states[0], states[1]

@@ -22,7 +22,7 @@ TARGETS: Mapping[str, Target] = {"lm_weight": Target()}
 def loss(vocab_size: int) -> Loss:
     """Next-token cross-entropy in nats, of a `Transformer`.
 
-    Its terms are "lm", and "lm_share": the share of the batch's tokens whose prediction counts.
+    The terms are "lm", and "lm_share": the share of the batch's tokens whose prediction counts.
 
     Args:
         vocab_size: ids that text can have. The softmax runs over these alone: the reserved id
