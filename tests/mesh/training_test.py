@@ -50,7 +50,7 @@ def train(folder, mesh, die_after=None):
     if mesh is not None:
         nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
         to_device = functools.partial(sharding.place_rows, mesh=mesh)
-    job = loop.Job(
+    job = loop.TrainJob(
         "verify",
         folder / "logs",
         folder / "checkpoints",

@@ -95,8 +95,8 @@ def test_remat_changes_no_number_and_holds_less():
     arguments = row, jnp.arange(32) + 0 * row, jnp.ones_like(row)
 
     def loss(state: nnx.State, remat: bool) -> jax.Array:
-        dropout = {"dropout_rate": 0.3, "dropout_key": jax.random.key(0)}
-        return (nnx.merge(graph, state).hidden(*arguments, **dropout, remat=remat) ** 3).sum()
+        dropping = {"dropout": 0.3, "dropout_key": jax.random.key(0)}
+        return (nnx.merge(graph, state).hidden(*arguments, **dropping, remat=remat) ** 3).sum()
 
     def compiled(remat: bool):
         return (
@@ -139,7 +139,7 @@ def _dropped(
 ) -> jax.Array:
     row = jnp.asarray([SECOND])
     return nnx.merge(graph, state).hidden(
-        row, jnp.arange(5)[None], jnp.ones_like(row), dropout_rate=rate, dropout_key=key
+        row, jnp.arange(5)[None], jnp.ones_like(row), dropout=rate, dropout_key=key
     )[0]
 
 

@@ -9,7 +9,7 @@ from flax import nnx
 
 from verifier.data.batches import Batch
 from verifier.data.examples import Target
-from verifier.train.losses.contract import Loss, Part, Term
+from verifier.train.losses.contract import Loss, LossPart, Term
 
 VOCAB = 11  # ids of text; VOCAB itself is the reserved id
 WIDTH = 8
@@ -29,7 +29,7 @@ class Decoder(nnx.Module):
         positions_BT,
         segment_ids_BT,
         *,
-        dropout_rate=0.0,
+        dropout=0.0,
         dropout_key=None,
         remat=False,
     ):
@@ -38,11 +38,7 @@ class Decoder(nnx.Module):
         mean = jnp.einsum("bts,bsd->btd", seen / seen.sum(-1, keepdims=True), x)
         y = jnp.tanh(self.mix(jnp.concatenate([x, mean], -1)))
         if dropout_key is not None:
-            y = (
-                y
-                * jax.random.bernoulli(dropout_key, 1 - dropout_rate, y.shape)
-                / (1 - dropout_rate)
-            )
+            y = y * jax.random.bernoulli(dropout_key, 1 - dropout, y.shape) / (1 - dropout)
         return x + y
 
     def output_rows(self):
@@ -70,7 +66,7 @@ class Table(nnx.Module):
         self.value = nnx.Param(jnp.zeros(VOCAB + 1))
 
 
-def squared(model, batch, *, dropout_rate, dropout_key, remat):
+def squared(model, batch, *, dropout, dropout_key, remat):
     """Squared error of the table's values; dropout is taken no notice of."""
     weight = jnp.asarray(batch.targets["value_weight"])
     error = (model.value[...][batch.tokens_BT] - batch.targets["value_target"]) ** 2
@@ -83,7 +79,7 @@ def squared(model, batch, *, dropout_rate, dropout_key, remat):
 def made_loss(terms, watch="loss"):
     """A loss of one term "value" under value weights."""
     targets = {"value_weight": Target(), "value_target": Target()}
-    return Loss(targets, {"value": Part(1.0, "value_weight")}, watch, terms)
+    return Loss(targets, {"value": LossPart(1.0, "value_weight")}, watch, terms)
 
 
 TABLE_LOSS = made_loss(squared)

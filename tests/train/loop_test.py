@@ -27,7 +27,7 @@ CONFIG = config_lib.VerifyConfig(
 
 
 def make_job(folder, **fields):
-    return loop.Job(
+    return loop.TrainJob(
         name="verify", logs=folder / "logs", checkpoints=folder / "checkpoints", **fields
     )
 
@@ -82,11 +82,9 @@ def test_a_finished_job_only_reads_its_end(tmp_path):
 def test_nothing_is_traced_after_the_first_step_and_evaluation(tmp_path, monkeypatch):
     traces = []
 
-    def counted(model, batch, *, dropout_rate, dropout_key, remat):
+    def counted(model, batch, *, dropout, dropout_key, remat):
         traces.append(len(traces))
-        return fakes.squared(
-            model, batch, dropout_rate=dropout_rate, dropout_key=dropout_key, remat=remat
-        )
+        return fakes.squared(model, batch, dropout=dropout, dropout_key=dropout_key, remat=remat)
 
     seen: list[int] = []
     advance = log.Progress.advance

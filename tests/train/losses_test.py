@@ -14,20 +14,26 @@ from tests.train import fakes
 from verifier import config as config_lib
 from verifier.data import batches
 from verifier.data.examples import Example, Target
-from verifier.train import cross_entropy, loop
-from verifier.train.losses import lm, sums, value
-from verifier.train.losses.contract import Loss, Part
+from verifier.train import loop
+from verifier.train.losses import cross_entropy, lm, value
+from verifier.train.losses.contract import Loss, LossPart
+from verifier.train.losses.terms import weighted
 
-HOW = {"dropout_rate": 0.0, "dropout_key": None, "remat": False}
+HOW = {"dropout": 0.0, "dropout_key": None, "remat": False}
 
 
-def imitation_terms(model, batch, *, dropout_rate, dropout_key, remat):
-    hidden_BTD = sums.hidden_states(model, batch, dropout_rate, dropout_key, remat)
+def imitation_terms(model, batch, *, dropout, dropout_key, remat):
+    hidden_BTD = model.hidden(
+        *(batch.tokens_BT, batch.positions_BT, batch.segment_ids_BT),
+        dropout=dropout,
+        dropout_key=dropout_key,
+        remat=remat,
+    )
     logp_BTV = jax.nn.log_softmax(hidden_BTD @ model.output_rows().T)
     ids_BTC, weight_BT = batch.targets["teacher_ids"], batch.targets["teacher_weight"]
     logp_BTC = jnp.take_along_axis(logp_BTV, jnp.asarray(ids_BTC) % logp_BTV.shape[-1], axis=-1)
     each_BT = -(batch.targets["teacher_chances"] * logp_BTC).sum(-1)
-    return {"imitation": sums.weighted(each_BT, jnp.asarray(weight_BT))}
+    return {"imitation": weighted(each_BT, jnp.asarray(weight_BT))}
 
 
 # A loss that is not of this project, with C = 2 alternatives of a teacher: all that it takes.
@@ -37,7 +43,7 @@ IMITATION = Loss(
         "teacher_chances": Target(np.float32, (2,)),
         "teacher_weight": Target(),
     },
-    parts={"imitation": Part(1.0, "teacher_weight")},
+    parts={"imitation": LossPart(1.0, "teacher_weight")},
     watch="imitation",
     terms=imitation_terms,
 )
@@ -139,9 +145,9 @@ def test_gradient_is_zero_exactly_where_the_weight_is(monkeypatch, loss, made, c
 def test_what_has_no_weight_may_be_infinite(monkeypatch, loss, made, chunk_logits):
     monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
     start = hidden_of(made(), BATCH)
-    weighted = sum(BATCH.targets[part.weight] for part in loss.parts.values()) > 0
+    counts = sum(BATCH.targets[part.weight] for part in loss.parts.values()) > 0
     terms_of = jax.jit(lambda hidden: at_hidden(loss, made, hidden))
-    assert terms_of(start) == terms_of(np.where(weighted[..., None], start, np.inf))
+    assert terms_of(start) == terms_of(np.where(counts[..., None], start, np.inf))
 
 
 @pytest.mark.parametrize("chunk_logits", [2**24, 200])
@@ -216,7 +222,7 @@ def test_a_new_loss_trains_from_its_examples_to_its_log(tmp_path):
     stream = batches.BatchStream(examples, 0, spec, steps=30)
     heldout = list(batches.BatchStream(examples[:8], 0, spec))
     config = config_lib.TrainConfig(batch_rows=4, learning_rate=0.1, patience=9, accumulate=2)
-    job = loop.Job("new", tmp_path / "logs", tmp_path / "checkpoints", heldout=heldout)
+    job = loop.TrainJob("new", tmp_path / "logs", tmp_path / "checkpoints", heldout=heldout)
     ended = loop.fit(fakes.Decoder(), stream, IMITATION, config, job)
     least = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
     assert least < ended.heldout["imitation"] < least + 0.2

@@ -56,7 +56,7 @@ def test_dropout_differs_by_step_and_micro_batch_and_not_by_run():
         lambda m: VALUE_LOSS.terms(
             fakes.Judge(),
             row,
-            dropout_rate=0.5,
+            dropout=0.5,
             dropout_key=jax.random.fold_in(key, m),
             remat=False,
         )
@@ -70,9 +70,9 @@ def test_dropout_differs_by_step_and_micro_batch_and_not_by_run():
     )
 
 
-def dropping(model, batch, *, dropout_rate, dropout_key, remat):
+def dropping(model, batch, *, dropout, dropout_key, remat):
     """A table's squared error over what dropout leaves of it."""
-    kept = jax.random.bernoulli(dropout_key, 1 - dropout_rate, batch.tokens_BT.shape)
+    kept = jax.random.bernoulli(dropout_key, 1 - dropout, batch.tokens_BT.shape)
     weight = batch.targets["value_weight"] * kept
     error = (model.value[...][batch.tokens_BT] - 1) ** 2
     return {"value": Term((weight * error).sum(), weight.sum())}
@@ -141,7 +141,7 @@ def test_accumulation_equals_one_batch_and_compiles_once():
 
     def whole(params):
         terms = LOSS.terms(
-            nnx.merge(graph, params), batch, dropout_rate=0.0, dropout_key=None, remat=False
+            nnx.merge(graph, params), batch, dropout=0.0, dropout_key=None, remat=False
         )
         return LOSS.total(terms, LOSS.divisors(batch))
 

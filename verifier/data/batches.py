@@ -1,6 +1,6 @@
 """Packed batches in an order that any host can work out alone, resumable between any two of them.
 
-Numpy alone.
+The module needs numpy alone, no JAX.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def lm_example(
 ) -> Example:
     """A ground-truth solution for the language-model loss (Cobbe et al. 2021, section 4.1).
 
-    Its target "lm_weight" weighs the loss of predicting tokens[t + 1] from position t.
+    The target "lm_weight" weighs the loss of predicting tokens[t + 1] from position t.
 
     Args:
         prompt_ids: start ids and the prompt.
@@ -90,7 +90,7 @@ def verifier_example(
 ) -> Example:
     """A sampled solution for the value loss (Cobbe et al. 2021, section 4.2).
 
-    Its target "value_weight" weighs the loss of the value read after token t; "value_target" is the
+    The target "value_weight" weighs the loss of the value read after token t; "value_target" is the
     label at every solution token.
 
     Args:

@@ -35,8 +35,8 @@ def mix(
 ) -> Sequence[Example]:
     """Every sample followed by one ground-truth example (Cobbe et al. 2021, section 4.2).
 
-    That is an equal mix, with ground truth upsampled. Ground truth is used evenly: all of it in a
-    seeded order, then all of it again in another, until every sample has its partner, in each of
+    The mix is an equal one, with ground truth upsampled. Ground truth is used evenly: all of it in
+    a seeded order, then all of it again in another, until every sample has its partner, in each of
     the passes over the samples.
 
     Raises:
@@ -62,7 +62,7 @@ def mix(
 def shuffled(count: int, seed: int, turn: int) -> np.ndarray:
     """A permutation that depends on (count, seed, turn) alone.
 
-    It is drawn from raw Philox words, which no version of numpy changes.
+    Raw Philox words, which no version of numpy changes, give the order.
     """
     words = np.random.Philox(key=np.array([seed % 2**64, turn], np.uint64)).random_raw(count)
     return np.argsort(words, kind="stable")

@@ -52,7 +52,7 @@ def pack_lengths(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
 def rooms(first: int) -> Iterator[int]:
     """Lengths that anything is padded to: first, 3/2 of it, twice it, 3 times, 4 times, 6 times...
 
-    They are few, since each is compiled once.
+    The lengths are few, since something is compiled for each.
     """
     return itertools.chain.from_iterable(
         (first << n, first * 3 // 2 << n) for n in itertools.count()
@@ -62,7 +62,7 @@ def rooms(first: int) -> Iterator[int]:
 def doubled_room(first: int, length: int) -> int:
     """The first of first, twice it, 4 times, ... that holds `length`.
 
-    These are half as many as `rooms`, for where padding costs little.
+    Every second one of `rooms`, for where padding costs little.
     """
     return next(room for room in itertools.islice(rooms(first), 0, None, 2) if room >= length)
 
@@ -70,7 +70,7 @@ def doubled_room(first: int, length: int) -> int:
 def fitting(lengths: Sequence[int], names: Sequence[str], row_tokens: int) -> list[int]:
     """The indices of the examples that fit a row.
 
-    The others are dropped whole, counted and named in one warning.
+    Longer examples are dropped whole, counted and named in one warning.
 
     Raises:
         DataError: none fits.

@@ -211,7 +211,7 @@ class Block(nnx.Module):
         self,
         x: jax.Array,
         mixed: jax.Array,
-        dropout_rate: float = 0.0,
+        dropout: float = 0.0,
         dropout_key: jax.Array | None = None,
     ) -> jax.Array:
         """Second half: the attended values, and then the MLP, join the stream.
@@ -223,7 +223,7 @@ class Block(nnx.Module):
             attention_key, mlp_key = jax.random.split(dropout_key)
         out = self.attention.out(mixed.reshape(*mixed.shape[:-2], -1))
         out = self.attention_post_norm(out) if self.post_norms else out
-        x = x + residual_dropout(out, dropout_rate, attention_key)
+        x = x + residual_dropout(out, dropout, attention_key)
         out = self.mlp(self.mlp_norm(x))
         out = self.mlp_post_norm(out) if self.post_norms else out
-        return x + residual_dropout(out, dropout_rate, mlp_key)
+        return x + residual_dropout(out, dropout, mlp_key)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import jax
+
+Tree = TypeVar("Tree")
 
 
 def path_name(path: tuple[Any, ...]) -> str:
@@ -23,3 +26,16 @@ def path_name(path: tuple[Any, ...]) -> str:
 def named_leaves(tree: Any) -> dict[str, Any]:
     """Returns the leaves of any tree by name, in the tree's own order."""
     return {path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def unflatten(tree: Tree, leaves: Mapping[str, Any]) -> Tree:
+    """Returns a tree of the structure of `tree` from leaves by name, as `named_leaves` gives them.
+
+    Leaves of names that the tree does not have are left out.
+
+    Raises:
+        KeyError: a name of the tree has no leaf.
+    """
+    return jax.tree.unflatten(
+        jax.tree.structure(tree), [leaves[name] for name in named_leaves(tree)]
+    )

@@ -16,7 +16,7 @@ class Layer(NamedTuple):
     """What is static about a layer that reads packed rows."""
 
     graph: nnx.GraphDef
-    dropout_rate: float
+    dropout: float
     window: int | None
 
 
@@ -31,7 +31,7 @@ def read_layer(
     block = nnx.merge(static.graph, weights)
     q, k, v = block.project(x, cos_sin)
     mixed = attention.within_rows(q, k, v, segment_ids_BT, static.window)
-    return block.join(x, mixed, static.dropout_rate, key)
+    return block.join(x, mixed, static.dropout, key)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -40,11 +40,11 @@ class Transformer(nnx.Module):
 
     def hidden(
         self,
-        tokens_BT: jax.Array,
-        positions_BT: jax.Array,
-        segment_ids_BT: jax.Array,
+        tokens_BT: jax.typing.ArrayLike,
+        positions_BT: jax.typing.ArrayLike,
+        segment_ids_BT: jax.typing.ArrayLike,
         *,
-        dropout_rate: float = 0.0,
+        dropout: float = 0.0,
         dropout_key: jax.Array | None = None,
         remat: bool = False,
     ) -> jax.Array:
@@ -54,8 +54,8 @@ class Transformer(nnx.Module):
             tokens_BT: int32 ids.
             positions_BT: int32, counted from 0 in each segment.
             segment_ids_BT: int32, 0 padding, 1.. the examples of a row.
-            dropout_rate: static; share of each block output's entries that is dropped (Cobbe et al.
-                2021, residual dropout).
+            dropout: static; share of each block output's entries that is dropped (residual
+                dropout of Cobbe et al. 2021).
             dropout_key: None: no dropout.
             remat: a backward pass computes each layer's inside again from its input: only the
                 inputs are held, for a third more work.
@@ -66,6 +66,9 @@ class Transformer(nnx.Module):
         Raises:
             ValueError: rows longer than the context.
         """
+        tokens_BT, positions_BT, segment_ids_BT = (
+            jnp.asarray(each) for each in (tokens_BT, positions_BT, segment_ids_BT)
+        )
         self._check_length(tokens_BT.shape[-1])
         x, turns = self._start(tokens_BT, positions_BT)
         x = constrained(x, "rows", None, None)
@@ -74,7 +77,7 @@ class Transformer(nnx.Module):
         ):
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, layer)
             graph, weights = nnx.split(block)
-            static = remat_lib.Layer(graph, dropout_rate, window)
+            static = remat_lib.Layer(graph, dropout, window)
             read = remat_lib.read_layer_remat if remat else remat_lib.read_layer
             x = read(static, weights, x, (cos_sin, segment_ids_BT, key))
             x = constrained(x, "rows", None, None)

@@ -65,25 +65,32 @@ def fit(
     stream = batches.BatchStream(examples.train, seed, spec, config.epochs, config.steps, shard)
     heldout = examples.heldout
     watched = list(batches.BatchStream(heldout, 0, spec, shard=shard)) if len(heldout) else []
-    supervised = batches.supervision(examples.train, ["lm_weight", "value_weight"])
-    log.say(
-        f"{job.name}: {len(examples.train):,} examples, {supervised.tokens:,} tokens, "
-        f"{len(stream)} steps; supervised: {supervised.share('lm_weight'):.0%} by the "
-        f"language-model loss, {supervised.share('value_weight'):.0%} by the value loss"
-    )
+    log.say(f"{job.name}: {amounts(examples.train, len(stream), loss)}")
     mesh = _mesh(model, job, config)
-    how = loop.Job(
-        job.name,
-        context.logs,
-        folder,
-        seed,
-        watched,
-        dict(identity),
-        functools.partial(sharding.place_rows, mesh=mesh),
-        hosts.stopping_after,
-        hosts.Every(f"checkpoint in {folder}", config.checkpoint_minutes),
+    train_job = loop.TrainJob(
+        name=job.name,
+        logs=context.logs,
+        checkpoints=folder,
+        seed=seed,
+        heldout=watched,
+        facts=dict(identity),
+        to_device=functools.partial(sharding.place_rows, mesh=mesh),
+        stop=hosts.stopping_after,
+        due=hosts.Every(f"checkpoint in {folder}", config.checkpoint_minutes),
     )
-    return loop.fit(model, stream, loss, config, how)._asdict()
+    return loop.fit(model, stream, loss, config, train_job)._asdict()
+
+
+def amounts(examples: Sequence[batches.Example], steps: int, loss: Loss) -> str:
+    """How much a job learns from, and the share of tokens that each part of its loss looks at."""
+    counted = batches.supervision(examples, {part.weight for part in loss.parts.values()})
+    shares = ", ".join(
+        f"{counted.share(part.weight):.0%} by {name}" for name, part in loss.parts.items()
+    )
+    return (
+        f"{len(examples):,} examples, {counted.tokens:,} tokens, {steps} steps; "
+        f"supervised tokens: {shares}"
+    )
 
 
 def remove_checkpoints(context: Context) -> None:

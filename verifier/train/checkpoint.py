@@ -20,9 +20,9 @@ import orbax.checkpoint as ocp
 
 from verifier.errors import CheckpointError
 from verifier.model import names
+from verifier.model.names import Tree
 from verifier.system import checksums, log, paths
-from verifier.train import named_trees, orbax_errors
-from verifier.train.named_trees import Tree
+from verifier.train import orbax_errors, stored_trees
 
 # What a folder of checkpoints holds: a folder a step, and what killed saves left.
 _OWN = re.compile(r"\d+(\..*)?")
@@ -133,8 +133,8 @@ class Checkpoints:
             step, **{name: ocp.args.StandardRestore(wanted) for name, wanted in items.items()}
         )
         return (
-            named_trees.unflatten(params, restored["params"]),
-            named_trees.unflatten(optimiser, restored["optimiser"]),
+            names.unflatten(params, restored["params"]),
+            names.unflatten(optimiser, restored["optimiser"]),
         )
 
     def restore_params(self, step: int, params: Tree) -> Tree:
@@ -142,7 +142,7 @@ class Checkpoints:
         restored = self._read(
             step, params=ocp.args.StandardRestore(self._wanted(step, "params", params))
         )
-        return named_trees.unflatten(params, restored["params"])
+        return names.unflatten(params, restored["params"])
 
     def wait(self) -> None:
         """Returns when all that was to be saved is on disk."""
@@ -208,7 +208,7 @@ class Checkpoints:
             there = self._manager.item_metadata(step).get(item)
         if there is None:
             raise CheckpointError(f"{self.path(step)} holds no complete {item}; {_EARLIER}")
-        return named_trees.compared(tree, there.tree, self.path(step) / item)
+        return stored_trees.compared(tree, there.tree, self.path(step) / item)
 
     def _read(self, step: int, **items: Any) -> Any:
         """Reads items of one checkpoint."""

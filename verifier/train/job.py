@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from verifier import config as config_lib
+from verifier.data.batches import Batch
 from verifier.errors import ConfigError
 from verifier.train.prefetch import Stream
-
-if TYPE_CHECKING:
-    from verifier.data.batches import Batch
 
 # A job may go on under other values of these.
 _WITHOUT_EFFECT = ("checkpoint_minutes", "checkpoint_every", "keep_checkpoints", "remat")
@@ -28,7 +26,7 @@ def on_default_device(batch: Batch) -> Batch:
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class TrainJob:
     """Where a training job reads and writes, and what it is measured by."""
 
     name: str  # of the log files and the bar; the dropout's keys depend on it
@@ -59,7 +57,9 @@ class Fitted(NamedTuple):
     earlier_seconds: float = 0.0
 
 
-def settings(config: config_lib.TrainConfig, job: Job, watch: str, steps: int) -> dict[str, Any]:
+def settings(
+    config: config_lib.TrainConfig, job: TrainJob, watch: str, steps: int
+) -> dict[str, Any]:
     """What the job's result depends on, as JSON gives it back."""
     others = (*_WITHOUT_EFFECT, *_PATHS)
     knobs = {
@@ -71,7 +71,7 @@ def settings(config: config_lib.TrainConfig, job: Job, watch: str, steps: int) -
     return knobs | own | config_lib.flatten(job.facts)
 
 
-def check(stream: Stream, config: config_lib.TrainConfig, job: Job) -> None:
+def check(stream: Stream, config: config_lib.TrainConfig, job: TrainJob) -> None:
     """Refuses what cannot work, before anything is compiled.
 
     Raises:

@@ -21,12 +21,12 @@ from verifier.train import job as job_lib
 from verifier.train import prefetch, resume, step
 from verifier.train.checkpoint import Checkpoints
 from verifier.train.evaluations import Evaluations
-from verifier.train.job import Fitted, Job
+from verifier.train.job import Fitted, TrainJob
 from verifier.train.losses.contract import Loss, Terms
 from verifier.train.meter import Meter, means
 from verifier.train.prefetch import Stream
 
-__all__ = ["Fitted", "Job", "fit"]
+__all__ = ["Fitted", "TrainJob", "fit"]
 
 # After the start, an evaluation or a checkpoint: until a step's scratch has found memory that stays
 # its own. Only on a CPU, whose steps take the host's (`allocator.keeping`).
@@ -34,7 +34,7 @@ _UNSETTLED_STEPS = 3
 
 
 def fit(
-    model: nnx.Module, stream: Stream, loss: Loss, config: config_lib.TrainConfig, job: Job
+    model: nnx.Module, stream: Stream, loss: Loss, config: config_lib.TrainConfig, job: TrainJob
 ) -> Fitted:
     """Trains a module in place, from where the job's last checkpoint stands.
 
@@ -101,7 +101,7 @@ class _Run:
     programs: step.Programs
     loss: Loss
     config: config_lib.TrainConfig
-    job: Job
+    job: TrainJob
     checkpoints: Checkpoints
     stream: Stream
     evaluations: Evaluations

@@ -19,7 +19,7 @@ from verifier.train.losses.contract import Terms
 class Meter:
     """Reads a step's numbers only when the next step is under way: the device never waits.
 
-    It stops the job on what is not finite.
+    A number that is not finite stops the job.
     """
 
     def __init__(

@@ -17,14 +17,15 @@ from verifier.errors import CheckpointError
 def quiet() -> None:
     """Silences Orbax.
 
-    It reports every phase of every save, and what it raises anyway with tracebacks of its threads.
+    Orbax reports every phase of every save, and what it raises anyway with tracebacks of its
+    threads.
     """
     absl.logging.set_verbosity(absl.logging.FATAL)
     before = sys.unraisablehook
     if getattr(before, "__name__", "") == "without_late_files":
         return
 
-    # Those of a save that was given up report to a loop that is closed by then.
+    # The files of a save that was given up report to a loop that is closed by then.
     def without_late_files(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
             before(unraisable)
@@ -49,7 +50,7 @@ def writing(path: pathlib.Path) -> OneLine:
 class OneLine:
     """Turns what Orbax says of a file it cannot read or write into a line with the way out.
 
-    That is much, in a bare Exception among others. A lack of memory is no fault of the file and
+    Orbax says much, in a bare Exception among others. A lack of memory is no fault of the file and
     passes by.
     """
 

@@ -16,9 +16,9 @@ from jax.experimental import multihost_utils
 
 from verifier.errors import CheckpointError
 from verifier.model import names
+from verifier.model.names import Tree
 from verifier.system import paths
-from verifier.train import named_trees, orbax_errors
-from verifier.train.named_trees import Tree
+from verifier.train import orbax_errors, stored_trees
 
 
 def save_params(folder: pathlib.Path, tree: Any) -> None:
@@ -54,10 +54,10 @@ def load_params(folder: pathlib.Path, tree: Tree) -> Tree:
             raise CheckpointError(
                 f"{path} is no complete checkpoint; remove it and run its stage again"
             )
-        wanted = named_trees.compared(tree, metadata.tree, path)
+        wanted = stored_trees.compared(tree, metadata.tree, path)
         with orbax_errors.reading(path, "remove it and run its stage again"):
             restored = checkpointer.restore(path, wanted)
-    return named_trees.unflatten(tree, restored)
+    return names.unflatten(tree, restored)
 
 
 def tree_id(tree: Any) -> str:

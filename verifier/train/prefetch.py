@@ -5,10 +5,9 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from verifier.data.batches import Batch
+from verifier.data.batches import Batch
 
 
 class Stream(Protocol):

@@ -29,7 +29,7 @@ def newest(
     position: Position,
     stream: Stream,
     config: config_lib.TrainConfig,
-    job: job_lib.Job,
+    job: job_lib.TrainJob,
     watch: str,
     checkpoints: Checkpoints,
 ) -> Position:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,10 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from verifier import config as config_lib
+from verifier.data.batches import Batch
 from verifier.model import keys, sharding
 from verifier.train import optimizer
 from verifier.train.losses.contract import Loss, Terms
-
-if TYPE_CHECKING:
-    from verifier.data.batches import Batch
 
 
 class TrainState(NamedTuple):
@@ -39,7 +37,7 @@ class Programs(NamedTuple):
 def split_model(model: nnx.Module) -> tuple[Any, Any, Any]:
     """Returns a module's graph definition, its parameters, and its other arrays.
 
-    These are constants while training.
+    The first and the last are constants while training.
     """
     graphdef, *states = nnx.split(model, nnx.Param, ...)
     return graphdef, states[0], states[1]
@@ -111,7 +109,7 @@ def compile_steps(
         return TrainState(params, optimiser, state.step + 1), numbers
 
     def evaluate(params: Any, batch: Batch) -> Terms:
-        return objective.terms(params, batch, dropout_rate=0.0, dropout_key=None, remat=False)
+        return objective.terms(params, batch, dropout=0.0, dropout_key=None, remat=False)
 
     return Programs(jax.jit(step, donate_argnums=0), jax.jit(evaluate)), update
 
@@ -134,7 +132,7 @@ class _Objective:
         by, config = self._divisors(batch), self.config
 
         def micro_loss(params: Any, micro: Batch, key: jax.Array | None) -> tuple[jax.Array, Terms]:
-            how = {"dropout_rate": config.dropout, "dropout_key": key, "remat": config.remat}
+            how = {"dropout": config.dropout, "dropout_key": key, "remat": config.remat}
             terms = self.terms(params, micro, **how)
             return self.loss.total(terms, by), terms
 

@@ -1,1 +1,1 @@
-"""What a training job makes smaller: one file a loss, whose function `loss` returns the `Loss`."""
+"""What a training job makes smaller: a module a loss, whose function `loss` returns the `Loss`."""

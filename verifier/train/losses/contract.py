@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-if TYPE_CHECKING:
-    from verifier.data.batches import Batch
-    from verifier.data.examples import Target
+from verifier.data.batches import Batch
+from verifier.data.examples import Target
 
 
 class Term(NamedTuple):
@@ -32,7 +31,7 @@ class Term(NamedTuple):
 Terms = dict[str, Term]
 
 
-class Part(NamedTuple):
+class LossPart(NamedTuple):
     """A term that is differentiated; all others are only reported."""
 
     coefficient: float
@@ -47,7 +46,7 @@ class TermsFunction(Protocol):
         model: Any,
         batch: Batch,
         *,
-        dropout_rate: float,  # of the residual dropout; 0 when evaluating
+        dropout: float,  # of the residual dropout; 0 when evaluating
         dropout_key: jax.Array | None,  # needed where the rate is above 0
         remat: bool,  # hold only the layers' inputs for the backward pass
     ) -> Terms: ...
@@ -58,7 +57,7 @@ class Loss:
     """What a training job makes smaller: the sum of its parts, each coefficient * sum / divisor."""
 
     targets: Mapping[str, Target]  # keys of `Batch.targets` that `terms` reads, and their arrays
-    parts: Mapping[str, Part]  # by term
+    parts: Mapping[str, LossPart]  # by term
     watch: str  # the term whose held-out mean, or "loss", decides which parameters are best
     terms: TermsFunction
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
+from verifier.data.batches import Batch
 from verifier.data.examples import Target
-from verifier.train.cross_entropy import cross_entropy
-from verifier.train.losses import sums
-from verifier.train.losses.contract import Loss, Part, Term, Terms
-
-if TYPE_CHECKING:
-    from verifier.data.batches import Batch
-    from verifier.model.transformer import Transformer
+from verifier.model.transformer import Transformer
+from verifier.train.losses.contract import Loss, LossPart, Term, Terms
+from verifier.train.losses.cross_entropy import cross_entropy
+from verifier.train.losses.terms import share
 
 # Position t is weighed by lm_weight[t] and predicts token t + 1.
 TARGETS: Mapping[str, Target] = {"lm_weight": Target()}
@@ -25,14 +22,14 @@ TARGETS: Mapping[str, Target] = {"lm_weight": Target()}
 def loss(vocab_size: int) -> Loss:
     """Next-token cross-entropy in nats, of a `Transformer`.
 
-    Its terms are "lm", and "lm_share": the share of the batch's tokens whose prediction counts.
+    The terms are "lm", and "lm_share": the share of the batch's tokens whose prediction counts.
 
     Args:
         vocab_size: ids that text can have. The softmax runs over these alone: the reserved id
             behind them belongs to the value head and is no text. A reserved logit that the language
             model pushes down would be a poor start for a value.
     """
-    parts = {"lm": Part(1.0, "lm_weight")}
+    parts = {"lm": LossPart(1.0, "lm_weight")}
     return Loss(TARGETS, parts, "lm", functools.partial(_terms, vocab_size=vocab_size))
 
 
@@ -47,7 +44,7 @@ def terms_of_hidden(
     loss_sum = cross_entropy(
         hidden_BTD, transformer.output_rows(), target_BT, weight_BT, vocab_size
     )
-    return {"lm": Term(loss_sum, weight_BT.sum()), "lm_share": sums.share(weight_BT, batch)}
+    return {"lm": Term(loss_sum, weight_BT.sum()), "lm_share": share(weight_BT, batch)}
 
 
 def _terms(
@@ -55,9 +52,16 @@ def _terms(
     batch: Batch,
     *,
     vocab_size: int,
-    dropout_rate: float,
+    dropout: float,
     dropout_key: jax.Array | None,
     remat: bool,
 ) -> Terms:
-    hidden_BTD = sums.hidden_states(transformer, batch, dropout_rate, dropout_key, remat)
+    hidden_BTD = transformer.hidden(
+        batch.tokens_BT,
+        batch.positions_BT,
+        batch.segment_ids_BT,
+        dropout=dropout,
+        dropout_key=dropout_key,
+        remat=remat,
+    )
     return terms_of_hidden(transformer, hidden_BTD, batch, vocab_size)

@@ -6,18 +6,16 @@ Cobbe et al. 2021, section 4.2 and Appendix B.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
+from verifier.data.batches import Batch
 from verifier.data.examples import Target
-from verifier.train.losses import lm, sums
-from verifier.train.losses.contract import Loss, Part, Terms
-
-if TYPE_CHECKING:
-    from verifier.data.batches import Batch
-    from verifier.model.heads import Verifier
+from verifier.model.heads import Verifier
+from verifier.train.losses import lm
+from verifier.train.losses.contract import Loss, LossPart, Terms
+from verifier.train.losses.terms import share, weighted
 
 # The value that is read after token t is weighed by value_weight[t]; its target is 0 or 1.
 TARGETS = {"value_weight": Target(), "value_target": Target()}
@@ -42,10 +40,10 @@ def loss(vocab_size: int, value_loss: str = "mse", lm_weight: float = 1.0) -> Lo
     """
     if value_loss not in _KINDS:
         raise ValueError(f"value_loss is {value_loss!r}, not one of {', '.join(_KINDS)}")
-    targets, parts = dict(TARGETS), {"value": Part(1.0, "value_weight")}
+    targets, parts = dict(TARGETS), {"value": LossPart(1.0, "value_weight")}
     if lm_weight:
         targets |= lm.TARGETS
-        parts["lm"] = Part(lm_weight, "lm_weight")
+        parts["lm"] = LossPart(lm_weight, "lm_weight")
     terms = functools.partial(
         _terms, vocab_size=vocab_size, value_loss=value_loss, with_lm=bool(lm_weight)
     )
@@ -59,12 +57,19 @@ def _terms(
     vocab_size: int,
     value_loss: str,
     with_lm: bool,
-    dropout_rate: float,
+    dropout: float,
     dropout_key: jax.Array | None,
     remat: bool,
 ) -> Terms:
     error, probability = _KINDS[value_loss]
-    hidden_BTD = sums.hidden_states(verifier.backbone, batch, dropout_rate, dropout_key, remat)
+    hidden_BTD = verifier.backbone.hidden(
+        batch.tokens_BT,
+        batch.positions_BT,
+        batch.segment_ids_BT,
+        dropout=dropout,
+        dropout_key=dropout_key,
+        remat=remat,
+    )
     values_BT = verifier.values(hidden_BTD).astype(jnp.float32)
     weight_BT = jnp.asarray(batch.targets["value_weight"])
     target_BT = jnp.asarray(batch.targets["value_target"])
@@ -72,11 +77,11 @@ def _terms(
     right_BT = weight_BT * (target_BT > 0.5)
     wrong_BT = weight_BT * (target_BT <= 0.5)
     terms = {
-        "value": sums.weighted(error(values_BT, target_BT), weight_BT),
-        "value_accuracy": sums.weighted((guess_BT > 0.5) == (target_BT > 0.5), weight_BT),
-        "value_right": sums.weighted(guess_BT, right_BT),
-        "value_wrong": sums.weighted(guess_BT, wrong_BT),
-        "value_share": sums.share(weight_BT, batch),
+        "value": weighted(error(values_BT, target_BT), weight_BT),
+        "value_accuracy": weighted((guess_BT > 0.5) == (target_BT > 0.5), weight_BT),
+        "value_right": weighted(guess_BT, right_BT),
+        "value_wrong": weighted(guess_BT, wrong_BT),
+        "value_share": share(weight_BT, batch),
     }
     if with_lm:
         terms |= lm.terms_of_hidden(verifier.backbone, hidden_BTD, batch, vocab_size)

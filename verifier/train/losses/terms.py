@@ -1,35 +1,12 @@
-"""What losses have in common: hidden states of packed rows, weighted sums, shares of tokens."""
+"""Terms that losses have in common: weighted sums, and shares of tokens."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
+from verifier.data.batches import Batch
 from verifier.train.losses.contract import Term
-
-if TYPE_CHECKING:
-    from verifier.data.batches import Batch
-    from verifier.model.transformer import Transformer
-
-
-def hidden_states(
-    transformer: Transformer,
-    batch: Batch,
-    dropout_rate: float,
-    dropout_key: jax.Array | None,
-    remat: bool,
-) -> jax.Array:
-    """The decoder's last hidden states of packed rows, [B, T, D]."""
-    return transformer.hidden(
-        jnp.asarray(batch.tokens_BT),
-        jnp.asarray(batch.positions_BT),
-        jnp.asarray(batch.segment_ids_BT),
-        dropout_rate=dropout_rate,
-        dropout_key=dropout_key,
-        remat=remat,
-    )
 
 
 def weighted(each_BT: jax.Array, weight_BT: jax.Array) -> Term:

@@ -1,18 +1,16 @@
-"""Trees as they are stored, flat by the names of `model.names`: compared, and built again."""
+"""A tree as it is stored, flat by the names of `model.names`, compared with the one wanted."""
 
 from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 
 from verifier.errors import CheckpointError
 from verifier.model import names
 from verifier.system import paths
-
-Tree = TypeVar("Tree")
 
 
 def compared(tree: Any, there: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
@@ -49,10 +47,3 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
         jax.local_devices()[0]
     )
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
-def unflatten(tree: Tree, leaves: Mapping[str, Any]) -> Tree:
-    """A tree of the structure of `tree` from leaves by name."""
-    return jax.tree.unflatten(
-        jax.tree.structure(tree), [leaves[name] for name in names.named_leaves(tree)]
-    )
