@@ -147,7 +147,11 @@ def _work(
     recipe = experiment.load_recipe(wanted, token_verifier.stages)
     stages = recipe(config)
     stage.chosen(stages, _STAGES.value)
-    variants = sweep.check(config, recipe, themes, _seeds(config), workdir) if themes else []
+    variants = (
+        sweep.check(config, recipe, themes, _seeds(config), workdir, _STAGES.value)
+        if themes
+        else []
+    )
     if _DRY_RUN.value:
         runs = sweep.named(variants, chosen_themes)
         for each in runs or [sweep.Variant("", config, workdir, stages)]:

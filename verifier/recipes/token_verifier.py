@@ -15,7 +15,7 @@ def stages(config: Config) -> list[Stage]:
     """finetune, sample, label, verify, score and report, on the problems of the configuration."""
     questions = problems.stage(config)
     generator = finetune.stage(questions)
-    splits = sample.with_greedy(config, questions.splits)
+    splits = sample.with_greedy(questions.splits)
     samples = sample.stage(generator, questions, splits)
     labels = label.stage(samples, questions)
     verifier = verify.stage(config, generator, labels, samples, questions)

@@ -180,13 +180,16 @@ _WORDS = {
 
 
 def _changed(
-    settings: Mapping[str, Any], line: Sequence[Mapping[str, Any]], public: Mapping[str, str]
+    settings: Mapping[str, Any], line: Sequence[Mapping[str, Any]] | None, public: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """The knobs that are not at their defaults, of the sections that the model and what it follows
-    from depend on; paths left out.
+    """The knobs that are not at their defaults, paths left out.
+
+    Those of the sections that the model and what it follows from (`line`) depend on; where that is
+    not known, all that the run notes.
     """
     defaults = flatten(Config())
-    sections = {path.partition(".")[0] for made in line for path in made.get("settings", ())}
+    notes = [made.get("settings", {}) for made in line] if line else [settings]
+    sections = {path.partition(".")[0] for noted in notes for path in noted}
     hidden = (*_PRIVATE, *(path for path in _WEIGHTS if path not in public))
     changed = [
         path

@@ -14,6 +14,7 @@ from verifier.decode import memory
 from verifier.model import sharding
 from verifier.model.arch import parameters, scratch_arch
 from verifier.run.stage import Stage
+from verifier.tables.results import Model
 
 
 def check(config: config_lib.Config, stages: Sequence[Stage]) -> None:
@@ -29,15 +30,22 @@ def check(config: config_lib.Config, stages: Sequence[Stage]) -> None:
             training job.
         UserError: a model of random weights that the devices cannot hold.
     """
-    for job in [job for stage in stages for job in stage.jobs]:
-        if job.kind != "train":
-            sharding.own_mesh(config.mesh)
-            continue
-        section, mesh = job.section(config), sharding.make_mesh(config.mesh)
-        if section.has_work:
-            check_rows(job.name, section, mesh)
-            if job.weights == "model.weights" and not config.model.weights:
-                _check_size(config, mesh)
+    for stage in stages:
+        for job in stage.jobs:
+            if job.kind != "train":
+                sharding.own_mesh(config.mesh)
+                continue
+            section, mesh = job.section(config), sharding.make_mesh(config.mesh)
+            if section.has_work:
+                check_rows(job.name, section, mesh)
+        if _makes_the_base(stage) and not config.model.weights:
+            _check_size(config, sharding.make_mesh(config.mesh))
+
+
+def _makes_the_base(stage: Stage) -> bool:
+    """Whether a stage makes a model out of none."""
+    made_from = (each.stage.makes for _, each in stage.inputs())
+    return isinstance(stage.makes, Model) and not any(isinstance(each, Model) for each in made_from)
 
 
 def _check_size(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:

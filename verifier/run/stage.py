@@ -66,6 +66,8 @@ class Stage:
         reads: by role, results of earlier stages, or files of others.
         knobs: what the result depends on besides what it reads: knobs and whole sections.
         ignores: prefixes of knobs among these that one split does not depend on.
+        wants: whether a split is made where it is not there yet; None: every one is.
+        partial: passes over the splits of whose inputs there are none.
         place: sub-workdir of the run's, such as `teacher` or `loop=1`; a workdir like any other.
         jobs: what it does on the devices.
         check: refuses, before any stage begins, what this one could not do.
@@ -80,6 +82,8 @@ class Stage:
     reads: Mapping[str, Input | Files] = dataclasses.field(default_factory=dict)
     knobs: tuple[str, ...] = ()
     ignores: Callable[[config_lib.Config, Split | None], Sequence[str]] | None = None
+    wants: Callable[[config_lib.Config, Split | None], bool] | None = None
+    partial: bool = False
     place: str = ""
     jobs: tuple[Job, ...] = ()
     check: Callable[[config_lib.Config], None] | None = None

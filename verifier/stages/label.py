@@ -14,7 +14,7 @@ from verifier.run.stage import Stage
 from verifier.system import log
 from verifier.tables import store
 from verifier.tables.results import LABELS
-from verifier.text.split import Split
+from verifier.text.split import TEST, Split
 
 
 def stage(samples: Stage, problems: Stage, place: str = "") -> Stage:
@@ -29,6 +29,7 @@ def stage(samples: Stage, problems: Stage, place: str = "") -> Stage:
         place=place,
         check=check,
         by_one=True,
+        partial=True,
     )
 
 
@@ -58,7 +59,7 @@ def label(context: Context) -> None:
         if store.read_manifest(context.source("samples", split))
     ]
     if not sampled:
-        context.manifest("samples", context.stage.splits[-1])  # says what is missing
+        context.manifest("samples", TEST)  # says what is missing
     for split in sampled:
         context.refuse_stale("samples", split)
         settings = context.settings(split)

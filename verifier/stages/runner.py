@@ -38,8 +38,12 @@ def run(
     for line in config_checks.warnings(config):
         log.say(f"warning: {line}")
     metric_log.mirror_to_wandb(config.log.wandb)
-    check(stages, wanted, config, root)
+    there = root.exists()
+    if not there:  # and is not made where something is refused
+        check(stages, wanted, config, root)
     with workdir.locked(root) if hosts.is_first() else contextlib.nullcontext():
+        if there:
+            check(stages, wanted, config, root)
         _run(stages, wanted, config, root)
     if hosts.is_first():
         for stage in wanted:

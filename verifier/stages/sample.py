@@ -47,15 +47,21 @@ def stage(generator: Stage, problems: Stage, splits: Sequence[Split], place: str
         reads={"generator": generator.of(), "problems": problems.of()},
         knobs=("seed", "sample", "model.dtype"),
         ignores=ignored,
+        wants=wanted,
         place=place,
         jobs=(Job("sample", "draw"),),
     )
 
 
-def with_greedy(config: config_lib.Config, splits: Sequence[Split]) -> tuple[Split, ...]:
-    """Splits, and one greedy solution of each test problem beside them where that is asked for."""
-    tests = [split for split in splits if split.of == TEST.of and config.sample.greedy]
+def with_greedy(splits: Sequence[Split]) -> tuple[Split, ...]:
+    """Splits, and beside them one greedy solution of each test problem."""
+    tests = [split for split in splits if split.of == TEST.of]
     return (*splits, *(dataclasses.replace(split, greedy=True) for split in tests))
+
+
+def wanted(config: config_lib.Config, split: Split | None) -> bool:
+    """Whether a split is drawn where it is not there: greedy ones only where that is asked for."""
+    return split is None or not split.greedy or config.sample.greedy
 
 
 def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
@@ -91,6 +97,8 @@ class _Drawn(NamedTuple):
 
 def _planned(context: Context, generator: _Generator, split: Split) -> _Drawn | None:
     """What is missing of one split's samples; None: nothing."""
+    if not wanted(context.config, split):
+        return None
     config, title = context.config.sample, context.title(split)
     problems = context.problems("problems", split)
     if split == TRAIN and config.train_problems:

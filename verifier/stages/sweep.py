@@ -54,6 +54,7 @@ def check(
     themes: Themes,
     seeds: Sequence[int],
     root: pathlib.Path,
+    names: Sequence[str] | None = None,
 ) -> list[list[Variant]]:
     """The variants of every seed, base first.
 
@@ -65,6 +66,7 @@ def check(
             assignments.
         seeds: of the runs; the base's own seed is not used, and a variant has none.
         root: of the sweep.
+        names: of the stages that are to run; None: all.
 
     Raises:
         ConfigError: an assignment that is no knob, settings that no stage could use, two variants
@@ -102,9 +104,12 @@ def check(
             try:
                 own = config_lib.override(config, [f"seed={seed}", *assignments])
                 config_checks.check(own)
-            except errors.ConfigError as error:
+                variant = Variant(name, own, root / f"seed={seed}" / name, recipe(own))
+                for stage in chosen(variant.stages, names):
+                    if stage.check is not None:
+                        stage.check(own)
+            except errors.UserError as error:
                 raise errors.ConfigError(f"the variant {name!r}: {error}") from error
-            variant = Variant(name, own, root / f"seed={seed}" / name, recipe(own))
             of_seeds[-1].append(variant)
     return of_seeds
 
@@ -134,9 +139,8 @@ def run(
                     share(variant, of_seed)
                 hosts.wait("shared")
                 run_one(variant.stages, variant.config, variant.root, names)
-        reported = any(
-            isinstance(stage.makes, Page) for stage in chosen(variants[0][0].stages, names)
-        )
+        pages = [stage for stage in chosen(variants[0][0].stages, names) if not stage.place]
+        reported = any(isinstance(stage.makes, Page) for stage in pages)
         if reported and hosts.is_first():
             for theme in themes:
                 compare(theme, [BASE, *themes[theme]], variants, root / "compare" / theme)

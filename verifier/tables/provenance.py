@@ -70,12 +70,15 @@ def refuse_stale(
         refuse_other_sources(table.folder(root, split), sources, table.stage)
 
 
-def lineage(root: pathlib.Path, made: Mapping[str, Any]) -> list[dict[str, Any]]:
+def lineage(root: pathlib.Path, made: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """The manifests of all that a result of a workdir follows from, its own first.
 
     Args:
         root: the workdir.
         made: the result's manifest, whose settings note ids by role.
+
+    Returns:
+        None where one of them is not there any more.
     """
     there: dict[str, dict[str, Any]] = {}
     for result in (PROBLEMS, *RESULTS):
@@ -84,8 +87,11 @@ def lineage(root: pathlib.Path, made: Mapping[str, Any]) -> list[dict[str, Any]]
             there[manifest.get("id", "")] = manifest
     line = [dict(made)]
     for manifest in line:
-        ids = [value for value in manifest.get("settings", {}).values() if isinstance(value, str)]
-        line += [there[each] for each in ids if each in there and there[each] not in line]
+        settings = manifest.get("settings", {}).items()
+        ids = [value for path, value in settings if "." not in path and path != "seed"]
+        if any(each not in there for each in ids):
+            return None
+        line += [there[each] for each in ids if there[each] not in line]
     return line
 
 
