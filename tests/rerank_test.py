@@ -200,7 +200,7 @@ def linked_variant(root: pathlib.Path) -> pathlib.Path:
     writer = store.TableWriter(
         folder,
         "scores",
-        {"samples": store.table_id(read_manifest(maker / "tables/samples/split=test"))},
+        {"samples": read_manifest(maker / "tables/samples/split=test")["id"]},
     )
     writer.append([{**row, "verifier": "v2", "score": 1 - row["score"]} for row in rows])
     writer.finish({})

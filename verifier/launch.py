@@ -9,6 +9,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from verifier import errors
 from verifier.system import stopping
@@ -22,6 +23,9 @@ from verifier import config as config_lib
 from verifier.config import checks as config_checks
 from verifier.run import experiment
 from verifier.system import allocator, log, paths
+
+if TYPE_CHECKING:
+    from verifier.stages import sweep  # which imports JAX
 
 _EXP = flags.DEFINE_string(
     "exp",
@@ -75,14 +79,12 @@ def _chosen(
 
 
 def _seeds(config: config_lib.Config) -> list[int]:
+    words = [str(config.seed)] if _SEEDS.value is None else _SEEDS.value
     try:
-        seeds = [
-            config_lib.override(config, [f"seed={word}"]).seed
-            for word in _SEEDS.value or [str(config.seed)]
-        ]
+        seeds = [config_lib.override(config, [f"seed={word}"]).seed for word in words]
     except errors.ConfigError as error:
         raise errors.ConfigError(f"--seeds: {error}") from error
-    if len(set(seeds)) < len(seeds):
+    if not seeds or len(set(seeds)) < len(seeds):
         raise errors.ConfigError(
             f"--seeds={','.join(map(str, seeds))}: expected different whole numbers, such as "
             "--seeds=0,1,2"
@@ -141,7 +143,7 @@ def _work(
     """The run, or the sweep where there are themes; says what it would be where that is asked."""
     # After the cheap checks: importing JAX takes seconds.
     from verifier.recipes import token_verifier
-    from verifier.run import hosts, stage, status
+    from verifier.run import hosts, stage
     from verifier.stages import runner, sweep
 
     recipe = experiment.load_recipe(wanted, token_verifier.stages)
@@ -154,9 +156,7 @@ def _work(
     )
     if _DRY_RUN.value:
         runs = sweep.named(variants, chosen_themes)
-        for each in runs or [sweep.Variant("", config, workdir, stages)]:
-            lines = status.lines(each.stages, _STAGES.value, each.config, each.root)
-            log.tell(f"{each.root}\n{status.table(lines)}")
+        _tell(runs or [sweep.Variant("", config, workdir, stages)])
         return
     job = hosts.find(
         hosts.Cluster(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value),
@@ -170,6 +170,31 @@ def _work(
         sweep.run(variants, chosen_themes, workdir, _STAGES.value, runner.run)
     else:
         runner.run(stages, config, workdir, _STAGES.value)
+
+
+def _tell(runs: Sequence[sweep.Variant]) -> None:
+    """Says how the results of runs stand, and what would end a run before its first stage.
+
+    Raises:
+        ConfigError: something is refused.
+    """
+    from verifier.run import stage, status
+    from verifier.stages import runner, sweep
+
+    refused = []
+    for index, each in enumerate(runs):
+        earlier = [one for one in runs[:index] if one.config.seed == each.config.seed]
+        shared = sweep.to_be_shared(each, earlier)
+        lines = status.lines(each.stages, _STAGES.value, each.config, each.root, shared)
+        log.tell(f"{each.root}\n{status.table(lines)}")
+        refused += [line.why for line in lines if line.state == status.REFUSED][:1]
+        try:
+            wanted = stage.chosen(each.stages, _STAGES.value)
+            runner.check(each.stages, wanted, each.config, each.root)
+        except errors.UserError as error:
+            refused.append(str(error))
+    if refused:
+        raise errors.ConfigError(f"the run would be refused: {refused[-1]}")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -168,6 +168,7 @@ def test_results_of_other_settings_are_refused_and_never_shared(tmp_path):
             "'one' of the theme 'b'",
         ),
         ({"a": {"base": ["verify.epochs=1"]}}, "'base'"),
+        ({"a": {"none": ["verify.epochs=0"]}}, "'none': verify.epochs=0.0 .* not be trained"),
         ({"a": {"one": ["seed=1"]}}, "'one' assigns a seed"),
         ({"a": {"../one": ["verify.epochs=2"]}}, r"'\.\./one' cannot name"),
         ({"a": {"..": ["verify.epochs=2"]}}, r"'\.\.' cannot name"),

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from verifier.errors import StoreError, UserError
 from verifier.system import atomic, checksums
-from verifier.tables import store
 from verifier.tables.manifests import read_manifest
 from verifier.tables.reading import read_external, read_table
 from verifier.tables.schemas import SCHEMAS
@@ -365,7 +364,7 @@ def test_the_id_of_a_table_is_that_of_its_rows(tmp_path):
         finished(tmp_path / name, [[sample(key)]])
         for name, key in (("1", "a"), ("2", "a"), ("3", "b"))
     )
-    ids = [store.table_id(read_manifest(folder)) for folder in (first, again, other)]
+    ids = [read_manifest(folder)["id"] for folder in (first, again, other)]
     assert ids[0] == ids[1] != ids[2] and len(ids[0]) == 16
 
 

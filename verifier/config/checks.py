@@ -105,12 +105,17 @@ def _check_ood(config: OodConfig) -> None:
 
 def warnings(config: Config) -> list[str]:
     """One line for each setting that is allowed and yet hardly meant."""
-    most = max(
-        config.sample.train_samples, config.sample.heldout_samples, config.sample.test_samples
-    )
-    if config.sample.temperature == 0 and most > 1:
-        return [
+    lines = []
+    draws = config.sample
+    most = max(draws.train_samples, draws.heldout_samples, draws.test_samples)
+    if draws.temperature == 0 and most > 1:
+        lines.append(
             f"sample.temperature=0 makes all {most} solutions of a problem the same; raise it, "
             "or draw 1 solution a problem"
-        ]
-    return []
+        )
+    if config.data.dir and config.data.name == "generated":
+        lines.append(
+            f"data.dir={kinds.shortened(config.data.dir)} is not read, for problems are generated; "
+            "set data.name=gsm8k (or another) for problems in files"
+        )
+    return lines

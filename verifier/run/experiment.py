@@ -24,7 +24,7 @@ from verifier import config as config_lib
 from verifier import errors
 from verifier.config import kinds
 from verifier.config.assignments import nearest
-from verifier.run.stage import Stage
+from verifier.run.stage import Stage, check_recipe
 
 Recipe = Callable[[config_lib.Config], list[Stage]]
 Themes = dict[str, dict[str, list[str]]]  # assignments by theme and variant
@@ -116,6 +116,10 @@ def load_recipe(name: str, default: Recipe) -> Recipe:
                 f"{flag}: get_stages() gave {kinds.shortened(stages)}; expected a list of "
                 "verifier.run.stage.Stage"
             )
+        try:
+            check_recipe(stages)
+        except errors.ConfigError as error:
+            raise errors.ConfigError(f"{flag}: get_stages(): {error}") from error
         return stages
 
     return recipe

@@ -193,3 +193,26 @@ def implied_by(stages: Sequence[Stage]) -> list[Stage]:
     """The implied stages that some stages read, in the order of need."""
     read = [part.stage for stage in stages for _, part in stage.inputs()]
     return list(dict.fromkeys(stage for stage in read if stage.implied))
+
+
+def check_recipe(stages: Sequence[Stage]) -> None:
+    """Looks whether stages can run in their order.
+
+    Raises:
+        ConfigError: there is none, one stands twice, or one reads what none before it makes.
+    """
+    if not stages:
+        raise ConfigError("a recipe of no stage; expected at least one")
+    seen: set[Stage] = set()
+    titles: set[str] = set()
+    for stage in stages:
+        if stage.title() in titles:
+            raise ConfigError(f"the stage {stage} stands twice; give one of them another place")
+        for role, source in stage.inputs():
+            if source.stage not in seen:
+                raise ConfigError(
+                    f"the stage {stage} reads {role} of the stage {source.stage}, which does not "
+                    "come before it; put that into the list, earlier"
+                )
+        seen.add(stage)
+        titles.add(stage.title())

@@ -18,7 +18,6 @@ from verifier.run import inputs
 from verifier.run.stage import Stage
 from verifier.system import atomic, checksums, paths
 from verifier.tables import store
-from verifier.text.split import Split
 
 _DEFAULTS = config_lib.flatten(config_lib.Config())
 
@@ -81,11 +80,10 @@ def _of_knobs(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changes(
-    stage: Stage, split: Split | None, folder: pathlib.Path, config: config_lib.Config
+    manifest: Mapping[str, Any], settings: Mapping[str, Any], files: Sequence[str]
 ) -> list[str]:
-    """A line for each setting that is not as a finished result was made with; none: it stands."""
-    manifest = store.read_manifest(folder) or {"settings": {}}
-    return _changes(_of_knobs(manifest), stage.settings(config, split), stage.files)[0]
+    """A line for each setting that is not as in a result's manifest; arguments as `is_done`."""
+    return _changes(manifest, settings, files)[0]
 
 
 def is_done(folder: pathlib.Path, settings: Mapping[str, Any], files: Sequence[str] = ()) -> bool:

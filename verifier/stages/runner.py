@@ -49,6 +49,8 @@ def run(
         for stage in wanted:
             if stage.tell is not None:
                 stage.tell(Context(config, root, stage, stages))
+        if not any(stage.tell for stage in wanted):
+            log.tell(f"workdir  {root}")
 
 
 def check(

@@ -78,6 +78,26 @@ def check(
             f"--workdir={root}: a sweep links what its variants share, which only folders can; "
             "name a folder"
         )
+    assigned = _assigned(themes)
+    of_seeds: list[list[Variant]] = []
+    for seed in seeds:
+        of_seeds.append([])
+        for name, assignments in assigned.items():
+            try:
+                own = config_lib.override(config, [f"seed={seed}", *assignments])
+                config_checks.check(own)
+                variant = Variant(name, own, root / f"seed={seed}" / name, recipe(own))
+                for stage in chosen(variant.stages, names):
+                    if stage.check is not None:
+                        stage.check(own)
+            except errors.UserError as error:
+                raise errors.ConfigError(f"the variant {name!r}: {error}") from error
+            of_seeds[-1].append(variant)
+    return of_seeds
+
+
+def _assigned(themes: Themes) -> dict[str, Sequence[str]]:
+    """The assignments of every variant by its name, the base's first; raises as `check`."""
     assigned: dict[str, Sequence[str]] = {BASE: ()}
     for theme, variants in themes.items():
         for name in (theme, *variants):
@@ -97,21 +117,7 @@ def check(
                     f"the variant {name!r} of the theme {theme!r} has the name of another one; "
                     "call it otherwise"
                 )
-    of_seeds: list[list[Variant]] = []
-    for seed in seeds:
-        of_seeds.append([])
-        for name, assignments in assigned.items():
-            try:
-                own = config_lib.override(config, [f"seed={seed}", *assignments])
-                config_checks.check(own)
-                variant = Variant(name, own, root / f"seed={seed}" / name, recipe(own))
-                for stage in chosen(variant.stages, names):
-                    if stage.check is not None:
-                        stage.check(own)
-            except errors.UserError as error:
-                raise errors.ConfigError(f"the variant {name!r}: {error}") from error
-            of_seeds[-1].append(variant)
-    return of_seeds
+    return assigned
 
 
 def run(
@@ -151,6 +157,22 @@ def named(variants: Sequence[Sequence[Variant]], themes: Themes) -> list[Variant
     """The base and the variants of some themes, seed by seed."""
     wanted = {BASE, *(name for theme in themes.values() for name in theme)}
     return [each for of_seed in variants for each in of_seed if each.name in wanted]
+
+
+def to_be_shared(
+    variant: Variant, earlier: Sequence[Variant]
+) -> dict[tuple[Stage, Split | None], str]:
+    """Which results a variant will link to, and whose they are: the first earlier one's alike."""
+    shared = {}
+    for stage in variant.stages:
+        for split in stage.results(variant.root):
+            follows = follows_from(variant.config, stage, split)
+            for other in earlier:
+                alike = _same_stage(stage, split, other)
+                if alike and follows_from(other.config, alike, split) == follows:
+                    shared[stage, split] = other.name
+                    break
+    return shared
 
 
 def compare(
@@ -208,7 +230,7 @@ def share(variant: Variant, others: Sequence[Variant]) -> None:
             if folder.exists():
                 continue
             for other in others:
-                theirs = _finished_alike(variant, stage, split, other)
+                theirs = _finished_by(variant, stage, split, other)
                 if other.name != variant.name and theirs is not None:
                     folder.parent.mkdir(parents=True, exist_ok=True)
                     folder.symlink_to(
@@ -222,18 +244,25 @@ def share(variant: Variant, others: Sequence[Variant]) -> None:
         log.say(f"{variant.name} shares with {name}: {', '.join(results)}")
 
 
-def _finished_alike(
+def _finished_by(
     variant: Variant, stage: Stage, split: Split | None, other: Variant
 ) -> pathlib.Path | None:
     """Where another variant has finished what a stage would make; None where it has not."""
-    for same in other.stages:
-        folder = same.results(other.root).get(split)
-        if (same.makes, same.place) != (stage.makes, stage.place) or folder is None:
-            continue
-        own = follows_from(variant.config, stage, split)
-        if store.read_manifest(folder) and own == follows_from(other.config, same, split):
-            return folder
+    same = _same_stage(stage, split, other)
+    if same is None:
+        return None
+    folder = same.results(other.root)[split]
+    own = follows_from(variant.config, stage, split)
+    if store.read_manifest(folder) and own == follows_from(other.config, same, split):
+        return folder
     return None
+
+
+def _same_stage(stage: Stage, split: Split | None, other: Variant) -> Stage | None:
+    """Another variant's stage that makes the same result of it."""
+    kind = stage.makes, stage.place
+    alike = (each for each in other.stages if (each.makes, each.place) == kind)
+    return next((each for each in alike if split in each.results(other.root)), None)
 
 
 @functools.cache  # asked for every pair of variants, and again for what each result is made from

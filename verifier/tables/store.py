@@ -43,7 +43,6 @@ __all__ = [
     "read_manifest",
     "read_table",
     "remove_table",
-    "table_id",
 ]
 
 
@@ -193,11 +192,7 @@ class TableWriter:
     def _claim(self, process: int) -> None:
         """Notes the settings before the first part, or checks them against those of the parts."""
         unfinished, parts = self.folder / UNFINISHED, parts_of(self.folder)
-        if parts and not unfinished.exists():
-            raise StoreError(
-                f"{parts[0]} is there, but no {UNFINISHED} to say with which settings it was "
-                f"made; remove {self.folder}"
-            )
+        _refuse_unknown_parts(self.folder, parts)
         if not parts and process == 0:  # what was begun and has no part may be something else now
             self._unfinished = {
                 "table": self.table,
@@ -295,12 +290,27 @@ def remove_table(folder: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def table_id(manifest: Mapping[str, Any]) -> str:
-    """A short hash of a whole table's rows, in whatever parts they lie.
+def begun_with(folder: pathlib.Path) -> dict[str, Any] | None:
+    """The settings of a table that has parts and is not finished; None where it has no part.
 
-    What is made from the rows notes it, to know them again.
+    Raises:
+        StoreError: parts of which nobody knows the settings.
     """
-    return str(manifest["id"])
+    parts = parts_of(folder)
+    if not parts:
+        return None
+    _refuse_unknown_parts(folder, parts)
+    old = checksums.read_sealed(folder / UNFINISHED, f"remove {folder} to start anew")
+    settings: dict[str, Any] = old["settings"]
+    return settings
+
+
+def _refuse_unknown_parts(folder: pathlib.Path, parts: Sequence[pathlib.Path]) -> None:
+    if parts and not (folder / UNFINISHED).exists():
+        raise StoreError(
+            f"{parts[0]} is there, but no {UNFINISHED} to say with which settings it was made; "
+            f"remove {folder}"
+        )
 
 
 def _problems_in(part: pathlib.Path, schema: pa.Schema) -> list[str]:
