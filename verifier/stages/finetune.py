@@ -4,7 +4,6 @@ is asked for (Cobbe et al. 2021, section 4.1).
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from flax import nnx
 from verifier import config as config_lib
 from verifier.data import batches
 from verifier.model import sharding
-from verifier.run import inputs, model_folder
+from verifier.run import inputs
 from verifier.run.context import Context
 from verifier.run.stage import Files, Job, Stage
 from verifier.stages import base_model, fitting
@@ -76,8 +75,7 @@ def make_generator(
         train: problems from which a tokenizer is made where none is given.
         examples: of each job, in the model's tokens.
     """
-    config, folder = context.config, context.folder()
-    settings = context.settings()
+    config, settings = context.config, context.settings()
     if context.is_done(settings):
         return
     begun = time.monotonic()
@@ -99,20 +97,13 @@ def make_generator(
         "in the vocabulary"
     )
     identity = inputs.identity(settings, sums)
-    jobs = [job for job in context.stage.jobs if job.section(config).has_work]
-    for job in jobs:
-        own_examples = examples(job, tokenizer)
-        facts[job.name] = fitting.fit(
-            context, job, model, own_examples, tokenizer.vocab_size, identity
-        )
-    earlier = sum(facts[job.name]["earlier_seconds"] for job in jobs)
-    facts |= {
-        "template": dataclasses.asdict(context.template()),
-        "seconds": earlier + time.monotonic() - begun,
-    }
-    name = model_folder.save(folder, model, tokenizer, facts)
-    fitting.remove_checkpoints(context)
-    log.say(f"{context.title()}: generator {name} saved in {folder}")
+    for job in context.stage.jobs:
+        if job.section(config).has_work:
+            learned = examples(job, tokenizer)
+            facts[job.name] = fitting.fit(
+                context, job, model, learned, tokenizer.vocab_size, identity
+            )
+    fitting.finish(context, model, tokenizer, facts, begun)
 
 
 def language_model(config: config_lib.Config, vocab_size: int) -> Loss:

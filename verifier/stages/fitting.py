@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +15,9 @@ from flax import nnx
 from verifier import config as config_lib
 from verifier.data import batches
 from verifier.model import sharding
-from verifier.run import device_checks, hosts
+from verifier.model.heads import Verifier
+from verifier.model.transformer import Transformer
+from verifier.run import device_checks, hosts, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Job
 from verifier.system import log
@@ -93,10 +97,32 @@ def amounts(examples: Sequence[batches.Example], steps: int, loss: Loss) -> str:
     )
 
 
-def remove_checkpoints(context: Context) -> None:
-    """Removes those of a stage's jobs: of no more use, and three times the size of the model."""
-    for job in context.stage.jobs:
-        checkpoint.remove_checkpoints(checkpoints_of(job, context.folder()))
+def finish(
+    context: Context,
+    model: Transformer | Verifier,
+    tokenizer: Tokenizer,
+    facts: Mapping[str, Any],
+    begun: float,
+) -> None:
+    """Saves what a stage has trained, and removes the checkpoints of its jobs.
+
+    Args:
+        context: of the stage.
+        model: trained.
+        tokenizer: of the model.
+        facts: for the manifest; what became of each job by its name.
+        begun: when the stage began in this process, by `time.monotonic`.
+    """
+    folder, fitted = context.folder(), [facts.get(job.name) for job in context.stage.jobs]
+    earlier = sum(each["earlier_seconds"] for each in fitted if each)
+    more = {
+        "template": dataclasses.asdict(context.template()),
+        "seconds": earlier + time.monotonic() - begun,
+    }
+    name = model_folder.save(folder, model, tokenizer, {**facts, **more})
+    for job in context.stage.jobs:  # of no more use, and three times the size of the model
+        checkpoint.remove_checkpoints(checkpoints_of(job, folder))
+    log.say(f"{context.title()}: {context.stage.makes.name} {name} saved in {folder}")
 
 
 def ground_truth(

@@ -83,7 +83,7 @@ def check(config: config_lib.Config) -> None:
 
 def verify(context: Context) -> None:
     """Fits the verifier of the generator whose samples are labelled."""
-    config, folder, (job,) = context.config, context.folder(), context.stage.jobs
+    config, (job,) = context.config, context.stage.jobs
     mesh = sharding.make_mesh(config.mesh)
     generator = model_folder.outline(
         context.source("generator"), context.input("generator").stage.name, config.model.dtype
@@ -110,14 +110,8 @@ def verify(context: Context) -> None:
     fitted = fitting.fit(context, job, model, examples, tokenizer.vocab_size, identity)
     facts: dict[str, Any] = {"settings": settings, "weights": weights, "inputs": sums}
     facts |= {job.name: fitted, "generator": generator.id, "trained_on": drawn_by[TRAINED_ON]}
-    facts |= {
-        "reads_text": reads_text,
-        "template": dataclasses.asdict(context.template()),
-        "seconds": fitted["earlier_seconds"] + time.monotonic() - begun,
-    }
-    name = model_folder.save(folder, model, tokenizer, facts)
-    fitting.remove_checkpoints(context)
-    log.say(f"{context.title()}: verifier {name} saved in {folder}")
+    facts["reads_text"] = reads_text
+    fitting.finish(context, model, tokenizer, facts, begun)
 
 
 def joint(config: config_lib.Config, vocab_size: int) -> Loss:
