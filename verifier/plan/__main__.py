@@ -77,6 +77,9 @@ def run(argv: Sequence[str]) -> str:
     from verifier.recipes import token_verifier
 
     recipe = experiment.load_recipe(_EXP.value, token_verifier.stages)
+    for stage in recipe(config):
+        if stage.jobs and stage.check is not None:
+            stage.check(config)
     return answer.answer(config, recipe, devices, _STAGES.value)
 
 

@@ -34,13 +34,9 @@ def answer(
     """
     from verifier.plan import advice, footprints, subject, table
 
-    stages = recipe(config)
-    for stage in stages:
-        if stage.jobs and stage.check is not None:
-            stage.check(config)
     jobs = {
         f"{job.name} ({stage.place})" if stage.place else job.name: job
-        for stage in stages
+        for stage in recipe(config)
         for job in stage.jobs
     }
     known = list(dict.fromkeys(job.name for job in jobs.values()))
