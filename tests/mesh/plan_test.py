@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.mesh.training_test import shown
+from tests.mesh.training_test import sizes_of
 from tests.plan import planned
 from verifier import config as config_lib
 from verifier.config import MeshConfig
@@ -52,7 +52,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(
-    "name, stage, mesh, settings", PAIRS, ids=[f"{pair[1]}-{shown(pair[2])}" for pair in PAIRS]
+    "name, stage, mesh, settings", PAIRS, ids=[f"{pair[1]}-{sizes_of(pair[2])}" for pair in PAIRS]
 )
 def test_bytes_of_a_device_are_within_a_tenth_of_the_full_depths(
     name, stage, mesh, settings, monkeypatch

@@ -81,15 +81,15 @@ def losses(root, job):
 def assert_same_tokens(work, alone):
     """The same samples in both workdirs, but for near ties; their generator is the same."""
     generator = model_folder.load(alone / "generator", "finetune", "float32")
-    work = context(config(), alone, "sample")
-    for split in work.stage.splits:
-        knobs = work.config.sample
+    at_work = context(config(), alone, "sample")
+    for split in at_work.stage.splits:
+        knobs = at_work.config.sample
         if split.greedy:
             knobs = dataclasses.replace(knobs, temperature=0.0)
-        asked = work.problems("problems", split)
-        prompts = {each.problem_id: work.prompt_ids(each, generator.tokenizer) for each in asked}
+        asked = at_work.problems("problems", split)
+        prompts = {each.problem_id: at_work.prompt_ids(each, generator.tokenizer) for each in asked}
         drawn_with = Drawn(
-            generator.model, generator.tokenizer.vocab_size, prompts, work.config.seed, knobs
+            generator.model, generator.tokenizer.vocab_size, prompts, at_work.config.seed, knobs
         )
         pair = (rows(root / f"tables/samples/split={split}") for root in (work, alone))
         drawn_with.parted(

@@ -8,7 +8,7 @@ from flax import nnx
 
 from tests.decode import fakes
 from tests.decode.near_ties import Drawn
-from tests.mesh.training_test import MESHES, shown
+from tests.mesh.training_test import MESHES, sizes_of
 from verifier.config import MeshConfig, SampleConfig
 from verifier.decode import memory
 from verifier.decode.engine import Engine, Prompt
@@ -73,7 +73,7 @@ def alone(samples=20, **changes):
 
 
 @pytest.mark.parametrize(
-    "samples, config", DRAWN, ids=[f"{samples}-{shown(mesh)}" for samples, mesh in DRAWN]
+    "samples, config", DRAWN, ids=[f"{samples}-{sizes_of(mesh)}" for samples, mesh in DRAWN]
 )
 def test_every_mesh_draws_the_same_tokens(config, samples):
     here, there = drawn(sharding.make_mesh(config), samples), alone(samples)
@@ -107,7 +107,7 @@ def test_layers_of_two_kinds_and_norms_of_what_devices_add_up():
     parted(here, there, **changes)
 
 
-@pytest.mark.parametrize("config", MESHES, ids=shown)
+@pytest.mark.parametrize("config", MESHES, ids=sizes_of)
 def test_each_device_holds_its_heads_and_its_rows_alone(config):
     mesh = sharding.make_mesh(config)
     made, tokenizer = model()

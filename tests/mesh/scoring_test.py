@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.mesh.training_test import MESHES, shown
+from tests.mesh.training_test import MESHES, sizes_of
 from verifier.config import ScoreConfig
 from verifier.decode import score, score_rows
 from verifier.model import sharding
@@ -38,7 +38,7 @@ def values(mesh):
     }
 
 
-@pytest.mark.parametrize("config", MESHES, ids=shown)
+@pytest.mark.parametrize("config", MESHES, ids=sizes_of)
 def test_every_mesh_gives_the_same_values(config):
     here, there = values(sharding.make_mesh(config)), values(None)
     assert here.keys() == there.keys() and len(here) == 72
