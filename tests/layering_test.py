@@ -4,6 +4,7 @@ anything is imported.
 
 import ast
 import pathlib
+import re
 from collections.abc import Collection
 
 import pytest
@@ -152,3 +153,16 @@ def test_every_module_says_first_what_it_is():
             assert ast.get_docstring(ast.parse(path.read_text())), (
                 f"{path.relative_to(ROOT)} has no docstring"
             )
+
+
+def test_the_map_names_every_module_and_none_besides():
+    text = (ROOT / "WORKSPACE.md").read_text()
+    rows = re.findall(r"^\| `(\w+)/` \| (.*) \|$", text[text.index("## Rooms") :], re.MULTILINE)
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert {room for room, _ in rows} == rooms
+    for room, row in rows:
+        there = {path.stem for path in (PACKAGE / room).rglob("*.py")} - {"__init__", "__main__"}
+        there |= {
+            path.name for path in (PACKAGE / room).iterdir() if (path / "__init__.py").is_file()
+        }
+        assert set(re.findall(r"`(\w+)/?`", row)) == there, room
