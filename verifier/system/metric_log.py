@@ -9,7 +9,6 @@ import json
 import pathlib
 import time
 from collections.abc import Mapping
-from types import TracebackType
 
 from verifier.system import atomic, log, paths, wandb_mirror
 
@@ -94,12 +93,7 @@ class MetricLog:
     def __enter__(self) -> MetricLog:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

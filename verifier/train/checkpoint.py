@@ -12,7 +12,6 @@ import pathlib
 import re
 import shutil
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 import jax
@@ -163,12 +162,7 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _prune(self) -> None:
