@@ -46,9 +46,12 @@ def choices(path: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def marked(mark: kinds.Mark) -> tuple[str, ...]:
-    """The dotted paths of the knobs that a mark is declared beside."""
-    return tuple(path for path, declared in knobs().items() if mark in kinds.marks(declared))
+def marked(mark: kinds.Mark, tree: type = Config) -> tuple[str, ...]:
+    """The dotted paths of the knobs that a mark is declared beside; in `tree`, a section's class
+    or all of them.
+    """
+    declared = assignments_lib.knobs(tree).items()
+    return tuple(path for path, takes in declared if mark in kinds.marks(takes))
 
 
 def flatten(tree: Config | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

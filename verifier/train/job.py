@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from verifier import config as config_lib
+from verifier.config import Mark
 from verifier.data.batches import Batch
 from verifier.errors import ConfigError
 from verifier.train.prefetch import Stream
 
-# A job may go on under other values of these.
-_WITHOUT_EFFECT = ("checkpoint_minutes", "checkpoint_every", "keep_checkpoints", "remat")
-_PATHS = ("weights", "corpus")  # of files, which a job's facts know by their sums
+# A job may go on under other values of these; files are known to its facts by their sums.
+_FREE = (Mark.NO_EFFECT, Mark.WEIGHTS, Mark.TEXTS)
 
 
 def on_default_device(batch: Batch) -> Batch:
@@ -61,7 +61,8 @@ def settings(
     config: config_lib.TrainConfig, job: TrainJob, watch: str, steps: int
 ) -> dict[str, Any]:
     """What the job's result depends on, as JSON gives it back."""
-    others = (*_WITHOUT_EFFECT, *_PATHS)
+    section: type = type(config)
+    others = [name for mark in _FREE for name in config_lib.marked(mark, section)]
     knobs = {
         name: value
         for name, value in config_lib.flatten(dataclasses.asdict(config)).items()
