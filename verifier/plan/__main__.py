@@ -78,8 +78,8 @@ def run(argv: Sequence[str]) -> str:
 
     recipe = experiment.load_recipe(_EXP.value, token_verifier.stages)
     for stage in recipe(config):
-        if stage.jobs and stage.check is not None:
-            stage.check(config)
+        if stage.jobs:
+            stage.refuse(config)
     return answer.answer(config, recipe, devices, _STAGES.value)
 
 

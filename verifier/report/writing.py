@@ -91,12 +91,17 @@ def write_report(
     )
 
 
-def about_workdir(root: pathlib.Path, generator: pathlib.Path | None = None) -> About:
+def about_workdir(
+    root: pathlib.Path,
+    generator: pathlib.Path | None = None,
+    results: Iterable[Result] = RESULTS,
+) -> About:
     """What a workdir's config.json, manifests and tokenizer tell, as far as they are there.
 
     Args:
         root: the workdir.
         generator: the model that drew its samples; None: the one in it.
+        results: of its stages, whose time is told.
     """
     root = paths.to_path(root)
     drawn_by = generator or GENERATOR.folder(root)
@@ -109,7 +114,7 @@ def about_workdir(root: pathlib.Path, generator: pathlib.Path | None = None) -> 
         settings=settings,
         facts={name: str(value) for name, value in facts.items() if value},
         config_hash=_config_hash(settings) if settings else None,
-        seconds=seconds_in(RESULTS, root),
+        seconds=_seconds(results, root),
         tokenizer=_tokenizer(own) if provenance.reads_stored_tokens(root, drawn_by) else None,
         made_from=provenance.ids(root),
     )
@@ -281,7 +286,7 @@ def _disagreement(split: SplitRows) -> dict[str, Any]:
     )
 
 
-def seconds_in(results: Iterable[Result], root: pathlib.Path) -> dict[str, float]:
+def _seconds(results: Iterable[Result], root: pathlib.Path) -> dict[str, float]:
     """Time spent in each stage, summed over its splits, as the manifests of what it made tell.
 
     Args:

@@ -103,6 +103,11 @@ class Stage:
     def __str__(self) -> str:
         return self.title()
 
+    def refuse(self, config: config_lib.Config) -> None:
+        """Raises what its check has against the settings, if it has one."""
+        if self.check is not None:
+            self.check(config)
+
     def workdir(self, root: pathlib.Path) -> pathlib.Path:
         """Where it works: the run's workdir, or its place in it."""
         return root / self.place

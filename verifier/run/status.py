@@ -97,8 +97,8 @@ def _state(context: Context, split: Split | None, runs: Collection[Stage]) -> tu
     """
     stage, config = context.stage, context.config
     try:
-        if stage in runs and stage.check is not None:
-            stage.check(config)
+        if stage in runs:
+            stage.refuse(config)
         if isinstance(stage.makes, Page):
             return TO_DO, "made anew every time"
         folder = context.folder(split)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 
@@ -30,9 +29,7 @@ def report(context: Context) -> None:
     config, root = context.config, context.workdir
     generator = context.source("generator") if "generator" in context.stage.reads else None
     here = [stage.makes for stage in context.stages if stage.place == context.stage.place]
-    about = dataclasses.replace(
-        writing.about_workdir(root, generator), seconds=writing.seconds_in(here, root)
-    )
+    about = writing.about_workdir(root, generator, here)
     folder = context.stage.makes.folder(root)
     writing.write_report(root, folder, config.report, config.seed, about)
 

@@ -72,11 +72,9 @@ def check(
             devices cannot.
     """
     for stage in wanted:
-        if stage.check is not None:
-            stage.check(config)
+        stage.refuse(config)
     workdir.refuse_other_settings(stages, root, config)
-    for stage in wanted:
-        Context(config, root, stage, stages).template()
+    Context(config, root, stages[0], stages).template()  # is the same for all
     device_checks.check(config, [stage for stage in wanted if not _all_done(stage, root)])
 
 

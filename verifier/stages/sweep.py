@@ -88,8 +88,7 @@ def check(
                 config_checks.check(own)
                 variant = Variant(name, own, root / f"seed={seed}" / name, recipe(own))
                 for stage in chosen(variant.stages, names):
-                    if stage.check is not None:
-                        stage.check(own)
+                    stage.refuse(own)
             except errors.UserError as error:
                 raise errors.ConfigError(f"the variant {name!r}: {error}") from error
             of_seeds[-1].append(variant)
