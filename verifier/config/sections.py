@@ -235,6 +235,9 @@ class VerifyConfig(TrainConfig):
     # Peak rate of the value head's own parameters; 0: learning_rate.
     head_learning_rate: Annotated[float, Range(0, 10)] = 0.0
     samples_per_problem: Number = 0  # labelled samples of a problem that are used; 0: all
+    # Samples of a problem that are read as one tree, where what they have in common stands once
+    # (and drops out alike); 1: each by itself; 0: all of a problem. The losses are the same.
+    group: Number = 1
     deduplicate: bool = False  # drop samples of a problem that repeat another one's tokens
     # Allow samples of another generator than the workdir's; these are read as text.
     other_generator: bool = False
