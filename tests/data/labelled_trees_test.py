@@ -21,7 +21,7 @@ HOW = {"level": "token", "normalise": "tokens", "loss_on_forced": True}
 SOLUTION = st.lists(st.integers(5, 7), min_size=1, max_size=5)
 
 
-def samples_of(solutions, **how):
+def samples_of(solutions, prompts=PROMPTS, **how):
     """Labelled samples of a table: (problem, tokens, correct) each."""
     table = pa.table(
         {
@@ -32,7 +32,7 @@ def samples_of(solutions, **how):
         }
     )
     correct = [right for _, _, right in solutions]
-    return LabelledSamples(table, range(len(solutions)), correct, PROMPTS, **(HOW | how))
+    return LabelledSamples(table, range(len(solutions)), correct, prompts, **(HOW | how))
 
 
 def worked(problems="abcd", **how):

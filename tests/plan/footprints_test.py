@@ -12,7 +12,8 @@ from verifier.data.examples import lm_example
 from verifier.plan import footprints
 from verifier.plan.published import Text
 
-PROMPT, SOLUTION, SAMPLES = [[1], [1, 3], [1, 4, 4]], 40, 12
+PROMPTS = {name: [n] * (30 + n) for n, name in enumerate("abc")}
+SOLUTION, SAMPLES = 40, 12
 
 
 @pytest.mark.parametrize("lm_weight", [0, 1])
@@ -21,7 +22,8 @@ def test_tokens_of_the_verifiers_training_are_those_of_its_examples(group, lm_we
     """Of three problems with solutions that have nothing in common, two of them sampled from."""
     rng = np.random.default_rng(0)
     ids = rng.integers(5, 10_000, (2 * SAMPLES, SOLUTION)).tolist()
-    samples = samples_of([("ab"[n // SAMPLES], each, True) for n, each in enumerate(ids)])
+    solutions = [("ab"[n // SAMPLES], each, True) for n, each in enumerate(ids)]
+    samples = samples_of(solutions, PROMPTS)
     truth = [
         lm_example(
             prompt,
@@ -31,9 +33,9 @@ def test_tokens_of_the_verifiers_training_are_those_of_its_examples(group, lm_we
             loss_on_forced=True,
             name=name,
         )
-        for name, prompt in zip("bac", PROMPT, strict=True)
+        for name, prompt in PROMPTS.items()
     ] * bool(lm_weight)
-    verify = config_lib.VerifyConfig(group=group, lm_weight=lm_weight, row_tokens=220)
+    verify = config_lib.VerifyConfig(group=group, lm_weight=lm_weight, row_tokens=250)
     if group == 1:
         examples = order.mix(samples, truth, 0) if truth else samples
     else:
@@ -42,5 +44,5 @@ def test_tokens_of_the_verifiers_training_are_those_of_its_examples(group, lm_we
         examples = labelled_trees.grown(samples, truth, readings, group, verify.row_tokens)
     tokens = sum(len(each.tokens) for each in examples)
     sample = config_lib.SampleConfig(train_samples=SAMPLES, train_problems=2)
-    planned = footprints._labelled_tokens(Text(3, 2, 3, SOLUTION), verify, sample)
+    planned = footprints._labelled_tokens(Text(3, 31, 32, SOLUTION), verify, sample)
     assert planned == pytest.approx(tokens, rel=0.05)
