@@ -29,6 +29,11 @@ PROMPT_ROOM = 64  # prompts are padded to 64, 128, 256, ... tokens: every room i
 MOST_ROWS = {"cpu": 128}
 MOST_ROWS_ELSEWHERE = 1024
 FEWEST_PAGES = 32  # of a pool: fewer would save nothing
+# Where solutions share what they begin with: samples to a row at most, rows that a problem has at
+# least on average, prompts that are read together.
+LANES_A_ROW = 8
+SHARED_ROWS = 4
+SHARED_AT_ONCE = 4
 # Operations of a CPU's step below which the last solutions may as well idle in all slots.
 WORTH_FEWER_ROWS = 4e9
 # Share of the budget that a chosen number of slots may fill: what a step holds is an estimate,
@@ -47,6 +52,7 @@ class SamplingJob:
     samples: int  # solutions a problem
     max_new_tokens: int  # of a solution
     groups: int = 1  # of devices, in all processes, each with slots, prompts and pages of its own
+    share: bool = True  # solutions of a problem share what they begin with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +63,7 @@ class JobSizes:
     """
 
     rows: int  # B, slots
+    lanes: int  # Q, samples that are drawn for at once
     fewer_rows: tuple[int, ...]  # numbers of slots to fall back to when less work is left
     samples: int  # most rows of one prompt
     prompts: int  # P, prompt slots
@@ -201,11 +208,16 @@ def _sizes(
     budget: int,
     platform: str | None,
 ) -> JobSizes:
-    at_once = min(math.ceil(OWN_BLOCK / job.samples), math.ceil(job.problems / job.groups))
+    share = job.share and job.samples > 1
+    at_once = max(math.ceil(OWN_BLOCK / job.samples), SHARED_AT_ONCE if share else 1)
+    at_once = min(at_once, math.ceil(job.problems / job.groups))
     # A problem lives until its longest solution has ended, some 2.5 times as long as the mean one
-    # where it has many.
+    # where it has many. Where its solutions are alike it has few rows.
     live = math.ceil(rows / job.samples * (2.5 - 1.5 / job.samples))
+    live = max(live, math.ceil(rows / SHARED_ROWS)) if share else live
     prompts = min(live + 2 * at_once, job.problems)
+    own = math.ceil(job.problems / job.groups) * job.samples
+    lanes = max(rows, min(LANES_A_ROW * rows, own)) if share else rows
     prompt_tokens = prompt_room(job.prompt_tokens, arch.context)
     token_bytes = 2 * arch.layers * arch.kv_heads * arch.head_width * itemsize
     most = rows * most_pages(job.max_new_tokens)
@@ -220,6 +232,7 @@ def _sizes(
     prefill_bytes = at_once * prompt_tokens * (token_bytes + activations + scores)
     return JobSizes(
         rows=rows,
+        lanes=lanes,
         fewer_rows=_fewer(rows, weight_bytes // itemsize, platform or jax.default_backend()),
         samples=min(job.samples, rows),
         prompts=prompts,
