@@ -287,15 +287,15 @@ def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
         "resize_prompts",
         lambda state, room, mesh: rooms.append(room) or resize(state, room, mesh),
     )
-    take = queue.SolutionQueue.take
+    take = queue.BranchQueue.take
 
-    def watched(self: queue.SolutionQueue, group: int) -> dict[int, int] | None:
+    def watched(self: queue.BranchQueue, group: int) -> dict[int, int] | None:
         taken = take(self, group)
         if taken is None and self._unread:
             waits.append(group)
         return taken
 
-    monkeypatch.setattr(queue.SolutionQueue, "take", watched)
+    monkeypatch.setattr(queue.BranchQueue, "take", watched)
     found = draw(dataclasses.replace(CONFIG, rows=9))
     assert_same(found, expected)
     assert rooms == sorted(rooms, reverse=True) and rooms and waits
@@ -362,20 +362,17 @@ def test_a_restart_gives_what_was_left_bit_for_bit() -> None:
     """
     model, tokenizer = nudged()
     engine = engine_lib.Engine(model, tokenizer, CONFIG, 5)
-    steps_of: dict[str, list[int]] = {}
-    plan = engine.plan(PROMPTS, 3)
-    whole = list(engine.run(PROMPTS, 3, plan, steps_of=steps_of))
-    assert all(
-        n >= len(each.tokens)
-        for problem in whole
-        for n, each in zip(steps_of[problem[0].problem_id], problem, strict=True)
-    )
+    plan = engine.plan(PROMPTS, 9)
+    whole = list(engine.run(PROMPTS, 9, plan))
     for stored in (whole[:1], whole[1:3], whole[:4]):
-        known = {problem[0].problem_id: steps_of[problem[0].problem_id] for problem in stored}
-        again = list(engine.run(PROMPTS, 3, plan, steps_of=known))
-        assert (
-            again == [problem for problem in whole if problem not in stored] and known == steps_of
-        )
+        known = {
+            problem[0].problem_id: {
+                each.sample_id: engine_lib.Stored(each.tokens, each.forced) for each in problem
+            }
+            for problem in stored
+        }
+        again = list(engine.run(PROMPTS, 9, plan, stored=known))
+        assert again == [problem for problem in whole if problem not in stored]
 
 
 def test_no_step_compiles_anew_after_the_first_groups() -> None:
@@ -434,7 +431,15 @@ def test_progress_adds_up_to_all_solutions_and_all_their_tokens() -> None:
     assert (
         seen[-1].tokens
         == sum(len(completion.tokens) for completion in found)
-        <= seen[-1].slot_steps
+        >= seen[-1].prefixes
+        == len(
+            {
+                (completion.problem_id, *completion.tokens[: n + 1])
+                for completion in found
+                for n in range(len(completion.tokens))
+            }
+        )
     )
+    assert seen[-1].prefixes + seen[-1].read_again <= seen[-1].slot_steps + len(found)
     assert seen[-1].refused == sum(completion.calculator_errors for completion in found)
     assert all(before.tokens <= after.tokens for before, after in itertools.pairwise(seen))

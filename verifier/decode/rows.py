@@ -20,7 +20,7 @@ from verifier.model.cache import CacheIndices
 IDLE = -1
 _NONE = -1  # no page
 _BY_ROW = """
-prompt_B problem_B stored_B length_B known_B where_B start_B copied_B go_B
+prompt_B problem_B stored_B length_B again_B known_B where_B start_B copied_B go_B
 token_BT logprob_BT forced_BT errors_B page_BM upto_BM owned_B
 """.split()
 
@@ -53,6 +53,7 @@ class Rows:
         self.problem_B = np.zeros(rows, np.int32)  # index in the list of problems
         self.stored_B = np.zeros(rows, bool)  # an earlier start has drawn it
         self.length_B = np.zeros(rows, np.int32)  # tokens in pages, as far as the host has read
+        self.again_B = np.zeros(rows, np.int32)  # first tokens, those that it has not drawn itself
         self.known_B = np.zeros(rows, np.int32)  # tokens whose log-probabilities are known before
         self.where_B = np.zeros(rows, np.uint8)  # where it is after them: `steps.Watch`
         self.start_B = np.zeros(rows, bool)  # to be started by the next step
@@ -69,7 +70,7 @@ class Rows:
         self.held_A = np.zeros(pages, np.int32)  # how many rows and branches have each page
         self.queue: dict[int, collections.deque[tuple[int, bool]]] = {}  # of rows, to be written
         self._block_sizes = block_sizes
-        self._indices: CacheIndices | None = None
+        self._indices: tuple[tuple[int, int], CacheIndices] | None = None  # in those sizes
         self._needed: tuple[int, int] | None = None  # blocks of prompts, of shared pages
 
     def __len__(self) -> int:
@@ -144,7 +145,7 @@ class Rows:
             self.queue[row] = collections.deque(queue)
         if branch.logprob is not None:
             self.logprob_BT[row, known] = branch.logprob
-        self.known_B[row] = known + (branch.logprob is not None)
+        self.again_B[row], self.known_B[row] = known, known + (branch.logprob is not None)
         self.length_B[row], self.where_B[row] = length, where(branch.tokens[:length])
         self.errors_B[row], self.start_B[row], self.copied_B[row] = branch.errors, True, copies
         if held > self.page_BM.shape[1]:
@@ -203,7 +204,7 @@ class Rows:
         forced_R: np.ndarray,
         where_R: np.ndarray,
     ) -> np.ndarray:
-        """Notes one more token of each of some rows; which of them were not read before."""
+        """Notes one more token of each of some rows; which of them another row has not written."""
         index_R = self.length_B[row_R]
         new_R = index_R >= self.known_B[row_R]
         self.token_BT[row_R, index_R] = token_R
@@ -211,7 +212,7 @@ class Rows:
         self.forced_BT[row_R, index_R] = forced_R
         self.where_B[row_R] = where_R
         self.length_B[row_R] += 1
-        return new_R
+        return index_R >= self.again_B[row_R]
 
     # ---- which row sees what
 
@@ -230,20 +231,19 @@ class Rows:
 
     def indices(self, sizes: int, shared: int) -> CacheIndices:
         """Which row sees what, as of now, in blocks that are enough (`needed`)."""
-        made = self._indices
-        blocks, block_rows = self._block_sizes.sizes[sizes]
-        if made is None or len(made.row_ER) != blocks or len(made.page_Y or ()) != shared:
+        if self._indices is None or self._indices[0] != (sizes, shared):
             block_slot_B, row_ER, prompt_E = prompt_blocks.assign(
                 self.prompt_B, self._block_sizes, sizes
             )
-            self._indices = made = CacheIndices(
+            indices = CacheIndices(
                 np.maximum(self.prompt_B, 0),
                 block_slot_B,
                 row_ER,
                 None if self._block_sizes.own_block else prompt_E,
                 *shared_pages.assign(self.page_BM, self.pages, shared),
             )
-        return made
+            self._indices = (sizes, shared), indices
+        return self._indices[1]
 
     # ---- pages
 
