@@ -64,7 +64,9 @@ class JobSizes:
 
     rows: int  # B, slots
     lanes: int  # Q, samples that are drawn for at once
+    share: bool  # whether samples may have a row together
     fewer_rows: tuple[int, ...]  # numbers of slots to fall back to when less work is left
+    few_programs: bool  # steps are so cheap that compiling one for each case is not
     samples: int  # most rows of one prompt
     prompts: int  # P, prompt slots
     prompts_at_once: int  # read together
@@ -233,7 +235,9 @@ def _sizes(
     return JobSizes(
         rows=rows,
         lanes=lanes,
+        share=share,
         fewer_rows=_fewer(rows, weight_bytes // itemsize, platform or jax.default_backend()),
+        few_programs=_cheap(rows, weight_bytes // itemsize, platform or jax.default_backend()),
         samples=min(job.samples, rows),
         prompts=prompts,
         prompts_at_once=at_once,
@@ -256,7 +260,12 @@ def _fewer(rows: int, parameters: int, platform: str) -> tuple[int, ...]:
     if platform != "cpu":
         return ()
     halves = (rows >> n for n in range(1, rows.bit_length()))
-    return tuple(half for half in halves if 2.0 * parameters * half >= WORTH_FEWER_ROWS)
+    return tuple(half for half in halves if not _cheap(half, parameters, platform))
+
+
+def _cheap(rows: int, parameters: int, platform: str) -> bool:
+    """Whether a step of so many rows takes a CPU next to no time."""
+    return platform == "cpu" and 2.0 * parameters * rows < WORTH_FEWER_ROWS
 
 
 def usable(weight_bytes: int = 0) -> int:

@@ -68,13 +68,15 @@ def sampling(
     """
     static, weights, state = shapes
     groups = sharding.groups(static.mesh)
-    blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples)
-    rows = Rows(sizes.rows, sizes.lanes, config.max_new_tokens, sizes.pages[-1], blocks)
+    blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples, sizes.few_programs)
+    rows = Rows(
+        sizes.rows, sizes.lanes, config.max_new_tokens, sizes.pages[-1], blocks, sizes.share
+    )
 
     def by_group(array: np.ndarray) -> np.ndarray:
         return np.tile(array, (groups, *[1] * (array.ndim - 1)))
 
-    indices: Any = jax.tree.map(by_group, rows.indices(0, 0))
+    indices: Any = jax.tree.map(by_group, rows.indices(*rows.needed()))
     given = rows.orders()
     del given["by_calculator_B"]
     orders = steps.Orders(

@@ -28,18 +28,20 @@ class BlockSizes:
     own_block: bool  # every prompt slot is one block, and no prompt is looked up
 
 
-def block_sizes(rows: int, prompts: int, samples: int) -> BlockSizes:
+def block_sizes(rows: int, prompts: int, samples: int, few_programs: bool = False) -> BlockSizes:
     """Blocks for B rows, of which at most `samples` have the same prompt, with P prompt slots.
 
     Few samples a problem: a block each, since copying the keys of every row's own prompt would cost
-    more than all the rest of attention.
+    more than all the rest of attention. With few programs, those are given up whose steps are not
+    so much cheaper that they are worth a compilation.
     """
     if samples <= OWN_BLOCK:
         return BlockSizes(((prompts, min(samples, rows)),), own_block=True)
     full = -(-rows // BLOCK_ROWS)
     usual = full + -(-rows // samples) + 1  # no stragglers of earlier problems
     small = -(-rows // SMALL_BLOCK_ROWS) + prompts
-    return BlockSizes(((usual, BLOCK_ROWS), (small, SMALL_BLOCK_ROWS)), own_block=False)
+    sizes = ((usual, BLOCK_ROWS), (small, SMALL_BLOCK_ROWS))
+    return BlockSizes(sizes[1:] if few_programs else sizes, own_block=False)
 
 
 def needed(prompt_B: np.ndarray, sizes: BlockSizes) -> int:

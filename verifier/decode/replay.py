@@ -101,3 +101,11 @@ class Replay:
         if solution.forced[index]:
             return HOLD
         return int(self._watch.event_3V[self._where_B[row], token])
+
+
+def merged(rows: Rows, drawn: Drawn, stored: Drawn) -> Drawn:
+    """What the device wrote, and in the rows of stored solutions what these did."""
+    own_B = rows.stored_B
+    own_Q = np.append(own_B, False)[rows.lanes.row_Q]
+    both = zip(drawn, stored, Drawn._fields, strict=True)
+    return Drawn(*(np.where(own_Q if name.endswith("_Q") else own_B, s, d) for d, s, name in both))

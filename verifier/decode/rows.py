@@ -37,7 +37,7 @@ class Rows:
     """
 
     def __init__(
-        self, rows: int, lanes: int, limit: int, pages: int, block_sizes: BlockSizes
+        self, rows: int, lanes: int, limit: int, pages: int, block_sizes: BlockSizes, share: bool
     ) -> None:
         """All slots idle.
 
@@ -47,6 +47,7 @@ class Rows:
             limit: most tokens of a solution.
             pages: of the pool, at least one.
             block_sizes: of the attention to prompts.
+            share: whether a page may have several rows.
         """
         self.lanes = Lanes(lanes, rows)
         self.prompt_B = np.full(rows, IDLE, np.int32)  # prompt slot, or IDLE
@@ -69,7 +70,7 @@ class Rows:
         self.owned_B = np.zeros(rows, np.int32)  # full pages of each row
         self.held_A = np.zeros(pages, np.int32)  # how many rows and branches have each page
         self.queue: dict[int, collections.deque[tuple[int, bool]]] = {}  # of rows, to be written
-        self._block_sizes = block_sizes
+        self._block_sizes, self._share = block_sizes, share
         self._indices: tuple[tuple[int, int], CacheIndices] | None = None  # in those sizes
         self._needed: tuple[int, int] | None = None  # blocks of prompts, of shared pages
 
@@ -225,7 +226,9 @@ class Rows:
         if self._needed is None:
             self._needed = (
                 prompt_blocks.needed(self.prompt_B, self._block_sizes),
-                shared_pages.needed(self.page_BM, self.pages),
+                shared_pages.needed(
+                    self.page_BM, self.pages, shared_pages.fewest(len(self)) if self._share else 0
+                ),
             )
         return self._needed
 

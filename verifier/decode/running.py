@@ -18,7 +18,7 @@ from verifier.decode.branches import Branch
 from verifier.decode.job import Completion, Counts, Hooks, Prompt, Writer
 from verifier.decode.prompt_blocks import block_sizes
 from verifier.decode.queue import BranchQueue
-from verifier.decode.replay import Replay
+from verifier.decode.replay import Replay, merged
 from verifier.decode.rows import Rows
 from verifier.decode.writing import Ended, Scribe
 from verifier.model import cache as cache_lib
@@ -75,14 +75,15 @@ class Running:
             groups,
             sizes.prompts,
             sizes.prompts_at_once,
-            sizes.lanes if writer.config.share else 1,
+            sizes.lanes if sizes.share else 1,
             claim,
             self._leaves,
         )
-        blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples)
+        blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples, sizes.few_programs)
         limit, end_id = writer.config.max_new_tokens, writer.static.end_id
         self._groups = [
-            Rows(sizes.rows, sizes.lanes, limit, sizes.pages[0], blocks) for _ in range(groups)
+            Rows(sizes.rows, sizes.lanes, limit, sizes.pages[0], blocks, sizes.share)
+            for _ in range(groups)
         ]
         self._replays = [
             Replay(rows, calculator.watch, self._stored, end_id) for rows in self._groups
@@ -227,7 +228,8 @@ class Running:
         if pages < groups[0].pages:
             self._resize_pages(pages)
         if (fewer := self._fewer_rows()) is not None:
-            blocks = block_sizes(fewer, self._sizes.prompts, self._sizes.samples)
+            sizes = self._sizes
+            blocks = block_sizes(fewer, sizes.prompts, sizes.samples, sizes.few_programs)
             kept = [rows.keep(fewer, blocks) for rows in groups]
             for replay, row_B in zip(self._replays, kept, strict=True):
                 replay.keep(row_B)
@@ -303,7 +305,7 @@ class Running:
         for group, rows in enumerate(self._groups):
             drawn = steps.Drawn(*(array[group] for array in device))
             if step.stored is not None:
-                drawn = _merged(rows, drawn, step.stored[group])
+                drawn = merged(rows, drawn, step.stored[group])
             branches, ends, rows_over = self._scribe.take_in(rows, drawn, by_calculator[group])
             for branch in branches:
                 self._queue.put(group, branch)
@@ -326,34 +328,10 @@ class Running:
         """
         problem, stored = ended.problem, bool(self._stored[ended.problem])
         if not stored:
-            self._ended[problem] += self._completions(ended)
+            asked = self._prompts[problem].problem_id
+            self._ended[problem] += self._scribe.completions(ended, asked)
         if self._queue.ended(group, problem, len(ended.samples)) and not stored:
             yield sorted(self._ended.pop(problem), key=lambda each: each.sample_id)
-
-    def _completions(self, ended: Ended) -> Iterator[Completion]:
-        tokens, end_id = ended.tokens, self._writer.static.end_id
-        text = self._writer.tokenizer.decode(tokens)
-        for sample in ended.samples:
-            yield Completion(
-                problem_id=self._prompts[ended.problem].problem_id,
-                sample_id=sample,
-                tokens=tokens,
-                forced=ended.forced,
-                logprobs=ended.logprobs,
-                finish="eos" if tokens[-1] == end_id else "length",
-                text=text,
-                calculator_errors=ended.errors,
-            )
-
-
-def _merged(rows: Rows, drawn: steps.Drawn, stored: steps.Drawn) -> steps.Drawn:
-    """What the device wrote, and in the rows of stored solutions what these did."""
-    own_B = rows.stored_B
-    own_Q = np.append(own_B, False)[rows.lanes.row_Q]
-    both = zip(drawn, stored, steps.Drawn._fields, strict=True)
-    return steps.Drawn(
-        *(np.where(own_Q if name.endswith("_Q") else own_B, s, d) for d, s, name in both)
-    )
 
 
 def _joined(each: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import numpy as np
 
 # R, rows of a block: more would leave more of a block empty, fewer would copy a page more often.
 BLOCK_ROWS = 8
-_FEWEST = 16  # blocks, where there are any: a program is compiled for 16, 64, 256, ...
 
 
 class Shared(NamedTuple):
@@ -23,14 +22,20 @@ class Shared(NamedTuple):
     row_YR: np.ndarray | None
 
 
-def needed(page_BM: np.ndarray, pages: int) -> int:
-    """How many blocks these pages need, 0 or one of the sizes that programs are compiled for."""
+def needed(page_BM: np.ndarray, pages: int, fewest: int) -> int:
+    """How many blocks these pages need: `fewest`, or 4, 16, ... times as many, for a program is
+    compiled for each; 0 where `fewest` is.
+    """
     rows_A = np.bincount(page_BM[page_BM >= 0], minlength=pages)
-    blocks = int((-(-rows_A[rows_A > 1] // BLOCK_ROWS)).sum())
-    size = _FEWEST if blocks else 0
+    blocks, size = int((-(-rows_A[rows_A > 1] // BLOCK_ROWS)).sum()), fewest
     while size < blocks:
         size *= 4
     return size
+
+
+def fewest(rows: int) -> int:
+    """Blocks that are enough for most of the time, for B rows."""
+    return -(-rows // BLOCK_ROWS)
 
 
 def assign(page_BM: np.ndarray, pages: int, blocks: int) -> Shared:

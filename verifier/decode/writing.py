@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from verifier.decode.annotations import Calculator
 from verifier.decode.branches import Branch
-from verifier.decode.job import Counts, Stored
+from verifier.decode.job import Completion, Counts, Stored
 from verifier.decode.rows import Rows
 from verifier.decode.steps import Drawn
 from verifier.text.tokenizer import Tokenizer
@@ -87,6 +87,21 @@ class Scribe:
         branches = [each for each in parted if isinstance(each, Branch)]
         ended = [each for each in parted if isinstance(each, Ended)]
         return branches, [*ended, *(self._whole(rows, row) for row in over)], over
+
+    def completions(self, ended: Ended, problem_id: str) -> Iterator[Completion]:
+        """The solutions of a problem that have ended alike."""
+        text = self._tokenizer.decode(ended.tokens)
+        for sample in ended.samples:
+            yield Completion(
+                problem_id=problem_id,
+                sample_id=sample,
+                tokens=ended.tokens,
+                forced=ended.forced,
+                logprobs=ended.logprobs,
+                finish="eos" if ended.tokens[-1] == self._tokenizer.end_id else "length",
+                text=text,
+                calculator_errors=ended.errors,
+            )
 
     def _parted(self, rows: Rows, drawn: Drawn) -> Iterable[Branch | Ended]:
         """What has left the rows that have drawn something else for it."""
