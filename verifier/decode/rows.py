@@ -107,7 +107,8 @@ class Rows:
             queue,
             pages=pages.tolist(),
             upto=upto[:held].tolist(),
-            row=row,
+            # Further back than its newest page there is nothing of it to copy.
+            row=row if held == self.owned_B[row] else None,
         )
 
     def let_go(self, branch: Branch, pages: int = 0) -> None:
@@ -133,9 +134,10 @@ class Rows:
             to copy. What comes behind is read once more.
         """
         known, goal = len(branch.tokens), branch.read_from
+        all_full = not branch.upto or branch.upto[-1] <= goal
         self.let_go(branch, sum(end <= goal for end in branch.upto))
         held, length = len(branch.pages), branch.upto[-1] if branch.upto else 0
-        copies = branch.row is not None and goal > length
+        copies = branch.row is not None and all_full and goal > length
         length = goal if copies else length
         self.prompt_B[row], self.problem_B[row] = prompt, branch.problem
         self.token_BT[row, :known] = branch.tokens
