@@ -301,6 +301,40 @@ def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
     assert rooms == sorted(rooms, reverse=True) and rooms and waits
 
 
+@pytest.mark.parametrize("rows", [2, 5, 40])
+def test_samples_that_share_rows_are_those_that_have_one_each(rows: int) -> None:
+    """With few rows branches wait, beyond their window too, and are read again."""
+    config = dataclasses.replace(CONFIG, rows=rows)
+    last: list[engine_lib.Counts] = []
+    model, tokenizer = nudged()
+    drawn = engine_lib.Engine(model, tokenizer, config, 5).run(
+        PROMPTS[:3], 20, progress=lambda counts: last.append(dataclasses.replace(counts))
+    )
+    found = {(c.problem_id, c.sample_id): c for problem in drawn for c in problem}
+    parted = assert_same(found, alone(), config)
+    for key in found.keys() - parted:
+        np.testing.assert_allclose(found[key].logprobs, alone()[key].logprobs, atol=2e-4)
+    assert last[-1].prefixes < 0.95 * last[-1].tokens
+    assert (last[-1].read_again > 0) == (rows < 40)
+
+
+@functools.cache
+def alone() -> dict:
+    """Twenty samples of some prompts, each written by itself."""
+    return draw(dataclasses.replace(CONFIG, share=False, rows=12), PROMPTS[:3], samples=20)
+
+
+def test_a_model_that_is_sure_writes_its_solutions_once() -> None:
+    tokenizer = fakes.Pieces()
+    model = fakes.Scripted([[3, 4, 5, tokenizer.end_id]], tokenizer.vocab_size)
+    counts: list[engine_lib.Counts] = []
+    config = dataclasses.replace(CONFIG, temperature=0.0)
+    (problem,) = engine_lib.Engine(model, tokenizer, config, 0).run(
+        [engine_lib.Prompt("a", (0,))], 50, progress=counts.append
+    )
+    assert len(problem) == 50 and counts[-1].prefixes == 4 and counts[-1].tokens == 200
+
+
 @pytest.mark.parametrize("rows", [1, 3])
 def test_one_problem_one_sample_one_token(rows: int) -> None:
     config = dataclasses.replace(CONFIG, rows=rows, max_new_tokens=1)
