@@ -29,6 +29,7 @@ from verifier.text import calculator
 
 CONTEXT = 96
 CONFIG = SampleConfig(temperature=0.7, max_new_tokens=40, rows=6)
+SURE = dataclasses.replace(CONFIG, temperature=0.12)  # its solutions have more in common
 QUESTIONS = {
     "a": "how many?",
     "b": "sum <<1+1=2>> of it",
@@ -301,10 +302,10 @@ def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
     assert rooms == sorted(rooms, reverse=True) and rooms and waits
 
 
-@pytest.mark.parametrize("rows", [2, 5, 40])
+@pytest.mark.parametrize("rows", [2, 5, 60])
 def test_samples_that_share_rows_are_those_that_have_one_each(rows: int) -> None:
     """With few rows branches wait, beyond their window too, and are read again."""
-    config = dataclasses.replace(CONFIG, rows=rows)
+    config = dataclasses.replace(SURE, rows=rows)
     last: list[engine_lib.Counts] = []
     model, tokenizer = nudged()
     drawn = engine_lib.Engine(model, tokenizer, config, 5).run(
@@ -314,14 +315,14 @@ def test_samples_that_share_rows_are_those_that_have_one_each(rows: int) -> None
     parted = assert_same(found, alone(), config)
     for key in found.keys() - parted:
         np.testing.assert_allclose(found[key].logprobs, alone()[key].logprobs, atol=2e-4)
-    assert last[-1].prefixes < 0.95 * last[-1].tokens
-    assert (last[-1].read_again > 0) == (rows < 40)
+    assert last[-1].prefixes < 0.97 * last[-1].tokens
+    assert (last[-1].read_again > 0) == (rows < 60)
 
 
 @functools.cache
 def alone() -> dict:
     """Twenty samples of some prompts, each written by itself."""
-    return draw(dataclasses.replace(CONFIG, share=False, rows=12), PROMPTS[:3], samples=20)
+    return draw(dataclasses.replace(SURE, share=False, rows=12), PROMPTS[:3], samples=20)
 
 
 def test_a_model_that_is_sure_writes_its_solutions_once() -> None:

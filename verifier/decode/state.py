@@ -169,13 +169,9 @@ def take_rows(state: DecodeState, row_B: np.ndarray, mesh: Mesh | None = None) -
     rows, pages = len(state.hidden_BD) // groups, len(state.cache.pages.position_XW) // groups
     full = np.broadcast_to(np.arange(rows, pages), (groups, pages - rows))
     page_Y = np.concatenate([row_B.reshape(groups, -1), full], axis=1).reshape(-1)
-    by_row = (state.hidden_BD, state.written_B, state.runs_B, state.waits_B, state.where_B)
+    by_row = ("hidden_BD", "written_B", "runs_B", "waits_B", "where_B")
     cache = dataclasses.replace(
         state.cache, pages=cache_lib.take_pages(state.cache.pages, page_Y, mesh)
     )
-    return DecodeState(
-        cache,
-        state.prompt_hidden_PD,
-        *(cache_lib.take(array, row_B, ROWS, mesh) for array in by_row),
-        state.follows_Q,
-    )
+    taken = {name: cache_lib.take(getattr(state, name), row_B, ROWS, mesh) for name in by_row}
+    return dataclasses.replace(state, cache=cache, **taken)

@@ -60,17 +60,17 @@ class Drawn(NamedTuple):
     all to be held back stay together.
     """
 
-    token_B: jax.Array  # int32
-    logprob_B: jax.Array  # float32, the model's own log-probability (temperature 1) of that token
+    token_B: Given  # int32
+    logprob_B: Given  # float32, the model's own log-probability (temperature 1) of that token
     # bool: the token was written; otherwise the row is idle, waits, or holds it back.
-    written_B: jax.Array
-    look_B: jax.Array  # bool: the row waits for the host's word on this token
-    token_Q: jax.Array  # int32, what each lane has drawn
-    logprob_Q: jax.Array  # float32, of that
-    follows_Q: jax.Array  # bool: the lane goes on with its row
+    written_B: Given
+    look_B: Given  # bool: the row waits for the host's word on this token
+    token_Q: Given  # int32, what each lane has drawn
+    logprob_Q: Given  # float32, of that
+    follows_Q: Given  # bool: the lane goes on with its row
 
 
-_ORDERS = Orders(*[ROWS] * 9, WHOLE, WHOLE, WHOLE)
+_ORDERS = Orders(*[ROWS] * 9, *[WHOLE] * 3)
 
 
 @functools.partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))

@@ -134,7 +134,7 @@ class Scribe:
             samples,
             [*branch.tokens.tolist(), token],
             [*branch.forced.tolist(), False],
-            [*branch.logprobs.tolist(), branch.logprob],
+            [*branch.logprobs.tolist(), float(drawn.logprob_Q[lanes[0]])],
             branch.errors,
         )
 

@@ -48,18 +48,18 @@ def masks(
         length_E = length_E[indices.prompt_E]
     order_S = jnp.arange(cache.prompts.k[0].shape[2])
     prompt_ERS, pages_XW = order_S < length_E[:, None, None], cache.pages.position_XW >= 0
-    shared_YRW = position_Y1W = None
-    if indices.page_Y is not None:
-        position_Y1W = cache.pages.position_XW[indices.page_Y][:, None]
-        shared_YRW = position_Y1W >= 0
+    shares = indices.page_Y is not None
+    page_Y = indices.page_Y if shares else jnp.zeros(0, jnp.int32)
+    position_Y1W = cache.pages.position_XW[page_Y][:, None]
+    shared_YRW = position_Y1W >= 0
     if sliding_window is not None:
         last = jnp.append(position_B, 0)  # nobody's
         prompt_ERS = prompt_ERS & (last[indices.row_ER][:, :, None] - order_S < sliding_window)
         pages_XW &= last[indices.row_X][:, None] - cache.pages.position_XW < sliding_window
-        if shared_YRW is not None:
+        if shares:
             last_YR1 = last[indices.row_YR][:, :, None]
             shared_YRW = shared_YRW & (last_YR1 - position_Y1W < sliding_window)
-    return Masks(prompt_ERS, pages_XW, shared_YRW)
+    return Masks(prompt_ERS, pages_XW, shared_YRW if shares else None)
 
 
 def attend(
