@@ -198,6 +198,8 @@ class SampleConfig:
     top_p: Annotated[float, Range(0, 1, above=True)] = 1.0  # 1: off
     max_new_tokens: Count = 400  # forced ones included
     calculator: bool = True  # writes the result of an open annotation
+    # Solutions of a problem that begin alike are written once as far as they do.
+    share: Annotated[bool, Mark.NO_EFFECT] = True
     # Slots, solutions decoded at once; 0: as many as memory_gib holds and as help.
     rows: Annotated[Number, Mark.NO_EFFECT] = 0
     # GiB for the generator, the caches and a step together; 0: what the device has free
