@@ -87,7 +87,7 @@ def naive(model: Verifier, tokens_T: jnp.ndarray) -> jnp.ndarray:
     """The values of one row, read from its start."""
     place_T = jnp.arange(len(tokens_T))
     return model.values(
-        model.backbone.hidden(tokens_T[None], place_T[None], jnp.ones_like(place_T)[None])
+        model.backbone.hidden(tokens_T[None], place_T[None], None)
     )[0]
 
 
