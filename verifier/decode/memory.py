@@ -30,10 +30,10 @@ MOST_ROWS = {"cpu": 128}
 MOST_ROWS_ELSEWHERE = 1024
 FEWEST_PAGES = 32  # of a pool: fewer would save nothing
 # Where solutions share what they begin with: samples to a row at most, rows that a problem has at
-# least on average, prompts that are read together.
+# least on average, rows for each prompt that is read together with others.
 LANES_A_ROW = 8
 SHARED_ROWS = 4
-SHARED_AT_ONCE = 4
+SHARED_AT_ONCE = 32
 # Operations of a CPU's step below which the last solutions may as well idle in all slots.
 WORTH_FEWER_ROWS = 4e9
 # Share of the budget that a chosen number of slots may fill: what a step holds is an estimate,
@@ -211,7 +211,7 @@ def _sizes(
     platform: str | None,
 ) -> JobSizes:
     share = job.share and job.samples > 1
-    at_once = max(math.ceil(OWN_BLOCK / job.samples), SHARED_AT_ONCE if share else 1)
+    at_once = max(math.ceil(OWN_BLOCK / job.samples), rows // SHARED_AT_ONCE if share else 1)
     at_once = min(at_once, math.ceil(job.problems / job.groups))
     # A problem lives until its longest solution has ended, some 2.5 times as long as the mean one
     # where it has many. Where its solutions are alike it has few rows.
