@@ -9,6 +9,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from verifier.model.products import matmul, matmul_nt, matmul_tn
+
 _LEAST_BLOCK = 128  # queries of a block: smaller products are slow
 # They leave out three eighths of the products, where no number of blocks leaves out half.
 _MOST_BLOCKS = 4
@@ -206,9 +208,7 @@ def _forward(
     query_BKTGH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     B, K, T, G, H = query_BKTGH.shape
-    scores = matmul(query_BKTGH.reshape(B, K, T * G, H), key_BKSH.swapaxes(-1, -2)).reshape(
-        B, K, T, G, -1
-    )
+    scores = matmul_nt(query_BKTGH.reshape(B, K, T * G, H), key_BKSH).reshape(B, K, T, G, -1)
     scores = jnp.where(mask_BTS[:, None, :, None, :], scores, MASKED)
     weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True)).reshape(B, K, T * G, -1)
     total = weights.sum(axis=-1, keepdims=True)
@@ -233,12 +233,10 @@ def _backward(
     slope = slope_BKTGH.reshape(mixed.shape).astype(jnp.float32) / total
     level = (slope * mixed.astype(jnp.float32)).sum(axis=-1, keepdims=True)
     slope = slope.astype(value_BKSH.dtype)
-    value_slope = matmul(weights.swapaxes(-1, -2), slope)
-    score_slope = (weights * (matmul(slope, value_BKSH.swapaxes(-1, -2)) - level)).astype(
-        key_BKSH.dtype
-    )
+    value_slope = matmul_tn(weights, slope)
+    score_slope = (weights * (matmul_nt(slope, value_BKSH) - level)).astype(key_BKSH.dtype)
     query_slope = matmul(score_slope, key_BKSH).reshape(query_BKTGH.shape)
-    key_slope = matmul(score_slope.swapaxes(-1, -2), query_BKTGH.reshape(mixed.shape))
+    key_slope = matmul_tn(score_slope, query_BKTGH.reshape(mixed.shape))
     return (
         query_slope.astype(query_BKTGH.dtype),
         key_slope.astype(key_BKSH.dtype),
@@ -248,8 +246,3 @@ def _backward(
 
 
 _softmax_mix.defvjp(_forward, _backward)
-
-
-def matmul(left: jax.Array, right: jax.Array) -> jax.Array:
-    """Matrix product of one dtype summed in float32."""
-    return jnp.matmul(left, right, preferred_element_type=jnp.float32)
