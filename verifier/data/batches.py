@@ -45,16 +45,16 @@ __all__ = [
 
 
 class Batch(NamedTuple):
-    """B packed rows of T tokens; padding has segment 0 and targets of 0.
+    """B rows of T tokens, each a forest of examples (`model.view`); padding has targets of 0.
 
-    tokens        a a a b b . .
-    segment_ids   1 1 1 2 2 0 0
-    positions     0 1 2 0 1 0 0
+    tokens      a a a b b . .
+    positions   0 1 2 0 1 0 0
+    ends        3 3 3 5 5 0 0     where each token's subtree ends; 0: padding
     """
 
     tokens_BT: np.ndarray  # int32
-    segment_ids_BT: np.ndarray  # int32
     positions_BT: np.ndarray  # int32
+    ends_BT: np.ndarray  # int32
     targets: dict[str, np.ndarray]  # [B, T, ...] by key, those that the job's loss reads
 
 
@@ -72,8 +72,8 @@ def zeros(spec: BatchSpec) -> Batch:
     targets = {
         key: np.zeros((*shape, *target.shape), target.dtype) for key, target in spec.targets.items()
     }
-    tokens, segment_ids, positions = np.zeros((3, *shape), np.int32)
-    return Batch(tokens, segment_ids, positions, targets)
+    tokens, positions, ends = np.zeros((3, *shape), np.int32)
+    return Batch(tokens, positions, ends, targets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ def supervision(examples: Sequence[Example] | Batch, keys: Collection[str]) -> S
         keys: of the targets that are weights.
     """
     if isinstance(examples, Batch):
-        tokens = int((examples.segment_ids_BT > 0).sum())
+        tokens = int((examples.ends_BT > 0).sum())
         return Supervision(tokens, {key: int((examples.targets[key] > 0).sum()) for key in keys})
     tokens, weighted = 0, dict.fromkeys(keys, 0)
     for example in examples:  # each made once
@@ -259,12 +259,16 @@ class BatchStream:
         batch = zeros(self.spec._replace(batch_rows=count))
         for row, indices in enumerate(rows):
             start = 0
-            for segment, index in enumerate(indices, start=1):
+            for index in indices:
                 example = self._examples[index]
                 here = slice(start, start + len(example.tokens))
                 batch.tokens_BT[row, here] = example.tokens
-                batch.segment_ids_BT[row, here] = segment
-                batch.positions_BT[row, here] = np.arange(len(example.tokens))
+                if example.positions is None or example.ends is None:
+                    batch.positions_BT[row, here] = np.arange(len(example.tokens))
+                    batch.ends_BT[row, here] = here.stop
+                else:
+                    batch.positions_BT[row, here] = example.positions
+                    batch.ends_BT[row, here] = start + example.ends
                 for key, target in example.targets.items():
                     batch.targets[key][row, here] = target
                 start = here.stop

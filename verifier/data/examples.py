@@ -26,12 +26,12 @@ class Target(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One sequence of T tokens and its targets.
+    """A tree of T tokens, most often one text, and its targets.
 
     position       0   1   2   3   4
     tokens         q   q   s   s   end
     lm_weight      0   1   1   1   0     position 1 predicts the first solution token; the last
-                                       predicts nothing
+    lm_target      q   s   s  end  .     predicts nothing
     value_weight   0   0   1   1   1     the value is read after each solution
                                        token, the end token's too
     """
@@ -40,6 +40,9 @@ class Example(NamedTuple):
     # by key, as a loss names them; a key that is missing has 0 at every position
     targets: Mapping[str, np.ndarray]
     name: str = ""  # what a message calls it, such as a problem's id
+    # int32 [T], as `trees.Forest` has them; None: the tokens are one text
+    positions: np.ndarray | None = None
+    ends: np.ndarray | None = None
 
 
 def lm_example(
@@ -53,7 +56,8 @@ def lm_example(
 ) -> Example:
     """A ground-truth solution for the language-model loss (Cobbe et al. 2021, section 4.1).
 
-    The target "lm_weight" weighs the loss of predicting tokens[t + 1] from position t.
+    The target "lm_weight" weighs the loss of predicting "lm_target" from position t, which is the
+    text's next token.
 
     Args:
         prompt_ids: start ids and the prompt.
@@ -74,7 +78,11 @@ def lm_example(
     predicted[first:] = 1 if loss_on_forced else ~np.asarray(forced, bool)
     if loss_on_question:
         predicted[:first] = 1
-    return Example(tokens, {"lm_weight": np.append(predicted[1:], np.float32(0))}, name)
+    targets = {
+        "lm_weight": np.append(predicted[1:], np.float32(0)),
+        "lm_target": np.append(tokens[1:], np.int32(0)),
+    }
+    return Example(tokens, targets, name)
 
 
 def verifier_example(

@@ -170,17 +170,17 @@ def _send(
     """Reads one call's rows; values_BT, float32, on the device."""
     assert prompts is not None  # the first problem's block is read before its rows
     size = layout.at_once, layout.row_tokens
-    tokens_BT, positions_BT, segment_ids_BT = np.zeros((3, *size), np.int32)
+    tokens_BT, positions_BT, ends_BT = np.zeros((3, *size), np.int32)
     prompt_B = np.zeros(layout.at_once, np.int32)
     for b, row in enumerate(call):
         problem, start = group[row.problem], 0
         prompt_B[b] = row.problem % len(prompts.length_P)
-        for segment, j in enumerate(row.samples, start=1):
+        for j in row.samples:
             here = slice(start, start + len(problem.tokens[j]))
-            tokens_BT[b, here], segment_ids_BT[b, here] = problem.tokens[j], segment
+            tokens_BT[b, here], ends_BT[b, here] = problem.tokens[j], here.stop
             positions_BT[b, here] = len(problem.prompt) + np.arange(here.stop - start)
             start = here.stop
-    packed = sharding.place_rows((tokens_BT, positions_BT, segment_ids_BT, prompt_B), model.mesh)
+    packed = sharding.place_rows((tokens_BT, positions_BT, ends_BT, prompt_B), model.mesh)
     with sharding.using(model.mesh):
         return read_rows(
             model.graph, model.weights, prompts, packed[:3], packed[3], model.value_loss
@@ -251,7 +251,7 @@ def read_rows(
     prompt_B: jax.Array,
     value_loss: str,
 ) -> jax.Array:
-    """Float32 [B, T]: the value after every token of rows (tokens, positions, segment ids)."""
+    """Float32 [B, T]: the value after every token of rows (tokens, positions, ends)."""
     verifier = nnx.merge(graph, weights)
     values_BT = verifier.values(verifier.backbone.after(*packed, prompts, prompt_B)).astype(
         jnp.float32

@@ -22,46 +22,28 @@ def within_rows(
     query_BTNH: jax.Array,
     key_BKTH: jax.Array,
     value_BKTH: jax.Array,
-    segment_ids_BT: jax.Array | None,
-    window: int | None = None,
+    seen_BTS: jax.Array | None,
 ) -> jax.Array:
-    """A token sees itself and those before it of its own segment and within the window.
+    """A token sees itself and those before it, or of these what a mask lets it see.
 
     Args:
         query_BTNH: N is a multiple of K.
         key_BKTH: heads stand before positions, as the caches hold them.
         value_BKTH: likewise.
-        segment_ids_BT: int32; None: a row is one segment.
-        window: most tokens that are seen, the token itself among them; None: all.
+        seen_BTS: `view.seen` of the rows; its first dimension may be 1; None: all that is not
+            later.
 
     Returns:
         mixed_BTNH in the queries' dtype, finite everywhere.
     """
-    order = jnp.arange(query_BTNH.shape[1])
-    causal_TS = order[None, :] <= order[:, None]
-    near_TS = None if window is None else order[:, None] - order[None, :] < window
-    together_BTS = (
-        None if segment_ids_BT is None else segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]
-    )
     if _kernel(query_BTNH, key_BKTH) == "cudnn":
-        parts = [
-            part
-            for part in (together_BTS, None if near_TS is None else near_TS[None])
-            if part is not None
-        ]
         # cuDNN turns a mask into a bias, which it reads whole, but leaves out what lies above the
         # diagonal when told that it is causal.
-        return _cudnn(
-            query_BTNH,
-            key_BKTH,
-            value_BKTH,
-            parts[0] if len(parts) == 1 else parts[0] & parts[1] if parts else None,
-            True,
-        )
-    mask_BTS = causal_TS[None]
-    for part in (together_BTS, near_TS):
-        mask_BTS = mask_BTS if part is None else mask_BTS & part
-    return _below_the_diagonal(query_BTNH, key_BKTH, value_BKTH, mask_BTS)
+        return _cudnn(query_BTNH, key_BKTH, value_BKTH, seen_BTS, True)
+    if seen_BTS is None:
+        order = jnp.arange(query_BTNH.shape[1])
+        seen_BTS = order[None, :, None] >= order
+    return _below_the_diagonal(query_BTNH, key_BKTH, value_BKTH, seen_BTS)
 
 
 def masked(

@@ -17,7 +17,6 @@ class Layer(NamedTuple):
 
     graph: nnx.GraphDef
     dropout: float
-    window: int | None
 
 
 def read_layer(
@@ -25,12 +24,12 @@ def read_layer(
 ) -> jax.Array:
     """One block over packed rows.
 
-    given: rotation, segment ids, dropout key, none of which has a gradient.
+    given: rotation, what each token sees, dropout key, none of which has a gradient.
     """
-    cos_sin, segment_ids_BT, key = given
+    cos_sin, seen_BTS, key = given
     block = nnx.merge(static.graph, weights)
     q, k, v = block.project(x, cos_sin)
-    mixed = attention.within_rows(q, k, v, segment_ids_BT, static.window)
+    mixed = attention.within_rows(q, k, v, seen_BTS)
     return block.join(x, mixed, static.dropout, key)
 
 

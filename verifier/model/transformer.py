@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from verifier.model import attention, cached_attention, rotary
+from verifier.model import attention, cached_attention, rotary, view
 from verifier.model import remat as remat_lib
 from verifier.model.arch import Arch
 from verifier.model.cache import Cache, CacheIndices, Prefix, append
@@ -43,18 +43,18 @@ class Transformer(nnx.Module):
         self,
         tokens_BT: jax.typing.ArrayLike,
         positions_BT: jax.typing.ArrayLike,
-        segment_ids_BT: jax.typing.ArrayLike,
+        ends_BT: jax.typing.ArrayLike | None,
         *,
         dropout: float = 0.0,
         dropout_key: jax.Array | None = None,
         remat: bool = False,
     ) -> jax.Array:
-        """Reads packed rows; a token sees itself and earlier tokens of its own segment.
+        """Reads rows that hold forests; a token sees those on the way from its root to itself.
 
         Args:
             tokens_BT: int32 ids.
-            positions_BT: int32, counted from 0 in each segment.
-            segment_ids_BT: int32, 0 padding, 1.. the examples of a row.
+            positions_BT: int32, the depth of each token in its tree.
+            ends_BT: int32, where each token's subtree ends (`view`); None: rows are chains.
             dropout: static; share of each block output's entries that is dropped (residual
                 dropout of Cobbe et al. 2021).
             dropout_key: None: no dropout.
@@ -67,20 +67,23 @@ class Transformer(nnx.Module):
         Raises:
             ValueError: rows longer than the context.
         """
-        tokens_BT, positions_BT, segment_ids_BT = (
-            jnp.asarray(each) for each in (tokens_BT, positions_BT, segment_ids_BT)
-        )
+        tokens_BT, positions_BT = jnp.asarray(tokens_BT), jnp.asarray(positions_BT)
+        ends_BT = None if ends_BT is None else jnp.asarray(ends_BT)
         self._check_length(tokens_BT.shape[-1])
         x, turns = self._start(tokens_BT, positions_BT)
         x = constrained(x, "rows", None, None)
+        see = {
+            window: view.seen(positions_BT, ends_BT, window)
+            for window in dict.fromkeys(self.arch.windows)
+        }
         for layer, (block, window, cos_sin) in enumerate(
             zip(self.blocks, self.arch.windows, turns, strict=True)
         ):
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, layer)
             graph, weights = nnx.split(block)
-            static = remat_lib.Layer(graph, dropout, window)
+            static = remat_lib.Layer(graph, dropout)
             read = remat_lib.read_layer_remat if remat else remat_lib.read_layer
-            x = read(static, weights, x, (cos_sin, segment_ids_BT, key))
+            x = read(static, weights, x, (cos_sin, see[window], key))
             x = constrained(x, "rows", None, None)
         return self.final_norm(x)
 
@@ -95,12 +98,13 @@ class Transformer(nnx.Module):
             hidden_PSD (meaningless behind length_P) and the prompts' keys and values.
         """
         self._check_length(tokens_PS.shape[-1])
-        order = jnp.arange(tokens_PS.shape[1])
-        x, turns = self._start(tokens_PS, jnp.broadcast_to(order, tokens_PS.shape))
+        position_PS = jnp.broadcast_to(jnp.arange(tokens_PS.shape[1]), tokens_PS.shape)
+        x, turns = self._start(tokens_PS, position_PS)
         ks, vs = [], []
         for block, window, cos_sin in zip(self.blocks, self.arch.windows, turns, strict=True):
             q, k, v = block.project(x, cos_sin)
-            x = block.join(x, attention.within_rows(q, k, v, None, window))
+            see = view.seen(position_PS[:1], None, window)
+            x = block.join(x, attention.within_rows(q, k, v, see))
             ks.append(k)
             vs.append(v)
         return self.final_norm(x), Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32))
@@ -109,19 +113,19 @@ class Transformer(nnx.Module):
         self,
         tokens_BT: jax.Array,
         positions_BT: jax.Array,
-        segment_ids_BT: jax.Array,
+        ends_BT: jax.Array,
         prefix: Prefix,
         prompt_B: jax.Array,
     ) -> jax.Array:
-        """Reads packed rows that go on after prompts.
+        """Reads rows that hold forests which go on after prompts.
 
-        A token sees its row's prompt and earlier tokens of its own segment.
+        A token sees its row's prompt and those on the way from its root to itself.
 
         Args:
             tokens_BT: int32 ids.
-            positions_BT: int32; the first token of a segment has its prompt's length.
-            segment_ids_BT: int32, 0 padding, 1.. the segments of a row, which all follow the same
-                prompt.
+            positions_BT: int32; a root has its prompt's length.
+            ends_BT: int32, where each token's subtree ends (`view`); all trees of a row follow the
+                same prompt.
             prefix: what `prefill` read of P prompts.
             prompt_B: int32, which of the P prompts stands before each row.
 
@@ -131,10 +135,14 @@ class Transformer(nnx.Module):
         x, turns = self._start(tokens_BT, positions_BT)
         x = constrained(x, "rows", None, None)
         length_B, room = prefix.length_P[prompt_B], prefix.k[0].shape[2]
-        see = {
-            window: _after_mask(positions_BT, segment_ids_BT, length_B, room, window)
-            for window in dict.fromkeys(self.arch.windows)
-        }
+
+        def visible(window: int | None) -> jax.Array:
+            before = view.seen_before(positions_BT, length_B, room, window)
+            own = view.seen(positions_BT, ends_BT, window)
+            assert own is not None  # the ends are given
+            return jnp.concatenate([before, own], axis=2)
+
+        see = {window: visible(window) for window in dict.fromkeys(self.arch.windows)}
         for layer, (block, window, cos_sin) in enumerate(
             zip(self.blocks, self.arch.windows, turns, strict=True)
         ):
@@ -261,30 +269,3 @@ def narrow(weights: Any, dtype: jax.typing.DTypeLike) -> Any:
         return leaf.astype(dtype) if is_matrix else leaf
 
     return jax.tree.map(narrowed, weights)
-
-
-def _after_mask(
-    positions_BT: jax.Array,
-    segment_ids_BT: jax.Array,
-    length_B: jax.Array,
-    prompt_tokens: int,
-    window: int | None,
-) -> jax.Array:
-    """Which of the prompt's keys and then of the row's own each token sees: [B, T, S + T]."""
-    key = jnp.arange(prompt_tokens)
-    see_prompt = jnp.broadcast_to(
-        key < length_B[:, None, None], (*positions_BT.shape, prompt_tokens)
-    )
-    if window is not None:
-        see_prompt = see_prompt & _visible(positions_BT[..., None], key, window)
-    order = jnp.arange(positions_BT.shape[1])
-    see_own = (segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]) & _visible(
-        order[:, None], order[None, :], window
-    )
-    return jnp.concatenate([see_prompt, see_own], axis=2)
-
-
-def _visible(query: jax.Array, key: jax.Array, window: int | None) -> jax.Array:
-    """True where a query sees a key of its row: none that is later or beyond the window."""
-    seen = key <= query
-    return seen if window is None else seen & (query - key < window)

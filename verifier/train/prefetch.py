@@ -56,7 +56,7 @@ def ahead(
         return (
             None
             if batch is None
-            else Ready(to_device(batch), int((batch.segment_ids_BT > 0).sum()), stream.state())
+            else Ready(to_device(batch), int((batch.ends_BT > 0).sum()), stream.state())
         )
 
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:

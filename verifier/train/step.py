@@ -156,7 +156,7 @@ class _Objective:
         A batch that lacks rows, as a job's last one may, weighs in the moments by those it has: the
         share of used rows is exactly 1 but at a job's end.
         """
-        used = (jnp.asarray(batch.segment_ids_BT) > 0).any(axis=1).mean()
+        used = (jnp.asarray(batch.ends_BT) > 0).any(axis=1).mean()
         return {name: weight / used for name, weight in self.loss.divisors(batch).items()}
 
 

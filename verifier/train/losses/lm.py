@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from verifier.data.batches import Batch
 from verifier.data.examples import Target
@@ -15,8 +16,9 @@ from verifier.train.losses.contract import Loss, LossPart, Term, Terms
 from verifier.train.losses.cross_entropy import cross_entropy
 from verifier.train.losses.terms import share
 
-# Position t is weighed by lm_weight[t] and predicts token t + 1.
-TARGETS: Mapping[str, Target] = {"lm_weight": Target()}
+# Position t is weighed by lm_weight[t] and predicts the id lm_target[t]: in a tree, the next token
+# of the text that is learned.
+TARGETS: Mapping[str, Target] = {"lm_weight": Target(), "lm_target": Target(np.int32)}
 
 
 def loss(vocab_size: int) -> Loss:
@@ -38,9 +40,7 @@ def terms_of_hidden(
 ) -> Terms:
     """The same terms from hidden states that are already there."""
     weight_BT = jnp.asarray(batch.targets["lm_weight"])
-    # The last position of a row predicts nothing and weighs nothing; what id stands under a weight
-    # of zero does not matter.
-    target_BT = jnp.roll(batch.tokens_BT, -1, axis=1)
+    target_BT = jnp.asarray(batch.targets["lm_target"])
     loss_sum = cross_entropy(
         hidden_BTD, transformer.output_rows(), target_BT, weight_BT, vocab_size
     )
@@ -59,7 +59,7 @@ def _terms(
     hidden_BTD = transformer.hidden(
         batch.tokens_BT,
         batch.positions_BT,
-        batch.segment_ids_BT,
+        batch.ends_BT,
         dropout=dropout,
         dropout_key=dropout_key,
         remat=remat,

@@ -22,5 +22,5 @@ def share(weight_BT: jax.Array, batch: Batch) -> Term:
     """The share of real tokens with a weight: a mask that went wrong shows here first."""
     return Term(
         (weight_BT > 0).sum().astype(jnp.float32),
-        (batch.segment_ids_BT > 0).sum().astype(jnp.float32),
+        (batch.ends_BT > 0).sum().astype(jnp.float32),
     )

@@ -65,7 +65,7 @@ def _terms(
     hidden_BTD = verifier.backbone.hidden(
         batch.tokens_BT,
         batch.positions_BT,
-        batch.segment_ids_BT,
+        batch.ends_BT,
         dropout=dropout,
         dropout_key=dropout_key,
         remat=remat,
