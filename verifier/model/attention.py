@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from verifier.model.products import matmul, matmul_nt, matmul_tn
+from verifier.model.products import in_order, matmul, matmul_nt, matmul_tn
 
 _LEAST_BLOCK = 128  # queries of a block: smaller products are slow
 # They leave out three eighths of the products, where no number of blocks leaves out half.
@@ -158,8 +158,8 @@ def plain(
     grouped_BKTGH = (query_BTNH * H**-0.5).reshape(B, T, K, N // K, H).transpose(0, 2, 1, 3, 4)
     mixed_BKTGH = _softmax_mix(
         grouped_BKTGH,
-        key_BKSH.astype(query_BTNH.dtype),
-        value_BKSH.astype(query_BTNH.dtype),
+        in_order(key_BKSH.astype(query_BTNH.dtype)),
+        in_order(value_BKSH.astype(query_BTNH.dtype)),
         mask_BTS,
     )
     return mixed_BKTGH.transpose(0, 2, 1, 3, 4).reshape(B, T, N, H)

@@ -18,19 +18,31 @@ import jax.numpy as jnp
 
 def matmul(left: jax.Array, right: jax.Array) -> jax.Array:
     """left [..., M, K] . right [..., K, N], float32 [..., M, N]."""
-    return _dot(_in_order(left), _in_order(right), -1, -2)
+    return _dot(left, right, -1, -2)
 
 
 def matmul_nt(left: jax.Array, right: jax.Array) -> jax.Array:
     """left [..., M, K] . right [..., N, K] transposed, float32 [..., M, N]."""
-    return _dot(_in_order(left), _in_order(right), -1, -1)
+    return _dot(left, right, -1, -1)
 
 
 def matmul_tn(left: jax.Array, right: jax.Array) -> jax.Array:
     """left [..., K, M] transposed . right [..., K, N], float32 [..., M, N]."""
     if _by_library(left):  # which wants the left one's rows
-        return _dot(_in_order(left.swapaxes(-1, -2)), _in_order(right), -1, -2)
+        return matmul(in_order(left.swapaxes(-1, -2)), right)
     return _dot(left, right, -2, -2)
+
+
+def in_order(operand: jax.Array) -> jax.Array:
+    """The operand of a product, laid out in memory in the order of its own dimensions.
+
+    XLA's CPU compiler chooses between its library and float32 before it lays out arrays, and takes
+    what comes from a transposition for one that lies transposed, which the library does not read.
+    Flattened and shaped anew it is not taken so; the barrier keeps the two from cancelling out.
+    """
+    if not _by_library(operand):
+        return operand
+    return jax.lax.optimization_barrier(operand.reshape(-1)).reshape(operand.shape)
 
 
 def linear(x_MK: jax.Array, kernel_KN: jax.Array) -> jax.Array:
@@ -87,15 +99,3 @@ def _by_library(operand: jax.Array) -> bool:
     """Whether XLA's CPU compiler may give a narrow product to the library that is fast in it."""
     alone = jax.sharding.get_abstract_mesh().empty
     return operand.dtype != jnp.float32 and jax.default_backend() == "cpu" and alone
-
-
-def _in_order(operand: jax.Array) -> jax.Array:
-    """The operand, in memory in the order of its own dimensions.
-
-    XLA's CPU compiler chooses between the library and float32 before it lays out arrays, and takes
-    what comes from a transposition, however far back, for one that lies transposed. Flattened and
-    shaped anew it does not; the barrier keeps the two from being left out as idle.
-    """
-    if not _by_library(operand):
-        return operand
-    return jax.lax.optimization_barrier(operand.reshape(-1)).reshape(operand.shape)
