@@ -1,4 +1,4 @@
-"""Attention of one new token a row to its prompt and its own pages, joined in one softmax.
+"""Attention of one new token a row to its prompt and its pages, joined in one softmax.
 
 Keys are repeated neither for the samples of a problem nor for the query heads of a group: prompts
 and pages are scored where they lie, and the two parts meet through their maxima and sums alone (as
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from verifier.model.attention import MASKED
-from verifier.model.cache import Cache, CacheIndices
+from verifier.model.cache import Cache, CacheIndices, heads_of
 from verifier.model.products import matmul
 
 KeysValues = tuple[jax.Array, jax.Array]
@@ -33,6 +33,7 @@ class Masks(NamedTuple):
 
     prompt_ERS: jax.Array  # R is 1 where a whole block sees the same
     pages_XW: jax.Array
+    shared_YRW: jax.Array | None  # likewise; None: no page is shared
 
 
 def masks(
@@ -48,11 +49,18 @@ def masks(
         length_E = length_E[indices.prompt_E]
     order_S = jnp.arange(cache.prompts.k[0].shape[2])
     prompt_ERS, pages_XW = order_S < length_E[:, None, None], cache.pages.position_XW >= 0
+    shares = indices.page_Y is not None
+    page_Y = indices.page_Y if shares else jnp.zeros(0, jnp.int32)
+    position_Y1W = cache.pages.position_XW[page_Y][:, None]
+    shared_YRW = position_Y1W >= 0
     if sliding_window is not None:
         last = jnp.append(position_B, 0)  # nobody's
         prompt_ERS = prompt_ERS & (last[indices.row_ER][:, :, None] - order_S < sliding_window)
         pages_XW &= last[indices.row_X][:, None] - cache.pages.position_XW < sliding_window
-    return Masks(prompt_ERS, pages_XW)
+        if shares:
+            last_YR1 = last[indices.row_YR][:, :, None]
+            shared_YRW = shared_YRW & (last_YR1 - position_Y1W < sliding_window)
+    return Masks(prompt_ERS, pages_XW, shared_YRW if shares else None)
 
 
 def attend(
@@ -72,7 +80,7 @@ def attend(
     query = (query_BNH * head_width**-0.5).reshape(rows, kv_heads, heads // kv_heads, head_width)
     mixed = _join(
         _prompt(query, *prompt, indices, see.prompt_ERS),
-        _pages(query, *pages, indices, see.pages_XW),
+        _pages(query, *pages, indices, see),
     )
     return mixed.astype(query_BNH.dtype).reshape(rows, heads, head_width)
 
@@ -114,30 +122,60 @@ def _blocks(x: jax.Array, prompt_E: jax.Array, kv_heads: int) -> jax.Array:
 
 
 def _pages(
-    query_BKGH: jax.Array, k: jax.Array, v: jax.Array, indices: CacheIndices, see_XW: jax.Array
+    query_BKGH: jax.Array, k: jax.Array, v: jax.Array, indices: CacheIndices, see: Masks
 ) -> Part:
-    """Every page against its owner's query, then the pages of a row together."""
+    """Every page against the query of the row that has it, or of the rows, then the pages of a row
+    together.
+    """
     B, K, G, H = query_BKGH.shape
-    X = len(see_XW)
+    X = len(see.pages_XW)
     owner_X = jnp.minimum(indices.row_X, B - 1)
-    query_XKGH = query_BKGH[owner_X]
     scores = jnp.where(
-        see_XW[:, None, None, :],
-        matmul(query_XKGH.reshape(X * K, G, H), k).reshape(X, K, G, -1),
+        see.pages_XW[:, None, None, :],
+        matmul(query_BKGH[owner_X].reshape(X * K, G, H), k).reshape(X, K, G, -1),
         MASKED,
     )
+    highest = scores.max(axis=-1)
+    shared = None
+    if see.shared_YRW is not None:
+        shared = _shared_scores(query_BKGH, k, indices, see.shared_YRW)
+        highest = jnp.concatenate([highest, shared.max(axis=-1).reshape(-1, K, G)])
     # One maximum for all pages of a row, so that their weights add up as they are.
-    top_BKG = (
-        scores.max(axis=-1).at[indices.page_BM].get(mode="fill", fill_value=MASKED).max(axis=1)
-    )
+    top_BKG = highest.at[indices.page_BM].get(mode="fill", fill_value=MASKED).max(axis=1)
     # pages of nobody would overflow
     weights = jnp.exp(jnp.minimum(scores - top_BKG[owner_X][..., None], 0.0))
     mixed = matmul(weights.reshape(X * K, G, -1).astype(v.dtype), v).reshape(X, K, G, H)
+    total = weights.sum(axis=-1)
+    if shared is not None:
+        top = top_BKG[jnp.minimum(indices.row_YR, B - 1)][..., None]
+        shared_weights = jnp.exp(jnp.minimum(shared - top, 0.0))
+        total = jnp.concatenate([total, shared_weights.sum(axis=-1).reshape(-1, K, G)])
+        mixed = jnp.concatenate([mixed, _shared_mix(shared_weights, v, indices)])
 
     def together(x_X: jax.Array) -> jax.Array:
         return x_X.at[indices.page_BM].get(mode="fill", fill_value=0).sum(axis=1)
 
-    return Part(top_BKG, together(weights.sum(axis=-1)), together(mixed))
+    return Part(top_BKG, together(total), together(mixed))
+
+
+def _shared_scores(
+    query_BKGH: jax.Array, k: jax.Array, indices: CacheIndices, see_YRW: jax.Array
+) -> jax.Array:
+    """Scores [Y, R, K, G, W] of Y pages, each for R rows that have it: one product a page."""
+    B, K, G, H = query_BKGH.shape
+    Y, R = indices.row_YR.shape
+    query = query_BKGH[jnp.minimum(indices.row_YR, B - 1)].swapaxes(1, 2)
+    k = k[heads_of(indices.page_Y, K)]
+    scores = matmul(query.reshape(Y * K, R * G, H), k).reshape(Y, K, R, G, -1).swapaxes(1, 2)
+    return jnp.where(see_YRW[:, :, None, None, :], scores, MASKED)
+
+
+def _shared_mix(weights_YRKGW: jax.Array, v: jax.Array, indices: CacheIndices) -> jax.Array:
+    """The values of these pages, weighed: [Y * R, K, G, H]."""
+    Y, R, K, G, W = weights_YRKGW.shape
+    v = v[heads_of(indices.page_Y, K)]
+    weights = weights_YRKGW.swapaxes(1, 2).reshape(Y * K, R * G, W).astype(v.dtype)
+    return matmul(weights, v).reshape(Y, K, R, G, -1).swapaxes(1, 2).reshape(Y * R, K, G, -1)
 
 
 def _join(one: Part, other: Part) -> jax.Array:
