@@ -11,6 +11,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from verifier.model.products import in_order, matmul, matmul_nt, matmul_tn
+
 _LEAST_BLOCK = 128  # queries of a block: smaller products are slow
 # They leave out three eighths of the products, where no number of blocks leaves out half.
 _MOST_BLOCKS = 4
@@ -191,8 +193,8 @@ def plain(
     grouped_BKTGH = (query_BTNH * H**-0.5).reshape(B, T, K, N // K, H).transpose(0, 2, 1, 3, 4)
     mixed_BKTGH = _softmax_mix(
         grouped_BKTGH,
-        key_BKSH.astype(query_BTNH.dtype),
-        value_BKSH.astype(query_BTNH.dtype),
+        in_order(key_BKSH.astype(query_BTNH.dtype)),
+        in_order(value_BKSH.astype(query_BTNH.dtype)),
         mask_BTS,
     )
     return mixed_BKTGH.transpose(0, 2, 1, 3, 4).reshape(B, T, N, H)
@@ -244,9 +246,7 @@ def _forward(
     query_BKTGH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     B, K, T, G, H = query_BKTGH.shape
-    scores = matmul(query_BKTGH.reshape(B, K, T * G, H), key_BKSH.swapaxes(-1, -2)).reshape(
-        B, K, T, G, -1
-    )
+    scores = matmul_nt(query_BKTGH.reshape(B, K, T * G, H), key_BKSH).reshape(B, K, T, G, -1)
     scores = jnp.where(mask_BTS[:, None, :, None, :], scores, MASKED)
     weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True)).reshape(B, K, T * G, -1)
     total = weights.sum(axis=-1, keepdims=True)
@@ -271,12 +271,10 @@ def _backward(
     slope = slope_BKTGH.reshape(mixed.shape).astype(jnp.float32) / total
     level = (slope * mixed.astype(jnp.float32)).sum(axis=-1, keepdims=True)
     slope = slope.astype(value_BKSH.dtype)
-    value_slope = matmul(weights.swapaxes(-1, -2), slope)
-    score_slope = (weights * (matmul(slope, value_BKSH.swapaxes(-1, -2)) - level)).astype(
-        key_BKSH.dtype
-    )
+    value_slope = matmul_tn(weights, slope)
+    score_slope = (weights * (matmul_nt(slope, value_BKSH) - level)).astype(key_BKSH.dtype)
     query_slope = matmul(score_slope, key_BKSH).reshape(query_BKTGH.shape)
-    key_slope = matmul(score_slope.swapaxes(-1, -2), query_BKTGH.reshape(mixed.shape))
+    key_slope = matmul_tn(score_slope, query_BKTGH.reshape(mixed.shape))
     return (
         query_slope.astype(query_BKTGH.dtype),
         key_slope.astype(key_BKSH.dtype),
@@ -286,8 +284,3 @@ def _backward(
 
 
 _softmax_mix.defvjp(_forward, _backward)
-
-
-def matmul(left: jax.Array, right: jax.Array) -> jax.Array:
-    """Matrix product of one dtype summed in float32."""
-    return jnp.matmul(left, right, preferred_element_type=jnp.float32)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -135,8 +136,10 @@ def insert(prompts: Prompts, new: Prefix, slot_N: jax.Array) -> Prompts:
     slot_NK = heads_of(slot_N, new.k[0].shape[1])
 
     def put(old: jax.Array, fresh_NK: jax.Array) -> jax.Array:
-        return old.at[slot_NK].set(
-            fresh_NK.reshape(-1, *old.shape[1:]).astype(old.dtype), mode="drop"
+        return _moved(
+            lambda old, fresh: old.at[slot_NK].set(fresh, mode="drop"),
+            old,
+            fresh_NK.reshape(-1, *old.shape[1:]).astype(old.dtype),
         )
 
     k = tuple(put(old, fresh.swapaxes(-1, -2)) for old, fresh in zip(prompts.k, new.k, strict=True))
@@ -165,8 +168,23 @@ def append(
         column: of the newest page, int32 scalar.
     """
     k_RTH, v_RTH = (x.reshape(-1, *x.shape[2:]) for x in (k_BKTH, v_BKTH))
-    k = jax.lax.dynamic_update_slice(k, k_RTH.swapaxes(-1, -2).astype(k.dtype), (0, 0, column))
-    return k, jax.lax.dynamic_update_slice(v, v_RTH.astype(v.dtype), (0, column, 0))
+    write = jax.lax.dynamic_update_slice
+    k_new, v_new = k_RTH.swapaxes(-1, -2).astype(k.dtype), v_RTH.astype(v.dtype)
+    k = _moved(lambda k, new: write(k, new, (0, 0, column)), k, k_new)
+    return k, _moved(lambda v, new: write(v, new, (0, column, 0)), v, v_new)
+
+
+def _moved(move: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """`move`, which only puts numbers elsewhere, of arrays of one type.
+
+    XLA's CPU compiler writes into an array of bfloat16 by way of a float32 copy of the whole; what
+    it takes for whole numbers it writes where they lie.
+    """
+    dtype = arrays[0].dtype
+    if dtype != jnp.bfloat16 or jax.default_backend() != "cpu":
+        return move(*arrays)
+    bits = (jax.lax.bitcast_convert_type(array, jnp.uint16) for array in arrays)
+    return jax.lax.bitcast_convert_type(move(*bits), dtype)
 
 
 def copy_newest(
@@ -184,7 +202,7 @@ def copy_newest(
     source_NK, target_NK = heads_of(source_N, kv_heads), heads_of(target_N, kv_heads)
 
     def put(array: jax.Array) -> jax.Array:
-        return array.at[target_NK].set(array[source_NK], mode="drop")
+        return _moved(lambda bits: bits.at[target_NK].set(bits[source_NK], mode="drop"), array)
 
     position_NW = pages.position_XW[source_N]
     kept_NW = jnp.where(position_NW < before_N[:, None], position_NW, -1)
@@ -199,7 +217,8 @@ def flush(pages: Pages, page_B: jax.Array) -> Pages:
     page_BK = heads_of(page_B, kv_heads)
 
     def put(array: jax.Array) -> jax.Array:
-        return array.at[page_BK].set(array[: rows * kv_heads], mode="drop")
+        newest = slice(rows * kv_heads)
+        return _moved(lambda bits: bits.at[page_BK].set(bits[newest], mode="drop"), array)
 
     position_XW = pages.position_XW.at[page_B].set(pages.position_XW[:rows], mode="drop")
     return Pages(tuple(map(put, pages.k)), tuple(map(put, pages.v)), position_XW.at[:rows].set(-1))

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from verifier.model.attention import MASKED, matmul
+from verifier.model.attention import MASKED
 from verifier.model.cache import Cache, CacheIndices, heads_of
+from verifier.model.products import matmul
 
 KeysValues = tuple[jax.Array, jax.Array]
 

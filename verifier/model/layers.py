@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from verifier.model import products
 from verifier.model.arch import Arch
 from verifier.model.rotary import rotate
 from verifier.model.sharding import first_row, summed
@@ -63,14 +64,18 @@ def residual_dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Ar
 
 
 class Linear(nnx.Linear):
-    """nnx.Linear on [..., D] as one matrix of rows.
+    """nnx.Linear on [..., D] as one matrix of rows: multiplied in its dtype, summed in float32.
 
     With more dimensions XLA's CPU compiler copies operands of the kernel's gradient.
     """
 
     def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
-        flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]), *args, **kwargs)
-        return flat.reshape(*inputs.shape[:-1], flat.shape[-1])
+        """float32 [..., outputs] of inputs [..., D]."""
+        flat = inputs.reshape(-1, inputs.shape[-1]).astype(self.dtype)
+        out = products.linear(flat, self.kernel[...])
+        if self.bias is not None:
+            out = out + self.bias[...]
+        return out.reshape(*inputs.shape[:-1], out.shape[-1])
 
 
 class LinearOfParts(Linear):
@@ -82,7 +87,7 @@ class LinearOfParts(Linear):
     def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
         part = super().__call__(inputs, *args, **kwargs)
         if self.bias is not None:
-            part -= jnp.where(first_row(1) > 0, self.bias[...].astype(part.dtype), 0)
+            part -= jnp.where(first_row(1) > 0, self.bias[...], 0)
         return summed(part)
 
 
@@ -153,6 +158,7 @@ class Attention(nnx.Module):
         if cos_sin is not None:
             q, k = rotate(q, cos_sin), rotate(k, cos_sin)
         q = q if self.query_factor == 1.0 else q * self.query_factor
+        q, k, v = (part.astype(self.query.dtype) for part in (q, k, v))
         return q, k.swapaxes(-3, -2), v.swapaxes(-3, -2)
 
 
@@ -223,7 +229,7 @@ class Block(nnx.Module):
             attention_key, mlp_key = jax.random.split(dropout_key)
         out = self.attention.out(mixed.reshape(*mixed.shape[:-2], -1))
         out = self.attention_post_norm(out) if self.post_norms else out
-        x = x + residual_dropout(out, dropout, attention_key)
+        x = (x + residual_dropout(out, dropout, attention_key)).astype(x.dtype)
         out = self.mlp(self.mlp_norm(x))
         out = self.mlp_post_norm(out) if self.post_norms else out
-        return x + residual_dropout(out, dropout, mlp_key)
+        return (x + residual_dropout(out, dropout, mlp_key)).astype(x.dtype)

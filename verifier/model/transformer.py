@@ -14,6 +14,7 @@ from verifier.model import remat as remat_lib
 from verifier.model.arch import Arch
 from verifier.model.cache import Cache, CacheIndices, Prefix, append
 from verifier.model.layers import NORMS, Block
+from verifier.model.products import matmul_nt
 from verifier.model.sharding import constrained, first_row, gathered, summed
 
 
@@ -162,15 +163,9 @@ class Transformer(nnx.Module):
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Scores of all vocab_size ids, float32 [..., V], of hidden [..., D]."""
-        output_VD = self.output_rows()
-        return gathered(
-            jnp.einsum(
-                "...D,VD->...V",
-                hidden,
-                output_VD.astype(hidden.dtype),
-                preferred_element_type=jnp.float32,
-            )
-        )
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        scores = matmul_nt(flat, self.output_rows().astype(hidden.dtype))
+        return gathered(scores.reshape(*hidden.shape[:-1], -1))
 
     def output_rows(self) -> jax.Array:
         """The output matrix [V, D]; the embedding itself where they are tied."""

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from verifier.model.products import matmul, matmul_nt, matmul_tn
+
 CHUNK_LOGITS = 2**24  # logits that are alive at once, 64 MiB in float32
 
 
@@ -141,7 +143,7 @@ def _chunk(
     weight_M = weight_BC.reshape(-1)
     target_M = jnp.where(weight_M > 0, target_BC.reshape(-1), 0)
     hidden_MD = jnp.where(weight_M[:, None] > 0, hidden_BCD.reshape(-1, hidden_BCD.shape[-1]), 0)
-    logits_MV = logits(hidden_MD, output_VD)
+    logits_MV = matmul_nt(hidden_MD, output_VD)
     ids = jnp.arange(output_VD.shape[0])
     if vocab_size < output_VD.shape[0]:
         logits_MV = jnp.where(ids < vocab_size, logits_MV, -jnp.inf)
@@ -155,17 +157,6 @@ def _chunk(
     slope_MV = (share_MV - jnp.where(ids == target_M[:, None], weight_M[:, None], 0.0)).astype(
         hidden_MD.dtype
     )
-    hidden_slope = jnp.matmul(slope_MV, output_VD, preferred_element_type=jnp.float32).astype(
-        hidden_BCD.dtype
-    )
-    output_slope = jax.lax.dot_general(
-        slope_MV, hidden_MD, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
-    )
+    hidden_slope = matmul(slope_MV, output_VD).astype(hidden_BCD.dtype)
+    output_slope = matmul_tn(slope_MV, hidden_MD)
     return _Total(loss, _Slopes(hidden_slope.reshape(hidden_BCD.shape), output_slope))
-
-
-def logits(hidden_MD: jax.Array, output_VD: jax.Array) -> jax.Array:
-    """Scores of all rows of the output matrix, float32 [M, V]."""
-    return jax.lax.dot_general(
-        hidden_MD, output_VD, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
-    )
