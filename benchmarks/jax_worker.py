@@ -111,14 +111,7 @@ class Contender:
             )
         ended = sum(each.finish == "eos" for group in found.values() for each in group)
         forced = sum(sum(each.forced) for group in found.values() for each in group)
-        lengths = [list(map(len, each)) for each in solutions]
-        return {
-            "seconds": seconds,
-            "lengths": lengths,
-            "ended": ended,
-            "forced": forced,
-            "first": solutions[0][0],
-        }
+        return {"seconds": seconds, "solutions": solutions, "ended": ended, "forced": forced}
 
     def score(
         self,
