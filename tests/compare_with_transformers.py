@@ -161,7 +161,7 @@ def _decoder(name: str, model: Transformer, reference: dict[str, np.ndarray], i:
         reference[f"numbers{i}"],
     )
     with jax.default_matmul_precision("highest"):
-        hidden = model.hidden(tokens, jnp.arange(tokens.shape[1])[None], jnp.ones_like(tokens))
+        hidden = model.hidden(tokens, jnp.arange(tokens.shape[1])[None], None)
         found = np.asarray(
             jax.nn.log_softmax(model.logits(hidden)[0, :, : expected.shape[1]], axis=-1)
         )

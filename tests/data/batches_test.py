@@ -51,14 +51,15 @@ def unpacked(batches):
     examples = []
     for batch in batches:
         for row in range(len(batch.tokens_BT)):
-            segments = batch.segment_ids_BT[row]
-            for segment in range(1, segments.max(initial=0) + 1):
-                here = segments == segment
-                assert batch.positions_BT[row][here].tolist() == list(range(here.sum()))
+            ends, start = batch.ends_BT[row], 0
+            while start < len(ends) and ends[start]:
+                here = slice(start, ends[start])
+                assert (ends[here] == here.stop).all()
+                assert batch.positions_BT[row][here].tolist() == list(range(here.stop - start))
                 targets = {key: array[row][here] for key, array in batch.targets.items()}
                 examples.append(as_text(Example(batch.tokens_BT[row][here], targets)))
-            padding = segments == 0
-            assert not any(field[row][padding].any() for field in jax.tree.leaves(batch))
+                start = here.stop
+            assert not any(field[row][start:].any() for field in jax.tree.leaves(batch))
     return examples
 
 
@@ -147,7 +148,7 @@ def test_every_epoch_has_every_example_once(lengths, seed, batch_rows):
         batch.tokens_BT.shape == (batch_rows, 9) for batch in batches
     )
     # only the very last one lacks rows
-    assert all((batch.segment_ids_BT > 0).any(axis=1).all() for batch in batches[:-1])
+    assert all((batch.ends_BT > 0).any(axis=1).all() for batch in batches[:-1])
     read = unpacked(batches)
     for epoch in (read[: len(examples)], read[len(examples) :]):
         assert sorted(epoch) == sorted(as_texts(examples))
@@ -170,7 +171,7 @@ def test_a_number_of_steps_takes_as_many_epochs_as_it_needs(lengths, steps, batc
     stream = stream_of(examples, 1, batch_rows, 9, epochs=0.1, steps=steps)
     batches = list(stream)
     assert len(batches) == len(stream) == sum(stream.steps_per_epoch) == steps
-    assert all((batch.segment_ids_BT > 0).any(axis=1).all() for batch in batches)
+    assert all((batch.ends_BT > 0).any(axis=1).all() for batch in batches)
     # the same order, longer
     by_epochs = unpacked(stream_of(examples, 1, batch_rows, 9, epochs=len(stream.steps_per_epoch)))
     by_steps = unpacked(batches)

@@ -53,9 +53,10 @@ def test_language_model_mask(question, forced, expected):
         loss_on_forced=forced,
     )
     assert example.tokens.tolist() == [5, 6, 7, 8, 9, 2] and example.tokens.dtype == np.int32
-    (weight,) = example.targets.values()
-    assert example.targets.keys() == {"lm_weight"}
+    assert example.targets.keys() == {"lm_weight", "lm_target"}
+    weight, target = (example.targets[key] for key in ("lm_weight", "lm_target"))
     assert weight.tolist() == expected and weight.dtype == np.float32
+    assert target.tolist() == [6, 7, 8, 9, 2, 0] and target.dtype == np.int32
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_share_of_supervised_tokens():
         ),
     ]
     weights = ("lm_weight", "value_weight")
-    targets = dict.fromkeys((*weights, "value_target"), Target())
+    targets = dict.fromkeys((*weights, "value_target"), Target()) | {"lm_target": Target(np.int32)}
     batch = next(BatchStream(examples, 0, BatchSpec(2, 10, targets)))
     for counted in (supervision(examples, weights), supervision(batch, weights)):
         assert counted == (8, {"lm_weight": 2, "value_weight": 3})

@@ -100,9 +100,7 @@ def naive_reader():
     ) -> tuple[jax.Array, jax.Array]:
         twin = nnx.merge(graph, state)
         place_T = jnp.arange(CONTEXT)
-        hidden = twin.hidden(
-            tokens_T[None], place_T[None], (place_T < length).astype(jnp.int32)[None]
-        )
+        hidden = twin.hidden(tokens_T[None], place_T[None], None)
         logits_V = twin.logits(hidden[0, length - 1])
         uniform = sampling.uniforms(key_2[None], t)
         token, _ = sampling.draw(

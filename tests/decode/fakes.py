@@ -109,9 +109,9 @@ class Nudged(nnx.Module):
         return jnp.concatenate([hidden_xD.astype(jnp.float32), self.pairs[...][tokens_x]], axis=-1)
 
     def hidden(
-        self, tokens_BT: jax.Array, positions_BT: jax.Array, segment_ids_BT: jax.Array
+        self, tokens_BT: jax.Array, positions_BT: jax.Array, ends_BT: jax.Array | None
     ) -> jax.Array:
-        return self._join(self.base.hidden(tokens_BT, positions_BT, segment_ids_BT), tokens_BT)
+        return self._join(self.base.hidden(tokens_BT, positions_BT, ends_BT), tokens_BT)
 
     def prefill(self, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[jax.Array, Prefix]:
         hidden_PSD, prefix = self.base.prefill(tokens_PS, length_P)

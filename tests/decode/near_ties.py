@@ -92,9 +92,7 @@ class Drawn:
         of each: by a plain forward pass.
         """
         tokens_1T = np.array([tokens], np.int32)
-        hidden = self._model.hidden(
-            tokens_1T, np.arange(len(tokens))[None], np.ones_like(tokens_1T)
-        )
+        hidden = self._model.hidden(tokens_1T, np.arange(len(tokens))[None], None)
         logits_V = np.asarray(self._model.logits(hidden[0, -1]), np.float64)[: self._vocab_size]
         config = self._config
         ids = np.arange(self._vocab_size)

@@ -86,9 +86,7 @@ def scored(
 def naive(model: Verifier, tokens_T: jnp.ndarray) -> jnp.ndarray:
     """The values of one row, read from its start."""
     place_T = jnp.arange(len(tokens_T))
-    return model.values(
-        model.backbone.hidden(tokens_T[None], place_T[None], jnp.ones_like(place_T)[None])
-    )[0]
+    return model.values(model.backbone.hidden(tokens_T[None], place_T[None], None))[0]
 
 
 @pytest.mark.parametrize("made", [{}, {"head": "linear", "positions": "learned"}])

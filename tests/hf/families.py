@@ -102,7 +102,7 @@ def hidden(model: Transformer, tokens_BT) -> jax.Array:
         "hidden",
         tokens_BT,
         np.broadcast_to(np.arange(tokens_BT.shape[1]), tokens_BT.shape),
-        np.ones_like(tokens_BT),
+        None,
     )
 
 
@@ -110,10 +110,10 @@ def read(model: Transformer, *texts: list[int]) -> list[np.ndarray]:
     """The plain forward pass of each text, hidden [T, D]; all tests share one shape, four rows of
     12 tokens.
     """
-    tokens, segments = np.zeros((4, 12), np.int32), np.zeros((4, 12), np.int32)
+    tokens, ends = np.zeros((4, 12), np.int32), np.zeros((4, 12), np.int32)
     for row, text in enumerate(texts):
-        tokens[row, : len(text)], segments[row, : len(text)] = text, 1
-    hidden = call(model, "hidden", tokens, np.broadcast_to(np.arange(12), tokens.shape), segments)
+        tokens[row, : len(text)], ends[row, : len(text)] = text, len(text)
+    hidden = call(model, "hidden", tokens, np.broadcast_to(np.arange(12), tokens.shape), ends)
     return [
         np.asarray(hidden[row, : len(text)].astype(jnp.float32)) for row, text in enumerate(texts)
     ]

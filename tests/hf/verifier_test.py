@@ -32,7 +32,7 @@ NO_TOKEN_CLASSIFIER = {"gemma3_text"}  # transformers has none, so that nothing 
 @nnx.jit
 def read(verifier, tokens_BT):
     order_BT = jnp.broadcast_to(jnp.arange(tokens_BT.shape[1]), tokens_BT.shape)
-    return verifier.values(verifier.backbone.hidden(tokens_BT, order_BT, jnp.ones_like(tokens_BT)))
+    return verifier.values(verifier.backbone.hidden(tokens_BT, order_BT, None))
 
 
 def values(verifier, tokens_BT):

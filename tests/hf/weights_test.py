@@ -26,9 +26,8 @@ EACH = pytest.mark.parametrize(
 
 @nnx.jit
 def forward(model, tokens):
-    hidden = model.hidden(
-        tokens, jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape), jnp.ones_like(tokens)
-    )
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    hidden = model.hidden(tokens, positions, None)
     return jax.nn.log_softmax(model.logits(hidden)[..., :ROWS], axis=-1)
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from tests.hf.families import quick_jit
-from verifier.model import attention
+from verifier.model import attention, view
 
 B, T, N, K, H = 3, 7, 4, 2, 8
-SEGMENTS = np.asarray(
-    [[1, 1, 1, 2, 2, 0, 0], [1, 2, 2, 2, 2, 2, 3], [1, 1, 1, 1, 1, 1, 1]], np.int32
-)
+# Two chains and padding, a tree of two branches and one token more, a chain.
+ENDS = np.asarray([[3, 3, 3, 5, 5, 0, 0], [6, 6, 4, 4, 6, 6, 7], [7] * 7], np.int32)
+DEPTHS = np.asarray([[0, 1, 2, 0, 1, 0, 0], [0, 1, 2, 3, 2, 3, 0], [*range(7)]], np.int32)
 
 
 def parts(
@@ -48,27 +48,30 @@ def small_blocks(monkeypatch):
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("window", [None, 2])
-@pytest.mark.parametrize("segments", [None, SEGMENTS])
-def test_values_and_gradients_are_those_of_attention_written_out(segments, window):
+@pytest.mark.parametrize("ends", [None, ENDS])
+def test_values_and_gradients_are_those_of_attention_written_out(ends, window):
     mask = np.zeros((B, T, T), bool)
+    depths = np.broadcast_to(np.arange(T), (B, T)) if ends is None else DEPTHS
     for b, t, s in np.ndindex(B, T, T):
         mask[b, t, s] = (
             s <= t
-            and (segments is None or segments[b, t] == segments[b, s])
-            and (window is None or t - s < window)
+            and (ends is None or t < ends[b, s])
+            and (window is None or depths[b, t] - depths[b, s] < window)
         )
-    weight = jnp.asarray(np.random.default_rng(1).normal(size=(B, T, N, H)))
+    seen = view.seen(jnp.asarray(depths), ends, window)
+    # What padding reads is nobody's.
+    weight = np.random.default_rng(1).normal(size=(B, T, N, H)) * mask.any(-1)[..., None, None]
 
     def both(function):
         return quick_jit(
             jax.value_and_grad(lambda *x: (function(*x) * weight).sum(), argnums=(0, 1, 2))
         )(*parts())
 
-    alone = quick_jit(lambda q, k, v: attention.within_rows(q, k, v, segments, window))(*parts())
+    alone = quick_jit(lambda q, k, v: attention.within_rows(q, k, v, seen))(*parts())
     np.testing.assert_allclose(
         alone, quick_jit(lambda q, k, v: written_out(q, k, v, mask))(*parts()), rtol=1e-4, atol=1e-5
     )
-    value, slopes = both(lambda q, k, v: attention.within_rows(q, k, v, segments, window))
+    value, slopes = both(lambda q, k, v: attention.within_rows(q, k, v, seen))
     expected, expected_slopes = both(lambda q, k, v: written_out(q, k, v, mask))
     np.testing.assert_allclose(value, expected, rtol=1e-4)
     for slope, wanted in zip(slopes, expected_slopes, strict=True):
@@ -97,8 +100,9 @@ def test_a_row_that_sees_nothing_stays_finite_with_its_gradient():
 
 
 def test_bfloat16_is_near_float32_and_sums_in_float32():
-    wide = quick_jit(attention.within_rows)(*parts(), SEGMENTS)
-    narrow = quick_jit(attention.within_rows)(*parts(dtype=jnp.bfloat16), SEGMENTS)
+    seen = view.seen(jnp.asarray(DEPTHS), ENDS)
+    wide = quick_jit(attention.within_rows)(*parts(), seen)
+    narrow = quick_jit(attention.within_rows)(*parts(dtype=jnp.bfloat16), seen)
     assert narrow.dtype == jnp.bfloat16
     np.testing.assert_allclose(narrow.astype(jnp.float32), wide, atol=0.05)
     # 512 equal keys: weights summed in bfloat16 would stop growing at 256
@@ -129,8 +133,8 @@ def test_the_kernel_is_one_that_the_device_has_and_the_rows_fit(
 
 
 @pytest.mark.parametrize("window", [None, 2])
-@pytest.mark.parametrize("segments", [None, SEGMENTS])
-def test_what_cudnn_is_told_means_the_same_mask(monkeypatch, segments, window):
+@pytest.mark.parametrize("ends", [None, ENDS])
+def test_what_cudnn_is_told_means_the_same_mask(monkeypatch, ends, window):
     """No NVIDIA device here: the call that goes to cuDNN is answered by XLA's reading of the same
     arguments.
     """
@@ -140,12 +144,11 @@ def test_what_cudnn_is_told_means_the_same_mask(monkeypatch, segments, window):
         assert implementation == "cudnn"
         return plain(*arguments, implementation="xla", **named)
 
-    expected = attention.within_rows(*parts(), segments, window)
+    seen = view.seen(jnp.asarray(DEPTHS), ends, window)
+    expected = attention.within_rows(*parts(), seen)
     monkeypatch.setattr(attention, "_kernel", lambda *_: "cudnn")
     monkeypatch.setattr(jax.nn, "dot_product_attention", answered)
-    np.testing.assert_allclose(
-        attention.within_rows(*parts(), segments, window), expected, atol=1e-5
-    )
+    np.testing.assert_allclose(attention.within_rows(*parts(), seen), expected, atol=1e-5)
     mask = jnp.asarray(np.tri(T, dtype=bool)[None])
     np.testing.assert_allclose(
         attention.masked(*parts(), mask), attention.within_rows(*parts(), None), atol=1e-5

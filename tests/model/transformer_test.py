@@ -23,7 +23,7 @@ def test_no_gradient_flows_from_later_tokens_and_none_from_beyond_the_window(fam
     @jax.grad
     def slope(embed: jax.Array, t: jax.Array) -> jax.Array:
         moved = nnx.merge(graph, {**state, "embed": state["embed"].replace(embed)})
-        return (moved.hidden(tokens, tokens, jnp.ones_like(tokens))[0, t] ** 3).sum()
+        return (moved.hidden(tokens, tokens, None)[0, t] ** 3).sum()
 
     for t in (0, 3, 7):
         reached = np.abs(slope(model.embed[...], t)[:8]).sum(-1) > 0
@@ -36,10 +36,10 @@ def test_no_gradient_flows_from_later_tokens_and_none_from_beyond_the_window(fam
 @pytest.mark.parametrize("family", FAMILIES)
 def test_packed_examples_read_as_if_alone(family):
     model = build(FAMILIES[family])
-    segments = np.asarray([[1] * 5 + [2] * 5 + [0] * 2] * 4)
+    ends = np.asarray([[5] * 5 + [10] * 5 + [0] * 2] * 4)
     positions = np.asarray([[*range(5), *range(5), 0, 1]] * 4)
     rows = np.asarray([FIRST + SECOND + padding for padding in ([0, 0], [7, 8], [0, 28], [1, 1])])
-    packed = np.asarray(call(model, "hidden", rows, positions, segments))
+    packed = np.asarray(call(model, "hidden", rows, positions, ends))
     first, second = read(model, FIRST, SECOND)
     np.testing.assert_allclose(packed[0, :5], first, atol=1e-5)
     np.testing.assert_allclose(packed[0, 5:10], second, atol=1e-5)
@@ -55,14 +55,14 @@ def test_packed_solutions_after_a_shared_prompt_read_as_if_alone(family):
     model = build(FAMILIES[family])
     prompts, solutions = [[7, 8, 9, 10, 11], [12, 13]], [[3, 1, 4], [1, 5], [9, 2, 6, 5], [3, 5]]
     tokens = np.zeros((2, 7), np.int32)
-    segments, positions = np.zeros_like(tokens), np.zeros_like(tokens)
+    ends, positions = np.zeros_like(tokens), np.zeros_like(tokens)
     alone = {}
     rows = [(1, (0, 1)), (0, (2, 3))]
     for row, (prompt, packed) in enumerate(rows):
         start = 0
-        for segment, n in enumerate(packed, start=1):
+        for n in packed:
             here = slice(start, start + len(solutions[n]))
-            tokens[row, here], segments[row, here] = solutions[n], segment
+            tokens[row, here], ends[row, here] = solutions[n], here.stop
             positions[row, here] = len(prompts[prompt]) + np.arange(len(solutions[n]))
             alone[row, start] = prompts[prompt] + solutions[n]
             start = here.stop
@@ -74,7 +74,7 @@ def test_packed_solutions_after_a_shared_prompt_read_as_if_alone(family):
         merged = nnx.merge(graph, state)
         _, prefix = merged.prefill(padded, jnp.asarray([5, 2]))
         return merged.after(
-            tokens, positions, segments, prefix, jnp.asarray([prompt for prompt, _ in rows])
+            tokens, positions, ends, prefix, jnp.asarray([prompt for prompt, _ in rows])
         )
 
     found = np.asarray(both(state))
@@ -92,7 +92,7 @@ def test_remat_changes_no_number_and_holds_less():
     model = build(dataclasses.replace(FAMILIES["llama"], layers=4, mlp_width=128))
     graph, state = nnx.split(model)
     row = jnp.asarray(np.arange(64).reshape(2, 32) % 29)
-    arguments = row, jnp.arange(32) + 0 * row, jnp.ones_like(row)
+    arguments = row, jnp.arange(32) + 0 * row, None
 
     def loss(state: nnx.State, remat: bool) -> jax.Array:
         dropping = {"dropout": 0.3, "dropout_key": jax.random.key(0)}
@@ -123,7 +123,7 @@ def test_order_matters(family):
 def test_bfloat16_is_near_float32(family):
     wide, narrow = build(FAMILIES[family]), build(FAMILIES[family], dtype=jnp.bfloat16)
     row = np.asarray([SECOND])
-    hidden = call(narrow, "hidden", row, np.arange(5)[None], np.ones_like(row))
+    hidden = call(narrow, "hidden", row, np.arange(5)[None], None)
     assert hidden.dtype == jnp.bfloat16 and narrow.logits(hidden).dtype == jnp.float32
     expected = read(wide, SECOND)[0]
     difference = np.asarray(hidden[0], np.float32) - expected
@@ -139,7 +139,7 @@ def _dropped(
 ) -> jax.Array:
     row = jnp.asarray([SECOND])
     return nnx.merge(graph, state).hidden(
-        row, jnp.arange(5)[None], jnp.ones_like(row), dropout=rate, dropout_key=key
+        row, jnp.arange(5)[None], None, dropout=rate, dropout_key=key
     )[0]
 
 

@@ -9,6 +9,7 @@ from flax import nnx
 
 from verifier.data.batches import Batch
 from verifier.data.examples import Target
+from verifier.model import view
 from verifier.train.losses.contract import Loss, LossPart, Term
 
 VOCAB = 11  # ids of text; VOCAB itself is the reserved id
@@ -16,7 +17,7 @@ WIDTH = 8
 
 
 class Decoder(nnx.Module):
-    """Sees each token and the mean of its segment so far; two arrays of two axes, one bias."""
+    """Sees each token and the mean of those that it sees; two arrays of two axes, one bias."""
 
     def __init__(self, seed: int = 0):
         rngs = nnx.Rngs(seed)
@@ -27,15 +28,15 @@ class Decoder(nnx.Module):
         self,
         tokens_BT,
         positions_BT,
-        segment_ids_BT,
+        ends_BT,
         *,
         dropout=0.0,
         dropout_key=None,
         remat=False,
     ):
         x = self.embed[...][tokens_BT]
-        seen = jnp.tril(segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :])
-        mean = jnp.einsum("bts,bsd->btd", seen / seen.sum(-1, keepdims=True), x)
+        seen = view.seen(positions_BT, ends_BT)
+        mean = jnp.einsum("bts,bsd->btd", seen / jnp.maximum(1, seen.sum(-1, keepdims=True)), x)
         y = jnp.tanh(self.mix(jnp.concatenate([x, mean], -1)))
         if dropout_key is not None:
             y = y * jax.random.bernoulli(dropout_key, 1 - dropout, y.shape) / (1 - dropout)
@@ -86,24 +87,21 @@ TABLE_LOSS = made_loss(squared)
 
 
 def random_batch(seed: int, rows: int = 4, length: int = 12, used: int = 10) -> Batch:
-    """Two segments a row, then padding: ground truth and a sample, each with its weights."""
+    """Two texts a row, then padding: ground truth and a sample, each with its weights."""
     rng = np.random.default_rng(seed)
-    segments = np.zeros((rows, length), np.int32)
-    segments[:, : used // 2], segments[:, used // 2 : used] = 1, 2
-    positions = np.where(segments > 0, np.arange(length) % (used // 2), 0).astype(np.int32)
-    inner = positions < used // 2 - 1
+    half = used // 2
+    text = np.repeat(np.minimum(np.arange(length) // half, 2)[None], rows, axis=0)
+    positions = np.where(text < 2, np.arange(length) % half, 0).astype(np.int32)
+    ends = np.where(text < 2, (text + 1) * half, 0).astype(np.int32)
+    inner = positions < half - 1
     answer = positions >= 2
-    lm = ((segments == 1) & answer & inner) * rng.uniform(0.5, 1.5, (rows, length))
-    value = ((segments == 2) & answer) * rng.uniform(0.5, 1.5, (rows, length))
-    target = (segments == 2) * rng.integers(0, 2, (rows, 1))
-    tokens = np.where(segments > 0, rng.integers(0, VOCAB, (rows, length)), 0).astype(np.int32)
-    targets = {"lm_weight": lm, "value_weight": value, "value_target": target}
-    return Batch(
-        tokens,
-        segments,
-        positions,
-        {key: array.astype(np.float32) for key, array in targets.items()},
-    )
+    lm = ((text == 0) & answer & inner) * rng.uniform(0.5, 1.5, (rows, length))
+    value = ((text == 1) & answer) * rng.uniform(0.5, 1.5, (rows, length))
+    target = (text == 1) * rng.integers(0, 2, (rows, 1))
+    tokens = np.where(text < 2, rng.integers(0, VOCAB, (rows, length)), 0).astype(np.int32)
+    floats = {"lm_weight": lm, "value_weight": value, "value_target": target}
+    targets = {key: array.astype(np.float32) for key, array in floats.items()}
+    return Batch(tokens, positions, ends, {**targets, "lm_target": np.roll(tokens, -1, axis=1)})
 
 
 def with_targets(batch: Batch, **targets) -> Batch:

@@ -408,13 +408,13 @@ def test_positive_control_a_label_that_one_token_shows(tmp_path):
     def labelled(position, rows):
         batch = fakes.random_batch(position, rows=rows)
         right = np.random.default_rng(position).integers(0, 2, (rows, 1))
-        cue = (batch.segment_ids_BT == 2) & (batch.positions_BT == 1)
+        cue = (batch.ends_BT == 10) & (batch.positions_BT == 1)
         tokens = np.where(
             batch.tokens_BT == 3, 5, np.where(batch.tokens_BT == 4, 5, batch.tokens_BT)
         )
         return fakes.with_targets(
             batch._replace(tokens_BT=np.where(cue, np.where(right, 3, 4), tokens).astype(np.int32)),
-            value_target=np.where(batch.segment_ids_BT == 2, right, 0).astype(np.float32),
+            value_target=np.where(batch.ends_BT == 10, right, 0).astype(np.float32),
         )
 
     config = changed(CONFIG, learning_rate=3e-2)

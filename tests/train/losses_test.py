@@ -24,7 +24,7 @@ HOW = {"dropout": 0.0, "dropout_key": None, "remat": False}
 
 def imitation_terms(model, batch, *, dropout, dropout_key, remat):
     hidden_BTD = model.hidden(
-        *(batch.tokens_BT, batch.positions_BT, batch.segment_ids_BT),
+        *(batch.tokens_BT, batch.positions_BT, batch.ends_BT),
         dropout=dropout,
         dropout_key=dropout_key,
         remat=remat,
@@ -61,7 +61,7 @@ def full_batch():
     """Random rows with the targets of all losses of the table."""
     batch, rng = fakes.random_batch(1), np.random.default_rng(2)
     shape = batch.tokens_BT.shape
-    real = (batch.segment_ids_BT > 0) & (batch.positions_BT % 2 == 1)
+    real = (batch.ends_BT > 0) & (batch.positions_BT % 2 == 1)
     chances = rng.dirichlet([1, 1], shape).astype(np.float32)
     return fakes.with_targets(
         batch,
@@ -76,7 +76,7 @@ BATCH = full_batch()
 
 def hidden_of(model, batch):
     backbone = getattr(model, "backbone", model)
-    return np.asarray(backbone.hidden(batch.tokens_BT, batch.positions_BT, batch.segment_ids_BT))
+    return np.asarray(backbone.hidden(batch.tokens_BT, batch.positions_BT, batch.ends_BT))
 
 
 def compiled(loss, model):
@@ -154,7 +154,7 @@ def test_what_has_no_weight_may_be_infinite(monkeypatch, loss, made, chunk_logit
 @every_loss
 def test_padding_says_nothing(monkeypatch, loss, made, chunk_logits):
     monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
-    padding = BATCH.segment_ids_BT == 0
+    padding = BATCH.ends_BT == 0
     weights = {part.weight for part in loss.parts.values()}
 
     def spoilt(key, array):
@@ -240,7 +240,9 @@ def naive_lm(model, batch):
     weight_BT, loss = batch.targets["lm_weight"], 0.0
     for b, t in np.argwhere(weight_BT > 0):
         row = logits[b, t]
-        loss -= weight_BT[b, t] * (row[batch.tokens_BT[b, t + 1]] - np.log(np.exp(row).sum()))
+        loss -= weight_BT[b, t] * (
+            row[batch.targets["lm_target"][b, t]] - np.log(np.exp(row).sum())
+        )
     return loss
 
 
@@ -325,7 +327,7 @@ def test_unknown_value_loss_is_named():
 
 
 def test_solution_level_reads_the_last_token_alone():
-    last = (BATCH.segment_ids_BT == 2) & (BATCH.positions_BT == 4)
+    last = (BATCH.ends_BT == 10) & (BATCH.positions_BT == 4)
     batch = fakes.with_targets(BATCH, value_weight=last.astype(np.float32))
     judge = fakes.Judge()
     values = np.asarray(judge.values(hidden_of(judge, batch)))[last]

@@ -72,7 +72,8 @@ def zeros(spec: BatchSpec) -> Batch:
     targets = {
         key: np.zeros((*shape, *target.shape), target.dtype) for key, target in spec.targets.items()
     }
-    return Batch(*np.zeros((3, *shape), np.int32), targets)
+    tokens, positions, ends = np.zeros((3, *shape), np.int32)
+    return Batch(tokens, positions, ends, targets)
 
 
 @dataclasses.dataclass(frozen=True)

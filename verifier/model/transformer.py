@@ -137,7 +137,9 @@ class Transformer(nnx.Module):
 
         def visible(window: int | None) -> jax.Array:
             before = view.seen_before(positions_BT, length_B, room, window)
-            return jnp.concatenate([before, view.seen(positions_BT, ends_BT, window)], axis=2)
+            own = view.seen(positions_BT, ends_BT, window)
+            assert own is not None  # the ends are given
+            return jnp.concatenate([before, own], axis=2)
 
         see = {window: visible(window) for window in dict.fromkeys(self.arch.windows)}
         for layer, (block, window, cos_sin) in enumerate(
