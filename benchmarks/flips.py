@@ -46,6 +46,7 @@ Samples = Mapping[Key, Sequence[int]]
 class Condition(NamedTuple):
     """How samples are drawn."""
 
+    dtype: str = "float32"
     settings: tuple[str, ...] = ()
     devices: int = 1  # virtual ones, of each process
     processes: int = 1
@@ -60,23 +61,20 @@ class Cause(NamedTuple):
     reference: Condition = Condition()
 
 
-BFLOAT16 = "model.dtype=bfloat16"
-
-
 def causes(rows: int, problems: int) -> dict[str, Cause]:
     """By name. `rows`: slots of the reference; `problems`: that are sampled from."""
     half = f"sample.rows={rows // 2}"
     return {
         "nothing": Cause(Condition(again=True)),
-        "slots": Cause(Condition((half,))),
+        "slots": Cause(Condition(settings=(half,))),
         # half of the problems: those that are left stand in other slots, beside others
-        "order": Cause(Condition((f"sample.train_problems={problems // 2}",))),
+        "order": Cause(Condition(settings=(f"sample.train_problems={problems // 2}",))),
         "restart": Cause(Condition(stopped=True)),
         "hosts": Cause(Condition(processes=2)),
         "mesh": Cause(Condition(devices=4)),
-        "mesh, tensor": Cause(Condition(("mesh.tensor=2",), devices=2)),
-        "bfloat16": Cause(Condition((BFLOAT16,))),
-        "slots in bfloat16": Cause(Condition((BFLOAT16, half)), Condition((BFLOAT16,))),
+        "mesh, tensor": Cause(Condition(settings=("mesh.tensor=2",), devices=2)),
+        "bfloat16": Cause(Condition("bfloat16")),
+        "slots in bfloat16": Cause(Condition("bfloat16", (half,)), Condition("bfloat16")),
     }
 
 
@@ -99,7 +97,7 @@ class Bench:
         if condition in self._drawn:
             return self._drawn[condition]
         folder = self._work / name.replace(", ", "-").replace(" ", "-")
-        self.run.linked(folder, ["generator", "tables/problems"])
+        self.run.linked(folder, ["generator", "tables/problems"], condition.dtype)
         if condition.stopped:
             self._stop_half_way(folder)
         begun = time.monotonic()
@@ -138,7 +136,8 @@ class Bench:
         self, folder: pathlib.Path, condition: Condition, process: int
     ) -> contextlib.AbstractContextManager[Any]:
         """One process of a condition."""
-        command = self.run.command(folder, "sample", *condition.settings)
+        settings = (f"model.dtype={condition.dtype}", *condition.settings)
+        command = self.run.command(folder, "sample", *settings)
         if condition.processes > 1:
             command += [
                 f"--coordinator_address=localhost:{_port(folder)}",

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from verifier.errors import UserError
+from verifier.system import checksums
+from verifier.tables.manifests import MANIFEST
 
 
 class Run(NamedTuple):
@@ -36,18 +38,32 @@ class Run(NamedTuple):
             *(f"--set={each}" for each in [*self.settings, *more]),
         ]
 
-    def linked(self, to: pathlib.Path, parts: Sequence[str]) -> pathlib.Path:
+    def linked(self, to: pathlib.Path, parts: Sequence[str], dtype: str) -> pathlib.Path:
         """A new workdir in which some of the run's folders are seen.
 
+        Args:
+            to: the workdir.
+            parts: of the run's folders.
+            dtype: the precision that all in them is said to be of, so that a stage may go on in
+                that one; weights are float32 in either.
+
         Raises:
-            UserError: one that the run lacks.
+            UserError: a folder that the run lacks.
         """
+        run = pathlib.Path(self.workdir).resolve()
         for part in parts:
-            there = pathlib.Path(self.workdir).resolve() / part
-            if not there.is_dir():
-                raise UserError(f"{self.workdir} has no {part}; finish the stages before it first")
-            (to / part).parent.mkdir(parents=True, exist_ok=True)
-            (to / part).symlink_to(there, target_is_directory=True)
+            if not (run / part).is_dir():
+                raise UserError(f"{self.workdir} has no {part}; run the stages before it first")
+            for path in (run / part).rglob("*"):
+                here = to / path.relative_to(run)
+                here.parent.mkdir(parents=True, exist_ok=True)
+                if path.name == MANIFEST:
+                    manifest = checksums.read_sealed(path, "make it anew")
+                    if "model.dtype" in manifest["settings"]:
+                        manifest["settings"]["model.dtype"] = dtype
+                    checksums.write_sealed(here, manifest)
+                elif path.is_file():
+                    here.symlink_to(path)
         return to
 
 

@@ -118,7 +118,8 @@ def contenders(setting: flags_lib.Setting, work: str) -> list[Contender]:
         load = {
             "workdir": str(flags.model.resolve().parent),
             "experiment": flags.exp,
-            "settings": [*settings, f"model.dtype={dtype}", *more],
+            "settings": [*settings, *more],
+            "dtype": dtype,
             "root": str(setting.checkout(name)),
             "work": work,
         }

@@ -33,7 +33,13 @@ class Contender:
         self._root = pathlib.Path()
 
     def load(
-        self, workdir: str, experiment: str, settings: Sequence[str], root: str, work: str
+        self,
+        workdir: str,
+        experiment: str,
+        settings: Sequence[str],
+        dtype: str,
+        root: str,
+        work: str,
     ) -> dict[str, Any]:
         """Makes a workdir that lacks the stage alone; nothing is started yet.
 
@@ -41,12 +47,15 @@ class Contender:
             workdir: of a run whose samples are labelled.
             experiment: that made it.
             settings: assignments to knobs, those of the run and those of the stage.
+            dtype: of the model.
             root: of the checkout.
             work: the folder that takes the new workdir.
         """
         run = launches.Run(workdir, experiment, settings)
-        self._work = run.linked(pathlib.Path(tempfile.mkdtemp(dir=work)), ["generator", "tables"])
-        self._command, self._root = run.command(self._work, "verify"), pathlib.Path(root)
+        self._work = pathlib.Path(tempfile.mkdtemp(dir=work))
+        run.linked(self._work, ["generator", "tables"], dtype)
+        command = run.command(self._work, "verify", f"model.dtype={dtype}")
+        self._command, self._root = command, pathlib.Path(root)
         return {"seconds": 0.0}
 
     def verify(self, steps: int) -> dict[str, Any]:
