@@ -29,7 +29,7 @@ import scipy.stats
 
 from benchmarks import flags as flags_lib
 from benchmarks import launches, results
-from benchmarks.contenders import ROOT
+from benchmarks.contenders import ROOT, without_folders
 from tests.decode.near_ties import Drawn, Key
 from verifier import config as config_lib
 from verifier.errors import UserError
@@ -50,7 +50,7 @@ class Condition(NamedTuple):
     settings: tuple[str, ...] = ()
     devices: int = 1  # virtual ones, of each process
     processes: int = 1
-    stopped: bool = False  # half way, and started again
+    stopped: bool = False  # on the way, and started again
     again: bool = False  # what was drawn before, once more
 
 
@@ -85,7 +85,7 @@ class Bench:
         self, run: launches.Run, environment: Mapping[str, str], work: pathlib.Path
     ) -> None:
         self.run, self._environment, self._work = run, environment, work
-        self._seconds = 0.0  # of the first condition's drawing
+        self._seconds: list[float] = []  # of each drawing
         self._drawn: dict[Condition, Samples] = {}
 
     def samples(self, condition: Condition, name: str) -> Samples:
@@ -99,13 +99,13 @@ class Bench:
         folder = self._work / name.replace(", ", "-").replace(" ", "-")
         self.run.linked(folder, ["generator", "tables/problems"], condition.dtype)
         if condition.stopped:
-            self._stop_half_way(folder)
+            self._stop_on_the_way(folder)
         begun = time.monotonic()
         self._draw(folder, condition)
         print(f"  {name}: {time.monotonic() - begun:.0f} s", flush=True)
         manifest = store.read_manifest(folder / TABLE)
         assert manifest is not None  # of a stage that has ended well
-        self._seconds = self._seconds or manifest["seconds"]
+        self._seconds.append(manifest["seconds"])
         table = store.read_table(folder / TABLE, "samples", ["problem_id", "sample_id", "tokens"])
         found = {(row["problem_id"], row["sample_id"]): row["tokens"] for row in table.to_pylist()}
         return self._drawn.setdefault(condition, found)
@@ -121,12 +121,12 @@ class Bench:
             said = launches.last_words(folder / "said-0.txt")
             raise UserError(f"sampling has failed with exit statuses {statuses}: {said}")
 
-    def _stop_half_way(self, folder: pathlib.Path) -> None:
-        """Begins to draw and stops when half of the first condition's time is over."""
+    def _stop_on_the_way(self, folder: pathlib.Path) -> None:
+        """Begins to draw and stops well before the fastest drawing so far would have ended."""
         with self._start(folder, Condition(), 0) as process:
             while not (folder / TABLE).exists() and process.poll() is None:
                 time.sleep(0.1)
-            time.sleep(self._seconds / 2)
+            time.sleep(min(self._seconds) / 3)
             process.send_signal(signal.SIGTERM)
             process.wait()
         if store.read_manifest(folder / TABLE):
@@ -225,6 +225,17 @@ def drawn_with(run: launches.Run) -> Drawn:
     return Drawn(saved.model, saved.tokenizer.vocab_size, prompts, config.seed, config.sample)
 
 
+def measured(bench: Bench, name: str, cause: Cause, rule: Drawn) -> dict[str, Any]:
+    """What one cause does, or why that could not be seen."""
+    try:
+        there = bench.samples(cause.reference, f"reference of {name}")
+        row = counted(bench.samples(cause.condition, name), there, rule)
+    except UserError as error:
+        row = {"error": without_folders(str(error))}
+    print(f"  {name}: {row}", flush=True)
+    return {"cause": name, **row}
+
+
 def main() -> None:
     """Measures and writes the result."""
     parser = flags_lib.parser(__doc__)
@@ -249,17 +260,11 @@ def main() -> None:
     names = flags.causes.split(";") if flags.causes else list(asked)
     if unknown := [name for name in names if name not in asked]:
         raise UserError(f"--causes: there is no {unknown[0]!r}; known are {'; '.join(asked)}")
-    found = []
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, **setting.environment}
         bench = Bench(run, environment, pathlib.Path(folder))
         rule = drawn_with(run)
-        for name in names:
-            cause = asked[name]
-            there = bench.samples(cause.reference, f"reference of {name}")
-            row = {"cause": name, **counted(bench.samples(cause.condition, name), there, rule)}
-            print(f"  {row}", flush=True)
-            found.append(row)
+        found = [measured(bench, name, asked[name], rule) for name in names]
     facts = {**setting.facts(), "problems": flags.problems, "samples": flags.samples}
     results.write("flips", setting.threads, {**facts, "causes": found}, flags.results)
 

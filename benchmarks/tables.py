@@ -176,16 +176,14 @@ def sharing_table(found: Result) -> str:
 
 def flips_table(found: Result) -> str:
     """One row a cause."""
-    rows = [
-        [
-            each["cause"],
-            f"{each['flips']:,}",
-            f"{each['near_ties']:,}",
-            f"{each['tokens']:,}",
-            f"{number(each['per_million'])} ({number(each['low'])} to {number(each['high'])})",
-        ]
-        for each in found["causes"]
-    ]
+    rows = []
+    for each in found["causes"]:
+        if "error" in each:
+            rows.append([each["cause"], f"failed: {each['error']}", "", "", ""])
+            continue
+        counts = [f"{each[name]:,}" for name in ("flips", "near_ties", "tokens")]
+        rate, low, high = (number(each[name]) for name in ("per_million", "low", "high"))
+        rows.append([each["cause"], *counts, f"{rate} ({low} to {high})"])
     return table(["what differs", "flips", "near ties", "tokens", "flips per million tokens"], rows)
 
 
