@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import pathlib
 import signal
 import socket
@@ -261,8 +260,7 @@ def main() -> None:
     if unknown := [name for name in names if name not in asked]:
         raise UserError(f"--causes: there is no {unknown[0]!r}; known are {'; '.join(asked)}")
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, **setting.environment}
-        bench = Bench(run, environment, pathlib.Path(folder))
+        bench = Bench(run, setting.environment, pathlib.Path(folder))
         rule = drawn_with(run)
         found = [measured(bench, name, asked[name], rule) for name in names]
     facts = {**setting.facts(), "problems": flags.problems, "samples": flags.samples}
