@@ -56,10 +56,10 @@ def get_config() -> Config:
             train_problems=176,
             train_samples=14,
             heldout_samples=16,
-            test_samples=64,
+            test_samples=100,
             temperature=0.7,
             max_new_tokens=96,
-            rows=512,
+            rows=256,
         ),
         verify=VerifyConfig(
             epochs=1, batch_rows=10, row_tokens=256, learning_rate=1e-3, warmup_share=0.1

@@ -29,6 +29,7 @@ from verifier.text import calculator
 
 CONTEXT = 96
 CONFIG = SampleConfig(temperature=0.7, max_new_tokens=40, rows=6)
+SURE = dataclasses.replace(CONFIG, temperature=0.12)  # its solutions have more in common
 QUESTIONS = {
     "a": "how many?",
     "b": "sum <<1+1=2>> of it",
@@ -287,18 +288,52 @@ def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
         "resize_prompts",
         lambda state, room, mesh: rooms.append(room) or resize(state, room, mesh),
     )
-    take = queue.SolutionQueue.take
+    take = queue.BranchQueue.take
 
-    def watched(self: queue.SolutionQueue, group: int) -> dict[int, int] | None:
+    def watched(self: queue.BranchQueue, group: int) -> dict[int, int] | None:
         taken = take(self, group)
         if taken is None and self._unread:
             waits.append(group)
         return taken
 
-    monkeypatch.setattr(queue.SolutionQueue, "take", watched)
+    monkeypatch.setattr(queue.BranchQueue, "take", watched)
     found = draw(dataclasses.replace(CONFIG, rows=9))
     assert_same(found, expected)
     assert rooms == sorted(rooms, reverse=True) and rooms and waits
+
+
+@pytest.mark.parametrize("rows", [2, 5, 60])
+def test_samples_that_share_rows_are_those_that_have_one_each(rows: int) -> None:
+    """With few rows branches wait, beyond their window too, and are read again."""
+    config = dataclasses.replace(SURE, rows=rows)
+    last: list[engine_lib.Counts] = []
+    model, tokenizer = nudged()
+    drawn = engine_lib.Engine(model, tokenizer, config, 5).run(
+        PROMPTS[:3], 20, progress=lambda counts: last.append(dataclasses.replace(counts))
+    )
+    found = {(c.problem_id, c.sample_id): c for problem in drawn for c in problem}
+    parted = assert_same(found, alone(), config)
+    for key in found.keys() - parted:
+        np.testing.assert_allclose(found[key].logprobs, alone()[key].logprobs, atol=2e-4)
+    assert last[-1].prefixes < 0.97 * last[-1].tokens
+    assert (last[-1].read_again > 0) == (rows < 60)
+
+
+@functools.cache
+def alone() -> dict:
+    """Twenty samples of some prompts, each written by itself."""
+    return draw(dataclasses.replace(SURE, share=False, rows=12), PROMPTS[:3], samples=20)
+
+
+def test_a_model_that_is_sure_writes_its_solutions_once() -> None:
+    tokenizer = fakes.Pieces()
+    model = fakes.Scripted([[3, 4, 5, tokenizer.end_id]], tokenizer.vocab_size)
+    counts: list[engine_lib.Counts] = []
+    config = dataclasses.replace(CONFIG, temperature=0.0)
+    (problem,) = engine_lib.Engine(model, tokenizer, config, 0).run(
+        [engine_lib.Prompt("a", (0,))], 50, progress=counts.append
+    )
+    assert len(problem) == 50 and counts[-1].prefixes == 4 and counts[-1].tokens == 200
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -362,20 +397,17 @@ def test_a_restart_gives_what_was_left_bit_for_bit() -> None:
     """
     model, tokenizer = nudged()
     engine = engine_lib.Engine(model, tokenizer, CONFIG, 5)
-    steps_of: dict[str, list[int]] = {}
-    plan = engine.plan(PROMPTS, 3)
-    whole = list(engine.run(PROMPTS, 3, plan, steps_of=steps_of))
-    assert all(
-        n >= len(each.tokens)
-        for problem in whole
-        for n, each in zip(steps_of[problem[0].problem_id], problem, strict=True)
-    )
+    plan = engine.plan(PROMPTS, 9)
+    whole = list(engine.run(PROMPTS, 9, plan))
     for stored in (whole[:1], whole[1:3], whole[:4]):
-        known = {problem[0].problem_id: steps_of[problem[0].problem_id] for problem in stored}
-        again = list(engine.run(PROMPTS, 3, plan, steps_of=known))
-        assert (
-            again == [problem for problem in whole if problem not in stored] and known == steps_of
-        )
+        known = {
+            problem[0].problem_id: {
+                each.sample_id: engine_lib.Stored(each.tokens, each.forced) for each in problem
+            }
+            for problem in stored
+        }
+        again = list(engine.run(PROMPTS, 9, plan, stored=known))
+        assert again == [problem for problem in whole if problem not in stored]
 
 
 def test_no_step_compiles_anew_after_the_first_groups() -> None:
@@ -434,7 +466,15 @@ def test_progress_adds_up_to_all_solutions_and_all_their_tokens() -> None:
     assert (
         seen[-1].tokens
         == sum(len(completion.tokens) for completion in found)
-        <= seen[-1].slot_steps
+        >= seen[-1].prefixes
+        == len(
+            {
+                (completion.problem_id, *completion.tokens[: n + 1])
+                for completion in found
+                for n in range(len(completion.tokens))
+            }
+        )
     )
+    assert seen[-1].prefixes + seen[-1].read_again <= seen[-1].slot_steps + len(found)
     assert seen[-1].refused == sum(completion.calculator_errors for completion in found)
     assert all(before.tokens <= after.tokens for before, after in itertools.pairwise(seen))

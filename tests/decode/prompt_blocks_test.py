@@ -26,13 +26,12 @@ def test_every_row_has_a_slot_of_its_own_in_a_block_of_its_prompt(
         )
         if np.bincount(prompt_B[prompt_B >= 0], minlength=1).max() > samples:
             continue
-        block_slot_B, row_ER, prompt_E = prompt_blocks.assign(
-            prompt_B, sizes, prompt_blocks.blocks_needed(prompt_B, sizes)
-        )
+        number = prompt_blocks.needed(prompt_B, sizes)
+        block_slot_B, row_ER, prompt_E = prompt_blocks.assign(prompt_B, sizes, number)
         busy = np.flatnonzero(prompt_B >= 0)
         assert (row_ER.reshape(-1)[block_slot_B[busy]] == busy).all()
-        assert (prompt_E[block_slot_B[busy] // sizes.block_rows] == prompt_B[busy]).all()
-        assert (row_ER < rows).sum() == len(busy) and row_ER.shape[0] in sizes.blocks
+        assert (prompt_E[block_slot_B[busy] // row_ER.shape[1]] == prompt_B[busy]).all()
+        assert (row_ER < rows).sum() == len(busy) and row_ER.shape == sizes.sizes[number]
         assert not sizes.own_block or (prompt_E == np.arange(prompts)).all()
 
 
@@ -40,7 +39,6 @@ def test_the_worst_crowd_still_has_room() -> None:
     sizes = prompt_blocks.block_sizes(64, 8, 40)
     prompt_B = np.concatenate([np.arange(7).repeat(1), np.full(40, 7), np.arange(7).repeat(2)])
     prompt_B = np.concatenate([prompt_B, np.full(64 - len(prompt_B), -1)])
-    block_slot_B, row_ER, _ = prompt_blocks.assign(
-        prompt_B, sizes, prompt_blocks.blocks_needed(prompt_B, sizes)
-    )
-    assert row_ER.shape[0] == max(sizes.blocks) and (row_ER < 64).sum() == (prompt_B >= 0).sum()
+    number = prompt_blocks.needed(prompt_B, sizes)
+    row_ER = prompt_blocks.assign(prompt_B, sizes, number)[1]
+    assert row_ER.shape == sizes.sizes[-1] and (row_ER < 64).sum() == (prompt_B >= 0).sum()

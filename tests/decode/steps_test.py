@@ -13,7 +13,7 @@ from verifier.model.arch import Arch
 from verifier.model.cache import CacheIndices
 from verifier.model.transformer import Transformer
 
-VOCAB, END, ROWS = 11, 10, 3
+VOCAB, END, ROWS, LANES = 11, 10, 3, 24
 SCRIPTS = [[4, 5, 6, 4, END], [7, 8, 9, 7, 8]]
 
 
@@ -64,7 +64,9 @@ class Desk:
         self.static = state_lib.DecodeStatic(graphdef, VOCAB, END, top_k=0, top_p=1.0)
         tokens = np.array([[0, 0], [1, 0]], np.int32)
         self.state = state_lib.empty_state(
-            self.static, self.weights, state_lib.Sizes(ROWS, pages=2, prompts=2, prompt_tokens=2)
+            self.static,
+            self.weights,
+            state_lib.Sizes(ROWS, lanes=LANES, pages=2, prompts=2, prompt_tokens=2),
         )
         self.state = steps.prefill(
             self.static, self.weights, self.state, tokens, np.array([2, 1]), np.array([0, 1])
@@ -79,6 +81,10 @@ class Desk:
         events[:, 5], events[:, 8] = steps.WAIT, steps.HOLD
         self.watch = steps.Watch(jnp.asarray(events), jnp.zeros((3, VOCAB), jnp.uint8))
         self.limit, self.column = limit, 0
+        self.temperature, self.follow = (
+            0.0,
+            [0, 1, 2, *[ROWS] * (LANES - 3)],
+        )  # the row of each lane
 
     def step(
         self, start: str = "", go: str = "", forced: dict[int, int] | None = None
@@ -86,20 +92,26 @@ class Desk:
         """What became of each row: its token, `!` where the host must look, brackets where it is
         not written, `-` for nothing at all.
         """
+        starts_B = np.array([str(row) in start for row in range(ROWS)])
         orders = steps.Orders(
-            start_B=np.array([str(row) in start for row in range(ROWS)]),
+            start_B=starts_B,
+            from_B=np.zeros(ROWS, np.int32),
+            where_B=np.zeros(ROWS, np.uint8),
+            copied_B=np.zeros(ROWS, bool),
             go_B=np.array([str(row) in go for row in range(ROWS)]),
             forced_B=np.array([(forced or {}).get(row, -1) for row in range(ROWS)], np.int32),
-            keys_B2=np.zeros((ROWS, 2), np.uint32),
+            row_Q=np.array(self.follow, np.int32),
+            joins_Q=np.append(starts_B, False)[self.follow],
+            keys_Q2=np.arange(2 * LANES, dtype=np.uint32).reshape(LANES, 2),
             column=np.int32(self.column),
             limit=np.int32(self.limit),
-            temperature=np.float32(0),
+            temperature=np.float32(self.temperature),
         )
         self.state, drawn = steps.generate(
             self.static, self.weights, self.state, self.indices, orders, self.watch
         )
         self.column += 1
-        self.logprob_B = np.asarray(drawn.logprob_B)
+        self.logprob_B, self.drawn = np.asarray(drawn.logprob_B), drawn
         shown = []
         for token, written, look in zip(
             drawn.token_B.tolist(), drawn.written_B.tolist(), drawn.look_B.tolist(), strict=True
@@ -154,3 +166,28 @@ def test_fewer_rows_go_on_as_before() -> None:
     state = state_lib.take_rows(desk.state, np.array([2, 0]))
     assert state.written_B.tolist() == [1, 1] and len(state.cache.pages.position_XW) == 4
     np.testing.assert_array_equal(state.hidden_BD, hidden_BD[[2, 0]])
+
+
+def test_a_row_goes_on_with_its_first_lane_and_lanes_that_draw_something_else_leave_it() -> None:
+    desk = Desk()
+    desk.temperature, desk.follow = 100.0, [*[0] * (LANES - 1), 2]
+    token = desk.step(start="02")[0]
+    token_Q, follows_Q = (np.asarray(each) for each in (desk.drawn.token_Q, desk.drawn.follows_Q))
+    assert token == str(token_Q[0])
+    assert follows_Q.tolist() == [*(token_Q[:-1] == token_Q[0]).tolist(), True]
+    # The next step's token is that of the first lane that is still there.
+    desk.follow[0] = ROWS
+    others = np.flatnonzero(follows_Q[1:-1]) + 1
+    assert 0 < len(others) < LANES - 2
+    assert desk.step()[0].strip("(!)") == str(np.asarray(desk.drawn.token_Q)[others[0]])
+
+
+def test_lanes_that_hold_back_stay_together_until_the_host_says_what_is_written() -> None:
+    desk = Desk()
+    desk.watch = desk.watch._replace(event_3V=jnp.full((3, VOCAB), steps.HOLD, jnp.uint8))
+    desk.temperature, desk.follow = 100.0, [0] * LANES
+    assert desk.step(start="0")[0].startswith("(")
+    assert len(set(np.asarray(desk.drawn.token_Q).tolist())) > 1
+    assert np.asarray(desk.drawn.follows_Q).all()
+    assert desk.step(go="0", forced={0: 3}) == ["3", "-", "-"]
+    assert np.asarray(desk.drawn.follows_Q).all()

@@ -119,7 +119,9 @@ def test_each_device_holds_its_heads_and_its_rows_alone(config):
 
 
 def test_no_group_waits_for_anothers_last_problem():
-    """One problem is as much work as all groups have slots for: all of them must share it."""
+    """One problem is as much work as all groups have slots for: all of them must share it, as soon
+    as its solutions part, which begin as one row.
+    """
     counts = []
     made, tokenizer = model()
     engine = Engine(made, tokenizer, CONFIG, 0, sharding.make_mesh(MeshConfig(8, 1, 1)))
@@ -131,4 +133,4 @@ def test_no_group_waits_for_anothers_last_problem():
         )
     )
     slot_steps, tokens = counts[-1]
-    assert tokens > 0.6 * slot_steps
+    assert tokens > 0.5 * slot_steps

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.train import fakes
+from tests.train import fakes, losses_test, trees_test
 from verifier import config as config_lib
 from verifier.config import MeshConfig
 from verifier.errors import ConfigError
@@ -89,6 +89,32 @@ def test_no_device_holds_more_than_its_share(config):
         leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(params) if leaf.ndim > 1
     )
     assert held * config.fsdp * config.tensor == whole
+
+
+def slopes(batch, mesh):
+    """The gradient of a batch's loss by the parameters' names."""
+    model = Verifier(Transformer(ARCH, rngs=nnx.Rngs(0)), ReservedLogitHead(fakes.VOCAB))
+    graph, params, constants = nnx.split(model, nnx.Param, ...)
+    if mesh is not None:
+        params = sharding.place_parameters(params, mesh)
+        batch = sharding.place_rows(batch, mesh)
+
+    def loss(params, batch):
+        terms = LOSS.terms(nnx.merge(graph, params, constants), batch, **losses_test.HOW)
+        return LOSS.total(terms, LOSS.divisors(batch))
+
+    with sharding.using(mesh):
+        return names.named_leaves(jax.jit(jax.grad(loss))(params, batch))
+
+
+@pytest.mark.parametrize("config", MESHES, ids=sizes_of)
+def test_on_every_mesh_a_tree_teaches_what_its_samples_do_one_by_one(config):
+    apart, together = trees_test.both(0, LOSS)
+    alone, there = slopes(apart, None), slopes(together, sharding.make_mesh(config))
+    for name, leaf in alone.items():
+        np.testing.assert_allclose(
+            np.asarray(there[name]), np.asarray(leaf), atol=1e-5, err_msg=name
+        )
 
 
 def test_a_job_goes_on_on_another_mesh(alone, tmp_path):

@@ -4,11 +4,15 @@ lies.
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from verifier.decode import shared_pages
+from verifier.model import cache as cache_lib
 from verifier.model import cached_attention
 from verifier.model.cache import Cache, CacheIndices, Pages, Prompts
 
@@ -123,3 +127,38 @@ def test_a_row_that_sees_nothing_stays_finite() -> None:
     prompts = Prompts(cache.prompts.k, cache.prompts.v, jnp.zeros(P, jnp.int32))
     empty = Cache(prompts, Pages(cache.pages.k, cache.pages.v, jnp.full((9, W), -1)))
     assert np.isfinite(attend(query, empty, indices, None)).all()
+
+
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_page_that_rows_share_is_as_good_as_a_copy_for_each(
+    seed: int, window: int | None
+) -> None:
+    random, pages = np.random.default_rng(seed), 6
+    query, cache, indices = case(True)
+    page_BM = np.full((B, 3), -1)
+    for row in range(B):
+        own = random.permutation(pages)[: random.integers(1, 4)]
+        page_BM[row, : len(own)] = own
+    page_BM[1] = page_BM[0]
+    position_XW = random.integers(-1, 6, (B + pages, W))
+    position_XW[:B, 0] = POSITION_B
+    k, v = (jnp.asarray(normal(seed, (B + pages) * K, *each)) for each in ((H, W), (W, H)))
+    shared = Cache(cache.prompts, Pages((k,), (v,), jnp.asarray(position_XW)))
+    fewest = shared_pages.needed(page_BM, pages, 1)
+    found = attend(query, shared, seated(indices, page_BM, pages, fewest), window)
+    # Each row's pages copied behind the newest ones.
+    copied = np.concatenate([np.arange(B), B + np.maximum(page_BM, 0).reshape(-1)])
+    heads = np.asarray(cache_lib.heads_of(jnp.asarray(copied), K))
+    own_BM = np.where(page_BM >= 0, np.arange(page_BM.size).reshape(page_BM.shape), -1)
+    copies = Cache(cache.prompts, Pages((k[heads],), (v[heads],), shared.pages.position_XW[copied]))
+    expected = attend(query, copies, seated(indices, own_BM, page_BM.size, 0), window)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def seated(indices: CacheIndices, page_BM: np.ndarray, pages: int, blocks: int) -> CacheIndices:
+    given = shared_pages.assign(page_BM, pages, blocks)
+    row_X, listed_BM, page_Y, row_YR = (None if x is None else jnp.asarray(x) for x in given)
+    return dataclasses.replace(
+        indices, row_X=row_X, page_BM=listed_BM, page_Y=page_Y, row_YR=row_YR
+    )

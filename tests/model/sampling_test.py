@@ -176,6 +176,20 @@ def test_a_row_s_token_does_not_depend_on_the_batch(limits):
     np.testing.assert_array_equal(np.asarray(together)[order], some)
 
 
+@pytest.mark.parametrize("limits", [{}, {"top_k": 5}, {"top_p": 0.8}])
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_many_tokens_of_a_row_are_drawn_as_from_copies_of_it(limits, temperature):
+    random = np.random.default_rng(8)
+    logits_BV = jnp.asarray(random.normal(size=(4, 600)).astype(np.float32) * 3)
+    row_Q = jnp.asarray(random.integers(0, 4, 50))
+    uniform_Q = jnp.asarray(random.random(50), jnp.float32)
+    given = {"vocab_size": 590, **limits}
+    found = draw(logits_BV, uniform_Q, jnp.float32(temperature), row_Q, **given)
+    expected = draw(logits_BV[row_Q], uniform_Q, jnp.float32(temperature), **given)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-6)
+
+
 def test_logprob_is_the_model_s_own_whatever_the_temperature_and_limits():
     logits = np.random.default_rng(7).normal(size=40).astype(np.float32)
     for temperature, limits in ((0.0, {}), (0.3, {}), (1.5, {"top_k": 2}), (1.0, {"top_p": 0.3})):

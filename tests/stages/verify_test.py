@@ -7,8 +7,11 @@ import types
 import numpy as np
 import pytest
 
+from tests.data.labelled_trees_test import same_sums
 from tests.shrunk import context
 from verifier import config as config_lib
+from verifier.data import order
+from verifier.data.examples import lm_example
 from verifier.errors import UserError
 from verifier.run.context import Context
 from verifier.stages import verify
@@ -157,3 +160,40 @@ def test_a_verifier_that_would_not_be_trained_is_refused():
     with pytest.raises(config_lib.ConfigError, match="would not be trained"):
         verify.check(config)
     verify.check(config_lib.override(config, ["verify.steps=1"]))
+
+
+@pytest.mark.parametrize("steps", [0, 9])
+@pytest.mark.parametrize("lm_weight", [0, 1])
+def test_groups_change_who_is_read_together_and_nothing_else(
+    tmp_path, monkeypatch, steps, lm_weight
+):
+    """Alone: every sample followed by a worked solution. In groups: the same weights in sum."""
+    knobs = {"steps": steps, "lm_weight": lm_weight, "samples_per_problem": 3}
+    truth = [
+        lm_example(
+            [1, ord(name)],
+            [9, 2],
+            [False] * 2,
+            loss_on_question=False,
+            loss_on_forced=True,
+            name=name,
+        )
+        for name in "abcdefghijk"
+    ]
+    monkeypatch.setattr(verify.fitting, "ground_truth", lambda *_: truth)
+
+    def mixed(group):
+        tables = Tables(tmp_path / str(group), [0, 1, 2], group=group, **knobs)
+        samples = tables.examples()
+        return samples, verify._mixed(tables.context, samples, samples, None)
+
+    samples, apart = mixed(1)
+    passes = 2 if steps and lm_weight else 1  # until all worked solutions are read
+    wanted = order.mix(samples, truth, 0, passes) if lm_weight else samples
+    assert plain(apart.train) == plain(wanted)
+    assert plain(apart.heldout) == plain([*samples, *(truth if lm_weight else [])])
+    for group in (0, 2):
+        _, together = mixed(group)
+        for one, other in zip(apart, together, strict=True):
+            same_sums(one, other)
+            assert len(other) < len(one)

@@ -198,6 +198,8 @@ class SampleConfig:
     top_p: Annotated[float, Range(0, 1, above=True)] = 1.0  # 1: off
     max_new_tokens: Count = 400  # forced ones included
     calculator: bool = True  # writes the result of an open annotation
+    # Solutions of a problem that begin alike are written once as far as they do.
+    share: Annotated[bool, Mark.NO_EFFECT] = True
     # Slots, solutions decoded at once; 0: as many as memory_gib holds and as help.
     rows: Annotated[Number, Mark.NO_EFFECT] = 0
     # GiB for the generator, the caches and a step together; 0: what the device has free
@@ -235,6 +237,9 @@ class VerifyConfig(TrainConfig):
     # Peak rate of the value head's own parameters; 0: learning_rate.
     head_learning_rate: Annotated[float, Range(0, 10)] = 0.0
     samples_per_problem: Number = 0  # labelled samples of a problem that are used; 0: all
+    # Samples of a problem that are read as one tree, where what they have in common stands once
+    # (and drops out alike); 1: each by itself; 0: all of a problem. The losses are the same.
+    group: Number = 1
     deduplicate: bool = False  # drop samples of a problem that repeat another one's tokens
     # Allow samples of another generator than the workdir's; these are read as text.
     other_generator: bool = False

@@ -195,6 +195,11 @@ class LabelledSamples(LazyExamples):
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def problem_ids(self) -> list[str]:
+        """Of each example, its problem's."""
+        return self._problem_ids.take(pa.array(self._rows)).to_pylist()
+
     def _made(self, index: int) -> Example:
         row = int(self._rows[index])
         key = self._problem_ids[row].as_py()

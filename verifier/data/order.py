@@ -35,28 +35,37 @@ def mix(
 ) -> Sequence[Example]:
     """Every sample followed by one ground-truth example (Cobbe et al. 2021, section 4.2).
 
-    The mix is an equal one, with ground truth upsampled. Ground truth is used evenly: all of it in
-    a seeded order, then all of it again in another, until every sample has its partner, in each of
-    the passes over the samples.
+    The mix is an equal one, with ground truth upsampled, in each of the passes over the samples.
+
+    Raises:
+        DataError: there are samples, but no ground truth.
+    """
+    chosen = partners(passes * len(samples), len(ground_truth), seed)
+    return Mixed(samples, ground_truth, chosen)
+
+
+def partners(samples: int, ground_truth: int, seed: int) -> np.ndarray:
+    """Which ground-truth example goes with each sample, by index.
+
+    All are used evenly: all in a seeded order, then all again in another, until every sample has
+    its partner.
+
+    Args:
+        samples: how many there are, in all passes.
+        ground_truth: how many there are.
+        seed: of the orders.
 
     Raises:
         DataError: there are samples, but no ground truth.
     """
     if samples and not ground_truth:
         raise DataError(
-            f"{len(samples):,} samples, but no ground truth to mix them with; give some or set "
+            f"{samples:,} samples, but no ground truth to mix them with; give some or set "
             "verify.lm_weight=0"
         )
-    pairs = passes * len(samples)
-    partners = [
-        shuffled(len(ground_truth), seed, turn)
-        for turn in range(-(-pairs // max(len(ground_truth), 1)))
-    ]
-    return Mixed(
-        samples,
-        ground_truth,
-        np.concatenate(partners)[:pairs] if partners else np.zeros(0, np.int64),
-    )
+    turns = range(-(-samples // max(ground_truth, 1)))
+    orders = [shuffled(ground_truth, seed, turn) for turn in turns]
+    return np.concatenate(orders)[:samples] if orders else np.zeros(0, np.int64)
 
 
 def shuffled(count: int, seed: int, turn: int) -> np.ndarray:

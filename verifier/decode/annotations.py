@@ -37,6 +37,13 @@ class Calculator:
             tokenizer.vocab_size,
         )
 
+    def where(self, tokens: Sequence[int] | np.ndarray) -> int:
+        """Where a row is after some tokens: OUTSIDE, INSIDE or BEHIND."""
+        where = OUTSIDE
+        for token in tokens:
+            where = int(self.watch.where_3V[where, token])
+        return where
+
     def look(self, tokens: Sequence[int]) -> Verdict:
         """Reads a solution so far, the token that is looked at last."""
         before = self._tokenizer.decode(tokens[:-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 from jax.sharding import Mesh
@@ -12,7 +12,7 @@ from verifier.config import SampleConfig
 from verifier.decode import memory, split_model
 from verifier.decode import state as state_lib
 from verifier.decode.annotations import Calculator
-from verifier.decode.job import Completion, Counts, Hooks, Prompt, Writer
+from verifier.decode.job import Completion, Counts, Hooks, Prompt, Stored, Writer
 from verifier.decode.running import Running
 from verifier.errors import UserError
 from verifier.model import sharding
@@ -20,7 +20,7 @@ from verifier.model.arch import Arch
 from verifier.model.transformer import Transformer
 from verifier.text.tokenizer import Tokenizer
 
-__all__ = ["Completion", "Counts", "Engine", "Planner", "Prompt", "PromptTooLong"]
+__all__ = ["Completion", "Counts", "Engine", "Planner", "Prompt", "PromptTooLong", "Stored"]
 
 
 class PromptTooLong(UserError):
@@ -80,6 +80,7 @@ class Planner:
             samples,
             self.config.max_new_tokens,
             groups,
+            self.config.share,
         )
         return memory.job_sizes(
             sharding.part_of(self._arch, self._mesh),
@@ -138,7 +139,7 @@ class Engine(Planner):
         sizes: memory.JobSizes | None = None,
         progress: Callable[[Counts], None] = lambda _: None,
         claim: Callable[[str], bool] = lambda _: True,
-        steps_of: MutableMapping[str, list[int]] | None = None,
+        stored: Mapping[str, Mapping[int, Stored]] | None = None,
     ) -> Iterator[list[Completion]]:
         """Draws solutions; a problem is given out when its last one has ended.
 
@@ -152,10 +153,9 @@ class Engine(Planner):
             progress: called after every step with what has been done so far.
             claim: asked of each problem's id before it is begun; problems that are another
                 process's to do are passed over.
-            steps_of: how many steps each solution took, of every problem that has been given out;
-                grows as more are. Problems that are in it at the call, from an earlier start with
-                the same sizes, are not drawn and not given out again, but the others come out as
-                they would then have: log-probabilities to the last bit.
+            stored: solutions of an earlier start with the same sizes, by problem and sample: those
+                of a problem are all there or none. They are not drawn and not given out again, but
+                the others come out as they would then have: log-probabilities to the last bit.
 
         Returns:
             An iterator over the problems: all completions of one, by rising sample_id.
@@ -171,7 +171,7 @@ class Engine(Planner):
         ordered = sorted(prompts, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
         if not ordered:
             return iter(())
-        hooks = Hooks(progress, claim, {} if steps_of is None else steps_of)
+        hooks = Hooks(progress, claim, stored or {})
         return Running(
             self._writer, sizes or self.plan(ordered, len(sample_ids)), ordered, sample_ids, hooks
         ).run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from verifier.config import SampleConfig
@@ -38,15 +38,24 @@ class Completion:
     calculator_errors: int  # annotations that could not be evaluated
 
 
+class Stored(NamedTuple):
+    """A solution that an earlier start has drawn."""
+
+    tokens: Sequence[int]
+    forced: Sequence[bool]
+
+
 @dataclasses.dataclass
 class Counts:
     """What a batch has done so far."""
 
     solutions: int = 0  # ended
-    tokens: int = 0  # written
+    tokens: int = 0  # of solutions, whether written for one of them or for many at once
+    prefixes: int = 0  # written by rows: what solutions have in common counts once
+    read_again: int = 0  # tokens of solutions that had waited for a slot
     steps: int = 0
     slot_steps: int = 0  # tokens that could have been written: slots summed over steps
-    answered: int = 0  # annotations that the calculator wrote the result of
+    answered: int = 0  # annotations of solutions that the calculator wrote the result of
     refused: int = 0  # annotations that it could not evaluate
 
 
@@ -67,4 +76,4 @@ class Hooks(NamedTuple):
 
     progress: Callable[[Counts], None]
     claim: Callable[[str], bool]
-    steps_of: MutableMapping[str, list[int]]
+    stored: Mapping[str, Mapping[int, Stored]]

@@ -29,6 +29,11 @@ PROMPT_ROOM = 64  # prompts are padded to 64, 128, 256, ... tokens: every room i
 MOST_ROWS = {"cpu": 128}
 MOST_ROWS_ELSEWHERE = 1024
 FEWEST_PAGES = 32  # of a pool: fewer would save nothing
+# Where solutions share what they begin with: samples to a row at most, rows that a problem has at
+# least on average, prompts that are read together.
+LANES_A_ROW = 8
+SHARED_ROWS = 4
+SHARED_AT_ONCE = 4
 # Operations of a CPU's step below which the last solutions may as well idle in all slots.
 WORTH_FEWER_ROWS = 4e9
 # Share of the budget that a chosen number of slots may fill: what a step holds is an estimate,
@@ -47,6 +52,7 @@ class SamplingJob:
     samples: int  # solutions a problem
     max_new_tokens: int  # of a solution
     groups: int = 1  # of devices, in all processes, each with slots, prompts and pages of its own
+    share: bool = True  # solutions of a problem share what they begin with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +63,10 @@ class JobSizes:
     """
 
     rows: int  # B, slots
+    lanes: int  # Q, samples that are drawn for at once
+    share: bool  # whether samples may have a row together
     fewer_rows: tuple[int, ...]  # numbers of slots to fall back to when less work is left
+    few_programs: bool  # steps are so cheap that compiling one for each case is not
     samples: int  # most rows of one prompt
     prompts: int  # P, prompt slots
     prompts_at_once: int  # read together
@@ -201,11 +210,16 @@ def _sizes(
     budget: int,
     platform: str | None,
 ) -> JobSizes:
-    at_once = min(math.ceil(OWN_BLOCK / job.samples), math.ceil(job.problems / job.groups))
+    share = job.share and job.samples > 1
+    at_once = max(math.ceil(OWN_BLOCK / job.samples), SHARED_AT_ONCE if share else 1)
+    at_once = min(at_once, math.ceil(job.problems / job.groups))
     # A problem lives until its longest solution has ended, some 2.5 times as long as the mean one
-    # where it has many.
+    # where it has many. Where its solutions are alike it has few rows.
     live = math.ceil(rows / job.samples * (2.5 - 1.5 / job.samples))
+    live = max(live, math.ceil(rows / SHARED_ROWS)) if share else live
     prompts = min(live + 2 * at_once, job.problems)
+    own = math.ceil(job.problems / job.groups) * job.samples
+    lanes = max(rows, min(LANES_A_ROW * rows, own)) if share else rows
     prompt_tokens = prompt_room(job.prompt_tokens, arch.context)
     token_bytes = 2 * arch.layers * arch.kv_heads * arch.head_width * itemsize
     most = rows * most_pages(job.max_new_tokens)
@@ -220,7 +234,10 @@ def _sizes(
     prefill_bytes = at_once * prompt_tokens * (token_bytes + activations + scores)
     return JobSizes(
         rows=rows,
+        lanes=lanes,
+        share=share,
         fewer_rows=_fewer(rows, weight_bytes // itemsize, platform or jax.default_backend()),
+        few_programs=_cheap(rows, weight_bytes // itemsize, platform or jax.default_backend()),
         samples=min(job.samples, rows),
         prompts=prompts,
         prompts_at_once=at_once,
@@ -243,7 +260,12 @@ def _fewer(rows: int, parameters: int, platform: str) -> tuple[int, ...]:
     if platform != "cpu":
         return ()
     halves = (rows >> n for n in range(1, rows.bit_length()))
-    return tuple(half for half in halves if 2.0 * parameters * half >= WORTH_FEWER_ROWS)
+    return tuple(half for half in halves if not _cheap(half, parameters, platform))
+
+
+def _cheap(rows: int, parameters: int, platform: str) -> bool:
+    """Whether a step of so many rows takes a CPU next to no time."""
+    return platform == "cpu" and 2.0 * parameters * rows < WORTH_FEWER_ROWS
 
 
 def usable(weight_bytes: int = 0) -> int:

@@ -53,7 +53,9 @@ def sampling_shapes(
     static = state_lib.DecodeStatic(
         graphdef, vocab_size, 0, config.top_k, config.top_p, mesh, parts
     )
-    room = state_lib.Sizes(sizes.rows, sizes.pages[-1], sizes.prompts, sizes.prompt_tokens)
+    room = state_lib.Sizes(
+        sizes.rows, sizes.lanes, sizes.pages[-1], sizes.prompts, sizes.prompt_tokens
+    )
     return SamplingShapes(static, weights, state_lib.state_shapes(static, weights, room))
 
 
@@ -66,22 +68,22 @@ def sampling(
     """
     static, weights, state = shapes
     groups = sharding.groups(static.mesh)
-    blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples)
-    rows = Rows(sizes.rows, config.max_new_tokens, sizes.pages[-1], blocks)
+    blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples, sizes.few_programs)
+    rows = Rows(
+        sizes.rows, sizes.lanes, config.max_new_tokens, sizes.pages[-1], blocks, sizes.share
+    )
 
     def by_group(array: np.ndarray) -> np.ndarray:
         return np.tile(array, (groups, *[1] * (array.ndim - 1)))
 
-    indices: Any = jax.tree.map(by_group, rows.indices(blocks.blocks[0]))
-    start_B, go_B, forced_B, _ = map(by_group, rows.orders())
+    indices: Any = jax.tree.map(by_group, rows.indices(*rows.needed()))
+    given = rows.orders()
+    del given["by_calculator_B"]
     orders = steps.Orders(
-        start_B,
-        go_B,
-        forced_B,
-        by_group(rows.key_B2),
-        np.int32(0),
-        np.int32(config.max_new_tokens),
-        np.float32(config.temperature),
+        **jax.tree.map(by_group, given),
+        column=np.int32(0),
+        limit=np.int32(config.max_new_tokens),
+        temperature=np.float32(config.temperature),
     )
     table: Any = jax.ShapeDtypeStruct((3, static.vocab_size), np.uint8)
     read = groups * sizes.prompts_at_once

@@ -10,8 +10,9 @@ import dataclasses
 import numpy as np
 
 # R, rows of a block: more would leave more slots empty, fewer would copy a prompt's keys more
-# often.
+# often. The smaller blocks are for many prompts with few rows each.
 BLOCK_ROWS = 32
+SMALL_BLOCK_ROWS = 8
 
 OWN_BLOCK = 16  # samples a problem up to which every prompt slot is a block of its own
 
@@ -20,53 +21,56 @@ OWN_BLOCK = 16  # samples a problem up to which every prompt slot is a block of 
 class BlockSizes:
     """E blocks of R slots for rows, over P prompt slots.
 
-    E is the smallest of `blocks` that is enough; a program is compiled once for each.
+    The first of `sizes` that is enough is taken; a program is compiled once for each.
     """
 
-    blocks: tuple[int, ...]
-    block_rows: int
+    sizes: tuple[tuple[int, int], ...]  # E and R
     own_block: bool  # every prompt slot is one block, and no prompt is looked up
 
 
-def block_sizes(rows: int, prompts: int, samples: int) -> BlockSizes:
+def block_sizes(rows: int, prompts: int, samples: int, few_programs: bool = False) -> BlockSizes:
     """Blocks for B rows, of which at most `samples` have the same prompt, with P prompt slots.
 
     Few samples a problem: a block each, since copying the keys of every row's own prompt would cost
-    more than all the rest of attention.
+    more than all the rest of attention. With few programs, those are given up whose steps are not
+    so much cheaper that they are worth a compilation.
     """
     if samples <= OWN_BLOCK:
-        return BlockSizes((prompts,), min(samples, rows), own_block=True)
+        return BlockSizes(((prompts, min(samples, rows)),), own_block=True)
     full = -(-rows // BLOCK_ROWS)
     usual = full + -(-rows // samples) + 1  # no stragglers of earlier problems
-    return BlockSizes((usual, full + prompts), BLOCK_ROWS, own_block=False)
+    small = -(-rows // SMALL_BLOCK_ROWS) + prompts
+    sizes = ((usual, BLOCK_ROWS), (small, SMALL_BLOCK_ROWS))
+    return BlockSizes(sizes[1:] if few_programs else sizes, own_block=False)
 
 
-def blocks_needed(prompt_B: np.ndarray, sizes: BlockSizes) -> int:
-    """The number of blocks, one of `sizes.blocks`, that holds these rows; arguments as `assign`."""
-    needed = -(-np.unique(prompt_B[prompt_B >= 0], return_counts=True)[1] // sizes.block_rows)
-    return next(blocks for blocks in sizes.blocks if blocks >= needed.sum())
+def needed(prompt_B: np.ndarray, sizes: BlockSizes) -> int:
+    """Which of `sizes.sizes` holds these rows, the first that does; arguments as `assign`."""
+    count = np.unique(prompt_B[prompt_B >= 0], return_counts=True)[1]
+    enough = ((-(-count // R)).sum() <= E for E, R in sizes.sizes)
+    return 0 if sizes.own_block else next(n for n, each in enumerate(enough) if each)
 
 
 def assign(
-    prompt_B: np.ndarray, sizes: BlockSizes, blocks: int
+    prompt_B: np.ndarray, sizes: BlockSizes, number: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gives every row a slot in a block of its prompt.
 
     Args:
         prompt_B: int, each row's prompt slot; -1: the row is idle.
         sizes: with room for them all (`block_sizes`).
-        blocks: at least `blocks_needed` for these rows.
+        number: which of them; at least `needed` for these rows.
 
     Returns:
         block_slot_B, row_ER and prompt_E, int32, as in `cache.CacheIndices`; idle rows get slot 0,
         which they only look at.
     """
-    rows, size = len(prompt_B), sizes.block_rows
+    rows, (blocks, size) = len(prompt_B), sizes.sizes[number]
     busy = np.flatnonzero(prompt_B >= 0)
     busy = busy[np.argsort(prompt_B[busy], kind="stable")]
     prompts, first, count = np.unique(prompt_B[busy], return_index=True, return_counts=True)
-    needed = -(-count // size)
-    first_block = prompts if sizes.own_block else np.cumsum(needed) - needed
+    of_prompt = -(-count // size)
+    first_block = prompts if sizes.own_block else np.cumsum(of_prompt) - of_prompt
     rank = np.arange(len(busy)) - np.repeat(first, count)
     block_slot_B = np.zeros(rows, np.int32)
     block_slot_B[busy] = np.repeat(first_block, count) * size + rank
@@ -74,5 +78,5 @@ def assign(
     row_ER[block_slot_B[busy]] = busy
     prompt_E = np.arange(blocks, dtype=np.int32) if sizes.own_block else np.zeros(blocks, np.int32)
     if not sizes.own_block:
-        prompt_E[: needed.sum()] = np.repeat(prompts, needed)
+        prompt_E[: of_prompt.sum()] = np.repeat(prompts, of_prompt)
     return block_slot_B, row_ER.reshape(blocks, size), prompt_E

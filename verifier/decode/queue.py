@@ -1,4 +1,4 @@
-"""Which solution is written next, and by which group of devices.
+"""What is written next, and by which group of devices.
 
 Problems go to whoever has slots free.
 """
@@ -9,32 +9,33 @@ import collections
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from verifier.decode.branches import Branch, root
+
 
 class Next(NamedTuple):
-    """A solution to be written."""
+    """Samples that go on together."""
 
-    problem: int  # index in the list of problems
-    sample: int
-    slot: int  # of its prompt, in its group
+    branch: Branch
+    slot: int  # of their prompt, in their group
 
 
 class _Group:
     """What one group of devices has before it."""
 
     def __init__(self, prompts: int) -> None:
-        # Problem and sample; their prompts are read.
-        self.todo: collections.deque[tuple[int, int]] = collections.deque()
+        self.todo: list[Branch] = []  # the next one last; their prompts are read
         self.free = collections.deque(range(prompts))  # prompt slots
         self.slot_of: dict[int, int] = {}  # of problems whose solutions this group writes
         self.unended: dict[int, int] = {}  # how many of them
 
 
-class SolutionQueue:
+class BranchQueue:
     """Problems in their order, each read by one group of devices, which writes its solutions.
 
-    A group takes the next problems when it has begun all solutions of its own. When none is left,
-    it takes over half of what the group that is furthest behind has not begun, reading that prompt
-    once more: no group waits for another's last problem.
+    A group goes on with the branch that came last, so that few of them wait, and takes the next
+    problems when none does. When no problem is left, it takes over half of what waits at the group
+    that is furthest behind, reading that prompt once more: no group waits for another's last
+    problem.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class SolutionQueue:
         groups: int,
         prompts: int,
         at_once: int,
+        together: int,
         claim: Callable[[int], bool] = lambda _: True,
+        leaves: Callable[[int, Branch], None] = lambda *_: None,
     ) -> None:
         """Everything is still to be written.
 
@@ -54,51 +57,64 @@ class SolutionQueue:
             groups: of devices.
             prompts: slots of a group.
             at_once: prompts that a group reads together.
+            together: most samples of a problem that begin as one branch; 1: nothing is shared.
             claim: as in `Engine.run`, of a problem's index.
+            leaves: told of a branch that waits at a group, and goes on at another one instead.
         """
-        self._unread, self._claim = collections.deque(range(problems)), claim
-        self._sample_ids, self._at_once = list(sample_ids), at_once
+        self._unread = collections.deque(range(problems))
+        self._claim, self._leaves = claim, leaves
+        self._sample_ids, self._at_once, self._together = list(sample_ids), at_once, together
         self._groups = [_Group(prompts) for _ in range(groups)]
         self._left = dict.fromkeys(range(problems), len(self._sample_ids))
 
-    def next(self, group: int) -> Next | None:
-        """The group's next solution; None: its own are all begun."""
+    def next(self, group: int, lanes: int) -> Next | None:
+        """What a group goes on with, if it has that many lanes free; None: nothing, or too many
+        samples.
+        """
         own = self._groups[group]
-        if not own.todo:
+        if not own.todo or len(own.todo[-1].samples) > lanes:
             return None
-        problem, sample = own.todo.popleft()
-        return Next(problem, sample, own.slot_of[problem])
+        branch = own.todo.pop()
+        return Next(branch, own.slot_of[branch.problem])
+
+    def put(self, group: int, branch: Branch) -> None:
+        """A branch of what the group writes waits for a slot."""
+        self._groups[group].todo.append(branch)
+
+    def waiting(self, group: int) -> Sequence[Branch]:
+        """The branches that wait for a slot of a group, the longest waiting first."""
+        return self._groups[group].todo
 
     def take(self, group: int) -> dict[int, int] | None:
-        """More solutions for a group that has begun all of its own.
+        """More branches for a group none of whose own waits.
 
         Returns:
             the problems that it must read for them, with their prompt slots; None: nothing is left
             for it, or there is no slot.
         """
         own = self._groups[group]
+        if own.todo:
+            return None
         if self._unread and len(own.free) < min(self._at_once, len(self._unread)):
             return None
         if taken := self._claimed():
-            solutions = [(problem, sample) for problem in taken for sample in self._sample_ids]
+            branches = [root(problem, part) for problem in taken for part in self._parts()]
         else:
-            solutions = self._taken_over(group)
-            taken = list(dict.fromkeys(problem for problem, _ in solutions))
-        if not solutions:
+            branches = self._taken_over(group)
+            taken = list(dict.fromkeys(branch.problem for branch in branches))
+        if not branches:
             return None
-        own.todo.extend(solutions)
-        for problem, _ in solutions:
-            own.unended[problem] = own.unended.get(problem, 0) + 1
+        own.todo.extend(reversed(branches))
+        for branch in branches:
+            self._count(own, branch.problem, len(branch.samples))
         fresh = {problem: own.free.popleft() for problem in taken if problem not in own.slot_of}
         own.slot_of |= fresh
         return fresh
 
-    def ended(self, group: int, problem: int) -> bool:
-        """One solution has ended; whether it was the last of its problem."""
-        own = self._groups[group]
-        own.unended[problem] -= 1
-        self._release(own, problem)
-        self._left[problem] -= 1
+    def ended(self, group: int, problem: int, samples: int) -> bool:
+        """Some solutions have ended; whether they were the last of their problem."""
+        self._count(self._groups[group], problem, -samples)
+        self._left[problem] -= samples
         return not self._left[problem]
 
     def read(self) -> list[int]:
@@ -118,22 +134,38 @@ class SolutionQueue:
                 claimed.append(problem)
         return claimed
 
-    def _taken_over(self, group: int) -> list[tuple[int, int]]:
-        """The later half of the longest line's last problem; nothing where no line has two."""
-        own, behind = self._groups[group], max(self._groups, key=lambda each: len(each.todo))
+    def _parts(self) -> list[list[int]]:
+        """The samples of a problem, as many together as may begin as one branch."""
+        return [
+            self._sample_ids[first : first + self._together]
+            for first in range(0, len(self._sample_ids), self._together)
+        ]
+
+    def _taken_over(self, group: int) -> list[Branch]:
+        """Half of the branches of a problem that wait at the group where most do; nothing where
+        there is no slot for its prompt.
+        """
+        own = self._groups[group]
+        most = max(range(len(self._groups)), key=lambda each: len(self._groups[each].todo))
+        behind = self._groups[most]
         if len(behind.todo) < 2:
             return []
-        problem = behind.todo[-1][0]
+        problem = behind.todo[0].problem
         if problem not in own.slot_of and not own.free:
             return []
-        of_it = sum(other == problem for other, _ in behind.todo)
-        solutions = [behind.todo.pop() for _ in range(-(-of_it // 2))][::-1]
-        behind.unended[problem] -= len(solutions)
-        self._release(behind, problem)
-        return solutions
+        of_it = [branch for branch in behind.todo if branch.problem == problem]
+        taken = of_it[: -(-len(of_it) // 2)]
+        behind.todo = [branch for branch in behind.todo if branch not in taken]
+        for branch in taken:
+            self._count(behind, problem, -len(branch.samples))
+            self._leaves(most, branch)
+        return taken
 
-    def _release(self, group: _Group, problem: int) -> None:
-        """Frees the slot of a prompt that nobody of the group reads any more."""
+    def _count(self, group: _Group, problem: int, samples: int) -> None:
+        """So many more samples of a problem are a group's to write; frees the slot of a prompt that
+        nobody of the group reads any more.
+        """
+        group.unended[problem] = group.unended.get(problem, 0) + samples
         if not group.unended[problem]:
             del group.unended[problem]
             group.free.append(group.slot_of.pop(problem))

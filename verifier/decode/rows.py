@@ -1,4 +1,4 @@
-"""The host's books of a running batch: what each slot is writing and which pages it owns.
+"""The host's books of a running batch: what each slot is writing and which pages it has.
 
 Numpy only: what the device holds of it is `state.DecodeState`.
 """
@@ -6,17 +6,22 @@ Numpy only: what the device holds of it is `state.DecodeState`.
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from verifier.decode.prompt_blocks import BlockSizes, assign, blocks_needed
+from verifier.decode import prompt_blocks, shared_pages
+from verifier.decode.branches import Branch, Queue
+from verifier.decode.lanes import Lanes
+from verifier.decode.prompt_blocks import BlockSizes
 from verifier.model import cache as cache_lib
 from verifier.model.cache import CacheIndices
 
 IDLE = -1
+_NONE = -1  # no page
 _BY_ROW = """
-prompt_B problem_B sample_B key_B2 begun_B stored_B length_B start_B go_B
-token_BT logprob_BT forced_BT page_BM owned_B errors_B
+prompt_B problem_B stored_B length_B again_B known_B where_B start_B copied_B go_B
+token_BT logprob_BT forced_BT errors_B page_BM upto_BM owned_B
 """.split()
 
 
@@ -26,50 +31,55 @@ def most_pages(limit: int) -> int:
 
 
 class Rows:
-    """B slots, all arrays by slot.
+    """B slots, all arrays by slot, and the lanes of the samples that follow them.
 
-    A solution stays in its slot from its first to its last token.
+    What stands in a slot stays there from its first to its last token.
     """
 
-    def __init__(self, rows: int, limit: int, pages: int, block_sizes: BlockSizes) -> None:
+    def __init__(
+        self, rows: int, lanes: int, limit: int, pages: int, block_sizes: BlockSizes, share: bool
+    ) -> None:
         """All slots idle.
 
         Args:
             rows: B.
+            lanes: Q.
             limit: most tokens of a solution.
             pages: of the pool, at least one.
             block_sizes: of the attention to prompts.
+            share: whether a page may have several rows.
         """
+        self.lanes = Lanes(lanes, rows)
         self.prompt_B = np.full(rows, IDLE, np.int32)  # prompt slot, or IDLE
         self.problem_B = np.zeros(rows, np.int32)  # index in the list of problems
-        self.sample_B = np.zeros(rows, np.int64)
-        self.key_B2 = np.zeros((rows, 2), np.uint32)
-        self.begun_B = np.zeros(rows, np.int64)  # the step that each solution begins in
-        # Steps that an earlier start took for it; 0: it is drawn now.
-        self.stored_B = np.zeros(rows, np.int64)
-        self.length_B = np.zeros(rows, np.int32)  # tokens written, as far as the host has read
+        self.stored_B = np.zeros(rows, bool)  # an earlier start has drawn it
+        self.length_B = np.zeros(rows, np.int32)  # tokens in pages, as far as the host has read
+        self.again_B = np.zeros(rows, np.int32)  # first tokens, those that it has not drawn itself
+        self.known_B = np.zeros(rows, np.int32)  # tokens whose log-probabilities are known before
+        self.where_B = np.zeros(rows, np.uint8)  # where it is after them: `steps.Watch`
         self.start_B = np.zeros(rows, bool)  # to be started by the next step
+        self.copied_B = np.zeros(rows, bool)  # with something in its newest page
         self.go_B = np.zeros(rows, bool)  # to be told to go on by the next step
         self.token_BT = np.zeros((rows, limit), np.int32)
         self.logprob_BT = np.zeros((rows, limit), np.float32)
         self.forced_BT = np.zeros((rows, limit), bool)
         self.errors_B = np.zeros(rows, np.int32)  # annotations that could not be evaluated
-        # Full pages; `pages`: none.
-        self.page_BM = np.full((rows, most_pages(limit)), pages, np.int32)
+        # Full pages, and the tokens up to the end of each.
+        self.page_BM = np.full((rows, most_pages(limit)), _NONE, np.int32)
+        self.upto_BM = np.zeros_like(self.page_BM)
         self.owned_B = np.zeros(rows, np.int32)  # full pages of each row
-        self.owner_A = np.full(pages, rows, np.int32)  # `rows`: nobody
-        # Of each row: tokens to write, and whether the calculator's.
-        self.queue: dict[int, collections.deque[tuple[int, bool]]] = {}
-        self._block_sizes = block_sizes
-        self._indices: CacheIndices | None = None
-        self._blocks: int | None = None  # of the attention to prompts
+        self.held_A = np.zeros(pages, np.int32)  # how many rows and branches have each page
+        self.queue: dict[int, collections.deque[tuple[int, bool]]] = {}  # of rows, to be written
+        self._block_sizes, self._share = block_sizes, share
+        self._indices: tuple[tuple[int, int], CacheIndices] | None = None  # in those sizes
+        self._needed: tuple[int, int] | None = None  # blocks of prompts, of shared pages
 
     def __len__(self) -> int:
         return len(self.prompt_B)
 
     @property
     def pages(self) -> int:
-        return len(self.owner_A)
+        return len(self.held_A)
 
     def idle(self) -> np.ndarray:
         """The slots in which nothing is written."""
@@ -79,29 +89,93 @@ class Rows:
         """How many slots something is written in."""
         return int((self.prompt_B != IDLE).sum())
 
-    def start(self, row: int, prompt: int, problem: int, sample: int, key: np.ndarray) -> None:
-        """Gives an idle slot a new solution of the prompt in slot `prompt`.
+    # ---- branches
 
-        `begun_B` and `stored_B` are the caller's to set.
+    def fork(self, row: int, length: int, samples: Sequence[int], queue: Queue) -> Branch:
+        """A branch of a row's first `length` tokens, which holds the pages that have no others."""
+        upto = self.upto_BM[row, : self.owned_B[row]]
+        held = int((upto <= length).sum())
+        pages = self.page_BM[row, :held]
+        self.held_A[pages] += 1
+        return Branch(
+            int(self.problem_B[row]),
+            list(samples),
+            self.token_BT[row, :length].copy(),
+            self.logprob_BT[row, :length].copy(),
+            self.forced_BT[row, :length].copy(),
+            int(self.errors_B[row]),
+            queue,
+            pages=pages.tolist(),
+            upto=upto[:held].tolist(),
+            # Further back than its newest page there is nothing of it to copy.
+            row=row if held == self.owned_B[row] else None,
+        )
+
+    def let_go(self, branch: Branch, pages: int = 0) -> None:
+        """Leaves a branch only its first `pages` pages."""
+        self.held_A[branch.pages[pages:]] -= 1
+        del branch.pages[pages:], branch.upto[pages:]
+
+    def start(
+        self, row: int, prompt: int, branch: Branch, keys: Sequence[np.ndarray], where: Callable
+    ) -> int | None:
+        """Gives an idle slot a branch of the prompt in slot `prompt`.
+
+        Args:
+            row: the slot.
+            prompt: slot of its prompt.
+            branch: is used up: its pages are the row's.
+            keys: of its samples.
+            where: of some tokens, where a row is after them.
+
+        Returns:
+            the number of first tokens that the slot must have in pages before the next step, the
+            others of them copied from the newest page of row `branch.row`; None: there is nothing
+            to copy. What comes behind is read once more.
         """
-        self.prompt_B[row], self.problem_B[row] = prompt, problem
-        self.sample_B[row], self.key_B2[row] = sample, key
-        self.length_B[row], self.errors_B[row], self.start_B[row] = 0, 0, True
+        known, goal = len(branch.tokens), branch.read_from
+        all_full = not branch.upto or branch.upto[-1] <= goal
+        self.let_go(branch, sum(end <= goal for end in branch.upto))
+        held, length = len(branch.pages), branch.upto[-1] if branch.upto else 0
+        copies = branch.row is not None and all_full and goal > length
+        length = goal if copies else length
+        self.prompt_B[row], self.problem_B[row] = prompt, branch.problem
+        self.token_BT[row, :known] = branch.tokens
+        self.logprob_BT[row, :known] = branch.logprobs
+        self.forced_BT[row, :known] = branch.forced
+        again = zip(branch.tokens[length:].tolist(), branch.forced[length:].tolist(), strict=True)
+        if queue := [*again, *branch.queue]:
+            self.queue[row] = collections.deque(queue)
+        if branch.logprob is not None:
+            self.logprob_BT[row, known] = branch.logprob
+        self.again_B[row], self.known_B[row] = known, known + (branch.logprob is not None)
+        self.length_B[row], self.where_B[row] = length, where(branch.tokens[:length])
+        self.errors_B[row], self.start_B[row], self.copied_B[row] = branch.errors, True, copies
+        if held > self.page_BM.shape[1]:
+            self._widen(held)
+        self.page_BM[row, :held], self.upto_BM[row, :held] = branch.pages, branch.upto
+        self.owned_B[row] = held
+        self.lanes.join(row, branch.samples, keys)
         self._forget_indices()
+        return length if copies else None
 
     def release(self, row: int) -> None:
-        """Takes an ended solution out of its slot; its pages are free for what is flushed later."""
-        self.owner_A[self.owner_A == row] = len(self)
-        self.page_BM[row], self.owned_B[row] = self.pages, 0
-        self.prompt_B[row], self.stored_B[row] = IDLE, 0
-        self.start_B[row], self.go_B[row] = False, False
+        """Takes what has ended out of its slot, with its lanes."""
+        self.held_A[self.page_BM[row, : self.owned_B[row]]] -= 1
+        self.page_BM[row], self.owned_B[row] = _NONE, 0
+        self.prompt_B[row], self.stored_B[row] = IDLE, False
+        self.start_B[row], self.copied_B[row], self.go_B[row] = False, False, False
         self.queue.pop(row, None)
+        self.lanes.leave(self.lanes.of(row))
         self._forget_indices()
 
-    def orders(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """start_B, go_B and forced_B of the next step, and which forced are the calculator's.
+    # ---- steps
 
-        All of them count as given then, and are forgotten.
+    def orders(self) -> dict[str, np.ndarray]:
+        """What `steps.Orders` says by row and by lane; and by_calculator_B, of the forced tokens.
+
+        All of them count as given then, and are forgotten. Copies: a step under way may still read
+        what is changed here.
         """
         forced_B, by_calculator_B = np.full(len(self), -1, np.int32), np.zeros(len(self), bool)
         for row in list(self.queue):
@@ -109,56 +183,87 @@ class Rows:
             forced_B[row], by_calculator_B[row] = waiting.popleft()
             if not waiting:
                 del self.queue[row]
-        start_B, go_B = self.start_B, self.go_B
-        self.start_B, self.go_B = np.zeros_like(start_B), np.zeros_like(go_B)
-        return start_B, go_B, forced_B, by_calculator_B
+        given = {
+            "start_B": self.start_B,
+            "from_B": self.length_B.copy(),
+            "where_B": self.where_B.copy(),
+            "copied_B": self.copied_B,
+            "go_B": self.go_B,
+            "forced_B": forced_B,
+            "row_Q": self.lanes.row_Q.copy(),
+            "joins_Q": self.lanes.joins(),
+            "keys_Q2": self.lanes.key_Q2.copy(),
+            "by_calculator_B": by_calculator_B,
+        }
+        for name in ("start_B", "copied_B", "go_B"):
+            setattr(self, name, np.zeros(len(self), bool))
+        return given
+
+    def write(
+        self,
+        row_R: np.ndarray,
+        token_R: np.ndarray,
+        logprob_R: np.ndarray,
+        forced_R: np.ndarray,
+        where_R: np.ndarray,
+    ) -> np.ndarray:
+        """Notes one more token of each of some rows; which of them another row has not written."""
+        index_R = self.length_B[row_R]
+        new_R = index_R >= self.known_B[row_R]
+        self.token_BT[row_R, index_R] = token_R
+        self.logprob_BT[row_R[new_R], index_R[new_R]] = logprob_R[new_R]
+        self.forced_BT[row_R, index_R] = forced_R
+        self.where_B[row_R] = where_R
+        self.length_B[row_R] += 1
+        return index_R >= self.again_B[row_R]
+
+    # ---- which row sees what
 
     def _forget_indices(self) -> None:
         """Rows or pages have changed: which row sees what is worked out anew."""
-        self._indices, self._blocks = None, None
+        self._indices, self._needed = None, None
 
-    def blocks(self) -> int:
-        """How many blocks the attention to prompts needs as of now."""
-        if self._blocks is None:
-            self._blocks = blocks_needed(self.prompt_B, self._block_sizes)
-        return self._blocks
-
-    def indices(self, blocks: int) -> CacheIndices:
-        """Which row sees what, as of now, in `blocks` blocks, which are enough."""
-        if self._indices is None or len(self._indices.row_ER) != blocks:
-            block_slot_B, row_ER, prompt_E = assign(self.prompt_B, self._block_sizes, blocks)
-            # The first pages of the pool are the rows' newest.
-            own = np.arange(len(self), dtype=np.int32)
-            self._indices = CacheIndices(
-                prompt_B=np.maximum(self.prompt_B, 0),
-                block_slot_B=block_slot_B,
-                row_ER=row_ER,
-                prompt_E=None if self._block_sizes.own_block else prompt_E,
-                row_X=np.concatenate([own, self.owner_A]),
-                page_BM=np.concatenate([own[:, None], len(self) + self.page_BM], axis=1),
+    def needed(self) -> tuple[int, int]:
+        """Which of the sizes of prompt blocks is needed as of now, and how many blocks of pages."""
+        if self._needed is None:
+            self._needed = (
+                prompt_blocks.needed(self.prompt_B, self._block_sizes),
+                shared_pages.needed(
+                    self.page_BM, self.pages, shared_pages.fewest(len(self)) if self._share else 0
+                ),
             )
-        return self._indices
+        return self._needed
 
-    def write(
-        self, row_R: np.ndarray, token_R: np.ndarray, logprob_R: np.ndarray, forced_R: np.ndarray
-    ) -> None:
-        """Notes one more token of each of some rows."""
-        index_R = self.length_B[row_R]
-        self.token_BT[row_R, index_R] = token_R
-        self.logprob_BT[row_R, index_R] = logprob_R
-        self.forced_BT[row_R, index_R] = forced_R
-        self.length_B[row_R] += 1
+    def indices(self, sizes: int, shared: int) -> CacheIndices:
+        """Which row sees what, as of now, in blocks that are enough (`needed`)."""
+        if self._indices is None or self._indices[0] != (sizes, shared):
+            block_slot_B, row_ER, prompt_E = prompt_blocks.assign(
+                self.prompt_B, self._block_sizes, sizes
+            )
+            indices = CacheIndices(
+                np.maximum(self.prompt_B, 0),
+                block_slot_B,
+                row_ER,
+                None if self._block_sizes.own_block else prompt_E,
+                *shared_pages.assign(self.page_BM, self.pages, shared),
+            )
+            self._indices = (sizes, shared), indices
+        return self._indices[1]
+
+    # ---- pages
+
+    def _flushed(self) -> np.ndarray:
+        """The rows whose newest pages have something in them."""
+        return np.flatnonzero((self.prompt_B != IDLE) & (~self.start_B | self.copied_B))
 
     def wanted_pages(self) -> int:
-        """Pages that are owned after the next flush."""
-        return int(
-            (self.owner_A < len(self)).sum() + (self.prompt_B != IDLE).sum() - self.start_B.sum()
-        )
+        """Pages that are held after the next flush."""
+        return int((self.held_A > 0).sum()) + len(self._flushed())
 
     def highest_page(self) -> int:
-        """One more than the last page that is owned."""
-        owned = np.flatnonzero(self.owner_A < len(self))
-        return int(owned[-1]) + 1 if len(owned) else 0
+        """One more than the last page that is held."""
+        held = np.flatnonzero(self.held_A)
+        return int(held[-1]) + 1 if len(held) else 0
 
     def flush(self) -> np.ndarray:
         """Gives every running row one more page, the lowest free ones.
@@ -167,23 +272,29 @@ class Rows:
             page_B, the index in the pool of each row's; one beyond the last for none.
         """
         page_B = np.full(len(self), self.pages, np.int32)
-        rows = np.flatnonzero((self.prompt_B != IDLE) & ~self.start_B)
-        page_B[rows] = np.flatnonzero(self.owner_A == len(self))[: len(rows)]
+        rows = self._flushed()
+        page_B[rows] = np.flatnonzero(self.held_A == 0)[: len(rows)]
         # Rows that waited often: their windows have many holes.
         if (self.owned_B[rows] == self.page_BM.shape[1]).any():
-            more = np.full((len(self), max(1, self.page_BM.shape[1] // 2)), self.pages, np.int32)
-            self.page_BM = np.concatenate([self.page_BM, more], axis=1)
-        self.owner_A[page_B[rows]] = rows
+            self._widen(self.page_BM.shape[1] + 1)
+        self.held_A[page_B[rows]] = 1
         self.page_BM[rows, self.owned_B[rows]] = page_B[rows]
+        self.upto_BM[rows, self.owned_B[rows]] = self.length_B[rows]
         self.owned_B[rows] += 1
         self._forget_indices()
         return len(self) + page_B
 
+    def _widen(self, pages: int) -> None:
+        """Room for at least `pages` pages a row."""
+        rows, there = self.page_BM.shape
+        more = max(pages - there, there // 2, 1)
+        self.page_BM = np.pad(self.page_BM, ((0, 0), (0, more)), constant_values=_NONE)
+        self.upto_BM = np.pad(self.upto_BM, ((0, 0), (0, more)))
+
     def resize_pages(self, pages: int) -> None:
         """Another size of the pool; pages that are cut off must be free."""
-        self.page_BM[self.page_BM == self.pages] = pages
         more = max(pages - self.pages, 0)
-        self.owner_A = np.concatenate([self.owner_A[:pages], np.full(more, len(self), np.int32)])
+        self.held_A = np.concatenate([self.held_A[:pages], np.zeros(more, np.int32)])
         self._forget_indices()
 
     def keep(self, rows: int, block_sizes: BlockSizes) -> np.ndarray:
@@ -194,12 +305,11 @@ class Rows:
         """
         busy = np.flatnonzero(self.prompt_B != IDLE)
         row_B = np.concatenate([busy, self.idle()])[:rows]
-        new_B = np.full(len(self) + 1, rows, np.int32)
-        new_B[row_B] = np.arange(rows)
-        self.owner_A = new_B[self.owner_A]
-        self.queue = {int(new_B[row]): waiting for row, waiting in self.queue.items()}
+        new = {int(old): number for number, old in enumerate(row_B)}
+        self.queue = {new[row]: waiting for row, waiting in self.queue.items()}
         for name in _BY_ROW:
             setattr(self, name, getattr(self, name)[row_B])
+        self.lanes.keep(row_B)
         self._block_sizes = block_sizes
         self._forget_indices()
         return row_B

@@ -1,4 +1,4 @@
-"""A running batch: slots are refilled as soon as a solution ends.
+"""A running batch: slots are refilled as soon as what stands in them ends.
 
 The device is a step ahead of the host but at the end of a window.
 """
@@ -14,33 +14,37 @@ import numpy as np
 
 from verifier.decode import memory, steps
 from verifier.decode import state as state_lib
+from verifier.decode.branches import Branch
 from verifier.decode.job import Completion, Counts, Hooks, Prompt, Writer
 from verifier.decode.prompt_blocks import block_sizes
-from verifier.decode.queue import SolutionQueue
+from verifier.decode.queue import BranchQueue
+from verifier.decode.replay import Replay, merged
 from verifier.decode.rows import Rows
+from verifier.decode.writing import Ended, Scribe
 from verifier.model import cache as cache_lib
 from verifier.model import sampling, sharding
+
+_COPIES = 8  # newest pages that are copied at once; more of them: as many as there are rows
 
 
 class _Step(NamedTuple):
     """A step that the device is doing or has done and the host has not read yet."""
 
     drawn: steps.Drawn
+    stored: list[steps.Drawn] | None  # what stored solutions wrote in it, by group
     by_calculator_B: np.ndarray
-    number: int
 
 
 class Running:
     """One job of the engine: `sample_ids` of every prompt, the prompts by falling length.
 
-    On a mesh every group of devices has `sizes.rows` slots, prompts and pages of its own, and all
-    take their steps together: what the device is given are the groups' arrays, one behind the
-    other. Slots are counted through all groups.
+    On a mesh every group of devices has `sizes.rows` slots, lanes, prompts and pages of its own,
+    and all take their steps together: what the device is given are the groups' arrays, one behind
+    the other.
 
-    Solutions that an earlier start has stored take up their slots for as many steps as they did
-    then, and nothing is done for them: so the others begin in the same steps, beside as many
-    prompts and pages, and their log-probabilities are the same to the last bit. Until the first
-    prompt is read whose solutions are not stored, there is no state on the device at all.
+    Solutions that an earlier start has stored are gone through again without the device (`replay`).
+    Until the first prompt is read whose solutions are not stored, there is no state on the device
+    at all.
     """
 
     def __init__(
@@ -56,33 +60,40 @@ class Running:
         The device's memory is taken here, or when something stored has passed by.
         """
         self._writer, self._sizes, self._prompts = writer, sizes, prompts
-        self._progress = hooks.progress
-        self._steps_of = hooks.steps_of
-        self._stored = [
-            dict(zip(sample_ids, hooks.steps_of.get(prompt.problem_id, ()), strict=False))
-            for prompt in prompts
-        ]
+        self._progress, calculator = hooks.progress, writer.calculator
+        self._stored = [hooks.stored.get(prompt.problem_id, {}) for prompt in prompts]
         self._mesh = writer.static.mesh
-        self._watch = jax.tree.map(jax.numpy.asarray, writer.calculator.watch)
+        self._watch = jax.tree.map(jax.numpy.asarray, calculator.watch)
         groups = sharding.groups(self._mesh)
 
         def claim(problem: int) -> bool:
             return hooks.claim(prompts[problem].problem_id)
 
-        self._queue = SolutionQueue(
-            len(prompts), sample_ids, groups, sizes.prompts, sizes.prompts_at_once, claim
+        self._queue = BranchQueue(
+            len(prompts),
+            sample_ids,
+            groups,
+            sizes.prompts,
+            sizes.prompts_at_once,
+            sizes.lanes if sizes.share else 1,
+            claim,
+            self._leaves,
         )
-        blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples)
+        blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples, sizes.few_programs)
+        limit, end_id = writer.config.max_new_tokens, writer.static.end_id
         self._groups = [
-            Rows(sizes.rows, writer.config.max_new_tokens, sizes.pages[0], blocks)
+            Rows(sizes.rows, sizes.lanes, limit, sizes.pages[0], blocks, sizes.share)
             for _ in range(groups)
+        ]
+        self._replays = [
+            Replay(rows, calculator.watch, self._stored, end_id) for rows in self._groups
         ]
         self._prompt_room = sizes.prompt_tokens
         self._state = None if any(self._stored) else self._empty_state()
         self._column = 0
-        # By problem and sample, with its steps.
-        self._ended: dict[int, dict[int, tuple[Completion, int]]] = collections.defaultdict(dict)
+        self._ended: dict[int, list[Completion]] = collections.defaultdict(list)  # by problem
         self.counts = Counts()
+        self._scribe = Scribe(calculator, writer.tokenizer, limit, self._stored, self.counts)
 
     def run(self) -> Iterator[list[Completion]]:
         """Draws everything; gives out a problem when its last solution has ended."""
@@ -103,29 +114,60 @@ class Running:
     # ---- what happens before a step
 
     def _refill(self) -> None:
-        """Starts the next solutions in idle slots, as far as there are slots for their prompts."""
+        """Gives idle slots what is next, as far as there are slots for their prompts."""
+        copies: list[list[tuple[int, int, int]]] = [[] for _ in self._groups]
+        begun: list[set[int]] = [set() for _ in self._groups]
         while True:
-            waiting = [self._start(group) for group in range(len(self._groups))]
+            waiting = [
+                self._start(group, copies[group], begun[group])
+                for group in range(len(self._groups))
+            ]
             taken = [
                 self._queue.take(group) if idle else None for group, idle in enumerate(waiting)
             ]
             if not any(each is not None for each in taken):
-                return
+                break
             if any(taken):
                 self._prefill([each or {} for each in taken])
+        if self._state is not None and any(copies):
+            self._copy(copies)
+        for group, rows in enumerate(begun):
+            for branch in self._queue.waiting(group):
+                branch.row = None if branch.row in rows else branch.row
 
-    def _start(self, group: int) -> bool:
-        """Starts a group's next solutions; whether slots are left idle."""
+    def _start(self, group: int, copies: list[tuple[int, int, int]], begun: set[int]) -> bool:
+        """Starts what is next of a group; whether slots are left idle."""
         rows = self._groups[group]
         for row in rows.idle().tolist():
-            if (solution := self._queue.next(group)) is None:
+            if (following := self._queue.next(group, rows.lanes.free())) is None:
                 return True
-            problem, sample, slot = solution
-            key = sampling.sample_key(self._writer.seed, self._prompts[problem].problem_id, sample)
-            rows.start(row, slot, problem, sample, key)
-            rows.begun_B[row] = self.counts.steps
-            rows.stored_B[row] = self._stored[problem].get(sample, 0)
+            branch, prompt = following
+            asked = self._prompts[branch.problem]
+            keys = [
+                sampling.sample_key(self._writer.seed, asked.problem_id, sample)
+                for sample in branch.samples
+            ]
+            source = branch.row
+            length = rows.start(row, prompt, branch, keys, self._writer.calculator.where)
+            rows.stored_B[row] = bool(self._stored[branch.problem])
+            begun.add(row)
+            if length is not None and source is not None:
+                copies.append((source, row, len(asked.tokens) + length))
         return False
+
+    def _copy(self, copies: Sequence[Sequence[tuple[int, int, int]]]) -> None:
+        """Copies newest pages, those of all groups together and all at once."""
+        most, rows = max(map(len, copies)), len(self._groups[0])
+        room = _COPIES if most <= _COPIES else rows
+        none = (0, rows + self._groups[0].pages, 0)
+        padded = [[*each, *[none] * (room - len(each))] for each in copies]
+        given = np.asarray(padded, np.int32).reshape(-1, 3).T
+        self._state = state_lib.fork(self._state, state_lib.Copies(*given), self._mesh)
+
+    def _leaves(self, group: int, branch: Branch) -> None:
+        """A branch that waits at a group goes on at another one, which has none of its pages."""
+        self._groups[group].let_go(branch)
+        branch.row = None
 
     def _prefill(self, taken: Sequence[dict[int, int]]) -> None:
         """Reads each group's new prompts into their slots, all groups together."""
@@ -149,7 +191,9 @@ class Running:
     def _empty_state(self) -> state_lib.DecodeState:
         """Room for what there is now, with nothing in it."""
         rows = self._groups[0]
-        sizes = state_lib.Sizes(len(rows), rows.pages, self._sizes.prompts, self._prompt_room)
+        sizes = state_lib.Sizes(
+            len(rows), self._sizes.lanes, rows.pages, self._sizes.prompts, self._prompt_room
+        )
         return state_lib.empty_state(self._writer.static, self._writer.weights, sizes)
 
     def _fit_prompts(self) -> None:
@@ -172,6 +216,8 @@ class Running:
     def _flush(self) -> None:
         """Empties the windows into pages; makes the pool and the slots fit what is left."""
         groups, mesh = self._groups, self._mesh
+        for group in range(len(groups)):
+            self._leave_room(group)
         pages = memory.pool_size(self._sizes.pages, max(rows.wanted_pages() for rows in groups))
         if pages > groups[0].pages:
             self._resize_pages(pages)
@@ -182,11 +228,24 @@ class Running:
         if pages < groups[0].pages:
             self._resize_pages(pages)
         if (fewer := self._fewer_rows()) is not None:
-            blocks = block_sizes(fewer, self._sizes.prompts, self._sizes.samples)
-            row_B = np.concatenate([rows.keep(fewer, blocks) for rows in groups])
+            sizes = self._sizes
+            blocks = block_sizes(fewer, sizes.prompts, sizes.samples, sizes.few_programs)
+            kept = [rows.keep(fewer, blocks) for rows in groups]
+            for replay, row_B in zip(self._replays, kept, strict=True):
+                replay.keep(row_B)
             if self._state is not None:
-                self._state = state_lib.take_rows(self._state, row_B, mesh)
+                self._state = state_lib.take_rows(self._state, np.concatenate(kept), mesh)
         self._column = 0
+
+    def _leave_room(self, group: int) -> None:
+        """What waits gives up its pages where running rows need the room; its newest page is gone
+        with the window.
+        """
+        rows = self._groups[group]
+        for branch in self._queue.waiting(group):
+            branch.row = None
+            if rows.wanted_pages() > self._sizes.pages[-1]:
+                rows.let_go(branch)
 
     def _resize_pages(self, pages: int) -> None:
         for rows in self._groups:
@@ -201,124 +260,78 @@ class Running:
         if self._column == cache_lib.WINDOW:
             self._flush()
         groups, config = self._groups, self._writer.config
-        start_B, go_B, forced_B, by_calculator_B = map(
-            np.concatenate, zip(*(rows.orders() for rows in groups), strict=True)
-        )
-        number = self.counts.steps
+        common = {
+            "column": np.int32(self._column),
+            "limit": np.int32(config.max_new_tokens),
+            "temperature": np.float32(config.temperature),
+        }
+        given = [rows.orders() for rows in groups]
+        by_calculator_B = np.concatenate([each.pop("by_calculator_B") for each in given])
         self._column += 1
         self.counts.steps += 1
+        stored = None
+        if any(rows.stored_B.any() for rows in groups):
+            stored = [
+                replay.step(steps.Orders(**each, **common))
+                for replay, each in zip(self._replays, given, strict=True)
+            ]
         if self._state is None:
+            assert stored is not None
             return _Step(
-                steps.Drawn(*np.zeros((2, len(start_B))), *np.zeros((2, len(start_B)), bool)),
-                by_calculator_B,
-                number,
+                steps.Drawn(**_joined([one._asdict() for one in stored])), None, by_calculator_B
             )
-        orders = steps.Orders(
-            start_B=start_B & (np.concatenate([rows.stored_B for rows in groups]) == 0),
-            go_B=go_B,
-            forced_B=forced_B,
-            # A copy: a step under way may still read the old one.
-            keys_B2=np.concatenate([rows.key_B2 for rows in groups]),
-            column=np.int32(self._column - 1),
-            limit=np.int32(config.max_new_tokens),
-            temperature=np.float32(config.temperature),
+        for rows, each in zip(groups, given, strict=True):
+            each["start_B"] = each["start_B"] & ~rows.stored_B
+        orders = steps.Orders(**_joined(given), **common)
+        needed = tuple(map(max, zip(*(rows.needed() for rows in groups), strict=True)))
+        indices = cache_lib.CacheIndices(
+            **_joined([vars(rows.indices(*needed)) for rows in groups])
         )
-        blocks = max(rows.blocks() for rows in groups)
-        indices = cache_lib.CacheIndices(**_joined([vars(rows.indices(blocks)) for rows in groups]))
         self._state, drawn = steps.generate(
             self._writer.static, self._writer.weights, self._state, indices, orders, self._watch
         )
-        self.counts.slot_steps += len(start_B)
-        return _Step(drawn, by_calculator_B, number)
+        self.counts.slot_steps += len(by_calculator_B)
+        return _Step(drawn, stored, by_calculator_B)
 
     # ---- what happens after it
 
     def _read(self, step: _Step) -> Iterator[list[Completion]]:
         """Waits for a step and takes in what it wrote."""
-        drawn = [
-            np.asarray(array).reshape(len(self._groups), -1)
-            for array in (*step.drawn, step.by_calculator_B)
-        ]
-        ended = [
-            self._take_in(rows, *each) for rows, *each in zip(self._groups, *drawn, strict=True)
-        ]
-        self.counts.solutions += sum(map(len, ended))
-        self._progress(self.counts)
+        count = len(self._groups)
+        device = [np.asarray(array).reshape(count, -1) for array in step.drawn]
+        by_calculator = step.by_calculator_B.reshape(count, -1)
+        over: list[list[int]] = []
+        ended: list[tuple[int, Ended]] = []
         for group, rows in enumerate(self._groups):
-            stored = np.flatnonzero(
-                (rows.stored_B > 0) & (rows.begun_B + rows.stored_B == step.number + 1)
-            )
-            for row in sorted([*ended[group], *stored.tolist()]):
-                yield from self._end(group, row, step.number)
-
-    def _take_in(
-        self,
-        rows: Rows,
-        token_B: np.ndarray,
-        logprob_B: np.ndarray,
-        written_B: np.ndarray,
-        look_B: np.ndarray,
-        by_calculator_B: np.ndarray,
-    ) -> list[int]:
-        """Notes what a group's rows wrote; those that have ended."""
-        row_R = np.flatnonzero(written_B)
-        rows.write(row_R, token_B[row_R], logprob_B[row_R], by_calculator_B[row_R])
-        for row in np.flatnonzero(look_B).tolist():
-            self._look(rows, row, int(token_B[row]), bool(written_B[row]))
-        self.counts.tokens += len(row_R)
-        ends_R = (token_B[row_R] == self._writer.static.end_id) | (
-            rows.length_B[row_R] == self._writer.config.max_new_tokens
+            drawn = steps.Drawn(*(array[group] for array in device))
+            if step.stored is not None:
+                drawn = merged(rows, drawn, step.stored[group])
+            branches, ends, rows_over = self._scribe.take_in(rows, drawn, by_calculator[group])
+            for branch in branches:
+                self._queue.put(group, branch)
+            ended += [(group, each) for each in ends]
+            over.append(rows_over)
+        self.counts.solutions += sum(
+            len(each.samples) for _, each in ended if not self._stored[each.problem]
         )
-        return list(row_R[ends_R].tolist())
+        self._progress(self.counts)
+        for group, rows_over in enumerate(over):
+            for row in rows_over:
+                self._groups[group].release(row)
+        for group, each in ended:
+            yield from self._end(group, each)
 
-    def _look(self, rows: Rows, row: int, token: int, written: bool) -> None:
-        """Asks the calculator what follows a token.
+    def _end(self, group: int, ended: Ended) -> Iterator[list[Completion]]:
+        """Notes solutions that have ended.
 
-        One that was held back is written now, or another instead.
+        The whole problem is given out if these were its last and it is not stored.
         """
-        tokens = rows.token_BT[row, : rows.length_B[row]].tolist()
-        verdict = self._writer.calculator.look(tokens if written else [*tokens, token])
-        queue = [(forced, True) for forced in verdict.queue]
-        if not written and not verdict.instead:
-            queue.insert(0, (token, False))
-        if queue:
-            rows.queue[row] = collections.deque(queue)
-        rows.go_B[row] = True
-        rows.errors_B[row] += verdict.errors
-        self.counts.answered += bool(verdict.queue)
-        self.counts.refused += verdict.errors
-
-    def _end(self, group: int, row: int, number: int) -> Iterator[list[Completion]]:
-        """Takes a solution out of its slot after a step.
-
-        The whole problem is given out if this was its last and it is not stored.
-        """
-        rows = self._groups[group]
-        problem = int(rows.problem_B[row])
-        if not self._stored[problem]:
-            self._ended[problem][int(rows.sample_B[row])] = (
-                self._completion(rows, row),
-                number + 1 - int(rows.begun_B[row]),
-            )
-        rows.release(row)
-        if self._queue.ended(group, problem) and not self._stored[problem]:
-            whole = [each for _, each in sorted(self._ended.pop(problem).items())]
-            self._steps_of[self._prompts[problem].problem_id] = [steps for _, steps in whole]
-            yield [completion for completion, _ in whole]
-
-    def _completion(self, rows: Rows, row: int) -> Completion:
-        length = int(rows.length_B[row])
-        tokens = rows.token_BT[row, :length].tolist()
-        return Completion(
-            problem_id=self._prompts[int(rows.problem_B[row])].problem_id,
-            sample_id=int(rows.sample_B[row]),
-            tokens=tokens,
-            forced=rows.forced_BT[row, :length].tolist(),
-            logprobs=rows.logprob_BT[row, :length].tolist(),
-            finish="eos" if tokens[-1] == self._writer.static.end_id else "length",
-            text=self._writer.tokenizer.decode(tokens),
-            calculator_errors=int(rows.errors_B[row]),
-        )
+        problem, stored = ended.problem, bool(self._stored[ended.problem])
+        if not stored:
+            asked = self._prompts[problem].problem_id
+            self._ended[problem] += self._scribe.completions(ended, asked)
+        if self._queue.ended(group, problem, len(ended.samples)) and not stored:
+            yield sorted(self._ended.pop(problem), key=lambda each: each.sample_id)
 
 
 def _joined(each: Sequence[dict[str, Any]]) -> dict[str, Any]:

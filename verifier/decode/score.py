@@ -1,18 +1,26 @@
 """The verifier reads stored samples: a value after every solution token.
 
-A prompt is read once. Solutions are packed into rows of one length, each of one problem; a call
-reads rows of whatever problems are next:
+Solutions of a problem that begin alike are one tree, which goes on from the prompt: whatever they
+share is read once. What lies in a row, in depth-first order (`model.view`), for a problem with the
+prompt p q and the samples `a b c`, `a b d e`, `a b` (cut) and `a b c` again, and one with the
+prompt r and the sample `a`:
 
-    prompts on the device   | p0 p1 p2 p3 | p4 p5 p6 p7 |   two blocks in turn: p8.. follow p0..
-    a call of 4 rows        p3  c c c d d d d .      prompt_B 3
-                            p3  e e e e e e . .      prompt_B 3
-                            p4  a a a a a b b b      prompt_B 4   each sees its prompt and itself
-                            p4  c c d d d d d .      prompt_B 4
+    index         0 1 2 3 4 5 6 7 8 9       p - q - a - b - c        r - a
+    token         p q a b c d e r a .                     \
+    position      0 1 2 3 4 4 5 0 1 0                       d - e
+    end           7 7 7 7 5 7 7 9 9 0
+
+    path of       2 3 4 in sample 0 and 3, 2 3 5 6 in sample 1, 2 3 in sample 2
+    token_scores  the values read at its path
+
+A tree too large for a row becomes several, of which each has the prompt and whatever else its
+solutions share; what does not fill a row shares it with other problems.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -27,8 +35,6 @@ from verifier.decode import score_rows
 from verifier.decode.score_rows import Solutions
 from verifier.errors import UserError
 from verifier.model import sharding
-from verifier.model.arch import Arch
-from verifier.model.cache import Prefix
 from verifier.model.heads import Verifier
 from verifier.model.transformer import narrow
 
@@ -44,13 +50,13 @@ def score_samples(
 ) -> Iterator[list[dict[str, Any]]]:
     """Scores solutions by the value at their last token (Cobbe et al. 2021, section 4.2).
 
-    A prompt is read once a problem.
+    Of solutions that begin alike, what they share is read once.
 
     Args:
         verifier: backbone and value head.
         problems: in any order; scores depend on no order, batch or padding, but for rounding: some
             1e-6 in float32, up to .004 in bfloat16.
-        config: rows, the most packed rows read at once.
+        config: rows, how much is read at once.
         name: goes into the column `verifier`.
         value_loss: what the verifier was trained with: values of "bce" are logits, and are turned
             into probabilities; those of "mse" are scores as they are.
@@ -60,7 +66,7 @@ def score_samples(
             same scores to the last bit.
 
     Returns:
-        An iterator over the other problems, those with long prompts first: the rows of the scores
+        An iterator over the other problems, those with long solutions first: the rows of the scores
         table of one problem (problem_id, sample_id, verifier, score, token_scores: the value read
         after each solution token), by rising sample_id.
 
@@ -94,102 +100,58 @@ class _Model(NamedTuple):
     graph: nnx.GraphDef
     weights: nnx.State
     value_loss: str
-    arch: Arch
+    context: int
     mesh: Mesh | None
 
 
 def _on_device(verifier: Verifier, value_loss: str, mesh: Mesh | None) -> _Model:
     """Matrices are cast to the type they are multiplied in once, not at every call."""
     graph, weights = nnx.split(verifier)
-    dtype, arch = verifier.backbone.dtype, verifier.backbone.arch
-    return _Model(graph, narrow(weights, dtype), value_loss, arch, mesh)
+    dtype, context = verifier.backbone.dtype, verifier.backbone.arch.context
+    return _Model(graph, narrow(weights, dtype), value_loss, context, mesh)
 
 
 def _score(
     model: _Model, problems: list[Solutions], rows: int, name: str, stored: Collection[str] = ()
 ) -> Iterator[list[dict[str, Any]]]:
-    for whole in score_rows.groups(problems, rows):
-        layout = score_rows.layout_of(whole, rows, model.arch, sharding.groups(model.mesh))
-        group = [problem for problem in whole if problem.problem_id not in stored]
-        rows_P = [score_rows.packed(n, each, layout.row_tokens) for n, each in enumerate(group)]
-        layout = layout._replace(rows_P=rows_P)
+    for group in score_rows.groups(problems, rows):
+        unread = [n for n, problem in enumerate(group) if problem.problem_id not in stored]
+        layout = score_rows.layout_of(group, rows, model.context, sharding.groups(model.mesh))
         values: list[dict[int, np.ndarray]] = [{} for _ in group]  # of each problem, by sample
-        unread, done = [len(rows_of) for rows_of in rows_P], 0
-        for call, values_BT in _one_behind(_calls(model, group, layout)):
+        for call, values_BT in _one_behind(_calls(model, group, layout, stored)):
             # the last call may have empty rows
             for row, values_T in zip(call, values_BT, strict=False):
-                ends = np.cumsum([len(group[row.problem].tokens[j]) for j in row.samples])
-                of_sample = dict(zip(row.samples, np.split(values_T, ends), strict=False))
-                values[row.problem] |= of_sample
-                unread[row.problem] -= 1
-            while done < len(group) and not unread[done]:
-                yield _rows(group[done], values[done], name)
-                values[done], done = {}, done + 1
+                for (problem, sample), path in row.paths.items():
+                    values[problem][sample] = values_T[path]
+            while unread and len(values[unread[0]]) == len(group[unread[0]].tokens):
+                problem = unread.pop(0)
+                yield _rows(group[problem], values[problem], name)
+                values[problem] = {}
 
 
 def _calls(
-    model: _Model, group: Sequence[Solutions], layout: score_rows.Layout
-) -> Iterator[tuple[list[score_rows.Row], jax.Array]]:
-    """Sends the group's rows to the device, call by call, with values that are not there yet.
-
-    A block has as many prompts as a call has rows, or all there are: rows that still wait when a
-    block is read are of the block before it or of its own, never of the one that it replaces.
-    """
-    block = layout.block
-    prompts: Prefix | None = None
-    call: list[score_rows.Row] = []
-    for number, rows in enumerate(layout.rows_P):
-        if number % block == 0:
-            tokens_QS, length_Q = score_rows.padded(
-                [p.prompt for p in group[number : number + block]], block, layout.prompt_tokens
+    model: _Model, group: Sequence[Solutions], layout: score_rows.Layout, stored: Collection[str]
+) -> Iterator[tuple[list[score_rows.Laid], jax.Array]]:
+    """Sends the group's rows to the device, call by call, with values that are not there yet."""
+    rows = score_rows.rows_of(group, layout.row_tokens, stored)
+    while call := [
+        score_rows.laid(row, group, layout.row_tokens)
+        for row in itertools.islice(rows, layout.at_once)
+    ]:
+        packed = np.zeros((3, layout.at_once, layout.row_tokens), np.int32)
+        for b, row in enumerate(call):
+            packed[:, b] = row.tokens_T, row.positions_T, row.ends_T
+        placed = sharding.place_rows(tuple(packed), model.mesh)
+        with sharding.using(model.mesh):
+            yield (
+                call,
+                read_rows(model.graph, model.weights, placed, layout.depth, model.value_loss),
             )
-            with sharding.using(model.mesh):
-                new = read_prompts(model.graph, model.weights, tokens_QS, length_Q)
-            if prompts is not None:
-                prompts = _replaced(prompts, new, number % (2 * block))
-            elif layout.blocks == 1:
-                prompts = new
-            else:
-                prompts = _doubled(new)
-        for row in rows:
-            call.append(row)
-            if len(call) == layout.at_once:
-                yield call, _send(model, prompts, group, layout, call)
-                call = []
-    if call:
-        yield call, _send(model, prompts, group, layout, call)
-
-
-def _send(
-    model: _Model,
-    prompts: Prefix | None,
-    group: Sequence[Solutions],
-    layout: score_rows.Layout,
-    call: Sequence[score_rows.Row],
-) -> jax.Array:
-    """Reads one call's rows; values_BT, float32, on the device."""
-    assert prompts is not None  # the first problem's block is read before its rows
-    size = layout.at_once, layout.row_tokens
-    tokens_BT, positions_BT, ends_BT = np.zeros((3, *size), np.int32)
-    prompt_B = np.zeros(layout.at_once, np.int32)
-    for b, row in enumerate(call):
-        problem, start = group[row.problem], 0
-        prompt_B[b] = row.problem % len(prompts.length_P)
-        for j in row.samples:
-            here = slice(start, start + len(problem.tokens[j]))
-            tokens_BT[b, here], ends_BT[b, here] = problem.tokens[j], here.stop
-            positions_BT[b, here] = len(problem.prompt) + np.arange(here.stop - start)
-            start = here.stop
-    packed = sharding.place_rows((tokens_BT, positions_BT, ends_BT, prompt_B), model.mesh)
-    with sharding.using(model.mesh):
-        return read_rows(
-            model.graph, model.weights, prompts, packed[:3], packed[3], model.value_loss
-        )
 
 
 def _one_behind(
-    calls: Iterable[tuple[list[score_rows.Row], jax.Array]],
-) -> Iterator[tuple[list[score_rows.Row], np.ndarray]]:
+    calls: Iterable[tuple[list[score_rows.Laid], jax.Array]],
+) -> Iterator[tuple[list[score_rows.Laid], np.ndarray]]:
     """Waits for a call's values only when the next call has been sent.
 
     The device then has work while the host packs and writes.
@@ -218,42 +180,15 @@ def _rows(problem: Solutions, values: dict[int, np.ndarray], name: str) -> list[
     ]
 
 
-@functools.partial(jax.jit, static_argnames=("graph",))
-def read_prompts(
-    graph: nnx.GraphDef, weights: nnx.State, tokens_QS: jax.Array, length_Q: jax.Array
-) -> Prefix:
-    """The keys and values of right-padded prompts."""
-    return nnx.merge(graph, weights).backbone.prefill(tokens_QS, length_Q)[1]
-
-
-@jax.jit
-def _doubled(prompts: Prefix) -> Prefix:
-    """A first block of prompts with room for a second one."""
-    return jax.tree.map(lambda block: jnp.concatenate([block, jnp.zeros_like(block)]), prompts)
-
-
-@functools.partial(jax.jit, donate_argnames=("prompts",))
-def _replaced(prompts: Prefix, new: Prefix, first: jax.Array | int) -> Prefix:
-    """The prompts with a block written over those from `first` on, in place."""
-    return jax.tree.map(
-        lambda old, block: jax.lax.dynamic_update_slice_in_dim(old, block, first, axis=0),
-        prompts,
-        new,
-    )
-
-
-@functools.partial(jax.jit, static_argnames=("graph", "value_loss"))
+@functools.partial(jax.jit, static_argnames=("graph", "depth", "value_loss"))
 def read_rows(
     graph: nnx.GraphDef,
     weights: nnx.State,
-    prompts: Prefix,
     packed: tuple[jax.Array, ...],
-    prompt_B: jax.Array,
+    depth: int,
     value_loss: str,
 ) -> jax.Array:
     """Float32 [B, T]: the value after every token of rows (tokens, positions, ends)."""
     verifier = nnx.merge(graph, weights)
-    values_BT = verifier.values(verifier.backbone.after(*packed, prompts, prompt_B)).astype(
-        jnp.float32
-    )
+    values_BT = verifier.values(verifier.backbone.hidden(*packed, depth=depth)).astype(jnp.float32)
     return jax.nn.sigmoid(values_BT) if value_loss == "bce" else values_BT

@@ -43,7 +43,8 @@ class DecodeState:
     """What B rows (slots) have read, and what the next token of each is drawn from.
 
     A row is idle, runs, or waits for the host's word after a token that the calculator may answer.
-    Only running rows read and write.
+    Only running rows read and write. Samples that have the same tokens so far follow the same row;
+    each has a lane of its own, Q in all, and leaves the row when it draws another token.
     """
 
     cache: cache_lib.Cache
@@ -53,12 +54,13 @@ class DecodeState:
     runs_B: jax.Array  # bool
     waits_B: jax.Array  # bool
     where_B: jax.Array  # int32: OUTSIDE an annotation, maybe INSIDE one, or BEHIND its first `=`
+    follows_Q: jax.Array  # bool: has drawn what its row has written, ever since it joined
 
 
 # How a state is divided: each group of devices has its own rows, prompts and pages, each device its
 # heads of them.
 _DIVIDED: Any = HEADS, HEADS, ROWS
-_ROWS: Any = [ROWS] * 6
+_ROWS: Any = [ROWS] * 7
 STATE_PARTS = DecodeState(
     cache_lib.Cache(cache_lib.Prompts(*_DIVIDED), cache_lib.Pages(*_DIVIDED)), *_ROWS
 )
@@ -68,9 +70,18 @@ class Sizes(NamedTuple):
     """What a group of devices has room for."""
 
     rows: int
+    lanes: int
     pages: int  # beside the rows' newest
     prompts: int
     prompt_tokens: int
+
+
+class Copies(NamedTuple):
+    """What `fork` copies; see `cache.copy_newest`. Rows count within a group of devices."""
+
+    source_N: Given
+    target_N: Given
+    before_N: Given
 
 
 @functools.partial(jax.jit, static_argnames=("static", "sizes"))
@@ -93,7 +104,8 @@ def _empty_state(static: DecodeStatic, sizes: Sizes, weights: Weights) -> Decode
     off_B = jnp.zeros(sizes.rows, bool)
     cache = cache_lib.empty(prefix, sizes.prompts, sizes.rows + sizes.pages)
     zeros_B = jnp.zeros(sizes.rows, jnp.int32)
-    return DecodeState(cache, hidden_PD, hidden_BD, zeros_B, off_B, off_B, zeros_B)
+    off_Q = jnp.zeros(sizes.lanes, bool)
+    return DecodeState(cache, hidden_PD, hidden_BD, zeros_B, off_B, off_B, zeros_B, off_Q)
 
 
 def state_shapes(
@@ -122,6 +134,17 @@ def flush(state: DecodeState, page_B: Given, mesh: Mesh | None = None) -> Decode
     return dataclasses.replace(state, cache=dataclasses.replace(state.cache, pages=pages))
 
 
+@functools.partial(jax.jit, static_argnames=("mesh",), donate_argnames=("state",))
+def fork(state: DecodeState, copies: Copies, mesh: Mesh | None = None) -> DecodeState:
+    """Gives rows what others have in their newest pages; a flush later these are pages as any."""
+    parts = STATE_PARTS.cache.pages
+    given = (parts, ROWS, ROWS, ROWS)
+    pages = sharding.by_device(cache_lib.copy_newest, mesh, given, parts)(
+        state.cache.pages, *copies
+    )
+    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, pages=pages))
+
+
 def resize_pages(state: DecodeState, count: int, mesh: Mesh | None = None) -> DecodeState:
     """The same state with `count` pages in all (of each group).
 
@@ -146,12 +169,9 @@ def take_rows(state: DecodeState, row_B: np.ndarray, mesh: Mesh | None = None) -
     rows, pages = len(state.hidden_BD) // groups, len(state.cache.pages.position_XW) // groups
     full = np.broadcast_to(np.arange(rows, pages), (groups, pages - rows))
     page_Y = np.concatenate([row_B.reshape(groups, -1), full], axis=1).reshape(-1)
-    by_row = (state.hidden_BD, state.written_B, state.runs_B, state.waits_B, state.where_B)
+    by_row = ("hidden_BD", "written_B", "runs_B", "waits_B", "where_B")
     cache = dataclasses.replace(
         state.cache, pages=cache_lib.take_pages(state.cache.pages, page_Y, mesh)
     )
-    return DecodeState(
-        cache,
-        state.prompt_hidden_PD,
-        *(cache_lib.take(array, row_B, ROWS, mesh) for array in by_row),
-    )
+    taken = {name: cache_lib.take(getattr(state, name), row_B, ROWS, mesh) for name in by_row}
+    return dataclasses.replace(state, cache=cache, **taken)

@@ -21,10 +21,16 @@ from verifier.model.transformer import Transformer
 class Orders(NamedTuple):
     """What the host says about one step."""
 
-    start_B: Given  # bool: a new solution of prompt `indices.prompt_B` begins in this slot
+    # bool: this slot is given something of prompt `indices.prompt_B` to write from here on
+    start_B: Given
+    from_B: Given  # int32, tokens of it that are in its pages already
+    where_B: Given  # uint8, where it is after them: `Watch`
+    copied_B: Given  # bool: its newest page has some of them (`state.fork`)
     go_B: Given  # bool: stop waiting
     forced_B: Given  # int32: write this token instead of a drawn one; -1: draw
-    keys_B2: Given  # uint32, one raw key a sample; token t is drawn with fold_in(key, t)
+    row_Q: Given  # int32, the row that each lane follows; B: none
+    joins_Q: Given  # bool: from this step on
+    keys_Q2: Given  # uint32, one raw key a sample; token t is drawn with fold_in(key, t)
     column: Given  # int32, the column of the newest pages to write
     limit: Given  # int32, most tokens of a solution
     temperature: Given  # float32
@@ -47,16 +53,24 @@ OUTSIDE, INSIDE, BEHIND = 0, 1, 2
 
 
 class Drawn(NamedTuple):
-    """What the host reads of every step."""
+    """What the host reads of every step.
 
-    token_B: jax.Array  # int32
-    logprob_B: jax.Array  # float32, the model's own log-probability (temperature 1) of that token
+    A row goes on with what the first of its lanes draws; lanes that draw something else leave it.
+    Of a token that is held back nobody knows yet what is written instead: lanes whose tokens are
+    all to be held back stay together.
+    """
+
+    token_B: Given  # int32
+    logprob_B: Given  # float32, the model's own log-probability (temperature 1) of that token
     # bool: the token was written; otherwise the row is idle, waits, or holds it back.
-    written_B: jax.Array
-    look_B: jax.Array  # bool: the row waits for the host's word on this token
+    written_B: Given
+    look_B: Given  # bool: the row waits for the host's word on this token
+    token_Q: Given  # int32, what each lane has drawn
+    logprob_Q: Given  # float32, of that
+    follows_Q: Given  # bool: the lane goes on with its row
 
 
-_ORDERS = Orders(ROWS, ROWS, ROWS, ROWS, WHOLE, WHOLE, WHOLE)
+_ORDERS = Orders(*[ROWS] * 9, *[WHOLE] * 3)
 
 
 @functools.partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))
@@ -125,22 +139,28 @@ def _generate(
     start_B = orders.start_B
     runs_B = state.runs_B | start_B
     active_B = runs_B & (start_B | orders.go_B | ~state.waits_B)
-    where_B = jnp.where(start_B, OUTSIDE, state.where_B)
-    written_B = jnp.where(start_B, 0, state.written_B)
+    where_B = jnp.where(start_B, orders.where_B, state.where_B)
+    written_B = jnp.where(start_B, orders.from_B, state.written_B)
     hidden_BD = jnp.where(
         start_B[:, None], state.prompt_hidden_PD[indices.prompt_B], state.hidden_BD
     )
 
-    token_B, logprob_B = _draw(static, model, hidden_BD, written_B, orders)
-    event_B = jnp.where(orders.forced_B < 0, watch.event_3V[where_B, token_B], 0)
+    drawn = _draw(static, model, hidden_BD, written_B, orders, state.follows_Q)
+    token_B, row_Q = drawn.token_B, jnp.minimum(orders.row_Q, len(start_B) - 1)
+    free_B = orders.forced_B < 0
+    event_B = jnp.where(free_B, watch.event_3V[where_B, token_B], 0)
     held_B = active_B & (event_B == HOLD)
     writes_B = active_B & ~held_B
     look_B = held_B | (writes_B & (event_B == WAIT))
     ended_B = writes_B & ((token_B == static.end_id) | (written_B + 1 >= orders.limit))
+    held_Q = held_B[row_Q] & (watch.event_3V[where_B[row_Q], drawn.token_Q] == HOLD)
+    leaves_Q = (active_B & free_B)[row_Q] & (drawn.token_Q != token_B[row_Q]) & ~held_Q
+    follows_Q = drawn.follows_Q & ~leaves_Q
 
     position_XW = state.cache.pages.position_XW
     # Forgets what the slot's last solution left.
-    fresh_BW = jnp.where(start_B[:, None], -1, position_XW[: len(start_B)])
+    fresh_B = start_B & ~orders.copied_B
+    fresh_BW = jnp.where(fresh_B[:, None], -1, position_XW[: len(start_B)])
     pages = dataclasses.replace(
         state.cache.pages, position_XW=jax.lax.dynamic_update_slice(position_XW, fresh_BW, (0, 0))
     )
@@ -155,8 +175,9 @@ def _generate(
         runs_B=runs_B & ~ended_B,
         waits_B=jnp.where(active_B, look_B, state.waits_B),
         where_B=jnp.where(writes_B, watch.where_3V[where_B, token_B].astype(jnp.int32), where_B),
+        follows_Q=follows_Q,
     )
-    return state, Drawn(token_B, logprob_B, writes_B, look_B)
+    return state, drawn._replace(written_B=writes_B, look_B=look_B, follows_Q=follows_Q)
 
 
 def _draw(
@@ -165,29 +186,39 @@ def _draw(
     hidden_BD: jax.Array,
     written_B: jax.Array,
     orders: Orders,
-) -> tuple[jax.Array, jax.Array]:
-    """Every row's next token, forced or drawn, and its log-probability."""
+    follows_Q: jax.Array,
+) -> Drawn:
+    """Every lane's next token, and every row's: forced, or that of the first lane that follows it.
+
+    Of what is given back, written_B and look_B mean nothing yet, and follows_Q is as it was before.
+    """
+    rows, lanes = len(hidden_BD), len(follows_Q)
     logits_BV = model.logits(hidden_BD)
-    uniform_B = sampling.uniforms(orders.keys_B2, written_B)
-    drawn_B, logprob_B = sampling.draw(
+    row_Q = jnp.minimum(orders.row_Q, rows - 1)
+    token_Q, logprob_Q = sampling.draw(
         logits_BV,
-        uniform_B,
+        sampling.uniforms(orders.keys_Q2, written_B[row_Q]),
         orders.temperature,
+        row_Q,
         top_k=static.top_k,
         top_p=static.top_p,
         vocab_size=static.vocab_size,
     )
+    follows_Q = follows_Q | orders.joins_Q
+    followed_Q = jnp.where(follows_Q, orders.row_Q, rows)
+    first_B = jnp.full(rows, lanes - 1).at[followed_Q].min(jnp.arange(lanes), mode="drop")
     forced_B = orders.forced_B
-    token_B = jnp.where(forced_B >= 0, forced_B, drawn_B).astype(jnp.int32)
+    token_B = jnp.where(forced_B >= 0, forced_B, token_Q[first_B]).astype(jnp.int32)
     # Most steps force nothing: only the others pay for a second pass over the vocabulary.
     logprob_B = jax.lax.cond(
         jnp.any(forced_B >= 0),
         lambda: jnp.where(
-            forced_B >= 0, _logprob(logits_BV, token_B, static.vocab_size), logprob_B
+            forced_B >= 0, _logprob(logits_BV, token_B, static.vocab_size), logprob_Q[first_B]
         ),
-        lambda: logprob_B,
+        lambda: logprob_Q[first_B],
     )
-    return token_B, logprob_B
+    off_B = jnp.zeros(rows, bool)
+    return Drawn(token_B, logprob_B, off_B, off_B, token_Q, logprob_Q, follows_Q)
 
 
 def _logprob(logits_xV: jax.Array, token_x: jax.Array, vocab_size: int) -> jax.Array:

@@ -1,10 +1,12 @@
-"""Attention of rows of many tokens: packed rows, prompts, packed solutions behind a shared prompt.
+"""Attention of rows of many tokens: packed rows, prompts, long rows of trees in blocks.
 
 The kernel of such rows is chosen here alone. Decoding has one query a row, whose keys lie apart:
 `cached_attention`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ _LEAST_BLOCK = 128  # queries of a block: smaller products are slow
 # They leave out three eighths of the products, where no number of blocks leaves out half.
 _MOST_BLOCKS = 4
 _SCORES_IN_CACHE = 2**20  # float32: what a core's share of the last cache holds
+_KEY_SIZES = 4  # numbers of keys that something is compiled for
 MASKED = -1e30  # finite: a row that sees nothing (a padding row) gives an even mean, not NaN
 
 
@@ -21,6 +24,7 @@ def within_rows(
     key_BKTH: jax.Array,
     value_BKTH: jax.Array,
     seen_BTS: jax.Array | None,
+    before_BXS: jax.Array | None = None,
 ) -> jax.Array:
     """A token sees itself and those before it, or of these what a mask lets it see.
 
@@ -30,10 +34,15 @@ def within_rows(
         value_BKTH: likewise.
         seen_BTS: `view.seen` of the rows; its first dimension may be 1; None: all that is not
             later.
+        before_BXS: `view.before`, where the rows are read in blocks; `seen_BTS` is then
+            `view.seen_by_blocks`.
 
     Returns:
         mixed_BTNH in the queries' dtype, finite everywhere.
     """
+    if before_BXS is not None:
+        assert seen_BTS is not None
+        return _in_blocks(query_BTNH, key_BKTH, value_BKTH, seen_BTS, before_BXS)
     if _kernel(query_BTNH, key_BKTH) == "cudnn":
         # cuDNN turns a mask into a bias, which it reads whole, but leaves out what lies above the
         # diagonal when told that it is causal.
@@ -61,6 +70,32 @@ def masked(
     if _kernel(query_BTNH, key_BKSH) == "cudnn":
         return _cudnn(query_BTNH, key_BKSH, value_BKSH, mask_BTS, False)
     return _below_the_diagonal(query_BTNH, key_BKSH, value_BKSH, mask_BTS)
+
+
+def _in_blocks(
+    query_BTNH: jax.Array,
+    key_BKTH: jax.Array,
+    value_BKTH: jax.Array,
+    seen_BCS: jax.Array,
+    before_BXS: jax.Array,
+) -> jax.Array:
+    """`masked`, whose rows are the blocks of long rows, behind what each sees before it."""
+    B, T, N, H = query_BTNH.shape
+    K, X = key_BKTH.shape[1], before_BXS.shape[1]
+
+    def of_blocks(whole_BKTH: jax.Array) -> jax.Array:
+        own_BXKCH = whole_BKTH.reshape(B, K, X, -1, H).swapaxes(1, 2)
+        # What counts for nothing is some token of the row.
+        given_BKXSH = jax.vmap(lambda row_KTH, at_XS: row_KTH.at[:, at_XS].get(mode="clip"))(
+            whole_BKTH, before_BXS
+        )
+        given_BXKSH = given_BKXSH.swapaxes(1, 2)
+        return jnp.concatenate([own_BXKCH, given_BXKSH], axis=3).reshape(B * X, K, -1, H)
+
+    mixed_BCNH = masked(
+        query_BTNH.reshape(B * X, -1, N, H), of_blocks(key_BKTH), of_blocks(value_BKTH), seen_BCS
+    )
+    return mixed_BCNH.reshape(B, T, N, H)
 
 
 def choose(
@@ -178,9 +213,30 @@ def _softmax_mix(
     fit = max(_SCORES_IN_CACHE // max(K * T * G * key_BKSH.shape[2], 1), 1)
     if fit >= B or jax.default_backend() != "cpu" or not jax.sharding.get_abstract_mesh().empty:
         return _forward(query_BKTGH, key_BKSH, value_BKSH, mask_BTS)[0]
+    fit = max(size for size in range(1, fit + 1) if B % size == 0)
     rows = (query_BKTGH, key_BKSH, value_BKSH, jnp.broadcast_to(mask_BTS, (B, *mask_BTS.shape[1:])))
-    return jax.lax.map(
-        lambda row: _forward(*(part[None] for part in row))[0][0], rows, batch_size=fit
+    mixed = jax.lax.map(
+        lambda few: _leading_keys(*few),
+        [part.reshape(B // fit, fit, *part.shape[1:]) for part in rows],
+    )
+    return mixed.reshape(query_BKTGH.shape)
+
+
+def _leading_keys(
+    query_BKTGH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
+) -> jax.Array:
+    """`_forward` with as many of the first keys as anything sees, rounded up."""
+    S = key_BKSH.shape[2]
+    sizes = [-(-S * part // _KEY_SIZES) for part in range(1, _KEY_SIZES + 1)]
+    needed = jnp.max(jnp.where(mask_BTS.any(axis=(0, 1)), jnp.arange(1, S + 1), 0))
+
+    def of_size(size: int) -> Callable[[], jax.Array]:
+        return lambda: _forward(
+            query_BKTGH, key_BKSH[:, :, :size], value_BKSH[:, :, :size], mask_BTS[..., :size]
+        )[0]
+
+    return jax.lax.switch(
+        jnp.searchsorted(jnp.array(sizes), needed), [of_size(size) for size in sizes]
     )
 
 

@@ -83,6 +83,8 @@ class Cache:
 class CacheIndices:
     """Which rows see which prompts and pages: int32 indices, planned by the host.
 
+    A page that several rows have, since they went the same way so far, stands in blocks too.
+
     Prompts are attended to in E blocks of R slots, all rows of a block having the same prompt: one
     product a block, whatever the order of the rows. An index one beyond the last means nobody or
     none.
@@ -92,8 +94,12 @@ class CacheIndices:
     block_slot_B: Given  # which of the E * R slots each row has
     row_ER: Given  # the row in each slot
     prompt_E: Given  # prompt slot of each block; None: block e has slot e, and nothing is looked up
-    row_X: Given  # the row that owns each page
-    page_BM: Given  # the pages of each row
+    row_X: Given  # the row that alone has each page
+    # the pages of each row, and behind the X pages, as X + y * R + r, those it has with others
+    page_BM: Given
+    # Y blocks of R rows that have a page together; None: all pages have one row
+    page_Y: Given = None
+    row_YR: Given = None
 
 
 def empty(prefix: Prefix, prompts: int, pages: int) -> Cache:
@@ -161,6 +167,29 @@ def append(
     k_RTH, v_RTH = (x.reshape(-1, *x.shape[2:]) for x in (k_BKTH, v_BKTH))
     k = jax.lax.dynamic_update_slice(k, k_RTH.swapaxes(-1, -2).astype(k.dtype), (0, 0, column))
     return k, jax.lax.dynamic_update_slice(v, v_RTH.astype(v.dtype), (0, column, 0))
+
+
+def copy_newest(
+    pages: Pages, source_N: jax.Array, target_N: jax.Array, before_N: jax.Array
+) -> Pages:
+    """Copies some rows' newest pages into those of others, all at once, as far as they agree.
+
+    Args:
+        pages: the first of them are the rows' newest.
+        source_N: int32, the row that is copied.
+        target_N: int32, the row that gets the copy; beyond the last page: that one is dropped.
+        before_N: int32, of positions before this one; 0: the target's page is emptied.
+    """
+    kv_heads = pages.k[0].shape[0] // len(pages.position_XW)
+    source_NK, target_NK = heads_of(source_N, kv_heads), heads_of(target_N, kv_heads)
+
+    def put(array: jax.Array) -> jax.Array:
+        return array.at[target_NK].set(array[source_NK], mode="drop")
+
+    position_NW = pages.position_XW[source_N]
+    kept_NW = jnp.where(position_NW < before_N[:, None], position_NW, -1)
+    position_XW = pages.position_XW.at[target_N].set(kept_NW, mode="drop")
+    return Pages(tuple(map(put, pages.k)), tuple(map(put, pages.v)), position_XW)
 
 
 def flush(pages: Pages, page_B: jax.Array) -> Pages:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from verifier.model.attention import MASKED, matmul
-from verifier.model.cache import Cache, CacheIndices
+from verifier.model.cache import Cache, CacheIndices, heads_of
 
 KeysValues = tuple[jax.Array, jax.Array]
 
@@ -32,6 +32,7 @@ class Masks(NamedTuple):
 
     prompt_ERS: jax.Array  # R is 1 where a whole block sees the same
     pages_XW: jax.Array
+    shared_YRW: jax.Array | None  # likewise; None: no page is shared
 
 
 def masks(
@@ -47,11 +48,18 @@ def masks(
         length_E = length_E[indices.prompt_E]
     order_S = jnp.arange(cache.prompts.k[0].shape[2])
     prompt_ERS, pages_XW = order_S < length_E[:, None, None], cache.pages.position_XW >= 0
+    shares = indices.page_Y is not None
+    page_Y = indices.page_Y if shares else jnp.zeros(0, jnp.int32)
+    position_Y1W = cache.pages.position_XW[page_Y][:, None]
+    shared_YRW = position_Y1W >= 0
     if sliding_window is not None:
         last = jnp.append(position_B, 0)  # nobody's
         prompt_ERS = prompt_ERS & (last[indices.row_ER][:, :, None] - order_S < sliding_window)
         pages_XW &= last[indices.row_X][:, None] - cache.pages.position_XW < sliding_window
-    return Masks(prompt_ERS, pages_XW)
+        if shares:
+            last_YR1 = last[indices.row_YR][:, :, None]
+            shared_YRW = shared_YRW & (last_YR1 - position_Y1W < sliding_window)
+    return Masks(prompt_ERS, pages_XW, shared_YRW if shares else None)
 
 
 def attend(
@@ -71,7 +79,7 @@ def attend(
     query = (query_BNH * head_width**-0.5).reshape(rows, kv_heads, heads // kv_heads, head_width)
     mixed = _join(
         _prompt(query, *prompt, indices, see.prompt_ERS),
-        _pages(query, *pages, indices, see.pages_XW),
+        _pages(query, *pages, indices, see),
     )
     return mixed.astype(query_BNH.dtype).reshape(rows, heads, head_width)
 
@@ -113,30 +121,69 @@ def _blocks(x: jax.Array, prompt_E: jax.Array, kv_heads: int) -> jax.Array:
 
 
 def _pages(
-    query_BKGH: jax.Array, k: jax.Array, v: jax.Array, indices: CacheIndices, see_XW: jax.Array
+    query_BKGH: jax.Array, k: jax.Array, v: jax.Array, indices: CacheIndices, see: Masks
 ) -> Part:
-    """Every page against its owner's query, then the pages of a row together."""
+    """Every page against the query of the row that has it, or of the rows, then the pages of a row
+    together.
+    """
     B, K, G, H = query_BKGH.shape
-    X = len(see_XW)
+    X = len(see.pages_XW)
     owner_X = jnp.minimum(indices.row_X, B - 1)
-    query_XKGH = query_BKGH[owner_X]
     scores = jnp.where(
-        see_XW[:, None, None, :],
-        matmul(query_XKGH.reshape(X * K, G, H), k).reshape(X, K, G, -1),
+        see.pages_XW[:, None, None, :],
+        matmul(query_BKGH[owner_X].reshape(X * K, G, H), k).reshape(X, K, G, -1),
         MASKED,
     )
+    highest = scores.max(axis=-1)
+    shared = None
+    if see.shared_YRW is not None:
+        shared = _Shared(query_BKGH, k, v, indices, see.shared_YRW)
+        highest = jnp.concatenate([highest, shared.highest])
     # One maximum for all pages of a row, so that their weights add up as they are.
-    top_BKG = (
-        scores.max(axis=-1).at[indices.page_BM].get(mode="fill", fill_value=MASKED).max(axis=1)
-    )
+    top_BKG = highest.at[indices.page_BM].get(mode="fill", fill_value=MASKED).max(axis=1)
     # pages of nobody would overflow
     weights = jnp.exp(jnp.minimum(scores - top_BKG[owner_X][..., None], 0.0))
     mixed = matmul(weights.reshape(X * K, G, -1).astype(v.dtype), v).reshape(X, K, G, H)
+    total = weights.sum(axis=-1)
+    if shared is not None:
+        shared_total, shared_mixed = shared.weighed(top_BKG)
+        total = jnp.concatenate([total, shared_total])
+        mixed = jnp.concatenate([mixed, shared_mixed])
 
     def together(x_X: jax.Array) -> jax.Array:
         return x_X.at[indices.page_BM].get(mode="fill", fill_value=0).sum(axis=1)
 
-    return Part(top_BKG, together(weights.sum(axis=-1)), together(mixed))
+    return Part(top_BKG, together(total), together(mixed))
+
+
+class _Shared:
+    """Y pages, each against the queries of R rows that have it: one product a page."""
+
+    def __init__(
+        self,
+        query_BKGH: jax.Array,
+        k: jax.Array,
+        v: jax.Array,
+        indices: CacheIndices,
+        see_YRW: jax.Array,
+    ) -> None:
+        B, K, G, H = query_BKGH.shape
+        Y, R = indices.row_YR.shape
+        page_YK = heads_of(indices.page_Y, K)
+        self._row_YR, self._v = jnp.minimum(indices.row_YR, B - 1), v[page_YK]
+        query = query_BKGH[self._row_YR].swapaxes(1, 2).reshape(Y * K, R * G, H)
+        scores = matmul(query, k[page_YK]).reshape(Y, K, R, G, -1).swapaxes(1, 2)
+        self._scores = jnp.where(see_YRW[:, :, None, None, :], scores, MASKED)  # [Y, R, K, G, W]
+        self.highest = self._scores.max(axis=-1).reshape(Y * R, K, G)
+
+    def weighed(self, top_BKG: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The sums of weights [Y*R, K, G] and of weighed values [Y*R, K, G, H]."""
+        Y, R, K, G, W = self._scores.shape
+        top = top_BKG[self._row_YR][..., None]
+        weights = jnp.exp(jnp.minimum(self._scores - top, 0.0))
+        flat = weights.swapaxes(1, 2).reshape(Y * K, R * G, W).astype(self._v.dtype)
+        mixed = matmul(flat, self._v).reshape(Y, K, R, G, -1).swapaxes(1, 2)
+        return weights.sum(axis=-1).reshape(Y * R, K, G), mixed.reshape(Y * R, K, G, -1)
 
 
 def _join(one: Part, other: Part) -> jax.Array:

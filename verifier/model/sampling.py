@@ -43,19 +43,21 @@ def uniforms(keys_B2: jax.Array, t: jax.Array) -> jax.Array:
 
 def draw(
     logits_BV: jax.Array,
-    uniform_B: jax.Array,
+    uniform_Q: jax.Array,
     temperature: jax.Array | float,
+    row_Q: jax.Array | None = None,
     *,
     top_k: int = 0,
     top_p: float = 1.0,
     vocab_size: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Draws one token a row.
+    """Draws tokens, Q in all, each from the scores of a row.
 
     Args:
         logits_BV: scores; V may be more than vocab_size.
-        uniform_B: float32 in [0, 1), one a row (see `uniforms`).
+        uniform_Q: float32 in [0, 1), one a token (see `uniforms`).
         temperature: traced scalar; 0 gives the most likely token.
+        row_Q: int32, below B, whose scores each is drawn from; None: one token a row.
         top_k: static; only the k most likely ids; 0: off.
         top_p: static; then only the fewest most likely ids whose share reaches top_p at this
             temperature; 1: off.
@@ -63,7 +65,7 @@ def draw(
             lie outside the softmax.
 
     Returns:
-        token_B int32, and logprob_B float32: the model's own log-probability of it, at temperature
+        token_Q int32, and logprob_Q float32: the model's own log-probability of it, at temperature
         1 and without top_k and top_p.
 
     Raises:
@@ -80,28 +82,31 @@ def draw(
         raise ValueError(f"top_k is {top_k}; it must be at least 0, 0 turns it off")
     logits_BV = logits_BV[:, :vocab_size].astype(jnp.float32)
     best_B = jnp.max(logits_BV, axis=-1)
+    row_Q = jnp.arange(len(logits_BV)) if row_Q is None else row_Q
+    given = (uniform_Q, row_Q, temperature)
 
     def likeliest() -> jax.Array:
-        return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
+        return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)[row_Q]
 
     def drawn() -> jax.Array:
         if 0 < top_k < vocab_size:
-            return _draw_sorted(logits_BV, uniform_B, temperature, top_k, top_p)
+            return _draw_sorted(logits_BV, *given, top_k, top_p)
         if top_p < 1.0:
             kept_BV = _nucleus(jnp.exp((logits_BV - best_B[:, None]) / temperature), top_p)
-            return _draw_all(
-                jnp.where(kept_BV, logits_BV, -jnp.inf), best_B, uniform_B, temperature
-            )
-        return _draw_all(logits_BV, best_B, uniform_B, temperature)
+            return _draw_all(jnp.where(kept_BV, logits_BV, -jnp.inf), best_B, *given)
+        return _draw_all(logits_BV, best_B, *given)
 
-    token_B = jax.lax.cond(jnp.asarray(temperature) > 0, drawn, likeliest)
-    logits_B = jnp.take_along_axis(logits_BV, token_B[:, None], axis=-1)[:, 0]
+    token_Q = jax.lax.cond(jnp.asarray(temperature) > 0, drawn, likeliest)
     total_B = jnp.sum(jnp.exp(logits_BV - best_B[:, None]), axis=-1)
-    return token_B, logits_B - best_B - jnp.log(total_B)
+    return token_Q, logits_BV[row_Q, token_Q] - best_B[row_Q] - jnp.log(total_B)[row_Q]
 
 
 def _draw_all(
-    logits_BV: jax.Array, best_B: jax.Array, uniform_B: jax.Array, temperature: jax.Array | float
+    logits_BV: jax.Array,
+    best_B: jax.Array,
+    uniform_Q: jax.Array,
+    row_Q: jax.Array,
+    temperature: jax.Array | float,
 ) -> jax.Array:
     """Inverse CDF over all ids: a block by the blocks' sums, then an id within it.
 
@@ -118,25 +123,26 @@ def _draw_all(
     padded_BV = jnp.pad(weights_BV, ((0, 0), (0, blocks * block - vocab_size)))
     sums_BC = padded_BV.reshape(-1, blocks, block).sum(axis=-1)
     cumulative_BC = jnp.cumsum(sums_BC, axis=-1)
-    target_B = uniform_B * cumulative_BC[:, -1]
-    chosen_B = _first_beyond(sums_BC, cumulative_BC, target_B)
-    before_B = jnp.take_along_axis(cumulative_BC - sums_BC, chosen_B[:, None], axis=-1)[:, 0]
+    target_Q = uniform_Q * cumulative_BC[row_Q, -1]
+    chosen_Q = _first_beyond(sums_BC[row_Q], cumulative_BC[row_Q], target_Q)
+    before_Q = (cumulative_BC - sums_BC)[row_Q, chosen_Q]
     # a slice of the logits as they lie; at the end of a row it starts earlier, and ids of the block
     # before are masked
-    start_B = jnp.minimum(chosen_B * block, vocab_size - block)
-    ids_Bb = start_B[:, None] + jnp.arange(block)
-    inside_Bb = jax.vmap(lambda row, start: jax.lax.dynamic_slice(row, (start,), (block,)))(
-        logits_BV, start_B
-    )
-    ours_Bb = ids_Bb >= chosen_B[:, None] * block
-    weights_Bb = jnp.where(ours_Bb, weigh(inside_Bb, best_B[:, None]), 0.0)
-    index_B = _first_beyond(weights_Bb, jnp.cumsum(weights_Bb, axis=-1), target_B - before_B)
-    return (start_B + index_B).astype(jnp.int32)
+    start_Q = jnp.minimum(chosen_Q * block, vocab_size - block)
+    ids_Qb = start_Q[:, None] + jnp.arange(block)
+    inside_Qb = jax.vmap(
+        lambda row, start: jax.lax.dynamic_slice(logits_BV, (row, start), (1, block))[0]
+    )(row_Q, start_Q)
+    ours_Qb = ids_Qb >= chosen_Q[:, None] * block
+    weights_Qb = jnp.where(ours_Qb, weigh(inside_Qb, best_B[row_Q][:, None]), 0.0)
+    index_Q = _first_beyond(weights_Qb, jnp.cumsum(weights_Qb, axis=-1), target_Q - before_Q)
+    return (start_Q + index_Q).astype(jnp.int32)
 
 
 def _draw_sorted(
     logits_BV: jax.Array,
-    uniform_B: jax.Array,
+    uniform_Q: jax.Array,
+    row_Q: jax.Array,
     temperature: jax.Array | float,
     top_k: int,
     top_p: float,
@@ -150,8 +156,9 @@ def _draw_sorted(
         before_Bk = cumulative_Bk - weights_Bk
         weights_Bk = jnp.where(before_Bk < top_p * cumulative_Bk[:, -1:], weights_Bk, 0.0)
         cumulative_Bk = jnp.cumsum(weights_Bk, axis=-1)
-    index_B = _first_beyond(weights_Bk, cumulative_Bk, uniform_B * cumulative_Bk[:, -1])
-    return jnp.take_along_axis(ids_Bk, index_B[:, None], axis=-1)[:, 0].astype(jnp.int32)
+    cumulative_Qk = cumulative_Bk[row_Q]
+    index_Q = _first_beyond(weights_Bk[row_Q], cumulative_Qk, uniform_Q * cumulative_Qk[:, -1])
+    return ids_Bk[row_Q, index_Q].astype(jnp.int32)
 
 
 def _nucleus(weights_BV: jax.Array, top_p: float) -> jax.Array:

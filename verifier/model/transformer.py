@@ -44,6 +44,7 @@ class Transformer(nnx.Module):
         positions_BT: jax.typing.ArrayLike,
         ends_BT: jax.typing.ArrayLike | None,
         *,
+        depth: int | None = None,
         dropout: float = 0.0,
         dropout_key: jax.Array | None = None,
         remat: bool = False,
@@ -54,6 +55,8 @@ class Transformer(nnx.Module):
             tokens_BT: int32 ids.
             positions_BT: int32, the depth of each token in its tree.
             ends_BT: int32, where each token's subtree ends (`view`); None: rows are chains.
+            depth: static; no text of a row has more tokens. Given, rows may be longer than the
+                context, and long ones are read in blocks that look at what they see alone.
             dropout: static; share of each block output's entries that is dropped (residual
                 dropout of Cobbe et al. 2021).
             dropout_key: None: no dropout.
@@ -64,17 +67,14 @@ class Transformer(nnx.Module):
             hidden_BTD after the final norm, in `dtype`.
 
         Raises:
-            ValueError: rows longer than the context.
+            ValueError: rows, or the texts in them, longer than the context.
         """
         tokens_BT, positions_BT = jnp.asarray(tokens_BT), jnp.asarray(positions_BT)
         ends_BT = None if ends_BT is None else jnp.asarray(ends_BT)
-        self._check_length(tokens_BT.shape[-1])
+        self._check_length(tokens_BT.shape[-1] if depth is None else depth)
         x, turns = self._start(tokens_BT, positions_BT)
         x = constrained(x, "rows", None, None)
-        see = {
-            window: view.seen(positions_BT, ends_BT, window)
-            for window in dict.fromkeys(self.arch.windows)
-        }
+        see, before = self._views(positions_BT, ends_BT, depth)
         for layer, (block, window, cos_sin) in enumerate(
             zip(self.blocks, self.arch.windows, turns, strict=True)
         ):
@@ -82,7 +82,7 @@ class Transformer(nnx.Module):
             graph, weights = nnx.split(block)
             static = remat_lib.Layer(graph, dropout)
             read = remat_lib.read_layer_remat if remat else remat_lib.read_layer
-            x = read(static, weights, x, (cos_sin, see[window], key))
+            x = read(static, weights, x, (cos_sin, see[window], before, key))
             x = constrained(x, "rows", None, None)
         return self.final_norm(x)
 
@@ -107,51 +107,6 @@ class Transformer(nnx.Module):
             ks.append(k)
             vs.append(v)
         return self.final_norm(x), Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32))
-
-    def after(
-        self,
-        tokens_BT: jax.Array,
-        positions_BT: jax.Array,
-        ends_BT: jax.Array,
-        prefix: Prefix,
-        prompt_B: jax.Array,
-    ) -> jax.Array:
-        """Reads rows that hold forests which go on after prompts.
-
-        A token sees its row's prompt and those on the way from its root to itself.
-
-        Args:
-            tokens_BT: int32 ids.
-            positions_BT: int32; a root has its prompt's length.
-            ends_BT: int32, where each token's subtree ends (`view`); all trees of a row follow the
-                same prompt.
-            prefix: what `prefill` read of P prompts.
-            prompt_B: int32, which of the P prompts stands before each row.
-
-        Returns:
-            hidden_BTD after the final norm, in `dtype`.
-        """
-        x, turns = self._start(tokens_BT, positions_BT)
-        x = constrained(x, "rows", None, None)
-        length_B, room = prefix.length_P[prompt_B], prefix.k[0].shape[2]
-
-        def visible(window: int | None) -> jax.Array:
-            before = view.seen_before(positions_BT, length_B, room, window)
-            own = view.seen(positions_BT, ends_BT, window)
-            assert own is not None  # the ends are given
-            return jnp.concatenate([before, own], axis=2)
-
-        see = {window: visible(window) for window in dict.fromkeys(self.arch.windows)}
-        for layer, (block, window, cos_sin) in enumerate(
-            zip(self.blocks, self.arch.windows, turns, strict=True)
-        ):
-            q, k, v = block.project(x, cos_sin)
-            k = jnp.concatenate([prefix.k[layer][prompt_B].astype(k.dtype), k], axis=2)
-            v = jnp.concatenate([prefix.v[layer][prompt_B].astype(v.dtype), v], axis=2)
-            x = constrained(
-                block.join(x, attention.masked(q, k, v, see[window])), "rows", None, None
-            )
-        return self.final_norm(x)
 
     def extend(
         self,
@@ -227,6 +182,21 @@ class Transformer(nnx.Module):
                 f"rows of {tokens} tokens do not fit the model's context of "
                 f"{self.arch.context}; cut them or raise model.context"
             )
+
+    def _views(
+        self, positions_BT: jax.Array, ends_BT: jax.Array | None, depth: int | None
+    ) -> tuple[dict[int | None, jax.Array | None], jax.Array | None]:
+        """What each token sees, by the window of a layer; and what blocks see before them.
+
+        Blocks are worth their gathered keys where these are fewer than the row's.
+        """
+        windows, T = dict.fromkeys(self.arch.windows), positions_BT.shape[1]
+        if ends_BT is None or depth is None or T % view.BLOCK or depth + view.BLOCK >= T:
+            return {window: view.seen(positions_BT, ends_BT, window) for window in windows}, None
+        before = view.before(ends_BT, depth)
+        return {
+            window: view.seen_by_blocks(positions_BT, ends_BT, before, window) for window in windows
+        }, before
 
     def _start(
         self, tokens: jax.Array, positions: jax.Array

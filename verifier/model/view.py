@@ -22,12 +22,22 @@ one (a b) with two solutions that part after c, the second (x) with one, and pad
 
 A chain of tokens, such as a packed example, is a tree without branches: all its tokens end where it
 ends.
+
+A long row is read in blocks of queries, each with the keys that it sees: those on the way to its
+first token, and its own. In the row above, blocks of three:
+
+    block       own keys   before it
+    a b c       0 1 2      none
+    d e f       3 4 5      0 1 2      what f sees of them is on the way to d
+    g x y       6 7 8      0 1 2 5
 """
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+
+BLOCK = 128  # C, queries of a block: smaller products are slow
 
 
 def seen(
@@ -56,19 +66,58 @@ def seen(
     return seen_BTS & (positions_BT[:, :, None] - positions_BT[:, None, :] < window)
 
 
-def seen_before(
-    positions_BT: jax.Array, length_B: jax.Array, keys: int, window: int | None = None
-) -> jax.Array:
-    """Which tokens of the prompt before its row each token sees: bool [B, T, S].
+def before(ends_BT: jax.Array, depth: int) -> jax.Array:
+    """What the blocks of a row see of what stands before them.
+
+    Of the tokens before a block, those that any of its tokens sees are on the way to its first one:
+    a subtree lies in one piece, so what goes on beyond that token holds it.
 
     Args:
-        positions_BT: int32, counted from the prompt's first token on.
-        length_B: int32, tokens of each row's prompt.
-        keys: S, positions that a prompt is padded to.
-        window: as in `seen`.
+        ends_BT: int32, T a multiple of BLOCK.
+        depth: static; S, of which no token of a block's first way has more before it.
+
+    Returns:
+        int32 [B, X, S]: the row's indices of the tokens on the way to each of the X blocks, in
+        order; T where there are no more.
     """
-    order = jnp.arange(keys)
-    seen_BTS = jnp.broadcast_to(order < length_B[:, None, None], (*positions_BT.shape, keys))
-    if window is None:
-        return seen_BTS
-    return seen_BTS & (positions_BT[:, :, None] - order < window)
+    order_T = jnp.arange(ends_BT.shape[1])
+    first_X = order_T[::BLOCK, None]
+    open_BXT = (order_T < first_X) & (first_X < ends_BT[:, None, :])
+    find = jax.vmap(jax.vmap(lambda rank_T: jnp.searchsorted(rank_T, jnp.arange(1, depth + 1))))
+    return find(jnp.cumsum(open_BXT, axis=2)).astype(jnp.int32)
+
+
+def seen_by_blocks(
+    positions_BT: jax.Array,
+    ends_BT: jax.Array,
+    before_BXS: jax.Array,
+    window: int | None = None,
+) -> jax.Array:
+    """`seen` of the blocks of a row, each of which has the tokens on the way to it for keys, and
+    behind them its own.
+
+    Args:
+        positions_BT: as in `seen`.
+        ends_BT: likewise.
+        before_BXS: as `before` gives it.
+        window: as in `seen`.
+
+    Returns:
+        bool [B * X, BLOCK, S + BLOCK].
+    """
+    (B, T), (_, X, S) = ends_BT.shape, before_BXS.shape
+    order_XC = jnp.arange(T).reshape(X, BLOCK)
+
+    def of_blocks(row_BT: jax.Array) -> tuple[jax.Array, jax.Array]:
+        at_BX, row_BX1T = jnp.minimum(before_BXS, T - 1), row_BT[:, None]
+        return jnp.take_along_axis(row_BX1T, at_BX, axis=2), row_BT.reshape(B, X, BLOCK)
+
+    (end_BXS, end_BXC), (position_BXS, position_BXC) = of_blocks(ends_BT), of_blocks(positions_BT)
+    seen_BXCS = (before_BXS < T)[:, :, None] & (order_XC[..., None] < end_BXS[:, :, None])
+    if window is not None:
+        seen_BXCS &= position_BXC[..., None] - position_BXS[:, :, None] < window
+    own_BCC = seen(
+        position_BXC.reshape(-1, BLOCK), (end_BXC - order_XC[:, :1]).reshape(-1, BLOCK), window
+    )
+    assert own_BCC is not None  # there are ends
+    return jnp.concatenate([own_BCC, seen_BXCS.reshape(-1, BLOCK, S)], axis=2)

@@ -5,6 +5,7 @@ Compiles the stages' own programs; runs nothing.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -145,26 +146,34 @@ def _trained_tokens(subject: Subject, job: Job) -> float:
         return float(section.steps * section.batch_rows * section.row_tokens * costs.PACKED)
     reads_corpus = isinstance(section, PretrainConfig) and "corpus" in subject.texts
     text = subject.texts["corpus" if reads_corpus else "train"]
-    tokens = float(section.epochs * (text.problems * (text.prompt + text.solution)))
     if isinstance(section, VerifyConfig):
-        return _labelled_tokens(tokens, text.problems, section, subject.config.sample)
-    return tokens
+        return section.epochs * _labelled_tokens(text, section, subject.config.sample)
+    return float(section.epochs * (text.problems * (text.prompt + text.solution)))
 
 
-def _labelled_tokens(
-    tokens: float, problems: int, verify: VerifyConfig, sample: SampleConfig
-) -> float:
-    """Tokens of samples, in equal mix with ground truth where its loss counts.
+def _labelled_tokens(text: Text, verify: VerifyConfig, sample: SampleConfig) -> float:
+    """Tokens of samples, in equal mix with ground truth where its loss counts, of an epoch.
+
+    Of a tree the prompt is taken to be read once, and nothing else: what solutions have in common
+    nobody knows before.
 
     Args:
-        tokens: of one solution of every training problem, in all epochs.
-        problems: how many these are.
-        verify: how many samples of a problem are read.
+        text: of the training problems.
+        verify: how many samples of a problem are read, and how many together.
         sample: how many there are, of how many problems.
     """
     samples = min(sample.train_samples, verify.samples_per_problem or sample.train_samples)
-    sampled = min(sample.train_problems or problems, problems)
-    return tokens * (sampled / max(problems, 1)) * samples * (2 if verify.lm_weight else 1)
+    sampled = min(sample.train_problems or text.problems, text.problems)
+    alone, truth = text.prompt + text.solution, bool(verify.lm_weight)
+    if verify.group == 1:
+        return sampled * samples * alone * (1 + truth)
+    group = min(verify.group or samples, samples)
+    written = text.solution * (group + truth)
+    trees = max(written / max(verify.row_tokens - text.prompt, 1), 1)
+    together = sampled * samples / group * (text.prompt * trees + written)
+    readings = samples * sampled / max(text.problems, 1)
+    times = math.ceil(readings / verify.group) if verify.group else 1
+    return together + truth * (text.problems - sampled) * times * alone
 
 
 def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Footprint:

@@ -78,6 +78,12 @@ def _on_samples(name: str, split: SplitRows) -> Iterator[str]:
                 f"{count:,} {name} {why.replace('_', ' ')} are left out, as if they had "
                 f"not been drawn{_meaning(why)}."
             )
+    if split.tokens:
+        yield (
+            f"{split.prefixes / split.tokens:.0%} of the {split.tokens:,} tokens of the {name} "
+            "samples are distinct prefixes: what samples of a problem have in common was written "
+            "once."
+        )
     generators = split.facts("generator")
     if len(generators) > 1:
         yield f"The {name} samples come from {len(generators)} generators: {', '.join(generators)}."

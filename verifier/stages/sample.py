@@ -5,6 +5,7 @@ Each process takes its share of the problems, on its own devices.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import time
@@ -12,11 +13,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from verifier import config as config_lib
+from verifier.data import trees
 from verifier.decode import memory, split_model
-from verifier.decode.engine import Counts, Engine, Planner, Prompt
+from verifier.decode.engine import Counts, Engine, Planner, Prompt, Stored
 from verifier.errors import ConfigError
 from verifier.model import sharding
 from verifier.run import hosts, model_folder
@@ -139,6 +142,7 @@ def _sizes_of_the_first_start(
     asked = {
         "rows": config.rows,
         "memory_gib": config.memory_gib,
+        "share": config.share,
         "devices": f"{jax.device_count()} x {device}",
         "hosts": hosts.count(),
     }
@@ -146,6 +150,8 @@ def _sizes_of_the_first_start(
         return sizes
     first = table.first_start({"asked": asked, "plan": dataclasses.asdict(sizes)})
     if first is None or hosts.count() > 1:  # which host draws what is decided as they go
+        return sizes
+    if first["plan"].keys() != dataclasses.asdict(sizes).keys():  # of another version
         return sizes
     begun = memory.JobSizes.from_dict(first["plan"])
     changed = config_lib.differences(first["asked"], asked)
@@ -166,9 +172,11 @@ def _draw(context: Context, generator: _Generator, drawn: _Drawn) -> None:
     """Draws what is missing of one split's samples."""
     table, title, seed = drawn.table, context.title(drawn.split), context.config.seed
     table.begin()
-    present, steps_of, prompts = table.present(), table.notes, drawn.prompts
-    if not present <= steps_of.keys() or hosts.count() > 1:
+    present, stored, prompts = table.present(), {}, drawn.prompts
+    if hosts.count() > 1:
         prompts = [prompt for prompt in prompts if prompt.problem_id not in present]
+    else:
+        stored = _stored(table)
     if len(present) < len(drawn.prompts):
         log.say(f"{title}: {drawn.sizes}")
         done, total = len(present) * drawn.samples, len(drawn.prompts) * drawn.samples
@@ -181,11 +189,34 @@ def _draw(context: Context, generator: _Generator, drawn: _Drawn) -> None:
                 drawn.sizes,
                 _Watch(progress),
                 hosts.claims(f"sample {table.folder}"),
-                steps_of,
+                stored,
             )
             rows = ([_row(one, generator.id, seed) for one in group] for group in completions)
             table_writing.write(table, rows)
-    table_writing.finish(table, {"left_out": drawn.left_out})
+    shared = _shared(table)
+    log.say(f"{title}: {trees.said(**shared)}")
+    table_writing.finish(table, {"left_out": drawn.left_out, **shared})
+
+
+def _shared(table: store.TableWriter) -> dict[str, int]:
+    """How many tokens the solutions of a table have, and how many distinct prefixes."""
+    stored = table.stored(["problem_id", "tokens"])
+    tokens: dict[str, list[np.ndarray]] = collections.defaultdict(list)
+    for key, one in zip(stored["problem_id"].to_pylist(), stored["tokens"], strict=True):
+        tokens[key].append(one.values.to_numpy())
+    return {
+        "tokens": sum(len(one) for each in tokens.values() for one in each),
+        "prefixes": sum(map(trees.distinct, tokens.values())),
+    }
+
+
+def _stored(table: store.TableWriter) -> dict[str, dict[int, Stored]]:
+    """The solutions that are stored already, by problem and sample."""
+    stored: dict[str, dict[int, Stored]] = collections.defaultdict(dict)
+    rows = table.stored(["problem_id", "sample_id", "tokens", "forced"])
+    for row in rows.to_pylist():
+        stored[row["problem_id"]][row["sample_id"]] = Stored(row["tokens"], row["forced"])
+    return stored
 
 
 def _row(completion: Any, generator: str, seed: int) -> dict[str, Any]:
@@ -237,12 +268,14 @@ class _Watch:
             return
         seconds = max(time.monotonic() - self._begun, 1e-9)
         asked = counts.answered + counts.refused
+        written = counts.prefixes + counts.read_again
         self._progress.advance(
             counts.solutions - self._ended,
             solutions_per_second=counts.solutions / seconds,
             tokens_per_second=counts.tokens / seconds,
             # None while steps are gone over again.
-            slots_used=f"{counts.tokens / counts.slot_steps:.0%}" if counts.slot_steps else "-",
+            slots_used=f"{written / counts.slot_steps:.0%}" if counts.slot_steps else "-",
+            prefixes=f"{counts.prefixes / max(counts.tokens, 1):.0%}",
             calculator_answers=f"{counts.answered / asked:.0%}" if asked else "-",
         )
         self._ended = counts.solutions

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from verifier import config as config_lib
-from verifier.data import batches
+from verifier.data import batches, labelled_trees, order
 from verifier.errors import ConfigError, UserError
 from verifier.evaluate import caveats
 from verifier.model import keys, sharding
@@ -101,12 +102,11 @@ def verify(context: Context) -> None:
     train, heldout = (
         _examples(context, prefix, tokenizer, reads_text) for prefix in (TRAINED_ON, WATCHED)
     )
-    if config.verify.lm_weight:
-        train, heldout = _beside_ground_truth(context, train, heldout, tokenizer)
+    examples = _mixed(context, train, heldout, tokenizer)
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
     nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
     sums = inputs.sums(config, context.stage.files)
-    examples, identity = Examples(train, heldout), inputs.identity(settings, sums)
+    identity = inputs.identity(settings, sums)
     fitted = fitting.fit(context, job, model, examples, tokenizer.vocab_size, identity)
     facts: dict[str, Any] = {"settings": settings, "weights": weights, "inputs": sums}
     facts |= {job.name: fitted, "generator": generator.id, "trained_on": drawn_by[TRAINED_ON]}
@@ -188,26 +188,37 @@ def _fresh_head(
     return model_folder.make_head(config.verify.head, tokenizer, backbone.arch)
 
 
-def _beside_ground_truth(
+def _mixed(
     context: Context,
-    train: Sequence[batches.Example],
-    heldout: Sequence[batches.Example],
+    train: batches.LabelledSamples,
+    heldout: batches.LabelledSamples,
     tokenizer: Tokenizer,
-) -> tuple[Sequence[batches.Example], Sequence[batches.Example]]:
-    """Labelled samples mixed with worked solutions, of which the language-model loss is taken."""
-    config = context.config.verify
+) -> Examples:
+    """Labelled samples with the worked solutions of which the language-model loss is taken."""
+    config, seed = context.config.verify, context.config.seed
     truth, watched = (
         fitting.ground_truth(context, context.problems(f"{prefix}problems"), tokenizer, config)
+        if config.lm_weight
+        else []
         for prefix in (TRAINED_ON, WATCHED)
     )
     # Where few samples are read many times, all of the ground truth is to be read beside them.
     passes = -(-len(truth) // max(len(train), 1)) if config.steps else 1
-    return batches.mix(train, truth, context.config.seed, passes), [*heldout, *watched]
+    if config.group == 1:
+        mixed = batches.mix(train, truth, seed, passes) if config.lm_weight else train
+        return Examples(mixed, [*heldout, *watched])
+    passes, size, once = max(passes, 1), config.row_tokens, np.ones(len(watched))
+    pairs = passes * len(train) if config.lm_weight else 0
+    readings = np.bincount(order.partners(pairs, len(truth), seed), minlength=len(truth))
+    grown = labelled_trees.grown(train, truth, readings, config.group, size, passes)
+    log.say(f"verify: {passes * len(train):,} samples are read in {len(grown):,} trees")
+    # Of held-out ones all that is asked is a mean, which no group changes.
+    return Examples(grown, labelled_trees.grown(heldout, watched, once, 0, size))
 
 
 def _examples(
     context: Context, prefix: str, tokenizer: Tokenizer, reads_text: bool
-) -> Sequence[batches.Example]:
+) -> batches.LabelledSamples:
     """Labelled samples of a split, by problem and sample: the order of the table's rows depends on
     where sampling was killed.
     """

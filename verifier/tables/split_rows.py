@@ -61,6 +61,8 @@ class SplitRows:
             `without_too_long`).
         not_graded: solutions that the grader was too long over; they count as wrong.
         fixed_labels: gold answers that were corrected, as `corrections.corrected` gives them.
+        tokens: of all samples; 0: not known.
+        prefixes: how many distinct ones the samples have.
     """
 
     rows: pa.Table
@@ -75,6 +77,8 @@ class SplitRows:
     missing: Mapping[str, int] = dataclasses.field(default_factory=dict)
     not_graded: int = 0
     fixed_labels: Sequence[Mapping[str, str]] = ()
+    tokens: int = 0
+    prefixes: int = 0
 
     @property
     def names(self) -> list[str]:

@@ -50,11 +50,6 @@ class TableWriter:
     """Writes one split of a table, part by part.
 
     Started again after a crash, it goes on after the last whole part.
-
-    Attributes:
-        notes: facts of problems, JSON-able, for whoever goes on after a crash; of the problems of a
-            part, what is in it when the part is written is safe with it, until the table is
-            finished.
     """
 
     def __init__(
@@ -99,15 +94,17 @@ class TableWriter:
         self._next, self._stride = 1 + max(map(number_of, parts), default=-1) + process, processes
         self._earlier, self._since = float(self._unfinished.get("seconds", 0.0)), time.monotonic()
         self._present = {problem for part in parts for problem in _problems_in(part, self.schema)}
-        self.notes: dict[str, Any] = {
-            name: note
-            for name, note in self._unfinished.get("notes", {}).items()
-            if name in self._present
-        }
 
     def present(self) -> set[str]:
         """The problems that are stored already."""
         return set(self._present)
+
+    def stored(self, columns: Sequence[str]) -> pa.Table:
+        """Some columns of what is stored already."""
+        parts = (open_part(part, part.read_bytes()) for part in parts_of(self.folder))
+        tables = [part.read(list(columns)) for part in parts]
+        names = [self.schema.field(name) for name in columns]
+        return pa.concat_tables(tables) if tables else pa.schema(names).empty_table()
 
     def first_start(self, facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the first start noted of itself; None where it noted nothing.
@@ -149,8 +146,7 @@ class TableWriter:
         part = part_name(self._next, content)
         with self._safe(part):
             if self._process == 0:
-                # The notes come first: a part must not be there without them.
-                self._note(seconds=self.seconds(), notes=self.notes)
+                self._note(seconds=self.seconds())
             write_bytes(self.folder / part, content)
         self._next += self._stride
         self._present.update(pc.unique(table["problem_id"]).to_pylist())

@@ -69,6 +69,7 @@ def _read_split(
     problems = read_table(asked, PROBLEMS.name, _OF_PROBLEMS)
     samples, labels, scored = (each.folder(root, split) for each in (SAMPLES, LABELS, SCORES))
     of_labels = {} if grader else read_manifest(labels) or {}
+    of_samples = read_manifest(samples) or {}
     fixed = of_labels.get("fixed_labels", ())
     judged_by = corrections.with_answers(problems, fixed)
     verdicts = grader or read_labels(labels)
@@ -79,6 +80,8 @@ def _read_split(
         left_out=left_out(split, len(problems), rows.candidates),
         not_graded=of_labels.get("not_graded", rows.not_graded),
         fixed_labels=fixed,
+        tokens=of_samples.get("tokens", 0),
+        prefixes=of_samples.get("prefixes", 0),
     )
 
 

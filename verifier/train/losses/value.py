@@ -17,7 +17,8 @@ from verifier.train.losses import lm
 from verifier.train.losses.contract import Loss, LossPart, Terms
 from verifier.train.losses.terms import share, weighted
 
-# The value that is read after token t is weighed by value_weight[t]; its target is 0 or 1.
+# The value that is read after token t is weighed by value_weight[t]; its target is the share of
+# right solutions among those that go through there: 0 or 1 where each is read by itself.
 TARGETS = {"value_weight": Target(), "value_target": Target()}
 
 
@@ -28,6 +29,16 @@ def loss(vocab_size: int, value_loss: str = "mse", lm_weight: float = 1.0) -> Lo
     packed in the same rows. Terms: "value"; "value_accuracy" (a probability above one half says
     right); "value_right" and "value_wrong" (mean value on right and on wrong solutions);
     "value_share" (of tokens that count); and those of `lm.loss`.
+
+    A prefix that several solutions s have in common, of labels y_s and weights w_s, is read once,
+    with the weight w = sum(w_s) and the target t = sum(w_s y_s) / w (`data.labelled_trees`). Of the
+    value v that is read there, with y_s 0 or 1,
+
+        sum(w_s (v - y_s)^2)               = w ((v - t)^2 + t (1 - t))
+        sum(w_s (softplus(v) - y_s v))     = w (softplus(v) - t v)
+
+    so either loss has the value and the gradient of the solutions read one by one; so have all
+    terms, for they are linear in t, but the shares, which count tokens as they are read.
 
     Args:
         vocab_size: ids that text can have; see `lm.loss`.
@@ -72,15 +83,13 @@ def _terms(
     )
     values_BT = verifier.values(hidden_BTD).astype(jnp.float32)
     weight_BT = jnp.asarray(batch.targets["value_weight"])
-    target_BT = jnp.asarray(batch.targets["value_target"])
+    target_BT = jnp.where(weight_BT > 0, batch.targets["value_target"], 0.0)
     guess_BT = jax.lax.stop_gradient(probability(values_BT))
-    right_BT = weight_BT * (target_BT > 0.5)
-    wrong_BT = weight_BT * (target_BT <= 0.5)
     terms = {
         "value": weighted(error(values_BT, target_BT), weight_BT),
-        "value_accuracy": weighted((guess_BT > 0.5) == (target_BT > 0.5), weight_BT),
-        "value_right": weighted(guess_BT, right_BT),
-        "value_wrong": weighted(guess_BT, wrong_BT),
+        "value_accuracy": weighted(jnp.where(guess_BT > 0.5, target_BT, 1 - target_BT), weight_BT),
+        "value_right": weighted(guess_BT, weight_BT * target_BT),
+        "value_wrong": weighted(guess_BT, weight_BT * (1 - target_BT)),
         "value_share": share(weight_BT, batch),
     }
     if with_lm:
@@ -89,12 +98,12 @@ def _terms(
 
 
 def _squared(value: jax.Array, target: jax.Array) -> jax.Array:
-    """Squared error."""
-    return (value - target) ** 2
+    """Mean squared error over labels of 0 and 1 whose mean is the target."""
+    return (value - target) ** 2 + target * (1 - target)
 
 
 def _binary(logit: jax.Array, target: jax.Array) -> jax.Array:
-    """Binary cross-entropy of a logit, stable at both ends."""
+    """Binary cross-entropy of a logit, stable at both ends, over labels as above."""
     return jax.nn.softplus(logit) - target * logit
 
 

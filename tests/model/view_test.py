@@ -1,0 +1,71 @@
+"""What a token sees, against the texts that go through it."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.data.trees_test import TEXTS
+from verifier.data import trees
+from verifier.model import view
+
+WINDOW = st.sampled_from([None, 1, 3])
+
+
+def test_the_picture_is_true():
+    """The one that the module shows, by its columns."""
+    lines = (view.__doc__ or "").splitlines()
+    first = next(n for n, line in enumerate(lines) if "seen by a" in line)
+    positions, ends = (
+        np.array([next(line for line in lines if f"    {name} " in line)[16:36].split()], np.int32)
+        for name in ("position", "end")
+    )
+    drawn = np.zeros((10, 10), bool)
+    for t, line in enumerate(lines[first : first + 10]):
+        seen = line[16:36].split()
+        drawn[t, : len(seen)] = np.array(seen, int)
+    np.testing.assert_array_equal(view.seen(positions, ends)[0], drawn)
+
+
+@settings(deadline=None, max_examples=50)
+@given(TEXTS, TEXTS, WINDOW)
+def test_a_token_sees_those_before_it_in_its_own_text(texts, others, window):
+    """Two forests and two tokens of padding in a row; a window counts tokens of the text."""
+    row = np.zeros((2, 2 + sum(map(len, texts + others))), np.int32)
+    wanted, start = np.zeros((row.shape[1],) * 2, bool), 0
+    for some in (texts, others):
+        forest = trees.forest(some)
+        here = slice(start, start + len(forest.tokens))
+        row[:, here] = forest.positions, forest.ends + start
+        for path in forest.paths:
+            for place, node in enumerate(path + start):
+                first = 0 if window is None else max(0, place + 1 - window)
+                wanted[node, path[first : place + 1] + start] = True
+        start = here.stop
+    seen = view.seen(jnp.asarray(row[:1]), jnp.asarray(row[1:]), window)
+    np.testing.assert_array_equal(seen[0], wanted)
+
+
+def test_a_row_without_ends_is_one_text():
+    positions = jnp.arange(6)[None]
+    assert view.seen(positions, None) is None
+    whole = jnp.full((1, 6), 6)
+    for window in (None, 2):
+        expected = np.tri(6, dtype=bool) & ~np.tri(6, k=-(window or 6), dtype=bool)
+        seen = view.seen(positions, whole, window)
+        np.testing.assert_array_equal(seen[0], expected)
+        if window:
+            np.testing.assert_array_equal(view.seen(positions, None, window), seen)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 5), WINDOW)
+def test_tokens_after_a_prompt_see_its_last_ones(length, window):
+    """Of a prompt that is padded to 5."""
+    positions = length + np.array([[0, 1, 2, 1]])
+    seen = view.seen_before(jnp.asarray(positions), jnp.asarray([length]), 5, window)
+    for t, s in np.ndindex(4, 5):
+        near = window is None or positions[0, t] - s < window
+        assert seen[0, t, s] == (s < length and near)

@@ -1,0 +1,57 @@
+"""Which sample follows which row: a lane each, in which the device draws for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class Lanes:
+    """Q lanes of a group of devices, all arrays by lane; numpy only."""
+
+    def __init__(self, lanes: int, rows: int) -> None:
+        """All lanes free.
+
+        Args:
+            lanes: Q.
+            rows: B, the row of lanes that are free.
+        """
+        self.row_Q = np.full(lanes, rows, np.int32)
+        self.sample_Q = np.zeros(lanes, np.int64)
+        self.key_Q2 = np.zeros((lanes, 2), np.uint32)
+        self._joins_Q = np.zeros(lanes, bool)
+        self._nobody = rows
+
+    def free(self) -> int:
+        """How many lanes nobody has."""
+        return int((self.row_Q == self._nobody).sum())
+
+    def join(self, row: int, samples: Sequence[int], keys: Sequence[np.ndarray]) -> None:
+        """Lets samples follow a row from the next step on; there are lanes for them."""
+        lanes = np.flatnonzero(self.row_Q == self._nobody)[: len(samples)]
+        self.row_Q[lanes], self.sample_Q[lanes] = row, samples
+        self.key_Q2[lanes], self._joins_Q[lanes] = np.stack(keys), True
+
+    def leave(self, lanes: np.ndarray) -> None:
+        """Frees lanes."""
+        self.row_Q[lanes], self._joins_Q[lanes] = self._nobody, False
+
+    def of(self, row: int) -> np.ndarray:
+        """The lanes that follow a row."""
+        return np.flatnonzero(self.row_Q == row)
+
+    def per_row(self) -> np.ndarray:
+        """How many lanes follow each row, int [B]."""
+        return np.bincount(self.row_Q, minlength=self._nobody + 1)[: self._nobody]
+
+    def joins(self) -> np.ndarray:
+        """The lanes that join with the next step; they count as told then."""
+        joins_Q, self._joins_Q = self._joins_Q, np.zeros_like(self._joins_Q)
+        return joins_Q
+
+    def keep(self, row_B: np.ndarray) -> None:
+        """Rows have other numbers: new row n is what row_B[n] was."""
+        new_B = np.full(self._nobody + 1, len(row_B), np.int32)
+        new_B[row_B] = np.arange(len(row_B))
+        self.row_Q, self._nobody = new_B[self.row_Q], len(row_B)

@@ -1,0 +1,216 @@
+"""What a step has written: tokens into the books, lanes that part, solutions that have ended."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from verifier.decode.annotations import Calculator
+from verifier.decode.branches import Branch
+from verifier.decode.job import Completion, Counts, Stored
+from verifier.decode.rows import Rows
+from verifier.decode.steps import Drawn
+from verifier.text.tokenizer import Tokenizer
+
+
+class Ended(NamedTuple):
+    """Solutions of a problem that end alike."""
+
+    problem: int
+    samples: list[int]
+    tokens: list[int]
+    forced: list[bool]
+    logprobs: list[float]
+    errors: int
+
+
+class _Next(NamedTuple):
+    """What samples write next that have drawn a token: those of an equal one go on together."""
+
+    queue: tuple[tuple[int, bool], ...]
+    errors: int
+
+
+class Scribe:
+    """Takes in what a job's rows have written, step by step."""
+
+    def __init__(
+        self,
+        calculator: Calculator,
+        tokenizer: Tokenizer,
+        limit: int,
+        stored: Sequence[Mapping[int, Stored]],
+        counts: Counts,
+    ) -> None:
+        """Of a job.
+
+        Args:
+            calculator: what follows a token that must be looked at.
+            tokenizer: whose end token ends a solution.
+            limit: most tokens of a solution.
+            stored: of each problem, the solutions that an earlier start has drawn, by sample.
+            counts: are kept up to date.
+        """
+        self._calculator, self._tokenizer, self._limit = calculator, tokenizer, limit
+        self._stored, self._counts = stored, counts
+        self._watch = calculator.watch
+
+    def take_in(
+        self, rows: Rows, drawn: Drawn, by_calculator_B: np.ndarray
+    ) -> tuple[list[Branch], list[Ended], list[int]]:
+        """Notes what a group's rows wrote in a step.
+
+        Args:
+            rows: the group's books.
+            drawn: as the host reads it, of this group.
+            by_calculator_B: which of the forced tokens of the step are the calculator's.
+
+        Returns:
+            The branches that have left their rows, what has ended, and the rows that are over.
+        """
+        parted = list(self._parted(rows, drawn))
+        row_R = np.flatnonzero(drawn.written_B)
+        token_R, samples_B = drawn.token_B[row_R], rows.lanes.per_row()
+        where_R = self._watch.where_3V[rows.where_B[row_R], token_R]
+        new_R = rows.write(row_R, token_R, drawn.logprob_B[row_R], by_calculator_B[row_R], where_R)
+        drawn_R = ~rows.stored_B[row_R]
+        self._counts.tokens += int(samples_B[row_R[new_R & drawn_R]].sum())
+        self._counts.prefixes += int((new_R & drawn_R).sum())
+        self._counts.read_again += int((~new_R & drawn_R).sum())
+        for row in np.flatnonzero(drawn.look_B).tolist():
+            parted += self._look(rows, row, drawn)
+        ends_R = (token_R == self._tokenizer.end_id) | (rows.length_B[row_R] == self._limit)
+        over = row_R[ends_R].tolist()
+        branches = [each for each in parted if isinstance(each, Branch)]
+        ended = [each for each in parted if isinstance(each, Ended)]
+        return branches, [*ended, *(self._whole(rows, row) for row in over)], over
+
+    def completions(self, ended: Ended, problem_id: str) -> Iterator[Completion]:
+        """The solutions of a problem that have ended alike."""
+        text = self._tokenizer.decode(ended.tokens)
+        for sample in ended.samples:
+            yield Completion(
+                problem_id=problem_id,
+                sample_id=sample,
+                tokens=ended.tokens,
+                forced=ended.forced,
+                logprobs=ended.logprobs,
+                finish="eos" if ended.tokens[-1] == self._tokenizer.end_id else "length",
+                text=text,
+                calculator_errors=ended.errors,
+            )
+
+    def _parted(self, rows: Rows, drawn: Drawn) -> Iterable[Branch | Ended]:
+        """What has left the rows that have drawn something else for it."""
+        active_B = np.append(drawn.written_B | drawn.look_B, False)
+        left_Q = active_B[rows.lanes.row_Q] & ~drawn.follows_Q
+        for row in np.unique(rows.lanes.row_Q[left_Q]).tolist():
+            lanes = np.flatnonzero(left_Q & (rows.lanes.row_Q == row))
+            for next_, together in self._by_next(rows, row, lanes, drawn.token_Q).items():
+                yield self._part(rows, row, next_, together, drawn)
+
+    def _part(
+        self, rows: Rows, row: int, next_: _Next, lanes: np.ndarray, drawn: Drawn
+    ) -> Branch | Ended:
+        """Lanes leave a row with what they write next."""
+        samples, length = rows.lanes.sample_Q[lanes].tolist(), int(rows.length_B[row])
+        branch = rows.fork(row, length, samples, list(next_.queue))
+        branch.errors += next_.errors
+        rows.lanes.leave(lanes)
+        token, by_calculator = next_.queue[0]
+        if not by_calculator:
+            branch.logprob = float(drawn.logprob_Q[lanes[0]])
+        if by_calculator or (token != self._tokenizer.end_id and length + 1 < self._limit):
+            return branch
+        rows.let_go(branch)
+        if not rows.stored_B[row]:
+            self._counts.tokens += len(samples)
+            self._counts.prefixes += 1
+        return Ended(
+            branch.problem,
+            samples,
+            [*branch.tokens.tolist(), token],
+            [*branch.forced.tolist(), False],
+            [*branch.logprobs.tolist(), float(drawn.logprob_Q[lanes[0]])],
+            branch.errors,
+        )
+
+    def _by_next(
+        self, rows: Rows, row: int, lanes: np.ndarray, token_Q: np.ndarray
+    ) -> dict[_Next, np.ndarray]:
+        """Lanes of a row that has not yet written what they have drawn, by what they write next."""
+        together: dict[_Next, list[int]] = collections.defaultdict(list)
+        known: dict[int, _Next] = {}
+        for lane in lanes.tolist():
+            token, stored = int(token_Q[lane]), None
+            if rows.stored_B[row]:
+                stored = self._stored[rows.problem_B[row]][int(rows.lanes.sample_Q[lane])]
+            if stored is not None and stored.forced[rows.length_B[row]]:
+                next_ = _Next(_forced_run(stored, int(rows.length_B[row])), 0)
+            elif token in known:
+                next_ = known[token]
+            else:
+                known[token] = next_ = self._next(rows, row, token)
+            together[next_].append(lane)
+        for next_, each in together.items():
+            self._count(rows, row, next_, len(each))
+        return {next_: np.asarray(each) for next_, each in together.items()}
+
+    def _next(self, rows: Rows, row: int, token: int) -> _Next:
+        """What is written where a token has been drawn: it, or what the calculator wants instead,
+        and what follows.
+        """
+        if not self._watch.event_3V[rows.where_B[row], token]:
+            return _Next(((token, False),), 0)
+        verdict = self._calculator.look([*rows.token_BT[row, : rows.length_B[row]].tolist(), token])
+        own = [] if verdict.instead else [(token, False)]
+        return _Next((*own, *((forced, True) for forced in verdict.queue)), verdict.errors)
+
+    def _look(self, rows: Rows, row: int, drawn: Drawn) -> list[Branch | Ended]:
+        """Asks the calculator what follows the token of a row that waits.
+
+        One that was held back is written now, or another instead; lanes that held back other tokens
+        stay only if the same is written for them. Returns what leaves.
+        """
+        rows.go_B[row] = True
+        lanes, parted = rows.lanes.of(row), []
+        if drawn.written_B[row]:
+            verdict = self._calculator.look(rows.token_BT[row, : rows.length_B[row]].tolist())
+            next_ = _Next(tuple((forced, True) for forced in verdict.queue), verdict.errors)
+            self._count(rows, row, next_, len(lanes))
+        else:
+            (next_, _), *others = self._by_next(rows, row, lanes, drawn.token_Q).items()
+            parted = [self._part(rows, row, *other, drawn) for other in others]
+        if next_.queue:
+            rows.queue[row] = collections.deque(next_.queue)
+        rows.errors_B[row] += next_.errors
+        return parted
+
+    def _count(self, rows: Rows, row: int, next_: _Next, samples: int) -> None:
+        if rows.stored_B[row]:
+            return
+        self._counts.answered += samples * any(by_calculator for _, by_calculator in next_.queue)
+        self._counts.refused += samples * next_.errors
+
+    def _whole(self, rows: Rows, row: int) -> Ended:
+        """What stands in a row that is over."""
+        length = int(rows.length_B[row])
+        return Ended(
+            int(rows.problem_B[row]),
+            rows.lanes.sample_Q[rows.lanes.of(row)].tolist(),
+            rows.token_BT[row, :length].tolist(),
+            rows.forced_BT[row, :length].tolist(),
+            rows.logprob_BT[row, :length].tolist(),
+            int(rows.errors_B[row]),
+        )
+
+
+def _forced_run(stored: Stored, first: int) -> tuple[tuple[int, bool], ...]:
+    """What the calculator wrote from a token on."""
+    end = first
+    while end < len(stored.tokens) and stored.forced[end]:
+        end += 1
+    return tuple((int(token), True) for token in stored.tokens[first:end])
