@@ -137,15 +137,18 @@ class Setting:
         """Those of GSM8K, with solutions."""
         return workload.problems("gsm8k", self.flags.gsm8k)["train"]
 
-    def ours(self, name: str, job: dict[str, Any]) -> Contender:
-        """This project under a name; an earlier state of it is asked by its own worker."""
+    def ours(self, name: str, job: dict[str, Any], *more: str) -> Contender:
+        """This project under a name, with `more` assignments to its knobs.
+
+        An earlier state of it is asked by its own worker.
+        """
         dtype = self.dtype(name)
         return Contender(
             name,
             "jax_worker",
             self.own_python,
             {"model": str(self.model), "dtype": dtype, "context": self.flags.context},
-            {**job, "settings": self.flags.set},
+            {**job, "settings": [*self.flags.set, *more]},
             short_warm_up=False,
             root=self.checkout(name),
             dtype=dtype,

@@ -29,6 +29,7 @@ import scipy.stats
 from benchmarks import flags as flags_lib
 from benchmarks import launches, results
 from benchmarks.contenders import ROOT, without_folders
+from benchmarks.sampling import UNSHARED
 from tests.decode.near_ties import Drawn, Key
 from verifier import config as config_lib
 from verifier.errors import UserError
@@ -68,10 +69,10 @@ def causes(rows: int, problems: int) -> dict[str, Cause]:
         "slots": Cause(Condition(settings=(half,))),
         # half of the problems: those that are left stand in other slots, beside others
         "order": Cause(Condition(settings=(f"sample.train_problems={problems // 2}",))),
+        "trees": Cause(Condition(settings=(UNSHARED,))),
         "restart": Cause(Condition(stopped=True)),
         "hosts": Cause(Condition(processes=2)),
         "mesh": Cause(Condition(devices=4)),
-        "mesh, tensor": Cause(Condition(settings=("mesh.tensor=2",), devices=2)),
         "bfloat16": Cause(Condition("bfloat16")),
         "slots in bfloat16": Cause(Condition("bfloat16", (half,)), Condition("bfloat16")),
     }

@@ -29,6 +29,7 @@ USUAL = [
     "llama.cpp",
 ]
 WARM_UP_TOKENS = 4
+UNSHARED = "sample.share=false"  # every sample is written for itself
 ENTRY_BYTES = {"float32": 4, "bfloat16": 2}
 
 
@@ -44,6 +45,7 @@ def contenders(
     make: dict[str, Callable[[str], Contender]] = {
         "verifier": lambda name: setting.ours(name, kept if name == "verifier" else own),
         "verifier-no-calculator": lambda name: setting.ours(name, {"calculator": False}),
+        "verifier-unshared": lambda name: setting.ours(name, own, UNSHARED),
         flags_lib.BEFORE: lambda name: setting.ours(name, own),
         "transformers": lambda name: setting.torch(name, "transformers_worker", {}),
         "transformers-continuous": lambda name: setting.torch(

@@ -26,6 +26,7 @@ from benchmarks import flags as flags_lib
 from benchmarks import needed, results, workload
 from benchmarks.contenders import Contender
 from benchmarks.rounds import Plan, compare
+from verifier.config import VerifyConfig
 from verifier.data import batches
 from verifier.system import allocator
 from verifier.tables import store
@@ -131,7 +132,7 @@ def contenders(setting: flags_lib.Setting, work: str) -> list[Contender]:
         return setting.torch(name, "torch_verify_worker", job, "float32")
 
     make: dict[str, Callable[[str], Contender]] = {
-        "verifier": launched,
+        "verifier": lambda name: launched(name, f"verify.group={flags.group}"),
         "verifier-apart": lambda name: launched(name, "verify.group=1"),
         flags_lib.BEFORE: launched,
         "torch-packed": loop,
@@ -167,6 +168,12 @@ def main() -> None:
     """Measures and writes the result."""
     parser = flags_lib.parser(__doc__)
     parser.add_argument("--exp", default="gsm8k_token_verifier", help="experiment of the run")
+    parser.add_argument(
+        "--group",
+        type=int,
+        default=VerifyConfig().group,
+        help="verify.group of this project: samples of a tree, 0: all of a problem",
+    )
     parser.add_argument("--rows", type=int, default=1, help="rows a step")
     parser.add_argument("--row-tokens", type=int, default=1024, help="tokens of a row")
     parser.add_argument("--steps", type=int, default=3, help="steps a measurement")
@@ -194,6 +201,7 @@ def main() -> None:
         "rows": flags.rows,
         "row_tokens": flags.row_tokens,
         "steps": flags.steps,
+        "group": flags.group,
         "problems": len(groups),
         "samples": samples,
         "samples_a_problem": results.summary([len(each.samples) for each in groups]),
