@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks import needed, results
 from benchmarks.contenders import kind
+from benchmarks.flags import TESTS
 
 MISSING = "not measured"
 Result = Mapping[str, Any]
@@ -18,12 +19,23 @@ def device(found: Result) -> str:
     return "GPU" if found["machine"]["gpu"] else "CPU"
 
 
-def newest(every: Sequence[Result], job: str, place: str, axis: str = "") -> Result | None:
-    """The last result of a job on a kind of device; `every` is in order of time."""
+def newest(
+    every: Sequence[Result], job: str, place: str, axis: str = "", test: str = TESTS[0]
+) -> Result | None:
+    """The last result of a job on a kind of device.
+
+    Args:
+        every: result, in order of time.
+        job: name of the script.
+        place: CPU or GPU.
+        axis: of growth.
+        test: whose test problems were asked.
+    """
     fitting = [
         found
         for found in every
-        if found["job"] == job and device(found) == place and found.get("axis", "") == axis
+        if (found["job"], device(found)) == (job, place)
+        and (found.get("axis", ""), found.get("test", TESTS[0])) == (axis, test)
     ]
     return fitting[-1] if fitting else None
 

@@ -23,6 +23,7 @@ from benchmarks.contenders import (
 from verifier.errors import UserError
 from verifier.text.problem import Problem
 
+TESTS = ("gsm8k", "svamp", "asdiv", "multiarith")  # sources of test problems, the usual one first
 BEFORE = "verifier-before"  # the contender that is an earlier state of this project
 
 
@@ -60,15 +61,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         "--rounds", type=int, default=3, help="measurements of each contender, interleaved"
     )
     made.add_argument(
-        "--gsm8k", default="", help="folder with train.jsonl and test.jsonl; empty: GSM8K_DIR"
-    )
-    made.add_argument(
-        "--test",
-        choices=("gsm8k", "svamp", "asdiv", "multiarith"),
-        default="gsm8k",
-        help="whose test problems are asked; the others lie in SVAMP_DIR and so on",
-    )
-    made.add_argument(
         "--context",
         type=int,
         default=1024,
@@ -84,6 +76,21 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument(
         "--contenders", default="", help="only these, separated by commas; empty: the usual ones"
     )
+    _add_places(made)
+    return made
+
+
+def _add_places(made: argparse.ArgumentParser) -> None:
+    """The flags that say where things lie."""
+    made.add_argument(
+        "--gsm8k", default="", help="folder with train.jsonl and test.jsonl; empty: GSM8K_DIR"
+    )
+    made.add_argument(
+        "--test",
+        choices=TESTS,
+        default=TESTS[0],
+        help="whose test problems are asked; the others lie in SVAMP_DIR and so on",
+    )
     made.add_argument(
         "--before",
         type=pathlib.Path,
@@ -98,7 +105,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         default=ROOT / ".cache" / "benchmarks",
         help="exports, GGUF files, solutions",
     )
-    return made
 
 
 def guarded(main: Callable[[], None]) -> None:
@@ -205,6 +211,7 @@ class Setting:
             if self.model.parent.name != "model"
             else self.flags.model.name,
             "dtype": self.flags.dtype,
+            "test": self.flags.test,
         }
 
     def _gguf(self, dtype: str) -> pathlib.Path:

@@ -19,7 +19,7 @@ from benchmarks.figures import (
     table,
     times,
 )
-from benchmarks.flags import BEFORE
+from benchmarks.flags import BEFORE, TESTS
 
 OWN = ("verifier",)
 DRAWING_PEERS = (
@@ -49,6 +49,7 @@ class Goal(NamedTuple):
     gpu: str
     read: Callable[[Result, Sequence[Result]], str]  # from the newest result and all of them
     axis: str = ""
+    test: str = TESTS[0]
 
 
 def best_over(*peers: str) -> Callable[[Result, Sequence[Result]], str]:
@@ -135,6 +136,14 @@ GOALS = [
         ">= 4x",
         ">= 4x",
         best_over(*DRAWING_PEERS),
+    ),
+    Goal(
+        "sampling",
+        "(a) the same where the model is sure, SVAMP",
+        "",
+        "",
+        best_over(*DRAWING_PEERS),
+        test="svamp",
     ),
     Goal("sampling", "(a) own bfloat16 over own float32", ">= 1.6x", "", narrow_over_wide),
     Goal("fixed_length", "(b) own bfloat16 over own float32", ">= 1.6x", "", narrow_over_wide),
@@ -226,7 +235,7 @@ def goals(every: Sequence[Result]) -> str:
     for goal in GOALS:
         cells = []
         for place in ("CPU", "GPU"):
-            found = newest(every, goal.job, place, goal.axis)
+            found = newest(every, goal.job, place, goal.axis, goal.test)
             cells.append(goal.read(found, every) if found else MISSING)
         rows.append([goal.words, goal.cpu, cells[0], goal.gpu, cells[1]])
     return table(["job", "goal, CPU", "CPU", "goal, GPU", "GPU"], rows)

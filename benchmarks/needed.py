@@ -137,7 +137,7 @@ def sampling(
     passes = max((len(text) for each in solutions for text in each), default=0)
     cached = 2 * sizes.layers * sizes.kv_heads * sizes.head_width  # entries a token
     shared = sum(prompts) / max(len(prompts), 1) * passes
-    entries = passes * (sizes.block_parameters + sizes.output_parameters)
+    entries: float = passes * (sizes.block_parameters + sizes.output_parameters)
     entries += cached * (sum(each.passes for each in own) + shared)
     return Needed(float(flops), float(entries * entry_bytes))
 

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from benchmarks import results
+from benchmarks.contenders import DTYPES
 from benchmarks.figures import Result, newest, number, peak, shares, spread, table, times
-from benchmarks.flags import BEFORE
+from benchmarks.flags import BEFORE, TESTS
 from benchmarks.goals import RATES, goals
 
 _CONTENDER_JOBS = {  # job: title, the unit of the rate that counts
@@ -188,7 +189,6 @@ def flips_table(found: Result) -> str:
 
 
 _OTHER_JOBS: dict[str, tuple[str, Callable[[Result], str]]] = {
-    "limits": ("(f) The machine's limit", limits_table),
     "reranking": ("(g) Reranking", reranking_table),
     "sharing": ("(i) Sampling where little is shared", sharing_table),
     "demo": ("(j) The demo", demo_table),
@@ -201,11 +201,18 @@ def page(every: Sequence[Result]) -> str:
     parts = [goals(every)]
     for place in ("CPU", "GPU"):
         for job, (title, _) in _CONTENDER_JOBS.items():
-            if found := newest(every, job, place):
-                parts += [f"### {title}, {place}", about(found), contender_table(found, every)]
+            for test in TESTS:
+                if found := newest(every, job, place, test=test):
+                    named = title if test == TESTS[0] else f"{title}, {test}"
+                    parts += [f"### {named}, {place}", about(found), contender_table(found, every)]
         for axis in ("samples", "prompt", "problems", "copies"):
             if found := newest(every, "growth", place, axis):
                 parts += [f"### (e) Growth with {axis}, {place}", about(found), growth_table(found)]
+        for dtype in DTYPES:
+            of_dtype = [each for each in every if each["dtype"] == dtype]
+            if found := newest(of_dtype, "limits", place):
+                title = f"(f) The machine's limit in {dtype}, {place}"
+                parts += [f"### {title}", about(found), limits_table(found)]
         for job, (title, shown) in _OTHER_JOBS.items():
             if found := newest(every, job, place):
                 parts += [f"### {title}, {place}", about(found), shown(found)]

@@ -52,7 +52,8 @@ class Group(NamedTuple):
     samples: list[list[int]]
     forced: list[list[bool]]
     correct: list[bool]
-    truth: tuple[list[int], list[bool]]  # tokens, and whether the calculator writes them
+    truth: list[int]  # the worked solution
+    by_calculator: list[bool]  # which of its tokens the calculator would write
 
 
 def groups_of(run: pathlib.Path, tokenizer: Tokenizer) -> list[Group]:
@@ -72,8 +73,10 @@ def groups_of(run: pathlib.Path, tokenizer: Tokenizer) -> list[Group]:
     for row in samples.to_pylist():
         name = row["problem_id"]
         if name not in found:
-            prompt, *truth = batches.encode_problem(by_id[name], tokenizer, Template())
-            found[name] = Group(prompt, [], [], [], (truth[0], truth[1]))
+            prompt, truth, by_calculator = batches.encode_problem(
+                by_id[name], tokenizer, Template()
+            )
+            found[name] = Group(prompt, [], [], [], truth, by_calculator)
         group = found[name]
         group.samples.append(row["tokens"])
         group.forced.append(row["forced"])
@@ -85,14 +88,27 @@ def packed(groups: Sequence[Group], vocab_size: int, rows: int, row_tokens: int)
     """The samples and ground truth of an epoch, in equal parts, as rows of one text after the
     other.
     """
-    how = {"level": "token", "normalise": "tokens", "loss_on_forced": True}
     samples = [
-        batches.verifier_example(group.prompt, tokens, forced, correct, **how)
+        batches.verifier_example(
+            group.prompt,
+            tokens,
+            forced,
+            correct,
+            level="token",
+            normalise="tokens",
+            loss_on_forced=True,
+        )
         for group in groups
         for tokens, forced, correct in zip(group.samples, group.forced, group.correct, strict=True)
     ]
     truth = [
-        batches.lm_example(group.prompt, *group.truth, loss_on_question=False, loss_on_forced=True)
+        batches.lm_example(
+            group.prompt,
+            group.truth,
+            group.by_calculator,
+            loss_on_question=False,
+            loss_on_forced=True,
+        )
         for group in groups
     ]
     spec = batches.BatchSpec(rows, row_tokens, value.loss(vocab_size).targets)
@@ -186,7 +202,7 @@ def main() -> None:
     workload.write_rows(setting.cache / "verify-rows.npz", taken)
     sizes = needed.sizes_of(setting.model)
     least = sum(
-        needed.verifier_training(sizes, len(each.prompt), each.samples, each.truth[0]).flops
+        needed.verifier_training(sizes, len(each.prompt), each.samples, each.truth).flops
         for each in groups
     )
     samples = sum(len(each.samples) for each in groups)

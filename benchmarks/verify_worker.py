@@ -18,7 +18,6 @@ from benchmarks import launches
 from benchmarks.worker import peak_bytes, serve
 
 POLLED = 0.01  # seconds between two looks at the log
-_STEPS = re.compile(r"verify: .* ([\d,]+) steps;")  # what the stage says of its whole job
 
 
 class Contender:
@@ -72,7 +71,7 @@ class Contender:
             "seconds": time.monotonic() - begun,
             "losses": losses[first : first + steps],
             "steps": steps,
-            "steps_in_all": self._steps_in_all(),
+            "steps_in_all": steps_in_all(self._said.read_text(errors="replace")),
             "memory": {"peak": peak_bytes(str(self._process.pid)), "device_peak_of_process": None},
         }
 
@@ -97,10 +96,12 @@ class Contender:
         lines = map(json.loads, text[: text.rfind("\n") + 1].splitlines())
         return [line["loss"] for line in lines if "loss" in line]
 
-    def _steps_in_all(self) -> int:
-        found = _STEPS.search(self._said.read_text(errors="replace"))
-        assert found, "verify has not said how many steps it takes"
-        return int(found[1].replace(",", ""))
+
+def steps_in_all(said: str) -> int:
+    """The steps of the whole job, by what the stage has said before the first one."""
+    found = re.search(r"verify: .* ([\d,]+) steps;", said)
+    assert found, "verify has not said how many steps it takes"
+    return int(found[1].replace(",", ""))
 
 
 def main() -> None:

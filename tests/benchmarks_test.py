@@ -4,8 +4,10 @@ Nothing here measures, loads a model or needs the peers' environment.
 """
 
 import json
+import os
 import pathlib
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -15,17 +17,25 @@ from benchmarks import (
     figures,
     flips,
     goals,
+    launches,
     needed,
     plots,
     reranking,
     results,
     tables,
+    verify_worker,
     workload,
 )
 from benchmarks.growth import interleaved
 from verifier.data.batches import Batch
+from verifier.data.examples import lm_example
 from verifier.errors import UserError
+from verifier.stages import fitting
+from verifier.system import checksums
 from verifier.tables import store
+from verifier.train.losses import lm
+
+HOW = {"loss_on_question": False, "loss_on_forced": True}
 
 # One layer, two query heads of width 4 that share one key/value head, a gated MLP of 16, ten ids.
 TINY = needed.Sizes(
@@ -279,3 +289,35 @@ def test_tables_whose_making_was_broken_off_are_made_anew(tmp_path, monkeypatch)
             for root in (whole, again)
         )
         assert one == other
+
+
+def test_a_stages_steps_are_read_from_what_it_says():
+    said = fitting.amounts([lm_example([1], [2], [False], **HOW)], 1234, lm.loss(3))
+    assert verify_worker.steps_in_all(f"== verify\nverify: {said}\nverify: 1/1,234 steps") == 1234
+
+
+def test_a_run_is_shown_in_another_precision(tmp_path):
+    there, here = tmp_path / "run", tmp_path / "shown"
+    for part in ("generator", "tables/samples"):
+        (there / part).mkdir(parents=True)
+        (there / part / "content").write_text(part)
+    settings = {"seed": 0, "model.dtype": "float32"}
+    checksums.write_sealed(there / "generator/manifest.json", {"id": "g", "settings": settings})
+    run = launches.Run(str(there), "e", [])
+    run.linked(here, ["generator", "tables"], "bfloat16")
+    assert (here / "tables/samples/content").read_text() == "tables/samples"
+    shown = store.read_manifest(here / "generator")
+    assert shown == {"id": "g", "settings": {**settings, "model.dtype": "bfloat16"}}
+    assert store.read_manifest(there / "generator") == {"id": "g", "settings": settings}
+    with pytest.raises(UserError, match="has no verifier"):
+        run.linked(tmp_path / "other", ["verifier"], "float32")
+
+
+def test_a_command_that_fails_says_its_last_words(tmp_path):
+    words = [sys.executable, "-c", "import sys; sys.exit('gone')"]
+    with pytest.raises(UserError, match="gone"):
+        launches.finished(words, tmp_path, os.environ, tmp_path / "said")
+    found = launches.finished(
+        [sys.executable, "-c", "pass"], tmp_path, os.environ, tmp_path / "said"
+    )
+    assert found["memory"]["peak"] > 2**20
