@@ -331,9 +331,9 @@ def test_a_model_that_is_sure_writes_its_solutions_once() -> None:
     counts: list[engine_lib.Counts] = []
     config = dataclasses.replace(CONFIG, temperature=0.0)
     (problem,) = engine_lib.Engine(model, tokenizer, config, 0).run(
-        [engine_lib.Prompt("a", (0,))], 50, progress=counts.append
+        [engine_lib.Prompt("a", (0,))], 40, progress=counts.append
     )
-    assert len(problem) == 50 and counts[-1].prefixes == 4 and counts[-1].tokens == 200
+    assert len(problem) == 40 and counts[-1].prefixes == 4 and counts[-1].tokens == 160
 
 
 @pytest.mark.parametrize("rows", [1, 3])

@@ -26,7 +26,7 @@ def books(rows: int = ROWS, pages: int = 9) -> Rows:
     return Rows(rows, LANES, LIMIT, pages, block_sizes(rows, 4, 20), share=True)
 
 
-def begin(rows: Rows, row: int, branch: Branch, prompt: int = 0) -> int | None:
+def begin(rows: Rows, row: int, branch: Branch, prompt: int = 0) -> tuple[int, int] | None:
     keys = [np.array([branch.problem, sample], np.uint32) for sample in branch.samples]
     return rows.start(row, prompt, branch, keys, where=lambda tokens: len(tokens) % 3)
 
@@ -95,15 +95,15 @@ def test_fewer_slots_keep_what_is_running_with_its_pages_lanes_and_tokens() -> N
     assert rows.lanes.free() == LANES - 2
     assert rows.token_BT[:2, 0].tolist() == [7, 9] and rows.forced_BT[1, 0]
     check(rows, [])
-    assert rows.orders()["forced_B"].tolist() == [-1, 5, -1]
+    assert rows.orders()[0]["forced_B"].tolist() == [-1, 5, -1]
     assert rows.indices(*rows.needed()).row_X.tolist() == [0, 1, 2, 3, 3, 0, 3, 1, 3, 3, 3, 3]
 
 
 def test_orders_are_given_once() -> None:
     rows = begun()
     rows.go_B[1] = True
-    assert rows.orders()["go_B"].tolist() == [False, True, False, False, False, False]
-    again = rows.orders()
+    assert rows.orders()[0]["go_B"].tolist() == [False, True, False, False, False, False]
+    again, _ = rows.orders()
     assert not any(again[name].any() for name in ("go_B", "start_B", "joins_Q"))
 
 
@@ -132,7 +132,7 @@ class Device:
 
     def step(self, tokens: dict[int, int]) -> None:
         """Every row of `tokens` reads one; a forced one where the books say so."""
-        orders = self.rows.orders()
+        orders, _ = self.rows.orders()
         for row in np.flatnonzero(orders["start_B"]).tolist():
             self.written[row] = int(orders["from_B"][row])
             if not orders["copied_B"][row]:
@@ -171,27 +171,22 @@ def test_whatever_splits_waits_and_ends_a_row_sees_its_own_tokens(seed: int) -> 
             waiting.append(root(0, [0]))
         if device.column == WINDOW:
             for branch in waiting:
-                branch.row = None
                 if random.random() < 0.3:
                     rows.let_go(branch, int(random.integers(0, len(branch.pages) + 1)))
             device.flush()
-        copies, given = [], []
+        copies = []
         for row in rows.idle().tolist():
             if waiting and random.random() < 0.7:
                 branch = waiting.pop(int(random.integers(len(waiting))))
                 history[row] = expected.pop(id(branch), [])
-                source, length = branch.row, begin(rows, row, branch)
-                given.append(row)
-                if length is not None:
-                    copies.append((source, row, length))
+                if (copied := begin(rows, row, branch)) is not None:
+                    copies.append((copied[0], row, copied[1]))
         device.copy(copies)
-        for branch in waiting:
-            branch.row = None if branch.row in given else branch.row
         device.step({row: int(random.integers(9)) for row in range(len(rows))})
         for row in np.flatnonzero(rows.prompt_B != IDLE).tolist():
             length = int(rows.length_B[row])
             assert device.sees(row) == rows.token_BT[row, :length].tolist()
-            whole = rows.token_BT[row, : max(length, rows.again_B[row])].tolist()
+            whole = rows.token_BT[row, : max(length, rows.inherited_B[row])].tolist()
             begun_with = history[row]  # is read first
             assert whole[: len(begun_with)] == begun_with[: len(whole)]
             if row not in rows.queue and random.random() < 0.4 and len(waiting) < 12:

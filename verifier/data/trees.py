@@ -64,11 +64,6 @@ def distinct(texts: Sequence[Sequence[int] | np.ndarray]) -> int:
     return sum(len(text) for text in arrays) - sum(alike(arrays)[1])
 
 
-def said(tokens: int, prefixes: int) -> str:
-    """What the sharing of what texts have in common saves, in words."""
-    return f"distinct prefixes: {prefixes / max(tokens, 1):.0%} of {tokens:,} tokens"
-
-
 def packed(texts: Sequence[Sequence[int] | np.ndarray], row_tokens: int) -> list[list[int]]:
     """Puts texts into rows that hold a forest each, of at most row_tokens nodes.
 

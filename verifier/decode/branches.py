@@ -38,7 +38,8 @@ class Branch:
     # full pages with the first tokens, and how many tokens there are up to the end of each
     pages: list[int] = dataclasses.field(default_factory=list)
     upto: list[int] = dataclasses.field(default_factory=list)
-    row: int | None = None  # whose newest page has the others, until it is overwritten or flushed
+    # the row whose newest page has the others, while that has the same stamp (`Rows.stamp_B`)
+    newest: tuple[int, int] | None = None
 
     @property
     def read_from(self) -> int:

@@ -94,7 +94,8 @@ class Planner:
 class Engine(Planner):
     """Draws J solutions of every problem.
 
-    Sample (p, j) depends on (seed, problem_id, j) alone, on no batch size, order or subset.
+    Sample (p, j) is drawn with numbers that depend on (seed, problem_id, j) alone, on no batch
+    size, order or subset; the distributions that it is drawn from do, in their last digits.
     """
 
     def __init__(

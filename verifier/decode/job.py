@@ -52,7 +52,9 @@ class Counts:
     solutions: int = 0  # ended
     tokens: int = 0  # of solutions, whether written for one of them or for many at once
     prefixes: int = 0  # written by rows: what solutions have in common counts once
-    read_again: int = 0  # tokens of solutions that had waited for a slot
+    read_again: int = (
+        0  # tokens that a row read a second time, since they were in no page of its own
+    )
     steps: int = 0
     slot_steps: int = 0  # tokens that could have been written: slots summed over steps
     answered: int = 0  # annotations of solutions that the calculator wrote the result of

@@ -29,11 +29,12 @@ PROMPT_ROOM = 64  # prompts are padded to 64, 128, 256, ... tokens: every room i
 MOST_ROWS = {"cpu": 128}
 MOST_ROWS_ELSEWHERE = 1024
 FEWEST_PAGES = 32  # of a pool: fewer would save nothing
-# Where solutions share what they begin with: samples to a row at most, rows that a problem has at
-# least on average, prompts that are read together.
+# Where solutions share what they begin with: samples to a row, on average over all rows;
 LANES_A_ROW = 8
-SHARED_ROWS = 4
-SHARED_AT_ONCE = 4
+# rows that a problem has at least, on average, which decides how many prompts are held;
+ROWS_A_PROBLEM = 4
+# and one more prompt is read at once for so many rows, which all begin empty.
+ROWS_A_PROMPT = 32
 # Operations of a CPU's step below which the last solutions may as well idle in all slots.
 WORTH_FEWER_ROWS = 4e9
 # Share of the budget that a chosen number of slots may fill: what a step holds is an estimate,
@@ -211,12 +212,12 @@ def _sizes(
     platform: str | None,
 ) -> JobSizes:
     share = job.share and job.samples > 1
-    at_once = max(math.ceil(OWN_BLOCK / job.samples), SHARED_AT_ONCE if share else 1)
+    at_once = max(math.ceil(OWN_BLOCK / job.samples), rows // ROWS_A_PROMPT if share else 1)
     at_once = min(at_once, math.ceil(job.problems / job.groups))
     # A problem lives until its longest solution has ended, some 2.5 times as long as the mean one
     # where it has many. Where its solutions are alike it has few rows.
     live = math.ceil(rows / job.samples * (2.5 - 1.5 / job.samples))
-    live = max(live, math.ceil(rows / SHARED_ROWS)) if share else live
+    live = max(live, math.ceil(rows / ROWS_A_PROBLEM)) if share else live
     prompts = min(live + 2 * at_once, job.problems)
     own = math.ceil(job.problems / job.groups) * job.samples
     lanes = max(rows, min(LANES_A_ROW * rows, own)) if share else rows

@@ -77,8 +77,7 @@ def sampling(
         return np.tile(array, (groups, *[1] * (array.ndim - 1)))
 
     indices: Any = jax.tree.map(by_group, rows.indices(*rows.needed()))
-    given = rows.orders()
-    del given["by_calculator_B"]
+    given, _ = rows.orders()
     orders = steps.Orders(
         **jax.tree.map(by_group, given),
         column=np.int32(0),

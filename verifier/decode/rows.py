@@ -20,7 +20,7 @@ from verifier.model.cache import CacheIndices
 IDLE = -1
 _NONE = -1  # no page
 _BY_ROW = """
-prompt_B problem_B stored_B length_B again_B known_B where_B start_B copied_B go_B
+prompt_B problem_B stored_B length_B inherited_B known_B where_B stamp_B start_B copied_B go_B
 token_BT logprob_BT forced_BT errors_B page_BM upto_BM owned_B
 """.split()
 
@@ -54,9 +54,10 @@ class Rows:
         self.problem_B = np.zeros(rows, np.int32)  # index in the list of problems
         self.stored_B = np.zeros(rows, bool)  # an earlier start has drawn it
         self.length_B = np.zeros(rows, np.int32)  # tokens in pages, as far as the host has read
-        self.again_B = np.zeros(rows, np.int32)  # first tokens, those that it has not drawn itself
+        self.inherited_B = np.zeros(rows, np.int32)  # first tokens, which it has not drawn itself
         self.known_B = np.zeros(rows, np.int32)  # tokens whose log-probabilities are known before
         self.where_B = np.zeros(rows, np.uint8)  # where it is after them: `steps.Watch`
+        self.stamp_B = np.zeros(rows, np.int64)  # another whenever its newest page is emptied
         self.start_B = np.zeros(rows, bool)  # to be started by the next step
         self.copied_B = np.zeros(rows, bool)  # with something in its newest page
         self.go_B = np.zeros(rows, bool)  # to be told to go on by the next step
@@ -108,7 +109,7 @@ class Rows:
             pages=pages.tolist(),
             upto=upto[:held].tolist(),
             # Further back than its newest page there is nothing of it to copy.
-            row=row if held == self.owned_B[row] else None,
+            newest=(row, int(self.stamp_B[row])) if held == self.owned_B[row] else None,
         )
 
     def let_go(self, branch: Branch, pages: int = 0) -> None:
@@ -118,7 +119,7 @@ class Rows:
 
     def start(
         self, row: int, prompt: int, branch: Branch, keys: Sequence[np.ndarray], where: Callable
-    ) -> int | None:
+    ) -> tuple[int, int] | None:
         """Gives an idle slot a branch of the prompt in slot `prompt`.
 
         Args:
@@ -129,16 +130,19 @@ class Rows:
             where: of some tokens, where a row is after them.
 
         Returns:
-            the number of first tokens that the slot must have in pages before the next step, the
-            others of them copied from the newest page of row `branch.row`; None: there is nothing
-            to copy. What comes behind is read once more.
+            What must be copied before the next step, together with all else that is started in it:
+            the row whose newest page, and up to how many tokens; None: nothing. Tokens of the
+            branch that are then in no page are read once more.
         """
         known, goal = len(branch.tokens), branch.read_from
         all_full = not branch.upto or branch.upto[-1] <= goal
         self.let_go(branch, sum(end <= goal for end in branch.upto))
         held, length = len(branch.pages), branch.upto[-1] if branch.upto else 0
-        copies = branch.row is not None and all_full and goal > length
-        length = goal if copies else length
+        copied = None
+        if branch.newest is not None and all_full and goal > length:
+            source, stamp = branch.newest
+            if self.stamp_B[source] == stamp:
+                copied, length = (source, goal), goal
         self.prompt_B[row], self.problem_B[row] = prompt, branch.problem
         self.token_BT[row, :known] = branch.tokens
         self.logprob_BT[row, :known] = branch.logprobs
@@ -148,16 +152,20 @@ class Rows:
             self.queue[row] = collections.deque(queue)
         if branch.logprob is not None:
             self.logprob_BT[row, known] = branch.logprob
-        self.again_B[row], self.known_B[row] = known, known + (branch.logprob is not None)
+        self.inherited_B[row], self.known_B[row] = known, known + (branch.logprob is not None)
         self.length_B[row], self.where_B[row] = length, where(branch.tokens[:length])
-        self.errors_B[row], self.start_B[row], self.copied_B[row] = branch.errors, True, copies
+        self.errors_B[row], self.start_B[row], self.copied_B[row] = (
+            branch.errors,
+            True,
+            bool(copied),
+        )
         if held > self.page_BM.shape[1]:
             self._widen(held)
         self.page_BM[row, :held], self.upto_BM[row, :held] = branch.pages, branch.upto
         self.owned_B[row] = held
         self.lanes.join(row, branch.samples, keys)
         self._forget_indices()
-        return length if copies else None
+        return copied
 
     def release(self, row: int) -> None:
         """Takes what has ended out of its slot, with its lanes."""
@@ -171,8 +179,8 @@ class Rows:
 
     # ---- steps
 
-    def orders(self) -> dict[str, np.ndarray]:
-        """What `steps.Orders` says by row and by lane; and by_calculator_B, of the forced tokens.
+    def orders(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """What `steps.Orders` says by row and by lane; which forced tokens are the calculator's.
 
         All of them count as given then, and are forgotten. Copies: a step under way may still read
         what is changed here.
@@ -193,11 +201,11 @@ class Rows:
             "row_Q": self.lanes.row_Q.copy(),
             "joins_Q": self.lanes.joins(),
             "keys_Q2": self.lanes.key_Q2.copy(),
-            "by_calculator_B": by_calculator_B,
         }
+        self.stamp_B[self.start_B] += 1
         for name in ("start_B", "copied_B", "go_B"):
             setattr(self, name, np.zeros(len(self), bool))
-        return given
+        return given, by_calculator_B
 
     def write(
         self,
@@ -215,7 +223,7 @@ class Rows:
         self.forced_BT[row_R, index_R] = forced_R
         self.where_B[row_R] = where_R
         self.length_B[row_R] += 1
-        return index_R >= self.again_B[row_R]
+        return index_R >= self.inherited_B[row_R]
 
     # ---- which row sees what
 
@@ -281,6 +289,7 @@ class Rows:
         self.page_BM[rows, self.owned_B[rows]] = page_B[rows]
         self.upto_BM[rows, self.owned_B[rows]] = self.length_B[rows]
         self.owned_B[rows] += 1
+        self.stamp_B += 1
         self._forget_indices()
         return len(self) + page_B
 

@@ -16,11 +16,11 @@ from verifier.decode import memory, steps
 from verifier.decode import state as state_lib
 from verifier.decode.branches import Branch
 from verifier.decode.job import Completion, Counts, Hooks, Prompt, Writer
+from verifier.decode.outcomes import Ended, Outcomes
 from verifier.decode.prompt_blocks import block_sizes
 from verifier.decode.queue import BranchQueue
 from verifier.decode.replay import Replay, merged
 from verifier.decode.rows import Rows
-from verifier.decode.writing import Ended, Scribe
 from verifier.model import cache as cache_lib
 from verifier.model import sampling, sharding
 
@@ -93,7 +93,7 @@ class Running:
         self._column = 0
         self._ended: dict[int, list[Completion]] = collections.defaultdict(list)  # by problem
         self.counts = Counts()
-        self._scribe = Scribe(calculator, writer.tokenizer, limit, self._stored, self.counts)
+        self._outcomes = Outcomes(calculator, writer.tokenizer, limit, self._stored, self.counts)
 
     def run(self) -> Iterator[list[Completion]]:
         """Draws everything; gives out a problem when its last solution has ended."""
@@ -116,26 +116,17 @@ class Running:
     def _refill(self) -> None:
         """Gives idle slots what is next, as far as there are slots for their prompts."""
         copies: list[list[tuple[int, int, int]]] = [[] for _ in self._groups]
-        begun: list[set[int]] = [set() for _ in self._groups]
         while True:
-            waiting = [
-                self._start(group, copies[group], begun[group])
-                for group in range(len(self._groups))
-            ]
-            taken = [
-                self._queue.take(group) if idle else None for group, idle in enumerate(waiting)
-            ]
+            idle = [self._start(group, each) for group, each in enumerate(copies)]
+            taken = [self._queue.take(group) if any_ else None for group, any_ in enumerate(idle)]
             if not any(each is not None for each in taken):
                 break
             if any(taken):
                 self._prefill([each or {} for each in taken])
         if self._state is not None and any(copies):
             self._copy(copies)
-        for group, rows in enumerate(begun):
-            for branch in self._queue.waiting(group):
-                branch.row = None if branch.row in rows else branch.row
 
-    def _start(self, group: int, copies: list[tuple[int, int, int]], begun: set[int]) -> bool:
+    def _start(self, group: int, copies: list[tuple[int, int, int]]) -> bool:
         """Starts what is next of a group; whether slots are left idle."""
         rows = self._groups[group]
         for row in rows.idle().tolist():
@@ -147,11 +138,10 @@ class Running:
                 sampling.sample_key(self._writer.seed, asked.problem_id, sample)
                 for sample in branch.samples
             ]
-            source = branch.row
-            length = rows.start(row, prompt, branch, keys, self._writer.calculator.where)
+            copied = rows.start(row, prompt, branch, keys, self._writer.calculator.where)
             rows.stored_B[row] = bool(self._stored[branch.problem])
-            begun.add(row)
-            if length is not None and source is not None:
+            if copied is not None:
+                source, length = copied
                 copies.append((source, row, len(asked.tokens) + length))
         return False
 
@@ -162,12 +152,12 @@ class Running:
         none = (0, rows + self._groups[0].pages, 0)
         padded = [[*each, *[none] * (room - len(each))] for each in copies]
         given = np.asarray(padded, np.int32).reshape(-1, 3).T
-        self._state = state_lib.fork(self._state, state_lib.Copies(*given), self._mesh)
+        self._state = state_lib.copy_newest(self._state, state_lib.Copies(*given), self._mesh)
 
     def _leaves(self, group: int, branch: Branch) -> None:
         """A branch that waits at a group goes on at another one, which has none of its pages."""
         self._groups[group].let_go(branch)
-        branch.row = None
+        branch.newest = None
 
     def _prefill(self, taken: Sequence[dict[int, int]]) -> None:
         """Reads each group's new prompts into their slots, all groups together."""
@@ -238,12 +228,9 @@ class Running:
         self._column = 0
 
     def _leave_room(self, group: int) -> None:
-        """What waits gives up its pages where running rows need the room; its newest page is gone
-        with the window.
-        """
+        """What waits gives up its pages where running rows need the room."""
         rows = self._groups[group]
         for branch in self._queue.waiting(group):
-            branch.row = None
             if rows.wanted_pages() > self._sizes.pages[-1]:
                 rows.let_go(branch)
 
@@ -265,8 +252,8 @@ class Running:
             "limit": np.int32(config.max_new_tokens),
             "temperature": np.float32(config.temperature),
         }
-        given = [rows.orders() for rows in groups]
-        by_calculator_B = np.concatenate([each.pop("by_calculator_B") for each in given])
+        given, by_calculator = zip(*(rows.orders() for rows in groups), strict=True)
+        by_calculator_B = np.concatenate(by_calculator)
         self._column += 1
         self.counts.steps += 1
         stored = None
@@ -306,7 +293,7 @@ class Running:
             drawn = steps.Drawn(*(array[group] for array in device))
             if step.stored is not None:
                 drawn = merged(rows, drawn, step.stored[group])
-            branches, ends, rows_over = self._scribe.take_in(rows, drawn, by_calculator[group])
+            branches, ends, rows_over = self._outcomes.take_in(rows, drawn, by_calculator[group])
             for branch in branches:
                 self._queue.put(group, branch)
             ended += [(group, each) for each in ends]
@@ -329,7 +316,7 @@ class Running:
         problem, stored = ended.problem, bool(self._stored[ended.problem])
         if not stored:
             asked = self._prompts[problem].problem_id
-            self._ended[problem] += self._scribe.completions(ended, asked)
+            self._ended[problem] += self._outcomes.completions(ended, asked)
         if self._queue.ended(group, problem, len(ended.samples)) and not stored:
             yield sorted(self._ended.pop(problem), key=lambda each: each.sample_id)
 

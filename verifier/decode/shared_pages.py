@@ -28,6 +28,7 @@ def needed(page_BM: np.ndarray, pages: int, fewest: int) -> int:
     """
     rows_A = np.bincount(page_BM[page_BM >= 0], minlength=pages)
     blocks, size = int((-(-rows_A[rows_A > 1] // BLOCK_ROWS)).sum()), fewest
+    assert fewest or not blocks
     while size < blocks:
         size *= 4
     return size

@@ -77,7 +77,7 @@ class Sizes(NamedTuple):
 
 
 class Copies(NamedTuple):
-    """What `fork` copies; see `cache.copy_newest`. Rows count within a group of devices."""
+    """What `copy_newest` copies; see `cache.copy_newest`. Rows count within a group of devices."""
 
     source_N: Given
     target_N: Given
@@ -135,7 +135,7 @@ def flush(state: DecodeState, page_B: Given, mesh: Mesh | None = None) -> Decode
 
 
 @functools.partial(jax.jit, static_argnames=("mesh",), donate_argnames=("state",))
-def fork(state: DecodeState, copies: Copies, mesh: Mesh | None = None) -> DecodeState:
+def copy_newest(state: DecodeState, copies: Copies, mesh: Mesh | None = None) -> DecodeState:
     """Gives rows what others have in their newest pages; a flush later these are pages as any."""
     parts = STATE_PARTS.cache.pages
     given = (parts, ROWS, ROWS, ROWS)

@@ -25,7 +25,7 @@ class Orders(NamedTuple):
     start_B: Given
     from_B: Given  # int32, tokens of it that are in its pages already
     where_B: Given  # uint8, where it is after them: `Watch`
-    copied_B: Given  # bool: its newest page has some of them (`state.fork`)
+    copied_B: Given  # bool: its newest page has some of them (`state.copy_newest`)
     go_B: Given  # bool: stop waiting
     forced_B: Given  # int32: write this token instead of a drawn one; -1: draw
     row_Q: Given  # int32, the row that each lane follows; B: none

@@ -1,4 +1,4 @@
-"""Attention of one new token a row to its prompt and its own pages, joined in one softmax.
+"""Attention of one new token a row to its prompt and its pages, joined in one softmax.
 
 Keys are repeated neither for the samples of a problem nor for the query heads of a group: prompts
 and pages are scored where they lie, and the two parts meet through their maxima and sums alone (as
@@ -137,8 +137,8 @@ def _pages(
     highest = scores.max(axis=-1)
     shared = None
     if see.shared_YRW is not None:
-        shared = _Shared(query_BKGH, k, v, indices, see.shared_YRW)
-        highest = jnp.concatenate([highest, shared.highest])
+        shared = _shared_scores(query_BKGH, k, indices, see.shared_YRW)
+        highest = jnp.concatenate([highest, shared.max(axis=-1).reshape(-1, K, G)])
     # One maximum for all pages of a row, so that their weights add up as they are.
     top_BKG = highest.at[indices.page_BM].get(mode="fill", fill_value=MASKED).max(axis=1)
     # pages of nobody would overflow
@@ -146,9 +146,10 @@ def _pages(
     mixed = matmul(weights.reshape(X * K, G, -1).astype(v.dtype), v).reshape(X, K, G, H)
     total = weights.sum(axis=-1)
     if shared is not None:
-        shared_total, shared_mixed = shared.weighed(top_BKG)
-        total = jnp.concatenate([total, shared_total])
-        mixed = jnp.concatenate([mixed, shared_mixed])
+        top = top_BKG[jnp.minimum(indices.row_YR, B - 1)][..., None]
+        shared_weights = jnp.exp(jnp.minimum(shared - top, 0.0))
+        total = jnp.concatenate([total, shared_weights.sum(axis=-1).reshape(-1, K, G)])
+        mixed = jnp.concatenate([mixed, _shared_mix(shared_weights, v, indices)])
 
     def together(x_X: jax.Array) -> jax.Array:
         return x_X.at[indices.page_BM].get(mode="fill", fill_value=0).sum(axis=1)
@@ -156,34 +157,24 @@ def _pages(
     return Part(top_BKG, together(total), together(mixed))
 
 
-class _Shared:
-    """Y pages, each against the queries of R rows that have it: one product a page."""
+def _shared_scores(
+    query_BKGH: jax.Array, k: jax.Array, indices: CacheIndices, see_YRW: jax.Array
+) -> jax.Array:
+    """Scores [Y, R, K, G, W] of Y pages, each for R rows that have it: one product a page."""
+    B, K, G, H = query_BKGH.shape
+    Y, R = indices.row_YR.shape
+    query = query_BKGH[jnp.minimum(indices.row_YR, B - 1)].swapaxes(1, 2)
+    k = k[heads_of(indices.page_Y, K)]
+    scores = matmul(query.reshape(Y * K, R * G, H), k).reshape(Y, K, R, G, -1).swapaxes(1, 2)
+    return jnp.where(see_YRW[:, :, None, None, :], scores, MASKED)
 
-    def __init__(
-        self,
-        query_BKGH: jax.Array,
-        k: jax.Array,
-        v: jax.Array,
-        indices: CacheIndices,
-        see_YRW: jax.Array,
-    ) -> None:
-        B, K, G, H = query_BKGH.shape
-        Y, R = indices.row_YR.shape
-        page_YK = heads_of(indices.page_Y, K)
-        self._row_YR, self._v = jnp.minimum(indices.row_YR, B - 1), v[page_YK]
-        query = query_BKGH[self._row_YR].swapaxes(1, 2).reshape(Y * K, R * G, H)
-        scores = matmul(query, k[page_YK]).reshape(Y, K, R, G, -1).swapaxes(1, 2)
-        self._scores = jnp.where(see_YRW[:, :, None, None, :], scores, MASKED)  # [Y, R, K, G, W]
-        self.highest = self._scores.max(axis=-1).reshape(Y * R, K, G)
 
-    def weighed(self, top_BKG: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The sums of weights [Y*R, K, G] and of weighed values [Y*R, K, G, H]."""
-        Y, R, K, G, W = self._scores.shape
-        top = top_BKG[self._row_YR][..., None]
-        weights = jnp.exp(jnp.minimum(self._scores - top, 0.0))
-        flat = weights.swapaxes(1, 2).reshape(Y * K, R * G, W).astype(self._v.dtype)
-        mixed = matmul(flat, self._v).reshape(Y, K, R, G, -1).swapaxes(1, 2)
-        return weights.sum(axis=-1).reshape(Y * R, K, G), mixed.reshape(Y * R, K, G, -1)
+def _shared_mix(weights_YRKGW: jax.Array, v: jax.Array, indices: CacheIndices) -> jax.Array:
+    """The values of these pages, weighed: [Y * R, K, G, H]."""
+    Y, R, K, G, W = weights_YRKGW.shape
+    v = v[heads_of(indices.page_Y, K)]
+    weights = weights_YRKGW.swapaxes(1, 2).reshape(Y * K, R * G, W).astype(v.dtype)
+    return matmul(weights, v).reshape(Y, K, R, G, -1).swapaxes(1, 2).reshape(Y * R, K, G, -1)
 
 
 def _join(one: Part, other: Part) -> jax.Array:

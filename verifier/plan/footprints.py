@@ -188,7 +188,12 @@ def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
         max(arch.context - config.max_new_tokens, 1),
     )
     asked = memory.SamplingJob(
-        longest, most[0].problems, most[1], config.max_new_tokens, groups * devices.hosts
+        longest,
+        most[0].problems,
+        most[1],
+        config.max_new_tokens,
+        groups * devices.hosts,
+        config.share,
     )
     weights = split_model.outline(model, subject.vocab_size, mesh)
     gib = config.memory_gib or (

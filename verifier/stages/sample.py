@@ -193,21 +193,21 @@ def _draw(context: Context, generator: _Generator, drawn: _Drawn) -> None:
             )
             rows = ([_row(one, generator.id, seed) for one in group] for group in completions)
             table_writing.write(table, rows)
-    shared = _shared(table)
-    log.say(f"{title}: {trees.said(**shared)}")
+    hosts.wait(f"{table.folder} drawn")
+    shared = _shared(table, title) if hosts.is_first() else {}
     table_writing.finish(table, {"left_out": drawn.left_out, **shared})
 
 
-def _shared(table: store.TableWriter) -> dict[str, int]:
-    """How many tokens the solutions of a table have, and how many distinct prefixes."""
+def _shared(table: store.TableWriter, title: str) -> dict[str, int]:
+    """How many tokens the solutions of a table have, and how many distinct prefixes; says it."""
     stored = table.stored(["problem_id", "tokens"])
     tokens: dict[str, list[np.ndarray]] = collections.defaultdict(list)
     for key, one in zip(stored["problem_id"].to_pylist(), stored["tokens"], strict=True):
         tokens[key].append(one.values.to_numpy())
-    return {
-        "tokens": sum(len(one) for each in tokens.values() for one in each),
-        "prefixes": sum(map(trees.distinct, tokens.values())),
-    }
+    total = sum(len(one) for each in tokens.values() for one in each)
+    prefixes = sum(map(trees.distinct, tokens.values()))
+    log.say(f"{title}: distinct prefixes: {prefixes / max(total, 1):.0%} of {total:,} tokens")
+    return {"tokens": total, "prefixes": prefixes}
 
 
 def _stored(table: store.TableWriter) -> dict[str, dict[int, Stored]]:

@@ -203,11 +203,11 @@ def _mixed(
         for prefix in (TRAINED_ON, WATCHED)
     )
     # Where few samples are read many times, all of the ground truth is to be read beside them.
-    passes = -(-len(truth) // max(len(train), 1)) if config.steps else 1
+    passes = max(-(-len(truth) // max(len(train), 1)), 1) if config.steps else 1
     if config.group == 1:
         mixed = batches.mix(train, truth, seed, passes) if config.lm_weight else train
         return Examples(mixed, [*heldout, *watched])
-    passes, size, once = max(passes, 1), config.row_tokens, np.ones(len(watched))
+    size, once = config.row_tokens, np.ones(len(watched))
     pairs = passes * len(train) if config.lm_weight else 0
     readings = np.bincount(order.partners(pairs, len(truth), seed), minlength=len(truth))
     grown = labelled_trees.grown(train, truth, readings, config.group, size, passes)

@@ -34,7 +34,7 @@ class _Next(NamedTuple):
     errors: int
 
 
-class Scribe:
+class Outcomes:
     """Takes in what a job's rows have written, step by step."""
 
     def __init__(
