@@ -47,47 +47,6 @@ def test_packed_examples_read_as_if_alone(family):
         np.testing.assert_array_equal(packed[0, :10], other_padding[:10])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_packed_solutions_after_a_shared_prompt_read_as_if_alone(family):
-    """Two prompts of unlike length, rows in an order of their own: what a row reads is prompt and
-    solution read in one piece.
-    """
-    model = build(FAMILIES[family])
-    prompts, solutions = [[7, 8, 9, 10, 11], [12, 13]], [[3, 1, 4], [1, 5], [9, 2, 6, 5], [3, 5]]
-    tokens = np.zeros((2, 7), np.int32)
-    ends, positions = np.zeros_like(tokens), np.zeros_like(tokens)
-    alone = {}
-    rows = [(1, (0, 1)), (0, (2, 3))]
-    for row, (prompt, packed) in enumerate(rows):
-        start = 0
-        for n in packed:
-            here = slice(start, start + len(solutions[n]))
-            tokens[row, here], ends[row, here] = solutions[n], here.stop
-            positions[row, here] = len(prompts[prompt]) + np.arange(len(solutions[n]))
-            alone[row, start] = prompts[prompt] + solutions[n]
-            start = here.stop
-    padded = np.asarray([prompts[0] + [0], prompts[1] + [28] * 4])
-    graph, state = nnx.split(model)
-
-    @quick_jit
-    def both(state: nnx.State) -> jax.Array:
-        merged = nnx.merge(graph, state)
-        _, prefix = merged.prefill(padded, jnp.asarray([5, 2]))
-        return merged.after(
-            tokens, positions, ends, prefix, jnp.asarray([prompt for prompt, _ in rows])
-        )
-
-    found = np.asarray(both(state))
-    assert np.isfinite(found).all()
-    for ((row, start), whole), expected in zip(
-        alone.items(), read(model, *alone.values()), strict=True
-    ):
-        before = len(prompts[rows[row][0]])
-        np.testing.assert_allclose(
-            found[row, start : start + len(whole) - before], expected[before:], atol=1e-5
-        )
-
-
 def test_remat_changes_no_number_and_holds_less():
     model = build(dataclasses.replace(FAMILIES["llama"], layers=4, mlp_width=128))
     graph, state = nnx.split(model)

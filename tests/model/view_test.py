@@ -58,14 +58,3 @@ def test_a_row_without_ends_is_one_text():
         np.testing.assert_array_equal(seen[0], expected)
         if window:
             np.testing.assert_array_equal(view.seen(positions, None, window), seen)
-
-
-@settings(deadline=None, max_examples=20)
-@given(st.integers(0, 5), WINDOW)
-def test_tokens_after_a_prompt_see_its_last_ones(length, window):
-    """Of a prompt that is padded to 5."""
-    positions = length + np.array([[0, 1, 2, 1]])
-    seen = view.seen_before(jnp.asarray(positions), jnp.asarray([length]), 5, window)
-    for t, s in np.ndindex(4, 5):
-        near = window is None or positions[0, t] - s < window
-        assert seen[0, t, s] == (s < length and near)

@@ -17,9 +17,8 @@ from verifier.decode import memory, score_rows, split_model, steps
 from verifier.decode import state as state_lib
 from verifier.decode.prompt_blocks import block_sizes
 from verifier.decode.rows import Rows
-from verifier.decode.score import read_prompts, read_rows
+from verifier.decode.score import read_rows
 from verifier.model import sharding
-from verifier.model.cache import Prefix
 from verifier.model.heads import Verifier
 from verifier.model.transformer import Transformer, narrow
 
@@ -103,40 +102,29 @@ def scoring(
     config: ScoreConfig,
     mesh: Mesh | None,
     compiled: Callable[[jax.stages.Lowered], jax.stages.Compiled],
-) -> tuple[tuple[int, int], Prefix, dict[str, jax.stages.Compiled]]:
-    """Compiles the two programs that would read a group of problems.
+) -> tuple[tuple[int, int], jax.stages.Compiled]:
+    """Compiles the program that would read a group of problems.
 
     Args:
         verifier: of shapes (`nnx.eval_shape`).
-        group: problems whose prompts are padded alike; only lengths count.
+        group: problems whose solutions are about as long; only lengths and what they share count.
         config: rows.
         mesh: whose groups of devices share the rows; None: one device.
-        compiled: how a program is compiled, for the first one's result is the second one's
-            argument.
+        compiled: how a program is compiled.
 
     Returns:
-        Rows and tokens of a row of a call, the prompts' keys and values as shapes, and "prompts"
-        and "rows".
+        Rows and tokens of a row of a call, and the program.
     """
     graph, weights = nnx.split(verifier)
-    dtype, arch = verifier.backbone.dtype, verifier.backbone.arch
+    dtype, context = verifier.backbone.dtype, verifier.backbone.arch.context
     weights = jax.eval_shape(functools.partial(narrow, dtype=dtype), weights)
     weights = weights if mesh is None else sharding.place_parameters(weights, mesh)
-    layout = score_rows.layout_of(group, config.rows, arch, sharding.groups(mesh))
-    tokens_QS, length_Q = score_rows.padded([], layout.block, layout.prompt_tokens)
+    layout = score_rows.layout_of(group, config.rows, context, sharding.groups(mesh))
+    spread = None if mesh is None else NamedSharding(mesh, sharding.ROWS)
+    packed = tuple(
+        jax.ShapeDtypeStruct((layout.at_once, layout.row_tokens), jnp.int32, sharding=spread)
+        for _ in range(3)
+    )
     with sharding.using(mesh):
-        first = compiled(read_prompts.lower(graph, weights, tokens_QS, length_Q))
-
-        def doubled(block: Any, parts: Any) -> jax.ShapeDtypeStruct:
-            shape = (layout.blocks * block.shape[0], *block.shape[1:])
-            return jax.ShapeDtypeStruct(shape, block.dtype, sharding=parts if mesh else None)
-
-        prompts = jax.tree.map(doubled, first.out_info, first.output_shardings)
-        spread = None if mesh is None else NamedSharding(mesh, sharding.ROWS)
-        packed = tuple(
-            jax.ShapeDtypeStruct((layout.at_once, layout.row_tokens), jnp.int32, sharding=spread)
-            for _ in range(3)
-        )
-        prompt_B = jax.ShapeDtypeStruct((layout.at_once,), jnp.int32, sharding=spread)
-        second = compiled(read_rows.lower(graph, weights, prompts, packed, prompt_B, "mse"))
-    return (layout.at_once, layout.row_tokens), prompts, {"prompts": first, "rows": second}
+        program = compiled(read_rows.lower(graph, weights, packed, layout.depth, "mse"))
+    return (layout.at_once, layout.row_tokens), program

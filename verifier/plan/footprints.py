@@ -279,17 +279,10 @@ def _read(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
     def measure(layers: int) -> dict[str, Size]:
         nonlocal rows, row_tokens
         verifier = abstract_model(subject, layers, True)
-        (rows, row_tokens), prompts, compiled = decode_programs.scoring(
+        (rows, row_tokens), program = decode_programs.scoring(
             verifier, group, config.score, mesh, programs.compiled
         )
-        caches = Size(device_bytes(prompts), 0)
-        sizes = {name: programs.size(program) for name, program in compiled.items()}
-        # All prompts are read by one call, whose results are the caches; otherwise it makes new
-        # ones beside them.
-        if rows >= len(group):
-            beside = sizes["prompts"].temporaries - caches.given
-            sizes["prompts"] = sizes["prompts"]._replace(temporaries=beside)
-        return {"caches": caches} | sizes
+        return {"rows": programs.size(program)}
 
     sizes = programs.at_depth(measure, arch)
     stored = nnx.state(abstract_model(subject, arch.layers, True), nnx.Param)
@@ -298,12 +291,11 @@ def _read(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
     held = {
         # Float32 as they were saved, and cast.
         "parameters": round(device_bytes(stored) * (1 + (narrow if narrow < 1 else 0))),
-        "caches": sizes.pop("caches").given,
-        "temporaries": max(size.temporaries for size in sizes.values()),
+        "temporaries": sizes["rows"].temporaries,
     }
     parts = 1 if mesh is None else mesh.size
     tokens = rows * row_tokens
-    keys = len(group[0].prompt) + row_tokens
+    keys = group[0].depth()
     operations = tokens * costs.token_operations(arch, keys, False) / parts
     gathered = costs.layer_parameters(arch) * arch.layers * itemsize(subject) / layer_devices(mesh)
     read = {
@@ -315,22 +307,21 @@ def _read(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
         f"{devices.hosts * rows} x {row_tokens}",
         held,
         0,
-        StepCost(operations, gathered + held["caches"]),
+        StepCost(operations, gathered),
         costs.PACKED * tokens * devices.hosts,
         sum(read.values()) * texts.solution,
     )
 
 
 def _solutions_read(subject: Subject) -> list[score_rows.Solutions]:
-    """A group of test problems as the verifier reads them, one of whose samples comes to no end.
-
-    More than the rows of a call, as most groups are: then prompts take turns in twice the room.
+    """Test problems as the verifier reads them, one of whose samples comes to no end; in what they
+    share they are as trees that part at their first token.
     """
     config, texts = subject.config, subject.texts["test"]
     samples = config.sample.test_samples
     lengths = [config.sample.max_new_tokens, *[round(texts.solution)] * (samples - 1)]
     longest = min(texts.longest, max(subject.arch.context - config.sample.max_new_tokens, 1))
     each = score_rows.Solutions(
-        "", [0] * longest, range(samples), [[0] * length for length in lengths]
+        "", [0] * longest, range(samples), [[n] * length for n, length in enumerate(lengths)]
     )
-    return [each] * min(max(score_rows.LOOKED_AT, 2 * config.score.rows), texts.problems)
+    return [each] * min(max(score_rows.TOGETHER, 2 * config.score.rows), texts.problems)
