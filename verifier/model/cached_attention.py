@@ -118,7 +118,8 @@ def _blocks(x: jax.Array, prompt_E: jax.Array, kv_heads: int) -> jax.Array:
     """
     flat_P = x.reshape(x.shape[0] // kv_heads, -1)
     chosen = jax.nn.one_hot(prompt_E, flat_P.shape[0], dtype=x.dtype)
-    return jnp.matmul(chosen, flat_P, precision=jax.lax.Precision.HIGHEST).reshape(-1, *x.shape[1:])
+    exact = {"precision": jax.lax.Precision.HIGHEST, "preferred_element_type": jnp.float32}
+    return jnp.matmul(chosen, flat_P, **exact).astype(x.dtype).reshape(-1, *x.shape[1:])
 
 
 def _pages(
