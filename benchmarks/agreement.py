@@ -15,23 +15,22 @@ from benchmarks import flags as flags_lib
 from benchmarks import sampling, workload
 from benchmarks.rounds import compare
 
+USUAL = ["verifier", "transformers", "transformers-continuous", "llama.cpp", "llama.cpp-split"]
 COLD = 1e-4  # a temperature at which only the likeliest token is ever drawn
 
 
 def main() -> None:
     """Draws and compares; exit status 1 where contenders differ."""
     parser = flags_lib.parser(__doc__)
-    parser.set_defaults(
-        contenders=(
-            "verifier-no-calculator,transformers,transformers-continuous,llama.cpp,llama.cpp-split"
-        )
-    )
     parser.add_argument("--max-new-tokens", type=int, default=40)
     setting = flags_lib.Setting(parser.parse_args())
-    asked = workload.questions(workload.gsm8k(setting.gsm8k, "test"), setting.tokenizer, 1)
+    asked = workload.questions(setting.test_problems(), setting.tokenizer, 1)
     planned = sampling.plan(asked, 2, setting.flags.max_new_tokens, COLD, setting.tokenizer.end_id)
-    found = compare(sampling.contenders(setting, [], None), planned, 1, setting.environment)
-    texts = {name: each["runs"][0]["first"] for name, each in found.items() if each["runs"]}
+    taking_part = sampling.contenders(setting, USUAL, False)
+    found = compare(taking_part, planned, 1, setting.environment)
+    texts = {
+        name: each["runs"][0]["solutions"][0][0] for name, each in found.items() if each["runs"]
+    }
     reference = next(iter(texts.values()))
     for name, tokens in texts.items():
         same = next(

@@ -24,6 +24,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Every contender gets this project's settings, so that none gains by its allocator alone.
 MALLOC = allocator.variables(allocator.SETTINGS)
 
+DTYPES = ("float32", "bfloat16")  # a contender's name may end with the one that it computes in
+
 
 class Failed(RuntimeError):
     """A contender's process has ended before its answer; the message is the last thing it said."""
@@ -40,6 +42,8 @@ class Contender:
     # arguments that only this contender gets with every job
     job: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     short_warm_up: bool = True  # nothing is compiled for a size, so that a small job warms it up
+    root: pathlib.Path = ROOT  # the checkout whose modules it runs
+    dtype: str = DTYPES[0]  # of its products and caches
 
 
 class Process:
@@ -55,7 +59,7 @@ class Process:
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  as long as the process
         self._process = subprocess.Popen(
             [contender.python, "-m", f"benchmarks.{contender.module}"],
-            cwd=ROOT,
+            cwd=contender.root,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -85,10 +89,10 @@ class Process:
         return json.loads(answer)
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process, and what it has started."""
         if self._process.poll() is None:
-            os.kill(self._process.pid, signal.SIGCONT)
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGCONT)
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._said.close()
 
@@ -103,6 +107,18 @@ class Process:
             if lines
             else f"exit status {self._process.returncode}, nothing said"
         )
+
+
+def kind(name: str) -> str:
+    """A contender's name without its precision."""
+    first, _, last = name.rpartition("-")
+    return first if last in DTYPES else name
+
+
+def precision(name: str, usual: str) -> str:
+    """The precision that a contender's name ends with, `usual` where it ends with none."""
+    last = name.rpartition("-")[2]
+    return last if last in DTYPES else usual
 
 
 def environment(cache: pathlib.Path, threads: int) -> dict[str, str]:

@@ -4,8 +4,7 @@
 
 The end token is a token like any other here: this project is given a tokenizer whose end is the
 value head's reserved id, which is never drawn (jax_worker.Endless); the others are given no end
-token. The calculator is off in the contender that is compared, since peers have none; `verifier`,
-with it on, can be asked for with --contenders.
+token. The calculator is off, since peers have none.
 """
 
 from __future__ import annotations
@@ -13,16 +12,12 @@ from __future__ import annotations
 from benchmarks import flags as flags_lib
 from benchmarks import results, sampling
 
-USUAL = ["verifier-no-calculator", "transformers", "transformers-continuous", "llama.cpp"]
-
 
 def main() -> None:
     """Measures and writes the result."""
     setting = flags_lib.Setting(sampling.drawing_flags(__doc__, 128).parse_args())
-    found = sampling.measured(setting, sampling.contenders(setting, USUAL, None), None)
-    found["ratios"] = sampling.ratios(
-        found["contenders"], "verifier-no-calculator", "tokens_per_second"
-    )
+    taking_part = sampling.contenders(setting, sampling.USUAL, False)
+    found = sampling.measured(setting, taking_part, None, "tokens_per_second")
     results.write("fixed_length", setting.threads, found, setting.flags.results)
 
 

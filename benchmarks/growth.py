@@ -47,7 +47,7 @@ def points(setting: flags_lib.Setting, axis: str, values: Sequence[int]) -> list
     """The places of an axis, in the order of the values."""
     flags = setting.flags
     ours = setting.ours("verifier", {"calculator": False})
-    split = workload.gsm8k(setting.gsm8k, "test")
+    split = setting.test_problems()
 
     def long(tokens: int, copies: int = 1) -> list[workload.Question]:
         prompt = workload.long_prompt(split, setting.tokenizer, tokens)
@@ -98,7 +98,7 @@ def measure(point: Point, setting: flags_lib.Setting, turn: int) -> dict[str, An
     )
     found = {
         "seconds": run["seconds"],
-        "tokens": sum(map(sum, run["lengths"])),
+        "tokens": sum(len(text) for each in run["solutions"] for text in each),
         "peak": peak,
         "beyond_model": max(peak - model, 0),
     }

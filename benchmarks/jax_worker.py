@@ -18,7 +18,7 @@ from flax import nnx
 from benchmarks import workload
 from benchmarks.worker import Drawing, Job, serve
 from verifier import config as config_lib
-from verifier.decode.engine import Engine, Prompt
+from verifier.decode.engine import Counts, Engine, Prompt
 from verifier.decode.score import score_samples
 from verifier.decode.score_rows import Solutions
 from verifier.decode.split_model import make_ready
@@ -100,8 +100,15 @@ class Contender:
         tokenizer = Endless(self._tokenizer) if drawing["end_id"] is None else self._tokenizer
         engine = Engine(self._model, tokenizer, config, seed)
         prompts = [Prompt(problem_id, tokens) for problem_id, tokens in questions]
+        counts = Counts()
+
+        def note(so_far: Counts) -> None:
+            nonlocal counts
+            counts = so_far
+
         begun = time.monotonic()
-        found = {group[0].problem_id: group for group in engine.run(prompts, samples)}
+        drawn = engine.run(prompts, samples, progress=note)
+        found = {group[0].problem_id: group for group in drawn}
         seconds = time.monotonic() - begun
         solutions = [[each.tokens for each in found[problem_id]] for problem_id, _ in questions]
         if keep:
@@ -111,14 +118,8 @@ class Contender:
             )
         ended = sum(each.finish == "eos" for group in found.values() for each in group)
         forced = sum(sum(each.forced) for group in found.values() for each in group)
-        lengths = [list(map(len, each)) for each in solutions]
-        return {
-            "seconds": seconds,
-            "lengths": lengths,
-            "ended": ended,
-            "forced": forced,
-            "first": solutions[0][0],
-        }
+        facts = {"ended": ended, "forced": forced, "counts": vars(counts)}
+        return {"seconds": seconds, "solutions": solutions, **facts}
 
     def score(
         self,

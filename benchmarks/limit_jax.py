@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +22,11 @@ def load(dtype: str) -> dict[str, Any]:
 def measure(
     shapes: Sequence[tuple[int, int, int]], read_bytes: int, dtype: str, seconds: float
 ) -> dict[str, Any]:
-    """Operations a second for each shape M x K x N, and bytes read a second of one large array."""
+    """Operations a second for each shape M x K x N, products of `dtype` summed up in float32, and
+    bytes read a second of one large array of float32.
+    """
     kind = jnp.dtype(dtype)
-    product = jax.jit(jnp.matmul)
+    product = jax.jit(functools.partial(jnp.matmul, preferred_element_type=jnp.float32))
     rates = []
     for m, k, n in shapes:
         left, right = jnp.ones((m, k), kind), jnp.ones((k, n), kind)
@@ -31,7 +34,7 @@ def measure(
             lambda left=left, right=right: jax.block_until_ready(product(left, right)), seconds
         )  # type: ignore[misc]
         rates.append(2 * m * k * n / best)
-    large = jnp.ones(read_bytes // kind.itemsize, kind)
+    large = jnp.ones(read_bytes // 4, jnp.float32)
     total = jax.jit(lambda array: jnp.max(array))
     best = best_seconds(lambda: jax.block_until_ready(total(large)), seconds)
     return {"flops_per_second": rates, "bytes_per_second": large.nbytes / best}

@@ -24,7 +24,9 @@ def load(dtype: str, threads: int) -> dict[str, Any]:
 def measure(
     shapes: Sequence[tuple[int, int, int]], read_bytes: int, dtype: str, seconds: float
 ) -> dict[str, Any]:
-    """Operations a second for each shape M x K x N, and bytes read a second of one large array."""
+    """Operations a second for each shape M x K x N, and bytes read a second of one large array of
+    float32.
+    """
     place = {"device": torch_model.device(), "dtype": torch_model.DTYPES[dtype]}
 
     def finished(found: torch.Tensor) -> torch.Tensor:
@@ -41,7 +43,7 @@ def measure(
 
         best = best_seconds(product, seconds)
         rates.append(2 * m * k * n / best)
-    large = torch.ones(read_bytes // place["dtype"].itemsize, **place)
+    large = torch.ones(read_bytes // 4, device=place["device"])
     best = best_seconds(lambda: finished(large.max()), seconds)
     return {"flops_per_second": rates, "bytes_per_second": large.nbytes / best}
 

@@ -57,13 +57,12 @@ def main() -> None:
     setting = flags_lib.Setting(parser.parse_args())
     flags = setting.flags
     dtype = {"dtype": flags.dtype}
-    make: dict[str, Callable[[], Contender]] = {
-        "jax": lambda: Contender("jax", "limit_jax", setting.own_python, dtype),
-        "torch": lambda: Contender(
-            "torch", "limit_torch", flags.peer_python, {**dtype, "threads": setting.threads}
+    make: dict[str, Callable[[str], Contender]] = {
+        "jax": lambda name: Contender(name, "limit_jax", setting.own_python, dtype),
+        "torch": lambda name: Contender(
+            name, "limit_torch", flags.peer_python, {**dtype, "threads": setting.threads}
         ),
     }
-    names = setting.chosen(USUAL, USUAL, ours="jax")
     measured = shapes(needed.sizes_of(setting.model), flags.square, (100, 128, 256))
     asked = {
         "shapes": measured,
@@ -74,7 +73,7 @@ def main() -> None:
     plan = Plan(
         "measure", lambda turn: asked, lambda: {**asked, "shapes": measured[-1:], "seconds": 0.1}
     )
-    found = compare([make[name]() for name in names], plan, flags.rounds, setting.environment)
+    found = compare(setting.chosen(USUAL, make), plan, flags.rounds, setting.environment)
     facts = {
         "shapes": measured,
         "read_mib": flags.read_mib,

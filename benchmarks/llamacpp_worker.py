@@ -61,23 +61,15 @@ class Contender:
                 self._model, self._threads, (samples, *drawing["room"]), unified
             )
         random = np.random.default_rng(seed)
-        lengths, ended, each = [], 0, []
-        first: list[int] = []
+        solutions, each = [], []
         begun = time.monotonic()
         for _, prompt in questions:
             started = time.monotonic()
-            written = self._context.draw(prompt, samples, drawing, random)
-            lengths.append([len(row) for row in written])
-            first = first or written[0]
-            ended += sum(row[-1] == drawing["end_id"] for row in written)
+            solutions.append(self._context.draw(prompt, samples, drawing, random))
             each.append(time.monotonic() - started)
-        return {
-            "seconds": time.monotonic() - begun,
-            "lengths": lengths,
-            "ended": ended,
-            "each": each,
-            "first": first,
-        }
+        seconds = time.monotonic() - begun
+        ended = sum(row[-1] == drawing["end_id"] for rows in solutions for row in rows)
+        return {"seconds": seconds, "solutions": solutions, "ended": ended, "each": each}
 
 
 class _Context:

@@ -1,22 +1,22 @@
 """The least work a job can be done with, in floating-point operations and in bytes read.
 
-Pure arithmetic; knows no device.
+Arithmetic alone; knows no device.
 
 What counts as needed, so that a share of the limit means the same for every contender:
 
-- every real token goes through every matrix of the blocks once (2 operations a parameter); a prompt
-  once a problem, never once a sample;
+- what depends on a prefix alone is worked out once a prefix: texts of one problem are the tree of
+  their distinct prefixes, a prompt once a problem, what samples have in common once; every node of
+  it goes through every matrix of the blocks once (2 operations a parameter);
 - attention: 2 x 2 operations a head channel for each pair of a token and a token it sees (itself
-  and all before it), products with the
-  values included; masks, softmax, norms and rotations count as nothing;
+  and all before it), products with the values included; masks, softmax, norms and rotations count
+  as nothing;
 - logits only where a token is drawn from them or a loss looks at them; the embedding's look-up
   counts as nothing;
 - a training step is three times the forward pass (the gradient of a product is two more); the
   optimiser counts as nothing;
 - bytes, for sampling: all matrices once a pass, and as many passes as the longest solution has
-  tokens, as if all were decoded together; the
-  keys and values of a solution's own tokens once for each later token of it, those of a prompt once
-  a pass. Activations count as nothing.
+  tokens, as if all were decoded together; keys and values of a node once a pass in which one that
+  sees it is read, those of a prompt once a pass. Activations count as nothing.
 
 Padding, rows that have ended, recomputation and copies are nowhere in it: they are what keeps a
 program from its limit.
@@ -26,8 +26,10 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from verifier.data import trees
 
 
 class Sizes(NamedTuple):
@@ -84,49 +86,70 @@ def pairs(before: int, tokens: int) -> int:
     return tokens * before + tokens * (tokens + 1) // 2
 
 
+class Prefixes(NamedTuple):
+    """The distinct prefixes of texts that follow a prompt, the empty one left out."""
+
+    nodes: int
+    depths: int  # the sum of their lengths
+    passes: int  # the sum of the passes in which each is read, where each pass is a token longer
+
+    def pairs(self, before: int) -> int:
+        """(token, seen token) pairs, where `before` others precede each text."""
+        return self.nodes * before + self.depths
+
+
+def prefixes(texts: Iterable[Sequence[int]]) -> Prefixes:
+    """Of texts as tokens; empty ones count as nothing."""
+    _, positions, ends, _ = trees.forest([text for text in texts if text])
+    deepest = [positions[node:end].max() for node, end in enumerate(ends)]
+    return Prefixes(
+        len(positions),
+        int(positions.sum()) + len(positions),
+        int(sum(deepest) - positions.sum()) + len(positions),
+    )
+
+
 def sampling(
-    sizes: Sizes, prompts: Sequence[int], solutions: Sequence[Sequence[int]], entry_bytes: int
+    sizes: Sizes,
+    prompts: Sequence[int],
+    solutions: Sequence[Sequence[Sequence[int]]],
+    entry_bytes: int,
 ) -> Needed:
     """Drawing solutions.
 
     Args:
         sizes: of the model.
         prompts: tokens of each prompt.
-        solutions: tokens of each solution of each prompt; the last token of a solution is drawn,
+        solutions: the solutions of each prompt, as tokens; the last token of a solution is drawn,
             but never read.
         entry_bytes: of a parameter and of a cached number: 4 or 2.
     """
-    read = sum(prompts) + sum(max(length - 1, 0) for each in solutions for length in each)
-    # All first tokens of a problem are drawn from one row of logits.
-    drawn = sum(1 + sum(max(length - 1, 0) for length in each) for each in solutions if each)
+    own = [prefixes(text[:-1] for text in each) for each in solutions]
+    read = sum(prompts) + sum(each.nodes for each in own)
+    drawn = sum(1 + each.nodes for each in own)  # the first tokens from the prompt's own logits
     seen = sum(pairs(0, prompt) for prompt in prompts)
-    seen += sum(
-        pairs(prompt, max(length - 1, 0))
-        for prompt, each in zip(prompts, solutions, strict=True)
-        for length in each
-    )
+    seen += sum(each.pairs(prompt) for prompt, each in zip(prompts, own, strict=True))
     flops = (
         2 * sizes.block_parameters * read
         + 2 * sizes.output_parameters * drawn
         + _attention(sizes, seen)
     )
-    passes = max((length for each in solutions for length in each), default=0)
+    passes = max((len(text) for each in solutions for text in each), default=0)
     cached = 2 * sizes.layers * sizes.kv_heads * sizes.head_width  # entries a token
-    own = sum(pairs(0, max(length - 1, 0)) for each in solutions for length in each)
     shared = sum(prompts) / max(len(prompts), 1) * passes
-    entries = passes * (sizes.block_parameters + sizes.output_parameters) + cached * (own + shared)
+    entries: float = passes * (sizes.block_parameters + sizes.output_parameters)
+    entries += cached * (sum(each.passes for each in own) + shared)
     return Needed(float(flops), float(entries * entry_bytes))
 
 
-def scoring(sizes: Sizes, prompts: Sequence[int], solutions: Sequence[Sequence[int]]) -> Needed:
+def scoring(
+    sizes: Sizes, prompts: Sequence[int], solutions: Sequence[Sequence[Sequence[int]]]
+) -> Needed:
     """Reading solutions for a value after every token; no logits. Arguments as for `sampling`."""
-    read = sum(prompts) + sum(map(sum, solutions))
+    own = [prefixes(each) for each in solutions]
+    read = sum(prompts) + sum(each.nodes for each in own)
     seen = sum(pairs(0, prompt) for prompt in prompts)
-    seen += sum(
-        pairs(prompt, length)
-        for prompt, each in zip(prompts, solutions, strict=True)
-        for length in each
-    )
+    seen += sum(each.pairs(prompt) for prompt, each in zip(prompts, own, strict=True))
     return Needed(
         float(2 * (sizes.block_parameters + sizes.width) * read + _attention(sizes, seen)), 0.0
     )
@@ -142,6 +165,19 @@ def training(sizes: Sizes, examples: Sequence[int], weighed: int) -> Needed:
     """
     forward = 2 * sizes.block_parameters * sum(examples) + 2 * sizes.output_parameters * weighed
     forward += _attention(sizes, sum(pairs(0, length) for length in examples))
+    return Needed(float(3 * forward), 0.0)
+
+
+def verifier_training(
+    sizes: Sizes, prompt: int, solutions: Sequence[Sequence[int]], truth: Sequence[int]
+) -> Needed:
+    """Learning from all samples of a problem and its ground truth once: values after the samples'
+    tokens, the language-model loss on the ground truth's.
+    """
+    own = prefixes([*solutions, truth])
+    forward = 2 * (sizes.block_parameters + sizes.width) * (prompt + own.nodes)
+    forward += 2 * sizes.output_parameters * len(truth)
+    forward += _attention(sizes, pairs(0, prompt) + own.pairs(prompt))
     return Needed(float(3 * forward), 0.0)
 
 

@@ -230,7 +230,7 @@ def main() -> None:
     flags = setting.flags
     parts = flags.parts.split(",")
     batches = (
-        workload.packed_rows(workload.gsm8k(setting.gsm8k, "train"), setting.tokenizer, 2, 512, 4)
+        workload.packed_rows(setting.train_problems(), setting.tokenizer, 2, 512, 4)
         if {"mesh", "saves"} & {*parts}
         else []
     )

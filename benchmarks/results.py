@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.contenders import ROOT, without_folders
+from benchmarks.contenders import ROOT, kind, without_folders
 
 FOLDER = pathlib.Path(__file__).parent / "results"
 
@@ -37,6 +37,33 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
         "of_medians": statistics.median(ours) / statistics.median(theirs),
         "low": min(each),
         "high": max(each),
+    }
+
+
+def compared(
+    found: Mapping[str, Mapping[str, Any]], figure: str, ours: str = "verifier"
+) -> dict[str, Any]:
+    """This project over every other contender that has gone through all rounds.
+
+    Args:
+        found: by contender, as `rounds.compare` gives it.
+        figure: of a run, the more the better.
+        ours: the kind of contender that stands for this project: the best of them is compared, and
+            every other one is compared with, whatever its precision.
+
+    Returns:
+        "best": the name of that best one; "ratios": by the names of the others.
+    """
+    whole = {name: each["runs"] for name, each in found.items() if "error" not in each}
+    figures = {name: [run[figure] for run in runs] for name, runs in whole.items()}
+    own = [name for name in figures if kind(name) == ours]
+    if not own:
+        return {"best": "", "ratios": {}}
+    best = max(own, key=lambda name: statistics.median(figures[name]))
+    others = {name: each for name, each in figures.items() if name != best}
+    return {
+        "best": best,
+        "ratios": {name: ratio(figures[best], each) for name, each in others.items()},
     }
 
 

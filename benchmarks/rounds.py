@@ -40,10 +40,12 @@ def compare(
             they would slow down one another.
 
     Returns:
-        By name: "load" and "warm_up" (answers of the last process), "runs" (answers, one a round),
-        "error" where it ended before its time.
+        By name: "dtype", "load" and "warm_up" (answers of the last process), "runs" (answers, one a
+        round), "error" where it ended before its time.
     """
-    found: dict[str, dict[str, Any]] = {each.name: {"runs": []} for each in contenders}
+    found: dict[str, dict[str, Any]] = {
+        each.name: {"dtype": each.dtype, "runs": []} for each in contenders
+    }
     if apart:
         for turn in range(rounds):
             for each in contenders:

@@ -3,7 +3,7 @@ transformers and llama.cpp.
 
     python -m benchmarks.sampling --model=runs/NAME/generator --peer-python=PEERS/bin/python
 
-Every contender draws the same number of solutions of the same GSM8K test prompts at temperature 0.7
+Every contender draws the same number of solutions of the same test prompts at temperature 0.7
 without top-k and top-p, ends at the end token or after --max-new-tokens, and has a seed of its own
 each round. The solutions of this project are kept for benchmarks.scoring.
 """
@@ -22,22 +22,31 @@ from benchmarks.rounds import Plan, compare
 
 USUAL = [
     "verifier",
-    "verifier-no-calculator",
+    "verifier-bfloat16",
     "transformers",
+    "transformers-bfloat16",
     "transformers-continuous",
     "llama.cpp",
 ]
 WARM_UP_TOKENS = 4
+UNSHARED = "sample.share=false"  # every sample is written for itself
+ENTRY_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 def contenders(
-    setting: flags_lib.Setting, usual: Sequence[str], keep: pathlib.Path | None
+    setting: flags_lib.Setting,
+    usual: Sequence[str],
+    calculator: bool,
+    keep: pathlib.Path | None = None,
 ) -> list[Contender]:
-    """The chosen ones. `keep`: where the solutions of the project's last round go."""
-    kept = {"keep": str(keep)} if keep else {}
+    """The chosen ones. `keep`: where the solutions of `verifier`'s last round go."""
+    own = {"calculator": calculator}
+    kept = {**own, "keep": str(keep)} if keep else own
     make: dict[str, Callable[[str], Contender]] = {
-        "verifier": lambda name: setting.ours(name, {"calculator": True, **kept}),
+        "verifier": lambda name: setting.ours(name, kept if name == "verifier" else own),
         "verifier-no-calculator": lambda name: setting.ours(name, {"calculator": False}),
+        "verifier-unshared": lambda name: setting.ours(name, own, UNSHARED),
+        flags_lib.BEFORE: lambda name: setting.ours(name, own),
         "transformers": lambda name: setting.torch(name, "transformers_worker", {}),
         "transformers-continuous": lambda name: setting.torch(
             name, "transformers_worker", {"continuous": "needed"}
@@ -48,7 +57,7 @@ def contenders(
         "llama.cpp": lambda name: setting.llamacpp(name, True),
         "llama.cpp-split": lambda name: setting.llamacpp(name, False),
     }
-    return [make[name](name) for name in setting.chosen(list(usual), list(make))]
+    return setting.chosen(usual, make)
 
 
 def plan(
@@ -74,78 +83,72 @@ def plan(
 
 
 def with_rates(
-    found: Mapping[str, dict[str, Any]], least: Callable[[list[list[int]]], needed.Needed]
+    found: Mapping[str, dict[str, Any]], prompts: Sequence[int], sizes: needed.Sizes
 ) -> dict[str, dict[str, Any]]:
-    """Adds to every run its rates and what it needed at the least; lists of lengths give way to
-    their summary.
+    """Adds to every run its rates and what it needed at the least; the solutions give way to what
+    is counted of them.
+
+    Args:
+        found: by contender, as `compare` gives it.
+        prompts: tokens of each prompt.
+        sizes: of the model.
     """
     for contender in found.values():
-        for run in [contender[slot] for slot in ("warm_up",) if slot in contender] + contender[
-            "runs"
-        ]:
-            lengths, _ = run.pop("lengths"), run.pop("first")
-            tokens = [length for each in lengths for length in each]
-            run |= {
-                "solutions": len(tokens),
-                "tokens": sum(tokens),
-                "length": results.summary(tokens),
-            }
-            run |= {
-                "solutions_per_second": len(tokens) / run["seconds"],
-                "tokens_per_second": sum(tokens) / run["seconds"],
-            }
-            if len(lengths) > 1 or run in contender["runs"]:
-                run["needed"] = least(lengths)._asdict()
+        contender.get("warm_up", {}).pop("solutions", None)
+        for run in contender["runs"]:
+            _count(run, prompts, sizes, ENTRY_BYTES[contender["dtype"]])
         for rate in ("solutions_per_second", "tokens_per_second"):
             if contender["runs"]:
                 contender[rate] = results.summary([run[rate] for run in contender["runs"]])
     return dict(found)
 
 
-def ratios(found: Mapping[str, dict[str, Any]], ours: str, figure: str) -> dict[str, Any]:
-    """This project over every peer that has gone through all rounds."""
-    if ours not in found or "error" in found[ours]:
-        return {}
-    mine = [run[figure] for run in found[ours]["runs"]]
-    others = [
-        name
-        for name, each in found.items()
-        if not name.startswith("verifier") and "error" not in each
-    ]
-    return {
-        name: results.ratio(mine, [run[figure] for run in found[name]["runs"]]) for name in others
+def _count(
+    run: dict[str, Any], prompts: Sequence[int], sizes: needed.Sizes, entry_bytes: int
+) -> None:
+    """Of one run; the worker of an earlier state may have told lengths instead of solutions, of
+    which no prefixes are known.
+    """
+    solutions = run.pop("solutions", None)
+    if solutions is not None:
+        drawn = [needed.prefixes(each) for each in solutions]
+        run["distinct_prefixes"] = sum(each.nodes for each in drawn)
+        run["needed"] = needed.sampling(sizes, prompts, solutions, entry_bytes)._asdict()
+        lengths = [len(text) for each in solutions for text in each]
+    else:
+        lengths = [length for each in run.pop("lengths") for length in each]
+        run.pop("first")
+    run |= {
+        "solutions": len(lengths),
+        "tokens": sum(lengths),
+        "length": results.summary(lengths),
+        "solutions_per_second": len(lengths) / run["seconds"],
+        "tokens_per_second": sum(lengths) / run["seconds"],
     }
 
 
 def measured(
-    setting: flags_lib.Setting, taking_part: Sequence[Contender], end_id: int | None
+    setting: flags_lib.Setting, taking_part: Sequence[Contender], end_id: int | None, rate: str
 ) -> dict[str, Any]:
-    """Runs the comparison that the flags ask for."""
+    """Runs the comparison that the flags ask for; `rate` is the one that counts."""
     flags = setting.flags
-    asked = workload.questions(
-        workload.gsm8k(setting.gsm8k, "test"), setting.tokenizer, flags.problems
-    )
-    entry = 4 if flags.dtype == "float32" else 2
-    sizes = needed.sizes_of(setting.model)
-
-    def least(lengths: list[list[int]]) -> needed.Needed:
-        prompts = [len(each.prompt) for each in asked[: len(lengths)]]
-        return needed.sampling(sizes, prompts, lengths, entry)
-
+    asked = workload.questions(setting.test_problems(), setting.tokenizer, flags.problems)
+    prompts = [len(each.prompt) for each in asked]
     planned = plan(asked, flags.samples, flags.max_new_tokens, flags.temperature, end_id)
-    found = with_rates(compare(taking_part, planned, flags.rounds, setting.environment), least)
-    facts = {
+    found = with_rates(
+        compare(taking_part, planned, flags.rounds, setting.environment),
+        prompts,
+        needed.sizes_of(setting.model),
+    )
+    return {
+        **setting.facts(),
         "problems": flags.problems,
         "samples": flags.samples,
         "max_new_tokens": flags.max_new_tokens,
-    }
-    prompts = results.summary([len(each.prompt) for each in asked])
-    return {
-        **setting.facts(),
-        **facts,
         "temperature": flags.temperature,
-        "prompt_tokens": prompts,
+        "prompt_tokens": results.summary(prompts),
         "contenders": found,
+        **results.compared(found, rate),
     }
 
 
@@ -167,8 +170,9 @@ def drawing_flags(description: str | None, limit: int) -> argparse.ArgumentParse
 def main() -> None:
     """Measures and writes the result."""
     setting = flags_lib.Setting(drawing_flags(__doc__, 256).parse_args())
-    found = measured(setting, contenders(setting, USUAL, kept(setting)), setting.tokenizer.end_id)
-    found["ratios"] = ratios(found["contenders"], "verifier", "solutions_per_second")
+    taking_part = contenders(setting, USUAL, True, kept(setting))
+    end_id = setting.tokenizer.end_id
+    found = measured(setting, taking_part, end_id, "solutions_per_second")
     results.write("sampling", setting.threads, found, setting.flags.results)
 
 

@@ -23,7 +23,14 @@ from benchmarks import needed, results, sampling, workload
 from benchmarks.contenders import Contender
 from benchmarks.rounds import Plan, compare
 
-USUAL = ["verifier", "torch", "torch-by-length"]
+USUAL = [
+    "verifier",
+    "verifier-bfloat16",
+    "torch",
+    "torch-bfloat16",
+    "torch-by-length",
+    "torch-by-length-bfloat16",
+]
 
 
 def contenders(setting: flags_lib.Setting) -> list[Contender]:
@@ -31,6 +38,7 @@ def contenders(setting: flags_lib.Setting) -> list[Contender]:
     batch = setting.flags.torch_batch
     make: dict[str, Callable[[str], Contender]] = {
         "verifier": lambda name: setting.ours(name, {}),
+        flags_lib.BEFORE: lambda name: setting.ours(name, {}),
         "torch": lambda name: setting.torch(
             name, "torch_worker", {"batch": batch, "by_length": False}
         ),
@@ -38,7 +46,7 @@ def contenders(setting: flags_lib.Setting) -> list[Contender]:
             name, "torch_worker", {"batch": batch, "by_length": True}
         ),
     }
-    return [make[name](name) for name in setting.chosen(USUAL, list(make))]
+    return setting.chosen(USUAL, make)
 
 
 def summarised(
@@ -49,13 +57,15 @@ def summarised(
     """
     solutions = sum(map(len, drawn.solutions))
     tokens = sum(len(text) for each in drawn.solutions for text in each)
+    distinct = sum(needed.prefixes(each).nodes for each in drawn.solutions)
     reference: np.ndarray | None = None
     for contender in found.values():
         for run in contender["runs"]:
             values = np.array([value for each in run.pop("scores") for value in each])
             reference = values if reference is None else reference
-            run |= {"solutions": solutions, "tokens": tokens, "needed": least._asdict()}
+            run |= {"solutions": solutions, "tokens": tokens, "distinct_prefixes": distinct}
             run |= {
+                "needed": least._asdict(),
                 "solutions_per_second": solutions / run["seconds"],
                 "tokens_per_second": tokens / run["seconds"],
             }
@@ -97,7 +107,8 @@ def main() -> None:
     )
     sizes = needed.sizes_of(setting.model)
     lengths = [[len(text) for text in each] for each in drawn.solutions]
-    least = needed.scoring(sizes, [len(each.prompt) for each in drawn.questions], lengths)
+    prompts = [len(each.prompt) for each in drawn.questions]
+    least = needed.scoring(sizes, prompts, drawn.solutions)
     asked = {
         "questions": drawn.questions,
         "solutions": drawn.solutions,
@@ -114,12 +125,12 @@ def main() -> None:
     )
     facts = {"problems": flags.problems, "samples": flags.samples, "torch_batch": flags.torch_batch}
     facts["solution_tokens"] = results.summary([length for each in lengths for length in each])
-    facts["prompt_tokens"] = results.summary([len(each.prompt) for each in drawn.questions])
-    compared = sampling.ratios(found, "verifier", "solutions_per_second")
+    facts["prompt_tokens"] = results.summary(prompts)
+    compared = results.compared(found, "solutions_per_second")
     results.write(
         "scoring",
         setting.threads,
-        {**setting.facts(), **facts, "contenders": found, "ratios": compared},
+        {**setting.facts(), **facts, "contenders": found, **compared},
         flags.results,
     )
 

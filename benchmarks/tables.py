@@ -1,5 +1,6 @@
-"""The newest result of every job as Markdown, to be pasted into README.md:  python -m
-benchmarks.tables [FOLDER]
+"""The newest result of every job as Markdown, to be pasted into README.md:
+
+    python -m benchmarks.tables [FOLDER]
 
 What has not been measured is said to be so; nothing is filled in from elsewhere. Knows how figures
 are shown, not how they are measured.
@@ -10,85 +11,21 @@ from __future__ import annotations
 import pathlib
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from benchmarks import needed, results
+from benchmarks import results
+from benchmarks.contenders import DTYPES
+from benchmarks.figures import Result, newest, number, peak, shares, spread, table, times
+from benchmarks.flags import BEFORE, TESTS
+from benchmarks.goals import RATES, goals
 
-MISSING = "not measured"
-Result = Mapping[str, Any]
-_CONTENDER_JOBS = {  # job: title, the rate that counts, what is said of it
-    "sampling": ("(a) Sampling with real stopping", "solutions_per_second", "solutions/s"),
-    "fixed_length": ("(b) Sampling at a fixed length", "tokens_per_second", "tokens/s"),
-    "scoring": ("(c) Scoring", "solutions_per_second", "solutions/s"),
-    "training": ("(d) Training", "tokens_per_second", "real tokens/s"),
+_CONTENDER_JOBS = {  # job: title, the unit of the rate that counts
+    "sampling": ("(a) Sampling with real stopping", "solutions/s"),
+    "fixed_length": ("(b) Sampling at a fixed length", "tokens/s"),
+    "scoring": ("(c) Scoring", "solutions/s"),
+    "training": ("(d) Training", "real tokens/s"),
+    "verifier_training": ("(h) Training the verifier", "samples/s"),
 }
-
-
-def device(found: Result) -> str:
-    """The column that a result belongs to."""
-    return "GPU" if found["machine"]["gpu"] else "CPU"
-
-
-def newest(every: Sequence[Result], job: str, place: str, axis: str = "") -> Result | None:
-    """The last result of a job on a kind of device; `every` is in order of time."""
-    fitting = [
-        found
-        for found in every
-        if found["job"] == job and device(found) == place and found.get("axis", "") == axis
-    ]
-    return fitting[-1] if fitting else None
-
-
-def limit_of(every: Sequence[Result], found: Result) -> Mapping[str, float] | None:
-    """The limit that was measured on the same machine, with as many cores, at the same
-    precision.
-    """
-    same = [each for each in every if each["job"] == "limits" and each["dtype"] == found["dtype"]]
-    same = [
-        each
-        for each in same
-        if all(
-            each["machine"][key] == found["machine"][key] for key in ("cpu", "gpu", "cores_used")
-        )
-    ]
-    return same[-1]["limit"] if same else None
-
-
-def share(run: Mapping[str, Any], limit: Mapping[str, float] | None) -> float | None:
-    """The least time that the run's work takes on the machine, over the time it took."""
-    if limit is None or "needed" not in run:
-        return None
-    return (
-        needed.seconds_at_limit(
-            needed.Needed(**run["needed"]), limit["flops_per_second"], limit["bytes_per_second"]
-        )
-        / run["seconds"]
-    )
-
-
-def spread(summary: Mapping[str, float], unit: float = 1.0) -> str:
-    """The median, and the range where there is one."""
-    low, middle, high = (number(summary[key] / unit) for key in ("min", "median", "max"))
-    return middle if low == high else f"{middle} ({low} to {high})"
-
-
-def number(value: float) -> str:
-    """Three digits that matter."""
-    if value >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
-
-
-def times(compared: Mapping[str, float]) -> str:
-    """A ratio with its range."""
-    return f"{compared['of_medians']:.2f}x ({compared['low']:.2f} to {compared['high']:.2f})"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def about(found: Result) -> str:
@@ -108,34 +45,36 @@ def about(found: Result) -> str:
 
 
 def contender_table(found: Result, every: Sequence[Result]) -> str:
-    """One row a contender: its rate, its share of the limit, its memory, and this project over
-    it.
+    """One row a contender: its rate, how much its solutions share, its share of the limit, its
+    memory, and this project over it.
     """
-    _, figure, unit = _CONTENDER_JOBS[found["job"]]
-    limit = limit_of(every, found)
+    unit = _CONTENDER_JOBS[found["job"]][1]
     rows = []
     for name, each in found["contenders"].items():
         if not each["runs"]:
-            rows.append([name, f"failed: {each.get('error', 'nothing came back')}", "", "", ""])
+            rows.append([name, f"failed: {each.get('error', 'nothing came back')}", *[""] * 4])
             continue
-        shares = [value for run in each["runs"] if (value := share(run, limit)) is not None]
+        reached, most = shares(every, found, name), peak(found, name)
         compared = found["ratios"].get(name)
-        peaks = [
-            run["memory"]["device_peak_of_process" if device(found) == "GPU" else "peak"]
-            for run in each["runs"]
-        ]
         rows.append(
             [
                 name + (f" (failed later: {each['error']})" if "error" in each else ""),
-                spread(each[figure]),
-                f"{statistics.median(shares):.0%}" if shares else "no limit measured",
-                number(max(peaks) / 2**30) if None not in peaks else "not counted",
+                spread(each[RATES[found["job"]]]),
+                _distinct(each["runs"]),
+                f"{statistics.median(reached):.0%}" if reached else "no limit measured",
+                number(most / 2**30) if most else "not counted",
                 times(compared) if compared else "",
             ]
         )
-    return table(
-        ["contender", unit, "share of the limit", "peak memory, GiB", "this project over it"], rows
-    )
+    head = ["contender", unit, "distinct prefixes", "share of the limit", "peak memory, GiB"]
+    return table([*head, "this project over it"], rows)
+
+
+def _distinct(runs: Sequence[Result]) -> str:
+    """Distinct prefixes over tokens, where they were counted."""
+    counted = [run for run in runs if "distinct_prefixes" in run]
+    each = [run["distinct_prefixes"] / run["tokens"] for run in counted]
+    return f"{statistics.median(each):.0%} of {counted[-1]['tokens']:,} tokens" if each else ""
 
 
 def limits_table(found: Result) -> str:
@@ -199,157 +138,84 @@ def reranking_table(found: Result) -> str:
     )
 
 
-def _best_peer(found: Result, peers: str = "") -> str:
-    """This project over the peer that is hardest to beat, among those whose name begins with
-    `peers`.
-    """
-    compared = [
-        (each["of_medians"], name)
-        for name, each in found["ratios"].items()
-        if name.startswith(peers)
-    ]
-    if not compared:
-        return MISSING
-    least = min(compared)
-    return f"{times(found['ratios'][least[1]])} {least[1]}"
-
-
-def _own_share(found: Result, every: Sequence[Result], name: str) -> str:
-    runs = found["contenders"].get(name, {"runs": []})["runs"]
-    shares = [value for run in runs if (value := share(run, limit_of(every, found))) is not None]
-    return f"{statistics.median(shares):.0%}" if shares else MISSING
-
-
-def _ratio(found: Result, name: str) -> str:
-    return times(found["ratios"][name]) if name in found["ratios"] else MISSING
-
-
-def goals(every: Sequence[Result]) -> str:
-    """What was to be reached and what was."""
-    no_calculator = "verifier-no-calculator"
-    lines = [  # job, axis, words, goal on a CPU, goal on a GPU, what is read from the result
-        (
-            "sampling",
-            "",
-            "(a) solutions/s over the best peer",
-            ">= 3x",
-            "",
-            lambda f: _best_peer(f),
-        ),
-        (
-            "sampling",
-            "",
-            "(a) solutions/s over `generate`",
-            "",
-            ">= 3x",
-            lambda f: _ratio(f, "transformers"),
-        ),
-        (
-            "sampling",
-            "",
-            "(a) solutions/s over its continuous batching",
-            "",
-            ">= 1.5x",
-            lambda f: _best_peer(f, "transformers-continuous"),
-        ),
-        (
-            "fixed_length",
-            "",
-            "(b) tokens/s over `generate`",
-            ">= 2x",
-            ">= 2x",
-            lambda f: _ratio(f, "transformers"),
-        ),
-        (
-            "fixed_length",
-            "",
-            "(b) share of the limit",
-            ">= 60%",
-            ">= 50%",
-            lambda f: _own_share(f, every, no_calculator),
-        ),
-        (
-            "scoring",
-            "",
-            "(c) solutions/s over a padded torch forward",
-            ">= 2x",
-            ">= 3x",
-            lambda f: _ratio(f, "torch"),
-        ),
-        (
-            "training",
-            "",
-            "(d) tokens/s over the padded torch loop",
-            ">= 1.5x",
-            ">= 1.5x",
-            lambda f: _ratio(f, "torch-padded"),
-        ),
-        (
-            "training",
-            "",
-            "(d) tokens/s over the packed torch loop",
-            ">= 1.0x",
-            ">= 1.1x",
-            lambda f: _ratio(f, "torch-packed"),
-        ),
-        (
-            "training",
-            "",
-            "(d) share of the limit",
-            "",
-            ">= 40% at 0.5B",
-            lambda f: _own_share(f, every, "verifier"),
-        ),
-        (
-            "growth",
-            "copies",
-            "peak memory, shared prompt over copies",
-            "<= 1/3",
-            "<= 1/3",
-            lambda f: _ratio(f, _COPIES.format("peak")),
-        ),
-        (
-            "growth",
-            "copies",
-            "the same beyond the model",
-            "",
-            "",
-            lambda f: _ratio(f, _COPIES.format("beyond_model")),
-        ),
-        (
-            "growth",
-            "problems",
-            "64 problems over 8",
-            "<= 8.4x",
-            "<= 8.4x",
-            lambda f: _ratio(f, "seconds: 64 over 8"),
-        ),
-    ]
+def demo_table(found: Result) -> str:
+    """One row a state of the project."""
     rows = []
-    for job, axis, words, cpu, gpu, read in lines:
-        reached = {place: newest(every, job, place, axis) for place in ("CPU", "GPU")}
-        cells = {place: read(found) if found else MISSING for place, found in reached.items()}
-        rows.append([words, cpu, cells["CPU"], gpu, cells["GPU"]])
-    return table(["job", "goal, CPU", "CPU", "goal, GPU", "GPU"], rows)
+    for name, each in found["contenders"].items():
+        seconds = [spread(each[key]) if key in each else "" for key in _TURNS]
+        rows.append([name, *seconds, number((peak(found, name) or 0) / 2**30)])
+    return table(
+        ["", "seconds, nothing compiled", "seconds, compiled before", "peak memory, GiB"], rows
+    )
 
 
-_COPIES = "{}: shared prompt over copies of the prompt"
+_TURNS = ("cold_seconds", "warm_seconds")
+
+
+def sharing_table(found: Result) -> str:
+    """One row a kind of drawing."""
+    rows = []
+    for point in found["points"]:
+        contenders = {name: each for name, each in point["contenders"].items() if each["runs"]}
+        rates = [
+            spread(contenders[name]["tokens_per_second"]) if name in contenders else ""
+            for name in ("verifier", BEFORE)
+        ]
+        shared = point["tokens_over_distinct_prefixes"]
+        compared = point["ratios"].get(BEFORE)
+        rows.append(
+            [
+                f"{point['problems']} x {point['samples']} at T = {point['temperature']:g}",
+                spread(shared) if shared else "",
+                *rates,
+                times(compared) if compared else "",
+            ]
+        )
+    head = ["problems x samples", "tokens a distinct prefix", "tokens/s", "before", "over before"]
+    return table(head, rows)
+
+
+def flips_table(found: Result) -> str:
+    """One row a cause."""
+    rows = []
+    for each in found["causes"]:
+        if "error" in each:
+            rows.append([each["cause"], f"failed: {each['error']}", "", "", ""])
+            continue
+        counts = [f"{each[name]:,}" for name in ("flips", "near_ties", "tokens")]
+        rate, low, high = (number(each[name]) for name in ("per_million", "low", "high"))
+        rows.append([each["cause"], *counts, f"{rate} ({low} to {high})"])
+    return table(["what differs", "flips", "near ties", "tokens", "flips per million tokens"], rows)
+
+
+_OTHER_JOBS: dict[str, tuple[str, Callable[[Result], str]]] = {
+    "reranking": ("(g) Reranking", reranking_table),
+    "sharing": ("(i) Sampling where little is shared", sharing_table),
+    "demo": ("(j) The demo", demo_table),
+    "flips": ("(k) Samples that are drawn otherwise", flips_table),
+}
 
 
 def page(every: Sequence[Result]) -> str:
     """All tables."""
     parts = [goals(every)]
     for place in ("CPU", "GPU"):
-        for job, (title, _, _) in _CONTENDER_JOBS.items():
-            if found := newest(every, job, place):
-                parts += [f"### {title}, {place}", about(found), contender_table(found, every)]
+        for job, (title, _) in _CONTENDER_JOBS.items():
+            for test in TESTS:
+                if found := newest(every, job, place, test=test):
+                    named = title if test == TESTS[0] else f"{title}, {test}"
+                    parts += [f"### {named}, {place}", about(found), contender_table(found, every)]
         for axis in ("samples", "prompt", "problems", "copies"):
             if found := newest(every, "growth", place, axis):
                 parts += [f"### (e) Growth with {axis}, {place}", about(found), growth_table(found)]
-        if found := newest(every, "limits", place):
-            parts += [f"### (f) The machine's limit, {place}", about(found), limits_table(found)]
-        if found := newest(every, "reranking", place):
-            parts += [f"### (g) Reranking, {place}", about(found), reranking_table(found)]
+        for dtype in DTYPES:
+            of_dtype = [each for each in every if each["dtype"] == dtype]
+            if found := newest(of_dtype, "limits", place):
+                title = f"(f) The machine's limit in {dtype}, {place}"
+                parts += [f"### {title}", about(found), limits_table(found)]
+        for job, (title, shown) in _OTHER_JOBS.items():
+            if found := newest(every, job, place):
+                parts += [f"### {title}, {place}", about(found), shown(found)]
     return "\n\n".join(parts)
 
 

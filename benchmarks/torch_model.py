@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
@@ -31,6 +32,26 @@ def load(model: str, dtype: str, threads: int) -> tuple[Any, dict[str, Any]]:
     weights = sum(each.numel() * each.element_size() for each in loaded.parameters())
     name = torch.cuda.get_device_name() if device() == "cuda" else "cpu"
     return loaded, {"seconds": time.monotonic() - begun, "weight_bytes": weights, "device": name}
+
+
+def packed_inputs(
+    tokens_BT: np.ndarray, positions_BT: np.ndarray, ends_BT: np.ndarray
+) -> dict[str, torch.Tensor]:
+    """Packed rows under a block-diagonal mask: a token sees those before it whose example has not
+    ended.
+    """
+    ends = torch.as_tensor(ends_BT, device=device())
+    order = torch.arange(ends.shape[1], device=device())
+    seen = (order[None, :, None] >= order[None, None, :]) & (
+        order[None, :, None] < ends[:, None, :]
+    )
+    # a row of padding sees itself, for a softmax over nothing is no number
+    seen |= torch.eye(len(order), dtype=torch.bool, device=device())
+    return {
+        "input_ids": torch.as_tensor(tokens_BT, device=device()).long(),
+        "position_ids": torch.as_tensor(positions_BT, device=device()).long(),
+        "attention_mask": seen[:, None],
+    }
 
 
 def finish() -> None:

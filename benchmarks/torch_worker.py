@@ -16,6 +16,7 @@ from benchmarks import torch_model
 from benchmarks.worker import serve
 
 CLIP_NORM = 1.0  # as the project's own
+IGNORED = -100  # a target that the loss does not look at
 
 
 class Contender:
@@ -93,14 +94,20 @@ class Contender:
         for index in range(first, first + steps):
             arrays = {
                 name: stored[name][index]
-                for name in ("tokens_BT", "segment_ids_BT", "positions_BT", "lm_weight_BT")
+                for name in (
+                    "tokens_BT",
+                    "positions_BT",
+                    "ends_BT",
+                    "lm_weight_BT",
+                    "lm_target_BT",
+                )
             }
             inputs, target = (_packed_inputs if packed else _padded_inputs)(**arrays)
             begun = time.monotonic()
             with torch.autocast(torch_model.device(), torch.bfloat16, enabled=autocast):
                 logits = model(**inputs, use_cache=False).logits
                 loss = torch.nn.functional.cross_entropy(
-                    logits.flatten(0, 1).float(), target.flatten(), ignore_index=-100
+                    logits.flatten(0, 1).float(), target.flatten(), ignore_index=IGNORED
                 )
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
@@ -123,27 +130,21 @@ def _padded(texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]
     return tokens.to(torch_model.device()), mask.to(torch_model.device())
 
 
-def _targets(tokens: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The next token where the loss looks, else -100."""
-    return np.where(weight > 0, np.roll(tokens, -1, axis=-1), -100)
-
-
 def _padded_inputs(
     tokens_BT: np.ndarray,
-    segment_ids_BT: np.ndarray,
     positions_BT: np.ndarray,
+    ends_BT: np.ndarray,
     lm_weight_BT: np.ndarray,
+    lm_target_BT: np.ndarray,
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """One row an example."""
-    del positions_BT  # an example's positions count from 0 anyway
-    target_BT = _targets(tokens_BT, lm_weight_BT)
+    """One row an example, whose positions count from 0 anyway."""
+    target_BT = np.where(lm_weight_BT > 0, lm_target_BT, IGNORED)
     texts, targets = [], []
-    for row, segments in enumerate(segment_ids_BT):
-        for segment in range(1, segments.max() + 1):
-            texts.append(tokens_BT[row, segments == segment])
-            targets.append(target_BT[row, segments == segment])
+    for row, first in zip(*np.nonzero((positions_BT == 0) & (ends_BT > 0)), strict=True):
+        texts.append(tokens_BT[row, first : ends_BT[row, first]])
+        targets.append(target_BT[row, first : ends_BT[row, first]])
     tokens, mask = _padded(texts)
-    target = torch.full(tokens.shape, -100)
+    target = torch.full(tokens.shape, IGNORED)
     for row, each in enumerate(targets):
         target[row, : len(each)] = torch.as_tensor(each)
     return {"input_ids": tokens, "attention_mask": mask}, target.to(torch_model.device())
@@ -151,25 +152,15 @@ def _padded_inputs(
 
 def _packed_inputs(
     tokens_BT: np.ndarray,
-    segment_ids_BT: np.ndarray,
     positions_BT: np.ndarray,
+    ends_BT: np.ndarray,
     lm_weight_BT: np.ndarray,
+    lm_target_BT: np.ndarray,
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """The packed rows: a token sees earlier tokens of its own example; positions begin anew with
-    each.
-    """
-    place = torch_model.device()
-    segments = torch.as_tensor(segment_ids_BT, device=place)
-    order = torch.arange(segments.shape[1], device=place)
-    seen = (segments[:, :, None] == segments[:, None, :]) & (
-        order[None, :, None] >= order[None, None, :]
-    )
-    inputs = {
-        "input_ids": torch.as_tensor(tokens_BT, device=place).long(),
-        "position_ids": torch.as_tensor(positions_BT, device=place).long(),
-        "attention_mask": seen[:, None],
-    }
-    return inputs, torch.as_tensor(_targets(tokens_BT, lm_weight_BT), device=place).long()
+    """The packed rows; positions begin anew with each example."""
+    target_BT = np.where(lm_weight_BT > 0, lm_target_BT, IGNORED)
+    target = torch.as_tensor(target_BT, device=torch_model.device()).long()
+    return torch_model.packed_inputs(tokens_BT, positions_BT, ends_BT), target
 
 
 def main() -> None:

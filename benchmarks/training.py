@@ -5,8 +5,8 @@ and a packed one.
 
 All take the same examples in the same steps with AdamW and a clipped gradient: this project its
 packed rows; torch the same packed rows under a block-diagonal mask, or the same examples one a row,
-padded to the longest (the usual loop). With --dtype=bfloat16 weights stay float32, this project
-computes in bfloat16 and torch under autocast. First losses are stored and must agree, but for the
+padded to the longest (the usual loop). In bfloat16 weights stay float32, this project computes in
+bfloat16 and torch under autocast. First losses are stored and must agree, but for the
 value head's reserved id, which this project keeps out of the softmax. Each measurement has a
 process of its own, which keeps its memory from step to step (`allocator.KEEPING`): three processes
 of several GB each beside one another would slow down whichever comes last.
@@ -20,28 +20,34 @@ from typing import Any
 import numpy as np
 
 from benchmarks import flags as flags_lib
-from benchmarks import needed, results, sampling, workload
+from benchmarks import needed, results, workload
 from benchmarks.contenders import Contender
 from benchmarks.rounds import Plan, compare
 from verifier.data.batches import Batch
 from verifier.system import allocator
 
-USUAL = ["verifier", "torch-padded", "torch-packed"]
+USUAL = [
+    "verifier",
+    "verifier-bfloat16",
+    "torch-padded",
+    "torch-packed",
+    "torch-packed-bfloat16",
+]
 
 
 def contenders(setting: flags_lib.Setting) -> list[Contender]:
     """The chosen ones."""
-    mixed = {"autocast": setting.flags.dtype == "bfloat16"}
     make: dict[str, Callable[[str], Contender]] = {
         "verifier": lambda name: setting.ours(name, {}),
-        "torch-padded": lambda name: setting.torch(
-            name, "torch_worker", {"packed": False, **mixed}, "float32"
-        ),
-        "torch-packed": lambda name: setting.torch(
-            name, "torch_worker", {"packed": True, **mixed}, "float32"
-        ),
+        "torch-padded": lambda name: loop(name, False),
+        "torch-packed": lambda name: loop(name, True),
     }
-    return [make[name](name) for name in setting.chosen(USUAL, list(make))]
+
+    def loop(name: str, packed: bool) -> Contender:
+        job = {"packed": packed, "autocast": setting.dtype(name) == "bfloat16"}
+        return setting.torch(name, "torch_worker", job, "float32")
+
+    return setting.chosen(USUAL, make)
 
 
 def summarised(
@@ -51,7 +57,7 @@ def summarised(
     for contender in found.values():
         for turn, run in enumerate(contender["runs"]):
             taken = batches[turn * steps : (turn + 1) * steps]
-            tokens = sum(int((batch.segment_ids_BT > 0).sum()) for batch in taken)
+            tokens = sum(int((batch.ends_BT > 0).sum()) for batch in taken)
             least = [
                 needed.training(
                     sizes,
@@ -79,7 +85,7 @@ def main() -> None:
     flags = setting.flags
     steps = (flags.rounds + 1) * flags.steps
     batches = workload.packed_rows(
-        workload.gsm8k(setting.gsm8k, "train"),
+        setting.train_problems(),
         setting.tokenizer,
         flags.rows,
         flags.row_tokens,
@@ -111,16 +117,16 @@ def main() -> None:
         "example_tokens": results.summary(lengths),
     }
     facts["real_share_of_packed_rows"] = float(
-        np.mean([(batch.segment_ids_BT > 0).mean() for batch in batches])
+        np.mean([(batch.ends_BT > 0).mean() for batch in batches])
     )
     facts["first_losses"] = {
         name: each["warm_up"]["losses"][0] for name, each in found.items() if "warm_up" in each
     }
-    ratios = sampling.ratios(found, "verifier", "tokens_per_second")
+    ratios = results.compared(found, "tokens_per_second")
     results.write(
         "training",
         setting.threads,
-        {**setting.facts(), **facts, "contenders": found, "ratios": ratios},
+        {**setting.facts(), **facts, "contenders": found, **ratios},
         flags.results,
     )
 

@@ -64,19 +64,9 @@ class Contender:
             written, each = self._continuous(prompts, settings, sizes)
         else:
             written, each = self._one_by_one(prompts, settings)
-        lengths = [[_length(row, end_id) for row in rows] for rows in written]
-        ended = sum(
-            row[length - 1] == end_id
-            for rows, row_lengths in zip(written, lengths, strict=True)
-            for row, length in zip(rows, row_lengths, strict=True)
-        )
-        return {
-            "seconds": sum(each),
-            "lengths": lengths,
-            "ended": int(ended),
-            "each": each,
-            "first": written[0][0][: lengths[0][0]],
-        }
+        solutions = [[row[: _length(row, end_id)] for row in rows] for rows in written]
+        ended = sum(row[-1] == end_id for rows in solutions for row in rows)
+        return {"seconds": sum(each), "solutions": solutions, "ended": ended, "each": each}
 
     def _one_by_one(
         self, prompts: list[list[int]], settings: Any

@@ -36,7 +36,7 @@ def serve(
 
     Args:
         jobs: by name; keyword arguments come from the line, the answer goes back with the memory of
-            the process beside it.
+            the process beside it, where it does not tell that of a process of its own.
         packages: whose versions the answer to "load" names.
         device_bytes: peak bytes in use on the accelerator since the process began; None on a CPU.
     """
@@ -48,11 +48,12 @@ def serve(
         reset_peak()
         before = resident_bytes()
         answer = jobs[request["job"]](**request["arguments"])
-        answer["memory"] = {
+        memory = {
             "resident_before": before,
             "peak": peak_bytes(),
             "device_peak_of_process": device_bytes(),
         }
+        answer.setdefault("memory", memory)
         if request["job"] == "load":
             answer["versions"] = {"python": platform.python_version()} | {
                 name: metadata.version(name) for name in packages
@@ -66,9 +67,9 @@ def resident_bytes() -> int:
     return _status("VmRSS")
 
 
-def peak_bytes() -> int:
-    """The most of them since the last `reset_peak`."""
-    return _status("VmHWM")
+def peak_bytes(process: str = "self") -> int:
+    """The most of them since the last `reset_peak`; or those of another process, by its id."""
+    return _status("VmHWM", process)
 
 
 def reset_peak() -> None:
@@ -79,7 +80,7 @@ def reset_peak() -> None:
         file.write("5")
 
 
-def _status(name: str) -> int:
-    """A line of /proc/self/status, in bytes."""
-    with open("/proc/self/status") as file:
+def _status(name: str, process: str = "self") -> int:
+    """A line of a process's status, in bytes."""
+    with open(f"/proc/{process}/status") as file:
         return next(int(row.split()[1]) * 1024 for row in file if row.startswith(name + ":"))

@@ -10,18 +10,18 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.contenders import ROOT
 from verifier.config import DataConfig
 from verifier.data import batches
-from verifier.data.examples import Target
 from verifier.errors import UserError
 from verifier.tasks import sources
 from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
+from verifier.train.losses import lm
 
 
 class Question(NamedTuple):
@@ -59,11 +59,11 @@ def tokenizer_of(model: pathlib.Path) -> Tokenizer:
     return load_tokenizer(model)
 
 
-def gsm8k(folder: str, split: str) -> list[Problem]:
-    """The problems of GSM8K, in their order; an empty folder stands for the environment's
-    GSM8K_DIR.
+def problems(source: str, folder: str = "") -> dict[str, list[Problem]]:
+    """The problems of a source by split, in their order; an empty folder stands for the one that
+    the environment names (GSM8K_DIR, SVAMP_DIR, ...).
     """
-    return sources.load_problems(DataConfig(name="gsm8k", dir=folder, heldout_problems=1), 0)[split]
+    return sources.SOURCES[source](DataConfig(dir=folder), 0)
 
 
 def questions(found: Sequence[Problem], tokenizer: Tokenizer, count: int) -> list[Question]:
@@ -151,7 +151,7 @@ def packed_rows(
                     *tokens, loss_on_question=False, loss_on_forced=True, name=each.problem_id
                 )
             )
-    spec = batches.BatchSpec(rows, row_tokens, {"lm_weight": Target()})  # of the LM loss
+    spec = batches.BatchSpec(rows, row_tokens, lm.TARGETS)
     stream = batches.BatchStream(examples, 0, spec)
     if len(stream) < steps:
         raise UserError(
@@ -161,31 +161,34 @@ def packed_rows(
     return [next(stream) for _ in range(steps)]
 
 
-_ROWS = ("tokens_BT", "segment_ids_BT", "positions_BT")
+_ARRAYS = ("tokens_BT", "positions_BT", "ends_BT")
 
 
 def write_rows(path: pathlib.Path, packed: Sequence[batches.Batch]) -> None:
     """Stores batches as one npz whose arrays run over the steps."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {
-        name: np.stack([getattr(batch, name) for batch in packed]) for name in _ROWS
+    arrays = {name: np.stack([getattr(batch, name) for batch in packed]) for name in _ARRAYS}
+    targets = {
+        f"{name}_BT": np.stack([batch.targets[name] for batch in packed])
+        for name in packed[0].targets
     }
-    lm_weight = np.stack([batch.targets["lm_weight"] for batch in packed])
-    np.savez(path, **arrays, lm_weight_BT=lm_weight)
+    np.savez(path, **arrays, **targets)
 
 
 def read_rows(path: str, first: int, steps: int) -> list[batches.Batch]:
     """Returns `steps` of the batches that `write_rows` stored, from number `first` on."""
     stored = np.load(path)
+    targets = [name for name in stored if name not in _ARRAYS]
     return [
         batches.Batch(
-            *(stored[name][index] for name in _ROWS), {"lm_weight": stored["lm_weight_BT"][index]}
+            *(stored[name][index] for name in _ARRAYS),
+            {name.removesuffix("_BT"): stored[name][index] for name in targets},
         )
         for index in range(first, first + steps)
     ]
 
 
 def example_lengths(batch: batches.Batch) -> list[int]:
-    """Tokens of each example of a batch."""
-    counts = [np.bincount(row)[1:] for row in batch.segment_ids_BT]
-    return [int(count) for row in counts for count in row if count]
+    """Tokens of each example of a batch, each of which is one text."""
+    row_M, column_M = np.nonzero((batch.positions_BT == 0) & (batch.ends_BT > 0))
+    return [int(length) for length in batch.ends_BT[row_M, column_M] - column_M]

@@ -4,17 +4,38 @@ Nothing here measures, loads a model or needs the peers' environment.
 """
 
 import json
+import os
 import pathlib
 import re
+import sys
 
 import numpy as np
 import pytest
 
-from benchmarks import contenders, needed, plots, reranking, results, tables, workload
+from benchmarks import (
+    contenders,
+    figures,
+    flips,
+    goals,
+    launches,
+    needed,
+    plots,
+    reranking,
+    results,
+    tables,
+    verify_worker,
+    workload,
+)
 from benchmarks.growth import interleaved
 from verifier.data.batches import Batch
+from verifier.data.examples import lm_example
 from verifier.errors import UserError
+from verifier.stages import fitting
+from verifier.system import checksums
 from verifier.tables import store
+from verifier.train.losses import lm
+
+HOW = {"loss_on_question": False, "loss_on_forced": True}
 
 # One layer, two query heads of width 4 that share one key/value head, a gated MLP of 16, ten ids.
 TINY = needed.Sizes(
@@ -43,7 +64,7 @@ def test_pairs(before, tokens, seen):
 
 
 def test_sampling_by_hand():
-    found = needed.sampling(TINY, [3], [[2, 1]], entry_bytes=4)
+    found = needed.sampling(TINY, [3], [[[5, 6], [7]]], entry_bytes=4)
     # Read: the prompt's three tokens and the first token of the solution of two; drawn: both first
     # tokens from one row of logits, one more.
     seen = (1 + 2 + 3) + 4
@@ -53,11 +74,35 @@ def test_sampling_by_hand():
     assert found.bytes == 4 * (2 * (BLOCK + OUTPUT) + 8 * (1 + 3 * 2))
 
 
+def test_what_samples_share_is_needed_once():
+    alike = needed.sampling(TINY, [3], [[[5, 6, 7], [5, 6, 8]]], entry_bytes=4)
+    one = needed.sampling(TINY, [3], [[[5, 6, 7]]], entry_bytes=4)
+    apart = needed.sampling(TINY, [3], [[[5, 6, 7], [4, 6, 8]]], entry_bytes=4)
+    assert alike == one and apart.flops > one.flops and apart.bytes > one.bytes
+
+
+def test_distinct_prefixes_by_brute_force():
+    random = np.random.default_rng(0)
+    texts = [random.integers(0, 2, random.integers(0, 7)).tolist() for _ in range(12)]
+    nodes = {tuple(text[: n + 1]) for text in texts for n in range(len(text))}
+    # a pass reads the nodes of its depth, which see all that precede them
+    seen = [{node[: n + 1] for node in nodes if len(node) == depth for n in range(depth)}
+            for depth in range(1, 7)]  # fmt: skip
+    assert needed.prefixes(texts) == (len(nodes), sum(map(len, nodes)), sum(map(len, seen)))
+
+
 def test_scoring_and_training_by_hand():
-    assert needed.scoring(TINY, [2], [[1, 1]]).flops == 2 * (BLOCK + 8) * 4 + 32 * ((1 + 2) + 3 + 3)
+    apart = needed.scoring(TINY, [2], [[[5], [6]]])
+    assert apart.flops == 2 * (BLOCK + 8) * 4 + 32 * ((1 + 2) + 3 + 3)
     assert needed.training(TINY, [2, 1], weighed=1).flops == 3 * (
         2 * BLOCK * 3 + 2 * OUTPUT + 32 * (3 + 1)
     )
+
+
+def test_training_a_verifier_by_hand():
+    found = needed.verifier_training(TINY, 2, [[5, 6], [5, 7]], [5, 6, 8])
+    nodes, seen = 2 + 4, (1 + 2) + 3 + 4 + 4 + 5
+    assert found.flops == 3 * (2 * (BLOCK + 8) * nodes + 2 * OUTPUT * 3 + 32 * seen)
 
 
 def test_the_limit_that_binds():
@@ -74,6 +119,45 @@ def test_ratio_pairs_the_rounds():
     assert found == {"of_medians": 2.0, "low": 1.0, "high": 3.0}
 
 
+def test_the_best_of_this_project_is_compared_with_all_others():
+    def contender(*rates):
+        return {"runs": [{"rate": rate} for rate in rates]}
+
+    found = {
+        "verifier": contender(1.0, 2.0),
+        "verifier-bfloat16": contender(4.0, 3.0),
+        "verifier-before": contender(9.0, 9.0),  # another kind: it does not stand for this state
+        "peer": contender(2.0, 2.0),
+        "broken": {"runs": [{"rate": 1.0}], "error": "gone"},
+    }
+    compared = results.compared(found, "rate")
+    assert compared["best"] == "verifier-bfloat16"
+    assert compared["ratios"].keys() == {"verifier", "verifier-before", "peer"}
+    assert compared["ratios"]["peer"] == {"of_medians": 1.75, "low": 1.5, "high": 2.0}
+
+
+def test_names_end_in_a_precision():
+    assert contenders.kind("llama.cpp-bfloat16") == "llama.cpp"
+    assert contenders.kind("verifier-before") == "verifier-before"
+    assert contenders.precision("verifier-bfloat16", "float32") == "bfloat16"
+    assert contenders.precision("verifier-before", "float32") == "float32"
+
+
+def test_flips_are_counted_up_to_the_first_difference(monkeypatch):
+    monkeypatch.setattr(flips, "is_near_tie", lambda rule, key, one, other: key == ("p", 1))
+    here = {("p", 0): [1, 2, 3], ("p", 1): [1, 2, 3], ("p", 2): [4], ("q", 0): [1]}
+    there = {("p", 0): [1, 2, 3], ("p", 1): [1, 9, 3], ("p", 2): [5]}
+    found = flips.counted(here, there, None)
+    assert (found["samples"], found["flips"], found["near_ties"]) == (3, 2, 1)
+    assert found["tokens"] == 3 + 2 + 1
+    assert found["low"] < found["per_million"] == 2e6 / 6 < found["high"]
+
+
+def test_poisson_interval_by_tables():  # Garwood 1936; Pearson and Hartley, table 40
+    assert flips.poisson_interval(0) == pytest.approx((0.0, 3.689), abs=1e-3)
+    assert flips.poisson_interval(3) == pytest.approx((0.619, 8.767), abs=1e-3)
+
+
 def test_published_texts_name_no_folder():
     text = contenders.without_folders(
         "--model=/a/b/generator --to ../c/d.py runs/e 'No such file: /f/g/h.txt'"
@@ -87,9 +171,15 @@ def test_results_hold_no_folder_of_a_machine():
         assert not re.search(r"[= ]/", command), path
 
 
-def test_example_lengths():
-    segments = np.array([[1, 1, 2, 0], [1, 1, 1, 1]], np.int32)
-    assert workload.example_lengths(Batch(*[segments] * 3, {})) == [2, 1, 4]
+def test_rows_come_back(tmp_path):
+    ends = np.array([[2, 2, 3, 0], [4, 4, 4, 4]], np.int32)
+    positions = np.array([[0, 1, 0, 0], [0, 1, 2, 3]], np.int32)
+    batch = Batch(ends, positions, ends, {"lm_weight": ends})
+    assert workload.example_lengths(batch) == [2, 1, 4]
+    workload.write_rows(tmp_path / "rows.npz", [batch._replace(tokens_BT=positions), batch])
+    (found,) = workload.read_rows(str(tmp_path / "rows.npz"), 1, 1)
+    assert np.array_equal(found.tokens_BT, ends) and np.array_equal(found.positions_BT, positions)
+    assert np.array_equal(found.targets["lm_weight"], ends)
 
 
 def test_missing_solutions_say_the_way_out(tmp_path):
@@ -105,7 +195,7 @@ def test_solutions_come_back(tmp_path):
 
 def test_tables_of_nothing_claim_nothing():
     page = tables.page([])
-    assert page.count(tables.MISSING) == 24  # two columns of twelve goals
+    assert page.count(figures.MISSING) == 2 * len(goals.GOALS)
 
 
 def result(job, contender_runs, ratios):
@@ -140,7 +230,7 @@ def test_shares_and_ratios_are_shown():
     ratio = {"of_medians": 2.5, "low": 2.0, "high": 3.0}
     found = result(
         "fixed_length",
-        {"verifier-no-calculator": run, "transformers": run},
+        {"verifier": run, "transformers": run},
         {"transformers": ratio},
     )
     found["contenders"]["llama.cpp"] = {"runs": [], "error": "broken"}
@@ -151,10 +241,15 @@ def test_shares_and_ratios_are_shown():
         "read_mib": 1,
     }
     page = tables.page([limits, found])
-    assert "| transformers | 1,234 | 50% | 1 | 2.50x (2.00 to 3.00) |" in page
+    assert "| transformers | 1,234 |  | 50% | 1 | 2.50x (2.00 to 3.00) |" in page
+    assert "(b) tokens/s over the best peer | >= 4x | 1.00x (1.00 to 1.00) verifier over tr" in page
     assert "| llama.cpp | failed: broken |" in page
     other = {**limits, "machine": {**limits["machine"], "cpu": "another"}}
     assert "no limit measured" in tables.page([other, found])
+    found["contenders"]["transformers"]["dtype"] = "bfloat16"
+    narrow = {**limits, "dtype": "bfloat16", "limit": {**limits["limit"], "flops_per_second": 20.0}}
+    page = tables.page([narrow, limits, found])  # each has the limit of its own precision
+    assert "| transformers | 1,234 |  | 25% |" in page and "| verifier | 1,234 |  | 50% |" in page
 
 
 def test_round_ticks():
@@ -194,3 +289,35 @@ def test_tables_whose_making_was_broken_off_are_made_anew(tmp_path, monkeypatch)
             for root in (whole, again)
         )
         assert one == other
+
+
+def test_a_stages_steps_are_read_from_what_it_says():
+    said = fitting.amounts([lm_example([1], [2], [False], **HOW)], 1234, lm.loss(3))
+    assert verify_worker.steps_in_all(f"== verify\nverify: {said}\nverify: 1/1,234 steps") == 1234
+
+
+def test_a_run_is_shown_in_another_precision(tmp_path):
+    there, here = tmp_path / "run", tmp_path / "shown"
+    for part in ("generator", "tables/samples"):
+        (there / part).mkdir(parents=True)
+        (there / part / "content").write_text(part)
+    settings = {"seed": 0, "model.dtype": "float32"}
+    checksums.write_sealed(there / "generator/manifest.json", {"id": "g", "settings": settings})
+    run = launches.Run(str(there), "e", [])
+    run.linked(here, ["generator", "tables"], "bfloat16")
+    assert (here / "tables/samples/content").read_text() == "tables/samples"
+    shown = store.read_manifest(here / "generator")
+    assert shown == {"id": "g", "settings": {**settings, "model.dtype": "bfloat16"}}
+    assert store.read_manifest(there / "generator") == {"id": "g", "settings": settings}
+    with pytest.raises(UserError, match="has no verifier"):
+        run.linked(tmp_path / "other", ["verifier"], "float32")
+
+
+def test_a_command_that_fails_says_its_last_words(tmp_path):
+    words = [sys.executable, "-c", "import sys; sys.exit('gone')"]
+    with pytest.raises(UserError, match="gone"):
+        launches.finished(words, tmp_path, os.environ, tmp_path / "said")
+    found = launches.finished(
+        [sys.executable, "-c", "pass"], tmp_path, os.environ, tmp_path / "said"
+    )
+    assert found["memory"]["peak"] > 2**20

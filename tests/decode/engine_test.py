@@ -400,12 +400,7 @@ def test_a_restart_gives_what_was_left_bit_for_bit() -> None:
     plan = engine.plan(PROMPTS, 9)
     whole = list(engine.run(PROMPTS, 9, plan))
     for stored in (whole[:1], whole[1:3], whole[:4]):
-        known = {
-            problem[0].problem_id: {
-                each.sample_id: engine_lib.Stored(each.tokens, each.forced) for each in problem
-            }
-            for problem in stored
-        }
+        known = fakes.stored(each for problem in stored for each in problem)
         again = list(engine.run(PROMPTS, 9, plan, stored=known))
         assert again == [problem for problem in whole if problem not in stored]
 

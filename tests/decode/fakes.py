@@ -5,6 +5,8 @@ Knows nothing of the engine.
 
 from __future__ import annotations
 
+import collections
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from verifier.decode.job import Completion, Stored
 from verifier.model.arch import Arch
 from verifier.model.cache import Cache, CacheIndices, Prefix
 from verifier.model.transformer import Transformer
@@ -125,3 +128,13 @@ class Nudged(nnx.Module):
         width = self.arch.width
         logits_xV = self.base.logits(hidden_xD[..., :width])
         return logits_xV + hidden_xD[..., width : width + logits_xV.shape[-1]]
+
+
+def stored(completions: Iterable[Completion]) -> Stored:
+    """Solutions as an earlier start has left them."""
+    tokens, forced, spans = [], [], collections.defaultdict(dict)
+    for each in completions:
+        spans[each.problem_id][each.sample_id] = len(tokens), len(tokens) + len(each.tokens)
+        tokens += each.tokens
+        forced += each.forced
+    return Stored(np.asarray(tokens, np.int32), np.asarray(forced, bool), spans)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 from jax.sharding import Mesh
@@ -12,7 +12,15 @@ from verifier.config import SampleConfig
 from verifier.decode import memory, split_model
 from verifier.decode import state as state_lib
 from verifier.decode.annotations import Calculator
-from verifier.decode.job import Completion, Counts, Hooks, Prompt, Stored, Writer
+from verifier.decode.job import (
+    NOTHING_STORED,
+    Completion,
+    Counts,
+    Hooks,
+    Prompt,
+    Stored,
+    Writer,
+)
 from verifier.decode.running import Running
 from verifier.errors import UserError
 from verifier.model import sharding
@@ -140,7 +148,7 @@ class Engine(Planner):
         sizes: memory.JobSizes | None = None,
         progress: Callable[[Counts], None] = lambda _: None,
         claim: Callable[[str], bool] = lambda _: True,
-        stored: Mapping[str, Mapping[int, Stored]] | None = None,
+        stored: Stored = NOTHING_STORED,
     ) -> Iterator[list[Completion]]:
         """Draws solutions; a problem is given out when its last one has ended.
 
@@ -154,8 +162,8 @@ class Engine(Planner):
             progress: called after every step with what has been done so far.
             claim: asked of each problem's id before it is begun; problems that are another
                 process's to do are passed over.
-            stored: solutions of an earlier start with the same sizes, by problem and sample: those
-                of a problem are all there or none. They are not drawn and not given out again, but
+            stored: solutions of an earlier start with the same sizes; those of a problem are all
+                there or none. They are not drawn and not given out again, but
                 the others come out as they would then have: log-probabilities to the last bit.
 
         Returns:
@@ -172,7 +180,7 @@ class Engine(Planner):
         ordered = sorted(prompts, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
         if not ordered:
             return iter(())
-        hooks = Hooks(progress, claim, stored or {})
+        hooks = Hooks(progress, claim, stored)
         return Running(
             self._writer, sizes or self.plan(ordered, len(sample_ids)), ordered, sample_ids, hooks
         ).run()

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from verifier.config import SampleConfig
 from verifier.decode.annotations import Calculator
 from verifier.decode.split_model import Weights
@@ -38,11 +40,17 @@ class Completion:
     calculator_errors: int  # annotations that could not be evaluated
 
 
-class Stored(NamedTuple):
-    """A solution that an earlier start has drawn."""
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """Solutions that an earlier start has drawn, their tokens one solution's behind the other's."""
 
-    tokens: Sequence[int]
-    forced: Sequence[bool]
+    tokens: np.ndarray  # int32
+    forced: np.ndarray  # bool
+    # by problem and sample, the first token and the one behind the last
+    spans: Mapping[str, Mapping[int, tuple[int, int]]]
+
+
+NOTHING_STORED = Stored(np.zeros(0, np.int32), np.zeros(0, bool), {})
 
 
 @dataclasses.dataclass
@@ -78,4 +86,4 @@ class Hooks(NamedTuple):
 
     progress: Callable[[Counts], None]
     claim: Callable[[str], bool]
-    stored: Mapping[str, Mapping[int, Stored]]
+    stored: Stored

@@ -27,6 +27,10 @@ class Lanes:
         """How many lanes nobody has."""
         return int((self.row_Q == self._nobody).sum())
 
+    def taken(self) -> int:
+        """How many lanes somebody has."""
+        return len(self.row_Q) - self.free()
+
     def join(self, row: int, samples: Sequence[int], keys: Sequence[np.ndarray]) -> None:
         """Lets samples follow a row from the next step on; there are lanes for them."""
         lanes = np.flatnonzero(self.row_Q == self._nobody)[: len(samples)]

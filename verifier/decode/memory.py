@@ -33,8 +33,10 @@ FEWEST_PAGES = 32  # of a pool: fewer would save nothing
 LANES_A_ROW = 8
 # rows that a problem has at least, on average, which decides how many prompts are held;
 ROWS_A_PROBLEM = 4
+MOST_SHARED_PROMPTS = 32  # but no more than these for that reason alone, for they take memory;
 # and one more prompt is read at once for so many rows, which all begin empty.
 ROWS_A_PROMPT = 32
+MOST_AT_ONCE = 4
 # Operations of a CPU's step below which the last solutions may as well idle in all slots.
 WORTH_FEWER_ROWS = 4e9
 # Share of the budget that a chosen number of slots may fill: what a step holds is an estimate,
@@ -212,12 +214,14 @@ def _sizes(
     platform: str | None,
 ) -> JobSizes:
     share = job.share and job.samples > 1
-    at_once = max(math.ceil(OWN_BLOCK / job.samples), rows // ROWS_A_PROMPT if share else 1)
+    at_once = max(
+        math.ceil(OWN_BLOCK / job.samples), min(rows // ROWS_A_PROMPT, MOST_AT_ONCE) if share else 1
+    )
     at_once = min(at_once, math.ceil(job.problems / job.groups))
     # A problem lives until its longest solution has ended, some 2.5 times as long as the mean one
     # where it has many. Where its solutions are alike it has few rows.
     live = math.ceil(rows / job.samples * (2.5 - 1.5 / job.samples))
-    live = max(live, math.ceil(rows / ROWS_A_PROBLEM)) if share else live
+    live = max(live, min(math.ceil(rows / ROWS_A_PROBLEM), MOST_SHARED_PROMPTS)) if share else live
     prompts = min(live + 2 * at_once, job.problems)
     own = math.ceil(job.problems / job.groups) * job.samples
     lanes = max(rows, min(LANES_A_ROW * rows, own)) if share else rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from verifier.decode.annotations import Calculator
 from verifier.decode.branches import Branch
 from verifier.decode.job import Completion, Counts, Stored
+from verifier.decode.replay import Spans
 from verifier.decode.rows import Rows
 from verifier.decode.steps import Drawn
 from verifier.text.tokenizer import Tokenizer
@@ -42,7 +43,8 @@ class Outcomes:
         calculator: Calculator,
         tokenizer: Tokenizer,
         limit: int,
-        stored: Sequence[Mapping[int, Stored]],
+        stored: Stored,
+        spans: Spans,
         counts: Counts,
     ) -> None:
         """Of a job.
@@ -51,11 +53,12 @@ class Outcomes:
             calculator: what follows a token that must be looked at.
             tokenizer: whose end token ends a solution.
             limit: most tokens of a solution.
-            stored: of each problem, the solutions that an earlier start has drawn, by sample.
+            stored: all that an earlier start has drawn.
+            spans: of each problem, where its solutions stand there.
             counts: are kept up to date.
         """
         self._calculator, self._tokenizer, self._limit = calculator, tokenizer, limit
-        self._stored, self._counts = stored, counts
+        self._stored, self._spans, self._counts = stored, spans, counts
         self._watch = calculator.watch
 
     def take_in(
@@ -145,11 +148,10 @@ class Outcomes:
         together: dict[_Next, list[int]] = collections.defaultdict(list)
         known: dict[int, _Next] = {}
         for lane in lanes.tolist():
-            token, stored = int(token_Q[lane]), None
-            if rows.stored_B[row]:
-                stored = self._stored[rows.problem_B[row]][int(rows.lanes.sample_Q[lane])]
-            if stored is not None and stored.forced[rows.length_B[row]]:
-                next_ = _Next(_forced_run(stored, int(rows.length_B[row])), 0)
+            token = int(token_Q[lane])
+            run = self._forced_run(rows, row, lane) if rows.stored_B[row] else ()
+            if run:
+                next_ = _Next(run, 0)
             elif token in known:
                 next_ = known[token]
             else:
@@ -207,10 +209,11 @@ class Outcomes:
             int(rows.errors_B[row]),
         )
 
-
-def _forced_run(stored: Stored, first: int) -> tuple[tuple[int, bool], ...]:
-    """What the calculator wrote from a token on."""
-    end = first
-    while end < len(stored.tokens) and stored.forced[end]:
-        end += 1
-    return tuple((int(token), True) for token in stored.tokens[first:end])
+    def _forced_run(self, rows: Rows, row: int, lane: int) -> tuple[tuple[int, bool], ...]:
+        """What the calculator wrote next in a stored solution, in place of what was drawn."""
+        spans = self._spans[rows.problem_B[row]]
+        first, end = spans[int(rows.lanes.sample_Q[lane])]
+        first += int(rows.length_B[row])
+        free = np.flatnonzero(~self._stored.forced[first:end])
+        run = self._stored.tokens[first : first + free[0] if len(free) else end]
+        return tuple((token, True) for token in run.tolist())

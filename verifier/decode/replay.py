@@ -13,7 +13,9 @@ import numpy as np
 
 from verifier.decode.job import Stored
 from verifier.decode.rows import Rows
-from verifier.decode.steps import HOLD, WAIT, Drawn, Orders, Watch
+from verifier.decode.steps import HOLD, Drawn, Orders, Watch
+
+Spans = Sequence[Mapping[int, tuple[int, int]]]  # of each problem, as `Stored` has them
 
 
 class Replay:
@@ -23,26 +25,23 @@ class Replay:
     held back.
     """
 
-    def __init__(
-        self,
-        rows: Rows,
-        watch: Watch,
-        stored: Sequence[Mapping[int, Stored]],
-        end_id: int,
-    ) -> None:
+    def __init__(self, rows: Rows, watch: Watch, stored: Stored, spans: Spans, end_id: int) -> None:
         """All rows idle.
 
         Args:
             rows: the group's books, of which only what does not change with a step is read.
             watch: of the calculator.
-            stored: of each problem, its stored solutions by sample.
+            stored: all that is stored.
+            spans: of each problem; none of those that are not stored.
             end_id: ends a solution.
         """
-        self._rows, self._watch, self._stored, self._end_id = rows, watch, stored, end_id
+        self._rows, self._watch, self._end_id = rows, watch, end_id
+        self._stored, self._spans = stored, spans
         self._runs_B, self._waits_B = np.zeros((2, len(rows)), bool)
         self._written_B = np.zeros(len(rows), np.int32)
         self._where_B = np.zeros(len(rows), np.uint8)
-        self._follows_Q = np.zeros(len(rows.lanes.row_Q), bool)
+        lanes = len(rows.lanes.row_Q)
+        self._follows_Q, self._first_Q = np.zeros(lanes, bool), np.zeros(lanes, np.int64)
 
     def keep(self, row_B: np.ndarray) -> None:
         """Goes on with some of the rows, in a new order."""
@@ -55,52 +54,56 @@ class Replay:
         self._runs_B |= start_B
         self._written_B = np.where(start_B, orders.from_B, self._written_B)
         self._where_B = np.where(start_B, orders.where_B, self._where_B)
-        self._follows_Q |= orders.joins_Q
         active_B = self._runs_B & (start_B | orders.go_B | ~self._waits_B)
-        zeros_B, off_B = np.zeros(len(start_B), np.int32), np.zeros(len(start_B), bool)
-        lanes = len(orders.row_Q)
-        drawn = Drawn(
-            zeros_B,
-            zeros_B.astype(np.float32),
-            off_B,
-            off_B.copy(),
-            np.zeros(lanes, np.int32),
-            np.zeros(lanes, np.float32),
-            self._follows_Q,
+        row_Q, token_Q, event_Q = self._drawn(orders, active_B)
+        rows, lanes = len(start_B), len(row_Q)
+        first_B = np.full(rows + 1, lanes - 1)
+        np.minimum.at(first_B, np.where(self._follows_Q, row_Q, rows), np.arange(lanes))
+        first_B = first_B[:rows]
+        free_B = orders.forced_B < 0
+        token_B = np.where(free_B, token_Q[first_B], orders.forced_B)
+        event_B = np.where(free_B, event_Q[first_B], 0)
+        held_B = active_B & (event_B == HOLD)
+        writes_B = active_B & ~held_B
+        look_B = active_B & (event_B > 0)
+        ended_B = writes_B & ((token_B == self._end_id) | (self._written_B + 1 >= orders.limit))
+        own_Q = np.minimum(row_Q, rows - 1)
+        as_the_row_Q = np.where(
+            held_B[own_Q],
+            event_Q == HOLD,
+            (token_Q == token_B[own_Q]) & (event_Q == event_B[own_Q]),
         )
-        for row in np.flatnonzero(active_B & self._rows.stored_B).tolist():
-            self._write(row, orders, drawn)
-        return drawn._replace(follows_Q=self._follows_Q.copy())
+        self._follows_Q &= as_the_row_Q | ~(active_B & free_B)[own_Q] | (row_Q == rows)
+        self._where_B[writes_B] = self._watch.where_3V[self._where_B, token_B][writes_B]
+        self._written_B = self._written_B + writes_B
+        self._runs_B &= ~ended_B
+        self._waits_B = np.where(active_B, look_B, self._waits_B)
+        none_B, none_Q = np.zeros(rows, np.float32), np.zeros(lanes, np.float32)
+        return Drawn(token_B, none_B, writes_B, look_B, token_Q, none_Q, self._follows_Q.copy())
 
-    def _write(self, row: int, orders: Orders, drawn: Drawn) -> None:
-        """One token of a row, into `drawn` and the state."""
-        lanes = np.flatnonzero((orders.row_Q == row) & self._follows_Q)
-        token, event = int(orders.forced_B[row]), 0
-        if token < 0:
-            events = [self._drawn(row, lane, drawn.token_Q) for lane in lanes.tolist()]
-            token, event = int(drawn.token_Q[lanes[0]]), events[0]
-            held = (np.asarray(events) == HOLD) & (event == HOLD)
-            self._follows_Q[lanes] = held | (
-                (drawn.token_Q[lanes] == token) & (np.asarray(events) == event)
-            )
-        drawn.token_B[row], drawn.look_B[row] = token, event in (WAIT, HOLD)
-        drawn.written_B[row] = event != HOLD
-        self._waits_B[row] = drawn.look_B[row]
-        if event == HOLD:
-            return
-        self._where_B[row] = self._watch.where_3V[self._where_B[row], token]
-        self._written_B[row] += 1
-        if token == self._end_id or self._written_B[row] >= orders.limit:
-            self._runs_B[row] = False
-
-    def _drawn(self, row: int, lane: int, token_Q: np.ndarray) -> int:
-        """Notes what a lane has drawn, or what was written instead; what it must wait for."""
-        solution = self._stored[self._rows.problem_B[row]][int(self._rows.lanes.sample_Q[lane])]
-        index = self._written_B[row]
-        token_Q[lane] = token = solution.tokens[index]
-        if solution.forced[index]:
-            return HOLD
-        return int(self._watch.event_3V[self._where_B[row], token])
+    def _drawn(
+        self, orders: Orders, active_B: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The row of each lane that a stored solution goes on in, B for all others; what it has
+        drawn, or what was written instead; and what it must wait for.
+        """
+        rows = len(active_B)
+        own_B = np.append(active_B & self._rows.stored_B, False)
+        row_Q = np.where(own_B[orders.row_Q], orders.row_Q, rows)
+        self._follows_Q |= orders.joins_Q
+        for lane in np.flatnonzero(orders.joins_Q & (row_Q < rows)).tolist():
+            spans = self._spans[self._rows.problem_B[row_Q[lane]]]
+            self._first_Q[lane] = spans[int(self._rows.lanes.sample_Q[lane])][0]
+        own = np.flatnonzero((row_Q < rows) & self._follows_Q)
+        index = self._first_Q[own] + self._written_B[row_Q[own]]
+        token_Q, event_Q = np.zeros((2, len(row_Q)), np.int32)
+        token_Q[own] = self._stored.tokens[index]
+        event_Q[own] = np.where(
+            self._stored.forced[index],
+            HOLD,
+            self._watch.event_3V[self._where_B[row_Q[own]], token_Q[own]],
+        )
+        return row_Q, token_Q, event_Q
 
 
 def merged(rows: Rows, drawn: Drawn, stored: Drawn) -> Drawn:

@@ -114,6 +114,8 @@ class Rows:
 
     def let_go(self, branch: Branch, pages: int = 0) -> None:
         """Leaves a branch only its first `pages` pages."""
+        if branch.pages[pages:]:
+            branch.newest = None
         self.held_A[branch.pages[pages:]] -= 1
         del branch.pages[pages:], branch.upto[pages:]
 

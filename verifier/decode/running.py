@@ -61,7 +61,7 @@ class Running:
         """
         self._writer, self._sizes, self._prompts = writer, sizes, prompts
         self._progress, calculator = hooks.progress, writer.calculator
-        self._stored = [hooks.stored.get(prompt.problem_id, {}) for prompt in prompts]
+        self._stored = [hooks.stored.spans.get(prompt.problem_id, {}) for prompt in prompts]
         self._mesh = writer.static.mesh
         self._watch = jax.tree.map(jax.numpy.asarray, calculator.watch)
         groups = sharding.groups(self._mesh)
@@ -86,14 +86,17 @@ class Running:
             for _ in range(groups)
         ]
         self._replays = [
-            Replay(rows, calculator.watch, self._stored, end_id) for rows in self._groups
+            Replay(rows, calculator.watch, hooks.stored, self._stored, end_id)
+            for rows in self._groups
         ]
         self._prompt_room = sizes.prompt_tokens
         self._state = None if any(self._stored) else self._empty_state()
         self._column = 0
         self._ended: dict[int, list[Completion]] = collections.defaultdict(list)  # by problem
         self.counts = Counts()
-        self._outcomes = Outcomes(calculator, writer.tokenizer, limit, self._stored, self.counts)
+        self._outcomes = Outcomes(
+            calculator, writer.tokenizer, limit, hooks.stored, self._stored, self.counts
+        )
 
     def run(self) -> Iterator[list[Completion]]:
         """Draws everything; gives out a problem when its last solution has ended."""
@@ -199,7 +202,8 @@ class Running:
         """A smaller number of slots that still holds all that is left, where fewer are cheaper."""
         if not self._queue.all_begun:
             return None
-        busy = max(rows.busy() for rows in self._groups)
+        # Samples that are still together may yet want a row each.
+        busy = max(rows.lanes.taken() for rows in self._groups)
         fitting = [rows for rows in self._sizes.fewer_rows if busy <= rows < len(self._groups[0])]
         return min(fitting, default=None)
 

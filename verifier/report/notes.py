@@ -81,8 +81,8 @@ def _on_samples(name: str, split: SplitRows) -> Iterator[str]:
     if split.tokens:
         yield (
             f"{split.prefixes / split.tokens:.0%} of the {split.tokens:,} tokens of the {name} "
-            "samples are distinct prefixes: what samples of a problem have in common was written "
-            "once."
+            "samples are distinct prefixes: the others repeat what another sample of the problem "
+            "begins with."
         )
     generators = split.facts("generator")
     if len(generators) > 1:

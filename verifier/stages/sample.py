@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ from jax.sharding import Mesh
 from verifier import config as config_lib
 from verifier.data import trees
 from verifier.decode import memory, split_model
-from verifier.decode.engine import Counts, Engine, Planner, Prompt, Stored
+from verifier.decode.engine import Counts, Engine, Planner, Prompt
+from verifier.decode.job import NOTHING_STORED, Stored
 from verifier.errors import ConfigError
 from verifier.model import sharding
 from verifier.run import hosts, model_folder
@@ -95,6 +97,7 @@ class _Drawn(NamedTuple):
     prompts: list[Prompt]  # that fit
     samples: int
     sizes: memory.JobSizes
+    as_begun: bool  # whether those are the sizes of the first start
     left_out: list[str]
 
 
@@ -125,16 +128,17 @@ def _planned(context: Context, generator: _Generator, split: Split) -> _Drawn | 
         raise ConfigError(
             f"{title}: no prompt fits; lower sample.max_new_tokens or raise model.context"
         )
-    sizes = _sizes_of_the_first_start(title, table, planner.plan(fitting, samples), config)
+    sizes = planner.plan(fitting, samples)
+    begun = _sizes_of_the_first_start(title, table, sizes, config)
     left_out = [prompt.problem_id for prompt in too_long]
-    return _Drawn(split, table, config, fitting, samples, sizes, left_out)
+    return _Drawn(split, table, config, fitting, samples, begun or sizes, bool(begun), left_out)
 
 
 def _sizes_of_the_first_start(
     title: str, table: store.TableWriter, sizes: memory.JobSizes, config: config_lib.SampleConfig
-) -> memory.JobSizes:
-    """The sizes that a split was begun with, whatever memory is free now; `sizes` where they were
-    asked for otherwise or do not fit.
+) -> memory.JobSizes | None:
+    """The sizes that a split was begun with, whatever memory is free now; None where they were
+    asked for otherwise or do not fit, and where several processes share the problems as they go.
 
     Programs are compiled by sizes, and those of other sizes add up in another order.
     """
@@ -147,12 +151,12 @@ def _sizes_of_the_first_start(
         "hosts": hosts.count(),
     }
     if not hosts.is_first():
-        return sizes
+        return None
     first = table.first_start({"asked": asked, "plan": dataclasses.asdict(sizes)})
     if first is None or hosts.count() > 1:  # which host draws what is decided as they go
-        return sizes
+        return None
     if first["plan"].keys() != dataclasses.asdict(sizes).keys():  # of another version
-        return sizes
+        return None
     begun = memory.JobSizes.from_dict(first["plan"])
     changed = config_lib.differences(first["asked"], asked)
     if begun.total_bytes > sizes.budget_bytes:
@@ -165,18 +169,18 @@ def _sizes_of_the_first_start(
         f"{title}: goes on with other sizes ({'; '.join(changed)}): log-probabilities "
         "may differ in their last digits"
     )
-    return sizes
+    return None
 
 
 def _draw(context: Context, generator: _Generator, drawn: _Drawn) -> None:
     """Draws what is missing of one split's samples."""
     table, title, seed = drawn.table, context.title(drawn.split), context.config.seed
     table.begin()
-    present, stored, prompts = table.present(), {}, drawn.prompts
-    if hosts.count() > 1:
-        prompts = [prompt for prompt in prompts if prompt.problem_id not in present]
-    else:
+    present, stored, prompts = table.present(), NOTHING_STORED, drawn.prompts
+    if drawn.as_begun:
         stored = _stored(table)
+    else:
+        prompts = [prompt for prompt in prompts if prompt.problem_id not in present]
     if len(present) < len(drawn.prompts):
         log.say(f"{title}: {drawn.sizes}")
         done, total = len(present) * drawn.samples, len(drawn.prompts) * drawn.samples
@@ -210,13 +214,19 @@ def _shared(table: store.TableWriter, title: str) -> dict[str, int]:
     return {"tokens": total, "prefixes": prefixes}
 
 
-def _stored(table: store.TableWriter) -> dict[str, dict[int, Stored]]:
-    """The solutions that are stored already, by problem and sample."""
-    stored: dict[str, dict[int, Stored]] = collections.defaultdict(dict)
-    rows = table.stored(["problem_id", "sample_id", "tokens", "forced"])
-    for row in rows.to_pylist():
-        stored[row["problem_id"]][row["sample_id"]] = Stored(row["tokens"], row["forced"])
-    return stored
+def _stored(table: store.TableWriter) -> Stored:
+    """The solutions that are stored already."""
+    rows = table.stored(["problem_id", "sample_id", "tokens", "forced"]).combine_chunks()
+    if not len(rows):
+        return NOTHING_STORED
+    tokens, forced = (rows[name].chunk(0) for name in ("tokens", "forced"))
+    ends = itertools.pairwise(tokens.offsets.to_pylist())
+    spans: dict[str, dict[int, tuple[int, int]]] = collections.defaultdict(dict)
+    columns = (rows[name].to_pylist() for name in ("problem_id", "sample_id"))
+    for problem, sample, span in zip(*columns, ends, strict=True):
+        spans[problem][sample] = span
+    values = tokens.values.to_numpy(), forced.values.to_numpy(zero_copy_only=False)
+    return Stored(*values, spans)
 
 
 def _row(completion: Any, generator: str, seed: int) -> dict[str, Any]:
