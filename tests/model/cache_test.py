@@ -152,6 +152,30 @@ def test_the_memory_of_a_pool_that_was_resized_is_free_at_once():
     assert all(array.is_deleted() for array in jax.tree.leaves(old))
 
 
+def test_a_narrow_cache_holds_the_bits_that_were_put_into_it():
+    """It is written as whole numbers on a CPU (`cache._moved`): NaN and -0 come through, too."""
+    at = jnp.asarray
+    strange = at([jnp.nan, -0.0, jnp.inf, 1e-40, 3.0], jnp.bfloat16)
+
+    def moved(dtype):
+        wide = pages(6)
+        k, v = (array[0].astype(dtype) for array in (wide.k, wide.v))
+        new = jnp.resize(strange, (2, 2, 1, 3)).astype(dtype)
+        k, v = cache_lib.append(k, v, new, new, at(1))
+        held = cache_lib.flush(Pages((k,), (v,), wide.position_XW), at([4, 6]))
+        held = cache_lib.copy_newest(held, at([0]), at([1]), at([9]))
+        prefix = cache_lib.Prefix((jnp.tile(new, (1, 1, 4, 1)),) * 2, (v[None, :2],) * 2, at([3, 2]))
+        slots = cache_lib.empty(prefix, 2, 3).prompts
+        return held, cache_lib.insert(slots, dataclasses.replace(prefix, v=prefix.k), at([1, 2]))
+
+    for found, expected in zip(
+        *(jax.tree.leaves(jax.jit(moved, static_argnums=0)(dtype)) for dtype in ("bfloat16", "float32")),
+        strict=True,
+    ):
+        expected = expected.astype(found.dtype)
+        np.testing.assert_array_equal(np.asarray(found).view("u1"), np.asarray(expected).view("u1"))
+
+
 def test_prompts_that_are_dropped_overwrite_nothing():
     model, _ = reference("llama")
     cache = start(model)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import operands
 from verifier.decode import shared_pages
 from verifier.model import cache as cache_lib
 from verifier.model import cached_attention
@@ -154,6 +155,21 @@ def test_a_page_that_rows_share_is_as_good_as_a_copy_for_each(
     copies = Cache(cache.prompts, Pages((k[heads],), (v[heads],), shared.pages.position_XW[copied]))
     expected = attend(query, copies, seated(indices, own_BM, page_BM.size, 0), window)
     np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("by_block", [True, False])
+def test_of_narrow_caches_all_products_are_narrow_and_summed_in_float32(by_block: bool) -> None:
+    query, cache, indices = case(by_block)
+    arrays = (cache.prompts.k[0], cache.prompts.v[0], cache.pages.k[0], cache.pages.v[0])
+    narrow = [jnp.asarray(array, jnp.bfloat16) for array in (query, *arrays)]
+    see = cached_attention.masks(cache, indices, jnp.asarray(POSITION_B), None)
+
+    def attended(query: jax.Array, *parts: jax.Array) -> jax.Array:
+        return cached_attention.attend(query, parts[:2], parts[2:], indices, see)
+
+    assert operands.of_products(attended, *narrow) == {("bfloat16", "bfloat16", "float32")}
+    found = np.asarray(jax.jit(attended)(*narrow), np.float32)
+    np.testing.assert_allclose(found, attend(query, cache, indices, None), atol=0.05)
 
 
 def seated(indices: CacheIndices, page_BM: np.ndarray, pages: int, blocks: int) -> CacheIndices:
