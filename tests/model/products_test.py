@@ -64,7 +64,8 @@ def test_gradients_of_a_layer_multiply_what_was_rounded_and_are_rounded_no_more(
 
 def test_float32_layers_keep_the_gradients_that_jax_gives():
     x, kernel, slope = (
-        numbers(n, *shape, dtype=jnp.float32) for n, shape in enumerate([(64, 24), (24, 40), (64, 40)])
+        numbers(n, *shape, dtype=jnp.float32)
+        for n, shape in enumerate([(64, 24), (24, 40), (64, 40)])
     )
     plain = jax.jit(lambda *at: jax.vjp(jnp.matmul, *at)[1](slope))(x, kernel)
     for found, expected in zip(slopes(x, kernel, slope), plain, strict=True):
