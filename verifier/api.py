@@ -25,6 +25,7 @@ from verifier.data import examples
 from verifier.decode.score import score_samples
 from verifier.decode.score_rows import Solutions
 from verifier.errors import UserError
+from verifier.model import precision
 from verifier.run import model_folder, workdir
 from verifier.system import paths
 from verifier.tables.manifests import MANIFEST
@@ -234,8 +235,8 @@ def load(
 
     Args:
         folder: as a run saved it: runs/NAME/verifier; or as `python -m verifier.export` wrote it.
-        dtype: of activations, "float32" or "bfloat16"; None: as the run scored (model.dtype), which
-            the folder tells.
+        dtype: of activations, "float32", "bfloat16", or "auto", which is what the device is fast
+            in; None: as the run scored (model.dtype), which the folder tells.
         template: how a problem is put to the model; None: as in training, which the folder tells.
         rows: most packed rows read at once (score.rows): memory depends on it, and values only
             within the precision of `dtype`.
@@ -248,6 +249,7 @@ def load(
         WeightsError: it was exported by something else, or its files are damaged.
     """
     folder = paths.to_path(folder)
+    dtype = precision.of_this_device().dtype if dtype == "auto" else dtype
     own = VERIFIER.folder(folder)
     if (own / MANIFEST).is_file():
         raise ApiError(f"{folder} is a whole run: give its verifier, {own}")

@@ -143,12 +143,22 @@ def _work(
     """The run, or the sweep where there are themes; says what it would be where that is asked."""
     # After the cheap checks: importing JAX takes seconds.
     from verifier.recipes import token_verifier
-    from verifier.run import hosts, stage
+    from verifier.run import hosts, precision, stage
     from verifier.stages import runner, sweep
 
     recipe = experiment.load_recipe(wanted, token_verifier.stages)
+    stage.chosen(recipe(config), _STAGES.value)
+    job = hosts.find(
+        hosts.Cluster(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value),
+        os.environ,
+        hosts.has_tpu(),
+    )
+    if job is not None and not _DRY_RUN.value:
+        hosts.join(job)
+        stopping.listen(goes_on=True)  # again: JAX takes SIGTERM for itself
+    begun = workdir.glob(f"seed=*/{sweep.BASE}") if themes else [workdir]
+    config = precision.settled(config, begun)
     stages = recipe(config)
-    stage.chosen(stages, _STAGES.value)
     variants = (
         sweep.check(config, recipe, themes, _seeds(config), workdir, _STAGES.value)
         if themes
@@ -157,16 +167,7 @@ def _work(
     if _DRY_RUN.value:
         runs = sweep.named(variants, chosen_themes)
         _tell(runs or [sweep.Variant("", config, workdir, stages)])
-        return
-    job = hosts.find(
-        hosts.Cluster(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value),
-        os.environ,
-        hosts.has_tpu(),
-    )
-    if job is not None:
-        hosts.join(job)
-        stopping.listen(goes_on=True)  # again: JAX takes SIGTERM for itself
-    if themes:
+    elif themes:
         sweep.run(variants, chosen_themes, workdir, _STAGES.value, runner.run)
     else:
         runner.run(stages, config, workdir, _STAGES.value)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests import operands
 from verifier.config import ScoreConfig
 from verifier.decode import score, score_rows
 from verifier.model.arch import Arch
@@ -223,6 +225,23 @@ def test_bfloat16_matrices_are_cast_once_and_say_the_same() -> None:
     )
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_all_products_of_a_reading_are_of_narrow_numbers_summed_in_float32() -> None:
+    arch = Arch(
+        VOCAB + 1, layers=2, width=32, heads=4, kv_heads=2, head_width=8, mlp_width=64, context=128
+    )
+    model = Verifier(Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.bfloat16), LinearHead(32))
+    graph, weights = nnx.split(model)
+    tokens, length = jnp.zeros((2, 8), jnp.int32), jnp.full(2, 8)
+
+    def read(weights: nnx.State) -> tuple[Any, ...]:
+        verifier = nnx.merge(graph, weights)
+        hidden, prefix = verifier.backbone.prefill(tokens, length)
+        logits = verifier.backbone.logits(hidden)
+        return verifier.values(hidden), logits, prefix
+
+    assert operands.of_products(read, weights) == {("bfloat16", "bfloat16", "float32")}
 
 
 def test_a_restart_gives_the_scores_that_were_left_bit_for_bit() -> None:

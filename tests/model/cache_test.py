@@ -32,7 +32,7 @@ def start(model: Transformer, padding: int = 0) -> Cache:
     """Both prompts in their slots; whatever lies in free places must count for nothing."""
     tokens = np.asarray([prompt + [padding] * (6 - len(prompt)) for prompt in PROMPTS])
     _, prefix = call(model, "prefill", tokens, jnp.asarray([5, 2]))
-    cache = cache_lib.empty(prefix, 3, len(SUFFIXES) + PAGES)
+    cache = cache_lib.empty(prefix, 3, len(SUFFIXES), PAGES)
     junk = jax.tree.map(
         lambda array: array + padding if array.dtype == jnp.float32 else array, cache
     )
@@ -79,9 +79,8 @@ def decode(model: Transformer, cache: Cache, by_block: bool) -> list[np.ndarray]
                 if 0 < read_B[row] < len(SUFFIXES[row]):
                     page = free.pop(0)
                     page_B[row], owner_A[page] = rows + page, row
-            cache = dataclasses.replace(
-                cache, pages=cache_lib.flush(cache.pages, jnp.asarray(page_B))
-            )
+            newest, full = cache_lib.flush(cache.newest, cache.pages, jnp.asarray(page_B))
+            cache = dataclasses.replace(cache, newest=newest, pages=full)
         reads = [
             row <= step and (step + row) % 3 < 2 and read_B[row] < len(SUFFIXES[row])
             for row in range(rows)
@@ -138,18 +137,53 @@ def pages(count: int) -> Pages:
 
 def test_pages_keep_what_they_hold_when_the_pool_grows_shrinks_or_is_reordered():
     before, grown = pages(3), cache_lib.resize_pages(pages(3), 5)
-    assert grown.k[0].shape == (10, 3, WINDOW) and np.all(grown.position_XW[3:] == -1)
+    assert grown.k[0].shape == (10, 3, WINDOW) and np.all(grown.position_NW[3:] == -1)
     again = cache_lib.resize_pages(grown, 3)
     jax.tree.map(np.testing.assert_array_equal, again, before)
     taken = cache_lib.take_pages(again, jnp.asarray([2, 0]))
     np.testing.assert_array_equal(taken.k[0], np.concatenate([before.k[0][4:6], before.k[0][:2]]))
-    np.testing.assert_array_equal(taken.position_XW, before.position_XW[np.asarray([2, 0])])
+    np.testing.assert_array_equal(taken.position_NW, before.position_NW[np.asarray([2, 0])])
 
 
 def test_the_memory_of_a_pool_that_was_resized_is_free_at_once():
     old = pages(3)
     cache_lib.resize_pages(old, 5)
     assert all(array.is_deleted() for array in jax.tree.leaves(old))
+
+
+def test_a_narrow_cache_holds_the_bits_that_were_put_into_it():
+    """It is written as whole numbers on a CPU (`cache._moved`): NaN and -0 come through, too."""
+    at = jnp.asarray
+    strange = at([jnp.nan, -0.0, jnp.inf, 1e-40, 3.0], jnp.bfloat16)
+
+    def moved(dtype):
+        full, newest = (
+            [array[0].astype(dtype) for array in (each.k, each.v)] for each in (pages(4), pages(2))
+        )
+        new = jnp.resize(strange, (2, 2, 1, 3)).astype(dtype)
+        k, v = cache_lib.append(*newest, new, new, at(1))
+        held = cache_lib.flush(
+            Pages((k,), (v,), pages(2).position_NW),
+            Pages(*[(x,) for x in full], pages(4).position_NW),
+            at([4, 6]),
+        )
+        copied = cache_lib.copy_newest(held[0], at([0]), at([1]), at([9]))
+        prefix = cache_lib.Prefix(
+            (jnp.tile(new, (1, 1, 4, 1)),) * 2, (v[None, :2],) * 2, at([3, 2])
+        )
+        slots = cache_lib.empty(prefix, 2, 2, 1).prompts
+        inserted = cache_lib.insert(slots, dataclasses.replace(prefix, v=prefix.k), at([1, 2]))
+        return held, copied, inserted
+
+    for found, expected in zip(
+        *(
+            jax.tree.leaves(jax.jit(moved, static_argnums=0)(dtype))
+            for dtype in ("bfloat16", "float32")
+        ),
+        strict=True,
+    ):
+        expected = expected.astype(found.dtype)
+        np.testing.assert_array_equal(np.asarray(found).view("u1"), np.asarray(expected).view("u1"))
 
 
 def test_prompts_that_are_dropped_overwrite_nothing():

@@ -20,6 +20,9 @@ class Store:
         if self.values.setdefault(key, value) != value:
             raise jax.errors.JaxRuntimeError("ALREADY_EXISTS")
 
+    def blocking_key_value_get(self, key, milliseconds):
+        return self.values[key]
+
     def key_value_try_get(self, key):
         if key not in self.values:
             raise jax.errors.JaxRuntimeError("NOT_FOUND")

@@ -10,6 +10,7 @@ import optax
 import pytest
 from flax import nnx
 
+from tests import operands
 from tests.train import fakes
 from verifier import config as config_lib
 from verifier.model import keys
@@ -186,6 +187,16 @@ def test_bfloat16_computes_near_float32_and_keeps_its_masters():
     )
     one, other = (each - start for each in moved)
     assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.95
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_all_products_of_a_step_are_of_narrow_numbers_summed_in_float32(remat):
+    graph, params, _ = step.split_model(Transformer(ARCH, rngs=nnx.Rngs(0), dtype="bfloat16"))
+    config = config_lib.TrainConfig(remat=remat)
+    objective = step._Objective(graph, {}, lm.loss(fakes.VOCAB), config)
+    batch = fakes.random_batch(3)
+    found = operands.of_products(objective.gradient, params, batch, jax.random.key(0))
+    assert found == {("bfloat16", "bfloat16", "float32")}
 
 
 def test_remat_changes_no_step():

@@ -85,8 +85,9 @@ class ModelConfig:
 
     # Hugging Face folder or hub id; empty: from scratch.
     weights: Annotated[str, Mark.WEIGHTS] = ""
-    # Of activations; parameters stay float32 while training.
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    # Of activations; parameters stay float32 while training. auto: what the device is fast in, or,
+    # in a workdir that has been begun, the type it was begun with.
+    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
     # Tokens, prompt and solution together; an imported model with a shorter one keeps its own.
     context: Tokens = 1024
     layers: Annotated[int, Range(1, 1000)] = 4

@@ -242,9 +242,7 @@ class Running:
         for rows in self._groups:
             rows.resize_pages(pages)
         if self._state is not None:
-            self._state = state_lib.resize_pages(
-                self._state, len(self._groups[0]) + pages, self._mesh
-            )
+            self._state = state_lib.resize_pages(self._state, pages, self._mesh)
 
     def _dispatch(self) -> _Step:
         """Sends the next step to the device and does not wait for it."""

@@ -62,7 +62,10 @@ class DecodeState:
 _DIVIDED: Any = HEADS, HEADS, ROWS
 _ROWS: Any = [ROWS] * 7
 STATE_PARTS = DecodeState(
-    cache_lib.Cache(cache_lib.Prompts(*_DIVIDED), cache_lib.Pages(*_DIVIDED)), *_ROWS
+    cache_lib.Cache(
+        cache_lib.Prompts(*_DIVIDED), cache_lib.Pages(*_DIVIDED), cache_lib.Pages(*_DIVIDED)
+    ),
+    *_ROWS,
 )
 
 
@@ -102,7 +105,7 @@ def _empty_state(static: DecodeStatic, sizes: Sizes, weights: Weights) -> Decode
         jnp.zeros((count, hidden.shape[-1]), hidden.dtype) for count in (sizes.rows, sizes.prompts)
     )
     off_B = jnp.zeros(sizes.rows, bool)
-    cache = cache_lib.empty(prefix, sizes.prompts, sizes.rows + sizes.pages)
+    cache = cache_lib.empty(prefix, sizes.prompts, sizes.rows, sizes.pages)
     zeros_B = jnp.zeros(sizes.rows, jnp.int32)
     off_Q = jnp.zeros(sizes.lanes, bool)
     return DecodeState(cache, hidden_PD, hidden_BD, zeros_B, off_B, off_B, zeros_B, off_Q)
@@ -128,25 +131,27 @@ def state_shapes(
 @functools.partial(jax.jit, static_argnames=("mesh",), donate_argnames=("state",))
 def flush(state: DecodeState, page_B: Given, mesh: Mesh | None = None) -> DecodeState:
     """Moves every row's newest page to `page_B` when it is full: after every W-th step."""
-    pages = sharding.by_device(
-        cache_lib.flush, mesh, (STATE_PARTS.cache.pages, ROWS), STATE_PARTS.cache.pages
-    )(state.cache.pages, page_B)
-    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, pages=pages))
+    parts = STATE_PARTS.cache.newest, STATE_PARTS.cache.pages
+    newest, pages = sharding.by_device(cache_lib.flush, mesh, (*parts, ROWS), parts)(
+        state.cache.newest, state.cache.pages, page_B
+    )
+    cache = dataclasses.replace(state.cache, newest=newest, pages=pages)
+    return dataclasses.replace(state, cache=cache)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh",), donate_argnames=("state",))
 def copy_newest(state: DecodeState, copies: Copies, mesh: Mesh | None = None) -> DecodeState:
     """Gives rows what others have in their newest pages; a flush later these are pages as any."""
-    parts = STATE_PARTS.cache.pages
+    parts = STATE_PARTS.cache.newest
     given = (parts, ROWS, ROWS, ROWS)
-    pages = sharding.by_device(cache_lib.copy_newest, mesh, given, parts)(
-        state.cache.pages, *copies
+    newest = sharding.by_device(cache_lib.copy_newest, mesh, given, parts)(
+        state.cache.newest, *copies
     )
-    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, pages=pages))
+    return dataclasses.replace(state, cache=dataclasses.replace(state.cache, newest=newest))
 
 
 def resize_pages(state: DecodeState, count: int, mesh: Mesh | None = None) -> DecodeState:
-    """The same state with `count` pages in all (of each group).
+    """The same state with `count` full pages (of each group).
 
     Layer by layer: never are two pools held at once.
     """
@@ -165,13 +170,8 @@ def take_rows(state: DecodeState, row_B: np.ndarray, mesh: Mesh | None = None) -
 
     The rows are those of each group, one group's behind the other's.
     """
-    groups = sharding.groups(mesh)
-    rows, pages = len(state.hidden_BD) // groups, len(state.cache.pages.position_XW) // groups
-    full = np.broadcast_to(np.arange(rows, pages), (groups, pages - rows))
-    page_Y = np.concatenate([row_B.reshape(groups, -1), full], axis=1).reshape(-1)
     by_row = ("hidden_BD", "written_B", "runs_B", "waits_B", "where_B")
-    cache = dataclasses.replace(
-        state.cache, pages=cache_lib.take_pages(state.cache.pages, page_Y, mesh)
-    )
+    newest = cache_lib.take_pages(state.cache.newest, row_B, mesh)
+    cache = dataclasses.replace(state.cache, newest=newest)
     taken = {name: cache_lib.take(getattr(state, name), row_B, ROWS, mesh) for name in by_row}
     return dataclasses.replace(state, cache=cache, **taken)

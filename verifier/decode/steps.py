@@ -157,14 +157,11 @@ def _generate(
     leaves_Q = (active_B & free_B)[row_Q] & (drawn.token_Q != token_B[row_Q]) & ~held_Q
     follows_Q = drawn.follows_Q & ~leaves_Q
 
-    position_XW = state.cache.pages.position_XW
     # Forgets what the slot's last solution left.
-    fresh_B = start_B & ~orders.copied_B
-    fresh_BW = jnp.where(fresh_B[:, None], -1, position_XW[: len(start_B)])
-    pages = dataclasses.replace(
-        state.cache.pages, position_XW=jax.lax.dynamic_update_slice(position_XW, fresh_BW, (0, 0))
-    )
-    cache = dataclasses.replace(state.cache, pages=pages)
+    fresh_B, newest = start_B & ~orders.copied_B, state.cache.newest
+    position_BW = jnp.where(fresh_B[:, None], -1, newest.position_NW)
+    newest = dataclasses.replace(newest, position_NW=position_BW)
+    cache = dataclasses.replace(state.cache, newest=newest)
     position_B = cache.prompts.length_P[indices.prompt_B] + written_B
     read_BD, cache = model.extend(token_B, position_B, writes_B, cache, indices, orders.column)
     state = DecodeState(

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from verifier.model import precision
 from verifier.model.products import in_order, matmul, matmul_nt, matmul_tn
 
 _LEAST_BLOCK = 128  # queries of a block: smaller products are slow
@@ -123,9 +124,8 @@ def choose(
 def kernel(dtype: jax.typing.DTypeLike, head_width: int, tokens: int, keys: int) -> str:
     """The kernel on the default device, looked up while a program is traced."""
     device = jax.local_devices()[0]
-    nvidia = device.platform == "gpu" and "NVIDIA" in device.device_kind.upper()
-    # Flash attention of bfloat16 begins with Ampere.
-    new_enough = nvidia and float(getattr(device, "compute_capability", "0")) >= 8.0
+    # Flash attention of bfloat16 begins with Ampere, too.
+    new_enough = precision.nvidia_capability(device) >= precision.AMPERE
     return choose("cuda" if new_enough else device.platform, dtype, head_width, tokens, keys)
 
 

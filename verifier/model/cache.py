@@ -1,14 +1,14 @@
 """The cache of keys and values: every prompt once, each row's own tokens in pages.
 
     prompts.k[l] [PK, H, S]   a prompt slot: | q q q q . . |   right-padded, length_P count
-    pages.k[l]   [XK, H, W]   a page:        | m n . o p q |   X = B + A of them:
-                              0 .. B - 1     | . . x y z _ |   newest tokens: step c writes column c
-                              B .. X - 1     | m n . o p q |   what was full when flushed (`flush`)
+    newest.k[l]  [BK, H, W]   a row's page:  | . . x y z _ |   newest tokens: step c writes column c
+    pages.k[l]   [AK, H, W]   a page:        | m n . o p q |   what was full when flushed (`flush`)
 
 Rows start and end at any time and may pause, so a page has holes: every entry carries its position,
 or -1 where it counts for nothing. Rows of any length share one pool of pages, which is read as it
 lies: no step pays for the room that the longest row needs, and a token is written by one slice, not
-by a scatter. Keys stand with their positions last, values with their head width last, so that both
+by a scatter. The newest pages lie apart, so that a step writes into nothing larger; indices count
+the X = B + A pages of both. Keys stand with their positions last, values with their head width last, so that both
 products of attention read memory in order (up to twice as fast on a CPU). K/V heads are no
 dimension of their own, since XLA's CPU compiler fuses the reshape that a product needs into what is
 before it: a token would be written into a second copy of the pool. One array a layer, since a scan
@@ -60,11 +60,11 @@ class Prompts:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Pages:
-    """X pages of W tokens; the first B of them are the rows' newest."""
+    """N pages of W tokens."""
 
-    k: Blocks  # of each layer [X*K, H, W]
-    v: Blocks  # of each layer [X*K, W, H]
-    position_XW: jax.Array  # int32, where in its text a token stands; -1: nothing is there
+    k: Blocks  # of each layer [N*K, H, W]
+    v: Blocks  # of each layer [N*K, W, H]
+    position_NW: jax.Array  # int32, where in its text a token stands; -1: nothing is there
 
 
 @jax.tree_util.register_dataclass
@@ -76,6 +76,7 @@ class Cache:
     """
 
     prompts: Prompts
+    newest: Pages  # one a row
     pages: Pages
 
 
@@ -103,8 +104,8 @@ class CacheIndices:
     row_YR: Given = None
 
 
-def empty(prefix: Prefix, prompts: int, pages: int) -> Cache:
-    """A cache of P prompt slots and X pages that hold nothing.
+def empty(prefix: Prefix, prompts: int, rows: int, pages: int) -> Cache:
+    """A cache of P prompt slots, of B rows and of A full pages, that hold nothing.
 
     prefix: arrays, or their shapes, that say how large a prompt may be.
     """
@@ -113,17 +114,21 @@ def empty(prefix: Prefix, prompts: int, pages: int) -> Cache:
     def zeros(*shape: int) -> Blocks:  # a buffer for each layer: shared ones could not be donated
         return tuple(jnp.zeros(shape, prefix.k[0].dtype) for _ in prefix.k)
 
+    def empty_pages(count: int) -> Pages:
+        return Pages(
+            zeros(count * kv_heads, head_width, WINDOW),
+            zeros(count * kv_heads, WINDOW, head_width),
+            jnp.full((count, WINDOW), -1, jnp.int32),
+        )
+
     return Cache(
         Prompts(
             zeros(prompts * kv_heads, head_width, room),
             zeros(prompts * kv_heads, room, head_width),
             jnp.ones(prompts, jnp.int32),
         ),
-        Pages(
-            zeros(pages * kv_heads, head_width, WINDOW),
-            zeros(pages * kv_heads, WINDOW, head_width),
-            jnp.full((pages, WINDOW), -1, jnp.int32),
-        ),
+        empty_pages(rows),
+        empty_pages(pages),
     )
 
 
@@ -158,14 +163,14 @@ def heads_of(index_X: jax.Array, kv_heads: int) -> jax.Array:
 def append(
     k: jax.Array, v: jax.Array, k_BKTH: jax.Array, v_BKTH: jax.Array, column: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """One layer's pages with one more token of every row in its newest page, in place.
+    """One layer's newest pages with one more token of every row, in place.
 
     Args:
-        k: [X*K, H, W].
-        v: [X*K, W, H].
+        k: [B*K, H, W].
+        v: [B*K, W, H].
         k_BKTH: the new keys; T is 1.
         v_BKTH: the new values.
-        column: of the newest page, int32 scalar.
+        column: of the newest pages, int32 scalar.
     """
     k_RTH, v_RTH = (x.reshape(-1, *x.shape[2:]) for x in (k_BKTH, v_BKTH))
     write = jax.lax.dynamic_update_slice
@@ -188,51 +193,52 @@ def _moved(move: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
 
 
 def copy_newest(
-    pages: Pages, source_N: jax.Array, target_N: jax.Array, before_N: jax.Array
+    newest: Pages, source_N: jax.Array, target_N: jax.Array, before_N: jax.Array
 ) -> Pages:
     """Copies some rows' newest pages into those of others, all at once, as far as they agree.
 
     Args:
-        pages: the first of them are the rows' newest.
+        newest: of all rows.
         source_N: int32, the row that is copied.
-        target_N: int32, the row that gets the copy; beyond the last page: that one is dropped.
+        target_N: int32, the row that gets the copy; beyond the last one: that one is dropped.
         before_N: int32, of positions before this one; 0: the target's page is emptied.
     """
-    kv_heads = pages.k[0].shape[0] // len(pages.position_XW)
+    kv_heads = newest.k[0].shape[0] // len(newest.position_NW)
     source_NK, target_NK = heads_of(source_N, kv_heads), heads_of(target_N, kv_heads)
 
     def put(array: jax.Array) -> jax.Array:
         return _moved(lambda bits: bits.at[target_NK].set(bits[source_NK], mode="drop"), array)
 
-    position_NW = pages.position_XW[source_N]
+    position_NW = newest.position_NW[source_N]
     kept_NW = jnp.where(position_NW < before_N[:, None], position_NW, -1)
-    position_XW = pages.position_XW.at[target_N].set(kept_NW, mode="drop")
-    return Pages(tuple(map(put, pages.k)), tuple(map(put, pages.v)), position_XW)
+    position_BW = newest.position_NW.at[target_N].set(kept_NW, mode="drop")
+    return Pages(tuple(map(put, newest.k)), tuple(map(put, newest.v)), position_BW)
 
 
-def flush(pages: Pages, page_B: jax.Array) -> Pages:
-    """Copies every row's newest page to page `page_B` (X: it is dropped); the newest are empty."""
+def flush(newest: Pages, pages: Pages, page_B: jax.Array) -> tuple[Pages, Pages]:
+    """Copies every row's newest page to page `page_B` of all (X: it is dropped), and empties it."""
     rows = len(page_B)
-    kv_heads = pages.k[0].shape[0] // len(pages.position_XW)
-    page_BK = heads_of(page_B, kv_heads)
+    kv_heads = newest.k[0].shape[0] // rows
+    page_BK = heads_of(page_B - rows, kv_heads)
 
-    def put(array: jax.Array) -> jax.Array:
-        newest = slice(rows * kv_heads)
-        return _moved(lambda bits: bits.at[page_BK].set(bits[newest], mode="drop"), array)
+    def put(array: jax.Array, full: jax.Array) -> jax.Array:
+        return _moved(lambda old, new: old.at[page_BK].set(new, mode="drop"), array, full)
 
-    position_XW = pages.position_XW.at[page_B].set(pages.position_XW[:rows], mode="drop")
-    return Pages(tuple(map(put, pages.k)), tuple(map(put, pages.v)), position_XW.at[:rows].set(-1))
+    k, v = tuple(map(put, pages.k, newest.k)), tuple(map(put, pages.v, newest.v))
+    position_AW = pages.position_NW.at[page_B - rows].set(newest.position_NW, mode="drop")
+    emptied_BW = jnp.full_like(newest.position_NW, -1)
+    return Pages(newest.k, newest.v, emptied_BW), Pages(k, v, position_AW)
 
 
-def take_pages(pages: Pages, page_Y: np.ndarray, mesh: Mesh | None = None) -> Pages:
+def take_pages(pages: Pages, page_N: np.ndarray, mesh: Mesh | None = None) -> Pages:
     """Some of the pages (of each group of devices), in a new order.
 
     The old arrays are freed one by one.
     """
     kv_heads = _own_heads(pages, mesh)
-    k = tuple([take(array, page_Y, HEADS, mesh, kv_heads) for array in pages.k])
-    v = tuple([take(array, page_Y, HEADS, mesh, kv_heads) for array in pages.v])
-    return Pages(k, v, take(pages.position_XW, page_Y, ROWS, mesh))
+    k = tuple([take(array, page_N, HEADS, mesh, kv_heads) for array in pages.k])
+    v = tuple([take(array, page_N, HEADS, mesh, kv_heads) for array in pages.v])
+    return Pages(k, v, take(pages.position_NW, page_N, ROWS, mesh))
 
 
 def resize_pages(pages: Pages, count: int, mesh: Mesh | None = None) -> Pages:
@@ -243,7 +249,7 @@ def resize_pages(pages: Pages, count: int, mesh: Mesh | None = None) -> Pages:
     fitting = _Fitting(0, count * _own_heads(pages, mesh), 0)
     k = tuple([_fit(array, fitting, HEADS, mesh) for array in pages.k])
     v = tuple([_fit(array, fitting, HEADS, mesh) for array in pages.v])
-    return Pages(k, v, _fit(pages.position_XW, _Fitting(0, count, -1), ROWS, mesh))
+    return Pages(k, v, _fit(pages.position_NW, _Fitting(0, count, -1), ROWS, mesh))
 
 
 def resize_prompts(prompts: Prompts, room: int, mesh: Mesh | None = None) -> Prompts:
@@ -314,5 +320,5 @@ def _fitted(
 
 def _own_heads(pages: Pages, mesh: Mesh | None) -> int:
     """K/V heads of each device."""
-    kv_heads = pages.k[0].shape[0] // len(pages.position_XW)
+    kv_heads = pages.k[0].shape[0] // len(pages.position_NW)
     return kv_heads if mesh is None else kv_heads // mesh.shape["tensor"]

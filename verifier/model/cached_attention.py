@@ -41,22 +41,23 @@ def masks(
 ) -> Masks:
     """What each row may see; made once a step.
 
-    position_B: where the new tokens stand in their texts; they themselves are in `cache.pages`
+    position_B: where the new tokens stand in their texts; they themselves are in `cache.newest`
     already.
     """
     length_E = cache.prompts.length_P
     if indices.prompt_E is not None:
         length_E = length_E[indices.prompt_E]
     order_S = jnp.arange(cache.prompts.k[0].shape[2])
-    prompt_ERS, pages_XW = order_S < length_E[:, None, None], cache.pages.position_XW >= 0
+    position_XW = jnp.concatenate([cache.newest.position_NW, cache.pages.position_NW])
+    prompt_ERS, pages_XW = order_S < length_E[:, None, None], position_XW >= 0
     shares = indices.page_Y is not None
     page_Y = indices.page_Y if shares else jnp.zeros(0, jnp.int32)
-    position_Y1W = cache.pages.position_XW[page_Y][:, None]
+    position_Y1W = position_XW[page_Y][:, None]
     shared_YRW = position_Y1W >= 0
     if sliding_window is not None:
         last = jnp.append(position_B, 0)  # nobody's
         prompt_ERS = prompt_ERS & (last[indices.row_ER][:, :, None] - order_S < sliding_window)
-        pages_XW &= last[indices.row_X][:, None] - cache.pages.position_XW < sliding_window
+        pages_XW &= last[indices.row_X][:, None] - position_XW < sliding_window
         if shares:
             last_YR1 = last[indices.row_YR][:, :, None]
             shared_YRW = shared_YRW & (last_YR1 - position_Y1W < sliding_window)
@@ -64,23 +65,29 @@ def masks(
 
 
 def attend(
-    query_BNH: jax.Array, prompt: KeysValues, pages: KeysValues, indices: CacheIndices, see: Masks
+    query_BNH: jax.Array,
+    prompt: KeysValues,
+    newest: KeysValues,
+    pages: KeysValues,
+    indices: CacheIndices,
+    see: Masks,
 ) -> jax.Array:
     """Softmax attention [B, N, H] of one token a row.
 
     Args:
         query_BNH: rotated queries.
         prompt: one layer's k [P*K, H, S] and v [P*K, S, H].
-        pages: one layer's k [X*K, H, W] and v [X*K, W, H], the new tokens in them (`cache.append`).
+        newest: likewise k [B*K, H, W] and v [B*K, W, H], the new tokens in them (`cache.append`).
+        pages: likewise k [A*K, H, W] and v [A*K, W, H].
         indices: which row sees what.
         see: `masks`.
     """
     rows, heads, head_width = query_BNH.shape
-    kv_heads = pages[0].shape[0] // len(see.pages_XW)
+    kv_heads = newest[0].shape[0] // rows
     query = (query_BNH * head_width**-0.5).reshape(rows, kv_heads, heads // kv_heads, head_width)
     mixed = _join(
         _prompt(query, *prompt, indices, see.prompt_ERS),
-        _pages(query, *pages, indices, see),
+        _pages(query, newest, pages, indices, see),
     )
     return mixed.astype(query_BNH.dtype).reshape(rows, heads, head_width)
 
@@ -118,39 +125,40 @@ def _blocks(x: jax.Array, prompt_E: jax.Array, kv_heads: int) -> jax.Array:
     """
     flat_P = x.reshape(x.shape[0] // kv_heads, -1)
     chosen = jax.nn.one_hot(prompt_E, flat_P.shape[0], dtype=x.dtype)
-    return jnp.matmul(chosen, flat_P, precision=jax.lax.Precision.HIGHEST).reshape(-1, *x.shape[1:])
+    exact = {"precision": jax.lax.Precision.HIGHEST, "preferred_element_type": jnp.float32}
+    return jnp.matmul(chosen, flat_P, **exact).astype(x.dtype).reshape(-1, *x.shape[1:])
 
 
 def _pages(
-    query_BKGH: jax.Array, k: jax.Array, v: jax.Array, indices: CacheIndices, see: Masks
+    query_BKGH: jax.Array,
+    newest: KeysValues,
+    pages: KeysValues,
+    indices: CacheIndices,
+    see: Masks,
 ) -> Part:
     """Every page against the query of the row that has it, or of the rows, then the pages of a row
     together.
     """
-    B, K, G, H = query_BKGH.shape
-    X = len(see.pages_XW)
-    owner_X = jnp.minimum(indices.row_X, B - 1)
-    scores = jnp.where(
-        see.pages_XW[:, None, None, :],
-        matmul(query_BKGH[owner_X].reshape(X * K, G, H), k).reshape(X, K, G, -1),
-        MASKED,
-    )
-    highest = scores.max(axis=-1)
-    shared = None
+    B, K, G, _ = query_BKGH.shape
+    row_X1, see_X1W = jnp.minimum(indices.row_X, B - 1)[:, None], see.pages_XW[:, None]
+    sets = [(newest, row_X1[:B], see_X1W[:B]), (pages, row_X1[B:], see_X1W[B:])]
     if see.shared_YRW is not None:
-        shared = _shared_scores(query_BKGH, k, indices, see.shared_YRW)
-        highest = jnp.concatenate([highest, shared.max(axis=-1).reshape(-1, K, G)])
+        page_YK = heads_of(jnp.maximum(indices.page_Y - B, 0), K)  # of no rows: some page
+        shared = pages[0][page_YK], pages[1][page_YK]
+        sets.append((shared, jnp.minimum(indices.row_YR, B - 1), see.shared_YRW))
+    scores = [_scores(query_BKGH, k, row_YR, see_YRW) for (k, _), row_YR, see_YRW in sets]
     # One maximum for all pages of a row, so that their weights add up as they are.
+    highest = jnp.concatenate([each.max(axis=-1).reshape(-1, K, G) for each in scores])
     top_BKG = highest.at[indices.page_BM].get(mode="fill", fill_value=MASKED).max(axis=1)
     # pages of nobody would overflow
-    weights = jnp.exp(jnp.minimum(scores - top_BKG[owner_X][..., None], 0.0))
-    mixed = matmul(weights.reshape(X * K, G, -1).astype(v.dtype), v).reshape(X, K, G, H)
-    total = weights.sum(axis=-1)
-    if shared is not None:
-        top = top_BKG[jnp.minimum(indices.row_YR, B - 1)][..., None]
-        shared_weights = jnp.exp(jnp.minimum(shared - top, 0.0))
-        total = jnp.concatenate([total, shared_weights.sum(axis=-1).reshape(-1, K, G)])
-        mixed = jnp.concatenate([mixed, _shared_mix(shared_weights, v, indices)])
+    weights = [
+        jnp.exp(jnp.minimum(each - top_BKG[row_YR][..., None], 0.0))
+        for each, (_, row_YR, _) in zip(scores, sets, strict=True)
+    ]
+    total = jnp.concatenate([each.sum(axis=-1).reshape(-1, K, G) for each in weights])
+    mixed = jnp.concatenate(
+        [_mix(each, v) for each, ((_, v), _, _) in zip(weights, sets, strict=True)]
+    )
 
     def together(x_X: jax.Array) -> jax.Array:
         return x_X.at[indices.page_BM].get(mode="fill", fill_value=0).sum(axis=1)
@@ -158,22 +166,20 @@ def _pages(
     return Part(top_BKG, together(total), together(mixed))
 
 
-def _shared_scores(
-    query_BKGH: jax.Array, k: jax.Array, indices: CacheIndices, see_YRW: jax.Array
+def _scores(
+    query_BKGH: jax.Array, k: jax.Array, row_YR: jax.Array, see_YRW: jax.Array
 ) -> jax.Array:
     """Scores [Y, R, K, G, W] of Y pages, each for R rows that have it: one product a page."""
-    B, K, G, H = query_BKGH.shape
-    Y, R = indices.row_YR.shape
-    query = query_BKGH[jnp.minimum(indices.row_YR, B - 1)].swapaxes(1, 2)
-    k = k[heads_of(indices.page_Y, K)]
-    scores = matmul(query.reshape(Y * K, R * G, H), k).reshape(Y, K, R, G, -1).swapaxes(1, 2)
+    _, K, G, H = query_BKGH.shape
+    Y, R = row_YR.shape
+    query = query_BKGH[row_YR].swapaxes(1, 2).reshape(Y * K, R * G, H)
+    scores = matmul(query, k).reshape(Y, K, R, G, -1).swapaxes(1, 2)
     return jnp.where(see_YRW[:, :, None, None, :], scores, MASKED)
 
 
-def _shared_mix(weights_YRKGW: jax.Array, v: jax.Array, indices: CacheIndices) -> jax.Array:
+def _mix(weights_YRKGW: jax.Array, v: jax.Array) -> jax.Array:
     """The values of these pages, weighed: [Y * R, K, G, H]."""
     Y, R, K, G, W = weights_YRKGW.shape
-    v = v[heads_of(indices.page_Y, K)]
     weights = weights_YRKGW.swapaxes(1, 2).reshape(Y * K, R * G, W).astype(v.dtype)
     return matmul(weights, v).reshape(Y, K, R, G, -1).swapaxes(1, 2).reshape(Y * R, K, G, -1)
 

@@ -136,30 +136,29 @@ class Transformer(nnx.Module):
             hidden_BD and the cache with the new tokens in it.
         """
         written_B = jnp.where(reads_B, position_B, -1)
-        position_XW = jax.lax.dynamic_update_slice(
-            cache.pages.position_XW, written_B[:, None], (0, column)
+        position_BW = jax.lax.dynamic_update_slice(
+            cache.newest.position_NW, written_B[:, None], (0, column)
         )
         cache = dataclasses.replace(
-            cache, pages=dataclasses.replace(cache.pages, position_XW=position_XW)
+            cache, newest=dataclasses.replace(cache.newest, position_NW=position_BW)
         )
         see = {
             window: cached_attention.masks(cache, indices, position_B, window)
             for window in dict.fromkeys(self.arch.windows)
         }
         x, turns = self._start(token_B[:, None], position_B[:, None])
-        ks, vs = list(cache.pages.k), list(cache.pages.v)
+        ks, vs = list(cache.newest.k), list(cache.newest.v)
         for layer, (block, window, cos_sin) in enumerate(
             zip(self.blocks, self.arch.windows, turns, strict=True)
         ):
             q, k, v = block.project(x, cos_sin)
             ks[layer], vs[layer] = append(ks[layer], vs[layer], k, v, column)
             prompt = cache.prompts.k[layer], cache.prompts.v[layer]
-            mixed = cached_attention.attend(
-                q[:, 0], prompt, (ks[layer], vs[layer]), indices, see[window]
-            )
+            newest, pages = (ks[layer], vs[layer]), (cache.pages.k[layer], cache.pages.v[layer])
+            mixed = cached_attention.attend(q[:, 0], prompt, newest, pages, indices, see[window])
             x = block.join(x, mixed[:, None])
-        pages = dataclasses.replace(cache.pages, k=tuple(ks), v=tuple(vs))
-        return self.final_norm(x)[:, 0], dataclasses.replace(cache, pages=pages)
+        newest_pages = dataclasses.replace(cache.newest, k=tuple(ks), v=tuple(vs))
+        return self.final_norm(x)[:, 0], dataclasses.replace(cache, newest=newest_pages)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Scores of all vocab_size ids, float32 [..., V], of hidden [..., D]."""

@@ -45,7 +45,11 @@ def answer(
             f"--stages: nothing is planned for {strange[0]!r}; expected some of {', '.join(known)}"
         )
     config = dataclasses.replace(config, mesh=footprints.closed(config.mesh, devices))
+    is_auto, config = config.model.dtype == "auto", _with_dtype(config, devices)
     planned_for = subject.read(config, list(jobs.values()))
+    if is_auto:
+        taken = f"{config.model.dtype} for model.dtype=auto"
+        planned_for = planned_for._replace(notes=(*planned_for.notes, taken))
     planned: list[footprints.Footprint | str] = []
     ways: dict[str, str] = {}
     for title, job in jobs.items():
@@ -66,6 +70,15 @@ def answer(
             out = advice.ways_out(planned_for, job, devices)
             ways[title] = ways.get(title, "") + out
     return table.render(planned_for, devices, planned, ways)
+
+
+def _with_dtype(config: config_lib.Config, devices: devices_lib.Devices) -> config_lib.Config:
+    """The settings with a type in the place of model.dtype=auto: all kinds that have a name here
+    are fast in bfloat16.
+    """
+    if config.model.dtype != "auto":
+        return config
+    return config_lib.override(config, [f"model.dtype={'bfloat16' if devices.kind else 'float32'}"])
 
 
 def mesh(text: str | None) -> list[str]:

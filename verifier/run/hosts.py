@@ -163,6 +163,20 @@ def in_turn(name: str, make: Callable[[], Made]) -> Made:
     return made
 
 
+def from_first(name: str, find: Callable[[], str]) -> str:
+    """What process 0 finds, in all processes.
+
+    name: of the question, asked once in a run.
+    """
+    key = f"verifier/{name}"
+    if is_first():
+        found = find()
+        if count() > 1:
+            _client().key_value_set(key, found)
+        return found
+    return str(_client().blocking_key_value_get(key, WAIT_MILLISECONDS))
+
+
 def claims(name: str) -> Callable[[str], bool]:
     """Shares out pieces of work: the function says of each piece whether this process is the one to
     do it.

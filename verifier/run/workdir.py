@@ -19,6 +19,7 @@ from verifier.run.stage import Stage
 from verifier.system import atomic, checksums, paths
 from verifier.tables import store
 
+_CONFIG = ("name", "seed", "settings", "versions", "git_revision")  # entries of config.json
 _DEFAULTS = config_lib.flatten(config_lib.Config())
 
 
@@ -154,16 +155,21 @@ def save_config(root: pathlib.Path, config: config_lib.Config) -> None:
     versions = {name: importlib.metadata.version(name) for name in packages} | {
         "python": platform.python_version()
     }
-    checksums.write_sealed(
-        root / "config.json",
-        {
-            "name": config.name,
-            "seed": config.seed,
-            "settings": config_lib.flatten(config),
-            "versions": versions,
-            "git_revision": _git_revision(),
-        },
-    )
+    values = (config.name, config.seed, config_lib.flatten(config), versions, _git_revision())
+    checksums.write_sealed(root / "config.json", dict(zip(_CONFIG, values, strict=True)))
+
+
+def saved_settings(root: pathlib.Path) -> dict[str, Any]:
+    """The settings of a workdir's last start, by dotted path; none where it has not been begun.
+
+    Raises:
+        Damaged: its config.json is not what was written.
+    """
+    path = root / "config.json"
+    if not path.is_file():
+        return {}
+    saved = checksums.read_sealed(path, "put back a whole copy", unsealed=_CONFIG)
+    return dict(saved["settings"])
 
 
 def _git_revision() -> str | None:

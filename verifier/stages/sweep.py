@@ -111,6 +111,11 @@ def _assigned(themes: Themes) -> dict[str, Sequence[str]]:
                 raise errors.ConfigError(
                     f"the variant {name!r} assigns a seed; those of a sweep are given by --seeds"
                 )
+            if any("".join(each.split()) == "model.dtype=auto" for each in assignments):
+                raise errors.ConfigError(
+                    f"the variant {name!r} assigns model.dtype=auto, which stands for one type in "
+                    "the whole of a sweep: leave it to the base, or name the type"
+                )
             if list(assigned.setdefault(name, assignments)) != list(assignments):
                 raise errors.ConfigError(
                     f"the variant {name!r} of the theme {theme!r} has the name of another one; "
