@@ -68,9 +68,9 @@ def test_values_and_gradients_are_those_of_attention_written_out(ends, window):
         )(*parts())
 
     alone = quick_jit(lambda q, k, v: attention.within_rows(q, k, v, seen))(*parts())
-    np.testing.assert_allclose(
-        alone, quick_jit(lambda q, k, v: written_out(q, k, v, mask))(*parts()), rtol=1e-4, atol=1e-5
-    )
+    whole = quick_jit(lambda q, k, v: written_out(q, k, v, mask))(*parts())
+    real = mask.any(-1)
+    np.testing.assert_allclose(alone[real], whole[real], rtol=1e-4, atol=1e-5)
     value, slopes = both(lambda q, k, v: attention.within_rows(q, k, v, seen))
     expected, expected_slopes = both(lambda q, k, v: written_out(q, k, v, mask))
     np.testing.assert_allclose(value, expected, rtol=1e-4)
