@@ -19,7 +19,7 @@ def wide(array):
 
 
 def close(found, expected):
-    """As near as float32 sums come; results that were rounded to bfloat16 are 1,000 times as far."""
+    """As near as float32 sums come; what was rounded to bfloat16 is 1,000 times as far."""
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5 * np.abs(expected).max())
 

@@ -8,12 +8,11 @@ Rows start and end at any time and may pause, so a page has holes: every entry c
 or -1 where it counts for nothing. Rows of any length share one pool of pages, which is read as it
 lies: no step pays for the room that the longest row needs, and a token is written by one slice, not
 by a scatter. The newest pages lie apart, so that a step writes into nothing larger; indices count
-the X = B + A pages of both. Keys stand with their positions last, values with their head width last, so that both
-products of attention read memory in order (up to twice as fast on a CPU). K/V heads are no
-dimension of their own, since XLA's CPU compiler fuses the reshape that a product needs into what is
-before it: a token would be written into a second copy of the pool. One array a layer, since a scan
-over a stacked one would copy it.
-"""
+the X = B + A pages of both. Keys stand with their positions last, values with their head width
+last, so that both products of attention read memory in order (up to twice as fast on a CPU). K/V
+heads are no dimension of their own, since XLA's CPU compiler fuses the reshape that a product needs
+into what is before it: a token would be written into a second copy of the pool. One array a layer,
+since a scan over a stacked one would copy it."""
 
 from __future__ import annotations
 

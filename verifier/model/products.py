@@ -87,7 +87,7 @@ _narrow_linear.defvjp(_forward, _backward)
 
 
 def _dot(left: jax.Array, right: jax.Array, over_left: int, over_right: int) -> jax.Array:
-    """The sum over one dimension of each, counted from the end; all before the last two are alike."""
+    """The sum over one dimension of each, counted from the end; those before the last two agree."""
     batch = tuple(range(left.ndim - 2))
     over = (left.ndim + over_left,), (right.ndim + over_right,)
     return jax.lax.dot_general(

@@ -1,4 +1,4 @@
-"""What a run takes for model.dtype=auto: one type for the whole of a workdir, wherever it goes on."""
+"""What a run takes for model.dtype=auto: one type for a whole workdir, wherever it goes on."""
 
 from __future__ import annotations
 
