@@ -12,7 +12,8 @@ the X = B + A pages of both. Keys stand with their positions last, values with t
 last, so that both products of attention read memory in order (up to twice as fast on a CPU). K/V
 heads are no dimension of their own, since XLA's CPU compiler fuses the reshape that a product needs
 into what is before it: a token would be written into a second copy of the pool. One array a layer,
-since a scan over a stacked one would copy it."""
+since a scan over a stacked one would copy it.
+"""
 
 from __future__ import annotations
 
