@@ -49,16 +49,19 @@ def test_texts_that_begin_alike_stand_together(texts):
 
 @settings(deadline=None)
 @given(st.lists(TEXT, max_size=20), st.integers(7, 12))
-def test_texts_are_packed_where_they_add_least(texts, row_tokens):
-    rows: list[list[int]] = []
-    for n in trees.alike(arrays(texts))[0]:
-        sizes = [len(prefixes(texts[other] for other in row)) for row in rows]
-        grown = [len(prefixes(texts[other] for other in [*row, n])) for row in rows]
-        fits = [place for place, size in enumerate(grown) if size <= row_tokens]
-        if fits:
-            rows[min(fits, key=lambda place: (grown[place] - sizes[place], -sizes[place]))].append(
-                n
-            )
-        else:
-            rows.append([n])
-    assert trees.packed(texts, row_tokens) == rows
+def test_texts_are_packed_the_longest_first_and_then_what_shares_most(texts, row_tokens):
+    """Which of equal ones comes first is nobody's concern."""
+    left = list(range(len(texts)))
+    for row in trees.packed(texts, row_tokens):
+        inside: set = set()
+        for n in row:
+            size = {m: len(prefixes([texts[m]])) for m in left}
+            shared = {m: len(prefixes([texts[m]]) & inside) for m in left}
+            room = row_tokens - len(inside)
+            rank = {m: (shared[m], size[m]) for m in left if size[m] - shared[m] <= room}
+            assert rank[n] == max(rank.values())
+            inside |= prefixes([texts[n]])
+            left.remove(n)
+        assert len(inside) <= row_tokens
+        assert all(len(prefixes([texts[m]]) - inside) > row_tokens - len(inside) for m in left)
+    assert not left

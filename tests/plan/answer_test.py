@@ -53,9 +53,9 @@ def test_a_device_alone_is_planned_as_an_accelerator(monkeypatch):
     for cached in (2**40, 1):
         monkeypatch.setattr(attention, "_SCORES_IN_CACHE", cached)
         held.append(
-            planned.plan(planned.read(config(f"seed={len(held)}")), "score", ONE).held[
-                "temporaries"
-            ]
+            planned.plan(
+                planned.read(config(f"report.resamples={9 + len(held)}")), "score", ONE
+            ).held["temporaries"]
         )
         jax.clear_caches()
     assert held[0] == held[1]
