@@ -62,7 +62,8 @@ def get_config() -> Config:
         pretrain=PretrainConfig(
             batch_rows=10, row_tokens=256, learning_rate=3e-4, warmup_share=0.1
         ),
-        sample=dataclasses.replace(tiny.sample, test_samples=16),
+        sample=dataclasses.replace(tiny.sample, train_samples=14, test_samples=16),
+        verify=dataclasses.replace(tiny.verify, batch_rows=10, group=1),
         report=dataclasses.replace(tiny.report, ks=(1, 3, 5, 10)),
     )
 

@@ -54,7 +54,7 @@ def get_config() -> Config:
         ),
         sample=SampleConfig(
             train_problems=176,
-            train_samples=14,
+            train_samples=100,
             heldout_samples=16,
             test_samples=100,
             temperature=0.7,
@@ -62,7 +62,12 @@ def get_config() -> Config:
             rows=256,
         ),
         verify=VerifyConfig(
-            epochs=1, batch_rows=10, row_tokens=256, learning_rate=1e-3, warmup_share=0.1
+            epochs=1,
+            batch_rows=14,
+            row_tokens=256,
+            learning_rate=1e-3,
+            warmup_share=0.1,
+            group=8,
         ),
         score=ScoreConfig(rows=32),
         report=ReportConfig(ks=(1, 3, 5, 10, 20, 40)),

@@ -27,7 +27,7 @@ data.train_problems=60 data.heldout_problems=10 data.test_problems=10
 finetune.epochs=2 finetune.batch_rows=4 finetune.row_tokens=256
 sample.train_problems=10 sample.train_samples=3 sample.heldout_samples=4 sample.test_samples=4
 sample.rows=16 sample.max_new_tokens=24
-verify.epochs=1 verify.batch_rows=4 verify.row_tokens=256 score.rows=16
+verify.epochs=1 verify.batch_rows=4 verify.row_tokens=256 verify.group=1 score.rows=16
 report.ks=[1,2,4] report.resamples=50 report.show_problems=3
 """.split()
 

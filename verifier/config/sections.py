@@ -250,8 +250,8 @@ class VerifyConfig(TrainConfig):
 class ScoreConfig:
     """How the verifier reads stored samples."""
 
-    # Most packed rows read at once, each of several solutions of one problem; bfloat16 scores move
-    # by up to .004 with it.
+    # How much is read at once: so many times the longest text of some problems. bfloat16 scores
+    # move by up to .004 with it.
     rows: Annotated[Count, Mark.NO_EFFECT] = 16
 
 
