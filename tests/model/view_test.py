@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,21 +30,28 @@ def test_the_picture_is_true():
     np.testing.assert_array_equal(view.seen(positions, ends)[0], drawn)
 
 
+def row_of(texts, others):
+    """Two forests and two tokens of padding in a row: positions and ends."""
+    row, start = np.zeros((2, 2 + sum(map(len, texts + others))), np.int32), 0
+    for forest in map(trees.forest, (texts, others)):
+        here = slice(start, start + len(forest.tokens))
+        row[:, here] = forest.positions, forest.ends + start
+        start = here.stop
+    return row
+
+
 @settings(deadline=None, max_examples=50)
 @given(TEXTS, TEXTS, WINDOW)
 def test_a_token_sees_those_before_it_in_its_own_text(texts, others, window):
-    """Two forests and two tokens of padding in a row; a window counts tokens of the text."""
-    row = np.zeros((2, 2 + sum(map(len, texts + others))), np.int32)
+    """A window counts tokens of the text."""
+    row = row_of(texts, others)
     wanted, start = np.zeros((row.shape[1],) * 2, bool), 0
-    for some in (texts, others):
-        forest = trees.forest(some)
-        here = slice(start, start + len(forest.tokens))
-        row[:, here] = forest.positions, forest.ends + start
+    for forest in map(trees.forest, (texts, others)):
         for path in forest.paths:
             for place, node in enumerate(path + start):
                 first = 0 if window is None else max(0, place + 1 - window)
                 wanted[node, path[first : place + 1] + start] = True
-        start = here.stop
+        start += len(forest.tokens)
     seen = view.seen(jnp.asarray(row[:1]), jnp.asarray(row[1:]), window)
     np.testing.assert_array_equal(seen[0], wanted)
 
@@ -58,3 +66,26 @@ def test_a_row_without_ends_is_one_text():
         np.testing.assert_array_equal(seen[0], expected)
         if window:
             np.testing.assert_array_equal(view.seen(positions, None, window), seen)
+
+
+@settings(deadline=None, max_examples=50)
+@given(TEXTS, TEXTS, WINDOW)
+def test_blocks_see_what_the_row_does(texts, others, window):
+    """Each key of a block stands for a token of the row, none twice."""
+    block = 4
+    row = row_of(texts, others)
+    row = np.pad(row, ((0, 0), (0, -row.shape[1] % block)))
+    positions, ends = jnp.asarray(row[:1]), jnp.asarray(row[1:])
+    depth = max(map(len, texts + others))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(view, "BLOCK", block)
+        before = view.before(ends, depth)
+        seen = np.asarray(view.seen_by_blocks(positions, ends, before, window))
+    T = row.shape[1]
+    own = np.arange(T).reshape(1, -1, block)
+    keys = np.concatenate([own, np.asarray(before)], axis=2)[0]
+    found = np.zeros((T, T + 1), int)
+    for queries, key, sees in zip(own[0], keys, seen, strict=True):
+        np.add.at(found, (queries[:, None], key), sees)
+    np.testing.assert_array_equal(found[:, :T], view.seen(positions, ends, window)[0])
+    assert not found[:, T].any()

@@ -24,14 +24,12 @@ def read_layer(
 ) -> jax.Array:
     """One block over packed rows.
 
-    given: rotation, what each token sees, what blocks see before them, dropout key, none of which
-    has a gradient.
+    given: rotation, what each token sees, dropout key, none of which has a gradient.
     """
-    cos_sin, seen_BTS, before_BXS, key = given
+    cos_sin, see, key = given
     block = nnx.merge(static.graph, weights)
     q, k, v = block.project(x, cos_sin)
-    mixed = attention.within_rows(q, k, v, seen_BTS, before_BXS)
-    return block.join(x, mixed, static.dropout, key)
+    return block.join(x, attention.within_rows(q, k, v, see), static.dropout, key)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -75,7 +75,7 @@ class Transformer(nnx.Module):
         self._check_length(tokens_BT.shape[-1] if depth is None else depth)
         x, turns = self._start(tokens_BT, positions_BT)
         x = constrained(x, "rows", None, None)
-        see, before = self._views(positions_BT, ends_BT, depth)
+        see = view.views(positions_BT, ends_BT, self.arch.windows, depth)
         for layer, (block, window, cos_sin) in enumerate(
             zip(self.blocks, self.arch.windows, turns, strict=True)
         ):
@@ -83,7 +83,7 @@ class Transformer(nnx.Module):
             graph, weights = nnx.split(block)
             static = remat_lib.Layer(graph, dropout)
             read = remat_lib.read_layer_remat if remat else remat_lib.read_layer
-            x = read(static, weights, x, (cos_sin, see[window], before, key))
+            x = read(static, weights, x, (cos_sin, see[window], key))
             x = constrained(x, "rows", None, None)
         return self.final_norm(x)
 
@@ -100,11 +100,11 @@ class Transformer(nnx.Module):
         self._check_length(tokens_PS.shape[-1])
         position_PS = jnp.broadcast_to(jnp.arange(tokens_PS.shape[1]), tokens_PS.shape)
         x, turns = self._start(tokens_PS, position_PS)
+        see = view.views(position_PS[:1], None, self.arch.windows)
         ks, vs = [], []
         for block, window, cos_sin in zip(self.blocks, self.arch.windows, turns, strict=True):
             q, k, v = block.project(x, cos_sin)
-            see = view.seen(position_PS[:1], None, window)
-            x = block.join(x, attention.within_rows(q, k, v, see))
+            x = block.join(x, attention.within_rows(q, k, v, see[window]))
             ks.append(k)
             vs.append(v)
         return self.final_norm(x), Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32))
@@ -176,21 +176,6 @@ class Transformer(nnx.Module):
                 f"rows of {tokens} tokens do not fit the model's context of "
                 f"{self.arch.context}; cut them or raise model.context"
             )
-
-    def _views(
-        self, positions_BT: jax.Array, ends_BT: jax.Array | None, depth: int | None
-    ) -> tuple[dict[int | None, jax.Array | None], jax.Array | None]:
-        """What each token sees, by the window of a layer; and what blocks see before them.
-
-        Blocks are worth their gathered keys where these are fewer than the row's.
-        """
-        windows, T = dict.fromkeys(self.arch.windows), positions_BT.shape[1]
-        if ends_BT is None or depth is None or T % view.BLOCK or depth + view.BLOCK >= T:
-            return {window: view.seen(positions_BT, ends_BT, window) for window in windows}, None
-        before = view.before(ends_BT, depth)
-        return {
-            window: view.seen_by_blocks(positions_BT, ends_BT, before, window) for window in windows
-        }, before
 
     def _start(
         self, tokens: jax.Array, positions: jax.Array

@@ -23,8 +23,8 @@ one (a b) with two solutions that part after c, the second (x) with one, and pad
 A chain of tokens, such as a packed example, is a tree without branches: all its tokens end where it
 ends.
 
-A long row is read in blocks of queries, each with the keys that it sees: those on the way to its
-first token, and its own. In the row above, blocks of three:
+A long row is read in blocks of queries, each with the keys that it sees: its own, and those on the
+way to its first token. In the row above, blocks of three:
 
     block       own keys   before it
     a b c       0 1 2      none
@@ -34,10 +34,45 @@ first token, and its own. In the row above, blocks of three:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 BLOCK = 128  # C, queries of a block: smaller products are slow
+
+
+class View(NamedTuple):
+    """What the tokens of rows see."""
+
+    seen_BTS: jax.Array | None  # bool: `seen`, or of blocks `seen_by_blocks`
+    before_BXS: jax.Array | None = None  # int32: `before`; None: the rows are read whole
+
+
+def views(
+    positions_BT: jax.Array,
+    ends_BT: jax.Array | None,
+    windows: Iterable[int | None],
+    depth: int | None = None,
+) -> dict[int | None, View]:
+    """What the tokens of rows see, by the window of a layer.
+
+    Args:
+        positions_BT: as in `seen`.
+        ends_BT: likewise.
+        windows: of the layers.
+        depth: static; most tokens on the way to any one, that included. Rows are then read in
+            blocks where the keys gathered for these are fewer than the row's. None: read whole.
+    """
+    windows, T = dict.fromkeys(windows), positions_BT.shape[1]
+    if ends_BT is None or depth is None or T % BLOCK or depth + BLOCK >= T:
+        return {window: View(seen(positions_BT, ends_BT, window)) for window in windows}
+    before_BXS = before(ends_BT, depth)
+    return {
+        window: View(seen_by_blocks(positions_BT, ends_BT, before_BXS, window), before_BXS)
+        for window in windows
+    }
 
 
 def seen(
@@ -93,8 +128,8 @@ def seen_by_blocks(
     before_BXS: jax.Array,
     window: int | None = None,
 ) -> jax.Array:
-    """`seen` of the blocks of a row, each of which has the tokens on the way to it for keys, and
-    behind them its own.
+    """`seen` of the blocks of a row, each of which has its own tokens for keys, and behind them
+    those on the way to it.
 
     Args:
         positions_BT: as in `seen`.
@@ -103,14 +138,14 @@ def seen_by_blocks(
         window: as in `seen`.
 
     Returns:
-        bool [B * X, BLOCK, S + BLOCK].
+        bool [B * X, C, C + S].
     """
     (B, T), (_, X, S) = ends_BT.shape, before_BXS.shape
     order_XC = jnp.arange(T).reshape(X, BLOCK)
 
     def of_blocks(row_BT: jax.Array) -> tuple[jax.Array, jax.Array]:
-        at_BX, row_BX1T = jnp.minimum(before_BXS, T - 1), row_BT[:, None]
-        return jnp.take_along_axis(row_BX1T, at_BX, axis=2), row_BT.reshape(B, X, BLOCK)
+        at_BXS, row_B1T = jnp.minimum(before_BXS, T - 1), row_BT[:, None]
+        return jnp.take_along_axis(row_B1T, at_BXS, axis=2), row_BT.reshape(B, X, BLOCK)
 
     (end_BXS, end_BXC), (position_BXS, position_BXC) = of_blocks(ends_BT), of_blocks(positions_BT)
     seen_BXCS = (before_BXS < T)[:, :, None] & (order_XC[..., None] < end_BXS[:, :, None])
