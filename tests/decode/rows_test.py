@@ -23,7 +23,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def books(rows: int = ROWS, pages: int = 9) -> Rows:
-    return Rows(rows, LANES, LIMIT, pages, block_sizes(rows, 4, 20), share=True)
+    return Rows(rows, LANES, LIMIT, pages, block_sizes(rows, 4, 20))
 
 
 def begin(rows: Rows, row: int, branch: Branch, prompt: int = 0) -> tuple[int, int] | None:

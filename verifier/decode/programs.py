@@ -68,6 +68,7 @@ def sampling(
     static, weights, state = shapes
     groups = sharding.groups(static.mesh)
     blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples, sizes.few_programs)
+    # With blocks of shared pages, where there may be any: that program holds more.
     rows = Rows(
         sizes.rows, sizes.lanes, config.max_new_tokens, sizes.pages[-1], blocks, sizes.share
     )

@@ -37,7 +37,13 @@ class Rows:
     """
 
     def __init__(
-        self, rows: int, lanes: int, limit: int, pages: int, block_sizes: BlockSizes, share: bool
+        self,
+        rows: int,
+        lanes: int,
+        limit: int,
+        pages: int,
+        block_sizes: BlockSizes,
+        few_programs: bool = False,
     ) -> None:
         """All slots idle.
 
@@ -47,7 +53,8 @@ class Rows:
             limit: most tokens of a solution.
             pages: of the pool, at least one.
             block_sizes: of the attention to prompts.
-            share: whether a page may have several rows.
+            few_programs: whether steps are read with blocks of shared pages where no page is
+                shared, too, for that takes less time than another program's compilation.
         """
         self.lanes = Lanes(lanes, rows)
         self.prompt_B = np.full(rows, IDLE, np.int32)  # prompt slot, or IDLE
@@ -71,7 +78,7 @@ class Rows:
         self.owned_B = np.zeros(rows, np.int32)  # full pages of each row
         self.held_A = np.zeros(pages, np.int32)  # how many rows and branches have each page
         self.queue: dict[int, collections.deque[tuple[int, bool]]] = {}  # of rows, to be written
-        self._block_sizes, self._share = block_sizes, share
+        self._block_sizes, self._few_programs = block_sizes, few_programs
         self._indices: tuple[tuple[int, int], CacheIndices] | None = None  # in those sizes
         self._needed: tuple[int, int] | None = None  # blocks of prompts, of shared pages
 
@@ -236,12 +243,11 @@ class Rows:
     def needed(self) -> tuple[int, int]:
         """Which of the sizes of prompt blocks is needed as of now, and how many blocks of pages."""
         if self._needed is None:
-            self._needed = (
-                prompt_blocks.needed(self.prompt_B, self._block_sizes),
-                shared_pages.needed(
-                    self.page_BM, self.pages, shared_pages.fewest(len(self)) if self._share else 0
-                ),
-            )
+            fewest = shared_pages.fewest(len(self))
+            shared = shared_pages.needed(self.page_BM, self.pages, fewest)
+            if self._few_programs:
+                shared = max(shared, fewest)
+            self._needed = prompt_blocks.needed(self.prompt_B, self._block_sizes), shared
         return self._needed
 
     def indices(self, sizes: int, shared: int) -> CacheIndices:

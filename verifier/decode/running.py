@@ -81,9 +81,9 @@ class Running:
         )
         blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples, sizes.few_programs)
         limit, end_id = writer.config.max_new_tokens, writer.static.end_id
+        few = sizes.share and sizes.few_programs
         self._groups = [
-            Rows(sizes.rows, sizes.lanes, limit, sizes.pages[0], blocks, sizes.share)
-            for _ in range(groups)
+            Rows(sizes.rows, sizes.lanes, limit, sizes.pages[0], blocks, few) for _ in range(groups)
         ]
         self._replays = [
             Replay(rows, calculator.watch, hooks.stored, self._stored, end_id)

@@ -23,12 +23,13 @@ class Shared(NamedTuple):
 
 
 def needed(page_BM: np.ndarray, pages: int, fewest: int) -> int:
-    """How many blocks these pages need: `fewest`, or 4, 16, ... times as many, for a program is
-    compiled for each; 0 where `fewest` is.
+    """How many blocks these pages need: none, `fewest`, or 4, 16, ... times as many, for a program
+    is compiled for each.
     """
     rows_A = np.bincount(page_BM[page_BM >= 0], minlength=pages)
     blocks, size = int((-(-rows_A[rows_A > 1] // BLOCK_ROWS)).sum()), fewest
-    assert fewest or not blocks
+    if not blocks:
+        return 0
     while size < blocks:
         size *= 4
     return size
