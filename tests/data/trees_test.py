@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,3 +66,8 @@ def test_texts_are_packed_the_longest_first_and_then_what_shares_most(texts, row
         assert len(inside) <= row_tokens
         assert all(len(prefixes([texts[m]]) - inside) > row_tokens - len(inside) for m in left)
     assert not left
+
+
+def test_a_text_that_no_row_holds_is_refused():
+    with pytest.raises(ValueError, match=r"texts \[1\] do not fit rows of 3"):
+        trees.packed([[1, 2], [1, 2, 3, 4]], 3)

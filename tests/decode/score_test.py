@@ -17,6 +17,7 @@ from flax import nnx
 from tests import operands
 from verifier.config import ScoreConfig
 from verifier.decode import score, score_rows
+from verifier.model import view
 from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
 from verifier.model.transformer import Transformer
@@ -188,6 +189,17 @@ def test_nearly_all_that_is_read_is_real() -> None:
     )
     calls = -(-len(rows) // layout.at_once)
     assert lengths_PJ.sum() / (calls * layout.at_once * layout.row_tokens) >= 0.9
+
+
+@pytest.mark.parametrize("longest", [200, 2000, 4000])
+def test_rows_of_long_texts_gather_a_bounded_number_of_keys(longest) -> None:
+    solutions = np.zeros((600, longest - 20), np.int32)
+    solutions[:, 0] = range(600)
+    group = [score_rows.Solutions("p", [1] * 20, range(600), solutions)]
+    layout = score_rows.layout_of(group, 16, 2**15, 1)
+    keys = layout.row_tokens // view.BLOCK * (view.BLOCK + layout.depth)
+    assert layout.depth >= longest
+    assert keys <= score_rows.MOST_KEYS or layout.row_tokens == layout.depth  # not read in blocks
 
 
 def test_a_call_is_sent_before_the_last_one_is_waited_for() -> None:

@@ -77,8 +77,15 @@ def packed(texts: Sequence[Sequence[int] | np.ndarray], row_tokens: int) -> list
 
     Returns:
         The indices of the texts of each row.
+
+    Raises:
+        ValueError: a text that no row holds.
     """
     arrays = [np.asarray(text, np.int32) for text in texts]
+    if longer := [index for index, text in enumerate(arrays) if len(text) > row_tokens]:
+        raise ValueError(
+            f"texts {longer[:5]} do not fit rows of {row_tokens} tokens; leave them out"
+        )
     order, common = alike(arrays)
     common_N = np.array(common)  # of each text with the one before it
     length_N = np.array([len(arrays[index]) for index in order])

@@ -112,7 +112,7 @@ def _on_device(verifier: Verifier, value_loss: str, mesh: Mesh | None) -> _Model
 
 
 def _score(
-    model: _Model, problems: list[Solutions], rows: int, name: str, stored: Collection[str] = ()
+    model: _Model, problems: list[Solutions], rows: int, name: str, stored: Collection[str]
 ) -> Iterator[list[dict[str, Any]]]:
     for group in score_rows.groups(problems, rows):
         unread = [n for n, problem in enumerate(group) if problem.problem_id not in stored]

@@ -11,10 +11,14 @@ import numpy as np
 
 from verifier.data import trees
 from verifier.data.packing import doubled_room, pack_lengths, rooms
+from verifier.model.view import BLOCK
 
 SHORTEST = 32  # tokens that a row is padded to at least
 TOGETHER = 32  # problems, whose trees share rows
 MANY_CALLS = 32  # that a group fills, whatever its rows' length
+# A long row gathers keys for each of its blocks, the more the longer its texts are: at most so many,
+# 1 GB with 8 key heads of 128 in bfloat16.
+MOST_KEYS = 2**18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +76,15 @@ def layout_of(group: Sequence[Solutions], most: int, context: int, devices: int)
 
     Args:
         group: of `groups`.
-        most: of the group's longest text, as many times as a device reads at once.
+        most: of the group's longest text, as many times as a device reads at once; fewer of texts
+            so long that the keys that rows gather would fill its memory.
         context: of the backbone.
         devices: groups of them, which take the same number of rows each.
     """
     longest = max(problem.depth() for problem in group)
     shortest = next(room for room in rooms(SHORTEST) if room >= longest)
-    fits = itertools.takewhile(lambda room: room <= most * longest, rooms(SHORTEST))
+    most_tokens = min(most * longest, MOST_KEYS * BLOCK // (BLOCK + shortest))
+    fits = itertools.takewhile(lambda room: room <= most_tokens, rooms(SHORTEST))
     lengths = [shortest, *[room for room in fits if room > shortest]]
     depth = min(shortest, context)
     enough = MANY_CALLS * devices * lengths[-1]
