@@ -16,8 +16,8 @@ from verifier.model.view import BLOCK
 SHORTEST = 32  # tokens that a row is padded to at least
 TOGETHER = 32  # problems, whose trees share rows
 MANY_CALLS = 32  # that a group fills, whatever its rows' length
-# A long row gathers keys for each of its blocks, the more the longer its texts are: at most so many,
-# 1 GB with 8 key heads of 128 in bfloat16.
+# A long row gathers keys for each of its blocks, the more the longer its texts: at most so many, 1
+# GB with 8 key heads of 128 in bfloat16.
 MOST_KEYS = 2**18
 
 
