@@ -45,6 +45,7 @@ def notes(splits: Mapping[Split, SplitRows], config: ReportConfig) -> list[str]:
         )
     for name, split in splits.items():
         lines += [*_on_scores(str(name), split, config.ks), *_on_samples(str(name), split)]
+    lines += _on_sharing(splits)
     names = {split.grader for split in splits.values()}
     if len(names) > 1:
         lines.append(f"The splits were judged by different graders: {', '.join(sorted(names))}.")
@@ -78,12 +79,6 @@ def _on_samples(name: str, split: SplitRows) -> Iterator[str]:
                 f"{count:,} {name} {why.replace('_', ' ')} are left out, as if they had "
                 f"not been drawn{_meaning(why)}."
             )
-    if split.tokens:
-        yield (
-            f"{split.prefixes / split.tokens:.0%} of the {split.tokens:,} tokens of the {name} "
-            "samples are distinct prefixes: the others repeat what another sample of the problem "
-            "begins with."
-        )
     generators = split.facts("generator")
     if len(generators) > 1:
         yield f"The {name} samples come from {len(generators)} generators: {', '.join(generators)}."
@@ -101,6 +96,19 @@ def _on_samples(name: str, split: SplitRows) -> Iterator[str]:
         yield (
             f"{len(split.fixed_labels):,} known-wrong gold answers of {name} were "
             f"corrected: {_changes(split.fixed_labels)}."
+        )
+
+
+def _on_sharing(splits: Mapping[Split, SplitRows]) -> Iterator[str]:
+    """How much of the samples has been drawn once for several of them."""
+    if shared := [
+        f"{split.prefixes / split.tokens:.0%} of the {split.tokens:,} tokens of the {name} samples"
+        for name, split in splits.items()
+        if split.prefixes < split.tokens
+    ]:
+        yield (
+            f"Distinct prefixes are {', '.join(shared)}: the rest is what another sample of the "
+            "problem begins with, too."
         )
 
 

@@ -210,7 +210,8 @@ def _shared(table: store.TableWriter, title: str) -> dict[str, int]:
         tokens[key].append(one.values.to_numpy())
     total = sum(len(one) for each in tokens.values() for one in each)
     prefixes = sum(map(trees.distinct, tokens.values()))
-    log.say(f"{title}: distinct prefixes: {prefixes / max(total, 1):.0%} of {total:,} tokens")
+    if prefixes < total:
+        log.say(f"{title}: distinct prefixes: {prefixes / total:.0%} of {total:,} tokens")
     return {"tokens": total, "prefixes": prefixes}
 
 
