@@ -232,7 +232,11 @@ def test_bfloat16_matrices_are_cast_once_and_say_the_same() -> None:
     assert {leaf.dtype for leaf in leaves if leaf.ndim < 2} == {jnp.dtype(jnp.float32)}
     wide = on_device._replace(weights=nnx.split(model)[1])
     one, other = (
-        [row["token_scores"] for rows in score._score(each, problems()[:2], 4, "") for row in rows]
+        [
+            row["token_scores"]
+            for rows in score._score(each, problems()[:2], 4, "", ())
+            for row in rows
+        ]
         for each in (on_device, wide)
     )
     for a, b in zip(one, other, strict=True):

@@ -49,7 +49,7 @@ class Lanes:
         """How many lanes follow each row, int [B]."""
         return np.bincount(self.row_Q, minlength=self._nobody + 1)[: self._nobody]
 
-    def joins(self) -> np.ndarray:
+    def take_joins(self) -> np.ndarray:
         """The lanes that join with the next step; they count as told then."""
         joins_Q, self._joins_Q = self._joins_Q, np.zeros_like(self._joins_Q)
         return joins_Q

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +35,14 @@ class _Next(NamedTuple):
     errors: int
 
 
+class Found(NamedTuple):
+    """What has come of a step."""
+
+    branches: list[Branch]  # that have left their rows and go on
+    ended: list[Ended]
+    over: list[int]  # rows in which nothing goes on
+
+
 class Outcomes:
     """Takes in what a job's rows have written, step by step."""
 
@@ -61,20 +69,16 @@ class Outcomes:
         self._stored, self._spans, self._counts = stored, spans, counts
         self._watch = calculator.watch
 
-    def take_in(
-        self, rows: Rows, drawn: Drawn, by_calculator_B: np.ndarray
-    ) -> tuple[list[Branch], list[Ended], list[int]]:
+    def take_in(self, rows: Rows, drawn: Drawn, by_calculator_B: np.ndarray) -> Found:
         """Notes what a group's rows wrote in a step.
 
         Args:
             rows: the group's books.
             drawn: as the host reads it, of this group.
             by_calculator_B: which of the forced tokens of the step are the calculator's.
-
-        Returns:
-            The branches that have left their rows, what has ended, and the rows that are over.
         """
-        parted = list(self._parted(rows, drawn))
+        found = Found([], [], [])
+        self._parted(rows, drawn, found)
         row_R = np.flatnonzero(drawn.written_B)
         token_R, samples_B = drawn.token_B[row_R], rows.lanes.per_row()
         where_R = self._watch.where_3V[rows.where_B[row_R], token_R]
@@ -84,12 +88,11 @@ class Outcomes:
         self._counts.prefixes += int((new_R & drawn_R).sum())
         self._counts.read_again += int((~new_R & drawn_R).sum())
         for row in np.flatnonzero(drawn.look_B).tolist():
-            parted += self._look(rows, row, drawn)
+            self._look(rows, row, drawn, found)
         ends_R = (token_R == self._tokenizer.end_id) | (rows.length_B[row_R] == self._limit)
-        over = row_R[ends_R].tolist()
-        branches = [each for each in parted if isinstance(each, Branch)]
-        ended = [each for each in parted if isinstance(each, Ended)]
-        return branches, [*ended, *(self._whole(rows, row) for row in over)], over
+        found.over.extend(row_R[ends_R].tolist())
+        found.ended.extend(self._whole(rows, row) for row in found.over)
+        return found
 
     def completions(self, ended: Ended, problem_id: str) -> Iterator[Completion]:
         """The solutions of a problem that have ended alike."""
@@ -106,18 +109,18 @@ class Outcomes:
                 calculator_errors=ended.errors,
             )
 
-    def _parted(self, rows: Rows, drawn: Drawn) -> Iterable[Branch | Ended]:
+    def _parted(self, rows: Rows, drawn: Drawn, found: Found) -> None:
         """What has left the rows that have drawn something else for it."""
         active_B = np.append(drawn.written_B | drawn.look_B, False)
         left_Q = active_B[rows.lanes.row_Q] & ~drawn.follows_Q
         for row in np.unique(rows.lanes.row_Q[left_Q]).tolist():
             lanes = np.flatnonzero(left_Q & (rows.lanes.row_Q == row))
             for next_, together in self._by_next(rows, row, lanes, drawn.token_Q).items():
-                yield self._part(rows, row, next_, together, drawn)
+                self._part(rows, row, next_, together, drawn, found)
 
     def _part(
-        self, rows: Rows, row: int, next_: _Next, lanes: np.ndarray, drawn: Drawn
-    ) -> Branch | Ended:
+        self, rows: Rows, row: int, next_: _Next, lanes: np.ndarray, drawn: Drawn, found: Found
+    ) -> None:
         """Lanes leave a row with what they write next."""
         samples, length = rows.lanes.sample_Q[lanes].tolist(), int(rows.length_B[row])
         branch = rows.fork(row, length, samples, list(next_.queue))
@@ -127,18 +130,21 @@ class Outcomes:
         if not by_calculator:
             branch.logprob = float(drawn.logprob_Q[lanes[0]])
         if by_calculator or (token != self._tokenizer.end_id and length + 1 < self._limit):
-            return branch
+            found.branches.append(branch)
+            return
         rows.let_go(branch)
         if not rows.stored_B[row]:
             self._counts.tokens += len(samples)
             self._counts.prefixes += 1
-        return Ended(
-            branch.problem,
-            samples,
-            [*branch.tokens.tolist(), token],
-            [*branch.forced.tolist(), False],
-            [*branch.logprobs.tolist(), float(drawn.logprob_Q[lanes[0]])],
-            branch.errors,
+        found.ended.append(
+            Ended(
+                branch.problem,
+                samples,
+                [*branch.tokens.tolist(), token],
+                [*branch.forced.tolist(), False],
+                [*branch.logprobs.tolist(), float(drawn.logprob_Q[lanes[0]])],
+                branch.errors,
+            )
         )
 
     def _by_next(
@@ -171,25 +177,25 @@ class Outcomes:
         own = [] if verdict.instead else [(token, False)]
         return _Next((*own, *((forced, True) for forced in verdict.queue)), verdict.errors)
 
-    def _look(self, rows: Rows, row: int, drawn: Drawn) -> list[Branch | Ended]:
+    def _look(self, rows: Rows, row: int, drawn: Drawn, found: Found) -> None:
         """Asks the calculator what follows the token of a row that waits.
 
         One that was held back is written now, or another instead; lanes that held back other tokens
-        stay only if the same is written for them. Returns what leaves.
+        stay only if the same is written for them.
         """
         rows.go_B[row] = True
-        lanes, parted = rows.lanes.of(row), []
+        lanes = rows.lanes.of(row)
         if drawn.written_B[row]:
             verdict = self._calculator.look(rows.token_BT[row, : rows.length_B[row]].tolist())
             next_ = _Next(tuple((forced, True) for forced in verdict.queue), verdict.errors)
             self._count(rows, row, next_, len(lanes))
         else:
             (next_, _), *others = self._by_next(rows, row, lanes, drawn.token_Q).items()
-            parted = [self._part(rows, row, *other, drawn) for other in others]
+            for other in others:
+                self._part(rows, row, *other, drawn, found)
         if next_.queue:
             rows.queue[row] = collections.deque(next_.queue)
         rows.errors_B[row] += next_.errors
-        return parted
 
     def _count(self, rows: Rows, row: int, next_: _Next, samples: int) -> None:
         if rows.stored_B[row]:

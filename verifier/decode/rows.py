@@ -208,7 +208,7 @@ class Rows:
             "go_B": self.go_B,
             "forced_B": forced_B,
             "row_Q": self.lanes.row_Q.copy(),
-            "joins_Q": self.lanes.joins(),
+            "joins_Q": self.lanes.take_joins(),
             "keys_Q2": self.lanes.key_Q2.copy(),
         }
         self.stamp_B[self.start_B] += 1

@@ -16,7 +16,7 @@ from verifier.decode import memory, steps
 from verifier.decode import state as state_lib
 from verifier.decode.branches import Branch
 from verifier.decode.job import Completion, Counts, Hooks, Prompt, Writer
-from verifier.decode.outcomes import Ended, Outcomes
+from verifier.decode.outcomes import Ended, Found, Outcomes
 from verifier.decode.prompt_blocks import block_sizes
 from verifier.decode.queue import BranchQueue
 from verifier.decode.replay import Replay, merged
@@ -289,26 +289,27 @@ class Running:
         count = len(self._groups)
         device = [np.asarray(array).reshape(count, -1) for array in step.drawn]
         by_calculator = step.by_calculator_B.reshape(count, -1)
-        over: list[list[int]] = []
-        ended: list[tuple[int, Ended]] = []
+        every: list[Found] = []
         for group, rows in enumerate(self._groups):
             drawn = steps.Drawn(*(array[group] for array in device))
             if step.stored is not None:
                 drawn = merged(rows, drawn, step.stored[group])
-            branches, ends, rows_over = self._outcomes.take_in(rows, drawn, by_calculator[group])
-            for branch in branches:
+            every.append(self._outcomes.take_in(rows, drawn, by_calculator[group]))
+            for branch in every[group].branches:
                 self._queue.put(group, branch)
-            ended += [(group, each) for each in ends]
-            over.append(rows_over)
         self.counts.solutions += sum(
-            len(each.samples) for _, each in ended if not self._stored[each.problem]
+            len(each.samples)
+            for found in every
+            for each in found.ended
+            if not self._stored[each.problem]
         )
         self._progress(self.counts)
-        for group, rows_over in enumerate(over):
-            for row in rows_over:
-                self._groups[group].release(row)
-        for group, each in ended:
-            yield from self._end(group, each)
+        for rows, found in zip(self._groups, every, strict=True):
+            for row in found.over:
+                rows.release(row)
+        for group, found in enumerate(every):
+            for each in found.ended:
+                yield from self._end(group, each)
 
     def _end(self, group: int, ended: Ended) -> Iterator[list[Completion]]:
         """Notes solutions that have ended.

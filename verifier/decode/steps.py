@@ -70,6 +70,16 @@ class Drawn(NamedTuple):
     follows_Q: Given  # bool: the lane goes on with its row
 
 
+class _Choice(NamedTuple):
+    """What is to be written next, if nothing is held back; as in `Drawn`."""
+
+    token_B: jax.Array
+    logprob_B: jax.Array
+    token_Q: jax.Array
+    logprob_Q: jax.Array
+    follows_Q: jax.Array  # bool: lanes that have a row now
+
+
 _ORDERS = Orders(*[ROWS] * 9, *[WHOLE] * 3)
 
 
@@ -145,17 +155,17 @@ def _generate(
         start_B[:, None], state.prompt_hidden_PD[indices.prompt_B], state.hidden_BD
     )
 
-    drawn = _draw(static, model, hidden_BD, written_B, orders, state.follows_Q)
-    token_B, row_Q = drawn.token_B, jnp.minimum(orders.row_Q, len(start_B) - 1)
+    choice = _draw(static, model, hidden_BD, written_B, orders, state.follows_Q)
+    token_B, row_Q = choice.token_B, jnp.minimum(orders.row_Q, len(start_B) - 1)
     free_B = orders.forced_B < 0
     event_B = jnp.where(free_B, watch.event_3V[where_B, token_B], 0)
     held_B = active_B & (event_B == HOLD)
     writes_B = active_B & ~held_B
     look_B = held_B | (writes_B & (event_B == WAIT))
     ended_B = writes_B & ((token_B == static.end_id) | (written_B + 1 >= orders.limit))
-    held_Q = held_B[row_Q] & (watch.event_3V[where_B[row_Q], drawn.token_Q] == HOLD)
-    leaves_Q = (active_B & free_B)[row_Q] & (drawn.token_Q != token_B[row_Q]) & ~held_Q
-    follows_Q = drawn.follows_Q & ~leaves_Q
+    held_Q = held_B[row_Q] & (watch.event_3V[where_B[row_Q], choice.token_Q] == HOLD)
+    leaves_Q = (active_B & free_B)[row_Q] & (choice.token_Q != token_B[row_Q]) & ~held_Q
+    follows_Q = choice.follows_Q & ~leaves_Q
 
     # Forgets what the slot's last solution left.
     fresh_B, newest = start_B & ~orders.copied_B, state.cache.newest
@@ -174,7 +184,15 @@ def _generate(
         where_B=jnp.where(writes_B, watch.where_3V[where_B, token_B].astype(jnp.int32), where_B),
         follows_Q=follows_Q,
     )
-    return state, drawn._replace(written_B=writes_B, look_B=look_B, follows_Q=follows_Q)
+    return state, Drawn(
+        token_B,
+        choice.logprob_B,
+        writes_B,
+        look_B,
+        choice.token_Q,
+        choice.logprob_Q,
+        follows_Q,
+    )
 
 
 def _draw(
@@ -184,11 +202,8 @@ def _draw(
     written_B: jax.Array,
     orders: Orders,
     follows_Q: jax.Array,
-) -> Drawn:
-    """Every lane's next token, and every row's: forced, or that of the first lane that follows it.
-
-    Of what is given back, written_B and look_B mean nothing yet, and follows_Q is as it was before.
-    """
+) -> _Choice:
+    """Every lane's next token, and every row's: forced, or that of the first of its lanes."""
     rows, lanes = len(hidden_BD), len(follows_Q)
     logits_BV = model.logits(hidden_BD)
     row_Q = jnp.minimum(orders.row_Q, rows - 1)
@@ -214,8 +229,7 @@ def _draw(
         ),
         lambda: logprob_Q[first_B],
     )
-    off_B = jnp.zeros(rows, bool)
-    return Drawn(token_B, logprob_B, off_B, off_B, token_Q, logprob_Q, follows_Q)
+    return _Choice(token_B, logprob_B, token_Q, logprob_Q, follows_Q)
 
 
 def _logprob(logits_xV: jax.Array, token_x: jax.Array, vocab_size: int) -> jax.Array:
