@@ -14,7 +14,8 @@ ood.sets=["svamp"]
 finetune.epochs=16 finetune.batch_rows=4 finetune.row_tokens=128 finetune.learning_rate=3e-3
 sample.train_problems=16 sample.train_samples=4 sample.heldout_samples=4 sample.test_samples=6
 sample.rows=32 sample.max_new_tokens=40
-verify.epochs=4 verify.batch_rows=4 verify.row_tokens=128 verify.learning_rate=3e-3 score.rows=8
+verify.epochs=4 verify.batch_rows=4 verify.row_tokens=128 verify.learning_rate=3e-3 verify.group=1
+score.rows=8
 report.ks=[1,2,4] report.resamples=50 report.show_problems=3
 """.split()
 
