@@ -97,14 +97,11 @@ def test_values_and_gradients_are_those_of_attention_written_out(ends, window):
 def test_rows_in_blocks_are_as_they_are_whole(monkeypatch, backend, kernel):
     """One block after the other, as on a CPU, and all at once."""
     monkeypatch.setattr(view, "BLOCK", 4)
-    depths, ends = (
-        jnp.asarray(np.pad(part, ((0, 0), (0, 1)))) for part in (DEPTHS, np.where(ENDS, ENDS, 0))
-    )
+    depths, ends = (jnp.asarray(np.pad(part, ((0, 0), (0, 1)))) for part in (DEPTHS, ENDS))
     query, key, value = parts(tokens=8)
-    whole, blocks = (
-        view.View(view.seen(depths, ends)),
-        view.View(view.seen_by_blocks(depths, ends, view.before(ends, 7)), view.before(ends, 7)),
-    )
+    before = view.before(ends, 7)
+    whole = view.View(view.seen(depths, ends))
+    blocks = view.View(view.seen_by_blocks(depths, ends, before), before)
     real = np.asarray(ends) > 0
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     if kernel == "cudnn":

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from verifier.model import precision
-from verifier.model.products import in_order, matmul, matmul_nt, matmul_tn
+from verifier.model.products import in_order, matmul, matmul_nt, matmul_tn, on_one_cpu
 from verifier.model.view import BLOCK, View
 
 # They leave out three eighths of the products, where no number of blocks leaves out half.
@@ -60,7 +60,7 @@ def _in_blocks(
     # What counts for nothing is some token of the row.
     at_BXS = jnp.concatenate([own_BXC, jnp.minimum(see.before_BXS, T - 1)], axis=2)
     query_BCNH = query_BTNH.reshape(B * X, C, N, H)
-    if jax.default_backend() == "cpu" and jax.sharding.get_abstract_mesh().empty:
+    if on_one_cpu():
         needed_BX = C + (see.before_BXS < T).sum(axis=2)
         mixed_BCNH = _block_by_block(
             query_BCNH, key_BKTH, value_BKTH, see.seen_BTS, at_BXS, needed_BX.reshape(-1)
@@ -233,7 +233,7 @@ def _softmax_mix(
     """
     B, K, T, G, _ = query_BKTGH.shape
     fit = max(_SCORES_IN_CACHE // max(K * T * G * key_BKSH.shape[2], 1), 1)
-    if fit >= B or jax.default_backend() != "cpu" or not jax.sharding.get_abstract_mesh().empty:
+    if fit >= B or not on_one_cpu():
         return _forward(query_BKTGH, key_BKSH, value_BKSH, mask_BTS)[0]
     rows = (query_BKTGH, key_BKSH, value_BKSH, jnp.broadcast_to(mask_BTS, (B, *mask_BTS.shape[1:])))
     return jax.lax.map(

@@ -45,6 +45,11 @@ def in_order(operand: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(operand.reshape(-1)).reshape(operand.shape)
 
 
+def on_one_cpu() -> bool:
+    """Whether what is traced is for a CPU, with no mesh in use."""
+    return jax.default_backend() == "cpu" and jax.sharding.get_abstract_mesh().empty
+
+
 def linear(x_MK: jax.Array, kernel_KN: jax.Array) -> jax.Array:
     """x . kernel in the type of x, float32 [M, N].
 
@@ -97,5 +102,4 @@ def _dot(left: jax.Array, right: jax.Array, over_left: int, over_right: int) -> 
 
 def _by_library(operand: jax.Array) -> bool:
     """Whether XLA's CPU compiler may give a narrow product to the library that is fast in it."""
-    alone = jax.sharding.get_abstract_mesh().empty
-    return operand.dtype != jnp.float32 and jax.default_backend() == "cpu" and alone
+    return operand.dtype != jnp.float32 and on_one_cpu()
