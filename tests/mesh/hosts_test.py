@@ -23,7 +23,8 @@ def test_two_hosts_sample_and_score_what_one_does(alone, tmp_path):
     for name in ("samples", "labels", "scores"):
         shutil.rmtree(work / "tables" / name)
     shutil.rmtree(work / "report")
-    start(work, "--stages=sample,label", processes=2, devices=4)
+    # so few slots that no host can begin all problems at once
+    start(work, "--stages=sample,label", processes=2, devices=4, settings=["sample.rows=8"])
     assert_same_tokens(work, alone)
     parts = sorted((work / "tables/samples/split=train").glob("part-*.parquet"))
     assert len(parts) == 2  # one of each host

@@ -17,8 +17,11 @@ STARTED: list[subprocess.Popen] = []  # by the test that is running
 SETTINGS = [*SHRUNK, "finetune.batch_rows=8", "verify.batch_rows=8", "sample.rows=64"]
 
 
-def begin(root, *more, processes=1, devices=1):
-    """Starts the experiment in so many processes."""
+def begin(root, *more, processes=1, devices=1, settings=()):
+    """Starts the experiment in so many processes.
+
+    settings: that differ from `SETTINGS`.
+    """
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -42,7 +45,7 @@ def begin(root, *more, processes=1, devices=1):
             if processes > 1
             else []
         )
-        whole = [*command, *job, "--set", *SETTINGS]
+        whole = [*command, *job, "--set", *SETTINGS, *settings]
         started.append(
             subprocess.Popen(
                 whole,
@@ -65,9 +68,9 @@ def finish(started):
     return found
 
 
-def start(root, *more, processes=1, devices=1):
+def start(root, *more, processes=1, devices=1, settings=()):
     """Runs the experiment in so many processes to its end; what each printed."""
-    return finish(begin(root, *more, processes=processes, devices=devices))
+    return finish(begin(root, *more, processes=processes, devices=devices, settings=settings))
 
 
 def losses(root, job):

@@ -175,6 +175,7 @@ def _sizes_of_the_first_start(
 def _draw(context: Context, generator: _Generator, drawn: _Drawn) -> None:
     """Draws what is missing of one split's samples."""
     table, title, seed = drawn.table, context.title(drawn.split), context.config.seed
+    hosts.wait(f"{table.folder} begun")  # the first to come would take all of a small split
     table.begin()
     present, stored, prompts = table.present(), NOTHING_STORED, drawn.prompts
     if drawn.as_begun:
