@@ -25,7 +25,7 @@ def drain(
             while len(running[group]) < rows:
                 found = work.next(group, 1)
                 if found is None:
-                    if work.take(group) is None:
+                    if work.take(group, rows - len(running[group])) is None:
                         break
                     continue
                 problem, (sample,) = found.branch.problem, found.branch.samples
@@ -70,14 +70,14 @@ def test_groups_end_together_though_problems_take_unlike_times() -> None:
 def test_no_more_prompts_are_held_than_there_are_slots() -> None:
     work = BranchQueue(9, range(2), 2, prompts=2, at_once=1, together=1)
     for group in (0, 1, 0):
-        assert work.take(group)
+        assert work.take(group, 0)
         while work.next(group, 1):
             pass
     # group 0 holds two prompts, and nothing of them has ended
-    assert work.take(0) is None and len(work.read()) == 3
+    assert work.take(0, 0) is None and len(work.read()) == 3
     for _ in range(2):
         work.ended(0, 0, 1)
-    assert work.take(0) == {3: 0}
+    assert work.take(0, 0).fresh == {3: 0}
 
 
 def test_problems_of_other_processes_are_passed_over() -> None:
@@ -94,26 +94,38 @@ def test_problems_of_other_processes_are_passed_over() -> None:
 
 
 def test_the_last_solution_of_a_problem_is_told_wherever_it_is_written() -> None:
-    left = []
-    work = BranchQueue(1, range(4), 2, 1, 1, 1, leaves=lambda *each: left.append(each))
-    assert work.take(0) == {0: 0} and [work.next(0, 1).branch.samples for _ in range(2)] == [
+    work = BranchQueue(1, range(4), 2, 1, 1, 1)
+    assert work.take(0, 0).fresh == {0: 0} and [
+        work.next(0, 1).branch.samples for _ in range(2)
+    ] == [
         [0],
         [1],
     ]
-    assert work.take(1) == {0: 0} and work.next(1, 1).branch.samples == [3]
-    assert [(group, branch.samples) for group, branch in left] == [(0, [3])]
+    taken = work.take(1, 0)
+    assert taken.fresh == {0: 0} and work.next(1, 1).branch.samples == [3]
+    assert [(group, branch.samples) for group, branch in taken.left] == [(0, [3])]
     assert work.next(0, 1) is not None and work.next(0, 1) is None and work.next(1, 1) is None
     assert [work.ended(group, 0, 1) for group in (1, 0, 0, 0)] == [False, False, False, True]
 
 
 def test_samples_begin_together_and_a_branch_goes_on_before_the_next_problem() -> None:
     work = BranchQueue(2, range(5), 1, prompts=2, at_once=1, together=3)
-    assert work.take(0) == {0: 0}
+    assert work.take(0, 0).fresh == {0: 0}
     assert work.next(0, 2) is None  # three samples want three lanes
     first = work.next(0, 3)
     assert first.branch.samples == [0, 1, 2] and first.slot == 0
     work.put(0, root(0, [2]))
-    assert work.take(0) is None
+    assert work.take(0, 0) is None
     assert [work.next(0, 3).branch.samples for _ in range(2)] == [[2], [3, 4]]
-    assert work.take(0) == {1: 1}
+    assert work.take(0, 0).fresh == {1: 1}
     assert not work.ended(0, 0, 2) and work.ended(0, 0, 3)
+
+
+def test_samples_begin_by_themselves_where_there_is_a_slot_for_each() -> None:
+    work = BranchQueue(3, range(4), 1, prompts=3, at_once=1, together=4)
+    sizes = []
+    for idle in (11, 8, 3):  # of 12, 8 and 4 samples that are left
+        assert work.take(0, idle) is not None
+        while (found := work.next(0, 4)) is not None:
+            sizes.append(len(found.branch.samples))
+    assert sizes == [4, 1, 1, 1, 1, 4]

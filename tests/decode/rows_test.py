@@ -53,10 +53,10 @@ def test_a_flush_gives_every_running_row_the_lowest_free_page() -> None:
     rows = begun()
     assert rows.wanted_pages() == 5
     # behind the rows' own six; the idle row's goes nowhere
-    assert rows.flush().tolist() == [6, 7, 8, 9, 10, 6 + 9]
+    assert rows.flush()[0].tolist() == [6, 7, 8, 9, 10, 6 + 9]
     rows.release(1)
     check(rows, [])
-    assert rows.wanted_pages() == 8 and rows.flush().tolist() == [7, 15, 11, 12, 13, 15]
+    assert rows.wanted_pages() == 8 and rows.flush()[0].tolist() == [7, 15, 11, 12, 13, 15]
     check(rows, [])
     assert rows.highest_page() == 8
 
@@ -64,7 +64,7 @@ def test_a_flush_gives_every_running_row_the_lowest_free_page() -> None:
 def test_a_row_that_starts_with_the_next_step_has_nothing_to_flush() -> None:
     rows = begun()
     begin(rows, 5, root(9, [9]))
-    assert rows.wanted_pages() == 5 and rows.flush()[5] == 6 + 9
+    assert rows.wanted_pages() == 5 and rows.flush()[0][5] == 6 + 9
 
 
 def test_rows_that_wait_often_get_more_pages_than_their_tokens_need() -> None:
@@ -81,7 +81,7 @@ def test_fewer_slots_keep_what_is_running_with_its_pages_lanes_and_tokens() -> N
     rows.flush()
     two = np.array([2, 4])
     rows.write(two, two + 5, np.array([-1.0, -2.0]), np.array([False, True]), two * 0)
-    rows.queue[4] = collections.deque([(5, True)])
+    rows.forced.put(4, 0, [(5, True)])
     for row in (0, 1, 3):
         rows.release(row)
     kept = rows.keep(3, block_sizes(3, 4, 6))
@@ -124,7 +124,7 @@ class Device:
 
     def flush(self) -> None:
         full = [list(page) for page in self.newest]
-        for row, page in enumerate(self.rows.flush() - len(self.rows)):
+        for row, page in enumerate(self.rows.flush()[0] - len(self.rows)):
             if page < self.rows.pages:
                 self.pages[page] = full[row]
             self.newest[row] = [None] * WINDOW
@@ -189,7 +189,7 @@ def test_whatever_splits_waits_and_ends_a_row_sees_its_own_tokens(seed: int) -> 
             whole = rows.token_BT[row, : max(length, rows.inherited_B[row])].tolist()
             begun_with = history[row]  # is read first
             assert whole[: len(begun_with)] == begun_with[: len(whole)]
-            if row not in rows.queue and random.random() < 0.4 and len(waiting) < 12:
+            if row not in rows.forced and random.random() < 0.4 and len(waiting) < 12:
                 place = int(random.integers(length + 1))
                 drawn = bool(random.random() < 0.5)
                 branch = rows.fork(row, place, [0], [(7, False)] if drawn else [])

@@ -104,7 +104,7 @@ class Desk:
             joins_Q=np.append(starts_B, False)[self.follow],
             keys_Q2=np.arange(2 * LANES, dtype=np.uint32).reshape(LANES, 2),
             column=np.int32(self.column),
-            limit=np.int32(self.limit),
+            limit_B=np.full(ROWS, self.limit, np.int32),
             temperature=np.float32(self.temperature),
         )
         self.state, drawn = steps.generate(

@@ -1,4 +1,4 @@
-"""What the calculator writes: which tokens it must look at, and what follows them."""
+"""What a row is interrupted for: the calculator writes something, or a step of a solution ends."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Verdict(NamedTuple):
     instead: bool  # the queue begins with a token to be written instead of it
     queue: list[int]  # forced tokens, none where the model goes on by itself
     errors: int  # annotations that could not be evaluated
+    ends_step: bool = False
 
 
 class Calculator:
@@ -27,15 +28,27 @@ class Calculator:
     The trigger is the decoded text, never a token id: tokenizers merge `=` with its neighbours
     (`=$`, `=1`, ` =`, `)=`). A wrong digit that was sampled before the `=` stays (the paper's
     rule); what cannot be evaluated is counted and left to the model.
+
+    A step ends with the token that completes the text between two steps, whatever else that token
+    has.
     """
 
-    def __init__(self, tokenizer: tokenizer_lib.Tokenizer, on: bool = True) -> None:
-        """on: False looks at nothing."""
-        self._tokenizer = tokenizer
-        self.watch = watch_table(
-            [tokenizer.token_text(token) for token in range(tokenizer.vocab_size)] if on else [],
-            tokenizer.vocab_size,
-        )
+    def __init__(
+        self, tokenizer: tokenizer_lib.Tokenizer, on: bool = True, step_end: str = ""
+    ) -> None:
+        """Looks through the vocabulary once.
+
+        Args:
+            tokenizer: of the generator.
+            on: False writes nothing.
+            step_end: the text that a step ends with; empty: none is looked for.
+        """
+        self._tokenizer, self._on, self._step_end = tokenizer, on, step_end
+        texts = [tokenizer.token_text(token) for token in range(tokenizer.vocab_size)]
+        self.watch = watch_table(texts if on else [], tokenizer.vocab_size)
+        if step_end:
+            may_end_V = np.array([step_end[-1] in text for text in texts])
+            self.watch.event_3V[(self.watch.event_3V == 0) & may_end_V] = WAIT
 
     def where(self, tokens: Sequence[int] | np.ndarray) -> int:
         """Where a row is after some tokens: OUTSIDE, INSIDE or BEHIND."""
@@ -47,8 +60,8 @@ class Calculator:
     def look(self, tokens: Sequence[int]) -> Verdict:
         """Reads a solution so far, the token that is looked at last."""
         before = self._tokenizer.decode(tokens[:-1])
-        newest = self._tokenizer.decode(tokens)[len(before) :]
-        errors = 0
+        text = self._tokenizer.decode(tokens)
+        newest, errors = text[len(before) :] if self._on else "", 0
         for end in (index + 1 for index, letter in enumerate(newest) if letter == "="):
             opened = calculator.open_annotation(before + newest[:end])
             if opened is None or opened.written:
@@ -61,7 +74,9 @@ class Calculator:
             if end == len(newest):
                 return Verdict(False, self._tokenizer.encode(forced), errors)
             return Verdict(True, self._tokenizer.encode(newest[:end] + forced), errors)
-        return Verdict(False, [], errors)
+        since = max(len(before) - len(self._step_end) + 1, 0)  # its end may have begun before
+        ends_step = bool(self._step_end) and self._step_end in text[since:]
+        return Verdict(False, [], errors, ends_step)
 
 
 def watch_table(texts: Sequence[str], vocab_size: int) -> Watch:

@@ -13,7 +13,9 @@ A fork at the last token and one further back (a rewind) are the same thing: `Ro
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -35,6 +37,8 @@ class Branch:
     errors: int = 0  # of the calculator, so far
     queue: Queue = dataclasses.field(default_factory=list)
     logprob: float | None = None  # of the queue's first token, where the model drew it
+    limit: int | None = None  # tokens at which it is over; None: those of the job
+    to_step_end: bool = False  # whether it is over where a step ends
     # full pages with the first tokens, and how many tokens there are up to the end of each
     pages: list[int] = dataclasses.field(default_factory=list)
     upto: list[int] = dataclasses.field(default_factory=list)
@@ -50,8 +54,34 @@ class Branch:
         """
         return max(len(self.tokens) - (self.logprob is None), 0)
 
+    def inherit(self, page: int, upto: int) -> None:
+        """What the newest page of the row before it had lies in a full page now."""
+        self.pages.append(page)
+        self.upto.append(upto)
+        self.newest = None
+
+    def twin(self) -> Branch:
+        """The same place once more."""
+        return dataclasses.replace(self, pages=list(self.pages), upto=list(self.upto))
+
 
 def root(problem: int, samples: list[int]) -> Branch:
     """Samples that have written nothing yet."""
     none = np.zeros(0, np.int32)
     return Branch(problem, samples, none, none.astype(np.float32), none.astype(bool))
+
+
+def heirs_of(
+    branches: Sequence[Branch], ends: Mapping[tuple[int, int], int]
+) -> dict[int, list[Branch]]:
+    """By row, the branches that go on from its end.
+
+    Args:
+        branches: all that there are.
+        ends: tokens of rows that are over, by row and stamp (`Rows.stamp_B`).
+    """
+    heirs: dict[int, list[Branch]] = collections.defaultdict(list)
+    for branch in branches:
+        if branch.newest is not None and ends.get(branch.newest) == len(branch.tokens):
+            heirs[branch.newest[0]].append(branch)
+    return heirs

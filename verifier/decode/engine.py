@@ -12,6 +12,7 @@ from verifier.config import SampleConfig
 from verifier.decode import memory, split_model
 from verifier.decode import state as state_lib
 from verifier.decode.annotations import Calculator
+from verifier.decode.drawing import Drawing
 from verifier.decode.job import (
     NOTHING_STORED,
     Completion,
@@ -21,7 +22,6 @@ from verifier.decode.job import (
     Stored,
     Writer,
 )
-from verifier.decode.running import Running
 from verifier.errors import UserError
 from verifier.model import sharding
 from verifier.model.arch import Arch
@@ -137,7 +137,7 @@ class Engine(Planner):
         static = state_lib.DecodeStatic(
             graphdef, vocab_size, end_id, config.top_k, config.top_p, mesh, parts
         )
-        self._writer = Writer(
+        self.writer = Writer(  # what every job of it needs
             static, weights, tokenizer, Calculator(tokenizer, on=config.calculator), config, seed
         )
 
@@ -181,8 +181,8 @@ class Engine(Planner):
         if not ordered:
             return iter(())
         hooks = Hooks(progress, claim, stored)
-        return Running(
-            self._writer, sizes or self.plan(ordered, len(sample_ids)), ordered, sample_ids, hooks
+        return Drawing(
+            self.writer, sizes or self.plan(ordered, len(sample_ids)), ordered, sample_ids, hooks
         ).run()
 
     def _check(self, prompts: Sequence[Prompt], sample_ids: Sequence[int]) -> None:
@@ -203,7 +203,7 @@ class Engine(Planner):
                 f"{len(empty)} prompts are empty: problems {empty[:5]}. A prompt needs at "
                 "least one token."
             )
-        known = self._writer.tokenizer.vocab_size
+        known = self.writer.tokenizer.vocab_size
         if strange := [
             prompt.problem_id
             for prompt in prompts

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from verifier.decode.annotations import Calculator
 from verifier.decode.branches import Branch
-from verifier.decode.job import Completion, Counts, Stored
+from verifier.decode.job import Counts, Stored
 from verifier.decode.replay import Spans
 from verifier.decode.rows import Rows
-from verifier.decode.steps import Drawn
+from verifier.decode.steps import WAIT, Drawn
 from verifier.text.tokenizer import Tokenizer
 
 
@@ -26,6 +25,7 @@ class Ended(NamedTuple):
     forced: list[bool]
     logprobs: list[float]
     errors: int
+    branch: Branch | None = None  # from there on, where something may go on
 
 
 class _Next(NamedTuple):
@@ -33,6 +33,7 @@ class _Next(NamedTuple):
 
     queue: tuple[tuple[int, bool], ...]
     errors: int
+    ends_step: bool = False
 
 
 class Found(NamedTuple):
@@ -50,22 +51,23 @@ class Outcomes:
         self,
         calculator: Calculator,
         tokenizer: Tokenizer,
-        limit: int,
         stored: Stored,
         spans: Spans,
         counts: Counts,
+        may_go_on: bool = False,
     ) -> None:
         """Of a job.
 
         Args:
             calculator: what follows a token that must be looked at.
             tokenizer: whose end token ends a solution.
-            limit: most tokens of a solution.
             stored: all that an earlier start has drawn.
             spans: of each problem, where its solutions stand there.
             counts: are kept up to date.
+            may_go_on: whether branches are kept of what is over.
         """
-        self._calculator, self._tokenizer, self._limit = calculator, tokenizer, limit
+        self._may_go_on = may_go_on
+        self._calculator, self._tokenizer = calculator, tokenizer
         self._stored, self._spans, self._counts = stored, spans, counts
         self._watch = calculator.watch
 
@@ -89,25 +91,11 @@ class Outcomes:
         self._counts.read_again += int((~new_R & drawn_R).sum())
         for row in np.flatnonzero(drawn.look_B).tolist():
             self._look(rows, row, drawn, found)
-        ends_R = (token_R == self._tokenizer.end_id) | (rows.length_B[row_R] == self._limit)
-        found.over.extend(row_R[ends_R].tolist())
+        ends_R = (token_R == self._tokenizer.end_id) | (rows.length_B[row_R] == rows.limit_B[row_R])
+        # a token may end a step and the whole
+        found.over[:] = dict.fromkeys([*found.over, *row_R[ends_R].tolist()])
         found.ended.extend(self._whole(rows, row) for row in found.over)
         return found
-
-    def completions(self, ended: Ended, problem_id: str) -> Iterator[Completion]:
-        """The solutions of a problem that have ended alike."""
-        text = self._tokenizer.decode(ended.tokens)
-        for sample in ended.samples:
-            yield Completion(
-                problem_id=problem_id,
-                sample_id=sample,
-                tokens=ended.tokens,
-                forced=ended.forced,
-                logprobs=ended.logprobs,
-                finish="eos" if ended.tokens[-1] == self._tokenizer.end_id else "length",
-                text=text,
-                calculator_errors=ended.errors,
-            )
 
     def _parted(self, rows: Rows, drawn: Drawn, found: Found) -> None:
         """What has left the rows that have drawn something else for it."""
@@ -129,10 +117,12 @@ class Outcomes:
         token, by_calculator = next_.queue[0]
         if not by_calculator:
             branch.logprob = float(drawn.logprob_Q[lanes[0]])
-        if by_calculator or (token != self._tokenizer.end_id and length + 1 < self._limit):
+        over = token == self._tokenizer.end_id or length + 1 >= rows.limit_B[row]
+        if by_calculator or not (over or (next_.ends_step and rows.stops_B[row])):
             found.branches.append(branch)
             return
-        rows.let_go(branch)
+        if not self._may_go_on:
+            rows.let_go(branch)
         if not rows.stored_B[row]:
             self._counts.tokens += len(samples)
             self._counts.prefixes += 1
@@ -144,6 +134,7 @@ class Outcomes:
                 [*branch.forced.tolist(), False],
                 [*branch.logprobs.tolist(), float(drawn.logprob_Q[lanes[0]])],
                 branch.errors,
+                branch if self._may_go_on else None,
             )
         )
 
@@ -171,11 +162,14 @@ class Outcomes:
         """What is written where a token has been drawn: it, or what the calculator wants instead,
         and what follows.
         """
-        if not self._watch.event_3V[rows.where_B[row], token]:
+        event = self._watch.event_3V[rows.where_B[row], token]
+        if not event:
             return _Next(((token, False),), 0)
         verdict = self._calculator.look([*rows.token_BT[row, : rows.length_B[row]].tolist(), token])
         own = [] if verdict.instead else [(token, False)]
-        return _Next((*own, *((forced, True) for forced in verdict.queue)), verdict.errors)
+        queue = *own, *((forced, True) for forced in verdict.queue)
+        # whether a token was held back is no matter to the device any more once it is written
+        return _Next(queue, verdict.errors, verdict.ends_step and event == WAIT)
 
     def _look(self, rows: Rows, row: int, drawn: Drawn, found: Found) -> None:
         """Asks the calculator what follows the token of a row that waits.
@@ -189,12 +183,13 @@ class Outcomes:
             verdict = self._calculator.look(rows.token_BT[row, : rows.length_B[row]].tolist())
             next_ = _Next(tuple((forced, True) for forced in verdict.queue), verdict.errors)
             self._count(rows, row, next_, len(lanes))
+            if verdict.ends_step and rows.stops_B[row]:
+                found.over.append(row)
         else:
             (next_, _), *others = self._by_next(rows, row, lanes, drawn.token_Q).items()
             for other in others:
                 self._part(rows, row, *other, drawn, found)
-        if next_.queue:
-            rows.queue[row] = collections.deque(next_.queue)
+        rows.forced.put(row, int(rows.length_B[row]), next_.queue)
         rows.errors_B[row] += next_.errors
 
     def _count(self, rows: Rows, row: int, next_: _Next, samples: int) -> None:
@@ -205,14 +200,15 @@ class Outcomes:
 
     def _whole(self, rows: Rows, row: int) -> Ended:
         """What stands in a row that is over."""
-        length = int(rows.length_B[row])
+        length, samples = int(rows.length_B[row]), rows.lanes.sample_Q[rows.lanes.of(row)].tolist()
         return Ended(
             int(rows.problem_B[row]),
-            rows.lanes.sample_Q[rows.lanes.of(row)].tolist(),
+            samples,
             rows.token_BT[row, :length].tolist(),
             rows.forced_BT[row, :length].tolist(),
             rows.logprob_BT[row, :length].tolist(),
             int(rows.errors_B[row]),
+            rows.park(row) if self._may_go_on else None,
         )
 
     def _forced_run(self, rows: Rows, row: int, lane: int) -> tuple[tuple[int, bool], ...]:

@@ -81,7 +81,6 @@ def sampling(
     orders = steps.Orders(
         **jax.tree.map(by_group, given),
         column=np.int32(0),
-        limit=np.int32(config.max_new_tokens),
         temperature=np.float32(config.temperature),
     )
     table: Any = jax.ShapeDtypeStruct((3, static.vocab_size), np.uint8)

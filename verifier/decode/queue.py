@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from verifier.decode.branches import Branch, root
 
@@ -17,6 +17,26 @@ class Next(NamedTuple):
 
     branch: Branch
     slot: int  # of their prompt, in their group
+
+
+class Taken(NamedTuple):
+    """Branches that a group takes over."""
+
+    fresh: dict[int, int]  # problems that it must read for them, with their prompt slots
+    left: list[tuple[int, Branch]]  # those that had waited at another group, and which one
+
+
+class Queue(Protocol):
+    """What a running batch is to write; see `BranchQueue`."""
+
+    def next(self, group: int, lanes: int) -> Next | None: ...
+    def put(self, group: int, branch: Branch) -> None: ...
+    def waiting(self, group: int) -> int: ...
+    def holding(self, group: int) -> Sequence[Branch]: ...
+    def take(self, group: int, idle: int) -> Taken | None: ...
+    def read(self) -> list[int]: ...
+    @property
+    def all_begun(self) -> bool: ...
 
 
 class _Group:
@@ -47,7 +67,6 @@ class BranchQueue:
         at_once: int,
         together: int,
         claim: Callable[[int], bool] = lambda _: True,
-        leaves: Callable[[int, Branch], None] = lambda *_: None,
     ) -> None:
         """Everything is still to be written.
 
@@ -59,10 +78,9 @@ class BranchQueue:
             at_once: prompts that a group reads together.
             together: most samples of a problem that begin as one branch; 1: nothing is shared.
             claim: as in `Engine.run`, of a problem's index.
-            leaves: told of a branch that waits at a group, and goes on at another one instead.
         """
         self._unread = collections.deque(range(problems))
-        self._claim, self._leaves = claim, leaves
+        self._claim = claim
         self._sample_ids, self._at_once, self._together = list(sample_ids), at_once, together
         self._groups = [_Group(prompts) for _ in range(groups)]
         self._left = dict.fromkeys(range(problems), len(self._sample_ids))
@@ -81,26 +99,39 @@ class BranchQueue:
         """A branch of what the group writes waits for a slot."""
         self._groups[group].todo.append(branch)
 
-    def waiting(self, group: int) -> Sequence[Branch]:
-        """The branches that wait for a slot of a group, the longest waiting first."""
+    def waiting(self, group: int) -> int:
+        """How many branches wait for a slot of a group."""
+        return len(self._groups[group].todo)
+
+    def holding(self, group: int) -> Sequence[Branch]:
+        """The branches in no row that hold pages of a group, the longest waiting first."""
         return self._groups[group].todo
 
-    def take(self, group: int) -> dict[int, int] | None:
-        """More branches for a group none of whose own waits.
+    def take(self, group: int, idle: int) -> Taken | None:
+        """More branches for a group none of whose own waits; None: nothing is left for it, or there
+        is no slot for a prompt.
 
-        Returns:
-            the problems that it must read for them, with their prompt slots; None: nothing is left
-            for it, or there is no slot.
+        Samples begin by themselves where there is a slot for each of all that are left: what they
+        had in common would save no step, and each parting takes two.
+
+        Args:
+            group: of devices.
+            idle: slots of it in which nothing is written.
         """
         own = self._groups[group]
         if own.todo:
             return None
         if self._unread and len(own.free) < min(self._at_once, len(self._unread)):
             return None
+        left = len(self._unread) * len(self._sample_ids)
+        together = 1 if left <= idle * len(self._groups) else self._together
         if taken := self._claimed():
-            branches = [root(problem, part) for problem in taken for part in self._parts()]
+            parts = self._parts(together)
+            branches = [root(problem, part) for problem in taken for part in parts]
+            moved: list[tuple[int, Branch]] = []
         else:
-            branches = self._taken_over(group)
+            moved = self._taken_over(group)
+            branches = [branch for _, branch in moved]
             taken = list(dict.fromkeys(branch.problem for branch in branches))
         if not branches:
             return None
@@ -109,7 +140,7 @@ class BranchQueue:
             self._count(own, branch.problem, len(branch.samples))
         fresh = {problem: own.free.popleft() for problem in taken if problem not in own.slot_of}
         own.slot_of |= fresh
-        return fresh
+        return Taken(fresh, moved)
 
     def ended(self, group: int, problem: int, samples: int) -> bool:
         """Some solutions have ended; whether they were the last of their problem."""
@@ -134,16 +165,16 @@ class BranchQueue:
                 claimed.append(problem)
         return claimed
 
-    def _parts(self) -> list[list[int]]:
-        """The samples of a problem, as many together as may begin as one branch."""
+    def _parts(self, together: int) -> list[list[int]]:
+        """The samples of a problem, so many together."""
         return [
-            self._sample_ids[first : first + self._together]
-            for first in range(0, len(self._sample_ids), self._together)
+            self._sample_ids[first : first + together]
+            for first in range(0, len(self._sample_ids), together)
         ]
 
-    def _taken_over(self, group: int) -> list[Branch]:
-        """Half of the branches of a problem that wait at the group where most do; nothing where
-        there is no slot for its prompt.
+    def _taken_over(self, group: int) -> list[tuple[int, Branch]]:
+        """Half of the branches of a problem that wait at the group where most do, and that group;
+        nothing where there is no slot for its prompt.
         """
         own = self._groups[group]
         most = max(range(len(self._groups)), key=lambda each: len(self._groups[each].todo))
@@ -158,8 +189,7 @@ class BranchQueue:
         behind.todo = [branch for branch in behind.todo if branch not in taken]
         for branch in taken:
             self._count(behind, problem, -len(branch.samples))
-            self._leaves(most, branch)
-        return taken
+        return [(most, branch) for branch in taken]
 
     def _count(self, group: _Group, problem: int, samples: int) -> None:
         """So many more samples of a problem are a group's to write; frees the slot of a prompt that

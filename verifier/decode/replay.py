@@ -66,7 +66,7 @@ class Replay:
         held_B = active_B & (event_B == HOLD)
         writes_B = active_B & ~held_B
         look_B = active_B & (event_B > 0)
-        ended_B = writes_B & ((token_B == self._end_id) | (self._written_B + 1 >= orders.limit))
+        ended_B = writes_B & ((token_B == self._end_id) | (self._written_B + 1 >= orders.limit_B))
         own_Q = np.minimum(row_Q, rows - 1)
         as_the_row_Q = np.where(
             held_B[own_Q],

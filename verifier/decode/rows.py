@@ -5,15 +5,15 @@ Numpy only: what the device holds of it is `state.DecodeState`.
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from verifier.decode import prompt_blocks, shared_pages
-from verifier.decode.branches import Branch, Queue
+from verifier.decode.branches import Branch, Queue, heirs_of
+from verifier.decode.forced import Forced
 from verifier.decode.lanes import Lanes
 from verifier.decode.prompt_blocks import BlockSizes
+from verifier.decode.row_indices import RowIndices
 from verifier.model import cache as cache_lib
 from verifier.model.cache import CacheIndices
 
@@ -21,7 +21,7 @@ IDLE = -1
 _NONE = -1  # no page
 _BY_ROW = """
 prompt_B problem_B stored_B length_B inherited_B known_B where_B stamp_B start_B copied_B go_B
-token_BT logprob_BT forced_BT errors_B page_BM upto_BM owned_B
+token_BT logprob_BT forced_BT errors_B limit_B stops_B page_BM upto_BM owned_B
 """.split()
 
 
@@ -72,15 +72,16 @@ class Rows:
         self.logprob_BT = np.zeros((rows, limit), np.float32)
         self.forced_BT = np.zeros((rows, limit), bool)
         self.errors_B = np.zeros(rows, np.int32)  # annotations that could not be evaluated
+        self.limit_B = np.full(rows, limit, np.int32)  # tokens at which it is over
+        self.stops_B = np.zeros(rows, bool)  # it is over where a step ends
         # Full pages, and the tokens up to the end of each.
         self.page_BM = np.full((rows, most_pages(limit)), _NONE, np.int32)
         self.upto_BM = np.zeros_like(self.page_BM)
         self.owned_B = np.zeros(rows, np.int32)  # full pages of each row
         self.held_A = np.zeros(pages, np.int32)  # how many rows and branches have each page
-        self.queue: dict[int, collections.deque[tuple[int, bool]]] = {}  # of rows, to be written
-        self._block_sizes, self._few_programs = block_sizes, few_programs
-        self._indices: tuple[tuple[int, int], CacheIndices] | None = None  # in those sizes
-        self._needed: tuple[int, int] | None = None  # blocks of prompts, of shared pages
+        self.forced = Forced()  # what rows are told to write
+        self.parked: set[int] = set()  # rows that are over, from whose ends branches may go on
+        self._indices = RowIndices(block_sizes, few_programs)
 
     def __len__(self) -> int:
         return len(self.prompt_B)
@@ -94,8 +95,8 @@ class Rows:
         return np.flatnonzero(self.prompt_B == IDLE)
 
     def busy(self) -> int:
-        """How many slots something is written in."""
-        return int((self.prompt_B != IDLE).sum())
+        """How many slots are being written in."""
+        return int((self.prompt_B != IDLE).sum()) - len(self.parked)
 
     # ---- branches
 
@@ -113,11 +114,30 @@ class Rows:
             self.forced_BT[row, :length].copy(),
             int(self.errors_B[row]),
             queue,
+            limit=int(self.limit_B[row]),
+            to_step_end=bool(self.stops_B[row]),
             pages=pages.tolist(),
             upto=upto[:held].tolist(),
             # Further back than its newest page there is nothing of it to copy.
             newest=(row, int(self.stamp_B[row])) if held == self.owned_B[row] else None,
         )
+
+    def again(self, branch: Branch) -> Branch:
+        """Another branch from the same place, which holds the same pages."""
+        self.held_A[branch.pages] += 1
+        return branch.twin()
+
+    def park(self, row: int) -> Branch:
+        """A branch from the end of what is over in a row, without samples; the row keeps its newest
+        page until the next flush, or until the slot is wanted.
+        """
+        self.parked.add(row)
+        length = int(self.length_B[row])
+        branch = self.fork(row, length, [], self.forced.left(row, length))
+        self.forced.drop(row)
+        self.go_B[row] = False
+        self.lanes.leave(self.lanes.of(row))
+        return branch
 
     def let_go(self, branch: Branch, pages: int = 0) -> None:
         """Leaves a branch only its first `pages` pages."""
@@ -157,23 +177,21 @@ class Rows:
         self.logprob_BT[row, :known] = branch.logprobs
         self.forced_BT[row, :known] = branch.forced
         again = zip(branch.tokens[length:].tolist(), branch.forced[length:].tolist(), strict=True)
-        if queue := [*again, *branch.queue]:
-            self.queue[row] = collections.deque(queue)
         if branch.logprob is not None:
             self.logprob_BT[row, known] = branch.logprob
         self.inherited_B[row], self.known_B[row] = known, known + (branch.logprob is not None)
         self.length_B[row], self.where_B[row] = length, where(branch.tokens[:length])
-        self.errors_B[row], self.start_B[row], self.copied_B[row] = (
-            branch.errors,
-            True,
-            bool(copied),
-        )
+        self.errors_B[row], self.start_B[row] = branch.errors, True
+        self.copied_B[row] = bool(copied)
+        self.limit_B[row] = self.token_BT.shape[1] if branch.limit is None else branch.limit
+        self.stops_B[row] = branch.to_step_end
         if held > self.page_BM.shape[1]:
             self._widen(held)
         self.page_BM[row, :held], self.upto_BM[row, :held] = branch.pages, branch.upto
         self.owned_B[row] = held
         self.lanes.join(row, branch.samples, keys)
-        self._forget_indices()
+        self.forced.put(row, length, [*again, *branch.queue])
+        self._indices.forget()
         return copied
 
     def release(self, row: int) -> None:
@@ -182,9 +200,10 @@ class Rows:
         self.page_BM[row], self.owned_B[row] = _NONE, 0
         self.prompt_B[row], self.stored_B[row] = IDLE, False
         self.start_B[row], self.copied_B[row], self.go_B[row] = False, False, False
-        self.queue.pop(row, None)
+        self.forced.drop(row)
+        self.parked.discard(row)
         self.lanes.leave(self.lanes.of(row))
-        self._forget_indices()
+        self._indices.forget()
 
     # ---- steps
 
@@ -195,11 +214,8 @@ class Rows:
         what is changed here.
         """
         forced_B, by_calculator_B = np.full(len(self), -1, np.int32), np.zeros(len(self), bool)
-        for row in list(self.queue):
-            waiting = self.queue[row]
-            forced_B[row], by_calculator_B[row] = waiting.popleft()
-            if not waiting:
-                del self.queue[row]
+        for row, next_ in self.forced.take():
+            forced_B[row], by_calculator_B[row] = next_
         given = {
             "start_B": self.start_B,
             "from_B": self.length_B.copy(),
@@ -207,6 +223,7 @@ class Rows:
             "copied_B": self.copied_B,
             "go_B": self.go_B,
             "forced_B": forced_B,
+            "limit_B": self.limit_B.copy(),
             "row_Q": self.lanes.row_Q.copy(),
             "joins_Q": self.lanes.take_joins(),
             "keys_Q2": self.lanes.key_Q2.copy(),
@@ -236,35 +253,13 @@ class Rows:
 
     # ---- which row sees what
 
-    def _forget_indices(self) -> None:
-        """Rows or pages have changed: which row sees what is worked out anew."""
-        self._indices, self._needed = None, None
-
     def needed(self) -> tuple[int, int]:
         """Which of the sizes of prompt blocks is needed as of now, and how many blocks of pages."""
-        if self._needed is None:
-            fewest = shared_pages.fewest(len(self))
-            shared = shared_pages.needed(self.page_BM, self.pages, fewest)
-            if self._few_programs:
-                shared = max(shared, fewest)
-            self._needed = prompt_blocks.needed(self.prompt_B, self._block_sizes), shared
-        return self._needed
+        return self._indices.needed(self.prompt_B, self.page_BM, self.pages)
 
     def indices(self, sizes: int, shared: int) -> CacheIndices:
         """Which row sees what, as of now, in blocks that are enough (`needed`)."""
-        if self._indices is None or self._indices[0] != (sizes, shared):
-            block_slot_B, row_ER, prompt_E = prompt_blocks.assign(
-                self.prompt_B, self._block_sizes, sizes
-            )
-            indices = CacheIndices(
-                np.maximum(self.prompt_B, 0),
-                block_slot_B,
-                row_ER,
-                None if self._block_sizes.own_block else prompt_E,
-                *shared_pages.assign(self.page_BM, self.pages, shared),
-            )
-            self._indices = (sizes, shared), indices
-        return self._indices[1]
+        return self._indices.of(self.prompt_B, self.page_BM, self.pages, (sizes, shared))
 
     # ---- pages
 
@@ -281,25 +276,48 @@ class Rows:
         held = np.flatnonzero(self.held_A)
         return int(held[-1]) + 1 if len(held) else 0
 
-    def flush(self) -> np.ndarray:
-        """Gives every running row one more page, the lowest free ones.
+    def flush(
+        self, branches: Sequence[Branch] = (), parked_alone: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Gives every row in which something stands one more page, the lowest free ones.
+
+        Rows that are parked leave theirs to the branches that go on from their ends, and are free.
+        Such a page lacks the row's last token, which these read once more.
+
+        Args:
+            branches: all that hold pages.
+            parked_alone: leaves the others as they are.
 
         Returns:
-            page_B, the index in the pool of each row's; one beyond the last for none.
+            page_B, the index in the pool of each row's; one beyond the last for none. And int32
+            before_B: tokens of it from here on are left out.
         """
         page_B = np.full(len(self), self.pages, np.int32)
+        before_B = np.full(len(self), np.iinfo(np.int32).max // 2, np.int32)
+        ends = {(row, int(self.stamp_B[row])): int(self.length_B[row]) for row in self.parked}
+        heirs = heirs_of(branches, ends)
+        for row in self.parked - heirs.keys():
+            self.release(row)
         rows = self._flushed()
+        if parked_alone:
+            rows = rows[np.isin(rows, list(self.parked))]
+        parked = [row for row in rows.tolist() if row in self.parked]
+        before_B[parked] = self.length_B[parked] - 1
         page_B[rows] = np.flatnonzero(self.held_A == 0)[: len(rows)]
-        # Rows that waited often: their windows have many holes.
-        if (self.owned_B[rows] == self.page_BM.shape[1]).any():
+        if (self.owned_B[rows] == self.page_BM.shape[1]).any():  # of a row that waited often
             self._widen(self.page_BM.shape[1] + 1)
         self.held_A[page_B[rows]] = 1
         self.page_BM[rows, self.owned_B[rows]] = page_B[rows]
         self.upto_BM[rows, self.owned_B[rows]] = self.length_B[rows]
         self.owned_B[rows] += 1
-        self.stamp_B += 1
-        self._forget_indices()
-        return len(self) + page_B
+        self.stamp_B[rows if parked_alone else slice(None)] += 1
+        for row in parked:
+            for branch in heirs[row]:
+                branch.inherit(int(page_B[row]), int(before_B[row]))
+            self.held_A[page_B[row]] += len(heirs[row])
+            self.release(row)
+        self._indices.forget()
+        return len(self) + page_B, before_B
 
     def _widen(self, pages: int) -> None:
         """Room for at least `pages` pages a row."""
@@ -312,7 +330,7 @@ class Rows:
         """Another size of the pool; pages that are cut off must be free."""
         more = max(pages - self.pages, 0)
         self.held_A = np.concatenate([self.held_A[:pages], np.zeros(more, np.int32)])
-        self._forget_indices()
+        self._indices.forget()
 
     def keep(self, rows: int, block_sizes: BlockSizes) -> np.ndarray:
         """Goes on with `rows` slots, which must be enough for what is running.
@@ -323,10 +341,10 @@ class Rows:
         busy = np.flatnonzero(self.prompt_B != IDLE)
         row_B = np.concatenate([busy, self.idle()])[:rows]
         new = {int(old): number for number, old in enumerate(row_B)}
-        self.queue = {new[row]: waiting for row, waiting in self.queue.items()}
+        self.forced.keep(new)
         for name in _BY_ROW:
             setattr(self, name, getattr(self, name)[row_B])
         self.lanes.keep(row_B)
-        self._block_sizes = block_sizes
-        self._forget_indices()
+        self._indices.block_sizes = block_sizes
+        self._indices.forget()
         return row_B

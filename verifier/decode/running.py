@@ -1,13 +1,13 @@
 """A running batch: slots are refilled as soon as what stands in them ends.
 
-The device is a step ahead of the host but at the end of a window.
+Knows neither which branches come next (`queue.Queue`) nor what becomes of what has ended. The
+device is a step ahead of the host but at the end of a window.
 """
 
 from __future__ import annotations
 
-import collections
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -15,14 +15,16 @@ import numpy as np
 from verifier.decode import memory, steps
 from verifier.decode import state as state_lib
 from verifier.decode.branches import Branch
-from verifier.decode.job import Completion, Counts, Hooks, Prompt, Writer
+from verifier.decode.job import Counts, Hooks, Prompt, Writer
 from verifier.decode.outcomes import Ended, Found, Outcomes
 from verifier.decode.prompt_blocks import block_sizes
-from verifier.decode.queue import BranchQueue
+from verifier.decode.queue import Queue, Taken
 from verifier.decode.replay import Replay, merged
 from verifier.decode.rows import Rows
 from verifier.model import cache as cache_lib
 from verifier.model import sampling, sharding
+
+Given = TypeVar("Given")  # what is given out of what has ended
 
 _COPIES = 8  # newest pages that are copied at once; more of them: as many as there are rows
 
@@ -35,8 +37,8 @@ class _Step(NamedTuple):
     by_calculator_B: np.ndarray
 
 
-class Running:
-    """One job of the engine: `sample_ids` of every prompt, the prompts by falling length.
+class Running(Generic[Given]):
+    """What a queue has of some prompts is written, the prompts by falling length.
 
     On a mesh every group of devices has `sizes.rows` slots, lanes, prompts and pages of its own,
     and all take their steps together: what the device is given are the groups' arrays, one behind
@@ -52,33 +54,29 @@ class Running:
         writer: Writer,
         sizes: memory.JobSizes,
         prompts: Sequence[Prompt],
-        sample_ids: Sequence[int],
+        queue: Queue,
+        end: Callable[[int, Ended], Iterator[Given]],
         hooks: Hooks,
+        may_go_on: bool = False,
     ) -> None:
-        """sizes: of everything.
+        """The device's memory is taken here, or when something stored has passed by.
 
-        The device's memory is taken here, or when something stored has passed by.
+        Args:
+            writer: of the engine.
+            sizes: of everything.
+            prompts: whose indices branches have.
+            queue: what is written next.
+            end: told of what has ended in a group; gives what the batch gives out.
+            hooks: what is stored, and who is told of progress.
+            may_go_on: whether branches are kept of what is over.
         """
         self._writer, self._sizes, self._prompts = writer, sizes, prompts
+        self._queue, self._end = queue, end
         self._progress, calculator = hooks.progress, writer.calculator
         self._stored = [hooks.stored.spans.get(prompt.problem_id, {}) for prompt in prompts]
         self._mesh = writer.static.mesh
         self._watch = jax.tree.map(jax.numpy.asarray, calculator.watch)
         groups = sharding.groups(self._mesh)
-
-        def claim(problem: int) -> bool:
-            return hooks.claim(prompts[problem].problem_id)
-
-        self._queue = BranchQueue(
-            len(prompts),
-            sample_ids,
-            groups,
-            sizes.prompts,
-            sizes.prompts_at_once,
-            sizes.lanes if sizes.share else 1,
-            claim,
-            self._leaves,
-        )
         blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples, sizes.few_programs)
         limit, end_id = writer.config.max_new_tokens, writer.static.end_id
         few = sizes.share and sizes.few_programs
@@ -92,14 +90,13 @@ class Running:
         self._prompt_room = sizes.prompt_tokens
         self._state = None if any(self._stored) else self._empty_state()
         self._column = 0
-        self._ended: dict[int, list[Completion]] = collections.defaultdict(list)  # by problem
         self.counts = Counts()
         self._outcomes = Outcomes(
-            calculator, writer.tokenizer, limit, hooks.stored, self._stored, self.counts
+            calculator, writer.tokenizer, hooks.stored, self._stored, self.counts, may_go_on
         )
 
-    def run(self) -> Iterator[list[Completion]]:
-        """Draws everything; gives out a problem when its last solution has ended."""
+    def run(self) -> Iterator[Given]:
+        """Writes all that there is; may be called again when there is more."""
         ahead: _Step | None = None
         while True:
             # What has ended needs no more pages, and perhaps no more slots.
@@ -108,24 +105,38 @@ class Running:
                 ahead = None
             self._refill()
             step = self._dispatch() if any(rows.busy() for rows in self._groups) else None
+            if ahead is None and step is None:
+                return
             if ahead is not None:
                 yield from self._read(ahead)
             ahead = step
-            if ahead is None and self._queue.all_begun:
-                return
+
+    def rows_of(self, group: int) -> Rows:
+        """The books of a group."""
+        return self._groups[group]
 
     # ---- what happens before a step
 
     def _refill(self) -> None:
         """Gives idle slots what is next, as far as there are slots for their prompts."""
+        if any(
+            rows.parked and len(rows.idle()) < self._queue.waiting(group)
+            for group, rows in enumerate(self._groups)
+        ):
+            self._flush_pages(parked_alone=True)
         copies: list[list[tuple[int, int, int]]] = [[] for _ in self._groups]
         while True:
             idle = [self._start(group, each) for group, each in enumerate(copies)]
-            taken = [self._queue.take(group) if any_ else None for group, any_ in enumerate(idle)]
+            taken = [
+                self._queue.take(group, len(self._groups[group].idle())) if any_ else None
+                for group, any_ in enumerate(idle)
+            ]
             if not any(each is not None for each in taken):
                 break
-            if any(taken):
-                self._prefill([each or {} for each in taken])
+            given = [each or Taken({}, []) for each in taken]
+            self._leave(each for group in given for each in group.left)
+            if any(each.fresh for each in given):
+                self._prefill([each.fresh for each in given])
         if self._state is not None and any(copies):
             self._copy(copies)
 
@@ -157,10 +168,11 @@ class Running:
         given = np.asarray(padded, np.int32).reshape(-1, 3).T
         self._state = state_lib.copy_newest(self._state, state_lib.Copies(*given), self._mesh)
 
-    def _leaves(self, group: int, branch: Branch) -> None:
-        """A branch that waits at a group goes on at another one, which has none of its pages."""
-        self._groups[group].let_go(branch)
-        branch.newest = None
+    def _leave(self, branches: Iterable[tuple[int, Branch]]) -> None:
+        """Branches that waited at a group go on at another one, which has none of their pages."""
+        for group, branch in branches:
+            self._groups[group].let_go(branch)
+            branch.newest = None
 
     def _prefill(self, taken: Sequence[dict[int, int]]) -> None:
         """Reads each group's new prompts into their slots, all groups together."""
@@ -210,14 +222,7 @@ class Running:
     def _flush(self) -> None:
         """Empties the windows into pages; makes the pool and the slots fit what is left."""
         groups, mesh = self._groups, self._mesh
-        for group in range(len(groups)):
-            self._leave_room(group)
-        pages = memory.pool_size(self._sizes.pages, max(rows.wanted_pages() for rows in groups))
-        if pages > groups[0].pages:
-            self._resize_pages(pages)
-        page_B = np.concatenate([rows.flush() for rows in groups])
-        if self._state is not None:
-            self._state = state_lib.flush(self._state, page_B, mesh)
+        self._flush_pages()
         pages = memory.pool_size(self._sizes.pages, max(rows.highest_page() for rows in groups))
         if pages < groups[0].pages:
             self._resize_pages(pages)
@@ -231,10 +236,28 @@ class Running:
                 self._state = state_lib.take_rows(self._state, np.concatenate(kept), mesh)
         self._column = 0
 
+    def _flush_pages(self, parked_alone: bool = False) -> None:
+        """Makes room in the pool, and empties the windows into it, of all rows or of the parked."""
+        groups = self._groups
+        for group in range(len(groups)):
+            self._leave_room(group)
+        pages = memory.pool_size(self._sizes.pages, max(rows.wanted_pages() for rows in groups))
+        if pages > groups[0].pages:
+            self._resize_pages(pages)
+        page_B, before_B = [], []
+        for group, rows in enumerate(groups):
+            asked = [len(self._prompts[problem].tokens) for problem in rows.problem_B.tolist()]
+            own_B, upto_B = rows.flush(self._queue.holding(group), parked_alone)
+            page_B.append(own_B)
+            before_B.append(upto_B + np.asarray(asked, np.int32))
+        if self._state is not None:
+            both = np.concatenate(page_B), np.concatenate(before_B)
+            self._state = state_lib.flush(self._state, *both, self._mesh)
+
     def _leave_room(self, group: int) -> None:
         """What waits gives up its pages where running rows need the room."""
         rows = self._groups[group]
-        for branch in self._queue.waiting(group):
+        for branch in self._queue.holding(group):
             if rows.wanted_pages() > self._sizes.pages[-1]:
                 rows.let_go(branch)
 
@@ -251,7 +274,6 @@ class Running:
         groups, config = self._groups, self._writer.config
         common = {
             "column": np.int32(self._column),
-            "limit": np.int32(config.max_new_tokens),
             "temperature": np.float32(config.temperature),
         }
         given, by_calculator = zip(*(rows.orders() for rows in groups), strict=True)
@@ -284,7 +306,7 @@ class Running:
 
     # ---- what happens after it
 
-    def _read(self, step: _Step) -> Iterator[list[Completion]]:
+    def _read(self, step: _Step) -> Iterator[Given]:
         """Waits for a step and takes in what it wrote."""
         count = len(self._groups)
         device = [np.asarray(array).reshape(count, -1) for array in step.drawn]
@@ -306,22 +328,11 @@ class Running:
         self._progress(self.counts)
         for rows, found in zip(self._groups, every, strict=True):
             for row in found.over:
-                rows.release(row)
+                if row not in rows.parked:
+                    rows.release(row)
         for group, found in enumerate(every):
             for each in found.ended:
                 yield from self._end(group, each)
-
-    def _end(self, group: int, ended: Ended) -> Iterator[list[Completion]]:
-        """Notes solutions that have ended.
-
-        The whole problem is given out if these were its last and it is not stored.
-        """
-        problem, stored = ended.problem, bool(self._stored[ended.problem])
-        if not stored:
-            asked = self._prompts[problem].problem_id
-            self._ended[problem] += self._outcomes.completions(ended, asked)
-        if self._queue.ended(group, problem, len(ended.samples)) and not stored:
-            yield sorted(self._ended.pop(problem), key=lambda each: each.sample_id)
 
 
 def _joined(each: Sequence[dict[str, Any]]) -> dict[str, Any]:

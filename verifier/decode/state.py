@@ -129,11 +129,13 @@ def state_shapes(
 
 
 @functools.partial(jax.jit, static_argnames=("mesh",), donate_argnames=("state",))
-def flush(state: DecodeState, page_B: Given, mesh: Mesh | None = None) -> DecodeState:
-    """Moves every row's newest page to `page_B` when it is full: after every W-th step."""
+def flush(
+    state: DecodeState, page_B: Given, before_B: Given, mesh: Mesh | None = None
+) -> DecodeState:
+    """Moves rows' newest pages to `page_B`: after every W-th step all, for then they are full."""
     parts = STATE_PARTS.cache.newest, STATE_PARTS.cache.pages
-    newest, pages = sharding.by_device(cache_lib.flush, mesh, (*parts, ROWS), parts)(
-        state.cache.newest, state.cache.pages, page_B
+    newest, pages = sharding.by_device(cache_lib.flush, mesh, (*parts, ROWS, ROWS), parts)(
+        state.cache.newest, state.cache.pages, page_B, before_B
     )
     cache = dataclasses.replace(state.cache, newest=newest, pages=pages)
     return dataclasses.replace(state, cache=cache)

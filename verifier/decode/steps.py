@@ -28,11 +28,11 @@ class Orders(NamedTuple):
     copied_B: Given  # bool: its newest page has some of them (`state.copy_newest`)
     go_B: Given  # bool: stop waiting
     forced_B: Given  # int32: write this token instead of a drawn one; -1: draw
+    limit_B: Given  # int32, tokens of the solution at which the row is over
     row_Q: Given  # int32, the row that each lane follows; B: none
     joins_Q: Given  # bool: from this step on
     keys_Q2: Given  # uint32, one raw key a sample; token t is drawn with fold_in(key, t)
     column: Given  # int32, the column of the newest pages to write
-    limit: Given  # int32, most tokens of a solution
     temperature: Given  # float32
 
 
@@ -80,7 +80,7 @@ class _Choice(NamedTuple):
     follows_Q: jax.Array  # bool: lanes that have a row now
 
 
-_ORDERS = Orders(*[ROWS] * 9, *[WHOLE] * 3)
+_ORDERS = Orders(*[ROWS] * 10, *[WHOLE] * 2)
 
 
 @functools.partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))
@@ -162,7 +162,7 @@ def _generate(
     held_B = active_B & (event_B == HOLD)
     writes_B = active_B & ~held_B
     look_B = held_B | (writes_B & (event_B == WAIT))
-    ended_B = writes_B & ((token_B == static.end_id) | (written_B + 1 >= orders.limit))
+    ended_B = writes_B & ((token_B == static.end_id) | (written_B + 1 >= orders.limit_B))
     held_Q = held_B[row_Q] & (watch.event_3V[where_B[row_Q], choice.token_Q] == HOLD)
     leaves_Q = (active_B & free_B)[row_Q] & (choice.token_Q != token_B[row_Q]) & ~held_Q
     follows_Q = choice.follows_Q & ~leaves_Q

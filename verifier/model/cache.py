@@ -215,8 +215,12 @@ def copy_newest(
     return Pages(tuple(map(put, newest.k)), tuple(map(put, newest.v)), position_BW)
 
 
-def flush(newest: Pages, pages: Pages, page_B: jax.Array) -> tuple[Pages, Pages]:
-    """Copies every row's newest page to page `page_B` of all (X: it is dropped), and empties it."""
+def flush(
+    newest: Pages, pages: Pages, page_B: jax.Array, before_B: jax.Array | None = None
+) -> tuple[Pages, Pages]:
+    """Copies rows' newest pages to pages `page_B` of all, as far as positions are below `before_B`
+    where that is given, and empties them; X: that row's stays as it is.
+    """
     rows = len(page_B)
     kv_heads = newest.k[0].shape[0] // rows
     page_BK = heads_of(page_B - rows, kv_heads)
@@ -225,8 +229,12 @@ def flush(newest: Pages, pages: Pages, page_B: jax.Array) -> tuple[Pages, Pages]
         return _moved(lambda old, new: old.at[page_BK].set(new, mode="drop"), array, full)
 
     k, v = tuple(map(put, pages.k, newest.k)), tuple(map(put, pages.v, newest.v))
-    position_AW = pages.position_NW.at[page_B - rows].set(newest.position_NW, mode="drop")
-    emptied_BW = jnp.full_like(newest.position_NW, -1)
+    flushed_B1 = (page_B < rows + len(pages.position_NW))[:, None]
+    position_BW = newest.position_NW
+    if before_B is not None:
+        position_BW = jnp.where(position_BW < before_B[:, None], position_BW, -1)
+    position_AW = pages.position_NW.at[page_B - rows].set(position_BW, mode="drop")
+    emptied_BW = jnp.where(flushed_B1, -1, newest.position_NW)
     return Pages(newest.k, newest.v, emptied_BW), Pages(k, v, position_AW)
 
 
