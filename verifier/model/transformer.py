@@ -12,7 +12,7 @@ from flax import nnx
 from verifier.model import attention, cached_attention, rotary, view
 from verifier.model import remat as remat_lib
 from verifier.model.arch import Arch
-from verifier.model.cache import Cache, CacheIndices, Prefix, append
+from verifier.model.cache import Blocks, Cache, CacheIndices, Prefix, append
 from verifier.model.layers import NORMS, Block
 from verifier.model.products import matmul_nt
 from verifier.model.sharding import constrained, first_row, gathered, summed
@@ -159,6 +159,44 @@ class Transformer(nnx.Module):
             x = block.join(x, mixed[:, None])
         newest_pages = dataclasses.replace(cache.newest, k=tuple(ks), v=tuple(vs))
         return self.final_norm(x)[:, 0], dataclasses.replace(cache, newest=newest_pages)
+
+    def grow(
+        self,
+        tokens_RT: jax.Array,
+        positions_RT: jax.Array,
+        slot_RT: jax.Array,
+        row_R: jax.Array,
+        seen_RTS: tuple[jax.Array, ...],
+        read: tuple[Blocks, Blocks],
+    ) -> tuple[jax.Array, tuple[Blocks, Blocks]]:
+        """Reads further tokens of trees whose others have been read.
+
+        Args:
+            tokens_RT: int32 ids.
+            positions_RT: int32, the depth of each in its tree.
+            slot_RT: int32, where its key and value go among the S of its row; S: nowhere.
+            row_R: int32, the row of each tree among the B that there are.
+            seen_RTS: bool, the slots on the way to each token, its own among them; one for each
+                window of the layers, in the order of their first ones.
+            read: keys and values of each layer [B, K, S, H]; donate them.
+
+        Returns:
+            hidden_RTD after the final norm, and what has been read with these tokens in it.
+        """
+        x, turns = self._start(tokens_RT, positions_RT)
+        ks, vs = list(read[0]), list(read[1])
+        see = dict(zip(dict.fromkeys(self.arch.windows), seen_RTS, strict=True))
+        for layer, (block, window, cos_sin) in enumerate(
+            zip(self.blocks, self.arch.windows, turns, strict=True)
+        ):
+            q, *new = block.project(x, cos_sin)
+            for held, new_RKTH in zip((ks, vs), new, strict=True):
+                new_RTKH = new_RKTH.swapaxes(1, 2).astype(held[layer].dtype)
+                put = held[layer].at[row_R[:, None], :, slot_RT]
+                held[layer] = put.set(new_RTKH, mode="drop")
+            mixed = attention.plain(q, ks[layer][row_R], vs[layer][row_R], see[window])
+            x = block.join(x, mixed)
+        return self.final_norm(x), (tuple(ks), tuple(vs))
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Scores of all vocab_size ids, float32 [..., V], of hidden [..., D]."""
