@@ -18,7 +18,7 @@ launch plan
 recipes
 stages export api
 run rerank compare
-report tasks ingest
+report search tasks ingest
 decode train tables
 evaluate hf data grading
 model

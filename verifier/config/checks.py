@@ -8,7 +8,17 @@ from __future__ import annotations
 import dataclasses
 import difflib
 
-from verifier.config import Config, OodConfig, TrainConfig, choices, flatten, kinds, knobs, override
+from verifier.config import (
+    Config,
+    OodConfig,
+    SearchConfig,
+    TrainConfig,
+    choices,
+    flatten,
+    kinds,
+    knobs,
+    override,
+)
 from verifier.errors import ConfigError
 
 _BATCH_TOKENS = 100_000_000  # of a step; each is some 24 bytes on the host
@@ -29,7 +39,13 @@ def check(config: Config) -> None:
             f"verify.init={config.verify.init}: a verifier that starts from the generator has "
             "the generator's weights; set verify.init=base, or leave verify.weights empty"
         )
-    for path, entries in (("report.ks", config.report.ks), ("data.kinds", config.data.kinds)):
+    _check_search(config.search)
+    for path, entries in (
+        ("report.ks", config.report.ks),
+        ("data.kinds", config.data.kinds),
+        ("search.methods", config.search.methods),
+        ("search.budgets", config.search.budgets),
+    ):
         if not entries:
             raise ConfigError(f"{path}=[]: expected at least one entry")
     if config.sample.max_new_tokens >= config.model.context:
@@ -88,6 +104,22 @@ def _check_rows(config: Config) -> None:
                 f"{stage.batch_rows * stage.row_tokens:,} tokens a step; expected at most "
                 f"{_BATCH_TOKENS:,}"
             )
+
+
+def _check_search(search: SearchConfig) -> None:
+    """Candidates that can be shared out evenly, and steps that end somewhere."""
+    for budget in search.budgets:
+        if budget % search.branching:
+            raise ConfigError(
+                f"search.budgets={kinds.shortened(search.budgets)}: {budget} candidates cannot be "
+                f"shared out with search.branching={search.branching} to each that goes on; "
+                "expected multiples of it"
+            )
+    for path, entries in (("methods", search.methods), ("budgets", search.budgets)):
+        if len(set(entries)) < len(entries):
+            raise ConfigError(f"search.{path}={kinds.shortened(entries)}: one stands twice")
+    if not search.step_end:
+        raise ConfigError("search.step_end is empty; expected the text that a step ends with")
 
 
 def _check_ood(config: OodConfig) -> None:

@@ -256,6 +256,25 @@ class ScoreConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """Search for solutions of test problems, guided by the verifier; drawn as `sample` says."""
+
+    # sample: no search, best of as many plain samples | beam: OVM | dvts: independent subtrees
+    methods: tuple[Literal["sample", "beam", "dvts"], ...] = ("sample", "beam", "dvts")
+    budgets: tuple[Count, ...] = (4, 16, 64)  # candidates of a step
+    branching: Count = 4  # candidates to each that goes on; divides every budget
+    step_end: str = "\n"  # what a step ends with
+    max_steps: Count = 10  # after so many, solutions are written to their ends
+    step_tokens: Number = 0  # most tokens of a step; 0: as many as a solution may have
+    scorer: Literal["value", "logprob", "constant"] = "value"
+    aggregation: Literal["last", "mean", "min", "product"] = "last"  # of values, with scorer=value
+    distinct: bool = False  # beam: distinct texts go before repeats
+    problems: Number = 0  # of the test problems, so many; 0: all
+    # Problems whose results are written together: a kill costs these.
+    together: Annotated[Count, Mark.NO_EFFECT] = 64
+
+
+@dataclasses.dataclass(frozen=True)
 class ReportConfig:
     """What is concluded and shown."""
 
@@ -298,5 +317,6 @@ class Config:
     label: LabelConfig = LabelConfig()
     verify: VerifyConfig = VerifyConfig()
     score: ScoreConfig = ScoreConfig()
+    search: SearchConfig = SearchConfig()
     report: ReportConfig = ReportConfig()
     log: LogConfig = LogConfig()

@@ -83,6 +83,7 @@ SAMPLES = Table("samples", "sample")
 LABELS = Table("labels", "label")
 VERIFIER = Model("verifier", "verify")
 SCORES = Table("scores", "score")
+SEARCH = Table("search", "search")
 REPORT = Page("report", "report")
 # In the order in which a run makes them; the problems take no time of their own.
-RESULTS: tuple[Model | Table, ...] = (GENERATOR, SAMPLES, LABELS, VERIFIER, SCORES)
+RESULTS: tuple[Model | Table, ...] = (GENERATOR, SAMPLES, LABELS, VERIFIER, SCORES, SEARCH)

@@ -62,12 +62,36 @@ SCHEMAS: dict[str, pa.Schema] = {
             "token_scores": pa.list_(pa.float32()),
         }
     ),
+    "search": _columns(
+        {
+            "problem_id": pa.string(),
+            "method": pa.string(),
+            "budget": pa.int32(),  # candidates of a step
+            "tokens_generated": pa.int64(),  # of all candidates
+            "prefixes_generated": pa.int64(),  # what several of them wrote alike counts once
+            "tokens_scored": pa.int64(),  # read by the verifier, the prompt too
+            "model_calls": pa.int64(),  # candidates' steps, and those that were judged
+            "seconds": pa.float64(),  # its share, by tokens, of those of all that ran together
+            "solution": pa.string(),
+            "score": pa.float32(),
+            "answer": pa.string(),  # what was extracted
+            "correct": pa.bool_(),
+            # The tree, a list entry a node, the root left out.
+            "parent": pa.list_(pa.int32()),  # index of another node, or -1: the root
+            "text": pa.list_(pa.string()),
+            "value": pa.list_(pa.float32()),
+            "visits": pa.list_(pa.int32()),  # candidates that wrote it
+            "kept": pa.list_(pa.bool_()),  # not given up
+        },
+        nullable=("answer",),
+    ),
 }
 
 
 def key_of(table: str) -> tuple[str, ...]:
     """The columns that no two rows of a split share."""
-    return tuple(name for name in ("problem_id", "sample_id") if name in schema_of(table).names)
+    keys = ("problem_id", "sample_id", "method", "budget")
+    return tuple(name for name in keys if name in schema_of(table).names)
 
 
 def schema_of(table: str) -> pa.Schema:

@@ -1,0 +1,28 @@
+"""Search guided by the verifier on generated problems: the demo's models; minutes on a CPU.
+
+Command:  python -m verifier.launch --exp=tiny_guided
+Hardware: 2 CPU cores, 4 GiB
+Expect:   a table of accuracy against tokens for each method
+"""
+
+import dataclasses
+
+from experiments import tiny_token_verifier
+from verifier.config import Config, SearchConfig
+from verifier.recipes import guided
+from verifier.run.stage import Stage
+
+
+def get_config() -> Config:
+    """The demo's run, and search on some of its test problems.
+
+    So small a model writes the same steps again and again: beams of one text would be no search.
+    """
+    return dataclasses.replace(
+        tiny_token_verifier.get_config(), name="tiny_guided", search=SearchConfig(distinct=True, problems=128)
+    )
+
+
+def get_stages(config: Config) -> list[Stage]:
+    """finetune, sample, label, verify, score, report and search."""
+    return guided.stages(config)

@@ -1,0 +1,1 @@
+"""Search over partial solutions: branches are written, judged and given up."""

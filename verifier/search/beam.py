@@ -1,0 +1,74 @@
+"""Beam search over steps, guided by the verifier's value of unfinished solutions.
+
+OVM (Yu et al. 2023, arXiv 2311.09724): a verifier that was trained on whole solutions' outcomes
+reads the chance of a right answer after every token, so partial solutions can be ranked by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from verifier.search.tree import Extend, Judge, Method, Node
+
+
+class _Candidate(NamedTuple):
+    """One sample's way so far."""
+
+    node: Node
+    sample: int
+
+
+def search(
+    root: Node,
+    width: int,
+    beams: int,
+    max_steps: int = 10,
+    step_tokens: int | None = None,
+    distinct: bool = False,
+) -> Method:
+    """Of `width` candidates of each step the `beams` best go on, each with width / beams samples.
+
+    Finished ones stay among them as they are. Equal texts count as often as they were drawn.
+
+    With beams = width and equal scores nothing is given up, and the candidates are the plain
+    samples of ids 0 to width - 1.
+
+    Args:
+        root: of the tree.
+        width: candidates of a step, a multiple of `beams`.
+        beams: that are kept.
+        max_steps: after so many the solutions are written to their ends.
+        step_tokens: most tokens of a step; None: as many as a solution may have.
+        distinct: candidates of distinct texts go before the repeats.
+    """
+    each = width // beams
+    kept = [_Candidate(root, sample) for sample in range(0, width, each)]
+    for step in range(max_steps + 1):
+        asked: dict[Node, list[int]] = {}
+        for beam, candidate in enumerate(kept):
+            if not candidate.node.finish:
+                ids = asked.setdefault(candidate.node, [])
+                ids.extend(range(beam * each, (beam + 1) * each))
+        if not asked:
+            break
+        last = step == max_steps
+        children = yield Extend(list(asked.items()), not last, None if last else step_tokens)
+        yield Judge(children)
+        finished = [candidate for candidate in kept if candidate.node.finish]
+        grown = [_Candidate(node, sample) for node in children for sample in node.samples]
+        kept = _best([*finished, *grown], beams, distinct)
+        staying = {candidate.node for candidate in kept}
+        for node in {*children, *(candidate.node for candidate in finished)} - staying:
+            node.kept = False
+    return list(dict.fromkeys(candidate.node for candidate in kept))
+
+
+def _best(candidates: Sequence[_Candidate], beams: int, distinct: bool) -> list[_Candidate]:
+    """The best ones, by their samples' ids: the order in which they are given their next ids."""
+    ranked = sorted(candidates, key=lambda each: (-each.node.score, each.sample))
+    if distinct:
+        first = {each.node: each for each in reversed(ranked)}.values()
+        repeats = [each for each in ranked if each not in first]
+        ranked = [*sorted(first, key=ranked.index), *repeats]
+    return sorted(ranked[:beams], key=lambda each: each.sample)

@@ -1,0 +1,243 @@
+"""Many problems' searches take turns, so that generator and verifier have enough to do."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from verifier.data import trees
+from verifier.decode.growing import Growing, Grown
+from verifier.decode.job import Prompt
+from verifier.decode.tree_reader import Read, TreeReader
+from verifier.search import tree
+from verifier.search.scorers import Scorer
+from verifier.search.tree import Extend, Judge, Method, Node
+
+# The verifier reads when so large a share of the open problems waits for it: then calls are not too
+# small, and the generator's rows not too empty.
+JUDGED_AT = 0.25
+
+
+@dataclasses.dataclass
+class Cost:
+    """What one problem's search took."""
+
+    tokens_generated: int = 0  # of all samples
+    prefixes_generated: int = 0  # what several of them wrote alike counts once
+    tokens_scored: int = 0  # read by the verifier, the prompt too
+    model_calls: int = 0  # samples that went on, and nodes that were judged
+
+
+class Found(NamedTuple):
+    """What a search has come to."""
+
+    problem: int  # index of its prompt
+    root: Node
+    nodes: list[Node]  # the solutions that it ends with
+    cost: Cost
+
+
+class _Search:
+    """One problem under way."""
+
+    def __init__(self, problem: int, method: Callable[[Node], Method]) -> None:
+        self.problem, self.root, self.cost = problem, tree.root(), Cost()
+        self.method = method(self.root)
+        self.parent_of: dict[int, Node] = {}  # by sample that is being written
+        self.children: dict[tuple[Node, tuple[int, ...]], Node] = {}
+        self.live: list[Node] = []  # what holds pages or slots
+        self.judged: list[Node] = []  # what is to be
+
+
+class Driver:
+    """The searches of some problems with one generator and, where the scorer asks for it, one
+    verifier.
+    """
+
+    def __init__(
+        self,
+        growing: Growing,
+        scorer: Scorer,
+        reader: TreeReader | None,
+        prompts: Sequence[Prompt],
+        end_id: int,
+        max_new_tokens: int,
+        at_once: int,
+    ) -> None:
+        """Nothing is begun yet.
+
+        Args:
+            growing: a job of the generator with these prompts.
+            scorer: of nodes.
+            reader: of the verifier; None where the scorer needs none.
+            prompts: by falling length.
+            end_id: ends a solution.
+            max_new_tokens: most tokens of a solution.
+            at_once: problems that are open at a time: both models have room for so many.
+        """
+        self._growing, self._scorer = growing, scorer
+        self._reader = reader if scorer.by_verifier else None
+        self._prompts, self._end_id, self._limit = prompts, end_id, max_new_tokens
+        self._at_once = at_once
+        self._open: dict[int, _Search] = {}
+        self._to_judge: list[_Search] = []
+        self._found: list[Found] = []
+
+    def run(self, method: Callable[[Node], Method]) -> Iterator[Found]:
+        """Searches for a solution of every problem; gives each out as soon as it is over.
+
+        method: begins the search of one problem (`tree.Method`).
+        """
+        waiting = list(range(len(self._prompts)))[::-1]
+        while waiting or self._open:
+            while waiting and len(self._open) < self._at_once:
+                self._begin(waiting.pop(), method)
+            for grown in self._growing.run():
+                self._take(grown)
+                if len(self._to_judge) >= max(JUDGED_AT * len(self._open), 1):
+                    self._judge()
+                while waiting and len(self._open) < self._at_once:
+                    self._begin(waiting.pop(), method)
+                yield from self._given_out()
+            self._judge()
+            yield from self._given_out()
+
+    def _given_out(self) -> list[Found]:
+        found, self._found = self._found, []
+        return found
+
+    def _begin(self, problem: int, method: Callable[[Node], Method]) -> None:
+        search = self._open[problem] = _Search(problem, method)
+        search.root.branch = self._growing.root(problem)
+        if self._reader is not None:
+            self._reader.open(self._prompts[problem].problem_id)
+        self._go_on(search, None)
+
+    def _go_on(self, search: _Search, given: list[Node] | None) -> None:
+        """Gives a method what it asked for, and does what it asks for next."""
+        try:
+            request = search.method.send(given)  # type: ignore[arg-type]  # None at first
+        except StopIteration as stop:
+            self._end(search, stop.value)
+            return
+        self._let_go(search)
+        if isinstance(request, Judge):
+            search.judged = list(request.nodes)
+            self._to_judge.append(search)
+        else:
+            self._extend(search, request)
+
+    def _extend(self, search: _Search, request: Extend) -> None:
+        search.children = {}
+        for node, samples in request.asked:
+            written = len(node.written())
+            limit = self._limit
+            if request.tokens is not None:
+                limit = min(limit, written + request.tokens)
+            branch = self._growing.fork(node.branch, list(samples), limit, request.to_step_end)
+            search.parent_of |= dict.fromkeys(samples, node)
+            search.cost.model_calls += len(samples)
+            self._growing.ask(branch)
+
+    def _take(self, grown: Grown) -> None:
+        """Notes what some samples have written; goes on when it was the last of what was asked."""
+        search = self._open[grown.problem]
+        parent = search.parent_of[grown.samples[0]]
+        since = len(parent.written())
+        own = grown.tokens[since:]
+        search.cost.tokens_generated += len(own) * len(grown.samples)
+        node = search.children.get((parent, tuple(own)))
+        if node is None:
+            over = own[-1] == self._end_id
+            node = Node(
+                parent,
+                [],
+                own,
+                grown.forced[since:],
+                grown.logprobs[since:],
+                errors=grown.errors,
+                finish="eos" if over else "length" if len(grown.tokens) >= self._limit else "",
+                branch=grown.branch,
+            )
+            search.children[parent, tuple(own)] = node
+            search.live.append(node)
+        else:
+            self._growing.drop(grown.branch)
+        node.samples = sorted([*node.samples, *grown.samples])
+        for sample in grown.samples:
+            del search.parent_of[sample]
+        if not search.parent_of:
+            self._grown(search)
+
+    def _grown(self, search: _Search) -> None:
+        children = sorted(search.children.values(), key=lambda node: node.samples[0])
+        for parent in dict.fromkeys(node.parent for node in children):
+            assert parent is not None
+            own = [node for node in children if node.parent is parent]
+            parent.children += own
+            search.cost.prefixes_generated += trees.distinct([node.tokens for node in own])
+        for node in children:
+            if node.finish:
+                self._growing.drop(node.branch)
+                node.branch = None
+        self._go_on(search, children)
+
+    def _judge(self) -> None:
+        """Scores what waits for it, all together."""
+        searches, self._to_judge = self._to_judge, []
+        if self._reader is not None:
+            self._read(searches)
+        for search in searches:
+            for node in search.judged:
+                node.score = self._scorer.score(node)
+        for search in searches:
+            self._go_on(search, search.judged)
+
+    def _read(self, searches: Sequence[_Search]) -> None:
+        """The verifier reads what it has not read yet."""
+        assert self._reader is not None
+        asked: list[tuple[_Search, Node, Read]] = []
+        fresh = [search for search in searches if not search.root.slots]
+        ids = {search.problem: self._prompts[search.problem].problem_id for search in searches}
+        prompts = [
+            Read(ids[each.problem], [], self._prompts[each.problem].tokens) for each in fresh
+        ]
+        for search, read in zip(fresh, self._reader.read(prompts), strict=True):
+            search.root.slots = read.slots
+            search.cost.tokens_scored += len(read.slots)
+        for search in searches:
+            for node in search.judged:
+                if node.values:
+                    continue
+                way = [
+                    *search.root.slots,
+                    *(slot for each in node.way()[:-1] for slot in each.slots),
+                ]
+                asked.append((search, node, Read(ids[search.problem], way, node.tokens)))
+        read_all = self._reader.read([read for _, _, read in asked])
+        for (search, node, _), read in zip(asked, read_all, strict=True):
+            node.values, node.slots = read.values, read.slots
+            search.cost.tokens_scored += len(read.slots)
+            search.cost.model_calls += 1
+
+    def _let_go(self, search: _Search) -> None:
+        """What a method has given up holds nothing any more."""
+        gone = [node for node in search.live if not node.kept]
+        for node in gone:
+            if node.branch is not None:
+                self._growing.drop(node.branch)
+                node.branch = None
+            if self._reader is not None:
+                self._reader.free(self._prompts[search.problem].problem_id, node.slots)
+                node.slots = []
+        search.live = [node for node in search.live if node.kept]
+
+    def _end(self, search: _Search, nodes: list[Node]) -> None:
+        self._growing.close(search.problem)
+        if self._reader is not None:
+            self._reader.close(self._prompts[search.problem].problem_id)
+        for node in search.live:
+            node.branch = None
+        del self._open[search.problem]
+        self._found.append(Found(search.problem, search.root, nodes, search.cost))

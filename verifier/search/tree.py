@@ -1,0 +1,91 @@
+"""A tree of partial solutions of one problem, and what a method of search asks for.
+
+A method is a generator: it yields what it wants written or judged, of its own problem alone, and is
+given nodes; what it returns are the solutions that it ends with. Many problems' methods take turns
+(`driver`), so that the models have enough to do.
+
+    def method(root):
+        nodes = yield Extend([(root, [0, 1, 2, 3])])     # four samples' next steps
+        yield Judge(nodes)                               # their scores
+        return [max(nodes, key=lambda node: node.score)]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Literal, NamedTuple
+
+Finish = Literal["", "eos", "length"]
+
+
+@dataclasses.dataclass(eq=False)
+class Node:
+    """What was written in one go: a step, or more of a solution."""
+
+    parent: Node | None
+    samples: list[int]  # ids of those that wrote it, and so drew the same
+    tokens: list[int]  # its own; so the three below
+    forced: list[bool]
+    logprobs: list[float]
+    values: list[float] = dataclasses.field(default_factory=list)  # once judged
+    errors: int = 0  # of the calculator, from the solution's first token on
+    finish: Finish = ""  # whether the solution is over
+    score: float = float("nan")
+    kept: bool = True  # False: given up
+    children: list[Node] = dataclasses.field(default_factory=list)
+    branch: Any = None  # where the generator goes on from; None: given up
+    slots: list[int] = dataclasses.field(default_factory=list)  # of the verifier, one a token
+
+    def way(self) -> list[Node]:
+        """The nodes from the root's child to this one."""
+        nodes: list[Node] = []
+        node: Node | None = self
+        while node is not None and node.parent is not None:
+            nodes.append(node)
+            node = node.parent
+        return nodes[::-1]
+
+    def whole(self, part: Callable[[Node], Sequence[Any]]) -> list[Any]:
+        """A list of the whole way: `node.whole(lambda each: each.tokens)`."""
+        return [each for node in self.way() for each in part(node)]
+
+    def written(self) -> list[int]:
+        """The solution's tokens so far."""
+        return self.whole(lambda node: node.tokens)
+
+    def depth(self) -> int:
+        """How many nodes there are on the way."""
+        return len(self.way())
+
+
+def root() -> Node:
+    """A solution that has not begun."""
+    return Node(None, [], [], [], [])
+
+
+class Extend(NamedTuple):
+    """Nodes go on; given back are their children, each of distinct tokens, by their first sample.
+
+    The ids of samples decide what they draw: token t of a sample is drawn with a number that
+    follows from the seed, the problem, the id and t. So nothing depends on what else is searched,
+    and a sample that no method interferes with is the plain sample of that id.
+    """
+
+    asked: Sequence[tuple[Node, Sequence[int]]]  # which, and the ids of the samples that go on
+    to_step_end: bool = True  # False: to the end of the solution
+    tokens: int | None = None  # most new ones; None: as many as a solution may have
+
+
+class Judge(NamedTuple):
+    """Nodes get scores."""
+
+    nodes: Sequence[Node]
+
+
+Method = Generator[Extend | Judge, list[Node], list[Node]]
+
+
+def best(nodes: Sequence[Node]) -> Node:
+    """The node of the highest score; of equal ones that of the lowest sample id."""
+    return max(nodes, key=lambda node: (node.score, -min(node.samples)))
