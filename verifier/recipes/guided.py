@@ -9,12 +9,15 @@ from __future__ import annotations
 from verifier.config import Config
 from verifier.recipes import token_verifier
 from verifier.run.stage import Stage
-from verifier.stages import search
+from verifier.stages import report, search
 
 
 def stages(config: Config) -> list[Stage]:
     """Those of `token_verifier`, and search before the report."""
-    *before, page = token_verifier.stages(config)
+    *before, _ = token_verifier.stages(config)
     made = {stage.name: stage for stage in before}
-    searched = search.stage(made["finetune"], made["verify"], made["problems"])
-    return [*before, page, searched]
+    generator, samples, labels = made["finetune"], made["sample"], made["label"]
+    searched = search.stage(generator, made["verify"], made["problems"])
+    reported = {"generator": generator, "samples": samples, "labels": labels}
+    page = report.stage({**reported, "scores": made["score"], "search": searched})
+    return [*before, searched, page]

@@ -30,12 +30,19 @@ def accuracy_over_samples(split: Mapping[str, Any]) -> Chart | None:
     )
 
 
-def curves(title: str, lines: Sequence[tuple[str, str, Mapping[str, Any]]]) -> Chart | None:
+def curves(
+    title: str,
+    lines: Sequence[tuple[str, str, Mapping[str, Any]]],
+    size: str = "samples a problem",
+    labelled: Sequence[int] | None = None,
+) -> Chart | None:
     """Curves over the number of samples with 95% bands; None if they are points.
 
     Args:
         title: of the chart.
         lines: of each curve its style, its name and its estimates by k.
+        size: what k counts.
+        labelled: which k have a label; None: as many as there is room for.
     """
     series = [(kind, name, _points(estimates)) for kind, name, estimates in lines]
     sizes = sorted({k for _, _, (ks, *_) in series for k in ks})
@@ -43,7 +50,7 @@ def curves(title: str, lines: Sequence[tuple[str, str, Mapping[str, Any]]]) -> C
         return None
     y_range, y_ticks = percent_ticks(*_extent(points for _, _, points in series))
     chart = Chart(title, (sizes[0], sizes[-1]), y_range, log=True, right=62)
-    chart.axes("samples a problem", "problems solved", size_ticks(sizes), y_ticks)
+    chart.axes(size, "problems solved", size_ticks(labelled or sizes), y_ticks)
     ends = []
     for kind, name, (ks, values, lows, highs) in series:
         chart.band(ks, lows, highs, kind.split()[0])

@@ -18,7 +18,7 @@ from verifier.errors import TokenizerError, UserError
 from verifier.evaluate import caveats, metrics
 from verifier.evaluate.results_table import results_table
 from verifier.grading import graders
-from verifier.report import aggregation, browsing, heatmap, notes, page, plots, positions
+from verifier.report import aggregation, browsing, budgets, heatmap, notes, page, plots, positions
 from verifier.report.svg import Drawing
 from verifier.report.token_texts import token_texts
 from verifier.system import atomic, checksums, paths
@@ -88,6 +88,7 @@ def write_report(
         config,
         seed,
         out,
+        budgets.by_split(root, config.resamples, seed),
     )
 
 
@@ -152,6 +153,7 @@ def write(
     config: ReportConfig,
     seed: int,
     out: pathlib.Path,
+    searched: Mapping[str, dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Computes all figures and writes the report.
 
@@ -161,6 +163,7 @@ def write(
         config: of the report; its aggregation decides the ranking.
         seed: of the bootstrap, of drawn subsets and of the choice of shown problems.
         out: folder for index.html, metrics.json and *.svg; made if need be.
+        searched: by split, what search has found (`budgets.by_split`).
 
     Returns:
         What metrics.json holds.
@@ -175,6 +178,8 @@ def write(
     reported = {str(split): split for split in metrics.reported(splits)}
     main = page.main_split(reported)
     figures, problems = _worked_out(splits, ranked, reported[main], about, config, seed)
+    for name in figures.keys() & (searched or {}).keys():
+        figures[name]["budget"] = (searched or {})[name]
     doubts = [
         line
         for name, split in reported.items()
@@ -227,6 +232,7 @@ def _charts(
         "reliability": plots.reliability(figures[main]),
         "scores": plots.score_histogram(ranked.candidates),
         "positions": plots.merit_by_position(figures[main]),
+        "search": budgets.accuracy_over_tokens(figures[main].get("budget") or {}),
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from verifier import config as config_lib
@@ -18,6 +18,7 @@ from verifier.errors import ConfigError, WorkdirError
 from verifier.evaluate import budget
 from verifier.grading import graders
 from verifier.model import sharding
+from verifier.report import budgets
 from verifier.run import hosts, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Stage
@@ -229,12 +230,6 @@ def _tree(root: Node, tokenizer: Tokenizer) -> dict[str, list[Any]]:
 
 def tell(context: Context) -> None:
     """Accuracy against what was spent, for whoever started the run."""
-    columns = ["problem_id", "method", "budget", "correct"]
-    spent = ["tokens_generated", "prefixes_generated", "tokens_scored", "seconds"]
-    for split in context.stage.splits:
-        rows = store.read_table(context.folder(split), "search", [*columns, *spent])
-        report: config_lib.ReportConfig = context.config.report
-        found: Mapping[str, Any] = budget.by_method(
-            rows.to_pylist(), report.resamples, context.config.seed
-        )
-        log.tell(budget.as_text(found, str(split)))
+    found = budgets.by_split(context.workdir, context.config.report.resamples, context.config.seed)
+    for split, methods_found in found.items():
+        log.tell(budget.as_text(methods_found, split))
