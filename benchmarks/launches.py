@@ -76,12 +76,14 @@ def started(
     Args:
         command: to be run.
         root: of the checkout.
-        environment: of the process.
+        environment: of the process, but for what it says of the C library's memory: a command
+            settles that by itself, which it leaves alone where the environment says anything.
         said: the file that takes what it writes.
     """
+    own = {name: value for name, value in environment.items() if not name.startswith("MALLOC_")}
     with said.open("wb") as file:
         process = subprocess.Popen(
-            command, cwd=root, env=environment, stdout=file, stderr=subprocess.STDOUT
+            command, cwd=root, env=own, stdout=file, stderr=subprocess.STDOUT
         )
     try:
         yield process

@@ -19,10 +19,12 @@ def get_config() -> Config:
     So small a model writes the same steps again and again: beams of one text would be no search.
     """
     return dataclasses.replace(
-        tiny_token_verifier.get_config(), name="tiny_guided", search=SearchConfig(distinct=True, problems=128)
+        tiny_token_verifier.get_config(),
+        name="tiny_guided",
+        search=SearchConfig(distinct=True, test_problems=128),
     )
 
 
 def get_stages(config: Config) -> list[Stage]:
-    """finetune, sample, label, verify, score, report and search."""
+    """finetune, sample, label, verify, score, search and report."""
     return guided.stages(config)

@@ -74,7 +74,7 @@ def test_no_more_prompts_are_held_than_there_are_slots() -> None:
         while work.next(group, 1):
             pass
     # group 0 holds two prompts, and nothing of them has ended
-    assert work.take(0, 0) is None and len(work.read()) == 3
+    assert work.take(0, 0) is None and len(work.problems_in_slots()) == 3
     for _ in range(2):
         work.ended(0, 0, 1)
     assert work.take(0, 0).fresh == {3: 0}

@@ -20,7 +20,7 @@ def values_alone(model: Verifier, tokens: list[int]) -> np.ndarray:
 class Tree:
     """A problem's texts, each node with the slots of the way to it."""
 
-    def __init__(self, reader: TreeReader, problem: str) -> None:
+    def __init__(self, reader: TreeReader, problem: int) -> None:
         self.reader, self.problem = reader, problem
         self.ways: list[list[int]] = [[]]
         self.texts: list[list[int]] = [[]]
@@ -44,7 +44,7 @@ def test_values_are_those_of_whole_texts(seed: int, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tree_reader, "LONGEST", 8)
     model, rng = verifier(), np.random.default_rng(seed)
     reader = TreeReader(model, "mse", problems=3)
-    trees = [Tree(reader, "a"), Tree(reader, "b")]
+    trees = [Tree(reader, 0), Tree(reader, 1)]
     for tree in trees:
         tree.grow(model, [(0, rng.integers(0, VOCAB, 11).tolist())])
     for _ in range(6):
@@ -69,11 +69,11 @@ def test_values_are_those_of_whole_texts(seed: int, monkeypatch: pytest.MonkeyPa
 def test_slots_that_were_freed_are_taken_again() -> None:
     model = verifier()
     reader = TreeReader(model, "mse", problems=1)
-    tree = Tree(reader, "a")
+    tree = Tree(reader, 0)
     tree.grow(model, [(0, [3, 1, 4])])
     for token in range(60):
         tree.grow(model, [(1, [token % VOCAB] * 5)])
-        reader.free("a", tree.ways.pop()[3:])
+        reader.free(0, tree.ways.pop()[3:])
         tree.texts.pop()
     assert reader.slots == tree_reader._FEWEST_SLOTS and reader.tokens == 3 + 60 * 5
 
@@ -83,7 +83,7 @@ def test_every_family_and_window(family: str) -> None:
     backbone = build(FAMILIES[family])
     model = Verifier(backbone, LinearHead(backbone.arch.width, initial_bias=0.3))
     model.head.kernel[...] = np.linspace(-1, 1, backbone.arch.width)
-    tree = Tree(TreeReader(model, "mse", problems=1), "a")
+    tree = Tree(TreeReader(model, "mse", problems=1), 0)
     rng = np.random.default_rng(1)
     tree.grow(model, [(0, rng.integers(0, 29, 9).tolist())])
     tree.grow(model, [(1, rng.integers(0, 29, 6).tolist()), (1, rng.integers(0, 29, 4).tolist())])
@@ -92,20 +92,20 @@ def test_every_family_and_window(family: str) -> None:
 
 def test_logits_become_probabilities() -> None:
     reader = TreeReader(verifier(), "bce", problems=1)
-    reader.open("a")
-    (found,) = reader.read([Read("a", [], [5, 6, 7])])
+    reader.open(0)
+    (found,) = reader.read([Read(0, [], [5, 6, 7])])
     raw = values_alone(verifier(), [5, 6, 7])
     np.testing.assert_allclose(found.values, 1 / (1 + np.exp(-raw)), atol=1e-5)
 
 
 def test_what_cannot_be_read_is_refused() -> None:
     reader = TreeReader(verifier(), "mse", problems=1)
-    reader.open("a")
+    reader.open(0)
     with pytest.raises(ValueError, match="close one first"):
-        reader.open("b")
+        reader.open(1)
     with pytest.raises(ValueError, match="context"):
-        reader.read([Read("a", [], [1] * 129)])
+        reader.read([Read(0, [], [1] * 129)])
     with pytest.raises(ValueError, match="at least one"):
-        reader.read([Read("a", [], [])])
-    reader.close("a")
-    reader.open("b")
+        reader.read([Read(0, [], [])])
+    reader.close(0)
+    reader.open(1)

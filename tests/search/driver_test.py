@@ -19,14 +19,16 @@ from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, Verifier
 from verifier.model.transformer import Transformer
 from verifier.search import beam, dvts, sample, scorers
-from verifier.search.driver import Found
+from verifier.search.driver import SearchResult
 from verifier.search.session import Session
-from verifier.search.tree import Node, best
+from verifier.search.tree import Node, best, walk
 
 SEED = 7
 CONFIG = SampleConfig(temperature=0.7, max_new_tokens=40, rows=8)
 PROMPTS = sorted(engine_test.PROMPTS, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
 STEP_END = " "
+BEAM = functools.partial(functools.partial, beam.search, max_steps=10)
+DVTS = functools.partial(functools.partial, dvts.search, max_steps=10)
 
 
 @pytest.fixture(autouse=True)
@@ -53,13 +55,13 @@ def session(width: int, prompts=PROMPTS) -> Session:
     return Session(engine, judge(), "mse", prompts, width, STEP_END)
 
 
-def searched(method, width: int, scorer=None, prompts=PROMPTS) -> dict[str, Found]:
+def searched(method, width: int, scorer=None, prompts=PROMPTS) -> dict[str, SearchResult]:
     scorer = scorer or scorers.by_value()
     found = session(width, prompts).run(prompts, method, scorer)
     return {prompts[each.problem].problem_id: each for each in found}
 
 
-def texts(found: dict[str, Found]) -> dict[tuple[str, int], list[int]]:
+def texts(found: dict[str, SearchResult]) -> dict[tuple[str, int], list[int]]:
     """Solutions by problem and sample."""
     return {
         (name, each): node.written()
@@ -89,10 +91,10 @@ def assert_same(here: dict, there: dict) -> None:
 @pytest.mark.parametrize(
     "method, width",
     [
-        (functools.partial(sample.search, width=6), 6),
-        (functools.partial(beam.search, width=1, beams=1), 1),
-        (functools.partial(beam.search, width=6, beams=6), 6),
-        (functools.partial(dvts.search, width=6, beams=6), 6),
+        (functools.partial(sample.search, budget=6), 6),
+        (BEAM(budget=1, branching=1), 1),
+        (BEAM(budget=6, branching=1), 6),
+        (DVTS(budget=6, branching=1), 6),
     ],
 )
 def test_where_nothing_is_given_up_they_are_the_plain_samples(method, width: int) -> None:
@@ -117,19 +119,12 @@ def assert_same_tree(name: str, one: Node, other: Node) -> None:
             return
 
 
-def walk(root: Node) -> list[Node]:
-    nodes = [root]
-    for node in nodes:
-        nodes += node.children
-    return nodes[1:]
-
-
 @pytest.mark.parametrize(
     "method",
     [
-        functools.partial(beam.search, width=8, beams=2),
-        functools.partial(dvts.search, width=8, beams=2),
-        functools.partial(sample.search, width=8),
+        BEAM(budget=8, branching=4),
+        DVTS(budget=8, branching=4),
+        functools.partial(sample.search, budget=8),
     ],
 )
 def test_values_and_costs(method) -> None:
@@ -156,7 +151,7 @@ def test_values_and_costs(method) -> None:
 
 def test_no_search_minds_the_others() -> None:
     """A problem alone, and beside all others, with fewer slots than candidates: the same tree."""
-    method = functools.partial(beam.search, width=8, beams=2)
+    method = BEAM(budget=8, branching=4)
     together = searched(method, 8)
     for prompt in PROMPTS[:3]:
         alone = searched(method, 8, prompts=[prompt])[prompt.problem_id]
@@ -172,10 +167,10 @@ def test_a_planted_verifier_is_followed() -> None:
         return float(tokenizer.decode(node.written()).count("7"))
 
     scorer = scorers.Scorer(sevens)
-    guided = searched(functools.partial(beam.search, width=16, beams=4), 16, scorer)
-    drawn = searched(functools.partial(sample.search, width=16), 16, scorer)
+    guided = searched(BEAM(budget=16, branching=4), 16, scorer)
+    drawn = searched(functools.partial(sample.search, budget=16), 16, scorer)
 
-    def mean(found: dict[str, Found]) -> float:
+    def mean(found: dict[str, SearchResult]) -> float:
         return float(np.mean([best(one.nodes).score for one in found.values()]))
 
     assert mean(guided) > mean(drawn)
@@ -183,7 +178,7 @@ def test_a_planted_verifier_is_followed() -> None:
 
 def test_log_probabilities_as_scores() -> None:
     for one in searched(
-        functools.partial(sample.search, width=4), 4, scorers.by_logprob()
+        functools.partial(sample.search, budget=4), 4, scorers.by_logprob()
     ).values():
         for node in one.nodes:
             assert node.score == pytest.approx(np.mean(node.logprobs)) and not node.values
@@ -194,17 +189,12 @@ def test_values_put_together(aggregation: str) -> None:
     node = Node(None, [], [], [], [])
     for values in ([0.5, 0.25], [0.5]):
         node = Node(node, [0], [1] * len(values), [], [], values=values)
-    wanted = {"last": 0.5, "mean": 1.25 / 3, "min": 0.25, "product": 0.0625}
+    wanted = {"last": 0.5, "mean": 1.25 / 3, "min": 0.25, "product": np.log(0.0625)}
     assert scorers.by_value(aggregation).score(node) == pytest.approx(wanted[aggregation])
 
 
-def test_an_unknown_aggregation_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected one of last, mean"):
-        scorers.by_value("best")
-
-
 def test_slots_and_steps_do_not_change_a_tree() -> None:
-    method = functools.partial(beam.search, width=8, beams=2, step_tokens=5)
+    method = BEAM(budget=8, branching=4, step_tokens=5)
     few = searched(method, 8)
     model, tokenizer = engine_test.nudged()
     engine = engine_lib.Engine(model, tokenizer, dataclasses.replace(CONFIG, rows=40), SEED)
@@ -213,3 +203,28 @@ def test_slots_and_steps_do_not_change_a_tree() -> None:
         name = PROMPTS[each.problem].problem_id
         assert_same_tree(name, each.root, few[name].root)
         assert all(len(node.tokens) <= 5 for node in walk(each.root) if node.depth() <= 10)
+
+
+def test_few_slots_lanes_and_prompts_stop_nothing() -> None:
+    """More candidates than are drawn at once, and more problems than slots: all are searched."""
+    model, tokenizer = engine_test.nudged()
+    for rows, share in ((2, True), (3, False), (1, False)):
+        config = dataclasses.replace(CONFIG, rows=rows, share=share)
+        engine = engine_lib.Engine(model, tokenizer, config, SEED)
+        tight = Session(engine, judge(), "mse", PROMPTS, 20, STEP_END)
+        for method in (functools.partial(sample.search, budget=20), BEAM(budget=4, branching=2)):
+            assert len(list(tight.run(PROMPTS, method, scorers.by_value()))) == len(PROMPTS)
+
+
+def test_many_rows_that_are_over_leave_their_prompt_to_none_other(monkeypatch) -> None:
+    """Short steps, many slots and a long window: rows that are over are more than candidates."""
+    monkeypatch.setattr(cache, "WINDOW", 32)
+    method = BEAM(budget=4, branching=1, step_tokens=3)
+    model, tokenizer = engine_test.nudged()
+    engine = engine_lib.Engine(model, tokenizer, dataclasses.replace(CONFIG, rows=64), SEED)
+    wide = Session(engine, judge(), "mse", PROMPTS, 4, STEP_END)
+    found = {
+        PROMPTS[each.problem].problem_id: each
+        for each in wide.run(PROMPTS, method, scorers.constant())
+    }
+    assert_same(texts(found), plain(4))

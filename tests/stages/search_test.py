@@ -16,7 +16,12 @@ from verifier.search.session import Session
 from verifier.stages import runner
 from verifier.tables import provenance
 
-SEARCH = ("search.budgets=[2,4]", "search.branching=2", "search.together=4", "search.distinct=true")
+SEARCH = (
+    "search.budgets=[2,4]",
+    "search.branching=2",
+    "search.part_problems=4",
+    "search.distinct=true",
+)
 METHODS = ("sample", "beam", "dvts")
 
 
@@ -33,7 +38,10 @@ def test_every_problem_by_every_method(copy: pathlib.Path, capsys: pytest.Captur
     assert {(row["problem_id"], row["method"], row["budget"]) for row in found} == asked
     assert len(found) == len(asked)
     for row in found:
-        assert len({len(row[name]) for name in ("parent", "text", "value", "visits", "kept")}) == 1
+        assert (
+            len({len(row[name]) for name in ("node", "parent", "text", "value", "visits", "kept")})
+            == 1
+        )
         assert all(parent < node for node, parent in enumerate(row["parent"]))
         # the solution is a way from the root to a node that was kept
         ways = []

@@ -227,6 +227,9 @@ class VerifyConfig(TrainConfig):
     head: Literal["reserved_logit", "linear"] = "reserved_logit"
     # token: every solution token carries the label | solution: only the last one does
     level: Literal["token", "solution"] = "token"
+    # outcome: each sample's own label | prefix: at every token the share of right ones among the
+    # problem's samples that begin alike
+    labels: Literal["outcome", "prefix"] = "outcome"
     value_loss: Literal["mse", "bce"] = "mse"
     # tokens: mean over all of a batch | solutions: each weighs the same
     normalise: Literal["tokens", "solutions"] = "tokens"
@@ -269,9 +272,9 @@ class SearchConfig:
     scorer: Literal["value", "logprob", "constant"] = "value"
     aggregation: Literal["last", "mean", "min", "product"] = "last"  # of values, with scorer=value
     distinct: bool = False  # beam: distinct texts go before repeats
-    problems: Number = 0  # of the test problems, so many; 0: all
-    # Problems whose results are written together: a kill costs these.
-    together: Annotated[Count, Mark.NO_EFFECT] = 64
+    test_problems: Number = 0  # so many of them; 0: all
+    # Problems that are searched and stored together: a kill costs these.
+    part_problems: Annotated[Count, Mark.NO_EFFECT] = 64
 
 
 @dataclasses.dataclass(frozen=True)

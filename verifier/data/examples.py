@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import pyarrow as pa
 
+from verifier.data import prefix_labels
 from verifier.errors import ConfigError, DataError
 from verifier.text import calculator
 from verifier.text.problem import Problem, Template, prompt_ids
@@ -89,7 +90,7 @@ def verifier_example(
     prompt_ids: Sequence[int],
     solution_ids: Sequence[int],
     forced: Sequence[bool],
-    correct: bool,
+    label: float | np.ndarray,
     *,
     level: str,
     normalise: str,
@@ -99,14 +100,14 @@ def verifier_example(
     """A sampled solution for the value loss (Cobbe et al. 2021, section 4.2).
 
     The target "value_weight" weighs the loss of the value read after token t; "value_target" is the
-    label at every solution token.
+    label there.
 
     Args:
         prompt_ids: start ids and the prompt; never in the loss.
         solution_ids: the sample's tokens as they were drawn, the end token where it came; not
             empty.
         forced: over solution_ids, whether the calculator wrote the token.
-        correct: the label.
+        label: of the sample, or of each of its tokens; 0 to 1.
         level: "token": every solution token counts; "solution": only the last one.
         normalise: "tokens": every counted token weighs 1; "solutions": the weights of a solution
             sum to 1.
@@ -134,7 +135,7 @@ def verifier_example(
         raise ConfigError(f"verify.normalise is {normalise!r}; expected 'tokens' or 'solutions'")
     value_weight, value_target = np.zeros((2, len(tokens)), np.float32)
     value_weight[first:] = counted
-    value_target[first:] = float(correct)
+    value_target[first:] = label
     targets = {"value_weight": value_weight, "value_target": value_target}
     return Example(tokens, targets, name)
 
@@ -165,8 +166,9 @@ class LabelledSamples(LazyExamples):
         self,
         samples: pa.Table,
         rows: Sequence[int] | np.ndarray,
-        correct: Sequence[bool] | np.ndarray,
+        labels: Sequence[bool] | np.ndarray,
         prompts: Mapping[str, Sequence[int]],
+        by_prefix: bool = False,
         **how: Any,
     ) -> None:
         """Reads the columns.
@@ -174,11 +176,13 @@ class LabelledSamples(LazyExamples):
         Args:
             samples: problem_id, sample_id, tokens, forced.
             rows: of the table that are examples, in their order.
-            correct: label of each of these.
+            labels: whether each of these is right.
             prompts: start ids and prompt, by problem.
+            by_prefix: whether a token's label is that of its prefix (`prefix_labels`).
             how: level, normalise and loss_on_forced of `verifier_example`.
         """
-        self._rows, self._correct = np.asarray(rows, np.int64), np.asarray(correct, bool)
+        self._rows = np.asarray(rows, np.int64)
+        self._labels: Sequence[Any] = np.asarray(labels, bool).astype(np.float32)
         self._prompts, self._how = prompts, how
         self._problem_ids, self._sample_ids = samples["problem_id"], samples["sample_id"]
         tokens, forced = (samples[name].combine_chunks() for name in ("tokens", "forced"))
@@ -191,6 +195,9 @@ class LabelledSamples(LazyExamples):
                 "entry a token. Sample anew"
             )
         self._forced_starts = forced.offsets.to_numpy()
+        if by_prefix:
+            texts = [self._own_tokens(row) for row in self._rows.tolist()]
+            self._labels = prefix_labels.shares(texts, self.problem_ids, np.asarray(labels, bool))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -204,12 +211,15 @@ class LabelledSamples(LazyExamples):
         row = int(self._rows[index])
         key = self._problem_ids[row].as_py()
         count = self._starts[row + 1] - self._starts[row]
-        tokens = self._tokens[self._starts[row] : self._starts[row + 1]]
+        tokens = self._own_tokens(row)
         forced = self._forced[self._forced_starts[row] : self._forced_starts[row] + count]
         name = f"{key}/{self._sample_ids[row].as_py()}"
         return verifier_example(
-            self._prompts[key], tokens, forced, bool(self._correct[index]), **self._how, name=name
+            self._prompts[key], tokens, forced, self._labels[index], **self._how, name=name
         )
+
+    def _own_tokens(self, row: int) -> np.ndarray:
+        return self._tokens[self._starts[row] : self._starts[row + 1]]
 
 
 def encode_problem(

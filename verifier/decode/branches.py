@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-Queue = list[tuple[int, bool]]  # tokens to be written, and whether the calculator's
+ForcedTokens = list[tuple[int, bool]]  # tokens to be written, and whether the calculator's
 
 
 @dataclasses.dataclass(eq=False)
@@ -35,7 +35,7 @@ class Branch:
     logprobs: np.ndarray  # float32
     forced: np.ndarray  # bool
     errors: int = 0  # of the calculator, so far
-    queue: Queue = dataclasses.field(default_factory=list)
+    queue: ForcedTokens = dataclasses.field(default_factory=list)
     logprob: float | None = None  # of the queue's first token, where the model drew it
     limit: int | None = None  # tokens at which it is over; None: those of the job
     to_step_end: bool = False  # whether it is over where a step ends

@@ -37,11 +37,12 @@ class Drawing:
             lambda problem: hooks.claim(prompts[problem].problem_id),
         )
         self._ended: dict[int, list[Completion]] = collections.defaultdict(list)  # by problem
-        self._running = Running(writer, sizes, prompts, self._queue, self._end, hooks)
+        self._running = Running(writer, sizes, prompts, self._queue, hooks)
 
     def run(self) -> Iterator[list[Completion]]:
         """Draws everything."""
-        return self._running.run()
+        for group, ended in self._running.run():
+            yield from self._end(group, ended)
 
     def _end(self, group: int, ended: Ended) -> Iterator[list[Completion]]:
         """Notes solutions that have ended.

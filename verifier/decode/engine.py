@@ -79,9 +79,14 @@ class Planner:
         fitting = [prompt for prompt in prompts if len(prompt.tokens) <= self.room]
         return fitting, [prompt for prompt in prompts if len(prompt.tokens) > self.room]
 
-    def plan(self, prompts: Sequence[Prompt], samples: int) -> memory.JobSizes:
-        """How many slots and prompts of which size are held at once; see `memory.job_sizes`."""
-        groups = sharding.groups(self._mesh) * jax.process_count()
+    def plan(
+        self, prompts: Sequence[Prompt], samples: int, processes: int | None = None
+    ) -> memory.JobSizes:
+        """How many slots and prompts of which size are held at once; see `memory.job_sizes`.
+
+        processes: that share the prompts; None: all of the run.
+        """
+        groups = sharding.groups(self._mesh) * (processes or jax.process_count())
         job = memory.SamplingJob(
             max(len(prompt.tokens) for prompt in prompts),
             len(prompts),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterator, Mapping, Sequence
 
-from verifier.decode.branches import Queue
+from verifier.decode.branches import ForcedTokens
 
 
 class Forced:
@@ -14,7 +14,7 @@ class Forced:
     def __init__(self) -> None:
         """No row has any."""
         self._waiting: dict[int, collections.deque[tuple[int, bool]]] = {}
-        self._begun: dict[int, tuple[int, Queue]] = {}  # at which token, and all of it
+        self._begun: dict[int, tuple[int, ForcedTokens]] = {}  # at which token, and all of it
 
     def __contains__(self, row: int) -> bool:
         return row in self._waiting
@@ -32,7 +32,7 @@ class Forced:
             if not waiting:
                 del self._waiting[row]
 
-    def left(self, row: int, length: int) -> Queue:
+    def left(self, row: int, length: int) -> ForcedTokens:
         """What a row that ends after so many tokens has not written, though it may have been given
         the first of it.
         """

@@ -118,7 +118,7 @@ class Outcomes:
         if not by_calculator:
             branch.logprob = float(drawn.logprob_Q[lanes[0]])
         over = token == self._tokenizer.end_id or length + 1 >= rows.limit_B[row]
-        if by_calculator or not (over or (next_.ends_step and rows.stops_B[row])):
+        if by_calculator or not (over or (next_.ends_step and rows.to_step_end_B[row])):
             found.branches.append(branch)
             return
         if not self._may_go_on:
@@ -183,7 +183,7 @@ class Outcomes:
             verdict = self._calculator.look(rows.token_BT[row, : rows.length_B[row]].tolist())
             next_ = _Next(tuple((forced, True) for forced in verdict.queue), verdict.errors)
             self._count(rows, row, next_, len(lanes))
-            if verdict.ends_step and rows.stops_B[row]:
+            if verdict.ends_step and rows.to_step_end_B[row]:
                 found.over.append(row)
         else:
             (next_, _), *others = self._by_next(rows, row, lanes, drawn.token_Q).items()

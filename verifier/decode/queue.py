@@ -27,16 +27,37 @@ class Taken(NamedTuple):
 
 
 class Queue(Protocol):
-    """What a running batch is to write; see `BranchQueue`."""
+    """What a running batch is to write."""
 
-    def next(self, group: int, lanes: int) -> Next | None: ...
-    def put(self, group: int, branch: Branch) -> None: ...
-    def waiting(self, group: int) -> int: ...
-    def holding(self, group: int) -> Sequence[Branch]: ...
-    def take(self, group: int, idle: int) -> Taken | None: ...
-    def read(self) -> list[int]: ...
+    def next(self, group: int, lanes: int) -> Next | None:
+        """What a group goes on with, if it has that many lanes free; None: nothing, or too many
+        samples.
+        """
+
+    def put(self, group: int, branch: Branch) -> None:
+        """A branch of what the group writes waits for a slot."""
+
+    def waiting(self, group: int) -> int:
+        """How many branches wait for a slot of a group."""
+
+    def holding(self, group: int) -> Sequence[Branch]:
+        """The branches in no row that hold pages of a group, the first to give them up first."""
+
+    def take(self, group: int, idle: int) -> Taken | None:
+        """More branches for a group none of whose own waits; None: nothing is left for it, or there
+        is no slot for a prompt.
+
+        Args:
+            group: of devices.
+            idle: slots of it in which nothing is written.
+        """
+
+    def problems_in_slots(self) -> list[int]:
+        """Problems whose prompts lie in some slot."""
+
     @property
-    def all_begun(self) -> bool: ...
+    def all_begun(self) -> bool:
+        """Whether nothing waits and nothing new will come."""
 
 
 class _Group:
@@ -148,8 +169,8 @@ class BranchQueue:
         self._left[problem] -= samples
         return not self._left[problem]
 
-    def read(self) -> list[int]:
-        """Problems whose prompts lie in some slot."""
+    def problems_in_slots(self) -> list[int]:
+        """As `Queue` says."""
         return [problem for group in self._groups for problem in group.slot_of]
 
     @property
@@ -199,3 +220,91 @@ class BranchQueue:
         if not group.unended[problem]:
             del group.unended[problem]
             group.free.append(group.slot_of.pop(problem))
+
+
+class OpenQueue:
+    """What is asked of branches; problems stay open, with their prompts in slots, until closed."""
+
+    def __init__(self, groups: int, prompts: int, at_once: int) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            groups: of devices; all branches of a problem are written by one.
+            prompts: slots of a group.
+            at_once: prompts that a group reads together.
+        """
+        self._at_once = at_once
+        self._free = [list(range(prompts)) for _ in range(groups)]
+        self._todo: list[list[Branch]] = [[] for _ in range(groups)]  # the next one last
+        self._unread: dict[int, list[Branch]] = {}  # by problem without a slot
+        self.group_of: dict[int, int] = {}
+        self._slot_of: dict[int, int] = {}
+        self._held: dict[int, dict[int, Branch]] = collections.defaultdict(dict)  # by problem
+
+    def ask(self, branch: Branch) -> None:
+        """A branch waits for a slot, and its problem's first one for the prompt's, too."""
+        if branch.problem in self._slot_of:
+            self._todo[self.group_of[branch.problem]].append(branch)
+        else:
+            self._unread.setdefault(branch.problem, []).append(branch)
+
+    def hold(self, branch: Branch) -> None:
+        """A branch is kept that something may be asked of."""
+        self._held[branch.problem][id(branch)] = branch
+
+    def drop(self, branch: Branch) -> bool:
+        """Nothing is asked of a branch any more; whether it was kept until now."""
+        return self._held[branch.problem].pop(id(branch), None) is not None
+
+    def close(self, problem: int) -> list[Branch]:
+        """Frees the prompt's slot; the branches that were kept until now."""
+        if problem in self._slot_of:
+            self._free[self.group_of.pop(problem)].append(self._slot_of.pop(problem))
+        return list(self._held.pop(problem, {}).values())
+
+    def next(self, group: int, lanes: int) -> Next | None:
+        """As `Queue` says."""
+        todo = self._todo[group]
+        if not todo or len(todo[-1].samples) > lanes:
+            return None
+        branch = todo.pop()
+        return Next(branch, self._slot_of[branch.problem])
+
+    def put(self, group: int, branch: Branch) -> None:
+        """As `Queue` says."""
+        self._todo[group].append(branch)
+
+    def waiting(self, group: int) -> int:
+        """As `Queue` says; what waits for its prompt, too, where there is room for that."""
+        room = min(len(self._free[group]), self._at_once)
+        return len(self._todo[group]) or min(len(self._unread), room)
+
+    def holding(self, group: int) -> Sequence[Branch]:
+        """As `Queue` says; what is kept goes before what is to be written next."""
+        kept = [
+            branch
+            for problem, held in self._held.items()
+            if self.group_of.get(problem) == group
+            for branch in held.values()
+        ]
+        return [*kept, *self._todo[group]]
+
+    def take(self, group: int, idle: int) -> Taken | None:
+        """As `Queue` says: problems whose prompts have not been read, in their order."""
+        if self._todo[group] or not self._unread or not self._free[group]:
+            return None
+        fresh = {}
+        for problem in sorted(self._unread)[: min(self._at_once, len(self._free[group]))]:
+            fresh[problem] = self._free[group].pop(0)
+            self.group_of[problem], self._slot_of[problem] = group, fresh[problem]
+            self._todo[group][:0] = reversed(self._unread.pop(problem))
+        return Taken(fresh, [])
+
+    def problems_in_slots(self) -> list[int]:
+        """As `Queue` says."""
+        return list(self._slot_of)
+
+    @property
+    def all_begun(self) -> bool:
+        """There may always be more."""
+        return False

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from verifier.decode.branches import Branch, Queue, heirs_of
+from verifier.decode.branches import Branch, ForcedTokens, heirs_of
 from verifier.decode.forced import Forced
 from verifier.decode.lanes import Lanes
 from verifier.decode.prompt_blocks import BlockSizes
@@ -21,7 +21,7 @@ IDLE = -1
 _NONE = -1  # no page
 _BY_ROW = """
 prompt_B problem_B stored_B length_B inherited_B known_B where_B stamp_B start_B copied_B go_B
-token_BT logprob_BT forced_BT errors_B limit_B stops_B page_BM upto_BM owned_B
+token_BT logprob_BT forced_BT errors_B limit_B to_step_end_B page_BM upto_BM owned_B
 """.split()
 
 
@@ -73,7 +73,7 @@ class Rows:
         self.forced_BT = np.zeros((rows, limit), bool)
         self.errors_B = np.zeros(rows, np.int32)  # annotations that could not be evaluated
         self.limit_B = np.full(rows, limit, np.int32)  # tokens at which it is over
-        self.stops_B = np.zeros(rows, bool)  # it is over where a step ends
+        self.to_step_end_B = np.zeros(rows, bool)  # it is over where a step ends
         # Full pages, and the tokens up to the end of each.
         self.page_BM = np.full((rows, most_pages(limit)), _NONE, np.int32)
         self.upto_BM = np.zeros_like(self.page_BM)
@@ -100,7 +100,7 @@ class Rows:
 
     # ---- branches
 
-    def fork(self, row: int, length: int, samples: Sequence[int], queue: Queue) -> Branch:
+    def fork(self, row: int, length: int, samples: Sequence[int], queue: ForcedTokens) -> Branch:
         """A branch of a row's first `length` tokens, which holds the pages that have no others."""
         upto = self.upto_BM[row, : self.owned_B[row]]
         held = int((upto <= length).sum())
@@ -115,14 +115,14 @@ class Rows:
             int(self.errors_B[row]),
             queue,
             limit=int(self.limit_B[row]),
-            to_step_end=bool(self.stops_B[row]),
+            to_step_end=bool(self.to_step_end_B[row]),
             pages=pages.tolist(),
             upto=upto[:held].tolist(),
             # Further back than its newest page there is nothing of it to copy.
             newest=(row, int(self.stamp_B[row])) if held == self.owned_B[row] else None,
         )
 
-    def again(self, branch: Branch) -> Branch:
+    def twin(self, branch: Branch) -> Branch:
         """Another branch from the same place, which holds the same pages."""
         self.held_A[branch.pages] += 1
         return branch.twin()
@@ -184,7 +184,7 @@ class Rows:
         self.errors_B[row], self.start_B[row] = branch.errors, True
         self.copied_B[row] = bool(copied)
         self.limit_B[row] = self.token_BT.shape[1] if branch.limit is None else branch.limit
-        self.stops_B[row] = branch.to_step_end
+        self.to_step_end_B[row] = branch.to_step_end
         if held > self.page_BM.shape[1]:
             self._widen(held)
         self.page_BM[row, :held], self.upto_BM[row, :held] = branch.pages, branch.upto

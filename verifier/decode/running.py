@@ -6,8 +6,8 @@ device is a step ahead of the host but at the end of a window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,8 +24,6 @@ from verifier.decode.rows import Rows
 from verifier.model import cache as cache_lib
 from verifier.model import sampling, sharding
 
-Given = TypeVar("Given")  # what is given out of what has ended
-
 _COPIES = 8  # newest pages that are copied at once; more of them: as many as there are rows
 
 
@@ -37,7 +35,7 @@ class _Step(NamedTuple):
     by_calculator_B: np.ndarray
 
 
-class Running(Generic[Given]):
+class Running:
     """What a queue has of some prompts is written, the prompts by falling length.
 
     On a mesh every group of devices has `sizes.rows` slots, lanes, prompts and pages of its own,
@@ -55,7 +53,6 @@ class Running(Generic[Given]):
         sizes: memory.JobSizes,
         prompts: Sequence[Prompt],
         queue: Queue,
-        end: Callable[[int, Ended], Iterator[Given]],
         hooks: Hooks,
         may_go_on: bool = False,
     ) -> None:
@@ -66,12 +63,11 @@ class Running(Generic[Given]):
             sizes: of everything.
             prompts: whose indices branches have.
             queue: what is written next.
-            end: told of what has ended in a group; gives what the batch gives out.
             hooks: what is stored, and who is told of progress.
             may_go_on: whether branches are kept of what is over.
         """
         self._writer, self._sizes, self._prompts = writer, sizes, prompts
-        self._queue, self._end = queue, end
+        self._queue = queue
         self._progress, calculator = hooks.progress, writer.calculator
         self._stored = [hooks.stored.spans.get(prompt.problem_id, {}) for prompt in prompts]
         self._mesh = writer.static.mesh
@@ -95,8 +91,11 @@ class Running(Generic[Given]):
             calculator, writer.tokenizer, hooks.stored, self._stored, self.counts, may_go_on
         )
 
-    def run(self) -> Iterator[Given]:
-        """Writes all that there is; may be called again when there is more."""
+    def run(self) -> Iterator[tuple[int, Ended]]:
+        """Writes all that there is, and gives out what has ended, with its group.
+
+        May be called again when there is more.
+        """
         ahead: _Step | None = None
         while True:
             # What has ended needs no more pages, and perhaps no more slots.
@@ -203,7 +202,9 @@ class Running(Generic[Given]):
 
     def _fit_prompts(self) -> None:
         """Prompts come by falling length: once the long ones are done, the slots need less room."""
-        longest = max(len(self._prompts[problem].tokens) for problem in self._queue.read())
+        longest = max(
+            len(self._prompts[problem].tokens) for problem in self._queue.problems_in_slots()
+        )
         room = memory.prompt_room(longest, self._prompt_room)
         if room < self._prompt_room:
             self._prompt_room = room
@@ -306,7 +307,7 @@ class Running(Generic[Given]):
 
     # ---- what happens after it
 
-    def _read(self, step: _Step) -> Iterator[Given]:
+    def _read(self, step: _Step) -> Iterator[tuple[int, Ended]]:
         """Waits for a step and takes in what it wrote."""
         count = len(self._groups)
         device = [np.asarray(array).reshape(count, -1) for array in step.drawn]
@@ -332,7 +333,7 @@ class Running(Generic[Given]):
                     rows.release(row)
         for group, found in enumerate(every):
             for each in found.ended:
-                yield from self._end(group, each)
+                yield group, each
 
 
 def _joined(each: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ on the way from the root to itself, whatever else lies between them:
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -26,13 +26,15 @@ from verifier.model.transformer import narrow
 
 SHORTEST = 32  # tokens that a call is padded to at least
 LONGEST = 256  # tokens of a row that one call reads at most
+# Pairs of a new token and a slot in a call: 1 GB of scores with 16 heads.
+_MOST_PAIRS = 2**24
 _FEWEST_SLOTS = 128
 
 
 class Read(NamedTuple):
     """Tokens to be read at the end of a way."""
 
-    problem: str
+    problem: int
     way: Sequence[int]  # slots of all that stands before them
     tokens: Sequence[int]
 
@@ -42,6 +44,14 @@ class Values(NamedTuple):
 
     values: list[float]  # after each token
     slots: list[int]  # of each token
+
+
+class _Part(NamedTuple):
+    """Some tokens of a `Read`."""
+
+    read: int  # which
+    first: int
+    end: int
 
 
 class TreeReader:
@@ -60,9 +70,9 @@ class TreeReader:
         self._value_loss, self._arch = value_loss, verifier.backbone.arch
         self._dtype, self._rows = verifier.backbone.dtype, problems
         self._windows = tuple(dict.fromkeys(self._arch.windows))
-        self._row_of: dict[str, int] = {}
+        self._row_of: dict[int, int] = {}
         self._free_rows = list(range(problems))
-        self._used: dict[str, np.ndarray] = {}  # bool, by slot
+        self._used: dict[int, np.ndarray] = {}  # bool, by slot
         self._read = self._empty(_FEWEST_SLOTS)
         self.tokens = 0  # that have been read
 
@@ -71,7 +81,7 @@ class TreeReader:
         """S, of each row."""
         return int(self._read[0][0].shape[2])
 
-    def open(self, problem: str) -> None:
+    def open(self, problem: int) -> None:
         """Gives a problem a row.
 
         Raises:
@@ -84,12 +94,12 @@ class TreeReader:
         self._row_of[problem] = self._free_rows.pop()
         self._used[problem] = np.zeros(self.slots, bool)
 
-    def close(self, problem: str) -> None:
+    def close(self, problem: int) -> None:
         """Frees the row of a problem."""
         self._free_rows.append(self._row_of.pop(problem))
         del self._used[problem]
 
-    def free(self, problem: str, slots: Sequence[int]) -> None:
+    def free(self, problem: int, slots: Sequence[int]) -> None:
         """Nothing goes on any more from tokens in these slots."""
         self._used[problem][list(slots)] = False
 
@@ -111,13 +121,14 @@ class TreeReader:
         values: list[list[float]] = [[] for _ in asked]
         rounds = _rounds(asked)
         for parts in rounds:
-            self._call(asked, slots, parts, values)
+            for some in self._by_memory(asked, parts):
+                self._call(asked, slots, some, values)
         self.tokens += sum(len(each.tokens) for each in asked)
         return [Values(*both) for both in zip(values, slots, strict=True)]
 
     def _take_slots(self, asked: Sequence[Read]) -> list[list[int]]:
         """Free slots for the tokens of each; all rows get more of them where one has too few."""
-        wanted: dict[str, int] = {}
+        wanted: dict[int, int] = {}
         for each in asked:
             wanted[each.problem] = wanted.get(each.problem, 0) + len(each.tokens)
         most = max(
@@ -132,19 +143,29 @@ class TreeReader:
             taken.append(free.tolist())
         return taken
 
+    def _by_memory(
+        self, asked: Sequence[Read], parts: Sequence[_Part]
+    ) -> Iterator[Sequence[_Part]]:
+        """The parts of a call, those of as many problems at a time as fit."""
+        problems = list(dict.fromkeys(asked[part.read].problem for part in parts))
+        at_once = max(_MOST_PAIRS // (LONGEST * self.slots), 1)
+        for first in range(0, len(problems), at_once):
+            some = set(problems[first : first + at_once])
+            yield [part for part in parts if asked[part.read].problem in some]
+
     def _call(
         self,
         asked: Sequence[Read],
         slots: Sequence[Sequence[int]],
-        parts: Sequence[tuple[int, int, int]],
+        parts: Sequence[_Part],
         values: list[list[float]],
     ) -> None:
-        """Reads some tokens (which `Read`, from, to) of as many rows as they are of."""
-        by_row: dict[int, list[tuple[int, int, int]]] = {}
+        """Reads some tokens of R rows, each of a problem."""
+        by_row: dict[int, list[_Part]] = {}
         for part in parts:
-            by_row.setdefault(self._row_of[asked[part[0]].problem], []).append(part)
+            by_row.setdefault(self._row_of[asked[part.read].problem], []).append(part)
         tokens = max(sum(end - first for _, first, end in each) for each in by_row.values())
-        R, T, S = _power(len(by_row)), doubled_room(SHORTEST, tokens), self.slots
+        R, T, S = doubled_room(1, len(by_row)), doubled_room(SHORTEST, tokens), self.slots
         tokens_RT, positions_RT = np.zeros((2, R, T), np.int32)
         slot_RT, row_R = np.full((R, T), S, np.int32), np.zeros(R, np.int32)
         seen_RTS = tuple(np.zeros((R, T, S), bool) for _ in self._windows)
@@ -185,10 +206,10 @@ class TreeReader:
         self._used = {problem: np.pad(used, (0, more)) for problem, used in self._used.items()}
 
 
-def _rounds(asked: Sequence[Read]) -> list[list[tuple[int, int, int]]]:
-    """Calls that each read at most LONGEST tokens of a problem: which `Read`, from, to."""
-    rounds: list[list[tuple[int, int, int]]] = []
-    at: dict[str, tuple[int, int]] = {}  # by problem: its last call so far, and tokens in that
+def _rounds(asked: Sequence[Read]) -> list[list[_Part]]:
+    """Calls that each read at most LONGEST tokens of a problem."""
+    rounds: list[list[_Part]] = []
+    at: dict[int, tuple[int, int]] = {}  # by problem: its last call so far, and tokens in that
     for index, each in enumerate(asked):
         first = 0
         while first < len(each.tokens):
@@ -198,7 +219,7 @@ def _rounds(asked: Sequence[Read]) -> list[list[tuple[int, int, int]]]:
             width = min(len(each.tokens) - first, LONGEST - filled)
             while len(rounds) <= number:
                 rounds.append([])
-            rounds[number].append((index, first, first + width))
+            rounds[number].append(_Part(index, first, first + width))
             at[each.problem] = number, filled + width
             first += width
     return rounds
@@ -208,11 +229,6 @@ def _seen(way: int, tokens: int, window: int | None) -> np.ndarray:
     """Which tokens of a way its last ones see: bool [tokens, way]."""
     below = np.tri(tokens, way, way - tokens, dtype=bool)
     return below if window is None else below & ~np.tri(tokens, way, way - tokens - window, bool)
-
-
-def _power(count: int) -> int:
-    """The next power of two: each number of rows is compiled once."""
-    return 1 << (count - 1).bit_length()
 
 
 @functools.partial(jax.jit, static_argnames=("graph", "value_loss"), donate_argnames=("read",))

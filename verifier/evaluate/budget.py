@@ -12,7 +12,7 @@ from verifier.evaluate.intervals import Bootstrap
 from verifier.evaluate.results_table import cell
 
 BASELINE = "sample"  # best of n plain samples
-_SPENT = ("tokens_generated", "prefixes_generated", "tokens_scored", "seconds")
+SPENT = ("tokens_generated", "prefixes_generated", "tokens_scored", "seconds")
 
 
 def by_method(
@@ -38,7 +38,7 @@ def by_method(
     for row in rows:
         key = row["method"], row["budget"]
         correct[key][row["problem_id"]] = row["correct"]
-        spent[key].append([row[name] for name in _SPENT])
+        spent[key].append([row[name] for name in SPENT])
     problems = sorted({problem for each in correct.values() for problem in each})
     for (method, size), each in correct.items():
         if len(each) < len(problems):
@@ -60,7 +60,7 @@ def by_method(
     found: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     for method, size in sorted(columns, key=lambda key: (key[0] != BASELINE, *key)):
         mean = np.mean(spent[method, size], axis=0).tolist()
-        figures = dict(zip(_SPENT, mean, strict=True))
+        figures = dict(zip(SPENT, mean, strict=True))
         found[method].append(
             {
                 "candidates": size,

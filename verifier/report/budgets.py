@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,8 +13,7 @@ from verifier.report.svg import Chart
 from verifier.tables import store
 from verifier.tables.results import SEARCH
 
-COLUMNS = ["problem_id", "method", "budget", "correct"]
-SPENT = ["tokens_generated", "prefixes_generated", "tokens_scored", "seconds"]
+_COLUMNS = ["problem_id", "method", "budget", "correct"]
 _STYLES = ("majority dotted", "verifier", "oracle dashed", "right", "wrong dashed")
 
 
@@ -23,7 +23,7 @@ def by_split(root: pathlib.Path, resamples: int, seed: int) -> dict[str, dict[st
     for split in SEARCH.splits(root):
         folder = SEARCH.folder(root, split)
         if store.read_manifest(folder):
-            rows = store.read_table(folder, "search", [*COLUMNS, *SPENT]).to_pylist()
+            rows = store.read_table(folder, "search", [*_COLUMNS, *budget.SPENT]).to_pylist()
             found[str(split)] = budget.by_method(rows, resamples, seed)
     return found
 
@@ -34,7 +34,7 @@ def accuracy_over_tokens(budgets: Mapping[str, Sequence[Mapping[str, Any]]]) -> 
     """
     lines = [
         (style, method, {str(round(each["tokens"])): each["accuracy"] for each in sizes})
-        for style, (method, sizes) in zip(_STYLES, budgets.items(), strict=False)
+        for style, (method, sizes) in zip(itertools.cycle(_STYLES), budgets.items(), strict=False)
     ]
     labelled = [int(tokens) for tokens in lines[0][2]] if lines else None
     title = "Accuracy of searches against tokens generated"

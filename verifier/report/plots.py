@@ -36,7 +36,7 @@ def curves(
     size: str = "samples a problem",
     labelled: Sequence[int] | None = None,
 ) -> Chart | None:
-    """Curves over the number of samples with 95% bands; None if they are points.
+    """Curves over a size with 95% bands; None if they are points.
 
     Args:
         title: of the chart.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from verifier.search.tree import Extend, Judge, Method, Node
+from verifier.search.tree import Extend, Method, Node, Score
 
 
 class _Candidate(NamedTuple):
@@ -21,43 +21,42 @@ class _Candidate(NamedTuple):
 
 def search(
     root: Node,
-    width: int,
-    beams: int,
-    max_steps: int = 10,
+    budget: int,
+    branching: int,
+    max_steps: int,
     step_tokens: int | None = None,
     distinct: bool = False,
 ) -> Method:
-    """Of `width` candidates of each step the `beams` best go on, each with width / beams samples.
+    """Of `budget` candidates of each step the best go on, each with `branching` samples.
 
     Finished ones stay among them as they are. Equal texts count as often as they were drawn.
 
-    With beams = width and equal scores nothing is given up, and the candidates are the plain
-    samples of ids 0 to width - 1.
+    With a branching of 1 nothing is given up, and the candidates are the plain samples of ids 0 to
+    budget - 1.
 
     Args:
         root: of the tree.
-        width: candidates of a step, a multiple of `beams`.
-        beams: that are kept.
+        budget: candidates of a step, a multiple of `branching`.
+        branching: candidates of each that goes on.
         max_steps: after so many the solutions are written to their ends.
         step_tokens: most tokens of a step; None: as many as a solution may have.
         distinct: candidates of distinct texts go before the repeats.
     """
-    each = width // beams
-    kept = [_Candidate(root, sample) for sample in range(0, width, each)]
+    kept = [_Candidate(root, sample) for sample in range(0, budget, branching)]
     for step in range(max_steps + 1):
         asked: dict[Node, list[int]] = {}
         for beam, candidate in enumerate(kept):
             if not candidate.node.finish:
-                ids = asked.setdefault(candidate.node, [])
-                ids.extend(range(beam * each, (beam + 1) * each))
+                ids = range(beam * branching, (beam + 1) * branching)
+                asked.setdefault(candidate.node, []).extend(ids)
         if not asked:
             break
         last = step == max_steps
-        children = yield Extend(list(asked.items()), not last, None if last else step_tokens)
-        yield Judge(children)
+        children = yield Extend(asked, not last, None if last else step_tokens)
+        yield Score(children)
         finished = [candidate for candidate in kept if candidate.node.finish]
         grown = [_Candidate(node, sample) for node in children for sample in node.samples]
-        kept = _best([*finished, *grown], beams, distinct)
+        kept = _best([*finished, *grown], budget // branching, distinct)
         staying = {candidate.node for candidate in kept}
         for node in {*children, *(candidate.node for candidate in finished)} - staying:
             node.kept = False
@@ -68,7 +67,8 @@ def _best(candidates: Sequence[_Candidate], beams: int, distinct: bool) -> list[
     """The best ones, by their samples' ids: the order in which they are given their next ids."""
     ranked = sorted(candidates, key=lambda each: (-each.node.score, each.sample))
     if distinct:
-        first = {each.node: each for each in reversed(ranked)}.values()
-        repeats = [each for each in ranked if each not in first]
-        ranked = [*sorted(first, key=ranked.index), *repeats]
+        first: dict[Node, _Candidate] = {}
+        for each in ranked:
+            first.setdefault(each.node, each)
+        ranked.sort(key=lambda each: each is not first[each.node])
     return sorted(ranked[:beams], key=lambda each: each.sample)

@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from verifier.data import trees
-from verifier.decode.growing import Growing, Grown
+from verifier.decode.growing import Growing
 from verifier.decode.job import Prompt
+from verifier.decode.outcomes import Ended
 from verifier.decode.tree_reader import Read, TreeReader
 from verifier.search import tree
 from verifier.search.scorers import Scorer
-from verifier.search.tree import Extend, Judge, Method, Node
+from verifier.search.tree import Extend, Method, Node, Score
 
 # The verifier reads when so large a share of the open problems waits for it: then calls are not too
 # small, and the generator's rows not too empty.
-JUDGED_AT = 0.25
+SCORED_AT = 0.25
 
 
 @dataclasses.dataclass
@@ -26,10 +27,10 @@ class Cost:
     tokens_generated: int = 0  # of all samples
     prefixes_generated: int = 0  # what several of them wrote alike counts once
     tokens_scored: int = 0  # read by the verifier, the prompt too
-    model_calls: int = 0  # samples that went on, and nodes that were judged
+    model_calls: int = 0  # samples that went on, and nodes that the verifier read
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search has come to."""
 
     problem: int  # index of its prompt
@@ -47,7 +48,7 @@ class _Search:
         self.parent_of: dict[int, Node] = {}  # by sample that is being written
         self.children: dict[tuple[Node, tuple[int, ...]], Node] = {}
         self.live: list[Node] = []  # what holds pages or slots
-        self.judged: list[Node] = []  # what is to be
+        self.to_score: list[Node] = []  # what is to be
 
 
 class Driver:
@@ -76,15 +77,14 @@ class Driver:
             max_new_tokens: most tokens of a solution.
             at_once: problems that are open at a time: both models have room for so many.
         """
-        self._growing, self._scorer = growing, scorer
-        self._reader = reader if scorer.by_verifier else None
+        self._growing, self._scorer, self._reader = growing, scorer, reader
         self._prompts, self._end_id, self._limit = prompts, end_id, max_new_tokens
         self._at_once = at_once
         self._open: dict[int, _Search] = {}
-        self._to_judge: list[_Search] = []
-        self._found: list[Found] = []
+        self._to_score: list[_Search] = []
+        self._over: list[SearchResult] = []
 
-    def run(self, method: Callable[[Node], Method]) -> Iterator[Found]:
+    def run(self, method: Callable[[Node], Method]) -> Iterator[SearchResult]:
         """Searches for a solution of every problem; gives each out as soon as it is over.
 
         method: begins the search of one problem (`tree.Method`).
@@ -93,25 +93,28 @@ class Driver:
         while waiting or self._open:
             while waiting and len(self._open) < self._at_once:
                 self._begin(waiting.pop(), method)
-            for grown in self._growing.run():
-                self._take(grown)
-                if len(self._to_judge) >= max(JUDGED_AT * len(self._open), 1):
-                    self._judge()
+            for ended in self._growing.run():
+                self._take(ended)
+                if len(self._to_score) >= max(SCORED_AT * len(self._open), 1):
+                    self._score()
                 while waiting and len(self._open) < self._at_once:
                     self._begin(waiting.pop(), method)
                 yield from self._given_out()
-            self._judge()
-            yield from self._given_out()
+            waited = bool(self._to_score)
+            self._score()
+            results = self._given_out()
+            assert waited or results or not self._open, "searches wait for what nobody writes"
+            yield from results
 
-    def _given_out(self) -> list[Found]:
-        found, self._found = self._found, []
-        return found
+    def _given_out(self) -> list[SearchResult]:
+        over, self._over = self._over, []
+        return over
 
     def _begin(self, problem: int, method: Callable[[Node], Method]) -> None:
         search = self._open[problem] = _Search(problem, method)
         search.root.branch = self._growing.root(problem)
         if self._reader is not None:
-            self._reader.open(self._prompts[problem].problem_id)
+            self._reader.open(problem)
         self._go_on(search, None)
 
     def _go_on(self, search: _Search, given: list[Node] | None) -> None:
@@ -122,31 +125,30 @@ class Driver:
             self._end(search, stop.value)
             return
         self._let_go(search)
-        if isinstance(request, Judge):
-            search.judged = list(request.nodes)
-            self._to_judge.append(search)
+        if isinstance(request, Score):
+            search.to_score = list(request.nodes)
+            self._to_score.append(search)
         else:
             self._extend(search, request)
 
     def _extend(self, search: _Search, request: Extend) -> None:
         search.children = {}
-        for node, samples in request.asked:
-            written = len(node.written())
+        for node, samples in request.asked.items():
+            assert node.branch is not None, "a node that was given up, or is over, goes on"
             limit = self._limit
-            if request.tokens is not None:
-                limit = min(limit, written + request.tokens)
-            branch = self._growing.fork(node.branch, list(samples), limit, request.to_step_end)
+            if request.step_tokens is not None:
+                limit = min(limit, len(node.written()) + request.step_tokens)
+            self._growing.extend(node.branch, samples, limit, request.to_step_end)
             search.parent_of |= dict.fromkeys(samples, node)
             search.cost.model_calls += len(samples)
-            self._growing.ask(branch)
 
-    def _take(self, grown: Grown) -> None:
+    def _take(self, ended: Ended) -> None:
         """Notes what some samples have written; goes on when it was the last of what was asked."""
-        search = self._open[grown.problem]
-        parent = search.parent_of[grown.samples[0]]
+        search = self._open[ended.problem]
+        parent = search.parent_of[ended.samples[0]]
         since = len(parent.written())
-        own = grown.tokens[since:]
-        search.cost.tokens_generated += len(own) * len(grown.samples)
+        own = ended.tokens[since:]
+        search.cost.tokens_generated += len(own) * len(ended.samples)
         node = search.children.get((parent, tuple(own)))
         if node is None:
             over = own[-1] == self._end_id
@@ -154,18 +156,19 @@ class Driver:
                 parent,
                 [],
                 own,
-                grown.forced[since:],
-                grown.logprobs[since:],
-                errors=grown.errors,
-                finish="eos" if over else "length" if len(grown.tokens) >= self._limit else "",
-                branch=grown.branch,
+                ended.forced[since:],
+                ended.logprobs[since:],
+                errors=ended.errors,
+                finish="eos" if over else "length" if len(ended.tokens) >= self._limit else "",
+                branch=ended.branch,
             )
             search.children[parent, tuple(own)] = node
             search.live.append(node)
         else:
-            self._growing.drop(grown.branch)
-        node.samples = sorted([*node.samples, *grown.samples])
-        for sample in grown.samples:
+            assert ended.branch is not None
+            self._growing.drop(ended.branch)
+        node.samples = sorted([*node.samples, *ended.samples])
+        for sample in ended.samples:
             del search.parent_of[sample]
         if not search.parent_of:
             self._grown(search)
@@ -178,45 +181,40 @@ class Driver:
             parent.children += own
             search.cost.prefixes_generated += trees.distinct([node.tokens for node in own])
         for node in children:
-            if node.finish:
+            if node.finish and node.branch is not None:
                 self._growing.drop(node.branch)
                 node.branch = None
         self._go_on(search, children)
 
-    def _judge(self) -> None:
+    def _score(self) -> None:
         """Scores what waits for it, all together."""
-        searches, self._to_judge = self._to_judge, []
+        searches, self._to_score = self._to_score, []
         if self._reader is not None:
             self._read(searches)
         for search in searches:
-            for node in search.judged:
+            for node in search.to_score:
                 node.score = self._scorer.score(node)
         for search in searches:
-            self._go_on(search, search.judged)
+            self._go_on(search, search.to_score)
 
     def _read(self, searches: Sequence[_Search]) -> None:
         """The verifier reads what it has not read yet."""
         assert self._reader is not None
-        asked: list[tuple[_Search, Node, Read]] = []
         fresh = [search for search in searches if not search.root.slots]
-        ids = {search.problem: self._prompts[search.problem].problem_id for search in searches}
-        prompts = [
-            Read(ids[each.problem], [], self._prompts[each.problem].tokens) for each in fresh
-        ]
+        prompts = [Read(each.problem, [], self._prompts[each.problem].tokens) for each in fresh]
         for search, read in zip(fresh, self._reader.read(prompts), strict=True):
             search.root.slots = read.slots
             search.cost.tokens_scored += len(read.slots)
-        for search in searches:
-            for node in search.judged:
-                if node.values:
-                    continue
-                way = [
-                    *search.root.slots,
-                    *(slot for each in node.way()[:-1] for slot in each.slots),
-                ]
-                asked.append((search, node, Read(ids[search.problem], way, node.tokens)))
-        read_all = self._reader.read([read for _, _, read in asked])
-        for (search, node, _), read in zip(asked, read_all, strict=True):
+        unread = [
+            (search, node) for search in searches for node in search.to_score if not node.values
+        ]
+        asked = []
+        for search, node in unread:
+            assert node.parent is not None
+            assert all(each.slots for each in node.parent.way()), "its parent was never scored"
+            way = [*search.root.slots, *node.parent.whole(lambda each: each.slots)]
+            asked.append(Read(search.problem, way, node.tokens))
+        for (search, node), read in zip(unread, self._reader.read(asked), strict=True):
             node.values, node.slots = read.values, read.slots
             search.cost.tokens_scored += len(read.slots)
             search.cost.model_calls += 1
@@ -229,15 +227,15 @@ class Driver:
                 self._growing.drop(node.branch)
                 node.branch = None
             if self._reader is not None:
-                self._reader.free(self._prompts[search.problem].problem_id, node.slots)
+                self._reader.free(search.problem, node.slots)
                 node.slots = []
         search.live = [node for node in search.live if node.kept]
 
     def _end(self, search: _Search, nodes: list[Node]) -> None:
         self._growing.close(search.problem)
         if self._reader is not None:
-            self._reader.close(self._prompts[search.problem].problem_id)
+            self._reader.close(search.problem)
         for node in search.live:
             node.branch = None
         del self._open[search.problem]
-        self._found.append(Found(search.problem, search.root, nodes, search.cost))
+        self._over.append(SearchResult(search.problem, search.root, nodes, search.cost))

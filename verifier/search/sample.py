@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from verifier.search.tree import Extend, Judge, Method, Node
+from verifier.search.tree import Extend, Method, Node, Score
 
 
-def search(root: Node, width: int) -> Method:
-    """Best of `width` plain samples (Cobbe et al. 2021, section 4.2)."""
-    nodes = yield Extend([(root, range(width))], to_step_end=False)
-    yield Judge(nodes)
+def search(root: Node, budget: int) -> Method:
+    """Best of `budget` plain samples (Cobbe et al. 2021, section 4.2)."""
+    nodes = yield Extend({root: range(budget)}, to_step_end=False)
+    yield Score(nodes)
     return nodes

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
 
 from verifier.search.tree import Node
-
-Aggregation = Literal["last", "mean", "min", "product"]
+from verifier.tables import token_values
 
 
 class Scorer(NamedTuple):
@@ -18,18 +19,18 @@ class Scorer(NamedTuple):
     by_verifier: bool = False  # whether its tokens' values are read first
 
 
-def by_value(aggregation: Aggregation = "last") -> Scorer:
-    """The verifier's value at the last token, or the mean, least or product of all values so far.
+def by_value(aggregation: str = "last") -> Scorer:
+    """The verifier's values so far, put together as whole solutions' are.
 
-    Raises:
-        ValueError: another aggregation.
+    aggregation: as in `token_values.aggregate`, all but `last_line`; of `product` the logarithm.
     """
-    if aggregation not in _AGGREGATIONS:
-        raise ValueError(
-            f"aggregation is {aggregation!r}; expected one of {', '.join(_AGGREGATIONS)}"
-        )
-    of = _AGGREGATIONS[aggregation]
-    return Scorer(lambda node: of(node.whole(lambda each: each.values)), by_verifier=True)
+
+    def score(node: Node) -> float:
+        values = np.array(node.whole(lambda each: each.values))
+        scores = token_values.aggregate(values, np.array([len(values)]), aggregation)
+        return float((scores.score_R if scores.log_R is None else scores.log_R)[0])
+
+    return Scorer(score, by_verifier=True)
 
 
 def by_logprob() -> Scorer:
@@ -45,11 +46,3 @@ def by_logprob() -> Scorer:
 def constant() -> Scorer:
     """The same for all: nothing is preferred."""
     return Scorer(lambda _: 0.0)
-
-
-_AGGREGATIONS: dict[str, Callable[[list[float]], float]] = {
-    "last": lambda values: values[-1],
-    "mean": lambda values: math.fsum(values) / len(values),
-    "min": min,
-    "product": lambda values: math.prod(max(value, 0.0) for value in values),
-}

@@ -1,20 +1,24 @@
 """A tree of partial solutions of one problem, and what a method of search asks for.
 
-A method is a generator: it yields what it wants written or judged, of its own problem alone, and is
+A method is a generator: it yields what it wants written or scored, of its own problem alone, and is
 given nodes; what it returns are the solutions that it ends with. Many problems' methods take turns
 (`driver`), so that the models have enough to do.
 
     def method(root):
-        nodes = yield Extend([(root, [0, 1, 2, 3])])     # four samples' next steps
-        yield Judge(nodes)                               # their scores
-        return [max(nodes, key=lambda node: node.score)]
+        nodes = yield Extend({root: [0, 1, 2, 3]})       # four samples' next steps
+        yield Score(nodes)
+        for node in nodes:
+            node.kept = node is best(nodes)              # what is given up holds no memory
+        return [best(nodes)]
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
+
+from verifier.decode.branches import Branch
 
 Finish = Literal["", "eos", "length"]
 
@@ -28,13 +32,13 @@ class Node:
     tokens: list[int]  # its own; so the three below
     forced: list[bool]
     logprobs: list[float]
-    values: list[float] = dataclasses.field(default_factory=list)  # once judged
+    values: list[float] = dataclasses.field(default_factory=list)  # the verifier's, once scored
     errors: int = 0  # of the calculator, from the solution's first token on
     finish: Finish = ""  # whether the solution is over
     score: float = float("nan")
-    kept: bool = True  # False: given up
+    kept: bool = True  # False: given up, and nothing goes on from it
     children: list[Node] = dataclasses.field(default_factory=list)
-    branch: Any = None  # where the generator goes on from; None: given up
+    branch: Branch | None = None  # where the generator goes on from
     slots: list[int] = dataclasses.field(default_factory=list)  # of the verifier, one a token
 
     def way(self) -> list[Node]:
@@ -72,18 +76,26 @@ class Extend(NamedTuple):
     and a sample that no method interferes with is the plain sample of that id.
     """
 
-    asked: Sequence[tuple[Node, Sequence[int]]]  # which, and the ids of the samples that go on
+    asked: Mapping[Node, Sequence[int]]  # the ids of the samples that go on from each
     to_step_end: bool = True  # False: to the end of the solution
-    tokens: int | None = None  # most new ones; None: as many as a solution may have
+    step_tokens: int | None = None  # most new ones; None: as many as a solution may have
 
 
-class Judge(NamedTuple):
+class Score(NamedTuple):
     """Nodes get scores."""
 
     nodes: Sequence[Node]
 
 
-Method = Generator[Extend | Judge, list[Node], list[Node]]
+Method = Generator[Extend | Score, list[Node], list[Node]]
+
+
+def walk(root: Node) -> list[Node]:
+    """All nodes but the root, parents before their children."""
+    nodes = [root]
+    for node in nodes:
+        nodes += node.children
+    return nodes[1:]
 
 
 def best(nodes: Sequence[Node]) -> Node:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verifier import config as config_lib
-from verifier.decode import split_model
-from verifier.decode.engine import Engine, Planner, Prompt
+from verifier.decode.engine import Counts, Engine, Prompt
 from verifier.errors import ConfigError, WorkdirError
-from verifier.evaluate import budget
+from verifier.evaluate.budget import as_text
 from verifier.grading import graders
 from verifier.model import sharding
 from verifier.report import budgets
@@ -23,9 +22,9 @@ from verifier.run import hosts, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Stage
 from verifier.search import methods
-from verifier.search.driver import Found
+from verifier.search.driver import SearchResult
 from verifier.search.session import Session
-from verifier.search.tree import Node, best
+from verifier.search.tree import Node, best, walk
 from verifier.stages import label, table_writing
 from verifier.system import log, stopping
 from verifier.tables import provenance, store
@@ -82,86 +81,93 @@ def search(context: Context) -> None:
         if context.is_done(settings, split):
             continue
         _refuse_other_verifier(context)
+        problems = context.problems("problems", split)[: knobs.test_problems or None]
+        prompts, left_out = _fitting(context, problems)
         table = table_writing.writer(context.folder(split), "search", settings)
         table.begin()
-        problems = context.problems("problems", split)[: knobs.problems or None]
-        own = hosts.share([len(each.question) for each in problems])
-        asked = [problems[index] for index in own]
-        missing = [each for each in asked if each.problem_id not in table.present()]
+        own = [prompts[index] for index in hosts.share([len(each.tokens) for each in prompts])]
+        missing = [prompt for prompt in own if prompt.problem_id not in table.present()]
         each = len(knobs.methods) * len(knobs.budgets)
-        done = each * (len(asked) - len(missing))
-        progress = log.Progress(each * len(asked), "tree", title, done=done)
+        done = each * (len(own) - len(missing))
+        progress = log.Progress(each * len(own), "tree", title, done=done)
         with progress, stopping.saving():
-            left_out = _missing(context, missing, table, progress) if missing else []
+            if missing:
+                by_id = {problem.problem_id: problem for problem in problems}
+                _search(context, by_id, missing, table, progress)
         table_writing.finish(table, {"left_out": left_out})
 
 
-def _missing(
-    context: Context,
-    problems: Sequence[Problem],
-    table: store.TableWriter,
-    progress: log.Progress,
-) -> list[str]:
-    """Searches for solutions of problems that have none yet; the ids of those that do not fit."""
-    knobs, scorer = context.config.search, methods.scorer_of(context.config.search)
-    by_id = {problem.problem_id: problem for problem in problems}
-    engine, verifier, prompts = _models(context, problems)
-    value_loss = context.manifest("verifier")["settings"]["verify.value_loss"]
-    session = Session(engine, verifier, value_loss, prompts, max(knobs.budgets), knobs.step_end)
-    for first in range(0, len(prompts), knobs.together):
-        part, rows = prompts[first : first + knobs.together], []
-        for name in knobs.methods:
-            for width in knobs.budgets:
-                begun, found = time.monotonic(), []
-                for one in session.run(part, methods.method_of(name, knobs, width), scorer):
-                    found.append(one)
-                    progress.advance(1)
-                    table_writing.stop_if_asked(progress)
-                seconds = time.monotonic() - begun
-                asked = [by_id[part[one.problem].problem_id] for one in found]
-                about = {"method": name, "budget": width}
-                rows += [
-                    {**about, **row}
-                    for row in _rows(context, found, asked, engine.writer.tokenizer, seconds)
-                ]
-        table.append(rows)
-    return sorted(by_id.keys() - {prompt.problem_id for prompt in prompts})
-
-
-def _models(context: Context, problems: Sequence[Problem]) -> tuple[Engine, Any, list[Prompt]]:
-    """Generator and verifier, and the prompts that fit both, by falling length.
+def _fitting(context: Context, problems: Sequence[Problem]) -> tuple[list[Prompt], list[str]]:
+    """The prompts that leave both models room for a solution, by falling length, and the ids of the
+    problems whose prompts do not.
 
     Raises:
-        ConfigError: no prompt fits.
+        ConfigError: none does.
     """
-    config, part, read = context.config, context.input("generator"), context.input("verifier")
-    of = part.folder(context.root), part.stage.name, config.model.dtype
-    outline = model_folder.outline(*of)
-    weights = split_model.outline(outline.model, outline.tokenizer.vocab_size, None)
-    prompts = [
-        Prompt(each.problem_id, context.prompt_ids(each, outline.tokenizer)) for each in problems
-    ]
-    fitting, _ = Planner(outline.model.arch, weights, config.sample).split(prompts)
-    verifier = model_folder.load(
-        read.folder(context.root), read.stage.name, config.model.dtype, None
-    )
-    room = verifier.model.backbone.arch.context - config.sample.max_new_tokens
-    fitting = [prompt for prompt in fitting if len(prompt.tokens) <= room]
+    outlines = {}
+    for role in ("generator", "verifier"):
+        part = context.input(role)
+        folder, dtype = part.folder(context.root), context.config.model.dtype
+        outlines[role] = model_folder.outline(folder, part.stage.name, dtype)
+    tokenizer = outlines["generator"].tokenizer
+    arch = outlines["generator"].model.arch, outlines["verifier"].model.backbone.arch
+    most = context.config.sample.max_new_tokens
+    room = min(each.context for each in arch) - most
+    prompts = [Prompt(each.problem_id, context.prompt_ids(each, tokenizer)) for each in problems]
+    fitting = [prompt for prompt in prompts if len(prompt.tokens) <= room]
     if not fitting:
         raise ConfigError(
-            f"{context.title()}: no prompt fits; lower sample.max_new_tokens="
-            f"{config.sample.max_new_tokens}"
+            f"{context.title()}: no prompt has at most {room} tokens, which the models' context "
+            f"leaves beside sample.max_new_tokens={most}; lower that, or raise model.context"
         )
-    for prompt in prompts:
-        if prompt not in fitting:
-            log.say(
-                f"{context.title()}: problem {prompt.problem_id} is left out: its prompt has "
-                f"{len(prompt.tokens)} tokens"
-            )
-    generator = model_folder.load(*of, None)
+    left_out = [prompt.problem_id for prompt in prompts if len(prompt.tokens) > room]
+    if left_out:
+        log.say(
+            f"{context.title()}: {len(left_out)} problems are left out, whose prompts have more "
+            f"than {room} tokens: {', '.join(left_out[:5])}"
+        )
+    return sorted(fitting, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id)), left_out
+
+
+def _search(
+    context: Context,
+    problems: Mapping[str, Problem],
+    prompts: Sequence[Prompt],
+    table: store.TableWriter,
+    progress: log.Progress,
+) -> None:
+    """Searches part by part, each with every method and budget."""
+    config, knobs = context.config, context.config.search
+    scorer = methods.scorer_of(config)
+    generator, verifier = (_loaded(context, role) for role in ("generator", "verifier"))
     engine = Engine(generator.model, generator.tokenizer, config.sample, config.seed)
-    fitting.sort(key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
-    return engine, verifier.model, fitting
+    value_loss = context.manifest("verifier")["settings"]["verify.value_loss"]
+    session = Session(
+        engine, verifier.model, value_loss, prompts, max(knobs.budgets), knobs.step_end
+    )
+
+    def watch(_: Counts) -> None:
+        table_writing.stop_if_asked(progress)
+
+    for first in range(0, len(prompts), knobs.part_problems):
+        part, rows = prompts[first : first + knobs.part_problems], []
+        for name in knobs.methods:
+            for budget in knobs.budgets:
+                begun, results = time.monotonic(), []
+                method = methods.method_of(name, config, budget)
+                for result in session.run(part, method, scorer, watch):
+                    results.append(result)
+                    progress.advance(1)
+                asked = [problems[part[result.problem].problem_id] for result in results]
+                own = _rows(context, results, asked, generator.tokenizer, begun)
+                rows += [{"method": name, "budget": budget, **row} for row in own]
+        table.append(rows)
+
+
+def _loaded(context: Context, role: str) -> model_folder.Saved:
+    part = context.input(role)
+    folder, dtype = part.folder(context.root), context.config.model.dtype
+    return model_folder.load(folder, part.stage.name, dtype, None)
 
 
 def _refuse_other_verifier(context: Context) -> None:
@@ -179,48 +185,41 @@ def _refuse_other_verifier(context: Context) -> None:
 
 def _rows(
     context: Context,
-    found: Sequence[Found],
+    results: Sequence[SearchResult],
     problems: Sequence[Problem],
     tokenizer: Tokenizer,
-    seconds: float,
+    begun: float,
 ) -> list[dict[str, Any]]:
-    """The table's rows but for method and budget."""
-    chosen = [best(one.nodes) for one in found]
+    """The table's rows but for method and budget, of searches that began together."""
+    seconds, knobs = time.monotonic() - begun, context.config.label
+    chosen = [best(result.nodes) for result in results]
     texts = [tokenizer.decode(node.written()) for node in chosen]
-    judged = graders.relabel(
-        texts,
-        [problem.answer for problem in problems],
-        context.config.label.grader,
-        context.config.label.grader_seconds,
-    )
-    spent = [one.cost.tokens_generated + one.cost.tokens_scored for one in found]
+    golds = [problem.answer for problem in problems]
+    graded = graders.relabel(texts, golds, knobs.grader, knobs.grader_seconds)
+    spent = [result.cost.tokens_generated + result.cost.tokens_scored for result in results]
     return [
         {
             "problem_id": problem.problem_id,
-            **dataclasses.asdict(one.cost),
-            "seconds": seconds * own / sum(spent),
-            "solution": text,
-            "score": node.score,
-            "answer": judged.answers[index],
-            "correct": bool(judged.correct[index]),
-            **_tree(one.root, tokenizer),
+            **dataclasses.asdict(result.cost),
+            "seconds": seconds * spent[index] / sum(spent),
+            "solution": texts[index],
+            "score": chosen[index].score,
+            "answer": graded.answers[index],
+            "correct": bool(graded.correct[index]),
+            **_tree(result.root, tokenizer),
         }
-        for index, (one, problem, node, text, own) in enumerate(
-            zip(found, problems, chosen, texts, spent, strict=True)
-        )
+        for index, (result, problem) in enumerate(zip(results, problems, strict=True))
     ]
 
 
 def _tree(root: Node, tokenizer: Tokenizer) -> dict[str, list[Any]]:
-    """A tree's nodes, parents before their children."""
-    nodes, number = [root], {root: -1}
-    for node in nodes:
-        for child in node.children:
-            number[child] = len(nodes) - 1
-            nodes.append(child)
-    nodes = nodes[1:]
+    """A tree's nodes as the table has them."""
+    nodes = walk(root)
+    number: dict[Node | None, int] = dict(zip(nodes, range(len(nodes)), strict=True))
+    number[root] = -1
     return {
-        "parent": [number[node.parent] for node in nodes if node.parent is not None],
+        "node": list(range(len(nodes))),
+        "parent": [number[node.parent] for node in nodes],
         "text": [tokenizer.decode(node.tokens) for node in nodes],
         "value": [node.score for node in nodes],
         "visits": [len(node.samples) for node in nodes],
@@ -230,6 +229,7 @@ def _tree(root: Node, tokenizer: Tokenizer) -> dict[str, list[Any]]:
 
 def tell(context: Context) -> None:
     """Accuracy against what was spent, for whoever started the run."""
-    found = budgets.by_split(context.workdir, context.config.report.resamples, context.config.seed)
-    for split, methods_found in found.items():
-        log.tell(budget.as_text(methods_found, split))
+    config = context.config
+    searched = budgets.by_split(context.workdir, config.report.resamples, config.seed)
+    for split, by_method in searched.items():
+        log.tell(as_text(by_method, split))

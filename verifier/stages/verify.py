@@ -248,7 +248,8 @@ def _examples(
         "normalise": config.normalise,
         "loss_on_forced": config.loss_on_forced,
     }
-    return batches.LabelledSamples(rows, kept, correct, prompts, **how)
+    by_prefix = config.labels == "prefix" and prefix == TRAINED_ON  # watched is the outcome
+    return batches.LabelledSamples(rows, kept, correct, prompts, by_prefix, **how)
 
 
 def _used(config: config_lib.VerifyConfig, problem_ids: Sequence[str], tokens: Any) -> list[int]:

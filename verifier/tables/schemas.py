@@ -77,7 +77,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "answer": pa.string(),  # what was extracted
             "correct": pa.bool_(),
             # The tree, a list entry a node, the root left out.
-            "parent": pa.list_(pa.int32()),  # index of another node, or -1: the root
+            "node": pa.list_(pa.int32()),  # its number, from 0 on
+            "parent": pa.list_(pa.int32()),  # number of another node, or -1: the root
             "text": pa.list_(pa.string()),
             "value": pa.list_(pa.float32()),
             "visits": pa.list_(pa.int32()),  # candidates that wrote it
