@@ -9,14 +9,23 @@ from tests.data.labelled_trees_test import LABELLED, samples_of
 from verifier.data import labelled_trees, prefix_labels
 
 
-@given(LABELLED)
-@settings(deadline=None, max_examples=50)
-def test_shares_are_counted(solutions) -> None:
-    found = prefix_labels.shares(
+def shares_of(solutions):
+    return prefix_labels.shares(
         [np.array(ids, np.int32) for _, ids, _ in solutions],
         [problem for problem, _, _ in solutions],
         np.array([right for _, _, right in solutions]),
     )
+
+
+def by_prefix(solutions):
+    labels = shares_of(solutions)
+    return samples_of([(*each[:2], own) for each, own in zip(solutions, labels, strict=True)])
+
+
+@given(LABELLED)
+@settings(deadline=None, max_examples=50)
+def test_shares_are_counted(solutions) -> None:
+    found = shares_of(solutions)
     for (problem, ids, _), shares in zip(solutions, found, strict=True):
         for length, share in enumerate(shares.tolist(), start=1):
             through = [
@@ -30,7 +39,7 @@ def test_shares_are_counted(solutions) -> None:
 @given(LABELLED)
 @settings(deadline=None, max_examples=50)
 def test_of_a_problem_in_one_tree_they_are_the_outcome(solutions) -> None:
-    outcome, prefix = (samples_of(solutions, by_prefix=by_prefix) for by_prefix in (False, True))
+    outcome, prefix = samples_of(solutions), by_prefix(solutions)
     one, other = (
         labelled_trees.grown(samples, [], [], group=0, row_tokens=1000)
         for samples in (outcome, prefix)
@@ -42,9 +51,8 @@ def test_of_a_problem_in_one_tree_they_are_the_outcome(solutions) -> None:
 
 
 def test_a_sample_by_itself_learns_what_others_say_of_its_beginning() -> None:
-    samples = samples_of(
-        [("a", [5, 6, 7], True), ("a", [5, 6, 5], False), ("a", [5, 7], False), ("b", [5], True)],
-        by_prefix=True,
+    samples = by_prefix(
+        [("a", [5, 6, 7], True), ("a", [5, 6, 5], False), ("a", [5, 7], False), ("b", [5], True)]
     )
     prompt = 2
     targets = [each.targets["value_target"].tolist() for each in samples]

@@ -40,6 +40,12 @@ def check(config: Config) -> None:
             "the generator's weights; set verify.init=base, or leave verify.weights empty"
         )
     _check_search(config.search)
+    for name, step_end in (
+        ("search", config.search.step_end),
+        ("rollouts", config.rollouts.step_end),
+    ):
+        if not step_end:
+            raise ConfigError(f"{name}.step_end is empty; expected the text that a step ends with")
     for path, entries in (
         ("report.ks", config.report.ks),
         ("data.kinds", config.data.kinds),
@@ -118,8 +124,6 @@ def _check_search(search: SearchConfig) -> None:
     for path, entries in (("methods", search.methods), ("budgets", search.budgets)):
         if len(set(entries)) < len(entries):
             raise ConfigError(f"search.{path}={kinds.shortened(entries)}: one stands twice")
-    if not search.step_end:
-        raise ConfigError("search.step_end is empty; expected the text that a step ends with")
 
 
 def _check_ood(config: OodConfig) -> None:

@@ -220,16 +220,27 @@ class LabelConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class RolloutsConfig:
+    """Solutions that go on from the ends of stored samples' steps; drawn as `sample` says."""
+
+    number: Count = 8  # from the end of each step
+    temperature: Annotated[float, Range(0.01, 100)] = 1.0
+    step_end: str = "\n"  # what a step ends with
+    samples_per_problem: Number = 0  # whose steps are rolled out; 0: of all
+
+
+@dataclasses.dataclass(frozen=True)
 class VerifyConfig(TrainConfig):
     """The verifier: value and language-model loss (Cobbe et al. 2021, section 4.2, Appendix B)."""
 
     # reserved_logit: gain and bias on a reserved token's logit
     head: Literal["reserved_logit", "linear"] = "reserved_logit"
-    # token: every solution token carries the label | solution: only the last one does
+    # token: every solution token carries the label | solution: only the last one does, or the last
+    # one of each step where steps have labels
     level: Literal["token", "solution"] = "token"
     # outcome: each sample's own label | prefix: at every token the share of right ones among the
-    # problem's samples that begin alike
-    labels: Literal["outcome", "prefix"] = "outcome"
+    # problem's samples that begin alike | the others: of steps, out of rollouts
+    labels: Literal["outcome", "prefix", "hard", "soft", "first_error"] = "outcome"
     value_loss: Literal["mse", "bce"] = "mse"
     # tokens: mean over all of a batch | solutions: each weighs the same
     normalise: Literal["tokens", "solutions"] = "tokens"
@@ -318,6 +329,7 @@ class Config:
     finetune: FinetuneConfig = FinetuneConfig()
     sample: SampleConfig = SampleConfig()
     label: LabelConfig = LabelConfig()
+    rollouts: RolloutsConfig = RolloutsConfig()
     verify: VerifyConfig = VerifyConfig()
     score: ScoreConfig = ScoreConfig()
     search: SearchConfig = SearchConfig()

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import pyarrow as pa
 
-from verifier.data import prefix_labels
 from verifier.errors import ConfigError, DataError
 from verifier.text import calculator
 from verifier.text.problem import Problem, Template, prompt_ids
@@ -107,7 +106,7 @@ def verifier_example(
         solution_ids: the sample's tokens as they were drawn, the end token where it came; not
             empty.
         forced: over solution_ids, whether the calculator wrote the token.
-        label: of the sample, or of each of its tokens; 0 to 1.
+        label: of the sample, or of each of its tokens; 0 to 1, or NaN for a token that has none.
         level: "token": every solution token counts; "solution": only the last one.
         normalise: "tokens": every counted token weighs 1; "solutions": the weights of a solution
             sum to 1.
@@ -129,13 +128,15 @@ def verifier_example(
         raise ConfigError(f"verify.level is {level!r}; expected 'token' or 'solution'")
     elif not loss_on_forced:
         counted[np.asarray(forced, bool)] = 0
+    target = np.broadcast_to(np.asarray(label, np.float32), counted.shape)
+    counted[np.isnan(target)] = 0
     if normalise == "solutions":
         counted /= max(counted.sum(), 1)
     elif normalise != "tokens":
         raise ConfigError(f"verify.normalise is {normalise!r}; expected 'tokens' or 'solutions'")
     value_weight, value_target = np.zeros((2, len(tokens)), np.float32)
     value_weight[first:] = counted
-    value_target[first:] = label
+    value_target[first:] = np.nan_to_num(target)
     targets = {"value_weight": value_weight, "value_target": value_target}
     return Example(tokens, targets, name)
 
@@ -166,9 +167,8 @@ class LabelledSamples(LazyExamples):
         self,
         samples: pa.Table,
         rows: Sequence[int] | np.ndarray,
-        labels: Sequence[bool] | np.ndarray,
+        labels: Sequence[Any] | np.ndarray,
         prompts: Mapping[str, Sequence[int]],
-        by_prefix: bool = False,
         **how: Any,
     ) -> None:
         """Reads the columns.
@@ -176,13 +176,12 @@ class LabelledSamples(LazyExamples):
         Args:
             samples: problem_id, sample_id, tokens, forced.
             rows: of the table that are examples, in their order.
-            labels: whether each of these is right.
+            labels: of each of these, as `verifier_example` takes one.
             prompts: start ids and prompt, by problem.
-            by_prefix: whether a token's label is that of its prefix (`prefix_labels`).
             how: level, normalise and loss_on_forced of `verifier_example`.
         """
         self._rows = np.asarray(rows, np.int64)
-        self._labels: Sequence[Any] = np.asarray(labels, bool).astype(np.float32)
+        self._labels = labels
         self._prompts, self._how = prompts, how
         self._problem_ids, self._sample_ids = samples["problem_id"], samples["sample_id"]
         tokens, forced = (samples[name].combine_chunks() for name in ("tokens", "forced"))
@@ -195,9 +194,6 @@ class LabelledSamples(LazyExamples):
                 "entry a token. Sample anew"
             )
         self._forced_starts = forced.offsets.to_numpy()
-        if by_prefix:
-            texts = [self._own_tokens(row) for row in self._rows.tolist()]
-            self._labels = prefix_labels.shares(texts, self.problem_ids, np.asarray(labels, bool))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -211,15 +207,12 @@ class LabelledSamples(LazyExamples):
         row = int(self._rows[index])
         key = self._problem_ids[row].as_py()
         count = self._starts[row + 1] - self._starts[row]
-        tokens = self._own_tokens(row)
+        tokens = self._tokens[self._starts[row] : self._starts[row + 1]]
         forced = self._forced[self._forced_starts[row] : self._forced_starts[row] + count]
         name = f"{key}/{self._sample_ids[row].as_py()}"
         return verifier_example(
             self._prompts[key], tokens, forced, self._labels[index], **self._how, name=name
         )
-
-    def _own_tokens(self, row: int) -> np.ndarray:
-        return self._tokens[self._starts[row] : self._starts[row + 1]]
 
 
 def encode_problem(

@@ -79,6 +79,19 @@ class Calculator:
         return Verdict(False, [], errors, ends_step)
 
 
+def step_ends(
+    tokens: Sequence[int], tokenizer: tokenizer_lib.Tokenizer, step_end: str
+) -> list[int]:
+    """Indices of the tokens that steps of a solution end with; the last token is one."""
+    ends = []
+    for index, token in enumerate(tokens):
+        if step_end[-1] in tokenizer.token_text(token):
+            before, text = tokenizer.decode(tokens[:index]), tokenizer.decode(tokens[: index + 1])
+            if step_end in text[max(len(before) - len(step_end) + 1, 0) :]:
+                ends.append(index)
+    return ends if ends and ends[-1] == len(tokens) - 1 else [*ends, len(tokens) - 1]
+
+
 def watch_table(texts: Sequence[str], vocab_size: int) -> Watch:
     """Which tokens a row must wait at: those with the first `=` of what may be an annotation.
 

@@ -88,6 +88,26 @@ class Growing:
                 dataclasses.replace(own, samples=part, limit=limit, to_step_end=to_step_end)
             )
 
+    def follow(
+        self, branch: Branch, sample: int, tokens: Sequence[int], forced: Sequence[bool]
+    ) -> None:
+        """Asks for given tokens to be read from a branch's end on; `run` gives out what stands
+        there then, as of a sample.
+
+        Args:
+            branch: may be asked again; nothing is left of what the calculator had to write.
+            sample: its id.
+            tokens: that are read.
+            forced: which of them the calculator wrote.
+        """
+        assert not branch.queue, "a branch in the middle of what the calculator writes"
+        own = branch
+        if branch.problem in self._queue.group_of:
+            own = self._rows(branch.problem).twin(branch)
+        given = list(zip(tokens, forced, strict=True))
+        limit = len(branch.tokens) + len(given)
+        self._queue.ask(dataclasses.replace(own, samples=[sample], queue=given, limit=limit))
+
     def drop(self, branch: Branch) -> None:
         """Lets a branch's pages go."""
         if self._queue.drop(branch):

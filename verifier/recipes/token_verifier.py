@@ -7,19 +7,26 @@ the training problems which are right, and ranks those of the test problems.
 from __future__ import annotations
 
 from verifier.config import Config
+from verifier.data import step_labels
 from verifier.run.stage import Stage
-from verifier.stages import finetune, label, problems, report, sample, score, verify
+from verifier.stages import finetune, label, problems, report, rollouts, sample, score, verify
 
 
 def stages(config: Config) -> list[Stage]:
-    """finetune, sample, label, verify, score and report, on the problems of the configuration."""
+    """finetune, sample, label, verify, score and report, on the problems of the configuration; and
+    rollouts before verify where their labels are learned from.
+    """
     questions = problems.stage(config)
     generator = finetune.stage(questions)
     splits = sample.with_greedy(questions.splits)
     samples = sample.stage(generator, questions, splits)
     labels = label.stage(samples, questions)
-    verifier = verify.stage(config, generator, labels, samples, questions)
+    steps = None
+    if config.verify.labels in step_labels.KINDS:
+        steps = rollouts.stage(generator, samples, questions)
+    verifier = verify.stage(config, generator, labels, samples, questions, steps)
     scores = score.stage(verifier, samples, questions)
     reported = {"generator": generator, "samples": samples, "labels": labels, "scores": scores}
     page = report.stage(reported)
-    return [questions, generator, samples, labels, verifier, scores, page]
+    rolled_out = [steps] if steps else []
+    return [questions, generator, samples, labels, *rolled_out, verifier, scores, page]

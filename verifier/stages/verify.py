@@ -11,10 +11,11 @@ from typing import Any
 
 import jax
 import numpy as np
+import pyarrow as pa
 from flax import nnx
 
 from verifier import config as config_lib
-from verifier.data import batches, labelled_trees, order
+from verifier.data import batches, labelled_trees, order, step_labels
 from verifier.errors import ConfigError, UserError
 from verifier.evaluate import caveats
 from verifier.model import keys, sharding
@@ -23,7 +24,7 @@ from verifier.model.transformer import Transformer
 from verifier.run import inputs, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Files, Job, Stage
-from verifier.stages import base_model, fitting, stored_samples
+from verifier.stages import base_model, fitting, stored_samples, token_labels
 from verifier.stages.fitting import Examples
 from verifier.system import log
 from verifier.tables import store
@@ -43,9 +44,12 @@ def stage(
     labels: Stage,
     samples: Stage,
     problems: Stage,
+    steps: Stage | None = None,
     place: str = "",
 ) -> Stage:
-    """The verifier of a generator, out of its labelled samples."""
+    """The verifier of a generator, out of its labelled samples; `steps`: rollouts from their steps,
+    where `verify.labels` asks for these.
+    """
     own_base = config.verify.init == "base" and bool(config.verify.weights)
     weights = "verify.weights" if own_base else "model.weights"
     return Stage(
@@ -61,6 +65,7 @@ def stage(
             "heldout_samples": samples.of(split.HELDOUT, noted=False),
             "problems": problems.of(split.TRAIN, noted=False),
             "heldout_problems": problems.of(split.HELDOUT, noted=False),
+            **({"steps": steps.of(split.TRAIN)} if steps else {}),
         },
         knobs=("seed", "verify", "model.dtype"),
         place=place,
@@ -243,13 +248,16 @@ def _examples(
     correct = labels["correct"].to_numpy()[kept]
     if alike := caveats.of_labels(str(labelled), correct):
         log.say(f"warning: verify: {alike}")
+    labels_of: Any = correct  # held-out ones are valued at the outcome, whatever is learned
+    if prefix == TRAINED_ON:
+        labels_of = token_labels.of_samples(context, rows.take(pa.array(kept)), correct)
+    by_step = config.labels in step_labels.KINDS and prefix == TRAINED_ON
     how = {
-        "level": config.level,
+        "level": "token" if by_step else config.level,  # the labels say which count
         "normalise": config.normalise,
         "loss_on_forced": config.loss_on_forced,
     }
-    by_prefix = config.labels == "prefix" and prefix == TRAINED_ON  # watched is the outcome
-    return batches.LabelledSamples(rows, kept, correct, prompts, by_prefix, **how)
+    return batches.LabelledSamples(rows, kept, labels_of, prompts, **how)
 
 
 def _used(config: config_lib.VerifyConfig, problem_ids: Sequence[str], tokens: Any) -> list[int]:

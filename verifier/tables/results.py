@@ -83,7 +83,16 @@ SAMPLES = Table("samples", "sample")
 LABELS = Table("labels", "label")
 VERIFIER = Model("verifier", "verify")
 SCORES = Table("scores", "score")
+STEPS = Table("steps", "rollouts")
 SEARCH = Table("search", "search")
 REPORT = Page("report", "report")
 # In the order in which a run makes them; the problems take no time of their own.
-RESULTS: tuple[Model | Table, ...] = (GENERATOR, SAMPLES, LABELS, VERIFIER, SCORES, SEARCH)
+RESULTS: tuple[Model | Table, ...] = (
+    GENERATOR,
+    SAMPLES,
+    LABELS,
+    STEPS,
+    VERIFIER,
+    SCORES,
+    SEARCH,
+)

@@ -62,6 +62,16 @@ SCHEMAS: dict[str, pa.Schema] = {
             "token_scores": pa.list_(pa.float32()),
         }
     ),
+    "steps": _columns(
+        {
+            "problem_id": pa.string(),
+            "sample_id": pa.int32(),
+            "step": pa.int32(),
+            "end_token": pa.int32(),  # index into the sample's tokens
+            "rollouts": pa.int32(),  # solutions that went on from there; none of the last step
+            "hits": pa.int32(),  # of these that are right
+        }
+    ),
     "search": _columns(
         {
             "problem_id": pa.string(),
@@ -91,7 +101,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 def key_of(table: str) -> tuple[str, ...]:
     """The columns that no two rows of a split share."""
-    keys = ("problem_id", "sample_id", "method", "budget")
+    keys = ("problem_id", "sample_id", "step", "method", "budget")
     return tuple(name for name in keys if name in schema_of(table).names)
 
 
