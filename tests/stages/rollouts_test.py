@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from tests.shrunk import config, rows
-from verifier.errors import UserError
+from verifier.config import checks
+from verifier.errors import ConfigError, WorkdirError
 from verifier.recipes import token_verifier
+from verifier.run.context import Context
 from verifier.stages import runner
 
 FEW = ("rollouts.number=2",)
@@ -47,11 +49,20 @@ def test_counts_are_stored_and_learned_from(copy: pathlib.Path, level: str) -> N
     assert manifest["settings"]["verify.labels"] == "soft" and "steps" in manifest["settings"]
 
 
-def test_samples_without_rollouts_are_refused(copy: pathlib.Path) -> None:
-    for name in ("verifier", "tables/scores", "report"):
-        shutil.rmtree(copy / name)
-    with pytest.raises(UserError, match="has no rollouts; set verify.samples_per_problem"):
-        run(copy, "hard", ["rollouts", "verify"], "rollouts.samples_per_problem=1")
+def test_samples_without_rollouts_are_refused() -> None:
+    few = ["rollouts.samples_per_problem=1", "verify.labels=hard"]
+    for more in ([], ["verify.samples_per_problem=2"], ["verify.deduplicate=true"]):
+        with pytest.raises(ConfigError, match="rollouts.samples_per_problem=1"):
+            checks.check(config(*few, *more))
+    checks.check(config(*few, "verify.samples_per_problem=1"))
+
+
+def test_another_generators_samples_are_refused(
+    copy: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Context, "id_of", lambda *_: "another")
+    with pytest.raises(WorkdirError, match="it is another that goes on"):
+        run(copy, "hard", ["rollouts"])
 
 
 def test_without_step_labels_there_is_no_such_stage() -> None:

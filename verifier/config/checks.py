@@ -40,6 +40,7 @@ def check(config: Config) -> None:
             "the generator's weights; set verify.init=base, or leave verify.weights empty"
         )
     _check_search(config.search)
+    _check_rollouts(config)
     for name, step_end in (
         ("search", config.search.step_end),
         ("rollouts", config.rollouts.step_end),
@@ -124,6 +125,18 @@ def _check_search(search: SearchConfig) -> None:
     for path, entries in (("methods", search.methods), ("budgets", search.budgets)):
         if len(set(entries)) < len(entries):
             raise ConfigError(f"search.{path}={kinds.shortened(entries)}: one stands twice")
+
+
+def _check_rollouts(config: Config) -> None:
+    """Every sample that is learned from has rollouts."""
+    rolled_out, used = config.rollouts.samples_per_problem, config.verify.samples_per_problem
+    asked = config.verify.labels in ("hard", "soft", "first_error")
+    if asked and rolled_out and (not 0 < used <= rolled_out or config.verify.deduplicate):
+        raise ConfigError(
+            f"rollouts.samples_per_problem={rolled_out} with verify.samples_per_problem={used} "
+            f"verify.deduplicate={config.verify.deduplicate}: not all samples that are learned "
+            f"from would have rollouts; expected 1 to {rolled_out} and false, or 0 rollouts for all"
+        )
 
 
 def _check_ood(config: OodConfig) -> None:

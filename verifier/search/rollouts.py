@@ -79,7 +79,8 @@ def completions(
     """
     waiting = list(range(len(problems)))[::-1]
     under_way: dict[int, _Problem] = {}
-    while waiting or under_way:
+
+    def begin() -> Iterator[tuple[int, dict[Prefix, list[list[int]]]]]:
         while waiting and len(under_way) < at_once:
             index = waiting.pop()
             problem = _Problem(problems[index])
@@ -88,14 +89,20 @@ def completions(
                 continue
             under_way[index] = problem
             _follow(growing, problem, problem.root, growing.root(index), number)
-        for ended in growing.run():
-            problem = under_way[ended.problem]
-            _take(growing, problem, ended, number, limit)
-            if not problem.pending:
-                growing.close(ended.problem)
-                del under_way[ended.problem]
-                found = {prefix: place.completions for prefix, place in problem.places.items()}
-                yield ended.problem, found
+
+    yield from begin()
+    for ended in growing.run():
+        problem = under_way[ended.problem]
+        _take(growing, problem, ended, number, limit)
+        if not problem.pending:
+            growing.close(ended.problem)
+            del under_way[ended.problem]
+            assert all(len(place.completions) == number for place in problem.places.values())
+            yield (
+                ended.problem,
+                {prefix: place.completions for prefix, place in problem.places.items()},
+            )
+            yield from begin()
 
 
 def _follow(
@@ -130,4 +137,4 @@ def _take(growing: Growing, problem: _Problem, ended: Ended, number: int, limit:
 def _first_id(prefix: Prefix, number: int) -> int:
     """A sample id that belongs to a prefix, as the `number` next ones do."""
     digest = hashlib.sha256(np.asarray(prefix, np.int32).tobytes()).digest()
-    return int.from_bytes(digest[:5], "big") * (number + 1)
+    return int.from_bytes(digest[:8], "big") % (2**63 // (number + 1)) * (number + 1)

@@ -14,6 +14,7 @@ from verifier.run.stage import Stage
 from verifier.system import log
 from verifier.tables import store
 from verifier.tables.results import LABELS
+from verifier.text.problem import Problem
 from verifier.text.split import TEST, Split
 
 
@@ -65,6 +66,14 @@ def label(context: Context) -> None:
         settings = context.settings(split)
         if not context.is_done(settings, split):
             _label(context, split, store.TableWriter(context.folder(split), "labels", settings))
+
+
+def right_answers(context: Context, problems: Sequence[Problem]) -> dict[str, str]:
+    """By problem, the answer that solutions are judged by; known-wrong ones are corrected where
+    `label.fix_labels` asks for it.
+    """
+    gold = {each.problem_id: each.answer for each in problems}
+    return corrections.corrected(gold)[0] if context.config.label.fix_labels else gold
 
 
 def _label(context: Context, split: Split, table: store.TableWriter) -> None:

@@ -15,12 +15,13 @@ from verifier import config as config_lib
 from verifier.decode.annotations import step_ends
 from verifier.decode.engine import Counts, Engine, Prompt
 from verifier.decode.growing import Growing
+from verifier.errors import WorkdirError
 from verifier.grading import graders
 from verifier.run import hosts, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Stage
 from verifier.search.rollouts import Prefix, Solution, completions
-from verifier.stages import search, stored_samples, table_writing
+from verifier.stages import label, search, stored_samples, table_writing
 from verifier.system import log, stopping
 from verifier.tables.results import STEPS
 from verifier.text import split
@@ -51,7 +52,7 @@ def rollouts(context: Context) -> None:
         settings, title = context.settings(of), context.title(of)
         if context.is_done(settings, of):
             continue
-        context.refuse_stale("samples", of)
+        _refuse_other_generator(context, of)
         table = table_writing.writer(context.folder(of), "steps", settings)
         table.begin()
         part = context.input("generator")
@@ -70,6 +71,18 @@ def rollouts(context: Context) -> None:
                 rows = _rolled_out(context, generator, missing, solutions, progress)
                 table_writing.write(table, rows)
         table_writing.finish(table, {})
+
+
+def _refuse_other_generator(context: Context, of: split.Split) -> None:
+    """Tokens are gone on from as the generator's own."""
+    context.refuse_stale("samples", of)
+    drawn = context.manifest("samples", of)["settings"]["generator"]
+    generator = context.id_of("generator", of)
+    if drawn != generator:
+        raise WorkdirError(
+            f"the samples of {of} were drawn by generator {drawn}, but it is {generator} that goes "
+            f"on from their steps: remove {context.source('samples', of)} and sample anew"
+        )
 
 
 def _solutions(
@@ -104,7 +117,7 @@ def _rolled_out(
     ]
     prompts.sort(key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
     sizes = engine.plan(prompts, knobs.number, processes=1)
-    golds = {each.problem_id: each.answer for each in problems}
+    golds = label.right_answers(context, problems)
 
     def watch(_: Counts) -> None:
         table_writing.stop_if_asked(progress)

@@ -194,7 +194,8 @@ def _rows(
     seconds, knobs = time.monotonic() - begun, context.config.label
     chosen = [best(result.nodes) for result in results]
     texts = [tokenizer.decode(node.written()) for node in chosen]
-    golds = [problem.answer for problem in problems]
+    right = label.right_answers(context, problems)
+    golds = [right[problem.problem_id] for problem in problems]
     graded = graders.relabel(texts, golds, knobs.grader, knobs.grader_seconds)
     spent = [result.cost.tokens_generated + result.cost.tokens_scored for result in results]
     return [

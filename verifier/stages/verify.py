@@ -50,6 +50,11 @@ def stage(
     """The verifier of a generator, out of its labelled samples; `steps`: rollouts from their steps,
     where `verify.labels` asks for these.
     """
+    if config.verify.labels in step_labels.KINDS and steps is None:
+        raise ConfigError(
+            f"verify.labels={config.verify.labels} needs rollouts, which this recipe has not; "
+            "expected outcome or prefix, or a recipe that gives `steps` to verify.stage"
+        )
     own_base = config.verify.init == "base" and bool(config.verify.weights)
     weights = "verify.weights" if own_base else "model.weights"
     return Stage(
@@ -252,10 +257,16 @@ def _examples(
     if prefix == TRAINED_ON:
         labels_of = token_labels.of_samples(context, rows.take(pa.array(kept)), correct)
     by_step = config.labels in step_labels.KINDS and prefix == TRAINED_ON
+    if by_step and reads_text:
+        raise UserError(
+            f"verify.labels={config.labels} with a verifier that reads solutions as text: steps "
+            "end at tokens of the generator; start from the generator (verify.init=generator, "
+            "verify.other_generator=false), or set verify.labels to outcome or prefix"
+        )
     how = {
         "level": "token" if by_step else config.level,  # the labels say which count
         "normalise": config.normalise,
-        "loss_on_forced": config.loss_on_forced,
+        "loss_on_forced": config.loss_on_forced or (by_step and config.level == "solution"),
     }
     return batches.LabelledSamples(rows, kept, labels_of, prompts, **how)
 
