@@ -290,8 +290,8 @@ def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
     )
     take = queue.BranchQueue.take
 
-    def watched(self: queue.BranchQueue, group: int) -> dict[int, int] | None:
-        taken = take(self, group)
+    def watched(self: queue.BranchQueue, group: int, idle: int) -> queue.Taken | None:
+        taken = take(self, group, idle)
         if taken is None and self._unread:
             waits.append(group)
         return taken
@@ -315,7 +315,9 @@ def test_samples_that_share_rows_are_those_that_have_one_each(rows: int) -> None
     parted = assert_same(found, alone(), config)
     for key in found.keys() - parted:
         np.testing.assert_allclose(found[key].logprobs, alone()[key].logprobs, atol=2e-4)
-    assert last[-1].prefixes < 0.97 * last[-1].tokens
+    # where each has a slot they begin apart
+    shared = last[-1].tokens - last[-1].prefixes
+    assert shared > 0.03 * last[-1].tokens if rows < 60 else shared == 0
     assert (last[-1].read_again > 0) == (rows < 60)
 
 

@@ -127,7 +127,7 @@ def test_steps_end_with_their_text_and_the_last_with_the_solution() -> None:
     assert ends[-1] == len(tokens) - 1
     assert [tokenizer.decode(tokens[: end + 1]) for end in ends] == [
         "a ",
-        "a b ",
+        "a b =",
         "a b =1 ",
         "a b =1 c",
     ]

@@ -60,6 +60,8 @@ def test_samples_without_rollouts_are_refused() -> None:
 def test_another_generators_samples_are_refused(
     copy: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("verifier", "tables/scores", "report"):
+        shutil.rmtree(copy / name)
     monkeypatch.setattr(Context, "id_of", lambda *_: "another")
     with pytest.raises(WorkdirError, match="it is another that goes on"):
         run(copy, "hard", ["rollouts"])
