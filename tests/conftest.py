@@ -7,7 +7,8 @@ import os
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import jax  # noqa: E402, F401  after the settings, which it reads once
+import jax  # noqa: E402  after the settings, which it reads once
+import pytest  # noqa: E402
 
 # Of the processes that tests start, for those run the same small programs again and again.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
@@ -15,6 +16,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 from tests.shrunk import copy, finished  # noqa: E402, F401  fixtures of several files
 from tests.stores import bucket  # noqa: E402, F401
 
+MOST_MAPS = 20_000  # of some 65,000 that Linux lets a process have
 # _test.py
 _LONG = (
     "runner",
@@ -36,3 +38,12 @@ def pytest_collection_modifyitems(items):
     """The longest files first: one that begins late would end long after all others."""
     place = {f"{name}_test.py": place for place, name in enumerate(_LONG)}
     items.sort(key=lambda item: place.get(item.path.name, len(_LONG)))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_are_let_go():
+    """A process may map only so many pieces of memory, and XLA ends it where programs want more."""
+    yield
+    with open("/proc/self/maps") as maps:
+        if sum(1 for _ in maps) > MOST_MAPS:
+            jax.clear_caches()

@@ -71,19 +71,6 @@ def test_every_place_has_its_rollouts_and_is_read_once() -> None:
     assert counts.read_again <= places * (1 + NUMBER * 8)
 
 
-def test_a_place_does_not_mind_what_else_is_rolled_out() -> None:
-    solutions = drawn()
-    together, _ = completed(solutions)
-    for index in (0, 2):
-        alone, _ = completed([solutions[index][:1]], [PROMPTS[index]], rows=20)
-        differ = [
-            prefix
-            for prefix, whole in alone[0].items()
-            if sorted(whole) != sorted(together[index][prefix])
-        ]
-        assert len(differ) <= 1, "more than a near tie"
-
-
 def test_rollouts_are_those_of_their_own_numbers() -> None:
     """The first token of each, drawn by a plain forward pass over prompt and prefix."""
     model, tokenizer = engine_test.nudged()

@@ -90,7 +90,7 @@ def test_schemas_are_the_published_ones():
         for field in schema
         if field.nullable
     }
-    assert nullable == {("problems", "solution"), ("labels", "answer")}
+    assert nullable == {("problems", "solution"), ("labels", "answer"), ("search", "answer")}
 
 
 def test_rows_come_back(tmp_path):
