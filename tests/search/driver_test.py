@@ -20,7 +20,7 @@ from verifier.model.transformer import Transformer
 from verifier.search import beam, dvts, scorers
 from verifier.search.driver import SearchResult
 from verifier.search.session import Session
-from verifier.search.tree import Node, best, walk
+from verifier.search.tree import Node
 
 SEED = 7
 CONFIG = SampleConfig(temperature=0.7, max_new_tokens=40, rows=8)
@@ -96,34 +96,6 @@ def assert_same(here: dict, there: dict) -> None:
 def test_where_nothing_is_given_up_they_are_the_plain_samples(method, width: int) -> None:
     """Stepwise, with the calculator in the loop, whatever is judged in between."""
     assert_same(texts(searched(method, width, scorers.constant())), plain(width))
-
-
-@pytest.mark.parametrize(
-    "method",
-    [
-        BEAM(budget=8, branching=4),
-    ],
-)
-def test_values_and_costs(method) -> None:
-    """Every node has the values of its text read whole; what was spent is what the tree has."""
-    found = searched(method, 8)
-    prompts = {prompt.problem_id: list(prompt.tokens) for prompt in PROMPTS}
-    for name, one in found.items():
-        nodes = walk(one.root)
-        for node in nodes:
-            text = [*prompts[name], *node.written()]
-            hidden = judge().backbone.hidden(np.array([text]), np.arange(len(text))[None], None)
-            whole = np.asarray(judge().values(hidden))[0][-len(node.tokens) :]
-            np.testing.assert_allclose(node.values, whole, atol=1e-5)
-            assert node.score == node.values[-1]
-        assert one.cost.tokens_generated == sum(
-            len(node.tokens) * len(node.samples) for node in nodes
-        )
-        read = sum(len(node.tokens) for node in nodes)
-        assert one.cost.tokens_scored == len(prompts[name]) + read
-        assert one.cost.prefixes_generated <= read
-        assert one.cost.model_calls == sum(len(node.samples) for node in nodes) + len(nodes)
-        assert best(one.nodes).score == max(node.score for node in one.nodes)
 
 
 @pytest.mark.parametrize("aggregation", ["last", "mean", "min", "product"])
