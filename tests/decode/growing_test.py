@@ -3,51 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 
 from tests.decode import engine_test
-from tests.decode.near_ties import Drawn
+from tests.decode.engine_test import small_windows  # noqa: F401
+from tests.decode.jobs import PROMPTS, assert_same, drawn_at_once, engine_of, tokens_of
 from verifier.config import SampleConfig
-from verifier.decode import engine as engine_lib
-from verifier.decode import memory
 from verifier.decode.annotations import Calculator
 from verifier.decode.growing import Growing
-from verifier.model import cache
 
 SEED = 5
+SAMPLES = 7  # in all tests, so that they share programs
 CONFIG = SampleConfig(temperature=0.7, max_new_tokens=40, rows=6)
-PROMPTS = sorted(engine_test.PROMPTS, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
 
 
-@pytest.fixture(autouse=True)
-def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "WINDOW", 8)
-    monkeypatch.setattr(memory, "FEWEST_PAGES", 12)
-
-
-def growing_of(
-    config: SampleConfig, samples: int, step_end: str = " ", pages: int | None = None
-) -> Growing:
-    model, tokenizer = engine_test.nudged()
-    engine = engine_lib.Engine(model, tokenizer, config, SEED)
-    calculator = Calculator(tokenizer, on=config.calculator, step_end=step_end)
+def growing_of(config: SampleConfig, pages: int | None = None) -> Growing:
+    engine = engine_of(config, SEED)
+    tokenizer = engine.writer.tokenizer
+    calculator = Calculator(tokenizer, on=config.calculator, step_end=" ")
     writer = dataclasses.replace(engine.writer, calculator=calculator)
-    sizes = engine.plan(PROMPTS, samples)
+    sizes = engine.plan(PROMPTS, SAMPLES)
     if pages is not None:
         sizes = dataclasses.replace(sizes, pages=(pages,))
     return Growing(writer, sizes, PROMPTS)
-
-
-def drawn_at_once(config: SampleConfig, samples: int) -> dict[tuple[str, int], list[int]]:
-    model, tokenizer = engine_test.nudged()
-    engine = engine_lib.Engine(model, tokenizer, config, SEED)
-    return {
-        (each.problem_id, each.sample_id): each.tokens
-        for group in engine.run(PROMPTS, samples)
-        for each in group
-    }
 
 
 def in_pieces(
@@ -83,36 +64,30 @@ def in_pieces(
     return ended
 
 
-def assert_same(here, there, config: SampleConfig) -> None:
-    model, tokenizer = engine_test.nudged()
-    prompts = {prompt.problem_id: prompt.tokens for prompt in PROMPTS}
-    Drawn(model, tokenizer.vocab_size, prompts, SEED, config).parted(here, there)
-
-
 @pytest.mark.parametrize(
     "piece, together, temperature",
-    [(None, False, 0.12), (3, True, 0.12)],
+    [(None, False, 0.12), (3, True, 0.12), (9, False, 0.7)],
 )
 def test_in_pieces_as_in_one_go(piece: int | None, together: bool, temperature: float) -> None:
     config = dataclasses.replace(CONFIG, temperature=temperature)
-    whole = drawn_at_once(config, 7)
-    growing = growing_of(config, 7)
-    assert_same(in_pieces(growing, 7, piece, together), whole, config)
+    whole = tokens_of(drawn_at_once(config, SAMPLES, SEED))
+    growing = growing_of(config)
+    assert_same(in_pieces(growing, SAMPLES, piece, together), whole, config, SEED)
 
 
 def test_memory_that_is_short_costs_time_alone() -> None:
     config = dataclasses.replace(CONFIG, temperature=0.12)
-    whole = drawn_at_once(config, 7)
-    roomy, short = growing_of(config, 7), growing_of(config, 7, pages=12)
-    assert_same(in_pieces(roomy, 7, None, True), whole, config)
-    assert_same(in_pieces(short, 7, None, True), whole, config)
+    whole = tokens_of(drawn_at_once(config, SAMPLES, SEED))
+    roomy, short = growing_of(config), growing_of(config, pages=12)
+    assert_same(in_pieces(roomy, SAMPLES, None, True), whole, config, SEED)
+    assert_same(in_pieces(short, SAMPLES, None, True), whole, config, SEED)
     assert short.counts.read_again >= roomy.counts.read_again
 
 
 def test_what_is_behind_a_branch_is_read_from_its_pages() -> None:
     """Of a branch that goes on, at most one token is read a second time."""
     config = dataclasses.replace(CONFIG, temperature=0.12)
-    growing = growing_of(config, 4)
+    growing = growing_of(config)
     asked = 0
     growing.extend(growing.root(0), range(4), 12, False)
     for grown in growing.run():
@@ -126,7 +101,7 @@ def test_what_is_behind_a_branch_is_read_from_its_pages() -> None:
 
 
 def test_a_closed_problem_holds_no_page() -> None:
-    growing = growing_of(CONFIG, 4)
+    growing = growing_of(CONFIG)
     in_pieces(growing, 4, 5, True)
     rows = growing._running.rows_of(0)
     rows.flush()
@@ -136,21 +111,15 @@ def test_a_closed_problem_holds_no_page() -> None:
 
 @pytest.mark.parametrize("samples, limit", [([], 10), ([0], 0), ([0], 41)])
 def test_what_cannot_be_asked_is_refused(samples: list[int], limit: int) -> None:
-    growing = growing_of(CONFIG, 4)
+    growing = growing_of(CONFIG)
     with pytest.raises(ValueError, match="expected"):
         growing.extend(growing.root(0), samples, limit, True)
 
 
 def test_logprobs_are_those_of_one_go() -> None:
     config = dataclasses.replace(CONFIG, temperature=0.12)
-    model, tokenizer = engine_test.nudged()
-    engine = engine_lib.Engine(model, tokenizer, config, SEED)
-    whole = {
-        (each.problem_id, each.sample_id): each
-        for group in engine.run(PROMPTS, 4)
-        for each in group
-    }
-    growing = growing_of(config, 4)
+    whole = drawn_at_once(config, SAMPLES, SEED)
+    growing = growing_of(config)
     growing.extend(growing.root(1), range(4), 6, False)
     for grown in growing.run():
         if len(grown.tokens) == 6:
@@ -161,3 +130,47 @@ def test_logprobs_are_those_of_one_go() -> None:
             if there.tokens == grown.tokens:
                 np.testing.assert_allclose(grown.logprobs, there.logprobs, atol=1e-4)
                 assert grown.forced == there.forced and grown.errors == there.calculator_errors
+
+
+def test_steps_end_where_their_text_ends() -> None:
+    growing = growing_of(CONFIG)
+    _, tokenizer = engine_test.nudged()
+    growing.extend(growing.root(0), range(5), CONFIG.max_new_tokens, True)
+    for grown in growing.run():
+        text = tokenizer.decode(grown.tokens)
+        ended = len(grown.tokens) == CONFIG.max_new_tokens or grown.tokens[-1] == tokenizer.end_id
+        assert ended or " " in tokenizer.token_text(grown.tokens[-1]), text
+        assert " " not in tokenizer.decode(grown.tokens[:-1]), text
+
+
+def test_who_asks_late_changes_nothing() -> None:
+    """Problems one after the other, or all at once: the same tokens."""
+    config = dataclasses.replace(CONFIG, temperature=0.12)
+    whole = tokens_of(drawn_at_once(config, SAMPLES, SEED))
+    growing = growing_of(config)
+    found = {}
+    for problem, prompt in enumerate(PROMPTS):
+        growing.extend(growing.root(problem), range(SAMPLES), CONFIG.max_new_tokens, False)
+        for grown in growing.run():
+            found |= {(prompt.problem_id, sample): grown.tokens for sample in grown.samples}
+        growing.close(problem)
+    assert_same(found, whole, config, SEED)
+
+
+def test_children_of_many_places_share_the_slots() -> None:
+    """More branches than slots, from every node of three generations."""
+    growing = growing_of(CONFIG)
+    generation, seen = {}, 0
+    ids = itertools.count(100)
+    growing.extend(growing.root(2), [next(ids) for _ in range(6)], 5, False)
+    for grown in growing.run():
+        seen += len(grown.samples)
+        if grown.tokens[-1] == engine_test.nudged()[1].end_id:
+            continue
+        depth = len(grown.tokens) // 5
+        generation[depth] = generation.get(depth, 0) + 1
+        if depth < 3:
+            for _ in range(2):
+                two = [next(ids), next(ids)]
+                growing.extend(grown.branch, two, len(grown.tokens) + 5, False)
+    assert generation[3] > 8

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from tests.decode.score_test import VOCAB, verifier
 from tests.hf.families import FAMILIES, build
@@ -12,9 +17,17 @@ from verifier.decode.tree_reader import Read, TreeReader
 from verifier.model.heads import LinearHead, Verifier
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _whole(graph: nnx.GraphDef, weights: nnx.State, tokens_1T: jax.Array) -> jax.Array:
+    model = nnx.merge(graph, weights)
+    places = jnp.arange(tokens_1T.shape[1])[None]
+    return model.values(model.backbone.hidden(tokens_1T, places, None))[0]
+
+
 def values_alone(model: Verifier, tokens: list[int]) -> np.ndarray:
-    hidden = model.backbone.hidden(np.array([tokens]), np.arange(len(tokens))[None], None)
-    return np.asarray(model.values(hidden))[0]
+    """Padded to the context, so that all lengths are one program."""
+    padded = tokens + [0] * (model.backbone.arch.context - len(tokens))
+    return np.asarray(_whole(*nnx.split(model), np.array([padded])))[: len(tokens)]
 
 
 class Tree:

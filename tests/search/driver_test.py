@@ -1,39 +1,37 @@
-"""Many searches with real models: what they write, what they cost, and none minds the others."""
+"""Searches of many problems with real models: what they write, and what they cost."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
 
 from tests.decode import engine_test
-from tests.decode.near_ties import Drawn
-from verifier.config import SampleConfig
-from verifier.decode import engine as engine_lib
-from verifier.decode import memory
+from tests.decode.engine_test import small_windows  # noqa: F401
+from tests.decode.jobs import PROMPTS, assert_same, drawn_at_once, engine_of, tokens_of
+from verifier.config import SampleConfig, ScoreConfig
+from verifier.decode.score import score_samples
+from verifier.decode.score_rows import Solutions
 from verifier.model import cache
 from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, Verifier
 from verifier.model.transformer import Transformer
-from verifier.search import beam, dvts, scorers
+from verifier.search import beam, dvts, sample, scorers
 from verifier.search.driver import SearchResult
 from verifier.search.session import Session
-from verifier.search.tree import Node
+from verifier.search.tree import Node, best, walk
 
 SEED = 7
 CONFIG = SampleConfig(temperature=0.7, max_new_tokens=40, rows=8)
-PROMPTS = sorted(engine_test.PROMPTS, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
 STEP_END = " "
+MOST = 16  # candidates, in all tests, so that they share programs
+SAMPLE = functools.partial(functools.partial, sample.search)
 BEAM = functools.partial(functools.partial, beam.search, max_steps=10)
 DVTS = functools.partial(functools.partial, dvts.search, max_steps=10)
-
-
-@pytest.fixture(autouse=True)
-def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "WINDOW", 8)
-    monkeypatch.setattr(memory, "FEWEST_PAGES", 12)
 
 
 @functools.cache
@@ -48,15 +46,18 @@ def judge() -> Verifier:
     return made
 
 
-def session(width: int, prompts=PROMPTS) -> Session:
-    model, tokenizer = engine_test.nudged()
-    engine = engine_lib.Engine(model, tokenizer, CONFIG, SEED)
-    return Session(engine, judge(), "mse", prompts, width, STEP_END)
+def session(config: SampleConfig = CONFIG, budget: int = MOST) -> Session:
+    return Session(engine_of(config, SEED), judge(), "mse", PROMPTS, budget, STEP_END)
 
 
-def searched(method, width: int, scorer=None, prompts=PROMPTS) -> dict[str, SearchResult]:
-    scorer = scorer or scorers.by_value()
-    found = session(width, prompts).run(prompts, method, scorer)
+@functools.cache
+def plain() -> dict[tuple[str, int], list[int]]:
+    return tokens_of(drawn_at_once(CONFIG, MOST, SEED))
+
+
+def searched(method, scorer: scorers.Scorer, ready: Session, prompts=PROMPTS):
+    """What is found of each problem, by its id."""
+    found = ready.run(prompts, method, scorer)
     return {prompts[each.problem].problem_id: each for each in found}
 
 
@@ -70,32 +71,48 @@ def texts(found: dict[str, SearchResult]) -> dict[tuple[str, int], list[int]]:
     }
 
 
-@functools.cache
-def plain(width: int) -> dict[tuple[str, int], list[int]]:
-    model, tokenizer = engine_test.nudged()
-    engine = engine_lib.Engine(model, tokenizer, CONFIG, SEED)
-    return {
-        (each.problem_id, each.sample_id): each.tokens
-        for group in engine.run(PROMPTS, width)
-        for each in group
-    }
-
-
-def assert_same(here: dict, there: dict) -> None:
-    model, tokenizer = engine_test.nudged()
-    prompts = {prompt.problem_id: prompt.tokens for prompt in PROMPTS}
-    Drawn(model, tokenizer.vocab_size, prompts, SEED, CONFIG).parted(here, there)
+@pytest.mark.parametrize(
+    "method",
+    [
+        SAMPLE(budget=6),
+        BEAM(budget=1, branching=1),
+        BEAM(budget=6, branching=1),
+        DVTS(budget=6, branching=1),
+    ],
+)
+def test_where_nothing_is_given_up_they_are_the_plain_samples(method) -> None:
+    """Stepwise, with the calculator in the loop, whatever is judged in between."""
+    budget = method.keywords["budget"]
+    found = texts(searched(method, scorers.constant(), session()))
+    wanted = {key: each for key, each in plain().items() if key[1] < budget}
+    assert_same(found, wanted, CONFIG, SEED)
 
 
 @pytest.mark.parametrize(
-    "method, width",
-    [
-        (BEAM(budget=6, branching=1), 6),
-    ],
+    "method", [BEAM(budget=8, branching=4), DVTS(budget=8, branching=4), SAMPLE(budget=8)]
 )
-def test_where_nothing_is_given_up_they_are_the_plain_samples(method, width: int) -> None:
-    """Stepwise, with the calculator in the loop, whatever is judged in between."""
-    assert_same(texts(searched(method, width, scorers.constant())), plain(width))
+def test_values_and_costs(method) -> None:
+    """Every node has the values of its text read whole; what was spent is what the tree has."""
+    found = searched(method, scorers.by_value(), session())
+    nodes = {name: walk(one.root) for name, one in found.items()}
+    prompts = {prompt.problem_id: prompt.tokens for prompt in PROMPTS}
+    whole = [
+        Solutions(name, prompts[name], range(len(each)), [node.written() for node in each])
+        for name, each in nodes.items()
+    ]
+    scored = score_samples(judge(), whole, ScoreConfig(), "judge", "mse")
+    values = {rows[0]["problem_id"]: [row["token_scores"] for row in rows] for rows in scored}
+    for name, one in found.items():
+        for node, wanted in zip(nodes[name], values[name], strict=True):
+            np.testing.assert_allclose(node.values, wanted[-len(node.tokens) :], atol=1e-5)
+            assert node.score == node.values[-1]
+        written = sum(len(node.tokens) * len(node.samples) for node in nodes[name])
+        read = sum(len(node.tokens) for node in nodes[name])
+        asked = sum(len(node.samples) for node in nodes[name])
+        assert one.cost.tokens_generated == written and one.cost.prefixes_generated <= read
+        assert one.cost.tokens_scored == len(prompts[name]) + read
+        assert one.cost.model_calls == asked + len(nodes[name])
+        assert best(one.nodes).score == max(node.score for node in one.nodes)
 
 
 @pytest.mark.parametrize("aggregation", ["last", "mean", "min", "product"])
@@ -105,3 +122,76 @@ def test_values_put_together(aggregation: str) -> None:
         node = Node(node, [0], [1] * len(values), [], [], values=values)
     wanted = {"last": 0.5, "mean": 1.25 / 3, "min": 0.25, "product": np.log(0.0625)}
     assert scorers.by_value(aggregation).score(node) == pytest.approx(wanted[aggregation])
+
+
+def assert_same_tree(name: str, one: Node, other: Node) -> None:
+    """Generation by generation, until one parts at a near tie."""
+    for depth in range(1, CONFIG.max_new_tokens):
+        here, there = (
+            {
+                (name, each): node.written()
+                for node in walk(root)
+                if node.depth() == depth
+                for each in node.samples
+            }
+            for root in (one, other)
+        )
+        assert_same(here, there, CONFIG, SEED)
+        if here != there:
+            return
+
+
+def test_no_search_minds_the_others() -> None:
+    """A problem alone, and beside all others, with fewer slots than candidates: the same tree."""
+    method, ready = BEAM(budget=8, branching=4), session()
+    together = searched(method, scorers.by_value(), ready)
+    for prompt in PROMPTS[:3]:
+        (alone,) = searched(method, scorers.by_value(), ready, [prompt]).values()
+        assert_same_tree(prompt.problem_id, alone.root, together[prompt.problem_id].root)
+
+
+def test_a_planted_verifier_is_followed() -> None:
+    """Of texts, those with many sevens: search finds more of them than as many plain samples."""
+    tokenizer = engine_test.nudged()[1]
+
+    def sevens(node: Node) -> float:
+        return float(tokenizer.decode(node.written()).count("7"))
+
+    ready, scorer = session(), scorers.Scorer(sevens)
+    guided = searched(BEAM(budget=16, branching=4), scorer, ready)
+    drawn = searched(SAMPLE(budget=16), scorer, ready)
+
+    def mean(found: dict[str, SearchResult]) -> float:
+        return float(np.mean([best(one.nodes).score for one in found.values()]))
+
+    assert mean(guided) > mean(drawn)
+
+
+def test_log_probabilities_as_scores() -> None:
+    for one in searched(SAMPLE(budget=4), scorers.by_logprob(), session()).values():
+        for node in one.nodes:
+            assert node.score == pytest.approx(np.mean(node.logprobs)) and not node.values
+
+
+def test_few_slots_lanes_and_prompts_stop_nothing() -> None:
+    """More candidates than are drawn at once, and more problems than slots: all are searched."""
+    tight = session(dataclasses.replace(CONFIG, rows=2), 20)
+    for method in (SAMPLE(budget=20), BEAM(budget=4, branching=2)):
+        assert len(searched(method, scorers.by_value(), tight)) == len(PROMPTS)
+
+
+def test_many_rows_that_are_over_leave_their_prompt_to_none_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One problem in the slots of many, short steps, a long window: more of its rows are over than
+    it has candidates.
+    """
+    name = PROMPTS[0].problem_id
+    wanted = {key: each for key, each in plain().items() if key[0] == name and key[1] < 8}
+    monkeypatch.setattr(cache, "WINDOW", 32)
+    jax.clear_caches()  # programs are kept by sizes, of which a window is none
+    wide = session(dataclasses.replace(CONFIG, rows=64), 8)
+    method = BEAM(budget=8, branching=1, step_tokens=3)
+    found = texts(searched(method, scorers.constant(), wide, PROMPTS[:1]))
+    jax.clear_caches()
+    assert_same(found, wanted, CONFIG, SEED)

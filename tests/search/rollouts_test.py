@@ -4,47 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-import pytest
-
 from tests.decode import engine_test
+from tests.decode.engine_test import small_windows  # noqa: F401
+from tests.decode.jobs import PROMPTS, drawn_at_once, engine_of
 from verifier.config import SampleConfig
-from verifier.decode import engine as engine_lib
-from verifier.decode import memory
 from verifier.decode.annotations import step_ends
 from verifier.decode.growing import Growing
-from verifier.model import cache, sampling
+from verifier.model import sampling
 from verifier.search import rollouts
 from verifier.search.rollouts import Solution
 
 SEED, NUMBER = 3, 3
 CONFIG = SampleConfig(temperature=0.9, max_new_tokens=40, rows=6)
-PROMPTS = sorted(engine_test.PROMPTS, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
 
 
-@pytest.fixture(autouse=True)
-def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "WINDOW", 8)
-    monkeypatch.setattr(memory, "FEWEST_PAGES", 12)
-
-
-def drawn(config: SampleConfig = CONFIG, samples: int = 4) -> list[list[Solution]]:
-    """Solutions of each prompt, with steps that end with a blank."""
-    model, tokenizer = engine_test.nudged()
-    engine = engine_lib.Engine(model, tokenizer, config, SEED)
-    by_problem = {group[0].problem_id: group for group in engine.run(PROMPTS, samples)}
-    return [
-        [
-            Solution(each.tokens, each.forced, step_ends(each.tokens, tokenizer, " ")[:-1])
-            for each in by_problem[prompt.problem_id]
-        ]
-        for prompt in PROMPTS
-    ]
+def drawn() -> list[list[Solution]]:
+    """Four solutions of each prompt, with steps that end with a blank."""
+    _, tokenizer = engine_test.nudged()
+    by_problem: dict[str, list[Solution]] = {prompt.problem_id: [] for prompt in PROMPTS}
+    for (name, _), each in drawn_at_once(CONFIG, 4, SEED).items():
+        ends = step_ends(each.tokens, tokenizer, " ")
+        by_problem[name].append(Solution(each.tokens, each.forced, ends[:-1]))
+    return list(by_problem.values())
 
 
 def completed(solutions, prompts=PROMPTS, rows: int = 6):
-    model, tokenizer = engine_test.nudged()
-    engine = engine_lib.Engine(model, tokenizer, dataclasses.replace(CONFIG, rows=rows), SEED)
+    engine = engine_of(dataclasses.replace(CONFIG, rows=rows), SEED)
     sizes = engine.plan(prompts, NUMBER)
     growing = Growing(engine.writer, sizes, prompts)
     limit = CONFIG.max_new_tokens
@@ -71,27 +56,33 @@ def test_every_place_has_its_rollouts_and_is_read_once() -> None:
     assert counts.read_again <= places * (1 + NUMBER * 8)
 
 
+def test_a_place_does_not_mind_what_else_is_rolled_out() -> None:
+    solutions = drawn()
+    together, _ = completed(solutions)
+    for index in (0, 2):
+        alone, _ = completed([solutions[index][:1]], [PROMPTS[index]], rows=20)
+        differ = [
+            prefix
+            for prefix, whole in alone[0].items()
+            if sorted(whole) != sorted(together[index][prefix])
+        ]
+        assert len(differ) <= 1, "more than a near tie"
+
+
 def test_rollouts_are_those_of_their_own_numbers() -> None:
     """The first token of each, drawn by a plain forward pass over prompt and prefix."""
-    model, tokenizer = engine_test.nudged()
-    solutions = drawn()
-    found, _ = completed(solutions)
+    found, _ = completed(drawn())
     checked = near = 0
     for index, of_problem in found.items():
         prompt = PROMPTS[index]
         for prefix, whole in list(of_problem.items())[:4]:
-            text = [*prompt.tokens, *prefix]
-            hidden = model.hidden(np.array([text]), np.arange(len(text))[None], None)
-            logits = np.asarray(model.logits(hidden[0, -1]))[None]
-            first = rollouts._first_id(prefix, NUMBER) + 1
+            first, place = rollouts._first_id(prefix, NUMBER) + 1, len(prefix)
             firsts = []
             for sample in range(first, first + NUMBER):
                 key = sampling.sample_key(SEED, prompt.problem_id, sample)
-                uniform = sampling.uniforms(key[None], len(prefix))
-                token, _ = sampling.draw(
-                    logits, uniform, CONFIG.temperature, vocab_size=tokenizer.vocab_size
-                )
-                firsts.append(int(token[0]))
+                text = [*prompt.tokens, *prefix]
+                token, _ = engine_test.naive_reader()(text, key, place, CONFIG.temperature)
+                firsts.append(int(token))
             checked += 1
             near += sorted(firsts) != sorted(tokens[len(prefix)] for tokens in whole)
     assert checked > 8 and near <= 1

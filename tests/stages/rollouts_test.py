@@ -24,7 +24,7 @@ def run(root: pathlib.Path, labels: str, names: list[str], *more: str) -> None:
     runner.run(token_verifier.stages(own), own, root, names)
 
 
-@pytest.mark.parametrize("level", ["solution"])
+@pytest.mark.parametrize("level", ["token", "solution"])
 def test_counts_are_stored_and_learned_from(copy: pathlib.Path, level: str) -> None:
     for name in ("verifier", "tables/scores", "report"):
         shutil.rmtree(copy / name)

@@ -52,6 +52,20 @@ def test_every_problem_by_every_method(copy: pathlib.Path, capsys: pytest.Captur
     assert all(method in shown for method in METHODS) and "minus best-of-n" in shown
 
 
+def test_plain_samples_are_those_of_the_run(copy: pathlib.Path) -> None:
+    """Best of 4 by search is the best of the four that the run has drawn and scored."""
+    found = {
+        row["problem_id"]: row
+        for row in search(copy, "search.methods=[sample]")
+        if row["budget"] == 4
+    }
+    scores: dict[str, list[float]] = {}
+    for row in rows(copy / "tables/scores/split=test"):
+        scores.setdefault(row["problem_id"], []).append(row["score"])
+    differ = [name for name, each in scores.items() if abs(max(each) - found[name]["score"]) > 1e-4]
+    assert len(differ) <= 1, "more than a near tie"
+
+
 def test_killed_it_goes_on_with_what_is_missing(
     copy: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

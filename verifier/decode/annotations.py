@@ -44,7 +44,9 @@ class Calculator:
             step_end: the text that a step ends with; empty: none is looked for.
         """
         self._tokenizer, self._on, self._step_end = tokenizer, on, step_end
-        texts = [tokenizer.token_text(token) for token in range(tokenizer.vocab_size)]
+        texts = []
+        if on or step_end:
+            texts = [tokenizer.token_text(token) for token in range(tokenizer.vocab_size)]
         self.watch = watch_table(texts if on else [], tokenizer.vocab_size)
         if step_end:
             may_end_V = np.array([step_end[-1] in text for text in texts])
@@ -74,8 +76,7 @@ class Calculator:
             if end == len(newest):
                 return Verdict(False, self._tokenizer.encode(forced), errors)
             return Verdict(True, self._tokenizer.encode(newest[:end] + forced), errors)
-        since = max(len(before) - len(self._step_end) + 1, 0)  # its end may have begun before
-        ends_step = bool(self._step_end) and self._step_end in text[since:]
+        ends_step = bool(self._step_end) and _completes(before, text, self._step_end)
         return Verdict(False, [], errors, ends_step)
 
 
@@ -87,9 +88,16 @@ def step_ends(
     for index, token in enumerate(tokens):
         if step_end[-1] in tokenizer.token_text(token):
             before, text = tokenizer.decode(tokens[:index]), tokenizer.decode(tokens[: index + 1])
-            if step_end in text[max(len(before) - len(step_end) + 1, 0) :]:
+            if _completes(before, text, step_end):
                 ends.append(index)
     return ends if ends and ends[-1] == len(tokens) - 1 else [*ends, len(tokens) - 1]
+
+
+def _completes(before: str, text: str, step_end: str) -> bool:
+    """Whether what `text` has beyond `before` completes the end of a step, which may have begun
+    before.
+    """
+    return step_end in text[max(len(before) - len(step_end) + 1, 0) :]
 
 
 def watch_table(texts: Sequence[str], vocab_size: int) -> Watch:

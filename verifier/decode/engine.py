@@ -21,6 +21,7 @@ from verifier.decode.job import (
     Prompt,
     Stored,
     Writer,
+    by_falling_length,
 )
 from verifier.errors import UserError
 from verifier.model import sharding
@@ -181,8 +182,7 @@ class Engine(Planner):
         """
         sample_ids = sorted(range(samples) if isinstance(samples, int) else samples)
         self._check(prompts, sample_ids)
-        # Rooms for prompts only ever shrink.
-        ordered = sorted(prompts, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
+        ordered = by_falling_length(prompts)
         if not ordered:
             return iter(())
         hooks = Hooks(progress, claim, stored)

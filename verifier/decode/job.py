@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,11 @@ class Prompt:
 
     problem_id: str
     tokens: Sequence[int]
+
+
+def by_falling_length(prompts: Iterable[Prompt]) -> list[Prompt]:
+    """The order in which jobs take prompts: their slots only ever shrink."""
+    return sorted(prompts, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -190,5 +190,10 @@ def read_rows(
 ) -> jax.Array:
     """Float32 [B, T]: the value after every token of rows (tokens, positions, ends)."""
     verifier = nnx.merge(graph, weights)
-    values_BT = verifier.values(verifier.backbone.hidden(*packed, depth=depth)).astype(jnp.float32)
-    return jax.nn.sigmoid(values_BT) if value_loss == "bce" else values_BT
+    return as_scores(verifier, verifier.backbone.hidden(*packed, depth=depth), value_loss)
+
+
+def as_scores(verifier: Verifier, hidden: jax.Array, value_loss: str) -> jax.Array:
+    """Float32 [...] of hidden [..., D]: values; probabilities where they are logits."""
+    values = verifier.values(hidden).astype(jnp.float32)
+    return jax.nn.sigmoid(values) if value_loss == "bce" else values

@@ -21,6 +21,7 @@ import numpy as np
 from flax import nnx
 
 from verifier.data.packing import doubled_room
+from verifier.decode.score import as_scores
 from verifier.model.heads import Verifier
 from verifier.model.transformer import narrow
 
@@ -241,5 +242,4 @@ def _grow(
 ) -> tuple[jax.Array, tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]]:
     verifier = nnx.merge(graph, weights)
     hidden_RTD, read = verifier.backbone.grow(*rows, read)
-    values_RT = verifier.values(hidden_RTD).astype(jnp.float32)
-    return jax.nn.sigmoid(values_RT) if value_loss == "bce" else values_RT, read
+    return as_scores(verifier, hidden_RTD, value_loss), read

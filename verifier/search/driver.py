@@ -90,15 +90,18 @@ class Driver:
         method: begins the search of one problem (`tree.Method`).
         """
         waiting = list(range(len(self._prompts)))[::-1]
-        while waiting or self._open:
+
+        def fill() -> None:
             while waiting and len(self._open) < self._at_once:
                 self._begin(waiting.pop(), method)
+
+        while waiting or self._open:
+            fill()
             for ended in self._growing.run():
                 self._take(ended)
                 if len(self._to_score) >= max(SCORED_AT * len(self._open), 1):
                     self._score()
-                while waiting and len(self._open) < self._at_once:
-                    self._begin(waiting.pop(), method)
+                fill()
                 yield from self._given_out()
             waited = bool(self._to_score)
             self._score()

@@ -15,6 +15,7 @@ from verifier import config as config_lib
 from verifier.decode.annotations import step_ends
 from verifier.decode.engine import Counts, Engine, Prompt
 from verifier.decode.growing import Growing
+from verifier.decode.job import by_falling_length
 from verifier.errors import WorkdirError
 from verifier.grading import graders
 from verifier.run import hosts, model_folder
@@ -55,9 +56,7 @@ def rollouts(context: Context) -> None:
         _refuse_other_generator(context, of)
         table = table_writing.writer(context.folder(of), "steps", settings)
         table.begin()
-        part = context.input("generator")
-        where = part.folder(context.root), part.stage.name, context.config.model.dtype
-        generator = model_folder.load(*where, None)
+        generator = search.loaded(context, "generator")
         solutions = _solutions(context, of, generator)
         every = context.problems("problems", of)
         problems = [each for each in every if each.problem_id in solutions]
@@ -112,10 +111,9 @@ def _rolled_out(
     config, knobs = context.config, context.config.rollouts
     drawn = dataclasses.replace(config.sample, temperature=knobs.temperature)
     engine = Engine(generator.model, generator.tokenizer, drawn, config.seed)
-    prompts = [
+    prompts = by_falling_length(
         Prompt(each.problem_id, context.prompt_ids(each, generator.tokenizer)) for each in problems
-    ]
-    prompts.sort(key=lambda prompt: (-len(prompt.tokens), prompt.problem_id))
+    )
     sizes = engine.plan(prompts, knobs.number, processes=1)
     golds = label.right_answers(context, problems)
 
@@ -134,27 +132,22 @@ def _rolled_out(
         hits = _hits(context, texts, golds[problem_id])
         progress.advance(1)
         yield [
-            {
-                "problem_id": problem_id,
-                "sample_id": sample,
-                "step": step,
-                "end_token": end,
-                "rollouts": knobs.number,
-                "hits": hits[tuple(one.tokens[: end + 1])],
-            }
+            {"problem_id": problem_id, "sample_id": sample, **row}
             for sample, one in solutions[problem_id].items()
-            for step, end in enumerate(one.ends)
-        ] + [
-            {
-                "problem_id": problem_id,
-                "sample_id": sample,
-                "step": len(one.ends),
-                "end_token": len(one.tokens) - 1,
-                "rollouts": 0,
-                "hits": 0,
-            }
-            for sample, one in solutions[problem_id].items()
+            for row in _steps(one, hits, knobs.number)
         ]
+
+
+def _steps(one: Solution, hits: Mapping[Prefix, int], number: int) -> Iterator[dict[str, int]]:
+    """What is stored of each step of a solution; there are no rollouts from the end of its last."""
+    for step, end in enumerate([*one.ends, len(one.tokens) - 1]):
+        is_last = step == len(one.ends)
+        yield {
+            "step": step,
+            "end_token": end,
+            "rollouts": 0 if is_last else number,
+            "hits": 0 if is_last else hits[tuple(one.tokens[: end + 1])],
+        }
 
 
 def _hits(context: Context, texts: Mapping[Prefix, Sequence[str]], gold: str) -> dict[Prefix, int]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from verifier import config as config_lib
 from verifier.decode.engine import Counts, Engine, Prompt
+from verifier.decode.job import by_falling_length
 from verifier.errors import ConfigError, WorkdirError
 from verifier.evaluate.budget import as_text
 from verifier.grading import graders
@@ -126,7 +127,7 @@ def _fitting(context: Context, problems: Sequence[Problem]) -> tuple[list[Prompt
             f"{context.title()}: {len(left_out)} problems are left out, whose prompts have more "
             f"than {room} tokens: {', '.join(left_out[:5])}"
         )
-    return sorted(fitting, key=lambda prompt: (-len(prompt.tokens), prompt.problem_id)), left_out
+    return by_falling_length(fitting), left_out
 
 
 def _search(
@@ -139,7 +140,7 @@ def _search(
     """Searches part by part, each with every method and budget."""
     config, knobs = context.config, context.config.search
     scorer = methods.scorer_of(config)
-    generator, verifier = (_loaded(context, role) for role in ("generator", "verifier"))
+    generator, verifier = (loaded(context, role) for role in ("generator", "verifier"))
     engine = Engine(generator.model, generator.tokenizer, config.sample, config.seed)
     value_loss = context.manifest("verifier")["settings"]["verify.value_loss"]
     session = Session(
@@ -164,7 +165,8 @@ def _search(
         table.append(rows)
 
 
-def _loaded(context: Context, role: str) -> model_folder.Saved:
+def loaded(context: Context, role: str) -> model_folder.Saved:
+    """The model that is read in a role, on the default device."""
     part = context.input(role)
     folder, dtype = part.folder(context.root), context.config.model.dtype
     return model_folder.load(folder, part.stage.name, dtype, None)

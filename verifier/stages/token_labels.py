@@ -18,18 +18,20 @@ from verifier.tables import store
 
 
 def of_samples(
-    context: Context, samples: pa.Table, correct: np.ndarray
+    context: Context, rows: pa.Table, kept: Sequence[int], correct: np.ndarray
 ) -> Sequence[Any] | np.ndarray:
     """The labels of the training samples, as `examples.verifier_example` takes one.
 
     Args:
         context: of the stage `verify`.
-        samples: problem_id, sample_id and tokens of those that are learned from.
-        correct: of each, bool.
+        rows: problem_id, sample_id and tokens of all.
+        kept: the rows that are learned from.
+        correct: of each of these, bool.
     """
     kind = context.config.verify.labels
     if kind == "outcome":
         return correct
+    samples = rows.take(pa.array(kept))
     problem_ids = samples["problem_id"].to_pylist()
     tokens = [np.asarray(each.values) for each in samples["tokens"]]
     if kind == "prefix":

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import pyarrow as pa
 from flax import nnx
 
 from verifier import config as config_lib
@@ -253,9 +252,6 @@ def _examples(
     correct = labels["correct"].to_numpy()[kept]
     if alike := caveats.of_labels(str(labelled), correct):
         log.say(f"warning: verify: {alike}")
-    labels_of: Any = correct  # held-out ones are valued at the outcome, whatever is learned
-    if prefix == TRAINED_ON:
-        labels_of = token_labels.of_samples(context, rows.take(pa.array(kept)), correct)
     by_step = config.labels in step_labels.KINDS and prefix == TRAINED_ON
     if by_step and reads_text:
         raise UserError(
@@ -263,6 +259,9 @@ def _examples(
             "end at tokens of the generator; start from the generator (verify.init=generator, "
             "verify.other_generator=false), or set verify.labels to outcome or prefix"
         )
+    labels_of: Any = correct  # held-out ones are valued at the outcome, whatever is learned
+    if prefix == TRAINED_ON:
+        labels_of = token_labels.of_samples(context, rows, kept, correct)
     how = {
         "level": "token" if by_step else config.level,  # the labels say which count
         "normalise": config.normalise,
