@@ -14,6 +14,7 @@ from tests.decode.jobs import PROMPTS, assert_same, drawn_at_once, engine_of, to
 from verifier.config import SampleConfig
 from verifier.decode.annotations import Calculator
 from verifier.decode.growing import Growing
+from verifier.decode.lanes import GREEDY
 
 SEED = 5
 SAMPLES = 7  # in all tests, so that they share programs
@@ -23,7 +24,7 @@ CONFIG = SampleConfig(temperature=0.7, max_new_tokens=40, rows=6)
 def growing_of(config: SampleConfig, pages: int | None = None) -> Growing:
     engine = engine_of(config, SEED)
     tokenizer = engine.writer.tokenizer
-    calculator = Calculator(tokenizer, on=config.calculator, step_end=" ")
+    calculator = Calculator(tokenizer, on=config.calculator, step_ends=[" "])
     writer = dataclasses.replace(engine.writer, calculator=calculator)
     sizes = engine.plan(PROMPTS, SAMPLES)
     if pages is not None:
@@ -174,3 +175,35 @@ def test_children_of_many_places_share_the_slots() -> None:
                 two = [next(ids), next(ids)]
                 growing.extend(grown.branch, two, len(grown.tokens) + 5, False)
     assert generation[3] > 8
+
+
+def test_ids_below_0_take_the_likeliest_beside_others_that_draw() -> None:
+    """-1 comes to what temperature 0 does; -r take the r-th likeliest first token."""
+    greedy = drawn_at_once(dataclasses.replace(CONFIG, temperature=0.0), 1, SEED)
+    growing, prompt = growing_of(CONFIG), PROMPTS[1]
+    growing.extend(growing.root(1), [GREEDY, 0, 1, 2, 3], CONFIG.max_new_tokens, False)
+    found = {sample: each.tokens for each in growing.run() for sample in each.samples}
+    assert found[GREEDY] == greedy[prompt.problem_id, 0].tokens
+    assert_same(
+        {(prompt.problem_id, each): found[each] for each in range(4)},
+        {
+            key: each
+            for key, each in tokens_of(drawn_at_once(CONFIG, SAMPLES, SEED)).items()
+            if key[0] == prompt.problem_id and key[1] < 4
+        },
+        CONFIG,
+        SEED,
+    )
+    growing.extend(growing.root(1), [-1, -2, -3, -4, -5], 1, False)
+    first = {each.samples[0]: (each.tokens[0], each.logprobs[0]) for each in growing.run()}
+    logprobs = [first[-rank][1] for rank in range(1, 6)]
+    assert logprobs == sorted(logprobs, reverse=True)
+    assert first[-1][0] == greedy[prompt.problem_id, 0].tokens[0]
+    assert len({token for token, _ in first.values()}) == 5
+
+
+@pytest.mark.parametrize("samples, limit", [([-2], 2), ([-21], 1)])
+def test_ranks_are_of_one_token(samples: list[int], limit: int) -> None:
+    growing = growing_of(CONFIG)
+    with pytest.raises(ValueError, match="rank"):
+        growing.extend(growing.root(0), samples, limit, False)

@@ -102,6 +102,7 @@ class Desk:
             forced_B=np.array([(forced or {}).get(row, -1) for row in range(ROWS)], np.int32),
             row_Q=np.array(self.follow, np.int32),
             joins_Q=np.append(starts_B, False)[self.follow],
+            rank_Q=np.zeros(LANES, np.int32),
             keys_Q2=np.arange(2 * LANES, dtype=np.uint32).reshape(LANES, 2),
             column=np.int32(self.column),
             limit_B=np.full(ROWS, self.limit, np.int32),

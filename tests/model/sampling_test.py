@@ -262,3 +262,19 @@ def test_uniforms_differ_by_token_and_sample_and_lie_in_the_unit_interval():
 def test_limits_that_leave_nothing_are_refused(limits, message):
     with pytest.raises(ValueError, match=message):
         draw(jnp.zeros((1, 10)), jnp.zeros(1), 1.0, **limits)
+
+
+@pytest.mark.parametrize("temperature, limits", [(0.7, {}), (0.0, {}), (1.0, {"top_k": 2})])
+def test_ranks_beside_draws(temperature, limits):
+    """Those that are asked for by rank have it; the others are as if nobody had asked."""
+    logits_BV = jax.random.normal(jax.random.key(3), (3, 50))
+    uniform_Q, row_Q = jnp.linspace(0.05, 0.95, 8), jnp.array([0, 0, 0, 1, 1, 2, 2, 2])
+    settings = dict(vocab_size=40, **limits)
+    alone_Q, _ = sampling.draw(logits_BV, uniform_Q, temperature, row_Q, **settings)
+    best_BV = np.argsort(-np.asarray(logits_BV)[:, :40], axis=-1)
+    for rank_Q in ([0] * 8, [1, 0, 0, 1, 0, 0, 0, 1], [1, 2, 0, 20, 0, 7, 0, 3]):
+        token_Q, _ = sampling.draw(
+            logits_BV, uniform_Q, temperature, row_Q, jnp.array(rank_Q), **settings
+        )
+        for token, rank, row, alone in zip(token_Q, rank_Q, row_Q, alone_Q, strict=True):
+            assert token == (best_BV[row, rank - 1] if rank else alone)

@@ -29,27 +29,27 @@ class Calculator:
     (`=$`, `=1`, ` =`, `)=`). A wrong digit that was sampled before the `=` stays (the paper's
     rule); what cannot be evaluated is counted and left to the model.
 
-    A step ends with the token that completes the text between two steps, whatever else that token
-    has.
+    A step ends with the token that completes a text that ends steps, whatever else that token has.
     """
 
     def __init__(
-        self, tokenizer: tokenizer_lib.Tokenizer, on: bool = True, step_end: str = ""
+        self, tokenizer: tokenizer_lib.Tokenizer, on: bool = True, step_ends: Sequence[str] = ()
     ) -> None:
         """Looks through the vocabulary once.
 
         Args:
             tokenizer: of the generator.
             on: False writes nothing.
-            step_end: the text that a step ends with; empty: none is looked for.
+            step_ends: the texts that a step ends with; none: they are not looked for.
         """
-        self._tokenizer, self._on, self._step_end = tokenizer, on, step_end
+        self._tokenizer, self._on, self._step_ends = tokenizer, on, step_ends
         texts = []
-        if on or step_end:
+        if on or step_ends:
             texts = [tokenizer.token_text(token) for token in range(tokenizer.vocab_size)]
         self.watch = watch_table(texts if on else [], tokenizer.vocab_size)
-        if step_end:
-            may_end_V = np.array([step_end[-1] in text for text in texts])
+        if step_ends:
+            lasts = {step_end[-1] for step_end in step_ends}
+            may_end_V = np.array([not lasts.isdisjoint(text) for text in texts])
             self.watch.event_3V[(self.watch.event_3V == 0) & may_end_V] = WAIT
 
     def where(self, tokens: Sequence[int] | np.ndarray) -> int:
@@ -76,7 +76,7 @@ class Calculator:
             if end == len(newest):
                 return Verdict(False, self._tokenizer.encode(forced), errors)
             return Verdict(True, self._tokenizer.encode(newest[:end] + forced), errors)
-        ends_step = bool(self._step_end) and _completes(before, text, self._step_end)
+        ends_step = any(_completes(before, text, step_end) for step_end in self._step_ends)
         return Verdict(False, [], errors, ends_step)
 
 

@@ -23,6 +23,7 @@ from verifier.decode.queue import OpenQueue
 from verifier.decode.rows import Rows
 from verifier.decode.running import Running
 from verifier.model import sharding
+from verifier.model.sampling import MOST_RANK
 
 
 class Growing:
@@ -63,17 +64,23 @@ class Growing:
             branch: may be asked again.
             samples: ids; each draws token t of the solution with a number that depends on the
                 seed, the problem, the id and t alone. More than are drawn at once are given out in
-                parts, which may be alike.
+                parts, which may be alike. Nothing is drawn for ids below 0: -r takes the r-th most
+                likely token, at every step for -1 (`GREEDY`), at the only one for others.
             limit: tokens of the solution, more than the branch has, at which it is over.
             to_step_end: whether it is over where a step ends, too.
 
         Raises:
-            ValueError: no samples, or a limit that leaves no room.
+            ValueError: no samples, a limit that leaves no room, or ranks that there are none of.
         """
         written = len(branch.tokens) + (branch.logprob is not None)  # of its queue the first
         most = self._writer.config.max_new_tokens
         if not len(samples):
             raise ValueError("no samples go on from a branch; expected at least one")
+        if not (rank := -min(*samples, 0)) <= (MOST_RANK if limit == written + 1 else 1):
+            raise ValueError(
+                f"the token of rank {rank} is asked for, {limit - written} tokens in all; expected "
+                f"at most {MOST_RANK}, one token, or rank 1"
+            )
         if not written < limit <= most:
             raise ValueError(
                 f"a branch of {written} tokens is to end at {limit}; expected {written + 1} to "

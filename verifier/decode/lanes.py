@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+GREEDY = -1  # id of the sample that takes the most likely token at every step
+
 
 class Lanes:
     """Q lanes of a group of devices, all arrays by lane; numpy only."""
@@ -49,10 +51,16 @@ class Lanes:
         """How many lanes follow each row, int [B]."""
         return np.bincount(self.row_Q, minlength=self._nobody + 1)[: self._nobody]
 
-    def take_joins(self) -> np.ndarray:
-        """The lanes that join with the next step; they count as told then."""
+    def orders(self) -> dict[str, np.ndarray]:
+        """What `steps.Orders` says by lane; those that join count as told then. Copies."""
         joins_Q, self._joins_Q = self._joins_Q, np.zeros_like(self._joins_Q)
-        return joins_Q
+        ranked_Q = (self.sample_Q < 0) & (self.row_Q < self._nobody)
+        return {
+            "row_Q": self.row_Q.copy(),
+            "joins_Q": joins_Q,
+            "rank_Q": np.where(ranked_Q, -self.sample_Q, 0).astype(np.int32),
+            "keys_Q2": self.key_Q2.copy(),
+        }
 
     def keep(self, row_B: np.ndarray) -> None:
         """Rows have other numbers: new row n is what row_B[n] was."""

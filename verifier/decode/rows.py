@@ -224,9 +224,7 @@ class Rows:
             "go_B": self.go_B,
             "forced_B": forced_B,
             "limit_B": self.limit_B.copy(),
-            "row_Q": self.lanes.row_Q.copy(),
-            "joins_Q": self.lanes.take_joins(),
-            "keys_Q2": self.lanes.key_Q2.copy(),
+            **self.lanes.orders(),
         }
         self.stamp_B[self.start_B] += 1
         for name in ("start_B", "copied_B", "go_B"):

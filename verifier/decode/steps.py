@@ -31,6 +31,7 @@ class Orders(NamedTuple):
     limit_B: Given  # int32, tokens of the solution at which the row is over
     row_Q: Given  # int32, the row that each lane follows; B: none
     joins_Q: Given  # bool: from this step on
+    rank_Q: Given  # int32, of the token that each lane takes, the most likely one first; 0: it draws
     keys_Q2: Given  # uint32, one raw key a sample; token t is drawn with fold_in(key, t)
     column: Given  # int32, the column of the newest pages to write
     temperature: Given  # float32
@@ -80,7 +81,7 @@ class _Choice(NamedTuple):
     follows_Q: jax.Array  # bool: lanes that have a row now
 
 
-_ORDERS = Orders(*[ROWS] * 10, *[WHOLE] * 2)
+_ORDERS = Orders(*[ROWS] * 11, *[WHOLE] * 2)
 
 
 @functools.partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))
@@ -212,6 +213,7 @@ def _draw(
         sampling.uniforms(orders.keys_Q2, written_B[row_Q]),
         orders.temperature,
         row_Q,
+        orders.rank_Q,
         top_k=static.top_k,
         top_p=static.top_p,
         vocab_size=static.vocab_size,

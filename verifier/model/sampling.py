@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 _BLOCK = 256  # ids of one block of the inverse CDF's upper level
+MOST_RANK = 20  # of a token that is asked for by its rank
 
 
 def sample_key(seed: int, problem_id: str, sample_id: int) -> np.ndarray:
@@ -46,6 +47,7 @@ def draw(
     uniform_Q: jax.Array,
     temperature: jax.Array | float,
     row_Q: jax.Array | None = None,
+    rank_Q: jax.Array | None = None,
     *,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -58,6 +60,8 @@ def draw(
         uniform_Q: float32 in [0, 1), one a token (see `uniforms`).
         temperature: traced scalar; 0 gives the most likely token.
         row_Q: int32, below B, whose scores each is drawn from; None: one token a row.
+        rank_Q: int32; r from 1 to MOST_RANK: the r-th most likely id, of equal ones the lower first,
+            whatever the number and the settings; 0: one is drawn. None: all are drawn.
         top_k: static; only the k most likely ids; 0: off.
         top_p: static; then only the fewest most likely ids whose share reaches top_p at this
             temperature; 1: off.
@@ -97,8 +101,29 @@ def draw(
         return _draw_all(logits_BV, best_B, *given)
 
     token_Q = jax.lax.cond(jnp.asarray(temperature) > 0, drawn, likeliest)
+    if rank_Q is not None:
+        token_Q = _by_rank(logits_BV, row_Q, rank_Q, token_Q)
     total_B = jnp.sum(jnp.exp(logits_BV - best_B[:, None]), axis=-1)
     return token_Q, logits_BV[row_Q, token_Q] - best_B[row_Q] - jnp.log(total_B)[row_Q]
+
+
+def _by_rank(
+    logits_BV: jax.Array, row_Q: jax.Array, rank_Q: jax.Array, token_Q: jax.Array
+) -> jax.Array:
+    """The tokens that are asked for by rank; the others as they are."""
+    most = min(MOST_RANK, logits_BV.shape[-1])
+
+    def ranked() -> jax.Array:
+        ids_BR = jax.lax.top_k(logits_BV, most)[1]
+        return jnp.where(rank_Q > 0, ids_BR[row_Q, jnp.clip(rank_Q - 1, 0, most - 1)], token_Q)
+
+    def likeliest() -> jax.Array:
+        return jnp.where(rank_Q > 0, jnp.argmax(logits_BV, axis=-1)[row_Q], token_Q)
+
+    # most steps ask for none, and few for more than the first
+    asked = jnp.clip(jnp.max(rank_Q), 0, 2)
+    each = [lambda: token_Q, likeliest, ranked]
+    return jax.lax.switch(asked, [lambda one=one: one().astype(jnp.int32) for one in each])
 
 
 def _draw_all(

@@ -38,7 +38,7 @@ class Session:
             step_end: the text that a step ends with.
         """
         writer = engine.writer
-        calculator = Calculator(writer.tokenizer, on=writer.config.calculator, step_end=step_end)
+        calculator = Calculator(writer.tokenizer, on=writer.config.calculator, step_ends=[step_end])
         self._writer = dataclasses.replace(writer, calculator=calculator)
         self._sizes = engine.plan(prompts, budget, processes=1)  # the prompts are all its own
         self._reader = None
