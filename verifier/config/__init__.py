@@ -4,13 +4,12 @@ Experiments import from here; the errors that a knob can raise are at hand too.
 """
 
 from verifier.config.kinds import Mark
+from verifier.config.ranges import ForTesting, Grader, Kind, Source
+from verifier.config.search_sections import RolloutsConfig, SearchConfig
 from verifier.config.sections import (
     Config,
     DataConfig,
     FinetuneConfig,
-    ForTesting,
-    Grader,
-    Kind,
     LabelConfig,
     LogConfig,
     MeshConfig,
@@ -18,11 +17,8 @@ from verifier.config.sections import (
     OodConfig,
     PretrainConfig,
     ReportConfig,
-    RolloutsConfig,
     SampleConfig,
     ScoreConfig,
-    SearchConfig,
-    Source,
     TokenizerConfig,
     TrainConfig,
     VerifyConfig,

@@ -11,7 +11,6 @@ import difflib
 from verifier.config import (
     Config,
     OodConfig,
-    SearchConfig,
     TrainConfig,
     choices,
     flatten,

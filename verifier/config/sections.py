@@ -7,24 +7,24 @@ import typing
 from typing import Annotated, Literal
 
 from verifier.config.kinds import Mark, Range
-
-# What a knob takes stands beside its name; a limit is far above what anybody is known to use, and
-# below what any count or size breaks at.
-Count = Annotated[int, Range(1, 1_000_000)]
-Number = Annotated[int, Range(0, 1_000_000)]  # 0: all there are, none or off, as the knob says
-Problems = Annotated[int, Range(0, 10_000_000)]
-Tokens = Annotated[int, Range(1, 10_000_000)]
-Steps = Annotated[int, Range(0, 1_000_000_000)]
-Epochs = Annotated[float, Range(0, 10_000)]
-Rate = Annotated[float, Range(0, 10, above=True)]
-Share = Annotated[float, Range(0, 1, below=True)]
-Seconds = Annotated[float, Range(0, 86_400, above=True)]
-Amount = Annotated[float, Range(0, 1_000_000)]
-Devices = Annotated[int, Range(1, 100_000, off=-1)]
-Grader = Literal["numeric", "paper", "strict", "flexible", "math_verify"]
-ForTesting = Literal["svamp", "asdiv", "multiarith"]  # sources without training problems
-Source = Literal["generated", "gsm8k", ForTesting]
-Kind = Literal["chain", "price", "distance", "share", "backwards", "guess", "rectangle"]
+from verifier.config.ranges import (
+    Amount,
+    Count,
+    Devices,
+    Epochs,
+    ForTesting,
+    Grader,
+    Kind,
+    Number,
+    Problems,
+    Rate,
+    Seconds,
+    Share,
+    Source,
+    Steps,
+    Tokens,
+)
+from verifier.config.search_sections import RolloutsConfig, SearchConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,16 +220,6 @@ class LabelConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class RolloutsConfig:
-    """Solutions that go on from the ends of stored samples' steps; drawn as `sample` says."""
-
-    number: Count = 8  # from the end of each step
-    temperature: Annotated[float, Range(0.01, 100)] = 1.0
-    step_end: str = "\n"  # what a step ends with
-    samples_per_problem: Number = 0  # whose steps are rolled out; 0: of all
-
-
-@dataclasses.dataclass(frozen=True)
 class VerifyConfig(TrainConfig):
     """The verifier: value and language-model loss (Cobbe et al. 2021, section 4.2, Appendix B)."""
 
@@ -267,25 +257,6 @@ class ScoreConfig:
     # How much is read at once: so many times the longest text of some problems. bfloat16 scores
     # move by up to .004 with it.
     rows: Annotated[Count, Mark.NO_EFFECT] = 16
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchConfig:
-    """Search for solutions of test problems, guided by the verifier; drawn as `sample` says."""
-
-    # sample: no search, best of as many plain samples | beam: OVM | dvts: independent subtrees
-    methods: tuple[Literal["sample", "beam", "dvts"], ...] = ("sample", "beam", "dvts")
-    budgets: tuple[Count, ...] = (4, 16, 64)  # candidates of a step
-    branching: Count = 4  # candidates to each that goes on; divides every budget
-    step_end: str = "\n"  # what a step ends with
-    max_steps: Count = 10  # after so many, solutions are written to their ends
-    step_tokens: Number = 0  # most tokens of a step; 0: as many as a solution may have
-    scorer: Literal["value", "logprob", "constant"] = "value"
-    aggregation: Literal["last", "mean", "min", "product"] = "last"  # of values, with scorer=value
-    distinct: bool = False  # beam: distinct texts go before repeats
-    test_problems: Number = 0  # so many of them; 0: all
-    # Problems that are searched and stored together: a kill costs these.
-    part_problems: Annotated[Count, Mark.NO_EFFECT] = 64
 
 
 @dataclasses.dataclass(frozen=True)

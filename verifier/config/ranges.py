@@ -1,0 +1,25 @@
+"""What the knobs take, by name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from verifier.config.kinds import Range
+
+# What a knob takes stands beside its name; a limit is far above what anybody is known to use, and
+# below what any count or size breaks at.
+Count = Annotated[int, Range(1, 1_000_000)]
+Number = Annotated[int, Range(0, 1_000_000)]  # 0: all there are, none or off, as the knob says
+Problems = Annotated[int, Range(0, 10_000_000)]
+Tokens = Annotated[int, Range(1, 10_000_000)]
+Steps = Annotated[int, Range(0, 1_000_000_000)]
+Epochs = Annotated[float, Range(0, 10_000)]
+Rate = Annotated[float, Range(0, 10, above=True)]
+Share = Annotated[float, Range(0, 1, below=True)]
+Seconds = Annotated[float, Range(0, 86_400, above=True)]
+Amount = Annotated[float, Range(0, 1_000_000)]
+Devices = Annotated[int, Range(1, 100_000, off=-1)]
+Grader = Literal["numeric", "paper", "strict", "flexible", "math_verify"]
+ForTesting = Literal["svamp", "asdiv", "multiarith"]  # sources without training problems
+Source = Literal["generated", "gsm8k", ForTesting]
+Kind = Literal["chain", "price", "distance", "share", "backwards", "guess", "rectangle"]
