@@ -5,7 +5,7 @@ Experiments import from here; the errors that a knob can raise are at hand too.
 
 from verifier.config.kinds import Mark
 from verifier.config.ranges import ForTesting, Grader, Kind, Source
-from verifier.config.search_sections import RolloutsConfig, SearchConfig
+from verifier.config.search_sections import RainConfig, RolloutsConfig, SearchConfig
 from verifier.config.sections import (
     Config,
     DataConfig,
@@ -51,6 +51,7 @@ __all__ = [
     "ModelConfig",
     "OodConfig",
     "PretrainConfig",
+    "RainConfig",
     "ReportConfig",
     "RolloutsConfig",
     "SampleConfig",

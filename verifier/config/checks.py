@@ -11,6 +11,7 @@ import difflib
 from verifier.config import (
     Config,
     OodConfig,
+    SearchConfig,
     TrainConfig,
     choices,
     flatten,

@@ -6,7 +6,9 @@ import dataclasses
 from typing import Annotated, Literal
 
 from verifier.config.kinds import Mark, Range
-from verifier.config.ranges import Count, Number
+from verifier.config.ranges import Amount, Count, Number
+
+SearchMethod = Literal["sample", "beam", "dvts", "lookahead", "rain"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +25,9 @@ class RolloutsConfig:
 class SearchConfig:
     """Search for solutions of test problems, guided by the verifier; drawn as `sample` says."""
 
-    # sample: no search, best of as many plain samples | beam: OVM | dvts: independent subtrees
-    methods: tuple[Literal["sample", "beam", "dvts"], ...] = ("sample", "beam", "dvts")
+    # sample: no search, best of as many plain samples | beam: OVM | dvts: independent subtrees |
+    # lookahead: beam whose steps are judged by what they lead to | rain: `rain`, at one budget
+    methods: tuple[SearchMethod, ...] = ("sample", "beam", "dvts")
     budgets: tuple[Count, ...] = (4, 16, 64)  # candidates of a step
     branching: Count = 4  # candidates to each that goes on; divides every budget
     step_end: str = "\n"  # what a step ends with
@@ -32,7 +35,38 @@ class SearchConfig:
     step_tokens: Number = 0  # most tokens of a step; 0: as many as a solution may have
     scorer: Literal["value", "logprob", "constant"] = "value"
     aggregation: Literal["last", "mean", "min", "product"] = "last"  # of values, with scorer=value
-    distinct: bool = False  # beam: distinct texts go before repeats
+    distinct: bool = False  # beam and lookahead: distinct texts go before repeats
+    ahead: Count = 1  # lookahead: greedy steps behind each
     test_problems: Number = 0  # so many of them; 0: all
     # Problems that are searched and stored together: a kill costs these.
     part_problems: Annotated[Count, Mark.NO_EFFECT] = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class RainConfig:
+    """RAIN: rewindable inference (Li et al. 2023; constants of the paper and its code)."""
+
+    # What texts are judged by: verifier, or an (A)/(B) question to the generator itself: harmless,
+    # positive, correct, or a TOML file of such a question
+    judge: str = "verifier"
+    c: Amount = 2.0  # how much is explored: weight of a set's prior (PUCT)
+    T: Count = 50  # looks ahead before something is committed, at most
+    least: Count = 15  # looks ahead that there are at least, though kept sets have been visited
+    T_m: Number = 6  # more visits than so many, and a value
+    V: Annotated[float, Range(-1, 1)] = 0.8  # above this one: the most visited set is committed
+    gamma: Annotated[float, Range(0, 1)] = 0.2  # weight of what is judged of a similar set
+    similarity: Annotated[float, Range(-1, 2)] = 0.95  # least cosine of similar sets; above 1: off
+    # What similar texts are known by: hidden, the hidden states of the model that judges, or the
+    # folder of a sentence encoder (a BERT of Hugging Face)
+    embeddings: str = "hidden"
+    candidates: Annotated[int, Range(1, 20)] = 10  # sets that a leaf is given
+    most_candidates: Annotated[int, Range(1, 20)] = 20  # where all are alike and none is good
+    spread: Amount = 0.03  # alike: their vectors' variance a token of a set is below
+    uniform: Annotated[float, Range(0, 1)] = 0.25  # share of the text's next sets that all count
+    set_tokens: tuple[Count, ...] = (1, 2, 4, 10)  # by depth; the last one for all below
+    clause_ends: str = ",.?:;\n"  # characters; text is judged as it stands behind one of them
+    clause_tokens: Count = 32  # or after so many tokens
+    temperature: Annotated[float, Range(0.01, 100)] = 1.0  # of sets that are drawn, and of clauses
+    top_k: Number = 15  # most likely tokens that they are drawn from; 0: all
+    prompts: Annotated[str, Mark.PATH] = ""  # JSON lines with a "prompt", for the stage rain alone
+    most_prompts: Number = 0  # so many of them; 0: all

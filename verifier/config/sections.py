@@ -24,7 +24,7 @@ from verifier.config.ranges import (
     Steps,
     Tokens,
 )
-from verifier.config.search_sections import RolloutsConfig, SearchConfig
+from verifier.config.search_sections import RainConfig, RolloutsConfig, SearchConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,5 +304,6 @@ class Config:
     verify: VerifyConfig = VerifyConfig()
     score: ScoreConfig = ScoreConfig()
     search: SearchConfig = SearchConfig()
+    rain: RainConfig = RainConfig()
     report: ReportConfig = ReportConfig()
     log: LogConfig = LogConfig()

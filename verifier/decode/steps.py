@@ -31,7 +31,7 @@ class Orders(NamedTuple):
     limit_B: Given  # int32, tokens of the solution at which the row is over
     row_Q: Given  # int32, the row that each lane follows; B: none
     joins_Q: Given  # bool: from this step on
-    rank_Q: Given  # int32, of the token that each lane takes, the most likely one first; 0: it draws
+    rank_Q: Given  # int32, of the token that the lane takes, the most likely first; 0: it draws
     keys_Q2: Given  # uint32, one raw key a sample; token t is drawn with fold_in(key, t)
     column: Given  # int32, the column of the newest pages to write
     temperature: Given  # float32

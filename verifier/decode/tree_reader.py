@@ -45,6 +45,7 @@ class Values(NamedTuple):
 
     values: list[float]  # after each token
     slots: list[int]  # of each token
+    hidden: list[np.ndarray]  # float32 [D], after each token, where they are asked for
 
 
 class _Part(NamedTuple):
@@ -58,17 +59,21 @@ class _Part(NamedTuple):
 class TreeReader:
     """Rows of slots for some problems at a time."""
 
-    def __init__(self, verifier: Verifier, value_loss: str, problems: int) -> None:
+    def __init__(
+        self, verifier: Verifier, value_loss: str, problems: int, with_hidden: bool = False
+    ) -> None:
         """Casts the verifier's matrices to the type that they are multiplied in.
 
         Args:
             verifier: backbone and value head, on the default device.
             value_loss: what it was trained with; values of "bce" become probabilities.
             problems: that are open at a time, at most.
+            with_hidden: whether the last hidden states are given out as well.
         """
         graph, weights = nnx.split(verifier)
         self._graph, self._weights = graph, narrow(weights, verifier.backbone.dtype)
         self._value_loss, self._arch = value_loss, verifier.backbone.arch
+        self._with_hidden = with_hidden
         self._dtype, self._rows = verifier.backbone.dtype, problems
         self._windows = tuple(dict.fromkeys(self._arch.windows))
         self._row_of: dict[int, int] = {}
@@ -118,14 +123,12 @@ class TreeReader:
                     f"expected at least one, and at most {self._arch.context} in all, the "
                     "verifier's context"
                 )
-        slots = self._take_slots(asked)
-        values: list[list[float]] = [[] for _ in asked]
-        rounds = _rounds(asked)
-        for parts in rounds:
+        read = [Values([], slots, []) for slots in self._take_slots(asked)]
+        for parts in _rounds(asked):
             for some in self._by_memory(asked, parts):
-                self._call(asked, slots, some, values)
+                self._call(asked, some, read)
         self.tokens += sum(len(each.tokens) for each in asked)
-        return [Values(*both) for both in zip(values, slots, strict=True)]
+        return read
 
     def _take_slots(self, asked: Sequence[Read]) -> list[list[int]]:
         """Free slots for the tokens of each; all rows get more of them where one has too few."""
@@ -154,14 +157,8 @@ class TreeReader:
             some = set(problems[first : first + at_once])
             yield [part for part in parts if asked[part.read].problem in some]
 
-    def _call(
-        self,
-        asked: Sequence[Read],
-        slots: Sequence[Sequence[int]],
-        parts: Sequence[_Part],
-        values: list[list[float]],
-    ) -> None:
-        """Reads some tokens of R rows, each of a problem."""
+    def _call(self, asked: Sequence[Read], parts: Sequence[_Part], read: Sequence[Values]) -> None:
+        """Reads some tokens of R rows, each of a problem, and adds to what has been read."""
         by_row: dict[int, list[_Part]] = {}
         for part in parts:
             by_row.setdefault(self._row_of[asked[part.read].problem], []).append(part)
@@ -175,22 +172,26 @@ class TreeReader:
             row_R[r], t = row, 0
             for index, first, end in own:
                 each, width = asked[index], end - first
-                way = [*each.way, *slots[index][:end]]
+                way = [*each.way, *read[index].slots[:end]]
                 at = slice(t, t + width)
                 tokens_RT[r, at] = each.tokens[first:end]
                 positions_RT[r, at] = np.arange(len(each.way) + first, len(each.way) + end)
-                slot_RT[r, at] = slots[index][first:end]
+                slot_RT[r, at] = read[index].slots[first:end]
                 for window, seen in zip(self._windows, seen_RTS, strict=True):
                     seen[r, t : t + width, way] = _seen(len(way), width, window).T
                 places.append((index, r, t, width))
                 t += width
         rows = tokens_RT, positions_RT, slot_RT, row_R, seen_RTS
-        values_RT, self._read = _grow(
+        values_RT, hidden_RTD, self._read = _grow(
             self._graph, self._weights, self._read, rows, self._value_loss
         )
-        read_RT = np.asarray(values_RT)
+        values_RT = np.asarray(values_RT)
         for index, r, t, width in places:
-            values[index] += read_RT[r, t : t + width].tolist()
+            read[index].values.extend(values_RT[r, t : t + width].tolist())
+        if self._with_hidden:
+            hidden_RTD = np.asarray(hidden_RTD, np.float32)
+            for index, r, t, width in places:
+                read[index].hidden.extend(hidden_RTD[r, t : t + width].copy())
 
     def _empty(self, slots: int) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
         shape = self._rows, self._arch.kv_heads, slots, self._arch.head_width
@@ -239,7 +240,7 @@ def _grow(
     read: tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]],
     rows: tuple[jax.Array, ...],
     value_loss: str,
-) -> tuple[jax.Array, tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]]:
+) -> tuple[jax.Array, jax.Array, tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]]:
     verifier = nnx.merge(graph, weights)
     hidden_RTD, read = verifier.backbone.grow(*rows, read)
-    return as_scores(verifier, hidden_RTD, value_loss), read
+    return as_scores(verifier, hidden_RTD, value_loss), hidden_RTD, read

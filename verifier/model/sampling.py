@@ -60,8 +60,8 @@ def draw(
         uniform_Q: float32 in [0, 1), one a token (see `uniforms`).
         temperature: traced scalar; 0 gives the most likely token.
         row_Q: int32, below B, whose scores each is drawn from; None: one token a row.
-        rank_Q: int32; r from 1 to MOST_RANK: the r-th most likely id, of equal ones the lower first,
-            whatever the number and the settings; 0: one is drawn. None: all are drawn.
+        rank_Q: int32; r from 1 to MOST_RANK: the r-th most likely id, of equal ones the lower
+            first, whatever number and settings say; 0: one is drawn. None: all are drawn.
         top_k: static; only the k most likely ids; 0: off.
         top_p: static; then only the fewest most likely ids whose share reaches top_p at this
             temperature; 1: off.

@@ -6,10 +6,12 @@ reads the chance of a right answer after every token, so partial solutions can b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 from verifier.search.tree import Extend, Method, Node, Score
+
+Judging = Generator[Extend | Score, list[Node], None]
 
 
 class _Candidate(NamedTuple):
@@ -26,6 +28,7 @@ def search(
     max_steps: int,
     step_tokens: int | None = None,
     distinct: bool = False,
+    judge: Callable[[Sequence[Node]], Judging] | None = None,
 ) -> Method:
     """Of `budget` candidates of each step the best go on, each with `branching` samples.
 
@@ -41,6 +44,7 @@ def search(
         max_steps: after so many the solutions are written to their ends.
         step_tokens: most tokens of a step; None: as many as a solution may have.
         distinct: candidates of distinct texts go before the repeats.
+        judge: asks for whatever gives nodes their scores; None: they are scored as they are.
     """
     kept = [_Candidate(root, sample) for sample in range(0, budget, branching)]
     for step in range(max_steps + 1):
@@ -53,7 +57,7 @@ def search(
             break
         last = step == max_steps
         children = yield Extend(asked, not last, None if last else step_tokens)
-        yield Score(children)
+        yield from (judge or scored)(children)
         finished = [candidate for candidate in kept if candidate.node.finish]
         grown = [_Candidate(node, sample) for node in children for sample in node.samples]
         kept = _best([*finished, *grown], budget // branching, distinct)
@@ -61,6 +65,11 @@ def search(
         for node in {*children, *(candidate.node for candidate in finished)} - staying:
             node.kept = False
     return list(dict.fromkeys(candidate.node for candidate in kept))
+
+
+def scored(nodes: Sequence[Node]) -> Judging:
+    """Nodes are scored as they are."""
+    yield Score(nodes)
 
 
 def _best(candidates: Sequence[_Candidate], beams: int, distinct: bool) -> list[_Candidate]:

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from verifier.data import trees
 from verifier.decode.growing import Growing
-from verifier.decode.job import Prompt
 from verifier.decode.outcomes import Ended
-from verifier.decode.tree_reader import Read, TreeReader
 from verifier.search import tree
+from verifier.search.reading import Reading
 from verifier.search.scorers import Scorer
-from verifier.search.tree import Extend, Method, Node, Score
+from verifier.search.tree import Cost, Extend, Method, Node, Score
 
 # The verifier reads when so large a share of the open problems waits for it: then calls are not too
 # small, and the generator's rows not too empty.
 SCORED_AT = 0.25
-
-
-@dataclasses.dataclass
-class Cost:
-    """What one problem's search took."""
-
-    tokens_generated: int = 0  # of all samples
-    prefixes_generated: int = 0  # what several of them wrote alike counts once
-    tokens_scored: int = 0  # read by the verifier, the prompt too
-    model_calls: int = 0  # samples that went on, and nodes that the verifier read
 
 
 class SearchResult(NamedTuple):
@@ -60,8 +48,8 @@ class Driver:
         self,
         growing: Growing,
         scorer: Scorer,
-        reader: TreeReader | None,
-        prompts: Sequence[Prompt],
+        reading: Reading | None,
+        problems: int,
         end_id: int,
         max_new_tokens: int,
         at_once: int,
@@ -69,16 +57,16 @@ class Driver:
         """Nothing is begun yet.
 
         Args:
-            growing: a job of the generator with these prompts.
+            growing: a job of the generator.
             scorer: of nodes.
-            reader: of the verifier; None where the scorer needs none.
-            prompts: by falling length.
+            reading: of the same problems; None where the scorer needs none.
+            problems: how many there are.
             end_id: ends a solution.
             max_new_tokens: most tokens of a solution.
             at_once: problems that are open at a time: both models have room for so many.
         """
-        self._growing, self._scorer, self._reader = growing, scorer, reader
-        self._prompts, self._end_id, self._limit = prompts, end_id, max_new_tokens
+        self._growing, self._scorer, self._reading = growing, scorer, reading
+        self._problems, self._end_id, self._limit = problems, end_id, max_new_tokens
         self._at_once = at_once
         self._open: dict[int, _Search] = {}
         self._to_score: list[_Search] = []
@@ -89,7 +77,7 @@ class Driver:
 
         method: begins the search of one problem (`tree.Method`).
         """
-        waiting = list(range(len(self._prompts)))[::-1]
+        waiting = list(range(self._problems))[::-1]
 
         def fill() -> None:
             while waiting and len(self._open) < self._at_once:
@@ -116,8 +104,8 @@ class Driver:
     def _begin(self, problem: int, method: Callable[[Node], Method]) -> None:
         search = self._open[problem] = _Search(problem, method)
         search.root.branch = self._growing.root(problem)
-        if self._reader is not None:
-            self._reader.open(problem)
+        if self._reading is not None:
+            self._reading.open(problem)
         self._go_on(search, None)
 
     def _go_on(self, search: _Search, given: list[Node] | None) -> None:
@@ -192,35 +180,15 @@ class Driver:
     def _score(self) -> None:
         """Scores what waits for it, all together."""
         searches, self._to_score = self._to_score, []
-        if self._reader is not None:
-            self._read(searches)
+        if self._reading is not None:
+            self._reading.read(
+                [(each.problem, each.root, each.to_score, each.cost) for each in searches]
+            )
         for search in searches:
             for node in search.to_score:
                 node.score = self._scorer.score(node)
         for search in searches:
             self._go_on(search, search.to_score)
-
-    def _read(self, searches: Sequence[_Search]) -> None:
-        """The verifier reads what it has not read yet."""
-        assert self._reader is not None
-        fresh = [search for search in searches if not search.root.slots]
-        prompts = [Read(each.problem, [], self._prompts[each.problem].tokens) for each in fresh]
-        for search, read in zip(fresh, self._reader.read(prompts), strict=True):
-            search.root.slots = read.slots
-            search.cost.tokens_scored += len(read.slots)
-        unread = [
-            (search, node) for search in searches for node in search.to_score if not node.values
-        ]
-        asked = []
-        for search, node in unread:
-            assert node.parent is not None
-            assert all(each.slots for each in node.parent.way()), "its parent was never scored"
-            way = [*search.root.slots, *node.parent.whole(lambda each: each.slots)]
-            asked.append(Read(search.problem, way, node.tokens))
-        for (search, node), read in zip(unread, self._reader.read(asked), strict=True):
-            node.values, node.slots = read.values, read.slots
-            search.cost.tokens_scored += len(read.slots)
-            search.cost.model_calls += 1
 
     def _let_go(self, search: _Search) -> None:
         """What a method has given up holds nothing any more."""
@@ -229,15 +197,14 @@ class Driver:
             if node.branch is not None:
                 self._growing.drop(node.branch)
                 node.branch = None
-            if self._reader is not None:
-                self._reader.free(search.problem, node.slots)
-                node.slots = []
+            if self._reading is not None:
+                self._reading.free(search.problem, node)
         search.live = [node for node in search.live if node.kept]
 
     def _end(self, search: _Search, nodes: list[Node]) -> None:
         self._growing.close(search.problem)
-        if self._reader is not None:
-            self._reader.close(search.problem)
+        if self._reading is not None:
+            self._reading.close(search.problem)
         for node in search.live:
             node.branch = None
         del self._open[search.problem]

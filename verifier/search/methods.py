@@ -2,40 +2,72 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from verifier.config import Config
-from verifier.search import beam, dvts, sample, scorers
+from verifier.config import Config, SampleConfig
+from verifier.search import beam, dvts, lookahead, rain, sample, scorers
+from verifier.search.rain import Embed
 from verifier.search.scorers import Scorer
 from verifier.search.tree import Method, Node
 
+RAIN = "rain"
 
-def method_of(name: str, config: Config, budget: int) -> Callable[[Node], Method]:
+
+def method_of(
+    name: str, config: Config, budget: int, embed: Embed | None = None
+) -> Callable[[Node], Method]:
     """How one problem is searched.
 
     Args:
         name: one of `search.methods`.
         config: of the run.
-        budget: candidates of a step.
+        budget: candidates of a step; of RAIN there is none.
+        embed: RAIN's, of texts.
     """
     knobs = config.search
     steps: dict[str, Any] = {
+        "budget": budget,
         "branching": knobs.branching,
         "max_steps": knobs.max_steps,
         "step_tokens": knobs.step_tokens or None,
     }
-    methods: dict[str, Callable[..., Method]] = {
-        "sample": sample.search,
-        "beam": functools.partial(beam.search, **steps, distinct=knobs.distinct),
+    beams = {**steps, "distinct": knobs.distinct}
+    methods: dict[str, Callable[[Node], Method]] = {
+        "sample": functools.partial(sample.search, budget=budget),
+        "beam": functools.partial(beam.search, **beams),
         "dvts": functools.partial(dvts.search, **steps),
+        "lookahead": functools.partial(lookahead.search, **beams, ahead=knobs.ahead),
+        RAIN: functools.partial(rain.search, knobs=config.rain, embed=embed),
     }
-    return functools.partial(methods[name], budget=budget)
+    return methods[name]
 
 
-def scorer_of(config: Config) -> Scorer:
-    """By what nodes are scored."""
+def budgets_of(name: str, config: Config) -> Sequence[int]:
+    """Candidates of a step that a method is tried with; RAIN has its own, and one budget."""
+    return [config.rain.candidates] if name == RAIN else config.search.budgets
+
+
+def drawn_by(name: str, config: Config) -> SampleConfig:
+    """How a method's tokens are drawn."""
+    if name != RAIN:
+        return config.sample
+    return dataclasses.replace(
+        config.sample, temperature=config.rain.temperature, top_k=config.rain.top_k, top_p=1.0
+    )
+
+
+def step_ends_of(name: str, config: Config) -> Sequence[str]:
+    """The texts that a method's steps end with."""
+    return list(config.rain.clause_ends) if name == RAIN else [config.search.step_end]
+
+
+def scorer_of(name: str, config: Config) -> Scorer:
+    """By what a method's nodes are scored."""
+    if name == RAIN:
+        return scorers.by_chance() if config.rain.judge == "verifier" else scorers.by_choice()
     by_name: dict[str, Callable[[], Scorer]] = {
         "value": functools.partial(scorers.by_value, config.search.aggregation),
         "logprob": scorers.by_logprob,

@@ -9,8 +9,9 @@ from verifier.decode.annotations import Calculator
 from verifier.decode.engine import Counts, Engine, Prompt
 from verifier.decode.growing import Growing
 from verifier.decode.tree_reader import TreeReader
-from verifier.model.heads import Verifier
 from verifier.search.driver import Driver, SearchResult
+from verifier.search.judge import Judge
+from verifier.search.reading import Reading
 from verifier.search.scorers import Scorer
 from verifier.search.tree import Method, Node
 
@@ -21,29 +22,29 @@ class Session:
     def __init__(
         self,
         engine: Engine,
-        verifier: Verifier | None,
-        value_loss: str,
+        judge: Judge | None,
         prompts: Sequence[Prompt],
         budget: int,
-        step_end: str,
+        step_ends: Sequence[str],
     ) -> None:
         """Plans the memory of all searches alike.
 
         Args:
             engine: of the generator; its configuration says how tokens are drawn.
-            verifier: None where no scorer asks for one.
-            value_loss: what the verifier was trained with.
+            judge: reads what is scored; None where no scorer asks for that.
             prompts: all that will be searched.
             budget: most candidates of a step.
-            step_end: the text that a step ends with.
+            step_ends: the texts that a step ends with.
         """
         writer = engine.writer
-        calculator = Calculator(writer.tokenizer, on=writer.config.calculator, step_ends=[step_end])
+        calculator = Calculator(writer.tokenizer, on=writer.config.calculator, step_ends=step_ends)
         self._writer = dataclasses.replace(writer, calculator=calculator)
         self._sizes = engine.plan(prompts, budget, processes=1)  # the prompts are all its own
-        self._reader = None
-        if verifier is not None:
-            self._reader = TreeReader(verifier, value_loss, self._sizes.prompts)
+        self._judge, self._reader = judge, None
+        if judge is not None:
+            self._reader = TreeReader(
+                judge.model, judge.value_loss, self._sizes.prompts, judge.with_hidden
+            )
 
     def run(
         self,
@@ -61,11 +62,16 @@ class Session:
             progress: called after every step of the generator.
         """
         growing = Growing(self._writer, self._sizes, prompts, progress)
+        reading = None
+        if scorer.reads:
+            assert self._judge is not None and self._reader is not None
+            roots = [self._judge.root(prompt) for prompt in prompts]
+            reading = Reading(self._reader, roots, self._judge.probes)
         driver = Driver(
             growing,
             scorer,
-            self._reader if scorer.by_verifier else None,
-            prompts,
+            reading,
+            len(prompts),
             self._writer.tokenizer.end_id,
             self._writer.config.max_new_tokens,
             self._sizes.prompts,

@@ -18,6 +18,8 @@ import dataclasses
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from verifier.decode.branches import Branch
 
 Finish = Literal["", "eos", "length"]
@@ -32,14 +34,17 @@ class Node:
     tokens: list[int]  # its own; so the three below
     forced: list[bool]
     logprobs: list[float]
-    values: list[float] = dataclasses.field(default_factory=list)  # the verifier's, once scored
+    values: list[float] = dataclasses.field(default_factory=list)  # the reader's, once scored
+    hidden: list[np.ndarray] = dataclasses.field(default_factory=list)  # its states, [D] a token
+    probed: list[float] = dataclasses.field(default_factory=list)  # its values behind each probe
     errors: int = 0  # of the calculator, from the solution's first token on
     finish: Finish = ""  # whether the solution is over
     score: float = float("nan")
+    visits: float | None = None  # of a search that counts them
     kept: bool = True  # False: given up, and nothing goes on from it
     children: list[Node] = dataclasses.field(default_factory=list)
     branch: Branch | None = None  # where the generator goes on from
-    slots: list[int] = dataclasses.field(default_factory=list)  # of the verifier, one a token
+    slots: list[int] = dataclasses.field(default_factory=list)  # of the reader, one a token
 
     def way(self) -> list[Node]:
         """The nodes from the root's child to this one."""
@@ -63,6 +68,16 @@ class Node:
         return len(self.way())
 
 
+@dataclasses.dataclass
+class Cost:
+    """What one problem's search took."""
+
+    tokens_generated: int = 0  # of all samples
+    prefixes_generated: int = 0  # what several of them wrote alike counts once
+    tokens_scored: int = 0  # read to be judged, the prompt and the probes too
+    model_calls: int = 0  # samples that went on, nodes and probes that were read
+
+
 def root() -> Node:
     """A solution that has not begun."""
     return Node(None, [], [], [], [])
@@ -73,16 +88,19 @@ class Extend(NamedTuple):
 
     The ids of samples decide what they draw: token t of a sample is drawn with a number that
     follows from the seed, the problem, the id and t. So nothing depends on what else is searched,
-    and a sample that no method interferes with is the plain sample of that id.
+    and a sample that no method interferes with is the plain sample of that id. Ids below 0 take
+    tokens by rank (`Growing.extend`).
     """
 
     asked: Mapping[Node, Sequence[int]]  # the ids of the samples that go on from each
     to_step_end: bool = True  # False: to the end of the solution
-    step_tokens: int | None = None  # most new ones; None: as many as a solution may have
+    step_tokens: int | None = None  # most new ones, or None: as many as a solution may have
 
 
 class Score(NamedTuple):
-    """Nodes get scores."""
+    """Nodes get scores; of what stands before them, each may go on to one of them alone that was
+    not scored before.
+    """
 
     nodes: Sequence[Node]
 

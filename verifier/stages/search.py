@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verifier import config as config_lib
-from verifier.decode.engine import Counts, Engine, Prompt
+from verifier.decode.engine import Counts, Prompt
 from verifier.decode.job import by_falling_length
 from verifier.errors import ConfigError, WorkdirError
 from verifier.evaluate.budget import as_text
@@ -24,7 +24,7 @@ from verifier.run.context import Context
 from verifier.run.stage import Stage
 from verifier.search import methods
 from verifier.search.driver import SearchResult
-from verifier.search.session import Session
+from verifier.search.searcher import Models, Searcher
 from verifier.search.tree import Node, best, walk
 from verifier.stages import label, table_writing
 from verifier.system import log, stopping
@@ -46,7 +46,7 @@ def stage(generator: Stage, verifier: Stage, problems: Stage, place: str = "") -
             "verifier": verifier.of(),
             "problems": problems.of(),
         },
-        knobs=("seed", "search", "sample", "label", "model.dtype"),
+        knobs=("seed", "search", "rain", "sample", "label", "model.dtype"),
         ignores=ignored,
         place=place,
         check=check,
@@ -88,7 +88,7 @@ def search(context: Context) -> None:
         table.begin()
         own = [prompts[index] for index in hosts.share([len(each.tokens) for each in prompts])]
         missing = [prompt for prompt in own if prompt.problem_id not in table.present()]
-        each = len(knobs.methods) * len(knobs.budgets)
+        each = sum(len(methods.budgets_of(name, context.config)) for name in knobs.methods)
         done = each * (len(own) - len(missing))
         progress = log.Progress(each * len(own), "tree", title, done=done)
         with progress, stopping.saving():
@@ -139,13 +139,11 @@ def _search(
 ) -> None:
     """Searches part by part, each with every method and budget."""
     config, knobs = context.config, context.config.search
-    scorer = methods.scorer_of(config)
     generator, verifier = (loaded(context, role) for role in ("generator", "verifier"))
-    engine = Engine(generator.model, generator.tokenizer, config.sample, config.seed)
     value_loss = context.manifest("verifier")["settings"]["verify.value_loss"]
-    session = Session(
-        engine, verifier.model, value_loss, prompts, max(knobs.budgets), knobs.step_end
-    )
+    models = Models(generator.model, generator.tokenizer, verifier.model, value_loss)
+    asked = {name: problem.question for name, problem in problems.items()}
+    searcher = Searcher(config, models, prompts, asked)
 
     def watch(_: Counts) -> None:
         table_writing.stop_if_asked(progress)
@@ -153,14 +151,13 @@ def _search(
     for first in range(0, len(prompts), knobs.part_problems):
         part, rows = prompts[first : first + knobs.part_problems], []
         for name in knobs.methods:
-            for budget in knobs.budgets:
+            for budget in methods.budgets_of(name, config):
                 begun, results = time.monotonic(), []
-                method = methods.method_of(name, config, budget)
-                for result in session.run(part, method, scorer, watch):
+                for result in searcher.run(name, budget, part, watch):
                     results.append(result)
                     progress.advance(1)
-                asked = [problems[part[result.problem].problem_id] for result in results]
-                own = _rows(context, results, asked, generator.tokenizer, begun)
+                found = [problems[part[result.problem].problem_id] for result in results]
+                own = _rows(context, results, found, generator.tokenizer, begun)
                 rows += [{"method": name, "budget": budget, **row} for row in own]
         table.append(rows)
 
@@ -225,7 +222,7 @@ def _tree(root: Node, tokenizer: Tokenizer) -> dict[str, list[Any]]:
         "parent": [number[node.parent] for node in nodes],
         "text": [tokenizer.decode(node.tokens) for node in nodes],
         "value": [node.score for node in nodes],
-        "visits": [len(node.samples) for node in nodes],
+        "visits": [round(node.visits or len(node.samples)) for node in nodes],
         "kept": [node.kept for node in nodes],
     }
 

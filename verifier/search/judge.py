@@ -1,0 +1,59 @@
+"""Who judges partial solutions: the verifier, or the generator that is asked what it thinks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from verifier.decode.job import Prompt
+from verifier.model.heads import LinearHead, Verifier
+from verifier.model.transformer import Transformer
+from verifier.search.judge_prompts import JudgePrompt
+from verifier.text.tokenizer import Tokenizer
+
+
+class Judge(NamedTuple):
+    """A model that gives every token a value."""
+
+    model: Verifier
+    value_loss: str  # what its values were trained with
+    roots: Mapping[str, Sequence[int]] = {}  # by problem: tokens that a text is judged behind;
+    # of none of its own the generator's prompt
+    probes: Sequence[Sequence[int]] = ()  # tokens that are read at the end of what is judged
+    with_hidden: bool = False  # whether its hidden states are asked for, too
+
+    def root(self, prompt: Prompt) -> Sequence[int]:
+        """The tokens before a problem's texts."""
+        return self.roots.get(prompt.problem_id, prompt.tokens)
+
+
+def by_itself(
+    generator: Transformer,
+    tokenizer: Tokenizer,
+    question: JudgePrompt,
+    asked: Mapping[str, str],
+    with_hidden: bool,
+) -> Judge:
+    """The generator as its own judge: which of two letters is likelier behind a question.
+
+    The difference of two logits is one linear value, so it is a verifier like any other.
+
+    Args:
+        generator: whose weights it shares.
+        tokenizer: its tokenizer.
+        question: in both orders.
+        asked: by problem, its text as the question tells it.
+        with_hidden: as in `Judge`.
+
+    Raises:
+        ConfigError: a letter that is no single token.
+    """
+    one, other = question.letters(tokenizer)
+    rows = generator.output_rows()
+    head = LinearHead(generator.arch.width)
+    head.kernel[...] = rows[one].astype(jnp.float32) - rows[other].astype(jnp.float32)
+    roots = {name: question.root(text, tokenizer) for name, text in asked.items()}
+    probes = question.probes(tokenizer)
+    return Judge(Verifier(generator, head), "mse", roots, probes, with_hidden)
