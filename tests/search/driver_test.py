@@ -14,14 +14,16 @@ from tests.decode import engine_test
 from tests.decode.engine_test import small_windows  # noqa: F401
 from tests.decode.jobs import PROMPTS, assert_same, drawn_at_once, engine_of, tokens_of
 from verifier.config import SampleConfig, ScoreConfig
+from verifier.decode.lanes import GREEDY
 from verifier.decode.score import score_samples
 from verifier.decode.score_rows import Solutions
 from verifier.model import cache
 from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, Verifier
 from verifier.model.transformer import Transformer
-from verifier.search import beam, dvts, sample, scorers
+from verifier.search import beam, dvts, lookahead, sample, scorers
 from verifier.search.driver import SearchResult
+from verifier.search.judge import Judge
 from verifier.search.session import Session
 from verifier.search.tree import Node, best, walk
 
@@ -31,6 +33,7 @@ STEP_END = " "
 MOST = 16  # candidates, in all tests, so that they share programs
 SAMPLE = functools.partial(functools.partial, sample.search)
 BEAM = functools.partial(functools.partial, beam.search, max_steps=10)
+AHEAD = functools.partial(functools.partial, lookahead.search, max_steps=3)
 DVTS = functools.partial(functools.partial, dvts.search, max_steps=10)
 
 
@@ -47,7 +50,7 @@ def judge() -> Verifier:
 
 
 def session(config: SampleConfig = CONFIG, budget: int = MOST) -> Session:
-    return Session(engine_of(config, SEED), judge(), "mse", PROMPTS, budget, STEP_END)
+    return Session(engine_of(config, SEED), Judge(judge(), "mse"), PROMPTS, budget, [STEP_END])
 
 
 @functools.cache
@@ -89,7 +92,13 @@ def test_where_nothing_is_given_up_they_are_the_plain_samples(method) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", [BEAM(budget=8, branching=4), DVTS(budget=8, branching=4), SAMPLE(budget=8)]
+    "method",
+    [
+        BEAM(budget=8, branching=4),
+        DVTS(budget=8, branching=4),
+        AHEAD(budget=4, branching=2),
+        SAMPLE(budget=8),
+    ],
 )
 def test_values_and_costs(method) -> None:
     """Every node has the values of its text read whole; what was spent is what the tree has."""
@@ -105,7 +114,8 @@ def test_values_and_costs(method) -> None:
     for name, one in found.items():
         for node, wanted in zip(nodes[name], values[name], strict=True):
             np.testing.assert_allclose(node.values, wanted[-len(node.tokens) :], atol=1e-5)
-            assert node.score == node.values[-1]
+            ahead = [each for each in node.children if min(each.samples) == GREEDY]
+            assert node.score == (ahead[0] if ahead else node).values[-1]
         written = sum(len(node.tokens) * len(node.samples) for node in nodes[name])
         read = sum(len(node.tokens) for node in nodes[name])
         asked = sum(len(node.samples) for node in nodes[name])
@@ -113,6 +123,8 @@ def test_values_and_costs(method) -> None:
         assert one.cost.tokens_scored == len(prompts[name]) + read
         assert one.cost.model_calls == asked + len(nodes[name])
         assert best(one.nodes).score == max(node.score for node in one.nodes)
+        assert all(not node.kept for node in nodes[name] if min(node.samples) == GREEDY)
+        assert all(GREEDY not in each.samples for node in one.nodes for each in node.way())
 
 
 @pytest.mark.parametrize("aggregation", ["last", "mean", "min", "product"])
