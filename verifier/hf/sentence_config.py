@@ -196,7 +196,7 @@ def _most_tokens(folder: pathlib.Path, settings: Mapping[str, Any], context: int
 
     At its own max_seq_length, else at the tokenizer's model_max_length, never beyond the positions.
     """
-    file, name, value = "sentence_bert_config.json", "max_seq_length", None
+    file, name = "sentence_bert_config.json", "max_seq_length"
     value = settings.get(name)
     if value is None:
         file, name = "tokenizer_config.json", "model_max_length"
@@ -208,7 +208,7 @@ def _most_tokens(folder: pathlib.Path, settings: Mapping[str, Any], context: int
             f"{folder / file}: {name}={value!r:.80} is not a number from {_LEAST_TOKENS} on; take "
             "the file that belongs to the weights"
         )
-    return min(int(min(value, context)), context)
+    return int(min(value, context))
 
 
 def _optional(path: pathlib.Path) -> dict[str, Any]:
