@@ -3,7 +3,7 @@
 import pytest
 from flax import nnx
 
-from verifier.hf.names import FAMILIES, full_name, is_ignored, rows_of
+from verifier.hf.names import ENCODERS, FAMILIES, full_name, is_ignored, rows_of
 from verifier.model.arch import Arch
 from verifier.model.transformer import Transformer
 
@@ -43,9 +43,9 @@ def test_every_parameter_stands_in_the_table_once(family, arch):
     assert sorted(path for row in table.values() for path in row.paths) == sorted(parameters)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES | ENCODERS)
 def test_prefix_is_optional(family):
-    for row in FAMILIES[family].rows:
+    for row in (FAMILIES | ENCODERS)[family].rows:
         name = full_name(family, row.name)
         assert full_name(family, name) == name
         assert not is_ignored(family, row.name)

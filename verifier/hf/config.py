@@ -164,7 +164,7 @@ def _rotary(family: str, config: dict[str, Any]) -> Arch:
         positions="rotary",
         rope_theta=theta,
         rope_scaling=scaling,
-        activation=_activation(config["hidden_act"]),
+        activation=activation(config["hidden_act"]),
         gated=True,
         qkv_bias=family == "qwen2" or bool(config["attention_bias"]),
         out_bias=family in ("llama", "qwen3") and bool(config["attention_bias"]),
@@ -231,7 +231,7 @@ def _gpt2(family: str, config: dict[str, Any]) -> Arch:
         norm="layer",
         norm_eps=float(config["layer_norm_epsilon"]),
         positions="learned",
-        activation=_activation(config["activation_function"]),
+        activation=activation(config["activation_function"]),
         gated=False,
         qkv_bias=True,
         out_bias=True,
@@ -240,7 +240,12 @@ def _gpt2(family: str, config: dict[str, Any]) -> Arch:
     )
 
 
-def _activation(name: str) -> str:
+def activation(name: str) -> str:
+    """Ours of theirs.
+
+    Raises:
+        WeightsError: it is not known.
+    """
     if name not in _ACTIVATIONS:
         raise WeightsError(
             f"activation {name!r} is not supported; supported are {', '.join(_ACTIVATIONS)}"

@@ -45,7 +45,7 @@ _KINDS: dict[tuple[str, ...], tuple[Callable[[Any], bool], str]] = {
             "head_dim",
         ),
         *("max_position_embeddings", "sliding_window", "sliding_window_pattern"),
-        *("n_embd", "n_head", "n_inner", "n_positions"),
+        *("n_embd", "n_head", "n_inner", "n_positions", "type_vocab_size"),
     ): (_is_size, f"a whole number from 1 to {_MOST:,}"),
     ("num_hidden_layers", "n_layer"): (
         lambda value: _is_size(value) and value <= MOST_LAYERS,
@@ -54,6 +54,7 @@ _KINDS: dict[tuple[str, ...], tuple[Callable[[Any], bool], str]] = {
     (
         "rms_norm_eps",
         "layer_norm_epsilon",
+        "layer_norm_eps",
         "rope_theta",
         "rope_local_base_freq",
         "query_pre_attn_scalar",

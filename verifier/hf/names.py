@@ -46,10 +46,15 @@ class Family(NamedTuple):
     rowless: int = 0
 
 
+def _dense(name: str, path: str) -> tuple[Row, Row]:
+    """torch's Linear, whole name and path."""
+    return Row(f"{name}.weight", (f"{path}.kernel",), transposed=True), Row(
+        f"{name}.bias", (f"{path}.bias",)
+    )
+
+
 def _linear(name: str, path: str) -> tuple[Row, Row]:
-    return Row(
-        f"layers.{{l}}.{name}.weight", (f"blocks.{{l}}.{path}.kernel",), transposed=True
-    ), Row(f"layers.{{l}}.{name}.bias", (f"blocks.{{l}}.{path}.bias",))
+    return _dense(f"layers.{{l}}.{name}", f"blocks.{{l}}.{path}")
 
 
 def _conv1d(name: str, *paths: str) -> tuple[Row, Row]:
@@ -129,6 +134,28 @@ _GPT2 = Family(
     values="classifier",
     ignored=r"h\.\d+\.attn\.(bias|masked_bias)",
 )
+_LAYER = "encoder.layer.{l}"
+_BERT = Family(
+    rows=(
+        Row("embeddings.word_embeddings.weight", ("embed",)),
+        Row("embeddings.position_embeddings.weight", ("positions",)),
+        Row("embeddings.token_type_embeddings.weight", ("types",)),
+        *_layer_norm("embeddings.LayerNorm", "embed_norm"),
+        *_dense(f"{_LAYER}.attention.self.query", "blocks.{l}.attention.query"),
+        *_dense(f"{_LAYER}.attention.self.key", "blocks.{l}.attention.key"),
+        *_dense(f"{_LAYER}.attention.self.value", "blocks.{l}.attention.value"),
+        *_dense(f"{_LAYER}.attention.output.dense", "blocks.{l}.attention.out"),
+        *_layer_norm(f"{_LAYER}.attention.output.LayerNorm", "blocks.{l}.attention_norm"),
+        *_dense(f"{_LAYER}.intermediate.dense", "blocks.{l}.mlp.up"),
+        *_dense(f"{_LAYER}.output.dense", "blocks.{l}.mlp.down"),
+        *_layer_norm(f"{_LAYER}.output.LayerNorm", "blocks.{l}.mlp_norm"),
+    ),
+    prefix="bert.",
+    values=None,
+    # what pre-training alone reads, too: pooler and heads
+    ignored=r"embeddings\.(position_ids|token_type_ids)|(pooler|cls)\..*",
+)
+# of decoders
 FAMILIES = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
@@ -137,12 +164,15 @@ FAMILIES = {
     "gemma3_text": _GEMMA3,
     "gpt2": _GPT2,
 }
+# of encoders, which are read alone
+ENCODERS = {"bert": _BERT}
+_ALL = FAMILIES | ENCODERS
 
 
 def rows_of(family: str, layers: int, parameters: Container[str]) -> dict[str, Row]:
     """The rows whose parameters a model has, for every layer, by stored name with prefix."""
     table: dict[str, Row] = {}
-    for row in FAMILIES[family].rows:
+    for row in _ALL[family].rows:
         for layer in range(layers) if "{l}" in row.name else (0,):
             paths = tuple(path.format(l=layer) for path in row.paths)
             if all(path in parameters for path in paths):
@@ -153,14 +183,11 @@ def rows_of(family: str, layers: int, parameters: Container[str]) -> dict[str, R
 
 def full_name(family: str, stored: str) -> str:
     """A stored name with the family's prefix, whether it had it or not."""
-    rules = FAMILIES[family]
+    rules = _ALL[family]
     bare = stored.removeprefix(rules.prefix)
     return bare if bare == rules.bare else rules.prefix + bare
 
 
 def is_ignored(family: str, stored: str) -> bool:
     """True for buffers that older checkpoints store although they can be computed."""
-    return (
-        re.fullmatch(FAMILIES[family].ignored, stored.removeprefix(FAMILIES[family].prefix))
-        is not None
-    )
+    return re.fullmatch(_ALL[family].ignored, stored.removeprefix(_ALL[family].prefix)) is not None

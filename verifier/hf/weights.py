@@ -73,10 +73,10 @@ def load_weights(
     if mesh is not None:
         sharding.check(arch, mesh)
     graph, state = nnx.split(nnx.eval_shape(functools.partial(_new, arch, dtype)))
-    shapes = {_dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
+    shapes = {dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
     table = rows_of(family, arch.layers, shapes)
     expected = {
-        name: _stored_shape(row, shapes, stored_arch.vocab_size) for name, row in table.items()
+        name: stored_shape(row, shapes, stored_arch.vocab_size) for name, row in table.items()
     }
     names = _full_names(family, (name for name in stored if name not in beside))
     with reader() as read:
@@ -85,12 +85,15 @@ def load_weights(
         tensor_checks.check(folder, expected, tensors, tied)
         values: dict[str, jax.Array] = {}
         for full, row in table.items():
-            for path, part in _parameter_values(row, read(names[full], tensors[full])):
+            for path, part in parameter_values(row, read(names[full], tensors[full])):
                 values[path] = _put(path, part, arch.vocab_size, mesh)
-    filled = [
-        (path, leaf.replace(values[_dotted(path)])) for path, leaf in nnx.to_flat_state(state)
-    ]
-    return nnx.merge(graph, nnx.from_flat_state(filled))
+    return filled(graph, state, values)
+
+
+def filled(graph: nnx.GraphDef[Any], state: nnx.State, values: Mapping[str, jax.Array]) -> Any:
+    """A model of shapes with its numbers, by path, in it."""
+    flat = [(path, leaf.replace(values[dotted(path)])) for path, leaf in nnx.to_flat_state(state)]
+    return nnx.merge(graph, nnx.from_flat_state(flat))
 
 
 def _full_names(family: str, stored: Iterable[str]) -> dict[str, str]:
@@ -98,8 +101,12 @@ def _full_names(family: str, stored: Iterable[str]) -> dict[str, str]:
     return {full_name(family, name): name for name in stored if not is_ignored(family, name)}
 
 
-def _described(folder: pathlib.Path, beside: Container[str]) -> tuple[dict[str, Any], Arch]:
-    """The config.json of a folder and its architecture; raises and `beside` as `load_weights`."""
+def read_config(folder: pathlib.Path) -> dict[str, Any]:
+    """The config.json of a model's folder.
+
+    Raises:
+        WeightsError: no such folder, or none in it; with what is there instead.
+    """
     if not folder.is_dir():
         raise WeightsError(
             f"there is no folder {folder}; give one with config.json and model.safetensors, or "
@@ -113,7 +120,12 @@ def _described(folder: pathlib.Path, beside: Container[str]) -> tuple[dict[str, 
         if inside:
             way_out = f"do you mean {inside[0]}, which holds one?"
         raise WeightsError(other or f"{folder} holds no config.json; {way_out}")
-    config = read_json(folder / "config.json")
+    return read_json(folder / "config.json")
+
+
+def _described(folder: pathlib.Path, beside: Container[str]) -> tuple[dict[str, Any], Arch]:
+    """The config.json of a folder and its architecture; raises and `beside` as `load_weights`."""
+    config = read_config(folder)
     if beside:  # a checkpoint with another head has no output matrix, whatever its base model had
         config["tie_word_embeddings"] = True
     try:
@@ -166,14 +178,14 @@ def stored_form(
         "pad_token_id": None,
     }
     parameters = {
-        _dotted(path): leaf[...]
+        dotted(path): leaf[...]
         for path, leaf in nnx.to_flat_state(nnx.state(transformer, nnx.Param))
     }
     shapes = {path: tuple(value.shape) for path, value in parameters.items()}
     tensors = [
         NewTensor(
             name,
-            _stored_shape(row, shapes, arch.vocab_size),
+            stored_shape(row, shapes, arch.vocab_size),
             functools.partial(_stored_values, row, parameters, arch.vocab_size),
         )
         for name, row in rows_of(family, arch.layers, shapes).items()
@@ -193,7 +205,7 @@ def _put(path: str, values: np.ndarray, rows: int, mesh: jax.sharding.Mesh | Non
     return sharding.put(path.replace(".", "/"), values, mesh)
 
 
-def _dotted(path: tuple[Any, ...]) -> str:
+def dotted(path: tuple[Any, ...]) -> str:
     """A parameter's path as the name tables write it: blocks.0.attention.query.kernel."""
     return ".".join(map(str, path))
 
@@ -223,7 +235,7 @@ def _grown(values_VD: np.ndarray, rows: int) -> np.ndarray:
     return np.concatenate([values_VD, np.tile(values_VD.mean(axis=0), (missing, 1))])
 
 
-def _stored_shape(
+def stored_shape(
     row: Row, shapes: Mapping[str, tuple[int, ...]], vocab_size: int
 ) -> tuple[int, ...]:
     """The shape that the checkpoint's tensor has, from those of our parameters."""
@@ -234,7 +246,7 @@ def _stored_shape(
     return shape[::-1] if row.transposed else shape
 
 
-def _parameter_values(row: Row, whole: np.ndarray) -> list[tuple[str, np.ndarray]]:
+def parameter_values(row: Row, whole: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """The parameters that a stored tensor holds, with their paths."""
     whole = whole.T if row.transposed else whole
     whole = whole + np.float32(row.offset) if row.offset else whole
