@@ -39,11 +39,13 @@ def searched(judge: Judge, scorer: scorers.Scorer, knobs: RainConfig = KNOBS):
 def whole(model, tokens: list[int]) -> np.ndarray:
     """Values of a text read from its beginning, padded to one length."""
     padded = jnp.array([tokens + [0] * (96 - len(tokens))])
-    return np.asarray(model.values(model.backbone.hidden(padded)))[0, : len(tokens)]
+    positions, ends = jnp.arange(96)[None], jnp.full((1, 96), 96)
+    hidden = model.backbone.hidden(padded, positions, ends)
+    return np.asarray(model.values(hidden))[0, : len(tokens)]
 
 
 def test_the_verifier_s_values_are_those_of_the_whole_text() -> None:
-    found = searched(Judge(verifier(), "mse", with_hidden=True), scorers.by_chance())
+    found = searched(Judge(verifier(), "mse", with_hidden=True), scorers.by_value())
     for prompt in TWO:
         one = found[prompt.problem_id]
         (end,) = one.nodes
@@ -63,7 +65,7 @@ def test_a_problem_alone_is_searched_as_beside_others() -> None:
     def method(root):
         return rain.search(root, KNOBS, rain.by_hidden)
 
-    scorer = scorers.by_chance()
+    scorer = scorers.by_value()
     together = [each for each in session.run(TWO, method, scorer) if each.problem == 1]
     alone = list(session.run(TWO[1:], method, scorer))
     assert together[0].nodes[0].written() == alone[0].nodes[0].written()
@@ -80,7 +82,7 @@ def test_a_generator_that_judges_itself_is_asked_behind_the_whole_text() -> None
         for probe, read in zip(judge.probes, end.probed, strict=True):
             text = [*root, *end.written(), *probe]
             assert read == pytest.approx(float(whole(judge.model, text)[-1]), abs=1e-3)
-        assert end.score in (-1, 0, 1)
+        assert end.score in (0, 0.5, 1)
 
 
 def letters(one: str, other: str) -> judge_prompts.JudgePrompt:

@@ -77,7 +77,7 @@ class Toy:
     def put_scores(self, request: Score) -> list[Node]:
         for node in request.nodes:
             self.judged.append(node.written())
-            node.score = self.judge(node.written())
+            node.score = (self.judge(node.written()) + 1) / 2
         return list(request.nodes)
 
 
@@ -245,12 +245,14 @@ def test_a_judge_is_asked_in_both_orders() -> None:
         return scorers.by_choice().score(node)
 
     for one, swapped in itertools.product((-2.0, -0.1, 0.3, 5.0), repeat=2):
-        assert scored(one, swapped) == -scored(-one, -swapped)
-    assert scored(3.0, 3.0) == scored(-3.0, -3.0) == 0  # always A, always B
+        assert scored(one, swapped) == 1 - scored(-one, -swapped)
+    assert scored(3.0, 3.0) == scored(-3.0, -3.0) == 0.5  # always A, always B
     assert scored(3.0, -3.0) == 1
 
 
-@pytest.mark.parametrize("value, score", [(0.5, 0.0), (1.7, 1.0), (-3.0, -1.0), (0.9, 0.8)])
-def test_a_chance_becomes_a_score(value: float, score: float) -> None:
-    node = Node(None, [], [], [], [], values=[0.1, value])
-    assert scorers.by_chance().score(node) == pytest.approx(score)
+@pytest.mark.parametrize("chance, same", [(1.7, 1.0), (-3.0, 0.0)])
+def test_chances_are_cut_off(chance: float, same: float) -> None:
+    """A verifier of squared error gives values beyond 0 and 1."""
+    found, _ = searched(lambda written: 2 * (chance if written[-1] == 1 else 0.4) - 1)
+    cut, _ = searched(lambda written: 2 * (same if written[-1] == 1 else 0.4) - 1)
+    assert [each[:3] for each in outline(found)[:-1]] == [each[:3] for each in outline(cut)[:-1]]

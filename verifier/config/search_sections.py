@@ -68,5 +68,9 @@ class RainConfig:
     clause_tokens: Count = 32  # or after so many tokens
     temperature: Annotated[float, Range(0.01, 100)] = 1.0  # of sets that are drawn, and of clauses
     top_k: Number = 15  # most likely tokens that they are drawn from; 0: all
-    prompts: Annotated[str, Mark.PATH] = ""  # JSON lines with a "prompt", for the stage rain alone
+    # Of the stage rain alone, which answers prompts that nobody has labelled:
+    prompts: Annotated[str, Mark.PATH, Mark.TEXTS] = ""  # JSON lines, each with a "prompt"
     most_prompts: Number = 0  # so many of them; 0: all
+    chat: bool = True  # prompts are turns of a conversation, by the model's own chat template
+    # JSON lines with a "prompt", a "good" and a "bad" text: how often is the judge right?
+    pairs: Annotated[str, Mark.PATH, Mark.TEXTS] = ""

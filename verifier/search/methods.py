@@ -13,7 +13,8 @@ from verifier.search.rain import Embed
 from verifier.search.scorers import Scorer
 from verifier.search.tree import Method, Node
 
-RAIN = "rain"
+RAIN, GREEDY = "rain", "greedy"
+AS_RAIN = (RAIN, GREEDY)  # are judged, and end steps, as `rain` says
 
 
 def method_of(
@@ -22,9 +23,9 @@ def method_of(
     """How one problem is searched.
 
     Args:
-        name: one of `search.methods`.
+        name: one of `search.methods`, or greedy.
         config: of the run.
-        budget: candidates of a step; of RAIN there is none.
+        budget: candidates of a step; of RAIN and greedy decoding there is none.
         embed: RAIN's, of texts.
     """
     knobs = config.search
@@ -40,6 +41,7 @@ def method_of(
         "beam": functools.partial(beam.search, **beams),
         "dvts": functools.partial(dvts.search, **steps),
         "lookahead": functools.partial(lookahead.search, **beams, ahead=knobs.ahead),
+        GREEDY: sample.greedy,
         RAIN: functools.partial(rain.search, knobs=config.rain, embed=embed),
     }
     return methods[name]
@@ -52,7 +54,7 @@ def budgets_of(name: str, config: Config) -> Sequence[int]:
 
 def drawn_by(name: str, config: Config) -> SampleConfig:
     """How a method's tokens are drawn."""
-    if name != RAIN:
+    if name not in AS_RAIN:
         return config.sample
     return dataclasses.replace(
         config.sample, temperature=config.rain.temperature, top_k=config.rain.top_k, top_p=1.0
@@ -61,13 +63,13 @@ def drawn_by(name: str, config: Config) -> SampleConfig:
 
 def step_ends_of(name: str, config: Config) -> Sequence[str]:
     """The texts that a method's steps end with."""
-    return list(config.rain.clause_ends) if name == RAIN else [config.search.step_end]
+    return list(config.rain.clause_ends) if name in AS_RAIN else [config.search.step_end]
 
 
 def scorer_of(name: str, config: Config) -> Scorer:
     """By what a method's nodes are scored."""
-    if name == RAIN:
-        return scorers.by_chance() if config.rain.judge == "verifier" else scorers.by_choice()
+    if name in AS_RAIN:
+        return scorers.by_value() if config.rain.judge == "verifier" else scorers.by_choice()
     by_name: dict[str, Callable[[], Scorer]] = {
         "value": functools.partial(scorers.by_value, config.search.aggregation),
         "logprob": scorers.by_logprob,

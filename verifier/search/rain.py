@@ -58,6 +58,9 @@ class TokenSet:
 def search(root: Node, knobs: RainConfig, embed: Embed | None = None) -> Method:
     """Writes one solution, set by set.
 
+    Scores are chances that a text is good, and are cut off at 0 and 1; a value is twice that less
+    1, as in the paper.
+
     Args:
         root: of the tree.
         knobs: the method's constants.
@@ -94,7 +97,7 @@ def _look_ahead(root: TokenSet, knobs: RainConfig, embed: Embed | None) -> _Aski
         yield Score([end])
         texts = [each.node for each in way[1:]]
         vectors = embed(texts, end) if embed is not None and texts else None
-        back_up(way, end.score, vectors, knobs)
+        back_up(way, 2 * min(max(end.score, 0.0), 1.0) - 1, vectors, knobs)
         if end is not leaf.node:
             end.kept = False
         if not leaf.node.finish:
@@ -136,7 +139,7 @@ def back_up(
         each.visits += 1
         each.own_visits += 1
         each.value += (judged - each.value) / each.visits
-        each.node.score, each.node.visits = each.value, each.visits
+        _show(each)
     if vectors is None:
         return
     for each, vector in zip(way[1:], vectors, strict=True):
@@ -151,7 +154,12 @@ def back_up(
                 weight = knobs.gamma * similar
                 other.visits += weight
                 other.value += (judged - other.value) * weight / other.visits
-                other.node.score, other.node.visits = other.value, other.visits
+                _show(other)
+
+
+def _show(each: TokenSet) -> None:
+    """For whoever looks at the tree: values as scores are, from 0 to 1."""
+    each.node.score, each.node.visits = (each.value + 1) / 2, each.visits
 
 
 def _cosine(one: np.ndarray | None, other: np.ndarray) -> float:

@@ -33,24 +33,16 @@ def by_value(aggregation: str = "last") -> Scorer:
     return Scorer(score, reads=True)
 
 
-def by_chance() -> Scorer:
-    """The verifier's last value, a chance of a right answer, in [-1, 1]: 2 p - 1.
-
-    Of a verifier of squared error, whose values may lie beyond 0 and 1, those are cut off.
-    """
-    return Scorer(lambda node: 2 * min(max(node.values[-1], 0.0), 1.0) - 1, reads=True)
-
-
 def by_choice() -> Scorer:
     """What the generator says of the text itself, asked twice (RAIN, section 3.3).
 
     The first probe offers the good description as (A), the second as (B). What is liked both times
-    scores 1, what is never liked -1, and a model that always takes the same letter 0.
+    scores 1, what is never liked 0, and a model that always takes the same letter a half.
     """
 
     def score(node: Node) -> float:
         one, swapped = node.probed  # of the letter A over the letter B
-        return (one > 0) + (swapped < 0) - 1.0
+        return ((one > 0) + (swapped < 0)) / 2
 
     return Scorer(score, reads=True)
 

@@ -22,7 +22,7 @@ from verifier.report import budgets
 from verifier.run import hosts, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.search import methods
+from verifier.search import judge_prompts, methods
 from verifier.search.driver import SearchResult
 from verifier.search.searcher import Models, Searcher
 from verifier.search.tree import Node, best, walk
@@ -67,9 +67,20 @@ def check(config: config_lib.Config) -> None:
         UserError: a grader that is not there, or a mesh of several devices.
     """
     label.check(config)
+    refuse_meshes(config, "search")
+    if methods.RAIN in config.search.methods and config.rain.judge != "verifier":
+        judge_prompts.load(config.rain.judge)
+
+
+def refuse_meshes(config: config_lib.Config, what: str) -> None:
+    """Refuses several devices of a process.
+
+    Raises:
+        ConfigError: there are some.
+    """
     if sharding.own_mesh(config.mesh) is not None:
         raise ConfigError(
-            f"mesh={dataclasses.asdict(config.mesh)}: search runs on one device of each process; "
+            f"mesh={dataclasses.asdict(config.mesh)}: {what} runs on one device of each process; "
             "start a process for each device, or leave the mesh at one"
         )
 
@@ -190,26 +201,38 @@ def _rows(
     begun: float,
 ) -> list[dict[str, Any]]:
     """The table's rows but for method and budget, of searches that began together."""
-    seconds, knobs = time.monotonic() - begun, context.config.label
+    seconds, knobs = shared_seconds(results, time.monotonic() - begun), context.config.label
     chosen = [best(result.nodes) for result in results]
     texts = [tokenizer.decode(node.written()) for node in chosen]
     right = label.right_answers(context, problems)
     golds = [right[problem.problem_id] for problem in problems]
     graded = graders.relabel(texts, golds, knobs.grader, knobs.grader_seconds)
-    spent = [result.cost.tokens_generated + result.cost.tokens_scored for result in results]
     return [
         {
             "problem_id": problem.problem_id,
-            **dataclasses.asdict(result.cost),
-            "seconds": seconds * spent[index] / sum(spent),
-            "solution": texts[index],
-            "score": chosen[index].score,
+            "seconds": seconds[index],
             "answer": graded.answers[index],
             "correct": bool(graded.correct[index]),
-            **_tree(result.root, tokenizer),
+            **spent_and_found(result, chosen[index], tokenizer),
         }
         for index, (result, problem) in enumerate(zip(results, problems, strict=True))
     ]
+
+
+def shared_seconds(results: Sequence[SearchResult], seconds: float) -> list[float]:
+    """What each of some searches that ran together took of the whole, by tokens."""
+    spent = [result.cost.tokens_generated + result.cost.tokens_scored for result in results]
+    return [seconds * each / sum(spent) for each in spent]
+
+
+def spent_and_found(result: SearchResult, chosen: Node, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What tables have of a search: its cost, its solution and its tree."""
+    return {
+        **dataclasses.asdict(result.cost),
+        "solution": tokenizer.decode(chosen.written()),
+        "score": chosen.score,
+        **_tree(result.root, tokenizer),
+    }
 
 
 def _tree(root: Node, tokenizer: Tokenizer) -> dict[str, list[Any]]:

@@ -85,6 +85,7 @@ VERIFIER = Model("verifier", "verify")
 SCORES = Table("scores", "score")
 STEPS = Table("steps", "rollouts")
 SEARCH = Table("search", "search")
+RAIN = Table("rain", "rain")
 REPORT = Page("report", "report")
 # In the order in which a run makes them; the problems take no time of their own.
 RESULTS: tuple[Model | Table, ...] = (
@@ -95,4 +96,5 @@ RESULTS: tuple[Model | Table, ...] = (
     VERIFIER,
     SCORES,
     SEARCH,
+    RAIN,
 )

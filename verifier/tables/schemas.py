@@ -13,6 +13,26 @@ def _columns(types: dict[str, pa.DataType], nullable: tuple[str, ...] = ()) -> p
     )
 
 
+# Of a search: what it spent, and on what.
+_SPENT_AND_FOUND = {
+    "tokens_generated": pa.int64(),  # of all candidates
+    "prefixes_generated": pa.int64(),  # what several of them wrote alike counts once
+    "tokens_scored": pa.int64(),  # read by the verifier, the prompt too
+    "model_calls": pa.int64(),  # candidates' steps, and those that were judged
+    "seconds": pa.float64(),  # its share, by tokens, of those of all that ran together
+    "solution": pa.string(),
+    "score": pa.float32(),
+}
+# A tree, a list entry a node, the root left out.
+_TREE = {
+    "node": pa.list_(pa.int32()),  # its number, from 0 on
+    "parent": pa.list_(pa.int32()),  # number of another node, or -1: the root
+    "text": pa.list_(pa.string()),
+    "value": pa.list_(pa.float32()),
+    "visits": pa.list_(pa.int32()),  # candidates that wrote it
+    "kept": pa.list_(pa.bool_()),  # not given up
+}
+
 # Of the tables below; goes into manifests, where nothing counts as 1. Raise it when a column
 # changes its meaning or leaves.
 SCHEMA_VERSION = 1
@@ -77,24 +97,21 @@ SCHEMAS: dict[str, pa.Schema] = {
             "problem_id": pa.string(),
             "method": pa.string(),
             "budget": pa.int32(),  # candidates of a step
-            "tokens_generated": pa.int64(),  # of all candidates
-            "prefixes_generated": pa.int64(),  # what several of them wrote alike counts once
-            "tokens_scored": pa.int64(),  # read by the verifier, the prompt too
-            "model_calls": pa.int64(),  # candidates' steps, and those that were judged
-            "seconds": pa.float64(),  # its share, by tokens, of those of all that ran together
-            "solution": pa.string(),
-            "score": pa.float32(),
+            **_SPENT_AND_FOUND,
             "answer": pa.string(),  # what was extracted
             "correct": pa.bool_(),
-            # The tree, a list entry a node, the root left out.
-            "node": pa.list_(pa.int32()),  # its number, from 0 on
-            "parent": pa.list_(pa.int32()),  # number of another node, or -1: the root
-            "text": pa.list_(pa.string()),
-            "value": pa.list_(pa.float32()),
-            "visits": pa.list_(pa.int32()),  # candidates that wrote it
-            "kept": pa.list_(pa.bool_()),  # not given up
+            **_TREE,
         },
         nullable=("answer",),
+    ),
+    "rain": _columns(
+        {
+            "problem_id": pa.string(),
+            "method": pa.string(),  # rain, or greedy: the same model's own answer
+            "prompt": pa.string(),
+            **_SPENT_AND_FOUND,
+            **_TREE,
+        }
     ),
 }
 
