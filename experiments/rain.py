@@ -2,10 +2,10 @@
 
 Command:  python -m verifier.launch --exp=rain --set model.weights=FOLDER [rain.prompts=FILE]
 Hardware: a CPU for 0.1 billion parameters; the paper's models (7 to 70 billion) need accelerators
-Expect:   four times the seconds of plain answers in the paper. Its models of 30 and 65 billion judge
-          right 81% and 84% of the time and gain 13 to 15 points; 7 billion judge at chance (52%), so
-          a small model gains little or nothing. The table says how good the judge is on
-          `rain.pairs`. See "RAIN" in docs/results.md.
+Expect:   in the paper four times the seconds of plain answers; its model of 30 billion judges right
+          81% of the time and gains 15 points, one of 7 billion judges at chance (52%). So a small
+          model gains little or nothing: the table says how good the judge is on `rain.pairs`. See
+          "RAIN" in docs/results.md.
 """
 
 import pathlib

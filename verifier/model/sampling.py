@@ -75,15 +75,7 @@ def draw(
     Raises:
         ValueError: settings that leave nothing to draw from.
     """
-    if not 0 < vocab_size <= logits_BV.shape[-1]:
-        raise ValueError(
-            f"vocab_size {vocab_size} must lie in 1..{logits_BV.shape[-1]}, the number of "
-            "logits a row"
-        )
-    if not 0.0 < top_p <= 1.0:
-        raise ValueError(f"top_p is {top_p}; it must lie in (0, 1], 1 turns it off")
-    if top_k < 0:
-        raise ValueError(f"top_k is {top_k}; it must be at least 0, 0 turns it off")
+    _refuse(top_k, top_p, vocab_size, logits_BV.shape[-1])
     logits_BV = logits_BV[:, :vocab_size].astype(jnp.float32)
     best_B = jnp.max(logits_BV, axis=-1)
     row_Q = jnp.arange(len(logits_BV)) if row_Q is None else row_Q
@@ -105,6 +97,18 @@ def draw(
         token_Q = _by_rank(logits_BV, row_Q, rank_Q, token_Q)
     total_B = jnp.sum(jnp.exp(logits_BV - best_B[:, None]), axis=-1)
     return token_Q, logits_BV[row_Q, token_Q] - best_B[row_Q] - jnp.log(total_B)[row_Q]
+
+
+def _refuse(top_k: int, top_p: float, vocab_size: int, logits: int) -> None:
+    """Settings that leave nothing to draw from."""
+    if not 0 < vocab_size <= logits:
+        raise ValueError(
+            f"vocab_size {vocab_size} must lie in 1..{logits}, the number of logits a row"
+        )
+    if not 0.0 < top_p <= 1.0:
+        raise ValueError(f"top_p is {top_p}; it must lie in (0, 1], 1 turns it off")
+    if top_k < 0:
+        raise ValueError(f"top_k is {top_k}; it must be at least 0, 0 turns it off")
 
 
 def _by_rank(
