@@ -14,6 +14,7 @@ from tests.decode.engine_test import small_windows  # noqa: F401
 from tests.decode.jobs import PROMPTS, engine_of
 from tests.search.driver_test import judge as verifier
 from verifier.config import RainConfig, SampleConfig
+from verifier.decode.engine import Engine
 from verifier.errors import ConfigError
 from verifier.search import judge_prompts, rain, scorers
 from verifier.search.judge import Judge, by_itself
@@ -27,8 +28,8 @@ TWO = PROMPTS[:2]
 QUESTION = judge_prompts.JudgePrompt("{prompt}=", "? 1 or 2: ", "? 2 or 1: ")
 
 
-def searched(judge: Judge, scorer: scorers.Scorer, knobs: RainConfig = KNOBS):
-    session = Session(engine_of(CONFIG, SEED), judge, TWO, 8, [" ", "="])
+def searched(judge: Judge, scorer: scorers.Scorer, engine: Engine, knobs: RainConfig = KNOBS):
+    session = Session(engine, judge, TWO, 8, [" ", "="])
 
     def method(root):
         return rain.search(root, knobs, rain.by_hidden)
@@ -45,7 +46,8 @@ def whole(model, tokens: list[int]) -> np.ndarray:
 
 
 def test_the_verifier_s_values_are_those_of_the_whole_text() -> None:
-    found = searched(Judge(verifier(), "mse", with_hidden=True), scorers.by_value())
+    judge = Judge(verifier(), "mse", with_hidden=True)
+    found = searched(judge, scorers.by_value(), engine_of(CONFIG, SEED))
     for prompt in TWO:
         one = found[prompt.problem_id]
         (end,) = one.nodes
@@ -72,10 +74,11 @@ def test_a_problem_alone_is_searched_as_beside_others() -> None:
 
 
 def test_a_generator_that_judges_itself_is_asked_behind_the_whole_text() -> None:
-    model, tokenizer = engine_test.nudged()
+    model, tokenizer = verifier().backbone, engine_test.nudged()[1]
     asked = {prompt.problem_id: "12" for prompt in TWO}
     judge = by_itself(model, tokenizer, letters("1", "2"), asked, True)
-    found = searched(judge, scorers.by_choice(), dataclasses.replace(KNOBS, V=1.0))
+    engine = Engine(model, tokenizer, CONFIG, SEED)
+    found = searched(judge, scorers.by_choice(), engine, dataclasses.replace(KNOBS, V=1.0))
     for one in found.values():
         (end,) = one.nodes
         root = QUESTION.root("12", tokenizer)
