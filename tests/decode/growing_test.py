@@ -10,11 +10,20 @@ import pytest
 
 from tests.decode import engine_test
 from tests.decode.engine_test import small_windows  # noqa: F401
-from tests.decode.jobs import PROMPTS, assert_same, drawn_at_once, engine_of, tokens_of
+from tests.decode.jobs import (  # noqa: F401
+    PROMPTS,
+    assert_same,
+    drawn_at_once,
+    engine_of,
+    few_programs,
+    tokens_of,
+)
 from verifier.config import SampleConfig
 from verifier.decode.annotations import Calculator
 from verifier.decode.growing import Growing
 from verifier.decode.lanes import GREEDY
+
+pytestmark = pytest.mark.usefixtures("few_programs")
 
 SEED = 5
 SAMPLES = 7  # in all tests, so that they share programs

@@ -12,7 +12,14 @@ from flax import nnx
 
 from tests.decode import engine_test
 from tests.decode.engine_test import small_windows  # noqa: F401
-from tests.decode.jobs import PROMPTS, assert_same, drawn_at_once, engine_of, tokens_of
+from tests.decode.jobs import (  # noqa: F401
+    PROMPTS,
+    assert_same,
+    drawn_at_once,
+    engine_of,
+    few_programs,
+    tokens_of,
+)
 from verifier.config import SampleConfig, ScoreConfig
 from verifier.decode.lanes import GREEDY
 from verifier.decode.score import score_samples
@@ -26,6 +33,8 @@ from verifier.search.driver import SearchResult
 from verifier.search.judge import Judge
 from verifier.search.session import Session
 from verifier.search.tree import Node, best, walk
+
+pytestmark = pytest.mark.usefixtures("few_programs")
 
 SEED = 7
 CONFIG = SampleConfig(temperature=0.7, max_new_tokens=40, rows=8)

@@ -11,7 +11,11 @@ import pytest
 
 from tests.decode import engine_test
 from tests.decode.engine_test import small_windows  # noqa: F401
-from tests.decode.jobs import PROMPTS, engine_of
+from tests.decode.jobs import (  # noqa: F401
+    PROMPTS,
+    engine_of,
+    few_programs,
+)
 from tests.search.driver_test import judge as verifier
 from verifier.config import RainConfig, SampleConfig
 from verifier.decode.engine import Engine
@@ -20,6 +24,8 @@ from verifier.search import judge_prompts, rain, scorers
 from verifier.search.judge import Judge, by_itself
 from verifier.search.session import Session
 from verifier.search.tree import walk
+
+pytestmark = pytest.mark.usefixtures("few_programs")
 
 SEED = 3
 CONFIG = SampleConfig(temperature=1.0, top_k=8, max_new_tokens=8, rows=8)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from tests.decode import engine_test
 from tests.decode.engine_test import small_windows  # noqa: F401
-from tests.decode.jobs import PROMPTS, drawn_at_once, engine_of
+from tests.decode.jobs import (  # noqa: F401
+    PROMPTS,
+    drawn_at_once,
+    engine_of,
+    few_programs,
+)
 from verifier.config import SampleConfig
 from verifier.decode.annotations import step_ends
 from verifier.decode.growing import Growing
 from verifier.model import sampling
 from verifier.search import rollouts
 from verifier.search.rollouts import Solution
+
+pytestmark = pytest.mark.usefixtures("few_programs")
 
 SEED, NUMBER = 3, 3
 CONFIG = SampleConfig(temperature=0.9, max_new_tokens=40, rows=6)
