@@ -50,7 +50,8 @@ def get_config() -> Config:
 def get_sweep() -> dict[str, dict[str, list[str]]]:
     """Assignments to the base, by theme and variant."""
     labels = {name: [f"verify.labels={name}"] for name in ("prefix", *STEP_LABELS)}
-    at_ends, outcome = "verify.level=solution", {"outcome": []}
+    outcome: dict[str, list[str]] = {"outcome": []}
+    at_ends = "verify.level=solution"
     return {
         "labels": labels,
         "step_ends": {
