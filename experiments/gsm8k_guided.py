@@ -6,7 +6,8 @@ Command:  python -m verifier.launch --exp=gsm8k_guided --set data.dir=FOLDER
           search and report are run
 Data:     train.jsonl and test.jsonl of openai/grade-school-math in data.dir (or GSM8K_DIR)
 Hardware: one GPU with 24 GiB or more, as gsm8k_token_verifier; search runs on one device of each
-          process
+          process. verifier.plan counts all but search, which writes 360 candidates a problem and
+          reads them with the verifier (3 methods, 20 and 100 each) where sample writes 100
 Expect:   with a 7B model, what OVM has (Yu et al. 2023, arXiv 2311.09724; means of three seeds of
           its released metrics): 20 candidates in 5 beams 68.8 with Llama2-7B; 100 in 25 beams 73.1
           with Llama2-7B and 84.7 with Mistral-7B, whose best-of-100 is 84.6. So a beam is to gain
