@@ -146,6 +146,21 @@ def test_a_process_that_waits_or_ends_is_replaced(fake):
     assert process.poll() is not None and judge._process is None
 
 
+def test_one_process_judges_call_after_call_and_each_call_counts_its_own(fake, monkeypatch):
+    workers = []
+    monkeypatch.setattr(
+        graders, "MathVerify", lambda seconds: workers.append(fake(FAKE, seconds)) or workers[-1]
+    )
+    with graders.opened("math_verify", 0.1) as judge:
+        first = judge(["#### 18", "#### crash"], ["18", "18"])
+        assert first.correct.tolist() == [True, False] and first.not_graded == 1
+        again = judge(["#### 17", "#### 18"], ["17", "17"])
+        process = workers[0]._process
+        assert again.correct.tolist() == [True, False] and again.not_graded == 0
+        assert judge(["#### 16"], ["16"]).answers == ["16"] and workers[0]._process is process
+    assert len(workers) == 1 and process.poll() is not None
+
+
 def test_a_verdict_stands_where_the_value_fails_or_never_comes(fake):
     with fake(FAKE, 0.1) as judge:
         for text in ("no value", "endless value"):

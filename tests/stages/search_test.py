@@ -14,6 +14,7 @@ from verifier.errors import ConfigError, WorkdirError
 from verifier.recipes import guided
 from verifier.search.session import Session
 from verifier.stages import runner
+from verifier.stages import search as stage
 from verifier.tables import provenance
 
 SEARCH = (
@@ -113,3 +114,12 @@ def test_another_generators_verifier_is_refused(
 def test_what_makes_no_search_is_refused(setting: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         checks.check(config(setting))
+
+
+def test_steps_that_would_end_in_what_the_calculator_writes_are_refused() -> None:
+    for step_end in (">>", "=", "5"):
+        with pytest.raises(ConfigError, match="the calculator may write what ends so"):
+            stage.check(config(f"search.step_end={step_end}"))
+        stage.check(config(f"search.step_end={step_end}", "sample.calculator=false"))
+    stage.check(config("search.step_end=.\n"))
+    stage.check_branches(config("rollouts.step_end=>>"))  # of stored solutions, whoever wrote them

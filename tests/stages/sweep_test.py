@@ -11,7 +11,7 @@ import pytest
 from tests.shrunk import config, rows, run
 from verifier import errors, launch
 from verifier.recipes import token_verifier
-from verifier.run import workdir
+from verifier.run import experiment, workdir
 from verifier.stages import runner, sweep
 from verifier.system import checksums
 
@@ -91,6 +91,25 @@ def test_every_result_is_made_once_whichever_variants_want_it(whole):
     assert not (one / "many" / "tables" / "samples" / "split=test").is_symlink()
     assert (one / "strict" / "tables" / "samples" / "split=train").is_symlink()
     assert not (one / "strict" / "verifier").is_symlink()
+
+
+def test_all_labels_are_of_one_store_and_those_of_steps_of_the_same_rollouts(tmp_path):
+    themes, fake = experiment.load_themes("tiny_labels"), Fake()
+    run_fake(tmp_path, fake, themes, (0,))
+    made = collections.Counter(stage for stage, _, _ in fake.made)
+    verifiers = 1 + 4 + 4  # `aggregations` needs none beside those of `labels`
+    assert made == {
+        "problems": 3,  # splits
+        "finetune": 1,
+        "sample": 4,
+        "label": 4,
+        "rollouts": 1,
+        "verify": verifiers,
+        "score": 2 * verifiers,
+    }
+    steps, one = "tables/steps/split=train", tmp_path / "seed=0"
+    assert (one / "soft_at_ends" / steps).resolve() == one / "hard" / steps
+    assert not (one / "prefix" / steps).exists()
 
 
 @pytest.mark.parametrize("dies_after", [5, 40])

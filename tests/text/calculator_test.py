@@ -10,7 +10,14 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from verifier.text.calculator import Evaluated, Refused, annotations, evaluate, open_annotation
+from verifier.text.calculator import (
+    WRITTEN,
+    Evaluated,
+    Refused,
+    annotations,
+    evaluate,
+    open_annotation,
+)
 
 GSM8K = (
     pathlib.Path(
@@ -60,7 +67,7 @@ GSM8K = (
 def test_values_and_writing(expression, text):
     result = evaluate(expression)
     assert isinstance(result, Evaluated), result
-    assert result.text == text
+    assert result.text == text and set(text) <= WRITTEN
     assert abs(Fraction(result.text) - result.value) <= abs(result.value) * Fraction(1, 10**9)
 
 

@@ -17,7 +17,7 @@ class RolloutsConfig:
 
     number: Count = 8  # from the end of each step
     temperature: Annotated[float, Range(0.01, 100)] = 1.0
-    step_end: str = "\n"  # what a step ends with
+    step_end: str = "\n"  # what a step ends with, whether the generator or the calculator wrote it
     samples_per_problem: Number = 0  # whose steps are rolled out; 0: of all
 
 
@@ -30,7 +30,9 @@ class SearchConfig:
     methods: tuple[SearchMethod, ...] = ("sample", "beam", "dvts")
     budgets: tuple[Count, ...] = (4, 16, 64)  # candidates of a step
     branching: Count = 4  # candidates to each that goes on; divides every budget
-    step_end: str = "\n"  # what a step ends with
+    # What a step ends with. Where the calculator writes nobody looks for it: not a digit, `.`, `-`,
+    # `=` or `>` last while sample.calculator is on.
+    step_end: str = "\n"
     max_steps: Count = 10  # after so many, solutions are written to their ends
     step_tokens: Number = 0  # most tokens of a step; 0: as many as a solution may have
     scorer: Literal["value", "logprob", "constant"] = "value"

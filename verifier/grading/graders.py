@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import difflib
+import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,14 +64,33 @@ def relabel(
         GraderError: there is no such grader; the nearest names are given.
         MathProcessError: `math_verify` is asked for and not installed.
     """
+    with opened(grader, seconds) as judge_all:
+        return judge_all(solutions, golds)
+
+
+@contextlib.contextmanager
+def opened(
+    grader: str, seconds: float = LabelConfig.grader_seconds
+) -> Iterator[Callable[[Iterable[str], Iterable[str]], Relabelled]]:
+    """`relabel` by one grader, to be called again and again: `math_verify` has one process for all,
+    and keeps what it has judged. Arguments and errors as there.
+    """
     check_grader(grader)
-    if grader == MATH_VERIFY:
-        with MathVerify(seconds) as compare:
-            graded = [
-                compare(solution, gold) for solution, gold in zip(solutions, golds, strict=True)
-            ]
-            correct = np.fromiter((right for _, right in graded), bool, len(graded))
-            return Relabelled([answer for answer, _ in graded], correct, compare.not_graded)
+    if grader != MATH_VERIFY:
+        yield functools.partial(_by_ending, grader)
+        return
+    with MathVerify(seconds) as compare:
+        yield functools.partial(_one_by_one, compare)
+
+
+def _one_by_one(compare: MathVerify, solutions: Iterable[str], golds: Iterable[str]) -> Relabelled:
+    before = compare.not_graded
+    graded = [compare(solution, gold) for solution, gold in zip(solutions, golds, strict=True)]
+    correct = np.fromiter((right for _, right in graded), bool, len(graded))
+    return Relabelled([answer for answer, _ in graded], correct, compare.not_graded - before)
+
+
+def _by_ending(grader: str, solutions: Iterable[str], golds: Iterable[str]) -> Relabelled:
     code, answers = extraction.codes(
         extraction.answers(pa.array(list(solutions), pa.string()), grader)
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +59,7 @@ class _Problem:
 
 def completions(
     growing: Growing,
-    problems: Sequence[Sequence[Solution]],
+    problems: Iterable[Sequence[Solution]],
     number: int,
     limit: int,
     at_once: int,
@@ -68,7 +68,7 @@ def completions(
 
     Args:
         growing: a job with the problems' prompts, in the same order.
-        problems: the solutions of each.
+        problems: the solutions of each, asked for as it begins.
         number: of rollouts of a place.
         limit: most tokens of a solution.
         at_once: problems that are open at a time.
@@ -77,13 +77,13 @@ def completions(
         Problem by problem, as they are done: its index, and for each prefix at whose end a step
         ends the whole solutions that went on from there.
     """
-    waiting = list(range(len(problems)))[::-1]
+    waiting = enumerate(problems)
     under_way: dict[int, _Problem] = {}
 
     def begin() -> Iterator[tuple[int, dict[Prefix, list[list[int]]]]]:
-        while waiting and len(under_way) < at_once:
-            index = waiting.pop()
-            problem = _Problem(problems[index])
+        while len(under_way) < at_once and (given := next(waiting, None)) is not None:
+            index, solutions = given
+            problem = _Problem(solutions)
             if not problem.places:
                 yield index, {}
                 continue

@@ -30,6 +30,7 @@ from verifier.stages import label, table_writing
 from verifier.system import log, stopping
 from verifier.tables import provenance, store
 from verifier.tables.results import SEARCH
+from verifier.text import calculator
 from verifier.text.problem import Problem
 from verifier.text.split import TEST, Split
 from verifier.text.tokenizer import Tokenizer
@@ -62,6 +63,23 @@ def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
 
 def check(config: config_lib.Config) -> None:
     """Looks at what hours of work would end at.
+
+    Raises:
+        UserError: as `check_branches`, or steps that end in what the calculator writes.
+    """
+    check_branches(config)
+    step_end = config.search.step_end
+    # Its first `=` too: what follows that is put in where a row waits.
+    if config.sample.calculator and step_end[-1:] in calculator.WRITTEN | {"="}:
+        raise ConfigError(
+            f"search.step_end={step_end!r} with sample.calculator=true: the calculator may write "
+            "what ends so, and a step would go on behind it; expected a text whose last character "
+            "the generator writes itself, such as a line end, or sample.calculator=false"
+        )
+
+
+def check_branches(config: config_lib.Config) -> None:
+    """Looks at what a stage needs that writes branches and judges them.
 
     Raises:
         UserError: a grader that is not there, or a mesh of several devices.

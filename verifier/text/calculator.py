@@ -16,6 +16,8 @@ import functools
 import re
 from fractions import Fraction
 
+# What a result and the end of its annotation are written with.
+WRITTEN = frozenset("0123456789.->")
 MAX_CHARACTERS = 256  # of an expression; the longest in GSM8K train has 30
 _MAX_DEPTH = 32  # open parentheses
 _MAX_RESULT = 30  # characters of a written result
