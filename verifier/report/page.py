@@ -14,6 +14,7 @@ import markupsafe
 
 from verifier.evaluate.caveats import too_few
 from verifier.evaluate.results_table import EXACT, ROWS, counted
+from verifier.report import search_figures
 from verifier.report.formatting import apart, duration, interval, percent, points, star
 from verifier.text.split import HELDOUT, TEST
 
@@ -38,6 +39,7 @@ def render(
     charts: Mapping[str, str],
     browsed: Mapping[str, Any],
     about: Mapping[str, Any],
+    trees: Mapping[str, Any] | None = None,
 ) -> str:
     """The page's HTML.
 
@@ -47,11 +49,12 @@ def render(
         browsed: the list of problems, from `browsing.browsed`.
         about: `name`, `date`, `grader`, `warnings` (what makes the figures doubtful) and `notes`
             (in words), `settings` (dotted path to value) and `facts` (versions, revision, ...).
+        trees: of searched problems, from `search_trees.browsed`; None: nothing was searched.
 
     Returns:
         HTML of one self-contained file; all text of data is escaped.
     """
-    script = (_HERE / "page.js").read_text()
+    script, search_script = ((_HERE / f"{name}.js").read_text() for name in ("page", "search"))
     main = main_split(metrics["splits"])
     split = metrics["splits"][main]
     others = [name for name in metrics["splits"] if name != main]
@@ -64,8 +67,13 @@ def render(
             exact=EXACT,
             starred=_starred(results, differences, split.get("aggregations")),
             few=too_few(split["n_problems"]),
-            policy=policy(script),
+            policy=policy(script, *[search_script] * bool(trees)),
             script=markupsafe.Markup(script),
+            search=search_figures.section(split),
+            search_chart=search_figures.TITLE,
+            search_script=markupsafe.Markup(search_script),
+            trees=markupsafe.Markup(embedded(trees)) if trees else None,
+            shown=_shown_words(trees) if trees else None,
             data=markupsafe.Markup(embedded(browsed)),
             browsed=_browsed_words(browsed),
             main=main,
@@ -86,7 +94,7 @@ def render(
             disagreement=split.get("grader_disagreement"),
             settings=_sections(about["settings"]),
             seconds=_seconds(metrics.get("seconds") or {}),
-            style=style(),
+            style=style(*["search"] * bool(trees)),
         )
     )
 
@@ -106,18 +114,16 @@ def environment() -> jinja2.Environment:
     return made
 
 
-def style() -> markupsafe.Markup:
-    """The style of every page."""
-    return markupsafe.Markup((_HERE / "page.css").read_text() + (_HERE / "chart.css").read_text())
+def style(*more: str) -> markupsafe.Markup:
+    """The style of every page, and of what else is on it, by the names of files."""
+    names = "page", "chart", *more
+    return markupsafe.Markup("".join((_HERE / f"{name}.css").read_text() for name in names))
 
 
-def policy(script: str = "") -> str:
-    """A page's Content-Security-Policy: nothing is loaded, and no script runs but this one."""
-    allowed = (
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        if script
-        else "'none'"
-    )
+def policy(*scripts: str) -> str:
+    """A page's Content-Security-Policy: nothing is loaded, and no script runs but these."""
+    digests = [base64.b64encode(hashlib.sha256(each.encode()).digest()) for each in scripts]
+    allowed = " ".join(f"'sha256-{digest.decode()}'" for digest in digests) or "'none'"
     return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {allowed}"
 
 
@@ -136,6 +142,17 @@ def _browsed_words(browsed: Mapping[str, Any]) -> dict[str, Any]:
         "solutions": len(solutions),
         "by_token": any("lengths" in one for one in solutions),
     }
+
+
+def _shown_words(trees: Mapping[str, Any]) -> str:
+    """Which problems' trees are on the page."""
+    here, searched = len(trees["problems"]), trees["searched"]
+    if here < searched:
+        return (
+            f"{here:,} of the {counted(searched, 'problem')} that were searched, taken at random, "
+            "are here: there is no room for more. All trees are in tables/search."
+        )
+    return f"All {searched:,} problems that were searched are here." if searched > 1 else ""
 
 
 def main_split(splits: Iterable[str]) -> str:
