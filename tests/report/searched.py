@@ -25,9 +25,16 @@ STEPS = ("first \u00a33*6=18\n", "or <b>3+6</b>=9\n", "so it is", "#### 18", "##
 
 
 def make_searched(
-    root: pathlib.Path, scored: bool = True, settings: dict[str, Any] | None = None
+    root: pathlib.Path,
+    scored: bool = True,
+    settings: dict[str, Any] | None = None,
+    unscored: bool = False,
 ) -> pathlib.Path:
-    """A workdir of `make_workdir` whose first twelve test problems were searched."""
+    """A workdir of `make_workdir` whose first twelve test problems were searched.
+
+    scored: whether its plain samples are. settings: of the search. unscored: the first node of
+    every tree has no score.
+    """
     make_workdir(root, scored=scored)
     stored: dict[str, list[dict[str, Any]]] = {}
     labels = read_table(root / "tables" / "labels" / "split=test", "labels").to_pylist()
@@ -39,6 +46,9 @@ def make_searched(
     for name in sorted(stored)[:12]:
         for budget in BUDGETS:
             rows += [_best_of(name, stored[name][:budget], rng), _beam(name, budget, rng)]
+    if unscored:
+        for row in rows:
+            row["value"][0] = float("nan")
     writer = store.TableWriter(SEARCH.folder(root, TEST), "search", settings or SETTINGS)
     writer.append(rows)
     writer.finish({"seconds": 2.5, "prompt_tokens": PROMPT_TOKENS})
@@ -47,7 +57,8 @@ def make_searched(
 
 def _row(name: str, method: str, budget: int, tree: list[tuple[Any, ...]]) -> dict[str, Any]:
     """A row of the table, of nodes (parent, text, value, visits, kept)."""
-    columns = dict(zip(("parent", "text", "value", "visits", "kept"), zip(*tree, strict=True)))
+    names = "parent", "text", "value", "visits", "kept"
+    columns = dict(zip(names, zip(*tree, strict=True), strict=True))
     tokens = sum(len(text) * visits for _, text, _, visits, _ in tree)
     return {
         "problem_id": name,

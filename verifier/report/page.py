@@ -74,6 +74,7 @@ def render(
             search_script=markupsafe.Markup(search_script),
             trees=markupsafe.Markup(embedded(trees)) if trees else None,
             shown=_shown_words(trees) if trees else None,
+            valued=trees and trees["valued"],
             data=markupsafe.Markup(embedded(browsed)),
             browsed=_browsed_words(browsed),
             main=main,

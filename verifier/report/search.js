@@ -114,7 +114,8 @@
     list.replaceChildren(...roots.map((each, index) => item(each, 1, index, roots.length)));
     document.getElementById("asked").textContent = problem.question ?? "(the question's text is not known)";
     const verdict = make("b", `verdict ${tree.right ? "right" : "wrong"}`, tree.right ? "✓ right" : "✗ wrong");
-    const tried = `${counted(tree.parent.length, "step")} tried, ${tree.dropped.length.toLocaleString("en")} given up. Answers ${tree.answer ?? "nothing"} `;
+    const thing = tree.parent.every((parent) => parent < 0) ? "distinct solution" : "distinct step";
+    const tried = `${counted(tree.parent.length, thing)} tried, ${tree.dropped.length.toLocaleString("en")} given up. Answers ${tree.answer ?? "nothing"} `;
     document.getElementById("outcome").replaceChildren(tried, verdict, ...(tree.right || problem.gold === null ? [] : [`, right is ${problem.gold}`]));
     reading.replaceChildren();
     list.scrollTop = 0;
@@ -152,4 +153,12 @@
   form.addEventListener("submit", (event) => event.preventDefault());
   options(form.elements.problem, problems.map((each) => each.id), (id, index) => `${index + 1}. ${(problems[index].question ?? `problem ${id}`).slice(0, 90)}`);
   draw();
+  // Of the methods it is the searches that have trees to look at, and the larger budget has the larger ones.
+  const first = problems[0].trees.find((each) => each.parent.some((parent) => parent >= 0));
+  if (first) {
+    form.elements.method.value = first.method;
+    draw();
+    form.elements.budget.selectedIndex = form.elements.budget.length - 1;
+    draw();
+  }
 })();

@@ -12,7 +12,7 @@ from verifier.report.svg import Chart, percent_ticks
 TITLE = "Accuracy of searches against tokens generated and scored"
 _PLAIN = "verifier"  # style of the curve of best-of-n
 _STYLES = ("oracle dotted", "majority", "majority dashed", "oracle", "oracle dashed")
-_LINE = 15  # pixels between two labels
+_LINE, _WORD = 15, 70  # pixels that a label takes down and across
 
 
 def spent(figures: Mapping[str, Any]) -> float:
@@ -34,7 +34,7 @@ def accuracy_over_tokens(split: Mapping[str, Any]) -> Chart | None:
         return None
     ends = [end for each in every for end in each["accuracy"]["ci95"]]
     y_range, y_ticks = percent_ticks(min(ends), max(ends))
-    chart = Chart(TITLE, (at[0], at[-1]), y_range, log=True, right=68)
+    chart = Chart(TITLE, (at[0], at[-1]), y_range, log=True, right=82)
     chart.axes("tokens a problem", "problems solved", _ticks(at[0], at[-1]), y_ticks)
     labels = []
     if plain:
@@ -50,10 +50,12 @@ def accuracy_over_tokens(split: Mapping[str, Any]) -> Chart | None:
             x, (low, high) = spent(each), each["accuracy"]["ci95"]
             chart.line((x, low), (x, high), f"whisker stroke {kind}")
         labels.append(_curve(chart, style, method, sizes))
-    free = -float(_LINE)
+    written: list[tuple[float, float]] = []
     for y, x, kind, words in sorted(labels):
-        free = max(y, free + _LINE)
-        chart.text(x, free, words, kind=f"ink {kind}")
+        # below those that it would lie on
+        y = max([y, *(other + _LINE for other, at in written if abs(at - x) < _WORD)])
+        written.append((y, x))
+        chart.text(x, y, words, kind=f"ink {kind}")
     styles = [("verifier", "best-of-n")] * bool(plain)
     chart.legend([*styles, *zip(_STYLES, methods, strict=False)])
     return chart

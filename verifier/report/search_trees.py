@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,8 @@ def browsed(
         room: bytes of JSON at most; one problem is there in any case.
 
     Returns:
-        `valued`: values are the verifier's, so that they have colours; `searched`: how many
-        problems were; `problems`, in order of their ids: `id`, `question` (None: not known),
+        `valued`: values are chances of a right answer, so that they have colours; `searched`: how
+        many problems were; `problems`, in order of their ids: `id`, `question` (None: not known),
         `gold`, `texts`, and `trees`, plain samples first: `method`, `budget`, `answer`, `right`,
         and of nodes `parent` (-1: none), `text` (index into `texts`), `value` in hundredths (None:
         not scored), `visits`, `dropped` (indices of those that were given up) and `chosen`, the
@@ -61,28 +61,36 @@ def browsed(
     ids = sorted(pc.unique(table["problem_id"]).to_pylist())
     order = [ids[index] for index in np.random.default_rng(seed).permutation(len(ids)).tolist()]
     shown: dict[str, dict[str, Any]] = {}
+    for name, own in _by_problem(table, order):
+        about = {"id": name, "question": question.get(name), "gold": gold.get(name)}
+        made = about | _problem(own)
+        room -= _size(made)
+        if room < 0 and shown:
+            break
+        shown[name] = made
+    by_chance = settings["search.scorer"] == "value" and settings["search.aggregation"] != "product"
+    return {
+        "valued": by_chance,  # of products the values are logarithms
+        "searched": len(ids),
+        "problems": [shown[name] for name in sorted(shown)],
+    }
+
+
+def _by_problem(
+    table: pa.Table, order: Sequence[str]
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The rows of each problem, in this order; few of them at a time."""
     for first in range(0, len(order), _ASKED):
         some = order[first : first + _ASKED]
         rows = table.filter(pc.is_in(table["problem_id"], pa.array(some))).to_pylist()
         for name in some:
-            own = [row for row in rows if row["problem_id"] == name]
-            made = {
-                "id": name,
-                "question": question.get(name),
-                "gold": gold.get(name),
-                **_problem(own),
-            }
-            room -= len(json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode())
-            if room < 0 and shown:
-                break
-            shown[name] = made
-        if room < 0:
-            break
-    return {
-        "valued": settings.get("search.scorer", "value") == "value",
-        "searched": len(ids),
-        "problems": [shown[name] for name in sorted(shown)],
-    }
+            yield name, [row for row in rows if row["problem_id"] == name]
+
+
+def _size(made: Mapping[str, Any]) -> int:
+    """Bytes of JSON in a page, where `<` is written with six characters."""
+    text = json.dumps(made, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode()) + 5 * text.count("<")
 
 
 def _problem(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -238,4 +238,4 @@ def tell(context: Context) -> None:
     scored = budgets.scored(context.workdir, config.report.allow_missing)
     resamples, seed = config.report.resamples, config.seed
     for split, found in budgets.by_split(context.workdir, scored, resamples, seed).items():
-        log.tell(as_text(found, split))
+        log.tell(f"{as_text(found, split)}\n")
