@@ -141,22 +141,24 @@ def test_a_method_that_takes_more_than_all_samples_is_said_to(
     assert search_figures.section(found.as_figures())["cut_off"] == budget.CUT_OFF
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [{"search.scorer": "logprob"}, {"verifier": "another"}, {"generator": "another"}, None],
-)
-def test_nothing_is_compared_with_samples_that_are_no_baseline(
-    tmp_path: pathlib.Path, changed: dict[str, str] | None
+def test_samples_that_are_no_baseline_are_not_compared_with(
+    root: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    make_searched(tmp_path, scored=changed is not None, settings=SETTINGS | (changed or {}))
+    rows = budgets.scored(root, allow_missing=False)[TEST]
+    manifest = store.read_manifest(SEARCH.folder(root, TEST))
+    problems = {row["problem_id"] for row in searches(root)}
+    assert manifest and budgets.plain_samples(rows, manifest, problems)
+    for changed in ({"search.scorer": "logprob"}, {"verifier": "v2"}, {"generator": "g2"}):
+        other = manifest | {"settings": manifest["settings"] | changed}
+        assert budgets.plain_samples(rows, other, problems) is None, changed
+    assert budgets.plain_samples(rows, manifest, problems | {"test-99"}) is None
+    earlier = {key: value for key, value in manifest.items() if key != "prompt_tokens"}
+    assert budgets.plain_samples(rows, earlier, problems) is None
+    make_searched(tmp_path, scored=False)
     found = budgets.by_split(tmp_path, budgets.scored(tmp_path, False), 50, 0)["test"]
-    assert found.best_of_n is None
-    assert all(
-        each["minus_best_of_n_at_equal_tokens"] is None
-        for sizes in found.methods.values()
-        for each in sizes
-    )
-    assert found.methods["beam"][0]["minus_best_of_n"] is not None
+    assert found.best_of_n is None and len(found.methods["beam"]) == 2
+    for each in found.methods["beam"]:
+        assert each["minus_best_of_n_at_equal_tokens"] is None and each["minus_best_of_n"]
     assert "equal tokens" not in budget.as_text(found, "test")
     section = search_figures.section(found.as_figures())
     assert section and not section["equal"] and not section["counted"]
@@ -228,9 +230,23 @@ def test_a_page_without_search_has_nothing_of_it(
     assert shown.count("sha256-") == shown.count("<script>") == 1
 
 
-def test_values_that_are_no_chances_have_no_colours(tmp_path: pathlib.Path) -> None:
-    make_searched(tmp_path, settings=SETTINGS | {"search.aggregation": "product"}, unscored=True)
+@pytest.mark.parametrize("spelled", [True, False])
+def test_what_was_handed_in_is_found_where_all_have_one_score(
+    tmp_path: pathlib.Path, spelled: bool
+) -> None:
+    make_searched(tmp_path, value=0.5, spelled=spelled)
     found = search_trees.browsed(tmp_path, TEST, {}, {}, 0)
-    assert not found["valued"]
-    assert all(tree["value"][0] is None for one in found["problems"] for tree in one["trees"])
+    beams = [tree for one in found["problems"] for tree in one["trees"] if tree["method"] == "beam"]
+    assert beams
+    for tree in beams:  # the end that was not given up
+        assert tree["chosen"] in (2, 3) and tree["chosen"] not in tree["dropped"]
+
+
+def test_values_that_are_no_chances_have_no_colours(tmp_path: pathlib.Path) -> None:
+    settings = SETTINGS | {"search.aggregation": "product"}
+    make_searched(tmp_path, settings=settings, value=float("nan"))
+    found = search_trees.browsed(tmp_path, TEST, {}, {}, 0)
+    trees = [tree for one in found["problems"] for tree in one["trees"]]
+    assert not found["valued"] and len(trees) == 48
+    assert all(set(tree["value"]) == {None} and tree["chosen"] is None for tree in trees)
     assert "NaN" not in page.embedded(found)

@@ -95,13 +95,14 @@ def test_keys_go_beside_down_and_back(opened: tuple[Browser, pathlib.Path]) -> N
     driven.run("document.querySelector('#tried [name=budget]').focus()")
     driven.key("Tab")
     assert driven.run(AT) == first, "the tree has one place in the order of Tab"
-    assert driven.run("document.querySelectorAll('#tree [tabindex=\"0\"]').length") == 1
+    reached_by_tab = "document.querySelectorAll('#tree [tabindex=\"0\"]').length"
     outline = (
         "getComputedStyle(document.activeElement.querySelector('.step')).outlineStyle === 'solid'"
     )
     for key, node in (
         ("ArrowDown", other),
-        ("ArrowDown", other),
+        ("ArrowUp", first),
+        ("End", other),
         ("ArrowRight", other),
         ("Home", first),
         ("ArrowUp", first),
@@ -114,7 +115,7 @@ def test_keys_go_beside_down_and_back(opened: tuple[Browser, pathlib.Path]) -> N
     ):
         driven.key(key)
         assert driven.run(AT) == node, key
-        assert driven.run(outline), key
+        assert driven.run(outline) and driven.run(reached_by_tab) == 1, key
         parent = tree["parent"][node]
         way = (tree["words"][parent] if parent >= 0 else "") + tree["words"][node]
         assert driven.run(READ) == way
@@ -163,6 +164,11 @@ def test_a_phone_has_all_of_it_and_texts_are_texts(opened: tuple[Browser, pathli
     assert driven.run(READ) == tree["words"][last[0]]
     assert STEPS[1] in tree["words"], "markup, which is shown"
     assert driven.run("document.querySelectorAll('#tree b, #reading b, #asked *').length") == 0
-    reached = driven.run("document.querySelector('#reading').getBoundingClientRect().right")
-    assert 0 < reached <= 390
+    assert max(map(len, STEPS)) > 90, "longer than a line"
+    for part in ("#reading", "#tree .times"):
+        ends = driven.run(
+            f"[...document.querySelectorAll('{part}')].map(node => "
+            "node.getBoundingClientRect().right)"
+        )
+        assert ends and min(ends) > 0 and max(ends) <= 390, part
     driven.look(1280, 800)

@@ -21,19 +21,25 @@ SETTINGS = {
 }
 PROMPT_TOKENS = 10.0
 BUDGETS = (2, 6)
-STEPS = ("first \u00a33*6=18\n", "or <b>3+6</b>=9\n", "so it is", "#### 18", "#### 7")
+LONG = "first" + " \u00a33*6=18" * 12 + "\n"
+STEPS = (LONG, "or <b>3+6</b>=9\n", "so it is", "#### 18", "#### 7")
 
 
 def make_searched(
     root: pathlib.Path,
     scored: bool = True,
     settings: dict[str, Any] | None = None,
-    unscored: bool = False,
+    value: float | None = None,
+    spelled: bool = True,
 ) -> pathlib.Path:
     """A workdir of `make_workdir` whose first twelve test problems were searched.
 
-    scored: whether its plain samples are. settings: of the search. unscored: the first node of
-    every tree has no score.
+    Args:
+        root: of the workdir.
+        scored: whether its plain samples are.
+        settings: of the search.
+        value: of all nodes; None: others.
+        spelled: whether the nodes' texts make up the solution, which some tokenizers spoil.
     """
     make_workdir(root, scored=scored)
     stored: dict[str, list[dict[str, Any]]] = {}
@@ -46,9 +52,11 @@ def make_searched(
     for name in sorted(stored)[:12]:
         for budget in BUDGETS:
             rows += [_best_of(name, stored[name][:budget], rng), _beam(name, budget, rng)]
-    if unscored:
-        for row in rows:
-            row["value"][0] = float("nan")
+    for row in rows:
+        if value is not None:
+            row |= {"value": [value] * len(row["node"]), "score": value}
+        if not spelled:
+            row["solution"] += " "
     writer = store.TableWriter(SEARCH.folder(root, TEST), "search", settings or SETTINGS)
     writer.append(rows)
     writer.finish({"seconds": 2.5, "prompt_tokens": PROMPT_TOKENS})
@@ -59,14 +67,14 @@ def _row(name: str, method: str, budget: int, tree: list[tuple[Any, ...]]) -> di
     """A row of the table, of nodes (parent, text, value, visits, kept)."""
     names = "parent", "text", "value", "visits", "kept"
     columns = dict(zip(names, zip(*tree, strict=True), strict=True))
-    tokens = sum(len(text) * visits for _, text, _, visits, _ in tree)
+    tokens = [min(len(text), 16) for text in columns["text"]]  # say
     return {
         "problem_id": name,
         "method": method,
         "budget": budget,
-        "tokens_generated": tokens,
-        "prefixes_generated": sum(map(len, columns["text"])),
-        "tokens_scored": int(PROMPT_TOKENS) + sum(map(len, columns["text"])),
+        "tokens_generated": int(np.dot(tokens, columns["visits"])),
+        "prefixes_generated": sum(tokens),
+        "tokens_scored": int(PROMPT_TOKENS) + sum(tokens),
         "model_calls": len(tree),
         "seconds": 0.5,
         "node": list(range(len(tree))),

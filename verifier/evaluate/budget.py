@@ -14,7 +14,7 @@ import numpy as np
 
 from verifier.evaluate.curves import grid, verifier_at_k
 from verifier.evaluate.equal_tokens import PlainSamples
-from verifier.evaluate.intervals import Bootstrap
+from verifier.evaluate.intervals import Bootstrap, Estimate
 from verifier.evaluate.results_table import cell
 
 BASELINE = "sample"  # best of n plain samples
@@ -72,29 +72,10 @@ def by_method(
     Raises:
         ValueError: a method lacks problems that another has, or `plain` has other problems.
     """
-    correct: dict[_Key, dict[str, bool]] = collections.defaultdict(dict)
-    spent: dict[_Key, list[list[float]]] = collections.defaultdict(list)
-    for row in rows:
-        key = row["method"], row["budget"]
-        correct[key][row["problem_id"]] = row["correct"]
-        spent[key].append([row[name] for name in SPENT])
-    problems = _problems(correct, plain)
-    columns = {
-        key: np.array([each[problem] for problem in problems], np.float64)
-        for key, each in correct.items()
-    }
-    mean = {
-        key: dict(zip(SPENT, np.mean(each, axis=0).tolist(), strict=True))
-        for key, each in spent.items()
-    }
-    bootstrap = Bootstrap.draw(len(problems), resamples, seed)
+    columns, mean = _columns(rows, plain)
+    bootstrap = Bootstrap.draw(len(next(iter(columns.values()))), resamples, seed)
     accuracy = bootstrap.estimates({f"{m} {n}": column for (m, n), column in columns.items()})
-    against = {
-        f"{method} {size}": column - columns[BASELINE, size]
-        for (method, size), column in columns.items()
-        if method != BASELINE and (BASELINE, size) in columns
-    }
-    differences = bootstrap.differences(against)
+    differences = _at_equal_candidates(columns, bootstrap)
     equal = _at_equal_tokens(columns, mean, bootstrap, plain) if plain else {}
     found: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     for method, size in sorted(columns, key=lambda key: (key[0] != BASELINE, *key)):
@@ -105,19 +86,27 @@ def by_method(
                 "tokens": figures.pop("tokens_generated"),
                 **figures,
                 "accuracy": accuracy[f"{method} {size}"],
-                "minus_best_of_n": differences.get(f"{method} {size}"),
+                "minus_best_of_n": differences.get((method, size)),
                 "minus_best_of_n_at_equal_tokens": equal.get((method, size)),
             }
         )
     return Found(dict(found), _best_of_n(plain, bootstrap) if plain else None)
 
 
-def _problems(correct: Mapping[_Key, Mapping[str, bool]], plain: PlainSamples | None) -> list[str]:
-    """The ids of all problems, ascending.
+def _columns(
+    rows: Sequence[Mapping[str, Any]], plain: PlainSamples | None
+) -> tuple[dict[_Key, np.ndarray], dict[_Key, dict[str, float]]]:
+    """Verdicts of each method and budget, [P] by rising id of the problem, and what it spent.
 
     Raises:
-        ValueError: not all have the same.
+        ValueError: not all have the same problems.
     """
+    correct: dict[_Key, dict[str, bool]] = collections.defaultdict(dict)
+    spent: dict[_Key, list[list[float]]] = collections.defaultdict(list)
+    for row in rows:
+        key = row["method"], row["budget"]
+        correct[key][row["problem_id"]] = row["correct"]
+        spent[key].append([row[name] for name in SPENT])
     problems = sorted({problem for each in correct.values() for problem in each})
     for (method, size), each in correct.items():
         if len(each) < len(problems):
@@ -129,7 +118,28 @@ def _problems(correct: Mapping[_Key, Mapping[str, bool]], plain: PlainSamples | 
             f"the plain samples are of {len(plain.candidates.problem_id_P)} problems; expected "
             f"those {len(problems)} that were searched"
         )
-    return problems
+    columns = {
+        key: np.array([each[problem] for problem in problems], np.float64)
+        for key, each in correct.items()
+    }
+    means = {
+        key: dict(zip(SPENT, np.mean(each, axis=0).tolist(), strict=True))
+        for key, each in spent.items()
+    }
+    return columns, means
+
+
+def _at_equal_candidates(
+    columns: Mapping[_Key, np.ndarray], bootstrap: Bootstrap
+) -> dict[_Key, Estimate]:
+    """Paired differences of all methods to as many plain samples."""
+    against = {
+        (method, size): column - columns[BASELINE, size]
+        for (method, size), column in columns.items()
+        if method != BASELINE and (BASELINE, size) in columns
+    }
+    differences = bootstrap.differences({str(key): column for key, column in against.items()})
+    return {key: differences[str(key)] for key in against}
 
 
 def _at_equal_tokens(

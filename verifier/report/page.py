@@ -54,7 +54,7 @@ def render(
     Returns:
         HTML of one self-contained file; all text of data is escaped.
     """
-    script, search_script = ((_HERE / f"{name}.js").read_text() for name in ("page", "search"))
+    script, viewer = (_HERE / "page.js").read_text(), _viewer(trees) if trees else None
     main = main_split(metrics["splits"])
     split = metrics["splits"][main]
     others = [name for name in metrics["splits"] if name != main]
@@ -67,14 +67,11 @@ def render(
             exact=EXACT,
             starred=_starred(results, differences, split.get("aggregations")),
             few=too_few(split["n_problems"]),
-            policy=policy(script, *[search_script] * bool(trees)),
+            policy=policy(script, *[viewer["script"]] if viewer else []),
             script=markupsafe.Markup(script),
             search=search_figures.section(split),
             search_chart=search_figures.TITLE,
-            search_script=markupsafe.Markup(search_script),
-            trees=markupsafe.Markup(embedded(trees)) if trees else None,
-            shown=_shown_words(trees) if trees else None,
-            valued=trees and trees["valued"],
+            viewer=viewer,
             data=markupsafe.Markup(embedded(browsed)),
             browsed=_browsed_words(browsed),
             main=main,
@@ -145,15 +142,21 @@ def _browsed_words(browsed: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _shown_words(trees: Mapping[str, Any]) -> str:
-    """Which problems' trees are on the page."""
+def _viewer(trees: Mapping[str, Any]) -> dict[str, Any]:
+    """The viewer of trees: its script and data, and the words about which problems are there."""
     here, searched = len(trees["problems"]), trees["searched"]
+    words = f"All {searched:,} problems that were searched are here." if searched > 1 else ""
     if here < searched:
-        return (
+        words = (
             f"{here:,} of the {counted(searched, 'problem')} that were searched, taken at random, "
             "are here: there is no room for more. All trees are in tables/search."
         )
-    return f"All {searched:,} problems that were searched are here." if searched > 1 else ""
+    return {
+        "script": markupsafe.Markup((_HERE / "search.js").read_text()),
+        "data": markupsafe.Markup(embedded(trees)),
+        "words": words,
+        "valued": trees["valued"],
+    }
 
 
 def main_split(splits: Iterable[str]) -> str:
