@@ -24,8 +24,8 @@ COUNTED = (
     "At equal tokens: against the n plain samples that take no more tokens, generated and scored, "
     "than the method does; their accuracy is the mean over all choices of n of the run's samples.",
     "Generated are the tokens of all samples and candidates, alike or not; scored are those that "
-    "the verifier reads: of plain samples the prompt, and what they begin with alike once, as the "
-    "stage score does.",
+    "the verifier reads: of the n samples the prompt, and what they begin with alike once, as the "
+    "stage score reads them; the method sample reads each distinct solution whole.",
 )
 CUT_OFF = "All plain samples together take fewer tokens than the method: there are no more of them."
 _Key = tuple[str, int]  # a method and its candidates

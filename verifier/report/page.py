@@ -56,8 +56,7 @@ def render(
     """
     script, viewer = (_HERE / "page.js").read_text(), _viewer(trees) if trees else None
     main = main_split(metrics["splits"])
-    split = metrics["splits"][main]
-    others = [name for name in metrics["splits"] if name != main]
+    split, others = metrics["splits"][main], [name for name in metrics["splits"] if name != main]
     results, differences = _results(metrics["splits"], main, others), _differences(split)
     return (
         environment()

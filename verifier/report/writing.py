@@ -15,7 +15,7 @@ import numpy as np
 
 from verifier.config import ReportConfig
 from verifier.errors import TokenizerError, UserError
-from verifier.evaluate import caveats, metrics
+from verifier.evaluate import metrics
 from verifier.evaluate.results_table import results_table
 from verifier.grading import graders
 from verifier.report import (
@@ -182,21 +182,14 @@ def write(
     }
     reported = {str(split): split for split in metrics.reported(splits)}
     main, searched = str(_main(splits)), searched or budgets.Searched({}, None)
-    trees = page.embedded(searched.trees) if searched.trees else ""
-    room = browsing.ROOM - len(trees.encode())
-    figures, problems = _worked_out(splits, ranked, reported[main], about, config, seed, room)
+    taken = len(page.embedded(searched.trees).encode()) if searched.trees else 0
+    figures, problems = _worked_out(splits, ranked, reported[main], about, config, seed, taken)
     for name in figures.keys() & searched.found.keys():
         figures[name] |= searched.found[name].as_figures()
-    doubts = [
-        line
-        for name, split in reported.items()
-        for line in notes.doubts(name, splits[split], figures[name])
-    ]
-    candidates = {name: ranked[split].candidates for name, split in reported.items()}
     result = {
         "splits": figures,
         "aggregation": config.aggregation,
-        "warnings": doubts + caveats.caveats(candidates),
+        "warnings": notes.warnings(splits, ranked, figures),
         "notes": notes.notes(ranked, config),
         "config_hash": about.config_hash,
         "made_from": dict(about.made_from),
@@ -257,9 +250,10 @@ def _worked_out(
     about: About,
     config: ReportConfig,
     seed: int,
-    room: int,
+    taken: int,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """All figures by the names of splits, and the problems that the page shows in so many bytes.
+    """All figures by the names of splits, and the problems that the page has room for beside so
+    many bytes.
 
     Threads share the work, for numpy and pyarrow let go of the interpreter; what takes longest
     comes first.
@@ -277,7 +271,7 @@ def _worked_out(
         disagreement = {split: pool.submit(_disagreement, ranked[split]) for split in reported}
         votes = pool.submit(heatmap.shares, candidates[main], seed)
         texts = token_texts(about.tokenizer) if about.tokenizer else None
-        shown = ranked[main], config.show_problems, seed, texts, room
+        shown = ranked[main], config.show_problems, seed, texts, browsing.ROOM - taken
         problems = pool.submit(browsing.browsed, *shown)
         figures, aggregations = summarised.result(), compared.result()
         for split in reported:
