@@ -94,12 +94,13 @@ def test_keys_go_beside_down_and_back(opened: tuple[Browser, pathlib.Path]) -> N
     other, worse = 1 - first, 5 - end  # of the other value, as `searched` makes them
     driven.run("document.querySelector('#tried [name=budget]').focus()")
     driven.key("Tab")
-    assert driven.run(AT) == first, "the tree has one place in the order of Tab"
+    assert driven.run(AT) == end, "what was handed in is the tree's place in the order of Tab"
     reached_by_tab = "document.querySelectorAll('#tree [tabindex=\"0\"]').length"
     outline = (
         "getComputedStyle(document.activeElement.querySelector('.step')).outlineStyle === 'solid'"
     )
     for key, node in (
+        ("ArrowLeft", first),
         ("ArrowDown", other),
         ("ArrowUp", first),
         ("End", other),

@@ -119,7 +119,10 @@
     document.getElementById("outcome").replaceChildren(tried, verdict, ...(tree.right || problem.gold === null ? [] : [`, right is ${problem.gold}`]));
     reading.replaceChildren();
     list.scrollTop = 0;
-    if (roots.length) select(view.way(tree.chosen ?? roots[0])[0], false);
+    if (!roots.length) return;
+    select(tree.chosen ?? roots[0], false);
+    const top = (node) => node.getBoundingClientRect().top;
+    list.scrollTop = top(view.items[view.way(view.at)[0]]) - top(list) - list.clientHeight / 4;
   }
 
   const beside = () => view.children.get(view.parent[view.at]);

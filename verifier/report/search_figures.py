@@ -12,6 +12,7 @@ from verifier.report.svg import Chart, percent_ticks
 TITLE = "Accuracy of searches against tokens generated and scored"
 _PLAIN = "verifier"  # style of the curve of best-of-n
 _STYLES = ("oracle dotted", "majority", "majority dashed", "oracle", "oracle dashed")
+_TICKS = 6  # of the axis of tokens
 _LINE, _WORD = 15, 70  # pixels that a label takes down and across
 
 
@@ -34,7 +35,7 @@ def accuracy_over_tokens(split: Mapping[str, Any]) -> Chart | None:
         return None
     ends = [end for each in every for end in each["accuracy"]["ci95"]]
     y_range, y_ticks = percent_ticks(min(ends), max(ends))
-    chart = Chart(TITLE, (at[0], at[-1]), y_range, log=True, right=82)
+    chart = Chart(TITLE, (at[0], at[-1]), y_range, log=True, right=92)
     chart.axes("tokens a problem", "problems solved", _ticks(at[0], at[-1]), y_ticks)
     labels = []
     if plain:
@@ -80,9 +81,12 @@ def _hint(name: str, each: Mapping[str, Any]) -> str:
 
 
 def _ticks(low: float, high: float) -> dict[float, str]:
-    """The numbers 1, 2 and 5 times a power of ten between two ends; without any, the ends."""
-    round_ones = [step * 10**power for power in range(9) for step in (1, 2, 5)]
-    ticks = [tick for tick in round_ones if low <= tick <= high]
+    """Round numbers between two ends, as close as there is room for; without any, the ends."""
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        every = [step * 10**power for power in range(12) for step in steps]
+        ticks = [tick for tick in every if low <= tick <= high]
+        if len(ticks) <= _TICKS:
+            break
     return {float(tick): f"{tick:,.0f}" for tick in ticks or (low, high)}
 
 
