@@ -111,7 +111,8 @@ class Browser:
 
     def key(self, name: str) -> None:
         """Presses a key by its DOM name, such as ArrowRight, Tab or Enter."""
-        codes = {"Enter": 13, "Tab": 9, "ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35}
+        arrows = {"ArrowRight": 39, "ArrowLeft": 37, "ArrowUp": 38, "ArrowDown": 40}
+        codes = {"Enter": 13, "Tab": 9, "Home": 36, "End": 35, **arrows}
         known = {"key": name, "code": name, "windowsVirtualKeyCode": codes[name]} | (
             {"text": "\r"} if name == "Enter" else {}
         )

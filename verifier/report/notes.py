@@ -8,12 +8,35 @@ from typing import Any
 import numpy as np
 
 from verifier.config import ReportConfig
-from verifier.evaluate import results_table
+from verifier.evaluate import caveats, metrics, results_table
 from verifier.evaluate.calibration import are_probabilities
 from verifier.grading import graders
 from verifier.tables.joining import TOO_LONG
 from verifier.tables.split_rows import SplitRows
 from verifier.text.split import Split
+
+
+def warnings(
+    splits: Mapping[Split, SplitRows],
+    ranked: Mapping[Split, SplitRows],
+    figures: Mapping[str, Mapping[str, Any]],
+) -> list[str]:
+    """What makes the figures doubtful, in words.
+
+    Args:
+        splits: as they were read.
+        ranked: as they are ranked.
+        figures: by the names of splits.
+    """
+    reported = {str(split): split for split in metrics.reported(splits)}
+    lines = [
+        line
+        for name, split in reported.items()
+        for line in doubts(name, splits[split], figures[name])
+    ]
+    return lines + caveats.caveats(
+        {name: ranked[split].candidates for name, split in reported.items()}
+    )
 
 
 def doubts(name: str, split: SplitRows, figures: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ import markupsafe
 
 from verifier.evaluate.caveats import too_few
 from verifier.evaluate.results_table import EXACT, ROWS, counted
+from verifier.report import search_figures
 from verifier.report.formatting import apart, duration, interval, percent, points, star
 from verifier.text.split import HELDOUT, TEST
 
@@ -38,6 +39,7 @@ def render(
     charts: Mapping[str, str],
     browsed: Mapping[str, Any],
     about: Mapping[str, Any],
+    trees: Mapping[str, Any] | None = None,
 ) -> str:
     """The page's HTML.
 
@@ -47,14 +49,14 @@ def render(
         browsed: the list of problems, from `browsing.browsed`.
         about: `name`, `date`, `grader`, `warnings` (what makes the figures doubtful) and `notes`
             (in words), `settings` (dotted path to value) and `facts` (versions, revision, ...).
+        trees: of searched problems, from `search_trees.browsed`; None: nothing was searched.
 
     Returns:
         HTML of one self-contained file; all text of data is escaped.
     """
-    script = (_HERE / "page.js").read_text()
+    script, viewer = (_HERE / "page.js").read_text(), _viewer(trees) if trees else None
     main = main_split(metrics["splits"])
-    split = metrics["splits"][main]
-    others = [name for name in metrics["splits"] if name != main]
+    split, others = metrics["splits"][main], [name for name in metrics["splits"] if name != main]
     results, differences = _results(metrics["splits"], main, others), _differences(split)
     return (
         environment()
@@ -64,8 +66,11 @@ def render(
             exact=EXACT,
             starred=_starred(results, differences, split.get("aggregations")),
             few=too_few(split["n_problems"]),
-            policy=policy(script),
+            policy=policy(script, *[viewer["script"]] if viewer else []),
             script=markupsafe.Markup(script),
+            search=search_figures.section(split),
+            search_chart=search_figures.TITLE,
+            viewer=viewer,
             data=markupsafe.Markup(embedded(browsed)),
             browsed=_browsed_words(browsed),
             main=main,
@@ -86,7 +91,7 @@ def render(
             disagreement=split.get("grader_disagreement"),
             settings=_sections(about["settings"]),
             seconds=_seconds(metrics.get("seconds") or {}),
-            style=style(),
+            style=style(*["search"] * bool(trees)),
         )
     )
 
@@ -106,18 +111,16 @@ def environment() -> jinja2.Environment:
     return made
 
 
-def style() -> markupsafe.Markup:
-    """The style of every page."""
-    return markupsafe.Markup((_HERE / "page.css").read_text() + (_HERE / "chart.css").read_text())
+def style(*more: str) -> markupsafe.Markup:
+    """The style of every page, and of what else is on it, by the names of files."""
+    names = "page", "chart", *more
+    return markupsafe.Markup("".join((_HERE / f"{name}.css").read_text() for name in names))
 
 
-def policy(script: str = "") -> str:
-    """A page's Content-Security-Policy: nothing is loaded, and no script runs but this one."""
-    allowed = (
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        if script
-        else "'none'"
-    )
+def policy(*scripts: str) -> str:
+    """A page's Content-Security-Policy: nothing is loaded, and no script runs but these."""
+    digests = [base64.b64encode(hashlib.sha256(each.encode()).digest()) for each in scripts]
+    allowed = " ".join(f"'sha256-{digest.decode()}'" for digest in digests) or "'none'"
     return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {allowed}"
 
 
@@ -135,6 +138,23 @@ def _browsed_words(browsed: Mapping[str, Any]) -> dict[str, Any]:
         "opened": sum(bool(problem["solutions"]) for problem in browsed["problems"]),
         "solutions": len(solutions),
         "by_token": any("lengths" in one for one in solutions),
+    }
+
+
+def _viewer(trees: Mapping[str, Any]) -> dict[str, Any]:
+    """The viewer of trees: its script and data, and the words about which problems are there."""
+    here, searched = len(trees["problems"]), trees["searched"]
+    words = f"All {searched:,} problems that were searched are here." if searched > 1 else ""
+    if here < searched:
+        words = (
+            f"{here:,} of the {counted(searched, 'problem')} that were searched, taken at random, "
+            "are here: there is no room for more. All trees are in tables/search."
+        )
+    return {
+        "script": markupsafe.Markup((_HERE / "search.js").read_text()),
+        "data": markupsafe.Markup(embedded(trees)),
+        "words": words,
+        "valued": trees["valued"],
     }
 
 

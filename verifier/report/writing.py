@@ -15,10 +15,20 @@ import numpy as np
 
 from verifier.config import ReportConfig
 from verifier.errors import TokenizerError, UserError
-from verifier.evaluate import caveats, metrics
+from verifier.evaluate import metrics
 from verifier.evaluate.results_table import results_table
 from verifier.grading import graders
-from verifier.report import aggregation, browsing, budgets, heatmap, notes, page, plots, positions
+from verifier.report import (
+    aggregation,
+    browsing,
+    budgets,
+    heatmap,
+    notes,
+    page,
+    plots,
+    positions,
+    search_figures,
+)
 from verifier.report.svg import Drawing
 from verifier.report.token_texts import token_texts
 from verifier.system import atomic, checksums, paths
@@ -82,14 +92,9 @@ def write_report(
         StoreError: a table is missing, unfinished or damaged.
         TablesError: tables that do not belong together.
     """
-    return write(
-        stored_splits.read_workdir(root, allow_missing=config.allow_missing),
-        about or about_workdir(root),
-        config,
-        seed,
-        out,
-        budgets.by_split(root, config.resamples, seed),
-    )
+    splits = stored_splits.read_workdir(root, allow_missing=config.allow_missing)
+    searched = budgets.read(root, splits, _main(splits), config.resamples, seed)
+    return write(splits, about or about_workdir(root), config, seed, out, searched)
 
 
 def about_workdir(
@@ -153,7 +158,7 @@ def write(
     config: ReportConfig,
     seed: int,
     out: pathlib.Path,
-    searched: Mapping[str, dict[str, Any]] | None = None,
+    searched: budgets.Searched | None = None,
 ) -> dict[str, Any]:
     """Computes all figures and writes the report.
 
@@ -163,7 +168,7 @@ def write(
         config: of the report; its aggregation decides the ranking.
         seed: of the bootstrap, of drawn subsets and of the choice of shown problems.
         out: folder for index.html, metrics.json and *.svg; made if need be.
-        searched: by split, what search has found (`budgets.by_split`).
+        searched: what search has found in these splits (`budgets.read`).
 
     Returns:
         What metrics.json holds.
@@ -176,20 +181,15 @@ def write(
         for split, rows in splits.items()
     }
     reported = {str(split): split for split in metrics.reported(splits)}
-    main = page.main_split(reported)
-    figures, problems = _worked_out(splits, ranked, reported[main], about, config, seed)
-    for name in figures.keys() & (searched or {}).keys():
-        figures[name]["budget"] = (searched or {})[name]
-    doubts = [
-        line
-        for name, split in reported.items()
-        for line in notes.doubts(name, splits[split], figures[name])
-    ]
-    candidates = {name: ranked[split].candidates for name, split in reported.items()}
+    main, searched = str(_main(splits)), searched or budgets.Searched({}, None)
+    taken = len(page.embedded(searched.trees).encode()) if searched.trees else 0
+    figures, problems = _worked_out(splits, ranked, reported[main], about, config, seed, taken)
+    for name in figures.keys() & searched.found.keys():
+        figures[name] |= searched.found[name].as_figures()
     result = {
         "splits": figures,
         "aggregation": config.aggregation,
-        "warnings": doubts + caveats.caveats(candidates),
+        "warnings": notes.warnings(splits, ranked, figures),
         "notes": notes.notes(ranked, config),
         "config_hash": about.config_hash,
         "made_from": dict(about.made_from),
@@ -198,7 +198,8 @@ def write(
     charts = _charts(figures, main, ranked[reported[main]])
     drawn = {name: chart for name, chart in charts.items() if chart}
     svgs = {chart.title: chart.render() for chart in drawn.values()}
-    html = page.render(result, svgs, problems, _said(about, splits[reported[main]].grader, result))
+    said = _said(about, splits[reported[main]].grader, result)
+    html = page.render(result, svgs, problems, said, searched.trees)
     # The figures last: where they are, the rest is too.
     files = {"metrics.json": atomic.as_json(result), "index.html": html.encode()}
     files |= {
@@ -206,6 +207,12 @@ def write(
     }
     atomic.write_all(paths.to_path(out), files, stale=[f"{name}.svg" for name in charts])
     return result
+
+
+def _main(splits: Iterable[Split]) -> Split:
+    """The split that the page is about."""
+    reported = {str(split): split for split in metrics.reported(splits)}
+    return reported[page.main_split(reported)]
 
 
 def _said(about: About, grader: str, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,7 +239,7 @@ def _charts(
         "reliability": plots.reliability(figures[main]),
         "scores": plots.score_histogram(ranked.candidates),
         "positions": plots.merit_by_position(figures[main]),
-        "search": budgets.accuracy_over_tokens(figures[main].get("budget") or {}),
+        "search": search_figures.accuracy_over_tokens(figures[main]),
     }
 
 
@@ -243,8 +250,10 @@ def _worked_out(
     about: About,
     config: ReportConfig,
     seed: int,
+    taken: int,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """All figures by the names of splits, and the problems that the page shows.
+    """All figures by the names of splits, and the problems that the page has room for beside so
+    many bytes.
 
     Threads share the work, for numpy and pyarrow let go of the interpreter; what takes longest
     comes first.
@@ -262,7 +271,8 @@ def _worked_out(
         disagreement = {split: pool.submit(_disagreement, ranked[split]) for split in reported}
         votes = pool.submit(heatmap.shares, candidates[main], seed)
         texts = token_texts(about.tokenizer) if about.tokenizer else None
-        problems = pool.submit(browsing.browsed, ranked[main], config.show_problems, seed, texts)
+        shown = ranked[main], config.show_problems, seed, texts, browsing.ROOM - taken
+        problems = pool.submit(browsing.browsed, *shown)
         figures, aggregations = summarised.result(), compared.result()
         for split in reported:
             summary, rows = figures[str(split)], ranked[split]

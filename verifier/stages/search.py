@@ -124,7 +124,9 @@ def search(context: Context) -> None:
             if missing:
                 by_id = {problem.problem_id: problem for problem in problems}
                 _search(context, by_id, missing, table, progress)
-        table_writing.finish(table, {"left_out": left_out})
+        lengths = [len(prompt.tokens) for prompt in prompts]
+        mean = sum(lengths) / len(lengths)
+        table_writing.finish(table, {"left_out": left_out, "prompt_tokens": mean})
 
 
 def _fitting(context: Context, problems: Sequence[Problem]) -> tuple[list[Prompt], list[str]]:
@@ -271,6 +273,7 @@ def _tree(root: Node, tokenizer: Tokenizer) -> dict[str, list[Any]]:
 def tell(context: Context) -> None:
     """Accuracy against what was spent, for whoever started the run."""
     config = context.config
-    searched = budgets.by_split(context.workdir, config.report.resamples, config.seed)
-    for split, by_method in searched.items():
-        log.tell(as_text(by_method, split))
+    scored = budgets.scored(context.workdir, config.report.allow_missing)
+    resamples, seed = config.report.resamples, config.seed
+    for split, found in budgets.by_split(context.workdir, scored, resamples, seed).items():
+        log.tell(f"{as_text(found, split)}\n")
