@@ -50,7 +50,8 @@ def test_every_problem_by_every_method(copy: pathlib.Path, capsys: pytest.Captur
             ways.append((ways[parent] if parent >= 0 else "") + row["text"][node])
         assert row["solution"] in [way for way, kept in zip(ways, row["kept"], strict=True) if kept]
     shown = capsys.readouterr().out
-    assert all(method in shown for method in METHODS) and "minus best-of-n" in shown
+    assert all(method in shown for method in METHODS)
+    assert "minus best-of-n" in shown and "at equal tokens" in shown
 
 
 def test_plain_samples_are_those_of_the_run(copy: pathlib.Path) -> None:
