@@ -21,7 +21,7 @@ from tests.decode.jobs import (  # noqa: F401
 from verifier.config import SampleConfig
 from verifier.decode.annotations import Calculator
 from verifier.decode.growing import Growing
-from verifier.decode.lanes import GREEDY
+from verifier.decode.lanes import GREEDY, ranked
 
 pytestmark = pytest.mark.usefixtures("few_programs")
 
@@ -203,7 +203,7 @@ def test_ids_below_0_take_the_likeliest_beside_others_that_draw() -> None:
         CONFIG,
         SEED,
     )
-    growing.extend(growing.root(1), [-1, -2, -3, -4, -5], 1, False)
+    growing.extend(growing.root(1), [ranked(rank) for rank in range(1, 6)], 1, False)
     first = {each.samples[0]: (each.tokens[0], each.logprobs[0]) for each in growing.run()}
     logprobs = [first[-rank][1] for rank in range(1, 6)]
     assert logprobs == sorted(logprobs, reverse=True)
@@ -211,8 +211,9 @@ def test_ids_below_0_take_the_likeliest_beside_others_that_draw() -> None:
     assert len({token for token, _ in first.values()}) == 5
 
 
-@pytest.mark.parametrize("samples, limit", [([-2], 2), ([-21], 1)])
-def test_ranks_are_of_one_token(samples: list[int], limit: int) -> None:
+def test_ranks_are_of_one_token() -> None:
     growing = growing_of(CONFIG)
     with pytest.raises(ValueError, match="rank"):
-        growing.extend(growing.root(0), samples, limit, False)
+        growing.extend(growing.root(0), [ranked(2)], 2, False)
+    growing.extend(growing.root(0), [GREEDY, ranked(1, 3)], 2, False)
+    assert len({tuple(each.tokens) for each in growing.run()}) == 1

@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from verifier.decode import branches, memory
 from verifier.decode.branches import Branch
 from verifier.decode.job import NOTHING_STORED, Counts, Hooks, Prompt, Writer
+from verifier.decode.lanes import rank_of
 from verifier.decode.outcomes import Ended
 from verifier.decode.queue import OpenQueue
 from verifier.decode.rows import Rows
 from verifier.decode.running import Running
 from verifier.model import sharding
-from verifier.model.sampling import MOST_RANK
 
 
 class Growing:
@@ -64,8 +64,9 @@ class Growing:
             branch: may be asked again.
             samples: ids; each draws token t of the solution with a number that depends on the
                 seed, the problem, the id and t alone. More than are drawn at once are given out in
-                parts, which may be alike. Nothing is drawn for ids below 0: -r takes the r-th most
-                likely token, at every step for -1 (`GREEDY`), at the only one for others.
+                parts, which may be alike. Nothing is drawn for ids below 0, which take tokens by
+                their rank (`lanes.ranked`): the most likely one at every step, others at the only
+                one.
             limit: tokens of the solution, more than the branch has, at which it is over.
             to_step_end: whether it is over where a step ends, too.
 
@@ -76,10 +77,11 @@ class Growing:
         most = self._writer.config.max_new_tokens
         if not len(samples):
             raise ValueError("no samples go on from a branch; expected at least one")
-        if not (rank := -min(*samples, 0)) <= (MOST_RANK if limit == written + 1 else 1):
+        rank = max((int(rank_of(sample)) for sample in samples if sample < 0), default=0)
+        if rank > 1 and limit > written + 1:
             raise ValueError(
-                f"the token of rank {rank} is asked for, {limit - written} tokens in all; expected "
-                f"at most {MOST_RANK}, one token, or rank 1"
+                f"the token of rank {rank} is asked for {limit - written} times in a row; "
+                "expected once, or rank 1"
             )
         if not written < limit <= most:
             raise ValueError(

@@ -6,7 +6,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-GREEDY = -1  # id of the sample that takes the most likely token at every step
+from verifier.model.sampling import MOST_RANK
+
+
+def ranked(rank: int, number: int = 0) -> int:
+    """The id, below 0, of a sample that takes the tokens of a rank, the most likely one being 1.
+
+    number: another id for each, so that several of a problem may be under way.
+    """
+    return -rank - MOST_RANK * number
+
+
+def rank_of(sample: np.ndarray | int) -> np.ndarray | int:
+    """Which rank an id below 0 takes."""
+    return (-sample - 1) % MOST_RANK + 1
+
+
+GREEDY = ranked(1)  # takes the most likely token at every step
 
 
 class Lanes:
@@ -58,7 +74,7 @@ class Lanes:
         return {
             "row_Q": self.row_Q.copy(),
             "joins_Q": joins_Q,
-            "rank_Q": np.where(ranked_Q, -self.sample_Q, 0).astype(np.int32),
+            "rank_Q": np.where(ranked_Q, rank_of(self.sample_Q), 0).astype(np.int32),
             "keys_Q2": self.key_Q2.copy(),
         }
 

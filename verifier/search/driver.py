@@ -130,6 +130,7 @@ class Driver:
             if request.step_tokens is not None:
                 limit = min(limit, len(node.written()) + request.step_tokens)
             self._growing.extend(node.branch, samples, limit, request.to_step_end)
+            assert search.parent_of.keys().isdisjoint(samples), "an id is asked for twice at a time"
             search.parent_of |= dict.fromkeys(samples, node)
             search.cost.model_calls += len(samples)
 

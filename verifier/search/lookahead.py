@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from verifier.decode.lanes import GREEDY
+from verifier.decode.lanes import ranked
 from verifier.search import beam
 from verifier.search.tree import Extend, Method, Node, Score
 
@@ -34,7 +34,8 @@ def _judge(nodes: Sequence[Node], ahead: int, step_tokens: int | None) -> beam.J
     """Nodes get the scores of what lies ahead of them."""
     ends = {node: node for node in nodes}
     for _ in range(ahead):
-        asked = {end: [GREEDY] for end in ends.values() if not end.finish}
+        going = [end for end in ends.values() if not end.finish]
+        asked = {end: [ranked(1, number)] for number, end in enumerate(going)}
         if not asked:
             break
         children = yield Extend(asked, step_tokens=step_tokens)

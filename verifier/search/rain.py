@@ -25,7 +25,7 @@ from collections.abc import Callable, Generator, Sequence
 import numpy as np
 
 from verifier.config import RainConfig
-from verifier.decode.lanes import GREEDY
+from verifier.decode.lanes import GREEDY, ranked
 from verifier.model.sampling import MOST_RANK
 from verifier.search.tree import Extend, Method, Node, Score, walk
 
@@ -195,7 +195,7 @@ def _draw(parent: TokenSet, depth: int, count: int, knobs: RainConfig) -> _Askin
     size = _set_tokens(depth, knobs)
     own = range(parent.drawn, parent.drawn + count)
     if size == 1:
-        ids = [-1 - each for each in own]
+        ids = [ranked(1 + each) for each in own]
     else:
         first = _first_id(parent.node)
         ids = [first + 1 + each if each else GREEDY for each in own]

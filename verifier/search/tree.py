@@ -89,7 +89,7 @@ class Extend(NamedTuple):
     The ids of samples decide what they draw: token t of a sample is drawn with a number that
     follows from the seed, the problem, the id and t. So nothing depends on what else is searched,
     and a sample that no method interferes with is the plain sample of that id. Ids below 0 take
-    tokens by rank (`Growing.extend`).
+    tokens by rank (`lanes.ranked`). No id is asked for twice at a time.
     """
 
     asked: Mapping[Node, Sequence[int]]  # the ids of the samples that go on from each
