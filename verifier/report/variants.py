@@ -172,7 +172,7 @@ def _steps(root: pathlib.Path) -> dict[str, int]:
         name: facts["steps"]
         for manifest in manifests
         for name, facts in manifest.items()
-        if isinstance(facts, dict) and "steps" in facts
+        if isinstance(facts, dict) and isinstance(facts.get("steps"), int)
     }
 
 
