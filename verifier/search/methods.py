@@ -14,6 +14,7 @@ from verifier.search.scorers import Scorer
 from verifier.search.tree import Method, Node
 
 RAIN, GREEDY = "rain", "greedy"
+_RAIN_AT_ONCE = 2
 AS_RAIN = (RAIN, GREEDY)  # are judged, and end steps, as `rain` says
 
 
@@ -50,6 +51,17 @@ def method_of(
 def budgets_of(name: str, config: Config) -> Sequence[int]:
     """Candidates of a step that a method is tried with; RAIN has its own, and one budget."""
     return [config.rain.candidates] if name == RAIN else config.search.budgets
+
+
+def at_once(name: str, config: Config) -> int:
+    """How many samples of a problem are written at a time, most of the time: more slots would stay
+    empty. RAIN mostly writes one clause.
+    """
+    return (
+        min(_RAIN_AT_ONCE, config.rain.candidates)
+        if name in AS_RAIN
+        else max(config.search.budgets)
+    )
 
 
 def drawn_by(name: str, config: Config) -> SampleConfig:

@@ -76,10 +76,10 @@ class Searcher:
         if is_rain not in self._sessions:
             drawn = methods.drawn_by(name, config)
             engine = Engine(models.generator, models.tokenizer, drawn, config.seed)
-            most = max(methods.budgets_of(name, config))
+            at_once = methods.at_once(name, config)
             ends = methods.step_ends_of(name, config)
             self._sessions[is_rain] = Session(
-                engine, self._judge(is_rain), self._prompts, most, ends
+                engine, self._judge(is_rain), self._prompts, at_once, ends
             )
         method = methods.method_of(name, config, budget, self._embed)
         scorer = methods.scorer_of(name, config)

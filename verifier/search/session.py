@@ -24,7 +24,7 @@ class Session:
         engine: Engine,
         judge: Judge | None,
         prompts: Sequence[Prompt],
-        budget: int,
+        at_once: int,
         step_ends: Sequence[str],
     ) -> None:
         """Plans the memory of all searches alike.
@@ -33,13 +33,13 @@ class Session:
             engine: of the generator; its configuration says how tokens are drawn.
             judge: reads what is scored; None where no scorer asks for that.
             prompts: all that will be searched.
-            budget: most candidates of a step.
+            at_once: samples of a problem that are written at a time, most of the time.
             step_ends: the texts that a step ends with.
         """
         writer = engine.writer
         calculator = Calculator(writer.tokenizer, on=writer.config.calculator, step_ends=step_ends)
         self._writer = dataclasses.replace(writer, calculator=calculator)
-        self._sizes = engine.plan(prompts, budget, processes=1)  # the prompts are all its own
+        self._sizes = engine.plan(prompts, at_once, processes=1)  # the prompts are all its own
         self._judge, self._reader = judge, None
         if judge is not None:
             self._reader = TreeReader(
