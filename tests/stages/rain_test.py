@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 
 import pytest
 
 from tests.shrunk import rows
-from verifier.config import Config, ModelConfig, RainConfig, SampleConfig
+from verifier.config import Config, ModelConfig, RainConfig, SampleConfig, SearchConfig
 from verifier.errors import ConfigError, DataError, TokenizerError
 from verifier.recipes import rain
 from verifier.search import judge_prompts
@@ -50,9 +51,7 @@ def config(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 
 def changed(config: Config, **knobs) -> Config:
-    return config.__class__(
-        **{**vars(config), "rain": RainConfig(**{**vars(config.rain), **knobs})}
-    )
+    return dataclasses.replace(config, rain=dataclasses.replace(config.rain, **knobs))
 
 
 def test_every_prompt_is_answered_twice_and_a_kill_costs_a_part(
@@ -67,7 +66,7 @@ def test_every_prompt_is_answered_twice_and_a_kill_costs_a_part(
             raise KeyboardInterrupt
         return run(self, name, budget, prompts, progress)
 
-    config = Config(**{**vars(config), "search": type(config.search)(part_problems=2)})
+    config = dataclasses.replace(config, search=SearchConfig(part_problems=2))
     monkeypatch.setattr(Searcher, "run", dies)
     with pytest.raises(KeyboardInterrupt):
         runner.run(rain.stages(config), config, root)
