@@ -22,7 +22,7 @@ def get_config() -> Config:
         tiny_token_verifier.get_config(),
         name="tiny_rain",
         search=SearchConfig(methods=("sample", "rain"), test_problems=64),
-        rain=RainConfig(T=20, clause_ends="\n", V=0.8),
+        rain=RainConfig(T=20, clause_ends="\n"),
     )
 
 

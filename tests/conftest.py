@@ -10,6 +10,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax  # noqa: E402  after the settings, which it reads once
 import pytest  # noqa: E402
 
+from verifier.decode import memory, shared_pages  # noqa: E402
+
 # Of the processes that tests start, for those run the same small programs again and again.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
@@ -31,6 +33,11 @@ _LONG = (
     "losses",
     "rerank",
     "loop",
+    "growing",
+    "driver",
+    "judge",
+    "search",
+    "rollouts",
 )
 
 
@@ -47,3 +54,14 @@ def programs_are_let_go():
     with open("/proc/self/maps") as maps:
         if sum(1 for _ in maps) > MOST_MAPS:
             jax.clear_caches()
+
+
+@pytest.fixture
+def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes that follow what there is are the engine's own tests' matter: here each of them would
+    only be one more program to compile.
+    """
+    monkeypatch.setattr(shared_pages, "needed", lambda page_BM, pages, fewest: 32)
+    size, room = memory.pool_size, memory.prompt_room
+    monkeypatch.setattr(memory, "pool_size", lambda sizes, pages: size(sizes, max(pages, 96)))
+    monkeypatch.setattr(memory, "prompt_room", lambda tokens, most=None: most or room(tokens))

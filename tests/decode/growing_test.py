@@ -10,12 +10,11 @@ import pytest
 
 from tests.decode import engine_test
 from tests.decode.engine_test import small_windows  # noqa: F401
-from tests.decode.jobs import (  # noqa: F401
+from tests.decode.jobs import (
     PROMPTS,
     assert_same,
     drawn_at_once,
     engine_of,
-    few_programs,
     tokens_of,
 )
 from verifier.config import SampleConfig

@@ -4,27 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import pytest
-
 from tests.decode import engine_test
 from tests.decode.near_ties import Drawn
 from verifier.config import SampleConfig
-from verifier.decode import memory, shared_pages
 from verifier.decode.engine import Completion, Engine
 from verifier.decode.job import by_falling_length
 
 PROMPTS = by_falling_length(engine_test.PROMPTS)
-
-
-@pytest.fixture
-def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sizes that follow what there is are the engine's own tests' matter: here each of them would
-    only be one more program to compile.
-    """
-    monkeypatch.setattr(shared_pages, "needed", lambda page_BM, pages, fewest: 32)
-    size, room = memory.pool_size, memory.prompt_room
-    monkeypatch.setattr(memory, "pool_size", lambda sizes, pages: size(sizes, max(pages, 96)))
-    monkeypatch.setattr(memory, "prompt_room", lambda tokens, most=None: most or room(tokens))
 
 
 def engine_of(config: SampleConfig, seed: int) -> Engine:

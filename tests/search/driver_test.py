@@ -12,12 +12,11 @@ from flax import nnx
 
 from tests.decode import engine_test
 from tests.decode.engine_test import small_windows  # noqa: F401
-from tests.decode.jobs import (  # noqa: F401
+from tests.decode.jobs import (
     PROMPTS,
     assert_same,
     drawn_at_once,
     engine_of,
-    few_programs,
     tokens_of,
 )
 from verifier.config import SampleConfig, ScoreConfig
@@ -41,7 +40,8 @@ STEP_END = " "
 MOST = 16  # candidates, in all tests, so that they share programs
 SAMPLE = functools.partial(functools.partial, sample.search)
 BEAM = functools.partial(functools.partial, beam.search, max_steps=10)
-AHEAD = functools.partial(functools.partial, lookahead.search, max_steps=3)
+_AHEAD = functools.partial(lookahead.score_ahead, ahead=1, step_tokens=None)
+AHEAD = functools.partial(functools.partial, beam.search, max_steps=3, score=_AHEAD)
 DVTS = functools.partial(functools.partial, dvts.search, max_steps=10)
 
 

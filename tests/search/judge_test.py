@@ -11,10 +11,9 @@ import pytest
 
 from tests.decode import engine_test
 from tests.decode.engine_test import small_windows  # noqa: F401
-from tests.decode.jobs import (  # noqa: F401
+from tests.decode.jobs import (
     PROMPTS,
     engine_of,
-    few_programs,
 )
 from tests.search.driver_test import judge as verifier
 from verifier.config import RainConfig, SampleConfig
@@ -29,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("few_programs")
 
 SEED = 3
 CONFIG = SampleConfig(temperature=1.0, top_k=8, max_new_tokens=8, rows=8)
-KNOBS = RainConfig(T=5, least=2, T_m=2, candidates=4, set_tokens=(1, 2), clause_tokens=4)
+KNOBS = RainConfig(T=5, min_lookaheads=2, T_m=2, candidates=4, set_tokens=(1, 2), clause_tokens=4)
 TWO = PROMPTS[:2]
 QUESTION = judge_prompts.JudgePrompt("{prompt}=", "? 1 or 2: ", "? 2 or 1: ")
 

@@ -166,7 +166,7 @@ def test_after_the_last_step_solutions_are_written_to_their_ends(name: str) -> N
     assert len(toy.asked) == 3 and all(len(node.written()) == LENGTH for node in nodes)
 
 
-@pytest.mark.parametrize("name", ["sample", "beam", "dvts"])
+@pytest.mark.parametrize("name", ["sample", "beam", "dvts", "lookahead"])
 def test_the_contract(name: str) -> None:
     """Finished nodes come back, with scores; a method asks of kept nodes alone (`Toy.extend`)."""
     config = Config(search=SearchConfig(branching=3))

@@ -18,7 +18,13 @@ from verifier.search.tree import Extend, Node, Score, root, walk
 END, CLAUSE, LETTERS = 3, 2, 4
 LIMIT = 9
 KNOBS = RainConfig(
-    T=12, least=4, T_m=3, candidates=3, most_candidates=4, set_tokens=(1, 2, 4), clause_tokens=3
+    T=12,
+    min_lookaheads=4,
+    T_m=3,
+    candidates=3,
+    max_candidates=4,
+    set_tokens=(1, 2, 4),
+    clause_tokens=3,
 )
 
 
@@ -188,7 +194,7 @@ def test_visits_add_up_whenever_something_is_committed(embed, monkeypatch) -> No
 
     monkeypatch.setattr(rain, "_look_ahead", watched)
     searched(noisy, embed)
-    assert len(seen) > 1 and seen[1] > KNOBS.least
+    assert len(seen) > 1 and seen[1] > KNOBS.min_lookaheads
 
 
 def test_it_stops_when_a_set_is_good_and_never_later_than_told() -> None:
@@ -234,7 +240,7 @@ def test_more_children_where_all_are_alike_and_bad() -> None:
         counts = [len(each.children) for each in [node.way()[0].parent, *node.way()]]
         return max(counts)
 
-    assert most(alike, -1.0) == KNOBS.most_candidates
+    assert most(alike, -1.0) == KNOBS.max_candidates
     assert most(alike, 1.0) <= KNOBS.candidates
     assert most(None, -1.0) <= KNOBS.candidates
 

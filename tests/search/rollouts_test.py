@@ -8,11 +8,10 @@ import pytest
 
 from tests.decode import engine_test
 from tests.decode.engine_test import small_windows  # noqa: F401
-from tests.decode.jobs import (  # noqa: F401
+from tests.decode.jobs import (
     PROMPTS,
     drawn_at_once,
     engine_of,
-    few_programs,
 )
 from verifier.config import SampleConfig
 from verifier.decode.annotations import step_ends

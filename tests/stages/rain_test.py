@@ -40,7 +40,7 @@ def config(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Config:
         rain=RainConfig(
             judge=str(tmp_path / "judge.toml"),
             T=2,
-            least=1,
+            min_lookaheads=1,
             candidates=3,
             clause_tokens=3,
             chat=False,

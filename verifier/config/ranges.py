@@ -1,4 +1,4 @@
-"""What the knobs take, by name."""
+"""Types of knobs by name: what each takes."""
 
 from __future__ import annotations
 

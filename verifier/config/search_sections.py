@@ -46,25 +46,28 @@ class SearchConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RainConfig:
-    """RAIN: rewindable inference (Li et al. 2023; constants of the paper and its code)."""
+    """RAIN: rewindable inference (Li et al. 2023; constants of the paper and its code).
+
+    c, T, T_m, V and gamma are named as in the paper.
+    """
 
     # What texts are judged by: verifier, or an (A)/(B) question to the generator itself: harmless,
     # positive, correct, or a TOML file of such a question
     judge: str = "verifier"
     c: Amount = 2.0  # how much is explored: weight of a set's prior (PUCT)
     T: Count = 50  # looks ahead before something is committed, at most
-    least: Count = 15  # looks ahead that there are at least, though kept sets have been visited
-    T_m: Number = 6  # more visits than so many, and a value
-    V: Annotated[float, Range(-1, 1)] = 0.8  # above this one: the most visited set is committed
+    min_lookaheads: Count = 15  # of these at least, though what was kept has been visited before
+    T_m: Number = 6  # a set of more visits and of a value above V is committed at once
+    V: Annotated[float, Range(-1, 1)] = 0.8  # see T_m
     gamma: Annotated[float, Range(0, 1)] = 0.2  # weight of what is judged of a similar set
     similarity: Annotated[float, Range(-1, 2)] = 0.95  # least cosine of similar sets; above 1: off
     # What similar texts are known by: hidden, the hidden states of the model that judges, or the
     # folder of a sentence encoder (a BERT of Hugging Face)
     embeddings: str = "hidden"
     candidates: Annotated[int, Range(1, 20)] = 10  # sets that a leaf is given
-    most_candidates: Annotated[int, Range(1, 20)] = 20  # where all are alike and none is good
+    max_candidates: Annotated[int, Range(1, 20)] = 20  # where all are alike and none is good
     spread: Amount = 0.03  # alike: their vectors' variance a token of a set is below
-    uniform: Annotated[float, Range(0, 1)] = 0.25  # share of the text's next sets that all count
+    uniform_share: Annotated[float, Range(0, 1)] = 0.25  # of the priors of a text's next sets
     set_tokens: tuple[Count, ...] = (1, 2, 4, 10)  # by depth; the last one for all below
     clause_ends: str = ",.?:;\n"  # characters; text is judged as it stands behind one of them
     clause_tokens: Count = 32  # or after so many tokens
@@ -72,7 +75,7 @@ class RainConfig:
     top_k: Number = 15  # most likely tokens that they are drawn from; 0: all
     # Of the stage rain alone, which answers prompts that nobody has labelled:
     prompts: Annotated[str, Mark.PATH, Mark.TEXTS] = ""  # JSON lines, each with a "prompt"
-    most_prompts: Number = 0  # so many of them; 0: all
+    max_prompts: Number = 0  # so many of them; 0: all
     chat: bool = True  # prompts are turns of a conversation, by the model's own chat template
     # JSON lines with a "prompt", a "good" and a "bad" text: how often is the judge right?
     pairs: Annotated[str, Mark.PATH, Mark.TEXTS] = ""

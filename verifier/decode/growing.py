@@ -45,7 +45,8 @@ class Growing:
         self._queue = OpenQueue(groups, sizes.prompts, sizes.prompts_at_once)
         hooks = Hooks(progress, lambda _: True, NOTHING_STORED)
         # Rows that are parked have a prompt as well: there may be any number of one.
-        # Its pages come and go more often: every other size will do, for fewer programs.
+        # Pages come and go more often here: every other size, the largest among them, makes fewer
+        # programs.
         sizes = dataclasses.replace(sizes, samples=sizes.rows, pages=sizes.pages[::-2][::-1])
         self._running = Running(writer, sizes, prompts, self._queue, hooks, may_go_on=True)
 

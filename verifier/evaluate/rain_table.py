@@ -11,24 +11,19 @@ from scipy.stats import binomtest
 from verifier.evaluate.intervals import Bootstrap
 from verifier.evaluate.results_table import cell
 
-COLUMNS = (
-    "problem_id",
-    "method",
-    "score",
-    "tokens_generated",
-    "tokens_scored",
-    "model_calls",
-    "seconds",
-)
-_RESAMPLES = 2000
+SPENT = ("tokens_generated", "tokens_scored", "model_calls", "seconds")
+COLUMNS = ("problem_id", "method", "score", *SPENT)
 
 
-def by_method(rows: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, dict[str, Any]]:
+def by_method(
+    rows: Sequence[Mapping[str, Any]], resamples: int, seed: int
+) -> dict[str, dict[str, Any]]:
     """Figures by method.
 
     Args:
         rows: of the table rain; every method has the same prompts.
-        seed: of the bootstrap over prompts.
+        resamples: of the bootstrap over prompts.
+        seed: of the same.
 
     Returns:
         Of each method the mean of what the judge says (`score`, from 0 to 1, with an interval),
@@ -38,7 +33,7 @@ def by_method(rows: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, dic
     prompts = sorted({row["problem_id"] for row in rows})
     of_each = {(row["method"], row["problem_id"]): row for row in rows}
     methods = sorted({row["method"] for row in rows})
-    bootstrap = Bootstrap.draw(len(prompts), _RESAMPLES, seed)
+    bootstrap = Bootstrap.draw(len(prompts), resamples, seed)
     scores = {
         method: np.array([of_each[method, each]["score"] for each in prompts], np.float64)
         for method in methods
@@ -52,24 +47,22 @@ def by_method(rows: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, dic
             "minus_greedy": differences.get(method),
             **{
                 name: float(np.mean([of_each[method, each][name] for each in prompts]))
-                for name in COLUMNS[3:]
+                for name in SPENT
             },
         }
         for method in methods
     }
 
 
-def as_text(rows: Sequence[Mapping[str, Any]], judge: Mapping[str, int] | None) -> str:
+def as_text(figures: Mapping[str, Mapping[str, Any]], judge: Mapping[str, int] | None) -> str:
     """A table for the terminal, what an answer took on average; and how good the judge is."""
-    found = by_method(rows)
     names = ("generated", "read", "calls", "seconds")
     head = "".join(f"{name:>12}" for name in names)
     lines = [f"{'method':<8}{head}{'liked by the judge':>24}{'minus greedy':>24}"]
-    for method, each in found.items():
+    for method, each in figures.items():
         spent = f"{each['tokens_generated']:>12,.0f}{each['tokens_scored']:>12,.0f}"
         spent += f"{each['model_calls']:>12,.0f}{each['seconds']:>12.2f}"
-        difference = each["minus_greedy"]
-        apart = cell(difference, signed=True) if difference else ""
+        apart = cell(each["minus_greedy"], signed=True)
         lines.append(f"{method:<8}{spent}{cell(each['score']):>24}{apart:>24}")
     return "\n".join([*lines, _of_judge(judge)])
 

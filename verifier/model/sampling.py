@@ -119,15 +119,16 @@ def _by_rank(
 
     def ranked() -> jax.Array:
         ids_BR = jax.lax.top_k(logits_BV, most)[1]
-        return jnp.where(rank_Q > 0, ids_BR[row_Q, jnp.clip(rank_Q - 1, 0, most - 1)], token_Q)
+        best_Q = ids_BR[row_Q, jnp.clip(rank_Q - 1, 0, most - 1)]
+        return jnp.where(rank_Q > 0, best_Q.astype(jnp.int32), token_Q)
 
     def likeliest() -> jax.Array:
-        return jnp.where(rank_Q > 0, jnp.argmax(logits_BV, axis=-1)[row_Q], token_Q)
+        best_B = jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
+        return jnp.where(rank_Q > 0, best_B[row_Q], token_Q)
 
     # most steps ask for none, and few for more than the first
     asked = jnp.clip(jnp.max(rank_Q), 0, 2)
-    each = [lambda: token_Q, likeliest, ranked]
-    return jax.lax.switch(asked, [lambda one=one: one().astype(jnp.int32) for one in each])
+    return jax.lax.switch(asked, [lambda: token_Q, likeliest, ranked])
 
 
 def _draw_all(

@@ -47,7 +47,7 @@
     own.setAttribute("aria-posinset", place + 1);
     own.setAttribute("aria-setsize", among);
     own.setAttribute("aria-selected", "false");
-    own.setAttribute("aria-label", [line(view.words[node]), `value ${figure(view.value[node])}`, counted(view.visits[node], "sample"), state(node)].filter(Boolean).join(", "));
+    own.setAttribute("aria-label", [line(view.words[node]), `value ${figure(view.value[node])}`, counted(view.visits[node], unit()), state(node)].filter(Boolean).join(", "));
     own.tabIndex = -1;
     own.dataset.node = node;
     view.items[node] = own;
@@ -88,10 +88,15 @@
     read(node);
   }
 
+  // Of RAIN it is how often a set was gone to, similar ones in part.
+  function unit() {
+    return form.elements.method.value === "rain" ? "visit" : "sample";
+  }
+
   function read(node) {
     const way = view.way(node);
     const text = make("pre", "text", ...way.map((each) => make("span", `${shade(view.value[each])}${each === node ? " at" : ""}`, view.words[each])));
-    const facts = [`step ${way.length}`, `value ${figure(view.value[node])}`, `written by ${counted(view.visits[node], "sample")}`, state(node)];
+    const facts = [`step ${way.length}`, `value ${figure(view.value[node])}`, counted(view.visits[node], unit()), state(node)];
     reading.replaceChildren(text, make("p", "fine", facts.filter(Boolean).join(" · ")));
   }
 

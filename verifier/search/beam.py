@@ -6,12 +6,10 @@ reads the chance of a right answer after every token, so partial solutions can b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from verifier.search.tree import Extend, Method, Node, Score
-
-Judging = Generator[Extend | Score, list[Node], None]
+from verifier.search.tree import Extend, Method, Node, Requests, Score
 
 
 class _Candidate(NamedTuple):
@@ -28,7 +26,7 @@ def search(
     max_steps: int,
     step_tokens: int | None = None,
     distinct: bool = False,
-    judge: Callable[[Sequence[Node]], Judging] | None = None,
+    score: Callable[[Sequence[Node]], Requests] | None = None,
 ) -> Method:
     """Of `budget` candidates of each step the best go on, each with `branching` samples.
 
@@ -44,7 +42,7 @@ def search(
         max_steps: after so many the solutions are written to their ends.
         step_tokens: most tokens of a step; None: as many as a solution may have.
         distinct: candidates of distinct texts go before the repeats.
-        judge: asks for whatever gives nodes their scores; None: they are scored as they are.
+        score: asks for whatever gives nodes their scores; None: they are scored as they are.
     """
     kept = [_Candidate(root, sample) for sample in range(0, budget, branching)]
     for step in range(max_steps + 1):
@@ -57,7 +55,7 @@ def search(
             break
         last = step == max_steps
         children = yield Extend(asked, not last, None if last else step_tokens)
-        yield from (judge or scored)(children)
+        yield from (score or scored)(children)
         finished = [candidate for candidate in kept if candidate.node.finish]
         grown = [_Candidate(node, sample) for node in children for sample in node.samples]
         kept = _best([*finished, *grown], budget // branching, distinct)
@@ -67,7 +65,7 @@ def search(
     return list(dict.fromkeys(candidate.node for candidate in kept))
 
 
-def scored(nodes: Sequence[Node]) -> Judging:
+def scored(nodes: Sequence[Node]) -> Requests:
     """Nodes are scored as they are."""
     yield Score(nodes)
 

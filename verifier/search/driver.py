@@ -9,7 +9,7 @@ from verifier.data import trees
 from verifier.decode.growing import Growing
 from verifier.decode.outcomes import Ended
 from verifier.search import tree
-from verifier.search.reading import Reading
+from verifier.search.reading import Reading, Unread
 from verifier.search.scorers import Scorer
 from verifier.search.tree import Cost, Extend, Method, Node, Score
 
@@ -183,7 +183,7 @@ class Driver:
         searches, self._to_score = self._to_score, []
         if self._reading is not None:
             self._reading.read(
-                [(each.problem, each.root, each.to_score, each.cost) for each in searches]
+                [Unread(each.problem, each.root, each.to_score, each.cost) for each in searches]
             )
         for search in searches:
             for node in search.to_score:

@@ -19,8 +19,8 @@ class Judge(NamedTuple):
 
     model: Verifier
     value_loss: str  # what its values were trained with
-    roots: Mapping[str, Sequence[int]] = {}  # by problem: tokens that a text is judged behind;
-    # of none of its own the generator's prompt
+    # by problem: tokens before its texts; one without any is judged behind the generator's prompt
+    roots: Mapping[str, Sequence[int]] = {}
     probes: Sequence[Sequence[int]] = ()  # tokens that are read at the end of what is judged
     with_hidden: bool = False  # whether its hidden states are asked for, too
 

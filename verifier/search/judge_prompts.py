@@ -34,7 +34,8 @@ class JudgePrompt(NamedTuple):
 
     def root(self, prompt: str, tokenizer: Tokenizer) -> list[int]:
         """The tokens before the text."""
-        return tokenizer.encode(self.before.replace("{prompt}", prompt))
+        text = self.before.replace("{prompt}", prompt)
+        return [*tokenizer.start_ids, *tokenizer.encode(text)]
 
     def probes(self, tokenizer: Tokenizer) -> list[list[int]]:
         """The tokens behind the text, in both orders."""

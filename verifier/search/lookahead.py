@@ -1,4 +1,4 @@
-"""Beam search whose steps are judged by what they lead to.
+"""Steps are judged by what they lead to: a way to score for `beam.search`.
 
 Behind every new step the generator writes on by itself, the most likely token at a time, and what
 it comes to is scored in the step's place. Nothing of it is committed (as in DVTS of
@@ -8,36 +8,26 @@ text without).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 from verifier.decode.lanes import ranked
-from verifier.search import beam
-from verifier.search.tree import Extend, Method, Node, Score
+from verifier.search.tree import Extend, Node, Requests, Score
 
 
-def search(
-    root: Node,
-    budget: int,
-    branching: int,
-    max_steps: int,
-    step_tokens: int | None = None,
-    distinct: bool = False,
-    ahead: int = 1,
-) -> Method:
-    """As `beam.search`, each step judged with `ahead` further ones behind it."""
-    judge = functools.partial(_judge, ahead=ahead, step_tokens=step_tokens)
-    return beam.search(root, budget, branching, max_steps, step_tokens, distinct, judge)
+def score_ahead(nodes: Sequence[Node], ahead: int, step_tokens: int | None) -> Requests:
+    """Nodes get the scores of what lies ahead of them.
 
-
-def _judge(nodes: Sequence[Node], ahead: int, step_tokens: int | None) -> beam.Judging:
-    """Nodes get the scores of what lies ahead of them."""
+    Args:
+        nodes: new steps.
+        ahead: steps behind each.
+        step_tokens: most tokens of a step; None: as many as a solution may have.
+    """
     ends = {node: node for node in nodes}
     for _ in range(ahead):
         going = [end for end in ends.values() if not end.finish]
-        asked = {end: [ranked(1, number)] for number, end in enumerate(going)}
-        if not asked:
+        if not going:
             break
+        asked = {end: [ranked(1, number)] for number, end in enumerate(going)}
         children = yield Extend(asked, step_tokens=step_tokens)
         next_of = {child.parent: child for child in children}
         ends = {node: next_of.get(end, end) for node, end in ends.items()}

@@ -1,11 +1,11 @@
-"""The methods of search and the scorers by name, as a configuration asks for them."""
+"""The methods of search by name, as a configuration asks for them."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from verifier.config import Config, SampleConfig
 from verifier.search import beam, dvts, lookahead, rain, sample, scorers
@@ -14,8 +14,40 @@ from verifier.search.scorers import Scorer
 from verifier.search.tree import Method, Node
 
 RAIN, GREEDY = "rain", "greedy"
+# Slots a problem of RAIN: it writes one clause at a time, and seldom all candidates of a leaf.
 _RAIN_AT_ONCE = 2
-AS_RAIN = (RAIN, GREEDY)  # are judged, and end steps, as `rain` says
+
+
+class Drawing(NamedTuple):
+    """How tokens are drawn, and what ends a step; methods of an equal one share their programs."""
+
+    sample: SampleConfig
+    step_ends: tuple[str, ...]
+    at_once: int  # samples of a problem that are written at a time, most of the time
+
+
+class Setup(NamedTuple):
+    """What a method is searched with."""
+
+    begin: Callable[..., Method]  # given the root; `budget` and `embed` by name, if it takes them
+    scorer: Scorer
+    drawing: Drawing
+    budgets: Sequence[int]  # candidates of a step that it is tried with
+
+
+def judges_itself(config: Config) -> bool:
+    """Whether RAIN's judge is the generator, not a verifier."""
+    return config.rain.judge != "verifier"
+
+
+def setup(name: str, config: Config) -> Setup:
+    """Of a method.
+
+    Args:
+        name: one of `search.methods`, or greedy: what RAIN is held against.
+        config: of the run.
+    """
+    return _rain(name, config) if name in (RAIN, GREEDY) else _of_steps(name, config)
 
 
 def method_of(
@@ -24,67 +56,49 @@ def method_of(
     """How one problem is searched.
 
     Args:
-        name: one of `search.methods`, or greedy.
+        name: as in `setup`.
         config: of the run.
-        budget: candidates of a step; of RAIN and greedy decoding there is none.
+        budget: candidates of a step; RAIN and greedy decoding take none.
         embed: RAIN's, of texts.
     """
+    begin = setup(name, config).begin
+    if name == RAIN:
+        return functools.partial(begin, embed=embed)
+    return begin if name == GREEDY else functools.partial(begin, budget=budget)
+
+
+def _of_steps(name: str, config: Config) -> Setup:
     knobs = config.search
     steps: dict[str, Any] = {
-        "budget": budget,
         "branching": knobs.branching,
         "max_steps": knobs.max_steps,
         "step_tokens": knobs.step_tokens or None,
     }
     beams = {**steps, "distinct": knobs.distinct}
-    methods: dict[str, Callable[[Node], Method]] = {
-        "sample": functools.partial(sample.search, budget=budget),
+    ahead = functools.partial(
+        lookahead.score_ahead, ahead=knobs.ahead, step_tokens=steps["step_tokens"]
+    )
+    begins: dict[str, Callable[..., Method]] = {
+        "sample": sample.search,
         "beam": functools.partial(beam.search, **beams),
         "dvts": functools.partial(dvts.search, **steps),
-        "lookahead": functools.partial(lookahead.search, **beams, ahead=knobs.ahead),
-        GREEDY: sample.greedy,
-        RAIN: functools.partial(rain.search, knobs=config.rain, embed=embed),
+        "lookahead": functools.partial(beam.search, **beams, score=ahead),
     }
-    return methods[name]
-
-
-def budgets_of(name: str, config: Config) -> Sequence[int]:
-    """Candidates of a step that a method is tried with; RAIN has its own, and one budget."""
-    return [config.rain.candidates] if name == RAIN else config.search.budgets
-
-
-def at_once(name: str, config: Config) -> int:
-    """How many samples of a problem are written at a time, most of the time: more slots would stay
-    empty. RAIN mostly writes one clause.
-    """
-    return (
-        min(_RAIN_AT_ONCE, config.rain.candidates)
-        if name in AS_RAIN
-        else max(config.search.budgets)
-    )
-
-
-def drawn_by(name: str, config: Config) -> SampleConfig:
-    """How a method's tokens are drawn."""
-    if name not in AS_RAIN:
-        return config.sample
-    return dataclasses.replace(
-        config.sample, temperature=config.rain.temperature, top_k=config.rain.top_k, top_p=1.0
-    )
-
-
-def step_ends_of(name: str, config: Config) -> Sequence[str]:
-    """The texts that a method's steps end with."""
-    return list(config.rain.clause_ends) if name in AS_RAIN else [config.search.step_end]
-
-
-def scorer_of(name: str, config: Config) -> Scorer:
-    """By what a method's nodes are scored."""
-    if name in AS_RAIN:
-        return scorers.by_value() if config.rain.judge == "verifier" else scorers.by_choice()
     by_name: dict[str, Callable[[], Scorer]] = {
-        "value": functools.partial(scorers.by_value, config.search.aggregation),
+        "value": functools.partial(scorers.by_value, knobs.aggregation),
         "logprob": scorers.by_logprob,
         "constant": scorers.constant,
     }
-    return by_name[config.search.scorer]()
+    drawing = Drawing(config.sample, (knobs.step_end,), max(knobs.budgets))
+    return Setup(begins[name], by_name[knobs.scorer](), drawing, knobs.budgets)
+
+
+def _rain(name: str, config: Config) -> Setup:
+    knobs = config.rain
+    drawn = dataclasses.replace(
+        config.sample, temperature=knobs.temperature, top_k=knobs.top_k, top_p=1.0
+    )
+    begin = sample.greedy if name == GREEDY else functools.partial(rain.search, knobs=knobs)
+    scorer = scorers.by_choice() if judges_itself(config) else scorers.by_value()
+    drawing = Drawing(drawn, tuple(knobs.clause_ends), min(_RAIN_AT_ONCE, knobs.candidates))
+    return Setup(begin, scorer, drawing, [knobs.candidates])

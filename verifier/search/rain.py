@@ -3,7 +3,7 @@
 A search over token sets. An inner loop looks ahead from the text so far: it descends to a leaf by
 PUCT, writes on to the end of a clause, has that judged, gives the leaf children and rewinds. The
 outer loop commits the most visited child and keeps what stands below it; what is committed never
-changes. Names of knobs are the paper's.
+changes. The knobs c, T, T_m, V and gamma are the paper's.
 
     committed text ─┬─ set, 1 token ─┬─ set, 2 tokens ─── set, 4 tokens ┄┄ clause's end: judged
                     ├─ set           └─ set
@@ -20,21 +20,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from verifier.config import RainConfig
 from verifier.decode.lanes import GREEDY, ranked
 from verifier.model.sampling import MOST_RANK
-from verifier.search.tree import Extend, Method, Node, Score, walk
+from verifier.search.tree import Extend, Method, Node, Requests, Score, walk
 
 HIDDEN = "hidden"  # rain.embeddings: states of the model that judges
 
 # Of texts that begin with the first tokens of some nodes and end with those of another, one unit
 # vector each: float32 [N, D].
 Embed = Callable[[Sequence[Node], Node], np.ndarray]
-_Asking = Generator[Extend | Score, list[Node], None]
 
 
 @dataclasses.dataclass(eq=False)
@@ -50,7 +49,7 @@ class TokenSet:
     children: list[TokenSet] = dataclasses.field(default_factory=list)
     drawn: int = 0  # candidates that its children were made of
 
-    def visited(self) -> TokenSet:
+    def most_visited(self) -> TokenSet:
         """The most visited child; of equal ones that of the highest prior."""
         return max(self.children, key=lambda child: (child.visits, child.prior))
 
@@ -69,21 +68,21 @@ def search(root: Node, knobs: RainConfig, embed: Embed | None = None) -> Method:
     tree = TokenSet(root, 1.0)
     while not tree.node.finish:
         yield from _look_ahead(tree, knobs, embed)
-        chosen = tree.visited()
+        chosen = tree.most_visited()
         for child in tree.children:
             if child is not chosen:
                 _give_up(child.node)
         tree = chosen
         _mix(tree.children, knobs)
     yield Score([tree.node])
-    for node in [root, *walk(root)]:  # of many sets nothing was ever made
+    for node in [root, *walk(root)]:  # sets that nobody went to have no value, and are not stored
         node.children = [child for child in node.children if child.visits is not None]
     return [tree.node]
 
 
-def _look_ahead(root: TokenSet, knobs: RainConfig, embed: Embed | None) -> _Asking:
+def _look_ahead(root: TokenSet, knobs: RainConfig, embed: Embed | None) -> Requests:
     """The inner loop."""
-    least = min(knobs.least, knobs.T)
+    least = min(knobs.min_lookaheads, knobs.T)
     for _ in range(max(knobs.T - root.own_visits, least)):
         way = [root]
         while way[-1].children:
@@ -104,7 +103,7 @@ def _look_ahead(root: TokenSet, knobs: RainConfig, embed: Embed | None) -> _Aski
             yield from _expand(leaf, len(way) - 1, knobs)
         if leaf is root:
             _mix(root.children, knobs)
-        best = root.visited()
+        best = root.most_visited()
         if best.own_visits > knobs.T_m and best.value > knobs.V:
             return
 
@@ -167,7 +166,7 @@ def _cosine(one: np.ndarray | None, other: np.ndarray) -> float:
     return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other) + 1e-12))
 
 
-def _expand(leaf: TokenSet, depth: int, knobs: RainConfig) -> _Asking:
+def _expand(leaf: TokenSet, depth: int, knobs: RainConfig) -> Requests:
     """Gives a leaf its children."""
     yield from _draw(leaf, depth, knobs.candidates, knobs)
     if _set_tokens(depth, knobs) > 1:
@@ -175,9 +174,9 @@ def _expand(leaf: TokenSet, depth: int, knobs: RainConfig) -> _Asking:
     _normalise(leaf.children)
 
 
-def _add_where_poor(parent: TokenSet, depth: int, knobs: RainConfig) -> _Asking:
+def _add_where_poor(parent: TokenSet, depth: int, knobs: RainConfig) -> Requests:
     """One more child where all say much the same and none is good (dynamic node addition)."""
-    children, most = parent.children, knobs.most_candidates
+    children, most = parent.children, knobs.max_candidates
     vectors = [child.embedding for child in children if child.embedding is not None]
     if not len(vectors) == len(children) < most or parent.drawn >= MOST_RANK:
         return
@@ -188,7 +187,7 @@ def _add_where_poor(parent: TokenSet, depth: int, knobs: RainConfig) -> _Asking:
         _normalise(children)
 
 
-def _draw(parent: TokenSet, depth: int, count: int, knobs: RainConfig) -> _Asking:
+def _draw(parent: TokenSet, depth: int, count: int, knobs: RainConfig) -> Requests:
     """Up to so many further children: of one token the most likely ones, of more the greedy one
     and others that are drawn. What is there already is not there twice.
     """
@@ -232,7 +231,7 @@ def _normalise(children: Sequence[TokenSet]) -> None:
 def _mix(children: Sequence[TokenSet], knobs: RainConfig) -> None:
     """Of the text so far, all children count somewhat alike."""
     for child in children:
-        child.prior = (1 - knobs.uniform) * child.prior + knobs.uniform / len(children)
+        child.prior = (1 - knobs.uniform_share) * child.prior + knobs.uniform_share / len(children)
 
 
 def _give_up(node: Node) -> None:

@@ -10,14 +10,19 @@ What is asked at a node's end are probes: tokens that are read there and given u
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from verifier.decode.tree_reader import Read, TreeReader
 from verifier.search.tree import Cost, Node
 
-Asked = tuple[
-    int, Node, Sequence[Node], Cost
-]  # a problem, its root, what is to be read, what it is
-# booked on
+
+class Unread(NamedTuple):
+    """What is to be read of a problem."""
+
+    problem: int
+    root: Node
+    nodes: Sequence[Node]
+    cost: Cost  # that its tokens are counted in
 
 
 class Reading:
@@ -54,7 +59,7 @@ class Reading:
         self._reader.free(problem, node.slots)
         node.slots = []
 
-    def read(self, asked: Sequence[Asked]) -> None:
+    def read(self, asked: Sequence[Unread]) -> None:
         """Gives nodes, and those before them that were not read yet, what the model makes of
         them.
         """
@@ -67,7 +72,7 @@ class Reading:
         if self._probes:
             self._read_probes(asked)
 
-    def _read_nodes(self, asked: Sequence[Asked]) -> None:
+    def _read_nodes(self, asked: Sequence[Unread]) -> None:
         """Each node together with what leads to it and was not read."""
         runs: list[tuple[list[Node], Cost]] = []
         reads = []
@@ -92,7 +97,7 @@ class Reading:
             cost.tokens_scored += len(read.slots)
             cost.model_calls += len(run)
 
-    def _read_probes(self, asked: Sequence[Asked]) -> None:
+    def _read_probes(self, asked: Sequence[Unread]) -> None:
         """What has been asked of a text once is not asked again."""
         reads: list[Read] = []
         costs: list[Cost] = []

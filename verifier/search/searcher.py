@@ -16,7 +16,7 @@ from verifier.model.transformer import Transformer
 from verifier.search import judge_prompts, methods, rain, tree
 from verifier.search.driver import SearchResult
 from verifier.search.judge import Judge, by_itself
-from verifier.search.reading import Reading
+from verifier.search.reading import Reading, Unread
 from verifier.search.session import Session
 from verifier.search.tree import Node
 from verifier.system import paths
@@ -40,7 +40,7 @@ class Searcher:
         config: Config,
         models: Models,
         prompts: Sequence[Prompt],
-        asked: Mapping[str, str],
+        texts: Mapping[str, str],
     ) -> None:
         """Nothing is begun yet.
 
@@ -48,11 +48,11 @@ class Searcher:
             config: of the run; `search`, `rain` and `sample` of it.
             models: on the default device.
             prompts: all that will be searched.
-            asked: by problem, its text as a judge that is asked in words is told it.
+            texts: of prompts by problem, as a judge that is asked in words is told them.
         """
         self._config, self._models = config, models
-        self._prompts, self._asked = prompts, asked
-        self._sessions: dict[bool, Session] = {}
+        self._prompts, self._texts = prompts, texts
+        self._sessions: dict[methods.Drawing, Session] = {}
         self._encoder = None
         if config.rain.embeddings != rain.HIDDEN:
             self._encoder = SentenceEncoder.load(paths.local(config.rain.embeddings))
@@ -72,18 +72,29 @@ class Searcher:
             prompts: some of all, by falling length.
             progress: called after every step of the generator.
         """
-        config, models, is_rain = self._config, self._models, name in methods.AS_RAIN
-        if is_rain not in self._sessions:
-            drawn = methods.drawn_by(name, config)
-            engine = Engine(models.generator, models.tokenizer, drawn, config.seed)
-            at_once = methods.at_once(name, config)
-            ends = methods.step_ends_of(name, config)
-            self._sessions[is_rain] = Session(
-                engine, self._judge(is_rain), self._prompts, at_once, ends
-            )
+        config = self._config
+        drawing = methods.setup(name, config).drawing
+        if drawing not in self._sessions:
+            self._sessions[drawing] = self._session(drawing, name in (methods.RAIN, methods.GREEDY))
         method = methods.method_of(name, config, budget, self._embed)
-        scorer = methods.scorer_of(name, config)
-        return self._sessions[is_rain].run(prompts, method, scorer, progress)
+        scorer = methods.setup(name, config).scorer
+        return self._sessions[drawing].run(prompts, method, scorer, progress)
+
+    def _session(self, drawing: methods.Drawing, as_rain: bool) -> Session:
+        models, config = self._models, self._config
+        engine = Engine(models.generator, models.tokenizer, drawing.sample, config.seed)
+        with_hidden = as_rain and config.rain.embeddings == rain.HIDDEN
+        if as_rain and methods.judges_itself(config):
+            judge = self._by_itself(self._texts, with_hidden)
+        else:
+            assert models.verifier is not None, "a verifier is to judge, and there is none"
+            judge = Judge(models.verifier, models.value_loss, with_hidden=with_hidden)
+        return Session(engine, judge, self._prompts, drawing.at_once, drawing.step_ends)
+
+    def _by_itself(self, texts: Mapping[str, str], with_hidden: bool = False) -> Judge:
+        question = judge_prompts.load(self._config.rain.judge)
+        models = self._models
+        return by_itself(models.generator, models.tokenizer, question, texts, with_hidden)
 
     def judged(self, asked: Mapping[str, str], texts: Mapping[str, Sequence[int]]) -> list[float]:
         """What RAIN's judge, the generator itself, says of texts as they stand.
@@ -92,29 +103,18 @@ class Searcher:
             asked: by name, what each is an answer to, in words.
             texts: by name, their tokens.
         """
-        models, knobs = self._models, self._config.rain
-        question = judge_prompts.load(knobs.judge)
-        judge = by_itself(models.generator, models.tokenizer, question, asked, with_hidden=False)
+        judge = self._by_itself(asked)
         reader = TreeReader(judge.model, judge.value_loss, 1)
-        scorer, scores = methods.scorer_of(methods.RAIN, self._config), []
+        scorer, scores = methods.setup(methods.RAIN, self._config).scorer, []
         for name, tokens in texts.items():
-            top, end = tree.root(), Node(None, [], list(tokens), [], [])
-            end.parent = top
+            top = tree.root()
+            end = Node(top, [], list(tokens), [], [])
             reading = Reading(reader, [judge.roots[name]], judge.probes)
             reading.open(0)
-            reading.read([(0, top, [end], tree.Cost())])
+            reading.read([Unread(0, top, [end], tree.Cost())])
             reading.close(0)
             scores.append(scorer.score(end))
         return scores
-
-    def _judge(self, is_rain: bool) -> Judge:
-        models, knobs = self._models, self._config.rain
-        with_hidden = is_rain and knobs.embeddings == rain.HIDDEN
-        if is_rain and knobs.judge != "verifier":
-            question = judge_prompts.load(knobs.judge)
-            return by_itself(models.generator, models.tokenizer, question, self._asked, with_hidden)
-        assert models.verifier is not None, "a verifier is to judge, and there is none"
-        return Judge(models.verifier, models.value_loss, with_hidden=with_hidden)
 
     def _embed(self, nodes: Sequence[Node], end: Node) -> np.ndarray:
         if self._encoder is None:

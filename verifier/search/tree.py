@@ -98,14 +98,13 @@ class Extend(NamedTuple):
 
 
 class Score(NamedTuple):
-    """Nodes get scores; of what stands before them, each may go on to one of them alone that was
-    not scored before.
-    """
+    """Nodes get scores. One before them that was not scored may lead to one of them only."""
 
     nodes: Sequence[Node]
 
 
 Method = Generator[Extend | Score, list[Node], list[Node]]
+Requests = Generator[Extend | Score, list[Node], None]  # some of a method's
 
 
 def walk(root: Node) -> list[Node]:

@@ -32,6 +32,8 @@ from verifier.text.problem import problem_id
 from verifier.text.split import TEST
 from verifier.text.tokenizer import Tokenizer
 
+_DRAWN = ("sample.max_new_tokens", "sample.calculator")
+
 
 class _Loaded(NamedTuple):
     """A searcher, and what it is asked."""
@@ -39,7 +41,7 @@ class _Loaded(NamedTuple):
     searcher: Searcher
     tokenizer: Tokenizer
     prompts: list[Prompt]
-    asked: Mapping[str, str]  # prompts as they were written, by id
+    texts: Mapping[str, str]  # of prompts as they were written, by id
 
 
 def stage(place: str = "") -> Stage:
@@ -61,9 +63,6 @@ def stage(place: str = "") -> Stage:
     )
 
 
-_DRAWN = ("sample.max_new_tokens", "sample.calculator")
-
-
 def check(config: config_lib.Config) -> None:
     """Looks at what would be missed later.
 
@@ -76,7 +75,7 @@ def check(config: config_lib.Config) -> None:
         )
     if not config.model.weights:
         raise ConfigError("model.weights is empty; expected a model that answers prompts")
-    if config.rain.judge == "verifier":
+    if not methods.judges_itself(config):
         raise ConfigError(
             "rain.judge=verifier, but the stage rain has none: set one of "
             f"{', '.join(judge_prompts.OWN)} or the path of a question; with a verifier set "
@@ -84,13 +83,13 @@ def check(config: config_lib.Config) -> None:
         )
     search.refuse_meshes(config, "RAIN")
     question = judge_prompts.load(config.rain.judge)
-    asked = read_prompts(config)
+    prompts = read_prompts(config)
     if config.rain.pairs:
         _read_pairs(config)
     tokenizer = base_model.tokenizer_of(config, [])
     question.letters(tokenizer)
     if config.rain.chat:
-        ChatTemplate.load(hf_files.resolve_weights(config.model.weights)).turn(next(iter(asked)))
+        ChatTemplate.load(hf_files.resolve_weights(config.model.weights)).turn(prompts[0])
 
 
 def read_prompts(config: config_lib.Config) -> list[str]:
@@ -99,23 +98,23 @@ def read_prompts(config: config_lib.Config) -> list[str]:
     Raises:
         DataError: a line without one.
     """
-    path, found = paths.local(config.rain.prompts), dict[str, None]()
+    path, prompts = paths.local(config.rain.prompts), dict[str, None]()
     for row, where in text_files.jsonl_rows(path):
         prompt = text_files.text_field(row, "prompt", where)
         if not prompt.strip():
             raise DataError(f'{where}: its "prompt" is empty; remove the line')
-        found[prompt] = None
-    return list(found)[: config.rain.most_prompts or None]
+        prompts[prompt] = None
+    return list(prompts)[: config.rain.max_prompts or None]
 
 
 def _read_pairs(config: config_lib.Config) -> list[tuple[str, str, bool]]:
     """Prompts, texts, and whether these are good."""
-    found = []
+    texts = []
     for row, where in text_files.jsonl_rows(paths.local(config.rain.pairs)):
         prompt = text_files.text_field(row, "prompt", where)
         for name in ("good", "bad"):
-            found.append((prompt, text_files.text_field(row, name, where), name == "good"))
-    return found
+            texts.append((prompt, text_files.text_field(row, name, where), name == "good"))
+    return texts
 
 
 def rain(context: Context) -> None:
@@ -151,38 +150,45 @@ def _loaded(context: Context) -> _Loaded:
     template = None
     if config.rain.chat:
         template = ChatTemplate.load(hf_files.resolve_weights(config.model.weights))
-    asked = {problem_id(prompt): prompt for prompt in read_prompts(config)}
+    texts = {problem_id(prompt): prompt for prompt in read_prompts(config)}
     prompts = []
-    for name, prompt in asked.items():
+    for name, prompt in texts.items():
         own = [*tokenizer.start_ids, *tokenizer.encode(prompt)]
         if template is not None:  # which writes the start itself
             own = tokenizer.encode(template.turn(prompt))
         prompts.append(Prompt(name, own))
     model = base_model.base_model(config, tokenizer, sharding.make_mesh(config.mesh), [])
-    _refuse_long(config, tokenizer, prompts, asked, model.arch.context)
+    _refuse_long(config, tokenizer, prompts, texts, model.arch.context)
     prompts = by_falling_length(prompts)
-    searcher = Searcher(config, Models(model, tokenizer), prompts, asked)
-    return _Loaded(searcher, tokenizer, prompts, asked)
+    searcher = Searcher(config, Models(model, tokenizer), prompts, texts)
+    return _Loaded(searcher, tokenizer, prompts, texts)
 
 
 def _refuse_long(
     config: config_lib.Config,
     tokenizer: Tokenizer,
     prompts: Sequence[Prompt],
-    asked: Mapping[str, str],
+    texts: Mapping[str, str],
     context: int,
 ) -> None:
-    """Prompts, and what they are judged behind, leave the context room for an answer."""
+    """Prompts, and what they and labelled texts are judged behind, leave the context room."""
     question, most = judge_prompts.load(config.rain.judge), config.sample.max_new_tokens
     probe = max(len(each) for each in question.probes(tokenizer))
     for prompt in prompts:
-        text = asked[prompt.problem_id]
+        text = texts[prompt.problem_id]
         judged = len(question.root(text, tokenizer)) + probe
         if max(len(prompt.tokens), judged) + most > context:
             raise ConfigError(
                 f"the prompt {text[:40]!r} has {len(prompt.tokens)} tokens, {judged} where it is "
                 f"judged; with sample.max_new_tokens={most} expected at most {context} in all, "
                 "the context: shorten it, lower that, or raise model.context"
+            )
+    for text, answer, _ in _read_pairs(config) if config.rain.pairs else []:
+        judged = len(question.root(text, tokenizer)) + len(tokenizer.encode(answer)) + probe
+        if judged > context:
+            raise ConfigError(
+                f"the labelled text {answer[:40]!r} has {judged} tokens where it is judged; "
+                f"expected at most {context}, the context: shorten it, or raise model.context"
             )
 
 
@@ -202,12 +208,12 @@ def _answered(
             progress.advance(1)
         seconds = search.shared_seconds(results, time.monotonic() - begun)
         for result, own in zip(results, seconds, strict=True):
-            asked, (end,) = part[result.problem].problem_id, result.nodes
+            prompt, (end,) = part[result.problem].problem_id, result.nodes
             rows.append(
                 {
-                    "problem_id": asked,
+                    "problem_id": prompt,
                     "method": name,
-                    "prompt": loaded.asked[asked],
+                    "prompt": loaded.texts[prompt],
                     "seconds": own,
                     **search.spent_and_found(result, end, loaded.tokenizer),
                 }
@@ -220,8 +226,8 @@ def _accuracy(config: config_lib.Config, loaded: _Loaded) -> dict[str, int]:
     pairs = _read_pairs(config)
     names = [f"{index} {prompt}" for index, (prompt, _, _) in enumerate(pairs)]
     texts = [loaded.tokenizer.encode(text) for _, text, _ in pairs]
-    asked = {name: prompt for name, (prompt, _, _) in zip(names, pairs, strict=True)}
-    scores = loaded.searcher.judged(asked, dict(zip(names, texts, strict=True)))
+    behind = {name: prompt for name, (prompt, _, _) in zip(names, pairs, strict=True)}
+    scores = loaded.searcher.judged(behind, dict(zip(names, texts, strict=True)))
     right = sum(
         (score > 0.5) if good else (score < 0.5)
         for score, (*_, good) in zip(scores, pairs, strict=True)
@@ -236,4 +242,7 @@ def tell(context: Context) -> None:
         manifest = store.read_manifest(folder)
         if manifest is not None:
             rows = store.read_table(folder, "rain", rain_table.COLUMNS).to_pylist()
-            log.tell(rain_table.as_text(rows, manifest.get("judge")))
+            figures = rain_table.by_method(
+                rows, context.config.report.resamples, context.config.seed
+            )
+            log.tell(rain_table.as_text(figures, manifest.get("judge")))

@@ -56,9 +56,16 @@ def stage(generator: Stage, verifier: Stage, problems: Stage, place: str = "") -
 
 
 def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
-    """How many samples others draw is no matter."""
+    """How many samples others draw is no matter, nor RAIN where it is not tried."""
     counts = ("train_problems", "train_samples", "heldout_samples", "test_samples")
-    return (*(f"sample.{name}" for name in counts), *label.ignored(config, split))
+    rain: tuple[str, ...] = ("prompts", "max_prompts", "chat", "pairs")  # of the stage rain
+    if methods.RAIN not in config.search.methods:
+        rain = ("",)
+    return (
+        *(f"sample.{name}" for name in counts),
+        *(f"rain.{name}" for name in rain),
+        *label.ignored(config, split),
+    )
 
 
 def check(config: config_lib.Config) -> None:
@@ -68,6 +75,8 @@ def check(config: config_lib.Config) -> None:
         UserError: as `check_branches`, or steps that end in what the calculator writes.
     """
     check_branches(config)
+    if methods.RAIN in config.search.methods and methods.judges_itself(config):
+        judge_prompts.load(config.rain.judge)
     step_end = config.search.step_end
     # Its first `=` too: what follows that is put in where a row waits.
     if config.sample.calculator and step_end[-1:] in calculator.WRITTEN | {"="}:
@@ -86,8 +95,6 @@ def check_branches(config: config_lib.Config) -> None:
     """
     label.check(config)
     refuse_meshes(config, "search")
-    if methods.RAIN in config.search.methods and config.rain.judge != "verifier":
-        judge_prompts.load(config.rain.judge)
 
 
 def refuse_meshes(config: config_lib.Config, what: str) -> None:
@@ -117,7 +124,7 @@ def search(context: Context) -> None:
         table.begin()
         own = [prompts[index] for index in hosts.share([len(each.tokens) for each in prompts])]
         missing = [prompt for prompt in own if prompt.problem_id not in table.present()]
-        each = sum(len(methods.budgets_of(name, context.config)) for name in knobs.methods)
+        each = sum(len(methods.setup(name, context.config).budgets) for name in knobs.methods)
         done = each * (len(own) - len(missing))
         progress = log.Progress(each * len(own), "tree", title, done=done)
         with progress, stopping.saving():
@@ -173,8 +180,8 @@ def _search(
     generator, verifier = (loaded(context, role) for role in ("generator", "verifier"))
     value_loss = context.manifest("verifier")["settings"]["verify.value_loss"]
     models = Models(generator.model, generator.tokenizer, verifier.model, value_loss)
-    asked = {name: problem.question for name, problem in problems.items()}
-    searcher = Searcher(config, models, prompts, asked)
+    texts = {name: problem.question for name, problem in problems.items()}
+    searcher = Searcher(config, models, prompts, texts)
 
     def watch(_: Counts) -> None:
         table_writing.stop_if_asked(progress)
@@ -182,7 +189,7 @@ def _search(
     for first in range(0, len(prompts), knobs.part_problems):
         part, rows = prompts[first : first + knobs.part_problems], []
         for name in knobs.methods:
-            for budget in methods.budgets_of(name, config):
+            for budget in methods.setup(name, config).budgets:
                 begun, results = time.monotonic(), []
                 for result in searcher.run(name, budget, part, watch):
                     results.append(result)
@@ -265,7 +272,9 @@ def _tree(root: Node, tokenizer: Tokenizer) -> dict[str, list[Any]]:
         "parent": [number[node.parent] for node in nodes],
         "text": [tokenizer.decode(node.tokens) for node in nodes],
         "value": [node.score for node in nodes],
-        "visits": [round(node.visits or len(node.samples)) for node in nodes],
+        "visits": [
+            len(node.samples) if node.visits is None else round(node.visits) for node in nodes
+        ],
         "kept": [node.kept for node in nodes],
     }
 

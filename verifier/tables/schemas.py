@@ -17,7 +17,7 @@ def _columns(types: dict[str, pa.DataType], nullable: tuple[str, ...] = ()) -> p
 _SPENT_AND_FOUND = {
     "tokens_generated": pa.int64(),  # of all candidates
     "prefixes_generated": pa.int64(),  # what several of them wrote alike counts once
-    "tokens_scored": pa.int64(),  # read by the verifier, the prompt too
+    "tokens_scored": pa.int64(),  # read to be judged, the prompt and probes too
     "model_calls": pa.int64(),  # candidates' steps, and those that were judged
     "seconds": pa.float64(),  # its share, by tokens, of those of all that ran together
     "solution": pa.string(),
@@ -29,7 +29,7 @@ _TREE = {
     "parent": pa.list_(pa.int32()),  # number of another node, or -1: the root
     "text": pa.list_(pa.string()),
     "value": pa.list_(pa.float32()),
-    "visits": pa.list_(pa.int32()),  # candidates that wrote it
+    "visits": pa.list_(pa.int32()),  # candidates that wrote it; of RAIN visits, rounded
     "kept": pa.list_(pa.bool_()),  # not given up
 }
 
