@@ -7,7 +7,7 @@ Command:  python -m verifier.launch --exp=sweep:tiny_labels:labels --seeds=0,1,2
           --set verify.samples_per_problem=4 verify.steps=247 --workdir=FOLDER  gives all of them
           fewer samples in as many steps
 Hardware: 2 CPU cores, 4 GiB. Some 4 minutes a seed for the base, 2 or 3 for the rollouts and for
-          each further verifier; twice that was seen beside much other work
+          each further verifier
 Out:      runs/tiny_labels/compare/THEME/comparison.json, and the table
 Expect:   see "What a verifier's tokens are valued at" in docs/results.md
 Equal:    generator, samples, optimiser steps, the order of the batches, the fresh head
