@@ -118,7 +118,9 @@ def test_own_questions_offer_both_orders(name: str) -> None:
     [
         ("good = 'a'\ntext = '{prompt}{text}{A}{B}('", "lacks bad"),
         ("good = 'a'\nbad = 'b'\ntext = '{prompt}{text}{A}('", "{B} not once"),
-        ("good = 'a'\nbad = 'b'\ntext = '{text}{prompt}{A}{B}('", "{prompt} behind {text}"),
+        ("good = 'a'\nbad = 'b'\ntext = '{text}{prompt}{A}{B}('", "{prompt} not once where"),
+        ("good = 'a'\nbad = 'b'\ntext = '{prompt}{A}{B}{text}('", "{A}, {B} not once where"),
+        ("good = 'a'\nbad = 'a'\ntext = '{prompt}{text}{A}{B}('", "the same text"),
         ("good = ", "no TOML"),
     ],
 )

@@ -52,6 +52,7 @@ def check(config: Config) -> None:
         ("data.kinds", config.data.kinds),
         ("search.methods", config.search.methods),
         ("search.budgets", config.search.budgets),
+        ("rain.set_tokens", config.rain.set_tokens),
     ):
         if not entries:
             raise ConfigError(f"{path}=[]: expected at least one entry")

@@ -68,7 +68,7 @@ class RainConfig:
     max_candidates: Annotated[int, Range(1, 20)] = 20  # where all are alike and none is good
     spread: Amount = 0.03  # alike: their vectors' variance a token of a set is below
     uniform_share: Annotated[float, Range(0, 1)] = 0.25  # of the priors of a text's next sets
-    set_tokens: tuple[Count, ...] = (1, 2, 4, 10)  # by depth; the last one for all below
+    set_tokens: tuple[Count, ...] = (1, 2, 4, 10)  # tokens of the first set, ..; last of all others
     clause_ends: str = ",.?:;\n"  # characters; text is judged as it stands behind one of them
     clause_tokens: Count = 32  # or after so many tokens
     temperature: Annotated[float, Range(0.01, 100)] = 1.0  # of sets that are drawn, and of clauses

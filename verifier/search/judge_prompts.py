@@ -41,6 +41,11 @@ class JudgePrompt(NamedTuple):
         """The tokens behind the text, in both orders."""
         return [tokenizer.encode(self.one), tokenizer.encode(self.swapped)]
 
+    def length(self, prompt: str, tokenizer: Tokenizer) -> int:
+        """Tokens that are read beside the text."""
+        probes = self.probes(tokenizer)
+        return len(self.root(prompt, tokenizer)) + max(len(probe) for probe in probes)
+
     def letters(self, tokenizer: Tokenizer) -> tuple[int, int]:
         """The tokens of the answers A and B as they stand behind the question.
 
@@ -57,6 +62,11 @@ class JudgePrompt(NamedTuple):
                     "tokenizer; expected a question that ends so that A and B are, as with `(`"
                 )
             found.append(answered[-1])
+        if found[0] == found[1]:
+            raise ConfigError(
+                f"rain.judge: A and B are one token of this tokenizer, {found[0]}; it cannot tell "
+                "the answers apart"
+            )
         return found[0], found[1]
 
 
@@ -86,12 +96,16 @@ def load(judge: str) -> JudgePrompt:
     text = fields["text"]
     wrong = [place for place in _PLACES if text.count(place) != 1]
     before, _, behind = text.partition("{text}")
-    if wrong or "{prompt}" not in before:
+    wrong += [place for place in ("{prompt}",) if place not in before]
+    wrong += [place for place in ("{A}", "{B}") if place not in behind]
+    if wrong:
         raise ConfigError(
-            f"rain.judge={judge}: its text has {', '.join(wrong) or '{prompt} behind {text}'} not "
-            "once where it should; expected {prompt}, then {text}, then {A} and {B}, each once"
+            f"rain.judge={judge}: its text has {', '.join(dict.fromkeys(wrong))} not once where it "
+            "should; expected {prompt}, then {text}, then {A} and {B}, each once"
         )
     good, bad = fields["good"], fields["bad"]
+    if good == bad:
+        raise ConfigError(f"rain.judge={judge}: good and bad are the same text, {good[:40]!r}")
     return JudgePrompt(
         before.lstrip("\n"),
         behind.replace("{A}", good).replace("{B}", bad),

@@ -10,9 +10,10 @@ changes. The knobs c, T, T_m, V and gamma are the paper's.
                     └─ set                           values go up the way, and to sets beside it
                                                      that say nearly the same
 
-Where paper and released code part (github.com/SafeAILab/RAIN), the code is followed, but for two
-things: the prior of a set is the generator's probability of it, not that among the most likely ids
-alone, and where two sets count the same the one of higher prior goes first, not the lower id.
+Where paper and released code part (github.com/SafeAILab/RAIN), the code is followed, but for these:
+the prior of a set is the generator's probability of it, not that among the most likely ids alone;
+where two sets count the same the one of higher prior goes first, not the lower id; a clause is
+always written on, also behind a set that ends in one, and drawn from as few ids as sets are.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class TokenSet:
     value: float = 0.0  # q, in [-1, 1]
     embedding: np.ndarray | None = None  # mean over its own visits
     children: list[TokenSet] = dataclasses.field(default_factory=list)
+    step: int = 0  # sets before it, the committed ones too
     drawn: int = 0  # candidates that its children were made of
 
     def most_visited(self) -> TokenSet:
@@ -75,8 +77,11 @@ def search(root: Node, knobs: RainConfig, embed: Embed | None = None) -> Method:
         tree = chosen
         _mix(tree.children, knobs)
     yield Score([tree.node])
+    way = set(tree.node.way())
     for node in [root, *walk(root)]:  # sets that nobody went to have no value, and are not stored
-        node.children = [child for child in node.children if child.visits is not None]
+        node.children = [
+            child for child in node.children if child.visits is not None or child in way
+        ]
     return [tree.node]
 
 
@@ -86,7 +91,7 @@ def _look_ahead(root: TokenSet, knobs: RainConfig, embed: Embed | None) -> Reque
     for _ in range(max(knobs.T - root.own_visits, least)):
         way = [root]
         while way[-1].children:
-            yield from _add_where_poor(way[-1], len(way) - 1, knobs)
+            yield from _add_where_poor(way[-1], way[-1] is root, knobs)
             way.append(_puct(way[-1], knobs.c))
         leaf = way[-1]
         end = leaf.node
@@ -98,9 +103,9 @@ def _look_ahead(root: TokenSet, knobs: RainConfig, embed: Embed | None) -> Reque
         vectors = embed(texts, end) if embed is not None and texts else None
         back_up(way, 2 * min(max(end.score, 0.0), 1.0) - 1, vectors, knobs)
         if end is not leaf.node:
-            end.kept = False
+            end.kept, end.hidden = False, None
         if not leaf.node.finish:
-            yield from _expand(leaf, len(way) - 1, knobs)
+            yield from _expand(leaf, knobs)
         if leaf is root:
             _mix(root.children, knobs)
         best = root.most_visited()
@@ -166,32 +171,36 @@ def _cosine(one: np.ndarray | None, other: np.ndarray) -> float:
     return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other) + 1e-12))
 
 
-def _expand(leaf: TokenSet, depth: int, knobs: RainConfig) -> Requests:
+def _expand(leaf: TokenSet, knobs: RainConfig) -> Requests:
     """Gives a leaf its children."""
-    yield from _draw(leaf, depth, knobs.candidates, knobs)
-    if _set_tokens(depth, knobs) > 1:
+    yield from _draw(leaf, knobs.candidates, knobs)
+    if _set_tokens(leaf, knobs) > 1:
         _hold_back(leaf.children)
     _normalise(leaf.children)
 
 
-def _add_where_poor(parent: TokenSet, depth: int, knobs: RainConfig) -> Requests:
+def _add_where_poor(parent: TokenSet, is_root: bool, knobs: RainConfig) -> Requests:
     """One more child where all say much the same and none is good (dynamic node addition)."""
     children, most = parent.children, knobs.max_candidates
     vectors = [child.embedding for child in children if child.embedding is not None]
     if not len(vectors) == len(children) < most or parent.drawn >= MOST_RANK:
         return
     spread = float(np.linalg.norm(np.var(vectors, axis=0)))
-    size = _set_tokens(depth, knobs)
-    if spread < knobs.spread * size and max(child.value for child in children) < 0:
-        yield from _draw(parent, depth, 1, knobs)
+    limit = knobs.spread * _set_tokens(parent, knobs)
+    if spread < limit and max(child.value for child in children) < 0:
+        before = len(children)
+        yield from _draw(parent, 1, knobs)
+        if is_root:
+            for child in children[before:]:
+                child.prior += knobs.uniform_share * (1 / len(children) - child.prior)
         _normalise(children)
 
 
-def _draw(parent: TokenSet, depth: int, count: int, knobs: RainConfig) -> Requests:
+def _draw(parent: TokenSet, count: int, knobs: RainConfig) -> Requests:
     """Up to so many further children: of one token the most likely ones, of more the greedy one
     and others that are drawn. What is there already is not there twice.
     """
-    size = _set_tokens(depth, knobs)
+    size = _set_tokens(parent, knobs)
     own = range(parent.drawn, parent.drawn + count)
     if size == 1:
         ids = [ranked(1 + each) for each in own]
@@ -205,12 +214,13 @@ def _draw(parent: TokenSet, depth: int, count: int, knobs: RainConfig) -> Reques
         if tuple(node.tokens) in there:
             node.kept = False
         else:
-            parent.children.append(TokenSet(node, math.exp(math.fsum(node.logprobs))))
+            prior = math.exp(math.fsum(node.logprobs))
+            parent.children.append(TokenSet(node, prior, step=parent.step + 1))
 
 
-def _set_tokens(depth: int, knobs: RainConfig) -> int:
-    """Tokens of the sets at a depth below the text so far."""
-    return knobs.set_tokens[min(depth, len(knobs.set_tokens) - 1)]
+def _set_tokens(parent: TokenSet, knobs: RainConfig) -> int:
+    """Tokens of the sets behind another, counted from the prompt on."""
+    return knobs.set_tokens[min(parent.step, len(knobs.set_tokens) - 1)]
 
 
 def _hold_back(children: Sequence[TokenSet]) -> None:
@@ -224,8 +234,8 @@ def _hold_back(children: Sequence[TokenSet]) -> None:
 
 def _normalise(children: Sequence[TokenSet]) -> None:
     total = math.fsum(child.prior for child in children)
-    for child in children:
-        child.prior /= total
+    for child in children:  # of long sets no chance may be left that a float holds
+        child.prior = child.prior / total if total else 1 / len(children)
 
 
 def _mix(children: Sequence[TokenSet], knobs: RainConfig) -> None:
@@ -236,7 +246,7 @@ def _mix(children: Sequence[TokenSet], knobs: RainConfig) -> None:
 
 def _give_up(node: Node) -> None:
     for each in [node, *walk(node)]:
-        each.kept, each.hidden = False, []
+        each.kept, each.hidden = False, None
 
 
 def _first_id(node: Node) -> int:
@@ -253,11 +263,13 @@ def by_hidden(nodes: Sequence[Node], end: Node) -> np.ndarray:
     """
     way = end.way()
     start = way[0].parent
-    assert start is not None
-    prompt_D = np.mean(start.hidden, axis=0)
+    assert start is not None and start.hidden is not None
+    prompt_D = start.hidden / len(start.slots)
     vectors = []
     for node in nodes:
-        own = [state for each in way[way.index(node) :] for state in each.hidden]
-        vector_D = np.mean(own, axis=0) - prompt_D
+        own = way[way.index(node) :]
+        tokens = sum(len(each.tokens) for each in own)
+        states = [each.hidden for each in own if each.hidden is not None]
+        vector_D = np.sum(states, axis=0) / tokens - prompt_D
         vectors.append(vector_D / (np.linalg.norm(vector_D) + 1e-12))
     return np.stack(vectors)

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from verifier.decode.tree_reader import Read, TreeReader
 from verifier.search.tree import Cost, Node
 
@@ -66,7 +68,7 @@ class Reading:
         fresh = [each for each in asked if not each[1].slots]
         prompts = [Read(problem, [], self._prompts[problem]) for problem, *_ in fresh]
         for (_, root, _, cost), read in zip(fresh, self._reader.read(prompts), strict=True):
-            root.slots, root.hidden = read.slots, read.hidden
+            root.slots, root.hidden = read.slots, _summed(read.hidden)
             cost.tokens_scored += len(read.slots)
         self._read_nodes(asked)
         if self._probes:
@@ -93,7 +95,7 @@ class Reading:
             for node in run:
                 own = slice(first, first + len(node.tokens))
                 node.values, node.slots = read.values[own], read.slots[own]
-                node.hidden, first = read.hidden[own], own.stop
+                node.hidden, first = _summed(read.hidden[own]), own.stop
             cost.tokens_scored += len(read.slots)
             cost.model_calls += len(run)
 
@@ -109,6 +111,8 @@ class Reading:
                     continue
                 texts[problem, text] = None
                 way = [*root.slots, *node.whole(lambda each: each.slots)]
+                if node.finish == "eos":  # nobody would put the question behind it
+                    way.pop()
                 reads += [Read(problem, way, probe) for probe in self._probes]
                 costs += [cost] * len(self._probes)
         answers = self._reader.read(reads)
@@ -122,3 +126,8 @@ class Reading:
         for problem, _, nodes, _ in asked:
             for node in nodes:
                 node.probed = self._probed[problem][tuple(node.written())]
+
+
+def _summed(hidden: Sequence[np.ndarray]) -> np.ndarray | None:
+    """All states of a node in one, for a node may be kept long: float32 [D]."""
+    return np.sum(hidden, axis=0) if len(hidden) else None

@@ -10,6 +10,7 @@ import numpy as np
 from verifier.config import Config
 from verifier.decode.engine import Counts, Engine, Prompt
 from verifier.decode.tree_reader import TreeReader
+from verifier.errors import ConfigError
 from verifier.hf.sentence_encoder import SentenceEncoder
 from verifier.model.heads import Verifier
 from verifier.model.transformer import Transformer
@@ -21,6 +22,22 @@ from verifier.search.session import Session
 from verifier.search.tree import Node
 from verifier.system import paths
 from verifier.text.tokenizer import Tokenizer
+
+
+def check(config: Config) -> None:
+    """Looks at files that RAIN asks for.
+
+    Raises:
+        ConfigError: a question or a folder that is not there.
+    """
+    if methods.judges_itself(config):
+        judge_prompts.load(config.rain.judge)
+    folder = config.rain.embeddings
+    if folder != rain.HIDDEN and not paths.local(folder).is_dir():
+        raise ConfigError(
+            f"rain.embeddings={folder} is no folder; expected {rain.HIDDEN}, or the folder of a "
+            "sentence encoder"
+        )
 
 
 class Models(NamedTuple):

@@ -35,7 +35,7 @@ class Node:
     forced: list[bool]
     logprobs: list[float]
     values: list[float] = dataclasses.field(default_factory=list)  # the reader's, once scored
-    hidden: list[np.ndarray] = dataclasses.field(default_factory=list)  # its states, [D] a token
+    hidden: np.ndarray | None = None  # its states, summed over the tokens: float32 [D]
     probed: list[float] = dataclasses.field(default_factory=list)  # its values behind each probe
     errors: int = 0  # of the calculator, from the solution's first token on
     finish: Finish = ""  # whether the solution is over

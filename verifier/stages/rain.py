@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
+
 from verifier import config as config_lib
 from verifier.decode.engine import Counts, Prompt
 from verifier.decode.job import by_falling_length
@@ -20,7 +22,7 @@ from verifier.model import sharding
 from verifier.run import hosts, inputs
 from verifier.run.context import Context
 from verifier.run.stage import Files, Stage
-from verifier.search import judge_prompts, methods
+from verifier.search import judge_prompts, methods, searcher
 from verifier.search.driver import SearchResult
 from verifier.search.searcher import Models, Searcher
 from verifier.stages import base_model, search, table_writing
@@ -82,14 +84,14 @@ def check(config: config_lib.Config) -> None:
             "search.methods=[sample,rain] in a run that trains one"
         )
     search.refuse_meshes(config, "RAIN")
-    question = judge_prompts.load(config.rain.judge)
+    searcher.check(config)
     prompts = read_prompts(config)
     if config.rain.pairs:
         _read_pairs(config)
     tokenizer = base_model.tokenizer_of(config, [])
-    question.letters(tokenizer)
+    judge_prompts.load(config.rain.judge).letters(tokenizer)
     if config.rain.chat:
-        ChatTemplate.load(hf_files.resolve_weights(config.model.weights)).turn(prompts[0])
+        ChatTemplate.load(hf_files.resolve_weights(config.model.weights)).ids(prompts[0], tokenizer)
 
 
 def read_prompts(config: config_lib.Config) -> list[str]:
@@ -113,7 +115,10 @@ def _read_pairs(config: config_lib.Config) -> list[tuple[str, str, bool]]:
     for row, where in text_files.jsonl_rows(paths.local(config.rain.pairs)):
         prompt = text_files.text_field(row, "prompt", where)
         for name in ("good", "bad"):
-            texts.append((prompt, text_files.text_field(row, name, where), name == "good"))
+            text = text_files.text_field(row, name, where)
+            if not text.strip():
+                raise DataError(f'{where}: its "{name}" is empty; remove the line')
+            texts.append((prompt, text, name == "good"))
     return texts
 
 
@@ -155,13 +160,15 @@ def _loaded(context: Context) -> _Loaded:
     for name, prompt in texts.items():
         own = [*tokenizer.start_ids, *tokenizer.encode(prompt)]
         if template is not None:  # which writes the start itself
-            own = tokenizer.encode(template.turn(prompt))
+            own = template.ids(prompt, tokenizer)
         prompts.append(Prompt(name, own))
-    model = base_model.base_model(config, tokenizer, sharding.make_mesh(config.mesh), [])
+    # each process has prompts of its own
+    here = sharding.make_mesh(config_lib.MeshConfig(1, 1, 1), jax.local_devices()[:1])
+    model = base_model.base_model(config, tokenizer, here, [])
     _refuse_long(config, tokenizer, prompts, texts, model.arch.context)
     prompts = by_falling_length(prompts)
-    searcher = Searcher(config, Models(model, tokenizer), prompts, texts)
-    return _Loaded(searcher, tokenizer, prompts, texts)
+    ready = Searcher(config, Models(model, tokenizer), prompts, texts)
+    return _Loaded(ready, tokenizer, prompts, texts)
 
 
 def _refuse_long(
@@ -173,10 +180,9 @@ def _refuse_long(
 ) -> None:
     """Prompts, and what they and labelled texts are judged behind, leave the context room."""
     question, most = judge_prompts.load(config.rain.judge), config.sample.max_new_tokens
-    probe = max(len(each) for each in question.probes(tokenizer))
     for prompt in prompts:
         text = texts[prompt.problem_id]
-        judged = len(question.root(text, tokenizer)) + probe
+        judged = question.length(text, tokenizer)
         if max(len(prompt.tokens), judged) + most > context:
             raise ConfigError(
                 f"the prompt {text[:40]!r} has {len(prompt.tokens)} tokens, {judged} where it is "
@@ -184,7 +190,7 @@ def _refuse_long(
                 "the context: shorten it, lower that, or raise model.context"
             )
     for text, answer, _ in _read_pairs(config) if config.rain.pairs else []:
-        judged = len(question.root(text, tokenizer)) + len(tokenizer.encode(answer)) + probe
+        judged = question.length(text, tokenizer) + len(tokenizer.encode(answer))
         if judged > context:
             raise ConfigError(
                 f"the labelled text {answer[:40]!r} has {judged} tokens where it is judged; "

@@ -22,7 +22,7 @@ from verifier.report import budgets
 from verifier.run import hosts, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.search import judge_prompts, methods
+from verifier.search import judge_prompts, methods, searcher
 from verifier.search.driver import SearchResult
 from verifier.search.searcher import Models, Searcher
 from verifier.search.tree import Node, best, walk
@@ -75,8 +75,8 @@ def check(config: config_lib.Config) -> None:
         UserError: as `check_branches`, or steps that end in what the calculator writes.
     """
     check_branches(config)
-    if methods.RAIN in config.search.methods and methods.judges_itself(config):
-        judge_prompts.load(config.rain.judge)
+    if methods.RAIN in config.search.methods:
+        searcher.check(config)
     step_end = config.search.step_end
     # Its first `=` too: what follows that is put in where a row waits.
     if config.sample.calculator and step_end[-1:] in calculator.WRITTEN | {"="}:
@@ -153,19 +153,39 @@ def _fitting(context: Context, problems: Sequence[Problem]) -> tuple[list[Prompt
     most = context.config.sample.max_new_tokens
     room = min(each.context for each in arch) - most
     prompts = [Prompt(each.problem_id, context.prompt_ids(each, tokenizer)) for each in problems]
-    fitting = [prompt for prompt in prompts if len(prompt.tokens) <= room]
+    judged = _judged(context.config, problems, tokenizer)
+    fitting = [
+        prompt
+        for prompt in prompts
+        if max(len(prompt.tokens), judged.get(prompt.problem_id, 0)) <= room
+    ]
     if not fitting:
         raise ConfigError(
             f"{context.title()}: no prompt has at most {room} tokens, which the models' context "
             f"leaves beside sample.max_new_tokens={most}; lower that, or raise model.context"
         )
-    left_out = [prompt.problem_id for prompt in prompts if len(prompt.tokens) > room]
+    left_out = sorted({prompt.problem_id for prompt in prompts} - {p.problem_id for p in fitting})
     if left_out:
         log.say(
             f"{context.title()}: {len(left_out)} problems are left out, whose prompts have more "
             f"than {room} tokens: {', '.join(left_out[:5])}"
         )
     return by_falling_length(fitting), left_out
+
+
+def _judged(
+    config: config_lib.Config, problems: Sequence[Problem], tokenizer: Tokenizer
+) -> dict[str, int]:
+    """By problem, tokens beside a solution that a generator reads which judges itself.
+
+    Raises:
+        ConfigError: answers to the question that are no single tokens.
+    """
+    if methods.RAIN not in config.search.methods or not methods.judges_itself(config):
+        return {}
+    question = judge_prompts.load(config.rain.judge)
+    question.letters(tokenizer)
+    return {each.problem_id: question.length(each.question, tokenizer) for each in problems}
 
 
 def _search(
@@ -181,7 +201,7 @@ def _search(
     value_loss = context.manifest("verifier")["settings"]["verify.value_loss"]
     models = Models(generator.model, generator.tokenizer, verifier.model, value_loss)
     texts = {name: problem.question for name, problem in problems.items()}
-    searcher = Searcher(config, models, prompts, texts)
+    ready = Searcher(config, models, prompts, texts)
 
     def watch(_: Counts) -> None:
         table_writing.stop_if_asked(progress)
@@ -191,7 +211,7 @@ def _search(
         for name in knobs.methods:
             for budget in methods.setup(name, config).budgets:
                 begun, results = time.monotonic(), []
-                for result in searcher.run(name, budget, part, watch):
+                for result in ready.run(name, budget, part, watch):
                     results.append(result)
                     progress.advance(1)
                 found = [problems[part[result.problem].problem_id] for result in results]

@@ -10,7 +10,9 @@ import jinja2.sandbox
 
 from verifier.errors import TokenizerError
 from verifier.system import text_files
+from verifier.text.tokenizer import Tokenizer
 
+_PLACE = "\ue000"  # stands for what is asked; no template has it
 _CONFIG, _FILE = "tokenizer_config.json", "chat_template.jinja"
 
 
@@ -30,8 +32,9 @@ class ChatTemplate:
         """
         # what comes with somebody's weights is run, so it must not reach anything
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
+        environment.globals["raise_exception"] = _refused
         self._tokens, self._name = tokens, name
         try:
             self._template = environment.from_string(source)
@@ -66,8 +69,24 @@ class ChatTemplate:
             tokens[name] = text if isinstance(text, str) else ""
         return cls(source, tokens, str(folder))
 
+    def ids(self, prompt: str, tokenizer: Tokenizer) -> list[int]:
+        """A conversation of one question in tokens, up to where the answer begins.
+
+        Special tokens are those of the template alone: what a question spells out is nothing but
+        letters, so that none can end its turn by itself.
+
+        Raises:
+            TokenizerError: the template does not take it, or the vocabulary has no special tokens.
+        """
+        before, place, after = self.turn(_PLACE).partition(_PLACE)
+        if not place:
+            raise TokenizerError(f"the chat template of {self._name} leaves out what is asked")
+        plain = tokenizer.build()
+        one, other = (plain.encode(text, add_special_tokens=False).ids for text in (before, after))
+        return [*one, *tokenizer.encode(prompt), *other]
+
     def turn(self, prompt: str) -> str:
-        """A conversation of one question, up to where the answer begins.
+        """The same as text.
 
         Raises:
             TokenizerError: the template does not take it.
@@ -75,10 +94,19 @@ class ChatTemplate:
         messages = [{"role": "user", "content": prompt}]
         try:
             return self._template.render(
-                messages=messages, add_generation_prompt=True, **self._tokens
+                messages=messages,
+                add_generation_prompt=True,
+                tools=None,
+                documents=None,
+                **self._tokens,
             )
         except (jinja2.TemplateError, TypeError) as error:
             shown = json.dumps(prompt[:40])
             raise TokenizerError(
                 f"the chat template of {self._name} does not take {shown}: {error}"
             ) from error
+
+
+def _refused(message: str) -> None:
+    """What templates call for a conversation that they do not take."""
+    raise jinja2.TemplateError(message)
