@@ -61,7 +61,9 @@ def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes that follow what there is are the engine's own tests' matter: here each of them would
     only be one more program to compile.
     """
-    monkeypatch.setattr(shared_pages, "needed", lambda page_BM, pages, fewest: 32)
-    size, room = memory.pool_size, memory.prompt_room
+    needed, size, room = shared_pages.needed, memory.pool_size, memory.prompt_room
+    monkeypatch.setattr(
+        shared_pages, "needed", lambda page_BM, pages, _: needed(page_BM, pages, 32) or 32
+    )
     monkeypatch.setattr(memory, "pool_size", lambda sizes, pages: size(sizes, max(pages, 96)))
     monkeypatch.setattr(memory, "prompt_room", lambda tokens, most=None: most or room(tokens))

@@ -16,6 +16,8 @@ from verifier.search import judge_prompts
 from verifier.search.searcher import Searcher
 from verifier.stages import runner
 
+pytestmark = pytest.mark.usefixtures("few_programs")
+
 WEIGHTS = pathlib.Path(__file__).parents[2] / "experiments/tiny_base_weights"
 PROMPTS = ("2 + 2", "Tom has 3", "4 apples")
 QUESTION = "good = 'yes'\nbad = 'no'\ntext = '{prompt}: {text} (A) {A} (B) {B} ('\n"

@@ -21,6 +21,8 @@ from verifier.stages import rollouts, runner, table_writing
 from verifier.system import log
 from verifier.text.bytes_tokenizer import ByteTokenizer
 
+pytestmark = pytest.mark.usefixtures("few_programs")
+
 FEW = ("rollouts.number=2",)
 
 

@@ -17,6 +17,8 @@ from verifier.stages import runner
 from verifier.stages import search as stage
 from verifier.tables import provenance
 
+pytestmark = pytest.mark.usefixtures("few_programs")
+
 SEARCH = (
     "search.budgets=[2,4]",
     "search.branching=2",
@@ -124,3 +126,17 @@ def test_steps_that_would_end_in_what_the_calculator_writes_are_refused() -> Non
         stage.check(config(f"search.step_end={step_end}", "sample.calculator=false"))
     stage.check(config("search.step_end=.\n"))
     stage.check_branches(config("rollouts.step_end=>>"))  # of stored solutions, whoever wrote them
+
+
+def test_rain_ends_with_the_verifier_s_own_score(copy: pathlib.Path) -> None:
+    """Its one budget is its candidates; what it tried is a tree whose values are chances."""
+    small = ("rain.T=3", "rain.min_lookaheads=2", "rain.candidates=3", "search.test_problems=2")
+    found = search(copy, "search.methods=[rain]", *small)
+    assert {(row["method"], row["budget"]) for row in found} == {("rain", 3)} and len(found) == 2
+    for row in found:
+        assert sum(row["kept"]) > 0 and all(0 <= value <= 1 for value in row["value"][:-1])
+        assert (
+            "".join(text for text, kept in zip(row["text"], row["kept"], strict=True) if kept)
+            == row["solution"]
+        )
+        assert row["tokens_scored"] > 0 and row["model_calls"] > 3
