@@ -121,11 +121,11 @@ def test_samples_begin_together_and_a_branch_goes_on_before_the_next_problem() -
     assert not work.ended(0, 0, 2) and work.ended(0, 0, 3)
 
 
-def test_samples_begin_by_themselves_where_there_is_a_slot_for_each() -> None:
+def test_samples_begin_in_as_many_rows_as_there_are_slots_for_all_that_are_left() -> None:
     work = BranchQueue(3, range(4), 1, prompts=3, at_once=1, together=4)
     sizes = []
     for idle in (11, 8, 3):  # of 12, 8 and 4 samples that are left
         assert work.take(0, idle) is not None
         while (found := work.next(0, 4)) is not None:
             sizes.append(len(found.branch.samples))
-    assert sizes == [4, 1, 1, 1, 1, 4]
+    assert sizes == [2, 2, 1, 1, 1, 1, 2, 2]

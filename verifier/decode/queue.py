@@ -132,8 +132,8 @@ class BranchQueue:
         """More branches for a group none of whose own waits; None: nothing is left for it, or there
         is no slot for a prompt.
 
-        Samples begin by themselves where there is a slot for each of all that are left: what they
-        had in common would save no step, and each parting takes two.
+        Samples begin in as many rows as there are slots for all that are left: what they had in
+        common would save no step, and each parting takes two.
 
         Args:
             group: of devices.
@@ -145,7 +145,8 @@ class BranchQueue:
         if self._unread and len(own.free) < min(self._at_once, len(self._unread)):
             return None
         left = len(self._unread) * len(self._sample_ids)
-        together = 1 if left <= idle * len(self._groups) else self._together
+        slots = max(idle * len(self._groups), 1)
+        together = min(max(-(-left // slots), 1), self._together)
         if taken := self._claimed():
             parts = self._parts(together)
             branches = [root(problem, part) for problem in taken for part in parts]
