@@ -73,10 +73,15 @@ def main() -> None:
     parser.add_argument(
         "--temperatures", default="0.7,0.4", help="separated by commas; each is a point"
     )
+    parser.add_argument(
+        "--shared-alone", action="store_true", help="leaves out the points that share nothing"
+    )
     setting = flags_lib.Setting(parser.parse_args())
     flags = setting.flags
     temperatures = [float(word) for word in flags.temperatures.split(",") if word]
     places = points(flags.one, flags.problems, flags.samples, temperatures)
+    if flags.shared_alone:
+        places = [place for place in places if place.name.startswith("at ")]
     found = {"max_new_tokens": flags.max_new_tokens}
     measured = [measure(setting, place) for place in places]
     results.write(
