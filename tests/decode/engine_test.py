@@ -327,7 +327,8 @@ def alone() -> dict:
     return draw(dataclasses.replace(SURE, share=False, rows=12), PROMPTS[:3], samples=20)
 
 
-def test_a_model_that_is_sure_writes_its_solutions_once() -> None:
+def test_a_model_that_is_sure_writes_all_its_solutions_in_the_steps_of_one() -> None:
+    """They begin in as many rows as there are slots, and none of them parts from its row."""
     tokenizer = fakes.Pieces()
     model = fakes.Scripted([[3, 4, 5, tokenizer.end_id]], tokenizer.vocab_size)
     counts: list[engine_lib.Counts] = []
@@ -335,7 +336,8 @@ def test_a_model_that_is_sure_writes_its_solutions_once() -> None:
     (problem,) = engine_lib.Engine(model, tokenizer, config, 0).run(
         [engine_lib.Prompt("a", (0,))], 40, progress=counts.append
     )
-    assert len(problem) == 40 and counts[-1].prefixes == 4 and counts[-1].tokens == 160
+    assert len(problem) == 40 and counts[-1].tokens == 160
+    assert counts[-1].prefixes == 4 * config.rows and counts[-1].steps <= 6
 
 
 @pytest.mark.parametrize("rows", [1, 3])
