@@ -302,7 +302,7 @@ def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
     assert rooms == sorted(rooms, reverse=True) and rooms and waits
 
 
-@pytest.mark.parametrize("rows", [2, 5, 60])
+@pytest.mark.parametrize("rows", [2, 60])
 def test_samples_that_share_rows_are_those_that_have_one_each(rows: int) -> None:
     """With few rows branches wait, beyond their window too, and are read again."""
     config = dataclasses.replace(SURE, rows=rows)
