@@ -50,7 +50,7 @@ class Models(NamedTuple):
 
 
 class Searcher:
-    """Methods that draw alike share a session, and so their programs."""
+    """Methods that draw and are judged alike share a session, and so their programs."""
 
     def __init__(
         self,
@@ -69,7 +69,8 @@ class Searcher:
         """
         self._config, self._models = config, models
         self._prompts, self._texts = prompts, texts
-        self._sessions: dict[methods.Drawing, Session] = {}
+        # by how they draw, and whether they are judged as RAIN is
+        self._sessions: dict[tuple[methods.Drawing, bool], Session] = {}
         self._encoder = None
         if config.rain.embeddings != rain.HIDDEN:
             self._encoder = SentenceEncoder.load(paths.local(config.rain.embeddings))
@@ -90,12 +91,12 @@ class Searcher:
             progress: called after every step of the generator.
         """
         config = self._config
-        drawing = methods.setup(name, config).drawing
-        if drawing not in self._sessions:
-            self._sessions[drawing] = self._session(drawing, name in (methods.RAIN, methods.GREEDY))
+        setup, as_rain = methods.setup(name, config), name in (methods.RAIN, methods.GREEDY)
+        kind = setup.drawing, as_rain
+        if kind not in self._sessions:
+            self._sessions[kind] = self._session(*kind)
         method = methods.method_of(name, config, budget, self._embed)
-        scorer = methods.setup(name, config).scorer
-        return self._sessions[drawing].run(prompts, method, scorer, progress)
+        return self._sessions[kind].run(prompts, method, setup.scorer, progress)
 
     def _session(self, drawing: methods.Drawing, as_rain: bool) -> Session:
         models, config = self._models, self._config
