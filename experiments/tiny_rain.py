@@ -2,7 +2,8 @@
 
 Command:  python -m verifier.launch --exp=tiny_rain
 Hardware: 2 CPU cores, 4 GiB; some ten minutes
-Expect:   see "RAIN" in docs/results.md
+Expect:   a higher verifier score than a plain sample, and a lower one than the best of four: see
+          "RAIN with the verifier as its judge" in docs/results.md
 """
 
 import dataclasses
