@@ -3,6 +3,7 @@
 Experiments import from here; the errors that a knob can raise are at hand too.
 """
 
+from verifier.config.distill_sections import DistillConfig, Format, SelectConfig
 from verifier.config.kinds import Mark
 from verifier.config.ranges import ForTesting, Grader, Kind, Source
 from verifier.config.search_sections import RainConfig, RolloutsConfig, SearchConfig
@@ -40,8 +41,10 @@ __all__ = [
     "Config",
     "ConfigError",
     "DataConfig",
+    "DistillConfig",
     "FinetuneConfig",
     "ForTesting",
+    "Format",
     "Grader",
     "Kind",
     "LabelConfig",
@@ -57,6 +60,7 @@ __all__ = [
     "SampleConfig",
     "ScoreConfig",
     "SearchConfig",
+    "SelectConfig",
     "Source",
     "TokenizerConfig",
     "TrainConfig",

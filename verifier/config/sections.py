@@ -6,6 +6,7 @@ import dataclasses
 import typing
 from typing import Annotated, Literal
 
+from verifier.config.distill_sections import DistillConfig, SelectConfig
 from verifier.config.kinds import Mark, Range
 from verifier.config.ranges import (
     Amount,
@@ -305,5 +306,7 @@ class Config:
     score: ScoreConfig = ScoreConfig()
     search: SearchConfig = SearchConfig()
     rain: RainConfig = RainConfig()
+    distill: DistillConfig = DistillConfig()
+    select: SelectConfig = SelectConfig()
     report: ReportConfig = ReportConfig()
     log: LogConfig = LogConfig()

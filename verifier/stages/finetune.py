@@ -67,6 +67,7 @@ def make_generator(
     context: Context,
     train: Sequence[Problem],
     examples: Callable[[Job, Tokenizer], Examples],
+    milestones: int = 0,
 ) -> None:
     """Trains a base model by the jobs of a stage, one after the other, and saves it as a folder.
 
@@ -74,6 +75,7 @@ def make_generator(
         context: of a stage that makes a model.
         train: problems from which a tokenizer is made where none is given.
         examples: of each job, in the model's tokens.
+        milestones: how often the parameters are kept on the way of the last job (`fitting.fit`).
     """
     config, settings = context.config, context.settings()
     if context.is_done(settings):
@@ -100,8 +102,9 @@ def make_generator(
     for job in context.stage.jobs:
         if job.section(config).has_work:
             learned = examples(job, tokenizer)
+            kept = milestones if job is context.stage.jobs[-1] else 0
             facts[job.name] = fitting.fit(
-                context, job, model, learned, tokenizer.vocab_size, identity
+                context, job, model, learned, tokenizer.vocab_size, identity, kept
             )
     fitting.finish(context, model, tokenizer, facts, begun)
 

@@ -14,6 +14,7 @@ from flax import nnx
 
 from verifier import config as config_lib
 from verifier.data import batches
+from verifier.errors import ConfigError
 from verifier.model import sharding
 from verifier.model.heads import Verifier
 from verifier.model.transformer import Transformer
@@ -39,6 +40,11 @@ def checkpoints_of(job: Job, folder: pathlib.Path) -> pathlib.Path:
     return folder / f"{job.name}-checkpoints"
 
 
+def milestone_of(folder: pathlib.Path, number: int) -> pathlib.Path:
+    """Where the parameters at a milestone of the training of a folder's model lie."""
+    return folder / "milestones" / str(number)
+
+
 def fit(
     context: Context,
     job: Job,
@@ -46,6 +52,7 @@ def fit(
     examples: Examples,
     vocab_size: int,
     identity: Mapping[str, Any],
+    milestones: int = 0,
 ) -> dict[str, Any]:
     """Runs one training job.
 
@@ -56,9 +63,14 @@ def fit(
         examples: of the job.
         vocab_size: of the model's tokenizer.
         identity: what the result depends on, by which checkpoints are known to be of this job.
+        milestones: how often, evenly over its steps, the parameters are kept beside the model's
+            (`milestone_of`), the last time at its end.
 
     Returns:
         What became of it, for the manifest.
+
+    Raises:
+        ConfigError: fewer steps than milestones.
     """
     config, seed = job.section(context.config), context.config.seed
     folder = checkpoints_of(job, context.folder())
@@ -70,6 +82,12 @@ def fit(
     heldout = examples.heldout
     watched = list(batches.BatchStream(heldout, 0, spec, shard=shard)) if len(heldout) else []
     log.say(f"{job.name}: {amounts(examples.train, len(stream), loss)}")
+    if milestones > len(stream):
+        raise ConfigError(
+            f"select.checkpoints={milestones}, but {job.name} takes {len(stream)} steps; set as "
+            f"many at most, or raise {job.name}.epochs"
+        )
+    kept = [(len(stream) * number // milestones, number) for number in range(1, milestones + 1)]
     mesh = _mesh(model, job, config)
     train_job = loop.TrainJob(
         name=job.name,
@@ -81,6 +99,7 @@ def fit(
         to_device=functools.partial(sharding.place_rows, mesh=mesh),
         stop=hosts.stopping_after,
         due=hosts.Every(f"checkpoint in {folder}", config.checkpoint_minutes),
+        milestones={at: milestone_of(context.folder(), number) for at, number in kept},
     )
     return loop.fit(model, stream, loss, config, train_job)._asdict()
 

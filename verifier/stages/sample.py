@@ -28,6 +28,7 @@ from verifier.run import hosts, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Job, Stage
 from verifier.stages import table_writing
+from verifier.stages.prompting import PLAIN, Prompting
 from verifier.system import log, stopping
 from verifier.tables import store
 from verifier.tables.results import SAMPLES
@@ -43,14 +44,28 @@ _GREEDY_IGNORES = (
 )
 
 
-def stage(generator: Stage, problems: Stage, splits: Sequence[Split], place: str = "") -> Stage:
-    """Samples of some splits' problems, drawn by a generator."""
+def stage(
+    generator: Stage,
+    problems: Stage,
+    splits: Sequence[Split],
+    place: str = "",
+    prompting: Prompting = PLAIN,
+) -> Stage:
+    """Samples of some splits' problems, drawn by a generator.
+
+    Args:
+        generator: that draws.
+        problems: of the run.
+        splits: whose problems.
+        place: where they are kept.
+        prompting: how a problem is put to the generator.
+    """
     return Stage(
-        sample,
+        functools.partial(sample, prompting=prompting),
         makes=SAMPLES,
         splits=tuple(splits),
-        reads={"generator": generator.of(), "problems": problems.of()},
-        knobs=("seed", "sample", "model.dtype"),
+        reads={"generator": generator.of(), "problems": problems.of(), **prompting.reads(problems)},
+        knobs=("seed", "sample", "model.dtype", *prompting.knobs),
         ignores=ignored,
         wants=wanted,
         place=place,
@@ -77,12 +92,12 @@ def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
     return others + (_GREEDY_IGNORES if split.greedy else ())
 
 
-def sample(context: Context) -> None:
+def sample(context: Context, prompting: Prompting = PLAIN) -> None:
     """Draws solutions, and one greedy solution of every test problem where that is asked for."""
     generator = _Generator(context, sharding.own_mesh(context.config.mesh))
     # All are planned before the generator is read: what does not fit is said at once, not after
     # hours.
-    splits = [_planned(context, generator, split) for split in context.stage.splits]
+    splits = [_planned(context, generator, split, prompting) for split in context.stage.splits]
     for split in splits:
         if split is not None:
             _draw(context, generator, split)
@@ -101,7 +116,9 @@ class _Drawn(NamedTuple):
     left_out: list[str]
 
 
-def _planned(context: Context, generator: _Generator, split: Split) -> _Drawn | None:
+def _planned(
+    context: Context, generator: _Generator, split: Split, prompting: Prompting
+) -> _Drawn | None:
     """What is missing of one split's samples; None: nothing."""
     if not wanted(context.config, split):
         return None
@@ -117,7 +134,8 @@ def _planned(context: Context, generator: _Generator, split: Split) -> _Drawn | 
         return None
     table = table_writing.writer(context.folder(split), "samples", settings)
     planner, tokenizer = generator.planner(config), generator.outline.tokenizer
-    prompts = [Prompt(each.problem_id, context.prompt_ids(each, tokenizer)) for each in problems]
+    put = prompting.of(context, tokenizer)
+    prompts = [Prompt(each.problem_id, put(each)) for each in problems]
     fitting, too_long = planner.split(prompts)
     for prompt in too_long:
         log.say(

@@ -43,6 +43,8 @@ class TrainJob:
     stop: Callable[[int], bool] = lambda _: False
     # whether to save after a step, beside every `checkpoint_every`-th
     due: Callable[[int], bool] = lambda _: False
+    # steps after which the parameters are written to a folder that outlives the job's checkpoints
+    milestones: Mapping[int, pathlib.Path] = dataclasses.field(default_factory=dict)
 
 
 class Fitted(NamedTuple):

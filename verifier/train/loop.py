@@ -18,7 +18,7 @@ from verifier import errors
 from verifier.model import sharding
 from verifier.system import allocator, log, metric_log, stopping
 from verifier.train import job as job_lib
-from verifier.train import prefetch, resume, step
+from verifier.train import parameters, prefetch, resume, step
 from verifier.train.checkpoint import Checkpoints
 from verifier.train.evaluations import Evaluations
 from verifier.train.job import Fitted, TrainJob
@@ -146,6 +146,9 @@ class _Run:
                 if self.job.heldout and (last or self._evaluation_due(done, ends)):
                     better = self._evaluate(state.params, done)
                     last |= self.evaluations.out_of_patience
+                if done in self.job.milestones:
+                    self._settle_anew()
+                    parameters.save_params(self.job.milestones[done], state.params)
                 stop = self.job.stop(done) and not last
                 due = self._checkpoint_due(done)
                 if stop or due or last or (better and self.config.patience):

@@ -1,0 +1,111 @@
+"""The page of a student's checkpoints: what it gains on its target and loses elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import markupsafe
+
+from verifier.evaluate.results_table import EXACT, cell, counted
+from verifier.report import page
+from verifier.report.svg import Chart, percent_ticks
+
+_KINDS = tuple(
+    f"{colour}{dash}"
+    for dash in ("", " dashed", " dotted")
+    for colour in ("verifier", "majority", "oracle")
+)
+
+
+def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
+    """For every format the accuracy on each set against the steps of training, by the format."""
+    return {name: _curves(name, sets, found["steps"]) for name, sets in found["formats"].items()}
+
+
+def _curves(format_name: str, sets: Mapping[str, Any], steps: Sequence[int]) -> Chart:
+    points = {name: each["accuracy"] for name, each in sets.items()}
+    every = [point["value"] for row in points.values() for point in row]
+    y_range, y_ticks = percent_ticks(min(every), max(every))
+    chart = Chart(words(format_name), (steps[0], steps[-1]), y_range, right=62)
+    chart.axes("steps", "problems solved", {step: f"{step:,}" for step in steps}, y_ticks)
+    for kind, (name, row) in zip(_KINDS, points.items(), strict=False):
+        values = [point["value"] for point in row]
+        chart.band(
+            steps,
+            [point["ci95"][0] for point in row],
+            [point["ci95"][1] for point in row],
+            kind.split()[0],
+        )
+        hints = [
+            f"{name}, {step:,} steps: {cell(point)}%"
+            for step, point in zip(steps, row, strict=True)
+        ]
+        chart.curve(steps, values, kind, hints)
+    chart.legend([(kind, name) for kind, name in zip(_KINDS, points, strict=False)])
+    return chart
+
+
+def words(format_name: str) -> str:
+    """A format's name in words: `in_context_cot` is "in context, chain of thought"."""
+    start, _, end = format_name.rpartition("_")
+    target = {"cot": "chain of thought", "answer": "answer only"}[end]
+    return f"{start.replace('_', ' ')}, {target}"
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The same as plain text, a row a set."""
+    lines = []
+    for format_name, sets in found["formats"].items():
+        lines += [f"{words(format_name)} (%)"]
+        head = f"{'':14}{'before':<21}" + "".join(
+            f"{f'chosen by {name}':<21}{'- before':<21}" for name in found["selection"]
+        )
+        lines.append(head)
+        for name, each in sets.items():
+            row = f"{name:<14}{cell(each['accuracy'][0]):<21}"
+            for criterion, kept in found["selection"].items():
+                taken = each["accuracy"][kept["candidate"]]
+                apart = cell(each["minus_before"][criterion], signed=True)
+                row += f"{cell(taken):<21}{apart:<21}"
+            lines.append(row)
+        lines.append("")
+    for criterion, kept in found["selection"].items():
+        at = found["steps"][kept["candidate"]]
+        lines.append(f"chosen by {criterion}: checkpoint {kept['candidate']}, step {at:,}")
+    problems = next(iter(found["formats"].values()))
+    counts = ", ".join(f"{name} {each['problems']:,}" for name, each in problems.items())
+    lines.append(f"problems that have chosen nothing: {counts}; 95% bootstrap, differences paired")
+    lines += [EXACT] if any("*" in line for line in lines) else []
+    lines += ["", *(f"note: {note}" for note in found["notes"])] if found["notes"] else []
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def render(found: Mapping[str, Any], name: str, date: str, settings: Mapping[str, Any]) -> str:
+    """The page's HTML.
+
+    Args:
+        found: what metrics.json holds.
+        name: of the run.
+        date: in words.
+        settings: by dotted path.
+    """
+    drawn = {chart.title: markupsafe.Markup(chart.render()) for chart in charts(found).values()}
+    text = table(found)
+    return (
+        page.environment()
+        .get_template("specialisation.html.jinja")
+        .render(
+            name=name,
+            date=date,
+            found=found,
+            formats={words(key): sets for key, sets in found["formats"].items()},
+            kinds=_KINDS,
+            charts=drawn,
+            exact=EXACT if "*" in text else "",
+            settings=settings,
+            counted=counted,
+            policy=page.policy(),
+            style=page.style(),
+        )
+    )

@@ -1,0 +1,100 @@
+"""report of a student: what each checkpoint solves, in which format, and which was chosen."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from verifier.evaluate import choices
+from verifier.report import specialisation_page, writing
+from verifier.run.context import Context
+from verifier.run.stage import Stage
+from verifier.stages import select
+from verifier.system import atomic, log, paths
+from verifier.tables import choices as choices_table
+from verifier.tables.results import REPORT
+from verifier.text.split import Split
+
+
+def stage(choice: Stage, student: Stage, tested: Mapping[str, Sequence[Stage]]) -> Stage:
+    """The report.
+
+    Args:
+        choice: among the checkpoints.
+        student: whose checkpoints they are.
+        tested: by format the labels of every candidate, the one before training first.
+    """
+    reads = {"choices": choice.of(), "student": student.of()}
+    for name, candidates in tested.items():
+        reads |= {f"{name}_{number}": each.of() for number, each in enumerate(candidates)}
+    return Stage(report, makes=REPORT, reads=reads, by_one=True, tell=tell)
+
+
+def report(context: Context) -> None:
+    """Writes the page, the charts and metrics.json."""
+    config = context.config
+    found = _found(context)
+    about = writing.about_workdir(context.workdir)
+    date = datetime.date.today().strftime("%d %B %Y").lstrip("0")
+    html = specialisation_page.render(found, about.name, date, about.settings)
+    files = {"metrics.json": atomic.as_json(found | {"config_hash": about.config_hash})}
+    files["index.html"] = html.encode()
+    drawn = specialisation_page.charts(found)
+    files |= {f"{name}.svg": each.render(standalone=True).encode() for name, each in drawn.items()}
+    stale = [f"{name}.svg" for name in config.select.formats]
+    atomic.write_all(paths.to_path(context.stage.makes.folder(context.workdir)), files, stale)
+
+
+def tell(context: Context) -> None:
+    """The table, and where the page lies."""
+    folder = context.stage.makes.folder(context.workdir)
+    table = specialisation_page.table(json.loads((folder / "metrics.json").read_text()))
+    log.tell(f"{table}\n\npage     {folder / 'index.html'}\nmetrics  {folder / 'metrics.json'}")
+
+
+def _found(context: Context) -> dict[str, Any]:
+    """What metrics.json holds."""
+    config, seed = context.config.select, context.config.seed
+    rows = choices_table.read(context.source("choices"))
+    kept = {
+        row["criterion"]: {"candidate": int(row["candidate"].split("=")[1]), "value": row["value"]}
+        for row in rows
+        if row["chosen"]
+    }
+    student = context.manifest("student")
+    steps = student["finetune"]["steps"]
+    by_format = {}
+    for name in config.formats:
+        roles = [f"{name}_{number}" for number in range(config.checkpoints + 1)]
+        splits: Sequence[Split] = context.input(roles[0]).stage.splits
+        by_format[name] = choices.figures(
+            [select.right_of(context, role, splits) for role in roles],
+            {criterion: each["candidate"] for criterion, each in kept.items()},
+            config.sets,
+            config.share,
+            (context.config.report.resamples, seed),
+        )
+    return {
+        "formats": by_format,
+        "steps": [steps * n // config.checkpoints for n in range(config.checkpoints + 1)],
+        "selection": kept,
+        "learned": student.get("learned", {}),
+        "notes": _notes(by_format),
+    }
+
+
+def _notes(by_format: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What is suspicious: nothing right, or everything."""
+    notes = []
+    for name, sets in by_format.items():
+        for one, each in sets.items():
+            values = {point["value"] for point in each["accuracy"]}
+            if values in ({0.0}, {1.0}):
+                notes.append(
+                    f"{one}, {specialisation_page.words(name)}: every checkpoint solves "
+                    f"{'nothing' if values == {0.0} else 'everything'}; look at what is written "
+                    "before believing it"
+                )
+    return notes
