@@ -3,7 +3,7 @@
 Experiments import from here; the errors that a knob can raise are at hand too.
 """
 
-from verifier.config.distill_sections import DistillConfig, Format, SelectConfig
+from verifier.config.distill_sections import DistillConfig, Format, SelectConfig, StepByStepConfig
 from verifier.config.kinds import Mark
 from verifier.config.ranges import ForTesting, Grader, Kind, Source
 from verifier.config.search_sections import RainConfig, RolloutsConfig, SearchConfig
@@ -62,6 +62,7 @@ __all__ = [
     "SearchConfig",
     "SelectConfig",
     "Source",
+    "StepByStepConfig",
     "TokenizerConfig",
     "TrainConfig",
     "UserError",

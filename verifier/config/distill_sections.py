@@ -36,6 +36,28 @@ class DistillConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class StepByStepConfig:
+    """Label and rationale as two tasks of one model (Hsieh et al. 2023)."""
+
+    # Students beside each other: multi_task, label and rationale | label_only, the same batches
+    # with the rationales' loss left out | single_task, rationale and label as one text
+    methods: tuple[Literal["multi_task", "label_only", "single_task"], ...] = (
+        "multi_task",
+        "label_only",
+        "single_task",
+    )
+    # Parts of the training problems that are learned from, each by students of its own.
+    train_shares: tuple[Annotated[float, Range(0, 1, above=True)], ...] = (1.0,)
+    alpha: Annotated[float, Range(0, 1)] = 0.5  # multi_task: weight of the label; the rest explains
+    predict: str = "predict: {question}\n"  # how a label is asked for
+    explain: str = "explain: {question}\n"  # how a rationale is asked for
+    # Whose labels are learned: gold | teacher, those that its text ends with
+    labels: Literal["gold", "teacher"] = "gold"
+    # Learn labels of problems whose rationale is missing; false: leave these problems out.
+    keep_unexplained: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class SelectConfig:
     """Which of a student's checkpoints is taken."""
 

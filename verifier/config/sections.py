@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from typing import Annotated, Literal
 
-from verifier.config.distill_sections import DistillConfig, SelectConfig
+from verifier.config.distill_sections import DistillConfig, SelectConfig, StepByStepConfig
 from verifier.config.kinds import Mark, Range
 from verifier.config.ranges import (
     Amount,
@@ -307,6 +307,7 @@ class Config:
     search: SearchConfig = SearchConfig()
     rain: RainConfig = RainConfig()
     distill: DistillConfig = DistillConfig()
+    step_by_step: StepByStepConfig = StepByStepConfig()
     select: SelectConfig = SelectConfig()
     report: ReportConfig = ReportConfig()
     log: LogConfig = LogConfig()

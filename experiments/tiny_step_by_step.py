@@ -1,0 +1,51 @@
+"""Label and rationale as two tasks of one small model (Hsieh et al. 2023), on generated problems;
+minutes on a CPU.
+
+Command:  python -m verifier.launch --exp=tiny_step_by_step
+Hardware: 2 CPU cores, 4 GiB
+Expect:   see "Distilling step by step" in docs/results.md
+"""
+
+import dataclasses
+
+from experiments.tiny_token_verifier import WEIGHTS
+from verifier.config import (
+    Config,
+    DataConfig,
+    FinetuneConfig,
+    ModelConfig,
+    SampleConfig,
+    StepByStepConfig,
+)
+from verifier.recipes import step_by_step
+from verifier.run.stage import Stage
+
+SMALL = WEIGHTS.with_name("tiny_small_weights")
+
+
+def get_config() -> Config:
+    """Problems of several steps, whose answer cannot be read off the question.
+
+    All students take as many optimiser steps.
+    """
+    return Config(
+        name="tiny_step_by_step",
+        data=DataConfig(
+            name="generated",
+            kinds=("chain", "price", "backwards", "distance"),
+            train_problems=4000,
+            heldout_problems=100,
+            test_problems=400,
+        ),
+        model=ModelConfig(weights=str(SMALL)),
+        finetune=FinetuneConfig(
+            steps=400, batch_rows=16, row_tokens=256, learning_rate=1e-3, warmup_share=0.1
+        ),
+        sample=SampleConfig(max_new_tokens=96, rows=256),
+        step_by_step=StepByStepConfig(train_shares=(0.125, 0.25, 0.5, 1.0)),
+    )
+
+
+def get_stages(config: Config) -> list[Stage]:
+    """For every method and share finetune, sample and label; and report."""
+    return step_by_step.stages(config)

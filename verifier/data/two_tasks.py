@@ -1,0 +1,85 @@
+"""Examples of a label and of the rationale behind it, as two tasks or as one text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from verifier.data.examples import Example, encode_solution, lm_example
+from verifier.text.problem import Problem, Template, prompt_ids
+from verifier.text.tokenizer import Tokenizer
+
+
+class Explained(NamedTuple):
+    """A problem with its label, and why that is so."""
+
+    problem: Problem
+    label: str
+    rationale: str | None  # None: not known
+
+
+class Asked(NamedTuple):
+    """How each is asked for, and what a text that holds both is like."""
+
+    predict: Template
+    explain: Template
+    both: Template
+
+
+def two_tasks(
+    explained: Sequence[Explained], asked: Asked, tokenizer: Tokenizer
+) -> Iterator[Example]:
+    """A label and a rationale of each, as examples of their own for `train.losses.two_tasks`.
+
+    Example k of a label and example k of a rationale are of one problem; one whose rationale is not
+    known has its label alone.
+    """
+    for each in explained:
+        yield _example(each, each.label, asked.predict, tokenizer, "predict")
+        if each.rationale is not None:
+            yield _example(each, each.rationale, asked.explain, tokenizer, "explain")
+
+
+def one_text(
+    explained: Sequence[Explained], asked: Asked, tokenizer: Tokenizer
+) -> Iterator[Example]:
+    """Rationale and label as one text, for `train.losses.lm` (the paper's single task)."""
+    for each in explained:
+        prompt, target, forced = _encoded(each, whole(each), asked.both, tokenizer)
+        yield lm_example(
+            prompt,
+            target,
+            forced,
+            loss_on_question=False,
+            loss_on_forced=True,
+            name=each.problem.problem_id,
+        )
+
+
+def whole(each: Explained) -> str:
+    """The rationale with its label behind it, as worked solutions end."""
+    return f"{each.rationale or ''}\n#### {each.label}".lstrip("\n")
+
+
+def _example(
+    each: Explained, text: str, template: Template, tokenizer: Tokenizer, task: str
+) -> Example:
+    prompt, target, forced = _encoded(each, text, template, tokenizer)
+    made = lm_example(
+        prompt,
+        target,
+        forced,
+        loss_on_question=False,
+        loss_on_forced=True,
+        name=f"{each.problem.problem_id}/{task}",
+    )
+    targets = dict(made.targets)
+    targets[f"{task}_weight"] = targets.pop("lm_weight")
+    return made._replace(targets=targets)
+
+
+def _encoded(
+    each: Explained, text: str, template: Template, tokenizer: Tokenizer
+) -> tuple[list[int], list[int], list[bool]]:
+    prompt = prompt_ids(each.problem.question, template, tokenizer)
+    return prompt, *encode_solution(template.render_target(text), tokenizer)

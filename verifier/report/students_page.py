@@ -1,0 +1,76 @@
+"""The page of students of several methods beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import markupsafe
+
+from verifier.report import page
+from verifier.report.svg import Chart, percent_ticks
+
+KINDS = ("verifier", "majority dashed", "oracle dotted")
+
+
+def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
+    """Of every split with several shares, accuracy against the share, a line a method."""
+    made = {}
+    for split, each in found.items():
+        shares = sorted({one["share"] for one in each["students"]})
+        if len(shares) > 1:
+            made[split] = _chart(split, each["students"], shares)
+    return made
+
+
+def _chart(split: str, students: list[Mapping[str, Any]], shares: list[float]) -> Chart:
+    values = [one["accuracy"]["value"] for one in students]
+    y_range, y_ticks = percent_ticks(min(values), max(values))
+    chart = Chart(f"Problems solved: {split}", (shares[0], shares[-1]), y_range, log=True)
+    ticks = {share: f"{100 * share:g}%" for share in shares}
+    chart.axes("share of the training problems", "problems solved", ticks, y_ticks)
+    methods = list(dict.fromkeys(one["method"] for one in students))
+    for kind, method in zip(KINDS, methods, strict=False):
+        own = sorted((one for one in students if one["method"] == method), key=_share)
+        xs = [one["share"] for one in own]
+        estimates = [one["accuracy"] for one in own]
+        lows, highs = zip(*(one["ci95"] for one in estimates), strict=True)
+        chart.band(xs, lows, highs, kind.split()[0])
+        hints = [f"{method}, {100 * x:g}%: {e['value']:.1%}" for x, e in zip(xs, estimates)]
+        chart.curve(xs, [one["value"] for one in estimates], kind, hints)
+    chart.legend(list(zip(KINDS, methods, strict=False)))
+    return chart
+
+
+def _share(student: Mapping[str, Any]) -> float:
+    share: float = student["share"]
+    return share
+
+
+def render(
+    found: Mapping[str, Any], against: str, name: str, date: str, settings: Mapping[str, Any]
+) -> str:
+    """The page's HTML.
+
+    Args:
+        found: by split, what `students.figures` returns.
+        against: the method that differences are to.
+        name: of the run.
+        date: in words.
+        settings: by dotted path.
+    """
+    drawn = {each.title: markupsafe.Markup(each.render()) for each in charts(found).values()}
+    return (
+        page.environment()
+        .get_template("students.html.jinja")
+        .render(
+            found=found,
+            against=against,
+            name=name,
+            date=date,
+            charts=drawn,
+            settings=settings,
+            policy=page.policy(),
+            style=page.style(),
+        )
+    )

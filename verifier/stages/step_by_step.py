@@ -1,0 +1,139 @@
+"""finetune on labels and rationales: the students of Hsieh et al. 2023."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+from verifier import config as config_lib
+from verifier.data import two_tasks
+from verifier.data.two_tasks import Asked, Explained
+from verifier.errors import ConfigError, DataError
+from verifier.run.context import Context
+from verifier.run.stage import Files, Job, Stage
+from verifier.stages.finetune import language_model, make_generator
+from verifier.stages.fitting import Examples
+from verifier.stages.prompting import Prompting, Put
+from verifier.system import log
+from verifier.tables.results import GENERATOR
+from verifier.text.problem import Problem, Template, prompt_ids
+from verifier.text.split import HELDOUT, TRAIN
+from verifier.text.tokenizer import Tokenizer
+from verifier.train.losses import two_tasks as two_tasks_loss
+from verifier.train.losses.contract import Loss
+
+SINGLE = "single_task"
+_KNOBS = ("seed", "data", "tokenizer", "model", "finetune")
+
+
+def stage(problems: Stage, method: str, share: float, place: str) -> Stage:
+    """One student.
+
+    Args:
+        problems: of the run.
+        method: as in `step_by_step.methods`.
+        share: of the training problems that it learns from.
+        place: where it is kept.
+    """
+    return Stage(
+        functools.partial(finetune, method=method, share=share),
+        makes=GENERATOR,
+        reads={
+            "weights": Files("model.weights"),
+            "tokenizer": Files("tokenizer.path"),
+            "problems": problems.of(TRAIN),
+            "heldout_problems": problems.of(HELDOUT),
+        },
+        knobs=(*_KNOBS, *_knobs_of(method)),
+        place=place,
+        jobs=(Job("finetune", "train", loss=_loss_of(method)),),
+        check=check,
+    )
+
+
+def asking(method: str) -> Prompting:
+    """How a student of a method is asked for an answer: for the label alone, but of one text."""
+
+    def of(context: Context, tokenizer: Tokenizer) -> Put:
+        asked = _asked(context.config)
+        template = asked.both if method == SINGLE else asked.predict
+
+        def put(problem: Problem) -> list[int]:
+            return prompt_ids(problem.question, template, tokenizer)
+
+        return put
+
+    return Prompting(of, _knobs_of(method)[:1])
+
+
+def check(config: config_lib.Config) -> None:
+    """Raises UserError for templates without a question, or nothing to compare."""
+    _asked(config)
+    if not config.step_by_step.methods or not config.step_by_step.train_shares:
+        raise ConfigError("step_by_step.methods and train_shares must have an entry at least")
+
+
+def finetune(context: Context, method: str, share: float) -> None:
+    """Trains a student on the first so many training problems."""
+    config = context.config.step_by_step
+    train = context.problems("problems")
+    part = train[: max(round(share * len(train)), 1)]
+    learned, watched = (_explained(each) for each in (part, context.problems("heldout_problems")))
+    unexplained = sum(each.rationale is None for each in learned)
+    if unexplained and not config.keep_unexplained:
+        learned = [each for each in learned if each.rationale is not None]
+    log.say(
+        f"{context.title()}: {len(learned):,} of {len(part):,} problems; {unexplained:,} have no "
+        f"rationale{', of which the label is learned' if config.keep_unexplained else ''}"
+    )
+    if not learned:
+        raise DataError(
+            f"none of {len(part):,} training problems has a worked solution, so there is no "
+            "rationale to learn; name a teacher (distill.teacher), or set "
+            "step_by_step.keep_unexplained=true to learn labels alone"
+        )
+    make = two_tasks.one_text if method == SINGLE else two_tasks.two_tasks
+    asked = _asked(context.config)
+
+    def examples(job: Job, tokenizer: Tokenizer) -> Examples:
+        train, heldout = (list(make(each, asked, tokenizer)) for each in (learned, watched))
+        return Examples(train, heldout)
+
+    make_generator(context, train, examples)
+
+
+def _explained(problems: Sequence[Problem]) -> list[Explained]:
+    """Worked solutions as rationale and label; a problem without one has a label alone."""
+    explained = []
+    for each in problems:
+        text, mark, _ = (each.solution or "").rpartition("####")
+        explained.append(Explained(each, each.answer, text.rstrip() if mark else None))
+    return explained
+
+
+def _asked(config: config_lib.Config) -> Asked:
+    data, own = config.data, config.step_by_step
+    return Asked(Template(own.predict), Template(own.explain), Template(data.prompt_template))
+
+
+def _knobs_of(method: str) -> tuple[str, ...]:
+    """What a student of a method depends on; how it is asked comes first."""
+    if method == SINGLE:
+        return ("data.prompt_template", "step_by_step.keep_unexplained")
+    own = ("predict", "explain", "keep_unexplained", *(["alpha"] if method == "multi_task" else []))
+    return tuple(f"step_by_step.{name}" for name in own)
+
+
+def _loss_of(method: str) -> Callable[[config_lib.Config, int], Loss]:
+    if method == SINGLE:
+        return language_model
+    return _label_only if method == "label_only" else _multi_task
+
+
+def _multi_task(config: config_lib.Config, vocab_size: int) -> Loss:
+    return two_tasks_loss.loss(vocab_size, config.step_by_step.alpha)
+
+
+def _label_only(config: config_lib.Config, vocab_size: int) -> Loss:
+    """The same batches, of which the labels alone are learned."""
+    return two_tasks_loss.loss(vocab_size, alpha=1.0)

@@ -1,0 +1,75 @@
+"""report of students beside each other: a table for the terminal, a page, metrics.json."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from verifier.evaluate import students
+from verifier.report import students_page, writing
+from verifier.run.context import Context
+from verifier.run.stage import Stage
+from verifier.stages import select
+from verifier.system import atomic, log, paths
+from verifier.tables.results import REPORT
+
+AGAINST = "label_only"
+
+
+def stage(judged: Mapping[tuple[str, float], Stage]) -> Stage:
+    """The report.
+
+    Args:
+        judged: the labels of every student, by method and share of the training problems.
+    """
+    reads = {_role(*name): each.of() for name, each in judged.items()}
+    return Stage(report, makes=REPORT, reads=reads, by_one=True, tell=tell)
+
+
+def report(context: Context) -> None:
+    """Writes the page, its charts and metrics.json."""
+    found = _found(context)
+    about = writing.about_workdir(context.workdir)
+    date = datetime.date.today().strftime("%d %B %Y").lstrip("0")
+    html = students_page.render(found, AGAINST, about.name, date, about.settings)
+    files = {"metrics.json": atomic.as_json({"splits": found, "config_hash": about.config_hash})}
+    files["index.html"] = html.encode()
+    drawn = students_page.charts(found)
+    files |= {f"{name}.svg": each.render(standalone=True).encode() for name, each in drawn.items()}
+    atomic.write_all(
+        paths.to_path(context.stage.makes.folder(context.workdir)),
+        files,
+        [f"{name}.svg" for name in found],
+    )
+
+
+def tell(context: Context) -> None:
+    """The table, and where the page lies."""
+    folder = context.stage.makes.folder(context.workdir)
+    splits = json.loads((folder / "metrics.json").read_text())["splits"]
+    tables = [students.as_text(each, name, AGAINST) for name, each in splits.items()]
+    paths_told = f"page     {folder / 'index.html'}\nmetrics  {folder / 'metrics.json'}"
+    log.tell("\n\n".join([*tables, paths_told]))
+
+
+def _found(context: Context) -> dict[str, Any]:
+    """The figures of every split."""
+    own, report_knobs = context.config.step_by_step, context.config.report
+    names = [(method, share) for share in own.train_shares for method in own.methods]
+    splits = context.input(_role(*names[0])).stage.splits
+    right = {name: select.right_of(context, _role(*name), splits) for name in names}
+    return {
+        str(split.problems): students.figures(
+            {name: by_split[split] for name, by_split in right.items()},
+            AGAINST,
+            report_knobs.resamples,
+            context.config.seed,
+        )
+        for split in splits
+    }
+
+
+def _role(method: str, share: float) -> str:
+    return f"{method}_{share:g}"
