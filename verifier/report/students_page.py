@@ -36,7 +36,7 @@ def _chart(split: str, students: list[Mapping[str, Any]], shares: list[float]) -
         estimates = [one["accuracy"] for one in own]
         lows, highs = zip(*(one["ci95"] for one in estimates), strict=True)
         chart.band(xs, lows, highs, kind.split()[0])
-        hints = [f"{method}, {100 * x:g}%: {e['value']:.1%}" for x, e in zip(xs, estimates)]
+        hints = [f"{method}, {100 * x:g}%: {e['value']:.1%}" for x, e in zip(xs, estimates, strict=True)]
         chart.curve(xs, [one["value"] for one in estimates], kind, hints)
     chart.legend(list(zip(KINDS, methods, strict=False)))
     return chart
