@@ -18,7 +18,7 @@ _STATED = re.compile(rf"(?i)\b{_STATES}\b[\s:*_`]*")
 # A model that is shown exemplars goes on with a question of its own.
 _NEXT_QUESTION = re.compile(r"^Q: ", re.MULTILINE)
 _BRACKETS = {"(": ")", "[": "]", "{": "}", "<": ">"}
-_ONLY_BRACKETS = re.compile(r"[()\[\]{}<>\s,]+")
+_ONLY_BRACKETS = re.compile(r"[()\[\]{}<> ]+")
 _OPTION = re.compile(r"\(?([A-Za-z])\)")
 _QUOTES = "\"'\u2018\u2019\u201c\u201d`*$"
 _BETWEEN_ITEMS = re.compile(r",(?!\d{3}(?!\d))")  # any other comma parts groups of digits
@@ -56,19 +56,21 @@ def spelled(text: str) -> str:
     The items of a list stand apart by one space. A run of brackets, the answer of dyck_languages,
     is a list of them.
     """
-    text = _bare(text) if len(text) <= _LONGEST else ""
-    if _ONLY_BRACKETS.fullmatch(text):
-        return " ".join(re.sub(r"[\s,]", "", text))
-    option = _OPTION.fullmatch(text)
-    items = [option[1]] if option else [_bare(item) for item in re.split(r"[\s,;]+", text)]
-    joined = " ".join(filter(None, items)).casefold()
-    return joined.upper() if len(joined) == 1 else joined
+    bare = _bare(text) if len(text) <= _LONGEST else ""
+    if option := _OPTION.fullmatch(bare):
+        return option[1].upper()
+    items = filter(None, (_bare(item) for item in re.split(r"[\s,;]+", bare)))
+    joined = " ".join(items).casefold()
+    if _ONLY_BRACKETS.fullmatch(joined):
+        return " ".join(joined.replace(" ", ""))
+    # Items without their quotes may leave others at the ends.
+    return joined.upper() if len(joined) == 1 else spelled(joined) if joined != text else joined
 
 
 def _bare(text: str) -> str:
     """A text without the quotes and brackets around it and the full stop at its end."""
     while True:
-        bare = text.strip().rstrip(".").strip(_QUOTES).strip()
+        bare = text.strip().rstrip(".,;").strip(_QUOTES).strip()
         if _BRACKETS.get(bare[:1]) == bare[-1:] and _encloses(bare) and re.search(r"\w", bare):
             bare = bare[1:-1]
         if bare == text:
