@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from verifier.grading.answer import GRADERS, comparable, extract, grade, same, vote_key
+from verifier.grading.answer import GRADERS, NUMBERS, comparable, extract, grade, same, vote_key
 from verifier.grading.number import parse_number
 
 # solution, gold, then what each grader extracts and whether it is right (+) or wrong (-); None: no
@@ -369,7 +369,7 @@ def test_headings_change_nothing_and_marks_go_before_styles(number, style, headi
     ],
 )
 def test_which_gold_answers_can_be_equalled(gold, able):
-    assert "".join(grader[0] for grader in GRADERS if comparable(gold, grader)) == able
+    assert "".join(grader[0] for grader in NUMBERS if comparable(gold, grader)) == able
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,17 @@ Share = Annotated[float, Range(0, 1, below=True)]
 Seconds = Annotated[float, Range(0, 86_400, above=True)]
 Amount = Annotated[float, Range(0, 1_000_000)]
 Devices = Annotated[int, Range(1, 100_000, off=-1)]
-Grader = Literal["numeric", "paper", "strict", "flexible", "math_verify"]
+Grader = Literal[
+    "numeric",
+    "paper",
+    "strict",
+    "flexible",
+    "bbh",
+    "bbh_substring",
+    "equation",
+    "exact",
+    "math_verify",
+]
 ForTesting = Literal["svamp", "asdiv", "multiarith"]  # sources without training problems
 Source = Literal["generated", "gsm8k", ForTesting]
 Kind = Literal["chain", "price", "distance", "share", "backwards", "guess", "rectangle"]

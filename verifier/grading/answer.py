@@ -10,6 +10,7 @@ import functools
 import re
 from collections.abc import Callable, Hashable
 
+from verifier.grading import bbh, equations
 from verifier.grading.answer_styles import MARK, READ_AFTER, stated_number
 from verifier.grading.notation import plain
 from verifier.grading.number import (
@@ -170,9 +171,37 @@ def _grader(name: str) -> Grader:
     return GRADERS[name]
 
 
+def _exact(solution: str) -> str | None:
+    """The whole text, as the released code of distilling step-by-step compares labels."""
+    return solution.strip() or None
+
+
+def _exact_equal(answer: str, gold: str) -> bool:
+    return answer == gold.strip()
+
+
 GRADERS = {
     "numeric": Grader(stated_number, _numeric_equal),
     "paper": Grader(_paper, _paper_equal),
     "strict": Grader(_strict, _ignoring_equal),
     "flexible": Grader(_flexible, _ignoring_equal),
+    "bbh": Grader(bbh.stated, bbh.same_answer),
+    "bbh_substring": Grader(bbh.stated_somewhere, bbh.contains),
+    "equation": Grader(equations.stated_value, equations.same_value),
+    "exact": Grader(_exact, _exact_equal),
 }
+# Those that read answers of one kind, whose verdicts a report holds against each other.
+NUMBERS = ("numeric", "paper", "strict", "flexible")
+_BESIDE = {
+    "bbh": ("bbh", "bbh_substring"),
+    "bbh_substring": ("bbh", "bbh_substring"),
+    "equation": ("equation", "exact"),
+    "exact": ("exact", "bbh"),
+}
+
+
+def beside(grader: str) -> tuple[str, ...]:
+    """The graders that read answers of the kind that a grader reads, itself among them where it
+    needs no process of its own.
+    """
+    return _BESIDE.get(grader, NUMBERS)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from verifier.config import LabelConfig
 from verifier.errors import GraderError
 from verifier.grading import extraction
-from verifier.grading.answer import GRADERS, comparable, vote_key
+from verifier.grading.answer import GRADERS, beside, comparable, vote_key
 from verifier.grading.math_process import MathVerify, check_installed
 
 Solutions = tuple[Sequence[str], Sequence[str]]  # texts, and the right answer of each
@@ -204,16 +204,17 @@ def _gold_findings(name: str, grader: str, gold: Mapping[str, str]) -> list[str]
     problems = [problem for problem, answer in gold.items() if answer in bad]
     if not problems:
         return []
+    kind = "equation" if grader == "equation" else "number"
     tried = sorted(bad)[:_LOOKED_AT]
-    read = {each: sum(comparable(answer, each) for answer in tried) for each in GRADERS}
+    read = {each: sum(comparable(answer, each) for answer in tried) for each in beside(grader)}
     best = max(read, key=lambda each: read[each])
     way_out = (
         f"{_taken(best)} reads {read[best]:,} of the {len(tried):,} different ones"
         if read[best]
-        else "give each as one number"
+        else f"give each as one {kind}; words are compared by {_taken('bbh')}"
     )
     what = (
-        f"{len(problems):,} of {len(gold):,} gold answers hold no number that the grader "
+        f"{len(problems):,} of {len(gold):,} gold answers hold no {kind} that the grader "
         f"{grader} compares"
     )
     return [
@@ -226,7 +227,7 @@ def _who_would(solutions: Sequence[str], golds: Sequence[str], grader: str) -> s
     """The other grader that holds most of some solutions right, in words."""
     right = {
         each: int(relabel(solutions, golds, each).correct.sum())
-        for each in GRADERS
+        for each in beside(grader)
         if each != grader
     }
     best = max(right, key=lambda each: right[each])
@@ -262,8 +263,8 @@ def disagreement(
 ) -> dict[str, Any]:
     """How often the graders give different verdicts on one solution, how, and a few examples.
 
-    Graders that need no process of their own judge anew; the one that gave the report's verdicts
-    takes part with these if it is another.
+    Graders of answers of the same kind (`answer.beside`) judge anew; the one that gave the report's
+    verdicts takes part with these if it is another.
 
     Args:
         keys: problem_id and sample_id of every solution.
@@ -279,7 +280,7 @@ def disagreement(
         solutions.
     """
     name, verdicts = given
-    judged = {each: relabel(solutions, golds, each) for each in GRADERS}
+    judged = {each: relabel(solutions, golds, each) for each in beside(name)}
     judged.setdefault(name, verdicts)
     right_GR = np.stack([each.correct for each in judged.values()])
     patterns: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
