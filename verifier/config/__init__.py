@@ -4,7 +4,7 @@ Experiments import from here; the errors that a knob can raise are at hand too.
 """
 
 from verifier.config.kinds import Mark
-from verifier.config.ranges import ForTesting, Grader, Kind, Source
+from verifier.config.ranges import BbhTask, ForTesting, Grader, Kind, Source
 from verifier.config.search_sections import RainConfig, RolloutsConfig, SearchConfig
 from verifier.config.sections import (
     Config,
@@ -41,6 +41,7 @@ __all__ = [
     "ConfigError",
     "DataConfig",
     "FinetuneConfig",
+    "BbhTask",
     "ForTesting",
     "Grader",
     "Kind",
