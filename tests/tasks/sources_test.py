@@ -104,7 +104,7 @@ def test_a_problem_in_two_splits_is_refused(fake):
 @pytest.mark.parametrize("name", FOR_TESTING)
 def test_sets_for_testing_only_name_the_way_out(name):
     message = (
-        rf"'{name}', but svamp, asdiv, multiarith are for testing only: "
+        rf"'{name}', but svamp, asdiv, multiarith, bbh are for testing only: "
         rf".*data\.name=gsm8k.*data\.test_name={name} data\.test_dir="
     )
     with pytest.raises(DataError, match=message):

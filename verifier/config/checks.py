@@ -142,9 +142,10 @@ def _check_rollouts(config: Config) -> None:
 
 def _check_ood(config: OodConfig) -> None:
     """Sets that are named once, and as many folders as sets or none."""
-    for name in config.sets:
-        if config.sets.count(name) > 1:
-            raise ConfigError(f"ood.sets={kinds.shortened(config.sets)}: {name!r} stands twice")
+    for path, entries in (("sets", config.sets), ("bbh_tasks", config.bbh_tasks)):
+        for name in entries:
+            if entries.count(name) > 1:
+                raise ConfigError(f"ood.{path}={kinds.shortened(entries)}: {name!r} stands twice")
     if config.dirs and len(config.dirs) != len(config.sets):
         raise ConfigError(
             f"ood.dirs={kinds.shortened(config.dirs)} has {len(config.dirs)} folders for the "

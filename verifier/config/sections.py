@@ -10,6 +10,7 @@ from verifier.config.distill_sections import DistillConfig, SelectConfig, StepBy
 from verifier.config.kinds import Mark, Range
 from verifier.config.ranges import (
     Amount,
+    BbhTask,
     Count,
     Devices,
     Epochs,
@@ -44,6 +45,7 @@ class DataConfig:
     source: Annotated[Literal["local", "tfds", "hub"], Mark.NO_EFFECT] = "local"  # gsm8k only
     # Generated only: families of templates, repeat a name to weigh it.
     kinds: tuple[Kind, ...] = typing.get_args(Kind)
+    bbh_tasks: tuple[BbhTask, ...] = ()  # with test_name=bbh: which tasks; empty: all 27
     # Problems to fine-tune on and to sample from; 0: all there are (generated: must be > 0).
     train_problems: Problems = 0
     heldout_problems: Annotated[int, Range(1, 10_000_000)] = 128  # taken from train before the rest
@@ -64,6 +66,8 @@ class OodConfig:
     # Their folders, in the order of `sets`; empty: each set's environment variable (SVAMP_DIR, ...)
     dirs: tuple[str, ...] = ()
     problems: Problems = 0  # of each set; 0: all there are
+    # Of the set bbh (BIG-Bench Hard): which of its tasks; empty: all 27.
+    bbh_tasks: tuple[BbhTask, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -192,6 +192,7 @@ GRADERS = {
 }
 # Those that read answers of one kind, whose verdicts a report holds against each other.
 NUMBERS = ("numeric", "paper", "strict", "flexible")
+WORDS = ("bbh", "bbh_substring", "exact")
 _BESIDE = {
     "bbh": ("bbh", "bbh_substring"),
     "bbh_substring": ("bbh", "bbh_substring"),

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from verifier import config as config_lib
 from verifier.grading import corrections, graders
+from verifier.grading.answer import WORDS
 from verifier.run.context import Context
 from verifier.run.stage import Stage
 from verifier.system import log
@@ -41,6 +42,15 @@ def check(config: config_lib.Config) -> None:
         UserError: it does not exist, or what it needs is not installed.
     """
     graders.check_grader(config.label.grader)
+
+
+def grader_of(config: config_lib.Config, split: Split) -> str:
+    """Who judges a split: `label.grader`, but `bbh` for the words of BIG-Bench Hard unless
+    `label.grader` reads words itself.
+    """
+    tested = split.set or (config.data.test_name if split.of == TEST.of else "")
+    words = tested == "bbh" and config.label.grader not in WORDS
+    return "bbh" if words else config.label.grader
 
 
 def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
@@ -78,6 +88,7 @@ def right_answers(context: Context, problems: Sequence[Problem]) -> dict[str, st
 
 def _label(context: Context, split: Split, table: store.TableWriter) -> None:
     knobs, title = context.config.label, context.title(split)
+    grader = grader_of(context.config, split)
     gold = {each.problem_id: each.answer for each in context.problems("problems", split)}
     source = context.source("samples", split)
     rows = store.read_table(source, "samples", ["problem_id", "sample_id", "solution"])
@@ -86,7 +97,7 @@ def _label(context: Context, split: Split, table: store.TableWriter) -> None:
     judged = graders.relabel(
         rows["solution"].to_pylist(),
         [right[key] for key in keys],
-        knobs.grader,
+        grader,
         knobs.grader_seconds,
     )
     columns = [
@@ -94,7 +105,7 @@ def _label(context: Context, split: Split, table: store.TableWriter) -> None:
         rows["sample_id"],
         pa.array(judged.answers, pa.string()),
         pa.array(judged.correct),
-        pa.array([knobs.grader] * len(keys)),
+        pa.array([grader] * len(keys)),
     ]
     # One part holds all: a run killed after it has only the manifest to write.
     if not table.present():
@@ -106,10 +117,10 @@ def _label(context: Context, split: Split, table: store.TableWriter) -> None:
         f"{title}: {judged.correct.sum():,} of {len(keys):,} solutions are right "
         f"({judged.correct.mean():.1%})"
     )
-    for line in _doubts(str(split), knobs.grader, rows, judged, right):
+    for line in _doubts(str(split), grader, rows, judged, right):
         log.say(f"warning: label {line}")
     if judged.not_graded:
-        given_up = graders.given_up(judged.not_graded, knobs.grader, knobs.grader_seconds)
+        given_up = graders.given_up(judged.not_graded, grader, knobs.grader_seconds)
         log.say(f"{title}: {given_up}")
 
 

@@ -32,7 +32,7 @@ def stage(config: config_lib.Config, place: str = "") -> Stage:
             "test_folder": Files("data.test_dir"),
             "further_folders": Files("ood.dirs"),
         },
-        knobs=("seed", "data", "ood.problems"),
+        knobs=("seed", "data", "ood.problems", "ood.bbh_tasks"),
         ignores=ignored,
         place=place,
         by_one=True,
@@ -47,7 +47,9 @@ def test_splits(config: config_lib.Config) -> tuple[Split, ...]:
 
 def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
     """A further test set is of its own source, and the others know nothing of it."""
-    return ("data.",) if split is not None and split.set else ("ood.",)
+    if split is None or not split.set:
+        return ("ood.",)
+    return ("data.",) if split.set == "bbh" else ("data.", "ood.bbh_tasks")
 
 
 def write(context: Context) -> None:

@@ -253,7 +253,8 @@ def _rows(
     texts = [tokenizer.decode(node.written()) for node in chosen]
     right = label.right_answers(context, problems)
     golds = [right[problem.problem_id] for problem in problems]
-    graded = graders.relabel(texts, golds, knobs.grader, knobs.grader_seconds)
+    grader = label.grader_of(context.config, TEST)
+    graded = graders.relabel(texts, golds, grader, knobs.grader_seconds)
     return [
         {
             "problem_id": problem.problem_id,

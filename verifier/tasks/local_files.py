@@ -1,8 +1,6 @@
 """Data files that the user has put somewhere: found, or how to supply those that are missing.
 
 Reaches no network.
-
-Reaches no network.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ def find_folder(folder: str, variable: str, files: Sequence[str], home: str) -> 
     """
     chosen = folder or os.environ.get(variable, "")
     supply = (
-        f"It needs {' and '.join(files)} (from {home}). Set {variable}=FOLDER in the "
+        f"It needs {_listed(files)} (from {home}). Set {variable}=FOLDER in the "
         "environment or --set data.dir=FOLDER"
     )
     supply += (
@@ -43,3 +41,9 @@ def find_folder(folder: str, variable: str, files: Sequence[str], home: str) -> 
             origin = "" if folder else f" ({variable}={chosen})"
             raise DataError(f"{root / name} is not there{origin}. {supply}.")
     return root
+
+
+def _listed(files: Sequence[str]) -> str:
+    """Names in words: of many the first and the last."""
+    many = len(files) > 3
+    return f"{files[0]} ... {files[-1]}, {len(files)} files" if many else " and ".join(files)

@@ -14,6 +14,7 @@ from verifier.config import DataConfig, ForTesting, OodConfig
 from verifier.errors import DataError
 from verifier.tables.schemas import SCHEMAS
 from verifier.tasks.asdiv import load_asdiv
+from verifier.tasks.bbh import load_bbh
 from verifier.tasks.corpus import read_corpus
 from verifier.tasks.generated import generate
 from verifier.tasks.gsm8k import load_gsm8k
@@ -37,6 +38,7 @@ SOURCES: dict[str, Source] = {
     "svamp": lambda config, seed: load_svamp(config.dir),
     "asdiv": lambda config, seed: load_asdiv(config.dir),
     "multiarith": lambda config, seed: load_multiarith(config.dir),
+    "bbh": lambda config, seed: load_bbh(config.dir, config.bbh_tasks),
 }
 
 FOR_TESTING = typing.get_args(ForTesting)
@@ -95,7 +97,7 @@ def load_further(
     training or a choice looks at.
 
     Args:
-        config: sets, dirs, problems.
+        config: sets, dirs, problems, bbh_tasks.
         seed: which problems the limit chooses.
         trained_on: the problems that training or a choice looks at, by split.
 
@@ -109,9 +111,10 @@ def load_further(
     further = {}
     for index, name in enumerate(config.sets):
         split = f"test_{name}"
-        all_of_it = SOURCES[name](
-            DataConfig(name, dir=config.dirs[index] if config.dirs else ""), seed
-        )["test"]
+        folder = config.dirs[index] if config.dirs else ""
+        all_of_it = SOURCES[name](DataConfig(name, dir=folder, bbh_tasks=config.bbh_tasks), seed)[
+            "test"
+        ]
         chosen = _first(all_of_it, config.problems, f"{split}/{seed}", f"ood.problems (of {name})")
         _check_disjoint({**trained_on, split: chosen})
         further[split] = [

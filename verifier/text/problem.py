@@ -67,8 +67,8 @@ class Template:
 
     def __post_init__(self) -> None:
         """Raises ProblemError for a template that lacks its field or has another one."""
-        _check("prompt", self.prompt, "question")
-        _check("target", self.target, "solution")
+        check_template("prompt", self.prompt, "question")
+        check_template("target", self.target, "solution")
 
     def render_prompt(self, question: str) -> str:
         """What the model is given."""
@@ -84,22 +84,27 @@ def prompt_ids(question: str, template: Template, tokenizer: Tokenizer) -> list[
     return [*tokenizer.start_ids, *tokenizer.encode(template.render_prompt(question))]
 
 
-def _check(name: str, template: str, field: str) -> None:
-    """The template must name its one field exactly once, plainly."""
-    way_out = f"write {{{field}}} exactly once, and {{{{ or }}}} for a brace of your own"
+def check_template(name: str, template: str, *fields: str) -> None:
+    """A template names one of some fields exactly once, plainly.
+
+    Raises:
+        ProblemError: it does not, with what was expected.
+    """
+    wanted = " or ".join(f"{{{field}}}" for field in fields)
+    way_out = f"write {wanted} exactly once, and {{{{ or }}}} for a brace of your own"
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
         raise ProblemError(
             f"the {name} template {template!r} cannot be read ({error}); {way_out}"
         ) from error
-    fields = [
+    named = [
         name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
         for _, name, form, conversion in parts
         if name is not None
     ]
-    if fields != [field]:
+    if len(named) != 1 or named[0] not in fields:
         raise ProblemError(
-            f"the {name} template {template!r} has the fields {fields}, expected ['{field}']; "
-            f"{way_out}"
+            f"the {name} template {template!r} has the fields {named}, expected "
+            f"{' or '.join(str([field]) for field in fields)}; {way_out}"
         )
