@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -26,10 +26,12 @@ def stop_if_asked(progress: log.Progress) -> None:
         )
 
 
-def writer(folder: pathlib.Path, name: str, settings: dict[str, Any]) -> store.TableWriter:
+def writer(
+    folder: pathlib.Path, name: str, settings: dict[str, Any], optional: Sequence[str] = ()
+) -> store.TableWriter:
     """A table that all processes write, each its own parts."""
-    processes = jax.process_index(), jax.process_count()
-    return hosts.in_turn(str(folder), lambda: store.TableWriter(folder, name, settings, *processes))
+    own = folder, name, settings, jax.process_index(), jax.process_count(), optional
+    return hosts.in_turn(str(folder), lambda: store.TableWriter(*own))
 
 
 def finish(table: store.TableWriter, manifest: dict[str, Any]) -> None:

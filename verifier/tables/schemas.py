@@ -115,6 +115,20 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 
+# Columns that a table has where they are asked for.
+OPTIONAL: dict[str, pa.Schema] = {
+    "samples": _columns(
+        {
+            # Of every token C ids, as many of all (sample.top_logprobs): the likeliest first, with
+            # the token itself in the last place where it is none of the C likeliest.
+            "top_ids": pa.list_(pa.list_(pa.int32())),
+            # And their log-probabilities, at temperature 1 and before top_k and top_p; of forced
+            # tokens too.
+            "top_logprobs": pa.list_(pa.list_(pa.float32())),
+        }
+    )
+}
+
 
 def key_of(table: str) -> tuple[str, ...]:
     """The columns that no two rows of a split share."""
@@ -131,3 +145,12 @@ def schema_of(table: str) -> pa.Schema:
     if table not in SCHEMAS:
         raise StoreError(f"there is no table {table!r}; expected one of {', '.join(SCHEMAS)}")
     return SCHEMAS[table]
+
+
+def types_of(table: str) -> pa.Schema:
+    """All columns that a table may have.
+
+    Raises:
+        StoreError: as `schema_of`.
+    """
+    return pa.schema([*schema_of(table), *OPTIONAL.get(table, ())])
