@@ -29,7 +29,7 @@ from verifier.run.context import Context
 from verifier.run.stage import Job, Stage
 from verifier.stages import table_writing
 from verifier.system import log, stopping
-from verifier.tables import store
+from verifier.tables import schemas, store
 from verifier.tables.results import SAMPLES
 from verifier.text.split import OWN, TEST, TRAIN, Split
 
@@ -116,8 +116,8 @@ def _planned(context: Context, generator: _Generator, split: Split) -> _Drawn | 
     settings = context.settings(split)
     if not problems or context.is_done(settings, split):
         return None
-    tops = _TOPS if config.top_logprobs else ()
-    table = table_writing.writer(context.folder(split), "samples", settings, tops)
+    columns = schemas.variant("samples", _TOPS if config.top_logprobs else ())
+    table = table_writing.writer(context.folder(split), "samples", settings, columns)
     planner, tokenizer = generator.planner(config), generator.outline.tokenizer
     prompts = [Prompt(each.problem_id, context.prompt_ids(each, tokenizer)) for each in problems]
     fitting, too_long = planner.split(prompts)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax
+import pyarrow as pa
 
 from verifier.errors import Stopped
 from verifier.run import hosts
@@ -27,10 +28,10 @@ def stop_if_asked(progress: log.Progress) -> None:
 
 
 def writer(
-    folder: pathlib.Path, name: str, settings: dict[str, Any], optional: Sequence[str] = ()
+    folder: pathlib.Path, name: str, settings: dict[str, Any], schema: pa.Schema | None = None
 ) -> store.TableWriter:
     """A table that all processes write, each its own parts."""
-    own = folder, name, settings, jax.process_index(), jax.process_count(), optional
+    own = folder, name, settings, jax.process_index(), jax.process_count(), schema
     return hosts.in_turn(str(folder), lambda: store.TableWriter(*own))
 
 

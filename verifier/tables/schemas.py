@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from verifier.errors import StoreError
@@ -125,6 +127,12 @@ OPTIONAL: dict[str, pa.Schema] = {
             # And their log-probabilities, at temperature 1 and before top_k and top_p; of forced
             # tokens too.
             "top_logprobs": pa.list_(pa.list_(pa.float32())),
+            # In the place of ids where a program that has no ids to tell wrote the samples: the
+            # bytes of every token, none of the end token. Together they are the solution.
+            "pieces": pa.list_(pa.binary()),
+            # In the place of top_ids, as many as that program told of each token and the token
+            # itself, no bytes standing for the end token.
+            "top_pieces": pa.list_(pa.list_(pa.binary())),
         }
     )
 }
@@ -145,6 +153,12 @@ def schema_of(table: str) -> pa.Schema:
     if table not in SCHEMAS:
         raise StoreError(f"there is no table {table!r}; expected one of {', '.join(SCHEMAS)}")
     return SCHEMAS[table]
+
+
+def variant(table: str, more: Sequence[str] = (), less: Sequence[str] = ()) -> pa.Schema:
+    """The schema of a table with some of its optional columns, and without some others."""
+    kept = [field for field in schema_of(table) if field.name not in less]
+    return pa.schema([*kept, *map(types_of(table).field, more)])
 
 
 def types_of(table: str) -> pa.Schema:

@@ -36,7 +36,7 @@ from verifier.tables import nested
 from verifier.tables.manifests import MANIFEST, UNFINISHED, read_manifest, refuse_other_schema
 from verifier.tables.parts import number_of, open_part, part_digest, part_name, parts_of
 from verifier.tables.reading import duplicate_key, read_table
-from verifier.tables.schemas import SCHEMA_VERSION, SCHEMAS, key_of, schema_of, types_of
+from verifier.tables.schemas import SCHEMA_VERSION, SCHEMAS, key_of, schema_of
 
 __all__ = [
     "SCHEMAS",
@@ -60,7 +60,7 @@ class TableWriter:
         settings: Mapping[str, Any] | None = None,
         process: int = 0,
         processes: int = 1,
-        optional: Sequence[str] = (),
+        schema: pa.Schema | None = None,
     ) -> None:
         """Opens a folder, new or left unfinished.
 
@@ -73,7 +73,7 @@ class TableWriter:
                 it before the others do, all of them before any appends, and it must be the one to
                 finish.
             processes: how many writers there are.
-            optional: columns of the table's optional ones that it has, too.
+            schema: another one than the table's usual: see `schemas.variant`.
 
         Raises:
             StoreError: the table is finished, or its parts were written with other settings (each
@@ -81,8 +81,7 @@ class TableWriter:
         """
         self.folder = folder
         self.table = table
-        types = types_of(table)
-        self.schema = pa.schema([*schema_of(table), *map(types.field, optional)])
+        self.schema = schema_of(table) if schema is None else schema
         self.settings = json.loads(json.dumps(dict(settings or {})))
         self._process = process
         if (self.folder / MANIFEST).exists():
