@@ -193,7 +193,8 @@ def test_whatever_splits_waits_and_ends_a_row_sees_its_own_tokens(seed: int) -> 
                 place = int(random.integers(length + 1))
                 drawn = bool(random.random() < 0.5)
                 branch = rows.fork(row, place, [0], [(7, False)] if drawn else [])
-                branch.logprob = -1.0 if drawn else None
+                if drawn:
+                    branch.drawn(-1.0)
                 expected[id(branch)] = [*whole[:place], *([7] if drawn else [])]
                 waiting.append(branch)
                 forks += 1

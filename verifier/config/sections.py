@@ -204,6 +204,9 @@ class SampleConfig:
     top_p: Annotated[float, Range(0, 1, above=True)] = 1.0  # 1: off
     max_new_tokens: Count = 400  # forced ones included
     calculator: bool = True  # writes the result of an open annotation
+    # Of every token the likeliest ids that are kept with their log-probabilities (at temperature 1,
+    # before top_k and top_p), for students; 0: none
+    top_logprobs: Annotated[int, Range(0, 20)] = 0
     # Solutions of a problem that begin alike are written once as far as they do.
     share: Annotated[bool, Mark.NO_EFFECT] = True
     # Slots, solutions decoded at once; 0: as many as memory_gib holds and as help.

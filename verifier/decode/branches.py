@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from verifier.decode.likeliest import NOWHERE, Likeliest
+
 ForcedTokens = list[tuple[int, bool]]  # tokens to be written, and whether the calculator's
 
 
@@ -31,12 +33,12 @@ class Branch:
 
     problem: int  # index in the list of problems
     samples: list[int]
-    tokens: np.ndarray  # int32 [T], what they have in common; so the two below
-    logprobs: np.ndarray  # float32
-    forced: np.ndarray  # bool
+    tokens: np.ndarray  # int32 [T], what they have in common
+    # float32 [T], or [T + 1] where the model drew the first token of the queue; so `likeliest`
+    logprobs: np.ndarray
+    forced: np.ndarray  # bool [T]
     errors: int = 0  # of the calculator, so far
     queue: ForcedTokens = dataclasses.field(default_factory=list)
-    logprob: float | None = None  # of the queue's first token, where the model drew it
     limit: int | None = None  # tokens at which it is over; None: those of the job
     to_step_end: bool = False  # whether it is over where a step ends
     # full pages with the first tokens, and how many tokens there are up to the end of each
@@ -44,6 +46,7 @@ class Branch:
     upto: list[int] = dataclasses.field(default_factory=list)
     # the row whose newest page has the others, while that has the same stamp (`Rows.stamp_B`)
     newest: tuple[int, int] | None = None
+    likeliest: Likeliest = NOWHERE  # what the model held likely
 
     @property
     def read_from(self) -> int:
@@ -52,7 +55,14 @@ class Branch:
         The last one is read once more where nobody knows what comes behind it, or how likely it is:
         both follow from the hidden state.
         """
-        return max(len(self.tokens) - (self.logprob is None), 0)
+        first_is_known = len(self.logprobs) > len(self.tokens)
+        return max(len(self.tokens) - (not first_is_known), 0)
+
+    def drawn(self, logprob: float, likeliest: Likeliest = NOWHERE) -> None:
+        """The model drew the first token of the queue, so likely, from such a distribution."""
+        self.logprobs = np.append(self.logprobs, np.float32(logprob))
+        if likeliest.count:
+            self.likeliest = self.likeliest.then(likeliest)
 
     def inherit(self, page: int, upto: int) -> None:
         """What the newest page of the row before it had lies in a full page now."""

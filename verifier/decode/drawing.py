@@ -70,4 +70,5 @@ def completions(ended: Ended, problem_id: str, tokenizer: Tokenizer) -> Iterator
             finish="eos" if ended.tokens[-1] == tokenizer.end_id else "length",
             text=text,
             calculator_errors=ended.errors,
+            likeliest=ended.likeliest,
         )

@@ -127,7 +127,8 @@ class Engine(Planner):
                 together. What of it must be cast or cut is copied here, unless
                 `split_model.make_ready` has been called on it.
             tokenizer: its tokenizer.
-            config: temperature, top_k, top_p, max_new_tokens, calculator, rows (slots), memory_gib.
+            config: temperature, top_k, top_p, max_new_tokens, calculator, rows (slots), memory_gib,
+                top_logprobs.
             seed: any int; drawing with the same seed gives the same tokens.
             mesh: whose groups of devices share the work, those of a group sharing each layer; None:
                 the default device.
@@ -141,7 +142,14 @@ class Engine(Planner):
         held = weights if mesh is None else split_model.outline(transformer, vocab_size, mesh)
         super().__init__(transformer.arch, held, config, mesh)
         static = state_lib.DecodeStatic(
-            graphdef, vocab_size, end_id, config.top_k, config.top_p, mesh, parts
+            graphdef,
+            vocab_size,
+            end_id,
+            config.top_k,
+            config.top_p,
+            mesh,
+            parts,
+            config.top_logprobs,
         )
         self.writer = Writer(  # what every job of it needs
             static, weights, tokenizer, Calculator(tokenizer, on=config.calculator), config, seed

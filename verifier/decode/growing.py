@@ -40,6 +40,9 @@ class Growing:
 
         Roots are to be asked in the order of the prompts, by falling length.
         """
+        # who asks for branches has no use for distributions
+        static = dataclasses.replace(writer.static, top_logprobs=0)
+        writer = dataclasses.replace(writer, static=static)
         self._writer, self._lanes = writer, sizes.lanes
         groups = sharding.groups(writer.static.mesh)
         self._queue = OpenQueue(groups, sizes.prompts, sizes.prompts_at_once)
@@ -75,7 +78,7 @@ class Growing:
         Raises:
             ValueError: no samples, a limit that leaves no room, or ranks that there are none of.
         """
-        written = len(branch.tokens) + (branch.logprob is not None)  # of its queue the first
+        written = len(branch.logprobs)  # of its queue the first
         most = self._writer.config.max_new_tokens
         if not len(samples):
             raise ValueError("no samples go on from a branch; expected at least one")

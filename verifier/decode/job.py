@@ -10,6 +10,7 @@ import numpy as np
 
 from verifier.config import SampleConfig
 from verifier.decode.annotations import Calculator
+from verifier.decode.likeliest import NOWHERE, Likeliest
 from verifier.decode.split_model import Weights
 from verifier.decode.state import DecodeStatic
 from verifier.text.tokenizer import Tokenizer
@@ -43,6 +44,8 @@ class Completion:
     finish: str  # "eos" | "length"
     text: str  # without the end token
     calculator_errors: int  # annotations that could not be evaluated
+    # What the model held likely at each token, [T, U]; U is 0 where that is not asked for.
+    likeliest: Likeliest = NOWHERE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +87,11 @@ class Writer:
     calculator: Calculator
     config: SampleConfig
     seed: int
+
+    @property
+    def top_logprobs(self) -> int:
+        """U, how many of the likeliest ids of every token are kept."""
+        return min(self.static.top_logprobs, self.static.vocab_size)
 
 
 class Hooks(NamedTuple):

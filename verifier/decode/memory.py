@@ -18,7 +18,7 @@ import jax
 
 from verifier.data.packing import doubled_room, rooms
 from verifier.decode.prompt_blocks import OWN_BLOCK
-from verifier.decode.rows import most_pages
+from verifier.decode.row_indices import most_pages
 from verifier.errors import UserError
 from verifier.model import attention
 from verifier.model import cache as cache_lib

@@ -10,6 +10,7 @@ import numpy as np
 from verifier.decode.annotations import Calculator
 from verifier.decode.branches import Branch
 from verifier.decode.job import Counts, Stored
+from verifier.decode.likeliest import NOWHERE, Likeliest
 from verifier.decode.replay import Spans
 from verifier.decode.rows import Rows
 from verifier.decode.steps import WAIT, Drawn
@@ -24,6 +25,7 @@ class Ended(NamedTuple):
     tokens: list[int]
     forced: list[bool]
     logprobs: list[float]
+    likeliest: Likeliest  # of its tokens
     errors: int
     branch: Branch | None = None  # from there on, where something may go on
 
@@ -84,7 +86,9 @@ class Outcomes:
         row_R = np.flatnonzero(drawn.written_B)
         token_R, samples_B = drawn.token_B[row_R], rows.lanes.per_row()
         where_R = self._watch.where_3V[rows.where_B[row_R], token_R]
-        new_R = rows.write(row_R, token_R, drawn.logprob_B[row_R], by_calculator_B[row_R], where_R)
+        logprob_R = drawn.logprob_B[row_R]
+        likeliest_R = _likeliest(drawn, row_R, token_R, logprob_R)
+        new_R = rows.write(row_R, token_R, logprob_R, by_calculator_B[row_R], where_R, likeliest_R)
         drawn_R = ~rows.stored_B[row_R]
         self._counts.tokens += int(samples_B[row_R[new_R & drawn_R]].sum())
         self._counts.prefixes += int((new_R & drawn_R).sum())
@@ -116,7 +120,8 @@ class Outcomes:
         rows.lanes.leave(lanes)
         token, by_calculator = next_.queue[0]
         if not by_calculator:
-            branch.logprob = float(drawn.logprob_Q[lanes[0]])
+            own = np.array([token]), drawn.logprob_Q[lanes[:1]]
+            branch.drawn(float(own[1][0]), _likeliest(drawn, np.array([row]), *own))
         over = token == self._tokenizer.end_id or length + 1 >= rows.limit_B[row]
         if by_calculator or not (over or (next_.ends_step and rows.to_step_end_B[row])):
             found.branches.append(branch)
@@ -132,7 +137,8 @@ class Outcomes:
                 samples,
                 [*branch.tokens.tolist(), token],
                 [*branch.forced.tolist(), False],
-                [*branch.logprobs.tolist(), float(drawn.logprob_Q[lanes[0]])],
+                branch.logprobs.tolist(),
+                branch.likeliest,
                 branch.errors,
                 branch if self._may_go_on else None,
             )
@@ -207,6 +213,7 @@ class Outcomes:
             rows.token_BT[row, :length].tolist(),
             rows.forced_BT[row, :length].tolist(),
             rows.logprob_BT[row, :length].tolist(),
+            rows.likeliest_BT[row, :length].copy(),
             int(rows.errors_B[row]),
             rows.park(row) if self._may_go_on else None,
         )
@@ -219,3 +226,13 @@ class Outcomes:
         free = np.flatnonzero(~self._stored.forced[first:end])
         run = self._stored.tokens[first : first + free[0] if len(free) else end]
         return tuple((token, True) for token in run.tolist())
+
+
+def _likeliest(
+    drawn: Drawn, row_R: np.ndarray, token_R: np.ndarray, logprob_R: np.ndarray
+) -> Likeliest:
+    """What was likely where some rows have written tokens, these among it."""
+    if drawn.top_id_BU is None or drawn.top_logprob_BU is None:
+        return NOWHERE
+    all_B = Likeliest(np.asarray(drawn.top_id_BU), np.asarray(drawn.top_logprob_BU))
+    return all_B[row_R].with_own(token_R, logprob_R)

@@ -50,7 +50,14 @@ def sampling_shapes(
     graphdef, weights = split_model.shapes(model, vocab_size, mesh)
     parts = () if mesh is None else tuple(leaf.sharding.spec for leaf in weights)
     static = state_lib.DecodeStatic(
-        graphdef, vocab_size, 0, config.top_k, config.top_p, mesh, parts
+        graphdef,
+        vocab_size,
+        0,
+        config.top_k,
+        config.top_p,
+        mesh,
+        parts,
+        config.top_logprobs,
     )
     room = state_lib.Sizes(
         sizes.rows, sizes.lanes, sizes.pages[-1], sizes.prompts, sizes.prompt_tokens

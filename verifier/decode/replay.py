@@ -79,7 +79,11 @@ class Replay:
         self._runs_B &= ~ended_B
         self._waits_B = np.where(active_B, look_B, self._waits_B)
         none_B, none_Q = np.zeros(rows, np.float32), np.zeros(lanes, np.float32)
-        return Drawn(token_B, none_B, writes_B, look_B, token_Q, none_Q, self._follows_Q.copy())
+        drawn = token_B, none_B, writes_B, look_B, token_Q, none_Q, self._follows_Q.copy()
+        if not (count := self._rows.likeliest_BT.count):
+            return Drawn(*drawn)
+        none_BU = np.zeros((rows, count), np.int32)
+        return Drawn(*drawn, none_BU, none_BU.astype(np.float32))
 
     def _drawn(
         self, orders: Orders, active_B: np.ndarray
@@ -109,6 +113,11 @@ class Replay:
 def merged(rows: Rows, drawn: Drawn, stored: Drawn) -> Drawn:
     """What the device wrote, and in the rows of stored solutions what these did."""
     own_B = rows.stored_B
-    own_Q = np.append(own_B, False)[rows.lanes.row_Q]
-    both = zip(drawn, stored, Drawn._fields, strict=True)
-    return Drawn(*(np.where(own_Q if name.endswith("_Q") else own_B, s, d) for d, s, name in both))
+    own = {"B": own_B, "Q": np.append(own_B, False)[rows.lanes.row_Q], "BU": own_B[:, None]}
+    both = zip(Drawn._fields, drawn, stored, strict=True)
+    return Drawn(
+        *(
+            None if here is None else np.where(own[name.rpartition("_")[2]], there, here)
+            for name, here, there in both
+        )
+    )

@@ -6,7 +6,13 @@ import numpy as np
 
 from verifier.decode import prompt_blocks, shared_pages
 from verifier.decode.prompt_blocks import BlockSizes
+from verifier.model import cache as cache_lib
 from verifier.model.cache import CacheIndices
+
+
+def most_pages(limit: int) -> int:
+    """M, pages of a solution that starts in the middle of a window and seldom waits."""
+    return -(-limit // cache_lib.WINDOW) + 1
 
 
 class RowIndices:

@@ -12,22 +12,17 @@ import numpy as np
 from verifier.decode.branches import Branch, ForcedTokens, heirs_of
 from verifier.decode.forced import Forced
 from verifier.decode.lanes import Lanes
+from verifier.decode.likeliest import NOWHERE, Likeliest
 from verifier.decode.prompt_blocks import BlockSizes
-from verifier.decode.row_indices import RowIndices
-from verifier.model import cache as cache_lib
+from verifier.decode.row_indices import RowIndices, most_pages
 from verifier.model.cache import CacheIndices
 
 IDLE = -1
 _NONE = -1  # no page
 _BY_ROW = """
 prompt_B problem_B stored_B length_B inherited_B known_B where_B stamp_B start_B copied_B go_B
-token_BT logprob_BT forced_BT errors_B limit_B to_step_end_B page_BM upto_BM owned_B
+token_BT logprob_BT forced_BT likeliest_BT errors_B limit_B to_step_end_B page_BM upto_BM owned_B
 """.split()
-
-
-def most_pages(limit: int) -> int:
-    """M, pages of a solution that starts in the middle of a window and seldom waits."""
-    return -(-limit // cache_lib.WINDOW) + 1
 
 
 class Rows:
@@ -44,6 +39,7 @@ class Rows:
         pages: int,
         block_sizes: BlockSizes,
         few_programs: bool = False,
+        top_logprobs: int = 0,
     ) -> None:
         """All slots idle.
 
@@ -55,6 +51,7 @@ class Rows:
             block_sizes: of the attention to prompts.
             few_programs: whether steps are read with blocks of shared pages where no page is
                 shared, too, for that takes less time than another program's compilation.
+            top_logprobs: U, how many of the likeliest ids of every token are kept.
         """
         self.lanes = Lanes(lanes, rows)
         self.prompt_B = np.full(rows, IDLE, np.int32)  # prompt slot, or IDLE
@@ -71,6 +68,7 @@ class Rows:
         self.token_BT = np.zeros((rows, limit), np.int32)
         self.logprob_BT = np.zeros((rows, limit), np.float32)
         self.forced_BT = np.zeros((rows, limit), bool)
+        self.likeliest_BT = Likeliest.empty(rows, limit, top_logprobs)
         self.errors_B = np.zeros(rows, np.int32)  # annotations that could not be evaluated
         self.limit_B = np.full(rows, limit, np.int32)  # tokens at which it is over
         self.to_step_end_B = np.zeros(rows, bool)  # it is over where a step ends
@@ -120,6 +118,7 @@ class Rows:
             upto=upto[:held].tolist(),
             # Further back than its newest page there is nothing of it to copy.
             newest=(row, int(self.stamp_B[row])) if held == self.owned_B[row] else None,
+            likeliest=self.likeliest_BT[row, :length].copy(),
         )
 
     def twin(self, branch: Branch) -> Branch:
@@ -174,17 +173,16 @@ class Rows:
                 copied, length = (source, goal), goal
         self.prompt_B[row], self.problem_B[row] = prompt, branch.problem
         self.token_BT[row, :known] = branch.tokens
-        self.logprob_BT[row, :known] = branch.logprobs
         self.forced_BT[row, :known] = branch.forced
         again = zip(branch.tokens[length:].tolist(), branch.forced[length:].tolist(), strict=True)
-        if branch.logprob is not None:
-            self.logprob_BT[row, known] = branch.logprob
-        self.inherited_B[row], self.known_B[row] = known, known + (branch.logprob is not None)
+        self.inherited_B[row], self.known_B[row] = known, len(branch.logprobs)
+        self.logprob_BT[row, : len(branch.logprobs)] = branch.logprobs
+        if branch.likeliest.count:
+            self.likeliest_BT[row, : len(branch.logprobs)] = branch.likeliest
         self.length_B[row], self.where_B[row] = length, where(branch.tokens[:length])
-        self.errors_B[row], self.start_B[row] = branch.errors, True
-        self.copied_B[row] = bool(copied)
+        self.start_B[row], self.copied_B[row] = True, bool(copied)
         self.limit_B[row] = self.token_BT.shape[1] if branch.limit is None else branch.limit
-        self.to_step_end_B[row] = branch.to_step_end
+        self.errors_B[row], self.to_step_end_B[row] = branch.errors, branch.to_step_end
         if held > self.page_BM.shape[1]:
             self._widen(held)
         self.page_BM[row, :held], self.upto_BM[row, :held] = branch.pages, branch.upto
@@ -238,12 +236,15 @@ class Rows:
         logprob_R: np.ndarray,
         forced_R: np.ndarray,
         where_R: np.ndarray,
+        likeliest_R: Likeliest = NOWHERE,
     ) -> np.ndarray:
         """Notes one more token of each of some rows; which of them another row has not written."""
         index_R = self.length_B[row_R]
         new_R = index_R >= self.known_B[row_R]
         self.token_BT[row_R, index_R] = token_R
         self.logprob_BT[row_R[new_R], index_R[new_R]] = logprob_R[new_R]
+        if likeliest_R.count:
+            self.likeliest_BT[row_R[new_R], index_R[new_R]] = likeliest_R[new_R]
         self.forced_BT[row_R, index_R] = forced_R
         self.where_B[row_R] = where_R
         self.length_B[row_R] += 1

@@ -76,9 +76,8 @@ class Running:
         blocks = block_sizes(sizes.rows, sizes.prompts, sizes.samples, sizes.few_programs)
         limit, end_id = writer.config.max_new_tokens, writer.static.end_id
         few = sizes.share and sizes.few_programs
-        self._groups = [
-            Rows(sizes.rows, sizes.lanes, limit, sizes.pages[0], blocks, few) for _ in range(groups)
-        ]
+        own = sizes.rows, sizes.lanes, limit, sizes.pages[0], blocks, few, writer.top_logprobs
+        self._groups = [Rows(*own) for _ in range(groups)]
         self._replays = [
             Replay(rows, calculator.watch, hooks.stored, self._stored, end_id)
             for rows in self._groups
@@ -310,11 +309,14 @@ class Running:
     def _read(self, step: _Step) -> Iterator[tuple[int, Ended]]:
         """Waits for a step and takes in what it wrote."""
         count = len(self._groups)
-        device = [np.asarray(array).reshape(count, -1) for array in step.drawn]
+        device = [
+            array if array is None else np.asarray(array).reshape(count, -1, *array.shape[1:])
+            for array in step.drawn
+        ]
         by_calculator = step.by_calculator_B.reshape(count, -1)
         every: list[Found] = []
         for group, rows in enumerate(self._groups):
-            drawn = steps.Drawn(*(array[group] for array in device))
+            drawn = steps.Drawn(*(array if array is None else array[group] for array in device))
             if step.stored is not None:
                 drawn = merged(rows, drawn, step.stored[group])
             every.append(self._outcomes.take_in(rows, drawn, by_calculator[group]))

@@ -31,6 +31,7 @@ class DecodeStatic:
     # rows of several groups of devices, one group's behind the other's; None: the default device
     mesh: Mesh | None = None
     parts: tuple[PartitionSpec, ...] = ()  # how the weights are divided over it
+    top_logprobs: int = 0  # U, how many of the likeliest ids of every token are told
 
     def by_device(self, function: Callable[..., Any], given: Any, gives: Any) -> Callable[..., Any]:
         """`function`, which takes weights and what `given` says, on every device's own part."""

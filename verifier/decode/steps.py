@@ -69,6 +69,10 @@ class Drawn(NamedTuple):
     token_Q: Given  # int32, what each lane has drawn
     logprob_Q: Given  # float32, of that
     follows_Q: Given  # bool: the lane goes on with its row
+    # Of what the lanes of each row draw from, U the likeliest ids, int32, and their
+    # log-probabilities, float32, as above. None: not asked for.
+    top_id_BU: Given | None = None
+    top_logprob_BU: Given | None = None
 
 
 class _Choice(NamedTuple):
@@ -79,6 +83,7 @@ class _Choice(NamedTuple):
     token_Q: jax.Array
     logprob_Q: jax.Array
     follows_Q: jax.Array  # bool: lanes that have a row now
+    top_BU: tuple[jax.Array, jax.Array] | tuple[()]  # the likeliest ids, how likely; or nothing
 
 
 _ORDERS = Orders(*[ROWS] * 11, *[WHOLE] * 2)
@@ -193,6 +198,7 @@ def _generate(
         choice.token_Q,
         choice.logprob_Q,
         follows_Q,
+        *choice.top_BU,
     )
 
 
@@ -231,7 +237,10 @@ def _draw(
         ),
         lambda: logprob_Q[first_B],
     )
-    return _Choice(token_B, logprob_B, token_Q, logprob_Q, follows_Q)
+    top_BU: tuple[jax.Array, jax.Array] | tuple[()] = ()
+    if count := min(static.top_logprobs, static.vocab_size):
+        top_BU = sampling.likeliest(logits_BV, count, vocab_size=static.vocab_size)
+    return _Choice(token_B, logprob_B, token_Q, logprob_Q, follows_Q, top_BU)
 
 
 def _logprob(logits_xV: jax.Array, token_x: jax.Array, vocab_size: int) -> jax.Array:

@@ -99,6 +99,24 @@ def draw(
     return token_Q, logits_BV[row_Q, token_Q] - best_B[row_Q] - jnp.log(total_B)[row_Q]
 
 
+def likeliest(logits_BV: jax.Array, count: int, *, vocab_size: int) -> tuple[jax.Array, jax.Array]:
+    """The likeliest ids of each row, of equal ones the lower first.
+
+    Args:
+        logits_BV: as in `draw`.
+        count: static; U, at most vocab_size.
+        vocab_size: as in `draw`.
+
+    Returns:
+        id_BU int32, and logprob_BU float32, at temperature 1 and without top_k and top_p.
+    """
+    logits_BV = logits_BV[:, :vocab_size].astype(jnp.float32)
+    best_B = jnp.max(logits_BV, axis=-1)
+    total_B = jnp.sum(jnp.exp(logits_BV - best_B[:, None]), axis=-1)
+    logits_BU, id_BU = jax.lax.top_k(logits_BV, count)
+    return id_BU.astype(jnp.int32), logits_BU - (best_B + jnp.log(total_B))[:, None]
+
+
 def _refuse(top_k: int, top_p: float, vocab_size: int, logits: int) -> None:
     """Settings that leave nothing to draw from."""
     if not 0 < vocab_size <= logits:

@@ -30,10 +30,11 @@ from verifier.run.stage import Job, Stage
 from verifier.stages import table_writing
 from verifier.stages.prompting import PLAIN, Prompting
 from verifier.system import log, stopping
-from verifier.tables import store
+from verifier.tables import schemas, store
 from verifier.tables.results import SAMPLES
 from verifier.text.split import OWN, TEST, TRAIN, Split
 
+_TOPS = ("top_ids", "top_logprobs")
 LOOKED_EVERY = 16  # steps between two looks at a job in which no solution ended
 # What the most likely tokens do not depend on, and they are drawn once.
 _GREEDY_IGNORES = (
@@ -132,7 +133,8 @@ def _planned(
     settings = context.settings(split)
     if not problems or context.is_done(settings, split):
         return None
-    table = table_writing.writer(context.folder(split), "samples", settings)
+    columns = schemas.variant("samples", _TOPS if config.top_logprobs else ())
+    table = table_writing.writer(context.folder(split), "samples", settings, columns)
     planner, tokenizer = generator.planner(config), generator.outline.tokenizer
     put = prompting.of(context, tokenizer)
     prompts = [Prompt(each.problem_id, put(each)) for each in problems]
@@ -252,7 +254,9 @@ def _stored(table: store.TableWriter) -> Stored:
 def _row(completion: Any, generator: str, seed: int) -> dict[str, Any]:
     # Not dataclasses.asdict, whose deep copy of every token took a third of sampling.
     row = dict(vars(completion))
-    row["solution"] = row.pop("text")
+    row["solution"], likeliest = row.pop("text"), row.pop("likeliest")
+    if likeliest.count:
+        row |= dict(zip(_TOPS, (likeliest.ids, likeliest.logprobs), strict=True))
     return row | {"generator": generator, "seed": seed}
 
 

@@ -56,13 +56,15 @@ def stage(generator: Stage, verifier: Stage, problems: Stage, place: str = "") -
 
 
 def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
-    """How many samples others draw is no matter, nor RAIN where it is not tried."""
-    counts = ("train_problems", "train_samples", "heldout_samples", "test_samples")
+    """How many samples others draw and what of them is kept is no matter, nor RAIN where it is not
+    tried.
+    """
+    unused = "train_problems train_samples heldout_samples test_samples top_logprobs".split()
     rain: tuple[str, ...] = ("prompts", "max_prompts", "chat", "pairs")  # of the stage rain
     if methods.RAIN not in config.search.methods:
         rain = ("",)
     return (
-        *(f"sample.{name}" for name in counts),
+        *(f"sample.{name}" for name in unused),
         *(f"rain.{name}" for name in rain),
         *label.ignored(config, split),
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import pyarrow as pa
 
 from verifier.errors import Stopped
 from verifier.run import hosts
@@ -26,10 +27,12 @@ def stop_if_asked(progress: log.Progress) -> None:
         )
 
 
-def writer(folder: pathlib.Path, name: str, settings: dict[str, Any]) -> store.TableWriter:
+def writer(
+    folder: pathlib.Path, name: str, settings: dict[str, Any], schema: pa.Schema | None = None
+) -> store.TableWriter:
     """A table that all processes write, each its own parts."""
-    processes = jax.process_index(), jax.process_count()
-    return hosts.in_turn(str(folder), lambda: store.TableWriter(folder, name, settings, *processes))
+    own = folder, name, settings, jax.process_index(), jax.process_count(), schema
+    return hosts.in_turn(str(folder), lambda: store.TableWriter(*own))
 
 
 def finish(table: store.TableWriter, manifest: dict[str, Any]) -> None:

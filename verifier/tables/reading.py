@@ -15,7 +15,7 @@ from verifier.system import paths
 from verifier.system.text_files import jsonl_rows
 from verifier.tables import manifests, parts, plain_text
 from verifier.tables.results import split_folder, split_of, splits_in
-from verifier.tables.schemas import SCHEMAS, key_of, schema_of
+from verifier.tables.schemas import SCHEMAS, key_of, schema_of, types_of
 
 
 def read_table(
@@ -29,8 +29,8 @@ def read_table(
         path: a workdir, a table folder with `split=*` folders, one split's folder, or one Parquet
             or JSONL file.
         table: which of SCHEMAS; gives the columns their types.
-        columns: the ones to read, in order; None reads the whole schema. A column outside the
-            schema keeps the file's type.
+        columns: the ones to read, in order; None reads the whole schema, without what is
+            optional. A column outside the schema keeps the file's type.
 
     Returns:
         An Arrow table in stored order. Read from `split=*` folders it has a column `split` (last,
@@ -115,7 +115,7 @@ def _read_split(path: pathlib.Path, table: str, columns: list[str]) -> pa.Table:
 
 
 def _empty(table: str, columns: Sequence[str]) -> pa.Table:
-    known = {**{field.name: field for field in schema_of(table)}}
+    known = {field.name: field for field in types_of(table)}
     fields = [known.get(name, pa.field(name, pa.string())) for name in columns]
     return pa.schema(fields).empty_table()
 
@@ -157,7 +157,7 @@ def cast(read: pa.Table, path: pathlib.Path, table: str) -> pa.Table:
 
     A column that cannot be cast, or has empty values, is refused by the file's name.
     """
-    schema = schema_of(table)
+    schema = types_of(table)
     for index, (name, there) in enumerate(zip(read.column_names, read.schema, strict=True)):
         # A part of this project's has the types already.
         if name not in schema.names or there.equals(schema.field(name)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from verifier.errors import StoreError
@@ -115,6 +117,26 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 
+# Columns that a table has where they are asked for.
+OPTIONAL: dict[str, pa.Schema] = {
+    "samples": _columns(
+        {
+            # Of every token C ids, as many of all (sample.top_logprobs): the likeliest first, with
+            # the token itself in the last place where it is none of the C likeliest.
+            "top_ids": pa.list_(pa.list_(pa.int32())),
+            # And their log-probabilities, at temperature 1 and before top_k and top_p; of forced
+            # tokens too.
+            "top_logprobs": pa.list_(pa.list_(pa.float32())),
+            # In the place of ids where a program that has no ids to tell wrote the samples: the
+            # bytes of every token, none of the end token. Together they are the solution.
+            "pieces": pa.list_(pa.binary()),
+            # In the place of top_ids, as many as that program told of each token and the token
+            # itself, no bytes standing for the end token.
+            "top_pieces": pa.list_(pa.list_(pa.binary())),
+        }
+    )
+}
+
 
 def key_of(table: str) -> tuple[str, ...]:
     """The columns that no two rows of a split share."""
@@ -131,3 +153,18 @@ def schema_of(table: str) -> pa.Schema:
     if table not in SCHEMAS:
         raise StoreError(f"there is no table {table!r}; expected one of {', '.join(SCHEMAS)}")
     return SCHEMAS[table]
+
+
+def variant(table: str, more: Sequence[str] = (), less: Sequence[str] = ()) -> pa.Schema:
+    """The schema of a table with some of its optional columns, and without some others."""
+    kept = [field for field in schema_of(table) if field.name not in less]
+    return pa.schema([*kept, *map(types_of(table).field, more)])
+
+
+def types_of(table: str) -> pa.Schema:
+    """All columns that a table may have.
+
+    Raises:
+        StoreError: as `schema_of`.
+    """
+    return pa.schema([*schema_of(table), *OPTIONAL.get(table, ())])

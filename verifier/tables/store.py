@@ -28,10 +28,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from verifier.config import differences
+from verifier.config import Config, differences, flatten, with_defaults
 from verifier.errors import StoreError, WriteError
 from verifier.system import checksums
 from verifier.system.atomic import ASIDE, write_bytes
+from verifier.tables import nested
 from verifier.tables.manifests import MANIFEST, UNFINISHED, read_manifest, refuse_other_schema
 from verifier.tables.parts import number_of, open_part, part_digest, part_name, parts_of
 from verifier.tables.reading import duplicate_key, read_table
@@ -59,6 +60,7 @@ class TableWriter:
         settings: Mapping[str, Any] | None = None,
         process: int = 0,
         processes: int = 1,
+        schema: pa.Schema | None = None,
     ) -> None:
         """Opens a folder, new or left unfinished.
 
@@ -71,6 +73,7 @@ class TableWriter:
                 it before the others do, all of them before any appends, and it must be the one to
                 finish.
             processes: how many writers there are.
+            schema: another one than the table's usual: see `schemas.variant`.
 
         Raises:
             StoreError: the table is finished, or its parts were written with other settings (each
@@ -78,7 +81,7 @@ class TableWriter:
         """
         self.folder = folder
         self.table = table
-        self.schema = schema_of(table)
+        self.schema = schema_of(table) if schema is None else schema
         self.settings = json.loads(json.dumps(dict(settings or {})))
         self._process = process
         if (self.folder / MANIFEST).exists():
@@ -202,8 +205,10 @@ class TableWriter:
             unfinished, f"remove {self.folder} to start anew"
         )
         refuse_other_schema(old, self.folder)
+        # knobs that came later acted as by default
+        there = with_defaults(old["settings"], self.settings, flatten(Config()))
         changed = differences(
-            {"table": old["table"], **old["settings"]}, {"table": self.table, **self.settings}
+            {"table": old["table"], **there}, {"table": self.table, **self.settings}
         )
         if changed:
             lines = "\n  ".join(changed)
@@ -230,7 +235,7 @@ class TableWriter:
         arrays = []
         for field in self.schema:
             try:
-                arrays.append(pa.array([row[field.name] for row in rows], type=field.type))
+                arrays.append(nested.array([row[field.name] for row in rows], field.type))
             except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
                 raise StoreError(
                     f"{self.folder}: column {field.name!r} must be {field.type}: {error}"
