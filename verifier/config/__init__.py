@@ -3,6 +3,7 @@
 Experiments import from here; the errors that a knob can raise are at hand too.
 """
 
+from verifier.config.distill_sections import DistillConfig
 from verifier.config.kinds import Mark
 from verifier.config.ranges import ForTesting, Grader, Kind, Source
 from verifier.config.search_sections import RainConfig, RolloutsConfig, SearchConfig
@@ -40,6 +41,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "DataConfig",
+    "DistillConfig",
     "FinetuneConfig",
     "ForTesting",
     "Grader",

@@ -6,6 +6,7 @@ import dataclasses
 import typing
 from typing import Annotated, Literal
 
+from verifier.config.distill_sections import DistillConfig
 from verifier.config.kinds import Mark, Range
 from verifier.config.ranges import (
     Amount,
@@ -304,6 +305,7 @@ class Config:
     verify: VerifyConfig = VerifyConfig()
     score: ScoreConfig = ScoreConfig()
     search: SearchConfig = SearchConfig()
+    distill: DistillConfig = DistillConfig()
     rain: RainConfig = RainConfig()
     report: ReportConfig = ReportConfig()
     log: LogConfig = LogConfig()
