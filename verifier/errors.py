@@ -39,6 +39,10 @@ class DataError(UserError):
     """A data set that is missing, malformed or too small; the message says how to supply it."""
 
 
+class AlignmentError(UserError):
+    """A teacher's and a student's tokens that cannot be aligned; the message names both texts."""
+
+
 class StoreError(UserError):
     """A table on disk that is damaged, incomplete or not what was asked for."""
 

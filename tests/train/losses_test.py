@@ -15,7 +15,7 @@ from verifier import config as config_lib
 from verifier.data import batches
 from verifier.data.examples import Example, Target
 from verifier.train import loop
-from verifier.train.losses import cross_entropy, lm, value
+from verifier.train.losses import cross_entropy, distill, lm, value
 from verifier.train.losses.contract import Loss, LossPart
 from verifier.train.losses.terms import weighted
 
@@ -53,6 +53,8 @@ LOSSES = {
     "value_bce": (value.loss(fakes.VOCAB, "bce", 0.5), fakes.Judge),
     "value_alone": (value.loss(fakes.VOCAB, lm_weight=0.0), fakes.Judge),
     "imitation": (IMITATION, fakes.Decoder),
+    "distribution": (distill.match_distribution(fakes.VOCAB, 3), fakes.Decoder),
+    "spans": (distill.match_spans(fakes.VOCAB, tau=10.0), fakes.Decoder),
 }
 every_loss = pytest.mark.parametrize(("loss", "made"), list(LOSSES.values()), ids=list(LOSSES))
 
@@ -63,11 +65,23 @@ def full_batch():
     shape = batch.tokens_BT.shape
     real = (batch.ends_BT > 0) & (batch.positions_BT % 2 == 1)
     chances = rng.dirichlet([1, 1], shape).astype(np.float32)
+    # Three alternatives of the next token, of which the last is missing here and there, and of
+    # each text's tokens from the second on two spans.
+    own = rng.integers(0, fakes.VOCAB, (*shape, 3)).astype(np.int32)
+    own[..., 0], own[:2, :, 2] = batch.targets["lm_target"], -1
+    told = np.log(rng.dirichlet([1, 1, 1, 1], shape)[..., :3]).astype(np.float32)
+    starts = (batch.positions_BT == 1) | (batch.positions_BT == 3)
+    in_spans = (batch.ends_BT > 0) & (batch.positions_BT >= 1)
     return fakes.with_targets(
         batch,
         teacher_ids=rng.integers(0, fakes.VOCAB, (*shape, 2)).astype(np.int32),
         teacher_chances=chances,
         teacher_weight=(real * rng.uniform(0.5, 1.5, shape)).astype(np.float32),
+        top_ids=own,
+        top_logprobs=told,
+        span_weight=(in_spans * rng.uniform(0.5, 1.5, shape)).astype(np.float32),
+        span_start=(starts & in_spans).astype(np.int32),
+        span_logprob=np.where(in_spans, -rng.uniform(1, 20, shape), 0).astype(np.float32),
     )
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import typing
 
 from verifier.config import (
     Config,
+    Kind,
     OodConfig,
     SearchConfig,
     TrainConfig,
@@ -146,6 +148,12 @@ def _check_ood(config: OodConfig) -> None:
         for name in entries:
             if entries.count(name) > 1:
                 raise ConfigError(f"ood.{path}={kinds.shortened(entries)}: {name!r} stands twice")
+    generated = [name for name in config.sets if name in typing.get_args(Kind)]
+    if generated and not config.problems:
+        raise ConfigError(
+            f"ood.problems=0 with the set {generated[0]!r}: generated problems have no end, so say "
+            "how many are wanted"
+        )
     if config.dirs and len(config.dirs) != len(config.sets):
         raise ConfigError(
             f"ood.dirs={kinds.shortened(config.dirs)} has {len(config.dirs)} folders for the "

@@ -1,4 +1,4 @@
-"""Knobs of what a small model learns from a large one's words, and of which checkpoint is taken."""
+"""Knobs of what a student learns from a teacher's solutions, and of which checkpoint is taken."""
 
 from __future__ import annotations
 
@@ -6,33 +6,44 @@ import dataclasses
 from typing import Annotated, Literal
 
 from verifier.config.kinds import Mark, Range
-from verifier.config.ranges import Amount, Count, Number, Problems
+from verifier.config.ranges import Amount, Count, Number
 
-Format = Literal["in_context_cot", "in_context_answer", "zero_shot_cot", "zero_shot_answer"]
+Format = Literal[
+    "zero_shot_answer_only",
+    "zero_shot_chain_of_thought",
+    "in_context_answer_only",
+    "in_context_chain_of_thought",
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class DistillConfig:
-    """A teacher's solutions as a student learns them (Fu et al. 2023).
+    """A student that learns from a teacher's solutions (Fu et al. 2023, section 3).
 
-    The teacher draws `sample.train_samples` of each training problem as `sample` says.
+    The teacher draws `sample.train_samples` of each training problem, as `sample` says.
     """
 
-    # The model whose words are learned: Hugging Face folder or hub id.
+    # The model whose words are learned: Hugging Face folder or hub id. Empty: the problems' own
+    # worked solutions are.
     teacher: Annotated[str, Mark.WEIGHTS] = ""
-    teacher_format: Format = "in_context_cot"  # how problems are put to it
-    teacher_shots: Count = 8  # worked examples before a question, where its format has some
-    shots: Count = 4  # the same, in what the student learns and is tested by
-    # Shares of in_context_cot, in_context_answer, zero_shot_cot and zero_shot_answer among the
-    # student's examples.
+    teacher_format: Format = "in_context_chain_of_thought"  # how problems are put to it
+    teacher_shots: Count = 8  # exemplars before a question, where its format has some
+    # Exemplars in what the student learns and is tested by, where a format has some.
+    shots: Count = 4
+    # Shares of the student's examples, in the order zero_shot_answer_only,
+    # zero_shot_chain_of_thought, in_context_answer_only, in_context_chain_of_thought.
     mix: tuple[Amount, ...] = (1.0, 1.0, 1.0, 1.0)
-    # How a teacher's tokens are found again in a student's: same, where both have one tokenizer;
-    # dtw, by the paper's costs; bytes, by where they end | auto: same or bytes
-    align: Literal["auto", "same", "dtw", "bytes"] = "auto"
-    # Teacher's alternatives that the student's vocabulary has sum to 1; false: as published.
-    renormalise: bool = False
-    tau: Annotated[float, Range(0, 1_000_000, above=True)] = 100.0  # match_spans: its temperature
+    annotations: bool = True  # exemplars show what the calculator reads (`<<3*6=18>>`)
     samples_per_problem: Number = 0  # right ones of a problem that are learned from; 0: all
+    # How the teacher's tokens become the student's. same: they are equal | dtw: dynamic time
+    # warping, as published | bytes: a walk along the bytes | auto: same where it can be, else bytes
+    align: Literal["auto", "same", "dtw", "bytes"] = "auto"
+    # match_distribution: the chances of a token's ids are made to sum to 1; false: as published
+    renormalise: bool = False
+    # match_spans: log-probabilities of spans are divided by it
+    tau: Annotated[float, Range(0, 1_000_000, above=True)] = 100.0
+    # match_spans: tokens: a span weighs as many as the student has in it | spans: each the same
+    normalise: Literal["tokens", "spans"] = "spans"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,5 +82,5 @@ class SelectConfig:
     sets: tuple[str, ...] = ()
     # Share of each of these sets' problems that chooses; the others are what is reported.
     share: Annotated[float, Range(0, 1, above=True, below=True)] = 0.5
-    formats: tuple[Format, ...] = ("zero_shot_cot", "in_context_cot")  # how problems are put
-    problems: Problems = 0  # of a split that are tested at each checkpoint; 0: all
+    # How problems are put; what is written in the first one chooses.
+    formats: tuple[Format, ...] = ("zero_shot_chain_of_thought", "in_context_chain_of_thought")

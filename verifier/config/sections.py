@@ -61,13 +61,16 @@ class OodConfig:
     Their problems are sampled, labelled, scored and reported beside the test problems.
     """
 
-    # Each is a split of its own, test_svamp and so on.
-    sets: tuple[Literal[ForTesting, "gsm8k"], ...] = ()
+    # Each is a split of its own, test_svamp and so on; a kind of generated problems is one, too.
+    sets: tuple[Literal[ForTesting, "gsm8k", Kind], ...] = ()
     # Their folders, in the order of `sets`; empty: each set's environment variable (SVAMP_DIR, ...)
     dirs: tuple[str, ...] = ()
-    problems: Problems = 0  # of each set; 0: all there are
+    problems: Problems = 0  # of each set; 0: all there are (generated: must be > 0)
     # Of the set bbh (BIG-Bench Hard): which of its tasks; empty: all 27.
     bbh_tasks: tuple[BbhTask, ...] = ()
+    # Folder of the tasks' prompts, cot-prompts of their repository, for formats with exemplars;
+    # empty: the environment variable BBH_PROMPTS_DIR
+    bbh_prompts: Annotated[str, Mark.PATH] = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,6 +190,10 @@ class FinetuneConfig(TrainConfig):
     """
 
     epochs: Epochs = 2.0  # 0: none
+    # What is learned of a teacher's solutions (recipe distill). match_sample: cross-entropy, as of
+    # any solution | match_distribution: divergence from the likeliest ids that it has told of every
+    # token | match_spans: its probability of every span of text that both sides end alike (ALM)
+    loss: Literal["match_sample", "match_distribution", "match_spans"] = "match_sample"
 
 
 @dataclasses.dataclass(frozen=True)

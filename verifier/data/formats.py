@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from verifier.errors import DataError
-
-FORMATS = ("in_context_cot", "in_context_answer", "zero_shot_cot", "zero_shot_answer")
+from verifier.text.few_shot import FORMATS
 
 
 class Planned(NamedTuple):
@@ -34,7 +33,7 @@ def planned(
 
     Args:
         rows: right solutions by problem, as rows of a table.
-        mix: of each of FORMATS its share, in this order, at least 0.
+        mix: of each of `few_shot.FORMATS` its share, in this order, at least 0.
         seed: of the order.
 
     Returns:
@@ -56,7 +55,7 @@ def planned(
     firsts = [own[0] for own in rows.values() if own]
     examples: list[Planned] = []
     for name, count in counts.items():
-        pool = every if name.endswith("cot") else firsts
+        pool = every if FORMATS[name].is_worked else firsts
         order = [pool[index] for index in _order(len(pool), f"{seed}/{name}")]
         examples += [
             Planned(order[number % len(order)], name, number // len(order))

@@ -24,8 +24,8 @@ def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
 
 
 def _chart(split: str, students: list[Mapping[str, Any]], shares: list[float]) -> Chart:
-    values = [one["accuracy"]["value"] for one in students]
-    y_range, y_ticks = percent_ticks(min(values), max(values))
+    every = [one["accuracy"]["value"] for one in students]
+    y_range, y_ticks = percent_ticks(min(every), max(every))
     chart = Chart(f"Problems solved: {split}", (shares[0], shares[-1]), y_range, log=True)
     ticks = {share: f"{100 * share:g}%" for share in shares}
     chart.axes("share of the training problems", "problems solved", ticks, y_ticks)
@@ -36,8 +36,11 @@ def _chart(split: str, students: list[Mapping[str, Any]], shares: list[float]) -
         estimates = [one["accuracy"] for one in own]
         lows, highs = zip(*(one["ci95"] for one in estimates), strict=True)
         chart.band(xs, lows, highs, kind.split()[0])
-        hints = [f"{method}, {100 * x:g}%: {e['value']:.1%}" for x, e in zip(xs, estimates, strict=True)]
-        chart.curve(xs, [one["value"] for one in estimates], kind, hints)
+        values = [one["value"] for one in estimates]
+        hints = [
+            f"{method}, {100 * x:g}%: {value:.1%}" for x, value in zip(xs, values, strict=True)
+        ]
+        chart.curve(xs, values, kind, hints)
     chart.legend(list(zip(KINDS, methods, strict=False)))
     return chart
 

@@ -6,13 +6,17 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 
+from verifier import config as config_lib
 from verifier.run.context import Context
 from verifier.run.stage import Input, Stage
+from verifier.tasks import bbh
+from verifier.text import few_shot
 from verifier.text.problem import Problem
 from verifier.text.split import TRAIN
 from verifier.text.tokenizer import Tokenizer
 
 Put = Callable[[Problem], list[int]]
+EXEMPLARS = "exemplars"  # the role in which training problems are read to be shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Prompting:
 
     def reads(self, problems: Stage) -> Mapping[str, Input]:
         """What a stage reads for it, by role."""
-        return {"exemplars": problems.of(TRAIN)} if self.exemplars else {}
+        return {EXEMPLARS: problems.of(TRAIN)} if self.exemplars else {}
 
 
 def _plain(context: Context, tokenizer: Tokenizer) -> Put:
@@ -39,3 +43,54 @@ def _plain(context: Context, tokenizer: Tokenizer) -> Put:
 
 
 PLAIN = Prompting(_plain)  # by `data.prompt_template`
+
+
+def in_format(name: str, shots: str) -> Prompting:
+    """A format of `few_shot.FORMATS`.
+
+    Args:
+        name: of the format.
+        shots: the knob that says how many exemplars stand before a question, where it has some.
+    """
+
+    def of(context: Context, tokenizer: Tokenizer) -> Put:
+        return Questions(context, name, config_lib.flatten(context.config)[shots]).put(tokenizer)
+
+    in_context = few_shot.FORMATS[name].shots > 0
+    knobs = (shots, "distill.annotations", "ood.bbh_prompts") if in_context else ()
+    return Prompting(of, knobs, in_context)
+
+
+class Questions:
+    """Questions of a run in one format, with exemplars drawn from its training problems."""
+
+    def __init__(self, context: Context, name: str, shots: int) -> None:
+        """Reads the training problems where the format shows some."""
+        config, known = context.config, few_shot.FORMATS[name]
+        self._seed, self._ood = config.seed, config.ood
+        self.format = dataclasses.replace(known, shots=shots if known.shots else 0)
+        shown = context.problems(EXEMPLARS) if self.format.shots else []
+        self._pool = few_shot.Pool(shown, config.distill.annotations)
+
+    def text(self, problem: Problem, salt: str = "") -> str:
+        """A question with its exemplars before it.
+
+        Args:
+            problem: that is asked.
+            salt: other exemplars for every other text; empty: those that it is tested with.
+        """
+        if problem.source.startswith(bbh.SOURCE) and self.format.shots:
+            own = self._bbh[problem.source.removeprefix(bbh.SOURCE)]
+            worked = self.format.is_worked
+            return (own.chain_of_thought if worked else own.answer_only)(problem.question)
+        drawn = self._pool.draw(problem.problem_id, self.format.shots, self._seed, salt)
+        return self.format.render_prompt(problem.question, drawn)
+
+    @functools.cached_property
+    def _bbh(self) -> Mapping[str, bbh.TaskPrompt]:
+        """The prompts of BIG-Bench Hard's tasks, which bring their own exemplars."""
+        return bbh.load_task_prompts(self._ood.bbh_prompts, self._ood.bbh_tasks)
+
+    def put(self, tokenizer: Tokenizer) -> Put:
+        """The same in tokens."""
+        return lambda problem: [*tokenizer.start_ids, *tokenizer.encode(self.text(problem))]

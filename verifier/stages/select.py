@@ -39,11 +39,10 @@ def stage(judged: Sequence[Stage]) -> Stage:
     )
 
 
-def chosen(config: config_lib.Config, choice: Stage, candidates: Sequence[Stage]) -> Stage:
+def chosen(choice: Stage, candidates: Sequence[Stage]) -> Stage:
     """The model that is chosen by `select.by`, as the run's generator.
 
     Args:
-        config: of the run.
         choice: of `stage`.
         candidates: the checkpoints, number 1 first.
     """
@@ -70,7 +69,7 @@ def check(config: config_lib.Config) -> None:
 
 def right_of(context: Context, role: str, splits: Sequence[Split]) -> dict[Split, Right]:
     """By split, which problems are solved by what a role's labels are of."""
-    found = {}
+    found = dict[Split, Right]()
     for split in splits:
         folder = context.input(role, split).folder(context.root)
         table = store.read_table(folder, "labels", ["problem_id", "correct"])

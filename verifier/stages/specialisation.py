@@ -65,7 +65,7 @@ def _found(context: Context) -> dict[str, Any]:
     }
     student = context.manifest("student")
     steps = student["finetune"]["steps"]
-    by_format = {}
+    by_format = dict[str, dict[str, Any]]()
     for name in config.formats:
         roles = [f"{name}_{number}" for number in range(config.checkpoints + 1)]
         splits: Sequence[Split] = context.input(roles[0]).stage.splits

@@ -131,9 +131,9 @@ def _knobs_of(method: str) -> tuple[str, ...]:
             "step_by_step.keep_unexplained",
             "step_by_step.label",
         )
-    own = ("predict", "explain", "label", "keep_unexplained")
+    own = ["predict", "explain", "label", "keep_unexplained"]
     if method == "multi_task":
-        own += ("alpha",)
+        own.append("alpha")
     return tuple(f"step_by_step.{name}" for name in own)
 
 

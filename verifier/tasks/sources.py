@@ -16,7 +16,7 @@ from verifier.tables.schemas import SCHEMAS
 from verifier.tasks.asdiv import load_asdiv
 from verifier.tasks.bbh import load_bbh
 from verifier.tasks.corpus import read_corpus
-from verifier.tasks.generated import generate
+from verifier.tasks.generated import KINDS, generate
 from verifier.tasks.gsm8k import load_gsm8k
 from verifier.tasks.multiarith import load_multiarith
 from verifier.tasks.svamp import load_svamp
@@ -112,9 +112,16 @@ def load_further(
     for index, name in enumerate(config.sets):
         split = f"test_{name}"
         folder = config.dirs[index] if config.dirs else ""
-        all_of_it = SOURCES[name](DataConfig(name, dir=folder, bbh_tasks=config.bbh_tasks), seed)[
-            "test"
-        ]
+        asked = DataConfig(
+            name if name in SOURCES else "generated",
+            dir=folder,
+            bbh_tasks=config.bbh_tasks,
+            kinds=(name,) if name in KINDS else (),
+            train_problems=0,
+            heldout_problems=0,
+            test_problems=config.problems,
+        )
+        all_of_it = SOURCES[asked.name](asked, seed)["test"]
         chosen = _first(all_of_it, config.problems, f"{split}/{seed}", f"ood.problems (of {name})")
         _check_disjoint({**trained_on, split: chosen})
         further[split] = [

@@ -12,6 +12,7 @@ from verifier.text.pieces import byte_spans
 
 BYTES_FILE = "bytes_tokenizer.json"
 _END_ID = 256
+_END = "<|end|>"
 
 
 class ByteTokenizer:
@@ -39,6 +40,14 @@ class ByteTokenizer:
         """The text of one token."""
         return self.decode([token])
 
+    def piece(self, token: int) -> str:
+        """The name of one token."""
+        return _END if token == _END_ID else f"<0x{token:02X}>"
+
+    def piece_bytes(self, token: int) -> bytes | None:
+        """The byte of one token, none of the end's."""
+        return b"" if token == _END_ID else bytes((token,))
+
     def save(self, folder: pathlib.Path) -> None:
         """Writes a file by which `load_tokenizer` knows it."""
         about = {"kind": "bytes", "vocab_size": self.vocab_size, "end_id": self.end_id}
@@ -48,11 +57,11 @@ class ByteTokenizer:
         """The same ids by the tokenizers package alone."""
         made = tokenizers.Tokenizer(
             tokenizers.models.BPE(
-                {f"<0x{byte:02X}>": byte for byte in range(256)}, [], byte_fallback=True
+                {self.piece(byte): byte for byte in range(256)}, [], byte_fallback=True
             )
         )
         made.decoder = tokenizers.decoders.Sequence(
             [tokenizers.decoders.ByteFallback(), tokenizers.decoders.Fuse()]
         )
-        made.add_special_tokens(["<|end|>"])
+        made.add_special_tokens([_END])
         return made

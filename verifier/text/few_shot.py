@@ -118,11 +118,11 @@ class Pool:
     def __len__(self) -> int:
         return len(self._problems)
 
-    def draw(self, problem_id: str, count: int, seed: int) -> list[Exemplar]:
+    def draw(self, problem_id: str, count: int, seed: int, salt: str = "") -> list[Exemplar]:
         """Exemplars for a problem: uniform, without replacement, never the problem itself.
 
-        They depend on the pool, the seed and the problem's id alone, and fewer of them are the
-        first of more.
+        They depend on the pool, the seed, the problem's id and the salt alone, and fewer of them
+        are the first of more.
 
         Raises:
             DataError: there are not so many.
@@ -136,7 +136,7 @@ class Pool:
         drawn: dict[int, Exemplar] = {}
         turn = 0
         while len(drawn) < count:
-            key = hashlib.sha256(f"exemplar/{seed}/{problem_id}/{turn}".encode()).digest()
+            key = hashlib.sha256(f"exemplar/{seed}/{problem_id}{salt}/{turn}".encode()).digest()
             index = int.from_bytes(key) % len(self)
             turn += 1
             each = self._problems[index]

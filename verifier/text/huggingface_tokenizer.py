@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import json
 import pathlib
 import types
@@ -13,6 +14,7 @@ import tokenizers
 
 from verifier.errors import TokenizerError
 from verifier.system import atomic, text_files
+from verifier.text.decoder_bytes import piece_bytes_of
 
 JSON_FILE = "tokenizer.json"
 _BESIDE = (
@@ -106,6 +108,19 @@ class HuggingFaceTokenizer:
     def token_text(self, token: int) -> str:
         """The text of one token."""
         return self.decode([token])
+
+    def piece(self, token: int) -> str:
+        """One token as tokenizer.json writes it; "" for an id without one."""
+        return self._tokenizer.id_to_token(token) or ""
+
+    def piece_bytes(self, token: int) -> bytes | None:
+        """The bytes of one token, as the decoder makes them."""
+        return self._bytes[token]
+
+    @functools.cached_property
+    def _bytes(self) -> list[bytes | None]:
+        """What each token adds to a text, by id."""
+        return piece_bytes_of(self._tokenizer, self.vocab_size)
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes tokenizer.json as it was read, and a config that names the end token."""

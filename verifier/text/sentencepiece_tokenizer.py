@@ -93,6 +93,14 @@ class SentencePieceTokenizer:
         """The text of one token."""
         return self._bytes[token].decode("utf-8", "replace")
 
+    def piece(self, token: int) -> str:
+        """One token as the model writes it, a space as U+2581."""
+        return self._processor.id_to_piece(token)
+
+    def piece_bytes(self, token: int) -> bytes | None:
+        """The bytes of one token; the unknown piece's are not known."""
+        return None if self._processor.is_unknown(token) else self._bytes[token]
+
     def save(self, folder: pathlib.Path) -> None:
         """Writes the model as it was given, and whether its begin token is used."""
         atomic.write_bytes(folder / MODEL_FILE, self._model)

@@ -58,6 +58,15 @@ class Tokenizer(Protocol):
     def token_text(self, token: int) -> str:
         """What one token adds, for tables of triggers; special tokens add nothing."""
 
+    def piece(self, token: int) -> str:
+        """A token as the vocabulary writes it, special tokens by name; "" for an id without one."""
+
+    def piece_bytes(self, token: int) -> bytes | None:
+        """The bytes that one token adds to a text, parts of characters too.
+
+        Special tokens add none; None where they are not known, as of the unknown piece.
+        """
+
     def save(self, folder: pathlib.Path) -> None:
         """Writes what `load_tokenizer(folder)` needs to give it back."""
 

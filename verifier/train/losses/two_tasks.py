@@ -66,7 +66,7 @@ def _terms(
         dropout_key=dropout_key,
         remat=remat,
     )
-    terms = {}
+    terms: Terms = {}
     for task in tasks:
         weight_BT = jnp.asarray(batch.targets[f"{task}_weight"])
         target_BT = jnp.asarray(batch.targets["lm_target"])

@@ -1,0 +1,284 @@
+"""finetune on a teacher's solutions: the student of Fu et al. 2023, in several formats at once."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from verifier import config as config_lib
+from verifier.data import alignment_report, formats, teacher_targets
+from verifier.data.alignment import Aligner, Taught
+from verifier.data.examples import Example, LazyExamples, encode_solution, lm_example
+from verifier.data.formats import Planned
+from verifier.errors import ConfigError
+from verifier.run.context import Context
+from verifier.run.stage import Files, Input, Job, Stage
+from verifier.stages import prompting
+from verifier.stages.finetune import make_generator
+from verifier.stages.fitting import Examples
+from verifier.stages.prompting import Questions
+from verifier.system import log
+from verifier.tables import store
+from verifier.tables.results import GENERATOR
+from verifier.text import few_shot
+from verifier.text import tokenizer as tokenizer_lib
+from verifier.text.problem import Problem
+from verifier.text.split import HELDOUT, TRAIN
+from verifier.text.tokenizer import Tokenizer
+from verifier.train.losses import distill as losses
+from verifier.train.losses.contract import Loss
+
+_COLUMNS = ("problem_id", "sample_id", "solution", "tokens", "forced", "logprobs", "finish")
+_TOLD = ("top_ids", "top_logprobs")
+_LOOKED_AT = 2_000  # solutions that the report on an alignment is of
+
+
+class _Solution(NamedTuple):
+    """A right solution."""
+
+    problem: Problem
+    text: str
+    taught: Taught | None  # None: the problem's own, of which nobody has said how likely it is
+
+
+def stage(problems: Stage, samples: Stage | None, labels: Stage | None, place: str) -> Stage:
+    """The student.
+
+    Args:
+        problems: of the run.
+        samples: the teacher's solutions; None: the problems' own worked solutions are learned.
+        labels: of these.
+        place: where it is kept.
+    """
+    reads: dict[str, Any] = {
+        "weights": Files("model.weights"),
+        "tokenizer": Files("tokenizer.path"),
+        "problems": problems.of(TRAIN),
+        "heldout_problems": problems.of(HELDOUT),
+        prompting.EXEMPLARS: problems.of(TRAIN, noted=False),
+    }
+    if samples is not None and labels is not None:
+        reads |= {"samples": samples.of(TRAIN), "labels": labels.of(TRAIN)}
+    return Stage(
+        finetune,
+        makes=GENERATOR,
+        reads=reads,
+        knobs=("seed", "tokenizer", "model", "finetune", *_KNOBS, "select.checkpoints"),
+        place=place,
+        jobs=(Job("finetune", "train", loss=student_loss),),
+        check=check,
+    )
+
+
+_KNOBS = tuple(
+    f"distill.{name}"
+    for name in (
+        "shots",
+        "mix",
+        "annotations",
+        "samples_per_problem",
+        "align",
+        "renormalise",
+        "tau",
+        "normalise",
+    )
+)
+
+
+def student_loss(config: config_lib.Config, vocab_size: int) -> Loss:
+    """What the student makes smaller."""
+    told = max(config.sample.top_logprobs, 1)
+    return losses.loss(vocab_size, config.finetune.loss, config.distill, told)
+
+
+def check(config: config_lib.Config) -> None:
+    """Raises ConfigError for a loss that lacks what it reads, or formats with no share."""
+    loss, mix = config.finetune.loss, config.distill.mix
+    if loss != "match_sample" and not config.distill.teacher:
+        raise ConfigError(
+            f"finetune.loss={loss} needs a teacher's distributions; name one in distill.teacher, "
+            "or set finetune.loss=match_sample"
+        )
+    if loss == "match_distribution" and not config.sample.top_logprobs:
+        raise ConfigError(
+            "finetune.loss=match_distribution reads what the teacher thought of every token; set "
+            "sample.top_logprobs=5"
+        )
+    if len(mix) != len(few_shot.FORMATS) or not sum(mix):
+        raise ConfigError(
+            f"distill.mix={list(mix)}: expected a share for each of "
+            f"{', '.join(few_shot.FORMATS)}, and one of them above 0"
+        )
+    if config.finetune.patience:
+        raise ConfigError(
+            f"finetune.patience={config.finetune.patience} with checkpoints to choose among: a "
+            "run that stops early lacks the later ones; set finetune.patience=0"
+        )
+
+
+def finetune(context: Context) -> None:
+    """Trains the student on right solutions, in the formats of `distill.mix`."""
+    train = context.problems("problems")
+    if context.is_done(context.settings()):
+        return
+    solutions, reasons = _right(context, {each.problem_id: each for each in train})
+    for reason, count in reasons.items():
+        log.say(f"{context.title()}: {count:,} solutions {reason}")
+    rows = collections.defaultdict(list)
+    for row, each in enumerate(solutions):
+        rows[each.problem.problem_id].append(row)
+    own = context.config.distill
+    plan, counts = formats.planned(rows, own.mix, context.config.seed)
+    told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    log.say(f"{context.title()}: {len(solutions):,} right solutions; examples: {told}")
+    heldout = [
+        _Solution(each, each.solution, None)
+        for each in context.problems("heldout_problems")
+        if each.solution
+    ]
+    worked = next(name for name in few_shot.FORMATS if few_shot.FORMATS[name].is_worked)
+
+    def examples(job: Job, tokenizer: Tokenizer) -> Examples:
+        writer = _Writer(context, tokenizer)
+        _show(context, writer, plan, solutions)
+        learned = _Learned(writer, plan, solutions)
+        watched = [Planned(row, worked, 0) for row in range(len(heldout))]
+        return Examples(learned, list(_Learned(writer, watched, heldout)))
+
+    make_generator(context, train, examples, context.config.select.checkpoints)
+
+
+class _Writer:
+    """Examples of solutions in a format, in a student's tokens."""
+
+    def __init__(self, context: Context, tokenizer: Tokenizer) -> None:
+        config = context.config
+        self._config, self._tokenizer = config, tokenizer
+        self._questions = {
+            name: Questions(context, name, config.distill.shots) for name in few_shot.FORMATS
+        }
+        self.aligner: Aligner | None = None
+        if config.finetune.loss != "match_sample":
+            teacher = _teacher_tokenizer(context)
+            self.aligner = Aligner(teacher, tokenizer, config.distill.align)
+
+    def texts(self, planned: Planned, solution: _Solution) -> tuple[str, str]:
+        """Prompt and target of an example."""
+        asked, problem = self._questions[planned.format], solution.problem
+        salt = f"/{planned.row}/{planned.repeat}"
+        target = asked.format.render_target(solution.text, problem.answer)
+        return asked.text(problem, salt), target
+
+    def example(self, planned: Planned, solution: _Solution) -> Example:
+        """One example, with what the teacher thought of its tokens where that is learned."""
+        config, tokenizer = self._config, self._tokenizer
+        prompt, target = self.texts(planned, solution)
+        ids = [*tokenizer.start_ids, *tokenizer.encode(prompt)]
+        aligned = None
+        worked = few_shot.FORMATS[planned.format].is_worked
+        if self.aligner and solution.taught and worked:
+            aligned = self.aligner.align(solution.taught)
+            tokens, forced = aligned.tokens_T.tolist(), [False] * len(aligned.tokens_T)
+        else:
+            tokens, forced = encode_solution(target, tokenizer)
+        made = lm_example(
+            ids,
+            tokens,
+            forced,
+            loss_on_question=False,
+            loss_on_forced=config.finetune.loss_on_forced,
+            name=f"{solution.problem.problem_id}/{planned.format}",
+        )
+        by_spans = config.finetune.loss == "match_spans"
+        if aligned is None:
+            plain = config.finetune.loss == "match_sample" or by_spans
+            return made if plain else teacher_targets.one_hot(made, config.sample.top_logprobs)
+        if by_spans:
+            return teacher_targets.with_spans(made, aligned, config.distill.normalise)
+        return teacher_targets.with_distributions(made, aligned)
+
+
+class _Learned(LazyExamples):
+    """The examples of a plan, each made when it is asked for."""
+
+    def __init__(
+        self, writer: _Writer, plan: Sequence[Planned], solutions: Sequence[_Solution]
+    ) -> None:
+        self._writer, self._plan, self._solutions = writer, plan, solutions
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def _made(self, index: int) -> Example:
+        planned = self._plan[index]
+        return self._writer.example(planned, self._solutions[planned.row])
+
+
+def _teacher_tokenizer(context: Context) -> Tokenizer:
+    """That of whoever has drawn the solutions."""
+    drawn = context.input("samples").stage.reads["generator"]
+    assert isinstance(drawn, Input)
+    return tokenizer_lib.load_tokenizer(drawn.folder(context.root))
+
+
+def _right(
+    context: Context, problems: Mapping[str, Problem]
+) -> tuple[list[_Solution], dict[str, int]]:
+    """Right solutions in the order of problems and samples, and how many others there are of each
+    kind.
+    """
+    if "samples" not in context.stage.reads:
+        own = [each for each in problems.values() if each.solution]
+        lacking = len(problems) - len(own)
+        solutions = [
+            _Solution(each, few_shot.worked(each.solution or "", annotations=True), None)
+            for each in own
+        ]
+        return solutions, {"are not there: a problem without a worked one": lacking}
+    reads_told = context.config.finetune.loss == "match_distribution"
+    columns = [*_COLUMNS, *(_TOLD if reads_told else ())]
+    samples = store.read_table(context.source("samples"), "samples", columns)
+    labels = store.read_table(context.source("labels"), "labels", ["correct"])
+    kept: dict[str, int] = collections.Counter()
+    solutions, reasons = [], collections.Counter[str]()
+    for row, correct in zip(samples.to_pylist(), labels["correct"].to_pylist(), strict=True):
+        most = context.config.distill.samples_per_problem
+        if row["finish"] != "eos":
+            reasons["are cut short"] += 1
+        elif not correct:
+            reasons["are wrong"] += 1
+        elif most and kept[row["problem_id"]] >= most:
+            reasons["are more than distill.samples_per_problem"] += 1
+        else:
+            kept[row["problem_id"]] += 1
+            solutions.append(_solution(row, problems[row["problem_id"]], reads_told))
+    return solutions, dict(reasons)
+
+
+def _solution(row: Mapping[str, Any], problem: Problem, told: bool) -> _Solution:
+    arrays = [np.asarray(row["tokens"], np.int32), np.asarray(row["logprobs"], np.float32)]
+    if told:
+        arrays += [
+            np.asarray(row["top_ids"], np.int32),
+            np.asarray(row["top_logprobs"], np.float32),
+        ]
+    return _Solution(problem, row["solution"], Taught(*arrays))
+
+
+def _show(
+    context: Context, writer: _Writer, plan: Sequence[Planned], solutions: Sequence[_Solution]
+) -> None:
+    """An example of each format as it is learned, and what an alignment has kept of the teacher."""
+    for name in few_shot.FORMATS:
+        first = next((each for each in plan if each.format == name), None)
+        if first is not None:
+            prompt, target = writer.texts(first, solutions[first.row])
+            log.say(f"{context.title()}: an example of {name}:\n{prompt}[{target}]")
+    if writer.aligner is not None:
+        some = [each.taught for each in solutions[:_LOOKED_AT] if each.taught]
+        report = alignment_report.total(each.report for each in writer.aligner.align_many(some))
+        for line in report.lines():
+            log.say(f"{context.title()}: {writer.aligner.way}: {line}")
