@@ -64,3 +64,9 @@ def _taught(config: Config, questions: Stage) -> tuple[list[Stage], Stage | None
     samples = sample.stage(teacher, questions, [TRAIN], TEACHER, put)
     labels = label.stage(samples, questions, TEACHER)
     return [teacher, samples, labels], samples, labels
+
+
+def base(config: Config) -> list[Stage]:
+    """finetune alone, on the problems' own worked solutions: what a student may start from."""
+    questions = problems.stage(config)
+    return [questions, distill.stage(questions, None, None, "")]

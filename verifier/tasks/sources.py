@@ -112,16 +112,11 @@ def load_further(
     for index, name in enumerate(config.sets):
         split = f"test_{name}"
         folder = config.dirs[index] if config.dirs else ""
-        asked = DataConfig(
-            name if name in SOURCES else "generated",
-            dir=folder,
-            bbh_tasks=config.bbh_tasks,
-            kinds=(name,) if name in KINDS else (),
-            train_problems=0,
-            heldout_problems=0,
-            test_problems=config.problems,
-        )
-        all_of_it = SOURCES[asked.name](asked, seed)["test"]
+        if name in KINDS:
+            all_of_it = generate("test", config.problems, seed, (name,))
+        else:
+            source = {"name": name, "dir": folder, "bbh_tasks": config.bbh_tasks}
+            all_of_it = SOURCES[name](dataclasses.replace(DataConfig(), **source), seed)["test"]
         chosen = _first(all_of_it, config.problems, f"{split}/{seed}", f"ood.problems (of {name})")
         _check_disjoint({**trained_on, split: chosen})
         further[split] = [
