@@ -16,6 +16,7 @@ from verifier.config import (
     DataConfig,
     DistillConfig,
     FinetuneConfig,
+    Kind,
     ModelConfig,
     SelectConfig,
     TokenizerConfig,
@@ -23,7 +24,7 @@ from verifier.config import (
 from verifier.recipes import distill
 from verifier.run.stage import Stage
 
-KINDS = ("share", "distance", "backwards")  # what it can do before anybody teaches it
+KINDS: tuple[Kind, ...] = ("share", "distance", "backwards")  # what it can do before anybody teaches it
 SHOTS = 2
 ROW_TOKENS = 512  # a question with its exemplars
 

@@ -211,6 +211,8 @@ class SampleConfig:
     top_p: Annotated[float, Range(0, 1, above=True)] = 1.0  # 1: off
     max_new_tokens: Count = 400  # forced ones included
     calculator: bool = True  # writes the result of an open annotation
+    # Text that ends a solution wherever it stands, such as the line between exemplars; empty: none
+    stop: str = ""
     # Of every token the likeliest ids that are kept with their log-probabilities (at temperature 1,
     # before top_k and top_p), for students; 0: none
     top_logprobs: Annotated[int, Range(0, 20)] = 0

@@ -29,11 +29,16 @@ class Calculator:
     (`=$`, `=1`, ` =`, `)=`). A wrong digit that was sampled before the `=` stays (the paper's
     rule); what cannot be evaluated is counted and left to the model.
 
-    A step ends with the token that completes a text that ends steps, whatever else that token has.
+    A step ends with the token that completes a text that ends steps, whatever else that token has;
+    behind one that completes the stop text the end token is written.
     """
 
     def __init__(
-        self, tokenizer: tokenizer_lib.Tokenizer, on: bool = True, step_ends: Sequence[str] = ()
+        self,
+        tokenizer: tokenizer_lib.Tokenizer,
+        on: bool = True,
+        step_ends: Sequence[str] = (),
+        stop: str = "",
     ) -> None:
         """Looks through the vocabulary once.
 
@@ -41,14 +46,16 @@ class Calculator:
             tokenizer: of the generator.
             on: False writes nothing.
             step_ends: the texts that a step ends with; none: they are not looked for.
+            stop: the text that a solution ends with; empty: it is not looked for.
         """
         self._tokenizer, self._on, self._step_ends = tokenizer, on, step_ends
-        texts = []
-        if on or step_ends:
+        self._stop = stop
+        texts, looked_for = [], [*step_ends, *([stop] if stop else [])]
+        if on or looked_for:
             texts = [tokenizer.token_text(token) for token in range(tokenizer.vocab_size)]
         self.watch = watch_table(texts if on else [], tokenizer.vocab_size)
-        if step_ends:
-            lasts = {step_end[-1] for step_end in step_ends}
+        if looked_for:
+            lasts = {text[-1] for text in looked_for}
             may_end_V = np.array([not lasts.isdisjoint(text) for text in texts])
             self.watch.event_3V[(self.watch.event_3V == 0) & may_end_V] = WAIT
 
@@ -76,6 +83,8 @@ class Calculator:
             if end == len(newest):
                 return Verdict(False, self._tokenizer.encode(forced), errors)
             return Verdict(True, self._tokenizer.encode(newest[:end] + forced), errors)
+        if self._stop and _completes(before, text, self._stop):
+            return Verdict(False, [self._tokenizer.end_id], errors)
         ends_step = any(_completes(before, text, step_end) for step_end in self._step_ends)
         return Verdict(False, [], errors, ends_step)
 

@@ -152,7 +152,12 @@ class Engine(Planner):
             config.top_logprobs,
         )
         self.writer = Writer(  # what every job of it needs
-            static, weights, tokenizer, Calculator(tokenizer, on=config.calculator), config, seed
+            static,
+            weights,
+            tokenizer,
+            Calculator(tokenizer, config.calculator, stop=config.stop),
+            config,
+            seed,
         )
 
     def run(

@@ -37,7 +37,8 @@ class Session:
             step_ends: the texts that a step ends with.
         """
         writer = engine.writer
-        calculator = Calculator(writer.tokenizer, on=writer.config.calculator, step_ends=step_ends)
+        config = writer.config
+        calculator = Calculator(writer.tokenizer, config.calculator, step_ends, config.stop)
         self._writer = dataclasses.replace(writer, calculator=calculator)
         self._sizes = engine.plan(prompts, at_once, processes=1)  # the prompts are all its own
         self._judge, self._reader = judge, None

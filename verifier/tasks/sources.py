@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 
+from verifier import config as config_lib
 from verifier.config import DataConfig, ForTesting, OodConfig
 from verifier.errors import DataError
 from verifier.tables.schemas import SCHEMAS
@@ -115,8 +116,10 @@ def load_further(
         if name in KINDS:
             all_of_it = generate("test", config.problems, seed, (name,))
         else:
-            source = {"name": name, "dir": folder, "bbh_tasks": config.bbh_tasks}
-            all_of_it = SOURCES[name](dataclasses.replace(DataConfig(), **source), seed)["test"]
+            source = DataConfig(
+                typing.cast(config_lib.Source, name), dir=folder, bbh_tasks=config.bbh_tasks
+            )
+            all_of_it = SOURCES[name](source, seed)["test"]
         chosen = _first(all_of_it, config.problems, f"{split}/{seed}", f"ood.problems (of {name})")
         _check_disjoint({**trained_on, split: chosen})
         further[split] = [
