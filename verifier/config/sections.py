@@ -45,6 +45,9 @@ class DataConfig:
     source: Annotated[Literal["local", "tfds", "hub"], Mark.NO_EFFECT] = "local"  # gsm8k only
     # Generated only: families of templates, repeat a name to weigh it.
     kinds: tuple[Kind, ...] = typing.get_args(Kind)
+    # Worked solutions to learn from: those of the source | equations: those that the equations of
+    # svamp, asdiv or multiarith stand for; their problems are then training problems.
+    solutions: Literal["source", "equations"] = "source"
     bbh_tasks: tuple[BbhTask, ...] = ()  # with test_name=bbh: which tasks; empty: all 27
     # Problems to fine-tune on and to sample from; 0: all there are (generated: must be > 0).
     train_problems: Problems = 0

@@ -20,7 +20,7 @@ from verifier.tasks.corpus import read_corpus
 from verifier.tasks.generated import KINDS, generate
 from verifier.tasks.gsm8k import load_gsm8k
 from verifier.tasks.multiarith import load_multiarith
-from verifier.tasks.svamp import load_svamp
+from verifier.tasks.svamp import load_svamp, load_svamp_equations
 from verifier.text.problem import Problem
 
 __all__ = [
@@ -36,25 +36,29 @@ Source = Callable[[DataConfig, int], dict[str, list[Problem]]]
 SOURCES: dict[str, Source] = {
     "generated": lambda config, seed: _generated(config, seed),
     "gsm8k": lambda config, seed: load_gsm8k(config.dir, config.source),
-    "svamp": lambda config, seed: load_svamp(config.dir),
-    "asdiv": lambda config, seed: load_asdiv(config.dir),
-    "multiarith": lambda config, seed: load_multiarith(config.dir),
+    "svamp": lambda config, seed: load_svamp(config.dir, config.solutions),
+    "asdiv": lambda config, seed: load_asdiv(config.dir, config.solutions),
+    "multiarith": lambda config, seed: load_multiarith(config.dir, config.solutions),
     "bbh": lambda config, seed: load_bbh(config.dir, config.bbh_tasks),
+    "svamp_equations": lambda config, seed: load_svamp_equations(config.dir),
 }
 
 FOR_TESTING = typing.get_args(ForTesting)
+WITH_EQUATIONS = ("svamp", "asdiv", "multiarith")
 
 
 def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
     """The problems of a run.
 
-    Held-out problems are the first of the training problems by a hash of their id, whatever the
-    seed, so that two runs on one data set hold out the same ones. Limits take the first by a hash
+    Held-out problems are those that the source has, else the first of the training problems by a
+    hash of their id, whatever the seed, so that two runs on one data set hold out the same ones.
+    Limits take the first by a hash
     of seed and id: a smaller limit gives a part of what a larger one gives. No choice depends on
     the order of rows.
 
     Args:
-        config: name, dir, test_name, test_dir, source, kinds and the numbers of problems.
+        config: name, dir, test_name, test_dir, source, solutions, kinds, bbh_tasks and the numbers
+            of problems.
         seed: which problems the limits choose, and which ones are generated.
 
     Returns:
@@ -69,8 +73,8 @@ def load_problems(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
     for knob in ("train_problems", "heldout_problems", "test_problems"):
         if getattr(config, knob) < 0:
             raise DataError(f"data.{knob} is {getattr(config, knob)}; expected 0 or more")
-    train, test = _sources(config, seed)
-    train, heldout = _hold_out(train, config)
+    found, test = _sources(config, seed)
+    train, heldout = _hold_out(found, config)
     train = _first(
         train,
         config.train_problems,
@@ -129,14 +133,9 @@ def load_further(
     return further
 
 
-def _sources(config: DataConfig, seed: int) -> tuple[list[Problem], list[Problem]]:
-    """All training problems and all test problems, from one source or from two."""
-    if config.name in FOR_TESTING:
-        raise DataError(
-            f"data.name is {config.name!r}, but {', '.join(FOR_TESTING)} are for testing only: "
-            "name a training source, such as data.name=gsm8k, and set "
-            f"data.test_name={config.name} data.test_dir=FOLDER"
-        )
+def _sources(config: DataConfig, seed: int) -> tuple[Mapping[str, list[Problem]], list[Problem]]:
+    """The splits of the source that is trained on, and all test problems, of it or another one."""
+    _check_solutions(config)
     tested = config.test_name or config.name
     _check_name("data.test_name", tested)
     for knob, name in (("train_problems", config.name), ("test_problems", tested)):
@@ -146,12 +145,33 @@ def _sources(config: DataConfig, seed: int) -> tuple[list[Problem], list[Problem
             )
     if not config.test_name:
         splits = SOURCES[config.name](config, seed)
-        return splits["train"], splits["test"]
-    train = SOURCES[config.name](dataclasses.replace(config, test_problems=0), seed)["train"]
+        return splits, splits["test"]
+    found = SOURCES[config.name](dataclasses.replace(config, test_problems=0), seed)
     for_test = dataclasses.replace(
-        config, dir=config.test_dir, train_problems=0, heldout_problems=0
+        config, dir=config.test_dir, train_problems=0, heldout_problems=0, solutions="source"
     )
-    return train, SOURCES[tested](for_test, seed)["test"]
+    return found, SOURCES[tested](for_test, seed)["test"]
+
+
+def _check_solutions(config: DataConfig) -> None:
+    """Whether the source has worked solutions, or equations where these are to be learned from."""
+    if config.solutions == "source" and config.name in FOR_TESTING:
+        raise DataError(
+            f"data.name is {config.name!r}, but {', '.join(FOR_TESTING)} are for testing only: "
+            "name a training source, such as data.name=gsm8k, and set "
+            f"data.test_name={config.name} data.test_dir=FOLDER; or set data.solutions=equations "
+            f"to learn from the equations of {', '.join(WITH_EQUATIONS)}"
+        )
+    if config.solutions == "equations" and config.name not in WITH_EQUATIONS:
+        raise DataError(
+            f"data.solutions is equations, but data.name is {config.name!r}; expected one of "
+            f"{', '.join(WITH_EQUATIONS)}, or data.solutions=source"
+        )
+    if config.solutions == "equations" and not config.test_name:
+        raise DataError(
+            f"data.name={config.name} data.solutions=equations makes all its problems training "
+            "problems; name others to test on, such as data.test_name=gsm8k data.test_dir=FOLDER"
+        )
 
 
 def _check_name(knob: str, name: str) -> None:
@@ -182,8 +202,18 @@ def _generated(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
     return {"train": train, "test": generate("test", config.test_problems, seed, config.kinds)}
 
 
-def _hold_out(train: list[Problem], config: DataConfig) -> tuple[list[Problem], list[Problem]]:
-    count = config.heldout_problems
+def _hold_out(
+    splits: Mapping[str, list[Problem]], config: DataConfig
+) -> tuple[list[Problem], list[Problem]]:
+    train, count = splits["train"], config.heldout_problems
+    if "heldout" in splits:
+        own = splits["heldout"]
+        if count > len(own):
+            raise DataError(
+                f"data.heldout_problems is {count:,}, but {config.name} holds out {len(own):,} "
+                f"problems of its own; set data.heldout_problems={len(own)}"
+            )
+        return train, _by_hash(own, "heldout")[:count]
     if count >= len(train):
         raise DataError(
             f"data.heldout_problems is {count:,} of {len(train):,} training problems of "

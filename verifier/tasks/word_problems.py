@@ -54,37 +54,48 @@ def refuse_other_answer(kept: Problem, problem: Problem) -> None:
         raise DataError(f"{which}; expected one: mend the file, or leave the question out")
 
 
+Row = tuple[str, str | None, str | None]  # question, answer, worked solution
+
+
 def for_testing(
     pairs: Iterable[tuple[str, str | None]], source: str, path: pathlib.Path
 ) -> dict[str, list[Problem]]:
-    """Problems for testing, sorted by problem_id, solutions unknown.
-
-    Args:
-        pairs: (question, answer); an answer that is None is not numeric and the problem is skipped.
-            Both kinds of loss are said.
-        source: what the problems call their source.
-        path: of the file, for messages.
+    """Problems for testing, sorted by problem_id, solutions unknown; arguments as `distinct`.
 
     Returns:
         "train" (empty) and "test".
+    """
+    rows = ((question, answer, None) for question, answer in pairs)
+    return {"train": [], "test": distinct(rows, source, "test", path)}
+
+
+def distinct(rows: Iterable[Row], source: str, split: str, path: pathlib.Path) -> list[Problem]:
+    """Problems of a source, sorted by problem_id.
+
+    Args:
+        rows: (question, answer, worked solution or None); where the answer is None it is not
+            numeric and the problem is skipped. Both kinds of loss are said.
+        source: what the problems call their source.
+        split: which they are of.
+        path: of the file, for messages.
 
     Raises:
         DataError: there is no problem.
     """
     problems: dict[str, Problem] = {}
     skipped = repeated = 0
-    for question, answer in pairs:
+    for question, answer, solution in rows:
         if answer is None:
             skipped += 1
             continue
-        problem = make_problem(question, None, answer, source=source, split="test")
+        problem = make_problem(question, solution, answer, source=source, split=split)
         repeated += problem.problem_id in problems
         # Of equal questions the one with the least text stays: a choice that no order of rows
         # changes.
         kept = problems.setdefault(problem.problem_id, problem)
         refuse_other_answer(kept, problem)
         problems[problem.problem_id] = min(
-            kept, problem, key=lambda each: (each.question, each.answer)
+            kept, problem, key=lambda each: (each.question, each.answer, each.solution or "")
         )
     if not problems:
         raise DataError(
@@ -96,4 +107,4 @@ def for_testing(
             f"{source}: {len(problems)} problems; {skipped} skipped (no numeric answer), "
             f"{repeated} left out (the question repeats)"
         )
-    return {"train": [], "test": [problems[problem_id] for problem_id in sorted(problems)]}
+    return [problems[problem_id] for problem_id in sorted(problems)]
