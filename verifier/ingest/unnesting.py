@@ -83,8 +83,8 @@ def _read_once(
     first: Any = _NOTHING
     for number, row in enumerate(rows):
         if once:
-            first = _at(row, once) if first is _NOTHING else first
-            if _at(row, once) != first:
+            first = at(row, once) if first is _NOTHING else first
+            if at(row, once) != first:
                 continue
         yield number, row
 
@@ -93,7 +93,7 @@ def _values_of(
     row: Mapping[str, Any], paths: Mapping[str, str]
 ) -> tuple[dict[str, Any], int, bool]:
     """What a row has at each path, how many solutions that are, and whether they are a list."""
-    values = {name: _at(row, where) for name, where in paths.items()}
+    values = {name: at(row, where) for name, where in paths.items()}
     solutions = values.get("solution")
     many = isinstance(solutions, list)
     count = 1
@@ -138,7 +138,7 @@ def _fault(
     )
 
 
-def _at(value: Any, path: str) -> Any:
+def at(value: Any, path: str) -> Any:
     """What stands at a path of an object; None where there is nothing.
 
     A list where lists are on the way.

@@ -99,17 +99,19 @@ class Scan:
             while waiting:
                 yield from waiting.popleft().result()
 
-    def one_by_one(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, int]]:
+    def one_by_one(
+        self, columns: Sequence[str], most: int = PIECE
+    ) -> Iterator[tuple[pa.Table, int]]:
         """Every piece and the number of its first row, in stored order, one held at a time.
 
-        For work that is slower than decoding.
+        For work that is slower than decoding, and for rows that are long: `most` are in a piece.
 
         Raises:
             StoreError: as `pieces`.
         """
         first = 0
         for group in self._groups:
-            for piece in self._decoded(group, columns):
+            for piece in self._decoded(group, columns, most):
                 yield piece, first
                 first += len(piece)
 
@@ -157,32 +159,34 @@ class Scan:
             f" and {len(rows) - 3:,} more" if len(rows) > 3 else ""
         )
 
-    def _decoded(self, group: _Group, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def _decoded(
+        self, group: _Group, columns: Sequence[str], most: int = PIECE
+    ) -> Iterator[pa.Table]:
         for name in columns:
             if name not in self.names:
                 raise StoreError(
                     f"{group.path}: no column {name!r}; it has {', '.join(self.names)}"
                 )
         if group.view is None:
-            yield from self._stored(group, columns)
+            yield from self._stored(group, columns, most)
             return
         there = [name for name in columns if name in group.view.fields]
         for piece in self._stored(
-            group, list(dict.fromkeys(group.view.fields[name] for name in there))
+            group, list(dict.fromkeys(group.view.fields[name] for name in there)), most
         ):
             made = {name: group.view.make(piece[group.view.fields[name]], name) for name in there}
             yield pa.table(
                 {name: made[name] if name in made else pa.nulls(len(piece)) for name in columns}
             )
 
-    def _stored(self, group: _Group, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def _stored(self, group: _Group, columns: Sequence[str], most: int) -> Iterator[pa.Table]:
         if isinstance(group.held, pa.Table):
             pieces: Iterator[pa.Table] = (
-                group.held.select(columns).slice(at, PIECE) for at in range(0, group.rows, PIECE)
+                group.held.select(columns).slice(at, most) for at in range(0, group.rows, most)
             )
         else:
             pieces = decode_group(
-                group.path, group.held, group.number, columns, PIECE, group.content
+                group.path, group.held, group.number, columns, most, group.content
             )
         for piece in pieces:
             yield reading.cast(piece, group.path, self._table) if self._table else piece
