@@ -6,11 +6,12 @@ Command:  python -m verifier.launch --exp=tiny_student --stages=finetune
           --to=experiments/tiny_student_weights
 Hardware: 2 CPU cores, 12 minutes
 
-Like tiny_base, of which it knows neither vocabulary nor words, it learns from training problems
+It has the vocabulary of tiny_small, half that of tiny_base, and knows nothing of either. It learns from training problems
 alone, whatever the seed of a later run.
 """
 
 from experiments.tiny_base import SEED
+from experiments.tiny_token_verifier import WEIGHTS
 from verifier.config import (
     Config,
     DataConfig,
@@ -24,9 +25,14 @@ from verifier.config import (
 from verifier.recipes import distill
 from verifier.run.stage import Stage
 
-KINDS: tuple[Kind, ...] = ("share", "distance", "backwards")  # what it can do before anybody teaches it
-SHOTS = 2
-ROW_TOKENS = 512  # a question with its exemplars
+KINDS: tuple[Kind, ...] = (
+    "share",
+    "distance",
+    "backwards",
+)  # what it can do before anybody teaches it
+SHOTS = 1
+WORDS = WEIGHTS.with_name("tiny_small_weights")
+ROW_TOKENS = 384  # a question with its exemplar
 
 
 def get_config() -> Config:
@@ -41,13 +47,13 @@ def get_config() -> Config:
             heldout_problems=100,
             test_problems=1,
         ),
-        tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=512),
+        tokenizer=TokenizerConfig(path=str(WORDS)),
         model=ModelConfig(
             layers=2, width=96, heads=3, kv_heads=3, mlp_width=288, context=ROW_TOKENS
         ),
         finetune=FinetuneConfig(
             steps=2400,
-            batch_rows=8,
+            batch_rows=10,
             row_tokens=ROW_TOKENS,
             learning_rate=2e-3,
             warmup_share=0.05,

@@ -26,7 +26,8 @@ class DistillConfig:
     # The model whose words are learned: Hugging Face folder or hub id. Empty: the problems' own
     # worked solutions are.
     teacher: Annotated[str, Mark.WEIGHTS] = ""
-    teacher_format: Format = "in_context_chain_of_thought"  # how problems are put to it
+    # How problems are put to it; plain: by data.prompt_template
+    teacher_format: Literal["plain", Format] = "in_context_chain_of_thought"
     teacher_shots: Count = 8  # exemplars before a question, where its format has some
     # Exemplars in what the student learns and is tested by, where a format has some.
     shots: Count = 4

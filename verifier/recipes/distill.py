@@ -60,7 +60,10 @@ def _taught(config: Config, questions: Stage) -> tuple[list[Stage], Stage | None
     if not config.distill.teacher:
         return [], None, None
     teacher = taken.teacher(TEACHER)
-    put = prompting.in_format(config.distill.teacher_format, "distill.teacher_shots")
+    named = config.distill.teacher_format
+    put = prompting.PLAIN
+    if named != "plain":
+        put = prompting.in_format(named, "distill.teacher_shots")
     samples = sample.stage(teacher, questions, [TRAIN], TEACHER, put)
     labels = label.stage(samples, questions, TEACHER)
     return [teacher, samples, labels], samples, labels

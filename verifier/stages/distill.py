@@ -6,8 +6,6 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from verifier import config as config_lib
 from verifier.data import alignment_report, formats, teacher_targets
 from verifier.data.alignment import Aligner, Taught
@@ -21,8 +19,9 @@ from verifier.stages.finetune import make_generator
 from verifier.stages.fitting import Examples
 from verifier.stages.prompting import Questions
 from verifier.system import log
-from verifier.tables import store
+from verifier.tables import taught as taught_lib
 from verifier.tables.results import GENERATOR
+from verifier.tables.verdicts import Labels
 from verifier.text import few_shot
 from verifier.text import tokenizer as tokenizer_lib
 from verifier.text.problem import Problem
@@ -31,8 +30,6 @@ from verifier.text.tokenizer import Tokenizer
 from verifier.train.losses import distill as losses
 from verifier.train.losses.contract import Loss
 
-_COLUMNS = ("problem_id", "sample_id", "solution", "tokens", "forced", "logprobs", "finish")
-_TOLD = ("top_ids", "top_logprobs")
 _LOOKED_AT = 2_000  # solutions that the report on an alignment is of
 
 
@@ -124,9 +121,8 @@ def finetune(context: Context) -> None:
     train = context.problems("problems")
     if context.is_done(context.settings()):
         return
-    solutions, reasons = _right(context, {each.problem_id: each for each in train})
-    for reason, count in reasons.items():
-        log.say(f"{context.title()}: {count:,} solutions {reason}")
+    solutions, said = _right(context, {each.problem_id: each for each in train})
+    log.say(f"{context.title()}: {said}")
     rows = collections.defaultdict(list)
     for row, each in enumerate(solutions):
         rows[each.problem.problem_id].append(row)
@@ -224,48 +220,28 @@ def _teacher_tokenizer(context: Context) -> Tokenizer:
     return tokenizer_lib.load_tokenizer(drawn.folder(context.root))
 
 
-def _right(
-    context: Context, problems: Mapping[str, Problem]
-) -> tuple[list[_Solution], dict[str, int]]:
-    """Right solutions in the order of problems and samples, and how many others there are of each
-    kind.
-    """
+def _right(context: Context, problems: Mapping[str, Problem]) -> tuple[list[_Solution], str]:
+    """Right solutions in stored order, and what is said of the others."""
     if "samples" not in context.stage.reads:
         own = [each for each in problems.values() if each.solution]
-        lacking = len(problems) - len(own)
         solutions = [
             _Solution(each, few_shot.worked(each.solution or "", annotations=True), None)
             for each in own
         ]
-        return solutions, {"are not there: a problem without a worked one": lacking}
-    reads_told = context.config.finetune.loss == "match_distribution"
-    columns = [*_COLUMNS, *(_TOLD if reads_told else ())]
-    samples = store.read_table(context.source("samples"), "samples", columns)
-    labels = store.read_table(context.source("labels"), "labels", ["correct"])
-    kept: dict[str, int] = collections.Counter()
-    solutions, reasons = [], collections.Counter[str]()
-    for row, correct in zip(samples.to_pylist(), labels["correct"].to_pylist(), strict=True):
-        most = context.config.distill.samples_per_problem
-        if row["finish"] != "eos":
-            reasons["are cut short"] += 1
-        elif not correct:
-            reasons["are wrong"] += 1
-        elif most and kept[row["problem_id"]] >= most:
-            reasons["are more than distill.samples_per_problem"] += 1
-        else:
-            kept[row["problem_id"]] += 1
-            solutions.append(_solution(row, problems[row["problem_id"]], reads_told))
-    return solutions, dict(reasons)
-
-
-def _solution(row: Mapping[str, Any], problem: Problem, told: bool) -> _Solution:
-    arrays = [np.asarray(row["tokens"], np.int32), np.asarray(row["logprobs"], np.float32)]
-    if told:
-        arrays += [
-            np.asarray(row["top_ids"], np.int32),
-            np.asarray(row["top_logprobs"], np.float32),
-        ]
-    return _Solution(problem, row["solution"], Taught(*arrays))
+        return solutions, f"{len(own):,} of {len(problems):,} problems have a worked solution"
+    teacher = _teacher_tokenizer(context)
+    reader = taught_lib.TaughtReader(
+        context.source("samples"), Labels(context.source("labels")), teacher.decode
+    )
+    most, kept = context.config.distill.samples_per_problem, collections.Counter[str]()
+    solutions = []
+    for batch in reader.batches():
+        for one in taught_lib.solutions(batch):
+            kept[one.problem_id] += 1
+            if not most or kept[one.problem_id] <= most:
+                told = Taught(one.tokens_S, one.logprobs_S, one.top_ids_SC, one.top_logprobs_SC)
+                solutions.append(_Solution(problems[one.problem_id], one.solution, told))
+    return solutions, reader.said()
 
 
 def _show(
