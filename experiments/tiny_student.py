@@ -6,8 +6,8 @@ Command:  python -m verifier.launch --exp=tiny_student --stages=finetune
           --to=experiments/tiny_student_weights
 Hardware: 2 CPU cores, 12 minutes
 
-It has the vocabulary of tiny_small, half that of tiny_base, and knows nothing of either. It learns from training problems
-alone, whatever the seed of a later run.
+It has the vocabulary of tiny_small, half that of tiny_base, and knows nothing of either. It learns
+from training problems alone, whatever the seed of a later run.
 """
 
 from experiments.tiny_base import SEED
@@ -25,14 +25,12 @@ from verifier.config import (
 from verifier.recipes import distill
 from verifier.run.stage import Stage
 
-KINDS: tuple[Kind, ...] = (
-    "share",
-    "distance",
-    "backwards",
-)  # what it can do before anybody teaches it
+# What it can do before anybody teaches it.
+KINDS: tuple[Kind, ...] = ("share", "distance", "backwards")
 SHOTS = 1
 WORDS = WEIGHTS.with_name("tiny_small_weights")
 ROW_TOKENS = 384  # a question with its exemplar
+CONTEXT = 640  # longer ones, of what it is taught later
 
 
 def get_config() -> Config:
@@ -48,9 +46,7 @@ def get_config() -> Config:
             test_problems=1,
         ),
         tokenizer=TokenizerConfig(path=str(WORDS)),
-        model=ModelConfig(
-            layers=2, width=96, heads=3, kv_heads=3, mlp_width=288, context=ROW_TOKENS
-        ),
+        model=ModelConfig(layers=2, width=96, heads=3, kv_heads=3, mlp_width=288, context=CONTEXT),
         finetune=FinetuneConfig(
             steps=2400,
             batch_rows=10,
