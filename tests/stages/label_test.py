@@ -49,3 +49,6 @@ def test_the_run_s_own_test_problems_may_be_words():
     assert label.grader_of(own, TEST) == label.grader_of(own, Split("test", greedy=True)) == "bbh"
     assert {label.grader_of(own, split) for split in OWN[:2]} == {"numeric"}
     assert label.grader_of(own, Split("test", "svamp")) == "numeric"
+    own = config("data.name=labelled_choice", "data.test_name=svamp")
+    assert {label.grader_of(own, split) for split in OWN[:2]} == {"bbh"}
+    assert label.grader_of(own, TEST) == "numeric"

@@ -62,7 +62,7 @@ def test_problems_carry_the_name_of_their_task(folder, capsys):
     assert "snarks: 3 problems; 0 left out (the question has" in capsys.readouterr().err
     problems = load_bbh(str(folder), ["navigate"])["test"]
     assert [each.question for each in problems if each.answer == "Yes"] == ["a?"]
-    assert len(problems) == 2  # c? has two targets
+    assert len(problems) == 2  # c? has two answers
     assert "navigate: 2 problems; 1 left out (the question has more" in capsys.readouterr().err
 
 

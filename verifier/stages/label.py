@@ -45,11 +45,12 @@ def check(config: config_lib.Config) -> None:
 
 
 def grader_of(config: config_lib.Config, split: Split) -> str:
-    """Who judges a split: `label.grader`, but `bbh` for the words of BIG-Bench Hard unless
+    """Who judges a split: `label.grader`, but `bbh` for sources whose answers are words, unless
     `label.grader` reads words itself.
     """
-    tested = split.set or (config.data.test_name if split.of == TEST.of else "")
-    words = tested == "bbh" and config.label.grader not in WORDS
+    tested = config.data.test_name if split.of == TEST.of else ""
+    source = split.set or tested or config.data.name
+    words = source in ("bbh", "labelled_choice") and config.label.grader not in WORDS
     return "bbh" if words else config.label.grader
 
 

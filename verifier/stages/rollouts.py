@@ -79,7 +79,8 @@ def rollouts(context: Context) -> None:
         del rows
         done = len(asked) - len(missing)
         progress = log.Progress(len(asked), "problem", title, done=done)
-        judging = graders.opened(grading.grader, grading.grader_seconds)
+        grader = label.grader_of(context.config, of)
+        judging = graders.opened(grader, grading.grader_seconds)
         with progress, stopping.saving(), judging as judge:
             if missing:
                 found = _rolled_out(context, generator, missing, samples, progress)

@@ -1,13 +1,12 @@
 """BIG-Bench Hard (Suzgun et al. 2022), for testing only: 27 tasks, and prompts with exemplars.
 
 https://github.com/suzgunmirac/BIG-Bench-Hard (MIT licence). Of its 6,511 examples two repeat one
-before them, and two questions of causal_judgement have two targets each and are left out: 6,505
+before them, and two questions of causal_judgement have two answers each and are left out: 6,505
 problems.
 """
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import pathlib
 import re
@@ -16,9 +15,9 @@ from collections.abc import Sequence
 
 from verifier.config import BbhTask
 from verifier.errors import DataError
-from verifier.system import log
 from verifier.system.text_files import field, read_json, read_text, text_field
 from verifier.tasks.local_files import find_folder
+from verifier.tasks.word_problems import with_one_answer
 from verifier.text.few_shot import Exemplar
 from verifier.text.problem import Problem, make_problem
 
@@ -56,21 +55,12 @@ def _problems(path: pathlib.Path, source: str) -> list[Problem]:
     rows = field(read_json(path), "examples", str(path))
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{path}: 'examples' is no list with an entry; fetch the file again")
-    asked: dict[str, list[Problem]] = collections.defaultdict(list)
+    problems = []
     for number, row in enumerate(rows):
         where = f"{path}, example {number}"
         question, target = (text_field(row, name, where) for name in ("input", "target"))
-        problem = make_problem(question, None, target, source=source, split="test")
-        asked[problem.problem_id].append(problem)
-    clear = [each for each in asked.values() if len({one.answer for one in each}) == 1]
-    if len(clear) < len(rows):
-        log.say(
-            f"{source}: {len(clear)} problems; {len(asked) - len(clear)} left out (the question "
-            f"has more than one target), {sum(map(len, clear)) - len(clear)} left out (the "
-            "question repeats)"
-        )
-    # Of equal questions the one with the least text: a choice that no order of rows changes.
-    return [min(each, key=lambda one: one.question) for each in clear]
+        problems.append(make_problem(question, None, target, source=source, split="test"))
+    return with_one_answer(problems, source)
 
 
 @dataclasses.dataclass(frozen=True)

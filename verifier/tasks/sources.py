@@ -19,6 +19,7 @@ from verifier.tasks.bbh import load_bbh
 from verifier.tasks.corpus import read_corpus
 from verifier.tasks.generated import KINDS, generate
 from verifier.tasks.gsm8k import load_gsm8k
+from verifier.tasks.labelled_choice import load_labelled_choice
 from verifier.tasks.multiarith import load_multiarith
 from verifier.tasks.svamp import load_svamp, load_svamp_equations
 from verifier.text.problem import Problem
@@ -41,6 +42,7 @@ SOURCES: dict[str, Source] = {
     "multiarith": lambda config, seed: load_multiarith(config.dir, config.solutions),
     "bbh": lambda config, seed: load_bbh(config.dir, config.bbh_tasks),
     "svamp_equations": lambda config, seed: load_svamp_equations(config.dir),
+    "labelled_choice": lambda config, seed: load_labelled_choice(config.dir),
 }
 
 FOR_TESTING = typing.get_args(ForTesting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 import pathlib
 import re
@@ -55,6 +56,26 @@ def refuse_other_answer(kept: Problem, problem: Problem) -> None:
 
 
 Row = tuple[str, str | None, str | None]  # question, answer, worked solution
+
+
+def with_one_answer(problems: Iterable[Problem], source: str) -> list[Problem]:
+    """Problems whose question has one answer only, each once, sorted by problem_id.
+
+    Both kinds of loss are said, of the source by this name.
+    """
+    asked: dict[str, list[Problem]] = collections.defaultdict(list)
+    for problem in problems:
+        asked[problem.problem_id].append(problem)
+    clear = [each for each in asked.values() if len({one.answer for one in each}) == 1]
+    repeated = sum(map(len, clear)) - len(clear)
+    if len(clear) < len(asked) or repeated:
+        log.say(
+            f"{source}: {len(clear):,} problems; {len(asked) - len(clear):,} left out (the "
+            f"question has more than one answer), {repeated:,} left out (the question repeats)"
+        )
+    # Of equal questions the one with the least text: a choice that no order of rows changes.
+    kept = [min(each, key=lambda one: (one.question, one.solution or "")) for each in clear]
+    return sorted(kept, key=lambda each: each.problem_id)
 
 
 def for_testing(
