@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from verifier.errors import TokenizerError
 from verifier.text.bytes_tokenizer import ByteTokenizer
 from verifier.text.calculator import annotations
+from verifier.text.decoder_bytes import piece_bytes_of
 from verifier.text.sentencepiece_tokenizer import train_sentencepiece
 from verifier.text.tokenizer import load_tokenizer, same_ids
 from verifier.text.transformers_tokenizer import save_for_transformers
@@ -200,6 +201,48 @@ def test_round_trip_and_spans(tokenizer, text):
 )
 def test_continuations_get_no_space(tokenizer, cut):
     assert tokenizer.decode(tokenizer.encode(TEXT[:cut]) + tokenizer.encode(TEXT[cut:])) == TEXT
+
+
+@hypothesis.given(text=ANY_TEXT | MATHS | st.sampled_from(["a <tool> b", "5 \U0001f600", *LINES]))
+@hypothesis.settings(
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture], deadline=None
+)
+def test_the_bytes_of_the_pieces_are_those_of_the_text(tokenizer, text):
+    ids = [*tokenizer.start_ids, *tokenizer.encode(text), tokenizer.end_id]
+    assert b"".join(tokenizer.piece_bytes(token) for token in ids) == text.encode()
+    vocabulary = tokenizer.build().get_vocab(with_added_tokens=True)
+    assert all(vocabulary[tokenizer.piece(token)] == token for token in ids)
+
+
+def test_pieces_whose_bytes_nobody_knows(tmp_path):
+    trained = KINDS["trained"](None)
+    assert trained.piece(0) == "<unk>" and trained.piece_bytes(0) is None
+    gemma = KINDS["gemma"](tmp_path)
+    assert gemma.piece(3) == "<unk>" and gemma.piece_bytes(3) is None
+    ids = range(gemma.vocab_size)
+    assert gemma.piece_bytes(next(n for n in ids if gemma.piece(n) == "\u2581a")) == b" a"
+
+
+@pytest.mark.parametrize(
+    ("decoder", "pieces"),
+    [
+        (tokenizers.decoders.WordPiece(prefix="##"), [b" egg", b"s"]),
+        (tokenizers.decoders.Metaspace(prepend_scheme="never"), [b"egg", b"##s"]),
+        (tokenizers.decoders.BPEDecoder(), [None, None]),
+        (None, [None, None]),
+    ],
+)
+def test_the_decoder_says_what_a_piece_is(decoder, pieces):
+    made = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece(vocab={"egg": 0, "##s": 1, "?": 2}, unk_token="?")
+    )
+    if decoder:
+        made.decoder = decoder
+    made.add_special_tokens(["[SEP]"])
+    separator = made.token_to_id("[SEP]")
+    found = piece_bytes_of(made, 6)
+    assert found[:2] == pieces and found[2] is None
+    assert found[separator] == found[5] == b""  # special, and an id without a piece
 
 
 def test_ids_and_reserved_id(tokenizer):

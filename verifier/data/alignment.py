@@ -19,14 +19,16 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from verifier.data import matching
+from verifier.data import matching, time_warping
 from verifier.data.alignment_report import AlignmentReport, Counts
+from verifier.data.edit_distance import EditDistances
 from verifier.data.matching import Matches
-from verifier.data.vocabularies import NONE, map_ids, vocabulary
+from verifier.data.vocabularies import NONE, SPACE, Vocabulary, map_ids, vocabulary
 from verifier.errors import AlignmentError
 from verifier.text.tokenizer import Tokenizer, same_ids
 
 Way = Literal["same", "dtw", "bytes"]
+_AT_ONCE = 128  # solutions whose paths are found together
 _SHOWN = 300  # characters of a text in a message
 
 
@@ -100,6 +102,11 @@ class Aligner:
             if self.way == "same"
             else map_ids(self._teacher, self._student, self.way)
         )
+        self._words = (
+            EditDistances([_words(each) for each in (self._teacher, self._student)])
+            if self.way == "dtw"
+            else None
+        )
         mapped = self.map_V[self.map_V != NONE]
         self._is_injective = len(np.unique(mapped)) == len(mapped)
 
@@ -162,7 +169,7 @@ class Aligner:
             self._pair(*(side[: len(side) - cut] for side, cut in zip(sides, cuts, strict=True)))
             for sides, cuts in zip(solutions, ended, strict=True)
         ]
-        inner = [self._walk(pair) for pair in pairs]
+        inner = self._warp(pairs) if self._words else [self._walk(pair) for pair in pairs]
         return [matching.with_ends(each, *cuts) for each, cuts in zip(inner, ended, strict=True)]
 
     def _pair(self, teacher_S: np.ndarray, student_T: np.ndarray) -> _Pair:
@@ -183,6 +190,19 @@ class Aligner:
             f"{texts[0]!r:.{_SHOWN}} and {texts[1]!r:.{_SHOWN}}; expected the same text in the "
             "tokens of both"
         )
+
+    def _warp(self, pairs: Sequence[_Pair]) -> list[Matches]:
+        """Spans along the paths of time warping; none where a side has no tokens."""
+        found = [matching.nothing(len(pair.teacher_S), len(pair.student_T)) for pair in pairs]
+        # Those of about the same length at once.
+        order = sorted(range(len(pairs)), key=lambda number: len(pairs[number].teacher_S))
+        there = [n for n in order if len(pairs[n].teacher_S) and len(pairs[n].student_T)]
+        for first in range(0, len(there), _AT_ONCE):
+            numbers = there[first : first + _AT_ONCE]
+            costs = self._words.of([(pairs[n].teacher_S, pairs[n].student_T) for n in numbers])
+            for number, path in zip(numbers, time_warping.warped(costs), strict=True):
+                found[number] = matching.by_path(path.first_K, path.second_K)
+        return found
 
     def _walk(self, pair: _Pair) -> Matches:
         """Spans along the bytes of a text; none where its bytes differ."""
@@ -252,6 +272,11 @@ class Aligner:
         )
         of_all, of_numbers = each_6T.sum(axis=1), each_6T @ is_digit_T
         return AlignmentReport(1, _counts(of_all), _counts(of_numbers))
+
+
+def _words(own: Vocabulary) -> list[str]:
+    """What the cost of two pieces compares: their text without spaces."""
+    return [spelling.replace(SPACE, "") for spelling in own.spellings()]
 
 
 def _same(teacher_S: np.ndarray, student_T: np.ndarray) -> Matches:

@@ -63,7 +63,7 @@ class AlignmentReport:
         """A row for all tokens and one for numbers, as a table takes them."""
         return [
             {
-                "tokens": name,
+                "of": name,
                 **dataclasses.asdict(counts),
                 "share": counts.share,
                 "one_hot_share": counts.one_hot_share,

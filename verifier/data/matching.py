@@ -73,7 +73,8 @@ def by_path(path_S: np.ndarray, path_T: np.ndarray) -> Matches:
             of both sides to the last of both; a step goes on by one on either side or on both.
         path_T: the student's.
     """
-    span_K = np.append(0, (np.diff(path_S) * np.diff(path_T)).cumsum())
+    span_K = np.zeros(len(path_S), np.int64)
+    np.cumsum(np.diff(path_S) * np.diff(path_T), out=span_K[1:])
     span_S = np.zeros(path_S[-1] + 1, np.int64)
     span_T, single_T = np.zeros((2, path_T[-1] + 1), np.int64)
     span_S[path_S], span_T[path_T], single_T[path_T] = span_K, span_K, path_S
