@@ -90,12 +90,11 @@ class Searcher:
             prompts: some of all, by falling length.
             progress: called after every step of the generator.
         """
-        config = self._config
-        setup, as_rain = methods.setup(name, config), name in (methods.RAIN, methods.GREEDY)
+        setup, as_rain = methods.setup(name, self._config), name in (methods.RAIN, methods.GREEDY)
         kind = setup.drawing, as_rain
         if kind not in self._sessions:
             self._sessions[kind] = self._session(*kind)
-        method = methods.method_of(name, config, budget, self._embed)
+        method = setup.method(budget, self._embed)
         return self._sessions[kind].run(prompts, method, setup.scorer, progress)
 
     def _session(self, drawing: methods.Drawing, as_rain: bool) -> Session:

@@ -180,17 +180,19 @@ def _refuse_long(
 ) -> None:
     """Prompts, and what they and labelled texts are judged behind, leave the context room."""
     question, most = judge_prompts.load(config.rain.judge), config.sample.max_new_tokens
-    for prompt in prompts:
-        text = texts[prompt.problem_id]
-        judged = question.length(text, tokenizer)
+    own = [texts[prompt.problem_id] for prompt in prompts]
+    lengths = question.lengths(own, tokenizer)
+    for prompt, text, judged in zip(prompts, own, lengths, strict=True):
         if max(len(prompt.tokens), judged) + most > context:
             raise ConfigError(
                 f"the prompt {text[:40]!r} has {len(prompt.tokens)} tokens, {judged} where it is "
                 f"judged; with sample.max_new_tokens={most} expected at most {context} in all, "
                 "the context: shorten it, lower that, or raise model.context"
             )
-    for text, answer, _ in _read_pairs(config) if config.rain.pairs else []:
-        judged = question.length(text, tokenizer) + len(tokenizer.encode(answer))
+    pairs = _read_pairs(config) if config.rain.pairs else []
+    lengths = question.lengths((prompt for prompt, *_ in pairs), tokenizer)
+    for (_, answer, _), length in zip(pairs, lengths, strict=True):
+        judged = length + len(tokenizer.encode(answer))
         if judged > context:
             raise ConfigError(
                 f"the labelled text {answer[:40]!r} has {judged} tokens where it is judged; "

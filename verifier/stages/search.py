@@ -58,12 +58,12 @@ def stage(generator: Stage, verifier: Stage, problems: Stage, place: str = "") -
 def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
     """How many samples others draw is no matter, nor RAIN where it is not tried."""
     counts = ("train_problems", "train_samples", "heldout_samples", "test_samples")
-    rain: tuple[str, ...] = ("prompts", "max_prompts", "chat", "pairs")  # of the stage rain
+    of_rain: tuple[str, ...] = ("prompts", "max_prompts", "chat", "pairs")  # of the stage rain
     if methods.RAIN not in config.search.methods:
-        rain = ("",)
+        of_rain = ("",)
     return (
         *(f"sample.{name}" for name in counts),
-        *(f"rain.{name}" for name in rain),
+        *(f"rain.{name}" for name in of_rain),
         *label.ignored(config, split),
     )
 
@@ -185,7 +185,8 @@ def _judged(
         return {}
     question = judge_prompts.load(config.rain.judge)
     question.letters(tokenizer)
-    return {each.problem_id: question.length(each.question, tokenizer) for each in problems}
+    lengths = question.lengths((each.question for each in problems), tokenizer)
+    return {each.problem_id: length for each, length in zip(problems, lengths, strict=True)}
 
 
 def _search(
@@ -214,8 +215,8 @@ def _search(
                 for result in ready.run(name, budget, part, watch):
                     results.append(result)
                     progress.advance(1)
-                found = [problems[part[result.problem].problem_id] for result in results]
-                own = _rows(context, results, found, generator.tokenizer, begun)
+                of = [problems[part[result.problem].problem_id] for result in results]
+                own = _rows(context, results, of, generator.tokenizer, begun)
                 rows += [{"method": name, "budget": budget, **row} for row in own]
         table.append(rows)
 
@@ -249,20 +250,21 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """The table's rows but for method and budget, of searches that began together."""
     seconds, knobs = shared_seconds(results, time.monotonic() - begun), context.config.label
-    chosen = [best(result.nodes) for result in results]
-    texts = [tokenizer.decode(node.written()) for node in chosen]
+    rows = [spent_and_found(result, best(result.nodes), tokenizer) for result in results]
     right = label.right_answers(context, problems)
     golds = [right[problem.problem_id] for problem in problems]
-    graded = graders.relabel(texts, golds, knobs.grader, knobs.grader_seconds)
+    graded = graders.relabel(
+        [row["solution"] for row in rows], golds, knobs.grader, knobs.grader_seconds
+    )
     return [
         {
             "problem_id": problem.problem_id,
             "seconds": seconds[index],
             "answer": graded.answers[index],
             "correct": bool(graded.correct[index]),
-            **spent_and_found(result, chosen[index], tokenizer),
+            **rows[index],
         }
-        for index, (result, problem) in enumerate(zip(results, problems, strict=True))
+        for index, problem in enumerate(problems)
     ]
 
 
@@ -304,5 +306,5 @@ def tell(context: Context) -> None:
     config = context.config
     scored = budgets.scored(context.workdir, config.report.allow_missing)
     resamples, seed = config.report.resamples, config.seed
-    for split, found in budgets.by_split(context.workdir, scored, resamples, seed).items():
-        log.tell(f"{as_text(found, split)}\n")
+    for split, figures in budgets.by_split(context.workdir, scored, resamples, seed).items():
+        log.tell(f"{as_text(figures, split)}\n")
