@@ -55,8 +55,9 @@ def stage(place: str = "") -> Stage:
         reads={
             "weights": Files("model.weights"),
             "tokenizer": Files("tokenizer.path"),
-            "prompts": Files("rain.prompts"),
-            "pairs": Files("rain.pairs"),
+            "prompts": Files("rain.prompts", watched=True),
+            "pairs": Files("rain.pairs", watched=True),
+            **search.rain_files(),
         },
         knobs=("seed", "rain", "model", "tokenizer", *_DRAWN),
         place=place,
@@ -130,7 +131,8 @@ def rain(context: Context) -> None:
         if context.is_done(settings, split):
             continue
         loaded = _loaded(context)
-        table = table_writing.writer(context.folder(split), "rain", settings)
+        sums = inputs.sums(config, context.stage.named(config))
+        table = table_writing.writer(context.folder(split), "rain", settings, sums)
         table.begin()
         own = hosts.share([len(each.tokens) for each in loaded.prompts])
         mine = [loaded.prompts[index] for index in own]
@@ -142,7 +144,7 @@ def rain(context: Context) -> None:
             for first in range(0, len(missing), config.search.part_problems):
                 part = missing[first : first + config.search.part_problems]
                 table.append(_answered(loaded, part, progress))
-        facts: dict[str, Any] = {"inputs": inputs.sums(config, context.stage.files)}
+        facts: dict[str, Any] = {"inputs": sums}
         if config.rain.pairs:
             facts["judge"] = _accuracy(config, loaded)
         table_writing.finish(table, facts)

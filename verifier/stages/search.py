@@ -19,10 +19,10 @@ from verifier.evaluate.budget import as_text
 from verifier.grading import graders
 from verifier.model import sharding
 from verifier.report import budgets
-from verifier.run import hosts, model_folder
+from verifier.run import hosts, inputs, model_folder
 from verifier.run.context import Context
-from verifier.run.stage import Stage
-from verifier.search import judge_prompts, methods, searcher
+from verifier.run.stage import Files, Stage
+from verifier.search import judge_prompts, methods, rain, searcher
 from verifier.search.driver import SearchResult
 from verifier.search.searcher import Models, Searcher
 from verifier.search.tree import Node, best, walk
@@ -46,6 +46,7 @@ def stage(generator: Stage, verifier: Stage, problems: Stage, place: str = "") -
             "generator": generator.of(),
             "verifier": verifier.of(),
             "problems": problems.of(),
+            **rain_files(),
         },
         knobs=("seed", "search", "rain", "sample", "label", "model.dtype"),
         ignores=ignored,
@@ -53,6 +54,14 @@ def stage(generator: Stage, verifier: Stage, problems: Stage, place: str = "") -
         check=check,
         tell=tell,
     )
+
+
+def rain_files() -> dict[str, Files]:
+    """What RAIN reads of others, by role."""
+    return {
+        "judge": Files("rain.judge", names=("verifier", *judge_prompts.OWN), watched=True),
+        "embeddings": Files("rain.embeddings", names=(rain.HIDDEN,), watched=True),
+    }
 
 
 def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
@@ -120,7 +129,8 @@ def search(context: Context) -> None:
         _refuse_other_verifier(context)
         problems = context.problems("problems", split)[: knobs.test_problems or None]
         prompts, left_out = _fitting(context, problems)
-        table = table_writing.writer(context.folder(split), "search", settings)
+        sums = inputs.sums(context.config, context.stage.named(context.config))
+        table = table_writing.writer(context.folder(split), "search", settings, sums)
         table.begin()
         own = [prompts[index] for index in hosts.share([len(each.tokens) for each in prompts])]
         missing = [prompt for prompt in own if prompt.problem_id not in table.present()]
@@ -133,7 +143,8 @@ def search(context: Context) -> None:
                 _search(context, by_id, missing, table, progress)
         lengths = [len(prompt.tokens) for prompt in prompts]
         mean = sum(lengths) / len(lengths)
-        table_writing.finish(table, {"left_out": left_out, "prompt_tokens": mean})
+        facts = {"left_out": left_out, "prompt_tokens": mean, "inputs": sums}
+        table_writing.finish(table, facts)
 
 
 def _fitting(context: Context, problems: Sequence[Problem]) -> tuple[list[Prompt], list[str]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 
-from verifier.errors import Stopped
-from verifier.run import hosts
+from verifier.errors import Stopped, WorkdirError
+from verifier.run import hosts, inputs
 from verifier.system import log, stopping
 from verifier.tables import store
 
@@ -26,10 +27,38 @@ def stop_if_asked(progress: log.Progress) -> None:
         )
 
 
-def writer(folder: pathlib.Path, name: str, settings: dict[str, Any]) -> store.TableWriter:
-    """A table that all processes write, each its own parts."""
+def writer(
+    folder: pathlib.Path,
+    name: str,
+    settings: dict[str, Any],
+    sums: Mapping[str, Mapping[str, str]] = types.MappingProxyType({}),
+) -> store.TableWriter:
+    """A table that all processes write, each its own parts.
+
+    Args:
+        folder: of one split.
+        name: of the table.
+        settings: that it depends on.
+        sums: of files of others that it depends on (`inputs.sums`).
+
+    Raises:
+        StoreError: as `store.TableWriter`.
+        WorkdirError: it was begun with other files.
+    """
     processes = jax.process_index(), jax.process_count()
-    return hosts.in_turn(str(folder), lambda: store.TableWriter(folder, name, settings, *processes))
+
+    def opened() -> store.TableWriter:
+        table = store.TableWriter(folder, name, settings, *processes)
+        if sums and (hosts.is_first() or table.present()):
+            begun = (table.first_start({"inputs": sums}) or {}).get("inputs", {})
+            if changed := inputs.changed(begun, sums):
+                raise WorkdirError(
+                    f"{folder} was begun with other files of {', '.join(changed)}: put them back, "
+                    "or remove the folder to start anew"
+                )
+        return table
+
+    return hosts.in_turn(str(folder), opened)
 
 
 def finish(table: store.TableWriter, manifest: dict[str, Any]) -> None:
