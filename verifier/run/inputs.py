@@ -90,8 +90,8 @@ def _sums(knob: str, path: pathlib.Path) -> dict[str, str]:
         patterns = (*_READ, "*.safetensors") if knob in {*_WEIGHTS, *_ENCODERS} else _READ
         if knob in _ENCODERS:  # sentence-transformers has folders for its modules
             patterns = (*patterns, *(f"*/{pattern}" for pattern in patterns))
-        names = {each.relative_to(path) for pattern in patterns for each in path.glob(pattern)}
-        return checksums.of_files(path, map(str, names))
+        inside = {each.relative_to(path) for pattern in patterns for each in path.glob(pattern)}
+        return checksums.of_files(path, map(str, inside))
     names = (path.name,) if knob in _TEXTS else (path.name, *_BESIDE)
     return checksums.of_files(
         path.parent, {name for name in names if (path.parent / name).is_file()}
