@@ -85,7 +85,7 @@ def check(config: config_lib.Config) -> None:
             "search.methods=[sample,rain] in a run that trains one"
         )
     search.refuse_meshes(config, "RAIN")
-    searcher.check(config)
+    searcher.check_rain(config)
     prompts = read_prompts(config)
     if config.rain.pairs:
         _read_pairs(config)

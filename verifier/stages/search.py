@@ -14,7 +14,7 @@ from typing import Any
 from verifier import config as config_lib
 from verifier.decode.engine import Counts, Prompt
 from verifier.decode.job import by_falling_length
-from verifier.errors import ConfigError, WorkdirError
+from verifier.errors import ConfigError
 from verifier.evaluate.budget import as_text
 from verifier.grading import graders
 from verifier.model import sharding
@@ -24,13 +24,13 @@ from verifier.run.context import Context
 from verifier.run.stage import Files, Stage
 from verifier.search import judge_prompts, methods, rain, searcher
 from verifier.search.driver import SearchResult
+from verifier.search.judge import refuse_other_generator
 from verifier.search.searcher import Models, Searcher
-from verifier.search.tree import Node, best, walk
+from verifier.search.tree import Node, best, numbered
 from verifier.stages import label, table_writing
 from verifier.system import log, stopping
-from verifier.tables import provenance, store
+from verifier.tables import store
 from verifier.tables.results import SEARCH
-from verifier.text import calculator
 from verifier.text.problem import Problem
 from verifier.text.split import TEST, Split
 from verifier.text.tokenizer import Tokenizer
@@ -85,15 +85,8 @@ def check(config: config_lib.Config) -> None:
     """
     check_branches(config)
     if methods.RAIN in config.search.methods:
-        searcher.check(config)
-    step_end = config.search.step_end
-    # Its first `=` too: what follows that is put in where a row waits.
-    if config.sample.calculator and step_end[-1:] in calculator.WRITTEN | {"="}:
-        raise ConfigError(
-            f"search.step_end={step_end!r} with sample.calculator=true: the calculator may write "
-            "what ends so, and a step would go on behind it; expected a text whose last character "
-            "the generator writes itself, such as a line end, or sample.calculator=false"
-        )
+        searcher.check_rain(config)
+    searcher.check_step_end(config)
 
 
 def check_branches(config: config_lib.Config) -> None:
@@ -126,7 +119,7 @@ def search(context: Context) -> None:
         settings, title = context.settings(split), context.title(split)
         if context.is_done(settings, split):
             continue
-        _refuse_other_verifier(context)
+        refuse_other_generator(context.manifest("verifier"), context.id_of("generator"))
         problems = context.problems("problems", split)[: knobs.test_problems or None]
         prompts, left_out = _fitting(context, problems)
         sums = inputs.sums(context.config, context.stage.named(context.config))
@@ -239,19 +232,6 @@ def loaded(context: Context, role: str) -> model_folder.Saved:
     return model_folder.load(folder, part.stage.name, dtype, None)
 
 
-def _refuse_other_verifier(context: Context) -> None:
-    """A verifier reads what its own generator writes, token by token."""
-    manifest, generator = context.manifest("verifier"), context.id_of("generator")
-    trained_on, as_text = provenance.trained_on(manifest), bool(manifest.get("reads_text"))
-    if as_text or trained_on != generator:
-        raise WorkdirError(
-            f"the verifier was trained on samples of generator {trained_on}, read as "
-            f"{'text' if as_text else 'tokens'}; search judges the tokens that generator "
-            f"{generator} writes: train a verifier on its own samples (stages sample, label, "
-            "verify)"
-        )
-
-
 def _rows(
     context: Context,
     results: Sequence[SearchResult],
@@ -297,18 +277,16 @@ def spent_and_found(result: SearchResult, chosen: Node, tokenizer: Tokenizer) ->
 
 def _tree(root: Node, tokenizer: Tokenizer) -> dict[str, list[Any]]:
     """A tree's nodes as the table has them."""
-    nodes = walk(root)
-    number: dict[Node | None, int] = dict(zip(nodes, range(len(nodes)), strict=True))
-    number[root] = -1
+    nodes = numbered(root)
     return {
         "node": list(range(len(nodes))),
-        "parent": [number[node.parent] for node in nodes],
-        "text": [tokenizer.decode(node.tokens) for node in nodes],
-        "value": [node.score for node in nodes],
+        "parent": [parent for parent, _ in nodes],
+        "text": [tokenizer.decode(node.tokens) for _, node in nodes],
+        "value": [node.score for _, node in nodes],
         "visits": [
-            len(node.samples) if node.visits is None else round(node.visits) for node in nodes
+            len(node.samples) if node.visits is None else round(node.visits) for _, node in nodes
         ],
-        "kept": [node.kept for node in nodes],
+        "kept": [node.kept for _, node in nodes],
     }
 
 
