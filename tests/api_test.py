@@ -255,7 +255,8 @@ def test_a_folder_that_is_no_verifier_is_named_with_the_way_out(tmp_path, folder
         ),
     ):
         api.load(tmp_path / "generator")
-    with pytest.raises(api.ApiError, match=f"is a whole run: give its verifier, {folder}"):
-        api.load(folder.parent)
+    assert api.load(folder.parent).id == api.load(folder).id, "a whole run: its verifier"
+    with pytest.raises(errors.WorkdirError, match="verifier is not there or not finished"):
+        api.load(tmp_path)
     with pytest.raises(errors.WorkdirError, match="run the stage 'verify' first"):
         api.load(tmp_path / "nothing")

@@ -9,7 +9,7 @@ PATH is a workdir, a table folder (with its neighbours `problems` and `scores`, 
 given), or a file made elsewhere, a folder or a quoted pattern of such files: Parquet, Arrow, CSV or
 JSON, one solution or many a row, in a layout that is recognised (--layout) or told (--fields):
 `question` or `problem_id`, `solution` and gold `answer` (there, or in --problems); `score`, `split`
-and `sample_id` are optional. All solutions are judged anew by --grader. The report goes to
+and `sample_id` are optional. All solutions are graded anew by --grader. The report goes to
 ./rerank-report, so that neither a run's own report nor anybody's data folder is written to.
 """
 
@@ -69,7 +69,7 @@ _OUT = flags.DEFINE_string(
 )
 _KS = flags.DEFINE_list("ks", ["1", "3", "5", "10"], "Sizes of top-k votes.")
 _GRADER = flags.DEFINE_string(
-    "grader", LabelConfig.grader, f"Who judges the solutions: {', '.join(graders.NAMES)}."
+    "grader", LabelConfig.grader, f"Who grades the solutions: {', '.join(graders.NAMES)}."
 )
 _GRADER_SECONDS = flags.DEFINE_float(
     "grader_seconds",
@@ -119,7 +119,7 @@ def rerank(
         sources: the paths.
         out: folder of the report.
         config: of the report.
-        label: who judges every solution, and by which gold answers.
+        label: who grades every solution, and by which gold answers.
         seed: of everything that is drawn.
         other_generator: allow samples of another generator than the one whose samples the verifier
             was trained on.

@@ -38,16 +38,16 @@ def test_the_table_is_large_and_sound():
 
 @pytest.mark.parametrize("name", [*NUMBERS, pytest.param("math_verify", marks=needs_math_verify)])
 def test_conformance(name):
-    judged = graders.relabel(
+    graded = graders.relabel(
         [case["solution"] for case in CASES], [case["gold"] for case in CASES], name
     )
-    assert judged.not_graded == 0
+    assert graded.not_graded == 0
     wrong = [
         f"{case['solution'][-60:]!r} for {case['gold'][:40]!r}: read {answer!r}, expected "
         f"{'right' if name in case['right'] else 'wrong'}; {case['why']} "
         f"({case.get('source', 'by definition')})"
         for case, answer, correct in zip(
-            CASES, judged.answers, judged.correct.tolist(), strict=True
+            CASES, graded.answers, graded.correct.tolist(), strict=True
         )
         if correct != (name in case["right"])
     ]
@@ -57,12 +57,12 @@ def test_conformance(name):
 @needs_math_verify
 def test_a_solution_that_hangs_is_not_graded_and_the_next_ones_are():
     solutions = ["#### 18", FOR_EVER, "#### \\boxed{9{,}500}", FOR_EVER, "#### 17"]
-    judged = graders.relabel(
+    graded = graders.relabel(
         solutions, ["18", "18", "9500", "18", "18"], "math_verify", seconds=2.0
     )
-    assert judged.answers == ["18", None, "9,500", None, "17"]
-    assert judged.correct.tolist() == [True, False, True, False, False]
-    assert judged.not_graded == 2
+    assert graded.answers == ["18", None, "9,500", None, "17"]
+    assert graded.correct.tolist() == [True, False, True, False, False]
+    assert graded.not_graded == 2
 
 
 @needs_math_verify
@@ -89,9 +89,9 @@ def test_the_process_ends_itself_when_it_has_computed_for_its_seconds():
 def test_math_verify_reads_the_line_of_the_mark_and_answers_that_can_be_counted():
     text = "It costs $5 and then $10, so $7^2$ is 49."
     solutions = [text + "\n#### $\\frac{36}{2}$\n3", "so \\boxed{\\frac{1}{2}}", "#### 2*9", "####"]
-    judged = graders.relabel(solutions, ["18"] * 4, "math_verify")
-    assert judged.answers == ["\\frac{36}{2}", "\\frac{1}{2}", "18", None]
-    assert graders.answer_keys([*judged.answers, "18", "0.5"]).tolist() == [0, 1, 0, -1, 0, 1]
+    graded = graders.relabel(solutions, ["18"] * 4, "math_verify")
+    assert graded.answers == ["\\frac{36}{2}", "\\frac{1}{2}", "18", None]
+    assert graders.answer_keys([*graded.answers, "18", "0.5"]).tolist() == [0, 1, 0, -1, 0, 1]
 
 
 FAKE = """
@@ -134,53 +134,53 @@ def fake(tmp_path, monkeypatch):
 
 
 def test_a_process_that_waits_or_ends_is_replaced(fake):
-    with fake(FAKE, 0.1) as judge:
-        assert judge("#### 18", "18") == ("18", True)
-        assert judge("#### sleep", "18") == (None, False)
-        assert judge("#### crash", "18") == (None, False)
-        first = judge._process
-        assert judge("#### 17", "18") == ("17", False) and judge._process is not first
-        process, judge_again = judge._process, judge("#### crash", "18")  # known by now
-        assert judge_again == (None, False) and judge._process is process and judge.not_graded == 3
-    assert process.poll() is not None and judge._process is None
+    with fake(FAKE, 0.1) as grade:
+        assert grade("#### 18", "18") == ("18", True)
+        assert grade("#### sleep", "18") == (None, False)
+        assert grade("#### crash", "18") == (None, False)
+        first = grade._process
+        assert grade("#### 17", "18") == ("17", False) and grade._process is not first
+        process, grade_again = grade._process, grade("#### crash", "18")  # known by now
+        assert grade_again == (None, False) and grade._process is process and grade.not_graded == 3
+    assert process.poll() is not None and grade._process is None
 
 
-def test_one_process_judges_call_after_call_and_each_call_counts_its_own(fake, monkeypatch):
+def test_one_process_grades_call_after_call_and_each_call_counts_its_own(fake, monkeypatch):
     workers = []
     monkeypatch.setattr(
         graders, "MathVerify", lambda seconds: workers.append(fake(FAKE, seconds)) or workers[-1]
     )
-    with graders.opened("math_verify", 0.1) as judge:
-        first = judge(["#### 18", "#### crash"], ["18", "18"])
+    with graders.opened("math_verify", 0.1) as grade:
+        first = grade(["#### 18", "#### crash"], ["18", "18"])
         assert first.correct.tolist() == [True, False] and first.not_graded == 1
-        again = judge(["#### 17", "#### 18"], ["17", "17"])
+        again = grade(["#### 17", "#### 18"], ["17", "17"])
         process = workers[0]._process
         assert again.correct.tolist() == [True, False] and again.not_graded == 0
-        assert judge(["#### 16"], ["16"]).answers == ["16"] and workers[0]._process is process
+        assert grade(["#### 16"], ["16"]).answers == ["16"] and workers[0]._process is process
     assert len(workers) == 1 and process.poll() is not None
 
 
 def test_a_verdict_stands_where_the_value_fails_or_never_comes(fake):
-    with fake(FAKE, 0.1) as judge:
+    with fake(FAKE, 0.1) as grade:
         for text in ("no value", "endless value"):
-            assert judge(f"#### {text}", f"#### {text}") == (text, True)
-            assert judge("#### 18", "#### 18") == ("18", True) and judge.not_graded == 0
+            assert grade(f"#### {text}", f"#### {text}") == (text, True)
+            assert grade("#### 18", "#### 18") == ("18", True) and grade.not_graded == 0
 
 
 def test_the_latest_questions_are_known_and_older_ones_are_let_go(fake, monkeypatch):
     monkeypatch.setattr(math_process, "_KNOWN", 3)
-    with fake(COUNTING, 1.0) as judge:
-        asked = [judge(f"solution {number}", "18")[0] for number in (0, 1, 2, 0, 3, 0, 1)]
+    with fake(COUNTING, 1.0) as grade:
+        asked = [grade(f"solution {number}", "18")[0] for number in (0, 1, 2, 0, 3, 0, 1)]
     # the number of the question that was put to the process
     assert asked == ["0", "1", "2", "0", "3", "0", "4"]
 
 
 def test_a_process_that_does_not_start_is_an_error(fake):
     with (
-        fake("raise SystemExit(1)", 1.0) as judge,
+        fake("raise SystemExit(1)", 1.0) as grade,
         pytest.raises(MathProcessError, match=r".*pip install 'math-verify>=0.9'"),
     ):
-        judge("#### 18", "18")
+        grade("#### 18", "18")
 
 
 def test_without_its_package_math_verify_is_refused(monkeypatch):
@@ -194,7 +194,7 @@ def test_without_its_package_math_verify_is_refused(monkeypatch):
 
 def said(grader, solutions, golds):
     """Findings on solutions, each of a problem of its own."""
-    judged = graders.relabel(solutions, golds, grader)
+    graded = graders.relabel(solutions, golds, grader)
     gold = {f"p{row}": text for row, text in enumerate(golds)}
 
     def look(rows):
@@ -203,8 +203,8 @@ def said(grader, solutions, golds):
     return graders.findings(
         "test",
         grader,
-        np.array([each is not None for each in judged.answers]),
-        not judged.correct.any(),
+        np.array([each is not None for each in graded.answers]),
+        not graded.correct.any(),
         gold,
         look,
     )
@@ -311,9 +311,9 @@ def test_disagreement_counts_every_two_graders(given):
 
 
 def test_graders_that_agree_have_no_pattern():
-    judged = graders.relabel(["#### 18", "#### 17"], ["18", "18"], "numeric")
+    graded = graders.relabel(["#### 18", "#### 17"], ["18", "18"], "numeric")
     report = graders.disagreement(
-        [("a", 0), ("a", 1)], ["#### 18", "#### 17"], ["18", "18"], ("numeric", judged)
+        [("a", 0), ("a", 1)], ["#### 18", "#### 17"], ["18", "18"], ("numeric", graded)
     )
     assert (
         report["share"] == 0

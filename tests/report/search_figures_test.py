@@ -173,7 +173,7 @@ def test_samples_of_other_problems_are_refused(root: pathlib.Path, plain: PlainS
 def test_terminal_page_and_figures_say_the_same(
     root: pathlib.Path, figures: dict[str, Any]
 ) -> None:
-    found = budget.Found(figures["budget"], figures["budget_best_of_n"])
+    found = budget.BudgetFigures(figures["budget"], figures["budget_best_of_n"])
     text = budget.as_text(found, "test")
     shown = html.unescape((root / "report" / "index.html").read_text())
     assert figures["budget"]["beam"]

@@ -12,10 +12,11 @@ import pytest
 from tests.shrunk import context
 from verifier import config as config_lib
 from verifier import errors
-from verifier.recipes import token_verifier
-from verifier.run import inputs, workdir
+from verifier.recipes import guided, token_verifier
+from verifier.run import inputs, stage, workdir
 from verifier.system import checksums
 
+SENTENCES = pathlib.Path(__file__).parents[1] / "testdata/sentence_bert"
 KNOB = {"weights": "model.weights", "tok.model": "tokenizer.path", "corpus.txt": "pretrain.corpus"}
 
 
@@ -129,3 +130,61 @@ def test_a_path_that_no_file_system_has_is_named(tmp_path, repository, path):
     made = finished(tmp_path / "run", config(repository))
     with pytest.raises(errors.UserError, match="is no path that can be looked up"):
         refuse(made, config_lib.override(config(repository), [f"tokenizer.path={path}"]))
+
+
+def searched(root: pathlib.Path, own: config_lib.Config, **facts: object) -> None:
+    """A workdir whose search is finished by its manifest."""
+    settings = guided_search(own).settings(own) | dict.fromkeys(
+        ("generator", "verifier", "problems"), "an id"
+    )
+    folder = root / "tables/search/split=test"
+    checksums.write_sealed(folder / "manifest.json", {"settings": settings, **facts})
+
+
+def guided_search(own: config_lib.Config) -> stage.Stage:
+    (found,) = (each for each in guided.stages(own) if each.name == "search")
+    return found
+
+
+def test_what_rain_reads_of_others_is_seen_to_change_where_it_lies(tmp_path):
+    judge = tmp_path / "judge.toml"
+    judge.write_text("good = 'yes'")
+    (tmp_path / "config.json").write_text("of something else that lies beside it")
+    encoder = shutil.copytree(SENTENCES, tmp_path / "encoder")
+    knobs = [
+        "search.methods=[rain]",
+        f"rain.judge={judge}",
+        f"rain.embeddings={encoder}",
+    ]
+    own = config_lib.override(config_lib.Config(), knobs)
+    search = guided_search(own)
+    sums = inputs.sums(own, search.named(own))
+    assert sums["rain.judge"].keys() == {"judge.toml"}
+    assert sums["rain.embeddings"].keys() >= {"model.safetensors", "1_Pooling/config.json"}
+    searched(tmp_path / "run", own, inputs=sums)
+    searched(tmp_path / "old", own)  # of an earlier version, which did not note them
+    for path in (judge, encoder / "1_Pooling/config.json", encoder / "model.safetensors"):
+        there = path.read_bytes()
+        path.write_bytes(there + b" ")
+        with pytest.raises(errors.WorkdirError, match="has changed since"):
+            workdir.refuse_other_settings([search], tmp_path / "run", own)
+        workdir.refuse_other_settings([search], tmp_path / "old", own)
+        path.write_bytes(there)
+    workdir.refuse_other_settings([search], tmp_path / "run", own)
+    judge.rename(tmp_path / "moved.toml")
+    moved = config_lib.override(own, [f"rain.judge={tmp_path / 'moved.toml'}"])
+    with pytest.raises(errors.WorkdirError, match="rain.judge are not known to be the same"):
+        workdir.refuse_other_settings([search], tmp_path / "run", moved)
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        ["search.methods=[rain]"],  # the verifier judges, hidden states are compared
+        ["search.methods=[rain]", "rain.judge=harmless"],
+        ["search.methods=[beam]", "rain.judge=own.toml", "rain.embeddings=encoder"],
+    ],
+)
+def test_names_and_what_is_not_read_are_no_files(knobs):
+    own = config_lib.override(config_lib.Config(), knobs)
+    assert guided_search(own).named(own) == []

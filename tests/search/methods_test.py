@@ -161,7 +161,7 @@ def test_subtrees_know_nothing_of_each_other() -> None:
 def test_after_the_last_step_solutions_are_written_to_their_ends(name: str) -> None:
     config = Config(search=SearchConfig(max_steps=2, branching=3))
     toy = Toy(lambda written: float(sum(written)))
-    nodes = toy.play(methods.method_of(name, config, 9)(root()))
+    nodes = toy.play(methods.setup(name, config).method(9)(root()))
     assert all(node.finish for node in nodes)
     assert len(toy.asked) == 3 and all(len(node.written()) == LENGTH for node in nodes)
 
@@ -171,7 +171,7 @@ def test_the_contract(name: str) -> None:
     """Finished nodes come back, with scores; a method asks of kept nodes alone (`Toy.extend`)."""
     config = Config(search=SearchConfig(branching=3))
     toy = Toy(lambda written: float(sum(written)))
-    nodes = toy.play(methods.method_of(name, config, 9)(root()))
+    nodes = toy.play(methods.setup(name, config).method(9)(root()))
     assert nodes and len(set(nodes)) == len(nodes)
     assert all(node.finish and node.score == sum(node.written()) for node in nodes)
     assert all(len(ids) and max(ids) < 9 for asked in toy.asked for _, ids in asked)

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from verifier.config import RainConfig
+from verifier.decode import lanes
+from verifier.model.sampling import MOST_RANK
 from verifier.search import rain, scorers
 from verifier.search.rain import TokenSet, back_up
 from verifier.search.tree import Extend, Node, Score, root, walk
@@ -107,6 +109,13 @@ def noisy(written: list[int]) -> float:
 
 def branch(*sizes) -> TokenSet:
     return TokenSet(Node(None, [0], [0], [], []), 1.0, children=list(sizes))
+
+
+def test_a_text_draws_what_it_always_drew() -> None:
+    """A stored table of searches is gone on with."""
+    known = {(1, 2, 3): 626329391396039782, (): 1238733684797500144}
+    for text, first in known.items():
+        assert lanes.first_of(text, MOST_RANK + 2, below=2**62) == first
 
 
 def test_values_go_up_a_tree_of_three_levels() -> None:

@@ -15,6 +15,7 @@ from tests.decode.jobs import (
     engine_of,
 )
 from verifier.config import SampleConfig
+from verifier.decode import lanes
 from verifier.decode.annotations import step_ends
 from verifier.decode.growing import Growing
 from verifier.model import sampling
@@ -92,7 +93,7 @@ def test_rollouts_are_those_of_their_own_numbers() -> None:
     for index, of_problem in found.items():
         prompt = PROMPTS[index]
         for prefix, whole in list(of_problem.items())[:4]:
-            first, place = rollouts._first_id(prefix, NUMBER) + 1, len(prefix)
+            first, place = lanes.first_of(prefix, NUMBER + 1) + 1, len(prefix)
             firsts = []
             for sample in range(first, first + NUMBER):
                 key = sampling.sample_key(SEED, prompt.problem_id, sample)
@@ -108,7 +109,7 @@ def test_no_two_places_share_a_number() -> None:
     ids: set[int] = set()
     for length in range(1, 40):
         for last in range(20):
-            first = rollouts._first_id((*range(length), last), NUMBER)
+            first = lanes.first_of((*range(length), last), NUMBER + 1)
             own = set(range(first, first + NUMBER + 1))
             assert not own & ids
             ids |= own

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 
 from tests.shrunk import rows
 from verifier.config import Config, ModelConfig, RainConfig, SampleConfig, SearchConfig
-from verifier.errors import ConfigError, DataError, TokenizerError
+from verifier.errors import ConfigError, DataError, TokenizerError, WorkdirError
 from verifier.recipes import rain
+from verifier.run import status
 from verifier.search import judge_prompts
 from verifier.search.searcher import Searcher
 from verifier.stages import runner
@@ -56,6 +59,19 @@ def changed(config: Config, **knobs) -> Config:
     return dataclasses.replace(config, rain=dataclasses.replace(config.rain, **knobs))
 
 
+@contextlib.contextmanager
+def other_question(folder: pathlib.Path) -> Iterator[None]:
+    """The judge asks something else for a while."""
+    (folder / "judge.toml").write_text(QUESTION.replace("yes", "surely"))
+    yield
+    (folder / "judge.toml").write_text(QUESTION)
+
+
+def standing(config: Config, root: pathlib.Path) -> tuple[str, str]:
+    (line,) = status.lines(rain.stages(config), ["rain"], config, root)
+    return line.state, line.why
+
+
 def test_every_prompt_is_answered_twice_and_a_kill_costs_a_part(
     config: Config, tmp_path: pathlib.Path, monkeypatch, capsys
 ) -> None:
@@ -72,6 +88,10 @@ def test_every_prompt_is_answered_twice_and_a_kill_costs_a_part(
     monkeypatch.setattr(Searcher, "run", dies)
     with pytest.raises(KeyboardInterrupt):
         runner.run(rain.stages(config), config, root)
+    with other_question(tmp_path), pytest.raises(WorkdirError, match="begun with other .*judge:"):
+        runner.run(rain.stages(config), config, root)
+    with other_question(tmp_path):
+        assert standing(config, root) == ("refused", "begun with other files of rain.judge")
     runner.run(rain.stages(config), config, root)
     assert asked == [2, 2, 1, 1, 1]
     found = rows(root / "tables/rain/split=test")
@@ -86,6 +106,9 @@ def test_every_prompt_is_answered_twice_and_a_kill_costs_a_part(
     assert "minus greedy" in shown and "labelled texts" in shown
     runner.run(rain.stages(config), config, root)
     assert len(asked) == 5, "what is done is not done again"
+    assert standing(config, root)[0] == "done"
+    with other_question(tmp_path), pytest.raises(WorkdirError, match="judge.toml' has changed"):
+        runner.run(rain.stages(config), config, root)
 
 
 @pytest.mark.parametrize(

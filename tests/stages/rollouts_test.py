@@ -38,18 +38,18 @@ def test_counts_are_stored_once_and_learned_from(
         shutil.rmtree(copy / name)
     looked_at = Counter()
     opened = Counter()
-    step_ends, judging = rollouts.step_ends, graders.opened
+    step_ends, opens = rollouts.step_ends, graders.opened
 
     def counted_ends(tokens, *more):
         looked_at[tuple(tokens)] += 1
         return step_ends(tokens, *more)
 
-    def counted_judging(*how):
+    def counted_grading(*how):
         opened[how] += 1
-        return judging(*how)
+        return opens(*how)
 
     monkeypatch.setattr(rollouts, "step_ends", counted_ends)
-    monkeypatch.setattr(graders, "opened", counted_judging)
+    monkeypatch.setattr(graders, "opened", counted_grading)
     with monkeypatch.context() as patched:
         patched.setattr(table_writing, "stop_if_asked", stops_after(3))
         with pytest.raises(Stopped):
@@ -65,7 +65,7 @@ def test_counts_are_stored_once_and_learned_from(
     assert looked_at == Counter(
         tuple(row["tokens"]) for row in drawn if row["problem_id"] not in stored
     )
-    assert opened == {("numeric", 5.0): 1}  # however many problems are judged
+    assert opened == {("numeric", 5.0): 1}  # however many problems are graded
     for level in ("token", "solution"):
         run(copy, "soft", ["verify"], f"verify.level={level}")
         manifest = json.loads((copy / "verifier/manifest.json").read_text())

@@ -61,6 +61,23 @@ def assigned(tree: Tree, assignments: Iterable[str]) -> Tree:
     return _replaced(tree, values)
 
 
+def stored(tree: Tree, settings: Mapping[str, Any]) -> Tree:
+    """A new tree with the knobs that some settings have, as `settings.flatten` gave them.
+
+    Raises:
+        ValueError: one is of another type.
+    """
+    kind: Any = type(tree)
+    known, values = knobs(kind), settled(tree)
+    for path in known.keys() & settings.keys():
+        try:
+            values[path] = kinds.settled(settings[path], known[path])
+        except ValueError as error:
+            raise ValueError(f"{path}={kinds.shortened(settings[path])}: {error}") from error
+    made: Tree = _replaced(tree, values)
+    return made
+
+
 def settled(tree: object, prefix: str = "") -> dict[str, Any]:
     """The values of all knobs, by path after `prefix`, in their declared types.
 

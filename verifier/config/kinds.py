@@ -39,6 +39,7 @@ class Mark(enum.Enum):
     PATH = "leads to files on somebody's disk"
     WEIGHTS = "names a model: a folder or a hub id"
     TEXTS = "names a file of texts"
+    ENCODER = "names a folder of a sentence encoder"
 
 
 class Range(NamedTuple):

@@ -53,7 +53,7 @@ class RainConfig:
 
     # What texts are judged by: verifier, or an (A)/(B) question to the generator itself: harmless,
     # positive, correct, or a TOML file of such a question
-    judge: str = "verifier"
+    judge: Annotated[str, Mark.PATH, Mark.TEXTS] = "verifier"
     c: Amount = 2.0  # how much is explored: weight of a set's prior (PUCT)
     T: Count = 50  # looks ahead before something is committed, at most
     min_lookaheads: Count = 15  # of these at least, though what was kept has been visited before
@@ -63,7 +63,7 @@ class RainConfig:
     similarity: Annotated[float, Range(-1, 2)] = 0.95  # least cosine of similar sets; above 1: off
     # What similar texts are known by: hidden, the hidden states of the model that judges, or the
     # folder of a sentence encoder (a BERT of Hugging Face)
-    embeddings: str = "hidden"
+    embeddings: Annotated[str, Mark.PATH, Mark.ENCODER] = "hidden"
     candidates: Annotated[int, Range(1, 20)] = 10  # sets that a leaf is given
     max_candidates: Annotated[int, Range(1, 20)] = 20  # where all are alike and none is good
     spread: Amount = 0.03  # alike: their vectors' variance a token of a set is below

@@ -229,7 +229,7 @@ class SampleConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LabelConfig:
-    """How solutions are judged."""
+    """How solutions are graded."""
 
     grader: Grader = "numeric"  # math_verify: extra [math]
     # Of computing that math_verify has for one solution; one that takes longer is not graded: wrong

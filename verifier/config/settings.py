@@ -35,6 +35,20 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
         raise ConfigError(str(error)) from error
 
 
+def from_settings(settings: Mapping[str, Any]) -> Config:
+    """The configuration of stored settings, by dotted path.
+
+    Knobs that came later are at their defaults; what is no knob any more is left out.
+
+    Raises:
+        ConfigError: a value of the wrong type.
+    """
+    try:
+        return assignments_lib.stored(Config(), settings)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
 def knobs() -> dict[str, Any]:
     """What every knob takes, by its dotted path: the declared type, as `kinds` reads it."""
     return assignments_lib.knobs(Config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,6 +24,19 @@ def rank_of(sample: np.ndarray | int) -> np.ndarray | int:
 
 
 GREEDY = ranked(1)  # takes the most likely token at every step
+
+
+def first_of(tokens: Sequence[int], number: int, below: int = 2**63) -> int:
+    """The first of the sample ids that belong to a text: what they draw behind it depends on
+    nothing else that is drawn.
+
+    Args:
+        tokens: of the text.
+        number: of its ids, which follow each other; those of two texts are the same, or distinct.
+        below: which all ids are.
+    """
+    digest = hashlib.sha256(np.asarray(tokens, np.int32).tobytes()).digest()
+    return int.from_bytes(digest[:8], "big") % (below // number) * number
 
 
 class Lanes:

@@ -31,7 +31,7 @@ CUT_OFF = "All plain samples together take fewer tokens than the method: there a
 _Key = tuple[str, int]  # a method and its candidates
 
 
-class Found(NamedTuple):
+class BudgetFigures(NamedTuple):
     """Figures of a split that was searched.
 
     methods: by method, by rising budget, as `by_method` tells.
@@ -52,7 +52,7 @@ def by_method(
     resamples: int,
     seed: int,
     plain: PlainSamples | None = None,
-) -> Found:
+) -> BudgetFigures:
     """Figures of every method and budget, and of best-of-n.
 
     Args:
@@ -77,20 +77,20 @@ def by_method(
     accuracy = bootstrap.estimates({f"{m} {n}": column for (m, n), column in columns.items()})
     differences = _at_equal_candidates(columns, bootstrap)
     equal = _at_equal_tokens(columns, mean, bootstrap, plain) if plain else {}
-    found: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
+    methods: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     for method, size in sorted(columns, key=lambda key: (key[0] != BASELINE, *key)):
-        figures = mean[method, size]
-        found[method].append(
+        spent = mean[method, size]
+        methods[method].append(
             {
                 "candidates": size,
-                "tokens": figures.pop("tokens_generated"),
-                **figures,
+                "tokens": spent.pop("tokens_generated"),
+                **spent,
                 "accuracy": accuracy[f"{method} {size}"],
                 "minus_best_of_n": differences.get((method, size)),
                 "minus_best_of_n_at_equal_tokens": equal.get((method, size)),
             }
         )
-    return Found(dict(found), _best_of_n(plain, bootstrap) if plain else None)
+    return BudgetFigures(dict(methods), _best_of_n(plain, bootstrap) if plain else None)
 
 
 def _columns(
@@ -162,17 +162,17 @@ def _at_equal_tokens(
             for method, size in n_of
         }
     )
-    found = {}
+    against = {}
     for (method, size), n in n_of.items():
         spent = plain.spent(n)
-        found[method, size] = {
+        against[method, size] = {
             **differences[f"{method} {size}"],
             "n": n,
             "tokens": spent.generated,
             "tokens_scored": spent.scored,
             "cut_off": plain.would_afford_more(tokens[method, size]),
         }
-    return found
+    return against
 
 
 def _best_of_n(plain: PlainSamples, bootstrap: Bootstrap) -> list[dict[str, Any]]:
@@ -191,13 +191,13 @@ def _best_of_n(plain: PlainSamples, bootstrap: Bootstrap) -> list[dict[str, Any]
     ]
 
 
-def as_text(found: Found, split: str) -> str:
+def as_text(figures: BudgetFigures, split: str) -> str:
     """A table for the terminal: a line a method and budget, what was spent on a problem."""
     spent = ("candidates", "tokens", "distinct", "scored", "seconds")
     head = "".join(f"{name:>11}" for name in spent) + f"{split:>22}{'minus best-of-n':>24}"
-    lines = [f"{'method':<10}{head}" + f"{'at equal tokens':>24}{'n':>6}" * bool(found.best_of_n)]
+    lines = [f"{'method':<10}{head}" + f"{'at equal tokens':>24}{'n':>6}" * bool(figures.best_of_n)]
     cut_off = False
-    for method, sizes in found.methods.items():
+    for method, sizes in figures.methods.items():
         for each in sizes:
             line = (
                 f"{method:<10}{each['candidates']:>11}{each['tokens']:>11,.0f}"
@@ -210,7 +210,7 @@ def as_text(found: Found, split: str) -> str:
                 line += f"{cell(against, signed=True):>24}{samples(against):>6}"
                 cut_off |= against["cut_off"]
             lines.append(line.rstrip())
-    notes = [*COUNTED, *[f"+: {CUT_OFF}"] * cut_off] if found.best_of_n else []
+    notes = [*COUNTED, *[f"+: {CUT_OFF}"] * cut_off] if figures.best_of_n else []
     return "\n".join([*lines, *[""] * bool(notes), *notes])
 
 

@@ -141,7 +141,7 @@ class Candidates:
     def mixed_groups(self) -> int:
         """How many answers have samples with different verdicts, though all are numerically equal.
 
-        Strict graders judge so: "72.00" wrong and "72" right.
+        Strict graders grade so: "72.00" wrong and "72" right.
         """
         answers = self.answers()
         size_A = np.bincount(answers.answer_V)

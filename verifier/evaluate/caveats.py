@@ -34,7 +34,7 @@ def caveats(candidates: Mapping[str, Candidates]) -> list[str]:
         samples = len(ranked.row_C)
         if samples >= _SAMPLES and ranked.correct_C.all():
             out.append(
-                f"{name}: every one of the {samples:,} solutions is judged right. That is "
+                f"{name}: every one of the {samples:,} solutions is graded right. That is "
                 "suspicious: look at some of them and at their right answers before believing "
                 "it; nothing can be told about choosing among them."
             )

@@ -29,7 +29,7 @@ class Contestant:
         name: what the page calls it.
         candidates: its samples of one split.
         k: size of the top-k vote that it chose on its held-out problems; None: it chose none.
-        grader: who judged its samples.
+        grader: who graded its samples.
         greedy: its one solution a problem at temperature 0; None: there is none.
     """
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from verifier.evaluate.metrics import HELDOUT
 
 EXACT = "* exact interval: too few problems, or too few that the figure depends on, for a bootstrap"
-# Rows of the table: key in metrics.json, name, what it is.
+
+
+class Shown(NamedTuple):
+    """A figure of a split, as people are told of it."""
+
+    key: str  # in metrics.json
+    name: str
+    words: str  # what it is
+
+
 ROWS = (
-    ("greedy_accuracy", "greedy", "the one solution at temperature 0"),
-    ("mean_sample_accuracy", "mean sample", "a solution taken at random"),
-    ("majority", "majority", "the most frequent answer"),
-    ("best_of_n", "best-of-n", "the solution the verifier scores highest"),
-    ("top_k_vote_chosen", "top-k vote", "the most frequent answer among the k highest scored"),
-    ("weighted_vote", "weighted vote", "the answer with the largest sum of scores"),
-    (
+    Shown("greedy_accuracy", "greedy", "the one solution at temperature 0"),
+    Shown("mean_sample_accuracy", "mean sample", "a solution taken at random"),
+    Shown("majority", "majority", "the most frequent answer"),
+    Shown("best_of_n", "best-of-n", "the solution the verifier scores highest"),
+    Shown("top_k_vote_chosen", "top-k vote", "the most frequent answer among the k highest scored"),
+    Shown("weighted_vote", "weighted vote", "the answer with the largest sum of scores"),
+    Shown(
         "oracle_pass_at_n",
         "any of n (oracle)",
         "at least one solution is right: the ceiling for every choice",
@@ -82,7 +91,7 @@ def shows_exact(splits: Mapping[str, Any]) -> bool:
     estimates = (
         one
         for split in splits.values()
-        for one in (*map(split.get, (key for key, _, _ in ROWS)), *split["differences"].values())
+        for one in (*map(split.get, (row.key for row in ROWS)), *split["differences"].values())
     )
     return any(one and "interval" in one for one in estimates)
 
@@ -90,19 +99,19 @@ def shows_exact(splits: Mapping[str, Any]) -> bool:
 def _rows(splits: Mapping[str, Any]) -> list[str]:
     """The head and a line a method, for splits that stand beside each other."""
     lines = [f"{'':20}" + "".join(f"{name + ' (%)':<26}" for name in splits)]
-    for key, label, _ in ROWS:
-        cells = [cell(split.get(key)) for split in splits.values()]
+    for row in ROWS:
+        cells = [cell(split.get(row.key)) for split in splits.values()]
         if any(cells):
             k = next(
                 (
-                    split[key]["k"]
+                    split[row.key]["k"]
                     for split in splits.values()
-                    if split.get(key) and "k" in split[key]
+                    if split.get(row.key) and "k" in split[row.key]
                 ),
                 None,
             )
             lines.append(
-                f"{label + (f' (k={k})' if k else ''):<20}"
+                f"{row.name + (f' (k={k})' if k else ''):<20}"
                 + "".join(f"{cell or '-':<26}" for cell in cells)
             )
     return lines

@@ -64,8 +64,8 @@ def relabel(
         GraderError: there is no such grader; the nearest names are given.
         MathProcessError: `math_verify` is asked for and not installed.
     """
-    with opened(grader, seconds) as judge_all:
-        return judge_all(solutions, golds)
+    with opened(grader, seconds) as grade:
+        return grade(solutions, golds)
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ def opened(
     grader: str, seconds: float = LabelConfig.grader_seconds
 ) -> Iterator[Callable[[Iterable[str], Iterable[str]], Relabelled]]:
     """`relabel` by one grader, to be called again and again: `math_verify` has one process for all,
-    and keeps what it has judged. Arguments and errors as there.
+    and keeps what it has graded. Arguments and errors as there.
     """
     check_grader(grader)
     if grader != MATH_VERIFY:
@@ -95,12 +95,12 @@ def _by_ending(grader: str, solutions: Iterable[str], golds: Iterable[str]) -> R
         extraction.answers(pa.array(list(solutions), pa.string()), grader)
     )
     owner, different = extraction.codes(list(golds))
-    correct = judge(code, answers, owner, [str(gold) for gold in different], grader)
+    correct = verdicts_on(code, answers, owner, [str(gold) for gold in different], grader)
     texts = [*answers, None]  # -1, no answer, is the last
     return Relabelled([texts[number] for number in code.tolist()], correct)
 
 
-def judge(
+def verdicts_on(
     code: np.ndarray,
     answers: Sequence[str | None],
     problem: np.ndarray,
@@ -172,10 +172,10 @@ def findings(
 
     Args:
         name: of the split.
-        grader: who judged.
+        grader: who graded.
         answered: [rows] bool, whether an answer was found in the solution.
         none_right: whether no solution is right.
-        gold: the right answers that were judged by, by problem.
+        gold: the right answers that were graded by, by problem.
         look: texts and right answers of the solutions in chosen rows; asked once at most, for the
             first few in question.
 
@@ -263,7 +263,7 @@ def disagreement(
 ) -> dict[str, Any]:
     """How often the graders give different verdicts on one solution, how, and a few examples.
 
-    Graders of answers of the same kind (`answer.beside`) judge anew; the one that gave the report's
+    Graders of answers of the same kind (`answer.beside`) grade anew; the one that gave the report's
     verdicts takes part with these if it is another.
 
     Args:
@@ -273,22 +273,22 @@ def disagreement(
         given: the grader whose verdicts the report uses, and its verdicts on these solutions.
 
     Returns:
-        `share` of judged solutions with different verdicts, `judged`, `right` (count a grader),
-        `pairs` (of every two `graders` the number of solutions that they judge differently,
+        `share` of graded solutions with different verdicts, `judged`, `right` (count a grader),
+        `pairs` (of every two `graders` the number of solutions that they grade differently,
         `differ`, its `share`, and the number that `only` one of them holds right), `patterns`
         (count of each way to disagree, most frequent first), `examples`, and `not_graded` among all
         solutions.
     """
     name, verdicts = given
-    judged = {each: relabel(solutions, golds, each) for each in beside(name)}
-    judged.setdefault(name, verdicts)
-    right_GR = np.stack([each.correct for each in judged.values()])
+    graded = {each: relabel(solutions, golds, each) for each in beside(name)}
+    graded.setdefault(name, verdicts)
+    right_GR = np.stack([each.correct for each in graded.values()])
     patterns: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     counts: collections.Counter[str] = collections.Counter()
     for row in np.nonzero(right_GR.any(axis=0) & ~right_GR.all(axis=0))[0].tolist():
-        correct = {each: bool(relabelled.correct[row]) for each, relabelled in judged.items()}
-        yes = " + ".join(each for each in judged if correct[each])
-        no = " + ".join(each for each in judged if not correct[each])
+        correct = {each: bool(relabelled.correct[row]) for each, relabelled in graded.items()}
+        yes = " + ".join(each for each in graded if correct[each])
+        no = " + ".join(each for each in graded if not correct[each])
         pattern = f"right: {yes}; wrong: {no}"
         counts[pattern] += 1
         if len(patterns[pattern]) < _EXAMPLES:
@@ -298,7 +298,7 @@ def disagreement(
                     "sample_id": int(keys[row][1]),
                     "gold": golds[row],
                     "answers": {
-                        each: relabelled.answers[row] for each, relabelled in judged.items()
+                        each: relabelled.answers[row] for each, relabelled in graded.items()
                     },
                     "correct": correct,
                     "ending": solutions[row][-_TAIL:],
@@ -309,8 +309,8 @@ def disagreement(
     return {
         "share": sum(counts.values()) / len(solutions) if len(solutions) else 0.0,
         "judged": len(solutions),
-        "right": {each: int(relabelled.correct.sum()) for each, relabelled in judged.items()},
-        "pairs": _pairs(tuple(judged), right_GR),
+        "right": {each: int(relabelled.correct.sum()) for each, relabelled in graded.items()},
+        "pairs": _pairs(tuple(graded), right_GR),
         "patterns": dict(counts.most_common()),
         "examples": examples[:_EXAMPLES],
         "not_graded": verdicts.not_graded,

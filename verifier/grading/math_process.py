@@ -61,7 +61,7 @@ class MathVerify:
         self._process: subprocess.Popen[bytes] | None = None
         self._read = b""
         # Samples of a problem repeat each other's answers, and what hangs once hangs again.
-        self._judged = functools.lru_cache(maxsize=_KNOWN)(self._judge)
+        self._graded = functools.lru_cache(maxsize=_KNOWN)(self._grade)
 
     def __enter__(self) -> MathVerify:
         return self
@@ -78,11 +78,11 @@ class MathVerify:
         question = _what_is_read(solution), _what_is_read(gold)
         if not all(each.strip() for each in question):
             return None, False
-        judged = self._judged(question)
-        self.not_graded += judged is None
-        return judged or (None, False)
+        graded = self._graded(question)
+        self.not_graded += graded is None
+        return graded or (None, False)
 
-    def _judge(self, question: tuple[str, str]) -> tuple[str | None, bool] | None:
+    def _grade(self, question: tuple[str, str]) -> tuple[str | None, bool] | None:
         process = self._process or self._start()
         try:
             process.stdin.write(json.dumps(question).encode() + b"\n")  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""The process in which math-verify judges: a question a line in, two lines out.
+"""The process in which math-verify grades: a question a line in, two lines out.
 
 The process imports nothing of this project, which starts it. The first line is the text that was
 read and the verdict; the second is the answer's value, which may take longer than the verdict or

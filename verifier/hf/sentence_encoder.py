@@ -13,12 +13,10 @@ import numpy as np
 from flax import nnx
 
 from verifier.errors import WeightsError
-from verifier.hf import tensor_checks
 from verifier.hf.files import stored_tensors
-from verifier.hf.names import full_name, is_ignored, rows_of
-from verifier.hf.safetensors_files import reader
+from verifier.hf.names import full_name, is_ignored
 from verifier.hf.sentence_config import SentenceConfig, read_sentence_config
-from verifier.hf.weights import dotted, filled, parameter_values, stored_shape
+from verifier.hf.weights import Tensors, filled
 from verifier.model.encoder import Encoder
 from verifier.text.sentence_tokenizer import SentenceTokenizer
 
@@ -110,25 +108,12 @@ def _encode(graph: Any, state: nnx.State, tokens_BT: jax.Array, length_B: jax.Ar
 
 def _load_encoder(config: SentenceConfig) -> Encoder:
     """The tensors of a folder in an encoder, one at a time; errors as `SentenceEncoder.load`."""
-    folder, arch = config.folder, config.arch
-    stored = stored_tensors(folder)
-    tensor_checks.check_depth(folder, arch.layers, stored)
-    graph, state = nnx.split(nnx.eval_shape(functools.partial(_new, config)))
-    shapes = {dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
-    table = rows_of(_FAMILY, arch.layers, shapes)
+    stored = stored_tensors(config.folder)
     names = {
         full_name(_FAMILY, _renamed(name)): name for name in stored if not is_ignored(_FAMILY, name)
     }
-    tensors = {full: stored[name] for full, name in names.items()}
-    expected = {name: stored_shape(row, shapes, arch.vocab_size) for name, row in table.items()}
-    tensor_checks.check(folder, expected, tensors, [])
-    with reader() as read:
-        values = {
-            path: jnp.asarray(part)
-            for full, row in table.items()
-            for path, part in parameter_values(row, read(names[full], tensors[full]))
-        }
-    return filled(graph, state, values)
+    tensors = Tensors(config.folder, _FAMILY, config.arch, stored, names)
+    return filled(functools.partial(_new, config), tensors, lambda _, part: jnp.asarray(part), [])
 
 
 def _new(config: SentenceConfig) -> Encoder:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Container, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +22,13 @@ from verifier.hf.config import arch_from_hf
 from verifier.hf.config_export import family_of, hf_from_arch
 from verifier.hf.files import read_json, stored_tensors, write_folder
 from verifier.hf.names import FAMILIES, Row, full_name, is_ignored, rows_of
-from verifier.hf.safetensors_files import NewTensor, reader
+from verifier.hf.safetensors_files import NewTensor, StoredTensor, reader
 from verifier.model import sharding
 from verifier.model.arch import Arch, grown_rows
 from verifier.model.transformer import Transformer
 from verifier.system import text_files
 
+_Model = TypeVar("_Model", bound=nnx.Module)
 _VOCABULARY = ("embed", "unembed")  # parameters with one row an id
 
 
@@ -64,36 +65,65 @@ def load_weights(
     """
     folder = pathlib.Path(folder)
     config, stored_arch = _described(folder, beside)
-    stored = stored_tensors(folder)
-    tensor_checks.check_depth(folder, stored_arch.layers, stored)
-    family = config["model_type"]
+    stored, family = stored_tensors(folder), config["model_type"]
     arch = dataclasses.replace(
         stored_arch, vocab_size=rows_needed(stored_arch.vocab_size, tokenizer_size, family, folder)
     )
     if mesh is not None:
         sharding.check(arch, mesh)
-    graph, state = nnx.split(nnx.eval_shape(functools.partial(_new, arch, dtype)))
-    shapes = {dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
-    table = rows_of(family, arch.layers, shapes)
-    expected = {
-        name: stored_shape(row, shapes, stored_arch.vocab_size) for name, row in table.items()
-    }
     names = _full_names(family, (name for name in stored if name not in beside))
     with reader() as read:
         tied = tensor_checks.tied_problems(arch, names, stored, read)
-        tensors = {full: stored[name] for full, name in names.items()}
-        tensor_checks.check(folder, expected, tensors, tied)
-        values: dict[str, jax.Array] = {}
-        for full, row in table.items():
-            for path, part in parameter_values(row, read(names[full], tensors[full])):
-                values[path] = _put(path, part, arch.vocab_size, mesh)
-    return filled(graph, state, values)
+    tensors = Tensors(folder, family, stored_arch, stored, names)
+    put = functools.partial(_put, arch.vocab_size, mesh)
+    return filled(lambda: _new(arch, dtype), tensors, put, tied)
 
 
-def filled(graph: nnx.GraphDef[Any], state: nnx.State, values: Mapping[str, jax.Array]) -> Any:
-    """A model of shapes with its numbers, by path, in it."""
-    flat = [(path, leaf.replace(values[dotted(path)])) for path, leaf in nnx.to_flat_state(state)]
-    return nnx.merge(graph, nnx.from_flat_state(flat))
+class Tensors(NamedTuple):
+    """What a folder holds of a model."""
+
+    folder: pathlib.Path
+    family: str
+    arch: Arch  # as its config.json says
+    stored: Mapping[str, StoredTensor]  # by name as stored
+    names: Mapping[str, str]  # as stored, by name with the family's prefix
+
+
+def filled(
+    make: Callable[[], _Model],
+    tensors: Tensors,
+    put: Callable[[str, np.ndarray], jax.Array],
+    problems: list[str],
+) -> _Model:
+    """A model with a folder's numbers in it, read one tensor at a time.
+
+    Args:
+        make: the model, whose own numbers are never computed.
+        tensors: of the folder.
+        put: a parameter on the device, from its path and what is stored of it.
+        problems: contradictions that were noticed before.
+
+    Raises:
+        WeightsError: as `load_weights`.
+    """
+    tensor_checks.check_depth(tensors.folder, tensors.arch.layers, tensors.stored)
+    graph, state = nnx.split(nnx.eval_shape(make))
+    shapes = {_dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
+    table = rows_of(tensors.family, tensors.arch.layers, shapes)
+    expected = {
+        name: _stored_shape(row, shapes, tensors.arch.vocab_size) for name, row in table.items()
+    }
+    found = {full: tensors.stored[name] for full, name in tensors.names.items()}
+    tensor_checks.check(tensors.folder, expected, found, problems)
+    with reader() as read:
+        values = {
+            path: put(path, part)
+            for full, row in table.items()
+            for path, part in _parameter_values(row, read(tensors.names[full], found[full]))
+        }
+    flat = [(path, leaf.replace(values[_dotted(path)])) for path, leaf in nnx.to_flat_state(state)]
+    made: _Model = nnx.merge(graph, nnx.from_flat_state(flat))
+    return made
 
 
 def _full_names(family: str, stored: Iterable[str]) -> dict[str, str]:
@@ -178,14 +208,14 @@ def stored_form(
         "pad_token_id": None,
     }
     parameters = {
-        dotted(path): leaf[...]
+        _dotted(path): leaf[...]
         for path, leaf in nnx.to_flat_state(nnx.state(transformer, nnx.Param))
     }
     shapes = {path: tuple(value.shape) for path, value in parameters.items()}
     tensors = [
         NewTensor(
             name,
-            stored_shape(row, shapes, arch.vocab_size),
+            _stored_shape(row, shapes, arch.vocab_size),
             functools.partial(_stored_values, row, parameters, arch.vocab_size),
         )
         for name, row in rows_of(family, arch.layers, shapes).items()
@@ -197,7 +227,7 @@ def _new(arch: Arch, dtype: jax.typing.DTypeLike) -> Transformer:
     return Transformer(arch, rngs=nnx.Rngs(0), dtype=dtype)
 
 
-def _put(path: str, values: np.ndarray, rows: int, mesh: jax.sharding.Mesh | None) -> jax.Array:
+def _put(rows: int, mesh: jax.sharding.Mesh | None, path: str, values: np.ndarray) -> jax.Array:
     """A parameter on the device or the mesh, with `rows` rows where it has one an id."""
     values = _grown(values, rows) if path in _VOCABULARY else values
     if mesh is None:
@@ -205,7 +235,7 @@ def _put(path: str, values: np.ndarray, rows: int, mesh: jax.sharding.Mesh | Non
     return sharding.put(path.replace(".", "/"), values, mesh)
 
 
-def dotted(path: tuple[Any, ...]) -> str:
+def _dotted(path: tuple[Any, ...]) -> str:
     """A parameter's path as the name tables write it: blocks.0.attention.query.kernel."""
     return ".".join(map(str, path))
 
@@ -235,7 +265,7 @@ def _grown(values_VD: np.ndarray, rows: int) -> np.ndarray:
     return np.concatenate([values_VD, np.tile(values_VD.mean(axis=0), (missing, 1))])
 
 
-def stored_shape(
+def _stored_shape(
     row: Row, shapes: Mapping[str, tuple[int, ...]], vocab_size: int
 ) -> tuple[int, ...]:
     """The shape that the checkpoint's tensor has, from those of our parameters."""
@@ -246,7 +276,7 @@ def stored_shape(
     return shape[::-1] if row.transposed else shape
 
 
-def parameter_values(row: Row, whole: np.ndarray) -> list[tuple[str, np.ndarray]]:
+def _parameter_values(row: Row, whole: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """The parameters that a stored tensor holds, with their paths."""
     whole = whole.T if row.transposed else whole
     whole = whole + np.float32(row.offset) if row.offset else whole

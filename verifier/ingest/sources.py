@@ -1,4 +1,4 @@
-"""Samples by path, of whatever kind, with the problems and scores that belong to them: judged."""
+"""Samples by path, of whatever kind, with the problems and scores that belong to them: graded."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Sources:
 def read(
     sources: Sources, label: LabelConfig, allow_missing: bool = False
 ) -> dict[Split, SplitRows]:
-    """Reads and judges samples, whatever kind of path they come from.
+    """Reads and grades samples, whatever kind of path they come from.
 
     Args:
         sources: the paths.
-        label: who judges every solution, and by which gold answers.
+        label: who grades every solution, and by which gold answers.
         allow_missing: leave out samples without a score, or with NaN or inf, and count them.
 
     Returns:
@@ -85,17 +85,17 @@ def read(
     )
     fixed = corrections.corrected(gold)[1] if label.fix_labels else []
     problems = corrections.with_answers(problems, fixed)
-    judged = functools.partial(
-        _judged, problems=problems, label=label, fixed=fixed, allow_missing=allow_missing
+    graded = functools.partial(
+        _graded, problems=problems, label=label, fixed=fixed, allow_missing=allow_missing
     )
-    splits = {name: judged(name, rows, scores.get(name)) for name, rows in samples.items()}
+    splits = {name: graded(name, rows, scores.get(name)) for name, rows in samples.items()}
     return {
         name: dataclasses.replace(rows, left_out=_left_out(asked, name, rows))
         for name, rows in splits.items()
     }
 
 
-def _judged(
+def _graded(
     name: Split,
     samples: Kept,
     scores: Kept | None,
@@ -104,7 +104,7 @@ def _judged(
     fixed: Sequence[Mapping[str, str]],
     allow_missing: bool,
 ) -> SplitRows:
-    """One split, judged anew; what was corrected in it and what could not be graded is said."""
+    """One split, graded anew; what was corrected in it and what could not be graded is said."""
     split = assembly.assemble(
         samples, problems, label.grader, scores, allow_missing, label.grader_seconds
     )

@@ -22,20 +22,20 @@ from verifier.text.split import Split
 _COLUMNS = ["problem_id", "method", "budget", "correct"]
 
 
-class Searched(NamedTuple):
-    """What a workdir's searches have found.
+class SearchReport(NamedTuple):
+    """What a report tells of search.
 
-    found: figures by the names of splits.
+    figures: by the names of splits.
     trees: of the split that the page is about, from `search_trees.browsed`; None: not searched.
     """
 
-    found: Mapping[str, budget.Found]
+    figures: Mapping[str, budget.BudgetFigures]
     trees: Mapping[str, Any] | None
 
 
 def read(
     root: pathlib.Path, splits: Mapping[Split, SplitRows], main: Split, resamples: int, seed: int
-) -> Searched:
+) -> SearchReport:
     """What a report tells of search.
 
     Args:
@@ -46,13 +46,13 @@ def read(
         seed: of the same, and of the choice of shown problems.
     """
     trees = None
-    if main in searched(root):
+    if main in searched_splits(root):
         rows = splits[main]
         trees = search_trees.browsed(root, main, rows.question, rows.gold, seed)
-    return Searched(by_split(root, splits, resamples, seed), trees)
+    return SearchReport(by_split(root, splits, resamples, seed), trees)
 
 
-def searched(root: pathlib.Path) -> list[Split]:
+def searched_splits(root: pathlib.Path) -> list[Split]:
     """The splits of a workdir that were searched to the end."""
     return [
         split for split in SEARCH.splits(root) if store.read_manifest(SEARCH.folder(root, split))
@@ -68,7 +68,7 @@ def scored(root: pathlib.Path, allow_missing: bool) -> dict[Split, SplitRows]:
     """
     whole = [
         split
-        for split in searched(root)
+        for split in searched_splits(root)
         if all(store.read_manifest(each.folder(root, split)) for each in (SAMPLES, LABELS, SCORES))
     ]
     if not whole:
@@ -78,7 +78,7 @@ def scored(root: pathlib.Path, allow_missing: bool) -> dict[Split, SplitRows]:
 
 def by_split(
     root: pathlib.Path, splits: Mapping[Split, SplitRows], resamples: int, seed: int
-) -> dict[str, budget.Found]:
+) -> dict[str, budget.BudgetFigures]:
     """`budget.by_method` of every split that was searched to the end, by its name.
 
     Args:
@@ -88,15 +88,15 @@ def by_split(
         resamples: of the bootstrap.
         seed: of the same.
     """
-    found = {}
-    for split in searched(root):
+    figures = {}
+    for split in searched_splits(root):
         folder = SEARCH.folder(root, split)
         rows = store.read_table(folder, "search", [*_COLUMNS, *budget.SPENT]).to_pylist()
         problems = {row["problem_id"] for row in rows}
         manifest = store.read_manifest(folder) or {}
         plain = plain_samples(splits[split], manifest, problems) if split in splits else None
-        found[str(split)] = budget.by_method(rows, resamples, seed, plain)
-    return found
+        figures[str(split)] = budget.by_method(rows, resamples, seed, plain)
+    return figures
 
 
 def plain_samples(

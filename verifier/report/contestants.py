@@ -18,7 +18,7 @@ from verifier.text.split import Split
 def read(
     root: pathlib.Path, name: str, splits: Sequence[Split] | None = None
 ) -> dict[Split, Contestant]:
-    """The splits that a run was judged on.
+    """The splits that a run was graded on.
 
     Args:
         root: of a workdir with `report/metrics.json`.
@@ -29,7 +29,7 @@ def read(
         By split, in the order of the report.
 
     Raises:
-        UserError: the report is not there or damaged, a table is, or the run has not been judged on
+        UserError: the report is not there or damaged, a table is, or the run has not been graded on
             a split that is asked for.
     """
     metrics = _metrics(root)
@@ -40,11 +40,11 @@ def read(
         )
     about = writing.about_workdir(root)
     named = {Split.named(name): figures for name, figures in metrics["splits"].items()}
-    judged = {split: figures for split, figures in named.items() if not split.greedy}
+    graded = {split: figures for split, figures in named.items() if not split.greedy}
     for split in splits or ():
-        if split not in judged:
+        if split not in graded:
             raise ComparisonError(
-                f"{root} has no split '{split}'; it has {', '.join(map(str, judged)) or 'none'}: "
+                f"{root} has no split '{split}'; it has {', '.join(map(str, graded)) or 'none'}: "
                 "choose one with --split"
             )
     wanted = [each for split in splits for each in (split, _greedy(split))] if splits else None
@@ -52,7 +52,7 @@ def read(
         root, wanted, allow_missing=bool(about.settings.get("report.allow_missing"))
     )
     contestants = {}
-    for split, figures in judged.items():
+    for split, figures in graded.items():
         if split not in stored:
             continue
         rows = aggregation.applied(

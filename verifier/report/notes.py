@@ -71,7 +71,7 @@ def notes(splits: Mapping[Split, SplitRows], config: ReportConfig) -> list[str]:
     lines += _on_sharing(splits)
     names = {split.grader for split in splits.values()}
     if len(names) > 1:
-        lines.append(f"The splits were judged by different graders: {', '.join(sorted(names))}.")
+        lines.append(f"The splits were graded by different graders: {', '.join(sorted(names))}.")
     return lines
 
 

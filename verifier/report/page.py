@@ -13,7 +13,7 @@ import jinja2
 import markupsafe
 
 from verifier.evaluate.caveats import too_few
-from verifier.evaluate.results_table import EXACT, ROWS, counted
+from verifier.evaluate.results_table import EXACT, ROWS, Shown, counted
 from verifier.report import search_figures
 from verifier.report.formatting import apart, duration, interval, percent, points, star
 from verifier.text.split import HELDOUT, TEST
@@ -26,7 +26,7 @@ _SERIES = {
     "weighted_vote": "verifier",
     "majority": "majority",
 }
-_NAMES = {key: name for key, name, _ in ROWS} | {"mean_sample_accuracy": "a mean sample"}
+_NAMES = {row.key: row.name for row in ROWS} | {"mean_sample_accuracy": "a mean sample"}
 _METHOD_WORDS = {
     "best_of_n": "best-of-n",
     "top_k_vote": "the top-k vote",
@@ -175,24 +175,29 @@ def _cards(split: Mapping[str, Any]) -> list[dict[str, Any]]:
     n = _samples_words(split)
     best = split.get("best_method_on_heldout")
     cards = [
-        ("mean_sample_accuracy", "one sample", "mean accuracy"),
-        ("majority", "majority", f"of {n} answers"),
+        Shown("mean_sample_accuracy", "one sample", "mean accuracy"),
+        Shown("majority", "majority", f"of {n} answers"),
     ]
     if best and best["method"] != "best_of_n":
         key, words = "weighted_vote", "weighted vote"
         if best["method"] == "top_k_vote":
             key, words = "top_k_vote_chosen", f"top-{best['k']} vote"
         cards += [
-            ("best_of_n", "best-of-n", f"verifier's first of {n}"),
-            (key, words, "verifier, chosen on held-out"),
+            Shown("best_of_n", "best-of-n", f"verifier's first of {n}"),
+            Shown(key, words, "verifier, chosen on held-out"),
         ]
     else:
-        cards += [("best_of_n", "best-of-n", f"verifier's first of {n}")]
-    cards += [("oracle_pass_at_n", "oracle", f"any of {n} is right")]
-    known = [card for card in cards if split.get(card[0])]
+        cards += [Shown("best_of_n", "best-of-n", f"verifier's first of {n}")]
+    cards += [Shown("oracle_pass_at_n", "oracle", f"any of {n} is right")]
     return [
-        {"estimate": split[key], "name": name, "words": words, "kind": _SERIES.get(key, "oracle")}
-        for key, name, words in known
+        {
+            "estimate": split[card.key],
+            "name": card.name,
+            "words": card.words,
+            "kind": _SERIES.get(card.key, "oracle"),
+        }
+        for card in cards
+        if split.get(card.key)
     ]
 
 
@@ -225,21 +230,21 @@ def _headline(split: Mapping[str, Any], main: str) -> str:
 def _results(splits: Mapping[str, Any], main: str, others: Sequence[str]) -> list[dict[str, Any]]:
     """A row a method: its estimate on every split, and its interval on a common scale."""
     split = splits[main]
-    rows = [(key, name, words) for key, name, words in ROWS if split.get(key)]
-    low = min(split[key]["ci95"][0] for key, _, _ in rows)
-    high = max(split[key]["ci95"][1] for key, _, _ in rows)
+    rows = [row for row in ROWS if split.get(row.key)]
+    low = min(split[row.key]["ci95"][0] for row in rows)
+    high = max(split[row.key]["ci95"][1] for row in rows)
     out = []
-    for key, name, words in rows:
-        estimate = split[key]
+    for row in rows:
+        estimate = split[row.key]
         out.append(
             {
-                "name": name + (f" (k = {estimate['k']})" if "k" in estimate else ""),
-                "words": words,
+                "name": row.name + (f" (k = {estimate['k']})" if "k" in estimate else ""),
+                "words": row.words,
                 "estimate": estimate,
-                "kind": _SERIES.get(key, "oracle"),
+                "kind": _SERIES.get(row.key, "oracle"),
                 "whisker": _whisker(estimate, low, high),
                 "others": [
-                    splits[name].get(key)
+                    splits[name].get(row.key)
                     or (_vote(splits[name], estimate["k"]) if "k" in estimate else None)
                     for name in others
                 ],

@@ -41,7 +41,7 @@ from verifier.text.tokenizer import Tokenizer, load_tokenizer
 __all__ = ["About", "about_workdir", "results_table", "write", "write_report"]
 
 _WORKERS = 2
-_JUDGED = 10_000  # solutions of a split on which the graders are compared
+_COMPARED = 10_000  # solutions of a split on which the graders are compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +93,8 @@ def write_report(
         TablesError: tables that do not belong together.
     """
     splits = stored_splits.read_workdir(root, allow_missing=config.allow_missing)
-    searched = budgets.read(root, splits, _main(splits), config.resamples, seed)
-    return write(splits, about or about_workdir(root), config, seed, out, searched)
+    search = budgets.read(root, splits, _main(splits), config.resamples, seed)
+    return write(splits, about or about_workdir(root), config, seed, out, search)
 
 
 def about_workdir(
@@ -158,7 +158,7 @@ def write(
     config: ReportConfig,
     seed: int,
     out: pathlib.Path,
-    searched: budgets.Searched | None = None,
+    search: budgets.SearchReport | None = None,
 ) -> dict[str, Any]:
     """Computes all figures and writes the report.
 
@@ -168,7 +168,7 @@ def write(
         config: of the report; its aggregation decides the ranking.
         seed: of the bootstrap, of drawn subsets and of the choice of shown problems.
         out: folder for index.html, metrics.json and *.svg; made if need be.
-        searched: what search has found in these splits (`budgets.read`).
+        search: what there is to tell of search in these splits (`budgets.read`).
 
     Returns:
         What metrics.json holds.
@@ -181,11 +181,11 @@ def write(
         for split, rows in splits.items()
     }
     reported = {str(split): split for split in metrics.reported(splits)}
-    main, searched = str(_main(splits)), searched or budgets.Searched({}, None)
-    taken = len(page.embedded(searched.trees).encode()) if searched.trees else 0
+    main, search = str(_main(splits)), search or budgets.SearchReport({}, None)
+    taken = len(page.embedded(search.trees).encode()) if search.trees else 0
     figures, problems = _worked_out(splits, ranked, reported[main], about, config, seed, taken)
-    for name in figures.keys() & searched.found.keys():
-        figures[name] |= searched.found[name].as_figures()
+    for name in figures.keys() & search.figures.keys():
+        figures[name] |= search.figures[name].as_figures()
     result = {
         "splits": figures,
         "aggregation": config.aggregation,
@@ -199,7 +199,7 @@ def write(
     drawn = {name: chart for name, chart in charts.items() if chart}
     svgs = {chart.title: chart.render() for chart in drawn.values()}
     said = _said(about, splits[reported[main]].grader, result)
-    html = page.render(result, svgs, problems, said, searched.trees)
+    html = page.render(result, svgs, problems, said, search.trees)
     # The figures last: where they are, the rest is too.
     files = {"metrics.json": atomic.as_json(result), "index.html": html.encode()}
     files |= {
@@ -271,8 +271,14 @@ def _worked_out(
         disagreement = {split: pool.submit(_disagreement, ranked[split]) for split in reported}
         votes = pool.submit(heatmap.shares, candidates[main], seed)
         texts = token_texts(about.tokenizer) if about.tokenizer else None
-        shown = ranked[main], config.show_problems, seed, texts, browsing.ROOM - taken
-        problems = pool.submit(browsing.browsed, *shown)
+        problems = pool.submit(
+            browsing.browsed,
+            ranked[main],
+            config.show_problems,
+            seed,
+            texts,
+            browsing.ROOM - taken,
+        )
         figures, aggregations = summarised.result(), compared.result()
         for split in reported:
             summary, rows = figures[str(split)], ranked[split]
@@ -292,7 +298,7 @@ def _worked_out(
 
 def _disagreement(split: SplitRows) -> dict[str, Any]:
     rows = np.unique(
-        np.linspace(0, len(split.rows) - 1, min(_JUDGED, len(split.rows))).astype(np.int64)
+        np.linspace(0, len(split.rows) - 1, min(_COMPARED, len(split.rows))).astype(np.int64)
     )
     ids, numbers = (split.rows[name].take(rows).to_pylist() for name in ("problem_id", "sample_id"))
     solutions = split.cells(rows, ["solution"])["solution"]

@@ -13,6 +13,7 @@ from verifier.system import checksums, paths
 
 _WEIGHTS = config_lib.marked(Mark.WEIGHTS)
 _TEXTS = config_lib.marked(Mark.TEXTS)
+_ENCODERS = config_lib.marked(Mark.ENCODER)
 _READ = ("*.json", "*.model", "*.jinja")  # of a folder, how its weights and its tokenizer are read
 _BESIDE = (
     "tokenizer_config.json",
@@ -37,6 +38,16 @@ def sums(config: config_lib.Config, knobs: Sequence[str]) -> dict[str, dict[str,
         for knob, value in named.items()
     }
     return {knob: _sums(knob, path) for knob, path in sources.items()}
+
+
+def changed(noted: Mapping[str, Any], sums: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The knobs whose files are others than those that were noted.
+
+    Args:
+        noted: sums by knob and name; a knob that is not among them is not known to have changed.
+        sums: of what is there now, as `sums` gives them.
+    """
+    return [knob for knob, own in sums.items() if knob in noted and noted[knob] != own]
 
 
 def identity(settings: Mapping[str, Any], sums: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -76,10 +87,11 @@ def _sums(knob: str, path: pathlib.Path) -> dict[str, str]:
     tokenizer is read.
     """
     if path.is_dir():
-        patterns = (*_READ, "*.safetensors") if knob in _WEIGHTS else _READ
-        return checksums.of_files(
-            path, {each.name for pattern in patterns for each in path.glob(pattern)}
-        )
+        patterns = (*_READ, "*.safetensors") if knob in {*_WEIGHTS, *_ENCODERS} else _READ
+        if knob in _ENCODERS:  # sentence-transformers has folders for its modules
+            patterns = (*patterns, *(f"*/{pattern}" for pattern in patterns))
+        inside = {each.relative_to(path) for pattern in patterns for each in path.glob(pattern)}
+        return checksums.of_files(path, map(str, inside))
     names = (path.name,) if knob in _TEXTS else (path.name, *_BESIDE)
     return checksums.of_files(
         path.parent, {name for name in names if (path.parent / name).is_file()}

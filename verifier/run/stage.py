@@ -24,9 +24,18 @@ from verifier.text.split import Split
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """Files of others, wherever a knob says that they lie; they are known by their sums."""
+    """Files of others, wherever a knob says that they lie; they are known by their sums.
+
+    Attributes:
+        knob: by dotted path.
+        names: values of it that name no files.
+        watched: whether every start looks if they have changed where they lie, as it does for
+            those that lie elsewhere by now: they are small, and written by hand.
+    """
 
     knob: str
+    names: tuple[str, ...] = ()
+    watched: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,9 +149,24 @@ class Stage:
         }
 
     @property
-    def files(self) -> tuple[str, ...]:
-        """The knobs that name files of others."""
-        return tuple(each.knob for each in self.reads.values() if isinstance(each, Files))
+    def files(self) -> tuple[Files, ...]:
+        """What it reads of others."""
+        return tuple(each for each in self.reads.values() if isinstance(each, Files))
+
+    def named(self, config: config_lib.Config, watched: bool = False) -> list[str]:
+        """The knobs that name such files, and that the result depends on.
+
+        watched: of those alone that are.
+        """
+        flat = config_lib.flatten(config)
+        ignored = tuple(self.ignores(config, None)) if self.ignores else ()
+        return [
+            each.knob
+            for each in self.files
+            if flat[each.knob] and flat[each.knob] not in each.names
+            if each.watched or not watched
+            if not (ignored and each.knob.startswith(ignored))
+        ]
 
     def inputs(self, split: Split | None = None) -> Iterator[tuple[str, Input]]:
         """Results of earlier stages that a result is made from, by role, their splits resolved."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from verifier import config as config_lib
 from verifier.config import kinds
 from verifier.errors import UserError
-from verifier.run import workdir
+from verifier.run import inputs, workdir
 from verifier.run.context import Context
 from verifier.run.stage import Input, Stage, chosen, implied_by
 from verifier.tables import store
@@ -81,7 +81,7 @@ def _line(
 ) -> Line:
     flat = config_lib.flatten(config)
     reads = [_name(each) for each in stage.reads.values() if isinstance(each, Input)]
-    reads += [f"{knob}={kinds.shortened(flat[knob])}" for knob in stage.files if flat[knob]]
+    reads += [f"{knob}={kinds.shortened(flat[knob])}" for knob in stage.named(config)]
     note = " (made when a stage reads it)" if stage.implied else ""
     return Line(str(stage), stage.makes.name, str(split or ""), note, tuple(reads), state, why)
 
@@ -151,9 +151,13 @@ def _begun(context: Context, split: Split | None) -> str:
     if isinstance(context.stage.makes, Table) and not context.stage.implied:
         begun = store.begun_with(folder)
         if begun is not None:
-            own = _settings(context, split, {"settings": begun})
-            if changed := config_lib.differences(begun, own):
+            own = _settings(context, split, begun)
+            if changed := config_lib.differences(begun["settings"], own):
                 raise UserError(f"begun with other settings: {'; '.join(changed)}")
+            noted = (begun.get("first_start") or {}).get("inputs", {})
+            sums = inputs.sums(context.config, context.stage.named(context.config, watched=True))
+            if changed := inputs.changed(noted, sums):
+                raise UserError(f"begun with other files of {', '.join(changed)}")
     return "begun, and gone on with"
 
 

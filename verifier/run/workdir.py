@@ -15,7 +15,7 @@ from typing import Any
 from verifier import config as config_lib
 from verifier.errors import WorkdirError
 from verifier.run import inputs
-from verifier.run.stage import Stage
+from verifier.run.stage import Files, Stage
 from verifier.system import atomic, checksums, paths
 from verifier.tables import store
 
@@ -81,19 +81,19 @@ def _of_knobs(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changes(
-    manifest: Mapping[str, Any], settings: Mapping[str, Any], files: Sequence[str]
+    manifest: Mapping[str, Any], settings: Mapping[str, Any], files: Sequence[Files]
 ) -> list[str]:
     """A line for each setting that is not as in a result's manifest; arguments as `is_done`."""
     return _changes(manifest, settings, files)[0]
 
 
-def is_done(folder: pathlib.Path, settings: Mapping[str, Any], files: Sequence[str] = ()) -> bool:
+def is_done(folder: pathlib.Path, settings: Mapping[str, Any], files: Sequence[Files] = ()) -> bool:
     """Whether `folder` holds the finished result of these settings.
 
     Args:
         folder: of the result.
         settings: by dotted path, with the ids of what it is made from by role.
-        files: knobs among them that name files of others, which may lie elsewhere by now.
+        files: of others, which may lie elsewhere by now.
 
     Raises:
         WorkdirError: it holds the finished result of other settings; the message names the
@@ -107,7 +107,10 @@ def is_done(folder: pathlib.Path, settings: Mapping[str, Any], files: Sequence[s
 
 
 def _refuse(
-    folder: pathlib.Path, manifest: Mapping[str, Any], new: Mapping[str, Any], files: Sequence[str]
+    folder: pathlib.Path,
+    manifest: Mapping[str, Any],
+    new: Mapping[str, Any],
+    files: Sequence[Files],
 ) -> None:
     changed, unknown = _changes(manifest, new, files)
     if changed:
@@ -124,14 +127,23 @@ def _refuse(
 
 
 def _changes(
-    manifest: Mapping[str, Any], new: Mapping[str, Any], files: Sequence[str]
+    manifest: Mapping[str, Any], new: Mapping[str, Any], files: Sequence[Files]
 ) -> tuple[list[str], list[str]]:
     """What differs from the settings in a manifest, and the knobs of files among it."""
     old = config_lib.with_defaults(manifest["settings"], new, _DEFAULTS)
-    named = [path for path in files if old.get(path) and new.get(path) and old[path] != new[path]]
+    both = [each for each in files if old.get(each.knob) and new.get(each.knob)]
+    named = [each.knob for each in both if old[each.knob] != new[each.knob]]
     moved = {path: old[path] for path in named if inputs.same(path, new[path], manifest)}
     unknown = [path for path in named if path not in moved]
-    return config_lib.differences(old, {**new, **moved}), unknown
+    in_place = [
+        each.knob
+        for each in both
+        if each.watched and each.knob not in named
+        if each.knob in manifest.get("inputs", {})  # which an older one does not note
+        if not inputs.same(each.knob, new[each.knob], manifest)
+    ]
+    lines = [f"{path}: {new[path]!r} has changed since" for path in in_place]
+    return config_lib.differences(old, {**new, **moved}) + lines, unknown + in_place
 
 
 def manifest_of(folder: pathlib.Path, stage: str) -> dict[str, Any]:

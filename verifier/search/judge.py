@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from verifier.decode.job import Prompt
+from verifier.errors import WorkdirError
 from verifier.model.heads import LinearHead, Verifier
 from verifier.model.transformer import Transformer
 from verifier.search.judge_prompts import JudgePrompt
+from verifier.tables import provenance
 from verifier.text.tokenizer import Tokenizer
 
 
@@ -27,6 +29,26 @@ class Judge(NamedTuple):
     def root(self, prompt: Prompt) -> Sequence[int]:
         """The tokens before a problem's texts."""
         return self.roots.get(prompt.problem_id, prompt.tokens)
+
+
+def refuse_other_generator(verifier: Mapping[str, Any], generator: str) -> None:
+    """A verifier reads what its own generator writes, token by token.
+
+    Args:
+        verifier: its manifest.
+        generator: id of what writes.
+
+    Raises:
+        WorkdirError: it was trained on the samples of another one, or reads them as text.
+    """
+    trained_on, as_text = provenance.trained_on(verifier), bool(verifier.get("reads_text"))
+    if as_text or trained_on != generator:
+        raise WorkdirError(
+            f"the verifier was trained on samples of generator {trained_on}, read as "
+            f"{'text' if as_text else 'tokens'}; search judges the tokens that generator "
+            f"{generator} writes: train a verifier on its own samples (stages sample, label, "
+            "verify)"
+        )
 
 
 def by_itself(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import pathlib
 import tomllib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from verifier.errors import ConfigError
@@ -22,7 +23,6 @@ from verifier.text.tokenizer import Tokenizer
 
 OWN = ("harmless", "positive", "correct")
 _FOLDER = pathlib.Path(__file__).parent / "judges"
-_PLACES = ("{prompt}", "{text}", "{A}", "{B}")
 
 
 class JudgePrompt(NamedTuple):
@@ -41,10 +41,10 @@ class JudgePrompt(NamedTuple):
         """The tokens behind the text, in both orders."""
         return [tokenizer.encode(self.one), tokenizer.encode(self.swapped)]
 
-    def length(self, prompt: str, tokenizer: Tokenizer) -> int:
-        """Tokens that are read beside the text."""
-        probes = self.probes(tokenizer)
-        return len(self.root(prompt, tokenizer)) + max(len(probe) for probe in probes)
+    def lengths(self, prompts: Iterable[str], tokenizer: Tokenizer) -> list[int]:
+        """Tokens that are read beside a text, with each of some prompts."""
+        probe = max(len(probe) for probe in self.probes(tokenizer))
+        return [len(self.root(prompt, tokenizer)) + probe for prompt in prompts]
 
     def letters(self, tokenizer: Tokenizer) -> tuple[int, int]:
         """The tokens of the answers A and B as they stand behind the question.
@@ -94,14 +94,15 @@ def load(judge: str) -> JudgePrompt:
             f"rain.judge={judge} lacks {', '.join(missing)}; expected the texts good, bad and text"
         )
     text = fields["text"]
-    wrong = [place for place in _PLACES if text.count(place) != 1]
     before, _, behind = text.partition("{text}")
-    wrong += [place for place in ("{prompt}",) if place not in before]
-    wrong += [place for place in ("{A}", "{B}") if place not in behind]
+    part_of = {"{prompt}": before, "{text}": text, "{A}": behind, "{B}": behind}
+    wrong = [
+        place for place, part in part_of.items() if not text.count(place) == part.count(place) == 1
+    ]
     if wrong:
         raise ConfigError(
-            f"rain.judge={judge}: its text has {', '.join(dict.fromkeys(wrong))} not once where it "
-            "should; expected {prompt}, then {text}, then {A} and {B}, each once"
+            f"rain.judge={judge}: its text has {', '.join(wrong)} not once where it should; "
+            "expected {prompt}, then {text}, then {A} and {B}, each once"
         )
     good, bad = fields["good"], fields["bad"]
     if good == bad:

@@ -29,10 +29,21 @@ class Drawing(NamedTuple):
 class Setup(NamedTuple):
     """What a method is searched with."""
 
-    begin: Callable[..., Method]  # given the root; `budget` and `embed` by name, if it takes them
+    begin: Callable[..., Method]  # given the root and, by name, what it takes
+    takes: Sequence[str]  # of `budget` and `embed`
     scorer: Scorer
     drawing: Drawing
     budgets: Sequence[int]  # candidates of a step that it is tried with
+
+    def method(self, budget: int, embed: Embed | None = None) -> Callable[[Node], Method]:
+        """How one problem is searched.
+
+        Args:
+            budget: candidates of a step; RAIN and greedy decoding take none.
+            embed: RAIN's, of texts.
+        """
+        given = {"budget": budget, "embed": embed}
+        return functools.partial(self.begin, **{name: given[name] for name in self.takes})
 
 
 def judges_itself(config: Config) -> bool:
@@ -48,23 +59,6 @@ def setup(name: str, config: Config) -> Setup:
         config: of the run.
     """
     return _rain(name, config) if name in (RAIN, GREEDY) else _of_steps(name, config)
-
-
-def method_of(
-    name: str, config: Config, budget: int, embed: Embed | None = None
-) -> Callable[[Node], Method]:
-    """How one problem is searched.
-
-    Args:
-        name: as in `setup`.
-        config: of the run.
-        budget: candidates of a step; RAIN and greedy decoding take none.
-        embed: RAIN's, of texts.
-    """
-    begin = setup(name, config).begin
-    if name == RAIN:
-        return functools.partial(begin, embed=embed)
-    return begin if name == GREEDY else functools.partial(begin, budget=budget)
 
 
 def _of_steps(name: str, config: Config) -> Setup:
@@ -90,7 +84,7 @@ def _of_steps(name: str, config: Config) -> Setup:
         "constant": scorers.constant,
     }
     drawing = Drawing(config.sample, (knobs.step_end,), max(knobs.budgets))
-    return Setup(begins[name], by_name[knobs.scorer](), drawing, knobs.budgets)
+    return Setup(begins[name], ("budget",), by_name[knobs.scorer](), drawing, knobs.budgets)
 
 
 def _rain(name: str, config: Config) -> Setup:
@@ -98,7 +92,9 @@ def _rain(name: str, config: Config) -> Setup:
     drawn = dataclasses.replace(
         config.sample, temperature=knobs.temperature, top_k=knobs.top_k, top_p=1.0
     )
-    begin = sample.greedy if name == GREEDY else functools.partial(rain.search, knobs=knobs)
     scorer = scorers.by_choice() if judges_itself(config) else scorers.by_value()
     drawing = Drawing(drawn, tuple(knobs.clause_ends), min(_RAIN_AT_ONCE, knobs.candidates))
-    return Setup(begin, scorer, drawing, [knobs.candidates])
+    if name == GREEDY:
+        return Setup(sample.greedy, (), scorer, drawing, [knobs.candidates])
+    begin = functools.partial(rain.search, knobs=knobs)
+    return Setup(begin, ("embed",), scorer, drawing, [knobs.candidates])

@@ -19,14 +19,13 @@ always written on, also behind a set that ends in one, and drawn from as few ids
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from verifier.config import RainConfig
-from verifier.decode.lanes import GREEDY, ranked
+from verifier.decode.lanes import GREEDY, first_of, ranked
 from verifier.model.sampling import MOST_RANK
 from verifier.search.tree import Extend, Method, Node, Requests, Score, walk
 
@@ -250,11 +249,8 @@ def _give_up(node: Node) -> None:
 
 
 def _first_id(node: Node) -> int:
-    """An id that belongs to a node's text, as do the next MOST_RANK ones: what is drawn there
-    depends on nothing else.
-    """
-    digest = hashlib.sha256(np.asarray(node.written(), np.int32).tobytes()).digest()
-    return int.from_bytes(digest[:8], "big") % (2**62 // (MOST_RANK + 2)) * (MOST_RANK + 2)
+    """The id that writes a clause behind a node; its next MOST_RANK + 1 ones draw sets there."""
+    return first_of(node.written(), MOST_RANK + 2, below=2**62)
 
 
 def by_hidden(nodes: Sequence[Node], end: Node) -> np.ndarray:

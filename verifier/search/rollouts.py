@@ -8,14 +8,12 @@ it and the rollout alone, so they are independent of each other and of what else
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from verifier.decode.branches import Branch
 from verifier.decode.growing import Growing
+from verifier.decode.lanes import first_of
 from verifier.decode.outcomes import Ended
 
 Prefix = tuple[int, ...]
@@ -111,7 +109,7 @@ def _follow(
     """Lets the steps behind a place be read."""
     for prefix, next_ in place.next.items():
         own = slice(len(place.prefix), len(prefix))
-        sample = _first_id(prefix, number)
+        sample = first_of(prefix, number + 1)  # its next ones are the rollouts
         problem.written_by[sample] = next_
         problem.pending += 1
         growing.follow(branch, sample, prefix[own], next_.forced[own])
@@ -125,16 +123,10 @@ def _take(growing: Growing, problem: _Problem, ended: Ended, number: int, limit:
         if (place := problem.written_by.get(sample)) is None:
             problem.rolled_from[sample].completions.append(ended.tokens)
             continue
-        first = _first_id(place.prefix, number) + 1
+        first = first_of(place.prefix, number + 1) + 1
         ids = range(first, first + number)
         problem.rolled_from |= dict.fromkeys(ids, place)
         problem.pending += number
         growing.extend(ended.branch, ids, limit, to_step_end=False)
         _follow(growing, problem, place, ended.branch, number)
     growing.drop(ended.branch)
-
-
-def _first_id(prefix: Prefix, number: int) -> int:
-    """A sample id that belongs to a prefix, as the `number` next ones do."""
-    digest = hashlib.sha256(np.asarray(prefix, np.int32).tobytes()).digest()
-    return int.from_bytes(digest[:8], "big") % (2**63 // (number + 1)) * (number + 1)

@@ -21,10 +21,27 @@ from verifier.search.reading import Reading, Unread
 from verifier.search.session import Session
 from verifier.search.tree import Node
 from verifier.system import paths
+from verifier.text import calculator
 from verifier.text.tokenizer import Tokenizer
 
 
-def check(config: Config) -> None:
+def check_step_end(config: Config) -> None:
+    """Looks at what would be found hours later: steps that go on behind their end.
+
+    Raises:
+        ConfigError: they end in what the calculator writes.
+    """
+    step_end = config.search.step_end
+    # Its first `=` too: what follows that is put in where a row waits.
+    if config.sample.calculator and step_end[-1:] in calculator.WRITTEN | {"="}:
+        raise ConfigError(
+            f"search.step_end={step_end!r} with sample.calculator=true: the calculator may write "
+            "what ends so, and a step would go on behind it; expected a text whose last character "
+            "the generator writes itself, such as a line end, or sample.calculator=false"
+        )
+
+
+def check_rain(config: Config) -> None:
     """Looks at files that RAIN asks for.
 
     Raises:
@@ -45,7 +62,7 @@ class Models(NamedTuple):
 
     generator: Transformer
     tokenizer: Tokenizer
-    verifier: Verifier | None = None  # None: the generator judges itself
+    verifier: Verifier | None = None  # None: the generator judges itself, or nobody does
     value_loss: str = ""  # what the verifier was trained with
 
 
@@ -90,12 +107,11 @@ class Searcher:
             prompts: some of all, by falling length.
             progress: called after every step of the generator.
         """
-        config = self._config
-        setup, as_rain = methods.setup(name, config), name in (methods.RAIN, methods.GREEDY)
+        setup, as_rain = methods.setup(name, self._config), name in (methods.RAIN, methods.GREEDY)
         kind = setup.drawing, as_rain
         if kind not in self._sessions:
             self._sessions[kind] = self._session(*kind)
-        method = methods.method_of(name, config, budget, self._embed)
+        method = setup.method(budget, self._embed)
         return self._sessions[kind].run(prompts, method, setup.scorer, progress)
 
     def _session(self, drawing: methods.Drawing, as_rain: bool) -> Session:
@@ -103,10 +119,11 @@ class Searcher:
         engine = Engine(models.generator, models.tokenizer, drawing.sample, config.seed)
         with_hidden = as_rain and config.rain.embeddings == rain.HIDDEN
         if as_rain and methods.judges_itself(config):
-            judge = self._by_itself(self._texts, with_hidden)
+            judge: Judge | None = self._by_itself(self._texts, with_hidden)
         else:
-            assert models.verifier is not None, "a verifier is to judge, and there is none"
-            judge = Judge(models.verifier, models.value_loss, with_hidden=with_hidden)
+            judge = None
+            if models.verifier is not None:
+                judge = Judge(models.verifier, models.value_loss, with_hidden=with_hidden)
         return Session(engine, judge, self._prompts, drawing.at_once, drawing.step_ends)
 
     def _by_itself(self, texts: Mapping[str, str], with_hidden: bool = False) -> Judge:

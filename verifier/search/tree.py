@@ -115,6 +115,16 @@ def walk(root: Node) -> list[Node]:
     return nodes[1:]
 
 
+def numbered(root: Node) -> list[tuple[int, Node]]:
+    """All nodes but the root, as `walk` gives them, each behind its parent's place among them; -1:
+    it begins at the root.
+    """
+    nodes = walk(root)
+    place: dict[Node | None, int] = {node: index for index, node in enumerate(nodes)}
+    place[root] = -1
+    return [(place[node.parent], node) for node in nodes]
+
+
 def best(nodes: Sequence[Node]) -> Node:
     """The node of the highest score; of equal ones that of the lowest sample id."""
     return max(nodes, key=lambda node: (node.score, -min(node.samples)))

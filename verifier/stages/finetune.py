@@ -87,7 +87,7 @@ def make_generator(
     base_model.check_rows([job for job in to_come if job.weights != "model.weights"], config)
     trained = [job for job in to_come if job.weights == "model.weights"]
     model = base_model.base_model(config, tokenizer, mesh, trained)
-    sums = inputs.sums(config, context.stage.files)
+    sums = inputs.sums(config, context.stage.named(config))
     facts: dict[str, Any] = {
         "settings": settings,
         "weights": base_model.weight_sums(config.model.weights),

@@ -1,4 +1,4 @@
-"""label: every stored solution, judged by its final answer."""
+"""label: every stored solution, graded by its final answer."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def label(context: Context) -> None:
 
 
 def right_answers(context: Context, problems: Sequence[Problem]) -> dict[str, str]:
-    """By problem, the answer that solutions are judged by; known-wrong ones are corrected where
+    """By problem, the answer that solutions are graded by; known-wrong ones are corrected where
     `label.fix_labels` asks for it.
     """
     gold = {each.problem_id: each.answer for each in problems}
@@ -95,7 +95,7 @@ def _label(context: Context, split: Split, table: store.TableWriter) -> None:
     rows = store.read_table(source, "samples", ["problem_id", "sample_id", "solution"])
     keys = rows["problem_id"].to_pylist()
     right, fixed = _right_answers(title, {key: gold[key] for key in keys}, knobs.fix_labels)
-    judged = graders.relabel(
+    graded = graders.relabel(
         rows["solution"].to_pylist(),
         [right[key] for key in keys],
         grader,
@@ -104,29 +104,29 @@ def _label(context: Context, split: Split, table: store.TableWriter) -> None:
     columns = [
         rows["problem_id"],
         rows["sample_id"],
-        pa.array(judged.answers, pa.string()),
-        pa.array(judged.correct),
+        pa.array(graded.answers, pa.string()),
+        pa.array(graded.correct),
         pa.array([grader] * len(keys)),
     ]
     # One part holds all: a run killed after it has only the manifest to write.
     if not table.present():
         table.append(pa.Table.from_arrays(columns, schema=store.SCHEMAS["labels"]))
     table.finish(
-        {"seconds": table.seconds(), "not_graded": judged.not_graded, "fixed_labels": fixed}
+        {"seconds": table.seconds(), "not_graded": graded.not_graded, "fixed_labels": fixed}
     )
     log.say(
-        f"{title}: {judged.correct.sum():,} of {len(keys):,} solutions are right "
-        f"({judged.correct.mean():.1%})"
+        f"{title}: {graded.correct.sum():,} of {len(keys):,} solutions are right "
+        f"({graded.correct.mean():.1%})"
     )
-    for line in _doubts(str(split), grader, rows, judged, right):
+    for line in _doubts(str(split), grader, rows, graded, right):
         log.say(f"warning: label {line}")
-    if judged.not_graded:
-        given_up = graders.given_up(judged.not_graded, grader, knobs.grader_seconds)
+    if graded.not_graded:
+        given_up = graders.given_up(graded.not_graded, grader, knobs.grader_seconds)
         log.say(f"{title}: {given_up}")
 
 
 def _doubts(
-    split: str, grader: str, rows: pa.Table, judged: graders.Relabelled, right: Mapping[str, str]
+    split: str, grader: str, rows: pa.Table, graded: graders.Relabelled, right: Mapping[str, str]
 ) -> list[str]:
     """What makes a split's verdicts doubtful (`graders.findings`)."""
 
@@ -135,14 +135,14 @@ def _doubts(
         golds = [right[key] for key in some["problem_id"].to_pylist()]
         return some["solution"].to_pylist(), golds
 
-    answered = np.array([answer is not None for answer in judged.answers], bool)
-    return graders.findings(split, grader, answered, not judged.correct.any(), dict(right), look)
+    answered = np.array([answer is not None for answer in graded.answers], bool)
+    return graders.findings(split, grader, answered, not graded.correct.any(), dict(right), look)
 
 
 def _right_answers(
     title: str, gold: dict[str, str], fix_labels: bool
 ) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """The answers to judge by, and what was corrected in them, which is said."""
+    """The answers to grade by, and what was corrected in them, which is said."""
     if not fix_labels:
         return gold, []
     right, fixed = corrections.corrected(gold)

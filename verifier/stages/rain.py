@@ -55,8 +55,9 @@ def stage(place: str = "") -> Stage:
         reads={
             "weights": Files("model.weights"),
             "tokenizer": Files("tokenizer.path"),
-            "prompts": Files("rain.prompts"),
-            "pairs": Files("rain.pairs"),
+            "prompts": Files("rain.prompts", watched=True),
+            "pairs": Files("rain.pairs", watched=True),
+            **search.rain_files(),
         },
         knobs=("seed", "rain", "model", "tokenizer", *_DRAWN),
         place=place,
@@ -84,7 +85,7 @@ def check(config: config_lib.Config) -> None:
             "search.methods=[sample,rain] in a run that trains one"
         )
     search.refuse_meshes(config, "RAIN")
-    searcher.check(config)
+    searcher.check_rain(config)
     prompts = read_prompts(config)
     if config.rain.pairs:
         _read_pairs(config)
@@ -130,7 +131,8 @@ def rain(context: Context) -> None:
         if context.is_done(settings, split):
             continue
         loaded = _loaded(context)
-        table = table_writing.writer(context.folder(split), "rain", settings)
+        sums = inputs.sums(config, context.stage.named(config))
+        table = table_writing.writer(context.folder(split), "rain", settings, sums)
         table.begin()
         own = hosts.share([len(each.tokens) for each in loaded.prompts])
         mine = [loaded.prompts[index] for index in own]
@@ -142,7 +144,7 @@ def rain(context: Context) -> None:
             for first in range(0, len(missing), config.search.part_problems):
                 part = missing[first : first + config.search.part_problems]
                 table.append(_answered(loaded, part, progress))
-        facts: dict[str, Any] = {"inputs": inputs.sums(config, context.stage.files)}
+        facts: dict[str, Any] = {"inputs": sums}
         if config.rain.pairs:
             facts["judge"] = _accuracy(config, loaded)
         table_writing.finish(table, facts)
@@ -180,17 +182,19 @@ def _refuse_long(
 ) -> None:
     """Prompts, and what they and labelled texts are judged behind, leave the context room."""
     question, most = judge_prompts.load(config.rain.judge), config.sample.max_new_tokens
-    for prompt in prompts:
-        text = texts[prompt.problem_id]
-        judged = question.length(text, tokenizer)
+    own = [texts[prompt.problem_id] for prompt in prompts]
+    lengths = question.lengths(own, tokenizer)
+    for prompt, text, judged in zip(prompts, own, lengths, strict=True):
         if max(len(prompt.tokens), judged) + most > context:
             raise ConfigError(
                 f"the prompt {text[:40]!r} has {len(prompt.tokens)} tokens, {judged} where it is "
                 f"judged; with sample.max_new_tokens={most} expected at most {context} in all, "
                 "the context: shorten it, lower that, or raise model.context"
             )
-    for text, answer, _ in _read_pairs(config) if config.rain.pairs else []:
-        judged = question.length(text, tokenizer) + len(tokenizer.encode(answer))
+    pairs = _read_pairs(config) if config.rain.pairs else []
+    lengths = question.lengths((prompt for prompt, *_ in pairs), tokenizer)
+    for (_, answer, _), length in zip(pairs, lengths, strict=True):
+        judged = length + len(tokenizer.encode(answer))
         if judged > context:
             raise ConfigError(
                 f"the labelled text {answer[:40]!r} has {judged} tokens where it is judged; "

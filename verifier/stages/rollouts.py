@@ -80,12 +80,12 @@ def rollouts(context: Context) -> None:
         done = len(asked) - len(missing)
         progress = log.Progress(len(asked), "problem", title, done=done)
         grader = label.grader_of(context.config, of)
-        judging = graders.opened(grader, grading.grader_seconds)
-        with progress, stopping.saving(), judging as judge:
+        opened = graders.opened(grader, grading.grader_seconds)
+        with progress, stopping.saving(), opened as grade:
             if missing:
                 found = _rolled_out(context, generator, missing, samples, progress)
                 golds = label.right_answers(context, missing)
-                rolled = (_rows(each, generator, golds, judge) for each in found)
+                rolled = (_rows(each, generator, golds, grade) for each in found)
                 table_writing.write(table, rolled)
         table_writing.finish(table, {})
 
@@ -191,12 +191,12 @@ def _rows(
     rolled: _Rolled,
     generator: model_folder.Saved,
     golds: Mapping[str, str],
-    judge: Callable[[Iterable[str], Iterable[str]], graders.Relabelled],
+    grade: Callable[[Iterable[str], Iterable[str]], graders.Relabelled],
 ) -> list[dict[str, Any]]:
     """The table's rows of a problem."""
     decode, places = generator.tokenizer.decode, rolled.completions
     texts = [decode(tokens) for each in places.values() for tokens in each]
-    right = judge(texts, [golds[rolled.problem_id]] * len(texts)).correct
+    right = grade(texts, [golds[rolled.problem_id]] * len(texts)).correct
     number = len(texts) // max(len(places), 1)  # of each place
     of_places = right.reshape(len(places), number).sum(axis=1).tolist()
     hits = dict(zip(places, of_places, strict=True))

@@ -134,7 +134,7 @@ def _planned(
     if not problems or context.is_done(settings, split):
         return None
     columns = schemas.variant("samples", _TOPS if config.top_logprobs else ())
-    table = table_writing.writer(context.folder(split), "samples", settings, columns)
+    table = table_writing.writer(context.folder(split), "samples", settings, schema=columns)
     planner, tokenizer = generator.planner(config), generator.outline.tokenizer
     put = prompting.of(context, tokenizer)
     prompts = [Prompt(each.problem_id, put(each)) for each in problems]

@@ -14,23 +14,23 @@ from typing import Any
 from verifier import config as config_lib
 from verifier.decode.engine import Counts, Prompt
 from verifier.decode.job import by_falling_length
-from verifier.errors import ConfigError, WorkdirError
+from verifier.errors import ConfigError
 from verifier.evaluate.budget import as_text
 from verifier.grading import graders
 from verifier.model import sharding
 from verifier.report import budgets
-from verifier.run import hosts, model_folder
+from verifier.run import hosts, inputs, model_folder
 from verifier.run.context import Context
-from verifier.run.stage import Stage
-from verifier.search import judge_prompts, methods, searcher
+from verifier.run.stage import Files, Stage
+from verifier.search import judge_prompts, methods, rain, searcher
 from verifier.search.driver import SearchResult
+from verifier.search.judge import refuse_other_generator
 from verifier.search.searcher import Models, Searcher
-from verifier.search.tree import Node, best, walk
+from verifier.search.tree import Node, best, numbered
 from verifier.stages import label, table_writing
 from verifier.system import log, stopping
-from verifier.tables import provenance, store
+from verifier.tables import store
 from verifier.tables.results import SEARCH
-from verifier.text import calculator
 from verifier.text.problem import Problem
 from verifier.text.split import TEST, Split
 from verifier.text.tokenizer import Tokenizer
@@ -46,6 +46,7 @@ def stage(generator: Stage, verifier: Stage, problems: Stage, place: str = "") -
             "generator": generator.of(),
             "verifier": verifier.of(),
             "problems": problems.of(),
+            **rain_files(),
         },
         knobs=("seed", "search", "rain", "sample", "label", "model.dtype"),
         ignores=ignored,
@@ -55,17 +56,25 @@ def stage(generator: Stage, verifier: Stage, problems: Stage, place: str = "") -
     )
 
 
+def rain_files() -> dict[str, Files]:
+    """What RAIN reads of others, by role."""
+    return {
+        "judge": Files("rain.judge", names=("verifier", *judge_prompts.OWN), watched=True),
+        "embeddings": Files("rain.embeddings", names=(rain.HIDDEN,), watched=True),
+    }
+
+
 def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
     """How many samples others draw and what of them is kept is no matter, nor RAIN where it is not
     tried.
     """
     unused = "train_problems train_samples heldout_samples test_samples top_logprobs".split()
-    rain: tuple[str, ...] = ("prompts", "max_prompts", "chat", "pairs")  # of the stage rain
+    of_rain: tuple[str, ...] = ("prompts", "max_prompts", "chat", "pairs")  # of the stage rain
     if methods.RAIN not in config.search.methods:
-        rain = ("",)
+        of_rain = ("",)
     return (
         *(f"sample.{name}" for name in unused),
-        *(f"rain.{name}" for name in rain),
+        *(f"rain.{name}" for name in of_rain),
         *label.ignored(config, split),
     )
 
@@ -78,15 +87,8 @@ def check(config: config_lib.Config) -> None:
     """
     check_branches(config)
     if methods.RAIN in config.search.methods:
-        searcher.check(config)
-    step_end = config.search.step_end
-    # Its first `=` too: what follows that is put in where a row waits.
-    if config.sample.calculator and step_end[-1:] in calculator.WRITTEN | {"="}:
-        raise ConfigError(
-            f"search.step_end={step_end!r} with sample.calculator=true: the calculator may write "
-            "what ends so, and a step would go on behind it; expected a text whose last character "
-            "the generator writes itself, such as a line end, or sample.calculator=false"
-        )
+        searcher.check_rain(config)
+    searcher.check_step_end(config)
 
 
 def check_branches(config: config_lib.Config) -> None:
@@ -119,10 +121,11 @@ def search(context: Context) -> None:
         settings, title = context.settings(split), context.title(split)
         if context.is_done(settings, split):
             continue
-        _refuse_other_verifier(context)
+        refuse_other_generator(context.manifest("verifier"), context.id_of("generator"))
         problems = context.problems("problems", split)[: knobs.test_problems or None]
         prompts, left_out = _fitting(context, problems)
-        table = table_writing.writer(context.folder(split), "search", settings)
+        sums = inputs.sums(context.config, context.stage.named(context.config))
+        table = table_writing.writer(context.folder(split), "search", settings, sums)
         table.begin()
         own = [prompts[index] for index in hosts.share([len(each.tokens) for each in prompts])]
         missing = [prompt for prompt in own if prompt.problem_id not in table.present()]
@@ -135,7 +138,8 @@ def search(context: Context) -> None:
                 _search(context, by_id, missing, table, progress)
         lengths = [len(prompt.tokens) for prompt in prompts]
         mean = sum(lengths) / len(lengths)
-        table_writing.finish(table, {"left_out": left_out, "prompt_tokens": mean})
+        facts = {"left_out": left_out, "prompt_tokens": mean, "inputs": sums}
+        table_writing.finish(table, facts)
 
 
 def _fitting(context: Context, problems: Sequence[Problem]) -> tuple[list[Prompt], list[str]]:
@@ -187,7 +191,8 @@ def _judged(
         return {}
     question = judge_prompts.load(config.rain.judge)
     question.letters(tokenizer)
-    return {each.problem_id: question.length(each.question, tokenizer) for each in problems}
+    lengths = question.lengths((each.question for each in problems), tokenizer)
+    return {each.problem_id: length for each, length in zip(problems, lengths, strict=True)}
 
 
 def _search(
@@ -216,8 +221,8 @@ def _search(
                 for result in ready.run(name, budget, part, watch):
                     results.append(result)
                     progress.advance(1)
-                found = [problems[part[result.problem].problem_id] for result in results]
-                own = _rows(context, results, found, generator.tokenizer, begun)
+                of = [problems[part[result.problem].problem_id] for result in results]
+                own = _rows(context, results, of, generator.tokenizer, begun)
                 rows += [{"method": name, "budget": budget, **row} for row in own]
         table.append(rows)
 
@@ -229,19 +234,6 @@ def loaded(context: Context, role: str) -> model_folder.Saved:
     return model_folder.load(folder, part.stage.name, dtype, None)
 
 
-def _refuse_other_verifier(context: Context) -> None:
-    """A verifier reads what its own generator writes, token by token."""
-    manifest, generator = context.manifest("verifier"), context.id_of("generator")
-    trained_on, as_text = provenance.trained_on(manifest), bool(manifest.get("reads_text"))
-    if as_text or trained_on != generator:
-        raise WorkdirError(
-            f"the verifier was trained on samples of generator {trained_on}, read as "
-            f"{'text' if as_text else 'tokens'}; search judges the tokens that generator "
-            f"{generator} writes: train a verifier on its own samples (stages sample, label, "
-            "verify)"
-        )
-
-
 def _rows(
     context: Context,
     results: Sequence[SearchResult],
@@ -251,21 +243,20 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """The table's rows but for method and budget, of searches that began together."""
     seconds, knobs = shared_seconds(results, time.monotonic() - begun), context.config.label
-    chosen = [best(result.nodes) for result in results]
-    texts = [tokenizer.decode(node.written()) for node in chosen]
+    rows = [spent_and_found(result, best(result.nodes), tokenizer) for result in results]
     right = label.right_answers(context, problems)
     golds = [right[problem.problem_id] for problem in problems]
     grader = label.grader_of(context.config, TEST)
-    graded = graders.relabel(texts, golds, grader, knobs.grader_seconds)
+    graded = graders.relabel([row["solution"] for row in rows], golds, grader, knobs.grader_seconds)
     return [
         {
             "problem_id": problem.problem_id,
             "seconds": seconds[index],
             "answer": graded.answers[index],
             "correct": bool(graded.correct[index]),
-            **spent_and_found(result, chosen[index], tokenizer),
+            **rows[index],
         }
-        for index, (result, problem) in enumerate(zip(results, problems, strict=True))
+        for index, problem in enumerate(problems)
     ]
 
 
@@ -287,18 +278,16 @@ def spent_and_found(result: SearchResult, chosen: Node, tokenizer: Tokenizer) ->
 
 def _tree(root: Node, tokenizer: Tokenizer) -> dict[str, list[Any]]:
     """A tree's nodes as the table has them."""
-    nodes = walk(root)
-    number: dict[Node | None, int] = dict(zip(nodes, range(len(nodes)), strict=True))
-    number[root] = -1
+    nodes = numbered(root)
     return {
         "node": list(range(len(nodes))),
-        "parent": [number[node.parent] for node in nodes],
-        "text": [tokenizer.decode(node.tokens) for node in nodes],
-        "value": [node.score for node in nodes],
+        "parent": [parent for parent, _ in nodes],
+        "text": [tokenizer.decode(node.tokens) for _, node in nodes],
+        "value": [node.score for _, node in nodes],
         "visits": [
-            len(node.samples) if node.visits is None else round(node.visits) for node in nodes
+            len(node.samples) if node.visits is None else round(node.visits) for _, node in nodes
         ],
-        "kept": [node.kept for node in nodes],
+        "kept": [node.kept for _, node in nodes],
     }
 
 
@@ -307,5 +296,5 @@ def tell(context: Context) -> None:
     config = context.config
     scored = budgets.scored(context.workdir, config.report.allow_missing)
     resamples, seed = config.report.resamples, config.seed
-    for split, found in budgets.by_split(context.workdir, scored, resamples, seed).items():
-        log.tell(f"{as_text(found, split)}\n")
+    for split, figures in budgets.by_split(context.workdir, scored, resamples, seed).items():
+        log.tell(f"{as_text(figures, split)}\n")

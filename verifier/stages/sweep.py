@@ -275,6 +275,6 @@ def follows_from(config: config_lib.Config, stage: Stage, split: Split | None = 
     canonical JSON.
     """
     # A run is told by what it has read; a sweep must know before anything is read.
-    own = stage.settings(config, split) | config_lib.settings_of(config, *stage.files)
+    own = stage.settings(config, split) | config_lib.settings_of(config, *stage.named(config))
     made_from = [follows_from(config, part.stage, part.split) for _, part in stage.inputs(split)]
     return json.dumps([own, made_from], sort_keys=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import pyarrow as pa
 
-from verifier.errors import Stopped
-from verifier.run import hosts
+from verifier.errors import Stopped, WorkdirError
+from verifier.run import hosts, inputs
 from verifier.system import log, stopping
 from verifier.tables import store
 
@@ -28,11 +29,39 @@ def stop_if_asked(progress: log.Progress) -> None:
 
 
 def writer(
-    folder: pathlib.Path, name: str, settings: dict[str, Any], schema: pa.Schema | None = None
+    folder: pathlib.Path,
+    name: str,
+    settings: dict[str, Any],
+    sums: Mapping[str, Mapping[str, str]] = types.MappingProxyType({}),
+    schema: pa.Schema | None = None,
 ) -> store.TableWriter:
-    """A table that all processes write, each its own parts."""
-    own = folder, name, settings, jax.process_index(), jax.process_count(), schema
-    return hosts.in_turn(str(folder), lambda: store.TableWriter(*own))
+    """A table that all processes write, each its own parts.
+
+    Args:
+        folder: of one split.
+        name: of the table.
+        settings: that it depends on.
+        sums: of files of others that it depends on (`inputs.sums`).
+        schema: of this table, where it has further columns; None: the usual one.
+
+    Raises:
+        StoreError: as `store.TableWriter`.
+        WorkdirError: it was begun with other files.
+    """
+    processes = jax.process_index(), jax.process_count()
+
+    def opened() -> store.TableWriter:
+        table = store.TableWriter(folder, name, settings, *processes, schema)
+        if sums and (hosts.is_first() or table.present()):
+            begun = (table.first_start({"inputs": sums}) or {}).get("inputs", {})
+            if changed := inputs.changed(begun, sums):
+                raise WorkdirError(
+                    f"{folder} was begun with other files of {', '.join(changed)}: put them back, "
+                    "or remove the folder to start anew"
+                )
+        return table
+
+    return hosts.in_turn(str(folder), opened)
 
 
 def finish(table: store.TableWriter, manifest: dict[str, Any]) -> None:

@@ -95,7 +95,7 @@ def _take(context: Context, config: config_lib.Config) -> None:
     facts: dict[str, Any] = {
         "settings": settings,
         "weights": base_model.weight_sums(config.model.weights),
-        "inputs": inputs.sums(config, context.stage.files),
+        "inputs": inputs.sums(config, context.stage.named(config)),
     }
     fitting.finish(context, model, tokenizer, facts, begun)
 

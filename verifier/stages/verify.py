@@ -114,7 +114,7 @@ def verify(context: Context) -> None:
     examples = _mixed(context, train, heldout, tokenizer)
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
     nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
-    sums = inputs.sums(config, context.stage.files)
+    sums = inputs.sums(config, context.stage.named(config))
     identity = inputs.identity(settings, sums)
     fitted = fitting.fit(context, job, model, examples, tokenizer.vocab_size, identity)
     facts: dict[str, Any] = {"settings": settings, "weights": weights, "inputs": sums}

@@ -125,7 +125,7 @@ def _with_scores(rows: pa.Table, scores: pa.Table) -> tuple[pa.Table, np.ndarray
 def _verdicts(
     samples: Kept, problem: np.ndarray, golds: Sequence[str], verdicts: Kept | str, seconds: float
 ) -> tuple[str, pa.ChunkedArray, np.ndarray, int]:
-    """Who judged, answer and verdict of every row, and how many were not graded.
+    """Who graded, answer and verdict of every row, and how many were not graded.
 
     `problem` is each row's index in `golds`.
     """
@@ -142,7 +142,7 @@ def _verdicts(
         return (
             verdicts,
             rows["answer"],
-            graders.judge(*extraction.codes(rows["answer"]), problem, golds, verdicts),
+            graders.verdicts_on(*extraction.codes(rows["answer"]), problem, golds, verdicts),
             0,
         )
     row_R = rows[ROW].to_numpy()  # ascending: of the scan, without those that were left out
@@ -157,14 +157,14 @@ def _verdicts(
                 .to_pylist()
             )
 
-    judged = graders.relabel(
+    graded = graders.relabel(
         solutions(), (golds[number] for number in problem.tolist()), verdicts, seconds
     )
     return (
         verdicts,
-        pa.chunked_array([pa.array(judged.answers, pa.string())]),
-        judged.correct,
-        judged.not_graded,
+        pa.chunked_array([pa.array(graded.answers, pa.string())]),
+        graded.correct,
+        graded.not_graded,
     )
 
 

@@ -117,7 +117,7 @@ def without_missing(
 
     Args:
         samples: with `problem_id` and `sample_id`.
-        labels: None where solutions are judged anew.
+        labels: None where solutions are graded anew.
         scores: None where nothing was scored.
 
     Returns:

@@ -5,7 +5,7 @@ solution, or null), `correct`, `score` (null in a split that is not scored, for 
 verifier's context, or where it is no finite number), `problem_id`, `sample_id`, `split`, the ids of
 the `generator` that drew it, of the `verifier` that scored it and of the generator that this was
 `trained_on`; where asked for, `tokens` and the value after each, `token_scores` (these alone where
-the verifier read a solution's text in tokens of its own). The answer is the one it was judged by.
+the verifier read a solution's text in tokens of its own). The answer is the one it was graded by.
 """
 
 from __future__ import annotations

@@ -292,7 +292,8 @@ def remove_table(folder: pathlib.Path) -> None:
 
 
 def begun_with(folder: pathlib.Path) -> dict[str, Any] | None:
-    """The settings of a table that has parts and is not finished; None where it has no part.
+    """What is noted of a table that has parts and is not finished, its `settings` and what its
+    `first_start` noted of itself; None where it has no part.
 
     Raises:
         StoreError: parts of which nobody knows the settings.
@@ -301,9 +302,7 @@ def begun_with(folder: pathlib.Path) -> dict[str, Any] | None:
     if not parts:
         return None
     _refuse_unknown_parts(folder, parts)
-    old = checksums.read_sealed(folder / UNFINISHED, f"remove {folder} to start anew")
-    settings: dict[str, Any] = old["settings"]
-    return settings
+    return checksums.read_sealed(folder / UNFINISHED, f"remove {folder} to start anew")
 
 
 def _refuse_unknown_parts(folder: pathlib.Path, parts: Sequence[pathlib.Path]) -> None:

@@ -38,7 +38,7 @@ def read_workdir(
     Args:
         root: a workdir, with `tables/samples/split=*` and the others beside it.
         splits: which splits; None takes those of `reported` that have samples.
-        grader: judges all solutions anew; None takes the stored labels.
+        grader: grades all solutions anew; None takes the stored labels.
         allow_missing: as in `assemble`.
 
     Returns:
@@ -71,10 +71,10 @@ def _read_split(
     of_labels = {} if grader else read_manifest(labels) or {}
     of_samples = read_manifest(samples) or {}
     fixed = of_labels.get("fixed_labels", ())
-    judged_by = corrections.with_answers(problems, fixed)
+    graded_by = corrections.with_answers(problems, fixed)
     verdicts = grader or read_labels(labels)
     scores = read_scores(scored) if scored.is_dir() else None
-    rows = assemble(read_samples(samples, grader), judged_by, verdicts, scores, allow_missing)
+    rows = assemble(read_samples(samples, grader), graded_by, verdicts, scores, allow_missing)
     return dataclasses.replace(
         rows,
         left_out=left_out(split, len(problems), rows.candidates),

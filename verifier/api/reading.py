@@ -1,12 +1,4 @@
-"""A trained verifier in somebody's own program: loaded, solutions scored, the best one chosen.
-
-    from verifier import api
-
-    v = api.load("runs/NAME/verifier")
-    question = "How many legs have 3 cats?"
-    solutions = ["3*4=12\\n#### 12", "3+4=7\\n#### 7"]
-    print([each.score for each in v.score(question, solutions)])
-    print(v.best(question, solutions).solution)
+"""A trained verifier reads solutions: their scores, the best of them, what their steps are worth.
 
 The numbers are those of the stage `score` where a solution is given as the stage read it: by the
 ids of its tokens or, for a verifier with tokens of its own, by its text and whether it had `ended`.
@@ -15,29 +7,28 @@ They agree but for rounding: some 1e-6 in float32, up to .004 in bfloat16.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import pathlib
 import warnings
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-from verifier.config import ScoreConfig
+from verifier.api.errors import ApiError
+from verifier.config import ScoreConfig, SearchConfig
 from verifier.data import examples
+from verifier.decode.annotations import step_ends
 from verifier.decode.score import score_samples
 from verifier.decode.score_rows import Solutions
-from verifier.errors import UserError
 from verifier.model import precision
 from verifier.run import model_folder, workdir
 from verifier.system import paths
 from verifier.tables.manifests import MANIFEST
-from verifier.tables.results import VERIFIER
+from verifier.tables.results import GENERATOR, VERIFIER, Model
 from verifier.text.problem import Template, prompt_ids
 
 _Ended = TypeVar("_Ended")
 _SHOWN = 60  # characters of a question in a message
-
-
-class ApiError(UserError):
-    """A folder that holds no verifier, or what cannot be scored; the message shows the way out."""
 
 
 class Scored(NamedTuple):
@@ -61,15 +52,28 @@ class Best(NamedTuple):
     score: float
 
 
+@dataclasses.dataclass(frozen=True)
+class StepValue:
+    """What the verifier says of a solution up to the end of a step.
+
+    `text` is the step's own, `end` the index of its last token in the solution; `value` as
+    `Scored.token_values` has it there, so that of the last step is the solution's score.
+    """
+
+    text: str
+    end: int
+    value: float
+
+
 class LoadedVerifier:
     """A verifier that is ready to read. Make one with `load`."""
 
     def __init__(self, saved: model_folder.Saved, template: Template, rows: int) -> None:
         """`rows`: see `load`."""
         self.id, self.tokenizer, self.template = saved.id, saved.tokenizer, template
-        self._model = saved.model
+        self.model, self.manifest = saved.model, saved.manifest
+        self.value_loss = saved.manifest["settings"]["verify.value_loss"]
         self._rows = rows
-        self._value_loss = saved.manifest["settings"]["verify.value_loss"]
 
     def score(
         self,
@@ -135,7 +139,7 @@ class LoadedVerifier:
         ]
         scored: list[list[Scored]] = [[] for _ in asked]
         for rows in score_samples(
-            self._model, problems, ScoreConfig(rows=self._rows), self.id, self._value_loss
+            self.model, problems, ScoreConfig(rows=self._rows), self.id, self.value_loss
         ):
             index = int(rows[0]["problem_id"])
             tokens = problems[index].tokens
@@ -158,6 +162,43 @@ class LoadedVerifier:
         index = max(range(len(scores)), key=scores.__getitem__)
         return Best(solutions[index], index, scores[index])
 
+    def score_steps(
+        self,
+        question: str,
+        solutions: Sequence[str | Sequence[int]],
+        *,
+        step_end: str = SearchConfig.step_end,
+        ended: bool | Sequence[bool] = True,
+    ) -> list[list[StepValue]]:
+        """The value at the end of every step.
+
+        A step ends behind the token that completes its end, as in search and rollouts; the last
+        one with the solution, its end token included.
+
+        Args:
+            question: as in `score`; so `solutions` and `ended`.
+            step_end: the text that a step ends with.
+
+        Returns:
+            a list a solution, in their order. The texts of its steps make up the solution.
+
+        Raises:
+            ApiError: as `score`, or no text that steps end with.
+        """
+        if not step_end:
+            raise ApiError("step_end is empty: give the text that a step ends with")
+        return [
+            self._steps(each, step_end) for each in self.score(question, solutions, ended=ended)
+        ]
+
+    def _steps(self, scored: Scored, step_end: str) -> list[StepValue]:
+        ends = step_ends(scored.tokens, self.tokenizer, step_end)
+        texts = ["", *(self.tokenizer.decode(scored.tokens[: end + 1]) for end in ends)]
+        return [
+            StepValue(text[len(before) :], end, scored.token_values[end])
+            for end, (before, text) in zip(ends, itertools.pairwise(texts), strict=True)
+        ]
+
     def _encoded(
         self,
         name: str,
@@ -176,7 +217,7 @@ class LoadedVerifier:
             self._tokens(solution, of)
             for solution, of in zip(solutions, _each(ended, solutions), strict=True)
         ]
-        context = self._model.backbone.arch.context
+        context = self.model.backbone.arch.context
         for index, (solution, ids) in enumerate(zip(solutions, tokens, strict=True)):
             if not len(solution):
                 raise ApiError(
@@ -234,7 +275,8 @@ def load(
     """Reads a verifier onto the default device.
 
     Args:
-        folder: as a run saved it: runs/NAME/verifier; or as `python -m verifier.export` wrote it.
+        folder: as a run saved it: runs/NAME, or its runs/NAME/verifier; or as `python -m
+            verifier.export` wrote it.
         dtype: of activations, "float32", "bfloat16", or "auto", which is what the device is fast
             in; None: as the run scored (model.dtype), which the folder tells.
         template: how a problem is put to the model; None: as in training, which the folder tells.
@@ -242,17 +284,13 @@ def load(
             within the precision of `dtype`.
 
     Raises:
-        ApiError: the folder holds a generator or a whole run, or was made before templates were
-            noted.
+        ApiError: the folder holds a generator, or was made before templates were noted.
         WorkdirError: it is missing or unfinished.
         CheckpointError: its parameters cannot be read.
         WeightsError: it was exported by something else, or its files are damaged.
     """
-    folder = paths.to_path(folder)
+    folder = folder_of(VERIFIER, paths.to_path(folder))
     dtype = precision.of_this_device().dtype if dtype == "auto" else dtype
-    own = VERIFIER.folder(folder)
-    if (own / MANIFEST).is_file():
-        raise ApiError(f"{folder} is a whole run: give its verifier, {own}")
     if (folder / "config.json").is_file():  # which no model folder of a run has
         saved = model_folder.load_export(folder, dtype)
     else:
@@ -264,11 +302,28 @@ def load(
             )
         dtype = dtype or model_folder.dtype_of(manifest)
         saved = model_folder.load(folder, VERIFIER.stage, dtype)
-    template = template or saved.template
+    return LoadedVerifier(saved, template_of(saved, template, folder), rows)
+
+
+def folder_of(model: Model, folder: pathlib.Path) -> pathlib.Path:
+    """Where a model lies: in the workdir that is given, or it is the folder itself."""
+    inside = (each.folder(folder) / MANIFEST for each in (GENERATOR, VERIFIER))
+    return model.folder(folder) if any(path.is_file() for path in inside) else folder
+
+
+def template_of(
+    saved: model_folder.Saved, given: Template | None, folder: pathlib.Path
+) -> Template:
+    """How problems are put to a model.
+
+    Raises:
+        ApiError: its folder does not tell, and none is given.
+    """
+    template = given or saved.template
     if template is None:
         raise ApiError(
             f"{folder} does not tell how problems were put to the model: give load(..., "
             "template=Template(prompt, target)) of verifier.text.problem, with "
             "data.prompt_template and data.target_template of its run"
         )
-    return LoadedVerifier(saved, template, rows)
+    return template
