@@ -47,10 +47,8 @@ def _curves(format_name: str, sets: Mapping[str, Any], steps: Sequence[int]) -> 
 
 
 def words(format_name: str) -> str:
-    """A format's name in words: `in_context_cot` is "in context, chain of thought"."""
-    start, _, end = format_name.rpartition("_")
-    target = {"cot": "chain of thought", "answer": "answer only"}[end]
-    return f"{start.replace('_', ' ')}, {target}"
+    """A format's name in words."""
+    return format_name.replace("_", " ")
 
 
 def table(found: Mapping[str, Any]) -> str:

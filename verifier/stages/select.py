@@ -12,7 +12,7 @@ from verifier.evaluate.choices import Right
 from verifier.model import sharding
 from verifier.run import model_folder
 from verifier.run.context import Context
-from verifier.run.stage import Stage
+from verifier.run.stage import Input, Stage
 from verifier.stages import fitting
 from verifier.system import log
 from verifier.tables import choices as choices_table
@@ -32,7 +32,7 @@ def stage(judged: Sequence[Stage]) -> Stage:
     return Stage(
         select,
         makes=CHOICES,
-        reads={f"labels_{number}": each.of() for number, each in enumerate(judged, 1)},
+        reads=by_split({f"labels_{number}": each for number, each in enumerate(judged, 1)}),
         knobs=("select.sets", "select.share", "select.checkpoints"),
         check=check,
         by_one=True,
@@ -67,12 +67,23 @@ def check(config: config_lib.Config) -> None:
         )
 
 
-def right_of(context: Context, role: str, splits: Sequence[Split]) -> dict[Split, Right]:
-    """By split, which problems are solved by what a role's labels are of."""
+def by_split(labels: Mapping[str, Stage]) -> dict[str, Input]:
+    """What a stage reads that reads labels of several models, by role: every split by itself."""
+    return {
+        f"{role} {split}": stage.of(split)
+        for role, stage in labels.items()
+        for split in stage.splits
+    }
+
+
+def right_of(context: Context, role: str) -> dict[Split, Right]:
+    """By split, which problems are solved by what a role's labels are of (`by_split`)."""
     found = dict[Split, Right]()
-    for split in splits:
-        folder = context.input(role, split).folder(context.root)
-        table = store.read_table(folder, "labels", ["problem_id", "correct"])
+    for name, source in context.stage.inputs():
+        split = source.split
+        if split is None or name != f"{role} {split}":
+            continue
+        table = store.read_table(source.folder(context.root), "labels", ["problem_id", "correct"])
         found[split] = dict(
             zip(table["problem_id"].to_pylist(), table["correct"].to_pylist(), strict=True)
         )
@@ -84,9 +95,8 @@ def select(context: Context) -> None:
     settings = context.settings()
     if context.is_done(settings):
         return
-    config, roles = context.config.select, list(context.stage.reads)
-    splits = context.input(roles[0]).stage.splits
-    tested = [right_of(context, role, splits) for role in roles]
+    config = context.config.select
+    tested = [right_of(context, f"labels_{n}") for n in range(1, config.checkpoints + 1)]
     rows = choices.choose(tested, config.sets, config.share)
     _say(context, rows)
     choices_table.write(

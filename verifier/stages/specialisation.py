@@ -15,7 +15,6 @@ from verifier.stages import select
 from verifier.system import atomic, log, paths
 from verifier.tables import choices as choices_table
 from verifier.tables.results import REPORT
-from verifier.text.split import Split
 
 
 def stage(choice: Stage, student: Stage, tested: Mapping[str, Sequence[Stage]]) -> Stage:
@@ -28,7 +27,7 @@ def stage(choice: Stage, student: Stage, tested: Mapping[str, Sequence[Stage]]) 
     """
     reads = {"choices": choice.of(), "student": student.of()}
     for name, candidates in tested.items():
-        reads |= {f"{name}_{number}": each.of() for number, each in enumerate(candidates)}
+        reads |= select.by_split({f"{name}_{n}": each for n, each in enumerate(candidates)})
     return Stage(report, makes=REPORT, reads=reads, by_one=True, tell=tell)
 
 
@@ -68,9 +67,8 @@ def _found(context: Context) -> dict[str, Any]:
     by_format = dict[str, dict[str, Any]]()
     for name in config.formats:
         roles = [f"{name}_{number}" for number in range(config.checkpoints + 1)]
-        splits: Sequence[Split] = context.input(roles[0]).stage.splits
         by_format[name] = choices.figures(
-            [select.right_of(context, role, splits) for role in roles],
+            [select.right_of(context, role) for role in roles],
             {criterion: each["candidate"] for criterion, each in kept.items()},
             config.sets,
             config.share,

@@ -24,7 +24,7 @@ def stage(judged: Mapping[tuple[str, float], Stage]) -> Stage:
     Args:
         judged: the labels of every student, by method and share of the training problems.
     """
-    reads = {_role(*name): each.of() for name, each in judged.items()}
+    reads = select.by_split({_role(*name): each for name, each in judged.items()})
     return Stage(report, makes=REPORT, reads=reads, by_one=True, tell=tell)
 
 
@@ -58,8 +58,7 @@ def _found(context: Context) -> dict[str, Any]:
     """The figures of every split."""
     own, report_knobs = context.config.step_by_step, context.config.report
     names = [(method, share) for share in own.train_shares for method in own.methods]
-    splits = context.input(_role(*names[0])).stage.splits
-    right = {name: select.right_of(context, _role(*name), splits) for name in names}
+    right = {name: select.right_of(context, _role(*name)) for name in names}
     return {
         str(split.problems): students.figures(
             {name: by_split[split] for name, by_split in right.items()},
@@ -67,7 +66,7 @@ def _found(context: Context) -> dict[str, Any]:
             report_knobs.resamples,
             context.config.seed,
         )
-        for split in splits
+        for split in right[names[0]]
     }
 
 
