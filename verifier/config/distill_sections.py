@@ -29,6 +29,9 @@ class DistillConfig:
     # How problems are put to it; plain: by data.prompt_template
     teacher_format: Literal["plain", Format] = "in_context_chain_of_thought"
     teacher_shots: Count = 8  # exemplars before a question, where its format has some
+    # JSON lines with a "question" and its "solution", the first ones of which the teacher is shown;
+    # empty: training problems, other ones for each question
+    exemplars: Annotated[str, Mark.PATH, Mark.TEXTS] = ""
     # Exemplars in what the student learns and is tested by, where a format has some.
     shots: Count = 4
     # Shares of the student's examples, in the order zero_shot_answer_only,
@@ -68,6 +71,8 @@ class StepByStepConfig:
     label: Literal["answer", "equation"] = "answer"
     # Whose labels are learned: gold | teacher, those that its text ends with
     labels: Literal["gold", "teacher"] = "gold"
+    # How a teacher's text is taken apart, as the paper does for each of its data sets.
+    style: Literal["svamp", "asdiv", "cqa", "esnli", "anli"] = "svamp"
     # Learn labels of problems whose rationale is missing; false: leave these problems out.
     keep_unexplained: bool = False
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 
 from verifier.config import Config
+from verifier.recipes import teaching
 from verifier.run.stage import Stage
 from verifier.stages import (
     distill,
@@ -22,9 +23,9 @@ from verifier.stages import (
     specialisation,
     taken,
 )
-from verifier.text.split import HELDOUT, TEST, TRAIN
+from verifier.text.split import HELDOUT, TEST
 
-TEACHER, STUDENT = "teacher", "student"  # places
+STUDENT = "student"  # the place that it is trained in
 
 
 def stages(config: Config) -> list[Stage]:
@@ -32,15 +33,15 @@ def stages(config: Config) -> list[Stage]:
     format sample and label; select, student and report.
     """
     questions = problems.stage(config)
-    taught, samples, labels = _taught(config, questions)
-    student = distill.stage(questions, samples, labels, STUDENT)
+    taught = teaching.taught(config, questions)
+    student = distill.stage(questions, taught.samples, taught.labels, STUDENT)
     numbers = range(1, config.select.checkpoints + 1)
     candidates = [taken.before(questions, "checkpoint=0")]
     candidates += [taken.milestone(student, n, f"checkpoint={n}") for n in numbers]
     tests = [split for split in questions.splits if split.of in (HELDOUT.of, TEST.of)]
     splits = [dataclasses.replace(split, greedy=True) for split in tests]
     tested: dict[str, list[Stage]] = {name: [] for name in config.select.formats}
-    made = [questions, *taught, student]
+    made = [questions, *taught.stages, student]
     for number, candidate in enumerate(candidates):
         made.append(candidate)
         for name in config.select.formats:
@@ -53,20 +54,6 @@ def stages(config: Config) -> list[Stage]:
     choice = select.stage(tested[config.select.formats[0]][1:])
     chosen = select.chosen(choice, candidates[1:])
     return [*made, choice, chosen, specialisation.stage(choice, student, tested)]
-
-
-def _taught(config: Config, questions: Stage) -> tuple[list[Stage], Stage | None, Stage | None]:
-    """The teacher's stages, its solutions and their labels; none without a teacher."""
-    if not config.distill.teacher:
-        return [], None, None
-    teacher = taken.teacher(TEACHER)
-    named = config.distill.teacher_format
-    put = prompting.PLAIN
-    if named != "plain":
-        put = prompting.in_format(named, "distill.teacher_shots")
-    samples = sample.stage(teacher, questions, [TRAIN], TEACHER, put)
-    labels = label.stage(samples, questions, TEACHER)
-    return [teacher, samples, labels], samples, labels
 
 
 def base(config: Config) -> list[Stage]:

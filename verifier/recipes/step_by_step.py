@@ -7,21 +7,26 @@ one model, the label alone, and both as one text; each on some shares of the tra
 from __future__ import annotations
 
 from verifier.config import Config
+from verifier.recipes import teaching
 from verifier.run.stage import Stage
 from verifier.stages import label, problems, sample, step_by_step, students
 from verifier.text.split import TEST
 
 
 def stages(config: Config) -> list[Stage]:
-    """For every method and share finetune, sample and label in a place of their own; report."""
+    """teacher, sample and label where one is named; for every method and share finetune, sample and
+    label in a place of their own; report.
+    """
     questions = problems.stage(config)
     tests = [split for split in questions.splits if split.of == TEST.of]
     splits = [split for split in sample.with_greedy(tests) if split.greedy]
-    made, judged = [questions], dict[tuple[str, float], Stage]()
+    taught = teaching.taught(config, questions)
+    made = [questions, *taught.stages]
+    judged = dict[tuple[str, float], Stage]()
     for share in config.step_by_step.train_shares:
         for method in config.step_by_step.methods:
             place = f"{method},share={share:g}"
-            student = step_by_step.stage(questions, method, share, place)
+            student = step_by_step.stage(questions, taught.samples, method, share, place)
             asked = step_by_step.asking(method)
             samples = sample.stage(student, questions, splits, place, asked)
             labels = judged[method, share] = label.stage(samples, questions, place)

@@ -7,8 +7,10 @@ import functools
 from collections.abc import Callable, Mapping
 
 from verifier import config as config_lib
+from verifier.errors import DataError
 from verifier.run.context import Context
-from verifier.run.stage import Input, Stage
+from verifier.run.stage import Files, Input, Stage
+from verifier.system import paths
 from verifier.tasks import bbh
 from verifier.text import few_shot
 from verifier.text.problem import Problem
@@ -27,15 +29,18 @@ class Prompting:
         of: the way for a stage at work and a model's tokenizer: start ids and prompt of a problem.
         knobs: that it depends on, beside those of the stage.
         exemplars: whether it shows training problems with their solutions.
+        files: knobs that name files which it reads.
     """
 
     of: Callable[[Context, Tokenizer], Put]
     knobs: tuple[str, ...] = ()
     exemplars: bool = False
+    files: tuple[str, ...] = ()
 
-    def reads(self, problems: Stage) -> Mapping[str, Input]:
+    def reads(self, problems: Stage) -> dict[str, Input | Files]:
         """What a stage reads for it, by role."""
-        return {EXEMPLARS: problems.of(TRAIN)} if self.exemplars else {}
+        shown: dict[str, Input | Files] = {knob: Files(knob) for knob in self.files}
+        return shown | ({EXEMPLARS: problems.of(TRAIN)} if self.exemplars else {})
 
 
 def _plain(context: Context, tokenizer: Tokenizer) -> Put:
@@ -45,32 +50,49 @@ def _plain(context: Context, tokenizer: Tokenizer) -> Put:
 PLAIN = Prompting(_plain)  # by `data.prompt_template`
 
 
-def in_format(name: str, shots: str) -> Prompting:
+def in_format(name: str, shots: str, exemplars: str = "") -> Prompting:
     """A format of `few_shot.FORMATS`.
 
     Args:
         name: of the format.
         shots: the knob that says how many exemplars stand before a question, where it has some.
+        exemplars: the knob that may name a file of them; empty: none does.
     """
 
     def of(context: Context, tokenizer: Tokenizer) -> Put:
-        return Questions(context, name, config_lib.flatten(context.config)[shots]).put(tokenizer)
+        flat = config_lib.flatten(context.config)
+        file = flat[exemplars] if exemplars else ""
+        return Questions(context, name, flat[shots], file).put(tokenizer)
 
-    in_context = few_shot.FORMATS[name].shots > 0
-    knobs = (shots, "distill.annotations", "ood.bbh_prompts") if in_context else ()
-    return Prompting(of, knobs, in_context)
+    if not few_shot.FORMATS[name].shots:
+        return Prompting(of)
+    knobs = (shots, "distill.annotations", "ood.bbh_prompts")
+    return Prompting(of, knobs, True, (exemplars,) if exemplars else ())
 
 
 class Questions:
     """Questions of a run in one format, with exemplars drawn from its training problems."""
 
-    def __init__(self, context: Context, name: str, shots: int) -> None:
-        """Reads the training problems where the format shows some."""
+    def __init__(self, context: Context, name: str, shots: int, file: str = "") -> None:
+        """Reads the training problems, or the exemplars of a file, where the format shows some.
+
+        Raises:
+            DataError: a file with fewer exemplars than are to be shown.
+        """
         config, known = context.config, few_shot.FORMATS[name]
         self._seed, self._ood = config.seed, config.ood
         self.format = dataclasses.replace(known, shots=shots if known.shots else 0)
         shown = context.problems(EXEMPLARS) if self.format.shots else []
         self._pool = few_shot.Pool(shown, config.distill.annotations)
+        self._fixed: list[few_shot.Exemplar] | None = None
+        if file and self.format.shots:
+            read = few_shot.read_exemplars(paths.local(file), config.distill.annotations)
+            if len(read) < shots:
+                raise DataError(
+                    f"{file} has {len(read)} exemplars, and distill.teacher_shots={shots} are to "
+                    "be shown; add some, or ask for fewer"
+                )
+            self._fixed = read[:shots]
 
     def text(self, problem: Problem, salt: str = "") -> str:
         """A question with its exemplars before it.
@@ -83,7 +105,9 @@ class Questions:
             own = self._bbh[problem.source.removeprefix(bbh.SOURCE)]
             worked = self.format.is_worked
             return (own.chain_of_thought if worked else own.answer_only)(problem.question)
-        drawn = self._pool.draw(problem.problem_id, self.format.shots, self._seed, salt)
+        drawn = self._fixed
+        if drawn is None:
+            drawn = self._pool.draw(problem.problem_id, self.format.shots, self._seed, salt)
         return self.format.render_prompt(problem.question, drawn)
 
     @functools.cached_property

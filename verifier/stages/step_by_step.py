@@ -9,12 +9,14 @@ from verifier import config as config_lib
 from verifier.data import two_tasks
 from verifier.data.two_tasks import Asked, Explained
 from verifier.errors import ConfigError, DataError
+from verifier.grading import rationales
 from verifier.run.context import Context
 from verifier.run.stage import Files, Job, Stage
 from verifier.stages.finetune import language_model, make_generator
 from verifier.stages.fitting import Examples
 from verifier.stages.prompting import Prompting, Put
 from verifier.system import log
+from verifier.tables import store
 from verifier.tables.results import GENERATOR
 from verifier.text import equations
 from verifier.text.problem import Problem, Template, prompt_ids
@@ -27,11 +29,13 @@ SINGLE = "single_task"
 _KNOBS = ("seed", "data", "tokenizer", "model", "finetune")
 
 
-def stage(problems: Stage, method: str, share: float, place: str) -> Stage:
+def stage(problems: Stage, samples: Stage | None, method: str, share: float, place: str) -> Stage:
     """One student.
 
     Args:
         problems: of the run.
+        samples: a teacher's solutions, the first of each problem being its rationale; None: worked
+            solutions are.
         method: as in `step_by_step.methods`.
         share: of the training problems that it learns from.
         place: where it is kept.
@@ -44,6 +48,7 @@ def stage(problems: Stage, method: str, share: float, place: str) -> Stage:
             "tokenizer": Files("tokenizer.path"),
             "problems": problems.of(TRAIN),
             "heldout_problems": problems.of(HELDOUT),
+            **({"samples": samples.of(TRAIN)} if samples else {}),
         },
         knobs=(*_KNOBS, *_knobs_of(method)),
         place=place,
@@ -79,9 +84,11 @@ def finetune(context: Context, method: str, share: float) -> None:
     config = context.config.step_by_step
     train = context.problems("problems")
     part = train[: max(round(share * len(train)), 1)]
-    learned, watched = (
-        _explained(each, config.label) for each in (part, context.problems("heldout_problems"))
-    )
+    heldout = context.problems("heldout_problems")
+    if "samples" in context.stage.reads:
+        learned, watched = _told(context, part), [_labelled(each) for each in heldout]
+    else:
+        learned, watched = (_explained(each, config.label) for each in (part, heldout))
     unexplained = sum(each.rationale is None for each in learned)
     if unexplained and not config.keep_unexplained:
         learned = [each for each in learned if each.rationale is not None]
@@ -118,6 +125,33 @@ def _explained(problems: Sequence[Problem], kind: str) -> list[Explained]:
     return explained
 
 
+def _told(context: Context, problems: Sequence[Problem]) -> list[Explained]:
+    """A teacher's rationales, and its labels where these are asked for; what cannot be taken apart
+    is counted.
+    """
+    config = context.config.step_by_step
+    columns = ["problem_id", "sample_id", "solution"]
+    rows = store.read_table(context.source("samples"), "samples", columns).to_pylist()
+    texts = {row["problem_id"]: row["solution"] for row in rows if row["sample_id"] == 0}
+    asked = [each for each in problems if each.problem_id in texts]
+    parsed, reasons = rationales.parse_all([texts[each.problem_id] for each in asked], config.style)
+    for reason, count in reasons.items():
+        log.say(f"{context.title()}: {count:,} of the teacher's texts are not used: {reason}")
+    explained = []
+    for problem, one in zip(asked, parsed, strict=True):
+        if isinstance(one, rationales.Rationale):
+            label = one.label if config.labels == "teacher" else problem.answer
+            explained.append(Explained(problem, label, one.text))
+        elif config.labels == "gold":
+            explained.append(Explained(problem, problem.answer, None))
+    return explained
+
+
+def _labelled(problem: Problem) -> Explained:
+    """A problem of which no teacher has said anything."""
+    return Explained(problem, problem.answer, None)
+
+
 def _asked(config: config_lib.Config) -> Asked:
     data, own = config.data, config.step_by_step
     return Asked(Template(own.predict), Template(own.explain), Template(data.prompt_template))
@@ -130,8 +164,10 @@ def _knobs_of(method: str) -> tuple[str, ...]:
             "data.prompt_template",
             "step_by_step.keep_unexplained",
             "step_by_step.label",
+            "step_by_step.labels",
+            "step_by_step.style",
         )
-    own = ["predict", "explain", "label", "keep_unexplained"]
+    own = ["predict", "explain", "label", "labels", "style", "keep_unexplained"]
     if method == "multi_task":
         own.append("alpha")
     return tuple(f"step_by_step.{name}" for name in own)

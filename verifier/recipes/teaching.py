@@ -1,0 +1,33 @@
+"""The stages of a teacher, which the recipes of students begin with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from verifier.config import Config
+from verifier.run.stage import Stage
+from verifier.stages import label, prompting, sample, taken
+from verifier.text.split import TRAIN
+
+PLACE = "teacher"
+
+
+class Taught(NamedTuple):
+    """A teacher's stages, its solutions of the training problems and their labels."""
+
+    stages: list[Stage]
+    samples: Stage | None
+    labels: Stage | None
+
+
+def taught(config: Config, problems: Stage) -> Taught:
+    """teacher, sample and label in a place of their own; none where no teacher is named."""
+    if not config.distill.teacher:
+        return Taught([], None, None)
+    teacher = taken.teacher(PLACE)
+    named, put = config.distill.teacher_format, prompting.PLAIN
+    if named != "plain":
+        put = prompting.in_format(named, "distill.teacher_shots", "distill.exemplars")
+    samples = sample.stage(teacher, problems, [TRAIN], PLACE, put)
+    labels = label.stage(samples, problems, PLACE)
+    return Taught([teacher, samples, labels], samples, labels)
