@@ -111,8 +111,8 @@ def _of_the_hub(
     }
     return {
         path: str(settings[path])
-        for path in _WEIGHTS
-        if path in settings and is_hub_id(str(settings[path]), sums[path])
+        for path, own in sums.items()
+        if path in settings and is_hub_id(str(settings[path]), own)
     }
 
 

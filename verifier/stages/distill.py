@@ -130,11 +130,7 @@ def finetune(context: Context) -> None:
     plan, counts = formats.planned(rows, own.mix, context.config.seed)
     told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     log.say(f"{context.title()}: {len(solutions):,} right solutions; examples: {told}")
-    heldout = [
-        _Solution(each, each.solution, None)
-        for each in context.problems("heldout_problems")
-        if each.solution
-    ]
+    heldout = [_own(each) for each in context.problems("heldout_problems") if each.solution]
     worked = next(name for name in few_shot.FORMATS if few_shot.FORMATS[name].is_worked)
 
     def examples(job: Job, tokenizer: Tokenizer) -> Examples:
@@ -224,11 +220,9 @@ def _right(context: Context, problems: Mapping[str, Problem]) -> tuple[list[_Sol
     """Right solutions in stored order, and what is said of the others."""
     if "samples" not in context.stage.reads:
         own = [each for each in problems.values() if each.solution]
-        solutions = [
-            _Solution(each, few_shot.worked(each.solution or "", annotations=True), None)
-            for each in own
-        ]
-        return solutions, f"{len(own):,} of {len(problems):,} problems have a worked solution"
+        return [
+            _own(each) for each in own
+        ], f"{len(own):,} of {len(problems):,} problems have a worked solution"
     teacher = _teacher_tokenizer(context)
     reader = taught_lib.TaughtReader(
         context.source("samples"), Labels(context.source("labels")), teacher.decode
@@ -242,6 +236,11 @@ def _right(context: Context, problems: Mapping[str, Problem]) -> tuple[list[_Sol
                 told = Taught(one.tokens_S, one.logprobs_S, one.top_ids_SC, one.top_logprobs_SC)
                 solutions.append(_Solution(problems[one.problem_id], one.solution, told))
     return solutions, reader.said()
+
+
+def _own(problem: Problem) -> _Solution:
+    """A problem's own worked solution, as the formats write it."""
+    return _Solution(problem, few_shot.worked(problem.solution or "", annotations=True), None)
 
 
 def _show(
