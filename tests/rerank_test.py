@@ -113,7 +113,7 @@ def test_a_stricter_grader_finds_fewer_right(tmp_path: pathlib.Path) -> None:
 @pytest.mark.skipif(
     importlib.util.find_spec("math_verify") is None, reason="needs the extra [math]"
 )
-def test_boxed_answers_are_judged_by_math_verify_and_those_that_hang_are_said(
+def test_boxed_answers_are_graded_by_math_verify_and_those_that_hang_are_said(
     tmp_path: pathlib.Path, capsys
 ) -> None:
     ends = ("\\boxed{18}", "#### 18", "#### $9^{9^{9^9}}$")

@@ -53,12 +53,12 @@ def assemble(
 ) -> SplitRows:
     """`tables.assemble` of Arrow tables."""
     grader = verdicts if isinstance(verdicts, str) else None
-    judged = verdicts if isinstance(verdicts, str) else stored_splits.read_labels(written(verdicts))
+    graded = verdicts if isinstance(verdicts, str) else stored_splits.read_labels(written(verdicts))
     kept = (
         dataclasses.replace(stored_splits.read_scores(written(scores)), too_long=too_long)
         if scores is not None
         else None
     )
     return assembly.assemble(
-        stored_splits.read_samples(written(samples), grader), problems, judged, kept, allow_missing
+        stored_splits.read_samples(written(samples), grader), problems, graded, kept, allow_missing
     )

@@ -42,7 +42,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, 
     """The browser and the report of a small workdir, one of whose solutions attacks the page."""
     root = make_workdir(tmp_path_factory.mktemp("run"))
     _replace_solution(root, ATTACK)
-    _judge_all_wrong(root, "test-01")
+    _grade_all_wrong(root, "test-01")
     writing.write_report(root, root / "report", CONFIG, seed=0)
     with browser(tmp_path_factory.mktemp("profile")) as driven:
         yield driven, root / "report" / "index.html"
@@ -70,7 +70,7 @@ def _replace_solution(root: pathlib.Path, text: str) -> None:
     writer.finish({})
 
 
-def _judge_all_wrong(root: pathlib.Path, problem_id: str) -> None:
+def _grade_all_wrong(root: pathlib.Path, problem_id: str) -> None:
     folder = root / "tables" / "labels" / "split=test"
     rows = read_table(folder, "labels").to_pylist()
     store.remove_table(folder)

@@ -348,14 +348,14 @@ def test_relabelling_equals_grading_one_by_one() -> None:
     solutions = ["#### 18", "#### 18.00", "it is 18", "#### 1,8", "#### x", "#### 18", ""] * 2
     golds = ["18"] * 7 + ["7"] * 7
     for name in GRADERS:
-        judged = graders.relabel(solutions, golds, name)
+        graded = graders.relabel(solutions, golds, name)
         expected = [
             grade(solution, gold, name) for solution, gold in zip(solutions, golds, strict=True)
         ]
-        assert judged.answers == [one.answer for one in expected] and judged.correct.tolist() == [
+        assert graded.answers == [one.answer for one in expected] and graded.correct.tolist() == [
             one.correct for one in expected
         ]
-        assert judged.not_graded == 0
+        assert graded.not_graded == 0
 
 
 @pytest.mark.parametrize(

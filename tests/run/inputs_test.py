@@ -188,3 +188,10 @@ def test_what_rain_reads_of_others_is_seen_to_change_where_it_lies(tmp_path):
 def test_names_and_what_is_not_read_are_no_files(knobs):
     own = config_lib.override(config_lib.Config(), knobs)
     assert guided_search(own).named(own) == []
+
+
+def test_files_of_one_split_alone_are_files_of_the_stage():
+    knobs = ["ood.sets=[svamp]", "ood.dirs=[there]", "data.dir=here"]
+    own = config_lib.override(config_lib.Config(), knobs)
+    (problems,) = (each for each in guided.stages(own) if each.name == "problems")
+    assert {"data.dir", "ood.dirs"} <= set(problems.named(own))

@@ -90,17 +90,17 @@ def made_rows(seed: int, problems: int = 9) -> list[dict]:
 
 
 def naive(rows: list[dict], grader: str) -> dict[str, Candidates]:
-    """Every row judged by itself, all held in lists."""
+    """Every row graded by itself, all held in lists."""
     out = {}
     for split in ("test", "heldout", "test_greedy"):
         own = [row for row in rows if row["split"] == split]
-        judged = [grade(row["solution"], row["answer"], grader) for row in own]
+        graded = [grade(row["solution"], row["answer"], grader) for row in own]
         known: dict = {}
         key = [
             -1
             if vote_key(one.answer) is None
             else known.setdefault(vote_key(one.answer), len(known))
-            for one in judged
+            for one in graded
         ]
         ids, numbers, scores = (
             [row[name] for row in own] for name in ("problem_id", "sample_id", "score")
@@ -109,7 +109,7 @@ def naive(rows: list[dict], grader: str) -> dict[str, Candidates]:
             ids,
             np.array(numbers),
             np.array(key),
-            np.array([one.correct for one in judged]),
+            np.array([one.correct for one in graded]),
             np.array(scores),
         )
     return out

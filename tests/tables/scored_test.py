@@ -99,10 +99,10 @@ def test_a_rerank_of_the_file_gives_the_figures_of_the_workdir(
     workdir = known_wrong(workdir, tmp_path / "run", monkeypatch) if corrected else workdir
     scored.write_scored(workdir, tmp_path / "s.jsonl", token_scores)
     rows = lines(tmp_path / "s.jsonl")
-    judged = graders.relabel(
+    graded = graders.relabel(
         [row["solution"] for row in rows], [row["answer"] for row in rows], "numeric"
     )
-    assert judged.correct.tolist() == [row["correct"] for row in rows]
+    assert graded.correct.tolist() == [row["correct"] for row in rows]
     splits, wanted = (
         figures(tmp_path / "s.jsonl", tmp_path / "a"),
         figures(workdir, tmp_path / "b", fix_labels=corrected),

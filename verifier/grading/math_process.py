@@ -32,7 +32,7 @@ _PATIENCE = 10
 
 
 class MathVerify:
-    """Judges solutions one by one; a context, whose end ends the process.
+    """Grades solutions one by one; a context, whose end ends the process.
 
     What follows the last `####` is read, up to the end of the line; without the mark the whole
     text, as the package reads it (the last box, what follows the word "answer", the last expression

@@ -154,18 +154,19 @@ class Stage:
         return tuple(each for each in self.reads.values() if isinstance(each, Files))
 
     def named(self, config: config_lib.Config, watched: bool = False) -> list[str]:
-        """The knobs that name such files, and that the result depends on.
+        """The knobs that name such files, and that some split depends on.
 
         watched: of those alone that are.
         """
         flat = config_lib.flatten(config)
-        ignored = tuple(self.ignores(config, None)) if self.ignores else ()
+        splits = self.splits or (None,)
+        ignored = [tuple(self.ignores(config, split)) for split in splits if self.ignores]
         return [
             each.knob
             for each in self.files
             if flat[each.knob] and flat[each.knob] not in each.names
             if each.watched or not watched
-            if not (ignored and each.knob.startswith(ignored))
+            if not (ignored and all(each.knob.startswith(prefixes) for prefixes in ignored))
         ]
 
     def inputs(self, split: Split | None = None) -> Iterator[tuple[str, Input]]:

@@ -60,7 +60,7 @@ def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
 
 
 def label(context: Context) -> None:
-    """Judges the samples of every split that has some.
+    """Grades the samples of every split that has some.
 
     Raises:
         WorkdirError: none has.
