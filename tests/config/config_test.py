@@ -127,11 +127,19 @@ def test_a_typo_is_answered_with_a_way_out(assignment, message):
         ("mesh.fsdp=0", "-1, or from 1"),
         ("data.dir=a\0b", "null"),
         ("name=\udcff", "UTF-8"),
+        ("distill.tau=0", "above 0"),
     ],
 )
 def test_values_that_no_stage_could_use_are_refused(assignment, message):
     with pytest.raises(ConfigError, match=message):
         check(override(Config(), [assignment]))
+
+
+def test_spans_need_texts_that_are_equal():
+    asked = ["distill.loss=match_spans", "distill.align=dtw"]
+    with pytest.raises(ConfigError, match="distill.align=bytes"):
+        check(override(Config(), asked))
+    check(override(Config(), asked[:1]))
 
 
 def test_the_defaults_pass_the_check():

@@ -120,13 +120,13 @@ def test_spans_tile_both_sides_and_spell_the_same_bytes(teacher, student, text):
     steps = np.diff(aligned.span_T, prepend=-1)
     assert ((steps == 0) | (steps == 1)).all() and aligned.span_T[-1] == aligned.span_T.max()
     spelled = np.bincount(aligned.span_T, lengths(KINDS[student], own))
-    assert (aligned.span_logprobs_U == -spelled).all()
+    assert (aligned.span_logprobs_Z == -spelled).all()
     assert aligned.report.all.dropped_bytes == 0 and aligned.report.all.bytes == len(text.encode())
     # As many spans as there are: every byte at which both sides end a token.
     ends = [
         set(np.cumsum(lengths(KINDS[n], x)).tolist()) for n, x in ((teacher, ids), (student, own))
     ]
-    assert len(aligned.span_logprobs_U) == len(ends[0] & ends[1])
+    assert len(aligned.span_logprobs_Z) == len(ends[0] & ends[1])
 
 
 @any_pair
@@ -134,8 +134,8 @@ def test_spans_tile_both_sides_and_spell_the_same_bytes(teacher, student, text):
 def test_the_sum_over_spans_is_that_of_the_solution(teacher, student, way):
     told = taught(KINDS[teacher], ended(KINDS[teacher], TEXT))
     aligned = ALIGNERS[teacher, student, way].align(told)
-    np.testing.assert_allclose(aligned.span_logprobs_U.sum(), told.logprobs_S.sum(), rtol=1e-5)
-    assert np.unique(aligned.span_T).tolist() == list(range(len(aligned.span_logprobs_U)))
+    np.testing.assert_allclose(aligned.span_logprobs_Z.sum(), told.logprobs_S.sum(), rtol=1e-5)
+    assert np.unique(aligned.span_T).tolist() == list(range(len(aligned.span_logprobs_Z)))
 
 
 @pytest.mark.parametrize("flipped", [False, True])
@@ -147,7 +147,7 @@ def test_a_number_in_digits_against_one_token_is_one_span(flipped):
     aligned = Aligner(teacher, student, "bytes").align(told)
     assert aligned.span_T.tolist() == [0, 1, *[2] * number, 3, 4]
     assert aligned.one_hot_T.tolist() == [False, False, *[True] * number, False, False]
-    np.testing.assert_allclose(aligned.span_logprobs_U[2], told.logprobs_S[2:-2].sum(), rtol=1e-6)
+    np.testing.assert_allclose(aligned.span_logprobs_Z[2], told.logprobs_S[2:-2].sum(), rtol=1e-6)
     numbers = aligned.report.numbers
     assert numbers.tokens == number and numbers.share == 0 and numbers.one_hot_share == 1
     by_dtw = Aligner(teacher, student, "dtw").align(told)
@@ -165,7 +165,7 @@ def test_equal_tokenizers_give_every_token_its_distribution(kind, way):
     aligned = Aligner(tokenizer, tokenizer, way).align(told)
     assert not aligned.one_hot_T.any()
     assert (aligned.span_T == np.arange(len(told.tokens_S))).all()
-    assert (aligned.span_logprobs_U == told.logprobs_S).all()
+    assert (aligned.span_logprobs_Z == told.logprobs_S).all()
     report = aligned.report.all
     assert report.share == 1 and report.one_hot_share == 0
     kept = aligned.top_ids_TC != NONE
@@ -253,10 +253,10 @@ def test_an_end_that_only_one_side_has_is_in_no_span():
     told = taught(TOY, ended(TOY, "If she"))
     aligned = Aligner(TOY, TOY, "dtw").align(told, TOY.encode("If she"))
     assert (
-        aligned.span_T.tolist() == [0, 1] and (aligned.span_logprobs_U == told.logprobs_S[:2]).all()
+        aligned.span_T.tolist() == [0, 1] and (aligned.span_logprobs_Z == told.logprobs_S[:2]).all()
     )
     nothing = Aligner(TOY, TOY, "bytes").align(taught(TOY, []), [])
-    assert len(nothing.tokens_T) == len(nothing.span_logprobs_U) == 0
+    assert len(nothing.tokens_T) == len(nothing.span_logprobs_Z) == 0
 
 
 def test_end_tokens_of_other_names_match_by_their_meaning_alone():
@@ -367,4 +367,4 @@ def test_without_alternatives_all_is_one_hot_and_spans_stand():
     told = Taught(ids, -np.arange(len(ids), dtype=np.float32))
     aligned = Aligner(TOY, TOY).align(told)
     assert aligned.one_hot_T.all() and aligned.top_ids_TC.tolist() == ids[:, None].tolist()
-    assert (aligned.span_logprobs_U == told.logprobs_S).all()
+    assert (aligned.span_logprobs_Z == told.logprobs_S).all()

@@ -48,7 +48,7 @@ def test_spans_of_a_student_with_longer_pieces(normalise, first):
     made = with_spans(example(question=True), ALIGNED, normalise)
     assert made.targets["span_weight"].tolist() == [0, *[first] * 5, 0]
     assert made.targets["span_start"].tolist() == [0, 1, 1, 1, 1, 1, 0]
-    assert made.targets["span_logprob"][1:-1].tolist() == ALIGNED.span_logprobs_U.tolist()
+    assert made.targets["span_logprob"][1:-1].tolist() == ALIGNED.span_logprobs_Z.tolist()
     assert "lm_weight" not in made.targets
 
 
@@ -68,7 +68,7 @@ def test_the_weights_of_a_span_sum_to_one_or_to_its_tokens():
     each = with_spans(made, aligned, "spans").targets
     assert each["span_weight"].tolist() == [0.5, 0.5, 1, 1, 1, 0]
     assert each["span_start"].tolist() == [1, 0, 1, 1, 1, 0]
-    assert each["span_logprob"][:2].tolist() == [aligned.span_logprobs_U[0]] * 2
+    assert each["span_logprob"][:2].tolist() == [aligned.span_logprobs_Z[0]] * 2
     by_tokens = with_spans(made, aligned, "tokens").targets["span_weight"]
     assert by_tokens.tolist() == [1, 1, 1, 1, 1, 0]
 

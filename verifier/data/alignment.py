@@ -44,7 +44,7 @@ class Taught(NamedTuple):
 
 
 class Aligned(NamedTuple):
-    """The same for T tokens of a student, in U spans."""
+    """The same for T tokens of a student, in Z spans."""
 
     tokens_T: np.ndarray  # int32
     top_ids_TC: np.ndarray  # int32, of the student; NONE where there is none
@@ -52,7 +52,7 @@ class Aligned(NamedTuple):
     one_hot_T: np.ndarray  # bool: the token itself with log-probability 0, and nothing else
     span_T: np.ndarray  # int64, matching.NONE outside all spans
     # float32: the teacher's log-probability of each span's text, the sum over its tokens
-    span_logprobs_U: np.ndarray
+    span_logprobs_Z: np.ndarray
     report: AlignmentReport
 
 
@@ -240,14 +240,14 @@ class Aligner:
         mass_2T[:, full_T] = np.exp((told, logprobs)).sum(axis=2)
         is_in_S = matches.span_S != matching.NONE
         logprobs_S = np.asarray(taught.logprobs_S)
-        span_logprobs_U = np.bincount(matches.span_S[is_in_S], logprobs_S[is_in_S])
+        span_logprobs_Z = np.bincount(matches.span_S[is_in_S], logprobs_S[is_in_S])
         return Aligned(
             student_T,
             top_ids_TC,
             top_logprobs_TC,
             ~full_T,
             matches.span_T,
-            span_logprobs_U.astype(np.float32),
+            span_logprobs_Z.astype(np.float32),
             self._report(student_T, full_T, matches.span_T == matching.NONE, mass_2T),
         )
 

@@ -56,9 +56,9 @@ def by_bytes(length_S: np.ndarray, length_T: np.ndarray) -> Matches:
     span_S, span_T = span[end_S], span[end_T]
     if not is_common.any():
         return nothing(len(length_S), len(length_T))
-    is_alone_U = (np.bincount(span_S) == 1) & (np.bincount(span_T) == 1)
-    first_U = np.searchsorted(span_S, np.arange(len(is_alone_U)))
-    return Matches(span_S, span_T, np.where(is_alone_U, first_U, NONE)[span_T])
+    is_alone_Z = (np.bincount(span_S) == 1) & (np.bincount(span_T) == 1)
+    first_Z = np.searchsorted(span_S, np.arange(len(is_alone_Z)))
+    return Matches(span_S, span_T, np.where(is_alone_Z, first_Z, NONE)[span_T])
 
 
 def by_path(path_S: np.ndarray, path_T: np.ndarray) -> Matches:

@@ -67,13 +67,13 @@ def with_spans(example: Example, aligned: Aligned, normalise: str) -> Example:
     is_used_T = np.zeros(len(aligned.tokens_T), bool)
     is_used_T[there] = example.targets["lm_weight"][here] > 0
     is_in_T, span_T = aligned.span_T != matching.NONE, aligned.span_T
-    spans = len(aligned.span_logprobs_U)
-    tokens_U = np.bincount(span_T[is_in_T], minlength=spans)
-    is_used_U = np.bincount(span_T[is_in_T & is_used_T], minlength=spans) == tokens_U
-    weight_U = is_used_U / (np.maximum(tokens_U, 1) if normalise == "spans" else 1)
+    spans = len(aligned.span_logprobs_Z)
+    tokens_Z = np.bincount(span_T[is_in_T], minlength=spans)
+    is_used_Z = np.bincount(span_T[is_in_T & is_used_T], minlength=spans) == tokens_Z
+    weight_Z = is_used_Z / (np.maximum(tokens_Z, 1) if normalise == "spans" else 1)
     # A token in no span takes what is put behind the last one.
     weight_T, logprob_T = (
-        np.append(each_U, 0)[span_T] for each_U in (weight_U, aligned.span_logprobs_U)
+        np.append(each_Z, 0)[span_T] for each_Z in (weight_Z, aligned.span_logprobs_Z)
     )
     is_start_T = np.diff(span_T, prepend=matching.NONE) > 0
     weight, logprob = np.zeros((2, len(example.tokens)), np.float32)
