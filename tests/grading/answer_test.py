@@ -242,6 +242,26 @@ def test_long_texts_do_no_harm(piece):
     comparable(text[:2_000], "numeric")
 
 
+@pytest.mark.parametrize(
+    ("solution", "gold", "right"),
+    [
+        ("The answer is -5.", "5", False),  # no sign there
+        ("The answer is -5.", "-5", True),
+        ("The answer is 2,000.", "1000", False),  # `000` is 0 there, and so is every x,000
+        ("The answer is 2,000.", "2000", True),
+        ("The answer is 1,500,000", "1500000", True),
+        ("The answer is .5", "0.5", True),
+        ("The answer is 12.50.", "12.5", True),
+        ("The answer is 10%.", "10", True),
+        ("The answer is 18 and not 17.", "18", True),  # the last number there
+        ("The answer is 18 of 20.", "20", False),
+    ],
+)
+def test_where_the_grader_of_fu_et_al_errs(solution, gold, right):
+    """Theirs takes the last match of `\\d*\\.?\\d+` and compares floats."""
+    assert grade(f"9+9=18.\n{solution}", gold, "numeric").correct == right
+
+
 WRAPS = [
     "{}",
     "**{}**",

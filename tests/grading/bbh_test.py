@@ -36,6 +36,7 @@ TABLE = [
     ("So the answer is 1,024.", "1024", True, False),
     ("So the answer is -24.", "24", False, True),
     ("So the answer is 2,4.", "24", False, False),
+    ("So the answer is 24.", "2,4", False, False),
     ("So the answer is barn, damp, dot.", "barn damp dot", True, False),
     ('So the answer is ["barn", "damp", "dot"].', "barn damp dot", True, False),
     ("So the answer is damp barn dot.", "barn damp dot", False, False),

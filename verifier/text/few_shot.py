@@ -140,7 +140,7 @@ class Pool:
             index = int.from_bytes(key) % len(self)
             turn += 1
             each = self._problems[index]
-            if index not in drawn and each.problem_id != problem_id:
+            if each.problem_id != problem_id:  # one that is drawn again stays where it is
                 assert each.solution is not None  # see __init__
                 text = worked(each.solution, self._annotations)
                 drawn[index] = Exemplar(each.question, text, each.answer)
