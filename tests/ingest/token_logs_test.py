@@ -136,6 +136,8 @@ def test_lost_bytes_are_those_of_the_text_where_no_other_are_possible():
     pieces = [*bytewise, TEXT[15:].encode()]
     assert LOST.encode() in lossy(pieces)
     assert read_choice(chat(lossy(pieces)), "logprobs", "here").pieces == pieces
+    own = [b"a", LOST.encode(), b"b"]  # the text itself has that letter
+    assert read_choice(chat(own, text=f"a{LOST}b"), "logprobs", "here").pieces == own
     # four bytes of two tokens, cut somewhere: the row is kept, and its tokens do not spell its text
     apart = cut(TEXT, [len(TEXT.encode()) - 1])
     found = read_choice(chat(lossy(apart)), "logprobs", "here")

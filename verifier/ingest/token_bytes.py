@@ -116,7 +116,8 @@ def _byte_of() -> dict[str, int]:
 def _found(pieces: list[bytes], tokens: Sequence[Token], whole: bytes) -> list[bytes]:
     """Tokens whose bytes the server has lost get those of the text between the others.
 
-    As many tokens as bytes have one each, and one token has all; else nobody knows.
+    As many tokens as bytes have one each, and one token has all; else nobody knows, and they do not
+    join to the text.
     """
     both = zip(tokens, pieces, strict=True)
     lost = [_LOST in token.name and _LOST.encode() in piece for token, piece in both]
@@ -129,10 +130,11 @@ def _found(pieces: list[bytes], tokens: Sequence[Token], whole: bytes) -> list[b
             continue
         end = next((n for n in range(number, len(found)) if not lost[n]), len(found))
         following = found[end] if end < len(found) else b""
-        stop = whole.find(following, place + 1) if following else len(whole)
-        between, count = whole[place:stop], end - number
-        if stop < 0 or len(between) != count != 1:
+        count = end - number
+        stop = whole.find(following, place + count) if following else len(whole)
+        if stop < 0:
             return pieces
+        between = whole[place:stop]
         each = [between] if count == 1 else [between[n : n + 1] for n in range(count)]
         found[number:end], place, number = each, stop, end
     return found
