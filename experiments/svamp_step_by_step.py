@@ -1,4 +1,5 @@
-"""Distilling step by step on SVAMP (Hsieh et al. 2023): equations as labels, a teacher's rationales.
+"""Distilling step by step on SVAMP (Hsieh et al. 2023): equations for labels, rationales of a
+teacher.
 
 Command:  python -m verifier.launch --exp=svamp_step_by_step --set data.dir=SVAMP
           model.weights=STUDENT distill.teacher=TEACHER

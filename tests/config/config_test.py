@@ -136,7 +136,7 @@ def test_values_that_no_stage_could_use_are_refused(assignment, message):
 
 
 def test_spans_need_texts_that_are_equal():
-    asked = ["distill.loss=match_spans", "distill.align=dtw"]
+    asked = ["finetune.loss=match_spans", "distill.align=dtw"]
     with pytest.raises(ConfigError, match="distill.align=bytes"):
         check(override(Config(), asked))
     check(override(Config(), asked[:1]))

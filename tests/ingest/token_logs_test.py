@@ -111,6 +111,12 @@ def test_an_end_token_has_no_bytes_wherever_it_stands():
     assert empty.pieces == [b""] and empty.text == ""
 
 
+def test_alternatives_whose_bytes_are_lost_are_left_out():
+    tops = [[(TEXT.encode(), 0.0), (LOST.encode(), -1.0), (b"", -2.0), (b"x", -3.0)]]
+    found = read_choice(chat([TEXT.encode(), b""], [*tops, []]), "top_logprobs", "here")
+    assert found.top_pieces == [[TEXT.encode(), b"x"], [b""]]
+
+
 def test_a_space_that_a_server_takes_away_is_no_part_of_the_first_token():
     pieces = [b" The", b" answer", b"\n"]
     tops = [[(b" The", 0.0), (b" It", -2.0), (b"It", -3.0)], [(b" end", -1.0)], [(b".", -1.0)]]
@@ -124,6 +130,9 @@ def test_a_space_that_a_server_takes_away_is_no_part_of_the_first_token():
         assert found.pieces == [b"The", b" answer", b"\n"]
         assert found.top_pieces[0] == [b"The", b"It", b"It"]
         assert found.top_pieces[1] == [b" end", b" answer"]
+    # a token of its own, as Llama 2 writes it
+    found = read_choice(chat([b" ", *pieces], text=" The answer\n"), "logprobs", "here")
+    assert found.pieces == pieces and found.logprobs == [-1.0, -2.0, -3.0]
 
 
 def test_lost_bytes_are_those_of_the_text_where_no_other_are_possible():
@@ -136,6 +145,14 @@ def test_lost_bytes_are_those_of_the_text_where_no_other_are_possible():
     pieces = [*bytewise, TEXT[15:].encode()]
     assert LOST.encode() in lossy(pieces)
     assert read_choice(chat(lossy(pieces)), "logprobs", "here").pieces == pieces
+    own = [b"a", LOST.encode(), b"b"]  # the text itself has that letter
+    found = read_choice(chat([*own, b"<end>"], text=f"a{LOST}b"), "logprobs", "here")
+    assert found.pieces == [*own, b""]
+    # as another release does it: nothing, and the whole character with its last byte
+    euro, e = "€".encode(), "ë".encode()
+    told = [TEXT[:4].encode(), b"o", b"", e, b" paie 3 ", b"", b"", euro, TEXT[15:].encode()]
+    whole = [*told[:2], e[:1], e[1:], told[4], *(euro[n : n + 1] for n in range(3)), told[-1]]
+    assert read_choice(chat(told), "logprobs", "here").pieces == whole
     # four bytes of two tokens, cut somewhere: the row is kept, and its tokens do not spell its text
     apart = cut(TEXT, [len(TEXT.encode()) - 1])
     found = read_choice(chat(lossy(apart)), "logprobs", "here")

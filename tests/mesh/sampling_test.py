@@ -16,7 +16,7 @@ from verifier.model import cache, sharding
 from verifier.model.arch import Arch
 from verifier.model.transformer import Transformer
 
-CONFIG = SampleConfig(max_new_tokens=24, rows=32, calculator=False)
+CONFIG = SampleConfig(max_new_tokens=24, rows=32, calculator=False, top_logprobs=2)
 # Of 20 samples prompts are chosen by blocks of rows; of 5, a block of its own for every prompt,
 # which one mesh is enough for.
 DRAWN = [*((20, mesh) for mesh in MESHES), (5, MESHES[-1])]
@@ -80,6 +80,8 @@ def test_every_mesh_draws_the_same_tokens(config, samples):
     assert here.keys() == there.keys() and len(here) == samples * len(PROMPTS)
     for name in here.keys() - parted(here, there):
         np.testing.assert_allclose(here[name].logprobs, there[name].logprobs, atol=1e-4)
+        tops = (each[name].likeliest.logprobs for each in (here, there))
+        np.testing.assert_allclose(*map(np.sort, tops), atol=1e-4)
 
 
 def test_learned_positions_biases_and_an_output_of_its_own():

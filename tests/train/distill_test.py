@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -231,7 +229,7 @@ def test_spans_are_finite_from_certain_to_impossible(logprob):
 def test_the_knob_names_the_loss():
     config, made = DistillConfig(), {}
     for name in ("match_sample", "match_distribution", "match_spans"):
-        loss = distill.loss(fakes.VOCAB, dataclasses.replace(config, loss=name), 6)
+        loss = distill.loss(fakes.VOCAB, name, config, 6)
         made[name] = loss.watch
     assert made == {
         "match_sample": "lm",

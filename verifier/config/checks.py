@@ -43,9 +43,9 @@ def check(config: Config) -> None:
         )
     _check_search(config.search)
     _check_rollouts(config)
-    if config.distill.loss == "match_spans" and config.distill.align == "dtw":
+    if config.finetune.loss == "match_spans" and config.distill.align == "dtw":
         raise ConfigError(
-            "distill.loss=match_spans with distill.align=dtw: the spans of time warping may spell "
+            "finetune.loss=match_spans with distill.align=dtw: the spans of time warping may spell "
             "different texts on both sides; set distill.align=bytes, or auto"
         )
     for name, step_end in (

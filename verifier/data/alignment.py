@@ -199,6 +199,7 @@ class Aligner:
         there = [n for n in order if len(pairs[n].teacher_S) and len(pairs[n].student_T)]
         for first in range(0, len(there), _AT_ONCE):
             numbers = there[first : first + _AT_ONCE]
+            assert self._words is not None  # of this way
             costs = self._words.of([(pairs[n].teacher_S, pairs[n].student_T) for n in numbers])
             for number, path in zip(numbers, time_warping.warped(costs), strict=True):
                 found[number] = matching.by_path(path.first_K, path.second_K)

@@ -26,6 +26,9 @@ class EditDistances:
         self._words = [_Words.of(side) for side in words]
         longest = max(int(side.length_V.max(initial=0)) for side in self._words)
         self._dtype = np.uint8 if longest + _OFFSET < 256 else np.int32
+        self._table: np.ndarray
+        self._ids: list[np.ndarray]
+        self._slots: list[np.ndarray]
         self._forget(_FIRST)
 
     def of(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:

@@ -29,13 +29,16 @@ class Joined(NamedTuple):
     """The bytes of tokens.
 
     Attributes:
+        first: index of the first token that they are of: 1 where the first of all is no more than
+            the space that a server takes away.
         pieces: of each, none of the end token, and nothing of what follows it.
-        read: of any other token.
-        dummy_space: whether the first token's begin with a space that the server has taken away.
+        read: of any other token; None where the server has lost them.
+        dummy_space: whether those of the first token began with a space that was taken away.
     """
 
+    first: int
     pieces: list[bytes]
-    read: Callable[[Token], bytes]
+    read: Callable[[Token], bytes | None]
     dummy_space: bool = False
 
 
@@ -70,12 +73,17 @@ def joined(tokens: Sequence[Token], text: str, ended: bool) -> Joined | Apart:
     """
     whole = text.encode("utf-8", "surrogatepass")
     for spell in (_as_text, _as_vocabulary):
-        pieces = _found([spell(token) for token in tokens], tokens, whole)
-        if fitting := _fitted(pieces, whole, ended):
-            return _with_reader(*fitting, tokens, spell)
+        pieces = _unfolded(_found([spell(token) for token in tokens], tokens, whole))
+        without = [piece[number == 0 :] for number, piece in enumerate(pieces)]
+        dummy = b"".join(pieces[:1])[:1] == b" "
+        first = int(dummy and not without[0])
+        if (fitting := _fitted(pieces, whole, ended)) is not None:
+            return Joined(0, fitting, _reader(fitting, tokens, spell))
+        if dummy and (fitting := _fitted(without[first:], whole, ended)) is not None:
+            return Joined(first, fitting, _reader(fitting, tokens[first:], spell), not first)
     pieces = [_as_text(token) for token in tokens]
     if any(_LOST in token.name for token in tokens):
-        return Joined(pieces, _as_text)
+        return Joined(0, pieces, _reader(pieces, tokens, _as_text))
     return _parting(pieces, whole)
 
 
@@ -116,7 +124,8 @@ def _byte_of() -> dict[str, int]:
 def _found(pieces: list[bytes], tokens: Sequence[Token], whole: bytes) -> list[bytes]:
     """Tokens whose bytes the server has lost get those of the text between the others.
 
-    As many tokens as bytes have one each, and one token has all; else nobody knows.
+    As many tokens as bytes have one each, and one token has all; else nobody knows, and they do not
+    join to the text.
     """
     both = zip(tokens, pieces, strict=True)
     lost = [_LOST in token.name and _LOST.encode() in piece for token, piece in both]
@@ -129,22 +138,36 @@ def _found(pieces: list[bytes], tokens: Sequence[Token], whole: bytes) -> list[b
             continue
         end = next((n for n in range(number, len(found)) if not lost[n]), len(found))
         following = found[end] if end < len(found) else b""
-        stop = whole.find(following, place + 1) if following else len(whole)
-        between, count = whole[place:stop], end - number
-        if stop < 0 or len(between) != count != 1:
+        count = end - number
+        stop = whole.find(following, place + count) if following else len(whole)
+        if stop < 0:
             return pieces
+        between = whole[place:stop]
         each = [between] if count == 1 else [between[n : n + 1] for n in range(count)]
         found[number:end], place, number = each, stop, end
     return found
 
 
-def _fitted(pieces: list[bytes], whole: bytes, ended: bool) -> tuple[list[bytes], bool] | None:
-    """Pieces that join to the text, with an end token if there is one, and whether a dummy space
-    was taken away; None where they do not join to it.
+def _unfolded(pieces: list[bytes]) -> list[bytes]:
+    """Of a character in as many tokens as it has bytes, which a server tells whole of the last
+    token and nothing of the others, each gets its byte.
     """
-    dummy = b"".join(pieces[:1])[:1] == b" " != whole[:1]
-    if dummy:
-        pieces = [pieces[0][1:], *pieces[1:]]
+    found, empty = list(pieces), 0
+    for number, piece in enumerate(pieces):
+        if piece and empty and empty + 1 == _first_length(piece):
+            found[number - empty : number] = [piece[n : n + 1] for n in range(empty)]
+            found[number] = piece[empty:]
+        empty = 0 if piece else empty + 1
+    return found
+
+
+def _first_length(text: bytes) -> int:
+    """Bytes of the first character of a text in UTF-8."""
+    return 1 if text[0] < 0xC0 else 2 if text[0] < 0xE0 else 3 if text[0] < 0xF0 else 4
+
+
+def _fitted(pieces: list[bytes], whole: bytes, ended: bool) -> list[bytes] | None:
+    """Pieces that join to the text, with an end token if there is one; None where they do not."""
     count = length = 0
     while count < len(pieces) and length < len(whole):
         length, count = length + len(pieces[count]), count + 1
@@ -152,20 +175,22 @@ def _fitted(pieces: list[bytes], whole: bytes, ended: bool) -> tuple[list[bytes]
         return None
     behind = pieces[count:]
     if not behind:
-        return pieces, dummy
-    return ([*pieces[:count], b""], dummy) if ended or not any(behind) else None
+        return pieces
+    return [*pieces[:count], b""] if ended or not any(behind) else None
 
 
-def _with_reader(
-    pieces: list[bytes], dummy: bool, tokens: Sequence[Token], spell: Callable[[Token], bytes]
-) -> Joined:
-    """Pieces that fit, and how the alternatives beside them are read."""
+def _reader(
+    pieces: Sequence[bytes], tokens: Sequence[Token], spell: Callable[[Token], bytes]
+) -> Callable[[Token], bytes | None]:
+    """How the alternatives beside tokens are read, of which the pieces are known."""
     end = tokens[len(pieces) - 1] if pieces and not pieces[-1] else None
 
-    def read(token: Token) -> bytes:
-        return b"" if token == end else spell(token)
+    def read(token: Token) -> bytes | None:
+        if token == end and token.name:
+            return b""
+        return None if _LOST in token.name else spell(token) or None
 
-    return Joined(pieces, read, dummy)
+    return read
 
 
 def _parting(pieces: Sequence[bytes], whole: bytes) -> Apart:

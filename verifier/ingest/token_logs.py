@@ -36,8 +36,8 @@ class Solution(NamedTuple):
         finish: "eos" or "length".
         pieces: what each token adds to the text; nothing of the end token, where that is there.
         logprobs: of each, at temperature 1.
-        top_pieces: the alternatives that are told, likeliest first; then the token itself, if it is
-            none of them.
+        top_pieces: the alternatives that are told and have bytes, likeliest first; then the token
+            itself, if it is none of them.
         top_logprobs: of these.
     """
 
@@ -77,7 +77,7 @@ def read_choice(choice: Mapping[str, Any], wanted: Wanted, where: str) -> Soluti
     joined = token_bytes.joined(tokens, text, ended=finish == "eos")
     if isinstance(joined, token_bytes.Apart):
         raise _not_joined(joined, text, where)
-    places = places[: len(joined.pieces)]
+    places = places[joined.first :][: len(joined.pieces)]
     tops = [
         _tops(place, piece, joined.read) for place, piece in zip(places, joined.pieces, strict=True)
     ]
@@ -217,12 +217,18 @@ def _logprob(value: Any, where: str) -> float:
     )
 
 
-def _tops(place: _Place, own: bytes, read: Callable[[Token], bytes]) -> list[tuple[bytes, float]]:
-    """The alternatives of a place, likeliest first; the token itself last if it is none of them."""
+def _tops(
+    place: _Place, own: bytes, read: Callable[[Token], bytes | None]
+) -> list[tuple[bytes, float]]:
+    """The alternatives of a place, likeliest first; the token itself last if it is none of them.
+
+    Those whose bytes the server has lost are left out.
+    """
     likeliest: dict[bytes, float] = {}
     for token, logprob in sorted(place.tops, key=lambda each: -each[1]):
         piece = own if token == place.token else read(token)
-        likeliest.setdefault(piece, logprob)
+        if piece is not None:
+            likeliest.setdefault(piece, logprob)
     likeliest.setdefault(own, place.logprob)
     return list(likeliest.items())
 

@@ -100,11 +100,12 @@ class Scan:
                 yield from waiting.popleft().result()
 
     def one_by_one(
-        self, columns: Sequence[str], most: int = PIECE
+        self, columns: Sequence[str], most: int | None = None
     ) -> Iterator[tuple[pa.Table, int]]:
         """Every piece and the number of its first row, in stored order, one held at a time.
 
-        For work that is slower than decoding, and for rows that are long: `most` are in a piece.
+        For work that is slower than decoding, and for rows that are long, of which a piece has
+        `most`.
 
         Raises:
             StoreError: as `pieces`.
@@ -160,7 +161,7 @@ class Scan:
         )
 
     def _decoded(
-        self, group: _Group, columns: Sequence[str], most: int = PIECE
+        self, group: _Group, columns: Sequence[str], most: int | None = None
     ) -> Iterator[pa.Table]:
         for name in columns:
             if name not in self.names:
@@ -179,7 +180,10 @@ class Scan:
                 {name: made[name] if name in made else pa.nulls(len(piece)) for name in columns}
             )
 
-    def _stored(self, group: _Group, columns: Sequence[str], most: int) -> Iterator[pa.Table]:
+    def _stored(
+        self, group: _Group, columns: Sequence[str], most: int | None
+    ) -> Iterator[pa.Table]:
+        most = most or PIECE
         if isinstance(group.held, pa.Table):
             pieces: Iterator[pa.Table] = (
                 group.held.select(columns).slice(at, most) for at in range(0, group.rows, most)

@@ -143,7 +143,12 @@ class TaughtReader:
         solution = rows["solution"]
         if self.words == "pieces":
             joined = pc.binary_join(rows["pieces"], pa.scalar(b"", pa.binary()))
-            return np.asarray(pc.equal(joined, solution.cast(pa.binary())), bool)
+            # only the end token is known to have no bytes
+            empty = np.asarray(pc.equal(pc.binary_length(_flat(rows["pieces"])), 0), bool)
+            before = np.concatenate([[0], np.cumsum(empty)])
+            ends = _ends(rows["pieces"])
+            inside_R = before[np.maximum(ends[1:] - 1, ends[:-1])] > before[ends[:-1]]
+            return np.asarray(pc.equal(joined, solution.cast(pa.binary())), bool) & ~inside_R
         if self.words == "ids" and self._decode is not None:
             both = zip(rows["tokens"], solution.to_pylist(), strict=True)
             return np.array([self._decode(ids.as_py()) == text for ids, text in both], bool)
