@@ -38,7 +38,12 @@ def get_config() -> Config:
             learning_rate=5e-4,
         ),
         sample=SampleConfig(
-            train_samples=40, temperature=0.5, top_logprobs=5, stop="\n\n", max_new_tokens=256
+            train_samples=40,
+            heldout_samples=4,
+            temperature=0.5,
+            top_logprobs=5,
+            stop="\n\n",
+            max_new_tokens=256,
         ),
         distill=DistillConfig(annotations=False),
         select=SelectConfig(sets=("svamp", "asdiv", "multiarith")),

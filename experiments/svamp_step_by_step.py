@@ -41,6 +41,7 @@ def get_config() -> Config:
         ),
         sample=SampleConfig(
             train_samples=1,
+            heldout_samples=1,
             temperature=0,
             calculator=False,
             stop="\n\n",

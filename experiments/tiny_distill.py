@@ -51,7 +51,12 @@ def get_config() -> Config:
             eval_every=20,
         ),
         sample=SampleConfig(
-            train_samples=4, temperature=0.5, top_logprobs=5, max_new_tokens=128, rows=256
+            train_samples=4,
+            heldout_samples=4,
+            temperature=0.5,
+            top_logprobs=5,
+            max_new_tokens=128,
+            rows=256,
         ),
         distill=DistillConfig(
             teacher=str(WEIGHTS),

@@ -142,6 +142,7 @@ def spans():
     """Four spans a row, each (row, positions, weight, teacher's logprob), and a batch of them."""
     rng = np.random.default_rng(5)
     targets = {
+        "lm_weight": np.zeros(SHAPE, np.float32),
         "span_weight": np.zeros(SHAPE, np.float32),
         "span_start": np.zeros(SHAPE, np.int32),
         "span_logprob": np.zeros(SHAPE, np.float32),
@@ -196,6 +197,23 @@ def test_gradients_of_spans_are_those_of_all_logits(monkeypatch, chunk_logits):
     for one, other in zip(
         gradient(distill.match_spans(fakes.VOCAB, 5.0), batch), wanted, strict=True
     ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_texts_without_spans_are_learned_by_their_cross_entropy():
+    _, batch = spans()
+    plain = fakes.with_targets(
+        BATCH,
+        **{
+            key: np.zeros_like(batch.targets[key])
+            for key in ("span_weight", "span_start", "span_logprob")
+        },
+    )
+    loss, words = distill.match_spans(fakes.VOCAB, 5.0), distill.match_sample(fakes.VOCAB)
+    terms = terms_of(loss, plain)
+    assert terms["text"].weight > 0 and terms["match_spans"].weight == 0
+    np.testing.assert_allclose(terms["text"].sum, terms_of(words, BATCH)["lm"].sum, rtol=1e-5)
+    for one, other in zip(gradient(loss, plain), gradient(words, BATCH), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 

@@ -7,13 +7,13 @@ from typing import NamedTuple
 from verifier.config import Config
 from verifier.run.stage import Stage
 from verifier.stages import label, prompting, sample, taken
-from verifier.text.split import TRAIN
+from verifier.text.split import HELDOUT, TRAIN
 
 PLACE = "teacher"
 
 
 class Taught(NamedTuple):
-    """A teacher's stages, its solutions of the training problems and their labels."""
+    """A teacher's stages, its solutions of training and held-out problems and their labels."""
 
     stages: list[Stage]
     samples: Stage | None
@@ -28,6 +28,6 @@ def taught(config: Config, problems: Stage) -> Taught:
     named, put = config.distill.teacher_format, prompting.PLAIN
     if named != "plain":
         put = prompting.in_format(named, "distill.teacher_shots", "distill.exemplars")
-    samples = sample.stage(teacher, problems, [TRAIN], PLACE, put)
+    samples = sample.stage(teacher, problems, [TRAIN, HELDOUT], PLACE, put)
     labels = label.stage(samples, problems, PLACE)
     return Taught([teacher, samples, labels], samples, labels)

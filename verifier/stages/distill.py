@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from verifier import config as config_lib
@@ -59,6 +59,7 @@ def stage(problems: Stage, samples: Stage | None, labels: Stage | None, place: s
     }
     if samples is not None and labels is not None:
         reads |= {"samples": samples.of(TRAIN), "labels": labels.of(TRAIN)}
+        reads |= {"heldout_samples": samples.of(HELDOUT), "heldout_labels": labels.of(HELDOUT)}
     return Stage(
         finetune,
         makes=GENERATOR,
@@ -121,8 +122,8 @@ def finetune(context: Context) -> None:
     train = context.problems("problems")
     if context.is_done(context.settings()):
         return
-    solutions, said = _right(context, {each.problem_id: each for each in train})
-    log.say(f"{context.title()}: {said}")
+    solutions = _right(context, train)
+    heldout = _right(context, context.problems("heldout_problems"), "heldout_")
     rows = collections.defaultdict(list)
     for row, each in enumerate(solutions):
         rows[each.problem.problem_id].append(row)
@@ -130,7 +131,6 @@ def finetune(context: Context) -> None:
     plan, counts = formats.planned(rows, own.mix, context.config.seed)
     told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     log.say(f"{context.title()}: {len(solutions):,} right solutions; examples: {told}")
-    heldout = [_own(each) for each in context.problems("heldout_problems") if each.solution]
     worked = next(name for name in few_shot.FORMATS if few_shot.FORMATS[name].is_worked)
 
     def examples(job: Job, tokenizer: Tokenizer) -> Examples:
@@ -216,16 +216,18 @@ def _teacher_tokenizer(context: Context) -> Tokenizer:
     return tokenizer_lib.load_tokenizer(drawn.folder(context.root))
 
 
-def _right(context: Context, problems: Mapping[str, Problem]) -> tuple[list[_Solution], str]:
-    """Right solutions in stored order, and what is said of the others."""
+def _right(context: Context, problems: Sequence[Problem], which: str = "") -> list[_Solution]:
+    """Right solutions in stored order; of the others it is said how many there are, and why."""
     if "samples" not in context.stage.reads:
-        own = [each for each in problems.values() if each.solution]
-        return [
-            _own(each) for each in own
-        ], f"{len(own):,} of {len(problems):,} problems have a worked solution"
+        own = [_own(each) for each in problems if each.solution]
+        log.say(f"{context.title()}: {len(own):,} of {len(problems):,} {which}problems are worked")
+        return own
+    by_id = {each.problem_id: each for each in problems}
     teacher = _teacher_tokenizer(context)
     reader = taught_lib.TaughtReader(
-        context.source("samples"), Labels(context.source("labels")), teacher.decode
+        context.source(f"{which}samples"),
+        Labels(context.source(f"{which}labels")),
+        teacher.decode,
     )
     most, kept = context.config.distill.samples_per_problem, collections.Counter[str]()
     solutions = []
@@ -234,8 +236,9 @@ def _right(context: Context, problems: Mapping[str, Problem]) -> tuple[list[_Sol
             kept[one.problem_id] += 1
             if not most or kept[one.problem_id] <= most:
                 told = Taught(one.tokens_S, one.logprobs_S, one.top_ids_SC, one.top_logprobs_SC)
-                solutions.append(_Solution(problems[one.problem_id], one.solution, told))
-    return solutions, reader.said()
+                solutions.append(_Solution(by_id[one.problem_id], one.solution, told))
+    log.say(f"{context.title()}: {which}samples: {reader.said()}")
+    return solutions
 
 
 def _own(problem: Problem) -> _Solution:
