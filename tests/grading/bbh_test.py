@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from verifier.evaluate import results_table
 from verifier.grading import bbh, graders
 from verifier.grading.answer import comparable, extract, grade, same
 
@@ -112,3 +113,15 @@ def test_every_real_target_is_right_and_no_other_of_its_task_is():
             assert comparable(target, "bbh") and comparable(target, "bbh_substring")
         for one, other in itertools.permutations(targets[:60], 2):
             assert not grade(f"So the answer is {one}.", other, "bbh").correct, (one, other)
+
+
+def test_the_table_of_results_says_it_too():
+    solutions = ["So the answer is invalid."] * 3 + ["So the answer is Valid."]
+    targets = ["valid"] * 4
+    given = graders.relabel(solutions, targets, "bbh")
+    keys = [("p", row) for row in range(4)]
+    report = graders.disagreement(keys, solutions, targets, ("bbh", given))
+    assert results_table._graders(report) == (
+        "graders differ on 100.0% of 4 solutions; bbh alone holds 25.0% right, "
+        "bbh_substring alone holds 75.0% right"
+    )

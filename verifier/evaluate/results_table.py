@@ -142,11 +142,15 @@ def _graders(disagreement: Mapping[str, Any]) -> str:
     """How often the graders differ, and which two do most."""
     line = f"graders differ on {disagreement['share']:.1%} of {disagreement['judged']:,} solutions"
     most = disagreement["pairs"][0]
-    return (
-        f"{line}; most: {'/'.join(most['graders'])}, {most['share']:.1%}"
-        if most["differ"]
-        else line
-    )
+    if not most["differ"]:
+        return line
+    if len(disagreement["pairs"]) == 1:  # two graders: how much the one flatters
+        alone = [
+            f"{grader} alone holds {count / disagreement['judged']:.1%} right"
+            for grader, count in most["only"].items()
+        ]
+        return f"{line}; {', '.join(alone)}"
+    return f"{line}; most: {'/'.join(most['graders'])}, {most['share']:.1%}"
 
 
 def _plain(value: float | None) -> str:
