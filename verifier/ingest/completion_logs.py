@@ -42,7 +42,7 @@ _COLUMNS: dict[Wanted, tuple[str, ...]] = {
     "logprobs": ("pieces",),
     "top_logprobs": ("pieces", "top_pieces", "top_logprobs"),
 }
-_LOOKED_AT = 256  # rows by which it is recognised where the choices are
+_LOOKED_AT = 16  # rows by which it is recognised where the choices are
 _BLANK = b" \t\r\n\xef\xbb\xbf"  # with a byte order mark
 _UNPACKED = 16  # times its packed bytes, at most, that a log has
 _NO_ID = -1  # of a sample, until it is numbered
@@ -113,8 +113,8 @@ def _log_of(path: pathlib.Path, how: Reading) -> _Log | None:
     with json_rows.unpacked(path) as file, json_rows.faults_of(path):
         if file.read(64).lstrip(_BLANK)[:1] not in (b"{", b"["):
             return None
-    first = list(itertools.islice(json_rows.json_rows(path), _LOOKED_AT))
-    shape = shapes.shape_of_rows(first)
+    # one after the other: a row of many choices takes some 100 MB
+    shape = shapes.shape_of_rows(itertools.islice(json_rows.json_rows(path), _LOOKED_AT))
     paths = [name for name in shape if f".{name}".endswith(".choices")]
     paths = [
         each for each in paths if f"{each}.message.content" in shape or f"{each}.text" in shape
