@@ -15,7 +15,7 @@ from verifier import config as config_lib
 from verifier.data import batches
 from verifier.data.examples import Example, Target
 from verifier.train import loop
-from verifier.train.losses import cross_entropy, distill, lm, value
+from verifier.train.losses import cross_entropy, distill, lm, two_tasks, value
 from verifier.train.losses.contract import Loss, LossPart
 from verifier.train.losses.terms import weighted
 
@@ -55,6 +55,7 @@ LOSSES = {
     "imitation": (IMITATION, fakes.Decoder),
     "distribution": (distill.match_distribution(fakes.VOCAB, 3), fakes.Decoder),
     "spans": (distill.match_spans(fakes.VOCAB, tau=10.0), fakes.Decoder),
+    "two_tasks": (two_tasks.loss(fakes.VOCAB, 0.3), fakes.Decoder),
 }
 every_loss = pytest.mark.parametrize(("loss", "made"), list(LOSSES.values()), ids=list(LOSSES))
 
@@ -77,6 +78,8 @@ def full_batch():
         teacher_ids=rng.integers(0, fakes.VOCAB, (*shape, 2)).astype(np.int32),
         teacher_chances=chances,
         teacher_weight=(real * rng.uniform(0.5, 1.5, shape)).astype(np.float32),
+        predict_weight=np.where(real, batch.targets["lm_weight"], 0),
+        explain_weight=np.where(real, 0, batch.targets["lm_weight"]),
         top_ids=own,
         top_logprobs=told,
         span_weight=(in_spans * rng.uniform(0.5, 1.5, shape)).astype(np.float32),

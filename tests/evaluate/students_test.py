@@ -1,0 +1,43 @@
+"""Students beside each other: figures by hand, and only of the same problems."""
+
+import numpy as np
+import pytest
+
+from verifier.evaluate import students
+
+
+def right(*values):
+    return {f"p{number}": bool(value) for number, value in enumerate(values)}
+
+
+def test_figures_and_paired_differences_are_those_by_hand():
+    found = students.figures(
+        {
+            ("multi_task", 0.5): right(1, 1, 1, 0),
+            ("label_only", 0.5): right(1, 0, 0, 0),
+            ("label_only", 1.0): right(1, 1, 0, 0),
+        },
+        "label_only",
+        100,
+        0,
+    )
+    by_name = {(each["method"], each["share"]): each for each in found["students"]}
+    assert found["problems"] == 4
+    assert by_name["multi_task", 0.5]["accuracy"]["value"] == 0.75
+    assert by_name["multi_task", 0.5]["minus_label_only"]["value"] == 0.5
+    assert by_name["label_only", 1.0]["minus_label_only"] is None
+    text = students.as_text(found, "test", "label_only")
+    assert "75.0" in text and "+50.0" in text and text.count("label_only") == 2
+
+
+def test_other_problems_are_refused():
+    with pytest.raises(ValueError, match="other problems"):
+        students.figures({("a", 1.0): right(1), ("b", 1.0): {"q": True}}, "a", 10, 0)
+
+
+def test_the_order_of_problems_is_no_matter():
+    rng = np.random.default_rng(0)
+    own, other = right(*rng.integers(0, 2, 50)), right(*rng.integers(0, 2, 50))
+    turned = dict(reversed(list(other.items())))
+    one = students.figures({("a", 1.0): own, ("b", 1.0): other}, "a", 50, 0)
+    assert one == students.figures({("a", 1.0): own, ("b", 1.0): turned}, "a", 50, 0)
