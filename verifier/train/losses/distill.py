@@ -150,7 +150,7 @@ def _span_terms(
     is_in_BT = weight_BT > 0
     target_BT = jnp.asarray(batch.targets["lm_target"])
     loss_BT = token_losses(hidden_BTD, transformer.output_rows(), target_BT, is_in_BT, vocab_size)
-    span_BT = jnp.cumsum(batch.targets["span_start"] * is_in_BT, axis=1) - 1
+    span_BT = jnp.cumsum(batch.targets["span_start"], axis=1) - 1
     # A log-probability may come out a rounding above 0.
     student_BT = jnp.minimum(-_span_sums(loss_BT, jnp.maximum(span_BT, 0)), 0.0)
     teacher_BT = jnp.where(is_in_BT, batch.targets["span_logprob"], 0.0)
