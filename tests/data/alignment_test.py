@@ -106,6 +106,10 @@ def test_tokens_without_bytes_stay_with_their_neighbours():
     found = matching.by_bytes(np.array([0, 2, 0, 1, 0]), np.array([1, 1, 0, 1]))
     assert found.span_S.tolist() == [0, 0, 0, 1, 1] and found.span_T.tolist() == [0, 0, 0, 1]
     assert (found.single_T == matching.NONE).all()
+    found = matching.by_bytes(np.array([0, 1, 1]), np.array([0, 1, 1]))
+    assert found.span_S.tolist() == found.span_T.tolist() == [0, 0, 1]
+    nothing = matching.by_bytes(np.array([0]), np.array([], np.int64))
+    assert nothing.span_S.tolist() == [matching.NONE] and not len(nothing.span_T)
 
 
 @any_pair

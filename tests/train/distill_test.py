@@ -241,6 +241,19 @@ def test_spans_are_finite_from_certain_to_impossible(logprob):
         assert np.isfinite(slope)
 
 
+def test_a_student_that_is_sure_of_a_span_has_a_finite_loss():
+    """Its log-probability is 0 in float32, where 1 - p has no logarithm."""
+    _, batch = spans()
+    sure = jax.tree.map(lambda leaf: 40 * leaf, PARAMS)
+    model = nnx.merge(GRAPHDEF, sure)
+    hidden = model.hidden(batch.tokens_BT, batch.positions_BT, batch.ends_BT)
+    likeliest = np.asarray(model.logits(hidden)[..., : fakes.VOCAB].argmax(-1)).astype(np.int32)
+    batch, loss = fakes.with_targets(batch, lm_target=likeliest), distill.match_spans(fakes.VOCAB)
+    terms = terms_of(loss, batch, sure)
+    assert float(terms["lm"].sum) < 1e-6 and np.isfinite(terms["match_spans"].sum)
+    assert all(np.isfinite(leaf).all() for leaf in gradient(loss, batch, sure))
+
+
 # By their name.
 
 

@@ -157,7 +157,7 @@ def _span_terms(
     is_read_BT = is_in_BT | (text_BT > 0)
     target_BT = jnp.asarray(batch.targets["lm_target"])
     loss_BT = token_losses(hidden_BTD, transformer.output_rows(), target_BT, is_read_BT, vocab_size)
-    span_BT = jnp.cumsum(batch.targets["span_start"] * is_in_BT, axis=1) - 1
+    span_BT = jnp.cumsum(batch.targets["span_start"], axis=1) - 1
     # A log-probability may come out a rounding above 0.
     in_spans_BT = jnp.where(is_in_BT, loss_BT, 0.0)
     student_BT = jnp.minimum(-_span_sums(in_spans_BT, jnp.maximum(span_BT, 0)), 0.0)
