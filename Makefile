@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+unexport PYTHONDONTWRITEBYTECODE  # tests start many processes, each of which would compile every module anew
 
 .PHONY: setup demo test faults check lock clean
 

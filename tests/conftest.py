@@ -2,42 +2,55 @@
 easy.
 """
 
+import gc
 import os
 
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Emitters of fused loops make fast programs, and take half of the time to compile one.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0"
+    " --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The same small programs come again in other workers, in processes that tests start, and after
+# caches were let go.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax  # noqa: E402  after the settings, which it reads once
 import pytest  # noqa: E402
 
-from verifier.decode import memory, shared_pages  # noqa: E402
-
-# Of the processes that tests start, for those run the same small programs again and again.
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-
 from tests.shrunk import copy, finished  # noqa: E402, F401  fixtures of several files
 from tests.stores import bucket  # noqa: E402, F401
+from verifier.decode import memory, shared_pages  # noqa: E402
+
+# A compiler's many objects would be looked through again and again, all modules among them.
+gc.set_threshold(50_000, 20, 20)
+gc.freeze()
 
 MOST_MAPS = 20_000  # of some 65,000 that Linux lets a process have
 # _test.py
 _LONG = (
-    "runner",
     "engine",
-    "transformer",
-    "faults",
-    "sweep",
-    "stored_workdir",
-    "disk",
-    "step",
-    "export",
-    "losses",
-    "rerank",
-    "loop",
-    "growing",
+    "runner",
     "driver",
-    "judge",
+    "faults",
+    "transformer",
+    "stored_workdir",
+    "cache",
     "search",
+    "sampling",
+    "trees",
+    "losses",
+    "growing",
+    "two_loops",
+    "disk",
+    "export",
+    "step",
+    "loop",
+    "judge",
+    "sweep",
     "rollouts",
+    "rerank",
 )
 
 

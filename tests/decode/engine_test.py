@@ -301,6 +301,7 @@ def test_tokens_are_the_same_when_prompts_wait_for_slots_and_their_rooms_shrink(
     assert rooms == sorted(rooms, reverse=True) and rooms and waits
 
 
+@pytest.mark.usefixtures("few_programs")
 @pytest.mark.parametrize("rows", [2, 60])
 def test_samples_that_share_rows_are_those_that_have_one_each(rows: int) -> None:
     """With few rows branches wait, beyond their window too, and are read again."""
@@ -384,6 +385,7 @@ def test_memory_that_holds_no_slot_is_refused_at_the_call() -> None:
         engine.run(PROMPTS, 3)
 
 
+@pytest.mark.usefixtures("few_programs")
 def test_tokens_depend_on_no_order_subset_or_restart() -> None:
     expected = usual()
     found = draw(CONFIG, prompts=[PROMPTS[3], PROMPTS[0]], samples=[7, 1, 2])
@@ -394,6 +396,7 @@ def test_tokens_depend_on_no_order_subset_or_restart() -> None:
     assert draw(CONFIG, seed=6)["a", 1].tokens != expected["a", 1].tokens
 
 
+@pytest.mark.usefixtures("few_programs")
 def test_a_restart_gives_what_was_left_bit_for_bit() -> None:
     """Log-probabilities included, whichever problems an earlier start has stored: sums depend on
     the step that a solution begins in.

@@ -13,6 +13,7 @@ from verifier.data import trees
 from verifier.model import view
 
 WINDOW = st.sampled_from([None, 1, 3])
+LONGEST, MOST = 7, 116  # tokens of a text and of a row, at most, so that all rows share programs
 
 
 def test_the_picture_is_true():
@@ -31,12 +32,13 @@ def test_the_picture_is_true():
 
 
 def row_of(texts, others):
-    """Two forests and two tokens of padding in a row: positions and ends."""
-    row, start = np.zeros((2, 2 + sum(map(len, texts + others))), np.int32), 0
+    """Two forests and at least two tokens of padding in a row: positions and ends."""
+    row, start = np.zeros((2, MOST), np.int32), 0
     for forest in map(trees.forest, (texts, others)):
         here = slice(start, start + len(forest.tokens))
         row[:, here] = forest.positions, forest.ends + start
         start = here.stop
+    assert start <= MOST - 2
     return row
 
 
@@ -74,12 +76,10 @@ def test_blocks_see_what_the_row_does(texts, others, window):
     """Each key of a block stands for a token of the row, none twice."""
     block = 4
     row = row_of(texts, others)
-    row = np.pad(row, ((0, 0), (0, -row.shape[1] % block)))
     positions, ends = jnp.asarray(row[:1]), jnp.asarray(row[1:])
-    depth = max(map(len, texts + others))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(view, "BLOCK", block)
-        before = view.before(ends, depth)
+        before = view.before(ends, LONGEST)
         seen = np.asarray(view.seen_by_blocks(positions, ends, before, window))
     T = row.shape[1]
     own = np.arange(T).reshape(1, -1, block)
