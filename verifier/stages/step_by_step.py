@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from verifier import config as config_lib
 from verifier.data import two_tasks
 from verifier.data.two_tasks import Asked, Explained
-from verifier.errors import ConfigError, DataError
+from verifier.errors import ConfigError, DataError, ProblemError
 from verifier.grading import rationales
 from verifier.run.context import Context
 from verifier.run.stage import Files, Job, Stage
@@ -153,8 +153,19 @@ def _labelled(problem: Problem) -> Explained:
 
 
 def _asked(config: config_lib.Config) -> Asked:
-    data, own = config.data, config.step_by_step
-    return Asked(Template(own.predict), Template(own.explain), Template(data.prompt_template))
+    own = config.step_by_step
+    asked = {
+        "step_by_step.predict": own.predict,
+        "step_by_step.explain": own.explain,
+        "data.prompt_template": config.data.prompt_template,
+    }
+    templates = []
+    for knob, text in asked.items():
+        try:
+            templates.append(Template(text))
+        except ProblemError as error:
+            raise ProblemError(f"{knob}: {error}") from error
+    return Asked(*templates)
 
 
 def _knobs_of(method: str) -> tuple[str, ...]:
