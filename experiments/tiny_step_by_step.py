@@ -35,7 +35,7 @@ def get_config() -> Config:
         ),
         model=ModelConfig(weights=str(STUDENT)),
         finetune=FinetuneConfig(
-            steps=200, batch_rows=12, row_tokens=256, learning_rate=1e-3, warmup_share=0.1
+            steps=200, batch_rows=8, row_tokens=384, learning_rate=1e-3, warmup_share=0.1
         ),
         sample=SampleConfig(max_new_tokens=96, rows=256),
         label=LabelConfig(grader="equation"),

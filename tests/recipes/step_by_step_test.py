@@ -14,7 +14,7 @@ from verifier.stages import step_by_step as student
 
 SMALL = """
 data.train_problems=16 data.heldout_problems=6 data.test_problems=8
-finetune.steps=3 finetune.batch_rows=2 finetune.row_tokens=256 sample.max_new_tokens=24
+finetune.steps=3 finetune.batch_rows=2 finetune.row_tokens=384 sample.max_new_tokens=24
 step_by_step.train_shares=[0.5]
 """.split()
 
