@@ -39,7 +39,7 @@ def load_weights(
     mesh: jax.sharding.Mesh | None = None,
     beside: Container[str] = (),
 ) -> Transformer:
-    """Reads config.json and safetensors of a Llama, Mistral, Qwen2, Qwen3, Gemma 3 or GPT-2.
+    """Reads config.json and safetensors of a Llama, Mistral, Qwen2, Qwen3, Gemma 3, GPT-2 or T5.
 
     The value head's reserved id is `tokenizer_size`, so tokenizer_size + 1 rows are needed. Where
     the checkpoint has exactly tokenizer_size rows, the embedding (and an untied output) grows to
@@ -65,7 +65,7 @@ def load_weights(
     folder = pathlib.Path(folder)
     config, stored_arch = _described(folder, beside)
     stored = stored_tensors(folder)
-    tensor_checks.check_depth(folder, stored_arch.layers, stored)
+    tensor_checks.check_depth(folder, stored_arch.layers + stored_arch.encoder_layers, stored)
     family = config["model_type"]
     arch = dataclasses.replace(
         stored_arch, vocab_size=rows_needed(stored_arch.vocab_size, tokenizer_size, family, folder)
@@ -74,15 +74,16 @@ def load_weights(
         sharding.check(arch, mesh)
     graph, state = nnx.split(nnx.eval_shape(functools.partial(_new, arch, dtype)))
     shapes = {dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
-    table = rows_of(family, arch.layers, shapes)
+    table = rows_of(family, max(arch.layers, arch.encoder_layers), shapes)
     expected = {
         name: stored_shape(row, shapes, stored_arch.vocab_size) for name, row in table.items()
     }
     names = _full_names(family, (name for name in stored if name not in beside))
     with reader() as read:
-        tied = tensor_checks.tied_problems(arch, names, stored, read)
+        repeats = FAMILIES[family].repeats
+        repeated = tensor_checks.repeat_problems(arch, repeats, names, stored, read)
         tensors = {full: stored[name] for full, name in names.items()}
-        tensor_checks.check(folder, expected, tensors, tied)
+        tensor_checks.check(folder, expected, tensors, repeated)
         values: dict[str, jax.Array] = {}
         for full, row in table.items():
             for path, part in parameter_values(row, read(names[full], tensors[full])):
@@ -143,7 +144,8 @@ def save_weights(
     end_id: int | None = None,
     shard_bytes: int = 5_000_000_000,
 ) -> None:
-    """Writes config.json and float32 safetensors for AutoModelForCausalLM and load_weights.
+    """Writes config.json and float32 safetensors for load_weights, and for AutoModelForCausalLM, or
+    AutoModelForSeq2SeqLM where there is an encoder.
 
     Args:
         transformer: its parameters fully addressable from this host.
@@ -175,7 +177,7 @@ def stored_form(
     config = hf_from_arch(arch) | {
         "bos_token_id": None,
         "eos_token_id": end_id,
-        "pad_token_id": None,
+        "pad_token_id": arch.start_id if arch.encoder_layers else None,
     }
     parameters = {
         dotted(path): leaf[...]
@@ -188,7 +190,7 @@ def stored_form(
             stored_shape(row, shapes, arch.vocab_size),
             functools.partial(_stored_values, row, parameters, arch.vocab_size),
         )
-        for name, row in rows_of(family, arch.layers, shapes).items()
+        for name, row in rows_of(family, max(arch.layers, arch.encoder_layers), shapes).items()
     ]
     return config, tensors
 
