@@ -1,8 +1,9 @@
-"""The decoder, with or without a cache, for every family that `Arch` describes."""
+"""The model, with or without a cache, for every family that `Arch` describes."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,11 +16,13 @@ from verifier.model.arch import Arch
 from verifier.model.cache import Blocks, Cache, CacheIndices, Prefix, append
 from verifier.model.layers import NORMS, Block
 from verifier.model.products import matmul_nt
+from verifier.model.prompt_encoder import PromptEncoder
+from verifier.model.relative import RelativeBias
 from verifier.model.sharding import constrained, first_row, gathered, summed
 
 
 class Transformer(nnx.Module):
-    """A decoder-only transformer.
+    """A decoder, which reads the prompt itself or crosses to what an encoder has read of it.
 
     Parameters are float32, activations `dtype`; norms, softmax and logits are computed in float32.
     """
@@ -30,14 +33,19 @@ class Transformer(nnx.Module):
         self.embed = nnx.Param(init(rngs.params(), (arch.vocab_size, arch.width), jnp.float32))
         if arch.positions == "learned":
             self.positions = nnx.Param(init(rngs.params(), (arch.context, arch.width), jnp.float32))
+        crosses = bool(arch.encoder_layers)
         self.blocks = nnx.List(
-            [Block(arch, rngs=rngs, dtype=self.dtype) for _ in range(arch.layers)]
+            [Block(arch, rngs=rngs, dtype=self.dtype, crosses=crosses) for _ in range(arch.layers)]
         )
         self.final_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
         if not arch.tied:
             self.unembed = nnx.Param(
                 init(rngs.params(), (arch.vocab_size, arch.width), jnp.float32)
             )
+        if arch.positions == "relative":
+            self.relative = RelativeBias(arch, False, rngs=rngs)
+        if crosses:
+            self.encoder = PromptEncoder(arch, rngs=rngs, dtype=self.dtype)
 
     def hidden(
         self,
@@ -45,6 +53,7 @@ class Transformer(nnx.Module):
         positions_BT: jax.typing.ArrayLike,
         ends_BT: jax.typing.ArrayLike | None,
         *,
+        prompts: tuple[jax.typing.ArrayLike, jax.typing.ArrayLike] | None = None,
         depth: int | None = None,
         dropout: float = 0.0,
         dropout_key: jax.Array | None = None,
@@ -56,6 +65,8 @@ class Transformer(nnx.Module):
             tokens_BT: int32 ids.
             positions_BT: int32, the depth of each token in its tree.
             ends_BT: int32, where each token's subtree ends (`view`); None: rows are chains.
+            prompts: of a model with an encoder, int32 tokens_BS and ends_BS of the prompts beside
+                each row, which then holds chains (`view.crossed`); of others None.
             depth: static; no text of a row has more tokens. Given, rows may be longer than the
                 context, and long ones are read in blocks that look at what they see alone.
             dropout: static; share of each block output's entries that is dropped (residual
@@ -76,16 +87,38 @@ class Transformer(nnx.Module):
         x, turns = self._start(tokens_BT, positions_BT)
         x = constrained(x, "rows", None, None)
         see = view.views(positions_BT, ends_BT, self.arch.windows, depth)
+        bias = self.relative.of_row(*(x.shape[1],) * 2) if self._is_relative else None
+        how: Any = {"dropout": dropout, "remat": remat}
+        encoded, crossed = self._encoded(prompts, ends_BT, dropout_key, **how)
         for layer, (block, window, cos_sin) in enumerate(
             zip(self.blocks, self.arch.windows, turns, strict=True)
         ):
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, layer)
-            graph, weights = nnx.split(block)
-            static = remat_lib.Layer(graph, dropout)
-            read = remat_lib.read_layer_remat if remat else remat_lib.read_layer
-            x = read(static, weights, x, (cos_sin, see[window], key))
-            x = constrained(x, "rows", None, None)
-        return self.final_norm(x)
+            stream = remat_lib.Stream(x, bias, encoded)
+            given = remat_lib.Given(cos_sin, see[window], key, crossed)
+            x = remat_lib.read_block(block, stream, given, **how)
+        return self._finish(x)
+
+    def _encoded(
+        self,
+        prompts: tuple[jax.typing.ArrayLike, jax.typing.ArrayLike] | None,
+        ends_BT: jax.Array | None,
+        dropout_key: jax.Array | None,
+        **how: Any,
+    ) -> tuple[jax.Array | None, jax.Array | None]:
+        """What the encoder has read [B, S, D], and what each token sees of it [B, T, S]."""
+        if not self.arch.encoder_layers and prompts is None:
+            return None, None
+        if not self.arch.encoder_layers or prompts is None or ends_BT is None:
+            raise ValueError(
+                "a model with an encoder reads rows of texts with their ends and prompts beside "
+                "them; one without reads no such prompts"
+            )
+        tokens_BS, ends_BS = map(jnp.asarray, prompts)
+        self._check_length(tokens_BS.shape[1])
+        key = None if dropout_key is None else jax.random.fold_in(dropout_key, self.arch.layers)
+        x = constrained(self._look_up(tokens_BS).astype(self.dtype), "rows", None, None)
+        return self.encoder(x, ends_BS, dropout_key=key, **how), view.crossed(ends_BT, ends_BS)
 
     def prefill(self, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[jax.Array, Prefix]:
         """Reads right-padded prompts, one a problem.
@@ -95,19 +128,42 @@ class Transformer(nnx.Module):
             length_P: int32, tokens of each prompt.
 
         Returns:
-            hidden_PSD (meaningless behind length_P) and the prompts' keys and values.
+            hidden_PSD (meaningless behind length_P) and the prompts' keys and values. With an
+            encoder S is 1, the start token behind each prompt, and the prompts' are `crossed`.
         """
         self._check_length(tokens_PS.shape[-1])
+        crossed = None
+        if self.arch.encoder_layers:
+            crossed = self._cross_keys(tokens_PS, length_P)
+            tokens_PS = jnp.full((len(tokens_PS), 1), self.arch.start_id, jnp.int32)
+            length_P = jnp.ones_like(length_P)
         position_PS = jnp.broadcast_to(jnp.arange(tokens_PS.shape[1]), tokens_PS.shape)
         x, turns = self._start(tokens_PS, position_PS)
         see = view.views(position_PS[:1], None, self.arch.windows)
         ks, vs = [], []
-        for block, window, cos_sin in zip(self.blocks, self.arch.windows, turns, strict=True):
+        for layer, (block, window, cos_sin) in enumerate(
+            zip(self.blocks, self.arch.windows, turns, strict=True)
+        ):
             q, k, v = block.project(x, cos_sin)
-            x = block.join(x, attention.within_rows(q, k, v, see[window]))
+            # Alone, a start token mixes nothing, wherever it stands: relative positions are no
+            # matter.
+            mixed, cross = attention.within_rows(q, k, v, see[window]), None
+            if crossed is not None:
+                order = jnp.arange(crossed.k[layer].shape[2])
+                seen_P1S = (order < crossed.length_P[:, None])[:, None]
+                cross = attention.crossing(crossed.k[layer], crossed.v[layer], seen_P1S)
+            x = block.join(x, mixed, crossed=cross)
             ks.append(k)
             vs.append(v)
-        return self.final_norm(x), Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32))
+        prefix = Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32), crossed)
+        return self._finish(x), prefix
+
+    def _cross_keys(self, tokens_PS: jax.Array, length_P: jax.Array) -> Prefix:
+        """What each layer of the decoder crosses to of right-padded prompts."""
+        ends_PS = (jnp.arange(tokens_PS.shape[1]) < length_P[:, None]).astype(jnp.int32)
+        encoded_PSD = self.encoder(self._look_up(tokens_PS).astype(self.dtype), ends_PS)
+        ks, vs = zip(*(block.cross.keys_of(encoded_PSD) for block in self.blocks), strict=True)
+        return Prefix(ks, vs, length_P.astype(jnp.int32))
 
     def extend(
         self,
@@ -142,8 +198,9 @@ class Transformer(nnx.Module):
         cache = dataclasses.replace(
             cache, newest=dataclasses.replace(cache.newest, position_NW=position_BW)
         )
+        relative = self.relative if self._is_relative else None
         see = {
-            window: cached_attention.masks(cache, indices, position_B, window)
+            window: cached_attention.masks(cache, indices, position_B, window, relative)
             for window in dict.fromkeys(self.arch.windows)
         }
         x, turns = self._start(token_B[:, None], position_B[:, None])
@@ -156,9 +213,21 @@ class Transformer(nnx.Module):
             prompt = cache.prompts.k[layer], cache.prompts.v[layer]
             newest, pages = (ks[layer], vs[layer]), (cache.pages.k[layer], cache.pages.v[layer])
             mixed = cached_attention.attend(q[:, 0], prompt, newest, pages, indices, see[window])
-            x = block.join(x, mixed[:, None])
+            cross = self._crossing(cache, layer, indices, see[window])
+            x = block.join(x, mixed[:, None], crossed=cross)
         newest_pages = dataclasses.replace(cache.newest, k=tuple(ks), v=tuple(vs))
-        return self.final_norm(x)[:, 0], dataclasses.replace(cache, newest=newest_pages)
+        return self._finish(x)[:, 0], dataclasses.replace(cache, newest=newest_pages)
+
+    def _crossing(
+        self, cache: Cache, layer: int, indices: CacheIndices, see: cached_attention.Masks
+    ) -> Callable[[jax.Array], jax.Array] | None:
+        """Attention of a layer's queries [B, 1, N, H] to what the encoder has read, if any."""
+        if (crossed := cache.prompts.crossed) is None:
+            return None
+        keys_values, kv_heads = (crossed.k[layer], crossed.v[layer]), self.arch.kv_heads
+        return lambda query_B1NH: cached_attention.cross(
+            query_B1NH[:, 0], keys_values, indices, see, kv_heads
+        )[:, None]
 
     def grow(
         self,
@@ -196,7 +265,7 @@ class Transformer(nnx.Module):
                 held[layer] = put.set(new_RTKH, mode="drop")
             mixed = attention.plain(q, ks[layer][row_R], vs[layer][row_R], see[window])
             x = block.join(x, mixed)
-        return self.final_norm(x), (tuple(ks), tuple(vs))
+        return self._finish(x), (tuple(ks), tuple(vs))
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Scores of all vocab_size ids, float32 [..., V], of hidden [..., D]."""
@@ -207,6 +276,15 @@ class Transformer(nnx.Module):
     def output_rows(self) -> jax.Array:
         """The output matrix [V, D]; the embedding itself where they are tied."""
         return self.embed[...] if self.arch.tied else self.unembed[...]
+
+    @property
+    def _is_relative(self) -> bool:
+        return self.arch.positions == "relative"
+
+    def _finish(self, x: jax.Array) -> jax.Array:
+        """The hidden state after the last layer, as the output matrix is multiplied with it."""
+        x = self.final_norm(x)
+        return x * jnp.asarray(self.arch.width**-0.5, x.dtype) if self.arch.scaled_output else x
 
     def _check_length(self, tokens: int) -> None:
         if tokens > self.arch.context:
@@ -220,14 +298,16 @@ class Transformer(nnx.Module):
     ) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array] | None]]:
         """The residual stream's first state [..., D] and the rotation of each layer.
 
-        None with learned positions.
+        None with learned and with relative positions.
         """
         arch = self.arch
         x = self._look_up(tokens).astype(self.dtype)
         if arch.scaled_embed:  # the factor is rounded as well: so Gemma was trained
             x = x * jnp.asarray(arch.width**0.5, self.dtype)
         if arch.positions == "learned":
-            return x + self.positions[...][positions].astype(self.dtype), [None] * arch.layers
+            x = x + self.positions[...][positions].astype(self.dtype)
+        if arch.positions != "rotary":
+            return x, [None] * arch.layers
 
         def turn(theta: float, scaling: rotary.RopeScaling | None) -> tuple[jax.Array, jax.Array]:
             # XLA would compute sines anew in every layer, where they fuse with the rotation.
