@@ -1,7 +1,5 @@
-"""A running batch: slots are refilled as soon as what stands in them ends.
-
-Knows neither which branches come next (`queue.Queue`) nor what becomes of what has ended. The
-device is a step ahead of the host but at the end of a window.
+"""A running batch, whose slots are refilled as soon as what stands in them ends. The device is a
+step ahead of the host but at the end of a window.
 """
 
 from __future__ import annotations
