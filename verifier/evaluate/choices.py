@@ -17,6 +17,8 @@ from verifier.evaluate.intervals import Bootstrap
 from verifier.text.split import HELDOUT, Split
 
 CRITERIA = ("ood", "heldout")
+# What a test set is to a student: its target, problems of the same art that choose, others.
+PARTS = ("target", "chooses", "other")
 Right = Mapping[str, bool]  # whether a problem's solution is right, by its id
 
 
@@ -90,12 +92,13 @@ def figures(
         bootstrap: resamples and seed.
 
     Returns:
-        By split "problems", "accuracy" (an Estimate of each candidate), "minus_before" (of each
-        criterion's candidate, its difference to the candidate 0) and "minus_heldout" (of that
-        chosen by other problems, its difference to that chosen by held-out ones).
+        By split, the target first, "part", one of PARTS, "problems", "accuracy" (an Estimate of
+        each candidate), "minus_before" (of each criterion's candidate, its difference to the
+        candidate 0) and "minus_heldout" (of that chosen by other problems, its difference to that
+        chosen by held-out ones).
     """
     out = {}
-    for split in sorted(tested[0], key=str):
+    for split in sorted(tested[0], key=lambda split: (_part(split, sets), str(split))):
         rows = [reported(each[split], split, sets, share) for each in tested]
         keys = sorted(set.intersection(*(set(row) for row in rows)))
         if split.problems == HELDOUT or not keys:
@@ -108,12 +111,18 @@ def figures(
             apart["minus_heldout"] = right_NP[kept["ood"]] - right_NP[kept["heldout"]]
         differences = drawn.differences(apart)
         out[split.set or split.of] = {
+            "part": PARTS[_part(split, sets)],
             "problems": len(keys),
             "accuracy": list(drawn.estimates(named).values()),
             "minus_heldout": differences.pop("minus_heldout", None),
             "minus_before": differences,
         }
     return out
+
+
+def _part(split: Split, sets: Sequence[str]) -> int:
+    """Which of PARTS a split has."""
+    return 0 if not split.set else 1 if split.set in sets else 2
 
 
 def _of(tested: Mapping[Split, Right], wanted: Split) -> Right:

@@ -129,18 +129,20 @@ def finetune(context: Context) -> None:
         rows[each.problem.problem_id].append(row)
     own = context.config.distill
     plan, counts = formats.planned(rows, own.mix, context.config.seed)
-    told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    log.say(f"{context.title()}: {len(solutions):,} right solutions; examples: {told}")
+    learned: dict[str, Any] = {"right solutions": len(solutions)}
+    learned |= {f"examples of {name.replace('_', ' ')}": count for name, count in counts.items()}
+    told = ", ".join(f"{name} {count:,}" for name, count in learned.items())
+    log.say(f"{context.title()}: {told}")
     worked = next(name for name in few_shot.FORMATS if few_shot.FORMATS[name].is_worked)
 
     def examples(job: Job, tokenizer: Tokenizer) -> Examples:
         writer = _Writer(context, tokenizer)
-        _show(context, writer, plan, solutions)
-        learned = _Learned(writer, plan, solutions)
+        learned.update(_show(context, writer, plan, solutions))
         watched = [Planned(row, worked, 0) for row in range(len(heldout))]
-        return Examples(learned, list(_Learned(writer, watched, heldout)))
+        taught = _Learned(writer, plan, solutions)
+        return Examples(taught, list(_Learned(writer, watched, heldout)))
 
-    make_generator(context, train, examples, context.config.select.checkpoints)
+    make_generator(context, train, examples, context.config.select.checkpoints, learned)
 
 
 class _Writer:
@@ -248,15 +250,20 @@ def _own(problem: Problem) -> _Solution:
 
 def _show(
     context: Context, writer: _Writer, plan: Sequence[Planned], solutions: Sequence[_Solution]
-) -> None:
-    """An example of each format as it is learned, and what an alignment has kept of the teacher."""
+) -> dict[str, str]:
+    """Says an example of each format as it is learned, and what an alignment has kept of the
+    teacher, which is returned by name.
+    """
     for name in few_shot.FORMATS:
         first = next((each for each in plan if each.format == name), None)
         if first is not None:
             prompt, target = writer.texts(first, solutions[first.row])
             log.say(f"{context.title()}: an example of {name}:\n{prompt}[{target}]")
-    if writer.aligner is not None:
-        some = [each.taught for each in solutions[:_LOOKED_AT] if each.taught]
-        report = alignment_report.total(each.report for each in writer.aligner.align_many(some))
-        for line in report.lines():
-            log.say(f"{context.title()}: {writer.aligner.way}: {line}")
+    if writer.aligner is None:
+        return {}
+    some = [each.taught for each in solutions[:_LOOKED_AT] if each.taught]
+    report = alignment_report.total(each.report for each in writer.aligner.align_many(some))
+    for line in report.lines():
+        log.say(f"{context.title()}: {writer.aligner.way}: {line}")
+    said = (line.partition(": ") for line in report.lines()[1:])
+    return {f"aligned by {writer.aligner.way}, {name}": told for name, _, told in said}

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -68,6 +69,7 @@ def make_generator(
     train: Sequence[Problem],
     examples: Callable[[Job, Tokenizer], Examples],
     milestones: int = 0,
+    learned: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> None:
     """Trains a base model by the jobs of a stage, one after the other, and saves it as a folder.
 
@@ -76,6 +78,7 @@ def make_generator(
         train: problems from which a tokenizer is made where none is given.
         examples: of each job, in the model's tokens.
         milestones: how often the parameters are kept on the way of the last job (`fitting.fit`).
+        learned: what the manifest is to tell of the examples, by name; may be filled by `examples`.
     """
     config, settings = context.config, context.settings()
     if context.is_done(settings):
@@ -101,12 +104,13 @@ def make_generator(
     identity = inputs.identity(settings, sums)
     for job in context.stage.jobs:
         if job.section(config).has_work:
-            learned = examples(job, tokenizer)
+            own = examples(job, tokenizer)
             kept = milestones if job is context.stage.jobs[-1] else 0
             facts[job.name] = fitting.fit(
-                context, job, model, learned, tokenizer.vocab_size, identity, kept
+                context, job, model, own, tokenizer.vocab_size, identity, kept
             )
-    fitting.finish(context, model, tokenizer, facts, begun)
+    told = {"learned": dict(learned)} if learned else {}
+    fitting.finish(context, model, tokenizer, facts | told, begun)
 
 
 def language_model(config: config_lib.Config, vocab_size: int) -> Loss:
