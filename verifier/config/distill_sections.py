@@ -26,6 +26,9 @@ class DistillConfig:
     # The model whose words are learned: Hugging Face folder or hub id. Empty: the problems' own
     # worked solutions are.
     teacher: Annotated[str, Mark.WEIGHTS] = ""
+    # Instead of a teacher: a log of completions that somebody else has made (JSON lines as OpenAI,
+    # vLLM and SGLang write them), or texts alone; a file, a folder of files or a pattern
+    log: Annotated[str, Mark.PATH, Mark.TEXTS] = ""
     # How problems are put to it; plain: by data.prompt_template
     teacher_format: Literal["plain", Format] = "in_context_chain_of_thought"
     teacher_shots: Count = 8  # exemplars before a question, where its format has some

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from verifier.config import Config
 from verifier.run.stage import Stage
-from verifier.stages import label, prompting, sample, taken
+from verifier.stages import label, logged, prompting, sample, taken
 from verifier.text.split import HELDOUT, TRAIN
 
 PLACE = "teacher"
@@ -21,7 +21,13 @@ class Taught(NamedTuple):
 
 
 def taught(config: Config, problems: Stage) -> Taught:
-    """teacher, sample and label in a place of their own; none where no teacher is named."""
+    """teacher, sample and label in a place of their own; sample and label where the solutions come
+    out of a log; none where neither is named.
+    """
+    if config.distill.log:
+        logged_samples = logged.stage(problems, PLACE)
+        judged = label.stage(logged_samples, problems, PLACE)
+        return Taught([logged_samples, judged], logged_samples, judged)
     if not config.distill.teacher:
         return Taught([], None, None)
     teacher = taken.teacher(PLACE)

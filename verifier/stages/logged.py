@@ -1,0 +1,105 @@
+"""sample: a teacher's solutions out of somebody's log of completions (`distill.log`)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from verifier import config as config_lib
+from verifier.errors import ConfigError, TablesError
+from verifier.ingest.completion_logs import write_samples
+from verifier.ingest.token_logs import Wanted
+from verifier.run import inputs
+from verifier.run.context import Context
+from verifier.run.stage import Files, Stage
+from verifier.system import log, paths
+from verifier.tables import schemas, store
+from verifier.tables.results import SAMPLES
+from verifier.tables.scanning import scan_table
+from verifier.text.split import TRAIN
+
+_ROWS = 4096  # that are held at a time
+# What the log must tell of every solution, by what is learned of it.
+_WANTED: dict[str, Wanted | None] = {
+    "match_sample": None,
+    "match_spans": "logprobs",
+    "match_distribution": "top_logprobs",
+}
+
+
+def stage(problems: Stage, place: str) -> Stage:
+    """Samples of the training problems that a log has solutions of."""
+    return Stage(
+        sample,
+        makes=SAMPLES,
+        splits=(TRAIN,),
+        reads={"log": Files("distill.log", watched=True), "problems": problems.of()},
+        knobs=("distill.log", "finetune.loss"),
+        place=place,
+        check=check,
+        by_one=True,
+    )
+
+
+def check(config: config_lib.Config) -> None:
+    """Raises ConfigError for a log beside a teacher, or one that is not there."""
+    if config.distill.teacher:
+        raise ConfigError(
+            "distill.log and distill.teacher are both set: the solutions come from one of them; "
+            "leave the other empty"
+        )
+    if not paths.local(config.distill.log).exists():
+        raise ConfigError(
+            f"distill.log={config.distill.log}: there is no such file, folder of files or pattern"
+        )
+
+
+def sample(context: Context) -> None:
+    """Reads the log, and keeps what is of training problems.
+
+    Raises:
+        TablesError: none of it is, or it does not tell what is to be learned.
+    """
+    settings = context.settings(TRAIN)
+    if context.is_done(settings, TRAIN):
+        return
+    config, folder = context.config, context.folder(TRAIN)
+    read = folder.with_name(f"{folder.name}.read")
+    sums = inputs.sums(config, context.stage.named(config))
+    source = paths.local(config.distill.log)
+    write_samples(source, read, {"inputs": str(sums)}, _WANTED[config.finetune.loss])
+    known = pa.array([each.problem_id for each in context.problems("problems", TRAIN)])
+    scan = scan_table(read, "samples")
+    more = [name for name in scan.names if name in schemas.types_of("samples").names]
+    kept_schema = pa.schema([schemas.types_of("samples").field(name) for name in more])
+    table = store.TableWriter(folder, "samples", settings, schema=kept_schema)
+    there, kept = pa.array(sorted(table.present()), pa.string()), 0
+    for batch in _whole_problems(scan.one_by_one(more, _ROWS)):
+        own = batch.filter(pc.is_in(batch["problem_id"], value_set=known))
+        kept += len(own)
+        fresh = own.filter(pc.invert(pc.is_in(own["problem_id"], value_set=there)))
+        table.append(fresh.select(kept_schema.names).cast(kept_schema))
+    log.say(f"{context.title(TRAIN)}: {kept:,} of {scan.rows:,} solutions are of training problems")
+    if not kept:
+        raise TablesError(
+            f"{source}: none of its {scan.rows:,} solutions is of a training problem; expected their "
+            "questions as they stand in the problems table, or a problem_id (a hash of the "
+            "question)"
+        )
+    table.finish({"inputs": sums, "seconds": table.seconds()})
+    shutil.rmtree(read)
+
+
+def _whole_problems(batches: Iterable[tuple[pa.Table, int]]) -> Iterator[pa.Table]:
+    """The same rows, of which no problem is cut in two: those of one stand behind each other."""
+    left: pa.Table | None = None
+    for batch, _ in batches:
+        both = batch if left is None else pa.concat_tables([left, batch])
+        last = pc.equal(both["problem_id"], both["problem_id"][-1])
+        yield both.filter(pc.invert(last))
+        left = both.filter(last)
+    if left is not None:
+        yield left
