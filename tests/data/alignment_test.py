@@ -9,7 +9,7 @@ import tokenizers
 from hypothesis import strategies as st
 
 from tests.data.pieces import Pieces, taught
-from verifier.data import matching
+from verifier.data import alignment, matching
 from verifier.data.alignment import Aligner, Taught
 from verifier.data.alignment_report import AlignmentReport, total
 from verifier.data.edit_distance import EditDistances
@@ -360,6 +360,15 @@ def test_reports_add_up_and_many_are_as_each(teacher, student, way):
         "all",
         "numbers",
     ]
+
+
+def test_how_many_paths_are_found_together_changes_none(monkeypatch):
+    aligner = ALIGNERS["byte level", "sentencepiece", "dtw"]
+    told = [taught(KINDS["byte level"], ended(KINDS["byte level"], TEXT[:n])) for n in (9, 40, 70)]
+    together = aligner.align_many(told)
+    monkeypatch.setattr(alignment, "_CELLS", 1)
+    for one, other in zip(together, aligner.align_many(told), strict=True):
+        assert (one.span_T == other.span_T).all() and (one.one_hot_T == other.one_hot_T).all()
 
 
 def test_nothing_is_a_report_too():

@@ -28,7 +28,8 @@ from verifier.errors import AlignmentError
 from verifier.text.tokenizer import Tokenizer, same_ids
 
 Way = Literal["same", "dtw", "bytes"]
-_AT_ONCE = 128  # solutions whose paths are found together
+_AT_ONCE = 128  # solutions whose paths are found together, at most
+_CELLS = 2**22  # pairs of tokens at once; each takes some 10 bytes
 _SHOWN = 300  # characters of a text in a message
 
 
@@ -169,7 +170,7 @@ class Aligner:
             self._pair(*(side[: len(side) - cut] for side, cut in zip(sides, cuts, strict=True)))
             for sides, cuts in zip(solutions, ended, strict=True)
         ]
-        inner = self._warp(pairs) if self._words else [self._walk(pair) for pair in pairs]
+        inner = self._warp(pairs, self._words) if self._words else list(map(self._walk, pairs))
         return [matching.with_ends(each, *cuts) for each, cuts in zip(inner, ended, strict=True)]
 
     def _pair(self, teacher_S: np.ndarray, student_T: np.ndarray) -> _Pair:
@@ -191,16 +192,17 @@ class Aligner:
             "tokens of both"
         )
 
-    def _warp(self, pairs: Sequence[_Pair]) -> list[Matches]:
+    def _warp(self, pairs: Sequence[_Pair], words: EditDistances) -> list[Matches]:
         """Spans along the paths of time warping; none where a side has no tokens."""
         found = [matching.nothing(len(pair.teacher_S), len(pair.student_T)) for pair in pairs]
-        # Those of about the same length at once.
-        order = sorted(range(len(pairs)), key=lambda number: len(pairs[number].teacher_S))
-        there = [n for n in order if len(pairs[n].teacher_S) and len(pairs[n].student_T)]
-        for first in range(0, len(there), _AT_ONCE):
-            numbers = there[first : first + _AT_ONCE]
-            assert self._words is not None  # of this way
-            costs = self._words.of([(pairs[n].teacher_S, pairs[n].student_T) for n in numbers])
+        lengths = [sorted((len(pair.teacher_S), len(pair.student_T))) for pair in pairs]
+        # Those of about the same length together, the longest first.
+        left = sorted(range(len(pairs)), key=lambda number: lengths[number][1])
+        left = [number for number in left if lengths[number][0]]
+        while left:
+            count = min(_AT_ONCE, max(_CELLS // lengths[left[-1]][1] ** 2, 1))
+            numbers, left = left[-count:], left[:-count]
+            costs = words.of([(pairs[n].teacher_S, pairs[n].student_T) for n in numbers])
             for number, path in zip(numbers, time_warping.warped(costs), strict=True):
                 found[number] = matching.by_path(path.first_K, path.second_K)
         return found
