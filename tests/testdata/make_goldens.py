@@ -1,12 +1,15 @@
 """Makes the tiny checkpoints and goldens of hf_weights_test and hf_verifier_test, with torch and
 transformers. Knows no project.
 
-hf_*: log-probabilities of a CausalLM. values_*: a ForTokenClassification with one label, and its
+hf_*: log-probabilities of a CausalLM. seq2seq_*: those of a Seq2SeqLM, of texts behind prompts of
+several lengths. values_*: a ForTokenClassification with one label, and its
 output after every token.
 
 Run by hand:
-    python tests/testdata/make_goldens.py                  # writes hf_*/ and values_*/ beside this
-                                                           file (the same bytes each time)
+    python tests/testdata/make_goldens.py                  # writes hf_*/, values_*/ and
+                                                           seq2seq_*/ beside this file (the same
+                                                           bytes each time)
+    python tests/testdata/make_goldens.py --only seq2seq_  # those alone whose names begin so
     python tests/testdata/make_goldens.py --check FOLDER   # FOLDER holds models exported under the
                                                            same names: do they still agree?
 """
@@ -127,7 +130,27 @@ ADDED: dict[str, transformers.PretrainedConfig] = {
         dtype="bfloat16",
     ),
 }
-ALL = CONFIGS | VALUES | ADDED
+T5_SIZES = {
+    "vocab_size": 80,
+    "d_model": 16,
+    "d_kv": 6,
+    "d_ff": 20,
+    "num_heads": 4,
+    "num_layers": 2,
+    "num_decoder_layers": 3,
+    "n_positions": 64,
+    # few, so that texts of 24 tokens meet all of them
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 16,
+    "decoder_start_token_id": 0,
+}
+SEQ2SEQ: dict[str, transformers.PretrainedConfig] = {
+    "seq2seq_t5": transformers.T5Config(**T5_SIZES),
+    "seq2seq_t5_1_1": transformers.T5Config(
+        **T5_SIZES, feed_forward_proj="gated-gelu", tie_word_embeddings=False, dtype="bfloat16"
+    ),
+}
+ALL = CONFIGS | VALUES | ADDED | SEQ2SEQ
 
 
 def randomise(model: torch.nn.Module, seed: int) -> None:
@@ -143,7 +166,7 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
                     noise
                     * (
                         0.5
-                        if "embed" in name or "wte" in name or "wpe" in name
+                        if any(part in name for part in ("embed", "wte", "wpe", "shared", "bias"))
                         else parameter.shape[-1] ** -0.5
                     )
                 )
@@ -155,13 +178,26 @@ def _kind(name: str) -> tuple[type, str]:
     """The class of transformers that a checkpoint is for, and what its golden holds."""
     if name in VALUES:
         return transformers.AutoModelForTokenClassification, "values"
+    if name in SEQ2SEQ:
+        return transformers.AutoModelForSeq2SeqLM, "log_probabilities"
     return transformers.AutoModelForCausalLM, "log_probabilities"
 
 
-def output(model: torch.nn.Module, tokens: np.ndarray, what: str) -> np.ndarray:
-    """tokens [B, T] -> float32 log-probabilities [B, T, V], or values [B, T]."""
+def output(model: torch.nn.Module, given: dict[str, np.ndarray], what: str) -> np.ndarray:
+    """tokens [B, T] -> float32 log-probabilities [B, T, V], or values [B, T].
+
+    With prompts [B, S] and lengths [B] beside them, tokens are what a decoder reads.
+    """
+    inputs = {"input_ids": torch.from_numpy(given["tokens"]).long()}
+    if "prompts" in given:
+        prompts, order = given["prompts"], np.arange(given["prompts"].shape[1])
+        inputs = {
+            "input_ids": torch.from_numpy(prompts).long(),
+            "attention_mask": torch.from_numpy(order < given["lengths"][:, None]).long(),
+            "decoder_input_ids": inputs["input_ids"],
+        }
     with torch.no_grad():
-        logits = model.eval()(input_ids=torch.from_numpy(tokens).long()).logits.float()
+        logits = model.eval()(**inputs).logits.float()
     return (logits[..., 0] if what == "values" else torch.log_softmax(logits, dim=-1)).numpy()
 
 
@@ -172,16 +208,21 @@ def make(name: str, seed: int) -> None:
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
     model = kind.from_config(config, attn_implementation="eager").float()
+    if name in SEQ2SEQ and not config.scale_decoder_outputs:
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
     randomise(model, seed)
     if config.dtype == torch.bfloat16:
         model = model.bfloat16()
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
-    tokens = np.random.default_rng(seed).integers(0, config.vocab_size, (2, 24), dtype=np.int32)
+    random = np.random.default_rng(seed)
+    given = {"tokens": random.integers(0, config.vocab_size, (2, 24), dtype=np.int32)}
+    if name in SEQ2SEQ:
+        given["tokens"][:, 0] = config.decoder_start_token_id
+        given["prompts"] = random.integers(0, config.vocab_size, (2, 20), dtype=np.int32)
+        given["lengths"] = np.array([20, 9], np.int32)
     reference = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-    np.savez_compressed(
-        folder / "golden.npz", tokens=tokens, **{what: output(reference, tokens, what)}
-    )
+    np.savez_compressed(folder / "golden.npz", **given, **{what: output(reference, given, what)})
 
 
 def check(folder: pathlib.Path) -> bool:
@@ -195,7 +236,7 @@ def check(folder: pathlib.Path) -> bool:
             folder / name, output_loading_info=True, attn_implementation="eager"
         )
         golden = np.load(HERE / name / "golden.npz")
-        difference = float(np.abs(output(model, golden["tokens"], what) - golden[what]).max())
+        difference = float(np.abs(output(model, golden, what) - golden[what]).max())
         left = {key: names for key, names in info.items() if names}
         good &= difference < 1e-4 and not left
         print(
@@ -211,11 +252,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", type=pathlib.Path)
+    parser.add_argument("--only", default="")
     arguments = parser.parse_args()
     if arguments.check:
         raise SystemExit(0 if check(arguments.check) else 1)
     for seed, name in enumerate(ALL):
-        make(name, seed)
+        if name.startswith(arguments.only):
+            make(name, seed)
 
 
 if __name__ == "__main__":

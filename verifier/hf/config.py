@@ -51,6 +51,17 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "layer_norm_epsilon": 1e-5,
         "tie_word_embeddings": True,
     },
+    "t5": {
+        "n_positions": 512,  # of texts that it was trained on: nothing in it ends there
+        "d_kv": 64,
+        "num_decoder_layers": None,
+        "relative_attention_num_buckets": 32,
+        "relative_attention_max_distance": 128,
+        "layer_norm_epsilon": 1e-6,
+        "feed_forward_proj": "relu",
+        "tie_word_embeddings": True,
+        "decoder_start_token_id": 0,
+    },
 }
 # Fields that change the computation, with the only values that are supported; absent counts as
 # supported.
@@ -70,11 +81,19 @@ _ONLY: dict[str, dict[str, tuple[Any, ...]]] = {
         "scale_attn_by_inverse_layer_idx": (False,),
         "add_cross_attention": (False,),
     },
+    "t5": {"is_encoder_decoder": (True,), "is_decoder": (False,)},
 }
 _ONLY_EVERYWHERE: dict[str, tuple[Any, ...]] = {
     "quantization_config": (None,),
     "partial_rotary_factor": (None, 1),
     "is_encoder_decoder": (False,),
+}
+# Of T5's kin, which differ from it in what no `Arch` says.
+_KIN_OF_T5 = {
+    "umt5": "has relative positions in every layer",
+    "mt5": "has a tokenizer of its own",
+    "longt5": "attends to blocks and to summaries of them",
+    "switch_transformers": "has experts",
 }
 _ACTIVATIONS = {
     "silu": "silu",
@@ -88,7 +107,7 @@ _ACTIVATIONS = {
 
 
 def arch_from_hf(config: Mapping[str, Any]) -> Arch:
-    """The decoder that a config.json describes.
+    """The model that a config.json describes.
 
     Args:
         config: as read from the file; of transformers 4 (rope_theta, rope_scaling with type or
@@ -109,6 +128,12 @@ def arch_from_hf(config: Mapping[str, Any]) -> Arch:
             "models (google/gemma-3-270m, google/gemma-3-1b-pt, or one made of them), whose "
             "model_type is gemma3_text"
         )
+    if family in _KIN_OF_T5:
+        raise WeightsError(
+            f"model_type {family!r} {_KIN_OF_T5[family]} and is not supported; take a T5 "
+            "(google/flan-t5-small, google/t5-v1_1-small, or one made of them), whose model_type "
+            "is t5"
+        )
     if family not in _DEFAULTS:
         raise WeightsError(
             f"model_type {family!r} is not supported; supported are {', '.join(sorted(_DEFAULTS))}"
@@ -120,7 +145,7 @@ def arch_from_hf(config: Mapping[str, Any]) -> Arch:
                 f"{' or '.join(map(repr, allowed))}"
             )
     try:
-        read = {"gpt2": _gpt2, "gemma3_text": _gemma3}.get(family, _rotary)
+        read = {"gpt2": _gpt2, "gemma3_text": _gemma3, "t5": _t5}.get(family, _rotary)
         return read(family, _DEFAULTS[family] | config)
     except WeightsError:  # is a ValueError itself
         raise
@@ -237,6 +262,45 @@ def _gpt2(family: str, config: dict[str, Any]) -> Arch:
         out_bias=True,
         mlp_bias=True,
         tied=bool(config["tie_word_embeddings"]),
+    )
+
+
+def _t5(family: str, config: dict[str, Any]) -> Arch:
+    """T5, and T5 1.1 (FlanT5), which has a gated MLP and an output matrix of its own.
+
+    Transformers 5 writes that the two are tied whatever they are, and says by
+    scale_decoder_outputs what earlier versions said by tie_word_embeddings.
+    """
+    ties = config.get("scale_decoder_outputs", config["tie_word_embeddings"])
+    gate, _, act = config["feed_forward_proj"].rpartition("-")
+    if gate not in ("", "gated"):
+        raise WeightsError(
+            f"{family} with feed_forward_proj={config['feed_forward_proj']!r} is not supported; "
+            "only an activation, or gated- and an activation"
+        )
+    # T5 1.1 calls "gated-gelu" what is computed with tanh.
+    act = "gelu_new" if (gate, act) == ("gated", "gelu") else act
+    return Arch(
+        vocab_size=config["vocab_size"],
+        layers=config["num_decoder_layers"] or config["num_layers"],
+        width=config["d_model"],
+        heads=config["num_heads"],
+        kv_heads=config["num_heads"],
+        head_width=config["d_kv"],
+        mlp_width=config["d_ff"],
+        context=config["n_positions"],
+        norm="rms",
+        norm_eps=float(config["layer_norm_epsilon"]),
+        positions="relative",
+        activation=activation(act),
+        gated=bool(gate),
+        tied=ties,
+        query_pre_attn_scalar=1.0,  # scores are not divided
+        scaled_output=ties,
+        encoder_layers=config["num_layers"],
+        start_id=config["decoder_start_token_id"],
+        relative_buckets=config["relative_attention_num_buckets"],
+        relative_distance=config["relative_attention_max_distance"],
     )
 
 

@@ -17,6 +17,7 @@ _ARCHITECTURES = {
     "qwen3": "Qwen3ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
     "gpt2": "GPT2LMHeadModel",
+    "t5": "T5ForConditionalGeneration",
 }
 _ACTIVATIONS_BACK = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
 
@@ -52,6 +53,8 @@ def hf_from_arch(arch: Arch) -> dict[str, Any]:
             "activation_function": _ACTIVATIONS_BACK[arch.activation],
             "layer_norm_epsilon": arch.norm_eps,
         }
+    if family == "t5":
+        return shared | _t5_back(arch)
     config = shared | {
         "hidden_size": arch.width,
         "num_hidden_layers": arch.layers,
@@ -89,16 +92,40 @@ def _gemma3_back(arch: Arch) -> dict[str, Any]:
     }
 
 
+def _t5_back(arch: Arch) -> dict[str, Any]:
+    activation = "gelu" if (arch.gated, arch.activation) == (True, "gelu_tanh") else None
+    activation = activation or _ACTIVATIONS_BACK[arch.activation]
+    return {
+        "d_model": arch.width,
+        "d_kv": arch.head_width,
+        "d_ff": arch.mlp_width,
+        "num_layers": arch.encoder_layers,
+        "num_decoder_layers": arch.layers,
+        "num_heads": arch.heads,
+        "n_positions": arch.context,
+        "feed_forward_proj": f"gated-{activation}" if arch.gated else activation,
+        "layer_norm_epsilon": arch.norm_eps,
+        "relative_attention_num_buckets": arch.relative_buckets,
+        "relative_attention_max_distance": arch.relative_distance,
+        "decoder_start_token_id": arch.start_id,
+        "scale_decoder_outputs": arch.scaled_output,
+        "is_encoder_decoder": True,
+    }
+
+
 def family_of(arch: Arch) -> str:
     """The Hugging Face family that computes what `arch` says; WeightsError where none does."""
     biases = (arch.qkv_bias, arch.out_bias, arch.mlp_bias)
     scaling = arch.rope_scaling.kind if arch.rope_scaling else None
+    if _is_t5(arch):
+        return "t5"
     rotary = dict(norm="rms", positions="rotary", gated=True)
     learned = dict(
         norm="layer", positions="learned", gated=False, qk_norm=False, sliding_window=None
     )
     gemma3 = rotary | dict(qk_norm=True, post_norms=True, scaled_embed=True)
     others = dict(
+        scaled_output=False,
         post_norms=False,
         scaled_embed=False,
         sliding_window_pattern=None,
@@ -136,6 +163,22 @@ def family_of(arch: Arch) -> str:
         f"no supported Hugging Face family ({', '.join(_ARCHITECTURES)}) computes {arch}; it "
         "cannot be exported"
     )
+
+
+def _is_t5(arch: Arch) -> bool:
+    t5 = dict(
+        norm="rms",
+        positions="relative",
+        kv_heads=arch.heads,
+        qk_norm=False,
+        post_norms=False,
+        scaled_embed=False,
+        query_pre_attn_scalar=1.0,
+        scaled_output=arch.tied,
+        **dict.fromkeys(("qkv_bias", "out_bias", "mlp_bias"), False),
+    )
+    no_word = arch.gated and arch.activation == "gelu"  # gated-gelu is what is computed with tanh
+    return _has(arch, t5) and not no_word
 
 
 def _has(arch: Arch, values: Mapping[str, object]) -> bool:

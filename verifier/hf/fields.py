@@ -30,7 +30,7 @@ _NULLABLE = (
         "n_inner",
         "layer_types",
     ),
-    *("rope_parameters", "rope_scaling", "query_pre_attn_scalar"),
+    *("rope_parameters", "rope_scaling", "query_pre_attn_scalar", "num_decoder_layers"),
 )
 # What fields must be to be believed, where they stand in the file and are not null: a check, and
 # its words.
@@ -46,8 +46,10 @@ _KINDS: dict[tuple[str, ...], tuple[Callable[[Any], bool], str]] = {
         ),
         *("max_position_embeddings", "sliding_window", "sliding_window_pattern"),
         *("n_embd", "n_head", "n_inner", "n_positions", "type_vocab_size"),
+        *("d_model", "d_kv", "d_ff", "num_heads"),
+        *("relative_attention_num_buckets", "relative_attention_max_distance"),
     ): (_is_size, f"a whole number from 1 to {_MOST:,}"),
-    ("num_hidden_layers", "n_layer"): (
+    ("num_hidden_layers", "n_layer", "num_layers", "num_decoder_layers"): (
         lambda value: _is_size(value) and value <= MOST_LAYERS,
         f"a whole number from 1 to {MOST_LAYERS:,}",
     ),
@@ -62,11 +64,15 @@ _KINDS: dict[tuple[str, ...], tuple[Callable[[Any], bool], str]] = {
         _is_number,
         "a finite number above 0",
     ),
-    ("tie_word_embeddings", "attention_bias", "mlp_bias"): (
+    ("decoder_start_token_id",): (
+        lambda value: type(value) is int and 0 <= value <= _MOST,
+        f"a whole number from 0 to {_MOST:,}",
+    ),
+    ("tie_word_embeddings", "scale_decoder_outputs", "attention_bias", "mlp_bias"): (
         lambda value: isinstance(value, bool),
         "true or false",
     ),
-    ("model_type", "hidden_act", "hidden_activation", "activation_function"): (
+    ("model_type", "hidden_act", "hidden_activation", "activation_function", "feed_forward_proj"): (
         lambda value: isinstance(value, str),
         "a text",
     ),

@@ -16,12 +16,15 @@ class Row(NamedTuple):
         transposed: stored [out, in] (torch's Linear), ours [in, out].
         offset: what ours has more than the stored one. Gemma's norms multiply by 1 + weight; ours
             multiply by their scale.
+        gated: whether models whose MLP is gated have this name, or those whose MLP is not; None:
+            both.
     """
 
     name: str
     paths: tuple[str, ...]
     transposed: bool = False
     offset: float = 0.0
+    gated: bool | None = None
 
 
 class Family(NamedTuple):
@@ -36,6 +39,7 @@ class Family(NamedTuple):
         ignored: buffers without information.
         rowless: ids at the end of the family's tokenizer that no text has, and for which its models
             have no row.
+        repeats: names under which the embedding may be stored again.
     """
 
     rows: tuple[Row, ...]
@@ -44,6 +48,7 @@ class Family(NamedTuple):
     bare: str = "lm_head.weight"
     ignored: str = r"$^"
     rowless: int = 0
+    repeats: tuple[str, ...] = ()
 
 
 def _dense(name: str, path: str) -> tuple[Row, Row]:
@@ -134,6 +139,64 @@ _GPT2 = Family(
     values="classifier",
     ignored=r"h\.\d+\.attn\.(bias|masked_bias)",
 )
+
+
+def _t5_attention(
+    block: tuple[str, str], number: int, name: str, path: str, norm: str
+) -> tuple[Row, ...]:
+    """One of T5's attentions: its place in the block, its name, and ours of it and its norm."""
+    own = {"q": "query", "k": "key", "v": "value", "o": "out"}
+    theirs, ours = block
+    return (
+        *(
+            Row(
+                f"{theirs}.layer.{number}.{name}.{letter}.weight",
+                (f"{ours}.{path}.{word}.kernel",),
+                transposed=True,
+            )
+            for letter, word in own.items()
+        ),
+        _rms_norm(f"{theirs}.layer.{number}.layer_norm", f"{ours}.{norm}", 0.0),
+    )
+
+
+def _t5_stack(stack: str, ours: str, crosses: bool) -> tuple[Row, ...]:
+    """T5's encoder or decoder, whose first layer alone holds the relative positions of all."""
+    block = f"{stack}.block.{{l}}", f"{ours}blocks.{{l}}"
+    last = 2 if crosses else 1
+    mlp = {"wi": ("up", False), "wi_0": ("gate", True), "wi_1": ("up", True), "wo": ("down", None)}
+    bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    return (
+        Row(bias, (f"{ours}relative.table",)),
+        *_t5_attention(block, 0, "SelfAttention", "attention", "attention_norm"),
+        *(_t5_attention(block, 1, "EncDecAttention", "cross", "cross_norm") if crosses else ()),
+        *(
+            Row(
+                f"{block[0]}.layer.{last}.DenseReluDense.{name}.weight",
+                (f"{block[1]}.mlp.{path}.kernel",),
+                transposed=True,
+                gated=gated,
+            )
+            for name, (path, gated) in mlp.items()
+        ),
+        _rms_norm(f"{block[0]}.layer.{last}.layer_norm", f"{block[1]}.mlp_norm", 0.0),
+        _rms_norm(f"{stack}.final_layer_norm", f"{ours}final_norm", 0.0),
+    )
+
+
+_T5 = Family(
+    rows=(
+        Row("shared.weight", ("embed",)),
+        *_t5_stack("encoder", "encoder.", crosses=False),
+        *_t5_stack("decoder", "", crosses=True),
+        Row("lm_head.weight", ("unembed",)),
+    ),
+    prefix="",
+    values=None,
+    # what the first checkpoints have, though nothing reads it
+    ignored=r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",
+    repeats=("encoder.embed_tokens.weight", "decoder.embed_tokens.weight"),
+)
 _LAYER = "encoder.layer.{l}"
 _BERT = Family(
     rows=(
@@ -155,7 +218,7 @@ _BERT = Family(
     # what pre-training alone reads, too: pooler and heads
     ignored=r"embeddings\.(position_ids|token_type_ids)|(pooler|cls)\..*",
 )
-# of decoders
+# of what writes
 FAMILIES = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
@@ -163,6 +226,7 @@ FAMILIES = {
     "qwen3": _LLAMA,
     "gemma3_text": _GEMMA3,
     "gpt2": _GPT2,
+    "t5": _T5,
 }
 # of encoders, which are read alone
 ENCODERS = {"bert": _BERT}
@@ -175,6 +239,9 @@ def rows_of(family: str, layers: int, parameters: Container[str]) -> dict[str, R
     for row in _ALL[family].rows:
         for layer in range(layers) if "{l}" in row.name else (0,):
             paths = tuple(path.format(l=layer) for path in row.paths)
+            gates = paths[0].rpartition(".mlp.")[0] + ".mlp.gate.kernel"
+            if row.gated is not None and row.gated != (gates in parameters):
+                continue
             if all(path in parameters for path in paths):
                 name = full_name(family, row.name.format(l=layer))
                 table[name] = row._replace(name=name, paths=paths)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 
 import numpy as np
 
@@ -75,41 +75,48 @@ def _listed(names: list[str]) -> str:
     return "; ".join(names[:_SHOWN]) + more
 
 
-def tied_problems(
+def repeat_problems(
     arch: Arch,
+    repeats: Sequence[str],
     names: dict[str, str],
     stored: Mapping[str, StoredTensor],
     read: Callable[[str, StoredTensor], np.ndarray],
 ) -> list[str]:
-    """Takes an output matrix that repeats a tied embedding out of `names`.
+    """Takes what repeats the embedding out of `names`, such as a tied output matrix.
 
     Args:
         arch: says whether they are tied.
+        repeats: further names with the family's prefix that repeat it.
         names: of tensors as stored, by name with the family's prefix.
         stored: by name as stored.
         read: as `safetensors_files.reader` gives it.
 
     Returns:
-        the problem, where the matrix does not repeat the embedding.
+        the problems, where something does not repeat the embedding.
     """
-    output = names.get("lm_head.weight")
     embedding = next(
         (
             name
             for full, name in names.items()
-            if full.endswith(("embed_tokens.weight", "wte.weight"))
+            if full.endswith(("embed_tokens.weight", "wte.weight", "shared.weight"))
+            and full not in repeats
         ),
         None,
     )
-    if not arch.tied or output is None or embedding is None:
+    if embedding is None:
         return []
-    del names["lm_head.weight"]
-    pair = [(name, stored[name]) for name in (output, embedding)]
-    if all(is_readable(tensor) for _, tensor in pair) and np.array_equal(
-        read(*pair[0]), read(*pair[1])
-    ):
-        return []
-    return [
-        f"{output} differs from {embedding} although config.json ties them; set "
-        "tie_word_embeddings to false there"
-    ]
+    problems = []
+    for full in [*repeats, *(["lm_head.weight"] if arch.tied else [])]:
+        if full not in names:
+            continue
+        repeat = names.pop(full)
+        pair = [(name, stored[name]) for name in (repeat, embedding)]
+        if all(is_readable(tensor) for _, tensor in pair) and np.array_equal(
+            read(*pair[0]), read(*pair[1])
+        ):
+            continue
+        way_out = "its family has one embedding: are these its weights?"
+        if full not in repeats:
+            way_out = "config.json ties them; set tie_word_embeddings to false there"
+        problems.append(f"{repeat} differs from {embedding} although {way_out}")
+    return problems

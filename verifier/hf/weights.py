@@ -40,7 +40,7 @@ def load_weights(
     mesh: jax.sharding.Mesh | None = None,
     beside: Container[str] = (),
 ) -> Transformer:
-    """Reads config.json and safetensors of a Llama, Mistral, Qwen2, Qwen3, Gemma 3 or GPT-2.
+    """Reads config.json and safetensors of a Llama, Mistral, Qwen2, Qwen3, Gemma 3, GPT-2 or T5.
 
     The value head's reserved id is `tokenizer_size`, so tokenizer_size + 1 rows are needed. Where
     the checkpoint has exactly tokenizer_size rows, the embedding (and an untied output) grows to
@@ -73,10 +73,11 @@ def load_weights(
         sharding.check(arch, mesh)
     names = _full_names(family, (name for name in stored if name not in beside))
     with reader() as read:
-        tied = tensor_checks.tied_problems(arch, names, stored, read)
+        repeats = FAMILIES[family].repeats
+        repeated = tensor_checks.repeat_problems(arch, repeats, names, stored, read)
     tensors = Tensors(folder, family, stored_arch, stored, names)
     put = functools.partial(_put, arch.vocab_size, mesh)
-    return filled(lambda: _new(arch, dtype), tensors, put, tied)
+    return filled(lambda: _new(arch, dtype), tensors, put, repeated)
 
 
 class Tensors(NamedTuple):
@@ -106,10 +107,11 @@ def filled(
     Raises:
         WeightsError: as `load_weights`.
     """
-    tensor_checks.check_depth(tensors.folder, tensors.arch.layers, tensors.stored)
+    layers, own = tensors.arch.layers, tensors.arch.encoder_layers
+    tensor_checks.check_depth(tensors.folder, layers + own, tensors.stored)
     graph, state = nnx.split(nnx.eval_shape(make))
     shapes = {_dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
-    table = rows_of(tensors.family, tensors.arch.layers, shapes)
+    table = rows_of(tensors.family, max(layers, own), shapes)
     expected = {
         name: _stored_shape(row, shapes, tensors.arch.vocab_size) for name, row in table.items()
     }
@@ -173,7 +175,8 @@ def save_weights(
     end_id: int | None = None,
     shard_bytes: int = 5_000_000_000,
 ) -> None:
-    """Writes config.json and float32 safetensors for AutoModelForCausalLM and load_weights.
+    """Writes config.json and float32 safetensors for load_weights, and for AutoModelForCausalLM, or
+    AutoModelForSeq2SeqLM where there is an encoder.
 
     Args:
         transformer: its parameters fully addressable from this host.
@@ -205,7 +208,7 @@ def stored_form(
     config = hf_from_arch(arch) | {
         "bos_token_id": None,
         "eos_token_id": end_id,
-        "pad_token_id": None,
+        "pad_token_id": arch.start_id if arch.encoder_layers else None,
     }
     parameters = {
         _dotted(path): leaf[...]
@@ -218,7 +221,7 @@ def stored_form(
             _stored_shape(row, shapes, arch.vocab_size),
             functools.partial(_stored_values, row, parameters, arch.vocab_size),
         )
-        for name, row in rows_of(family, arch.layers, shapes).items()
+        for name, row in rows_of(family, max(arch.layers, arch.encoder_layers), shapes).items()
     ]
     return config, tensors
 

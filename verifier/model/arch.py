@@ -1,4 +1,4 @@
-"""What is static about a decoder: sizes and choices, frozen and hashable."""
+"""What is static about a model: sizes and choices, frozen and hashable."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ MOST_LAYERS = 1000  # an order of magnitude above any decoder in use; each is bu
 
 @dataclasses.dataclass(frozen=True)
 class Arch:
-    """One decoder family member.
+    """One family member.
 
-    Llama, Mistral, Qwen2, Qwen3, Gemma 3 and GPT-2 are settings of this and nothing more.
+    Llama, Mistral, Qwen2, Qwen3, Gemma 3, GPT-2 and T5 are settings of this and nothing more.
 
     Args:
         vocab_size: rows of the embedding, the value head's reserved row and padding rows among
             them.
-        context: most tokens of prompt and solution together.
-        norm: rms | layer. positions: rotary | learned. activation: silu | gelu | gelu_tanh | relu.
+        layers: of the decoder, as all that follows but for the encoder's own.
+        context: most tokens of prompt and solution together; with an encoder, of each of them.
+        norm: rms | layer. positions: rotary | learned | relative. activation: silu | gelu |
+            gelu_tanh | relu.
         gated: the MLP multiplies act(gate) with up (Llama); otherwise it is act(up).
         qk_norm: each head's query and key go through an RMS norm of their own width before they are
             rotated (Qwen3, Gemma 3).
@@ -36,6 +38,12 @@ class Arch:
             stream (Gemma 3).
         scaled_embed: embeddings are multiplied by the square root of the width (Gemma 3); the
             output matrix is not.
+        scaled_output: what the output matrix is multiplied with is divided by that root (T5 1.0).
+        encoder_layers: of an encoder, which reads the prompt, and whose last states the decoder
+            crosses to (T5); 0: the decoder reads the prompt itself.
+        start_id: of a decoder behind an encoder, the token that it reads before a solution.
+        relative_buckets: of relative positions, how many distances are told apart (`relative`).
+        relative_distance: of them, from which on all are alike.
     """
 
     vocab_size: int
@@ -64,6 +72,11 @@ class Arch:
     query_pre_attn_scalar: float | None = None
     post_norms: bool = False
     scaled_embed: bool = False
+    scaled_output: bool = False
+    encoder_layers: int = 0
+    start_id: int = 0
+    relative_buckets: int = 32
+    relative_distance: int = 128
 
     def __post_init__(self) -> None:
         for name in (
@@ -78,17 +91,21 @@ class Arch:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.layers > MOST_LAYERS:
-            raise ValueError(f"layers is {self.layers:,}; at most {MOST_LAYERS:,} can be built")
+        for name in ("layers", "encoder_layers"):
+            if getattr(self, name) > MOST_LAYERS:
+                raise ValueError(
+                    f"{name} is {getattr(self, name):,}; at most {MOST_LAYERS:,} can be built"
+                )
         if self.heads % self.kv_heads:
             raise ValueError(
                 f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}; choose "
                 "kv_heads that divides it"
             )
-        if self.positions not in ("rotary", "learned"):
+        if self.positions not in ("rotary", "learned", "relative"):
             raise ValueError(
-                f"positions {self.positions!r} is not known; it must be rotary or learned"
+                f"positions {self.positions!r} is not known; it must be rotary, learned or relative"
             )
+        self._check_relative()
         if self.positions == "rotary" and self.head_width % 2:
             raise ValueError(
                 f"head_width {self.head_width} is odd; rotary positions pair channels and need "
@@ -113,6 +130,28 @@ class Arch:
                 "1, or None: all have a window"
             )
 
+    def _check_relative(self) -> None:
+        """What relative positions and an encoder must be; raises ValueError."""
+        if (self.positions == "relative") != bool(self.encoder_layers):
+            raise ValueError(
+                f"positions {self.positions!r} with encoder_layers {self.encoder_layers} is not "
+                "built: relative positions and an encoder come together"
+            )
+        if self.positions != "relative":
+            return
+        if self.relative_buckets < 4 or self.relative_buckets % 4:
+            raise ValueError(
+                f"relative_buckets is {self.relative_buckets}; it must be a multiple of 4: half of "
+                "an encoder's are for each side, half of these for distances of their own"
+            )
+        if self.relative_distance <= self.relative_buckets // 2:
+            raise ValueError(
+                f"relative_distance is {self.relative_distance}; it must be above half of "
+                f"relative_buckets, {self.relative_buckets}"
+            )
+        if self.sliding_window is not None:
+            raise ValueError("relative positions with a sliding_window are not built; set it None")
+
     @property
     def windows(self) -> tuple[int | None, ...]:
         """The sliding window of each layer; None: it sees all."""
@@ -124,16 +163,19 @@ class Arch:
 
 
 def layer_parameters(arch: Arch) -> int:
-    """Entries of one layer's matrices."""
-    attention = arch.width * arch.head_width * (2 * arch.heads + 2 * arch.kv_heads)
-    return attention + (3 if arch.gated else 2) * arch.width * arch.mlp_width
+    """Entries of one layer's matrices, without those that cross to an encoder."""
+    return _attention_parameters(arch) + (3 if arch.gated else 2) * arch.width * arch.mlp_width
 
 
 def parameters(arch: Arch) -> int:
     """Entries of all matrices; norms and biases are some millionths of them."""
-    return arch.layers * layer_parameters(arch) + arch.vocab_size * arch.width * (
-        1 if arch.tied else 2
-    )
+    crossing = arch.layers * _attention_parameters(arch) if arch.encoder_layers else 0
+    layers = (arch.layers + arch.encoder_layers) * layer_parameters(arch)
+    return layers + crossing + arch.vocab_size * arch.width * (1 if arch.tied else 2)
+
+
+def _attention_parameters(arch: Arch) -> int:
+    return arch.width * arch.head_width * (2 * arch.heads + 2 * arch.kv_heads)
 
 
 def grown_rows(rows: int) -> int:

@@ -7,6 +7,7 @@ The kernel of such rows is chosen here alone. Decoding has one query a row, whos
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,11 @@ MASKED = -1e30  # finite: a row that sees nothing (a padding row) gives an even 
 
 
 def within_rows(
-    query_BTNH: jax.Array, key_BKTH: jax.Array, value_BKTH: jax.Array, see: View
+    query_BTNH: jax.Array,
+    key_BKTH: jax.Array,
+    value_BKTH: jax.Array,
+    see: View,
+    bias_1NTT: jax.Array | None = None,
 ) -> jax.Array:
     """A token sees itself and those before it, or of these what a view lets it see.
 
@@ -32,21 +37,23 @@ def within_rows(
         key_BKTH: heads stand before positions, as the caches hold them.
         value_BKTH: likewise.
         see: what each token of these rows sees.
+        bias_1NTT: float32, added to the scores of all rows; rows of blocks have none.
 
     Returns:
         mixed_BTNH in the queries' dtype, finite everywhere.
     """
     if see.before_BXS is not None:
+        assert bias_1NTT is None
         return _in_blocks(query_BTNH, key_BKTH, value_BKTH, see)
     tokens, seen_BTS = query_BTNH.shape[1], see.seen_BTS
-    if _kernel(query_BTNH, tokens) == "cudnn":
+    if bias_1NTT is None and _kernel(query_BTNH, tokens) == "cudnn":
         # cuDNN turns a mask into a bias, which it reads whole, but leaves out what lies above the
         # diagonal when told that it is causal.
         return _cudnn(query_BTNH, key_BKTH, value_BKTH, seen_BTS, True)
     if seen_BTS is None:
         order = jnp.arange(tokens)
         seen_BTS = order[None, :, None] >= order
-    return _below_the_diagonal(query_BTNH, key_BKTH, value_BKTH, seen_BTS)
+    return _below_the_diagonal(query_BTNH, key_BKTH, value_BKTH, seen_BTS, bias_1NTT)
 
 
 def _in_blocks(
@@ -169,7 +176,11 @@ def _cudnn(
 
 
 def _below_the_diagonal(
-    query_BTNH: jax.Array, key_BKTH: jax.Array, value_BKTH: jax.Array, seen_BTS: jax.Array
+    query_BTNH: jax.Array,
+    key_BKTH: jax.Array,
+    value_BKTH: jax.Array,
+    seen_BTS: jax.Array,
+    bias_1NTT: jax.Array | None,
 ) -> jax.Array:
     """`plain`, a block of queries after the other, each with the keys up to its last one.
 
@@ -186,13 +197,18 @@ def _below_the_diagonal(
                 key_BKTH[:, :, upto],
                 value_BKTH[:, :, upto],
                 seen_BTS[:, own, upto],
+                None if bias_1NTT is None else bias_1NTT[:, :, own, upto],
             )
         )
     return mixed[0] if len(mixed) == 1 else jnp.concatenate(mixed, axis=1)
 
 
 def plain(
-    query_BTNH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
+    query_BTNH: jax.Array,
+    key_BKSH: jax.Array,
+    value_BKSH: jax.Array,
+    mask_BTS: jax.Array,
+    bias_1NTS: jax.Array | None = None,
 ) -> jax.Array:
     """Softmax attention in matrix products that XLA has everywhere.
 
@@ -202,7 +218,8 @@ def plain(
         query_BTNH: N is a multiple of K.
         key_BKSH: heads stand before positions.
         value_BKSH: likewise.
-        mask_BTS: bool, True where seen; its first dimension may be 1.
+        mask_BTS: bool, True where seen; its first two dimensions may be 1.
+        bias_1NTS: float32, added to the scores of all rows.
 
     Returns:
         mixed_BTNH in the queries' dtype; a token that sees nothing gets the even mean of all
@@ -211,20 +228,35 @@ def plain(
     B, T, N, H = query_BTNH.shape
     K = key_BKSH.shape[1]
     grouped_BKTGH = (query_BTNH * H**-0.5).reshape(B, T, K, N // K, H).transpose(0, 2, 1, 3, 4)
+    bias_1KTGS = None
+    if bias_1NTS is not None:
+        bias_1KTGS = bias_1NTS.reshape(1, K, N // K, T, -1).swapaxes(2, 3)
     mixed_BKTGH = _softmax_mix(
         grouped_BKTGH,
         in_order(key_BKSH.astype(query_BTNH.dtype)),
         in_order(value_BKSH.astype(query_BTNH.dtype)),
         mask_BTS,
+        bias_1KTGS,
     )
     return mixed_BKTGH.transpose(0, 2, 1, 3, 4).reshape(B, T, N, H)
 
 
+def crossing(
+    key_BKSH: jax.Array, value_BKSH: jax.Array, seen_BTS: jax.Array
+) -> Callable[[jax.Array], jax.Array]:
+    """Attention of queries [B, T, N, H] to another text, of which each sees its part."""
+    return lambda query_BTNH: plain(query_BTNH, key_BKSH, value_BKSH, seen_BTS)
+
+
 @jax.custom_vjp
 def _softmax_mix(
-    query_BKTGH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
+    query_BKTGH: jax.Array,
+    key_BKSH: jax.Array,
+    value_BKSH: jax.Array,
+    mask_BTS: jax.Array,
+    bias_1KTGS: jax.Array | None,
 ) -> jax.Array:
-    """softmax(query . key) . value of scaled queries, softmax in float32.
+    """softmax(query . key + bias) . value of scaled queries, softmax in float32.
 
     The G query heads of a key head are one matrix.
 
@@ -234,31 +266,39 @@ def _softmax_mix(
     B, K, T, G, _ = query_BKTGH.shape
     fit = max(_SCORES_IN_CACHE // max(K * T * G * key_BKSH.shape[2], 1), 1)
     if fit >= B or not on_one_cpu():
-        return _forward(query_BKTGH, key_BKSH, value_BKSH, mask_BTS)[0]
+        return _forward(query_BKTGH, key_BKSH, value_BKSH, mask_BTS, bias_1KTGS)[0]
     rows = (query_BKTGH, key_BKSH, value_BKSH, jnp.broadcast_to(mask_BTS, (B, *mask_BTS.shape[1:])))
-    return jax.lax.map(
-        lambda row: _forward(*(part[None] for part in row))[0][0], rows, batch_size=fit
-    )
+
+    def mixed(row: tuple[jax.Array, ...]) -> jax.Array:
+        query, key, value, mask = (part[None] for part in row)
+        return _forward(query, key, value, mask, bias_1KTGS)[0][0]
+
+    return jax.lax.map(mixed, rows, batch_size=fit)
 
 
 def _forward(
-    query_BKTGH: jax.Array, key_BKSH: jax.Array, value_BKSH: jax.Array, mask_BTS: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    query_BKTGH: jax.Array,
+    key_BKSH: jax.Array,
+    value_BKSH: jax.Array,
+    mask_BTS: jax.Array,
+    bias_1KTGS: jax.Array | None,
+) -> tuple[jax.Array, tuple[Any, ...]]:
     B, K, T, G, H = query_BKTGH.shape
     scores = matmul_nt(query_BKTGH.reshape(B, K, T * G, H), key_BKSH).reshape(B, K, T, G, -1)
+    scores = scores if bias_1KTGS is None else scores + bias_1KTGS
     scores = jnp.where(mask_BTS[:, None, :, None, :], scores, MASKED)
     weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True)).reshape(B, K, T * G, -1)
     total = weights.sum(axis=-1, keepdims=True)
     weights = weights.astype(value_BKSH.dtype)
     mixed = (matmul(weights, value_BKSH) / total).astype(query_BKTGH.dtype)
-    kept = (query_BKTGH, key_BKSH, value_BKSH, weights, total, mixed)
+    kept = (query_BKTGH, key_BKSH, value_BKSH, weights, total, mixed, bias_1KTGS)
     return mixed.reshape(query_BKTGH.shape), kept
 
 
 def _backward(
-    kept: tuple[jax.Array, ...], slope_BKTGH: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, None]:
-    """Slopes of scaled queries, keys and values.
+    kept: tuple[Any, ...], slope_BKTGH: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, None, jax.Array | None]:
+    """Slopes of scaled queries, keys, values and bias.
 
     With w the weights before they are divided by their total: slope of a score = w * (slope .
     value - slope . mixed) / total.
@@ -266,12 +306,16 @@ def _backward(
     Written out, because plain differentiation walks more often over [T, S]. The division is done to
     the slope, which is H wide, not S.
     """
-    query_BKTGH, key_BKSH, value_BKSH, weights, total, mixed = kept
+    query_BKTGH, key_BKSH, value_BKSH, weights, total, mixed, bias_1KTGS = kept
     slope = slope_BKTGH.reshape(mixed.shape).astype(jnp.float32) / total
     level = (slope * mixed.astype(jnp.float32)).sum(axis=-1, keepdims=True)
     slope = slope.astype(value_BKSH.dtype)
     value_slope = matmul_tn(weights, slope)
-    score_slope = (weights * (matmul_nt(slope, value_BKSH) - level)).astype(key_BKSH.dtype)
+    score_slope = weights * (matmul_nt(slope, value_BKSH) - level)
+    bias_slope = None
+    if bias_1KTGS is not None:
+        bias_slope = score_slope.astype(jnp.float32).sum(axis=0).reshape(bias_1KTGS.shape)
+    score_slope = score_slope.astype(key_BKSH.dtype)
     query_slope = matmul(score_slope, key_BKSH).reshape(query_BKTGH.shape)
     key_slope = matmul_tn(score_slope, query_BKTGH.reshape(mixed.shape))
     return (
@@ -279,6 +323,7 @@ def _backward(
         key_slope.astype(key_BKSH.dtype),
         value_slope.astype(value_BKSH.dtype),
         None,
+        bias_slope,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -142,6 +143,19 @@ class Attention(nnx.Module):
             arch.head_width / (arch.query_pre_attn_scalar or arch.head_width)
         ) ** 0.5
 
+    def query_of(self, x: jax.Array) -> jax.Array:
+        """The query [..., T, N, H] of x [..., T, D], for keys of another text (`keys_of`)."""
+        q = self.query(x).reshape(*x.shape[:-1], -1, self.head_width)
+        return (q if self.query_factor == 1.0 else q * self.query_factor).astype(self.query.dtype)
+
+    def keys_of(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Key and value [..., K, S, H] of another text's x [..., S, D]."""
+        k, v = (
+            part(x).reshape(*x.shape[:-1], -1, self.head_width).astype(self.query.dtype)
+            for part in (self.key, self.value)
+        )
+        return k.swapaxes(-3, -2), v.swapaxes(-3, -2)
+
     def project(
         self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -190,10 +204,18 @@ class Block(nnx.Module):
 
     In two halves, so that the caller decides what is attended to.
 
-    With post_norms it is x + norm(attention(norm(x))), and likewise for the MLP.
+    With post_norms it is x + norm(attention(norm(x))), and likewise for the MLP. One that crosses
+    to another text has x + attention(norm(x), that text) between the two.
     """
 
-    def __init__(self, arch: Arch, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike):
+    def __init__(
+        self,
+        arch: Arch,
+        *,
+        rngs: nnx.Rngs,
+        dtype: jax.typing.DTypeLike,
+        crosses: bool = False,
+    ):
         if arch.norm not in NORMS:
             raise ValueError(
                 f"norm {arch.norm!r} is not known; it must be one of {', '.join(NORMS)}"
@@ -206,6 +228,9 @@ class Block(nnx.Module):
         if arch.post_norms:
             self.attention_post_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
             self.mlp_post_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
+        if crosses:
+            self.cross_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
+            self.cross = Attention(arch, rngs=rngs, dtype=dtype)
 
     def project(
         self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array] | None
@@ -219,10 +244,17 @@ class Block(nnx.Module):
         mixed: jax.Array,
         dropout: float = 0.0,
         dropout_key: jax.Array | None = None,
+        crossed: Callable[[jax.Array], jax.Array] | None = None,
     ) -> jax.Array:
         """Second half: the attended values, and then the MLP, join the stream.
 
-        mixed [..., N, H]; x [..., D].
+        Args:
+            x: [..., D].
+            mixed: [..., N, H].
+            dropout: as `residual_dropout`'s rate.
+            dropout_key: None: no dropout.
+            crossed: of a layer that crosses to another text, attention of queries [..., N, H] to
+                that text.
         """
         attention_key = mlp_key = None
         if dropout_key is not None:
@@ -230,6 +262,11 @@ class Block(nnx.Module):
         out = self.attention.out(mixed.reshape(*mixed.shape[:-2], -1))
         out = self.attention_post_norm(out) if self.post_norms else out
         x = (x + residual_dropout(out, dropout, attention_key)).astype(x.dtype)
+        if crossed is not None:
+            cross_key = None if dropout_key is None else jax.random.fold_in(dropout_key, 2)
+            mixed = crossed(self.cross.query_of(self.cross_norm(x)))
+            out = self.cross.out(mixed.reshape(*mixed.shape[:-2], -1))
+            x = (x + residual_dropout(out, dropout, cross_key)).astype(x.dtype)
         out = self.mlp(self.mlp_norm(x))
         out = self.mlp_post_norm(out) if self.post_norms else out
         return (x + residual_dropout(out, dropout, mlp_key)).astype(x.dtype)

@@ -10,6 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from verifier.model import attention
+from verifier.model.layers import Block
+from verifier.model.sharding import constrained
+from verifier.model.view import View
 
 
 class Layer(NamedTuple):
@@ -17,56 +20,93 @@ class Layer(NamedTuple):
 
     graph: nnx.GraphDef
     dropout: float
+    both_ways: bool = False  # an encoder's, whose tokens see what is behind them
 
 
-def read_layer(
-    static: Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]
-) -> jax.Array:
-    """One block over packed rows.
+class Stream(NamedTuple):
+    """What a layer reads that has a gradient."""
 
-    given: rotation, what each token sees, dropout key, none of which has a gradient.
-    """
-    cos_sin, see, key = given
+    x: jax.Array  # [B, T, D]
+    bias_1NTT: jax.Array | None = None  # of the scores, where positions are relative
+    encoded_BSD: jax.Array | None = None  # the prompts that a decoder's layer crosses to
+
+
+class Given(NamedTuple):
+    """What it reads that has none."""
+
+    cos_sin: tuple[jax.Array, jax.Array] | None  # the rotation
+    see: View
+    key: jax.Array | None  # of the dropout
+    crossed_BTS: jax.Array | None = None  # `view.crossed`
+
+
+def read_layer(static: Layer, weights: nnx.State, stream: Stream, given: Given) -> jax.Array:
+    """One block over packed rows."""
+    x, bias_1NTT, encoded_BSD = stream
     block = nnx.merge(static.graph, weights)
-    q, k, v = block.project(x, cos_sin)
-    return block.join(x, attention.within_rows(q, k, v, see), static.dropout, key)
+    q, k, v = block.project(x, given.cos_sin)
+    if static.both_ways:
+        assert given.see.seen_BTS is not None
+        mixed = attention.plain(q, k, v, given.see.seen_BTS, bias_1NTT)
+    else:
+        mixed = attention.within_rows(q, k, v, given.see, bias_1NTT)
+    crossed = None
+    if encoded_BSD is not None and given.crossed_BTS is not None:
+        k, v = block.cross.keys_of(encoded_BSD)
+        crossed = attention.crossing(k, v, given.crossed_BTS)
+    return block.join(x, mixed, static.dropout, given.key, crossed)
+
+
+def read_block(
+    block: Block,
+    stream: Stream,
+    given: Given,
+    *,
+    dropout: float = 0.0,
+    both_ways: bool = False,
+    remat: bool = False,
+) -> jax.Array:
+    """One block over packed rows, [B, T, D]; remat: its inside is computed again going backward."""
+    graph, weights = nnx.split(block)
+    read = read_layer_remat if remat else read_layer
+    x = read(Layer(graph, dropout, both_ways), weights, stream, given)
+    return constrained(x, "rows", None, None)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def read_layer_remat(
-    static: Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]
-) -> jax.Array:
+def read_layer_remat(static: Layer, weights: nnx.State, stream: Stream, given: Given) -> jax.Array:
     """`read_layer`, whose backward pass starts from the layer's input alone.
 
     jax.checkpoint would do where the compiler minds its barriers. XLA's CPU compiler drops them and
     then recomputes all layers at once, so that what they hold is alive together again.
     """
-    return read_layer(static, weights, x, given)
+    return read_layer(static, weights, stream, given)
 
 
 def _remat_forward(
-    static: Layer, weights: nnx.State, x: jax.Array, given: tuple[Any, ...]
+    static: Layer, weights: nnx.State, stream: Stream, given: Given
 ) -> tuple[jax.Array, tuple[Any, ...]]:
-    return read_layer(static, weights, x, given), (weights, x, given)
+    return read_layer(static, weights, stream, given), (weights, stream, given)
 
 
 def _remat_backward(
     static: Layer, kept: tuple[Any, ...], slope: jax.Array
-) -> tuple[Any, jax.Array, None]:
-    weights, x, given = kept
+) -> tuple[Any, Stream, None]:
+    weights, stream, given = kept
 
-    def pull(x: jax.Array, slope: jax.Array) -> tuple[Any, jax.Array]:
-        return jax.vjp(lambda weights, x: read_layer(static, weights, x, given), weights, x)[1](
-            slope
-        )
+    def pull(stream: Stream, slope: jax.Array) -> tuple[Any, Stream]:
+        def read(weights: nnx.State, stream: Stream) -> jax.Array:
+            return read_layer(static, weights, stream, given)
+
+        return jax.vjp(read, weights, stream)[1](slope)
 
     if jax.default_backend() != "cpu":
-        return *pull(*jax.lax.optimization_barrier((x, slope))), None
+        return *pull(*jax.lax.optimization_barrier((stream, slope))), None
     # A branch is one unit that waits for its operands. The other one is as true: of a gradient that
     # is no number none comes.
     first = slope.reshape(-1)[0]
-    lost = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), (weights, x))
-    return *jax.lax.cond(first == first, pull, lambda *_: lost, x, slope), None
+    lost = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), (weights, stream))
+    return *jax.lax.cond(first == first, pull, lambda *_: lost, stream, slope), None
 
 
 read_layer_remat.defvjp(_remat_forward, _remat_backward)

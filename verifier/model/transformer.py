@@ -1,4 +1,4 @@
-"""The decoder, with or without a cache, for every family that `Arch` describes."""
+"""The model, with or without a cache, for every family that `Arch` describes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from verifier.model.arch import Arch
 from verifier.model.cache import Blocks, Cache, CacheIndices, Prefix, append
 from verifier.model.layers import NORMS, Block
 from verifier.model.products import matmul_nt
+from verifier.model.prompt_encoder import PromptEncoder
+from verifier.model.relative import RelativeBias
 from verifier.model.sharding import constrained, first_row, gathered, summed
 
 
 class Transformer(nnx.Module):
-    """A decoder-only transformer.
+    """A decoder, which reads the prompt itself or crosses to what an encoder has read of it.
 
     Parameters are float32, activations `dtype`; norms, softmax and logits are computed in float32.
     """
@@ -30,14 +32,19 @@ class Transformer(nnx.Module):
         self.embed = nnx.Param(init(rngs.params(), (arch.vocab_size, arch.width), jnp.float32))
         if arch.positions == "learned":
             self.positions = nnx.Param(init(rngs.params(), (arch.context, arch.width), jnp.float32))
+        crosses = bool(arch.encoder_layers)
         self.blocks = nnx.List(
-            [Block(arch, rngs=rngs, dtype=self.dtype) for _ in range(arch.layers)]
+            [Block(arch, rngs=rngs, dtype=self.dtype, crosses=crosses) for _ in range(arch.layers)]
         )
         self.final_norm = NORMS[arch.norm](arch.width, arch.norm_eps)
         if not arch.tied:
             self.unembed = nnx.Param(
                 init(rngs.params(), (arch.vocab_size, arch.width), jnp.float32)
             )
+        if arch.positions == "relative":
+            self.relative = RelativeBias(arch, False, rngs=rngs)
+        if crosses:
+            self.encoder = PromptEncoder(arch, rngs=rngs, dtype=self.dtype)
 
     def hidden(
         self,
@@ -45,6 +52,7 @@ class Transformer(nnx.Module):
         positions_BT: jax.typing.ArrayLike,
         ends_BT: jax.typing.ArrayLike | None,
         *,
+        prompts: tuple[jax.typing.ArrayLike, jax.typing.ArrayLike] | None = None,
         depth: int | None = None,
         dropout: float = 0.0,
         dropout_key: jax.Array | None = None,
@@ -56,6 +64,8 @@ class Transformer(nnx.Module):
             tokens_BT: int32 ids.
             positions_BT: int32, the depth of each token in its tree.
             ends_BT: int32, where each token's subtree ends (`view`); None: rows are chains.
+            prompts: of a model with an encoder, int32 tokens_BS and ends_BS of the prompts beside
+                each row, which then holds chains (`view.crossed`); of others None.
             depth: static; no text of a row has more tokens. Given, rows may be longer than the
                 context, and long ones are read in blocks that look at what they see alone.
             dropout: static; share of each block output's entries that is dropped (residual
@@ -76,16 +86,38 @@ class Transformer(nnx.Module):
         x, turns = self._start(tokens_BT, positions_BT)
         x = constrained(x, "rows", None, None)
         see = view.views(positions_BT, ends_BT, self.arch.windows, depth)
+        bias = self.relative.of_row(*(x.shape[1],) * 2) if self._is_relative else None
+        how: Any = {"dropout": dropout, "remat": remat}
+        encoded, crossed = self._encoded(prompts, ends_BT, dropout_key, **how)
         for layer, (block, window, cos_sin) in enumerate(
             zip(self.blocks, self.arch.windows, turns, strict=True)
         ):
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, layer)
-            graph, weights = nnx.split(block)
-            static = remat_lib.Layer(graph, dropout)
-            read = remat_lib.read_layer_remat if remat else remat_lib.read_layer
-            x = read(static, weights, x, (cos_sin, see[window], key))
-            x = constrained(x, "rows", None, None)
-        return self.final_norm(x)
+            stream = remat_lib.Stream(x, bias, encoded)
+            given = remat_lib.Given(cos_sin, see[window], key, crossed)
+            x = remat_lib.read_block(block, stream, given, **how)
+        return self._finish(x)
+
+    def _encoded(
+        self,
+        prompts: tuple[jax.typing.ArrayLike, jax.typing.ArrayLike] | None,
+        ends_BT: jax.Array | None,
+        dropout_key: jax.Array | None,
+        **how: Any,
+    ) -> tuple[jax.Array | None, jax.Array | None]:
+        """What the encoder has read [B, S, D], and what each token sees of it [B, T, S]."""
+        if not self.arch.encoder_layers and prompts is None:
+            return None, None
+        if not self.arch.encoder_layers or prompts is None or ends_BT is None:
+            raise ValueError(
+                "a model with an encoder reads rows of texts with their ends and prompts beside "
+                "them; one without reads no such prompts"
+            )
+        tokens_BS, ends_BS = map(jnp.asarray, prompts)
+        self._check_length(tokens_BS.shape[1])
+        key = None if dropout_key is None else jax.random.fold_in(dropout_key, self.arch.layers)
+        x = constrained(self._look_up(tokens_BS).astype(self.dtype), "rows", None, None)
+        return self.encoder(x, ends_BS, dropout_key=key, **how), view.crossed(ends_BT, ends_BS)
 
     def prefill(self, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[jax.Array, Prefix]:
         """Reads right-padded prompts, one a problem.
@@ -107,7 +139,7 @@ class Transformer(nnx.Module):
             x = block.join(x, attention.within_rows(q, k, v, see[window]))
             ks.append(k)
             vs.append(v)
-        return self.final_norm(x), Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32))
+        return self._finish(x), Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32))
 
     def extend(
         self,
@@ -158,7 +190,7 @@ class Transformer(nnx.Module):
             mixed = cached_attention.attend(q[:, 0], prompt, newest, pages, indices, see[window])
             x = block.join(x, mixed[:, None])
         newest_pages = dataclasses.replace(cache.newest, k=tuple(ks), v=tuple(vs))
-        return self.final_norm(x)[:, 0], dataclasses.replace(cache, newest=newest_pages)
+        return self._finish(x)[:, 0], dataclasses.replace(cache, newest=newest_pages)
 
     def grow(
         self,
@@ -196,7 +228,7 @@ class Transformer(nnx.Module):
                 held[layer] = put.set(new_RTKH, mode="drop")
             mixed = attention.plain(q, ks[layer][row_R], vs[layer][row_R], see[window])
             x = block.join(x, mixed)
-        return self.final_norm(x), (tuple(ks), tuple(vs))
+        return self._finish(x), (tuple(ks), tuple(vs))
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Scores of all vocab_size ids, float32 [..., V], of hidden [..., D]."""
@@ -207,6 +239,15 @@ class Transformer(nnx.Module):
     def output_rows(self) -> jax.Array:
         """The output matrix [V, D]; the embedding itself where they are tied."""
         return self.embed[...] if self.arch.tied else self.unembed[...]
+
+    @property
+    def _is_relative(self) -> bool:
+        return self.arch.positions == "relative"
+
+    def _finish(self, x: jax.Array) -> jax.Array:
+        """The hidden state after the last layer, as the output matrix is multiplied with it."""
+        x = self.final_norm(x)
+        return x * jnp.asarray(self.arch.width**-0.5, x.dtype) if self.arch.scaled_output else x
 
     def _check_length(self, tokens: int) -> None:
         if tokens > self.arch.context:
@@ -220,14 +261,16 @@ class Transformer(nnx.Module):
     ) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array] | None]]:
         """The residual stream's first state [..., D] and the rotation of each layer.
 
-        None with learned positions.
+        None with learned and with relative positions.
         """
         arch = self.arch
         x = self._look_up(tokens).astype(self.dtype)
         if arch.scaled_embed:  # the factor is rounded as well: so Gemma was trained
             x = x * jnp.asarray(arch.width**0.5, self.dtype)
         if arch.positions == "learned":
-            return x + self.positions[...][positions].astype(self.dtype), [None] * arch.layers
+            x = x + self.positions[...][positions].astype(self.dtype)
+        if arch.positions != "rotary":
+            return x, [None] * arch.layers
 
         def turn(theta: float, scaling: rotary.RopeScaling | None) -> tuple[jax.Array, jax.Array]:
             # XLA would compute sines anew in every layer, where they fuse with the rotation.

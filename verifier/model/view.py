@@ -23,6 +23,12 @@ one (a b) with two solutions that part after c, the second (x) with one, and pad
 A chain of tokens, such as a packed example, is a tree without branches: all its tokens end where it
 ends.
 
+Where an encoder reads the prompts, they lie in a row of their own beside that of the texts, and a
+token of them has for its end that of the text which it is the prompt of (`crossed`):
+
+    token       s s s t t .       p p q q q .       t sees q q q; a prompt's tokens see each other
+    end         3 3 3 5 5 0       3 3 5 5 5 0
+
 A long row is read in blocks of queries, each with the keys that it sees: its own, and those on the
 way to its first token. In the row above, blocks of three:
 
@@ -99,6 +105,19 @@ def seen(
     if window is None:
         return seen_BTS
     return seen_BTS & (positions_BT[:, :, None] - positions_BT[:, None, :] < window)
+
+
+def crossed(ends_BT: jax.Array, prompt_ends_BS: jax.Array) -> jax.Array:
+    """Which tokens of the prompts beside its row each token sees: all of its own text's prompt.
+
+    Args:
+        ends_BT: as in `seen`; rows of chains, each of which has an end of its own.
+        prompt_ends_BS: int32, the end of the text whose prompt a token is of; 0: padding.
+
+    Returns:
+        bool [B, T, S]. With the prompts' own for both: what the tokens of a prompt see of it.
+    """
+    return (ends_BT[:, :, None] == prompt_ends_BS[:, None]) & (prompt_ends_BS[:, None] > 0)
 
 
 def before(ends_BT: jax.Array, depth: int) -> jax.Array:
