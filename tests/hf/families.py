@@ -60,6 +60,27 @@ FAMILIES = {
         sliding_window=2,
     ),
 }
+_RELATIVE = dict(
+    **{**_SIZES, "kv_heads": 4, "head_width": 3},
+    positions="relative",
+    activation="relu",
+    gated=False,
+    query_pre_attn_scalar=1.0,
+    scaled_output=True,
+    encoder_layers=1,
+    relative_buckets=8,
+    relative_distance=6,
+)
+# what reads prompts by an encoder
+ENCODERS = {
+    "t5": Arch(**_RELATIVE),
+    "t5 1.1": Arch(
+        **_RELATIVE
+        | dict(
+            activation="gelu_tanh", gated=True, tied=False, scaled_output=False, encoder_layers=3
+        )
+    ),
+}
 
 
 def build(arch: Arch, seed: int = 0, dtype: jax.typing.DTypeLike = jnp.float32) -> Transformer:

@@ -30,6 +30,7 @@ class Decoder(nnx.Module):
         positions_BT,
         ends_BT,
         *,
+        prompts=None,
         dropout=0.0,
         dropout_key=None,
         remat=False,

@@ -30,9 +30,11 @@ __all__ = [
     "Batch",
     "BatchSpec",
     "BatchStream",
+    "EncoderIds",
     "Example",
     "LabelledSamples",
     "Mixed",
+    "Prompts",
     "Shard",
     "Supervision",
     "encode_problem",
@@ -42,6 +44,13 @@ __all__ = [
     "verifier_example",
     "zeros",
 ]
+
+
+class Prompts(NamedTuple):
+    """What an encoder reads beside rows of texts: S tokens a row, the prompts of its texts."""
+
+    tokens_BS: np.ndarray  # int32
+    ends_BS: np.ndarray  # int32, the end of the text that a token is the prompt of; 0: padding
 
 
 class Batch(NamedTuple):
@@ -56,14 +65,23 @@ class Batch(NamedTuple):
     positions_BT: np.ndarray  # int32
     ends_BT: np.ndarray  # int32
     targets: dict[str, np.ndarray]  # [B, T, ...] by key, those that the job's loss reads
+    prompts: Prompts | None = None  # of a model with an encoder
+
+
+class EncoderIds(NamedTuple):
+    """What is read beside an example's own tokens where an encoder has its prompt."""
+
+    start: int  # by the decoder, in the place of the prompt's last token
+    close: int  # by the encoder, behind the prompt
 
 
 class BatchSpec(NamedTuple):
     """What arrays a job's batches are made of."""
 
     batch_rows: int  # over all hosts
-    row_tokens: int
+    row_tokens: int  # of an encoder's rows, too
     targets: Mapping[str, Target]  # as the loss declares them
+    encoder: EncoderIds | None = None  # None: prompts and targets stand in one row
 
 
 def zeros(spec: BatchSpec) -> Batch:
@@ -73,7 +91,38 @@ def zeros(spec: BatchSpec) -> Batch:
         key: np.zeros((*shape, *target.shape), target.dtype) for key, target in spec.targets.items()
     }
     tokens, positions, ends = np.zeros((3, *shape), np.int32)
-    return Batch(tokens, positions, ends, targets)
+    prompts = None if spec.encoder is None else Prompts(*np.zeros((2, *shape), np.int32))
+    return Batch(tokens, positions, ends, targets, prompts)
+
+
+def behind_encoder(example: Example, ids: EncoderIds) -> tuple[np.ndarray, Example]:
+    """An example as a model with an encoder reads it.
+
+    tokens      q q s s end      is read as      q q close   and   start s s end
+    lm_weight   0 1 1 1 0                                          1     1 1 0
+
+    Returns:
+        The encoder's tokens, int32 [S], and the decoder's example.
+
+    Raises:
+        DataError: no prompt, a tree, or something to learn within the prompt.
+    """
+    name, first = example.name or "(no name)", example.prompt - 1
+    if first < 0 or example.ends is not None:
+        raise DataError(
+            f"example {name} is no text behind a prompt, which a model with an encoder learns "
+            "from; take one without an encoder"
+        )
+    if any(target[:first].any() for key, target in example.targets.items() if "weight" in key):
+        raise DataError(
+            f"example {name} is to teach its prompt, which an encoder reads and nothing predicts; "
+            "set loss_on_question to false"
+        )
+    tokens = example.tokens[first:].copy()
+    tokens[0] = ids.start
+    targets = {key: target[first:] for key, target in example.targets.items()}
+    prompt = np.append(example.tokens[: example.prompt], np.int32(ids.close))
+    return prompt, example._replace(tokens=tokens, targets=targets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,13 +255,19 @@ class BatchStream:
         self._done = int(state["batches"])
 
     def _read(self, example: Example) -> tuple[int, str]:
-        """Tokens and name of an example, whose targets must be among those of the batches."""
+        """Tokens of a row that an example takes, and its name.
+
+        Its targets must be among those of the batches.
+        """
         if not example.targets.keys() <= self.spec.targets.keys():
             raise DataError(
                 f"example {example.name or '(no name)'} has targets {', '.join(example.targets)}; "
                 f"the loss reads {', '.join(self.spec.targets)}"
             )
-        return len(example.tokens), example.name
+        if self.spec.encoder is None:
+            return len(example.tokens), example.name
+        prompt, text = behind_encoder(example, self.spec.encoder)
+        return max(len(prompt), len(text.tokens)), example.name
 
     def _identity(self) -> dict[str, int]:
         return {
@@ -258,18 +313,29 @@ class BatchStream:
         """A batch of `count` rows from the indices of the examples of the first ones."""
         batch = zeros(self.spec._replace(batch_rows=count))
         for row, indices in enumerate(rows):
-            start = 0
+            start = prompt_start = 0
             for index in indices:
                 example = self._examples[index]
-                here = slice(start, start + len(example.tokens))
-                batch.tokens_BT[row, here] = example.tokens
-                if example.positions is None or example.ends is None:
-                    batch.positions_BT[row, here] = np.arange(len(example.tokens))
-                    batch.ends_BT[row, here] = here.stop
-                else:
-                    batch.positions_BT[row, here] = example.positions
-                    batch.ends_BT[row, here] = start + example.ends
-                for key, target in example.targets.items():
-                    batch.targets[key][row, here] = target
-                start = here.stop
+                if self.spec.encoder is not None and batch.prompts is not None:
+                    prompt, example = behind_encoder(example, self.spec.encoder)
+                    own = slice(prompt_start, prompt_start + len(prompt))
+                    batch.prompts.tokens_BS[row, own] = prompt
+                    batch.prompts.ends_BS[row, own] = start + len(example.tokens)
+                    prompt_start = own.stop
+                _put(batch, row, start, example)
+                start += len(example.tokens)
         return batch
+
+
+def _put(batch: Batch, row: int, start: int, example: Example) -> None:
+    """Writes an example into a row from a place on."""
+    here = slice(start, start + len(example.tokens))
+    batch.tokens_BT[row, here] = example.tokens
+    if example.positions is None or example.ends is None:
+        batch.positions_BT[row, here] = np.arange(len(example.tokens))
+        batch.ends_BT[row, here] = here.stop
+    else:
+        batch.positions_BT[row, here] = example.positions
+        batch.ends_BT[row, here] = start + example.ends
+    for key, target in example.targets.items():
+        batch.targets[key][row, here] = target

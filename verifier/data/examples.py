@@ -43,6 +43,7 @@ class Example(NamedTuple):
     # int32 [T], as `trees.Forest` has them; None: the tokens are one text
     positions: np.ndarray | None = None
     ends: np.ndarray | None = None
+    prompt: int = 0  # of the first tokens, which an encoder reads where the model has one
 
 
 def lm_example(
@@ -82,7 +83,7 @@ def lm_example(
         "lm_weight": np.append(predicted[1:], np.float32(0)),
         "lm_target": np.append(tokens[1:], np.int32(0)),
     }
-    return Example(tokens, targets, name)
+    return Example(tokens, targets, name, prompt=first)
 
 
 def verifier_example(

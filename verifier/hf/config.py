@@ -61,6 +61,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "feed_forward_proj": "relu",
         "tie_word_embeddings": True,
         "decoder_start_token_id": 0,
+        "eos_token_id": 1,
     },
 }
 # Fields that change the computation, with the only values that are supported; absent counts as
@@ -272,6 +273,10 @@ def _t5(family: str, config: dict[str, Any]) -> Arch:
     scale_decoder_outputs what earlier versions said by tie_word_embeddings.
     """
     ties = config.get("scale_decoder_outputs", config["tie_word_embeddings"])
+    if type(config["eos_token_id"]) is not int:
+        raise WeightsError(
+            f"{family} with eos_token_id={config['eos_token_id']!r} is not supported; only one id"
+        )
     gate, _, act = config["feed_forward_proj"].rpartition("-")
     if gate not in ("", "gated"):
         raise WeightsError(
@@ -299,6 +304,7 @@ def _t5(family: str, config: dict[str, Any]) -> Arch:
         scaled_output=ties,
         encoder_layers=config["num_layers"],
         start_id=config["decoder_start_token_id"],
+        close_id=config["eos_token_id"],
         relative_buckets=config["relative_attention_num_buckets"],
         relative_distance=config["relative_attention_max_distance"],
     )

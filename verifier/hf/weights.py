@@ -207,7 +207,7 @@ def stored_form(
     # padding.
     config = hf_from_arch(arch) | {
         "bos_token_id": None,
-        "eos_token_id": end_id,
+        "eos_token_id": arch.close_id if arch.encoder_layers else end_id,
         "pad_token_id": arch.start_id if arch.encoder_layers else None,
     }
     parameters = {

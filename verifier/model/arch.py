@@ -21,7 +21,8 @@ class Arch:
         vocab_size: rows of the embedding, the value head's reserved row and padding rows among
             them.
         layers: of the decoder, as all that follows but for the encoder's own.
-        context: most tokens of prompt and solution together; with an encoder, of each of them.
+        context: most tokens of prompt and solution together; with an encoder, of each of them and
+            what is read beside it (`start_id`, `close_id`).
         norm: rms | layer. positions: rotary | learned | relative. activation: silu | gelu |
             gelu_tanh | relu.
         gated: the MLP multiplies act(gate) with up (Llama); otherwise it is act(up).
@@ -42,6 +43,7 @@ class Arch:
         encoder_layers: of an encoder, which reads the prompt, and whose last states the decoder
             crosses to (T5); 0: the decoder reads the prompt itself.
         start_id: of a decoder behind an encoder, the token that it reads before a solution.
+        close_id: of an encoder, the token that it reads behind a prompt.
         relative_buckets: of relative positions, how many distances are told apart (`relative`).
         relative_distance: of them, from which on all are alike.
     """
@@ -75,6 +77,7 @@ class Arch:
     scaled_output: bool = False
     encoder_layers: int = 0
     start_id: int = 0
+    close_id: int = 1
     relative_buckets: int = 32
     relative_distance: int = 128
 

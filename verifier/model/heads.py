@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from verifier.errors import ConfigError
 from verifier.model.transformer import Transformer
 
 
@@ -59,6 +60,16 @@ class Verifier(nnx.Module):
     """A decoder that gives a value after every token and keeps its language-model output."""
 
     def __init__(self, backbone: Transformer, head: ReservedLogitHead | LinearHead):
+        """Puts both together.
+
+        Raises:
+            ConfigError: the backbone has an encoder.
+        """
+        if backbone.arch.encoder_layers:
+            raise ConfigError(
+                "a verifier reads question and solution in one row, which a model with an encoder "
+                "(T5) does not; start it from a decoder: verify.init=base verify.weights=FOLDER"
+            )
         if (
             isinstance(head, ReservedLogitHead)
             and not 0 <= head.reserved_id < backbone.arch.vocab_size

@@ -55,9 +55,9 @@ class RelativeBias(nnx.Module):
 
         place: int32 [...], where the key stands less where the query does.
         """
-        table_CN = self.table[...]
-        bucket = jnp.asarray(buckets(len(table_CN), self.most, self.both_ways))
-        each_N = table_CN[bucket].T  # by place
+        table = self.table[...]
+        bucket = jnp.asarray(buckets(len(table), self.most, self.both_ways))
+        each_N = table[bucket].T  # by place
         return jnp.take(each_N, jnp.clip(place, -self.most, self.most) + self.most, axis=1)
 
     def of_row(self, queries: int, keys: int) -> jax.Array:

@@ -127,8 +127,13 @@ def check(arch: Arch, mesh: Mesh) -> None:
 
     Raises:
         ConfigError: the first dimension that is not divided, with its size, the axes and the way
-            out.
+            out; or a model with an encoder on several devices.
     """
+    if arch.encoder_layers and mesh.size > 1:
+        raise ConfigError(
+            f"a model with an encoder (T5) works on one device, but the mesh has {mesh.size}; give "
+            "the run one device (CUDA_VISIBLE_DEVICES, JAX_NUM_CPU_DEVICES)"
+        )
     counts = {
         "width": arch.width,
         "heads": arch.heads,

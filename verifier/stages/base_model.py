@@ -18,6 +18,7 @@ from verifier.model import keys, sharding
 from verifier.model.arch import Arch, scratch_arch
 from verifier.model.transformer import Transformer
 from verifier.run.stage import Job
+from verifier.system import paths
 from verifier.text import tokenizer as tokenizer_lib
 from verifier.text.problem import Problem
 from verifier.text.tokenizer import Tokenizer
@@ -38,7 +39,9 @@ def check_rows(jobs: Sequence[Job], config: config_lib.Config) -> None:
 
 
 def base_arch(arch: Arch, config: config_lib.Config, source: object, jobs: Sequence[Job]) -> Arch:
-    """An imported decoder as a run has it: with a context of `model.context` at most.
+    """An imported model as a run has it: with a context of `model.context` at most.
+
+    Relative positions have no end of their own: with them it is `model.context`.
 
     Args:
         arch: as it was imported.
@@ -47,18 +50,57 @@ def base_arch(arch: Arch, config: config_lib.Config, source: object, jobs: Seque
         jobs: those that are to train it.
 
     Raises:
-        ConfigError: a training job's rows are longer.
+        ConfigError: a training job's rows are longer; or what an encoder reads is to be predicted.
     """
-    if arch.positions == "rotary":  # learned positions are parameters: their number stays
-        arch = dataclasses.replace(arch, context=min(arch.context, config.model.context))
+    # learned positions are parameters: their number stays
+    if arch.positions != "learned":
+        own = arch.context if arch.positions == "rotary" else config.model.context
+        arch = dataclasses.replace(arch, context=min(own, config.model.context))
     for job in jobs:
         section = job.section(config)
+        if arch.encoder_layers and section.has_work and not job.value_head:
+            _check_behind_encoder(job.name, section, source)
         if section.has_work and section.row_tokens > arch.context:
             raise ConfigError(
                 f"{job.name}.row_tokens={section.row_tokens} is more than the context of "
                 f"{arch.context} tokens of {source}"
             )
     return arch
+
+
+def _check_behind_encoder(name: str, section: config_lib.TrainConfig, source: object) -> None:
+    """Refuses a job that would have a model with an encoder predict its prompts."""
+    if isinstance(section, config_lib.PretrainConfig) and section.corpus:
+        raise ConfigError(
+            f"{name}.corpus={section.corpus!r} has texts without prompts, but {source} has an "
+            f"encoder that reads a prompt; set {name}.epochs=0"
+        )
+    if section.loss_on_question:
+        raise ConfigError(
+            f"{name}.loss_on_question=true, but the encoder of {source} reads the question and "
+            f"predicts nothing; set {name}.loss_on_question=false"
+        )
+
+
+def refuse_encoder(knob: str, weights: str) -> None:
+    """Refuses a model with an encoder for a verifier, before anything is trained.
+
+    Args:
+        knob: that names it, for the message.
+        weights: its folder; one that is not there is looked at when it is read.
+
+    Raises:
+        UserError: it has one, or its config.json cannot be read.
+    """
+    file = paths.local(weights) / "config.json" if weights else None
+    if file is None or not file.is_file():
+        return
+    if hf_weights.arch_from_hf(hf_files.read_json(file)).encoder_layers:
+        raise ConfigError(
+            f"{knob}={weights!r} has an encoder, which no verifier is built on: it reads question "
+            "and solution in one row. Start the verifier from a decoder (verify.init=base "
+            "verify.weights=FOLDER), or leave it out (--stages=finetune,sample,label)"
+        )
 
 
 def tokenizer_of(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer:

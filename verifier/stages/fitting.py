@@ -76,7 +76,7 @@ def fit(
     folder = checkpoints_of(job, context.folder())
     assert job.loss is not None  # of a training job
     loss: Loss = job.loss(context.config, vocab_size)
-    spec = batches.BatchSpec(config.batch_rows, config.row_tokens, loss.targets)
+    spec = batches.BatchSpec(config.batch_rows, config.row_tokens, loss.targets, _encoder_of(model))
     shard = batches.Shard(jax.process_index(), jax.process_count())
     stream = batches.BatchStream(examples.train, seed, spec, config.epochs, config.steps, shard)
     heldout = examples.heldout
@@ -161,6 +161,13 @@ def ground_truth(
         for each in problems
         if each.solution
     ]
+
+
+def _encoder_of(model: nnx.Module) -> batches.EncoderIds | None:
+    """What stands beside examples where a model has an encoder."""
+    if not isinstance(model, Transformer) or not model.arch.encoder_layers:
+        return None
+    return batches.EncoderIds(model.arch.start_id, model.arch.close_id)
 
 
 def _mesh(model: nnx.Module, job: Job, config: config_lib.TrainConfig) -> jax.sharding.Mesh:

@@ -82,8 +82,11 @@ def check(config: config_lib.Config) -> None:
     """Refuses settings under which the verifier would not be trained at all.
 
     Raises:
-        ConfigError: no epochs and no steps.
+        ConfigError: no epochs and no steps, or a base model with an encoder.
     """
+    own = config.verify.init == "base" and bool(config.verify.weights)
+    weights = ("verify.weights", config.verify.weights)
+    base_model.refuse_encoder(*(weights if own else ("model.weights", config.model.weights)))
     if not config.verify.has_work:
         raise ConfigError(
             "verify.epochs=0.0 with verify.steps=0: the verifier would not be trained at all; "

@@ -14,6 +14,7 @@ import tokenizers
 
 from verifier.errors import TokenizerError
 from verifier.system import atomic, text_files
+from verifier.text import completion
 from verifier.text.decoder_bytes import piece_bytes_of
 
 JSON_FILE = "tokenizer.json"
@@ -23,6 +24,10 @@ _BESIDE = (
     "generation_config.json",
     "config.json",
 )
+# Of a normalizer's steps those that make one space of several.
+_FOLDING = [
+    {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": new} for new in (" ", "▁")
+]
 # The largest vocabularies that are known have 2**18; each id is a row of the embedding.
 _MOST_IDS = 2**22
 _USUAL_ENDS = (
@@ -41,9 +46,10 @@ _USUAL_ENDS = (
 class HuggingFaceTokenizer:
     """A tokenizer.json; see `text.tokenizer.Tokenizer`.
 
-    `end_found` says where the end token was found. Switched off: the dummy prefix space (a text may
-    be a continuation), the trimming of spans, truncation, padding, and special tokens spelt out in
-    a text: `<|im_end|>` in a question is nothing but these letters.
+    `end_found` says where the end token was found, `added` what has no piece in it and is given a
+    token (`completion`). Switched off: the dummy prefix space (a text may be a continuation), the
+    folding of spaces, the trimming of spans, truncation, padding, and special tokens spelt out in a
+    text: `<|im_end|>` in a question is nothing but these letters.
     """
 
     def __init__(
@@ -58,9 +64,10 @@ class HuggingFaceTokenizer:
         `source`: contents of tokenizer.json; `beside`: of the files in `_BESIDE` that exist;
         `name`: its path, for messages.
         """
-        self._source = source
         self._config = dict(beside.get("tokenizer_config.json", {}))
         original = _build(source, name)
+        source, self.added = completion.completed(source)
+        self._source, self.spells_all = source, completion.spells_all(source)
         self.end_id, self.end_found = _find_end(original, beside, chat_template, name)
         self.start_ids = _find_start(original, self._config)
         self._tokenizer = _build(_plain(source, self.end_id), name)
@@ -139,11 +146,7 @@ def read_huggingface(path: pathlib.Path) -> HuggingFaceTokenizer:
     Raises:
         TokenizerError: a file that cannot be read, or no end token.
     """
-    beside: dict[str, dict[str, Any]] = {}
-    for name in _BESIDE:
-        file = path.parent / name
-        if file.is_file():
-            beside[name] = text_files.read_object(file, TokenizerError)
+    beside = _beside(path)
     template = path.parent / "chat_template.jinja"
     inline = beside.get("tokenizer_config.json", {}).get("chat_template") or ""
     # Older ones list several, with names.
@@ -153,6 +156,28 @@ def read_huggingface(path: pathlib.Path) -> HuggingFaceTokenizer:
         return HuggingFaceTokenizer(
             text_files.read_text(path, TokenizerError), beside, chat, str(path)
         )
+
+
+def huggingface_of(path: pathlib.Path, pieces: str) -> HuggingFaceTokenizer:
+    """The same of a SentencePiece model that was built anew as a tokenizer.json, `pieces`.
+
+    T5's has ids behind its pieces for gaps in a text, which the files beside it number.
+    """
+    beside = _beside(path)
+    gaps = beside.get("tokenizer_config.json", {}).get("extra_ids")
+    if type(gaps) is not int:
+        gaps = 100 if beside.get("config.json", {}).get("model_type") == "t5" else 0
+    with Reading(str(path)):
+        return HuggingFaceTokenizer(completion.with_gaps(pieces, gaps), beside, name=str(path))
+
+
+def _beside(path: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """The settings in the folder of a tokenizer's file."""
+    return {
+        name: text_files.read_object(path.parent / name, TokenizerError)
+        for name in _BESIDE
+        if (path.parent / name).is_file()
+    }
 
 
 class Reading:
@@ -204,7 +229,7 @@ def _plain(source: str, end_id: int) -> str:
     normaliser = parts.get("normalizer")
     if isinstance(normaliser, dict):
         steps = normaliser["normalizers"] if normaliser["type"] == "Sequence" else [normaliser]
-        kept = [step for step in steps if step["type"] != "Prepend"]
+        kept = [step for step in steps if step["type"] != "Prepend" and step not in _FOLDING]
         parts["normalizer"] = (
             {"type": "Sequence", "normalizers": kept} if len(kept) > 1 else (kept or [None])[0]
         )
@@ -218,10 +243,13 @@ def _plain(source: str, end_id: int) -> str:
 def _without_prefix(part: Any) -> Any:
     """A pre-tokenizer or decoder that neither adds nor takes a space at the start."""
     if isinstance(part, list):
+        kinds = {one.get("type") for one in part if isinstance(one, dict)}
+        # T5's splits at spaces, newlines and all, before it writes them as pieces do.
+        dropped = {"Strip", *({"WhitespaceSplit"} if "Metaspace" in kinds else ())}
         return [
             _without_prefix(one)
             for one in part
-            if not (isinstance(one, dict) and one.get("type") == "Strip")
+            if not (isinstance(one, dict) and one.get("type") in dropped)
         ]
     if not isinstance(part, dict):
         return part

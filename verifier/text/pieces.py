@@ -17,9 +17,11 @@ _ROUND_TRIP = (
     "2*3=<<2*3=6>>6",
     "\n#### 1,234.50",
     "".join(map(chr, range(32, 127))),
+    "5 \u20ac, \u2212 2 \u00d7 3 \u00f7 4",
     "caf\u00e9, 5 \u20ac, \u2212 2 \u00d7 3 \u00f7 4",
     "\u6f22\u5b57 \U0001f600",
 )
+_OF_OTHER_SCRIPTS = 2  # the last of them
 _COMPATIBLE = "\u00bd, 2\u00b2, 3\u2026"  # NFKC writes these otherwise; the meaning stays
 
 
@@ -51,7 +53,7 @@ class Codec(Protocol):
     def decode(self, ids: Sequence[int]) -> str: ...
 
 
-def check_round_trip(tokenizer: Codec, name: str) -> str:
+def check_round_trip(tokenizer: Codec, name: str, spells_all: bool = True) -> str:
     """Tries whether texts come back.
 
     A generator learns to write what is decoded, and graders and the calculator read it.
@@ -59,6 +61,7 @@ def check_round_trip(tokenizer: Codec, name: str) -> str:
     Args:
         tokenizer: to try.
         name: of its file.
+        spells_all: it is to give back characters of any script, too.
 
     Returns:
         What is to be said of texts that come back in another, compatible form (NFKC), as those of
@@ -68,7 +71,7 @@ def check_round_trip(tokenizer: Codec, name: str) -> str:
         TokenizerError: a text comes back changed (spaces, newlines, capitals, characters that it
             has no piece for), by name, or holds the end token.
     """
-    for text in _ROUND_TRIP:
+    for text in _ROUND_TRIP if spells_all else _ROUND_TRIP[:-_OF_OTHER_SCRIPTS]:
         ids = tokenizer.encode(text)
         if tokenizer.end_id in ids:
             raise TokenizerError(
@@ -85,6 +88,8 @@ def check_round_trip(tokenizer: Codec, name: str) -> str:
                 "(byte-level, or with byte fallback) and leaves spaces, newlines and capitals "
                 "as they are"
             )
+    if not spells_all:
+        return ""
     back = tokenizer.decode(tokenizer.encode(_COMPATIBLE))
     if unicodedata.normalize("NFKC", back) != unicodedata.normalize("NFKC", _COMPATIBLE):
         raise TokenizerError(

@@ -11,8 +11,15 @@ import tokenizers
 
 from verifier.errors import TokenizerError
 from verifier.system import log, paths, text_files
+from verifier.text import completion
 from verifier.text.bytes_tokenizer import BYTES_FILE, ByteTokenizer
-from verifier.text.huggingface_tokenizer import JSON_FILE, Reading, read_huggingface
+from verifier.text.huggingface_tokenizer import (
+    JSON_FILE,
+    HuggingFaceTokenizer,
+    Reading,
+    huggingface_of,
+    read_huggingface,
+)
 from verifier.text.pieces import check_round_trip
 from verifier.text.sentencepiece_tokenizer import (
     MODEL_FILE,
@@ -95,14 +102,25 @@ def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:
     file = _find(where if paths.is_remote(where) else paths.local(where))
     if _is_bytes(file):
         return ByteTokenizer()
-    tokenizer: Tokenizer = (
-        read_sentencepiece(file) if file.suffix == ".model" else read_huggingface(file)
-    )
+    tokenizer = _read(file)
+    lacks = isinstance(tokenizer, HuggingFaceTokenizer) and not tokenizer.spells_all
     with Reading(str(file)):
-        rewritten = check_round_trip(tokenizer, str(file))
+        rewritten = check_round_trip(tokenizer, str(file), spells_all=not lacks)
+    if isinstance(tokenizer, HuggingFaceTokenizer) and tokenizer.added:
+        log.say(completion.said(str(file), tokenizer.added))
     if rewritten:
         log.say(rewritten)
     return tokenizer
+
+
+def _read(file: pathlib.Path) -> Tokenizer:
+    """The tokenizer of a tokenizer.json or a SentencePiece model."""
+    if file.suffix != ".model":
+        return read_huggingface(file)
+    tokenizer = read_sentencepiece(file)
+    pieces = tokenizer.build().to_str()
+    # What lacks characters is given them in the other form, which knows further tokens.
+    return tokenizer if completion.spells_all(pieces) else huggingface_of(file, pieces)
 
 
 def same_ids(one: Tokenizer, other: Tokenizer) -> bool:
