@@ -72,7 +72,7 @@ class Planner:
                 f"sample.max_new_tokens is {config.max_new_tokens}, but must be at least 1."
             )
         self.config = config
-        self.room = arch.context - config.max_new_tokens  # longest prompt
+        self.room = arch.longest_prompt(config.max_new_tokens)
         self._arch, self._weights, self._mesh = arch, weights, mesh
 
     def split(self, prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
@@ -89,7 +89,7 @@ class Planner:
         """
         groups = sharding.groups(self._mesh) * (processes or jax.process_count())
         job = memory.SamplingJob(
-            max(len(prompt.tokens) for prompt in prompts),
+            max(len(prompt.tokens) for prompt in prompts) + len(self._arch.closing),
             len(prompts),
             samples,
             self.config.max_new_tokens,
@@ -152,6 +152,7 @@ class Engine(Planner):
             config.top_logprobs,
         )
         self.writer = Writer(  # what every job of it needs
+            transformer.arch,
             static,
             weights,
             tokenizer,

@@ -13,6 +13,7 @@ from verifier.decode.annotations import Calculator
 from verifier.decode.likeliest import NOWHERE, Likeliest
 from verifier.decode.split_model import Weights
 from verifier.decode.state import DecodeStatic
+from verifier.model.arch import Arch
 from verifier.text.tokenizer import Tokenizer
 
 
@@ -81,6 +82,7 @@ class Counts:
 class Writer:
     """What every job of an engine needs."""
 
+    arch: Arch
     static: DecodeStatic
     weights: Weights
     tokenizer: Tokenizer

@@ -154,7 +154,8 @@ class Running:
             rows.stored_B[row] = bool(self._stored[branch.problem])
             if copied is not None:
                 source, length = copied
-                copies.append((source, row, len(asked.tokens) + length))
+                before = self._writer.arch.before(len(asked.tokens))
+                copies.append((source, row, before + length))
         return False
 
     def _copy(self, copies: Sequence[Sequence[tuple[int, int, int]]]) -> None:
@@ -185,7 +186,7 @@ class Running:
         slot_N = np.full(len(tokens_NS), none, np.int32)
         for group, fresh in enumerate(taken):
             for n, (problem, slot) in enumerate(fresh.items(), start=group * at_once):
-                tokens = self._prompts[problem].tokens
+                tokens = [*self._prompts[problem].tokens, *self._writer.arch.closing]
                 tokens_NS[n, : len(tokens)], length_N[n], slot_N[n] = tokens, len(tokens), slot
         self._state = steps.prefill(
             self._writer.static, self._writer.weights, self._state, tokens_NS, length_N, slot_N
@@ -204,6 +205,7 @@ class Running:
         longest = max(
             len(self._prompts[problem].tokens) for problem in self._queue.problems_in_slots()
         )
+        longest += len(self._writer.arch.closing)
         room = memory.prompt_room(longest, self._prompt_room)
         if room < self._prompt_room:
             self._prompt_room = room
@@ -246,7 +248,10 @@ class Running:
             self._resize_pages(pages)
         page_B, before_B = [], []
         for group, rows in enumerate(groups):
-            asked = [len(self._prompts[problem].tokens) for problem in rows.problem_B.tolist()]
+            before = self._writer.arch.before
+            asked = [
+                before(len(self._prompts[problem].tokens)) for problem in rows.problem_B.tolist()
+            ]
             own_B, upto_B = rows.flush(self._queue.holding(group), parked_alone)
             page_B.append(own_B)
             before_B.append(upto_B + np.asarray(asked, np.int32))

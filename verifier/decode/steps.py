@@ -114,7 +114,7 @@ def _prefill(
     slot_N: jax.Array,
 ) -> DecodeState:
     hidden_NSD, new = static.graphdef.merge(weights).prefill(tokens_NS, length_N)
-    last_ND = jnp.take_along_axis(hidden_NSD, (length_N - 1)[:, None, None], axis=1)[:, 0]
+    last_ND = jnp.take_along_axis(hidden_NSD, (new.length_P - 1)[:, None, None], axis=1)[:, 0]
     cache = dataclasses.replace(
         state.cache, prompts=cache_lib.insert(state.cache.prompts, new, slot_N)
     )

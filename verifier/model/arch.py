@@ -133,6 +133,19 @@ class Arch:
                 "1, or None: all have a window"
             )
 
+    @property
+    def closing(self) -> tuple[int, ...]:
+        """What is read behind a prompt."""
+        return (self.close_id,) if self.encoder_layers else ()
+
+    def before(self, prompt_tokens: int) -> int:
+        """Tokens that the decoder has read before a solution, of a prompt of so many."""
+        return 1 if self.encoder_layers else prompt_tokens
+
+    def longest_prompt(self, new_tokens: int) -> int:
+        """Tokens of the longest prompt that so many may follow."""
+        return self.context - (len(self.closing) if self.encoder_layers else new_tokens)
+
     def _check_relative(self) -> None:
         """What relative positions and an encoder must be; raises ValueError."""
         if (self.positions == "relative") != bool(self.encoder_layers):

@@ -45,6 +45,9 @@ class Prefix:
     k: Blocks  # of each layer [P, K, S, H]
     v: Blocks  # of each layer [P, K, S, H]
     length_P: jax.Array  # int32, tokens of each prompt
+    # What an encoder has read of the prompts, which the decoder crosses to; its own are then what
+    # it reads before a solution. None: there is no encoder.
+    crossed: Prefix | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -55,6 +58,7 @@ class Prompts:
     k: Blocks  # of each layer [P*K, H, S]
     v: Blocks  # of each layer [P*K, S, H]
     length_P: jax.Array  # int32, tokens of the prompt in each
+    crossed: Prompts | None = None  # as in `Prefix`
 
 
 @jax.tree_util.register_dataclass
@@ -109,10 +113,19 @@ def empty(prefix: Prefix, prompts: int, rows: int, pages: int) -> Cache:
 
     prefix: arrays, or their shapes, that say how large a prompt may be.
     """
-    _, kv_heads, room, head_width = prefix.k[0].shape
+    _, kv_heads, _, head_width = prefix.k[0].shape
 
     def zeros(*shape: int) -> Blocks:  # a buffer for each layer: shared ones could not be donated
         return tuple(jnp.zeros(shape, prefix.k[0].dtype) for _ in prefix.k)
+
+    def empty_prompts(like: Prefix) -> Prompts:
+        room = like.k[0].shape[2]
+        return Prompts(
+            zeros(prompts * kv_heads, head_width, room),
+            zeros(prompts * kv_heads, room, head_width),
+            jnp.ones(prompts, jnp.int32),
+            None if like.crossed is None else empty_prompts(like.crossed),
+        )
 
     def empty_pages(count: int) -> Pages:
         return Pages(
@@ -121,15 +134,7 @@ def empty(prefix: Prefix, prompts: int, rows: int, pages: int) -> Cache:
             jnp.full((count, WINDOW), -1, jnp.int32),
         )
 
-    return Cache(
-        Prompts(
-            zeros(prompts * kv_heads, head_width, room),
-            zeros(prompts * kv_heads, room, head_width),
-            jnp.ones(prompts, jnp.int32),
-        ),
-        empty_pages(rows),
-        empty_pages(pages),
-    )
+    return Cache(empty_prompts(prefix), empty_pages(rows), empty_pages(pages))
 
 
 def insert(prompts: Prompts, new: Prefix, slot_N: jax.Array) -> Prompts:
@@ -148,10 +153,14 @@ def insert(prompts: Prompts, new: Prefix, slot_N: jax.Array) -> Prompts:
         )
 
     k = tuple(put(old, fresh.swapaxes(-1, -2)) for old, fresh in zip(prompts.k, new.k, strict=True))
+    crossed = prompts.crossed
+    if crossed is not None and new.crossed is not None:
+        crossed = insert(crossed, new.crossed, slot_N)
     return Prompts(
         k,
         tuple(map(put, prompts.v, new.v)),
         prompts.length_P.at[slot_N].set(new.length_P, mode="drop"),
+        crossed,
     )
 
 
@@ -265,6 +274,9 @@ def resize_prompts(prompts: Prompts, room: int, mesh: Mesh | None = None) -> Pro
 
     The old arrays are freed one by one.
     """
+    if prompts.crossed is not None:  # there the prompts are
+        crossed = resize_prompts(prompts.crossed, room, mesh)
+        return dataclasses.replace(prompts, crossed=crossed)
     k = tuple([_fit(array, _Fitting(2, room, 0), HEADS, mesh) for array in prompts.k])
     v = tuple([_fit(array, _Fitting(1, room, 0), HEADS, mesh) for array in prompts.v])
     return Prompts(k, v, prompts.length_P)

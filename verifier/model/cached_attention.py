@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from verifier.model.attention import MASKED
 from verifier.model.cache import Cache, CacheIndices, heads_of
 from verifier.model.products import matmul
+from verifier.model.relative import RelativeBias
 
 KeysValues = tuple[jax.Array, jax.Array]
 
@@ -28,21 +29,39 @@ class Part(NamedTuple):
     mixed: jax.Array  # [B, K, G, H] float32, sum of exp(score - top) * value
 
 
+class Biases(NamedTuple):
+    """What scores are raised by where positions are relative, float32, the same in all layers."""
+
+    prompt_EKRGS: jax.Array
+    pages_X1KGW: jax.Array
+    shared_YRKGW: jax.Array | None  # None: no page is shared
+
+
 class Masks(NamedTuple):
     """What each query may see, the same in all layers."""
 
     prompt_ERS: jax.Array  # R is 1 where a whole block sees the same
     pages_XW: jax.Array
     shared_YRW: jax.Array | None  # likewise; None: no page is shared
+    biases: Biases | None = None  # None: positions are not relative
+    crossed_E1S: jax.Array | None = None  # of what an encoder has read; None: there is none
 
 
 def masks(
-    cache: Cache, indices: CacheIndices, position_B: jax.Array, sliding_window: int | None
+    cache: Cache,
+    indices: CacheIndices,
+    position_B: jax.Array,
+    sliding_window: int | None,
+    relative: RelativeBias | None = None,
 ) -> Masks:
     """What each row may see; made once a step.
 
-    position_B: where the new tokens stand in their texts; they themselves are in `cache.newest`
-    already.
+    Args:
+        cache: the new tokens are in `cache.newest` already.
+        indices: which row sees which prompt and pages.
+        position_B: where the new tokens stand in their texts.
+        sliding_window: of the layers.
+        relative: of a model with relative positions.
     """
     length_E = cache.prompts.length_P
     if indices.prompt_E is not None:
@@ -61,7 +80,47 @@ def masks(
         if shares:
             last_YR1 = last[indices.row_YR][:, :, None]
             shared_YRW = shared_YRW & (last_YR1 - position_Y1W < sliding_window)
-    return Masks(prompt_ERS, pages_XW, shared_YRW if shares else None)
+    see = Masks(prompt_ERS, pages_XW, shared_YRW if shares else None)
+    if relative is not None:
+        kv_heads = cache.newest.k[0].shape[0] // len(position_B)
+        see = see._replace(
+            biases=_biases(relative, indices, position_B, position_XW, kv_heads, order_S)
+        )
+    if (crossed := cache.prompts.crossed) is not None:
+        length_E = crossed.length_P
+        if indices.prompt_E is not None:
+            length_E = length_E[indices.prompt_E]
+        crossed_S = jnp.arange(crossed.k[0].shape[2])
+        see = see._replace(crossed_E1S=crossed_S < length_E[:, None, None])
+    return see
+
+
+def _biases(
+    relative: RelativeBias,
+    indices: CacheIndices,
+    position_B: jax.Array,
+    position_XW: jax.Array,
+    kv_heads: int,
+    order_S: jax.Array,
+) -> Biases:
+    """By where keys stand less where the row's newest token does; arguments as in `masks`."""
+    last = jnp.append(position_B, 0)  # nobody's
+
+    def of(place: jax.Array) -> jax.Array:
+        """[Y, R, K, G, W] of [Y, R, W]."""
+        each_NYRW = relative(place)
+        grouped = each_NYRW.reshape(kv_heads, -1, *place.shape)
+        return grouped.transpose(2, 3, 0, 1, 4)
+
+    shared_YRKGW = None
+    if indices.page_Y is not None:
+        place_YRW = position_XW[indices.page_Y][:, None] - last[indices.row_YR][:, :, None]
+        shared_YRKGW = of(place_YRW)
+    return Biases(
+        of(order_S - last[indices.row_ER][:, :, None]).swapaxes(1, 2),
+        of((position_XW - last[indices.row_X][:, None])[:, None]),
+        shared_YRKGW,
+    )
 
 
 def attend(
@@ -82,18 +141,47 @@ def attend(
         indices: which row sees what.
         see: `masks`.
     """
-    rows, heads, head_width = query_BNH.shape
-    kv_heads = newest[0].shape[0] // rows
-    query = (query_BNH * head_width**-0.5).reshape(rows, kv_heads, heads // kv_heads, head_width)
+    query = _grouped(query_BNH, newest[0].shape[0] // len(query_BNH))
+    bias_EKRGS = None if see.biases is None else see.biases.prompt_EKRGS
     mixed = _join(
-        _prompt(query, *prompt, indices, see.prompt_ERS),
+        _prompt(query, *prompt, indices, see.prompt_ERS, bias_EKRGS),
         _pages(query, newest, pages, indices, see),
     )
-    return mixed.astype(query_BNH.dtype).reshape(rows, heads, head_width)
+    return mixed.astype(query_BNH.dtype).reshape(query_BNH.shape)
+
+
+def cross(
+    query_BNH: jax.Array, crossed: KeysValues, indices: CacheIndices, see: Masks, kv_heads: int
+) -> jax.Array:
+    """Softmax attention [B, N, H] of one token a row to what an encoder has read of its prompt.
+
+    Args:
+        query_BNH: as they are.
+        crossed: one layer's k [P*K, H, S] and v [P*K, S, H].
+        indices: which row sees what.
+        see: `masks`.
+        kv_heads: K.
+    """
+    assert see.crossed_E1S is not None
+    part = _prompt(_grouped(query_BNH, kv_heads), *crossed, indices, see.crossed_E1S, None)
+    mixed = part.mixed / part.total[..., None]
+    return mixed.astype(query_BNH.dtype).reshape(query_BNH.shape)
+
+
+def _grouped(query_BNH: jax.Array, kv_heads: int) -> jax.Array:
+    """Scaled queries [B, K, G, H]."""
+    rows, heads, head_width = query_BNH.shape
+    scaled = query_BNH * head_width**-0.5
+    return scaled.reshape(rows, kv_heads, heads // kv_heads, head_width)
 
 
 def _prompt(
-    query_BKGH: jax.Array, k: jax.Array, v: jax.Array, indices: CacheIndices, see_ERS: jax.Array
+    query_BKGH: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    indices: CacheIndices,
+    see_ERS: jax.Array,
+    bias_EKRGS: jax.Array | None,
 ) -> Part:
     """All rows of a block against its prompt, k [P*K, H, S] and v [P*K, S, H]: one product."""
     _, K, G, H = query_BKGH.shape
@@ -106,9 +194,9 @@ def _prompt(
         .swapaxes(1, 2)
         .reshape(E * K, R * G, H)
     )
-    scores = jnp.where(
-        see_ERS[:, None, :, None, :], matmul(query, k).reshape(E, K, R, G, -1), MASKED
-    )
+    scores = matmul(query, k).reshape(E, K, R, G, -1)
+    scores = scores if bias_EKRGS is None else scores + bias_EKRGS
+    scores = jnp.where(see_ERS[:, None, :, None, :], scores, MASKED)
     top = scores.max(axis=-1)
     weights = jnp.exp(scores - top[..., None])
     mixed = matmul(weights.reshape(E * K, R * G, -1).astype(v.dtype), v).reshape(E, K, R, G, H)
@@ -146,7 +234,14 @@ def _pages(
         page_YK = heads_of(jnp.maximum(indices.page_Y - B, 0), K)  # of no rows: some page
         shared = pages[0][page_YK], pages[1][page_YK]
         sets.append((shared, jnp.minimum(indices.row_YR, B - 1), see.shared_YRW))
-    scores = [_scores(query_BKGH, k, row_YR, see_YRW) for (k, _), row_YR, see_YRW in sets]
+    biases: list[jax.Array | None] = [None] * len(sets)
+    if see.biases is not None:
+        own_X1KGW = see.biases.pages_X1KGW
+        biases = [own_X1KGW[:B], own_X1KGW[B:], see.biases.shared_YRKGW][: len(sets)]
+    scores = [
+        _scores(query_BKGH, k, row_YR, see_YRW, bias)
+        for ((k, _), row_YR, see_YRW), bias in zip(sets, biases, strict=True)
+    ]
     # One maximum for all pages of a row, so that their weights add up as they are.
     highest = jnp.concatenate([each.max(axis=-1).reshape(-1, K, G) for each in scores])
     top_BKG = highest.at[indices.page_BM].get(mode="fill", fill_value=MASKED).max(axis=1)
@@ -167,13 +262,18 @@ def _pages(
 
 
 def _scores(
-    query_BKGH: jax.Array, k: jax.Array, row_YR: jax.Array, see_YRW: jax.Array
+    query_BKGH: jax.Array,
+    k: jax.Array,
+    row_YR: jax.Array,
+    see_YRW: jax.Array,
+    bias_YRKGW: jax.Array | None,
 ) -> jax.Array:
     """Scores [Y, R, K, G, W] of Y pages, each for R rows that have it: one product a page."""
     _, K, G, H = query_BKGH.shape
     Y, R = row_YR.shape
     query = query_BKGH[row_YR].swapaxes(1, 2).reshape(Y * K, R * G, H)
     scores = matmul(query, k).reshape(Y, K, R, G, -1).swapaxes(1, 2)
+    scores = scores if bias_YRKGW is None else scores + bias_YRKGW
     return jnp.where(see_YRW[:, :, None, None, :], scores, MASKED)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -127,19 +128,42 @@ class Transformer(nnx.Module):
             length_P: int32, tokens of each prompt.
 
         Returns:
-            hidden_PSD (meaningless behind length_P) and the prompts' keys and values.
+            hidden_PSD (meaningless behind length_P) and the prompts' keys and values. With an
+            encoder S is 1, the start token behind each prompt, and the prompts' are `crossed`.
         """
         self._check_length(tokens_PS.shape[-1])
+        crossed = None
+        if self.arch.encoder_layers:
+            crossed = self._cross_keys(tokens_PS, length_P)
+            tokens_PS = jnp.full((len(tokens_PS), 1), self.arch.start_id, jnp.int32)
+            length_P = jnp.ones_like(length_P)
         position_PS = jnp.broadcast_to(jnp.arange(tokens_PS.shape[1]), tokens_PS.shape)
         x, turns = self._start(tokens_PS, position_PS)
         see = view.views(position_PS[:1], None, self.arch.windows)
         ks, vs = [], []
-        for block, window, cos_sin in zip(self.blocks, self.arch.windows, turns, strict=True):
+        for layer, (block, window, cos_sin) in enumerate(
+            zip(self.blocks, self.arch.windows, turns, strict=True)
+        ):
             q, k, v = block.project(x, cos_sin)
-            x = block.join(x, attention.within_rows(q, k, v, see[window]))
+            # Alone, a start token mixes nothing, wherever it stands: relative positions are no
+            # matter.
+            mixed, cross = attention.within_rows(q, k, v, see[window]), None
+            if crossed is not None:
+                order = jnp.arange(crossed.k[layer].shape[2])
+                seen_P1S = (order < crossed.length_P[:, None])[:, None]
+                cross = attention.crossing(crossed.k[layer], crossed.v[layer], seen_P1S)
+            x = block.join(x, mixed, crossed=cross)
             ks.append(k)
             vs.append(v)
-        return self._finish(x), Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32))
+        prefix = Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32), crossed)
+        return self._finish(x), prefix
+
+    def _cross_keys(self, tokens_PS: jax.Array, length_P: jax.Array) -> Prefix:
+        """What each layer of the decoder crosses to of right-padded prompts."""
+        ends_PS = (jnp.arange(tokens_PS.shape[1]) < length_P[:, None]).astype(jnp.int32)
+        encoded_PSD = self.encoder(self._look_up(tokens_PS).astype(self.dtype), ends_PS)
+        ks, vs = zip(*(block.cross.keys_of(encoded_PSD) for block in self.blocks), strict=True)
+        return Prefix(ks, vs, length_P.astype(jnp.int32))
 
     def extend(
         self,
@@ -174,8 +198,9 @@ class Transformer(nnx.Module):
         cache = dataclasses.replace(
             cache, newest=dataclasses.replace(cache.newest, position_NW=position_BW)
         )
+        relative = self.relative if self._is_relative else None
         see = {
-            window: cached_attention.masks(cache, indices, position_B, window)
+            window: cached_attention.masks(cache, indices, position_B, window, relative)
             for window in dict.fromkeys(self.arch.windows)
         }
         x, turns = self._start(token_B[:, None], position_B[:, None])
@@ -188,9 +213,21 @@ class Transformer(nnx.Module):
             prompt = cache.prompts.k[layer], cache.prompts.v[layer]
             newest, pages = (ks[layer], vs[layer]), (cache.pages.k[layer], cache.pages.v[layer])
             mixed = cached_attention.attend(q[:, 0], prompt, newest, pages, indices, see[window])
-            x = block.join(x, mixed[:, None])
+            cross = self._crossing(cache, layer, indices, see[window])
+            x = block.join(x, mixed[:, None], crossed=cross)
         newest_pages = dataclasses.replace(cache.newest, k=tuple(ks), v=tuple(vs))
         return self._finish(x)[:, 0], dataclasses.replace(cache, newest=newest_pages)
+
+    def _crossing(
+        self, cache: Cache, layer: int, indices: CacheIndices, see: cached_attention.Masks
+    ) -> Callable[[jax.Array], jax.Array] | None:
+        """Attention of a layer's queries [B, 1, N, H] to what the encoder has read, if any."""
+        if (crossed := cache.prompts.crossed) is None:
+            return None
+        keys_values, kv_heads = (crossed.k[layer], crossed.v[layer]), self.arch.kv_heads
+        return lambda query_B1NH: cached_attention.cross(
+            query_B1NH[:, 0], keys_values, indices, see, kv_heads
+        )[:, None]
 
     def grow(
         self,
