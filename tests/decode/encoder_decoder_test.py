@@ -18,14 +18,16 @@ from tests.decode.engine_test import (
     CONFIG,
     CONTEXT,
     PROMPTS,
+    SURE,
     assert_same,
     draw,
     naive,
     small_windows,  # noqa: F401
 )
 from tests.hf import families
+from verifier.config import SampleConfig
 from verifier.decode import engine as engine_lib
-from verifier.decode import prompt_blocks
+from verifier.decode import prompt_blocks, shared_pages
 from verifier.model import sampling
 from verifier.model.cache import Prefix
 
@@ -72,32 +74,35 @@ def reader() -> Any:
     graph, state = nnx.split(model)
 
     @families.quick_jit
-    def read(text_T, prompt_S, length, last):
+    def read(text_T, prompt_S, length, last, key_2, t, temperature):
         twin = nnx.merge(graph, state)
         hidden = twin.whole(text_T[None], prompt_S[None], length)[0, last]
-        return hidden, twin.logits(hidden)
+        logits_V = twin.logits(hidden)
+        uniform = sampling.uniforms(key_2[None], t)
+        token, _ = sampling.draw(
+            logits_V[None], uniform, temperature, vocab_size=tokenizer.vocab_size
+        )
+        return hidden, token[0], jax.nn.log_softmax(logits_V[: tokenizer.vocab_size])
 
     return read
 
 
-def read_whole(prompt: list[int], solution: list[int]) -> tuple[jax.Array, jax.Array]:
-    """Hidden state and logits after a solution's last token."""
+def read_whole(prompt, solution, key=None, temperature=0.0) -> tuple[jax.Array, ...]:
+    """Hidden state, next token and log-probabilities after a solution's last token."""
     arch = nudged()[0].arch
     text, prompt = [arch.start_id, *solution], [*prompt, arch.close_id]
     padded = [np.array([*ids, *[0] * (64 - len(ids))], np.int32) for ids in (text, prompt)]
-    return reader()(*padded, len(prompt), len(text) - 1)
+    key = np.zeros(2, np.uint32) if key is None else key
+    t = np.int32(len(solution))
+    return reader()(*padded, len(prompt), len(text) - 1, key, t, np.float32(temperature))
 
 
-@functools.cache
 def naive_reader() -> Any:
     """As `engine_test.naive_reader`."""
-    vocab_size = nudged()[1].vocab_size
 
     def read(tokens, key, t, temperature):
-        logits_V = read_whole(tokens[: len(tokens) - t], tokens[len(tokens) - t :])[1]
-        uniform = sampling.uniforms(key[None], np.int32(t))
-        drawn = sampling.draw(logits_V[None], uniform, temperature, vocab_size=vocab_size)[0]
-        return drawn[0], jax.nn.log_softmax(logits_V[:vocab_size])
+        first = len(tokens) - t
+        return read_whole(tokens[:first], tokens[first:], key, temperature)[1:]
 
     return read
 
@@ -130,23 +135,39 @@ def usual() -> dict:
     return draw(CONFIG)
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.7])
-def test_cached_batches_equal_the_naive_loop_token_for_token(temperature: float) -> None:
-    config = dataclasses.replace(CONFIG, temperature=temperature)
-    found = draw(config) if config != CONFIG else usual()
-    expected = {
-        (prompt.problem_id, n): naive(prompt, n, 5, config)
-        for prompt in PROMPTS
-        for n in range(3 if temperature else 1)
-    }
-    found = {key: found[key] for key in expected}
+def assert_naive(found: dict, config: SampleConfig) -> None:
+    """The samples are those of the naive loop, log-probabilities too."""
+    prompts = {prompt.problem_id: prompt for prompt in PROMPTS}
+    expected = {key: naive(prompts[key[0]], key[1], 5, config) for key in found}
     for key in expected.keys() - assert_same(found, expected, config):
         np.testing.assert_allclose(found[key].logprobs, expected[key].logprobs, atol=2e-4)
-    if temperature:  # the comparison above means something only if all of this came up
-        every = list(found.values())
-        assert any(any(each.forced) for each in every)
-        assert len({tuple(each.tokens) for each in every}) > len(PROMPTS)
-        assert max(len(each.tokens) for each in every) > 20  # several pages
+
+
+def test_cached_batches_equal_the_naive_loop_token_for_token() -> None:
+    found = usual()
+    assert_naive(found, CONFIG)
+    every = list(found.values())  # the comparison means something only if all of this came up
+    assert any(any(each.forced) for each in every)
+    assert len({tuple(each.tokens) for each in every}) > len(PROMPTS)
+    assert max(len(each.tokens) for each in every) > 20  # several pages
+
+
+def test_solutions_that_share_pages_equal_the_naive_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the most likely token, whose samples are one row, and where rows part from each other."""
+    greedy = dataclasses.replace(CONFIG, temperature=0.0)
+    assert_naive({("a", 0): draw(greedy, PROMPTS[:1])["a", 0]}, greedy)
+    shared = []
+    assign = shared_pages.assign
+    monkeypatch.setattr(
+        shared_pages,
+        "assign",
+        lambda page_BM, pages, blocks: (
+            shared.append(shared_pages.needed(page_BM, pages, 1)) or assign(page_BM, pages, blocks)
+        ),
+    )
+    found = draw(SURE, PROMPTS[:3], samples=6)
+    assert any(shared) and len({tuple(each.tokens) for each in found.values()}) > 6
+    assert_naive(found, SURE)
 
 
 def test_tokens_depend_on_no_batch_and_on_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
