@@ -17,6 +17,7 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from verifier.system import stopping
 
@@ -52,7 +53,7 @@ _USAGE = (
 def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
     """Writes a model folder so that transformers reads it: weights, tokenizer and a model card.
 
-    A generator becomes a CausalLM, which `model.weights` takes too; a verifier a
+    A generator becomes a CausalLM, or a Seq2SeqLM, which `model.weights` takes too; a verifier a
     ForTokenClassification with one label, whose output is the value after each token, raw (of a
     verifier of value_loss=bce a logit).
 
@@ -85,6 +86,7 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
     made_by = VERIFIER.stage if model.name == VERIFIER.name else GENERATOR.stage
     saved = model_folder.load(model, made_by, "float32")
     size, end_id = saved.tokenizer.vocab_size, saved.tokenizer.end_id
+    beside: tuple[Any, ...] = ()  # what is read beside the prompt and the solution
     with _whole_folder(folder) as out:
         if isinstance(saved.model, Verifier):
             logits = gives_logits(saved.manifest["settings"])
@@ -94,7 +96,9 @@ def export(model: pathlib.Path, to: str | os.PathLike[str]) -> None:
             )
         else:
             hf_weights.save_weights(saved.model, out, tokenizer_size=size, end_id=end_id)
-        save_for_transformers(saved.tokenizer, out)
+            if saved.model.arch.encoder_layers:
+                beside = saved.model.arch.closing, saved.model.arch.start_id
+        save_for_transformers(saved.tokenizer, out, *beside)
         card.write_card(model, out)
         checksums.write_sums(out)
 

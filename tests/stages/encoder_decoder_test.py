@@ -1,16 +1,20 @@
 """A T5 folder as the base model of a run: what is trained, and what is refused."""
 
+import dataclasses
 import json
 
 import pytest
+import tokenizers
 from flax import nnx
 
-from tests.shrunk import config, run
+from tests.shrunk import config, context, rows, run
 from tests.text import t5_tokenizer
-from verifier import errors
+from verifier import errors, export
 from verifier.hf import weights as hf_weights
 from verifier.model.arch import Arch
 from verifier.model.transformer import Transformer
+from verifier.run import model_folder
+from verifier.stages import search
 from verifier.text.tokenizer import load_tokenizer
 
 LINES = ["She has 3 boxes of 4 pens.", "3 * 4 = <<3*4=12>>12", "#### 12", "How many in all?"]
@@ -84,3 +88,31 @@ def test_a_verifier_is_refused_before_anything_is_trained(folder, tmp_path):
     with pytest.raises(errors.ConfigError, match="has an encoder, which no verifier is built on"):
         run(settings(folder), tmp_path, ["finetune", "verify"])
     assert not (tmp_path / "generator").exists()
+
+
+def test_solutions_are_drawn_judged_and_exported(tuned, tmp_path):
+    own, root = tuned
+    run(own, root, ["sample", "label"])
+    tables = root / "tables"
+    samples = rows(tables / "samples" / "split=test")
+    assert len(samples) == len(rows(tables / "labels" / "split=test")) == 10 * 4
+    assert all(0 < len(row["tokens"]) <= 24 for row in samples)
+    tokenizer = load_tokenizer(root / "generator")
+    (mark,) = tokenizer.encode("<")  # T5 has no piece for it
+    assert any(mark in row["tokens"] for row in samples)
+    export.export(root / "generator", tmp_path / "out")
+    model = model_folder.load(root / "generator", "finetune", "float32").model
+    again = hf_weights.load_weights(tmp_path / "out", tokenizer_size=tokenizer.vocab_size)
+    assert dataclasses.replace(again.arch, vocab_size=model.arch.vocab_size) == model.arch
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "AutoModelForSeq2SeqLM" in text and "text2text-generation" in text
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    line = "3 * 4 = <<3*4=12>>12\n"
+    assert theirs.encode(line).ids == [*tokenizer.encode(line), tokenizer.end_id]
+
+
+def test_what_grows_solutions_in_parts_is_refused(tuned):
+    own, root = tuned
+    stage = context(own, root, "sample")
+    with pytest.raises(errors.ConfigError, match="sample: the generator has an encoder"):
+        search.loaded(stage, "generator")

@@ -57,6 +57,11 @@ def read(config: Config, jobs: Sequence[Job]) -> Subject:
     else:
         described = _described(config.model.weights, notes)
         stored = hf_weights.arch_from_hf(described)
+        if stored.encoder_layers:
+            raise ConfigError(
+                f"model.weights={config.model.weights!r} has an encoder (T5), for which no plan is "
+                "made: its memory is not known here"
+            )
         vocab_size = tokenizer.vocab_size if tokenizer else stored.vocab_size
         rows = hf_weights.rows_needed(
             stored.vocab_size, vocab_size, str(described["model_type"]), config.model.weights

@@ -69,6 +69,7 @@ def render_card(model: pathlib.Path) -> str:
     )
     public = _of_the_hub(root, manifest, settings)
     template = _template(model, manifest, settings)
+    encoder = bool(manifest["arch"].get("encoder_layers"))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         trim_blocks=True,
@@ -78,6 +79,8 @@ def render_card(model: pathlib.Path) -> str:
     return environment.get_template("card.md.jinja").render(
         kind=kind,
         verifier=kind == "verifier",
+        encoder=encoder,
+        model_class="AutoModelForSeq2SeqLM" if encoder else "AutoModelForCausalLM",
         name=about.name if about.settings else root.name,
         id=manifest["id"],
         generator=manifest.get("generator"),
@@ -136,8 +139,11 @@ def _literal(text: str) -> str:
 
 def _shape(manifest: Mapping[str, Any]) -> str:
     arch = manifest["arch"]
+    layers = f"{arch['layers']} layers"
+    if arch.get("encoder_layers"):
+        layers = f"{arch['encoder_layers']} layers of an encoder and {arch['layers']} of a decoder"
     sizes = (
-        f"{arch['layers']} layers, width {arch['width']}, {arch['heads']} heads, a context of "
+        f"{layers}, width {arch['width']}, {arch['heads']} heads, a context of "
         f"{arch['context']:,} tokens"
     )
     return sizes + (f", value head `{manifest['head']}`" if "head" in manifest else "")
