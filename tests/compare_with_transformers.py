@@ -36,7 +36,9 @@ folder, texts, out = sys.argv[1:]
 tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
 architectures = transformers.AutoConfig.from_pretrained(folder).architectures
 values = "ForTokenClassification" in architectures[0]
+behind = "ForConditionalGeneration" in architectures[0]
 kind = transformers.AutoModelForTokenClassification if values else transformers.AutoModelForCausalLM
+kind = transformers.AutoModelForSeq2SeqLM if behind else kind
 model, problems = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
 found = {
     "size": np.int64(len(tokenizer)),
@@ -47,7 +49,13 @@ with torch.no_grad():
         own = tokenizer(solution, add_special_tokens=False).input_ids
         ids = [*tokenizer(prompt).input_ids, *own]
         ids += [tokenizer.eos_token_id] if values else []
-        logits = model.eval()(torch.tensor([ids])).logits[0].float()
+        inputs = {"input_ids": torch.tensor([ids])}
+        if behind:
+            prompt = tokenizer(prompt).input_ids
+            read = [model.config.decoder_start_token_id, *own]
+            inputs = dict(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([read]))
+            found[f"prompt{i}"] = np.array(prompt)
+        logits = model.eval()(**inputs).logits[0].float()
         found[f"tokens{i}"] = np.array(ids)
         found[f"numbers{i}"] = (logits[:, 0] if values else torch.log_softmax(logits, -1)).numpy()
 np.savez(out, **found)
@@ -127,6 +135,7 @@ def _exported(
     for i, row in enumerate(rows):
         prompt = prompt_ids(row["question"], template, found.tokenizer)
         if isinstance(found.model, Transformer):
+            prompt += found.model.arch.closing
             ids = [*prompt, *found.tokenizer.encode(template.render_target(row["answer"]))]
             difference = _decoder(folder.name, found.model, reference, i)
         else:
@@ -160,8 +169,16 @@ def _decoder(name: str, model: Transformer, reference: dict[str, np.ndarray], i:
         jnp.asarray(reference[f"tokens{i}"], jnp.int32)[None],
         reference[f"numbers{i}"],
     )
+    prompts = ends = None
+    if model.arch.encoder_layers:
+        prompt = jnp.asarray(reference[f"prompt{i}"], jnp.int32)[None]
+        solution = tokens[:, prompt.shape[1] :]
+        tokens = jnp.pad(solution, ((0, 0), (1, 0)), constant_values=model.arch.start_id)
+        ends = jnp.full(tokens.shape, tokens.shape[1])
+        prompts = prompt, jnp.full(prompt.shape, tokens.shape[1])
     with jax.default_matmul_precision("highest"):
-        hidden = model.hidden(tokens, jnp.arange(tokens.shape[1])[None], None)
+        place = jnp.arange(tokens.shape[1])[None]
+        hidden = model.hidden(tokens, place, ends, prompts=prompts)
         found = np.asarray(
             jax.nn.log_softmax(model.logits(hidden)[0, :, : expected.shape[1]], axis=-1)
         )

@@ -116,6 +116,13 @@ def test_the_embedding_may_be_stored_again_but_not_differ(change):
         load_weights(change(differ), tokenizer_size=ROWS - 1)
 
 
+def test_weights_of_torch_are_converted_by_the_class_that_they_are_for(change):
+    folder = change()
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match=r"t.AutoModelForSeq2SeqLM.from_pretrained"):
+        load_weights(folder, tokenizer_size=ROWS - 1)
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ import pytest
 from flax import nnx
 
 from tests.hf import families
-from verifier.model import attention, relative
+from verifier.errors import ConfigError
+from verifier.model import attention, heads, relative, sharding
 from verifier.model.transformer import Transformer
 
 T5 = families.ENCODERS["t5"]
@@ -92,6 +94,14 @@ def test_prompts_are_for_an_encoder_alone_and_an_encoder_needs_them():
 
         with pytest.raises(ValueError, match="prompts beside them"):
             jax.eval_shape(read)
+
+
+def test_no_mesh_and_no_value_head_is_for_an_encoder():
+    sharding.check(T5, SimpleNamespace(size=1, shape=dict.fromkeys(sharding.MESH_AXES, 1)))
+    with pytest.raises(ConfigError, match="works on one device, but the mesh has 2"):
+        sharding.check(T5, SimpleNamespace(size=2))
+    with pytest.raises(ConfigError, match="verify.init=base"):
+        nnx.eval_shape(lambda: heads.Verifier(Transformer(T5, rngs=nnx.Rngs(0)), None))
 
 
 @pytest.mark.parametrize(

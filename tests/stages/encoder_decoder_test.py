@@ -3,18 +3,22 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import tokenizers
 from flax import nnx
 
 from tests.shrunk import config, context, rows, run
 from tests.text import t5_tokenizer
+from verifier import config as config_lib
 from verifier import errors, export
 from verifier.hf import weights as hf_weights
-from verifier.model.arch import Arch
+from verifier.model.arch import Arch, scratch_arch
 from verifier.model.transformer import Transformer
+from verifier.plan import subject
 from verifier.run import model_folder
 from verifier.stages import search
+from verifier.text.sentencepiece_tokenizer import train_sentencepiece
 from verifier.text.tokenizer import load_tokenizer
 
 LINES = ["She has 3 boxes of 4 pens.", "3 * 4 = <<3*4=12>>12", "#### 12", "How many in all?"]
@@ -109,6 +113,24 @@ def test_solutions_are_drawn_judged_and_exported(tuned, tmp_path):
     theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
     line = "3 * 4 = <<3*4=12>>12\n"
     assert theirs.encode(line).ids == [*tokenizer.encode(line), tokenizer.end_id]
+
+
+def test_a_verifier_that_starts_from_a_decoder_reads_them_as_text(tuned, tmp_path):
+    own, root = tuned
+    tokenizer = train_sentencepiece(LINES * 9, 300)
+    tokenizer.save(tmp_path)
+    arch = scratch_arch(own.model, tokenizer.vocab_size + 1)
+    hf_weights.save_weights(Transformer(arch, rngs=nnx.Rngs(0)), tmp_path, end_id=tokenizer.end_id)
+    own = config_lib.override(own, ["verify.init=base", f"verify.weights={tmp_path}"])
+    run(own, root, ["sample", "label", "verify", "score"])
+    scores = rows(root / "tables" / "scores" / "split=test")
+    assert len(scores) == 10 * 4 and all(np.isfinite(row["score"]) for row in scores)
+    assert json.loads((root / "verifier" / "manifest.json").read_text())["reads_text"]
+
+
+def test_no_plan_is_made(folder):
+    with pytest.raises(errors.ConfigError, match="has an encoder"):
+        subject.read(settings(folder), [])
 
 
 def test_what_grows_solutions_in_parts_is_refused(tuned):

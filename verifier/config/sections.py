@@ -92,14 +92,15 @@ class TokenizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The decoder: imported from `weights`, or of the sizes below with random weights."""
+    """The model: imported from `weights`, or a decoder of the sizes below with random weights."""
 
     # Hugging Face folder or hub id; empty: from scratch.
     weights: Annotated[str, Mark.WEIGHTS] = ""
     # Of activations; parameters stay float32 while training. auto: what the device is fast in, or,
     # in a workdir that has been begun, the type it was begun with.
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
-    # Tokens, prompt and solution together; an imported model with a shorter one keeps its own.
+    # Tokens, prompt and solution together, or each where there is an encoder; an imported model
+    # with a shorter one keeps its own.
     context: Tokens = 1024
     layers: Annotated[int, Range(1, 1000)] = 4
     width: Annotated[int, Range(1, 100_000)] = 128
@@ -137,7 +138,7 @@ class TrainConfig:
     # by `epochs`.
     steps: Steps = 0
     batch_rows: Count = 32  # packed rows a step, over all micro-batches and hosts
-    row_tokens: Tokens = 512  # tokens of a packed row
+    row_tokens: Tokens = 512  # tokens of a packed row; of an encoder's, too
     # Micro-batches a step; divides batch_rows; the losses are the same but for dropout, which each
     # draws for itself.
     accumulate: Count = 1

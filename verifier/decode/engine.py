@@ -58,7 +58,7 @@ class Planner:
         """Of a generator and a job's settings.
 
         Args:
-            arch: of the generator; `arch.context` bounds prompt and solution together.
+            arch: of the generator; `arch.longest_prompt` bounds the prompts.
             weights: as `split_model.split` gives them, or the shapes that a device holds of them
                 (`split_model.outline`).
             config: max_new_tokens, rows (slots), memory_gib.

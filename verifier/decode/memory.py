@@ -235,7 +235,8 @@ def _sizes(
     of = ("bfloat16" if itemsize == 2 else "float32", arch.head_width, prompt_tokens, prompt_tokens)
     kernel = attention.choose(platform, *of) if platform else attention.kernel(*of)
     # Of a prompt token: before and after the softmax.
-    scores = 2 * 4 * arch.heads * prompt_tokens if kernel == "plain" else 0
+    plain = kernel == "plain" or arch.encoder_layers  # an encoder has no kernel of its own
+    scores = 2 * 4 * arch.heads * prompt_tokens if plain else 0
     prefill_bytes = at_once * prompt_tokens * (token_bytes + activations + scores)
     return JobSizes(
         rows=rows,

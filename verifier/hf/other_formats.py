@@ -64,14 +64,16 @@ def problem(folder: pathlib.Path) -> str:
 
 def _conversion(file: pathlib.Path) -> str:
     """The ways to safetensors from a file in another form."""
-    target = json.dumps(f"{file.parent}-safetensors")
+    target, config = json.dumps(f"{file.parent}-safetensors"), file.parent / "config.json"
+    described = text_files.read_object(config) if config.is_file() else {}
+    kind = "Seq2SeqLM" if described.get("is_encoder_decoder") is True else "CausalLM"
     named = json.dumps(str(file.parent)) + (
         f", gguf_file={json.dumps(file.name)}" if file.suffix == ".gguf" else ""
     )
     return (
         "Take the model's safetensors where they are published, or convert it where torch and "
         "transformers are installed: python -c 'import transformers as t; "
-        f"t.AutoModelForCausalLM.from_pretrained({named}).save_pretrained({target})'"
+        f"t.AutoModelFor{kind}.from_pretrained({named}).save_pretrained({target})'"
     )
 
 
