@@ -136,5 +136,5 @@ def test_no_plan_is_made(folder):
 def test_what_grows_solutions_in_parts_is_refused(tuned):
     own, root = tuned
     stage = context(own, root, "sample")
-    with pytest.raises(errors.ConfigError, match="sample: the generator has an encoder"):
+    with pytest.raises(errors.ConfigError, match="the generator has an encoder"):
         search.loaded(stage, "generator")

@@ -117,7 +117,7 @@ class LoadedGenerator:
         if samples < 1:
             raise ApiError(f"samples={samples}: expected at least 1")
         config = self._with(knobs)
-        room = self.model.arch.context - config.sample.max_new_tokens
+        room = self.model.arch.longest_prompt(config.sample.max_new_tokens)
         prompts = self._prompts(questions, room)
         engine = Engine(self.model, self.tokenizer, config.sample, config.seed)
         drawn = {

@@ -1,5 +1,7 @@
-"""A running batch, whose slots are refilled as soon as what stands in them ends. The device is a
-step ahead of the host but at the end of a window.
+"""A running batch: slots are refilled as soon as what stands in them ends.
+
+Knows neither which branches come next (`queue.Queue`) nor what becomes of what has ended. The
+device is a step ahead of the host but at the end of a window.
 """
 
 from __future__ import annotations
@@ -200,10 +202,8 @@ class Running:
 
     def _fit_prompts(self) -> None:
         """Prompts come by falling length: once the long ones are done, the slots need less room."""
-        longest = max(
-            len(self._prompts[problem].tokens) for problem in self._queue.problems_in_slots()
-        )
-        longest += len(self._writer.arch.closing)
+        lengths = (len(self._prompts[each].tokens) for each in self._queue.problems_in_slots())
+        longest = max(lengths) + len(self._writer.arch.closing)
         room = memory.prompt_room(longest, self._prompt_room)
         if room < self._prompt_room:
             self._prompt_room = room

@@ -107,12 +107,14 @@ def filled(
     Raises:
         WeightsError: as `load_weights`.
     """
-    own = tensors.arch
-    tensor_checks.check_depth(tensors.folder, own.layers + own.encoder_layers, tensors.stored)
+    layers, own = tensors.arch.layers, tensors.arch.encoder_layers
+    tensor_checks.check_depth(tensors.folder, layers + own, tensors.stored)
     graph, state = nnx.split(nnx.eval_shape(make))
     shapes = {_dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
-    table = rows_of(tensors.family, max(own.layers, own.encoder_layers), shapes)
-    expected = {name: _stored_shape(row, shapes, own.vocab_size) for name, row in table.items()}
+    table = rows_of(tensors.family, max(layers, own), shapes)
+    expected = {
+        name: _stored_shape(row, shapes, tensors.arch.vocab_size) for name, row in table.items()
+    }
     found = {full: tensors.stored[name] for full, name in tensors.names.items()}
     tensor_checks.check(tensors.folder, expected, found, problems)
     with reader() as read:

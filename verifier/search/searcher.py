@@ -12,6 +12,7 @@ from verifier.decode.engine import Counts, Engine, Prompt
 from verifier.decode.tree_reader import TreeReader
 from verifier.errors import ConfigError
 from verifier.hf.sentence_encoder import SentenceEncoder
+from verifier.model.arch import Arch
 from verifier.model.heads import Verifier
 from verifier.model.transformer import Transformer
 from verifier.search import judge_prompts, methods, rain, tree
@@ -66,6 +67,15 @@ class Models(NamedTuple):
     value_loss: str = ""  # what the verifier was trained with
 
 
+def refuse_encoder(arch: Arch) -> None:
+    """Refuses a generator with an encoder where partial solutions are grown; raises ConfigError."""
+    if arch.encoder_layers:
+        raise ConfigError(
+            "the generator has an encoder (T5), with which only whole solutions are drawn (stage "
+            "sample): partial ones cannot be judged; take a decoder for model.weights"
+        )
+
+
 class Searcher:
     """Methods that draw and are judged alike share a session, and so their programs."""
 
@@ -83,7 +93,11 @@ class Searcher:
             models: on the default device.
             prompts: all that will be searched.
             texts: of prompts by problem, as a judge that is asked in words is told them.
+
+        Raises:
+            ConfigError: the generator has an encoder.
         """
+        refuse_encoder(models.generator.arch)
         self._config, self._models = config, models
         self._prompts, self._texts = prompts, texts
         # by how they draw, and whether they are judged as RAIN is

@@ -103,15 +103,6 @@ def refuse_encoder(knob: str, weights: str) -> None:
         )
 
 
-def refuse_encoder_in(arch: Arch, title: str) -> None:
-    """Refuses a model with an encoder where partial solutions are grown; raises ConfigError."""
-    if arch.encoder_layers:
-        raise ConfigError(
-            f"{title}: the generator has an encoder (T5), with which only whole solutions are "
-            "drawn (stage sample); take a decoder for model.weights"
-        )
-
-
 def tokenizer_of(config: config_lib.Config, train: Sequence[Problem]) -> Tokenizer:
     """The tokenizer that the settings name; a SentencePiece model without a path is trained on the
     training problems.

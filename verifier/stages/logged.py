@@ -85,7 +85,7 @@ def sample(context: Context) -> None:
     log.say(f"{context.title(TRAIN)}: {kept:,} of {scan.rows:,} solutions are of training problems")
     if not kept:
         raise TablesError(
-            f"{source}: none of its {scan.rows:,} solutions is of a training problem; expected their "
+            f"{source}: none of its {scan.rows:,} solutions is of a training problem; expected "
             "questions as they stand in the problems table, or a problem_id (a hash of the "
             "question)"
         )

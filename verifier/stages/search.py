@@ -27,7 +27,7 @@ from verifier.search.driver import SearchResult
 from verifier.search.judge import refuse_other_generator
 from verifier.search.searcher import Models, Searcher
 from verifier.search.tree import Node, best, numbered
-from verifier.stages import base_model, label, table_writing
+from verifier.stages import label, table_writing
 from verifier.system import log, stopping
 from verifier.tables import store
 from verifier.tables.results import SEARCH
@@ -237,7 +237,7 @@ def loaded(context: Context, role: str) -> model_folder.Saved:
     folder, dtype = part.folder(context.root), context.config.model.dtype
     saved = model_folder.load(folder, part.stage.name, dtype, None)
     if role == "generator":
-        base_model.refuse_encoder_in(saved.model.arch, context.title())
+        searcher.refuse_encoder(saved.model.arch)
     return saved
 
 

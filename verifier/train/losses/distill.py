@@ -115,7 +115,9 @@ def _distribution_terms(
     renormalise: bool,
     **how: Any,
 ) -> Terms:
-    hidden_BTD = transformer.hidden(batch.tokens_BT, batch.positions_BT, batch.ends_BT, **how)
+    hidden_BTD = transformer.hidden(
+        batch.tokens_BT, batch.positions_BT, batch.ends_BT, prompts=batch.prompts, **how
+    )
     weight_BT = jnp.asarray(batch.targets["lm_weight"])
     ids_BTC, chances_BTC = _chances(batch, renormalise)
     own_BT1 = jnp.asarray(batch.targets["lm_target"])[..., None]
@@ -150,7 +152,9 @@ def _chances(batch: Batch, renormalise: bool) -> tuple[jax.Array, jax.Array]:
 def _span_terms(
     transformer: Transformer, batch: Batch, *, vocab_size: int, tau: float, **how: Any
 ) -> Terms:
-    hidden_BTD = transformer.hidden(batch.tokens_BT, batch.positions_BT, batch.ends_BT, **how)
+    hidden_BTD = transformer.hidden(
+        batch.tokens_BT, batch.positions_BT, batch.ends_BT, prompts=batch.prompts, **how
+    )
     weight_BT = jnp.asarray(batch.targets["span_weight"])
     text_BT = jnp.asarray(batch.targets["lm_weight"])
     is_in_BT = weight_BT > 0

@@ -62,6 +62,7 @@ def _terms(
         batch.tokens_BT,
         batch.positions_BT,
         batch.ends_BT,
+        prompts=batch.prompts,
         dropout=dropout,
         dropout_key=dropout_key,
         remat=remat,
