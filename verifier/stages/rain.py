@@ -167,7 +167,6 @@ def _loaded(context: Context) -> _Loaded:
     # each process has prompts of its own
     here = sharding.make_mesh(config_lib.MeshConfig(1, 1, 1), jax.local_devices()[:1])
     model = base_model.base_model(config, tokenizer, here, [])
-    base_model.refuse_encoder_in(model.arch, context.title())
     _refuse_long(config, tokenizer, prompts, texts, model.arch.context)
     prompts = by_falling_length(prompts)
     ready = Searcher(config, Models(model, tokenizer), prompts, texts)
