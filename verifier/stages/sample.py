@@ -85,6 +85,15 @@ def wanted(config: config_lib.Config, split: Split | None) -> bool:
     return split is None or not split.greedy or config.sample.greedy
 
 
+def refuse_no_greedy(config: config_lib.Config) -> None:
+    """Raises ConfigError where none is drawn, for a recipe that tests by greedy solutions."""
+    if not config.sample.greedy:
+        raise ConfigError(
+            "sample.greedy=false, but students are tested by their most likely solutions; set "
+            "sample.greedy=true"
+        )
+
+
 def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
     """A split does not depend on how many solutions others have: `sample.train_samples`."""
     if split is None:
@@ -151,9 +160,8 @@ def _planned(
         )
     sizes = planner.plan(fitting, samples)
     begun = _sizes_of_the_first_start(title, table, sizes, config, {"inputs": sums})
-    facts = {"left_out": [each.problem_id for each in too_long]} | (
-        {"inputs": sums} if sums else {}
-    )
+    facts: dict[str, Any] = {"left_out": [each.problem_id for each in too_long]}
+    facts |= {"inputs": sums} if sums else {}
     return _Drawn(split, table, config, fitting, samples, begun or sizes, bool(begun), facts)
 
 
