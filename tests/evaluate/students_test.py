@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from verifier.errors import DataError
 from verifier.evaluate import students
 
 
@@ -30,8 +31,12 @@ def test_figures_and_paired_differences_are_those_by_hand():
     assert "75.0" in text and "+50.0" in text and text.count("label_only") == 2
 
 
-def test_other_problems_are_refused():
-    with pytest.raises(ValueError, match="other problems"):
+def test_a_problem_counts_that_all_were_asked():
+    own = {("a", 1.0): right(1, 0, 1), ("b", 1.0): {"p2": True, "p0": False, "q": False}}
+    found = students.figures(own, "a", 10, 0)
+    assert found["problems"] == 2
+    assert [each["accuracy"]["value"] for each in found["students"]] == [1.0, 0.5]
+    with pytest.raises(DataError, match="no problem that all"):
         students.figures({("a", 1.0): right(1), ("b", 1.0): {"q": True}}, "a", 10, 0)
 
 

@@ -96,6 +96,7 @@ def test_a_teachers_table_keeps_what_it_thought_of_every_token(specialised):
         (["sample.top_logprobs=0"], "sample.top_logprobs=5"),
         (["distill.teacher="], "distill.teacher"),
         (["finetune.patience=3"], "finetune.patience=0"),
+        (["finetune.steps=0", "finetune.epochs=0"], "raise one of them"),
     ],
 )
 def test_what_a_student_could_not_learn_is_refused(assignments, said):
@@ -108,5 +109,9 @@ def test_a_choice_needs_sets_that_are_tested(tmp_path):
         select.check(config("select.sets=[svamp]"))
     with pytest.raises(ConfigError, match="select.by=heldout"):
         select.check(config("select.sets=[]"))
+    with pytest.raises(ConfigError, match="sample.greedy=true"):
+        select.check(config("sample.greedy=false"))
+    with pytest.raises(ConfigError, match="select.formats"):
+        checks.check(config("select.formats=[]"))
     with pytest.raises(ConfigError, match="ood.problems=0"):
         checks.check(config("ood.problems=0"))

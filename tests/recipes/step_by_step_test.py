@@ -7,6 +7,7 @@ import pytest
 from experiments import tiny_step_by_step
 from tests.shrunk import made_once, rows
 from verifier import config as config_lib
+from verifier.config import checks
 from verifier.errors import ConfigError, ProblemError
 from verifier.recipes import step_by_step
 from verifier.stages import runner
@@ -62,5 +63,8 @@ def test_the_page_tells_what_the_labels_say(taught):
 def test_templates_and_lists_that_cannot_be_are_refused():
     with pytest.raises(ProblemError, match="predict"):
         student.check(config("step_by_step.predict=what?"))
-    with pytest.raises(ConfigError, match="at least"):
-        student.check(config("step_by_step.methods=[]"))
+    with pytest.raises(ConfigError, match="sample.greedy=true"):
+        student.check(config("sample.greedy=false"))
+    for knob in ("methods", "train_shares"):
+        with pytest.raises(ConfigError, match=f"step_by_step.{knob}.* at least"):
+            checks.check(config(f"step_by_step.{knob}=[]"))

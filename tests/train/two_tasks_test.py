@@ -68,3 +68,9 @@ def test_longer_rationales_do_not_outweigh_labels():
     np.testing.assert_allclose(
         value_and_slopes(loss, twice)[0], value_and_slopes(loss, EVERY)[0], rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5, 0.0])
+def test_what_is_watched_needs_no_rationale(alpha):
+    """Nobody may have explained the held-out problems; then "explain" has no mean."""
+    assert two_tasks.loss(fakes.VOCAB, alpha).watch in ("predict", "loss")

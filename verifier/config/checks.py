@@ -60,6 +60,9 @@ def check(config: Config) -> None:
         ("search.methods", config.search.methods),
         ("search.budgets", config.search.budgets),
         ("rain.set_tokens", config.rain.set_tokens),
+        ("select.formats", config.select.formats),
+        ("step_by_step.methods", config.step_by_step.methods),
+        ("step_by_step.train_shares", config.step_by_step.train_shares),
     ):
         if not entries:
             raise ConfigError(f"{path}=[]: expected at least one entry")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from verifier.errors import DataError
 from verifier.evaluate.intervals import Bootstrap
 from verifier.text.split import HELDOUT, Split
 
@@ -44,7 +45,7 @@ def choose(
         share: of a set's problems that choose.
 
     Raises:
-        ValueError: no problem of a set is left to choose by.
+        DataError: no problem of a set is left to choose by.
     """
     values: dict[str, list[float]] = {}
     if sets:
@@ -68,11 +69,16 @@ def chooses(problem_id: str, share: float) -> bool:
     return int.from_bytes(digest[:4]) < share * 2**32
 
 
-def reported(right: Right, split: Split, sets: Sequence[str], share: float) -> Right:
-    """The problems of a split that have chosen nothing."""
-    if split.set not in sets:
-        return right
-    return {key: value for key, value in right.items() if not chooses(key, share)}
+def reported(
+    tested: Mapping[Split, Right], split: Split, sets: Sequence[str], share: float
+) -> Right:
+    """The problems of a split that have chosen nothing, in this set or in another one that has them
+    too.
+    """
+    chose = {
+        key for name in sets for key in _of(tested, Split("test", name)) if chooses(key, share)
+    }
+    return {key: value for key, value in tested[split].items() if key not in chose}
 
 
 def figures(
@@ -99,7 +105,7 @@ def figures(
     """
     out = {}
     for split in sorted(tested[0], key=lambda split: (_part(split, sets), str(split))):
-        rows = [reported(each[split], split, sets, share) for each in tested]
+        rows = [reported(each, split, sets, share) for each in tested]
         keys = sorted(set.intersection(*(set(row) for row in rows)))
         if split.problems == HELDOUT or not keys:
             continue
@@ -136,7 +142,7 @@ def _mean_over_sets(tested: Mapping[Split, Right], sets: Sequence[str], share: f
         right = _of(tested, Split("test", name))
         among = {key: value for key, value in right.items() if chooses(key, share)}
         if not among:
-            raise ValueError(
+            raise DataError(
                 f"none of the {len(right):,} problems of {name} is left to choose by; raise "
                 f"select.share={share} or ood.problems"
             )

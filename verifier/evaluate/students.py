@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from verifier.errors import DataError
 from verifier.evaluate.intervals import Bootstrap
 from verifier.evaluate.results_table import EXACT, cell
 
@@ -19,7 +20,8 @@ def figures(
     """Accuracy of every student with 95% intervals, and paired differences.
 
     Args:
-        right: by method and share of the training problems.
+        right: by method and share of the training problems. Problems that were not put to one of
+            them, whose prompts were too long, count for none.
         against: the method that others of the same share are held against, if it is there.
         resamples: of the bootstrap over problems.
         seed: of the bootstrap.
@@ -29,12 +31,14 @@ def figures(
         something to hold it against, "minus_" and the method's name.
 
     Raises:
-        ValueError: students were asked different problems.
+        DataError: there is no problem that all were asked.
     """
-    keys = sorted(next(iter(right.values())))
-    for name, own in right.items():
-        if sorted(own) != keys:
-            raise ValueError(f"the student {name} was asked other problems than the first")
+    keys = sorted(set.intersection(*(set(own) for own in right.values())))
+    if not keys:
+        raise DataError(
+            "there is no problem that all students were asked; raise model.context, or lower "
+            "sample.max_new_tokens"
+        )
     right_by = {name: np.array([own[key] for key in keys], float) for name, own in right.items()}
     drawn = Bootstrap.draw(len(keys), resamples, seed)
     named = {str(name): values_P for name, values_P in right_by.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 from verifier.config import Config
@@ -34,6 +35,7 @@ def taught(config: Config, problems: Stage) -> Taught:
     named, put = config.distill.teacher_format, prompting.PLAIN
     if named != "plain":
         put = prompting.in_format(named, "distill.teacher_shots", "distill.exemplars")
+    put = dataclasses.replace(put, knobs=("distill.teacher_format", *put.knobs))
     samples = sample.stage(teacher, problems, [TRAIN, HELDOUT], PLACE, put)
     labels = label.stage(samples, problems, PLACE)
     return Taught([teacher, samples, labels], samples, labels)

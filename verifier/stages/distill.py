@@ -110,6 +110,11 @@ def check(config: config_lib.Config) -> None:
             f"distill.mix={list(mix)}: expected a share for each of "
             f"{', '.join(few_shot.FORMATS)}, and one of them above 0"
         )
+    if not config.finetune.has_work:
+        raise ConfigError(
+            "finetune.epochs=0 finetune.steps=0: a student that is not trained has no checkpoints; "
+            "raise one of them"
+        )
     if config.finetune.patience:
         raise ConfigError(
             f"finetune.patience={config.finetune.patience} with checkpoints to choose among: a "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from verifier import config as config_lib
 from verifier.errors import DataError
@@ -13,7 +13,7 @@ from verifier.run.stage import Files, Input, Stage
 from verifier.system import paths
 from verifier.tasks import bbh
 from verifier.text import few_shot
-from verifier.text.problem import Problem
+from verifier.text.problem import Problem, problem_id
 from verifier.text.split import TRAIN
 from verifier.text.tokenizer import Tokenizer
 
@@ -30,16 +30,18 @@ class Prompting:
         knobs: that it depends on, beside those of the stage.
         exemplars: whether it shows training problems with their solutions.
         files: knobs that name files which it reads.
+        check: refuses, before any stage begins, what it could not read.
     """
 
     of: Callable[[Context, Tokenizer], Put]
     knobs: tuple[str, ...] = ()
     exemplars: bool = False
     files: tuple[str, ...] = ()
+    check: Callable[[config_lib.Config], None] | None = None
 
     def reads(self, problems: Stage) -> dict[str, Input | Files]:
         """What a stage reads for it, by role."""
-        shown: dict[str, Input | Files] = {knob: Files(knob) for knob in self.files}
+        shown: dict[str, Input | Files] = {knob: Files(knob, watched=True) for knob in self.files}
         return shown | ({EXEMPLARS: problems.of(TRAIN)} if self.exemplars else {})
 
 
@@ -56,7 +58,8 @@ def in_format(name: str, shots: str, exemplars: str = "") -> Prompting:
     Args:
         name: of the format.
         shots: the knob that says how many exemplars stand before a question, where it has some.
-        exemplars: the knob that may name a file of them; empty: none does.
+        exemplars: the knob that may name a file of them; empty: none does, and test problems are
+            put, those of BIG-Bench Hard among them.
     """
 
     def of(context: Context, tokenizer: Tokenizer) -> Put:
@@ -66,8 +69,39 @@ def in_format(name: str, shots: str, exemplars: str = "") -> Prompting:
 
     if not few_shot.FORMATS[name].shots:
         return Prompting(of)
-    knobs = (shots, "distill.annotations", "ood.bbh_prompts")
-    return Prompting(of, knobs, True, (exemplars,) if exemplars else ())
+    files = (exemplars,) if exemplars else ()
+    knobs = (shots, "distill.annotations", "ood.bbh_prompts", *files)
+    check = functools.partial(_check_file, shots, exemplars) if exemplars else _check_bbh
+    return Prompting(of, knobs, True, files, check)
+
+
+def _check_file(shots: str, exemplars: str, config: config_lib.Config) -> None:
+    """Raises DataError for a file that cannot be read, or has too few exemplars."""
+    flat = config_lib.flatten(config)
+    if flat[exemplars]:
+        _from_file(flat[exemplars], flat[shots], config.distill.annotations)
+
+
+def _check_bbh(config: config_lib.Config) -> None:
+    """Raises DataError where BIG-Bench Hard is tested on and prompts of its tasks are missing."""
+    data, ood = config.data, config.ood
+    for is_tested, tasks in (
+        ("bbh" in ood.sets, ood.bbh_tasks),
+        ((data.test_name or data.name) == "bbh", data.bbh_tasks),
+    ):
+        if is_tested:
+            bbh.load_task_prompts(ood.bbh_prompts, tasks)
+
+
+def _from_file(file: str, shots: int, annotations: bool) -> list[few_shot.Exemplar]:
+    """All exemplars of a file, which has enough of them."""
+    read = few_shot.read_exemplars(paths.local(file), annotations)
+    if len(read) < shots:
+        raise DataError(
+            f"{file} has {len(read)} exemplars, and distill.teacher_shots={shots} are to be "
+            "shown; add some, or ask for fewer"
+        )
+    return read
 
 
 class Questions:
@@ -80,19 +114,13 @@ class Questions:
             DataError: a file with fewer exemplars than are to be shown.
         """
         config, known = context.config, few_shot.FORMATS[name]
-        self._seed, self._ood = config.seed, config.ood
+        self._seed, self._bbh_prompts = config.seed, config.ood.bbh_prompts
         self.format = dataclasses.replace(known, shots=shots if known.shots else 0)
         shown = context.problems(EXEMPLARS) if self.format.shots else []
         self._pool = few_shot.Pool(shown, config.distill.annotations)
         self._fixed: list[few_shot.Exemplar] | None = None
         if file and self.format.shots:
-            read = few_shot.read_exemplars(paths.local(file), config.distill.annotations)
-            if len(read) < shots:
-                raise DataError(
-                    f"{file} has {len(read)} exemplars, and distill.teacher_shots={shots} are to "
-                    "be shown; add some, or ask for fewer"
-                )
-            self._fixed = read[:shots]
+            self._fixed = _from_file(file, shots, config.distill.annotations)
 
     def text(self, problem: Problem, salt: str = "") -> str:
         """A question with its exemplars before it.
@@ -102,19 +130,25 @@ class Questions:
             salt: other exemplars for every other text; empty: those that it is tested with.
         """
         if problem.source.startswith(bbh.SOURCE) and self.format.shots:
-            own = self._bbh[problem.source.removeprefix(bbh.SOURCE)]
+            own = _task_prompt(self._bbh_prompts, problem.source.removeprefix(bbh.SOURCE))
             worked = self.format.is_worked
             return (own.chain_of_thought if worked else own.answer_only)(problem.question)
-        drawn = self._fixed
-        if drawn is None:
+        if self._fixed is None:
             drawn = self._pool.draw(problem.problem_id, self.format.shots, self._seed, salt)
-        return self.format.render_prompt(problem.question, drawn)
-
-    @functools.cached_property
-    def _bbh(self) -> Mapping[str, bbh.TaskPrompt]:
-        """The prompts of BIG-Bench Hard's tasks, which bring their own exemplars."""
-        return bbh.load_task_prompts(self._ood.bbh_prompts, self._ood.bbh_tasks)
+            return self.format.render_prompt(problem.question, drawn)
+        others = [each for each in self._fixed if problem_id(each.question) != problem.problem_id]
+        shown = others[: self.format.shots]
+        # One fewer where the file has no other in the place of the question itself.
+        return dataclasses.replace(self.format, shots=len(shown)).render_prompt(
+            problem.question, shown
+        )
 
     def put(self, tokenizer: Tokenizer) -> Put:
         """The same in tokens."""
         return lambda problem: [*tokenizer.start_ids, *tokenizer.encode(self.text(problem))]
+
+
+@functools.cache  # read again for every problem otherwise
+def _task_prompt(folder: str, task: str) -> bbh.TaskPrompt:
+    """The prompt of a task of BIG-Bench Hard, which brings its own exemplars."""
+    return bbh.load_task_prompts(folder, (task,))[task]

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +24,7 @@ from verifier.decode.engine import Counts, Engine, Planner, Prompt
 from verifier.decode.job import NOTHING_STORED, Stored
 from verifier.errors import ConfigError
 from verifier.model import sharding
-from verifier.run import hosts, model_folder
+from verifier.run import hosts, inputs, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Job, Stage
 from verifier.stages import table_writing
@@ -41,7 +41,6 @@ _GREEDY_IGNORES = (
     "sample.temperature",
     "sample.top_k",
     "sample.top_p",
-    "sample.test_samples",
 )
 
 
@@ -71,6 +70,7 @@ def stage(
         wants=wanted,
         place=place,
         jobs=(Job("sample", "draw"),),
+        check=prompting.check,
     )
 
 
@@ -85,12 +85,21 @@ def wanted(config: config_lib.Config, split: Split | None) -> bool:
     return split is None or not split.greedy or config.sample.greedy
 
 
+def refuse_no_greedy(config: config_lib.Config) -> None:
+    """Raises ConfigError where none is drawn, for a recipe that tests by greedy solutions."""
+    if not config.sample.greedy:
+        raise ConfigError(
+            "sample.greedy=false, but students are tested by their most likely solutions; set "
+            "sample.greedy=true"
+        )
+
+
 def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
     """A split does not depend on how many solutions others have: `sample.train_samples`."""
     if split is None:
         return ()
     others = tuple(f"sample.{other.of}_" for other in OWN if other.of != split.of)
-    return others + (_GREEDY_IGNORES if split.greedy else ())
+    return others + ((*_GREEDY_IGNORES, f"sample.{split.of}_samples") if split.greedy else ())
 
 
 def sample(context: Context, prompting: Prompting = PLAIN) -> None:
@@ -114,7 +123,7 @@ class _Drawn(NamedTuple):
     samples: int
     sizes: memory.JobSizes
     as_begun: bool  # whether those are the sizes of the first start
-    left_out: list[str]
+    facts: dict[str, Any]  # for the manifest
 
 
 def _planned(
@@ -134,7 +143,8 @@ def _planned(
     if not problems or context.is_done(settings, split):
         return None
     columns = schemas.variant("samples", _TOPS if config.top_logprobs else ())
-    table = table_writing.writer(context.folder(split), "samples", settings, schema=columns)
+    sums = inputs.sums(context.config, context.stage.named(context.config))
+    table = table_writing.writer(context.folder(split), "samples", settings, sums, columns)
     planner, tokenizer = generator.planner(config), generator.outline.tokenizer
     put = prompting.of(context, tokenizer)
     prompts = [Prompt(each.problem_id, put(each)) for each in problems]
@@ -149,18 +159,25 @@ def _planned(
             f"{title}: no prompt fits; lower sample.max_new_tokens or raise model.context"
         )
     sizes = planner.plan(fitting, samples)
-    begun = _sizes_of_the_first_start(title, table, sizes, config)
-    left_out = [prompt.problem_id for prompt in too_long]
-    return _Drawn(split, table, config, fitting, samples, begun or sizes, bool(begun), left_out)
+    begun = _sizes_of_the_first_start(title, table, sizes, config, {"inputs": sums})
+    facts: dict[str, Any] = {"left_out": [each.problem_id for each in too_long]}
+    facts |= {"inputs": sums} if sums else {}
+    return _Drawn(split, table, config, fitting, samples, begun or sizes, bool(begun), facts)
 
 
 def _sizes_of_the_first_start(
-    title: str, table: store.TableWriter, sizes: memory.JobSizes, config: config_lib.SampleConfig
+    title: str,
+    table: store.TableWriter,
+    sizes: memory.JobSizes,
+    config: config_lib.SampleConfig,
+    facts: Mapping[str, Any],
 ) -> memory.JobSizes | None:
     """The sizes that a split was begun with, whatever memory is free now; None where they were
     asked for otherwise or do not fit, and where several processes share the problems as they go.
 
     Programs are compiled by sizes, and those of other sizes add up in another order.
+
+    facts: what else the first start notes of itself.
     """
     device = jax.local_devices()[0].device_kind
     asked = {
@@ -172,7 +189,7 @@ def _sizes_of_the_first_start(
     }
     if not hosts.is_first():
         return None
-    first = table.first_start({"asked": asked, "plan": dataclasses.asdict(sizes)})
+    first = table.first_start({"asked": asked, "plan": dataclasses.asdict(sizes), **facts})
     if first is None or hosts.count() > 1:  # which host draws what is decided as they go
         return None
     if first["plan"].keys() != dataclasses.asdict(sizes).keys():  # of another version
@@ -220,7 +237,7 @@ def _draw(context: Context, generator: _Generator, drawn: _Drawn) -> None:
             table_writing.write(table, rows)
     hosts.wait(f"{table.folder} drawn")
     shared = _shared(table, title) if hosts.is_first() else {}
-    table_writing.finish(table, {"left_out": drawn.left_out, **shared})
+    table_writing.finish(table, {**drawn.facts, **shared})
 
 
 def _shared(table: store.TableWriter, title: str) -> dict[str, int]:

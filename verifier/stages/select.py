@@ -13,7 +13,7 @@ from verifier.model import sharding
 from verifier.run import model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Input, Stage
-from verifier.stages import fitting
+from verifier.stages import fitting, sample
 from verifier.system import log
 from verifier.tables import choices as choices_table
 from verifier.tables import store
@@ -60,6 +60,7 @@ def check(config: config_lib.Config) -> None:
                 f"select.sets: {name!r} is not among ood.sets={list(known)}; add it there, or "
                 "name one of them"
             )
+    sample.refuse_no_greedy(config)
     if config.select.by == "ood" and not sets:
         raise ConfigError(
             "select.by=ood needs sets to choose by: name some in select.sets (and in ood.sets), "

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from verifier import config as config_lib
 from verifier.data import two_tasks
 from verifier.data.two_tasks import Asked, Explained
-from verifier.errors import ConfigError, DataError, ProblemError
+from verifier.errors import DataError, ProblemError
 from verifier.grading import rationales
 from verifier.run.context import Context
 from verifier.run.stage import Files, Job, Stage
+from verifier.stages import sample
 from verifier.stages.finetune import language_model, make_generator
 from verifier.stages.fitting import Examples
 from verifier.stages.prompting import Prompting, Put
@@ -73,10 +74,9 @@ def asking(method: str) -> Prompting:
 
 
 def check(config: config_lib.Config) -> None:
-    """Raises UserError for templates without a question, or nothing to compare."""
+    """Raises UserError for templates without a question, or solutions that nobody draws."""
     _asked(config)
-    if not config.step_by_step.methods or not config.step_by_step.train_shares:
-        raise ConfigError("step_by_step.methods and train_shares must have an entry at least")
+    sample.refuse_no_greedy(config)
 
 
 def finetune(context: Context, method: str, share: float) -> None:

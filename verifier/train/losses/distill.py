@@ -8,6 +8,7 @@ read of the teacher.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -115,9 +116,7 @@ def _distribution_terms(
     renormalise: bool,
     **how: Any,
 ) -> Terms:
-    hidden_BTD = transformer.hidden(
-        batch.tokens_BT, batch.positions_BT, batch.ends_BT, prompts=batch.prompts, **how
-    )
+    hidden_BTD = _hidden(transformer, batch, how)
     weight_BT = jnp.asarray(batch.targets["lm_weight"])
     ids_BTC, chances_BTC = _chances(batch, renormalise)
     own_BT1 = jnp.asarray(batch.targets["lm_target"])[..., None]
@@ -137,6 +136,13 @@ def _distribution_terms(
     }
 
 
+def _hidden(transformer: Transformer, batch: Batch, how: Mapping[str, Any]) -> jax.Array:
+    """Hidden states of a batch; where the student has an encoder, this reads the prompts."""
+    return transformer.hidden(
+        batch.tokens_BT, batch.positions_BT, batch.ends_BT, prompts=batch.prompts, **how
+    )
+
+
 def _chances(batch: Batch, renormalise: bool) -> tuple[jax.Array, jax.Array]:
     """The teacher's ids and their chances, 0 where there is none."""
     ids_BTC = jnp.asarray(batch.targets["top_ids"])
@@ -152,9 +158,7 @@ def _chances(batch: Batch, renormalise: bool) -> tuple[jax.Array, jax.Array]:
 def _span_terms(
     transformer: Transformer, batch: Batch, *, vocab_size: int, tau: float, **how: Any
 ) -> Terms:
-    hidden_BTD = transformer.hidden(
-        batch.tokens_BT, batch.positions_BT, batch.ends_BT, prompts=batch.prompts, **how
-    )
+    hidden_BTD = _hidden(transformer, batch, how)
     weight_BT = jnp.asarray(batch.targets["span_weight"])
     text_BT = jnp.asarray(batch.targets["lm_weight"])
     is_in_BT = weight_BT > 0
