@@ -12,22 +12,24 @@ from verifier.text.split import HELDOUT, TRAIN
 PLACE = "teacher"
 
 
-class Taught(NamedTuple):
-    """A teacher's stages, its solutions of training and held-out problems and their labels."""
+class Teaching(NamedTuple):
+    """A teacher's stages: all, and those of its solutions of training and held-out problems and of
+    their labels, which are None where no teacher is named.
+    """
 
     stages: list[Stage]
     samples: Stage | None
     labels: Stage | None
 
 
-def taught(config: Config, problems: Stage) -> Taught:
+def by_teacher(config: Config, problems: Stage) -> Teaching:
     """teacher, sample and label in a place of their own; none where no teacher is named."""
     if not config.distill.teacher:
-        return Taught([], None, None)
+        return Teaching([], None, None)
     teacher = taken.teacher(PLACE)
     named, put = config.distill.teacher_format, prompting.PLAIN
     if named != "plain":
         put = prompting.in_format(named, "distill.teacher_shots", "distill.exemplars")
     samples = sample.stage(teacher, problems, [TRAIN, HELDOUT], PLACE, put)
     labels = label.stage(samples, problems, PLACE)
-    return Taught([teacher, samples, labels], samples, labels)
+    return Teaching([teacher, samples, labels], samples, labels)
