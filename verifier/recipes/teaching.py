@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from verifier.config import Config
 from verifier.run.stage import Stage
-from verifier.stages import label, prompting, sample, taken
+from verifier.stages import existing_models, label, prompting, sample
 from verifier.text.split import HELDOUT, TRAIN
 
 PLACE = "teacher"
@@ -26,7 +26,7 @@ def by_teacher(config: Config, problems: Stage) -> Teaching:
     """teacher, sample and label in a place of their own; none where no teacher is named."""
     if not config.distill.teacher:
         return Teaching([], None, None)
-    teacher = taken.teacher(PLACE)
+    teacher = existing_models.teacher(PLACE)
     named, put = config.distill.teacher_format, prompting.PLAIN
     if named != "plain":
         put = prompting.in_format(named, "distill.teacher_shots", "distill.exemplars")
