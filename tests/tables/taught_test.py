@@ -78,10 +78,10 @@ def test_all_rows_come_once_in_their_order_however_many_are_held(tmp_path, rows)
     assert len(found) == len(ROWS)
     for each, row in zip(found, ROWS, strict=True):
         assert (each.problem_id, each.sample_id) == (row["problem_id"], row["sample_id"])
-        assert each.solution == row["solution"] == decode(each.tokens_S)
+        assert each.text == row["solution"] == decode(each.taught.tokens_S)
         for name, column in (("logprobs_S", "logprobs"), ("top_logprobs_SC", "top_logprobs")):
-            np.testing.assert_array_equal(getattr(each, name), row[column])
-        np.testing.assert_array_equal(each.top_ids_SC, row["top_ids"])
+            np.testing.assert_array_equal(getattr(each.taught, name), row[column])
+        np.testing.assert_array_equal(each.taught.top_ids_SC, row["top_ids"])
 
 
 def test_reasons_add_up_to_all_rows_and_each_is_found(tmp_path):
@@ -150,7 +150,7 @@ def test_pieces_become_ids_that_spell_them(tmp_path):
         for row in rows
         for piece in [*row["pieces"], *(each for tops in row["top_pieces"] for each in tops)]
     }
-    found = [each for batch in reader.batches() for each in solutions(batch, known)]
+    found = [each.taught for batch in reader.batches() for each in solutions(batch, known)]
     assert reader.counts == {KEPT: 2, OTHER_TEXT: 2}
     for each, row in zip(found, rows, strict=False):
         assert known.decode(each.tokens_S) == row["solution"]

@@ -41,7 +41,7 @@ class Taught(NamedTuple):
     # C alternatives of each, at temperature 1: those of the columns top_ids and top_logprobs of
     # the table `samples`; None where they are not kept
     top_ids_SC: np.ndarray | None = None  # int32
-    top_logprobs_SC: np.ndarray | None = None  # float32
+    top_logprobs_SC: np.ndarray | None = None  # float32; -inf where fewer than C were told
 
 
 class Aligned(NamedTuple):

@@ -19,8 +19,7 @@ _STATED = re.compile(r"(?i)\bthe answer is\b[ :]*")
 
 def value(equation: str) -> Fraction | None:
     """What an equation comes to; None where it comes to nothing."""
-    evaluated = calculator.evaluate(" ".join(equation.split()))
-    return evaluated.value if isinstance(evaluated, calculator.Evaluated) else None
+    return calculator.value(" ".join(equation.split()))
 
 
 def stated_value(solution: str) -> str | None:

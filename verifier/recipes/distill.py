@@ -15,13 +15,13 @@ from verifier.recipes import teaching
 from verifier.run.stage import Stage
 from verifier.stages import (
     distill,
+    existing_models,
     label,
     problems,
     prompting,
     sample,
     select,
     specialisation,
-    taken,
 )
 from verifier.text.split import HELDOUT, TEST
 
@@ -33,15 +33,15 @@ def stages(config: Config) -> list[Stage]:
     format sample and label; select, student and report.
     """
     questions = problems.stage(config)
-    taught = teaching.taught(config, questions)
-    student = distill.stage(questions, taught.samples, taught.labels, STUDENT)
+    teacher = teaching.by_teacher(config, questions)
+    student = distill.stage(questions, teacher.samples, teacher.labels, STUDENT)
     numbers = range(1, config.select.checkpoints + 1)
-    candidates = [taken.before(questions, "checkpoint=0")]
-    candidates += [taken.milestone(student, n, f"checkpoint={n}") for n in numbers]
+    candidates = [existing_models.before(questions, "checkpoint=0")]
+    candidates += [existing_models.milestone(student, n, f"checkpoint={n}") for n in numbers]
     tests = [split for split in questions.splits if split.of in (HELDOUT.of, TEST.of)]
     splits = [dataclasses.replace(split, greedy=True) for split in tests]
     tested: dict[str, list[Stage]] = {name: [] for name in config.select.formats}
-    made = [questions, *taught.stages, student]
+    made = [questions, *teacher.stages, student]
     for number, candidate in enumerate(candidates):
         made.append(candidate)
         for name in config.select.formats:

@@ -20,13 +20,13 @@ def stages(config: Config) -> list[Stage]:
     questions = problems.stage(config)
     tests = [split for split in questions.splits if split.of == TEST.of]
     splits = [split for split in sample.with_greedy(tests) if split.greedy]
-    taught = teaching.taught(config, questions)
-    made = [questions, *taught.stages]
+    teacher = teaching.by_teacher(config, questions)
+    made = [questions, *teacher.stages]
     judged = dict[tuple[str, float], Stage]()
     for share in config.step_by_step.train_shares:
         for method in config.step_by_step.methods:
             place = f"{method},share={share:g}"
-            student = step_by_step.stage(questions, taught.samples, method, share, place)
+            student = step_by_step.stage(questions, teacher.samples, method, share, place)
             asked = step_by_step.asking(method)
             samples = sample.stage(student, questions, splits, place, asked)
             labels = judged[method, share] = label.stage(samples, questions, place)

@@ -7,35 +7,37 @@ from typing import NamedTuple
 
 from verifier.config import Config
 from verifier.run.stage import Stage
-from verifier.stages import label, logged, prompting, sample, taken
+from verifier.stages import existing_models, label, logged, prompting, sample
 from verifier.text.split import HELDOUT, TRAIN
 
 PLACE = "teacher"
 
 
-class Taught(NamedTuple):
-    """A teacher's stages, its solutions of training and held-out problems and their labels."""
+class Teaching(NamedTuple):
+    """A teacher's stages: all, and those of its solutions of training and held-out problems and of
+    their labels, which are None where no teacher is named.
+    """
 
     stages: list[Stage]
     samples: Stage | None
     labels: Stage | None
 
 
-def taught(config: Config, problems: Stage) -> Taught:
+def by_teacher(config: Config, problems: Stage) -> Teaching:
     """teacher, sample and label in a place of their own; sample and label where the solutions come
     out of a log; none where neither is named.
     """
     if config.distill.log:
         logged_samples = logged.stage(problems, PLACE)
         judged = label.stage(logged_samples, problems, PLACE)
-        return Taught([logged_samples, judged], logged_samples, judged)
+        return Teaching([logged_samples, judged], logged_samples, judged)
     if not config.distill.teacher:
-        return Taught([], None, None)
-    teacher = taken.teacher(PLACE)
+        return Teaching([], None, None)
+    teacher = existing_models.teacher(PLACE)
     named, put = config.distill.teacher_format, prompting.PLAIN
     if named != "plain":
         put = prompting.in_format(named, "distill.teacher_shots", "distill.exemplars")
     put = dataclasses.replace(put, knobs=("distill.teacher_format", *put.knobs))
     samples = sample.stage(teacher, problems, [TRAIN, HELDOUT], PLACE, put)
     labels = label.stage(samples, problems, PLACE)
-    return Taught([teacher, samples, labels], samples, labels)
+    return Teaching([teacher, samples, labels], samples, labels)

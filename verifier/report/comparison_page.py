@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import markupsafe
-
 from verifier.evaluate.caveats import too_few
 from verifier.evaluate.results_table import EXACT, ROWS, cell, counted
-from verifier.report import page, plots
-from verifier.report.svg import Chart
+from verifier.report import plots, templates
+from verifier.report.svg import LINES, Chart
 
 TITLES = {
     "verifier_at_k": "The verifier's best of n samples",
     "majority_at_k": "Majority of n samples",
     "pass_at_k": "Any of n samples is right",
 }
-_KINDS = tuple(
-    f"{colour}{dash}"
-    for dash in ("", " dashed", " dotted")
-    for colour in ("verifier", "majority", "oracle")
-)
-MOST = len(_KINDS)  # runs that can be told apart in a chart
+MOST = len(LINES)  # runs that can be told apart in a chart
 
 
 def render(compared: Mapping[str, Any], date: str, settings: Mapping[str, Sequence[Any]]) -> str:
@@ -34,26 +27,18 @@ def render(compared: Mapping[str, Any], date: str, settings: Mapping[str, Sequen
         settings: by dotted path the value of each run, of those that differ; None where a run does
             not have it.
     """
-    return (
-        page.environment()
-        .get_template("compare.html.jinja")
-        .render(
-            runs=compared["runs"],
-            shared=compared["shared_problems"],
-            date=date,
-            few=too_few(compared["shared_problems"]),
-            exact=EXACT if "*" in table(compared) else "",
-            settings=settings,
-            graders=sorted({run["grader"] for run in compared["runs"]}),
-            rows=_rows(compared),
-            kinds=_KINDS,
-            charts={
-                chart.title: markupsafe.Markup(chart.render())
-                for chart in charts(compared).values()
-            },
-            policy=page.policy(),
-            style=page.style(),
-        )
+    return templates.filled(
+        "compare",
+        runs=compared["runs"],
+        shared=compared["shared_problems"],
+        date=date,
+        few=too_few(compared["shared_problems"]),
+        exact=EXACT if "*" in table(compared) else "",
+        settings=settings,
+        graders=sorted({run["grader"] for run in compared["runs"]}),
+        rows=_rows(compared),
+        kinds=LINES,
+        charts=templates.by_title(charts(compared).values()),
     )
 
 
@@ -63,7 +48,7 @@ def charts(compared: Mapping[str, Any]) -> dict[str, Chart]:
     for family, title in TITLES.items():
         lines = [
             (kind, run["name"], run["curves"][family])
-            for kind, run in zip(_KINDS, compared["runs"], strict=False)
+            for kind, run in zip(LINES, compared["runs"], strict=False)
         ]
         chart = plots.curves(title, [line for line in lines if line[2]])
         if chart:

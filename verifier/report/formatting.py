@@ -1,7 +1,8 @@
-"""Figures as a page writes them: shares, points, intervals and durations."""
+"""Figures as a page writes them: shares, points, intervals, durations and the date."""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,11 @@ def duration(seconds: float) -> str:
         if minutes < 60
         else f"{minutes // 60} h {minutes % 60:02d} min"
     )
+
+
+def today() -> str:
+    """The date in words, such as 3 May 2024."""
+    return datetime.date.today().strftime("%d %B %Y").lstrip("0")
 
 
 def percent(value: float) -> str:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import jinja2
 import markupsafe
 
 from verifier.evaluate.caveats import too_few
 from verifier.evaluate.results_table import EXACT, ROWS, Shown, counted
-from verifier.report import search_figures
-from verifier.report.formatting import apart, duration, interval, percent, points, star
+from verifier.report import search_figures, templates
+from verifier.report.formatting import duration, percent, points, star
 from verifier.text.split import HELDOUT, TEST
 
 _HERE = pathlib.Path(__file__).parent
@@ -58,70 +55,39 @@ def render(
     main = main_split(metrics["splits"])
     split, others = metrics["splits"][main], [name for name in metrics["splits"] if name != main]
     results, differences = _results(metrics["splits"], main, others), _differences(split)
-    return (
-        environment()
-        .get_template("page.html.jinja")
-        .render(
-            about=about,
-            exact=EXACT,
-            starred=_starred(results, differences, split.get("aggregations")),
-            few=too_few(split["n_problems"]),
-            policy=policy(script, *[viewer["script"]] if viewer else []),
-            script=markupsafe.Markup(script),
-            search=search_figures.section(split),
-            search_chart=search_figures.TITLE,
-            viewer=viewer,
-            data=markupsafe.Markup(embedded(browsed)),
-            browsed=_browsed_words(browsed),
-            main=main,
-            split=split,
-            others=others,
-            samples=_samples_words(split),
-            cards=_cards(split),
-            headline=_headline(split, main),
-            results=results,
-            differences=differences,
-            gaps=[
-                (_NAMES[method], estimate)
-                for method, estimate in (split.get("oracle_gap_closed") or {}).items()
-                if estimate
-            ],
-            aggregation=metrics.get("aggregation", "last"),
-            charts={title: markupsafe.Markup(svg) for title, svg in charts.items()},
-            disagreement=split.get("grader_disagreement"),
-            settings=_sections(about["settings"]),
-            seconds=_seconds(metrics.get("seconds") or {}),
-            style=style(*["search"] * bool(trees)),
-        )
+    return templates.filled(
+        "page",
+        scripts=[script, *([viewer["script"]] if viewer else [])],
+        styles=["search"] * bool(trees),
+        about=about,
+        exact=EXACT,
+        starred=_starred(results, differences, split.get("aggregations")),
+        few=too_few(split["n_problems"]),
+        script=markupsafe.Markup(script),
+        search=search_figures.section(split),
+        search_chart=search_figures.TITLE,
+        viewer=viewer,
+        data=markupsafe.Markup(embedded(browsed)),
+        browsed=_browsed_words(browsed),
+        main=main,
+        split=split,
+        others=others,
+        samples=_samples_words(split),
+        cards=_cards(split),
+        headline=_headline(split, main),
+        results=results,
+        differences=differences,
+        gaps=[
+            (_NAMES[method], estimate)
+            for method, estimate in (split.get("oracle_gap_closed") or {}).items()
+            if estimate
+        ],
+        aggregation=metrics.get("aggregation", "last"),
+        charts={title: markupsafe.Markup(svg) for title, svg in charts.items()},
+        disagreement=split.get("grader_disagreement"),
+        settings=_sections(about["settings"]),
+        seconds=_seconds(metrics.get("seconds") or {}),
     )
-
-
-def environment() -> jinja2.Environment:
-    """The templates of this folder; all text of data is escaped."""
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    made.filters |= {
-        "percent": percent,
-        "points": points,
-        "interval": interval,
-        "apart": apart,
-        "counted": counted,
-    }
-    return made
-
-
-def style(*more: str) -> markupsafe.Markup:
-    """The style of every page, and of what else is on it, by the names of files."""
-    names = "page", "chart", *more
-    return markupsafe.Markup("".join((_HERE / f"{name}.css").read_text() for name in names))
-
-
-def policy(*scripts: str) -> str:
-    """A page's Content-Security-Policy: nothing is loaded, and no script runs but these."""
-    digests = [base64.b64encode(hashlib.sha256(each.encode()).digest()) for each in scripts]
-    allowed = " ".join(f"'sha256-{digest.decode()}'" for digest in digests) or "'none'"
-    return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {allowed}"
 
 
 def embedded(content: Mapping[str, Any]) -> str:

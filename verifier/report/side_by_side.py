@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from verifier.errors import ComparisonError
 from verifier.evaluate import comparison
-from verifier.report import comparison_page, contestants, writing
-from verifier.system import atomic
+from verifier.report import comparison_page, contestants, formatting, page_folder, writing
 from verifier.text.split import Split
 
 
@@ -39,16 +37,9 @@ def compare(
         for root, name in zip(roots, names, strict=True)
     ]
     compared = comparison.compare(runs, resamples, seed)
-    html = comparison_page.render(
-        compared, datetime.date.today().strftime("%d %B %Y").lstrip("0"), _settings(roots)
-    )
-    # The figures last: where they are, the rest is too.
-    files = {"comparison.json": atomic.as_json(compared), "index.html": html.encode()}
-    files |= {
-        f"{name}.svg": chart.render(standalone=True).encode()
-        for name, chart in comparison_page.charts(compared).items()
-    }
-    atomic.write_all(out, files, stale=[f"{name}.svg" for name in comparison_page.TITLES])
+    html = comparison_page.render(compared, formatting.today(), _settings(roots))
+    charts = comparison_page.charts(compared)
+    page_folder.write(out, compared, html, charts, comparison_page.TITLES, name="comparison.json")
     return comparison_page.table(compared)
 
 

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import markupsafe
-
-from verifier.evaluate.results_table import EXACT, cell, counted
-from verifier.report import page
-from verifier.report.svg import Chart, percent_ticks
-
-_KINDS = tuple(
-    f"{colour}{dash}"
-    for dash in ("", " dashed", " dotted")
-    for colour in ("verifier", "majority", "oracle")
-)
+from verifier.evaluate.results_table import EXACT, cell
+from verifier.report import templates
+from verifier.report.svg import LINES, Chart, percent_ticks
 
 
 def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
@@ -29,7 +21,7 @@ def _curves(format_name: str, sets: Mapping[str, Any], steps: Sequence[int]) -> 
     y_range, y_ticks = percent_ticks(min(every), max(every))
     chart = Chart(words(format_name), (steps[0], steps[-1]), y_range, right=62)
     chart.axes("steps", "problems solved", {step: f"{step:,}" for step in steps}, y_ticks)
-    for kind, (name, row) in zip(_KINDS, points.items(), strict=False):
+    for kind, (name, row) in zip(LINES, points.items(), strict=False):
         values = [point["value"] for point in row]
         chart.band(
             steps,
@@ -42,7 +34,7 @@ def _curves(format_name: str, sets: Mapping[str, Any], steps: Sequence[int]) -> 
             for step, point in zip(steps, row, strict=True)
         ]
         chart.curve(steps, values, kind, hints)
-    chart.legend([(kind, name) for kind, name in zip(_KINDS, points, strict=False)])
+    chart.legend([(kind, name) for kind, name in zip(LINES, points, strict=False)])
     return chart
 
 
@@ -88,22 +80,14 @@ def render(found: Mapping[str, Any], name: str, date: str, settings: Mapping[str
         date: in words.
         settings: by dotted path.
     """
-    drawn = {chart.title: markupsafe.Markup(chart.render()) for chart in charts(found).values()}
-    text = table(found)
-    return (
-        page.environment()
-        .get_template("specialisation.html.jinja")
-        .render(
-            name=name,
-            date=date,
-            found=found,
-            formats={words(key): sets for key, sets in found["formats"].items()},
-            kinds=_KINDS,
-            charts=drawn,
-            exact=EXACT if "*" in text else "",
-            settings=settings,
-            counted=counted,
-            policy=page.policy(),
-            style=page.style(),
-        )
+    return templates.filled(
+        "specialisation",
+        name=name,
+        date=date,
+        found=found,
+        formats={words(key): sets for key, sets in found["formats"].items()},
+        kinds=LINES,
+        charts=templates.by_title(charts(found).values()),
+        exact=EXACT if "*" in table(found) else "",
+        settings=settings,
     )

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import markupsafe
-
-from verifier.report import page
+from verifier.report import templates
 from verifier.report.svg import Chart, percent_ticks
 
 KINDS = ("verifier", "majority dashed", "oracle dotted")
@@ -62,18 +60,12 @@ def render(
         date: in words.
         settings: by dotted path.
     """
-    drawn = {each.title: markupsafe.Markup(each.render()) for each in charts(found).values()}
-    return (
-        page.environment()
-        .get_template("students.html.jinja")
-        .render(
-            found=found,
-            against=against,
-            name=name,
-            date=date,
-            charts=drawn,
-            settings=settings,
-            policy=page.policy(),
-            style=page.style(),
-        )
+    return templates.filled(
+        "students",
+        found=found,
+        against=against,
+        name=name,
+        date=date,
+        charts=templates.by_title(charts(found).values()),
+        settings=settings,
     )

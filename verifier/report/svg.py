@@ -8,6 +8,12 @@ import pathlib
 from collections.abc import Sequence
 
 WIDTH, HEIGHT = 480, 320
+# Styles of lines that can be told apart, as classes of chart.css.
+LINES = tuple(
+    f"{colour}{dash}"
+    for dash in ("", " dashed", " dotted")
+    for colour in ("verifier", "majority", "oracle")
+)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 40, 42
 _STYLE = pathlib.Path(__file__).with_name("chart.css")
 

@@ -1,10 +1,9 @@
-"""The report folder: metrics.json, index.html and the charts, each file whole or not there."""
+"""The report of a run: its figures, charts and page, out of its rows."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import datetime
 import hashlib
 import json
 import pathlib
@@ -22,16 +21,18 @@ from verifier.report import (
     aggregation,
     browsing,
     budgets,
+    formatting,
     heatmap,
     notes,
     page,
+    page_folder,
     plots,
     positions,
     search_figures,
 )
 from verifier.report.svg import Drawing
 from verifier.report.token_texts import token_texts
-from verifier.system import atomic, checksums, paths
+from verifier.system import checksums, paths
 from verifier.tables import provenance, store, stored_splits
 from verifier.tables.results import GENERATOR, RESULTS, VERIFIER, Result, Table
 from verifier.tables.split_rows import SplitRows
@@ -200,12 +201,7 @@ def write(
     svgs = {chart.title: chart.render() for chart in drawn.values()}
     said = _said(about, splits[reported[main]].grader, result)
     html = page.render(result, svgs, problems, said, search.trees)
-    # The figures last: where they are, the rest is too.
-    files = {"metrics.json": atomic.as_json(result), "index.html": html.encode()}
-    files |= {
-        f"{name}.svg": chart.render(standalone=True).encode() for name, chart in drawn.items()
-    }
-    atomic.write_all(paths.to_path(out), files, stale=[f"{name}.svg" for name in charts])
+    page_folder.write(out, result, html, drawn, charts)
     return result
 
 
@@ -219,7 +215,7 @@ def _said(about: About, grader: str, result: Mapping[str, Any]) -> dict[str, Any
     """What the page says beside its figures, as `page.render` takes it."""
     return {
         "name": about.name,
-        "date": datetime.date.today().strftime("%d %B %Y").lstrip("0"),
+        "date": formatting.today(),
         "grader": grader,
         "warnings": result["warnings"],
         "notes": result["notes"],

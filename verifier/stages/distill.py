@@ -242,8 +242,7 @@ def _right(context: Context, problems: Sequence[Problem], which: str = "") -> li
         for one in taught_lib.solutions(batch):
             kept[one.problem_id] += 1
             if not most or kept[one.problem_id] <= most:
-                told = Taught(one.tokens_S, one.logprobs_S, one.top_ids_SC, one.top_logprobs_SC)
-                solutions.append(_Solution(by_id[one.problem_id], one.solution, told))
+                solutions.append(_Solution(by_id[one.problem_id], one.text, one.taught))
     log.say(f"{context.title()}: {which}samples: {reader.said()}")
     return solutions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from verifier.report import writing
+from verifier.report import page_folder, writing
 from verifier.run.context import Context
 from verifier.run.stage import Stage
 from verifier.system import log
@@ -30,12 +30,11 @@ def report(context: Context) -> None:
     generator = context.source("generator") if "generator" in context.stage.reads else None
     here = [stage.makes for stage in context.stages if stage.place == context.stage.place]
     about = writing.about_workdir(root, generator, here)
-    folder = context.stage.makes.folder(root)
-    writing.write_report(root, folder, config.report, config.seed, about)
+    writing.write_report(root, context.stage.makes.folder(root), config.report, config.seed, about)
 
 
 def tell(context: Context) -> None:
     """The table of results and where the report lies, for whoever started the run."""
     folder = context.stage.makes.folder(context.workdir)
-    table = writing.results_table(json.loads((folder / "metrics.json").read_text()))
-    log.tell(f"{table}\n\npage     {folder / 'index.html'}\nmetrics  {folder / 'metrics.json'}")
+    table = writing.results_table(json.loads((folder / page_folder.METRICS).read_text()))
+    log.tell(f"{table}\n\n{page_folder.where(folder)}")

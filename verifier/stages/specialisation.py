@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verifier.evaluate import choices
-from verifier.report import specialisation_page, writing
+from verifier.report import formatting, page_folder, specialisation_page, writing
 from verifier.run.context import Context
 from verifier.run.stage import Stage
 from verifier.stages import select
-from verifier.system import atomic, log, paths
+from verifier.system import log
 from verifier.tables import choices as choices_table
 from verifier.tables.results import REPORT
 
@@ -33,24 +32,22 @@ def stage(choice: Stage, student: Stage, tested: Mapping[str, Sequence[Stage]]) 
 
 def report(context: Context) -> None:
     """Writes the page, the charts and metrics.json."""
-    config = context.config
     found = _found(context)
     about = writing.about_workdir(context.workdir)
-    date = datetime.date.today().strftime("%d %B %Y").lstrip("0")
-    html = specialisation_page.render(found, about.name, date, about.settings)
-    files = {"metrics.json": atomic.as_json(found | {"config_hash": about.config_hash})}
-    files["index.html"] = html.encode()
-    drawn = specialisation_page.charts(found)
-    files |= {f"{name}.svg": each.render(standalone=True).encode() for name, each in drawn.items()}
-    stale = [f"{name}.svg" for name in config.select.formats]
-    atomic.write_all(paths.to_path(context.stage.makes.folder(context.workdir)), files, stale)
+    page_folder.write(
+        context.stage.makes.folder(context.workdir),
+        found | {"config_hash": about.config_hash},
+        specialisation_page.render(found, about.name, formatting.today(), about.settings),
+        specialisation_page.charts(found),
+        context.config.select.formats,
+    )
 
 
 def tell(context: Context) -> None:
     """The table, and where the page lies."""
     folder = context.stage.makes.folder(context.workdir)
-    table = specialisation_page.table(json.loads((folder / "metrics.json").read_text()))
-    log.tell(f"{table}\n\npage     {folder / 'index.html'}\nmetrics  {folder / 'metrics.json'}")
+    table = specialisation_page.table(json.loads((folder / page_folder.METRICS).read_text()))
+    log.tell(f"{table}\n\n{page_folder.where(folder)}")
 
 
 def _found(context: Context) -> dict[str, Any]:

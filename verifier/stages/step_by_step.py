@@ -19,7 +19,7 @@ from verifier.stages.prompting import Prompting, Put
 from verifier.system import log
 from verifier.tables import store
 from verifier.tables.results import GENERATOR
-from verifier.text import equations
+from verifier.text import solution_equation
 from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.split import HELDOUT, TRAIN
 from verifier.text.tokenizer import Tokenizer
@@ -119,7 +119,7 @@ def _explained(problems: Sequence[Problem], kind: str) -> list[Explained]:
     explained = []
     for each in problems:
         text, mark, _ = (each.solution or "").rpartition("####")
-        label = each.answer if kind == "answer" else equations.composed(text, each.answer)
+        label = each.answer if kind == "answer" else solution_equation.composed(text, each.answer)
         if label is not None:
             explained.append(Explained(each, label, text.rstrip() if mark else None))
     return explained

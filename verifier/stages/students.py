@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from verifier.evaluate import students
-from verifier.report import students_page, writing
+from verifier.report import formatting, page_folder, students_page, writing
 from verifier.run.context import Context
 from verifier.run.stage import Stage
 from verifier.stages import select
-from verifier.system import atomic, log, paths
+from verifier.system import log
 from verifier.tables.results import REPORT
 
 AGAINST = "label_only"
@@ -32,26 +31,21 @@ def report(context: Context) -> None:
     """Writes the page, its charts and metrics.json."""
     found = _found(context)
     about = writing.about_workdir(context.workdir)
-    date = datetime.date.today().strftime("%d %B %Y").lstrip("0")
-    html = students_page.render(found, AGAINST, about.name, date, about.settings)
-    files = {"metrics.json": atomic.as_json({"splits": found, "config_hash": about.config_hash})}
-    files["index.html"] = html.encode()
-    drawn = students_page.charts(found)
-    files |= {f"{name}.svg": each.render(standalone=True).encode() for name, each in drawn.items()}
-    atomic.write_all(
-        paths.to_path(context.stage.makes.folder(context.workdir)),
-        files,
-        [f"{name}.svg" for name in found],
+    page_folder.write(
+        context.stage.makes.folder(context.workdir),
+        {"splits": found, "config_hash": about.config_hash},
+        students_page.render(found, AGAINST, about.name, formatting.today(), about.settings),
+        students_page.charts(found),
+        found,
     )
 
 
 def tell(context: Context) -> None:
     """The table, and where the page lies."""
     folder = context.stage.makes.folder(context.workdir)
-    splits = json.loads((folder / "metrics.json").read_text())["splits"]
+    splits = json.loads((folder / page_folder.METRICS).read_text())["splits"]
     tables = [students.as_text(each, name, AGAINST) for name, each in splits.items()]
-    paths_told = f"page     {folder / 'index.html'}\nmetrics  {folder / 'metrics.json'}"
-    log.tell("\n\n".join([*tables, paths_told]))
+    log.tell("\n\n".join([*tables, page_folder.where(folder)]))
 
 
 def _found(context: Context) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from verifier.data.alignment import Taught
 from verifier.errors import TablesError
 from verifier.tables.scanning import scan_table
 from verifier.tables.verdicts import Judge
@@ -29,26 +30,13 @@ _NEEDED = ("problem_id", "sample_id", "solution", "finish")
 _WORDS = {"ids": ("tokens", "top_ids"), "pieces": ("pieces", "top_pieces")}
 
 
-class Taught(NamedTuple):
-    """A teacher's solution.
-
-    Attributes:
-        problem_id: of its problem.
-        sample_id: of it.
-        solution: its text.
-        tokens_S: int32, the end token where it came; ids of the reader's tokenizer.
-        logprobs_S: float32, of the tokens, at temperature 1.
-        top_ids_SC: int32, C likely ones at each; None where they are not stored.
-        top_logprobs_SC: float32, of these; -inf where a log told fewer than C.
-    """
+class Solution(NamedTuple):
+    """A teacher's solution as it is stored."""
 
     problem_id: str
     sample_id: int
-    solution: str
-    tokens_S: np.ndarray
-    logprobs_S: np.ndarray
-    top_ids_SC: np.ndarray | None = None
-    top_logprobs_SC: np.ndarray | None = None
+    text: str
+    taught: Taught
 
 
 class TaughtReader:
@@ -155,8 +143,8 @@ class TaughtReader:
         return np.ones(len(rows), bool)
 
 
-def solutions(batch: pa.Table, pieces: KnownPieces | None = None) -> Iterator[Taught]:
-    """The rows of a batch as arrays.
+def solutions(batch: pa.Table, pieces: KnownPieces | None = None) -> Iterator[Solution]:
+    """The rows of a batch, each with its arrays.
 
     Args:
         batch: as `TaughtReader.batches` gives it, with tokens.
@@ -176,12 +164,10 @@ def solutions(batch: pa.Table, pieces: KnownPieces | None = None) -> Iterator[Ta
         flat = ids_of(batch[top]), np.asarray(_flat(batch["top_logprobs"]), np.float32)
         tops = _padded(*flat, counts, ids)
     columns = (batch[name].to_pylist() for name in _NEEDED[:3])
-    for row, (problem, sample, solution) in enumerate(zip(*columns, strict=True)):
+    for row, (problem, sample, text) in enumerate(zip(*columns, strict=True)):
         own_S = slice(int(ends[row]), int(ends[row + 1]))
-        found = Taught(problem, sample, solution, ids[own_S], logprobs[own_S])
-        if tops is not None:
-            found = found._replace(top_ids_SC=tops[0][own_S], top_logprobs_SC=tops[1][own_S])
-        yield found
+        told = (each[own_S] for each in (ids, logprobs, *(tops or ())))
+        yield Solution(problem, sample, text, Taught(*told))
 
 
 def _padded(

@@ -153,7 +153,7 @@ def _operand(node: ast.expr, text: str, lines: list[str]) -> str:
 
 def _value(expression: str) -> Fraction:
     """What an expression comes to, exactly."""
-    result = calculator.evaluate(expression)
-    if isinstance(result, calculator.Refused):
+    came_to = calculator.value(expression)
+    if came_to is None:
         raise _Refusal("the calculator does not work it out")
-    return result.value
+    return came_to

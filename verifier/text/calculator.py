@@ -117,6 +117,12 @@ def evaluate(expression: str) -> Evaluated | Refused:
     return Evaluated(text, value)
 
 
+def value(expression: str) -> Fraction | None:
+    """The exact value of an expression as `evaluate` reads it; None where it refuses."""
+    evaluated = evaluate(expression)
+    return evaluated.value if isinstance(evaluated, Evaluated) else None
+
+
 def _written(value: Fraction, expression: str) -> str:
     """The result in the style of the expression."""
     if value.denominator == 1:

@@ -25,17 +25,17 @@ def composed(solution: str, answer: str) -> str | None:
     Returns:
         None where no annotation comes to the answer.
     """
-    wanted, known, found = calculator.evaluate(answer), dict[Fraction, str](), None
+    wanted, known, last = calculator.value(answer), dict[Fraction, str](), None
     for annotation in calculator.annotations(solution):
-        evaluated = calculator.evaluate(annotation.expression)
-        if not isinstance(evaluated, calculator.Evaluated):
+        came_to = calculator.value(annotation.expression)
+        if came_to is None:
             continue
         written = "".join(annotation.expression.split())
         whole = _NUMBER.sub(lambda number: _replaced(number.group(), known), written)
-        known[evaluated.value] = f"({whole})"
-        if isinstance(wanted, calculator.Evaluated) and evaluated.value == wanted.value:
-            found = whole
-    return found
+        known[came_to] = f"({whole})"
+        if came_to == wanted:
+            last = whole
+    return last
 
 
 def _replaced(number: str, known: Mapping[Fraction, str]) -> str:

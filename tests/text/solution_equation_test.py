@@ -3,7 +3,7 @@
 import pytest
 
 from verifier.tasks import generated
-from verifier.text import calculator, equations
+from verifier.text import calculator, solution_equation
 
 
 @pytest.mark.parametrize(
@@ -20,12 +20,12 @@ from verifier.text import calculator, equations
     ],
 )
 def test_results_are_replaced_by_what_they_were_computed_from(solution, answer, wanted):
-    assert equations.composed(solution, answer) == wanted
+    assert solution_equation.composed(solution, answer) == wanted
 
 
 def test_generated_solutions_come_to_their_answers():
     kinds = ("chain", "price", "distance", "share", "backwards")
     for problem in generated.generate("train", 100, 0, kinds):
-        composed = equations.composed(problem.solution, problem.answer)
+        composed = solution_equation.composed(problem.solution, problem.answer)
         evaluated = calculator.evaluate(composed)
         assert str(evaluated.value) == problem.answer, problem.solution

@@ -1,4 +1,6 @@
-"""Models that a recipe takes as they are: of somebody else, and as a student was on its way."""
+"""Models that are there already, as model folders of a run: a teacher, what training starts from,
+and a student as it was on its way.
+"""
 
 from __future__ import annotations
 
