@@ -4,41 +4,30 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from verifier import config as config_lib
 from verifier.data import alignment_report, formats, teacher_targets
-from verifier.data.alignment import Aligner, Taught
+from verifier.data.alignment import Aligner
 from verifier.data.examples import Example, LazyExamples, encode_solution, lm_example
 from verifier.data.formats import Planned
 from verifier.errors import ConfigError
 from verifier.run.context import Context
-from verifier.run.stage import Files, Input, Job, Stage
-from verifier.stages import prompting
+from verifier.run.stage import Files, Job, Stage
+from verifier.stages import prompting, right_solutions
 from verifier.stages.finetune import make_generator
 from verifier.stages.fitting import Examples
 from verifier.stages.prompting import Questions
+from verifier.stages.right_solutions import RightSolution, RightSolutions
 from verifier.system import log
-from verifier.tables import taught as taught_lib
 from verifier.tables.results import GENERATOR
-from verifier.tables.verdicts import Labels
 from verifier.text import few_shot
-from verifier.text import tokenizer as tokenizer_lib
-from verifier.text.problem import Problem
 from verifier.text.split import HELDOUT, TRAIN
 from verifier.text.tokenizer import Tokenizer
 from verifier.train.losses import distill as losses
 from verifier.train.losses.contract import Loss
 
 _LOOKED_AT = 2_000  # solutions that the report on an alignment is of
-
-
-class _Solution(NamedTuple):
-    """A right solution."""
-
-    problem: Problem
-    text: str
-    taught: Taught | None  # None: the problem's own, of which nobody has said how likely it is
 
 
 def stage(problems: Stage, samples: Stage | None, labels: Stage | None, place: str) -> Stage:
@@ -59,7 +48,8 @@ def stage(problems: Stage, samples: Stage | None, labels: Stage | None, place: s
     }
     if samples is not None and labels is not None:
         reads |= {"samples": samples.of(TRAIN), "labels": labels.of(TRAIN)}
-        reads |= {"heldout_samples": samples.of(HELDOUT), "heldout_labels": labels.of(HELDOUT)}
+        if HELDOUT in samples.splits:
+            reads |= {"heldout_samples": samples.of(HELDOUT), "heldout_labels": labels.of(HELDOUT)}
     return Stage(
         finetune,
         makes=GENERATOR,
@@ -95,10 +85,10 @@ def student_loss(config: config_lib.Config, vocab_size: int) -> Loss:
 def check(config: config_lib.Config) -> None:
     """Raises ConfigError for a loss that lacks what it reads, or formats with no share."""
     loss, mix = config.finetune.loss, config.distill.mix
-    if loss != "match_sample" and not config.distill.teacher:
+    if loss != "match_sample" and not (config.distill.teacher or config.distill.log):
         raise ConfigError(
             f"finetune.loss={loss} needs a teacher's distributions; name one in distill.teacher, "
-            "or set finetune.loss=match_sample"
+            "or a log of one in distill.log, or set finetune.loss=match_sample"
         )
     if loss == "match_distribution" and not config.sample.top_logprobs:
         raise ConfigError(
@@ -127,8 +117,8 @@ def finetune(context: Context) -> None:
     train = context.problems("problems")
     if context.is_done(context.settings()):
         return
-    solutions = _right(context, train)
-    heldout = _right(context, context.problems("heldout_problems"), "heldout_")
+    taught, heldout = (_solutions(context, *each) for each in _SPLITS)
+    solutions = taught.solutions
     rows = collections.defaultdict(list)
     for row, each in enumerate(solutions):
         rows[each.problem.problem_id].append(row)
@@ -141,37 +131,50 @@ def finetune(context: Context) -> None:
     worked = next(name for name in few_shot.FORMATS if few_shot.FORMATS[name].is_worked)
 
     def examples(job: Job, tokenizer: Tokenizer) -> Examples:
-        writer = _Writer(context, tokenizer)
+        writer = _Writer(context, taught.tokenizer, tokenizer)
         learned.update(_show(context, writer, plan, solutions))
-        watched = [Planned(row, worked, 0) for row in range(len(heldout))]
-        taught = _Learned(writer, plan, solutions)
-        return Examples(taught, list(_Learned(writer, watched, heldout)))
+        # Those of a log have words of their own, which no held-out problem has.
+        seer = _Writer(context, heldout.tokenizer, tokenizer)
+        watched = [Planned(row, worked, 0) for row in range(len(heldout.solutions))]
+        seen = list(_Learned(seer, watched, heldout.solutions))
+        return Examples(_Learned(writer, plan, solutions), seen)
 
     make_generator(context, train, examples, context.config.select.checkpoints, learned)
+
+
+# Before the roles of what is learned and of what it is watched on.
+_SPLITS = (("problems", ""), ("heldout_problems", "heldout_"))
+
+
+def _solutions(context: Context, problems: str, which: str) -> RightSolutions:
+    """A teacher's right solutions of the problems of a role, or else their own."""
+    asked = context.problems(problems)
+    if f"{which}samples" not in context.stage.reads:
+        return right_solutions.own(context, asked)
+    return right_solutions.taught(context, asked, which, max(context.config.sample.top_logprobs, 1))
 
 
 class _Writer:
     """Examples of solutions in a format, in a student's tokens."""
 
-    def __init__(self, context: Context, tokenizer: Tokenizer) -> None:
+    def __init__(self, context: Context, teacher: Tokenizer | None, tokenizer: Tokenizer) -> None:
         config = context.config
         self._config, self._tokenizer = config, tokenizer
         self._questions = {
             name: Questions(context, name, config.distill.shots) for name in few_shot.FORMATS
         }
         self.aligner: Aligner | None = None
-        if config.finetune.loss != "match_sample":
-            teacher = _teacher_tokenizer(context)
+        if config.finetune.loss != "match_sample" and teacher is not None:
             self.aligner = Aligner(teacher, tokenizer, config.distill.align)
 
-    def texts(self, planned: Planned, solution: _Solution) -> tuple[str, str]:
+    def texts(self, planned: Planned, solution: RightSolution) -> tuple[str, str]:
         """Prompt and target of an example."""
         asked, problem = self._questions[planned.format], solution.problem
         salt = f"/{planned.row}/{planned.repeat}"
         target = asked.format.render_target(solution.text, problem.answer)
         return asked.text(problem, salt), target
 
-    def example(self, planned: Planned, solution: _Solution) -> Example:
+    def example(self, planned: Planned, solution: RightSolution) -> Example:
         """One example, with what the teacher thought of its tokens where that is learned."""
         config, tokenizer = self._config, self._tokenizer
         prompt, target = self.texts(planned, solution)
@@ -204,7 +207,7 @@ class _Learned(LazyExamples):
     """The examples of a plan, each made when it is asked for."""
 
     def __init__(
-        self, writer: _Writer, plan: Sequence[Planned], solutions: Sequence[_Solution]
+        self, writer: _Writer, plan: Sequence[Planned], solutions: Sequence[RightSolution]
     ) -> None:
         self._writer, self._plan, self._solutions = writer, plan, solutions
 
@@ -216,44 +219,8 @@ class _Learned(LazyExamples):
         return self._writer.example(planned, self._solutions[planned.row])
 
 
-def _teacher_tokenizer(context: Context) -> Tokenizer:
-    """That of whoever has drawn the solutions."""
-    drawn = context.input("samples").stage.reads["generator"]
-    assert isinstance(drawn, Input)
-    return tokenizer_lib.load_tokenizer(drawn.folder(context.root))
-
-
-def _right(context: Context, problems: Sequence[Problem], which: str = "") -> list[_Solution]:
-    """Right solutions in stored order; of the others it is said how many there are, and why."""
-    if "samples" not in context.stage.reads:
-        own = [_own(each) for each in problems if each.solution]
-        log.say(f"{context.title()}: {len(own):,} of {len(problems):,} {which}problems are worked")
-        return own
-    by_id = {each.problem_id: each for each in problems}
-    teacher = _teacher_tokenizer(context)
-    reader = taught_lib.TaughtReader(
-        context.source(f"{which}samples"),
-        Labels(context.source(f"{which}labels")),
-        teacher.decode,
-    )
-    most, kept = context.config.distill.samples_per_problem, collections.Counter[str]()
-    solutions = []
-    for batch in reader.batches():
-        for one in taught_lib.solutions(batch):
-            kept[one.problem_id] += 1
-            if not most or kept[one.problem_id] <= most:
-                solutions.append(_Solution(by_id[one.problem_id], one.text, one.taught))
-    log.say(f"{context.title()}: {which}samples: {reader.said()}")
-    return solutions
-
-
-def _own(problem: Problem) -> _Solution:
-    """A problem's own worked solution, as the formats write it."""
-    return _Solution(problem, few_shot.worked(problem.solution or "", annotations=True), None)
-
-
 def _show(
-    context: Context, writer: _Writer, plan: Sequence[Planned], solutions: Sequence[_Solution]
+    context: Context, writer: _Writer, plan: Sequence[Planned], solutions: Sequence[RightSolution]
 ) -> dict[str, str]:
     """Says an example of each format as it is learned, and what an alignment has kept of the
     teacher, which is returned by name.
