@@ -26,6 +26,7 @@ KEPT = "kept"
 REASONS = (CUT_SHORT, NO_ANSWER, WRONG, OTHER_TEXT)
 BATCH = 1024  # rows
 _NEEDED = ("problem_id", "sample_id", "solution", "finish")
+_FORCED = "forced"
 _WORDS = {"ids": ("tokens", "top_ids"), "pieces": ("pieces", "top_pieces")}
 
 
@@ -37,7 +38,9 @@ class Taught(NamedTuple):
         sample_id: of it.
         solution: its text.
         tokens_S: int32, the end token where it came; ids of the reader's tokenizer.
-        logprobs_S: float32, of the tokens, at temperature 1.
+        logprobs_S: float32, of the tokens, at temperature 1. A token that the calculator wrote, or
+            the end behind a stop text, is certain: the teacher would have gone on otherwise, but
+            this is no word of the text.
         top_ids_SC: int32, C likely ones at each; None where they are not stored.
         top_logprobs_SC: float32, of these; -inf where a log told fewer than C.
     """
@@ -84,7 +87,11 @@ class TaughtReader:
         tops = _WORDS[self.words][1] if self.words else ""
         self.has_tops = tops in names and "top_logprobs" in names
         own = (_WORDS[self.words][0], "logprobs") if self.words else ()
-        self._columns = [*_NEEDED, *own, *((tops, "top_logprobs") if self.has_tops else ())]
+        forced = (_FORCED,) if self.words == "ids" and _FORCED in names else ()
+        self._columns = [
+            *(*_NEEDED, *own, *forced),
+            *((tops, "top_logprobs") if self.has_tops else ()),
+        ]
         self.counts: collections.Counter[str] = collections.Counter()
 
     def batches(self, rows: int = BATCH) -> Iterator[pa.Table]:
@@ -169,12 +176,18 @@ def solutions(batch: pa.Table, pieces: KnownPieces | None = None) -> Iterator[Ta
         return pieces.ids(flat) if pieces else np.asarray(flat, np.int32)
 
     ids, logprobs = ids_of(batch[own]), np.asarray(_flat(batch["logprobs"]), np.float32)
+    is_forced = np.zeros(len(ids), bool)
+    if _FORCED in batch.column_names:
+        is_forced = np.asarray(_flat(batch[_FORCED]), bool)
+    logprobs = np.where(is_forced, np.float32(0), logprobs)
     ends = _ends(batch[own])
     tops: tuple[np.ndarray, np.ndarray] | None = None
     if top in batch.column_names:
         counts = np.asarray(pc.list_value_length(_flat(batch[top], depth=1)))
         flat = ids_of(batch[top]), np.asarray(_flat(batch["top_logprobs"]), np.float32)
         tops = _padded(*flat, counts, ids)
+        tops[0][is_forced] = ids[is_forced, None]
+        tops[1][is_forced] = np.where(np.arange(tops[1].shape[1]) == 0, 0, -np.inf)
     columns = (batch[name].to_pylist() for name in _NEEDED[:3])
     for row, (problem, sample, solution) in enumerate(zip(*columns, strict=True)):
         own_S = slice(int(ends[row]), int(ends[row + 1]))
