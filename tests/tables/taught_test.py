@@ -84,6 +84,22 @@ def test_all_rows_come_once_in_their_order_however_many_are_held(tmp_path, rows)
         np.testing.assert_array_equal(each.taught.top_ids_SC, row["top_ids"])
 
 
+def test_what_was_forced_is_certain(tmp_path):
+    """Behind a stop text the end is written, whatever the teacher would have gone on with."""
+    forced = [False, True, False, True]
+    row = drawn("p", 0, "1+1", forced=forced)
+    reader = TaughtReader(written(tmp_path, [row]), everything_right, decode)
+    (each,) = (each for batch in reader.batches() for each in solutions(batch))
+    for t, is_forced in enumerate(forced):
+        if is_forced:
+            assert each.logprobs_S[t] == 0 and each.top_ids_SC[t].tolist() == [row["tokens"][t]] * 3
+            assert each.top_logprobs_SC[t].tolist() == [0, -np.inf, -np.inf]
+        else:
+            assert each.logprobs_S[t] == row["logprobs"][t]
+            np.testing.assert_array_equal(each.top_ids_SC[t], row["top_ids"][t])
+            np.testing.assert_array_equal(each.top_logprobs_SC[t], row["top_logprobs"][t])
+
+
 def test_reasons_add_up_to_all_rows_and_each_is_found(tmp_path):
     random = np.random.default_rng(3)
     rows, labels, expected = [], [], collections.Counter()

@@ -180,12 +180,12 @@ class _Writer:
         prompt, target = self.texts(planned, solution)
         ids = [*tokenizer.start_ids, *tokenizer.encode(prompt)]
         aligned = None
+        tokens, forced = encode_solution(target, tokenizer)
         worked = few_shot.FORMATS[planned.format].is_worked
         if self.aligner and solution.taught and worked:
             aligned = self.aligner.align(solution.taught)
-            tokens, forced = aligned.tokens_T.tolist(), [False] * len(aligned.tokens_T)
-        else:
-            tokens, forced = encode_solution(target, tokenizer)
+            if tokens != (taught := aligned.tokens_T.tolist()):  # the teacher's own way to cut it
+                tokens, forced = taught, [False] * len(taught)
         made = lm_example(
             ids,
             tokens,

@@ -19,7 +19,7 @@ from verifier.stages.prompting import Prompting, Put
 from verifier.system import log
 from verifier.tables import store
 from verifier.tables.results import GENERATOR
-from verifier.text import solution_equation
+from verifier.text import few_shot, solution_equation
 from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.split import HELDOUT, TRAIN
 from verifier.text.tokenizer import Tokenizer
@@ -98,8 +98,9 @@ def finetune(context: Context, method: str, share: float) -> None:
     )
     if not learned:
         raise DataError(
-            f"none of {len(part):,} training problems has a worked solution, so there is no "
-            "rationale to learn; name a teacher (distill.teacher), or set "
+            f"none of {len(part):,} training problems has a rationale to learn: a worked solution, "
+            f"or a teacher's text that step_by_step.style={config.style} takes apart; name a "
+            "teacher (distill.teacher) or the style of its exemplars, or set "
             "step_by_step.keep_unexplained=true to learn labels alone"
         )
     make = two_tasks.one_text if method == SINGLE else two_tasks.two_tasks
@@ -118,11 +119,20 @@ def _explained(problems: Sequence[Problem], kind: str) -> list[Explained]:
     """
     explained = []
     for each in problems:
-        text, mark, _ = (each.solution or "").rpartition("####")
+        text = _before_answer(each.solution or "")
         label = each.answer if kind == "answer" else solution_equation.composed(text, each.answer)
         if label is not None:
-            explained.append(Explained(each, label, text.rstrip() if mark else None))
+            explained.append(Explained(each, label, text or None))
     return explained
+
+
+def _before_answer(solution: str) -> str:
+    """What a solution says before its answer, as GSM8K or `rationales.told` ends it."""
+    for mark in (few_shot.MARK, rationales.SAYS):
+        text, found, _ = solution.rpartition(mark)
+        if found:
+            return text.rstrip()
+    return ""
 
 
 def _told(context: Context, problems: Sequence[Problem]) -> list[Explained]:
@@ -133,12 +143,13 @@ def _told(context: Context, problems: Sequence[Problem]) -> list[Explained]:
     columns = ["problem_id", "sample_id", "solution"]
     rows = store.read_table(context.source("samples"), "samples", columns).to_pylist()
     texts = {row["problem_id"]: row["solution"] for row in rows if row["sample_id"] == 0}
-    asked = [each for each in problems if each.problem_id in texts]
-    parsed, reasons = rationales.parse_all([texts[each.problem_id] for each in asked], config.style)
+    # The teacher was not asked where its prompt was too long: no text, which cannot be taken apart.
+    told = [texts.get(each.problem_id, "") for each in problems]
+    parsed, reasons = rationales.parse_all(told, config.style)
     for reason, count in reasons.items():
         log.say(f"{context.title()}: {count:,} of the teacher's texts are not used: {reason}")
     explained = []
-    for problem, one in zip(asked, parsed, strict=True):
+    for problem, one in zip(problems, parsed, strict=True):
         if isinstance(one, rationales.Rationale):
             label = one.label if config.labels == "teacher" else problem.answer
             explained.append(Explained(problem, label, one.text))

@@ -27,11 +27,15 @@ KEPT = "kept"
 REASONS = (CUT_SHORT, NO_ANSWER, WRONG, OTHER_TEXT)
 BATCH = 1024  # rows
 _NEEDED = ("problem_id", "sample_id", "solution", "finish")
+_FORCED = "forced"
 _WORDS = {"ids": ("tokens", "top_ids"), "pieces": ("pieces", "top_pieces")}
 
 
 class Solution(NamedTuple):
-    """A teacher's solution as it is stored."""
+    """A teacher's solution as it is stored. A token that the calculator wrote, or the end behind a
+    stop text, is certain: the teacher would have gone on otherwise, but this is no word of the
+    text.
+    """
 
     problem_id: str
     sample_id: int
@@ -72,7 +76,11 @@ class TaughtReader:
         tops = _WORDS[self.words][1] if self.words else ""
         self.has_tops = tops in names and "top_logprobs" in names
         own = (_WORDS[self.words][0], "logprobs") if self.words else ()
-        self._columns = [*_NEEDED, *own, *((tops, "top_logprobs") if self.has_tops else ())]
+        forced = (_FORCED,) if self.words == "ids" and _FORCED in names else ()
+        self._columns = [
+            *(*_NEEDED, *own, *forced),
+            *((tops, "top_logprobs") if self.has_tops else ()),
+        ]
         self.counts: collections.Counter[str] = collections.Counter()
 
     def batches(self, rows: int = BATCH) -> Iterator[pa.Table]:
@@ -157,12 +165,18 @@ def solutions(batch: pa.Table, pieces: KnownPieces | None = None) -> Iterator[So
         return pieces.ids(flat) if pieces else np.asarray(flat, np.int32)
 
     ids, logprobs = ids_of(batch[own]), np.asarray(_flat(batch["logprobs"]), np.float32)
+    is_forced = np.zeros(len(ids), bool)
+    if _FORCED in batch.column_names:
+        is_forced = np.asarray(_flat(batch[_FORCED]), bool)
+    logprobs = np.where(is_forced, np.float32(0), logprobs)
     ends = _ends(batch[own])
     tops: tuple[np.ndarray, np.ndarray] | None = None
     if top in batch.column_names:
         counts = np.asarray(pc.list_value_length(_flat(batch[top], depth=1)))
         flat = ids_of(batch[top]), np.asarray(_flat(batch["top_logprobs"]), np.float32)
         tops = _padded(*flat, counts, ids)
+        tops[0][is_forced] = ids[is_forced, None]
+        tops[1][is_forced] = np.where(np.arange(tops[1].shape[1]) == 0, 0, -np.inf)
     columns = (batch[name].to_pylist() for name in _NEEDED[:3])
     for row, (problem, sample, text) in enumerate(zip(*columns, strict=True)):
         own_S = slice(int(ends[row]), int(ends[row + 1]))

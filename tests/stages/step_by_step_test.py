@@ -1,0 +1,65 @@
+"""What students of labels and rationales learn from: worked solutions of each source, and a
+teacher's texts, some of which are missing.
+"""
+
+import pyarrow as pa
+import pytest
+
+from experiments import tiny_step_by_step
+from verifier import config as config_lib
+from verifier.grading import rationales
+from verifier.recipes import step_by_step as recipe
+from verifier.run.context import Context
+from verifier.stages import step_by_step
+from verifier.tables import store
+from verifier.text.bytes_tokenizer import ByteTokenizer
+from verifier.text.problem import make_problem
+
+
+def learned(monkeypatch, solutions, *more):
+    """Prompts and targets of the student of two tasks, whose problems are p0, p1 and so on."""
+    own = config_lib.override(tiny_step_by_step.get_config(), ["step_by_step.label=answer", *more])
+    problems = [
+        make_problem(f"p{n}", solution, f"{n}", "fake", "train")
+        for n, solution in enumerate(solutions)
+    ]
+    monkeypatch.setattr(Context, "problems", lambda *_: problems)
+    kept = []
+    monkeypatch.setattr(step_by_step, "make_generator", lambda *given: kept.append(given[2]))
+    student = next(each for each in recipe.stages(own) if each.place == "multi_task,share=1")
+    context = Context(own, "", student, [])
+    step_by_step.finetune(context, "multi_task", 1.0)
+    tokenizer = ByteTokenizer()
+    return [tokenizer.decode(example.tokens.tolist()) for example in kept[0](None, tokenizer).train]
+
+
+def test_rationales_of_every_source_are_learned(monkeypatch):
+    told = rationales.told("Cold\nand hot.", "1"), rationales.told("", "2")
+    gsm8k, bare = "He has 3.\nSo 4.\n#### 0", "( 8 - 3 )"
+    more = "step_by_step.keep_unexplained=true"
+    texts = learned(monkeypatch, [gsm8k, *told, bare, "#### 4"], more)
+    assert texts == [
+        "predict: p0\n0",
+        "explain: p0\nHe has 3.\nSo 4.",
+        "predict: p1\n1",
+        "explain: p1\nCold\nand hot.",
+        *(f"predict: p{n}\n{n}" for n in (2, 3, 4)),
+    ]
+
+
+@pytest.mark.parametrize("labels", ["gold", "teacher"])
+def test_a_problem_that_the_teacher_was_not_asked_has_its_label(monkeypatch, labels):
+    texts = {"p0": "Why.\nThe answer is ( 7 ).", "p1": "Nothing."}
+
+    def read(*_):
+        ids = [make_problem(question, None, "x", "fake", "train").problem_id for question in texts]
+        columns = {"problem_id": ids, "sample_id": [0, 0], "solution": list(texts.values())}
+        return pa.table(columns)
+
+    monkeypatch.setattr(store, "read_table", read)
+    monkeypatch.setattr(Context, "source", lambda *_: None)
+    more = "distill.teacher=somebody", f"step_by_step.labels={labels}"
+    found = learned(monkeypatch, [None] * 3, *more, "step_by_step.keep_unexplained=true")
+    label = "0" if labels == "gold" else "( 7 )"
+    assert found[:2] == [f"predict: p0\n{label}", "explain: p0\nWhy."]
+    assert found[2:] == (["predict: p1\n1", "predict: p2\n2"] if labels == "gold" else [])
