@@ -19,7 +19,7 @@ def charts(metrics: Mapping[str, Any]) -> dict[str, Chart]:
 
 def _curves(format_name: str, sets: Mapping[str, Any], steps: Sequence[int]) -> Chart:
     points = {name: each["accuracy"] for name, each in sets.items()}
-    every = [point["value"] for row in points.values() for point in row]
+    every = [end for row in points.values() for point in row for end in point["ci95"]]
     y_range, y_ticks = percent_ticks(min(every), max(every))
     chart = Chart(words(format_name), (steps[0], steps[-1]), y_range, right=62)
     chart.axes("steps", "problems solved", {step: f"{step:,}" for step in steps}, y_ticks)

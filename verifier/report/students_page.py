@@ -22,7 +22,7 @@ def charts(figures: Mapping[str, Any]) -> dict[str, Chart]:
 
 
 def _chart(split: str, students: list[Mapping[str, Any]], shares: list[float]) -> Chart:
-    every = [one["accuracy"]["value"] for one in students]
+    every = [end for one in students for end in one["accuracy"]["ci95"]]
     y_range, y_ticks = percent_ticks(min(every), max(every))
     chart = Chart(f"Problems solved: {split}", (shares[0], shares[-1]), y_range, log=True)
     ticks = {share: f"{100 * share:g}%" for share in shares}
