@@ -12,8 +12,9 @@ from verifier import errors
 from verifier.config import Config, differences, flatten, kinds, override, settings_of
 from verifier.config.checks import check, warnings
 from verifier.errors import ConfigError
-from verifier.grading import graders
+from verifier.grading import graders, rationales
 from verifier.tasks import generated, sources
+from verifier.text import few_shot
 
 
 def test_override_changes_one_knob_and_nothing_else():
@@ -301,6 +302,9 @@ def test_choices_by_name_are_those_that_the_knob_declares():
     further = {*sources.FOR_TESTING, "gsm8k", *generated.KINDS}
     assert set(config_lib.choices("ood.sets")) == further
     assert config_lib.choices("label.grader") == graders.NAMES
+    assert config_lib.choices("select.formats") == tuple(few_shot.FORMATS)
+    assert config_lib.choices("distill.teacher_format") == ("plain", *few_shot.FORMATS)
+    assert set(config_lib.choices("step_by_step.style")) == set(rationales.STYLES)
 
 
 def test_the_errors_of_knobs_can_be_imported_beside_them():

@@ -25,9 +25,9 @@ class Matches(NamedTuple):
 
 
 def same(tokens: int) -> Matches:
-    """Every token matches the one of its own place."""
-    places = np.arange(tokens)
-    return Matches(places, places, places)
+    """Every token matches the one at its own index."""
+    indices = np.arange(tokens)
+    return Matches(indices, indices, indices)
 
 
 def nothing(teacher_tokens: int, student_tokens: int) -> Matches:

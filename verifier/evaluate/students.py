@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from verifier.errors import DataError
+from verifier.evaluate.choices import Right
 from verifier.evaluate.intervals import Bootstrap
 from verifier.evaluate.results_table import EXACT, cell
-
-Right = Mapping[str, bool]  # whether a problem's solution is right, by its id
 
 
 def figures(
@@ -62,11 +61,11 @@ def figures(
     return {"problems": len(keys), "students": students}
 
 
-def as_text(found: Mapping[str, Any], split: str, against: str) -> str:
+def as_text(figures: Mapping[str, Any], split: str, against: str) -> str:
     """The figures of a split as plain text: a row a method, a column a share."""
-    shares = list(dict.fromkeys(each["share"] for each in found["students"]))
-    methods = list(dict.fromkeys(each["method"] for each in found["students"]))
-    by_name = {(each["method"], each["share"]): each for each in found["students"]}
+    shares = list(dict.fromkeys(each["share"] for each in figures["students"]))
+    methods = list(dict.fromkeys(each["method"] for each in figures["students"]))
+    by_name = {(each["method"], each["share"]): each for each in figures["students"]}
     lines = [
         f"{split + ' (%)':<20}" + "".join(f"{f'{share:.1%} of train':<22}" for share in shares)
     ]
@@ -76,6 +75,6 @@ def as_text(found: Mapping[str, Any], split: str, against: str) -> str:
         apart = [cell(one.get(f"minus_{against}"), signed=True) for one in own]
         if any(apart):
             lines.append(f"{'  - ' + against:<20}" + "".join(f"{one:<22}" for one in apart))
-    lines.append(f"{found['problems']:,} problems; 95% bootstrap, differences paired")
+    lines.append(f"{figures['problems']:,} problems; 95% bootstrap, differences paired")
     lines += [EXACT] if any("*" in line for line in lines) else []
     return "\n".join(line.rstrip() for line in lines)

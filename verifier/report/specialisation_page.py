@@ -10,30 +10,25 @@ from verifier.report import templates
 from verifier.report.svg import LINES, Chart, percent_ticks
 
 
-def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
+def charts(metrics: Mapping[str, Any]) -> dict[str, Chart]:
     """For every format the accuracy on each set against the steps of training, by the format."""
-    return {name: _curves(name, sets, found["steps"]) for name, sets in found["formats"].items()}
+    return {
+        name: _curves(name, sets, metrics["steps"]) for name, sets in metrics["formats"].items()
+    }
 
 
 def _curves(format_name: str, sets: Mapping[str, Any], steps: Sequence[int]) -> Chart:
     points = {name: each["accuracy"] for name, each in sets.items()}
-    every = [point["value"] for row in points.values() for point in row]
+    every = [end for row in points.values() for point in row for end in point["ci95"]]
     y_range, y_ticks = percent_ticks(min(every), max(every))
     chart = Chart(words(format_name), (steps[0], steps[-1]), y_range, right=62)
     chart.axes("steps", "problems solved", {step: f"{step:,}" for step in steps}, y_ticks)
     for kind, (name, row) in zip(LINES, points.items(), strict=False):
-        values = [point["value"] for point in row]
-        chart.band(
-            steps,
-            [point["ci95"][0] for point in row],
-            [point["ci95"][1] for point in row],
-            kind.split()[0],
-        )
         hints = [
             f"{name}, {step:,} steps: {cell(point)}%"
             for step, point in zip(steps, row, strict=True)
         ]
-        chart.curve(steps, values, kind, hints)
+        chart.estimates(steps, row, kind, hints)
     chart.legend([(kind, name) for kind, name in zip(LINES, points, strict=False)])
     return chart
 
@@ -43,39 +38,39 @@ def words(format_name: str) -> str:
     return format_name.replace("_", " ")
 
 
-def table(found: Mapping[str, Any]) -> str:
+def table(metrics: Mapping[str, Any]) -> str:
     """The same as plain text, a row a set."""
     lines = []
-    for format_name, sets in found["formats"].items():
+    for format_name, sets in metrics["formats"].items():
         lines += [f"{words(format_name)} (%)"]
         head = f"{'':14}{'before':<21}" + "".join(
-            f"{f'chosen by {name}':<21}{'- before':<21}" for name in found["selection"]
+            f"{f'chosen by {name}':<21}{'- before':<21}" for name in metrics["selection"]
         )
         lines.append(head)
         for name, each in sets.items():
             row = f"{name:<14}{cell(each['accuracy'][0]):<21}"
-            for criterion, kept in found["selection"].items():
+            for criterion, kept in metrics["selection"].items():
                 taken = each["accuracy"][kept["candidate"]]
                 apart = cell(each["minus_before"][criterion], signed=True)
                 row += f"{cell(taken):<21}{apart:<21}"
             lines.append(row)
         lines.append("")
-    for criterion, kept in found["selection"].items():
-        at = found["steps"][kept["candidate"]]
+    for criterion, kept in metrics["selection"].items():
+        at = metrics["steps"][kept["candidate"]]
         lines.append(f"chosen by {criterion}: checkpoint {kept['candidate']}, step {at:,}")
-    problems = next(iter(found["formats"].values()))
+    problems = next(iter(metrics["formats"].values()))
     counts = ", ".join(f"{name} {each['problems']:,}" for name, each in problems.items())
     lines.append(f"problems that have chosen nothing: {counts}; 95% bootstrap, differences paired")
     lines += [EXACT] if any("*" in line for line in lines) else []
-    lines += ["", *(f"note: {note}" for note in found["notes"])] if found["notes"] else []
+    lines += ["", *(f"note: {note}" for note in metrics["notes"])] if metrics["notes"] else []
     return "\n".join(line.rstrip() for line in lines)
 
 
-def render(found: Mapping[str, Any], name: str, date: str, settings: Mapping[str, Any]) -> str:
+def render(metrics: Mapping[str, Any], name: str, date: str, settings: Mapping[str, Any]) -> str:
     """The page's HTML.
 
     Args:
-        found: what metrics.json holds.
+        metrics: what metrics.json holds.
         name: of the run.
         date: in words.
         settings: by dotted path.
@@ -84,10 +79,10 @@ def render(found: Mapping[str, Any], name: str, date: str, settings: Mapping[str
         "specialisation",
         name=name,
         date=date,
-        found=found,
-        formats={words(key): sets for key, sets in found["formats"].items()},
+        metrics=metrics,
+        formats={words(key): sets for key, sets in metrics["formats"].items()},
         kinds=LINES,
-        charts=templates.by_title(charts(found).values()),
-        exact=EXACT if "*" in table(found) else "",
+        charts=templates.by_title(charts(metrics).values()),
+        exact=EXACT if "*" in table(metrics) else "",
         settings=settings,
     )

@@ -8,13 +8,13 @@ from typing import Any
 from verifier.report import templates
 from verifier.report.svg import Chart, percent_ticks
 
-KINDS = ("verifier", "majority dashed", "oracle dotted")
+_LINES = ("verifier", "majority dashed", "oracle dotted")
 
 
-def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
+def charts(figures: Mapping[str, Any]) -> dict[str, Chart]:
     """Of every split with several shares, accuracy against the share, a line a method."""
     made = {}
-    for split, each in found.items():
+    for split, each in figures.items():
         shares = sorted({one["share"] for one in each["students"]})
         if len(shares) > 1:
             made[split] = _chart(split, each["students"], shares)
@@ -22,24 +22,22 @@ def charts(found: Mapping[str, Any]) -> dict[str, Chart]:
 
 
 def _chart(split: str, students: list[Mapping[str, Any]], shares: list[float]) -> Chart:
-    every = [one["accuracy"]["value"] for one in students]
+    every = [end for one in students for end in one["accuracy"]["ci95"]]
     y_range, y_ticks = percent_ticks(min(every), max(every))
     chart = Chart(f"Problems solved: {split}", (shares[0], shares[-1]), y_range, log=True)
     ticks = {share: f"{100 * share:g}%" for share in shares}
     chart.axes("share of the training problems", "problems solved", ticks, y_ticks)
     methods = list(dict.fromkeys(one["method"] for one in students))
-    for kind, method in zip(KINDS, methods, strict=False):
+    for kind, method in zip(_LINES, methods, strict=False):
         own = sorted((one for one in students if one["method"] == method), key=_share)
         xs = [one["share"] for one in own]
         estimates = [one["accuracy"] for one in own]
-        lows, highs = zip(*(one["ci95"] for one in estimates), strict=True)
-        chart.band(xs, lows, highs, kind.split()[0])
-        values = [one["value"] for one in estimates]
         hints = [
-            f"{method}, {100 * x:g}%: {value:.1%}" for x, value in zip(xs, values, strict=True)
+            f"{method}, {100 * x:g}%: {estimate['value']:.1%}"
+            for x, estimate in zip(xs, estimates, strict=True)
         ]
-        chart.curve(xs, values, kind, hints)
-    chart.legend(list(zip(KINDS, methods, strict=False)))
+        chart.estimates(xs, estimates, kind, hints)
+    chart.legend(list(zip(_LINES, methods, strict=False)))
     return chart
 
 
@@ -49,12 +47,12 @@ def _share(student: Mapping[str, Any]) -> float:
 
 
 def render(
-    found: Mapping[str, Any], against: str, name: str, date: str, settings: Mapping[str, Any]
+    figures: Mapping[str, Any], against: str, name: str, date: str, settings: Mapping[str, Any]
 ) -> str:
     """The page's HTML.
 
     Args:
-        found: by split, what `students.figures` returns.
+        figures: by split, what `students.figures` returns.
         against: the method that differences are to.
         name: of the run.
         date: in words.
@@ -62,10 +60,10 @@ def render(
     """
     return templates.filled(
         "students",
-        found=found,
+        figures=figures,
         against=against,
         name=name,
         date=date,
-        charts=templates.by_title(charts(found).values()),
+        charts=templates.by_title(charts(figures).values()),
         settings=settings,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 WIDTH, HEIGHT = 480, 320
 # Styles of lines that can be told apart, as classes of chart.css.
@@ -178,6 +179,20 @@ class Chart(Drawing):
         self._parts.append(
             f'<polygon class="band fill {kind}" points="{" ".join(there + back[::-1])}"/>'
         )
+
+    def estimates(
+        self,
+        xs: Sequence[float],
+        estimates: Sequence[Mapping[str, Any]],
+        kind: str,
+        hints: Sequence[str],
+    ) -> None:
+        """A line of estimates, as `evaluate.intervals` gives them, above the band of their
+        intervals.
+        """
+        lows, highs = zip(*(each["ci95"] for each in estimates), strict=True)
+        self.band(xs, lows, highs, kind.split()[0])
+        self.curve(xs, [each["value"] for each in estimates], kind, hints)
 
     def line(self, start: tuple[float, float], end: tuple[float, float], kind: str) -> None:
         """A straight line between two points given as values."""

@@ -28,6 +28,11 @@ from verifier.train.losses import distill as losses
 from verifier.train.losses.contract import Loss
 
 _LOOKED_AT = 2_000  # solutions that the report on an alignment is of
+_KNOBS = (
+    *("seed", "tokenizer", "model", "finetune", "select.checkpoints"),
+    *("distill.shots", "distill.mix", "distill.annotations", "distill.samples_per_problem"),
+    *("distill.align", "distill.renormalise", "distill.tau", "distill.normalise"),
+)
 
 
 def stage(problems: Stage, samples: Stage | None, labels: Stage | None, place: str) -> Stage:
@@ -54,26 +59,11 @@ def stage(problems: Stage, samples: Stage | None, labels: Stage | None, place: s
         finetune,
         makes=GENERATOR,
         reads=reads,
-        knobs=("seed", "tokenizer", "model", "finetune", *_KNOBS, "select.checkpoints"),
+        knobs=_KNOBS,
         place=place,
         jobs=(Job("finetune", "train", loss=student_loss),),
         check=check,
     )
-
-
-_KNOBS = tuple(
-    f"distill.{name}"
-    for name in (
-        "shots",
-        "mix",
-        "annotations",
-        "samples_per_problem",
-        "align",
-        "renormalise",
-        "tau",
-        "normalise",
-    )
-)
 
 
 def student_loss(config: config_lib.Config, vocab_size: int) -> Loss:

@@ -8,17 +8,14 @@ from collections.abc import Mapping, Sequence
 from verifier import config as config_lib
 from verifier.errors import ConfigError
 from verifier.evaluate import choices
-from verifier.evaluate.choices import Right
 from verifier.model import sharding
 from verifier.run import model_folder
 from verifier.run.context import Context
-from verifier.run.stage import Input, Stage
-from verifier.stages import fitting, sample
+from verifier.run.stage import Stage
+from verifier.stages import fitting, sample, stored_labels
 from verifier.system import log
 from verifier.tables import choices as choices_table
-from verifier.tables import store
 from verifier.tables.results import Model, Table
-from verifier.text.split import Split
 
 CHOICES = Table("choices", "select")
 
@@ -32,7 +29,9 @@ def stage(judged: Sequence[Stage]) -> Stage:
     return Stage(
         select,
         makes=CHOICES,
-        reads=by_split({f"labels_{number}": each for number, each in enumerate(judged, 1)}),
+        reads=stored_labels.by_split(
+            {f"labels_{number}": each for number, each in enumerate(judged, 1)}
+        ),
         knobs=("select.sets", "select.share", "select.checkpoints"),
         check=check,
         by_one=True,
@@ -68,36 +67,15 @@ def check(config: config_lib.Config) -> None:
         )
 
 
-def by_split(labels: Mapping[str, Stage]) -> dict[str, Input]:
-    """What a stage reads that reads labels of several models, by role: every split by itself."""
-    return {
-        f"{role} {split}": stage.of(split)
-        for role, stage in labels.items()
-        for split in stage.splits
-    }
-
-
-def right_of(context: Context, role: str) -> dict[Split, Right]:
-    """By split, which problems are solved by what a role's labels are of (`by_split`)."""
-    found = dict[Split, Right]()
-    for name, source in context.stage.inputs():
-        split = source.split
-        if split is None or name != f"{role} {split}":
-            continue
-        table = store.read_table(source.folder(context.root), "labels", ["problem_id", "correct"])
-        found[split] = dict(
-            zip(table["problem_id"].to_pylist(), table["correct"].to_pylist(), strict=True)
-        )
-    return found
-
-
 def select(context: Context) -> None:
     """Values every checkpoint by every criterion, and says which is taken."""
     settings = context.settings()
     if context.is_done(settings):
         return
     config = context.config.select
-    tested = [right_of(context, f"labels_{n}") for n in range(1, config.checkpoints + 1)]
+    tested = [
+        stored_labels.right_of(context, f"labels_{n}") for n in range(1, config.checkpoints + 1)
+    ]
     rows = choices.choose(tested, config.sets, config.share)
     _say(context, rows)
     choices_table.write(

@@ -10,7 +10,7 @@ from verifier.evaluate import choices
 from verifier.report import formatting, page_folder, specialisation_page, writing
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.stages import select
+from verifier.stages import stored_labels
 from verifier.system import log
 from verifier.tables import choices as choices_table
 from verifier.tables.results import REPORT
@@ -26,19 +26,19 @@ def stage(choice: Stage, student: Stage, tested: Mapping[str, Sequence[Stage]]) 
     """
     reads = {"choices": choice.of(), "student": student.of()}
     for name, candidates in tested.items():
-        reads |= select.by_split({f"{name}_{n}": each for n, each in enumerate(candidates)})
+        reads |= stored_labels.by_split({f"{name}_{n}": each for n, each in enumerate(candidates)})
     return Stage(report, makes=REPORT, reads=reads, by_one=True, tell=tell)
 
 
 def report(context: Context) -> None:
     """Writes the page, the charts and metrics.json."""
-    found = _found(context)
+    metrics = _metrics(context)
     about = writing.about_workdir(context.workdir)
     page_folder.write(
         context.stage.makes.folder(context.workdir),
-        found | {"config_hash": about.config_hash},
-        specialisation_page.render(found, about.name, formatting.today(), about.settings),
-        specialisation_page.charts(found),
+        metrics | {"config_hash": about.config_hash},
+        specialisation_page.render(metrics, about.name, formatting.today(), about.settings),
+        specialisation_page.charts(metrics),
         context.config.select.formats,
     )
 
@@ -50,7 +50,7 @@ def tell(context: Context) -> None:
     log.tell(f"{table}\n\n{page_folder.where(folder)}")
 
 
-def _found(context: Context) -> dict[str, Any]:
+def _metrics(context: Context) -> dict[str, Any]:
     """What metrics.json holds."""
     config, seed = context.config.select, context.config.seed
     rows = choices_table.read(context.source("choices"))
@@ -65,7 +65,7 @@ def _found(context: Context) -> dict[str, Any]:
     for name in config.formats:
         roles = [f"{name}_{number}" for number in range(config.checkpoints + 1)]
         by_format[name] = choices.figures(
-            [select.right_of(context, role) for role in roles],
+            [stored_labels.right_of(context, role) for role in roles],
             {criterion: each["candidate"] for criterion, each in kept.items()},
             config.sets,
             config.share,

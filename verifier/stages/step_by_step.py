@@ -27,7 +27,10 @@ from verifier.train.losses import two_tasks as two_tasks_loss
 from verifier.train.losses.contract import Loss
 
 SINGLE = "single_task"
-_KNOBS = ("seed", "data", "tokenizer", "model", "finetune")
+_KNOBS = (
+    *("seed", "data", "tokenizer", "model", "finetune"),
+    *(f"step_by_step.{name}" for name in ("label", "labels", "style", "keep_unexplained")),
+)
 
 
 def stage(problems: Stage, samples: Stage | None, method: str, share: float, place: str) -> Stage:
@@ -70,7 +73,7 @@ def asking(method: str) -> Prompting:
 
         return put
 
-    return Prompting(of, _knobs_of(method)[:1])
+    return Prompting(of, (_asking_knob(method),))
 
 
 def check(config: config_lib.Config) -> None:
@@ -180,19 +183,14 @@ def _asked(config: config_lib.Config) -> Asked:
 
 
 def _knobs_of(method: str) -> tuple[str, ...]:
-    """What a student of a method depends on; how it is asked comes first."""
-    if method == SINGLE:
-        return (
-            "data.prompt_template",
-            "step_by_step.keep_unexplained",
-            "step_by_step.label",
-            "step_by_step.labels",
-            "step_by_step.style",
-        )
-    own = ["predict", "explain", "label", "labels", "style", "keep_unexplained"]
-    if method == "multi_task":
-        own.append("alpha")
-    return tuple(f"step_by_step.{name}" for name in own)
+    """What a student of a method depends on, beside what all do."""
+    explains = () if method == SINGLE else ("step_by_step.explain",)
+    weighs = ("step_by_step.alpha",) if method == "multi_task" else ()
+    return _asking_knob(method), *explains, *weighs
+
+
+def _asking_knob(method: str) -> str:
+    return "data.prompt_template" if method == SINGLE else "step_by_step.predict"
 
 
 def _loss_of(method: str) -> Callable[[config_lib.Config, int], Loss]:

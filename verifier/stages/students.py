@@ -10,7 +10,7 @@ from verifier.evaluate import students
 from verifier.report import formatting, page_folder, students_page, writing
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.stages import select
+from verifier.stages import stored_labels
 from verifier.system import log
 from verifier.tables.results import REPORT
 
@@ -23,20 +23,20 @@ def stage(judged: Mapping[tuple[str, float], Stage]) -> Stage:
     Args:
         judged: the labels of every student, by method and share of the training problems.
     """
-    reads = select.by_split({_role(*name): each for name, each in judged.items()})
+    reads = stored_labels.by_split({_role(*name): each for name, each in judged.items()})
     return Stage(report, makes=REPORT, reads=reads, by_one=True, tell=tell)
 
 
 def report(context: Context) -> None:
     """Writes the page, its charts and metrics.json."""
-    found = _found(context)
+    figures = _figures(context)
     about = writing.about_workdir(context.workdir)
     page_folder.write(
         context.stage.makes.folder(context.workdir),
-        {"splits": found, "config_hash": about.config_hash},
-        students_page.render(found, AGAINST, about.name, formatting.today(), about.settings),
-        students_page.charts(found),
-        found,
+        {"splits": figures, "config_hash": about.config_hash},
+        students_page.render(figures, AGAINST, about.name, formatting.today(), about.settings),
+        students_page.charts(figures),
+        figures,
     )
 
 
@@ -48,11 +48,11 @@ def tell(context: Context) -> None:
     log.tell("\n\n".join([*tables, page_folder.where(folder)]))
 
 
-def _found(context: Context) -> dict[str, Any]:
+def _figures(context: Context) -> dict[str, Any]:
     """The figures of every split."""
     own, report_knobs = context.config.step_by_step, context.config.report
     names = [(method, share) for share in own.train_shares for method in own.methods]
-    right = {name: select.right_of(context, _role(*name)) for name in names}
+    right = {name: stored_labels.right_of(context, _role(*name)) for name in names}
     return {
         str(split.problems): students.figures(
             {name: by_split[split] for name, by_split in right.items()},

@@ -32,7 +32,7 @@ from verifier.config import Config, differences, flatten, with_defaults
 from verifier.errors import StoreError, WriteError
 from verifier.system import checksums
 from verifier.system.atomic import ASIDE, write_bytes
-from verifier.tables import nested
+from verifier.tables import lists
 from verifier.tables.manifests import MANIFEST, UNFINISHED, read_manifest, refuse_other_schema
 from verifier.tables.parts import number_of, open_part, part_digest, part_name, parts_of
 from verifier.tables.reading import duplicate_key, read_table
@@ -235,7 +235,7 @@ class TableWriter:
         arrays = []
         for field in self.schema:
             try:
-                arrays.append(nested.array([row[field.name] for row in rows], field.type))
+                arrays.append(lists.array([row[field.name] for row in rows], field.type))
             except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
                 raise StoreError(
                     f"{self.folder}: column {field.name!r} must be {field.type}: {error}"

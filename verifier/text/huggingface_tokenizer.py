@@ -14,7 +14,7 @@ import tokenizers
 
 from verifier.errors import TokenizerError
 from verifier.system import atomic, text_files
-from verifier.text import completion
+from verifier.text import missing_characters
 from verifier.text.decoder_bytes import piece_bytes_of
 
 JSON_FILE = "tokenizer.json"
@@ -47,9 +47,9 @@ class HuggingFaceTokenizer:
     """A tokenizer.json; see `text.tokenizer.Tokenizer`.
 
     `end_found` says where the end token was found, `added` what has no piece in it and is given a
-    token (`completion`). Switched off: the dummy prefix space (a text may be a continuation), the
-    folding of spaces, the trimming of spans, truncation, padding, and special tokens spelt out in a
-    text: `<|im_end|>` in a question is nothing but these letters.
+    token (`missing_characters`). Switched off: the dummy prefix space (a text may be a
+    continuation), the folding of spaces, the trimming of spans, truncation, padding, and special
+    tokens spelt out in a text: `<|im_end|>` in a question is nothing but these letters.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class HuggingFaceTokenizer:
         """
         self._config = dict(beside.get("tokenizer_config.json", {}))
         original = _build(source, name)
-        source, self.added = completion.completed(source)
-        self._source, self.spells_all = source, completion.spells_all(source)
+        source, self.added = missing_characters.completed(source)
+        self._source, self.spells_all = source, missing_characters.spells_all(source)
         self.end_id, self.end_found = _find_end(original, beside, chat_template, name)
         self.start_ids = _find_start(original, self._config)
         self._tokenizer = _build(_plain(source, self.end_id), name)
@@ -168,7 +168,9 @@ def huggingface_of(path: pathlib.Path, pieces: str) -> HuggingFaceTokenizer:
     if type(gaps) is not int:
         gaps = 100 if beside.get("config.json", {}).get("model_type") == "t5" else 0
     with Reading(str(path)):
-        return HuggingFaceTokenizer(completion.with_gaps(pieces, gaps), beside, name=str(path))
+        return HuggingFaceTokenizer(
+            missing_characters.with_gaps(pieces, gaps), beside, name=str(path)
+        )
 
 
 def _beside(path: pathlib.Path) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ import tokenizers
 
 from verifier.errors import TokenizerError
 from verifier.system import log, paths, text_files
-from verifier.text import completion
+from verifier.text import missing_characters
 from verifier.text.bytes_tokenizer import BYTES_FILE, ByteTokenizer
 from verifier.text.huggingface_tokenizer import (
     JSON_FILE,
@@ -107,7 +107,7 @@ def load_tokenizer(path: pathlib.Path | str) -> Tokenizer:
     with Reading(str(file)):
         rewritten = check_round_trip(tokenizer, str(file), spells_all=not lacks)
     if isinstance(tokenizer, HuggingFaceTokenizer) and tokenizer.added:
-        log.say(completion.said(str(file), tokenizer.added))
+        log.say(missing_characters.said(str(file), tokenizer.added))
     if rewritten:
         log.say(rewritten)
     return tokenizer
@@ -120,7 +120,7 @@ def _read(file: pathlib.Path) -> Tokenizer:
     tokenizer = read_sentencepiece(file)
     pieces = tokenizer.build().to_str()
     # What lacks characters is given them in the other form, which knows further tokens.
-    return tokenizer if completion.spells_all(pieces) else huggingface_of(file, pieces)
+    return tokenizer if missing_characters.spells_all(pieces) else huggingface_of(file, pieces)
 
 
 def same_ids(one: Tokenizer, other: Tokenizer) -> bool:

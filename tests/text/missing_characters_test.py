@@ -7,7 +7,7 @@ import tokenizers
 
 from tests.text import t5_tokenizer
 from verifier.text.calculator import annotations
-from verifier.text.completion import NEEDED
+from verifier.text.missing_characters import NEEDED
 from verifier.text.tokenizer import load_tokenizer, same_ids
 
 LINES = [

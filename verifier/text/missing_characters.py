@@ -51,8 +51,8 @@ def _with_tokens(parts: dict[str, Any], texts: list[str], special: bool) -> str:
     first = max([len(parts["model"]["vocab"]) - 1, *(token["id"] for token in there)]) + 1
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     added = [
-        {"id": first + place, "content": text, **flags, "special": special}
-        for place, text in enumerate(texts)
+        {"id": token, "content": text, **flags, "special": special}
+        for token, text in enumerate(texts, first)
     ]
     return json.dumps({**parts, "added_tokens": [*there, *added]}, ensure_ascii=False)
 
