@@ -30,6 +30,7 @@ def test_solutions_come_back_from_a_tokenizer_that_lacks_their_marks(folder, cap
         ids, spans = tokenizer.encode_with_spans(text)
         assert tokenizer.decode(ids) == text and ids == tokenizer.encode(text)
         assert "".join(tokenizer.token_text(token) for token in ids) == text
+        assert b"".join(map(tokenizer.piece_bytes, ids)) == text.encode()
         covered = "".join(text[start:end] for start, end in spans)
         assert covered == text
     (annotation,) = annotations(tokenizer.decode(tokenizer.encode(TEXT)))
