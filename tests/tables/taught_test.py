@@ -9,7 +9,7 @@ import pytest
 from tests.tables.store_test import label, sample
 from verifier.errors import StoreError, TablesError, TokenizerError
 from verifier.grading import graders
-from verifier.tables import nested
+from verifier.tables import lists
 from verifier.tables.schemas import variant
 from verifier.tables.store import TableWriter
 from verifier.tables.taught import (
@@ -89,7 +89,7 @@ def test_what_was_forced_is_certain(tmp_path):
     forced = [False, True, False, True]
     row = drawn("p", 0, "1+1", forced=forced)
     reader = TaughtReader(written(tmp_path, [row]), everything_right, decode)
-    (each,) = (each for batch in reader.batches() for each in solutions(batch))
+    (each,) = (each.taught for batch in reader.batches() for each in solutions(batch))
     for t, is_forced in enumerate(forced):
         if is_forced:
             assert each.logprobs_S[t] == 0 and each.top_ids_SC[t].tolist() == [row["tokens"][t]] * 3
@@ -226,9 +226,9 @@ def test_a_large_vocabulary_takes_at_most_60_bytes_a_token(tmp_path):
 def test_matrices_become_the_lists_that_lists_in_lists_do():
     kind = variant("samples", TOPS).field("top_ids").type
     matrices = [np.arange(6).reshape(2, 3), np.zeros((0, 3), int), np.arange(3).reshape(1, 3)]
-    made = nested.array([each.astype(np.int32) for each in matrices], kind)
+    made = lists.array([each.astype(np.int32) for each in matrices], kind)
     assert made.type == kind and made.to_pylist() == [each.tolist() for each in matrices]
-    assert nested.array([each.tolist() for each in matrices], kind).to_pylist() == made.to_pylist()
+    assert lists.array([each.tolist() for each in matrices], kind).to_pylist() == made.to_pylist()
 
 
 def test_ids_of_pieces_do_not_depend_on_their_order():
