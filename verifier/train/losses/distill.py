@@ -8,7 +8,6 @@ read of the teacher.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -22,7 +21,7 @@ from verifier.model.transformer import Transformer
 from verifier.train.losses import lm
 from verifier.train.losses.contract import Loss, LossPart, Term, Terms
 from verifier.train.losses.cross_entropy import Aims, aimed_cross_entropy, token_losses
-from verifier.train.losses.terms import share, weighted
+from verifier.train.losses.terms import hidden, share, weighted
 
 _EPSILON = 1e-6  # that keeps a span's probability below 1, as in tokenkit's compute_alm_loss
 
@@ -116,7 +115,7 @@ def _distribution_terms(
     renormalise: bool,
     **how: Any,
 ) -> Terms:
-    hidden_BTD = _hidden(transformer, batch, how)
+    hidden_BTD = hidden(transformer, batch, **how)
     weight_BT = jnp.asarray(batch.targets["lm_weight"])
     ids_BTC, chances_BTC = _chances(batch, renormalise)
     own_BT1 = jnp.asarray(batch.targets["lm_target"])[..., None]
@@ -136,13 +135,6 @@ def _distribution_terms(
     }
 
 
-def _hidden(transformer: Transformer, batch: Batch, how: Mapping[str, Any]) -> jax.Array:
-    """Hidden states of a batch; where the student has an encoder, this reads the prompts."""
-    return transformer.hidden(
-        batch.tokens_BT, batch.positions_BT, batch.ends_BT, prompts=batch.prompts, **how
-    )
-
-
 def _chances(batch: Batch, renormalise: bool) -> tuple[jax.Array, jax.Array]:
     """The teacher's ids and their chances, 0 where there is none."""
     ids_BTC = jnp.asarray(batch.targets["top_ids"])
@@ -158,7 +150,7 @@ def _chances(batch: Batch, renormalise: bool) -> tuple[jax.Array, jax.Array]:
 def _span_terms(
     transformer: Transformer, batch: Batch, *, vocab_size: int, tau: float, **how: Any
 ) -> Terms:
-    hidden_BTD = _hidden(transformer, batch, how)
+    hidden_BTD = hidden(transformer, batch, **how)
     weight_BT = jnp.asarray(batch.targets["span_weight"])
     text_BT = jnp.asarray(batch.targets["lm_weight"])
     is_in_BT = weight_BT > 0

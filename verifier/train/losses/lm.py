@@ -14,7 +14,7 @@ from verifier.data.examples import Target
 from verifier.model.transformer import Transformer
 from verifier.train.losses.contract import Loss, LossPart, Term, Terms
 from verifier.train.losses.cross_entropy import cross_entropy
-from verifier.train.losses.terms import share
+from verifier.train.losses.terms import hidden, share
 
 # Position t is weighed by lm_weight[t] and predicts the id lm_target[t]: in a tree, the next token
 # of the text that is learned.
@@ -56,13 +56,5 @@ def _terms(
     dropout_key: jax.Array | None,
     remat: bool,
 ) -> Terms:
-    hidden_BTD = transformer.hidden(
-        batch.tokens_BT,
-        batch.positions_BT,
-        batch.ends_BT,
-        prompts=batch.prompts,
-        dropout=dropout,
-        dropout_key=dropout_key,
-        remat=remat,
-    )
+    hidden_BTD = hidden(transformer, batch, dropout=dropout, dropout_key=dropout_key, remat=remat)
     return terms_of_hidden(transformer, hidden_BTD, batch, vocab_size)

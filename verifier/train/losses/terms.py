@@ -1,4 +1,4 @@
-"""Terms that losses have in common: weighted sums, and shares of tokens."""
+"""What losses have in common: hidden states of a batch, weighted sums, and shares of tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,28 @@ import jax
 import jax.numpy as jnp
 
 from verifier.data.batches import Batch
+from verifier.model.transformer import Transformer
 from verifier.train.losses.contract import Term
+
+
+def hidden(
+    transformer: Transformer,
+    batch: Batch,
+    *,
+    dropout: float,
+    dropout_key: jax.Array | None,
+    remat: bool,
+) -> jax.Array:
+    """hidden_BTD of a batch; where the model has an encoder, that reads the prompts."""
+    return transformer.hidden(
+        batch.tokens_BT,
+        batch.positions_BT,
+        batch.ends_BT,
+        prompts=batch.prompts,
+        dropout=dropout,
+        dropout_key=dropout_key,
+        remat=remat,
+    )
 
 
 def weighted(each_BT: jax.Array, weight_BT: jax.Array) -> Term:

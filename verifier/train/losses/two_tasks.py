@@ -14,7 +14,7 @@ from verifier.data.examples import Target
 from verifier.model.transformer import Transformer
 from verifier.train.losses.contract import Loss, LossPart, Term, Terms
 from verifier.train.losses.cross_entropy import cross_entropy
-from verifier.train.losses.terms import share
+from verifier.train.losses.terms import hidden, share
 
 TASKS = ("predict", "explain")
 # Position t predicts the id lm_target[t]; which task it is part of is said by whose weight it has.
@@ -59,15 +59,7 @@ def _terms(
     dropout_key: jax.Array | None,
     remat: bool,
 ) -> Terms:
-    hidden_BTD = transformer.hidden(
-        batch.tokens_BT,
-        batch.positions_BT,
-        batch.ends_BT,
-        prompts=batch.prompts,
-        dropout=dropout,
-        dropout_key=dropout_key,
-        remat=remat,
-    )
+    hidden_BTD = hidden(transformer, batch, dropout=dropout, dropout_key=dropout_key, remat=remat)
     terms: Terms = {}
     for task in tasks:
         weight_BT = jnp.asarray(batch.targets[f"{task}_weight"])
