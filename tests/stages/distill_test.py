@@ -9,6 +9,7 @@ from verifier.data.alignment import Taught
 from verifier.recipes import distill as recipe
 from verifier.run.context import Context
 from verifier.stages import distill
+from verifier.stages.right_solutions import RightSolution, RightSolutions
 from verifier.text.bytes_tokenizer import ByteTokenizer
 from verifier.text.problem import make_problem
 
@@ -23,12 +24,11 @@ def learned(monkeypatch, *more):
     told = np.repeat(tokens[:, None], 5, axis=1), np.full((len(tokens), 5), -1, np.float32)
     taught = Taught(tokens, np.full(len(tokens), -1, np.float32), *told)
     problem = make_problem("How many?", None, "18", "fake", "train")
-    solution = distill._Solution(problem, TEXT, taught)
+    found = RightSolutions([RightSolution(problem, TEXT, taught)], tokenizer)
     monkeypatch.setattr(Context, "problems", lambda *_: [problem])
     monkeypatch.setattr(Context, "settings", lambda *_: {})
     monkeypatch.setattr(Context, "is_done", lambda *_: False)
-    monkeypatch.setattr(distill, "_right", lambda *_: [solution])
-    monkeypatch.setattr(distill, "_teacher_tokenizer", lambda _: tokenizer)
+    monkeypatch.setattr(distill, "_solutions", lambda *_: found)
     kept = []
     monkeypatch.setattr(distill, "make_generator", lambda *given: kept.append(given[2]))
     student = next(each for each in recipe.stages(own) if each.name == "finetune")
