@@ -22,6 +22,7 @@ from verifier.stages.right_solutions import RightSolution, RightSolutions
 from verifier.system import log
 from verifier.tables.results import GENERATOR
 from verifier.text import few_shot
+from verifier.text.problem import Template
 from verifier.text.split import HELDOUT, TRAIN
 from verifier.text.tokenizer import Tokenizer
 from verifier.train.losses import distill as losses
@@ -129,7 +130,8 @@ def finetune(context: Context) -> None:
         seen = list(_Learned(seer, watched, heldout.solutions))
         return Examples(_Learned(writer, plan, solutions), seen)
 
-    make_generator(context, train, examples, context.config.select.checkpoints, learned)
+    checkpoints = context.config.select.checkpoints
+    make_generator(context, train, examples, checkpoints, learned, _template(own.mix))
 
 
 # Before the roles of what is learned and of what it is watched on.
@@ -142,6 +144,16 @@ def _solutions(context: Context, problems: str, which: str) -> RightSolutions:
     if f"{which}samples" not in context.stage.reads:
         return right_solutions.own(context, asked)
     return right_solutions.taught(context, asked, which, max(context.config.sample.top_logprobs, 1))
+
+
+def _template(mix: Sequence[float]) -> Template:
+    """How a problem is put to a student without exemplars: for a worked solution, if it has learned
+    any.
+    """
+    known = [
+        few_shot.FORMATS[name] for name, share in zip(few_shot.FORMATS, mix, strict=True) if share
+    ]
+    return Template(max(known, key=lambda each: each.is_worked).prompt)
 
 
 class _Writer:
