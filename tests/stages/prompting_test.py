@@ -34,7 +34,7 @@ def in_file(path, shots):
     """The way a teacher is asked that is shown exemplars of a file."""
     more = f"distill.exemplars={path}", f"distill.teacher_shots={shots}"
     own = config("distill.teacher_format=in_context_chain_of_thought", *more)
-    return own, teaching.taught(own, problems.stage(own)).samples
+    return own, teaching.by_teacher(own, problems.stage(own)).samples
 
 
 @pytest.mark.parametrize(("count", "shown"), [(3, ["q1?", "q2?"]), (2, ["q1?"])])
@@ -56,7 +56,7 @@ def test_another_way_of_asking_and_another_file_are_other_samples(tmp_path):
         config(f"distill.teacher_format={name}") for name in ("plain", "zero_shot_chain_of_thought")
     )
     told = [
-        teaching.taught(own, problems.stage(own)).samples.settings(own, TRAIN)
+        teaching.by_teacher(own, problems.stage(own)).samples.settings(own, TRAIN)
         for own in (plain, zero)
     ]
     assert told[0] != told[1]
