@@ -3,6 +3,7 @@ refused before anything runs.
 """
 
 import json
+import shutil
 
 import pytest
 
@@ -10,12 +11,14 @@ from experiments import tiny_distill
 from tests.shrunk import made_once, rows
 from verifier import config as config_lib
 from verifier.config import checks
-from verifier.errors import ConfigError
+from verifier.errors import ConfigError, Damaged
 from verifier.evaluate import choices
 from verifier.recipes import distill
 from verifier.stages import distill as student
 from verifier.stages import runner, select
+from verifier.system import paths
 from verifier.tables import choices as choices_table
+from verifier.text import few_shot
 
 SMALL = """
 data.train_problems=24 data.heldout_problems=8 data.test_problems=6 ood.sets=[backwards]
@@ -53,6 +56,8 @@ def test_the_page_tells_of_every_checkpoint_and_the_chosen_one_is_the_runs_gener
         kept = solved(specialised, number, "test_greedy")
         share = sum(kept.values()) / len(kept)
         assert sets["test"]["accuracy"][number]["value"] == pytest.approx(share, abs=1e-6)
+    right, *examples = (each for each in found["learned"].values() if isinstance(each, int))
+    assert len(examples) == 4 and sum(examples) == right > 0
     chosen = found["selection"]["ood"]["candidate"]
     manifest = json.loads((specialised / "generator/manifest.json").read_text())
     milestone = specialised / f"checkpoint={chosen}/generator/manifest.json"
@@ -66,6 +71,23 @@ def test_checkpoints_are_of_one_training_and_the_last_is_its_end(specialised):
         for place in ("checkpoint=0", "checkpoint=1", "checkpoint=2", "student")
     ]
     assert len(set(ids[:3])) == 3 and ids[2] == ids[3]
+    for place in ("student", "checkpoint=1", "."):  # who loads one is told how to ask it
+        manifest = json.loads((specialised / place / "generator/manifest.json").read_text())
+        assert manifest["template"]["prompt"] == few_shot.ZERO_SHOT_CHAIN_OF_THOUGHT.prompt
+
+
+def test_a_checkpoint_that_was_changed_is_not_taken(specialised, tmp_path):
+    copy = tmp_path / "work"
+    shutil.copytree(specialised, copy)
+    shutil.rmtree(copy / "checkpoint=1/generator")
+    milestone = copy / "student/generator/milestones/1"
+    changed = max(paths.files_in(milestone), key=lambda path: path.stat().st_size)
+    content = bytearray(changed.read_bytes())
+    content[len(content) // 2] ^= 1
+    changed.write_bytes(content)
+    own = config()
+    with pytest.raises(Damaged, match=changed.name):
+        runner.run(distill.stages(own), own, copy, ["checkpoint"])
 
 
 def test_choices_are_those_of_the_labels(specialised):

@@ -60,6 +60,15 @@ def test_the_page_tells_what_the_labels_say(taught):
     assert (taught / "report/index.html").is_file()
 
 
+def test_who_loads_a_student_is_told_how_to_ask_it(taught):
+    for method, prompt in (
+        ("label_only", "predict: {question}\n"),
+        ("single_task", "{question}\n"),
+    ):
+        path = taught / f"{method},share=0.5/generator/manifest.json"
+        assert json.loads(path.read_text())["template"]["prompt"] == prompt
+
+
 def test_templates_and_lists_that_cannot_be_are_refused():
     with pytest.raises(ProblemError, match="predict"):
         student.check(config("step_by_step.predict=what?"))

@@ -25,7 +25,7 @@ def learned(monkeypatch, solutions, *more):
     ]
     monkeypatch.setattr(Context, "problems", lambda *_: problems)
     kept = []
-    monkeypatch.setattr(step_by_step, "make_generator", lambda *given: kept.append(given[2]))
+    monkeypatch.setattr(step_by_step, "make_generator", lambda *given, **_: kept.append(given[2]))
     student = next(each for each in recipe.stages(own) if each.place == "multi_task,share=1")
     context = Context(own, "", student, [])
     step_by_step.finetune(context, "multi_task", 1.0)

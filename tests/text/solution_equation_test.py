@@ -23,6 +23,13 @@ def test_results_are_replaced_by_what_they_were_computed_from(solution, answer, 
     assert solution_equation.composed(solution, answer) == wanted
 
 
+def test_long_solutions_come_to_their_answers():
+    """Each step has the result of the last one twice."""
+    steps = [f"<<{2**k}+{2**k}={2 ** (k + 1)}>>" for k in range(10)]
+    evaluated = calculator.evaluate(solution_equation.composed(" ".join(steps), "1024"))
+    assert evaluated.value == 1024
+
+
 def test_generated_solutions_come_to_their_answers():
     kinds = ("chain", "price", "distance", "share", "backwards")
     for problem in generated.generate("train", 100, 0, kinds):

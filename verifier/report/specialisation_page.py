@@ -9,6 +9,8 @@ from verifier.evaluate.results_table import EXACT, cell
 from verifier.report import templates
 from verifier.report.svg import LINES, Chart, percent_ticks
 
+BETWEEN = "ood - heldout"  # the checkpoints that both criteria choose, held against each other
+
 
 def charts(metrics: Mapping[str, Any]) -> dict[str, Chart]:
     """For every format the accuracy on each set against the steps of training, by the format."""
@@ -46,13 +48,14 @@ def table(metrics: Mapping[str, Any]) -> str:
         head = f"{'':14}{'before':<21}" + "".join(
             f"{f'chosen by {name}':<21}{'- before':<21}" for name in metrics["selection"]
         )
-        lines.append(head)
+        lines.append(head + BETWEEN * ("ood" in metrics["selection"]))
         for name, each in sets.items():
             row = f"{name:<14}{cell(each['accuracy'][0]):<21}"
             for criterion, kept in metrics["selection"].items():
                 taken = each["accuracy"][kept["candidate"]]
                 apart = cell(each["minus_before"][criterion], signed=True)
                 row += f"{cell(taken):<21}{apart:<21}"
+            row += cell(each["minus_heldout"], signed=True)
             lines.append(row)
         lines.append("")
     for criterion, kept in metrics["selection"].items():
@@ -82,6 +85,7 @@ def render(metrics: Mapping[str, Any], name: str, date: str, settings: Mapping[s
         metrics=metrics,
         formats={words(key): sets for key, sets in metrics["formats"].items()},
         kinds=LINES,
+        between=BETWEEN if "ood" in metrics["selection"] else "",
         charts=templates.by_title(charts(metrics).values()),
         exact=EXACT if "*" in table(metrics) else "",
         settings=settings,

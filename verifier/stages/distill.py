@@ -8,10 +8,10 @@ from typing import Any
 
 from verifier import config as config_lib
 from verifier.data import alignment_report, formats, teacher_targets
-from verifier.data.alignment import Aligner
+from verifier.data.alignment import Aligned, Aligner
 from verifier.data.examples import Example, LazyExamples, encode_solution, lm_example
 from verifier.data.formats import Planned
-from verifier.errors import ConfigError
+from verifier.errors import AlignmentError, ConfigError
 from verifier.run.context import Context
 from verifier.run.stage import Files, Job, Stage
 from verifier.stages import prompting, right_solutions
@@ -22,12 +22,14 @@ from verifier.stages.right_solutions import RightSolution, RightSolutions
 from verifier.system import log
 from verifier.tables.results import GENERATOR
 from verifier.text import few_shot
+from verifier.text.problem import Template
 from verifier.text.split import HELDOUT, TRAIN
 from verifier.text.tokenizer import Tokenizer
 from verifier.train.losses import distill as losses
 from verifier.train.losses.contract import Loss
 
 _LOOKED_AT = 2_000  # solutions that the report on an alignment is of
+_NAMED = 3  # solutions that are named where they cannot be aligned
 _KNOBS = (
     *("seed", "tokenizer", "model", "finetune", "select.checkpoints"),
     *("distill.shots", "distill.mix", "distill.annotations", "distill.samples_per_problem"),
@@ -129,7 +131,8 @@ def finetune(context: Context) -> None:
         seen = list(_Learned(seer, watched, heldout.solutions))
         return Examples(_Learned(writer, plan, solutions), seen)
 
-    make_generator(context, train, examples, context.config.select.checkpoints, learned)
+    checkpoints = context.config.select.checkpoints
+    make_generator(context, train, examples, checkpoints, learned, _template(own.mix))
 
 
 # Before the roles of what is learned and of what it is watched on.
@@ -144,6 +147,16 @@ def _solutions(context: Context, problems: str, which: str) -> RightSolutions:
     return right_solutions.taught(context, asked, which, max(context.config.sample.top_logprobs, 1))
 
 
+def _template(mix: Sequence[float]) -> Template:
+    """How a problem is put to a student without exemplars: for a worked solution, if it has learned
+    any.
+    """
+    known = [
+        few_shot.FORMATS[name] for name, share in zip(few_shot.FORMATS, mix, strict=True) if share
+    ]
+    return Template(max(known, key=lambda each: each.is_worked).prompt)
+
+
 class _Writer:
     """Examples of solutions in a format, in a student's tokens."""
 
@@ -154,6 +167,7 @@ class _Writer:
             name: Questions(context, name, config.distill.shots) for name in few_shot.FORMATS
         }
         self.aligner: Aligner | None = None
+        self._differing: set[tuple[str, str]] = set()  # the first of those whose texts do
         if config.finetune.loss != "match_sample" and teacher is not None:
             self.aligner = Aligner(teacher, tokenizer, config.distill.align)
 
@@ -164,18 +178,37 @@ class _Writer:
         target = asked.format.render_target(solution.text, problem.answer)
         return asked.text(problem, salt), target
 
+    def aligned(self, solution: RightSolution) -> Aligned | None:
+        """What the teacher thought of a solution, in the student's tokens.
+
+        None where it thought nothing, or the student's tokens spell another text: that is learned
+        by itself, and said of the first few.
+        """
+        if self.aligner is None or solution.taught is None:
+            return None
+        try:
+            return self.aligner.align(solution.taught)
+        except AlignmentError as error:
+            known = solution.problem.problem_id, solution.text
+            if len(self._differing) < _NAMED and known not in self._differing:
+                self._differing.add(known)
+                log.say(
+                    f"warning: finetune: problem {solution.problem.problem_id}: {error}; the "
+                    "student learns its text alone"
+                )
+            return None
+
     def example(self, planned: Planned, solution: RightSolution) -> Example:
         """One example, with what the teacher thought of its tokens where that is learned."""
         config, tokenizer = self._config, self._tokenizer
         prompt, target = self.texts(planned, solution)
         ids = [*tokenizer.start_ids, *tokenizer.encode(prompt)]
-        aligned = None
         tokens, forced = encode_solution(target, tokenizer)
         worked = few_shot.FORMATS[planned.format].is_worked
-        if self.aligner and solution.taught and worked:
-            aligned = self.aligner.align(solution.taught)
-            if tokens != (taught := aligned.tokens_T.tolist()):  # the teacher's own way to cut it
-                tokens, forced = taught, [False] * len(taught)
+        aligned = self.aligned(solution) if worked else None
+        taught = tokens if aligned is None else aligned.tokens_T.tolist()
+        if tokens != taught:  # the teacher's own way to cut it up
+            tokens, forced = taught, [False] * len(taught)
         made = lm_example(
             ids,
             tokens,
@@ -222,8 +255,14 @@ def _show(
             log.say(f"{context.title()}: an example of {name}:\n{prompt}[{target}]")
     if writer.aligner is None:
         return {}
-    some = [each.taught for each in solutions[:_LOOKED_AT] if each.taught]
-    report = alignment_report.total(each.report for each in writer.aligner.align_many(some))
+    some = [each for each in solutions[:_LOOKED_AT] if each.taught]
+    aligned = [each for each in map(writer.aligned, some) if each]
+    if len(aligned) < len(some):
+        log.say(
+            f"{context.title()}: {len(some) - len(aligned):,} of {len(some):,} solutions have "
+            "another text in the student's tokens"
+        )
+    report = alignment_report.total(each.report for each in aligned)
     for line in report.lines():
         log.say(f"{context.title()}: {writer.aligner.way}: {line}")
     said = (line.partition(": ") for line in report.lines()[1:])

@@ -19,6 +19,7 @@ from verifier.run import inputs, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Files, Stage
 from verifier.stages import base_model, fitting
+from verifier.system import checksums
 from verifier.tables.results import Model
 from verifier.text import tokenizer as tokenizer_lib
 from verifier.text.split import TRAIN
@@ -107,9 +108,15 @@ def _take_milestone(context: Context, number: int) -> None:
     if context.is_done(settings):
         return
     begun, folder = time.monotonic(), context.source("student")
+    milestone = fitting.milestone_of(folder, number)
+    sums = context.manifest("student").get("milestones", {}).get(str(number), {})
+    checksums.check(
+        milestone, sums, f"put back a whole copy, or remove {folder} to train the student anew"
+    )
     mesh = sharding.make_mesh(context.config.mesh)
     made_by = context.input("student").stage.name
     saved = model_folder.load(folder, made_by, context.config.model.dtype, mesh)
     wanted = nnx.state(saved.model, nnx.Param)
-    nnx.update(saved.model, parameters.load_params(fitting.milestone_of(folder, number), wanted))
-    fitting.finish(context, saved.model, saved.tokenizer, {"settings": settings}, begun)
+    nnx.update(saved.model, parameters.load_params(milestone, wanted))
+    facts = {"settings": settings, "template": saved.manifest["template"]}
+    fitting.finish(context, saved.model, saved.tokenizer, facts, begun)

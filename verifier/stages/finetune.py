@@ -4,6 +4,7 @@ is asked for (Cobbe et al. 2021, section 4.1).
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import time
 import types
@@ -16,7 +17,7 @@ from flax import nnx
 from verifier import config as config_lib
 from verifier.data import batches
 from verifier.model import sharding
-from verifier.run import inputs
+from verifier.run import hosts, inputs
 from verifier.run.context import Context
 from verifier.run.stage import Files, Job, Stage
 from verifier.stages import base_model, fitting
@@ -24,7 +25,7 @@ from verifier.stages.fitting import Examples
 from verifier.system import log
 from verifier.tables.results import GENERATOR
 from verifier.tasks import sources
-from verifier.text.problem import Problem
+from verifier.text.problem import Problem, Template
 from verifier.text.split import HELDOUT, TRAIN
 from verifier.text.tokenizer import Tokenizer
 from verifier.train.losses import lm
@@ -70,6 +71,7 @@ def make_generator(
     examples: Callable[[Job, Tokenizer], Examples],
     milestones: int = 0,
     learned: Mapping[str, Any] = types.MappingProxyType({}),
+    template: Template | None = None,
 ) -> None:
     """Trains a base model by the jobs of a stage, one after the other, and saves it as a folder.
 
@@ -79,6 +81,7 @@ def make_generator(
         examples: of each job, in the model's tokens.
         milestones: how often the parameters are kept on the way of the last job (`fitting.fit`).
         learned: what the manifest is to tell of the examples, by name; may be filled by `examples`.
+        template: how problems are put to the model, where not by the run's own.
     """
     config, settings = context.config, context.settings()
     if context.is_done(settings):
@@ -109,7 +112,10 @@ def make_generator(
             facts[job.name] = fitting.fit(
                 context, job, model, own, tokenizer.vocab_size, identity, kept
             )
+            if kept and hosts.is_first():  # who writes the manifest
+                facts["milestones"] = fitting.milestone_sums(context.folder(), kept)
     told = {"learned": dict(learned)} if learned else {}
+    told |= {"template": dataclasses.asdict(template)} if template else {}
     fitting.finish(context, model, tokenizer, facts | told, begun)
 
 

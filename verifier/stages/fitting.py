@@ -21,7 +21,7 @@ from verifier.model.transformer import Transformer
 from verifier.run import device_checks, hosts, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Job
-from verifier.system import log
+from verifier.system import checksums, log
 from verifier.text.problem import Problem
 from verifier.text.tokenizer import Tokenizer
 from verifier.train import checkpoint, loop
@@ -43,6 +43,12 @@ def checkpoints_of(job: Job, folder: pathlib.Path) -> pathlib.Path:
 def milestone_of(folder: pathlib.Path, number: int) -> pathlib.Path:
     """Where the parameters at a milestone of the training of a folder's model lie."""
     return folder / "milestones" / str(number)
+
+
+def milestone_sums(folder: pathlib.Path, milestones: int) -> dict[str, dict[str, str]]:
+    """The sums of the files of every milestone, by its number; for the manifest of the model."""
+    numbers = range(1, milestones + 1)
+    return {str(each): checksums.of_folder(milestone_of(folder, each)) for each in numbers}
 
 
 def fit(
@@ -129,16 +135,15 @@ def finish(
         context: of the stage.
         model: trained.
         tokenizer: of the model.
-        facts: for the manifest; what became of each job by its name.
+        facts: for the manifest; what became of each job by its name, and the "template" where
+            problems are not put to it by the run's own.
         begun: when the stage began in this process, by `time.monotonic`.
     """
     folder, fitted = context.folder(), [facts.get(job.name) for job in context.stage.jobs]
     earlier = sum(each["earlier_seconds"] for each in fitted if each)
-    more = {
-        "template": dataclasses.asdict(context.template()),
-        "seconds": earlier + time.monotonic() - begun,
-    }
-    name = model_folder.save(folder, model, tokenizer, {**facts, **more})
+    own = {"template": dataclasses.asdict(context.template())}
+    seconds = {"seconds": earlier + time.monotonic() - begun}
+    name = model_folder.save(folder, model, tokenizer, {**own, **facts, **seconds})
     for job in context.stage.jobs:  # of no more use, and three times the size of the model
         checkpoint.remove_checkpoints(checkpoints_of(job, folder))
     log.say(f"{context.title()}: {context.stage.makes.name} {name} saved in {folder}")

@@ -101,7 +101,8 @@ def take(context: Context) -> None:
     made_by = context.input(role).stage.name
     mesh = sharding.make_mesh(context.config.mesh)
     saved = model_folder.load(context.source(role), made_by, context.config.model.dtype, mesh)
-    facts = {"settings": settings, "chosen": name, "chosen_by": by}
+    facts = {"settings": settings, "template": saved.manifest["template"]}
+    facts |= {"chosen": name, "chosen_by": by}
     fitting.finish(context, saved.model, saved.tokenizer, facts, begun)
 
 

@@ -14,6 +14,7 @@ from verifier.stages import stored_labels
 from verifier.system import log
 from verifier.tables import choices as choices_table
 from verifier.tables.results import REPORT
+from verifier.text import few_shot
 
 
 def stage(choice: Stage, student: Stage, tested: Mapping[str, Sequence[Stage]]) -> Stage:
@@ -39,7 +40,7 @@ def report(context: Context) -> None:
         metrics | {"config_hash": about.config_hash},
         specialisation_page.render(metrics, about.name, formatting.today(), about.settings),
         specialisation_page.charts(metrics),
-        context.config.select.formats,
+        few_shot.FORMATS,
     )
 
 

@@ -113,7 +113,8 @@ def finetune(context: Context, method: str, share: float) -> None:
         train, heldout = (list(make(each, asked, tokenizer)) for each in (learned, watched))
         return Examples(train, heldout)
 
-    make_generator(context, train, examples)
+    put = asked.both if method == SINGLE else asked.predict
+    make_generator(context, train, examples, template=put)
 
 
 def _explained(problems: Sequence[Problem], kind: str) -> list[Explained]:

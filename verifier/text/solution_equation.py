@@ -16,7 +16,8 @@ def composed(solution: str, answer: str) -> str | None:
 
     It is what the last annotation of that value says, in which results of earlier annotations are
     replaced by what they were computed from, the latest of equal ones first:
-    `<<48/2=24>>24 .. <<48+24=72>>72` with the answer 72 is `48+(48/2)`.
+    `<<48/2=24>>24 .. <<48+24=72>>72` with the answer 72 is `48+(48/2)`. A result stays where the
+    whole would be longer than the calculator reads.
 
     Args:
         solution: with annotations.
@@ -32,6 +33,8 @@ def composed(solution: str, answer: str) -> str | None:
             continue
         written = "".join(annotation.expression.split())
         whole = _NUMBER.sub(lambda number: _replaced(number.group(), known), written)
+        if calculator.value(whole) is None:
+            whole = written  # longer than the calculator, or a grader, reads
         known[came_to] = f"({whole})"
         if came_to == wanted:
             last = whole
