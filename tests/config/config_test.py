@@ -1,6 +1,7 @@
 """Knobs: overriding, refusing, comparing."""
 
 import dataclasses
+import json
 import pathlib
 import random
 
@@ -62,7 +63,7 @@ def test_values_get_the_declared_type(assignment, path, value):
 
 def test_every_knob_takes_its_own_default():
     for path, value in flatten(Config()).items():
-        text = str(value).replace("'", "") if isinstance(value, list) else str(value)
+        text = json.dumps(value) if isinstance(value, list) else str(value)
         assert flatten(override(Config(), [f"{path}={text}"]))[path] == value
 
 

@@ -73,7 +73,9 @@ def test_checkpoints_are_of_one_training_and_the_last_is_its_end(specialised):
     assert len(set(ids[:3])) == 3 and ids[2] == ids[3]
     for place in ("student", "checkpoint=1", "."):  # who loads one is told how to ask it
         manifest = json.loads((specialised / place / "generator/manifest.json").read_text())
-        assert manifest["template"]["prompt"] == few_shot.ZERO_SHOT_CHAIN_OF_THOUGHT.prompt
+        assert (
+            manifest["template"]["prompt"] == few_shot.FORMATS["zero_shot_chain_of_thought"].prompt
+        )
 
 
 def test_a_checkpoint_that_was_changed_is_not_taken(specialised, tmp_path):

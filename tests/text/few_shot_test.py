@@ -1,14 +1,25 @@
 """Prompts with exemplars: the four formats to the letter, and draws that depend on keys alone."""
 
 import collections
+import dataclasses
 import json
 import random
+import re
 
 import pytest
 
+from verifier.config import DistillConfig
 from verifier.errors import DataError, ProblemError
 from verifier.text.bytes_tokenizer import ByteTokenizer
-from verifier.text.few_shot import FORMATS, Exemplar, Format, Pool, read_exemplars, worked
+from verifier.text.few_shot import (
+    FORMATS,
+    Exemplar,
+    Format,
+    Pool,
+    formats,
+    read_exemplars,
+    worked,
+)
 from verifier.text.problem import make_problem
 
 SOLUTION = "He has 3*6=<<3*6=18>>18 {cards}.\nThen 18+1,000=<<18+1000=1018>>1018.\n#### 1,018"
@@ -139,3 +150,24 @@ def test_exemplars_from_a_file(tmp_path):
     path.write_text(json.dumps({"question": "d?"}))
     with pytest.raises(DataError, match="line 1: no field 'solution'"):
         read_exemplars(path)
+
+
+def test_templates_are_the_configurations_and_each_format_keeps_its_kind():
+    own = DistillConfig(
+        prompts=("1 {question}", "2 {question}", "3 {question}", "4 {question}"),
+        targets=("{answer}", "{solution}!", "={answer}", "{solution}?"),
+        between=" | ",
+        shots=1,
+    )
+    made = formats(own)
+    assert list(made) == list(FORMATS)
+    last = made["in_context_chain_of_thought"]
+    assert last.render_prompt("q", SHOTS[:1]) == f"4 {SHOTS[0].question}{SHOTS[0].solution}? | 4 q"
+    assert made["zero_shot_answer_only"].render_target("s", "7") == "7"
+    for wrong, said in (
+        ({"targets": own.targets[::-1]}, "{solution} in those"),
+        ({"prompts": own.prompts[:3]}, "has 3 templates"),
+        ({"prompts": ("what?", *own.prompts[1:])}, "question"),
+    ):
+        with pytest.raises(ProblemError, match=re.escape(said)):
+            formats(dataclasses.replace(own, **wrong))

@@ -40,6 +40,22 @@ class DistillConfig:
     # Shares of the student's examples, in the order zero_shot_answer_only,
     # zero_shot_chain_of_thought, in_context_answer_only, in_context_chain_of_thought.
     mix: tuple[Amount, ...] = (1.0, 1.0, 1.0, 1.0)
+    # How a question is put in each format, in the same order; with exemplars before it, which are
+    # put likewise
+    prompts: tuple[str, ...] = (
+        "Q: {question} A:",
+        "Q: {question}\nLet's think step by step\n",
+        "Q: {question}\nA:",
+        "Q: {question}\nLet's think step by step\n",
+    )
+    # What is written behind it: the worked {solution}, or the {answer} alone
+    targets: tuple[str, ...] = (
+        " The answer is {answer}",
+        "{solution}",
+        " The answer is {answer}",
+        "{solution}",
+    )
+    between: str = "\n\n"  # what follows each exemplar
     annotations: bool = True  # exemplars show what the calculator reads (`<<3*6=18>>`)
     samples_per_problem: Number = 0  # right ones of a problem that are learned from; 0: all
     # How the teacher's tokens become the student's. same: they are equal | dtw: dynamic time

@@ -31,7 +31,8 @@ from verifier.train.losses.contract import Loss
 _LOOKED_AT = 2_000  # solutions that the report on an alignment is of
 _NAMED = 3  # solutions that are named where they cannot be aligned
 _KNOBS = (
-    *("seed", "tokenizer", "model", "finetune", "select.checkpoints"),
+    *("seed", "tokenizer", "model", "finetune", "select.checkpoints", "sample.top_logprobs"),
+    *("distill.prompts", "distill.targets", "distill.between"),
     *("distill.shots", "distill.mix", "distill.annotations", "distill.samples_per_problem"),
     *("distill.align", "distill.renormalise", "distill.tau", "distill.normalise"),
 )
@@ -92,6 +93,7 @@ def check(config: config_lib.Config) -> None:
             f"distill.mix={list(mix)}: expected a share for each of "
             f"{', '.join(few_shot.FORMATS)}, and one of them above 0"
         )
+    few_shot.formats(config.distill)
     if not config.finetune.has_work:
         raise ConfigError(
             "finetune.epochs=0 finetune.steps=0: a student that is not trained has no checkpoints; "
@@ -132,7 +134,7 @@ def finetune(context: Context) -> None:
         return Examples(_Learned(writer, plan, solutions), seen)
 
     checkpoints = context.config.select.checkpoints
-    make_generator(context, train, examples, checkpoints, learned, _template(own.mix))
+    make_generator(context, train, examples, checkpoints, learned, _template(own))
 
 
 # Before the roles of what is learned and of what it is watched on.
@@ -147,12 +149,13 @@ def _solutions(context: Context, problems: str, which: str) -> RightSolutions:
     return right_solutions.taught(context, asked, which, max(context.config.sample.top_logprobs, 1))
 
 
-def _template(mix: Sequence[float]) -> Template:
+def _template(config: config_lib.DistillConfig) -> Template:
     """How a problem is put to a student without exemplars: for a worked solution, if it has learned
     any.
     """
+    formats_by_name = few_shot.formats(config)
     known = [
-        few_shot.FORMATS[name] for name, share in zip(few_shot.FORMATS, mix, strict=True) if share
+        each for each, share in zip(formats_by_name.values(), config.mix, strict=True) if share
     ]
     return Template(max(known, key=lambda each: each.is_worked).prompt)
 

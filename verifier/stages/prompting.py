@@ -67,10 +67,11 @@ def in_format(name: str, shots: str, exemplars: str = "") -> Prompting:
         file = flat[exemplars] if exemplars else ""
         return Questions(context, name, flat[shots], file).put(tokenizer)
 
+    templates = ("distill.prompts", "distill.targets", "distill.between")
     if not few_shot.FORMATS[name].shots:
-        return Prompting(of)
+        return Prompting(of, templates[:1])
     files = (exemplars,) if exemplars else ()
-    knobs = (shots, "distill.annotations", "ood.bbh_prompts", *files)
+    knobs = (*templates, shots, "distill.annotations", "ood.bbh_prompts", *files)
     check = functools.partial(_check_file, shots, exemplars) if exemplars else _check_bbh
     return Prompting(of, knobs, True, files, check)
 
@@ -113,7 +114,8 @@ class Questions:
         Raises:
             DataError: a file with fewer exemplars than are to be shown.
         """
-        config, known = context.config, few_shot.FORMATS[name]
+        config = context.config
+        known = few_shot.formats(config.distill)[name]
         self._seed, self._bbh_prompts = config.seed, config.ood.bbh_prompts
         self.format = dataclasses.replace(known, shots=shots if known.shots else 0)
         shown = context.problems(EXEMPLARS) if self.format.shots else []

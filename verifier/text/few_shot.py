@@ -11,9 +11,12 @@ import dataclasses
 import hashlib
 import pathlib
 import re
+import typing
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from verifier.config import DistillConfig
+from verifier.config import Format as FormatName
 from verifier.errors import DataError, ProblemError
 from verifier.system.text_files import jsonl_rows, text_field
 from verifier.text.problem import Problem, check_template
@@ -81,16 +84,34 @@ class Format:
         return self.target.format(solution=solution, answer=answer)
 
 
-ZERO_SHOT_ANSWER_ONLY = Format("Q: {question} A:", f" {STATES}{{answer}}")
-ZERO_SHOT_CHAIN_OF_THOUGHT = Format("Q: {question}\nLet's think step by step\n", "{solution}")
-IN_CONTEXT_ANSWER_ONLY = Format("Q: {question}\nA:", f" {STATES}{{answer}}", shots=4)
-IN_CONTEXT_CHAIN_OF_THOUGHT = dataclasses.replace(ZERO_SHOT_CHAIN_OF_THOUGHT, shots=4)
-FORMATS = {
-    "zero_shot_answer_only": ZERO_SHOT_ANSWER_ONLY,
-    "zero_shot_chain_of_thought": ZERO_SHOT_CHAIN_OF_THOUGHT,
-    "in_context_answer_only": IN_CONTEXT_ANSWER_ONLY,
-    "in_context_chain_of_thought": IN_CONTEXT_CHAIN_OF_THOUGHT,
-}
+def formats(config: DistillConfig) -> dict[str, Format]:
+    """The four formats by name, as `distill.prompts`, `targets` and `between` have them; those with
+    exemplars show `distill.shots`.
+
+    Raises:
+        ProblemError: a template too few or too many, without its field or with another one, or an
+            answer alone where a worked solution belongs.
+    """
+    names = typing.get_args(FormatName)
+    for knob in ("prompts", "targets"):
+        if len(getattr(config, knob)) != len(names):
+            raise ProblemError(
+                f"distill.{knob} has {len(getattr(config, knob))} templates; expected one for each "
+                f"of {', '.join(names)}"
+            )
+    made = {}
+    for name, prompt, target in zip(names, config.prompts, config.targets, strict=True):
+        shots = config.shots if name.startswith("in_context") else 0
+        made[name] = Format(prompt, target, shots, config.between)
+        if made[name].is_worked != name.endswith("chain_of_thought"):
+            raise ProblemError(
+                f"distill.targets: {target!r} of {name}; expected {{solution}} in those with a "
+                "chain of thought, and {answer} alone in the others"
+            )
+    return made
+
+
+FORMATS = formats(DistillConfig())  # the paper's
 
 
 def worked(solution: str, annotations: bool = False) -> str:
