@@ -16,6 +16,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # caches were let go.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402  after the settings, which it reads once
 import pytest  # noqa: E402
 
@@ -26,6 +27,12 @@ from verifier.decode import memory, shared_pages  # noqa: E402
 # A compiler's many objects would be looked through again and again, all modules among them.
 gc.set_threshold(50_000, 20, 20)
 gc.freeze()
+
+# No test rests on timing: an example may take its time where others have the cores.
+hypothesis.settings.register_profile(
+    "any_machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any_machine")
 
 MOST_MAPS = 20_000  # of some 65,000 that Linux lets a process have
 # _test.py
