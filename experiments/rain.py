@@ -4,8 +4,8 @@ Command:  python -m verifier.launch --exp=rain --set model.weights=FOLDER [rain.
 Hardware: a CPU for 0.1 billion parameters; the paper's models (7 to 70 billion) need accelerators
 Expect:   in the paper four times the seconds of plain answers; its model of 30 billion judges right
           81% of the time and gains 15 points, one of 7 billion judges at chance (52%). So a small
-          model gains little or nothing: the table says how good the judge is on `rain.pairs`. Not
-          run here as it stands.
+          model gains little or nothing: the table says how good the judge is on `rain.pairs`. One
+          of 0.1 billion decides on none of them (docs/results.md)
 """
 
 import pathlib
