@@ -178,9 +178,7 @@ class Thinker(nnx.Module):
         """The embeddings of <start> and <end>, [2, D]."""
         return self.marks[...] * self.embedding_scale
 
-    def _branch_rows(
-        self, tokens_BT: jax.Array, tokens_BTPI: jax.Array, ahead: int
-    ) -> jax.Array:
+    def _branch_rows(self, tokens_BT: jax.Array, tokens_BTPI: jax.Array, ahead: int) -> jax.Array:
         """Embeddings of all tokens of thoughts and of the text behind them, [B, T, P, C, D]."""
         B, T, P, _ = tokens_BTPI.shape
         look_up, (start_D, end_D) = self.backbone.look_up, self.mark_rows()
@@ -295,9 +293,7 @@ def _drawn(
     return Thoughts(*(jnp.moveaxis(each, 0, -1) for each in drawn))
 
 
-def _text_keys(
-    backbone: Transformer, batch: tuple[jax.Array, jax.Array, jax.Array]
-) -> list[Text]:
+def _text_keys(backbone: Transformer, batch: tuple[jax.Array, jax.Array, jax.Array]) -> list[Text]:
     """Keys and values of the texts, by layer."""
     tokens_BT, positions_BT, ends_BT = batch
     x, turns = backbone.place(backbone.look_up(tokens_BT), positions_BT)
@@ -332,9 +328,7 @@ def _draw_rows(
 def _behind(positions_BT: jax.Array, depth_C: jax.Array, thoughts: int) -> jax.Array:
     """Positions of tokens so deep in thoughts, [B, T, P, C]."""
     position_BT1C = positions_BT[:, :, None, None] + depth_C
-    return jnp.broadcast_to(
-        position_BT1C, (*positions_BT.shape, thoughts, len(depth_C))
-    )
+    return jnp.broadcast_to(position_BT1C, (*positions_BT.shape, thoughts, len(depth_C)))
 
 
 def _last_two(part: jax.Array) -> tuple[int, int]:

@@ -140,8 +140,14 @@ def _terms(
         "lm_share": share(lm_weight_BT, batch),
     }
     if I:
-        nll_BTPI = _thought_losses(thinker, states, thoughts.tokens_BTPI, policy_BT, vocab_size,
-                                   config.reinforce_temperature)
+        nll_BTPI = _thought_losses(
+            thinker,
+            states,
+            thoughts.tokens_BTPI,
+            policy_BT,
+            vocab_size,
+            config.reinforce_temperature,
+        )
         policy_BTP = advantage_BTP * nll_BTPI.mean(axis=3)
         terms["policy"] = weighted(policy_BTP.mean(axis=2), policy_BT)
         terms["entropy"] = weighted(-thoughts.logprob_BTPI.mean(axis=(2, 3)), policy_BT)
