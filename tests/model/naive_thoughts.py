@@ -39,13 +39,13 @@ def thinker(seed: int = 0, **sizes) -> Thinker:
 
 
 def written(tokens_T, drawn_TPI, ahead):
-    """Each thought behind its text and before what follows: int32 [T * P, T + C], and its tokens."""
-    (T, P, I), rows = drawn_TPI.shape, []
+    """Each thought behind its text and before what follows: int32 [T * P, T + C]."""
+    (T, P, drawn), rows = drawn_TPI.shape, []
     after = np.append(tokens_T, np.zeros(ahead, np.int32))
     for t in range(T):
         for p in range(P):
             branch = [ROWS - 2, *drawn_TPI[t, p], ROWS - 1, *after[t + 1 : t + ahead]]
-            row = np.zeros(T + I + 1 + ahead, np.int32)
+            row = np.zeros(T + drawn + 1 + ahead, np.int32)
             row[: t + 1], row[t + 1 : t + 1 + len(branch)] = tokens_T[: t + 1], branch
             rows.append(row)
     return np.stack(rows)

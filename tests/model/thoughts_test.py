@@ -17,8 +17,8 @@ from verifier.model.arch import Arch
 from verifier.model.thoughts import Thinker
 from verifier.model.transformer import Transformer
 
-P, I, M = 2, 2, 3
-C = I + 2 + M - 1
+P, DRAWN, M = 2, 2, 3
+C = DRAWN + 2 + M - 1
 VOCAB = 13
 LENGTHS = (5, 3)  # of the texts in a row, behind which one token is padding
 T = sum(LENGTHS) + 1
@@ -38,7 +38,7 @@ def packed(tokens_T):
 def texts(seed=0):
     rng = np.random.default_rng(seed)
     tokens_T = rng.integers(0, VOCAB, T).astype(np.int32)
-    return tokens_T, rng.integers(0, VOCAB, (T, P, I)).astype(np.int32)
+    return tokens_T, rng.integers(0, VOCAB, (T, P, DRAWN)).astype(np.int32)
 
 
 @functools.cache
@@ -53,7 +53,7 @@ def programs(**sizes):
 
     @jax.jit
     def draw(state, row, key):
-        how = {"thoughts": P, "drawn": I, "vocab_size": VOCAB}
+        how = {"thoughts": P, "drawn": DRAWN, "vocab_size": VOCAB}
         return nnx.merge(graph, state).draw(row, key, **how)
 
     return model, functools.partial(read, state), functools.partial(draw, state)
@@ -88,7 +88,7 @@ def test_what_is_drawn_has_the_chances_that_one_by_one_gives_it():
     assert tokens_TPI.max() < VOCAB and len(np.unique(tokens_TPI)) > 3
     rows_RS = naive_thoughts.written(tokens_T[own], tokens_TPI, M)
     _, branch_TPCD = naive_thoughts.states(model, rows_RS, (LENGTHS[0], P, C))
-    logits = model.backbone.logits(branch_TPCD[:, :, :I])[..., :VOCAB]
+    logits = model.backbone.logits(branch_TPCD[:, :, :DRAWN])[..., :VOCAB]
     expected = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens_TPI[..., None], -1)[..., 0]
     np.testing.assert_allclose(drawn.logprob_BTPI[0, own], expected, atol=1e-4)
 
@@ -113,7 +113,7 @@ def test_no_thought_moves_another_and_the_future_none():
     graph, state = nnx.split(model)
     length, own = 4, 6
     tokens_T = np.arange(length, dtype=np.int32)
-    drawn_TPI = (length + np.arange(length * P * I, dtype=np.int32)).reshape(length, P, I)
+    drawn_TPI = (length + np.arange(length * P * DRAWN, dtype=np.int32)).reshape(length, P, DRAWN)
     row = tuple(
         jnp.asarray(part, jnp.int32)[None] for part in (tokens_T, tokens_T, [length] * length)
     )
@@ -129,8 +129,8 @@ def test_no_thought_moves_another_and_the_future_none():
 
     for t, p, c in ((1, 0, 0), (1, 1, 2), (2, 0, 3), (0, 1, C - 1)):
         moving = set(np.flatnonzero(np.abs(np.asarray(slopes(t, p, c))).sum(axis=1)))
-        text = set(range(max(0, t + 1), min(t + 1 + max(0, c - I - 1), length)))
-        expected = set(range(t + 1)) | set(drawn_TPI[t, p, : min(c, I)].tolist()) | text
+        text = set(range(max(0, t + 1), min(t + 1 + max(0, c - DRAWN - 1), length)))
+        expected = set(range(t + 1)) | set(drawn_TPI[t, p, : min(c, DRAWN)].tolist()) | text
         assert moving == expected, (t, p, c)
 
 

@@ -20,9 +20,9 @@ from verifier.model.thoughts import Thoughts
 from verifier.train import step as step_lib
 from verifier.train.losses import lm, quiet
 
-T, I, M, VOCAB = 5, 2, 2, 2
+T, DRAWN, M, VOCAB = 5, 2, 2, 2
 BINARY = QuietConfig(
-    thought_tokens=I + 2,
+    thought_tokens=DRAWN + 2,
     ahead=M,
     thoughts=2,
     clamp=False,
@@ -65,16 +65,13 @@ def slopes(config: QuietConfig):
             return jnp.stack([terms[name].sum for name in loss.parts]), terms
 
         sums, pull, terms = jax.vjp(parts, state, has_aux=True)
-        each = jax.vmap(pull)(jnp.eye(len(sums)))[0]
-        return terms, {
-            name: jax.tree.map(lambda leaf: leaf[index], each)
-            for index, name in enumerate(loss.parts)
-        }
+        each = (pull(one)[0] for one in jnp.eye(len(sums)))
+        return terms, dict(zip(loss.parts, each, strict=True))
 
     return functools.partial(of, state)
 
 
-THOUGHTS = np.array(list(itertools.product(range(VOCAB), repeat=I)), np.int32)
+THOUGHTS = np.array(list(itertools.product(range(VOCAB), repeat=DRAWN)), np.int32)
 
 
 @functools.cache
@@ -85,7 +82,7 @@ def one_by_one():
     graph, state = nnx.split(thinker())
     drawn_TPI = np.broadcast_to(THOUGHTS, (T, *THOUGHTS.shape))
     rows_RS = naive_thoughts.written(TOKENS_T, drawn_TPI, M)
-    C = I + 2 + M - 1
+    C = DRAWN + 2 + M - 1
 
     def expected(state):
         model = nnx.merge(graph, state)
@@ -94,13 +91,13 @@ def one_by_one():
         def logprobs(hidden):
             return jax.nn.log_softmax(model.backbone.logits(hidden)[..., :VOCAB])
 
-        own = jnp.take_along_axis(logprobs(branch_TPCD[:, :, :I]), drawn_TPI[..., None], -1)
+        own = jnp.take_along_axis(logprobs(branch_TPCD[:, :, :DRAWN]), drawn_TPI[..., None], -1)
         chance_TP = jnp.exp(own[..., 0].sum(axis=-1))
         reward_TP = jnp.zeros(chance_TP.shape)
         for t in range(T - M):
             for m in range(M):
                 base_PD = jnp.broadcast_to(base_TD[t + m], branch_TPCD[t, :, 0].shape)
-                thought_PD = branch_TPCD[t, :, I + 1 + m]
+                thought_PD = branch_TPCD[t, :, DRAWN + 1 + m]
                 weight_P1 = model.mixing(base_PD, thought_PD)[:, None]
                 mixed_PD = (1 - weight_P1) * base_PD + weight_P1 * thought_PD
                 gain_PV = logprobs(mixed_PD) - logprobs(base_PD)
@@ -120,9 +117,9 @@ def test_policy_gradient_is_that_of_all_thoughts_by_their_chances(config):
     pairs = np.array(list(itertools.product(range(len(THOUGHTS)), repeat=2)))
     policy_BT = (chance_TP[:, pairs[:, 0]] * chance_TP[:, pairs[:, 1]]).T
     policy_BT = (policy_BT * ahead_targets(LM_WEIGHT_T, M)["policy_weight"]).astype(np.float32)
-    drawn_BTPI = np.broadcast_to(THOUGHTS[pairs][:, None], (len(pairs), T, 2, I))
+    drawn_BTPI = np.broadcast_to(THOUGHTS[pairs][:, None], (len(pairs), T, 2, DRAWN))
     terms, own = slopes(config)(batch(len(pairs), policy_weight=policy_BT), drawn_BTPI)
-    share = -I / (0.5 if config.baseline == "thoughts" else 1.0)
+    share = -DRAWN / (0.5 if config.baseline == "thoughts" else 1.0)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(share * a, b, atol=2e-4), own["policy"], slope
     )
@@ -130,7 +127,7 @@ def test_policy_gradient_is_that_of_all_thoughts_by_their_chances(config):
 
 
 def test_the_policy_teaches_no_mixing_and_leaves_the_other_parts_alone():
-    drawn_BTPI = np.broadcast_to(THOUGHTS[[0, 3]], (1, T, 2, I))
+    drawn_BTPI = np.broadcast_to(THOUGHTS[[0, 3]], (1, T, 2, DRAWN))
     _, own = slopes(BINARY)(batch(1), drawn_BTPI)
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(own["policy"]["mixing"]))
     assert any((leaf != 0).any() for leaf in jax.tree.leaves(own["policy"]["backbone"]))
@@ -158,9 +155,7 @@ def test_at_the_start_thoughts_change_no_prediction_and_earn_nothing(mixing):
     config = dataclasses.replace(BINARY, mixing=mixing, baseline="none")
     how = {"dropout": 0.0, "dropout_key": None, "remat": False}
     loss = quiet.loss(VOCAB, config)
-    terms = jax.jit(lambda key: loss.terms(model, batch(1), draw_key=key, **how))(
-        jax.random.key(0)
-    )
+    terms = jax.jit(lambda key: loss.terms(model, batch(1), draw_key=key, **how))(jax.random.key(0))
     assert float(terms["reward"].sum) == float(terms["policy"].sum) == 0
     assert float(terms["mixing"].sum) == 0 < float(terms["entropy"].sum)
     base, thought = jax.random.normal(jax.random.key(0), (2, 3, 16))

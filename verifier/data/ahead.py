@@ -1,4 +1,4 @@
-"""Which tokens behind a position a thought there is judged by (Quiet-STaR, Zelikman et al. 2024)."""
+"""Which tokens a thought is judged by: those behind it (Quiet-STaR, Zelikman et al. 2024)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,6 @@ from verifier.model import keys, sharding
 from verifier.train import optimizer
 from verifier.train.losses.contract import Loss, Terms
 
-
 # Folded into a micro-batch's key for what its loss draws; layers have theirs from 0 on.
 _DRAWN = 2**30
 

@@ -115,13 +115,16 @@ def _terms(
     draw_key: jax.Array,
     **how: Any,
 ) -> Terms:
-    P, I = config.thoughts, config.thought_tokens - MARKS
-    rows = tuple(jnp.asarray(part) for part in batch[:3])
+    drawn = config.thought_tokens - MARKS
+    tokens_BT, positions_BT, ends_BT = (jnp.asarray(part) for part in batch[:3])
+    rows = tokens_BT, positions_BT, ends_BT
     lm_weight_BT, ahead_BTM, policy_BT = (
         jnp.asarray(batch.targets[key]) for key in ("lm_weight", "ahead_weight", "policy_weight")
     )
     # Think: thoughts after every token at once. They are data from here on.
-    thoughts = thinker.draw(rows, draw_key, thoughts=P, drawn=I, vocab_size=vocab_size)
+    thoughts = thinker.draw(
+        rows, draw_key, thoughts=config.thoughts, drawn=drawn, vocab_size=vocab_size
+    )
     states = thinker.read(rows, thoughts.tokens_BTPI, ahead=config.ahead, **how)
     # Talk: the text behind each, predicted by what was held before and after it.
     base_BT = _losses(
@@ -139,7 +142,7 @@ def _terms(
         "mixing": weighted(jax.lax.stop_gradient(judged.weight_BTPM).mean(axis=2), ahead_BTM),
         "lm_share": share(lm_weight_BT, batch),
     }
-    if I:
+    if drawn:
         nll_BTPI = _thought_losses(
             thinker,
             states,
