@@ -20,6 +20,7 @@ from verifier.model.transformer import Transformer
 P, DRAWN, M = 2, 2, 3
 C = DRAWN + 2 + M - 1
 VOCAB = 13
+ONE_LAYER = {"positions": "learned", "layers": 1, "sliding_window_pattern": None}
 LENGTHS = (5, 3)  # of the texts in a row, behind which one token is padding
 T = sum(LENGTHS) + 1
 
@@ -59,9 +60,7 @@ def programs(**sizes):
     return model, functools.partial(read, state), functools.partial(draw, state)
 
 
-@pytest.mark.parametrize(
-    "sizes", [{}, {"positions": "learned", "layers": 1, "sliding_window_pattern": None}]
-)
+@pytest.mark.parametrize("sizes", [{}, ONE_LAYER])
 def test_parallel_is_one_by_one(sizes):
     model, read, _ = programs(**sizes)
     tokens_T, drawn_TPI = texts()
@@ -158,6 +157,25 @@ def test_scores_of_some_positions_at_a_time_change_nothing(monkeypatch, window):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found[0], other
         )
+
+
+def test_what_is_computed_again_going_backward_has_the_same_slopes():
+    model, _, _ = programs(**ONE_LAYER)
+    graph, state = nnx.split(model)
+    tokens_T, drawn_TPI = texts()
+
+    def slope(remat):
+        def total(state):
+            how = {"dropout": 0.5, "dropout_key": jax.random.key(0), "remat": remat}
+            row = packed(tokens_T)
+            found = nnx.merge(graph, state).read(row, drawn_TPI[None], ahead=M, **how)
+            return sum((jnp.sin(each) ** 2).sum() for each in found)
+
+        return jax.jit(jax.grad(total))(state)
+
+    kept, again = slope(False), slope(True)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), kept, again)
+    assert (kept["marks"][...] != 0).all()
 
 
 def test_marks_start_from_a_token_or_from_the_mean_of_all():
