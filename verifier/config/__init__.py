@@ -5,6 +5,7 @@ Experiments import from here; the errors that a knob can raise are at hand too.
 
 from verifier.config.distill_sections import DistillConfig, Format, SelectConfig, StepByStepConfig
 from verifier.config.kinds import Mark
+from verifier.config.quiet_sections import QuietConfig
 from verifier.config.ranges import BbhTask, ForTesting, Grader, Kind, Source
 from verifier.config.search_sections import RainConfig, RolloutsConfig, SearchConfig
 from verifier.config.sections import (
@@ -56,6 +57,7 @@ __all__ = [
     "ModelConfig",
     "OodConfig",
     "PretrainConfig",
+    "QuietConfig",
     "RainConfig",
     "ReportConfig",
     "RolloutsConfig",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from verifier.config.distill_sections import DistillConfig, SelectConfig, StepByStepConfig
 from verifier.config.kinds import Mark, Range
+from verifier.config.quiet_sections import QuietConfig
 from verifier.config.ranges import (
     Amount,
     BbhTask,
@@ -329,5 +330,6 @@ class Config:
     distill: DistillConfig = DistillConfig()
     step_by_step: StepByStepConfig = StepByStepConfig()
     select: SelectConfig = SelectConfig()
+    quiet: QuietConfig = QuietConfig()
     report: ReportConfig = ReportConfig()
     log: LogConfig = LogConfig()

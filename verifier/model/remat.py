@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -73,40 +74,42 @@ def read_block(
     return constrained(x, "rows", None, None)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def read_layer_remat(static: Layer, weights: nnx.State, stream: Stream, given: Given) -> jax.Array:
-    """`read_layer`, whose backward pass starts from the layer's input alone.
+def rematerialised(read: Callable[..., Any]) -> Callable[..., Any]:
+    """A layer's `read(static, weights, stream, given)` whose backward pass starts from the layer's
+    input alone; `stream` and what comes out may be any trees, `given` has no gradient.
 
     jax.checkpoint would do where the compiler minds its barriers. XLA's CPU compiler drops them and
     then recomputes all layers at once, so that what they hold is alive together again.
     """
-    return read_layer(static, weights, stream, given)
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+    def again(static: Any, weights: nnx.State, stream: Any, given: Any) -> Any:
+        return read(static, weights, stream, given)
+
+    def forward(
+        static: Any, weights: nnx.State, stream: Any, given: Any
+    ) -> tuple[Any, tuple[Any, ...]]:
+        return read(static, weights, stream, given), (weights, stream, given)
+
+    def backward(static: Any, kept: tuple[Any, ...], slope: Any) -> tuple[Any, Any, None]:
+        weights, stream, given = kept
+
+        def pull(stream: Any, slope: Any) -> tuple[Any, Any]:
+            def own(weights: nnx.State, stream: Any) -> Any:
+                return read(static, weights, stream, given)
+
+            return jax.vjp(own, weights, stream)[1](slope)
+
+        if jax.default_backend() != "cpu":
+            return *pull(*jax.lax.optimization_barrier((stream, slope))), None
+        # A branch is one unit that waits for its operands. The other one is as true: of a gradient
+        # that is no number none comes.
+        first = jax.tree.leaves(slope)[0].reshape(-1)[0]
+        lost = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), (weights, stream))
+        return *jax.lax.cond(first == first, pull, lambda *_: lost, stream, slope), None
+
+    again.defvjp(forward, backward)
+    return again
 
 
-def _remat_forward(
-    static: Layer, weights: nnx.State, stream: Stream, given: Given
-) -> tuple[jax.Array, tuple[Any, ...]]:
-    return read_layer(static, weights, stream, given), (weights, stream, given)
-
-
-def _remat_backward(
-    static: Layer, kept: tuple[Any, ...], slope: jax.Array
-) -> tuple[Any, Stream, None]:
-    weights, stream, given = kept
-
-    def pull(stream: Stream, slope: jax.Array) -> tuple[Any, Stream]:
-        def read(weights: nnx.State, stream: Stream) -> jax.Array:
-            return read_layer(static, weights, stream, given)
-
-        return jax.vjp(read, weights, stream)[1](slope)
-
-    if jax.default_backend() != "cpu":
-        return *pull(*jax.lax.optimization_barrier((stream, slope))), None
-    # A branch is one unit that waits for its operands. The other one is as true: of a gradient that
-    # is no number none comes.
-    first = slope.reshape(-1)[0]
-    lost = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), (weights, stream))
-    return *jax.lax.cond(first == first, pull, lambda *_: lost, stream, slope), None
-
-
-read_layer_remat.defvjp(_remat_forward, _remat_backward)
+read_layer_remat = rematerialised(read_layer)

@@ -97,7 +97,7 @@ class Transformer(nnx.Module):
             stream = remat_lib.Stream(x, bias, encoded)
             given = remat_lib.Given(cos_sin, see[window], key, crossed)
             x = remat_lib.read_block(block, stream, given, **how)
-        return self._finish(x)
+        return self.finish(x)
 
     def _encoded(
         self,
@@ -117,7 +117,7 @@ class Transformer(nnx.Module):
         tokens_BS, ends_BS = map(jnp.asarray, prompts)
         self._check_length(tokens_BS.shape[1])
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, self.arch.layers)
-        x = constrained(self._look_up(tokens_BS).astype(self.dtype), "rows", None, None)
+        x = constrained(self.look_up(tokens_BS).astype(self.dtype), "rows", None, None)
         return self.encoder(x, ends_BS, dropout_key=key, **how), view.crossed(ends_BT, ends_BS)
 
     def prefill(self, tokens_PS: jax.Array, length_P: jax.Array) -> tuple[jax.Array, Prefix]:
@@ -156,12 +156,12 @@ class Transformer(nnx.Module):
             ks.append(k)
             vs.append(v)
         prefix = Prefix(tuple(ks), tuple(vs), length_P.astype(jnp.int32), crossed)
-        return self._finish(x), prefix
+        return self.finish(x), prefix
 
     def _cross_keys(self, tokens_PS: jax.Array, length_P: jax.Array) -> Prefix:
         """What each layer of the decoder crosses to of right-padded prompts."""
         ends_PS = (jnp.arange(tokens_PS.shape[1]) < length_P[:, None]).astype(jnp.int32)
-        encoded_PSD = self.encoder(self._look_up(tokens_PS).astype(self.dtype), ends_PS)
+        encoded_PSD = self.encoder(self.look_up(tokens_PS).astype(self.dtype), ends_PS)
         ks, vs = zip(*(block.cross.keys_of(encoded_PSD) for block in self.blocks), strict=True)
         return Prefix(ks, vs, length_P.astype(jnp.int32))
 
@@ -216,7 +216,7 @@ class Transformer(nnx.Module):
             cross = self._crossing(cache, layer, indices, see[window])
             x = block.join(x, mixed[:, None], crossed=cross)
         newest_pages = dataclasses.replace(cache.newest, k=tuple(ks), v=tuple(vs))
-        return self._finish(x)[:, 0], dataclasses.replace(cache, newest=newest_pages)
+        return self.finish(x)[:, 0], dataclasses.replace(cache, newest=newest_pages)
 
     def _crossing(
         self, cache: Cache, layer: int, indices: CacheIndices, see: cached_attention.Masks
@@ -265,7 +265,7 @@ class Transformer(nnx.Module):
                 held[layer] = put.set(new_RTKH, mode="drop")
             mixed = attention.plain(q, ks[layer][row_R], vs[layer][row_R], see[window])
             x = block.join(x, mixed)
-        return self._finish(x), (tuple(ks), tuple(vs))
+        return self.finish(x), (tuple(ks), tuple(vs))
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Scores of all vocab_size ids, float32 [..., V], of hidden [..., D]."""
@@ -281,7 +281,7 @@ class Transformer(nnx.Module):
     def _is_relative(self) -> bool:
         return self.arch.positions == "relative"
 
-    def _finish(self, x: jax.Array) -> jax.Array:
+    def finish(self, x: jax.Array) -> jax.Array:
         """The hidden state after the last layer, as the output matrix is multiplied with it."""
         x = self.final_norm(x)
         return x * jnp.asarray(self.arch.width**-0.5, x.dtype) if self.arch.scaled_output else x
@@ -296,12 +296,16 @@ class Transformer(nnx.Module):
     def _start(
         self, tokens: jax.Array, positions: jax.Array
     ) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array] | None]]:
-        """The residual stream's first state [..., D] and the rotation of each layer.
+        return self.place(self.look_up(tokens), positions)
 
-        None with learned and with relative positions.
+    def place(
+        self, rows: jax.Array, positions: jax.Array
+    ) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array] | None]]:
+        """From rows of the embedding [..., D] to the residual stream's first state [..., D] and the
+        rotation of each layer, None with learned and with relative positions.
         """
         arch = self.arch
-        x = self._look_up(tokens).astype(self.dtype)
+        x = rows.astype(self.dtype)
         if arch.scaled_embed:  # the factor is rounded as well: so Gemma was trained
             x = x * jnp.asarray(arch.width**0.5, self.dtype)
         if arch.positions == "learned":
@@ -319,7 +323,7 @@ class Transformer(nnx.Module):
         local = cos_sin if arch.local_rope_theta is None else turn(arch.local_rope_theta, None)
         return x, [cos_sin if window is None else local for window in arch.windows]
 
-    def _look_up(self, tokens: jax.Array) -> jax.Array:
+    def look_up(self, tokens: jax.Array) -> jax.Array:
         """The tokens' rows of the embedding, of which this device may have a part only."""
         embed_VD = self.embed[...]
         first = first_row(len(embed_VD))

@@ -18,6 +18,9 @@ from verifier.model import keys, sharding
 from verifier.train import optimizer
 from verifier.train.losses.contract import Loss, Terms
 
+# Folded into a micro-batch's key for what its loss draws; layers have theirs from 0 on.
+_DRAWN = 2**30
+
 
 class TrainState(NamedTuple):
     """All that a step changes."""
@@ -81,7 +84,7 @@ def compile_steps(
     Args:
         static: graph definition and constant arrays of the module.
         loss: its terms are sums and weights, so that `accumulate` changes memory, and of the
-            numbers only what is dropped out.
+            numbers only what is dropped out or drawn.
         config: of the job.
         steps: of the whole job; the schedule ends there.
         seed: of the dropout.
@@ -109,7 +112,10 @@ def compile_steps(
         return TrainState(params, optimiser, state.step + 1), numbers
 
     def evaluate(params: Any, batch: Batch) -> Terms:
-        return objective.terms(params, batch, dropout=0.0, dropout_key=None, remat=False)
+        how: dict[str, Any] = {"dropout": 0.0, "dropout_key": None, "remat": False}
+        if loss.draws:  # the same whenever parameters are judged
+            how["draw_key"] = keys.key_of(seed, f"{job}, held out")
+        return objective.terms(params, batch, **how)
 
     return Programs(jax.jit(step, donate_argnums=0), jax.jit(evaluate)), update
 
@@ -133,11 +139,14 @@ class _Objective:
 
         def micro_loss(params: Any, micro: Batch, key: jax.Array | None) -> tuple[jax.Array, Terms]:
             how = {"dropout": config.dropout, "dropout_key": key, "remat": config.remat}
+            if self.loss.draws:
+                assert key is not None  # `one` makes it
+                how |= {"draw_key": jax.random.fold_in(key, _DRAWN)}
             terms = self.terms(params, micro, **how)
             return self.loss.total(terms, by), terms
 
         def one(index: Any, micro: Batch) -> tuple[Any, Terms]:
-            own = jax.random.fold_in(key, index) if config.dropout else None
+            own = jax.random.fold_in(key, index) if config.dropout or self.loss.draws else None
             return jax.grad(micro_loss, has_aux=True)(params, micro, own)
 
         def add(carry: Any, numbered: tuple[Any, Batch]) -> tuple[Any, None]:

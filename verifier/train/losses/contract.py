@@ -39,7 +39,10 @@ class LossPart(NamedTuple):
 
 
 class TermsFunction(Protocol):
-    """Terms of a batch, or of a part of its rows: sums, so that those of the parts add up."""
+    """Terms of a batch, or of a part of its rows: sums, so that those of the parts add up.
+
+    Those of a loss that draws are also given `draw_key`, a key of what is drawn.
+    """
 
     def __call__(
         self,
@@ -60,6 +63,7 @@ class Loss:
     parts: Mapping[str, LossPart]  # by term
     watch: str  # the term whose held-out mean, or "loss", decides which parameters are best
     terms: TermsFunction
+    draws: bool = False  # from a key of its own, which evaluations have, too
 
     def divisors(self, batch: Batch) -> dict[str, jax.Array]:
         """Returns each part's total weight of a batch, 1 where it has none."""
