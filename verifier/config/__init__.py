@@ -36,6 +36,7 @@ from verifier.config.settings import (
     settings_of,
     with_defaults,
 )
+from verifier.config.star_sections import StarConfig
 from verifier.errors import ConfigError, UserError
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "SearchConfig",
     "SelectConfig",
     "Source",
+    "StarConfig",
     "StepByStepConfig",
     "TokenizerConfig",
     "TrainConfig",

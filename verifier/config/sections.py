@@ -27,6 +27,7 @@ from verifier.config.ranges import (
     Tokens,
 )
 from verifier.config.search_sections import RainConfig, RolloutsConfig, SearchConfig
+from verifier.config.star_sections import StarConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -329,5 +330,6 @@ class Config:
     distill: DistillConfig = DistillConfig()
     step_by_step: StepByStepConfig = StepByStepConfig()
     select: SelectConfig = SelectConfig()
+    star: StarConfig = StarConfig()
     report: ReportConfig = ReportConfig()
     log: LogConfig = LogConfig()

@@ -1,0 +1,47 @@
+"""A small model that teaches itself kinds of problems that it rarely solves (STaR, Zelikman et al.
+2022); minutes on a CPU.
+
+Command:  python -m verifier.launch --exp=tiny_star
+Hardware: 2 CPU cores, 4 GiB
+"""
+
+from experiments.tiny_distill import STUDENT
+from verifier.config import (
+    Config,
+    DataConfig,
+    DistillConfig,
+    FinetuneConfig,
+    ModelConfig,
+    SampleConfig,
+    StarConfig,
+)
+from verifier.recipes import star
+from verifier.run.stage import Stage
+
+
+def get_config() -> Config:
+    """The base has never seen a solution of either kind; problems are put as it was taught."""
+    return Config(
+        name="tiny_star",
+        data=DataConfig(
+            name="generated",
+            kinds=("chain", "price"),
+            train_problems=800,
+            heldout_problems=1,
+            test_problems=300,
+            prompt_template=DistillConfig().prompts[1],
+        ),
+        model=ModelConfig(weights=str(STUDENT), context=640),
+        finetune=FinetuneConfig(
+            steps=60, batch_rows=8, row_tokens=384, learning_rate=1e-3, warmup_share=0.1
+        ),
+        sample=SampleConfig(train_samples=1, temperature=0.0, max_new_tokens=96, rows=256),
+        star=StarConfig(),
+    )
+
+
+def get_stages(config: Config) -> list[Stage]:
+    """In loop=0 the base, in each further loop finetune; of each sample and label, and in its hint
+    failures, sample and label; report.
+    """
+    return star.stages(config)

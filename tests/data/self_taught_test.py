@@ -1,0 +1,49 @@
+"""What a model learns of its own solutions: right ones, and no hint."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verifier.data import self_taught
+from verifier.data.self_taught import Hint, Own
+from verifier.errors import ConfigError
+
+HINT = Hint("{question} (The answer is {answer}.)")
+TEXTS = ("3 + 4 = 7", "7 (The answer is 7.)", "seven")
+SOLUTIONS = st.lists(
+    st.builds(Own, st.sampled_from("abc"), st.sampled_from(TEXTS), st.booleans(), st.booleans())
+)
+
+
+@given(SOLUTIONS, SOLUTIONS, st.booleans())
+def test_what_is_kept_is_right_and_shows_no_hint(own, hinted, deduplicate):
+    found, left_out = self_taught.kept(own, hinted, HINT, deduplicate)
+    solved = {each.problem_id for each in own if each.correct}
+    for each in found:
+        assert Own(each.problem_id, each.solution, True, True) in (hinted if each.hinted else own)
+        assert "(The answer is" not in each.solution
+        assert not (each.hinted and each.problem_id in solved)
+    right = sum(each.correct for each in (*own, *hinted))
+    assert len(found) + sum(left_out.values()) == right
+    if deduplicate:
+        assert len({each[:2] for each in found}) == len(found)
+
+
+def test_a_hint_takes_a_question_with_braces_and_is_told_by_its_words():
+    put = HINT.put("What is {x}?", "7")
+    assert put == "What is {x}? (The answer is 7.)" and HINT.is_in(put)
+    assert not HINT.is_in("The answer is 7.")
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{question}", "the fields"),
+        ("{question} so {answer} {answer}", "the fields"),
+        ("{question} {answer}.", "no words"),
+        ("{question} so {answer", "cannot be read"),
+    ],
+)
+def test_a_hint_that_cannot_be_told_is_refused(template, told):
+    with pytest.raises(ConfigError, match=told):
+        Hint(template)

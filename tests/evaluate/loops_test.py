@@ -1,0 +1,44 @@
+"""Loops of a model that learns from itself: when they are over, and what each has brought."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verifier.errors import DataError
+from verifier.evaluate import loops
+
+LEARNED = {"own": 3, "hinted": 1, "used": 0.8, "used_without_hints": 0.6, "steps": 5}
+
+
+def test_loops_are_over_after_so_many_without_a_rise():
+    rising = [0.1, 0.2, 0.2, 0.19, 0.3]
+    assert loops.over_after(rising, 1) == 2
+    assert loops.over_after(rising, 2) == 3
+    assert loops.over_after(rising, 3) is None
+    assert loops.over_after(rising, 0) is None
+    assert loops.over_after([], 1) is None
+
+
+@given(st.lists(st.floats(0, 1), max_size=12), st.integers(1, 4))
+def test_what_comes_later_does_not_change_the_end(accuracies, plateau):
+    end = loops.over_after(accuracies, plateau)
+    for more in range(len(accuracies) + 1):
+        found = loops.over_after(accuracies[:more], plateau)
+        assert found == (end if end is not None and end < more else None)
+    if end is not None:  # none of the last so many exceeds the best before them
+        last = accuracies[end - plateau + 1 : end + 1]
+        assert max(last) <= max(accuracies[: end - plateau + 1])
+
+
+def test_every_problem_is_first_solved_once_or_never():
+    train = [{"a": True, "b": False, "c": False}, {"a": False, "b": True, "c": False}]
+    sources = {"a": "x", "b": "y", "c": "y"}
+    tests = {"test": [{"t": False, "u": True}, {"t": True, "u": True}]}
+    found = loops.figures(train, tests, [LEARNED], sources, 50, 0)
+    assert [each["first_solved"] for each in found["loops"]] == [{"x": 1, "y": 0}, {"x": 0, "y": 1}]
+    assert found["unsolved"] == {"x": 0, "y": 1}
+    assert found["loops"][1]["sets"]["test"]["minus_base"]["value"] == pytest.approx(0.5)
+    text = loops.as_text(found)
+    assert "base" in text and "never solved: 1 of train" in text
+    with pytest.raises(DataError, match="sampled from"):
+        loops.accuracy_of({})

@@ -1,0 +1,83 @@
+"""The page of a model that learns from itself, loop by loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from verifier.report import templates
+from verifier.report.svg import LINES, Chart, percent_ticks
+
+CHARTS = ("accuracy", "used")
+
+
+def charts(figures: Mapping[str, Any]) -> dict[str, Chart]:
+    """Accuracy of every set, and the share of training problems learned from, against the loop;
+    none where no loop was done.
+    """
+    loops = figures["loops"]
+    if len(loops) < 2:
+        return {}
+    return {"accuracy": _accuracy(figures["problems"], loops), "used": _used(loops[1:])}
+
+
+def _accuracy(sets: Sequence[str], loops: Sequence[Mapping[str, Any]]) -> Chart:
+    own = {name: [each["sets"][name]["accuracy"] for each in loops] for name in sets}
+    every = [end for estimates in own.values() for each in estimates for end in each["ci95"]]
+    xs = [each["loop"] for each in loops]
+    chart = _chart("Problems solved", xs, every)
+    for kind, (name, estimates) in zip(LINES, own.items(), strict=False):
+        hints = [
+            f"{name}, loop {x}: {each['value']:.1%}" for x, each in zip(xs, estimates, strict=True)
+        ]
+        chart.estimates(xs, estimates, kind, hints)
+    chart.legend(list(zip(LINES, own, strict=False)))
+    return chart
+
+
+def _used(loops: Sequence[Mapping[str, Any]]) -> Chart:
+    names = {"used": "with hints", "used_without_hints": "without"}
+    xs = [each["loop"] for each in loops]
+    every = [each["learned"][name] for each in loops for name in names]
+    chart = _chart("Training problems learned from", xs, every)
+    for kind, (name, words) in zip(LINES, names.items(), strict=False):
+        ys = [each["learned"][name] for each in loops]
+        hints = [f"{words}, loop {x}: {y:.1%}" for x, y in zip(xs, ys, strict=True)]
+        chart.curve(xs, ys, kind, hints)
+    chart.legend(list(zip(LINES, names.values(), strict=False)))
+    return chart
+
+
+def _chart(title: str, xs: Sequence[int], values: Sequence[float]) -> Chart:
+    y_range, y_ticks = percent_ticks(min(values), max(values))
+    chart = Chart(title, (xs[0], xs[-1]), y_range)
+    apart = -(-len(xs) // 10)
+    chart.axes("loop", title.lower(), {x: str(x) for x in xs[::apart]}, y_ticks)
+    return chart
+
+
+def render(
+    figures: Mapping[str, Any],
+    solved: Sequence[tuple[str, str, int]],
+    name: str,
+    date: str,
+    settings: Mapping[str, Any],
+) -> str:
+    """The page's HTML.
+
+    Args:
+        figures: what `evaluate.loops.figures` returns.
+        solved: training problems as question, source and first loop that solves it.
+        name: of the run.
+        date: in words.
+        settings: by dotted path.
+    """
+    return templates.filled(
+        "loops",
+        figures=figures,
+        solved=solved,
+        name=name,
+        date=date,
+        charts=templates.by_title(charts(figures).values()),
+        settings=settings,
+    )

@@ -1,0 +1,103 @@
+"""report of the loops of a model that learns from itself: a table, a page, metrics.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from verifier.evaluate import loops
+from verifier.evaluate.choices import Right
+from verifier.report import formatting, loops_page, page_folder, writing
+from verifier.run.context import Context
+from verifier.run.stage import Stage
+from verifier.stages import star
+from verifier.system import log
+from verifier.tables import store
+from verifier.tables.results import REPORT
+from verifier.text.problem import Problem
+from verifier.text.split import TEST, TRAIN, Split
+
+
+def stage(problems: Stage, models: Sequence[Stage], judged: Sequence[Stage]) -> Stage:
+    """The report.
+
+    Args:
+        problems: of the run.
+        models: of the base and of every loop.
+        judged: the labels of what each has drawn.
+    """
+    reads = {"problems": problems.of(TRAIN)}
+    for loop, (model, labels) in enumerate(zip(models, judged, strict=True)):
+        reads[f"generator {loop}"] = model.of()
+        reads |= {_role(loop, split): labels.of(split) for split in labels.splits}
+    return Stage(report, makes=REPORT, reads=reads, by_one=True, tell=tell)
+
+
+def report(context: Context) -> None:
+    """Writes the page, its charts and metrics.json."""
+    problems = context.problems("problems")
+    figures, first = _figures(context, problems)
+    about = writing.about_workdir(context.workdir)
+    shown = [each for each in problems if each.problem_id in first]
+    shown.sort(key=lambda each: (-first[each.problem_id], each.problem_id))
+    page_folder.write(
+        context.stage.makes.folder(context.workdir),
+        {**figures, "config_hash": about.config_hash},
+        loops_page.render(
+            figures,
+            [
+                (each.question, each.source, first[each.problem_id])
+                for each in shown[: context.config.report.show_problems]
+            ],
+            about.name,
+            formatting.today(),
+            about.settings,
+        ),
+        loops_page.charts(figures),
+        loops_page.CHARTS,
+    )
+
+
+def tell(context: Context) -> None:
+    """The table, and where the page lies."""
+    folder = context.stage.makes.folder(context.workdir)
+    found = json.loads((folder / page_folder.METRICS).read_text())
+    log.tell("\n\n".join([loops.as_text(found), page_folder.where(folder)]))
+
+
+def _figures(
+    context: Context, problems: Sequence[Problem]
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """The figures of the loops that were done, and which loop first solved each problem."""
+    config, count = context.config, context.config.star.loops + 1
+    roles = [_role(loop, TRAIN) for loop in range(count)]
+    end = star.end_of(roles, config.star.plateau, context)
+    done = range(count if end is None else end + 1)
+    train: list[Right] = [star.right_of(context, roles[loop]) for loop in done]
+    sets = [
+        source.split
+        for role, source in context.stage.inputs()
+        if source.split is not None and source.split.of == TEST.of
+        if role == _role(0, source.split)
+    ]
+    tests: dict[str, list[Right]] = {}
+    for split in sets:
+        there = [context.source(_role(loop, split)) for loop in done]
+        if all(store.read_manifest(folder) for folder in there):
+            rights: list[Right] = [star.right_of(context, _role(loop, split)) for loop in done]
+            tests[str(split.problems)] = rights
+    manifests = [context.manifest(f"generator {loop}") for loop in done]
+    figures = loops.figures(
+        train,
+        tests,
+        [each["learned"] for each in manifests[1:]],
+        {each.problem_id: each.source for each in problems},
+        config.report.resamples,
+        config.seed,
+    )
+    return {**figures, "ended_by_plateau": end is not None}, loops.first_solved(train)
+
+
+def _role(loop: int, split: Split) -> str:
+    return f"labels {loop} {split}"

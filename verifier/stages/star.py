@@ -1,0 +1,379 @@
+"""STaR: a model learns from those of its own solutions that reach the answer, and from those that
+it finds with the answer at hand (Zelikman et al. 2022, section 3).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from verifier import config as config_lib
+from verifier.config import Config
+from verifier.data import self_taught
+from verifier.data.examples import encode_solution, lm_example
+from verifier.data.self_taught import Hint, Kept, Own
+from verifier.errors import ConfigError, DataError
+from verifier.evaluate import loops
+from verifier.model import sharding
+from verifier.run import inputs, model_folder
+from verifier.run.context import Context
+from verifier.run.stage import Files, Input, Job, Stage
+from verifier.stages import fitting, prompting, sample
+from verifier.stages.finetune import language_model, make_generator
+from verifier.stages.fitting import Examples
+from verifier.stages.prompting import EXEMPLARS, Prompting, Put
+from verifier.system import log
+from verifier.tables import store
+from verifier.tables.results import GENERATOR, Table
+from verifier.tasks import sources
+from verifier.text.problem import Problem
+from verifier.text.split import TRAIN
+from verifier.text.tokenizer import Tokenizer
+
+FAILURES = Table("problems", "failures")
+_LAST = "last"  # the role in which the model of the last loop is read
+_KNOBS = (
+    *("seed", "data", "tokenizer", "model", "finetune"),
+    *(f"star.{name}" for name in ("rationalise", "hint", "start", "growth", "deduplicate")),
+)
+
+
+def asked_first(config: Config) -> Prompting:
+    """How problems are put to the base."""
+    put = prompting.PLAIN
+    if config.star.first != "plain":
+        put = prompting.in_format(config.star.first, "distill.teacher_shots", "distill.exemplars")
+    return dataclasses.replace(put, knobs=("star.first", *put.knobs))
+
+
+def failures(problems: Stage, labels: Stage, place: str) -> Stage:
+    """The training problems of which no solution is right, as problems of a place of their own."""
+    return Stage(
+        _write_failures,
+        makes=FAILURES,
+        splits=(TRAIN,),
+        reads={"labels": labels.of(TRAIN), "problems": problems.of(TRAIN)},
+        place=place,
+        by_one=True,
+    )
+
+
+def with_hints(model: Stage, failed: Stage, problems: Stage, put: Prompting, place: str) -> Stage:
+    """Solutions of failed problems, whose questions have the answer behind them.
+
+    Args:
+        model: that draws.
+        failed: as `failures` has them.
+        problems: of the run, among which exemplars are.
+        put: how it is asked otherwise.
+        place: where they are kept.
+    """
+    stage = sample.stage(model, failed, (TRAIN,), place, _hinted(put))
+    shown = {EXEMPLARS: problems.of(TRAIN)} if put.exemplars else {}
+    return dataclasses.replace(stage, reads={**stage.reads, **shown})
+
+
+def learner(
+    problems: Stage,
+    model: Stage,
+    written: tuple[Stage, Stage],
+    hinted: tuple[Stage, Stage] | None,
+    loop: int,
+    place: str,
+    start: str,
+) -> Stage:
+    """The model of a loop.
+
+    Args:
+        problems: of the run.
+        model: of the loop before, which it starts from where that is asked for.
+        written: the other one's samples and their labels.
+        hinted: the same of those with hints; None: there are none.
+        loop: its number, from 1 on.
+        place: where it is kept.
+        start: `star.start`.
+    """
+    reads: dict[str, Input | Files] = {
+        "weights": Files("model.weights"),
+        "tokenizer": Files("tokenizer.path"),
+        "problems": problems.of(TRAIN, noted=False),
+        "samples": written[0].of(TRAIN),
+        "labels": written[1].of(TRAIN),
+    }
+    if hinted is not None:
+        # Not noted: there are none where no problem has failed. They follow from the others.
+        reads["hinted_samples"] = hinted[0].of(TRAIN, noted=False)
+        reads["hinted_labels"] = hinted[1].of(TRAIN, noted=False)
+    if start == "last":
+        reads[_LAST] = model.of()
+    return Stage(
+        _learn,
+        makes=GENERATOR,
+        reads=reads,
+        knobs=_KNOBS,
+        place=place,
+        jobs=(_GrowingJob("finetune", "train", loss=language_model, loop=loop),),
+        check=check,
+    )
+
+
+def unless_over(stage: Stage, judged: Sequence[Stage], failed: Stage | None = None) -> Stage:
+    """A stage that does nothing but say so once training accuracy has stopped rising.
+
+    Args:
+        stage: of a loop.
+        judged: the labels of the base and of all loops that are done before it.
+        failed: problems that it is about; it does nothing where there are none, either.
+    """
+    roles = {f"labels {number}": each.of(TRAIN, noted=False) for number, each in enumerate(judged)}
+    reads = {**stage.reads, **roles}
+    if failed is not None:
+        reads["failed"] = failed.of(TRAIN, noted=False)
+
+    def do(context: Context) -> None:
+        plateau = context.config.star.plateau
+        end = end_of(list(roles), plateau, context)
+        if end is not None:
+            log.say(
+                f"{context.title()}: not done: training accuracy has stopped rising by loop {end} "
+                f"(star.plateau={plateau})"
+            )
+        elif failed is not None and not context.problems("failed"):
+            log.say(f"{context.title()}: not done: no problem has failed")
+        else:
+            stage.do(context)
+
+    return dataclasses.replace(stage, do=do, reads=reads)
+
+
+def end_of(roles: Sequence[str], plateau: int, context: Context) -> int | None:
+    """The loop after which nothing is done any more (`loops.over_after`).
+
+    Args:
+        roles: of the labels of the base and of each loop, of which those after the end may be
+            missing.
+        plateau: `star.plateau`.
+        context: of the stage that reads them.
+
+    Raises:
+        WorkdirError: other labels are missing.
+    """
+    accuracies: list[float] = []
+    for role in roles:
+        context.manifest(role)
+        accuracies.append(loops.accuracy_of(right_of(context, role)))
+        end = loops.over_after(accuracies, plateau)
+        if end is not None:
+            return end
+    return None
+
+
+def right_of(context: Context, role: str) -> dict[str, bool]:
+    """Which problems have a right solution, by the labels of a role."""
+    table = store.read_table(context.source(role), "labels", ["problem_id", "correct"])
+    right: dict[str, bool] = {}
+    columns = (table[name].to_pylist() for name in ("problem_id", "correct"))
+    for problem_id, correct in zip(*columns, strict=True):
+        right[problem_id] = right.get(problem_id, False) or correct
+    return right
+
+
+def check(config: Config) -> None:
+    """Raises ConfigError for what a loop could not do."""
+    Hint(config.star.hint)
+    if not config.finetune.steps:
+        raise ConfigError(
+            "finetune.steps=0: the loops of star take so many optimiser steps, more by "
+            "star.growth in each; set finetune.steps=40, as published, or another number"
+        )
+    if config.finetune.patience:
+        raise ConfigError(
+            f"finetune.patience={config.finetune.patience}: a model that learns from its own "
+            "solutions is not watched on others; set finetune.patience=0"
+        )
+    if config.sample.temperature == 0 and config.sample.train_samples > 1:
+        raise ConfigError(
+            f"sample.train_samples={config.sample.train_samples} with sample.temperature=0: the "
+            "most likely solution is one; set sample.train_samples=1, or a temperature"
+        )
+    sample.refuse_no_greedy(config)
+
+
+@dataclasses.dataclass(frozen=True)
+class _GrowingJob(Job):
+    """A job that takes more steps in every loop."""
+
+    loop: int = 1
+
+    def section(self, config: Config) -> config_lib.TrainConfig:
+        steps = round(config.finetune.steps * (1 + config.star.growth) ** (self.loop - 1))
+        return dataclasses.replace(config.finetune, steps=steps)
+
+
+def _write_failures(context: Context) -> None:
+    context.refuse_stale("labels", TRAIN)
+    settings, folder = context.settings(TRAIN), context.folder(TRAIN)
+    if context.is_done(settings, TRAIN):
+        return
+    right = right_of(context, "labels")
+    failed = [each for each in context.problems("problems") if right.get(each.problem_id) is False]
+    table = store.TableWriter(folder, "problems", settings)
+    if not table.present():
+        table.append(sources.problems_table(failed))
+    table.finish({})
+    log.say(f"{context.title(TRAIN)}: {len(failed):,} of {len(right):,} problems have failed")
+
+
+class _Shown(Context):
+    """A stage's context, whose exemplars have their answers behind the question, too."""
+
+    def problems(self, role: str, split: Any = None) -> list[Problem]:
+        found = super().problems(role, split)
+        if role != EXEMPLARS:
+            return found
+        hint = Hint(self.config.star.hint)
+        return [_with_answer(each, hint) for each in found]
+
+
+def _hinted(put: Prompting) -> Prompting:
+    """A way of putting problems, with the answer behind the question."""
+
+    def of(context: Context, tokenizer: Tokenizer) -> Put:
+        hint = Hint(context.config.star.hint)
+        shown = _Shown(context.config, context.root, context.stage, context.stages)
+        plain = put.of(shown, tokenizer)
+        return lambda problem: plain(_with_answer(problem, hint))
+
+    return dataclasses.replace(put, of=of, knobs=(*put.knobs, "star.hint"))
+
+
+def _with_answer(problem: Problem, hint: Hint) -> Problem:
+    return dataclasses.replace(problem, question=hint.put(problem.question, problem.answer))
+
+
+def own_of(context: Context, which: str = "") -> list[Own]:
+    """The stored solutions of a role, with what their labels say."""
+    columns = ["problem_id", "sample_id", "solution", "finish"]
+    samples = store.read_table(context.source(f"{which}samples"), "samples", columns).to_pylist()
+    table = store.read_table(context.source(f"{which}labels"), "labels")
+    keys = (table[name].to_pylist() for name in ("problem_id", "sample_id", "correct"))
+    right = {(problem, number): correct for problem, number, correct in zip(*keys, strict=True)}
+    return [
+        Own(
+            row["problem_id"],
+            row["solution"],
+            row["finish"] == "eos",
+            right[row["problem_id"], row["sample_id"]],
+        )
+        for row in samples
+    ]
+
+
+def kept_of(context: Context) -> tuple[list[Kept], dict[str, Any]]:
+    """What a loop learns, and its counts for the manifest.
+
+    Raises:
+        DataError: it is nothing; with the numbers.
+    """
+    config, solutions = context.config.star, own_of(context)
+    hinted: list[Own] = []
+    if "hinted_samples" in context.stage.reads and self_taught.unsolved(solutions):
+        context.manifest("hinted_labels")
+        hinted = own_of(context, "hinted_")
+    found, left_out = self_taught.kept(solutions, hinted, Hint(config.hint), config.deduplicate)
+    asked = len({each.problem_id for each in solutions})
+    used = {mark: {each.problem_id for each in found if each.hinted is mark} for mark in (0, 1)}
+    counts = {
+        "own": sum(not each.hinted for each in found),
+        "hinted": sum(each.hinted for each in found),
+        "used_without_hints": len(used[False]) / asked if asked else 0.0,
+        "used": len(used[False] | used[True]) / asked if asked else 0.0,
+        "left_out": dict(left_out),
+    }
+    reasons = "".join(f"; {number:,} {reason}" for reason, number in left_out.items())
+    log.say(
+        f"{context.title()}: learns {counts['own']:,} solutions of its own and "
+        f"{counts['hinted']:,} by a hint, of {counts['used']:.1%} of {asked:,} problems{reasons}"
+    )
+    if not found:
+        right = sum(each.correct for each in solutions)
+        helped = sum(each.correct for each in hinted)
+        raise DataError(
+            f"{context.title()}: nothing is left to learn from: {right:,} of {len(solutions):,} "
+            f"solutions of the loop before are right, and {helped:,} of {len(hinted):,} with a "
+            f"hint{reasons}; start from a base that solves some (model.weights), show it exemplars "
+            "(star.first=in_context_chain_of_thought), or draw several solutions a problem "
+            "(sample.train_samples, sample.temperature)"
+        )
+    return found, counts
+
+
+def _learn(context: Context) -> None:
+    """Fits the base, or the model of the last loop, to what is kept."""
+    if context.is_done(context.settings()):
+        return
+    begun = time.monotonic()
+    train = context.problems("problems")
+    found, learned = kept_of(context)
+    (job,) = context.stage.jobs
+    learned["steps"] = job.section(context.config).steps
+
+    def examples(job: Job, tokenizer: Tokenizer) -> Examples:
+        return Examples(examples_of(context, job, found, train, tokenizer), [])
+
+    if context.config.star.start == "base":
+        make_generator(context, train, examples, learned=learned)
+    else:
+        _go_on(context, examples, learned, begun)
+
+
+def examples_of(
+    context: Context,
+    job: Job,
+    found: Sequence[Kept],
+    train: Sequence[Problem],
+    tokenizer: Tokenizer,
+) -> list[Any]:
+    """Plain questions, whatever was put to whoever wrote the solutions."""
+    config, asked = job.section(context.config), {each.problem_id: each for each in train}
+    return [
+        lm_example(
+            context.prompt_ids(asked[each.problem_id], tokenizer),
+            *encode_solution(each.solution, tokenizer),
+            loss_on_question=config.loss_on_question,
+            loss_on_forced=config.loss_on_forced,
+            name=each.problem_id,
+        )
+        for each in found
+    ]
+
+
+def _go_on(
+    context: Context,
+    examples: Callable[[Job, Tokenizer], Examples],
+    learned: dict[str, Any],
+    begun: float,
+) -> None:
+    """Trains the model of the last loop further."""
+    config, settings, (job,) = context.config, context.settings(), context.stage.jobs
+    last, mesh = context.input(_LAST), sharding.make_mesh(context.config.mesh)
+    folder = last.folder(context.root)
+    saved = model_folder.load(folder, last.stage.name, config.model.dtype, mesh)
+    sums = inputs.sums(config, context.stage.named(config))
+    facts: dict[str, Any] = {
+        "settings": settings,
+        "weights": saved.manifest.get("weights", {}),
+        "inputs": sums,
+        "learned": learned,
+    }
+    facts[job.name] = fitting.fit(
+        context,
+        job,
+        saved.model,
+        examples(job, saved.tokenizer),
+        saved.tokenizer.vocab_size,
+        inputs.identity(settings, sums),
+    )
+    fitting.finish(context, saved.model, saved.tokenizer, facts, begun)
