@@ -35,7 +35,14 @@ def get_config() -> Config:
         finetune=FinetuneConfig(
             steps=60, batch_rows=8, row_tokens=384, learning_rate=1e-3, warmup_share=0.1
         ),
-        sample=SampleConfig(train_samples=1, temperature=0.0, max_new_tokens=96, rows=256),
+        sample=SampleConfig(
+            train_samples=1,
+            heldout_samples=1,
+            test_samples=1,
+            temperature=0.0,
+            max_new_tokens=96,
+            rows=256,
+        ),
         star=StarConfig(),
     )
 

@@ -14,7 +14,7 @@ from verifier.config import checks
 from verifier.errors import ConfigError, DataError
 from verifier.recipes import star
 from verifier.run.context import Context
-from verifier.stages import base_model, runner
+from verifier.stages import base_model, plateau, runner
 from verifier.stages import star as loop_stages
 from verifier.text import tokenizer as tokenizer_lib
 
@@ -108,7 +108,7 @@ def test_more_loops_go_on_and_none_is_done_behind_a_plateau(looped, tmp_path, ca
     before = manifest(work, "loop=2/generator")
     ends = contexts(work, config("star.plateau=1", "star.loops=3"), "report")[""]
     roles = [f"labels {loop} train" for loop in range(4)]
-    end = loop_stages.end_of(roles[:3], 1, ends)
+    end = plateau.end_of(roles[:3], 1, ends)
     assert end in (1, 2)  # the base solves all of what it knows
     run(work, "star.plateau=1", "star.loops=3")
     said = capsys.readouterr()

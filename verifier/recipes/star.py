@@ -14,7 +14,9 @@ from verifier.config import Config
 from verifier.run.stage import Stage
 from verifier.stages import (
     existing_models,
+    hints,
     label,
+    plateau,
     problems,
     prompting,
     sample,
@@ -45,19 +47,19 @@ def stages(config: Config) -> list[Stage]:
             learner = star.learner(
                 questions, models[-1], written, hinted, loop, place, config.star.start
             )
-            model = star.unless_over(learner, judged)
-        samples = star.unless_over(sample.stage(model, questions, splits, place, put), judged)
-        labels = star.unless_over(label.stage(samples, questions, place), judged)
+            model = plateau.unless_over(learner, judged)
+        samples = plateau.unless_over(sample.stage(model, questions, splits, place, put), judged)
+        labels = plateau.unless_over(label.stage(samples, questions, place), judged)
         written = samples, labels
         models.append(model)
         judged.append(labels)
         made += [questions, model, samples, labels]
         if config.star.rationalise and loop < config.star.loops:
             own = f"{place}/hint"
-            failed = star.unless_over(star.failures(questions, labels, own), judged)
-            helped = star.with_hints(model, failed, questions, put, own)
-            helped = star.unless_over(helped, judged, failed)
-            checked = star.unless_over(label.stage(helped, failed, own), judged, failed)
+            failed = plateau.unless_over(hints.failures(questions, labels, own), judged)
+            helped = hints.with_hints(model, failed, questions, put, own)
+            helped = plateau.unless_over(helped, judged, failed)
+            checked = plateau.unless_over(label.stage(helped, failed, own), judged, failed)
             hinted = helped, checked
             made += [failed, helped, checked]
     return [*made, self_taught_loops.stage(made[0], models, judged)]

@@ -15,7 +15,6 @@ from verifier.data import self_taught
 from verifier.data.examples import encode_solution, lm_example
 from verifier.data.self_taught import Hint, Kept, Own
 from verifier.errors import ConfigError, DataError
-from verifier.evaluate import loops
 from verifier.model import sharding
 from verifier.run import inputs, model_folder
 from verifier.run.context import Context
@@ -23,16 +22,14 @@ from verifier.run.stage import Files, Input, Job, Stage
 from verifier.stages import fitting, prompting, sample
 from verifier.stages.finetune import language_model, make_generator
 from verifier.stages.fitting import Examples
-from verifier.stages.prompting import EXEMPLARS, Prompting, Put
+from verifier.stages.prompting import Prompting
 from verifier.system import log
 from verifier.tables import store
-from verifier.tables.results import GENERATOR, Table
-from verifier.tasks import sources
+from verifier.tables.results import GENERATOR
 from verifier.text.problem import Problem
 from verifier.text.split import TRAIN
 from verifier.text.tokenizer import Tokenizer
 
-FAILURES = Table("problems", "failures")
 _LAST = "last"  # the role in which the model of the last loop is read
 _KNOBS = (
     *("seed", "data", "tokenizer", "model", "finetune"),
@@ -46,33 +43,6 @@ def asked_first(config: Config) -> Prompting:
     if config.star.first != "plain":
         put = prompting.in_format(config.star.first, "distill.teacher_shots", "distill.exemplars")
     return dataclasses.replace(put, knobs=("star.first", *put.knobs))
-
-
-def failures(problems: Stage, labels: Stage, place: str) -> Stage:
-    """The training problems of which no solution is right, as problems of a place of their own."""
-    return Stage(
-        _write_failures,
-        makes=FAILURES,
-        splits=(TRAIN,),
-        reads={"labels": labels.of(TRAIN), "problems": problems.of(TRAIN)},
-        place=place,
-        by_one=True,
-    )
-
-
-def with_hints(model: Stage, failed: Stage, problems: Stage, put: Prompting, place: str) -> Stage:
-    """Solutions of failed problems, whose questions have the answer behind them.
-
-    Args:
-        model: that draws.
-        failed: as `failures` has them.
-        problems: of the run, among which exemplars are.
-        put: how it is asked otherwise.
-        place: where they are kept.
-    """
-    stage = sample.stage(model, failed, (TRAIN,), place, _hinted(put))
-    shown = {EXEMPLARS: problems.of(TRAIN)} if put.exemplars else {}
-    return dataclasses.replace(stage, reads={**stage.reads, **shown})
 
 
 def learner(
@@ -119,67 +89,6 @@ def learner(
     )
 
 
-def unless_over(stage: Stage, judged: Sequence[Stage], failed: Stage | None = None) -> Stage:
-    """A stage that does nothing but say so once training accuracy has stopped rising.
-
-    Args:
-        stage: of a loop.
-        judged: the labels of the base and of all loops that are done before it.
-        failed: problems that it is about; it does nothing where there are none, either.
-    """
-    roles = {f"labels {number}": each.of(TRAIN, noted=False) for number, each in enumerate(judged)}
-    reads = {**stage.reads, **roles}
-    if failed is not None:
-        reads["failed"] = failed.of(TRAIN, noted=False)
-
-    def do(context: Context) -> None:
-        plateau = context.config.star.plateau
-        end = end_of(list(roles), plateau, context)
-        if end is not None:
-            log.say(
-                f"{context.title()}: not done: training accuracy has stopped rising by loop {end} "
-                f"(star.plateau={plateau})"
-            )
-        elif failed is not None and not context.problems("failed"):
-            log.say(f"{context.title()}: not done: no problem has failed")
-        else:
-            stage.do(context)
-
-    return dataclasses.replace(stage, do=do, reads=reads)
-
-
-def end_of(roles: Sequence[str], plateau: int, context: Context) -> int | None:
-    """The loop after which nothing is done any more (`loops.over_after`).
-
-    Args:
-        roles: of the labels of the base and of each loop, of which those after the end may be
-            missing.
-        plateau: `star.plateau`.
-        context: of the stage that reads them.
-
-    Raises:
-        WorkdirError: other labels are missing.
-    """
-    accuracies: list[float] = []
-    for role in roles:
-        context.manifest(role)
-        accuracies.append(loops.accuracy_of(right_of(context, role)))
-        end = loops.over_after(accuracies, plateau)
-        if end is not None:
-            return end
-    return None
-
-
-def right_of(context: Context, role: str) -> dict[str, bool]:
-    """Which problems have a right solution, by the labels of a role."""
-    table = store.read_table(context.source(role), "labels", ["problem_id", "correct"])
-    right: dict[str, bool] = {}
-    columns = (table[name].to_pylist() for name in ("problem_id", "correct"))
-    for problem_id, correct in zip(*columns, strict=True):
-        right[problem_id] = right.get(problem_id, False) or correct
-    return right
-
-
 def check(config: Config) -> None:
     """Raises ConfigError for what a loop could not do."""
     Hint(config.star.hint)
@@ -210,47 +119,6 @@ class _GrowingJob(Job):
     def section(self, config: Config) -> config_lib.TrainConfig:
         steps = round(config.finetune.steps * (1 + config.star.growth) ** (self.loop - 1))
         return dataclasses.replace(config.finetune, steps=steps)
-
-
-def _write_failures(context: Context) -> None:
-    context.refuse_stale("labels", TRAIN)
-    settings, folder = context.settings(TRAIN), context.folder(TRAIN)
-    if context.is_done(settings, TRAIN):
-        return
-    right = right_of(context, "labels")
-    failed = [each for each in context.problems("problems") if right.get(each.problem_id) is False]
-    table = store.TableWriter(folder, "problems", settings)
-    if not table.present():
-        table.append(sources.problems_table(failed))
-    table.finish({})
-    log.say(f"{context.title(TRAIN)}: {len(failed):,} of {len(right):,} problems have failed")
-
-
-class _Shown(Context):
-    """A stage's context, whose exemplars have their answers behind the question, too."""
-
-    def problems(self, role: str, split: Any = None) -> list[Problem]:
-        found = super().problems(role, split)
-        if role != EXEMPLARS:
-            return found
-        hint = Hint(self.config.star.hint)
-        return [_with_answer(each, hint) for each in found]
-
-
-def _hinted(put: Prompting) -> Prompting:
-    """A way of putting problems, with the answer behind the question."""
-
-    def of(context: Context, tokenizer: Tokenizer) -> Put:
-        hint = Hint(context.config.star.hint)
-        shown = _Shown(context.config, context.root, context.stage, context.stages)
-        plain = put.of(shown, tokenizer)
-        return lambda problem: plain(_with_answer(problem, hint))
-
-    return dataclasses.replace(put, of=of, knobs=(*put.knobs, "star.hint"))
-
-
-def _with_answer(problem: Problem, hint: Hint) -> Problem:
-    return dataclasses.replace(problem, question=hint.put(problem.question, problem.answer))
 
 
 def own_of(context: Context, which: str = "") -> list[Own]:
