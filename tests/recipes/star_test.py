@@ -55,6 +55,8 @@ def test_what_is_learned_reaches_the_answer_and_has_no_trace_of_the_hint(looped)
     for loop, context in enumerate(contexts(looped, config(), "finetune").values()):
         found, counts = loop_stages.kept_of(context)
         assert found and counts["own"] + counts["hinted"] == len(found)
+        assert counts["used"] == len({each.problem_id for each in found}) / 12
+        assert counts["used_without_hints"] == counts["own"] / 12
         right = set()
         for place in (f"loop={loop}", f"loop={loop}/hint"):
             labels = rows(looped / place / "tables/labels/split=train")

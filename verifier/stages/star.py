@@ -152,12 +152,13 @@ def kept_of(context: Context) -> tuple[list[Kept], dict[str, Any]]:
         hinted = own_of(context, "hinted_")
     found, left_out = self_taught.kept(solutions, hinted, Hint(config.hint), config.deduplicate)
     asked = len({each.problem_id for each in solutions})
-    used = {mark: {each.problem_id for each in found if each.hinted is mark} for mark in (0, 1)}
+    used = {each.problem_id for each in found}
+    unaided = {each.problem_id for each in found if not each.hinted}
     counts = {
         "own": sum(not each.hinted for each in found),
         "hinted": sum(each.hinted for each in found),
-        "used_without_hints": len(used[False]) / asked if asked else 0.0,
-        "used": len(used[False] | used[True]) / asked if asked else 0.0,
+        "used_without_hints": len(unaided) / asked if asked else 0.0,
+        "used": len(used) / asked if asked else 0.0,
         "left_out": dict(left_out),
     }
     reasons = "".join(f"; {number:,} {reason}" for reason, number in left_out.items())
