@@ -6,6 +6,7 @@ Hardware: 2 CPU cores, 4 GiB
 """
 
 from experiments.tiny_distill import STUDENT
+from experiments.tiny_student import SHOTS
 from verifier.config import (
     Config,
     DataConfig,
@@ -20,7 +21,10 @@ from verifier.run.stage import Stage
 
 
 def get_config() -> Config:
-    """The base has never seen a solution of either kind; problems are put as it was taught."""
+    """The base has learned nothing of either kind and solves 2 or 3 in a hundred behind one exemplar.
+
+    No loop learns a solution that the model has not written itself.
+    """
     return Config(
         name="tiny_star",
         data=DataConfig(
@@ -43,7 +47,8 @@ def get_config() -> Config:
             max_new_tokens=96,
             rows=256,
         ),
-        star=StarConfig(),
+        distill=DistillConfig(teacher_shots=SHOTS),
+        star=StarConfig(first="in_context_chain_of_thought"),
     )
 
 

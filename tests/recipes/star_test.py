@@ -22,7 +22,7 @@ from verifier.text import tokenizer as tokenizer_lib
 SMALL = """
 data.kinds=[share,chain] data.train_problems=12 data.test_problems=4 sample.max_new_tokens=64
 sample.rows=16 star.loops=2 star.plateau=0 finetune.steps=2 finetune.batch_rows=2
-star.growth=0.5 report.resamples=50
+star.growth=0.5 star.first=plain report.resamples=50
 """.split()
 
 
