@@ -21,7 +21,7 @@ from verifier.run.stage import Stage
 
 
 def get_config() -> Config:
-    """The base has learned nothing of either kind and solves 2 or 3 in a hundred behind one exemplar.
+    """Behind one exemplar the base solves 2 or 3 in a hundred, of kinds that it never learned.
 
     No loop learns a solution that the model has not written itself.
     """
