@@ -3,8 +3,8 @@
 
 Command:  python -m verifier.launch --exp=tiny_star
 Hardware: 2 CPU cores, 4 GiB
-Expect:   not run to its end yet; of a run of 20 steps a loop two loops were seen: 1.7 and 3.3% of 60
-          test problems solved, no evidence of a gain
+Expect:   not run to its end yet; a run of 20 steps was seen up to its first loop: 1.7, then 3.3% of
+          60 test problems solved, no evidence of a gain
 """
 
 from experiments.tiny_distill import STUDENT
