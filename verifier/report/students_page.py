@@ -24,7 +24,7 @@ def charts(figures: Mapping[str, Any]) -> dict[str, Chart]:
 def _chart(split: str, students: list[Mapping[str, Any]], shares: list[float]) -> Chart:
     every = [end for one in students for end in one["accuracy"]["ci95"]]
     y_range, y_ticks = percent_ticks(min(every), max(every))
-    chart = Chart(f"Problems solved: {split}", (shares[0], shares[-1]), y_range, log=True)
+    chart = Chart(f"Problems solved: {split}", (shares[0], shares[-1]), y_range, log=True, right=28)
     ticks = {share: f"{100 * share:g}%" for share in shares}
     chart.axes("share of the training problems", "problems solved", ticks, y_ticks)
     methods = list(dict.fromkeys(one["method"] for one in students))
