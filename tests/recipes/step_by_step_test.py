@@ -74,6 +74,8 @@ def test_templates_and_lists_that_cannot_be_are_refused():
         student.check(config("step_by_step.predict=what?"))
     with pytest.raises(ConfigError, match="sample.greedy=true"):
         student.check(config("sample.greedy=false"))
+    with pytest.raises(ConfigError, match="svamp_equations"):
+        student.check(config("step_by_step.label=equation", "distill.teacher=somebody"))
     for knob in ("methods", "train_shares"):
         with pytest.raises(ConfigError, match=f"step_by_step.{knob}.* at least"):
             checks.check(config(f"step_by_step.{knob}=[]"))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from verifier import config as config_lib
 from verifier.data import two_tasks
 from verifier.data.two_tasks import Asked, Explained
-from verifier.errors import DataError, ProblemError
+from verifier.errors import ConfigError, DataError, ProblemError
 from verifier.grading import rationales
 from verifier.run.context import Context
 from verifier.run.stage import Files, Job, Stage
@@ -77,8 +77,16 @@ def asking(method: str) -> Prompting:
 
 
 def check(config: config_lib.Config) -> None:
-    """Raises UserError for templates without a question, or solutions that nobody draws."""
+    """Raises UserError for templates without a question, solutions that nobody draws, or equations
+    out of worked solutions where a teacher's texts are learned.
+    """
     _asked(config)
+    if config.step_by_step.label == "equation" and (config.distill.teacher or config.distill.log):
+        raise ConfigError(
+            "step_by_step.label=equation puts equations together out of the problems' own worked "
+            "solutions, and a teacher's are learned here: set step_by_step.label=answer, with "
+            "data.name=svamp_equations for problems whose answers are equations"
+        )
     sample.refuse_no_greedy(config)
 
 
