@@ -127,10 +127,8 @@ def finetune(context: Context) -> None:
     def examples(job: Job, tokenizer: Tokenizer) -> Examples:
         writer = _Writer(context, taught.tokenizer, tokenizer)
         learned.update(_show(context, writer, plan, solutions))
-        # Those of a log have words of their own, which no held-out problem has.
-        seer = _Writer(context, heldout.tokenizer, tokenizer)
         watched = [Planned(row, worked, 0) for row in range(len(heldout.solutions))]
-        seen = list(_Learned(seer, watched, heldout.solutions))
+        seen = list(_Learned(writer, watched, heldout.solutions))
         return Examples(_Learned(writer, plan, solutions), seen)
 
     checkpoints = context.config.select.checkpoints
