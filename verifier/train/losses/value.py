@@ -15,7 +15,7 @@ from verifier.data.examples import Target
 from verifier.model.heads import Verifier
 from verifier.train.losses import lm
 from verifier.train.losses.contract import Loss, LossPart, Terms
-from verifier.train.losses.terms import share, weighted
+from verifier.train.losses.terms import hidden, share, weighted
 
 # The value that is read after token t is weighed by value_weight[t]; its target is the share of
 # right solutions among those that go through there: 0 or 1 where each is read by itself.
@@ -73,13 +73,8 @@ def _terms(
     remat: bool,
 ) -> Terms:
     error, probability = _KINDS[value_loss]
-    hidden_BTD = verifier.backbone.hidden(
-        batch.tokens_BT,
-        batch.positions_BT,
-        batch.ends_BT,
-        dropout=dropout,
-        dropout_key=dropout_key,
-        remat=remat,
+    hidden_BTD = hidden(
+        verifier.backbone, batch, dropout=dropout, dropout_key=dropout_key, remat=remat
     )
     values_BT = verifier.values(hidden_BTD).astype(jnp.float32)
     weight_BT = jnp.asarray(batch.targets["value_weight"])
