@@ -10,7 +10,7 @@ from typing import Any
 from verifier.data.self_taught import Hint
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.stages import plateau, sample
+from verifier.stages import sample, stored_labels
 from verifier.stages.prompting import EXEMPLARS, Prompting, Put
 from verifier.system import log
 from verifier.tables import store
@@ -55,7 +55,7 @@ def _write_failures(context: Context) -> None:
     settings, folder = context.settings(TRAIN), context.folder(TRAIN)
     if context.is_done(settings, TRAIN):
         return
-    right = plateau.right_of(context, "labels")
+    right = stored_labels.solved(context.source("labels"))
     failed = [each for each in context.problems("problems") if right.get(each.problem_id) is False]
     table = store.TableWriter(folder, "problems", settings)
     if not table.present():

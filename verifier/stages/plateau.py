@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from verifier.evaluate import loops
 from verifier.run.context import Context
 from verifier.run.stage import Stage
+from verifier.stages import stored_labels
 from verifier.system import log
-from verifier.tables import store
 from verifier.text.split import TRAIN
 
 
@@ -57,18 +57,8 @@ def end_of(roles: Sequence[str], patience: int, context: Context) -> int | None:
     accuracies: list[float] = []
     for role in roles:
         context.manifest(role)
-        accuracies.append(loops.accuracy_of(right_of(context, role)))
+        accuracies.append(loops.accuracy_of(stored_labels.solved(context.source(role))))
         end = loops.over_after(accuracies, patience)
         if end is not None:
             return end
     return None
-
-
-def right_of(context: Context, role: str) -> dict[str, bool]:
-    """Which problems have a right solution, by the labels of a role."""
-    table = store.read_table(context.source(role), "labels", ["problem_id", "correct"])
-    right: dict[str, bool] = {}
-    columns = (table[name].to_pylist() for name in ("problem_id", "correct"))
-    for problem_id, correct in zip(*columns, strict=True):
-        right[problem_id] = right.get(problem_id, False) or correct
-    return right

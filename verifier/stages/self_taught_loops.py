@@ -11,7 +11,7 @@ from verifier.evaluate.choices import Right
 from verifier.report import formatting, loops_page, page_folder, writing
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.stages import plateau
+from verifier.stages import plateau, stored_labels
 from verifier.system import log
 from verifier.tables import store
 from verifier.tables.results import REPORT
@@ -74,7 +74,7 @@ def _figures(
     roles = [_role(loop, TRAIN) for loop in range(count)]
     end = plateau.end_of(roles, config.star.plateau, context)
     done = range(count if end is None else end + 1)
-    train: list[Right] = [plateau.right_of(context, roles[loop]) for loop in done]
+    train: list[Right] = [stored_labels.solved(context.source(roles[loop])) for loop in done]
     sets = [
         source.split
         for role, source in context.stage.inputs()
@@ -85,8 +85,7 @@ def _figures(
     for split in sets:
         there = [context.source(_role(loop, split)) for loop in done]
         if all(store.read_manifest(folder) for folder in there):
-            rights: list[Right] = [plateau.right_of(context, _role(loop, split)) for loop in done]
-            tests[str(split.problems)] = rights
+            tests[str(split.problems)] = [stored_labels.solved(folder) for folder in there]
     manifests = [context.manifest(f"generator {loop}") for loop in done]
     figures = loops.figures(
         train,

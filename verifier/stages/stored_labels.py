@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Mapping
 
 from verifier.evaluate.choices import Right
@@ -27,8 +28,15 @@ def right_of(context: Context, role: str) -> dict[Split, Right]:
         split = source.split
         if split is None or name != f"{role} {split}":
             continue
-        table = store.read_table(source.folder(context.root), "labels", ["problem_id", "correct"])
-        right[split] = dict(
-            zip(table["problem_id"].to_pylist(), table["correct"].to_pylist(), strict=True)
-        )
+        right[split] = solved(source.folder(context.root))
+    return right
+
+
+def solved(folder: pathlib.Path) -> dict[str, bool]:
+    """Which problems have a right solution, by the labels in a folder."""
+    table = store.read_table(folder, "labels", ["problem_id", "correct"])
+    right: dict[str, bool] = {}
+    columns = (table[name].to_pylist() for name in ("problem_id", "correct"))
+    for problem_id, correct in zip(*columns, strict=True):
+        right[problem_id] = right.get(problem_id, False) or correct
     return right
