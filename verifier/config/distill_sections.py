@@ -27,7 +27,7 @@ class DistillConfig:
     # worked solutions are.
     teacher: Annotated[str, Mark.WEIGHTS] = ""
     # Instead of a teacher: a log of completions that somebody else has made (JSON lines as OpenAI,
-    # vLLM and SGLang write them), or texts alone; a file, a folder of files or a pattern
+    # vLLM and SGLang write them), or texts alone; a file or a folder of files
     log: Annotated[str, Mark.PATH, Mark.TEXTS] = ""
     # How problems are put to it; plain: by data.prompt_template
     teacher_format: Literal["plain", Format] = "in_context_chain_of_thought"

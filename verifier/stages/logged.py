@@ -53,7 +53,7 @@ def check(config: config_lib.Config) -> None:
         )
     if not paths.local(config.distill.log).exists():
         raise ConfigError(
-            f"distill.log={config.distill.log}: there is no such file, folder of files or pattern"
+            f"distill.log={config.distill.log}: there is no such file or folder of files"
         )
 
 
