@@ -41,7 +41,7 @@ def stages(config: Config) -> list[Stage]:
         tests = [split for split in questions.splits if split.of == TEST.of]
         splits = [TRAIN, *(dataclasses.replace(split, greedy=True) for split in tests)]
         if written is None:
-            put = star.asked_first(config)
+            put = prompting.by_knob("star.first", config)
             model = existing_models.before(questions, place)
         else:
             learner = star.learner(

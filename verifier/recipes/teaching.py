@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import NamedTuple
 
 from verifier.config import Config
@@ -34,10 +33,7 @@ def by_teacher(config: Config, problems: Stage) -> Teaching:
     if not config.distill.teacher:
         return Teaching([], None, None)
     teacher = existing_models.teacher(PLACE)
-    named, put = config.distill.teacher_format, prompting.PLAIN
-    if named != "plain":
-        put = prompting.in_format(named, "distill.teacher_shots", "distill.exemplars")
-    put = dataclasses.replace(put, knobs=("distill.teacher_format", *put.knobs))
+    put = prompting.by_knob("distill.teacher_format", config)
     samples = sample.stage(teacher, problems, [TRAIN, HELDOUT], PLACE, put)
     labels = label.stage(samples, problems, PLACE)
     return Teaching([teacher, samples, labels], samples, labels)

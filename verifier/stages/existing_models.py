@@ -76,6 +76,12 @@ def milestone(student: Stage, number: int, place: str) -> Stage:
     )
 
 
+def loaded(context: Context, role: str) -> model_folder.Saved:
+    """The model that is read in a role, on the run's mesh."""
+    mesh, made_by = sharding.make_mesh(context.config.mesh), context.input(role).stage.name
+    return model_folder.load(context.source(role), made_by, context.config.model.dtype, mesh)
+
+
 def _take_teacher(context: Context) -> None:
     config = context.config
     model = dataclasses.replace(config.model, weights=config.distill.teacher)
@@ -113,9 +119,7 @@ def _take_milestone(context: Context, number: int) -> None:
     checksums.check(
         milestone, sums, f"put back a whole copy, or remove {folder} to train the student anew"
     )
-    mesh = sharding.make_mesh(context.config.mesh)
-    made_by = context.input("student").stage.name
-    saved = model_folder.load(folder, made_by, context.config.model.dtype, mesh)
+    saved = loaded(context, "student")
     wanted = nnx.state(saved.model, nnx.Param)
     nnx.update(saved.model, parameters.load_params(milestone, wanted))
     facts = {"settings": settings, "template": saved.manifest["template"]}

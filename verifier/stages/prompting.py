@@ -76,6 +76,17 @@ def in_format(name: str, shots: str, exemplars: str = "") -> Prompting:
     return Prompting(of, knobs, True, files, check)
 
 
+def by_knob(knob: str, config: config_lib.Config) -> Prompting:
+    """The way that a knob names, a format or `plain`, for whoever writes solutions to learn from:
+    exemplars are as `distill.teacher_shots` and `distill.exemplars` say.
+    """
+    named: str = config_lib.flatten(config)[knob]
+    put = PLAIN
+    if named != "plain":
+        put = in_format(named, "distill.teacher_shots", "distill.exemplars")
+    return dataclasses.replace(put, knobs=(knob, *put.knobs))
+
+
 def _check_file(shots: str, exemplars: str, config: config_lib.Config) -> None:
     """Raises DataError for a file that cannot be read, or has too few exemplars."""
     flat = config_lib.flatten(config)

@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from verifier import config as config_lib
 from verifier.errors import ConfigError
 from verifier.evaluate import choices
-from verifier.model import sharding
-from verifier.run import model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.stages import fitting, sample, stored_labels
+from verifier.stages import existing_models, fitting, sample, stored_labels
 from verifier.system import log
 from verifier.tables import choices as choices_table
 from verifier.tables.results import Model, Table
@@ -97,10 +95,7 @@ def take(context: Context) -> None:
     begun, by = time.monotonic(), context.config.select.by
     rows = choices_table.read(context.source("choices"))
     name = next(row["candidate"] for row in rows if row["criterion"] == by and row["chosen"])
-    role = name.replace("=", "_")
-    made_by = context.input(role).stage.name
-    mesh = sharding.make_mesh(context.config.mesh)
-    saved = model_folder.load(context.source(role), made_by, context.config.model.dtype, mesh)
+    saved = existing_models.loaded(context, name.replace("=", "_"))
     facts = {"settings": settings, "template": saved.manifest["template"]}
     facts |= {"chosen": name, "chosen_by": by}
     fitting.finish(context, saved.model, saved.tokenizer, facts, begun)

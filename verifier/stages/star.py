@@ -15,14 +15,12 @@ from verifier.data import self_taught
 from verifier.data.examples import encode_solution, lm_example
 from verifier.data.self_taught import Hint, Kept, Own
 from verifier.errors import ConfigError, DataError
-from verifier.model import sharding
-from verifier.run import inputs, model_folder
+from verifier.run import inputs
 from verifier.run.context import Context
 from verifier.run.stage import Files, Input, Job, Stage
-from verifier.stages import fitting, prompting, sample
+from verifier.stages import existing_models, fitting, sample
 from verifier.stages.finetune import language_model, make_generator
 from verifier.stages.fitting import Examples
-from verifier.stages.prompting import Prompting
 from verifier.system import log
 from verifier.tables import store
 from verifier.tables.results import GENERATOR
@@ -35,14 +33,6 @@ _KNOBS = (
     *("seed", "data", "tokenizer", "model", "finetune"),
     *(f"star.{name}" for name in ("rationalise", "hint", "start", "growth", "deduplicate")),
 )
-
-
-def asked_first(config: Config) -> Prompting:
-    """How problems are put to the base."""
-    put = prompting.PLAIN
-    if config.star.first != "plain":
-        put = prompting.in_format(config.star.first, "distill.teacher_shots", "distill.exemplars")
-    return dataclasses.replace(put, knobs=("star.first", *put.knobs))
 
 
 def learner(
@@ -227,9 +217,7 @@ def _go_on(
 ) -> None:
     """Trains the model of the last loop further."""
     config, settings, (job,) = context.config, context.settings(), context.stage.jobs
-    last, mesh = context.input(_LAST), sharding.make_mesh(context.config.mesh)
-    folder = last.folder(context.root)
-    saved = model_folder.load(folder, last.stage.name, config.model.dtype, mesh)
+    saved = existing_models.loaded(context, _LAST)
     sums = inputs.sums(config, context.stage.named(config))
     facts: dict[str, Any] = {
         "settings": settings,
