@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.train import fakes, losses_test, trees_test
+from tests.train import fakes, loss_batch, trees_test
 from verifier import config as config_lib
 from verifier.config import MeshConfig
 from verifier.errors import ConfigError
@@ -100,7 +100,7 @@ def slopes(batch, mesh):
         batch = sharding.place_rows(batch, mesh)
 
     def loss(params, batch):
-        terms = LOSS.terms(nnx.merge(graph, params, constants), batch, **losses_test.HOW)
+        terms = LOSS.terms(nnx.merge(graph, params, constants), batch, **loss_batch.HOW)
         return LOSS.total(terms, LOSS.divisors(batch))
 
     with sharding.using(mesh):
