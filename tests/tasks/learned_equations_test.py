@@ -11,7 +11,7 @@ import pytest
 from verifier.config import DataConfig
 from verifier.errors import DataError
 from verifier.grading.answer import grade
-from verifier.tasks.asdiv import load_asdiv, load_unlabelled_asdiv
+from verifier.tasks.asdiv import load_asdiv
 from verifier.tasks.multiarith import load_multiarith
 from verifier.tasks.sources import SOURCES, load_problems
 from verifier.tasks.svamp import load_svamp, load_svamp_equations
@@ -152,22 +152,3 @@ def test_how_many_of_the_real_equations_are_solutions(load, variable, name, coun
     assert len(problems) == count
     for each in problems:
         assert grade(each.solution, each.answer, "numeric").correct
-
-
-def test_asdiv_without_labels(tmp_path, capsys):
-    texts = [("A  cow.", "12 (cows)"), ("A cow.", "3"), ("Who?", "Mrs. Hilt"), ("B.", "4:3")]
-    rows = "".join(
-        f"<Problem ID='{n}'><Body>{body}</Body><Question>How?</Question><Answer>{answer}</Answer>"
-        "</Problem>"
-        for n, (body, answer) in enumerate(texts)
-    )
-    (tmp_path / "ASDiv.xml").write_text(f"<C>{rows}</C>")
-    problems = load_unlabelled_asdiv(str(tmp_path))
-    assert sorted(each.question for each in problems) == ["A cow. How?", "B. How?", "Who? How?"]
-    assert {(each.answer, each.solution, each.split) for each in problems} == {
-        ("", None, "unlabelled")
-    }
-    capsys.readouterr()
-    apart = load_unlabelled_asdiv(str(tmp_path), {problems[0].problem_id, "another"})
-    assert apart == problems[1:]
-    assert "asdiv: 1 questions left out, which are tested on" in capsys.readouterr().err

@@ -59,20 +59,6 @@ class AlignmentReport:
             self.numbers + other.numbers,
         )
 
-    def rows(self) -> list[dict[str, object]]:
-        """A row for all tokens and one for numbers, as a table takes them."""
-        return [
-            {
-                "of": name,
-                **dataclasses.asdict(counts),
-                "share": counts.share,
-                "one_hot_share": counts.one_hot_share,
-                "mean_dropped_mass": counts.mean_dropped_mass,
-                "mean_untold_mass": counts.mean_untold_mass,
-            }
-            for name, counts in (("all", self.all), ("numbers", self.numbers))
-        ]
-
     def lines(self) -> list[str]:
         """The report as text, a line for all tokens and one for numbers."""
         said = [f"{self.solutions:,} solutions aligned"]

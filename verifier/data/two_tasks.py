@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from verifier.data.examples import Example, encode_solution, lm_example
+from verifier.text.answer_lines import STATES, ended
 from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.tokenizer import Tokenizer
 
@@ -43,9 +44,12 @@ def two_tasks(
 def one_text(
     explained: Sequence[Explained], asked: Asked, tokenizer: Tokenizer
 ) -> Iterator[Example]:
-    """Rationale and label as one text, for `train.losses.lm` (the paper's single task)."""
+    """Rationale and label as one text, for `train.losses.lm` (the paper's single task). The words
+    between the two are some that every grader looks for.
+    """
     for each in explained:
-        prompt, target, forced = _encoded(each, whole(each), asked.both, tokenizer)
+        whole = ended(each.rationale or "", STATES, each.label)
+        prompt, target, forced = _encoded(each, whole, asked.both, tokenizer)
         yield lm_example(
             prompt,
             target,
@@ -54,11 +58,6 @@ def one_text(
             loss_on_forced=True,
             name=each.problem.problem_id,
         )
-
-
-def whole(each: Explained) -> str:
-    """The rationale with its label behind it, by words that every grader looks for."""
-    return f"{each.rationale or ''}\nThe answer is {each.label}".lstrip("\n")
 
 
 def _example(

@@ -11,15 +11,16 @@ import re
 from collections.abc import Callable, Hashable
 
 from verifier.grading import bbh, equations
-from verifier.grading.answer_styles import MARK, READ_AFTER, stated_number
+from verifier.grading.answer_styles import READ_AFTER, stated_number
 from verifier.grading.notation import plain
 from verifier.grading.number import (
     first_number,
     only_number,
     parse_number,
 )
+from verifier.text.answer_lines import MARK
 
-_MARKED = re.compile(r"#### (-?[0-9.,]+)")
+_MARKED = re.compile(rf"{MARK} (-?[0-9.,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 _NO_ANSWER = frozenset({"", "none", "null", "nan", "[invalid]"})
 
@@ -106,7 +107,7 @@ def comparable(gold: str, grader: str) -> bool:
     """
     return any(
         grade(text, gold, grader).correct
-        for text in (gold, f"#### {gold}", f"#### {gold_number(gold)}")
+        for text in (gold, f"{MARK} {gold}", f"{MARK} {gold_number(gold)}")
     )
 
 
@@ -138,7 +139,9 @@ def _ignore(text: str) -> str:
 
     No `,`, no `$`, nothing up to the last `#### `, no trailing point, lower case.
     """
-    return text.replace(",", "").replace("$", "").rpartition("#### ")[2].removesuffix(".").lower()
+    return (
+        text.replace(",", "").replace("$", "").rpartition(f"{MARK} ")[2].removesuffix(".").lower()
+    )
 
 
 def _ignoring_equal(answer: str, gold: str) -> bool:

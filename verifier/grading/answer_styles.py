@@ -12,8 +12,7 @@ from verifier.grading.number import (
     only_number,
     parse_number,
 )
-
-MARK = "####"
+from verifier.text.answer_lines import MARK
 
 _SECTION = (
     r"(?:(?:final|quick|sanity|another)\s+)?(?:step|part|section|case|method|approach|way|"

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from verifier.grading.answer import GRADERS
-from verifier.grading.answer_styles import MARK, WORD, from_mark, from_style
+from verifier.grading.answer_styles import WORD, from_mark, from_style
+from verifier.text.answer_lines import MARK
 
 
 def codes(column: pa.ChunkedArray | Sequence[str | None]) -> tuple[np.ndarray, list[str | None]]:

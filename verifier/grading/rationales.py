@@ -12,7 +12,8 @@ import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterable
 
-SAYS = "So the answer is"
+from verifier.text.answer_lines import CONCLUDES, STATES, ended
+
 _CHOICE = re.compile(r"\(.\)")
 
 
@@ -86,7 +87,7 @@ def parse_all(
 
 def told(rationale: str, label: str) -> str:
     """A rationale and its label as one text, which the style "anli" takes apart again."""
-    return f"{rationale}\n{SAYS} {label}.".lstrip("\n")
+    return ended(rationale, CONCLUDES, f"{label}.")
 
 
 def _sentence(text: str) -> str:
@@ -115,8 +116,8 @@ def _parenthesised(text: str) -> str | None:
 
 STYLES = {
     "esnli": Style("Answer:", "Premise", _sentence, once=False),
-    "anli": Style(SAYS, "Premise:", _sentence),
-    "cqa": Style(SAYS, "Q:", _lettered),
-    "svamp": Style("The answer is", "Q:", _parenthesised),
-    "asdiv": Style("The answer is", "Q:", _parenthesised),
+    "anli": Style(CONCLUDES, "Premise:", _sentence),
+    "cqa": Style(CONCLUDES, "Q:", _lettered),
+    "svamp": Style(STATES, "Q:", _parenthesised),
+    "asdiv": Style(STATES, "Q:", _parenthesised),
 }

@@ -19,7 +19,7 @@ from verifier.stages.prompting import Prompting, Put
 from verifier.system import log
 from verifier.tables import store
 from verifier.tables.results import GENERATOR
-from verifier.text import few_shot, solution_equation
+from verifier.text import answer_lines, solution_equation
 from verifier.text.problem import Problem, Template, prompt_ids
 from verifier.text.split import HELDOUT, TRAIN
 from verifier.text.tokenizer import Tokenizer
@@ -140,7 +140,7 @@ def _explained(problems: Sequence[Problem], kind: str) -> list[Explained]:
 
 def _before_answer(solution: str) -> str:
     """What a solution says before its answer, as GSM8K or `rationales.told` ends it."""
-    for mark in (few_shot.MARK, rationales.SAYS):
+    for mark in (answer_lines.MARK, answer_lines.CONCLUDES):
         text, found, _ = solution.rpartition(mark)
         if found:
             return text.rstrip()

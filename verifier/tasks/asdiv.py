@@ -11,14 +11,13 @@ from __future__ import annotations
 import pathlib
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from verifier.errors import DataError
-from verifier.system import log
 from verifier.tasks.local_files import find_folder
 from verifier.tasks.word_problems import join, number_text
 from verifier.tasks.worked_equations import for_learning
-from verifier.text.problem import Problem, problem_id
+from verifier.text.problem import Problem
 
 _UNIT = re.compile(r"\s*\([^()]*\)\s*$")
 
@@ -33,41 +32,9 @@ def load_asdiv(folder: str = "", solutions: str = "source") -> dict[str, list[Pr
     Raises:
         DataError: the file is missing or not in ASDiv's format.
     """
-    path = _path(folder)
-    return for_learning(_rows(path), source="asdiv", path=path, solutions=solutions)
-
-
-def load_unlabelled_asdiv(folder: str = "", apart_from: Collection[str] = ()) -> list[Problem]:
-    """The questions of all problems, for a teacher to answer: split "unlabelled", no answers.
-
-    So Hsieh et al. 2023 add ASDiv to what a student of SVAMP learns from (section 4.2). Whether a
-    problem has a number for an answer is not looked at.
-
-    Args:
-        folder: as `load_asdiv`.
-        apart_from: ids of problems that are tested on; questions among them are left out, and
-            counted.
-
-    Raises:
-        DataError: as `load_asdiv`.
-    """
-    path = _path(folder)
-    questions = sorted({question for question, *_ in _rows(path)})
-    problems = {
-        problem_id(question): Problem(
-            problem_id(question), question, None, "", "asdiv", "unlabelled"
-        )
-        for question in reversed(questions)  # of equal ones the one with the least text
-    }
-    kept = [problems[each] for each in sorted(problems) if each not in apart_from]
-    if len(kept) < len(problems):
-        log.say(f"asdiv: {len(problems) - len(kept):,} questions left out, which are tested on")
-    return kept
-
-
-def _path(folder: str) -> pathlib.Path:
     home = "https://github.com/chaochun/nlu-asdiv-dataset, folder dataset"
-    return find_folder(folder, "ASDIV_DIR", ["ASDiv.xml"], home) / "ASDiv.xml"
+    path = find_folder(folder, "ASDIV_DIR", ["ASDiv.xml"], home) / "ASDiv.xml"
+    return for_learning(_rows(path), source="asdiv", path=path, solutions=solutions)
 
 
 def _rows(path: pathlib.Path) -> Iterator[tuple[str, str | None, str]]:

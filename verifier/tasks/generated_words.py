@@ -6,6 +6,7 @@ import dataclasses
 import random
 
 from verifier.text import calculator
+from verifier.text.answer_lines import MARK
 
 NAMES = (
     "Ada",
@@ -78,7 +79,7 @@ class Draft:
 
     @property
     def solution(self) -> str:
-        return "\n".join((*self.lines, f"#### {self.answer}"))
+        return "\n".join((*self.lines, f"{MARK} {self.answer}"))
 
 
 def annotate(expression: str) -> str:

@@ -16,12 +16,12 @@ from verifier.system.text_files import field, jsonl_rows
 from verifier.tables.parts import open_part
 from verifier.tasks.local_files import find_folder
 from verifier.tasks.word_problems import refuse_other_answer
+from verifier.text.answer_lines import MARK
 from verifier.text.problem import Problem, make_problem
 
 SPLITS = ("train", "test")
 HUB_REPOSITORY = "openai/gsm8k"
 HUB_FILE = "main/{split}-00000-of-00001.parquet"
-MARK = "#### "
 _HOME = "https://github.com/openai/grade-school-math, folder grade_school_math/data"
 _OFFLINE = (
     "Or take the files local: data.source=local with GSM8K_DIR or --set data.dir= naming a "
@@ -80,9 +80,10 @@ def _problems(rows: Iterator[Row], split: str) -> list[Problem]:
 
 def _final_answer(text: str, where: str) -> str:
     last = text.strip().rpartition("\n")[2]
-    if not last.startswith(MARK) or not last.removeprefix(MARK).strip():
-        raise DataError(f"{where}: the answer ends in the line {last[:60]!r}; expected '{MARK}N'")
-    return last.removeprefix(MARK).strip()
+    answer = last.removeprefix(f"{MARK} ").strip()
+    if not last.startswith(f"{MARK} ") or not answer:
+        raise DataError(f"{where}: the answer ends in the line {last[:60]!r}; expected '{MARK} N'")
+    return answer
 
 
 def _local_rows(folder: str, split: str) -> Iterator[Row]:

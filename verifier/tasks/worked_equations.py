@@ -26,6 +26,7 @@ from fractions import Fraction
 from verifier.system import log
 from verifier.tasks.word_problems import Row, distinct, for_testing, number_text
 from verifier.text import calculator
+from verifier.text.answer_lines import MARK
 from verifier.text.problem import Problem
 
 _UNIT = re.compile(r"\([A-Za-z][A-Za-z /]*\)")
@@ -103,7 +104,7 @@ def worked(equation: str, answer: str) -> str | Unworked:
             raise _Refusal("it comes to another number than the answer")
     except _Refusal as refusal:
         return Unworked(str(refusal))
-    return "\n".join([*lines, f"#### {answer}"])
+    return "\n".join([*lines, f"{MARK} {answer}"])
 
 
 def _worked_statement(statement: str, lines: list[str]) -> str:

@@ -19,12 +19,11 @@ from verifier.config import DistillConfig
 from verifier.config import Format as FormatName
 from verifier.errors import DataError, ProblemError
 from verifier.system.text_files import jsonl_rows, text_field
+from verifier.text.answer_lines import MARK, STATES, ended
 from verifier.text.problem import Problem, check_template
 
-MARK = "####"
-STATES = "The answer is "
 _ANNOTATION = re.compile("<<.*?>>")
-_STATED = re.compile(rf"{STATES} *([^\n]+?)\.?$", re.MULTILINE)
+_STATED = re.compile(rf"{STATES} +([^\n]+?)\.?$", re.MULTILINE)
 
 
 class Exemplar(NamedTuple):
@@ -123,7 +122,7 @@ def worked(solution: str, annotations: bool = False) -> str:
     """
     text = solution if annotations else _ANNOTATION.sub("", solution)
     steps, mark, answer = text.rpartition(MARK)
-    return f"{steps}{STATES}{answer.strip()}" if mark else text
+    return f"{steps}{STATES} {answer.strip()}" if mark else text
 
 
 class Pool:
@@ -186,10 +185,10 @@ def read_exemplars(path: pathlib.Path, annotations: bool = False) -> list[Exempl
         if not stated and "answer" not in row:
             raise DataError(
                 f"{where}: the solution ends in {solution[-40:]!r}; expected a last line "
-                f"'{MARK} N' or '{STATES}N', or a field 'answer'"
+                f"'{MARK} N' or '{STATES} N', or a field 'answer'"
             )
         answer = text_field(row, "answer", where) if "answer" in row else stated[-1]
         if not stated:
-            solution = f"{solution.rstrip()}\n{STATES}{answer.strip()}"
+            solution = ended(solution.rstrip(), STATES, answer.strip())
         exemplars.append(Exemplar(text_field(row, "question", where), solution, answer.strip()))
     return exemplars
