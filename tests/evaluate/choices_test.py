@@ -38,9 +38,9 @@ def test_each_criterion_takes_its_best_and_of_equals_the_first():
 
 def test_what_chooses_is_not_reported_and_the_share_is_met():
     tested = [candidate(0.2, 0.5), candidate(0.5, 0.5)]
-    left = choices.reported(tested[0], SVAMP, ["svamp"], 0.5)
-    chose = [key for key in IDS if choices.chooses(key, 0.5)]
-    assert set(left) == set(IDS) - set(chose) and 150 < len(chose) < 250
+    chose = choices.choosing(tested, ["svamp"], 0.5)
+    left = set(IDS) - chose
+    assert chose <= set(IDS) and 150 < len(chose) < 250
     # Turning over every problem that is reported moves no choice.
     turned = [
         {**each, SVAMP: {key: value ^ (key in left) for key, value in each[SVAMP].items()}}
@@ -52,9 +52,12 @@ def test_what_chooses_is_not_reported_and_the_share_is_met():
 def test_what_chose_in_one_set_is_reported_in_no_other():
     """ASDiv and MultiArith have problems in common."""
     given = {SVAMP: solved(0.5, 0, IDS[:200]), BBH: solved(0.5, 1), TEST: solved(0.5, 2, OTHERS)}
-    left = choices.reported(given, BBH, ["svamp"], 0.5)
-    assert set(left) == {key for key in IDS if key in IDS[200:] or not choices.chooses(key, 0.5)}
-    assert choices.reported(given, TEST, ["svamp"], 0.5) == given[TEST]
+    found = choices.figures([given, given], {"ood": 1, "heldout": 1}, ["svamp"], 0.5, (50, 0))
+    left = {key for key in IDS if key in IDS[200:] or not choices.chooses(key, 0.5)}
+    assert found["bbh"]["problems"] == len(left) < len(IDS)
+    value = np.mean([given[BBH][key] for key in left])
+    assert found["bbh"]["accuracy"][0]["value"] == pytest.approx(value, abs=1e-6)
+    assert found["test"]["problems"] == len(OTHERS)
 
 
 def test_figures_are_of_the_reported_problems_and_differences_are_paired():
@@ -62,7 +65,7 @@ def test_figures_are_of_the_reported_problems_and_differences_are_paired():
     kept = {"ood": 1, "heldout": 2}
     found = choices.figures(tested, kept, ["svamp"], 0.5, (200, 0))
     assert list(found) == ["test", "bbh", "svamp"] or set(found) == {"test", "bbh", "svamp"}
-    left = choices.reported(tested[0], SVAMP, ["svamp"], 0.5)
+    left = set(IDS) - choices.choosing(tested, ["svamp"], 0.5)
     means = [np.mean([each[SVAMP][key] for key in left]) for each in tested]
     own = found["svamp"]
     assert own["problems"] == len(left)

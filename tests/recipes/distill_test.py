@@ -56,6 +56,7 @@ def test_the_page_tells_of_every_checkpoint_and_the_chosen_one_is_the_runs_gener
         kept = solved(specialised, number, "test_greedy")
         share = sum(kept.values()) / len(kept)
         assert sets["test"]["accuracy"][number]["value"] == pytest.approx(share, abs=1e-6)
+    assert set(sets["test"]["kinds"]) == {"chain", "price"} and not sets["backwards"]["kinds"]
     right, *examples = (each for each in found["learned"].values() if isinstance(each, int))
     assert len(examples) == 4 and sum(examples) == right > 0
     chosen = found["selection"]["ood"]["candidate"]

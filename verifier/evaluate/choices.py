@@ -8,6 +8,7 @@ is reported, so that no reported figure is of a problem that chose.
 from __future__ import annotations
 
 import hashlib
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -69,16 +70,60 @@ def chooses(problem_id: str, share: float) -> bool:
     return int.from_bytes(digest[:4]) < share * 2**32
 
 
-def reported(
-    tested: Mapping[Split, Right], split: Split, sets: Sequence[str], share: float
-) -> Right:
-    """The problems of a split that have chosen nothing, in this set or in another one that has them
-    too.
+def choosing(
+    tested: Sequence[Mapping[Split, Right]], sets: Sequence[str], share: float
+) -> frozenset[str]:
+    """The problems that choose, wherever else they stand: no set reports them."""
+    splits = [Split("test", name) for name in sets]
+    every = {key for each in tested for split in splits for key in _of(each, split)}
+    return frozenset(key for key in every if chooses(key, share))
+
+
+class Known(NamedTuple):
+    """What else is known of tested problems.
+
+    Attributes:
+        kinds: of each, by its id: sets of several kinds are broken down by them.
+        beside: by the name of a second grader, what candidates solve by its word, as `figures` is
+            given them; of the splits that it has read.
     """
-    chose = {
-        key for name in sets for key in _of(tested, Split("test", name)) if chooses(key, share)
-    }
-    return {key: value for key, value in tested[split].items() if key not in chose}
+
+    kinds: Mapping[str, str] = types.MappingProxyType({})
+    beside: Mapping[str, Sequence[Mapping[Split, Right]]] = types.MappingProxyType({})
+
+
+class _Reading(NamedTuple):
+    """How figures of some problems are taken."""
+
+    kept: Mapping[str, int]  # as `figures` has it
+    bootstrap: tuple[int, int]
+
+    def of(self, rows: Sequence[Right], keys: Sequence[str]) -> dict[str, Any]:
+        """Of problems with these ids, by who solves them, a row a candidate."""
+        drawn = Bootstrap.draw(len(keys), *self.bootstrap)
+        right_NP = np.array([[row[key] for key in keys] for row in rows], float)
+        named = {str(number): right_P for number, right_P in enumerate(right_NP)}
+        apart = {name: right_NP[number] - right_NP[0] for name, number in self.kept.items()}
+        if "ood" in self.kept:
+            apart["minus_heldout"] = right_NP[self.kept["ood"]] - right_NP[self.kept["heldout"]]
+        differences = drawn.differences(apart)
+        return {
+            "problems": len(keys),
+            "accuracy": list(drawn.estimates(named).values()),
+            "minus_heldout": differences.pop("minus_heldout", None),
+            "minus_before": differences,
+        }
+
+    def by_kind(
+        self, rows: Sequence[Right], keys: Sequence[str], kinds: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Likewise, for each kind of problems; nothing where there is one kind alone."""
+        of_kind: dict[str, list[str]] = {}
+        for key in keys:
+            of_kind.setdefault(kinds.get(key, ""), []).append(key)
+        if len(of_kind) < 2:
+            return {}
+        return {kind: self.of(rows, of_kind[kind]) for kind in sorted(of_kind)}
 
 
 def figures(
@@ -87,6 +132,7 @@ def figures(
     sets: Sequence[str],
     share: float,
     bootstrap: tuple[int, int],
+    known: Known | None = None,
 ) -> dict[str, Any]:
     """Accuracy of every candidate on every split, with 95% intervals, and paired differences.
 
@@ -96,32 +142,32 @@ def figures(
         sets: those whose problems choose, in part.
         share: of these problems that choose.
         bootstrap: resamples and seed.
+        known: of the problems.
 
     Returns:
         By split, the target first, "part", one of PARTS, "problems", "accuracy" (an Estimate of
         each candidate), "minus_before" (of each criterion's candidate, its difference to the
         candidate 0) and "minus_heldout" (of that chosen by other problems, its difference to that
-        chosen by held-out ones).
+        chosen by held-out ones); "kinds", the same for every kind of a split that has several; and
+        "beside", the same by the name of every other grader that has read the split.
     """
-    out = {}
+    known = known or Known()
+    out, chose, reading = {}, choosing(tested, sets, share), _Reading(kept, bootstrap)
     for split in sorted(tested[0], key=lambda split: (_part(split, sets), str(split))):
-        rows = [reported(each, split, sets, share) for each in tested]
-        keys = sorted(set.intersection(*(set(row) for row in rows)))
+        rows = [each[split] for each in tested]
+        keys = sorted(set.intersection(*(set(row) for row in rows)) - chose)
         if split.problems == HELDOUT or not keys:
             continue
-        drawn = Bootstrap.draw(len(keys), *bootstrap)
-        right_NP = np.array([[row[key] for key in keys] for row in rows], float)
-        named = {str(number): right_P for number, right_P in enumerate(right_NP)}
-        apart = {name: right_NP[number] - right_NP[0] for name, number in kept.items()}
-        if "ood" in kept:
-            apart["minus_heldout"] = right_NP[kept["ood"]] - right_NP[kept["heldout"]]
-        differences = drawn.differences(apart)
+        beside = {
+            grader: reading.of([each[split] for each in theirs], keys)
+            for grader, theirs in known.beside.items()
+            if split in theirs[0]
+        }
         out[split.set or split.of] = {
             "part": PARTS[_part(split, sets)],
-            "problems": len(keys),
-            "accuracy": list(drawn.estimates(named).values()),
-            "minus_heldout": differences.pop("minus_heldout", None),
-            "minus_before": differences,
+            **reading.of(rows, keys),
+            "kinds": reading.by_kind(rows, keys, known.kinds),
+            "beside": beside,
         }
     return out
 

@@ -53,7 +53,7 @@ def stages(config: Config) -> list[Stage]:
             made += [written, judged]
     choice = select.stage(tested[config.select.formats[0]][1:])
     chosen = select.chosen(choice, candidates[1:])
-    return [*made, choice, chosen, specialisation.stage(choice, student, tested)]
+    return [*made, choice, chosen, specialisation.stage(config, questions, choice, student, tested)]
 
 
 def base(config: Config) -> list[Stage]:

@@ -10,6 +10,7 @@ from verifier.report import templates
 from verifier.report.svg import LINES, Chart, percent_ticks
 
 BETWEEN = "ood - heldout"  # the checkpoints that both criteria choose, held against each other
+_MOST_KINDS = 6  # of a set that the terminal shows; the page shows all
 
 
 def charts(metrics: Mapping[str, Any]) -> dict[str, Chart]:
@@ -44,19 +45,17 @@ def table(metrics: Mapping[str, Any]) -> str:
     """The same as plain text, a row a set."""
     lines = []
     for format_name, sets in metrics["formats"].items():
+        rows = [row for name, each in sets.items() for row in _rows(name, each)]
+        width = max(12, *(len(name) for name, _ in rows)) + 2
         lines += [f"{words(format_name)} (%)"]
-        head = f"{'':14}{'before':<21}" + "".join(
+        head = f"{'':{width}}{'before':<21}" + "".join(
             f"{f'chosen by {name}':<21}{'- before':<21}" for name in metrics["selection"]
         )
         lines.append(head + BETWEEN * ("ood" in metrics["selection"]))
+        lines += [f"{name:<{width}}{_cells(each, metrics['selection'])}" for name, each in rows]
         for name, each in sets.items():
-            row = f"{name:<14}{cell(each['accuracy'][0]):<21}"
-            for criterion, kept in metrics["selection"].items():
-                taken = each["accuracy"][kept["candidate"]]
-                apart = cell(each["minus_before"][criterion], signed=True)
-                row += f"{cell(taken):<21}{apart:<21}"
-            row += cell(each["minus_heldout"], signed=True)
-            lines.append(row)
+            if len(each["kinds"]) > _MOST_KINDS:
+                lines.append(f"the {len(each['kinds'])} kinds of {name} are on the page")
         lines.append("")
     for criterion, kept in metrics["selection"].items():
         at = metrics["steps"][kept["candidate"]]
@@ -67,6 +66,24 @@ def table(metrics: Mapping[str, Any]) -> str:
     lines += [EXACT] if any("*" in line for line in lines) else []
     lines += ["", *(f"note: {note}" for note in metrics["notes"])] if metrics["notes"] else []
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _rows(name: str, each: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The rows of a set: its figures, those by another grader, and those of its kinds."""
+    rows = [(name, each)]
+    rows += [(f"  by {grader}", other) for grader, other in each["beside"].items()]
+    if len(each["kinds"]) <= _MOST_KINDS:
+        rows += [(f"  {kind}", own) for kind, own in each["kinds"].items()]
+    return rows
+
+
+def _cells(each: Mapping[str, Any], selection: Mapping[str, Any]) -> str:
+    """A row's figures as text."""
+    row = f"{cell(each['accuracy'][0]):<21}"
+    for criterion, kept in selection.items():
+        taken = each["accuracy"][kept["candidate"]]
+        row += f"{cell(taken):<21}{cell(each['minus_before'][criterion], signed=True):<21}"
+    return row + cell(each["minus_heldout"], signed=True)
 
 
 def render(metrics: Mapping[str, Any], name: str, date: str, settings: Mapping[str, Any]) -> str:

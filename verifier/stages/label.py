@@ -48,10 +48,15 @@ def grader_of(config: config_lib.Config, split: Split) -> str:
     """Who judges a split: `label.grader`, but `bbh` for sources whose answers are words, unless
     `label.grader` reads words itself.
     """
-    tested = config.data.test_name if split.of == TEST.of else ""
-    source = split.set or tested or config.data.name
-    words = source in ("bbh", "labelled_choice") and config.label.grader not in WORDS
+    has_words = source_of(config, split) in ("bbh", "labelled_choice")
+    words = has_words and config.label.grader not in WORDS
     return "bbh" if words else config.label.grader
+
+
+def source_of(config: config_lib.Config, split: Split) -> str:
+    """The name of the source that a split's problems are from."""
+    tested = config.data.test_name if split.of == TEST.of else ""
+    return split.set or tested or config.data.name
 
 
 def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:

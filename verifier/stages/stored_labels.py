@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from verifier.evaluate.choices import Right
+from verifier.grading import graders
 from verifier.run.context import Context
 from verifier.run.stage import Input, Stage
 from verifier.tables import store
@@ -19,6 +20,48 @@ def by_split(labels: Mapping[str, Stage]) -> dict[str, Input]:
         for role, stage in labels.items()
         for split in stage.splits
     }
+
+
+def samples_of(labels: Mapping[str, Stage], split: Split) -> dict[str, Input]:
+    """The solutions of a split that labels are of, by role, to be graded otherwise (`right_by`)."""
+    reads = dict[str, Input]()
+    for role, stage in labels.items():
+        source = stage.reads["samples"]
+        assert isinstance(source, Input)  # labels are of the run's own samples
+        reads[_samples_role(role, split)] = source.stage.of(split)
+    return reads
+
+
+def right_by(
+    context: Context, role: str, split: Split, gold: Mapping[str, str], grader: str
+) -> dict[Split, Right]:
+    """Which problems of a split, as the labels have it, are solved by the word of another grader.
+
+    Args:
+        context: of the stage.
+        role: of the labels.
+        split: as `samples_of` was given it, or of the same problems.
+        gold: right answers by problem.
+        grader: a name in `graders.NAMES`.
+    """
+    right = dict[Split, Right]()
+    for name, source in context.stage.inputs():
+        own = source.split
+        if own is None or own.problems != split.problems or name != _samples_role(role, own):
+            continue
+        rows = store.read_table(
+            source.folder(context.root), "samples", ["problem_id", "solution"]
+        ).to_pydict()
+        golds = [gold[key] for key in rows["problem_id"]]
+        graded = graders.relabel(
+            rows["solution"], golds, grader, context.config.label.grader_seconds
+        )
+        right[own] = _any_right(rows["problem_id"], graded.correct.tolist())
+    return right
+
+
+def _samples_role(role: str, split: Split) -> str:
+    return f"{role} samples {split}"
 
 
 def right_of(context: Context, role: str) -> dict[Split, Right]:
@@ -35,8 +78,12 @@ def right_of(context: Context, role: str) -> dict[Split, Right]:
 def solved(folder: pathlib.Path) -> dict[str, bool]:
     """Which problems have a right solution, by the labels in a folder."""
     table = store.read_table(folder, "labels", ["problem_id", "correct"])
+    return _any_right(*(table[name].to_pylist() for name in ("problem_id", "correct")))
+
+
+def _any_right(problem_ids: Iterable[str], verdicts: Iterable[bool]) -> dict[str, bool]:
+    """Which problems have a right solution, by verdicts on their solutions."""
     right: dict[str, bool] = {}
-    columns = (table[name].to_pylist() for name in ("problem_id", "correct"))
-    for problem_id, correct in zip(*columns, strict=True):
+    for problem_id, correct in zip(problem_ids, verdicts, strict=True):
         right[problem_id] = right.get(problem_id, False) or correct
     return right
