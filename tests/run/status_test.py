@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 
+from experiments import tiny_distill
 from tests.shrunk import config, run
 from verifier import errors
-from verifier.recipes import token_verifier
+from verifier.recipes import distill, token_verifier
 from verifier.run import stage, status
 from verifier.system import checksums
 
@@ -112,3 +113,15 @@ def test_stages_that_cannot_run_in_their_order_are_refused(spoil, message):
     stage.check_recipe(token_verifier.stages(config()))
     with pytest.raises(errors.ConfigError, match=message):
         stage.check_recipe(spoil(token_verifier.stages(config())))
+
+
+def test_results_that_are_read_in_many_roles_are_counted(tmp_path):
+    own = tiny_distill.get_config()
+    lines = status.lines(distill.stages(own), None, own, tmp_path)
+    (report,) = (line for line in lines if line.stage == "report")
+    # of 5 candidates in 2 formats: held-out problems, the target, and three further sets
+    labels, *more = (name for name in report.reads if "labels" in name)
+    assert labels == "labels of 50 roles" and not more
+    assert "choices" in report.reads and "student/generator" in report.reads
+    (student,) = (line for line in lines if line.stage == "finetune (student)")
+    assert "teacher/labels train" in student.reads  # few are named

@@ -5,6 +5,7 @@ Every stage with what it reads and makes, and whether that is done, to do or ref
 
 from __future__ import annotations
 
+import collections
 import pathlib
 import types
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +21,7 @@ from verifier.tables import store
 from verifier.tables.results import Page, Table
 from verifier.text.split import Split
 
+_NAMED = 6  # results of a kind that a stage reads and a line names
 STATES = DONE, TO_DO, REFUSED = "done", "to do", "refused"
 
 
@@ -31,8 +33,8 @@ class Line(NamedTuple):
         makes: the model, the table or the page.
         split: of a table.
         note: what else there is to say of the stage.
-        reads: results of earlier stages, with the split where it is always the same one, and files
-            of others by the knobs that name them.
+        reads: results of earlier stages, with the split where it is always the same one, counted
+            where they are many of a kind; and files of others by the knobs that name them.
         state: DONE, TO_DO or REFUSED.
         why: what is in the way, or what there is to say of the state.
     """
@@ -80,10 +82,21 @@ def _line(
     stage: Stage, split: Split | None, config: config_lib.Config, state: str, why: str
 ) -> Line:
     flat = config_lib.flatten(config)
-    reads = [_name(each) for each in stage.reads.values() if isinstance(each, Input)]
+    reads = _results_read([each for each in stage.reads.values() if isinstance(each, Input)])
     reads += [f"{knob}={kinds.shortened(flat[knob])}" for knob in stage.named(config)]
     note = " (made when a stage reads it)" if stage.implied else ""
     return Line(str(stage), stage.makes.name, str(split or ""), note, tuple(reads), state, why)
+
+
+def _results_read(sources: Sequence[Input]) -> list[str]:
+    """Names of results; of a kind that is read from many places the count alone."""
+    roles = collections.Counter(each.stage.makes.name for each in sources)
+    named = (
+        _name(each) if roles[kind] <= _NAMED else f"{kind} of {roles[kind]:,} roles"
+        for each in sources
+        for kind in (each.stage.makes.name,)
+    )
+    return list(dict.fromkeys(named))
 
 
 def _name(source: Input) -> str:
