@@ -34,7 +34,7 @@ def learned(monkeypatch, *more, student_tokenizer=None):
     told = np.repeat(tokens[:, None], 5, axis=1), np.full((len(tokens), 5), -1, np.float32)
     taught = Taught(tokens, np.full(len(tokens), -1, np.float32), *told)
     problem = make_problem("How many?", None, "18", "fake", "train")
-    right = RightSolutions([RightSolution(problem, TEXT, taught)], tokenizer)
+    right = RightSolutions([RightSolution(problem, TEXT, taught)], tokenizer, [problem.problem_id])
     monkeypatch.setattr(Context, "problems", lambda *_: [problem])
     monkeypatch.setattr(Context, "settings", lambda *_: {})
     monkeypatch.setattr(Context, "is_done", lambda *_: False)

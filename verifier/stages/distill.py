@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,8 +115,8 @@ def finetune(context: Context) -> None:
     taught, heldout = (_solutions(context, *each) for each in _SPLITS)
     solutions = taught.solutions
     rows = collections.defaultdict(list)
-    for row, each in enumerate(solutions):
-        rows[each.problem.problem_id].append(row)
+    for row, problem_id in enumerate(taught.problem_ids):
+        rows[problem_id].append(row)
     own = context.config.distill
     plan, counts = formats.planned(rows, own.mix, context.config.seed)
     learned: dict[str, Any] = {"right solutions": len(solutions)}
@@ -256,14 +257,17 @@ def _show(
             log.say(f"{context.title()}: an example of {name}:\n{prompt}[{target}]")
     if writer.aligner is None:
         return {}
-    some = [each for each in solutions[:_LOOKED_AT] if each.taught]
-    aligned = [each for each in map(writer.aligned, some) if each]
-    if len(aligned) < len(some):
+    looked_at, reports = 0, []
+    for each in itertools.islice(solutions, _LOOKED_AT):
+        looked_at += each.taught is not None
+        if aligned := writer.aligned(each):
+            reports.append(aligned.report)
+    if len(reports) < looked_at:
         log.say(
-            f"{context.title()}: {len(some) - len(aligned):,} of {len(some):,} solutions have "
+            f"{context.title()}: {looked_at - len(reports):,} of {looked_at:,} solutions have "
             "another text in the student's tokens"
         )
-    report = alignment_report.total(each.report for each in aligned)
+    report = alignment_report.total(reports)
     for line in report.lines():
         log.say(f"{context.title()}: {writer.aligner.way}: {line}")
     said = (line.partition(": ") for line in report.lines()[1:])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, overload
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from verifier.run.context import Context
 from verifier.run.stage import Input
 from verifier.system import log
 from verifier.tables import taught as taught_lib
+from verifier.tables.kept_solutions import KeptSolution, KeptSolutions
 from verifier.tables.taught import TaughtReader
 from verifier.tables.verdicts import Labels
 from verifier.text import few_shot
@@ -35,12 +36,35 @@ class RightSolutions(NamedTuple):
     """Those of some problems, in stored order, and whose tokens they are in.
 
     Attributes:
-        solutions: the right ones.
+        solutions: the right ones; a teacher's are read from disk when they are asked for.
         tokenizer: of the teacher; None where texts alone are known.
+        problem_ids: of each the problem, without reading it.
     """
 
-    solutions: list[RightSolution]
+    solutions: Sequence[RightSolution]
     tokenizer: Tokenizer | None
+    problem_ids: Sequence[str]
+
+
+class _Kept(Sequence[RightSolution]):
+    """Solutions on disk with their problems."""
+
+    def __init__(self, kept: KeptSolutions, by_id: Mapping[str, Problem]) -> None:
+        self._kept, self._by_id = kept, by_id
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @overload
+    def __getitem__(self, index: int) -> RightSolution: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[RightSolution]: ...
+    def __getitem__(self, index: int | slice) -> RightSolution | list[RightSolution]:
+        found = self._kept[index]
+        return list(map(self._of, found)) if isinstance(found, list) else self._of(found)
+
+    def _of(self, kept: KeptSolution) -> RightSolution:
+        return RightSolution(self._by_id[kept.problem_id], kept.text, kept.taught)
 
 
 def own(context: Context, problems: Sequence[Problem]) -> RightSolutions:
@@ -53,6 +77,7 @@ def own(context: Context, problems: Sequence[Problem]) -> RightSolutions:
             for each in worked
         ],
         None,
+        [each.problem_id for each in worked],
     )
 
 
@@ -74,16 +99,18 @@ def taught(
     pieces = reader.known_pieces() if reader.words == "pieces" else None
     by_id = {each.problem_id: each for each in problems}
     most, seen = context.config.distill.samples_per_problem, collections.Counter[str]()
-    found = []
+    tops = alternatives if reader.has_tops else None
+    kept = KeptSolutions(context.folder(), tops)
     for batch in reader.batches():
         for problem_id, text, told in _rows(batch, pieces) if reader.words else _texts(batch):
             seen[problem_id] += 1
             if not most or seen[problem_id] <= most:
                 if told is not None:
                     told = _of_width(_ended(told, pieces), alternatives)
-                found.append(RightSolution(by_id[problem_id], text, told))
+                kept.put(problem_id, text, told)
     log.say(f"{context.title()}: {which}samples: {reader.said()}")
-    return RightSolutions(found, pieces or (tokenizer if reader.words else None))
+    ids = [kept.problem_of(row) for row in range(len(kept))]
+    return RightSolutions(_Kept(kept, by_id), pieces or (tokenizer if reader.words else None), ids)
 
 
 def _rows(batch: pa.Table, pieces: KnownPieces | None) -> Iterator[tuple[str, str, Taught]]:
