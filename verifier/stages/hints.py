@@ -72,7 +72,7 @@ class _Shown(Context):
         if role != EXEMPLARS:
             return found
         hint = Hint(self.config.star.hint)
-        return [_with_answer(each, hint) for each in found]
+        return [with_answer(each, hint) for each in found]
 
 
 def _hinted(put: Prompting) -> Prompting:
@@ -82,10 +82,11 @@ def _hinted(put: Prompting) -> Prompting:
         hint = Hint(context.config.star.hint)
         shown = _Shown(context.config, context.root, context.stage, context.stages)
         plain = put.of(shown, tokenizer)
-        return lambda problem: plain(_with_answer(problem, hint))
+        return lambda problem: plain(with_answer(problem, hint))
 
     return dataclasses.replace(put, of=of, knobs=(*put.knobs, "star.hint"))
 
 
-def _with_answer(problem: Problem, hint: Hint) -> Problem:
+def with_answer(problem: Problem, hint: Hint) -> Problem:
+    """A problem whose question has the answer behind it."""
     return dataclasses.replace(problem, question=hint.put(problem.question, problem.answer))
