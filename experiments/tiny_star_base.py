@@ -30,9 +30,9 @@ def get_config() -> Config:
         ),
         model=ModelConfig(weights=str(STUDENT), context=640),
         finetune=FinetuneConfig(
-            steps=500,
+            steps=300,
             batch_rows=8,
-            row_tokens=256,
+            row_tokens=192,
             learning_rate=1e-3,
             warmup_share=0.05,
             eval_every=100,

@@ -35,12 +35,12 @@ def get_config() -> Config:
         tokenizer=TokenizerConfig(kind="bytes"),
         model=ModelConfig(layers=2, width=64, heads=4, kv_heads=4, mlp_width=192, context=512),
         finetune=FinetuneConfig(
-            steps=2000,
-            batch_rows=16,
+            steps=1500,
+            batch_rows=8,
             row_tokens=128,
             learning_rate=3e-3,
             warmup_share=0.05,
-            eval_every=250,
+            eval_every=300,
         ),
     )
 
