@@ -10,10 +10,10 @@ from typing import Any
 from verifier.data.self_taught import Hint
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.stages import sample, stored_labels
+from verifier.stages import sample
 from verifier.stages.prompting import EXEMPLARS, Prompting, Put
 from verifier.system import log
-from verifier.tables import store
+from verifier.tables import store, verdicts
 from verifier.tables.results import Table
 from verifier.tasks import sources
 from verifier.text.problem import Problem
@@ -55,7 +55,7 @@ def _write_failures(context: Context) -> None:
     settings, folder = context.settings(TRAIN), context.folder(TRAIN)
     if context.is_done(settings, TRAIN):
         return
-    right = stored_labels.solved(context.source("labels"))
+    right = verdicts.solved(context.source("labels"))
     failed = [each for each in context.problems("problems") if right.get(each.problem_id) is False]
     table = store.TableWriter(folder, "problems", settings)
     if not table.present():

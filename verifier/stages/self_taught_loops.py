@@ -11,9 +11,9 @@ from verifier.evaluate.choices import Right
 from verifier.report import formatting, loops_page, page_folder, writing
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.stages import plateau, stored_labels
+from verifier.stages import plateau
 from verifier.system import log
-from verifier.tables import store
+from verifier.tables import store, verdicts
 from verifier.tables.results import REPORT
 from verifier.text.problem import Problem
 from verifier.text.split import TEST, TRAIN, Split
@@ -74,7 +74,7 @@ def _figures(
     roles = [_role(loop, TRAIN) for loop in range(count)]
     end = plateau.end_of(roles, config.star.plateau, context)
     done = range(count if end is None else end + 1)
-    train: list[Right] = [stored_labels.solved(context.source(roles[loop])) for loop in done]
+    train: list[Right] = [verdicts.solved(context.source(roles[loop])) for loop in done]
     sets = [
         source.split
         for role, source in context.stage.inputs()
@@ -85,7 +85,7 @@ def _figures(
     for split in sets:
         there = [context.source(_role(loop, split)) for loop in done]
         if all(store.read_manifest(folder) for folder in there):
-            tests[str(split.problems)] = [stored_labels.solved(folder) for folder in there]
+            tests[str(split.problems)] = [verdicts.solved(folder) for folder in there]
     manifests = [context.manifest(f"generator {loop}") for loop in done]
     figures = loops.figures(
         train,

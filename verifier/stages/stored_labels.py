@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Mapping
 
 from verifier.evaluate.choices import Right
 from verifier.run.context import Context
 from verifier.run.stage import Input, Stage
-from verifier.tables import store
+from verifier.tables.verdicts import solved
 from verifier.text.split import Split
 
 
@@ -29,14 +28,4 @@ def right_of(context: Context, role: str) -> dict[Split, Right]:
         if split is None or name != f"{role} {split}":
             continue
         right[split] = solved(source.folder(context.root))
-    return right
-
-
-def solved(folder: pathlib.Path) -> dict[str, bool]:
-    """Which problems have a right solution, by the labels in a folder."""
-    table = store.read_table(folder, "labels", ["problem_id", "correct"])
-    right: dict[str, bool] = {}
-    columns = (table[name].to_pylist() for name in ("problem_id", "correct"))
-    for problem_id, correct in zip(*columns, strict=True):
-        right[problem_id] = right.get(problem_id, False) or correct
     return right
