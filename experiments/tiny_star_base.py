@@ -10,7 +10,7 @@ Expect:   most chains of one or two changes solved, fewer the longer they are
 
 from experiments.tiny_base import SEED
 from experiments.tiny_distill import STUDENT
-from verifier.config import Config, DataConfig, FinetuneConfig, ModelConfig
+from verifier.config import Config, DataConfig, DistillConfig, FinetuneConfig, ModelConfig
 from verifier.recipes import star
 from verifier.run.stage import Stage
 
@@ -27,6 +27,7 @@ def get_config() -> Config:
             train_problems=3000,
             heldout_problems=100,
             test_problems=1,
+            prompt_template=DistillConfig().prompts[1],
         ),
         model=ModelConfig(weights=str(STUDENT), context=640),
         finetune=FinetuneConfig(

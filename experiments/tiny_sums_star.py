@@ -3,7 +3,7 @@
 
 Command:  python -m verifier.launch --exp=tiny_sums_star
           without rationalisation: --set star.rationalise=false, in a workdir of its own; both
-          beside each other: python -m verifier.compare RUN1/loop=4 RUN2/loop=4
+          beside each other: python -m verifier.compare RUN1 RUN2
 Hardware: 2 CPU cores, 4 GiB
 Expect:   see "STaR" in docs/results.md
 """

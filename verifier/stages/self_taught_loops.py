@@ -18,6 +18,8 @@ from verifier.tables.results import REPORT
 from verifier.text.problem import Problem
 from verifier.text.split import TEST, TRAIN, Split
 
+_TESTED = "problems of "  # before the name of a test set
+
 
 def stage(problems: Stage, models: Sequence[Stage], judged: Sequence[Stage]) -> Stage:
     """The report.
@@ -28,6 +30,7 @@ def stage(problems: Stage, models: Sequence[Stage], judged: Sequence[Stage]) -> 
         judged: the labels of what each has drawn.
     """
     reads = {"problems": problems.of(TRAIN)}
+    reads |= {_asked(split): problems.of(split) for split in problems.splits if split.of == TEST.of}
     for loop, (model, labels) in enumerate(zip(models, judged, strict=True)):
         reads[f"generator {loop}"] = model.of()
         reads |= {_role(loop, split): labels.of(split) for split in labels.splits}
@@ -91,11 +94,21 @@ def _figures(
         train,
         tests,
         [each["learned"] for each in manifests[1:]],
-        {each.problem_id: each.source for each in problems},
+        {each.problem_id: each.source for each in [*problems, *_tested(context)]},
         config.report.resamples,
         config.seed,
     )
     return {**figures, "ended_by_plateau": end is not None}, loops.first_solved(train)
+
+
+def _tested(context: Context) -> list[Problem]:
+    """The problems of all test sets."""
+    roles = [role for role in context.stage.reads if role.startswith(_TESTED)]
+    return [each for role in roles for each in context.problems(role)]
+
+
+def _asked(split: Split) -> str:
+    return f"{_TESTED}{split}"
 
 
 def _role(loop: int, split: Split) -> str:
