@@ -8,7 +8,6 @@ Expect:   in 3 minutes more training problems solved from loop to loop (1.1 to 1
 """
 
 from experiments.tiny_distill import STUDENT
-from experiments.tiny_student import SHOTS
 from verifier.config import (
     Config,
     DataConfig,
@@ -21,6 +20,8 @@ from verifier.config import (
 from verifier.recipes import star
 from verifier.run.stage import Stage
 
+BASE = STUDENT.with_name("tiny_star_weights")  # made by experiments/tiny_star_base.py
+
 
 def get_config() -> Config:
     """Behind one exemplar the base solves 2 or 3 in a hundred, of kinds that it never learned.
@@ -31,13 +32,14 @@ def get_config() -> Config:
         name="tiny_star",
         data=DataConfig(
             name="generated",
-            kinds=("chain", "price"),
+            kinds=("chain",),
+            lengths=(2, 3, 4, 5),
             train_problems=800,
             heldout_problems=1,
             test_problems=300,
             prompt_template=DistillConfig().prompts[1],
         ),
-        model=ModelConfig(weights=str(STUDENT), context=640),
+        model=ModelConfig(weights=str(BASE), context=640),
         finetune=FinetuneConfig(
             steps=60, batch_rows=8, row_tokens=384, learning_rate=1e-3, warmup_share=0.1
         ),
@@ -46,11 +48,10 @@ def get_config() -> Config:
             heldout_samples=1,
             test_samples=1,
             temperature=0.0,
-            max_new_tokens=96,
+            max_new_tokens=112,
             rows=256,
         ),
-        distill=DistillConfig(teacher_shots=SHOTS),
-        star=StarConfig(first="in_context_chain_of_thought"),
+        star=StarConfig(plateau=0),
     )
 
 

@@ -47,3 +47,23 @@ def test_a_hint_takes_a_question_with_braces_and_is_told_by_its_words():
 def test_a_hint_that_cannot_be_told_is_refused(template, told):
     with pytest.raises(ConfigError, match=told):
         Hint(template)
+
+
+def _by_a_learner(known, problems, reach):
+    """Solutions of a learner that solves what it knows, and so much beyond."""
+    return [Own(f"{n}", f"solved {n}", True, n <= known + reach) for n in range(problems)]
+
+
+@pytest.mark.parametrize("hints", [False, True])
+def test_of_a_learner_that_reaches_one_further_no_fewer_problems_are_used_in_any_loop(hints):
+    known, used = 2, []
+    for _ in range(8):
+        own = _by_a_learner(known, 12, 1)
+        helped = _by_a_learner(known, 12, 3)
+        failed = self_taught.unsolved(own)
+        hinted = [each for each in helped if each.problem_id in failed] if hints else []
+        found, _ = self_taught.kept(own, hinted, HINT, True)
+        used.append(len({each.problem_id for each in found}))
+        known = max(int(each.problem_id) for each in found)
+    assert used == sorted(used) and used[-1] == 12
+    assert used[0] == (6 if hints else 4)

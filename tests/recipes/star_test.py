@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from experiments import tiny_star
+from experiments.tiny_distill import STUDENT
 from tests.shrunk import made_once, rows
 from verifier import config as config_lib
 from verifier.config import checks
@@ -19,8 +20,9 @@ from verifier.stages import star as loop_stages
 from verifier.text import tokenizer as tokenizer_lib
 
 # The base solves nearly all of the one kind and none of the other.
-SMALL = """
-data.kinds=[share,chain] data.train_problems=12 data.test_problems=4 sample.max_new_tokens=64
+SMALL = f"""
+model.weights={STUDENT} data.kinds=[share,chain] data.lengths=[] data.train_problems=12
+data.test_problems=4 sample.max_new_tokens=64
 sample.rows=16 star.loops=2 star.plateau=0 finetune.steps=2 finetune.batch_rows=2
 star.growth=0.5 star.first=plain report.resamples=50
 """.split()

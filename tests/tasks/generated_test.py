@@ -123,6 +123,17 @@ def test_kinds_come_in_turn():
     assert kinds == ["guess", "guess", "chain"] * 3
 
 
+def test_chains_are_as_long_as_asked_for_and_else_as_they_were():
+    made = generated.generate("train", 12, 0, ["chain"], [1, 3, 5])
+    assert [each.source for each in made[:4]] == [
+        f"generated/chain/{length}" for length in (1, 3, 5, 1)
+    ]
+    for each in made:
+        assert len(each.solution.splitlines()) - 1 == int(each.source.split("/")[2])
+    with pytest.raises(errors.DataError, match=r"data\.lengths are of chains"):
+        generated.generate("train", 1, 0, ["chain", "guess"], [3])
+
+
 def test_all_four_operations_and_distractors_occur(problems):
     text = "".join(
         each.expression

@@ -156,8 +156,8 @@ def test_generated_problems_beside_another_source_need_only_their_own_number(fak
 def test_generated_problems_are_asked_for_in_the_right_numbers(monkeypatch):
     calls = []
 
-    def generate(split, count, seed, kinds):
-        calls.append((split, count, seed, kinds))
+    def generate(split, count, seed, kinds, lengths):
+        calls.append((split, count, seed, kinds, lengths))
         return made(split, count)
 
     monkeypatch.setattr(problems_lib, "generate", generate)
@@ -168,10 +168,11 @@ def test_generated_problems_are_asked_for_in_the_right_numbers(monkeypatch):
             heldout_problems=7,
             test_problems=9,
             kinds=("chain",),
+            lengths=(3,),
         ),
         5,
     )
-    assert calls == [("train", 37, 5, ("chain",)), ("test", 9, 5, ("chain",))]
+    assert calls == [("train", 37, 5, ("chain",), (3,)), ("test", 9, 5, ("chain",), (3,))]
     assert {split: len(problems) for split, problems in splits.items()} == {
         "train": 30,
         "heldout": 7,

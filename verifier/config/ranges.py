@@ -18,6 +18,7 @@ Rate = Annotated[float, Range(0, 10, above=True)]
 Share = Annotated[float, Range(0, 1, below=True)]
 Seconds = Annotated[float, Range(0, 86_400, above=True)]
 Amount = Annotated[float, Range(0, 1_000_000)]
+Length = Annotated[int, Range(1, 50)]  # of a problem: its changes, or its digits
 Devices = Annotated[int, Range(1, 100_000, off=-1)]
 Grader = Literal[
     "numeric",
@@ -31,7 +32,7 @@ Grader = Literal[
     "math_verify",
 ]
 ForTesting = Literal["svamp", "asdiv", "multiarith", "bbh"]  # sources without training problems
-Source = Literal["generated", "gsm8k", ForTesting, "svamp_equations", "labelled_choice"]
+Source = Literal["generated", "sums", "gsm8k", ForTesting, "svamp_equations", "labelled_choice"]
 Kind = Literal["chain", "price", "distance", "share", "backwards", "guess", "rectangle"]
 BbhTask = Literal[
     "boolean_expressions",

@@ -18,6 +18,7 @@ from verifier.config.ranges import (
     ForTesting,
     Grader,
     Kind,
+    Length,
     Number,
     Problems,
     Rate,
@@ -47,6 +48,9 @@ class DataConfig:
     source: Annotated[Literal["local", "tfds", "hub"], Mark.NO_EFFECT] = "local"  # gsm8k only
     # Generated only: families of templates, repeat a name to weigh it.
     kinds: tuple[Kind, ...] = typing.get_args(Kind)
+    # How long problems are, in turn. sums: digits (empty: 1 to 5) | generated, kinds=[chain] alone:
+    # changes (empty: 2 to 7, as they come)
+    lengths: tuple[Length, ...] = ()
     # Worked solutions to learn from: those of the source | equations: those that the equations of
     # svamp, asdiv or multiarith stand for; their problems are then training problems.
     solutions: Literal["source", "equations"] = "source"

@@ -14,6 +14,7 @@ from verifier.config import Config
 from verifier.run.stage import Stage
 from verifier.stages import (
     existing_models,
+    hinted_base,
     hints,
     label,
     plateau,
@@ -63,3 +64,9 @@ def stages(config: Config) -> list[Stage]:
             hinted = helped, checked
             made += [failed, helped, checked]
     return [*made, self_taught_loops.stage(made[0], models, judged)]
+
+
+def base(config: Config) -> list[Stage]:
+    """finetune alone, on worked solutions: a base that knows how hints are put."""
+    questions = problems.stage(config)
+    return [questions, hinted_base.stage(questions)]

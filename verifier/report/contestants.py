@@ -32,7 +32,9 @@ def read(
         UserError: the report is not there or damaged, a table is, or the run has not been graded on
             a split that is asked for.
     """
-    metrics = _metrics(root)
+    metrics = metrics_of(root)
+    if not isinstance(metrics.get("splits"), dict):
+        raise ComparisonError(f"{root}: its report has no splits; run the stage report again")
     if anew := provenance.made_anew(root, metrics):
         raise ComparisonError(
             f"{root}: {', '.join(anew)} were made anew after its report was written: run the "
@@ -74,7 +76,12 @@ def _greedy(split: Split) -> Split:
     return dataclasses.replace(split, greedy=True)
 
 
-def _metrics(root: pathlib.Path) -> dict[str, Any]:
+def metrics_of(root: pathlib.Path) -> dict[str, Any]:
+    """The figures of a run's report.
+
+    Raises:
+        ComparisonError: they are not there, or damaged.
+    """
     path = root / "report" / "metrics.json"
     if not path.is_file():
         raise ComparisonError(
@@ -85,6 +92,6 @@ def _metrics(root: pathlib.Path) -> dict[str, Any]:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ComparisonError(f"{path}: not JSON ({error}); run the stage report again") from error
-    if not isinstance(metrics, dict) or not isinstance(metrics.get("splits"), dict):
-        raise ComparisonError(f"{path} has no splits; run the stage report again")
+    if not isinstance(metrics, dict):
+        raise ComparisonError(f"{path} has no figures; run the stage report again")
     return metrics

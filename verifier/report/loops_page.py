@@ -8,24 +8,34 @@ from typing import Any
 from verifier.report import templates
 from verifier.report.svg import LINES, Chart, percent_ticks
 
-CHARTS = ("accuracy", "used")
+CHARTS = ("accuracy", "kinds", "used")
 
 
 def charts(figures: Mapping[str, Any]) -> dict[str, Chart]:
-    """Accuracy of every set, and the share of training problems learned from, against the loop;
-    none where no loop was done.
+    """Accuracy of every set, of the last one by kind where it has several, and the share of
+    training problems learned from, against the loop; none where no loop was done.
     """
     loops = figures["loops"]
     if len(loops) < 2:
         return {}
-    return {"accuracy": _accuracy(figures["problems"], loops), "used": _used(loops[1:])}
-
-
-def _accuracy(sets: Sequence[str], loops: Sequence[Mapping[str, Any]]) -> Chart:
+    sets = list(figures["problems"])
     own = {name: [each["sets"][name]["accuracy"] for each in loops] for name in sets}
+    made = {"accuracy": _accuracy("Problems solved", own, loops)}
+    if kinds := loops[0]["by_kind"].get(sets[-1]):
+        own = {
+            kind: [each["by_kind"][sets[-1]][kind]["accuracy"] for each in loops] for kind in kinds
+        }
+        made["kinds"] = _accuracy(f"Problems of {sets[-1]} solved, by kind", own, loops)
+    return {**made, "used": _used(loops[1:])}
+
+
+def _accuracy(
+    title: str, own: Mapping[str, Sequence[Mapping[str, Any]]], loops: Sequence[Mapping[str, Any]]
+) -> Chart:
+    """Estimates of each name, a line a name, against the loop."""
     every = [end for estimates in own.values() for each in estimates for end in each["ci95"]]
     xs = [each["loop"] for each in loops]
-    chart = _chart("Problems solved", xs, every)
+    chart = against_loop(title, xs, every)
     for kind, (name, estimates) in zip(LINES, own.items(), strict=False):
         hints = [
             f"{name}, loop {x}: {each['value']:.1%}" for x, each in zip(xs, estimates, strict=True)
@@ -39,7 +49,7 @@ def _used(loops: Sequence[Mapping[str, Any]]) -> Chart:
     names = {"used": "with hints", "used_without_hints": "without"}
     xs = [each["loop"] for each in loops]
     every = [each["learned"][name] for each in loops for name in names]
-    chart = _chart("Training problems learned from", xs, every)
+    chart = against_loop("Training problems learned from", xs, every)
     for kind, (name, words) in zip(LINES, names.items(), strict=False):
         ys = [each["learned"][name] for each in loops]
         hints = [f"{words}, loop {x}: {y:.1%}" for x, y in zip(xs, ys, strict=True)]
@@ -48,7 +58,8 @@ def _used(loops: Sequence[Mapping[str, Any]]) -> Chart:
     return chart
 
 
-def _chart(title: str, xs: Sequence[int], values: Sequence[float]) -> Chart:
+def against_loop(title: str, xs: Sequence[int], values: Sequence[float]) -> Chart:
+    """A chart with loops along x, and room for some shares along y."""
     y_range, y_ticks = percent_ticks(min(values), max(values))
     chart = Chart(title, (xs[0], xs[-1]), y_range)
     apart = -(-len(xs) // 10)

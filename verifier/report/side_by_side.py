@@ -8,7 +8,14 @@ from typing import Any
 
 from verifier.errors import ComparisonError
 from verifier.evaluate import comparison
-from verifier.report import comparison_page, contestants, formatting, page_folder, writing
+from verifier.report import (
+    comparison_page,
+    contestants,
+    formatting,
+    loops_side_by_side,
+    page_folder,
+    writing,
+)
 from verifier.text.split import Split
 
 
@@ -32,6 +39,16 @@ def compare(
             f"{len(roots)} runs to compare; expected 2 to {comparison_page.MOST} workdirs"
         )
     names = _names(roots)
+    metrics = [contestants.metrics_of(root) for root in roots]
+    if all("loops" in each for each in metrics):
+        told = dict(zip(names, zip(roots, metrics, strict=True), strict=True))
+        found = loops_side_by_side.compared(told, split, resamples, seed)
+        html = loops_side_by_side.render(found, formatting.today(), _settings(roots))
+        charts = loops_side_by_side.charts(found)
+        page_folder.write(
+            out, found, html, charts, loops_side_by_side.CHARTS, name="comparison.json"
+        )
+        return loops_side_by_side.table(found)
     runs = [
         contestants.read(root, name, [split])[split]
         for root, name in zip(roots, names, strict=True)

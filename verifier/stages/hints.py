@@ -10,10 +10,10 @@ from typing import Any
 from verifier.data.self_taught import Hint
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.stages import sample, stored_labels
+from verifier.stages import sample
 from verifier.stages.prompting import EXEMPLARS, Prompting, Put
 from verifier.system import log
-from verifier.tables import store
+from verifier.tables import store, verdicts
 from verifier.tables.results import Table
 from verifier.tasks import sources
 from verifier.text.problem import Problem
@@ -55,7 +55,7 @@ def _write_failures(context: Context) -> None:
     settings, folder = context.settings(TRAIN), context.folder(TRAIN)
     if context.is_done(settings, TRAIN):
         return
-    right = stored_labels.solved(context.source("labels"))
+    right = verdicts.solved(context.source("labels"))
     failed = [each for each in context.problems("problems") if right.get(each.problem_id) is False]
     table = store.TableWriter(folder, "problems", settings)
     if not table.present():
@@ -72,7 +72,7 @@ class _Shown(Context):
         if role != EXEMPLARS:
             return found
         hint = Hint(self.config.star.hint)
-        return [_with_answer(each, hint) for each in found]
+        return [with_answer(each, hint) for each in found]
 
 
 def _hinted(put: Prompting) -> Prompting:
@@ -82,10 +82,11 @@ def _hinted(put: Prompting) -> Prompting:
         hint = Hint(context.config.star.hint)
         shown = _Shown(context.config, context.root, context.stage, context.stages)
         plain = put.of(shown, tokenizer)
-        return lambda problem: plain(_with_answer(problem, hint))
+        return lambda problem: plain(with_answer(problem, hint))
 
     return dataclasses.replace(put, of=of, knobs=(*put.knobs, "star.hint"))
 
 
-def _with_answer(problem: Problem, hint: Hint) -> Problem:
+def with_answer(problem: Problem, hint: Hint) -> Problem:
+    """A problem whose question has the answer behind it."""
     return dataclasses.replace(problem, question=hint.put(problem.question, problem.answer))

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from verifier.evaluate import loops
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.stages import stored_labels
 from verifier.system import log
+from verifier.tables import verdicts
 from verifier.text.split import TRAIN
 
 
@@ -57,7 +57,7 @@ def end_of(roles: Sequence[str], patience: int, context: Context) -> int | None:
     accuracies: list[float] = []
     for role in roles:
         context.manifest(role)
-        accuracies.append(loops.accuracy_of(stored_labels.solved(context.source(role))))
+        accuracies.append(loops.accuracy_of(verdicts.solved(context.source(role))))
         end = loops.over_after(accuracies, patience)
         if end is not None:
             return end

@@ -11,12 +11,14 @@ from verifier.evaluate.choices import Right
 from verifier.report import formatting, loops_page, page_folder, writing
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.stages import plateau, stored_labels
+from verifier.stages import plateau
 from verifier.system import log
-from verifier.tables import store
+from verifier.tables import store, verdicts
 from verifier.tables.results import REPORT
 from verifier.text.problem import Problem
 from verifier.text.split import TEST, TRAIN, Split
+
+_TESTED = "problems of "  # before the name of a test set
 
 
 def stage(problems: Stage, models: Sequence[Stage], judged: Sequence[Stage]) -> Stage:
@@ -28,6 +30,7 @@ def stage(problems: Stage, models: Sequence[Stage], judged: Sequence[Stage]) -> 
         judged: the labels of what each has drawn.
     """
     reads = {"problems": problems.of(TRAIN)}
+    reads |= {_asked(split): problems.of(split) for split in problems.splits if split.of == TEST.of}
     for loop, (model, labels) in enumerate(zip(models, judged, strict=True)):
         reads[f"generator {loop}"] = model.of()
         reads |= {_role(loop, split): labels.of(split) for split in labels.splits}
@@ -74,7 +77,7 @@ def _figures(
     roles = [_role(loop, TRAIN) for loop in range(count)]
     end = plateau.end_of(roles, config.star.plateau, context)
     done = range(count if end is None else end + 1)
-    train: list[Right] = [stored_labels.solved(context.source(roles[loop])) for loop in done]
+    train: list[Right] = [verdicts.solved(context.source(roles[loop])) for loop in done]
     sets = [
         source.split
         for role, source in context.stage.inputs()
@@ -85,17 +88,27 @@ def _figures(
     for split in sets:
         there = [context.source(_role(loop, split)) for loop in done]
         if all(store.read_manifest(folder) for folder in there):
-            tests[str(split.problems)] = [stored_labels.solved(folder) for folder in there]
+            tests[str(split.problems)] = [verdicts.solved(folder) for folder in there]
     manifests = [context.manifest(f"generator {loop}") for loop in done]
     figures = loops.figures(
         train,
         tests,
         [each["learned"] for each in manifests[1:]],
-        {each.problem_id: each.source for each in problems},
+        {each.problem_id: each.source for each in [*problems, *_tested(context)]},
         config.report.resamples,
         config.seed,
     )
     return {**figures, "ended_by_plateau": end is not None}, loops.first_solved(train)
+
+
+def _tested(context: Context) -> list[Problem]:
+    """The problems of all test sets."""
+    roles = [role for role in context.stage.reads if role.startswith(_TESTED)]
+    return [each for role in roles for each in context.problems(role)]
+
+
+def _asked(split: Split) -> str:
+    return f"{_TESTED}{split}"
 
 
 def _role(loop: int, split: Split) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from verifier import config as config_lib
@@ -15,6 +15,7 @@ from verifier.data import self_taught
 from verifier.data.examples import encode_solution, lm_example
 from verifier.data.self_taught import Hint, Kept, Own
 from verifier.errors import ConfigError, DataError
+from verifier.evaluate import loops
 from verifier.run import inputs
 from verifier.run.context import Context
 from verifier.run.stage import Files, Input, Job, Stage
@@ -129,6 +130,13 @@ def own_of(context: Context, which: str = "") -> list[Own]:
     ]
 
 
+def used_by_kind(used: Collection[str], asked: Sequence[Problem]) -> dict[str, float]:
+    """By source, the share of the problems asked that something is learned of."""
+    sources = {each.problem_id: each.source for each in asked}
+    learned = loops.kinds_of((each for each in used if each in sources), sources)
+    return {kind: learned.get(kind, 0) / n for kind, n in loops.kinds_of(sources, sources).items()}
+
+
 def kept_of(context: Context) -> tuple[list[Kept], dict[str, Any]]:
     """What a loop learns, and its counts for the manifest.
 
@@ -141,7 +149,8 @@ def kept_of(context: Context) -> tuple[list[Kept], dict[str, Any]]:
         context.manifest("hinted_labels")
         hinted = own_of(context, "hinted_")
     found, left_out = self_taught.kept(solutions, hinted, Hint(config.hint), config.deduplicate)
-    asked = len({each.problem_id for each in solutions})
+    ids = {each.problem_id for each in solutions}
+    asked, problems = len(ids), context.problems("problems")
     used = {each.problem_id for each in found}
     unaided = {each.problem_id for each in found if not each.hinted}
     counts = {
@@ -149,6 +158,7 @@ def kept_of(context: Context) -> tuple[list[Kept], dict[str, Any]]:
         "hinted": sum(each.hinted for each in found),
         "used_without_hints": len(unaided) / asked if asked else 0.0,
         "used": len(used) / asked if asked else 0.0,
+        "used_by_kind": used_by_kind(used, [each for each in problems if each.problem_id in ids]),
         "left_out": dict(left_out),
     }
     reasons = "".join(f"; {number:,} {reason}" for reason, number in left_out.items())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from verifier.evaluate.choices import Right
 from verifier.grading import graders
 from verifier.run.context import Context
 from verifier.run.stage import Input, Stage
 from verifier.tables import store
+from verifier.tables.verdicts import any_right, solved
 from verifier.text.split import Split
 
 
@@ -56,7 +56,7 @@ def right_by(
         graded = graders.relabel(
             rows["solution"], golds, grader, context.config.label.grader_seconds
         )
-        right[own] = _any_right(rows["problem_id"], graded.correct.tolist())
+        right[own] = any_right(rows["problem_id"], graded.correct.tolist())
     return right
 
 
@@ -72,18 +72,4 @@ def right_of(context: Context, role: str) -> dict[Split, Right]:
         if split is None or name != f"{role} {split}":
             continue
         right[split] = solved(source.folder(context.root))
-    return right
-
-
-def solved(folder: pathlib.Path) -> dict[str, bool]:
-    """Which problems have a right solution, by the labels in a folder."""
-    table = store.read_table(folder, "labels", ["problem_id", "correct"])
-    return _any_right(*(table[name].to_pylist() for name in ("problem_id", "correct")))
-
-
-def _any_right(problem_ids: Iterable[str], verdicts: Iterable[bool]) -> dict[str, bool]:
-    """Which problems have a right solution, by verdicts on their solutions."""
-    right: dict[str, bool] = {}
-    for problem_id, correct in zip(problem_ids, verdicts, strict=True):
-        right[problem_id] = right.get(problem_id, False) or correct
     return right

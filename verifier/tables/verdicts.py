@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from verifier.errors import TablesError
 from verifier.grading.graders import Relabelled
+from verifier.tables import store
 from verifier.tables.scanning import scan_table
 
 _KEY = ["problem_id", "sample_id"]
@@ -82,6 +83,20 @@ class Labels:
                 "samples (the stage label), or name the labels that belong to them"
             )
         return Verdicts(self._answered_R[row_R], self._right_R[row_R])
+
+
+def solved(folder: pathlib.Path) -> dict[str, bool]:
+    """Which problems have a right solution, by the labels in a folder."""
+    table = store.read_table(folder, "labels", ["problem_id", "correct"])
+    return any_right(*(table[name].to_pylist() for name in ("problem_id", "correct")))
+
+
+def any_right(problem_ids: Iterable[str], verdicts: Iterable[bool]) -> dict[str, bool]:
+    """Which problems have a right solution, by verdicts on their solutions."""
+    right: dict[str, bool] = {}
+    for problem_id, correct in zip(problem_ids, verdicts, strict=True):
+        right[problem_id] = right.get(problem_id, False) or correct
+    return right
 
 
 def graded(grade: Grade, gold: Mapping[str, str]) -> Judge:

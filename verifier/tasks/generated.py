@@ -8,14 +8,15 @@ agree.
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from verifier.errors import DataError
 from verifier.tasks.generated_check import CHECKED
-from verifier.tasks.generated_direct import DIRECT
+from verifier.tasks.generated_direct import DIRECT, chain
 from verifier.tasks.generated_words import Draft, distract
 from verifier.text.problem import Problem, make_problem
 
@@ -24,7 +25,11 @@ TEST_SHARE = 0.2  # of the combinations, and of the tuples of numbers
 
 
 def generate(
-    split: str, count: int, seed: int, kinds: Sequence[str] = tuple(KINDS)
+    split: str,
+    count: int,
+    seed: int,
+    kinds: Sequence[str] = tuple(KINDS),
+    lengths: Sequence[int] = (),
 ) -> list[Problem]:
     """The first `count` problems of a split, no question twice.
 
@@ -33,15 +38,18 @@ def generate(
         count: number of problems.
         seed: which problems; splits are disjoint across all seeds.
         kinds: kinds of problems in turn; a name that stands twice comes twice as often.
+        lengths: changes of a chain in turn, where that is the one kind; empty: as they come.
 
     Raises:
-        DataError: an unknown split or kind (the known ones are named), or a source that gives no
-            new problem any more.
+        DataError: an unknown split or kind (the known ones are named), lengths of another kind, or
+            a source that gives no new problem any more.
     """
-    return list(itertools.islice(stream(split, seed, kinds), count))
+    return list(itertools.islice(stream(split, seed, kinds, lengths), count))
 
 
-def stream(split: str, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Iterator[Problem]:
+def stream(
+    split: str, seed: int, kinds: Sequence[str] = tuple(KINDS), lengths: Sequence[int] = ()
+) -> Iterator[Problem]:
     """Problems of a split without end; see `generate`."""
     if split not in ("train", "test"):
         raise DataError(f"generated problems have the splits 'train' and 'test', not {split!r}")
@@ -56,9 +64,9 @@ def stream(split: str, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Iterat
         raise DataError(f"data.kinds is empty; name at least one of {', '.join(KINDS)}")
     rng = random.Random(f"{split}/{seed}")
     seen: set[str] = set()
-    for kind in itertools.cycle(kinds):
+    for kind, drafted in itertools.cycle(_drafts(kinds, lengths)):
         for _attempt in range(10_000):
-            draft = distract(rng, KINDS[kind](rng))
+            draft = distract(rng, drafted(rng))
             if split_of(draft) != split:
                 continue
             problem = make_problem(
@@ -77,6 +85,20 @@ def stream(split: str, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Iterat
             )
         seen.add(problem.problem_id)
         yield problem
+
+
+def _drafts(
+    kinds: Sequence[str], lengths: Sequence[int]
+) -> list[tuple[str, Callable[[random.Random], Draft]]]:
+    """What problems are of, as their source says it, and what draws one."""
+    if not lengths:
+        return [(kind, KINDS[kind]) for kind in kinds]
+    if set(kinds) != {"chain"}:
+        raise DataError(
+            f"data.lengths are of chains, but data.kinds is {list(kinds)}; set data.kinds=[chain], "
+            "or data.lengths=[]"
+        )
+    return [(f"chain/{length}", functools.partial(chain, changes=length)) for length in lengths]
 
 
 def split_of(draft: Draft) -> str:

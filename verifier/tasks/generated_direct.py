@@ -38,13 +38,13 @@ _DIV: tuple[_Change, ...] = (
 )
 
 
-def chain(rng: random.Random) -> Draft:
-    """A number of things that changes two to seven times, by all four operations."""
+def chain(rng: random.Random, changes: int = 0) -> Draft:
+    """A number of things that changes so many times, by all four operations; 0: two to seven."""
     name, friend = people(rng)
     thing = rng.choice(THINGS)
     value = rng.randint(4, 30)
     numbers, used, sentences, lines = [value], ["chain"], [f"{name} has {value} {thing}."], []
-    for _ in range(rng.choice((2, 2, 3, 3, 4, 4, 5, 6, 7))):
+    for _ in range(changes or rng.choice((2, 2, 3, 3, 4, 4, 5, 6, 7))):
         (kind, sentence, line), sign, n = _change(rng, value)
         expression = f"{value}{sign}{n}"
         after = {"+": value + n, "-": value - n, "*": value * n, "/": value // n}[sign]

@@ -18,6 +18,7 @@ from verifier.tasks.asdiv import load_asdiv
 from verifier.tasks.bbh import load_bbh
 from verifier.tasks.corpus import read_corpus
 from verifier.tasks.generated import KINDS, generate
+from verifier.tasks.generated_sums import sums
 from verifier.tasks.gsm8k import load_gsm8k
 from verifier.tasks.labelled_choice import load_labelled_choice
 from verifier.tasks.multiarith import load_multiarith
@@ -43,9 +44,11 @@ SOURCES: dict[str, Source] = {
     "bbh": lambda config, seed: load_bbh(config.dir, config.bbh_tasks),
     "svamp_equations": lambda config, seed: load_svamp_equations(config.dir),
     "labelled_choice": lambda config, seed: load_labelled_choice(config.dir),
+    "sums": lambda config, seed: _sums(config, seed),
 }
 
 FOR_TESTING = typing.get_args(ForTesting)
+ENDLESS = ("generated", "sums")
 WITH_EQUATIONS = ("svamp", "asdiv", "multiarith")
 
 
@@ -141,7 +144,7 @@ def _sources(config: DataConfig, seed: int) -> tuple[Mapping[str, list[Problem]]
     tested = config.test_name or config.name
     _check_name("data.test_name", tested)
     for knob, name in (("train_problems", config.name), ("test_problems", tested)):
-        if name == "generated" and not getattr(config, knob):
+        if name in ENDLESS and not getattr(config, knob):
             raise DataError(
                 f"data.{knob} is 0; generated problems have no end, so say how many are wanted"
             )
@@ -200,8 +203,25 @@ def problems_from_table(table: pa.Table) -> list[Problem]:
 
 
 def _generated(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
-    train = generate("train", config.train_problems + config.heldout_problems, seed, config.kinds)
-    return {"train": train, "test": generate("test", config.test_problems, seed, config.kinds)}
+    kinds, lengths = config.kinds, config.lengths
+    return {
+        split: generate(split, count, seed, kinds, lengths)
+        for split, count in _wanted(config).items()
+    }
+
+
+def _sums(config: DataConfig, seed: int) -> dict[str, list[Problem]]:
+    return {
+        split: sums(split, count, seed, config.lengths) for split, count in _wanted(config).items()
+    }
+
+
+def _wanted(config: DataConfig) -> dict[str, int]:
+    """How many problems of a source without end are drawn."""
+    return {
+        "train": config.train_problems + config.heldout_problems,
+        "test": config.test_problems,
+    }
 
 
 def _hold_out(

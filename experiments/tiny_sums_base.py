@@ -1,0 +1,50 @@
+"""The small base that tiny_sums_star starts from: sums of one to three digits with a scratchpad,
+from scratch.
+
+Command:  python -m verifier.launch --exp=tiny_sums_base --stages=finetune
+          python -m verifier.export --model=runs/tiny_sums_base/generator
+          --to=experiments/tiny_sums_weights
+Hardware: 2 CPU cores, 4 minutes
+Expect:   nearly all sums of its own lengths right, few of four digits, none of five
+"""
+
+from experiments.tiny_base import SEED
+from verifier.config import (
+    Config,
+    DataConfig,
+    FinetuneConfig,
+    ModelConfig,
+    TokenizerConfig,
+)
+from verifier.recipes import star
+from verifier.run.stage import Stage
+
+
+def get_config() -> Config:
+    """Each sum plainly, and with its answer as a hint."""
+    return Config(
+        name="tiny_sums_base",
+        seed=SEED,
+        data=DataConfig(
+            name="sums",
+            lengths=(1, 2, 3),
+            train_problems=4000,
+            heldout_problems=100,
+            test_problems=1,
+        ),
+        tokenizer=TokenizerConfig(kind="bytes"),
+        model=ModelConfig(layers=2, width=64, heads=4, kv_heads=4, mlp_width=192, context=512),
+        finetune=FinetuneConfig(
+            steps=1500,
+            batch_rows=8,
+            row_tokens=128,
+            learning_rate=3e-3,
+            warmup_share=0.05,
+            eval_every=300,
+        ),
+    )
+
+
+def get_stages(config: Config) -> list[Stage]:
+    """finetune on worked sums."""
+    return star.base(config)
