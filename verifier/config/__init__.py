@@ -35,6 +35,7 @@ from verifier.config.settings import (
 )
 from verifier.config.star_sections import StarConfig
 from verifier.config.train_sections import (
+    DpoConfig,
     FinetuneConfig,
     PretrainConfig,
     TrainConfig,
@@ -47,6 +48,7 @@ __all__ = [
     "ConfigError",
     "DataConfig",
     "DistillConfig",
+    "DpoConfig",
     "FinetuneConfig",
     "BbhTask",
     "ForTesting",

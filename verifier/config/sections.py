@@ -25,7 +25,7 @@ from verifier.config.ranges import (
 )
 from verifier.config.search_sections import RainConfig, RolloutsConfig, SearchConfig
 from verifier.config.star_sections import StarConfig
-from verifier.config.train_sections import FinetuneConfig, PretrainConfig, VerifyConfig
+from verifier.config.train_sections import DpoConfig, FinetuneConfig, PretrainConfig, VerifyConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,6 +220,7 @@ class Config:
     label: LabelConfig = LabelConfig()
     rollouts: RolloutsConfig = RolloutsConfig()
     verify: VerifyConfig = VerifyConfig()
+    dpo: DpoConfig = DpoConfig()
     score: ScoreConfig = ScoreConfig()
     search: SearchConfig = SearchConfig()
     rain: RainConfig = RainConfig()

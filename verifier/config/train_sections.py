@@ -109,3 +109,20 @@ class VerifyConfig(TrainConfig):
     deduplicate: bool = False  # drop samples of a problem that repeat another one's tokens
     # Allow samples of another generator than the workdir's; these are read as text.
     other_generator: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class DpoConfig(TrainConfig):
+    """A verifier by preferences: the last generator, which learns from pairs of a right and a wrong
+    solution which is likelier (DPO, Rafailov et al. 2023, as V-STaR, Hosseini et al. 2024).
+    """
+
+    learning_rate: Rate = 1e-6  # peak
+    beta: Annotated[float, Range(0, 1_000, above=True)] = 0.1  # how far it may leave the generator
+    # Pairs of a problem, which take its right and its wrong solutions evenly; 0: each right one
+    # with each wrong one, as published
+    pairs: Number = 0
+    deduplicate: bool = True  # solutions of a problem that repeat another one's tokens are left out
+    # What a solution scores. likelihood: its log-likelihood, as published | ratio: less that under
+    # the generator, which is what training raises
+    score: Literal["ratio", "likelihood"] = "ratio"
