@@ -10,10 +10,11 @@ from experiments import tiny_v_star
 from tests.shrunk import made_once, rows
 from verifier import config as config_lib
 from verifier import rerank
-from verifier.config import checks
+from verifier.config import LabelConfig, checks
 from verifier.data import preferences
 from verifier.errors import ConfigError, DataError, Stopped
 from verifier.recipes import v_star
+from verifier.rerank import Sources
 from verifier.run import hosts
 from verifier.run.context import Context
 from verifier.stages import dpo, existing_models, runner
@@ -21,8 +22,8 @@ from verifier.text import tokenizer as tokenizer_lib
 from verifier.text.split import TEST
 
 SMALL = """
-data.kinds=[backwards] data.train_problems=8 data.heldout_problems=4 data.test_problems=10
-sample.train_samples=4 sample.heldout_samples=4 sample.test_samples=4 sample.max_new_tokens=64
+data.kinds=[backwards] data.train_problems=8 data.heldout_problems=8 data.test_problems=8
+sample.train_samples=4 sample.heldout_samples=4 sample.test_samples=4 sample.max_new_tokens=96
 sample.rows=16 star.loops=1 finetune.steps=2 finetune.batch_rows=2
 verify.epochs=1 verify.batch_rows=2 verify.group=1 dpo.steps=4 dpo.batch_rows=2 dpo.pairs=6
 dpo.learning_rate=1e-3 report.ks=[1,2,4] report.resamples=50
@@ -74,11 +75,10 @@ def test_both_verifiers_learn_from_the_samples_of_all_loops(ranked):
     )
     labels = by_key(ranked / "loops/tables/labels/split=train", "correct")
     assert len(labels) == len(pooled) and {True, False} == {own for (own,) in labels.values()}
+    labelled = manifest(ranked / "loops/tables/labels/split=train")
     for folder in (ranked / "verifier", ranked / "dpo/verifier"):
         made = manifest(folder)
-        assert (
-            made["settings"]["labels"] == manifest(ranked / "loops/tables/labels/split=train")["id"]
-        )
+        assert made["settings"]["labels"] == labelled["id"]
         assert made["trained_on"] == manifest(ranked / "loop=1/generator")["id"]
 
 
@@ -142,7 +142,7 @@ def test_the_report_is_what_a_rerank_of_each_place_says(ranked, tmp_path, capsys
     assert list(found["verifiers"]) == ["token values", "dpo"]
     for place, name in (("", "token values"), ("dpo", "dpo")):
         out = tmp_path / name
-        rerank.main(["rerank", f"--samples={ranked / place}", f"--out={out}", "--ks=1,2,4"])
+        rerank.rerank(Sources(ranked / place), out, config().report, LabelConfig(), 0)
         again = json.loads((out / "metrics.json").read_text())["splits"]["test"]
         own = found["verifiers"][name]["verifier_at_k"]
         assert {k: each["value"] for k, each in own.items()} == {
@@ -171,10 +171,8 @@ def test_training_that_was_stopped_goes_on_to_the_same_verifier(ranked, tmp_path
 def test_no_pair_at_all_ends_with_the_numbers(ranked, monkeypatch, tmp_path):
     own = context(shutil.copytree(ranked, tmp_path / "work"), config("seed=0"), "dpo", "dpo")
     shutil.rmtree(own.folder())
-    drawn = preferences.Drawn(
-        [],
-        {"problems": 8, "with_pairs": 0, "no_right": 6, "no_wrong": 2, "possible": 0, "pairs": 0},
-    )
+    counts = {"problems": 8, "no_right": 6, "no_wrong": 2}
+    drawn = preferences.Drawn([], counts | dict.fromkeys(("with_pairs", "possible", "pairs"), 0))
     monkeypatch.setattr(preferences, "draw", lambda *_: drawn)
     with pytest.raises(DataError, match="of 8 problems 2 have no wrong one and 6 no right one"):
         own.stage.do(own)
