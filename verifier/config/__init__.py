@@ -11,19 +11,15 @@ from verifier.config.search_sections import RainConfig, RolloutsConfig, SearchCo
 from verifier.config.sections import (
     Config,
     DataConfig,
-    FinetuneConfig,
     LabelConfig,
     LogConfig,
     MeshConfig,
     ModelConfig,
     OodConfig,
-    PretrainConfig,
     ReportConfig,
     SampleConfig,
     ScoreConfig,
     TokenizerConfig,
-    TrainConfig,
-    VerifyConfig,
 )
 from verifier.config.settings import (
     choices,
@@ -38,6 +34,13 @@ from verifier.config.settings import (
     with_defaults,
 )
 from verifier.config.star_sections import StarConfig
+from verifier.config.train_sections import (
+    DpoConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    TrainConfig,
+    VerifyConfig,
+)
 from verifier.errors import ConfigError, UserError
 
 __all__ = [
@@ -45,6 +48,7 @@ __all__ = [
     "ConfigError",
     "DataConfig",
     "DistillConfig",
+    "DpoConfig",
     "FinetuneConfig",
     "BbhTask",
     "ForTesting",

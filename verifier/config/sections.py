@@ -14,22 +14,19 @@ from verifier.config.ranges import (
     BbhTask,
     Count,
     Devices,
-    Epochs,
     ForTesting,
     Grader,
     Kind,
     Length,
     Number,
     Problems,
-    Rate,
     Seconds,
-    Share,
     Source,
-    Steps,
     Tokens,
 )
 from verifier.config.search_sections import RainConfig, RolloutsConfig, SearchConfig
 from verifier.config.star_sections import StarConfig
+from verifier.config.train_sections import DpoConfig, FinetuneConfig, PretrainConfig, VerifyConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,77 +133,6 @@ class MeshConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Optimisation of one training job."""
-
-    epochs: Epochs = 1.0  # passes over the examples
-    # Optimiser steps, with as many passes over the examples as they take; then without `epochs`. 0:
-    # by `epochs`.
-    steps: Steps = 0
-    batch_rows: Count = 32  # packed rows a step, over all micro-batches and hosts
-    row_tokens: Tokens = 512  # tokens of a packed row; of an encoder's, too
-    # Micro-batches a step; divides batch_rows; the losses are the same but for dropout, which each
-    # draws for itself.
-    accumulate: Count = 1
-    learning_rate: Rate = 1e-5  # peak
-    # Share of all steps that the rate rises linearly; then it falls linearly to 0.
-    warmup_share: Share = 0.02
-    beta1: Share = 0.9
-    beta2: Share = 0.95
-    weight_decay: Amount = 0.0
-    clip_norm: Amount = 1.0  # global norm of the gradient; 0: off
-    # Residual dropout: on the output of every attention and MLP before it joins the residual stream
-    dropout: Share = 0.0
-    # Recompute each layer's activations in the backward pass: less memory, a third more work.
-    remat: Annotated[bool, Mark.NO_EFFECT] = False
-    loss_on_question: bool = False  # the language-model loss counts the question's tokens too
-    loss_on_forced: bool = True  # the losses count tokens that the calculator writes
-    # Steps between evaluations on held-out problems; 0: at the end of an epoch.
-    eval_every: Steps = 0
-    patience: Steps = 0  # evaluations without improvement before it stops; 0: never stops early
-    # Between two checkpoints, written while training goes on (on a CPU it waits for them); 0: off.
-    checkpoint_minutes: Annotated[Amount, Mark.NO_EFFECT] = 5.0
-    # Steps between two checkpoints; 0: by time alone.
-    checkpoint_every: Annotated[Steps, Mark.NO_EFFECT] = 0
-    keep_checkpoints: Annotated[Count, Mark.NO_EFFECT] = (
-        2  # the newest ones, beside the best so far
-    )
-
-    @property
-    def has_work(self) -> bool:
-        """Whether the job takes any step."""
-        return bool(self.epochs or self.steps)
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainConfig(TrainConfig):
-    """Extra language-model training before fine-tuning, with dropout.
-
-    For models that were trained without it (Cobbe et al. 2021, section 5.2).
-    """
-
-    epochs: Epochs = 0.0  # 0: none
-    # A text file, one document a line, or JSONL with a field "text"; empty: the training problems,
-    # every token counted.
-    corpus: Annotated[str, Mark.PATH, Mark.TEXTS] = ""
-    loss_on_question: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class FinetuneConfig(TrainConfig):
-    """The generator: cross-entropy on ground-truth solutions (Cobbe et al. 2021, section 4.1).
-
-    2 epochs for sampling: section 4.2.
-    """
-
-    epochs: Epochs = 2.0  # 0: none
-    # What is learned of a teacher's solutions (recipe distill). match_sample: cross-entropy, as of
-    # any solution | match_distribution: divergence from the likeliest ids that it has told of every
-    # token | match_spans: its probability of every span of text that both sides end alike (ALM)
-    loss: Literal["match_sample", "match_distribution", "match_spans"] = "match_sample"
-
-
-@dataclasses.dataclass(frozen=True)
 class SampleConfig:
     """How solutions are drawn."""
 
@@ -244,37 +170,6 @@ class LabelConfig:
     # Correct known-wrong gold answers of GSM8K (verifier/grading/gsm8k_corrections.jsonl); worked
     # solutions stay.
     fix_labels: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class VerifyConfig(TrainConfig):
-    """The verifier: value and language-model loss (Cobbe et al. 2021, section 4.2, Appendix B)."""
-
-    # reserved_logit: gain and bias on a reserved token's logit
-    head: Literal["reserved_logit", "linear"] = "reserved_logit"
-    # token: every solution token carries the label | solution: only the last one does, or the last
-    # one of each step where steps have labels
-    level: Literal["token", "solution"] = "token"
-    # outcome: each sample's own label | prefix: at every token the share of right ones among the
-    # problem's samples that begin alike | the others: of steps, out of rollouts
-    labels: Literal["outcome", "prefix", "hard", "soft", "first_error"] = "outcome"
-    value_loss: Literal["mse", "bce"] = "mse"
-    # tokens: mean over all of a batch | solutions: each weighs the same
-    normalise: Literal["tokens", "solutions"] = "tokens"
-    lm_weight: Amount = 1.0  # of the language-model loss on ground truth; 0: verification only
-    init: Literal["generator", "base"] = "generator"  # whose weights the verifier starts from
-    # With init=base, another base model than the generator's: Hugging Face folder or hub id; empty:
-    # model.weights.
-    weights: Annotated[str, Mark.WEIGHTS] = ""
-    # Peak rate of the value head's own parameters; 0: learning_rate.
-    head_learning_rate: Annotated[float, Range(0, 10)] = 0.0
-    samples_per_problem: Number = 0  # labelled samples of a problem that are used; 0: all
-    # Samples of a problem that are read as one tree, where what they have in common stands once
-    # (and drops out alike); 1: each by itself; 0: all of a problem. The losses are the same.
-    group: Number = 1
-    deduplicate: bool = False  # drop samples of a problem that repeat another one's tokens
-    # Allow samples of another generator than the workdir's; these are read as text.
-    other_generator: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -329,6 +224,7 @@ class Config:
     label: LabelConfig = LabelConfig()
     rollouts: RolloutsConfig = RolloutsConfig()
     verify: VerifyConfig = VerifyConfig()
+    dpo: DpoConfig = DpoConfig()
     score: ScoreConfig = ScoreConfig()
     search: SearchConfig = SearchConfig()
     rain: RainConfig = RainConfig()

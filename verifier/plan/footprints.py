@@ -12,7 +12,7 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from verifier.config import MeshConfig, PretrainConfig, SampleConfig, VerifyConfig
+from verifier.config import DpoConfig, MeshConfig, PretrainConfig, SampleConfig, VerifyConfig
 from verifier.data import batches
 from verifier.data.batches import Batch, BatchSpec
 from verifier.decode import memory, score_rows, split_model
@@ -148,6 +148,11 @@ def _trained_tokens(subject: Subject, job: Job) -> float:
     text = subject.texts["corpus" if reads_corpus else "train"]
     if isinstance(section, VerifyConfig):
         return section.epochs * _labelled_tokens(text, section, subject.config.sample)
+    if isinstance(section, DpoConfig):
+        drawn = subject.config.sample.train_samples * (subject.config.star.loops + 1)
+        possible = (drawn // 2) * (drawn - drawn // 2)  # where half of them are right
+        pairs = min(section.pairs or possible, possible)
+        return section.epochs * text.problems * pairs * (text.prompt + 2 * text.solution)
     return float(section.epochs * (text.problems * (text.prompt + text.solution)))
 
 

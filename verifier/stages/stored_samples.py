@@ -61,16 +61,18 @@ def read(
         UserError: a token that the reader does not know, or rows of another generator than the
             table's manifest names.
     """
-    folder = context.source(role, split)
-    settings = context.manifest(role, split)["settings"]
+    folder, manifest = context.source(role, split), context.manifest(role, split)
+    settings = manifest["settings"]
     if as_text:
         return _as_text(folder, reader, settings["sample.calculator"])
     rows = store.read_table(folder, "samples", [*_KEY, "tokens", "forced", "generator"])
-    named, there = settings.get("generator"), pc.unique(rows["generator"]).to_pylist()
-    if named and there not in ([], [named]):
+    # Of a pool it names those of all its rows (`stages.pooled_samples`), which share their tokens.
+    named = manifest.get("generators", [settings.get("generator")])
+    there = pc.unique(rows["generator"]).to_pylist()
+    if all(named) and not set(there) <= set(named):
         raise UserError(
             f"{folder} names the generators {', '.join(map(str, there))} in its rows "
-            f"and {named} in its manifest, so that nobody knows whose tokens they are; "
+            f"and {', '.join(named)} in its manifest, so that nobody knows whose tokens they are; "
             "remove it and sample anew"
         )
     _refuse_unknown_tokens(rows, reader.vocab_size, context.input(role, split).split)
