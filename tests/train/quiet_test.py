@@ -180,6 +180,21 @@ def test_clipped_weights_learn_what_leads_inside():
     assert pull(slope)[0].tolist() == [0, -1, 0, -1, 1, 1, 0]
 
 
+def test_pauses_say_nothing_and_are_as_good_as_each_other():
+    """As many tokens as a thought has, of an id that no text can hold: no draw, and no policy."""
+    config = dataclasses.replace(BINARY, thought_source="pause", baseline="none")
+    loss = quiet.loss(VOCAB, config)
+    how = {"dropout": 0.0, "dropout_key": None, "remat": False}
+    run = jax.jit(lambda key: loss.terms(thinker(), batch(1), draw_key=key, **how))
+    terms, others = run(jax.random.key(0)), run(jax.random.key(1))
+    assert "entropy" not in terms and float(terms["policy"].sum) == 0
+    assert float(terms["reward"].sum) == float(others["reward"].sum) != 0
+    drawn_BTPI = quiet.pauses(jnp.zeros((1, T), int), thoughts=2, drawn=DRAWN, vocab_size=VOCAB)
+    told, own = slopes(BINARY)(batch(1), drawn_BTPI.tokens_BTPI)
+    np.testing.assert_allclose(terms["talk"].sum, told["talk"].sum, rtol=1e-5)
+    assert (np.asarray(own["talk"]["backbone"]["embed"][...])[VOCAB] != 0).any()
+
+
 def test_advantages_of_a_position_sum_to_zero_before_they_are_clamped():
     reward_BTP = jax.random.normal(jax.random.key(0), (2, 3, 4))
     own = quiet.advantage(reward_BTP, BINARY)

@@ -88,6 +88,8 @@ def _sums(knob: str, path: pathlib.Path) -> dict[str, str]:
     """
     if path.is_dir():
         patterns = (*_READ, "*.safetensors") if knob in {*_WEIGHTS, *_ENCODERS} else _READ
+        if knob in _TEXTS:
+            patterns = ("*.txt", "*.jsonl")
         if knob in _ENCODERS:  # sentence-transformers has folders for its modules
             patterns = (*patterns, *(f"*/{pattern}" for pattern in patterns))
         inside = {each.relative_to(path) for pattern in patterns for each in path.glob(pattern)}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -63,6 +64,7 @@ def save(
     model: Transformer | Verifier,
     tokenizer: Tokenizer,
     facts: Mapping[str, Any],
+    beside: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> str:
     """Writes a model folder, manifest last.
 
@@ -71,13 +73,15 @@ def save(
         model: a Transformer or a Verifier.
         tokenizer: the one it was trained with.
         facts: further entries of the manifest (settings, seconds, ...).
+        beside: further parameters, each tree in a folder of that name; the model is read without.
 
     Returns:
-        The model's id.
+        The id of all parameters.
     """
     params = nnx.state(model, nnx.Param)
-    parameters.save_params(folder / "params", params)
-    name = parameters.tree_id(params)
+    for inside, tree in {"params": params, **beside}.items():
+        parameters.save_params(folder / inside, tree)
+    name = parameters.tree_id({"params": params, **beside} if beside else params)
     head = (
         {"head": "reserved_logit" if isinstance(model.head, ReservedLogitHead) else "linear"}
         if isinstance(model, Verifier)
@@ -87,7 +91,8 @@ def save(
     if hosts.is_first():
         tokenizer.save(folder)
         names = [path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST]
-        names += [f"params/{inside}" for inside in checksums.of_folder(folder / "params")]
+        for inside in ("params", *beside):
+            names += [f"{inside}/{name}" for name in checksums.of_folder(folder / inside)]
         files = checksums.of_files(folder, names)
         checksums.write_sealed(
             folder / MANIFEST,

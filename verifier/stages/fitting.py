@@ -14,11 +14,14 @@ from flax import nnx
 
 from verifier import config as config_lib
 from verifier.data import batches
+from verifier.data.window_stream import WindowStream
+from verifier.data.windows import Windows
 from verifier.errors import ConfigError
 from verifier.model import sharding
 from verifier.model.heads import Verifier
+from verifier.model.thoughts import Thinker
 from verifier.model.transformer import Transformer
-from verifier.run import device_checks, hosts, model_folder
+from verifier.run import device_checks, hosts, model_folder, thinker_folder
 from verifier.run.context import Context
 from verifier.run.stage import Job
 from verifier.system import checksums, log
@@ -26,13 +29,14 @@ from verifier.text.problem import Problem
 from verifier.text.tokenizer import Tokenizer
 from verifier.train import checkpoint, loop
 from verifier.train.losses.contract import Loss
+from verifier.train.prefetch import Stream
 
 
 class Examples(NamedTuple):
     """What a job learns from, and what it is watched on."""
 
-    train: Sequence[batches.Example]
-    heldout: Sequence[batches.Example]
+    train: Sequence[batches.Example] | Windows
+    heldout: Sequence[batches.Example] | Windows
 
 
 def checkpoints_of(job: Job, folder: pathlib.Path) -> pathlib.Path:
@@ -84,9 +88,9 @@ def fit(
     loss: Loss = job.loss(context.config, vocab_size)
     spec = batches.BatchSpec(config.batch_rows, config.row_tokens, loss.targets, _encoder_of(model))
     shard = batches.Shard(jax.process_index(), jax.process_count())
-    stream = batches.BatchStream(examples.train, seed, spec, config.epochs, config.steps, shard)
+    stream = _stream(examples.train, seed, spec, config.epochs, config.steps, shard=shard)
     heldout = examples.heldout
-    watched = list(batches.BatchStream(heldout, 0, spec, shard=shard)) if len(heldout) else []
+    watched = list(_stream(heldout, 0, spec, shard=shard)) if len(heldout) else []
     log.say(f"{job.name}: {amounts(examples.train, len(stream), loss)}")
     if milestones > len(stream):
         raise ConfigError(
@@ -110,8 +114,19 @@ def fit(
     return loop.fit(model, stream, loss, config, train_job)._asdict()
 
 
-def amounts(examples: Sequence[batches.Example], steps: int, loss: Loss) -> str:
+def _stream(
+    examples: Sequence[batches.Example] | Windows, *how: Any, shard: batches.Shard
+) -> Stream:
+    """The batches of examples, or of windows on disk; further arguments as `BatchStream` has."""
+    if isinstance(examples, Windows):
+        return WindowStream(examples, *how, shard=shard)
+    return batches.BatchStream(examples, *how, shard=shard)
+
+
+def amounts(examples: Sequence[batches.Example] | Windows, steps: int, loss: Loss) -> str:
     """How much a job learns from, and the share of tokens that each part of its loss looks at."""
+    if isinstance(examples, Windows):
+        return f"{len(examples):,} windows of {examples.window_tokens} tokens, {steps} steps"
     counted = batches.supervision(examples, {part.weight for part in loss.parts.values()})
     shares = ", ".join(
         f"{counted.share(part.weight):.0%} by {name}" for name, part in loss.parts.items()
@@ -124,7 +139,7 @@ def amounts(examples: Sequence[batches.Example], steps: int, loss: Loss) -> str:
 
 def finish(
     context: Context,
-    model: Transformer | Verifier,
+    model: Transformer | Verifier | Thinker,
     tokenizer: Tokenizer,
     facts: Mapping[str, Any],
     begun: float,
@@ -143,7 +158,11 @@ def finish(
     earlier = sum(each["earlier_seconds"] for each in fitted if each)
     own = {"template": dataclasses.asdict(context.template())}
     seconds = {"seconds": earlier + time.monotonic() - begun}
-    name = model_folder.save(folder, model, tokenizer, {**own, **facts, **seconds})
+    facts = {**own, **facts, **seconds}
+    if isinstance(model, Thinker):
+        name = thinker_folder.save(folder, model, tokenizer, facts)
+    else:
+        name = model_folder.save(folder, model, tokenizer, facts)
     for job in context.stage.jobs:  # of no more use, and three times the size of the model
         checkpoint.remove_checkpoints(checkpoints_of(job, folder))
     log.say(f"{context.title()}: {context.stage.makes.name} {name} saved in {folder}")

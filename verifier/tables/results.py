@@ -2,6 +2,7 @@
 
     generator/  verifier/            models
     tables/NAME/split=SPLIT/         tables, each split a folder with a manifest of its own
+    corpus/split=SPLIT/              texts as windows of tokens, likewise
     report/                          the page
 
 A result's name is also the role under which manifests note the id of what they were made from.
@@ -64,6 +65,19 @@ class Table:
 
 
 @dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Texts as windows of tokens (`data.windows`), by split."""
+
+    name: str
+    stage: str
+
+    def folder(self, root: pathlib.Path, split: Split | None = None) -> pathlib.Path:
+        """Where a split of it lies in a workdir: `corpus/split=train`; None: all of them."""
+        whole = root / self.name
+        return whole if split is None else whole / split_folder(split)
+
+
+@dataclasses.dataclass(frozen=True)
 class Page:
     """A report, which is written anew whenever it is asked for."""
 
@@ -75,7 +89,7 @@ class Page:
         return root / self.name
 
 
-Result = Model | Table | Page
+Result = Model | Table | Corpus | Page
 
 PROBLEMS = Table("problems", "problems")
 GENERATOR = Model("generator", "finetune")
@@ -86,6 +100,7 @@ SCORES = Table("scores", "score")
 STEPS = Table("steps", "rollouts")
 SEARCH = Table("search", "search")
 RAIN = Table("rain", "rain")
+CORPUS = Corpus("corpus", "corpus")
 REPORT = Page("report", "report")
 # In the order in which a run makes them; the problems take no time of their own.
 RESULTS: tuple[Model | Table, ...] = (

@@ -17,7 +17,7 @@ from verifier.config import QuietConfig
 from verifier.data.batches import Batch
 from verifier.data.examples import Target
 from verifier.errors import ConfigError
-from verifier.model.thoughts import MARKS, Hidden, Thinker, ahead_of
+from verifier.model.thoughts import MARKS, Hidden, Thinker, Thoughts, ahead_of
 from verifier.train.losses import lm
 from verifier.train.losses.contract import Loss, LossPart, Term, Terms
 from verifier.train.losses.cross_entropy import token_losses
@@ -122,9 +122,9 @@ def _terms(
         jnp.asarray(batch.targets[key]) for key in ("lm_weight", "ahead_weight", "policy_weight")
     )
     # Think: thoughts after every token at once. They are data from here on.
-    thoughts = thinker.draw(
-        rows, draw_key, thoughts=config.thoughts, drawn=drawn, vocab_size=vocab_size
-    )
+    says = bool(drawn) and config.thought_source == "drawn"
+    sizes = {"thoughts": config.thoughts, "drawn": drawn, "vocab_size": vocab_size}
+    thoughts = thinker.draw(rows, draw_key, **sizes) if says else pauses(tokens_BT, **sizes)
     states = thinker.read(rows, thoughts.tokens_BTPI, ahead=config.ahead, **how)
     # Talk: the text behind each, predicted by what was held before and after it.
     base_BT = _losses(
@@ -142,7 +142,7 @@ def _terms(
         "mixing": weighted(jax.lax.stop_gradient(judged.weight_BTPM).mean(axis=2), ahead_BTM),
         "lm_share": share(lm_weight_BT, batch),
     }
-    if drawn:
+    if says:
         nll_BTPI = _thought_losses(
             thinker,
             states,
@@ -155,6 +155,14 @@ def _terms(
         terms["policy"] = weighted(policy_BTP.mean(axis=2), policy_BT)
         terms["entropy"] = weighted(-thoughts.logprob_BTPI.mean(axis=(2, 3)), policy_BT)
     return terms
+
+
+def pauses(tokens_BT: jax.Array, *, thoughts: int, drawn: int, vocab_size: int) -> Thoughts:
+    """Thoughts of a token that no text has, as many as `Thinker.draw` gives (pause tokens, Goyal
+    et al. 2024): its embedding is learned like any other.
+    """
+    shape = (*tokens_BT.shape, thoughts, drawn)
+    return Thoughts(jnp.full(shape, vocab_size, jnp.int32), jnp.zeros(shape))
 
 
 def advantage(reward_BTP: jax.Array, config: QuietConfig) -> jax.Array:

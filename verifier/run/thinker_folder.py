@@ -1,0 +1,63 @@
+"""A model that thinks before every token, as a model folder.
+
+    generator/
+      params/         the decoder's, as of any generator: whoever asks for no thoughts reads it so
+      thoughts/       (Orbax) the embeddings of the two marks, and the head that mixes predictions
+      manifest.json   "thoughts": the scale of the embeddings; the id is that of all parameters
+
+The marks have no rows in the vocabulary: it needs no room for them, and no text can hold one.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from verifier.errors import WorkdirError
+from verifier.model import sharding
+from verifier.model.thoughts import Thinker
+from verifier.run import model_folder
+from verifier.run.model_folder import Saved
+from verifier.text.tokenizer import Tokenizer
+from verifier.train import parameters
+
+_BESIDE = "thoughts"
+# Parameters that are not the decoder's.
+_OWN = nnx.All(nnx.Param, nnx.Not(nnx.PathContains("backbone")))
+
+
+def save(
+    folder: pathlib.Path, thinker: Thinker, tokenizer: Tokenizer, facts: Mapping[str, Any]
+) -> str:
+    """Writes a thinker's folder and returns its id; arguments as `model_folder.save`."""
+    about = {**facts.get(_BESIDE, {}), "embedding_scale": thinker.embedding_scale}
+    beside = {_BESIDE: nnx.state(thinker, _OWN)}
+    return model_folder.save(folder, thinker.backbone, tokenizer, {**facts, _BESIDE: about}, beside)
+
+
+def load(
+    folder: pathlib.Path, stage: str, dtype: str, mesh: jax.sharding.Mesh | None = None
+) -> Saved:
+    """Reads a thinker's folder: a `Thinker`; arguments and errors as `model_folder.load`.
+
+    Raises:
+        WorkdirError: it holds a model that does not think, too.
+    """
+    saved = model_folder.load(folder, stage, dtype, mesh)
+    about = saved.manifest.get(_BESIDE)
+    if about is None:
+        raise WorkdirError(
+            f"{folder} holds a model without thoughts; expected one that finetune of the recipe "
+            "quiet_star has made"
+        )
+    scale = about["embedding_scale"]
+    thinker = Thinker(saved.model, rngs=nnx.Rngs(0), embedding_scale=scale)
+    wanted = nnx.state(thinker, _OWN)
+    if mesh is not None:
+        wanted = sharding.place_parameters(wanted, mesh)
+    nnx.update(thinker, parameters.load_params(folder / _BESIDE, wanted))
+    return saved._replace(model=thinker)
