@@ -1,4 +1,4 @@
-"""What thoughts gained on held-out text: losses without and with them, overall and by kind of token.
+"""What thoughts gained on held-out text: losses without and with them, by kind of token.
 
 A token's gain is the log-probability that it has with a thought before it, on average over the
 thoughts that were drawn, less the one that it has without; a reward is the sum of gains over the
@@ -21,6 +21,8 @@ ALL = "all"  # of the tokens; a kind has the name that the corpus gives it
 UNCHANGED = 0.01  # nats: a token whose chance moves by less than a hundredth of it is as it was
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _LEVELS = 5  # of difficulty, as many tokens in each
+_BARS = 41  # of a histogram; gains of 0 are in the middle of one
+_LEAST_REACH = 0.5  # nats either way
 _MEANS = ("base_nll", "talk_nll", "gain", "reward", "mixing", "entropy")
 
 
@@ -74,7 +76,7 @@ def figures(thinkers: Mapping[str, Gains], resamples: int, seed: int) -> dict[st
         "tokens"; "kinds", tokens by kind; "thinkers", by name and group ("all", and every kind):
         estimates of base_nll, talk_nll, gain, reward, mixing, entropy and shares (None where there
         is none), "minus_first", of the talk losses, paired, and "quantiles" of gains; "levels",
-        gains by difficulty; "warnings".
+        gains by difficulty; "histogram", tokens by gain; "warnings".
 
     Raises:
         DataError: no thinker, no token, or thinkers that have read different ones.
@@ -100,6 +102,7 @@ def figures(thinkers: Mapping[str, Gains], resamples: int, seed: int) -> dict[st
             for name, own in thinkers.items()
         },
         "levels": {name: _levels(own, means) for name, own in thinkers.items()},
+        "histogram": _histogram(thinkers),
         "warnings": _warnings(thinkers, over, len(names)),
     }
 
@@ -173,6 +176,19 @@ def _levels(own: Gains, means: _Means) -> list[dict[str, Any]]:
     return made
 
 
+def _histogram(thinkers: Mapping[str, Gains]) -> dict[str, Any]:
+    """How many tokens gain how much; the outermost bars hold all that is beyond them."""
+    largest = max(float(np.quantile(np.abs(own.gain_T), 0.999)) for own in thinkers.values())
+    reach = max(_LEAST_REACH, np.ceil(2 * largest) / 2)
+    edges = np.linspace(-reach, reach, _BARS + 1)
+    middle = (edges[:-1] + edges[1:]) / 2
+    counts = {
+        name: np.histogram(np.clip(own.gain_T, middle[0], middle[-1]), edges)[0].tolist()
+        for name, own in thinkers.items()
+    }
+    return {"edges": [round(float(edge), 6) for edge in edges], "counts": counts}
+
+
 def _warnings(thinkers: Mapping[str, Gains], over: str, pieces: int) -> list[str]:
     made = []
     if pieces < FEWEST:
@@ -184,10 +200,10 @@ def _warnings(thinkers: Mapping[str, Gains], over: str, pieces: int) -> list[str
         helped = np.mean(own.gain_T >= UNCHANGED)
         if helped == 1:
             made.append(
-                f"{name}: thoughts help at every token, which is suspicious: look whether a thought "
-                "sees what it is judged by"
+                f"{name}: thoughts help at every token, which is suspicious: look whether one sees "
+                "what it is judged by"
             )
-        if not own.mixing_T.any():
+        if np.isfinite(own.reward_T).any() and not own.mixing_T.any():
             made.append(f"{name}: no prediction heeds a thought, so that nothing can gain by one")
     return made
 
