@@ -128,6 +128,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "logprob_talk": pa.float32(),  # with one before it, the mean over those below
             "mixing": pa.float32(),  # weight of the thought in this prediction, their mean
             "thought": pa.string(),  # that of the highest reward; of equal ones the first
+            "thought_tokens": pa.list_(pa.int32()),  # its drawn tokens
             # Of all thoughts that were drawn before the token:
             "rewards": pa.list_(pa.float32()),  # empty where not all tokens ahead are there
             "mixings": pa.list_(pa.float32()),
