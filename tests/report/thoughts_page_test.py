@@ -40,6 +40,7 @@ def table(seed=0, thinks=True, windows=WINDOWS):
                     "logprob_talk": None if first else base + thinks * float(rng.normal(0, 0.3)),
                     "mixing": None if first else float(thinks * rng.random()),
                     "thought": None if first or not thinks else f"{ATTACK} {place}",
+                    "thought_tokens": [],
                     "rewards": rng.normal(0.1, 1, DRAWN if whole else 0).tolist(),
                     "mixings": rng.random(0 if first else DRAWN).tolist(),
                     "entropies": rng.random(0 if first or not thinks else DRAWN).tolist(),
