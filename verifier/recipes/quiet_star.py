@@ -9,11 +9,27 @@ from __future__ import annotations
 
 from verifier.config import Config
 from verifier.run.stage import Stage
-from verifier.stages import corpus, quiet
+from verifier.stages import corpus, direct, label, problems, quiet, sample
 
 
 def stages(config: Config) -> list[Stage]:
     """corpus; in `base` the decoder; finetune, in places where there is a curriculum."""
     texts = corpus.stage(config)
     base = quiet.base(texts)
-    return [texts, base, *quiet.thinkers(config, texts, base)]
+    thinkers = quiet.thinkers(config, texts, base)
+    answers = _answers(config, base, thinkers[-1]) if config.think.answers else []
+    return [texts, base, *thinkers, *answers]
+
+
+def _answers(config: Config, base: Stage, thinker: Stage) -> list[Stage]:
+    """What both models answer to test problems at once, and the thinker's solutions, which vote
+    (`verifier.rerank`).
+    """
+    questions = problems.stage(config)
+    tests = problems.test_splits(config)
+    at_once = [direct.stage(each, questions, tests, each.place) for each in (base, thinker)]
+    made = [questions, *at_once]
+    for each in (base, thinker):
+        samples = sample.stage(each, questions, tests, each.place, thinks=True)
+        made += [samples, label.stage(samples, questions, each.place)]
+    return made

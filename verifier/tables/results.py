@@ -100,6 +100,7 @@ SCORES = Table("scores", "score")
 STEPS = Table("steps", "rollouts")
 SEARCH = Table("search", "search")
 RAIN = Table("rain", "rain")
+DIRECT = Table("direct", "direct")
 CORPUS = Corpus("corpus", "corpus")
 REPORT = Page("report", "report")
 # In the order in which a run makes them; the problems take no time of their own.
@@ -112,4 +113,5 @@ RESULTS: tuple[Model | Table, ...] = (
     SCORES,
     SEARCH,
     RAIN,
+    DIRECT,
 )
