@@ -34,6 +34,7 @@ from verifier.config.settings import (
     with_defaults,
 )
 from verifier.config.star_sections import StarConfig
+from verifier.config.think_sections import DirectConfig, ThinkConfig
 from verifier.config.train_sections import (
     DpoConfig,
     FinetuneConfig,
@@ -47,6 +48,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "DataConfig",
+    "DirectConfig",
     "DistillConfig",
     "DpoConfig",
     "FinetuneConfig",
@@ -73,6 +75,7 @@ __all__ = [
     "Source",
     "StarConfig",
     "StepByStepConfig",
+    "ThinkConfig",
     "TokenizerConfig",
     "TrainConfig",
     "UserError",

@@ -26,6 +26,7 @@ from verifier.config.ranges import (
 )
 from verifier.config.search_sections import RainConfig, RolloutsConfig, SearchConfig
 from verifier.config.star_sections import StarConfig
+from verifier.config.think_sections import DirectConfig, ThinkConfig
 from verifier.config.train_sections import DpoConfig, FinetuneConfig, PretrainConfig, VerifyConfig
 
 
@@ -233,5 +234,7 @@ class Config:
     select: SelectConfig = SelectConfig()
     star: StarConfig = StarConfig()
     quiet: QuietConfig = QuietConfig()
+    think: ThinkConfig = ThinkConfig()
+    direct: DirectConfig = DirectConfig()
     report: ReportConfig = ReportConfig()
     log: LogConfig = LogConfig()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from verifier.config import Config
 from verifier.run.stage import Stage
-from verifier.stages import corpus, quiet, thinkers, thoughts
+from verifier.stages import corpus, direct, label, problems, quiet, sample, thinkers, thoughts
 
 
 def stages(config: Config) -> list[Stage]:
@@ -20,4 +20,19 @@ def stages(config: Config) -> list[Stage]:
     base = quiet.base(texts)
     trained = quiet.thinkers(config, texts, base)
     judged = [thoughts.stage(each, texts) for each in trained]
-    return [texts, base, *trained, *judged, thinkers.stage(trained, judged)]
+    answers = _answers(config, base, trained[-1]) if config.think.answers else []
+    return [texts, base, *trained, *judged, thinkers.stage(trained, judged), *answers]
+
+
+def _answers(config: Config, base: Stage, thinker: Stage) -> list[Stage]:
+    """What both models answer to test problems at once, and the thinker's solutions, which vote
+    (`verifier.rerank`).
+    """
+    questions = problems.stage(config)
+    tests = problems.test_splits(config)
+    at_once = [direct.stage(each, questions, tests, each.place) for each in (base, thinker)]
+    made = [questions, *at_once]
+    for each in (base, thinker):
+        samples = sample.stage(each, questions, tests, each.place, thinks=True)
+        made += [samples, label.stage(samples, questions, each.place)]
+    return made

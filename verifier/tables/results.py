@@ -100,6 +100,7 @@ SCORES = Table("scores", "score")
 STEPS = Table("steps", "rollouts")
 SEARCH = Table("search", "search")
 RAIN = Table("rain", "rain")
+DIRECT = Table("direct", "direct")
 CORPUS = Corpus("corpus", "corpus")
 THOUGHTS = Table("thoughts", "thoughts")
 REPORT = Page("report", "report")
@@ -113,4 +114,5 @@ RESULTS: tuple[Model | Table, ...] = (
     SCORES,
     SEARCH,
     RAIN,
+    DIRECT,
 )
