@@ -103,6 +103,16 @@ def ratio(name: str) -> Callable[[Result, Sequence[Result]], str]:
     return read
 
 
+def rate_of(*ways: str) -> Callable[[Result, Sequence[Result]], str]:
+    """Solutions a second by each of some ways to align."""
+
+    def read(found: Result, every: Sequence[Result]) -> str:
+        rates = {each["way"]: each["rate"]["median"] for each in found["points"]}
+        return "; ".join(f"{rates[way]:,.0f} {way}" for way in ways if way in rates) or MISSING
+
+    return read
+
+
 def at_points(*names: str) -> Callable[[Result, Sequence[Result]], str]:
     """This project over its earlier state at points whose names begin so."""
 
@@ -225,6 +235,13 @@ GOALS = [
         "<= 8.4x",
         ratio("seconds: 64 over 8"),
         "problems",
+    ),
+    Goal(
+        "aligning",
+        "(l) solutions/s that are aligned, on one core",
+        ">= 2,000",
+        "",
+        rate_of("same", "bytes", "dtw"),
     ),
 ]
 

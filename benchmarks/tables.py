@@ -188,11 +188,23 @@ def flips_table(found: Result) -> str:
     return table(["what differs", "flips", "near ties", "tokens", "flips per million tokens"], rows)
 
 
+def aligning_table(found: Result) -> str:
+    """One row a way to align."""
+    rows = [
+        [each["way"], f"{each['student_tokens']:.0f}", spread(each["rate"])]
+        for each in found["points"]
+    ]
+    tokens = f"{found['teacher_tokens']:.0f} tokens of the teacher"
+    size = f"{found['solutions']:,} solutions of {tokens} on average"
+    return f"{size}\n\n{table(['way', 'tokens of the student', 'solutions/s'], rows)}"
+
+
 _OTHER_JOBS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "reranking": ("(g) Reranking", reranking_table),
     "sharing": ("(i) Sampling where little is shared", sharing_table),
     "demo": ("(j) The demo", demo_table),
     "flips": ("(k) Samples that are drawn otherwise", flips_table),
+    "aligning": ("(l) A teacher's tokens aligned with a student's", aligning_table),
 }
 
 

@@ -219,6 +219,18 @@ def result(job, contender_runs, ratios):
     return {**about, "contenders": found, "ratios": ratios}
 
 
+def test_solutions_that_are_aligned_have_a_row_a_way():
+    found = result("aligning", {}, {}) | {"solutions": 4000, "teacher_tokens": 60.0}
+    del found["contenders"], found["ratios"]  # which that job has not
+    found["points"] = [
+        {"way": way, "student_tokens": 67.4, "rate": results.summary(rates), "each": rates}
+        for way, rates in (("bytes", [2400.0, 2600.0, 2500.0]), ("dtw", [980.0]))
+    ]
+    page = tables.page([found])
+    assert "| >= 2,000 | 2,500 bytes; 980 dtw |" in page
+    assert "4,000 solutions of 60 tokens of the teacher" in page and "| bytes | 67 | 2,500" in page
+
+
 def test_shares_and_ratios_are_shown():
     memory = {"device_peak_of_process": None, "peak": 2**30}
     run = {

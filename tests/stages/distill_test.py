@@ -59,6 +59,10 @@ def test_what_a_calculator_writes_counts_where_that_is_asked_for(monkeypatch, on
     np.testing.assert_array_equal(spans["span_weight"] > 0, weight > 0)
     left_out = len("18>>") if on_forced == "false" else 0
     assert weight.sum() == len(TEXT) + 1 - left_out
+    for targets in (sampled, told, spans):
+        numbers = targets["number_weight"]
+        assert numbers.sum() == 10 - len("18") * (on_forced == "false")
+        assert set(targets["lm_target"][numbers > 0]) <= set(b"0123456789")
 
 
 @pytest.mark.parametrize("loss", ["match_distribution", "match_spans"])

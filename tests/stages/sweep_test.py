@@ -8,9 +8,10 @@ import shutil
 
 import pytest
 
+from experiments import tiny_losses
 from tests.shrunk import config, rows, run
 from verifier import errors, launch
-from verifier.recipes import token_verifier
+from verifier.recipes import distill, token_verifier
 from verifier.run import experiment, workdir
 from verifier.stages import runner, sweep
 from verifier.system import checksums
@@ -230,3 +231,22 @@ def test_a_variant_of_a_sweep_ends_as_one_that_ran_alone(finished, tmp_path, cap
     assert [each["name"] for each in side] == ["base", "solution"]
     assert side[1]["methods"]["best_of_n"]["value"] == metrics["best_of_n"]["value"]
     assert (tmp_path / "sweep" / "compare" / "losses" / "page" / "index.html").is_file()
+
+
+def test_students_that_are_tested_in_places_are_compared_by_their_held_out_losses(tmp_path, capsys):
+    own, themes = tiny_losses.get_config(), tiny_losses.get_sweep()
+    variants = sweep.check(own, distill.stages, themes, [0, 1], tmp_path)
+    for variant in (each for of_seed in variants for each in of_seed):
+        values = [0.9, 0.4, 0.3] if variant.name == "match_distribution" else [0.9, 0.5, 0.4]
+        logs = variant.root / "student" / "logs"
+        logs.mkdir(parents=True)
+        lines = [{"step": n, "heldout_lm": value} for n, value in enumerate(values, 1)]
+        if variant.name != "match_spans":  # which was not run
+            (logs / "finetune.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    sweep.compare("losses", [sweep.BASE, *themes["losses"]], variants, tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    (terms,) = found["heldout"].values()
+    assert set(terms["lm"]) == {"base", "match_distribution"} and not found["splits"]
+    assert [each["reaches_base"] for each in terms["lm"]["match_distribution"].values()] == [2, 2]
+    said = capsys.readouterr()
+    assert "finetune (student): held-out lm" in said.out + said.err

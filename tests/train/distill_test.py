@@ -15,6 +15,8 @@ from verifier.train.losses import cross_entropy, distill, lm
 HOW = {"dropout": 0.0, "dropout_key": None, "remat": False}
 BATCH = fakes.random_batch(3)
 WEIGHT, OWN = BATCH.targets["lm_weight"], BATCH.targets["lm_target"]
+IS_NUMBER = OWN % 2 == 0
+BATCH = fakes.with_targets(BATCH, number_weight=np.where(IS_NUMBER, WEIGHT, 0))
 SHAPE = WEIGHT.shape
 GRAPHDEF, PARAMS = nnx.split(fakes.Decoder())
 
@@ -252,6 +254,31 @@ def test_a_student_that_is_sure_of_a_span_has_a_finite_loss():
     terms = terms_of(loss, batch, sure)
     assert float(terms["lm"].sum) < 1e-6 and np.isfinite(terms["match_spans"].sum)
     assert all(np.isfinite(leaf).all() for leaf in gradient(loss, batch, sure))
+
+
+# Numbers apart.
+
+
+@pytest.mark.parametrize("chunk_logits", [2**24, 200])
+@pytest.mark.parametrize("kind", ["match_sample", "match_distribution", "match_spans"])
+def test_numbers_are_reported_apart_and_not_learned_apart(monkeypatch, kind, chunk_logits):
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
+    batch, counted = with_told(*told(3)), WEIGHT > 0
+    if kind == "match_spans":
+        found, batch = spans()
+        counted = np.zeros(SHAPE, bool)
+        for row, places, *_ in found:
+            counted[row, places] = True
+    weight = np.where(counted & IS_NUMBER, WEIGHT, 0)
+    own = -np.take_along_axis(student_logprobs(), OWN[..., None], axis=-1)[..., 0]
+    loss = distill.loss(fakes.VOCAB, kind, DistillConfig(), 3)
+    term = terms_of(loss, batch)["lm_numbers"]
+    np.testing.assert_allclose(term.sum, (weight * own).sum(), rtol=1e-5)
+    np.testing.assert_allclose(term.weight, weight.sum(), rtol=1e-6)
+    assert 0 < weight.sum() < np.where(counted, WEIGHT, 0).sum()
+    without = fakes.with_targets(batch, number_weight=np.zeros(SHAPE, np.float32))
+    for one, other in zip(gradient(loss, batch), gradient(loss, without), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # By their name.

@@ -31,6 +31,7 @@ def full_batch():
         teacher_weight=(real * rng.uniform(0.5, 1.5, shape)).astype(np.float32),
         predict_weight=np.where(real, batch.targets["lm_weight"], 0),
         explain_weight=np.where(real, 0, batch.targets["lm_weight"]),
+        number_weight=np.where(batch.targets["lm_target"] % 2, batch.targets["lm_weight"], 0),
         top_ids=own,
         top_logprobs=told,
         span_weight=(in_spans * rng.uniform(0.5, 1.5, shape)).astype(np.float32),

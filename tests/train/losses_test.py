@@ -52,6 +52,7 @@ LOSSES = {
     "value_bce": (value.loss(fakes.VOCAB, "bce", 0.5), fakes.Judge),
     "value_alone": (value.loss(fakes.VOCAB, lm_weight=0.0), fakes.Judge),
     "imitation": (IMITATION, fakes.Decoder),
+    "sample": (distill.match_sample(fakes.VOCAB), fakes.Decoder),
     "distribution": (distill.match_distribution(fakes.VOCAB, 3), fakes.Decoder),
     "spans": (distill.match_spans(fakes.VOCAB, tau=10.0), fakes.Decoder),
     "two_tasks": (two_tasks.loss(fakes.VOCAB, 0.3), fakes.Decoder),

@@ -88,6 +88,20 @@ def with_spans(example: Example, aligned: Aligned, normalise: str) -> Example:
     return example._replace(targets=targets)
 
 
+def with_numbers(example: Example, digits_V: np.ndarray, learned: Example) -> Example:
+    """The same with the target "number_weight": of every token that counts and has a digit its
+    weight in the language-model loss.
+
+    Args:
+        example: prompt and solution, as `examples.lm_example` makes it.
+        digits_V: bool, the ids whose bytes have a digit among them.
+        learned: the example with what is learned of it.
+    """
+    is_number_T = digits_V[example.targets["lm_target"]]
+    weight_T = np.where(is_number_T, example.targets["lm_weight"], np.float32(0))
+    return learned._replace(targets={**learned.targets, "number_weight": weight_T})
+
+
 def _predicted(example: Example, aligned: Aligned) -> tuple[slice, slice]:
     """The positions that predict a solution's tokens, and which of its tokens these are.
 

@@ -42,7 +42,11 @@ class _Values(NamedTuple):
 
 
 def compare(
-    roots: Mapping[str, Mapping[int, pathlib.Path]], ks: Sequence[int], resamples: int, seed: int
+    roots: Mapping[str, Mapping[int, pathlib.Path]],
+    ks: Sequence[int],
+    resamples: int,
+    seed: int,
+    tested: bool = True,
 ) -> dict[str, Any]:
     """Figures of every variant and its differences to the first one.
 
@@ -51,6 +55,7 @@ def compare(
         ks: sizes of top-k votes among some of the samples.
         resamples: of the bootstrap over problems.
         seed: of the bootstrap and of drawn subsets.
+        tested: whether the workdirs' own tables are of what is compared; else there are no splits.
 
     Returns:
         What comparison.json holds: `base`, `seeds`, `steps` (optimiser steps by variant, seed and
@@ -67,10 +72,11 @@ def compare(
     values = {
         name: {which: _read(root, name, which, ks) for which, root in of_seed.items()}
         for name, of_seed in roots.items()
+        if tested
     }
     base, *_ = roots
     splits: dict[str, Any] = {}
-    for split in values[base][min(values[base])]:
+    for split in values[base][min(values[base])] if tested else ():
         runs = {
             name: [of_seed[which][split] for which in sorted(of_seed) if split in of_seed[which]]
             for name, of_seed in values.items()
@@ -82,7 +88,7 @@ def compare(
         name: {str(which): _steps(root) for which, root in sorted(of_seed.items())}
         for name, of_seed in roots.items()
     }
-    return {"base": base, "seeds": sorted(values[base]), "steps": steps, "splits": splits}
+    return {"base": base, "seeds": sorted(roots[base]), "steps": steps, "splits": splits}
 
 
 def table(compared: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ class Context:
 
     @property
     def logs(self) -> pathlib.Path:
-        return self.workdir / "logs"
+        return self.stage.logs(self.root)
 
     def title(self, split: Split | None = None) -> str:
         """What a line says that it is about: `sample test`, `sample test (loop=1)`."""

@@ -121,6 +121,10 @@ class Stage:
         """Where it works: the run's workdir, or its place in it."""
         return root / self.place
 
+    def logs(self, root: pathlib.Path) -> pathlib.Path:
+        """Where its jobs write their numbers by step."""
+        return self.workdir(root) / "logs"
+
     def of(self, split: Split | None = None, noted: bool = True) -> Input:
         """What another stage reads of this one.
 

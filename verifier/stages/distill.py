@@ -12,6 +12,7 @@ from verifier.data import alignment_report, formats, teacher_targets
 from verifier.data.alignment import Aligned, Aligner
 from verifier.data.examples import Example, LazyExamples, encode_solution, lm_example
 from verifier.data.formats import Planned
+from verifier.data.vocabularies import vocabulary
 from verifier.errors import AlignmentError, ConfigError
 from verifier.run.context import Context
 from verifier.run.stage import Files, Job, Stage
@@ -168,6 +169,7 @@ class _Writer:
         self._questions = {
             name: Questions(context, name, config.distill.shots) for name in few_shot.FORMATS
         }
+        self._digits_V = vocabulary(tokenizer).digits_V
         self.aligner: Aligner | None = None
         self._differing: set[tuple[str, str]] = set()  # the first of those whose texts do
         if config.finetune.loss != "match_sample" and teacher is not None:
@@ -219,6 +221,11 @@ class _Writer:
             loss_on_forced=config.finetune.loss_on_forced,
             name=f"{solution.problem.problem_id}/{planned.format}",
         )
+        return teacher_targets.with_numbers(made, self._digits_V, self._told(made, aligned))
+
+    def _told(self, made: Example, aligned: Aligned | None) -> Example:
+        """An example with what the teacher has told of it, as the loss reads that."""
+        config = self._config
         by_spans = config.finetune.loss == "match_spans"
         if aligned is None:
             plain = config.finetune.loss == "match_sample" or by_spans

@@ -15,12 +15,14 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from verifier import config as config_lib
 from verifier import errors
 from verifier.config import checks as config_checks
 from verifier.config import kinds
+from verifier.evaluate import heldout_curves
+from verifier.evaluate.heldout_curves import Curve
 from verifier.report import comparison_page, side_by_side
 from verifier.report import variants as variants_lib
 from verifier.run import hosts, workdir
@@ -28,7 +30,7 @@ from verifier.run.experiment import Recipe
 from verifier.run.stage import Stage, chosen
 from verifier.system import atomic, log, paths
 from verifier.tables import store
-from verifier.tables.results import Page
+from verifier.tables.results import SAMPLES, Page
 from verifier.text.split import TEST, Split
 
 BASE = "base"  # the variant without assignments, which every theme is compared with
@@ -195,11 +197,18 @@ def compare(
         for name in names
     }
     config = variants[0][0].config
-    compared = variants_lib.compare(roots, config.report.ks, config.report.resamples, config.seed)
-    atomic.write_json(out / "comparison.json", compared)
+    tested = _tests(variants[0][0])
+    compared = variants_lib.compare(
+        roots, config.report.ks, config.report.resamples, config.seed, tested
+    )
+    heldout = _heldout(names, variants)
+    atomic.write_json(out / "comparison.json", compared | {"heldout": heldout})
     first = config.seed
-    log.tell(f"\n{theme}\n{variants_lib.table(compared)}\n\ncomparison  {out / 'comparison.json'}")
-    on_test = compared["splits"][str(TEST)]
+    log.tell(f"\n{theme}\n{variants_lib.table(compared)}")
+    for job, terms in heldout.items():
+        log.tell(heldout_curves.table(job, terms, BASE))
+    log.tell(f"\ncomparison  {out / 'comparison.json'}")
+    on_test = compared["splits"].get(str(TEST), {})
     on_page = [name for name in names if on_test.get(name, {}).get("n_shared_problems")][
         : comparison_page.MOST
     ]
@@ -217,6 +226,33 @@ def compare(
             f"not on it   {', '.join(left)}: no test problem of {BASE}, or more than "
             f"{comparison_page.MOST} runs"
         )
+
+
+def _tests(variant: Variant) -> bool:
+    """Whether a run's own report is of its samples; else they lie in places of its own."""
+    return any(stage.makes is SAMPLES and not stage.place for stage in variant.stages)
+
+
+def _heldout(
+    names: Sequence[str], variants: Sequence[Sequence[Variant]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """By training job what the variants come to on held-out problems, and when they are where the
+    base ends; of what a variant has trained itself, not of what it shares.
+    """
+    curves: dict[str, dict[str, dict[int, dict[str, Curve]]]] = {}
+    for variant in (each for of_seed in variants for each in of_seed if each.name in names):
+        for stage in variant.stages:
+            for job in (job for job in stage.jobs if job.kind == "train"):
+                path = stage.logs(variant.root) / f"{job.name}.jsonl"
+                if own := heldout_curves.read(path):
+                    title = f"{job.name} ({stage.place})" if stage.place else job.name
+                    by_name = curves.setdefault(title, {})
+                    by_name.setdefault(variant.name, {})[variant.config.seed] = own
+    return {
+        job: heldout_curves.compare(by_name, BASE)
+        for job, by_name in curves.items()
+        if BASE in by_name and len(by_name) > 1
+    }
 
 
 def share(variant: Variant, others: Sequence[Variant]) -> None:

@@ -94,7 +94,8 @@ def aimed_cross_entropy(
         vocab_size: ids of the softmax.
 
     Returns:
-        The sum, and the sum of weight * -log softmax[the text's own id], which has no gradient.
+        The sum, and -log softmax[the text's own id] of every position with a weight, float32
+        [B, T], which has no gradient; 0 elsewhere.
     """
     return _aimed(hidden_BTD, output_VD, aims, weight_BT, vocab_size, slopes=False)[0]
 
@@ -109,8 +110,7 @@ def _aimed(
 ) -> tuple[tuple[jax.Array, jax.Array], _Slopes | None]:
     read = _Read(hidden_BTD, *aims, weight_BT, weight_BT > 0)
     total = _over_chunks(read, output_VD, vocab_size, slopes=slopes)
-    aimed, own = ((weight_BT * each_BT).sum() for each_BT in total.losses)
-    return (aimed, own), total.slopes
+    return ((weight_BT * total.losses.aimed_BT).sum(), total.losses.own_BT), total.slopes
 
 
 def _aimed_backward(

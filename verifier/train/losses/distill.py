@@ -7,7 +7,9 @@ read of the teacher.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -23,6 +25,9 @@ from verifier.train.losses.contract import Loss, LossPart, Term, Terms
 from verifier.train.losses.cross_entropy import Aims, aimed_cross_entropy, token_losses
 from verifier.train.losses.terms import hidden, share, weighted
 
+# What all of them read. The term "lm_numbers" of each is the cross-entropy of the tokens with
+# a digit alone. It is only reported: across vocabularies numbers are what goes wrong first.
+_TARGETS: Mapping[str, Target] = {**lm.TARGETS, "number_weight": Target()}
 _EPSILON = 1e-6  # that keeps a span's probability below 1, as in tokenkit's compute_alm_loss
 
 
@@ -43,8 +48,12 @@ def loss(vocab_size: int, kind: str, config: DistillConfig, alternatives: int) -
 
 
 def match_sample(vocab_size: int) -> Loss:
-    """Cross-entropy of the teacher's text (sample matching): the language-model loss."""
-    return lm.loss(vocab_size)
+    """Cross-entropy of the teacher's text (sample matching): the language-model loss.
+
+    The terms are those of `lm.loss`, and "lm_numbers".
+    """
+    terms = functools.partial(_sample_terms, vocab_size=vocab_size)
+    return dataclasses.replace(lm.loss(vocab_size), targets=_TARGETS, terms=terms)
 
 
 def match_distribution(vocab_size: int, alternatives: int, renormalise: bool = False) -> Loss:
@@ -61,7 +70,7 @@ def match_distribution(vocab_size: int, alternatives: int, renormalise: bool = F
     token's loss at 23 nats; here the logarithms are exact.
 
     The terms are "match_distribution"; "lm", the cross-entropy of the text itself, to compare with
-    `match_sample`; and "lm_share".
+    `match_sample`; "lm_numbers"; and "lm_share".
 
     Args:
         vocab_size: ids that text can have; see `lm.loss`.
@@ -69,7 +78,7 @@ def match_distribution(vocab_size: int, alternatives: int, renormalise: bool = F
         renormalise: the chances of each token are made to sum to 1.
     """
     targets = {
-        **lm.TARGETS,
+        **_TARGETS,
         "top_ids": Target(np.int32, (alternatives,)),  # of the next token; -1: none
         "top_logprobs": Target(np.float32, (alternatives,)),
     }
@@ -88,15 +97,15 @@ def match_spans(vocab_size: int, tau: float = 100.0) -> Loss:
     Texts of which no teacher has told anything are learned by their cross-entropy, the term "text".
 
     The terms are "match_spans"; "text"; "span_gap", the mean of |log p of the teacher - log p of
-    the student|; "lm", the cross-entropy of the tokens in spans; and "span_share" of tokens in
-    spans.
+    the student|; "lm", the cross-entropy of the tokens in spans; "lm_numbers"; and "span_share" of
+    tokens in spans.
 
     Args:
         vocab_size: ids that text can have; see `lm.loss`.
         tau: temperature of the spans' probabilities.
     """
     targets = {
-        **lm.TARGETS,  # a weight where a text is learned without spans
+        **_TARGETS,  # of "lm_weight" a weight where a text is learned without spans
         # Of every token in a span; those of a span sum to its weight.
         "span_weight": Target(),
         "span_start": Target(np.int32),  # 1 at the first token of a span
@@ -105,6 +114,21 @@ def match_spans(vocab_size: int, tau: float = 100.0) -> Loss:
     terms = functools.partial(_span_terms, vocab_size=vocab_size, tau=tau)
     parts = {"match_spans": LossPart(1.0, "span_weight"), "text": LossPart(1.0, "lm_weight")}
     return Loss(targets, parts, "match_spans", terms)
+
+
+def _sample_terms(transformer: Transformer, batch: Batch, *, vocab_size: int, **how: Any) -> Terms:
+    hidden_BTD = hidden(transformer, batch, **how)
+    weight_BT = jnp.asarray(batch.targets["lm_weight"])
+    own_BT1 = jnp.asarray(batch.targets["lm_target"])[..., None]
+    aims = Aims(own_BT1, jnp.ones(own_BT1.shape, jnp.float32))
+    crossed, own_BT = aimed_cross_entropy(
+        hidden_BTD, transformer.output_rows(), aims, weight_BT, vocab_size
+    )
+    return {
+        "lm": Term(crossed, weight_BT.sum()),
+        "lm_numbers": weighted(own_BT, _of_numbers(batch, weight_BT > 0)),
+        "lm_share": share(weight_BT, batch),
+    }
 
 
 def _distribution_terms(
@@ -123,16 +147,22 @@ def _distribution_terms(
         jnp.concatenate([own_BT1, ids_BTC], axis=-1),
         jnp.pad(chances_BTC, [(0, 0), (0, 0), (1, 0)]),  # the text's own id is among the others
     )
-    crossed, own = aimed_cross_entropy(
+    crossed, own_BT = aimed_cross_entropy(
         hidden_BTD, transformer.output_rows(), aims, weight_BT, vocab_size
     )
     log_BTC = jnp.log(jnp.where(chances_BTC > 0, chances_BTC, 1.0))
     negative_entropy = (weight_BT * (chances_BTC * log_BTC).sum(axis=-1)).sum()
     return {
         "match_distribution": Term(crossed + negative_entropy, weight_BT.sum()),
-        "lm": Term(own, weight_BT.sum()),
+        "lm": weighted(own_BT, weight_BT),
+        "lm_numbers": weighted(own_BT, _of_numbers(batch, weight_BT > 0)),
         "lm_share": share(weight_BT, batch),
     }
+
+
+def _of_numbers(batch: Batch, is_read_BT: jax.Array) -> jax.Array:
+    """Weights of the tokens with a digit, where the text is read."""
+    return jnp.where(is_read_BT, batch.targets["number_weight"], 0.0)
 
 
 def _chances(batch: Batch, renormalise: bool) -> tuple[jax.Array, jax.Array]:
@@ -169,6 +199,7 @@ def _span_terms(
         "text": weighted(loss_BT, text_BT),
         "span_gap": weighted(gap_BT, weight_BT),
         "lm": weighted(jax.lax.stop_gradient(loss_BT), is_in_BT.astype(jnp.float32)),
+        "lm_numbers": weighted(jax.lax.stop_gradient(loss_BT), _of_numbers(batch, is_in_BT)),
         "span_share": share(weight_BT, batch),
     }
 
