@@ -1,5 +1,5 @@
-"""A small model that teaches itself longer problems than it was taught (STaR, Zelikman et al. 2022);
-minutes on a CPU.
+"""A small model that teaches itself longer problems than it was taught (STaR, Zelikman et al.
+2022); minutes on a CPU.
 
 Command:  python -m verifier.launch --exp=tiny_star
           without rationalisation: --set star.rationalise=false, in a workdir of its own; both
@@ -25,8 +25,8 @@ BASE = STUDENT.with_name("tiny_star_weights")  # made by experiments/tiny_star_b
 
 
 def get_config() -> Config:
-    """The base was taught chains of one to three changes; those of four and five are asked, of which
-    nobody shows it a solution.
+    """The base was taught chains of one to three changes. Those of four and five are asked, of
+    which nobody shows it a solution.
     """
     return Config(
         name="tiny_star",
