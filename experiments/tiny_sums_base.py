@@ -37,7 +37,7 @@ def get_config() -> Config:
         finetune=FinetuneConfig(
             steps=1500,
             batch_rows=8,
-            row_tokens=128,
+            row_tokens=160,
             learning_rate=3e-3,
             warmup_share=0.05,
             eval_every=300,

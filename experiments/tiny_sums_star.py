@@ -36,14 +36,14 @@ def get_config() -> Config:
         ),
         model=ModelConfig(weights=str(BASE), context=512),
         finetune=FinetuneConfig(
-            steps=100, batch_rows=16, row_tokens=128, learning_rate=1e-3, warmup_share=0.1
+            steps=100, batch_rows=16, row_tokens=192, learning_rate=1e-3, warmup_share=0.1
         ),
         sample=SampleConfig(
             train_samples=1,
             heldout_samples=1,
             test_samples=1,
             temperature=0.0,
-            max_new_tokens=112,
+            max_new_tokens=160,
             rows=256,
         ),
         star=StarConfig(plateau=0),

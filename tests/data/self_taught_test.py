@@ -57,7 +57,7 @@ def _by_a_learner(known, problems, reach):
 @pytest.mark.parametrize("hints", [False, True])
 def test_of_a_learner_that_reaches_one_further_no_fewer_problems_are_used_in_any_loop(hints):
     known, used = 2, []
-    for _ in range(8):
+    for _ in range(9):
         own = _by_a_learner(known, 12, 1)
         helped = _by_a_learner(known, 12, 3)
         failed = self_taught.unsolved(own)

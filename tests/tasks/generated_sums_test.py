@@ -19,7 +19,11 @@ def test_every_line_of_a_scratchpad_comes_to_the_sum(pair):
     *lines, last = generated_sums.scratchpad(*pair).splitlines()
     assert last == f"#### {sum(pair)}" and len(lines) == len(str(pair[0])) + 1
     for place, line in enumerate(lines):
-        left, done = line.split(",")
+        column, _, rest = line.rpartition(";")
+        if column:
+            added, result = column.split("=")
+            assert sum(map(int, added.split("+"))) == int(result)
+        left, done = rest.split(",")
         digits, carried = done.split("C")
         assert len(digits) == place
         still = sum(int(part or "0") for part in left.split("+"))

@@ -32,7 +32,7 @@ Grader = Literal[
     "math_verify",
 ]
 ForTesting = Literal["svamp", "asdiv", "multiarith", "bbh"]  # sources without training problems
-Source = Literal["generated", "sums", "gsm8k", ForTesting, "svamp_equations", "labelled_choice"]
+Source = Literal["generated", "gsm8k", ForTesting, "svamp_equations", "labelled_choice", "sums"]
 Kind = Literal["chain", "price", "distance", "share", "backwards", "guess", "rectangle"]
 BbhTask = Literal[
     "boolean_expressions",

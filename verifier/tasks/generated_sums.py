@@ -1,14 +1,14 @@
 """Sums of two numbers of n digits, with the scratchpad of Nye et al. 2021 that STaR is tried on
 (Zelikman et al. 2022, section 4.3).
 
-    624+259
-    624+259,C0       what is left to add, what there is of the sum, and what is carried
-    62+25,3C1
-    6+2,83C0
-    ,883C0
+    624+259,C0           what is left to add, what there is of the sum, and what is carried
+    4+9+0=13;62+25,3C1   the last digits and what was carried; what is left then
+    2+5+1=08;6+2,83C0
+    6+2+0=08;,883C0
     #### 883
 
-Digits stand side by side, for a tokenizer of bytes.
+The paper's lines lack their first part, which a small model learns to add by. Digits stand side by
+side, for a tokenizer of bytes.
 """
 
 from __future__ import annotations
@@ -60,9 +60,11 @@ def scratchpad(a: int, b: int) -> str:
     left, done, carried = (str(a), str(b)), "", 0
     lines = [f"{a}+{b},C0"]
     while left[0]:
-        carried, digit = divmod(int(left[0][-1]) + int(left[1][-1]) + carried, 10)
+        column = f"{left[0][-1]}+{left[1][-1]}+{carried}"
+        carried, digit = divmod(sum(map(int, column.split("+"))), 10)
         left, done = (left[0][:-1], left[1][:-1]), f"{digit}{done}"
-        lines.append(f"{'+'.join(left) if left[0] else ''},{done}C{carried}")
+        still = "+".join(left) if left[0] else ""
+        lines.append(f"{column}={carried}{digit};{still},{done}C{carried}")
     return "\n".join([*lines, f"#### {a + b}"])
 
 
