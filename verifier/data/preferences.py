@@ -140,8 +140,10 @@ def branched(prompt: Sequence[int], solutions: Sequence[np.ndarray]) -> Layout:
         tokens += [np.asarray(prompt[-1:], np.int32), np.asarray(each, np.int32)]
         positions.append(np.arange(trunk, trunk + len(each) + 1))
         ends.append(np.full(len(each) + 1, size))
-    arrays = (np.concatenate(parts).astype(np.int32) for parts in (tokens, positions, ends))
-    return Layout(*arrays, starts)
+    all_tokens, all_positions, all_ends = (
+        np.concatenate(parts).astype(np.int32) for parts in (tokens, positions, ends)
+    )
+    return Layout(all_tokens, all_positions, all_ends, starts)
 
 
 def pair_example(prompt: Sequence[int], right: Solution, wrong: Solution) -> Example:

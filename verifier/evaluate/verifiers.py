@@ -81,12 +81,13 @@ def _merit(ranked: Candidates) -> dict[str, float | None]:
 
 
 def _refuse_others(name: str, own: Candidates, first: Candidates) -> None:
-    same = np.array_equal(own.problem_id_P, first.problem_id_P)
-    if not same or not np.array_equal(own.count_P, first.count_P):
+    columns = ("problem_id_P", "count_P", "right_P")
+    if not all(np.array_equal(getattr(own, name), getattr(first, name)) for name in columns):
         raise DataError(
             f"{name} has scores of {counted(len(own.row_C), 'sample')} of "
-            f"{counted(len(own.count_P), 'problem')}, others of {len(first.row_C):,} of "
-            f"{len(first.count_P):,}; expected the same ones: remove the tables of scores, and "
+            f"{counted(len(own.count_P), 'problem')}, {own.right_P.sum():,} of them right; others "
+            f"of {len(first.row_C):,} of {len(first.count_P):,}, {first.right_P.sum():,} right; "
+            "expected the same ones: remove the tables of scores, and "
             "score anew"
         )
 

@@ -142,10 +142,10 @@ def _readable(problems: Sequence[Texts], context: int, title: str) -> tuple[list
     for each in problems:
         room = context - len(each.prompt)
         short = [n for n, tokens in enumerate(each.tokens) if len(tokens) <= room]
-        columns = (each.sample_ids, each.tokens, each.counted)
         if short:
-            few = ([column[n] for n in short] for column in columns)
-            kept.append(Texts(each.problem_id, each.prompt, *few))
+            ids = [each.sample_ids[n] for n in short]
+            tokens, counted = ([part[n] for n in short] for part in (each.tokens, each.counted))
+            kept.append(Texts(each.problem_id, each.prompt, ids, tokens, counted))
     drawn = sum(len(each.tokens) for each in problems)
     too_long = drawn - sum(len(each.tokens) for each in kept)
     if drawn and not kept:
