@@ -58,7 +58,7 @@ def slope(config, teacher_T):
 
 
 def test_the_expected_slope_of_drawn_tokens_makes_surer(monkeypatch):
-    """Over all tokens by their chances; the first position is ahead of its teacher, the second not."""
+    """Over all tokens by their chances; the first position alone is ahead of its teacher."""
     scores_TV = Scores().logits_BTV[...][0]
     chance_TV = np.asarray(jax.nn.softmax(scores_TV))
     own_T = -np.log(chance_TV[np.arange(T), np.roll(TOKENS_BT[0], -1)])
