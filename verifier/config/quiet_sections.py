@@ -23,6 +23,10 @@ class QuietConfig:
     # Of the documents, by a hash of their text; no model learns from them
     heldout_share: Annotated[float, Range(0, 1, above=True, below=True)] = 0.05
     watched_windows: Count = 64  # held-out ones that training is watched on, at most
+    report_windows: Count = 64  # held-out ones whose every thought is stored and reported, at most
+    report_thoughts: Count = 4  # drawn before each of their tokens
+    # Workdirs of other runs on the same corpus, such as controls, to stand beside this one's report
+    report_beside: tuple[str, ...] = ()
     # Tokens of a thought, its start and its end among them; 0: none, which is plain training
     thought_tokens: Number = 12
     # What stands between them: drawn, tokens that the model draws | pause, a learned token that is

@@ -82,7 +82,7 @@ class WindowStream:
         first = self._done * self.spec.batch_rows + self.shard.index * share
         batch = zeros(self.spec._replace(batch_rows=share))
         for row, number in enumerate(range(first, min(first + share, self._rows))):
-            self._fill(batch, row, self._window_of(number))
+            fill(batch, row, self._windows, self._window_of(number))
         self._done += 1
         return batch
 
@@ -119,18 +119,19 @@ class WindowStream:
             self._order = (epoch, shuffled(len(self._windows), self._seed, epoch))
         return int(self._order[1][place])
 
-    def _fill(self, batch: Batch, row: int, index: int) -> None:
-        """Writes a window into a row: each of its documents is a text of its own, whose every token
-        but the first is predicted.
-        """
-        batch.tokens_BT[row] = tokens_T = self._windows[index]
-        for start, end, *_ in self._windows.pieces(index):
-            batch.positions_BT[row, start:end] = np.arange(end - start)
-            batch.ends_BT[row, start:end] = end
-            weight_T = np.ones(end - start, np.float32)
-            weight_T[-1] = 0
-            targets = {"lm_weight": weight_T, "lm_target": np.append(tokens_T[start + 1 : end], 0)}
-            if (ahead := self.spec.targets.get("ahead_weight")) is not None:
-                targets |= ahead_targets(weight_T, *ahead.shape)
-            for key in self.spec.targets:
-                batch.targets[key][row, start:end] = targets[key]
+
+def fill(batch: Batch, row: int, windows: Windows, index: int) -> None:
+    """Writes a window into an empty row: each of its documents is a text of its own, whose every
+    token but the first is predicted.
+    """
+    batch.tokens_BT[row] = tokens_T = windows[index]
+    for start, end, *_ in windows.pieces(index):
+        batch.positions_BT[row, start:end] = np.arange(end - start)
+        batch.ends_BT[row, start:end] = end
+        weight_T = np.ones(end - start, np.float32)
+        weight_T[-1] = 0
+        targets = {"lm_weight": weight_T, "lm_target": np.append(tokens_T[start + 1 : end], 0)}
+        if (ahead_BTM := batch.targets.get("ahead_weight")) is not None:
+            targets |= ahead_targets(weight_T, ahead_BTM.shape[2])
+        for key, target in batch.targets.items():
+            target[row, start:end] = targets[key]

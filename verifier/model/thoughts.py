@@ -118,7 +118,8 @@ class Thinker(nnx.Module):
 
         Args:
             batch: tokens_BT, positions_BT and ends_BT of rows of texts (`view`).
-            key: of all that is drawn; what one thought draws depends on no other.
+            key: of all that is drawn, or one of each row; what a thought draws depends on no other,
+                and with keys of its own a row's thoughts on no other row.
             thoughts: static; P.
             drawn: static; I, the tokens between the marks.
             vocab_size: static; ids from here on are never drawn.
@@ -283,7 +284,7 @@ def _drawn(
             )
             x = block.join(x, mixed.reshape(q.shape))
             grown.append(own)
-        uniform = jax.random.uniform(jax.random.fold_in(key, index), (B, T, P))
+        uniform = _uniform(key, index, (B, T, P))
         token, logprob = _draw_rows(backbone, backbone.finish(x), uniform.reshape(-1), vocab_size)
         drawn = Thoughts(token.reshape(B, T, P), logprob.reshape(B, T, P))
         return (tuple(grown), backbone.look_up(token.reshape(B, T * P))), drawn
@@ -291,6 +292,13 @@ def _drawn(
     start = jnp.broadcast_to(thinker.mark_rows()[0], (B, T * P, backbone.arch.width))
     _, drawn = jax.lax.scan(step, (cache, start), jnp.arange(count))
     return Thoughts(*(jnp.moveaxis(each, 0, -1) for each in drawn))
+
+
+def _uniform(key: jax.Array, index: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+    """Random numbers of a step, by one key or by one of each row."""
+    if not key.ndim:
+        return jax.random.uniform(jax.random.fold_in(key, index), shape)
+    return jax.vmap(lambda own: jax.random.uniform(jax.random.fold_in(own, index), shape[1:]))(key)
 
 
 def _text_keys(backbone: Transformer, batch: tuple[jax.Array, jax.Array, jax.Array]) -> list[Text]:

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from verifier.config import Config
 from verifier.run.stage import Stage
-from verifier.stages import corpus, quiet
+from verifier.stages import corpus, quiet, thinkers, thoughts
 
 
 def stages(config: Config) -> list[Stage]:
-    """corpus; in `base` the decoder; finetune, in places where there is a curriculum."""
+    """corpus; in `base` the decoder; finetune, in places where there is a curriculum; thoughts, in
+    the same; report.
+    """
     texts = corpus.stage(config)
     base = quiet.base(texts)
-    return [texts, base, *quiet.thinkers(config, texts, base)]
+    trained = quiet.thinkers(config, texts, base)
+    judged = [thoughts.stage(each, texts) for each in trained]
+    return [texts, base, *trained, *judged, thinkers.stage(trained, judged)]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from verifier.system import atomic, log, paths, wandb_mirror
 
@@ -97,6 +98,20 @@ class MetricLog:
         self.close()
 
 
+def read(path: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
+    """The numbers of a job by name, each with its steps; those that were not finite are left out.
+
+    Args:
+        path: of its lines; where there is no such file there are no numbers.
+    """
+    found: dict[str, list[tuple[int, float]]] = {}
+    for line in _sound_lines(path):
+        for name, value in line.items():
+            if name != "step" and value is not None:
+                found.setdefault(name, []).append((line["step"], value))
+    return found
+
+
 class _Lines:
     """A file that grows by lines, each on disk at once.
 
@@ -170,12 +185,14 @@ class _Board:
 
 def _kept_lines(path: pathlib.Path, first_step: int) -> str:
     """The lines before `first_step`; a half line that a kill left behind goes too."""
-    kept = ""
+    kept = (line for line in _sound_lines(path) if line["step"] < first_step)
+    return "".join(json.dumps(line) + "\n" for line in kept)
+
+
+def _sound_lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Lines are written in order: nothing sound follows a torn one."""
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
-            step = json.loads(line)["step"]
+            yield json.loads(line)
         except json.JSONDecodeError:
-            break  # lines are written in order: nothing sound follows a torn one
-        if step < first_step:
-            kept += line + "\n"
-    return kept
+            return

@@ -101,6 +101,7 @@ STEPS = Table("steps", "rollouts")
 SEARCH = Table("search", "search")
 RAIN = Table("rain", "rain")
 CORPUS = Corpus("corpus", "corpus")
+THOUGHTS = Table("thoughts", "thoughts")
 REPORT = Page("report", "report")
 # In the order in which a run makes them; the problems take no time of their own.
 RESULTS: tuple[Model | Table, ...] = (

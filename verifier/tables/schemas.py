@@ -115,6 +115,29 @@ SCHEMAS: dict[str, pa.Schema] = {
             **_TREE,
         }
     ),
+    # A row a token of held-out text. Those that nothing before them predicts have nulls.
+    "thoughts": _columns(
+        {
+            "window": pa.int32(),  # which one of the corpus's held-out windows
+            "document": pa.int64(),  # its number in the corpus
+            "token": pa.int32(),  # index in the document
+            "token_id": pa.int32(),
+            "text": pa.string(),  # what the token adds
+            "kind": pa.string(),  # as the corpus tells it apart; "": it does not
+            "logprob_base": pa.float32(),  # without a thought
+            "logprob_talk": pa.float32(),  # with one before it, the mean over those below
+            "mixing": pa.float32(),  # weight of the thought in this prediction, their mean
+            "thought": pa.string(),  # that of the highest reward; of equal ones the first
+            "thought_tokens": pa.list_(pa.int32()),  # its drawn tokens
+            # Of all thoughts that were drawn before the token:
+            "rewards": pa.list_(pa.float32()),  # empty where not all tokens ahead are there
+            "mixings": pa.list_(pa.float32()),
+            "entropies": pa.list_(pa.float32()),  # nats a drawn token; none where none is drawn
+            # Of this token and those behind it, as many as a thought is judged by, after each.
+            "ahead_talk": pa.list_(pa.list_(pa.float32())),
+        },
+        nullable=("logprob_base", "logprob_talk", "mixing", "thought"),
+    ),
 }
 
 # Columns that a table has where they are asked for.
@@ -140,8 +163,13 @@ OPTIONAL: dict[str, pa.Schema] = {
 
 def key_of(table: str) -> tuple[str, ...]:
     """The columns that no two rows of a split share."""
-    keys = ("problem_id", "sample_id", "step", "method", "budget")
+    keys = ("problem_id", "sample_id", "step", "method", "budget", "window", "document", "token")
     return tuple(name for name in keys if name in schema_of(table).names)
+
+
+def unit_of(table: str) -> str:
+    """The column whose equal values are written together: a table is gone on with unit by unit."""
+    return key_of(table)[0]
 
 
 def schema_of(table: str) -> pa.Schema:

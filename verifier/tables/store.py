@@ -36,7 +36,7 @@ from verifier.tables import lists
 from verifier.tables.manifests import MANIFEST, UNFINISHED, read_manifest, refuse_other_schema
 from verifier.tables.parts import number_of, open_part, part_digest, part_name, parts_of
 from verifier.tables.reading import duplicate_key, read_table
-from verifier.tables.schemas import SCHEMA_VERSION, SCHEMAS, key_of, schema_of
+from verifier.tables.schemas import SCHEMA_VERSION, SCHEMAS, key_of, schema_of, unit_of
 
 __all__ = [
     "SCHEMAS",
@@ -96,10 +96,13 @@ class TableWriter:
         parts = parts_of(self.folder)
         self._next, self._stride = 1 + max(map(number_of, parts), default=-1) + process, processes
         self._earlier, self._since = float(self._unfinished.get("seconds", 0.0)), time.monotonic()
-        self._present = {problem for part in parts for problem in _problems_in(part, self.schema)}
+        self._unit = unit_of(table)
+        self._present = {
+            unit for part in parts for unit in _units_in(part, self.schema, self._unit)
+        }
 
-    def present(self) -> set[str]:
-        """The problems that are stored already."""
+    def present(self) -> set[Any]:
+        """The problems that are stored already, or what else a table's unit is."""
         return set(self._present)
 
     def stored(self, columns: Sequence[str]) -> pa.Table:
@@ -152,7 +155,7 @@ class TableWriter:
                 self._note(seconds=self.seconds())
             write_bytes(self.folder / part, content)
         self._next += self._stride
-        self._present.update(pc.unique(table["problem_id"]).to_pylist())
+        self._present.update(pc.unique(table[self._unit]).to_pylist())
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Writes `manifest.json`; from then on the table counts as finished.
@@ -161,7 +164,7 @@ class TableWriter:
             manifest: what is to be known beside rows, parts and settings; JSON-able.
         """
         parts: list[dict[str, Any]] = []
-        digests: dict[str, bytes] = {}
+        digests: dict[Any, bytes] = {}
         for part in parts_of(self.folder):
             content = part.read_bytes()
             digest = part_digest(part, content)
@@ -169,7 +172,7 @@ class TableWriter:
             parts.append(
                 {"name": part.name, "rows": len(rows), "bytes": len(content), "sha256": digest}
             )
-            digests |= _problem_digests(rows, self.table)
+            digests |= _unit_digests(rows, self.table)
         own = {
             "table": self.table,
             "schema_version": SCHEMA_VERSION,
@@ -258,10 +261,11 @@ class TableWriter:
             raise StoreError(
                 f"{path}: {twice} stands twice in the rows to be written; expected once"
             )
-        again = self._present.intersection(pc.unique(table["problem_id"]).to_pylist())
+        again = self._present.intersection(pc.unique(table[self._unit]).to_pylist())
         if again:
+            unit = self._unit.removesuffix("_id")
             raise StoreError(
-                f"{path}: problem {min(again)} is in an earlier part; expected every problem "
+                f"{path}: {unit} {min(again)} is in an earlier part; expected every {unit} "
                 "whole in one part, for resuming"
             )
 
@@ -313,32 +317,33 @@ def _refuse_unknown_parts(folder: pathlib.Path, parts: Sequence[pathlib.Path]) -
         )
 
 
-def _problems_in(part: pathlib.Path, schema: pa.Schema) -> list[str]:
-    """The problems of an earlier part, which must be whole."""
+def _units_in(part: pathlib.Path, schema: pa.Schema, unit: str) -> list[Any]:
+    """The units of an earlier part, which must be whole."""
     content = part.read_bytes()
     part_digest(part, content)
     file = open_part(part, content)
     if missing := [name for name in schema.names if name not in file.schema_arrow.names]:
         raise StoreError(f"{part}: no column {missing[0]!r}; it has {file.schema_arrow.names}")
-    return pc.unique(file.read(["problem_id"])["problem_id"]).to_pylist()
+    return pc.unique(file.read([unit])[unit]).to_pylist()
 
 
-def _problem_digests(rows: pa.Table, table: str) -> dict[str, bytes]:
-    """SHA-256 of each problem's rows, whatever their order."""
+def _unit_digests(rows: pa.Table, table: str) -> dict[Any, bytes]:
+    """SHA-256 of each unit's rows, whatever their order."""
+    unit = unit_of(table)
     rows = rows.sort_by([(name, "ascending") for name in key_of(table)])
-    ends = np.cumsum([count["counts"] for count in pc.value_counts(rows["problem_id"]).to_pylist()])
+    ends = np.cumsum([count["counts"] for count in pc.value_counts(rows[unit]).to_pylist()])
     digests = {}
     for first, end in itertools.pairwise([0, *ends.tolist()]):
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as stream:
             # A slice would keep the whole part's buffers.
             stream.write_table(rows.take(pa.array(range(first, end))).combine_chunks())
-        digests[rows["problem_id"][first].as_py()] = hashlib.sha256(sink.getvalue()).digest()
+        digests[rows[unit][first].as_py()] = hashlib.sha256(sink.getvalue()).digest()
     return digests
 
 
-def _content_id(digests: Mapping[str, bytes]) -> str:
-    """16 hex digits of a SHA-256 over all problems, whatever their parts and order."""
+def _content_id(digests: Mapping[Any, bytes]) -> str:
+    """16 hex digits of a SHA-256 over all units, whatever their parts and order."""
     return hashlib.sha256(b"".join(digest for _, digest in sorted(digests.items()))).hexdigest()[
         :16
     ]

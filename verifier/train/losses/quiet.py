@@ -50,17 +50,21 @@ def loss(vocab_size: int, config: QuietConfig) -> Loss:
     if not config.thought_tokens:
         plain = functools.partial(_plain_terms, vocab_size=vocab_size)
         return Loss(lm.TARGETS, {"lm": LossPart(1.0, "lm_weight")}, "lm", plain)
-    targets = dict(lm.TARGETS) | {
-        "ahead_weight": Target(np.float32, (config.ahead,)),
-        "policy_weight": Target(),
-    }
     parts = {
         "lm": LossPart(config.base_weight, "lm_weight"),
         "talk": LossPart(1.0 - config.base_weight, "ahead_weight"),
         "policy": LossPart(config.policy_weight, "policy_weight"),
     }
     terms = functools.partial(_terms, vocab_size=vocab_size, config=config)
-    return Loss(targets, parts, "talk", terms, draws=True)
+    return Loss(targets(config), parts, "talk", terms, draws=True)
+
+
+def targets(config: QuietConfig) -> dict[str, Target]:
+    """What rows with thoughts are judged by; with quiet.thought_tokens=0 those of `lm.loss` do."""
+    return dict(lm.TARGETS) | {
+        "ahead_weight": Target(np.float32, (config.ahead,)),
+        "policy_weight": Target(),
+    }
 
 
 def check(config: QuietConfig, context: int | None = None) -> None:
@@ -93,12 +97,30 @@ def check(config: QuietConfig, context: int | None = None) -> None:
         )
 
 
-class _Judged(NamedTuple):
-    """Predictions of the text behind thoughts."""
+def plain_losses(thinker: Thinker, batch: Batch, vocab_size: int, **how: Any) -> jax.Array:
+    """-log p of each next token without any thought, [B, T]; arguments as in `judged`."""
+    hidden_BTD = hidden(thinker.backbone, batch, **how)
+    counts_BT = jnp.asarray(batch.targets["lm_weight"]) > 0
+    return _losses(thinker, hidden_BTD, batch.targets["lm_target"], counts_BT, vocab_size)
 
-    base_BTM: jax.Array  # -log p of each token without a thought
-    talk_BTPM: jax.Array  # with it
+
+class Judged(NamedTuple):
+    """Thoughts, and predictions of the text behind them."""
+
+    thoughts: Thoughts
+    states: Hidden
+    base_BT: jax.Array  # -log p of each next token without a thought
+    base_BTM: jax.Array  # of the M tokens behind each
+    talk_BTPM: jax.Array  # with a thought
     weight_BTPM: jax.Array  # of the thought
+
+    def gain_BTPM(self) -> jax.Array:
+        """What a thought adds to each log-probability, in nats, without a gradient.
+
+        A weight of 0 leaves the prediction as it was, whatever products of other sizes round to.
+        """
+        gain_BTPM = self.base_BTM[:, :, None] - self.talk_BTPM
+        return jax.lax.stop_gradient(jnp.where(self.weight_BTPM == 0, 0.0, gain_BTPM))
 
 
 def _plain_terms(thinker: Thinker, batch: Batch, *, vocab_size: int, **how: Any) -> Terms:
@@ -115,37 +137,26 @@ def _terms(
     draw_key: jax.Array,
     **how: Any,
 ) -> Terms:
-    drawn = config.thought_tokens - MARKS
-    tokens_BT, positions_BT, ends_BT = (jnp.asarray(part) for part in batch[:3])
-    rows = tokens_BT, positions_BT, ends_BT
     lm_weight_BT, ahead_BTM, policy_BT = (
         jnp.asarray(batch.targets[key]) for key in ("lm_weight", "ahead_weight", "policy_weight")
     )
-    # Think: thoughts after every token at once. They are data from here on.
-    says = bool(drawn) and config.thought_source == "drawn"
-    sizes = {"thoughts": config.thoughts, "drawn": drawn, "vocab_size": vocab_size}
-    thoughts = thinker.draw(rows, draw_key, **sizes) if says else pauses(tokens_BT, **sizes)
-    states = thinker.read(rows, thoughts.tokens_BTPI, ahead=config.ahead, **how)
-    # Talk: the text behind each, predicted by what was held before and after it.
-    base_BT = _losses(
-        thinker, states.text_BTD, batch.targets["lm_target"], lm_weight_BT > 0, vocab_size
-    )
-    judged = _talk(thinker, states, base_BT, batch, (vocab_size, config))
+    read = judged(thinker, batch, draw_key, vocab_size, config, **how)
+    thoughts = read.thoughts
     # Learn: thoughts that made the text likelier than others did become likelier themselves.
-    reward_BTP = _reward(judged)
+    reward_BTP = read.gain_BTPM().sum(axis=3)
     advantage_BTP = advantage(reward_BTP, config)
     terms = {
-        "lm": weighted(base_BT, lm_weight_BT),
-        "talk": weighted(judged.talk_BTPM.mean(axis=2), ahead_BTM),
+        "lm": weighted(read.base_BT, lm_weight_BT),
+        "talk": weighted(read.talk_BTPM.mean(axis=2), ahead_BTM),
         "policy": Term(jnp.float32(0), policy_BT.sum()),
         "reward": weighted(reward_BTP.mean(axis=2), policy_BT),
-        "mixing": weighted(jax.lax.stop_gradient(judged.weight_BTPM).mean(axis=2), ahead_BTM),
+        "mixing": weighted(jax.lax.stop_gradient(read.weight_BTPM).mean(axis=2), ahead_BTM),
         "lm_share": share(lm_weight_BT, batch),
     }
-    if says:
+    if says(config):
         nll_BTPI = _thought_losses(
             thinker,
-            states,
+            read.states,
             thoughts.tokens_BTPI,
             policy_BT,
             vocab_size,
@@ -155,6 +166,44 @@ def _terms(
         terms["policy"] = weighted(policy_BTP.mean(axis=2), policy_BT)
         terms["entropy"] = weighted(-thoughts.logprob_BTPI.mean(axis=(2, 3)), policy_BT)
     return terms
+
+
+def judged(
+    thinker: Thinker,
+    batch: Batch,
+    draw_key: jax.Array,
+    vocab_size: int,
+    config: QuietConfig,
+    **how: Any,
+) -> Judged:
+    """Thinks at every token, and talks behind every thought.
+
+    Args:
+        thinker: with thoughts.
+        batch: with the `targets` of the loss.
+        draw_key: as in `Thinker.draw`.
+        vocab_size: as in `loss`.
+        config: likewise.
+        how: as in `Thinker.read`.
+    """
+    tokens_BT, positions_BT, ends_BT = (jnp.asarray(part) for part in batch[:3])
+    rows = tokens_BT, positions_BT, ends_BT
+    # Think: thoughts after every token at once. They are data from here on.
+    drawn = config.thought_tokens - MARKS
+    sizes = {"thoughts": config.thoughts, "drawn": drawn, "vocab_size": vocab_size}
+    draws = says(config)
+    thoughts = thinker.draw(rows, draw_key, **sizes) if draws else pauses(tokens_BT, **sizes)
+    states = thinker.read(rows, thoughts.tokens_BTPI, ahead=config.ahead, **how)
+    # Talk: the text behind each, predicted by what was held before and after it.
+    counts_BT = jnp.asarray(batch.targets["lm_weight"]) > 0
+    base_BT = _losses(thinker, states.text_BTD, batch.targets["lm_target"], counts_BT, vocab_size)
+    base_BTM, *talked = _talk(thinker, states, base_BT, batch, (vocab_size, config))
+    return Judged(thoughts, states, base_BT, base_BTM, *talked)
+
+
+def says(config: QuietConfig) -> bool:
+    """Whether thoughts have tokens that are drawn."""
+    return config.thought_tokens > MARKS and config.thought_source == "drawn"
 
 
 def pauses(tokens_BT: jax.Array, *, thoughts: int, drawn: int, vocab_size: int) -> Thoughts:
@@ -184,8 +233,8 @@ def _talk(
     base_BT: jax.Array,
     batch: Batch,
     sizes: tuple[int, QuietConfig],
-) -> _Judged:
-    """Predictions of the M tokens behind every thought.
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Predictions of the M tokens behind every thought: `base_BTM`, `talk_BTPM`, `weight_BTPM`.
 
     hidden: w mixes the states, and so the logits, for the output matrix is linear. A softmax of
     mixed logits is the mixture of log-probabilities made to sum to 1: the published code is the
@@ -216,23 +265,13 @@ def _talk(
         weight_BTPM = _within_0_and_1(weight_BTPM)
         own_BTPM = _losses(thinker, thought_BTPMD, target_BTPM, counts_BTPM, vocab_size)
         talk_BTPM = (1 - weight_BTPM) * base_BTM[:, :, None] + weight_BTPM * own_BTPM
-    return _Judged(base_BTM, talk_BTPM, weight_BTPM)
+    return base_BTM, talk_BTPM, weight_BTPM
 
 
 def mix(base: jax.Array, thought: jax.Array, weight: jax.Array) -> jax.Array:
     """(1 - weight) * base + weight * thought, in the type of these; with weight 0 base itself."""
     weight = weight[..., None]
     return ((1 - weight) * base + weight * thought).astype(base.dtype)
-
-
-def _reward(judged: _Judged) -> jax.Array:
-    """What thoughts gain over the M tokens behind them, in nats, without a gradient.
-
-    A weight of 0 leaves the prediction as it was, whatever products of other sizes round to.
-    """
-    gain_BTPM = judged.base_BTM[:, :, None] - judged.talk_BTPM
-    gain_BTPM = jnp.where(judged.weight_BTPM == 0, 0.0, gain_BTPM)
-    return jax.lax.stop_gradient(gain_BTPM.sum(axis=3))
 
 
 def _thought_losses(

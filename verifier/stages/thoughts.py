@@ -1,0 +1,165 @@
+"""thoughts: what a thinker's thoughts gain at every token of held-out windows.
+
+Each process takes its share of the windows, on its own devices.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from verifier.data import window_stream
+from verifier.data.batches import BatchSpec, zeros
+from verifier.data.windows import Windows
+from verifier.model import keys, sharding
+from verifier.report.token_texts import token_texts
+from verifier.run import hosts, thinker_folder
+from verifier.run.context import Context
+from verifier.run.stage import Job, Stage
+from verifier.stages import corpus, quiet, table_writing
+from verifier.system import log, stopping
+from verifier.tables.results import THOUGHTS
+from verifier.text.split import HELDOUT
+from verifier.text.tokenizer import Tokenizer
+from verifier.train import gains
+from verifier.train.gains import Gained
+from verifier.train.losses import quiet as quiet_loss
+
+# Of the first token of a text.
+_NOTHING: dict[str, Any] = {
+    **dict.fromkeys(("logprob_base", "logprob_talk", "mixing", "thought")),
+    **{name: [] for name in ("thought_tokens", "rewards", "mixings", "entropies", "ahead_talk")},
+}
+
+
+def stage(thinker: Stage, texts: Stage) -> Stage:
+    """Thoughts of a thinker at held-out windows, in its own place."""
+    return Stage(
+        think,
+        makes=THOUGHTS,
+        splits=(HELDOUT,),
+        reads={"thinker": thinker.of(), "corpus": texts.of(HELDOUT)},
+        knobs=("seed", "quiet.report_windows", "quiet.report_thoughts", "model.dtype"),
+        place=thinker.place,
+        jobs=(Job("thoughts", "read"),),
+    )
+
+
+def think(context: Context) -> None:
+    """Lets the thinker read the windows, and writes what each thought gained."""
+    settings, title = context.settings(HELDOUT), context.title(HELDOUT)
+    if context.is_done(settings, HELDOUT):
+        return
+    windows = corpus.windows(context, "corpus", context.config.quiet.report_windows)
+    table = table_writing.writer(context.folder(HELDOUT), "thoughts", settings)
+    table.begin()
+    own = hosts.share([1] * len(windows))
+    present = table.present()
+    missing = [index for index in own if index not in present]
+    progress = log.Progress(len(own), "window", title, done=len(own) - len(missing))
+    with progress, stopping.saving():
+        if missing:
+            found = _read(context, windows, missing)
+            table_writing.write(table, _counted(found, progress))
+    kinds = context.manifest("corpus", HELDOUT)["kinds"]
+    table_writing.finish(table, {"windows": len(windows), "kinds": kinds})
+
+
+def _counted(
+    rows: Iterator[list[dict[str, Any]]], progress: log.Progress
+) -> Iterator[list[dict[str, Any]]]:
+    for each in rows:
+        table_writing.stop_if_asked(progress)
+        progress.advance()
+        yield each
+
+
+def _read(
+    context: Context, windows: Windows, indices: Sequence[int]
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of some windows, a list a window."""
+    config, mesh = context.config, sharding.own_mesh(context.config.mesh)
+    part = context.input("thinker")
+    saved = thinker_folder.load(
+        part.folder(context.root), part.stage.name, config.model.dtype, mesh
+    )
+    taught = quiet.thoughts_of(saved.manifest, config.quiet)
+    size = saved.tokenizer.vocab_size
+    read = gains.reader(saved.model, taught, config.quiet.report_thoughts, size, mesh)
+    tell = Teller(saved.tokenizer, context.manifest("corpus", HELDOUT)["kinds"])
+    targets = quiet_loss.targets(taught)
+    spec = BatchSpec(sharding.groups(mesh), windows.window_tokens, targets)
+    key = keys.key_of(config.seed, "thoughts, held out")
+    for first in range(0, len(indices), spec.batch_rows):
+        some = indices[first : first + spec.batch_rows]
+        batch = zeros(spec)
+        for row, index in enumerate(some):
+            window_stream.fill(batch, row, windows, index)
+        numbers = np.resize(np.array(some), spec.batch_rows)  # the last batch may have empty rows
+        found = read(batch, jax.vmap(functools.partial(jax.random.fold_in, key))(numbers))
+        for row, index in enumerate(some):
+            yield tell.rows(
+                windows, index, Gained(*(None if each is None else each[row] for each in found))
+            )
+
+
+class Teller:
+    """Makes rows of the table out of what was read."""
+
+    def __init__(self, tokenizer: Tokenizer, kinds: Sequence[str]) -> None:
+        """Args: the tokenizer of the windows, and names of kinds of tokens by their numbers."""
+        self._tokenizer, self._kinds = tokenizer, kinds
+        self._texts = token_texts(tokenizer)
+
+    def rows(self, windows: Windows, index: int, own: Gained) -> list[dict[str, Any]]:
+        """The rows of a window.
+
+        Args:
+            windows: the corpus's.
+            index: of the window.
+            own: its gains, by position without B.
+        """
+        tokens_T, kind_T = windows[index], windows.kinds(index)
+        made = []
+        for piece in windows.pieces(index):
+            ids = tokens_T[piece.start : piece.end].tolist()
+            texts = self._texts(ids, self._tokenizer.decode(ids))
+            texts = texts or [self._tokenizer.token_text(token) for token in ids]
+            for place, (token, text) in enumerate(zip(ids, texts, strict=True)):
+                at = piece.start + place
+                about = {
+                    "window": index,
+                    "document": piece.document,
+                    "token": piece.first + place,
+                    "token_id": token,
+                    "text": text,
+                    "kind": self._kinds[kind_T[at]],
+                }
+                # What predicts a token is the position before it, in the same text.
+                made.append(about | (self._gained(own, at - 1, piece.end) if place else _NOTHING))
+        return made
+
+    def _gained(self, own: Gained, position: int, end: int) -> dict[str, Any]:
+        """What the thoughts behind a position gained, in a text that ends at `end`."""
+        gain_PM, weight_PM = own.gain_BTPM[position], own.weight_BTPM[position]
+        thoughts, ahead = gain_PM.shape
+        known = min(ahead, end - 1 - position)
+        base_M = own.base_BT[position : position + known]
+        reward_P = gain_PM[:, :known].sum(axis=1)
+        base, entropy_BTP = float(base_M[0]), own.entropy_BTP
+        best_I = own.tokens_BTPI[position, int(reward_P.argmax())].tolist() if thoughts else []
+        return {
+            "logprob_base": base,
+            "logprob_talk": base + float(gain_PM[:, 0].mean()) if thoughts else base,
+            "mixing": float(weight_PM[:, 0].mean()) if thoughts else 0.0,
+            "thought": self._tokenizer.decode(best_I) if thoughts else None,
+            "thought_tokens": best_I,
+            "rewards": reward_P if known == ahead else [],
+            "mixings": weight_PM[:, 0],
+            "entropies": [] if entropy_BTP is None else entropy_BTP[position],
+            "ahead_talk": list(base_M + gain_PM[:, :known]),
+        }
