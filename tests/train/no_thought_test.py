@@ -23,6 +23,10 @@ HOW = {"dropout": 0.0, "dropout_key": None, "remat": False, "draw_key": jax.rand
 class Scores(nnx.Module):
     """Logits of each position, and nothing else."""
 
+    @property
+    def backbone(self):
+        return self
+
     def __init__(self):
         self.logits_BTV = nnx.Param(jax.random.normal(jax.random.key(1), (1, T, VOCAB)))
 

@@ -15,6 +15,7 @@ from verifier.config import QuietConfig
 from verifier.data.batches import Batch
 from verifier.data.examples import Target
 from verifier.model import sampling
+from verifier.model.thoughts import Thinker
 from verifier.model.transformer import Transformer
 from verifier.train.losses import lm
 from verifier.train.losses.contract import Loss, LossPart, Terms
@@ -26,7 +27,8 @@ TARGETS: Mapping[str, Target] = {**lm.TARGETS, "teacher_loss": Target()}
 
 
 def loss(vocab_size: int, config: QuietConfig) -> Loss:
-    """REINFORCE of a token by how much better than the thinker the text's own token is predicted.
+    """REINFORCE of a token, of the decoder of a `Thinker` that does not think: by how much better
+    than its teacher, which does, it predicts the text's own.
 
         reward = max(0, teacher's loss - own loss) of the text's token, a number
         policy = reward * -log softmax(logits / reinforce_temperature)[a]
@@ -51,7 +53,7 @@ def loss(vocab_size: int, config: QuietConfig) -> Loss:
 
 
 def _terms(
-    model: Transformer,
+    thinker: Thinker,
     batch: Batch,
     *,
     vocab_size: int,
@@ -59,6 +61,7 @@ def _terms(
     draw_key: jax.Array,
     **how: Any,
 ) -> Terms:
+    model = thinker.backbone
     hidden_BTD = hidden(model, batch, **how)
     weight_BT, target_BT, teacher_BT = (
         jnp.asarray(batch.targets[key]) for key in ("lm_weight", "lm_target", "teacher_loss")
