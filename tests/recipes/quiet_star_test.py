@@ -122,7 +122,7 @@ def test_a_thinker_comes_back_as_it_was_and_its_decoder_without_it(thought):
     rows = tokens, jnp.arange(6)[None], jnp.full((1, 6), 6)
     read = saved.model.read(rows, jnp.zeros((1, 6, 1, 1), jnp.int32), ahead=1)
     np.testing.assert_allclose(read.text_BTD, plain.hidden(*rows), atol=1e-5)
-    anew = quiet._new_thinker(config(), plain, saved.tokenizer)
+    anew = quiet.new_thinker(config(), plain, saved.tokenizer)
     assert (np.asarray(anew.marks[...]) != np.asarray(saved.model.marks[...])).any()
     with pytest.raises(WorkdirError, match="a model without thoughts"):
         thinker_folder.load(thought / "base/generator", "pretrain", "float32")
@@ -133,7 +133,7 @@ def test_marks_begin_as_the_token_that_they_are_like(thought):
     embed_VD = np.asarray(saved.model.embed[...])
     for text, wanted in ((":", embed_VD[ord(":")]), ("—", embed_VD.mean(axis=0))):
         own = config(f"quiet.marks_like={text}", "quiet.embedding_scale=10")
-        thinker = quiet._new_thinker(own, saved.model, saved.tokenizer)
+        thinker = quiet.new_thinker(own, saved.model, saved.tokenizer)
         np.testing.assert_allclose(thinker.mark_rows(), np.stack([wanted] * 2), atol=1e-6)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from verifier.config.kinds import Mark, Range
-from verifier.config.ranges import Amount, Count, Number, Rate, Tokens
+from verifier.config.ranges import Amount, Count, Number, Rate, Steps, Tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,3 +56,11 @@ class QuietConfig:
     curriculum: tuple[Number, ...] = ()
     curriculum_ahead: tuple[Count, ...] = ()  # as many; empty: `ahead`
     curriculum_rates: tuple[Rate, ...] = ()  # as many; empty: finetune.learning_rate
+    # Steps by which the base learns to do without thoughts what the last thinker does with them; 0:
+    # it does not. Other knobs are those of finetune
+    no_thought_steps: Steps = 0
+    no_thought_windows: Count = 8000  # that the thinker reads for it, at most
+    no_thought_start: Literal["base", "thinker"] = "base"  # the thinker: its decoder
+    # Whose chance is raised: drawn, a token that the model draws, as the released code does | text,
+    # the text's own, as the paper writes it
+    no_thought_token: Literal["drawn", "text"] = "drawn"

@@ -134,4 +134,7 @@ def fill(batch: Batch, row: int, windows: Windows, index: int) -> None:
         if (ahead_BTM := batch.targets.get("ahead_weight")) is not None:
             targets |= ahead_targets(weight_T, ahead_BTM.shape[2])
         for key, target in batch.targets.items():
-            target[row, start:end] = targets[key]
+            if key in targets:
+                target[row, start:end] = targets[key]
+            elif key in windows.beside:
+                target[row, start:end] = windows.beside[key][index, start:end]

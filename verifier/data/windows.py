@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -46,7 +47,7 @@ class WindowWriter:
         self.windows = self.documents = self.tokens = 0
         self._folder, self._window_tokens = folder, window_tokens
         self._open, self._files = contextlib.ExitStack(), dict[str, BinaryIO]()
-        self._begin_window()
+        self._filled, self._window = 0, self._empty()
 
     def __enter__(self) -> WindowWriter:
         for name in _TYPES:
@@ -85,37 +86,45 @@ class WindowWriter:
         self.documents += 1
         self.tokens += len(tokens)
 
-    def _begin_window(self) -> None:
-        size, self._filled = self._window_tokens, 0
-        self._window = {
+    def _empty(self) -> dict[str, np.ndarray]:
+        size = self._window_tokens
+        window = {
             name: np.zeros(() if name == "documents" else size, kind)
             for name, kind in _TYPES.items()
         }
-        self._window["places"][:] = -1
+        window["places"][:] = -1
+        return window
 
     def _end_window(self) -> None:
         for name, array in self._window.items():
             self._files[name].write(array.astype(_TYPES[name]).tobytes())
         self.windows += 1
-        self._begin_window()
+        self._filled, self._window = 0, self._empty()
 
 
 class Windows(Sequence[np.ndarray]):
     """The tokens of each window, int32 [T], read from disk when it is asked for."""
 
-    def __init__(self, folder: pathlib.Path, manifest: Mapping[str, int], most: int = 0) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        manifest: Mapping[str, int],
+        most: int = 0,
+        beside: Mapping[str, np.ndarray] = types.MappingProxyType({}),
+    ) -> None:
         """Opens them.
 
         Args:
             folder: that a `WindowWriter` wrote to.
             manifest: "windows" and "window_tokens".
             most: no more than so many, evenly spread over all; 0: all.
+            beside: further targets of their tokens by name, [windows, T] of those that are opened.
 
         Raises:
             DataError: files of another size.
         """
         self.window_tokens, there = manifest["window_tokens"], manifest["windows"]
-        self.folder = folder
+        self.folder, self.beside = folder, beside
         self._arrays = {name: self._opened(name, there) for name in _TYPES}
         count = min(most or there, there)
         self._indices = range(there) if count == there else np.arange(count) * there // count

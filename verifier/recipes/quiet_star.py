@@ -2,26 +2,43 @@
 
 Texts become windows of tokens on disk; a decoder learns them plainly, where that is asked for; and
 then with thoughts, which are kept where what follows becomes likelier. With a curriculum (Fast
-Quiet-STaR) thoughts grow shorter from stage to stage, each a place of its own.
+Quiet-STaR) thoughts grow shorter from stage to stage, each a place of its own, and in the end the
+decoder may learn to do without.
 """
 
 from __future__ import annotations
 
 from verifier.config import Config
 from verifier.run.stage import Stage
-from verifier.stages import corpus, direct, label, problems, quiet, sample, thinkers, thoughts
+from verifier.stages import (
+    corpus,
+    direct,
+    label,
+    no_thought,
+    problems,
+    quiet,
+    sample,
+    thinkers,
+    thoughts,
+)
 
 
 def stages(config: Config) -> list[Stage]:
-    """corpus; in `base` the decoder; finetune, in places where there is a curriculum; thoughts, in
-    the same; report.
+    """corpus; in `base` the decoder; finetune, in places where there is a curriculum, and in
+    `no_thought` where one is to do without; thoughts, in the same; report.
     """
     texts = corpus.stage(config)
     base = quiet.base(texts)
     trained = quiet.thinkers(config, texts, base)
+    made = list(trained)
+    if config.quiet.no_thought_steps:
+        taught = no_thought.teacher(texts, trained[-1])
+        start = base if config.quiet.no_thought_start == "base" else trained[-1]
+        trained.append(no_thought.student(texts, taught, start))
+        made += [taught, trained[-1]]
     judged = [thoughts.stage(each, texts) for each in trained]
     answers = _answers(config, base, trained[-1]) if config.think.answers else []
-    return [texts, base, *trained, *judged, thinkers.stage(trained, judged), *answers]
+    return [texts, base, *made, *judged, thinkers.stage(trained, judged), *answers]
 
 
 def _answers(config: Config, base: Stage, thinker: Stage) -> list[Stage]:

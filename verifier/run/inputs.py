@@ -15,6 +15,7 @@ _WEIGHTS = config_lib.marked(Mark.WEIGHTS)
 _TEXTS = config_lib.marked(Mark.TEXTS)
 _ENCODERS = config_lib.marked(Mark.ENCODER)
 _READ = ("*.json", "*.model", "*.jinja")  # of a folder, how its weights and its tokenizer are read
+_FOLDER_OF_TEXTS = ("*.txt", "*.jsonl")
 _BESIDE = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -87,9 +88,9 @@ def _sums(knob: str, path: pathlib.Path) -> dict[str, str]:
     tokenizer is read.
     """
     if path.is_dir():
-        patterns = (*_READ, "*.safetensors") if knob in {*_WEIGHTS, *_ENCODERS} else _READ
-        if knob in _TEXTS:
-            patterns = ("*.txt", "*.jsonl")
+        patterns: tuple[str, ...] = _FOLDER_OF_TEXTS if knob in _TEXTS else _READ
+        if knob in {*_WEIGHTS, *_ENCODERS}:
+            patterns = (*_READ, "*.safetensors")
         if knob in _ENCODERS:  # sentence-transformers has folders for its modules
             patterns = (*patterns, *(f"*/{pattern}" for pattern in patterns))
         inside = {each.relative_to(path) for pattern in patterns for each in path.glob(pattern)}

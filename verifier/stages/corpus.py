@@ -63,15 +63,16 @@ def check(config: Config) -> None:
         )
 
 
-def windows(context: Context, role: str, most: int = 0) -> Windows:
-    """The windows that a stage reads in a role, which are those that were written.
+def windows(context: Context, role: str, most: int = 0, **more: Any) -> Windows:
+    """The windows that a stage reads in a role, which are those that were written; arguments as
+    `Windows` has them.
 
     Raises:
         Damaged: a file has changed since.
     """
     folder, manifest = context.source(role), context.manifest(role)
     checksums.check(folder, manifest["files"], f"remove {folder} to make it anew")
-    return Windows(folder, manifest, most)
+    return Windows(folder, manifest, most, **more)
 
 
 def tokenizer(context: Context, role: str) -> Tokenizer:

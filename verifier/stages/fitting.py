@@ -88,9 +88,10 @@ def fit(
     loss: Loss = job.loss(context.config, vocab_size)
     spec = batches.BatchSpec(config.batch_rows, config.row_tokens, loss.targets, _encoder_of(model))
     shard = batches.Shard(jax.process_index(), jax.process_count())
-    stream = _stream(examples.train, seed, spec, config.epochs, config.steps, shard=shard)
+    how = (config.epochs, config.steps, shard)
+    stream = _stream(examples.train, seed, spec, *how)
     heldout = examples.heldout
-    watched = list(_stream(heldout, 0, spec, shard=shard)) if len(heldout) else []
+    watched = list(_stream(heldout, 0, spec, 1.0, 0, shard)) if len(heldout) else []
     log.say(f"{job.name}: {amounts(examples.train, len(stream), loss)}")
     if milestones > len(stream):
         raise ConfigError(
@@ -114,13 +115,11 @@ def fit(
     return loop.fit(model, stream, loss, config, train_job)._asdict()
 
 
-def _stream(
-    examples: Sequence[batches.Example] | Windows, *how: Any, shard: batches.Shard
-) -> Stream:
+def _stream(examples: Sequence[batches.Example] | Windows, *how: Any) -> Stream:
     """The batches of examples, or of windows on disk; further arguments as `BatchStream` has."""
     if isinstance(examples, Windows):
-        return WindowStream(examples, *how, shard=shard)
-    return batches.BatchStream(examples, *how, shard=shard)
+        return WindowStream(examples, *how)
+    return batches.BatchStream(examples, *how)
 
 
 def amounts(examples: Sequence[batches.Example] | Windows, steps: int, loss: Loss) -> str:

@@ -205,12 +205,11 @@ def _started(context: Context, number: int) -> model_folder.Saved:
     if number:
         return thinker_folder.load(folder, made_by, config.model.dtype, mesh)
     saved = model_folder.load(folder, made_by, config.model.dtype, mesh)
-    thinker = _new_thinker(config, saved.model, saved.tokenizer)
-    nnx.update(thinker, sharding.place_parameters(nnx.state(thinker, nnx.Param), mesh))
-    return saved._replace(model=thinker)
+    return saved._replace(model=new_thinker(config, saved.model, saved.tokenizer))
 
 
-def _new_thinker(config: Config, decoder: Transformer, tokenizer: Tokenizer) -> Thinker:
+def new_thinker(config: Config, decoder: Transformer, tokenizer: Tokenizer) -> Thinker:
+    """A thinker that knows no thought yet, on the run's mesh."""
     text = config.quiet.marks_like
     ids = tokenizer.encode(text)
     if len(ids) != 1:
@@ -219,12 +218,15 @@ def _new_thinker(config: Config, decoder: Transformer, tokenizer: Tokenizer) -> 
             "of a thought begin as the mean of all embeddings"
         )
     rngs = nnx.Rngs(jax.random.fold_in(keys.key_of(config.seed, "thoughts"), 0))
-    return Thinker(
+    thinker = Thinker(
         decoder,
         rngs=rngs,
         embedding_scale=config.quiet.embedding_scale,
         like_id=ids[0] if len(ids) == 1 else None,
     )
+    mesh = sharding.make_mesh(config.mesh)
+    nnx.update(thinker, sharding.place_parameters(nnx.state(thinker, nnx.Param), mesh))
+    return thinker
 
 
 def thoughts_of(manifest: dict[str, Any], config: QuietConfig) -> QuietConfig:

@@ -66,7 +66,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Texts as windows of tokens (`data.windows`), by split."""
+    """Texts as windows of tokens (`data.windows`), or numbers of each of these, by split."""
 
     name: str
     stage: str
@@ -102,6 +102,7 @@ SEARCH = Table("search", "search")
 RAIN = Table("rain", "rain")
 DIRECT = Table("direct", "direct")
 CORPUS = Corpus("corpus", "corpus")
+TAUGHT = Corpus("taught", "teach")
 THOUGHTS = Table("thoughts", "thoughts")
 REPORT = Page("report", "report")
 # In the order in which a run makes them; the problems take no time of their own.
