@@ -102,9 +102,7 @@ def _read(
         numbers = np.resize(np.array(some), spec.batch_rows)  # the last batch may have empty rows
         found = read(batch, jax.vmap(functools.partial(jax.random.fold_in, key))(numbers))
         for row, index in enumerate(some):
-            yield tell.rows(
-                windows, index, Gained(*(None if each is None else each[row] for each in found))
-            )
+            yield tell.rows(windows, index, found.of_row(row))
 
 
 class Teller:
