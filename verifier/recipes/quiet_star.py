@@ -13,11 +13,11 @@ from verifier.stages import corpus, quiet, thinkers, thoughts
 
 
 def stages(config: Config) -> list[Stage]:
-    """corpus; in `base` the decoder; finetune, in places where there is a curriculum; thoughts, in
-    the same; report.
+    """corpus; in `base` the decoder; finetune, in places where there is a curriculum; thoughts, of
+    the decoder and of all of these; report.
     """
     texts = corpus.stage(config)
     base = quiet.base(texts)
-    trained = quiet.thinkers(config, texts, base)
-    judged = [thoughts.stage(each, texts) for each in trained]
-    return [texts, base, *trained, *judged, thinkers.stage(trained, judged)]
+    models = [base, *quiet.thinkers(config, texts, base)]
+    judged = [thoughts.stage(each, texts) for each in models]
+    return [texts, *models, *judged, thinkers.stage(models, judged)]

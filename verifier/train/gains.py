@@ -54,7 +54,7 @@ def reader(
 
     Args:
         thinker: as it was trained.
-        config: how it was.
+        config: how it was; with quiet.thought_tokens=0 its decoder alone reads, and P is 0.
         thoughts: P, drawn at every position.
         vocab_size: ids that text can have.
         mesh: what the thinker's parameters lie on; its groups of devices share the rows.
