@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from flax import nnx
 
-from tests.recipes.quiet_star_test import context, run, thought  # noqa: F401  a fixture
+from tests.recipes.quiet_star_test import context, run
+from tests.shrunk import made_once
 from verifier.errors import Stopped, UserError
 from verifier.run import thinker_folder
 from verifier.stages import corpus, table_writing
@@ -26,6 +27,12 @@ from verifier.text.split import HELDOUT
 WINDOWS, DRAWN, AHEAD, P = 6, 2, 2, 3
 FIRST = "stage=1"
 NAMES = ["base: no thoughts", "stage=1: thoughts of 4, 2 ahead", "stage=2: thoughts of 3, 1 ahead"]
+
+
+@pytest.fixture(scope="module")
+def thought(tmp_path_factory):
+    """The finished run of the recipe's own tests. Nobody changes it."""
+    return made_once(tmp_path_factory, "quiet_star", lambda folder: run(folder / "work")) / "work"
 
 
 def stored(root):

@@ -23,7 +23,7 @@ from verifier.model.thoughts import Thinker
 from verifier.report.token_texts import token_texts
 from verifier.run import hosts, model_folder, thinker_folder
 from verifier.run.context import Context
-from verifier.run.stage import Job, Stage
+from verifier.run.stage import Stage
 from verifier.stages import corpus, quiet, table_writing
 from verifier.system import log, stopping
 from verifier.tables.results import THOUGHTS
@@ -51,7 +51,6 @@ def stage(thinker: Stage, texts: Stage) -> Stage:
         reads={"thinker": thinker.of(), "corpus": texts.of(HELDOUT)},
         knobs=("seed", "quiet.report_windows", "quiet.report_thoughts", "model.dtype"),
         place=thinker.place,
-        jobs=(Job("thoughts", "read"),),
     )
 
 
