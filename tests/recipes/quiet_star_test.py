@@ -30,6 +30,7 @@ quiet.curriculum=[4,3] quiet.curriculum_ahead=[2,1] quiet.curriculum_rates=[0.02
 model.layers=1 model.width=16 model.heads=2 model.kv_heads=2 model.mlp_width=16 mesh.data=1
 pretrain.steps=0 pretrain.epochs=0
 finetune.steps=3 finetune.batch_rows=2 finetune.eval_every=0
+quiet.report_windows=6 quiet.report_thoughts=3 report.resamples=50
 """.split()
 
 

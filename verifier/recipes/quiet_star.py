@@ -25,7 +25,7 @@ from verifier.stages import (
 
 def stages(config: Config) -> list[Stage]:
     """corpus; in `base` the decoder; finetune, in places where there is a curriculum, and in
-    `no_thought` where one is to do without; thoughts, in the same; report.
+    `no_thought` where one is to do without; thoughts, of the decoder and of all of these; report.
     """
     texts = corpus.stage(config)
     base = quiet.base(texts)
@@ -36,9 +36,10 @@ def stages(config: Config) -> list[Stage]:
         start = base if config.quiet.no_thought_start == "base" else trained[-1]
         trained.append(no_thought.student(texts, taught, start))
         made += [taught, trained[-1]]
-    judged = [thoughts.stage(each, texts) for each in trained]
+    models = [base, *trained]
+    judged = [thoughts.stage(each, texts) for each in models]
     answers = _answers(config, base, trained[-1]) if config.think.answers else []
-    return [texts, base, *made, *judged, thinkers.stage(trained, judged), *answers]
+    return [texts, base, *made, *judged, thinkers.stage(models, judged), *answers]
 
 
 def _answers(config: Config, base: Stage, thinker: Stage) -> list[Stage]:
