@@ -57,7 +57,8 @@ def params_sum(model):
 
 
 def saved_sum(root, loop):
-    return params_sum(model_folder.load(root / f"loop={loop}/generator", "finetune", "float32").model)
+    folder = root / f"loop={loop}/generator"
+    return params_sum(model_folder.load(folder, "finetune", "float32").model)
 
 
 def watched_run(root, *more):
