@@ -1,5 +1,5 @@
-"""A small model that teaches itself to add longer numbers than it was taught (STaR, Zelikman et al.
-2022, section 4.3); minutes on a CPU.
+"""A small model that teaches itself sums that it rarely gets right (STaR, Zelikman et al. 2022,
+section 4.3); minutes on a CPU.
 
 Command:  python -m verifier.launch --exp=tiny_sums_star
           without rationalisation: --set star.rationalise=false, in a workdir of its own; both
@@ -24,7 +24,7 @@ BASE = STUDENT.with_name("tiny_sums_weights")  # made by experiments/tiny_sums_b
 
 
 def get_config() -> Config:
-    """The base knows sums of one to three digits; sums of one to five are asked."""
+    """The base was taught 1,000 worked sums, not for long; others are asked, and none shown."""
     return Config(
         name="tiny_sums_star",
         data=DataConfig(
