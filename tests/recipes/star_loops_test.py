@@ -57,7 +57,9 @@ def params_sum(model):
 
 
 def saved_sum(root, loop):
-    return params_sum(model_folder.load(root / f"loop={loop}/generator", "finetune", "float32").model)
+    return params_sum(
+        model_folder.load(root / f"loop={loop}/generator", "finetune", "float32").model
+    )
 
 
 def watched_run(root, *more):
