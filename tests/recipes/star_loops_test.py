@@ -25,7 +25,7 @@ from verifier.stages import star as loop_stages
 from verifier.tables import store
 from verifier.text.split import TEST
 
-# The base gets most of two digits and few of four.
+# The base gets nearly all of two digits and none of four.
 SMALL = """
 data.lengths=[2,4] data.train_problems=16 data.test_problems=8 sample.rows=32
 star.loops=2 star.plateau=0 star.growth=0.5 finetune.steps=2 finetune.batch_rows=2
