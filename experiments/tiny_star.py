@@ -1,4 +1,4 @@
-"""A small model that teaches itself longer problems than it was taught (STaR, Zelikman et al.
+"""A small model that teaches itself problems that it rarely solves (STaR, Zelikman et al.
 2022); minutes on a CPU.
 
 Command:  python -m verifier.launch --exp=tiny_star
@@ -25,15 +25,15 @@ BASE = STUDENT.with_name("tiny_star_weights")  # made by experiments/tiny_star_b
 
 
 def get_config() -> Config:
-    """The base was taught chains of one to three changes. Those of four and five are asked, of
-    which nobody shows it a solution.
+    """The base was taught chains of one and two changes. Two to five are asked, in test problems in
+    an order of sentences that no training problem has; nobody shows it a solution of any of them.
     """
     return Config(
         name="tiny_star",
         data=DataConfig(
             name="generated",
             kinds=("chain",),
-            lengths=(4, 5),
+            lengths=(2, 3, 4, 5),
             train_problems=600,
             heldout_problems=1,
             test_problems=300,

@@ -5,7 +5,7 @@ Command:  python -m verifier.launch --exp=tiny_sums_base --stages=finetune
           python -m verifier.export --model=runs/tiny_sums_base/generator
           --to=experiments/tiny_sums_weights
 Hardware: 2 CPU cores, 4 minutes
-Expect:   nearly all sums of its own lengths right, few of four digits, none of five
+Expect:   sums of its own lengths right (179 of 180 seen), none of four or five digits (120 seen)
 """
 
 from experiments.tiny_base import SEED

@@ -1,11 +1,12 @@
-"""A small model that teaches itself to add longer numbers than it was taught (STaR, Zelikman et al.
-2022, section 4.3); minutes on a CPU.
+"""A small model that teaches itself sums that it rarely gets right (STaR, Zelikman et al. 2022,
+section 4.3); minutes on a CPU.
 
 Command:  python -m verifier.launch --exp=tiny_sums_star
           without rationalisation: --set star.rationalise=false, in a workdir of its own; both
           beside each other: python -m verifier.compare RUN1 RUN2
 Hardware: 2 CPU cores, 4 GiB
-Expect:   see "STaR" in docs/results.md
+Expect:   not known: the base was seen to get no sum of four or five digits right, and where nothing
+          is right, nothing is learned; loops were not run
 """
 
 from experiments.tiny_distill import STUDENT
