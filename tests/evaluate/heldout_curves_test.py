@@ -10,7 +10,7 @@ def write(path, values):
     """A log as training writes it: numbers of every step, and every tenth evaluated."""
     lines = [{"step": step, "loss": 1.0} for step in range(1, 10 * len(values) + 1)]
     lines += [
-        {"step": 10 * n, "heldout_lm": value, "heldout_loss": 2 * value}
+        {"step": 10 * n, "heldout_lm": value, "heldout_loss": 2 * value, "heldout_lm_share": 0.5}
         for n, value in enumerate(values, 1)
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

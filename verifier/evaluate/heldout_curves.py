@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 _HELDOUT = "heldout_"  # before the name of a term, in a job's log
+# Behind the name of one that is no loss: what it is at the end is no level to be reached.
+_NO_LOSS = ("_share", "_accuracy")
 
 
 class Curve(NamedTuple):
@@ -23,7 +25,7 @@ class Curve(NamedTuple):
 
 
 def read(path: pathlib.Path) -> dict[str, Curve]:
-    """The held-out curves of a job's log, by term; none where there is no log.
+    """The held-out losses of a job's log, by term; none where there is no log.
 
     Args:
         path: a file of lines as `system.metric_log` writes them.
@@ -32,7 +34,7 @@ def read(path: pathlib.Path) -> dict[str, Curve]:
     for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         line: Mapping[str, Any] = json.loads(text)
         for name, value in line.items():
-            if name.startswith(_HELDOUT) and value is not None:
+            if name.startswith(_HELDOUT) and not name.endswith(_NO_LOSS) and value is not None:
                 steps, values = found.setdefault(name.removeprefix(_HELDOUT), ([], []))
                 steps.append(int(line["step"]))
                 values.append(float(value))
