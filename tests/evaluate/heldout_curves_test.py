@@ -35,7 +35,7 @@ def test_variants_are_held_against_the_base_of_their_seed(tmp_path):
     assert curves["base"][0]["lm"] == Curve([10, 20, 30], [0.9, 0.5, 0.6])
     curves["soft"][1]["alone"] = Curve([1], [0.0])  # a term that the base has not
     found = heldout_curves.compare(curves, "base")
-    assert set(found) == {"lm", "loss"}
+    assert set(found) == {"lm"}
     reached = {
         (name, seed): point["reaches_base"]
         for name, of_seed in found["lm"].items()
