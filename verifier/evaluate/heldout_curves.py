@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 _HELDOUT = "heldout_"  # before the name of a term, in a job's log
+# Behind the names of those that are no level to be reached: shares, and the sum that a job itself
+# makes smaller, which is another one where variants have other losses.
+_NO_LEVEL = ("_share", "_accuracy", f"{_HELDOUT}loss")
 
 
 class Curve(NamedTuple):
@@ -23,7 +26,7 @@ class Curve(NamedTuple):
 
 
 def read(path: pathlib.Path) -> dict[str, Curve]:
-    """The held-out curves of a job's log, by term; none where there is no log.
+    """The held-out losses of a job's log, by term; none where there is no log.
 
     Args:
         path: a file of lines as `system.metric_log` writes them.
@@ -32,7 +35,7 @@ def read(path: pathlib.Path) -> dict[str, Curve]:
     for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         line: Mapping[str, Any] = json.loads(text)
         for name, value in line.items():
-            if name.startswith(_HELDOUT) and value is not None:
+            if name.startswith(_HELDOUT) and not name.endswith(_NO_LEVEL) and value is not None:
                 steps, values = found.setdefault(name.removeprefix(_HELDOUT), ([], []))
                 steps.append(int(line["step"]))
                 values.append(float(value))

@@ -221,7 +221,7 @@ def compare(
             first,
         )
         log.tell(f"page        {out / 'page' / 'index.html'} (seed {first})")
-    if left := [name for name in names if name not in on_page]:
+    if tested and (left := [name for name in names if name not in on_page]):
         log.tell(
             f"not on it   {', '.join(left)}: no test problem of {BASE}, or more than "
             f"{comparison_page.MOST} runs"
