@@ -106,6 +106,19 @@ def test_what_is_drawn_depends_on_the_text_before_alone():
     assert (first != np.asarray(draw(packed(tokens_T), jax.random.key(2)).tokens_BTPI)[0]).any()
 
 
+def test_with_a_key_a_row_no_row_moves_another():
+    model, _, draw = programs(**ONE_LAYER)
+    tokens_2T = np.stack([texts(0)[0], texts(1)[0]])
+    keys_2 = jax.random.split(jax.random.key(3))
+    rows = [packed(tokens_T) for tokens_T in tokens_2T]
+    both = draw(tuple(jnp.concatenate(parts) for parts in zip(*rows, strict=True)), keys_2)
+    for row, one in enumerate(rows):
+        alone = draw(one, keys_2[row : row + 1])
+        np.testing.assert_array_equal(both.tokens_BTPI[row], alone.tokens_BTPI[0])
+    other = draw(rows[0], keys_2[1:])
+    assert (other.tokens_BTPI[0] != both.tokens_BTPI[0]).any()
+
+
 def test_no_thought_moves_another_and_the_future_none():
     """Every token is an id of its own, so the gradient of the embedding says who is seen."""
     model, _, _ = programs()

@@ -14,75 +14,33 @@ import pyarrow.parquet as pq
 import pytest
 from flax import nnx
 
+from tests.recipes.quiet_star_test import context, run
 from tests.shrunk import made_once
-from verifier import config as config_lib
-from verifier.config import (
-    Config,
-    FinetuneConfig,
-    ModelConfig,
-    PretrainConfig,
-    QuietConfig,
-    TokenizerConfig,
-)
 from verifier.errors import Stopped, UserError
-from verifier.recipes import quiet_star
 from verifier.run import thinker_folder
-from verifier.run.context import Context
-from verifier.stages import corpus, runner, table_writing
+from verifier.stages import corpus, table_writing
 from verifier.tables import store
+from verifier.tables.manifests import read_manifest
 from verifier.tables.results import THOUGHTS
 from verifier.text.split import HELDOUT
 
 WINDOWS, DRAWN, AHEAD, P = 6, 2, 2, 3
-
-
-def config(*more):
-    own = Config(
-        name="thoughtful",
-        tokenizer=TokenizerConfig(kind="bytes"),
-        model=ModelConfig(layers=1, width=16, heads=2, kv_heads=2, mlp_width=16, context=64),
-        pretrain=PretrainConfig(steps=0, epochs=0, batch_rows=2),
-        finetune=FinetuneConfig(steps=3, batch_rows=2, learning_rate=3e-2, warmup_share=0.1),
-        quiet=QuietConfig(
-            corpus="generated",
-            generated_documents=150,
-            heldout_share=0.3,
-            watched_windows=2,
-            tokens=24,
-            thought_tokens=DRAWN + 2,
-            ahead=AHEAD,
-            policy_weight=1.0,
-            marks_like=":",
-            report_windows=WINDOWS,
-            report_thoughts=P,
-        ),
-    )
-    return config_lib.override(own, ["report.resamples=50", *more])
-
-
-def run(root, own, names=None):
-    runner.run(quiet_star.stages(own), own, root, names)
+FIRST = "stage=1"
+NAMES = ["base: no thoughts", "stage=1: thoughts of 4, 2 ahead", "stage=2: thoughts of 3, 1 ahead"]
 
 
 @pytest.fixture(scope="module")
 def thought(tmp_path_factory):
-    """A finished run. Nobody changes it."""
-    return made_once(tmp_path_factory, "quiet", lambda folder: run(folder / "work", config()))
+    """The finished run of the recipe's own tests. Nobody changes it."""
+    return made_once(tmp_path_factory, "quiet_star", lambda folder: run(folder / "work")) / "work"
 
 
 def stored(root):
     return store.read_table(THOUGHTS.folder(root, HELDOUT), "thoughts").to_pylist()
 
 
-def context(root, own, name):
-    stages = quiet_star.stages(own)
-    (stage,) = (each for each in stages if each.name == name)
-    return Context(own, root, stage, stages)
-
-
 def test_every_token_of_the_windows_is_there(thought):
-    root = thought / "work"
-    rows, own = stored(root), context(root, config(), "thoughts")
+    rows, own = stored(thought / FIRST), context(thought, f"thoughts ({FIRST})")
     windows = corpus.windows(own, "corpus", WINDOWS)
     kinds = own.manifest("corpus")["kinds"]
     expected = [
@@ -102,9 +60,8 @@ def test_every_token_of_the_windows_is_there(thought):
 
 def test_what_is_stored_is_what_the_model_says_one_text_at_a_time(thought):
     """Without a thought from the decoder alone; with thoughts from reading these very ones."""
-    root = thought / "work"
-    rows = stored(root)
-    saved = thinker_folder.load(root / "generator", "finetune", "float32")
+    rows = stored(thought / FIRST)
+    saved = thinker_folder.load(thought / FIRST / "generator", "finetune", "float32")
     thinker, size = saved.model, saved.tokenizer.vocab_size
     longest = max(rows, key=lambda row: row["token"])["document"]
     text = [row for row in rows if row["document"] == longest]
@@ -143,7 +100,7 @@ def test_what_is_stored_is_what_the_model_says_one_text_at_a_time(thought):
 
 
 def test_rewards_follow_from_the_predictions_that_are_stored(thought):
-    rows = stored(thought / "work")
+    rows = stored(thought / FIRST)
     assert max(abs(reward) for row in rows for reward in row["rewards"]) > 1e-5
     by_token = {(row["document"], row["token"]): row for row in rows}
     for (document, token), row in by_token.items():
@@ -159,29 +116,42 @@ def test_rewards_follow_from_the_predictions_that_are_stored(thought):
         assert row["rewards"] == pytest.approx(expected if all(behind) else [], abs=1e-5)
 
 
-def test_the_page_and_the_figures_tell_what_the_table_says(thought):
-    root = thought / "work"
-    found = json.loads((root / "report/metrics.json").read_text())
-    (name,) = found["thinkers"]
-    assert name == "thoughts of 4, 2 ahead"
-    there = [row for row in stored(root) if row["logprob_base"] is not None]
-    for group in ("all", "hard", "easy"):
-        own = [row for row in there if group in ("all", row["kind"])]
-        gain = sum(row["logprob_talk"] - row["logprob_base"] for row in own) / len(own)
-        assert found["thinkers"][name][group]["gain"]["value"] == pytest.approx(gain, abs=1e-6)
-    html = (root / "report/index.html").read_text()
-    assert (
-        "What thoughts gained" in html
-        and f'quiet.report_windows</th><td class="number">{WINDOWS}' in html
-    )
-    charts = {path.stem for path in (root / "report").glob("*.svg")}
+def test_the_base_predicts_without_thoughts(thought):
+    rows = stored(thought / "base")
+    assert {tuple(row["rewards"]) for row in rows} == {()}
+    assert {row["thought"] for row in rows} == {None}
+    there = [row for row in rows if row["token"]]
+    assert all(row["logprob_talk"] == row["logprob_base"] < 0 for row in there)
+    others = [row for row in stored(thought / FIRST) if row["token"]]
+    apart = [a["logprob_base"] - b["logprob_base"] for a, b in zip(there, others, strict=True)]
+    assert max(map(abs, apart)) > 1e-4
+
+
+def test_the_page_and_the_figures_tell_what_the_tables_say(thought):
+    found = json.loads((thought / "report/metrics.json").read_text())
+    assert list(found["thinkers"]) == NAMES
+    base = {(row["document"], row["token"]): row for row in stored(thought / "base")}
+    for name, place in zip(NAMES[1:], ("stage=1", "stage=2"), strict=True):
+        there = [row for row in stored(thought / place) if row["token"]]
+        for group in ("all", "hard", "easy"):
+            own = [row for row in there if group in ("all", row["kind"])]
+            gain = sum(row["logprob_talk"] - row["logprob_base"] for row in own) / len(own)
+            figures = found["thinkers"][name][group]
+            assert figures["gain"]["value"] == pytest.approx(gain, abs=1e-6)
+            before = sum(base[row["document"], row["token"]]["logprob_talk"] for row in own)
+            apart = before / len(own) + figures["talk_nll"]["value"]
+            assert figures["minus_first"]["value"] == pytest.approx(apart, abs=1e-6)
+    html = (thought / "report/index.html").read_text()
+    assert "What thoughts gained" in html and "stage=2: thoughts of 3, 1 ahead" in html
+    charts = {path.stem for path in (thought / "report").glob("*.svg")}
+    histograms = {f"gain_histogram_{number}" for number in (1, 2, 3)}
     training = {f"training_{each}" for each in ("reward", "mixing", "entropy")}
-    assert charts == {"gain_by_difficulty", "gain_histogram_1", *training}
+    assert charts == {"gain_by_difficulty"} | histograms | training
 
 
 def test_a_killed_start_ends_as_one_that_was_left_alone(thought, tmp_path, monkeypatch):
-    work = shutil.copytree(thought / "work", tmp_path / "work")
-    shutil.rmtree(work / "tables")
+    work = shutil.copytree(thought, tmp_path / "work")
+    shutil.rmtree(work / FIRST / "tables")
     left = iter((False,) * (WINDOWS // 2) + (True,) * WINDOWS)
 
     def stop(progress):
@@ -191,31 +161,23 @@ def test_a_killed_start_ends_as_one_that_was_left_alone(thought, tmp_path, monke
     with monkeypatch.context() as patched:
         patched.setattr(table_writing, "stop_if_asked", stop)
         with pytest.raises(Stopped):
-            run(work, config(), ["thoughts"])
-    assert len({row["window"] for row in _parts(work)}) == WINDOWS // 2
-    run(work, config(), ["thoughts"])
-    manifests = [
-        json.loads((THOUGHTS.folder(root, HELDOUT) / "manifest.json").read_text())
-        for root in (work, thought / "work")
-    ]
-    assert manifests[0]["id"] == manifests[1]["id"]
-
-
-def _parts(work):
-    folder = THOUGHTS.folder(work, HELDOUT)
-    return [row for part in folder.glob("*.parquet") for row in pq.read_table(part).to_pylist()]
+            run(work, names=["thoughts"])
+    parts = THOUGHTS.folder(work / FIRST, HELDOUT).glob("*.parquet")
+    rows = [row for part in parts for row in pq.read_table(part).to_pylist()]
+    assert len({row["window"] for row in rows}) == WINDOWS // 2
+    run(work, names=["thoughts"])
+    ids = [read_manifest(THOUGHTS.folder(root / FIRST, HELDOUT))["id"] for root in (work, thought)]
+    assert ids[0] == ids[1]
 
 
 def test_other_runs_stand_beside_it(thought, tmp_path):
-    work = shutil.copytree(thought / "work", tmp_path / "work")
-    other = shutil.copytree(thought / "work", tmp_path / "control")
-    run(work, config(f"quiet.report_beside=[{other}]"), ["report"])
-    found = json.loads((work / "report/metrics.json").read_text())
-    first, second = found["thinkers"].values()
-    assert list(found["thinkers"])[1] == "control: thoughts of 4, 2 ahead"
-    assert second["all"].pop("minus_first")["value"] == 0 and not first["all"].pop("minus_first")
-    assert first["all"] == second["all"]
+    work = shutil.copytree(thought, tmp_path / "work")
+    other = shutil.copytree(thought / FIRST, tmp_path / "control")
+    run(work, f"quiet.report_beside=[{other}]", names=["report"])
+    found = json.loads((work / "report/metrics.json").read_text())["thinkers"]
+    assert list(found) == [*NAMES, "control: thoughts of 4, 2 ahead"]
+    assert found["control: thoughts of 4, 2 ahead"] == found[NAMES[1]]
     with pytest.raises(UserError, match="no finished table of thoughts"):
-        run(work, config(f"quiet.report_beside=[{tmp_path / 'nowhere'}]"), ["report"])
+        run(work, f"quiet.report_beside=[{tmp_path / 'nowhere'}]", names=["report"])
     with pytest.raises(UserError, match="would be called"):
-        run(work, config(f"quiet.report_beside=[{other},{other}]"), ["report"])
+        run(work, f"quiet.report_beside=[{other},{other}]", names=["report"])

@@ -37,6 +37,7 @@ model.layers=1 model.width=16 model.heads=2 model.kv_heads=2 model.mlp_width=16 
 quiet.no_thought_steps=3 quiet.no_thought_windows=20
 pretrain.steps=0 pretrain.epochs=0
 finetune.steps=3 finetune.batch_rows=2 finetune.eval_every=0
+quiet.report_windows=6 quiet.report_thoughts=3 report.resamples=50
 """.split()
 STILL = {"dropout": 0.0, "dropout_key": None, "remat": False}
 TRAINING = ("corpus", "pretrain", "finetune", "teach")

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.browser import browser, needs_browser
 from verifier.evaluate import thoughts
 from verifier.report import thought_charts, thought_texts, thoughts_page
 from verifier.tables import schemas
@@ -164,3 +165,36 @@ def test_the_strongest_tokens_are_listed_with_their_own_document_before_them(mad
         assert each["before"].startswith((" w0", " w5")) and not each["cut"]
         assert "w4 w5" not in each["before"]
     assert thought_texts.extremes(tables["<i>plain"]) == {"helped": [], "hurt": []}
+
+
+@needs_browser
+def test_a_browser_shows_what_the_page_holds(made, tmp_path):
+    (tmp_path / "index.html").write_text(made[3])
+    spans = "[...document.querySelectorAll('#text span')].map(each => [each.className, {}])"
+    said = "document.getElementById('said').textContent"
+    at = "document.querySelector('#text .at').dataset.place"
+    with browser(tmp_path / "profile") as driven:
+        driven.open(tmp_path / "index.html")
+        assert driven.messages == []
+        assert {address.partition(":")[0] for address in driven.addresses} <= {"file", "data"}
+        data = json.loads(re.search(r'id="data">(.*?)</script>', made[3], re.S)[1])
+        window = data["windows"][0]
+        for thinker, own in enumerate(window["read"]):
+            driven.run(
+                f"(form => {{ form.elements.thinker.value = '{thinker}'; "
+                "form.dispatchEvent(new Event('input')); })(document.getElementById('shown'))"
+            )
+            shown = driven.run(spans.format("each.textContent"))
+            shades = [f"v{shade}" for shade in own["shade"]]
+            assert shown == [list(each) for each in zip(shades, window["texts"], strict=True)]
+        driven.run("document.getElementById('text').focus()")
+        for key, place in (("ArrowRight", 1), ("End", TOKENS - 1), ("ArrowLeft", TOKENS - 2)):
+            driven.key(key)
+            assert driven.run(at) == str(place), key
+        assert f"token {TOKENS - 1} of {TOKENS}" in driven.run(said)
+        driven.look(390, 800)
+        assert driven.run("document.documentElement.scrollWidth") <= 390
+        driven.point("#text span:nth-child(3)", click=True)
+        assert driven.run(at) == "2" and ATTACK in driven.run(said)
+        assert driven.run("window.hacked") is None
+        assert driven.run("document.querySelectorAll('#text img, #said img').length") == 0

@@ -15,16 +15,16 @@ from verifier.stages import corpus, no_thought, quiet, thinkers, thoughts
 
 def stages(config: Config) -> list[Stage]:
     """corpus; in `base` the decoder; finetune, in places where there is a curriculum, and in
-    `no_thought` where one is to do without; thoughts, in the same; report.
+    `no_thought` where one is to do without; thoughts, of the decoder and of all of these; report.
     """
     texts = corpus.stage(config)
     base = quiet.base(texts)
-    trained = quiet.thinkers(config, texts, base)
-    made = list(trained)
+    models = [base, *quiet.thinkers(config, texts, base)]
+    made = list(models)
     if config.quiet.no_thought_steps:
-        taught = no_thought.teacher(texts, trained[-1])
-        start = base if config.quiet.no_thought_start == "base" else trained[-1]
-        trained.append(no_thought.student(texts, taught, start))
-        made += [taught, trained[-1]]
-    judged = [thoughts.stage(each, texts) for each in trained]
-    return [texts, base, *made, *judged, thinkers.stage(trained, judged)]
+        start = base if config.quiet.no_thought_start == "base" else models[-1]
+        taught = no_thought.teacher(texts, models[-1])
+        models.append(no_thought.student(texts, taught, start))
+        made += [taught, models[-1]]
+    judged = [thoughts.stage(each, texts) for each in models]
+    return [texts, *made, *judged, thinkers.stage(models, judged)]

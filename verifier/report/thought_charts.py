@@ -33,17 +33,17 @@ def charts(figures: Mapping[str, Any], curves: Mapping[str, Curve]) -> dict[str,
     made = {"gain_by_difficulty": _levels(figures["levels"])}
     for number, (name, counts) in enumerate(figures["histogram"]["counts"].items(), 1):
         made[f"gain_histogram_{number}"] = histogram(name, figures["histogram"]["edges"], counts)
-    for number in _CURVES:
-        lines = {name: own[number] for name, own in curves.items() if len(own.get(number, ())) > 1}
+    for what in _CURVES:
+        lines = {name: own[what] for name, own in curves.items() if len(own.get(what, ())) > 1}
         if lines:
-            made[f"training_{number}"] = _over_training(number, lines)
+            made[f"training_{what}"] = _over_training(what, lines)
     return made
 
 
 def possible(thinkers: int) -> list[str]:
     """Names of the files of all charts that so many thinkers may have."""
     histograms = [f"gain_histogram_{number}" for number in range(1, thinkers + 1)]
-    return ["gain_by_difficulty", *histograms, *(f"training_{number}" for number in _CURVES)]
+    return ["gain_by_difficulty", *histograms, *(f"training_{what}" for what in _CURVES)]
 
 
 def histogram(name: str, edges: Sequence[float], counts: Sequence[int]) -> Chart:
@@ -97,8 +97,8 @@ def _levels(levels: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart:
     return chart
 
 
-def _over_training(number: str, lines: Mapping[str, Sequence[tuple[int, float]]]) -> Chart:
-    title, unit = _CURVES[number]
+def _over_training(what: str, lines: Mapping[str, Sequence[tuple[int, float]]]) -> Chart:
+    title, unit = _CURVES[what]
     thinned = {name: _thinned(points) for name, points in lines.items()}
     steps = [step for points in thinned.values() for step, _ in points]
     y_range, y_ticks = _ticks([value for points in thinned.values() for _, value in points])

@@ -20,14 +20,14 @@
   const percent = (thousandths) => `${(thousandths / 10).toFixed(1)}%`;
   const nats = (thousandths) => `${thousandths > 0 ? "+" : thousandths < 0 ? "\u2212" : ""}${(Math.abs(thousandths) / 1000).toFixed(3)} nats`;
   const option = (value, words) => Object.assign(make("option", "", words), { value });
-  const visible = (words) => words.replace(/\n/g, "⏎") || "(nothing)";
+  const visible = (words) => words.replace(/\n/g, "⏎") || "(no text)";
 
   function draw() {
     const window = windows[Number(form.elements.window.value)];
     view = { ...window, ...window.read[Number(form.elements.thinker.value)] };
     const begins = new Set(view.begins);
     spans = view.texts.map((words, place) => {
-      const span = make("span", `v${view.shade[place]}`, words);
+      const span = make("span", `v${view.shade[place]}`, words || "·"); // the end of a text, or part of a character
       span.dataset.place = place;
       return span;
     });

@@ -34,7 +34,8 @@ def stage(thinkers: Sequence[Stage], judged: Sequence[Stage]) -> Stage:
     """The report.
 
     Args:
-        thinkers: of the run, in the order of their training.
+        thinkers: of the run, in the order of their training, behind the decoder that they started
+            from: the losses of all are held against its own.
         judged: the table thoughts of each.
     """
     reads = {}

@@ -5,21 +5,25 @@ Each process takes its share of the windows, on its own devices.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
+from verifier.config import QuietConfig
 from verifier.data import window_stream
 from verifier.data.batches import BatchSpec, zeros
 from verifier.data.windows import Windows
 from verifier.model import keys, sharding
+from verifier.model.thoughts import Thinker
 from verifier.report.token_texts import token_texts
-from verifier.run import hosts, thinker_folder
+from verifier.run import hosts, model_folder, thinker_folder
 from verifier.run.context import Context
-from verifier.run.stage import Job, Stage
+from verifier.run.stage import Stage
 from verifier.stages import corpus, quiet, table_writing
 from verifier.system import log, stopping
 from verifier.tables.results import THOUGHTS
@@ -37,7 +41,9 @@ _NOTHING: dict[str, Any] = {
 
 
 def stage(thinker: Stage, texts: Stage) -> Stage:
-    """Thoughts of a thinker at held-out windows, in its own place."""
+    """Thoughts of a thinker at held-out windows, in its own place; of a decoder without thoughts
+    what it predicts, to be held against.
+    """
     return Stage(
         think,
         makes=THOUGHTS,
@@ -45,7 +51,6 @@ def stage(thinker: Stage, texts: Stage) -> Stage:
         reads={"thinker": thinker.of(), "corpus": texts.of(HELDOUT)},
         knobs=("seed", "quiet.report_windows", "quiet.report_thoughts", "model.dtype"),
         place=thinker.place,
-        jobs=(Job("thoughts", "read"),),
     )
 
 
@@ -83,14 +88,9 @@ def _read(
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows of some windows, a list a window."""
     config, mesh = context.config, sharding.own_mesh(context.config.mesh)
-    part = context.input("thinker")
-    saved = thinker_folder.load(
-        part.folder(context.root), part.stage.name, config.model.dtype, mesh
-    )
-    taught = quiet.thoughts_of(saved.manifest, config.quiet)
-    size = saved.tokenizer.vocab_size
-    read = gains.reader(saved.model, taught, config.quiet.report_thoughts, size, mesh)
-    tell = Teller(saved.tokenizer, context.manifest("corpus", HELDOUT)["kinds"])
+    thinker, own, taught = _taught(context, mesh)
+    read = gains.reader(thinker, taught, config.quiet.report_thoughts, own.vocab_size, mesh)
+    tell = Teller(own, context.manifest("corpus", HELDOUT)["kinds"])
     targets = quiet_loss.targets(taught)
     spec = BatchSpec(sharding.groups(mesh), windows.window_tokens, targets)
     key = keys.key_of(config.seed, "thoughts, held out")
@@ -102,9 +102,21 @@ def _read(
         numbers = np.resize(np.array(some), spec.batch_rows)  # the last batch may have empty rows
         found = read(batch, jax.vmap(functools.partial(jax.random.fold_in, key))(numbers))
         for row, index in enumerate(some):
-            yield tell.rows(
-                windows, index, Gained(*(None if each is None else each[row] for each in found))
-            )
+            yield tell.rows(windows, index, found.of_row(row))
+
+
+def _taught(
+    context: Context, mesh: jax.sharding.Mesh | None
+) -> tuple[Thinker, Tokenizer, QuietConfig]:
+    """The thinker, its tokenizer, and how it was taught to think; a decoder has no thoughts."""
+    config, part, manifest = context.config, context.input("thinker"), context.manifest("thinker")
+    folder, made_by, dtype = part.folder(context.root), part.stage.name, config.model.dtype
+    if "thoughts" in manifest:
+        saved = thinker_folder.load(folder, made_by, dtype, mesh)
+        return saved.model, saved.tokenizer, quiet.thoughts_of(manifest, config.quiet)
+    saved = model_folder.load(folder, made_by, dtype, mesh)
+    plain = dataclasses.replace(config.quiet, thought_tokens=0)
+    return Thinker(saved.model, rngs=nnx.Rngs(0)), saved.tokenizer, plain
 
 
 class Teller:

@@ -33,6 +33,17 @@ class Gained(NamedTuple):
     entropy_BTP: np.ndarray | None  # -log p of a drawn token, the mean; None: none is drawn
     tokens_BTPI: np.ndarray  # that were drawn
 
+    def of_row(self, row: int) -> Gained:
+        """What belongs to one row, without B."""
+        entropy_BTP = self.entropy_BTP
+        return Gained(
+            self.base_BT[row],
+            self.gain_BTPM[row],
+            self.weight_BTPM[row],
+            None if entropy_BTP is None else entropy_BTP[row],
+            self.tokens_BTPI[row],
+        )
+
 
 def reader(
     thinker: Thinker, config: QuietConfig, thoughts: int, vocab_size: int, mesh: Mesh | None = None
@@ -43,7 +54,7 @@ def reader(
 
     Args:
         thinker: as it was trained.
-        config: how it was.
+        config: how it was; with quiet.thought_tokens=0 its decoder alone reads, and P is 0.
         thoughts: P, drawn at every position.
         vocab_size: ids that text can have.
         mesh: what the thinker's parameters lie on; its groups of devices share the rows.
