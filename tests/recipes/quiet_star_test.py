@@ -49,7 +49,7 @@ def config(*more):
     return own
 
 
-def run(root, *more, names=TRAINING):
+def run(root, *more, names=None):
     own = config(*more)
     runner.run(quiet_star.stages(own), own, root, names)
 
@@ -160,7 +160,7 @@ def test_what_was_stopped_anywhere_ends_as_what_never_was(thought, tmp_path):
 
     with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(corpus.WindowWriter, "add", dies)
-        run(work)
+        run(work, names=TRAINING)
     assert not list(work.glob("corpus/*/*"))
     taught = work / "no_thought/taught/split=train"
     for parts in (0, 0, 1, 3):
@@ -171,9 +171,9 @@ def test_what_was_stopped_anywhere_ends_as_what_never_was(thought, tmp_path):
             )
             patched.setattr(no_thought, "stopping", asked)
             patched.setattr(fitting.hosts, "stopping_after", lambda step: step == 2)
-            run(work)
+            run(work, names=TRAINING)
         assert len(list(taught.glob("losses-*"))) == parts
-    run(work)
+    run(work, names=TRAINING)
     for place in ("base", "stage=1", "stage=2", "no_thought"):
         assert manifest(work, place)["id"] == manifest(thought, place)["id"]
 
@@ -184,12 +184,12 @@ def test_a_job_that_was_begun_with_other_knobs_is_not_gone_on_with(thought, tmp_
         shutil.rmtree(work / name)
     with pytest.MonkeyPatch.context() as patched, pytest.raises(Stopped):
         patched.setattr(fitting.hosts, "stopping_after", lambda step: step == 1)
-        run(work)
+        run(work, names=TRAINING)
     with pytest.raises(UserError, match="quiet.policy_weight: 1.0 there, 2.0 now"):
-        run(work, "quiet.policy_weight=2.0")
+        run(work, "quiet.policy_weight=2.0", names=TRAINING)
     shutil.rmtree(work / "stage=1/generator")
     with pytest.raises(UserError, match="quiet.policy_weight"):
-        run(work, "quiet.policy_weight=2.0")
+        run(work, "quiet.policy_weight=2.0", names=TRAINING)
 
 
 def test_without_thoughts_it_is_plain_training(thought, tmp_path):
