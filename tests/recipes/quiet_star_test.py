@@ -219,7 +219,8 @@ def test_without_thoughts_it_is_plain_training(thought, tmp_path):
 @pytest.mark.parametrize(
     ("knobs", "told"),
     [
-        (["quiet.corpus="], "quiet.corpus is empty"),
+        (["quiet.corpus="], "quiet.corpus='' is not there"),
+        (["quiet.corpus=/no/texts.txt"], "quiet.corpus='/no/texts.txt' is not there"),
         (["pretrain.corpus=x.txt"], "pretrain.corpus"),
         (["quiet.thoughts=1"], "one thought is never better"),
         (["quiet.curriculum=[4,3,2]"], "quiet.curriculum_ahead has 2 entries for the 3 stages"),
