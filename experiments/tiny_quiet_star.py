@@ -2,8 +2,14 @@
 in which it does not (Quiet-STaR, Zelikman et al. 2024); minutes on a CPU.
 
 Command:  python -m verifier.launch --exp=tiny_quiet_star
+Controls: python -m verifier.launch --exp=sweep:tiny_quiet_star --seeds=0,1,2
+          --stages=corpus,pretrain,finetune,thoughts
 Hardware: 2 CPU cores, 2 GiB
 Expect:   see "Quiet-STaR" in docs/results.md
+
+The texts are sums and look-ups of three steps (`verifier/tasks/generated_texts.py`). Some show
+their working, and the base has learned all of it: it knows each step, and cannot take three at once
+where nothing is written down. What begins a thought means nothing at first.
 """
 
 from verifier.config import (
@@ -21,13 +27,13 @@ WINDOW = 32
 
 
 def get_config() -> Config:
-    """Thoughts as long as the working that some of the texts show, and as its marks begin."""
+    """Thoughts of four drawn tokens, as long as the working with what begins it."""
     return Config(
         name="tiny_quiet_star",
         tokenizer=TokenizerConfig(kind="bytes"),
         model=ModelConfig(layers=2, width=64, heads=4, kv_heads=4, mlp_width=128, context=512),
         pretrain=PretrainConfig(
-            steps=3000,
+            steps=1500,
             batch_rows=24,
             row_tokens=WINDOW,
             learning_rate=4e-3,
@@ -45,11 +51,13 @@ def get_config() -> Config:
         quiet=QuietConfig(
             corpus="generated",
             generated_documents=40_000,
+            generated_worked=0.4,
+            heldout_share=0.1,
             tokens=WINDOW,
             watched_windows=32,
-            thought_tokens=5,
+            report_windows=256,
+            thought_tokens=6,
             ahead=2,
-            marks_like=":",
             embedding_scale=1.0,
             reinforce_temperature=1.0,
             policy_weight=1.0,
@@ -58,5 +66,21 @@ def get_config() -> Config:
 
 
 def get_stages(config: Config) -> list[Stage]:
-    """corpus; in `base` the decoder, trained plainly; finetune, with thoughts."""
+    """corpus; in `base` the decoder, trained plainly; finetune, with thoughts; thoughts; report."""
     return quiet_star.stages(config)
+
+
+def get_sweep() -> dict[str, dict[str, list[str]]]:
+    """Controls with the same base and steps, and thoughts of other lengths."""
+    return {
+        "controls": {
+            "pause": ["quiet.thought_source=pause"],
+            "no_policy": ["quiet.policy_weight=0"],
+            "no_thoughts": ["quiet.thought_tokens=0"],
+        },
+        "lengths": {
+            "tokens=3": ["quiet.thought_tokens=3"],
+            "tokens=4": ["quiet.thought_tokens=4"],
+            "tokens=5": ["quiet.thought_tokens=5"],
+        },
+    }

@@ -2,9 +2,12 @@
 kill, and what it is without thoughts.
 """
 
+import contextlib
+import functools
 import itertools
 import json
 import shutil
+import types
 
 import jax
 import jax.numpy as jnp
@@ -15,23 +18,29 @@ from flax import nnx
 from experiments import tiny_quiet_star
 from tests.shrunk import made_once
 from verifier import config as config_lib
-from verifier.config import checks
+from verifier.config import QuietConfig, checks
+from verifier.data import window_stream
+from verifier.data.batches import BatchSpec, zeros
 from verifier.errors import ConfigError, DataError, Stopped, UserError, WorkdirError
+from verifier.model import keys
 from verifier.recipes import quiet_star
 from verifier.run import model_folder, thinker_folder
 from verifier.run.context import Context
-from verifier.run.stage import Stage
-from verifier.stages import corpus, fitting, quiet, runner
+from verifier.stages import corpus, fitting, no_thought, quiet, runner
 from verifier.train import parameters
+from verifier.train.losses import quiet as quiet_loss
 
 SMALL = """
 quiet.generated_documents=200 quiet.tokens=24 quiet.watched_windows=2 quiet.thoughts=2
 quiet.curriculum=[4,3] quiet.curriculum_ahead=[2,1] quiet.curriculum_rates=[0.02,0.01]
 model.layers=1 model.width=16 model.heads=2 model.kv_heads=2 model.mlp_width=16 mesh.data=1
+quiet.no_thought_steps=3 quiet.no_thought_windows=20
 pretrain.steps=0 pretrain.epochs=0
 finetune.steps=3 finetune.batch_rows=2 finetune.eval_every=0
 quiet.report_windows=6 quiet.report_thoughts=3 report.resamples=50
 """.split()
+STILL = {"dropout": 0.0, "dropout_key": None, "remat": False}
+TRAINING = ("corpus", "pretrain", "finetune", "teach")
 
 
 def config(*more):
@@ -139,7 +148,9 @@ def test_marks_begin_as_the_token_that_they_are_like(thought):
 
 
 def test_what_was_stopped_anywhere_ends_as_what_never_was(thought, tmp_path):
-    """Killed while texts are written, and asked to stop after a step of each stage."""
+    """Killed while texts are written, and asked to stop after a step of each job and a part that
+    the thinker has read.
+    """
     work = tmp_path / "work"
     added = itertools.count()
 
@@ -149,28 +160,36 @@ def test_what_was_stopped_anywhere_ends_as_what_never_was(thought, tmp_path):
 
     with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(corpus.WindowWriter, "add", dies)
-        run(work)
+        run(work, names=TRAINING)
     assert not list(work.glob("corpus/*/*"))
-    for _ in range(2):
+    taught = work / "no_thought/taught/split=train"
+    for parts in (0, 0, 1, 3):
         with pytest.MonkeyPatch.context() as patched, pytest.raises(Stopped):
+            patched.setattr(no_thought, "PART", 8)
+            asked = types.SimpleNamespace(
+                asked=lambda parts=parts: parts == 1, saving=contextlib.nullcontext
+            )
+            patched.setattr(no_thought, "stopping", asked)
             patched.setattr(fitting.hosts, "stopping_after", lambda step: step == 2)
-            run(work)
-    run(work)
-    for place in ("base", "stage=1", "stage=2"):
+            run(work, names=TRAINING)
+        assert len(list(taught.glob("losses-*"))) == parts
+    run(work, names=TRAINING)
+    for place in ("base", "stage=1", "stage=2", "no_thought"):
         assert manifest(work, place)["id"] == manifest(thought, place)["id"]
 
 
 def test_a_job_that_was_begun_with_other_knobs_is_not_gone_on_with(thought, tmp_path):
     work = shutil.copytree(thought, tmp_path / "work")
-    shutil.rmtree(work / "stage=2/generator")
+    for name in ("stage=2/generator", "no_thought"):
+        shutil.rmtree(work / name)
     with pytest.MonkeyPatch.context() as patched, pytest.raises(Stopped):
         patched.setattr(fitting.hosts, "stopping_after", lambda step: step == 1)
-        run(work)
+        run(work, names=TRAINING)
     with pytest.raises(UserError, match="quiet.policy_weight: 1.0 there, 2.0 now"):
-        run(work, "quiet.policy_weight=2.0")
+        run(work, "quiet.policy_weight=2.0", names=TRAINING)
     shutil.rmtree(work / "stage=1/generator")
     with pytest.raises(UserError, match="quiet.policy_weight"):
-        run(work, "quiet.policy_weight=2.0")
+        run(work, "quiet.policy_weight=2.0", names=TRAINING)
 
 
 def test_without_thoughts_it_is_plain_training(thought, tmp_path):
@@ -182,11 +201,12 @@ def test_without_thoughts_it_is_plain_training(thought, tmp_path):
         work,
         *(f"finetune.{knob}" for knob in steps),
         *("quiet.thought_tokens=0", "quiet.curriculum=[]", "quiet.curriculum_ahead=[]"),
-        "quiet.curriculum_rates=[]",
+        *("quiet.curriculum_rates=[]", "quiet.no_thought_steps=0"),
+        names=TRAINING[:3],
     )
     plain = tmp_path / "plain"
     shutil.copytree(thought / "corpus", plain / "corpus")
-    run(plain, *(f"pretrain.{knob}" for knob in steps), names=["corpus", "pretrain"])
+    run(plain, *(f"pretrain.{knob}" for knob in steps), names=TRAINING[:2])
     own = model_folder.load(work / "generator", "finetune", "float32").model
     other = model_folder.load(plain / "base/generator", "pretrain", "float32").model
     # The norm by which gradients are clipped is summed over the thinker's zeros, too.
@@ -199,7 +219,8 @@ def test_without_thoughts_it_is_plain_training(thought, tmp_path):
 @pytest.mark.parametrize(
     ("knobs", "told"),
     [
-        (["quiet.corpus="], "quiet.corpus is empty"),
+        (["quiet.corpus="], "quiet.corpus='' is not there"),
+        (["quiet.corpus=/no/texts.txt"], "quiet.corpus='/no/texts.txt' is not there"),
         (["pretrain.corpus=x.txt"], "pretrain.corpus"),
         (["quiet.thoughts=1"], "one thought is never better"),
         (["quiet.curriculum=[4,3,2]"], "quiet.curriculum_ahead has 2 entries for the 3 stages"),
@@ -237,12 +258,29 @@ def test_a_corpus_that_is_too_short_is_told_and_leaves_nothing(tmp_path):
         run(tmp_path / "work", f"quiet.corpus={path}/../texts", names=["corpus"])
 
 
-def test_stages_are_a_recipe():
-    stages = quiet_star.stages(config())
-    assert all(isinstance(each, Stage) for each in stages)
-    assert [str(each) for each in stages] == [
-        "corpus",
-        "pretrain (base)",
-        "finetune (stage=1)",
-        "finetune (stage=2)",
-    ]
+def test_a_decoder_that_does_without_learns_from_what_the_last_thinker_has_read(thought):
+    told = manifest(thought, "no_thought")
+    taught = json.loads((thought / "no_thought/taught/split=train/manifest.json").read_text())
+    assert taught["settings"]["thinker"] == manifest(thought, "stage=2")["id"]
+    assert told["settings"]["start"] == manifest(thought, "base")["id"]
+    assert told["thoughts"]["thought_tokens"] == 0 and told["finetune"]["steps"] == 3
+    own = context(thought, "finetune (no_thought)")
+    losses_WT = no_thought._taught(own)
+    windows = corpus.windows(own, "corpus", most=20)
+    saved = thinker_folder.load(thought / "stage=2/generator", "finetune", "float32")
+    told = QuietConfig(thought_tokens=3, ahead=1, thoughts=1)
+    batch = zeros(BatchSpec(20, 24, quiet_loss.targets(told)))
+    for row in range(20):
+        window_stream.fill(batch, row, windows, row)
+    rows = jax.vmap(functools.partial(jax.random.fold_in, keys.key_of(0, "teach")))(jnp.arange(20))
+    read = jax.jit(
+        lambda batch: quiet_loss.judged(
+            saved.model, batch, rows, saved.tokenizer.vocab_size, told, **STILL
+        )
+    )(batch)
+    counts_WT = batch.targets["lm_weight"] > 0
+    np.testing.assert_allclose(
+        losses_WT[counts_WT], read.talk_BTPM[:, :, 0, 0][counts_WT], atol=1e-4
+    )
+    plain_WT = read.base_BT
+    assert (np.abs(losses_WT - plain_WT)[counts_WT] > 1e-4).mean() > 0.5

@@ -56,9 +56,12 @@ class WindowWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if error[0] is None and self._filled:
-            self._end_window()
-        self._open.__exit__(*error)  # type: ignore[arg-type]
+        if error[0] is not None:
+            self._open.__exit__(*error)  # type: ignore[arg-type]
+            return
+        with self._open:  # knows of an error of the last window
+            if self._filled:
+                self._end_window()
 
     def add(self, tokens: Sequence[int], kinds: Sequence[int] = ()) -> None:
         """Writes a document.

@@ -8,6 +8,8 @@ decoder may learn to do without.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from verifier.config import Config
 from verifier.run.stage import Stage
 from verifier.stages import (
@@ -29,28 +31,26 @@ def stages(config: Config) -> list[Stage]:
     """
     texts = corpus.stage(config)
     base = quiet.base(texts)
-    trained = quiet.thinkers(config, texts, base)
-    made = list(trained)
+    models = [base, *quiet.thinkers(config, texts, base)]
+    made, answering = list(models), [base, models[-1]]
     if config.quiet.no_thought_steps:
-        taught = no_thought.teacher(texts, trained[-1])
-        start = base if config.quiet.no_thought_start == "base" else trained[-1]
-        trained.append(no_thought.student(texts, taught, start))
-        made += [taught, trained[-1]]
-    models = [base, *trained]
+        start = base if config.quiet.no_thought_start == "base" else models[-1]
+        taught = no_thought.teacher(texts, models[-1])
+        models.append(no_thought.student(texts, taught, start))
+        made += [taught, models[-1]]
+        answering.append(models[-1])
     judged = [thoughts.stage(each, texts) for each in models]
-    answers = _answers(config, base, trained[-1]) if config.think.answers else []
-    return [texts, base, *made, *judged, thinkers.stage(models, judged), *answers]
+    answers = _answers(config, answering) if config.think.answers else []
+    return [texts, *made, *judged, *answers, thinkers.stage(models, judged)]
 
 
-def _answers(config: Config, base: Stage, thinker: Stage) -> list[Stage]:
-    """What both models answer to test problems at once, and the thinker's solutions, which vote
+def _answers(config: Config, models: Sequence[Stage]) -> list[Stage]:
+    """What models answer to test problems at once, and solutions of theirs, which vote
     (`verifier.rerank`).
     """
-    questions = problems.stage(config)
-    tests = problems.test_splits(config)
-    at_once = [direct.stage(each, questions, tests, each.place) for each in (base, thinker)]
-    made = [questions, *at_once]
-    for each in (base, thinker):
+    questions, tests = problems.stage(config), problems.test_splits(config)
+    made = [questions, *(direct.stage(each, questions, tests, each.place) for each in models)]
+    for each in models:
         samples = sample.stage(each, questions, tests, each.place, thinks=True)
         made += [samples, label.stage(samples, questions, each.place)]
     return made

@@ -12,12 +12,12 @@ from typing import Any
 from verifier import config as config_lib
 from verifier.config import Config
 from verifier.data.windows import Windows, WindowWriter
-from verifier.errors import ConfigError, DataError
+from verifier.errors import ConfigError, DataError, WorkdirError
 from verifier.run import inputs
 from verifier.run.context import Context
 from verifier.run.stage import Files, Stage
 from verifier.stages import base_model
-from verifier.system import checksums, log
+from verifier.system import checksums, log, paths
 from verifier.tables.manifests import MANIFEST
 from verifier.tables.results import CORPUS
 from verifier.tasks.corpus import Document, stream_corpus
@@ -29,6 +29,7 @@ from verifier.text.tokenizer import Tokenizer
 GENERATED = "generated"
 KINDS = ("", HARD, EASY)  # of tokens, by what `data.windows` writes
 _TOKENIZER_TEXTS = 20_000  # from which a tokenizer is trained, where none is given
+_TOLD = 100_000  # documents, after which a line says how far it is
 _KNOBS = ("corpus", "generated_documents", "generated_worked", "heldout_share", "tokens")
 
 
@@ -50,11 +51,12 @@ def stage(config: Config) -> Stage:
 
 
 def check(config: Config) -> None:
-    """Raises ConfigError where no corpus is named."""
-    if not config.quiet.corpus:
+    """Raises UserError where no corpus is named, or none is there."""
+    named = config.quiet.corpus
+    if named != GENERATED and not (named and paths.local(named).exists()):
         raise ConfigError(
-            "quiet.corpus is empty; expected a text file (one document a line), a .jsonl with a "
-            f"field 'text', a folder of them, or {GENERATED}"
+            f"quiet.corpus={named!r} is not there; expected a text file (one document a line), a "
+            f".jsonl with a field 'text', a folder of them, or {GENERATED}"
         )
     if config.pretrain.corpus:
         raise ConfigError(
@@ -85,18 +87,26 @@ def write(context: Context) -> None:
 
     Raises:
         DataError: no document of a split, or fewer tokens than a window.
+        WorkdirError: the workdir lies behind an object store.
     """
     settings = context.settings()
     done = [context.is_done(settings, split) for split in (TRAIN, HELDOUT)]
     if all(done):
         return
+    if paths.is_remote(context.root):
+        raise WorkdirError(
+            f"--workdir={context.root}: windows are read from disk in any order, which no object "
+            "store can; name a folder of this machine"
+        )
     begun, config = time.monotonic(), context.config
     own = _tokenizer(config)
     with (
         WindowWriter(context.folder(TRAIN), config.quiet.tokens) as train,
         WindowWriter(context.folder(HELDOUT), config.quiet.tokens) as heldout,
     ):
-        for document in _documents(config):
+        for number, document in enumerate(_documents(config)):
+            if number and number % _TOLD == 0:
+                log.say(f"{context.title()}: {number:,} documents so far")
             writer = heldout if _is_held_out(document, config.quiet.heldout_share) else train
             writer.add(*_encoded(document, own))
         _refuse_too_few(config.quiet, train, heldout)
@@ -130,7 +140,7 @@ def _documents(config: Config) -> Iterator[Document]:
     quiet = config.quiet
     if quiet.corpus == GENERATED:
         return generated_texts(quiet.generated_documents, quiet.generated_worked, config.seed)
-    return (Document(text) for text in stream_corpus(pathlib.Path(quiet.corpus).expanduser()))
+    return (Document(text) for text in stream_corpus(paths.local(quiet.corpus)))
 
 
 def _is_held_out(document: Document, share: float) -> bool:

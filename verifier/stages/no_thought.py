@@ -50,7 +50,6 @@ def teacher(texts: Stage, thinker: Stage) -> Stage:
         reads={"thinker": thinker.of(), "corpus": texts.of(TRAIN)},
         knobs=("seed", "model.dtype", "quiet.no_thought_windows"),
         place=PLACE,
-        jobs=(Job("teach", "read"),),
         by_one=True,
     )
 
