@@ -16,7 +16,7 @@ from tests.model import naive_thoughts
 from verifier.config import ConfigError, QuietConfig, TrainConfig
 from verifier.data.ahead import ahead_targets
 from verifier.data.batches import Batch
-from verifier.model.thoughts import Thoughts
+from verifier.model.thoughts import Thoughts, mix
 from verifier.train import step as step_lib
 from verifier.train.losses import lm, quiet
 
@@ -159,14 +159,14 @@ def test_at_the_start_thoughts_change_no_prediction_and_earn_nothing(mixing):
     assert float(terms["reward"].sum) == float(terms["policy"].sum) == 0
     assert float(terms["mixing"].sum) == 0 < float(terms["entropy"].sum)
     base, thought = jax.random.normal(jax.random.key(0), (2, 3, 16))
-    assert (quiet.mix(base, thought, model.mixing(base, thought)) == base).all()
+    assert (mix(base, thought, model.mixing(base, thought)) == base).all()
 
 
 def test_mixed_states_are_the_mixture_of_log_probabilities_made_to_sum_to_one():
     model = thinker()
     base, thought = jax.random.normal(jax.random.key(1), (2, 3, 16))
     weight = jnp.array([-0.5, 0.3, 1.2])
-    mixed = jax.nn.log_softmax(model.backbone.logits(quiet.mix(base, thought, weight)))
+    mixed = jax.nn.log_softmax(model.backbone.logits(mix(base, thought, weight)))
     each = [jax.nn.log_softmax(model.backbone.logits(state)) for state in (base, thought)]
     formula = (1 - weight[:, None]) * each[0] + weight[:, None] * each[1]
     np.testing.assert_allclose(mixed, jax.nn.log_softmax(formula), atol=1e-4)

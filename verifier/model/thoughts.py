@@ -65,6 +65,12 @@ class MixingHead(nnx.Module):
         return self.last(jax.nn.relu(self.second(x)))[..., 0]
 
 
+def mix(base: jax.Array, thought: jax.Array, weight: jax.Array) -> jax.Array:
+    """(1 - weight) * base + weight * thought, in the type of these; with weight 0 base itself."""
+    weight = weight[..., None]
+    return ((1 - weight) * base + weight * thought).astype(base.dtype)
+
+
 class Thinker(nnx.Module):
     """A decoder, the embeddings of the two marks, and the head that mixes predictions.
 

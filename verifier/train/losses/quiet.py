@@ -17,7 +17,7 @@ from verifier.config import QuietConfig
 from verifier.data.batches import Batch
 from verifier.data.examples import Target
 from verifier.errors import ConfigError
-from verifier.model.thoughts import MARKS, Hidden, Thinker, Thoughts, ahead_of
+from verifier.model.thoughts import MARKS, Hidden, Thinker, Thoughts, ahead_of, mix
 from verifier.train.losses import lm
 from verifier.train.losses.contract import Loss, LossPart, Term, Terms
 from verifier.train.losses.cross_entropy import token_losses
@@ -266,12 +266,6 @@ def _talk(
         own_BTPM = _losses(thinker, thought_BTPMD, target_BTPM, counts_BTPM, vocab_size)
         talk_BTPM = (1 - weight_BTPM) * base_BTM[:, :, None] + weight_BTPM * own_BTPM
     return base_BTM, talk_BTPM, weight_BTPM
-
-
-def mix(base: jax.Array, thought: jax.Array, weight: jax.Array) -> jax.Array:
-    """(1 - weight) * base + weight * thought, in the type of these; with weight 0 base itself."""
-    weight = weight[..., None]
-    return ((1 - weight) * base + weight * thought).astype(base.dtype)
 
 
 def _thought_losses(
