@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from verifier.decode.steps import BEHIND, HOLD, INSIDE, OUTSIDE, WAIT, Watch
+from verifier.decode.steps import BEGINS, BEHIND, HOLD, INSIDE, OUTSIDE, WAIT, Watch
 from verifier.text import calculator
 from verifier.text import tokenizer as tokenizer_lib
 
@@ -39,6 +39,7 @@ class Calculator:
         on: bool = True,
         step_ends: Sequence[str] = (),
         stop: str = "",
+        thinks_behind: str = "",
     ) -> None:
         """Looks through the vocabulary once.
 
@@ -47,21 +48,27 @@ class Calculator:
             on: False writes nothing.
             step_ends: the texts that a step ends with; none: they are not looked for.
             stop: the text that a solution ends with; empty: it is not looked for.
+            thinks_behind: the letter behind which rows think, and at the beginning of a solution;
+                empty: that is no matter.
         """
         self._tokenizer, self._on, self._step_ends = tokenizer, on, step_ends
-        self._stop = stop
+        self._stop, self._first = stop, BEGINS if thinks_behind else OUTSIDE
         texts, looked_for = [], [*step_ends, *([stop] if stop else [])]
-        if on or looked_for:
+        if on or looked_for or thinks_behind:
             texts = [tokenizer.token_text(token) for token in range(tokenizer.vocab_size)]
         self.watch = watch_table(texts if on else [], tokenizer.vocab_size)
         if looked_for:
             lasts = {text[-1] for text in looked_for}
             may_end_V = np.array([not lasts.isdisjoint(text) for text in texts])
             self.watch.event_3V[(self.watch.event_3V == 0) & may_end_V] = WAIT
+        if thinks_behind:
+            self.watch = with_beginnings(
+                self.watch, np.array([thinks_behind in text for text in texts])
+            )
 
     def where(self, tokens: Sequence[int] | np.ndarray) -> int:
-        """Where a row is after some tokens: OUTSIDE, INSIDE or BEHIND."""
-        where = OUTSIDE
+        """Where a row is after some tokens: OUTSIDE, INSIDE or BEHIND, or BEGINS more."""
+        where = self._first
         for token in tokens:
             where = int(self.watch.where_3V[where, token])
         return where
@@ -127,6 +134,16 @@ def watch_table(texts: Sequence[str], vocab_size: int) -> Watch:
             for before in (OUTSIDE, INSIDE, BEHIND):
                 event_3V[before, token], where_3V[before, token] = _read(text, before)
     return Watch(event_3V, where_3V)
+
+
+def with_beginnings(watch: Watch, ends_V: np.ndarray) -> Watch:
+    """The same table where it matters, too, whether the next token begins a step.
+
+    ends_V: bool, tokens that end one.
+    """
+    event_6V = np.tile(watch.event_3V, (2, 1))
+    where_6V = np.tile(watch.where_3V, (2, 1)) + np.where(ends_V, np.uint8(BEGINS), np.uint8(0))
+    return Watch(event_6V, where_6V)
 
 
 def _read(text: str, where: int) -> tuple[int, int]:

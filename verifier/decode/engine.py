@@ -23,9 +23,11 @@ from verifier.decode.job import (
     Writer,
     by_falling_length,
 )
+from verifier.decode.thinking import Thinking, backbone_of
 from verifier.errors import UserError
 from verifier.model import sharding
 from verifier.model.arch import Arch
+from verifier.model.thoughts import Thinker
 from verifier.model.transformer import Transformer
 from verifier.text.tokenizer import Tokenizer
 
@@ -54,6 +56,7 @@ class Planner:
         weights: Sequence[jax.Array | jax.ShapeDtypeStruct],
         config: SampleConfig,
         mesh: Mesh | None = None,
+        thinking: Thinking | None = None,
     ) -> None:
         """Of a generator and a job's settings.
 
@@ -63,6 +66,7 @@ class Planner:
                 (`split_model.outline`).
             config: max_new_tokens, rows (slots), memory_gib.
             mesh: whose groups of devices share the work; None: the default device.
+            thinking: of a generator that thinks; its thoughts must find room in the context, too.
 
         Raises:
             UserError: no tokens to write.
@@ -72,7 +76,9 @@ class Planner:
                 f"sample.max_new_tokens is {config.max_new_tokens}, but must be at least 1."
             )
         self.config = config
-        self.room = arch.longest_prompt(config.max_new_tokens)
+        # Before the last token a thought stands where that would, and beyond.
+        self._thought_tokens = thinking.tokens if thinking else 0
+        self.room = arch.longest_prompt(config.max_new_tokens + max(self._thought_tokens - 1, 0))
         self._arch, self._weights, self._mesh = arch, weights, mesh
 
     def split(self, prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
@@ -94,7 +100,8 @@ class Planner:
             samples,
             self.config.max_new_tokens,
             groups,
-            self.config.share,
+            self.config.share and not self._thought_tokens,  # each sample has thoughts of its own
+            self._thought_tokens,
         )
         return memory.job_sizes(
             sharding.part_of(self._arch, self._mesh),
@@ -114,33 +121,37 @@ class Engine(Planner):
 
     def __init__(
         self,
-        transformer: Transformer,
+        model: Transformer | Thinker,
         tokenizer: Tokenizer,
         config: SampleConfig,
         seed: int,
         mesh: Mesh | None = None,
+        thinking: Thinking | None = None,
     ) -> None:
         """Splits the generator and makes it ready for the steps.
 
         Args:
-            transformer: the generator; `transformer.arch.context` bounds prompt and solution
-                together. What of it must be cast or cut is copied here, unless
-                `split_model.make_ready` has been called on it.
+            model: the generator; its context bounds prompt and solution together. What of it must
+                be cast or cut is copied here, unless `split_model.make_ready` has been called on
+                it.
             tokenizer: its tokenizer.
             config: temperature, top_k, top_p, max_new_tokens, calculator, rows (slots), memory_gib,
                 top_logprobs.
             seed: any int; drawing with the same seed gives the same tokens.
             mesh: whose groups of devices share the work, those of a group sharing each layer; None:
                 the default device.
+            thinking: how a thinker thinks; None: it writes as its decoder does.
 
         Raises:
             UserError: no tokens to write.
         """
         vocab_size, end_id = tokenizer.vocab_size, tokenizer.end_id
-        graphdef, weights = split_model.split(transformer, vocab_size, mesh)
+        backbone = backbone_of(model)
+        model = backbone if thinking is None else model
+        graphdef, weights = split_model.split(model, vocab_size, mesh)
         parts = () if mesh is None else tuple(map(sharding.spec_of, weights))
-        held = weights if mesh is None else split_model.outline(transformer, vocab_size, mesh)
-        super().__init__(transformer.arch, held, config, mesh)
+        held = weights if mesh is None else split_model.outline(model, vocab_size, mesh)
+        super().__init__(backbone.arch, held, config, mesh, thinking)
         static = state_lib.DecodeStatic(
             graphdef,
             vocab_size,
@@ -150,13 +161,15 @@ class Engine(Planner):
             mesh,
             parts,
             config.top_logprobs,
+            thinking,
         )
+        behind = thinking.behind if thinking else ""
         self.writer = Writer(  # what every job of it needs
-            transformer.arch,
+            backbone.arch,
             static,
             weights,
             tokenizer,
-            Calculator(tokenizer, config.calculator, stop=config.stop),
+            Calculator(tokenizer, config.calculator, stop=config.stop, thinks_behind=behind),
             config,
             seed,
         )

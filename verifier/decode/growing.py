@@ -43,7 +43,8 @@ class Growing:
         # who asks for branches has no use for distributions
         static = dataclasses.replace(writer.static, top_logprobs=0)
         writer = dataclasses.replace(writer, static=static)
-        self._writer, self._lanes = writer, sizes.lanes
+        # samples that think do so each by itself, and go on in rows of their own
+        self._writer, self._lanes = writer, 1 if static.thinking else sizes.lanes
         groups = sharding.groups(writer.static.mesh)
         self._queue = OpenQueue(groups, sizes.prompts, sizes.prompts_at_once)
         hooks = Hooks(progress, lambda _: True, NOTHING_STORED)

@@ -56,6 +56,7 @@ class SamplingJob:
     max_new_tokens: int  # of a solution
     groups: int = 1  # of devices, in all processes, each with slots, prompts and pages of its own
     share: bool = True  # solutions of a problem share what they begin with
+    thought_tokens: int = 0  # before every token
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,7 +253,7 @@ def _sizes(
         weight_bytes=weight_bytes,
         prompt_bytes=prompts * prompt_tokens * token_bytes,
         page_bytes=most * cache_lib.WINDOW * token_bytes,
-        step_bytes=rows * cache_lib.WINDOW * token_bytes
+        step_bytes=rows * (cache_lib.WINDOW + job.thought_tokens) * token_bytes
         + max(rows * (3 * 4 * arch.vocab_size + activations), prefill_bytes),
         budget_bytes=budget,
     )

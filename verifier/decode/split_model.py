@@ -9,11 +9,14 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh
 
+from verifier.decode.thinking import backbone_of
 from verifier.model import sharding
 from verifier.model.names import path_name
+from verifier.model.thoughts import Thinker
 from verifier.model.transformer import Transformer, narrow
 
 Weights = tuple[jax.Array, ...]
+Model = Transformer | Thinker
 
 
 class GraphDef:
@@ -22,11 +25,11 @@ class GraphDef:
     Hashed once: hashing the graph of 24 layers takes 2 ms, as long as a small model's step.
     """
 
-    def __init__(self, graph: nnx.GraphDef[Transformer], tree: Any) -> None:
+    def __init__(self, graph: nnx.GraphDef[Model], tree: Any) -> None:
         self._graph, self._tree = graph, tree
         self._hash = hash((graph, tree))
 
-    def merge(self, weights: Weights) -> Transformer:
+    def merge(self, weights: Weights) -> Model:
         """The model with `weights` in it (inside a jitted function: traced ones)."""
         return nnx.merge(self._graph, self.state(weights))
 
@@ -43,9 +46,7 @@ class GraphDef:
         )
 
 
-def split(
-    model: Transformer, vocab_size: int, mesh: Mesh | None = None
-) -> tuple[GraphDef, Weights]:
+def split(model: Model, vocab_size: int, mesh: Mesh | None = None) -> tuple[GraphDef, Weights]:
     """What is static about a model, and its weights, made ready once, so that no step has to.
 
     Matrices come in the activations' type. Embeddings lose their rows behind `vocab_size` (the
@@ -54,14 +55,14 @@ def split(
     group of devices gets all of them, divided by `sharding.DECODING`.
     """
     graph, state = nnx.split(model)
-    leaves, tree = jax.tree.flatten_with_path(narrow(state, model.dtype))
+    leaves, tree = jax.tree.flatten_with_path(narrow(state, backbone_of(model).dtype))
     return _graphdef(graph, tree), tuple(
         _ready(path_name(path), leaf, vocab_size, mesh) for path, leaf in leaves
     )
 
 
 @functools.lru_cache(maxsize=8)
-def _graphdef(graph: nnx.GraphDef[Transformer], tree: Any) -> GraphDef:
+def _graphdef(graph: nnx.GraphDef[Model], tree: Any) -> GraphDef:
     """The same object for equal models.
 
     To find its compiled step, JAX would else compare two graphs every time.
@@ -69,7 +70,7 @@ def _graphdef(graph: nnx.GraphDef[Transformer], tree: Any) -> GraphDef:
     return GraphDef(graph, tree)
 
 
-def make_ready(model: Transformer, vocab_size: int, mesh: Mesh | None = None) -> None:
+def make_ready(model: Model, vocab_size: int, mesh: Mesh | None = None) -> None:
     """Does in place what `split` does to its copies.
 
     A model that is used for nothing else then need not lie in memory twice.
@@ -79,7 +80,7 @@ def make_ready(model: Transformer, vocab_size: int, mesh: Mesh | None = None) ->
 
 
 def shapes(
-    model: Transformer, vocab_size: int, mesh: Mesh | None = None
+    model: Model, vocab_size: int, mesh: Mesh | None = None
 ) -> tuple[GraphDef, tuple[jax.ShapeDtypeStruct, ...]]:
     """What `split` gives, as shapes, types and shardings.
 
@@ -87,7 +88,7 @@ def shapes(
     """
     graph, state = nnx.split(model)
     leaves, tree = jax.tree.flatten_with_path(
-        jax.eval_shape(lambda state: narrow(state, model.dtype), state)
+        jax.eval_shape(lambda state: narrow(state, backbone_of(model).dtype), state)
     )
     weights = []
     for path, leaf in leaves:
@@ -101,7 +102,7 @@ def shapes(
 
 
 def outline(
-    model: Transformer, vocab_size: int, mesh: Mesh | None = None
+    model: Model, vocab_size: int, mesh: Mesh | None = None
 ) -> tuple[jax.ShapeDtypeStruct, ...]:
     """Shapes and types of what one device holds of `shapes`."""
     weights = shapes(model, vocab_size, mesh)[1]

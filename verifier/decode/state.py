@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from verifier.decode.split_model import GraphDef, Weights
+from verifier.decode.thinking import Thinking, backbone_of
 from verifier.model import cache as cache_lib
 from verifier.model import sharding
 from verifier.model.cache import Given
@@ -32,6 +33,7 @@ class DecodeStatic:
     mesh: Mesh | None = None
     parts: tuple[PartitionSpec, ...] = ()  # how the weights are divided over it
     top_logprobs: int = 0  # U, how many of the likeliest ids of every token are told
+    thinking: Thinking | None = None  # None: rows are written without a thought
 
     def by_device(self, function: Callable[..., Any], given: Any, gives: Any) -> Callable[..., Any]:
         """`function`, which takes weights and what `given` says, on every device's own part."""
@@ -101,7 +103,7 @@ def _empty_state(static: DecodeStatic, sizes: Sizes, weights: Weights) -> Decode
         jax.ShapeDtypeStruct((1, sizes.prompt_tokens), jnp.int32),
         jax.ShapeDtypeStruct((1,), jnp.int32),
     )
-    hidden, prefix = jax.eval_shape(static.graphdef.merge(weights).prefill, *one)
+    hidden, prefix = jax.eval_shape(backbone_of(static.graphdef.merge(weights)).prefill, *one)
     hidden_BD, hidden_PD = (
         jnp.zeros((count, hidden.shape[-1]), hidden.dtype) for count in (sizes.rows, sizes.prompts)
     )

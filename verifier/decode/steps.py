@@ -11,9 +11,11 @@ import jax.numpy as jnp
 
 from verifier.decode.split_model import Weights
 from verifier.decode.state import STATE_PARTS, DecodeState, DecodeStatic
+from verifier.decode.thinking import Thinks, backbone_of, heed
 from verifier.model import cache as cache_lib
 from verifier.model import sampling
 from verifier.model.cache import Given
+from verifier.model.cached_thoughts import Rows
 from verifier.model.sharding import ROWS, WHOLE
 from verifier.model.transformer import Transformer
 
@@ -40,7 +42,8 @@ class Orders(NamedTuple):
 class Watch(NamedTuple):
     """What the host must see before a row goes on, by where the row is.
 
-    The first index is OUTSIDE an annotation, maybe INSIDE one, or BEHIND its first `=`.
+    The first index is OUTSIDE an annotation, maybe INSIDE one, or BEHIND its first `=`. Where rows
+    think before steps, these are six: BEGINS more where the next token begins one.
     """
 
     # uint8: 0 nothing, WAIT after the token is written, HOLD it back: the host may write another
@@ -51,6 +54,7 @@ class Watch(NamedTuple):
 
 WAIT, HOLD = 1, 2
 OUTSIDE, INSIDE, BEHIND = 0, 1, 2
+BEGINS = 3
 
 
 class Drawn(NamedTuple):
@@ -113,7 +117,8 @@ def _prefill(
     length_N: jax.Array,
     slot_N: jax.Array,
 ) -> DecodeState:
-    hidden_NSD, new = static.graphdef.merge(weights).prefill(tokens_NS, length_N)
+    model = backbone_of(static.graphdef.merge(weights))
+    hidden_NSD, new = model.prefill(tokens_NS, length_N)
     last_ND = jnp.take_along_axis(hidden_NSD, (new.length_P - 1)[:, None, None], axis=1)[:, 0]
     cache = dataclasses.replace(
         state.cache, prompts=cache_lib.insert(state.cache.prompts, new, slot_N)
@@ -151,8 +156,8 @@ def _generate(
     orders: Orders,
     watch: Watch,
 ) -> tuple[DecodeState, Drawn]:
-    model = static.graphdef.merge(weights)
-    start_B = orders.start_B
+    whole = static.graphdef.merge(weights)
+    model, start_B = backbone_of(whole), orders.start_B
     runs_B = state.runs_B | start_B
     active_B = runs_B & (start_B | orders.go_B | ~state.waits_B)
     where_B = jnp.where(start_B, orders.where_B, state.where_B)
@@ -161,7 +166,13 @@ def _generate(
         start_B[:, None], state.prompt_hidden_PD[indices.prompt_B], state.hidden_BD
     )
 
-    choice = _draw(static, model, hidden_BD, written_B, orders, state.follows_Q)
+    from_BD = hidden_BD
+    if static.thinking is not None:
+        thinks_B = active_B & ((where_B >= BEGINS) | (static.thinking.every == "token"))
+        thinks = Thinks(thinks_B, _keys_of_rows(orders, state.follows_Q), written_B)
+        rows = _read_rows(_emptied(state.cache, orders), indices, written_B)
+        from_BD = heed(static.thinking, whole, hidden_BD, rows, thinks, static.vocab_size)
+    choice = _draw(static, model, from_BD, written_B, orders, state.follows_Q)
     token_B, row_Q = choice.token_B, jnp.minimum(orders.row_Q, len(start_B) - 1)
     free_B = orders.forced_B < 0
     event_B = jnp.where(free_B, watch.event_3V[where_B, token_B], 0)
@@ -173,11 +184,7 @@ def _generate(
     leaves_Q = (active_B & free_B)[row_Q] & (choice.token_Q != token_B[row_Q]) & ~held_Q
     follows_Q = choice.follows_Q & ~leaves_Q
 
-    # Forgets what the slot's last solution left.
-    fresh_B, newest = start_B & ~orders.copied_B, state.cache.newest
-    position_BW = jnp.where(fresh_B[:, None], -1, newest.position_NW)
-    newest = dataclasses.replace(newest, position_NW=position_BW)
-    cache = dataclasses.replace(state.cache, newest=newest)
+    cache = _emptied(state.cache, orders)
     position_B = cache.prompts.length_P[indices.prompt_B] + written_B
     read_BD, cache = model.extend(token_B, position_B, writes_B, cache, indices, orders.column)
     state = DecodeState(
@@ -211,7 +218,7 @@ def _draw(
     follows_Q: jax.Array,
 ) -> _Choice:
     """Every lane's next token, and every row's: forced, or that of the first of its lanes."""
-    rows, lanes = len(hidden_BD), len(follows_Q)
+    rows = len(hidden_BD)
     logits_BV = model.logits(hidden_BD)
     row_Q = jnp.minimum(orders.row_Q, rows - 1)
     token_Q, logprob_Q = sampling.draw(
@@ -225,8 +232,7 @@ def _draw(
         vocab_size=static.vocab_size,
     )
     follows_Q = follows_Q | orders.joins_Q
-    followed_Q = jnp.where(follows_Q, orders.row_Q, rows)
-    first_B = jnp.full(rows, lanes - 1).at[followed_Q].min(jnp.arange(lanes), mode="drop")
+    first_B = _first_lanes(orders, follows_Q)
     forced_B = orders.forced_B
     token_B = jnp.where(forced_B >= 0, forced_B, token_Q[first_B]).astype(jnp.int32)
     # Most steps force nothing: only the others pay for a second pass over the vocabulary.
@@ -241,6 +247,33 @@ def _draw(
     if count := min(static.top_logprobs, static.vocab_size):
         top_BU = sampling.likeliest(logits_BV, count, vocab_size=static.vocab_size)
     return _Choice(token_B, logprob_B, token_Q, logprob_Q, follows_Q, top_BU)
+
+
+def _first_lanes(orders: Orders, follows_Q: jax.Array) -> jax.Array:
+    """The first of each row's lanes; of a row without any the last of all."""
+    rows, lanes = len(orders.start_B), len(follows_Q)
+    followed_Q = jnp.where(follows_Q, orders.row_Q, rows)
+    return jnp.full(rows, lanes - 1).at[followed_Q].min(jnp.arange(lanes), mode="drop")
+
+
+def _keys_of_rows(orders: Orders, follows_Q: jax.Array) -> jax.Array:
+    """The key of each row's first lane: where rows think, it has no other."""
+    return orders.keys_Q2[_first_lanes(orders, follows_Q | orders.joins_Q)]
+
+
+def _read_rows(
+    cache: cache_lib.Cache, indices: cache_lib.CacheIndices, written_B: jax.Array
+) -> Rows:
+    """What rows have read that have written so much."""
+    return Rows(cache, indices, cache.prompts.length_P[indices.prompt_B] + written_B - 1)
+
+
+def _emptied(cache: cache_lib.Cache, orders: Orders) -> cache_lib.Cache:
+    """Forgets what the last solutions of slots have left in which others start."""
+    fresh_B, newest = orders.start_B & ~orders.copied_B, cache.newest
+    position_BW = jnp.where(fresh_B[:, None], -1, newest.position_NW)
+    newest = dataclasses.replace(newest, position_NW=position_BW)
+    return dataclasses.replace(cache, newest=newest)
 
 
 def _logprob(logits_xV: jax.Array, token_x: jax.Array, vocab_size: int) -> jax.Array:

@@ -141,13 +141,29 @@ def attend(
         indices: which row sees what.
         see: `masks`.
     """
-    query = _grouped(query_BNH, newest[0].shape[0] // len(query_BNH))
-    bias_EKRGS = None if see.biases is None else see.biases.prompt_EKRGS
-    mixed = _join(
-        _prompt(query, *prompt, indices, see.prompt_ERS, bias_EKRGS),
-        _pages(query, newest, pages, indices, see),
-    )
+    query = grouped(query_BNH, newest[0].shape[0] // len(query_BNH))
+    part = of_cache(query, prompt, newest, pages, indices, see)
+    mixed = part.mixed / part.total[..., None]
     return mixed.astype(query_BNH.dtype).reshape(query_BNH.shape)
+
+
+def of_cache(
+    query_BKGH: jax.Array,
+    prompt: KeysValues,
+    newest: KeysValues,
+    pages: KeysValues,
+    indices: CacheIndices,
+    see: Masks,
+) -> Part:
+    """`attend` to all that the cache has of each row, for whoever sees more than that.
+
+    query_BKGH: `grouped`.
+    """
+    bias_EKRGS = None if see.biases is None else see.biases.prompt_EKRGS
+    return join(
+        _prompt(query_BKGH, *prompt, indices, see.prompt_ERS, bias_EKRGS),
+        _pages(query_BKGH, newest, pages, indices, see),
+    )
 
 
 def cross(
@@ -163,12 +179,12 @@ def cross(
         kv_heads: K.
     """
     assert see.crossed_E1S is not None
-    part = _prompt(_grouped(query_BNH, kv_heads), *crossed, indices, see.crossed_E1S, None)
+    part = _prompt(grouped(query_BNH, kv_heads), *crossed, indices, see.crossed_E1S, None)
     mixed = part.mixed / part.total[..., None]
     return mixed.astype(query_BNH.dtype).reshape(query_BNH.shape)
 
 
-def _grouped(query_BNH: jax.Array, kv_heads: int) -> jax.Array:
+def grouped(query_BNH: jax.Array, kv_heads: int) -> jax.Array:
     """Scaled queries [B, K, G, H]."""
     rows, heads, head_width = query_BNH.shape
     scaled = query_BNH * head_width**-0.5
@@ -284,11 +300,10 @@ def _mix(weights_YRKGW: jax.Array, v: jax.Array) -> jax.Array:
     return matmul(weights, v).reshape(Y, K, R, G, -1).swapaxes(1, 2).reshape(Y * R, K, G, -1)
 
 
-def _join(one: Part, other: Part) -> jax.Array:
-    """One softmax over both parts, float32 [B, K, G, H]."""
+def join(one: Part, other: Part) -> Part:
+    """Softmax over the keys of both parts."""
     top = jnp.maximum(one.top, other.top)
     scale_one, scale_other = jnp.exp(one.top - top), jnp.exp(other.top - top)
     total = scale_one * one.total + scale_other * other.total
-    return (scale_one[..., None] * one.mixed + scale_other[..., None] * other.mixed) / total[
-        ..., None
-    ]
+    mixed = scale_one[..., None] * one.mixed + scale_other[..., None] * other.mixed
+    return Part(top, total, mixed)

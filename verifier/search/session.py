@@ -38,7 +38,8 @@ class Session:
         """
         writer = engine.writer
         config = writer.config
-        calculator = Calculator(writer.tokenizer, config.calculator, step_ends, config.stop)
+        behind = writer.static.thinking.behind if writer.static.thinking else ""
+        calculator = Calculator(writer.tokenizer, config.calculator, step_ends, config.stop, behind)
         self._writer = dataclasses.replace(writer, calculator=calculator)
         self._sizes = engine.plan(prompts, at_once, processes=1)  # the prompts are all its own
         self._judge, self._reader = judge, None
