@@ -38,12 +38,14 @@ from verifier.config.settings import (
     with_defaults,
 )
 from verifier.config.star_sections import StarConfig
+from verifier.config.think_sections import DirectConfig, ThinkConfig
 from verifier.errors import ConfigError, UserError
 
 __all__ = [
     "Config",
     "ConfigError",
     "DataConfig",
+    "DirectConfig",
     "DistillConfig",
     "FinetuneConfig",
     "BbhTask",
@@ -69,6 +71,7 @@ __all__ = [
     "Source",
     "StarConfig",
     "StepByStepConfig",
+    "ThinkConfig",
     "TokenizerConfig",
     "TrainConfig",
     "UserError",

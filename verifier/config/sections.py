@@ -29,6 +29,7 @@ from verifier.config.ranges import (
 )
 from verifier.config.search_sections import RainConfig, RolloutsConfig, SearchConfig
 from verifier.config.star_sections import StarConfig
+from verifier.config.think_sections import DirectConfig, ThinkConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -333,5 +334,7 @@ class Config:
     select: SelectConfig = SelectConfig()
     star: StarConfig = StarConfig()
     quiet: QuietConfig = QuietConfig()
+    think: ThinkConfig = ThinkConfig()
+    direct: DirectConfig = DirectConfig()
     report: ReportConfig = ReportConfig()
     log: LogConfig = LogConfig()

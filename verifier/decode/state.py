@@ -34,6 +34,9 @@ class DecodeStatic:
     parts: tuple[PartitionSpec, ...] = ()  # how the weights are divided over it
     top_logprobs: int = 0  # U, how many of the likeliest ids of every token are told
     thinking: Thinking | None = None  # None: rows are written without a thought
+    # Ids that have any chance at all, which sum to 1; the others are neither drawn nor likely.
+    # None: all below vocab_size
+    among: tuple[int, ...] = ()
 
     def by_device(self, function: Callable[..., Any], given: Any, gives: Any) -> Callable[..., Any]:
         """`function`, which takes weights and what `given` says, on every device's own part."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from verifier.decode.split_model import Weights
 from verifier.decode.state import STATE_PARTS, DecodeState, DecodeStatic
@@ -220,6 +221,9 @@ def _draw(
     """Every lane's next token, and every row's: forced, or that of the first of its lanes."""
     rows = len(hidden_BD)
     logits_BV = model.logits(hidden_BD)
+    if static.among:
+        among_V = np.isin(np.arange(logits_BV.shape[-1]), static.among)
+        logits_BV = jnp.where(among_V, logits_BV, -jnp.inf)
     row_Q = jnp.minimum(orders.row_Q, rows - 1)
     token_Q, logprob_Q = sampling.draw(
         logits_BV,
