@@ -15,19 +15,19 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from verifier import config as config_lib
 from verifier.data import trees
-from verifier.decode import memory, split_model
-from verifier.decode.engine import Counts, Engine, Planner, Prompt
+from verifier.decode import memory
+from verifier.decode.engine import Counts, Engine, Prompt
 from verifier.decode.job import NOTHING_STORED, Stored
 from verifier.errors import ConfigError
 from verifier.model import sharding
-from verifier.run import hosts, inputs, model_folder
+from verifier.run import hosts, inputs
 from verifier.run.context import Context
 from verifier.run.stage import Job, Stage
 from verifier.stages import table_writing
+from verifier.stages.generators import Generator
 from verifier.stages.prompting import PLAIN, Prompting
 from verifier.system import log, stopping
 from verifier.tables import schemas, store
@@ -104,7 +104,7 @@ def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
 
 def sample(context: Context, prompting: Prompting = PLAIN) -> None:
     """Draws solutions, and one greedy solution of every test problem where that is asked for."""
-    generator = _Generator(context, sharding.own_mesh(context.config.mesh))
+    generator = Generator(context, sharding.own_mesh(context.config.mesh))
     # All are planned before the generator is read: what does not fit is said at once, not after
     # hours.
     splits = [_planned(context, generator, split, prompting) for split in context.stage.splits]
@@ -127,7 +127,7 @@ class _Drawn(NamedTuple):
 
 
 def _planned(
-    context: Context, generator: _Generator, split: Split, prompting: Prompting
+    context: Context, generator: Generator, split: Split, prompting: Prompting
 ) -> _Drawn | None:
     """What is missing of one split's samples; None: nothing."""
     if not wanted(context.config, split):
@@ -209,7 +209,7 @@ def _sizes_of_the_first_start(
     return None
 
 
-def _draw(context: Context, generator: _Generator, drawn: _Drawn) -> None:
+def _draw(context: Context, generator: Generator, drawn: _Drawn) -> None:
     """Draws what is missing of one split's samples."""
     table, title, seed = drawn.table, context.title(drawn.split), context.config.seed
     hosts.wait(f"{table.folder} begun")  # the first to come would take all of a small split
@@ -275,36 +275,6 @@ def _row(completion: Any, generator: str, seed: int) -> dict[str, Any]:
     if likeliest.count:
         row |= dict(zip(_TOPS, (likeliest.ids, likeliest.logprobs), strict=True))
     return row | {"generator": generator, "seed": seed}
-
-
-class _Generator:
-    """The generator that draws, which is not read where all samples are there already."""
-
-    def __init__(self, context: Context, mesh: Mesh | None) -> None:
-        self._folder, self.mesh = context.source("generator"), mesh
-        self._made_by = context.input("generator").stage.name
-        self._dtype = context.config.model.dtype
-        self.id = context.id_of("generator")
-
-    @functools.cached_property
-    def outline(self) -> model_folder.Saved:
-        return model_folder.outline(self._folder, self._made_by, self._dtype)
-
-    def planner(self, config: config_lib.SampleConfig) -> Planner:
-        """What is planned with before anything is read."""
-        model, tokenizer, _ = self.outline
-        if self.mesh is not None:
-            sharding.check(model.arch, self.mesh)
-        weights = split_model.outline(model, tokenizer.vocab_size, self.mesh)
-        return Planner(model.arch, weights, config, self.mesh)
-
-    @functools.cached_property
-    def loaded(self) -> model_folder.Saved:
-        saved = model_folder.load(
-            self._folder, self._made_by, self._dtype, self.mesh, sharding.DECODING
-        )
-        split_model.make_ready(saved.model, saved.tokenizer.vocab_size, self.mesh)
-        return saved
 
 
 class _Watch:
