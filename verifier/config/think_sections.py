@@ -11,7 +11,7 @@ from verifier.config.ranges import Count, Number
 
 @dataclasses.dataclass(frozen=True)
 class ThinkConfig:
-    """How a thinker writes (Quiet-STaR, Zelikman et al. 2024); its thoughts are as it was taught."""
+    """How a thinker writes (Quiet-STaR, Zelikman et al. 2024), with thoughts as it was taught."""
 
     # Where it thinks: before every token | step: before tokens that begin a solution or a line of
     # it | none: it writes as its decoder does

@@ -15,11 +15,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from verifier.errors import WorkdirError
 from verifier.model import sharding
 from verifier.model.thoughts import Thinker
+from verifier.model.transformer import Transformer
 from verifier.run import model_folder
 from verifier.run.model_folder import Saved
 from verifier.text.tokenizer import Tokenizer
@@ -39,15 +41,31 @@ def save(
     return model_folder.save(folder, thinker.backbone, tokenizer, {**facts, _BESIDE: about}, beside)
 
 
+def outline(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
+    """As `model_folder.outline`, of a thinker's folder: a `Thinker` of shapes."""
+    saved = model_folder.outline(folder, stage, dtype)
+    arch, scale = saved.model.arch, saved.manifest[_BESIDE]["embedding_scale"]
+
+    def build() -> Thinker:
+        decoder = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
+        return Thinker(decoder, rngs=nnx.Rngs(0), embedding_scale=scale)
+
+    return saved._replace(model=nnx.eval_shape(build))
+
+
 def load(
-    folder: pathlib.Path, stage: str, dtype: str, mesh: jax.sharding.Mesh | None = None
+    folder: pathlib.Path,
+    stage: str,
+    dtype: str,
+    mesh: jax.sharding.Mesh | None = None,
+    rules: sharding.Rules = sharding.RULES,
 ) -> Saved:
     """Reads a thinker's folder: a `Thinker`; arguments and errors as `model_folder.load`.
 
     Raises:
         WorkdirError: it holds a model that does not think, too.
     """
-    saved = model_folder.load(folder, stage, dtype, mesh)
+    saved = model_folder.load(folder, stage, dtype, mesh, rules)
     about = saved.manifest.get(_BESIDE)
     if about is None:
         raise WorkdirError(
@@ -58,6 +76,6 @@ def load(
     thinker = Thinker(saved.model, rngs=nnx.Rngs(0), embedding_scale=scale)
     wanted = nnx.state(thinker, _OWN)
     if mesh is not None:
-        wanted = sharding.place_parameters(wanted, mesh)
+        wanted = sharding.place_parameters(wanted, mesh, rules)
     nnx.update(thinker, parameters.load_params(folder / _BESIDE, wanted))
     return saved._replace(model=thinker)

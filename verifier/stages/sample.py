@@ -19,7 +19,7 @@ import numpy as np
 from verifier import config as config_lib
 from verifier.data import trees
 from verifier.decode import memory
-from verifier.decode.engine import Counts, Engine, Prompt
+from verifier.decode.engine import Counts, Prompt
 from verifier.decode.job import NOTHING_STORED, Stored
 from verifier.errors import ConfigError
 from verifier.model import sharding
@@ -27,7 +27,7 @@ from verifier.run import hosts, inputs
 from verifier.run.context import Context
 from verifier.run.stage import Job, Stage
 from verifier.stages import table_writing
-from verifier.stages.generators import Generator
+from verifier.stages.generators import THINK, Generator
 from verifier.stages.prompting import PLAIN, Prompting
 from verifier.system import log, stopping
 from verifier.tables import schemas, store
@@ -50,6 +50,7 @@ def stage(
     splits: Sequence[Split],
     place: str = "",
     prompting: Prompting = PLAIN,
+    thinks: bool = False,
 ) -> Stage:
     """Samples of some splits' problems, drawn by a generator.
 
@@ -59,13 +60,14 @@ def stage(
         splits: whose problems.
         place: where they are kept.
         prompting: how a problem is put to the generator.
+        thinks: whether a generator that has learned to think does so, as `think.every` says.
     """
     return Stage(
         functools.partial(sample, prompting=prompting),
         makes=SAMPLES,
         splits=tuple(splits),
         reads={"generator": generator.of(), "problems": problems.of(), **prompting.reads(problems)},
-        knobs=("seed", "sample", "model.dtype", *prompting.knobs),
+        knobs=("seed", "sample", "model.dtype", *prompting.knobs, *([THINK] if thinks else [])),
         ignores=ignored,
         wants=wanted,
         place=place,
@@ -223,7 +225,7 @@ def _draw(context: Context, generator: Generator, drawn: _Drawn) -> None:
         log.say(f"{title}: {drawn.sizes}")
         done, total = len(present) * drawn.samples, len(drawn.prompts) * drawn.samples
         progress = log.Progress(total, "solution", title, done=done)
-        engine = Engine(*generator.loaded[:2], drawn.config, seed, generator.mesh)
+        engine = generator.engine(drawn.config, seed)
         with progress, stopping.saving():
             completions = engine.run(
                 prompts,

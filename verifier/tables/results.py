@@ -100,6 +100,7 @@ SCORES = Table("scores", "score")
 STEPS = Table("steps", "rollouts")
 SEARCH = Table("search", "search")
 RAIN = Table("rain", "rain")
+DIRECT = Table("direct", "direct")
 CORPUS = Corpus("corpus", "corpus")
 TAUGHT = Corpus("taught", "teach")
 THOUGHTS = Table("thoughts", "thoughts")
@@ -114,4 +115,5 @@ RESULTS: tuple[Model | Table, ...] = (
     SCORES,
     SEARCH,
     RAIN,
+    DIRECT,
 )

@@ -106,6 +106,18 @@ SCHEMAS: dict[str, pa.Schema] = {
         },
         nullable=("answer",),
     ),
+    "direct": _columns(
+        {
+            "problem_id": pa.string(),
+            "sample_id": pa.int32(),  # only thoughts differ
+            # of the right answer's tokens, among those of the answers' alphabet alone
+            "logprobs": pa.list_(pa.float32()),
+            "soft": pa.float32(),  # the product of their chances
+            "answer": pa.string(),  # the most likely one, written freely up to the line's end
+            "correct": pa.bool_(),  # whether that is the right one
+            "generator": pa.string(),
+        }
+    ),
     "rain": _columns(
         {
             "problem_id": pa.string(),
