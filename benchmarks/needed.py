@@ -168,6 +168,38 @@ def training(sizes: Sizes, examples: Sequence[int], weighed: int) -> Needed:
     return Needed(float(3 * forward), 0.0)
 
 
+class Thoughts(NamedTuple):
+    """Of a step that learns to think (Quiet-STaR)."""
+
+    number: int  # P, at each token
+    drawn: int  # I, tokens of each between its marks
+    ahead: int  # M, tokens of the text that each is judged by
+
+
+def thoughts_training(sizes: Sizes, rows: int, window: int, thoughts: Thoughts) -> Needed:
+    """One step over windows, at every token of which thoughts are drawn, and then learned from.
+
+    Drawing counts once more and without a gradient: what is learned is known when it is done. The
+    text that it reads is that of the step itself.
+    """
+    (number, drawn, ahead), places = thoughts, rows * window
+    length = drawn + 2 + ahead - 1
+    head = (3 * sizes.width + 1) * sizes.width
+    read = 2 * sizes.block_parameters * places * (1 + number * length)
+    read += 2 * sizes.output_parameters * places * (1 + number * (drawn + ahead))
+    read += 2 * head * places * number * ahead
+    seen = pairs(0, window) + number * _behind(window, length)
+    read += _attention(sizes, rows * seen)
+    draw = 2 * (sizes.block_parameters + sizes.output_parameters) * places * number * drawn
+    draw += _attention(sizes, rows * number * _behind(window, drawn))
+    return Needed(float(3 * read + draw), 0.0)
+
+
+def _behind(window: int, length: int) -> int:
+    """Pairs of tokens of one thought at every place of a window with those that they see."""
+    return length * pairs(0, window) + window * pairs(0, length)
+
+
 def verifier_training(
     sizes: Sizes, prompt: int, solutions: Sequence[Sequence[int]], truth: Sequence[int]
 ) -> Needed:
