@@ -1,7 +1,9 @@
 """The same tokens are drawn on every mesh, and problems go to whoever has slots free."""
 
+import dataclasses
 import functools
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -12,8 +14,10 @@ from tests.mesh.training_test import MESHES, sizes_of
 from verifier.config import MeshConfig, SampleConfig
 from verifier.decode import memory
 from verifier.decode.engine import Engine, Prompt
+from verifier.decode.thinking import Thinking
 from verifier.model import cache, sharding
 from verifier.model.arch import Arch
+from verifier.model.thoughts import Thinker
 from verifier.model.transformer import Transformer
 
 CONFIG = SampleConfig(max_new_tokens=24, rows=32, calculator=False, top_logprobs=2)
@@ -138,3 +142,20 @@ def test_no_group_waits_for_anothers_last_problem():
     )
     slot_steps, written = counts[-1]
     assert written > 0.5 * slot_steps
+
+
+def test_a_thinker_draws_on_a_mesh_what_it_draws_alone():
+    decoder, tokenizer = model(layers=1)
+    thinker = Thinker(decoder, rngs=nnx.Rngs(2))
+    heeds = thinker.mixing.last.kernel
+    heeds[...] = jax.random.normal(jax.random.key(0), heeds.shape)
+    config, found = dataclasses.replace(CONFIG, top_logprobs=0, max_new_tokens=10), []
+    for mesh in (None, sharding.make_mesh(MeshConfig(2, 1, 4))):
+        engine = Engine(thinker, tokenizer, config, 0, mesh, Thinking(3))
+        groups = engine.run(PROMPTS, 3)
+        found.append({(one.problem_id, one.sample_id): one for each in groups for one in each})
+    here, there = found
+    assert len(here) == 3 * len(PROMPTS)
+    for key, one in here.items():
+        assert one.tokens == there[key].tokens
+        np.testing.assert_allclose(one.logprobs, there[key].logprobs, atol=1e-4)
