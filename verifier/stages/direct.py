@@ -19,7 +19,7 @@ from verifier.evaluate import direct
 from verifier.grading.number import parse_number
 from verifier.run import hosts
 from verifier.run.context import Context
-from verifier.run.stage import Job, Stage
+from verifier.run.stage import Stage
 from verifier.stages import label, table_writing
 from verifier.stages.generators import THINK, Generator
 from verifier.stages.search import refuse_meshes
@@ -39,7 +39,6 @@ def stage(generator: Stage, problems: Stage, splits: Sequence[Split], place: str
         reads={"generator": generator.of(), "problems": problems.of()},
         knobs=("seed", "direct", "model.dtype", "label.fix_labels", "report.resamples", THINK),
         place=place,
-        jobs=(Job("direct", "read"),),
         check=check,
         tell=tell,
     )
