@@ -172,6 +172,11 @@ def test_what_cannot_think_or_answer_is_refused():
     assert sorted(map(TOKENIZER.token_text, letters)) == ["\n", *"ABCDE"]
 
 
+def test_answers_of_another_alphabet_are_refused(root):
+    with pytest.raises(ConfigError, match=r"'-?[0-9,]+' of problem p. has nothing of .*letters"):
+        run(root, "letters", "none", alphabet="letters")
+
+
 def test_a_right_answer_is_that_number_or_text_and_nothing_else():
     assert direct.same("1000", "1,000") and direct.same("-7.0", "-7") and direct.same("B", "B")
     assert not direct.same("42 apples", "42") and not direct.same("", "42")

@@ -54,8 +54,15 @@ def check(config: config_lib.Config) -> None:
 def tell(context: Context) -> None:
     """Says both accuracies of every split."""
     for split in context.stage.splits:
-        if manifest := store.read_manifest(context.folder(split)):
-            log.say(f"{context.title(split)}: {_as_text(manifest['figures'])}")
+        if not (manifest := store.read_manifest(context.folder(split))):
+            continue
+        title, found = context.title(split), manifest["figures"]
+        log.say(f"{title}: {_as_text(found)}")
+        if (value := found["exact_match"]["value"]) in (0.0, 1.0):
+            log.say(
+                f"warning: {title}: {value:.0%} of the answers are exactly right: look at some, "
+                "and whether direct.prompt and direct.target are what the model knows"
+            )
 
 
 def answer(context: Context) -> None:
@@ -63,7 +70,7 @@ def answer(context: Context) -> None:
     generator = Generator(context, None)
     for split in context.stage.splits:
         settings = context.settings(split)
-        if not context.is_done(settings, split):
+        if context.problems("problems", split) and not context.is_done(settings, split):
             _answer(context, generator, split, settings)
 
 
@@ -106,7 +113,7 @@ def _samples(generator: Generator, knobs: config_lib.DirectConfig) -> int:
 
 def _drawing(config: config_lib.Config, asked: Sequence[_Asked]) -> config_lib.SampleConfig:
     """How answers are written: the most likely one, up to the end of its line."""
-    most = max(config.direct.max_new_tokens, *(len(each.target) for each in asked))
+    most = max([config.direct.max_new_tokens, *(len(each.target) for each in asked)])
     return dataclasses.replace(
         config_lib.SampleConfig(temperature=0.0, max_new_tokens=most, calculator=False, stop="\n"),
         rows=config.sample.rows,
@@ -118,7 +125,7 @@ def _asked(context: Context, generator: Generator, split: Split) -> tuple[list[_
     """The problems by falling length of their prompts, and the ids of those without room.
 
     Raises:
-        ConfigError: none has room.
+        ConfigError: none has room, or an answer has nothing of the alphabet.
     """
     knobs, tokenizer = context.config.direct, generator.outline.tokenizer
     problems = context.problems("problems", split)[: knobs.test_problems or None]
@@ -137,7 +144,14 @@ def _asked(context: Context, generator: Generator, split: Split) -> tuple[list[_
             f"{context.title(split)}: no prompt fits; lower direct.max_new_tokens or raise "
             "model.context"
         )
-    answering.ids_of(knobs.alphabet, tokenizer)  # refused before anything is read
+    among = set(answering.ids_of(knobs.alphabet, tokenizer))
+    for each in every.values():
+        if not any(token in among and tokenizer.token_text(token).strip() for token in each.target):
+            raise ConfigError(
+                f"{context.title(split)}: the answer {each.gold!r} of problem "
+                f"{each.prompt.problem_id} has nothing of direct.alphabet={knobs.alphabet}; set "
+                "the other one, or take problems whose answers are made of it"
+            )
     return [every[prompt.problem_id] for prompt in by_falling_length(fitting)], left_out
 
 
@@ -182,7 +196,7 @@ def _rows(
 
 def first_line(text: str) -> str:
     """What stands before the end of the first line."""
-    return text.lstrip("\n").partition("\n")[0].strip()
+    return text.partition("\n")[0].strip()
 
 
 def same(answered: str, gold: str) -> bool:
