@@ -99,6 +99,23 @@ def test_scoring_and_training_by_hand():
     )
 
 
+def test_thoughts_token_by_token():
+    rows, window, (number, drawn, ahead) = 2, 3, (2, 1, 2)
+    read = draw = seen_read = seen_draw = 0
+    for token in range(window):  # of one row
+        read, seen_read = read + 1, seen_read + token + 1
+        for depth in number * [*range(1, drawn + 2 + ahead)]:
+            read, seen_read = read + 1, seen_read + token + 1 + depth
+            if depth <= drawn:  # the mark at the beginning is read to draw the first
+                draw, seen_draw = draw + 1, seen_draw + token + 1 + depth
+    logits, heads = window * (1 + number * (ahead + drawn)), window * number * ahead
+    forward = 2 * BLOCK * read + 32 * seen_read + 2 * OUTPUT * logits
+    forward += 2 * (2 * 8 * 8 + 8 * 8 + 8) * heads
+    drawing = 2 * BLOCK * draw + 32 * seen_draw + 2 * OUTPUT * window * number * drawn
+    found = needed.thoughts_training(TINY, rows, window, needed.Thoughts(number, drawn, ahead))
+    assert found.flops == rows * (3 * forward + drawing)
+
+
 def test_training_a_verifier_by_hand():
     found = needed.verifier_training(TINY, 2, [[5, 6], [5, 7]], [5, 6, 8])
     nodes, seen = 2 + 4, (1 + 2) + 3 + 4 + 4 + 5
