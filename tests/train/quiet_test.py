@@ -16,7 +16,8 @@ from tests.model import naive_thoughts
 from verifier.config import ConfigError, QuietConfig, TrainConfig
 from verifier.data.ahead import ahead_targets
 from verifier.data.batches import Batch
-from verifier.model.thoughts import Thoughts, mix
+from verifier.model.mixing import mix
+from verifier.model.thoughts import Thoughts
 from verifier.train import step as step_lib
 from verifier.train.losses import lm, quiet
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from verifier.errors import ConfigError
 from verifier.model import cached_thoughts
 from verifier.model.cached_thoughts import Rows
-from verifier.model.thoughts import MARKS, Thinker, mix
+from verifier.model.mixing import mix
+from verifier.model.thoughts import MARKS, Thinker
 from verifier.model.transformer import Transformer
 
 

@@ -17,7 +17,8 @@ from verifier.config import QuietConfig
 from verifier.data.batches import Batch
 from verifier.data.examples import Target
 from verifier.errors import ConfigError
-from verifier.model.thoughts import MARKS, Hidden, Thinker, Thoughts, ahead_of, mix
+from verifier.model.mixing import mix
+from verifier.model.thoughts import MARKS, Hidden, Thinker, Thoughts, ahead_of
 from verifier.train.losses import lm
 from verifier.train.losses.contract import Loss, LossPart, Term, Terms
 from verifier.train.losses.cross_entropy import token_losses
