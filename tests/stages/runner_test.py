@@ -18,8 +18,7 @@ from verifier.hf import weights as hf_weights
 from verifier.model.arch import Arch
 from verifier.model.transformer import Transformer
 from verifier.run import model_folder
-from verifier.stages import sample as sampling
-from verifier.stages import stored_samples, table_writing
+from verifier.stages import generators, stored_samples, table_writing
 from verifier.system import checksums
 from verifier.tables import store, stored_splits
 from verifier.text.sentencepiece_tokenizer import train_sentencepiece
@@ -346,7 +345,7 @@ def test_prompts_beyond_the_context_are_named_and_left_out(copy, capsys, monkeyp
         shutil.rmtree(copy / "tables" / name)
     shutil.rmtree(copy / "verifier")
     # as many tokens as a context holds take long
-    monkeypatch.setattr(sampling.Engine, "run", lambda self, prompts, *rest: [])
+    monkeypatch.setattr(generators.Engine, "run", lambda self, prompts, *rest: [])
     room = shared.model.context - lengths[-2]  # for all but the longest
     run(config(f"sample.max_new_tokens={room}"), copy, ["sample"])
     left_out = json.loads(

@@ -16,8 +16,8 @@ class ThinkConfig:
     # Where it thinks: before every token | step: before tokens that begin a solution or a line of
     # it | none: it writes as its decoder does
     every: Literal["token", "step", "none"] = "token"
-    # Whether it answers the test problems of `data`, and the decoder that it started from beside
-    # it: at once (`direct`), and in solutions that vote (`sample`)
+    # Whether it answers the test problems of `data`, and decoders that do not think beside it: at
+    # once (`direct`), and in solutions that vote (`sample`)
     answers: bool = False
 
 

@@ -1,6 +1,4 @@
-"""How predictions with a thought and without it become one (Quiet-STaR, Zelikman et al. 2024,
-section 4.3).
-"""
+"""How much a prediction heeds a thought, and what it is then."""
 
 from __future__ import annotations
 
