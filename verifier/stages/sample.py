@@ -10,10 +10,9 @@ import dataclasses
 import functools
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -27,7 +26,7 @@ from verifier.model import sharding
 from verifier.run import hosts, inputs, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Job, Stage
-from verifier.stages import table_writing
+from verifier.stages import sampling_sizes, table_writing
 from verifier.stages.prompting import PLAIN, Prompting
 from verifier.system import log, stopping
 from verifier.tables import schemas, store
@@ -159,54 +158,10 @@ def _planned(
             f"{title}: no prompt fits; lower sample.max_new_tokens or raise model.context"
         )
     sizes = planner.plan(fitting, samples)
-    begun = _sizes_of_the_first_start(title, table, sizes, config, {"inputs": sums})
+    begun = sampling_sizes.of_the_first_start(title, table, sizes, config, {"inputs": sums})
     facts: dict[str, Any] = {"left_out": [each.problem_id for each in too_long]}
     facts |= {"inputs": sums} if sums else {}
     return _Drawn(split, table, config, fitting, samples, begun or sizes, bool(begun), facts)
-
-
-def _sizes_of_the_first_start(
-    title: str,
-    table: store.TableWriter,
-    sizes: memory.JobSizes,
-    config: config_lib.SampleConfig,
-    facts: Mapping[str, Any],
-) -> memory.JobSizes | None:
-    """The sizes that a split was begun with, whatever memory is free now; None where they were
-    asked for otherwise or do not fit, and where several processes share the problems as they go.
-
-    Programs are compiled by sizes, and those of other sizes add up in another order.
-
-    facts: what else the first start notes of itself.
-    """
-    device = jax.local_devices()[0].device_kind
-    asked = {
-        "rows": config.rows,
-        "memory_gib": config.memory_gib,
-        "share": config.share,
-        "devices": f"{jax.device_count()} x {device}",
-        "hosts": hosts.count(),
-    }
-    if not hosts.is_first():
-        return None
-    first = table.first_start({"asked": asked, "plan": dataclasses.asdict(sizes), **facts})
-    if first is None or hosts.count() > 1:  # which host draws what is decided as they go
-        return None
-    if first["plan"].keys() != dataclasses.asdict(sizes).keys():  # of another version
-        return None
-    begun = memory.JobSizes.from_dict(first["plan"])
-    changed = config_lib.differences(first["asked"], asked)
-    if begun.total_bytes > sizes.budget_bytes:
-        changed.append(
-            f"{sizes.budget_bytes / 2**30:.3g} GiB are free, not {begun.total_bytes / 2**30:.3g}"
-        )
-    if not changed:
-        return begun
-    log.say(
-        f"{title}: goes on with other sizes ({'; '.join(changed)}): log-probabilities "
-        "may differ in their last digits"
-    )
-    return None
 
 
 def _draw(context: Context, generator: _Generator, drawn: _Drawn) -> None:
