@@ -210,6 +210,9 @@ class SampleConfig:
     heldout_samples: Count = 100
     test_samples: Count = 100
     train_problems: Problems = 0  # training problems that are sampled from; 0: all
+    # Generators that share out the training problems: each learns all but a fold of them, and draws
+    # the samples of that one. 0 and 1: the run's own draws them, of problems that it has learned.
+    folds: Annotated[int, Range(0, 1000)] = 0
     # One more solution a test problem at temperature 0 (test@1), kept in a split of its own.
     greedy: Annotated[bool, Mark.NO_EFFECT] = True
     temperature: Annotated[float, Range(0.01, 100, off=0)] = 0.7  # 0: the most likely token

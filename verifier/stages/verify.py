@@ -123,6 +123,8 @@ def verify(context: Context) -> None:
     facts: dict[str, Any] = {"settings": settings, "weights": weights, "inputs": sums}
     facts |= {job.name: fitted, "generator": generator.id, "trained_on": drawn_by[TRAINED_ON]}
     facts["reads_text"] = reads_text
+    if folds := context.manifest("samples").get(stored_samples.FOLDS):
+        facts["folds"] = {place: each["generator"] for place, each in folds.items()}
     fitting.finish(context, model, tokenizer, facts, begun)
 
 
