@@ -247,3 +247,12 @@ def test_labels_of_one_kind_are_told_before_a_training() -> None:
     assert "all of the 3 heldout samples are right" in str(
         caveats.of_labels("heldout", np.ones(3, bool))
     )
+
+
+def test_a_generator_that_knows_its_training_problems_by_heart_is_named():
+    heldout = np.arange(100) < 60
+    said = caveats.of_memory(np.arange(100) < 95, heldout)
+    assert said is not None and said.startswith("95% of the train samples are right, 60% of the")
+    assert "sample.folds" in said
+    assert caveats.of_memory(np.arange(100) < 75, heldout) is None  # a gap as chance may give it
+    assert caveats.of_memory(np.zeros(3, bool), np.ones(3, bool)) is None

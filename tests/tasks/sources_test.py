@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from verifier.config import DataConfig
+from verifier.config import DataConfig, OodConfig
 from verifier.errors import DataError
 from verifier.tables.schemas import SCHEMAS
 from verifier.tasks import sources as problems_lib
@@ -185,3 +185,17 @@ def test_problems_go_to_their_table_and_back():
     table = problems_table(problems)
     assert table.schema == SCHEMAS["problems"] and problems_from_table(table) == problems
     assert problems_table([]).schema == SCHEMAS["problems"]
+
+
+def test_what_a_further_set_shares_with_training_is_refused_or_left_out_of_it(
+    fake, monkeypatch, capsys
+):
+    shared = [fake["train"][3], fake["train"][7]]
+    monkeypatch.setitem(SOURCES, "svamp", lambda config, seed: {"test": made("own", 5) + shared})
+    known = {"train": fake["train"][:5], "heldout": fake["train"][5:]}
+    with pytest.raises(DataError, match=r"is in (train|heldout) and in test_svamp.*leave_out"):
+        problems_lib.load_further(OodConfig(sets=("svamp",)), 0, known)
+    config = OodConfig(sets=("svamp",), shared="leave_out", problems=5)
+    further = problems_lib.load_further(config, 0, known)["test_svamp"]
+    assert {each.question for each in further} == {f"own {n}?" for n in range(5)}
+    assert "2 of 7 problems are left out" in capsys.readouterr().err

@@ -73,6 +73,8 @@ class OodConfig:
     # Their folders, in the order of `sets`; empty: each set's environment variable (SVAMP_DIR, ...)
     dirs: tuple[str, ...] = ()
     problems: Problems = 0  # of each set; 0: all there are (generated: must be > 0)
+    # Problems of a set that training or held-out ones have too are refused, or left out of the set.
+    shared: Literal["refuse", "leave_out"] = "refuse"
     # Of the set bbh (BIG-Bench Hard): which of its tasks; empty: all 27.
     bbh_tasks: tuple[BbhTask, ...] = ()
     # Folder of the tasks' prompts, cot-prompts of their repository, for formats with exemplars;
@@ -141,6 +143,9 @@ class SampleConfig:
     heldout_samples: Count = 100
     test_samples: Count = 100
     train_problems: Problems = 0  # training problems that are sampled from; 0: all
+    # Generators that share out the training problems: each learns all but a fold of them, and draws
+    # the samples of that one. 0 and 1: the run's own draws them, of problems that it has learned.
+    folds: Annotated[int, Range(0, 1000)] = 0
     # One more solution a test problem at temperature 0 (test@1), kept in a split of its own.
     greedy: Annotated[bool, Mark.NO_EFFECT] = True
     temperature: Annotated[float, Range(0.01, 100, off=0)] = 0.7  # 0: the most likely token

@@ -10,6 +10,7 @@ from verifier.evaluate.candidates import Candidates
 from verifier.evaluate.intervals import FEWEST
 
 _SAMPLES = 10  # that are all right before it is strange
+_MEMORY = 0.2  # share of right samples that training problems have above others before it is said
 
 
 def too_few(problems: int) -> str | None:
@@ -70,6 +71,26 @@ def of_labels(split: str, correct: np.ndarray) -> str | None:
     return (
         f"{which}: the loss on them, by which a step is chosen, does not tell whether the "
         "verifier knows right from wrong"
+    )
+
+
+def of_memory(train: np.ndarray, heldout: np.ndarray) -> str | None:
+    """What is wrong with a generator that solves the problems it has learned far more often than
+    others, before a verifier is trained on its samples (Cobbe et al. 2021, section 4.2).
+
+    None where it does not.
+
+    Args:
+        train: [samples] verdicts on those of training problems.
+        heldout: [samples] on those of held-out problems.
+    """
+    if not len(train) or not len(heldout) or train.mean() - heldout.mean() <= _MEMORY:
+        return None
+    return (
+        f"{train.mean():.0%} of the train samples are right, {heldout.mean():.0%} of the heldout "
+        "ones: the generator knows its training problems by heart, and what tells its samples "
+        "of these apart may not hold for others; sample them out of fold (sample.folds=4), or "
+        "fine-tune for fewer epochs"
     )
 
 

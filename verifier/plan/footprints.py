@@ -29,7 +29,7 @@ from verifier.plan.published import Text
 from verifier.plan.subject import Subject
 from verifier.run import device_checks
 from verifier.run.stage import Job
-from verifier.text.split import OWN
+from verifier.text.split import OWN, TRAIN
 from verifier.train import step
 
 _UNBOUNDED_GIB = 2.0**20  # where nothing is known of the device
@@ -146,6 +146,7 @@ def _trained_tokens(subject: Subject, job: Job) -> float:
         return float(section.steps * section.batch_rows * section.row_tokens * costs.PACKED)
     reads_corpus = isinstance(section, PretrainConfig) and "corpus" in subject.texts
     text = subject.texts["corpus" if reads_corpus else "train"]
+    share = 1.0 if reads_corpus else job.train_share
     if isinstance(section, VerifyConfig):
         return section.epochs * _labelled_tokens(text, section, subject.config.sample)
     if isinstance(section, DpoConfig):
@@ -153,7 +154,7 @@ def _trained_tokens(subject: Subject, job: Job) -> float:
         possible = (drawn // 2) * (drawn - drawn // 2)  # where half of them are right
         pairs = min(section.pairs or possible, possible)
         return section.epochs * text.problems * pairs * (text.prompt + 2 * text.solution)
-    return float(section.epochs * (text.problems * (text.prompt + text.solution)))
+    return float(section.epochs * share * text.problems * (text.prompt + text.solution))
 
 
 def _labelled_tokens(text: Text, verify: VerifyConfig, sample: SampleConfig) -> float:
@@ -185,7 +186,7 @@ def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
     """Sampling on one machine; the others do the same."""
     config, arch = subject.config.sample, subject.arch
     model = abstract_model(subject, arch.layers, False)
-    splits = _asked(subject)
+    splits = _asked(subject, job)
     most = max(splits.values(), key=lambda each: each[0].problems * each[1])
     groups = sharding.groups(mesh)
     longest = min(
@@ -228,7 +229,8 @@ def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
     copied = held["parameters"] if itemsize(subject) < 4 else 0
     cost = _drawing_cost(subject, sizes, held["parameters"], most[0], mesh)
     wanted = sum(text.problems * samples * text.solution for text, samples in splits.values())
-    wanted += splits["test"][0].problems * splits["test"][0].solution * config.greedy
+    if job.others:
+        wanted += splits["test"][0].problems * splits["test"][0].solution * config.greedy
     slots = sizes.rows * groups * devices.hosts
     return Footprint(
         job.name,
@@ -241,17 +243,18 @@ def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
     )
 
 
-def _asked(subject: Subject) -> dict[str, tuple[Text, int]]:
-    """The texts of every split that is sampled, and how many solutions a problem."""
+def _asked(subject: Subject, job: Job) -> dict[str, tuple[Text, int]]:
+    """The texts of every split that a job samples, and how many solutions a problem."""
     config = subject.config.sample
     splits = {
-        split: (subject.texts[split], getattr(config, f"{split}_samples"))
-        for split in map(str, OWN)
+        str(split): (subject.texts[str(split)], getattr(config, f"{split}_samples"))
+        for split in OWN
+        if (job.others if split != TRAIN else job.train_share)
     }
-    if config.train_problems:
-        train, samples = splits["train"]
-        fewer = train._replace(problems=min(config.train_problems, train.problems))
-        splits["train"] = fewer, samples
+    if str(TRAIN) in splits:
+        train, samples = splits[str(TRAIN)]
+        every = min(config.train_problems or train.problems, train.problems)
+        splits[str(TRAIN)] = train._replace(problems=round(every * job.train_share)), samples
     return splits
 
 

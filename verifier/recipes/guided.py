@@ -15,7 +15,7 @@ from verifier.stages import report, search
 def stages(config: Config) -> list[Stage]:
     """Those of `token_verifier`, and search before the report."""
     *before, _ = token_verifier.stages(config)
-    made = {stage.name: stage for stage in before}
+    made = {stage.name: stage for stage in before if not stage.place}
     generator, samples, labels = made["finetune"], made["sample"], made["label"]
     searched = search.stage(generator, made["verify"], made["problems"])
     reported = {"generator": generator, "samples": samples, "labels": labels}

@@ -49,6 +49,8 @@ class Job:
         loss: of a training job: from configuration and vocabulary size to what it makes smaller
             (`train.losses`).
         value_head: whether the model has one.
+        train_share: of the training problems that it learns from, or draws solutions of.
+        others: of drawing: whether held-out and test problems are drawn from, too.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Job:
     weights: str = "model.weights"
     loss: Callable[[config_lib.Config, int], Any] | None = None
     value_head: bool = False
+    train_share: float = 1.0
+    others: bool = True
 
     def section(self, config: config_lib.Config) -> config_lib.TrainConfig:
         """The settings of a training job."""
@@ -125,15 +129,18 @@ class Stage:
         """Where its jobs write their numbers by step."""
         return self.workdir(root) / "logs"
 
-    def of(self, split: Split | None = None, noted: bool = True) -> Input:
+    def of(
+        self, split: Split | None = None, noted: bool = True, serves: tuple[Split, ...] = ()
+    ) -> Input:
         """What another stage reads of this one.
 
         Args:
             split: which one of a table; None: for every split that is made, the same split.
             noted: whether the manifest of what is made notes the id of what was read; there is no
                 need where something else that is noted follows from it.
+            serves: the splits that are made from it; empty: all that the other stage makes.
         """
-        return Input(self, split, noted)
+        return Input(self, split, noted, serves)
 
     def results(self, root: pathlib.Path) -> dict[Split | None, pathlib.Path]:
         """The folders that it makes in a run's workdir, by split; None stands for the whole."""
@@ -176,7 +183,7 @@ class Stage:
     def inputs(self, split: Split | None = None) -> Iterator[tuple[str, Input]]:
         """Results of earlier stages that a result is made from, by role, their splits resolved."""
         for role, each in self.reads.items():
-            if isinstance(each, Input):
+            if isinstance(each, Input) and each.is_for(split):
                 yield role, each.resolved(split)
 
 
@@ -187,6 +194,11 @@ class Input:
     stage: Stage
     split: Split | None = None
     noted: bool = True
+    serves: tuple[Split, ...] = ()
+
+    def is_for(self, split: Split | None) -> bool:
+        """Whether a split is made from it; None: any."""
+        return split is None or not self.serves or split in self.serves
 
     def resolved(self, split: Split | None) -> Input:
         """For the making of a split: that split, or the one whose problems it is of."""
@@ -224,9 +236,13 @@ def chosen(stages: Sequence[Stage], names: Sequence[str] | None) -> list[Stage]:
 
 
 def implied_by(stages: Sequence[Stage]) -> list[Stage]:
-    """The implied stages that some stages read, in the order of need."""
-    read = [part.stage for stage in stages for _, part in stage.inputs()]
-    return list(dict.fromkeys(stage for stage in read if stage.implied))
+    """The implied stages that some stages read, and those that these read, in the order of need."""
+    found: dict[Stage, None] = {}
+    for stage in stages:
+        for _, part in stage.inputs():
+            if part.stage.implied and part.stage not in found:
+                found |= dict.fromkeys([*implied_by([part.stage]), part.stage])
+    return list(found)
 
 
 def check_recipe(stages: Sequence[Stage]) -> None:

@@ -31,9 +31,17 @@ from verifier.text.tokenizer import Tokenizer
 from verifier.train.losses import lm
 from verifier.train.losses.contract import Loss
 
+LEFT_OUT = "left_out"  # the role of training problems that are not learned from
 
-def stage(problems: Stage, place: str = "") -> Stage:
-    """The generator of a run, from `model.weights` or random weights."""
+
+def stage(problems: Stage, place: str = "", left_out: Stage | None = None) -> Stage:
+    """The generator of a run, from `model.weights` or random weights.
+
+    Args:
+        problems: of the run.
+        place: where it is kept.
+        left_out: training problems of the run that it is not to learn.
+    """
     return Stage(
         finetune,
         makes=GENERATOR,
@@ -44,6 +52,7 @@ def stage(problems: Stage, place: str = "") -> Stage:
             # Known by `data` and `seed`, which are among the knobs.
             "problems": problems.of(TRAIN, noted=False),
             "heldout_problems": problems.of(HELDOUT, noted=False),
+            **({LEFT_OUT: left_out.of(TRAIN)} if left_out else {}),
         },
         knobs=("seed", "data", "tokenizer", "model", "pretrain", "finetune"),
         place=place,
@@ -54,15 +63,21 @@ def stage(problems: Stage, place: str = "") -> Stage:
 def finetune(context: Context) -> None:
     """Fits the generator to the worked solutions of its problems."""
     train, heldout = context.problems("problems"), context.problems("heldout_problems")
+    learned, told = train, {}
+    if LEFT_OUT in context.stage.reads:
+        unseen = {each.problem_id for each in context.problems(LEFT_OUT)}
+        learned = [each for each in train if each.problem_id not in unseen]
+        told = {"problems": len(learned), LEFT_OUT: len(train) - len(learned)}
 
     def examples(job: Job, tokenizer: Tokenizer) -> Examples:
         config = job.section(context.config)
         watched = fitting.ground_truth(context, heldout, tokenizer, config)
         if isinstance(config, config_lib.PretrainConfig) and config.corpus:
             return Examples(_corpus(config, tokenizer), watched)
-        return Examples(fitting.ground_truth(context, train, tokenizer, config), watched)
+        return Examples(fitting.ground_truth(context, learned, tokenizer, config), watched)
 
-    make_generator(context, train, examples)
+    # A tokenizer is made from all, so that whatever is left out, tokens are the same.
+    make_generator(context, train, examples, learned=told)
 
 
 def make_generator(

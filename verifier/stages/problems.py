@@ -32,7 +32,7 @@ def stage(config: config_lib.Config, place: str = "") -> Stage:
             "test_folder": Files("data.test_dir"),
             "further_folders": Files("ood.dirs"),
         },
-        knobs=("seed", "data", "ood.problems", "ood.bbh_tasks"),
+        knobs=("seed", "data", "ood.problems", "ood.shared", "ood.bbh_tasks"),
         ignores=ignored,
         place=place,
         by_one=True,
@@ -49,7 +49,9 @@ def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
     """A further test set is of its own source, and the others know nothing of it."""
     if split is None or not split.set:
         return ("ood.",)
-    return ("data.",) if split.set == "bbh" else ("data.", "ood.bbh_tasks")
+    of_set = ("data.",) if split.set == "bbh" else ("data.", "ood.bbh_tasks")
+    # What refuses makes no table, and what was made without the knob tells nothing of it.
+    return of_set if config.ood.shared == "leave_out" else (*of_set, "ood.shared")
 
 
 def write(context: Context) -> None:

@@ -10,11 +10,11 @@ import dataclasses
 import functools
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
+import pyarrow as pa
 
 from verifier import config as config_lib
 from verifier.data import trees
@@ -26,14 +26,16 @@ from verifier.model import sharding
 from verifier.run import hosts, inputs
 from verifier.run.context import Context
 from verifier.run.stage import Job, Stage
-from verifier.stages import table_writing
+from verifier.stages import sampling_sizes, table_writing
 from verifier.stages.generators import THINK, Generator
 from verifier.stages.prompting import PLAIN, Prompting
 from verifier.system import log, stopping
 from verifier.tables import schemas, store
 from verifier.tables.results import SAMPLES
+from verifier.text.problem import Problem
 from verifier.text.split import OWN, TEST, TRAIN, Split
 
+OF_RUN = "problems_of_run"  # the role of all training problems, where a stage has some of them
 _TOPS = ("top_ids", "top_logprobs")
 LOOKED_EVERY = 16  # steps between two looks at a job in which no solution ended
 # What the most likely tokens do not depend on, and they are drawn once.
@@ -72,8 +74,19 @@ def stage(
         wants=wanted,
         place=place,
         jobs=(Job("sample", "draw"),),
-        check=prompting.check,
+        check=functools.partial(_check, prompting=prompting, of_train=TRAIN in splits),
     )
+
+
+def _check(config: config_lib.Config, prompting: Prompting, of_train: bool) -> None:
+    """Raises UserError for folds of which the recipe knows nothing, or as the prompting's check."""
+    if of_train and config.sample.folds > 1:
+        raise ConfigError(
+            f"sample.folds={config.sample.folds}, but in this recipe one generator draws all "
+            "samples of training problems; leave it at 0"
+        )
+    if prompting.check is not None:
+        prompting.check(config)
 
 
 def with_greedy(splits: Sequence[Split]) -> tuple[Split, ...]:
@@ -101,6 +114,8 @@ def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
     if split is None:
         return ()
     others = tuple(f"sample.{other.of}_" for other in OWN if other.of != split.of)
+    if split != TRAIN or config.sample.folds <= 1:
+        others += ("sample.folds",)
     return others + ((*_GREEDY_IGNORES, f"sample.{split.of}_samples") if split.greedy else ())
 
 
@@ -135,16 +150,14 @@ def _planned(
     if not wanted(context.config, split):
         return None
     config, title = context.config.sample, context.title(split)
-    problems = context.problems("problems", split)
-    if split == TRAIN and config.train_problems:
-        problems = problems[: config.train_problems]
+    problems = asked(context, split)
     samples = getattr(config, f"{split.of}_samples")
     if split.greedy:
         config, samples = dataclasses.replace(config, temperature=0.0), 1
     settings = context.settings(split)
     if not problems or context.is_done(settings, split):
         return None
-    columns = schemas.variant("samples", _TOPS if config.top_logprobs else ())
+    columns = schema(config)
     sums = inputs.sums(context.config, context.stage.named(context.config))
     table = table_writing.writer(context.folder(split), "samples", settings, sums, columns)
     planner, tokenizer = generator.planner(config), generator.outline.tokenizer
@@ -161,54 +174,27 @@ def _planned(
             f"{title}: no prompt fits; lower sample.max_new_tokens or raise model.context"
         )
     sizes = planner.plan(fitting, samples)
-    begun = _sizes_of_the_first_start(title, table, sizes, config, {"inputs": sums})
+    begun = sampling_sizes.of_the_first_start(title, table, sizes, config, {"inputs": sums})
     facts: dict[str, Any] = {"left_out": [each.problem_id for each in too_long]}
     facts |= {"inputs": sums} if sums else {}
     return _Drawn(split, table, config, fitting, samples, begun or sizes, bool(begun), facts)
 
 
-def _sizes_of_the_first_start(
-    title: str,
-    table: store.TableWriter,
-    sizes: memory.JobSizes,
-    config: config_lib.SampleConfig,
-    facts: Mapping[str, Any],
-) -> memory.JobSizes | None:
-    """The sizes that a split was begun with, whatever memory is free now; None where they were
-    asked for otherwise or do not fit, and where several processes share the problems as they go.
-
-    Programs are compiled by sizes, and those of other sizes add up in another order.
-
-    facts: what else the first start notes of itself.
+def asked(context: Context, split: Split) -> list[Problem]:
+    """The problems of a split that are drawn from: of training problems the first
+    `sample.train_problems` of the run, as far as the stage has them.
     """
-    device = jax.local_devices()[0].device_kind
-    asked = {
-        "rows": config.rows,
-        "memory_gib": config.memory_gib,
-        "share": config.share,
-        "devices": f"{jax.device_count()} x {device}",
-        "hosts": hosts.count(),
-    }
-    if not hosts.is_first():
-        return None
-    first = table.first_start({"asked": asked, "plan": dataclasses.asdict(sizes), **facts})
-    if first is None or hosts.count() > 1:  # which host draws what is decided as they go
-        return None
-    if first["plan"].keys() != dataclasses.asdict(sizes).keys():  # of another version
-        return None
-    begun = memory.JobSizes.from_dict(first["plan"])
-    changed = config_lib.differences(first["asked"], asked)
-    if begun.total_bytes > sizes.budget_bytes:
-        changed.append(
-            f"{sizes.budget_bytes / 2**30:.3g} GiB are free, not {begun.total_bytes / 2**30:.3g}"
-        )
-    if not changed:
-        return begun
-    log.say(
-        f"{title}: goes on with other sizes ({'; '.join(changed)}): log-probabilities "
-        "may differ in their last digits"
-    )
-    return None
+    problems, most = context.problems("problems", split), context.config.sample.train_problems
+    if split != TRAIN or not most:
+        return problems
+    of_run = context.problems(OF_RUN) if OF_RUN in context.stage.reads else problems
+    first = {each.problem_id for each in of_run[:most]}
+    return [each for each in problems if each.problem_id in first]
+
+
+def schema(config: config_lib.SampleConfig) -> pa.Schema:
+    """The columns of samples."""
+    return schemas.variant("samples", _TOPS if config.top_logprobs else ())
 
 
 def _draw(context: Context, generator: Generator, drawn: _Drawn) -> None:

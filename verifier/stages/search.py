@@ -68,7 +68,7 @@ def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
     """How many samples others draw and what of them is kept is no matter, nor RAIN where it is not
     tried.
     """
-    unused = "train_problems train_samples heldout_samples test_samples top_logprobs".split()
+    unused = "folds train_problems train_samples heldout_samples test_samples top_logprobs".split()
     of_rain: tuple[str, ...] = ("prompts", "max_prompts", "chat", "pairs")  # of the stage rain
     if methods.RAIN not in config.search.methods:
         of_rain = ("",)

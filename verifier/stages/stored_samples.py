@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +17,13 @@ from verifier.tables import store
 from verifier.text.split import Split
 from verifier.text.tokenizer import Tokenizer
 
+FOLDS = "folds"  # entry of a manifest: by place, from what and by whom samples were drawn
 _KEY = ["problem_id", "sample_id"]
 
 
 def drawn_by(context: Context, role: str, generator: str | None, split: Split | None = None) -> str:
-    """The generator that drew a split's samples; another than the verifier's is refused, unless
-    that is asked for.
+    """The generator that drew a split's samples, or the one whose folds drew them; another than the
+    verifier's is refused, unless that is asked for.
 
     Args:
         context: of a stage.
@@ -32,7 +35,9 @@ def drawn_by(context: Context, role: str, generator: str | None, split: Split | 
         WorkdirError: the table is not finished, or its samples are of another generator.
         TablesError: they were drawn for other problems than those that are there.
     """
-    drawn: str = context.manifest(role, split)["settings"]["generator"]
+    made = context.manifest(role, split)
+    own = made["settings"].get("generator")
+    drawn: str = own or _drawn_in_folds(context, made, generator)
     if drawn != generator and not context.config.verify.other_generator:
         raise WorkdirError(
             f"the samples of {context.input(role, split).split} were drawn by generator {drawn}, "
@@ -41,6 +46,33 @@ def drawn_by(context: Context, role: str, generator: str | None, split: Split | 
         )
     context.refuse_stale(role, split)
     return drawn
+
+
+def _generators(manifest: Mapping[str, Any]) -> list[str]:
+    """Those that drew a table's samples, as far as its manifest names them: of a pool those of all
+    its rows (`stages.pooled_samples`), which share their tokens.
+    """
+    if pooled := manifest.get("generators"):
+        return list(pooled)
+    if named := manifest["settings"].get("generator"):
+        return [named]
+    return [each["generator"] for each in manifest.get(FOLDS, {}).values()]
+
+
+def _drawn_in_folds(context: Context, samples: Mapping[str, Any], generator: str | None) -> str:
+    """The verifier's generator where samples are out of its folds: each was drawn by one that was
+    made from the same base, files and settings, a fold of the problems left out. Else those that
+    drew them.
+    """
+    whole, files = context.manifest("generator"), context.input("generator").stage.files
+    knobs = {path for path in whole["settings"] if path not in {each.knob for each in files}}
+
+    def made_from(manifest: Mapping[str, Any]) -> list[Any]:
+        settings = {path: manifest["settings"].get(path) for path in knobs}
+        return [settings, manifest.get("weights"), manifest.get("inputs")]
+
+    alike = all(made_from(each) == made_from(whole) for each in samples[FOLDS].values())
+    return whole["id"] if alike and whole["id"] == generator else ", ".join(_generators(samples))
 
 
 def read(
@@ -66,10 +98,8 @@ def read(
     if as_text:
         return _as_text(folder, reader, settings["sample.calculator"])
     rows = store.read_table(folder, "samples", [*_KEY, "tokens", "forced", "generator"])
-    # Of a pool it names those of all its rows (`stages.pooled_samples`), which share their tokens.
-    named = manifest.get("generators", [settings.get("generator")])
-    there = pc.unique(rows["generator"]).to_pylist()
-    if all(named) and not set(there) <= set(named):
+    named, there = _generators(manifest), pc.unique(rows["generator"]).to_pylist()
+    if named and not set(there) <= set(named):
         raise UserError(
             f"{folder} names the generators {', '.join(map(str, there))} in its rows "
             f"and {', '.join(named)} in its manifest, so that nobody knows whose tokens they are; "

@@ -114,6 +114,7 @@ def verify(context: Context) -> None:
     train, heldout = (
         _examples(context, prefix, tokenizer, reads_text) for prefix in (TRAINED_ON, WATCHED)
     )
+    _say_what_is_known_by_heart(context)
     examples = _mixed(context, train, heldout, tokenizer)
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
     nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
@@ -123,6 +124,8 @@ def verify(context: Context) -> None:
     facts: dict[str, Any] = {"settings": settings, "weights": weights, "inputs": sums}
     facts |= {job.name: fitted, "generator": generator.id, "trained_on": drawn_by[TRAINED_ON]}
     facts["reads_text"] = reads_text
+    if folds := context.manifest("samples").get(stored_samples.FOLDS):
+        facts["folds"] = {place: each["generator"] for place, each in folds.items()}
     fitting.finish(context, model, tokenizer, facts, begun)
 
 
@@ -271,6 +274,15 @@ def _examples(
         "loss_on_forced": config.loss_on_forced or (by_step and config.level == "solution"),
     }
     return batches.LabelledSamples(rows, kept, labels_of, prompts, **how)
+
+
+def _say_what_is_known_by_heart(context: Context) -> None:
+    verdicts = [
+        store.read_table(context.source(f"{prefix}labels"), "labels", ["correct"])
+        for prefix in (TRAINED_ON, WATCHED)
+    ]
+    if memory := caveats.of_memory(*(each["correct"].to_numpy() for each in verdicts)):
+        log.say(f"warning: verify: {memory}")
 
 
 def _used(config: config_lib.VerifyConfig, problem_ids: Sequence[str], tokens: Any) -> list[int]:

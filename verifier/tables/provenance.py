@@ -71,7 +71,8 @@ def refuse_stale(
 
 
 def lineage(root: pathlib.Path, made: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The manifests of all that a result of a workdir follows from, its own first.
+    """The manifests of all that a result of a workdir follows from, its own first, those in the
+    places of folds among them.
 
     Args:
         root: the workdir.
@@ -81,10 +82,11 @@ def lineage(root: pathlib.Path, made: Mapping[str, Any]) -> list[dict[str, Any]]
         None where one of them is not there any more.
     """
     there: dict[str, dict[str, Any]] = {}
-    for result in (PROBLEMS, *RESULTS):
-        for split in result.splits(root) if isinstance(result, Table) else [None]:
-            manifest = store.read_manifest(result.folder(root, split)) or {}
-            there[manifest.get("id", "")] = manifest
+    for place in (root, *sorted(root.glob("fold=*"))):
+        for result in (PROBLEMS, *RESULTS):
+            for split in result.splits(place) if isinstance(result, Table) else [None]:
+                manifest = store.read_manifest(result.folder(place, split)) or {}
+                there[manifest.get("id", "")] = manifest
     line = [dict(made)]
     for manifest in line:
         settings = manifest.get("settings", {}).items()
@@ -139,7 +141,8 @@ def reads_stored_tokens(root: pathlib.Path, generator: pathlib.Path | None = Non
 
 
 def trained_on(verifier: Mapping[str, Any]) -> str | None:
-    """The generator whose samples a verifier was trained on; None: not known.
+    """The generator whose samples, or those of whose folds, a verifier was trained on; None: not
+    known.
 
     An older manifest names only that of its workdir.
     """

@@ -13,6 +13,7 @@ import pyarrow as pa
 from verifier import config as config_lib
 from verifier.config import DataConfig, ForTesting, OodConfig
 from verifier.errors import DataError
+from verifier.system import log
 from verifier.tables.schemas import SCHEMAS
 from verifier.tasks.asdiv import load_asdiv
 from verifier.tasks.bbh import load_bbh
@@ -104,10 +105,10 @@ def load_further(
     """The problems of further test sets.
 
     Two of them may share problems (ASDiv and MultiArith do); none may share one with those that
-    training or a choice looks at.
+    training or a choice looks at, unless `shared` leaves such out, which is said.
 
     Args:
-        config: sets, dirs, problems, bbh_tasks.
+        config: sets, dirs, problems, shared, bbh_tasks.
         seed: which problems the limit chooses.
         trained_on: the problems that training or a choice looks at, by split.
 
@@ -119,6 +120,7 @@ def load_further(
             `trained_on`.
     """
     further = {}
+    known = {each.problem_id for problems in trained_on.values() for each in problems}
     for index, name in enumerate(config.sets):
         split = f"test_{name}"
         folder = config.dirs[index] if config.dirs else ""
@@ -129,6 +131,13 @@ def load_further(
                 typing.cast(config_lib.Source, name), dir=folder, bbh_tasks=config.bbh_tasks
             )
             all_of_it = SOURCES[name](source, seed)["test"]
+        if config.shared == "leave_out":
+            every = len(all_of_it)
+            all_of_it = [each for each in all_of_it if each.problem_id not in known]
+            log.say(
+                f"{split}: {every - len(all_of_it):,} of {every:,} problems are left out: "
+                "training or held-out problems have them too"
+            )
         chosen = _first(all_of_it, config.problems, f"{split}/{seed}", f"ood.problems (of {name})")
         _check_disjoint({**trained_on, split: chosen})
         further[split] = [
@@ -272,5 +281,5 @@ def _check_disjoint(splits: dict[str, list[Problem]]) -> None:
                 question = problem.question[:80]
                 raise DataError(
                     f"problem {problem.problem_id} is in {other} and in {split}: {question!r}; "
-                    "take it out of one of them"
+                    "take it out of one of them (ood.shared=leave_out does so with further sets)"
                 )
