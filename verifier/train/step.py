@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from verifier import config as config_lib
 from verifier.data.batches import Batch
 from verifier.model import keys, sharding
+from verifier.model.layers import DropoutRate
 from verifier.train import optimizer
 from verifier.train.losses.contract import Loss, Terms
 
@@ -95,11 +96,13 @@ def compile_steps(
     """
     objective = _Objective(*static, loss, config)
     schedule = optimizer.make_schedule(config, steps)
+    dropout = optimizer.make_dropout(config, steps)
     update = optimizer.make_optimizer(config, steps)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(keys.key_of(seed, job), state.step)
-        grads, terms = objective.gradient(state.params, batch, key)
+        rate = dropout(state.step)
+        grads, terms = objective.gradient(state.params, batch, key, rate)
         updates, optimiser = update.update(grads, state.optimiser, state.params)
         params = optax.apply_updates(state.params, updates)
         numbers = {
@@ -109,6 +112,8 @@ def compile_steps(
             "learning_rate": schedule(state.step),
             "terms": terms,
         }
+        if isinstance(rate, jax.Array):
+            numbers["dropout"] = rate
         return TrainState(params, optimiser, state.step + 1), numbers
 
     def evaluate(params: Any, batch: Batch) -> Terms:
@@ -133,12 +138,14 @@ class _Objective:
         """The loss's terms; `how` as `contract.TermsFunction` says."""
         return self.loss.terms(nnx.merge(self.graphdef, params, self.constants), batch, **how)
 
-    def gradient(self, params: Any, batch: Batch, key: jax.Array) -> tuple[Any, Terms]:
+    def gradient(
+        self, params: Any, batch: Batch, key: jax.Array, dropout: DropoutRate
+    ) -> tuple[Any, Terms]:
         """The gradient of a step's whole batch, and its terms."""
         by, config = self._divisors(batch), self.config
 
         def micro_loss(params: Any, micro: Batch, key: jax.Array | None) -> tuple[jax.Array, Terms]:
-            how = {"dropout": config.dropout, "dropout_key": key, "remat": config.remat}
+            how = {"dropout": dropout, "dropout_key": key, "remat": config.remat}
             if self.loss.draws:
                 assert key is not None  # `one` makes it
                 how |= {"draw_key": jax.random.fold_in(key, _DRAWN)}
