@@ -21,7 +21,7 @@ from verifier import config as config_lib
 from verifier import errors
 from verifier.config import checks as config_checks
 from verifier.config import kinds
-from verifier.report import comparison_page, side_by_side
+from verifier.report import comparison_page, heldout_losses, side_by_side
 from verifier.report import variants as variants_lib
 from verifier.run import hosts, workdir
 from verifier.run.experiment import Recipe
@@ -149,12 +149,18 @@ def run(
                     share(variant, of_seed)
                 hosts.wait("shared")
                 run_one(variant.stages, variant.config, variant.root, names)
-        pages = [stage for stage in chosen(variants[0][0].stages, names) if not stage.place]
-        reported = any(isinstance(stage.makes, Page) for stage in pages)
-        if reported and hosts.is_first():
+        stages = variants[0][0].stages
+        reported = _has_page(chosen(stages, names))
+        if hosts.is_first() and (reported or not _has_page(stages)):
+            compared = compare if reported else compare_losses
             for theme in themes:
-                compare(theme, [BASE, *themes[theme]], variants, root / "compare" / theme)
+                compared(theme, [BASE, *themes[theme]], variants, root / "compare" / theme)
         hosts.wait("compared")
+
+
+def _has_page(stages: Sequence[Stage]) -> bool:
+    """Whether some stages write the report of the run itself."""
+    return any(isinstance(stage.makes, Page) for stage in stages if not stage.place)
 
 
 def named(variants: Sequence[Sequence[Variant]], themes: Themes) -> list[Variant]:
@@ -185,16 +191,7 @@ def compare(
     """Writes comparison.json and, of the first seed, a page of the variants tested on problems of
     the base, and prints their table.
     """
-    roots = {
-        name: {
-            each.config.seed: each.root
-            for of_seed in variants
-            for each in of_seed
-            if each.name == name
-        }
-        for name in names
-    }
-    config = variants[0][0].config
+    roots, config = _roots(names, variants), variants[0][0].config
     compared = variants_lib.compare(roots, config.report.ks, config.report.resamples, config.seed)
     atomic.write_json(out / "comparison.json", compared)
     first = config.seed
@@ -217,6 +214,31 @@ def compare(
             f"not on it   {', '.join(left)}: no test problem of {BASE}, or more than "
             f"{comparison_page.MOST} runs"
         )
+
+
+def compare_losses(
+    theme: str, names: Sequence[str], variants: Sequence[Sequence[Variant]], out: pathlib.Path
+) -> None:
+    """`compare` where a recipe tests nothing: by the held-out losses of its training jobs."""
+    compared = heldout_losses.compare(_roots(names, variants))
+    atomic.write_json(out / "comparison.json", compared)
+    table = heldout_losses.table(compared)
+    log.tell(f"\n{theme}\n{table}\n\ncomparison  {out / 'comparison.json'}")
+
+
+def _roots(
+    names: Sequence[str], variants: Sequence[Sequence[Variant]]
+) -> dict[str, dict[int, pathlib.Path]]:
+    """The workdirs of some variants, by name and seed."""
+    return {
+        name: {
+            each.config.seed: each.root
+            for of_seed in variants
+            for each in of_seed
+            if each.name == name
+        }
+        for name in names
+    }
 
 
 def share(variant: Variant, others: Sequence[Variant]) -> None:
