@@ -73,10 +73,15 @@ class Linear(nnx.Linear):
     With more dimensions XLA's CPU compiler copies operands of the kernel's gradient.
     """
 
+    lora_scale = 0.0  # of the adapters `lora_a` and `lora_b` (`model.lora`); 0: it has none
+
     def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
         """float32 [..., outputs] of inputs [..., D]."""
         flat = inputs.reshape(-1, inputs.shape[-1]).astype(self.dtype)
         out = products.linear(flat, self.kernel[...])
+        if self.lora_scale:
+            thin = products.linear(flat, self.lora_a[...]).astype(flat.dtype)
+            out = out + self.lora_scale * products.linear(thin, self.lora_b[...])
         if self.bias is not None:
             out = out + self.bias[...]
         return out.reshape(*inputs.shape[:-1], out.shape[-1])
