@@ -6,11 +6,11 @@ and a packed one.
 All take the same examples in the same steps with AdamW and a clipped gradient: this project its
 packed rows; torch the same packed rows under a block-diagonal mask, or the same examples one a row,
 padded to the longest (the usual loop). In bfloat16 weights stay float32, this project computes in
-bfloat16 and torch under autocast. `--contenders=verifier,verifier-lora` sets training with adapters
 bfloat16 and torch under autocast. `--contenders=verifier,verifier-lora` sets training with
-adapters value head's reserved id, which this project keeps out of the softmax. Each measurement has a
-process of its own, which keeps its memory from step to step (`allocator.KEEPING`): three processes
-of several GB each beside one another would slow down whichever comes last.
+adapters (`model.lora_rank`) beside that of all parameters. First losses are stored and must agree,
+but for the value head's reserved id, which this project keeps out of the softmax. Each measurement
+has a process of its own, which keeps its memory from step to step (`allocator.KEEPING`): three
+processes of several GB each beside one another would slow down whichever comes last.
 """
 
 from __future__ import annotations
