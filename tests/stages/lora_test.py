@@ -62,7 +62,7 @@ def test_a_verifier_goes_on_at_the_generators_adapters(made):
     for name, array in theirs.items():
         assert np.array_equal(own[f"backbone/{name}"], array) == ("lora_" not in name), name
     assert saved.manifest["lora"] == generator.manifest["lora"]
-    assert np.any(own["head/kernel"])
+    assert "head/kernel" in own
 
 
 def test_a_base_that_has_changed_or_gone_is_said(made, tmp_path):
@@ -82,7 +82,7 @@ def test_what_could_not_work_is_refused_before_anything_begins():
         checks.check(config("model.lora_rank=2"))
     with pytest.raises(errors.ConfigError, match="set verify.head=linear"):
         verify.check(config(*LORA, "verify.head=reserved_logit"))
-    encoder = dataclasses.replace(tiny_arch(), encoder_layers=1)
+    encoder = dataclasses.replace(tiny_arch(), encoder_layers=1, positions="relative")
     with pytest.raises(errors.ConfigError, match="encoder"):
         lora.attach(type("T5", (), {"arch": encoder})(), config(*LORA).model, jax.random.key(0))
 
