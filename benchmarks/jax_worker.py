@@ -23,6 +23,7 @@ from verifier.decode.score import score_samples
 from verifier.decode.score_rows import Solutions
 from verifier.decode.split_model import make_ready
 from verifier.hf.weights import load_weights
+from verifier.model import lora
 from verifier.model.heads import LinearHead, Verifier
 from verifier.text.tokenizer import Tokenizer, load_tokenizer
 from verifier.train import step
@@ -155,11 +156,12 @@ class Contender:
         were loaded.
         """
         packed = workload.read_rows(rows, first, steps)
-        config = config_lib.override(
+        whole = config_lib.override(
             config_lib.Config(), [f"finetune.learning_rate={learning_rate}", *settings]
-        ).finetune
-        loss = lm.loss(self._tokenizer.vocab_size)
+        )
+        config, loss = whole.finetune, lm.loss(self._tokenizer.vocab_size)
         if self._training is None:
+            lora.attach(self._model, whole.model, jax.random.key(0))
             graph, params, constants = step.split_model(self._model)
             self._training = (
                 *step.compile_steps((graph, constants), loss, config, 1000, 0, "finetune"),

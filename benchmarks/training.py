@@ -6,10 +6,11 @@ and a packed one.
 All take the same examples in the same steps with AdamW and a clipped gradient: this project its
 packed rows; torch the same packed rows under a block-diagonal mask, or the same examples one a row,
 padded to the longest (the usual loop). In bfloat16 weights stay float32, this project computes in
-bfloat16 and torch under autocast. First losses are stored and must agree, but for the
-value head's reserved id, which this project keeps out of the softmax. Each measurement has a
-process of its own, which keeps its memory from step to step (`allocator.KEEPING`): three processes
-of several GB each beside one another would slow down whichever comes last.
+bfloat16 and torch under autocast. `--contenders=verifier,verifier-lora` sets training with
+adapters (`model.lora_rank`) beside that of all parameters. First losses are stored and must agree,
+but for the value head's reserved id, which this project keeps out of the softmax. Each measurement
+has a process of its own, which keeps its memory from step to step (`allocator.KEEPING`): three
+processes of several GB each beside one another would slow down whichever comes last.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ def contenders(setting: flags_lib.Setting) -> list[Contender]:
     """The chosen ones."""
     make: dict[str, Callable[[str], Contender]] = {
         "verifier": lambda name: setting.ours(name, {}),
+        "verifier-lora": lambda name: setting.ours(
+            name, {}, f"model.lora_rank={setting.flags.lora_rank}"
+        ),
         "torch-padded": lambda name: loop(name, False),
         "torch-packed": lambda name: loop(name, True),
     }
@@ -81,6 +85,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4, help="packed rows a step")
     parser.add_argument("--row-tokens", type=int, default=512, help="tokens of a packed row")
     parser.add_argument("--steps", type=int, default=2, help="steps a measurement")
+    parser.add_argument("--lora-rank", type=int, default=16, help="rank of verifier-lora")
     setting = flags_lib.Setting(parser.parse_args())
     flags = setting.flags
     steps = (flags.rounds + 1) * flags.steps

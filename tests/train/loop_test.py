@@ -44,8 +44,9 @@ def changed(config, **fields):
     return dataclasses.replace(config, **fields)
 
 
-def test_killed_and_resumed_equals_never_stopped(tmp_path):
-    config = changed(CONFIG, dropout=0.3, accumulate=2, head_learning_rate=0.05)
+@pytest.mark.parametrize("ramp", [0.0, 0.99])  # all steps but the last: the kill is within it
+def test_killed_and_resumed_equals_never_stopped(tmp_path, ramp):
+    config = changed(CONFIG, dropout=0.3, dropout_ramp=ramp, accumulate=2, head_learning_rate=0.05)
     heldout = [fakes.random_batch(99)]
     whole = fakes.Judge()
     ended = loop.fit(

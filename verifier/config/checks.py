@@ -41,6 +41,11 @@ def check(config: Config) -> None:
             f"verify.init={config.verify.init}: a verifier that starts from the generator has "
             "the generator's weights; set verify.init=base, or leave verify.weights empty"
         )
+    if config.model.lora_rank and not config.model.weights:
+        raise ConfigError(
+            f"model.lora_rank={config.model.lora_rank} without model.weights: adapters are trained "
+            "beside a model that has learned something; name one, or set model.lora_rank=0"
+        )
     _check_search(config.search)
     _check_rollouts(config)
     if config.finetune.loss == "match_spans" and config.distill.align == "dtw":

@@ -115,6 +115,11 @@ class ModelConfig:
     mlp_width: Count = 512
     rope_theta: Annotated[float, Range(1, 1_000_000_000)] = 10000.0
     tied: bool = True  # embedding and output share one matrix
+    # LoRA (Hu et al. 2021): `weights` stay as they are, and beside each matrix of its layers a
+    # product of this rank is trained, times alpha / rank. 0: all parameters are trained.
+    lora_rank: Number = 0
+    lora_alpha: Annotated[float, Range(0, 1_000_000, above=True)] = 16.0
+    lora_matrices: Literal["attention", "all"] = "all"  # attention's projections, or the MLP's too
 
 
 @dataclasses.dataclass(frozen=True)

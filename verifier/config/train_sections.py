@@ -31,6 +31,7 @@ class TrainConfig:
     clip_norm: Amount = 1.0  # global norm of the gradient; 0: off
     # Residual dropout: on the output of every attention and MLP before it joins the residual stream
     dropout: Share = 0.0
+    dropout_ramp: Share = 0.0  # share of all steps in which it rises linearly; 0: there at once
     # Recompute each layer's activations in the backward pass: less memory, a third more work.
     remat: Annotated[bool, Mark.NO_EFFECT] = False
     loss_on_question: bool = False  # the language-model loss counts the question's tokens too

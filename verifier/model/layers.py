@@ -50,15 +50,18 @@ class LayerNorm(nnx.Module):
         return (wide * self.scale[...] + self.bias[...]).astype(x.dtype)
 
 
+# Of dropout: static, or traced where it changes from step to step.
+DropoutRate = float | jax.Array
+
 NORMS = {"rms": RMSNorm, "layer": LayerNorm}
 
 
-def residual_dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+def residual_dropout(x: jax.Array, rate: DropoutRate, key: jax.Array | None) -> jax.Array:
     """Drops entries of a block's output before it joins the residual stream.
 
-    The rest is scaled up; rate 0 or no key: x itself.
+    The rest is scaled up; a static rate of 0, or no key: x itself.
     """
-    if rate == 0.0 or key is None:
+    if key is None or (not isinstance(rate, jax.Array) and rate == 0.0):
         return x
     keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
     return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
@@ -70,10 +73,15 @@ class Linear(nnx.Linear):
     With more dimensions XLA's CPU compiler copies operands of the kernel's gradient.
     """
 
+    lora_scale = 0.0  # of the adapters `lora_a` and `lora_b` (`model.lora`); 0: it has none
+
     def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
         """float32 [..., outputs] of inputs [..., D]."""
         flat = inputs.reshape(-1, inputs.shape[-1]).astype(self.dtype)
         out = products.linear(flat, self.kernel[...])
+        if self.lora_scale:
+            thin = products.linear(flat, self.lora_a[...]).astype(flat.dtype)
+            out = out + self.lora_scale * products.linear(thin, self.lora_b[...])
         if self.bias is not None:
             out = out + self.bias[...]
         return out.reshape(*inputs.shape[:-1], out.shape[-1])
@@ -242,7 +250,7 @@ class Block(nnx.Module):
         self,
         x: jax.Array,
         mixed: jax.Array,
-        dropout: float = 0.0,
+        dropout: DropoutRate = 0.0,
         dropout_key: jax.Array | None = None,
         crossed: Callable[[jax.Array], jax.Array] | None = None,
     ) -> jax.Array:

@@ -11,7 +11,7 @@ from flax import nnx
 from verifier.model import remat as remat_lib
 from verifier.model import view
 from verifier.model.arch import Arch
-from verifier.model.layers import NORMS, Block
+from verifier.model.layers import NORMS, Block, DropoutRate
 from verifier.model.relative import RelativeBias
 
 
@@ -30,7 +30,7 @@ class PromptEncoder(nnx.Module):
         x_BSD: jax.Array,
         ends_BS: jax.Array,
         *,
-        dropout: float = 0.0,
+        dropout: DropoutRate = 0.0,
         dropout_key: jax.Array | None = None,
         remat: bool = False,
     ) -> jax.Array:

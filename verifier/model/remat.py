@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from verifier.model import attention
-from verifier.model.layers import Block
+from verifier.model.layers import Block, DropoutRate
 from verifier.model.sharding import constrained
 from verifier.model.view import View
 
@@ -20,7 +20,7 @@ class Layer(NamedTuple):
     """What is static about a layer that reads packed rows."""
 
     graph: nnx.GraphDef
-    dropout: float
+    dropout: float | None  # None: `Given.dropout`
     both_ways: bool = False  # an encoder's, whose tokens see what is behind them
 
 
@@ -39,6 +39,7 @@ class Given(NamedTuple):
     see: View
     key: jax.Array | None  # of the dropout
     crossed_BTS: jax.Array | None = None  # `view.crossed`
+    dropout: jax.Array | None = None  # the rate, where that changes from step to step
 
 
 def read_layer(static: Layer, weights: nnx.State, stream: Stream, given: Given) -> jax.Array:
@@ -55,7 +56,7 @@ def read_layer(static: Layer, weights: nnx.State, stream: Stream, given: Given) 
     if encoded_BSD is not None and given.crossed_BTS is not None:
         k, v = block.cross.keys_of(encoded_BSD)
         crossed = attention.crossing(k, v, given.crossed_BTS)
-    return block.join(x, mixed, static.dropout, given.key, crossed)
+    return block.join(x, mixed, rate_of(static.dropout, given.dropout), given.key, crossed)
 
 
 def read_block(
@@ -63,15 +64,28 @@ def read_block(
     stream: Stream,
     given: Given,
     *,
-    dropout: float = 0.0,
+    dropout: DropoutRate = 0.0,
     both_ways: bool = False,
     remat: bool = False,
 ) -> jax.Array:
     """One block over packed rows, [B, T, D]; remat: its inside is computed again going backward."""
     graph, weights = nnx.split(block)
     read = read_layer_remat if remat else read_layer
-    x = read(Layer(graph, dropout, both_ways), weights, stream, given)
+    static, traced = parted(dropout)
+    x = read(Layer(graph, static, both_ways), weights, stream, given._replace(dropout=traced))
     return constrained(x, "rows", None, None)
+
+
+def parted(rate: DropoutRate) -> tuple[float | None, jax.Array | None]:
+    """A dropout's rate as what is static about a layer, and as what it reads; one of them None."""
+    return (None, rate) if isinstance(rate, jax.Array) else (rate, None)
+
+
+def rate_of(static: float | None, traced: jax.Array | None) -> DropoutRate:
+    """What `parted` has taken apart."""
+    rate = traced if static is None else static
+    assert rate is not None
+    return rate
 
 
 def rematerialised(read: Callable[..., Any]) -> Callable[..., Any]:

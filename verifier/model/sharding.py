@@ -57,6 +57,10 @@ PARAMETERS: dict[str, tuple[str | None, ...]] = {
     "gate/bias": ("mlp",),
     "up/bias": ("mlp",),
 }
+# Of adapters (`model.lora`) the side that they share with their kernel; their rank lies whole.
+_KERNELS = {end: axes for end, axes in PARAMETERS.items() if end.endswith("kernel")}
+PARAMETERS |= {end.replace("kernel", "lora_a"): (axes[0], None) for end, axes in _KERNELS.items()}
+PARAMETERS |= {end.replace("kernel", "lora_b"): (None, axes[1]) for end, axes in _KERNELS.items()}
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
@@ -193,10 +197,7 @@ def spec(
 
 
 def parameter_axes(name: str, dimensions: int) -> tuple[str | None, ...]:
-    """What the dimensions of a parameter are, from its name with slashes.
-
-    Scales, value heads and biases of D lie whole everywhere.
-    """
+    """What a parameter's dimensions are, by its name with slashes; heads, scales: None, whole."""
     return next(
         (axes for end, axes in PARAMETERS.items() if f"/{name}".endswith(f"/{end}")),
         (None,) * dimensions,
@@ -243,7 +244,6 @@ def place_rows(tree: Any, mesh: Mesh | None) -> Any:
     Raises:
         ConfigError: the rows cannot be split evenly.
     """
-
     if mesh is None:
         return tree
 

@@ -22,9 +22,9 @@ from flax import nnx
 
 from verifier.errors import ConfigError
 from verifier.model import attention, sampling, thought_attention, view
-from verifier.model.layers import Block
+from verifier.model.layers import Block, DropoutRate
 from verifier.model.mixing import MixingHead
-from verifier.model.remat import rematerialised
+from verifier.model.remat import parted, rate_of, rematerialised
 from verifier.model.sharding import constrained
 from verifier.model.thought_attention import Own, Text
 from verifier.model.transformer import Transformer
@@ -115,7 +115,7 @@ class Thinker(nnx.Module):
         tokens_BTPI: jax.Array,
         *,
         ahead: int,
-        dropout: float = 0.0,
+        dropout: DropoutRate = 0.0,
         dropout_key: jax.Array | None = None,
         remat: bool = False,
     ) -> Hidden:
@@ -146,14 +146,15 @@ class Thinker(nnx.Module):
         see = view.views(positions_BT, ends_BT, backbone.arch.windows)
         stream = constrained(x, "rows", None, None), constrained(branch, "rows", None, None)
         read = _read_layer_remat if remat else _read_layer
+        static, traced = parted(dropout)
         for layer, (block, window) in enumerate(
             zip(backbone.blocks, backbone.arch.windows, strict=True)
         ):
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, layer)
             turn = turns[layer], branch_turns[layer]
-            given = _Given(turn, see[window], positions_BT, ends_BT, key)
+            given = _Given(turn, see[window], positions_BT, ends_BT, key, traced)
             graph, weights = nnx.split(block)
-            stream = read(_Layer(graph, (P, C), window, dropout), weights, stream, given)
+            stream = read(_Layer(graph, (P, C), window, static), weights, stream, given)
         text, branch = (backbone.finish(part) for part in stream)
         return Hidden(text, branch.reshape(B, T, P, C, -1))
 
@@ -183,7 +184,7 @@ class _Layer(NamedTuple):
     graph: nnx.GraphDef
     sizes: tuple[int, int]  # P, C
     window: int | None
-    dropout: float
+    dropout: float | None  # None: `_Given.dropout`
 
 
 class _Given(NamedTuple):
@@ -194,6 +195,7 @@ class _Given(NamedTuple):
     positions_BT: jax.Array
     ends_BT: jax.Array
     key: jax.Array | None
+    dropout: jax.Array | None  # the rate, where that changes from step to step
 
 
 def _read_layer(
@@ -217,8 +219,9 @@ def _read_layer(
         static.window,
     ).reshape(B, -1, N, H)
     own_key = None if given.key is None else jax.random.fold_in(given.key, 1)
-    text = block.join(text, mixed, static.dropout, given.key)
-    branch = block.join(branch, mixed_own, static.dropout, own_key)
+    rate = rate_of(static.dropout, given.dropout)
+    text = block.join(text, mixed, rate, given.key)
+    branch = block.join(branch, mixed_own, rate, own_key)
     return constrained(text, "rows", None, None), constrained(branch, "rows", None, None)
 
 

@@ -14,7 +14,7 @@ from verifier.model import attention, cached_attention, rotary, view
 from verifier.model import remat as remat_lib
 from verifier.model.arch import Arch
 from verifier.model.cache import Blocks, Cache, CacheIndices, Prefix, append
-from verifier.model.layers import NORMS, Block
+from verifier.model.layers import NORMS, Block, DropoutRate
 from verifier.model.products import matmul_nt
 from verifier.model.prompt_encoder import PromptEncoder
 from verifier.model.relative import RelativeBias
@@ -55,7 +55,7 @@ class Transformer(nnx.Module):
         *,
         prompts: tuple[jax.typing.ArrayLike, jax.typing.ArrayLike] | None = None,
         depth: int | None = None,
-        dropout: float = 0.0,
+        dropout: DropoutRate = 0.0,
         dropout_key: jax.Array | None = None,
         remat: bool = False,
     ) -> jax.Array:
@@ -69,8 +69,8 @@ class Transformer(nnx.Module):
                 each row, which then holds chains (`view.crossed`); of others None.
             depth: static; no text of a row has more tokens. Given, rows may be longer than the
                 context, and long ones are read in blocks that look at what they see alone.
-            dropout: static; share of each block output's entries that is dropped (residual
-                dropout of Cobbe et al. 2021).
+            dropout: static or traced; share of each block output's entries that is dropped
+                (residual dropout of Cobbe et al. 2021).
             dropout_key: None: no dropout.
             remat: a backward pass computes each layer's inside again from its input: only the
                 inputs are held, for a third more work.

@@ -12,22 +12,26 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
+from verifier.model import lora
 from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
 from verifier.model.transformer import Transformer
 from verifier.plan.subject import Subject
 
 
-def abstract_model(subject: Subject, layers: int, with_head: bool) -> Any:
-    """The generator or the verifier with shapes for arrays, of so many layers."""
+def abstract_model(subject: Subject, layers: int, with_head: bool, adapted: bool = False) -> Any:
+    """The generator or the verifier with shapes for arrays, of so many layers; adapted: as it is
+    trained, with adapters where the settings ask for them.
+    """
     arch = dataclasses.replace(subject.arch, layers=layers)
-    return nnx.eval_shape(
-        functools.partial(_build, arch, subject.config.model.dtype, subject, with_head)
-    )
+    return nnx.eval_shape(functools.partial(_build, arch, subject, with_head, adapted))
 
 
-def _build(arch: Arch, dtype: str, subject: Subject, with_head: bool) -> nnx.Module:
-    backbone = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
+def _build(arch: Arch, subject: Subject, with_head: bool, adapted: bool) -> nnx.Module:
+    config = subject.config.model
+    backbone = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.dtype(config.dtype))
+    if adapted:
+        lora.attach(backbone, config, jax.random.key(0))
     if not with_head:
         return backbone
     reserved = subject.config.verify.head == "reserved_logit"

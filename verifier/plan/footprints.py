@@ -94,7 +94,9 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Footprint:
     loss = job.loss(subject.config, subject.vocab_size)
 
     def made(layers: int) -> tuple[step.Programs, step.TrainState, Batch]:
-        graph, params, constants = step.split_model(abstract_model(subject, layers, job.value_head))
+        graph, params, constants = step.split_model(
+            abstract_model(subject, layers, job.value_head, adapted=True)
+        )
         steps, optimizer = step.compile_steps(
             (graph, constants), loss, config, 1000, subject.config.seed, job.name
         )

@@ -3,7 +3,7 @@
 Knows no stage and no optimiser.
 
 generator/            verifier/
-  params/  (Orbax)      params/  (Orbax; decoder and value head)
+  params/  (Orbax)      params/  (Orbax; decoder and value head; of LoRA adapters and head alone)
   tokenizer files       tokenizer files
   manifest.json         manifest.json, written last: id, architecture, head, settings, template, the
                         sums of all other files
@@ -12,6 +12,8 @@ generator/            verifier/
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import pathlib
 import types
 from collections.abc import Mapping
@@ -25,12 +27,12 @@ from verifier import config as config_lib
 from verifier import errors
 from verifier.hf import files as hf_files
 from verifier.hf import verifier as hf_verifier
-from verifier.model import sharding
+from verifier.model import lora, sharding
 from verifier.model.arch import Arch
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier
 from verifier.model.rotary import RopeScaling
 from verifier.model.transformer import Transformer
-from verifier.run import hosts
+from verifier.run import adapted_base, hosts
 from verifier.run import workdir as workdir_lib
 from verifier.system import checksums
 from verifier.tables.manifests import MANIFEST
@@ -72,16 +74,21 @@ def save(
         folder: may hold training checkpoints already; they are left alone.
         model: a Transformer or a Verifier.
         tokenizer: the one it was trained with.
-        facts: further entries of the manifest (settings, seconds, ...).
+        facts: further entries of the manifest (settings, seconds, ...); of an adapted model
+            `adapted_base.facts`.
         beside: further parameters, each tree in a folder of that name; the model is read without.
 
     Returns:
         The id of all parameters.
     """
     params = nnx.state(model, nnx.Param)
-    for inside, tree in {"params": params, **beside}.items():
+    stored = lora.trained(params)  # beside a frozen base the adapters and the head
+    for inside, tree in {"params": stored, **beside}.items():
         parameters.save_params(folder / inside, tree)
-    name = parameters.tree_id({"params": params, **beside} if beside else params)
+    name = parameters.tree_id({"params": stored, **beside} if beside else stored)
+    if lora.is_adapted(params):  # the same adapters are another model beside another base
+        base = json.dumps(facts[adapted_base.LORA], sort_keys=True)
+        name = hashlib.sha256(f"{name} {base}".encode()).hexdigest()[: len(name)]
     head = (
         {"head": "reserved_logit" if isinstance(model.head, ReservedLogitHead) else "linear"}
         if isinstance(model, Verifier)
@@ -129,11 +136,7 @@ def outline(folder: pathlib.Path, stage: str, dtype: str) -> Saved:
 
     def build() -> nnx.Module:
         backbone = Transformer(arch, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
-        return (
-            Verifier(backbone, make_head(manifest["head"], tokenizer, arch))
-            if "head" in manifest
-            else backbone
-        )
+        return _with_head(backbone, manifest, tokenizer)
 
     return Saved(nnx.eval_shape(build), tokenizer, manifest)
 
@@ -144,6 +147,7 @@ def load(
     dtype: str,
     mesh: jax.sharding.Mesh | None = None,
     rules: sharding.Rules = sharding.RULES,
+    merged: bool = True,
 ) -> Saved:
     """Reads a model folder.
 
@@ -153,6 +157,7 @@ def load(
         dtype: of activations, "float32" or "bfloat16".
         mesh: where the parameters go, each device holding its share; None: the default device.
         rules: how they are divided.
+        merged: adapters are added to the kernels; else they stay beside them, to be trained on.
 
     Raises:
         WorkdirError: the folder is missing or unfinished.
@@ -162,12 +167,33 @@ def load(
     """
     saved = outline(folder, stage, dtype)
     checksums.check(folder, saved.manifest["files"], _way_out(folder))
-    wanted = nnx.state(saved.model, nnx.Param)
+    arch = arch_from_dict(saved.manifest["arch"])
+    about = saved.manifest.get(adapted_base.LORA)
+    if about:
+        size = saved.tokenizer.vocab_size
+        backbone = adapted_base.load(folder, about, arch, size, dtype, mesh)
+        saved = saved._replace(model=_with_head(backbone, saved.manifest, saved.tokenizer))
+    wanted = lora.trained(nnx.state(saved.model, nnx.Param))
     if mesh is not None:
-        sharding.check(arch_from_dict(saved.manifest["arch"]), mesh)
+        sharding.check(arch, mesh)
         wanted = sharding.place_parameters(wanted, mesh, rules)
     nnx.update(saved.model, parameters.load_params(folder / "params", wanted))
+    if about and merged:
+        model = saved.model
+        lora.merge(model.backbone if isinstance(model, Verifier) else model)
+    if about and mesh is not None:
+        whole = sharding.place_parameters(nnx.state(saved.model, nnx.Param), mesh, rules)
+        nnx.update(saved.model, whole)
     return saved
+
+
+def _with_head(
+    backbone: Transformer, manifest: Mapping[str, Any], tokenizer: Tokenizer
+) -> Transformer | Verifier:
+    """A backbone as a manifest has it: a generator, or a verifier with a fresh head."""
+    if "head" not in manifest:
+        return backbone
+    return Verifier(backbone, make_head(manifest["head"], tokenizer, backbone.arch))
 
 
 def about_export(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from verifier import config as config_lib
 from verifier.errors import ConfigError
 from verifier.hf import files as hf_files
 from verifier.hf import weights as hf_weights
-from verifier.model import keys, sharding
+from verifier.model import keys, lora, sharding
 from verifier.model.arch import Arch, scratch_arch
 from verifier.model.transformer import Transformer
 from verifier.run.stage import Job
@@ -167,6 +167,11 @@ def base_model(
     )
     model.arch = base_arch(model.arch, config, folder, jobs)
     return model
+
+
+def attach_adapters(model: Transformer, config: config_lib.Config) -> None:
+    """Gives a base model the fresh adapters that the settings ask for; raises as `lora.attach`."""
+    lora.attach(model, config.model, keys.key_of(config.seed, "lora"))
 
 
 def weight_sums(weights: str) -> dict[str, str]:

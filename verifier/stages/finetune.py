@@ -17,7 +17,7 @@ from flax import nnx
 from verifier import config as config_lib
 from verifier.data import batches
 from verifier.model import sharding
-from verifier.run import hosts, inputs
+from verifier.run import adapted_base, hosts, inputs
 from verifier.run.context import Context
 from verifier.run.stage import Files, Job, Stage
 from verifier.stages import base_model, fitting
@@ -108,11 +108,13 @@ def make_generator(
     base_model.check_rows([job for job in to_come if job.weights != "model.weights"], config)
     trained = [job for job in to_come if job.weights == "model.weights"]
     model = base_model.base_model(config, tokenizer, mesh, trained)
+    base_model.attach_adapters(model, config)
     sums = inputs.sums(config, context.stage.named(config))
     facts: dict[str, Any] = {
         "settings": settings,
         "weights": base_model.weight_sums(config.model.weights),
         "inputs": sums,
+        **adapted_base.facts(config.model),
     }
     facts["parameters"] = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
     log.say(

@@ -17,7 +17,7 @@ from verifier.data import batches
 from verifier.data.window_stream import WindowStream
 from verifier.data.windows import Windows
 from verifier.errors import ConfigError
-from verifier.model import sharding
+from verifier.model import lora, sharding
 from verifier.model.heads import Verifier
 from verifier.model.thoughts import Thinker
 from verifier.model.transformer import Transformer
@@ -97,6 +97,11 @@ def fit(
         raise ConfigError(
             f"select.checkpoints={milestones}, but {job.name} takes {len(stream)} steps; set as "
             f"many at most, or raise {job.name}.epochs"
+        )
+    if milestones and lora.is_adapted(nnx.state(model, nnx.Param)):
+        raise ConfigError(
+            f"select.checkpoints={milestones} with adapters: checkpoints to choose among are whole "
+            "models; set model.lora_rank=0"
         )
     kept = [(len(stream) * number // milestones, number) for number in range(1, milestones + 1)]
     mesh = _mesh(model, job, config)

@@ -151,12 +151,17 @@ def run(
                     share(variant, of_seed)
                 hosts.wait("shared")
                 run_one(variant.stages, variant.config, variant.root, names)
-        pages = [stage for stage in chosen(variants[0][0].stages, names) if not stage.place]
-        reported = any(isinstance(stage.makes, Page) for stage in pages)
-        if reported and hosts.is_first():
+        stages = variants[0][0].stages
+        reported = _has_page(chosen(stages, names))
+        if hosts.is_first() and (reported or not _has_page(stages)):
             for theme in themes:
                 compare(theme, [BASE, *themes[theme]], variants, root / "compare" / theme)
         hosts.wait("compared")
+
+
+def _has_page(stages: Sequence[Stage]) -> bool:
+    """Whether some stages write the report of the run itself."""
+    return any(isinstance(stage.makes, Page) for stage in stages if not stage.place)
 
 
 def named(variants: Sequence[Sequence[Variant]], themes: Themes) -> list[Variant]:

@@ -20,7 +20,7 @@ from verifier.evaluate import caveats
 from verifier.model import keys, sharding
 from verifier.model.heads import LinearHead, ReservedLogitHead, Verifier, fresh_row
 from verifier.model.transformer import Transformer
-from verifier.run import inputs, model_folder
+from verifier.run import adapted_base, inputs, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Files, Job, Stage
 from verifier.stages import base_model, fitting, stored_samples, token_labels
@@ -34,6 +34,7 @@ from verifier.text.tokenizer import Tokenizer
 from verifier.train.losses import value
 from verifier.train.losses.contract import Loss
 
+_ADAPTERS = ("model.lora_rank", "model.lora_alpha", "model.lora_matrices")
 TRAINED_ON, WATCHED = "", "heldout_"  # prefixes of the roles that are read
 
 
@@ -71,7 +72,7 @@ def stage(
             "heldout_problems": problems.of(split.HELDOUT, noted=False),
             **({"steps": steps.of(split.TRAIN)} if steps else {}),
         },
-        knobs=("seed", "verify", "model.dtype"),
+        knobs=("seed", "verify", "model.dtype", *_ADAPTERS),
         place=place,
         jobs=(Job("verify", "train", weights, joint, value_head=True),),
         check=check,
@@ -82,8 +83,14 @@ def check(config: config_lib.Config) -> None:
     """Refuses settings under which the verifier would not be trained at all.
 
     Raises:
-        ConfigError: no epochs and no steps, or a base model with an encoder.
+        ConfigError: no epochs and no steps, a base model with an encoder, or beside adapters a head
+            that reads a row of the frozen embedding.
     """
+    if config.model.lora_rank and config.verify.head == "reserved_logit":
+        raise ConfigError(
+            f"verify.head=reserved_logit with model.lora_rank={config.model.lora_rank}: its row of "
+            "the embedding would never be trained; set verify.head=linear"
+        )
     own = config.verify.init == "base" and bool(config.verify.weights)
     weights = ("verify.weights", config.verify.weights)
     base_model.refuse_encoder(*(weights if own else ("model.weights", config.model.weights)))
@@ -109,7 +116,7 @@ def verify(context: Context) -> None:
         prefix: stored_samples.drawn_by(context, f"{prefix}samples", generator.id)
         for prefix in (TRAINED_ON, WATCHED)
     }
-    backbone, tokenizer, weights = _base(context, generator, mesh)
+    backbone, tokenizer, weights, adapted = _base(context, generator, mesh)
     reads_text = _reads_text(tokenizer, generator, drawn_by)
     train, heldout = (
         _examples(context, prefix, tokenizer, reads_text) for prefix in (TRAINED_ON, WATCHED)
@@ -121,7 +128,7 @@ def verify(context: Context) -> None:
     sums = inputs.sums(config, context.stage.named(config))
     identity = inputs.identity(settings, sums)
     fitted = fitting.fit(context, job, model, examples, tokenizer.vocab_size, identity)
-    facts: dict[str, Any] = {"settings": settings, "weights": weights, "inputs": sums}
+    facts: dict[str, Any] = {"settings": settings, "weights": weights, "inputs": sums, **adapted}
     facts |= {job.name: fitted, "generator": generator.id, "trained_on": drawn_by[TRAINED_ON]}
     facts["reads_text"] = reads_text
     if folds := context.manifest("samples").get(stored_samples.FOLDS):
@@ -136,9 +143,11 @@ def joint(config: config_lib.Config, vocab_size: int) -> Loss:
 
 def _base(
     context: Context, generator: model_folder.Saved, mesh: jax.sharding.Mesh
-) -> tuple[Transformer, Tokenizer, dict[str, str]]:
-    """What the verifier starts from, its tokenizer, and the sums of the files of `verify.weights`
-    where these bring their own.
+) -> tuple[Transformer, Tokenizer, dict[str, str], dict[str, Any]]:
+    """What the verifier starts from, its tokenizer, the sums of the files of `verify.weights` where
+    these bring their own, and what the manifest notes of the base of adapters.
+
+    From an adapted generator the verifier trains on at its adapters, which begin where they ended.
 
     Raises:
         UserError: the generator's base model, from which the verifier is to start too, has changed
@@ -147,8 +156,17 @@ def _base(
     config, part = context.config, context.input("generator")
     if config.verify.init == "generator":
         folder = part.folder(context.root)
-        loaded = model_folder.load(folder, part.stage.name, config.model.dtype, mesh)
-        return loaded.model, generator.tokenizer, {}
+        rank, about = config.model.lora_rank, generator.manifest.get(adapted_base.LORA)
+        if rank and not about:
+            raise UserError(
+                f"model.lora_rank={rank}, but {folder} was trained whole: a verifier's adapters go "
+                "on from a generator's, or start beside a base model (verify.init=base)"
+            )
+        loaded = model_folder.load(
+            folder, part.stage.name, config.model.dtype, mesh, merged=not rank
+        )
+        adapted = {adapted_base.LORA: about} if rank else {}
+        return loaded.model, generator.tokenizer, {}, adapted
     if not config.verify.weights:
         sums = base_model.weight_sums(config.model.weights)
         if changed := config_lib.differences(generator.manifest["weights"], sums):
@@ -159,12 +177,15 @@ def _base(
             )
         jobs = [*part.stage.jobs, *context.stage.jobs]
         model = base_model.base_model(config, generator.tokenizer, mesh, jobs)
-        return model, generator.tokenizer, {}
+        base_model.attach_adapters(model, config)
+        return model, generator.tokenizer, {}, adapted_base.facts(config.model)
     weighted = dataclasses.replace(config.model, weights=config.verify.weights)
     other = dataclasses.replace(config, model=weighted, tokenizer=config_lib.TokenizerConfig())
     tokenizer = base_model.tokenizer_of(other, [])
     backbone = base_model.base_model(other, tokenizer, mesh, context.stage.jobs)
-    return backbone, tokenizer, base_model.weight_sums(config.verify.weights)
+    base_model.attach_adapters(backbone, other)
+    sums = base_model.weight_sums(config.verify.weights)
+    return backbone, tokenizer, sums, adapted_base.facts(other.model)
 
 
 def _reads_text(

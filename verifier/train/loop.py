@@ -15,7 +15,7 @@ from flax import nnx
 
 from verifier import config as config_lib
 from verifier import errors
-from verifier.model import sharding
+from verifier.model import lora, sharding
 from verifier.system import allocator, log, metric_log, stopping
 from verifier.train import job as job_lib
 from verifier.train import parameters, prefetch, resume, step
@@ -81,9 +81,8 @@ def fit(
         state, done = run.go(position.state, position.done)
         early = evaluations.out_of_patience and done < steps
         if config.patience and evaluations.best_step != done:
-            state = state._replace(
-                params=checkpoints.restore_params(evaluations.best_step, state.params)
-            )
+            best = checkpoints.restore_params(evaluations.best_step, lora.trained(state.params))
+            state = state._replace(params=lora.with_trained(state.params, best))
             log.say(
                 f"{job.name}: keeps step {evaluations.best_step}, the best of held-out "
                 f"{loss.watch} ({evaluations.best:.4f})"

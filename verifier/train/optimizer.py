@@ -1,7 +1,8 @@
-"""How a gradient becomes a step: clipping, AdamW, a rate that rises and falls."""
+"""How a gradient becomes a step: clipping, AdamW, rates that rise and fall."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import optax
 
 from verifier import config as config_lib
 from verifier.model import names
+from verifier.model.layers import DropoutRate
 
 
 def make_schedule(
@@ -35,6 +37,30 @@ def make_schedule(
         rising = (jnp.asarray(count, jnp.float32) + 1) / max(warmup, 1)
         falling = (steps - jnp.asarray(count, jnp.float32)) / max(steps - warmup, 1)
         return highest * jnp.clip(jnp.where(jnp.asarray(count) < warmup, rising, falling), 0.0, 1.0)
+
+    return rate
+
+
+def make_dropout(config: config_lib.TrainConfig, steps: int) -> Callable[[jax.Array], DropoutRate]:
+    """DropoutRate of the residual dropout by step: at once, or rising linearly.
+
+    A model that was trained without dropout loses what it knows where all of it starts at once.
+
+    Args:
+        config: `dropout` and `dropout_ramp` are read.
+        steps: of the whole job.
+
+    Returns:
+        A function from the number of steps taken to the rate of the next one. With r steps in which
+        it rises, step s < r has dropout * (s + 1) / r, a traced float32; without, dropout itself,
+        so that programs without a ramp have a constant.
+    """
+    rising = round(config.dropout_ramp * steps)
+    if not config.dropout or rising <= 1:
+        return lambda _: config.dropout
+
+    def rate(count: jax.Array) -> jax.Array:
+        return config.dropout * jnp.minimum((count.astype(jnp.float32) + 1) / rising, 1.0)
 
     return rate
 

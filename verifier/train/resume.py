@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from verifier import config as config_lib
 from verifier import errors
+from verifier.model import lora
 from verifier.system import log
 from verifier.train import job as job_lib
 from verifier.train.checkpoint import Checkpoints
@@ -59,9 +60,10 @@ def newest(
     own = job_lib.settings(config, job, watch, len(stream))
     _refuse_others(note["settings"], own, config, checkpoints)
     state = position.state
-    params, rest = checkpoints.restore(
-        done, state.params, {"state": state.optimiser, "step": state.step}
+    trained, rest = checkpoints.restore(
+        done, lora.trained(state.params), {"state": state.optimiser, "step": state.step}
     )
+    params = lora.with_trained(state.params, trained)
     try:
         stream.restore(note["stream"])
     except errors.UserError as error:
@@ -97,7 +99,7 @@ def save(
         "standing": evaluations.note(),
     }
     rest = {"state": state.optimiser, "step": state.step}
-    checkpoints.save(done, state.params, rest, note, evaluations.protected)
+    checkpoints.save(done, lora.trained(state.params), rest, note, evaluations.protected)
 
 
 def _refuse_others(

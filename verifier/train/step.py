@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 
 from verifier import config as config_lib
 from verifier.data.batches import Batch
-from verifier.model import keys, sharding
+from verifier.model import keys, lora, sharding
+from verifier.model.layers import DropoutRate
 from verifier.train import optimizer
 from verifier.train.losses.contract import Loss, Terms
 
@@ -52,7 +53,7 @@ def first_state(params: Any, optimiser: optax.GradientTransformation) -> TrainSt
     On a mesh, the counters are put on all of it: the first step would else compile for other
     shardings than the next.
     """
-    state = TrainState(params, optimiser.init(params), jnp.zeros((), jnp.int32))
+    state = TrainState(params, optimiser.init(lora.trained(params)), jnp.zeros((), jnp.int32))
     mesh = sharding.mesh_of(params)
     if mesh is None:
         return state
@@ -64,7 +65,7 @@ def first_state(params: Any, optimiser: optax.GradientTransformation) -> TrainSt
 def state_shapes(params: Any, optimiser: optax.GradientTransformation, mesh: Mesh) -> TrainState:
     """What `first_state` gives of `jax.eval_shape`'s parameters: shapes, types and shardings."""
     count: Any = jax.ShapeDtypeStruct((), jnp.int32)
-    state = TrainState(params, jax.eval_shape(optimiser.init, params), count)
+    state = TrainState(params, jax.eval_shape(optimiser.init, lora.trained(params)), count)
     return sharding.place_parameters(state, mesh)  # the moments have the names of their parameters
 
 
@@ -95,13 +96,16 @@ def compile_steps(
     """
     objective = _Objective(*static, loss, config)
     schedule = optimizer.make_schedule(config, steps)
+    dropout = optimizer.make_dropout(config, steps)
     update = optimizer.make_optimizer(config, steps)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(keys.key_of(seed, job), state.step)
-        grads, terms = objective.gradient(state.params, batch, key)
-        updates, optimiser = update.update(grads, state.optimiser, state.params)
-        params = optax.apply_updates(state.params, updates)
+        rate = dropout(state.step)
+        grads, terms = objective.gradient(state.params, batch, key, rate)
+        trained = lora.trained(state.params)
+        updates, optimiser = update.update(grads, state.optimiser, trained)
+        params = lora.with_trained(state.params, optax.apply_updates(trained, updates))
         numbers = {
             "loss": loss.total(terms, loss.divisors(batch)),
             "gradient_norm": optax.global_norm(grads),
@@ -109,6 +113,8 @@ def compile_steps(
             "learning_rate": schedule(state.step),
             "terms": terms,
         }
+        if isinstance(rate, jax.Array):
+            numbers["dropout"] = rate
         return TrainState(params, optimiser, state.step + 1), numbers
 
     def evaluate(params: Any, batch: Batch) -> Terms:
@@ -133,21 +139,25 @@ class _Objective:
         """The loss's terms; `how` as `contract.TermsFunction` says."""
         return self.loss.terms(nnx.merge(self.graphdef, params, self.constants), batch, **how)
 
-    def gradient(self, params: Any, batch: Batch, key: jax.Array) -> tuple[Any, Terms]:
-        """The gradient of a step's whole batch, and its terms."""
+    def gradient(
+        self, params: Any, batch: Batch, key: jax.Array, dropout: DropoutRate
+    ) -> tuple[Any, Terms]:
+        """The gradient of a step's whole batch for what is trained, and its terms."""
         by, config = self._divisors(batch), self.config
 
-        def micro_loss(params: Any, micro: Batch, key: jax.Array | None) -> tuple[jax.Array, Terms]:
-            how = {"dropout": config.dropout, "dropout_key": key, "remat": config.remat}
+        def micro_loss(
+            trained: Any, micro: Batch, key: jax.Array | None
+        ) -> tuple[jax.Array, Terms]:
+            how = {"dropout": dropout, "dropout_key": key, "remat": config.remat}
             if self.loss.draws:
                 assert key is not None  # `one` makes it
                 how |= {"draw_key": jax.random.fold_in(key, _DRAWN)}
-            terms = self.terms(params, micro, **how)
+            terms = self.terms(lora.with_trained(params, trained), micro, **how)
             return self.loss.total(terms, by), terms
 
         def one(index: Any, micro: Batch) -> tuple[Any, Terms]:
             own = jax.random.fold_in(key, index) if config.dropout or self.loss.draws else None
-            return jax.grad(micro_loss, has_aux=True)(params, micro, own)
+            return jax.grad(micro_loss, has_aux=True)(lora.trained(params), micro, own)
 
         def add(carry: Any, numbered: tuple[Any, Batch]) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, carry, one(*numbered)), None

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from verifier.data.batches import Batch
 from verifier.data.examples import Target
+from verifier.model.layers import DropoutRate
 
 
 class Term(NamedTuple):
@@ -49,7 +50,7 @@ class TermsFunction(Protocol):
         model: Any,
         batch: Batch,
         *,
-        dropout: float,  # of the residual dropout; 0 when evaluating
+        dropout: DropoutRate,  # of the residual dropout; 0 when evaluating
         dropout_key: jax.Array | None,  # needed where the rate is above 0
         remat: bool,  # hold only the layers' inputs for the backward pass
     ) -> Terms: ...

@@ -11,6 +11,7 @@ import numpy as np
 
 from verifier.data.batches import Batch
 from verifier.data.examples import Target
+from verifier.model.layers import DropoutRate
 from verifier.model.transformer import Transformer
 from verifier.train.losses.contract import Loss, LossPart, Term, Terms
 from verifier.train.losses.cross_entropy import cross_entropy
@@ -52,7 +53,7 @@ def _terms(
     batch: Batch,
     *,
     vocab_size: int,
-    dropout: float,
+    dropout: DropoutRate,
     dropout_key: jax.Array | None,
     remat: bool,
 ) -> Terms:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from verifier.data.batches import Batch
+from verifier.model.layers import DropoutRate
 from verifier.model.transformer import Transformer
 from verifier.train.losses.contract import Term
 
@@ -14,7 +15,7 @@ def hidden(
     transformer: Transformer,
     batch: Batch,
     *,
-    dropout: float,
+    dropout: DropoutRate,
     dropout_key: jax.Array | None,
     remat: bool,
 ) -> jax.Array:

@@ -11,6 +11,7 @@ import numpy as np
 
 from verifier.data.batches import Batch
 from verifier.data.examples import Target
+from verifier.model.layers import DropoutRate
 from verifier.model.transformer import Transformer
 from verifier.train.losses.contract import Loss, LossPart, Term, Terms
 from verifier.train.losses.cross_entropy import cross_entropy
@@ -55,7 +56,7 @@ def _terms(
     *,
     vocab_size: int,
     tasks: tuple[str, ...],
-    dropout: float,
+    dropout: DropoutRate,
     dropout_key: jax.Array | None,
     remat: bool,
 ) -> Terms:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from verifier.data.batches import Batch
 from verifier.data.examples import Target
 from verifier.model.heads import Verifier
+from verifier.model.layers import DropoutRate
 from verifier.train.losses import lm
 from verifier.train.losses.contract import Loss, LossPart, Terms
 from verifier.train.losses.terms import hidden, share, weighted
@@ -68,7 +69,7 @@ def _terms(
     vocab_size: int,
     value_loss: str,
     with_lm: bool,
-    dropout: float,
+    dropout: DropoutRate,
     dropout_key: jax.Array | None,
     remat: bool,
 ) -> Terms:
