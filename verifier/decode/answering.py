@@ -26,7 +26,7 @@ ALPHABETS = {"digits": "0123456789", "letters": "ABCDE"}
 class Read(NamedTuple):
     """What became of one answer."""
 
-    index: int  # of its prompt
+    prompt: int  # its number
     sample: int
     logprobs: np.ndarray  # float32, of its tokens that are among the ids
 

@@ -18,6 +18,7 @@ from verifier.model import sampling
 from verifier.model.cache import Given
 from verifier.model.cached_thoughts import Rows
 from verifier.model.sharding import ROWS, WHOLE
+from verifier.model.thoughts import Thinker
 from verifier.model.transformer import Transformer
 
 
@@ -169,6 +170,7 @@ def _generate(
 
     from_BD = hidden_BD
     if static.thinking is not None:
+        assert isinstance(whole, Thinker)
         thinks_B = active_B & ((where_B >= BEGINS) | (static.thinking.every == "token"))
         thinks = Thinks(thinks_B, _keys_of_rows(orders, state.follows_Q), written_B)
         rows = _read_rows(_emptied(state.cache, orders), indices, written_B)

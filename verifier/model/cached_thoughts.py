@@ -147,10 +147,10 @@ def _attend(
     """
     cache, own = rows.cache, thought[0]
     query = cached_attention.grouped(query_BNH, own.key_BKAH.shape[1])
-    layer_of = (
+    prompt, newest, pages = (
         (part.k[layer], part.v[layer]) for part in (cache.prompts, cache.newest, cache.pages)
     )
-    text = cached_attention.of_cache(query, *layer_of, rows.indices, see)
+    text = cached_attention.of_cache(query, prompt, newest, pages, rows.indices, see)
     part = cached_attention.join(text, _of_thought(query, *thought))
     mixed = part.mixed / part.total[..., None]
     return mixed.astype(query_BNH.dtype).reshape(query_BNH.shape)

@@ -74,6 +74,8 @@ class Linear(nnx.Linear):
     """
 
     lora_scale = 0.0  # of the adapters `lora_a` and `lora_b` (`model.lora`); 0: it has none
+    lora_a: nnx.Param
+    lora_b: nnx.Param
 
     def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
         """float32 [..., outputs] of inputs [..., D]."""

@@ -176,7 +176,7 @@ def _rows(
     among = answering.ids_of(knobs.alphabet, generator.outline.tokenizer)
     given = [(each.prompt, each.target) for each in asked]
     soft = {
-        (asked[each.index].prompt.problem_id, each.sample): each.logprobs
+        (asked[each.prompt].prompt.problem_id, each.sample): each.logprobs
         for each in answering.read(engine.writer, sizes, given, among, samples)
     }
     gold = {each.prompt.problem_id: each.gold for each in asked}
@@ -207,8 +207,11 @@ def same(answered: str, gold: str) -> bool:
 
 def _figures(context: Context, table: store.TableWriter) -> dict[str, Any]:
     rows = table.stored(["problem_id", "soft", "correct"])
-    columns = (rows[name].to_pylist() for name in ("problem_id", "soft", "correct"))
-    return dict(direct.figures(*columns, context.config.report.resamples, context.config.seed))
+    problem_id, soft, correct = (
+        rows[name].to_pylist() for name in ("problem_id", "soft", "correct")
+    )
+    resamples, seed = context.config.report.resamples, context.config.seed
+    return dict(direct.figures(problem_id, soft, correct, resamples, seed))
 
 
 def _as_text(figures: dict[str, Any]) -> str:

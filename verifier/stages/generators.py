@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from jax.sharding import Mesh
 
@@ -81,5 +81,5 @@ def thinking_of(manifest: Mapping[str, Any], every: str) -> Thinking | None:
             f"the model's thoughts are of quiet.thought_source={told['thought_source']}, which "
             "nothing is written with; set think.every=none, or train one that draws its thoughts"
         )
-    at = "step" if every == "step" else "token"
+    at: Literal["token", "step"] = "step" if every == "step" else "token"
     return Thinking(told["thought_tokens"], told["mixing"], at)
