@@ -7,7 +7,7 @@ Command:  as in experiments/tiny_wordings.py for the teacher in FOLDER, then
           (python -m verifier.launch --exp=tiny_losses with the same --set: the base alone)
 Hardware: 2 CPU cores, 4 GiB; some 3 minutes a seed for the teacher's solutions and the base, 1 for
           each further loss
-Out:      runs/tiny_losses/compare/losses/comparison.json, under `heldout`, and the table
+Out:      runs/tiny_losses/compare/losses/heldout.json, and the table
 Expect:   in the paper distributions are learned faster, to a lower loss
 Equal:    the teacher and its solutions, which are drawn at the temperature that its distributions
           are of; steps, order of the examples, learning rate. The held-out loss is for all of them

@@ -104,7 +104,7 @@ def test_examples_have_what_the_losses_read():
         (told, distill.match_distribution(STUDENT.vocab_size, alternatives)),
         (with_spans(example(), ALIGNED, "spans"), distill.match_spans(STUDENT.vocab_size)),
     ):
-        assert made.targets.keys() | {"lm_weight"} == loss.targets.keys()
+        assert made.targets.keys() | {"lm_weight", "number_weight"} == loss.targets.keys()
         (batch,) = batches.BatchStream([made], 0, batches.BatchSpec(1, 9, loss.targets))
         for key, target in made.targets.items():
             assert (batch.targets[key][0, : len(made.tokens)] == target).all()

@@ -244,8 +244,11 @@ def test_students_that_are_tested_in_places_are_compared_by_their_held_out_losse
         if variant.name != "match_spans":  # which was not run
             (logs / "finetune.jsonl").write_text("\n".join(map(json.dumps, lines)))
     sweep.compare("losses", [sweep.BASE, *themes["losses"]], variants, tmp_path / "out")
-    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    (terms,) = found["heldout"].values()
+    found, heldout = (
+        json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        for name in ("comparison", "heldout")
+    )
+    (terms,) = heldout.values()
     assert set(terms["lm"]) == {"base", "match_distribution"} and not found["splits"]
     assert [each["reaches_base"] for each in terms["lm"]["match_distribution"].values()] == [2, 2]
     said = capsys.readouterr()

@@ -35,17 +35,7 @@ def check(config: Config) -> None:
     _check_ranges(config)
     _check_ood(config.ood)
     _check_rows(config)
-    if config.verify.weights and config.verify.init != "base":
-        raise ConfigError(
-            f"verify.weights={kinds.shortened(config.verify.weights)} with "
-            f"verify.init={config.verify.init}: a verifier that starts from the generator has "
-            "the generator's weights; set verify.init=base, or leave verify.weights empty"
-        )
-    if config.model.lora_rank and not config.model.weights:
-        raise ConfigError(
-            f"model.lora_rank={config.model.lora_rank} without model.weights: adapters are trained "
-            "beside a model that has learned something; name one, or set model.lora_rank=0"
-        )
+    _check_weights(config)
     _check_search(config.search)
     _check_rollouts(config)
     if config.finetune.loss == "match_spans" and config.distill.align == "dtw":
@@ -105,6 +95,21 @@ def _check_ranges(config: Config) -> None:
             )
 
 
+def _check_weights(config: Config) -> None:
+    """Weights that training starts from."""
+    if config.verify.weights and config.verify.init != "base":
+        raise ConfigError(
+            f"verify.weights={kinds.shortened(config.verify.weights)} with "
+            f"verify.init={config.verify.init}: a verifier that starts from the generator has "
+            "the generator's weights; set verify.init=base, or leave verify.weights empty"
+        )
+    if config.model.lora_rank and not config.model.weights:
+        raise ConfigError(
+            f"model.lora_rank={config.model.lora_rank} without model.weights: adapters are trained "
+            "beside a model that has learned something; name one, or set model.lora_rank=0"
+        )
+
+
 def _check_rows(config: Config) -> None:
     """Batches that can be cut up and held, and rows within the context."""
     sections = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
@@ -115,7 +120,8 @@ def _check_rows(config: Config) -> None:
                 f"{name}.batch_rows={stage.batch_rows} is no multiple of "
                 f"accumulate={stage.accumulate}: micro-batches are equal parts"
             )
-        if stage.has_work and stage.row_tokens > config.model.context:
+        # Most recipes have no job of dpo, whose stage checks its own.
+        if name != "dpo" and stage.has_work and stage.row_tokens > config.model.context:
             raise ConfigError(
                 f"{name}.row_tokens={stage.row_tokens} is more than "
                 f"model.context={config.model.context}"

@@ -80,7 +80,7 @@ def fit(
         What became of it, for the manifest.
 
     Raises:
-        ConfigError: fewer steps than milestones.
+        ConfigError: fewer steps than milestones, or milestones of adapters.
     """
     config, seed = job.section(context.config), context.config.seed
     folder = checkpoints_of(job, context.folder())
@@ -93,16 +93,7 @@ def fit(
     heldout = examples.heldout
     watched = list(_stream(heldout, 0, spec, 1.0, 0, shard)) if len(heldout) else []
     log.say(f"{job.name}: {amounts(examples.train, len(stream), loss)}")
-    if milestones > len(stream):
-        raise ConfigError(
-            f"select.checkpoints={milestones}, but {job.name} takes {len(stream)} steps; set as "
-            f"many at most, or raise {job.name}.epochs"
-        )
-    if milestones and lora.is_adapted(nnx.state(model, nnx.Param)):
-        raise ConfigError(
-            f"select.checkpoints={milestones} with adapters: checkpoints to choose among are whole "
-            "models; set model.lora_rank=0"
-        )
+    _refuse_milestones(milestones, job, len(stream), model)
     kept = [(len(stream) * number // milestones, number) for number in range(1, milestones + 1)]
     mesh = _mesh(model, job, config)
     train_job = loop.TrainJob(
@@ -118,6 +109,19 @@ def fit(
         milestones={at: milestone_of(context.folder(), number) for at, number in kept},
     )
     return loop.fit(model, stream, loss, config, train_job)._asdict()
+
+
+def _refuse_milestones(milestones: int, job: Job, steps: int, model: nnx.Module) -> None:
+    if milestones > steps:
+        raise ConfigError(
+            f"select.checkpoints={milestones}, but {job.name} takes {steps} steps; set as "
+            f"many at most, or raise {job.name}.epochs"
+        )
+    if milestones and lora.is_adapted(nnx.state(model, nnx.Param)):
+        raise ConfigError(
+            f"select.checkpoints={milestones} with adapters: checkpoints to choose among are whole "
+            "models; set model.lora_rank=0"
+        )
 
 
 def _stream(examples: Sequence[batches.Example] | Windows, *how: Any) -> Stream:

@@ -207,7 +207,9 @@ def compare(
         roots, config.report.ks, config.report.resamples, config.seed, tested
     )
     heldout = _heldout(names, variants)
-    atomic.write_json(out / "comparison.json", compared | {"heldout": heldout})
+    atomic.write_json(out / "comparison.json", compared)
+    if heldout:
+        atomic.write_json(out / "heldout.json", heldout)
     first = config.seed
     log.tell(f"\n{theme}\n{variants_lib.table(compared)}")
     for job, terms in heldout.items():
