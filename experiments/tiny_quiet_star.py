@@ -8,8 +8,11 @@ Hardware: 2 CPU cores, 2 GiB
 Expect:   see "Quiet-STaR" in docs/results.md
 
 The texts are sums and look-ups of three steps (`verifier/tasks/generated_texts.py`). Some show
-their working, and the base has learned all of it: it knows each step, and cannot take three at once
-where nothing is written down. What begins a thought means nothing at first.
+their working between colons, and the base has learned all of it: it knows each step, and cannot
+take three at once where nothing is written down. A thought begins and ends as what is set off by
+colons does, as the paper's begin and end as what is set off by dashes; that what stands there can
+be trusted is to be learned. Where a thought begins as the mean of all tokens (the variant `mean`),
+400 steps taught nothing.
 """
 
 from verifier.config import (
@@ -27,7 +30,7 @@ WINDOW = 32
 
 
 def get_config() -> Config:
-    """Thoughts of four drawn tokens, as long as the working with what begins it."""
+    """Thoughts of three drawn tokens, as many as the working has."""
     return Config(
         name="tiny_quiet_star",
         tokenizer=TokenizerConfig(kind="bytes"),
@@ -41,12 +44,12 @@ def get_config() -> Config:
             eval_every=500,
         ),
         finetune=FinetuneConfig(
-            steps=1000,
+            steps=800,
             batch_rows=8,
             row_tokens=WINDOW,
-            learning_rate=1e-3,
+            learning_rate=3e-3,
             warmup_share=0.05,
-            eval_every=250,
+            eval_every=200,
         ),
         quiet=QuietConfig(
             corpus="generated",
@@ -56,8 +59,9 @@ def get_config() -> Config:
             tokens=WINDOW,
             watched_windows=32,
             report_windows=256,
-            thought_tokens=6,
+            thought_tokens=5,
             ahead=2,
+            marks_like=":",
             embedding_scale=1.0,
             reinforce_temperature=1.0,
             policy_weight=1.0,
@@ -78,9 +82,6 @@ def get_sweep() -> dict[str, dict[str, list[str]]]:
             "no_policy": ["quiet.policy_weight=0"],
             "no_thoughts": ["quiet.thought_tokens=0"],
         },
-        "lengths": {
-            "tokens=3": ["quiet.thought_tokens=3"],
-            "tokens=4": ["quiet.thought_tokens=4"],
-            "tokens=5": ["quiet.thought_tokens=5"],
-        },
+        "lengths": {f"tokens={each}": [f"quiet.thought_tokens={each}"] for each in (3, 4, 6)},
+        "marks": {"mean": ["quiet.marks_like=none"]},
     }
