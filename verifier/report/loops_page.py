@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,7 +42,9 @@ def _accuracy(
             f"{name}, loop {x}: {each['value']:.1%}" for x, each in zip(xs, estimates, strict=True)
         ]
         chart.estimates(xs, estimates, kind, hints)
-    chart.legend(list(zip(LINES, own, strict=False)))
+    shared = os.path.commonprefix(list(own)).rpartition("/")[0] if len(own) > 1 else ""
+    words = [name.removeprefix(f"{shared}/") for name in own]
+    chart.legend(list(zip(LINES, words, strict=False)))
     return chart
 
 
