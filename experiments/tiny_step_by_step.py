@@ -3,7 +3,7 @@ minutes on a CPU.
 
 Command:  python -m verifier.launch --exp=tiny_step_by_step
 Hardware: 2 CPU cores, 4 GiB
-Expect:   see "Distilling step by step" in docs/results.md
+Expect:   see "Label and rationale as two tasks" in docs/results.md
 """
 
 from experiments.tiny_distill import STUDENT

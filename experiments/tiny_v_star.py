@@ -3,7 +3,7 @@ solutions to wrong ones (V-STaR, Hosseini et al. 2024); minutes on a CPU.
 
 Command:  python -m verifier.launch --exp=tiny_v_star
 Hardware: 2 CPU cores, 4 GiB
-Expect:   see "V-STaR" in docs/results.md
+Expect:   in the paper the verifier by preferences chooses best. Not measured here
 """
 
 from experiments.tiny_distill import STUDENT
