@@ -253,7 +253,7 @@ def test_no_value_ends_in_anything_but_a_line_or_a_knob():
             )
         except ConfigError as error:
             refused += 1
-            assert "\n" not in str(error) and len(str(error)) < 800  # 27 names at most
+            assert "\n" not in str(error) and len(str(error)) < 700  # 27 names at most
     assert refused > 100
 
 

@@ -142,15 +142,21 @@ def refusal(value: Any, declared: Any) -> str:
 def expected(declared: Any) -> str:
     """What a knob takes, in words."""
     if (entry := _of_entries(declared)) is not None:
+        if named := choices(declared):
+            return f"a list such as [one,two] out of {_in_words(named)}"
         return (
             f"a list such as {'[1,3]' if _parts(entry)[0] is int else '[one,two]'}, each entry "
             f"{expected(entry)}"
         )
     kind, limits = _parts(declared)
     if limits and not isinstance(limits, Range):
-        return f"one of {', '.join(text or 'nothing' for text in limits)}"
+        return f"one of {_in_words(limits)}"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
     return f"{words} {limits}" if limits else words
+
+
+def _in_words(named: tuple[str, ...]) -> str:
+    return ", ".join(text or "nothing" for text in named)
 
 
 def choices(declared: Any) -> tuple[str, ...]:
