@@ -121,3 +121,11 @@ class Context:
     def prompt_ids(self, problem: Problem, tokenizer: Tokenizer) -> list[int]:
         """A problem's question as a prompt in tokens."""
         return prompt_ids(problem.question, self.template(), tokenizer)
+
+    def prompts(
+        self, role: str, tokenizer: Tokenizer, split: Split | None = None
+    ) -> dict[str, list[int]]:
+        """The prompts in tokens of a role's problems (`problems`), by problem."""
+        return {
+            each.problem_id: self.prompt_ids(each, tokenizer) for each in self.problems(role, split)
+        }

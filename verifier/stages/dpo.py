@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from verifier import config as config_lib
 from verifier.data import preferences
 from verifier.data.preferences import Drawn, PairExamples, Solution
-from verifier.errors import ConfigError, DataError, UserError
+from verifier.errors import ConfigError, DataError
 from verifier.run import inputs
 from verifier.run.context import Context
 from verifier.run.stage import Input, Job, Stage
@@ -164,10 +164,7 @@ def examples(
         f"{own['problems']:,} problems; {own['no_wrong']:,} have no wrong solution, "
         f"{own['no_right']:,} no right one"
     )
-    prompts = {
-        each.problem_id: context.prompt_ids(each, tokenizer)
-        for each in context.problems(f"{prefix}problems")
-    }
+    prompts = context.prompts(f"{prefix}problems", tokenizer)
     return PairExamples(solutions, drawn.pairs, prompts), own
 
 
@@ -175,25 +172,16 @@ def _solutions(context: Context, prefix: str, tokenizer: Tokenizer) -> list[Solu
     """Labelled samples with what the generator gives them, by problem and sample; those that it
     cannot read, because they are too long, left out.
     """
-    by_name = [("problem_id", "ascending"), ("sample_id", "ascending")]
-    for role in ("samples", "labels", "reference"):
-        context.refuse_stale(f"{prefix}{role}")
+    for role in ("labels", "reference"):
         context.manifest(f"{prefix}{role}")
-    rows = stored_samples.read(context, f"{prefix}samples", tokenizer, False).sort_by(by_name)
-    labels = store.read_table(
-        context.source(f"{prefix}labels"), "labels", ["problem_id", "sample_id", "correct"]
-    ).sort_by(by_name)
-    if not all(rows[name].equals(labels[name]) for name in ("problem_id", "sample_id")):
-        raise UserError(
-            f"the labels of {context.input(f'{prefix}labels').split} are not of the samples that "
-            "are there; remove the table and label anew"
-        )
+    context.refuse_stale(f"{prefix}reference")
+    judged = stored_samples.labelled(context, prefix, tokenizer, False)
     names = ["problem_id", "sample_id", "score"]
     table = store.read_table(context.source(f"{prefix}reference"), "scores", names)
     columns = (table[name].to_pylist() for name in names)
     reference = {(problem, sample): score for problem, sample, score in zip(*columns, strict=True)}
     counts_forced, solutions = context.config.dpo.loss_on_forced, []
-    for row, correct in zip(rows.to_pylist(), labels["correct"].to_pylist(), strict=True):
+    for row, correct in zip(judged.rows.to_pylist(), judged.correct.tolist(), strict=True):
         key = row["problem_id"], row["sample_id"]
         if key in reference:
             counted = as_counted(row["tokens"], row["forced"], counts_forced)

@@ -107,10 +107,7 @@ def score(context: Context) -> None:
 
 def _texts(context: Context, split: Split, tokenizer: Tokenizer) -> list[Texts]:
     """The stored samples of a split, problem by problem."""
-    prompts = {
-        each.problem_id: context.prompt_ids(each, tokenizer)
-        for each in context.problems("problems", split)
-    }
+    prompts = context.prompts("problems", tokenizer, split)
     rows = stored_samples.read(context, "samples", tokenizer, False, split)
     counts_forced = context.config.dpo.loss_on_forced
     grouped: dict[str, list[tuple[int, np.ndarray, np.ndarray]]] = {}

@@ -132,10 +132,7 @@ def _counted(
 
 def _solutions(context: Context, split: Split, reader: Tokenizer, as_text: bool) -> list[Solutions]:
     """The stored samples of a split, problem by problem."""
-    prompts = {
-        each.problem_id: context.prompt_ids(each, reader)
-        for each in context.problems("problems", split)
-    }
+    prompts = context.prompts("problems", reader, split)
     rows = stored_samples.read(context, "samples", reader, as_text, split)
     grouped: dict[str, list[dict[str, Any]]] = {}
     for row in rows.drop_columns(["forced"]).to_pylist():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -107,6 +107,36 @@ def read(
         )
     _refuse_unknown_tokens(rows, reader.vocab_size, context.input(role, split).split)
     return rows.drop_columns(["generator"])
+
+
+class Labelled(NamedTuple):
+    """Samples of a split by problem and sample: the order of a table's rows depends on where
+    sampling was killed.
+    """
+
+    rows: pa.Table  # as `read` gives them
+    correct: np.ndarray  # bool, of each
+
+
+def labelled(context: Context, prefix: str, reader: Tokenizer, as_text: bool) -> Labelled:
+    """What a stage reads in the roles `samples` and `labels`, of a finished table; arguments as
+    `read`.
+
+    Raises:
+        UserError: the labels are of other samples; or as `read`.
+    """
+    by_name = [("problem_id", "ascending"), ("sample_id", "ascending")]
+    for role in ("samples", "labels"):
+        context.refuse_stale(f"{prefix}{role}")
+    rows = read(context, f"{prefix}samples", reader, as_text).sort_by(by_name)
+    names = [*_KEY, "correct"]
+    labels = store.read_table(context.source(f"{prefix}labels"), "labels", names).sort_by(by_name)
+    if not all(rows[name].equals(labels[name]) for name in _KEY):
+        raise UserError(
+            f"the labels of {context.input(f'{prefix}labels').split} are not of the samples that "
+            "are there; remove the table and label anew"
+        )
+    return Labelled(rows, labels["correct"].to_numpy())
 
 
 def _as_text(folder: pathlib.Path, reader: Tokenizer, calculator: bool) -> pa.Table:

@@ -255,28 +255,12 @@ def _mixed(
 def _examples(
     context: Context, prefix: str, tokenizer: Tokenizer, reads_text: bool
 ) -> batches.LabelledSamples:
-    """Labelled samples of a split, by problem and sample: the order of the table's rows depends on
-    where sampling was killed.
-    """
+    """Labelled samples of a split, those that are used."""
     config, labelled = context.config.verify, context.input(f"{prefix}labels").split
-    prompts = {
-        each.problem_id: context.prompt_ids(each, tokenizer)
-        for each in context.problems(f"{prefix}problems")
-    }
-    by_name = [("problem_id", "ascending"), ("sample_id", "ascending")]
-    for role in ("samples", "labels"):
-        context.refuse_stale(f"{prefix}{role}")
-    rows = stored_samples.read(context, f"{prefix}samples", tokenizer, reads_text).sort_by(by_name)
-    labels = store.read_table(
-        context.source(f"{prefix}labels"), "labels", ["problem_id", "sample_id", "correct"]
-    ).sort_by(by_name)
-    if not all(rows[name].equals(labels[name]) for name in ("problem_id", "sample_id")):
-        raise UserError(
-            f"the labels of {labelled} are not of the samples that are there; remove the table "
-            "and label anew"
-        )
+    prompts = context.prompts(f"{prefix}problems", tokenizer)
+    rows, correct = stored_samples.labelled(context, prefix, tokenizer, reads_text)
     kept = _used(config, rows["problem_id"].to_pylist(), rows["tokens"])
-    correct = labels["correct"].to_numpy()[kept]
+    correct = correct[kept]
     if alike := caveats.of_labels(str(labelled), correct):
         log.say(f"warning: verify: {alike}")
     by_step = config.labels in step_labels.KINDS and prefix == TRAINED_ON
