@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from verifier.data.ahead import ahead_targets
-from verifier.data.batches import BatchSpec, Shard, lm_example
+from verifier.data.batches import BatchSpec, lm_example
 from verifier.data.examples import Target
+from verifier.data.row_stream import Shard
 from verifier.data.window_stream import WindowStream
 from verifier.data.windows import Windows, WindowWriter
 from verifier.errors import DataError

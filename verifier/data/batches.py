@@ -6,11 +6,10 @@ The module needs numpy alone, no JAX.
 from __future__ import annotations
 
 import bisect
-import dataclasses
 import itertools
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from verifier.data.examples import (
 )
 from verifier.data.order import Mixed, mix, shuffled
 from verifier.data.packing import fitting, pack_lengths
+from verifier.data.row_stream import RowStream, Shard, rows_of
 from verifier.errors import ConfigError, DataError
 
 __all__ = [
@@ -125,14 +125,6 @@ def behind_encoder(example: Example, ids: EncoderIds) -> tuple[np.ndarray, Examp
     return prompt, example._replace(tokens=tokens, targets=targets)
 
 
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """Which part of the rows of every batch a host gets: part number `index` of `count`."""
-
-    index: int = 0
-    count: int = 1
-
-
 _ALL = Shard()
 
 
@@ -165,7 +157,7 @@ def supervision(examples: Sequence[Example] | Batch, keys: Collection[str]) -> S
     return Supervision(tokens, weighted)
 
 
-class BatchStream:
+class BatchStream(RowStream[Batch]):
     """An iterator over the batches of a training job; its position fits into a checkpoint."""
 
     def __init__(
@@ -178,9 +170,6 @@ class BatchStream:
         shard: Shard = _ALL,
     ) -> None:
         """Packs every epoch once, to know the number of steps.
-
-        Batches run on over the end of an epoch: the last rows of one and the first of the next
-        share a batch, so every batch but the very last is full.
 
         Args:
             examples: all of them, the same on every host.
@@ -199,60 +188,16 @@ class BatchStream:
         """
         if not examples:
             raise DataError("there are no examples to train on; expected at least one")
-        if spec.batch_rows < 1 or spec.batch_rows % shard.count:
-            raise ConfigError(
-                f"batch_rows={spec.batch_rows} cannot be shared by {shard.count} processes; set a "
-                "multiple of that"
-            )
+        super().__init__(spec.batch_rows, shard)
         if epochs < 0:
             raise ConfigError(f"epochs={epochs} is negative; expected 0 or more")
-        self.spec, self.shard = spec, shard
+        self.spec = spec
         self._examples, self._seed = examples, seed
         lengths, names = zip(*(self._read(example) for example in examples), strict=True)
         self._kept = np.asarray(fitting(lengths, names, spec.row_tokens))
         self._lengths = np.asarray(lengths)[self._kept]
         self._packed: tuple[int, list[list[int]]] = (-1, [])
-        # The rows from the very start to the end of each epoch.
-        self._ends = self._count_rows(epochs, steps)
-        behind = [-(-end // spec.batch_rows) for end in self._ends]
-        # The step of an epoch's last row ends it.
-        self.steps_per_epoch = [end - start for start, end in itertools.pairwise([0, *behind])]
-        self._done = 0
-
-    def __len__(self) -> int:
-        """Batches from the very start to the end."""
-        return sum(self.steps_per_epoch)
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Goes on from the position; a stream is read once, like a file."""
-        return self
-
-    def __next__(self) -> Batch:
-        if self._done >= len(self):
-            raise StopIteration
-        share = self.spec.batch_rows // self.shard.count
-        first = self._done * self.spec.batch_rows + self.shard.index * share
-        rows = [self._row(number) for number in range(first, min(first + share, self._ends[-1]))]
-        self._done += 1
-        return self._batch(rows, share)
-
-    def state(self) -> dict[str, int]:
-        """The position after the last batch given out; JSON-able, the same on every host."""
-        return {"batches": self._done, **self._identity()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on exactly where `state` was taken.
-
-        Raises:
-            DataError: the state is of other examples, another seed or another batch size.
-        """
-        for name, mine in self._identity().items():
-            if state.get(name) != mine:
-                raise DataError(
-                    f"the saved position has {name}={state.get(name)}, here it is {mine}; use "
-                    "the old settings or start anew"
-                )
-        self._done = int(state["batches"])
+        self._end(self._count_rows(epochs, steps))
 
     def _read(self, example: Example) -> tuple[int, str]:
         """Tokens of a row that an example takes, and its name.
@@ -288,8 +233,7 @@ class BatchStream:
         )
         ends = [0]
         for epoch, share in enumerate(shares):
-            # The small number keeps 0.1 of 30 rows at 3: in floating point it is a little more.
-            ends.append(ends[-1] + math.ceil(share * len(self._rows_of(epoch)) - 1e-9))
+            ends.append(ends[-1] + rows_of(share, len(self._rows_of(epoch))))
             if steps and ends[-1] >= steps * self.spec.batch_rows:
                 ends[-1] = steps * self.spec.batch_rows
                 break
@@ -309,10 +253,9 @@ class BatchStream:
             self._packed = (epoch, [[indices[n] for n in row] for row in rows])
         return self._packed[1]
 
-    def _batch(self, rows: Sequence[Sequence[int]], count: int) -> Batch:
-        """A batch of `count` rows from the indices of the examples of the first ones."""
+    def _batch(self, numbers: range, count: int) -> Batch:
         batch = zeros(self.spec._replace(batch_rows=count))
-        for row, indices in enumerate(rows):
+        for row, indices in enumerate(map(self._row, numbers)):
             start = prompt_start = 0
             for index in indices:
                 example = self._examples[index]

@@ -6,20 +6,17 @@ its number, so that a job goes on in the middle without reading what came before
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 import numpy as np
 
 from verifier.data.ahead import ahead_targets
-from verifier.data.batches import Batch, BatchSpec, Shard, zeros
+from verifier.data.batches import Batch, BatchSpec, zeros
 from verifier.data.order import shuffled
+from verifier.data.row_stream import RowStream, Shard, rows_of
 from verifier.data.windows import Windows
-from verifier.errors import ConfigError, DataError
+from verifier.errors import DataError
 
 
-class WindowStream:
+class WindowStream(RowStream[Batch]):
     """An iterator over the batches of a training job, a window a row; see `batches.BatchStream`."""
 
     def __init__(
@@ -52,57 +49,18 @@ class WindowStream:
                 f"{windows.folder} has {len(windows):,} windows of {windows.window_tokens} tokens; "
                 f"expected some of row_tokens={spec.row_tokens}"
             )
-        if spec.batch_rows % shard.count:
-            raise ConfigError(
-                f"batch_rows={spec.batch_rows} cannot be shared by {shard.count} processes; set a "
-                "multiple of that"
-            )
-        self.spec, self.shard = spec, shard
+        super().__init__(spec.batch_rows, shard)
+        self.spec = spec
         self._windows, self._seed, count = windows, seed, len(windows)
-        # The small number keeps 0.1 of 30 rows at 3: in floating point it is a little more.
-        self._rows = steps * spec.batch_rows or math.ceil(epochs * count - 1e-9)
-        ends = [min(end, self._rows) for end in range(count, self._rows + count, count)]
-        behind = [0, *(-(-end // spec.batch_rows) for end in ends)]
-        self.steps_per_epoch = np.diff(behind).tolist()
+        rows = steps * spec.batch_rows or rows_of(epochs, count)
+        self._end([min(end, rows) for end in range(count, rows + count, count)])
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
-        self._done = 0
 
-    def __len__(self) -> int:
-        """Batches from the very start to the end."""
-        return sum(self.steps_per_epoch)
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Goes on from the position."""
-        return self
-
-    def __next__(self) -> Batch:
-        if self._done >= len(self):
-            raise StopIteration
-        share = self.spec.batch_rows // self.shard.count
-        first = self._done * self.spec.batch_rows + self.shard.index * share
-        batch = zeros(self.spec._replace(batch_rows=share))
-        for row, number in enumerate(range(first, min(first + share, self._rows))):
+    def _batch(self, numbers: range, count: int) -> Batch:
+        batch = zeros(self.spec._replace(batch_rows=count))
+        for row, number in enumerate(numbers):
             fill(batch, row, self._windows, self._window_of(number))
-        self._done += 1
         return batch
-
-    def state(self) -> dict[str, int]:
-        """The position after the last batch given out; JSON-able, the same on every host."""
-        return {"batches": self._done, **self._identity()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on exactly where `state` was taken.
-
-        Raises:
-            DataError: the state is of other windows, another seed or another batch size.
-        """
-        for name, mine in self._identity().items():
-            if state.get(name) != mine:
-                raise DataError(
-                    f"the saved position has {name}={state.get(name)}, here it is {mine}; use "
-                    "the old settings or start anew"
-                )
-        self._done = int(state["batches"])
 
     def _identity(self) -> dict[str, int]:
         return {

@@ -14,6 +14,7 @@ from flax import nnx
 
 from verifier import config as config_lib
 from verifier.data import batches
+from verifier.data.row_stream import Shard
 from verifier.data.window_stream import WindowStream
 from verifier.data.windows import Windows
 from verifier.errors import ConfigError
@@ -87,7 +88,7 @@ def fit(
     assert job.loss is not None  # of a training job
     loss: Loss = job.loss(context.config, vocab_size)
     spec = batches.BatchSpec(config.batch_rows, config.row_tokens, loss.targets, _encoder_of(model))
-    shard = batches.Shard(jax.process_index(), jax.process_count())
+    shard = Shard(jax.process_index(), jax.process_count())
     how = (config.epochs, config.steps, shard)
     stream = _stream(examples.train, seed, spec, *how)
     heldout = examples.heldout
