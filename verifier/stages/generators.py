@@ -35,11 +35,11 @@ class Generator:
         self.thinking: Thinking | None = None
         if THINK in context.stage.knobs:
             self.thinking = thinking_of(context.manifest(role), context.config.think.every)
+        self._kind = thinker_folder if self.thinking else model_folder
 
     @functools.cached_property
     def outline(self) -> model_folder.Saved:
-        folder = thinker_folder if self.thinking else model_folder
-        return folder.outline(self._folder, self._made_by, self._dtype)
+        return self._kind.outline(self._folder, self._made_by, self._dtype)
 
     def planner(self, config: config_lib.SampleConfig) -> Planner:
         """What is planned with before anything is read."""
@@ -57,8 +57,9 @@ class Generator:
 
     @functools.cached_property
     def _loaded(self) -> model_folder.Saved:
-        folder = thinker_folder if self.thinking else model_folder
-        saved = folder.load(self._folder, self._made_by, self._dtype, self.mesh, sharding.DECODING)
+        saved = self._kind.load(
+            self._folder, self._made_by, self._dtype, self.mesh, sharding.DECODING
+        )
         split_model.make_ready(saved.model, saved.tokenizer.vocab_size, self.mesh)
         return saved
 

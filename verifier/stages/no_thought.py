@@ -5,19 +5,16 @@ with its thoughts (Fast Quiet-STaR, Huang et al. 2025, section 3.3).
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from verifier import config as config_lib
 from verifier.config import Config
-from verifier.data import window_stream
-from verifier.data.batches import BatchSpec, zeros
+from verifier.data.batches import BatchSpec
 from verifier.data.windows import Windows
 from verifier.errors import Stopped, WorkdirError
 from verifier.model import keys, sharding
@@ -149,17 +146,11 @@ def _read(
     key = keys.key_of(config.seed, "teach")
     for number in parts:
         indices = range(number * PART, min((number + 1) * PART, len(windows)))
-        losses = []
-        for first in indices[:: spec.batch_rows]:
-            some = range(first, min(first + spec.batch_rows, indices.stop))
-            batch = zeros(spec)
-            for row, index in enumerate(some):
-                window_stream.fill(batch, row, windows, index)
-            rows = np.resize(np.array(some), spec.batch_rows)
-            found = read(batch, jax.vmap(functools.partial(jax.random.fold_in, key))(rows))
-            gain_BT = found.gain_BTPM[:, :, 0, 0] if found.gain_BTPM.size else 0.0
-            losses.append(-(found.base_BT + gain_BT)[: len(some)].astype(np.float32))
-        yield number, np.concatenate(losses)
+        losses = [
+            -(own.base_BT + (own.gain_BTPM[:, 0, 0] if own.gain_BTPM.size else 0.0))
+            for own in gains.of_windows(read, windows, indices, spec, key)
+        ]
+        yield number, np.stack(losses).astype(np.float32)
 
 
 def _learn(context: Context) -> None:

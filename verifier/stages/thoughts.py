@@ -6,17 +6,14 @@ Each process takes its share of the windows, on its own devices.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from flax import nnx
 
 from verifier.config import QuietConfig
-from verifier.data import window_stream
-from verifier.data.batches import BatchSpec, zeros
+from verifier.data.batches import BatchSpec
 from verifier.data.windows import Windows
 from verifier.model import keys, sharding
 from verifier.model.thoughts import Thinker
@@ -94,15 +91,9 @@ def _read(
     targets = quiet_loss.targets(taught)
     spec = BatchSpec(sharding.groups(mesh), windows.window_tokens, targets)
     key = keys.key_of(config.seed, "thoughts, held out")
-    for first in range(0, len(indices), spec.batch_rows):
-        some = indices[first : first + spec.batch_rows]
-        batch = zeros(spec)
-        for row, index in enumerate(some):
-            window_stream.fill(batch, row, windows, index)
-        numbers = np.resize(np.array(some), spec.batch_rows)  # the last batch may have empty rows
-        found = read(batch, jax.vmap(functools.partial(jax.random.fold_in, key))(numbers))
-        for row, index in enumerate(some):
-            yield tell.rows(windows, index, found.of_row(row))
+    found = gains.of_windows(read, windows, indices, spec, key)
+    for index, gained in zip(indices, found, strict=True):
+        yield tell.rows(windows, index, gained)
 
 
 def _taught(

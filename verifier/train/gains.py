@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,9 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from verifier.config import QuietConfig
-from verifier.data.batches import Batch
+from verifier.data import window_stream
+from verifier.data.batches import Batch, BatchSpec, zeros
+from verifier.data.windows import Windows
 from verifier.model import sharding
 from verifier.model.thoughts import Thinker
 from verifier.model.transformer import narrow
@@ -75,6 +77,32 @@ def reader(
         return Gained(*found)
 
     return read
+
+
+def of_windows(
+    read: Callable[[Batch, jax.Array], Gained],
+    windows: Windows,
+    indices: Sequence[int],
+    spec: BatchSpec,
+    key: jax.Array,
+) -> Iterator[Gained]:
+    """What a `reader` gives of some windows, one after the other, without B.
+
+    Args:
+        read: of a thinker.
+        windows: that it reads.
+        indices: of those that are wanted.
+        spec: of a batch, with the targets of `losses.quiet`.
+        key: of all; a window's own follows from that and its index.
+    """
+    for first in range(0, len(indices), spec.batch_rows):
+        some = indices[first : first + spec.batch_rows]
+        batch = zeros(spec)
+        for row, index in enumerate(some):
+            window_stream.fill(batch, row, windows, index)
+        numbers = np.resize(np.array(some), spec.batch_rows)  # the last batch may have empty rows
+        found = read(batch, jax.vmap(functools.partial(jax.random.fold_in, key))(numbers))
+        yield from (found.of_row(row) for row in range(len(some)))
 
 
 def _read(
