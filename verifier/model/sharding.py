@@ -193,7 +193,11 @@ def spec(
                 f"{tensor} {tuple(shape)}: its {name} of {size} cannot be split evenly over "
                 f"{over} ({parts} parts)"
             )
-    return PartitionSpec(*(tuple(rules[name]) if name else None for name in axes))
+    over_each = [tuple(rules[name]) if name else None for name in axes]
+    # As the compiler spells it: else the same division would compile a step again.
+    while over_each and not over_each[-1]:
+        over_each.pop()
+    return PartitionSpec(*over_each)
 
 
 def parameter_axes(name: str, dimensions: int) -> tuple[str | None, ...]:
@@ -212,20 +216,14 @@ def parameter_sharding(
 
 
 def put(name: str, array: np.ndarray, mesh: Mesh) -> jax.Array:
-    """Puts one parameter on the mesh.
-
-    Every process has all of it, and copies what its own devices hold.
-    """
+    """Puts one parameter on the mesh: every process has all of it; devices get their part."""
     return jax.make_array_from_callback(
         array.shape, parameter_sharding(name, array.shape, mesh), lambda index: array[index]
     )
 
 
 def place_parameters(tree: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
-    """A tree of parameters on the mesh.
-
-    For one of shapes (`jax.eval_shape`): where they are to lie. Raises as `spec`.
-    """
+    """A tree of parameters on the mesh; of shapes (`jax.eval_shape`): where each is to lie."""
 
     def put_leaf(path: tuple[Any, ...], leaf: Any) -> Any:
         wanted = parameter_sharding(names.path_name(path), leaf.shape, mesh, rules)
