@@ -179,7 +179,7 @@ def test_of_a_run_without_them_nothing_changes():
         }
 
     without, with_them = settings(), settings("step_by_step.unlabelled=asdiv")
-    assert not any(ASDIV == split for _, split in without)
+    assert not any(split == ASDIV for _, split in without)
     assert not any("step_by_step.unlabelled" in own for own, _ in without.values())
     # The teacher's solutions of the others are used again, and students are others.
     for (title, split), (own, reads) in without.items():
