@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +20,7 @@ from verifier.system import log, paths
 from verifier.tables import schemas, store
 from verifier.tables.results import SAMPLES
 from verifier.tables.scanning import scan_table
-from verifier.text.split import TRAIN
+from verifier.text.split import TRAIN, Split
 
 _ROWS = 4096  # that are held at a time
 # What the log must tell of every solution, by what is learned of it.
@@ -31,11 +32,11 @@ _WANTED: dict[str, Wanted | None] = {
 
 
 def stage(problems: Stage, place: str) -> Stage:
-    """Samples of the training problems that a log has solutions of."""
+    """Samples of the training problems that a log has solutions of, unlabelled ones among them."""
     return Stage(
         sample,
         makes=SAMPLES,
-        splits=(TRAIN,),
+        splits=(TRAIN, *(split for split in problems.splits if split.unlabelled)),
         reads={"log": Files("distill.log", watched=True), "problems": problems.of()},
         knobs=("distill.log", "finetune.loss"),
         place=place,
@@ -58,20 +59,26 @@ def check(config: config_lib.Config) -> None:
 
 
 def sample(context: Context) -> None:
-    """Reads the log, and keeps what is of training problems.
+    """Reads the log, and keeps what is of each split's problems.
 
     Raises:
         TablesError: none of it is, or it does not tell what is to be learned.
     """
-    settings = context.settings(TRAIN)
-    if context.is_done(settings, TRAIN):
-        return
-    config, folder = context.config, context.folder(TRAIN)
+    for split in context.stage.splits:
+        settings = context.settings(split)
+        if not context.is_done(settings, split):
+            _keep(context, split, settings)
+
+
+def _keep(context: Context, split: Split, settings: Mapping[str, Any]) -> None:
+    """Keeps what the log has of one split's problems."""
+    config, folder = context.config, context.folder(split)
+    whose = "unlabelled" if split.unlabelled else "training"
     read = folder.with_name(f"{folder.name}.read")
     sums = inputs.sums(config, context.stage.named(config))
     source = paths.local(config.distill.log)
     write_samples(source, read, {"inputs": str(sums)}, _WANTED[config.finetune.loss])
-    known = pa.array([each.problem_id for each in context.problems("problems", TRAIN)])
+    known = pa.array([each.problem_id for each in context.problems("problems", split)])
     scan = scan_table(read, "samples")
     more = [name for name in scan.names if name in schemas.types_of("samples").names]
     kept_schema = pa.schema([schemas.types_of("samples").field(name) for name in more])
@@ -82,10 +89,10 @@ def sample(context: Context) -> None:
         kept += len(own)
         fresh = own.filter(pc.invert(pc.is_in(own["problem_id"], value_set=there)))
         table.append(fresh.select(kept_schema.names).cast(kept_schema))
-    log.say(f"{context.title(TRAIN)}: {kept:,} of {scan.rows:,} solutions are of training problems")
+    log.say(f"{context.title(split)}: {kept:,} of {scan.rows:,} solutions are of {whose} problems")
     if not kept:
         raise TablesError(
-            f"{source}: none of its {scan.rows:,} solutions is of a training problem; expected "
+            f"{source}: none of its {scan.rows:,} solutions is of the {whose} problems; expected "
             "questions as they stand in the problems table, or a problem_id (a hash of the "
             "question)"
         )

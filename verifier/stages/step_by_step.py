@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from verifier import config as config_lib
 from verifier.data import two_tasks
@@ -27,6 +28,8 @@ from verifier.train.losses import two_tasks as two_tasks_loss
 from verifier.train.losses.contract import Loss
 
 SINGLE = "single_task"
+UNLABELLED = "unlabelled"  # the role of problems that have the teacher's labels alone
+_THEIR_SAMPLES = "unlabelled_samples"
 _KNOBS = (
     *("seed", "data", "tokenizer", "model", "finetune"),
     *(f"step_by_step.{name}" for name in ("label", "labels", "style", "keep_unexplained")),
@@ -39,11 +42,15 @@ def stage(problems: Stage, samples: Stage | None, method: str, share: float, pla
     Args:
         problems: of the run.
         samples: a teacher's solutions, the first of each problem being its rationale; None: worked
-            solutions are.
+            solutions are. Those of unlabelled problems are learned with the labels that they have.
         method: as in `step_by_step.methods`.
         share: of the training problems that it learns from.
         place: where it is kept.
     """
+    further = [split for split in problems.splits if split.unlabelled]
+    reads = {UNLABELLED: problems.of(further[0])} if further else {}
+    if further and samples:
+        reads[_THEIR_SAMPLES] = samples.of(further[0])
     return Stage(
         functools.partial(finetune, method=method, share=share),
         makes=GENERATOR,
@@ -53,8 +60,10 @@ def stage(problems: Stage, samples: Stage | None, method: str, share: float, pla
             "problems": problems.of(TRAIN),
             "heldout_problems": problems.of(HELDOUT),
             **({"samples": samples.of(TRAIN)} if samples else {}),
+            **reads,
         },
-        knobs=(*_KNOBS, *_knobs_of(method)),
+        # Without such problems, what was made before the knob is the same.
+        knobs=(*_KNOBS, *_knobs_of(method), *(["step_by_step.unlabelled"] if further else [])),
         place=place,
         jobs=(Job("finetune", "train", loss=_loss_of(method)),),
         check=check,
@@ -77,11 +86,23 @@ def asking(method: str) -> Prompting:
 
 
 def check(config: config_lib.Config) -> None:
-    """Raises UserError for templates without a question, solutions that nobody draws, or equations
-    out of worked solutions where a teacher's texts are learned.
+    """Raises UserError for templates without a question, solutions that nobody draws, equations
+    out of worked solutions where a teacher's texts are learned, or unlabelled problems without one.
     """
     _asked(config)
-    if config.step_by_step.label == "equation" and (config.distill.teacher or config.distill.log):
+    own, taught = config.step_by_step, config.distill.teacher or config.distill.log
+    if own.unlabelled and not taught:
+        raise ConfigError(
+            f"step_by_step.unlabelled={own.unlabelled}, but nobody labels these problems: name a "
+            "teacher (distill.teacher) or a log of what it wrote (distill.log), or leave "
+            "step_by_step.unlabelled empty"
+        )
+    if own.unlabelled_dir and not own.unlabelled:
+        raise ConfigError(
+            f"step_by_step.unlabelled_dir={own.unlabelled_dir}, but no set is named that lies "
+            "there: set step_by_step.unlabelled (to asdiv, for one), or leave both empty"
+        )
+    if own.label == "equation" and taught:
         raise ConfigError(
             "step_by_step.label=equation puts equations together out of the problems' own worked "
             "solutions, and a teacher's are learned here: set step_by_step.label=answer, with "
@@ -107,6 +128,11 @@ def finetune(context: Context, method: str, share: float) -> None:
         f"{context.title()}: {len(learned):,} of {len(part):,} problems; {unexplained:,} have no "
         f"rationale{', of which the label is learned' if config.keep_unexplained else ''}"
     )
+    facts = dict[str, Any]()
+    if UNLABELLED in context.stage.reads:
+        further, counts = _unlabelled(context)
+        facts = {"labelled": len(learned), UNLABELLED: counts}
+        learned = [*learned, *further]
     if not learned:
         raise DataError(
             f"none of {len(part):,} training problems has a rationale to learn: a worked solution, "
@@ -122,7 +148,7 @@ def finetune(context: Context, method: str, share: float) -> None:
         return Examples(train, heldout)
 
     put = asked.both if method == SINGLE else asked.predict
-    make_generator(context, train, examples, template=put)
+    make_generator(context, train, examples, learned=facts, template=put)
 
 
 def _explained(problems: Sequence[Problem], kind: str) -> list[Explained]:
@@ -148,26 +174,56 @@ def _before_answer(solution: str) -> str:
 
 
 def _told(context: Context, problems: Sequence[Problem]) -> list[Explained]:
-    """A teacher's rationales, and its labels where these are asked for; what cannot be taken apart
-    is counted.
-    """
-    config = context.config.step_by_step
-    columns = ["problem_id", "sample_id", "solution"]
-    rows = store.read_table(context.source("samples"), "samples", columns).to_pylist()
-    texts = {row["problem_id"]: row["solution"] for row in rows if row["sample_id"] == 0}
-    # The teacher was not asked where its prompt was too long: no text, which cannot be taken apart.
-    told = [texts.get(each.problem_id, "") for each in problems]
-    parsed, reasons = rationales.parse_all(told, config.style)
-    for reason, count in reasons.items():
-        log.say(f"{context.title()}: {count:,} of the teacher's texts are not used: {reason}")
+    """A teacher's rationales, and its labels where these are asked for."""
+    labels = context.config.step_by_step.labels
+    parsed, _ = _parsed(context, problems, "samples")
     explained = []
     for problem, one in zip(problems, parsed, strict=True):
         if isinstance(one, rationales.Rationale):
-            label = one.label if config.labels == "teacher" else problem.answer
+            label = one.label if labels == "teacher" else problem.answer
             explained.append(Explained(problem, label, one.text))
-        elif config.labels == "gold":
+        elif labels == "gold":
             explained.append(Explained(problem, problem.answer, None))
     return explained
+
+
+def _unlabelled(context: Context) -> tuple[list[Explained], dict[str, Any]]:
+    """A teacher's rationales and labels of unlabelled problems, and how many there are: "problems",
+    those "learned", and by reason those "not_read".
+    """
+    problems = context.problems(UNLABELLED)
+    parsed, reasons = _parsed(context, problems, _THEIR_SAMPLES)
+    explained = [
+        Explained(problem, one.label, one.text)
+        for problem, one in zip(problems, parsed, strict=True)
+        if isinstance(one, rationales.Rationale)
+    ]
+    log.say(
+        f"{context.title()}: beside them {len(explained):,} of {len(problems):,} unlabelled "
+        "problems, with the teacher's labels"
+    )
+    counts = {"problems": len(problems), "learned": len(explained), "not_read": reasons}
+    return explained, counts
+
+
+def _parsed(
+    context: Context, problems: Sequence[Problem], role: str
+) -> tuple[list[rationales.Rationale | rationales.Unparsed], dict[str, int]]:
+    """A teacher's text of each problem taken apart, and how many cannot be, by reason, which is
+    said.
+    """
+    columns = ["problem_id", "sample_id", "solution"]
+    rows = store.read_table(context.source(role), "samples", columns).to_pylist()
+    texts = {row["problem_id"]: row["solution"] for row in rows if row["sample_id"] == 0}
+    # The teacher was not asked where its prompt was too long: no text, which cannot be taken apart.
+    told = [texts.get(each.problem_id, "") for each in problems]
+    parsed, reasons = rationales.parse_all(told, context.config.step_by_step.style)
+    whose = " of unlabelled problems" if role == _THEIR_SAMPLES else ""
+    for reason, count in reasons.items():
+        log.say(
+            f"{context.title()}: {count:,} of the teacher's texts{whose} are not used: {reason}"
+        )
+    return parsed, reasons
 
 
 def _labelled(problem: Problem) -> Explained:
