@@ -5,7 +5,7 @@ Command:  python -m verifier.launch --exp=tiny_star
           without rationalisation: --set star.rationalise=false, in a workdir of its own; both
           beside each other: python -m verifier.compare RUN1 RUN2
 Hardware: 2 CPU cores, 4 GiB
-Expect:   in 3 minutes a gain of 5 to 11 points on the test, nearly all of it in chains of two: see
+Expect:   in 3 minutes a gain of 5 to 11 points on the test, most of it in chains of two: see
           "STaR" in docs/results.md
 """
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.shrunk import ROOT, config, context, run
 from verifier import errors
+from verifier.config import checks
 from verifier.grading import math_process
 from verifier.recipes import token_verifier
 from verifier.run import stage
@@ -54,6 +55,16 @@ def test_a_workdir_is_not_used_for_other_data_under_the_same_settings(tmp_path):
 def test_a_stage_without_what_it_needs_names_the_stage_that_makes_it(tmp_path):
     with pytest.raises(errors.WorkdirError, match="finetune"):
         run(config(), tmp_path / "fresh", ["sample"])
+
+
+def test_rows_longer_than_the_context_are_refused_by_the_stage_that_trains_on_them():
+    longer = "model.context=256", "finetune.row_tokens=256", "verify.row_tokens=257"
+    own = config(*longer, "dpo.row_tokens=257")  # of a job that this recipe does not have
+    checks.check(own)
+    stages = {each.name: each for each in token_verifier.stages(own)}
+    stages["finetune"].refuse(own)
+    with pytest.raises(errors.ConfigError, match="verify.row_tokens=257 .*model.context=256"):
+        stages["verify"].refuse(own)
 
 
 def test_a_grader_that_is_not_installed_is_refused_before_anything_is_made(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from verifier.data import order
 from verifier.data.examples import lm_example
 from verifier.errors import UserError
 from verifier.run.context import Context
-from verifier.stages import verify
+from verifier.stages import stored_samples, verify
 from verifier.system import checksums
 from verifier.tables import store
 
@@ -76,7 +76,8 @@ class Tables:
 
     def examples(self, vocab_size=128):
         reader = types.SimpleNamespace(vocab_size=vocab_size)
-        return verify._examples(self.context, verify.TRAINED_ON, reader, False)
+        samples = stored_samples.labelled(self.context, verify.TRAINED_ON, reader, False)
+        return verify._examples(self.context, verify.TRAINED_ON, samples, reader, False)
 
     def noted(self, table, **settings):
         """Notes in a table's manifest what it was made from."""

@@ -111,7 +111,7 @@ def _check_weights(config: Config) -> None:
 
 
 def _check_rows(config: Config) -> None:
-    """Batches that can be cut up and held, and rows within the context."""
+    """Batches that can be cut up and held."""
     sections = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     jobs = {name: each for name, each in sections.items() if isinstance(each, TrainConfig)}
     for name, stage in jobs.items():
@@ -119,12 +119,6 @@ def _check_rows(config: Config) -> None:
             raise ConfigError(
                 f"{name}.batch_rows={stage.batch_rows} is no multiple of "
                 f"accumulate={stage.accumulate}: micro-batches are equal parts"
-            )
-        # Most recipes have no job of dpo, whose stage checks its own.
-        if name != "dpo" and stage.has_work and stage.row_tokens > config.model.context:
-            raise ConfigError(
-                f"{name}.row_tokens={stage.row_tokens} is more than "
-                f"model.context={config.model.context}"
             )
         if stage.batch_rows * stage.row_tokens > _BATCH_TOKENS:
             raise ConfigError(

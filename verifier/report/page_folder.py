@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from verifier.report.svg import Drawing
@@ -38,6 +39,7 @@ def write(
     atomic.write_all(paths.to_path(folder), files, stale=[f"{own}.svg" for own in possible])
 
 
-def where(folder: pathlib.Path) -> str:
-    """Where the page and its figures lie, in two lines for the terminal."""
-    return f"page     {folder / _PAGE}\nmetrics  {folder / METRICS}"
+def told(folder: pathlib.Path, as_text: Callable[[Mapping[str, Any]], str]) -> str:
+    """What the terminal says of a report: its figures as text, and where they and the page lie."""
+    table = as_text(json.loads((folder / METRICS).read_text()))
+    return f"{table}\n\npage     {folder / _PAGE}\nmetrics  {folder / METRICS}"

@@ -117,9 +117,20 @@ class Stage:
         return self.title()
 
     def refuse(self, config: config_lib.Config) -> None:
-        """Raises what its check has against the settings, if it has one."""
+        """Refuses settings that its check has something against, or that its jobs cannot train by.
+
+        Raises:
+            ConfigError: rows of a training job that are longer than the context; or as its check.
+        """
         if self.check is not None:
             self.check(config)
+        for job in self.jobs:
+            section = job.section(config) if job.kind == "train" else None
+            if section and section.has_work and section.row_tokens > config.model.context:
+                raise ConfigError(
+                    f"{job.name}.row_tokens={section.row_tokens} is more than "
+                    f"model.context={config.model.context}"
+                )
 
     def workdir(self, root: pathlib.Path) -> pathlib.Path:
         """Where it works: the run's workdir, or its place in it."""

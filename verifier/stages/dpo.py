@@ -98,11 +98,6 @@ def check(config: config_lib.Config) -> None:
             "dpo.epochs=0.0 with dpo.steps=0: the preference verifier would not be trained at all; "
             "expected one above 0"
         )
-    if config.dpo.row_tokens > config.model.context:
-        raise ConfigError(
-            f"dpo.row_tokens={config.dpo.row_tokens} is more than "
-            f"model.context={config.model.context}"
-        )
     if config.dpo.loss_on_question:
         raise ConfigError(
             "dpo.loss_on_question=true: both solutions of a pair have the same question, which "

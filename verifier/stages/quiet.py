@@ -56,6 +56,7 @@ def base(texts: Stage) -> Stage:
         knobs=("seed", "model", "pretrain", "quiet.watched_windows"),
         place="base",
         jobs=(_WindowJob("pretrain", "train", loss=language_model),),
+        check=check,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from verifier.report import page_folder, writing
@@ -35,6 +34,4 @@ def report(context: Context) -> None:
 
 def tell(context: Context) -> None:
     """The table of results and where the report lies, for whoever started the run."""
-    folder = context.stage.makes.folder(context.workdir)
-    table = writing.results_table(json.loads((folder / page_folder.METRICS).read_text()))
-    log.tell(f"{table}\n\n{page_folder.where(folder)}")
+    log.tell(page_folder.told(context.stage.makes.folder(context.workdir), writing.results_table))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,9 +63,7 @@ def report(context: Context) -> None:
 
 def tell(context: Context) -> None:
     """The table, and where the page lies."""
-    folder = context.stage.makes.folder(context.workdir)
-    found = json.loads((folder / page_folder.METRICS).read_text())
-    log.tell("\n\n".join([loops.as_text(found), page_folder.where(folder)]))
+    log.tell(page_folder.told(context.stage.makes.folder(context.workdir), loops.as_text))
 
 
 def _figures(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,8 +71,7 @@ def report(context: Context) -> None:
 def tell(context: Context) -> None:
     """The table, and where the page lies."""
     folder = context.stage.makes.folder(context.workdir)
-    table = specialisation_page.table(json.loads((folder / page_folder.METRICS).read_text()))
-    log.tell(f"{table}\n\n{page_folder.where(folder)}")
+    log.tell(page_folder.told(folder, specialisation_page.table))
 
 
 def _metrics(context: Context) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -73,9 +72,7 @@ def report(context: Context) -> None:
 
 def tell(context: Context) -> None:
     """The table, and where the page lies."""
-    folder = context.stage.makes.folder(context.workdir)
-    found = json.loads((folder / page_folder.METRICS).read_text())
-    log.tell("\n\n".join([gained.as_text(found), page_folder.where(folder)]))
+    log.tell(page_folder.told(context.stage.makes.folder(context.workdir), gained.as_text))
 
 
 def _places(context: Context) -> dict[str, pathlib.Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,10 +46,11 @@ def report(context: Context) -> None:
 
 def tell(context: Context) -> None:
     """The table, and where the page lies."""
-    folder = context.stage.makes.folder(context.workdir)
-    splits = json.loads((folder / page_folder.METRICS).read_text())["splits"]
-    tables = [verifiers.as_text(each, name) for name, each in splits.items()]
-    log.tell("\n\n".join([*tables, page_folder.where(folder)]))
+    log.tell(page_folder.told(context.stage.makes.folder(context.workdir), _as_text))
+
+
+def _as_text(metrics: Mapping[str, Any]) -> str:
+    return "\n\n".join(verifiers.as_text(each, name) for name, each in metrics["splits"].items())
 
 
 def _figures(context: Context) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from verifier.run.stage import Files, Job, Stage
 from verifier.stages import base_model, fitting, stored_samples, token_labels
 from verifier.stages.fitting import Examples
 from verifier.system import log
-from verifier.tables import store
 from verifier.tables.results import VERIFIER
 from verifier.text import split
 from verifier.text import tokenizer as tokenizer_lib
@@ -118,10 +117,15 @@ def verify(context: Context) -> None:
     }
     backbone, tokenizer, weights, adapted = _base(context, generator, mesh)
     reads_text = _reads_text(tokenizer, generator, drawn_by)
+    samples = {
+        prefix: stored_samples.labelled(context, prefix, tokenizer, reads_text)
+        for prefix in (TRAINED_ON, WATCHED)
+    }
     train, heldout = (
-        _examples(context, prefix, tokenizer, reads_text) for prefix in (TRAINED_ON, WATCHED)
+        _examples(context, prefix, each, tokenizer, reads_text) for prefix, each in samples.items()
     )
-    _say_what_is_known_by_heart(context)
+    if memory := caveats.of_memory(*(each.correct for each in samples.values())):
+        log.say(f"warning: verify: {memory}")
     examples = _mixed(context, train, heldout, tokenizer)
     model = Verifier(backbone, _fresh_head(config, backbone, tokenizer))
     nnx.update(model, sharding.place_parameters(nnx.state(model, nnx.Param), mesh))
@@ -253,14 +257,18 @@ def _mixed(
 
 
 def _examples(
-    context: Context, prefix: str, tokenizer: Tokenizer, reads_text: bool
+    context: Context,
+    prefix: str,
+    samples: stored_samples.Labelled,
+    tokenizer: Tokenizer,
+    reads_text: bool,
 ) -> batches.LabelledSamples:
     """Labelled samples of a split, those that are used."""
     config, labelled = context.config.verify, context.input(f"{prefix}labels").split
     prompts = context.prompts(f"{prefix}problems", tokenizer)
-    rows, correct = stored_samples.labelled(context, prefix, tokenizer, reads_text)
+    rows = samples.rows
     kept = _used(config, rows["problem_id"].to_pylist(), rows["tokens"])
-    correct = correct[kept]
+    correct = samples.correct[kept]
     if alike := caveats.of_labels(str(labelled), correct):
         log.say(f"warning: verify: {alike}")
     by_step = config.labels in step_labels.KINDS and prefix == TRAINED_ON
@@ -279,15 +287,6 @@ def _examples(
         "loss_on_forced": config.loss_on_forced or (by_step and config.level == "solution"),
     }
     return batches.LabelledSamples(rows, kept, labels_of, prompts, **how)
-
-
-def _say_what_is_known_by_heart(context: Context) -> None:
-    verdicts = [
-        store.read_table(context.source(f"{prefix}labels"), "labels", ["correct"])
-        for prefix in (TRAINED_ON, WATCHED)
-    ]
-    if memory := caveats.of_memory(*(each["correct"].to_numpy() for each in verdicts)):
-        log.say(f"warning: verify: {memory}")
 
 
 def _used(config: config_lib.VerifyConfig, problem_ids: Sequence[str], tokens: Any) -> list[int]:
