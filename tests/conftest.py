@@ -5,11 +5,14 @@ easy.
 import gc
 import os
 
-# Emitters of fused loops make fast programs, and take half of the time to compile one.
+# Emitters of fused loops make fast programs, and take half of the time to compile one. Of what is
+# left, a third goes into LLVM's expensive passes and into parts of a program compiled side by side.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0"
-    " --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
+    " --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
+    " --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_parallel_codegen_split_count=1",
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # The same small programs come again in other workers, in processes that tests start, and after
@@ -37,6 +40,9 @@ hypothesis.settings.load_profile("any_machine")
 MOST_MAPS = 20_000  # of some 65,000 that Linux lets a process have
 # _test.py
 _LONG = (
+    "plan",
+    "v_star",
+    "quiet_star",
     "engine",
     "runner",
     "driver",
@@ -45,7 +51,12 @@ _LONG = (
     "stored_workdir",
     "cache",
     "search",
+    "star_loops",
+    "folds",
+    "lora",
     "sampling",
+    "training",
+    "hosts_killed",
     "trees",
     "losses",
     "growing",

@@ -1,5 +1,7 @@
 """The same values on every mesh."""
 
+import functools
+
 import numpy as np
 import pytest
 from flax import nnx
@@ -28,6 +30,7 @@ def problems():
     ]
 
 
+@functools.cache
 def values(mesh):
     verifier = Verifier(Transformer(ARCH, rngs=nnx.Rngs(0)), ReservedLogitHead(60))
     if mesh is not None:
