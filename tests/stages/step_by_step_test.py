@@ -48,12 +48,16 @@ def test_rationales_of_every_source_are_learned(monkeypatch):
 
 
 @pytest.mark.parametrize("labels", ["gold", "teacher"])
-def test_a_problem_that_the_teacher_was_not_asked_has_its_label(monkeypatch, labels):
-    texts = {"p0": "Why.\nThe answer is ( 7 ).", "p1": "Nothing."}
+@pytest.mark.parametrize("first", [0, 1])  # as a log may number what a teacher wrote
+def test_a_problem_that_the_teacher_was_not_asked_has_its_label(monkeypatch, labels, first):
+    texts = [("p0", "Why.\nThe answer is ( 7 )."), ("p0", "It is 9."), ("p1", "Nothing.")]
 
     def read(*_):
-        ids = [make_problem(question, None, "x", "fake", "train").problem_id for question in texts]
-        columns = {"problem_id": ids, "sample_id": [0, 0], "solution": list(texts.values())}
+        ids = [
+            make_problem(question, None, "x", "fake", "train").problem_id for question, _ in texts
+        ]
+        numbers = [first, first + 1, first]
+        columns = {"problem_id": ids, "sample_id": numbers, "solution": [one for _, one in texts]}
         return pa.table(columns)
 
     monkeypatch.setattr(store, "read_table", read)

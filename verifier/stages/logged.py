@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,14 +64,17 @@ def sample(context: Context) -> None:
     Raises:
         TablesError: none of it is, or it does not tell what is to be learned.
     """
-    settings = context.settings(TRAIN)
-    if context.is_done(settings, TRAIN):
-        return
-    config, folder = context.config, context.folder(TRAIN)
+    settings, folder = context.settings(TRAIN), context.folder(TRAIN)
     read = folder.with_name(f"{folder.name}.read")
+    if context.is_done(settings, TRAIN):
+        shutil.rmtree(read, ignore_errors=True)  # of a start that was killed at its very end
+        return
+    config = context.config
     sums = inputs.sums(config, context.stage.named(config))
-    source = paths.local(config.distill.log)
-    write_samples(source, read, {"inputs": str(sums)}, _WANTED[config.finetune.loss])
+    source, wanted = paths.local(config.distill.log), _WANTED[config.finetune.loss]
+    read_by = {"inputs": str(sums), "wanted": str(wanted)}
+    _remove_other(read, read_by)
+    write_samples(source, read, read_by, wanted)
     known = pa.array([each.problem_id for each in context.problems("problems", TRAIN)])
     scan = scan_table(read, "samples")
     more = [name for name in scan.names if name in schemas.types_of("samples").names]
@@ -91,6 +95,13 @@ def sample(context: Context) -> None:
         )
     table.finish({"inputs": sums, "seconds": table.seconds()})
     shutil.rmtree(read)
+
+
+def _remove_other(folder: pathlib.Path, settings: Mapping[str, str]) -> None:
+    """What an earlier start has read of a log goes where that is another one by now."""
+    earlier = store.read_manifest(folder) or store.begun_with(folder)
+    if earlier is not None and earlier["settings"] != settings:
+        shutil.rmtree(folder)
 
 
 def _whole_problems(batches: Iterable[tuple[pa.Table, int]]) -> Iterator[pa.Table]:

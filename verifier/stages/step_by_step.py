@@ -154,7 +154,9 @@ def _told(context: Context, problems: Sequence[Problem]) -> list[Explained]:
     config = context.config.step_by_step
     columns = ["problem_id", "sample_id", "solution"]
     rows = store.read_table(context.source("samples"), "samples", columns).to_pylist()
-    texts = {row["problem_id"]: row["solution"] for row in rows if row["sample_id"] == 0}
+    # The first of each problem, whatever a log calls it: what stands later in the dict stays.
+    rows.sort(key=lambda row: -row["sample_id"])
+    texts = {row["problem_id"]: row["solution"] for row in rows}
     # The teacher was not asked where its prompt was too long: no text, which cannot be taken apart.
     told = [texts.get(each.problem_id, "") for each in problems]
     parsed, reasons = rationales.parse_all(told, config.style)
