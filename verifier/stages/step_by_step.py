@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from verifier import config as config_lib
 from verifier.data import two_tasks
+from verifier.data.examples import Example
 from verifier.data.two_tasks import Asked, Explained
 from verifier.errors import ConfigError, DataError, ProblemError
 from verifier.grading import rationales
@@ -27,6 +28,10 @@ from verifier.train.losses import two_tasks as two_tasks_loss
 from verifier.train.losses.contract import Loss
 
 SINGLE = "single_task"
+# A label alone, as the paper's baselines learn it: the gold one, or the teacher's.
+STANDARD, STANDARD_DISTILLATION = "standard_finetuning", "standard_distillation"
+_LABEL_ALONE = (STANDARD, STANDARD_DISTILLATION)
+_ONE_TEXT = (SINGLE, *_LABEL_ALONE)  # behind data.prompt_template
 _KNOBS = (
     *("seed", "data", "tokenizer", "model", "finetune"),
     *(f"step_by_step.{name}" for name in ("label", "labels", "style", "keep_unexplained")),
@@ -52,7 +57,7 @@ def stage(problems: Stage, samples: Stage | None, method: str, share: float, pla
             "tokenizer": Files("tokenizer.path"),
             "problems": problems.of(TRAIN),
             "heldout_problems": problems.of(HELDOUT),
-            **({"samples": samples.of(TRAIN)} if samples else {}),
+            **({"samples": samples.of(TRAIN)} if samples and method != STANDARD else {}),
         },
         knobs=(*_KNOBS, *_knobs_of(method)),
         place=place,
@@ -62,11 +67,13 @@ def stage(problems: Stage, samples: Stage | None, method: str, share: float, pla
 
 
 def asking(method: str) -> Prompting:
-    """How a student of a method is asked for an answer: for the label alone, but of one text."""
+    """How a student of a method is asked for an answer: as for a label in `predict`, or for one
+    text.
+    """
 
     def of(context: Context, tokenizer: Tokenizer) -> Put:
         asked = _asked(context.config)
-        template = asked.both if method == SINGLE else asked.predict
+        template = asked.both if method in _ONE_TEXT else asked.predict
 
         def put(problem: Problem) -> list[int]:
             return prompt_ids(problem.question, template, tokenizer)
@@ -77,11 +84,18 @@ def asking(method: str) -> Prompting:
 
 
 def check(config: config_lib.Config) -> None:
-    """Raises UserError for templates without a question, solutions that nobody draws, or equations
-    out of worked solutions where a teacher's texts are learned.
+    """Raises UserError for templates without a question, solutions that nobody draws, equations
+    out of worked solutions where a teacher's texts are learned, or a teacher's labels without one.
     """
     _asked(config)
-    if config.step_by_step.label == "equation" and (config.distill.teacher or config.distill.log):
+    taught = config.distill.teacher or config.distill.log
+    if STANDARD_DISTILLATION in config.step_by_step.methods and not taught:
+        raise ConfigError(
+            f"step_by_step.methods: {STANDARD_DISTILLATION} learns a teacher's labels, and nobody "
+            "teaches: name a teacher (distill.teacher) or a log of what it wrote (distill.log), or "
+            "leave it out"
+        )
+    if config.step_by_step.label == "equation" and taught:
         raise ConfigError(
             "step_by_step.label=equation puts equations together out of the problems' own worked "
             "solutions, and a teacher's are learned here: set step_by_step.label=answer, with "
@@ -97,15 +111,17 @@ def finetune(context: Context, method: str, share: float) -> None:
     part = train[: max(round(share * len(train)), 1)]
     heldout = context.problems("heldout_problems")
     if "samples" in context.stage.reads:
-        learned, watched = _told(context, part), [_labelled(each) for each in heldout]
+        learned = _told(context, part, "teacher" if method in _LABEL_ALONE else config.labels)
+        watched = [_labelled(each) for each in heldout]
     else:
         learned, watched = (_explained(each, config.label) for each in (part, heldout))
     unexplained = sum(each.rationale is None for each in learned)
-    if unexplained and not config.keep_unexplained:
+    keeps = config.keep_unexplained or method in _LABEL_ALONE
+    if unexplained and not keeps:
         learned = [each for each in learned if each.rationale is not None]
     log.say(
         f"{context.title()}: {len(learned):,} of {len(part):,} problems; {unexplained:,} have no "
-        f"rationale{', of which the label is learned' if config.keep_unexplained else ''}"
+        f"rationale{', of which the label is learned' if keeps else ''}"
     )
     if not learned:
         raise DataError(
@@ -114,14 +130,14 @@ def finetune(context: Context, method: str, share: float) -> None:
             "teacher (distill.teacher) or the style of its exemplars, or set "
             "step_by_step.keep_unexplained=true to learn labels alone"
         )
-    make = two_tasks.one_text if method == SINGLE else two_tasks.two_tasks
+    make = _examples_of(method)
     asked = _asked(context.config)
 
     def examples(job: Job, tokenizer: Tokenizer) -> Examples:
         train, heldout = (list(make(each, asked, tokenizer)) for each in (learned, watched))
         return Examples(train, heldout)
 
-    put = asked.both if method == SINGLE else asked.predict
+    put = asked.both if method in _ONE_TEXT else asked.predict
     make_generator(context, train, examples, template=put)
 
 
@@ -147,9 +163,9 @@ def _before_answer(solution: str) -> str:
     return ""
 
 
-def _told(context: Context, problems: Sequence[Problem]) -> list[Explained]:
+def _told(context: Context, problems: Sequence[Problem], labels: str) -> list[Explained]:
     """A teacher's rationales, and its labels where these are asked for; what cannot be taken apart
-    is counted.
+    is counted. `labels`: as in `step_by_step.labels`.
     """
     config = context.config.step_by_step
     columns = ["problem_id", "sample_id", "solution"]
@@ -165,9 +181,9 @@ def _told(context: Context, problems: Sequence[Problem]) -> list[Explained]:
     explained = []
     for problem, one in zip(problems, parsed, strict=True):
         if isinstance(one, rationales.Rationale):
-            label = one.label if config.labels == "teacher" else problem.answer
+            label = one.label if labels == "teacher" else problem.answer
             explained.append(Explained(problem, label, one.text))
-        elif config.labels == "gold":
+        elif labels == "gold":
             explained.append(Explained(problem, problem.answer, None))
     return explained
 
@@ -195,17 +211,23 @@ def _asked(config: config_lib.Config) -> Asked:
 
 def _knobs_of(method: str) -> tuple[str, ...]:
     """What a student of a method depends on, beside what all do."""
-    explains = () if method == SINGLE else ("step_by_step.explain",)
+    explains = () if method in _ONE_TEXT else ("step_by_step.explain",)
     weighs = ("step_by_step.alpha",) if method == "multi_task" else ()
     return _asking_knob(method), *explains, *weighs
 
 
 def _asking_knob(method: str) -> str:
-    return "data.prompt_template" if method == SINGLE else "step_by_step.predict"
+    return "data.prompt_template" if method in _ONE_TEXT else "step_by_step.predict"
+
+
+def _examples_of(method: str) -> Callable[..., Iterator[Example]]:
+    if method in _LABEL_ALONE:
+        return two_tasks.label_alone
+    return two_tasks.one_text if method == SINGLE else two_tasks.two_tasks
 
 
 def _loss_of(method: str) -> Callable[[config_lib.Config, int], Loss]:
-    if method == SINGLE:
+    if method in _ONE_TEXT:
         return language_model
     return _label_only if method == "label_only" else _multi_task
 
