@@ -41,8 +41,9 @@ def _chart(split: str, students: list[Mapping[str, Any]], shares: list[float]) -
         ]
         chart.estimates(xs, estimates, kind, hints)
     named = list(zip(_LINES, methods, strict=False))
-    chart.legend(named[:_BESIDE])
-    chart.legend(named[_BESIDE:], y=44)
+    rows = [named[first : first + _BESIDE] for first in range(0, len(named), _BESIDE)]
+    for entries, y in zip(rows, (24, 36) if rows[1:] else (30,), strict=True):
+        chart.legend(entries, y)
     return chart
 
 
