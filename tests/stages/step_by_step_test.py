@@ -49,6 +49,13 @@ def test_rationales_of_every_source_are_learned(monkeypatch):
     ]
 
 
+def test_a_problem_without_an_equation_that_comes_to_its_answer_is_counted(monkeypatch, capsys):
+    solutions = ["It is 3-3=<<3-3=0>>0.\n#### 0", "It is 3+4=<<3+4=7>>7.\n#### 7"]
+    texts = learned(monkeypatch, solutions, "step_by_step.label=equation")
+    assert texts == ["predict: p0\n3-3", "explain: p0\nIt is 3-3=<<3-3=0>>0."]
+    assert "1 of 2 problems are left out" in capsys.readouterr().err
+
+
 def written(monkeypatch, first=0):
     """A teacher's texts of p0 and p1, the first of which states an answer."""
     texts = [("p0", "Why.\nThe answer is ( 7 )."), ("p0", "It is 9."), ("p1", "Nothing.")]

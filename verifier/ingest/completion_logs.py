@@ -197,8 +197,8 @@ def _about(row: Mapping[str, Any], whole: _Log, where: str) -> dict[str, Any]:
     own, question, sample = told("problem_id"), told("question"), told("sample_id")
     if own is None and not isinstance(question, str):
         raise TablesError(
-            f"{where}: no question, nor a problem_id; name one by --fields=question=PATH or "
-            "--fields=problem_id=PATH"
+            f"{where}: no question, nor a problem_id; expected one of them beside the choices, by "
+            "that name: add it to the row"
         )
     if sample is not None and (not isinstance(sample, int) or sample < 0):
         raise TablesError(f"{where}: sample_id is {sample!r}; expected a number from 0 on")

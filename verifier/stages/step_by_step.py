@@ -116,6 +116,11 @@ def finetune(context: Context, method: str, share: float) -> None:
     else:
         learned, watched = (_explained(each, config.label) for each in (part, heldout))
     unexplained = sum(each.rationale is None for each in learned)
+    if unlabelled := len(part) - len(learned):
+        log.say(
+            f"{context.title()}: {unlabelled:,} of {len(part):,} problems are left out: no label "
+            f"of theirs can be read, {config.label}s being labels"
+        )
     keeps = config.keep_unexplained or method in _LABEL_ALONE
     if unexplained and not keeps:
         learned = [each for each in learned if each.rationale is not None]
