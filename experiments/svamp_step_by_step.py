@@ -3,6 +3,9 @@ teacher.
 
 Command:  python -m verifier.launch --exp=svamp_step_by_step --set data.dir=SVAMP
           model.weights=STUDENT distill.teacher=TEACHER
+Data:     SVAMP.json in this folder. With step_by_step.unlabelled=asdiv and
+          step_by_step.unlabelled_dir=ASDIV students learn from the problems of ASDiv.xml too, by
+          the teacher's labels, as in the paper
 Hardware: with students of 0.1 billion parameters 2 CPU cores and 8 GiB, some hours
 Expect:   in the paper (T5, PaLM 540B as the teacher) the student of two tasks is above the one that
           learns labels alone, and reaches it with 80% of the data; a single task of rationale and

@@ -306,6 +306,7 @@ def test_choices_by_name_are_those_that_the_knob_declares():
     assert config_lib.choices("select.formats") == tuple(few_shot.FORMATS)
     assert config_lib.choices("distill.teacher_format") == ("plain", *few_shot.FORMATS)
     assert set(config_lib.choices("step_by_step.style")) == set(rationales.STYLES)
+    assert set(config_lib.choices("step_by_step.unlabelled")) == {*sources.WITH_EQUATIONS, ""}
 
 
 def test_the_errors_of_knobs_can_be_imported_beside_them():

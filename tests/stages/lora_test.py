@@ -11,7 +11,7 @@ from flax import nnx
 
 from experiments import tiny_student
 from tests.shrunk import config, run
-from verifier import errors
+from verifier import api, errors, export
 from verifier.config import checks
 from verifier.hf import weights as hf_weights
 from verifier.model import lora, names
@@ -89,3 +89,17 @@ def test_what_could_not_work_is_refused_before_anything_begins():
 
 def tiny_arch():
     return hf_weights.arch_from_hf(json.loads((WEIGHTS / "config.json").read_text()))
+
+
+def test_what_is_exported_is_merged_and_needs_no_base(made, tmp_path):
+    export.export(made / "generator", tmp_path / "generator")
+    saved = model_folder.load(made / "generator", "finetune", "float32")
+    size = saved.tokenizer.vocab_size
+    own = leaves(saved.model)
+    exported = leaves(hf_weights.load_weights(tmp_path / "generator", tokenizer_size=size))
+    assert all(np.array_equal(own[name], exported[name]) for name in own | exported)
+
+    export.export(made / "verifier", tmp_path / "verifier")
+    judges = map(api.load, (made / "verifier", tmp_path / "verifier"))
+    [own_score], [exported_score] = (each.score("1+1?", ["that is 2"]) for each in judges)
+    assert own_score.score == pytest.approx(exported_score.score, abs=1e-6)

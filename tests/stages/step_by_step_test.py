@@ -106,10 +106,14 @@ def test_what_learns_no_teachers_words_depends_on_none():
     methods = "step_by_step.methods=[standard_finetuning,standard_distillation,multi_task]"
     own = config_lib.override(
         tiny_step_by_step.get_config(),
-        [methods, "distill.teacher=somebody", "step_by_step.label=answer"],
+        [
+            *(methods, "distill.teacher=somebody", "step_by_step.label=answer"),
+            "step_by_step.unlabelled=asdiv",
+        ],
     )
+    roles = {"samples", step_by_step.UNLABELLED}
     reads = {
-        each.place.partition(",")[0]: "samples" in each.reads
+        each.place.partition(",")[0]: roles <= each.reads.keys()
         for each in recipe.stages(own)
         if each.name == "finetune" and each.place.endswith("share=1")
     }
@@ -118,5 +122,8 @@ def test_what_learns_no_teachers_words_depends_on_none():
         "standard_distillation": True,
         "multi_task": True,
     }
+    page = next(each for each in recipe.stages(own) if each.name == "report")
+    learners = [role for role, each in page.inputs() if each.stage.name == "finetune"]
+    assert {role.rpartition("_")[0] for role in learners} == {"standard_distillation", "multi_task"}
     with pytest.raises(ConfigError, match="nobody teaches: name a teacher"):
         step_by_step.check(config_lib.override(tiny_step_by_step.get_config(), [methods]))

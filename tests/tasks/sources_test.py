@@ -199,3 +199,19 @@ def test_what_a_further_set_shares_with_training_is_refused_or_left_out_of_it(
     further = problems_lib.load_further(config, 0, known)["test_svamp"]
     assert {each.question for each in further} == {f"own {n}?" for n in range(5)}
     assert "2 of 7 problems are left out" in capsys.readouterr().err
+
+
+def test_unlabelled_problems_have_no_answer_and_are_in_no_other_split(fake, monkeypatch, capsys):
+    shared = [fake["train"][3], fake["test"][7]]
+    monkeypatch.setitem(SOURCES, "asdiv", lambda config, seed: {"test": made("own", 5) + shared})
+    with pytest.raises(DataError, match=r"is in train and in train_asdiv.*leave_out"):
+        problems_lib.load_unlabelled("asdiv", "", "refuse", fake)
+    kept = problems_lib.load_unlabelled("asdiv", "", "leave_out", fake)
+    assert {each.question for each in kept} == {f"own {n}?" for n in range(5)}
+    assert {(each.answer, each.solution, each.split) for each in kept} == {
+        ("", None, "train_asdiv")
+    }
+    assert "2 of 7 problems are left out" in capsys.readouterr().err
+    monkeypatch.setitem(SOURCES, "asdiv", lambda config, seed: {"test": shared})
+    with pytest.raises(DataError, match=r"all problems of asdiv are among the run's own"):
+        problems_lib.load_unlabelled("asdiv", "", "leave_out", fake)

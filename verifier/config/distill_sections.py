@@ -97,6 +97,12 @@ class StepByStepConfig:
     labels: Literal["gold", "teacher"] = "gold"
     # How a teacher's text is taken apart, as the paper does for each of its data sets.
     style: Literal["svamp", "asdiv", "cqa", "esnli", "anli"] = "svamp"
+    # Further problems, which are learned from with the teacher's labels and rationales, whatever
+    # `labels` says of the others; their own answers are not read. Those that the run has in another
+    # split, tests among them, are refused or left out, as `ood.shared` says. Empty: none.
+    unlabelled: Literal["svamp", "asdiv", "multiarith", ""] = ""
+    # Their folder; empty: the environment variable (ASDIV_DIR, ...)
+    unlabelled_dir: Annotated[str, Mark.PATH, Mark.NO_EFFECT] = ""  # kept as a table
     # Learn labels of problems whose rationale is missing; false: leave these problems out.
     keep_unexplained: bool = False
 

@@ -73,7 +73,8 @@ class OodConfig:
     # Their folders, in the order of `sets`; empty: each set's environment variable (SVAMP_DIR, ...)
     dirs: tuple[str, ...] = ()
     problems: Problems = 0  # of each set; 0: all there are (generated: must be > 0)
-    # Problems of a set that training or held-out ones have too are refused, or left out of the set.
+    # Problems of a set that training or held-out ones have too are refused, or left out of the set;
+    # those of `step_by_step.unlabelled` that any other split has, likewise.
     shared: Literal["refuse", "leave_out"] = "refuse"
     # Of the set bbh (BIG-Bench Hard): which of its tasks; empty: all 27.
     bbh_tasks: tuple[BbhTask, ...] = ()

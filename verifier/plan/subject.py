@@ -119,6 +119,8 @@ def _texts(config: Config, tokenizer: Tokenizer | None, notes: list[str]) -> dic
     data = config.data
     if config.ood.sets:
         notes.append(f"problems of {', '.join(config.ood.sets)} (ood.sets) are not counted")
+    if unlabelled := config.step_by_step.unlabelled:
+        notes.append(f"problems of {unlabelled} (step_by_step.unlabelled) are not counted")
     texts: dict[str, Text] = {}
     if config.pretrain.has_work and config.pretrain.corpus:
         texts["corpus"] = _corpus(config.pretrain.corpus, tokenizer)

@@ -13,8 +13,8 @@ PLACE = "teacher"
 
 
 class Teaching(NamedTuple):
-    """A teacher's stages: all, and those of its solutions of training and held-out problems and of
-    their labels, which are None where no teacher is named.
+    """A teacher's stages: all, and those of its solutions of training, held-out and unlabelled
+    problems and of their labels, which are None where no teacher is named.
     """
 
     stages: list[Stage]
@@ -34,6 +34,7 @@ def by_teacher(config: Config, problems: Stage) -> Teaching:
         return Teaching([], None, None)
     teacher = existing_models.teacher(PLACE)
     put = prompting.by_knob("distill.teacher_format", config)
-    samples = sample.stage(teacher, problems, [TRAIN, HELDOUT], PLACE, put)
+    unlabelled = [split for split in problems.splits if split.unlabelled]
+    samples = sample.stage(teacher, problems, [TRAIN, HELDOUT, *unlabelled], PLACE, put)
     labels = label.stage(samples, problems, PLACE)
     return Teaching([teacher, samples, labels], samples, labels)

@@ -20,11 +20,11 @@ from verifier.text.split import TEST, Split
 
 
 def stage(samples: Stage, problems: Stage, place: str = "") -> Stage:
-    """Labels of all samples."""
+    """Labels of all samples but those of problems whose answers nobody knows."""
     return Stage(
         label,
         makes=LABELS,
-        splits=samples.splits,
+        splits=tuple(split for split in samples.splits if not split.unlabelled),
         reads={"samples": samples.of(), "problems": problems.of()},
         knobs=("label",),
         ignores=ignored,

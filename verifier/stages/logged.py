@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +21,7 @@ from verifier.system import log, paths
 from verifier.tables import schemas, store
 from verifier.tables.results import SAMPLES
 from verifier.tables.scanning import scan_table
-from verifier.text.split import TRAIN
+from verifier.text.split import TRAIN, Split
 
 _ROWS = 4096  # that are held at a time
 # What the log must tell of every solution, by what is learned of it.
@@ -32,11 +33,11 @@ _WANTED: dict[str, Wanted | None] = {
 
 
 def stage(problems: Stage, place: str) -> Stage:
-    """Samples of the training problems that a log has solutions of."""
+    """Samples of the training problems that a log has solutions of, unlabelled ones among them."""
     return Stage(
         sample,
         makes=SAMPLES,
-        splits=(TRAIN,),
+        splits=(TRAIN, *(split for split in problems.splits if split.unlabelled)),
         reads={"log": Files("distill.log", watched=True), "problems": problems.of()},
         knobs=("distill.log", "finetune.loss"),
         place=place,
@@ -59,23 +60,30 @@ def check(config: config_lib.Config) -> None:
 
 
 def sample(context: Context) -> None:
-    """Reads the log, and keeps what is of training problems.
+    """Reads the log, and keeps what is of each split's problems.
 
     Raises:
         TablesError: none of it is, or it does not tell what is to be learned.
     """
-    settings, folder = context.settings(TRAIN), context.folder(TRAIN)
-    read = folder.with_name(f"{folder.name}.read")
-    if context.is_done(settings, TRAIN):
-        shutil.rmtree(read, ignore_errors=True)  # of a start that was killed at its very end
-        return
-    config = context.config
+    for split in context.stage.splits:
+        settings, folder = context.settings(split), context.folder(split)
+        read = folder.with_name(f"{folder.name}.read")
+        if context.is_done(settings, split):
+            shutil.rmtree(read, ignore_errors=True)  # of a start that was killed at its very end
+        else:
+            _keep(context, split, settings, read)
+
+
+def _keep(context: Context, split: Split, settings: Mapping[str, Any], read: pathlib.Path) -> None:
+    """Keeps what the log has of one split's problems; in `read` lies what has been read of it."""
+    config, folder = context.config, context.folder(split)
+    whose = "unlabelled" if split.unlabelled else "training"
     sums = inputs.sums(config, context.stage.named(config))
     source, wanted = paths.local(config.distill.log), _WANTED[config.finetune.loss]
     read_by = {"inputs": str(sums), "wanted": str(wanted)}
     _remove_other(read, read_by)
     write_samples(source, read, read_by, wanted)
-    known = pa.array([each.problem_id for each in context.problems("problems", TRAIN)])
+    known = pa.array([each.problem_id for each in context.problems("problems", split)])
     scan = scan_table(read, "samples")
     more = [name for name in scan.names if name in schemas.types_of("samples").names]
     kept_schema = pa.schema([schemas.types_of("samples").field(name) for name in more])
@@ -86,10 +94,10 @@ def sample(context: Context) -> None:
         kept += len(own)
         fresh = own.filter(pc.invert(pc.is_in(own["problem_id"], value_set=there)))
         table.append(fresh.select(kept_schema.names).cast(kept_schema))
-    log.say(f"{context.title(TRAIN)}: {kept:,} of {scan.rows:,} solutions are of training problems")
+    log.say(f"{context.title(split)}: {kept:,} of {scan.rows:,} solutions are of {whose} problems")
     if not kept:
         raise TablesError(
-            f"{source}: none of its {scan.rows:,} solutions is of a training problem; expected "
+            f"{source}: none of its {scan.rows:,} solutions is of the {whose} problems; expected "
             "questions as they stand in the problems table, or a problem_id (a hash of the "
             "question)"
         )

@@ -116,6 +116,8 @@ def ignored(config: config_lib.Config, split: Split | None) -> Sequence[str]:
     others = tuple(f"sample.{other.of}_" for other in OWN if other.of != split.of)
     if split != TRAIN or config.sample.folds <= 1:
         others += ("sample.folds",)
+    if split.unlabelled:
+        others += ("sample.train_problems",)
     return others + ((*_GREEDY_IGNORES, f"sample.{split.of}_samples") if split.greedy else ())
 
 

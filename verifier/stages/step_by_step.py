@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from verifier import config as config_lib
 from verifier.data import two_tasks
@@ -32,6 +33,8 @@ SINGLE = "single_task"
 STANDARD, STANDARD_DISTILLATION = "standard_finetuning", "standard_distillation"
 _LABEL_ALONE = (STANDARD, STANDARD_DISTILLATION)
 _ONE_TEXT = (SINGLE, *_LABEL_ALONE)  # behind data.prompt_template
+UNLABELLED = "unlabelled"  # the role of problems that have the teacher's labels alone
+_THEIR_SAMPLES = "unlabelled_samples"
 _KNOBS = (
     *("seed", "data", "tokenizer", "model", "finetune"),
     *(f"step_by_step.{name}" for name in ("label", "labels", "style", "keep_unexplained")),
@@ -44,11 +47,17 @@ def stage(problems: Stage, samples: Stage | None, method: str, share: float, pla
     Args:
         problems: of the run.
         samples: a teacher's solutions, the first of each problem being its rationale; None: worked
-            solutions are.
+            solutions are. Those of unlabelled problems are learned with the labels that they have.
         method: as in `step_by_step.methods`.
         share: of the training problems that it learns from.
         place: where it is kept.
     """
+    # The data's own labels alone have nothing to do with a teacher's.
+    samples = None if method == STANDARD else samples
+    further = [split for split in problems.splits if split.unlabelled and method != STANDARD]
+    reads = {UNLABELLED: problems.of(further[0])} if further else {}
+    if further and samples:
+        reads[_THEIR_SAMPLES] = samples.of(further[0])
     return Stage(
         functools.partial(finetune, method=method, share=share),
         makes=GENERATOR,
@@ -57,9 +66,11 @@ def stage(problems: Stage, samples: Stage | None, method: str, share: float, pla
             "tokenizer": Files("tokenizer.path"),
             "problems": problems.of(TRAIN),
             "heldout_problems": problems.of(HELDOUT),
-            **({"samples": samples.of(TRAIN)} if samples and method != STANDARD else {}),
+            **({"samples": samples.of(TRAIN)} if samples else {}),
+            **reads,
         },
-        knobs=(*_KNOBS, *_knobs_of(method)),
+        # Without such problems, what was made before the knob is the same.
+        knobs=(*_KNOBS, *_knobs_of(method), *(["step_by_step.unlabelled"] if further else [])),
         place=place,
         jobs=(Job("finetune", "train", loss=_loss_of(method)),),
         check=check,
@@ -85,17 +96,29 @@ def asking(method: str) -> Prompting:
 
 def check(config: config_lib.Config) -> None:
     """Raises UserError for templates without a question, solutions that nobody draws, equations
-    out of worked solutions where a teacher's texts are learned, or a teacher's labels without one.
+    out of worked solutions where a teacher's texts are learned, unlabelled problems or a
+    teacher's labels without one.
     """
     _asked(config)
-    taught = config.distill.teacher or config.distill.log
-    if STANDARD_DISTILLATION in config.step_by_step.methods and not taught:
+    own, taught = config.step_by_step, config.distill.teacher or config.distill.log
+    if STANDARD_DISTILLATION in own.methods and not taught:
         raise ConfigError(
             f"step_by_step.methods: {STANDARD_DISTILLATION} learns a teacher's labels, and nobody "
             "teaches: name a teacher (distill.teacher) or a log of what it wrote (distill.log), or "
             "leave it out"
         )
-    if config.step_by_step.label == "equation" and taught:
+    if own.unlabelled and not taught:
+        raise ConfigError(
+            f"step_by_step.unlabelled={own.unlabelled}, but nobody labels these problems: name a "
+            "teacher (distill.teacher) or a log of what it wrote (distill.log), or leave "
+            "step_by_step.unlabelled empty"
+        )
+    if own.unlabelled_dir and not own.unlabelled:
+        raise ConfigError(
+            f"step_by_step.unlabelled_dir={own.unlabelled_dir}, but no set is named that lies "
+            "there: set step_by_step.unlabelled (to asdiv, for one), or leave both empty"
+        )
+    if own.label == "equation" and taught:
         raise ConfigError(
             "step_by_step.label=equation puts equations together out of the problems' own worked "
             "solutions, and a teacher's are learned here: set step_by_step.label=answer, with "
@@ -128,6 +151,11 @@ def finetune(context: Context, method: str, share: float) -> None:
         f"{context.title()}: {len(learned):,} of {len(part):,} problems; {unexplained:,} have no "
         f"rationale{', of which the label is learned' if keeps else ''}"
     )
+    facts = dict[str, Any]()
+    if UNLABELLED in context.stage.reads:
+        further, counts = _unlabelled(context)
+        facts = {"labelled": len(learned), UNLABELLED: counts}
+        learned = [*learned, *further]
     if not learned:
         raise DataError(
             f"none of {len(part):,} training problems has a rationale to learn: a worked solution, "
@@ -143,7 +171,7 @@ def finetune(context: Context, method: str, share: float) -> None:
         return Examples(train, heldout)
 
     put = asked.both if method in _ONE_TEXT else asked.predict
-    make_generator(context, train, examples, template=put)
+    make_generator(context, train, examples, learned=facts, template=put)
 
 
 def _explained(problems: Sequence[Problem], kind: str) -> list[Explained]:
@@ -169,20 +197,10 @@ def _before_answer(solution: str) -> str:
 
 
 def _told(context: Context, problems: Sequence[Problem], labels: str) -> list[Explained]:
-    """A teacher's rationales, and its labels where these are asked for; what cannot be taken apart
-    is counted. `labels`: as in `step_by_step.labels`.
+    """A teacher's rationales, and its labels where these are asked for, as in
+    `step_by_step.labels`.
     """
-    config = context.config.step_by_step
-    columns = ["problem_id", "sample_id", "solution"]
-    rows = store.read_table(context.source("samples"), "samples", columns).to_pylist()
-    # The first of each problem, whatever a log calls it: what stands later in the dict stays.
-    rows.sort(key=lambda row: -row["sample_id"])
-    texts = {row["problem_id"]: row["solution"] for row in rows}
-    # The teacher was not asked where its prompt was too long: no text, which cannot be taken apart.
-    told = [texts.get(each.problem_id, "") for each in problems]
-    parsed, reasons = rationales.parse_all(told, config.style)
-    for reason, count in reasons.items():
-        log.say(f"{context.title()}: {count:,} of the teacher's texts are not used: {reason}")
+    parsed, _ = _parsed(context, problems, "samples")
     explained = []
     for problem, one in zip(problems, parsed, strict=True):
         if isinstance(one, rationales.Rationale):
@@ -191,6 +209,47 @@ def _told(context: Context, problems: Sequence[Problem], labels: str) -> list[Ex
         elif labels == "gold":
             explained.append(Explained(problem, problem.answer, None))
     return explained
+
+
+def _unlabelled(context: Context) -> tuple[list[Explained], dict[str, Any]]:
+    """A teacher's rationales and labels of unlabelled problems, and how many there are: "problems",
+    those "learned", and by reason those "not_read".
+    """
+    problems = context.problems(UNLABELLED)
+    parsed, reasons = _parsed(context, problems, _THEIR_SAMPLES)
+    explained = [
+        Explained(problem, one.label, one.text)
+        for problem, one in zip(problems, parsed, strict=True)
+        if isinstance(one, rationales.Rationale)
+    ]
+    log.say(
+        f"{context.title()}: beside them {len(explained):,} of {len(problems):,} unlabelled "
+        "problems, with the teacher's labels"
+    )
+    counts = {"problems": len(problems), "learned": len(explained), "not_read": reasons}
+    return explained, counts
+
+
+def _parsed(
+    context: Context, problems: Sequence[Problem], role: str
+) -> tuple[list[rationales.Rationale | rationales.Unparsed], dict[str, int]]:
+    """A teacher's text of each problem taken apart, and how many cannot be, by reason, which is
+    said.
+    """
+    columns = ["problem_id", "sample_id", "solution"]
+    rows = store.read_table(context.source(role), "samples", columns).to_pylist()
+    # The first of each problem, whatever a log calls it: what stands later in the dict stays.
+    rows.sort(key=lambda row: -row["sample_id"])
+    texts = {row["problem_id"]: row["solution"] for row in rows}
+    # The teacher was not asked where its prompt was too long: no text, which cannot be taken apart.
+    told = [texts.get(each.problem_id, "") for each in problems]
+    parsed, reasons = rationales.parse_all(told, context.config.step_by_step.style)
+    whose = " of unlabelled problems" if role == _THEIR_SAMPLES else ""
+    for reason, count in reasons.items():
+        log.say(
+            f"{context.title()}: {count:,} of the teacher's texts{whose} are not used: {reason}"
+        )
+    return parsed, reasons
 
 
 def _labelled(problem: Problem) -> Explained:

@@ -17,23 +17,27 @@ from verifier.tables.results import REPORT
 AGAINST = "label_only"
 
 
-def stage(judged: Mapping[tuple[str, float], Stage]) -> Stage:
+def stage(
+    judged: Mapping[tuple[str, float], Stage], learners: Mapping[tuple[str, float], Stage]
+) -> Stage:
     """The report.
 
     Args:
         judged: the labels of every student, by method and share of the training problems.
+        learners: the students, likewise, where the report is to tell what they "learned".
     """
     reads = stored_labels.by_split({_role(*name): each for name, each in judged.items()})
+    reads |= {_role(*name): each.of() for name, each in learners.items()}
     return Stage(report, makes=REPORT, reads=reads, by_one=True, tell=tell)
 
 
 def report(context: Context) -> None:
     """Writes the page, its charts and metrics.json."""
-    figures = _figures(context)
+    figures, learned = _figures(context), _learned(context)
     about = writing.about_workdir(context.workdir)
     page_folder.write(
         context.stage.makes.folder(context.workdir),
-        {"splits": figures, "config_hash": about.config_hash},
+        {"splits": figures, "config_hash": about.config_hash, **learned},
         students_page.render(figures, AGAINST, about.name, formatting.today(), about.settings),
         students_page.charts(figures),
         figures,
@@ -50,8 +54,8 @@ def tell(context: Context) -> None:
 
 def _figures(context: Context) -> dict[str, Any]:
     """The figures of every split."""
-    own, report_knobs = context.config.step_by_step, context.config.report
-    names = [(method, share) for share in own.train_shares for method in own.methods]
+    report_knobs = context.config.report
+    names = _names(context)
     right = {name: stored_labels.right_of(context, _role(*name)) for name in names}
     return {
         str(split.problems): students.figures(
@@ -62,6 +66,22 @@ def _figures(context: Context) -> dict[str, Any]:
         )
         for split in right[names[0]]
     }
+
+
+def _learned(context: Context) -> dict[str, Any]:
+    """What each student learned from, where that is to be told."""
+    told = [
+        {"method": method, "share": share, **context.manifest(_role(method, share))["learned"]}
+        for method, share in _names(context)
+        if _role(method, share) in context.stage.reads
+    ]
+    return {"learned": told} if told else {}
+
+
+def _names(context: Context) -> list[tuple[str, float]]:
+    """The students, by method and share."""
+    own = context.config.step_by_step
+    return [(method, share) for share in own.train_shares for method in own.methods]
 
 
 def _role(method: str, share: float) -> str:

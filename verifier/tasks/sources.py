@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -25,10 +25,12 @@ from verifier.tasks.labelled_choice import load_labelled_choice
 from verifier.tasks.multiarith import load_multiarith
 from verifier.tasks.svamp import load_svamp, load_svamp_equations
 from verifier.text.problem import Problem
+from verifier.text.split import Split
 
 __all__ = [
     "load_further",
     "load_problems",
+    "load_unlabelled",
     "problems_from_table",
     "problems_table",
     "read_corpus",
@@ -132,12 +134,7 @@ def load_further(
             )
             all_of_it = SOURCES[name](source, seed)["test"]
         if config.shared == "leave_out":
-            every = len(all_of_it)
-            all_of_it = [each for each in all_of_it if each.problem_id not in known]
-            log.say(
-                f"{split}: {every - len(all_of_it):,} of {every:,} problems are left out: "
-                "training or held-out problems have them too"
-            )
+            all_of_it = _without(split, all_of_it, known, "training or held-out problems")
         chosen = _first(all_of_it, config.problems, f"{split}/{seed}", f"ood.problems (of {name})")
         _check_disjoint({**trained_on, split: chosen})
         further[split] = [
@@ -145,6 +142,55 @@ def load_further(
             for each in sorted(chosen, key=lambda each: each.problem_id)
         ]
     return further
+
+
+def load_unlabelled(
+    name: str, folder: str, shared: str, known: Mapping[str, list[Problem]]
+) -> list[Problem]:
+    """Problems to learn from whose answers and solutions are not kept, none of which the run has in
+    another split.
+
+    Args:
+        name: of a source in `WITH_EQUATIONS`.
+        folder: of its files; empty: its environment variable.
+        shared: as `ood.shared`.
+        known: the run's other problems, by split.
+
+    Returns:
+        The problems as the split "train_NAME", sorted by problem_id, their answers empty.
+
+    Raises:
+        DataError: missing data, a question that is in `known`, or no other one.
+    """
+    split = str(Split("train", name))
+    source = DataConfig(typing.cast(config_lib.Source, name), dir=folder)
+    problems = SOURCES[name](source, 0)["test"]
+    if shared == "leave_out":
+        ids = {each.problem_id for others in known.values() for each in others}
+        problems = _without(split, problems, ids, "other splits")
+    for other, others in known.items():
+        _check_disjoint({other: others, split: problems})
+    if not problems:
+        raise DataError(
+            f"{split}: all problems of {name} are among the run's own; name another set in "
+            "step_by_step.unlabelled"
+        )
+    return [
+        dataclasses.replace(each, split=split, answer="", solution=None)
+        for each in sorted(problems, key=lambda each: each.problem_id)
+    ]
+
+
+def _without(
+    split: str, problems: Sequence[Problem], known: Collection[str], whose: str
+) -> list[Problem]:
+    """A further set's problems that are not known by their ids, with a line on the others."""
+    kept = [each for each in problems if each.problem_id not in known]
+    log.say(
+        f"{split}: {len(problems) - len(kept):,} of {len(problems):,} problems are left out: "
+        f"{whose} have them too"
+    )
+    return kept
 
 
 def _sources(config: DataConfig, seed: int) -> tuple[Mapping[str, list[Problem]], list[Problem]]:

@@ -13,7 +13,8 @@ class Split:
 
     Attributes:
         of: "train", "heldout" or "test"; tables that were made elsewhere may have other names.
-        set: the further test set that it is, such as "svamp"; empty: the run's own problems.
+        set: the further set that it is, such as "svamp", of "test" or of "train"; empty: the run's
+            own problems.
         greedy: one solution a problem, at temperature 0.
     """
 
@@ -30,6 +31,11 @@ class Split:
         """The split whose problems these solutions are of."""
         return dataclasses.replace(self, greedy=False)
 
+    @property
+    def unlabelled(self) -> bool:
+        """Whether it is of problems to learn from whose answers nobody knows."""
+        return self.of == "train" and bool(self.set)
+
     @classmethod
     def named(cls, name: str) -> Split:
         """What a name on disk, or in the files of others, stands for: `str` undone.
@@ -40,8 +46,9 @@ class Split:
         greedy = bool(plain) and plain != name
         plain = plain if greedy else name
         of, _, further = plain.partition("_")
-        return cls(of, further, greedy) if of == "test" and further else cls(plain, "", greedy)
+        has_set = of in ("train", "test") and further
+        return cls(of, further, greedy) if has_set else cls(plain, "", greedy)
 
 
 TRAIN, HELDOUT, TEST = Split("train"), Split("heldout"), Split("test")
-OWN = (TRAIN, HELDOUT, TEST)  # every run has these; further test sets come with `ood.sets`
+OWN = (TRAIN, HELDOUT, TEST)  # every run has these; further sets are for who asks for them
