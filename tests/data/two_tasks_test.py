@@ -43,3 +43,9 @@ def test_one_text_holds_both_and_nothing_of_the_prompt_is_learned():
     assert learned(whole, "lm_weight") == "They are added.\nThe answer is 3+4"
     assert learned(bare, "lm_weight") == "The answer is 9-2"
     assert np.isin(whole.targets["lm_weight"], [0, 1]).all()
+
+
+def test_a_label_alone_stands_behind_the_plain_question():
+    both = list(two_tasks.label_alone([WHY, BARE], ASKED, TOKENIZER))
+    assert [text(each) for each in both] == ["3 and 4?\n3+4", "9 less 2?\n9-2"]
+    assert [learned(each, "lm_weight") for each in both] == ["3+4", "9-2"]

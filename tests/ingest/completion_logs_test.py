@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.ingest.token_logs_test import chat, completion, cut
-from verifier.errors import TablesError
+from verifier.errors import StoreError, TablesError
 from verifier.ingest import aside, completion_logs
 from verifier.ingest.completion_logs import write_samples
 from verifier.ingest.external import Reading
@@ -161,6 +161,31 @@ def test_what_is_wrong_is_named_with_file_and_row(tmp_path):
     refused(odd, r"row 1: sample_id is -3")
     plain = [{"question": "q", "choices": [{"text": "4"}]}]
     refused(plain, "row 1: no log-probabilities", "top_logprobs")
+    twice = [row | {"sample_id": 3} for row in rows()]
+    refused(twice, r"log\.jsonl: sample_id 3 of problem \w+ stands twice; expected each once")
+
+
+def test_samples_without_an_id_get_one_that_is_free(tmp_path):
+    numbers = {0: {}, 1: {"sample_id": 0}, 2: {}, 3: {"sample_id": 2}}
+    given = [
+        {"question": "q", "choices": [{"text": f"{n}"}]} | numbers[n] for n in range(len(numbers))
+    ]
+    write_samples(write(tmp_path / "log.jsonl", given), tmp_path / "table", {})
+    found = stored(tmp_path / "table", COLUMNS)
+    assert {key[1]: row["solution"] for key, row in found.items()} == {
+        0: "1",
+        1: "0",
+        2: "3",
+        3: "2",
+    }
+
+
+def test_a_table_of_other_settings_is_not_taken_for_this_one(tmp_path):
+    path = write(tmp_path / "log.jsonl", rows())
+    write_samples(path, tmp_path / "table", {"log": "a"})
+    write_samples(path, tmp_path / "table", {"log": "a"})
+    with pytest.raises(StoreError, match="other settings.*remove the folder"):
+        write_samples(path, tmp_path / "table", {"log": "b"})
 
 
 def test_lots_hold_whole_problems_in_order(tmp_path):

@@ -26,6 +26,7 @@ ood.problems=8 sample.train_samples=2 sample.heldout_samples=1 sample.max_new_to
 finetune.steps=4 finetune.batch_rows=2 finetune.eval_every=0 select.checkpoints=2
 distill.mix=[1,1,0,2] select.formats=[in_context_chain_of_thought]
 """.split()
+TARGETS = '["{answer}", "{solution}", "{answer}", "Well. {solution}"]'
 
 
 def config(*more):
@@ -121,6 +122,7 @@ def test_a_teachers_table_keeps_what_it_thought_of_every_token(specialised):
         (["sample.top_logprobs=0"], "sample.top_logprobs=5"),
         (["distill.teacher="], "distill.teacher"),
         (["finetune.patience=3"], "finetune.patience=0"),
+        ([f"distill.targets={TARGETS}"], "'Well. {solution}'"),
         (["finetune.steps=0", "finetune.epochs=0"], "raise one of them"),
     ],
 )

@@ -114,3 +114,15 @@ def test_a_log_of_other_problems_a_missing_one_and_two_teachers_are_refused(aske
     with pytest.raises(ConfigError, match="both set"):
         logged.check(config_lib.override(own, ["distill.log=nowhere.jsonl"]))
     assert HELDOUT not in logged.stage(distill.stages(own)[0], "teacher").splits
+
+
+def test_a_log_that_was_mended_is_read_anew(asked):
+    root, problems = asked
+    with pytest.raises(TablesError, match="none of its 1 solutions"):
+        read(root, [line("Who?", "#### 1", words=False)], "finetune.loss=match_sample", name="anew")
+    with pytest.raises(TablesError, match="log-probabilities"):  # the same, of which more is wanted
+        read(root, [line("Who?", "#### 1", words=False)], name="anew")
+    own = problems[0]
+    _, found = read(root, [line(own.question, f"#### {own.answer}")], name="anew")
+    assert [one.problem.problem_id for one in found.solutions] == [own.problem_id]
+    assert not list((root / "anew/teacher/tables/samples").glob("*.read"))

@@ -10,7 +10,7 @@ from experiments import tiny_distill
 from verifier import config as config_lib
 from verifier.errors import DataError
 from verifier.recipes import distill, teaching
-from verifier.run import workdir
+from verifier.run import inputs, workdir
 from verifier.run.context import Context
 from verifier.stages import problems, prompting
 from verifier.system import checksums
@@ -88,3 +88,27 @@ def test_files_that_are_missing_are_said_before_anything_runs(tmp_path, monkeypa
     ]
     with pytest.raises(DataError, match="BBH_PROMPTS_DIR"):
         in_context[0].refuse(own)
+
+
+def test_prompts_of_bbh_that_were_changed_are_other_samples(tmp_path):
+    prompts = tmp_path / "prompts"
+    prompts.mkdir()
+    (prompts / "snarks.txt").write_text("Tell.\n")
+    own = config("ood.sets=[backwards,bbh]", f"ood.bbh_prompts={prompts}")
+    name = own.select.formats[1]
+    stages = [each for each in distill.stages(own) if each.place == f"checkpoint=1/{name}"]
+    stage = next(each for each in stages if each.name == "sample")
+    settings = stage.settings(own, stage.splits[0])
+    sums = inputs.sums(own, stage.named(own))
+    assert list(sums["ood.bbh_prompts"]) == ["snarks.txt"]
+    folder = tmp_path / "table"
+    folder.mkdir()
+    noted = {"id": "x", "settings": settings, "inputs": sums}
+    checksums.write_sealed(folder / manifests.MANIFEST, noted)
+    assert workdir.is_done(folder, settings, stage.files)
+    moved = prompts.rename(tmp_path / "moved")
+    elsewhere = settings | {"ood.bbh_prompts": str(moved)}
+    assert workdir.is_done(folder, elsewhere, stage.files)
+    (moved / "snarks.txt").write_text("Say.\n")
+    with pytest.raises(workdir.WorkdirError, match=r"ood\.bbh_prompts"):
+        workdir.is_done(folder, elsewhere, stage.files)

@@ -10,6 +10,8 @@ import pytest
 
 from experiments import tiny_distill
 from verifier import config as config_lib
+from verifier.data.alignment import Taught
+from verifier.grading import corrections
 from verifier.stages import right_solutions
 from verifier.tables import schemas, store, taught
 from verifier.tables.verdicts import Labels
@@ -108,3 +110,26 @@ def test_what_is_held_is_a_small_part_of_the_table(stored):
     tracemalloc.stop()
     whole = len(found.solutions) * TOKENS * (8 + 8 * TOLD)
     assert held < 0.1 * whole and peak < 0.7 * whole  # the peak: a batch of rows
+
+
+def test_a_token_stays_among_fewer_alternatives_of_it():
+    """A log tells the likeliest ones, and behind them the token itself where it is none of them."""
+    ids = np.array([[7, 8, 9, 5], [7, 5, 8, 9]], np.int32)
+    logprobs = np.array([[-0.1, -3, -4, -9], [-0.1, -3, -4, -5]], np.float32)
+    told = Taught(np.array([5, 5], np.int32), np.array([-9, -3], np.float32), ids, logprobs)
+    fewer = right_solutions._of_width(told, 3)
+    assert fewer.top_ids_SC.tolist() == [[7, 8, 5], [7, 5, 8]]
+    np.testing.assert_array_equal(
+        fewer.top_logprobs_SC, np.array([[-0.1, -3, -9], [-0.1, -3, -4]], np.float32)
+    )
+
+
+def test_answers_that_are_learned_are_those_that_solutions_were_judged_by(stored, monkeypatch):
+    own = PROBLEMS[0]
+    wrong = [{"problem_id": own.problem_id, "old": own.answer, "new": "8", "reason": "x"}]
+    monkeypatch.setattr(corrections, "known", lambda: wrong)
+    for more, answer in (("true", "8"), ("false", own.answer)):
+        context = context_of(stored, f"label.fix_labels={more}")
+        found = right_solutions.taught(context, PROBLEMS, "", TOLD)
+        row = found.problem_ids.index(own.problem_id)
+        assert found.solutions[row].problem.answer == answer

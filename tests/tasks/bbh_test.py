@@ -129,6 +129,20 @@ def test_prompts_are_the_files_and_the_answers_in_them(folder):
     assert load_task_prompts(str(folder), ["snarks"])["snarks"] == prompt
 
 
+def test_a_question_is_not_shown_among_its_own_exemplars(folder):
+    (folder / "snarks.txt").write_text(PROMPT)
+    prompt = load_task_prompts(str(folder), ["snarks"])["snarks"]
+    first, second = prompt.exemplars
+    for own, other in ((first, second), (second, first)):
+        asked = f" {own.question}\n"
+        worked, plain = prompt.chain_of_thought(asked), prompt.answer_only(asked)
+        assert worked == (
+            f"{prompt.description}\n\nQ: {other.question}\nA: {other.solution}\n\n"
+            f"Q: {asked}\nA: Let's think step by step.\n"
+        )
+        assert plain.count(own.question) == 1 and other.question in plain
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -67,6 +67,10 @@ def test_fields_of_known_data_sets(row, item):
         (STEM | {"choices": [], "answerKey": "A"}, r"the choices are '\[\]'"),
         (STEM | {"choices": [3], "answerKey": "A"}, r"the choices are '\[3\]'"),
         (STEM | {"choices": TEXTS}, "no field 'answerKey'"),
+        (
+            STEM | {"choices": {"label": ["A", "B", "C"], "text": TEXTS}, "answerKey": "A"},
+            "the choices are .*two lists of one length",
+        ),
     ],
 )
 def test_what_is_none_is_named(row, message):

@@ -10,6 +10,7 @@ from flax import nnx
 
 from tests.train import fakes
 from verifier.config import DistillConfig
+from verifier.train import meter
 from verifier.train.losses import cross_entropy, distill, lm
 
 HOW = {"dropout": 0.0, "dropout_key": None, "remat": False}
@@ -214,6 +215,8 @@ def test_texts_without_spans_are_learned_by_their_cross_entropy():
     loss, words = distill.match_spans(fakes.VOCAB, 5.0), distill.match_sample(fakes.VOCAB)
     terms = terms_of(loss, plain)
     assert terms["text"].weight > 0 and terms["match_spans"].weight == 0
+    # such as held-out problems of which no teacher has told anything, which are evaluated, too
+    assert loss.watch in {"loss", *meter.means(terms)}
     np.testing.assert_allclose(terms["text"].sum, terms_of(words, BATCH)["lm"].sum, rtol=1e-5)
     for one, other in zip(gradient(loss, plain), gradient(words, BATCH), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
@@ -292,5 +295,5 @@ def test_the_knob_names_the_loss():
     assert made == {
         "match_sample": "lm",
         "match_distribution": "match_distribution",
-        "match_spans": "match_spans",
+        "match_spans": "loss",
     }

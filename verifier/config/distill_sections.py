@@ -14,6 +14,13 @@ Format = Literal[
     "in_context_answer_only",
     "in_context_chain_of_thought",
 ]
+StudentMethod = Literal[
+    "multi_task",
+    "label_only",
+    "single_task",
+    "standard_finetuning",
+    "standard_distillation",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +81,10 @@ class StepByStepConfig:
     """Label and rationale as two tasks of one model (Hsieh et al. 2023)."""
 
     # Students beside each other: multi_task, label and rationale | label_only, the same batches
-    # with the rationales' loss left out | single_task, rationale and label as one text
-    methods: tuple[Literal["multi_task", "label_only", "single_task"], ...] = (
-        "multi_task",
-        "label_only",
-        "single_task",
-    )
+    # with the rationales' loss left out | single_task, rationale and label as one text |
+    # standard_finetuning, the gold label alone behind data.prompt_template, of every problem |
+    # standard_distillation, likewise the teacher's label
+    methods: tuple[StudentMethod, ...] = ("multi_task", "label_only", "single_task")
     # Parts of the training problems that are learned from, each by students of its own.
     train_shares: tuple[Annotated[float, Range(0, 1, above=True)], ...] = (1.0,)
     alpha: Annotated[float, Range(0, 1)] = 0.5  # multi_task: weight of the label; the rest explains

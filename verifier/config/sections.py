@@ -80,7 +80,7 @@ class OodConfig:
     bbh_tasks: tuple[BbhTask, ...] = ()
     # Folder of the tasks' prompts, cot-prompts of their repository, for formats with exemplars;
     # empty: the environment variable BBH_PROMPTS_DIR
-    bbh_prompts: Annotated[str, Mark.PATH] = ""
+    bbh_prompts: Annotated[str, Mark.PATH, Mark.TEXTS] = ""
 
 
 @dataclasses.dataclass(frozen=True)

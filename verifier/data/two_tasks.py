@@ -24,7 +24,7 @@ class Asked(NamedTuple):
 
     predict: Template
     explain: Template
-    both: Template
+    both: Template  # of a label alone, too
 
 
 def two_tasks(
@@ -49,15 +49,30 @@ def one_text(
     """
     for each in explained:
         whole = ended(each.rationale or "", STATES, each.label)
-        prompt, target, forced = _encoded(each, whole, asked.both, tokenizer)
-        yield lm_example(
-            prompt,
-            target,
-            forced,
-            loss_on_question=False,
-            loss_on_forced=True,
-            name=each.problem.problem_id,
-        )
+        yield _plain_example(each, whole, asked, tokenizer)
+
+
+def label_alone(
+    explained: Sequence[Explained], asked: Asked, tokenizer: Tokenizer
+) -> Iterator[Example]:
+    """The label of each and nothing beside it, for `train.losses.lm` (the paper's standard
+    finetuning, and with a teacher's labels its standard distillation).
+    """
+    for each in explained:
+        yield _plain_example(each, each.label, asked, tokenizer)
+
+
+def _plain_example(each: Explained, text: str, asked: Asked, tokenizer: Tokenizer) -> Example:
+    """A text behind the question, which no word tells apart from others."""
+    prompt, target, forced = _encoded(each, text, asked.both, tokenizer)
+    return lm_example(
+        prompt,
+        target,
+        forced,
+        loss_on_question=False,
+        loss_on_forced=True,
+        name=each.problem.problem_id,
+    )
 
 
 def _example(

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from verifier.errors import TablesError
+from verifier.errors import StoreError, TablesError
 from verifier.ingest import (
     aside,
     file_formats,
@@ -81,7 +81,12 @@ def write_samples(
         TablesError: no solutions, or of one not what is wanted; with file and row.
         StoreError: a file cannot be read, or the folder holds a table of other settings.
     """
-    if store.read_manifest(folder) is not None:
+    if (there := store.read_manifest(folder)) is not None:
+        if there["settings"] != dict(settings):
+            raise StoreError(
+                f"{folder} holds a table of other settings, {there['settings']}; expected "
+                f"{dict(settings)}: remove the folder to read {path} anew"
+            )
         return
     files = [file for file in file_formats.files_of(path) if file.stat().st_size]
     if not files:
@@ -104,7 +109,7 @@ def write_samples(
         for lot in lots:
             # of an earlier start the last lots are missing
             if not table.present().issuperset(lot["problem_id"].to_pylist()):
-                table.append(_numbered(lot))
+                table.append(_numbered(lot, path))
     table.finish({"seconds": table.seconds(), "wanted": kept})
 
 
@@ -192,8 +197,8 @@ def _about(row: Mapping[str, Any], whole: _Log, where: str) -> dict[str, Any]:
     own, question, sample = told("problem_id"), told("question"), told("sample_id")
     if own is None and not isinstance(question, str):
         raise TablesError(
-            f"{where}: no question, nor a problem_id; name one by --fields=question=PATH or "
-            "--fields=problem_id=PATH"
+            f"{where}: no question, nor a problem_id; expected one of them beside the choices, by "
+            "that name: add it to the row"
         )
     if sample is not None and (not isinstance(sample, int) or sample < 0):
         raise TablesError(f"{where}: sample_id is {sample!r}; expected a number from 0 on")
@@ -229,12 +234,27 @@ def _texts(path: pathlib.Path, how: Reading, schema: pa.Schema) -> Iterator[pa.T
         yield pa.table({name: made[name] for name in schema.names}).cast(schema)
 
 
-def _numbered(rows: pa.Table) -> pa.Table:
-    """Samples of whole problems without ids of their own, numbered in the order of the files."""
-    ids, count = rows["sample_id"].to_pylist(), collections.Counter[str]()
-    for index, problem in enumerate(rows["problem_id"].to_pylist()):
+def _numbered(rows: pa.Table, path: pathlib.Path) -> pa.Table:
+    """Samples of whole problems; those without ids of their own get the first ones that are free,
+    in the order of the files.
+
+    Raises:
+        TablesError: two samples of a problem have the same id.
+    """
+    problems, ids = rows["problem_id"].to_pylist(), rows["sample_id"].to_pylist()
+    taken: dict[str, set[int]] = collections.defaultdict(set)
+    for problem, sample in zip(problems, ids, strict=True):
+        if sample in taken[problem]:
+            raise TablesError(
+                f"{path}: sample_id {sample} of problem {problem} stands twice; expected each once "
+                "a problem: number them otherwise, or leave sample_id out of all rows, for a "
+                "number in their order"
+            )
+        if sample != _NO_ID:
+            taken[problem].add(sample)
+    free: dict[str, Iterator[int]] = collections.defaultdict(itertools.count)
+    for index, problem in enumerate(problems):
         if ids[index] == _NO_ID:
-            ids[index] = count[problem]
-        count[problem] += 1
+            ids[index] = next(each for each in free[problem] if each not in taken[problem])
     at = rows.schema.get_field_index("sample_id")
     return rows.set_column(at, rows.schema.field(at), pa.array(ids, pa.int32()))

@@ -28,9 +28,10 @@ def stages(config: Config) -> list[Stage]:
         for method in config.step_by_step.methods:
             place = f"{method},share={share:g}"
             student = step_by_step.stage(questions, teacher.samples, method, share, place)
-            learners[method, share] = student
+            if step_by_step.UNLABELLED in student.reads:
+                learners[method, share] = student
             asked = step_by_step.asking(method)
             samples = sample.stage(student, questions, splits, place, asked)
             labels = judged[method, share] = label.stage(samples, questions, place)
             made += [student, samples, labels]
-    return [*made, students.stage(judged, learners if config.step_by_step.unlabelled else {})]
+    return [*made, students.stage(judged, learners)]

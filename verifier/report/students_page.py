@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from verifier.report import templates
-from verifier.report.svg import Chart, percent_ticks
+from verifier.report.svg import LINES, Chart, percent_ticks
 
-_LINES = ("verifier", "majority dashed", "oracle dotted")
+# The first three are told apart by colour and dashes alike.
+_FIRST = ("verifier", "majority dashed", "oracle dotted")
+_BESIDE = len(_FIRST)  # names that have room beside each other
+_LINES = (*_FIRST, *(each for each in LINES if each not in _FIRST))
 
 
 def charts(figures: Mapping[str, Any]) -> dict[str, Chart]:
@@ -37,7 +40,10 @@ def _chart(split: str, students: list[Mapping[str, Any]], shares: list[float]) -
             for x, estimate in zip(xs, estimates, strict=True)
         ]
         chart.estimates(xs, estimates, kind, hints)
-    chart.legend(list(zip(_LINES, methods, strict=False)))
+    named = list(zip(_LINES, methods, strict=False))
+    rows = [named[first : first + _BESIDE] for first in range(0, len(named), _BESIDE)]
+    for entries, y in zip(rows, (24, 36) if rows[1:] else (30,), strict=True):
+        chart.legend(entries, y)
     return chart
 
 

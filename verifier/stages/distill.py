@@ -31,12 +31,14 @@ from verifier.train.losses import distill as losses
 from verifier.train.losses.contract import Loss
 
 _LOOKED_AT = 2_000  # solutions that the report on an alignment is of
+_SOLUTION = "{solution}"  # the target that is nothing else
 _NAMED = 3  # solutions that are named where they cannot be aligned
 _KNOBS = (
     *("seed", "tokenizer", "model", "finetune", "select.checkpoints", "sample.top_logprobs"),
     *("distill.prompts", "distill.targets", "distill.between"),
     *("distill.shots", "distill.mix", "distill.annotations", "distill.samples_per_problem"),
     *("distill.align", "distill.renormalise", "distill.tau", "distill.normalise"),
+    "label.fix_labels",
 )
 
 
@@ -95,7 +97,13 @@ def check(config: config_lib.Config) -> None:
             f"distill.mix={list(mix)}: expected a share for each of "
             f"{', '.join(few_shot.FORMATS)}, and one of them above 0"
         )
-    few_shot.formats(config.distill)
+    for name, known in few_shot.formats(config.distill).items():
+        if loss != "match_sample" and known.is_worked and known.target != _SOLUTION:
+            raise ConfigError(
+                f"finetune.loss={loss} with {known.target!r} in distill.targets ({name}): a "
+                "teacher has told of its solution's tokens alone, and other text would be left "
+                f"out; write {_SOLUTION!r} there, or set finetune.loss=match_sample"
+            )
     if not config.finetune.has_work:
         raise ConfigError(
             "finetune.epochs=0 finetune.steps=0: a student that is not trained has no checkpoints; "

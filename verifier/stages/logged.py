@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -65,19 +66,23 @@ def sample(context: Context) -> None:
         TablesError: none of it is, or it does not tell what is to be learned.
     """
     for split in context.stage.splits:
-        settings = context.settings(split)
-        if not context.is_done(settings, split):
-            _keep(context, split, settings)
+        settings, folder = context.settings(split), context.folder(split)
+        read = folder.with_name(f"{folder.name}.read")
+        if context.is_done(settings, split):
+            shutil.rmtree(read, ignore_errors=True)  # of a start that was killed at its very end
+        else:
+            _keep(context, split, settings, read)
 
 
-def _keep(context: Context, split: Split, settings: Mapping[str, Any]) -> None:
-    """Keeps what the log has of one split's problems."""
+def _keep(context: Context, split: Split, settings: Mapping[str, Any], read: pathlib.Path) -> None:
+    """Keeps what the log has of one split's problems; in `read` lies what has been read of it."""
     config, folder = context.config, context.folder(split)
     whose = "unlabelled" if split.unlabelled else "training"
-    read = folder.with_name(f"{folder.name}.read")
     sums = inputs.sums(config, context.stage.named(config))
-    source = paths.local(config.distill.log)
-    write_samples(source, read, {"inputs": str(sums)}, _WANTED[config.finetune.loss])
+    source, wanted = paths.local(config.distill.log), _WANTED[config.finetune.loss]
+    read_by = {"inputs": str(sums), "wanted": str(wanted)}
+    _remove_other(read, read_by)
+    write_samples(source, read, read_by, wanted)
     known = pa.array([each.problem_id for each in context.problems("problems", split)])
     scan = scan_table(read, "samples")
     more = [name for name in scan.names if name in schemas.types_of("samples").names]
@@ -98,6 +103,13 @@ def _keep(context: Context, split: Split, settings: Mapping[str, Any]) -> None:
         )
     table.finish({"inputs": sums, "seconds": table.seconds()})
     shutil.rmtree(read)
+
+
+def _remove_other(folder: pathlib.Path, settings: Mapping[str, str]) -> None:
+    """What an earlier start has read of a log goes where that is another one by now."""
+    earlier = store.read_manifest(folder) or store.begun_with(folder)
+    if earlier is not None and earlier["settings"] != settings:
+        shutil.rmtree(folder)
 
 
 def _whole_problems(batches: Iterable[tuple[pa.Table, int]]) -> Iterator[pa.Table]:

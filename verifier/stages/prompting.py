@@ -18,6 +18,7 @@ from verifier.text.split import TRAIN
 from verifier.text.tokenizer import Tokenizer
 
 Put = Callable[[Problem], list[int]]
+_BBH_PROMPTS = "ood.bbh_prompts"
 EXEMPLARS = "exemplars"  # the role in which training problems are read to be shown
 
 
@@ -70,8 +71,8 @@ def in_format(name: str, shots: str, exemplars: str = "") -> Prompting:
     templates = ("distill.prompts", "distill.targets", "distill.between")
     if not few_shot.FORMATS[name].shots:
         return Prompting(of, templates[:1])
-    files = (exemplars,) if exemplars else ()
-    knobs = (*templates, shots, "distill.annotations", "ood.bbh_prompts", *files)
+    files = (*([exemplars] if exemplars else []), _BBH_PROMPTS)
+    knobs = (*templates, shots, "distill.annotations", *files)
     check = functools.partial(_check_file, shots, exemplars) if exemplars else _check_bbh
     return Prompting(of, knobs, True, files, check)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, overload
 
@@ -10,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from verifier.data.alignment import Taught
+from verifier.decode.likeliest import Likeliest
 from verifier.run.context import Context
 from verifier.run.stage import Input
+from verifier.stages import label
 from verifier.system import log
 from verifier.tables import taught as taught_lib
 from verifier.tables.kept_solutions import KeptSolution, KeptSolutions
@@ -97,7 +100,11 @@ def taught(
     tokenizer: Tokenizer | None = _tokenizer_of(context, f"{which}samples")
     reader = TaughtReader(folder, Labels(labels), tokenizer.decode if tokenizer else None)
     pieces = reader.known_pieces() if reader.words == "pieces" else None
-    by_id = {each.problem_id: each for each in problems}
+    gold = label.right_answers(context, problems)  # by which the solutions were judged
+    by_id = {
+        each.problem_id: dataclasses.replace(each, answer=gold[each.problem_id])
+        for each in problems
+    }
     most, seen = context.config.distill.samples_per_problem, collections.Counter[str]()
     tops = alternatives if reader.has_tops else None
     kept = KeptSolutions(context.folder(), tops)
@@ -148,13 +155,17 @@ def _ended(told: Taught, pieces: KnownPieces | None) -> Taught:
 
 
 def _of_width(told: Taught, alternatives: int) -> Taught:
-    """A solution whose tokens have so many alternatives each, the token itself first kept."""
+    """A solution whose tokens have so many alternatives each: the likeliest, of which the last
+    gives way to the token itself where that is none of them.
+    """
     ids, logprobs = told.top_ids_SC, told.top_logprobs_SC
     if ids is None or logprobs is None or ids.shape[1] == alternatives:
         return told
     if ids.shape[1] > alternatives:
         order = np.argsort(-logprobs, axis=1, kind="stable")[:, :alternatives]
-        ids, logprobs = (np.take_along_axis(each, order, axis=1) for each in (ids, logprobs))
+        first = (np.take_along_axis(each, order, axis=1) for each in (ids, logprobs))
+        kept = Likeliest(*first).with_own(told.tokens_S, told.logprobs_S)
+        ids, logprobs = kept.ids, kept.logprobs
     else:
         more = [(0, 0), (0, alternatives - ids.shape[1])]
         ids = np.pad(ids, more, mode="edge")

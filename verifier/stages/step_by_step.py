@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from verifier import config as config_lib
 from verifier.data import two_tasks
+from verifier.data.examples import Example
 from verifier.data.two_tasks import Asked, Explained
 from verifier.errors import ConfigError, DataError, ProblemError
 from verifier.grading import rationales
@@ -28,6 +29,10 @@ from verifier.train.losses import two_tasks as two_tasks_loss
 from verifier.train.losses.contract import Loss
 
 SINGLE = "single_task"
+# A label alone, as the paper's baselines learn it: the gold one, or the teacher's.
+STANDARD, STANDARD_DISTILLATION = "standard_finetuning", "standard_distillation"
+_LABEL_ALONE = (STANDARD, STANDARD_DISTILLATION)
+_ONE_TEXT = (SINGLE, *_LABEL_ALONE)  # behind data.prompt_template
 UNLABELLED = "unlabelled"  # the role of problems that have the teacher's labels alone
 _THEIR_SAMPLES = "unlabelled_samples"
 _KNOBS = (
@@ -47,7 +52,9 @@ def stage(problems: Stage, samples: Stage | None, method: str, share: float, pla
         share: of the training problems that it learns from.
         place: where it is kept.
     """
-    further = [split for split in problems.splits if split.unlabelled]
+    # The data's own labels alone have nothing to do with a teacher's.
+    samples = None if method == STANDARD else samples
+    further = [split for split in problems.splits if split.unlabelled and method != STANDARD]
     reads = {UNLABELLED: problems.of(further[0])} if further else {}
     if further and samples:
         reads[_THEIR_SAMPLES] = samples.of(further[0])
@@ -71,11 +78,13 @@ def stage(problems: Stage, samples: Stage | None, method: str, share: float, pla
 
 
 def asking(method: str) -> Prompting:
-    """How a student of a method is asked for an answer: for the label alone, but of one text."""
+    """How a student of a method is asked for an answer: as for a label in `predict`, or for one
+    text.
+    """
 
     def of(context: Context, tokenizer: Tokenizer) -> Put:
         asked = _asked(context.config)
-        template = asked.both if method == SINGLE else asked.predict
+        template = asked.both if method in _ONE_TEXT else asked.predict
 
         def put(problem: Problem) -> list[int]:
             return prompt_ids(problem.question, template, tokenizer)
@@ -87,10 +96,17 @@ def asking(method: str) -> Prompting:
 
 def check(config: config_lib.Config) -> None:
     """Raises UserError for templates without a question, solutions that nobody draws, equations
-    out of worked solutions where a teacher's texts are learned, or unlabelled problems without one.
+    out of worked solutions where a teacher's texts are learned, unlabelled problems or a
+    teacher's labels without one.
     """
     _asked(config)
     own, taught = config.step_by_step, config.distill.teacher or config.distill.log
+    if STANDARD_DISTILLATION in own.methods and not taught:
+        raise ConfigError(
+            f"step_by_step.methods: {STANDARD_DISTILLATION} learns a teacher's labels, and nobody "
+            "teaches: name a teacher (distill.teacher) or a log of what it wrote (distill.log), or "
+            "leave it out"
+        )
     if own.unlabelled and not taught:
         raise ConfigError(
             f"step_by_step.unlabelled={own.unlabelled}, but nobody labels these problems: name a "
@@ -118,15 +134,22 @@ def finetune(context: Context, method: str, share: float) -> None:
     part = train[: max(round(share * len(train)), 1)]
     heldout = context.problems("heldout_problems")
     if "samples" in context.stage.reads:
-        learned, watched = _told(context, part), [_labelled(each) for each in heldout]
+        learned = _told(context, part, "teacher" if method in _LABEL_ALONE else config.labels)
+        watched = [_labelled(each) for each in heldout]
     else:
         learned, watched = (_explained(each, config.label) for each in (part, heldout))
     unexplained = sum(each.rationale is None for each in learned)
-    if unexplained and not config.keep_unexplained:
+    if unlabelled := len(part) - len(learned):
+        log.say(
+            f"{context.title()}: {unlabelled:,} of {len(part):,} problems are left out: no label "
+            f"of theirs can be read, {config.label}s being labels"
+        )
+    keeps = config.keep_unexplained or method in _LABEL_ALONE
+    if unexplained and not keeps:
         learned = [each for each in learned if each.rationale is not None]
     log.say(
         f"{context.title()}: {len(learned):,} of {len(part):,} problems; {unexplained:,} have no "
-        f"rationale{', of which the label is learned' if config.keep_unexplained else ''}"
+        f"rationale{', of which the label is learned' if keeps else ''}"
     )
     facts = dict[str, Any]()
     if UNLABELLED in context.stage.reads:
@@ -140,14 +163,14 @@ def finetune(context: Context, method: str, share: float) -> None:
             "teacher (distill.teacher) or the style of its exemplars, or set "
             "step_by_step.keep_unexplained=true to learn labels alone"
         )
-    make = two_tasks.one_text if method == SINGLE else two_tasks.two_tasks
+    make = _examples_of(method)
     asked = _asked(context.config)
 
     def examples(job: Job, tokenizer: Tokenizer) -> Examples:
         train, heldout = (list(make(each, asked, tokenizer)) for each in (learned, watched))
         return Examples(train, heldout)
 
-    put = asked.both if method == SINGLE else asked.predict
+    put = asked.both if method in _ONE_TEXT else asked.predict
     make_generator(context, train, examples, learned=facts, template=put)
 
 
@@ -173,9 +196,10 @@ def _before_answer(solution: str) -> str:
     return ""
 
 
-def _told(context: Context, problems: Sequence[Problem]) -> list[Explained]:
-    """A teacher's rationales, and its labels where these are asked for."""
-    labels = context.config.step_by_step.labels
+def _told(context: Context, problems: Sequence[Problem], labels: str) -> list[Explained]:
+    """A teacher's rationales, and its labels where these are asked for, as in
+    `step_by_step.labels`.
+    """
     parsed, _ = _parsed(context, problems, "samples")
     explained = []
     for problem, one in zip(problems, parsed, strict=True):
@@ -214,7 +238,9 @@ def _parsed(
     """
     columns = ["problem_id", "sample_id", "solution"]
     rows = store.read_table(context.source(role), "samples", columns).to_pylist()
-    texts = {row["problem_id"]: row["solution"] for row in rows if row["sample_id"] == 0}
+    # The first of each problem, whatever a log calls it: what stands later in the dict stays.
+    rows.sort(key=lambda row: -row["sample_id"])
+    texts = {row["problem_id"]: row["solution"] for row in rows}
     # The teacher was not asked where its prompt was too long: no text, which cannot be taken apart.
     told = [texts.get(each.problem_id, "") for each in problems]
     parsed, reasons = rationales.parse_all(told, context.config.step_by_step.style)
@@ -249,17 +275,23 @@ def _asked(config: config_lib.Config) -> Asked:
 
 def _knobs_of(method: str) -> tuple[str, ...]:
     """What a student of a method depends on, beside what all do."""
-    explains = () if method == SINGLE else ("step_by_step.explain",)
+    explains = () if method in _ONE_TEXT else ("step_by_step.explain",)
     weighs = ("step_by_step.alpha",) if method == "multi_task" else ()
     return _asking_knob(method), *explains, *weighs
 
 
 def _asking_knob(method: str) -> str:
-    return "data.prompt_template" if method == SINGLE else "step_by_step.predict"
+    return "data.prompt_template" if method in _ONE_TEXT else "step_by_step.predict"
+
+
+def _examples_of(method: str) -> Callable[..., Iterator[Example]]:
+    if method in _LABEL_ALONE:
+        return two_tasks.label_alone
+    return two_tasks.one_text if method == SINGLE else two_tasks.two_tasks
 
 
 def _loss_of(method: str) -> Callable[[config_lib.Config, int], Loss]:
-    if method == SINGLE:
+    if method in _ONE_TEXT:
         return language_model
     return _label_only if method == "label_only" else _multi_task
 

@@ -19,7 +19,7 @@ from verifier.system.text_files import field, read_json, read_text, text_field
 from verifier.tasks.local_files import find_folder
 from verifier.tasks.word_problems import with_one_answer
 from verifier.text.few_shot import Exemplar
-from verifier.text.problem import Problem, make_problem
+from verifier.text.problem import Problem, make_problem, problem_id
 
 TASKS = typing.get_args(BbhTask)
 SOURCE = "bbh/"  # before the name of the task, in what its problems call their source
@@ -79,7 +79,11 @@ class TaskPrompt:
 
     def chain_of_thought(self, question: str) -> str:
         """The prompt for a worked answer; one of its exemplars ends in "So the answer is (A)."."""
-        return f"{self.text}\n\nQ: {question}\nA: Let's think step by step.\n"
+        text, shown = self.text, self._others(question)
+        if len(shown) < len(self.exemplars):
+            worked = [f"Q: {each.question}\nA: {each.solution}" for each in shown]
+            text = "\n\n".join([self.description, *worked])
+        return f"{text}\n\nQ: {question}\nA: Let's think step by step.\n"
 
     def answer_only(self, question: str) -> str:
         """The prompt for an answer alone: of every exemplar its question and its answer.
@@ -87,8 +91,16 @@ class TaskPrompt:
         The released code of Fu et al. 2023 keeps the first exemplar and the beginning of the
         second, work included; here all three are there and none is worked.
         """
-        shown = [f"Q: {each.question}\nA: the answer is {each.answer}." for each in self.exemplars]
+        shown = [
+            f"Q: {each.question}\nA: the answer is {each.answer}."
+            for each in self._others(question)
+        ]
         return "\n\n".join([self.description, *shown, f"Q: {question}\nA:"])
+
+    def _others(self, question: str) -> list[Exemplar]:
+        """The exemplars but for the question itself, which is never shown with its answer."""
+        own = problem_id(question)
+        return [each for each in self.exemplars if problem_id(each.question) != own]
 
 
 def load_task_prompts(folder: str, tasks: Sequence[str] = ()) -> dict[str, TaskPrompt]:

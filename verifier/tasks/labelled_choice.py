@@ -143,8 +143,11 @@ def _chosen(row: Mapping[str, Any], where: str, rationale: str) -> Item:
 def _choices(choices: Any, where: str) -> dict[str, str]:
     """Choices by letter: from a list of texts, a list of objects, or an object of two lists."""
     if isinstance(choices, Mapping):
-        columns = (field(choices, name, where) for name in ("label", "text"))
-        pairs = list(zip(*columns, strict=False))
+        letters, texts = (field(choices, name, where) for name in ("label", "text"))
+        both = isinstance(letters, list) and isinstance(texts, list)
+        pairs = (
+            list(zip(letters, texts, strict=True)) if both and len(letters) == len(texts) else []
+        )
     elif isinstance(choices, list) and all(isinstance(each, Mapping) for each in choices):
         pairs = [(field(each, "label", where), field(each, "text", where)) for each in choices]
     elif isinstance(choices, list):
@@ -154,6 +157,6 @@ def _choices(choices: Any, where: str) -> dict[str, str]:
     if not pairs or not all(isinstance(text, str) for _, text in pairs):
         raise DataError(
             f"{where}: the choices are {str(choices)[:40]!r}; expected a list of texts, a list of "
-            "objects with label and text, or an object of two lists, label and text"
+            "objects with label and text, or an object of two lists of one length, label and text"
         )
     return {str(letter): text.strip() for letter, text in pairs}
