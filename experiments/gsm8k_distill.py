@@ -6,7 +6,7 @@ Command:  python -m verifier.launch --exp=gsm8k_distill --set data.dir=GSM8K
 Hardware: accelerators for the paper's sizes (FlanT5 of 0.25 to 11 billion parameters)
 Expect:   in the paper a gain of some 10 points on average over four sets of word problems, and
           BIG-Bench Hard with a chain of thought lost; 40 solutions a problem of a teacher that
-          solves 64% of the training problems. Not run here as it stands.
+          solves 64% of the training problems. Scaled down to a CPU: docs/results.md
 """
 
 from verifier.config import (
