@@ -224,6 +224,10 @@ def test_without_thoughts_it_is_plain_training(thought, tmp_path):
         (["pretrain.corpus=x.txt"], "pretrain.corpus"),
         (["quiet.thoughts=1"], "one thought is never better"),
         (["quiet.curriculum=[4,3,2]"], "quiet.curriculum_ahead has 2 entries for the 3 stages"),
+        (
+            ["model.lora_rank=2", "model.weights=x"],
+            "model.lora_rank=2: a model that learns to think",
+        ),
         (["quiet.curriculum=[4,1]"], "has no room for a thought's start and end"),
         (["quiet.curriculum=[4,499]"], "more than the model's context of 512"),
         (["quiet.curriculum_ahead=[2,600]"], "more than the model's context of 512"),

@@ -120,8 +120,13 @@ class _WindowJob(Job):
 
 
 def check(config: Config) -> None:
-    """Raises ConfigError for thoughts that cannot be, or a curriculum that is none."""
+    """Raises ConfigError for thoughts that cannot be, a curriculum that is none, or adapters."""
     quiet = config.quiet
+    if config.model.lora_rank:
+        raise ConfigError(
+            f"model.lora_rank={config.model.lora_rank}: a model that learns to think is trained "
+            "whole; set model.lora_rank=0"
+        )
     for name in ("curriculum_ahead", "curriculum_rates"):
         entries = getattr(quiet, name)
         if entries and len(entries) != len(quiet.curriculum):
