@@ -46,3 +46,19 @@ def test_the_order_of_problems_is_no_matter():
     turned = dict(reversed(list(other.items())))
     one = students.figures({("a", 1.0): own, ("b", 1.0): other}, "a", 50, 0)
     assert one == students.figures({("a", 1.0): own, ("b", 1.0): turned}, "a", 50, 0)
+
+
+def test_who_solves_nothing_or_everything_is_pointed_out_and_columns_stay_below_each_other():
+    long = "a_method_with_a_long_name"
+    own = {("a", 0.5): right(1, 0), (long, 0.5): right(0, 0), ("a", 1.0): right(1, 1)}
+    found = students.figures(own, "a", 10, 0)
+    assert [note.partition(";")[0] for note in found["notes"]] == [
+        f"{long}, 50.0% of train, solves nothing",
+        "a, 100.0% of train, solves everything",
+    ]
+    text = students.as_text(found, "test", "a")
+    short, tall = (
+        next(line for line in text.splitlines() if line.startswith(name)) for name in ("a ", long)
+    )
+    assert short.index("[") == tall.index("[")
+    assert text.endswith("believing it")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,8 @@ def figures(
         seed: of the bootstrap.
 
     Returns:
-        "problems", and "students": of each its method, share, "accuracy" and, where there is
-        something to hold it against, "minus_" and the method's name.
+        "problems"; "students": of each its method, share, "accuracy" and, where there is something
+        to hold it against, "minus_" and the method's name; "notes": what is suspicious of them.
 
     Raises:
         DataError: there is no problem that all were asked.
@@ -58,7 +58,18 @@ def figures(
         }
         for method, share in right
     ]
-    return {"problems": len(keys), "students": students}
+    return {"problems": len(keys), "students": students, "notes": _notes(students)}
+
+
+def _notes(students: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Who solves nothing, or everything."""
+    extremes = {0.0: "nothing", 1.0: "everything"}
+    return [
+        f"{each['method']}, {each['share']:.1%} of train, solves "
+        f"{extremes[each['accuracy']['value']]}; look at what is written before believing it"
+        for each in students
+        if each["accuracy"]["value"] in extremes
+    ]
 
 
 def as_text(figures: Mapping[str, Any], split: str, against: str) -> str:
@@ -66,15 +77,19 @@ def as_text(figures: Mapping[str, Any], split: str, against: str) -> str:
     shares = list(dict.fromkeys(each["share"] for each in figures["students"]))
     methods = list(dict.fromkeys(each["method"] for each in figures["students"]))
     by_name = {(each["method"], each["share"]): each for each in figures["students"]}
+    width = max(20, *(len(method) + 2 for method in methods))
     lines = [
-        f"{split + ' (%)':<20}" + "".join(f"{f'{share:.1%} of train':<22}" for share in shares)
+        f"{split + ' (%)':<{width}}" + "".join(f"{f'{share:.1%} of train':<22}" for share in shares)
     ]
     for method in methods:
         own = [by_name.get((method, share), {}) for share in shares]
-        lines.append(f"{method:<20}" + "".join(f"{cell(one.get('accuracy')):<22}" for one in own))
+        lines.append(
+            f"{method:<{width}}" + "".join(f"{cell(one.get('accuracy')):<22}" for one in own)
+        )
         apart = [cell(one.get(f"minus_{against}"), signed=True) for one in own]
         if any(apart):
-            lines.append(f"{'  - ' + against:<20}" + "".join(f"{one:<22}" for one in apart))
+            lines.append(f"{'  - ' + against:<{width}}" + "".join(f"{one:<22}" for one in apart))
     lines.append(f"{figures['problems']:,} problems; 95% bootstrap, differences paired")
     lines += [EXACT] if any("*" in line for line in lines) else []
+    lines += [f"note: {note}" for note in figures["notes"]]
     return "\n".join(line.rstrip() for line in lines)
