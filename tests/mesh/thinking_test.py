@@ -11,13 +11,13 @@ from flax import nnx
 
 from tests.mesh.training_test import ARCH, MESHES, sizes_of
 from verifier import config as config_lib
-from verifier.config import QuietConfig
+from verifier.config import MeshConfig, QuietConfig
 from verifier.data.ahead import ahead_targets
 from verifier.data.batches import Batch
 from verifier.model import names, sampling, sharding
 from verifier.model.thoughts import Thinker
 from verifier.model.transformer import Transformer
-from verifier.train import step
+from verifier.train import gains, step
 from verifier.train.losses import quiet
 
 VOCAB, ROWS, T = 60, 16, 6
@@ -88,3 +88,15 @@ def test_every_mesh_gives_the_same_losses_and_parameters(config, alone, monkeypa
         np.testing.assert_allclose(leaf, theirs[name], atol=2e-4, err_msg=name)
     held = params["mixing/first/kernel"]
     assert held.size == config.fsdp * held.addressable_shards[0].data.size
+
+
+def test_thoughts_gain_on_a_mesh_what_they_gain_alone():
+    keys_B = jax.random.split(jax.random.key(0), ROWS)
+    here, there = (
+        gains.reader(thinker(mesh), QUIET, 2, VOCAB, mesh)(batch(0), keys_B)
+        for mesh in (None, sharding.make_mesh(MeshConfig(2, 2, 2)))
+    )
+    np.testing.assert_array_equal(here.tokens_BTPI, there.tokens_BTPI)
+    assert len(np.unique(here.tokens_BTPI)) > VOCAB / 2 and np.abs(here.gain_BTPM).max() > 0.1
+    for one, other in zip(here[:-1], there[:-1], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
