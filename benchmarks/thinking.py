@@ -121,7 +121,8 @@ def memory(
         programs, optimiser = step.compile_steps(
             (graph, constants), loss, config.finetune, 1000, 0, "finetune"
         )
-        state = jax.eval_shape(lambda params, o=optimiser: step.first_state(params, o), params)
+        none_done = jax.ShapeDtypeStruct((), jnp.int32)
+        state = step.TrainState(params, jax.eval_shape(optimiser.init, params), none_done)
         for window in windows:
             lowered = programs.step.lower(state, batch_of(loss, rows, window, vocab_size))
             planned = lowered.compile().memory_analysis()

@@ -12,7 +12,7 @@ from tests.decode import fakes
 from tests.decode.near_ties import Drawn
 from tests.mesh.training_test import MESHES, sizes_of
 from verifier.config import MeshConfig, SampleConfig
-from verifier.decode import memory
+from verifier.decode import answering, memory
 from verifier.decode.engine import Engine, Prompt
 from verifier.decode.thinking import Thinking
 from verifier.model import cache, sharding
@@ -144,14 +144,20 @@ def test_no_group_waits_for_anothers_last_problem():
     assert written > 0.5 * slot_steps
 
 
-def test_a_thinker_draws_on_a_mesh_what_it_draws_alone():
+def thinkers(**changes):
+    """Engines of a thinker whose head heeds thoughts already: alone, and on a mesh."""
     decoder, tokenizer = model(layers=1)
     thinker = Thinker(decoder, rngs=nnx.Rngs(2))
     heeds = thinker.mixing.last.kernel
     heeds[...] = jax.random.normal(jax.random.key(0), heeds.shape)
-    config, found = dataclasses.replace(CONFIG, top_logprobs=0, max_new_tokens=10), []
+    config = dataclasses.replace(CONFIG, top_logprobs=0, max_new_tokens=10, **changes)
     for mesh in (None, sharding.make_mesh(MeshConfig(2, 1, 4))):
-        engine = Engine(thinker, tokenizer, config, 0, mesh, Thinking(3))
+        yield Engine(thinker, tokenizer, config, 0, mesh, Thinking(3))
+
+
+def test_a_thinker_draws_on_a_mesh_what_it_draws_alone():
+    found = []
+    for engine in thinkers():
         groups = engine.run(PROMPTS, 3)
         found.append({(one.problem_id, one.sample_id): one for each in groups for one in each})
     here, there = found
@@ -159,3 +165,19 @@ def test_a_thinker_draws_on_a_mesh_what_it_draws_alone():
     for key, one in here.items():
         assert one.tokens == there[key].tokens
         np.testing.assert_allclose(one.logprobs, there[key].logprobs, atol=1e-4)
+
+
+def test_answers_are_as_likely_to_a_thinker_on_a_mesh_as_alone():
+    """With fewer slots than answers, so that groups take problems as they have room."""
+    rng, among, found = np.random.default_rng(0), tuple(range(3, 40)), []
+    answers = [rng.choice(among, 2 + n % 3).tolist() for n in range(len(PROMPTS))]
+    asked = sorted(zip(PROMPTS, answers, strict=True), key=lambda each: -len(each[0].tokens))
+    for engine in thinkers(rows=4):
+        sizes = engine.plan([prompt for prompt, _ in asked], 2)
+        read = answering.read(engine.writer, sizes, asked, among, 2)
+        found.append({(one.prompt, one.sample): one.logprobs for one in read})
+    here, there = found
+    assert here.keys() == there.keys() and len(here) == 2 * len(PROMPTS)
+    for key, logprobs in here.items():
+        assert len(logprobs) == len(asked[key[0]][1])
+        np.testing.assert_allclose(logprobs, there[key], atol=1e-4)

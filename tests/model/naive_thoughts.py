@@ -14,7 +14,7 @@ from verifier.model.transformer import Transformer
 ROWS = 64  # of the embedding; the last two are the marks' where a plain model reads them
 
 
-def thinker(seed: int = 0, **sizes) -> Thinker:
+def thinker(seed: int = 0, dtype=jnp.float32, **sizes) -> Thinker:
     """A small one whose head heeds thoughts already."""
     base = {"layers": 2, "sliding_window": 4, "sliding_window_pattern": 2} | sizes
     arch = Arch(
@@ -28,7 +28,7 @@ def thinker(seed: int = 0, **sizes) -> Thinker:
         **base,
     )
     rngs = nnx.Rngs(seed)
-    made = Thinker(Transformer(arch, rngs=rngs), rngs=rngs, embedding_scale=10.0)
+    made = Thinker(Transformer(arch, rngs=rngs, dtype=dtype), rngs=rngs, embedding_scale=10.0)
     for part, scale in (
         (made.marks, 0.1),
         (made.backbone.embed, 0.5),

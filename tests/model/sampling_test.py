@@ -278,3 +278,22 @@ def test_ranks_beside_draws(temperature, limits):
         )
         for token, rank, row, alone in zip(token_Q, rank_Q, row_Q, alone_Q, strict=True):
             assert token == (best_BV[row, rank - 1] if rank else alone)
+
+
+def test_positions_some_at_a_time_draw_what_all_at_once_do(monkeypatch):
+    keys = jax.random.split(jax.random.key(0), 2)
+    hidden_BTD = jax.random.normal(keys[0], (2, 7, 5))
+    uniform_BT = jax.random.uniform(keys[1], (2, 7))
+
+    def drawn():
+        return sampling.draw_everywhere(lambda each: 3 * each, hidden_BTD, uniform_BT, vocab_size=4)
+
+    token_BT, logprob_BT = drawn()
+    assert len(np.unique(token_BT)) == 4
+    monkeypatch.setattr(sampling, "MOST_LOGITS", 3 * 2 * 4)
+    np.testing.assert_array_equal(drawn()[0], token_BT)
+    np.testing.assert_allclose(drawn()[1], logprob_BT, rtol=1e-5)
+    expected = jax.nn.log_softmax(3 * hidden_BTD[..., :4])
+    np.testing.assert_allclose(
+        logprob_BT, np.take_along_axis(expected, token_BT[..., None], -1)[..., 0], rtol=1e-5
+    )

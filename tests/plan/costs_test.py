@@ -11,11 +11,15 @@ from flax import nnx
 
 from verifier import config as config_lib
 from verifier.data import batches
+from verifier.decode import memory, split_model
+from verifier.decode import programs as decode_programs
+from verifier.decode.thinking import Thinking
 from verifier.model.arch import Arch
+from verifier.model.thoughts import Thinker
 from verifier.model.transformer import Transformer
 from verifier.plan import costs, devices, programs
 from verifier.train import step
-from verifier.train.losses import lm
+from verifier.train.losses import lm, quiet
 
 ARCH = Arch(
     512, layers=2, width=128, heads=8, kv_heads=4, head_width=16, mlp_width=256, context=128
@@ -34,12 +38,52 @@ def test_a_training_step_has_the_operations_that_the_compiler_counts(changes, re
         nnx.eval_shape(lambda: Transformer(arch, rngs=nnx.Rngs(0)))
     )
     made, optimizer = step.compile_steps((graph, constants), lm.loss(500), config, 9, 0, "")
-    state = step.TrainState(
-        params, jax.eval_shape(optimizer.init, params), jax.ShapeDtypeStruct((), jnp.int32)
-    )
     batch = batches.zeros(batches.BatchSpec(4, 64, lm.TARGETS))
-    counted = programs.compiled(made.step.lower(state, batch)).cost_analysis()["flops"]
+    lowered = made.step.lower(adam(params, optimizer), batch)
+    counted = programs.compiled(lowered).cost_analysis()["flops"]
     assert costs.train_step(arch, config, ONE, 4).operations == pytest.approx(counted, rel=0.1)
+
+
+def adam(params, optimizer):
+    """The state of a step, as shapes."""
+    count = jax.ShapeDtypeStruct((), jnp.int32)
+    return step.TrainState(params, jax.eval_shape(optimizer.init, params), count)
+
+
+# One token is drawn at most: the compiler counts what a loop does once.
+@pytest.mark.parametrize("changes", [{"thought_tokens": 2}, {}, {"thought_source": "pause"}])
+def test_a_step_with_thoughts_has_the_operations_that_the_compiler_counts(changes):
+    thoughts = config_lib.QuietConfig(**{"thought_tokens": 3, "ahead": 2, **changes})
+    config = config_lib.FinetuneConfig(batch_rows=2, row_tokens=32)
+    graph, params, constants = step.split_model(nnx.eval_shape(thinker))
+    loss = quiet.loss(500, thoughts)
+    made, optimizer = step.compile_steps((graph, constants), loss, config, 9, 0, "")
+    batch = batches.zeros(batches.BatchSpec(2, 32, loss.targets))
+    lowered = made.step.lower(adam(params, optimizer), batch)
+    counted = programs.compiled(lowered).cost_analysis()["flops"]
+    found = costs.thoughts_step(ARCH, config, thoughts, ONE, 4).operations
+    assert found == pytest.approx(counted, rel=0.1)
+
+
+@pytest.mark.parametrize("thought_tokens", [0, 2, 3])
+def test_a_token_behind_a_thought_has_the_operations_that_the_compiler_counts(thought_tokens):
+    config = config_lib.SampleConfig(max_new_tokens=64, share=False)
+    weights = split_model.outline(nnx.eval_shape(thinker), 500)
+    job = memory.SamplingJob(64, 16, 1, 64, share=False, thought_tokens=thought_tokens)
+    sizes = memory.job_sizes(ARCH, weights, job, 16, 1.0, "cpu")
+    thinking = Thinking(thought_tokens) if thought_tokens else None
+    model = nnx.eval_shape(thinker)
+    shapes = decode_programs.sampling_shapes(
+        model if thinking else model.backbone, 500, config, sizes, None, thinking
+    )
+    lowered = decode_programs.sampling(shapes, config, sizes)["generate"]
+    counted = programs.compiled(lowered).cost_analysis()["flops"]
+    of_token = costs.written_token(ARCH, sizes.prompt_tokens + 64 + 32, thought_tokens)
+    assert sizes.rows * of_token == pytest.approx(counted, rel=0.1)
+
+
+def thinker():
+    return Thinker(Transformer(ARCH, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
 
 
 def test_remat_and_depth_cost_what_they_say():

@@ -9,7 +9,7 @@ from tests.data.labelled_trees_test import samples_of
 from verifier import config as config_lib
 from verifier.data import labelled_trees, order
 from verifier.data.examples import lm_example
-from verifier.plan import footprints
+from verifier.plan import amounts
 from verifier.plan.published import Text
 
 PROMPTS = {name: [n] * (30 + n) for n, name in enumerate("abc")}
@@ -44,5 +44,5 @@ def test_tokens_of_the_verifiers_training_are_those_of_its_examples(group, lm_we
         examples = labelled_trees.grown(samples, truth, readings, group, verify.row_tokens)
     tokens = sum(len(each.tokens) for each in examples)
     sample = config_lib.SampleConfig(train_samples=SAMPLES, train_problems=2)
-    planned = footprints._labelled_tokens(Text(3, 31, 32, SOLUTION), verify, sample)
+    planned = amounts.labelled_tokens(Text(3, 31, 32, SOLUTION), verify, sample)
     assert planned == pytest.approx(tokens, rel=0.05)

@@ -12,7 +12,7 @@ import pytest
 from tests.recipes import two_loops
 from tests.shrunk import config, rows, run
 from verifier import errors
-from verifier.plan import footprints, subject
+from verifier.plan import amounts, subject
 from verifier.recipes import guided, token_verifier
 from verifier.run import stage as stage_lib
 from verifier.run import status
@@ -266,13 +266,13 @@ def test_a_plan_counts_what_the_folds_do():
         return subject.read(own, list(jobs.values())), jobs
 
     alone, jobs = planned()
-    trained = footprints._trained_tokens(alone, jobs["finetune", "finetune"])
-    drawn = footprints._asked(alone, jobs["sample", "sample"])
+    trained = amounts.trained_tokens(alone, jobs["finetune", "finetune"])
+    drawn = amounts.asked(alone, jobs["sample", "sample"])
     parted, jobs = planned(TWO)
     of_folds = [jobs[f"finetune ({place})", "finetune"] for place in PLACES]
-    assert [footprints._trained_tokens(parted, each) for each in of_folds] == [trained / 2] * 2
+    assert [amounts.trained_tokens(parted, each) for each in of_folds] == [trained / 2] * 2
     titles = ["sample", *(f"sample ({place})" for place in PLACES)]
-    asked = [footprints._asked(parted, jobs[title, "sample"]) for title in titles]
+    asked = [amounts.asked(parted, jobs[title, "sample"]) for title in titles]
     assert set(asked[0]) == {"heldout", "test"} and set(asked[1]) == {"train"}
     problems = sum(each["train"][0].problems for each in asked[1:])
     assert problems == drawn["train"][0].problems == 10

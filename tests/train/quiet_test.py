@@ -46,14 +46,14 @@ def batch(rows: int, **targets) -> Batch:
 
 
 @functools.cache
-def thinker():
-    return naive_thoughts.thinker(**ONE_LAYER)
+def thinker(dtype=jnp.float32):
+    return naive_thoughts.thinker(dtype=dtype, **ONE_LAYER)
 
 
 @functools.cache
-def slopes(config: QuietConfig):
+def slopes(config: QuietConfig, dtype=jnp.float32):
     """Terms, and the gradient of each, of thoughts that are given."""
-    graph, state = nnx.split(thinker())
+    graph, state = nnx.split(thinker(dtype))
     loss = quiet.loss(VOCAB, config)
 
     @jax.jit
@@ -149,9 +149,12 @@ def test_the_policy_teaches_no_mixing_and_leaves_the_other_parts_alone():
     )
 
 
-@pytest.mark.parametrize("mixing", ["hidden", "logprobs"])
-def test_at_the_start_thoughts_change_no_prediction_and_earn_nothing(mixing):
-    model = nnx.clone(thinker())
+@pytest.mark.parametrize(
+    "mixing, dtype",
+    [("hidden", jnp.float32), ("logprobs", jnp.float32), ("hidden", jnp.bfloat16)],
+)
+def test_at_the_start_thoughts_change_no_prediction_and_earn_nothing(mixing, dtype):
+    model = nnx.clone(thinker(dtype))
     model.mixing.last.kernel[...] = jnp.zeros_like(model.mixing.last.kernel[...])
     config = dataclasses.replace(BINARY, mixing=mixing, baseline="none")
     how = {"dropout": 0.0, "dropout_key": None, "remat": False}
@@ -161,6 +164,26 @@ def test_at_the_start_thoughts_change_no_prediction_and_earn_nothing(mixing):
     assert float(terms["mixing"].sum) == 0 < float(terms["entropy"].sum)
     base, thought = jax.random.normal(jax.random.key(0), (2, 3, 16))
     assert (mix(base, thought, model.mixing(base, thought)) == base).all()
+
+
+def test_in_bfloat16_terms_and_slopes_are_float32_and_those_of_float32():
+    """Activations alone are narrow: losses, rewards and what they teach parameters are not."""
+    drawn_BTPI = np.broadcast_to(THOUGHTS[[0, 3]], (1, T, 2, DRAWN))
+    (wide, wide_slopes), (narrow, narrow_slopes) = (
+        slopes(BINARY, dtype)(batch(1), drawn_BTPI) for dtype in (jnp.float32, jnp.bfloat16)
+    )
+    for name, term in narrow.items():
+        assert term.sum.dtype == jnp.float32
+        np.testing.assert_allclose(term.sum, wide[name].sum, rtol=0.02, atol=0.02, err_msg=name)
+    assert thinker(jnp.bfloat16).mixing(*jnp.ones((2, 1, 16), jnp.bfloat16)).dtype == jnp.float32
+    for part, own in narrow_slopes.items():
+        found, wanted = (
+            np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(each)])
+            for each in (own, wide_slopes[part])
+        )
+        assert found.dtype == np.float32
+        cosine = found @ wanted / np.linalg.norm(found) / np.linalg.norm(wanted)
+        assert cosine > 0.98, part
 
 
 def test_mixed_states_are_the_mixture_of_log_probabilities_made_to_sum_to_one():

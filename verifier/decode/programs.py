@@ -18,9 +18,10 @@ from verifier.decode import state as state_lib
 from verifier.decode.prompt_blocks import block_sizes
 from verifier.decode.rows import Rows
 from verifier.decode.score import read_rows
+from verifier.decode.thinking import Thinking
 from verifier.model import sharding
 from verifier.model.heads import Verifier
-from verifier.model.transformer import Transformer, narrow
+from verifier.model.transformer import narrow
 
 
 class SamplingShapes(NamedTuple):
@@ -32,11 +33,12 @@ class SamplingShapes(NamedTuple):
 
 
 def sampling_shapes(
-    model: Transformer,
+    model: split_model.Model,
     vocab_size: int,
     config: SampleConfig,
     sizes: memory.JobSizes,
     mesh: Mesh | None,
+    thinking: Thinking | None = None,
 ) -> SamplingShapes:
     """What a job holds when it holds most, as shapes.
 
@@ -46,6 +48,7 @@ def sampling_shapes(
         config: of the job.
         sizes: of the job.
         mesh: of the groups of devices that take their steps together; None: one device.
+        thinking: how a thinker thinks; None: as its decoder writes.
     """
     graphdef, weights = split_model.shapes(model, vocab_size, mesh)
     parts = () if mesh is None else tuple(leaf.sharding.spec for leaf in weights)
@@ -58,6 +61,7 @@ def sampling_shapes(
         mesh,
         parts,
         config.top_logprobs,
+        thinking,
     )
     room = state_lib.Sizes(
         sizes.rows, sizes.lanes, sizes.pages[-1], sizes.prompts, sizes.prompt_tokens

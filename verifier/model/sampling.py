@@ -7,12 +7,14 @@ vocabulary costs a third of a CPU's step.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 _BLOCK = 256  # ids of one block of the inverse CDF's upper level
+MOST_LOGITS = 2**24  # alive at once while texts are drawn from, 64 MiB in float32
 MOST_RANK = 20  # of a token that is asked for by its rank
 
 
@@ -97,6 +99,46 @@ def draw(
         token_Q = _by_rank(logits_BV, row_Q, rank_Q, token_Q)
     total_B = jnp.sum(jnp.exp(logits_BV - best_B[:, None]), axis=-1)
     return token_Q, logits_BV[row_Q, token_Q] - best_B[row_Q] - jnp.log(total_B)[row_Q]
+
+
+def draw_everywhere(
+    logits: Callable[[jax.Array], jax.Array],
+    hidden_BTD: jax.Array,
+    uniform_BT: jax.Array,
+    *,
+    vocab_size: int,
+) -> tuple[jax.Array, jax.Array]:
+    """A token of every position of rows at temperature 1, and its log-probability, [B, T].
+
+    So many positions at a time that MOST_LOGITS scores are alive. Rows stay whole, because a mesh
+    shards them.
+
+    Args:
+        logits: from states [Q, D] to their scores [Q, V].
+        hidden_BTD: states.
+        uniform_BT: as in `draw`, and so the last one.
+        vocab_size: static.
+    """
+
+    def of_some(some: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        hidden_BCD, uniform_BC = some
+        flat = hidden_BCD.reshape(-1, hidden_BCD.shape[-1])
+        drawn = draw(logits(flat), uniform_BC.reshape(-1), 1.0, vocab_size=vocab_size)
+        token_BC, logprob_BC = (each.reshape(uniform_BC.shape) for each in drawn)
+        return token_BC, logprob_BC
+
+    B, T = uniform_BT.shape
+    size = max(MOST_LOGITS // (B * vocab_size), 1)
+    if size >= T:
+        return of_some((hidden_BTD, uniform_BT))
+
+    def parted(each: jax.Array) -> jax.Array:
+        padded = jnp.pad(each, ((0, 0), (0, -T % size)) + ((0, 0),) * (each.ndim - 2))
+        return jnp.moveaxis(padded.reshape(B, -1, size, *each.shape[2:]), 1, 0)
+
+    drawn = jax.lax.map(of_some, (parted(hidden_BTD), parted(uniform_BT)))
+    token_BT, logprob_BT = (jnp.moveaxis(each, 0, 1).reshape(B, -1)[:, :T] for each in drawn)
+    return token_BT, logprob_BT
 
 
 def likeliest(logits_BV: jax.Array, count: int, *, vocab_size: int) -> tuple[jax.Array, jax.Array]:

@@ -61,6 +61,7 @@ PARAMETERS: dict[str, tuple[str | None, ...]] = {
 _KERNELS = {end: axes for end, axes in PARAMETERS.items() if end.endswith("kernel")}
 PARAMETERS |= {end.replace("kernel", "lora_a"): (axes[0], None) for end, axes in _KERNELS.items()}
 PARAMETERS |= {end.replace("kernel", "lora_b"): (None, axes[1]) for end, axes in _KERNELS.items()}
+PARAMETERS |= {f"mixing/{layer}/kernel": ("width", None) for layer in ("first", "second")}
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
@@ -193,9 +194,10 @@ def spec(
                 f"{tensor} {tuple(shape)}: its {name} of {size} cannot be split evenly over "
                 f"{over} ({parts} parts)"
             )
-    over_each = [tuple(rules[name]) if name else None for name in axes]
     # As the compiler spells it: else the same division would compile a step again.
-    while over_each and not over_each[-1]:
+    wanted = [rules[name] if name else () for name in axes]
+    over_each = [tuple(axis for axis in each if mesh.shape[axis] > 1) or None for each in wanted]
+    while over_each and over_each[-1] is None:
         over_each.pop()
     return PartitionSpec(*over_each)
 

@@ -30,7 +30,6 @@ from verifier.model.thought_attention import Own, Text
 from verifier.model.transformer import Transformer
 
 MARKS = 2  # tokens of a thought that are not drawn
-_LOGITS = 2**24  # alive at once while tokens are drawn, 64 MiB in float32
 
 
 class Thoughts(NamedTuple):
@@ -269,10 +268,12 @@ def _drawn(
             )
             x = block.join(x, mixed.reshape(q.shape))
             grown.append(own)
-        uniform = _uniform(key, index, (B, T, P))
-        token, logprob = _draw_rows(backbone, backbone.finish(x), uniform.reshape(-1), vocab_size)
+        uniform = _uniform(key, index, (B, T, P)).reshape(B, T * P)
+        token, logprob = sampling.draw_everywhere(
+            backbone.logits, backbone.finish(x), uniform, vocab_size=vocab_size
+        )
         drawn = Thoughts(token.reshape(B, T, P), logprob.reshape(B, T, P))
-        return (tuple(grown), backbone.look_up(token.reshape(B, T * P))), drawn
+        return (tuple(grown), backbone.look_up(token)), drawn
 
     start = jnp.broadcast_to(thinker.mark_rows()[0], (B, T * P, backbone.arch.width))
     _, drawn = jax.lax.scan(step, (cache, start), jnp.arange(count))
@@ -296,26 +297,6 @@ def _text_keys(backbone: Transformer, batch: tuple[jax.Array, jax.Array, jax.Arr
         texts.append(Text(k, v, positions_BT, ends_BT))
         x = block.join(x, attention.within_rows(q, k, v, see[window]))
     return texts
-
-
-def _draw_rows(
-    backbone: Transformer, hidden: jax.Array, uniform_Q: jax.Array, vocab_size: int
-) -> tuple[jax.Array, jax.Array]:
-    """A token and its log-probability of each of Q states, so many at a time."""
-    hidden_QD = hidden.reshape(len(uniform_Q), -1)
-
-    def of_some(some: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        return sampling.draw(backbone.logits(some[0]), some[1], 1.0, vocab_size=vocab_size)
-
-    size = max(_LOGITS // backbone.arch.vocab_size, 1)
-    parts = -(-len(uniform_Q) // size)
-    if parts == 1:
-        return of_some((hidden_QD, uniform_Q))
-    lacking = parts * size - len(uniform_Q)
-    padded = jnp.pad(hidden_QD, ((0, lacking), (0, 0))), jnp.pad(uniform_Q, (0, lacking))
-    some = tuple(each.reshape(parts, size, *each.shape[1:]) for each in padded)
-    token, logprob = jax.lax.map(of_some, some)
-    return token.reshape(-1)[: len(uniform_Q)], logprob.reshape(-1)[: len(uniform_Q)]
 
 
 def _behind(positions_BT: jax.Array, depth_C: jax.Array, thoughts: int) -> jax.Array:

@@ -5,22 +5,22 @@ Compiles the stages' own programs; runs nothing.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from verifier.config import DpoConfig, MeshConfig, PretrainConfig, SampleConfig, VerifyConfig
+from verifier.config import MeshConfig
 from verifier.data import batches
 from verifier.data.batches import Batch, BatchSpec
 from verifier.decode import memory, score_rows, split_model
 from verifier.decode import programs as decode_programs
 from verifier.decode.prompt_blocks import BLOCK_ROWS
+from verifier.decode.thinking import Thinking
 from verifier.model import sharding
 from verifier.model.cache import WINDOW
-from verifier.plan import costs, programs
+from verifier.plan import amounts, costs, programs
 from verifier.plan.abstract_model import abstract_model, device_bytes, itemsize, layer_devices
 from verifier.plan.costs import StepCost
 from verifier.plan.devices import Devices
@@ -29,7 +29,6 @@ from verifier.plan.published import Text
 from verifier.plan.subject import Subject
 from verifier.run import device_checks
 from verifier.run.stage import Job
-from verifier.text.split import OWN, TRAIN
 from verifier.train import step
 
 _UNBOUNDED_GIB = 2.0**20  # where nothing is known of the device
@@ -71,7 +70,7 @@ def plan(subject: Subject, job: Job, devices: Devices) -> Footprint:
 
     Raises:
         ConfigError: a mesh that does not divide devices, model or rows.
-        UserError: sampling does not fit (`memory.job_sizes`).
+        UserError: sampling does not fit (`memory.job_sizes`), or how much a job reads is not known.
     """
     config = subject.config
     of_all = jax.devices()[: devices.count]
@@ -92,10 +91,11 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Footprint:
     device_checks.check_rows(job.name, config, mesh)
     assert job.loss is not None  # of a training job
     loss = job.loss(subject.config, subject.vocab_size)
+    thoughts = job.thoughts(subject.config) if job.thoughts else None
 
     def made(layers: int) -> tuple[step.Programs, step.TrainState, Batch]:
         graph, params, constants = step.split_model(
-            abstract_model(subject, layers, job.value_head, adapted=True)
+            abstract_model(subject, layers, job.value_head, True, thoughts is not None)
         )
         steps, optimizer = step.compile_steps(
             (graph, constants), loss, config, 1000, subject.config.seed, job.name
@@ -128,7 +128,12 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Footprint:
     held["temporaries"] = max(
         size.temporaries for size in programs.at_depth(measure, subject.arch).values()
     )
-    cost = costs.train_step(subject.arch, config, dict(mesh.shape), itemsize(subject))
+    sizes = dict(mesh.shape), itemsize(subject)
+    if thoughts is not None and thoughts.thought_tokens:
+        cost = costs.thoughts_step(subject.arch, config, thoughts, *sizes)
+    else:
+        # `losses.no_thought` draws, says what it loses, and makes logits anew going backward.
+        cost = costs.train_step(subject.arch, config, *sizes, outputs=6 if loss.draws else 3)
     rows = f"{config.batch_rows} x {config.row_tokens}"
     return Footprint(
         job.name,
@@ -137,63 +142,21 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Footprint:
         0,
         cost,
         costs.PACKED * config.batch_rows * config.row_tokens,
-        _trained_tokens(subject, job),
+        amounts.trained_tokens(subject, job),
     )
-
-
-def _trained_tokens(subject: Subject, job: Job) -> float:
-    """Tokens of all examples of a job, solutions behind their prompts."""
-    section = job.section(subject.config)
-    if section.steps:
-        return float(section.steps * section.batch_rows * section.row_tokens * costs.PACKED)
-    reads_corpus = isinstance(section, PretrainConfig) and "corpus" in subject.texts
-    text = subject.texts["corpus" if reads_corpus else "train"]
-    share = 1.0 if reads_corpus else job.train_share
-    if isinstance(section, VerifyConfig):
-        return section.epochs * _labelled_tokens(text, section, subject.config.sample)
-    if isinstance(section, DpoConfig):
-        drawn = subject.config.sample.train_samples * (subject.config.star.loops + 1)
-        possible = (drawn // 2) * (drawn - drawn // 2)  # where half of them are right
-        pairs = min(section.pairs or possible, possible)
-        return section.epochs * text.problems * pairs * (text.prompt + 2 * text.solution)
-    return float(section.epochs * share * text.problems * (text.prompt + text.solution))
-
-
-def _labelled_tokens(text: Text, verify: VerifyConfig, sample: SampleConfig) -> float:
-    """Tokens of samples, in equal mix with ground truth where its loss counts, of an epoch.
-
-    Of a tree the prompt is taken to be read once, and nothing else: what solutions have in common
-    nobody knows before.
-
-    Args:
-        text: of the training problems.
-        verify: how many samples of a problem are read, and how many together.
-        sample: how many there are, of how many problems.
-    """
-    samples = min(sample.train_samples, verify.samples_per_problem or sample.train_samples)
-    sampled = min(sample.train_problems or text.problems, text.problems)
-    alone, truth = text.prompt + text.solution, bool(verify.lm_weight)
-    if verify.group == 1:
-        return sampled * samples * alone * (1 + truth)
-    group = min(verify.group or samples, samples)
-    written = text.solution * (group + truth)
-    trees = max(written / max(verify.row_tokens - text.prompt, 1), 1)
-    together = sampled * samples / group * (text.prompt * trees + written)
-    readings = samples * sampled / max(text.problems, 1)
-    times = math.ceil(readings / verify.group) if verify.group else 1
-    return together + truth * (text.problems - sampled) * times * alone
 
 
 def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Footprint:
     """Sampling on one machine; the others do the same."""
-    config, arch = subject.config.sample, subject.arch
-    model = abstract_model(subject, arch.layers, False)
-    splits = _asked(subject, job)
+    config, arch, thinking = subject.config.sample, subject.arch, _thinking(subject, job)
+    thought_tokens = thinking.tokens if thinking else 0
+    model = abstract_model(subject, arch.layers, False, thinks=thinking is not None)
+    splits = amounts.asked(subject, job)
     most = max(splits.values(), key=lambda each: each[0].problems * each[1])
     groups = sharding.groups(mesh)
     longest = min(
         max(text.longest for text, _ in splits.values()),
-        max(arch.context - config.max_new_tokens, 1),
+        max(arch.context - config.max_new_tokens - max(thought_tokens - 1, 0), 1),
     )
     asked = memory.SamplingJob(
         longest,
@@ -201,7 +164,8 @@ def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
         most[1],
         config.max_new_tokens,
         groups * devices.hosts,
-        config.share,
+        config.share and thinking is None,
+        thought_tokens,
     )
     weights = split_model.outline(model, subject.vocab_size, mesh)
     gib = config.memory_gib or (
@@ -213,8 +177,9 @@ def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
     )
 
     def shapes(layers: int) -> decode_programs.SamplingShapes:
+        model = abstract_model(subject, layers, False, thinks=thinking is not None)
         return decode_programs.sampling_shapes(
-            abstract_model(subject, layers, False), subject.vocab_size, config, sizes, mesh
+            model, subject.vocab_size, config, sizes, mesh, thinking
         )
 
     def measure(layers: int) -> dict[str, Size]:
@@ -229,10 +194,7 @@ def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
     stored = stored if mesh is None else sharding.place_parameters(stored, mesh, sharding.DECODING)
     # Parameters are read as float32, and cast.
     copied = held["parameters"] if itemsize(subject) < 4 else 0
-    cost = _drawing_cost(subject, sizes, held["parameters"], most[0], mesh)
-    wanted = sum(text.problems * samples * text.solution for text, samples in splits.values())
-    if job.others:
-        wanted += splits["test"][0].problems * splits["test"][0].solution * config.greedy
+    cost = _drawing_cost(subject, sizes, (held["parameters"], thought_tokens), most[0], mesh)
     slots = sizes.rows * groups * devices.hosts
     return Footprint(
         job.name,
@@ -241,34 +203,35 @@ def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Fo
         device_bytes(stored) + copied,
         cost,
         costs.SLOTS_USED * slots,
-        wanted,
+        amounts.written_tokens(subject, job),
     )
 
 
-def _asked(subject: Subject, job: Job) -> dict[str, tuple[Text, int]]:
-    """The texts of every split that a job samples, and how many solutions a problem."""
-    config = subject.config.sample
-    splits = {
-        str(split): (subject.texts[str(split)], getattr(config, f"{split}_samples"))
-        for split in OWN
-        if (job.others if split != TRAIN else job.train_share)
-    }
-    if str(TRAIN) in splits:
-        train, samples = splits[str(TRAIN)]
-        every = min(config.train_problems or train.problems, train.problems)
-        splits[str(TRAIN)] = train._replace(problems=round(every * job.train_share)), samples
-    return splits
+def _thinking(subject: Subject, job: Job) -> Thinking | None:
+    """How what draws thinks. Where it does before steps alone it is planned as before every token:
+    of many rows some begin a step at every token, and all of them wait for the thought.
+    """
+    thoughts = job.thoughts(subject.config) if job.thoughts else None
+    if thoughts is None or not thoughts.thought_tokens or subject.config.think.every == "none":
+        return None
+    return Thinking(thoughts.thought_tokens, thoughts.mixing)
 
 
 def _drawing_cost(
-    subject: Subject, sizes: memory.JobSizes, parameters: int, text: Text, mesh: Mesh | None
+    subject: Subject,
+    sizes: memory.JobSizes,
+    model: tuple[int, int],
+    text: Text,
+    mesh: Mesh | None,
 ) -> StepCost:
     """One token of every slot, half-way through solutions of the mean length.
 
     Args:
         subject: whose generator draws.
         sizes: of the job.
-        parameters: bytes of them on a device.
+        model: bytes of its parameters on a device, and tokens of a thought of its, or 0. A thought
+            of A is as many passes over the parameters, the token itself among them, and A + 1 over
+            the keys.
         text: of the split.
         mesh: whose devices share the work; None: one device.
     """
@@ -276,8 +239,10 @@ def _drawing_cost(
     part = sharding.part_of(subject.arch, mesh)
     token_bytes = 2 * part.layers * part.kv_heads * part.head_width * itemsize(subject)
     keys = -(-sizes.rows // BLOCK_ROWS) * sizes.prompt_tokens + sizes.rows * (written + WINDOW / 2)
-    of_token = costs.token_operations(subject.arch, text.prompt + written, True)
-    return StepCost(sizes.rows * of_token / layer_devices(mesh), parameters + keys * token_bytes)
+    held, thought_tokens = model
+    of_token = costs.written_token(subject.arch, text.prompt + written, thought_tokens)
+    moved = max(thought_tokens, 1) * held + (thought_tokens + 1) * keys * token_bytes
+    return StepCost(sizes.rows * of_token / layer_devices(mesh), moved)
 
 
 def _read(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Footprint:

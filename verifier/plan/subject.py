@@ -34,7 +34,9 @@ class Subject(NamedTuple):
     config: Config
     arch: Arch  # as training has it: rows for the reserved id, context of the run
     vocab_size: int  # ids that may be written
-    texts: dict[str, Text]  # train, heldout, test; corpus where further pre-training has one
+    # train, heldout, test; corpus where further pre-training has one; nothing where all jobs read
+    # windows
+    texts: dict[str, Text]
     notes: tuple[str, ...]  # what was assumed
 
 
@@ -42,8 +44,8 @@ def read(config: Config, jobs: Sequence[Job]) -> Subject:
     """Finds out what the settings stand for.
 
     Sizes come from the model section, from the config.json in the folder that `model.weights`
-    names, or from the table of published ones; how much text there is from the problems, or for
-    GSM8K, where no folder is named, from its published numbers.
+    names, or from the table of published ones; how much text there is from the problems, where a
+    job reads any, or for GSM8K, where no folder is named, from its published numbers.
 
     Raises:
         ConfigError: sizes that nobody knows, or rows longer than the context.
@@ -82,7 +84,8 @@ def read(config: Config, jobs: Sequence[Job]) -> Subject:
         notes.append(
             "samples that are alike are counted, though verify.deduplicate leaves them out"
         )
-    return Subject(config, arch, vocab_size, _texts(config, tokenizer, notes), tuple(notes))
+    texts = {} if all(job.windows for job in jobs) else _texts(config, tokenizer, notes)
+    return Subject(config, arch, vocab_size, texts, tuple(notes))
 
 
 def _described(weights: str, notes: list[str]) -> dict[str, object]:

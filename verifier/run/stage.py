@@ -51,6 +51,8 @@ class Job:
         value_head: whether the model has one.
         train_share: of the training problems that it learns from, or draws solutions of.
         others: of drawing: whether held-out and test problems are drawn from, too.
+        thoughts: of a model that may think (`model.thoughts`): how, by the configuration.
+        windows: of a training job: whether its rows are windows of a corpus, not problems.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Job:
     value_head: bool = False
     train_share: float = 1.0
     others: bool = True
+    thoughts: Callable[[config_lib.Config], config_lib.QuietConfig] | None = None
+    windows: bool = False
 
     def section(self, config: config_lib.Config) -> config_lib.TrainConfig:
         """The settings of a training job."""

@@ -1,6 +1,7 @@
 """direct: how likely right answers are to a model, and what it answers, without a worked solution
 and without exemplars (Quiet-STaR, Zelikman et al. 2024, section 5.1).
 
+Each process takes its share of the problems, on its own devices.
 A model that has learned to think does so, as `think.every` says.
 """
 
@@ -17,12 +18,12 @@ from verifier.decode.job import by_falling_length
 from verifier.errors import ConfigError
 from verifier.evaluate import direct
 from verifier.grading.number import parse_number
+from verifier.model import sharding
 from verifier.run import hosts
 from verifier.run.context import Context
 from verifier.run.stage import Stage
 from verifier.stages import label, table_writing
 from verifier.stages.generators import THINK, Generator
-from verifier.stages.search import refuse_meshes
 from verifier.system import log, stopping
 from verifier.tables import store
 from verifier.tables.results import DIRECT
@@ -45,10 +46,9 @@ def stage(generator: Stage, problems: Stage, splits: Sequence[Split], place: str
 
 
 def check(config: config_lib.Config) -> None:
-    """Raises ProblemError for templates that are none, ConfigError for several devices."""
+    """Raises ProblemError for templates that are none."""
     check_template("direct.prompt", config.direct.prompt, "question")
     check_template("direct.target", config.direct.target, "answer")
-    refuse_meshes(config, "direct")
 
 
 def tell(context: Context) -> None:
@@ -67,7 +67,7 @@ def tell(context: Context) -> None:
 
 def answer(context: Context) -> None:
     """Answers the problems of every split."""
-    generator = Generator(context, None)
+    generator = Generator(context, sharding.own_mesh(context.config.mesh))
     for split in context.stage.splits:
         settings = context.settings(split)
         if context.problems("problems", split) and not context.is_done(settings, split):

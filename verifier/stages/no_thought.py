@@ -70,7 +70,7 @@ def student(texts: Stage, taught: Stage, start: Stage) -> Stage:
             *(f"quiet.no_thought_{name}" for name in further),
         ),
         place=PLACE,
-        jobs=(_StudentJob("finetune", "train", loss=_loss),),
+        jobs=(_StudentJob("finetune", "train", loss=_loss, thoughts=_none, windows=True),),
     )
 
 
@@ -80,6 +80,11 @@ class _StudentJob(Job):
         quiet = config.quiet
         how: dict[str, Any] = {"steps": quiet.no_thought_steps, "row_tokens": quiet.tokens}
         return dataclasses.replace(config.finetune, **how)
+
+
+def _none(config: Config) -> config_lib.QuietConfig:
+    """How the student thinks."""
+    return dataclasses.replace(config.quiet, thought_tokens=0)
 
 
 def _loss(config: Config, vocab_size: int) -> Loss:

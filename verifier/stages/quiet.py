@@ -55,7 +55,7 @@ def base(texts: Stage) -> Stage:
         },
         knobs=("seed", "model", "pretrain", "quiet.watched_windows"),
         place="base",
-        jobs=(_WindowJob("pretrain", "train", loss=language_model),),
+        jobs=(_WindowJob("pretrain", "train", loss=language_model, windows=True),),
         check=check,
     )
 
@@ -91,7 +91,12 @@ def of_stage(config: Config, number: int) -> Config:
 
 def _thinker(texts: Stage, last: Stage, number: int, place: str) -> Stage:
     job = _WindowJob(
-        "finetune", "train", loss=functools.partial(_loss, number=number), number=number
+        "finetune",
+        "train",
+        loss=functools.partial(_loss, number=number),
+        thoughts=lambda config: of_stage(config, number).quiet,
+        windows=True,
+        number=number,
     )
     return Stage(
         functools.partial(_think, number=number),

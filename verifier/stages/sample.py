@@ -64,6 +64,9 @@ def stage(
         prompting: how a problem is put to the generator.
         thinks: whether a generator that has learned to think does so, as `think.every` says.
     """
+    # As whoever made the generator taught it.
+    thoughts = next((job.thoughts for job in generator.jobs if thinks and job.thoughts), None)
+    job = Job("sample", "draw", train_share=float(TRAIN in splits), thoughts=thoughts)
     return Stage(
         functools.partial(sample, prompting=prompting),
         makes=SAMPLES,
@@ -73,7 +76,7 @@ def stage(
         ignores=ignored,
         wants=wanted,
         place=place,
-        jobs=(Job("sample", "draw"),),
+        jobs=(job,),
         check=functools.partial(_check, prompting=prompting, of_train=TRAIN in splits),
     )
 

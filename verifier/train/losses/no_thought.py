@@ -85,10 +85,7 @@ def _terms(
 
 
 def _drawn(model: Transformer, hidden_BTD: jax.Array, key: jax.Array, vocab_size: int) -> jax.Array:
-    """A token of every prediction at temperature 1, int32 [B, T]; a row's logits at a time."""
+    """A token of every prediction at temperature 1, int32 [B, T]."""
     uniform_BT = jax.random.uniform(key, hidden_BTD.shape[:2])
-
-    def of_row(row: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return sampling.draw(model.logits(row[0]), row[1], 1.0, vocab_size=vocab_size)[0]
-
-    return jax.lax.map(of_row, (jax.lax.stop_gradient(hidden_BTD), uniform_BT))
+    states = jax.lax.stop_gradient(hidden_BTD)
+    return sampling.draw_everywhere(model.logits, states, uniform_BT, vocab_size=vocab_size)[0]
