@@ -37,7 +37,7 @@ def get_config() -> Config:
         finetune=FinetuneConfig(
             steps=200, batch_rows=8, row_tokens=384, learning_rate=1e-3, warmup_share=0.1
         ),
-        sample=SampleConfig(max_new_tokens=96, rows=256),
+        sample=SampleConfig(max_new_tokens=256, rows=256),
         label=LabelConfig(grader="equation"),
         step_by_step=StepByStepConfig(label="equation", train_shares=(0.125, 0.5, 1.0)),
     )
