@@ -51,8 +51,12 @@ def histogram(name: str, edges: Sequence[float], counts: Sequence[int]) -> Chart
     most = max(counts)
     top = math.ceil(math.log10(max(most, 10)))
     y_range = (math.log10(_SKIPPED), top)
-    chart = Chart(f"Tokens by gain: {name}", (edges[0], edges[-1]), y_range)
-    y_ticks = {float(power): f"{10**power:,}" for power in range(top + 1)}
+    chart = Chart(f"Tokens by gain: {name}", (edges[0], edges[-1]), y_range, right=24)
+    # Five figures have no room beside the axis.
+    y_ticks = {
+        float(power): f"{10**power:,}" if power < 4 else f"{10 ** (power - 3):,}k"
+        for power in range(top + 1)
+    }
     chart.axes("gain in log-probability, nats", "tokens (log scale)", _signed(edges), y_ticks)
     last = len(counts) - 1
     for place, count in enumerate(counts):
@@ -104,7 +108,9 @@ def _over_training(what: str, lines: Mapping[str, Sequence[tuple[int, float]]]) 
     y_range, y_ticks = _ticks([value for points in thinned.values() for _, value in points])
     last = max(steps)
     chart = Chart(title, (0, last), y_range, right=24)
-    chart.axes("step", unit, {float(at): f"{at:,}" for at in sorted({0, last // 2, last})}, y_ticks)
+    chart.axes(
+        "step", unit, {float(at): f"{at:,.0f}" for at in sorted({0, last // 2, last})}, y_ticks
+    )
     if y_range[0] <= 0 <= y_range[1]:
         chart.line((0, 0), (last, 0), "mark")
     for kind, (name, points) in zip(LINES, thinned.items(), strict=False):
