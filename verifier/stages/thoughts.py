@@ -155,11 +155,13 @@ class Teller:
         reward_P = gain_PM[:, :known].sum(axis=1)
         base, entropy_BTP = float(base_M[0]), own.entropy_BTP
         best_I = own.tokens_BTPI[position, int(reward_P.argmax())].tolist() if thoughts else []
+        # Constant thoughts are of a token that the tokenizer does not have.
+        words = [token for token in best_I if token < self._tokenizer.vocab_size]
         return {
             "logprob_base": base,
             "logprob_talk": base + float(gain_PM[:, 0].mean()) if thoughts else base,
             "mixing": float(weight_PM[:, 0].mean()) if thoughts else 0.0,
-            "thought": self._tokenizer.decode(best_I) if thoughts else None,
+            "thought": self._tokenizer.decode(words) if thoughts else None,
             "thought_tokens": best_I,
             "rewards": reward_P if known == ahead else [],
             "mixings": weight_PM[:, 0],
