@@ -83,8 +83,7 @@ def asking(method: str) -> Prompting:
     """
 
     def of(context: Context, tokenizer: Tokenizer) -> Put:
-        asked = _asked(context.config)
-        template = asked.both if method in _ONE_TEXT else asked.predict
+        template = _template(_asked(context.config), method)
 
         def put(problem: Problem) -> list[int]:
             return prompt_ids(problem.question, template, tokenizer)
@@ -170,8 +169,7 @@ def finetune(context: Context, method: str, share: float) -> None:
         train, heldout = (list(make(each, asked, tokenizer)) for each in (learned, watched))
         return Examples(train, heldout)
 
-    put = asked.both if method in _ONE_TEXT else asked.predict
-    make_generator(context, train, examples, learned=facts, template=put)
+    make_generator(context, train, examples, learned=facts, template=_template(asked, method))
 
 
 def _explained(problems: Sequence[Problem], kind: str) -> list[Explained]:
@@ -278,6 +276,11 @@ def _knobs_of(method: str) -> tuple[str, ...]:
     explains = () if method in _ONE_TEXT else ("step_by_step.explain",)
     weighs = ("step_by_step.alpha",) if method == "multi_task" else ()
     return _asking_knob(method), *explains, *weighs
+
+
+def _template(asked: Asked, method: str) -> Template:
+    """How a student is asked for an answer."""
+    return asked.both if method in _ONE_TEXT else asked.predict
 
 
 def _asking_knob(method: str) -> str:
