@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -46,6 +46,20 @@ def caveats(candidates: Mapping[str, Candidates]) -> list[str]:
                 "the majority, and nothing here tells about a verifier."
             )
     return out
+
+
+def of_accuracy(who: str, values: Iterable[float]) -> str | None:
+    """A sentence about whoever solves none of some problems, or all; None: neither.
+
+    Args:
+        who: is told of.
+        values: shares of problems that are solved, of one model or of several.
+    """
+    found = set(values)
+    if found not in ({0.0}, {1.0}):
+        return None
+    extreme = "nothing" if found == {0.0} else "everything"
+    return f"{who} solves {extreme}; look at what is written before believing it"
 
 
 def of_labels(split: str, correct: np.ndarray) -> str | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from verifier.errors import DataError
+from verifier.evaluate import caveats
 from verifier.evaluate.choices import Right
 from verifier.evaluate.intervals import Bootstrap
 from verifier.evaluate.results_table import EXACT, cell
@@ -49,7 +50,7 @@ def figures(
             if name[0] != against and (against, name[1]) in right_by
         }
     )
-    students = [
+    students: list[dict[str, Any]] = [
         {
             "method": method,
             "share": share,
@@ -58,18 +59,13 @@ def figures(
         }
         for method, share in right
     ]
-    return {"problems": len(keys), "students": students, "notes": _notes(students)}
-
-
-def _notes(students: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Who solves nothing, or everything."""
-    extremes = {0.0: "nothing", 1.0: "everything"}
-    return [
-        f"{each['method']}, {each['share']:.1%} of train, solves "
-        f"{extremes[each['accuracy']['value']]}; look at what is written before believing it"
+    told = (
+        caveats.of_accuracy(
+            f"{each['method']}, {each['share']:.1%} of train,", [each["accuracy"]["value"]]
+        )
         for each in students
-        if each["accuracy"]["value"] in extremes
-    ]
+    )
+    return {"problems": len(keys), "students": students, "notes": [note for note in told if note]}
 
 
 def as_text(figures: Mapping[str, Any], split: str, against: str) -> str:

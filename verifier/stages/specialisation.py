@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verifier import config as config_lib
-from verifier.evaluate import choices
+from verifier.evaluate import caveats, choices
 from verifier.grading import answer
 from verifier.report import formatting, page_folder, specialisation_page, writing
 from verifier.run.context import Context
@@ -146,14 +146,12 @@ def _beside(
 
 def _notes(by_format: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What is suspicious: nothing right, or everything."""
-    notes = []
-    for name, sets in by_format.items():
-        for one, each in sets.items():
-            values = {point["value"] for point in each["accuracy"]}
-            if values in ({0.0}, {1.0}):
-                notes.append(
-                    f"{one}, {specialisation_page.words(name)}: every checkpoint solves "
-                    f"{'nothing' if values == {0.0} else 'everything'}; look at what is written "
-                    "before believing it"
-                )
-    return notes
+    told = (
+        caveats.of_accuracy(
+            f"{one}, {specialisation_page.words(name)}: every checkpoint",
+            [point["value"] for point in each["accuracy"]],
+        )
+        for name, sets in by_format.items()
+        for one, each in sets.items()
+    )
+    return [note for note in told if note]
