@@ -27,6 +27,9 @@ from verifier.recipes import quiet_star
 from verifier.run.stage import Stage
 
 WINDOW = 32
+# At 1,500 one base in three did not know the steps yet (losses of .5 to 1.7 nats on shown workings),
+# and then there is nothing for thoughts to use
+PRETRAIN_STEPS = 4000
 
 
 def get_config() -> Config:
@@ -36,7 +39,7 @@ def get_config() -> Config:
         tokenizer=TokenizerConfig(kind="bytes"),
         model=ModelConfig(layers=2, width=64, heads=4, kv_heads=4, mlp_width=128, context=512),
         pretrain=PretrainConfig(
-            steps=1500,
+            steps=PRETRAIN_STEPS,
             batch_rows=24,
             row_tokens=WINDOW,
             learning_rate=4e-3,

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import collections
 
-from verifier.tasks.generated_texts import EASY, HARD, MODULUS, generated_texts, tables
+from verifier.tasks.generated_texts import (
+    EASY,
+    HARD,
+    MODULUS,
+    OPENING,
+    STEP,
+    generated_texts,
+    tables,
+)
 
 
 def worked(asked):
@@ -18,7 +26,7 @@ def worked(asked):
     return steps
 
 
-def test_answers_and_working_are_right_and_answers_without_working_are_hard():
+def test_answers_and_working_are_right_and_each_is_marked_as_what_it_is():
     seen = collections.Counter()
     for text, spans in generated_texts(400, worked=0.5, seed=0):
         if spans and spans[0].kind == EASY:
@@ -30,7 +38,9 @@ def test_answers_and_working_are_right_and_answers_without_working_are_hard():
         asked, said = text.split("=")
         steps = worked(asked)
         if ":" in said:
-            assert said == f":{steps}:{steps[-1]}" and not spans
+            assert said == f":{steps}:{steps[-1]}"
+            marked = {span.kind: text[span.start : span.end] for span in spans}
+            assert marked == {OPENING: ":", STEP: steps} and spans[0].start == len(asked) + 1
         else:
             assert said == steps[-1] and spans == ((len(text) - 1, len(text), HARD),)
         seen[asked.isdigit(), ":" in said] += 1

@@ -21,13 +21,13 @@ from verifier.system import checksums, log, paths
 from verifier.tables.manifests import MANIFEST
 from verifier.tables.results import CORPUS
 from verifier.tasks.corpus import Document, stream_corpus
-from verifier.tasks.generated_texts import EASY, HARD, generated_texts
+from verifier.tasks.generated_texts import EASY, HARD, OPENING, STEP, generated_texts
 from verifier.text import tokenizer as tokenizer_lib
 from verifier.text.split import HELDOUT, TRAIN
 from verifier.text.tokenizer import Tokenizer
 
 GENERATED = "generated"
-KINDS = ("", HARD, EASY)  # of tokens, by what `data.windows` writes
+KINDS = ("", HARD, EASY, OPENING, STEP)  # of tokens, by what `data.windows` writes
 _TOKENIZER_TEXTS = 20_000  # from which a tokenizer is trained, where none is given
 _TOLD = 100_000  # documents, after which a line says how far it is
 _KNOBS = ("corpus", "generated_documents", "generated_worked", "heldout_share", "tokens")

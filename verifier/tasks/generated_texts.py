@@ -9,8 +9,10 @@
 
 Some sums and look-ups show their working, as some texts of the world do. The answer of one that
 does not is "hard": it takes three steps, each a fact that texts with working teach, and there is no
-room to write them down. What is written twice or follows from nothing is "easy": a thought has
-nothing to add.
+room to write them down. Where others give the answer, one that does begins with an "opening", so
+that what is won on hard answers by no longer expecting a colon is lost there; its "step"s show
+whether a model knows the facts at all. What is written twice or follows from nothing is "easy": a
+thought has nothing to add.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from collections.abc import Callable, Iterator
 
 from verifier.tasks.corpus import Document, Span
 
-HARD, EASY = "hard", "easy"
+HARD, EASY, OPENING, STEP = "hard", "easy", "opening", "step"
 MODULUS = 7
 STEPS = 3
 LETTERS = "abcdefgh"
@@ -68,7 +70,9 @@ def _look_up(rng: random.Random, known: dict[str, dict[str, str]], worked: bool)
 def _question(asked: str, steps: str, worked: bool) -> Document:
     """A question with its answer, the last of its steps."""
     if worked:
-        return Document(f"{asked}=:{steps}:{steps[-1]}")
+        first = len(asked) + len("=:")
+        spans = Span(first - 1, first, OPENING), Span(first, first + len(steps), STEP)
+        return Document(f"{asked}=:{steps}:{steps[-1]}", spans)
     text = f"{asked}={steps[-1]}"
     return Document(text, (Span(len(text) - 1, len(text), HARD),))
 
