@@ -63,12 +63,12 @@ def test_figures_are_those_of_a_plain_loop():
             assert low <= made[name]["value"] <= high
         shares = (made[name]["value"] for name in ("unchanged", "helped", "hurt"))
         assert sum(shares) == pytest.approx(1)
-        assert made["entropy"] is None and made["minus_first"] is None
+        assert made["entropy"] is None and made["over_first"] is None
         middle = sorted(gains)[len(gains) // 2] + sorted(gains)[(len(gains) - 1) // 2]
         assert made["quantiles"]["0.5"] == pytest.approx(middle / 2)
-        apart = found["thinkers"]["pauses"][group]["minus_first"]
-        assert apart["value"] == pytest.approx(0.05)
-        assert apart["ci95"] == pytest.approx([0.05, 0.05])  # paired: of every token the same
+        apart = found["thinkers"]["pauses"][group]["over_first"]
+        assert apart["value"] == pytest.approx(-0.05)
+        assert apart["ci95"] == pytest.approx([-0.05, -0.05])  # paired: of every token the same
 
 
 def test_levels_hold_all_tokens_from_the_easiest_on():

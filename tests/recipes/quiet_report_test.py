@@ -144,8 +144,8 @@ def test_the_page_and_the_figures_tell_what_the_tables_say(thought):
             figures = found["thinkers"][name][group]
             assert figures["gain"]["value"] == pytest.approx(gain, abs=1e-6)
             before = sum(base[row["document"], row["token"]]["logprob_talk"] for row in own)
-            apart = before / len(own) + figures["talk_nll"]["value"]
-            assert figures["minus_first"]["value"] == pytest.approx(apart, abs=1e-6)
+            lower = -before / len(own) - figures["talk_nll"]["value"]
+            assert figures["over_first"]["value"] == pytest.approx(lower, abs=1e-6)
     html = (thought / "report/index.html").read_text()
     assert "What thoughts gained" in html and "stage=2: thoughts of 3, 1 ahead" in html
     charts = {path.stem for path in (thought / "report").glob("*.svg")}

@@ -75,7 +75,7 @@ def figures(thinkers: Mapping[str, Gains], resamples: int, seed: int) -> dict[st
         "over": what is resampled; "resampled": how many there are of these; "documents" and
         "tokens"; "kinds", tokens by kind; "thinkers", by name and group ("all", and every kind):
         estimates of base_nll, talk_nll, gain, reward, mixing, entropy and shares (None where there
-        is none), "minus_first", of the talk losses, paired, and "quantiles" of gains; "levels",
+        is none), "over_first", how much lower the talk loss is, paired, and "quantiles" of gains; "levels",
         gains by difficulty; "histogram", tokens by gain; "warnings".
 
     Raises:
@@ -152,10 +152,10 @@ def _group(own: Gains, mask_T: np.ndarray, first: Gains, means: _Means) -> dict[
     made["unchanged"] = means.of((np.abs(gain_T) < UNCHANGED).astype(float), mask_T)
     made["helped"] = means.of((gain_T >= UNCHANGED).astype(float), mask_T)
     made["hurt"] = means.of((gain_T <= -UNCHANGED).astype(float), mask_T)
-    apart = None if own is first else means.of(first.talk_T - own.talk_T, mask_T)
+    over = None if own is first else means.of(own.talk_T - first.talk_T, mask_T)
     values = np.quantile(gain_T[mask_T], QUANTILES)
     quantiles = {f"{q:g}": round(float(v), 10) for q, v in zip(QUANTILES, values, strict=True)}
-    return {**made, "minus_first": apart, "quantiles": quantiles}
+    return {**made, "over_first": over, "quantiles": quantiles}
 
 
 def _levels(own: Gains, means: _Means) -> list[dict[str, Any]]:
@@ -213,18 +213,19 @@ def as_text(figures: Mapping[str, Any]) -> str:
     width = max(len(name) for name in (*figures["thinkers"], "thinker"))
     kind = max(len(name) for name in (*figures["kinds"], "tokens"))
     head = f"{'thinker':<{width}}  {'tokens':<{kind}}  {'without':>7}  {'with':>7}  "
-    lines = [f"{head}{'gain (nats)':<25}  {'reward (nats)':<25}  unchanged  - first"]
+    lines = [f"{head}{'gain (nats)':<25}  {'reward (nats)':<25}  unchanged  over the first"]
     for name, groups in figures["thinkers"].items():
         for group, own in groups.items():
             losses = "  ".join(f"{own[key]['value']:>7.4f}" for key in ("base_nll", "talk_nll"))
             row = f"{name:<{width}}  {group:<{kind}}  {losses}  {nats(own['gain']):<25}  "
             row += f"{nats(own['reward']):<25}  {own['unchanged']['value']:>9.1%}  "
-            lines.append((row + nats(own["minus_first"])).rstrip())
+            lines.append((row + nats(own["over_first"])).rstrip())
     kinds = ", ".join(f"{count:,} {name}" for name, count in figures["kinds"].items())
     told = counted(figures["tokens"], "token") + (f" ({kinds})" if kinds else "")
     lines.append(f"{told}; losses in nats a token; 95% bootstrap over {figures['over']}")
     lines.append(
-        f"unchanged: by less than {UNCHANGED:g} nats; - first: of the losses with thoughts"
+        f"unchanged: by less than {UNCHANGED:g} nats; over the first: what the loss with thoughts is "
+        "below that thinker's"
     )
     return "\n".join([*(f"warning: {each}" for each in figures["warnings"]), *lines])
 
