@@ -27,8 +27,8 @@ from verifier.recipes import quiet_star
 from verifier.run.stage import Stage
 
 WINDOW = 32
-# At 1,500 one base in three did not know the steps yet (losses of .5 to 1.7 nats on shown workings),
-# and then there is nothing for thoughts to use
+# At 1,500 one base in three did not know the steps yet (.5 to 1.7 nats on shown workings), and then
+# there is nothing for thoughts to use.
 PRETRAIN_STEPS = 4000
 
 

@@ -34,12 +34,16 @@ def test_every_problem_is_first_solved_once_or_never():
     train = [{"a": True, "b": False, "c": False}, {"a": False, "b": True, "c": False}]
     sources = {"a": "x", "b": "y", "c": "y", "t": "x", "u": "x"}
     tests = {"test": [{"t": False, "u": True}, {"t": True, "u": True}]}
-    found = loops.figures(train, tests, [LEARNED], sources, 50, 0)
+    written = [
+        {"train": loops.Written(9, 0.5), "test": loops.Written(8 - n, n / 2)} for n in (0, 1)
+    ]
+    found = loops.figures(train, tests, [LEARNED], sources, 50, 0, written)
     assert [each["first_solved"] for each in found["loops"]] == [{"x": 1, "y": 0}, {"x": 0, "y": 1}]
     assert found["unsolved"] == {"x": 0, "y": 1}
     assert found["loops"][1]["sets"]["test"]["minus_base"]["value"] == pytest.approx(0.5)
     text = loops.as_text(found)
     assert "base" in text and "never solved: 1 of train" in text
+    assert [line.split()[-2:] for line in text.splitlines()[1:3]] == [["8", "0.0"], ["7", "50.0"]]
     with pytest.raises(DataError, match="sampled from"):
         loops.accuracy_of({})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,13 @@ from verifier.errors import ComparisonError, DataError
 from verifier.evaluate.choices import Right
 from verifier.evaluate.intervals import Bootstrap
 from verifier.evaluate.results_table import EXACT, cell
+
+
+class Written(NamedTuple):
+    """How long solutions are: loops that pay for short ones, or for bare answers, show here."""
+
+    tokens: float  # a solution
+    cut_off: float  # share of solutions that had not ended where there was no more room
 
 
 def over_after(accuracies: Sequence[float], plateau: int) -> int | None:
@@ -59,6 +66,7 @@ def figures(
     sources: Mapping[str, str],
     resamples: int,
     seed: int,
+    written: Sequence[Mapping[str, Written]] = (),
 ) -> dict[str, Any]:
     """Figures of the base (loop 0) and of each loop.
 
@@ -71,11 +79,12 @@ def figures(
         sources: by problem, where it is from: kinds of problems are told apart by it.
         resamples: of the bootstrap over problems.
         seed: of the bootstrap.
+        written: by loop and set, how long its model's solutions are; empty: not looked at.
 
     Returns:
         "loops": of each its number, accuracies of "train" and of every test set with differences to
-        the base ("minus_base"), the same "by_kind" where a set has several, what it "learned", and
-        "first_solved" by kind; "unsolved" by kind.
+        the base ("minus_base"), the same "by_kind" where a set has several, what it "learned",
+        "first_solved" by kind, and by set what is "written"; "unsolved" by kind.
     """
     first = first_solved(train)
     kinds = kinds_of(train[0], sources)
@@ -96,6 +105,9 @@ def figures(
                 },
                 "learned": dict(learned[loop - 1]) if loop else {},
                 "first_solved": {kind: new[kind] for kind in kinds},
+                "written": {name: each._asdict() for name, each in written[loop].items()}
+                if written
+                else {},
             }
         )
     left = collections.Counter(sources[key] for key in train[0] if key not in first)
@@ -191,7 +203,7 @@ def as_text(figures: Mapping[str, Any]) -> str:
     """The figures as plain text, a row a loop."""
     sets = list(figures["problems"])
     head = [f"{'loop (%)':<10}", *(f"{name:<20}" for name in sets), f"{'- base':<22}"]
-    lines = ["".join([*head, "learned  by hint  of train  first solved"])]
+    lines = ["".join([*head, "learned  by hint  of train  first solved  tokens  cut off"])]
     for each in figures["loops"]:
         own, told = each["sets"], each["learned"]
         row = [f"{each['loop'] or 'base':<10}"]
@@ -201,10 +213,15 @@ def as_text(figures: Mapping[str, Any]) -> str:
             row += [f"{told['own']:>7,}  {told['hinted']:>7,}  {100 * told['used']:>8.1f}"]
         else:
             row += [" " * 26]
-        lines.append("".join([*row, f"  {sum(each['first_solved'].values()):>12,}"]).rstrip())
+        row.append(f"  {sum(each['first_solved'].values()):>12,}")
+        if written := each["written"].get(sets[-1]):
+            row.append(f"  {written['tokens']:>6.0f}  {100 * written['cut_off']:>7.1f}")
+        lines.append("".join(row).rstrip())
     told = ", ".join(f"{name} {count:,}" for name, count in figures["problems"].items())
     lines.append(f"problems: {told}; never solved: {sum(figures['unsolved'].values()):,} of train")
-    lines.append(f"95% bootstrap; differences paired, of {sets[-1]}")
+    lines.append(
+        f"95% bootstrap; differences paired, tokens a solution and those cut off, of {sets[-1]}"
+    )
     lines += [EXACT] if any("*" in line for line in lines) else []
     return "\n".join([*lines, *_kinds_as_text(figures["loops"], sets[-1])])
 

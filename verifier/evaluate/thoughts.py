@@ -75,8 +75,8 @@ def figures(thinkers: Mapping[str, Gains], resamples: int, seed: int) -> dict[st
         "over": what is resampled; "resampled": how many there are of these; "documents" and
         "tokens"; "kinds", tokens by kind; "thinkers", by name and group ("all", and every kind):
         estimates of base_nll, talk_nll, gain, reward, mixing, entropy and shares (None where there
-        is none), "over_first", how much lower the talk loss is, paired, and "quantiles" of gains; "levels",
-        gains by difficulty; "histogram", tokens by gain; "warnings".
+        is none), "over_first", how much lower the talk loss is, paired, and "quantiles" of gains;
+        "levels", gains by difficulty; "histogram", tokens by gain; "warnings".
 
     Raises:
         DataError: no thinker, no token, or thinkers that have read different ones.
@@ -224,8 +224,8 @@ def as_text(figures: Mapping[str, Any]) -> str:
     told = counted(figures["tokens"], "token") + (f" ({kinds})" if kinds else "")
     lines.append(f"{told}; losses in nats a token; 95% bootstrap over {figures['over']}")
     lines.append(
-        f"unchanged: by less than {UNCHANGED:g} nats; over the first: what the loss with thoughts is "
-        "below that thinker's"
+        f"unchanged: by less than {UNCHANGED:g} nats; over the first: how far below its loss with "
+        "thoughts"
     )
     return "\n".join([*(f"warning: {each}" for each in figures["warnings"]), *lines])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow.compute as pc
+
 from verifier.evaluate import loops
 from verifier.evaluate.choices import Right
 from verifier.report import formatting, loops_page, page_folder, writing
@@ -20,19 +22,23 @@ from verifier.text.split import TEST, TRAIN, Split
 _TESTED = "problems of "  # before the name of a test set
 
 
-def stage(problems: Stage, models: Sequence[Stage], judged: Sequence[Stage]) -> Stage:
+def stage(
+    problems: Stage, models: Sequence[Stage], drawn: Sequence[Stage], judged: Sequence[Stage]
+) -> Stage:
     """The report.
 
     Args:
         problems: of the run.
         models: of the base and of every loop.
-        judged: the labels of what each has drawn.
+        drawn: what each has drawn.
+        judged: the labels of that.
     """
     reads = {"problems": problems.of(TRAIN)}
     reads |= {_asked(split): problems.of(split) for split in problems.splits if split.of == TEST.of}
-    for loop, (model, labels) in enumerate(zip(models, judged, strict=True)):
+    for loop, (model, samples, labels) in enumerate(zip(models, drawn, judged, strict=True)):
         reads[f"generator {loop}"] = model.of()
         reads |= {_role(loop, split): labels.of(split) for split in labels.splits}
+        reads |= {_drawn(loop, split): samples.of(split) for split in samples.splits}
     return Stage(report, makes=REPORT, reads=reads, by_one=True, tell=tell)
 
 
@@ -82,10 +88,12 @@ def _figures(
         if role == _role(0, source.split)
     ]
     tests: dict[str, list[Right]] = {}
+    named = {"train": TRAIN}
     for split in sets:
         there = [context.source(_role(loop, split)) for loop in done]
         if all(store.read_manifest(folder) for folder in there):
             tests[str(split.problems)] = [verdicts.solved(folder) for folder in there]
+            named[str(split.problems)] = split
     manifests = [context.manifest(f"generator {loop}") for loop in done]
     figures = loops.figures(
         train,
@@ -94,6 +102,7 @@ def _figures(
         {each.problem_id: each.source for each in [*problems, *_tested(context)]},
         config.report.resamples,
         config.seed,
+        [{name: _written(context, loop, split) for name, split in named.items()} for loop in done],
     )
     return {**figures, "ended_by_plateau": end is not None}, loops.first_solved(train)
 
@@ -104,9 +113,20 @@ def _tested(context: Context) -> list[Problem]:
     return [each for role in roles for each in context.problems(role)]
 
 
+def _written(context: Context, loop: int, split: Split) -> loops.Written:
+    """How long the solutions of a loop's model are."""
+    samples = store.read_table(context.source(_drawn(loop, split)), "samples", ["tokens", "finish"])
+    cut_off = pc.mean(pc.equal(samples["finish"], "length").cast("float64")).as_py()
+    return loops.Written(pc.mean(pc.list_value_length(samples["tokens"])).as_py(), cut_off)
+
+
 def _asked(split: Split) -> str:
     return f"{_TESTED}{split}"
 
 
 def _role(loop: int, split: Split) -> str:
     return f"labels {loop} {split}"
+
+
+def _drawn(loop: int, split: Split) -> str:
+    return f"samples {loop} {split}"
