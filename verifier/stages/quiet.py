@@ -144,8 +144,8 @@ def check(config: Config) -> None:
     _check_room(config, config.model.context)
     if config.think.answers and config.think.every != "none" and quiet.thought_source != "drawn":
         raise ConfigError(
-            f"think.answers=true with quiet.thought_source={quiet.thought_source}, which nothing is "
-            "written with; set think.every=none, or leave think.answers out"
+            f"think.answers=true with quiet.thought_source={quiet.thought_source}, which nothing "
+            "is written with; set think.every=none, or leave think.answers out"
         )
     if not config.finetune.has_work:
         raise ConfigError(
