@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from flax import nnx
 from tests.decode import fakes
 from tests.model import naive_thoughts
 from verifier.config import SampleConfig
-from verifier.decode import memory
+from verifier.decode import answering, memory
 from verifier.decode.drawing import Drawing
 from verifier.decode.engine import Engine, Prompt, PromptTooLong
 from verifier.decode.growing import Growing
@@ -102,9 +103,11 @@ def reader(model):
     return read
 
 
-def naive(model, thinking, drawn):
+def naive(model, thinking, drawn, among=()):
     """Log-probabilities of what was drawn, and what would have been, token by token: every thought
     stands in the text, which is read anew for each of its tokens.
+
+    among: ids that alone have a chance; empty: all have.
     """
     prompts = {prompt.problem_id: prompt.tokens for prompt in PROMPTS}
     rows, lengths, keys, ts, thinks = [], [], [], [], []
@@ -137,6 +140,9 @@ def naive(model, thinking, drawn):
     weight_R1 = jnp.where(np.array(thinks), weight_R, 0)[:, None]
     logits_RV = model.backbone.logits((1 - weight_R1) * base_RD + weight_R1 * end_RD)
     logits_RV = logits_RV[:, : TOKENIZER.vocab_size]
+    if among:
+        has_V = np.isin(np.arange(TOKENIZER.vocab_size), among)
+        logits_RV = jnp.where(has_V, logits_RV, -jnp.inf)
     uniform_R = sampling.uniforms(keys_R2, t_R)
     token_R, _ = sampling.draw(
         logits_RV, uniform_R, CONFIG.temperature, vocab_size=TOKENIZER.vocab_size
@@ -194,6 +200,25 @@ def test_thoughts_that_are_not_heeded_change_nothing_and_leave_nothing_behind():
         np.testing.assert_allclose(plain.logprobs, thought.logprobs, atol=1e-6)
     assert left[0].cache.newest.position_NW.max() > 0
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *left)
+
+
+def test_given_answers_are_as_likely_as_thoughts_one_by_one_make_them():
+    """Of an answer only what is among the ids counts; what is not is read all the same."""
+    answers, among = {"a": [7, 2, 4], "b": [2, 2, 6, 4], "c": [4]}, (2, 4, 6)
+    engine, prompts = engine_of(small(), A4, GREEDY), by_falling_length(PROMPTS)
+    asked = [(each, answers[each.problem_id]) for each in prompts]
+    found = {
+        (prompts[each.prompt].problem_id, each.sample): each.logprobs
+        for each in answering.read(engine.writer, engine.plan(prompts, 2), asked, among, 2)
+    }
+    keys = [(name, sample) for name in answers for sample in range(2)]
+    assert sorted(found) == keys and (found["b", 0] != found["b", 1]).all()
+    given = {key: types.SimpleNamespace(tokens=answers[key[0]]) for key in keys}
+    logprob_R, _ = naive(small(), A4, given, among)
+    np.testing.assert_allclose(
+        np.concatenate([found[key] for key in keys]), logprob_R[np.isfinite(logprob_R)], atol=1e-4
+    )
+    assert [len(found[name, 0]) for name in answers] == [2, 4, 1]
 
 
 def test_a_thinker_that_does_not_think_is_its_decoder():

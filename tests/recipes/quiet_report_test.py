@@ -18,10 +18,10 @@ from tests.recipes.quiet_star_test import context, run
 from tests.shrunk import made_once
 from verifier.errors import Stopped, UserError
 from verifier.run import thinker_folder
-from verifier.stages import corpus, table_writing
+from verifier.stages import corpus, generators, table_writing
 from verifier.tables import store
 from verifier.tables.manifests import read_manifest
-from verifier.tables.results import THOUGHTS
+from verifier.tables.results import GENERATOR, THOUGHTS
 from verifier.text.split import HELDOUT
 
 WINDOWS, DRAWN, AHEAD, P = 6, 2, 2, 3
@@ -61,6 +61,10 @@ def test_every_token_of_the_windows_is_there(thought):
     for row in rows:
         assert (row["logprob_base"] is None) == (row["thought"] is None) == (row["token"] == 0)
         assert len(row["mixings"]) == len(row["entropies"]) == (P if row["token"] else 0)
+        assert len(row["thought_tokens"]) == (DRAWN if row["token"] else 0)
+    # As many are drawn while the same model writes.
+    manifest = read_manifest(GENERATOR.folder(thought / FIRST))
+    assert generators.thinking_of(manifest, "token").drawn == DRAWN
 
 
 def test_what_is_stored_is_what_the_model_says_one_text_at_a_time(thought):

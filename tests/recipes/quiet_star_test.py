@@ -16,6 +16,7 @@ import pytest
 from flax import nnx
 
 from experiments import tiny_quiet_star
+from experiments.tiny_distill import STUDENT
 from tests.shrunk import made_once
 from verifier import config as config_lib
 from verifier.config import QuietConfig, checks
@@ -232,12 +233,25 @@ def test_without_thoughts_it_is_plain_training(thought, tmp_path):
         (["quiet.curriculum=[4,499]"], "more than the model's context of 512"),
         (["quiet.curriculum_ahead=[2,600]"], "more than the model's context of 512"),
         (["finetune.steps=0", "finetune.epochs=0"], "no thought would be learned"),
+        (["think.answers=true", "quiet.thought_source=pause"], "nothing is written with"),
     ],
 )
 def test_what_no_run_could_do_is_refused_before_any(knobs, told, tmp_path):
     with pytest.raises(ConfigError, match=told):
         run(tmp_path / "work", *knobs)
     assert not (tmp_path / "work").exists()
+
+
+def test_thoughts_beyond_the_context_of_the_weights_are_refused_before_these_are_trained(tmp_path):
+    sizes = json.loads((STUDENT / "config.json").read_text())
+    weights = shutil.copytree(STUDENT, tmp_path / "weights")
+    (weights / "config.json").write_text(json.dumps(sizes | {"max_position_embeddings": 26}))
+    knobs = [f"model.weights={weights}", "tokenizer.kind=auto", "pretrain.steps=2"]
+    with pytest.raises(
+        ConfigError, match="takes 29 positions, more than the model's context of 26"
+    ):
+        run(tmp_path / "work", *knobs, names=["corpus", "pretrain"])
+    assert not (tmp_path / "work/base/logs").exists()
 
 
 def test_a_corpus_that_is_too_short_is_told_and_leaves_nothing(tmp_path):

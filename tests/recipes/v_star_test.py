@@ -3,8 +3,10 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from experiments import tiny_v_star
 from tests.shrunk import made_once, rows
@@ -15,7 +17,7 @@ from verifier.data import preferences
 from verifier.errors import ConfigError, DataError, Stopped
 from verifier.recipes import v_star
 from verifier.rerank import Sources
-from verifier.run import hosts
+from verifier.run import hosts, model_folder
 from verifier.run.context import Context
 from verifier.stages import dpo, existing_models, runner
 from verifier.text import tokenizer as tokenizer_lib
@@ -56,6 +58,13 @@ def context(root, own, name, place):
 def by_key(folder, *columns):
     return {
         tuple(row[name] for name in KEY): [row[name] for name in columns] for row in rows(folder)
+    }
+
+
+def leaves_of(params):
+    return {
+        jax.tree_util.keystr(path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
     }
 
 
@@ -166,6 +175,27 @@ def test_training_that_was_stopped_goes_on_to_the_same_verifier(ranked, tmp_path
     assert not (work / "dpo/verifier/manifest.json").exists()
     run(work, config(), ["dpo"])
     assert manifest(work / "dpo/verifier")["id"] == before
+
+
+def test_adapters_begin_in_the_first_loop_and_are_what_both_it_and_dpo_train(tmp_path):
+    """Where each loop starts from the last one, the first of which is the base as it is."""
+    own = config("model.lora_rank=2", "verify.head=linear", "star.start=last", "dpo.steps=2")
+    run(tmp_path, own, ["before", "finetune", "sample", "label", "pool", "likelihood", "dpo"])
+    folders = [tmp_path / name for name in ("loop=0/generator", "loop=1/generator", "dpo/verifier")]
+    base, generator, verifier = (
+        nnx.to_pure_dict(
+            nnx.state(model_folder.load(each, "", "float32", merged=False).model, nnx.Param)
+        )
+        for each in folders
+    )
+    assert manifest(folders[1])["lora"] == manifest(folders[2])["lora"]
+    assert manifest(folders[1])["lora"]["lora_rank"] == 2
+    learned = [leaves_of(each) for each in (generator, verifier)]
+    for name, leaf in leaves_of(base).items():
+        assert all((leaf == each[name]).all() for each in learned), name
+    adapters = sorted(set(learned[0]) - set(leaves_of(base)))
+    assert adapters and all("lora_" in name for name in adapters)
+    assert any((learned[0][name] != learned[1][name]).any() for name in adapters)
 
 
 def test_no_pair_at_all_ends_with_the_numbers(ranked, monkeypatch, tmp_path):

@@ -267,11 +267,18 @@ def test_a_job_draws_by_its_seed():
         ({"thought_tokens": 1}, None, "thought_tokens=1 has no room"),
         ({"thoughts": 1}, None, "baseline=none"),
         ({"tokens": 256}, 270, "takes 271 positions, more than the model's context of 270"),
+        ({"tokens": 4}, None, "quiet.ahead=4 in windows of quiet.tokens=4: no position"),
     ],
 )
 def test_thoughts_that_cannot_be_are_refused(knobs, context, message):
     with pytest.raises(ConfigError, match=message):
         quiet.check(QuietConfig(**knobs), context)
+
+
+def test_the_longest_look_ahead_that_a_window_has_room_for_is_rewarded_once():
+    config = QuietConfig(tokens=T, ahead=T - 1)
+    quiet.check(config, T + config.thought_tokens + config.ahead - 1)
+    assert ahead_targets(LM_WEIGHT_T, config.ahead)["policy_weight"].tolist() == [1, 0, 0, 0, 0]
 
 
 def test_weights_ahead():

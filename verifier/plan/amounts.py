@@ -33,10 +33,12 @@ def trained_tokens(subject: Subject, job: Job) -> float:
     if isinstance(section, VerifyConfig):
         return section.epochs * labelled_tokens(text, section, subject.config.sample)
     if isinstance(section, DpoConfig):
-        drawn = subject.config.sample.train_samples * (subject.config.star.loops + 1)
+        sample = subject.config.sample
+        drawn = sample.train_samples * (subject.config.star.loops + 1)
         possible = (drawn // 2) * (drawn - drawn // 2)  # where half of them are right
         pairs = min(section.pairs or possible, possible)
-        return section.epochs * text.problems * pairs * (text.prompt + 2 * text.solution)
+        problems = min(sample.train_problems or text.problems, text.problems)
+        return section.epochs * problems * pairs * (text.prompt + 2 * text.solution)
     return float(section.epochs * share * text.problems * (text.prompt + text.solution))
 
 

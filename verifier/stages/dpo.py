@@ -118,7 +118,7 @@ def prefer(context: Context) -> None:
     if context.is_done(settings):
         return
     begun = time.monotonic()
-    saved = existing_models.loaded(context, _GENERATOR)
+    saved, adapted = existing_models.to_train_on(context, _GENERATOR)
     train, counts = examples(context, "", saved.tokenizer)
     if not len(train):
         raise DataError(_no_pair(context, counts))
@@ -139,6 +139,7 @@ def prefer(context: Context) -> None:
         "generator": saved.id,
         "trained_on": saved.id,
         "pairs": {"train": counts, "heldout": watched},
+        **adapted,
     }
     fitting.finish(context, saved.model, saved.tokenizer, facts, begun)
 

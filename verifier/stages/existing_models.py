@@ -15,7 +15,7 @@ from verifier.config import TokenizerConfig
 from verifier.errors import ConfigError
 from verifier.hf import files as hf_files
 from verifier.model import sharding
-from verifier.run import inputs, model_folder
+from verifier.run import adapted_base, inputs, model_folder
 from verifier.run.context import Context
 from verifier.run.stage import Files, Stage
 from verifier.stages import base_model, fitting
@@ -76,10 +76,20 @@ def milestone(student: Stage, number: int, place: str) -> Stage:
     )
 
 
-def loaded(context: Context, role: str) -> model_folder.Saved:
-    """The model that is read in a role, on the run's mesh."""
+def loaded(context: Context, role: str, merged: bool = True) -> model_folder.Saved:
+    """The model that is read in a role, on the run's mesh; `merged` as `model_folder.load`."""
     mesh, made_by = sharding.make_mesh(context.config.mesh), context.input(role).stage.name
-    return model_folder.load(context.source(role), made_by, context.config.model.dtype, mesh)
+    dtype = context.config.model.dtype
+    return model_folder.load(context.source(role), made_by, dtype, mesh, merged=merged)
+
+
+def to_train_on(context: Context, role: str) -> tuple[model_folder.Saved, dict[str, Any]]:
+    """The model that is read in a role, to be trained further as it was trained: of adapters these
+    alone; and what the manifest of what comes of it notes of their base.
+    """
+    saved = loaded(context, role, merged=False)
+    about = saved.manifest.get(adapted_base.LORA)
+    return saved, {adapted_base.LORA: about} if about else {}
 
 
 def _take_teacher(context: Context) -> None:

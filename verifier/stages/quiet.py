@@ -125,7 +125,9 @@ class _WindowJob(Job):
 
 
 def check(config: Config) -> None:
-    """Raises ConfigError for thoughts that cannot be, a curriculum that is none, or adapters."""
+    """Raises ConfigError for thoughts that cannot be, or that nothing could be answered with, a
+    curriculum that is none, or adapters.
+    """
     quiet = config.quiet
     if config.model.lora_rank:
         raise ConfigError(
@@ -139,13 +141,23 @@ def check(config: Config) -> None:
                 f"quiet.{name} has {len(entries)} entries for the {len(quiet.curriculum)} stages "
                 f"of quiet.curriculum={list(quiet.curriculum)}; expected one a stage, or none"
             )
-    for number in range(max(len(quiet.curriculum), 1)):
-        quiet_loss.check(of_stage(config, number).quiet, config.model.context)
+    _check_room(config, config.model.context)
+    if config.think.answers and config.think.every != "none" and quiet.thought_source != "drawn":
+        raise ConfigError(
+            f"think.answers=true with quiet.thought_source={quiet.thought_source}, which nothing "
+            "is written with; set think.every=none, or leave think.answers out"
+        )
     if not config.finetune.has_work:
         raise ConfigError(
             "finetune.epochs=0.0 with finetune.steps=0: no thought would be learned; expected one "
             "above 0"
         )
+
+
+def _check_room(config: Config, context: int) -> None:
+    """Raises as `losses.quiet.check`, for each stage of the curriculum."""
+    for number in range(max(len(config.quiet.curriculum), 1)):
+        quiet_loss.check(of_stage(config, number).quiet, context)
 
 
 def _loss(config: Config, vocab_size: int, number: int) -> Loss:
@@ -170,6 +182,7 @@ def _make_base(context: Context) -> None:
     )
     if model.arch.encoder_layers:
         base_model.refuse_encoder("model.weights", config.model.weights)
+    _check_room(config, model.arch.context)  # which may be less than `model.context`
     sums = inputs.sums(config, context.stage.named(config))
     facts: dict[str, Any] = {
         "settings": settings,
@@ -191,6 +204,7 @@ def _think(context: Context, number: int) -> None:
         return
     begun, (job,) = time.monotonic(), context.stage.jobs
     saved = _started(context, number)
+    # The base may be of an earlier start, with other thoughts.
     quiet_loss.check(config.quiet, saved.model.backbone.arch.context)
     facts: dict[str, Any] = {
         "settings": settings,

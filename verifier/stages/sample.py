@@ -66,7 +66,8 @@ def stage(
     """
     # As whoever made the generator taught it.
     thoughts = next((job.thoughts for job in generator.jobs if thinks and job.thoughts), None)
-    job = Job("sample", "draw", train_share=float(TRAIN in splits), thoughts=thoughts)
+    train, others = float(TRAIN in splits), set(splits) != {TRAIN}
+    job = Job("sample", "draw", train_share=train, others=others, thoughts=thoughts)
     return Stage(
         functools.partial(sample, prompting=prompting),
         makes=SAMPLES,

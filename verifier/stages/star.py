@@ -16,10 +16,10 @@ from verifier.data.examples import encode_solution, lm_example
 from verifier.data.self_taught import Hint, Kept, Own
 from verifier.errors import ConfigError, DataError
 from verifier.evaluate import loops
-from verifier.run import inputs
+from verifier.run import adapted_base, inputs
 from verifier.run.context import Context
 from verifier.run.stage import Files, Input, Job, Stage
-from verifier.stages import existing_models, fitting, sample
+from verifier.stages import base_model, existing_models, fitting, sample
 from verifier.stages.finetune import language_model, make_generator
 from verifier.stages.fitting import Examples
 from verifier.system import log
@@ -225,15 +225,19 @@ def _go_on(
     learned: dict[str, Any],
     begun: float,
 ) -> None:
-    """Trains the model of the last loop further."""
+    """Trains the model of the last loop further; adapters begin beside the base in the first."""
     config, settings, (job,) = context.config, context.settings(), context.stage.jobs
-    saved = existing_models.loaded(context, _LAST)
+    saved, adapted = existing_models.to_train_on(context, _LAST)
+    if not adapted:
+        base_model.attach_adapters(saved.model, config)
+        adapted = adapted_base.facts(config.model)
     sums = inputs.sums(config, context.stage.named(config))
     facts: dict[str, Any] = {
         "settings": settings,
         "weights": saved.manifest.get("weights", {}),
         "inputs": sums,
         "learned": learned,
+        **adapted,
     }
     facts[job.name] = fitting.fit(
         context,

@@ -76,7 +76,9 @@ def check(config: QuietConfig, context: int | None = None) -> None:
         context: of the model; None: any.
 
     Raises:
-        ConfigError: as `loss`; or a window with its last thought is longer than the context.
+        ConfigError: as `loss`; a window in which no position has all the tokens behind it that its
+            thoughts are judged by, so that none would have a reward; or one that is longer than the
+            context with its last thought.
     """
     count = config.thought_tokens
     if 0 < count < MARKS:
@@ -95,6 +97,12 @@ def check(config: QuietConfig, context: int | None = None) -> None:
             f"quiet.tokens={config.tokens} with quiet.thought_tokens={count} and "
             f"quiet.ahead={config.ahead} takes {longest} positions, more than the model's context "
             f"of {context}; lower one of them or raise model.context"
+        )
+    if count and config.ahead >= config.tokens:
+        raise ConfigError(
+            f"quiet.ahead={config.ahead} in windows of quiet.tokens={config.tokens}: no position "
+            "has so many tokens behind it, and no thought would be rewarded; set quiet.ahead below "
+            "quiet.tokens"
         )
 
 
