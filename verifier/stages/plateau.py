@@ -27,12 +27,12 @@ def unless_over(stage: Stage, judged: Sequence[Stage], failed: Stage | None = No
         reads["failed"] = failed.of(TRAIN, noted=False)
 
     def do(context: Context) -> None:
-        patience = context.config.star.plateau
-        end = end_of(list(roles), patience, context)
+        plateau = context.config.star.plateau
+        end = end_of(list(roles), plateau, context)
         if end is not None:
             log.say(
                 f"{context.title()}: not done: training accuracy has stopped rising by loop {end} "
-                f"(star.plateau={patience})"
+                f"(star.plateau={plateau})"
             )
         elif failed is not None and not context.problems("failed"):
             log.say(f"{context.title()}: not done: no problem has failed")
@@ -42,13 +42,13 @@ def unless_over(stage: Stage, judged: Sequence[Stage], failed: Stage | None = No
     return dataclasses.replace(stage, do=do, reads=reads)
 
 
-def end_of(roles: Sequence[str], patience: int, context: Context) -> int | None:
+def end_of(roles: Sequence[str], plateau: int, context: Context) -> int | None:
     """The loop after which nothing is done any more (`loops.over_after`).
 
     Args:
         roles: of the labels of the base and of each loop, of which those after the end may be
             missing.
-        patience: `star.plateau`.
+        plateau: `star.plateau`.
         context: of the stage that reads them.
 
     Raises:
@@ -58,7 +58,7 @@ def end_of(roles: Sequence[str], patience: int, context: Context) -> int | None:
     for role in roles:
         context.manifest(role)
         accuracies.append(loops.accuracy_of(verdicts.solved(context.source(role))))
-        end = loops.over_after(accuracies, patience)
+        end = loops.over_after(accuracies, plateau)
         if end is not None:
             return end
     return None
