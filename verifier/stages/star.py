@@ -23,7 +23,7 @@ from verifier.stages import base_model, existing_models, fitting, sample
 from verifier.stages.finetune import language_model, make_generator
 from verifier.stages.fitting import Examples
 from verifier.system import log
-from verifier.tables import store
+from verifier.tables import store, verdicts
 from verifier.tables.results import GENERATOR
 from verifier.text.problem import Problem
 from verifier.text.split import TRAIN
@@ -112,21 +112,19 @@ class _GrowingJob(Job):
         return dataclasses.replace(config.finetune, steps=steps)
 
 
-def own_of(context: Context, which: str = "") -> list[Own]:
-    """The stored solutions of a role, with what their labels say."""
+def own_of(context: Context, prefix: str = "") -> list[Own]:
+    """The stored solutions of the role `samples`, with what `labels` say of them; before both names
+    stands the prefix.
+
+    Raises:
+        TablesError: one has no label.
+    """
     columns = ["problem_id", "sample_id", "solution", "finish"]
-    samples = store.read_table(context.source(f"{which}samples"), "samples", columns).to_pylist()
-    table = store.read_table(context.source(f"{which}labels"), "labels")
-    keys = (table[name].to_pylist() for name in ("problem_id", "sample_id", "correct"))
-    right = {(problem, number): correct for problem, number, correct in zip(*keys, strict=True)}
+    samples = store.read_table(context.source(f"{prefix}samples"), "samples", columns)
+    right = verdicts.Labels(context.source(f"{prefix}labels"))(samples).right
     return [
-        Own(
-            row["problem_id"],
-            row["solution"],
-            row["finish"] == "eos",
-            right[row["problem_id"], row["sample_id"]],
-        )
-        for row in samples
+        Own(row["problem_id"], row["solution"], row["finish"] == "eos", correct)
+        for row, correct in zip(samples.to_pylist(), right.tolist(), strict=True)
     ]
 
 
