@@ -7,13 +7,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from verifier import config as config_lib
 from verifier.data import preferences
 from verifier.data.preferences import Drawn, PairExamples, Solution
 from verifier.errors import ConfigError, DataError
-from verifier.run import inputs
 from verifier.run.context import Context
 from verifier.run.stage import Input, Job, Stage
 from verifier.stages import base_model, existing_models, fitting, stored_samples
@@ -114,8 +113,7 @@ def check(config: config_lib.Config) -> None:
 
 def prefer(context: Context) -> None:
     """Fits the verifier."""
-    settings, (job,) = context.settings(), context.stage.jobs
-    if context.is_done(settings):
+    if context.is_done(context.settings()):
         return
     begun = time.monotonic()
     saved, adapted = existing_models.to_train_on(context, _GENERATOR)
@@ -123,25 +121,13 @@ def prefer(context: Context) -> None:
     if not len(train):
         raise DataError(_no_pair(context, counts))
     heldout, watched = examples(context, "heldout_", saved.tokenizer)
-    sums = inputs.sums(context.config, context.stage.named(context.config))
-    fitted = fitting.fit(
-        context,
-        job,
-        saved.model,
-        Examples(train, heldout),
-        saved.tokenizer.vocab_size,
-        inputs.identity(settings, sums),
-    )
-    facts: dict[str, Any] = {
-        "settings": settings,
-        "inputs": sums,
-        job.name: fitted,
+    facts = {
         "generator": saved.id,
         "trained_on": saved.id,
         "pairs": {"train": counts, "heldout": watched},
         **adapted,
     }
-    fitting.finish(context, saved.model, saved.tokenizer, facts, begun)
+    fitting.fit_further(context, saved, Examples(train, heldout), facts, begun)
 
 
 def examples(

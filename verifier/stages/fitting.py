@@ -22,7 +22,7 @@ from verifier.model import lora, sharding
 from verifier.model.heads import Verifier
 from verifier.model.thoughts import Thinker
 from verifier.model.transformer import Transformer
-from verifier.run import device_checks, hosts, model_folder, thinker_folder
+from verifier.run import device_checks, hosts, inputs, model_folder, thinker_folder
 from verifier.run.context import Context
 from verifier.run.stage import Job
 from verifier.system import checksums, log
@@ -175,6 +175,31 @@ def finish(
     for job in context.stage.jobs:  # of no more use, and three times the size of the model
         checkpoint.remove_checkpoints(checkpoints_of(job, folder))
     log.say(f"{context.title()}: {context.stage.makes.name} {name} saved in {folder}")
+
+
+def fit_further(
+    context: Context,
+    saved: model_folder.Saved,
+    examples: Examples,
+    facts: Mapping[str, Any],
+    begun: float,
+) -> None:
+    """Fits a model of an earlier stage further, by the only job of this one, and saves it.
+
+    Args:
+        context: of the stage.
+        saved: its model lies on a mesh, and is changed.
+        examples: of the job.
+        facts: for the manifest, beside the settings, the sums of files of others, and what became
+            of the job.
+        begun: as `finish`.
+    """
+    settings, (job,) = context.settings(), context.stage.jobs
+    sums = inputs.sums(context.config, context.stage.named(context.config))
+    identity = inputs.identity(settings, sums)
+    fitted = fit(context, job, saved.model, examples, saved.tokenizer.vocab_size, identity)
+    own = {"settings": settings, "inputs": sums, job.name: fitted}
+    finish(context, saved.model, saved.tokenizer, own | dict(facts), begun)
 
 
 def ground_truth(

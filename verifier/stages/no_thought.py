@@ -18,10 +18,10 @@ from verifier.data.batches import BatchSpec
 from verifier.data.windows import Windows
 from verifier.errors import Stopped, WorkdirError
 from verifier.model import keys, sharding
-from verifier.run import inputs, model_folder, thinker_folder
+from verifier.run import thinker_folder
 from verifier.run.context import Context
 from verifier.run.stage import Job, Stage
-from verifier.stages import corpus, fitting, quiet
+from verifier.stages import corpus, existing_models, fitting, quiet
 from verifier.stages.fitting import Examples
 from verifier.system import atomic, checksums, log, stopping
 from verifier.tables.manifests import MANIFEST
@@ -159,26 +159,14 @@ def _read(
 
 
 def _learn(context: Context) -> None:
-    config, settings = context.config, context.settings()
-    if context.is_done(settings):
+    config = context.config
+    if context.is_done(context.settings()):
         return
-    begun, (job,) = time.monotonic(), context.stage.jobs
-    part = context.input("start")
-    saved = model_folder.load(
-        part.folder(context.root),
-        part.stage.name,
-        config.model.dtype,
-        sharding.make_mesh(config.mesh),
-    )
-    model = quiet.new_thinker(config, saved.model, saved.tokenizer)
+    begun = time.monotonic()
+    saved = existing_models.loaded(context, "start")
+    saved = saved._replace(model=quiet.new_thinker(config, saved.model, saved.tokenizer))
     own = {"thought_tokens": 0, "ahead": 1, "thought_source": "drawn", "mixing": "hidden"}
-    facts: dict[str, Any] = {
-        "settings": settings,
-        "weights": saved.manifest.get("weights", {}),
-        "inputs": {},
-        "thoughts": own,
-    }
-    most = config.quiet.watched_windows
+    facts = {"weights": saved.manifest.get("weights", {}), "thoughts": own}
     examples = Examples(
         corpus.windows(
             context,
@@ -186,13 +174,9 @@ def _learn(context: Context) -> None:
             config.quiet.no_thought_windows,
             beside={_TARGET: _taught(context)},
         ),
-        corpus.windows(context, "heldout_corpus", most),
+        corpus.windows(context, "heldout_corpus", config.quiet.watched_windows),
     )
-    identity = inputs.identity(settings, {})
-    facts[job.name] = fitting.fit(
-        context, job, model, examples, saved.tokenizer.vocab_size, identity
-    )
-    fitting.finish(context, model, saved.tokenizer, facts, begun)
+    fitting.fit_further(context, saved, examples, facts, begun)
 
 
 def _taught(context: Context) -> np.ndarray:

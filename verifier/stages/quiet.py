@@ -21,7 +21,7 @@ from verifier.model.transformer import Transformer
 from verifier.run import inputs, model_folder, thinker_folder
 from verifier.run.context import Context
 from verifier.run.stage import Files, Job, Stage
-from verifier.stages import base_model, corpus, fitting
+from verifier.stages import base_model, corpus, existing_models, fitting
 from verifier.stages.finetune import language_model
 from verifier.stages.fitting import Examples
 from verifier.system import log
@@ -199,37 +199,27 @@ def _make_base(context: Context) -> None:
 
 def _think(context: Context, number: int) -> None:
     """Trains the thinker of a stage of the curriculum."""
-    config, settings = of_stage(context.config, number), context.settings()
-    if context.is_done(settings):
+    config = of_stage(context.config, number)
+    if context.is_done(context.settings()):
         return
-    begun, (job,) = time.monotonic(), context.stage.jobs
+    begun = time.monotonic()
     saved = _started(context, number)
     # The base may be of an earlier start, with other thoughts.
     quiet_loss.check(config.quiet, saved.model.backbone.arch.context)
-    facts: dict[str, Any] = {
-        "settings": settings,
+    facts = {
         "weights": saved.manifest.get("weights", {}),
-        "inputs": {},
         "thoughts": {name: getattr(config.quiet, name) for name in _THOUGHTS},
     }
-    facts[job.name] = fitting.fit(
-        context,
-        job,
-        saved.model,
-        _examples(context),
-        saved.tokenizer.vocab_size,
-        inputs.identity(settings, {}),
-    )
-    fitting.finish(context, saved.model, saved.tokenizer, facts, begun)
+    fitting.fit_further(context, saved, _examples(context), facts, begun)
 
 
 def _started(context: Context, number: int) -> model_folder.Saved:
     """The thinker of the last stage of the curriculum, or a new one around a decoder."""
-    config, mesh = context.config, sharding.make_mesh(context.config.mesh)
-    folder, made_by = context.source("last"), context.input("last").stage.name
+    config = context.config
     if number:
-        return thinker_folder.load(folder, made_by, config.model.dtype, mesh)
-    saved = model_folder.load(folder, made_by, config.model.dtype, mesh)
+        mesh, made_by = sharding.make_mesh(config.mesh), context.input("last").stage.name
+        return thinker_folder.load(context.source("last"), made_by, config.model.dtype, mesh)
+    saved = existing_models.loaded(context, "last")
     return saved._replace(model=new_thinker(config, saved.model, saved.tokenizer))
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from verifier import config as config_lib
@@ -16,7 +16,7 @@ from verifier.data.examples import encode_solution, lm_example
 from verifier.data.self_taught import Hint, Kept, Own
 from verifier.errors import ConfigError, DataError
 from verifier.evaluate import loops
-from verifier.run import adapted_base, inputs
+from verifier.run import adapted_base
 from verifier.run.context import Context
 from verifier.run.stage import Files, Input, Job, Stage
 from verifier.stages import base_model, existing_models, fitting, sample
@@ -193,7 +193,12 @@ def _learn(context: Context) -> None:
     if context.config.star.start == "base":
         make_generator(context, train, examples, learned=learned)
     else:
-        _go_on(context, examples, learned, begun)
+        saved, adapted = existing_models.to_train_on(context, _LAST)
+        if not adapted:  # in the first loop, where adapters begin beside the base
+            base_model.attach_adapters(saved.model, context.config)
+            adapted = adapted_base.facts(context.config.model)
+        facts = {"weights": saved.manifest.get("weights", {}), "learned": learned, **adapted}
+        fitting.fit_further(context, saved, examples(job, saved.tokenizer), facts, begun)
 
 
 def examples_of(
@@ -215,34 +220,3 @@ def examples_of(
         )
         for each in found
     ]
-
-
-def _go_on(
-    context: Context,
-    examples: Callable[[Job, Tokenizer], Examples],
-    learned: dict[str, Any],
-    begun: float,
-) -> None:
-    """Trains the model of the last loop further; adapters begin beside the base in the first."""
-    config, settings, (job,) = context.config, context.settings(), context.stage.jobs
-    saved, adapted = existing_models.to_train_on(context, _LAST)
-    if not adapted:
-        base_model.attach_adapters(saved.model, config)
-        adapted = adapted_base.facts(config.model)
-    sums = inputs.sums(config, context.stage.named(config))
-    facts: dict[str, Any] = {
-        "settings": settings,
-        "weights": saved.manifest.get("weights", {}),
-        "inputs": sums,
-        "learned": learned,
-        **adapted,
-    }
-    facts[job.name] = fitting.fit(
-        context,
-        job,
-        saved.model,
-        examples(job, saved.tokenizer),
-        saved.tokenizer.vocab_size,
-        inputs.identity(settings, sums),
-    )
-    fitting.finish(context, saved.model, saved.tokenizer, facts, begun)
