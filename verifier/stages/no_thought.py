@@ -14,22 +14,17 @@ import numpy as np
 
 from verifier import config as config_lib
 from verifier.config import Config
-from verifier.data.batches import BatchSpec
 from verifier.data.windows import Windows
 from verifier.errors import Stopped, WorkdirError
-from verifier.model import keys, sharding
-from verifier.run import thinker_folder
 from verifier.run.context import Context
 from verifier.run.stage import Job, Stage
-from verifier.stages import corpus, existing_models, fitting, quiet
+from verifier.stages import corpus, existing_models, fitting, quiet, thoughts
 from verifier.stages.fitting import Examples
 from verifier.system import atomic, checksums, log, stopping
 from verifier.tables.manifests import MANIFEST
 from verifier.tables.results import GENERATOR, TAUGHT
 from verifier.text.split import HELDOUT, TRAIN
-from verifier.train import gains
 from verifier.train.losses import no_thought as no_thought_loss
-from verifier.train.losses import quiet as quiet_loss
 from verifier.train.losses.contract import Loss
 
 PLACE = "no_thought"
@@ -141,19 +136,12 @@ def _read(
     context: Context, windows: Windows, parts: Sequence[int]
 ) -> Iterator[tuple[int, np.ndarray]]:
     """The losses of each part that is asked for, float32 [its windows, T]."""
-    config, mesh = context.config, sharding.own_mesh(context.config.mesh)
-    part = context.input("thinker")
-    folder = part.folder(context.root)
-    saved = thinker_folder.load(folder, part.stage.name, config.model.dtype, mesh)
-    told = quiet.thoughts_of(saved.manifest, config.quiet)
-    read = gains.reader(saved.model, told, 1, saved.tokenizer.vocab_size, mesh)
-    spec = BatchSpec(sharding.groups(mesh), windows.window_tokens, quiet_loss.targets(told))
-    key = keys.key_of(config.seed, "teach")
+    read = thoughts.reader(context, windows, 1, "teach")
     for number in parts:
         indices = range(number * PART, min((number + 1) * PART, len(windows)))
         losses = [
             -(own.base_BT + (own.gain_BTPM[:, 0, 0] if own.gain_BTPM.size else 0.0))
-            for own in gains.of_windows(read, windows, indices, spec, key)
+            for own in read(indices)
         ]
         yield number, np.stack(losses).astype(np.float32)
 

@@ -6,7 +6,8 @@ Each process takes its share of the windows, on its own devices.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -84,16 +85,32 @@ def _read(
     context: Context, windows: Windows, indices: Sequence[int]
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows of some windows, a list a window."""
-    config, mesh = context.config, sharding.own_mesh(context.config.mesh)
-    thinker, own, taught = _taught(context, mesh)
-    read = gains.reader(thinker, taught, config.quiet.report_thoughts, own.vocab_size, mesh)
-    tell = Teller(own, context.manifest("corpus", HELDOUT)["kinds"])
+    read = reader(context, windows, context.config.quiet.report_thoughts, "thoughts, held out")
+    kinds = context.manifest("corpus", HELDOUT)["kinds"]
+    tell = Teller(corpus.tokenizer(context, "corpus"), kinds)
+    for index, gained in zip(indices, read(indices), strict=True):
+        yield tell.rows(windows, index, gained)
+
+
+def reader(
+    context: Context, windows: Windows, thoughts: int, drawn: str
+) -> Callable[[Sequence[int]], Iterator[Gained]]:
+    """A function that lets the model in the role `thinker` read windows by their indices, on this
+    process's own devices; it gives what `gains.of_windows` does.
+
+    Args:
+        context: of the stage.
+        windows: of the corpus.
+        thoughts: drawn before each token.
+        drawn: name of the random numbers that they are drawn with.
+    """
+    mesh, seed = sharding.own_mesh(context.config.mesh), context.config.seed
+    thinker, tokenizer, taught = _taught(context, mesh)
+    read = gains.reader(thinker, taught, thoughts, tokenizer.vocab_size, mesh)
     targets = quiet_loss.targets(taught)
     spec = BatchSpec(sharding.groups(mesh), windows.window_tokens, targets)
-    key = keys.key_of(config.seed, "thoughts, held out")
-    found = gains.of_windows(read, windows, indices, spec, key)
-    for index, gained in zip(indices, found, strict=True):
-        yield tell.rows(windows, index, gained)
+    key = keys.key_of(seed, drawn)
+    return functools.partial(gains.of_windows, read, windows, spec=spec, key=key)
 
 
 def _taught(
