@@ -19,9 +19,10 @@ from tests.shrunk import made_once
 from verifier.errors import Stopped, UserError
 from verifier.run import thinker_folder
 from verifier.stages import corpus, generators, table_writing
+from verifier.stages.thoughts import THOUGHTS
 from verifier.tables import store
 from verifier.tables.manifests import read_manifest
-from verifier.tables.results import GENERATOR, THOUGHTS
+from verifier.tables.results import GENERATOR
 from verifier.text.split import HELDOUT
 
 WINDOWS, DRAWN, AHEAD, P = 6, 2, 2, 3

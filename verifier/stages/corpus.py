@@ -19,13 +19,14 @@ from verifier.run.stage import Files, Stage
 from verifier.stages import base_model
 from verifier.system import checksums, log, paths
 from verifier.tables.manifests import MANIFEST
-from verifier.tables.results import CORPUS
+from verifier.tables.results import Corpus
 from verifier.tasks.corpus import Document, stream_corpus
 from verifier.tasks.generated_texts import EASY, HARD, OPENING, STEP, generated_texts
 from verifier.text import tokenizer as tokenizer_lib
 from verifier.text.split import HELDOUT, TRAIN
 from verifier.text.tokenizer import Tokenizer
 
+CORPUS = Corpus("corpus", "corpus")
 GENERATED = "generated"
 KINDS = ("", HARD, EASY, OPENING, STEP)  # of tokens, by what `data.windows` writes
 _TOKENIZER_TEXTS = 20_000  # from which a tokenizer is trained, where none is given

@@ -22,11 +22,12 @@ from verifier.stages import corpus, existing_models, fitting, quiet, thoughts
 from verifier.stages.fitting import Examples
 from verifier.system import atomic, checksums, log, stopping
 from verifier.tables.manifests import MANIFEST
-from verifier.tables.results import GENERATOR, TAUGHT
+from verifier.tables.results import GENERATOR, Corpus
 from verifier.text.split import HELDOUT, TRAIN
 from verifier.train.losses import no_thought as no_thought_loss
 from verifier.train.losses.contract import Loss
 
+TAUGHT = Corpus("taught", "teach")
 PLACE = "no_thought"
 PART = 64  # windows, which a kill costs at most
 _BEGUN = "unfinished.json"

@@ -19,11 +19,12 @@ from verifier.report import (
 )
 from verifier.run.context import Context
 from verifier.run.stage import Stage
+from verifier.stages.thoughts import THOUGHTS
 from verifier.system import log, metric_log, paths
 from verifier.tables import store
 from verifier.tables import thoughts as stored
 from verifier.tables.manifests import read_manifest
-from verifier.tables.results import GENERATOR, REPORT, THOUGHTS
+from verifier.tables.results import GENERATOR, REPORT
 from verifier.text.split import HELDOUT
 
 _LOG = "finetune.jsonl"

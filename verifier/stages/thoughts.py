@@ -24,13 +24,14 @@ from verifier.run.context import Context
 from verifier.run.stage import Stage
 from verifier.stages import corpus, quiet, table_writing
 from verifier.system import log, stopping
-from verifier.tables.results import THOUGHTS
+from verifier.tables.results import Table
 from verifier.text.split import HELDOUT
 from verifier.text.tokenizer import Tokenizer
 from verifier.train import gains
 from verifier.train.gains import Gained
 from verifier.train.losses import quiet as quiet_loss
 
+THOUGHTS = Table("thoughts", "thoughts")
 # Of the first token of a text.
 _NOTHING: dict[str, Any] = {
     **dict.fromkeys(("logprob_base", "logprob_talk", "mixing", "thought")),

@@ -101,9 +101,6 @@ STEPS = Table("steps", "rollouts")
 SEARCH = Table("search", "search")
 RAIN = Table("rain", "rain")
 DIRECT = Table("direct", "direct")
-CORPUS = Corpus("corpus", "corpus")
-TAUGHT = Corpus("taught", "teach")
-THOUGHTS = Table("thoughts", "thoughts")
 REPORT = Page("report", "report")
 # In the order in which a run makes them; the problems take no time of their own.
 RESULTS: tuple[Model | Table, ...] = (
