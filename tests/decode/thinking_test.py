@@ -132,8 +132,8 @@ def naive(model, thinking, drawn, among=()):
         logits_RV = model.backbone.logits(read(rows_RS, length_R + depth))
         token_R, _ = sampling.draw(logits_RV, uniform_R, 1.0, vocab_size=TOKENIZER.vocab_size)
         rows_RS[own, length_R + depth] = token_R
-    rows_RS[own, length_R + thinking.tokens - 1] = naive_thoughts.ROWS - 1
-    end_RD = read(rows_RS, length_R + thinking.tokens)
+    rows_RS[own, length_R + thinking.thought_tokens - 1] = naive_thoughts.ROWS - 1
+    end_RD = read(rows_RS, length_R + thinking.thought_tokens)
     weight_R = model.mixing(base_RD, end_RD)
     if thinking.mixing == "logprobs":
         weight_R = jnp.clip(weight_R, 0, 1)
@@ -252,7 +252,7 @@ def test_samples_that_go_on_from_one_branch_have_thoughts_of_their_own():
 
 
 def test_the_last_thought_has_room_in_the_context():
-    room = CONTEXT - CONFIG.max_new_tokens - (A3.tokens - 1)
+    room = CONTEXT - CONFIG.max_new_tokens - (A3.thought_tokens - 1)
     engine = engine_of(small(), A3)
     assert engine.room == room
     with pytest.raises(PromptTooLong):

@@ -77,7 +77,7 @@ class Planner:
             )
         self.config = config
         # Before the last token a thought stands where that would, and beyond.
-        self._thought_tokens = thinking.tokens if thinking else 0
+        self._thought_tokens = thinking.thought_tokens if thinking else 0
         self.room = arch.longest_prompt(config.max_new_tokens + max(self._thought_tokens - 1, 0))
         self._arch, self._weights, self._mesh = arch, weights, mesh
 

@@ -20,23 +20,23 @@ from verifier.model.transformer import Transformer
 class Thinking:
     """How rows think; static."""
 
-    tokens: int  # A, of a thought, its start and its end among them: as many as while training
+    thought_tokens: int  # A, its start and its end among them: as many as while training
     mixing: Literal["hidden", "logprobs"] = "hidden"  # as while training
     # Before every token, or before those that begin a step
     every: Literal["token", "step"] = "token"
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a thought without room for its marks."""
-        if self.tokens < MARKS:
+        if self.thought_tokens < MARKS:
             raise ConfigError(
-                f"a thought of {self.tokens} tokens has no room for its start and end, which count "
-                "among them; take 2 or more, or set think.every=none"
+                f"a thought of {self.thought_tokens} tokens has no room for its start and end, "
+                "which count among them; take 2 or more, or set think.every=none"
             )
 
     @property
     def drawn(self) -> int:
         """I, the tokens between the marks."""
-        return self.tokens - MARKS
+        return self.thought_tokens - MARKS
 
     @property
     def behind(self) -> str:

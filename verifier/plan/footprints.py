@@ -149,7 +149,7 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Footprint:
 def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Footprint:
     """Sampling on one machine; the others do the same."""
     config, arch, thinking = subject.config.sample, subject.arch, _thinking(subject, job)
-    thought_tokens = thinking.tokens if thinking else 0
+    thought_tokens = thinking.thought_tokens if thinking else 0
     model = abstract_model(subject, arch.layers, False, thinks=thinking is not None)
     splits = amounts.asked(subject, job)
     most = max(splits.values(), key=lambda each: each[0].problems * each[1])
