@@ -18,13 +18,14 @@ from verifier.model.arch import Arch
 from verifier.model.transformer import Transformer
 
 LORA = "lora"  # the entry of a manifest
+KNOBS = ("lora_rank", "lora_alpha", "lora_matrices")  # of the section model, that it notes
 
 
 def facts(model: config_lib.ModelConfig) -> dict[str, Any]:
     """The entry of the manifest of an adapted model, by which its base is known; else none."""
     if not model.lora_rank:
         return {}
-    about = {name: getattr(model, name) for name in ("lora_rank", "lora_alpha", "lora_matrices")}
+    about = {name: getattr(model, name) for name in KNOBS}
     sums = hf_files.sums(hf_files.resolve_weights(model.weights))
     return {LORA: {**about, "weights": model.weights, "files": sums}}
 
@@ -67,6 +68,6 @@ def load(
         source, tokenizer_size=tokenizer_size, dtype=jnp.dtype(dtype), mesh=mesh
     )
     model.arch = arch
-    knobs = {name: about[name] for name in ("lora_rank", "lora_alpha", "lora_matrices")}
+    knobs = {name: about[name] for name in KNOBS}
     lora.attach(model, config_lib.ModelConfig(**knobs), jax.random.key(0))
     return model

@@ -33,7 +33,6 @@ from verifier.text.tokenizer import Tokenizer
 from verifier.train.losses import value
 from verifier.train.losses.contract import Loss
 
-_ADAPTERS = ("model.lora_rank", "model.lora_alpha", "model.lora_matrices")
 TRAINED_ON, WATCHED = "", "heldout_"  # prefixes of the roles that are read
 
 
@@ -71,7 +70,7 @@ def stage(
             "heldout_problems": problems.of(split.HELDOUT, noted=False),
             **({"steps": steps.of(split.TRAIN)} if steps else {}),
         },
-        knobs=("seed", "verify", "model.dtype", *_ADAPTERS),
+        knobs=("seed", "verify", "model.dtype", *(f"model.{each}" for each in adapted_base.KNOBS)),
         place=place,
         jobs=(Job("verify", "train", weights, joint, value_head=True),),
         check=check,
