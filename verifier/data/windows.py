@@ -154,8 +154,8 @@ class Windows(Sequence[np.ndarray]):
 
     def id(self) -> str:
         """What they are known by: of the sums of all files."""
-        sums = checksums.of_files(self.folder, [f"{name}.bin" for name in _TYPES])
-        return checksums.of_bytes(repr(sorted(sums.items())).encode())[:16]
+        files = [f"{name}.bin" for name in _TYPES]
+        return checksums.id_of(checksums.of_files(self.folder, files))
 
     def _opened(self, name: str, windows: int) -> np.ndarray:
         path, kind = self.folder / f"{name}.bin", _TYPES[name]

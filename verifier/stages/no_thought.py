@@ -109,9 +109,8 @@ def _teach(context: Context) -> None:
             if stopping.asked():
                 raise Stopped(f"{title} at {progress.done:,} of {len(names):,} parts")
     sums = checksums.of_files(folder, names)
-    name = checksums.of_bytes(repr(sorted(sums.items())).encode())[:16]
-    facts = {"id": name, "settings": settings, "windows": len(windows), "files": sums}
-    facts["seconds"] = time.monotonic() - begun
+    facts = {"id": checksums.id_of(sums), "settings": settings, "windows": len(windows)}
+    facts |= {"files": sums, "seconds": time.monotonic() - begun}
     checksums.write_sealed(folder / MANIFEST, facts)
     (folder / _BEGUN).unlink(missing_ok=True)
 

@@ -52,6 +52,11 @@ def of_files(folder: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
         return dict(zip(names, pool.map(lambda name: of_file(folder / name), names), strict=True))
 
 
+def id_of(sums: Mapping[str, str]) -> str:
+    """What files are known by together, 16 hex digits: of their sums by name, in any order."""
+    return of_bytes(repr(sorted(sums.items())).encode())[:16]
+
+
 def check(folder: pathlib.Path, sums: Mapping[str, str], way_out: str) -> None:
     """Compares files with the sums they had.
 
