@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from verifier.errors import ConfigError
+from verifier.model.products import einsum
 from verifier.model.transformer import Transformer
 
 
@@ -110,6 +111,4 @@ def _dot(hidden: jax.Array, row_D: jax.Array) -> jax.Array:
 
     The operands are of the hidden state's dtype, as those of the logits are.
     """
-    return jnp.einsum(
-        "...D,D->...", hidden, row_D.astype(hidden.dtype), preferred_element_type=jnp.float32
-    )
+    return einsum("...D,D->...", hidden, row_D)

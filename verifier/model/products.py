@@ -4,6 +4,7 @@
     matmul_nt   ...MK,...NK->...MN   the right one as it lies, read as its transposed
     matmul_tn   ...KM,...KN->...MN   the left one likewise
     linear      MK,KN->MN            the same as `matmul`, with a gradient of narrow products
+    einsum      any other of two, in the type of the left one
 
 Where a CPU has instructions for bfloat16 (avx512_bf16, amx_bf16) a product of two narrow operands
 into float32 takes half the time of a float32 one. One into bfloat16, or of a float32 and a narrow
@@ -31,6 +32,13 @@ def matmul_tn(left: jax.Array, right: jax.Array) -> jax.Array:
     if _by_library(left):  # which wants the left one's rows
         return matmul(in_order(left.swapaxes(-1, -2)), right)
     return _dot(left, right, -2, -2)
+
+
+def einsum(subscripts: str, left: jax.Array, right: jax.Array) -> jax.Array:
+    """A product of two operands by `jnp.einsum`, in the type of the left one, float32."""
+    return jnp.einsum(
+        subscripts, left, right.astype(left.dtype), preferred_element_type=jnp.float32
+    )
 
 
 def in_order(operand: jax.Array) -> jax.Array:

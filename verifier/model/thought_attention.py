@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from verifier.model.attention import MASKED
+from verifier.model.products import einsum
 
 _SCORES = 2**21  # float32 that are alive at once, where one position has no more
 
@@ -68,8 +69,8 @@ def attend(
     def mixed(of_one: tuple[jax.Array, jax.Array, Own]) -> jax.Array:
         index, query_BPCNH, (key_BPIKH, value_BPIKH) = of_one
         grouped = (query_BPCNH * H**-0.5).reshape(B, P, C, K, N // K, H)
-        text_scores = _product("BPCKGH,BKSH->BKPCGS", grouped, text.key_BKTH)
-        own_scores = _product("BPCKGH,BPIKH->BKPCGI", grouped, key_BPIKH)
+        text_scores = einsum("BPCKGH,BKSH->BKPCGS", grouped, text.key_BKTH)
+        own_scores = einsum("BPCKGH,BPIKH->BKPCGI", grouped, key_BPIKH)
         seen_BCS = ((order_S <= index) & (index < text.ends_BT))[:, None]
         if window is not None:
             position_BC = text.positions_BT[:, index, None] + depth_C
@@ -81,8 +82,8 @@ def attend(
         own_scores = jnp.where(own_in_CI[:, None], own_scores, MASKED)
         weights = jax.nn.softmax(jnp.concatenate([text_scores, own_scores], axis=-1), axis=-1)
         weights = weights.astype(query_BPCNH.dtype)
-        taken = _product("BKPCGS,BKSH->BPCKGH", weights[..., :T], text.value_BKTH)
-        taken += _product("BKPCGI,BPIKH->BPCKGH", weights[..., T:], value_BPIKH)
+        taken = einsum("BKPCGS,BKSH->BPCKGH", weights[..., :T], text.value_BKTH)
+        taken += einsum("BKPCGI,BPIKH->BPCKGH", weights[..., T:], value_BPIKH)
         return taken.reshape(query_BPCNH.shape).astype(query_BPCNH.dtype)
 
     at_once = max(_SCORES // (B * N * P * C * (T + own_count)), 1)
@@ -92,8 +93,3 @@ def attend(
     else:
         mixed_TBPCNH = jax.lax.map(mixed, of_all, batch_size=at_once)
     return jnp.moveaxis(mixed_TBPCNH, 0, 1)
-
-
-def _product(by: str, left: jax.Array, right: jax.Array) -> jax.Array:
-    """A product of two operands of the left one's type, summed in float32."""
-    return jnp.einsum(by, left, right.astype(left.dtype), preferred_element_type=jnp.float32)
