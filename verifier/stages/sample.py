@@ -108,8 +108,8 @@ def refuse_no_greedy(config: config_lib.Config) -> None:
     """Raises ConfigError where none is drawn, for a recipe that tests by greedy solutions."""
     if not config.sample.greedy:
         raise ConfigError(
-            "sample.greedy=false, but students are tested by their most likely solutions; set "
-            "sample.greedy=true"
+            "sample.greedy=false, but the models of this recipe are tested by their most likely "
+            "solutions; set sample.greedy=true"
         )
 
 
