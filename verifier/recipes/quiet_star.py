@@ -26,8 +26,9 @@ from verifier.stages import (
 
 
 def stages(config: Config) -> list[Stage]:
-    """corpus; in `base` the decoder; finetune, in places where there is a curriculum, and in
-    `no_thought` where one is to do without; thoughts, of the decoder and of all of these; report.
+    """corpus; in `base` the decoder; finetune, in places where there is a curriculum; in
+    `no_thought` teach and finetune, where a decoder is to do without; thoughts of all of these
+    models; report. With `think.answers` direct, sample and label of some of them, too.
     """
     texts = corpus.stage(config)
     base = quiet.base(texts)

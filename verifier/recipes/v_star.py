@@ -32,9 +32,12 @@ LOOPS, DPO = "loops", "dpo"  # where samples of all loops lie, and what the pref
 
 
 def stages(config: Config) -> list[Stage]:
-    """The stages of star, whose report lies in `loops`; there pool, label and likelihood of the
-    training problems' samples; sample, label, likelihood, verify and score of the others'; in `dpo`
-    the other verifier, and what it scores of the same samples; report.
+    """The stages of star, then three groups and the report of both verifiers.
+
+    In `loops`, beside the report of star: pool, label and likelihood of what the models of all
+    loops have drawn of the training problems. In the run's own workdir: sample, label and
+    likelihood of the other problems, verify and score. In `dpo`: dpo, and of the same samples pool,
+    label and score.
     """
     *looped, loops_page = star.stages(config)
     of_loops = [each for each in looped if "/" not in each.place]  # none with hints
