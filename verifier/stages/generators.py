@@ -74,7 +74,7 @@ def thinking_of(manifest: Mapping[str, Any], every: str) -> Thinking | None:
     Raises:
         ConfigError: thoughts that are no text.
     """
-    told = manifest.get("thoughts")
+    told = manifest.get(thinker_folder.THOUGHTS)
     if told is None or every == "none" or not told["thought_tokens"]:
         return None
     if told.get("thought_source", "drawn") != "drawn":

@@ -16,6 +16,7 @@ from verifier import config as config_lib
 from verifier.config import Config
 from verifier.data.windows import Windows
 from verifier.errors import Stopped, WorkdirError
+from verifier.run import thinker_folder
 from verifier.run.context import Context
 from verifier.run.stage import Job, Stage
 from verifier.stages import corpus, existing_models, fitting, quiet, thoughts
@@ -154,7 +155,7 @@ def _learn(context: Context) -> None:
     saved = existing_models.loaded(context, "start")
     saved = saved._replace(model=quiet.new_thinker(config, saved.model, saved.tokenizer))
     own = {"thought_tokens": 0, "ahead": 1, "thought_source": "drawn", "mixing": "hidden"}
-    facts = {"weights": saved.manifest.get("weights", {}), "thoughts": own}
+    facts = {"weights": saved.manifest.get("weights", {}), thinker_folder.THOUGHTS: own}
     examples = Examples(
         corpus.windows(
             context,

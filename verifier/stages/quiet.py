@@ -208,7 +208,7 @@ def _think(context: Context, number: int) -> None:
     quiet_loss.check(config.quiet, saved.model.backbone.arch.context)
     facts = {
         "weights": saved.manifest.get("weights", {}),
-        "thoughts": {name: getattr(config.quiet, name) for name in _THOUGHTS},
+        thinker_folder.THOUGHTS: {name: getattr(config.quiet, name) for name in _THOUGHTS},
     }
     fitting.fit_further(context, saved, _examples(context), facts, begun)
 
@@ -246,5 +246,5 @@ def new_thinker(config: Config, decoder: Transformer, tokenizer: Tokenizer) -> T
 
 def thoughts_of(manifest: dict[str, Any], config: QuietConfig) -> QuietConfig:
     """How a stored thinker was taught to think, whatever the settings say now."""
-    told = {name: manifest["thoughts"][name] for name in _THOUGHTS}
+    told = {name: manifest[thinker_folder.THOUGHTS][name] for name in _THOUGHTS}
     return dataclasses.replace(config, **told)

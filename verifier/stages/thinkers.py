@@ -17,6 +17,7 @@ from verifier.report import (
     thoughts_page,
     writing,
 )
+from verifier.run import thinker_folder
 from verifier.run.context import Context
 from verifier.run.stage import Stage
 from verifier.stages.thoughts import THOUGHTS
@@ -113,7 +114,8 @@ def _places(context: Context) -> dict[str, pathlib.Path]:
 
 def _name(place: pathlib.Path, name: str) -> str:
     """What a thinker is called: where it is from, and what its thoughts are."""
-    told: Mapping[str, Any] = (read_manifest(GENERATOR.folder(place)) or {}).get("thoughts", {})
+    manifest: Mapping[str, Any] = read_manifest(GENERATOR.folder(place)) or {}
+    told = manifest.get(thinker_folder.THOUGHTS, {})
     if not told.get("thought_tokens"):
         kind = "no thoughts"
     else:

@@ -120,7 +120,7 @@ def _taught(
     """The thinker, its tokenizer, and how it was taught to think; a decoder has no thoughts."""
     config, part, manifest = context.config, context.input("thinker"), context.manifest("thinker")
     folder, made_by, dtype = part.folder(context.root), part.stage.name, config.model.dtype
-    if "thoughts" in manifest:
+    if thinker_folder.THOUGHTS in manifest:
         saved = thinker_folder.load(folder, made_by, dtype, mesh)
         return saved.model, saved.tokenizer, quiet.thoughts_of(manifest, config.quiet)
     saved = model_folder.load(folder, made_by, dtype, mesh)
