@@ -1,5 +1,5 @@
-"""STaR: a run of two loops from a base that solves some problems, whose learned sets are right and
-whose every loop starts from the base again.
+"""STaR: of a run of two loops from a base that solves some problems, what is learned is right,
+every loop starts from the base again, and the page tells what the labels say.
 """
 
 import json
@@ -7,40 +7,22 @@ import shutil
 
 import pytest
 
-from experiments import tiny_star
-from experiments.tiny_distill import STUDENT
+from tests.recipes.star_loops_test import config, run, watched_run
 from tests.shrunk import made_once, rows
-from verifier import config as config_lib
 from verifier.config import checks
-from verifier.errors import ConfigError, DataError
+from verifier.errors import ConfigError
 from verifier.recipes import star
 from verifier.run.context import Context
 from verifier.stages import base_model, plateau, runner
 from verifier.stages import star as loop_stages
 from verifier.text import tokenizer as tokenizer_lib
 
-# The base solves nearly all of the one kind and none of the other.
-SMALL = f"""
-model.weights={STUDENT} data.kinds=[share,chain] data.lengths=[] data.train_problems=12
-data.test_problems=4 sample.max_new_tokens=64
-sample.rows=16 star.loops=2 star.plateau=0 finetune.steps=2 finetune.batch_rows=2
-star.growth=0.5 star.first=plain report.resamples=50
-""".split()
-
-
-def config(*more):
-    return config_lib.override(tiny_star.get_config(), [*SMALL, *more])
-
-
-def run(root, *more):
-    own = config(*more)
-    runner.run(star.stages(own), own, root)
-
 
 @pytest.fixture(scope="module")
 def looped(tmp_path_factory):
     """A finished run. Nobody changes it."""
-    return made_once(tmp_path_factory, "star", lambda folder: run(folder / "work")) / "work"
+    made = made_once(tmp_path_factory, "star_loops", lambda folder: watched_run(folder / "work"))
+    return made / "work"
 
 
 def contexts(root, own, name):
@@ -57,8 +39,8 @@ def test_what_is_learned_reaches_the_answer_and_has_no_trace_of_the_hint(looped)
     for loop, context in enumerate(contexts(looped, config(), "finetune").values()):
         found, counts = loop_stages.kept_of(context)
         assert found and counts["own"] + counts["hinted"] == len(found)
-        assert counts["used"] == len({each.problem_id for each in found}) / 12
-        assert counts["used_without_hints"] == counts["own"] / 12
+        assert counts["used"] == len({each.problem_id for each in found}) / 16
+        assert counts["used_without_hints"] == counts["own"] / 16
         right = set()
         for place in (f"loop={loop}", f"loop={loop}/hint"):
             labels = rows(looped / place / "tables/labels/split=train")
@@ -103,7 +85,7 @@ def test_the_page_tells_what_the_labels_say(looped):
             ]
             share = sum(kept) / len(kept)
             assert each["sets"][name]["accuracy"]["value"] == pytest.approx(share, abs=1e-6)
-    assert found["loops"][0]["first_solved"]["generated/share"] > 0
+    assert found["loops"][0]["first_solved"]["sums/2"] > 0
     assert "first solved" in (looped / "report/index.html").read_text()
 
 
@@ -121,16 +103,6 @@ def test_more_loops_go_on_and_none_is_done_behind_a_plateau(looped, tmp_path, ca
     assert manifest(work, "loop=2/generator") == before
     found = json.loads((work / "report/metrics.json").read_text())
     assert len(found["loops"]) == end + 1 and found["ended_by_plateau"]
-
-
-def test_a_loop_with_nothing_to_learn_ends_with_its_numbers(looped, tmp_path):
-    work = shutil.copytree(looped, tmp_path / "work")
-    context = contexts(work, config("star.hint={question} = {answer} and"), "finetune")["loop=1"]
-    wrong = [each._replace(correct=False) for each in loop_stages.own_of(context)]
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop_stages, "own_of", lambda *_: wrong)
-        with pytest.raises(DataError, match="0 of 12 solutions of the loop before are right"):
-            loop_stages.kept_of(context)
 
 
 @pytest.mark.parametrize(
