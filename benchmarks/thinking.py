@@ -40,29 +40,41 @@ PROMPTS, PROMPT_TOKENS = 8, 64
 def writing(
     thinker: Thinker, tokenizer: Any, config: Config, rows: int, new_tokens: int
 ) -> dict[str, Callable[[], float]]:
-    """By contender, what takes the seconds of a token: so many rows write all at once."""
-    drawing = SampleConfig(
-        temperature=1.0, max_new_tokens=new_tokens, calculator=False, rows=rows, share=False
-    )
+    """By contender, what takes the seconds of a token: so many rows write all at once.
+
+    Prompts are read in both, so a token's seconds are those between `new_tokens` and a quarter of
+    them.
+    """
     rng, endless = np.random.default_rng(0), jax_worker.Endless(tokenizer)
     prompts = [
         Prompt(f"{n}", rng.integers(0, tokenizer.vocab_size, PROMPT_TOKENS).tolist())
         for n in range(PROMPTS)
     ]
-    thinking = Thinking(config.quiet.thought_tokens, config.quiet.mixing)
-    samples = -(-rows // PROMPTS)
+    few = new_tokens // 4
 
-    def timed(engine: Engine) -> float:
+    def engine(most: int, thinking: Thinking | None) -> Engine:
+        drawing = SampleConfig(
+            temperature=1.0, max_new_tokens=most, calculator=False, rows=rows, share=False
+        )
+        return Engine(thinker, endless, drawing, 0, thinking=thinking)
+
+    def seconds(engine: Engine, most: int) -> float:
         begun = time.monotonic()
-        drawn = [each for group in engine.run(prompts, samples) for each in group]
-        assert {len(each.tokens) for each in drawn} == {new_tokens}
-        return (time.monotonic() - begun) / new_tokens
+        drawn = [each for group in engine.run(prompts, -(-rows // PROMPTS)) for each in group]
+        assert {len(each.tokens) for each in drawn} == {most}
+        return time.monotonic() - begun
 
-    engines = {
-        "plain": Engine(thinker, endless, drawing, 0),
-        "thoughts": Engine(thinker, endless, drawing, 0, thinking=thinking),
+    def timed(engines: Mapping[int, Engine]) -> float:
+        spent = {most: seconds(engine, most) for most, engine in engines.items()}
+        return (spent[new_tokens] - spent[few]) / (new_tokens - few)
+
+    thinking = Thinking(config.quiet.thought_tokens, config.quiet.mixing)
+    contenders = {"plain": None, "thoughts": thinking}
+    pairs = {
+        name: {most: engine(most, how) for most in (few, new_tokens)}
+        for name, how in contenders.items()
     }
-    return {name: lambda engine=engine: timed(engine) for name, engine in engines.items()}
+    return {name: lambda own=own: timed(own) for name, own in pairs.items()}
 
 
 def batch_of(loss: Loss, rows: int, window: int, vocab_size: int) -> batches.Batch:
