@@ -90,10 +90,10 @@ def test_documents_are_learned_from_or_held_out(thought):
     made = [each.text for each in corpus._documents(own)]
     assert sorted(train + heldout) == sorted(made) and not set(train) & set(heldout)
     assert len(heldout) == pytest.approx(own.quiet.heldout_share * len(made), abs=12)
-    assert told["documents"] == len(train) and told["kinds"] == ["", "hard", "easy"]
+    assert told["documents"] == len(train) and told["kinds"] == list(corpus.KINDS)
 
 
-def test_hard_tokens_are_the_answers_that_no_working_leads_to(thought):
+def test_answers_without_working_and_the_parts_of_a_working_are_told_apart(thought):
     folder = thought / "corpus/split=train"
     windows = corpus.Windows(folder, json.loads((folder / "manifest.json").read_text()))
     hard = 0
@@ -103,9 +103,11 @@ def test_hard_tokens_are_the_answers_that_no_working_leads_to(thought):
             kinds = windows.kinds(index)[start:end].tolist()
             if " " in text or text[:3] == text[4:]:
                 assert kinds == [2] * len(text) + [0]
-            else:
-                assert kinds == [0] * (len(text) - 1) + [int(":" not in text), 0]
-                hard += ":" not in text
+            elif ":" in text:  # 3421=:023:3
+                assert kinds == [0] * 5 + [3] + [4] * 3 + [0] * 3
+            else:  # 3421=3
+                assert kinds == [0] * 5 + [1, 0]
+                hard += 1
     assert hard > 20
 
 
