@@ -15,13 +15,13 @@ SOLUTIONS = st.lists(
 )
 
 
-@given(SOLUTIONS, SOLUTIONS, st.booleans())
-def test_what_is_kept_is_right_and_shows_no_hint(own, hinted, deduplicate):
-    found, left_out = self_taught.kept(own, hinted, HINT, deduplicate)
+@given(SOLUTIONS, SOLUTIONS, st.booleans(), st.integers(0, 6))
+def test_what_is_kept_is_right_and_long_enough_and_shows_no_hint(own, hinted, deduplicate, words):
+    found, left_out = self_taught.kept(own, hinted, HINT, deduplicate, words)
     solved = {each.problem_id for each in own if each.correct}
     for each in found:
         assert Own(each.problem_id, each.solution, True, True) in (hinted if each.hinted else own)
-        assert "(The answer is" not in each.solution
+        assert "(The answer is" not in each.solution and each.solution.count(" ") >= words - 1
         assert not (each.hinted and each.problem_id in solved)
     right = sum(each.correct for each in (*own, *hinted))
     assert len(found) + sum(left_out.values()) == right

@@ -82,7 +82,11 @@ def unsolved(solutions: Iterable[Own]) -> set[str]:
 
 
 def kept(
-    solutions: Sequence[Own], hinted: Sequence[Own], hint: Hint, deduplicate: bool
+    solutions: Sequence[Own],
+    hinted: Sequence[Own],
+    hint: Hint,
+    deduplicate: bool,
+    fewest_words: int = 0,
 ) -> tuple[list[Kept], Mapping[str, int]]:
     """What is learned: right solutions, and of problems without one those that were written with a
     hint, reach the answer and do not show it.
@@ -92,6 +96,7 @@ def kept(
         hinted: written with one.
         hint: that they were given.
         deduplicate: whether solutions of a problem that read alike are one.
+        fewest_words: of a solution; shorter ones have no reasons to be learned.
 
     Returns:
         The kept ones in the order given, and how many right ones were left out, by reason.
@@ -110,6 +115,8 @@ def kept(
             left_out["cut off"] += 1
         elif hint.is_in(each.solution):  # a model that has learned to write it, too
             left_out["show the hint"] += 1
+        elif len(each.solution.split()) < fewest_words:
+            left_out["of too few words"] += 1
         elif deduplicate and (each.problem_id, each.solution) in seen:
             left_out["read alike"] += 1
         else:

@@ -31,8 +31,8 @@ from verifier.text.tokenizer import Tokenizer
 
 _LAST = "last"  # the role in which the model of the last loop is read
 _KNOBS = (
-    *("seed", "data", "tokenizer", "model", "finetune"),
-    *(f"star.{name}" for name in ("rationalise", "hint", "start", "growth", "deduplicate")),
+    *("seed", "data", "tokenizer", "model", "finetune", "star.rationalise", "star.hint"),
+    *("star.start", "star.growth", "star.deduplicate", "star.fewest_words"),
 )
 
 
@@ -146,7 +146,9 @@ def kept_of(context: Context) -> tuple[list[Kept], dict[str, Any]]:
     if "hinted_samples" in context.stage.reads and self_taught.unsolved(solutions):
         context.manifest("hinted_labels")
         hinted = own_of(context, "hinted_")
-    found, left_out = self_taught.kept(solutions, hinted, Hint(config.hint), config.deduplicate)
+    found, left_out = self_taught.kept(
+        solutions, hinted, Hint(config.hint), config.deduplicate, config.fewest_words
+    )
     ids = {each.problem_id for each in solutions}
     asked, problems = len(ids), context.problems("problems")
     used = {each.problem_id for each in found}
