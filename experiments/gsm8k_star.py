@@ -20,13 +20,13 @@ Expect:   in the paper 10.7% of the test after 46 loops, the last 10 with ration
           28.7 and 25.0% of the training problems are learned from, 0.5% by hints. So accuracy
           rises from loop to loop and hints bring little here; drawing at a temperature of 0.5 or
           0.7 is worse than the likeliest solution
-Differs:  right solutions of fewer than 8 words are not learned (star.fewest_words): a base of 0.14
-          billion parameters learned by hints to answer without a reason, see docs/results.md.
-          Exemplars are training problems, other ones for each question (the paper: the same 10 for
-          all; here --set distill.exemplars=FILE), and show the calculator's annotations
-          (distill.annotations=false: none). The rate rises over the first 2% of the steps and then
-          falls (the paper: 100 steps of rise, then constant), and steps grow in all loops (the
-          paper: up to the 30th)
+Differs:  right solutions of fewer than 8 different words are not learned (star.fewest_words): a
+          base of 0.14 billion parameters learned by hints to answer without a reason, see
+          docs/results.md. Exemplars are training problems, other ones for each question (the
+          paper: the same 10 for all; here --set distill.exemplars=FILE), and show the calculator's
+          annotations (distill.annotations=false: none). The rate rises over the first 2% of the
+          steps and then falls (the paper: 100 steps of rise, then constant), and steps grow in all
+          loops (the paper: up to the 30th)
 """
 
 from verifier.config import (

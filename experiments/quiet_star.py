@@ -5,7 +5,8 @@ Command:  python -m verifier.launch --exp=quiet_star --set model.weights=Hugging
           quiet.corpus=FOLDER_OR_FILE
 Smaller:  on 2 cores, an hour: quiet.curriculum=[6] quiet.curriculum_ahead=[2]
           quiet.curriculum_rates=[1e-5] quiet.tokens=64 finetune.steps=60 finetune.batch_rows=2
-          finetune.accumulate=1 quiet.watched_windows=4
+          finetune.accumulate=1 quiet.watched_windows=4 quiet.policy_weight=1 (with the published
+          weight, of 1,000,000, so few steps leave it worse than its base)
 Hardware: one GPU or TPU with 80 GB; or 2 CPU cores and 8 GiB for the smaller one
 Expect:   published for Mistral-7B on OpenWebMath: GSM8K, answered directly, 5.9 to 10.9
 

@@ -21,8 +21,8 @@ BASE = STUDENT.with_name("tiny_v_star_weights")  # made by experiments/tiny_v_st
 
 
 def get_config() -> Config:
-    """The demo's problems, most of which are easier to check than to find. Where problems are as
-    hard to check as to find (sums, chains of changes), verifiers of this size learned nothing.
+    """The demo's problems, most of which have a line that checks them. Where there is none (sums,
+    chains of changes), verifiers of this size chose worse than a majority.
     """
     demo = tiny_token_verifier.get_config()
     return dataclasses.replace(

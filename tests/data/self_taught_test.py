@@ -9,7 +9,7 @@ from verifier.data.self_taught import Hint, Own
 from verifier.errors import ConfigError
 
 HINT = Hint("{question} (The answer is {answer}.)")
-TEXTS = ("3 + 4 = 7", "7 (The answer is 7.)", "seven")
+TEXTS = ("3 + 4 = 7", "7 (The answer is 7.)", "seven", "so 7 so 7 so 7")
 SOLUTIONS = st.lists(
     st.builds(Own, st.sampled_from("abc"), st.sampled_from(TEXTS), st.booleans(), st.booleans())
 )
@@ -21,7 +21,7 @@ def test_what_is_kept_is_right_and_long_enough_and_shows_no_hint(own, hinted, de
     solved = {each.problem_id for each in own if each.correct}
     for each in found:
         assert Own(each.problem_id, each.solution, True, True) in (hinted if each.hinted else own)
-        assert "(The answer is" not in each.solution and each.solution.count(" ") >= words - 1
+        assert "(The answer is" not in each.solution and len({*each.solution.split()}) >= words
         assert not (each.hinted and each.problem_id in solved)
     right = sum(each.correct for each in (*own, *hinted))
     assert len(found) + sum(left_out.values()) == right

@@ -146,9 +146,11 @@ def test_a_score_is_how_much_likelier_the_verifier_holds_a_solution(ranked, tmp_
         assert score == pytest.approx(whole[key][0] - reference[key][0], abs=1e-3)
 
 
-def test_the_report_is_what_a_rerank_of_each_place_says(ranked, tmp_path, capsys):
+def test_the_report_is_what_reranks_and_likelihoods_say(
+    ranked, tmp_path, capsys
+):
     found = json.loads((ranked / "report/metrics.json").read_text())["splits"]["test"]
-    assert list(found["verifiers"]) == ["token values", "dpo"]
+    assert list(found["verifiers"]) == ["token values", "dpo", "likelihood"]
     for place, name in (("", "token values"), ("dpo", "dpo")):
         out = tmp_path / name
         rerank.rerank(Sources(ranked / place), out, config().report, LabelConfig(), 0)
@@ -158,8 +160,17 @@ def test_the_report_is_what_a_rerank_of_each_place_says(ranked, tmp_path, capsys
             k: each["value"] for k, each in again["verifier_at_k"].items()
         }
         assert again["verifier"]["auroc"] == found["verifiers"][name]["auroc"]
+    likelihoods = by_key(ranked / "tables/likelihoods/split=test", "score")
+    labels = by_key(ranked / "tables/labels/split=test", "correct")
+    problems = {problem for problem, _ in likelihoods}
+    likeliest = [
+        max((key for key in likelihoods if key[0] == problem), key=lambda key: likelihoods[key])
+        for problem in problems
+    ]
+    right = sum(labels[key][0] for key in likeliest) / len(problems)
+    assert found["verifiers"]["likelihood"]["verifier_at_k"]["4"]["value"] == pytest.approx(right)
     page = (ranked / "report/index.html").read_text()
-    assert "dpo − token values" in page
+    assert "dpo − token values" in page and "likelihood − dpo" in page
     assert "first solved" in (ranked / "loops/report/index.html").read_text()
 
 

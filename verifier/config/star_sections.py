@@ -32,5 +32,6 @@ class StarConfig:
     start: Literal["base", "last"] = "base"  # what each loop trains: the base | the last loop's
     growth: Amount = 0.2  # by which finetune.steps grow a loop
     deduplicate: bool = True  # right solutions of a problem that read alike are learned once
-    # Right solutions of fewer words are left out: bare answers, which a hint invites. 0: none are
+    # Right solutions of fewer different words are left out: bare answers, which a hint invites. 0:
+    # none are
     fewest_words: Number = 0

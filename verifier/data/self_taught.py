@@ -96,7 +96,7 @@ def kept(
         hinted: written with one.
         hint: that they were given.
         deduplicate: whether solutions of a problem that read alike are one.
-        fewest_words: of a solution; shorter ones have no reasons to be learned.
+        fewest_words: different ones, of a solution; shorter ones have no reasons to be learned.
 
     Returns:
         The kept ones in the order given, and how many right ones were left out, by reason.
@@ -115,7 +115,7 @@ def kept(
             left_out["cut off"] += 1
         elif hint.is_in(each.solution):  # a model that has learned to write it, too
             left_out["show the hint"] += 1
-        elif len(each.solution.split()) < fewest_words:
+        elif len(set(each.solution.split())) < fewest_words:  # an answer said twice is bare, too
             left_out["of too few words"] += 1
         elif deduplicate and (each.problem_id, each.solution) in seen:
             left_out["read alike"] += 1

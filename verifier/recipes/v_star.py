@@ -59,7 +59,9 @@ def stages(config: Config) -> list[Stage]:
     labels = label.stage(same, asked, DPO)
     reference = drawn.likelihoods if config.dpo.score == "ratio" else None
     preferred = likelihood.scores(preferring, same, asked, reference, DPO)
-    page = verifiers.stage({"token values": scores, "dpo": preferred}, preferring)
+    # What no verifier is needed for stands beside them.
+    ranks = {"token values": scores, "dpo": preferred, "likelihood": drawn.likelihoods}
+    page = verifiers.stage(ranks, preferring)
     made = [*looped, dataclasses.replace(loops_page, place=LOOPS), *learned, *drawn]
     return [*made, verifier, scores, preferring, asked, same, labels, preferred, page]
 

@@ -12,7 +12,7 @@ from verifier.run.context import Context
 from verifier.run.stage import Stage
 from verifier.system import log
 from verifier.tables import stored_splits
-from verifier.tables.results import REPORT
+from verifier.tables.results import REPORT, Table
 from verifier.text.split import TEST, Split
 
 _SCORES = "scores of "
@@ -22,7 +22,8 @@ def stage(scores: Mapping[str, Stage], pairs: Stage) -> Stage:
     """The report.
 
     Args:
-        scores: by verifier, those of its place, whose samples are the same in all.
+        scores: by verifier, the table of its place that it ranks by; the samples are the same in
+            all.
         pairs: the verifier that learned from pairs, whose counts are shown.
     """
     reads = {f"{_SCORES}{name}": each.of() for name, each in scores.items()}
@@ -58,11 +59,14 @@ def _figures(context: Context) -> dict[str, Any]:
     config = context.config.report
     ranked: dict[Split, dict[str, Candidates]] = {}
     for role, source in context.stage.inputs():
-        if not role.startswith(_SCORES):
+        table = source.stage.makes
+        if not (role.startswith(_SCORES) and isinstance(table, Table)):
             continue
         tests = [split for split in source.stage.splits if split.of == TEST.of]
         place = source.stage.workdir(context.root)
-        found = stored_splits.read_workdir(place, tests, allow_missing=config.allow_missing)
+        found = stored_splits.read_workdir(
+            place, tests, allow_missing=config.allow_missing, scores=table
+        )
         for split, rows in found.items():
             ranked.setdefault(split, {})[role.removeprefix(_SCORES)] = rows.candidates
     return {

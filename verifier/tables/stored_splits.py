@@ -13,9 +13,9 @@ from verifier.system import paths
 from verifier.tables import columns
 from verifier.tables.assembly import assemble
 from verifier.tables.manifests import read_manifest
-from verifier.tables.provenance import refuse_stale
+from verifier.tables.provenance import refuse_other_sources, refuse_stale
 from verifier.tables.reading import read_table
-from verifier.tables.results import LABELS, PROBLEMS, SAMPLES, SCORES, splits_in
+from verifier.tables.results import LABELS, PROBLEMS, SAMPLES, SCORES, Table, splits_in
 from verifier.tables.scanning import Scan, scan_table
 from verifier.tables.split_rows import Kept, SplitRows
 from verifier.text.split import HELDOUT, TEST, Split
@@ -32,6 +32,7 @@ def read_workdir(
     splits: Sequence[Split] | None = None,
     grader: str | None = None,
     allow_missing: bool = False,
+    scores: Table = SCORES,
 ) -> dict[Split, SplitRows]:
     """The splits of a workdir that are ready to be reported on.
 
@@ -40,6 +41,7 @@ def read_workdir(
         splits: which splits; None takes those of `reported` that have samples.
         grader: grades all solutions anew; None takes the stored labels.
         allow_missing: as in `assemble`.
+        scores: the table of them; any with the columns of SCORES.
 
     Returns:
         The splits that have samples, in the order asked for; those without a scores table have no
@@ -57,17 +59,22 @@ def read_workdir(
             f"{SAMPLES.folder(root)}: no samples of the splits {names}; run the stages up to "
             f"{SAMPLES.stage} first"
         )
-    return {split: _read_split(root, split, grader, allow_missing) for split in there}
+    return {split: _read_split(root, split, grader, allow_missing, scores) for split in there}
 
 
 def _read_split(
-    root: pathlib.Path, split: Split, grader: str | None, allow_missing: bool
+    root: pathlib.Path, split: Split, grader: str | None, allow_missing: bool, ranked_by: Table
 ) -> SplitRows:
     """One split of a workdir, none of whose tables is stale."""
-    refuse_stale(root, split, [SAMPLES, SCORES] if grader else [SAMPLES, LABELS, SCORES])
+    refuse_stale(root, split, [SAMPLES] if grader else [SAMPLES, LABELS])
+    if ranked_by == SCORES:
+        refuse_stale(root, split, [SCORES])
+    else:  # by another model than the workdir's verifier
+        there = {SAMPLES.name: SAMPLES.folder(root, split)}
+        refuse_other_sources(ranked_by.folder(root, split), there, ranked_by.stage)
     asked = PROBLEMS.folder(root, split.problems)
     problems = read_table(asked, PROBLEMS.name, _OF_PROBLEMS)
-    samples, labels, scored = (each.folder(root, split) for each in (SAMPLES, LABELS, SCORES))
+    samples, labels, scored = (each.folder(root, split) for each in (SAMPLES, LABELS, ranked_by))
     of_labels = {} if grader else read_manifest(labels) or {}
     of_samples = read_manifest(samples) or {}
     fixed = of_labels.get("fixed_labels", ())
