@@ -146,9 +146,7 @@ def test_a_score_is_how_much_likelier_the_verifier_holds_a_solution(ranked, tmp_
         assert score == pytest.approx(whole[key][0] - reference[key][0], abs=1e-3)
 
 
-def test_the_report_is_what_reranks_and_likelihoods_say(
-    ranked, tmp_path, capsys
-):
+def test_the_report_is_what_reranks_and_likelihoods_say(ranked, tmp_path, capsys):
     found = json.loads((ranked / "report/metrics.json").read_text())["splits"]["test"]
     assert list(found["verifiers"]) == ["token values", "dpo", "likelihood"]
     for place, name in (("", "token values"), ("dpo", "dpo")):
