@@ -59,9 +59,10 @@ def _figures(context: Context) -> dict[str, Any]:
     config = context.config.report
     ranked: dict[Split, dict[str, Candidates]] = {}
     for role, source in context.stage.inputs():
-        table = source.stage.makes
-        if not (role.startswith(_SCORES) and isinstance(table, Table)):
+        if not role.startswith(_SCORES):
             continue
+        table = source.stage.makes
+        assert isinstance(table, Table)  # as `stage` is given them
         tests = [split for split in source.stage.splits if split.of == TEST.of]
         place = source.stage.workdir(context.root)
         found = stored_splits.read_workdir(

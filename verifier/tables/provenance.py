@@ -62,12 +62,15 @@ def refuse_stale(
     Args:
         root: the workdir.
         split: of the samples.
-        tables: those that matter.
+        tables: those that matter. Other tables than SCORES that note a verifier mean another model
+            than the workdir's.
     """
-    sources = {each.name: each.folder(root, split) for each in (SAMPLES, LABELS, VERIFIER)}
+    sources = {each.name: each.folder(root, split) for each in (SAMPLES, LABELS)}
     sources[PROBLEMS.name] = PROBLEMS.folder(root, split.problems)
+    by_verifier = {**sources, VERIFIER.name: VERIFIER.folder(root)}
     for table in tables:
-        refuse_other_sources(table.folder(root, split), sources, table.stage)
+        own = by_verifier if table == SCORES else sources
+        refuse_other_sources(table.folder(root, split), own, table.stage)
 
 
 def lineage(root: pathlib.Path, made: Mapping[str, Any]) -> list[dict[str, Any]] | None:

@@ -13,7 +13,7 @@ from verifier.system import paths
 from verifier.tables import columns
 from verifier.tables.assembly import assemble
 from verifier.tables.manifests import read_manifest
-from verifier.tables.provenance import refuse_other_sources, refuse_stale
+from verifier.tables.provenance import refuse_stale
 from verifier.tables.reading import read_table
 from verifier.tables.results import LABELS, PROBLEMS, SAMPLES, SCORES, Table, splits_in
 from verifier.tables.scanning import Scan, scan_table
@@ -66,12 +66,7 @@ def _read_split(
     root: pathlib.Path, split: Split, grader: str | None, allow_missing: bool, ranked_by: Table
 ) -> SplitRows:
     """One split of a workdir, none of whose tables is stale."""
-    refuse_stale(root, split, [SAMPLES] if grader else [SAMPLES, LABELS])
-    if ranked_by == SCORES:
-        refuse_stale(root, split, [SCORES])
-    else:  # by another model than the workdir's verifier
-        there = {SAMPLES.name: SAMPLES.folder(root, split)}
-        refuse_other_sources(ranked_by.folder(root, split), there, ranked_by.stage)
+    refuse_stale(root, split, [SAMPLES, ranked_by] if grader else [SAMPLES, LABELS, ranked_by])
     asked = PROBLEMS.folder(root, split.problems)
     problems = read_table(asked, PROBLEMS.name, _OF_PROBLEMS)
     samples, labels, scored = (each.folder(root, split) for each in (SAMPLES, LABELS, ranked_by))
