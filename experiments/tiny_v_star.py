@@ -12,12 +12,12 @@ whatever is learned was written by the models themselves.
 import dataclasses
 
 from experiments import tiny_token_verifier
-from experiments.tiny_distill import STUDENT
 from verifier.config import Config, DpoConfig, ModelConfig, ReportConfig, StarConfig
 from verifier.recipes import v_star
 from verifier.run.stage import Stage
 
-BASE = STUDENT.with_name("tiny_v_star_weights")  # made by experiments/tiny_v_star_base.py
+# Made by experiments/tiny_v_star_base.py.
+BASE = tiny_token_verifier.WEIGHTS.with_name("tiny_v_star_weights")
 
 
 def get_config() -> Config:

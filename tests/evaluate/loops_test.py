@@ -37,7 +37,7 @@ def test_every_problem_is_first_solved_once_or_never():
     written = [
         {"train": loops.Written(9, 0.5), "test": loops.Written(8 - n, n / 2)} for n in (0, 1)
     ]
-    found = loops.figures(train, tests, [LEARNED], sources, 50, 0, written)
+    found = loops.figures(train, tests, [LEARNED], written, sources, 50, 0)
     assert [each["first_solved"] for each in found["loops"]] == [{"x": 1, "y": 0}, {"x": 0, "y": 1}]
     assert found["unsolved"] == {"x": 0, "y": 1}
     assert found["loops"][1]["sets"]["test"]["minus_base"]["value"] == pytest.approx(0.5)
@@ -52,7 +52,8 @@ def test_kinds_of_a_set_make_up_the_whole_and_stand_in_the_order_of_their_number
     sources = {str(n): f"sums/{length}" for n, length in enumerate([10, 2, 2, 10, 10, 3])}
     base = dict.fromkeys(sources, False)
     learned = base | {"1": True, "3": True, "5": True}
-    found = loops.figures([base, learned], {"test": [base, learned]}, [LEARNED], sources, 50, 0)
+    right, written = [base, learned], [dict.fromkeys(("train", "test"), loops.Written(8, 0))] * 2
+    found = loops.figures(right, {"test": right}, [LEARNED], written, sources, 50, 0)
     assert list(found["kinds"].items()) == [("sums/2", 2), ("sums/3", 1), ("sums/10", 3)]
     one = found["loops"][1]
     own = {kind: each["accuracy"]["value"] for kind, each in one["by_kind"]["test"].items()}

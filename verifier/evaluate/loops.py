@@ -63,10 +63,10 @@ def figures(
     train: Sequence[Right],
     tests: Mapping[str, Sequence[Right]],
     learned: Sequence[Mapping[str, Any]],
+    written: Sequence[Mapping[str, Written]],
     sources: Mapping[str, str],
     resamples: int,
     seed: int,
-    written: Sequence[Mapping[str, Written]] = (),
 ) -> dict[str, Any]:
     """Figures of the base (loop 0) and of each loop.
 
@@ -76,10 +76,10 @@ def figures(
         learned: by loop but the base, what it learned from: "own" and "hinted" solutions, shares of
             training problems "used" and "used_without_hints", the first also "used_by_kind", and
             "steps".
+        written: by loop and set, how long its model's solutions are.
         sources: by problem, where it is from: kinds of problems are told apart by it.
         resamples: of the bootstrap over problems.
         seed: of the bootstrap.
-        written: by loop and set, how long its model's solutions are; empty: not looked at.
 
     Returns:
         "loops": of each its number, accuracies of "train" and of every test set with differences to
@@ -105,9 +105,7 @@ def figures(
                 },
                 "learned": dict(learned[loop - 1]) if loop else {},
                 "first_solved": {kind: new[kind] for kind in kinds},
-                "written": {name: each._asdict() for name, each in written[loop].items()}
-                if written
-                else {},
+                "written": {name: each._asdict() for name, each in written[loop].items()},
             }
         )
     left = collections.Counter(sources[key] for key in train[0] if key not in first)
@@ -214,9 +212,9 @@ def as_text(figures: Mapping[str, Any]) -> str:
         else:
             row += [" " * 26]
         row.append(f"  {sum(each['first_solved'].values()):>12,}")
-        if written := each["written"].get(sets[-1]):
-            row.append(f"  {written['tokens']:>6.0f}  {100 * written['cut_off']:>7.1f}")
-        lines.append("".join(row).rstrip())
+        written = each["written"][sets[-1]]
+        row.append(f"  {written['tokens']:>6.0f}  {100 * written['cut_off']:>7.1f}")
+        lines.append("".join(row))
     told = ", ".join(f"{name} {count:,}" for name, count in figures["problems"].items())
     lines.append(f"problems: {told}; never solved: {sum(figures['unsolved'].values()):,} of train")
     lines.append(

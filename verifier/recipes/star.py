@@ -33,7 +33,6 @@ def stages(config: Config) -> list[Stage]:
     """
     made: list[Stage] = []
     models: list[Stage] = []
-    drawn: list[Stage] = []
     judged: list[Stage] = []
     written: tuple[Stage, Stage] | None = None
     hinted: tuple[Stage, Stage] | None = None
@@ -54,7 +53,6 @@ def stages(config: Config) -> list[Stage]:
         labels = plateau.unless_over(label.stage(samples, questions, place), judged)
         written = samples, labels
         models.append(model)
-        drawn.append(samples)
         judged.append(labels)
         made += [questions, model, samples, labels]
         if config.star.rationalise and loop < config.star.loops:
@@ -65,7 +63,7 @@ def stages(config: Config) -> list[Stage]:
             checked = plateau.unless_over(label.stage(helped, failed, own), judged, failed)
             hinted = helped, checked
             made += [failed, helped, checked]
-    return [*made, self_taught_loops.stage(made[0], models, drawn, judged)]
+    return [*made, self_taught_loops.stage(made[0], models, judged)]
 
 
 def base(config: Config) -> list[Stage]:

@@ -12,7 +12,7 @@ from verifier.evaluate.choices import Right
 from verifier.report import formatting, loops_page, page_folder, writing
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.stages import plateau
+from verifier.stages import plateau, stored_labels
 from verifier.system import log
 from verifier.tables import store, verdicts
 from verifier.tables.results import REPORT
@@ -22,23 +22,21 @@ from verifier.text.split import TEST, TRAIN, Split
 _TESTED = "problems of "  # before the name of a test set
 
 
-def stage(
-    problems: Stage, models: Sequence[Stage], drawn: Sequence[Stage], judged: Sequence[Stage]
-) -> Stage:
+def stage(problems: Stage, models: Sequence[Stage], judged: Sequence[Stage]) -> Stage:
     """The report.
 
     Args:
         problems: of the run.
         models: of the base and of every loop.
-        drawn: what each has drawn.
-        judged: the labels of that.
+        judged: the labels of what each has drawn.
     """
     reads = {"problems": problems.of(TRAIN)}
     reads |= {_asked(split): problems.of(split) for split in problems.splits if split.of == TEST.of}
-    for loop, (model, samples, labels) in enumerate(zip(models, drawn, judged, strict=True)):
-        reads[f"generator {loop}"] = model.of()
-        reads |= {_role(loop, split): labels.of(split) for split in labels.splits}
-        reads |= {_drawn(loop, split): samples.of(split) for split in samples.splits}
+    reads |= {f"generator {loop}": model.of() for loop, model in enumerate(models)}
+    labels = {_labels(loop): each for loop, each in enumerate(judged)}
+    reads |= stored_labels.by_split(labels)
+    for split in judged[0].splits:
+        reads |= stored_labels.samples_of(labels, split)
     return Stage(report, makes=REPORT, reads=reads, by_one=True, tell=tell)
 
 
@@ -99,10 +97,10 @@ def _figures(
         train,
         tests,
         [each["learned"] for each in manifests[1:]],
+        [{name: _written(context, loop, split) for name, split in named.items()} for loop in done],
         {each.problem_id: each.source for each in [*problems, *_tested(context)]},
         config.report.resamples,
         config.seed,
-        [{name: _written(context, loop, split) for name, split in named.items()} for loop in done],
     )
     return {**figures, "ended_by_plateau": end is not None}, loops.first_solved(train)
 
@@ -115,7 +113,8 @@ def _tested(context: Context) -> list[Problem]:
 
 def _written(context: Context, loop: int, split: Split) -> loops.Written:
     """How long the solutions of a loop's model are."""
-    samples = store.read_table(context.source(_drawn(loop, split)), "samples", ["tokens", "finish"])
+    folder = context.source(stored_labels.samples_role(_labels(loop), split))
+    samples = store.read_table(folder, "samples", ["tokens", "finish"])
     cut_off = pc.mean(pc.equal(samples["finish"], "length").cast("float64")).as_py()
     return loops.Written(pc.mean(pc.list_value_length(samples["tokens"])).as_py(), cut_off)
 
@@ -124,9 +123,9 @@ def _asked(split: Split) -> str:
     return f"{_TESTED}{split}"
 
 
+def _labels(loop: int) -> str:
+    return f"labels {loop}"
+
+
 def _role(loop: int, split: Split) -> str:
-    return f"labels {loop} {split}"
-
-
-def _drawn(loop: int, split: Split) -> str:
-    return f"samples {loop} {split}"
+    return f"{_labels(loop)} {split}"

@@ -28,7 +28,7 @@ def samples_of(labels: Mapping[str, Stage], split: Split) -> dict[str, Input]:
     for role, stage in labels.items():
         source = stage.reads["samples"]
         assert isinstance(source, Input)  # labels are of the run's own samples
-        reads[_samples_role(role, split)] = source.stage.of(split)
+        reads[samples_role(role, split)] = source.stage.of(split)
     return reads
 
 
@@ -47,7 +47,7 @@ def right_by(
     right = dict[Split, Right]()
     for name, source in context.stage.inputs():
         own = source.split
-        if own is None or own.problems != split.problems or name != _samples_role(role, own):
+        if own is None or own.problems != split.problems or name != samples_role(role, own):
             continue
         rows = store.read_table(
             source.folder(context.root), "samples", ["problem_id", "solution"]
@@ -60,7 +60,8 @@ def right_by(
     return right
 
 
-def _samples_role(role: str, split: Split) -> str:
+def samples_role(role: str, split: Split) -> str:
+    """The role of the solutions that a role's labels are of."""
     return f"{role} samples {split}"
 
 
