@@ -223,13 +223,17 @@ def test_every_difference_is_that_of_the_two_figures() -> None:
         TEST: simulated(50, 8, seed=2),
         GREEDY: simulated(50, 1, seed=3, scored=False),
     }
-    test = metrics.summarise(splits, [1, 3, 5], 100, 0)["test"]
-    assert len(test["differences"]) == 9
+    ranks = {TEST: {"likeliest": np.random.default_rng(0).normal(size=400)}}
+    test = metrics.summarise(splits, [1, 3, 5], 100, 0, ranks)["test"]
+    assert len(test["differences"]) == 13
     for pair, estimate in test["differences"].items():
         one, other = pair.split("-")
         assert estimate["value"] == pytest.approx(test[one]["value"] - test[other]["value"]), pair
         widths = [test[name]["ci95"][1] - test[name]["ci95"][0] for name in (one, other)]
         assert estimate["ci95"][1] - estimate["ci95"][0] < sum(widths)
+    # no likelihood known: nothing of it
+    plain = metrics.summarise(splits, [1, 3, 5], 100, 0)["test"]
+    assert plain["likeliest"] is None and plain["differences"]["best_of_n-likeliest"] is None
     # of other problems: nothing to pair
     elsewhere = splits | {GREEDY: simulated(20, 1, seed=3, scored=False)}
     test = metrics.summarise(elsewhere, [1, 3, 5], 100, 0)["test"]

@@ -9,8 +9,9 @@ alone.
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,10 @@ _DIFFERENCES = (
     ("top_k_vote_chosen", "best_of_n"),
     ("weighted_vote", "best_of_n"),
     ("weighted_vote", "top_k_vote_chosen"),
+    ("likeliest", "majority"),
+    ("best_of_n", "likeliest"),
+    ("top_k_vote_chosen", "likeliest"),
+    ("weighted_vote", "likeliest"),
 )
 _GAPS = ("best_of_n", "top_k_vote_chosen", "weighted_vote")
 _VOTES: dict[str, nested.Curve] = {
@@ -38,8 +43,26 @@ _VOTES: dict[str, nested.Curve] = {
 }
 
 
+class _Beside(NamedTuple):
+    """What figures are taken of beside a split's ranked samples.
+
+    Attributes:
+        greedy: samples at temperature 0; None: of no use here, or not drawn.
+        ranks: by figure, other numbers that its rows are ranked by.
+        weighs: whether scores are summed: of negative ones the rarest answer would win.
+    """
+
+    greedy: Candidates | None
+    ranks: Mapping[str, np.ndarray]
+    weighs: bool
+
+
 def summarise(
-    candidates: Mapping[Split, Candidates], ks: Sequence[int], resamples: int, seed: int
+    candidates: Mapping[Split, Candidates],
+    ks: Sequence[int],
+    resamples: int,
+    seed: int,
+    ranks: Mapping[Split, Mapping[str, np.ndarray]] = types.MappingProxyType({}),
 ) -> dict[str, Any]:
     """Figures of every split, as under `splits` in metrics.json.
 
@@ -50,6 +73,8 @@ def summarise(
         ks: sizes of the top-k votes that are tried.
         resamples: of the bootstrap.
         seed: of the bootstrap and of drawn subsets.
+        ranks: by split and figure, "likeliest" or "likeliest_own", [rows] the generator's own
+            likelihood of the rows that `Candidates.row_C` leads to; as far as it is known.
 
     Returns:
         By name, for every split that is not the greedy one of another its figures; verifier's parts
@@ -70,7 +95,8 @@ def summarise(
         greedy = None if split.greedy else greedy
         bootstrap = Bootstrap.draw(len(own.count_P), resamples, seed)
         name, choice = str(split), None if split == HELDOUT else chosen
-        out[name] = _split(own, ks, bootstrap, seed, choice, greedy, weighs)
+        beside = _Beside(greedy, ranks.get(split, {}), weighs)
+        out[name] = _split(own, ks, bootstrap, seed, choice, beside)
         if greedy is not None and not out[name]["greedy_accuracy"]:  # of other problems
             out[name]["greedy_accuracy"] = Bootstrap.draw(
                 len(greedy.count_P), resamples, seed
@@ -90,21 +116,19 @@ def _split(
     bootstrap: Bootstrap,
     seed: int,
     chosen: dict[str, Any] | None,
-    greedy: Candidates | None,
-    weighs: bool,
+    beside: _Beside,
 ) -> dict[str, Any]:
     """All figures of one split.
 
-    First one number a problem and figure, then all means and intervals at once. Scores that are no
-    probabilities are not summed (`weighs` is False): of negative ones the rarest answer would win.
+    First one number a problem and figure, then all means and intervals at once.
     """
     scored = candidates.score_C is not None
     votes = {
         name: curve
         for name, curve in _VOTES.items()
-        if (scored and weighs) or name == "majority_at_k"
+        if (scored and beside.weighs) or name == "majority_at_k"
     }
-    values = _of_problems(candidates, ks, greedy, weighs)
+    values = _of_problems(candidates, ks, beside)
     sizes = _sizes(candidates, ks)
     for name, curve in votes.items():
         values |= {f"{name}/{k}": column for k, column in curve(candidates, sizes, seed).items()}
@@ -130,7 +154,7 @@ def _sizes(candidates: Candidates, ks: Sequence[int]) -> list[int]:
 
 
 def _of_problems(
-    candidates: Candidates, ks: Sequence[int], greedy: Candidates | None, weighs: bool
+    candidates: Candidates, ks: Sequence[int], beside: _Beside
 ) -> dict[str, np.ndarray]:
     """[P] one number a problem of every figure that draws no subsets, by its name in `means`."""
     sizes = _sizes(candidates, ks)
@@ -139,8 +163,16 @@ def _of_problems(
         "majority": rank.majority(candidates).correct_P,
         "oracle_pass_at_n": candidates.right_P > 0,
     }
+    greedy = beside.greedy
     if greedy is not None and np.array_equal(greedy.problem_id_P, candidates.problem_id_P):
         values["greedy_accuracy"] = _mean_accuracy(greedy)
+    by_rank = {figure: candidates.reranked(rank_R) for figure, rank_R in beside.ranks.items()}
+    values |= {figure: rank.best_of_n(own).correct_P for figure, own in by_rank.items()}
+    values |= {
+        f"{figure}_at_k/{k}": curves.verifier_at_k(own, k)
+        for figure, own in by_rank.items()
+        for k in sizes
+    }
     values |= {f"pass_at_k/{k}": curves.pass_at_k(candidates, k) for k in sizes}
     if candidates.score_C is not None:
         values |= {
@@ -148,7 +180,8 @@ def _of_problems(
             for k in _votes(candidates, ks)
         }
         values |= {"best_of_n": rank.best_of_n(candidates).correct_P}
-        values |= {"weighted_vote": rank.weighted_vote(candidates).correct_P} if weighs else {}
+        if beside.weighs:
+            values["weighted_vote"] = rank.weighted_vote(candidates).correct_P
         values |= {f"verifier_at_k/{k}": curves.verifier_at_k(candidates, k) for k in sizes}
     return values
 
@@ -202,6 +235,8 @@ def _nested(
         "mean_sample_accuracy": means["mean_sample_accuracy"],
         "greedy_accuracy": means.get("greedy_accuracy"),
         "majority": means["majority"],
+        "likeliest": means.get("likeliest"),
+        "likeliest_own": means.get("likeliest_own"),
         "best_of_n": means.get("best_of_n"),
         "top_k_vote": family("top_k_vote"),
         "top_k_vote_chosen": {"k": chosen["k"], **means["top_k_vote_chosen"]} if chosen else None,
@@ -212,6 +247,7 @@ def _nested(
         "pass_at_k": family("pass_at_k"),
         "verifier_at_k": family("verifier_at_k"),
         "majority_at_k": family("majority_at_k"),
+        "likeliest_at_k": family("likeliest_at_k"),
         "weighted_vote_at_k": family("weighted_vote_at_k"),
         "verifier": calibration(candidates) if candidates.score_C is not None else None,
         "samples_without_answer": int(np.sum(candidates.answer_C < 0)),

@@ -22,6 +22,8 @@ ROWS = (
     Shown("greedy_accuracy", "greedy", "the one solution at temperature 0"),
     Shown("mean_sample_accuracy", "mean sample", "a solution taken at random"),
     Shown("majority", "majority", "the most frequent answer"),
+    Shown("likeliest", "likeliest", "the solution its generator holds likeliest: no verifier"),
+    Shown("likeliest_own", "likeliest, own", "likewise, what the calculator wrote not counted"),
     Shown("best_of_n", "best-of-n", "the solution the verifier scores highest"),
     Shown("top_k_vote_chosen", "top-k vote", "the most frequent answer among the k highest scored"),
     Shown("weighted_vote", "weighted vote", "the answer with the largest sum of scores"),

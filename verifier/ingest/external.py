@@ -3,8 +3,10 @@
 Samples have `question` or `problem_id`, `solution`, and gold `answer` (there or in the problems
 file); `score`, `split` ("test" when absent) and `sample_id` (numbered within the problem in order
 of the file when absent) are optional; so are the ids `generator`, `verifier` and `trained_on` of
-`scored`. A gold answer may be a whole worked solution ending in "#### 18", as GSM8K's own files
-have it. A split in which no row has a score is not scored.
+`scored`, and `likelihood`, the logarithm in nats of what its generator gives a solution, and
+`likelihood_own`, likewise without what a calculator wrote. A gold answer may be a whole worked
+solution ending in "#### 18", as GSM8K's own files have it. A split in which no row has a score is
+not scored.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from verifier.errors import TablesError
 from verifier.grading import extraction, graders
 from verifier.ingest import file_formats
 from verifier.ingest.pieces import Piece
-from verifier.tables import columns, token_values
+from verifier.tables import columns, likelihoods, token_values
 from verifier.tables.assembly import gold_ids
 from verifier.tables.joining import ALLOW
 from verifier.tables.scanning import Scan
@@ -37,6 +39,7 @@ _OPTIONAL = (
     "split",
     "answer",
     "score",
+    *likelihoods.RANKS.values(),
     *_IDS,
     "token_scores",
 )
@@ -109,6 +112,7 @@ def _sample_columns(piece: Piece, grader: str, optional: Sequence[str]) -> pa.Ta
         made["sample_id"] = piece.sample_ids()
     if "score" in optional:
         made |= {"score": piece.numbers("score"), **piece.values()}
+    made |= {name: piece.numbers(name) for name in likelihoods.RANKS.values() if name in optional}
     if "answer" in optional:
         made["gold"] = piece.gold_answers()
     return pa.table(made)

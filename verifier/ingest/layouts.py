@@ -23,7 +23,7 @@ TEXTS = (
     "verifier",
     "trained_on",
 )
-NUMBERS = ("sample_id", "score")
+NUMBERS = ("sample_id", "score", "likelihood", "likelihood_own")
 LISTS = ("token_scores", "tokens", "forced")
 FIELDS = (*TEXTS, *NUMBERS, *LISTS)
 

@@ -28,7 +28,13 @@ _SOLUTION = "That is 3*4 = <<3*4=12>>12 pens.\n#### 12"
 # On somebody's disk: of no use to a reader, and private.
 _PRIVATE = marked(Mark.PATH)
 _WEIGHTS = marked(Mark.WEIGHTS)
-_GENERATORS_OWN = ("greedy_accuracy", "mean_sample_accuracy", "majority", "oracle_pass_at_n")
+_GENERATORS_OWN = (
+    "greedy_accuracy",
+    "mean_sample_accuracy",
+    "majority",
+    "likeliest",
+    "oracle_pass_at_n",
+)
 
 
 def write_card(model: pathlib.Path, out: pathlib.Path) -> None:

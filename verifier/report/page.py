@@ -190,7 +190,24 @@ def _headline(split: Mapping[str, Any], main: str) -> str:
     by = f" ({points(gain['value'])} points, 95% interval {points(low)} to {points(high)})"
     choice = "Chosen on held-out problems, " if best else ""
     start = f"{choice}{who} solves {percent(value)} of the {main} problems, "
-    return start[0].upper() + start[1:] + f"{verdict} the majority vote{by}."
+    told = start[0].upper() + start[1:] + f"{verdict} the majority vote{by}."
+    return told + _beside_likeliest(split, best["method"] if best else "best_of_n")
+
+
+def _beside_likeliest(split: Mapping[str, Any], method: str) -> str:
+    """Whether the verifier's choice is worth more than what takes none: a further sentence."""
+    own = split.get("likeliest")
+    key = "top_k_vote_chosen" if method == "top_k_vote" else method
+    gain = (split.get("differences") or {}).get(f"{key}-likeliest")
+    if not own or not gain:
+        return ""
+    verdict = _verdict(gain, "more than", "fewer than", "which cannot be told apart from")
+    low, high = gain["ci95"]
+    return (
+        f" That is {verdict} what the generator itself holds likeliest, for which no verifier is "
+        f"needed: {percent(own['value'])} ({points(gain['value'])} points, {points(low)} to "
+        f"{points(high)})."
+    )
 
 
 def _results(splits: Mapping[str, Any], main: str, others: Sequence[str]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ _CURVES = (
     ("pass_at_k", "oracle dotted", "any right"),
     ("verifier_at_k", "verifier", "verifier's best"),
     ("majority_at_k", "majority dashed", "majority"),
+    ("likeliest_at_k", "oracle dashed", "likeliest"),
 )
 
 

@@ -33,7 +33,7 @@ from verifier.report import (
 from verifier.report.svg import Drawing
 from verifier.report.token_texts import token_texts
 from verifier.system import checksums, paths
-from verifier.tables import provenance, store, stored_splits
+from verifier.tables import likelihoods, provenance, store, stored_splits
 from verifier.tables.results import GENERATOR, RESULTS, VERIFIER, Result, Table
 from verifier.tables.split_rows import SplitRows
 from verifier.text.split import HELDOUT, Split
@@ -258,7 +258,10 @@ def _worked_out(
     candidates = {split: rows.candidates for split, rows in ranked.items()}
     pool = concurrent.futures.ThreadPoolExecutor(_WORKERS)
     try:
-        summarised = pool.submit(metrics.summarise, candidates, config.ks, config.resamples, seed)
+        own = {split: likelihoods.ranks(rows.rows) for split, rows in ranked.items()}
+        summarised = pool.submit(
+            metrics.summarise, candidates, config.ks, config.resamples, seed, own
+        )
         compared = pool.submit(aggregation.compare, splits, about.tokenizer, config.resamples, seed)
         by_position = {
             split: pool.submit(positions.by_position, ranked[split], config.resamples, seed)

@@ -13,10 +13,15 @@ import numpy as np
 import pyarrow as pa
 
 from verifier.grading.extraction import answers
-from verifier.tables import token_values
+from verifier.tables import likelihoods, token_values
 from verifier.tables.scanning import Scan
 
 ROW = "row"  # of a kept table: the number of the row in its scan
+# Columns of lists, and what makes numbers of them.
+_SUMMARISED: dict[tuple[str, ...], Callable[..., dict[str, pa.Array]]] = {
+    ("token_scores",): token_values.summarised,
+    likelihoods.COLUMNS: likelihoods.summarised,
+}
 
 
 def gather(
@@ -41,13 +46,18 @@ def gather(
 def keep(scan: Scan, columns: Sequence[str], grader: str | None = None) -> pa.Table:
     """Columns of a table of this project, text as dictionaries.
 
-    Of `token_scores` is kept what `token_values.summarised` makes; with a grader, `answer` is what
-    it finds in `solution`.
+    Of lists a sum is kept: what `token_values.summarised` makes of `token_scores`, and
+    `likelihoods.summarised` of `logprobs` and `forced`. With a grader, `answer` is what it finds in
+    `solution`.
     """
 
     def make(piece: pa.Table, _: int) -> pa.Table:
-        made = {name: coded(piece[name]) for name in columns if name != "token_scores"}
-        made |= token_values.summarised(piece["token_scores"]) if "token_scores" in columns else {}
+        made: dict[str, pa.Array] = {}
+        for lists, summarised in _SUMMARISED.items():
+            if set(lists) <= set(columns):
+                made |= summarised(*(piece[name] for name in lists))
+        of_lists = {name for lists in _SUMMARISED for name in lists}
+        made |= {name: coded(piece[name]) for name in columns if name not in of_lists}
         if grader:
             made["answer"] = answers(piece["solution"].combine_chunks(), grader)
         return pa.table(made)

@@ -2,10 +2,12 @@
 
 One object a line: `question`, `solution`, the gold `answer`, `extracted` (the answer found in the
 solution, or null), `correct`, `score` (null in a split that is not scored, for a sample beyond the
-verifier's context, or where it is no finite number), `problem_id`, `sample_id`, `split`, the ids of
-the `generator` that drew it, of the `verifier` that scored it and of the generator that this was
-`trained_on`; where asked for, `tokens` and the value after each, `token_scores` (these alone where
-the verifier read a solution's text in tokens of its own). The answer is the one it was graded by.
+verifier's context, or where it is no finite number), `likelihood` and `likelihood_own` (of the
+solution under its generator, in nats, with and without what the calculator wrote), `problem_id`,
+`sample_id`, `split`, the ids of the `generator` that drew it, of the `verifier` that scored it and
+of the generator that this was `trained_on`; where asked for, `tokens` and the value after each,
+`token_scores` (these alone where the verifier read a solution's text in tokens of its own). The
+answer is the one it was graded by.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import pyarrow.compute as pc
 from verifier.errors import TablesError
 from verifier.grading import corrections
 from verifier.system import atomic, paths
-from verifier.tables import joining
+from verifier.tables import joining, likelihoods
 from verifier.tables.manifests import read_manifest
 from verifier.tables.parts import open_part, part_digest, parts_of
 from verifier.tables.provenance import reads_stored_tokens, refuse_stale, trained_on
@@ -36,7 +38,7 @@ AT_ONCE = 1 << 16  # samples that are held at a time; for each such lot the part
 _LINES = 1 << 10  # rows that are Python objects at a time
 _KEY = ("problem_id", "sample_id")
 _COLUMNS = {
-    "samples": ("solution", "tokens", "generator"),
+    "samples": ("solution", "tokens", "generator", *likelihoods.COLUMNS),
     "labels": ("answer", "correct"),
     "scores": ("score", "token_scores", "verifier"),
 }
@@ -108,7 +110,7 @@ def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[
         rows = {
             name: _sorted(folder, _wanted(name, long), problems) for name, folder in there.items()
         }
-        joined = rows["samples"]
+        joined = _with_likelihoods(rows["samples"])
         for name in list(there)[1:]:
             row = joining.matching_rows(joined, rows[name], name)
             if np.sum(row >= 0) != len(rows[name]):
@@ -117,6 +119,15 @@ def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[
             for column in _wanted(name, long):
                 joined = joined.append_column(column, of_samples[column])
         yield joined
+
+
+def _with_likelihoods(samples: pa.Table) -> pa.Table:
+    """Samples with what their log-probabilities sum to in place of these."""
+    sums = likelihoods.summarised(*(samples[name] for name in likelihoods.COLUMNS))
+    samples = samples.drop_columns(list(likelihoods.COLUMNS))
+    for name, column in sums.items():
+        samples = samples.append_column(name, column)
+    return samples
 
 
 def _other_rows(there: Mapping[str, pathlib.Path], name: str) -> TablesError:
@@ -178,6 +189,7 @@ def _lines(
                 "extracted": row["answer"],
                 "correct": row["correct"],
                 "score": _finite(row.get("score")),
+                **{name: _finite(row[name]) for name in likelihoods.RANKS.values()},
                 **{key: row[key] for key in _KEY},
                 "split": str(split),
                 "generator": row["generator"],

@@ -10,7 +10,7 @@ from verifier.errors import TablesError
 from verifier.evaluate.candidates import Candidates
 from verifier.grading import corrections, graders
 from verifier.system import paths
-from verifier.tables import columns
+from verifier.tables import columns, likelihoods
 from verifier.tables.assembly import assemble
 from verifier.tables.manifests import read_manifest
 from verifier.tables.provenance import refuse_stale
@@ -24,7 +24,7 @@ from verifier.text.split import HELDOUT, TEST, Split
 USUAL = (HELDOUT, TEST, dataclasses.replace(TEST, greedy=True))
 _OF_PROBLEMS = ("problem_id", "question", "answer")
 _KEY = ("problem_id", "sample_id")
-_FACTS = ("generator",)
+_FACTS = ("generator", *likelihoods.COLUMNS)
 
 
 def read_workdir(
