@@ -42,9 +42,13 @@ def one_file(root: pathlib.Path) -> pa.Table:
         for row in read_table(root, "scores").to_pylist()
     }
     rows = []
-    for row in read_table(
-        root, "samples", ["problem_id", "sample_id", "solution", "split"]
-    ).to_pylist():
+    columns = ["problem_id", "sample_id", "solution", "split", "logprobs", "forced"]
+    for row in read_table(root, "samples", columns).to_pylist():
+        logprobs, forced = row.pop("logprobs"), row.pop("forced")
+        row["likelihood"] = sum(logprobs)
+        row["likelihood_own"] = sum(
+            each for each, by_calculator in zip(logprobs, forced, strict=True) if not by_calculator
+        )
         problem = gold[row["problem_id"]]
         # Greedy solutions take another's: only their verdict is used.
         score = scores[row["problem_id"], row["sample_id"]]
