@@ -41,7 +41,11 @@ def newest(
 
 
 def limit_of(every: Sequence[Result], found: Result, dtype: str) -> Mapping[str, float] | None:
-    """The limit that was measured on the same machine, with as many cores, in a precision."""
+    """The limit that was measured on the same machine, with as many cores, in a precision.
+
+    Of several the one nearest in time: a virtual machine's cores are faster on one day than on
+    another.
+    """
     alike = ("cpu", "gpu", "cores_used")
     same = [
         each
@@ -50,7 +54,8 @@ def limit_of(every: Sequence[Result], found: Result, dtype: str) -> Mapping[str,
         and each["dtype"] == dtype
         and all(each["machine"][key] == found["machine"][key] for key in alike)
     ]
-    return same[-1]["limit"] if same else None
+    away = [abs(results.when(each) - results.when(found)) for each in same]
+    return same[away.index(min(away))]["limit"] if same else None
 
 
 def shares(every: Sequence[Result], found: Result, name: str) -> list[float]:

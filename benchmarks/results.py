@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.contenders import ROOT, kind, without_folders
 
+_DATE = "%Y-%m-%d %H:%M UTC"
 FOLDER = pathlib.Path(__file__).parent / "results"
 
 
@@ -108,7 +109,7 @@ def write(job: str, threads: int, found: Mapping[str, Any], folder: pathlib.Path
     ]
     about = {
         "job": job,
-        "date": now.strftime("%Y-%m-%d %H:%M UTC"),
+        "date": now.strftime(_DATE),
         "machine": machine(threads),
         "revision": revision(),
     }
@@ -124,6 +125,11 @@ def read_all(folder: pathlib.Path) -> list[dict[str, Any]]:
     found = [{**json.loads(path.read_text()), "file": path.stem} for path in folder.glob("*.json")]
     # the time to the second; "date" has minutes
     return sorted(found, key=lambda each: each["file"].partition("-")[2])
+
+
+def when(found: Mapping[str, Any]) -> datetime.datetime:
+    """The time of a result, to the minute."""
+    return datetime.datetime.strptime(found["date"], _DATE)
 
 
 def _first(path: str, name: str) -> str:
