@@ -14,6 +14,7 @@ from verifier.data import batches
 from verifier.decode import memory, split_model
 from verifier.decode import programs as decode_programs
 from verifier.decode.thinking import Thinking
+from verifier.model import lora
 from verifier.model.arch import Arch
 from verifier.model.thoughts import Thinker
 from verifier.model.transformer import Transformer
@@ -47,7 +48,27 @@ def test_a_training_step_has_the_operations_that_the_compiler_counts(changes, re
 def adam(params, optimizer):
     """The state of a step, as shapes."""
     count = jax.ShapeDtypeStruct((), jnp.int32)
-    return step.TrainState(params, jax.eval_shape(optimizer.init, params), count)
+    return step.TrainState(params, jax.eval_shape(optimizer.init, lora.trained(params)), count)
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_a_step_of_adapters_has_the_operations_that_the_compiler_counts(remat):
+    config = config_lib.FinetuneConfig(batch_rows=4, row_tokens=64, remat=remat)
+
+    def adapted():
+        model = Transformer(ARCH, rngs=nnx.Rngs(0))
+        lora.attach(model, config_lib.ModelConfig(lora_rank=8), jax.random.key(0))
+        return model
+
+    graph, params, constants = step.split_model(nnx.eval_shape(adapted))
+    made, optimizer = step.compile_steps((graph, constants), lm.loss(500), config, 9, 0, "")
+    batch = batches.zeros(batches.BatchSpec(4, 64, lm.TARGETS))
+    counted = programs.compiled(made.step.lower(adam(params, optimizer), batch)).cost_analysis()
+    adapters = sum(leaf.size for leaf in jax.tree.leaves(lora.trained(params)))
+    planned = costs.train_step(ARCH, config, ONE, 4, adapters=adapters)
+    assert planned.operations == pytest.approx(counted["flops"], rel=0.1)
+    whole = costs.train_step(ARCH, config, ONE, 4)
+    assert planned.operations < 0.85 * whole.operations and planned.bytes < whole.bytes
 
 
 # One token is drawn at most: the compiler counts what a loop does once.

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from tests.data.labelled_trees_test import samples_of
+from tests.plan import planned
+from tests.shrunk import config
 from verifier import config as config_lib
 from verifier.data import labelled_trees, order
 from verifier.data.examples import lm_example
-from verifier.plan import amounts
+from verifier.plan import amounts, devices
 from verifier.plan.published import Text
 
 PROMPTS = {name: [n] * (30 + n) for n, name in enumerate("abc")}
@@ -46,3 +48,16 @@ def test_tokens_of_the_verifiers_training_are_those_of_its_examples(group, lm_we
     sample = config_lib.SampleConfig(train_samples=SAMPLES, train_problems=2)
     planned = amounts.labelled_tokens(Text(3, 31, 32, SOLUTION), verify, sample)
     assert planned == pytest.approx(tokens, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["finetune", "verify"])
+def test_beside_a_frozen_base_only_what_is_learned_has_moments(name):
+    found = [planned.read(config(knob)) for knob in ("model.lora_rank=0", "model.lora_rank=2")]
+    plain, adapted = (planned.plan(each, name, devices.parse("h100-1")) for each in found)
+    # Two moments of four bytes and a few counters; the whole model is learned without adapters.
+    assert plain.held["optimiser"] == pytest.approx(2 * plain.held["parameters"], rel=0.01)
+    base = plain.held["parameters"]
+    learned = adapted.held["parameters"] - base
+    assert 0 < learned < base / 4
+    assert adapted.held["optimiser"] == pytest.approx(2 * learned, abs=64)
+    assert adapted.cost.operations < plain.cost.operations

@@ -75,7 +75,12 @@ def written_token(arch: Arch, keys: float, thought_tokens: int) -> float:
 
 
 def train_step(
-    arch: Arch, config: TrainConfig, mesh: Mapping[str, int], itemsize: int, outputs: int = 3
+    arch: Arch,
+    config: TrainConfig,
+    mesh: Mapping[str, int],
+    itemsize: int,
+    outputs: int = 3,
+    adapters: int = 0,
 ) -> StepCost:
     """Forward, backward (twice the forward products) and update.
 
@@ -85,11 +90,17 @@ def train_step(
         mesh: devices by axis.
         itemsize: bytes of an activation.
         outputs: products with the output matrix.
+        adapters: parameters of adapters, which alone are learned; 0: all are. A matrix that stays
+            as it is takes one product backward, not two.
     """
-    layers = token_operations(arch, config.row_tokens, False) * (4 if config.remat else 3)
-    output = outputs * 2 * arch.width * arch.vocab_size
+    passes, frozen = (4 if config.remat else 3), bool(adapters)
+    matrices = 2 * arch.layers * layer_parameters(arch)
+    attention = token_operations(arch, config.row_tokens, False) - matrices
+    layers = matrices * (passes - frozen) + (attention + 2 * adapters) * passes
+    output = (outputs - frozen) * 2 * arch.width * arch.vocab_size
     read = [(1.0, config.row_tokens)]
-    return _step(arch, config, mesh, itemsize, _OfToken(layers + output, read, 0))
+    of_token = _OfToken(layers + output, read, 0)
+    return _step(arch, config, mesh, itemsize, of_token, adapters or parameters(arch))
 
 
 def thoughts_step(
@@ -123,7 +134,7 @@ def thoughts_step(
         drawing += P * drawn * token_operations(arch, T + drawn, True)
     passes = drawn + 1 if drawn else 0
     of_token = _OfToken(learned + logits + mixing + drawing, read, passes)
-    return _step(arch, config, mesh, itemsize, of_token)
+    return _step(arch, config, mesh, itemsize, of_token, parameters(arch))
 
 
 class _OfToken(NamedTuple):
@@ -135,14 +146,19 @@ class _OfToken(NamedTuple):
 
 
 def _step(
-    arch: Arch, config: TrainConfig, mesh: Mapping[str, int], itemsize: int, of_token: _OfToken
+    arch: Arch,
+    config: TrainConfig,
+    mesh: Mapping[str, int],
+    itemsize: int,
+    of_token: _OfToken,
+    learned: int,
 ) -> StepCost:
-    """A training step; arguments as in `train_step`."""
+    """A training step in which so many parameters change; other arguments as in `train_step`."""
     tokens, devices = config.batch_rows * config.row_tokens, math.prod(mesh.values())
     held, passes = parameters(arch), (3 if config.remat else 2) + of_token.passes
     gathered = config.accumulate * passes * held / mesh["tensor"] * itemsize
     # Gradient written and read; parameters and two moments read and written.
-    updated = 4 * 8 * held / (mesh["fsdp"] * mesh["tensor"])
+    updated = 4 * 8 * learned / (mesh["fsdp"] * mesh["tensor"])
     entries = 6 * arch.width + 2 * (arch.heads + arch.kv_heads) * arch.head_width
     entries += 3 * arch.mlp_width
     kept = sum(count * (entries + arch.heads * keys) for count, keys in of_token.read)

@@ -18,7 +18,7 @@ from verifier.decode import memory, score_rows, split_model
 from verifier.decode import programs as decode_programs
 from verifier.decode.prompt_blocks import BLOCK_ROWS
 from verifier.decode.thinking import Thinking
-from verifier.model import sharding
+from verifier.model import lora, sharding
 from verifier.model.cache import WINDOW
 from verifier.plan import amounts, costs, programs
 from verifier.plan.abstract_model import abstract_model, device_bytes, itemsize, layer_devices
@@ -133,7 +133,10 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Footprint:
         cost = costs.thoughts_step(subject.arch, config, thoughts, *sizes)
     else:
         # `losses.no_thought` draws, says what it loses, and makes logits anew going backward.
-        cost = costs.train_step(subject.arch, config, *sizes, outputs=6 if loss.draws else 3)
+        learned = sum(leaf.size for leaf in jax.tree.leaves(lora.trained(state.params)))
+        adapters = learned if lora.is_adapted(state.params) else 0
+        outputs = 6 if loss.draws else 3
+        cost = costs.train_step(subject.arch, config, *sizes, outputs, adapters)
     rows = f"{config.batch_rows} x {config.row_tokens}"
     return Footprint(
         job.name,
