@@ -4,7 +4,7 @@ and MultiArith; 100 samples a problem, out of fold, and a token-level joint veri
 Command:  python -m verifier.launch --exp=word_problems_token_verifier --set data.dir=ASDIV
           data.test_dir=SVAMP ood.dirs=[MULTIARITH] model.weights=FOLDER_OR_HUB_ID
           python -m verifier.launch --exp=sweep:word_problems_token_verifier:folds --seeds=0,1,2
-          --set as above: in fold against out of fold (other themes: epochs, losses)
+          --set as above: in fold against out of fold (other themes: epochs, problems, losses)
           For a first look: --set sample.train_problems=300 data.test_problems=200 ood.problems=100
 Data:     ASDiv.xml, SVAMP.json and MultiArith.json in these folders. ASDiv's equations are the
           worked solutions (1,575 of 2,305 problems can be written so), 100 are held out; the 59
@@ -54,8 +54,14 @@ def get_config() -> Config:
 def get_sweep() -> dict[str, dict[str, list[str]]]:
     """Assignments to the base, by theme and variant."""
     few, in_fold = "finetune.epochs=2", "sample.folds=0"
+    # Of 1,475 problems; so many passes that all take the same steps.
+    parts = {"quarter": (369, 4), "sixteenth": (92, 16)}
     return {
         "folds": {"in_fold": [in_fold], "folds_2": ["sample.folds=2"]},
         "epochs": {"epochs_2": [few], "epochs_2_in_fold": [few, in_fold]},
+        "problems": {
+            f"problems_{name}": [f"verify.problems={count}", f"verify.epochs={passes}"]
+            for name, (count, passes) in parts.items()
+        },
         "losses": gsm8k_ablations.get_sweep()["losses"],
     }

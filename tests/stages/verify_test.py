@@ -92,7 +92,9 @@ def plain(examples):
     ]
 
 
-@pytest.mark.parametrize("knobs", [{}, {"deduplicate": True}, {"samples_per_problem": 3}])
+@pytest.mark.parametrize(
+    "knobs", [{}, {"deduplicate": True}, {"samples_per_problem": 3}, {"problems": 2}]
+)
 def test_examples_do_not_depend_on_the_order_in_which_problems_were_sampled(tmp_path, knobs):
     first = Tables(tmp_path / "first", [0, 1, 2], **knobs).examples()
     other = Tables(tmp_path / "other", [2, 0, 1], labels=[1, 2, 0], **knobs).examples()
@@ -101,6 +103,7 @@ def test_examples_do_not_depend_on_the_order_in_which_problems_were_sampled(tmp_
     wanted = {
         "deduplicate": names[::2],
         "samples_per_problem": [name for name in names if not name.endswith("3")],
+        "problems": [name for name in names if name[0] in "ab"],
     }
     assert [each.name for each in first] == wanted.get(next(iter(knobs), ""), names)
     for each in first:

@@ -104,6 +104,9 @@ class VerifyConfig(TrainConfig):
     # Peak rate of the value head's own parameters; 0: learning_rate.
     head_learning_rate: Annotated[float, Range(0, 10)] = 0.0
     samples_per_problem: Number = 0  # labelled samples of a problem that are used; 0: all
+    # Training problems whose labelled samples are used, those of the smallest ids, which are hashes
+    # of the questions: what more problems add is beside what fewer had; 0: all.
+    problems: Number = 0
     # Samples of a problem that are read as one tree, where what they have in common stands once
     # (and drops out alike); 1: each by itself; 0: all of a problem. The losses are the same.
     group: Number = 1

@@ -55,6 +55,7 @@ def labelled_tokens(text: Text, verify: VerifyConfig, sample: SampleConfig) -> f
     """
     samples = min(sample.train_samples, verify.samples_per_problem or sample.train_samples)
     sampled = min(sample.train_problems or text.problems, text.problems)
+    sampled = min(verify.problems or sampled, sampled)
     alone, truth = text.prompt + text.solution, bool(verify.lm_weight)
     if verify.group == 1:
         return sampled * samples * alone * (1 + truth)

@@ -266,7 +266,9 @@ def _examples(
     config, labelled = context.config.verify, context.input(f"{prefix}labels").split
     prompts = context.prompts(f"{prefix}problems", tokenizer)
     rows = samples.rows
-    kept = _used(config, rows["problem_id"].to_pylist(), rows["tokens"])
+    of_rows = rows["problem_id"].to_pylist()
+    most = config.problems if prefix == TRAINED_ON else 0
+    kept = _used(config, of_rows, rows["tokens"], sorted(set(of_rows))[: most or None])
     correct = samples.correct[kept]
     if alike := caveats.of_labels(str(labelled), correct):
         log.say(f"warning: verify: {alike}")
@@ -288,12 +290,18 @@ def _examples(
     return batches.LabelledSamples(rows, kept, labels_of, prompts, **how)
 
 
-def _used(config: config_lib.VerifyConfig, problem_ids: Sequence[str], tokens: Any) -> list[int]:
-    """The rows that are learned from: the first of every problem, repeats left out if asked."""
+def _used(
+    config: config_lib.VerifyConfig, of_rows: Sequence[str], tokens: Any, problems: Sequence[str]
+) -> list[int]:
+    """The rows that are learned from, of some problems: the first of each, repeats left out if
+    asked; `of_rows`: the problem of every row.
+    """
     kept: list[int] = []
     seen: set[tuple[Any, ...]] = set()
-    used = dict.fromkeys(problem_ids, 0)
-    for row, key in enumerate(problem_ids):
+    used = dict.fromkeys(problems, 0)
+    for row, key in enumerate(of_rows):
+        if key not in used:
+            continue
         if config.samples_per_problem and used[key] >= config.samples_per_problem:
             continue
         if config.deduplicate:
