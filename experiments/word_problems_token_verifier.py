@@ -37,13 +37,19 @@ def get_config() -> Config:
         ood=OodConfig(sets=("multiarith",), shared="leave_out"),
         model=ModelConfig(weights="HuggingFaceTB/SmolLM2-135M", dtype="auto", context=512),
         finetune=FinetuneConfig(
-            epochs=4, batch_rows=8, row_tokens=512, learning_rate=1e-4, warmup_share=0.1
+            epochs=4,
+            batch_rows=8,
+            row_tokens=512,
+            accumulate=2,
+            learning_rate=1e-4,
+            warmup_share=0.1,
         ),
         sample=dataclasses.replace(paper.sample, folds=4, max_new_tokens=64),
         verify=VerifyConfig(
             epochs=1,
             batch_rows=16,
             row_tokens=512,
+            accumulate=4,
             learning_rate=5e-5,
             warmup_share=0.1,
             group=20,
