@@ -154,6 +154,17 @@ def test_memory_is_given_back_where_another_kind_of_work_begins_or_has_ended(tmp
     ]
 
 
+def test_memory_settles_once_more_ever_more_rarely(tmp_path, monkeypatch):
+    given: list[str] = []
+    keeping = contextlib.nullcontext(lambda: given.append("given back"))
+    monkeypatch.setattr(allocator, "keeping", lambda: keeping)
+    config = changed(CONFIG, checkpoint_every=0)
+    loop.fit(fakes.Table(), fakes.Stream(1, 40), fakes.TABLE_LOSS, config, make_job(tmp_path))
+    # 3 steps, and once and 3 more after 10 others and after 20 others; before and behind the
+    # checkpoint of the end.
+    assert len(given) == 3 + 4 + 4 + 2
+
+
 def test_an_accelerator_has_the_next_step_before_the_numbers_of_the_last_are_read(
     tmp_path, monkeypatch
 ):
