@@ -40,13 +40,14 @@ def newest(
     return fitting[-1] if fitting else None
 
 
-def limit_of(every: Sequence[Result], found: Result, dtype: str) -> Mapping[str, float] | None:
-    """The limit that was measured on the same machine, with as many cores, in a precision.
+def limits_of(every: Sequence[Result], found: Result, dtype: str) -> Result | None:
+    """The limits that a result is held against: of the same machine, with as many cores, in a
+    precision.
 
-    Of several the one nearest in time: a virtual machine's cores are faster on one day than on
+    Of several those nearest in time: a virtual machine's cores are faster on one day than on
     another.
     """
-    alike = ("cpu", "gpu", "cores_used")
+    alike, time = ("cpu", "gpu", "cores_used"), results.when(found)
     same = [
         each
         for each in every
@@ -54,8 +55,7 @@ def limit_of(every: Sequence[Result], found: Result, dtype: str) -> Mapping[str,
         and each["dtype"] == dtype
         and all(each["machine"][key] == found["machine"][key] for key in alike)
     ]
-    away = [abs(results.when(each) - results.when(found)) for each in same]
-    return same[away.index(min(away))]["limit"] if same else None
+    return min(same, key=lambda each: abs(results.when(each) - time), default=None)
 
 
 def shares(every: Sequence[Result], found: Result, name: str) -> list[float]:
@@ -63,9 +63,10 @@ def shares(every: Sequence[Result], found: Result, name: str) -> list[float]:
     precision, over the time it took; none where no limit was measured.
     """
     contender = found["contenders"].get(name, {"runs": []})
-    limit = limit_of(every, found, contender.get("dtype", found["dtype"]))
-    if limit is None:
+    measured = limits_of(every, found, contender.get("dtype", found["dtype"]))
+    if measured is None:
         return []
+    limit = measured["limit"]
     return [
         needed.seconds_at_limit(
             needed.Needed(**run["needed"]), limit["flops_per_second"], limit["bytes_per_second"]

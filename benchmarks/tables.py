@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks import results
 from benchmarks.contenders import DTYPES
-from benchmarks.figures import Result, newest, number, peak, shares, spread, table, times
+from benchmarks.figures import Result, limits_of, newest, number, peak, shares, spread, table, times
 from benchmarks.flags import BEFORE, TESTS
 from benchmarks.goals import RATES, goals
 
@@ -212,23 +212,30 @@ def page(every: Sequence[Result]) -> str:
     """All tables."""
     parts = [goals(every)]
     for place in ("CPU", "GPU"):
+        held = []
         for job, (title, _) in _CONTENDER_JOBS.items():
             for test in TESTS:
                 if found := newest(every, job, place, test=test):
+                    held.append(found)
                     named = title if test == TESTS[0] else f"{title}, {test}"
                     parts += [f"### {named}, {place}", about(found), contender_table(found, every)]
         for axis in ("samples", "prompt", "problems", "copies"):
             if found := newest(every, "growth", place, axis):
                 parts += [f"### (e) Growth with {axis}, {place}", about(found), growth_table(found)]
         for dtype in DTYPES:
-            of_dtype = [each for each in every if each["dtype"] == dtype]
-            if found := newest(of_dtype, "limits", place):
-                title = f"(f) The machine's limit in {dtype}, {place}"
+            for found in _limits(every, held, dtype):
+                title = f"(f) The machine's limit in {dtype}, {place}, {found['date'][:10]}"
                 parts += [f"### {title}", about(found), limits_table(found)]
         for job, (title, shown) in _OTHER_JOBS.items():
             if found := newest(every, job, place):
                 parts += [f"### {title}, {place}", about(found), shown(found)]
     return "\n\n".join(parts)
+
+
+def _limits(every: Sequence[Result], held: Sequence[Result], dtype: str) -> list[Result]:
+    """All that some shown result is held against, in order of time."""
+    used = [limits_of(every, found, dtype) for found in held]
+    return [each for each in every if each in used]
 
 
 if __name__ == "__main__":

@@ -226,7 +226,7 @@ def result(job, contender_runs, ratios):
     }
     about = {
         "job": job,
-        "date": "2026-01-01",
+        "date": "2026-01-01 00:00 UTC",
         "machine": machine,
         "revision": "r",
         "command": "c",
@@ -234,6 +234,16 @@ def result(job, contender_runs, ratios):
         "dtype": "float32",
     }
     return {**about, "contenders": found, "ratios": ratios}
+
+
+def test_a_share_takes_the_limit_that_was_measured_nearest_in_time():
+    early, late = (result("limits", {}, {}) | {"date": f"2026-01-0{n} 10:00 UTC"} for n in (1, 5))
+    found = result("training", {}, {}) | {"date": "2026-01-04 09:00 UTC"}
+    elsewhere = late | {"machine": late["machine"] | {"cores_used": 1}, "date": found["date"]}
+    every = [early, elsewhere, late]
+    assert figures.limits_of(every, found, "float32") is late
+    assert figures.limits_of(every, early, "float32") is early
+    assert figures.limits_of(every, found, "bfloat16") is None
 
 
 def test_solutions_that_are_aligned_have_a_row_a_way():

@@ -42,9 +42,11 @@ def one_file(root: pathlib.Path) -> pa.Table:
         for row in read_table(root, "scores").to_pylist()
     }
     rows = []
-    columns = ["problem_id", "sample_id", "solution", "split", "logprobs", "forced"]
+    columns = ["problem_id", "sample_id", "solution", "split", "logprobs", "forced", "finish"]
     for row in read_table(root, "samples", columns).to_pylist():
         logprobs, forced = row.pop("logprobs"), row.pop("forced")
+        if row.pop("finish") == "length":
+            logprobs, forced = [float("nan")], [False]
         row["likelihood"] = sum(logprobs)
         row["likelihood_own"] = sum(
             each for each, by_calculator in zip(logprobs, forced, strict=True) if not by_calculator

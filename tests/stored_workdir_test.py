@@ -64,6 +64,8 @@ def digest(path: pathlib.Path) -> str:
 
 def as_then(value: Any) -> Any:
     """JSON less figures and fields that 0.1.0 had not."""
+    if isinstance(value, list):
+        return [each for each in value if not (isinstance(each, str) and LATER.search(each))]
     if not isinstance(value, dict):
         return value
     return {name: as_then(each) for name, each in value.items() if not LATER.search(name)}

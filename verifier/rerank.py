@@ -8,9 +8,10 @@
 PATH is a workdir, a table folder (with its neighbours `problems` and `scores`, unless they are
 given), or a file made elsewhere, a folder or a quoted pattern of such files: Parquet, Arrow, CSV or
 JSON, one solution or many a row, in a layout that is recognised (--layout) or told (--fields):
-`question` or `problem_id`, `solution` and gold `answer` (there, or in --problems); `score`, `split`
-and `sample_id` are optional. All solutions are graded anew by --grader. The report goes to
-./rerank-report, so that neither a run's own report nor anybody's data folder is written to.
+`question` or `problem_id`, `solution` and gold `answer` (there, or in --problems); `score`,
+`likelihood`, `split` and `sample_id` are optional. All solutions are graded anew by --grader. The
+report goes to ./rerank-report, so that neither a run's own report nor anybody's data folder is
+written to.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from verifier.evaluate.calibration import auroc, calibration
 from verifier.evaluate.candidates import Candidates, arrange
 from verifier.evaluate.intervals import Bootstrap
 from verifier.evaluate.results_table import results_table
+from verifier.tables.own_likelihood import RANKS
 from verifier.text.split import HELDOUT, TEST, Split
 
 GREEDY = Split("test", greedy=True)
@@ -223,9 +224,9 @@ def test_every_difference_is_that_of_the_two_figures() -> None:
         TEST: simulated(50, 8, seed=2),
         GREEDY: simulated(50, 1, seed=3, scored=False),
     }
-    ranks = {TEST: {"likeliest": np.random.default_rng(0).normal(size=400)}}
-    test = metrics.summarise(splits, [1, 3, 5], 100, 0, ranks)["test"]
-    assert len(test["differences"]) == 13
+    ranks = dict(zip(RANKS, np.random.default_rng(0).normal(size=(2, 400)), strict=True))
+    test = metrics.summarise(splits, [1, 3, 5], 100, 0, {TEST: ranks})["test"]
+    assert len(test["differences"]) == 17
     for pair, estimate in test["differences"].items():
         one, other = pair.split("-")
         assert estimate["value"] == pytest.approx(test[one]["value"] - test[other]["value"]), pair

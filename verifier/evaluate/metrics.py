@@ -32,9 +32,13 @@ _DIFFERENCES = (
     ("weighted_vote", "best_of_n"),
     ("weighted_vote", "top_k_vote_chosen"),
     ("likeliest", "majority"),
+    ("likeliest_own", "majority"),
     ("best_of_n", "likeliest"),
+    ("best_of_n", "likeliest_own"),
     ("top_k_vote_chosen", "likeliest"),
+    ("top_k_vote_chosen", "likeliest_own"),
     ("weighted_vote", "likeliest"),
+    ("weighted_vote", "likeliest_own"),
 )
 _GAPS = ("best_of_n", "top_k_vote_chosen", "weighted_vote")
 _VOTES: dict[str, nested.Curve] = {
@@ -167,12 +171,9 @@ def _of_problems(
     if greedy is not None and np.array_equal(greedy.problem_id_P, candidates.problem_id_P):
         values["greedy_accuracy"] = _mean_accuracy(greedy)
     by_rank = {figure: candidates.reranked(rank_R) for figure, rank_R in beside.ranks.items()}
-    values |= {figure: rank.best_of_n(own).correct_P for figure, own in by_rank.items()}
-    values |= {
-        f"{figure}_at_k/{k}": curves.verifier_at_k(own, k)
-        for figure, own in by_rank.items()
-        for k in sizes
-    }
+    values |= {figure: rank.best_of_n(ranked).correct_P for figure, ranked in by_rank.items()}
+    if own := by_rank.get("likeliest"):
+        values |= {f"likeliest_at_k/{k}": curves.verifier_at_k(own, k) for k in sizes}
     values |= {f"pass_at_k/{k}": curves.pass_at_k(candidates, k) for k in sizes}
     if candidates.score_C is not None:
         values |= {

@@ -22,9 +22,9 @@ import pyarrow.compute as pc
 
 from verifier.errors import TablesError
 from verifier.grading import extraction, graders
-from verifier.ingest import file_formats
+from verifier.ingest import file_formats, layouts
 from verifier.ingest.pieces import Piece
-from verifier.tables import columns, likelihoods, token_values
+from verifier.tables import columns, token_values
 from verifier.tables.assembly import gold_ids
 from verifier.tables.joining import ALLOW
 from verifier.tables.scanning import Scan
@@ -39,7 +39,7 @@ _OPTIONAL = (
     "split",
     "answer",
     "score",
-    *likelihoods.RANKS.values(),
+    *layouts.LIKELIHOODS,
     *_IDS,
     "token_scores",
 )
@@ -112,7 +112,8 @@ def _sample_columns(piece: Piece, grader: str, optional: Sequence[str]) -> pa.Ta
         made["sample_id"] = piece.sample_ids()
     if "score" in optional:
         made |= {"score": piece.numbers("score"), **piece.values()}
-    made |= {name: piece.numbers(name) for name in likelihoods.RANKS.values() if name in optional}
+    for name in layouts.LIKELIHOODS:
+        made |= {name: piece.numbers(name)} if name in optional else {}
     if "answer" in optional:
         made["gold"] = piece.gold_answers()
     return pa.table(made)

@@ -23,7 +23,8 @@ TEXTS = (
     "verifier",
     "trained_on",
 )
-NUMBERS = ("sample_id", "score", "likelihood", "likelihood_own")
+LIKELIHOODS = ("likelihood", "likelihood_own")
+NUMBERS = ("sample_id", "score", *LIKELIHOODS)
 LISTS = ("token_scores", "tokens", "forced")
 FIELDS = (*TEXTS, *NUMBERS, *LISTS)
 

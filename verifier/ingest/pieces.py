@@ -63,7 +63,8 @@ class Piece(NamedTuple):
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             reason = str(error).splitlines()[0]
             raise TablesError(
-                f"{self.scan.path}: field `{name}` is {column.type}; expected numbers ({reason})"
+                f"{self.scan.path}: field `{name}` is {column.type}; expected numbers ({reason}); "
+                f"--fields={name}= leaves it out"
             ) from error
 
     def problem_ids(self) -> pa.ChunkedArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -193,13 +194,30 @@ def _question(value: Any, count: int, many: bool) -> list[Any]:
 
 def _number(value: Any, count: int, many: bool) -> list[Any]:
     """Of a list of values of steps the last."""
+    return _numbers(value, count, many, _last)
+
+
+def _sum(value: Any, count: int, many: bool) -> list[Any]:
+    """Of a list of log-probabilities of tokens the sum."""
+    return _numbers(value, count, many, _total)
+
+
+def _numbers(value: Any, count: int, many: bool, of_list: Callable[[Any], Any]) -> list[Any]:
     if many and isinstance(value, list):
         if len(value) != count:
             raise NotText(f"a list of {len(value)} beside {count} solutions")
-        return [_last(each) for each in value]
+        return [of_list(each) for each in value]
     if many and count > 1 and value is not None:
         raise NotText(f"one value beside {count} solutions")
-    return [_last(value)] * count
+    return [of_list(value)] * count
+
+
+def _total(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    if not all(isinstance(each, (int, float)) for each in value):
+        raise NotText("a list that is not of numbers")
+    return math.fsum(value) if value else None
 
 
 def _last(value: Any) -> Any:
@@ -226,6 +244,7 @@ def _list_array(values: list[Any]) -> pa.Array:
 _SPREAD: dict[str, Callable[[Any, int, bool], list[Any]]] = {
     **dict.fromkeys(layouts.TEXTS, _text),
     **dict.fromkeys(layouts.NUMBERS, _number),
+    **dict.fromkeys(layouts.LIKELIHOODS, _sum),
     **dict.fromkeys(layouts.LISTS, _list),
     "solution": _solution,
     "question": _question,
@@ -237,8 +256,9 @@ _ARRAYS: dict[str, Callable[[list[Any]], pa.Array]] = {
 }
 _EXPECTED = {
     **dict.fromkeys(layouts.TEXTS, "text"),
-    **dict.fromkeys(
-        layouts.NUMBERS, "a number for each solution, or leave it out by --fields=score="
-    ),
+    **{
+        name: f"a number for each solution, or leave it out by --fields={name}="
+        for name in layouts.NUMBERS
+    },
     **dict.fromkeys(layouts.LISTS, "a list of numbers for each solution"),
 }

@@ -133,10 +133,8 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Footprint:
         cost = costs.thoughts_step(subject.arch, config, thoughts, *sizes)
     else:
         # `losses.no_thought` draws, says what it loses, and makes logits anew going backward.
-        learned = sum(leaf.size for leaf in jax.tree.leaves(lora.trained(state.params)))
-        adapters = learned if lora.is_adapted(state.params) else 0
         outputs = 6 if loss.draws else 3
-        cost = costs.train_step(subject.arch, config, *sizes, outputs, adapters)
+        cost = costs.train_step(subject.arch, config, *sizes, outputs, _adapters(state.params))
     rows = f"{config.batch_rows} x {config.row_tokens}"
     return Footprint(
         job.name,
@@ -147,6 +145,13 @@ def _train(subject: Subject, job: Job, mesh: Mesh) -> Footprint:
         costs.PACKED * config.batch_rows * config.row_tokens,
         amounts.trained_tokens(subject, job),
     )
+
+
+def _adapters(params: Any) -> int:
+    """How many parameters are learned beside a frozen base; 0: all are."""
+    if not lora.is_adapted(params):
+        return 0
+    return sum(leaf.size for leaf in jax.tree.leaves(lora.trained(params)))
 
 
 def _draw(subject: Subject, job: Job, mesh: Mesh | None, devices: Devices) -> Footprint:

@@ -16,7 +16,7 @@ from verifier.hf.files import is_hub_id
 from verifier.report.page import main_split
 from verifier.report.writing import About, about_workdir
 from verifier.system import atomic, paths
-from verifier.tables import store
+from verifier.tables import own_likelihood, store
 from verifier.tables.provenance import lineage, made_anew
 from verifier.tables.results import GENERATOR, PROBLEMS, SAMPLES, SCORES, VERIFIER
 from verifier.text.problem import Template
@@ -32,7 +32,7 @@ _GENERATORS_OWN = (
     "greedy_accuracy",
     "mean_sample_accuracy",
     "majority",
-    "likeliest",
+    *own_likelihood.RANKS,
     "oracle_pass_at_n",
 )
 

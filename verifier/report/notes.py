@@ -11,6 +11,7 @@ from verifier.config import ReportConfig
 from verifier.evaluate import caveats, metrics, results_table
 from verifier.evaluate.calibration import are_probabilities
 from verifier.grading import graders
+from verifier.tables import own_likelihood
 from verifier.tables.joining import TOO_LONG
 from verifier.tables.split_rows import SplitRows
 from verifier.text.split import Split
@@ -104,7 +105,16 @@ def _on_samples(name: str, split: SplitRows) -> Iterator[str]:
             )
     generators = split.facts("generator")
     if len(generators) > 1:
-        yield f"The {name} samples come from {len(generators)} generators: {', '.join(generators)}."
+        yield (
+            f"The {name} samples come from {len(generators)} generators: {', '.join(generators)}. "
+            "So which is likeliest is not told: no two of them measure alike."
+        )
+    elif unknown := own_likelihood.unknown(split.rows):
+        are = "have" if unknown > 1 else "has"
+        yield (
+            f"{unknown:,} of the {len(split.rows):,} {name} samples {are} no likelihood, for lack "
+            "of an end or of log-probabilities: what is likeliest is one of the others."
+        )
     if split.left_out:
         left = " left" * any(split.missing.values())
         have, are = ("have", "are") if split.left_out > 1 else ("has", "is")

@@ -13,6 +13,7 @@ from verifier.evaluate.caveats import too_few
 from verifier.evaluate.results_table import EXACT, ROWS, Shown, counted
 from verifier.report import search_figures, templates
 from verifier.report.formatting import duration, percent, points, star
+from verifier.tables import own_likelihood
 from verifier.text.split import HELDOUT, TEST
 
 _HERE = pathlib.Path(__file__).parent
@@ -22,6 +23,8 @@ _SERIES = {
     "top_k_vote_chosen": "verifier",
     "weighted_vote": "verifier",
     "majority": "majority",
+    "likeliest": "likeliest",
+    "likeliest_own": "likeliest",
 }
 _NAMES = {row.key: row.name for row in ROWS} | {"mean_sample_accuracy": "a mean sample"}
 _METHOD_WORDS = {
@@ -168,7 +171,7 @@ def _cards(split: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _headline(split: Mapping[str, Any], main: str) -> str:
-    """The finding in one sentence; of too few problems there is none."""
+    """The finding in a sentence or two; of too few problems there is none."""
     few = too_few(split["n_problems"])
     if few:
         return f"{few}. The figures below are what was counted."
@@ -179,9 +182,11 @@ def _headline(split: Mapping[str, Any], main: str) -> str:
         else (split.get("differences") or {}).get("best_of_n-majority")
     )
     if not gain:
+        likeliest = split.get("likeliest")
+        beside = f", the likeliest sample {percent(likeliest['value'])}" if likeliest else ""
         return (
             "These samples carry no scores: a majority vote solves "
-            f"{percent(split['majority']['value'])} of the {main} problems."
+            f"{percent(split['majority']['value'])} of the {main} problems{beside}."
         )
     who = _METHOD_WORDS[best["method"]] if best else "best-of-n"
     value = (best or split["best_of_n"])["value"]
@@ -195,18 +200,19 @@ def _headline(split: Mapping[str, Any], main: str) -> str:
 
 
 def _beside_likeliest(split: Mapping[str, Any], method: str) -> str:
-    """Whether the verifier's choice is worth more than what takes none: a further sentence."""
-    own = split.get("likeliest")
-    key = "top_k_vote_chosen" if method == "top_k_vote" else method
-    gain = (split.get("differences") or {}).get(f"{key}-likeliest")
-    if not own or not gain:
+    """How the verifier's choice stands beside the stronger one that takes none: a sentence."""
+    rivals = [key for key in own_likelihood.RANKS if split.get(key)]
+    if not rivals:
         return ""
-    verdict = _verdict(gain, "more than", "fewer than", "which cannot be told apart from")
+    rival = max(rivals, key=lambda key: split[key]["value"])
+    key = "top_k_vote_chosen" if method == "top_k_vote" else method
+    gain = split["differences"][f"{key}-{rival}"]
     low, high = gain["ci95"]
+    verdict = _verdict(gain, "the verifier's choice is better", "the verifier's is worse", "")
     return (
-        f" That is {verdict} what the generator itself holds likeliest, for which no verifier is "
-        f"needed: {percent(own['value'])} ({points(gain['value'])} points, {points(low)} to "
-        f"{points(high)})."
+        f" What its generator itself holds likeliest solves {percent(split[rival]['value'])}: "
+        f"{verdict or 'the two cannot be told apart'} ({points(gain['value'])} points, 95% "
+        f"interval {points(low)} to {points(high)})."
     )
 
 

@@ -16,12 +16,12 @@ _CURVES = (
     ("pass_at_k", "oracle dotted", "any right"),
     ("verifier_at_k", "verifier", "verifier's best"),
     ("majority_at_k", "majority dashed", "majority"),
-    ("likeliest_at_k", "oracle dashed", "likeliest"),
+    ("likeliest_at_k", "likeliest", "likeliest"),
 )
 
 
 def accuracy_over_samples(split: Mapping[str, Any]) -> Chart | None:
-    """pass@k, verifier@k and majority@k against k with 95% bands.
+    """pass@k, verifier@k, majority@k and the likeliest of k against k with 95% bands.
 
     None where there is but one sample a problem.
     """

@@ -33,7 +33,7 @@ from verifier.report import (
 from verifier.report.svg import Drawing
 from verifier.report.token_texts import token_texts
 from verifier.system import checksums, paths
-from verifier.tables import likelihoods, provenance, store, stored_splits
+from verifier.tables import own_likelihood, provenance, store, stored_splits
 from verifier.tables.results import GENERATOR, RESULTS, VERIFIER, Result, Table
 from verifier.tables.split_rows import SplitRows
 from verifier.text.split import HELDOUT, Split
@@ -258,7 +258,11 @@ def _worked_out(
     candidates = {split: rows.candidates for split, rows in ranked.items()}
     pool = concurrent.futures.ThreadPoolExecutor(_WORKERS)
     try:
-        own = {split: likelihoods.ranks(rows.rows) for split, rows in ranked.items()}
+        own = {
+            split: own_likelihood.ranks(rows.rows)
+            for split, rows in ranked.items()
+            if len(rows.facts("generator")) < 2  # of several, they are not of one scale
+        }
         summarised = pool.submit(
             metrics.summarise, candidates, config.ks, config.resamples, seed, own
         )

@@ -1,8 +1,8 @@
 """Tables kept as numbers, read a piece at a time: text as dictionaries, solutions as answers.
 
-What a report needs of every sample is its problem, its id, its answer and its score, some twenty
-bytes a row; the texts and token values stay on disk, and those of the few solutions that are shown
-are read again. Python looks at different texts only once.
+What a report needs of every sample is its problem, its id, its answer, its score and its
+likelihood, some forty bytes a row; the texts and token values stay on disk, and those of the few
+solutions that are shown are read again. Python looks at different texts only once.
 """
 
 from __future__ import annotations
@@ -13,15 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from verifier.grading.extraction import answers
-from verifier.tables import likelihoods, token_values
+from verifier.tables import own_likelihood, token_values
 from verifier.tables.scanning import Scan
 
 ROW = "row"  # of a kept table: the number of the row in its scan
-# Columns of lists, and what makes numbers of them.
-_SUMMARISED: dict[tuple[str, ...], Callable[..., dict[str, pa.Array]]] = {
-    ("token_scores",): token_values.summarised,
-    likelihoods.COLUMNS: likelihoods.summarised,
-}
+_OF_LISTS = {"token_scores", *own_likelihood.COLUMNS}  # which become numbers
 
 
 def gather(
@@ -46,18 +42,18 @@ def gather(
 def keep(scan: Scan, columns: Sequence[str], grader: str | None = None) -> pa.Table:
     """Columns of a table of this project, text as dictionaries.
 
-    Of lists a sum is kept: what `token_values.summarised` makes of `token_scores`, and
-    `likelihoods.summarised` of `logprobs` and `forced`. With a grader, `answer` is what it finds in
-    `solution`.
+    Of lists numbers are kept: what `token_values.summarised` makes of `token_scores`, and
+    `own_likelihood.summarised` of its COLUMNS, which are asked for together. With a grader,
+    `answer` is what it finds in `solution`.
     """
 
     def make(piece: pa.Table, _: int) -> pa.Table:
-        made: dict[str, pa.Array] = {}
-        for lists, summarised in _SUMMARISED.items():
-            if set(lists) <= set(columns):
-                made |= summarised(*(piece[name] for name in lists))
-        of_lists = {name for lists in _SUMMARISED for name in lists}
-        made |= {name: coded(piece[name]) for name in columns if name not in of_lists}
+        made = {name: coded(piece[name]) for name in columns if name not in _OF_LISTS}
+        if "token_scores" in columns:
+            made |= token_values.summarised(piece["token_scores"])
+        if "logprobs" in columns:
+            lists = (piece[name] for name in own_likelihood.COLUMNS)
+            made |= own_likelihood.summarised(*lists)
         if grader:
             made["answer"] = answers(piece["solution"].combine_chunks(), grader)
         return pa.table(made)

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from verifier.errors import TablesError
 from verifier.grading import corrections
 from verifier.system import atomic, paths
-from verifier.tables import joining, likelihoods
+from verifier.tables import joining, own_likelihood
 from verifier.tables.manifests import read_manifest
 from verifier.tables.parts import open_part, part_digest, parts_of
 from verifier.tables.provenance import reads_stored_tokens, refuse_stale, trained_on
@@ -38,7 +38,7 @@ AT_ONCE = 1 << 16  # samples that are held at a time; for each such lot the part
 _LINES = 1 << 10  # rows that are Python objects at a time
 _KEY = ("problem_id", "sample_id")
 _COLUMNS = {
-    "samples": ("solution", "tokens", "generator", *likelihoods.COLUMNS),
+    "samples": ("solution", "tokens", "generator", *own_likelihood.COLUMNS),
     "labels": ("answer", "correct"),
     "scores": ("score", "token_scores", "verifier"),
 }
@@ -110,7 +110,7 @@ def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[
         rows = {
             name: _sorted(folder, _wanted(name, long), problems) for name, folder in there.items()
         }
-        joined = _with_likelihoods(rows["samples"])
+        joined = _with_likelihood(rows["samples"])
         for name in list(there)[1:]:
             row = joining.matching_rows(joined, rows[name], name)
             if np.sum(row >= 0) != len(rows[name]):
@@ -121,10 +121,10 @@ def _lots(folders: Mapping[str, pathlib.Path], long: Sequence[str]) -> Iterator[
         yield joined
 
 
-def _with_likelihoods(samples: pa.Table) -> pa.Table:
+def _with_likelihood(samples: pa.Table) -> pa.Table:
     """Samples with what their log-probabilities sum to in place of these."""
-    sums = likelihoods.summarised(*(samples[name] for name in likelihoods.COLUMNS))
-    samples = samples.drop_columns(list(likelihoods.COLUMNS))
+    sums = own_likelihood.summarised(*(samples[name] for name in own_likelihood.COLUMNS))
+    samples = samples.drop_columns(list(own_likelihood.COLUMNS))
     for name, column in sums.items():
         samples = samples.append_column(name, column)
     return samples
@@ -189,7 +189,7 @@ def _lines(
                 "extracted": row["answer"],
                 "correct": row["correct"],
                 "score": _finite(row.get("score")),
-                **{name: _finite(row[name]) for name in likelihoods.RANKS.values()},
+                **{name: _finite(row[name]) for name in own_likelihood.RANKS.values()},
                 **{key: row[key] for key in _KEY},
                 "split": str(split),
                 "generator": row["generator"],

@@ -28,9 +28,10 @@ class Kept:
 
     Attributes:
         columns: `problem_id`, `sample_id`, `row` (its number in the scan), and of samples `answer`
-            where a grader has read them, of labels `answer`, `correct` and `grader`, of scores
-            `score` and the columns of `token_values.summarised`; `generator` and `verifier` where
-            known. Text may be dictionaries.
+            where a grader has read them, and the columns of `own_likelihood.RANKS`; of labels
+            `answer`, `correct` and `grader`, of scores `score` and the columns of
+            `token_values.summarised`; `generator` and `verifier` where known. Text may be
+            dictionaries.
         scan: all columns of the table.
         too_long: of scores, samples that have none because they are longer than their verifier's
             context.

@@ -10,7 +10,7 @@ from verifier.errors import TablesError
 from verifier.evaluate.candidates import Candidates
 from verifier.grading import corrections, graders
 from verifier.system import paths
-from verifier.tables import columns, likelihoods
+from verifier.tables import columns, own_likelihood
 from verifier.tables.assembly import assemble
 from verifier.tables.manifests import read_manifest
 from verifier.tables.provenance import refuse_stale
@@ -24,7 +24,7 @@ from verifier.text.split import HELDOUT, TEST, Split
 USUAL = (HELDOUT, TEST, dataclasses.replace(TEST, greedy=True))
 _OF_PROBLEMS = ("problem_id", "question", "answer")
 _KEY = ("problem_id", "sample_id")
-_FACTS = ("generator", *likelihoods.COLUMNS)
+_FACTS = ("generator",)
 
 
 def read_workdir(
@@ -116,10 +116,10 @@ def read_samples(path: pathlib.Path, grader: str | None = None) -> Kept:
     # Other graders are asked when the right answers are known.
     by_ending = grader if grader in graders.BY_ENDING else None
     scan = _scan(path, "samples")
-    return Kept(
-        columns.keep(scan, [*_KEY, *(name for name in _FACTS if name in scan.names)], by_ending),
-        scan,
-    )
+    there = [name for name in _FACTS if name in scan.names]
+    if set(own_likelihood.COLUMNS) <= set(scan.names):
+        there += own_likelihood.COLUMNS
+    return Kept(columns.keep(scan, [*_KEY, *there], by_ending), scan)
 
 
 def read_labels(path: pathlib.Path) -> Kept:

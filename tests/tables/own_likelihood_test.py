@@ -10,15 +10,15 @@ from tests.evaluate.held import assemble
 from verifier.config import LabelConfig, ReportConfig
 from verifier.ingest import external, sources
 from verifier.report import writing
-from verifier.tables import likelihoods
+from verifier.tables import own_likelihood
 from verifier.text.split import TEST
 
 
-def drawn(problems: int = 12, samples: int = 5, forced: float = 0.3, seed: int = 0):
+def drawn(samples: int = 5, forced: float = 0.3, seed: int = 0, finished: float = 1.0):
     """Samples with log-probabilities at random, as a table and as rows."""
     rng = np.random.default_rng(seed)
     rows = []
-    for problem in range(problems):
+    for problem in range(12):
         for sample in range(samples):
             length = int(rng.integers(1, 9))
             rows.append(
@@ -28,6 +28,7 @@ def drawn(problems: int = 12, samples: int = 5, forced: float = 0.3, seed: int =
                     "solution": f"#### {rng.integers(3)}",
                     "forced": (rng.random(length) < forced).tolist(),
                     "logprobs": (-rng.random(length)).tolist(),
+                    "finish": "eos" if rng.random() < finished else "length",
                 }
             )
     types = {"forced": pa.list_(pa.bool_()), "logprobs": pa.list_(pa.float32())}
@@ -76,27 +77,46 @@ def test_without_a_calculator_there_is_one_kind(tmp_path):
     assert found["likeliest"] and found["likeliest_own"] is None
 
 
+def test_what_was_cut_off_is_likeliest_only_where_all_were(tmp_path):
+    table, rows = drawn(seed=3, finished=0.5)
+    whole = [row for row in rows if row["finish"] == "eos"]
+    assert len({row["problem_id"] for row in whole}) == 12 and len(whole) < 40
+    found = figures(assemble(table, problems_of(rows), "numeric", None), tmp_path)["test"]
+    assert found["likeliest"]["value"] == pytest.approx(naive(whole, True))
+    said = json.loads((tmp_path / "metrics.json").read_text())["notes"]
+    assert f"{60 - len(whole)} of the 60 test samples have no likelihood" in " ".join(said)
+
+
 @pytest.mark.parametrize("broken", [float("nan"), float("-inf"), None])
-def test_a_likelihood_that_is_no_number_leaves_the_figure_out(tmp_path, broken):
+def test_a_likelihood_that_is_no_number_ranks_last(tmp_path, broken):
     table, rows = drawn()
     rows[3]["logprobs"] = rows[3]["logprobs"][:-1] + [broken] if broken is not None else []
     rows[3]["forced"] = rows[3]["forced"][: len(rows[3]["logprobs"])]
-    types = {name: table.schema.field(name).type for name in ("forced", "logprobs")}
-    for name, kind in types.items():
-        column = pa.array([row[name] for row in rows], kind)
+    for name in ("forced", "logprobs"):
+        column = pa.array([row[name] for row in rows], table.schema.field(name).type)
         table = table.set_column(table.column_names.index(name), name, column)
     found = figures(assemble(table, problems_of(rows), "numeric", None), tmp_path)["test"]
-    assert found["likeliest"] is None and found["majority"]
+    others = [row for row in rows if row is not rows[3]]
+    assert found["likeliest"]["value"] == pytest.approx(naive(others, True))
 
 
-def test_other_peoples_files_may_have_one(tmp_path):
+def test_likelihoods_of_two_generators_are_not_compared(tmp_path):
+    table, rows = drawn()
+    table = table.append_column("generator", pa.array(["one", "other"] * 30))
+    found = figures(assemble(table, problems_of(rows), "numeric", None), tmp_path)["test"]
+    assert found["likeliest"] is None
+    assert "likeliest is not told" in (tmp_path / "metrics.json").read_text()
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_other_peoples_files_may_have_one(tmp_path, as_list):
     _, rows = drawn()
     lines = [
         {
             "question": row["problem_id"],
             "answer": "1",
             "solution": row["solution"],
-            "outputs": {"cumulative_logprob": sum(row["logprobs"])},
+            "outputs": {"cumulative_logprob": row["logprobs"] if as_list else sum(row["logprobs"])},
         }
         for row in rows
     ]
@@ -104,6 +124,6 @@ def test_other_peoples_files_may_have_one(tmp_path):
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     named = external.Reading(fields={"likelihood": "outputs.cumulative_logprob"})
     split = sources.read(sources.Sources(file, how=named), LabelConfig())[TEST]
-    assert list(likelihoods.ranks(split.rows)) == ["likeliest"]
+    assert list(own_likelihood.ranks(split.rows)) == ["likeliest"]
     found = figures(split, tmp_path / "out")["test"]
     assert found["likeliest"]["value"] == pytest.approx(naive(rows, True))
