@@ -24,7 +24,7 @@ from verifier.evaluate.intervals import Bootstrap, Estimate
 from verifier.tables import token_values
 from verifier.tables.columns import ROW
 from verifier.tables.split_rows import SCORE_ROW, SplitRows
-from verifier.tables.token_values import COUNT, Scores, aggregate, ragged, spread
+from verifier.tables.token_values import COUNT, Scores, aggregate, over_rows, ragged
 from verifier.text.split import Split
 from verifier.text.tokenizer import Tokenizer
 
@@ -58,19 +58,14 @@ def in_last_line(token_N: np.ndarray, length_R: np.ndarray, tokenizer: Tokenizer
     begins_N = np.array([bool(text.rpartition("\n")[2].strip()) for text in texts], bool)[code_N]
     # What it writes at its end is all of a new line.
     inner_N = np.array(["\n" in text.rstrip() for text in texts], bool)[code_N]
-    there = length_R > 0
     start_R = np.cumsum(length_R) - length_R
     row_N = np.repeat(np.arange(len(length_R)), length_R)
     position_N = np.arange(len(token_N))
-    if not there.any():
+    if not length_R.any():
         return np.zeros(len(token_N), bool)
-    content_R = spread(
-        np.maximum.reduceat(np.where(writes_N, position_N, -1), start_R[there]), there, -1
-    )
+    content_R = over_rows(np.maximum, np.where(writes_N, position_N, -1), length_R, fill=-1)
     before_N = ends_line_N & (position_N < content_R[row_N])
-    break_R = spread(
-        np.maximum.reduceat(np.where(before_N, position_N, -1), start_R[there]), there, -1
-    )
+    break_R = over_rows(np.maximum, np.where(before_N, position_N, -1), length_R, fill=-1)
     after_R = np.where(break_R < 0, start_R, np.where(begins_N[break_R], break_R, break_R + 1))
     first_R = np.where(content_R < 0, start_R, np.where(inner_N[content_R], content_R, after_R))
     return position_N >= first_R[row_N]
@@ -118,14 +113,8 @@ def _last_line_scores(split: SplitRows, tokenizer: Tokenizer) -> np.ndarray:
     def of_tokens(piece: pa.Table, _: int) -> np.ndarray:
         token_N, length_R = ragged(piece["tokens"])
         _refuse_other_ids(token_N, tokenizer)
-        there = length_R > 0
-        start = (np.cumsum(length_R) - length_R)[there]
-        last = (
-            np.add.reduceat(in_last_line(token_N, length_R, tokenizer), start, dtype=np.int64)
-            if len(start)
-            else np.empty(0)
-        )
-        return np.stack([length_R, spread(last, there, 0).astype(np.int64)])
+        last_N = in_last_line(token_N, length_R, tokenizer)
+        return np.stack([length_R, over_rows(np.add, last_N, length_R, np.int64, fill=0)])
 
     length_R, last_R = np.concatenate(list(split.texts.pieces(["tokens"], of_tokens)), axis=1)[
         :, token_row_R

@@ -26,16 +26,13 @@ def summarised(
     """The columns of RANKS, float64, in place of lists; NaN of a solution without end or tokens."""
     logprob_N, length_R = token_values.ragged(logprobs)
     forced_N, _ = token_values.ragged(forced)
-    there_R = length_R > 0
-    start = (np.cumsum(length_R) - length_R)[there_R]
     cut_off_R = pc.equal(finish, "length").to_numpy()
-    made = {}
-    for column, each_N in zip(
-        RANKS.values(), (logprob_N, np.where(forced_N, 0, logprob_N)), strict=True
-    ):
-        sum_R = token_values.spread(np.add.reduceat(each_N, start, dtype=np.float64), there_R)
-        made[column] = pa.array(np.where(cut_off_R, np.nan, sum_R))
-    return made
+    kinds = logprob_N, np.where(forced_N, 0, logprob_N)
+    sums = (token_values.over_rows(np.add, each_N, length_R, np.float64) for each_N in kinds)
+    return {
+        column: pa.array(np.where(cut_off_R, np.nan, sum_R))
+        for column, sum_R in zip(RANKS.values(), sums, strict=True)
+    }
 
 
 def ranks(rows: pa.Table) -> dict[str, np.ndarray]:
@@ -45,22 +42,26 @@ def ranks(rows: pa.Table) -> dict[str, np.ndarray]:
     calculator wrote anything.
     """
     found = {}
-    for figure, column in RANKS.items():
-        if column in rows.column_names:
-            likelihood_R = rows[column].to_numpy()
-            known_R = np.isfinite(likelihood_R)
-            if known_R.any():
-                last = likelihood_R[known_R].min() - 1
-                found[figure] = np.where(known_R, likelihood_R, last)
-    if len(found) == len(RANKS) and np.array_equal(*found.values()):
+    for figure, likelihood_R in _told(rows).items():
+        known_R = np.isfinite(likelihood_R)
+        found[figure] = np.where(known_R, likelihood_R, likelihood_R[known_R].min() - 1)
+    whole_R, own_R = (found.get(figure) for figure in RANKS)
+    if whole_R is not None and own_R is not None and np.array_equal(whole_R, own_R):
         del found["likeliest_own"]
     return found
 
 
 def unknown(rows: pa.Table) -> int:
     """How many rows have no likelihood where others have one."""
-    column = RANKS["likeliest"]
-    if column not in rows.column_names:
-        return 0
-    known_R = np.isfinite(rows[column].to_numpy())
-    return int((~known_R).sum()) if known_R.any() else 0
+    likelihood_R = _told(rows).get("likeliest")
+    return 0 if likelihood_R is None else int((~np.isfinite(likelihood_R)).sum())
+
+
+def _told(rows: pa.Table) -> dict[str, np.ndarray]:
+    """By figure, [rows] likelihoods as they are; without a kind that no row has."""
+    there = {
+        figure: rows[column].to_numpy()
+        for figure, column in RANKS.items()
+        if column in rows.column_names
+    }
+    return {figure: each_R for figure, each_R in there.items() if np.isfinite(each_R).any()}

@@ -48,27 +48,21 @@ def aggregate(
     Returns:
         Scores; a NaN among a solution's values makes its score NaN.
     """
-    there_R = length_R > 0
-    start = (np.cumsum(length_R) - length_R)[there_R]
-    log_R = np.full(len(length_R), np.nan) if how == "product" else None
-    if not len(start):
-        score = np.empty(0)
-    elif how == "last":
-        score = value_N[start + length_R[there_R] - 1]
-    elif how == "mean":
-        score = np.add.reduceat(value_N, start, dtype=np.float64) / length_R[there_R]
-    elif how == "min":
-        score = np.minimum.reduceat(value_N, start)
-    elif how == "product":
-        log = np.add.reduceat(np.log(np.clip(value_N.astype(np.float64), _FLOOR, 1.0)), start)
-        score, log_R = np.exp(log), spread(log, there_R)
-    else:
-        assert how == "last_line" and last_line_N is not None, how
-        count = np.add.reduceat(last_line_N, start, dtype=np.int64)
-        score = (
-            np.add.reduceat(np.where(last_line_N, value_N, 0.0), start, dtype=np.float64) / count
-        )
-    return Scores(spread(score, there_R), log_R)
+    if how == "product":
+        log_N = np.log(np.clip(value_N.astype(np.float64), _FLOOR, 1.0))
+        log_R = over_rows(np.add, log_N, length_R)
+        return Scores(np.exp(log_R), log_R)
+    if how == "last":
+        there_R = length_R > 0
+        return Scores(_spread(value_N[np.cumsum(length_R)[there_R] - 1], there_R))
+    if how == "min":
+        return Scores(over_rows(np.minimum, value_N, length_R))
+    if how == "mean":
+        return Scores(over_rows(np.add, value_N, length_R, np.float64) / length_R)
+    assert how == "last_line" and last_line_N is not None, how
+    own_N = np.where(last_line_N, value_N, 0.0)
+    count_R = over_rows(np.add, last_line_N, length_R, np.int64)
+    return Scores(over_rows(np.add, own_N, length_R, np.float64) / count_R)
 
 
 def summarised(column: pa.ChunkedArray) -> dict[str, pa.Array]:
@@ -134,7 +128,22 @@ def ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     return pc.list_flatten(column).to_numpy(), length_R
 
 
-def spread(values: np.ndarray, there_R: np.ndarray, fill: float = np.nan) -> np.ndarray:
+def over_rows(
+    how: np.ufunc,
+    value_N: np.ndarray,
+    length_R: np.ndarray,
+    dtype: type[np.generic] | None = None,
+    fill: float = np.nan,
+) -> np.ndarray:
+    """[rows] what a ufunc makes of each row's values, in `dtype`; `fill` of a row without any."""
+    there_R = length_R > 0
+    start = (np.cumsum(length_R) - length_R)[there_R]
+    # Nothing is reduced where there is nothing.
+    values = how.reduceat(value_N, start, dtype=dtype) if len(start) else np.empty(0)
+    return _spread(values, there_R, fill)
+
+
+def _spread(values: np.ndarray, there_R: np.ndarray, fill: float = np.nan) -> np.ndarray:
     """Values of the rows that have any, among all rows; `fill` elsewhere."""
     out_R = np.full(len(there_R), fill)
     out_R[there_R] = values
