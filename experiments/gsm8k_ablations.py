@@ -27,6 +27,7 @@ Expect:   the directions of Cobbe et al. 2021 that experiments/tiny_ablations.py
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 from experiments import gsm8k_token_verifier, tiny_ablations
 from verifier.config import Config, PretrainConfig
@@ -48,6 +49,18 @@ def get_config() -> Config:
         finetune=dataclasses.replace(recipe.finetune, dropout=0.0, steps=FINETUNE_STEPS),
         verify=dataclasses.replace(recipe.verify, dropout=0.0, steps=VERIFY_STEPS),
     )
+
+
+def fewer_problems(parts: Mapping[str, tuple[int, int]]) -> dict[str, list[str]]:
+    """Variants whose verifiers learn from the samples of fewer problems, in as many steps.
+
+    Args:
+        parts: by name, so many problems and how many times over their samples are read.
+    """
+    return {
+        f"problems_{name}": [f"verify.problems={count}", f"verify.epochs={passes}"]
+        for name, (count, passes) in parts.items()
+    }
 
 
 def get_sweep() -> dict[str, dict[str, list[str]]]:

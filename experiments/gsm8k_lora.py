@@ -19,7 +19,7 @@ Beware:   no dropout: the model was trained without it
 import dataclasses
 
 from experiments import gsm8k_token_verifier
-from experiments.gsm8k_ablations import SMALL
+from experiments.gsm8k_ablations import SMALL, fewer_problems
 from verifier.config import Config, ModelConfig
 
 SAMPLED = 250  # training problems with samples
@@ -69,12 +69,8 @@ def get_config() -> Config:
 def get_sweep() -> dict[str, dict[str, list[str]]]:
     """Assignments to the base, by theme and variant."""
     return {
-        "problems": {
-            f"problems_{SAMPLED // part}": [
-                f"verify.problems={SAMPLED // part}",
-                f"verify.epochs={part}",
-            ]
-            for part in (2, 5)
-        },
+        "problems": fewer_problems(
+            {str(SAMPLED // part): (SAMPLED // part, part) for part in (2, 5)}
+        ),
         "sizes": {"small": ["verify.init=base", f"verify.weights={SMALL}"]},
     }

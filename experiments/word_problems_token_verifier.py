@@ -59,14 +59,10 @@ def get_config() -> Config:
 def get_sweep() -> dict[str, dict[str, list[str]]]:
     """Assignments to the base, by theme and variant."""
     few, in_fold = "finetune.epochs=2", "sample.folds=0"
-    # Of 1,475 problems; so many passes that all take the same steps.
-    parts = {"quarter": (369, 4), "sixteenth": (92, 16)}
+    parts = {"quarter": (369, 4), "sixteenth": (92, 16)}  # of 1,475 problems
     return {
         "folds": {"in_fold": [in_fold], "folds_2": ["sample.folds=2"]},
         "epochs": {"epochs_2": [few], "epochs_2_in_fold": [few, in_fold]},
-        "problems": {
-            f"problems_{name}": [f"verify.problems={count}", f"verify.epochs={passes}"]
-            for name, (count, passes) in parts.items()
-        },
+        "problems": gsm8k_ablations.fewer_problems(parts),
         "losses": gsm8k_ablations.get_sweep()["losses"],
     }

@@ -108,6 +108,11 @@ def summarise(
     return out
 
 
+def figure_of(method: str) -> str:
+    """The figure of a method that held-out problems have chosen (`best_method_on_heldout`)."""
+    return "top_k_vote_chosen" if method == "top_k_vote" else method
+
+
 def reported(splits: Iterable[Split]) -> list[Split]:
     """The splits that have figures of their own: all but the greedy ones of others."""
     there = list(splits)
@@ -220,7 +225,7 @@ def _nested(
 
     best = None
     if chosen:
-        method = "top_k_vote_chosen" if chosen["method"] == "top_k_vote" else chosen["method"]
+        method = figure_of(chosen["method"])
         best = {
             **chosen,
             **means[method],

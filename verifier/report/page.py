@@ -9,6 +9,7 @@ from typing import Any
 
 import markupsafe
 
+from verifier.evaluate import metrics as metrics_lib
 from verifier.evaluate.caveats import too_few
 from verifier.evaluate.results_table import EXACT, ROWS, Shown, counted
 from verifier.report import search_figures, templates
@@ -148,12 +149,11 @@ def _cards(split: Mapping[str, Any]) -> list[dict[str, Any]]:
         Shown("majority", "majority", f"of {n} answers"),
     ]
     if best and best["method"] != "best_of_n":
-        key, words = "weighted_vote", "weighted vote"
-        if best["method"] == "top_k_vote":
-            key, words = "top_k_vote_chosen", f"top-{best['k']} vote"
+        is_top_k = best["method"] == "top_k_vote"
+        words = f"top-{best['k']} vote" if is_top_k else "weighted vote"
         cards += [
             Shown("best_of_n", "best-of-n", f"verifier's first of {n}"),
-            Shown(key, words, "verifier, chosen on held-out"),
+            Shown(metrics_lib.figure_of(best["method"]), words, "verifier, chosen on held-out"),
         ]
     else:
         cards += [Shown("best_of_n", "best-of-n", f"verifier's first of {n}")]
@@ -205,8 +205,7 @@ def _beside_likeliest(split: Mapping[str, Any], method: str) -> str:
     if not rivals:
         return ""
     rival = max(rivals, key=lambda key: split[key]["value"])
-    key = "top_k_vote_chosen" if method == "top_k_vote" else method
-    gain = split["differences"][f"{key}-{rival}"]
+    gain = split["differences"][f"{metrics_lib.figure_of(method)}-{rival}"]
     low, high = gain["ci95"]
     verdict = _verdict(gain, "the verifier's choice is better", "the verifier's is worse", "")
     return (

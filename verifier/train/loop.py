@@ -32,7 +32,8 @@ __all__ = ["Fitted", "TrainJob", "fit"]
 # its own. Only on a CPU, whose steps take the host's (`allocator.keeping`).
 _UNSETTLED_STEPS = 3
 # Settled steps after which memory is settled once more, and again after twice as many: where a
-# small array has come into the scratch's place all the same, a job of 7 GB held 13 for good.
+# small array has come into the scratch's place all the same, a job of 7 GB held 13 until its next
+# checkpoint.
 _SETTLED_STEPS = 10
 
 
