@@ -35,20 +35,19 @@ ONE = {"data": 1, "fsdp": 1, "tensor": 1}
 def test_a_training_step_has_the_operations_that_the_compiler_counts(changes, remat):
     arch = dataclasses.replace(ARCH, **changes)
     config = config_lib.FinetuneConfig(batch_rows=4, row_tokens=64, remat=remat)
-    graph, params, constants = step.split_model(
-        nnx.eval_shape(lambda: Transformer(arch, rngs=nnx.Rngs(0)))
-    )
-    made, optimizer = step.compile_steps((graph, constants), lm.loss(500), config, 9, 0, "")
-    batch = batches.zeros(batches.BatchSpec(4, 64, lm.TARGETS))
-    lowered = made.step.lower(adam(params, optimizer), batch)
-    counted = programs.compiled(lowered).cost_analysis()["flops"]
+    counted, _ = of_a_step(lambda: Transformer(arch, rngs=nnx.Rngs(0)), lm.loss(500), config)
     assert costs.train_step(arch, config, ONE, 4).operations == pytest.approx(counted, rel=0.1)
 
 
-def adam(params, optimizer):
-    """The state of a step, as shapes."""
-    count = jax.ShapeDtypeStruct((), jnp.int32)
-    return step.TrainState(params, jax.eval_shape(optimizer.init, lora.trained(params)), count)
+def of_a_step(make, loss, config):
+    """The operations that the compiler counts in a training step, and the model's parameters."""
+    graph, params, constants = step.split_model(nnx.eval_shape(make))
+    made, optimizer = step.compile_steps((graph, constants), loss, config, 9, 0, "")
+    moments = jax.eval_shape(optimizer.init, lora.trained(params))
+    state = step.TrainState(params, moments, jax.ShapeDtypeStruct((), jnp.int32))
+    rows = batches.BatchSpec(config.batch_rows, config.row_tokens, loss.targets)
+    lowered = made.step.lower(state, batches.zeros(rows))
+    return programs.compiled(lowered).cost_analysis()["flops"], params
 
 
 @pytest.mark.parametrize("remat", [False, True])
@@ -60,13 +59,10 @@ def test_a_step_of_adapters_has_the_operations_that_the_compiler_counts(remat):
         lora.attach(model, config_lib.ModelConfig(lora_rank=8), jax.random.key(0))
         return model
 
-    graph, params, constants = step.split_model(nnx.eval_shape(adapted))
-    made, optimizer = step.compile_steps((graph, constants), lm.loss(500), config, 9, 0, "")
-    batch = batches.zeros(batches.BatchSpec(4, 64, lm.TARGETS))
-    counted = programs.compiled(made.step.lower(adam(params, optimizer), batch)).cost_analysis()
+    counted, params = of_a_step(adapted, lm.loss(500), config)
     adapters = sum(leaf.size for leaf in jax.tree.leaves(lora.trained(params)))
     planned = costs.train_step(ARCH, config, ONE, 4, adapters=adapters)
-    assert planned.operations == pytest.approx(counted["flops"], rel=0.1)
+    assert planned.operations == pytest.approx(counted, rel=0.1)
     whole = costs.train_step(ARCH, config, ONE, 4)
     assert planned.operations < 0.85 * whole.operations and planned.bytes < whole.bytes
 
@@ -76,12 +72,7 @@ def test_a_step_of_adapters_has_the_operations_that_the_compiler_counts(remat):
 def test_a_step_with_thoughts_has_the_operations_that_the_compiler_counts(changes):
     thoughts = config_lib.QuietConfig(**{"thought_tokens": 3, "ahead": 2, **changes})
     config = config_lib.FinetuneConfig(batch_rows=2, row_tokens=32)
-    graph, params, constants = step.split_model(nnx.eval_shape(thinker))
-    loss = quiet.loss(500, thoughts)
-    made, optimizer = step.compile_steps((graph, constants), loss, config, 9, 0, "")
-    batch = batches.zeros(batches.BatchSpec(2, 32, loss.targets))
-    lowered = made.step.lower(adam(params, optimizer), batch)
-    counted = programs.compiled(lowered).cost_analysis()["flops"]
+    counted, _ = of_a_step(thinker, quiet.loss(500, thoughts), config)
     found = costs.thoughts_step(ARCH, config, thoughts, ONE, 4).operations
     assert found == pytest.approx(counted, rel=0.1)
 

@@ -14,12 +14,12 @@ from verifier.tables import own_likelihood
 from verifier.text.split import TEST
 
 
-def drawn(samples: int = 5, forced: float = 0.3, seed: int = 0, finished: float = 1.0):
+def drawn(forced: float = 0.3, seed: int = 0, finished: float = 1.0):
     """Samples with log-probabilities at random, as a table and as rows."""
     rng = np.random.default_rng(seed)
     rows = []
     for problem in range(12):
-        for sample in range(samples):
+        for sample in range(5):
             length = int(rng.integers(1, 9))
             rows.append(
                 {
