@@ -9,7 +9,7 @@ Command:  python -m verifier.launch --exp=word_problems_token_verifier --set dat
 Data:     ASDiv.xml, SVAMP.json and MultiArith.json in these folders. ASDiv's equations are the
           worked solutions (1,575 of 2,305 problems can be written so), 100 are held out; the 59
           problems of MultiArith that ASDiv has too are left out of the test
-Hardware: 2 CPU cores and 8 GiB, a night for one seed: four fold generators and the run's own at
+Hardware: 2 CPU cores and 16 GiB, a night for one seed: four fold generators and the run's own at
           some 15 to 20 minutes each, some 300,000 solutions of 20 tokens at 1,400 a minute, an
           estimate from a trial of one hundredth
 Expect:   with two folds, 20 training samples and 200 test problems (docs/results.md, one seed) a
