@@ -11,6 +11,7 @@ from tests.recipes.star_loops_test import config, run, watched_run
 from tests.shrunk import made_once, rows
 from verifier.config import checks
 from verifier.errors import ConfigError
+from verifier.grading import corrections
 from verifier.recipes import star
 from verifier.run.context import Context
 from verifier.stages import base_model, plateau, runner
@@ -65,6 +66,24 @@ def test_only_failures_are_put_with_a_hint(looped):
         failed = {row["problem_id"] for row in labels if not row["correct"]}
         asked = rows(looped / f"loop={loop}/hint/tables/samples/split=train")
         assert {row["problem_id"] for row in asked} == failed != set()
+
+
+def test_a_hint_gives_the_answer_that_solutions_are_graded_by(looped, tmp_path, monkeypatch):
+    root = tmp_path / "work"
+    shutil.copytree(looped, root)
+    shutil.rmtree(root / "loop=0/hint")
+    corrected = config("label.fix_labels=true")
+    context = contexts(root, corrected, "failures")["loop=0/hint"]
+    labels = rows(root / "loop=0/tables/labels/split=train")
+    failed = {row["problem_id"] for row in labels if not row["correct"]}
+    gold = {each.problem_id: each.answer for each in context.problems("problems")}
+    one = min(failed)
+    wrong = [{"problem_id": one, "old": gold[one], "new": "77", "reason": "x"}]
+    monkeypatch.setattr(corrections, "known", lambda: wrong)
+    context.stage.do(context)
+    asked = rows(root / "loop=0/hint/tables/problems/split=train")
+    told = {each["problem_id"]: each["answer"] for each in asked}
+    assert told == {name: gold[name] for name in failed} | {one: "77"}
 
 
 def test_every_loop_starts_from_the_base_and_takes_more_steps(looped):

@@ -10,7 +10,7 @@ from typing import Any
 from verifier.data.self_taught import Hint
 from verifier.run.context import Context
 from verifier.run.stage import Stage
-from verifier.stages import sample
+from verifier.stages import label, sample
 from verifier.stages.prompting import EXEMPLARS, Prompting, Put
 from verifier.system import log
 from verifier.tables import store, verdicts
@@ -24,7 +24,9 @@ FAILURES = Table("problems", "failures")
 
 
 def failures(problems: Stage, labels: Stage, place: str) -> Stage:
-    """The training problems of which no solution is right, as problems of a place of their own."""
+    """The training problems of which no solution is right, as problems of a place of their own,
+    with the answers that solutions are graded by.
+    """
     return Stage(
         _write_failures,
         makes=FAILURES,
@@ -57,6 +59,9 @@ def _write_failures(context: Context) -> None:
         return
     right = verdicts.solved(context.source("labels"))
     failed = [each for each in context.problems("problems") if right.get(each.problem_id) is False]
+    # A hint that a solution would be judged wrong by teaches nothing.
+    answers = label.right_answers(context, failed)
+    failed = [dataclasses.replace(each, answer=answers[each.problem_id]) for each in failed]
     table = store.TableWriter(folder, "problems", settings)
     if not table.present():
         table.append(sources.problems_table(failed))
