@@ -12,9 +12,9 @@ Data:     ASDiv.xml, SVAMP.json and MultiArith.json in these folders. ASDiv's eq
 Hardware: 2 CPU cores and 16 GiB, a night for one seed: four fold generators and the run's own at
           some 15 to 20 minutes each, some 300,000 solutions of 20 tokens at 1,400 a minute, an
           estimate from a trial of one hundredth
-Expect:   with two folds, 20 training samples and 200 test problems (docs/results.md, one seed) a
-          verifier that ranks a problem's solutions well on SVAMP (AUROC .785, best-of-100 31.5
-          where the majority has 26.5, not clear of it) and badly on MultiArith
+Expect:   with two folds, 20 training samples and 500 test problems (docs/results.md, 3 seeds, two
+          hours of a core each) a vote of the verifier's best 4 to 6 points above the majority on
+          SVAMP, as the shortest sample is, and a first choice 30 points below it on MultiArith
 Equal:    in the theme `folds`: problems, samples a problem, epochs of the verifier, whose steps the
           table shows; generator and samples of held-out and test problems
 Beware:   further problems of MultiArith differ from one of ASDiv by their numbers alone
