@@ -32,6 +32,12 @@ def contexts(root, own, name):
     return {each.place: Context(own, root, each, stages) for each in stages if each.name == name}
 
 
+def failed_of(root, loop):
+    """Ids of the training problems that a loop has not solved, of one solution each."""
+    labels = rows(root / f"loop={loop}/tables/labels/split=train")
+    return {row["problem_id"] for row in labels if not row["correct"]}
+
+
 def manifest(root, place):
     return json.loads((root / place / "manifest.json").read_text())
 
@@ -62,20 +68,17 @@ def test_what_is_learned_reaches_the_answer_and_has_no_trace_of_the_hint(looped)
 
 def test_only_failures_are_put_with_a_hint(looped):
     for loop in range(2):
-        labels = rows(looped / f"loop={loop}/tables/labels/split=train")
-        failed = {row["problem_id"] for row in labels if not row["correct"]}
+        failed = failed_of(looped, loop)
         asked = rows(looped / f"loop={loop}/hint/tables/samples/split=train")
         assert {row["problem_id"] for row in asked} == failed != set()
 
 
 def test_a_hint_gives_the_answer_that_solutions_are_graded_by(looped, tmp_path, monkeypatch):
-    root = tmp_path / "work"
-    shutil.copytree(looped, root)
+    root = shutil.copytree(looped, tmp_path / "work")
     shutil.rmtree(root / "loop=0/hint")
     corrected = config("label.fix_labels=true")
     context = contexts(root, corrected, "failures")["loop=0/hint"]
-    labels = rows(root / "loop=0/tables/labels/split=train")
-    failed = {row["problem_id"] for row in labels if not row["correct"]}
+    failed = failed_of(root, 0)
     gold = {each.problem_id: each.answer for each in context.problems("problems")}
     one = min(failed)
     wrong = [{"problem_id": one, "old": gold[one], "new": "77", "reason": "x"}]

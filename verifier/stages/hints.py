@@ -60,11 +60,10 @@ def _write_failures(context: Context) -> None:
     right = verdicts.solved(context.source("labels"))
     failed = [each for each in context.problems("problems") if right.get(each.problem_id) is False]
     # A hint that a solution would be judged wrong by teaches nothing.
-    answers = label.right_answers(context, failed)
-    failed = [dataclasses.replace(each, answer=answers[each.problem_id]) for each in failed]
+    put = label.with_right_answers(context, failed)
     table = store.TableWriter(folder, "problems", settings)
     if not table.present():
-        table.append(sources.problems_table(failed))
+        table.append(sources.problems_table(put))
     table.finish({})
     log.say(f"{context.title(TRAIN)}: {len(failed):,} of {len(right):,} problems have failed")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -90,6 +91,12 @@ def right_answers(context: Context, problems: Sequence[Problem]) -> dict[str, st
     """
     gold = {each.problem_id: each.answer for each in problems}
     return corrections.corrected(gold)[0] if context.config.label.fix_labels else gold
+
+
+def with_right_answers(context: Context, problems: Sequence[Problem]) -> list[Problem]:
+    """The problems with `right_answers` for theirs."""
+    right = right_answers(context, problems)
+    return [dataclasses.replace(each, answer=right[each.problem_id]) for each in problems]
 
 
 def _label(context: Context, split: Split, table: store.TableWriter) -> None:

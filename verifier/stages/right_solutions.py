@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, overload
 
@@ -100,11 +99,8 @@ def taught(
     tokenizer: Tokenizer | None = _tokenizer_of(context, f"{which}samples")
     reader = TaughtReader(folder, Labels(labels), tokenizer.decode if tokenizer else None)
     pieces = reader.known_pieces() if reader.words == "pieces" else None
-    gold = label.right_answers(context, problems)  # by which the solutions were judged
-    by_id = {
-        each.problem_id: dataclasses.replace(each, answer=gold[each.problem_id])
-        for each in problems
-    }
+    judged_by = label.with_right_answers(context, problems)
+    by_id = {each.problem_id: each for each in judged_by}
     most, seen = context.config.distill.samples_per_problem, collections.Counter[str]()
     tops = alternatives if reader.has_tops else None
     kept = KeptSolutions(context.folder(), tops)
